@@ -1,0 +1,251 @@
+"""What the suite asks of a library: make an array, show it by one protocol, take one, describe, read and write it.
+
+An adapter is the only place that imports its library, and it imports it late.
+"""
+
+from __future__ import annotations
+
+import ctypes
+import importlib
+from abc import ABC, abstractmethod
+from dataclasses import dataclass
+from enum import Enum
+from importlib import metadata
+from typing import Any, ClassVar
+
+from conformance.cuda import memory as cuda_memory
+from conformance.protocols.dtypes import DType
+from conformance.protocols.strided import Broadcast, Index, Step, Transpose
+
+
+class Protocol(str, Enum):
+    """By which protocol an array changes hands."""
+
+    DLPACK = "dlpack"
+    CAI = "cai"
+
+
+class Device(str, Enum):
+    """Where the elements lie. ``SIMULATED`` is host memory that claims to be CUDA: only the reference has it."""
+
+    HOST = "host"
+    CUDA = "cuda"
+    SIMULATED = "simulated"
+
+    @property
+    def dlpack_type(self) -> int:
+        """The plain DLPack device type of this place."""
+        return 1 if self is Device.HOST else 2
+
+
+class Trait(str, Enum):
+    """What a library promises or can do, as far as a verdict depends on it."""
+
+    ARRAY_API = "array-api"
+    """Bound by the array API standard: every dtype of DLP-46 must go in and out."""
+    IMMUTABLE = "immutable"
+    """Its arrays cannot be written."""
+    WRITES = "writes"
+    """Has an operation that overwrites an array's elements."""
+    KERNEL = "kernel"
+    """Can run a kernel of its own on an array."""
+    READONLY = "readonly"
+    """Knows read-only arrays."""
+    COPY_KEYWORD = "copy-keyword"
+    """Its ``from_dlpack`` takes ``copy=``."""
+    DEVICE_KEYWORD = "device-keyword"
+    """Its ``from_dlpack`` takes ``device=``."""
+    CAPSULES = "capsules"
+    """Has a call that takes a bare capsule."""
+    PITCHED = "pitched"
+    """Pads rows by itself."""
+
+
+class Unsupported(Exception):
+    """The library has no such array, element type or operation. The text says which."""
+
+
+@dataclass(frozen=True)
+class View:
+    """An array as its library describes it: address of element 0, strides in **bytes**, DLPack (type, id)."""
+
+    address: int
+    shape: tuple[int, ...]
+    strides: tuple[int, ...]
+    dtype: str | None
+    device: tuple[int, int] | None
+    readonly: bool | None = None
+
+
+class DLPackOffer:
+    """Shows only DLPack of an array, so that no consumer can take another way in (D13)."""
+
+    def __init__(self, source: Any) -> None:
+        self._source = source
+        self.calls: list[tuple[tuple[Any, ...], dict[str, Any]]] = []
+        self.raised: BaseException | None = None
+
+    def __dlpack__(self, *args: Any, **kwargs: Any) -> Any:
+        self.calls.append((args, kwargs))
+        try:
+            return self._source.__dlpack__(*args, **kwargs)
+        except BaseException as error:
+            self.raised = error
+            raise
+
+    def __dlpack_device__(self) -> tuple[int, int]:
+        return self._source.__dlpack_device__()  # type: ignore[no-any-return]
+
+
+class CAIOffer:
+    """Shows only ``__cuda_array_interface__`` of an array (D13)."""
+
+    def __init__(self, source: Any) -> None:
+        self._source = source
+        self.raised: BaseException | None = None
+
+    @property
+    def __cuda_array_interface__(self) -> dict[str, Any]:
+        try:
+            return self._source.__cuda_array_interface__  # type: ignore[no-any-return]
+        except BaseException as error:
+            self.raised = error
+            raise
+
+
+Offer = DLPackOffer | CAIOffer
+
+
+class Adapter(ABC):
+    """One library. Class attributes are facts that hold for every version; a probe measures the rest."""
+
+    name: ClassVar[str]
+    distributions: ClassVar[tuple[str, ...]]
+    """Names on the package index, for the versions; the first one found counts."""
+    preload: ClassVar[tuple[str, ...]] = ()
+    """Modules that may be imported before a fork: importing them touches neither CUDA nor threads."""
+    traits: ClassVar[frozenset[Trait]] = frozenset()
+    exports: ClassVar[dict[Device, tuple[Protocol, ...]]]
+    imports: ClassVar[dict[Device, tuple[Protocol, ...]]]
+    candidate_dtypes: ClassVar[tuple[str, ...]]
+
+    # -- loading
+
+    @abstractmethod
+    def load(self) -> None:
+        """Import the library and touch whatever it needs to work; lets its own exception out."""
+
+    def usable(self, device: Device) -> str | None:
+        """``None`` if the library works on this device here, else the reason why not."""
+        return None if device in self.exports or device in self.imports else f"{self.name} has no {device.value} arrays"
+
+    def protocols(self, device: Device) -> tuple[tuple[Protocol, ...], tuple[Protocol, ...]]:
+        """What the library exports and imports on this device, here and in this version."""
+        return self.exports.get(device, ()), self.imports.get(device, ())
+
+    def versions(self) -> dict[str, str]:
+        """Versions of the distributions that are installed."""
+        return installed(self.distributions)
+
+    # -- arrays of its own
+
+    @abstractmethod
+    def empty(self, dtype: DType, shape: tuple[int, ...], device: Device) -> Any:
+        """A packed, writable array with undefined content; :class:`Unsupported` if the library has none."""
+
+    def array(self, dtype: DType, shape: tuple[int, ...], data: bytes, device: Device) -> Any:
+        """A packed array whose elements have exactly these bytes, written by our own instruments."""
+        made = self.empty(dtype, shape, device)
+        if data:
+            poke(self.describe(made).address, data, device)
+        return made
+
+    def view(self, array: Any, step: Step) -> Any:
+        """The library's own view; :class:`Unsupported` where it would copy or cannot."""
+        if isinstance(step, Index):
+            return array[step.keys]
+        if isinstance(step, Transpose):
+            return self.transpose(array, step.axes)
+        return self.broadcast(array, step)
+
+    def transpose(self, array: Any, axes: tuple[int, ...]) -> Any:
+        """Permuted dimensions."""
+        return array.transpose(axes)
+
+    def broadcast(self, array: Any, step: Broadcast) -> Any:
+        """Extents of 1 repeated with stride 0."""
+        raise Unsupported(f"{self.name} has no broadcast views")
+
+    @abstractmethod
+    def describe(self, array: Any) -> View:
+        """Address, shape, strides, element type and device by the library's own attributes."""
+
+    @abstractmethod
+    def read(self, array: Any) -> bytes:
+        """The elements in row-major order, by the library's own copy to the host."""
+
+    def write(self, array: Any, data: bytes) -> None:
+        """Overwrite all elements with these row-major bytes, by the library's own operation; finished on return."""
+        raise Unsupported(f"{self.name} has no operation that writes an array")
+
+    def kernel_increment(self, array: Any) -> None:
+        """Add 1 to every element of a packed int32 array by a kernel of the library's own; finished on return."""
+        raise Unsupported(f"{self.name} has no kernels")
+
+    def freeze(self, array: Any) -> None:
+        """Make the array read-only in place."""
+        raise Unsupported(f"{self.name} has no read-only arrays")
+
+    def pitched(self, dtype: DType, shape: tuple[int, ...], device: Device) -> Any:
+        """An array with padded rows, content undefined."""
+        raise Unsupported(f"{self.name} does not pad rows")
+
+    # -- exchange
+
+    def exporter(self, array: Any, protocol: Protocol) -> Any:
+        """The object of the library's own that carries the protocol (CV-CUDA: ``tensor.cuda()``)."""
+        return array
+
+    def offer(self, array: Any, protocol: Protocol) -> Offer:
+        """The array behind one protocol only."""
+        exporter = self.exporter(array, protocol)
+        return DLPackOffer(exporter) if protocol is Protocol.DLPACK else CAIOffer(exporter)
+
+    @abstractmethod
+    def take(self, offer: Any, protocol: Protocol, device: Device, **keywords: Any) -> Any:
+        """Import with the library's documented call; lets its own exception out."""
+
+    def take_capsule(self, capsule: Any) -> Any:
+        """Import a bare capsule."""
+        raise Unsupported(f"{self.name} has no call for bare capsules")
+
+    def module(self) -> Any:
+        """The library itself, for its documented calls."""
+        self.load()
+        return importlib.import_module(self.name)
+
+
+def installed(distributions: tuple[str, ...]) -> dict[str, str]:
+    """Versions of those of these distributions that are installed."""
+    found = {}
+    for name in distributions:
+        try:
+            found[name] = metadata.version(name)
+        except metadata.PackageNotFoundError:
+            continue
+    return found
+
+
+def poke(address: int, data: bytes, device: Device) -> None:
+    """Write bytes at an address of this device with our own instruments; done on return."""
+    if device is Device.CUDA:
+        cuda_memory.write(address, data)
+    else:
+        ctypes.memmove(address, data, len(data))
+
+
+def peek(address: int, nbytes: int, device: Device) -> bytes:
+    """Read bytes at an address of this device with our own instruments, after all pending work."""
+    if device is Device.CUDA:
+        return cuda_memory.read(address, nbytes)
+    return ctypes.string_at(address, nbytes) if nbytes else b""

@@ -1,0 +1,206 @@
+"""cuda-python: memory of ``cuda.core`` and ``cuda.bindings``, seen through ``StridedMemoryView``."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from conformance.protocols import cai
+from conformance.protocols.dtypes import DType
+from conformance.protocols.strided import Step, Strided, apply, packed
+
+from .base import Adapter, Device, Protocol, Trait, Unsupported, View, peek
+from .numpy import NumpyAdapter, numpy_dtype
+
+_BOTH = (Protocol.DLPACK, Protocol.CAI)
+
+
+class CudaPythonArray:
+    """The small class that CUDA Python's users write around an allocation (DOC-CU-1)."""
+
+    def __init__(self, owner: Any, address: int, dtype: DType, view: Strided) -> None:
+        self.owner = owner
+        self.address = address
+        self.dtype = dtype
+        self.view = view
+
+    @property
+    def element0(self) -> int:
+        """Address of the first element."""
+        return self.address + self.view.offset * self.dtype.itemsize
+
+    @property
+    def strides(self) -> tuple[int, ...]:
+        """Strides in bytes."""
+        return tuple(s * self.dtype.itemsize for s in self.view.strides)
+
+    @property
+    def __cuda_array_interface__(self) -> dict[str, Any]:
+        return cai.build(
+            self.view.shape,
+            self.dtype.typestr or f"|V{self.dtype.itemsize}",
+            self.element0 if self.view.size else 0,
+            strides=None if self.view.contiguous else self.strides,
+        )
+
+
+class CudaPythonAdapter(Adapter):
+    """Exports DLPack as ``StridedMemoryView.from_buffer``; imports by ``StridedMemoryView``'s class methods."""
+
+    name = "cuda_python"
+    distributions = ("cuda-bindings", "cuda-core", "cuda-python")
+    preload = ("cuda.core",)
+    traits = frozenset({Trait.READONLY})
+    exports = {Device.HOST: (Protocol.DLPACK,), Device.CUDA: _BOTH}
+    imports = {Device.HOST: (Protocol.DLPACK,), Device.CUDA: _BOTH}
+    candidate_dtypes = (
+        "bool", "int8", "int16", "int32", "int64", "uint8", "uint16", "uint32", "uint64",
+        "float16", "float32", "float64", "complex64", "complex128", "bfloat16",
+    )  # fmt: skip
+
+    def load(self) -> None:
+        """Import ``cuda.bindings`` and ``cuda.core``, under the names that this version has."""
+        import cuda.bindings.driver
+
+        self.driver = cuda.bindings.driver
+        self.core, self.view_class = _core()
+
+    def usable(self, device: Device) -> str | None:
+        """CUDA needs a device that ``cuda.core`` can make current."""
+        if device is Device.HOST:
+            return None
+        try:
+            self.core.Device(0).set_current()
+        except Exception as error:  # noqa: BLE001 - whatever it is, it is the reason to report
+            return f"{type(error).__name__}: {error}"
+        return None
+
+    def protocols(self, device: Device) -> tuple[tuple[Protocol, ...], tuple[Protocol, ...]]:
+        """A ``StridedMemoryView`` exports DLPack since cuda.core 1.0, and needs a driver for it even on the host."""
+        exports, imports = super().protocols(device)
+        try:
+            self.view_class.from_array_interface(_numpy().zeros(2)).__dlpack__()
+        except Exception:  # noqa: BLE001 - however it fails, it does not export
+            exports = tuple(p for p in exports if p is not Protocol.DLPACK)
+        return exports, imports
+
+    def empty(self, dtype: DType, shape: tuple[int, ...], device: Device) -> Any:
+        """A view on a new NumPy array, or on a device allocation of ``cuda.core``."""
+        view = packed(shape)
+        if device is Device.HOST:
+            host = NumpyAdapter()
+            host.load()
+            array = host.empty(dtype, shape, device)
+            return CudaPythonArray(array, array.ctypes.data, dtype, view)
+        gpu = self.core.Device(0)
+        gpu.set_current()
+        buffer = _allocate(gpu, max(view.size * dtype.itemsize, 1))
+        return CudaPythonArray(buffer, int(buffer.handle), dtype, view)
+
+    def view(self, array: CudaPythonArray, step: Step) -> CudaPythonArray:
+        """Arithmetic of the wrapper: an allocation has no views of its own."""
+        return CudaPythonArray(array.owner, array.address, array.dtype, apply(array.view, step))
+
+    def exporter(self, array: CudaPythonArray, protocol: Protocol) -> Any:
+        """The wrapper itself for the array interface, a ``StridedMemoryView`` for DLPack."""
+        if protocol is Protocol.CAI:
+            return array
+        if not hasattr(self.view_class, "__dlpack__"):
+            raise Unsupported("this StridedMemoryView does not export DLPack")
+        return self._strided(array)
+
+    def _strided(self, array: CudaPythonArray) -> Any:
+        kind = numpy_dtype(array.dtype)
+        if array.view.contiguous and array.view.offset == 0 and not isinstance(array.owner, _ndarray()):
+            return self.view_class.from_buffer(array.owner, array.view.shape, dtype=kind)
+        source = _Interface(array, kind)
+        if isinstance(array.owner, _ndarray()):
+            return self.view_class.from_array_interface(source)
+        return self.view_class.from_cuda_array_interface(array, stream_ptr=-1)
+
+    def describe(self, array: Any) -> View:
+        """Of the wrapper what it is; of a ``StridedMemoryView`` its attributes (strides are elements there)."""
+        if isinstance(array, CudaPythonArray):
+            on_host = isinstance(array.owner, _ndarray())
+            return View(
+                array.element0, array.view.shape, array.strides, array.dtype.name, (1, 0) if on_host else (2, 0)
+            )
+        itemsize = array.dtype.itemsize
+        strides = array.strides if array.strides is not None else packed(tuple(array.shape)).strides
+        return View(
+            address=array.ptr,
+            shape=tuple(array.shape),
+            strides=tuple(s * itemsize for s in strides),
+            dtype=array.dtype.name,
+            device=(1, 0) if array.device_id < 0 else (2, array.device_id),
+            readonly=array.readonly,
+        )
+
+    def read(self, array: Any) -> bytes:
+        """A view has no copy that keeps every stride: read what it describes, with our own instruments."""
+        from conformance.protocols.strided import offsets, span
+
+        view = self.describe(array)
+        itemsize = array.dtype.itemsize
+        strided = Strided(view.shape, tuple(s // itemsize for s in view.strides))
+        if strided.size == 0:
+            return b""
+        low, high = span(strided)
+        device = Device.HOST if view.device and view.device[0] == 1 else Device.CUDA
+        block = peek(view.address + low * itemsize, (high - low) * itemsize, device)
+        return b"".join(block[(o - low) * itemsize : (o - low + 1) * itemsize] for o in offsets(strided))
+
+    def take(self, offer: Any, protocol: Protocol, device: Device, **keywords: Any) -> Any:
+        """``StridedMemoryView.from_dlpack`` or ``from_cuda_array_interface``, on the legacy default stream."""
+        if device is Device.HOST:
+            return self.view_class.from_dlpack(offer, stream_ptr=-1)
+        self.core.Device(0).set_current()
+        stream = int(self.core.Device(0).default_stream.handle)
+        if protocol is Protocol.DLPACK:
+            return self.view_class.from_dlpack(offer, stream_ptr=stream)
+        return self.view_class.from_cuda_array_interface(offer, stream_ptr=stream)
+
+    def module(self) -> Any:
+        """``cuda.core``, under the name that this version has."""
+        self.load()
+        return self.core
+
+
+class _Interface:
+    """A host array of any layout through ``__array_interface__``, which ``StridedMemoryView`` also reads."""
+
+    def __init__(self, array: CudaPythonArray, kind: Any) -> None:
+        self._array = array
+        self.__array_interface__ = {
+            "version": 3,
+            "shape": array.view.shape,
+            "typestr": kind.str,
+            "data": (array.element0, False),
+            "strides": array.strides,
+        }
+
+
+def _core() -> tuple[Any, Any]:
+    try:
+        import cuda.core as core
+        from cuda.core.utils import StridedMemoryView
+    except ImportError:
+        import cuda.core.experimental as core
+        from cuda.core.experimental.utils import StridedMemoryView
+    return core, StridedMemoryView
+
+
+def _allocate(gpu: Any, nbytes: int) -> Any:
+    stream = gpu.default_stream
+    buffer = gpu.allocate(nbytes, stream=stream)
+    stream.sync()
+    return buffer
+
+
+def _numpy() -> Any:
+    import numpy
+
+    return numpy
+
+
+def _ndarray() -> Any:
+    return _numpy().ndarray

@@ -1,0 +1,94 @@
+"""CuPy: DLPack and the CUDA Array Interface on CUDA memory."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from conformance.protocols.dtypes import DType
+from conformance.protocols.strided import Broadcast
+
+from .base import Adapter, Device, Protocol, Trait, View
+from .numpy import numpy_dtype
+
+_BOTH = (Protocol.DLPACK, Protocol.CAI)
+
+
+class CupyAdapter(Adapter):
+    """``cupy.from_dlpack`` and ``cupy.asarray``."""
+
+    name = "cupy"
+    distributions = ("cupy-cuda13x", "cupy-cuda12x", "cupy")
+    preload = ("cupy",)
+    traits = frozenset({Trait.ARRAY_API, Trait.WRITES, Trait.KERNEL, Trait.CAPSULES})
+    exports = {Device.CUDA: _BOTH}
+    imports = {Device.CUDA: _BOTH}
+    candidate_dtypes = (
+        "bool", "int8", "int16", "int32", "int64", "uint8", "uint16", "uint32", "uint64",
+        "float16", "float32", "float64", "complex64", "complex128", "bfloat16",
+    )  # fmt: skip
+
+    def load(self) -> None:
+        """Import CuPy."""
+        import cupy
+
+        self.cupy = cupy
+
+    def usable(self, device: Device) -> str | None:
+        """Only with a device; CuPy 13 raises where CuPy 14 answers ``False``."""
+        if device is not Device.CUDA:
+            return "CuPy has no host arrays"
+        try:
+            self.cupy.cuda.runtime.getDeviceCount()
+            self.cupy.empty(1)
+        except Exception as error:  # noqa: BLE001 - whatever it is, it is the reason to report
+            return f"{type(error).__name__}: {error}"
+        return None
+
+    def empty(self, dtype: DType, shape: tuple[int, ...], device: Device) -> Any:
+        """``cupy.empty``."""
+        return self.cupy.empty(shape, numpy_dtype(dtype))
+
+    def broadcast(self, array: Any, step: Broadcast) -> Any:
+        """``cupy.broadcast_to``."""
+        return self.cupy.broadcast_to(array, step.shape)
+
+    def describe(self, array: Any) -> View:
+        """By ``data.ptr``, ``shape``, ``strides``, ``dtype`` and ``device``."""
+        return View(
+            address=array.data.ptr,
+            shape=tuple(array.shape),
+            strides=tuple(array.strides),
+            dtype=array.dtype.name,
+            device=(2, array.device.id),
+        )
+
+    def read(self, array: Any) -> bytes:
+        """``cupy.asnumpy``."""
+        return bytes(self.cupy.asnumpy(array).tobytes())
+
+    def write(self, array: Any, data: bytes) -> None:
+        """Assignment of an uploaded array to the whole."""
+        import numpy
+
+        host = numpy.frombuffer(data, array.dtype).reshape(array.shape)
+        array[...] = self.cupy.asarray(host)
+        self.cupy.cuda.runtime.deviceSynchronize()
+
+    def kernel_increment(self, array: Any) -> None:
+        """An elementwise kernel, compiled by NVRTC."""
+        self.cupy.ElementwiseKernel("", "int32 x", "x += 1", "conformance_increment")(array)
+        self.cupy.cuda.runtime.deviceSynchronize()
+
+    def take(self, offer: Any, protocol: Protocol, device: Device, **keywords: Any) -> Any:
+        """``cupy.from_dlpack``, or ``cupy.asarray`` of an object with the interface."""
+        if protocol is Protocol.DLPACK:
+            return self.cupy.from_dlpack(offer, **keywords)
+        return self.cupy.asarray(offer)
+
+    def take_capsule(self, capsule: Any) -> Any:
+        """``cupy.fromDlpack``, deprecated in CuPy 14 but still there."""
+        import warnings
+
+        with warnings.catch_warnings():
+            warnings.simplefilter("ignore")
+            return self.cupy.fromDlpack(capsule)

@@ -1,0 +1,89 @@
+"""CV-CUDA: tensors exported through ``.cuda()``, imported with ``cvcuda.as_tensor``."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from conformance.protocols.dtypes import DType, from_typestr
+from conformance.protocols.strided import Step, c_strides
+
+from .base import Adapter, Device, Protocol, Trait, Unsupported, View
+
+_BOTH = (Protocol.DLPACK, Protocol.CAI)
+_TYPES = {
+    "int8": "S8", "int16": "S16", "int32": "S32", "int64": "S64",
+    "uint8": "U8", "uint16": "U16", "uint32": "U32", "uint64": "U64",
+    "float16": "F16", "float32": "F32", "float64": "F64", "complex64": "C64", "complex128": "C128",
+}  # fmt: skip
+
+
+class CvcudaAdapter(Adapter):
+    """A tensor has no layout unless one is asked for; rows are packed unless padding is asked for."""
+
+    name = "cvcuda"
+    distributions = ("cvcuda-cu13", "cvcuda-cu12")
+    traits = frozenset({Trait.PITCHED})
+    exports = {Device.CUDA: _BOTH}
+    imports = {Device.CUDA: _BOTH}
+    candidate_dtypes = tuple(_TYPES)
+
+    def load(self) -> None:
+        """Import CV-CUDA, which needs a driver already for that."""
+        import cvcuda
+
+        self.cvcuda = cvcuda
+
+    def empty(self, dtype: DType, shape: tuple[int, ...], device: Device) -> Any:
+        """``cvcuda.Tensor`` with rows packed: ``rowalign=1`` switches its padding off."""
+        made = self.cvcuda.Tensor(shape, self._type(dtype), rowalign=1)
+        if self.describe(made).strides != tuple(s * dtype.itemsize for s in c_strides(shape)):
+            raise Unsupported(f"CV-CUDA pads a packed tensor of shape {shape}")
+        return made
+
+    def pitched(self, dtype: DType, shape: tuple[int, ...], device: Device) -> Any:
+        """``cvcuda.Tensor`` of (height, width, channels) with its default row alignment."""
+        return self.cvcuda.Tensor(shape, self._type(dtype), "HWC")
+
+    def view(self, array: Any, step: Step) -> Any:
+        """None: a tensor has no slices."""
+        raise Unsupported("CV-CUDA has no views of parts of a tensor")
+
+    def describe(self, array: Any) -> View:
+        """By what ``.cuda()`` publishes: a tensor has no other address of its own."""
+        buffer = array.cuda()
+        described = buffer.__cuda_array_interface__
+        itemsize = int(described["typestr"][2:])
+        shape = tuple(described["shape"])
+        dtype = from_typestr(described["typestr"])
+        strides = described.get("strides")
+        return View(
+            address=described["data"][0],
+            shape=shape,
+            strides=tuple(strides) if strides is not None else tuple(s * itemsize for s in c_strides(shape)),
+            dtype=dtype.name if dtype else described["typestr"],
+            device=tuple(int(part) for part in buffer.__dlpack_device__()),  # type: ignore[arg-type]
+        )
+
+    def read(self, array: Any) -> bytes:
+        """CV-CUDA has no copy to the host: read what the tensor describes, with our own instruments."""
+        from conformance.protocols.strided import Strided
+        from conformance.reference.memory import CudaMemory, gather
+
+        view = self.describe(array)
+        itemsize = int(array.cuda().__cuda_array_interface__["typestr"][2:])
+        strided = Strided(view.shape, tuple(s // itemsize for s in view.strides))
+        return gather(CudaMemory(), view.address, strided, itemsize)
+
+    def exporter(self, array: Any, protocol: Protocol) -> Any:
+        """``tensor.cuda()``."""
+        return array.cuda()
+
+    def take(self, offer: Any, protocol: Protocol, device: Device, **keywords: Any) -> Any:
+        """``cvcuda.as_tensor``, which takes the array interface if there is one and DLPack if not."""
+        return self.cvcuda.as_tensor(offer)
+
+    def _type(self, dtype: DType) -> Any:
+        name = _TYPES.get(dtype.name)
+        if name is None:
+            raise Unsupported(f"CV-CUDA has no {dtype.name}")
+        return getattr(self.cvcuda.Type, name)

@@ -1,0 +1,97 @@
+"""NumPy: DLPack on host memory."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from conformance.protocols.dtypes import DType
+from conformance.protocols.strided import Broadcast
+
+from .base import Adapter, Device, Protocol, Trait, Unsupported, View
+
+_ALIGNMENT = 256
+
+
+class NumpyAdapter(Adapter):
+    """``numpy.from_dlpack`` and ``ndarray.__dlpack__``."""
+
+    name = "numpy"
+    distributions = ("numpy",)
+    preload = ("numpy",)
+    traits = frozenset({Trait.ARRAY_API, Trait.WRITES, Trait.READONLY, Trait.COPY_KEYWORD, Trait.DEVICE_KEYWORD})
+    exports = {Device.HOST: (Protocol.DLPACK,)}
+    imports = {Device.HOST: (Protocol.DLPACK,)}
+    candidate_dtypes = (
+        "bool", "int8", "int16", "int32", "int64", "uint8", "uint16", "uint32", "uint64",
+        "float16", "float32", "float64", "complex64", "complex128",
+    )  # fmt: skip
+
+    def load(self) -> None:
+        """Import NumPy."""
+        import numpy
+
+        self.numpy = numpy
+
+    def empty(self, dtype: DType, shape: tuple[int, ...], device: Device) -> Any:
+        """Aligned to 256 bytes, so that a consumer with an alignment of its own has no reason to copy (DLP-18)."""
+        kind = numpy_dtype(dtype)
+        count = 1
+        for extent in shape:
+            count *= extent
+        raw = self.numpy.zeros(count * kind.itemsize + _ALIGNMENT, self.numpy.uint8)
+        start = -raw.ctypes.data % _ALIGNMENT
+        return raw[start : start + count * kind.itemsize].view(kind).reshape(shape)
+
+    def broadcast(self, array: Any, step: Broadcast) -> Any:
+        """``numpy.broadcast_to`` makes it read-only; the writable form is what the other libraries have."""
+        return self.numpy.lib.stride_tricks.as_strided(
+            array,
+            shape=step.shape,
+            strides=tuple(
+                0 if old == 1 and new != 1 else stride
+                for old, new, stride in zip(array.shape, step.shape, array.strides)
+            ),
+        )
+
+    def describe(self, array: Any) -> View:
+        """By ``ctypes.data``, ``shape``, ``strides``, ``dtype`` and ``flags``."""
+        return View(
+            address=array.ctypes.data,
+            shape=array.shape,
+            strides=array.strides,
+            dtype=array.dtype.name if array.dtype.isnative else array.dtype.str,
+            device=(1, 0),
+            readonly=not array.flags.writeable,
+        )
+
+    def read(self, array: Any) -> bytes:
+        """``tobytes``."""
+        return bytes(array.tobytes())
+
+    def write(self, array: Any, data: bytes) -> None:
+        """Assignment to the whole."""
+        array[...] = self.numpy.frombuffer(data, array.dtype).reshape(array.shape)
+
+    def freeze(self, array: Any) -> None:
+        """``flags.writeable = False``."""
+        array.flags.writeable = False
+
+    def take(self, offer: Any, protocol: Protocol, device: Device, **keywords: Any) -> Any:
+        """``numpy.from_dlpack``."""
+        return self.numpy.from_dlpack(offer, **keywords)
+
+
+def numpy_dtype(dtype: DType) -> Any:
+    """NumPy's dtype of this name; ml_dtypes' extension types where that package is installed."""
+    import numpy
+
+    if dtype.kind is not None:
+        return numpy.dtype(dtype.typestr)
+    try:
+        import ml_dtypes
+    except ImportError:
+        raise Unsupported(f"NumPy has no {dtype.name} without ml_dtypes") from None
+    found = getattr(ml_dtypes, dtype.name, None)
+    if found is None:
+        raise Unsupported(f"NumPy has no {dtype.name}")
+    return numpy.dtype(found)

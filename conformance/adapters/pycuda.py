@@ -1,0 +1,86 @@
+"""PyCUDA: the CUDA Array Interface on CUDA memory, in the device's primary context."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from conformance.cuda import kernels
+from conformance.protocols.dtypes import DType
+
+from .base import Adapter, Device, Protocol, Trait, View
+from .numpy import numpy_dtype
+
+
+class PycudaAdapter(Adapter):
+    """Exports through ``GPUArray``; imports by building a ``GPUArray`` from the published pointer (DOC-PC-3)."""
+
+    name = "pycuda"
+    distributions = ("pycuda",)
+    traits = frozenset({Trait.WRITES, Trait.KERNEL})
+    exports = {Device.CUDA: (Protocol.CAI,)}
+    imports = {Device.CUDA: (Protocol.CAI,)}
+    candidate_dtypes = (
+        "bool", "int8", "int16", "int32", "int64", "uint8", "uint16", "uint32", "uint64",
+        "float16", "float32", "float64", "complex64", "complex128",
+    )  # fmt: skip
+
+    def load(self) -> None:
+        """Import PyCUDA and join the primary context that the other libraries use (CUD-11)."""
+        import pycuda.autoprimaryctx
+        import pycuda.driver
+        import pycuda.gpuarray
+
+        self.driver = pycuda.driver
+        self.gpuarray = pycuda.gpuarray
+        self._increment: Any = None
+
+    def empty(self, dtype: DType, shape: tuple[int, ...], device: Device) -> Any:
+        """``GPUArray``."""
+        return self.gpuarray.GPUArray(shape, numpy_dtype(dtype))
+
+    def describe(self, array: Any) -> View:
+        """By ``ptr``, ``shape``, ``strides`` and ``dtype``."""
+        return View(
+            address=int(array.ptr),
+            shape=tuple(array.shape),
+            strides=tuple(array.strides),
+            dtype=array.dtype.name,
+            device=None,
+        )
+
+    def read(self, array: Any) -> bytes:
+        """``get``."""
+        return bytes(array.get().tobytes())
+
+    def write(self, array: Any, data: bytes) -> None:
+        """``set``."""
+        import numpy
+
+        array.set(numpy.frombuffer(data, array.dtype).reshape(array.shape))
+        self.driver.Context.synchronize()
+
+    def kernel_increment(self, array: Any) -> None:
+        """A kernel of our PTX, launched by PyCUDA: its own ``SourceModule`` would need a compiler."""
+        if self._increment is None:
+            module = self.driver.module_from_buffer(kernels.PTX.encode())
+            self._increment = module.get_function("add_to_words")
+        import numpy
+
+        blocks = max((array.size + kernels.BLOCK - 1) // kernels.BLOCK, 1)
+        self._increment(
+            array.gpudata, numpy.uint32(array.size), numpy.uint32(1), block=(kernels.BLOCK, 1, 1), grid=(blocks, 1)
+        )
+        self.driver.Context.synchronize()
+
+    def take(self, offer: Any, protocol: Protocol, device: Device, **keywords: Any) -> Any:
+        """What PyCUDA's users write: a ``GPUArray`` on the pointer, holding the owner as its base."""
+        import numpy
+
+        described = offer.__cuda_array_interface__
+        return self.gpuarray.GPUArray(
+            shape=described["shape"],
+            dtype=numpy.dtype(described["typestr"]),
+            gpudata=described["data"][0],
+            strides=described.get("strides"),
+            base=offer,
+        )

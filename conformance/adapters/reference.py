@@ -1,0 +1,127 @@
+"""The reference as a library among libraries: well-behaved on both sides, or deliberately broken."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from conformance.protocols.dtypes import DTYPES, DType
+from conformance.protocols.strided import Broadcast, Step, apply, packed
+from conformance.reference.exporter import Exporter
+from conformance.reference.importer import Imported, Importer
+from conformance.reference.memory import CudaMemory, HostMemory, Memory, gather, simulated
+
+from .base import Adapter, Device, Protocol, Trait, Unsupported, View
+
+_BOTH = (Protocol.DLPACK, Protocol.CAI)
+
+
+class ReferenceAdapter(Adapter):
+    """``exporter_class`` and ``importer_class`` are where a fault goes in."""
+
+    name = "reference"
+    distributions = ("cuda-interop-conformance",)
+    traits = frozenset(
+        {Trait.ARRAY_API, Trait.WRITES, Trait.KERNEL, Trait.READONLY, Trait.COPY_KEYWORD, Trait.CAPSULES}
+    )
+    exports = {Device.HOST: (Protocol.DLPACK,), Device.CUDA: _BOTH, Device.SIMULATED: _BOTH}
+    imports = exports
+    candidate_dtypes = tuple(DTYPES)
+    exporter_class: type[Exporter] = Exporter
+    importer_class: type[Importer] = Importer
+
+    def load(self) -> None:
+        """Nothing to load."""
+
+    def memory(self, device: Device) -> Memory:
+        """The memory behind a device."""
+        if device is Device.CUDA:
+            return CudaMemory()
+        return simulated() if device is Device.SIMULATED else HostMemory()
+
+    def empty(self, dtype: DType, shape: tuple[int, ...], device: Device) -> Exporter:
+        """An exporter on a new block."""
+        memory = self.memory(device)
+        view = packed(shape)
+        return self.exporter_class(memory, memory.allocate(view.size * dtype.itemsize), dtype, view)
+
+    def view(self, array: Exporter, step: Step) -> Exporter:
+        """Any step: the arithmetic is the suite's own."""
+        return self.exporter_class(
+            array.memory, array.block, array.dtype, apply(array.view, step), readonly=array.readonly
+        )
+
+    def broadcast(self, array: Exporter, step: Broadcast) -> Exporter:
+        """As any other step."""
+        return self.view(array, step)
+
+    def describe(self, array: Exporter | Imported) -> View:
+        """Of an exporter what it is, of an import what was read from the protocol."""
+        if isinstance(array, Imported):
+            return View(array.address, array.shape, array.strides, array.dtype.name, array.device, array.readonly)
+        return View(
+            array.element0(), array.view.shape, array.strides_bytes(), array.dtype.name, array.device(), array.readonly
+        )
+
+    def read(self, array: Exporter | Imported) -> bytes:
+        """Element by element through address and strides."""
+        if isinstance(array, Imported):
+            return gather(array.importer.memory, array.address, array.view, array.dtype.itemsize)
+        return gather(array.memory, array.element0(), array.view, array.dtype.itemsize)
+
+    def write(self, array: Exporter | Imported, data: bytes) -> None:
+        """Element by element; ``BufferError`` if the array is read-only."""
+        if array.readonly:
+            raise BufferError("the array is read-only")
+        memory = array.importer.memory if isinstance(array, Imported) else array.memory
+        address = array.address if isinstance(array, Imported) else array.element0()
+        scatter(memory, address, array.view.shape, array.view.strides, array.dtype.itemsize, data)
+
+    def kernel_increment(self, array: Exporter | Imported) -> None:
+        """The kernel of our own PTX on CUDA; plain arithmetic elsewhere."""
+        view = self.describe(array)
+        memory = array.importer.memory if isinstance(array, Imported) else array.memory
+        count = array.view.size
+        if isinstance(memory, CudaMemory):
+            from conformance.cuda import context, kernels
+
+            kernels.add_to_words(view.address, count, 1)
+            with context.using(context.primary()):
+                context.synchronize()
+            return
+        words = memory.read(view.address, 4 * count)
+        memory.write(
+            view.address,
+            b"".join(
+                ((int.from_bytes(words[i : i + 4], "little") + 1) & 0xFFFFFFFF).to_bytes(4, "little")
+                for i in range(0, len(words), 4)
+            ),
+        )
+
+    def freeze(self, array: Exporter) -> None:
+        """Set the read-only bit."""
+        array.readonly = True
+
+    def take(self, offer: Any, protocol: Protocol, device: Device, **keywords: Any) -> Imported:
+        """By the reference importer."""
+        importer = self.importer_class(self.memory(device))
+        if protocol is Protocol.CAI:
+            return importer.take_cai(offer)
+        return importer.take_dlpack(offer, **keywords)
+
+    def take_capsule(self, capsule: Any) -> Imported:
+        """A bare capsule, on host memory."""
+        return self.importer_class(HostMemory()).take_capsule(capsule)
+
+    def module(self) -> Any:
+        """There is none."""
+        raise Unsupported("the reference has no module of its own")
+
+
+def scatter(
+    memory: Memory, element0: int, shape: tuple[int, ...], strides: tuple[int, ...], itemsize: int, data: bytes
+) -> None:
+    """Write row-major bytes through a view; strides in elements."""
+    from conformance.protocols.strided import Strided, offsets
+
+    for i, offset in enumerate(offsets(Strided(shape, strides))):
+        memory.write(element0 + offset * itemsize, data[i * itemsize : (i + 1) * itemsize])

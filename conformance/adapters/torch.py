@@ -1,0 +1,109 @@
+"""PyTorch: DLPack on host and CUDA memory, the CUDA Array Interface on CUDA memory."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from conformance.protocols.dtypes import DTYPES, DType
+from conformance.protocols.strided import Broadcast, Index, Step
+
+from .base import Adapter, Device, Protocol, Trait, Unsupported, View
+
+
+class TorchAdapter(Adapter):
+    """``torch.from_dlpack`` and ``torch.as_tensor``."""
+
+    name = "torch"
+    distributions = ("torch",)
+    preload = ("torch",)
+    traits = frozenset(
+        {Trait.ARRAY_API, Trait.WRITES, Trait.KERNEL, Trait.COPY_KEYWORD, Trait.DEVICE_KEYWORD, Trait.CAPSULES}
+    )
+    exports = {Device.HOST: (Protocol.DLPACK,), Device.CUDA: (Protocol.DLPACK, Protocol.CAI)}
+    imports = {Device.HOST: (Protocol.DLPACK,), Device.CUDA: (Protocol.DLPACK, Protocol.CAI)}
+    candidate_dtypes = tuple(DTYPES)
+
+    def load(self) -> None:
+        """Import PyTorch."""
+        import torch
+
+        self.torch = torch
+
+    def usable(self, device: Device) -> str | None:
+        """CUDA needs a build with CUDA and a driver that it accepts."""
+        if device is Device.HOST:
+            return None
+        if not self.torch.backends.cuda.is_built():
+            return "this PyTorch was built without CUDA"
+        try:
+            self.torch.zeros(1, device="cuda")
+        except (RuntimeError, AssertionError) as error:
+            return f"{type(error).__name__}: {error}"
+        return None
+
+    def empty(self, dtype: DType, shape: tuple[int, ...], device: Device) -> Any:
+        """``torch.empty``."""
+        kind = getattr(self.torch, dtype.name, None)
+        if not isinstance(kind, self.torch.dtype):
+            raise Unsupported(f"PyTorch has no {dtype.name}")
+        return self.torch.empty(shape, dtype=kind, device="cuda" if device is Device.CUDA else "cpu")
+
+    def view(self, array: Any, step: Step) -> Any:
+        """As NumPy's, but PyTorch has no negative strides."""
+        if isinstance(step, Index) and step.negative:
+            raise Unsupported("PyTorch has no negative strides")
+        return super().view(array, step)
+
+    def transpose(self, array: Any, axes: tuple[int, ...]) -> Any:
+        """``permute``."""
+        return array.permute(axes)
+
+    def broadcast(self, array: Any, step: Broadcast) -> Any:
+        """``expand``."""
+        return array.expand(step.shape)
+
+    def describe(self, array: Any) -> View:
+        """By ``data_ptr``, ``shape``, ``stride`` (in elements there), ``dtype`` and ``device``."""
+        size = array.element_size()
+        return View(
+            address=array.data_ptr(),
+            shape=tuple(array.shape),
+            strides=tuple(s * size for s in array.stride()),
+            dtype=str(array.dtype).removeprefix("torch."),
+            device=(2, array.device.index or 0) if array.is_cuda else (3, 0) if array.is_pinned() else (1, 0),
+        )
+
+    def read(self, array: Any) -> bytes:
+        """Copy to the host, then byte by byte: NumPy does not know every element type of PyTorch."""
+        packed = array.detach().cpu().contiguous()
+        if packed.numel() == 0:
+            return b""
+        flat = self.torch.as_strided(packed, (packed.numel(),), (1,))
+        return bytes(flat.view(self.torch.uint8).numpy().tobytes())
+
+    def write(self, array: Any, data: bytes) -> None:
+        """``copy_`` from a host tensor."""
+        host = self.torch.frombuffer(bytearray(data), dtype=self.torch.uint8).view(array.dtype)
+        array.copy_(host.reshape(array.shape))
+        self._wait(array)
+
+    def kernel_increment(self, array: Any) -> None:
+        """``add_``, which on CUDA is a kernel."""
+        array.add_(1)
+        self._wait(array)
+
+    def take(self, offer: Any, protocol: Protocol, device: Device, **keywords: Any) -> Any:
+        """``torch.from_dlpack``, or ``torch.as_tensor`` with a CUDA device."""
+        if protocol is Protocol.DLPACK:
+            return self.torch.from_dlpack(offer, **keywords)
+        return self.torch.as_tensor(offer, device="cuda")
+
+    def take_capsule(self, capsule: Any) -> Any:
+        """``torch.utils.dlpack.from_dlpack``."""
+        from torch.utils.dlpack import from_dlpack
+
+        return from_dlpack(capsule)
+
+    def _wait(self, array: Any) -> None:
+        if array.is_cuda:
+            self.torch.cuda.synchronize()

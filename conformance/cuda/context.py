@@ -1,0 +1,70 @@
+"""CUDA contexts: the primary one that runtime-API libraries share, private ones, and which is current (CUD-11)."""
+
+from __future__ import annotations
+
+import ctypes
+from collections.abc import Iterator
+from contextlib import contextmanager
+from functools import cache
+
+from .driver import call, status
+
+
+@cache
+def primary(ordinal: int = 0) -> int:
+    """Handle of the device's primary context, retained for the life of the process."""
+    handle = ctypes.c_void_p()
+    call("cuDevicePrimaryCtxRetain", ctypes.byref(handle), ordinal)
+    return handle.value or 0
+
+
+def primary_is_active(ordinal: int = 0) -> bool:
+    """Whether anybody in this process has the primary context up. Does not create it."""
+    flags, active = ctypes.c_uint(), ctypes.c_int()
+    call("cuDevicePrimaryCtxGetState", ordinal, ctypes.byref(flags), ctypes.byref(active))
+    return bool(active.value)
+
+
+def current() -> int:
+    """Handle of this thread's current context, 0 if it has none."""
+    handle = ctypes.c_void_p()
+    call("cuCtxGetCurrent", ctypes.byref(handle))
+    return handle.value or 0
+
+
+def set_current(handle: int) -> None:
+    """Make a context current on this thread; 0 leaves the thread without one."""
+    call("cuCtxSetCurrent", ctypes.c_void_p(handle or None))
+
+
+@contextmanager
+def using(handle: int) -> Iterator[None]:
+    """The context is current inside the block; what was current before is current after."""
+    call("cuCtxPushCurrent_v2", ctypes.c_void_p(handle))
+    try:
+        yield
+    finally:
+        call("cuCtxPopCurrent_v2", ctypes.byref(ctypes.c_void_p()))
+
+
+def create(ordinal: int = 0) -> int:
+    """A private context, made current on this thread; the caller destroys it."""
+    handle = ctypes.c_void_p()
+    call("cuCtxCreate_v2", ctypes.byref(handle), 0, ordinal)
+    return handle.value or 0
+
+
+def destroy(handle: int) -> None:
+    """Destroy a private context."""
+    call("cuCtxDestroy_v2", ctypes.c_void_p(handle))
+
+
+def synchronize() -> None:
+    """Wait for everything of the current context; raises the context's sticky error if it has one."""
+    call("cuCtxSynchronize")
+
+
+def health(ordinal: int = 0) -> int:
+    """0 if the primary context works, else the ``CUresult`` that it answers with."""
+    with using(primary(ordinal)):
+        return status("cuCtxSynchronize")

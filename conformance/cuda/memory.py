@@ -1,0 +1,90 @@
+"""Device, pinned, managed and pool memory, and copies to and from the host. Sizes in bytes.
+
+All of it happens in the device's primary context and on the legacy stream, and every copy has
+finished when the call returns.
+"""
+
+from __future__ import annotations
+
+import ctypes
+from enum import Enum
+
+from . import context
+from .driver import call
+
+_ATTACH_GLOBAL = 1
+
+
+class Kind(str, Enum):
+    """How a block was allocated, which decides the device type that an exporter must report (DLP-15)."""
+
+    DEVICE = "device"
+    PINNED = "pinned"
+    MANAGED = "managed"
+    POOL = "pool"
+
+
+def allocate(nbytes: int, kind: Kind = Kind.DEVICE) -> int:
+    """Address of a new block of at least one byte."""
+    pointer = ctypes.c_void_p()
+    size = ctypes.c_size_t(max(nbytes, 1))
+    with context.using(context.primary()):
+        if kind is Kind.DEVICE:
+            call("cuMemAlloc_v2", ctypes.byref(pointer), size)
+        elif kind is Kind.PINNED:
+            call("cuMemHostAlloc", ctypes.byref(pointer), size, 0)
+        elif kind is Kind.MANAGED:
+            call("cuMemAllocManaged", ctypes.byref(pointer), size, _ATTACH_GLOBAL)
+        else:
+            call("cuMemAllocAsync", ctypes.byref(pointer), size, None)
+            context.synchronize()
+    return pointer.value or 0
+
+
+def free(address: int, kind: Kind = Kind.DEVICE) -> None:
+    """Give a block back."""
+    pointer = ctypes.c_void_p(address)
+    with context.using(context.primary()):
+        if kind is Kind.PINNED:
+            call("cuMemFreeHost", pointer)
+        elif kind is Kind.POOL:
+            call("cuMemFreeAsync", pointer, None)
+            context.synchronize()
+        else:
+            call("cuMemFree_v2", pointer)
+
+
+def write(address: int, data: bytes) -> None:
+    """Copy host bytes to device memory; returns when they are there."""
+    if not data:
+        return
+    with context.using(context.primary()):
+        call("cuMemcpyHtoD_v2", ctypes.c_void_p(address), data, ctypes.c_size_t(len(data)))
+        context.synchronize()
+
+
+def read(address: int, nbytes: int) -> bytes:
+    """Wait for all work of the primary context, then copy device memory to the host."""
+    if not nbytes:
+        return b""
+    buffer = ctypes.create_string_buffer(nbytes)
+    with context.using(context.primary()):
+        context.synchronize()
+        call("cuMemcpyDtoH_v2", buffer, ctypes.c_void_p(address), ctypes.c_size_t(nbytes))
+    return buffer.raw
+
+
+def free_bytes() -> int:
+    """Bytes of device memory that are free on the whole device."""
+    free_, total = ctypes.c_size_t(), ctypes.c_size_t()
+    with context.using(context.primary()):
+        call("cuMemGetInfo_v2", ctypes.byref(free_), ctypes.byref(total))
+    return free_.value
+
+
+def base_of(address: int) -> tuple[int, int]:
+    """Start and size in bytes of the allocation that an address lies in."""
+    base, size = ctypes.c_void_p(), ctypes.c_size_t()
+    with context.using(context.primary()):
+        call("cuMemGetAddressRange_v2", ctypes.byref(base), ctypes.byref(size), ctypes.c_void_p(address))
+    return base.value or 0, size.value

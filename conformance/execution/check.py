@@ -1,0 +1,144 @@
+"""Run a plan here: write it, drive pytest over it, follow the results, and account for every case."""
+
+from __future__ import annotations
+
+import json
+import os
+import subprocess
+import time
+from collections.abc import Callable
+from dataclasses import dataclass
+from pathlib import Path
+
+from conformance import suite
+from conformance.protocols.clauses import Level
+from conformance.suite.catalogue import Case, Isolation, catalogue
+from conformance.suite.libraries import REFERENCE
+from conformance.suite.outcomes import Outcome
+
+from . import controller, isolation, worker
+from .environment import Facts
+from .hazards import isolation_of
+from .results import Result, read_lines, write_lines
+from .workbench import python
+
+PLAN_FILE = "plan.jsonl"
+RESULTS_FILE = "results.jsonl"
+ENVIRONMENT_FILE = "environment.json"
+LOG_FOLDER = "logs"
+_POLL_SECONDS = 0.1
+
+Progress = Callable[[int, int, str], None]
+"""Called with the number of results so far, the number planned, and the newest case's id."""
+
+
+@dataclass(frozen=True)
+class Run:
+    """A finished run. ``lost`` were planned and never reported."""
+
+    results: tuple[Result, ...]
+    lost: tuple[str, ...]
+    seconds: float
+
+
+def run(cases: list[Case], facts: Facts, out: Path, processes: int, progress: Progress) -> Run:
+    """Run the cases in ``out``, which is created; earlier files of a run in it are replaced."""
+    started = time.monotonic()
+    prepare(cases, facts, out)
+    server = _server(cases, out)
+    try:
+        _drive(out, processes, len(cases), progress, server)
+    finally:
+        if server is not None:
+            server.close()
+    results = account(cases, out)
+    return Run(results, tuple(r.case.id for r in results if r.outcome is Outcome.LOST), time.monotonic() - started)
+
+
+def prepare(cases: list[Case], facts: Facts, out: Path) -> None:
+    """Write plan and environment, and make room for results."""
+    logs = out / LOG_FOLDER
+    logs.mkdir(parents=True, exist_ok=True)
+    for old in (*logs.glob("*.log"), out / RESULTS_FILE):
+        old.unlink(missing_ok=True)
+    write_lines(out / PLAN_FILE, (case.to_json() for case in cases))
+    (out / ENVIRONMENT_FILE).write_text(
+        json.dumps(facts.to_json(), indent=1, ensure_ascii=False) + "\n", encoding="utf-8"
+    )
+
+
+def _server(cases: list[Case], out: Path) -> isolation.Server | None:
+    """The isolation server, if any case needs it."""
+    known = catalogue()
+    if all(isolation_of(case, known[case.invariant]) is Isolation.SHARED for case in cases):
+        return None
+    names = dict.fromkeys(n for case in cases for n in (case.producer, case.consumer) if n != REFERENCE)
+    return isolation.Server(tuple(names), out / LOG_FOLDER / "isolation.log")
+
+
+def command(processes: int) -> list[str]:
+    """The pytest command line: our plugins and xdist, nothing of the user's configuration."""
+    return [
+        python(), "-m", "pytest", *(str(path) for path in [Path(suite.__file__).parent]),
+        "-c", os.devnull, "--rootdir", str(Path(suite.__file__).parent), "--noconftest", "-q", "--capture=no",
+        "-p", "no:cacheprovider", "-p", "xdist.plugin",
+        "-p", worker.__name__, "-p", controller.__name__,
+        "-n", str(processes), "--max-worker-restart", "1000",
+    ]  # fmt: skip
+
+
+def _drive(out: Path, processes: int, planned: int, progress: Progress, server: isolation.Server | None) -> None:
+    environment = {
+        **os.environ,
+        "PYTEST_DISABLE_PLUGIN_AUTOLOAD": "1",
+        "PYTEST_ADDOPTS": "",
+        worker.PLAN: str(out / PLAN_FILE),
+        worker.LOGS: str(out / LOG_FOLDER),
+        controller.RESULTS: str(out / RESULTS_FILE),
+    }
+    if server is not None:
+        environment[isolation.SOCKET] = server.path
+    with (out / LOG_FOLDER / "pytest.log").open("w") as log:
+        process = subprocess.Popen(
+            command(processes), stdin=subprocess.DEVNULL, stdout=log, stderr=log, env=environment
+        )
+        try:
+            _follow(process, out / RESULTS_FILE, planned, progress)
+        finally:
+            if process.poll() is None:
+                process.terminate()
+                process.wait()
+
+
+def _follow(process: subprocess.Popen[bytes], results: Path, planned: int, progress: Progress) -> None:
+    seen, offset, newest = 0, 0, ""
+    while True:
+        ended = process.poll() is not None
+        if results.exists():
+            with results.open("rb") as file:
+                file.seek(offset)
+                lines = file.read()
+            whole = lines[: lines.rfind(b"\n") + 1]
+            if whole:
+                offset += len(whole)
+                seen += whole.count(b"\n")
+                newest = json.loads(whole.splitlines()[-1])["id"]
+        progress(seen, planned, newest)
+        if ended:
+            return
+        time.sleep(_POLL_SECONDS)
+
+
+def account(cases: list[Case], out: Path) -> tuple[Result, ...]:
+    """One result for each planned case, in the plan's order; what never reported is ``lost``, and added to the file."""
+    reported: dict[str, Result] = {}
+    for record in read_lines(out / RESULTS_FILE):
+        reported.setdefault(record["id"], Result.from_json(record))
+    missing = [case for case in cases if case.id not in reported]
+    lost = [Result(case, Outcome.LOST, Level.MUST, reason="planned, but nothing was reported") for case in missing]
+    if lost:
+        with (out / RESULTS_FILE).open("a", encoding="utf-8") as file:
+            for result in lost:
+                file.write(json.dumps(result.to_json(), ensure_ascii=False) + "\n")
+    found = {**reported, **{result.case.id: result for result in lost}}
+    return tuple(found[case.id] for case in cases)

@@ -1,0 +1,97 @@
+"""The pytest plugin of the controlling process: writes each result as it arrives, and tells how a worker died."""
+
+from __future__ import annotations
+
+import json
+import os
+import re
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from conformance.protocols.clauses import Level
+from conformance.suite.catalogue import Case
+from conformance.suite.outcomes import Outcome
+
+from .results import Result, read_lines
+from .worker import CASE_MARK, DEADLINE, LOGS, PLAN, POISON_MARK, PROPERTY
+
+RESULTS = "CONFORMANCE_RESULTS"
+"""Environment variable with the path that results are appended to."""
+_TAIL = 8000
+_FATAL = re.compile(r"Fatal Python error: (.+)")
+
+
+class Controller:
+    """Owns the results file."""
+
+    def __init__(self) -> None:
+        self.cases = {r["id"]: Case.from_json(r) for r in read_lines(Path(os.environ[PLAN]))}
+        self.file = open(os.environ[RESULTS], "a", encoding="utf-8", buffering=1)  # noqa: SIM115 - lives as long as we
+        self.logs = Path(os.environ[LOGS])
+
+    def write(self, record: dict[str, Any]) -> None:
+        """One line, flushed."""
+        self.file.write(json.dumps(record, ensure_ascii=False) + "\n")
+
+    def died(self, case: Case) -> Result:
+        """What the worker's own log says about its end."""
+        stderr = self._words(case)
+        fatal = _FATAL.search(stderr)
+        attachments = {"stderr": stderr[-_TAIL:]} if stderr else {}
+        if POISON_MARK in stderr:
+            reason = stderr.rpartition(POISON_MARK)[2].strip()
+            return Result(case, Outcome.POISONED, Level.MUST, reason=reason, attachments=attachments)
+        if "Timeout (" in stderr:
+            reason = f"no end after {DEADLINE:.0f} s"
+            return Result(case, Outcome.HANG, Level.MUST, reason=reason, attachments=attachments)
+        seen = fatal.group(1) if fatal else "no word of why"
+        return Result(
+            case,
+            Outcome.CRASH,
+            Level.MUST,
+            reason=f"the worker process died: {seen}",
+            expected="a living process",
+            seen=seen,
+            attachments=attachments,
+        )
+
+    def _words(self, case: Case) -> str:
+        """What a worker wrote to standard error since it began this case."""
+        mark = f"{CASE_MARK}{case.id}\n"
+        for log in self.logs.glob("*.log"):
+            text = log.read_text(encoding="utf-8", errors="replace")
+            if mark in text:
+                after = text.rpartition(mark)[2]
+                if CASE_MARK not in after:
+                    return after
+        return ""
+
+
+_controller: Controller | None = None
+
+
+def pytest_configure(config: pytest.Config) -> None:
+    """Only in the controlling process."""
+    global _controller
+    if not hasattr(config, "workerinput") and os.environ.get(RESULTS):
+        _controller = Controller()
+
+
+def pytest_runtest_logreport(report: pytest.TestReport) -> None:
+    """A worker reported a case."""
+    if _controller is None:
+        return
+    for name, value in report.user_properties:
+        if name == PROPERTY:
+            _controller.write(json.loads(str(value)))
+
+
+def pytest_handlecrashitem(crashitem: str, report: Any, sched: Any) -> None:
+    """A worker died in this case."""
+    if _controller is None:
+        return
+    case = _controller.cases.get(crashitem.partition("[")[2].removesuffix("]"))
+    if case is not None:
+        _controller.write(_controller.died(case).to_json())

@@ -1,0 +1,85 @@
+"""What is installed here and what of it works: every library is probed in a process of its own, side by side."""
+
+from __future__ import annotations
+
+import json
+import os
+import subprocess
+import tempfile
+from concurrent.futures import ThreadPoolExecutor
+from dataclasses import dataclass
+from typing import Any
+
+import conformance
+from conformance.adapters import registry
+from conformance.suite.libraries import Environment, Library
+
+from .probe import DRIVER, machine_facts
+from .workbench import python
+
+PROBE_SECONDS = 120
+_TAIL = 600
+
+
+@dataclass(frozen=True)
+class Facts:
+    """The environment as it was measured; ``to_json`` is ``environment.json``."""
+
+    environment: Environment
+    driver: dict[str, Any]
+
+    def to_json(self) -> dict[str, Any]:
+        """Plain data."""
+        return {
+            "suite": conformance.__version__,
+            **machine_facts(),
+            "driver": self.driver,
+            "libraries": [library.to_json() for library in self.environment.libraries],
+        }
+
+    @classmethod
+    def from_json(cls, data: dict[str, Any]) -> Facts:
+        """The reverse of :meth:`to_json`."""
+        return cls(Environment(tuple(Library.from_json(d) for d in data["libraries"])), data["driver"])
+
+
+def measure(names: tuple[str, ...] | None = None) -> Facts:
+    """Probe these libraries (all that are known, if ``None``) and the driver."""
+    chosen = registry.names() if names is None else names
+    with ThreadPoolExecutor(max_workers=len(chosen) + 1) as pool:
+        driver = pool.submit(_probe, DRIVER)
+        libraries = list(pool.map(_library, chosen))
+    return Facts(Environment(tuple(libraries)), driver.result() or {"available": False, "reason": "the probe died"})
+
+
+def _library(name: str) -> Library:
+    found = _probe(name)
+    if "name" in found:
+        return Library.from_json(found)
+    return Library(name, registry.create(name).versions(), absent=found["reason"])
+
+
+def _probe(name: str) -> dict[str, Any]:
+    """The probe's JSON, or a ``reason`` if its process died, hung or printed none."""
+    with tempfile.TemporaryFile("w+", encoding="utf-8", errors="replace") as errors:
+        try:
+            done = subprocess.run(
+                [python(), "-m", "conformance.execution.probe", name],
+                stdin=subprocess.DEVNULL,
+                stdout=subprocess.PIPE,
+                stderr=errors,
+                text=True,
+                timeout=PROBE_SECONDS,
+                env={**os.environ, "PYTHONFAULTHANDLER": "1"},
+                check=False,
+            )
+        except subprocess.TimeoutExpired:
+            return {"available": False, "reason": f"the probe of {name} did not end within {PROBE_SECONDS} s"}
+        lines = done.stdout.strip().splitlines()
+        if done.returncode == 0 and lines:
+            facts: dict[str, Any] = json.loads(lines[-1])
+            return facts
+        errors.seek(0)
+        tail = " ".join(errors.read()[-_TAIL:].split())
+        died = f"signal {-done.returncode}" if done.returncode < 0 else f"exit code {done.returncode}"
+        return {"available": False, "reason": f"the probe of {name} died with {died}: {tail}"}

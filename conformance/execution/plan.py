@@ -1,0 +1,88 @@
+"""From an environment and a selection to the list of cases, before anything runs."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, replace
+from difflib import get_close_matches
+
+from conformance.adapters.base import Device
+from conformance.suite.catalogue import Case, Invariant, Tier
+from conformance.suite.libraries import REFERENCE, Environment, Library
+
+
+class BadSelection(ValueError):
+    """The user asked for something that there is not. The text is one sentence for them."""
+
+
+@dataclass(frozen=True)
+class Selection:
+    """What the user asked for. Empty tuples mean everything."""
+
+    devices: tuple[Device, ...] = tuple(Device)
+    between: tuple[str, ...] = ()
+    families: tuple[str, ...] = ()
+    cases: tuple[str, ...] = ()
+    tier: Tier = Tier.FULL
+
+
+def make(catalogue: dict[str, Invariant], environment: Environment, selection: Selection) -> list[Case]:
+    """The cases in a fixed order. Raises :class:`BadSelection` for an unknown family, library or case."""
+    _check_families(catalogue, selection.families)
+    restricted = restrict(environment, selection)
+    cases = [
+        case
+        for invariant in catalogue.values()
+        if not selection.families or invariant.family in selection.families
+        for case in invariant.cases(restricted)
+    ]
+    if selection.cases:
+        return _named(cases, selection.cases)
+    return [case for case in cases if selection.tier is Tier.FULL or case.tier is Tier.QUICK]
+
+
+def restrict(environment: Environment, selection: Selection) -> Environment:
+    """Only the chosen libraries, always with the reference, and only the chosen devices."""
+    for name in selection.between:
+        _check_library(environment, name)
+    return Environment(
+        tuple(
+            replace(library, sides={d: s for d, s in library.sides.items() if d in selection.devices})
+            for library in environment.libraries
+            if not selection.between or library.name in (*selection.between, REFERENCE)
+        )
+    )
+
+
+def _check_families(catalogue: dict[str, Invariant], wanted: tuple[str, ...]) -> None:
+    known = dict.fromkeys(invariant.family for invariant in catalogue.values())
+    for name in wanted:
+        if name not in known:
+            raise BadSelection(
+                f"--family: there is no family {name!r}{_meant(name, known)}; there are {', '.join(known)}"
+            )
+
+
+def _check_library(environment: Environment, name: str) -> None:
+    found: Library | None = next((lib for lib in environment.libraries if lib.name == name), None)
+    if found is None:
+        known = [lib.name for lib in environment.libraries]
+        raise BadSelection(
+            f"--between: there is no library {name!r}{_meant(name, known)}; known are {', '.join(known)}"
+        )
+    if found.absent is not None:
+        raise BadSelection(f"--between: {name} cannot be used here: {found.absent}")
+
+
+def _named(cases: list[Case], wanted: tuple[str, ...]) -> list[Case]:
+    by_id = {case.id: case for case in cases}
+    for name in wanted:
+        if name not in by_id:
+            raise BadSelection(
+                f"--case: this environment has no case {name!r}{_meant(name, by_id)}; `list --cases` prints all {len(by_id)}"
+            )
+    return [by_id[name] for name in wanted]
+
+
+def _meant(name: str, known: object) -> str:
+    close = get_close_matches(name, list(known), n=1)  # type: ignore[call-overload]
+    return f" (did you mean {close[0]}?)" if close else ""

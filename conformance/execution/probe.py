@@ -1,0 +1,155 @@
+"""Measure one library in a process of its own: ``python -m conformance.execution.probe NAME`` prints JSON.
+
+What a library can do is found by trying, not by believing: every element type is allocated and every
+layout is made once on every device.
+"""
+
+from __future__ import annotations
+
+import json
+import os
+import platform
+import sys
+from functools import partial, reduce
+from typing import Any
+
+from conformance.adapters import registry
+from conformance.adapters.base import Adapter, Device, Unsupported
+from conformance.protocols.dtypes import dtype
+from conformance.suite.exchange import brief
+from conformance.suite.layouts import LAYOUTS, Layout
+from conformance.suite.libraries import Library, Side
+from conformance.suite.patterns import pattern
+
+DRIVER = "driver"
+SIMULATE = "CONFORMANCE_SIMULATE"
+"""Set in the suite's own tests only: adds the simulated device, which no real library has."""
+
+
+def probe(name: str) -> Library:
+    """Everything about one library, absent or not."""
+    adapter = registry.create(name)
+    versions = adapter.versions()
+    try:
+        adapter.load()
+    except BaseException as error:
+        return Library(name, versions, absent=_absence(adapter, versions, error))
+    sides: dict[Device, Side] = {}
+    unusable: dict[str, str] = {}
+    for device in Device:
+        if device not in adapter.exports and device not in adapter.imports:
+            continue
+        if device is Device.SIMULATED and not os.environ.get(SIMULATE):
+            continue
+        reason = _unusable(adapter, device)
+        if reason is None:
+            sides[device] = _side(adapter, device)
+        else:
+            unusable[device.value] = reason
+    absent = None if sides else "; ".join(unusable.values())
+    return Library(name, versions, adapter.traits, absent, sides, unusable)
+
+
+def _absence(adapter: Adapter, versions: dict[str, str], error: BaseException) -> str:
+    if not versions and isinstance(error, ImportError):
+        return f"not installed ({' or '.join(adapter.distributions)})"
+    return f"cannot be loaded: {brief(error)}"
+
+
+def _unusable(adapter: Adapter, device: Device) -> str | None:
+    if device is Device.CUDA:
+        reason = driver_trouble()
+        if reason:
+            return reason
+    return adapter.usable(device)
+
+
+def driver_trouble() -> str | None:
+    """Why no CUDA device can be used here, ``None`` if one can."""
+    from conformance.cuda import driver
+
+    try:
+        return None if driver.device_count() else "the CUDA driver sees no device"
+    except (driver.DriverUnavailable, driver.CudaError) as error:
+        return f"no CUDA driver: {error}"
+
+
+def _side(adapter: Adapter, device: Device) -> Side:
+    exports, imports = adapter.protocols(device)
+    missing_dtypes: dict[str, str] = {}
+    for name in adapter.candidate_dtypes:
+        _try(partial(_make, adapter, Layout("probe", (3,)), name, device), name, missing_dtypes)
+    missing_layouts: dict[str, str] = {}
+    for name, form in LAYOUTS.items():
+        _try(partial(_make, adapter, form, "float32", device), name, missing_layouts)
+    return Side(
+        dtypes=tuple(n for n in adapter.candidate_dtypes if n not in missing_dtypes),
+        layouts=tuple(n for n in LAYOUTS if n not in missing_layouts),
+        exports=exports,
+        imports=imports,
+        missing_dtypes=missing_dtypes,
+        missing_layouts=missing_layouts,
+    )
+
+
+def _try(action: Any, name: str, missing: dict[str, str]) -> None:
+    try:
+        action()
+    except Exception as error:
+        missing[name] = str(error) if isinstance(error, Unsupported) else brief(error)
+
+
+def _make(adapter: Adapter, form: Layout, kind: str, device: Device) -> Any:
+    base = adapter.array(dtype(kind), form.base, pattern(dtype(kind), form.elements), device)
+    return reduce(adapter.view, form.steps, base)
+
+
+def driver_facts() -> dict[str, Any]:
+    """What the CUDA driver says of itself, or why there is none."""
+    from conformance.cuda import driver
+
+    trouble = driver_trouble()
+    if trouble:
+        return {"available": False, "reason": trouble}
+    return {
+        "available": True,
+        "driver_cuda_version": ".".join(map(str, driver.version())),
+        "driver_version": _kernel_driver(),
+        "libcuda": driver.loaded_path(),
+        "gpus": [
+            {"ordinal": i, "name": driver.device_name(i), "compute_capability": list(driver.compute_capability(i))}
+            for i in range(driver.device_count())
+        ],
+    }
+
+
+def _kernel_driver() -> str | None:
+    try:
+        with open("/proc/driver/nvidia/version", encoding="utf-8") as file:
+            words = file.readline().split()
+    except OSError:
+        return None
+    return next((w for w in words if w[0].isdigit() and "." in w), None)
+
+
+def machine_facts() -> dict[str, Any]:
+    """Python and platform."""
+    return {
+        "python": platform.python_version(),
+        "implementation": platform.python_implementation(),
+        "executable_bits": 64 if sys.maxsize > 2**32 else 32,
+        "platform": platform.platform(),
+        "machine": platform.machine(),
+    }
+
+
+def main(name: str) -> None:
+    """Print the facts of one library, or of the driver."""
+    facts = driver_facts() if name == DRIVER else probe(name).to_json()
+    sys.stdout.write("\n" + json.dumps(facts) + "\n")
+    sys.stdout.flush()
+    os._exit(0)
+
+
+if __name__ == "__main__":
+    main(sys.argv[1])

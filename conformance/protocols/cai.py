@@ -1,0 +1,203 @@
+"""``__cuda_array_interface__`` as code, versions 0 to 3: build a dictionary, judge one, read one."""
+
+from __future__ import annotations
+
+import re
+from dataclasses import dataclass
+from typing import Any
+
+NEWEST_VERSION = 3
+_TYPESTR = re.compile(r"^[<>|=][tbiufcmMOSUV]\d+")
+_MISSING = object()
+
+
+@dataclass(frozen=True)
+class Problem:
+    """One way in which a dictionary breaks the interface: the clause, the key, what it should be, what it is."""
+
+    clause: str
+    key: str
+    expected: str
+    seen: str
+
+
+@dataclass(frozen=True)
+class ArrayInterface:
+    """What a well-formed dictionary says. ``strides`` are **bytes**, ``None`` for C-contiguous (CAI-10)."""
+
+    shape: tuple[int, ...]
+    typestr: str
+    address: int
+    readonly: bool
+    strides: tuple[int, ...] | None
+    version: int
+    stream: int | None
+    mask: Any
+
+
+def build(
+    shape: tuple[int, ...],
+    typestr: str,
+    address: int,
+    *,
+    strides: tuple[int, ...] | None = None,
+    readonly: bool = False,
+    version: int = NEWEST_VERSION,
+    stream: int | None = None,
+    **extra: Any,
+) -> dict[str, Any]:
+    """A dictionary of this version; ``strides`` in bytes. A key that the version lacks is left out."""
+    described: dict[str, Any] = {
+        "shape": shape,
+        "typestr": typestr,
+        "data": (address, readonly),
+        "version": version,
+        "strides": strides,
+    }
+    if version >= 3:
+        described["stream"] = stream
+    return {**described, **extra}
+
+
+def without(described: dict[str, Any], *keys: str) -> dict[str, Any]:
+    """The dictionary less these keys."""
+    return {k: v for k, v in described.items() if k not in keys}
+
+
+def problems(described: Any) -> list[Problem]:
+    """Every field that has the wrong form; empty for a well-formed dictionary. Values are not judged here."""
+    if type(described) is not dict:
+        return [Problem("CAI-01", "(the whole)", "a dict", _show(described))]
+    found: list[Problem] = []
+    for key, judge in _FIELDS.items():
+        found += judge(described.get(key, _MISSING), described)
+    return found
+
+
+def parse(described: Any) -> ArrayInterface:
+    """Read a dictionary; ``ValueError`` naming every malformed field if it cannot be read."""
+    wrong = problems(described)
+    if wrong:
+        raise ValueError("; ".join(f"{p.key}: expected {p.expected}, is {p.seen} ({p.clause})" for p in wrong))
+    address, readonly = described["data"]
+    return ArrayInterface(
+        shape=described["shape"],
+        typestr=described["typestr"],
+        address=address,
+        readonly=readonly,
+        strides=described.get("strides"),
+        version=described["version"],
+        stream=described.get("stream"),
+        mask=described.get("mask"),
+    )
+
+
+def _show(value: Any) -> str:
+    return "missing" if value is _MISSING else f"{value!r} ({type(value).__name__})"
+
+
+def _is_int(value: Any) -> bool:
+    return type(value) is int
+
+
+def _ints(value: Any) -> bool:
+    return type(value) is tuple and all(_is_int(v) for v in value)
+
+
+def _shape(value: Any, _: dict[str, Any]) -> list[Problem]:
+    if _ints(value) and all(v >= 0 for v in value):
+        return []
+    return [Problem("CAI-02", "shape", "a tuple of Python ints, none negative", _show(value))]
+
+
+def _typestr(value: Any, _: dict[str, Any]) -> list[Problem]:
+    if type(value) is str and _TYPESTR.match(value):
+        return []
+    return [Problem("CAI-03", "typestr", "a str: byte order, kind, byte count", _show(value))]
+
+
+def _data(value: Any, _: dict[str, Any]) -> list[Problem]:
+    if type(value) is tuple and len(value) == 2 and _is_int(value[0]) and type(value[1]) is bool:
+        return [] if value[0] >= 0 else [Problem("CAI-04", "data[0]", "an address, not negative", _show(value))]
+    return [Problem("CAI-04", "data", "a 2-tuple (int, bool)", _show(value))]
+
+
+def _version(value: Any, _: dict[str, Any]) -> list[Problem]:
+    return [] if _is_int(value) else [Problem("CAI-09", "version", "an int", _show(value))]
+
+
+def _strides(value: Any, described: dict[str, Any]) -> list[Problem]:
+    if value is _MISSING or value is None:
+        return []
+    if not _ints(value):
+        return [Problem("CAI-11", "strides", "None or a tuple of Python ints", _show(value))]
+    shape = described.get("shape")
+    if _ints(shape) and len(shape) != len(value):  # type: ignore[arg-type]
+        return [Problem("CAI-11", "strides", f"one stride for each dimension of {shape!r}", _show(value))]
+    return []
+
+
+def _descr(value: Any, described: dict[str, Any]) -> list[Problem]:
+    if value is _MISSING or value is None:
+        return []
+    typestr = described.get("typestr")
+    width = descr_bytes(value)
+    if width is None:
+        return [Problem("CAI-14", "descr", "a list of (name, typestr) tuples", _show(value))]
+    if type(typestr) is str and _TYPESTR.match(typestr) and width != typestr_bytes(typestr):
+        expected = f"fields of {typestr_bytes(typestr)} bytes in all, as typestr {typestr!r} says"
+        return [Problem("CAI-14", "descr", expected, f"{value!r}: {width} bytes")]
+    return []
+
+
+def _stream(value: Any, described: dict[str, Any]) -> list[Problem]:
+    if value is _MISSING or value is None:
+        return []
+    version = described.get("version")
+    if _is_int(version) and version < 3:  # type: ignore[operator]
+        return []
+    if not _is_int(value):
+        return [Problem("CAI-16", "stream", "None or a Python int", _show(value))]
+    return [] if value != 0 else [Problem("CAI-16", "stream", "never 0: it is ambiguous", "0")]
+
+
+def _mask(value: Any, _: dict[str, Any]) -> list[Problem]:
+    if value is _MISSING or value is None or hasattr(value, "__cuda_array_interface__"):
+        return []
+    return [Problem("CAI-15", "mask", "None or an object with the interface", _show(value))]
+
+
+def typestr_bytes(typestr: str) -> int:
+    """Bytes of one element by its ``typestr``."""
+    return int("".join(c for c in typestr[2:] if c.isdigit()) or "0") * (4 if typestr[1] == "U" else 1)
+
+
+def descr_bytes(descr: Any) -> int | None:
+    """Bytes that the fields of a ``descr`` list add up to, or ``None`` if it is malformed."""
+    if type(descr) is not list:
+        return None
+    total = 0
+    for field in descr:
+        if type(field) is not tuple or len(field) not in (2, 3):
+            return None
+        inner = field[1]
+        width = typestr_bytes(inner) if type(inner) is str and _TYPESTR.match(inner) else descr_bytes(inner)
+        if width is None:
+            return None
+        count = 1
+        for extent in field[2] if len(field) == 3 and type(field[2]) is tuple else ():
+            count *= extent
+        total += width * count
+    return total
+
+
+_FIELDS = {
+    "shape": _shape,
+    "typestr": _typestr,
+    "data": _data,
+    "version": _version,
+    "strides": _strides,
+    "descr": _descr,
+    "stream": _stream,
+    "mask": _mask,
+}

@@ -1,0 +1,74 @@
+"""PyCapsules through the C API: make, name, open, rename. Nothing here knows what a capsule holds."""
+
+from __future__ import annotations
+
+import ctypes
+from typing import Any
+
+_api = ctypes.pythonapi
+
+_new = ctypes.PYFUNCTYPE(ctypes.py_object, ctypes.c_void_p, ctypes.c_char_p, ctypes.c_void_p)(("PyCapsule_New", _api))
+_get_name = ctypes.PYFUNCTYPE(ctypes.c_void_p, ctypes.c_void_p)(("PyCapsule_GetName", _api))
+_get_pointer = ctypes.PYFUNCTYPE(ctypes.c_void_p, ctypes.c_void_p, ctypes.c_void_p)(("PyCapsule_GetPointer", _api))
+_set_name = ctypes.PYFUNCTYPE(ctypes.c_int, ctypes.c_void_p, ctypes.c_char_p)(("PyCapsule_SetName", _api))
+_get_destructor = ctypes.PYFUNCTYPE(ctypes.c_void_p, ctypes.c_void_p)(("PyCapsule_GetDestructor", _api))
+_set_destructor = ctypes.PYFUNCTYPE(ctypes.c_int, ctypes.c_void_p, ctypes.c_void_p)(("PyCapsule_SetDestructor", _api))
+
+DESTRUCTOR = ctypes.CFUNCTYPE(None, ctypes.c_void_p)
+"""A capsule destructor in Python. It gets an address, not an object: the capsule is already dying."""
+
+
+def is_capsule(thing: Any) -> bool:
+    """Whether ``thing`` is a PyCapsule."""
+    return type(thing).__name__ == "PyCapsule"
+
+
+def new(pointer: int, name: bytes, destructor: int = 0) -> Any:
+    """A capsule around ``pointer``. The caller keeps ``name`` alive: capsules store only its address (DLP-01)."""
+    return _new(pointer, name, destructor or None)
+
+
+def name_at(address: int) -> bytes:
+    """The name of the capsule object at ``address`` (also one that is being destroyed)."""
+    found = _get_name(address)
+    return ctypes.string_at(found) if found else b""
+
+
+def name(capsule: Any) -> bytes:
+    """The capsule's name; ``TypeError`` if it is none."""
+    _require(capsule)
+    return name_at(id(capsule))
+
+
+def pointer_at(address: int) -> int:
+    """The pointer inside the capsule object at ``address``, whatever its name."""
+    return int(_get_pointer(address, _get_name(address)) or 0)
+
+
+def pointer(capsule: Any) -> int:
+    """The pointer inside, whatever the name; ``TypeError`` if it is no capsule."""
+    _require(capsule)
+    return pointer_at(id(capsule))
+
+
+def rename(capsule: Any, new_name: bytes) -> None:
+    """Give the capsule another name; the caller keeps ``new_name`` alive (DLP-25)."""
+    _require(capsule)
+    _set_name(id(capsule), new_name)
+
+
+def destructor(capsule: Any) -> int:
+    """Address of the destructor, 0 if there is none."""
+    _require(capsule)
+    return int(_get_destructor(id(capsule)) or 0)
+
+
+def set_destructor(capsule: Any, address: int) -> None:
+    """Replace the destructor by the function at ``address``; 0 removes it."""
+    _require(capsule)
+    _set_destructor(id(capsule), address or None)
+
+
+def _require(thing: Any) -> None:
+    if not is_capsule(thing):
+        raise TypeError(f"expected a PyCapsule, got {type(thing).__name__}")

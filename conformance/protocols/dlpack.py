@@ -1,0 +1,191 @@
+"""DLPack 1.3 as code: the C structs, their constants, and a decoder that copies everything out.
+
+Pointers are kept as plain addresses (``c_void_p``) so that nothing is dereferenced by accident:
+a capsule under test may hold anything.
+"""
+
+from __future__ import annotations
+
+import ctypes
+from dataclasses import dataclass
+from enum import IntEnum, IntFlag
+
+from .strided import c_strides
+
+
+class DLDeviceType(IntEnum):
+    """``DLDeviceType`` (DLP-15)."""
+
+    CPU = 1
+    CUDA = 2
+    CUDA_HOST = 3
+    OPENCL = 4
+    VULKAN = 7
+    METAL = 8
+    VPI = 9
+    ROCM = 10
+    ROCM_HOST = 11
+    EXT_DEV = 12
+    CUDA_MANAGED = 13
+    ONEAPI = 14
+    WEBGPU = 15
+    HEXAGON = 16
+    MAIA = 17
+    TRN = 18
+
+
+class DLFlags(IntFlag):
+    """The defined bits of ``flags`` in a versioned capsule (DLP-07)."""
+
+    NONE = 0
+    READ_ONLY = 1
+    IS_COPIED = 2
+    SUBBYTE_PADDED = 4
+
+
+class DLDevice(ctypes.Structure):
+    _fields_ = [("device_type", ctypes.c_int32), ("device_id", ctypes.c_int32)]
+
+
+class DLDataType(ctypes.Structure):
+    _fields_ = [("code", ctypes.c_uint8), ("bits", ctypes.c_uint8), ("lanes", ctypes.c_uint16)]
+
+
+class DLTensor(ctypes.Structure):
+    _fields_ = [
+        ("data", ctypes.c_void_p),
+        ("device", DLDevice),
+        ("ndim", ctypes.c_int32),
+        ("dtype", DLDataType),
+        ("shape", ctypes.c_void_p),
+        ("strides", ctypes.c_void_p),
+        ("byte_offset", ctypes.c_uint64),
+    ]
+
+
+class DLPackVersion(ctypes.Structure):
+    _fields_ = [("major", ctypes.c_uint32), ("minor", ctypes.c_uint32)]
+
+
+class DLManagedTensor(ctypes.Structure):
+    """The legacy struct (DLPack below 1.0), in capsules named ``dltensor``."""
+
+    _fields_ = [
+        ("dl_tensor", DLTensor),
+        ("manager_ctx", ctypes.c_void_p),
+        ("deleter", ctypes.c_void_p),
+    ]
+
+
+class DLManagedTensorVersioned(ctypes.Structure):
+    """The struct of DLPack 1.x, in capsules named ``dltensor_versioned``."""
+
+    _fields_ = [
+        ("version", DLPackVersion),
+        ("manager_ctx", ctypes.c_void_p),
+        ("deleter", ctypes.c_void_p),
+        ("flags", ctypes.c_uint64),
+        ("dl_tensor", DLTensor),
+    ]
+
+
+DELETER = ctypes.CFUNCTYPE(None, ctypes.c_void_p)
+"""A deleter written in Python. ctypes takes the GIL for it, so it is callable from any thread (DLP-27)."""
+
+LEGACY = b"dltensor"
+VERSIONED = b"dltensor_versioned"
+USED_LEGACY = b"used_dltensor"
+USED_VERSIONED = b"used_dltensor_versioned"
+MAX_NDIM = 1024
+"""Above this a decoded ``ndim`` is taken for garbage rather than followed."""
+
+
+@dataclass(frozen=True)
+class Tensor:
+    """Everything a capsule says, copied out of its struct.
+
+    ``shape`` and ``strides`` count elements; ``strides`` is ``None`` where the pointer is NULL
+    (row-major, DLP-20). ``version`` and ``flags`` are ``None`` in a legacy struct. ``address`` is
+    the struct's own address, ``deleter`` the function's (0 for NULL).
+    """
+
+    address: int
+    version: tuple[int, int] | None
+    flags: int | None
+    data: int
+    byte_offset: int
+    device: tuple[int, int]
+    code: int
+    bits: int
+    lanes: int
+    shape: tuple[int, ...]
+    strides: tuple[int, ...] | None
+    deleter: int
+
+    @property
+    def element0(self) -> int:
+        """Address of the first element: ``data + byte_offset`` (DLP-17)."""
+        return self.data + self.byte_offset
+
+    @property
+    def strides_or_packed(self) -> tuple[int, ...]:
+        """Strides in elements, computed where the struct left them NULL (DLP-20, DLP-21)."""
+        return c_strides(self.shape) if self.strides is None else self.strides
+
+
+class Malformed(ValueError):
+    """A struct that cannot be decoded without following garbage."""
+
+
+def decode(address: int, name: bytes) -> Tensor:
+    """Copy out the struct at ``address``; ``name`` is the capsule's name, which decides the layout (I23).
+
+    Raises :class:`Malformed` for an unknown name, an absurd ``ndim`` or a NULL shape with ``ndim > 0``.
+    """
+    if name in (VERSIONED, USED_VERSIONED):
+        managed = DLManagedTensorVersioned.from_address(address)
+        version = (managed.version.major, managed.version.minor)
+        if version[0] != 1:
+            raise Malformed(f"major version {version[0]}: nothing behind its flags may be read (DLP-04)")
+        return _tensor(address, managed.dl_tensor, managed.deleter, version, managed.flags)
+    if name in (LEGACY, USED_LEGACY):
+        legacy = DLManagedTensor.from_address(address)
+        return _tensor(address, legacy.dl_tensor, legacy.deleter, None, None)
+    raise Malformed(f"a capsule named {name!r} is no DLPack capsule (DLP-01)")
+
+
+def _tensor(
+    address: int, t: DLTensor, deleter: int | None, version: tuple[int, int] | None, flags: int | None
+) -> Tensor:
+    ndim = t.ndim
+    if not 0 <= ndim <= MAX_NDIM:
+        raise Malformed(f"ndim is {ndim}")
+    if ndim and not t.shape:
+        raise Malformed(f"shape is NULL with ndim {ndim}")
+    return Tensor(
+        address=address,
+        version=version,
+        flags=flags,
+        data=t.data or 0,
+        byte_offset=t.byte_offset,
+        device=(t.device.device_type, t.device.device_id),
+        code=t.dtype.code,
+        bits=t.dtype.bits,
+        lanes=t.dtype.lanes,
+        shape=_int64s(t.shape, ndim),
+        strides=_int64s(t.strides, ndim) if t.strides else (None if ndim else ()),
+        deleter=deleter or 0,
+    )
+
+
+def _int64s(address: int | None, count: int) -> tuple[int, ...]:
+    if not count or not address:
+        return ()
+    return tuple((ctypes.c_int64 * count).from_address(address))
+
+
+def raw(address: int, name: bytes) -> bytes:
+    """The struct's own bytes and those of its shape and strides: what an importer must not change (I08)."""
+    size = ctypes.sizeof(DLManagedTensorVersioned if name in (VERSIONED, USED_VERSIONED) else DLManagedTensor)
+    tensor = decode(address, name)
+    return ctypes.string_at(address, size) + repr((tensor.shape, tensor.strides)).encode()

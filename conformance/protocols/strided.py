@@ -1,0 +1,145 @@
+"""Shape, strides and offset of a view, and the few operations that make one view of another.
+
+Everything here counts **elements**, not bytes. It is the suite's own arithmetic: what a slice, a
+transposition or a broadcast should look like is computed here and never asked of a library.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from dataclasses import dataclass
+from itertools import product
+from math import prod
+from typing import Union
+
+
+@dataclass(frozen=True)
+class Strided:
+    """A view of a block: ``shape`` and ``strides`` per dimension and the ``offset`` of element 0."""
+
+    shape: tuple[int, ...]
+    strides: tuple[int, ...]
+    offset: int = 0
+
+    @property
+    def ndim(self) -> int:
+        """Number of dimensions."""
+        return len(self.shape)
+
+    @property
+    def size(self) -> int:
+        """Number of elements (not of distinct addresses)."""
+        return prod(self.shape)
+
+    @property
+    def contiguous(self) -> bool:
+        """C-contiguous; extents of 0 and 1 make their stride irrelevant (CAI-13)."""
+        return same_strides(self.shape, self.strides, c_strides(self.shape))
+
+
+@dataclass(frozen=True)
+class Index:
+    """NumPy's basic indexing: one slice or integer for each leading dimension."""
+
+    keys: tuple[Union[slice, int], ...]
+
+    @property
+    def negative(self) -> bool:
+        """Whether a step runs backwards, which some libraries cannot express."""
+        return any(isinstance(k, slice) and (k.step or 1) < 0 for k in self.keys)
+
+
+@dataclass(frozen=True)
+class Transpose:
+    """Permute the dimensions."""
+
+    axes: tuple[int, ...]
+
+
+@dataclass(frozen=True)
+class Broadcast:
+    """Repeat extents of 1 without copying: their stride becomes 0."""
+
+    shape: tuple[int, ...]
+
+
+Step = Union[Index, Transpose, Broadcast]
+
+
+def c_strides(shape: tuple[int, ...]) -> tuple[int, ...]:
+    """Row-major strides of a packed array, in elements."""
+    strides: list[int] = []
+    step = 1
+    for extent in reversed(shape):
+        strides.append(step)
+        step *= max(extent, 1)
+    return tuple(reversed(strides))
+
+
+def packed(shape: tuple[int, ...]) -> Strided:
+    """The packed, row-major view of a whole block."""
+    return Strided(shape, c_strides(shape))
+
+
+def same_strides(shape: tuple[int, ...], a: tuple[int, ...], b: tuple[int, ...]) -> bool:
+    """Whether two stride tuples address the same elements: extents below 2 do not count (I04, I05)."""
+    if 0 in shape:
+        return True
+    return all(x == y for extent, x, y in zip(shape, a, b) if extent > 1)
+
+
+def apply(view: Strided, step: Step) -> Strided:
+    """The view that ``step`` makes of ``view``."""
+    if isinstance(step, Index):
+        return _index(view, step)
+    if isinstance(step, Transpose):
+        return Strided(tuple(view.shape[a] for a in step.axes), tuple(view.strides[a] for a in step.axes), view.offset)
+    return _broadcast(view, step)
+
+
+def _index(view: Strided, step: Index) -> Strided:
+    shape: list[int] = []
+    strides: list[int] = []
+    offset = view.offset
+    for axis, (extent, stride) in enumerate(zip(view.shape, view.strides)):
+        key = step.keys[axis] if axis < len(step.keys) else slice(None)
+        if isinstance(key, int):
+            offset += (key % extent) * stride
+            continue
+        start, stop, jump = key.indices(extent)
+        length = len(range(start, stop, jump))
+        offset += start * stride if length else 0
+        shape.append(length)
+        strides.append(stride * jump)
+    return Strided(tuple(shape), tuple(strides), offset)
+
+
+def _broadcast(view: Strided, step: Broadcast) -> Strided:
+    lead = len(step.shape) - view.ndim
+    shape = (1,) * lead + view.shape
+    strides = (0,) * lead + view.strides
+    return Strided(
+        step.shape,
+        tuple(0 if old == 1 and new != 1 else s for old, new, s in zip(shape, step.shape, strides)),
+        view.offset,
+    )
+
+
+def offsets(view: Strided) -> Iterator[int]:
+    """The element offset of every element in row-major order."""
+    for point in product(*(range(extent) for extent in view.shape)):
+        yield view.offset + sum(i * s for i, s in zip(point, view.strides))
+
+
+def span(view: Strided) -> tuple[int, int]:
+    """Lowest and one past the highest element offset that the view reaches; (offset, offset) if empty."""
+    if view.size == 0:
+        return view.offset, view.offset
+    low = view.offset + sum(min(0, (n - 1) * s) for n, s in zip(view.shape, view.strides))
+    high = view.offset + sum(max(0, (n - 1) * s) for n, s in zip(view.shape, view.strides))
+    return low, high + 1
+
+
+def gather(block: bytes, view: Strided, itemsize: int) -> bytes:
+    """The bytes of the view's elements in row-major order, taken from the block's bytes."""
+    return b"".join(block[o * itemsize : (o + 1) * itemsize] for o in offsets(view))

@@ -1,0 +1,210 @@
+"""The reference exporter: an array of ours that offers both protocols, well-behaved and fully watched.
+
+Every small decision is a method of its own, so that a deliberate fault is a subclass that changes one.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field, replace
+from typing import Any
+
+from conformance.protocols import cai
+from conformance.protocols.dlpack import DLDeviceType, DLFlags
+from conformance.protocols.dtypes import DType
+from conformance.protocols.strided import Strided, packed
+
+from .managed import Fields, Managed
+from .memory import Block, Memory, gather
+
+NEWEST = (1, 3)
+"""The DLPack version that the reference implements."""
+
+
+@dataclass(frozen=True)
+class Call:
+    """One call of ``__dlpack__`` as it arrived."""
+
+    positional: tuple[Any, ...]
+    keywords: dict[str, Any]
+
+
+@dataclass
+class Log:
+    """What a consumer did with an exporter."""
+
+    dlpack: list[Call] = field(default_factory=list)
+    dlpack_device: int = 0
+    cai: int = 0
+    exports: list[Managed] = field(default_factory=list)
+
+    @property
+    def deleter_calls(self) -> int:
+        """Calls of the deleter over all exports."""
+        return sum(m.deleter_calls for m in self.exports)
+
+
+class Exporter:
+    """An array in ``block``: element type, view (in elements, relative to the block's start), read-only or not.
+
+    ``override`` replaces fields of every exported struct, ``cai_override`` keys of the dictionary; this is how
+    the suite makes capsules and dictionaries that no library would export by itself.
+    """
+
+    def __init__(
+        self,
+        memory: Memory,
+        block: Block,
+        dtype: DType,
+        view: Strided,
+        *,
+        readonly: bool = False,
+        override: dict[str, Any] | None = None,
+        cai_override: dict[str, Any] | None = None,
+    ) -> None:
+        self.memory = memory
+        self.block = block
+        self.dtype = dtype
+        self.view = view
+        self.readonly = readonly
+        self.override = override or {}
+        self.cai_override = cai_override or {}
+        self.log = Log()
+
+    # -- where the elements are
+
+    def element0(self) -> int:
+        """Address of the first element in bytes; of nothing, if there is none."""
+        return self.block.address + self.view.offset * self.dtype.itemsize
+
+    def strides_bytes(self) -> tuple[int, ...]:
+        """Strides in bytes."""
+        return tuple(s * self.dtype.itemsize for s in self.view.strides)
+
+    # -- CUDA Array Interface
+
+    @property
+    def __cuda_array_interface__(self) -> dict[str, Any]:
+        self.log.cai += 1
+        described = cai.build(
+            self.view.shape,
+            self.cai_typestr(),
+            self.cai_address(),
+            strides=self.cai_strides(),
+            readonly=self.cai_readonly(),
+            stream=self.cai_stream(),
+        )
+        return {k: v for k, v in {**described, **self.cai_override}.items() if v is not REMOVED}
+
+    def cai_typestr(self) -> str:
+        """The ``typestr``; raw bytes (``V``) for a type that the grammar has no letter for (G4)."""
+        return self.dtype.typestr or f"|V{self.dtype.itemsize}"
+
+    def cai_address(self) -> int:
+        """The pointer: 0 exactly if there is no element (CAI-06)."""
+        return self.element0() if self.view.size else 0
+
+    def cai_strides(self) -> tuple[int, ...] | None:
+        """``None`` for C-contiguous, else strides in bytes (CAI-10 to CAI-12)."""
+        return None if self.view.contiguous else self.strides_bytes()
+
+    def cai_readonly(self) -> bool:
+        """The read-only bit (CAI-08)."""
+        return self.readonly
+
+    def cai_stream(self) -> int | None:
+        """``None``: the reference's writes are finished before it exports (CAI-23)."""
+        return None
+
+    # -- DLPack
+
+    def __dlpack_device__(self) -> tuple[int, int]:
+        self.log.dlpack_device += 1
+        return self.device()
+
+    def __dlpack__(self, *args: Any, **kwargs: Any) -> Any:
+        self.log.dlpack.append(Call(args, dict(kwargs)))
+        return self.dlpack(*args, **kwargs)
+
+    def dlpack(
+        self,
+        *,
+        stream: int | None = None,
+        max_version: tuple[int, int] | None = None,
+        dl_device: tuple[int, int] | None = None,
+        copy: bool | None = None,
+    ) -> Any:
+        """The protocol's method (DLP-30): a capsule, or ``BufferError`` for what cannot be served."""
+        self.check_stream(stream)
+        self.check_device(dl_device)
+        source = self.copied() if copy else self
+        fields = source.fields(self.negotiate(max_version), copied=bool(copy))
+        return self.export(replace(fields, **self.override), source)
+
+    def export(self, fields: Fields, owner: Any) -> Any:
+        """A capsule around a new struct with these fields, which keeps ``owner`` alive."""
+        managed = Managed(fields, owner)
+        self.log.exports.append(managed)
+        return managed.capsule()
+
+    def device(self) -> tuple[int, int]:
+        """The DLPack (type, id) of the memory."""
+        return (int(self.memory.device[0]), int(self.memory.device[1]))
+
+    def check_stream(self, stream: int | None) -> None:
+        """Refuse what the protocol forbids: anything but ``None`` on the CPU, 0 and below -1 on CUDA."""
+        if self.device()[0] == DLDeviceType.CPU:
+            if stream is not None:
+                raise BufferError("a CPU array takes no stream (DLP-36)")
+        elif stream is not None and (stream == 0 or stream < -1):
+            raise BufferError(f"stream {stream} is not allowed (DLP-31)")
+
+    def check_device(self, dl_device: tuple[int, int] | None) -> None:
+        """Refuse another device than the array's own (DLP-38)."""
+        if dl_device is not None and tuple(int(part) for part in dl_device) != self.device():
+            raise BufferError(f"cannot export to device {dl_device} (DLP-38)")
+
+    def negotiate(self, max_version: tuple[int, int] | None) -> tuple[int, int] | None:
+        """The struct's version, ``None`` for legacy (DLP-02)."""
+        if max_version is None or max_version[0] < 1:
+            return None
+        return NEWEST
+
+    def fields(self, version: tuple[int, int] | None, *, copied: bool) -> Fields:
+        """The struct's content before any override."""
+        return Fields(
+            data=self.dl_data(),
+            device=self.device(),
+            code=int(self.dtype.code),
+            bits=self.dtype.bits,
+            shape=self.view.shape,
+            strides=self.dl_strides(version),
+            version=version,
+            flags=self.flags(copied=copied),
+        )
+
+    def dl_data(self) -> int:
+        """The data pointer: NULL for no elements (DLP-19); offsets are already in it."""
+        return self.element0() if self.view.size else 0
+
+    def dl_strides(self, version: tuple[int, int] | None) -> tuple[int, ...] | None:
+        """Strides in elements, never NULL (DLP-20)."""
+        return self.view.strides
+
+    def flags(self, *, copied: bool) -> int:
+        """The read-only and copied bits (DLP-08, DLP-10)."""
+        flags = DLFlags.READ_ONLY if self.readonly and not copied else DLFlags.NONE
+        return int(flags | (DLFlags.IS_COPIED if copied else DLFlags.NONE))
+
+    def copied(self) -> Exporter:
+        """A packed copy in memory of its own (DLP-39)."""
+        data = gather(self.memory, self.element0(), self.view, self.dtype.itemsize)
+        block = self.memory.allocate(len(data))
+        self.memory.write(block.address, data)
+        return type(self)(self.memory, block, self.dtype, packed(self.view.shape))
+
+
+class Removed:
+    """Marks a key that an override takes out of the dictionary."""
+
+
+REMOVED = Removed()

@@ -1,0 +1,63 @@
+"""Deliberate faults: small changes to the reference that an invariant must catch. They test the suite itself.
+
+Each module here is named like the family whose invariants catch its faults.
+"""
+
+from __future__ import annotations
+
+import importlib
+import pkgutil
+from dataclasses import dataclass
+
+from conformance.reference.exporter import Exporter
+from conformance.reference.importer import Importer
+
+
+@dataclass(frozen=True)
+class Fault:
+    """One way to be wrong: a subclass of the exporter or of the importer.
+
+    ``caught_by`` are the invariants that have to catch it; ``bugs`` the known bugs that it is drawn from.
+    """
+
+    name: str
+    statement: str
+    caught_by: tuple[str, ...]
+    exporter: type[Exporter] = Exporter
+    importer: type[Importer] = Importer
+    bugs: tuple[str, ...] = ()
+
+
+_registered: dict[str, Fault] = {}
+
+
+def fault(*caught_by: str, bugs: str = "") -> _Register:
+    """Register the decorated exporter or importer as a fault; its name and docstring describe it."""
+    return _Register(caught_by, tuple(bugs.split()))
+
+
+class _Register:
+    def __init__(self, caught_by: tuple[str, ...], bugs: tuple[str, ...]) -> None:
+        self.caught_by = caught_by
+        self.bugs = bugs
+
+    def __call__(self, broken: type) -> type:
+        statement = (broken.__doc__ or "").strip()
+        if not statement:
+            raise ValueError(f"fault {broken.__name__} has no docstring")
+        _registered[broken.__name__] = Fault(
+            broken.__name__,
+            statement,
+            self.caught_by,
+            exporter=broken if issubclass(broken, Exporter) else Exporter,
+            importer=broken if issubclass(broken, Importer) else Importer,
+            bugs=self.bugs,
+        )
+        return broken
+
+
+def all_faults() -> dict[str, Fault]:
+    """Every fault by name."""
+    for module in sorted(m.name for m in pkgutil.iter_modules(__path__)):
+        importlib.import_module(f"{__name__}.{module}")
+    return dict(_registered)

@@ -1,0 +1,235 @@
+"""The reference importer: takes what any producer offers, follows every rule, and remembers what it saw."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from conformance.protocols import cai, capsule, dlpack
+from conformance.protocols.dlpack import (
+    DELETER,
+    LEGACY,
+    USED_LEGACY,
+    USED_VERSIONED,
+    VERSIONED,
+    DLDeviceType,
+    DLFlags,
+    DLManagedTensorVersioned,
+    Tensor,
+)
+from conformance.protocols.dtypes import DType, from_dlpack, from_typestr
+from conformance.protocols.strided import Strided, c_strides
+
+from .exporter import NEWEST
+from .memory import Memory
+
+CPU_TYPES = (DLDeviceType.CPU, DLDeviceType.CUDA_HOST, DLDeviceType.CUDA_MANAGED)
+CUDA_TYPES = (DLDeviceType.CUDA, DLDeviceType.CUDA_HOST, DLDeviceType.CUDA_MANAGED)
+
+
+class Imported:
+    """An array seen through the reference: strides in **bytes**, address of element 0, and what keeps it alive."""
+
+    def __init__(
+        self,
+        importer: Importer,
+        *,
+        address: int,
+        shape: tuple[int, ...],
+        strides: tuple[int, ...],
+        dtype: DType,
+        device: tuple[int, int],
+        readonly: bool,
+        tensor: Tensor | None = None,
+        interface: cai.ArrayInterface | None = None,
+        holder: Any = None,
+    ) -> None:
+        self.importer = importer
+        self.address = address
+        self.shape = shape
+        self.strides = strides
+        self.dtype = dtype
+        self.device = device
+        self.readonly = readonly
+        self.tensor = tensor
+        self.interface = interface
+        self.holder = holder
+
+    @property
+    def view(self) -> Strided:
+        """The view in elements, relative to element 0."""
+        return Strided(self.shape, tuple(s // self.dtype.itemsize for s in self.strides))
+
+    def release(self) -> None:
+        """Give the array back: calls the deleter, once (DLP-26)."""
+        tensor, self.tensor = self.tensor, None
+        self.holder = None
+        if tensor is not None:
+            self.importer.call_deleter(tensor)
+
+    def __del__(self) -> None:
+        self.release()
+
+
+class Importer:
+    """Imports into ``memory``'s kind of device."""
+
+    def __init__(self, memory: Memory) -> None:
+        self.memory = memory
+
+    # -- CUDA Array Interface
+
+    def take_cai(self, source: Any) -> Imported:
+        """Read ``source.__cuda_array_interface__``; ``ValueError`` if it is malformed, ``TypeError`` for what we lack."""
+        interface = cai.parse(source.__cuda_array_interface__)
+        dtype = self.cai_dtype(interface)
+        self.check_mask(interface)
+        return Imported(
+            self,
+            address=self.cai_address(interface),
+            shape=interface.shape,
+            strides=self.cai_strides(interface, dtype),
+            dtype=dtype,
+            device=self.memory.device,
+            readonly=self.cai_readonly(interface),
+            interface=interface,
+            holder=source,
+        )
+
+    def cai_dtype(self, interface: cai.ArrayInterface) -> DType:
+        """The element type; ``TypeError`` for structured or foreign-order types."""
+        dtype = from_typestr(interface.typestr)
+        if dtype is None:
+            raise TypeError(f"no element type for typestr {interface.typestr!r}")
+        return dtype
+
+    def check_mask(self, interface: cai.ArrayInterface) -> None:
+        """Refuse masked arrays rather than drop the mask (CAI-15)."""
+        if interface.mask is not None:
+            raise TypeError("masked arrays are not supported (CAI-15)")
+
+    def cai_address(self, interface: cai.ArrayInterface) -> int:
+        """Address of element 0 (CAI-05)."""
+        return interface.address
+
+    def cai_strides(self, interface: cai.ArrayInterface, dtype: DType) -> tuple[int, ...]:
+        """Strides in bytes; missing or ``None`` means C-contiguous (CAI-10)."""
+        if interface.strides is not None:
+            return interface.strides
+        return tuple(s * dtype.itemsize for s in c_strides(interface.shape))
+
+    def cai_readonly(self, interface: cai.ArrayInterface) -> bool:
+        """Whether writing is forbidden (CAI-08)."""
+        return interface.readonly
+
+    # -- DLPack
+
+    def take_dlpack(self, source: Any, **requested: Any) -> Imported:
+        """Import through ``__dlpack_device__`` and ``__dlpack__`` (DLP-41).
+
+        ``requested`` may hold ``copy`` and ``dl_device``. ``BufferError`` for a device or content that cannot be
+        served; exceptions of the producer propagate unchanged.
+        """
+        self.check_device(source.__dlpack_device__())
+        return self.take_capsule(self.call_dlpack(source, requested))
+
+    def call_dlpack(self, source: Any, requested: dict[str, Any]) -> Any:
+        """Ask by keyword, for the newest version; ask again with fewer keywords where they are unknown (DLP-30)."""
+        stream = self.stream()
+        try:
+            return source.__dlpack__(stream=stream, max_version=NEWEST, **requested)
+        except TypeError as error:
+            if not _unknown_keyword(error):
+                raise
+        if requested.get("copy") or requested.get("dl_device"):
+            raise BufferError("the producer is too old for copy= and dl_device=")
+        return source.__dlpack__(stream=stream) if stream is not None else source.__dlpack__()
+
+    def stream(self) -> int | None:
+        """The consumer's stream: ``None`` on the CPU (DLP-36), the legacy default stream on CUDA (DLP-35)."""
+        return None if self.memory.device[0] == DLDeviceType.CPU else 1
+
+    def take_capsule(self, offered: Any) -> Imported:
+        """Take a capsule over (DLP-25) and read it. From then on the deleter is ours to call."""
+        name = self.check_name(offered)
+        address = capsule.pointer(offered)
+        if name == VERSIONED and not self.version_is_ours(address):
+            self.rename(offered, name)
+            self.call_foreign_deleter(address)
+            raise BufferError("the capsule has another major version (DLP-04)")
+        tensor = dlpack.decode(address, name)
+        self.rename(offered, name)
+        try:
+            return self.read_tensor(tensor)
+        except Exception:
+            self.call_deleter(tensor)
+            raise
+
+    def check_name(self, offered: Any) -> bytes:
+        """The capsule's name; refuses one that was used before (DLP-25)."""
+        if not capsule.is_capsule(offered) or capsule.name(offered) not in (LEGACY, VERSIONED):
+            raise BufferError("not a DLPack capsule, or one that was consumed before (DLP-25)")
+        return capsule.name(offered)
+
+    def version_is_ours(self, address: int) -> bool:
+        """Checked whatever was asked for (DLP-03)."""
+        return int(DLManagedTensorVersioned.from_address(address).version.major) == NEWEST[0]
+
+    def rename(self, offered: Any, name: bytes) -> None:
+        """Mark the capsule as consumed (DLP-25)."""
+        capsule.rename(offered, USED_VERSIONED if name == VERSIONED else USED_LEGACY)
+
+    def read_tensor(self, tensor: Tensor) -> Imported:
+        """Judge and keep a decoded struct; ``BufferError`` for what we cannot hold."""
+        self.check_device(tensor.device)
+        dtype = self.dl_dtype(tensor)
+        return Imported(
+            self,
+            address=self.dl_address(tensor),
+            shape=tensor.shape,
+            strides=tuple(s * dtype.itemsize for s in self.dl_strides(tensor)),
+            dtype=dtype,
+            device=tensor.device,
+            readonly=self.dl_readonly(tensor),
+            tensor=tensor,
+        )
+
+    def check_device(self, device: Any) -> None:
+        """Only devices whose memory we can reach (DLP-45)."""
+        on_host = self.memory.device[0] == DLDeviceType.CPU
+        if int(device[0]) not in (CPU_TYPES if on_host else CUDA_TYPES):
+            raise BufferError(f"cannot import from device {tuple(device)} (DLP-45)")
+
+    def dl_dtype(self, tensor: Tensor) -> DType:
+        """The element type; refuses vectors and unknown codes (DLP-05, DLP-14)."""
+        dtype = from_dlpack(tensor.code, tensor.bits)
+        if dtype is None or tensor.lanes != 1:
+            raise BufferError(f"no element type for code {tensor.code}, bits {tensor.bits}, lanes {tensor.lanes}")
+        return dtype
+
+    def dl_address(self, tensor: Tensor) -> int:
+        """Address of element 0 (DLP-17)."""
+        return tensor.element0
+
+    def dl_strides(self, tensor: Tensor) -> tuple[int, ...]:
+        """Strides in elements; NULL means row-major (DLP-20, DLP-21)."""
+        return tensor.strides_or_packed
+
+    def dl_readonly(self, tensor: Tensor) -> bool:
+        """Whether writing is forbidden; a legacy capsule cannot say (DLP-09)."""
+        return bool((tensor.flags or 0) & DLFlags.READ_ONLY)
+
+    def call_deleter(self, tensor: Tensor) -> None:
+        """Call the deleter with the pointer that the capsule held (DLP-26)."""
+        if tensor.deleter:
+            DELETER(tensor.deleter)(tensor.address)
+
+    def call_foreign_deleter(self, address: int) -> None:
+        """The deleter of a struct whose layout behind ``flags`` is unknown (DLP-04)."""
+        deleter = DLManagedTensorVersioned.from_address(address).deleter
+        if deleter:
+            DELETER(deleter)(address)
+
+
+def _unknown_keyword(error: TypeError) -> bool:
+    """Whether the call itself was refused for its keywords; a ``TypeError`` from inside stays the producer's."""
+    return "keyword" in str(error)

@@ -1,0 +1,223 @@
+"""Invariants and cases: the decorator that makes a test function an invariant, and the plan made from all of them."""
+
+from __future__ import annotations
+
+import importlib
+import pkgutil
+from collections.abc import Callable, Iterable, Iterator
+from dataclasses import dataclass
+from enum import Enum
+from itertools import product
+from typing import Any
+
+from conformance.adapters.base import Device
+from conformance.protocols.clauses import Level, clause
+
+from .libraries import Environment, Pair
+
+
+class Needs(str, Enum):
+    """What an invariant has to have under it."""
+
+    ANY_MEMORY = "host memory or a GPU"
+    HOST = "host memory"
+    GPU = "one GPU"
+
+
+class Isolation(str, Enum):
+    """In what kind of process a case runs."""
+
+    SHARED = "shared"
+    """With others: the normal case."""
+    CHILD = "child"
+    """Alone in a child: it may kill its process or the CUDA context."""
+    EXIT = "exit"
+    """Alone in a child that must also end cleanly: what happens at interpreter exit belongs to the case."""
+
+
+class Tier(str, Enum):
+    """How much is run: ``quick`` is a subset of ``full``."""
+
+    QUICK = "quick"
+    FULL = "full"
+
+
+@dataclass(frozen=True)
+class Case:
+    """An invariant on one exchange with parameters. The id is all that is needed to run it alone."""
+
+    invariant: str
+    producer: str
+    consumer: str
+    protocol: str
+    device: Device
+    parameters: tuple[tuple[str, str], ...] = ()
+    tier: Tier = Tier.FULL
+
+    @property
+    def id(self) -> str:
+        """``family.name/producer-consumer/protocol/device[/value…]``: stable, readable, safe in a shell."""
+        where = (f"{self.producer}-{self.consumer}", self.protocol, self.device.value)
+        return "/".join((self.invariant, *where, *(value for _, value in self.parameters)))
+
+    def option(self, name: str, default: str | None = None) -> str:
+        """A parameter's value; ``KeyError`` if it has neither value nor default."""
+        found = dict(self.parameters).get(name, default)
+        if found is None:
+            raise KeyError(name)
+        return found
+
+    def to_json(self) -> dict[str, Any]:
+        """Plain data, as in ``plan.jsonl``."""
+        return {
+            "id": self.id,
+            "invariant": self.invariant,
+            "producer": self.producer,
+            "consumer": self.consumer,
+            "protocol": self.protocol,
+            "device": self.device.value,
+            "parameters": dict(self.parameters),
+            "tier": self.tier.value,
+        }
+
+    @classmethod
+    def from_json(cls, data: dict[str, Any]) -> Case:
+        """The reverse of :meth:`to_json`."""
+        return cls(
+            invariant=data["invariant"],
+            producer=data["producer"],
+            consumer=data["consumer"],
+            protocol=data["protocol"],
+            device=Device(data["device"]),
+            parameters=tuple(data["parameters"].items()),
+            tier=Tier(data["tier"]),
+        )
+
+
+@dataclass(frozen=True)
+class Draft:
+    """A case before it knows its invariant."""
+
+    producer: str
+    consumer: str
+    protocol: str
+    device: Device
+    parameters: tuple[tuple[str, str], ...]
+    tier: Tier
+
+
+Check = Callable[[Any], None]
+Planner = Callable[[Environment], Iterable[Draft]]
+
+
+@dataclass(frozen=True)
+class Invariant:
+    """The catalogue entry of one test function.
+
+    ``rows`` are the invariants of the field's other suites and of its bug trackers that this one covers.
+    """
+
+    id: str
+    statement: str
+    details: str
+    clauses: tuple[str, ...]
+    rows: tuple[str, ...]
+    level: Level
+    needs: Needs
+    isolation: Isolation
+    check: Check
+    plan: Planner
+
+    @property
+    def family(self) -> str:
+        """The part of the id before the dot."""
+        return self.id.partition(".")[0]
+
+    def cases(self, environment: Environment) -> Iterator[Case]:
+        """Every case that this environment allows."""
+        for d in self.plan(environment):
+            yield Case(self.id, d.producer, d.consumer, d.protocol, d.device, d.parameters, d.tier)
+
+
+_registered: dict[str, Invariant] = {}
+
+
+def invariant(
+    id: str,
+    *,
+    clauses: str,
+    rows: str,
+    level: Level,
+    cases: Planner,
+    needs: Needs = Needs.ANY_MEMORY,
+    isolation: Isolation = Isolation.SHARED,
+) -> Callable[[Check], Check]:
+    """Make a test function an invariant: its docstring's first line is the statement, the rest says why.
+
+    ``clauses`` and ``rows`` are ids separated by blanks; an unknown clause is an error at import.
+    """
+
+    def register(check: Check) -> Check:
+        statement, _, details = (check.__doc__ or "").strip().partition("\n")
+        if not statement:
+            raise ValueError(f"invariant {id} has no docstring, so no statement")
+        if id in _registered and _registered[id].check.__qualname__ != check.__qualname__:
+            raise ValueError(f"two invariants are called {id}")
+        cited = tuple(clauses.split())
+        for name in cited:
+            clause(name)
+        _registered[id] = Invariant(
+            id,
+            statement.strip(),
+            " ".join(details.split()),
+            cited,
+            tuple(rows.split()),
+            level,
+            needs,
+            isolation,
+            check,
+            cases,
+        )
+        check.__invariant__ = id  # type: ignore[attr-defined]
+        return check
+
+    return register
+
+
+def catalogue() -> dict[str, Invariant]:
+    """Every invariant of the suite by id, in the order of families and of definition."""
+    from conformance import suite
+
+    for module in sorted(m.name for m in pkgutil.iter_modules(suite.__path__) if m.name.startswith("test_")):
+        importlib.import_module(f"{suite.__name__}.{module}")
+    return dict(_registered)
+
+
+def every(pairs: Iterable[Pair], /, **axes: Any) -> Iterator[Draft]:
+    """Each pair with each combination of the axes' values.
+
+    An axis is a sequence of strings or a function of the pair that returns one. A case whose values are all
+    the first of their axis belongs to the quick tier.
+    """
+    for pair in pairs:
+        values = [tuple(axis(pair)) if callable(axis) else tuple(axis) for axis in axes.values()]
+        for chosen in product(*values):
+            quick = all(value == choices[0] for value, choices in zip(chosen, values))
+            yield Draft(
+                pair.producer.name,
+                pair.consumer.name,
+                pair.protocol.value,
+                pair.device,
+                tuple(zip(axes, chosen)),
+                Tier.QUICK if quick else Tier.FULL,
+            )
+
+
+def layouts(*names: str) -> Callable[[Pair], tuple[str, ...]]:
+    """An axis: those of these layouts that the producer can make."""
+    return lambda pair: tuple(n for n in names if n in pair.source.layouts)
+
+
+def dtypes(*names: str) -> Callable[[Pair], tuple[str, ...]]:
+    """An axis: those of these element types (all, if none is named) that the producer has."""
+    return lambda pair: tuple(n for n in pair.source.dtypes if not names or n in names)

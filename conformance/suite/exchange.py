@@ -1,0 +1,375 @@
+"""What a check works with: the two partners, the arrays, and the judgement of what they do."""
+
+from __future__ import annotations
+
+import gc
+from collections.abc import Callable
+from dataclasses import dataclass
+from functools import cached_property, reduce
+from typing import Any, NoReturn
+
+from conformance.adapters.base import Adapter, Device, Protocol, Trait, Unsupported, View, peek, poke
+from conformance.adapters.reference import ReferenceAdapter
+from conformance.protocols import capsule, dlpack
+from conformance.protocols.clauses import Level, Role
+from conformance.protocols.dtypes import ARRAY_API, DType, dtype
+from conformance.protocols.strided import Strided, gather, same_strides
+from conformance.reference.exporter import Exporter
+
+from .catalogue import Case
+from .layouts import PLAIN, Layout, layout
+from .outcomes import Finding, Inconclusive, Refused, fail
+from .patterns import pattern
+
+UNCLEAN = (KeyError, IndexError, AssertionError, SystemError, NameError, ArithmeticError, RecursionError, MemoryError)
+"""Exceptions that say that something broke, not that something was refused (I25)."""
+
+
+@dataclass
+class Source:
+    """A producer's array and what the suite knows about it without asking anybody.
+
+    ``address`` is that of element 0; ``view`` counts elements from the block's start; ``block`` holds the
+    bytes of the whole packed block, ``values`` those of the view in row-major order.
+    """
+
+    array: Any
+    dtype: DType
+    view: Strided
+    address: int
+    block: bytes
+
+    @property
+    def values(self) -> bytes:
+        """The view's elements in row-major order."""
+        return gather(self.block, self.view, self.dtype.itemsize)
+
+    @property
+    def strides(self) -> tuple[int, ...]:
+        """Strides in bytes."""
+        return tuple(s * self.dtype.itemsize for s in self.view.strides)
+
+
+@dataclass(frozen=True)
+class Partners:
+    """The adapters that a case runs with; ``get`` loads one by name."""
+
+    get: Callable[[str], Adapter]
+
+
+class Exchange:
+    """One case while it runs."""
+
+    def __init__(self, case: Case, partners: Partners) -> None:
+        self.case = case
+        self._partners = partners
+
+    # -- who and what
+
+    @cached_property
+    def producer(self) -> Adapter:
+        """The giving side."""
+        return self._partners.get(self.case.producer)
+
+    @cached_property
+    def consumer(self) -> Adapter:
+        """The taking side."""
+        return self._partners.get(self.case.consumer)
+
+    def library(self, name: str) -> Adapter:
+        """Another library, for chains and claims."""
+        return self._partners.get(name)
+
+    @property
+    def protocol(self) -> Protocol:
+        """The protocol of the exchange."""
+        return Protocol(self.case.protocol)
+
+    @property
+    def device(self) -> Device:
+        """Where the elements lie."""
+        return self.case.device
+
+    @property
+    def dtype(self) -> DType:
+        """The element type of the case, float32 if it has none."""
+        return dtype(self.case.option("dtype", "float32"))
+
+    @property
+    def layout(self) -> Layout:
+        """The layout of the case, ``c-order`` if it has none."""
+        return layout(self.case.option("layout", "c-order"))
+
+    def option(self, name: str, default: str | None = None) -> str:
+        """A parameter of the case."""
+        return self.case.option(name, default)
+
+    # -- making arrays
+
+    def source(self, *, seed: int = 0, kind: DType | None = None, form: Layout | None = None) -> Source:
+        """The producer's array with the case's element type and layout, filled with a pattern."""
+        return self.make(self.producer, seed=seed, kind=kind, form=form)
+
+    def make(self, library: Adapter, *, seed: int = 0, kind: DType | None = None, form: Layout | None = None) -> Source:
+        """An array of any library's own."""
+        kind, form = kind or self.dtype, form or self.layout
+        block = pattern(kind, form.elements, seed)
+        base = library.array(kind, form.base, block, self.device)
+        array = reduce(library.view, form.steps, base)
+        start = library.describe(base).address
+        return Source(array, kind, form.view, start + form.view.offset * kind.itemsize, block)
+
+    def crafted(
+        self, *, override: dict[str, Any] | None = None, cai_override: dict[str, Any] | None = None, seed: int = 0,
+        kind: DType | None = None, form: Layout | None = None, readonly: bool = False,
+    ) -> Source:  # fmt: skip
+        """An array of the reference with fields of its capsule or dictionary replaced; the producer has to be it."""
+        assert isinstance(self.producer, ReferenceAdapter)
+        source = self.source(seed=seed, kind=kind, form=form)
+        exporter: Exporter = source.array
+        exporter.override = override or {}
+        exporter.cai_override = cai_override or {}
+        exporter.readonly = readonly
+        return source
+
+    # -- the exchange
+
+    def offer(self, source: Source | Any) -> Any:
+        """The array behind the case's protocol only."""
+        array = source.array if isinstance(source, Source) else source
+        try:
+            return self.producer.offer(array, self.protocol)
+        except Unsupported:
+            raise
+        except Exception as error:
+            self._refused(self.producer, Role.PRODUCER, error)
+
+    def take(self, source: Any, *, promised: tuple[str, ...] | None = None, **keywords: Any) -> Any:
+        """Import by the consumer; a refusal ends the case.
+
+        It ends it as a failure where ``promised`` clauses say that the exchange has to work (by default those
+        that hold for the case's element type and layout), else as a clean refusal.
+        """
+        offer = self.offer(source) if isinstance(source, Source) else source
+        try:
+            return self.consumer.take(offer, self.protocol, self.device, **keywords)
+        except Exception as error:
+            raised_by_producer = getattr(offer, "raised", None) is not None
+            role = Role.PRODUCER if raised_by_producer else Role.CONSUMER
+            side = self.producer if raised_by_producer else self.consumer
+            self._refused(side, role, error, self.promises() if promised is None else promised)
+
+    def promises(self) -> tuple[str, ...]:
+        """Clauses that demand that this exchange works: DLP-46 for a plain array of a standard element type."""
+        both_bound = self.producer.traits & self.consumer.traits & {Trait.ARRAY_API}
+        plain = self.layout.name in PLAIN and self.dtype.name in ARRAY_API
+        return ("DLP-46",) if self.protocol is Protocol.DLPACK and both_bound and plain else ()
+
+    def expect_refusal(
+        self, action: Callable[[], Any], *clauses: str, role: Role, reason: str,
+        named: tuple[type[BaseException], ...] = (), class_clause: str | None = None,
+    ) -> None:  # fmt: skip
+        """``action`` has to raise: returning breaks ``clauses``.
+
+        An exception that is none of ``named`` breaks ``class_clause``, at most as a deviation; where no class is
+        named, only an exception that means that something broke does (I25).
+        """
+        try:
+            result = action()
+        except Exception as error:
+            self.check_context(error)
+            wanted = named or (Exception,)
+            if not isinstance(error, wanted) or (not named and isinstance(error, UNCLEAN)):
+                names = " or ".join(kind.__name__ for kind in named) or "an exception that means a refusal"
+                fail(
+                    class_clause or clauses[0],
+                    role=role,
+                    level=Level.SHOULD,
+                    reason=f"{reason}: refused, but with the wrong kind of exception",
+                    expected=names,
+                    seen=brief(error),
+                )
+            return
+        fail(
+            *clauses, role=role, reason=f"{reason}: accepted", expected="an exception", seen=f"{type(result).__name__}"
+        )
+
+    def _refused(self, side: Adapter, role: Role, error: Exception, promised: tuple[str, ...] = ()) -> NoReturn:
+        self.check_context(error)
+        text = f"{side.name} refused to {'export' if role is Role.PRODUCER else 'import'}: {brief(error)}"
+        if promised:
+            fail(*promised, role=role, reason="the exchange was refused", expected="the array is exchanged", seen=text)
+        if isinstance(error, UNCLEAN):
+            clause = {Role.PRODUCER: "DLP-23", Role.CONSUMER: "DLP-45"}[role]
+            clauses = (clause,) if self.protocol is Protocol.DLPACK else ("G6",)
+            fail(
+                *clauses,
+                role=role,
+                level=Level.SHOULD,
+                reason="refused with an exception that means a defect",
+                expected="BufferError, TypeError or the like",
+                seen=text,
+            )
+        raise Refused(text) from error
+
+    def check_context(self, error: BaseException | None = None) -> None:
+        """Raise :class:`Poisoned` if the CUDA context does not survive what just happened."""
+        if self.device is not Device.CUDA:
+            return
+        from conformance.cuda import context
+
+        code = context.health()
+        if code:
+            raise Poisoned(f"the CUDA context answers {code}" + (f" after {brief(error)}" if error else ""))
+
+    # -- looking at what came of it
+
+    def look(self, taken: Any) -> View:
+        """How the consumer describes what it took; an exception there is a failure."""
+        view: View = self.using(lambda: self.consumer.describe(taken), "describing the import")
+        return view
+
+    def read(self, taken: Any) -> bytes:
+        """The elements as the consumer reads them; an exception there is a failure."""
+        data: bytes = self.using(lambda: self.consumer.read(taken), "reading the import")
+        return data
+
+    def using(self, action: Callable[[], Any], what: str) -> Any:
+        """Run an operation on an import: what was accepted has to be usable."""
+        try:
+            return action()
+        except (Finding, Refused, Inconclusive, Unsupported):
+            raise
+        except Exception as error:
+            self.check_context(error)
+            clause = "DLP-43" if self.protocol is Protocol.DLPACK else "CAI-26"
+            fail(
+                clause,
+                role=Role.CONSUMER,
+                reason=f"{what} raised, though the import had been accepted",
+                expected="a usable array",
+                seen=brief(error),
+            )
+
+    def sharing(self) -> tuple[str, ...]:
+        """The clauses by which the consumer promises to share memory rather than copy."""
+        if self.protocol is Protocol.DLPACK:
+            return ("DLP-43",)
+        return (_SHARING_CLAIMS.get(self.consumer.name, "CAI-05"),)
+
+    def expect_address(self, source: Source, view: View, *clauses: str) -> None:
+        """The consumer's element 0 is the producer's."""
+        if source.view.size and view.address != source.address:
+            fail(
+                *(clauses or self.sharing()),
+                role=Role.CONSUMER,
+                reason="the memory is not the producer's",
+                expected=f"element 0 at {source.address:#x}",
+                seen=f"element 0 at {view.address:#x}{self._relation(source, view.address)}",
+            )
+
+    def expect_values(self, source: Source, seen: bytes, *clauses: str, expected: bytes | None = None) -> None:
+        """The elements are bit for bit the producer's."""
+        wanted = source.values if expected is None else expected
+        if seen != wanted:
+            fail(
+                *(clauses or ("DLP-43" if self.protocol is Protocol.DLPACK else "CAI-05",)),
+                role=Role.CONSUMER,
+                reason="the elements are not the producer's",
+                expected=show(wanted, source.dtype),
+                seen=show(seen, source.dtype),
+            )
+
+    def expect_shape(self, source: Source, view: View, *clauses: str) -> None:
+        """Same shape; same strides wherever an extent is above 1."""
+        default = "DLP-43" if self.protocol is Protocol.DLPACK else "CAI-11"
+        if view.shape != source.view.shape:
+            fail(
+                *(clauses or (default,)),
+                role=Role.CONSUMER,
+                reason="the shape changed",
+                expected=source.view.shape,
+                seen=view.shape,
+            )
+        if not same_strides(view.shape, view.strides, source.strides):
+            fail(
+                *(clauses or (default,)),
+                role=Role.CONSUMER,
+                reason="the strides changed",
+                expected=f"{source.strides} bytes",
+                seen=f"{view.strides} bytes",
+            )
+
+    def _relation(self, source: Source, address: int) -> str:
+        start = source.address - source.view.offset * source.dtype.itemsize
+        if address == start:
+            return ", the start of the producer's block"
+        if start < address < start + len(source.block):
+            return f", {address - source.address:+d} bytes off"
+        return ", memory of its own"
+
+    # -- capsules and memory
+
+    def capsule_of(self, source: Source, **keywords: Any) -> Any:
+        """A capsule by the producer; a refusal ends the case."""
+        offer = self.offer(source)
+        try:
+            return offer.__dlpack__(**keywords)
+        except Exception as error:
+            self._refused(self.producer, Role.PRODUCER, error, self.promises())
+
+    def decode(self, exported: Any) -> dlpack.Tensor:
+        """What a capsule says; a malformed one is a failure of the producer."""
+        try:
+            return dlpack.decode(capsule.pointer(exported), capsule.name(exported))
+        except (TypeError, dlpack.Malformed) as error:
+            fail(
+                "DLP-01",
+                role=Role.PRODUCER,
+                reason="no readable DLPack capsule",
+                expected="a capsule",
+                seen=brief(error),
+            )
+
+    def peek(self, address: int, nbytes: int) -> bytes:
+        """Memory by our own instruments."""
+        return peek(address, nbytes, self.device)
+
+    def poke(self, address: int, data: bytes) -> None:
+        """Memory by our own instruments."""
+        poke(address, data, self.device)
+
+
+_SHARING_CLAIMS = {
+    "cupy": "DOC-CP-3", "torch": "DOC-PT-3", "cvcuda": "DOC-PT-2", "pycuda": "DOC-PC-3", "cuda_python": "DOC-CU-1",
+}  # fmt: skip
+
+
+class Poisoned(Exception):
+    """The CUDA context is lost: nothing in this process can be believed any more."""
+
+
+def brief(error: BaseException | None, limit: int = 300) -> str:
+    """Exception class and text on one line."""
+    if error is None:
+        return "no exception"
+    text = " ".join(str(error).split())
+    return f"{type(error).__name__}: {text[:limit]}" if text else type(error).__name__
+
+
+def show(data: bytes, kind: DType, limit: int = 8) -> str:
+    """The first elements as hexadecimal words, and how many bytes there are in all."""
+    import sys
+
+    size = kind.itemsize
+    words = [
+        format(int.from_bytes(data[i : i + size], sys.byteorder), f"0{2 * size}x")
+        for i in range(0, min(len(data), limit * size), size)
+    ]
+    more = f" … ({len(data)} bytes)" if len(data) > limit * size else ""
+    return f"{kind.name} [{' '.join(words)}]{more}"
+
+
+def collect() -> None:
+    """Let go of whatever only cycles keep alive."""
+    gc.collect()

@@ -1,0 +1,147 @@
+"""What was measured of the libraries in an environment, as plain data: cases are planned from this alone."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from dataclasses import dataclass, field
+from typing import Any
+
+from conformance.adapters.base import Device, Protocol, Trait
+
+REFERENCE = "reference"
+
+
+@dataclass(frozen=True)
+class Side:
+    """One library on one device. The ``missing`` ones come with the reason."""
+
+    dtypes: tuple[str, ...]
+    layouts: tuple[str, ...]
+    exports: tuple[Protocol, ...]
+    imports: tuple[Protocol, ...]
+    missing_dtypes: dict[str, str] = field(default_factory=dict, compare=False)
+    missing_layouts: dict[str, str] = field(default_factory=dict, compare=False)
+
+
+@dataclass(frozen=True)
+class Library:
+    """One library: ``absent`` says why it cannot be used at all, ``unusable`` why a device cannot."""
+
+    name: str
+    versions: dict[str, str] = field(compare=False)
+    traits: frozenset[Trait] = frozenset()
+    absent: str | None = None
+    sides: dict[Device, Side] = field(default_factory=dict, compare=False)
+    unusable: dict[str, str] = field(default_factory=dict, compare=False)
+
+    def has(self, trait: Trait) -> bool:
+        """Whether the library has this trait."""
+        return trait in self.traits
+
+    def to_json(self) -> dict[str, Any]:
+        """Plain data."""
+        return {
+            "name": self.name,
+            "versions": self.versions,
+            "traits": sorted(self.traits),
+            "absent": self.absent,
+            "unusable": self.unusable,
+            "devices": {
+                device.value: {
+                    "dtypes": list(side.dtypes),
+                    "layouts": list(side.layouts),
+                    "exports": [p.value for p in side.exports],
+                    "imports": [p.value for p in side.imports],
+                    "missing_dtypes": side.missing_dtypes,
+                    "missing_layouts": side.missing_layouts,
+                }
+                for device, side in self.sides.items()
+            },
+        }
+
+    @classmethod
+    def from_json(cls, data: dict[str, Any]) -> Library:
+        """The reverse of :meth:`to_json`."""
+        return cls(
+            name=data["name"],
+            versions=data["versions"],
+            traits=frozenset(Trait(t) for t in data["traits"]),
+            absent=data["absent"],
+            unusable=data["unusable"],
+            sides={
+                Device(device): Side(
+                    dtypes=tuple(side["dtypes"]),
+                    layouts=tuple(side["layouts"]),
+                    exports=tuple(Protocol(p) for p in side["exports"]),
+                    imports=tuple(Protocol(p) for p in side["imports"]),
+                    missing_dtypes=side["missing_dtypes"],
+                    missing_layouts=side["missing_layouts"],
+                )
+                for device, side in data["devices"].items()
+            },
+        )
+
+
+@dataclass(frozen=True)
+class Pair:
+    """One exchange that can be tried: who gives, who takes, by which protocol, where."""
+
+    producer: Library
+    consumer: Library
+    protocol: Protocol
+    device: Device
+
+    @property
+    def source(self) -> Side:
+        """The producer's side."""
+        return self.producer.sides[self.device]
+
+    @property
+    def target(self) -> Side:
+        """The consumer's side."""
+        return self.consumer.sides[self.device]
+
+
+@dataclass(frozen=True)
+class Environment:
+    """The libraries that can be used here, in a fixed order."""
+
+    libraries: tuple[Library, ...]
+
+    @property
+    def present(self) -> tuple[Library, ...]:
+        """Those that work on at least one device."""
+        return tuple(lib for lib in self.libraries if lib.absent is None and lib.sides)
+
+    def get(self, name: str) -> Library | None:
+        """The present library of this name."""
+        return next((lib for lib in self.present if lib.name == name), None)
+
+    def devices(self) -> tuple[Device, ...]:
+        """Devices on which anything can be tried."""
+        return tuple(d for d in Device if any(d in lib.sides for lib in self.present))
+
+    def pairs(self, *protocols: Protocol, on: tuple[Device, ...] = tuple(Device)) -> Iterator[Pair]:
+        """Every producer with every consumer, over these protocols (all, if none is named)."""
+        for device in self.devices():
+            if device not in on:
+                continue
+            for protocol in protocols or tuple(Protocol):
+                for producer in self.present:
+                    for consumer in self.present:
+                        pair = Pair(producer, consumer, protocol, device)
+                        if _possible(pair):
+                            yield pair
+
+    def exports(self, *protocols: Protocol, on: tuple[Device, ...] = tuple(Device)) -> Iterator[Pair]:
+        """Every producer with the reference: what it says is decoded field by field."""
+        return (p for p in self.pairs(*protocols, on=on) if p.consumer.name == REFERENCE)
+
+    def imports(self, *protocols: Protocol, on: tuple[Device, ...] = tuple(Device)) -> Iterator[Pair]:
+        """The reference with every consumer: what it is given is made to measure."""
+        return (p for p in self.pairs(*protocols, on=on) if p.producer.name == REFERENCE)
+
+
+def _possible(pair: Pair) -> bool:
+    source, target = pair.producer.sides.get(pair.device), pair.consumer.sides.get(pair.device)
+    return bool(source and target and pair.protocol in source.exports and pair.protocol in target.imports)

@@ -1,0 +1,67 @@
+"""Element values that no layout or type mistake can hide behind: all different, and bit for bit."""
+
+from __future__ import annotations
+
+from conformance.protocols.dtypes import DLCode, DType
+
+_GOLDEN = 0x9E3779B97F4A7C15
+_FLOAT_SPECIALS = {
+    16: (0x8000, 0x7C00, 0xFC00, 0x7E2A, 0x7BFF, 0x0001, 0xFBFF),
+    32: (0x80000000, 0x7F800000, 0xFF800000, 0x7FC0002A, 0x7F7FFFFF, 0x00000001, 0xFF7FFFFF),
+    64: (
+        0x8000000000000000, 0x7FF0000000000000, 0xFFF0000000000000, 0x7FF800000000002A,
+        0x7FEFFFFFFFFFFFFF, 0x0000000000000001, 0xFFEFFFFFFFFFFFFF,
+    ),
+}  # fmt: skip
+"""Negative zero, both infinities, a quiet NaN with a payload, the largest, the smallest subnormal, the lowest."""
+_BFLOAT_SPECIALS = (0x8000, 0x7F80, 0xFF80, 0x7FEA, 0x7F7F, 0x0001, 0xFF7F)
+_BITS = "1101000110010111"
+
+
+def pattern(dtype: DType, count: int, seed: int = 0) -> bytes:
+    """``count`` elements: first the type's special values, then values that repeat nowhere near.
+
+    Signalling NaNs are left out (a copy through a floating-point register may quiet them). ``seed`` makes
+    another pattern of the same kind.
+    """
+    return b"".join(_element(dtype, i, seed) for i in range(count))
+
+
+def _element(dtype: DType, index: int, seed: int) -> bytes:
+    if dtype.code is DLCode.BOOL:
+        return bytes([int(_BITS[(index + 5 * seed) % len(_BITS)])])
+    if dtype.code is DLCode.COMPLEX:
+        half = dtype.bits // 2
+        return _float(half, 2 * index, seed) + _float(half, 2 * index + 1, seed)
+    if dtype.code is DLCode.FLOAT:
+        return _float(dtype.bits, index, seed)
+    if dtype.code is DLCode.BFLOAT:
+        return _word(_special(_BFLOAT_SPECIALS, index, seed, _mixed(index, seed, 7) | 0x3F00), 16)
+    if dtype.code in (DLCode.INT, DLCode.UINT):
+        top = 1 << (dtype.bits - 1)
+        return _word(_special((top, top - 1, 2 * top - 1, 1), index, seed, _mixed(index, seed, dtype.bits)), dtype.bits)
+    return _word(_mixed(index, seed, dtype.bits) or 1, dtype.bits)
+
+
+def _float(bits: int, index: int, seed: int) -> bytes:
+    """A special value, else a normal number between 1 and 2 in magnitude with a mantissa of its own."""
+    exponent = {16: 0x3C00, 32: 0x3F800000, 64: 0x3FF0000000000000}[bits]
+    mantissa = {16: 10, 32: 23, 64: 52}[bits]
+    sign = (index & 1) << (bits - 1)
+    return _word(_special(_FLOAT_SPECIALS[bits], index, seed, sign | exponent | _mixed(index, seed, mantissa)), bits)
+
+
+def _special(values: tuple[int, ...], index: int, seed: int, otherwise: int) -> int:
+    position = index - seed
+    return values[position] if 0 <= position < len(values) else otherwise
+
+
+def _mixed(index: int, seed: int, bits: int) -> int:
+    """The top ``bits`` bits of a multiplicative hash: neighbours differ, small counts never collide for 8 bits up."""
+    return ((index + 1 + 1000 * seed) * _GOLDEN & 0xFFFFFFFFFFFFFFFF) >> (64 - bits)
+
+
+def _word(value: int, bits: int) -> bytes:
+    import sys
+
+    return (value & ((1 << bits) - 1)).to_bytes(bits // 8, sys.byteorder)

@@ -1,0 +1,46 @@
+"""Running invariants in this process, with the reference, flawless or broken, in its place."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+
+import pytest
+
+from conformance.adapters.base import Adapter, Device
+from conformance.adapters.reference import ReferenceAdapter
+from conformance.execution import probe
+from conformance.execution.results import Result
+from conformance.execution.workbench import Workbench
+from conformance.reference.faults import Fault
+from conformance.suite.catalogue import catalogue
+from conformance.suite.libraries import Environment
+
+Runner = Callable[..., list[Result]]
+
+
+@pytest.fixture(scope="session")
+def reference_environment() -> Environment:
+    """The reference alone, on host memory and on the simulated device."""
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setenv(probe.SIMULATE, "1")
+        return Environment((probe.probe("reference"),))
+
+
+@pytest.fixture(scope="session")
+def run_reference(reference_environment: Environment) -> Runner:
+    """Run every case that an invariant has for the reference with itself; a fault goes in its place."""
+
+    def run(invariant: str, fault: Fault | None = None, devices: tuple[Device, ...] = tuple(Device)) -> list[Result]:
+        entry = catalogue()[invariant]
+        bench = Workbench({"reference": broken(fault) if fault else ReferenceAdapter()})
+        return [bench.run(case, entry) for case in entry.cases(reference_environment) if case.device in devices]
+
+    return run
+
+
+def broken(fault: Fault) -> Adapter:
+    """The reference with this fault."""
+    adapter = ReferenceAdapter()
+    adapter.exporter_class = fault.exporter  # type: ignore[misc]
+    adapter.importer_class = fault.importer  # type: ignore[misc]
+    return adapter

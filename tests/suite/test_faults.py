@@ -1,0 +1,53 @@
+"""Every invariant catches a deliberate fault, and accuses no flawless partner."""
+
+from __future__ import annotations
+
+import pytest
+
+from conformance.reference.faults import Fault, all_faults
+from conformance.suite.catalogue import catalogue
+from conformance.suite.outcomes import Outcome
+
+from .conftest import Runner
+
+FAULTS = all_faults()
+CAUGHT = [(name, fault) for fault in FAULTS.values() for name in fault.caught_by]
+WITHOUT_REFERENCE: dict[str, str] = {}
+"""Invariants that the reference alone cannot show, and the test that shows that they can fail."""
+
+
+@pytest.mark.parametrize(("name", "fault"), CAUGHT, ids=[f"{fault.name}-{name}" for name, fault in CAUGHT])
+def test_a_fault_is_caught_by_its_invariant(name: str, fault: Fault, run_reference: Runner) -> None:
+    """At least one case fails, with a sentence that says what was expected and what was seen."""
+    failed = [r for r in run_reference(name, fault) if r.outcome is Outcome.FAIL]
+    assert failed, f"{name} did not notice that {fault.statement}"
+    assert all(r.reason and r.expected and r.seen and r.clauses for r in failed)
+
+
+@pytest.mark.parametrize("name", [n for n in catalogue() if n not in WITHOUT_REFERENCE])
+def test_a_flawless_partner_is_not_accused(name: str, run_reference: Runner) -> None:
+    """No case fails or stays undecided, and at least one passes."""
+    results = run_reference(name)
+    assert {r.outcome for r in results} <= {Outcome.PASS, Outcome.REFUSED}, [
+        (r.case.id, r.reason, r.expected, r.seen, r.attachments)
+        for r in results
+        if r.outcome not in (Outcome.PASS, Outcome.REFUSED)
+    ][:3]
+    assert any(r.outcome is Outcome.PASS for r in results)
+
+
+@pytest.mark.parametrize("name", [n for n in catalogue() if n not in WITHOUT_REFERENCE])
+def test_every_invariant_has_a_fault_that_it_catches(name: str) -> None:
+    """A check that cannot fail is a defect."""
+    assert any(name in fault.caught_by for fault in FAULTS.values())
+
+
+def test_faults_name_invariants_that_exist() -> None:
+    """A renamed invariant must not leave its fault behind."""
+    known = catalogue()
+    assert [n for n, _ in CAUGHT if n not in known] == []
+
+
+def test_what_the_reference_cannot_show_is_in_the_catalogue() -> None:
+    """The list of exceptions stays true."""
+    assert [n for n in WITHOUT_REFERENCE if n not in catalogue()] == []
