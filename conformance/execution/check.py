@@ -6,6 +6,7 @@ import json
 import os
 import subprocess
 import time
+from collections import Counter
 from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
@@ -28,8 +29,22 @@ ENVIRONMENT_FILE = "environment.json"
 LOG_FOLDER = "logs"
 _POLL_SECONDS = 0.1
 
-Progress = Callable[[int, int, str], None]
-"""Called with the number of results so far, the number planned, and the newest case's id."""
+
+@dataclass(frozen=True)
+class Status:
+    """How far a run has come: results so far by verdict, the number planned, the newest case's id."""
+
+    planned: int
+    verdicts: Counter[str]
+    newest: str
+
+    @property
+    def done(self) -> int:
+        """Results so far."""
+        return sum(self.verdicts.values())
+
+
+Progress = Callable[[Status], None]
 
 
 @dataclass(frozen=True)
@@ -111,7 +126,8 @@ def _drive(out: Path, processes: int, planned: int, progress: Progress, server: 
 
 
 def _follow(process: subprocess.Popen[bytes], results: Path, planned: int, progress: Progress) -> None:
-    seen, offset, newest = 0, 0, ""
+    offset, newest = 0, ""
+    verdicts: Counter[str] = Counter()
     while True:
         ended = process.poll() is not None
         if results.exists():
@@ -121,9 +137,10 @@ def _follow(process: subprocess.Popen[bytes], results: Path, planned: int, progr
             whole = lines[: lines.rfind(b"\n") + 1]
             if whole:
                 offset += len(whole)
-                seen += whole.count(b"\n")
-                newest = json.loads(whole.splitlines()[-1])["id"]
-        progress(seen, planned, newest)
+                records = [json.loads(line) for line in whole.splitlines()]
+                verdicts.update(record["verdict"] for record in records)
+                newest = records[-1]["id"]
+        progress(Status(planned, verdicts, newest))
         if ended:
             return
         time.sleep(_POLL_SECONDS)

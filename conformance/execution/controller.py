@@ -11,15 +11,16 @@ from typing import Any
 import pytest
 
 from conformance.protocols.clauses import Level
-from conformance.suite.catalogue import Case
+from conformance.suite.catalogue import Case, catalogue
 from conformance.suite.outcomes import Outcome
 
+from . import deadline
 from .results import Result, read_lines
-from .worker import CASE_MARK, DEADLINE, LOGS, PLAN, POISON_MARK, PROPERTY
+from .worker import CASE_MARK, LOGS, PLAN, POISON_MARK, PROPERTY
 
 RESULTS = "CONFORMANCE_RESULTS"
 """Environment variable with the path that results are appended to."""
-_TAIL = 8000
+_TAIL = 4000
 _FATAL = re.compile(r"Fatal Python error: (.+)")
 
 
@@ -30,6 +31,7 @@ class Controller:
         self.cases = {r["id"]: Case.from_json(r) for r in read_lines(Path(os.environ[PLAN]))}
         self.file = open(os.environ[RESULTS], "a", encoding="utf-8", buffering=1)  # noqa: SIM115 - lives as long as we
         self.logs = Path(os.environ[LOGS])
+        self.catalogue = catalogue()
 
     def write(self, record: dict[str, Any]) -> None:
         """One line, flushed."""
@@ -39,18 +41,20 @@ class Controller:
         """What the worker's own log says about its end."""
         stderr = self._words(case)
         fatal = _FATAL.search(stderr)
+        clauses = self.catalogue[case.invariant].clauses
         attachments = {"stderr": stderr[-_TAIL:]} if stderr else {}
         if POISON_MARK in stderr:
             reason = stderr.rpartition(POISON_MARK)[2].strip()
-            return Result(case, Outcome.POISONED, Level.MUST, reason=reason, attachments=attachments)
+            return Result(case, Outcome.POISONED, Level.MUST, clauses, reason=reason, attachments=attachments)
         if "Timeout (" in stderr:
-            reason = f"no end after {DEADLINE:.0f} s"
-            return Result(case, Outcome.HANG, Level.MUST, reason=reason, attachments=attachments)
+            reason = f"no end after {deadline.seconds():g} s"
+            return Result(case, Outcome.HANG, Level.MUST, clauses, reason=reason, attachments=attachments)
         seen = fatal.group(1) if fatal else "no word of why"
         return Result(
             case,
             Outcome.CRASH,
             Level.MUST,
+            clauses,
             reason=f"the worker process died: {seen}",
             expected="a living process",
             seen=seen,

@@ -24,14 +24,15 @@ from conformance.protocols.clauses import Level
 from conformance.suite.catalogue import Case, Isolation, catalogue
 from conformance.suite.outcomes import Outcome
 
+from . import deadline
 from .results import Result
 from .workbench import Workbench, preload, python
 
 SOCKET = "CONFORMANCE_ISOLATION"
 """Environment variable with the path of the server's socket."""
-DEADLINE = 60.0
-"""Seconds a child may take. A hang is decided by this limit alone, so it is far above any case's need."""
-STDERR_BYTES = 8000
+START_SECONDS = 120.0
+"""How long the server may take to import everything."""
+STDERR_BYTES = 4000
 
 
 class Server:
@@ -72,7 +73,7 @@ def run(case: Case) -> Result:
 
 def _connect(connection: socket.socket, path: str) -> None:
     """The server may still be importing."""
-    give_up = time.monotonic() + DEADLINE
+    give_up = time.monotonic() + START_SECONDS
     while True:
         try:
             connection.connect(path)
@@ -123,7 +124,7 @@ def _monitor(connection: socket.socket) -> None:
     os.close(writer)
     answer, in_time = _collect(reader, child)
     _, status = os.waitpid(child, 0)
-    result = _conclude(case, answer, in_time, status, _tail(stderr))
+    result = _conclude(case, catalogue()[case.invariant].clauses, answer, in_time, status, _tail(stderr))
     connection.sendall(json.dumps(result.lasting(time.perf_counter() - started).to_json()).encode() + b"\n")
     os._exit(0)
 
@@ -145,7 +146,7 @@ def _send(writer: int, data: bytes) -> None:
 
 def _collect(reader: int, child: int) -> tuple[bytes, bool]:
     """What the child wrote until its end of the pipe closed, and whether that was before the deadline."""
-    end = time.monotonic() + DEADLINE
+    end = time.monotonic() + deadline.seconds()
     answer = b""
     with selectors.DefaultSelector() as selector:
         selector.register(reader, selectors.EVENT_READ)
@@ -160,11 +161,11 @@ def _collect(reader: int, child: int) -> tuple[bytes, bool]:
     return answer, False
 
 
-def _conclude(case: Case, answer: bytes, in_time: bool, status: int, stderr: str) -> Result:
+def _conclude(case: Case, clauses: tuple[str, ...], answer: bytes, in_time: bool, status: int, stderr: str) -> Result:
     attachments = {"stderr": stderr} if stderr else {}
     if not in_time:
-        reason = f"no end after {DEADLINE:.0f} s" + (", at the interpreter's exit" if answer else "")
-        return Result(case, Outcome.HANG, Level.MUST, reason=reason, attachments=attachments)
+        reason = f"no end after {deadline.seconds():g} s" + (", at the interpreter's exit" if answer else "")
+        return Result(case, Outcome.HANG, Level.MUST, clauses, reason=reason, attachments=attachments)
     if os.WIFSIGNALED(status):
         name = signal.Signals(os.WTERMSIG(status)).name
         when = "at the interpreter's exit, after the check had ended" if answer else "during the check"
@@ -172,6 +173,7 @@ def _conclude(case: Case, answer: bytes, in_time: bool, status: int, stderr: str
             case,
             Outcome.CRASH,
             Level.MUST,
+            clauses,
             reason=f"{name} {when}",
             expected="a living process",
             seen=name,
@@ -183,6 +185,7 @@ def _conclude(case: Case, answer: bytes, in_time: bool, status: int, stderr: str
             case,
             Outcome.CRASH,
             Level.MUST,
+            clauses,
             reason=f"the process ended by itself with exit code {code}",
             expected="a living process",
             seen=f"exit code {code}",

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections import Counter
 from dataclasses import dataclass, replace
 from difflib import get_close_matches
 
@@ -26,8 +27,7 @@ class Selection:
 
 
 def make(catalogue: dict[str, Invariant], environment: Environment, selection: Selection) -> list[Case]:
-    """The cases in a fixed order. Raises :class:`BadSelection` for an unknown family, library or case."""
-    _check_families(catalogue, selection.families)
+    """The cases in a fixed order. Raises :class:`BadSelection` for an absent library or an unknown case."""
     restricted = restrict(environment, selection)
     cases = [
         case
@@ -35,6 +35,8 @@ def make(catalogue: dict[str, Invariant], environment: Environment, selection: S
         if not selection.families or invariant.family in selection.families
         for case in invariant.cases(restricted)
     ]
+    twice = [id for id, count in Counter(case.id for case in cases).items() if count > 1]
+    assert not twice, f"two cases are called {twice[0]}"
     if selection.cases:
         return _named(cases, selection.cases)
     return [case for case in cases if selection.tier is Tier.FULL or case.tier is Tier.QUICK]
@@ -53,6 +55,16 @@ def restrict(environment: Environment, selection: Selection) -> Environment:
     )
 
 
+def check_names(catalogue: dict[str, Invariant], libraries: tuple[str, ...], selection: Selection) -> None:
+    """Raise :class:`BadSelection` for a family or a library that nobody has ever heard of."""
+    _check_families(catalogue, selection.families)
+    for name in selection.between:
+        if name not in libraries:
+            raise BadSelection(
+                f"--between: there is no library {name!r}{_meant(name, libraries)}; known are {', '.join(libraries)}"
+            )
+
+
 def _check_families(catalogue: dict[str, Invariant], wanted: tuple[str, ...]) -> None:
     known = dict.fromkeys(invariant.family for invariant in catalogue.values())
     for name in wanted:
@@ -64,12 +76,7 @@ def _check_families(catalogue: dict[str, Invariant], wanted: tuple[str, ...]) ->
 
 def _check_library(environment: Environment, name: str) -> None:
     found: Library | None = next((lib for lib in environment.libraries if lib.name == name), None)
-    if found is None:
-        known = [lib.name for lib in environment.libraries]
-        raise BadSelection(
-            f"--between: there is no library {name!r}{_meant(name, known)}; known are {', '.join(known)}"
-        )
-    if found.absent is not None:
+    if found is not None and found.absent is not None:
         raise BadSelection(f"--between: {name} cannot be used here: {found.absent}")
 
 

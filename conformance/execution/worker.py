@@ -18,7 +18,7 @@ import pytest
 from conformance.suite.catalogue import Case, Invariant, Isolation, catalogue
 from conformance.suite.outcomes import Outcome
 
-from . import isolation
+from . import deadline, isolation
 from .hazards import isolation_of
 from .results import Result, read_lines
 from .workbench import Workbench
@@ -30,8 +30,6 @@ LOGS = "CONFORMANCE_LOGS"
 PROPERTY = "conformance"
 CASE_MARK = "== case "
 POISON_MARK = "== poisoned "
-DEADLINE = 60.0
-"""Seconds a case may take in a shared worker; then its stacks are written and the worker ends."""
 
 
 class Worker:
@@ -51,7 +49,7 @@ class Worker:
         if isolation_of(case, invariant) is not Isolation.SHARED:
             return isolation.run(case)
         _note(f"{CASE_MARK}{case.id}")
-        faulthandler.dump_traceback_later(DEADLINE, exit=True, file=2)
+        faulthandler.dump_traceback_later(deadline.seconds(), exit=True, file=2)
         try:
             result = self.bench.run(case, invariant)
         finally:
@@ -72,6 +70,7 @@ def _note(line: str) -> None:
 
 
 _worker: Worker | None = None
+_EMPTY: Any = type("NoCallSpec", (), {"params": {}})
 
 
 def pytest_configure(config: pytest.Config) -> None:
@@ -93,6 +92,12 @@ def pytest_generate_tests(metafunc: pytest.Metafunc) -> None:
         return
     cases = _worker.cases.get(name, {})
     metafunc.parametrize("exchange", list(cases.values()), ids=list(cases))
+
+
+def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+    """Invariants without a planned case leave an empty item behind; take it out."""
+    if _worker is not None:
+        items[:] = [i for i in items if isinstance(getattr(i, "callspec", _EMPTY).params.get("exchange"), Case)]
 
 
 def pytest_runtest_protocol(item: pytest.Function, nextitem: pytest.Item | None) -> bool | None:

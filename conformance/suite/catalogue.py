@@ -215,9 +215,9 @@ def every(pairs: Iterable[Pair], /, **axes: Any) -> Iterator[Draft]:
 
 def layouts(*names: str) -> Callable[[Pair], tuple[str, ...]]:
     """An axis: those of these layouts that the producer can make."""
-    return lambda pair: tuple(n for n in names if n in pair.source.layouts)
+    return lambda pair: tuple(n for n in dict.fromkeys(names) if n in pair.source.layouts)
 
 
 def dtypes(*names: str) -> Callable[[Pair], tuple[str, ...]]:
-    """An axis: those of these element types (all, if none is named) that the producer has."""
-    return lambda pair: tuple(n for n in pair.source.dtypes if not names or n in names)
+    """An axis: those of these element types that the producer has; without names, all it has."""
+    return lambda pair: tuple(n for n in dict.fromkeys(names or pair.source.dtypes) if n in pair.source.dtypes)

@@ -1,0 +1,181 @@
+"""``python -m conformance``: the commands and their options."""
+
+from __future__ import annotations
+
+import argparse
+import json
+import os
+import sys
+from collections.abc import Sequence
+from pathlib import Path
+from typing import NoReturn
+
+import conformance
+from conformance.adapters import registry
+from conformance.adapters.base import Device
+from conformance.execution import check, deadline, environment, plan
+from conformance.execution.environment import Facts
+from conformance.exits import Exit, UserError
+from conformance.report import catalogue as catalogue_report
+from conformance.report import terminal
+from conformance.suite.catalogue import Case, Tier, catalogue
+from conformance.suite.libraries import REFERENCE
+
+DEFAULT_OUT = Path("conform-results")
+MOST_PROCESSES = 8
+
+
+class Parser(argparse.ArgumentParser):
+    """One sentence for a mistake, no usage dump."""
+
+    def error(self, message: str) -> NoReturn:
+        """Report through the same door as every other mistake."""
+        raise UserError(f"{message}; `{self.prog} --help` shows what there is")
+
+
+def parser() -> argparse.ArgumentParser:
+    """All commands."""
+    top = Parser(prog="python -m conformance", description=conformance.__doc__)
+    top.add_argument("--version", action="version", version=conformance.__version__)
+    commands = top.add_subparsers(dest="command", required=True, metavar="COMMAND", parser_class=Parser)
+
+    one = commands.add_parser("check", help="run the suite in this environment")
+    _add_selection(one)
+    one.add_argument("--case", action="append", default=[], metavar="ID", help="run this case only (repeatable)")
+    one.add_argument(
+        "-n", dest="processes", default="auto", metavar="N", help="worker processes (default: one a core, at most 8)"
+    )
+    one.add_argument(
+        "--out", type=Path, default=DEFAULT_OUT, metavar="DIR", help=f"where results go (default: {DEFAULT_OUT})"
+    )
+    one.add_argument(
+        "--deadline", type=float, metavar="SECONDS", help=f"what one case may take (default: {deadline.DEFAULT:g})"
+    )
+    one.add_argument("--verbose", action="store_true", help="also list refusals and observations")
+    one.set_defaults(run=_check)
+
+    two = commands.add_parser("list", help="print the catalogue, with the number of cases in this environment")
+    _add_selection(two)
+    two.add_argument("--json", action="store_true", help="for machines")
+    two.add_argument("--cases", action="store_true", help="print case ids only, one a line")
+    two.set_defaults(run=_list, case=[])
+    return top
+
+
+def _add_selection(command: argparse.ArgumentParser) -> None:
+    command.add_argument(
+        "--device",
+        choices=("auto", "host", "cuda"),
+        default="auto",
+        help="where the arrays lie (default: wherever possible)",
+    )
+    command.add_argument(
+        "--between", type=_words, default=(), metavar="A,B,…", help="pairs among these libraries and the reference"
+    )
+    command.add_argument("--family", type=_words, default=(), metavar="F,…", help="these families of invariants")
+    command.add_argument(
+        "--tier",
+        type=Tier,
+        choices=tuple(Tier),
+        default=Tier.FULL,
+        metavar="{quick,full}",
+        help="how much (default: full)",
+    )
+
+
+def _words(text: str) -> tuple[str, ...]:
+    return tuple(word.strip() for word in text.split(",") if word.strip())
+
+
+def main(arguments: Sequence[str] | None = None) -> int:
+    """Run a command; returns its exit code."""
+    try:
+        options = parser().parse_args(arguments)
+        return int(options.run(options))
+    except (UserError, plan.BadSelection) as error:
+        print(f"conformance: {error}", file=sys.stderr)
+        return Exit.USAGE
+    except KeyboardInterrupt:
+        print("\nconformance: interrupted; results so far are kept", file=sys.stderr)
+        return Exit.INTERRUPTED
+    except BrokenPipeError:
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+        return Exit.OK
+
+
+def _check(options: argparse.Namespace) -> int:
+    processes = _processes(options.processes)
+    _set_deadline(options.deadline)
+    facts, cases = _planned(options)
+    if not cases:
+        raise UserError("nothing to run: this selection has no case in this environment; `list` shows what there is")
+    _make_folder(options.out)
+    screen = terminal.Screen.of(sys.stdout)
+    terminal.announce(screen, facts, len(cases), processes, options.out)
+    run = check.run(cases, facts, options.out, processes, terminal.Progress(sys.stderr).update)
+    terminal.summarize(screen, run, facts, options.out, verbose=options.verbose)
+    return exit_code(run)
+
+
+def exit_code(run: check.Run) -> Exit:
+    """Worst first: something lost, then something violated."""
+    if run.lost:
+        return Exit.INCOMPLETE
+    return Exit.VIOLATIONS if any(r.verdict == "violates" for r in run.results) else Exit.OK
+
+
+def _list(options: argparse.Namespace) -> int:
+    facts, cases = _planned(options)
+    families = options.family or None
+    shown = [i for i in catalogue().values() if families is None or i.family in families]
+    if options.cases:
+        print("\n".join(case.id for case in cases))
+    elif options.json:
+        print(json.dumps(catalogue_report.as_json(shown, cases), indent=1, ensure_ascii=False))
+    else:
+        catalogue_report.show(terminal.Screen.of(sys.stdout), shown, cases, facts)
+    return Exit.OK
+
+
+def _planned(options: argparse.Namespace) -> tuple[Facts, list[Case]]:
+    selection = plan.Selection(
+        devices=(Device(options.device),) if options.device != "auto" else tuple(Device),
+        between=options.between,
+        families=options.family,
+        cases=tuple(options.case),
+        tier=options.tier,
+    )
+    plan.check_names(catalogue(), registry.names(), selection)
+    names = (REFERENCE, *(n for n in options.between if n != REFERENCE)) if options.between else None
+    facts = environment.measure(names)
+    if options.device == "cuda" and not facts.driver["available"]:
+        raise UserError(f"--device cuda: {facts.driver['reason']}; without it only --device host can run here")
+    return facts, plan.make(catalogue(), facts.environment, selection)
+
+
+def _processes(text: str) -> int:
+    if text == "auto":
+        return min(len(os.sched_getaffinity(0)), MOST_PROCESSES)
+    if not text.isdigit() or int(text) < 1:
+        raise UserError(f"-n: {text!r} is no number of processes; give 1 or more, or auto")
+    return int(text)
+
+
+def _set_deadline(seconds: float | None) -> None:
+    if seconds is None:
+        return
+    if not seconds > 0:
+        raise UserError(f"--deadline: {seconds:g} is no time to run in; give seconds, more than 0")
+    os.environ[deadline.VARIABLE] = str(seconds)
+
+
+def _make_folder(out: Path) -> None:
+    try:
+        out.mkdir(parents=True, exist_ok=True)
+        probe = out / ".writable"
+        probe.write_text("")
+        probe.unlink()
+    except OSError as error:
+        raise UserError(
+            f"--out: results cannot be written to {out}: {error.strerror}; choose another folder"
+        ) from error

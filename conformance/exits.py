@@ -1,0 +1,24 @@
+"""The exit codes of every command, and the one kind of error that is the user's to mend."""
+
+from __future__ import annotations
+
+from enum import IntEnum
+
+
+class Exit(IntEnum):
+    """Exit codes; where several apply the highest counts, save that ``USAGE`` is found before anything runs."""
+
+    OK = 0
+    """Everything planned has an outcome and nothing is violated."""
+    VIOLATIONS = 1
+    """At least one invariant is violated."""
+    USAGE = 2
+    """The command cannot be carried out as it was given."""
+    INCOMPLETE = 4
+    """Something that was planned has no outcome."""
+    INTERRUPTED = 130
+    """Stopped from the keyboard."""
+
+
+class UserError(Exception):
+    """A mistake of the user's. The text is one sentence: what, where, why, what to do next."""

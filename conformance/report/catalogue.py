@@ -1,0 +1,54 @@
+"""The catalogue of invariants, for people and for machines."""
+
+from __future__ import annotations
+
+from collections import Counter
+from itertools import groupby
+from typing import Any
+
+from conformance.execution.environment import Facts
+from conformance.suite.catalogue import Case, Invariant
+
+from .terminal import Screen
+
+
+def as_json(invariants: list[Invariant], cases: list[Case]) -> list[dict[str, Any]]:
+    """One object for each invariant, with its number of cases here."""
+    counts = Counter(case.invariant for case in cases)
+    return [
+        {
+            "id": i.id,
+            "family": i.family,
+            "statement": i.statement,
+            "details": i.details,
+            "clauses": list(i.clauses),
+            "rows": list(i.rows),
+            "level": i.level.value,
+            "needs": i.needs.value,
+            "isolation": i.isolation.value,
+            "cases": counts[i.id],
+        }
+        for i in invariants
+    ]
+
+
+def show(screen: Screen, invariants: list[Invariant], cases: list[Case], facts: Facts) -> None:
+    """Families, ids, statements, clauses, and how many cases each has in this environment."""
+    counts = Counter(case.invariant for case in cases)
+    for family, members in groupby(invariants, key=lambda i: i.family):
+        entries = list(members)
+        total = sum(counts[i.id] for i in entries)
+        screen.line(
+            screen.paint(f"{family}", "bold") + screen.paint(f"  {len(entries)} invariants, {total} cases here", "dim")
+        )
+        for i in entries:
+            told = f"{i.level.value}; {' '.join(i.clauses)}; {_count(counts[i.id], i)}"
+            screen.line(f"  {i.id}  " + screen.paint(told, "dim"))
+            screen.wrapped(i.statement, "      ")
+        screen.line()
+    names = ", ".join(library.name for library in facts.environment.present)
+    screen.line(f"{len(invariants)} invariants, {len(cases)} cases with {names}")
+
+
+def _count(count: int, invariant: Invariant) -> str:
+    return f"{count} cases" if count else f"no case here: needs {invariant.needs.value}"

@@ -1,0 +1,289 @@
+"""What a person sees: progress while it runs, a table per protocol, and every violation in a sentence."""
+
+from __future__ import annotations
+
+import os
+import shutil
+import textwrap
+from collections import Counter, defaultdict
+from collections.abc import Iterable
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TextIO
+
+from conformance.execution.check import Run, Status
+from conformance.execution.environment import Facts
+from conformance.execution.results import BAD, Result
+from conformance.protocols.clauses import clause
+from conformance.suite.catalogue import catalogue
+from conformance.suite.outcomes import Outcome
+
+_COLOURS = {"red": "31", "green": "32", "yellow": "33", "blue": "34", "dim": "2", "bold": "1"}
+VERDICTS = (
+    ("violates", "✗", "red"),
+    ("deviates", "~", "yellow"),
+    ("not decided", "?", "blue"),
+    ("conforms", "✓", "green"),
+    ("refused", "∅", "dim"),
+    ("observed", "i", "dim"),
+)
+"""Verdict, symbol, colour, in the order of a table cell."""
+SYMBOL = {name: symbol for name, symbol, _ in VERDICTS}
+LEGEND = "✓ conforms   ✗ violates   ~ deviates   ∅ refused, as it may   i observed   ? not decided"
+MOST_SIMILAR = 6
+
+
+@dataclass(frozen=True)
+class Screen:
+    """Where to print: how wide it is and whether it knows colours."""
+
+    stream: TextIO
+    width: int
+    colours: bool
+
+    @classmethod
+    def of(cls, stream: TextIO) -> Screen:
+        """As the stream and the environment (``NO_COLOR``, ``FORCE_COLOR``, ``COLUMNS``) say."""
+        terminal = stream.isatty()
+        colours = (terminal and "NO_COLOR" not in os.environ) or "FORCE_COLOR" in os.environ
+        return cls(stream, min(shutil.get_terminal_size((120, 24)).columns, 160), colours)
+
+    def paint(self, text: str, *colours: str) -> str:
+        """The text in these colours, or plain."""
+        if not self.colours or not colours:
+            return text
+        return f"\033[{';'.join(_COLOURS[c] for c in colours)}m{text}\033[0m"
+
+    def line(self, text: str = "") -> None:
+        """Print one line."""
+        print(text, file=self.stream)
+
+    def wrapped(self, text: str, indent: str) -> None:
+        """Print a paragraph, indented and folded."""
+        for line in textwrap.wrap(
+            text, max(self.width - len(indent), 40), break_long_words=False, break_on_hyphens=False
+        ):
+            self.line(indent + line)
+
+
+class Progress:
+    """One line that is rewritten on a terminal; elsewhere a line for every tenth of the way."""
+
+    def __init__(self, stream: TextIO) -> None:
+        self._stream = stream
+        self._rewrites = stream.isatty()
+        self._tenth = -1
+
+    def update(self, status: Status) -> None:
+        """Show how far it is."""
+        text = f"{status.done}/{status.planned} cases" + "".join(
+            f"  {SYMBOL[name]} {status.verdicts[name]}" for name, _, _ in VERDICTS if status.verdicts[name]
+        )
+        if self._rewrites:
+            self._rewrite(status, text)
+        elif status.done * 10 // max(status.planned, 1) > self._tenth:
+            self._tenth = status.done * 10 // max(status.planned, 1)
+            print(text, file=self._stream, flush=True)
+
+    def _rewrite(self, status: Status, text: str) -> None:
+        columns = shutil.get_terminal_size((80, 24)).columns
+        filled = 20 * status.done // max(status.planned, 1)
+        line = f"[{'█' * filled}{'·' * (20 - filled)}] {text}  {status.newest}"[: columns - 1]
+        end = "\n" if status.done >= status.planned else ""
+        if end and self._tenth == status.planned:
+            return
+        self._tenth = status.done
+        self._stream.write(f"\r\033[K{line}{end}")
+        self._stream.flush()
+
+
+def announce(screen: Screen, facts: Facts, cases: int, processes: int, out: Path) -> None:
+    """What is about to run, on what; what is absent is said before anything else can hide it."""
+    screen.line(screen.paint("Libraries", "bold"))
+    for library in facts.environment.libraries:
+        versions = ", ".join(f"{name} {version}" for name, version in library.versions.items())
+        if library.absent is not None:
+            text = f"  – {library.name:<12} not tested: {library.absent}"
+            screen.line(screen.paint(_cut(text, screen.width), "dim"))
+            continue
+        places = " and ".join(device.value for device in library.sides)
+        screen.line(f"  {screen.paint('•', 'green')} {library.name:<12} {versions or 'this suite'} on {places}")
+        for device, reason in library.unusable.items() if facts.driver["available"] else ():
+            screen.line(screen.paint(_cut(f"  – {'':<12} not tested on {device}: {reason}", screen.width), "dim"))
+    screen.line(f"{_gpu(facts)}; {cases} cases in {processes} processes, results in {out}")
+    screen.line()
+
+
+def _gpu(facts: Facts) -> str:
+    if not facts.driver["available"]:
+        return f"No GPU ({facts.driver['reason'].split(':')[0]}): host memory only"
+    gpus = ", ".join(gpu["name"] for gpu in facts.driver["gpus"])
+    return f"{gpus}, driver {facts.driver['driver_version']} (CUDA {facts.driver['driver_cuda_version']})"
+
+
+def summarize(screen: Screen, run: Run, facts: Facts, out: Path, *, verbose: bool) -> None:
+    """Tables, then everything that is not a pass, worst first, then the sum."""
+    tables(screen, run.results)
+    _section(screen, run.results, "violates", "Violations", "red")
+    _section(
+        screen, run.results, "deviates", "Deviations: a recommendation or an inferred rule is not followed", "yellow"
+    )
+    _undecided(screen, run.results)
+    if verbose:
+        _section(screen, run.results, "observed", "Observations: no clause decides", "dim")
+        _refusals(screen, run.results)
+    _totals(screen, run, out)
+
+
+def tables(screen: Screen, results: Iterable[Result]) -> None:
+    """One table for each protocol and device: producers down, consumers across."""
+    groups: dict[tuple[str, str], list[Result]] = defaultdict(list)
+    for result in results:
+        groups[result.case.device.value, result.case.protocol].append(result)
+    for (device, protocol), members in groups.items():
+        screen.line(screen.paint(f"{protocol} on {device}", "bold") + screen.paint("   producer ↓   consumer →", "dim"))
+        _table(screen, members)
+        screen.line()
+    screen.line(screen.paint(LEGEND, "dim"))
+    screen.line()
+
+
+def _table(screen: Screen, results: list[Result]) -> None:
+    counts: dict[tuple[str, str], Counter[str]] = defaultdict(Counter)
+    for result in results:
+        counts[result.case.producer, result.case.consumer][result.verdict] += 1
+    producers = list(dict.fromkeys(p for p, _ in counts))
+    consumers = list(dict.fromkeys(c for _, c in counts))
+    cells = {pair: _cell(count) for pair, count in counts.items()}
+    width = max([len(c) for c in consumers] + [len(text) for cell in cells.values() for text, _ in cell]) + 2
+    first = max(len(p) for p in producers) + 2
+    per_row = max((screen.width - first) // width, 1)
+    for start in range(0, len(consumers), per_row):
+        columns = consumers[start : start + per_row]
+        screen.line(" " * first + "".join(screen.paint(f"{c:<{width}}", "bold") for c in columns))
+        for producer in producers:
+            row = [cells.get((producer, consumer), _NOTHING) for consumer in columns]
+            for name, texts in ((producer, [upper for upper, _ in row]), ("", [lower for _, lower in row])):
+                if name or any(text for text, _ in texts):
+                    line = "".join(screen.paint(f"{text:<{width}}", colour) for text, colour in texts)
+                    screen.line((screen.paint(f"{name:<{first}}", "bold") + line).rstrip())
+
+
+_Cell = tuple[tuple[str, str], tuple[str, str]]
+_NOTHING: _Cell = (("·", "dim"), ("", "dim"))
+
+
+def _cell(count: Counter[str]) -> _Cell:
+    """First line what is wrong, or a tick; second line the rest."""
+    bad = [(name, symbol, colour) for name, symbol, colour in VERDICTS[:3] if count[name]]
+    rest = [f"{symbol}{count[name]}" for name, symbol, _ in VERDICTS[3:] if count[name]]
+    if not bad:
+        return (" ".join(rest), "green" if count["conforms"] else "dim"), ("", "dim")
+    return (" ".join(f"{symbol}{count[name]}" for name, symbol, _ in bad), bad[0][2]), (" ".join(rest), "dim")
+
+
+def _section(screen: Screen, results: Iterable[Result], verdict: str, title: str, colour: str) -> None:
+    chosen = [r for r in results if r.verdict == verdict]
+    if not chosen:
+        return
+    groups = _alike(chosen)
+    screen.line(screen.paint(f"{title} ({len(chosen)} cases, {len(groups)} kinds)", "bold", colour))
+    for members in groups:
+        _entry(screen, members, colour, SYMBOL[verdict])
+    screen.line()
+
+
+def _alike(results: list[Result]) -> list[list[Result]]:
+    """Results that differ in their parameters only: same rule, same pair, same words."""
+    groups: dict[tuple[str, ...], list[Result]] = defaultdict(list)
+    for r in results:
+        case = r.case
+        key = (
+            case.invariant,
+            case.producer,
+            case.consumer,
+            case.protocol,
+            case.device.value,
+            r.outcome.value,
+            _core(r),
+        )
+        groups[key].append(r)
+    return list(groups.values())
+
+
+def _core(result: Result) -> str:
+    """The reason without numbers, so that addresses and counts do not keep like from like."""
+    return "".join(c for c in result.reason if not c.isdigit())[:80]
+
+
+def _entry(screen: Screen, members: list[Result], colour: str, symbol: str) -> None:
+    result = members[0]
+    case = result.case
+    head = f"{symbol} {case.producer} → {case.consumer}, {case.protocol} on {case.device.value}: {case.invariant}"
+    screen.line("  " + screen.paint(head, colour))
+    screen.wrapped(f"Promised: {catalogue()[case.invariant].statement} {_cited(result)}", "      ")
+    screen.wrapped(f"Seen: {_told(result)}", "      ")
+    screen.line(screen.paint(f"      python -m conformance check --case {case.id}", "dim"))
+    if len(members) > 1:
+        tails = [_tail(r) for r in members[1 : 1 + MOST_SIMILAR]]
+        more = f" and {len(members) - 1 - MOST_SIMILAR} more" if len(members) > 1 + MOST_SIMILAR else ""
+        screen.wrapped(f"also with {', '.join(tails)}{more}", "      ")
+
+
+def _tail(result: Result) -> str:
+    return "/".join(value for _, value in result.case.parameters) or result.case.id
+
+
+def _cited(result: Result) -> str:
+    words = [f"{id}: {clause(id).statement}" for id in result.clauses[:2]]
+    return f"[{' | '.join(words)}]" if words else ""
+
+
+def _told(result: Result) -> str:
+    if result.outcome in BAD:
+        return f"{result.outcome.value}: {result.reason}"
+    return f"{result.reason}; expected {result.expected}; saw {result.seen}"
+
+
+def _undecided(screen: Screen, results: Iterable[Result]) -> None:
+    chosen = [r for r in results if r.verdict == "not decided"]
+    if not chosen:
+        return
+    screen.line(screen.paint(f"Not decided ({len(chosen)})", "bold", "blue"))
+    for members in _alike(chosen):
+        result = members[0]
+        more = f" (and {len(members) - 1} like it)" if len(members) > 1 else ""
+        screen.line(f"  ? {result.case.id}{more}")
+        screen.wrapped(f"{result.outcome.value}: {result.reason}", "      ")
+    screen.line()
+
+
+def _refusals(screen: Screen, results: Iterable[Result]) -> None:
+    reasons = Counter(
+        f"{r.case.producer} → {r.case.consumer}, {r.case.protocol} on {r.case.device.value}: {r.reason}"
+        for r in results
+        if r.outcome is Outcome.REFUSED
+    )
+    screen.line(screen.paint(f"Refusals ({sum(reasons.values())})", "bold"))
+    for reason, count in reasons.items():
+        screen.wrapped(f"∅ {count}× {reason}", "  ")
+    screen.line()
+
+
+def _totals(screen: Screen, run: Run, out: Path) -> None:
+    outcomes = Counter(r.outcome.value for r in run.results)
+    verdicts = Counter(r.verdict for r in run.results)
+    told = ", ".join(f"{count} {name}" for name, count in outcomes.most_common())
+    screen.line(f"{len(run.results)} cases in {run.seconds:.1f} s: {told}")
+    bad = verdicts["violates"]
+    if run.lost:
+        lost = f"{len(run.lost)} planned cases have no outcome: this run proves nothing about them"
+        screen.line(screen.paint(lost, "bold", "red") + f"; see {out / 'logs'}")
+    if bad:
+        screen.line(screen.paint(f"{bad} cases violate a promise", "bold", "red") + f"; everything is in {out}")
+    elif not run.lost:
+        screen.line(screen.paint("nothing is violated", "bold", "green") + f"; everything is in {out}")
+
+
+def _cut(text: str, width: int) -> str:
+    return text if len(text) <= width else text[: width - 1] + "…"

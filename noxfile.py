@@ -1,0 +1,35 @@
+"""The front door. ``nox -l`` lists what there is."""
+
+from __future__ import annotations
+
+import nox
+
+nox.needs_version = ">=2024.3.2"
+nox.options.sessions = ["conform"]
+nox.options.error_on_missing_interpreters = True
+
+HOST_LIBRARIES = ("numpy", "jax", "cuda-core", "cuda-bindings")
+"""What the light default cell holds: real libraries whose wheels are small and work without a GPU."""
+
+
+@nox.session
+def conform(session: nox.Session) -> None:
+    """Make a small environment (NumPy, JAX, cuda-python) and run the suite on host memory in it."""
+    session.install(".", *HOST_LIBRARIES)
+    session.run("python", "-m", "conformance", "check", *session.posargs, success_codes=[0, 1])
+
+
+@nox.session
+def tests(session: nox.Session) -> None:
+    """Run the project's own tests against the installed package."""
+    session.install(".[test]", "numpy", "jax")
+    session.run("pytest", *session.posargs)
+
+
+@nox.session
+def lint(session: nox.Session) -> None:
+    """Check style and types."""
+    session.install(".", "mypy", "ruff", "nox")
+    session.run("ruff", "check", ".")
+    session.run("ruff", "format", "--check", ".")
+    session.run("mypy")

@@ -1,0 +1,62 @@
+"""Running the command line as a user does, in a process of its own."""
+
+from __future__ import annotations
+
+import json
+import os
+import subprocess
+import sys
+from collections.abc import Callable
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+
+@dataclass(frozen=True)
+class Finished:
+    """A finished command and what it left behind."""
+
+    code: int
+    stdout: str
+    stderr: str
+    out: Path
+
+    def lines(self, name: str) -> list[dict[str, Any]]:
+        """The records of a file of JSON lines."""
+        return [json.loads(line) for line in (self.out / name).read_text().splitlines()]
+
+    @property
+    def plan(self) -> list[dict[str, Any]]:
+        """``plan.jsonl``."""
+        return self.lines("plan.jsonl")
+
+    @property
+    def results(self) -> list[dict[str, Any]]:
+        """``results.jsonl``."""
+        return self.lines("results.jsonl")
+
+    def outcomes(self) -> dict[str, str]:
+        """Outcome by case id."""
+        return {r["id"]: r["outcome"] for r in self.results}
+
+
+Command = Callable[..., Finished]
+
+
+@pytest.fixture
+def conformance(tmp_path: Path) -> Command:
+    """``python -m conformance …`` in an empty folder; ``path`` goes to ``PYTHONPATH``."""
+
+    def run(*arguments: str, path: Path | None = None, **environment: str) -> Finished:
+        variables = {k: v for k, v in os.environ.items() if not k.startswith(("CONFORMANCE_", "PYTEST_"))}
+        if path is not None:
+            variables["PYTHONPATH"] = str(path)
+        done = subprocess.run(
+            [sys.executable, "-m", "conformance", *arguments],
+            cwd=tmp_path, env={**variables, **environment}, capture_output=True, text=True, timeout=300, check=False,
+        )  # fmt: skip
+        return Finished(done.returncode, done.stdout, done.stderr, tmp_path / "conform-results")
+
+    return run
