@@ -15,7 +15,10 @@ from conftest import Command
         (("chekc",), "chekc"),
         (("check", "--family", "pointr"), "did you mean pointer?"),
         (("check", "--between", "numpi"), "did you mean numpy?"),
-        (("check", "--between", "numpy", "--case", "pointer.values/numpy-reference/dlpack/host/c-order/float23"), "did you mean"),
+        (
+            ("check", "--between", "numpy", "--case", "pointer.values/numpy-reference/dlpack/host/c-order/float23"),
+            "did you mean",
+        ),
         (("check", "-n", "0"), "no number of processes"),
         (("check", "--tier", "huge"), "huge"),
         (("check", "--deadline", "-1"), "more than 0"),
@@ -31,7 +34,9 @@ def test_a_mistake_is_told_in_one_sentence(conformance: Command, arguments: tupl
     assert len(done.stderr.strip().splitlines()) == 1, done.stderr
 
 
-def test_an_output_folder_that_cannot_be_written_is_a_mistake_of_the_users(conformance: Command, tmp_path: Path) -> None:
+def test_an_output_folder_that_cannot_be_written_is_a_mistake_of_the_users(
+    conformance: Command, tmp_path: Path
+) -> None:
     """Found before anything runs."""
     (tmp_path / "file").write_text("")
     done = conformance("check", "--between", "numpy", "--out", str(tmp_path / "file" / "results"))

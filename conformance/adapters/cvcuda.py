@@ -5,7 +5,8 @@ from __future__ import annotations
 from typing import Any
 
 from conformance.protocols.dtypes import DType, from_typestr
-from conformance.protocols.strided import Step, c_strides
+from conformance.protocols.strided import Step, Strided, c_strides
+from conformance.reference.memory import CudaMemory, gather
 
 from .base import Adapter, Device, Protocol, Trait, Unsupported, View
 
@@ -66,9 +67,6 @@ class CvcudaAdapter(Adapter):
 
     def read(self, array: Any) -> bytes:
         """CV-CUDA has no copy to the host: read what the tensor describes, with our own instruments."""
-        from conformance.protocols.strided import Strided
-        from conformance.reference.memory import CudaMemory, gather
-
         view = self.describe(array)
         itemsize = int(array.cuda().__cuda_array_interface__["typestr"][2:])
         strided = Strided(view.shape, tuple(s // itemsize for s in view.strides))

@@ -6,6 +6,8 @@ from typing import Any
 
 from conformance.cuda import kernels
 from conformance.protocols.dtypes import DType
+from conformance.protocols.strided import Strided
+from conformance.reference.memory import CudaMemory, gather
 
 from .base import Adapter, Device, Protocol, Trait, View
 from .numpy import numpy_dtype
@@ -16,7 +18,7 @@ class PycudaAdapter(Adapter):
 
     name = "pycuda"
     distributions = ("pycuda",)
-    traits = frozenset({Trait.WRITES, Trait.KERNEL})
+    traits = frozenset({Trait.WRITES, Trait.KERNEL, Trait.POINTER_ONLY})
     exports = {Device.CUDA: (Protocol.CAI,)}
     imports = {Device.CUDA: (Protocol.CAI,)}
     candidate_dtypes = (
@@ -49,8 +51,12 @@ class PycudaAdapter(Adapter):
         )
 
     def read(self, array: Any) -> bytes:
-        """``get``."""
-        return bytes(array.get().tobytes())
+        """``get`` for a packed array; PyCUDA copies few other layouts, so those are read by what it describes."""
+        if array.flags.c_contiguous:
+            return bytes(array.get().tobytes())
+        itemsize = array.dtype.itemsize
+        strided = Strided(tuple(array.shape), tuple(s // itemsize for s in array.strides))
+        return gather(CudaMemory(), int(array.ptr), strided, itemsize)
 
     def write(self, array: Any, data: bytes) -> None:
         """``set``."""

@@ -92,7 +92,9 @@ def test_a_library_that_dies_while_it_is_probed_is_absent_with_the_signal(confor
     assert (refused.code, "signal 11" in refused.stderr) == (2, True)
 
 
-def test_a_violation_is_told_in_a_sentence_with_the_command_that_repeats_it(conformance: Command, tmp_path: Path) -> None:
+def test_a_violation_is_told_in_a_sentence_with_the_command_that_repeats_it(
+    conformance: Command, tmp_path: Path
+) -> None:
     """What was promised, by which clause, what was expected and seen, and how to run it again."""
     path = install(tmp_path / "site", "copying", take="offer = type(offer)(offer._source.copied())")
     done = conformance("check", "--between", "copying", "--family", "pointer", "--tier", "quick", path=path)
