@@ -16,7 +16,7 @@ HOST_LIBRARIES = ("numpy", "jax", "cuda-core", "cuda-bindings")
 def conform(session: nox.Session) -> None:
     """Make a small environment (NumPy, JAX, cuda-python) and run the suite on host memory in it."""
     session.install(".", *HOST_LIBRARIES)
-    session.run("python", "-m", "conformance", "check", *session.posargs)
+    session.run("cuda-interop-conformance", "check", *session.posargs)
 
 
 @nox.session

@@ -17,11 +17,10 @@ from conformance.suite.catalogue import Case, Isolation, catalogue
 from conformance.suite.libraries import REFERENCE
 from conformance.suite.outcomes import Outcome
 
-from . import controller, isolation, worker
+from . import children, controller, isolation, worker
 from .environment import Facts
 from .hazards import isolation_of
 from .results import Result, read_lines, write_lines
-from .workbench import python
 
 PLAN_FILE = "plan.jsonl"
 RESULTS_FILE = "results.jsonl"
@@ -94,7 +93,7 @@ def _server(cases: list[Case], out: Path) -> isolation.Server | None:
 def command(processes: int) -> list[str]:
     """The pytest command line: our plugins and xdist, nothing of the user's configuration."""
     return [
-        python(), "-m", "pytest", *(str(path) for path in [Path(suite.__file__).parent]),
+        children.python(), "-m", "pytest", *(str(path) for path in [Path(suite.__file__).parent]),
         "-c", os.devnull, "--rootdir", str(Path(suite.__file__).parent), "--noconftest", "-q", "--capture=no",
         "-p", "no:cacheprovider", "-p", "xdist.plugin",
         "-p", worker.__name__, "-p", controller.__name__,
@@ -104,18 +103,23 @@ def command(processes: int) -> list[str]:
 
 def _drive(out: Path, processes: int, planned: int, progress: Progress, server: isolation.Server | None) -> None:
     environment = {
-        **os.environ,
+        **children.environment(),
         "PYTEST_DISABLE_PLUGIN_AUTOLOAD": "1",
         "PYTEST_ADDOPTS": "",
-        worker.PLAN: str(out / PLAN_FILE),
-        worker.LOGS: str(out / LOG_FOLDER),
-        controller.RESULTS: str(out / RESULTS_FILE),
+        worker.PLAN: str((out / PLAN_FILE).resolve()),
+        worker.LOGS: str((out / LOG_FOLDER).resolve()),
+        controller.RESULTS: str((out / RESULTS_FILE).resolve()),
     }
     if server is not None:
         environment[isolation.SOCKET] = server.path
     with (out / LOG_FOLDER / "pytest.log").open("w") as log:
         process = subprocess.Popen(
-            command(processes), stdin=subprocess.DEVNULL, stdout=log, stderr=log, env=environment
+            command(processes),
+            stdin=subprocess.DEVNULL,
+            stdout=log,
+            stderr=log,
+            env=environment,
+            cwd=children.folder(),
         )
         try:
             _follow(process, out / RESULTS_FILE, planned, progress)

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import json
-import os
 import subprocess
 import tempfile
 from concurrent.futures import ThreadPoolExecutor
@@ -14,8 +13,8 @@ import conformance
 from conformance.adapters import registry
 from conformance.suite.libraries import Environment, Library
 
+from . import children
 from .probe import DRIVER, machine_facts
-from .workbench import python
 
 PROBE_SECONDS = 120
 _TAIL = 600
@@ -56,7 +55,15 @@ def _library(name: str) -> Library:
     found = _probe(name)
     if "name" in found:
         return Library.from_json(found)
-    return Library(name, registry.create(name).versions(), absent=found["reason"])
+    return Library(name, _versions(name), absent=found["reason"])
+
+
+def _versions(name: str) -> dict[str, str]:
+    """Without the probe: an adapter that cannot even be imported has none."""
+    try:
+        return registry.create(name).versions()
+    except Exception:
+        return {}
 
 
 def _probe(name: str) -> dict[str, Any]:
@@ -64,13 +71,14 @@ def _probe(name: str) -> dict[str, Any]:
     with tempfile.TemporaryFile("w+", encoding="utf-8", errors="replace") as errors:
         try:
             done = subprocess.run(
-                [python(), "-m", "conformance.execution.probe", name],
+                [children.python(), "-m", "conformance.execution.probe", name],
                 stdin=subprocess.DEVNULL,
                 stdout=subprocess.PIPE,
                 stderr=errors,
                 text=True,
                 timeout=PROBE_SECONDS,
-                env={**os.environ, "PYTHONFAULTHANDLER": "1"},
+                env=children.environment(PYTHONFAULTHANDLER="1"),
+                cwd=children.folder(),
                 check=False,
             )
         except subprocess.TimeoutExpired:

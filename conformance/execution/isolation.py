@@ -24,9 +24,9 @@ from conformance.protocols.clauses import Level
 from conformance.suite.catalogue import Case, Isolation, catalogue
 from conformance.suite.outcomes import Outcome
 
-from . import deadline
+from . import children, deadline
 from .results import Result
-from .workbench import Workbench, preload, python
+from .workbench import Workbench, preload
 
 SOCKET = "CONFORMANCE_ISOLATION"
 """Environment variable with the path of the server's socket."""
@@ -43,11 +43,13 @@ class Server:
         self.path = str(Path(self._folder.name, "socket"))
         with log.open("w") as file:
             self._process = subprocess.Popen(
-                [python(), "-m", "conformance.execution.isolation", self.path, *libraries],
+                [children.python(), "-m", "conformance.execution.isolation", self.path, *libraries],
                 stdin=subprocess.PIPE,
                 stdout=file,
                 stderr=file,
                 start_new_session=True,
+                env=children.environment(),
+                cwd=children.folder(),
             )
 
     def close(self) -> None:

@@ -28,7 +28,10 @@ SIMULATE = "CONFORMANCE_SIMULATE"
 
 def probe(name: str) -> Library:
     """Everything about one library, absent or not."""
-    adapter = registry.create(name)
+    try:
+        adapter = registry.create(name)
+    except Exception as error:
+        return Library(name, {}, absent=f"its adapter cannot be imported: {brief(error)}")
     versions = adapter.versions()
     try:
         adapter.load()
@@ -47,7 +50,7 @@ def probe(name: str) -> Library:
         else:
             unusable[device.value] = reason
     absent = None if sides else "; ".join(unusable.values())
-    return Library(name, versions, adapter.traits, absent, sides, unusable)
+    return Library(name, versions, adapter.present_traits(), absent, sides, unusable)
 
 
 def _absence(adapter: Adapter, versions: dict[str, str], error: BaseException) -> str:

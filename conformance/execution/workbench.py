@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import sys
 import time
 import traceback
 
@@ -77,8 +76,3 @@ def preload(names: tuple[str, ...]) -> list[str]:
         except Exception as error:
             failed.append(f"{module}: {brief(error)}")
     return failed
-
-
-def python() -> str:
-    """The interpreter to start children with."""
-    return sys.executable

@@ -110,7 +110,7 @@ def announce(screen: Screen, facts: Facts, cases: int, processes: int, out: Path
         screen.line(f"  {screen.paint('•', 'green')} {library.name:<12} {versions or 'this suite'} on {places}")
         for device, reason in library.unusable.items() if facts.driver["available"] else ():
             screen.line(screen.paint(_cut(f"  – {'':<12} not tested on {device}: {reason}", screen.width), "dim"))
-    screen.line(f"{_gpu(facts)}; {cases} cases in {processes} processes, results in {out}")
+    screen.line(f"{_gpu(facts)}; {many(cases, 'case')} in {many(processes, 'process', 'processes')}, results in {out}")
     screen.line()
 
 
@@ -187,7 +187,7 @@ def _section(screen: Screen, results: Iterable[Result], verdict: str, title: str
     if not chosen:
         return
     groups = _alike(chosen)
-    screen.line(screen.paint(f"{title} ({len(chosen)} cases, {len(groups)} kinds)", "bold", colour))
+    screen.line(screen.paint(f"{title} ({many(len(chosen), 'case')}, {many(len(groups), 'kind')})", "bold", colour))
     for members in groups:
         _entry(screen, members, colour, SYMBOL[verdict])
     screen.line()
@@ -274,15 +274,22 @@ def _totals(screen: Screen, run: Run, out: Path) -> None:
     outcomes = Counter(r.outcome.value for r in run.results)
     verdicts = Counter(r.verdict for r in run.results)
     told = ", ".join(f"{count} {name}" for name, count in outcomes.most_common())
-    screen.line(f"{len(run.results)} cases in {run.seconds:.1f} s: {told}")
+    screen.line(f"{many(len(run.results), 'case')} in {run.seconds:.1f} s: {told}")
     bad = verdicts["violates"]
     if run.lost:
-        lost = f"{len(run.lost)} planned cases have no outcome: this run proves nothing about them"
+        lost = f"{many(len(run.lost), 'planned case')} without an outcome: this run proves nothing about them"
         screen.line(screen.paint(lost, "bold", "red") + f"; see {out / 'logs'}")
     if bad:
-        screen.line(screen.paint(f"{bad} cases violate a promise", "bold", "red") + f"; everything is in {out}")
+        screen.line(
+            screen.paint(f"{many(bad, 'case')} in violation of a promise", "bold", "red") + f"; everything is in {out}"
+        )
     elif not run.lost:
         screen.line(screen.paint("nothing is violated", "bold", "green") + f"; everything is in {out}")
+
+
+def many(count: int, one: str, several: str = "") -> str:
+    """A number with its noun."""
+    return f"{count} {one if count == 1 else several or one + 's'}"
 
 
 def _cut(text: str, width: int) -> str:

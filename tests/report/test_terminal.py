@@ -61,12 +61,12 @@ def test_alike_violations_are_told_once_with_the_others_named() -> None:
     )
     assert text.count("Promised:") == 1
     assert "also with cube, rows" in text
-    assert "Violations (3 cases, 1 kinds)" in text
+    assert "Violations (3 cases, 1 kind)" in text
 
 
 def test_a_crash_is_a_violation_whatever_the_level() -> None:
     """Dying is never a deviation."""
-    assert "1 cases violate" in summary(result(Outcome.CRASH, level=Level.OBSERVED))
+    assert "1 case in violation" in summary(result(Outcome.CRASH, level=Level.OBSERVED))
 
 
 @pytest.mark.parametrize(("level", "heading"), [(Level.SHOULD, "Deviations"), (Level.MUST, "Violations")])
@@ -85,7 +85,7 @@ def test_what_could_not_be_decided_is_shown_with_its_reason() -> None:
 def test_a_run_that_lost_cases_does_not_say_that_nothing_is_violated() -> None:
     """And says where to look."""
     text = summary(result(Outcome.LOST), lost=("x",))
-    assert "no outcome" in text
+    assert "without an outcome" in text
     assert "there/logs" in text
     assert "nothing is violated" not in text
 

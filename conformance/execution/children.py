@@ -1,0 +1,30 @@
+"""How child processes are started: the same interpreter, the same copy of this package, nothing of the working folder."""
+
+from __future__ import annotations
+
+import os
+import sys
+import tempfile
+from pathlib import Path
+
+import conformance
+
+
+def python() -> str:
+    """The interpreter to start children with."""
+    return sys.executable
+
+
+def environment(**more: str) -> dict[str, str]:
+    """Our own environment with this package's folder in front of the path."""
+    ours = str(Path(conformance.__file__).parent.parent)
+    inherited = [p for p in os.environ.get("PYTHONPATH", "").split(os.pathsep) if p]
+    absolute = [os.path.abspath(p) for p in (ours, *inherited)]
+    return {**os.environ, "PYTHONPATH": os.pathsep.join(dict.fromkeys(absolute)), **more}
+
+
+def folder() -> str:
+    """Where children run: a folder in which no file of the user's can pass for a module."""
+    neutral = Path(tempfile.gettempdir(), "conformance-children")
+    neutral.mkdir(exist_ok=True)
+    return str(neutral)
