@@ -5,7 +5,7 @@ from __future__ import annotations
 import textwrap
 from pathlib import Path
 
-ADAPTER = '''
+ADAPTER = """
 import os, signal, sys, time
 from conformance.adapters.reference import ReferenceAdapter
 from conformance.adapters.base import Device, Protocol
@@ -24,7 +24,7 @@ class Adapter(ReferenceAdapter):
     def take(self, offer, protocol, device, **keywords):
         {take}
         return super().take(offer, protocol, device, **keywords)
-'''
+"""
 
 
 def install(folder: Path, name: str, *, take: str = "pass", load: str = "pass") -> Path:

@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import ctypes
 import importlib
+import inspect
 from abc import ABC, abstractmethod
 from dataclasses import dataclass
 from enum import Enum
@@ -59,6 +60,26 @@ class Trait(str, Enum):
     """Has a call that takes a bare capsule."""
     PITCHED = "pitched"
     """Pads rows by itself."""
+    STRIDES = "strides"
+    """Makes views with strides of one's choice, in whole elements."""
+    BYTE_STRIDES = "byte-strides"
+    """As :attr:`STRIDES`, and a stride need not be a multiple of the element size."""
+    CONTIGUITY = "contiguity"
+    """Tells whether an array is C-contiguous."""
+    EXTENT = "extent"
+    """Knows how much memory lies behind an import."""
+    PINNED = "pinned"
+    """Allocates pinned host memory."""
+    MANAGED = "managed"
+    """Allocates managed memory."""
+    POOL = "pool"
+    """Allocates from a stream-ordered pool."""
+    POINTER_ONLY = "pointer-only"
+    """Has no call that reads the array interface: its users build an array on the published pointer by hand, and what
+    else the dictionary says is theirs to honour."""
+
+    EXCHANGE_API = "exchange-api"
+    """The type of what it exports offers DLPack's C exchange API. Measured, never declared."""
 
 
 class Unsupported(Exception):
@@ -143,6 +164,10 @@ class Adapter(ABC):
         """What the library exports and imports on this device, here and in this version."""
         return self.exports.get(device, ()), self.imports.get(device, ())
 
+    def present_traits(self) -> frozenset[Trait]:
+        """Those of the traits that hold in this version."""
+        return self.traits
+
     def versions(self) -> dict[str, str]:
         """Versions of the distributions that are installed."""
         return installed(self.distributions)
@@ -160,6 +185,10 @@ class Adapter(ABC):
             poke(self.describe(made).address, data, device)
         return made
 
+    def empty_in(self, kind: cuda_memory.Kind, dtype: DType, shape: tuple[int, ...]) -> Any:
+        """A packed array in another kind of memory than the usual, by the library's own call; content undefined."""
+        raise Unsupported(f"{self.name} has no {kind.value} memory")
+
     def view(self, array: Any, step: Step) -> Any:
         """The library's own view; :class:`Unsupported` where it would copy or cannot."""
         if isinstance(step, Index):
@@ -176,13 +205,30 @@ class Adapter(ABC):
         """Extents of 1 repeated with stride 0."""
         raise Unsupported(f"{self.name} has no broadcast views")
 
+    def restride(self, array: Any, strides: tuple[int, ...]) -> Any:
+        """The library's own view of the same shape and first element with these strides in bytes."""
+        raise Unsupported(f"{self.name} makes no views with strides of one's choice")
+
     @abstractmethod
     def describe(self, array: Any) -> View:
         """Address, shape, strides, element type and device by the library's own attributes."""
 
+    def contiguous(self, array: Any) -> bool:
+        """Whether the library takes the array for C-contiguous."""
+        raise Unsupported(f"{self.name} does not tell whether an array is C-contiguous")
+
+    def extent(self, array: Any) -> tuple[int, int]:
+        """First byte, and one past the last, of the memory that the library believes is behind an import."""
+        raise Unsupported(f"{self.name} does not tell how much memory is behind an array")
+
     @abstractmethod
     def read(self, array: Any) -> bytes:
         """The elements in row-major order, by the library's own copy to the host."""
+
+    def last(self, array: Any) -> bytes:
+        """The last element, read by the library; costs the same for an array of any size."""
+        ndim = len(self.describe(array).shape)
+        return self.read(self.view(array, Index((slice(-1, None),) * ndim)))
 
     def write(self, array: Any, data: bytes) -> None:
         """Overwrite all elements with these row-major bytes, by the library's own operation; finished on return."""
@@ -205,6 +251,10 @@ class Adapter(ABC):
     def exporter(self, array: Any, protocol: Protocol) -> Any:
         """The object of the library's own that carries the protocol (CV-CUDA: ``tensor.cuda()``)."""
         return array
+
+    def tabled(self, array: Any) -> Any:
+        """The object whose type carries DLPack's C exchange API, if this version has it (DLX-01)."""
+        return self.exporter(array, Protocol.DLPACK)
 
     def offer(self, array: Any, protocol: Protocol) -> Offer:
         """The array behind one protocol only."""
@@ -234,6 +284,24 @@ def installed(distributions: tuple[str, ...]) -> dict[str, str]:
         except metadata.PackageNotFoundError:
             continue
     return found
+
+
+def by_keywords(traits: frozenset[Trait], function: Any) -> frozenset[Trait]:
+    """These traits, less those whose keyword this ``from_dlpack`` does not have."""
+    try:
+        keywords = inspect.signature(function).parameters.keys()
+    except ValueError:  # a built-in function without a signature, as old versions have it
+        keywords = {}.keys()
+    missing = {trait for trait, keyword in _KEYWORDS.items() if keyword not in keywords}
+    return traits - missing
+
+
+_KEYWORDS = {Trait.COPY_KEYWORD: "copy", Trait.DEVICE_KEYWORD: "device"}
+
+
+def last_address(view: View) -> int:
+    """Address of the last element of an array that has elements."""
+    return view.address + sum((extent - 1) * stride for extent, stride in zip(view.shape, view.strides))
 
 
 def poke(address: int, data: bytes, device: Device) -> None:

@@ -4,14 +4,20 @@ from __future__ import annotations
 
 from typing import Any
 
+from conformance.cuda.memory import Kind
 from conformance.protocols import cai
-from conformance.protocols.dtypes import DType
+from conformance.protocols.dtypes import DType, from_typestr
 from conformance.protocols.strided import Step, Strided, apply, packed
 
-from .base import Adapter, Device, Protocol, Trait, Unsupported, View, peek
-from .numpy import NumpyAdapter, numpy_dtype
+from .base import Adapter, Device, Protocol, Trait, Unsupported, View, last_address, peek
+from .numpy import NumpyAdapter, dtype_name, numpy_dtype
 
 _BOTH = (Protocol.DLPACK, Protocol.CAI)
+_RESOURCES = {
+    Kind.PINNED: "LegacyPinnedMemoryResource",
+    Kind.MANAGED: "ManagedMemoryResource",
+    Kind.POOL: "DeviceMemoryResource",
+}
 
 
 class CudaPythonArray:
@@ -22,6 +28,7 @@ class CudaPythonArray:
         self.address = address
         self.dtype = dtype
         self.view = view
+        self.readonly = False
 
     @property
     def element0(self) -> int:
@@ -40,6 +47,7 @@ class CudaPythonArray:
             self.dtype.typestr or f"|V{self.dtype.itemsize}",
             self.element0 if self.view.size else 0,
             strides=None if self.view.contiguous else self.strides,
+            readonly=self.readonly,
         )
 
 
@@ -49,7 +57,7 @@ class CudaPythonAdapter(Adapter):
     name = "cuda_python"
     distributions = ("cuda-bindings", "cuda-core", "cuda-python")
     preload = ("cuda.core",)
-    traits = frozenset({Trait.READONLY})
+    traits = frozenset({Trait.READONLY, Trait.STRIDES, Trait.PINNED, Trait.MANAGED, Trait.POOL})
     exports = {Device.HOST: (Protocol.DLPACK,), Device.CUDA: _BOTH}
     imports = {Device.HOST: (Protocol.DLPACK,), Device.CUDA: _BOTH}
     candidate_dtypes = (
@@ -96,22 +104,66 @@ class CudaPythonAdapter(Adapter):
         buffer = _allocate(gpu, max(view.size * dtype.itemsize, 1))
         return CudaPythonArray(buffer, int(buffer.handle), dtype, view)
 
+    def empty_in(self, kind: Kind, dtype: DType, shape: tuple[int, ...]) -> CudaPythonArray:
+        """From the memory resource of this kind; not every version and not every driver has each."""
+        view = packed(shape)
+        gpu = self.core.Device(0)
+        gpu.set_current()
+        try:
+            resource = getattr(self.core, _RESOURCES[kind])(*([0] if kind is Kind.POOL else []))
+            buffer = resource.allocate(max(view.size * dtype.itemsize, 1), stream=gpu.default_stream)
+        except Exception as error:
+            raise Unsupported(f"cuda.core gives no {kind.value} memory here: {error}") from error
+        gpu.default_stream.sync()
+        return CudaPythonArray(buffer, int(buffer.handle), dtype, view)
+
+    @property
+    def runtime(self) -> Any:
+        """``cuda.bindings.runtime``."""
+        import cuda.bindings.runtime
+
+        return cuda.bindings.runtime
+
     def view(self, array: CudaPythonArray, step: Step) -> CudaPythonArray:
         """Arithmetic of the wrapper: an allocation has no views of its own."""
         return CudaPythonArray(array.owner, array.address, array.dtype, apply(array.view, step))
 
-    def exporter(self, array: CudaPythonArray, protocol: Protocol) -> Any:
-        """The wrapper itself for the array interface, a ``StridedMemoryView`` for DLPack."""
+    def restride(self, array: CudaPythonArray, strides: tuple[int, ...]) -> CudaPythonArray:
+        """Arithmetic of the wrapper."""
+        elements = tuple(s // array.dtype.itemsize for s in strides)
+        return CudaPythonArray(
+            array.owner, array.address, array.dtype, Strided(array.view.shape, elements, array.view.offset)
+        )
+
+    def freeze(self, array: CudaPythonArray) -> None:
+        """The wrapper publishes itself as read-only, and every ``StridedMemoryView`` of it is."""
+        array.readonly = True
+
+    def exporter(self, array: Any, protocol: Protocol) -> Any:
+        """The wrapper itself for the array interface, a ``StridedMemoryView`` for DLPack; an import likewise."""
+        if not isinstance(array, CudaPythonArray):
+            return array if protocol is Protocol.DLPACK else self._wrapped(array)
         if protocol is Protocol.CAI:
             return array
         if not hasattr(self.view_class, "__dlpack__"):
             raise Unsupported("this StridedMemoryView does not export DLPack")
         return self._strided(array)
 
+    def _wrapped(self, array: Any) -> CudaPythonArray:
+        """An imported view has no array interface of its own."""
+        dtype = from_typestr(array.dtype.str)
+        if dtype is None:
+            raise Unsupported(f"the array interface has no letter for {array.dtype}")
+        strides = array.strides if array.strides is not None else packed(tuple(array.shape)).strides
+        wrapped = CudaPythonArray(array, array.ptr, dtype, Strided(tuple(array.shape), tuple(strides)))
+        wrapped.readonly = array.readonly
+        return wrapped
+
     def _strided(self, array: CudaPythonArray) -> Any:
         kind = numpy_dtype(array.dtype)
         if array.view.contiguous and array.view.offset == 0 and not isinstance(array.owner, _ndarray()):
-            return self.view_class.from_buffer(array.owner, array.view.shape, dtype=kind)
+            locked = {"is_readonly": True} if array.readonly else {}
+            return self.view_class.from_buffer(array.owner, array.view.shape, dtype=kind, **locked)
         source = _Interface(array, kind)
         if isinstance(array.owner, _ndarray()):
             return self.view_class.from_array_interface(source)
@@ -130,7 +182,7 @@ class CudaPythonAdapter(Adapter):
             address=array.ptr,
             shape=tuple(array.shape),
             strides=tuple(s * itemsize for s in strides),
-            dtype=array.dtype.name,
+            dtype=dtype_name(array.dtype),
             device=(1, 0) if array.device_id < 0 else (2, array.device_id),
             readonly=array.readonly,
         )
@@ -149,15 +201,27 @@ class CudaPythonAdapter(Adapter):
         block = peek(view.address + low * itemsize, (high - low) * itemsize, device)
         return b"".join(block[(o - low) * itemsize : (o - low + 1) * itemsize] for o in offsets(strided))
 
+    def last(self, array: Any) -> bytes:
+        """A view cannot be indexed: read where it says that its last element is."""
+        view = self.describe(array)
+        device = Device.HOST if view.device and view.device[0] == 1 else Device.CUDA
+        return peek(last_address(view), array.dtype.itemsize, device)
+
     def take(self, offer: Any, protocol: Protocol, device: Device, **keywords: Any) -> Any:
-        """``StridedMemoryView.from_dlpack`` or ``from_cuda_array_interface``, on the legacy default stream."""
+        """``StridedMemoryView.from_dlpack`` or ``from_cuda_array_interface``, on the legacy default stream.
+
+        A view finds out what it is only when asked: it is asked at once, so that what it cannot be is refused here.
+        """
         if device is Device.HOST:
-            return self.view_class.from_dlpack(offer, stream_ptr=-1)
-        self.core.Device(0).set_current()
-        stream = int(self.core.Device(0).default_stream.handle)
-        if protocol is Protocol.DLPACK:
-            return self.view_class.from_dlpack(offer, stream_ptr=stream)
-        return self.view_class.from_cuda_array_interface(offer, stream_ptr=stream)
+            view = self.view_class.from_dlpack(offer, stream_ptr=-1)
+        else:
+            self.core.Device(0).set_current()
+            stream = int(self.core.Device(0).default_stream.handle)
+            from_cai = self.view_class.from_cuda_array_interface
+            read = self.view_class.from_dlpack if protocol is Protocol.DLPACK else from_cai
+            view = read(offer, stream_ptr=stream)
+        self.describe(view)
+        return view
 
     def module(self) -> Any:
         """``cuda.core``, under the name that this version has."""
@@ -174,7 +238,7 @@ class _Interface:
             "version": 3,
             "shape": array.view.shape,
             "typestr": kind.str,
-            "data": (array.element0, False),
+            "data": (array.element0, array.readonly),
             "strides": array.strides,
         }
 

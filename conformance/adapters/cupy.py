@@ -2,13 +2,15 @@
 
 from __future__ import annotations
 
+from math import prod
 from typing import Any
 
+from conformance.cuda.memory import Kind
 from conformance.protocols.dtypes import DType
 from conformance.protocols.strided import Broadcast
 
 from .base import Adapter, Device, Protocol, Trait, View
-from .numpy import numpy_dtype
+from .numpy import dtype_name, numpy_dtype
 
 _BOTH = (Protocol.DLPACK, Protocol.CAI)
 
@@ -19,7 +21,13 @@ class CupyAdapter(Adapter):
     name = "cupy"
     distributions = ("cupy-cuda13x", "cupy-cuda12x", "cupy")
     preload = ("cupy",)
-    traits = frozenset({Trait.ARRAY_API, Trait.WRITES, Trait.KERNEL, Trait.CAPSULES})
+    traits = frozenset(
+        {
+            Trait.ARRAY_API, Trait.WRITES, Trait.KERNEL, Trait.CAPSULES,
+            Trait.STRIDES, Trait.BYTE_STRIDES, Trait.CONTIGUITY, Trait.EXTENT,
+            Trait.PINNED, Trait.MANAGED, Trait.POOL,
+        }
+    )  # fmt: skip
     exports = {Device.CUDA: _BOTH}
     imports = {Device.CUDA: _BOTH}
     candidate_dtypes = (
@@ -48,9 +56,32 @@ class CupyAdapter(Adapter):
         """``cupy.empty``."""
         return self.cupy.empty(shape, numpy_dtype(dtype))
 
+    def empty_in(self, kind: Kind, dtype: DType, shape: tuple[int, ...]) -> Any:
+        """Pinned by ``cupyx.empty_pinned`` (a NumPy array), managed and pool memory by CuPy's allocators."""
+        element = numpy_dtype(dtype)
+        if kind is Kind.PINNED:
+            import cupyx
+
+            return cupyx.empty_pinned(shape, element)
+        allocate = self.cupy.cuda.malloc_managed if kind is Kind.MANAGED else self.cupy.cuda.malloc_async
+        return self.cupy.ndarray(shape, element, memptr=allocate(prod(shape) * dtype.itemsize))
+
     def broadcast(self, array: Any, step: Broadcast) -> Any:
         """``cupy.broadcast_to``."""
         return self.cupy.broadcast_to(array, step.shape)
+
+    def restride(self, array: Any, strides: tuple[int, ...]) -> Any:
+        """``cupy.lib.stride_tricks.as_strided``."""
+        return self.cupy.lib.stride_tricks.as_strided(array, shape=array.shape, strides=strides)
+
+    def contiguous(self, array: Any) -> bool:
+        """``flags.c_contiguous``."""
+        return bool(array.flags.c_contiguous)
+
+    def extent(self, array: Any) -> tuple[int, int]:
+        """By the memory object behind the array: ``data.mem.ptr`` and ``data.mem.size``."""
+        start = int(array.data.mem.ptr)
+        return start, start + int(array.data.mem.size)
 
     def describe(self, array: Any) -> View:
         """By ``data.ptr``, ``shape``, ``strides``, ``dtype`` and ``device``."""
@@ -58,7 +89,7 @@ class CupyAdapter(Adapter):
             address=array.data.ptr,
             shape=tuple(array.shape),
             strides=tuple(array.strides),
-            dtype=array.dtype.name,
+            dtype=dtype_name(array.dtype),
             device=(2, array.device.id),
         )
 

@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
+from math import prod
 from typing import Any
 
-from conformance.protocols.dtypes import DType, from_typestr
+from conformance.protocols.dtypes import DTYPES, DType, from_typestr
 from conformance.protocols.strided import Step, Strided, c_strides
 from conformance.reference.memory import CudaMemory, gather
 
-from .base import Adapter, Device, Protocol, Trait, Unsupported, View
+from .base import Adapter, Device, Protocol, Trait, Unsupported, View, last_address, peek, poke
 
 _BOTH = (Protocol.DLPACK, Protocol.CAI)
 _TYPES = {
@@ -16,6 +17,8 @@ _TYPES = {
     "uint8": "U8", "uint16": "U16", "uint32": "U32", "uint64": "U64",
     "float16": "F16", "float32": "F32", "float64": "F64", "complex64": "C64", "complex128": "C128",
 }  # fmt: skip
+_REFORMATTED = frozenset({"int8", "uint8", "int16", "uint16", "int32", "float32", "float64"})
+"""Element types that the operator Reformat is documented for."""
 
 
 class CvcudaAdapter(Adapter):
@@ -23,7 +26,7 @@ class CvcudaAdapter(Adapter):
 
     name = "cvcuda"
     distributions = ("cvcuda-cu13", "cvcuda-cu12")
-    traits = frozenset({Trait.PITCHED})
+    traits = frozenset({Trait.PITCHED, Trait.KERNEL, Trait.WRITES})
     exports = {Device.CUDA: _BOTH}
     imports = {Device.CUDA: _BOTH}
     candidate_dtypes = tuple(_TYPES)
@@ -71,6 +74,34 @@ class CvcudaAdapter(Adapter):
         itemsize = int(array.cuda().__cuda_array_interface__["typestr"][2:])
         strided = Strided(view.shape, tuple(s // itemsize for s in view.strides))
         return gather(CudaMemory(), view.address, strided, itemsize)
+
+    def last(self, array: Any) -> bytes:
+        """A tensor cannot be indexed: read where it says that its last element is."""
+        view = self.describe(array)
+        itemsize = int(array.cuda().__cuda_array_interface__["typestr"][2:])
+        return peek(last_address(view), itemsize, Device.CUDA)
+
+    def write(self, array: Any, data: bytes) -> None:
+        """The operator ``reformat_into`` from a planar image of one row and one channel: it copies element by element."""
+        size, name = prod(array.shape), self.describe(array).dtype
+        if name not in _REFORMATTED:
+            raise Unsupported(f"CV-CUDA's operator that copies knows no {name}")
+        planar = self.cvcuda.Tensor((1, 1, size), self._type(DTYPES[name]), "CHW", rowalign=1)
+        poke(self.describe(planar).address, data, Device.CUDA)
+        try:
+            self.cvcuda.reformat_into(array.reshape((1, size, 1), "HWC"), planar)
+        except (RuntimeError, ValueError) as error:
+            raise Unsupported(f"CV-CUDA's operator did not run: {error}") from error
+        self.cvcuda.Stream.current.sync()
+
+    def kernel_increment(self, array: Any) -> None:
+        """The operator ``convertto_into`` from the tensor to itself; exact for numbers below 2**24."""
+        flat = array.reshape((1, prod(array.shape), 1), "HWC")
+        try:
+            self.cvcuda.convertto_into(flat, flat, 1.0, 1.0)
+        except Exception as error:
+            raise Unsupported(f"CV-CUDA's operator did not run: {error}") from error
+        self.cvcuda.Stream.current.sync()
 
     def exporter(self, array: Any, protocol: Protocol) -> Any:
         """``tensor.cuda()``."""

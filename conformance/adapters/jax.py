@@ -1,14 +1,17 @@
-"""JAX on host memory: DLPack. Its arrays are immutable and always packed."""
+"""JAX on host memory: DLPack. Its arrays are immutable and always compact, in any order of dimensions."""
 
 from __future__ import annotations
 
 from typing import Any
 
 from conformance.protocols.dtypes import DTYPES, DType
-from conformance.protocols.strided import Step
+from conformance.protocols.strided import Step, c_strides
 
-from .base import Adapter, Device, Protocol, Trait, Unsupported, View
+from .base import Adapter, Device, Protocol, Trait, Unsupported, View, by_keywords
 from .numpy import numpy_dtype
+
+_NUMPY_NDIM = 32
+"""The limit of NumPy 1; NumPy 2 allows 64."""
 
 
 class JaxAdapter(Adapter):
@@ -33,6 +36,10 @@ class JaxAdapter(Adapter):
         self.jax = jax
         self.cpu = jax.devices("cpu")[0]
 
+    def present_traits(self) -> frozenset[Trait]:
+        """Older versions of ``from_dlpack`` have neither ``copy`` nor ``device``."""
+        return by_keywords(self.traits, self.jax.dlpack.from_dlpack)
+
     def empty(self, dtype: DType, shape: tuple[int, ...], device: Device) -> Any:
         """Immutable arrays are made with their content."""
         raise Unsupported("JAX arrays cannot be filled after they are made")
@@ -50,29 +57,50 @@ class JaxAdapter(Adapter):
         raise Unsupported("JAX has no views")
 
     def describe(self, array: Any) -> View:
-        """By ``unsafe_buffer_pointer``, ``shape`` and ``dtype``; strides are those of a packed array."""
-        from conformance.protocols.strided import c_strides
-
+        """By ``unsafe_buffer_pointer``, ``shape``, ``dtype`` and the order of dimensions in ``format``."""
         return View(
             address=array.unsafe_buffer_pointer(),
             shape=tuple(array.shape),
-            strides=tuple(s * array.dtype.itemsize for s in c_strides(tuple(array.shape))),
+            strides=tuple(s * array.dtype.itemsize for s in _strides(array)),
             dtype=array.dtype.name,
             device=(1, 0),
             readonly=True,
         )
 
     def read(self, array: Any) -> bytes:
-        """Through ``numpy.asarray``."""
+        """Through ``numpy.asarray``, without the dimensions if there are more than any NumPy takes."""
         import numpy
 
-        return bytes(numpy.asarray(array).tobytes())
+        flat = array if array.ndim <= _NUMPY_NDIM else array.ravel()
+        return bytes(numpy.asarray(flat).tobytes())
 
     def take(self, offer: Any, protocol: Protocol, device: Device, **keywords: Any) -> Any:
         """``jax.dlpack.from_dlpack``."""
         taken = self.jax.dlpack.from_dlpack(offer, **keywords)
         return taken.block_until_ready()
 
+    def last(self, array: Any) -> bytes:
+        """Indexing makes a new array of the one element."""
+        return self.read(array[(slice(-1, None),) * array.ndim])
+
     def module(self) -> Any:
         """``jax``."""
         return self.jax
+
+
+def _strides(array: Any) -> tuple[int, ...]:
+    """Strides in elements: compact, with the dimensions in the order that the array's layout names."""
+    shape = tuple(array.shape)
+    order = _major_to_minor(array) or tuple(range(len(shape)))
+    compact = c_strides(tuple(shape[axis] for axis in order))
+    return tuple(compact[order.index(axis)] for axis in range(len(shape)))
+
+
+def _major_to_minor(array: Any) -> tuple[int, ...] | None:
+    """From ``array.format.layout``, which older versions call ``array.layout.device_local_layout``."""
+    described = getattr(array, "format", None) or getattr(array, "layout", None)
+    for name in ("layout", "device_local_layout"):
+        inner = getattr(described, name, None)
+        if inner is not None:
+            return tuple(inner.major_to_minor)
+    return None

@@ -5,9 +5,9 @@ from __future__ import annotations
 from typing import Any
 
 from conformance.protocols.dtypes import DType
-from conformance.protocols.strided import Broadcast
+from conformance.protocols.strided import Broadcast, Index, Step
 
-from .base import Adapter, Device, Protocol, Trait, Unsupported, View
+from .base import Adapter, Device, Protocol, Trait, Unsupported, View, by_keywords
 
 _ALIGNMENT = 256
 
@@ -18,7 +18,12 @@ class NumpyAdapter(Adapter):
     name = "numpy"
     distributions = ("numpy",)
     preload = ("numpy",)
-    traits = frozenset({Trait.ARRAY_API, Trait.WRITES, Trait.READONLY, Trait.COPY_KEYWORD, Trait.DEVICE_KEYWORD})
+    traits = frozenset(
+        {
+            Trait.ARRAY_API, Trait.WRITES, Trait.READONLY, Trait.COPY_KEYWORD, Trait.DEVICE_KEYWORD,
+            Trait.STRIDES, Trait.BYTE_STRIDES, Trait.CONTIGUITY,
+        }
+    )  # fmt: skip
     exports = {Device.HOST: (Protocol.DLPACK,)}
     imports = {Device.HOST: (Protocol.DLPACK,)}
     candidate_dtypes = (
@@ -32,6 +37,10 @@ class NumpyAdapter(Adapter):
 
         self.numpy = numpy
 
+    def present_traits(self) -> frozenset[Trait]:
+        """Older versions of ``from_dlpack`` have neither ``copy`` nor ``device``."""
+        return by_keywords(self.traits, self.numpy.from_dlpack)
+
     def empty(self, dtype: DType, shape: tuple[int, ...], device: Device) -> Any:
         """Aligned to 256 bytes, so that a consumer with an alignment of its own has no reason to copy (DLP-18)."""
         kind = numpy_dtype(dtype)
@@ -41,6 +50,12 @@ class NumpyAdapter(Adapter):
         raw = self.numpy.zeros(count * kind.itemsize + _ALIGNMENT, self.numpy.uint8)
         start = -raw.ctypes.data % _ALIGNMENT
         return raw[start : start + count * kind.itemsize].view(kind).reshape(shape)
+
+    def view(self, array: Any, step: Step) -> Any:
+        """With an ellipsis, because an index for every dimension gives a scalar and no view."""
+        if isinstance(step, Index):
+            return array[(*step.keys, ...)]
+        return super().view(array, step)
 
     def broadcast(self, array: Any, step: Broadcast) -> Any:
         """``numpy.broadcast_to`` makes it read-only; the writable form is what the other libraries have."""
@@ -53,13 +68,21 @@ class NumpyAdapter(Adapter):
             ),
         )
 
+    def restride(self, array: Any, strides: tuple[int, ...]) -> Any:
+        """``as_strided``."""
+        return self.numpy.lib.stride_tricks.as_strided(array, shape=array.shape, strides=strides)
+
+    def contiguous(self, array: Any) -> bool:
+        """``flags.c_contiguous``."""
+        return bool(array.flags.c_contiguous)
+
     def describe(self, array: Any) -> View:
         """By ``ctypes.data``, ``shape``, ``strides``, ``dtype`` and ``flags``."""
         return View(
             address=array.ctypes.data,
             shape=array.shape,
             strides=array.strides,
-            dtype=array.dtype.name if array.dtype.isnative else array.dtype.str,
+            dtype=dtype_name(array.dtype),
             device=(1, 0),
             readonly=not array.flags.writeable,
         )
@@ -79,6 +102,11 @@ class NumpyAdapter(Adapter):
     def take(self, offer: Any, protocol: Protocol, device: Device, **keywords: Any) -> Any:
         """``numpy.from_dlpack``."""
         return self.numpy.from_dlpack(offer, **keywords)
+
+
+def dtype_name(kind: Any) -> str:
+    """What NumPy calls a dtype of its own: the name, or the typestr where the byte order is foreign."""
+    return str(kind.name if kind.isnative else kind.str)
 
 
 def numpy_dtype(dtype: DType) -> Any:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import importlib
 from typing import Any
 
 from conformance.cuda import kernels
@@ -10,7 +11,7 @@ from conformance.protocols.strided import Strided
 from conformance.reference.memory import CudaMemory, gather
 
 from .base import Adapter, Device, Protocol, Trait, View
-from .numpy import numpy_dtype
+from .numpy import dtype_name, numpy_dtype
 
 
 class PycudaAdapter(Adapter):
@@ -18,7 +19,9 @@ class PycudaAdapter(Adapter):
 
     name = "pycuda"
     distributions = ("pycuda",)
-    traits = frozenset({Trait.WRITES, Trait.KERNEL, Trait.POINTER_ONLY})
+    traits = frozenset(
+        {Trait.WRITES, Trait.KERNEL, Trait.POINTER_ONLY, Trait.STRIDES, Trait.BYTE_STRIDES, Trait.CONTIGUITY}
+    )
     exports = {Device.CUDA: (Protocol.CAI,)}
     imports = {Device.CUDA: (Protocol.CAI,)}
     candidate_dtypes = (
@@ -26,9 +29,12 @@ class PycudaAdapter(Adapter):
         "float16", "float32", "float64", "complex64", "complex128",
     )  # fmt: skip
 
+    context_module = "pycuda.autoprimaryctx"
+    """What makes the context: this one joins the primary one that the other libraries use (CUD-11)."""
+
     def load(self) -> None:
-        """Import PyCUDA and join the primary context that the other libraries use (CUD-11)."""
-        import pycuda.autoprimaryctx
+        """Import PyCUDA and have it make its context."""
+        importlib.import_module(self.context_module)
         import pycuda.driver
         import pycuda.gpuarray
 
@@ -40,13 +46,21 @@ class PycudaAdapter(Adapter):
         """``GPUArray``."""
         return self.gpuarray.GPUArray(shape, numpy_dtype(dtype))
 
+    def restride(self, array: Any, strides: tuple[int, ...]) -> Any:
+        """A ``GPUArray`` on the same memory."""
+        return self.gpuarray.GPUArray(array.shape, array.dtype, base=array, gpudata=array.gpudata, strides=strides)
+
+    def contiguous(self, array: Any) -> bool:
+        """``flags.c_contiguous``."""
+        return bool(array.flags.c_contiguous)
+
     def describe(self, array: Any) -> View:
         """By ``ptr``, ``shape``, ``strides`` and ``dtype``."""
         return View(
             address=int(array.ptr),
             shape=tuple(array.shape),
             strides=tuple(array.strides),
-            dtype=array.dtype.name,
+            dtype=dtype_name(array.dtype),
             device=None,
         )
 
@@ -59,10 +73,12 @@ class PycudaAdapter(Adapter):
         return gather(CudaMemory(), int(array.ptr), strided, itemsize)
 
     def write(self, array: Any, data: bytes) -> None:
-        """``set``."""
+        """``set``, which wants its source in the order of dimensions that the array has: ``get`` makes such a one."""
         import numpy
 
-        array.set(numpy.frombuffer(data, array.dtype).reshape(array.shape))
+        host = array.get()
+        host[...] = numpy.frombuffer(data, array.dtype).reshape(array.shape)
+        array.set(host)
         self.driver.Context.synchronize()
 
     def kernel_increment(self, array: Any) -> None:

@@ -5,14 +5,16 @@ from __future__ import annotations
 from typing import Any
 
 from conformance.protocols.dtypes import DTYPES, DType
-from conformance.protocols.strided import Broadcast, Step, apply, packed
+from conformance.protocols.strided import Broadcast, Step, Strided, apply, packed, span
+from conformance.reference import table
 from conformance.reference.exporter import Exporter
 from conformance.reference.importer import Imported, Importer
-from conformance.reference.memory import CudaMemory, HostMemory, Memory, gather, simulated
+from conformance.reference.memory import BorrowedBlock, CudaMemory, HostMemory, Memory, gather, simulated
 
-from .base import Adapter, Device, Protocol, Trait, Unsupported, View
+from .base import Adapter, Device, Protocol, Trait, Unsupported, View, last_address
 
 _BOTH = (Protocol.DLPACK, Protocol.CAI)
+_ROW_BYTES = 64
 
 
 class ReferenceAdapter(Adapter):
@@ -21,8 +23,11 @@ class ReferenceAdapter(Adapter):
     name = "reference"
     distributions = ("cuda-interop-conformance",)
     traits = frozenset(
-        {Trait.ARRAY_API, Trait.WRITES, Trait.KERNEL, Trait.READONLY, Trait.COPY_KEYWORD, Trait.CAPSULES}
-    )
+        {
+            Trait.ARRAY_API, Trait.WRITES, Trait.KERNEL, Trait.READONLY, Trait.COPY_KEYWORD, Trait.CAPSULES,
+            Trait.PITCHED, Trait.STRIDES, Trait.BYTE_STRIDES, Trait.CONTIGUITY, Trait.EXTENT,
+        }
+    )  # fmt: skip
     exports = {Device.HOST: (Protocol.DLPACK,), Device.CUDA: _BOTH, Device.SIMULATED: _BOTH}
     imports = exports
     candidate_dtypes = tuple(DTYPES)
@@ -44,15 +49,68 @@ class ReferenceAdapter(Adapter):
         view = packed(shape)
         return self.exporter_class(memory, memory.allocate(view.size * dtype.itemsize), dtype, view)
 
-    def view(self, array: Exporter, step: Step) -> Exporter:
-        """Any step: the arithmetic is the suite's own."""
+    def view(self, array: Any, step: Step) -> Any:
+        """Any step, of an array or of an import: the arithmetic is the suite's own."""
+        if isinstance(array, Imported):
+            return array.importer.part(array, step)
         return self.exporter_class(
             array.memory, array.block, array.dtype, apply(array.view, step), readonly=array.readonly
         )
 
-    def broadcast(self, array: Exporter, step: Broadcast) -> Exporter:
+    def broadcast(self, array: Any, step: Broadcast) -> Any:
         """As any other step."""
         return self.view(array, step)
+
+    def restride(self, array: Exporter, strides: tuple[int, ...]) -> Exporter:
+        """The same block and element 0 with other strides."""
+        made = self.exporter_class(array.memory, array.block, array.dtype, array.view, readonly=array.readonly)
+        made.byte_strides = strides
+        return made
+
+    def pitched(self, dtype: DType, shape: tuple[int, ...], device: Device) -> Exporter:
+        """Rows (the first of two dimensions, or of three with packed pixels) that start every 64 bytes."""
+        packed_rows = packed(shape)
+        pitch = -(-packed_rows.strides[0] * dtype.itemsize // _ROW_BYTES) * _ROW_BYTES // dtype.itemsize
+        view = Strided(shape, (pitch, *packed_rows.strides[1:]))
+        memory = self.memory(device)
+        return self.exporter_class(memory, memory.allocate(shape[0] * pitch * dtype.itemsize), dtype, view)
+
+    def reserved(self, dtype: DType, view: Strided, device: Device) -> Exporter:
+        """An array of any size in memory that is not filled and, on the host, not taken before it is touched."""
+        memory = self.memory(device)
+        return self.exporter_class(memory, memory.reserve(span(view)[1] * dtype.itemsize), dtype, view)
+
+    def contiguous(self, array: Exporter | Imported) -> bool:
+        """By the suite's own arithmetic."""
+        return array.view.contiguous
+
+    def extent(self, array: Imported) -> tuple[int, int]:
+        """From the lowest to the highest element."""
+        return array.extent()
+
+    def last(self, array: Exporter | Imported) -> bytes:
+        """Read where the last element must be."""
+        memory = array.importer.memory if isinstance(array, Imported) else array.memory
+        return memory.read(last_address(self.describe(array)), array.dtype.itemsize)
+
+    def exporter(self, array: Exporter | Imported, protocol: Protocol) -> Exporter:
+        """An import is exported again by an exporter on the same memory that holds it."""
+        if isinstance(array, Exporter):
+            return array
+        again = self.exporter_class(
+            array.importer.memory,
+            BorrowedBlock(array.address, array),
+            array.dtype,
+            array.view,
+            readonly=array.readonly,
+        )
+        if again.strides_bytes() != array.strides:
+            again.byte_strides = array.strides
+        return again
+
+    def tabled(self, array: Exporter) -> Exporter:
+        """The same array of another type: one that carries the table."""
+        return table.tabled(array)
 
     def describe(self, array: Exporter | Imported) -> View:
         """Of an exporter what it is, of an import what was read from the protocol."""

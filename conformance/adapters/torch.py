@@ -4,10 +4,11 @@ from __future__ import annotations
 
 from typing import Any
 
+from conformance.cuda.memory import Kind
 from conformance.protocols.dtypes import DTYPES, DType
 from conformance.protocols.strided import Broadcast, Index, Step
 
-from .base import Adapter, Device, Protocol, Trait, Unsupported, View
+from .base import Adapter, Device, Protocol, Trait, Unsupported, View, by_keywords
 
 
 class TorchAdapter(Adapter):
@@ -17,8 +18,11 @@ class TorchAdapter(Adapter):
     distributions = ("torch",)
     preload = ("torch",)
     traits = frozenset(
-        {Trait.ARRAY_API, Trait.WRITES, Trait.KERNEL, Trait.COPY_KEYWORD, Trait.DEVICE_KEYWORD, Trait.CAPSULES}
-    )
+        {
+            Trait.ARRAY_API, Trait.WRITES, Trait.KERNEL, Trait.COPY_KEYWORD, Trait.DEVICE_KEYWORD, Trait.CAPSULES,
+            Trait.STRIDES, Trait.CONTIGUITY, Trait.EXTENT, Trait.PINNED,
+        }
+    )  # fmt: skip
     exports = {Device.HOST: (Protocol.DLPACK,), Device.CUDA: (Protocol.DLPACK, Protocol.CAI)}
     imports = {Device.HOST: (Protocol.DLPACK,), Device.CUDA: (Protocol.DLPACK, Protocol.CAI)}
     candidate_dtypes = tuple(DTYPES)
@@ -28,6 +32,10 @@ class TorchAdapter(Adapter):
         import torch
 
         self.torch = torch
+
+    def present_traits(self) -> frozenset[Trait]:
+        """Older versions of ``from_dlpack`` have neither ``copy`` nor ``device``."""
+        return by_keywords(self.traits, self.torch.from_dlpack)
 
     def usable(self, device: Device) -> str | None:
         """CUDA needs a build with CUDA and a driver that it accepts."""
@@ -48,6 +56,12 @@ class TorchAdapter(Adapter):
             raise Unsupported(f"PyTorch has no {dtype.name}")
         return self.torch.empty(shape, dtype=kind, device="cuda" if device is Device.CUDA else "cpu")
 
+    def empty_in(self, kind: Kind, dtype: DType, shape: tuple[int, ...]) -> Any:
+        """Pinned by ``pin_memory=True``."""
+        if kind is not Kind.PINNED:
+            return super().empty_in(kind, dtype, shape)
+        return self.torch.empty(shape, dtype=getattr(self.torch, dtype.name), pin_memory=True)
+
     def view(self, array: Any, step: Step) -> Any:
         """As NumPy's, but PyTorch has no negative strides."""
         if isinstance(step, Index) and step.negative:
@@ -61,6 +75,21 @@ class TorchAdapter(Adapter):
     def broadcast(self, array: Any, step: Broadcast) -> Any:
         """``expand``."""
         return array.expand(step.shape)
+
+    def restride(self, array: Any, strides: tuple[int, ...]) -> Any:
+        """``as_strided``, which takes no negative strides."""
+        if any(s < 0 for s in strides):
+            raise Unsupported("PyTorch has no negative strides")
+        return array.as_strided(array.shape, tuple(s // array.element_size() for s in strides))
+
+    def contiguous(self, array: Any) -> bool:
+        """``is_contiguous()``."""
+        return bool(array.is_contiguous())
+
+    def extent(self, array: Any) -> tuple[int, int]:
+        """By the tensor's storage."""
+        storage = array.untyped_storage()
+        return storage.data_ptr(), storage.data_ptr() + storage.nbytes()
 
     def describe(self, array: Any) -> View:
         """By ``data_ptr``, ``shape``, ``stride`` (in elements there), ``dtype`` and ``device``."""

@@ -14,7 +14,8 @@ from functools import partial, reduce
 from typing import Any
 
 from conformance.adapters import registry
-from conformance.adapters.base import Adapter, Device, Unsupported
+from conformance.adapters.base import Adapter, Device, Protocol, Trait, Unsupported
+from conformance.protocols import exchange_api
 from conformance.protocols.dtypes import dtype
 from conformance.suite.exchange import brief
 from conformance.suite.layouts import LAYOUTS, Layout
@@ -50,7 +51,17 @@ def probe(name: str) -> Library:
         else:
             unusable[device.value] = reason
     absent = None if sides else "; ".join(unusable.values())
-    return Library(name, versions, adapter.present_traits(), absent, sides, unusable)
+    traits = adapter.present_traits() | _measured_traits(adapter, sides)
+    return Library(name, versions, traits, absent, sides, unusable)
+
+
+def _measured_traits(adapter: Adapter, sides: dict[Device, Side]) -> frozenset[Trait]:
+    """The C exchange API, if the type of an exported array offers it."""
+    for device, side in sides.items():
+        if Protocol.DLPACK in side.exports:
+            kind = type(adapter.tabled(_make(adapter, Layout("probe", (3,)), "float32", device)))
+            return frozenset({Trait.EXCHANGE_API} if hasattr(kind, exchange_api.ATTRIBUTE) else ())
+    return frozenset()
 
 
 def _absence(adapter: Adapter, versions: dict[str, str], error: BaseException) -> str:

@@ -4,11 +4,15 @@ from __future__ import annotations
 
 import re
 from dataclasses import dataclass
-from typing import Any
+from math import prod
+from typing import Any, TypeGuard
 
 NEWEST_VERSION = 3
-_TYPESTR = re.compile(r"^[<>|=][tbiufcmMOSUV]\d+")
-_MISSING = object()
+REQUIRED = ("shape", "typestr", "data", "version")
+"""The keys that no dictionary may lack (CAI-01)."""
+_TYPESTR = re.compile(r"[<>|](?P<kind>[tbiufcmMOSUV])(?P<count>[0-9]+)(\[[0-9A-Za-z]+\])?")
+"""The array interface's grammar; a date's unit follows in brackets."""
+_BYTES_PER_CHARACTER = 4
 
 
 @dataclass(frozen=True)
@@ -66,11 +70,12 @@ def without(described: dict[str, Any], *keys: str) -> dict[str, Any]:
 
 def problems(described: Any) -> list[Problem]:
     """Every field that has the wrong form; empty for a well-formed dictionary. Values are not judged here."""
-    if type(described) is not dict:
+    if not isinstance(described, dict):
         return [Problem("CAI-01", "(the whole)", "a dict", _show(described))]
-    found: list[Problem] = []
+    found = [Problem("CAI-01", key, "always there", "missing") for key in REQUIRED if key not in described]
     for key, judge in _FIELDS.items():
-        found += judge(described.get(key, _MISSING), described)
+        if key in described:
+            found += judge(described[key], described)
     return found
 
 
@@ -93,15 +98,16 @@ def parse(described: Any) -> ArrayInterface:
 
 
 def _show(value: Any) -> str:
-    return "missing" if value is _MISSING else f"{value!r} ({type(value).__name__})"
+    return f"{value!r} ({type(value).__name__})"
 
 
-def _is_int(value: Any) -> bool:
-    return type(value) is int
+def _is_int(value: Any) -> TypeGuard[int]:
+    """A Python int: NumPy's integers are none, and a bool is not meant."""
+    return isinstance(value, int) and not isinstance(value, bool)
 
 
-def _ints(value: Any) -> bool:
-    return type(value) is tuple and all(_is_int(v) for v in value)
+def _ints(value: Any) -> TypeGuard[tuple[int, ...]]:
+    return isinstance(value, tuple) and all(_is_int(v) for v in value)
 
 
 def _shape(value: Any, _: dict[str, Any]) -> list[Problem]:
@@ -111,13 +117,13 @@ def _shape(value: Any, _: dict[str, Any]) -> list[Problem]:
 
 
 def _typestr(value: Any, _: dict[str, Any]) -> list[Problem]:
-    if type(value) is str and _TYPESTR.match(value):
+    if _is_typestr(value):
         return []
     return [Problem("CAI-03", "typestr", "a str: byte order, kind, byte count", _show(value))]
 
 
 def _data(value: Any, _: dict[str, Any]) -> list[Problem]:
-    if type(value) is tuple and len(value) == 2 and _is_int(value[0]) and type(value[1]) is bool:
+    if isinstance(value, tuple) and len(value) == 2 and _is_int(value[0]) and isinstance(value[1], bool):
         return [] if value[0] >= 0 else [Problem("CAI-04", "data[0]", "an address, not negative", _show(value))]
     return [Problem("CAI-04", "data", "a 2-tuple (int, bool)", _show(value))]
 
@@ -127,34 +133,34 @@ def _version(value: Any, _: dict[str, Any]) -> list[Problem]:
 
 
 def _strides(value: Any, described: dict[str, Any]) -> list[Problem]:
-    if value is _MISSING or value is None:
+    if value is None:
         return []
     if not _ints(value):
         return [Problem("CAI-11", "strides", "None or a tuple of Python ints", _show(value))]
     shape = described.get("shape")
-    if _ints(shape) and len(shape) != len(value):  # type: ignore[arg-type]
+    if _ints(shape) and len(shape) != len(value):
         return [Problem("CAI-11", "strides", f"one stride for each dimension of {shape!r}", _show(value))]
     return []
 
 
 def _descr(value: Any, described: dict[str, Any]) -> list[Problem]:
-    if value is _MISSING or value is None:
+    if value is None:
         return []
     typestr = described.get("typestr")
     width = descr_bytes(value)
     if width is None:
         return [Problem("CAI-14", "descr", "a list of (name, typestr) tuples", _show(value))]
-    if type(typestr) is str and _TYPESTR.match(typestr) and width != typestr_bytes(typestr):
+    if _is_typestr(typestr) and width != typestr_bytes(typestr):
         expected = f"fields of {typestr_bytes(typestr)} bytes in all, as typestr {typestr!r} says"
         return [Problem("CAI-14", "descr", expected, f"{value!r}: {width} bytes")]
     return []
 
 
 def _stream(value: Any, described: dict[str, Any]) -> list[Problem]:
-    if value is _MISSING or value is None:
+    if value is None:
         return []
     version = described.get("version")
-    if _is_int(version) and version < 3:  # type: ignore[operator]
+    if _is_int(version) and version < 3:
         return []
     if not _is_int(value):
         return [Problem("CAI-16", "stream", "None or a Python int", _show(value))]
@@ -162,33 +168,42 @@ def _stream(value: Any, described: dict[str, Any]) -> list[Problem]:
 
 
 def _mask(value: Any, _: dict[str, Any]) -> list[Problem]:
-    if value is _MISSING or value is None or hasattr(value, "__cuda_array_interface__"):
+    if value is None or hasattr(value, "__cuda_array_interface__"):
         return []
     return [Problem("CAI-15", "mask", "None or an object with the interface", _show(value))]
 
 
+def _is_typestr(value: Any) -> TypeGuard[str]:
+    return isinstance(value, str) and _TYPESTR.fullmatch(value) is not None
+
+
 def typestr_bytes(typestr: str) -> int:
-    """Bytes of one element by its ``typestr``."""
-    return int("".join(c for c in typestr[2:] if c.isdigit()) or "0") * (4 if typestr[1] == "U" else 1)
+    """Bytes of one element by its ``typestr``; ``ValueError`` for one that breaks the grammar."""
+    found = _TYPESTR.fullmatch(typestr)
+    if found is None:
+        raise ValueError(f"{typestr!r} is no typestr")
+    count = int(found["count"])
+    if found["kind"] == "t":
+        return (count + 7) // 8
+    return count * _BYTES_PER_CHARACTER if found["kind"] == "U" else count
 
 
 def descr_bytes(descr: Any) -> int | None:
     """Bytes that the fields of a ``descr`` list add up to, or ``None`` if it is malformed."""
-    if type(descr) is not list:
+    if not isinstance(descr, list):
         return None
-    total = 0
-    for field in descr:
-        if type(field) is not tuple or len(field) not in (2, 3):
-            return None
-        inner = field[1]
-        width = typestr_bytes(inner) if type(inner) is str and _TYPESTR.match(inner) else descr_bytes(inner)
-        if width is None:
-            return None
-        count = 1
-        for extent in field[2] if len(field) == 3 and type(field[2]) is tuple else ():
-            count *= extent
-        total += width * count
-    return total
+    widths = [_field_bytes(field) for field in descr]
+    return None if None in widths else sum(width or 0 for width in widths)
+
+
+def _field_bytes(field: Any) -> int | None:
+    """Bytes of one field: a tuple of name, typestr or nested list, and perhaps a shape."""
+    if not isinstance(field, tuple) or len(field) not in (2, 3) or not isinstance(field[0], (str, tuple)):
+        return None
+    width = typestr_bytes(field[1]) if _is_typestr(field[1]) else descr_bytes(field[1])
+    if width is None or len(field) == 2:
+        return width
+    return width * prod(field[2]) if _ints(field[2]) else None
 
 
 _FIELDS = {

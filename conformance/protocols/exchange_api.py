@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import ctypes
+from collections.abc import Iterator
 from dataclasses import dataclass
 from typing import Any
 
@@ -17,6 +18,11 @@ FROM_PY = ctypes.PYFUNCTYPE(ctypes.c_int, ctypes.py_object, ctypes.POINTER(ctype
 TO_PY = ctypes.PYFUNCTYPE(ctypes.c_int, ctypes.c_void_p, ctypes.POINTER(ctypes.py_object))
 BORROW = ctypes.PYFUNCTYPE(ctypes.c_int, ctypes.py_object, ctypes.c_void_p)
 CURRENT_STREAM = ctypes.PYFUNCTYPE(ctypes.c_int, ctypes.c_int32, ctypes.c_int32, ctypes.POINTER(ctypes.c_void_p))
+SET_ERROR = ctypes.CFUNCTYPE(None, ctypes.c_void_p, ctypes.c_char_p, ctypes.c_char_p)
+"""How the allocator tells an error, as it may be called without Python: context, kind, message."""
+ALLOCATE = ctypes.PYFUNCTYPE(
+    ctypes.c_int, ctypes.c_void_p, ctypes.POINTER(ctypes.c_void_p), ctypes.c_void_p, SET_ERROR
+)
 
 FUNCTIONS = (
     "managed_tensor_allocator",
@@ -56,6 +62,16 @@ def table(kind: type[Any]) -> ExchangeAPI | None:
     if capsule.name(offered) != NAME:
         raise ValueError(f"the capsule is named {capsule.name(offered)!r}, not {NAME!r} (DLX-01)")
     return decode(capsule.pointer(offered))
+
+
+def chain(newest: ExchangeAPI) -> Iterator[ExchangeAPI]:
+    """The older tables that hang on this one (DLX-02), at most :data:`MAX_TABLES`: a longer chain has no end."""
+    current = newest
+    for _ in range(MAX_TABLES):
+        if not current.previous:
+            return
+        current = decode(current.previous)
+        yield current
 
 
 def decode(address: int) -> ExchangeAPI:

@@ -6,11 +6,11 @@ Every small decision is a method of its own, so that a deliberate fault is a sub
 from __future__ import annotations
 
 from dataclasses import dataclass, field, replace
-from typing import Any
+from typing import Any, ClassVar
 
-from conformance.protocols import cai
+from conformance.protocols import cai, exchange_api
 from conformance.protocols.dlpack import DLDeviceType, DLFlags
-from conformance.protocols.dtypes import DType
+from conformance.protocols.dtypes import DLCode, DType
 from conformance.protocols.strided import Strided, packed
 
 from .managed import Fields, Managed
@@ -36,6 +36,8 @@ class Log:
     dlpack_device: int = 0
     cai: int = 0
     exports: list[Managed] = field(default_factory=list)
+    lent: list[Managed] = field(default_factory=list)
+    """Structs that a borrowed ``DLTensor`` points into (DLX-06)."""
 
     @property
     def deleter_calls(self) -> int:
@@ -47,8 +49,17 @@ class Exporter:
     """An array in ``block``: element type, view (in elements, relative to the block's start), read-only or not.
 
     ``override`` replaces fields of every exported struct, ``cai_override`` keys of the dictionary; this is how
-    the suite makes capsules and dictionaries that no library would export by itself.
+    the suite makes capsules and dictionaries that no library would export by itself. ``newest`` is the highest version
+    of DLPack that is offered, ``None`` for legacy capsules only. ``byte_strides`` replaces the view's strides
+    by others in bytes, which need not be multiples of the element's size. ``pending`` says that memory does not hold the
+    elements yet but what they are still to be computed from, as lazy libraries know it: such an array is not exported.
+
+    What ``table_version``, ``table_name`` and ``table_without`` say goes into the table of DLPack's C exchange API.
     """
+
+    table_version: ClassVar[tuple[int, int]] = NEWEST
+    table_name: ClassVar[bytes] = exchange_api.NAME
+    table_without: ClassVar[frozenset[str]] = frozenset()
 
     def __init__(
         self,
@@ -68,6 +79,9 @@ class Exporter:
         self.readonly = readonly
         self.override = override or {}
         self.cai_override = cai_override or {}
+        self.newest: tuple[int, int] | None = NEWEST
+        self.pending = False
+        self.byte_strides: tuple[int, ...] | None = None
         self.log = Log()
 
     # -- where the elements are
@@ -78,6 +92,8 @@ class Exporter:
 
     def strides_bytes(self) -> tuple[int, ...]:
         """Strides in bytes."""
+        if self.byte_strides is not None:
+            return self.byte_strides
         return tuple(s * self.dtype.itemsize for s in self.view.strides)
 
     # -- CUDA Array Interface
@@ -85,6 +101,8 @@ class Exporter:
     @property
     def __cuda_array_interface__(self) -> dict[str, Any]:
         self.log.cai += 1
+        self.check_cai()
+        self.check_pending()
         described = cai.build(
             self.view.shape,
             self.cai_typestr(),
@@ -94,6 +112,11 @@ class Exporter:
             stream=self.cai_stream(),
         )
         return {k: v for k, v in {**described, **self.cai_override}.items() if v is not REMOVED}
+
+    def check_cai(self) -> None:
+        """Host memory has no array interface: ``AttributeError``, so that nobody finds the attribute (CAI-01)."""
+        if self.device()[0] == DLDeviceType.CPU:
+            raise AttributeError("an array in host memory has no __cuda_array_interface__ (CAI-01)")
 
     def cai_typestr(self) -> str:
         """The ``typestr``; raw bytes (``V``) for a type that the grammar has no letter for (G4)."""
@@ -105,7 +128,7 @@ class Exporter:
 
     def cai_strides(self) -> tuple[int, ...] | None:
         """``None`` for C-contiguous, else strides in bytes (CAI-10 to CAI-12)."""
-        return None if self.view.contiguous else self.strides_bytes()
+        return None if self.view.contiguous and self.byte_strides is None else self.strides_bytes()
 
     def cai_readonly(self) -> bool:
         """The read-only bit (CAI-08)."""
@@ -134,10 +157,14 @@ class Exporter:
         copy: bool | None = None,
     ) -> Any:
         """The protocol's method (DLP-30): a capsule, or ``BufferError`` for what cannot be served."""
+        self.check_pending()
+        self.check_dtype()
         self.check_stream(stream)
         self.check_device(dl_device)
         source = self.copied() if copy else self
-        fields = source.fields(self.negotiate(max_version), copied=bool(copy))
+        version = self.negotiate(max_version)
+        self.check_readonly(version, copied=bool(copy))
+        fields = source.fields(version, copied=bool(copy))
         return self.export(replace(fields, **self.override), source)
 
     def export(self, fields: Fields, owner: Any) -> Any:
@@ -149,6 +176,26 @@ class Exporter:
     def device(self) -> tuple[int, int]:
         """The DLPack (type, id) of the memory."""
         return (int(self.memory.device[0]), int(self.memory.device[1]))
+
+    def table_fields(self) -> Fields:
+        """What the functions of the table tell of this array: the same as a versioned capsule (DLX-06)."""
+        self.check_pending()
+        return replace(self.fields(NEWEST, copied=False), **self.override)
+
+    def check_pending(self) -> None:
+        """Refuse an array whose elements are not in memory (DLP-23)."""
+        if self.pending:
+            raise BufferError("memory does not hold the elements (DLP-23)")
+
+    def check_dtype(self) -> None:
+        """Refuse elements that DLPack has no number type for, such as dates (DLP-23)."""
+        if self.dtype.code is DLCode.OPAQUE:
+            raise BufferError(f"DLPack cannot express {self.dtype.name} (DLP-23)")
+
+    def check_readonly(self, version: tuple[int, int] | None, *, copied: bool) -> None:
+        """Refuse a legacy capsule of a read-only array: it could not say so (DLP-08)."""
+        if self.readonly and version is None and not copied:
+            raise BufferError("a legacy capsule cannot say that an array is read-only (DLP-08)")
 
     def check_stream(self, stream: int | None) -> None:
         """Refuse what the protocol forbids: anything but ``None`` on the CPU, 0 and below -1 on CUDA."""
@@ -167,7 +214,7 @@ class Exporter:
         """The struct's version, ``None`` for legacy (DLP-02)."""
         if max_version is None or max_version[0] < 1:
             return None
-        return NEWEST
+        return self.newest
 
     def fields(self, version: tuple[int, int] | None, *, copied: bool) -> Fields:
         """The struct's content before any override."""
@@ -187,8 +234,16 @@ class Exporter:
         return self.element0() if self.view.size else 0
 
     def dl_strides(self, version: tuple[int, int] | None) -> tuple[int, ...] | None:
-        """Strides in elements, never NULL (DLP-20)."""
-        return self.view.strides
+        """Strides in elements, never NULL (DLP-20); ``BufferError`` for those that are not whole elements (DLP-23)."""
+        if self.byte_strides is None:
+            return self.view.strides
+        return tuple(self.whole_elements(n, s) for n, s in zip(self.view.shape, self.byte_strides))
+
+    def whole_elements(self, extent: int, stride: int) -> int:
+        """A stride in bytes as a number of elements; one that is never taken may be rounded (I05)."""
+        if stride % self.dtype.itemsize and extent > 1:
+            raise BufferError(f"a stride of {stride} bytes is no number of elements (DLP-23)")
+        return stride // self.dtype.itemsize
 
     def flags(self, *, copied: bool) -> int:
         """The read-only and copied bits (DLP-08, DLP-10)."""

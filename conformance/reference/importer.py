@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import threading
 from typing import Any
 
 from conformance.protocols import cai, capsule, dlpack
@@ -17,11 +18,13 @@ from conformance.protocols.dlpack import (
     Tensor,
 )
 from conformance.protocols.dtypes import DType, from_dlpack, from_typestr
-from conformance.protocols.strided import Strided, c_strides
+from conformance.protocols.strided import Step, Strided, apply, c_strides, span
 
 from .exporter import NEWEST
 from .memory import Memory
 
+_taking = threading.RLock()
+"""Between the look at a capsule's name and its renaming no other thread may take it."""
 CPU_TYPES = (DLDeviceType.CPU, DLDeviceType.CUDA_HOST, DLDeviceType.CUDA_MANAGED)
 CUDA_TYPES = (DLDeviceType.CUDA, DLDeviceType.CUDA_HOST, DLDeviceType.CUDA_MANAGED)
 
@@ -59,6 +62,10 @@ class Imported:
         """The view in elements, relative to element 0."""
         return Strided(self.shape, tuple(s // self.dtype.itemsize for s in self.strides))
 
+    def extent(self) -> tuple[int, int]:
+        """First byte of the memory that the elements lie in, and one past the last."""
+        return self.importer.extent(self)
+
     def release(self) -> None:
         """Give the array back: calls the deleter, once (DLP-26)."""
         tensor, self.tensor = self.tensor, None
@@ -76,13 +83,29 @@ class Importer:
     def __init__(self, memory: Memory) -> None:
         self.memory = memory
 
+    def part(self, array: Imported, step: Step) -> Imported:
+        """A view of part of an import, which keeps the whole of it."""
+        view = apply(array.view, step)
+        size = array.dtype.itemsize
+        return Imported(
+            self,
+            address=array.address + view.offset * size,
+            shape=view.shape,
+            strides=tuple(s * size for s in view.strides),
+            dtype=array.dtype,
+            device=array.device,
+            readonly=array.readonly,
+            holder=array,
+        )
+
     # -- CUDA Array Interface
 
     def take_cai(self, source: Any) -> Imported:
         """Read ``source.__cuda_array_interface__``; ``ValueError`` if it is malformed, ``TypeError`` for what we lack."""
-        interface = cai.parse(source.__cuda_array_interface__)
+        interface = self.read_cai(source.__cuda_array_interface__)
         dtype = self.cai_dtype(interface)
         self.check_mask(interface)
+        self.check_address(interface)
         return Imported(
             self,
             address=self.cai_address(interface),
@@ -95,6 +118,10 @@ class Importer:
             holder=source,
         )
 
+    def read_cai(self, described: Any) -> cai.ArrayInterface:
+        """The dictionary's content; ``ValueError`` for a malformed one."""
+        return cai.parse(described)
+
     def cai_dtype(self, interface: cai.ArrayInterface) -> DType:
         """The element type; ``TypeError`` for structured or foreign-order types."""
         dtype = from_typestr(interface.typestr)
@@ -106,6 +133,11 @@ class Importer:
         """Refuse masked arrays rather than drop the mask (CAI-15)."""
         if interface.mask is not None:
             raise TypeError("masked arrays are not supported (CAI-15)")
+
+    def check_address(self, interface: cai.ArrayInterface) -> None:
+        """Refuse elements at an address that the device does not reach (CAI-05)."""
+        if 0 not in interface.shape and not self.memory.reaches(interface.address):
+            raise ValueError(f"address {interface.address:#x} is not memory of the device (CAI-05)")
 
     def cai_address(self, interface: cai.ArrayInterface) -> int:
         """Address of element 0 (CAI-05)."""
@@ -120,6 +152,13 @@ class Importer:
     def cai_readonly(self, interface: cai.ArrayInterface) -> bool:
         """Whether writing is forbidden (CAI-08)."""
         return interface.readonly
+
+    # -- both
+
+    def extent(self, taken: Imported) -> tuple[int, int]:
+        """First byte of the memory behind an import, and one past the last: no protocol says it, strides imply it."""
+        low, high = span(taken.view)
+        return taken.address + low * taken.dtype.itemsize, taken.address + high * taken.dtype.itemsize
 
     # -- DLPack
 
@@ -150,14 +189,15 @@ class Importer:
 
     def take_capsule(self, offered: Any) -> Imported:
         """Take a capsule over (DLP-25) and read it. From then on the deleter is ours to call."""
-        name = self.check_name(offered)
-        address = capsule.pointer(offered)
-        if name == VERSIONED and not self.version_is_ours(address):
+        with _taking:
+            name = self.check_name(offered)
+            address = capsule.pointer(offered)
+            if name == VERSIONED and not self.version_is_ours(address):
+                self.rename(offered, name)
+                self.call_foreign_deleter(address)
+                raise BufferError("the capsule has another major version (DLP-04)")
+            tensor = dlpack.decode(address, name)
             self.rename(offered, name)
-            self.call_foreign_deleter(address)
-            raise BufferError("the capsule has another major version (DLP-04)")
-        tensor = dlpack.decode(address, name)
-        self.rename(offered, name)
         try:
             return self.read_tensor(tensor)
         except Exception:
@@ -181,6 +221,7 @@ class Importer:
     def read_tensor(self, tensor: Tensor) -> Imported:
         """Judge and keep a decoded struct; ``BufferError`` for what we cannot hold."""
         self.check_device(tensor.device)
+        self.check_extents(tensor)
         dtype = self.dl_dtype(tensor)
         return Imported(
             self,
@@ -198,6 +239,11 @@ class Importer:
         on_host = self.memory.device[0] == DLDeviceType.CPU
         if int(device[0]) not in (CPU_TYPES if on_host else CUDA_TYPES):
             raise BufferError(f"cannot import from device {tuple(device)} (DLP-45)")
+
+    def check_extents(self, tensor: Tensor) -> None:
+        """Refuse an extent below zero: no array has one."""
+        if any(extent < 0 for extent in tensor.shape):
+            raise BufferError(f"negative extent in shape {tensor.shape}")
 
     def dl_dtype(self, tensor: Tensor) -> DType:
         """The element type; refuses vectors and unknown codes (DLP-05, DLP-14)."""

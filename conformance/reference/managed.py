@@ -2,10 +2,16 @@
 
 A struct stays alive until its deleter has run. A second call, or a call with a pointer that was
 never handed out, is recorded and not punished with a crash.
+
+Deleter and destructor are Python behind ctypes, and such a function loses an exception that is in flight when it
+is called. The deleter can do nothing about it (:attr:`Deleter.NATIVE` can). The destructor is kept out of such moments:
+every capsule is also held here until the next one is made or :func:`settle` is called, so that an importer that
+drops a capsule while it raises never runs it.
 """
 
 from __future__ import annotations
 
+import atexit
 import ctypes
 import weakref
 from dataclasses import dataclass
@@ -29,8 +35,9 @@ class Deleter(str, Enum):
     COUNTING = "counting"
     """Ours, in Python: counts, releases the owner, takes the GIL by itself."""
     NATIVE = "native"
-    """libc's ``sem_post``: adds 1 to the struct's first 32 bits. Needs no interpreter, so it also counts after
-    the interpreter is gone or from a thread that Python never saw; it releases nothing."""
+    """libc's ``rand_r``: takes the struct's first 32 bits one step through its generator. Needs no interpreter, so it
+    also counts with an exception in flight, from a thread that Python never saw, and after the interpreter is gone; it
+    releases nothing."""
     NULL = "null"
     """None at all, which the specification allows (DLP-26)."""
 
@@ -99,13 +106,18 @@ class Managed:
     def deleter_calls(self) -> int:
         """How often the deleter was called with the right pointer."""
         if self.fields.deleter is Deleter.NATIVE:
-            word = ctypes.c_uint32.from_address(self.address).value
-            return (word - self._first_word) & 0xFFFFFFFF
+            return _steps(self._first_word, ctypes.c_uint32.from_address(self.address).value)
         return self._counted
 
     def capsule(self) -> Any:
-        """A fresh capsule around the struct, with the destructor that the specification describes (DLP-24)."""
-        return capsule.new(self.address, self.fields.name, DESTRUCTOR_ADDRESS)
+        """A fresh capsule around the struct, with the destructor that the specification describes (DLP-24).
+
+        It is destroyed at the earliest by the next :func:`settle`, which making a capsule implies.
+        """
+        settle()
+        made = capsule.new(self.address, self.fields.name, DESTRUCTOR_ADDRESS)
+        _held.append(made)
+        return made
 
     def run_deleter(self) -> None:
         """What a call of the counting deleter does; releases the owner once."""
@@ -119,14 +131,28 @@ stray_deleter_calls: list[int] = []
 
 _live: dict[int, Managed] = {}
 _known: weakref.WeakValueDictionary[int, Managed] = weakref.WeakValueDictionary()
+_held: list[Any] = []
+
+
+def settle() -> None:
+    """Let go of the capsules that are held back: those that nobody else has are destroyed now."""
+    _held.clear()
+
+
+atexit.register(settle)
 
 
 def live_count() -> int:
-    """Structs whose deleter has not run yet."""
+    """Structs whose deleter has not run yet, after :func:`settle`."""
+    settle()
     return len(_live)
 
 
+_clear_exception = ctypes.PYFUNCTYPE(None)(("PyErr_Clear", ctypes.pythonapi))
+
+
 def _on_delete(address: int | None) -> None:
+    _clear_exception()  # with one in flight, every call below would fail
     managed = _known.get(address or 0)
     if managed is None:
         stray_deleter_calls.append(address or 0)
@@ -135,6 +161,7 @@ def _on_delete(address: int | None) -> None:
 
 
 def _on_destroy(capsule_address: int | None) -> None:
+    _clear_exception()
     if not capsule_address or capsule.name_at(capsule_address) not in (LEGACY, VERSIONED):
         return
     managed = _known.get(capsule.pointer_at(capsule_address))
@@ -144,14 +171,30 @@ def _on_destroy(capsule_address: int | None) -> None:
 
 _delete_callback = DELETER(_on_delete)
 _destroy_callback = capsule.DESTRUCTOR(_on_destroy)
+for _callback in (_delete_callback, _destroy_callback):
+    ctypes.pythonapi.Py_IncRef(ctypes.py_object(_callback))  # capsules and structs may outlive this module
 DESTRUCTOR_ADDRESS: int = ctypes.cast(_destroy_callback, ctypes.c_void_p).value or 0
+
+
+_step = ctypes.CDLL(None).rand_r
+_MANY = 64
+
+
+def _steps(first: int, now: int) -> int:
+    """How many steps of the generator lead from one word to the other; :data:`_MANY` if that many are not enough."""
+    word = ctypes.c_uint32(first)
+    for count in range(_MANY):
+        if word.value == now:
+            return count
+        _step(ctypes.byref(word))
+    return _MANY
 
 
 def _deleter_address(kind: Deleter) -> int | None:
     if kind is Deleter.NULL:
         return None
     if kind is Deleter.NATIVE:
-        return ctypes.cast(ctypes.CDLL(None).sem_post, ctypes.c_void_p).value
+        return ctypes.cast(_step, ctypes.c_void_p).value
     return ctypes.cast(_delete_callback, ctypes.c_void_p).value
 
 

@@ -6,9 +6,12 @@ Addresses and sizes are bytes. Blocks are aligned to 256 bytes, as DLPack nomina
 from __future__ import annotations
 
 import ctypes
-from typing import Protocol
+import mmap
+import weakref
+from typing import Any, Protocol
 
 from conformance.cuda import memory as cuda_memory
+from conformance.cuda import pointers as cuda_pointers
 from conformance.protocols.dlpack import DLDeviceType
 from conformance.protocols.strided import Strided, offsets, span
 
@@ -35,11 +38,17 @@ class Memory(Protocol):
     def allocate(self, nbytes: int) -> Block:
         """A block of ``nbytes`` bytes."""
 
+    def reserve(self, nbytes: int) -> Block:
+        """A block of which only the parts that are touched cost anything, where the memory can do that."""
+
     def read(self, address: int, nbytes: int) -> bytes:
         """Host copy of ``nbytes`` bytes, after all pending work."""
 
     def write(self, address: int, data: bytes) -> None:
         """Overwrite memory from the host; done on return."""
+
+    def reaches(self, address: int) -> bool:
+        """Whether code on the device can use this address."""
 
 
 class HostBlock:
@@ -50,10 +59,42 @@ class HostBlock:
         start = ctypes.addressof(self._buffer)
         self.address = start + (-start % ALIGNMENT)
         self.nbytes = nbytes
+        _host_blocks.add(self)
 
     def release(self) -> None:
         """Poison the block."""
         ctypes.memset(self.address, POISON, self.nbytes)
+
+
+class ReservedBlock:
+    """Address space of the host; its pages are zero, and taken when they are first touched."""
+
+    def __init__(self, nbytes: int) -> None:
+        self._map = mmap.mmap(-1, nbytes, flags=mmap.MAP_PRIVATE | mmap.MAP_ANONYMOUS)
+        self._start = ctypes.c_char.from_buffer(self._map)
+        self.address = ctypes.addressof(self._start)
+        self.nbytes = nbytes
+        _host_blocks.add(self)
+
+    def release(self) -> None:
+        """Poison the first page: poisoning all of them would take the memory that was only reserved."""
+        ctypes.memset(self.address, POISON, min(self.nbytes, mmap.PAGESIZE))
+
+
+_host_blocks: weakref.WeakSet[HostBlock | ReservedBlock] = weakref.WeakSet()
+"""Every block that there is: all that the simulated device has."""
+
+
+class BorrowedBlock:
+    """Somebody else's memory, kept alive by ``owner``; ``nbytes`` is unknown and therefore 0."""
+
+    def __init__(self, address: int, owner: Any) -> None:
+        self.address = address
+        self.nbytes = 0
+        self.owner = owner
+
+    def release(self) -> None:
+        """Nothing: the memory is not ours to overwrite."""
 
 
 class HostMemory:
@@ -66,6 +107,10 @@ class HostMemory:
         """A zeroed block."""
         return HostBlock(nbytes)
 
+    def reserve(self, nbytes: int) -> ReservedBlock:
+        """A mapping; ``OSError`` if there is no address space for it."""
+        return ReservedBlock(nbytes)
+
     def read(self, address: int, nbytes: int) -> bytes:
         """The bytes at ``address``."""
         return ctypes.string_at(address, nbytes) if nbytes else b""
@@ -73,6 +118,10 @@ class HostMemory:
     def write(self, address: int, data: bytes) -> None:
         """Copy ``data`` to ``address``."""
         ctypes.memmove(address, data, len(data))
+
+    def reaches(self, address: int) -> bool:
+        """Whether the address lies in a block of ours."""
+        return any(block.address <= address < block.address + block.nbytes for block in _host_blocks)
 
 
 def simulated() -> HostMemory:
@@ -118,6 +167,10 @@ class CudaMemory:
         """A block of this kind; its content is undefined."""
         return CudaBlock(nbytes, self.kind)
 
+    def reserve(self, nbytes: int) -> CudaBlock:
+        """As :meth:`allocate`: device memory is taken at once."""
+        return self.allocate(nbytes)
+
     def read(self, address: int, nbytes: int) -> bytes:
         """The bytes at ``address``, after everything that the primary context has queued."""
         return cuda_memory.read(address, nbytes)
@@ -125,6 +178,10 @@ class CudaMemory:
     def write(self, address: int, data: bytes) -> None:
         """Copy ``data`` to ``address``; done on return."""
         cuda_memory.write(address, data)
+
+    def reaches(self, address: int) -> bool:
+        """Whether the driver knows the address."""
+        return cuda_pointers.query(address) is not None
 
 
 def gather(memory: Memory, element0: int, view: Strided, itemsize: int) -> bytes:

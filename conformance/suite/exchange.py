@@ -13,8 +13,8 @@ from conformance.adapters.reference import ReferenceAdapter
 from conformance.protocols import capsule, dlpack
 from conformance.protocols.clauses import Level, Role
 from conformance.protocols.dtypes import ARRAY_API, DType, dtype
-from conformance.protocols.strided import Strided, gather, same_strides
-from conformance.reference.exporter import Exporter
+from conformance.protocols.strided import Strided, gather, offsets, same_strides
+from conformance.reference.exporter import NEWEST, Exporter
 
 from .catalogue import Case
 from .layouts import PLAIN, Layout, layout
@@ -48,6 +48,19 @@ class Source:
     def strides(self) -> tuple[int, ...]:
         """Strides in bytes."""
         return tuple(s * self.dtype.itemsize for s in self.view.strides)
+
+    @property
+    def start(self) -> int:
+        """Address of the whole block."""
+        return self.address - self.view.offset * self.dtype.itemsize
+
+    def block_with(self, data: bytes) -> bytes:
+        """The whole block as it is once the view's elements have these row-major bytes."""
+        size = self.dtype.itemsize
+        block = bytearray(self.block)
+        for i, offset in enumerate(offsets(self.view)):
+            block[offset * size : (offset + 1) * size] = data[i * size : (i + 1) * size]
+        return bytes(block)
 
 
 @dataclass(frozen=True)
@@ -122,41 +135,58 @@ class Exchange:
     def crafted(
         self, *, override: dict[str, Any] | None = None, cai_override: dict[str, Any] | None = None, seed: int = 0,
         kind: DType | None = None, form: Layout | None = None, readonly: bool = False,
+        newest: tuple[int, int] | None = NEWEST,
     ) -> Source:  # fmt: skip
-        """An array of the reference with fields of its capsule or dictionary replaced; the producer has to be it."""
+        """An array of the reference with fields of its capsule or dictionary replaced; the producer has to be it.
+
+        ``newest`` is the highest version of DLPack that it offers, ``None`` for legacy capsules only.
+        """
         assert isinstance(self.producer, ReferenceAdapter)
         source = self.source(seed=seed, kind=kind, form=form)
         exporter: Exporter = source.array
         exporter.override = override or {}
         exporter.cai_override = cai_override or {}
         exporter.readonly = readonly
+        exporter.newest = newest
         return source
+
+    def require_versioned(self, source: Source) -> None:
+        """End the case as refused if the consumer asked the reference for a legacy capsule."""
+        exporter: Exporter = source.array
+        if exporter.log.exports and exporter.log.exports[-1].fields.version is None:
+            raise Refused(f"{self.consumer.name} asks for legacy capsules only")
 
     # -- the exchange
 
-    def offer(self, source: Source | Any) -> Any:
-        """The array behind the case's protocol only."""
+    def offer(self, source: Source | Any, *, giver: Adapter | None = None) -> Any:
+        """The array behind the case's protocol only; ``giver`` has it, if the producer has not."""
+        giver = giver or self.producer
         array = source.array if isinstance(source, Source) else source
         try:
-            return self.producer.offer(array, self.protocol)
+            return giver.offer(array, self.protocol)
         except Unsupported:
             raise
         except Exception as error:
-            self._refused(self.producer, Role.PRODUCER, error)
+            self._refused(giver, Role.PRODUCER, error)
 
-    def take(self, source: Any, *, promised: tuple[str, ...] | None = None, **keywords: Any) -> Any:
+    def take(
+        self, source: Any, *, promised: tuple[str, ...] | None = None,
+        giver: Adapter | None = None, taker: Adapter | None = None, **keywords: Any,
+    ) -> Any:  # fmt: skip
         """Import by the consumer; a refusal ends the case.
 
         It ends it as a failure where ``promised`` clauses say that the exchange has to work (by default those
-        that hold for the case's element type and layout), else as a clean refusal.
+        that hold for the case's element type and layout), else as a clean refusal. In a chain ``giver`` and ``taker``
+        stand in for producer and consumer.
         """
+        giver, taker = giver or self.producer, taker or self.consumer
         offer = self.offer(source) if isinstance(source, Source) else source
         try:
-            return self.consumer.take(offer, self.protocol, self.device, **keywords)
+            return taker.take(offer, self.protocol, self.device, **keywords)
         except Exception as error:
             raised_by_producer = getattr(offer, "raised", None) is not None
             role = Role.PRODUCER if raised_by_producer else Role.CONSUMER
-            side = self.producer if raised_by_producer else self.consumer
+            side = giver if raised_by_producer else taker
             self._refused(side, role, error, self.promises() if promised is None else promised)
 
     def promises(self) -> tuple[str, ...]:
@@ -242,7 +272,7 @@ class Exchange:
             raise
         except Exception as error:
             self.check_context(error)
-            clause = "DLP-43" if self.protocol is Protocol.DLPACK else "CAI-26"
+            clause = "DLP-43" if self.protocol is Protocol.DLPACK else "CAI-05"
             fail(
                 clause,
                 role=Role.CONSUMER,
@@ -301,7 +331,7 @@ class Exchange:
             )
 
     def _relation(self, source: Source, address: int) -> str:
-        start = source.address - source.view.offset * source.dtype.itemsize
+        start = source.start
         if address == start:
             return ", the start of the producer's block"
         if start < address < start + len(source.block):
@@ -318,6 +348,32 @@ class Exchange:
         except Exception as error:
             self._refused(self.producer, Role.PRODUCER, error, self.promises())
 
+    def newest_capsule(self, array: Source | Any, *, giver: Adapter | None = None) -> Any:
+        """A capsule of the newest version that there is to be had; a refusal ends the case.
+
+        Who knows no ``max_version`` is asked without. ``giver`` has the array, if the producer has not.
+        """
+        giver = giver or self.producer
+        offer: Any = giver.offer(array.array if isinstance(array, Source) else array, Protocol.DLPACK)
+        try:
+            try:
+                return offer.__dlpack__(max_version=NEWEST)
+            except TypeError as error:
+                if "keyword" not in str(error):
+                    raise
+                return offer.__dlpack__()
+        except Exception as error:
+            self._refused(giver, Role.PRODUCER, error, self.promises() if giver is self.producer else ())
+
+    def dictionary_of(self, array: Source | Any, *, giver: Adapter | None = None) -> Any:
+        """What ``__cuda_array_interface__`` yields; a refusal ends the case. ``giver`` as above."""
+        giver = giver or self.producer
+        offer: Any = giver.offer(array.array if isinstance(array, Source) else array, Protocol.CAI)
+        try:
+            return offer.__cuda_array_interface__
+        except Exception as error:
+            self._refused(giver, Role.PRODUCER, error)
+
     def decode(self, exported: Any) -> dlpack.Tensor:
         """What a capsule says; a malformed one is a failure of the producer."""
         try:
@@ -330,6 +386,23 @@ class Exchange:
                 expected="a capsule",
                 seen=brief(error),
             )
+
+    def rewrite(self, source: Source, *, seed: int = 1) -> bytes:
+        """Overwrite the producer's elements with another pattern, and return its row-major bytes.
+
+        By the library's own operation; by our instruments where it has none.
+        """
+        data = pattern(source.dtype, source.view.size, seed)
+        if Trait.WRITES in self.producer.traits:
+            try:
+                self.producer.write(source.array, data)
+                return data
+            except Unsupported:
+                pass
+        size = source.dtype.itemsize
+        for i, offset in enumerate(offsets(source.view)):
+            self.poke(source.start + offset * size, data[i * size : (i + 1) * size])
+        return data
 
     def peek(self, address: int, nbytes: int) -> bytes:
         """Memory by our own instruments."""

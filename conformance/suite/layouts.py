@@ -68,6 +68,9 @@ LAYOUTS: dict[str, Layout] = {
         Layout("rank-32", (2,) + (1,) * 30 + (3,)),
         Layout("rank-33", (2,) + (1,) * 31 + (3,)),
         Layout("rank-64", (2,) + (1,) * 62 + (3,)),
+        Layout("rank-65", (2,) + (1,) * 63 + (3,)),
+        Layout("pitched", (4, 8, 3), (_index(_ALL, slice(0, 5)),)),
+        Layout("unit-row", (1, 7)),
     )
 }
 
@@ -84,6 +87,10 @@ EMPTY = ("empty", "empty-rows", "empty-columns", "empty-slice")
 SCALAR = ("scalar", "scalar-view")
 HIGH_RANK = ("rank-8", "rank-16", "rank-32", "rank-33", "rank-64")
 """Packed; every library has a limit of its own somewhere here."""
+PADDED = ("columns", "pitched")
+"""Rows with padding behind them: of numbers, and of packed pixels as images have them."""
+UNIT = ("unit-dims", "unit-row", "unit-column", "unit-stepped")
+"""With extents of 1, whose strides mean nothing (I05)."""
 
 
 def layout(name: str) -> Layout:

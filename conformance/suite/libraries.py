@@ -141,6 +141,10 @@ class Environment:
         """The reference with every consumer: what it is given is made to measure."""
         return (p for p in self.pairs(*protocols, on=on) if p.producer.name == REFERENCE)
 
+    def dictionaries(self) -> Iterator[Pair]:
+        """The reference with every consumer that reads ``__cuda_array_interface__`` by a call of its own."""
+        return (p for p in self.imports(Protocol.CAI) if not p.consumer.has(Trait.POINTER_ONLY))
+
 
 def _possible(pair: Pair) -> bool:
     source, target = pair.producer.sides.get(pair.device), pair.consumer.sides.get(pair.device)

@@ -2,13 +2,35 @@
 
 from __future__ import annotations
 
-from conformance.adapters.base import Protocol
-from conformance.protocols.clauses import Level, Role
+import sys
+from collections.abc import Callable, Iterable, Iterator
+from itertools import chain
+from typing import Any, NoReturn
 
-from .catalogue import dtypes, every, invariant, layouts
-from .exchange import Exchange
-from .layouts import NEGATIVE, PLAIN, STRIDED, ZERO_STRIDE
-from .outcomes import fail
+from conformance.adapters.base import Adapter, Device, DLPackOffer, Protocol, Trait
+from conformance.protocols.clauses import Level, Role
+from conformance.protocols.dtypes import dtype
+from conformance.protocols.strided import Broadcast, Index, offsets, span
+from conformance.reference.exporter import NEWEST
+
+from .catalogue import Draft, dtypes, every, invariant, layouts
+from .exchange import Exchange, Source, brief, show
+from .layouts import NEGATIVE, OFFSET, PLAIN, STRIDED, ZERO_STRIDE, Layout
+from .libraries import REFERENCE, Environment, Pair
+from .outcomes import Refused, fail
+from .patterns import pattern
+
+WRITE_LAYOUTS = ("c-order", "columns", "fortran")
+
+
+def both_have(*names: str) -> Callable[[Pair], tuple[str, ...]]:
+    """An axis: those of these layouts that either side can make, so that the consumer can hold what it is given."""
+    return lambda pair: tuple(n for n in names if n in pair.source.layouts and n in pair.target.layouts)
+
+
+def mutable(pairs: Iterable[Pair], *traits: Trait) -> Iterator[Pair]:
+    """Those whose producer's arrays can be written and whose consumer has these traits."""
+    return (p for p in pairs if not p.producer.has(Trait.IMMUTABLE) and all(p.consumer.has(trait) for trait in traits))
 
 
 @invariant(
@@ -16,10 +38,16 @@ from .outcomes import fail
     clauses="DLP-43 CAI-05",
     rows="A1 I31",
     level=Level.MUST,
-    cases=lambda env: every(env.pairs(), layout=layouts(*PLAIN), dtype=dtypes("float32", "uint8", "complex128")),
+    cases=lambda env: chain(
+        every(env.pairs(), layout=layouts(*PLAIN), dtype=dtypes("float32", "uint8", "complex128")),
+        every(env.pairs(), layout=both_have(*STRIDED, *ZERO_STRIDE, "scalar"), dtype=("float32",)),
+    ),
 )
 def test_same_address(exchange: Exchange) -> None:
-    """The consumer's element 0 lies at the producer's address: nothing was copied on the way."""
+    """The consumer's element 0 lies at the producer's address: nothing was copied on the way.
+
+    Packed arrays have to be shared by every consumer, other layouts by those that have such views themselves.
+    """
     source = exchange.source()
     taken = exchange.take(source)
     exchange.expect_address(source, exchange.look(taken))
@@ -30,8 +58,9 @@ def test_same_address(exchange: Exchange) -> None:
     clauses="DLP-43 CAI-05",
     rows="A10 I07 B2 B3 B4 B5",
     level=Level.MUST,
-    cases=lambda env: every(
-        env.pairs(), layout=layouts("c-order", *STRIDED, *NEGATIVE, *ZERO_STRIDE), dtype=dtypes("float32", "uint8")
+    cases=lambda env: chain(
+        every(env.pairs(), layout=layouts("c-order", *STRIDED, *ZERO_STRIDE), dtype=dtypes("float32", "uint8")),
+        every(env.pairs(), layout=layouts(*NEGATIVE), dtype=("float32",)),
     ),
 )
 def test_values(exchange: Exchange) -> None:
@@ -52,15 +81,14 @@ def test_values(exchange: Exchange) -> None:
     cases=lambda env: every(
         env.exports(),
         layout=layouts("inner", "rows", *STRIDED, *NEGATIVE, *ZERO_STRIDE, "scalar-view"),
-        dtype=("float32",),
+        dtype=dtypes("float32", "uint8"),
     ),
 )
 def test_view_export(exchange: Exchange) -> None:
     """A view publishes its own first element: the block's address plus the view's offset."""
     source = exchange.source()
-    offer = exchange.offer(source)
     if exchange.protocol is Protocol.CAI:
-        seen = offer.__cuda_array_interface__["data"][0]
+        seen = exchange.dictionary_of(source)["data"][0]
         clause = "CAI-05"
     else:
         seen = exchange.decode(exchange.capsule_of(source)).element0
@@ -72,4 +100,527 @@ def test_view_export(exchange: Exchange) -> None:
             reason="the exported address is not that of the view's first element",
             expected=hex(source.address),
             seen=hex(seen),
+        )
+
+
+# -- writes
+
+
+@invariant(
+    "pointer.producer-write-seen",
+    clauses="DLP-43 CAI-05 G2",
+    rows="A2 I31",
+    level=Level.MUST,
+    cases=lambda env: every(mutable(env.pairs()), layout=layouts(*WRITE_LAYOUTS)),
+)
+def test_producer_write_seen(exchange: Exchange) -> None:
+    """What the producer writes after the exchange is what the consumer reads.
+
+    A consumer whose arrays are immutable leaves this undefined; there it is only observed.
+    """
+    source = exchange.source()
+    taken = exchange.take(source)
+    exchange.read(taken)
+    data = exchange.rewrite(source)
+    undefined = Trait.IMMUTABLE in exchange.consumer.traits
+    exchange.expect_values(source, exchange.read(taken), *(("G2",) if undefined else exchange.sharing()), expected=data)
+
+
+@invariant(
+    "pointer.consumer-write-seen",
+    clauses="DLP-43 CAI-05",
+    rows="A3 I31",
+    level=Level.MUST,
+    cases=lambda env: every(mutable(env.pairs(), Trait.WRITES), layout=layouts(*WRITE_LAYOUTS)),
+)
+def test_consumer_write_seen(exchange: Exchange) -> None:
+    """What the consumer writes is what the producer reads, and no element outside the view changes."""
+    source = exchange.source()
+    taken = exchange.take(source)
+    _require_writable(exchange, taken)
+    data = pattern(source.dtype, source.view.size, seed=1)
+    exchange.using(lambda: exchange.consumer.write(taken, data), "writing through the import")
+    exchange.expect_values(source, exchange.producer.read(source.array), *exchange.sharing(), expected=data)
+    _expect_block(exchange, source, data)
+
+
+@invariant(
+    "pointer.kernel-write-seen",
+    clauses="DLP-43 CAI-05",
+    rows="A4 I32",
+    level=Level.MUST,
+    cases=lambda env: every(mutable(env.pairs(), Trait.KERNEL), layout=layouts("vector", "cube", *OFFSET)),
+)
+def test_kernel_write_seen(exchange: Exchange) -> None:
+    """What a kernel of the consumer writes is what the producer reads, also where the memory is merely aligned to the
+    element, and no element outside the view changes."""
+    source = exchange.source(kind=dtype("int32"))
+    exchange.poke(source.address, _numbers(source.view.size, start=1))
+    before = exchange.peek(source.start, len(source.block))
+    taken = exchange.take(source)
+    _require_writable(exchange, taken)
+    exchange.using(lambda: exchange.consumer.kernel_increment(taken), "a kernel on the import")
+    after = _numbers(source.view.size, start=2)
+    exchange.expect_values(source, exchange.producer.read(source.array), *exchange.sharing(), expected=after)
+    _expect_block(exchange, source, after, before)
+
+
+def _numbers(count: int, start: int) -> bytes:
+    """Consecutive small numbers as int32: exact for kernels that compute in floating point."""
+    return b"".join(number.to_bytes(4, sys.byteorder) for number in range(start, start + count))
+
+
+def _require_writable(exchange: Exchange, taken: Any) -> None:
+    if exchange.look(taken).readonly:
+        raise Refused(f"{exchange.consumer.name} made a read-only array of it")
+
+
+def _expect_block(exchange: Exchange, source: Source, data: bytes, before: bytes | None = None) -> None:
+    """The block holds ``data`` in the view's elements and is unchanged elsewhere."""
+    expected = Source(source.array, source.dtype, source.view, source.address, before or source.block).block_with(data)
+    seen = exchange.peek(source.start, len(source.block))
+    if seen != expected:
+        fail(
+            *exchange.sharing(),
+            role=Role.CONSUMER,
+            reason="the write changed elements outside the view",
+            expected=show(expected, source.dtype, limit=32),
+            seen=show(seen, source.dtype, limit=32),
+        )
+
+
+@invariant(
+    "pointer.zero-stride-write",
+    clauses="DLP-43 CAI-05 G5",
+    rows="2a.21",
+    level=Level.OBSERVED,
+    cases=lambda env: every(mutable(env.pairs(), Trait.WRITES), layout=layouts(*ZERO_STRIDE)),
+)
+def test_zero_stride_write(exchange: Exchange) -> None:
+    """A write through a view with stride 0 is refused, or leaves one of the written values in every element that is
+    shared, and never touches another.
+
+    Several elements of such a view are one place in memory, so which of them wins is not defined.
+    """
+    source = exchange.source(form=_REPEATED[exchange.layout.name])
+    taken = exchange.take(source)
+    _require_writable(exchange, taken)
+    data = pattern(source.dtype, source.view.size, seed=1)
+    try:
+        exchange.consumer.write(taken, data)
+    except Exception as error:
+        exchange.check_context(error)
+        raise Refused(f"{exchange.consumer.name} does not write through stride 0: {brief(error)}") from error
+    _expect_one_of_the_written(exchange, source, data)
+
+
+_REPEATED = {
+    "broadcast-rows": Layout("broadcast-rows", (3, 4), (Index((slice(1, 2),)), Broadcast((3, 4)))),
+    "broadcast-columns": Layout("broadcast-columns", (3, 4), (Index((slice(None), slice(1, 2))), Broadcast((3, 4)))),
+}
+"""Repeated elements with others around them."""
+
+
+def _expect_one_of_the_written(exchange: Exchange, source: Source, data: bytes) -> None:
+    size = source.dtype.itemsize
+    allowed: dict[int, set[bytes]] = {}
+    for i, offset in enumerate(offsets(source.view)):
+        allowed.setdefault(offset, set()).add(data[i * size : (i + 1) * size])
+    block = exchange.peek(source.start, len(source.block))
+    for offset in range(len(block) // size):
+        seen, old = (b[offset * size : (offset + 1) * size] for b in (block, source.block))
+        if seen not in allowed.get(offset, {old}):
+            fail(
+                *(("G5",) if offset in allowed else exchange.sharing()),
+                role=Role.CONSUMER,
+                reason=f"element {offset} of the block holds what nobody wrote there",
+                expected=" or ".join(show(value, source.dtype) for value in sorted(allowed.get(offset, {old}))),
+                seen=show(seen, source.dtype),
+            )
+
+
+# -- byte_offset
+
+_WINDOWS = {
+    "packed": Layout("packed", (40, 4), (Index((slice(16, 20),)),)),
+    "stepped": Layout("stepped", (40, 4), (Index((slice(16, 24, 2), slice(None, None, 2))),)),
+    "scalar": Layout("scalar", (100,), (Index((64,)),)),
+}
+"""Views whose element 0 lies 64 elements into the block, so that whatever is split off its address stays inside."""
+_OFFSETS = {"aligned": 256, "element": 4}
+"""In bytes: down to the block's start, as the header wants ``data`` aligned (DLP-18), and one element."""
+_NO_OFFSET = ("DLP-17", "DLP-43")
+
+
+def _split(exchange: Exchange) -> Source:
+    """An array of the reference, whose capsule splits the address of element 0 into ``data`` and ``byte_offset``."""
+    offset = _OFFSETS[exchange.option("offset")]
+    newest = None if exchange.option("capsule") == "legacy" else NEWEST
+    source = exchange.crafted(form=_WINDOWS[exchange.option("view")], newest=newest)
+    source.array.override = {"data": source.address - offset, "byte_offset": offset}
+    return source
+
+
+def _splits(pairs: Iterable[Pair]) -> Iterator[Draft]:
+    return every(pairs, view=tuple(_WINDOWS), offset=tuple(_OFFSETS), capsule=("versioned", "legacy"))
+
+
+@invariant(
+    "pointer.byte-offset",
+    clauses="DLP-17 DLP-43",
+    rows="A6 I01",
+    level=Level.MUST,
+    cases=lambda env: _splits(env.imports(Protocol.DLPACK)),
+)
+def test_byte_offset(exchange: Exchange) -> None:
+    """Element 0 of the import lies at ``data + byte_offset``, whichever way the address is split between the two."""
+    source = _split(exchange)
+    taken = exchange.take(source, promised=exchange.promises() if exchange.option("view") == "packed" else ())
+    if exchange.option("capsule") == "versioned":
+        exchange.require_versioned(source)
+    exchange.expect_values(source, exchange.read(taken), *_NO_OFFSET)
+    exchange.expect_address(source, exchange.look(taken), *_NO_OFFSET)
+
+
+@invariant(
+    "pointer.byte-offset-passed-on",
+    clauses="DLP-17 DLP-43",
+    rows="A6 I01",
+    level=Level.MUST,
+    cases=lambda env: _splits(p for p in env.imports(Protocol.DLPACK) if Protocol.DLPACK in p.target.exports),
+)
+def test_byte_offset_passed_on(exchange: Exchange) -> None:
+    """An array imported with a ``byte_offset`` is exported again with the same element 0."""
+    source = _split(exchange)
+    taken = exchange.take(source, promised=())
+    if exchange.option("capsule") == "versioned":
+        exchange.require_versioned(source)
+    again = _passed_on(exchange, exchange.consumer, taken, exchange.library(REFERENCE))
+    seen = exchange.library(REFERENCE).describe(again).address
+    if seen != source.address:
+        fail(
+            *_NO_OFFSET,
+            role=Role.PRODUCER,
+            reason="exporting the import again gives another element 0",
+            expected=hex(source.address),
+            seen=f"{seen:#x}, {seen - source.address:+d} bytes off",
+        )
+
+
+def _passed_on(exchange: Exchange, giver: Adapter, taken: Any, taker: Adapter) -> Any:
+    """What ``taker`` makes of an import that ``giver`` exports again."""
+    return exchange.take(exchange.offer(taken, giver=giver), promised=(), giver=giver, taker=taker)
+
+
+# -- several imports
+
+
+@invariant(
+    "pointer.imports-alias",
+    clauses="DLP-43 CAI-05",
+    rows="A7",
+    level=Level.MUST,
+    cases=lambda env: every(env.pairs(), layout=layouts("c-order", "columns", "vector")),
+)
+def test_imports_alias(exchange: Exchange) -> None:
+    """Two imports of one array are the same memory: what is written through the first is read through the second.
+
+    Where nobody can write, the addresses alone decide.
+    """
+    source = exchange.source()
+    first, second = exchange.take(source), exchange.take(source)
+    exchange.expect_address(source, exchange.look(first))
+    exchange.expect_address(source, exchange.look(second))
+    partners = exchange.producer.traits | exchange.consumer.traits
+    if Trait.IMMUTABLE not in partners:
+        data = _write_first(exchange, source, first)
+        exchange.expect_values(source, exchange.read(second), *exchange.sharing(), expected=data)
+
+
+def _write_first(exchange: Exchange, source: Source, first: Any) -> bytes:
+    """Write through the first import; if it is read-only or its library writes nothing, by the producer."""
+    if Trait.WRITES not in exchange.consumer.traits or exchange.look(first).readonly:
+        return exchange.rewrite(source)
+    data = pattern(source.dtype, source.view.size, seed=1)
+    exchange.using(lambda: exchange.consumer.write(first, data), "writing through the import")
+    return data
+
+
+@invariant(
+    "pointer.imports-apart",
+    clauses="DLP-43 CAI-05",
+    rows="A7 A1",
+    level=Level.MUST,
+    cases=lambda env: every(env.pairs(), first=("kept", "dropped")),
+)
+def test_imports_apart(exchange: Exchange) -> None:
+    """The import of an array is that array, whatever array of the same shape and type was imported before it.
+
+    Libraries that keep wrappers for the next import must not take one for the other.
+    """
+    source = exchange.source()
+    earlier = exchange.source(seed=1)
+    before = exchange.take(earlier)
+    exchange.read(before)
+    if exchange.option("first") == "dropped":
+        del before
+    taken = exchange.take(source)
+    exchange.expect_address(source, exchange.look(taken))
+    exchange.expect_values(source, exchange.read(taken))
+
+
+# -- copies
+
+
+def _copying(env: Environment) -> Iterator[Pair]:
+    return (p for p in env.pairs(Protocol.DLPACK) if p.consumer.has(Trait.COPY_KEYWORD))
+
+
+@invariant(
+    "pointer.copy-true",
+    clauses="DLP-44 DLP-39",
+    rows="A8 I23",
+    level=Level.MUST,
+    cases=lambda env: every(_copying(env), layout=layouts("c-order", "columns", "stepped-permuted", *OFFSET)),
+)
+def test_copy_true(exchange: Exchange) -> None:
+    """``copy=True`` gives memory of its own with the same values, which a later write of the producer does not reach."""
+    source = exchange.source()
+    offer = exchange.offer(source)
+    try:
+        taken = exchange.take(offer, promised=(), copy=True)
+    except Refused as refusal:
+        role, clause = _blamed(offer)
+        if exchange.promises() and not _unknown_keyword(offer):
+            fail(clause, role=role, reason="copy=True is refused for a plain array", expected="a copy", seen=refusal)
+        raise
+    exchange.expect_values(source, exchange.read(taken), "DLP-44")
+    view = exchange.look(taken)
+    if source.start <= view.address < source.start + len(source.block):
+        asked = any(keywords.get("copy") for _, keywords in offer.calls)
+        fail(
+            "DLP-39" if asked else "DLP-44",
+            role=Role.PRODUCER if asked else Role.CONSUMER,
+            reason="copy=True shares the producer's memory"
+            + (
+                ", though the producer was asked for a copy" if asked else ", and the producer was not asked for a copy"
+            ),
+            expected="an address outside the producer's block",
+            seen=f"element 0 at {view.address:#x}, the producer's at {source.address:#x}",
+        )
+    if Trait.IMMUTABLE not in exchange.producer.traits:
+        exchange.rewrite(source)
+        exchange.expect_values(source, exchange.read(taken), "DLP-44")
+
+
+@invariant(
+    "pointer.copy-false",
+    clauses="DLP-44 DLP-39 X4",
+    rows="A9 I23 I32",
+    level=Level.MUST,
+    cases=lambda env: every(_copying(env), layout=layouts("c-order", "columns", "fortran", "stepped", *OFFSET)),
+)
+def test_copy_false(exchange: Exchange) -> None:
+    """``copy=False`` shares the producer's memory, and is refused where only a copy would do."""
+    source = exchange.source()
+    shares = exchange.look(exchange.take(source)).address == source.address
+    offer = exchange.offer(source)
+    try:
+        taken = exchange.consumer.take(offer, exchange.protocol, exchange.device, copy=False)
+    except Exception as error:
+        _judge_refused_copy(exchange, offer, error, shares=shares)
+    exchange.expect_address(source, exchange.look(taken), "DLP-44")
+    exchange.expect_values(source, exchange.read(taken))
+
+
+def _judge_refused_copy(exchange: Exchange, offer: DLPackOffer, error: Exception, *, shares: bool) -> NoReturn:
+    """Refusing is what has to be done where a copy is needed, and is wrong for a plain array that can be shared."""
+    exchange.check_context(error)
+    role, clause = _blamed(offer)
+    if not _unknown_keyword(offer):
+        if shares and exchange.promises():
+            fail(
+                clause,
+                role=role,
+                reason="copy=False is refused, though the array is shared without it",
+                expected="the producer's memory",
+                seen=brief(error),
+            )
+        if not isinstance(error, (BufferError, ValueError)):
+            fail(
+                clause,
+                role=role,
+                level=Level.SHOULD,
+                reason="copy=False is refused with the wrong kind of exception",
+                expected="BufferError (or ValueError, X4)",
+                seen=brief(error),
+            )
+    raise Refused(f"copy=False is refused: {brief(error)}") from error
+
+
+def _blamed(offer: DLPackOffer) -> tuple[Role, str]:
+    """Who refused, and the clause on ``copy`` for that side."""
+    return (Role.CONSUMER, "DLP-44") if offer.raised is None else (Role.PRODUCER, "DLP-39")
+
+
+def _unknown_keyword(offer: DLPackOffer) -> bool:
+    """Whether the producer is too old for the keyword, and so nobody can ask it."""
+    return isinstance(offer.raised, TypeError)
+
+
+@invariant(
+    "pointer.copy-false-elsewhere",
+    clauses="DLP-39 DLP-38",
+    rows="A9 D11",
+    level=Level.MUST,
+    cases=lambda env: every(env.exports(Protocol.DLPACK)),
+)
+def test_copy_false_elsewhere(exchange: Exchange) -> None:
+    """An export to another device without a copy is refused with BufferError: nothing but a copy gets there."""
+    source = exchange.source()
+    elsewhere = (2, 0) if exchange.device is Device.HOST else (1, 0)
+    offer = exchange.offer(source)
+    try:
+        exported = offer.__dlpack__(max_version=NEWEST, dl_device=elsewhere, copy=False)
+    except BufferError:
+        return
+    except Exception as error:
+        _judge_refused_device(exchange, error, elsewhere)
+    tensor = exchange.decode(exported)
+    ignored = tensor.device != elsewhere
+    fail(
+        "DLP-38" if ignored else "DLP-39",
+        role=Role.PRODUCER,
+        reason="the device that was asked for is ignored" if ignored else "copied although copy=False",
+        expected="BufferError",
+        seen=f"a capsule on device {tensor.device}, element 0 at {tensor.element0:#x} (the array's: {source.address:#x})",
+    )
+
+
+def _judge_refused_device(exchange: Exchange, error: Exception, elsewhere: tuple[int, int]) -> NoReturn:
+    exchange.check_context(error)
+    if isinstance(error, TypeError):
+        raise Refused(f"{exchange.producer.name} does not take dl_device and copy: {brief(error)}") from error
+    fail(
+        "DLP-39",
+        role=Role.PRODUCER,
+        level=Level.SHOULD,
+        reason=f"dl_device={elsewhere} with copy=False is refused with the wrong kind of exception",
+        expected="BufferError",
+        seen=brief(error),
+    )
+
+
+@invariant(
+    "pointer.misaligned",
+    clauses="DLP-18 DLP-43 CAI-05",
+    rows="I32 I31",
+    level=Level.MUST,
+    cases=lambda env: every(env.pairs(), layout=layouts(*OFFSET), dtype=dtypes("float32", "complex128")),
+)
+def test_misaligned(exchange: Exchange) -> None:
+    """A packed array that is aligned to its elements and to nothing more is shared like any other, not silently copied.
+
+    The header asks for 256 bytes and says in the same breath not to rely on them.
+    """
+    source = exchange.source()
+    taken = exchange.take(source)
+    exchange.expect_values(source, exchange.read(taken))
+    by_alignment = ("DLP-18",) if exchange.protocol is Protocol.DLPACK else exchange.sharing()
+    exchange.expect_address(source, exchange.look(taken), *by_alignment)
+
+
+# -- three libraries
+
+
+def _chains(env: Environment) -> Iterator[Draft]:
+    """The middle library is any but the two ends; the reference is in the middle of everybody, itself too."""
+
+    def middles(pair: Pair) -> tuple[str, ...]:
+        return tuple(
+            library.name
+            for library in env.present
+            if (library.name == REFERENCE or library.name not in (pair.producer.name, pair.consumer.name))
+            and pair.device in library.sides
+            and pair.protocol in library.sides[pair.device].imports
+            and pair.protocol in library.sides[pair.device].exports
+        )
+
+    return every(env.pairs(), via=middles)
+
+
+@invariant(
+    "pointer.chain",
+    clauses="DLP-43 CAI-05",
+    rows="2a.19 A2 A3",
+    level=Level.MUST,
+    cases=_chains,
+)
+def test_chain(exchange: Exchange) -> None:
+    """Through three libraries there is still one memory: what the first writes the last reads, and the reverse.
+
+    Where one of them is immutable or gives a read-only array on, the addresses and the values that are there decide.
+    """
+    source = exchange.source()
+    middle = exchange.library(exchange.option("via"))
+    between = exchange.take(source, promised=(), taker=middle)
+    _expect_same_memory(exchange, source, middle, between)
+    last = _passed_on(exchange, middle, between, exchange.consumer)
+    _expect_same_memory(exchange, source, exchange.consumer, last)
+    exchange.expect_values(source, exchange.read(last))
+    if Trait.IMMUTABLE in exchange.producer.traits | middle.traits | exchange.consumer.traits:
+        return
+    data = exchange.rewrite(source)
+    exchange.expect_values(source, exchange.read(last), expected=data)
+    if Trait.WRITES in exchange.consumer.traits and not exchange.look(last).readonly:
+        data = pattern(source.dtype, source.view.size, seed=2)
+        exchange.using(lambda: exchange.consumer.write(last, data), "writing through the last import")
+        exchange.expect_values(source, exchange.producer.read(source.array), expected=data)
+
+
+def _expect_same_memory(exchange: Exchange, source: Source, library: Adapter, taken: Any) -> None:
+    seen = exchange.using(lambda: library.describe(taken), f"describing the import of {library.name}").address
+    if seen != source.address:
+        fail(
+            "DLP-43" if exchange.protocol is Protocol.DLPACK else "CAI-05",
+            role=Role.CONSUMER,
+            reason=f"{library.name} has other memory than the producer",
+            expected=f"element 0 at {source.address:#x}",
+            seen=f"element 0 at {seen:#x}",
+        )
+
+
+# -- the memory behind
+
+
+@invariant(
+    "pointer.memory-behind",
+    clauses="DLP-43 CAI-05",
+    rows="2a.26",
+    level=Level.OBSERVED,
+    cases=lambda env: every(
+        (p for p in env.imports() if p.consumer.has(Trait.EXTENT)),
+        layout=layouts("c-order", "cube", "columns", "stepped", "stepped-permuted", "broadcast-rows"),
+        dtype=("float32", "uint8"),
+    ),
+)
+def test_memory_behind(exchange: Exchange) -> None:
+    """The memory that the consumer believes is behind an import holds every element and ends inside the producer's.
+
+    Neither protocol says how large the memory is; a consumer works it out from shape and strides, and some copies go by it.
+    """
+    source = exchange.source()
+    taken = exchange.take(source)
+    low, high = span(source.view)
+    size = source.dtype.itemsize
+    first, end = source.start + low * size, source.start + high * size
+    seen = exchange.using(lambda: exchange.consumer.extent(taken), "asking for the memory behind the import")
+    if not (source.start <= seen[0] <= first and end <= seen[1] <= source.start + len(source.block)):
+        fail(
+            *exchange.sharing(),
+            role=Role.CONSUMER,
+            level=Level.OBSERVED,
+            reason="the consumer is wrong about the memory behind the import",
+            expected=f"bytes {first - source.start} to {end - source.start} of a block of {len(source.block)}, at least",
+            seen=f"bytes {seen[0] - source.start} to {seen[1] - source.start}",
         )

@@ -12,7 +12,11 @@ from .conftest import Runner
 
 FAULTS = all_faults()
 CAUGHT = [(name, fault) for fault in FAULTS.values() for name in fault.caught_by]
-WITHOUT_REFERENCE: dict[str, str] = {}
+WITHOUT_REFERENCE: dict[str, str] = {
+    "lifetime.device-memory": "tests/suite/test_device_memory.py",
+    "lifetime.import-until-exit": "tests/execution/test_exit.py",
+    "lifetime.capsule-until-exit": "tests/execution/test_exit.py",
+}
 """Invariants that the reference alone cannot show, and the test that shows that they can fail."""
 
 

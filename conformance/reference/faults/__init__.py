@@ -15,7 +15,7 @@ from conformance.reference.importer import Importer
 
 @dataclass(frozen=True)
 class Fault:
-    """One way to be wrong: a subclass of the exporter or of the importer.
+    """One way to be wrong: a subclass of the exporter or of the importer, called ``family.ClassName``.
 
     ``caught_by`` are the invariants that have to catch it; ``bugs`` the known bugs that it is drawn from.
     """
@@ -45,8 +45,11 @@ class _Register:
         statement = (broken.__doc__ or "").strip()
         if not statement:
             raise ValueError(f"fault {broken.__name__} has no docstring")
-        _registered[broken.__name__] = Fault(
-            broken.__name__,
+        name = f"{broken.__module__.rpartition('.')[2]}.{broken.__name__}"
+        if name in _registered:
+            raise ValueError(f"two faults are called {name}")
+        _registered[name] = Fault(
+            name,
             statement,
             self.caught_by,
             exporter=broken if issubclass(broken, Exporter) else Exporter,

@@ -2,14 +2,30 @@
 
 from __future__ import annotations
 
+from typing import Any
+from weakref import WeakValueDictionary
+
 from conformance.protocols import cai
 from conformance.protocols.dlpack import Tensor
 from conformance.protocols.dtypes import DType
-from conformance.protocols.strided import c_strides
+from conformance.protocols.strided import c_strides, packed
 from conformance.reference.exporter import Exporter
 from conformance.reference.importer import Imported, Importer
+from conformance.reference.memory import BorrowedBlock, gather
 
 from . import fault
+
+
+def move(taken: Imported) -> Imported:
+    """Copy an import's elements to a packed block of the importer's own."""
+    memory = taken.importer.memory
+    data = gather(memory, taken.address, taken.view, taken.dtype.itemsize)
+    block = memory.allocate(len(data))
+    memory.write(block.address, data)
+    taken.address = block.address
+    taken.strides = tuple(s * taken.dtype.itemsize for s in packed(taken.shape).strides)
+    taken.holder = (taken.holder, block)
+    return taken
 
 
 @fault("pointer.view-export", "pointer.values", bugs="pointer-04 pointer-14")
@@ -21,21 +37,43 @@ class OffsetDropped(Exporter):
         return self.block.address
 
 
-@fault("pointer.same-address", bugs="perf-05 device-19")
+@fault(
+    "pointer.same-address",
+    "pointer.producer-write-seen",
+    "pointer.consumer-write-seen",
+    "pointer.kernel-write-seen",
+    "pointer.imports-alias",
+    "pointer.chain",
+    bugs="perf-05 device-19",
+)
 class CopyInsteadOfShare(Importer):
     """The importer copies where it should share."""
 
     def take_capsule(self, offered: object) -> Imported:
-        """Import, then move to a block of its own."""
+        """Import, then move."""
+        return move(super().take_capsule(offered))
+
+    def take_cai(self, source: Any) -> Imported:
+        """Import, then move."""
+        return move(super().take_cai(source))
+
+
+@fault("pointer.misaligned", "pointer.copy-false", bugs="perf-04")
+class UnalignedCopied(Importer):
+    """The importer copies what is not aligned to 64 bytes, whatever ``copy`` says."""
+
+    def take_capsule(self, offered: object) -> Imported:
+        """Import, then move if the address is not round."""
         taken = super().take_capsule(offered)
-        data = self.memory.read(taken.address, 64)
-        block = self.memory.allocate(64)
-        self.memory.write(block.address, data)
-        taken.address, taken.holder = block.address, block
-        return taken
+        return move(taken) if taken.address % 64 else taken
 
 
-@fault("pointer.values", bugs="strides-16 strides-45 strides-37")
+@fault(
+    "pointer.values",
+    "pointer.consumer-write-seen",
+    "pointer.zero-stride-write",
+    bugs="strides-16 strides-45 strides-37",
+)
 class StridesIgnored(Importer):
     """The importer reads every array as if it were packed."""
 
@@ -46,3 +84,165 @@ class StridesIgnored(Importer):
     def cai_strides(self, interface: cai.ArrayInterface, dtype: DType) -> tuple[int, ...]:
         """Row-major, whatever was said."""
         return tuple(s * dtype.itemsize for s in c_strides(interface.shape))
+
+
+@fault("pointer.byte-offset", "pointer.byte-offset-passed-on", bugs="pointer-18 pointer-15 strides-32")
+class ByteOffsetIgnored(Importer):
+    """The importer takes ``data`` for the address of element 0."""
+
+    def dl_address(self, tensor: Tensor) -> int:
+        """Without the offset."""
+        return tensor.data
+
+
+@fault("pointer.byte-offset", bugs="pointer-18")
+class ByteOffsetIgnoredInLegacy(Importer):
+    """The importer adds the offset only where the capsule is versioned."""
+
+    def dl_address(self, tensor: Tensor) -> int:
+        """With the offset if there is a version."""
+        return tensor.data if tensor.version is None else tensor.element0
+
+
+@fault("pointer.byte-offset-passed-on", bugs="pointer-18")
+class ByteOffsetLostOnExport(Exporter):
+    """An import is exported again with the ``data`` that it came with, and its offset is lost."""
+
+    def element0(self) -> int:
+        """The original pointer, if there is one."""
+        borrowed = self.block.owner if isinstance(self.block, BorrowedBlock) else None
+        tensor = borrowed.tensor if isinstance(borrowed, Imported) else None
+        return super().element0() if tensor is None else tensor.data
+
+
+@fault("pointer.imports-apart", bugs="lifetime-05")
+class WrapperReused(Importer):
+    """The importer gives an import of the same shape out again while it lives, without looking at the new address."""
+
+    known: WeakValueDictionary[tuple[int, ...], Imported] = WeakValueDictionary()
+
+    def take_capsule(self, offered: object) -> Imported:
+        """Import, then put the first address of this shape in the place of its own."""
+        return self.reused(super().take_capsule(offered))
+
+    def take_cai(self, source: Any) -> Imported:
+        """Import, then put the first address of this shape in the place of its own."""
+        return self.reused(super().take_cai(source))
+
+    def reused(self, taken: Imported) -> Imported:
+        """At the address of the living import of this shape, if there is one."""
+        taken.address = self.known.setdefault(taken.shape, taken).address
+        return taken
+
+
+@fault("pointer.imports-alias")
+class SecondImportCopied(Importer):
+    """The importer shares the first import of an array and copies every later one."""
+
+    seen: set[int] = set()
+
+    def take_capsule(self, offered: object) -> Imported:
+        """Import, then move if the address was seen before."""
+        return self.once(super().take_capsule(offered))
+
+    def take_cai(self, source: Any) -> Imported:
+        """Import, then move if the address was seen before."""
+        return self.once(super().take_cai(source))
+
+    def once(self, taken: Imported) -> Imported:
+        """Share an address for the first time only."""
+        if taken.address in self.seen:
+            return move(taken)
+        self.seen.add(taken.address)
+        return taken
+
+
+@fault("pointer.copy-true", bugs="perf-09")
+class CopyNotMade(Exporter):
+    """An export with ``copy=True`` shares all the same."""
+
+    def copied(self) -> Exporter:
+        """Not copied."""
+        return self
+
+
+@fault("pointer.copy-true", bugs="perf-09")
+class CopyNotAskedFor(Importer):
+    """The importer drops ``copy`` on the way to the producer, and does not copy itself."""
+
+    def call_dlpack(self, source: Any, requested: dict[str, Any]) -> Any:
+        """Ask for nothing in particular."""
+        return super().call_dlpack(source, {})
+
+
+@fault("pointer.copy-false")
+class CopyFalseRefused(Exporter):
+    """An export with ``copy=False`` is refused although no copy is needed."""
+
+    def dlpack(self, *, copy: bool | None = None, **keywords: Any) -> Any:
+        """Sharing only without being asked for it."""
+        if copy is False:
+            raise BufferError("copy=False is not supported")
+        return super().dlpack(copy=copy, **keywords)
+
+
+@fault("pointer.copy-true")
+class CopyTrueRefused(Exporter):
+    """An export with ``copy=True`` is refused, as by a producer that leaves copying to others."""
+
+    def copied(self) -> Exporter:
+        """None."""
+        raise BufferError("copy=True is not supported")
+
+
+@fault("pointer.copy-false-elsewhere")
+class DeviceIgnored(Exporter):
+    """An export for another device comes back on the array's own."""
+
+    def check_device(self, dl_device: tuple[int, int] | None) -> None:
+        """Whatever is asked for."""
+
+
+@fault("pointer.copy-false-elsewhere")
+class DeviceRefusedWithValueError(Exporter):
+    """An export that needs a copy is refused with ValueError although the protocol names BufferError."""
+
+    def check_device(self, dl_device: tuple[int, int] | None) -> None:
+        """The right answer in the wrong words."""
+        try:
+            super().check_device(dl_device)
+        except BufferError as error:
+            raise ValueError(str(error)) from error
+
+
+@fault("pointer.chain", bugs="pointer-18")
+class OffsetDroppedOnTheWay(Exporter):
+    """An import is exported again one element further on."""
+
+    def element0(self) -> int:
+        """Off by one, for what is borrowed."""
+        return super().element0() + (self.dtype.itemsize if isinstance(self.block, BorrowedBlock) else 0)
+
+
+@fault("pointer.memory-behind")
+class ExtentsSummed(Importer):
+    """The importer takes the sum of the extents for their product when it works out the memory behind an array."""
+
+    def extent(self, taken: Imported) -> tuple[int, int]:
+        """As many elements as the extents add up to."""
+        return taken.address, taken.address + sum(taken.shape) * taken.dtype.itemsize
+
+
+@fault("pointer.zero-stride-write")
+class ZeroStrideShifted(Importer):
+    """The importer shifts a view with stride 0 by one element, so that writes land beside it."""
+
+    def dl_address(self, tensor: Tensor) -> int:
+        """One element on where a stride is 0."""
+        shift = tensor.bits // 8 if tensor.strides and 0 in tensor.strides else 0
+        return super().dl_address(tensor) + shift
+
+    def cai_address(self, interface: cai.ArrayInterface) -> int:
+        """One element on where a stride is 0."""
+        shift = cai.typestr_bytes(interface.typestr) if interface.strides and 0 in interface.strides else 0
+        return super().cai_address(interface) + shift

@@ -1,0 +1,186 @@
+"""Faults of the array interface: dictionaries that break its form, and readers that take or drop what they should not."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from conformance.protocols import cai
+from conformance.protocols.dtypes import NATIVE_ORDER
+from conformance.reference.exporter import Exporter
+from conformance.reference.importer import Imported, Importer
+
+from . import fault
+
+
+@fault("cai.required-keys", "cai.form")
+class VersionMissing(Exporter):
+    """The dictionary has no version."""
+
+    @property
+    def __cuda_array_interface__(self) -> dict[str, Any]:
+        return cai.without(super().__cuda_array_interface__, "version")
+
+
+@fault("cai.required-keys")
+class InterfaceAsTuple(Exporter):
+    """The attribute yields the items instead of a dict."""
+
+    @property
+    def __cuda_array_interface__(self) -> Any:
+        return tuple(super().__cuda_array_interface__.items())
+
+
+@fault("cai.form")
+class ShapeAsList(Exporter):
+    """The shape is a list."""
+
+    @property
+    def __cuda_array_interface__(self) -> dict[str, Any]:
+        described = super().__cuda_array_interface__
+        return {**described, "shape": list(described["shape"])}
+
+
+@fault("cai.form")
+class ReadonlyAsNumber(Exporter):
+    """The read-only bit is 0 instead of False."""
+
+    def cai_readonly(self) -> bool:
+        """An int."""
+        return int(super().cai_readonly())  # type: ignore[return-value]
+
+
+@fault("cai.form", bugs="stream-10")
+class StreamZero(Exporter):
+    """The stream is 0, which could mean either default stream."""
+
+    def cai_stream(self) -> int | None:
+        """0."""
+        return 0
+
+
+@fault("cai.device-address", bugs="device-07")
+class HandleForAddress(Exporter):
+    """The dictionary holds the address of the Python object instead of its memory."""
+
+    def cai_address(self) -> int:
+        """``id``, which is an address, but on the host."""
+        return id(self)
+
+
+@fault("cai.empty-address", bugs="pointer-04 pointer-06")
+class EmptyKeepsItsAddress(Exporter):
+    """An array without elements publishes where its first element would be."""
+
+    def cai_address(self) -> int:
+        """Never 0."""
+        return self.element0()
+
+
+@fault("cai.host-absent", bugs="capsule-02")
+class HostMemoryPublished(Exporter):
+    """An array in host memory has the attribute as well."""
+
+    def check_cai(self) -> None:
+        """No refusal."""
+
+
+@fault("cai.host-absent", bugs="capsule-02")
+class HostMemoryRefusedByTypeError(Exporter):
+    """Asking a host array for the attribute raises ``TypeError``, so that ``hasattr`` raises too."""
+
+    def check_cai(self) -> None:
+        """Another class of exception."""
+        try:
+            super().check_cai()
+        except AttributeError as error:
+            raise TypeError(str(error)) from None
+
+
+@fault("cai.optional-keys", bugs="strides-15")
+class StridesKeyRequired(Importer):
+    """The reader takes the strides for a key that is always there."""
+
+    def read_cai(self, described: Any) -> cai.ArrayInterface:
+        """``KeyError`` without it."""
+        described["strides"]
+        return super().read_cai(described)
+
+
+@fault("cai.versions")
+class ThisVersionOnly(Importer):
+    """The reader refuses every version but its own."""
+
+    def read_cai(self, described: Any) -> cai.ArrayInterface:
+        """``ValueError`` for others."""
+        if described["version"] != cai.NEWEST_VERSION:
+            raise ValueError(f"version {described['version']} is not supported")
+        return super().read_cai(described)
+
+
+@fault("cai.unknown-keys")
+class OffsetKeyRead(Importer):
+    """The reader adds an ``offset`` that the interface does not have."""
+
+    def read_cai(self, described: Any) -> cai.ArrayInterface:
+        """The address moves."""
+        address, readonly = described["data"]
+        return super().read_cai({**described, "data": (address + described.get("offset", 0), readonly)})
+
+
+@fault("cai.unknown-keys")
+class UnknownKeysRefused(Importer):
+    """The reader refuses a dictionary with more keys than it knows."""
+
+    def read_cai(self, described: Any) -> cai.ArrayInterface:
+        """``ValueError`` for what is left over."""
+        unknown = set(described) - {*cai.REQUIRED, "strides", "descr", "mask", "stream"}
+        if unknown:
+            raise ValueError(f"unknown keys: {unknown}")
+        return super().read_cai(described)
+
+
+@fault("cai.mask")
+class MaskDropped(Importer):
+    """The reader overlooks the mask."""
+
+    def check_mask(self, interface: cai.ArrayInterface) -> None:
+        """No refusal."""
+
+
+@fault("cai.owner-held", bugs="lifetime-05 lifetime-07 lifetime-10")
+class OwnerForgotten(Importer):
+    """The import does not hold the exporter."""
+
+    def take_cai(self, source: Any) -> Imported:
+        """Import, then let go."""
+        taken = super().take_cai(source)
+        taken.holder = None
+        return taken
+
+
+@fault("cai.malformed")
+class MissingTypeIsDouble(Importer):
+    """The reader takes a missing typestr for float64, as ``numpy.dtype(None)`` is."""
+
+    def read_cai(self, described: Any) -> cai.ArrayInterface:
+        """A default where there is none."""
+        return super().read_cai({"typestr": f"{NATIVE_ORDER}f8", **described})
+
+
+@fault("cai.malformed")
+class NegativeExtentsTaken(Importer):
+    """The reader takes a shape as it comes, negative extents too."""
+
+    def read_cai(self, described: Any) -> cai.ArrayInterface:
+        """Judges all but the shape."""
+        shape = described["shape"]
+        interface = super().read_cai({**described, "shape": tuple(abs(int(extent)) for extent in shape)})
+        return cai.ArrayInterface(**{**vars(interface), "shape": tuple(int(extent) for extent in shape)})
+
+
+@fault("cai.garbage-address", bugs="device-07")
+class AddressUnchecked(Importer):
+    """The reader takes any number for an address."""
+
+    def check_address(self, interface: cai.ArrayInterface) -> None:
+        """No refusal."""

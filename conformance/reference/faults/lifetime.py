@@ -1,0 +1,190 @@
+"""Faults of lifetime: released too early, too late, twice, never, or only where it is convenient."""
+
+from __future__ import annotations
+
+import ctypes
+import threading
+from typing import Any, ClassVar
+
+from conformance.protocols.dlpack import DELETER, DLManagedTensorVersioned, Tensor
+from conformance.protocols.strided import Step
+from conformance.reference.exporter import Exporter
+from conformance.reference.importer import Imported, Importer
+from conformance.reference.managed import Deleter, Fields, Managed
+from conformance.reference.memory import Memory
+
+from . import fault
+
+
+@fault(
+    "lifetime.deleter-once", "lifetime.derived-view", "lifetime.owner-released", "lifetime.flat-counts",
+    bugs="lifetime-03 lifetime-04 lifetime-27",
+)  # fmt: skip
+class NeverReleased(Importer):
+    """The deleter is never called, and the owner never let go."""
+
+    kept: ClassVar[list[Any]] = []
+
+    def call_deleter(self, tensor: Tensor) -> None:
+        """Not called."""
+
+    def take_cai(self, source: Any) -> Imported:
+        """Remembered for good."""
+        self.kept.append(source)
+        return super().take_cai(source)
+
+
+@fault("lifetime.deleter-once", bugs="capsule-10")
+class ReleasedTwice(Importer):
+    """The deleter is called twice."""
+
+    def call_deleter(self, tensor: Tensor) -> None:
+        """And again."""
+        super().call_deleter(tensor)
+        super().call_deleter(tensor)
+
+
+@fault("lifetime.deleter-once", bugs="capsule-04")
+class DeleterGetsACopy(Importer):
+    """The deleter gets a copy of the struct, which its producer has never seen."""
+
+    def call_deleter(self, tensor: Tensor) -> None:
+        """With an address of our own."""
+        size = ctypes.sizeof(DLManagedTensorVersioned)
+        copy = ctypes.create_string_buffer(ctypes.string_at(tensor.address, size), size)
+        DELETER(tensor.deleter)(ctypes.addressof(copy))
+
+
+@fault("lifetime.deleter-once", "lifetime.temporary", "lifetime.chain", bugs="lifetime-26 lifetime-05")
+class ReleasedAtOnce(Importer):
+    """The memory is given back as soon as the import is made; owners behind the array interface are not held."""
+
+    def read_tensor(self, tensor: Tensor) -> Imported:
+        """Read, then given back."""
+        taken = super().read_tensor(tensor)
+        taken.release()
+        return taken
+
+    def take_cai(self, source: Any) -> Imported:
+        """By pointer alone."""
+        taken = super().take_cai(source)
+        taken.holder = None
+        return taken
+
+
+@fault("lifetime.derived-view", bugs="lifetime-10")
+class PartDoesNotHoldTheWhole(Importer):
+    """A view of an import does not keep the import alive."""
+
+    def part(self, array: Imported, step: Step) -> Imported:
+        """By pointer alone."""
+        made = super().part(array, step)
+        made.holder = None
+        return made
+
+
+@fault("lifetime.other-thread")
+class ReleasedAtHomeOnly(Importer):
+    """An import that dies in another thread than it was made in is not released."""
+
+    def __init__(self, memory: Memory) -> None:
+        super().__init__(memory)
+        self._home = threading.get_ident()
+
+    def call_deleter(self, tensor: Tensor) -> None:
+        """In the thread of the import only."""
+        if threading.get_ident() == self._home:
+            super().call_deleter(tensor)
+
+
+@fault("lifetime.null-deleter")
+class DeleterExpected(Importer):
+    """A struct without deleter is refused."""
+
+    def read_tensor(self, tensor: Tensor) -> Imported:
+        """Only with one."""
+        if not tensor.deleter:
+            raise BufferError("the struct has no deleter")
+        return super().read_tensor(tensor)
+
+
+@fault("lifetime.failed-import", bugs="capsule-10")
+class FailureReleasesTwice(Importer):
+    """An import that fails calls the deleter where it fails, and again where the failure is handled."""
+
+    def read_tensor(self, tensor: Tensor) -> Imported:
+        """Clean up, and let others clean up too."""
+        try:
+            return super().read_tensor(tensor)
+        except Exception:
+            self.call_deleter(tensor)
+            raise
+
+
+@fault("lifetime.failed-import", bugs="capsule-26")
+class FailureReleasesNothing(Importer):
+    """An import that fails has taken the struct over and forgets it."""
+
+    _failed = False
+
+    def read_tensor(self, tensor: Tensor) -> Imported:
+        """Notes a failure."""
+        self._failed = True
+        taken = super().read_tensor(tensor)
+        self._failed = False
+        return taken
+
+    def call_deleter(self, tensor: Tensor) -> None:
+        """Not after a failure."""
+        if not self._failed:
+            super().call_deleter(tensor)
+
+
+@fault("lifetime.failed-export", bugs="capsule-27")
+class FailedExportsKept(Exporter):
+    """Each export that fails leaves a reference to the array behind."""
+
+    kept: ClassVar[list[Any]] = []
+
+    def __dlpack__(self, *args: Any, **kwargs: Any) -> Any:
+        self.kept.append(self)
+        exported = super().__dlpack__(*args, **kwargs)
+        self.kept.remove(self)
+        return exported
+
+
+def _delete_on_python_threads(address: int | None) -> None:
+    managed = DeleterNeedsPython.structs[address or 0]
+    if not isinstance(threading.current_thread(), threading._DummyThread):
+        managed.run_deleter()
+
+
+_PYTHON_THREADS_ONLY = DELETER(_delete_on_python_threads)
+
+
+@fault("lifetime.native-thread", bugs="capsule-12 capsule-13 capsule-22")
+class DeleterNeedsPython(Exporter):
+    """The deleter does its work on threads that Python has started, and on no other."""
+
+    structs: ClassVar[dict[int, Managed]] = {}
+
+    def export(self, fields: Fields, owner: Any) -> Any:
+        """With a deleter of its own; the exporters that only lend memory to the check are left alone."""
+        made = super().export(fields, owner)
+        if fields.deleter is not Deleter.NATIVE:
+            managed = self.log.exports[-1]
+            self.structs[managed.address] = managed
+            managed.struct.deleter = ctypes.cast(_PYTHON_THREADS_ONLY, ctypes.c_void_p).value
+        return made
+
+
+@fault("lifetime.flat-counts", bugs="lifetime-20 lifetime-17")
+class ExportsRemembered(Exporter):
+    """Each export leaves an entry in a cache behind."""
+
+    cache: ClassVar[list[Any]] = []
+
+    def device(self) -> tuple[int, int]:
+        """Noted each time somebody asks."""
+        self.cache.append(object())
+        return super().device()

@@ -1,0 +1,126 @@
+"""Faults of concurrency: exports that share what should be their own, and releases that depend on the thread."""
+
+from __future__ import annotations
+
+import threading
+import time
+from dataclasses import replace
+from typing import Any, ClassVar
+
+from conformance.protocols import capsule
+from conformance.protocols.dlpack import Tensor
+from conformance.protocols.strided import Strided
+from conformance.reference.exporter import Exporter
+from conformance.reference.importer import Imported, Importer
+from conformance.reference.managed import Fields
+
+from . import fault
+
+_PAUSE = 0.002
+"""Seconds in which the other threads come to run."""
+
+
+@fault("threads.many-arrays", bugs="capsule-15")
+class LastOneWins(Exporter):
+    """What is being exported is kept where all threads see it, so the last of them exports for all."""
+
+    _current: ClassVar[Exporter | None] = None
+
+    def _begin(self) -> None:
+        LastOneWins._current = self
+        time.sleep(_PAUSE)
+
+    def dl_data(self) -> int:
+        """The address of whatever was asked for last."""
+        self._begin()
+        return LastOneWins._current.element0() if LastOneWins._current else 0
+
+    def cai_address(self) -> int:
+        """The address of whatever was asked for last."""
+        self._begin()
+        return LastOneWins._current.element0() if LastOneWins._current else 0
+
+
+@fault("threads.one-array", bugs="capsule-15")
+class OneExportAtATime(Exporter):
+    """A second export that begins before the first has ended gives another shape."""
+
+    def shape_while_exporting(self) -> Strided:
+        """Half the rows for whoever comes while another is at it."""
+        busy = self.__dict__.setdefault("busy", [])
+        busy.append(None)
+        time.sleep(_PAUSE)
+        disturbed = len(busy) > 1
+        busy.pop()
+        return Strided((1, *self.view.shape[1:]), self.view.strides, self.view.offset) if disturbed else self.view
+
+    def fields(self, version: tuple[int, int] | None, *, copied: bool) -> Fields:
+        """With a shape that depends on who else is exporting."""
+        return replace(super().fields(version, copied=copied), shape=self.shape_while_exporting().shape)
+
+    def cai_typestr(self) -> str:
+        """The interface is disturbed in its element type instead."""
+        disturbed = self.shape_while_exporting() is not self.view
+        return "|u1" if disturbed else super().cai_typestr()
+
+
+@fault("threads.deleters", "threads.release-elsewhere", "threads.chain", bugs="capsule-13 context-13")
+class ReleasesOnlyAtHome(Importer):
+    """An import that ends in another thread than the main one is never given back."""
+
+    def call_deleter(self, tensor: Tensor) -> None:
+        """Not in a foreign thread."""
+        if threading.current_thread() is threading.main_thread():
+            super().call_deleter(tensor)
+
+
+@fault("threads.deleters", "threads.release-elsewhere", "threads.chain", bugs="capsule-22")
+class ReleasesTwiceElsewhere(Importer):
+    """An import that ends in another thread than the main one is given back twice."""
+
+    def call_deleter(self, tensor: Tensor) -> None:
+        """Once more in a foreign thread."""
+        super().call_deleter(tensor)
+        if threading.current_thread() is not threading.main_thread():
+            super().call_deleter(tensor)
+
+
+@fault("threads.release-elsewhere", bugs="capsule-13")
+class FreesTheProducersMemory(Importer):
+    """The end of an import in another thread takes the producer's memory with it."""
+
+    def take_capsule(self, offered: Any) -> Imported:
+        """Remember what to spoil."""
+        taken = super().take_capsule(offered)
+        taken.holder = _Spoiler(self, taken.address)
+        return taken
+
+    def take_cai(self, source: Any) -> Imported:
+        """Remember what to spoil."""
+        taken = super().take_cai(source)
+        taken.holder = _Spoiler(self, taken.address)
+        return taken
+
+
+class _Spoiler:
+    """Overwrites memory when it ends in a foreign thread."""
+
+    def __init__(self, importer: Importer, address: int) -> None:
+        self.importer = importer
+        self.address = address
+
+    def __del__(self) -> None:
+        if threading.current_thread() is not threading.main_thread():
+            self.importer.memory.write(self.address, b"\xdd" * 8)
+
+
+@fault("threads.capsule-race", bugs="capsule-05")
+class RenamesLate(Importer):
+    """Between the look at a capsule's name and its renaming other threads can take it too."""
+
+    def take_capsule(self, offered: Any) -> Imported:
+        """Look, wait, and only then take, whatever it is called by then."""
+        name = self.check_name(offered)
+        time.sleep(_PAUSE)
+        capsule.rename(offered, name)
+        return super().take_capsule(offered)

@@ -1,0 +1,128 @@
+"""The reference's table of DLPack's C exchange API, with functions written in Python behind ctypes.
+
+Such a function cannot leave an exception for its caller, so an error is told by -1 alone; everything else is as the
+header demands (DLX-01 to DLX-06). Tables live as long as the process.
+"""
+
+from __future__ import annotations
+
+import ctypes
+from collections.abc import Callable
+from dataclasses import replace
+from typing import Any
+
+from conformance.protocols import capsule, dlpack, exchange_api
+from conformance.protocols.dtypes import from_dlpack
+from conformance.protocols.strided import packed
+
+from .exporter import Exporter
+from .importer import Importer
+from .managed import Deleter, Managed
+from .memory import BorrowedBlock, Memory
+
+_OUT = ctypes.POINTER(ctypes.c_void_p)
+_PROTOTYPES: dict[str, Any] = {
+    "managed_tensor_allocator": exchange_api.ALLOCATE,
+    "managed_tensor_from_py_object_no_sync": ctypes.PYFUNCTYPE(ctypes.c_int, ctypes.c_void_p, _OUT),
+    "managed_tensor_to_py_object_no_sync": ctypes.PYFUNCTYPE(ctypes.c_int, ctypes.c_void_p, _OUT),
+    "dltensor_from_py_object_no_sync": ctypes.PYFUNCTYPE(ctypes.c_int, ctypes.c_void_p, ctypes.c_void_p),
+    "current_work_stream": exchange_api.CURRENT_STREAM,
+}
+
+
+def tabled(array: Exporter) -> Exporter:
+    """The same array, of a type that carries the table; one that already is, is returned as it is."""
+    if hasattr(type(array), exchange_api.ATTRIBUTE):
+        return array
+    table = _table(type(array), array.memory)
+    made: Exporter = table.kind.__new__(table.kind)
+    made.__dict__.update(array.__dict__)
+    return made
+
+
+_tables: dict[tuple[Any, ...], _Table] = {}
+
+
+def _table(kind: type[Exporter], memory: Memory) -> _Table:
+    """One for each exporter class on each kind of memory: what the table imports or allocates lies there."""
+    key = (kind, type(memory), memory.device)
+    if key not in _tables:
+        _tables[key] = _Table(kind, memory)
+    return _tables[key]
+
+
+def _refusing(function: Callable[..., int]) -> Callable[..., int]:
+    """The same function, which answers -1 where it raises: ctypes would print the exception and answer anything."""
+
+    def called(*arguments: Any) -> int:
+        try:
+            return function(*arguments)
+        except Exception:  # noqa: BLE001 - no exception can cross into C
+            return -1
+
+    return called
+
+
+class _Table:
+    """One table, its functions, and the type that carries it."""
+
+    def __init__(self, exporter: type[Exporter], memory: Memory) -> None:
+        self.memory = memory
+        written: dict[str, Callable[..., int]] = {
+            "managed_tensor_allocator": self.allocate,
+            "managed_tensor_from_py_object_no_sync": self.from_py,
+            "managed_tensor_to_py_object_no_sync": self.to_py,
+            "dltensor_from_py_object_no_sync": self.borrow,
+            "current_work_stream": self.current_stream,
+        }
+        self.functions = {name: _PROTOTYPES[name](_refusing(function)) for name, function in written.items()}
+        self.struct = exchange_api.Table()
+        self.struct.header.version.major, self.struct.header.version.minor = exporter.table_version
+        for name in exchange_api.FUNCTIONS:
+            address = ctypes.cast(self.functions[name], ctypes.c_void_p).value
+            setattr(self.struct, name, None if name in exporter.table_without else address)
+        offered = capsule.new(ctypes.addressof(self.struct), exporter.table_name)
+        self.kind: type[Exporter] = type(f"Tabled{exporter.__name__}", (exporter,), {exchange_api.ATTRIBUTE: offered})
+
+    def from_py(self, thing: int, out: Any) -> int:
+        """A struct of its own for an array of ours, which the caller releases."""
+        array: Exporter = ctypes.cast(thing, ctypes.py_object).value
+        managed = Managed(array.table_fields(), array)
+        array.log.exports.append(managed)
+        out[0] = managed.address
+        return 0
+
+    def to_py(self, address: int, out: Any) -> int:
+        """An array of ours on a struct that belongs to it from now on."""
+        taken = Importer(self.memory).read_tensor(dlpack.decode(address, dlpack.VERSIONED))
+        array = self.kind(taken.importer.memory, BorrowedBlock(taken.address, taken), taken.dtype, taken.view)
+        ctypes.pythonapi.Py_IncRef(ctypes.py_object(array))
+        out[0] = id(array)
+        return 0
+
+    def borrow(self, thing: int, out: int) -> int:
+        """Fill in the caller's ``DLTensor``; what it points to stays with the array."""
+        array: Exporter = ctypes.cast(thing, ctypes.py_object).value
+        lent = Managed(replace(array.table_fields(), deleter=Deleter.NULL), None)
+        array.log.lent.append(lent)
+        ctypes.memmove(out, ctypes.addressof(lent.struct.dl_tensor), ctypes.sizeof(dlpack.DLTensor))
+        return 0
+
+    def current_stream(self, device_type: int, device_id: int, out: Any) -> int:
+        """The legacy default stream, which is NULL."""
+        out[0] = None
+        return 0
+
+    def allocate(self, prototype: int, out: Any, context: int, set_error: Any) -> int:
+        """A packed array of the prototype's element type, shape and device."""
+        wanted = dlpack.DLTensor.from_address(prototype)
+        dtype = from_dlpack(wanted.dtype.code, wanted.dtype.bits)
+        device = (wanted.device.device_type, wanted.device.device_id)
+        if dtype is None or wanted.dtype.lanes != 1 or device != tuple(self.memory.device):
+            set_error(context, b"BufferError", b"no such element type, or not this device")
+            return -1
+        view = packed(tuple((ctypes.c_int64 * wanted.ndim).from_address(wanted.shape)) if wanted.ndim else ())
+        array = self.kind(self.memory, self.memory.allocate(view.size * dtype.itemsize), dtype, view)
+        managed = Managed(array.table_fields(), array)
+        out[0] = managed.address
+        return 0

@@ -1,0 +1,146 @@
+"""Fresh interpreters, for what cannot be undone in this process: import orders, contexts, forks.
+
+A program is a module of :mod:`conformance.suite.programs`. It tells what it does as records on standard output, so that a
+process that dies still leaves the last thing it was about to do.
+"""
+
+from __future__ import annotations
+
+import json
+import os
+import signal
+import subprocess
+import sys
+import tempfile
+from dataclasses import dataclass
+from typing import Any, NoReturn
+
+from conformance.protocols.clauses import Level, Role
+
+from .outcomes import Inconclusive, Refused, fail
+from .programs import MARK
+
+_DEADLINE = "CONFORMANCE_DEADLINE"
+_SHARE = 0.75
+"""Of a case's own time limit: a program that hangs is to be reported by its case, not together with it."""
+_OUTPUT = 65536
+_TAIL = 1500
+
+
+@dataclass(frozen=True)
+class Ended:
+    """A program that has ended: exit code (negative for a signal, ``None`` if it had to be stopped), what it told."""
+
+    code: int | None
+    records: tuple[dict[str, Any], ...]
+    stderr: str = ""
+
+    @property
+    def death(self) -> str | None:
+        """How the program ended, if not by itself and well."""
+        if self.code is None:
+            return f"no end after {limit():g} s"
+        if self.code < 0:
+            return signal.Signals(-self.code).name
+        return f"exit code {self.code}" if self.code else None
+
+    @property
+    def last_step(self) -> str:
+        """What the program was doing when it last told."""
+        return next((str(r["step"]) for r in reversed(self.records) if "step" in r), "its start")
+
+    def told(self, key: str) -> dict[str, Any] | None:
+        """The first record with this key."""
+        return next((r for r in self.records if key in r), None)
+
+
+def limit() -> float:
+    """Seconds that a program may take."""
+    return _SHARE * float(os.environ.get(_DEADLINE, 60.0))
+
+
+def run(program: str, *arguments: str) -> Ended:
+    """Run a program to its end; one that does not end is stopped with its whole process group."""
+    with tempfile.TemporaryFile() as out, tempfile.TemporaryFile() as errors:
+        process = subprocess.Popen(
+            [sys.executable, "-m", f"{__package__}.programs.{program}", *arguments],
+            stdin=subprocess.DEVNULL,
+            stdout=out,
+            stderr=errors,
+            start_new_session=True,
+            env={**os.environ, "PYTHONFAULTHANDLER": "1"},
+        )
+        code: int | None = None
+        try:
+            code = process.wait(limit())
+        except subprocess.TimeoutExpired:
+            pass
+        finally:
+            if code is None:
+                _stop(process)
+        return Ended(code, _records(_tail(out, _OUTPUT)), _tail(errors, _TAIL))
+
+
+def expect_survival(ended: Ended, *clauses: str) -> None:
+    """A program that did not end well is a violation, whatever was being tried."""
+    if ended.death is not None:
+        _died(ended, clauses)
+
+
+def expect_exchange(ended: Ended) -> None:
+    """A program that tried one exchange over the array interface has to tell that it was right, or refused."""
+    expect_survival(ended, "CAI-05")
+    record = ended.told("outcome")
+    outcome = record["outcome"] if record else "nothing was told"
+    seen = record["seen"] if record else ended.last_step
+    expected = record.get("expected", "a usable array") if record else "a report"
+    if outcome == "refused":
+        raise Refused(seen)
+    if outcome == "wrong":
+        reason = "the elements are not the producer's"
+        fail("CAI-05", role=Role.CONSUMER, level=Level.MUST, reason=reason, expected=expected, seen=seen)
+    if outcome == "unusable":
+        reason = "reading raised, though the import had been accepted"
+        fail("CAI-29", "CUD-12", role=Role.CONSUMER, reason=reason, expected=expected, seen=seen)
+    if outcome == "unfilled":
+        reason = "beside the other library the producer does not read what it wrote itself"
+        fail("CUD-11", role=Role.PRODUCER, reason=reason, expected=expected, seen=seen)
+    if outcome != "right":
+        raise Inconclusive(f"{outcome} at {seen}")
+
+
+def _died(ended: Ended, clauses: tuple[str, ...]) -> NoReturn:
+    words = " ".join(ended.stderr.split())
+    fail(
+        *clauses,
+        role=Role.CONSUMER,
+        level=Level.MUST,
+        reason="the process did not survive",
+        expected="exit code 0",
+        seen=f"{ended.death} at or after: {ended.last_step}" + (f"; standard error ends with: {words}" if words else ""),
+    )
+
+
+def _stop(process: subprocess.Popen[bytes]) -> None:
+    """SIGABRT first: the fault handler then leaves the stacks of all threads. Forks of the program end as well."""
+    for number in (signal.SIGABRT, signal.SIGKILL):
+        try:
+            os.killpg(process.pid, number)
+        except ProcessLookupError:
+            break
+        try:
+            process.wait(1.0)
+        except subprocess.TimeoutExpired:
+            continue
+    process.wait()
+
+
+def _tail(file: Any, most: int) -> str:
+    size = file.seek(0, os.SEEK_END)
+    file.seek(max(0, size - most))
+    text: str = file.read().decode(errors="replace")
+    return text
+
+
+def _records(text: str) -> tuple[dict[str, Any], ...]:
+    return tuple(json.loads(line[len(MARK) :]) for line in text.splitlines() if line.startswith(MARK))

@@ -1,0 +1,186 @@
+"""Things that offer DLPack in ways no array does: a capsule that is kept, an older signature, an exception, half of it."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass
+from typing import Any
+
+from conformance.adapters.base import Device, Protocol
+from conformance.protocols import capsule
+from conformance.protocols.clauses import Level, Role
+from conformance.protocols.dlpack import USED_LEGACY, USED_VERSIONED
+from conformance.reference.exporter import NEWEST, Exporter
+from conformance.reference.managed import Deleter, Managed, settle
+
+from .exchange import Exchange, Source, brief, collect
+from .libraries import REFERENCE, Environment, Pair
+from .outcomes import Refused, fail
+
+PATIENCE = 1.0
+"""Seconds that a library gets to release memory on a thread of its own. It decides nothing but how soon we give up."""
+
+STRUCTS = ("versioned", "legacy")
+"""An axis: which of the two structs a capsule holds."""
+
+
+class Offered:
+    """Both methods of the protocol; ``dlpack`` answers the first. Every call's arguments are kept."""
+
+    def __init__(self, dlpack: Callable[..., Any], device: tuple[int, int]) -> None:
+        self._dlpack = dlpack
+        self._device = device
+        self.calls: list[tuple[tuple[Any, ...], dict[str, Any]]] = []
+
+    def __dlpack__(self, *args: Any, **kwargs: Any) -> Any:
+        self.calls.append((args, kwargs))
+        return self._dlpack(*args, **kwargs)
+
+    def __dlpack_device__(self) -> tuple[int, int]:
+        return self._device
+
+    @property
+    def asked_for_versioned(self) -> bool:
+        """Whether any call said that the caller understands versioned capsules."""
+        return any((keywords.get("max_version") or (0, 0))[0] >= 1 for _, keywords in self.calls)
+
+
+class Prepared(Offered):
+    """One capsule of the reference, the same at every call, and kept: what became of it can be looked at."""
+
+    def __init__(self, source: Source, *, versioned: bool = True) -> None:
+        exporter: Exporter = source.array
+        self.capsule = exporter.__dlpack__(max_version=NEWEST if versioned else None)
+        self.managed: Managed = exporter.log.exports[-1]
+        super().__init__(lambda *args, **kwargs: self.capsule, exporter.device())
+
+    @property
+    def consumed(self) -> bool:
+        """Whether a consumer has marked the capsule as its own (DLP-25)."""
+        return capsule.name(self.capsule) in (USED_LEGACY, USED_VERSIONED)
+
+
+def prepared(exchange: Exchange, source: Source) -> Prepared:
+    """A capsule with the struct of the case's parameter ``struct``, versioned if it has none."""
+    return Prepared(source, versioned=exchange.option("struct", "versioned") == "versioned")
+
+
+@dataclass
+class Watched:
+    """An array of the producer on memory of ours: our struct's deleter tells when the producer has let go of it.
+
+    ``values`` are its elements in row-major order, at ``address``. Whoever drops ``array`` sets it to ``None``.
+    """
+
+    array: Any
+    address: int
+    values: bytes
+    witness: Managed
+
+    @property
+    def released(self) -> int:
+        """How often the producer has released the memory."""
+        return self.witness.deleter_calls
+
+
+def watched(exchange: Exchange) -> Watched:
+    """The producer's import of an array of the reference, to be exported again; a refusal ends the case.
+
+    The witness is native code: it counts right with an exception in flight and on any thread.
+    """
+    reference = exchange.library(REFERENCE)
+    source = exchange.make(reference)
+    source.array.override = {"deleter": Deleter.NATIVE}
+    offer = reference.offer(source.array, Protocol.DLPACK)
+    array = exchange.take(offer, promised=(), giver=reference, taker=exchange.producer)
+    if exchange.producer.describe(array).address != source.address:
+        raise Refused(f"{exchange.producer.name} copies what it imports, so what it releases cannot be seen")
+    return Watched(array, source.address, source.values, source.array.log.exports[-1])
+
+
+def export_again(exchange: Exchange, array: Any, *, versioned: bool) -> Any:
+    """A capsule of something that the producer has imported; a refusal ends the case."""
+    offer = exchange.offer(array)
+    try:
+        return offer.__dlpack__(max_version=NEWEST) if versioned else offer.__dlpack__()
+    except Exception as error:
+        exchange.check_context(error)
+        raise Refused(f"{exchange.producer.name} does not export what it has imported: {brief(error)}") from error
+
+
+def exports_of_imports(env: Environment, on: tuple[Device, ...] = tuple(Device)) -> Iterator[Pair]:
+    """Producers that also import, so that they can be given memory which is watched."""
+    return (p for p in env.exports(Protocol.DLPACK, on=on) if Protocol.DLPACK in p.source.imports)
+
+
+class StreamOnly:
+    """The method as the array API standard had it until 2022.12: legacy capsules, ``stream`` and nothing else."""
+
+    def __init__(self, exporter: Exporter) -> None:
+        self._exporter = exporter
+
+    def __dlpack__(self, *, stream: Any = None) -> Any:
+        return self._exporter.__dlpack__(stream=stream)
+
+    def __dlpack_device__(self) -> tuple[int, int]:
+        return self._exporter.__dlpack_device__()
+
+
+class StreamAndVersion(StreamOnly):
+    """The method half-way to 2023.12: ``stream`` and ``max_version``."""
+
+    def __dlpack__(self, *, stream: Any = None, max_version: Any = None) -> Any:
+        return self._exporter.__dlpack__(stream=stream, max_version=max_version)
+
+
+class KeywordOnly(StreamOnly):
+    """The method as it has been since 2023.12, to the letter: four keywords, and nothing by position."""
+
+    def __dlpack__(
+        self, *, stream: Any = None, max_version: Any = None, dl_device: Any = None, copy: Any = None
+    ) -> Any:
+        return self._exporter.__dlpack__(stream=stream, max_version=max_version, dl_device=dl_device, copy=copy)
+
+
+def happens(event: Callable[[], bool]) -> bool:
+    """Whether this comes true: at once, after collecting cycles, or within :data:`PATIENCE`."""
+    settle()
+    if event():
+        return True
+    end = time.monotonic() + PATIENCE
+    while True:
+        collect()
+        settle()
+        if event():
+            return True
+        if time.monotonic() > end:
+            return False
+        time.sleep(0.01)
+
+
+def expect_one_owner(offer: Prepared, role: Role, what: str) -> None:
+    """After a refused import: either the consumer took the capsule and has released it, or it is untouched.
+
+    A struct that is released and still in an unmarked capsule will be released again. One that is marked as taken and
+    not released is lost; who has to release it then no document says in so many words (G7), so that is a deviation.
+    """
+    happens(lambda: offer.managed.deleter_calls == int(offer.consumed))
+    calls, consumed = offer.managed.deleter_calls, offer.consumed
+    state = f"the capsule is marked as {'used' if consumed else 'unused'}, the deleter was called {calls} times"
+    if calls > int(consumed):
+        fail(
+            "DLP-26", "DLP-25", role=role, reason=f"{what}: the struct is released twice",
+            expected="one call of the deleter, by the consumer or by the capsule", seen=state,
+        )  # fmt: skip
+    if calls < int(consumed):
+        fail(
+            "DLP-26", "G7", role=role, level=Level.SHOULD, reason=f"{what}: the struct is never released",
+            expected="one call of the deleter by the consumer, which has marked the capsule as used", seen=state,
+        )  # fmt: skip
+
+
+def older_signature(error: BaseException) -> bool:
+    """Whether a call failed because the method does not know a keyword."""
+    text = str(error)
+    return isinstance(error, TypeError) and ("keyword" in text or "incompatible function arguments" in text)

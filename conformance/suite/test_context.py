@@ -1,0 +1,216 @@
+"""Family ``context``: CUDA contexts, the threads they are current on, and forks (rows G10, I29, I30)."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import replace
+from itertools import product
+from typing import Any
+
+from conformance.adapters.base import Device, Protocol
+from conformance.cuda import context
+from conformance.protocols.clauses import Level, Role
+
+from . import interpreter
+from .catalogue import Draft, Isolation, Needs, Tier, every, invariant
+from .concurrency import elsewhere
+from .exchange import Exchange, Source
+from .interpreter import Ended
+from .libraries import REFERENCE, Environment
+from .outcomes import Inconclusive, Refused, fail
+
+_GPU = (Device.CUDA,)
+
+
+@contextmanager
+def _current(handle: int) -> Iterator[None]:
+    """This context is the thread's current one inside; afterwards the one from before is."""
+    before = context.current()
+    context.set_current(handle)
+    try:
+        yield
+    finally:
+        context.set_current(before)
+
+
+def _expect_unchanged(exchange: Exchange, handle: int, what: str) -> None:
+    now = context.current()
+    if now != handle:
+        fail(
+            "G10",
+            role=Role.CONSUMER,
+            reason=f"the conversion left another context current than the {what} one",
+            expected=hex(handle),
+            seen=hex(now) if now else "none",
+        )
+
+
+@invariant(
+    "context.unchanged",
+    clauses="G10",
+    rows="G10 I29 context-05 context-07",
+    level=Level.OBSERVED,
+    needs=Needs.GPU,
+    cases=lambda env: every(env.pairs(on=_GPU)),
+)
+def test_unchanged(exchange: Exchange) -> None:
+    """A conversion leaves the primary context current where it was current."""
+    source = exchange.source()
+    primary = context.primary()
+    with _current(primary):
+        exchange.take(source)
+        _expect_unchanged(exchange, primary, "primary")
+
+
+def _with_reference(env: Environment) -> Iterator[Draft]:
+    """Every library on either side of the reference; a process each, so not in the quick tier."""
+    pairs = (p for p in env.pairs(on=_GPU) if REFERENCE in (p.producer.name, p.consumer.name))
+    return (replace(draft, tier=Tier.FULL) for draft in every(pairs))
+
+
+@invariant(
+    "context.private",
+    clauses="G10 DLP-43 CAI-05",
+    rows="G10 I29 context-05 context-06 context-07",
+    level=Level.MUST,
+    needs=Needs.GPU,
+    isolation=Isolation.CHILD,
+    cases=_with_reference,
+)
+def test_private(exchange: Exchange) -> None:
+    """A conversion made while a private context is current is refused or right, and leaves that context current.
+
+    The array lies in the primary context, which is current again when the import is read.
+    """
+    source = exchange.source()
+    context.set_current(context.primary())
+    private = context.create()
+    taken = exchange.take(source, promised=())
+    _expect_values_in_primary(exchange, source, taken, private)
+
+
+def _expect_values_in_primary(exchange: Exchange, source: Source, taken: Any, private: int) -> None:
+    left = context.current()
+    context.set_current(context.primary())
+    exchange.expect_values(source, exchange.read(taken))
+    context.set_current(left)
+    _expect_unchanged(exchange, private, "private")
+
+
+@invariant(
+    "context.fresh-thread",
+    clauses="DLP-43 DLP-46 CAI-05",
+    rows="I29 context-03",
+    level=Level.MUST,
+    cases=lambda env: every(env.pairs()),
+)
+def test_fresh_thread(exchange: Exchange) -> None:
+    """An array is exchanged and read in a thread that has done nothing before, on a GPU one without a current context."""
+    source = exchange.source()
+    elsewhere(lambda: _exchange_here(exchange, source))
+
+
+def _exchange_here(exchange: Exchange, source: Source) -> None:
+    if exchange.device is Device.CUDA and context.current():
+        raise Inconclusive("a fresh thread has a current context already")
+    taken = exchange.take(source)
+    exchange.expect_values(source, exchange.read(taken))
+
+
+def _each_library(env: Environment) -> Iterator[Draft]:
+    if Device.CUDA in env.devices():
+        for library in env.present:
+            if library.name != REFERENCE:
+                yield Draft(library.name, library.name, "none", Device.CUDA, (), Tier.FULL)
+
+
+@invariant(
+    "context.import-alone",
+    clauses="G10",
+    rows="I30 context-02",
+    level=Level.OBSERVED,
+    needs=Needs.GPU,
+    cases=_each_library,
+)
+def test_import_alone(exchange: Exchange) -> None:
+    """Importing a library makes no CUDA context.
+
+    A context made at import binds the process to a device before its user could choose one.
+    """
+    ended = interpreter.run("import_alone", exchange.case.producer)
+    interpreter.expect_survival(ended, "DLP-43", "CAI-05")
+    found = ended.told("primary")
+    if found is None:
+        raise Inconclusive("the fresh interpreter could not ask the driver")
+    if found["primary"] or found["current"]:
+        fail(
+            "G10",
+            role=Role.CONSUMER,
+            reason="the import made a CUDA context",
+            expected="no context",
+            seen=("the primary context is active" if found["primary"] else "the primary context is not active")
+            + (f", {found['current']:#x} is current" if found["current"] else ", none is current"),
+        )
+
+
+@invariant(
+    "context.after-fork",
+    clauses="DLP-43 CAI-05",
+    rows="I30 2a.31 context-01 context-10 context-14",
+    level=Level.MUST,
+    needs=Needs.GPU,
+    cases=_with_reference,
+)
+def test_after_fork(exchange: Exchange) -> None:
+    """In a fork of a process that has used CUDA, a conversion raises: it neither hangs, nor dies, nor yields other data."""
+    ended = interpreter.run("after_fork", json.dumps(exchange.case.to_json()))
+    interpreter.expect_survival(ended, "DLP-43", "CAI-05")
+    _judge_fork(ended)
+
+
+def _judge_fork(ended: Ended) -> None:
+    before = ended.told("before")
+    if before is None or before["before"] == "wrong":
+        raise Inconclusive(f"there is nothing to try in a fork: {before and before['seen']}")
+    if before["before"] == "refused":
+        raise Refused(before["seen"])
+    record = ended.told("ended")
+    how = record["ended"] if record else "nothing was told"
+    if how == "right" or how.startswith("raised "):
+        return
+    reason = {"wrong": "the elements are not the producer's", "SIGALRM": "the conversion hung"}.get(how, "the child died")
+    fail(
+        "DLP-43", "CAI-05",
+        role=Role.CONSUMER, level=Level.MUST, reason=reason, expected="an exception", seen=f"{how}: {ended.stderr}",
+    )  # fmt: skip
+
+
+def _with_pycuda(env: Environment) -> Iterator[Draft]:
+    """PyCUDA with every library of flesh and blood, both ways, over all that its users choose between."""
+    for pair in env.pairs(Protocol.CAI, on=_GPU):
+        names = (pair.producer.name, pair.consumer.name)
+        if names.count("pycuda") == 1 and REFERENCE not in names:
+            other = names[1 - names.index("pycuda")]
+            for setup, first in product(("autoinit", "autoprimaryctx"), ("pycuda", other)):
+                parameters = (("setup", setup), ("order", f"{first}-first"))
+                yield Draft(*names, pair.protocol.value, pair.device, parameters, Tier.FULL)
+
+
+@invariant(
+    "context.pycuda",
+    clauses="CAI-05 CAI-29 CUD-11 CUD-12",
+    rows="I29 I30 context-03 context-05 context-07",
+    level=Level.MUST,
+    needs=Needs.GPU,
+    cases=_with_pycuda,
+)
+def test_pycuda(exchange: Exchange) -> None:
+    """Whichever way PyCUDA's context is made and whichever library comes first, an exchange is right or refused.
+
+    ``autoinit`` makes a context of PyCUDA's own, in which other libraries then find themselves.
+    """
+    first = exchange.option("order").removesuffix("-first")
+    setup, case = exchange.option("setup"), exchange.case
+    interpreter.expect_exchange(interpreter.run("pycuda_context", setup, first, case.producer, case.consumer))

@@ -1,0 +1,119 @@
+"""Family ``imports``: in which order libraries come into a process does not matter (rows G6, G7).
+
+Every case is a fresh interpreter: what an import leaves behind cannot be undone in a process that has seen it.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+
+from conformance.adapters.base import Device, Protocol
+from conformance.protocols.clauses import Level, Role
+
+from . import interpreter
+from .catalogue import Draft, Tier, invariant
+from .concurrency import BUILDS
+from .exchange import Exchange
+from .interpreter import Ended
+from .libraries import REFERENCE, Environment, Library
+from .outcomes import Refused, fail
+
+_SEPARATOR = ","
+
+
+def _under_test(env: Environment) -> tuple[Library, ...]:
+    return tuple(library for library in env.present if library.name != REFERENCE)
+
+
+def _draft(first: Library, last: Library, tier: Tier, **parameters: str) -> Draft:
+    """Where both have arrays, and by what they exchange them: the GPU and DLPack before the rest."""
+    places = [d for d in (Device.CUDA, Device.HOST) if d in first.sides or d in last.sides]
+    device = next((d for d in places if d in first.sides and d in last.sides), places[0])
+    protocol = next((p.value for p in Protocol if _share(first, last, device, p)), "none")
+    return Draft(first.name, last.name, protocol, device, tuple(parameters.items()), tier)
+
+
+def _share(first: Library, last: Library, device: Device, protocol: Protocol) -> bool:
+    giver, taker = first.sides.get(device), last.sides.get(device)
+    return bool(giver and taker and protocol in giver.exports and protocol in taker.imports)
+
+
+def _pairs(env: Environment) -> Iterator[Draft]:
+    for first in _under_test(env):
+        for second in _under_test(env):
+            if first is not second:
+                yield _draft(first, second, Tier.FULL)
+
+
+def _rotations(env: Environment) -> Iterator[Draft]:
+    libraries = _under_test(env)
+    for start in range(len(libraries) if len(libraries) > 2 else 0):
+        order = libraries[start:] + libraries[:start]
+        tier = Tier.FULL if start else Tier.QUICK
+        yield _draft(order[0], order[-1], tier, order=_SEPARATOR.join(library.name for library in order))
+
+
+@invariant(
+    "imports.pair",
+    clauses="DLP-43 CAI-05",
+    rows="G7 I30 2a.30 import-01 import-02 import-04 import-06 import-07 import-08 import-10 context-12",
+    level=Level.MUST,
+    cases=_pairs,
+)
+def test_pair(exchange: Exchange) -> None:
+    """Two libraries imported in this order exchange arrays both ways, compute, and let the interpreter end well."""
+    _judge(interpreter.run("import_order", exchange.case.producer, exchange.case.consumer))
+
+
+@invariant(
+    "imports.rotation",
+    clauses="DLP-43 CAI-05",
+    rows="G7 I30 2a.30 import-04 import-08 import-10 context-07 context-12",
+    level=Level.MUST,
+    cases=_rotations,
+)
+def test_rotation(exchange: Exchange) -> None:
+    """All libraries imported in this order exchange arrays with their neighbours, compute, and end well.
+
+    Every library is first once and last once.
+    """
+    _judge(interpreter.run("import_order", *exchange.option("order").split(_SEPARATOR)))
+
+
+def _judge(ended: Ended) -> None:
+    interpreter.expect_survival(ended, "DLP-43", "CAI-05")
+    refused = []
+    for record in ended.records:
+        what = record.get("exchange") or record.get("kernel")
+        if record.get("outcome") == "wrong":
+            fail(
+                *record.get("clauses", ("DLP-43", "CAI-05")),
+                role=Role.CONSUMER,
+                level=Level(record.get("level", Level.MUST.value)),
+                reason=f"{what}: {record.get('reason', 'the kernel computed something else')}",
+                expected=record.get("expected", "each number and 1 more"),
+                seen=record["seen"],
+            )
+        if record.get("outcome") == "refused":
+            refused.append(f"{what}: {record['seen']}")
+    if refused:
+        raise Refused("; ".join(refused))
+
+
+def _free_threaded(env: Environment) -> Iterator[Draft]:
+    if BUILDS == ("free-threaded",):
+        for library in _under_test(env):
+            yield _draft(library, library, Tier.FULL)
+
+
+@invariant("imports.gil-stays-off", clauses="G6", rows="G6 2a.32", level=Level.OBSERVED, cases=_free_threaded)
+def test_gil_stays_off(exchange: Exchange) -> None:
+    """On a free-threaded Python, importing a library leaves the global lock off.
+
+    A library that says nothing about it has the lock switched on for everybody.
+    """
+    ended = interpreter.run("import_alone", exchange.case.producer)
+    interpreter.expect_survival(ended, "DLP-43", "CAI-05")
+    record = ended.told("gil")
+    if record is None or record["gil"]:
+        fail("G6", role=Role.CONSUMER, reason="the import switched the lock on", expected="off", seen="on")

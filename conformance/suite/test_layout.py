@@ -1,0 +1,712 @@
+"""Family ``layout``: shape and strides, and what lies between the elements (rows B)."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import replace
+from itertools import chain
+from typing import Any, NoReturn
+
+from conformance.adapters.base import Protocol, Trait
+from conformance.adapters.reference import ReferenceAdapter
+from conformance.cuda.driver import CudaError
+from conformance.protocols import dlpack
+from conformance.protocols.clauses import Level, Role
+from conformance.protocols.dtypes import DType, dtype
+from conformance.protocols.strided import Index, Strided, packed, same_strides, span
+from conformance.reference.exporter import NEWEST, REMOVED
+
+from .catalogue import Isolation, Tier, dtypes, every, invariant, layouts
+from .exchange import Exchange, Source, brief
+from .layouts import (
+    EMPTY,
+    HIGH_RANK,
+    NEGATIVE,
+    OFFSET,
+    PADDED,
+    PLAIN,
+    SCALAR,
+    STRIDED,
+    UNIT,
+    ZERO_STRIDE,
+    Layout,
+)
+from .libraries import Pair
+from .outcomes import Inconclusive, Refused, fail
+from .patterns import pattern
+
+ODD_STRIDES = {"zero": 0, "negative": -1, "odd": 7, "huge": 2**40}
+"""Strides in elements that no dimension with an extent above 1 could have; ``split`` is 7 bytes."""
+
+
+# -- exports
+
+
+def _all_layouts() -> tuple[str, ...]:
+    groups = (PLAIN, STRIDED, NEGATIVE, ZERO_STRIDE, OFFSET, PADDED, UNIT, EMPTY, SCALAR)
+    return tuple(dict.fromkeys(name for group in groups for name in group))
+
+
+_WIDTHS = ("uint8", "int16", "complex128")
+"""Element sizes of 1, 2 and 16 bytes, beside the 4 of float32."""
+
+
+@invariant(
+    "layout.capsule-strides",
+    clauses="DLP-20 DLP-43",
+    rows="B1 B2 B3 B4 B5 B6 B15 I04 I06",
+    level=Level.MUST,
+    cases=lambda env: chain(
+        every(env.exports(Protocol.DLPACK), layout=layouts(*_all_layouts()), capsule=("newest", "legacy")),
+        every(
+            env.exports(Protocol.DLPACK),
+            layout=layouts("stepped-permuted", "columns", "reversed-step", "broadcast-rows"),
+            dtype=dtypes(*_WIDTHS),
+        ),
+    ),
+)
+def test_capsule_strides(exchange: Exchange) -> None:
+    """A capsule states the view's shape and its strides in elements, signed, wherever an extent is above 1.
+
+    NULL strides say that the array is C-contiguous, which only capsules below version 1.2 may leave to be guessed.
+    """
+    source = exchange.source()
+    legacy = exchange.option("capsule", "newest") == "legacy"
+    exported = exchange.capsule_of(source) if legacy else exchange.newest_capsule(source)
+    tensor = exchange.decode(exported)
+    _expect_layout(source, tensor)
+    if tensor.strides is None and (tensor.version or (0, 0)) >= (1, 2):
+        fail(
+            "DLP-20",
+            role=Role.PRODUCER,
+            reason=f"the capsule claims version {tensor.version} and has no strides",
+            expected=f"strides of {len(source.view.shape)} dimensions",
+            seen="NULL",
+        )
+
+
+def _expect_layout(source: Source, tensor: dlpack.Tensor) -> None:
+    if tensor.shape != source.view.shape:
+        fail(
+            "DLP-43",
+            role=Role.PRODUCER,
+            reason="the capsule states another shape",
+            expected=source.view.shape,
+            seen=tensor.shape,
+        )
+    if not same_strides(tensor.shape, tensor.strides_or_packed, source.view.strides):
+        fail(
+            "DLP-20",
+            role=Role.PRODUCER,
+            reason="the capsule states other strides",
+            expected=f"{source.view.strides} elements",
+            seen="NULL (C-contiguous)" if tensor.strides is None else f"{tensor.strides} elements",
+        )
+
+
+@invariant(
+    "layout.interface-strides",
+    clauses="CAI-02 CAI-10 CAI-11 CAI-12 X14",
+    rows="B1 B2 B3 B4 B5 B6",
+    level=Level.MUST,
+    cases=lambda env: chain(
+        every(env.exports(Protocol.CAI), layout=layouts(*_all_layouts())),
+        every(
+            env.exports(Protocol.CAI),
+            layout=layouts("stepped-permuted", "columns", "reversed-step", "broadcast-rows"),
+            dtype=dtypes(*_WIDTHS),
+        ),
+    ),
+)
+def test_interface_strides(exchange: Exchange) -> None:
+    """The dictionary states the view's shape, and its strides in bytes unless it is C-contiguous.
+
+    Explicit strides of a C-contiguous array are as good as none (X14).
+    """
+    source = exchange.source()
+    described = exchange.dictionary_of(source)
+    strides = described.get("strides")
+    if described["shape"] != source.view.shape:
+        fail(
+            "CAI-02",
+            role=Role.PRODUCER,
+            reason="the dictionary states another shape",
+            expected=source.view.shape,
+            seen=described["shape"],
+        )
+    if strides is None and not source.view.contiguous:
+        fail(
+            "CAI-10",
+            "CAI-12",
+            role=Role.PRODUCER,
+            reason="no strides, though the array is not C-contiguous",
+            expected=f"{source.strides} bytes",
+            seen="None" if "strides" in described else "no such key",
+        )
+    if strides is not None and not same_strides(source.view.shape, strides, source.strides):
+        fail(
+            "CAI-11",
+            role=Role.PRODUCER,
+            reason="the dictionary states other strides",
+            expected=f"{source.strides} bytes",
+            seen=f"{strides} bytes",
+        )
+
+
+@invariant(
+    "layout.empty-export",
+    clauses="CAI-06 DLP-19 X7",
+    rows="B8 I02 I03",
+    level=Level.MUST,
+    cases=lambda env: every(env.exports(), layout=layouts(*EMPTY)),
+)
+def test_empty_export(exchange: Exchange) -> None:
+    """An array without elements is exported with address 0, however it came to have none."""
+    source = exchange.source()
+    if exchange.protocol is Protocol.CAI:
+        clause, seen = "CAI-06", exchange.dictionary_of(source)["data"][0]
+    else:
+        clause, seen = "DLP-19", exchange.decode(exchange.newest_capsule(source)).data
+    if seen != 0:
+        fail(clause, role=Role.PRODUCER, reason="an address for no elements", expected="0", seen=hex(seen))
+
+
+@invariant(
+    "layout.unit-strides-export",
+    clauses="DLP-23 DLP-43 CAI-11 CAI-13",
+    rows="B6 I05",
+    level=Level.MUST,
+    cases=lambda env: every(
+        (p for p in env.exports() if p.producer.has(Trait.STRIDES)),
+        layout=layouts("unit-dims", "unit-row", "unit-column"),
+        stride=_makeable_strides,
+    ),
+)
+def test_unit_strides_export(exchange: Exchange) -> None:
+    """What the strides of extents of 1 happen to be never keeps an array from being exported, and changes no element."""
+    plain = exchange.source()
+    exchange.take(plain)
+    strides = _with_odd_strides(plain, exchange.option("stride"))
+    source = replace(plain, array=exchange.producer.restride(plain.array, strides))
+    try:
+        taken = exchange.take(source, promised=())
+    except Refused as refusal:
+        fail(
+            "DLP-23" if exchange.protocol is Protocol.DLPACK else "CAI-11",
+            role=Role.PRODUCER,
+            level=Level.SHOULD,
+            reason=f"refused for strides of {strides} bytes, of which those of extent 1 mean nothing",
+            expected=f"exported, as with strides of {plain.strides} bytes",
+            seen=refusal,
+        )
+    exchange.expect_shape(source, exchange.look(taken))
+    exchange.expect_values(source, exchange.read(taken))
+
+
+def _makeable_strides(pair: Pair) -> tuple[str, ...]:
+    """An axis: the odd strides that the producer can give a dimension; none can be negative everywhere."""
+    whole = ("zero", "odd", "huge")
+    return (*whole, "split") if pair.producer.has(Trait.BYTE_STRIDES) else whole
+
+
+def _with_odd_strides(source: Source, name: str) -> tuple[int, ...]:
+    """The source's strides in bytes, with an odd one wherever it means nothing."""
+    odd = 7 if name == "split" else ODD_STRIDES[name] * source.dtype.itemsize
+    empty = source.view.size == 0
+    return tuple(odd if extent < 2 or empty else s for extent, s in zip(source.view.shape, source.strides))
+
+
+@invariant(
+    "layout.partial-strides-export",
+    clauses="DLP-23 DLP-20 CAI-11",
+    rows="B10",
+    level=Level.MUST,
+    cases=lambda env: every(p for p in env.exports() if p.producer.has(Trait.BYTE_STRIDES)),
+)
+def test_partial_strides_export(exchange: Exchange) -> None:
+    """Strides that are no multiple of the element size are refused by DLPack with BufferError, and stated in bytes by
+    the array interface.
+
+    A field of a structured array has such strides.
+    """
+    whole = exchange.source(form=_FOUR_OF_TWELVE)
+    array = exchange.producer.restride(whole.array, (_PARTIAL,))
+    if exchange.protocol is Protocol.CAI:
+        seen = exchange.dictionary_of(replace(whole, array=array)).get("strides")
+        if seen != (_PARTIAL,):
+            fail("CAI-11", role=Role.PRODUCER, reason="other strides", expected=(_PARTIAL,), seen=seen)
+        return
+    offer = exchange.offer(array)
+    exchange.expect_refusal(
+        lambda: offer.__dlpack__(),
+        "DLP-20",
+        role=Role.PRODUCER,
+        reason=f"an array of {whole.dtype.name} with a stride of {_PARTIAL} bytes",
+        named=(BufferError,),
+        class_clause="DLP-23",
+    )
+
+
+_FOUR_OF_TWELVE = Layout("four-of-twelve", (12,), (Index((slice(0, 4),)),))
+_PARTIAL = 6
+"""Bytes from one float32 to the next."""
+
+
+# -- imports
+
+
+def _expressible(*names: str) -> Callable[[Pair], tuple[str, ...]]:
+    """An axis: those of these layouts that the producer can make; negative strides only for consumers that have such
+    views, because the others are asked once, by ``pointer.values``."""
+    return lambda pair: tuple(
+        n for n in names if n in pair.source.layouts and (n not in NEGATIVE or n in pair.target.layouts)
+    )
+
+
+@invariant(
+    "layout.import-strides",
+    clauses="DLP-43 DLP-20 CAI-11",
+    rows="B2 B3 B4 B5 B12 I07",
+    level=Level.MUST,
+    cases=lambda env: every(
+        env.pairs(), layout=_expressible("c-order", *STRIDED, *ZERO_STRIDE, *NEGATIVE, *PADDED[1:])
+    ),
+)
+def test_import_strides(exchange: Exchange) -> None:
+    """The import has the producer's shape, its strides wherever an extent is above 1, and its elements.
+
+    A consumer that cannot hold the layout may copy the elements to another, but not on its way change the shape.
+    """
+    source = exchange.source()
+    taken = exchange.take(source)
+    view = exchange.look(taken)
+    if view.address != source.address:
+        view = replace(view, strides=source.strides)
+    exchange.expect_shape(source, view)
+    exchange.expect_values(source, exchange.read(taken))
+
+
+@invariant(
+    "layout.unit-strides-import",
+    clauses="CAI-13 DLP-43",
+    rows="B6 B8 I05",
+    level=Level.MUST,
+    cases=lambda env: every(env.imports(), layout=layouts(*UNIT, "empty-rows"), stride=_statable_strides),
+)
+def test_unit_strides_import(exchange: Exchange) -> None:
+    """The strides of extents of 1, and all strides of an empty array, decide nothing: not whether the array is taken,
+    not its elements, not whether it is contiguous."""
+    plain = exchange.source()
+    usual = exchange.take(plain, promised=())
+    strides = _with_odd_strides(plain, exchange.option("stride"))
+    in_elements = tuple(s // plain.dtype.itemsize for s in strides)
+    source = exchange.crafted(override={"strides": in_elements}, cai_override={"strides": strides})
+    taken = _take_as_well(exchange, source, f"strides of {strides} bytes for the shape {source.view.shape}")
+    view = exchange.look(taken)
+    exchange.expect_shape(source, view)
+    exchange.expect_values(source, exchange.read(taken))
+    if Trait.CONTIGUITY in exchange.consumer.traits:
+        before, after = exchange.consumer.contiguous(usual), exchange.consumer.contiguous(taken)
+        if before != after:
+            _deviate(exchange, "meaningless strides decide whether the array is contiguous", before, after)
+
+
+def _statable_strides(pair: Pair) -> tuple[str, ...]:
+    """An axis: the odd strides that the protocol can state."""
+    return (*ODD_STRIDES, "split") if pair.protocol is Protocol.CAI else tuple(ODD_STRIDES)
+
+
+def _take_as_well(exchange: Exchange, source: Source, what: str) -> Any:
+    """Import an array that is only another spelling of one that the consumer took: refusing it deviates."""
+    try:
+        return exchange.take(source, promised=())
+    except Refused as refusal:
+        _deviate(exchange, f"refused for {what}", "taken, as in its usual spelling", refusal)
+
+
+def _deviate(exchange: Exchange, reason: str, expected: object, seen: object) -> NoReturn:
+    clause = "DLP-43" if exchange.protocol is Protocol.DLPACK else "CAI-13"
+    fail(clause, role=Role.CONSUMER, level=Level.SHOULD, reason=reason, expected=expected, seen=seen)
+
+
+@invariant(
+    "layout.contiguity",
+    clauses="DLP-43 CAI-13",
+    rows="B6 I05",
+    level=Level.SHOULD,
+    cases=lambda env: every(
+        (p for p in env.pairs() if p.consumer.has(Trait.CONTIGUITY)),
+        layout=layouts("c-order", "columns", "fortran", *UNIT, *EMPTY),
+    ),
+)
+def test_contiguity(exchange: Exchange) -> None:
+    """The import of an array is C-contiguous exactly if the array is: extents of 1 and 0 do not make a difference."""
+    source = exchange.source()
+    taken = exchange.take(source, promised=())
+    if exchange.look(taken).address != source.address and source.view.size:
+        raise Refused(f"{exchange.consumer.name} copied the array to a layout of its own")
+    seen = exchange.using(lambda: exchange.consumer.contiguous(taken), "asking whether the import is contiguous")
+    if seen != source.view.contiguous:
+        _deviate(exchange, "wrong about being C-contiguous", source.view.contiguous, seen)
+
+
+@invariant(
+    "layout.null-strides",
+    clauses="DLP-21 DLP-20 DLP-43 X5",
+    rows="B15 B1 I06",
+    level=Level.MUST,
+    cases=lambda env: every(
+        env.imports(Protocol.DLPACK), layout=layouts(*PLAIN, "empty-rows"), capsule=("legacy", "1.0", "1.1")
+    ),
+)
+def test_null_strides(exchange: Exchange) -> None:
+    """A capsule without strides, as versions below 1.2 may make them, is taken as row-major."""
+    plain = exchange.source()
+    exchange.take(plain, promised=())
+    name = exchange.option("capsule")
+    newest = None if name == "legacy" else (1, int(name[-1]))
+    source = exchange.crafted(override={"strides": None}, newest=newest)
+    taken = exchange.take(source, promised=("DLP-21",))
+    if newest is not None:
+        exchange.require_versioned(source)
+    exchange.expect_shape(source, exchange.look(taken), "DLP-20", "DLP-43")
+    exchange.expect_values(source, exchange.read(taken))
+
+
+@invariant(
+    "layout.stride-forms",
+    clauses="CAI-10 CAI-13 CAI-11",
+    rows="B11 B1 I09",
+    level=Level.MUST,
+    cases=lambda env: every(
+        env.dictionaries(), strides=tuple(_FORMS), layout=layouts("c-order", "vector", "cube", "rank-8", "scalar")
+    ),
+)
+def test_stride_forms(exchange: Exchange) -> None:
+    """No ``strides``, ``None``, and those of a C-contiguous array are three ways to say the same."""
+    form = exchange.option("strides")
+    source = _with_strides(exchange, form)
+    try:
+        taken = exchange.take(source, promised=())
+    except Refused as refusal:
+        others = [name for name in _FORMS if name != form and _is_taken(exchange, name)]
+        if others:
+            fail(
+                "CAI-13" if form == "explicit" else "CAI-10",
+                role=Role.CONSUMER,
+                reason=f"refused with strides {form}, but taken with strides {others[0]}",
+                expected="either spelling is taken",
+                seen=refusal,
+            )
+        raise
+    exchange.expect_shape(source, exchange.look(taken))
+    exchange.expect_values(source, exchange.read(taken))
+
+
+_FORMS: dict[str, Callable[[Source], Any]] = {
+    "missing": lambda source: REMOVED,
+    "none": lambda source: None,
+    "explicit": lambda source: source.strides,
+}
+
+
+def _with_strides(exchange: Exchange, form: str) -> Source:
+    source = exchange.crafted()
+    source.array.cai_override = {"strides": _FORMS[form](source)}
+    return source
+
+
+def _is_taken(exchange: Exchange, form: str) -> bool:
+    try:
+        exchange.take(_with_strides(exchange, form), promised=())
+    except Refused:
+        return False
+    return True
+
+
+@invariant(
+    "layout.partial-strides-import",
+    clauses="CAI-11",
+    rows="B10",
+    level=Level.MUST,
+    cases=lambda env: every(env.dictionaries()),
+)
+def test_partial_strides_import(exchange: Exchange) -> None:
+    """A dictionary with strides that are no multiple of the element size is taken as it is or refused, never rounded."""
+    source = exchange.crafted(form=_FOUR_OF_TWELVE, cai_override={"strides": (_PARTIAL,)})
+    view = exchange.look(exchange.take(source, promised=()))
+    if (view.shape, view.strides) != (source.view.shape, (_PARTIAL,)):
+        fail(
+            "CAI-11",
+            role=Role.CONSUMER,
+            reason="accepted, with other strides",
+            expected=f"shape {source.view.shape}, strides {(_PARTIAL,)} bytes",
+            seen=f"shape {view.shape}, strides {view.strides} bytes",
+        )
+
+
+# -- no dimensions, no elements
+
+
+@invariant(
+    "layout.zero-dimensional",
+    clauses="DLP-43 CAI-02 CAI-05 DLP-22",
+    rows="B7",
+    level=Level.MUST,
+    cases=lambda env: every(env.pairs(), layout=layouts(*SCALAR), dtype=dtypes("float32", "complex128")),
+)
+def test_zero_dimensional(exchange: Exchange) -> None:
+    """An array without dimensions arrives without dimensions, as one element with its value."""
+    source = exchange.source()
+    taken = exchange.take(source)
+    exchange.expect_shape(source, exchange.look(taken))
+    exchange.expect_values(source, exchange.read(taken))
+
+
+@invariant(
+    "layout.zero-dimensional-null",
+    clauses="DLP-22 DLP-43",
+    rows="B7 I06",
+    level=Level.MUST,
+    cases=lambda env: every(
+        env.imports(Protocol.DLPACK), capsule=("versioned", "legacy"), layout=("scalar",), shape=("null", "empty")
+    ),
+)
+def test_zero_dimensional_null(exchange: Exchange) -> None:
+    """A capsule without dimensions may leave shape and strides NULL: nobody has a reason to look behind them."""
+    newest = None if exchange.option("capsule") == "legacy" else NEWEST
+    exchange.take(exchange.crafted(newest=newest), promised=())
+    nothing = None if exchange.option("shape") == "null" else ()
+    source = exchange.crafted(newest=newest, override={"shape": nothing, "strides": None})
+    taken = exchange.take(source, promised=("DLP-22",))
+    if newest is not None:
+        exchange.require_versioned(source)
+    exchange.expect_shape(source, exchange.look(taken))
+    exchange.expect_address(source, exchange.look(taken))
+    exchange.expect_values(source, exchange.read(taken))
+
+
+@invariant(
+    "layout.empty-import",
+    clauses="DLP-19 CAI-07 DLP-43 CAI-02 CAI-03",
+    rows="B8 I03",
+    level=Level.MUST,
+    cases=lambda env: every(env.pairs(), layout=layouts(*EMPTY), dtype=dtypes("float32", "uint8")),
+)
+def test_empty_import(exchange: Exchange) -> None:
+    """An array without elements is taken, and keeps its shape, its element type and its device."""
+    source = exchange.source()
+    taken = exchange.take(source, promised=_EMPTIES[exchange.protocol])
+    _expect_empty(exchange, source, taken)
+
+
+_EMPTIES = {Protocol.DLPACK: ("DLP-19",), Protocol.CAI: ("CAI-07",)}
+
+
+def _expect_empty(exchange: Exchange, source: Source, taken: Any) -> None:
+    view = exchange.look(taken)
+    exchange.expect_shape(source, view)
+    device = (exchange.device.dlpack_type, 0)
+    expected, seen = (source.dtype.name, device), (view.dtype, view.device or device)
+    if seen != expected:
+        fail(
+            "DLP-43" if exchange.protocol is Protocol.DLPACK else "CAI-03",
+            role=Role.CONSUMER,
+            reason="an empty array changed its element type or its device",
+            expected=expected,
+            seen=seen,
+        )
+    exchange.expect_values(source, exchange.read(taken))
+
+
+@invariant(
+    "layout.empty-spelling",
+    clauses="DLP-19 CAI-07 DLP-43 CAI-02 X7",
+    rows="B8 I03 I05",
+    level=Level.MUST,
+    cases=lambda env: every(
+        env.imports(), layout=layouts("empty", "empty-rows", "empty-columns"), spelling=_empty_spellings
+    ),
+)
+def test_empty_spelling(exchange: Exchange) -> None:
+    """An array without elements is taken with a NULL pointer and with a valid one, with strides and without."""
+    spelling = exchange.option("spelling")
+    source = exchange.crafted()
+    source.array.override = {"data": source.start if spelling == "valid-pointer" else 0}
+    source.array.cai_override = {"strides": source.strides if spelling == "strides" else None}
+    taken = exchange.take(source, promised=_EMPTIES[exchange.protocol])
+    _expect_empty(exchange, source, taken)
+
+
+def _empty_spellings(pair: Pair) -> tuple[str, ...]:
+    """An axis: the array interface fixes the pointer (CAI-06), and DLPack may not leave the strides out."""
+    return ("null-pointer", "valid-pointer") if pair.protocol is Protocol.DLPACK else ("no-strides", "strides")
+
+
+# -- large numbers
+
+
+@invariant(
+    "layout.rank",
+    clauses="DLP-43 CAI-11",
+    rows="B9 I07",
+    level=Level.MUST,
+    cases=lambda env: every(env.pairs(), layout=layouts(*(n for n in HIGH_RANK if n != "rank-65"))),
+)
+def test_rank(exchange: Exchange) -> None:
+    """An array of many dimensions arrives as it is, or is refused: every library has a limit of its own."""
+    source = exchange.source()
+    taken = exchange.take(source)
+    exchange.expect_shape(source, exchange.look(taken))
+    exchange.expect_values(source, exchange.read(taken))
+
+
+@invariant(
+    "layout.rank-beyond-limits",
+    clauses="DLP-43 CAI-11",
+    rows="B9 I07",
+    level=Level.MUST,
+    isolation=Isolation.CHILD,
+    cases=lambda env: every(env.imports(), layout=("rank-65",)),
+)
+def test_rank_beyond_limits(exchange: Exchange) -> None:
+    """An array of more dimensions than any library of today has room for is refused or right, and kills nobody."""
+    test_rank(exchange)
+
+
+@invariant(
+    "layout.beyond-2gib",
+    clauses="DLP-43 CAI-05",
+    rows="B13",
+    level=Level.MUST,
+    cases=lambda env: (replace(draft, tier=Tier.FULL) for draft in every(env.imports(), reach=tuple(_LARGE))),
+)
+def test_beyond_2gib(exchange: Exchange) -> None:
+    """An array with its last element more than 2**31 elements or bytes behind the first has both in the right place."""
+    reference = exchange.producer
+    assert isinstance(reference, ReferenceAdapter)
+    kind, view = _LARGE[exchange.option("reach")]
+    try:
+        array = reference.reserved(kind, view, exchange.device)
+    except (OSError, MemoryError, CudaError) as error:
+        raise Inconclusive(f"no room for {span(view)[1] * kind.itemsize} bytes: {brief(error)}") from error
+    source = Source(array, kind, view, array.element0(), b"")
+    first, last = _mark_ends(exchange, source)
+    taken = exchange.take(source, promised=())
+    exchange.expect_shape(source, exchange.look(taken))
+    exchange.expect_address(source, exchange.look(taken))
+    seen = exchange.using(lambda: exchange.consumer.last(taken), "reading the last element")
+    exchange.expect_values(source, seen, expected=last)
+    exchange.expect_values(source, exchange.peek(exchange.look(taken).address, kind.itemsize), expected=first)
+
+
+_BEYOND = 2**31 + 64
+_LARGE: dict[str, tuple[DType, Strided]] = {
+    "elements": (dtype("uint8"), packed((_BEYOND,))),
+    "stride": (dtype("uint8"), Strided((2, 2), (_BEYOND, 1))),
+}
+"""By the number of elements, and by a stride between few elements."""
+
+
+def _mark_ends(exchange: Exchange, source: Source) -> tuple[bytes, bytes]:
+    """Write different values to the first element and to the last, and return them."""
+    size = source.dtype.itemsize
+    first, last = (bytes([number] * size) for number in (0x11, 0x22))
+    exchange.poke(source.address, first)
+    exchange.poke(source.address + (span(source.view)[1] - 1) * size, last)
+    return first, last
+
+
+# -- refusals
+
+
+@invariant(
+    "layout.refusal-says-why",
+    clauses="G6",
+    rows="B14",
+    level=Level.OBSERVED,
+    cases=lambda env: every(
+        env.imports(),
+        layout=layouts("fortran", "columns", "stepped-permuted", "broadcast-rows", "scalar", "empty-rows", "rank-64"),
+    ),
+)
+def test_refusal_says_why(exchange: Exchange) -> None:
+    """A consumer that does not take a layout says so with an exception that has a text."""
+    offer = exchange.offer(exchange.source())
+    try:
+        exchange.consumer.take(offer, exchange.protocol, exchange.device)
+    except Exception as error:
+        exchange.check_context(error)
+        if not str(error).strip():
+            fail("G6", role=Role.CONSUMER, reason="a refusal without a word", expected="a text", seen=brief(error))
+
+
+@invariant(
+    "layout.impossible",
+    clauses="DLP-43 DLP-45 G6",
+    rows="2a.24 I07",
+    level=Level.MUST,
+    isolation=Isolation.CHILD,
+    cases=lambda env: every(env.imports(Protocol.DLPACK), capsule=tuple(_IMPOSSIBLE)),
+)
+def test_impossible(exchange: Exchange) -> None:
+    """A capsule whose numbers no array can have is refused, or described as it is; it kills nobody."""
+    override = _IMPOSSIBLE[exchange.option("capsule")]
+    source = exchange.crafted(override=override)
+    view = exchange.look(exchange.take(source, promised=()))
+    shape = override.get("shape", source.view.shape)
+    strides = override.get("strides", source.view.strides)
+    sensible = min(shape) >= 0 and "ndim" not in override
+    if not sensible or view.shape != shape or not _same_modulo(view.strides, strides, source.dtype.itemsize):
+        fail(
+            "G6",
+            role=Role.CONSUMER,
+            reason="accepted a capsule that describes no array",
+            expected="a refusal" if not sensible else f"a refusal, or shape {shape} with strides of {strides} elements",
+            seen=f"shape {view.shape}, strides {view.strides} bytes",
+        )
+
+
+def _same_modulo(seen: tuple[int, ...], strides: tuple[int, ...], itemsize: int) -> bool:
+    """Whether strides in bytes lead to the same addresses: those wrap at 64 bits, and so may their products."""
+    return len(seen) == len(strides) and all((a - b * itemsize) % 2**64 == 0 for a, b in zip(seen, strides))
+
+
+_IMPOSSIBLE: dict[str, dict[str, Any]] = {
+    "negative-extent": {"shape": (3, -4)},
+    "negative-rank": {"ndim": -1},
+    "elements-overflow": {"shape": (2**32, 2**32), "strides": (0, 0)},
+    "stride-overflow": {"strides": (2**61, 1)},
+}
+"""Fields of a capsule of float32. What overflows is the number of elements, or a stride in bytes, in 64 bits."""
+
+
+# -- padded rows
+
+
+@invariant(
+    "layout.padded-rows",
+    clauses="DLP-43 CAI-05 CAI-11",
+    rows="B12 I07",
+    level=Level.MUST,
+    cases=lambda env: every(
+        (p for p in env.pairs() if p.producer.has(Trait.PITCHED)), dtype=dtypes("uint8", "float32", "int16")
+    ),
+)
+def test_padded_rows(exchange: Exchange) -> None:
+    """The rows of an image that a library pads by itself arrive with their padding between them, not as pixels."""
+    array = exchange.producer.pitched(exchange.dtype, _IMAGE, exchange.device)
+    described = exchange.producer.describe(array)
+    view = Strided(described.shape, tuple(s // exchange.dtype.itemsize for s in described.strides))
+    if view.contiguous:
+        raise Inconclusive(f"{exchange.producer.name} did not pad rows of shape {_IMAGE}")
+    block = pattern(exchange.dtype, span(view)[1])
+    exchange.poke(described.address, block)
+    source = Source(array, exchange.dtype, view, described.address, block)
+    taken = exchange.take(source, promised=())
+    exchange.expect_shape(source, exchange.look(taken))
+    exchange.expect_values(source, exchange.read(taken))
+
+
+_IMAGE = (4, 5, 3)
+"""Height, width and channels: rows of 15 elements, which are no round number of bytes."""

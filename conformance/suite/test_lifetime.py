@@ -1,0 +1,542 @@
+"""Family ``lifetime``: memory lives as long as anybody sees it, and no longer (rows E4 to E11, E14).
+
+What is released is counted, never weighed: calls of our deleters, references that are gone, objects of the interpreter.
+Only device memory is measured in bytes, against a margin that no other process reaches.
+"""
+
+from __future__ import annotations
+
+import ctypes
+import gc
+import sys
+import threading
+import types
+import weakref
+from collections.abc import Iterator
+from functools import partial
+from typing import Any
+
+from conformance.adapters.base import Adapter, Device, Protocol
+from conformance.adapters.reference import ReferenceAdapter
+from conformance.cuda import memory as cuda_memory
+from conformance.protocols import capsule
+from conformance.protocols.clauses import Level, Role
+from conformance.protocols.dlpack import USED_LEGACY, USED_VERSIONED
+from conformance.protocols.strided import Index
+from conformance.reference.exporter import Exporter, Log
+from conformance.reference.managed import Deleter, stray_deleter_calls
+
+from .catalogue import Isolation, Needs, every, invariant
+from .exchange import Exchange, Source, collect
+from .layouts import Layout
+from .libraries import REFERENCE, Environment, Pair
+from .offers import (
+    STRUCTS,
+    Prepared,
+    Watched,
+    expect_one_owner,
+    export_again,
+    exports_of_imports,
+    happens,
+    prepared,
+    watched,
+)
+from .outcomes import Refused, fail
+
+PRESSURE = 16
+"""Arrays that are made to fill whatever memory has become free."""
+EXCHANGES = 64
+WARM_UP = 8
+BIG = Layout("big", (1 << 24,))
+"""64 MiB of float32."""
+LEAK_BYTES = 2 << 30
+"""Half of what is missing if none of :data:`EXCHANGES` arrays of 64 MiB comes back, and far more than other cases,
+which share the device, have in use at a time."""
+UNTIL_EXIT = "_conformance_until_exit"
+"""Name of a module that keeps things until the interpreter takes its modules apart."""
+
+
+def _take(exchange: Exchange, offer: Prepared) -> Any:
+    """Import a kept capsule; one that holds a struct which the consumer did not ask for may be refused."""
+    return exchange.take(offer, promised=() if exchange.option("struct", "legacy") == "versioned" else None)
+
+
+def _pressed(exchange: Exchange, library: Adapter) -> list[Source]:
+    """Arrays of other content and the same size, which reuse memory that should not be free."""
+    return [exchange.make(library, seed=seed) for seed in range(1, PRESSURE + 1)]
+
+
+# -- the consumer's side of the bargain
+
+
+@invariant(
+    "lifetime.deleter-once",
+    clauses="DLP-26",
+    rows="E4 I20",
+    level=Level.MUST,
+    cases=lambda env: every(env.imports(Protocol.DLPACK), struct=STRUCTS),
+)
+def test_deleter_once(exchange: Exchange) -> None:
+    """The consumer calls the deleter when its array dies, not before, once, and with the pointer that it was given."""
+    source = exchange.source()
+    offer = prepared(exchange, source)
+    strays = len(stray_deleter_calls)
+    taken = _take(exchange, offer)
+    _expect_no_call(exchange, offer, "the import lives")
+    exchange.expect_values(source, exchange.read(taken))
+    _expect_no_call(exchange, offer, "the import has been read")
+    del taken
+    happens(lambda: offer.managed.deleter_calls >= 1 or len(stray_deleter_calls) > strays)
+    if offer.managed.deleter_calls != 1 or len(stray_deleter_calls) > strays:
+        fail(
+            "DLP-26",
+            role=Role.CONSUMER,
+            reason="the import is gone, and its memory not released once",
+            expected=f"one call of the deleter, with {offer.managed.address:#x}",
+            seen=f"{offer.managed.deleter_calls} calls with it, "
+            f"{[hex(address) for address in stray_deleter_calls[strays:]]} others",
+        )
+
+
+def _expect_no_call(exchange: Exchange, offer: Prepared, what: str) -> None:
+    if offer.managed.deleter_calls:
+        fail(
+            "DLP-26", role=Role.CONSUMER, reason=f"{what}, and its memory is released already",
+            expected="no call of the deleter", seen=f"{offer.managed.deleter_calls} calls",
+        )  # fmt: skip
+
+
+NO_VIEWS = frozenset({"cuda_python"})
+"""Whose imports have no views, though the arrays that the adapter makes have."""
+
+
+def _viewing(env: Environment) -> Iterator[Pair]:
+    """Consumers that make views of parts of their arrays."""
+    for pair in env.imports(Protocol.DLPACK):
+        if "rows" in pair.target.layouts and pair.consumer.name not in NO_VIEWS:
+            yield pair
+
+
+@invariant(
+    "lifetime.derived-view",
+    clauses="DLP-26",
+    rows="E4 I19 I20",
+    level=Level.MUST,
+    cases=lambda env: every(_viewing(env), struct=STRUCTS),
+)
+def test_derived_view(exchange: Exchange) -> None:
+    """A view of part of an import keeps the memory after the import is gone, and is the last to let go of it."""
+    source = exchange.source()
+    offer = prepared(exchange, source)
+    taken = _take(exchange, offer)
+    rest = Index((slice(1, None), slice(None)))
+    part = exchange.using(partial(exchange.consumer.view, taken, rest), "slicing the import")
+    del taken
+    collect()
+    _expect_no_call(exchange, offer, "a view of the import lives")
+    row = source.view.shape[1] * source.dtype.itemsize
+    exchange.expect_values(source, exchange.read(part), expected=source.values[row:])
+    del part
+    happens(lambda: offer.managed.deleter_calls >= 1)
+    if offer.managed.deleter_calls != 1:
+        fail(
+            "DLP-26", role=Role.CONSUMER, reason="the last view is gone, and the memory not released once",
+            expected="one call of the deleter", seen=f"{offer.managed.deleter_calls} calls",
+        )  # fmt: skip
+
+
+@invariant(
+    "lifetime.other-thread",
+    clauses="DLP-26",
+    rows="E8 I24",
+    level=Level.MUST,
+    cases=lambda env: every(env.imports(Protocol.DLPACK), struct=STRUCTS),
+)
+def test_other_thread(exchange: Exchange) -> None:
+    """An import whose last reference goes in another thread than the one that made it is released there, once."""
+    offer = prepared(exchange, exchange.crafted(override={"deleter": Deleter.NATIVE}))
+    holder = [_take(exchange, offer)]
+    _expect_no_call(exchange, offer, "the import lives")
+    thread = threading.Thread(target=holder.clear)
+    thread.start()
+    thread.join()
+    happens(lambda: offer.managed.deleter_calls >= 1)
+    exchange.check_context()
+    if offer.managed.deleter_calls != 1:
+        fail(
+            "DLP-26", role=Role.CONSUMER, reason="the import died in another thread, and was not released once",
+            expected="one call of the deleter", seen=f"{offer.managed.deleter_calls} calls",
+        )  # fmt: skip
+
+
+@invariant(
+    "lifetime.null-deleter",
+    clauses="DLP-26",
+    rows="E14",
+    level=Level.MUST,
+    isolation=Isolation.CHILD,
+    cases=lambda env: every(env.imports(Protocol.DLPACK), struct=STRUCTS),
+)
+def test_null_deleter(exchange: Exchange) -> None:
+    """A struct without deleter is used like any other, and dropping the import calls nothing."""
+    source = exchange.crafted(override={"deleter": Deleter.NULL})
+    offer = prepared(exchange, source)
+    taken = _take(exchange, offer)
+    exchange.expect_values(source, exchange.read(taken))
+    del taken
+    collect()
+    if exchange.producer.read(source.array) != source.values:
+        fail(
+            "DLP-26", role=Role.CONSUMER, reason="dropping an import that has no deleter changed its memory",
+            expected=source.values.hex(), seen=exchange.producer.read(source.array).hex(),
+        )  # fmt: skip
+
+
+DAMAGE: dict[str, dict[str, Any]] = {
+    "type-code": {"code": 200},
+    "type-bits": {"code": 0, "bits": 7},
+    "vector": {"lanes": 4},
+    "device": {"device": (99, 0)},
+}
+
+
+@invariant(
+    "lifetime.failed-import",
+    clauses="DLP-26 DLP-25 G7",
+    rows="E6 I20",
+    level=Level.MUST,
+    cases=lambda env: every(env.imports(Protocol.DLPACK), struct=STRUCTS, damage=tuple(DAMAGE)),
+)
+def test_failed_import(exchange: Exchange) -> None:
+    """An import that fails leaves one owner of the memory: it is released by the consumer, or later by the capsule."""
+    source = exchange.crafted(override={"deleter": Deleter.NATIVE, **DAMAGE[exchange.option("damage")]})
+    offer = prepared(exchange, source)
+    try:
+        taken = exchange.consumer.take(offer, exchange.protocol, exchange.device)
+        what = "a struct that cannot be held was accepted and dropped"
+        del taken
+    except Exception as error:
+        exchange.check_context(error)
+        what = "the import failed"
+    expect_one_owner(offer, Role.CONSUMER, what)
+
+
+# -- the producer's side
+
+
+FAILING: dict[str, dict[str, Any]] = {
+    "device": {"dl_device": (99, 0)},
+    "version": {"max_version": "1.0"},
+    "stream": {"stream": "x"},
+}
+
+
+@invariant(
+    "lifetime.failed-export",
+    clauses="DLP-24 DLP-27",
+    rows="E6 I20 I21",
+    level=Level.MUST,
+    cases=lambda env: every(exports_of_imports(env), reason=tuple(FAILING)),
+)
+def test_failed_export(exchange: Exchange) -> None:
+    """Exports that fail hold nothing: once the array is gone so is its memory, after twenty of them as after none."""
+    array = watched(exchange)
+    offer = exchange.offer(array.array)
+    for _ in range(20):
+        try:
+            offer.__dlpack__(**FAILING[exchange.option("reason")])
+        except Exception as error:
+            exchange.check_context(error)
+    array.array = offer = None
+    _expect_released(array, "DLP-24", "exports had failed before")
+
+
+def _expect_released(array: Watched, clause: str, what: str) -> None:
+    happens(lambda: array.released >= 1)
+    if array.released != 1:
+        fail(
+            clause, role=Role.PRODUCER, reason=f"{what}: the memory is not released once",
+            expected="released once", seen=f"released {array.released} times",
+        )  # fmt: skip
+
+
+@invariant(
+    "lifetime.native-thread",
+    clauses="DLP-27",
+    rows="E8 I24 2a.4",
+    level=Level.MUST,
+    isolation=Isolation.CHILD,
+    cases=lambda env: every(exports_of_imports(env), struct=STRUCTS),
+)
+def test_native_thread(exchange: Exchange) -> None:
+    """The producer's deleter works on a thread that Python has never seen, without the GIL, and frees everything.
+
+    The thread's start routine is the deleter itself, so no Python runs between the two.
+    """
+    array = watched(exchange)
+    exported = export_again(exchange, array.array, versioned=exchange.option("struct") == "versioned")
+    tensor = exchange.decode(exported)
+    capsule.rename(exported, USED_LEGACY if tensor.version is None else USED_VERSIONED)
+    array.array = exported = None
+    if not tensor.deleter:
+        raise Refused(f"{exchange.producer.name} exports without deleter")
+    _call_on_native_thread(tensor.deleter, tensor.address)
+    _expect_released(array, "DLP-27", "the deleter was called on a native thread")
+
+
+def _call_on_native_thread(function: int, argument: int) -> None:
+    """Run a C function with one pointer on a new thread of the operating system, and wait for it without the GIL."""
+    libc = ctypes.CDLL(None)
+    thread = ctypes.c_ulong()
+    code = libc.pthread_create(ctypes.byref(thread), None, ctypes.c_void_p(function), ctypes.c_void_p(argument))
+    if code:
+        raise OSError(code, "pthread_create")
+    libc.pthread_join(thread, None)
+
+
+# -- both together
+
+
+@invariant(
+    "lifetime.temporary",
+    clauses="DLP-26 DLP-28 CAI-27",
+    rows="E5 I19",
+    level=Level.MUST,
+    cases=lambda env: every(env.pairs()),
+)
+def test_temporary(exchange: Exchange) -> None:
+    """An import of a temporary array keeps its elements, whatever the producer allocates afterwards.
+
+    The array interface leaves keeping the owner alive to the user, so there it is only observed that a consumer does not.
+    """
+    taken, values = _from_temporary(exchange)
+    collect()
+    pressure = _pressed(exchange, exchange.producer)
+    seen = exchange.read(taken)
+    del pressure
+    if seen != values:
+        clauses = ("DLP-26", "DLP-28") if exchange.protocol is Protocol.DLPACK else ("CAI-27",)
+        fail(
+            *clauses,
+            role=Role.CONSUMER,
+            level=Level.MUST if exchange.protocol is Protocol.DLPACK else Level.OBSERVED,
+            reason="the memory was reused under the import",
+            expected=values.hex(),
+            seen=seen.hex(),
+        )
+
+
+def _from_temporary(exchange: Exchange) -> tuple[Any, bytes]:
+    """An import whose producer's array nobody else holds, and its elements."""
+    source = exchange.source()
+    return exchange.take(source), source.values
+
+
+@invariant(
+    "lifetime.owner-released",
+    clauses="DLP-26 DLP-27 CAI-27",
+    rows="E4 E7 I19 I21",
+    level=Level.MUST,
+    cases=lambda env: every(env.pairs()),
+)
+def test_owner_released(exchange: Exchange) -> None:
+    """Once the import is gone, nothing keeps the producer's array alive."""
+    source = exchange.source()
+    owner = weakref.ref(source.array)
+    taken = exchange.take(source)
+    source.array = None
+    exchange.read(taken)
+    del taken
+    if happens(lambda: owner() is None):
+        return
+    by_dlpack = exchange.protocol is Protocol.DLPACK
+    role = Role.PRODUCER if exchange.consumer.name == REFERENCE else Role.CONSUMER
+    fail(
+        ("DLP-27" if role is Role.PRODUCER else "DLP-26") if by_dlpack else "CAI-27",
+        role=role,
+        level=Level.MUST if by_dlpack else Level.SHOULD,
+        reason="the producer's array is still held though the import is gone",
+        expected="released",
+        seen=f"{sys.getrefcount(owner()) - 1} references",
+    )
+
+
+def _chains(env: Environment) -> Iterator[Pair]:
+    """Consumers that export again."""
+    return (p for p in env.pairs(Protocol.DLPACK) if Protocol.DLPACK in p.target.exports)
+
+
+@invariant(
+    "lifetime.chain",
+    clauses="DLP-26 DLP-28",
+    rows="E5 I19",
+    level=Level.MUST,
+    cases=lambda env: every(_chains(env), dies=("first-to-last", "last-to-first")),
+)
+def test_chain(exchange: Exchange) -> None:
+    """In a chain of imports of imports every link keeps the memory, whichever dies first."""
+    values, links = _chain(exchange)
+    reference = exchange.library(REFERENCE)
+    readers = [exchange.producer, exchange.consumer, reference]
+    for _ in range(2):
+        at = 0 if exchange.option("dies") == "first-to-last" else -1
+        links.pop(at), readers.pop(at)
+        collect()
+        pressure = _pressed(exchange, exchange.producer)
+        for link, reader in zip(links, readers):
+            seen = exchange.using(partial(reader.read, link), "reading a link of the chain")
+            if seen != values:
+                fail(
+                    "DLP-26", "DLP-28", role=Role.CONSUMER, level=Level.MUST,
+                    reason="the memory was reused under a link of the chain",
+                    expected=values.hex(), seen=f"{reader.name} reads {seen.hex()}",
+                )  # fmt: skip
+        del pressure
+
+
+def _chain(exchange: Exchange) -> tuple[bytes, list[Any]]:
+    """The producer's array, the consumer's import of it, and the reference's import of that."""
+    reference = exchange.library(REFERENCE)
+    source = exchange.source()
+    middle = exchange.take(source)
+    offer = exchange.offer(middle, giver=exchange.consumer)
+    last = exchange.take(offer, promised=(), giver=exchange.consumer, taker=reference)
+    return source.values, [source.array, middle, last]
+
+
+def _one_side_ours(env: Environment) -> Iterator[Pair]:
+    """Exchanges with the reference on either side: who keeps something is then known."""
+    return (p for p in env.pairs() if REFERENCE in (p.producer.name, p.consumer.name))
+
+
+@invariant(
+    "lifetime.flat-counts",
+    clauses="DLP-26 DLP-27 CAI-27",
+    rows="E7 I21",
+    level=Level.MUST,
+    cases=lambda env: every(_one_side_ours(env)),
+)
+def test_flat_counts(exchange: Exchange) -> None:
+    """Many exchanges of one array leave its reference count and the number of the interpreter's objects as they were."""
+    source = exchange.source()
+    for _ in range(WARM_UP):
+        _exchange_and_drop(exchange, source)
+    before = _counts(source)
+    for _ in range(EXCHANGES):
+        _exchange_and_drop(exchange, source)
+    happens(lambda: sys.getrefcount(source.array) <= before[0])
+    references, blocks = (now - then for now, then in zip(_counts(source), before))
+    if references > 0 or blocks >= EXCHANGES:
+        role = Role.PRODUCER if exchange.consumer.name == REFERENCE else Role.CONSUMER
+        fail(
+            {Role.PRODUCER: "DLP-27", Role.CONSUMER: "DLP-26"}[role] if exchange.protocol is Protocol.DLPACK else "CAI-27",
+            role=role,
+            level=Level.MUST if exchange.protocol is Protocol.DLPACK and references > 0 else Level.SHOULD,
+            reason="every exchange leaves something behind",
+            expected=f"as many references and objects as before {EXCHANGES} exchanges",
+            seen=f"{references:+d} references to the array, {blocks:+d} blocks of the interpreter's memory",
+        )  # fmt: skip
+
+
+def _exchange_and_drop(exchange: Exchange, source: Source) -> None:
+    exchange.take(source)
+    if isinstance(source.array, Exporter):
+        source.array.log = Log()
+
+
+def _counts(source: Source) -> tuple[int, int]:
+    gc.collect()
+    return sys.getrefcount(source.array), sys.getallocatedblocks()
+
+
+@invariant(
+    "lifetime.device-memory",
+    clauses="DLP-26 DLP-27 CAI-27",
+    rows="E11 E6 I21",
+    level=Level.MUST,
+    needs=Needs.GPU,
+    cases=lambda env: every(
+        env.pairs(on=(Device.CUDA,)),
+        imports=lambda pair: (
+            ("taken", "refused") if pair.producer.name == REFERENCE and pair.protocol is Protocol.DLPACK else ("taken",)
+        ),
+    ),
+)
+def test_device_memory(exchange: Exchange) -> None:
+    """The device's free memory is the same after many exchanges of large arrays, accepted or refused."""
+    _big_exchange(exchange)
+    before = cuda_memory.free_bytes()
+    for _ in range(EXCHANGES):
+        _big_exchange(exchange)
+    lost = before - cuda_memory.free_bytes()
+    if lost < LEAK_BYTES:
+        return
+    by_dlpack = exchange.protocol is Protocol.DLPACK
+    role = Role.PRODUCER if exchange.consumer.name == REFERENCE else Role.CONSUMER
+    fail(
+        ("DLP-27" if role is Role.PRODUCER else "DLP-26") if by_dlpack else "CAI-27",
+        role=role,
+        level=Level.MUST if by_dlpack else Level.SHOULD,
+        reason="device memory does not come back",
+        expected=f"less than {LEAK_BYTES >> 20} MiB missing after {EXCHANGES} exchanges of 64 MiB",
+        seen=f"{lost >> 20} MiB missing",
+    )
+
+
+def _big_exchange(exchange: Exchange) -> None:
+    """An array of 64 MiB with nothing in it goes to the consumer and is dropped on both sides."""
+    array = exchange.producer.empty(exchange.dtype, BIG.base, exchange.device)
+    if exchange.option("imports") == "refused":
+        array.override = {"lanes": 4}
+    try:
+        exchange.consumer.take(exchange.offer(array), exchange.protocol, exchange.device)
+    except Exception as error:
+        exchange.check_context(error)
+        if exchange.option("imports") == "taken":
+            raise Refused(f"{exchange.consumer.name} refused 64 MiB: {error}") from error
+
+
+# -- at the interpreter's exit
+
+
+@invariant(
+    "lifetime.import-until-exit",
+    clauses="DLP-29 DLP-27",
+    rows="E10 I24 2a.4",
+    level=Level.SHOULD,
+    isolation=Isolation.EXIT,
+    cases=lambda env: every(env.pairs(Protocol.DLPACK)),
+)
+def test_import_until_exit(exchange: Exchange) -> None:
+    """An import that lives until the interpreter ends lets it end cleanly, whoever is taken apart first."""
+    source = _for_exit(exchange)
+    _keep(exchange.take(source))
+
+
+@invariant(
+    "lifetime.capsule-until-exit",
+    clauses="DLP-29 DLP-24",
+    rows="E10 I24",
+    level=Level.SHOULD,
+    isolation=Isolation.EXIT,
+    cases=lambda env: every(env.exports(Protocol.DLPACK), struct=STRUCTS),
+)
+def test_capsule_until_exit(exchange: Exchange) -> None:
+    """A capsule that nobody consumed and that lives until the interpreter ends lets it end cleanly."""
+    source = _for_exit(exchange)
+    versioned = exchange.option("struct") == "versioned"
+    _keep(exchange.capsule_of(source, **({"max_version": (1, 0)} if versioned else {})))
+
+
+def _for_exit(exchange: Exchange) -> Source:
+    """The producer's array; the reference's deleter must not need an interpreter that is gone."""
+    source = exchange.source()
+    if isinstance(exchange.producer, ReferenceAdapter):
+        source.array.override = {"deleter": Deleter.NATIVE}
+    return source
+
+
+def _keep(thing: Any) -> None:
+    module = types.ModuleType(UNTIL_EXIT)
+    module.thing = thing  # type: ignore[attr-defined]
+    sys.modules[UNTIL_EXIT] = module

@@ -1,0 +1,347 @@
+"""Family ``readonly``: what must not be written says so, and who is told does not write (rows D4, D5)."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from typing import Any
+
+from conformance.adapters.base import DLPackOffer, Protocol, Trait
+from conformance.protocols.clauses import Level, Role
+from conformance.protocols.dlpack import DLFlags, Tensor
+
+from .catalogue import every, invariant, layouts
+from .exchange import Exchange, Source, brief
+from .libraries import Environment, Library, Pair
+from .outcomes import Finding, Inconclusive, Refused, fail
+from .patterns import pattern
+
+
+def _locks(library: Library) -> bool:
+    """Whether the library can have an array that must not be written."""
+    return library.has(Trait.READONLY) or library.has(Trait.IMMUTABLE)
+
+
+def _read_only(exchange: Exchange) -> Source:
+    """The producer's array, made read-only where not all of its arrays are."""
+    source = exchange.source()
+    if Trait.IMMUTABLE not in exchange.producer.traits:
+        exchange.producer.freeze(source.array)
+    return source
+
+
+# -- what producers say
+
+
+@invariant(
+    "readonly.export",
+    clauses="DLP-08 CAI-08 G2",
+    rows="D5 I13 2a.7",
+    level=Level.SHOULD,
+    cases=lambda env: every((p for p in env.exports() if _locks(p.producer)), layout=layouts("c-order", "inner")),
+)
+def test_export(exchange: Exchange) -> None:
+    """An array that must not be written is exported with the read-only bit set.
+
+    A producer that makes legacy capsules only cannot say it; that is noted.
+    """
+    source = _read_only(exchange)
+    if exchange.protocol is Protocol.CAI:
+        said = _published_bit(exchange.dictionary_of(source))
+        if not said:
+            _not_said("CAI-08", expected="data[1] is True", seen=f"data[1] is {said}")
+        return
+    tensor = exchange.decode(exchange.newest_capsule(source))
+    if tensor.flags is None:
+        _not_said(
+            "G2", expected="a versioned capsule with the read-only bit", seen="a legacy capsule, which has no flags"
+        )
+    if not _flagged(tensor):
+        _not_said("DLP-08", expected="the read-only bit in the flags", seen=f"flags {tensor.flags}")
+
+
+def _not_said(clause: str, *, expected: str, seen: str) -> None:
+    fail(
+        clause,
+        role=Role.PRODUCER,
+        reason="an array that must not be written is exported without saying so",
+        expected=expected,
+        seen=seen,
+    )
+
+
+def _flagged(tensor: Tensor) -> bool:
+    return bool((tensor.flags or 0) & DLFlags.READ_ONLY)
+
+
+def _published_bit(described: Any) -> bool:
+    """The read-only bit of a dictionary; undecided if it has none."""
+    try:
+        return bool(described["data"][1])
+    except Exception as error:
+        raise Inconclusive(f"the dictionary has no read-only bit to judge: {brief(error)}") from error
+
+
+@invariant(
+    "readonly.legacy-export",
+    clauses="DLP-23 G2",
+    rows="D5 I13 I25",
+    level=Level.SHOULD,
+    cases=lambda env: every(p for p in env.exports(Protocol.DLPACK) if _locks(p.producer)),
+)
+def test_legacy_export(exchange: Exchange) -> None:
+    """A consumer that asks for no version gets no writable view of what must not be written: the refusal is a BufferError.
+
+    A legacy capsule cannot say that an array is read-only. The documents leave open whether it may be made; it is noted.
+    """
+    source = _read_only(exchange)
+    try:
+        exported = exchange.offer(source).__dlpack__()
+    except BufferError:
+        return
+    except Exception as error:
+        fail(
+            "DLP-23",
+            role=Role.PRODUCER,
+            reason="refused, but with the wrong kind of exception",
+            expected="BufferError",
+            seen=brief(error),
+        )
+    if not _flagged(exchange.decode(exported)):
+        _not_said("G2", expected="BufferError", seen="a legacy capsule, which has no flags")
+
+
+@invariant(
+    "readonly.writable-export",
+    clauses="DLP-07 CAI-08",
+    rows="D5 I13",
+    level=Level.SHOULD,
+    cases=lambda env: every(
+        (p for p in env.exports() if not p.producer.has(Trait.IMMUTABLE)), layout=layouts("c-order", "inner")
+    ),
+)
+def test_writable_export(exchange: Exchange) -> None:
+    """A writable array is exported as writable."""
+    source = exchange.source()
+    if exchange.protocol is Protocol.CAI:
+        clause, said = "CAI-08", _published_bit(exchange.dictionary_of(source))
+    else:
+        tensor = exchange.decode(exchange.newest_capsule(source))
+        if tensor.flags is None:
+            raise Refused(f"{exchange.producer.name} makes no versioned capsule")
+        clause, said = "DLP-07", _flagged(tensor)
+    if said:
+        fail(
+            clause,
+            role=Role.PRODUCER,
+            reason="a writable array is exported as read-only",
+            expected="the bit not set",
+            seen="the bit set",
+        )
+
+
+# -- what consumers make of it
+
+
+@invariant(
+    "readonly.accepted",
+    clauses="DLP-09",
+    rows="D5 I13",
+    level=Level.SHOULD,
+    cases=lambda env: every(env.imports(Protocol.DLPACK)),
+)
+def test_accepted(exchange: Exchange) -> None:
+    """A read-only capsule is accepted, also by a library that has no read-only arrays."""
+    exchange.take(exchange.source(), promised=())
+    offer = exchange.offer(exchange.crafted(readonly=True))
+    try:
+        exchange.take(offer, promised=())
+    except Refused as refusal:
+        if offer.raised is not None:
+            raise
+        fail(
+            "DLP-09",
+            role=Role.CONSUMER,
+            reason="the read-only capsule was refused",
+            expected="the array, read-only or with the bit ignored",
+            seen=refusal,
+        )
+
+
+def _told_by_reference(env: Environment) -> Iterator[Pair]:
+    """The reference with every consumer, over every protocol that the consumer reads by itself."""
+    yield from env.imports(Protocol.DLPACK)
+    yield from env.dictionaries()
+
+
+@invariant(
+    "readonly.import",
+    clauses="DLP-09 CAI-08",
+    rows="D4 D5 I13 2a.7 2a.8",
+    level=Level.SHOULD,
+    cases=lambda env: every(p for p in _told_by_reference(env) if p.consumer.has(Trait.READONLY)),
+)
+def test_import(exchange: Exchange) -> None:
+    """A library that has read-only arrays makes one of what was given as read-only."""
+    taken = exchange.take(exchange.crafted(readonly=True), promised=())
+    if not exchange.look(taken).readonly:
+        fail(
+            "DLP-09" if exchange.protocol is Protocol.DLPACK else "CAI-08",
+            role=Role.CONSUMER,
+            reason="the read-only bit was dropped",
+            expected="a read-only array",
+            seen="a writable one",
+        )
+
+
+@invariant(
+    "readonly.writable-import",
+    clauses="DLP-09 CAI-08",
+    rows="D5 I13",
+    level=Level.SHOULD,
+    cases=lambda env: every(
+        p for p in env.pairs() if p.consumer.has(Trait.READONLY) and not p.producer.has(Trait.IMMUTABLE)
+    ),
+)
+def test_writable_import(exchange: Exchange) -> None:
+    """A writable array stays writable on the other side, wherever the exchange can say so."""
+    source = exchange.source()
+    offer = exchange.offer(source)
+    taken = exchange.take(offer, promised=())
+    if isinstance(offer, DLPackOffer) and not _was_versioned(exchange, source, offer):
+        raise Refused("the exchange was by a legacy capsule, which cannot say that an array is writable")
+    if exchange.look(taken).readonly:
+        fail(
+            "DLP-09" if exchange.protocol is Protocol.DLPACK else "CAI-08",
+            role=Role.CONSUMER,
+            reason="a writable array became read-only",
+            expected="a writable array",
+            seen="a read-only one",
+        )
+
+
+def _was_versioned(exchange: Exchange, source: Source, offer: DLPackOffer) -> bool:
+    """Whether the consumer asked for a versioned capsule, and the producer makes them."""
+    asked = bool(offer.calls) and (offer.calls[-1][1].get("max_version") or (0, 0))[0] >= 1
+    return asked and exchange.decode(exchange.newest_capsule(source)).flags is not None
+
+
+@invariant(
+    "readonly.legacy-import",
+    clauses="G2 LIB-27",
+    rows="D5 D8 I13",
+    level=Level.OBSERVED,
+    cases=lambda env: every(p for p in env.imports(Protocol.DLPACK) if p.consumer.has(Trait.READONLY)),
+)
+def test_legacy_import(exchange: Exchange) -> None:
+    """What comes in a legacy capsule is writable.
+
+    Such a capsule does not say. NumPy documents that it plays safe; who does is noted.
+    """
+    taken = exchange.take(exchange.crafted(newest=None), promised=())
+    if exchange.look(taken).readonly:
+        fail(
+            "G2",
+            role=Role.CONSUMER,
+            reason="what came in a legacy capsule is read-only",
+            expected="a writable array",
+            seen="a read-only one",
+        )
+
+
+# -- what happens to the elements
+
+
+@invariant(
+    "readonly.write",
+    clauses="DLP-09 CAI-08 G2",
+    rows="D4 D5 I13 2a.7 2a.8",
+    level=Level.SHOULD,
+    cases=lambda env: every(
+        p
+        for p in env.pairs()
+        if _locks(p.producer)
+        and p.consumer.has(Trait.WRITES)
+        and not (p.protocol is Protocol.CAI and p.consumer.has(Trait.POINTER_ONLY))
+    ),
+)
+def test_write(exchange: Exchange) -> None:
+    """A write through the consumer does not change an array that must not be written: it fails, or stays in a copy.
+
+    Over DLPack, a library without read-only arrays may leave that to its user, and nobody can heed what the producer did
+    not say; such a write is noted. Over the array interface it deviates.
+    """
+    source = _read_only(exchange)
+    told = _is_said(exchange, source)
+    taken = exchange.take(source, promised=())
+    try:
+        exchange.consumer.write(taken, pattern(source.dtype, source.view.size, seed=1))
+    except Exception as error:
+        exchange.check_context(error)
+    if exchange.peek(source.address, len(source.block)) == source.block:
+        return
+    bound = told and (exchange.protocol is Protocol.CAI or Trait.READONLY in exchange.consumer.traits)
+    fail(
+        _clause_of(exchange.protocol) if bound else "G2",
+        role=Role.CONSUMER,
+        reason="a write through the consumer changed an array that must not be written",
+        expected="an exception, or a copy that is written instead",
+        seen=f"the producer's elements changed{'' if told else ', which it had not called read-only'}",
+    )
+
+
+def _clause_of(protocol: Protocol) -> str:
+    """What the consumer's side says of a read-only array."""
+    return "DLP-09" if protocol is Protocol.DLPACK else "CAI-08"
+
+
+def _is_said(exchange: Exchange, source: Source) -> bool:
+    """Whether the producer says that the array is read-only."""
+    try:
+        if exchange.protocol is Protocol.CAI:
+            return _published_bit(exchange.dictionary_of(source))
+        return _flagged(exchange.decode(exchange.newest_capsule(source)))
+    except (Finding, Refused, Inconclusive):
+        return False
+
+
+def _onward(pair: Pair) -> tuple[str, ...]:
+    """By which protocols the consumer can pass on what it took."""
+    return tuple(protocol.value for protocol in pair.target.exports)
+
+
+@invariant(
+    "readonly.re-export",
+    clauses="DLP-08 CAI-08 G2",
+    rows="D4 D5 I13 2a.8",
+    level=Level.SHOULD,
+    cases=lambda env: every(_told_by_reference(env), onward=_onward),
+)
+def test_re_export(exchange: Exchange) -> None:
+    """What was taken as read-only is passed on as read-only, or not at all: no detour makes it writable.
+
+    A copy may be writable. A library without read-only arrays may ignore a capsule's bit, so losing that one is noted.
+    """
+    source = exchange.crafted(readonly=True)
+    taken = exchange.take(source, promised=())
+    onward = Protocol(exchange.option("onward"))
+    address, said, versioned = _passed_on(exchange, taken, onward)
+    if said or address != source.address:
+        return
+    knows = bool(exchange.consumer.traits & {Trait.READONLY, Trait.IMMUTABLE})
+    excused = not versioned or (exchange.protocol is Protocol.DLPACK and not knows)
+    fail(
+        "G2" if excused else {Protocol.DLPACK: "DLP-08", Protocol.CAI: "CAI-08"}[onward],
+        role=Role.PRODUCER,
+        reason="what was taken as read-only is passed on as writable",
+        expected="the read-only bit, a refusal, or a copy",
+        seen="the same memory in a legacy capsule" if not versioned else "the same memory without the bit",
+    )
+
+
+def _passed_on(exchange: Exchange, taken: Any, onward: Protocol) -> tuple[int, bool, bool]:
+    """Address and read-only bit of the consumer's own export, and whether it has a place for the bit."""
+    if onward is Protocol.CAI:
+        described = exchange.dictionary_of(taken, giver=exchange.consumer)
+        return described["data"][0], _published_bit(described), True
+    tensor = exchange.decode(exchange.newest_capsule(taken, giver=exchange.consumer))
+    return tensor.element0, _flagged(tensor), tensor.flags is not None

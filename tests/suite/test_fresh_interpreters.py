@@ -1,0 +1,222 @@
+"""Cases that start interpreters of their own: what the programs do, and how their ends are judged."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import pytest
+from libraries import install
+
+from conformance.adapters.base import Adapter, Device, Protocol
+from conformance.adapters.reference import ReferenceAdapter
+from conformance.execution.results import Result
+from conformance.execution.workbench import Workbench
+from conformance.protocols.clauses import Level
+from conformance.reference.memory import Memory, simulated
+from conformance.suite import interpreter
+from conformance.suite.catalogue import Case, catalogue
+from conformance.suite.interpreter import Ended
+from conformance.suite.outcomes import Outcome
+from conformance.suite.programs import import_alone, pycuda_context
+
+
+def run(name: str, producer: str = "one", consumer: str = "two", **parameters: str) -> Result:
+    """One case of an invariant that loads no library in this process."""
+    protocol = Protocol.CAI if name == "context.pycuda" else Protocol.DLPACK
+    case = Case(name, producer, consumer, protocol.value, Device.HOST, tuple(parameters.items()))
+    return Workbench({}).run(case, catalogue()[name])
+
+
+SHIFTED = "taken = super().take(offer, protocol, device); taken.address += 4; return taken"
+BROKEN = [
+    ({"load": "os.kill(os.getpid(), signal.SIGSEGV)"}, "SIGSEGV at or after: import of two"),
+    ({"load": "raise ImportError('undefined symbol')"}, "exit code 1 at or after: import of two"),
+    ({"load": "import atexit; atexit.register(os._exit, 3)"}, "exit code 3 at or after: interpreter exit"),
+    ({"load": "time.sleep(600)"}, "no end after 3 s at or after: import of two"),
+    ({"load": "type(self).kernel_increment = lambda self, array: None"}, "000102030405060708090a0b0c0d0e0f"),
+    ({"take": SHIFTED}, "float32"),
+    ({"take": "raise BufferError('no room')"}, "two refused to import: BufferError: no room"),
+    ({"take": "os.abort()"}, "SIGABRT at or after: exchange one-two/dlpack/host"),
+]
+
+
+@pytest.mark.parametrize("name", ["imports.pair", "imports.rotation"])
+@pytest.mark.parametrize(("lines", "seen"), BROKEN)
+def test_a_library_that_a_second_import_breaks_is_caught(
+    name: str, lines: dict[str, str], seen: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Crashes, failures at import and at exit, hangs, wrong elements, wrong results, refusals of what is promised."""
+    install(tmp_path, "one")
+    monkeypatch.setenv("PYTHONPATH", str(install(tmp_path, "two", **lines)))
+    monkeypatch.setenv("CONFORMANCE_DEADLINE", "4" if "sleep" in str(lines) else "60")
+    result = run(name, order="one,two")
+    assert (result.outcome, result.level) == (Outcome.FAIL, Level.MUST)
+    assert seen in result.seen
+
+
+@pytest.mark.parametrize("name", ["imports.pair", "imports.rotation"])
+def test_libraries_that_get_on_are_not_accused(
+    name: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Two references of other names."""
+    install(tmp_path, "one")
+    monkeypatch.setenv("PYTHONPATH", str(install(tmp_path, "two")))
+    assert run(name, order="one,two").outcome is Outcome.PASS
+
+
+AFTER_FORK = "if os.getpid() != self.home: "
+FORKED = [
+    ("raise BufferError('forked')", Outcome.PASS, ""),
+    ("pass", Outcome.PASS, ""),
+    ("os.abort()", Outcome.FAIL, "SIGABRT"),
+    ("time.sleep(600)", Outcome.FAIL, "SIGALRM"),
+    ("os._exit(3)", Outcome.FAIL, "exit code 3"),
+    (SHIFTED, Outcome.FAIL, "wrong"),
+]
+
+
+@pytest.mark.parametrize(("line", "outcome", "seen"), FORKED)
+def test_what_a_fork_does_to_a_conversion_is_told(
+    line: str, outcome: Outcome, seen: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Raising and being right are both well; hanging, dying and other elements are not."""
+    path = install(tmp_path, "two", load="self.home = os.getpid()", take=AFTER_FORK + line)
+    monkeypatch.setenv("PYTHONPATH", str(path))
+    monkeypatch.setenv("CONFORMANCE_DEADLINE", "8")
+    result = run("context.after-fork", "reference", "two")
+    assert result.outcome is outcome, (result.reason, result.seen, result.attachments)
+    assert result.seen.startswith(seen)
+
+
+def test_a_conversion_that_is_refused_before_the_fork_is_refused(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """There is nothing to try then."""
+    monkeypatch.setenv("PYTHONPATH", str(install(tmp_path, "two", take="raise BufferError('never')")))
+    assert run("context.after-fork", "reference", "two").outcome is Outcome.REFUSED
+
+
+def answer(monkeypatch: pytest.MonkeyPatch, *records: dict[str, object], code: int | None = 0) -> None:
+    """Have the next program end like this."""
+    monkeypatch.setattr(interpreter, "run", lambda *_: Ended(code, records))
+
+
+@pytest.mark.parametrize(
+    ("current", "primary", "outcome"),
+    [(0, False, Outcome.PASS), (0, True, Outcome.FAIL), (0x1234, False, Outcome.FAIL)],
+)
+def test_an_import_that_makes_a_context_is_observed(
+    current: int, primary: bool, outcome: Outcome, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The primary one or another."""
+    answer(monkeypatch, {"gil": True}, {"current": current, "primary": primary})
+    result = run("context.import-alone")
+    assert (result.outcome, result.level) == (outcome, Level.OBSERVED)
+
+
+def test_an_import_that_kills_is_a_violation_and_one_without_a_driver_undecided(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    """Neither is a pass."""
+    answer(monkeypatch, code=-11)
+    assert run("context.import-alone").level is Level.MUST
+    answer(monkeypatch, {"gil": True})
+    assert run("context.import-alone").outcome is Outcome.INCONCLUSIVE
+
+
+@pytest.mark.parametrize(("gil", "outcome"), [(False, Outcome.PASS), (True, Outcome.FAIL)])
+def test_an_import_that_switches_the_lock_on_is_observed(
+    gil: bool, outcome: Outcome, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """On a free-threaded build, where alone the case is planned."""
+    answer(monkeypatch, {"gil": gil})
+    result = run("imports.gil-stays-off")
+    assert (result.outcome, result.level) == (outcome, Level.OBSERVED)
+
+
+def test_importing_alone_tells_the_lock_and_where_there_is_a_driver_the_contexts(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    """With a driver that answers as one without contexts does."""
+    from conformance.cuda import context, driver
+
+    told: dict[str, object] = {}
+    monkeypatch.setattr(import_alone, "tell", told.update)
+    monkeypatch.setattr(driver, "library", lambda: None)
+    monkeypatch.setattr(context, "current", lambda: 0)
+    monkeypatch.setattr(context, "primary_is_active", lambda: False)
+    import_alone.main("json")
+    assert "gil" in told
+    assert (told["current"], told["primary"]) == (0, False)
+
+
+class OnSimulated(ReferenceAdapter):
+    """The reference under another library's name, with simulated memory for a GPU's."""
+
+    def __init__(self, name: str) -> None:
+        self.name = name  # type: ignore[misc]
+
+    def memory(self, device: Device) -> Memory:
+        """Simulated, whatever is asked for."""
+        return simulated()
+
+
+class Refusing(OnSimulated):
+    """Takes nothing."""
+
+    def take(self, offer: object, protocol: Protocol, device: Device, **keywords: object) -> object:  # type: ignore[override]
+        """Never."""
+        raise RuntimeError("invalid device context")
+
+
+class Unusable(OnSimulated):
+    """Reads nothing that came in from others."""
+
+    def read(self, array: object) -> bytes:  # type: ignore[override]
+        """Only its own arrays."""
+        if hasattr(array, "importer"):
+            raise RuntimeError("an illegal memory access was encountered")
+        return super().read(array)  # type: ignore[arg-type]
+
+
+class Zeros(OnSimulated):
+    """Reads zeros where others have written."""
+
+    def read(self, array: object) -> bytes:  # type: ignore[override]
+        """Zeros for what came in."""
+        return bytes(48) if hasattr(array, "importer") else super().read(array)  # type: ignore[arg-type]
+
+
+@pytest.mark.parametrize(
+    ("kind", "outcome", "level"),
+    [
+        (OnSimulated, Outcome.PASS, Level.MUST),
+        (Refusing, Outcome.REFUSED, Level.MUST),
+        (Unusable, Outcome.FAIL, Level.SHOULD),
+        (Zeros, Outcome.FAIL, Level.MUST),
+    ],
+)
+def test_an_exchange_with_pycuda_is_right_or_refused(
+    kind: type[OnSimulated], outcome: Outcome, level: Level, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The program runs here, with make-believe libraries; what it tells is judged as that of a real one."""
+    records: list[dict[str, object]] = []
+
+    def create(name: str) -> Adapter:
+        return kind(name) if name == "torch" else OnSimulated(name)
+
+    monkeypatch.setattr(pycuda_context.registry, "create", create)
+    monkeypatch.setattr(pycuda_context, "tell", lambda **record: records.append(record))
+    pycuda_context.main("autoinit", "torch", "pycuda", "torch")
+    monkeypatch.undo()
+    answer(monkeypatch, *records)
+    result = run("context.pycuda", "pycuda", "torch", setup="autoinit", order="torch-first")
+    assert (result.outcome, result.level) == (outcome, level)
+
+
+def test_a_death_beside_pycuda_is_a_violation(monkeypatch: pytest.MonkeyPatch) -> None:
+    """As anywhere."""
+    answer(monkeypatch, {"step": "import by torch"}, code=-11)
+    result = run("context.pycuda", "pycuda", "torch", setup="autoinit", order="torch-first")
+    assert (result.outcome, result.level) == (Outcome.FAIL, Level.MUST)
+    assert result.seen == "SIGSEGV at or after: import by torch"
