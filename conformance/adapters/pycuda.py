@@ -13,6 +13,9 @@ from conformance.reference.memory import CudaMemory, gather
 from .base import Adapter, Device, Protocol, Trait, View
 from .numpy import dtype_name, numpy_dtype
 
+_NUMPY_RANK = 32
+"""Above this some versions of NumPy cannot hold the copy that ``get`` makes."""
+
 
 class PycudaAdapter(Adapter):
     """Exports through ``GPUArray``; imports by building a ``GPUArray`` from the published pointer (DOC-PC-3)."""
@@ -57,7 +60,7 @@ class PycudaAdapter(Adapter):
     def describe(self, array: Any) -> View:
         """By ``ptr``, ``shape``, ``strides`` and ``dtype``."""
         return View(
-            address=int(array.ptr),
+            address=int(array.ptr) if array.size else 0,
             shape=tuple(array.shape),
             strides=tuple(array.strides),
             dtype=dtype_name(array.dtype),
@@ -66,7 +69,7 @@ class PycudaAdapter(Adapter):
 
     def read(self, array: Any) -> bytes:
         """``get`` for a packed array; PyCUDA copies few other layouts, so those are read by what it describes."""
-        if array.flags.c_contiguous:
+        if array.flags.c_contiguous and array.ndim <= _NUMPY_RANK:
             return bytes(array.get().tobytes())
         itemsize = array.dtype.itemsize
         strided = Strided(tuple(array.shape), tuple(s // itemsize for s in array.strides))
@@ -90,7 +93,11 @@ class PycudaAdapter(Adapter):
 
         blocks = max((array.size + kernels.BLOCK - 1) // kernels.BLOCK, 1)
         self._increment(
-            array.gpudata, numpy.uint32(array.size), numpy.uint32(1), block=(kernels.BLOCK, 1, 1), grid=(blocks, 1)
+            numpy.uint64(int(array.ptr)),
+            numpy.uint32(array.size),
+            numpy.uint32(1),
+            block=(kernels.BLOCK, 1, 1),
+            grid=(blocks, 1),
         )
         self.driver.Context.synchronize()
 

@@ -20,7 +20,7 @@ from conformance.suite.outcomes import Outcome
 from . import children, controller, isolation, worker
 from .environment import Facts
 from .hazards import isolation_of
-from .results import Result, read_lines, write_lines
+from .results import BAD, Result, read_lines, write_lines
 
 PLAN_FILE = "plan.jsonl"
 RESULTS_FILE = "results.jsonl"
@@ -73,7 +73,7 @@ def prepare(cases: list[Case], facts: Facts, out: Path) -> None:
     """Write plan and environment, and make room for results."""
     logs = out / LOG_FOLDER
     logs.mkdir(parents=True, exist_ok=True)
-    for old in (*logs.glob("*.log"), out / RESULTS_FILE):
+    for old in (*logs.glob("*.log"), *logs.glob(f"*{worker.RESULTS_SUFFIX}"), out / RESULTS_FILE):
         old.unlink(missing_ok=True)
     write_lines(out / PLAN_FILE, (case.to_json() for case in cases))
     (out / ENVIRONMENT_FILE).write_text(
@@ -97,7 +97,7 @@ def command(processes: int) -> list[str]:
         "-c", os.devnull, "--rootdir", str(Path(suite.__file__).parent), "--noconftest", "-q", "--capture=no",
         "-p", "no:cacheprovider", "-p", "xdist.plugin",
         "-p", worker.__name__, "-p", controller.__name__,
-        "-n", str(processes), "--max-worker-restart", "1000",
+        "-n", str(processes), "--dist", "worksteal", "--max-worker-restart", "1000",
     ]  # fmt: skip
 
 
@@ -108,7 +108,6 @@ def _drive(out: Path, processes: int, planned: int, progress: Progress, server: 
         "PYTEST_ADDOPTS": "",
         worker.PLAN: str((out / PLAN_FILE).resolve()),
         worker.LOGS: str((out / LOG_FOLDER).resolve()),
-        controller.RESULTS: str((out / RESULTS_FILE).resolve()),
     }
     if server is not None:
         environment[isolation.SOCKET] = server.path
@@ -122,44 +121,57 @@ def _drive(out: Path, processes: int, planned: int, progress: Progress, server: 
             cwd=children.folder(),
         )
         try:
-            _follow(process, out / RESULTS_FILE, planned, progress)
+            _follow(process, out, planned, progress)
         finally:
             if process.poll() is None:
                 process.terminate()
                 process.wait()
 
 
-def _follow(process: subprocess.Popen[bytes], results: Path, planned: int, progress: Progress) -> None:
-    offset, newest = 0, ""
+def _follow(process: subprocess.Popen[bytes], out: Path, planned: int, progress: Progress) -> None:
+    """Move results from the processes' own files to the run's as they arise."""
+    tails: dict[Path, int] = {}
     verdicts: Counter[str] = Counter()
-    while True:
-        ended = process.poll() is not None
-        if results.exists():
-            with results.open("rb") as file:
-                file.seek(offset)
-                lines = file.read()
-            whole = lines[: lines.rfind(b"\n") + 1]
-            if whole:
-                offset += len(whole)
-                records = [json.loads(line) for line in whole.splitlines()]
+    newest = ""
+    with (out / RESULTS_FILE).open("wb", buffering=0) as results:
+        while True:
+            ended = process.poll() is not None
+            for file in sorted((out / LOG_FOLDER).glob(f"*{worker.RESULTS_SUFFIX}")):
+                fresh = _whole_lines(file, tails)
+                results.write(fresh)
+                records = [json.loads(line) for line in fresh.splitlines()]
                 verdicts.update(record["verdict"] for record in records)
-                newest = records[-1]["id"]
-        progress(Status(planned, verdicts, newest))
-        if ended:
-            return
-        time.sleep(_POLL_SECONDS)
+                newest = records[-1]["id"] if records else newest
+            progress(Status(planned, verdicts, newest))
+            if ended:
+                return
+            time.sleep(_POLL_SECONDS)
+
+
+def _whole_lines(file: Path, tails: dict[Path, int]) -> bytes:
+    """What was appended since last time, up to the last end of a line."""
+    with file.open("rb") as opened:
+        opened.seek(tails.get(file, 0))
+        data = opened.read()
+    whole = data[: data.rfind(b"\n") + 1]
+    tails[file] = tails.get(file, 0) + len(whole)
+    return whole
 
 
 def account(cases: list[Case], out: Path) -> tuple[Result, ...]:
-    """One result for each planned case, in the plan's order; what never reported is ``lost``, and added to the file."""
+    """One result for each planned case; what never reported is ``lost``. Rewrites the results in the plan's order.
+
+    A case can have two results if its worker died after it had written one: the death counts.
+    """
     reported: dict[str, Result] = {}
     for record in read_lines(out / RESULTS_FILE):
-        reported.setdefault(record["id"], Result.from_json(record))
-    missing = [case for case in cases if case.id not in reported]
-    lost = [Result(case, Outcome.LOST, Level.MUST, reason="planned, but nothing was reported") for case in missing]
-    if lost:
-        with (out / RESULTS_FILE).open("a", encoding="utf-8") as file:
-            for result in lost:
-                file.write(json.dumps(result.to_json(), ensure_ascii=False) + "\n")
-    found = {**reported, **{result.case.id: result for result in lost}}
-    return tuple(found[case.id] for case in cases)
+        result = Result.from_json(record)
+        if result.case.id not in reported or result.outcome in BAD:
+            reported[result.case.id] = result
+    results = tuple(reported.get(case.id) or _lost(case) for case in cases)
+    write_lines(out / RESULTS_FILE, (result.to_json() for result in results))
+    return results
+
+
+def _lost(case: Case) -> Result:
+    return Result(case, Outcome.LOST, Level.MUST, reason="planned, but nothing was reported")

@@ -1,4 +1,4 @@
-"""The pytest plugin of the controlling process: writes each result as it arrives, and tells how a worker died."""
+"""The pytest plugin of the controlling process: tells how a worker died."""
 
 from __future__ import annotations
 
@@ -16,26 +16,25 @@ from conformance.suite.outcomes import Outcome
 
 from . import deadline
 from .results import Result, read_lines
-from .worker import CASE_MARK, LOGS, PLAN, POISON_MARK, PROPERTY
+from .worker import CASE_MARK, LOGS, PLAN, POISON_MARK, RESULTS_SUFFIX, append_to
 
-RESULTS = "CONFORMANCE_RESULTS"
-"""Environment variable with the path that results are appended to."""
+FILE = "controller" + RESULTS_SUFFIX
 _TAIL = 4000
 _FATAL = re.compile(r"Fatal Python error: (.+)")
 
 
 class Controller:
-    """Owns the results file."""
+    """Knows the plan and the workers' logs."""
 
     def __init__(self) -> None:
         self.cases = {r["id"]: Case.from_json(r) for r in read_lines(Path(os.environ[PLAN]))}
-        self.file = open(os.environ[RESULTS], "a", encoding="utf-8", buffering=1)  # noqa: SIM115 - lives as long as we
         self.logs = Path(os.environ[LOGS])
+        self._results = append_to(self.logs / FILE)
         self.catalogue = catalogue()
 
-    def write(self, record: dict[str, Any]) -> None:
-        """One line, flushed."""
-        self.file.write(json.dumps(record, ensure_ascii=False) + "\n")
+    def record(self, result: Result) -> None:
+        """One line."""
+        os.write(self._results, json.dumps(result.to_json(), ensure_ascii=False).encode() + b"\n")
 
     def died(self, case: Case) -> Result:
         """What the worker's own log says about its end."""
@@ -79,17 +78,8 @@ _controller: Controller | None = None
 def pytest_configure(config: pytest.Config) -> None:
     """Only in the controlling process."""
     global _controller
-    if not hasattr(config, "workerinput") and os.environ.get(RESULTS):
+    if not hasattr(config, "workerinput") and os.environ.get(PLAN):
         _controller = Controller()
-
-
-def pytest_runtest_logreport(report: pytest.TestReport) -> None:
-    """A worker reported a case."""
-    if _controller is None:
-        return
-    for name, value in report.user_properties:
-        if name == PROPERTY:
-            _controller.write(json.loads(str(value)))
 
 
 def pytest_handlecrashitem(crashitem: str, report: Any, sched: Any) -> None:
@@ -98,4 +88,4 @@ def pytest_handlecrashitem(crashitem: str, report: Any, sched: Any) -> None:
         return
     case = _controller.cases.get(crashitem.partition("[")[2].removesuffix("]"))
     if case is not None:
-        _controller.write(_controller.died(case).to_json())
+        _controller.record(_controller.died(case))

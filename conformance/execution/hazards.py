@@ -1,34 +1,42 @@
-"""What is known to kill a process, as data: these cases run in a child of their own instead of a shared worker."""
+"""What is known to kill a process, or to depend on what ran before in it, as data: these cases run in a child each."""
 
 from __future__ import annotations
 
 from dataclasses import dataclass
 
 from conformance.suite.catalogue import Case, Invariant, Isolation
-from conformance.suite.layouts import NEGATIVE
-from conformance.suite.libraries import REFERENCE
+from conformance.suite.layouts import EMPTY, NEGATIVE
 
 
 @dataclass(frozen=True)
 class Hazard:
-    """Cases with this consumer and one of these values among their parameters; ``why`` is what was seen."""
+    """Cases of this kind; an empty field stands for any. ``values`` are values of a case's parameters."""
 
-    consumer: str
-    values: frozenset[str]
     why: str
+    invariant: str = ""
+    producer: str = ""
+    consumer: str = ""
+    values: tuple[str, ...] = ()
+
+    def covers(self, case: Case) -> bool:
+        """Whether a case is of this kind."""
+        return (
+            self.invariant in ("", case.invariant)
+            and self.producer in ("", case.producer)
+            and self.consumer in ("", case.consumer)
+            and (not self.values or any(value in self.values for _, value in case.parameters))
+        )
 
 
 HAZARDS = (
-    Hazard(
-        "torch", frozenset(NEGATIVE), "torch.from_dlpack of negative strides ends in SIGABRT (seen in 2.11 and 2.13)"
-    ),
+    Hazard("torch.from_dlpack of negative strides ends in SIGABRT (2.11, 2.13)", consumer="torch", values=NEGATIVE),
+    Hazard("cvcuda.as_tensor reads NULL strides: SIGSEGV (0.19)", invariant="layout.null-strides", consumer="cvcuda"),
+    Hazard("the address of an empty tensor depends on what was freed before (0.19)", producer="cvcuda", values=EMPTY),
 )
 
 
 def isolation_of(case: Case, invariant: Invariant) -> Isolation:
     """Where a case runs: as its invariant says, or in a child if it is a known hazard."""
-    if invariant.isolation is Isolation.SHARED and case.consumer != REFERENCE:
-        values = {value for _, value in case.parameters}
-        if any(case.consumer == h.consumer and values & h.values for h in HAZARDS):
-            return Isolation.CHILD
+    if invariant.isolation is Isolation.SHARED and any(hazard.covers(case) for hazard in HAZARDS):
+        return Isolation.CHILD
     return invariant.isolation

@@ -1,12 +1,13 @@
-"""The pytest plugin of a worker: cases come from the plan, results travel with pytest's reports.
+"""The pytest plugin of a worker: cases come from the plan, results go to a file of the worker's own.
 
-Loaded with ``-p conformance.execution.worker``. One report a case instead of pytest's three, because fixtures
-and set-up phases have nothing to do here.
+Loaded with ``-p conformance.execution.worker``. pytest and xdist collect and distribute; fixtures, phases and
+reports have nothing to do here.
 """
 
 from __future__ import annotations
 
 import faulthandler
+import hashlib
 import json
 import os
 from collections import defaultdict
@@ -27,7 +28,8 @@ PLAN = "CONFORMANCE_PLAN"
 """Environment variable with the path of the plan."""
 LOGS = "CONFORMANCE_LOGS"
 """Environment variable with the folder for the workers' standard error."""
-PROPERTY = "conformance"
+RESULTS_SUFFIX = ".results.jsonl"
+"""Ends the name of every file that results are written to, one line a case, as they arise."""
 CASE_MARK = "== case "
 POISON_MARK = "== poisoned "
 
@@ -35,7 +37,8 @@ POISON_MARK = "== poisoned "
 class Worker:
     """State of one worker process."""
 
-    def __init__(self) -> None:
+    def __init__(self, name: str) -> None:
+        self._results = append_to(Path(os.environ[LOGS], name + RESULTS_SUFFIX))
         self.catalogue: dict[str, Invariant] = catalogue()
         self.bench = Workbench()
         self.cases: dict[str, dict[str, Case]] = defaultdict(dict)
@@ -58,10 +61,19 @@ class Worker:
             self._end_poisoned(result)
         return result
 
+    def record(self, result: Result) -> None:
+        """One line, in one write, so that no reader ever sees half of it followed by another."""
+        os.write(self._results, json.dumps(result.to_json(), ensure_ascii=False).encode() + b"\n")
+
     def _end_poisoned(self, result: Result) -> None:
         """Nothing more can be believed in this process: leave a note and end, so that a fresh one takes over."""
         _note(f"{POISON_MARK}{result.reason}")
         os._exit(70)
+
+
+def append_to(path: Path) -> int:
+    """A descriptor that every write goes to the end of."""
+    return os.open(path, os.O_CREAT | os.O_WRONLY | os.O_APPEND, 0o644)
 
 
 def _note(line: str) -> None:
@@ -78,11 +90,10 @@ def pytest_configure(config: pytest.Config) -> None:
     global _worker
     if not hasattr(config, "workerinput"):
         return
-    log = Path(os.environ[LOGS], f"{config.workerinput['workerid']}.log")
-    descriptor = os.open(log, os.O_CREAT | os.O_WRONLY | os.O_APPEND)
-    os.dup2(descriptor, 2)
+    name: str = config.workerinput["workerid"]
+    os.dup2(append_to(Path(os.environ[LOGS], f"{name}.log")), 2)
     faulthandler.enable(file=2)
-    _worker = Worker()
+    _worker = Worker(name)
 
 
 def pytest_generate_tests(metafunc: pytest.Metafunc) -> None:
@@ -95,28 +106,19 @@ def pytest_generate_tests(metafunc: pytest.Metafunc) -> None:
 
 
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
-    """Invariants without a planned case leave an empty item behind; take it out."""
+    """Take out the empty items of invariants without a planned case, and mix the rest.
+
+    Slow cases are neighbours in the plan and would all fall to one worker; mixed, they spread, and no case can come to
+    depend on the one before it. The order follows from the ids, so it is the same everywhere.
+    """
     if _worker is not None:
-        items[:] = [i for i in items if isinstance(getattr(i, "callspec", _EMPTY).params.get("exchange"), Case)]
+        planned = [i for i in items if isinstance(getattr(i, "callspec", _EMPTY).params.get("exchange"), Case)]
+        items[:] = sorted(planned, key=lambda item: hashlib.sha256(item.nodeid.encode()).digest())
 
 
 def pytest_runtest_protocol(item: pytest.Function, nextitem: pytest.Item | None) -> bool | None:
-    """Run a case and report it."""
+    """Run a case and write its result down: pytest's own reports would only make the controller busy."""
     if _worker is None:
         return None
-    case = cast(Case, item.callspec.params["exchange"])
-    item.ihook.pytest_runtest_logstart(nodeid=item.nodeid, location=item.location)
-    result = _worker.run(case)
-    report: Any = pytest.TestReport(
-        nodeid=item.nodeid,
-        location=item.location,
-        keywords={},
-        outcome="passed",
-        longrepr=None,
-        when="call",
-        user_properties=[(PROPERTY, json.dumps(result.to_json(), ensure_ascii=False))],
-        duration=result.duration,
-    )
-    item.ihook.pytest_runtest_logreport(report=report)
-    item.ihook.pytest_runtest_logfinish(nodeid=item.nodeid, location=item.location)
+    _worker.record(_worker.run(cast(Case, item.callspec.params["exchange"])))
     return True
