@@ -8,7 +8,7 @@ from __future__ import annotations
 from dataclasses import dataclass, field, replace
 from typing import Any, ClassVar
 
-from conformance.protocols import cai, exchange_api
+from conformance.protocols import cai
 from conformance.protocols.dlpack import DLDeviceType, DLFlags
 from conformance.protocols.dtypes import DLCode, DType
 from conformance.protocols.strided import Strided, packed
@@ -53,13 +53,10 @@ class Exporter:
     of DLPack that is offered, ``None`` for legacy capsules only. ``byte_strides`` replaces the view's strides
     by others in bytes, which need not be multiples of the element's size. ``pending`` says that memory does not hold the
     elements yet but what they are still to be computed from, as lazy libraries know it: such an array is not exported.
-
-    What ``table_version``, ``table_name`` and ``table_without`` say goes into the table of DLPack's C exchange API.
     """
 
-    table_version: ClassVar[tuple[int, int]] = NEWEST
-    table_name: ClassVar[bytes] = exchange_api.NAME
-    table_without: ClassVar[frozenset[str]] = frozenset()
+    table_class: ClassVar[Any] = None
+    """Makes the table of DLPack's C exchange API; ``None`` for :class:`conformance.reference.table.Table`."""
 
     def __init__(
         self,

@@ -9,13 +9,13 @@ from __future__ import annotations
 import ctypes
 from collections.abc import Callable
 from dataclasses import replace
-from typing import Any
+from typing import Any, ClassVar
 
 from conformance.protocols import capsule, dlpack, exchange_api
 from conformance.protocols.dtypes import from_dlpack
 from conformance.protocols.strided import packed
 
-from .exporter import Exporter
+from .exporter import NEWEST, Exporter
 from .importer import Importer
 from .managed import Deleter, Managed
 from .memory import BorrowedBlock, Memory
@@ -40,14 +40,14 @@ def tabled(array: Exporter) -> Exporter:
     return made
 
 
-_tables: dict[tuple[Any, ...], _Table] = {}
+_tables: dict[tuple[Any, ...], Table] = {}
 
 
-def _table(kind: type[Exporter], memory: Memory) -> _Table:
+def _table(kind: type[Exporter], memory: Memory) -> Table:
     """One for each exporter class on each kind of memory: what the table imports or allocates lies there."""
     key = (kind, type(memory), memory.device)
     if key not in _tables:
-        _tables[key] = _Table(kind, memory)
+        _tables[key] = (kind.table_class or Table)(kind, memory)
     return _tables[key]
 
 
@@ -63,8 +63,15 @@ def _refusing(function: Callable[..., int]) -> Callable[..., int]:
     return called
 
 
-class _Table:
-    """One table, its functions, and the type that carries it."""
+class Table:
+    """One table, its functions, and the type that carries it.
+
+    ``name`` is its capsule's; the functions in ``without`` are left NULL.
+    """
+
+    name: ClassVar[bytes] = exchange_api.NAME
+    version: ClassVar[tuple[int, int]] = NEWEST
+    without: ClassVar[frozenset[str]] = frozenset()
 
     def __init__(self, exporter: type[Exporter], memory: Memory) -> None:
         self.memory = memory
@@ -77,11 +84,11 @@ class _Table:
         }
         self.functions = {name: _PROTOTYPES[name](_refusing(function)) for name, function in written.items()}
         self.struct = exchange_api.Table()
-        self.struct.header.version.major, self.struct.header.version.minor = exporter.table_version
+        self.struct.header.version.major, self.struct.header.version.minor = self.version
         for name in exchange_api.FUNCTIONS:
             address = ctypes.cast(self.functions[name], ctypes.c_void_p).value
-            setattr(self.struct, name, None if name in exporter.table_without else address)
-        offered = capsule.new(ctypes.addressof(self.struct), exporter.table_name)
+            setattr(self.struct, name, None if name in self.without else address)
+        offered = capsule.new(ctypes.addressof(self.struct), self.name)
         self.kind: type[Exporter] = type(f"Tabled{exporter.__name__}", (exporter,), {exchange_api.ATTRIBUTE: offered})
 
     def from_py(self, thing: int, out: Any) -> int:

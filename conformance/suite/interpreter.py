@@ -117,7 +117,8 @@ def _died(ended: Ended, clauses: tuple[str, ...]) -> NoReturn:
         level=Level.MUST,
         reason="the process did not survive",
         expected="exit code 0",
-        seen=f"{ended.death} at or after: {ended.last_step}" + (f"; standard error ends with: {words}" if words else ""),
+        seen=f"{ended.death} at or after: {ended.last_step}"
+        + (f"; standard error ends with: {words}" if words else ""),
     )
 
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import time
+from abc import ABC, abstractmethod
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from typing import Any
@@ -25,17 +26,20 @@ STRUCTS = ("versioned", "legacy")
 """An axis: which of the two structs a capsule holds."""
 
 
-class Offered:
-    """Both methods of the protocol; ``dlpack`` answers the first. Every call's arguments are kept."""
+class Recorded(ABC):
+    """Both methods of the protocol; every call's arguments are kept."""
 
-    def __init__(self, dlpack: Callable[..., Any], device: tuple[int, int]) -> None:
-        self._dlpack = dlpack
+    def __init__(self, device: tuple[int, int]) -> None:
         self._device = device
         self.calls: list[tuple[tuple[Any, ...], dict[str, Any]]] = []
 
+    @abstractmethod
+    def answer(self, *args: Any, **kwargs: Any) -> Any:
+        """What ``__dlpack__`` gives."""
+
     def __dlpack__(self, *args: Any, **kwargs: Any) -> Any:
         self.calls.append((args, kwargs))
-        return self._dlpack(*args, **kwargs)
+        return self.answer(*args, **kwargs)
 
     def __dlpack_device__(self) -> tuple[int, int]:
         return self._device
@@ -46,14 +50,30 @@ class Offered:
         return any((keywords.get("max_version") or (0, 0))[0] >= 1 for _, keywords in self.calls)
 
 
-class Prepared(Offered):
+class Offered(Recorded):
+    """Answers by any function."""
+
+    def __init__(self, dlpack: Callable[..., Any], device: tuple[int, int]) -> None:
+        super().__init__(device)
+        self._dlpack = dlpack
+
+    def answer(self, *args: Any, **kwargs: Any) -> Any:
+        """The function's answer."""
+        return self._dlpack(*args, **kwargs)
+
+
+class Prepared(Recorded):
     """One capsule of the reference, the same at every call, and kept: what became of it can be looked at."""
 
     def __init__(self, source: Source, *, versioned: bool = True) -> None:
         exporter: Exporter = source.array
+        super().__init__(exporter.device())
         self.capsule = exporter.__dlpack__(max_version=NEWEST if versioned else None)
         self.managed: Managed = exporter.log.exports[-1]
-        super().__init__(lambda *args, **kwargs: self.capsule, exporter.device())
+
+    def answer(self, *args: Any, **kwargs: Any) -> Any:
+        """The capsule."""
+        return self.capsule
 
     @property
     def consumed(self) -> bool:

@@ -12,7 +12,7 @@ from conformance.protocols.dlpack import DELETER, LEGACY, USED_LEGACY, USED_VERS
 from conformance.reference.managed import Deleter, settle
 
 from .catalogue import Isolation, dtypes, every, invariant, layouts
-from .exchange import UNCLEAN, Exchange, brief, collect
+from .exchange import UNCLEAN, Exchange, brief
 from .layouts import OFFSET
 from .offers import (
     STRUCTS,
@@ -82,7 +82,6 @@ def test_name(exchange: Exchange) -> None:
     pointer = exchange.decode(exported).address
     before = capsule.name(exported)
     del source
-    collect()
     if before not in (LEGACY, VERSIONED) or capsule.name(exported) != before or not pointer:
         fail(
             "DLP-01",
@@ -106,7 +105,6 @@ def test_unconsumed(exchange: Exchange) -> None:
     exported = export_again(exchange, array.array, versioned=_versioned(exchange))
     if exchange.option("dies") == "array-first":
         array.array = None
-        collect()
         _expect_held(exchange, array, "the capsule lives")
         del exported
     else:
@@ -160,7 +158,6 @@ def test_used_is_inert(exchange: Exchange) -> None:
     array.array = None
     del exported
     settle()
-    collect()
     _expect_held(exchange, array, "the used capsule is gone, the consumer is not")
     if tensor.deleter:
         DELETER(tensor.deleter)(tensor.address)
@@ -259,7 +256,6 @@ def test_dies_before_the_view(exchange: Exchange) -> None:
     taken = _take(exchange, offer)
     del offer
     settle()
-    collect()
     early = managed.deleter_calls
     if early:
         fail(

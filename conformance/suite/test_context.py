@@ -180,7 +180,9 @@ def _judge_fork(ended: Ended) -> None:
     how = record["ended"] if record else "nothing was told"
     if how == "right" or how.startswith("raised "):
         return
-    reason = {"wrong": "the elements are not the producer's", "SIGALRM": "the conversion hung"}.get(how, "the child died")
+    reason = {"wrong": "the elements are not the producer's", "SIGALRM": "the conversion hung"}.get(
+        how, "the child died"
+    )
     fail(
         "DLP-43", "CAI-05",
         role=Role.CONSUMER, level=Level.MUST, reason=reason, expected="an exception", seen=f"{how}: {ended.stderr}",

@@ -165,9 +165,7 @@ def test_memory_kind(exchange: Exchange) -> None:
 
 def _kinds_for_hosts(env: Environment) -> Iterator[Draft]:
     if Device.CUDA in env.devices():
-        yield from every(
-            env.imports(Protocol.DLPACK, on=(Device.HOST,)), kind=(Kind.PINNED.value, Kind.MANAGED.value)
-        )
+        yield from every(env.imports(Protocol.DLPACK, on=(Device.HOST,)), kind=(Kind.PINNED.value, Kind.MANAGED.value))
 
 
 @invariant(

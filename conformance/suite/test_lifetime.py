@@ -27,7 +27,7 @@ from conformance.reference.exporter import Exporter, Log
 from conformance.reference.managed import Deleter, stray_deleter_calls
 
 from .catalogue import Isolation, Needs, every, invariant
-from .exchange import Exchange, Source, collect
+from .exchange import Exchange, Source
 from .layouts import Layout
 from .libraries import REFERENCE, Environment, Pair
 from .offers import (
@@ -132,7 +132,6 @@ def test_derived_view(exchange: Exchange) -> None:
     rest = Index((slice(1, None), slice(None)))
     part = exchange.using(partial(exchange.consumer.view, taken, rest), "slicing the import")
     del taken
-    collect()
     _expect_no_call(exchange, offer, "a view of the import lives")
     row = source.view.shape[1] * source.dtype.itemsize
     exchange.expect_values(source, exchange.read(part), expected=source.values[row:])
@@ -184,7 +183,6 @@ def test_null_deleter(exchange: Exchange) -> None:
     taken = _take(exchange, offer)
     exchange.expect_values(source, exchange.read(taken))
     del taken
-    collect()
     if exchange.producer.read(source.array) != source.values:
         fail(
             "DLP-26", role=Role.CONSUMER, reason="dropping an import that has no deleter changed its memory",
@@ -241,13 +239,13 @@ FAILING: dict[str, dict[str, Any]] = {
 def test_failed_export(exchange: Exchange) -> None:
     """Exports that fail hold nothing: once the array is gone so is its memory, after twenty of them as after none."""
     array = watched(exchange)
-    offer = exchange.offer(array.array)
+    exporter = exchange.producer.exporter(array.array, Protocol.DLPACK)
     for _ in range(20):
         try:
-            offer.__dlpack__(**FAILING[exchange.option("reason")])
+            exporter.__dlpack__(**FAILING[exchange.option("reason")])
         except Exception as error:
             exchange.check_context(error)
-    array.array = offer = None
+    array.array = exporter = None
     _expect_released(array, "DLP-24", "exports had failed before")
 
 
@@ -310,7 +308,6 @@ def test_temporary(exchange: Exchange) -> None:
     The array interface leaves keeping the owner alive to the user, so there it is only observed that a consumer does not.
     """
     taken, values = _from_temporary(exchange)
-    collect()
     pressure = _pressed(exchange, exchange.producer)
     seen = exchange.read(taken)
     del pressure
@@ -381,7 +378,6 @@ def test_chain(exchange: Exchange) -> None:
     for _ in range(2):
         at = 0 if exchange.option("dies") == "first-to-last" else -1
         links.pop(at), readers.pop(at)
-        collect()
         pressure = _pressed(exchange, exchange.producer)
         for link, reader in zip(links, readers):
             seen = exchange.using(partial(reader.read, link), "reading a link of the chain")

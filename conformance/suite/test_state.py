@@ -144,10 +144,10 @@ def test_refusal_releases(exchange: Exchange) -> None:
 
 
 def _export_often(exchange: Exchange, array: Any) -> weakref.ref[Any]:
-    offer = exchange.producer.offer(array, Protocol.DLPACK)
+    exporter = exchange.producer.exporter(array, Protocol.DLPACK)
     for _ in range(20):
         try:
-            offer.__dlpack__()  # type: ignore[union-attr]
+            exporter.__dlpack__()
         except Exception as error:
             exchange.check_context(error)
     return weakref.ref(array)

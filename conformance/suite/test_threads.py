@@ -5,14 +5,17 @@ Each case says on which build of Python it ran: with the global lock, or free-th
 
 from __future__ import annotations
 
+import threading
 from collections.abc import Iterator
 from contextlib import AbstractContextManager, nullcontext
 from typing import Any
 
 from conformance.adapters.base import Device, Protocol, Trait
+from conformance.adapters.reference import ReferenceAdapter
 from conformance.protocols.clauses import Level, Role
 from conformance.reference import managed
 from conformance.reference.importer import Imported
+from conformance.reference.managed import Deleter
 
 from .catalogue import Isolation, every, invariant
 from .concurrency import BUILDS, THREADS, elsewhere, together
@@ -157,6 +160,33 @@ def test_release_elsewhere(exchange: Exchange) -> None:
     clauses = ("DLP-28",) if exchange.protocol is Protocol.DLPACK else ("CAI-05",)
     exchange.expect_values(source, exchange.producer.read(source.array), *clauses)
     _take_and_compare(exchange, exchange.source(seed=1))
+
+
+def _beside_reference(env: Environment) -> Iterator[Pair]:
+    """Every library on either side of the reference."""
+    return (p for p in env.pairs() if REFERENCE in (p.producer.name, p.consumer.name))
+
+
+@invariant(
+    "threads.release-after-main",
+    clauses="DLP-27 DLP-29 CAI-05",
+    rows="E10 I24 context-13",
+    level=Level.MUST,
+    isolation=Isolation.EXIT,
+    cases=lambda env: every(_beside_reference(env), build=BUILDS),
+)
+def test_release_after_main(exchange: Exchange) -> None:
+    """An import that a thread releases when the main thread has ended already lets the interpreter end cleanly."""
+    source = exchange.source()
+    if isinstance(exchange.producer, ReferenceAdapter):
+        source.array.override = {"deleter": Deleter.NATIVE}
+    held = [exchange.take(source)]
+    threading.Thread(target=_release_last, args=(held,)).start()
+
+
+def _release_last(held: list[Any]) -> None:
+    threading.main_thread().join()
+    held.clear()
 
 
 def _links(pair: Pair) -> tuple[str, ...]:

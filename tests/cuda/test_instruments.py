@@ -7,8 +7,9 @@ import sys
 
 import pytest
 
-from conformance.cuda import context, driver, kernels, memory, pointers, streams
+from conformance.cuda import context, driver, ipc, kernels, memory, pointers, streams
 from conformance.execution.probe import driver_trouble
+from conformance.suite import interpreter
 
 TROUBLE = driver_trouble()
 pytestmark = pytest.mark.skipif(TROUBLE is not None, reason=str(TROUBLE))
@@ -153,3 +154,14 @@ def test_the_driver_is_new_enough_and_its_file_is_known() -> None:
     """CUDA 12.2 is the oldest driver that the kernels are written for."""
     assert driver.version() >= (12, 2)
     assert "libcuda.so" in (driver.loaded_path() or "")
+
+
+def test_another_process_reads_memory_by_handle_and_offset() -> None:
+    """The handle names the whole allocation, so two addresses in it have the same."""
+    address = memory.allocate(4096)
+    memory.write(address, PATTERN * 4)
+    (first, _), (handle, offset) = ipc.export(address), ipc.export(address + 256)
+    assert (first, offset) == (handle, 256)
+    ended = interpreter.run("ipc_read", handle.hex(), "256", "64")
+    assert ended.records[-1] == {"data": PATTERN[:64].hex()}
+    memory.free(address)

@@ -12,10 +12,17 @@ from conformance.execution import probe
 from conformance.execution.results import Result
 from conformance.execution.workbench import Workbench
 from conformance.reference.faults import Fault
+from conformance.suite import offers
 from conformance.suite.catalogue import catalogue
 from conformance.suite.libraries import Environment
 
 Runner = Callable[..., list[Result]]
+
+
+@pytest.fixture(autouse=True)
+def impatient(monkeypatch: pytest.MonkeyPatch) -> None:
+    """The reference releases what it has at once, so what a fault never releases need not be waited for."""
+    monkeypatch.setattr(offers, "PATIENCE", 0.02)
 
 
 @pytest.fixture(scope="session")

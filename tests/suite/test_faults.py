@@ -16,6 +16,19 @@ WITHOUT_REFERENCE: dict[str, str] = {
     "lifetime.device-memory": "tests/suite/test_device_memory.py",
     "lifetime.import-until-exit": "tests/execution/test_exit.py",
     "lifetime.capsule-until-exit": "tests/execution/test_exit.py",
+    "threads.release-after-main": "tests/execution/test_exit.py",
+    "device.pinned-on-host": "tests/suite/test_memory_kinds.py",
+    "device.own-memory-kind": "tests/suite/test_memory_kinds.py",
+    "device.ipc": "tests/suite/test_memory_kinds.py",
+    "context.unchanged": "tests/suite/test_contexts.py",
+    "context.private": "tests/suite/test_contexts.py",
+    "context.import-alone": "tests/suite/test_fresh_interpreters.py",
+    "context.after-fork": "tests/suite/test_fresh_interpreters.py",
+    "context.pycuda": "tests/suite/test_fresh_interpreters.py",
+    "imports.pair": "tests/suite/test_fresh_interpreters.py",
+    "imports.rotation": "tests/suite/test_fresh_interpreters.py",
+    "imports.gil-stays-off": "tests/suite/test_fresh_interpreters.py",
+    **{name: "tests/suite/test_claims.py" for name in catalogue() if name.startswith("claim.")},
 }
 """Invariants that the reference alone cannot show, and the test that shows that they can fail."""
 

@@ -55,9 +55,7 @@ def test_a_library_that_a_second_import_breaks_is_caught(
 
 
 @pytest.mark.parametrize("name", ["imports.pair", "imports.rotation"])
-def test_libraries_that_get_on_are_not_accused(
-    name: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
+def test_libraries_that_get_on_are_not_accused(name: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """Two references of other names."""
     install(tmp_path, "one")
     monkeypatch.setenv("PYTHONPATH", str(install(tmp_path, "two")))

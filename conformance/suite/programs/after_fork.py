@@ -8,7 +8,7 @@ import signal
 import sys
 
 from conformance.adapters import registry
-from conformance.adapters.base import Adapter
+from conformance.adapters.base import Adapter, Unsupported
 from conformance.suite import interpreter
 from conformance.suite.catalogue import Case
 from conformance.suite.exchange import Exchange, Partners, Source, brief
@@ -27,7 +27,7 @@ def main(case: Case) -> None:
     source = exchange.source()
     try:
         exchange.expect_values(source, exchange.read(exchange.take(source, promised=())))
-    except Refused as refusal:
+    except (Refused, Unsupported) as refusal:
         tell(before="refused", seen=str(refusal))
         return
     except Finding as finding:

@@ -6,7 +6,7 @@ import sys
 from collections.abc import Iterator
 
 from conformance.adapters import registry
-from conformance.adapters.base import Adapter, Device, Protocol, Trait
+from conformance.adapters.base import Adapter, Device, Protocol, Trait, Unsupported
 from conformance.protocols.dtypes import dtype
 from conformance.suite.catalogue import Case
 from conformance.suite.exchange import Exchange, Partners, brief
@@ -75,7 +75,7 @@ def exchange(case: Case, loaded: dict[str, Adapter]) -> None:
     source = tried.source()
     try:
         tried.expect_values(source, tried.read(tried.take(source)))
-    except Refused as refusal:
+    except (Refused, Unsupported) as refusal:
         tell(exchange=name, outcome="refused", seen=str(refusal))
     except Finding as finding:
         tell(

@@ -1,0 +1,435 @@
+"""Family ``exchange-api``: the table of C functions that a type may offer beside ``__dlpack__`` (row D12)."""
+
+from __future__ import annotations
+
+import ctypes
+import sys
+from collections.abc import Iterator
+from functools import partial
+from typing import Any
+
+from conformance.adapters.base import Device, Protocol, Trait
+from conformance.protocols import capsule, dlpack, exchange_api
+from conformance.protocols.clauses import Level, Role
+from conformance.protocols.dlpack import DELETER, DLManagedTensorVersioned, DLTensor, Tensor
+from conformance.protocols.exchange_api import ExchangeAPI
+from conformance.protocols.strided import Strided, same_strides
+from conformance.reference.managed import Managed
+from conformance.reference.memory import CudaMemory, HostMemory, gather
+
+from .catalogue import Isolation, dtypes, every, invariant, layouts
+from .exchange import Exchange, Source, brief
+from .libraries import REFERENCE, Environment, Pair
+from .offers import happens
+from .outcomes import Refused, fail
+from .states import states, use_state
+
+EXPORT = "managed_tensor_from_py_object_no_sync"
+IMPORT = "managed_tensor_to_py_object_no_sync"
+BORROW = "dltensor_from_py_object_no_sync"
+STREAM = "current_work_stream"
+ALLOCATE = "managed_tensor_allocator"
+LAYOUTS = layouts("c-order", "fortran", "columns", "scalar", "empty-rows")
+
+
+def _offering(env: Environment) -> Iterator[Pair]:
+    """Producers whose arrays' type offers the table."""
+    return (p for p in env.exports(Protocol.DLPACK) if p.producer.has(Trait.EXCHANGE_API))
+
+
+def _with_states(env: Environment) -> Iterator[Pair]:
+    """Those of them that have arrays which DLPack cannot express."""
+    return (p for p in _offering(env) if states(p.producer.name, p.device, simple=True))
+
+
+# -- calling the functions
+
+
+def _table(exchange: Exchange, thing: Any) -> ExchangeAPI:
+    """The table of the thing's type; a malformed one is a failure."""
+    try:
+        found = exchange_api.table(type(thing))
+    except ValueError as error:
+        fail(
+            "DLX-01", role=Role.PRODUCER, reason="the table cannot be found by its rules",
+            expected="a capsule named 'dlpack_exchange_api'", seen=str(error),
+        )  # fmt: skip
+    assert found is not None, "planned only where the type has the attribute"
+    if not found.functions:
+        raise Refused(f"{exchange.producer.name} offers a table of version {found.version}, which is not ours")
+    return found
+
+
+def _call(function: str, call: Any, *arguments: Any) -> None:
+    """Call a function of the table: 0 is success, an exception or anything else a failure of an allowed argument."""
+    try:
+        code = call(*arguments)
+        seen = f"{code} without an exception"
+    except Exception as error:
+        code, seen = -1, brief(error)
+    if code:
+        fail(
+            "DLX-06", role=Role.PRODUCER, level=Level.MUST, reason=f"{function} fails",
+            expected="0", seen=seen,
+        )  # fmt: skip
+
+
+def _exported(table: ExchangeAPI, thing: Any) -> Tensor:
+    """The struct that the table makes of an array; whoever gets it calls its deleter."""
+    out = ctypes.c_void_p()
+    _call(EXPORT, exchange_api.FROM_PY(table.functions[EXPORT]), thing, ctypes.byref(out))
+    if not out.value:
+        fail("DLX-06", role=Role.PRODUCER, reason=f"{EXPORT} gives nothing", expected="a struct", seen="NULL")
+    return _decoded(out.value)
+
+
+def _decoded(address: int) -> Tensor:
+    """The content of a struct; a malformed one is a failure."""
+    try:
+        return dlpack.decode(address, dlpack.VERSIONED)
+    except dlpack.Malformed as error:
+        fail("DLX-06", role=Role.PRODUCER, reason="no readable struct", expected="a struct", seen=str(error))
+
+
+def _release(tensor: Tensor) -> None:
+    if tensor.deleter:
+        DELETER(tensor.deleter)(tensor.address)
+
+
+def _expect_tensor(source: Source, seen: Tensor, exchange: Exchange, function: str) -> None:
+    """All that the struct says is what the array is."""
+    dtype, view = source.dtype, source.view
+    right = (
+        (seen.element0 == source.address or not view.size)
+        and (seen.code, seen.bits, seen.lanes) == (int(dtype.code), dtype.bits, 1)
+        and seen.shape == view.shape
+        and same_strides(view.shape, seen.strides_or_packed, view.strides)
+        and seen.device == (exchange.device.dlpack_type, 0)
+    )
+    if not right:
+        fail(
+            "DLX-06",
+            "DLP-43",
+            role=Role.PRODUCER,
+            reason=f"{function} describes another array",
+            expected=f"{dtype.name}, shape {view.shape}, strides {view.strides}, element 0 at {source.address:#x}, "
+            f"device {(exchange.device.dlpack_type, 0)}",
+            seen=f"code {seen.code}, bits {seen.bits}, lanes {seen.lanes}, shape {seen.shape}, strides {seen.strides}, "
+            f"element 0 at {seen.element0:#x}, device {seen.device}",
+        )
+
+
+# -- the table
+
+
+@invariant(
+    "exchange-api.table",
+    clauses="DLX-01 DLX-02 DLX-03",
+    rows="D12",
+    level=Level.MUST,
+    cases=lambda env: every(_offering(env)),
+)
+def test_table(exchange: Exchange) -> None:
+    """The type and its subclasses offer one table, of our major version, with every function that must be there."""
+    thing = exchange.producer.tabled(exchange.source().array)
+    table = _table(exchange, thing)
+    again = {exchange_api.table(kind).address for kind in (type(thing), *_subclass(type(thing)))}  # type: ignore[union-attr]
+    if again != {table.address} or capsule.pointer(getattr(thing, exchange_api.ATTRIBUTE)) != table.address:
+        fail(
+            "DLX-01", role=Role.PRODUCER, reason="the table is not one for the type",
+            expected=f"{table.address:#x} always", seen=", ".join(hex(address) for address in sorted(again)),
+        )  # fmt: skip
+    missing = [n for n in exchange_api.FUNCTIONS if not table.functions[n] and n not in exchange_api.OPTIONAL]
+    if missing:
+        fail(
+            "DLX-03", role=Role.PRODUCER, reason="functions are missing",
+            expected="no NULL but for dltensor_from_py_object_no_sync", seen=f"NULL for {', '.join(missing)}",
+        )  # fmt: skip
+    older = list(exchange_api.chain(table))
+    versions = [each.version for each in (table, *older)]
+    if len(older) == exchange_api.MAX_TABLES or versions != sorted(set(versions), reverse=True):
+        fail(
+            "DLX-02", role=Role.PRODUCER, reason="the chain of older tables does not get older, or has no end",
+            expected="falling versions up to a NULL", seen=str(versions),
+        )  # fmt: skip
+
+
+def _subclass(kind: type[Any]) -> tuple[type[Any], ...]:
+    """A subclass, unless the type allows none."""
+    try:
+        return (type("Derived", (kind,), {}),)
+    except TypeError:
+        return ()
+
+
+# -- its functions
+
+
+@invariant(
+    "exchange-api.export",
+    clauses="DLX-06 DLP-43",
+    rows="D12",
+    level=Level.MUST,
+    isolation=Isolation.CHILD,
+    cases=lambda env: every(_offering(env), layout=LAYOUTS, dtype=dtypes("float32", "bool")),
+)
+def test_export(exchange: Exchange) -> None:
+    """An array becomes a struct that describes it and holds its memory until its deleter is called."""
+    source = exchange.source()
+    thing = exchange.producer.tabled(source.array)
+    tensor = _exported(_table(exchange, thing), thing)
+    _expect_tensor(source, tensor, exchange, EXPORT)
+    del thing
+    source.array = None
+    if _elements(exchange, tensor) != source.values:
+        fail(
+            "DLX-06", "DLP-28", role=Role.PRODUCER, level=Level.MUST, reason="the elements went with the array",
+            expected=source.values.hex(), seen=_elements(exchange, tensor).hex(),
+        )  # fmt: skip
+    _release(tensor)
+
+
+def _elements(exchange: Exchange, tensor: Tensor) -> bytes:
+    memory = CudaMemory() if exchange.device is Device.CUDA else HostMemory()
+    return gather(memory, tensor.element0, Strided(tensor.shape, tensor.strides_or_packed), (tensor.bits + 7) // 8)
+
+
+@invariant(
+    "exchange-api.holds-nothing",
+    clauses="DLX-06 DLP-27",
+    rows="D12 I21",
+    level=Level.MUST,
+    isolation=Isolation.CHILD,
+    cases=lambda env: every(_offering(env), function=("export", "borrow")),
+)
+def test_holds_nothing(exchange: Exchange) -> None:
+    """After export and release, or after a borrowed description, the array has as many references as before."""
+    thing = exchange.producer.tabled(exchange.source().array)
+    table = _table(exchange, thing)
+    before = sys.getrefcount(thing)
+    for _ in range(20):
+        if exchange.option("function") == "borrow":
+            _borrowed(exchange, table, thing)
+        else:
+            _release(_exported(table, thing))
+    if not happens(lambda: sys.getrefcount(thing) <= before):
+        fail(
+            "DLX-06", "DLP-27", role=Role.PRODUCER, reason="references to the array are left behind",
+            expected=f"{before} references", seen=f"{sys.getrefcount(thing)} after twenty calls",
+        )  # fmt: skip
+
+
+@invariant(
+    "exchange-api.borrow",
+    clauses="DLX-06 DLX-03",
+    rows="D12",
+    level=Level.MUST,
+    isolation=Isolation.CHILD,
+    cases=lambda env: every(_offering(env), layout=LAYOUTS, dtype=dtypes("float32", "bool")),
+)
+def test_borrow(exchange: Exchange) -> None:
+    """The caller's own struct is filled in with what the array is; a library may leave this function out."""
+    source = exchange.source()
+    thing = exchange.producer.tabled(source.array)
+    _expect_tensor(source, _borrowed(exchange, _table(exchange, thing), thing), exchange, BORROW)
+
+
+def _borrowed(exchange: Exchange, table: ExchangeAPI, thing: Any) -> Tensor:
+    """What the function writes into a struct full of rubbish, copied out at once."""
+    if not table.functions[BORROW]:
+        raise Refused(f"{exchange.producer.name} lends nothing: {BORROW} is NULL")
+    managed = DLManagedTensorVersioned()
+    managed.version.major = 1
+    ctypes.memset(ctypes.addressof(managed.dl_tensor), 0xDD, ctypes.sizeof(DLTensor))
+    _call(BORROW, exchange_api.BORROW(table.functions[BORROW]), thing, ctypes.addressof(managed.dl_tensor))
+    return _decoded(ctypes.addressof(managed))
+
+
+@invariant(
+    "exchange-api.import",
+    clauses="DLX-06 DLP-26 DLP-43",
+    rows="D12 I20",
+    level=Level.MUST,
+    isolation=Isolation.CHILD,
+    cases=lambda env: every(_offering(env), layout=layouts("c-order", "fortran", "columns"), dtype=dtypes("float32")),
+)
+def test_import(exchange: Exchange) -> None:
+    """A struct becomes an array of the type on the same memory, which owns the struct: it releases it when it dies."""
+    reference = exchange.library(REFERENCE)
+    source = exchange.make(reference)
+    kind = type(exchange.producer.tabled(exchange.source().array))
+    managed = Managed(source.array.table_fields(), source.array)
+    table = _table(exchange, exchange.producer.tabled(exchange.source().array))
+    out = ctypes.py_object()
+    _call(IMPORT, exchange_api.TO_PY(table.functions[IMPORT]), managed.address, ctypes.byref(out))
+    taken = out.value
+    ctypes.pythonapi.Py_DecRef(ctypes.py_object(taken))  # the function's own reference, which is now the variable's
+    out.value = None
+    view = exchange.using(partial(exchange.producer.describe, taken), "describing the import")
+    if not isinstance(taken, kind) or view.address != source.address:
+        fail(
+            "DLX-06", "DLP-43", role=Role.PRODUCER, reason=f"{IMPORT} makes something else",
+            expected=f"a {kind.__name__} with element 0 at {source.address:#x}",
+            seen=f"a {type(taken).__name__} at {view.address:#x}",
+        )  # fmt: skip
+    exchange.expect_values(source, exchange.using(partial(exchange.producer.read, taken), "reading the import"))
+    early = managed.deleter_calls
+    del taken
+    happens(lambda: managed.deleter_calls >= 1)
+    if early or managed.deleter_calls != 1:
+        fail(
+            "DLX-06", "DLP-26", role=Role.PRODUCER, reason="the struct is not released once, with the array",
+            expected="no call of the deleter, then one", seen=f"{early} calls, then {managed.deleter_calls}",
+        )  # fmt: skip
+
+
+@invariant(
+    "exchange-api.current-stream",
+    clauses="DLX-04 DLX-03",
+    rows="D12",
+    level=Level.MUST,
+    isolation=Isolation.CHILD,
+    cases=lambda env: every(_offering(env)),
+)
+def test_current_stream(exchange: Exchange) -> None:
+    """The library names the stream that it works on; for host memory any answer will do, but there is one."""
+    thing = exchange.producer.tabled(exchange.source().array)
+    out = ctypes.c_void_p(0xDEAD)
+    call = exchange_api.CURRENT_STREAM(_table(exchange, thing).functions[STREAM])
+    _call(STREAM, call, exchange.device.dlpack_type, 0, ctypes.byref(out))
+    if out.value == 0xDEAD:
+        fail(
+            "DLX-04",
+            role=Role.PRODUCER,
+            reason=f"{STREAM} answers nothing",
+            expected="a handle or NULL",
+            seen="nothing",
+        )
+
+
+@invariant(
+    "exchange-api.allocate",
+    clauses="DLX-03 DLX-06",
+    rows="D12",
+    level=Level.MUST,
+    isolation=Isolation.CHILD,
+    cases=lambda env: every(_offering(env), wanted=("possible", "impossible")),
+)
+def test_allocate(exchange: Exchange) -> None:
+    """The allocator makes an array like the prototype, or says once through its callback why not."""
+    possible = exchange.option("wanted") == "possible"
+    table = _table(exchange, exchange.producer.tabled(exchange.source().array))
+    shape = (ctypes.c_int64 * 2)(3, 4)
+    prototype = DLTensor()
+    prototype.device.device_type = exchange.device.dlpack_type
+    prototype.ndim, prototype.shape = 2, ctypes.addressof(shape)
+    prototype.dtype.code, prototype.dtype.bits, prototype.dtype.lanes = (2 if possible else 200), 32, 1
+    told: list[tuple[bytes, bytes]] = []
+    tell = exchange_api.SET_ERROR(lambda context, kind, message: told.append((kind, message)))
+    out = ctypes.c_void_p()
+    allocate = exchange_api.ALLOCATE(table.functions[ALLOCATE])
+    code = allocate(ctypes.addressof(prototype), ctypes.byref(out), None, tell)
+    if (code == 0) != possible or len(told) != (0 if possible else 1) or (possible and not out.value):
+        fail(
+            "DLX-06",
+            role=Role.PRODUCER,
+            reason=f"{ALLOCATE} with a prototype that is {exchange.option('wanted')}",
+            expected="0 and a struct" if possible else "-1 and one call of the error callback",
+            seen=f"{code}, struct at {out.value or 0:#x}, {len(told)} calls of the error callback",
+        )
+    if possible:
+        _judge_allocated(exchange, _decoded(out.value or 0))
+
+
+def _judge_allocated(exchange: Exchange, tensor: Tensor) -> None:
+    right = (
+        (tensor.code, tensor.bits, tensor.lanes, tensor.shape) == (2, 32, 1, (3, 4))
+        and tensor.device == (exchange.device.dlpack_type, 0)
+        and tensor.element0
+    )
+    if not right:
+        fail(
+            "DLX-06", role=Role.PRODUCER, level=Level.MUST, reason=f"{ALLOCATE} makes another array",
+            expected="float32, shape (3, 4), on the prototype's device", seen=str(tensor),
+        )  # fmt: skip
+    data = bytes(range(48))
+    exchange.poke(tensor.element0, data)
+    if exchange.peek(tensor.element0, 48) != data:
+        fail(
+            "DLX-06",
+            role=Role.PRODUCER,
+            reason="the memory does not hold data",
+            expected=data.hex(),
+            seen="other bytes",
+        )
+    _release(tensor)
+
+
+@invariant(
+    "exchange-api.inexpressible",
+    clauses="DLX-06 DLP-43 DLP-23",
+    rows="D12 D16 I12",
+    level=Level.MUST,
+    isolation=Isolation.CHILD,
+    cases=lambda env: every(
+        _with_states(env),
+        state=lambda pair: states(pair.producer.name, pair.device, simple=True),
+        function=("export", "borrow"),
+    ),
+)
+def test_inexpressible(exchange: Exchange) -> None:
+    """What DLPack cannot express the functions refuse: -1 and a Python exception, a ``BufferError`` if possible.
+
+    Where they describe it all the same, memory holds the elements that it stands for.
+    """
+    name, producer = exchange.option("state"), exchange.producer
+    module = exchange.source().array if producer.name == REFERENCE else producer.module()
+    device = "cuda" if exchange.device is Device.CUDA else "cpu"
+    use_state(producer.name, name, module, device, lambda array, elements: _judge_state(exchange, array, elements))
+
+
+def _judge_state(exchange: Exchange, array: Any, elements: bytes | None) -> None:
+    thing = exchange.producer.tabled(array)
+    table = _table(exchange, thing)
+    borrow = exchange.option("function") == "borrow"
+    if borrow and not table.functions[BORROW]:
+        raise Refused(f"{exchange.producer.name} lends nothing: {BORROW} is NULL")
+    out, managed = ctypes.c_void_p(), DLManagedTensorVersioned()
+    managed.version.major = 1
+    try:
+        if borrow:
+            code = exchange_api.BORROW(table.functions[BORROW])(thing, ctypes.addressof(managed.dl_tensor))
+        else:
+            code = exchange_api.FROM_PY(table.functions[EXPORT])(thing, ctypes.byref(out))
+    except BufferError:
+        return
+    except Exception as error:
+        fail(
+            "DLX-06", "DLP-23", role=Role.PRODUCER, level=Level.SHOULD,
+            reason=f"{exchange.option('state')}: refused, but with the wrong kind of exception",
+            expected="BufferError", seen=brief(error),
+        )  # fmt: skip
+    if code:
+        _judge_silence(exchange, code)
+        return
+    tensor = _decoded(ctypes.addressof(managed) if borrow else out.value or 0)
+    data = _elements(exchange, tensor) if tensor.element0 else b""
+    if elements is None or data != elements:
+        fail(
+            "DLX-06",
+            "DLP-43",
+            role=Role.PRODUCER,
+            level=Level.MUST,
+            reason=f"{exchange.option('state')}: exported as if its elements were in memory",
+            expected="BufferError" if elements is None else f"BufferError, or {elements.hex()}",
+            seen=f"shape {tensor.shape} at {tensor.element0:#x}" + (f": {data.hex()}" if data else ""),
+        )
+
+
+def _judge_silence(exchange: Exchange, code: int) -> None:
+    """A failure without exception; the reference's functions, which are Python, cannot leave one."""
+    if exchange.producer.name != REFERENCE:
+        fail(
+            "DLX-06", role=Role.PRODUCER, level=Level.MUST, reason="a failure without a Python exception",
+            expected="an exception", seen=f"{code} and nothing else",
+        )  # fmt: skip
