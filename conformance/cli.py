@@ -22,7 +22,7 @@ from conformance.suite.catalogue import Case, Tier, catalogue
 from conformance.suite.libraries import REFERENCE
 
 DEFAULT_OUT = Path("conform-results")
-MOST_PROCESSES = 8
+MOST_PROCESSES = 16
 
 
 class Parser(argparse.ArgumentParser):
@@ -43,7 +43,7 @@ def parser() -> argparse.ArgumentParser:
     _add_selection(one)
     one.add_argument("--case", action="append", default=[], metavar="ID", help="run this case only (repeatable)")
     one.add_argument(
-        "-n", dest="processes", default="auto", metavar="N", help="worker processes (default: one a core, at most 8)"
+        "-n", dest="processes", default="auto", metavar="N", help="worker processes (default: one a core, at most 16)"
     )
     one.add_argument(
         "--out", type=Path, default=DEFAULT_OUT, metavar="DIR", help=f"where results go (default: {DEFAULT_OUT})"

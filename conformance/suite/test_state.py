@@ -69,14 +69,13 @@ def _with_state(exchange: Exchange, use: Use) -> None:
 
 def _export(exchange: Exchange, array: Any) -> Answer:
     """Export and read at once: outside of what made the array its memory may be gone."""
+    by_dlpack = exchange.protocol is Protocol.DLPACK
     try:
-        offer = exchange.producer.offer(array, exchange.protocol)
-        if exchange.protocol is Protocol.CAI:
-            return _read_dictionary(exchange, offer.__cuda_array_interface__)  # type: ignore[union-attr]
-        exported = offer.__dlpack__()  # type: ignore[union-attr]
+        offer: Any = exchange.producer.offer(array, exchange.protocol)
+        given = offer.__dlpack__() if by_dlpack else offer.__cuda_array_interface__
     except Exception as error:
         return Answer(error.with_traceback(None))
-    return _read_tensor(exchange, exchange.decode(exported))
+    return _read_tensor(exchange, exchange.decode(given)) if by_dlpack else _read_dictionary(exchange, given)
 
 
 def _read_tensor(exchange: Exchange, tensor: dlpack.Tensor) -> Answer:
@@ -101,7 +100,7 @@ def _read(exchange: Exchange, address: int, view: Strided, itemsize: int) -> Ans
 
 def _judge(exchange: Exchange, answer: Answer, elements: bytes | None) -> None:
     clause = "DLP-43" if exchange.protocol is Protocol.DLPACK else "CAI-05"
-    state = STATES[exchange.producer.name, exchange.option("state")]
+    state = STATES[exchange.case.producer, exchange.option("state")]
     if answer.error is not None:
         exchange.check_context(answer.error)
         by_class = state.inexpressible and exchange.protocol is Protocol.DLPACK

@@ -45,4 +45,15 @@ def test_memory_that_comes_back_is_no_finding(imports: str) -> None:
 def test_memory_that_is_kept_is_a_finding(imports: str) -> None:
     """The missing amount is told."""
     result = run(broken(all_faults()["lifetime.NeverReleased"]), imports)  # type: ignore[arg-type]
-    assert (result.outcome, result.seen) == (Outcome.FAIL, "4096 MiB missing")
+    assert (result.outcome, result.seen) == (
+        Outcome.FAIL,
+        "4096 MiB missing, and the arrays were at 64 different addresses",
+    )
+
+
+def test_memory_that_others_take_is_no_finding(monkeypatch: pytest.MonkeyPatch, device: None) -> None:
+    """The free memory sinks, but each array gets the memory of the one before."""
+    free = iter(range(64 << 30, 0, -4 << 30))
+    monkeypatch.setattr(lifetime.cuda_memory, "free_bytes", lambda: next(free))
+    result = run(ReferenceAdapter(), "taken")
+    assert (result.outcome, result.reason.partition(",")[0]) == (Outcome.INCONCLUSIVE, "4096 MiB are missing")
