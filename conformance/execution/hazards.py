@@ -38,5 +38,5 @@ HAZARDS = (
 def isolation_of(case: Case, invariant: Invariant) -> Isolation:
     """Where a case runs: as its invariant says, or in a child if it is a known hazard."""
     if invariant.isolation is Isolation.SHARED and any(hazard.covers(case) for hazard in HAZARDS):
-        return Isolation.CHILD
+        return Isolation.RISKY
     return invariant.isolation

@@ -1,8 +1,11 @@
-"""Cases in child processes of their own: a server that has imported the libraries forks one child for each.
+"""Cases in child processes: a server that has imported the libraries forks them.
 
 Importing costs seconds and forking milliseconds, so the server imports once what may be imported before a
-fork. It never touches CUDA. For every request it forks a monitor, which forks the child, waits for it and
-tells what became of it; the monitor survives whatever the child does.
+fork. It never touches CUDA. For every worker it forks a monitor, which forks children, waits for them and
+tells what became of them; the monitor survives whatever a child does.
+
+Starting CUDA is slow, and one process at a time does it, so cases that are merely risky share a child until
+something goes wrong in it. Whatever is not a pass or a refusal then has to show again in a child of its own.
 """
 
 from __future__ import annotations
@@ -17,8 +20,9 @@ import subprocess
 import sys
 import tempfile
 import time
+from dataclasses import replace
 from pathlib import Path
-from typing import Any
+from typing import Any, NoReturn
 
 from conformance.protocols.clauses import Level
 from conformance.suite.catalogue import Case, Isolation, catalogue
@@ -62,15 +66,25 @@ class Server:
         self._folder.cleanup()
 
 
-def run(case: Case) -> Result:
-    """Have the server run a case; whatever becomes of the child is a result."""
-    with socket.socket(socket.AF_UNIX, socket.SOCK_STREAM) as connection:
-        _connect(connection, os.environ[SOCKET])
-        connection.sendall(json.dumps(case.to_json()).encode() + b"\n")
-        answer = connection.makefile("rb").readline()
-    if not answer:
-        return Result(case, Outcome.LOST, Level.MUST, reason="the isolation server ended")
-    return Result.from_json(json.loads(answer))
+class Client:
+    """A worker's line to the server. Risky cases of one worker share a child for as long as all goes well."""
+
+    def __init__(self) -> None:
+        self._socket = socket.socket(socket.AF_UNIX, socket.SOCK_STREAM)
+        _connect(self._socket, os.environ[SOCKET])
+        self._answers = self._socket.makefile("rb")
+
+    def run(self, case: Case, isolation: Isolation) -> Result:
+        """Have the server run a case; whatever becomes of the child is a result."""
+        self._socket.sendall(_line({"case": case.to_json(), "isolation": isolation.value}))
+        answer = self._answers.readline()
+        if not answer:
+            return Result(case, Outcome.LOST, Level.MUST, reason="the isolation server ended")
+        return Result.from_json(json.loads(answer))
+
+
+def _line(data: dict[str, Any]) -> bytes:
+    return json.dumps(data).encode() + b"\n"
 
 
 def _connect(connection: socket.socket, path: str) -> None:
@@ -105,62 +119,126 @@ def serve(path: str, libraries: tuple[str, ...]) -> None:
             signal.signal(signal.SIGCHLD, signal.SIG_DFL)
             listener.close()
             _monitor(connection)
-            return
         connection.close()
 
 
-def _monitor(connection: socket.socket) -> None:
-    """Run one request; returns only in a child that is to end by the interpreter's own exit."""
-    case = Case.from_json(json.loads(connection.makefile("rb").readline()))
-    stderr = tempfile.TemporaryFile()  # noqa: SIM115 - the child writes to it after we have moved on
-    reader, writer = os.pipe()
-    started = time.perf_counter()
-    child = os.fork()
-    if child == 0:
-        os.close(reader)
-        connection.close()
-        os.dup2(stderr.fileno(), 2)
-        os.dup2(stderr.fileno(), 1)
-        _child(case, writer)
-        return
-    os.close(writer)
-    answer, in_time = _collect(reader, child)
-    _, status = os.waitpid(child, 0)
-    result = _conclude(case, catalogue()[case.invariant].clauses, answer, in_time, status, _tail(stderr))
-    connection.sendall(json.dumps(result.lasting(time.perf_counter() - started).to_json()).encode() + b"\n")
+def _monitor(connection: socket.socket) -> NoReturn:
+    """Serve one worker until it hangs up."""
+    shared: Child | None = None
+    for line in connection.makefile("rb"):
+        request = json.loads(line)
+        case, isolation = Case.from_json(request["case"]), Isolation(request["isolation"])
+        first: Result | None = None
+        if isolation is Isolation.RISKY:
+            if shared is None:
+                shared = Child(connection)
+            first = shared.run(case)
+            if first.outcome in _TRUSTED:
+                connection.sendall(_line(first.to_json()))
+                continue
+            shared.end()
+            shared = None
+        alone = Child(connection)
+        result = alone.run(case, last=True)
+        connection.sendall(_line(_after(first, result).to_json()))
     os._exit(0)
 
 
-def _child(case: Case, writer: int) -> None:
+_TRUSTED = frozenset({Outcome.PASS, Outcome.REFUSED})
+"""What a risky case may say in company; everything else it has to say again alone."""
+
+
+def _after(first: Result | None, alone: Result) -> Result:
+    """The result alone is the one that counts; what had been seen in company is kept beside it."""
+    if first is None or (first.outcome, first.reason) == (alone.outcome, alone.reason):
+        return alone
+    told = f"{first.outcome.value}: {first.reason}"
+    return replace(alone, attachments={**alone.attachments, "in company": told})
+
+
+class Child:
+    """A forked child that runs the cases it is sent, one after the other."""
+
+    def __init__(self, connection: socket.socket) -> None:
+        self._stderr = tempfile.TemporaryFile()  # noqa: SIM115 - the child writes to it after we have moved on
+        requests, self._requests = os.pipe()
+        self._answers, answers = os.pipe()
+        self._pid = os.fork()
+        if self._pid:
+            os.close(requests)
+            os.close(answers)
+            return
+        os.close(self._requests)
+        os.close(self._answers)
+        connection.close()
+        os.dup2(self._stderr.fileno(), 2)
+        os.dup2(self._stderr.fileno(), 1)
+        _serve_cases(requests, answers)
+
+    def run(self, case: Case, *, last: bool = False) -> Result:
+        """The case's result, or what became of the child. ``last``: wait for the child's end too, it belongs to the case."""
+        started = time.perf_counter()
+        os.ftruncate(self._stderr.fileno(), 0)
+        try:
+            os.write(self._requests, _line(case.to_json()))
+        except BrokenPipeError:
+            last = True
+        if last:
+            os.close(self._requests)
+        answer, in_time = self._collect(until_the_end=last)
+        if not last and answer.endswith(b"\n"):
+            return Result.from_json(json.loads(answer)).lasting(time.perf_counter() - started)
+        _, status = os.waitpid(self._pid, 0)
+        os.close(self._answers)
+        result = _conclude(case, catalogue()[case.invariant].clauses, answer, in_time, status, _tail(self._stderr))
+        return result.lasting(time.perf_counter() - started)
+
+    def end(self) -> None:
+        """Kill the child if it still lives."""
+        try:
+            os.kill(self._pid, signal.SIGKILL)
+            os.waitpid(self._pid, 0)
+        except (ProcessLookupError, ChildProcessError):
+            pass
+
+    def _collect(self, *, until_the_end: bool) -> tuple[bytes, bool]:
+        """What the child wrote, up to a whole line or to its end, and whether that was before the deadline."""
+        end = time.monotonic() + deadline.seconds()
+        answer = b""
+        with selectors.DefaultSelector() as selector:
+            selector.register(self._answers, selectors.EVENT_READ)
+            while selector.select(max(0.0, end - time.monotonic())):
+                piece = os.read(self._answers, 65536)
+                answer += piece
+                if not piece or (answer.endswith(b"\n") and not until_the_end):
+                    return answer, True
+        os.kill(self._pid, signal.SIGUSR1)
+        time.sleep(0.5)
+        os.kill(self._pid, signal.SIGKILL)
+        return answer, False
+
+
+def _serve_cases(requests: int, answers: int) -> NoReturn:
+    """Inside the child: run what is sent, then end; by the interpreter's own exit, if that belongs to the case."""
     faulthandler.enable(file=2)
     faulthandler.register(signal.SIGUSR1, file=2, all_threads=True)
-    invariant = catalogue()[case.invariant]
-    result = Workbench().run(case, invariant)
-    _send(writer, json.dumps(result.to_json()).encode() + b"\n")
-    if invariant.isolation is not Isolation.EXIT:
+    bench = Workbench()
+    isolation = Isolation.RISKY
+    with os.fdopen(requests, "rb") as lines:
+        for line in lines:
+            case = Case.from_json(json.loads(line))
+            invariant = catalogue()[case.invariant]
+            isolation = invariant.isolation
+            _send(answers, _line(bench.run(case, invariant).to_json()))
+    if isolation is not Isolation.EXIT:
         os._exit(0)
+    del bench  # the exit below must find no more alive than a script's would
+    sys.exit(0)
 
 
 def _send(writer: int, data: bytes) -> None:
     while data:
         data = data[os.write(writer, data) :]
-
-
-def _collect(reader: int, child: int) -> tuple[bytes, bool]:
-    """What the child wrote until its end of the pipe closed, and whether that was before the deadline."""
-    end = time.monotonic() + deadline.seconds()
-    answer = b""
-    with selectors.DefaultSelector() as selector:
-        selector.register(reader, selectors.EVENT_READ)
-        while selector.select(max(0.0, end - time.monotonic())):
-            piece = os.read(reader, 65536)
-            if not piece:
-                return answer, True
-            answer += piece
-    os.kill(child, signal.SIGUSR1)
-    time.sleep(0.5)
-    os.kill(child, signal.SIGKILL)
-    return answer, False
 
 
 def _conclude(case: Case, clauses: tuple[str, ...], answer: bytes, in_time: bool, status: int, stderr: str) -> Result:

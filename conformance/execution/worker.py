@@ -37,10 +37,12 @@ POISON_MARK = "== poisoned "
 class Worker:
     """State of one worker process."""
 
-    def __init__(self, name: str) -> None:
+    def __init__(self, name: str, workers: int) -> None:
+        self._workers = workers
         self._results = append_to(Path(os.environ[LOGS], name + RESULTS_SUFFIX))
         self.catalogue: dict[str, Invariant] = catalogue()
         self.bench = Workbench()
+        self._children: isolation.Client | None = None
         self.cases: dict[str, dict[str, Case]] = defaultdict(dict)
         for record in read_lines(Path(os.environ[PLAN])):
             case = Case.from_json(record)
@@ -49,8 +51,10 @@ class Worker:
     def run(self, case: Case) -> Result:
         """Here or in a child, with a deadline either way."""
         invariant = self.catalogue[case.invariant]
-        if isolation_of(case, invariant) is not Isolation.SHARED:
-            return isolation.run(case)
+        where = isolation_of(case, invariant)
+        if where not in (Isolation.SHARED, Isolation.FRESH):
+            self._children = self._children or isolation.Client()
+            return self._children.run(case, where)
         _note(f"{CASE_MARK}{case.id}")
         faulthandler.dump_traceback_later(deadline.seconds(), exit=True, file=2)
         try:
@@ -61,6 +65,22 @@ class Worker:
             self._end_poisoned(result)
         return result
 
+    def order(self, items: list[pytest.Item]) -> list[pytest.Item]:
+        """Mixed, and split into one part for each worker that begins with its share of what starts processes.
+
+        Slow cases are neighbours in the plan and would all fall to one worker. Mixed, no case can come to depend on the one
+        before it; the order follows from the ids, so it is the same everywhere. xdist gives out such parts first.
+        """
+        mixed = sorted(items, key=lambda item: hashlib.sha256(item.nodeid.encode()).digest())
+        slow = [item for item in mixed if self._starts_processes(item)]
+        quick = [item for item in mixed if not self._starts_processes(item)]
+        return [i for part in range(self._workers) for i in slow[part :: self._workers] + quick[part :: self._workers]]
+
+    def _starts_processes(self, item: pytest.Item) -> bool:
+        case = case_of(item)
+        where = isolation_of(case, self.catalogue[case.invariant]) if case else Isolation.SHARED
+        return where not in (Isolation.SHARED, Isolation.RISKY)
+
     def record(self, result: Result) -> None:
         """One line, in one write, so that no reader ever sees half of it followed by another."""
         os.write(self._results, json.dumps(result.to_json(), ensure_ascii=False).encode() + b"\n")
@@ -69,6 +89,12 @@ class Worker:
         """Nothing more can be believed in this process: leave a note and end, so that a fresh one takes over."""
         _note(f"{POISON_MARK}{result.reason}")
         os._exit(70)
+
+
+def case_of(item: pytest.Item) -> Case | None:
+    """The case of an item that :func:`pytest_generate_tests` made."""
+    found = getattr(item, "callspec", _EMPTY).params.get("exchange")
+    return found if isinstance(found, Case) else None
 
 
 def append_to(path: Path) -> int:
@@ -93,7 +119,7 @@ def pytest_configure(config: pytest.Config) -> None:
     name: str = config.workerinput["workerid"]
     os.dup2(append_to(Path(os.environ[LOGS], f"{name}.log")), 2)
     faulthandler.enable(file=2)
-    _worker = Worker(name)
+    _worker = Worker(name, config.workerinput["workercount"])
 
 
 def pytest_generate_tests(metafunc: pytest.Metafunc) -> None:
@@ -106,19 +132,14 @@ def pytest_generate_tests(metafunc: pytest.Metafunc) -> None:
 
 
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
-    """Take out the empty items of invariants without a planned case, and mix the rest.
-
-    Slow cases are neighbours in the plan and would all fall to one worker; mixed, they spread, and no case can come to
-    depend on the one before it. The order follows from the ids, so it is the same everywhere.
-    """
+    """Take out the empty items of invariants without a planned case, and put the rest in order."""
     if _worker is not None:
-        planned = [i for i in items if isinstance(getattr(i, "callspec", _EMPTY).params.get("exchange"), Case)]
-        items[:] = sorted(planned, key=lambda item: hashlib.sha256(item.nodeid.encode()).digest())
+        items[:] = _worker.order([item for item in items if case_of(item)])
 
 
 def pytest_runtest_protocol(item: pytest.Function, nextitem: pytest.Item | None) -> bool | None:
     """Run a case and write its result down: pytest's own reports would only make the controller busy."""
     if _worker is None:
         return None
-    _worker.record(_worker.run(cast(Case, item.callspec.params["exchange"])))
+    _worker.record(_worker.run(cast(Case, case_of(item))))
     return True

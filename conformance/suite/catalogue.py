@@ -29,8 +29,12 @@ class Isolation(str, Enum):
 
     SHARED = "shared"
     """With others: the normal case."""
+    RISKY = "risky"
+    """In a child with other risky cases: it may kill its process or the CUDA context, but leaves nothing behind if not."""
     CHILD = "child"
-    """Alone in a child: it may kill its process or the CUDA context."""
+    """Alone in a child: it changes what later cases would see."""
+    FRESH = "fresh"
+    """With others, but it starts interpreters of its own."""
     EXIT = "exit"
     """Alone in a child that must also end cleanly: what happens at interpreter exit belongs to the case."""
 

@@ -364,7 +364,7 @@ _MALFORMED: dict[str, Malformed] = {
     clauses="CAI-01 CAI-02 CAI-03 CAI-04 CAI-09 CAI-11",
     rows="D1 2a.24 I25",
     level=Level.MUST,
-    isolation=Isolation.CHILD,
+    isolation=Isolation.RISKY,
     cases=lambda env: every(env.dictionaries(), dictionary=tuple(_MALFORMED)),
 )
 def test_malformed(exchange: Exchange) -> None:
@@ -431,7 +431,7 @@ def _is_inside(source: Source, view: View) -> bool:
     clauses="CAI-29",
     rows="D15 2a.25",
     level=Level.MUST,
-    isolation=Isolation.CHILD,
+    isolation=Isolation.RISKY,
     cases=lambda env: every(env.dictionaries(), address=("small", "nowhere", "host", "freed")),
 )
 def test_garbage_address(exchange: Exchange) -> None:

@@ -146,7 +146,7 @@ def test_many_exports(exchange: Exchange) -> None:
     clauses="DLP-24 DLP-26",
     rows="E1 I20",
     level=Level.MUST,
-    isolation=Isolation.CHILD,
+    isolation=Isolation.RISKY,
     cases=lambda env: every(exports_of_imports(env), struct=STRUCTS),
 )
 def test_used_is_inert(exchange: Exchange) -> None:
@@ -222,7 +222,7 @@ def test_renamed(exchange: Exchange) -> None:
     clauses="DLP-25 DLP-26",
     rows="E2 I22",
     level=Level.MUST,
-    isolation=Isolation.CHILD,
+    isolation=Isolation.RISKY,
     cases=lambda env: every(env.imports(Protocol.DLPACK), struct=STRUCTS),
 )
 def test_second_import(exchange: Exchange) -> None:
@@ -306,7 +306,7 @@ def test_struct_untouched(exchange: Exchange) -> None:
     clauses="DLP-25 DLP-26",
     rows="2a.10 G5",
     level=Level.MUST,
-    isolation=Isolation.CHILD,
+    isolation=Isolation.RISKY,
     cases=lambda env: every(env.imports(Protocol.DLPACK), struct=STRUCTS),
 )
 def test_race(exchange: Exchange) -> None:

@@ -21,7 +21,7 @@ from conformance.reference import managed
 
 from . import interpreter
 from .buffers import DeviceBuffer
-from .catalogue import Draft, Needs, Tier, dtypes, every, invariant, layouts
+from .catalogue import Draft, Isolation, Needs, Tier, dtypes, every, invariant, layouts
 from .exchange import UNCLEAN, Exchange, Source, brief, collect, show
 from .layouts import EMPTY, LAYOUTS, PLAIN, STRIDED, ZERO_STRIDE
 from .libraries import REFERENCE, Environment, Library, Pair
@@ -554,6 +554,7 @@ def _autoinit_cases(env: Environment) -> Iterator[Draft]:
     rows="DOC-PC-1 context-05 context-07",
     level=Level.MUST,
     needs=Needs.GPU,
+    isolation=Isolation.FRESH,
     cases=_autoinit_cases,
 )
 def test_pycuda_autoinit(exchange: Exchange) -> None:

@@ -132,6 +132,7 @@ def _each_library(env: Environment) -> Iterator[Draft]:
     rows="I30 context-02",
     level=Level.OBSERVED,
     needs=Needs.GPU,
+    isolation=Isolation.FRESH,
     cases=_each_library,
 )
 def test_import_alone(exchange: Exchange) -> None:
@@ -161,6 +162,7 @@ def test_import_alone(exchange: Exchange) -> None:
     rows="I30 2a.31 context-01 context-10 context-14",
     level=Level.MUST,
     needs=Needs.GPU,
+    isolation=Isolation.FRESH,
     cases=_with_reference,
 )
 def test_after_fork(exchange: Exchange) -> None:
@@ -206,6 +208,7 @@ def _with_pycuda(env: Environment) -> Iterator[Draft]:
     rows="I29 I30 context-03 context-05 context-07",
     level=Level.MUST,
     needs=Needs.GPU,
+    isolation=Isolation.FRESH,
     cases=_with_pycuda,
 )
 def test_pycuda(exchange: Exchange) -> None:

@@ -17,7 +17,7 @@ from conformance.protocols.strided import packed
 from conformance.reference.memory import CudaMemory, HostMemory, Memory
 
 from . import interpreter
-from .catalogue import Draft, Needs, Tier, dtypes, every, invariant, layouts
+from .catalogue import Draft, Isolation, Needs, Tier, dtypes, every, invariant, layouts
 from .exchange import Exchange, Source, brief, show
 from .layouts import EMPTY
 from .libraries import REFERENCE, Environment, Pair
@@ -249,6 +249,7 @@ def _one_a_process(drafts: Callable[[Environment], Iterator[Draft]]) -> Callable
     rows="G8 pointer-14 device-31",
     level=Level.MUST,
     needs=Needs.GPU,
+    isolation=Isolation.FRESH,
     cases=_one_a_process(lambda env: every(env.exports(on=(Device.CUDA,)))),
 )
 def test_ipc(exchange: Exchange) -> None:

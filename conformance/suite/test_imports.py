@@ -11,7 +11,7 @@ from conformance.adapters.base import Device, Protocol
 from conformance.protocols.clauses import Level, Role
 
 from . import interpreter
-from .catalogue import Draft, Tier, invariant
+from .catalogue import Draft, Isolation, Tier, invariant
 from .concurrency import BUILDS
 from .exchange import Exchange
 from .interpreter import Ended
@@ -58,6 +58,7 @@ def _rotations(env: Environment) -> Iterator[Draft]:
     clauses="DLP-43 CAI-05",
     rows="G7 I30 2a.30 import-01 import-02 import-04 import-06 import-07 import-08 import-10 context-12",
     level=Level.MUST,
+    isolation=Isolation.FRESH,
     cases=_pairs,
 )
 def test_pair(exchange: Exchange) -> None:
@@ -70,6 +71,7 @@ def test_pair(exchange: Exchange) -> None:
     clauses="DLP-43 CAI-05",
     rows="G7 I30 2a.30 import-04 import-08 import-10 context-07 context-12",
     level=Level.MUST,
+    isolation=Isolation.FRESH,
     cases=_rotations,
 )
 def test_rotation(exchange: Exchange) -> None:
@@ -106,7 +108,14 @@ def _free_threaded(env: Environment) -> Iterator[Draft]:
             yield _draft(library, library, Tier.FULL)
 
 
-@invariant("imports.gil-stays-off", clauses="G6", rows="G6 2a.32", level=Level.OBSERVED, cases=_free_threaded)
+@invariant(
+    "imports.gil-stays-off",
+    clauses="G6",
+    rows="G6 2a.32",
+    level=Level.OBSERVED,
+    isolation=Isolation.FRESH,
+    cases=_free_threaded,
+)
 def test_gil_stays_off(exchange: Exchange) -> None:
     """On a free-threaded Python, importing a library leaves the global lock off.
 

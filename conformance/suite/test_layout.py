@@ -566,7 +566,7 @@ def test_rank(exchange: Exchange) -> None:
     clauses="DLP-43 CAI-11",
     rows="B9 I07",
     level=Level.MUST,
-    isolation=Isolation.CHILD,
+    isolation=Isolation.RISKY,
     cases=lambda env: every(env.imports(), layout=("rank-65",)),
 )
 def test_rank_beyond_limits(exchange: Exchange) -> None:
@@ -646,7 +646,7 @@ def test_refusal_says_why(exchange: Exchange) -> None:
     clauses="DLP-43 DLP-45 G6",
     rows="2a.24 I07",
     level=Level.MUST,
-    isolation=Isolation.CHILD,
+    isolation=Isolation.RISKY,
     cases=lambda env: every(env.imports(Protocol.DLPACK), capsule=tuple(_IMPOSSIBLE)),
 )
 def test_impossible(exchange: Exchange) -> None:

@@ -174,7 +174,7 @@ def test_other_thread(exchange: Exchange) -> None:
     clauses="DLP-26",
     rows="E14",
     level=Level.MUST,
-    isolation=Isolation.CHILD,
+    isolation=Isolation.RISKY,
     cases=lambda env: every(env.imports(Protocol.DLPACK), struct=STRUCTS),
 )
 def test_null_deleter(exchange: Exchange) -> None:
@@ -264,7 +264,7 @@ def _expect_released(array: Watched, clause: str, what: str) -> None:
     clauses="DLP-27",
     rows="E8 I24 2a.4",
     level=Level.MUST,
-    isolation=Isolation.CHILD,
+    isolation=Isolation.RISKY,
     cases=lambda env: every(exports_of_imports(env), struct=STRUCTS),
 )
 def test_native_thread(exchange: Exchange) -> None:

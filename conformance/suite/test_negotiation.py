@@ -386,7 +386,7 @@ def test_ambiguous_stream(exchange: Exchange) -> None:
     clauses="DLP-31 X10",
     rows="D11 F12",
     level=Level.MUST,
-    isolation=Isolation.CHILD,
+    isolation=Isolation.RISKY,
     cases=lambda env: every(env.exports(Protocol.DLPACK, on=ON_CUDA)),
 )
 def test_negative_stream(exchange: Exchange) -> None:
@@ -688,7 +688,7 @@ def test_newer_minor(exchange: Exchange) -> None:
     clauses="DLP-04 DLP-03 DLP-26",
     rows="D9 I20",
     level=Level.MUST,
-    isolation=Isolation.CHILD,
+    isolation=Isolation.RISKY,
     cases=lambda env: every(env.imports(Protocol.DLPACK), content=("plain", "garbage")),
 )
 def test_foreign_major(exchange: Exchange) -> None:
