@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 from typing import Any
 
 from conformance.cuda.memory import Kind
@@ -66,11 +67,16 @@ class CudaPythonAdapter(Adapter):
     )  # fmt: skip
 
     def load(self) -> None:
-        """Import ``cuda.bindings`` and ``cuda.core``, under the names that this version has."""
+        """Import ``cuda.bindings`` and ``cuda.core``, under the names that this version has.
+
+        Where there is a driver, a ``StridedMemoryView`` asks it even about host memory, so it has to be initialised.
+        """
         import cuda.bindings.driver
 
         self.driver = cuda.bindings.driver
         self.core, self.view_class = _core()
+        with contextlib.suppress(Exception):  # without a driver there is nothing to initialise
+            self.driver.cuInit(0)
 
     def usable(self, device: Device) -> str | None:
         """CUDA needs a device that ``cuda.core`` can make current."""

@@ -38,7 +38,13 @@ class CvcudaAdapter(Adapter):
         self.cvcuda = cvcuda
 
     def empty(self, dtype: DType, shape: tuple[int, ...], device: Device) -> Any:
-        """``cvcuda.Tensor`` with rows packed: ``rowalign=1`` switches its padding off."""
+        """``cvcuda.Tensor`` with rows packed: ``rowalign=1`` switches its padding off.
+
+        A tensor without elements gets whatever buffer is free, or none; so that this does not depend on what ran before,
+        one is freed first.
+        """
+        if 0 in shape:
+            self.cvcuda.Tensor((1,) * len(shape), self._type(dtype), rowalign=1)
         made = self.cvcuda.Tensor(shape, self._type(dtype), rowalign=1)
         if self.describe(made).strides != tuple(s * dtype.itemsize for s in c_strides(shape)):
             raise Unsupported(f"CV-CUDA pads a packed tensor of shape {shape}")

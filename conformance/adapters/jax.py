@@ -45,11 +45,14 @@ class JaxAdapter(Adapter):
         raise Unsupported("JAX arrays cannot be filled after they are made")
 
     def array(self, dtype: DType, shape: tuple[int, ...], data: bytes, device: Device) -> Any:
-        """``jax.device_put`` of a NumPy array with these bytes, copied so that nothing is shared with it."""
+        """``jax.numpy.array`` of these bytes, in memory of JAX's own.
+
+        ``device_put`` shares an aligned NumPy array's memory even with ``may_alias=False``, so chance would decide.
+        """
         import numpy
 
-        host = numpy.frombuffer(data, numpy_dtype(dtype)).reshape(shape).copy()
-        made = self.jax.device_put(host, self.cpu, may_alias=False)
+        host = numpy.frombuffer(data, numpy_dtype(dtype)).reshape(shape)
+        made = self.jax.numpy.array(host, copy=True, device=self.cpu)
         return made.block_until_ready()
 
     def view(self, array: Any, step: Step) -> Any:

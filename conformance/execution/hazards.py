@@ -1,11 +1,11 @@
-"""What is known to kill a process, or to depend on what ran before in it, as data: these cases run in a child each."""
+"""What is known to kill a process, as data: these cases run in a child each."""
 
 from __future__ import annotations
 
 from dataclasses import dataclass
 
 from conformance.suite.catalogue import Case, Invariant, Isolation
-from conformance.suite.layouts import EMPTY, NEGATIVE
+from conformance.suite.layouts import NEGATIVE
 
 
 @dataclass(frozen=True)
@@ -31,12 +31,11 @@ class Hazard:
 HAZARDS = (
     Hazard("torch.from_dlpack of negative strides ends in SIGABRT (2.11, 2.13)", consumer="torch", values=NEGATIVE),
     Hazard("cvcuda.as_tensor reads NULL strides: SIGSEGV (0.19)", invariant="layout.null-strides", consumer="cvcuda"),
-    Hazard("the address of an empty tensor depends on what was freed before (0.19)", producer="cvcuda", values=EMPTY),
 )
 
 
 def isolation_of(case: Case, invariant: Invariant) -> Isolation:
     """Where a case runs: as its invariant says, or in a child if it is a known hazard."""
     if invariant.isolation is Isolation.SHARED and any(hazard.covers(case) for hazard in HAZARDS):
-        return Isolation.RISKY
+        return Isolation.CHILD
     return invariant.isolation

@@ -5,7 +5,7 @@ fork. It never touches CUDA. For every worker it forks a monitor, which forks ch
 tells what became of them; the monitor survives whatever a child does.
 
 Starting CUDA is slow, and one process at a time does it, so cases that are merely risky share a child until
-something goes wrong in it. Whatever is not a pass or a refusal then has to show again in a child of its own.
+something goes wrong in it. Whatever is not a pass or a refusal then has to show again as the first in a new one.
 """
 
 from __future__ import annotations
@@ -132,20 +132,22 @@ def _monitor(connection: socket.socket) -> NoReturn:
         if isolation is Isolation.RISKY:
             if shared is None:
                 shared = Child(connection)
-            first = shared.run(case)
-            if first.outcome in _TRUSTED:
-                connection.sendall(_line(first.to_json()))
-                continue
-            shared.end()
-            shared = None
-        alone = Child(connection)
-        result = alone.run(case, last=True)
+            result = shared.run(case)
+            if result.outcome not in _TRUSTED and not shared.is_new:
+                first = result
+                shared.end()
+                shared = Child(connection)
+                result = shared.run(case)
+            if shared.died:
+                shared = None
+        else:
+            result = Child(connection).run(case, last=True)
         connection.sendall(_line(_after(first, result).to_json()))
     os._exit(0)
 
 
 _TRUSTED = frozenset({Outcome.PASS, Outcome.REFUSED})
-"""What a risky case may say in company; everything else it has to say again alone."""
+"""What a risky case may say in company; everything else it has to say again as the first of a new child."""
 
 
 def _after(first: Result | None, alone: Result) -> Result:
@@ -160,6 +162,8 @@ class Child:
     """A forked child that runs the cases it is sent, one after the other."""
 
     def __init__(self, connection: socket.socket) -> None:
+        self._asked = 0
+        self.died = False
         self._stderr = tempfile.TemporaryFile()  # noqa: SIM115 - the child writes to it after we have moved on
         requests, self._requests = os.pipe()
         self._answers, answers = os.pipe()
@@ -178,6 +182,7 @@ class Child:
     def run(self, case: Case, *, last: bool = False) -> Result:
         """The case's result, or what became of the child. ``last``: wait for the child's end too, it belongs to the case."""
         started = time.perf_counter()
+        self._asked += 1
         os.ftruncate(self._stderr.fileno(), 0)
         try:
             os.write(self._requests, _line(case.to_json()))
@@ -190,16 +195,21 @@ class Child:
             return Result.from_json(json.loads(answer)).lasting(time.perf_counter() - started)
         _, status = os.waitpid(self._pid, 0)
         os.close(self._answers)
+        self.died = True
         result = _conclude(case, catalogue()[case.invariant].clauses, answer, in_time, status, _tail(self._stderr))
         return result.lasting(time.perf_counter() - started)
 
+    @property
+    def is_new(self) -> bool:
+        """Whether it has run one case only."""
+        return self._asked == 1
+
     def end(self) -> None:
         """Kill the child if it still lives."""
-        try:
+        if not self.died:
             os.kill(self._pid, signal.SIGKILL)
             os.waitpid(self._pid, 0)
-        except (ProcessLookupError, ChildProcessError):
-            pass
+            self.died = True
 
     def _collect(self, *, until_the_end: bool) -> tuple[bytes, bool]:
         """What the child wrote, up to a whole line or to its end, and whether that was before the deadline."""

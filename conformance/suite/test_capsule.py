@@ -11,7 +11,7 @@ from conformance.protocols.clauses import Level, Role
 from conformance.protocols.dlpack import DELETER, LEGACY, USED_LEGACY, USED_VERSIONED, VERSIONED
 from conformance.reference.managed import Deleter, settle
 
-from .catalogue import Isolation, dtypes, every, invariant, layouts
+from .catalogue import dtypes, every, invariant, layouts
 from .exchange import UNCLEAN, Exchange, brief
 from .layouts import OFFSET
 from .offers import (
@@ -146,7 +146,6 @@ def test_many_exports(exchange: Exchange) -> None:
     clauses="DLP-24 DLP-26",
     rows="E1 I20",
     level=Level.MUST,
-    isolation=Isolation.RISKY,
     cases=lambda env: every(exports_of_imports(env), struct=STRUCTS),
 )
 def test_used_is_inert(exchange: Exchange) -> None:
@@ -222,7 +221,6 @@ def test_renamed(exchange: Exchange) -> None:
     clauses="DLP-25 DLP-26",
     rows="E2 I22",
     level=Level.MUST,
-    isolation=Isolation.RISKY,
     cases=lambda env: every(env.imports(Protocol.DLPACK), struct=STRUCTS),
 )
 def test_second_import(exchange: Exchange) -> None:
@@ -306,7 +304,6 @@ def test_struct_untouched(exchange: Exchange) -> None:
     clauses="DLP-25 DLP-26",
     rows="2a.10 G5",
     level=Level.MUST,
-    isolation=Isolation.RISKY,
     cases=lambda env: every(env.imports(Protocol.DLPACK), struct=STRUCTS),
 )
 def test_race(exchange: Exchange) -> None:

@@ -17,7 +17,7 @@ from conformance.protocols.strided import Strided, same_strides
 from conformance.reference.managed import Managed
 from conformance.reference.memory import CudaMemory, HostMemory, gather
 
-from .catalogue import Isolation, dtypes, every, invariant, layouts
+from .catalogue import dtypes, every, invariant, layouts
 from .exchange import Exchange, Source, brief
 from .libraries import REFERENCE, Environment, Pair
 from .offers import happens
@@ -170,7 +170,6 @@ def _subclass(kind: type[Any]) -> tuple[type[Any], ...]:
     clauses="DLX-06 DLP-43",
     rows="D12",
     level=Level.MUST,
-    isolation=Isolation.RISKY,
     cases=lambda env: every(_offering(env), layout=LAYOUTS, dtype=dtypes("float32", "bool")),
 )
 def test_export(exchange: Exchange) -> None:
@@ -199,7 +198,6 @@ def _elements(exchange: Exchange, tensor: Tensor) -> bytes:
     clauses="DLX-06 DLP-27",
     rows="D12 I21",
     level=Level.MUST,
-    isolation=Isolation.RISKY,
     cases=lambda env: every(_offering(env), function=("export", "borrow")),
 )
 def test_holds_nothing(exchange: Exchange) -> None:
@@ -224,7 +222,6 @@ def test_holds_nothing(exchange: Exchange) -> None:
     clauses="DLX-06 DLX-03",
     rows="D12",
     level=Level.MUST,
-    isolation=Isolation.RISKY,
     cases=lambda env: every(_offering(env), layout=LAYOUTS, dtype=dtypes("float32", "bool")),
 )
 def test_borrow(exchange: Exchange) -> None:
@@ -250,7 +247,6 @@ def _borrowed(exchange: Exchange, table: ExchangeAPI, thing: Any) -> Tensor:
     clauses="DLX-06 DLP-26 DLP-43",
     rows="D12 I20",
     level=Level.MUST,
-    isolation=Isolation.RISKY,
     cases=lambda env: every(_offering(env), layout=layouts("c-order", "fortran", "columns"), dtype=dtypes("float32")),
 )
 def test_import(exchange: Exchange) -> None:
@@ -288,7 +284,6 @@ def test_import(exchange: Exchange) -> None:
     clauses="DLX-04 DLX-03",
     rows="D12",
     level=Level.MUST,
-    isolation=Isolation.RISKY,
     cases=lambda env: every(_offering(env)),
 )
 def test_current_stream(exchange: Exchange) -> None:
@@ -312,7 +307,6 @@ def test_current_stream(exchange: Exchange) -> None:
     clauses="DLX-03 DLX-06",
     rows="D12",
     level=Level.MUST,
-    isolation=Isolation.RISKY,
     cases=lambda env: every(_offering(env), wanted=("possible", "impossible")),
 )
 def test_allocate(exchange: Exchange) -> None:
@@ -388,7 +382,6 @@ def _judge_allocated(exchange: Exchange, tensor: Tensor) -> None:
     clauses="DLX-06 DLP-43 DLP-23",
     rows="D12 D16 I12",
     level=Level.MUST,
-    isolation=Isolation.RISKY,
     cases=lambda env: every(
         _with_states(env),
         state=lambda pair: states(pair.producer.name, pair.device, simple=True),

@@ -566,7 +566,6 @@ def test_rank(exchange: Exchange) -> None:
     clauses="DLP-43 CAI-11",
     rows="B9 I07",
     level=Level.MUST,
-    isolation=Isolation.RISKY,
     cases=lambda env: every(env.imports(), layout=("rank-65",)),
 )
 def test_rank_beyond_limits(exchange: Exchange) -> None:

@@ -204,7 +204,6 @@ def _chains(env: Environment) -> Iterator[Pair]:
     clauses="DLP-26 DLP-27 DLP-28 CAI-27",
     rows="E8 I19 I24 capsule-13 capsule-22",
     level=Level.MUST,
-    isolation=Isolation.RISKY,
     cases=lambda env: every(_chains(env), entry=_links, build=BUILDS),
 )
 def test_chain(exchange: Exchange) -> None:
@@ -248,7 +247,6 @@ def _takers_of_capsules(env: Environment) -> Iterator[Pair]:
     clauses="DLP-25 DLP-26",
     rows="2a.10 E2 G5 capsule-05",
     level=Level.MUST,
-    isolation=Isolation.RISKY,
     cases=lambda env: every(_takers_of_capsules(env), build=BUILDS),
 )
 def test_capsule_race(exchange: Exchange) -> None:
