@@ -269,6 +269,10 @@ class Adapter(ABC):
         """Import a bare capsule."""
         raise Unsupported(f"{self.name} has no call for bare capsules")
 
+    def let_go(self) -> str | None:
+        """Have the library let go of what it only keeps for later, by its documented call; the call, if there is one."""
+        return None
+
     def module(self) -> Any:
         """The library itself, for its documented calls."""
         self.load()

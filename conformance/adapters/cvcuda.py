@@ -117,6 +117,11 @@ class CvcudaAdapter(Adapter):
         """``cvcuda.as_tensor``, which takes the array interface if there is one and DLPack if not."""
         return self.cvcuda.as_tensor(offer)
 
+    def let_go(self) -> str:
+        """``cvcuda.clear_cache``."""
+        self.cvcuda.clear_cache()
+        return "cvcuda.clear_cache()"
+
     def _type(self, dtype: DType) -> Any:
         name = _TYPES.get(dtype.name)
         if name is None:

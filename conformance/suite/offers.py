@@ -179,6 +179,18 @@ def happens(event: Callable[[], bool]) -> bool:
         time.sleep(0.01)
 
 
+def late_or_lost(exchange: Exchange, event: Callable[[], bool], seen: str) -> dict[str, Any]:
+    """How bad it is that something was not released in time: arguments for :func:`~.outcomes.fail`.
+
+    What a library gives back when its documented call asks for it is late, which is a deviation; the rest is lost.
+    """
+    for name in (exchange.case.consumer, exchange.case.producer, exchange.case.option("via", REFERENCE)):
+        call = exchange.library(name).let_go()
+        if call and happens(event):
+            return {"level": Level.SHOULD, "seen": f"{seen}; released by {call}"}
+    return {"level": Level.MUST, "seen": seen}
+
+
 def expect_one_owner(offer: Prepared, role: Role, what: str) -> None:
     """After a refused import: either the consumer took the capsule and has released it, or it is untouched.
 
