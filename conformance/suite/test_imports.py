@@ -39,8 +39,14 @@ def _share(first: Library, last: Library, device: Device, protocol: Protocol) ->
 
 
 def _pairs(env: Environment) -> Iterator[Draft]:
-    for first in _under_test(env):
-        for second in _under_test(env):
+    """Both orders of every two libraries that can meet on the GPU; without one, of every two.
+
+    The rotations put the others among them too.
+    """
+    libraries = _under_test(env)
+    on_gpu = tuple(library for library in libraries if Device.CUDA in library.sides)
+    for first in on_gpu or libraries:
+        for second in on_gpu or libraries:
             if first is not second:
                 yield _draft(first, second, Tier.FULL)
 

@@ -60,7 +60,7 @@ def test_same_address(exchange: Exchange) -> None:
     level=Level.MUST,
     cases=lambda env: chain(
         every(env.pairs(), layout=layouts("c-order", *STRIDED, *ZERO_STRIDE), dtype=dtypes("float32", "uint8")),
-        every(env.pairs(), layout=layouts(*NEGATIVE), dtype=("float32",)),
+        every(env.pairs(), layout=layouts("reversed-rows", "reversed-step"), dtype=("float32",)),
     ),
 )
 def test_values(exchange: Exchange) -> None:

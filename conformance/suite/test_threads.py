@@ -168,8 +168,8 @@ def test_release_elsewhere(exchange: Exchange) -> None:
 
 
 def _beside_reference(env: Environment) -> Iterator[Pair]:
-    """Every library on either side of the reference."""
-    return (p for p in env.pairs() if REFERENCE in (p.producer.name, p.consumer.name))
+    """Every library on either side of the reference, by DLPack: only there is anything to release."""
+    return (p for p in env.pairs(Protocol.DLPACK) if REFERENCE in (p.producer.name, p.consumer.name))
 
 
 @invariant(
