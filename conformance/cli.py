@@ -22,7 +22,8 @@ from conformance.suite.catalogue import Case, Tier, catalogue
 from conformance.suite.libraries import REFERENCE
 
 DEFAULT_OUT = Path("conform-results")
-MOST_PROCESSES = 16
+MOST_PROCESSES = 12
+"""Starting CUDA is one process at a time, so more would only wait for each other."""
 
 
 class Parser(argparse.ArgumentParser):
@@ -43,7 +44,7 @@ def parser() -> argparse.ArgumentParser:
     _add_selection(one)
     one.add_argument("--case", action="append", default=[], metavar="ID", help="run this case only (repeatable)")
     one.add_argument(
-        "-n", dest="processes", default="auto", metavar="N", help="worker processes (default: one a core, at most 16)"
+        "-n", dest="processes", default="auto", metavar="N", help="worker processes (default: one a core, at most 12)"
     )
     one.add_argument(
         "--out", type=Path, default=DEFAULT_OUT, metavar="DIR", help=f"where results go (default: {DEFAULT_OUT})"
