@@ -140,5 +140,6 @@ def test_what_does_not_happen_is_waited_for_and_given_up(monkeypatch: pytest.Mon
     """Within the patience that there is; what happens late is seen."""
     monkeypatch.setattr(offers, "PATIENCE", 0.05)
     assert not offers.happens(lambda: False)
+    monkeypatch.setattr(offers, "PATIENCE", 60.0)
     looks = iter([False, False, True])
     assert offers.happens(lambda: next(looks))
