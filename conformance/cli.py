@@ -148,7 +148,8 @@ def _planned(options: argparse.Namespace) -> tuple[Facts, list[Case]]:
     )
     plan.check_names(catalogue(), registry.names(), selection)
     names = (REFERENCE, *(n for n in options.between if n != REFERENCE)) if options.between else None
-    facts = environment.measure(names)
+    with terminal.waiting(sys.stderr, "looking at the libraries …"):
+        facts = environment.measure(names)
     if options.device == "cuda" and not facts.driver["available"]:
         raise UserError(f"--device cuda: {facts.driver['reason']}; without it only --device host can run here")
     return facts, plan.make(catalogue(), facts.environment, selection)

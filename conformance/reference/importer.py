@@ -74,7 +74,10 @@ class Imported:
             self.importer.call_deleter(tensor)
 
     def __del__(self) -> None:
-        self.release()
+        try:
+            self.release()
+        except TypeError:
+            pass  # the interpreter has taken this module apart already, and leaking is fine then (DLP-29)
 
 
 class Importer:

@@ -6,11 +6,13 @@ import os
 import shutil
 import textwrap
 from collections import Counter, defaultdict
-from collections.abc import Iterable
+from collections.abc import Iterable, Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TextIO
 
+from conformance.adapters.base import Device
 from conformance.execution.check import Run, Status
 from conformance.execution.environment import Facts
 from conformance.execution.results import BAD, Result
@@ -30,7 +32,7 @@ VERDICTS = (
 """Verdict, symbol, colour, in the order of a table cell."""
 SYMBOL = {name: symbol for name, symbol, _ in VERDICTS}
 LEGEND = "✓ conforms   ✗ violates   ~ deviates   ∅ refused, as it may   i observed   ? not decided"
-MOST_SIMILAR = 6
+MOST_SIMILAR = 4
 
 
 @dataclass(frozen=True)
@@ -97,6 +99,18 @@ class Progress:
         self._stream.flush()
 
 
+@contextmanager
+def waiting(stream: TextIO, text: str) -> Iterator[None]:
+    """Say on a terminal what takes so long, and take it back afterwards."""
+    if stream.isatty():
+        stream.write(text)
+        stream.flush()
+    yield
+    if stream.isatty():
+        stream.write("\r\033[K")
+        stream.flush()
+
+
 def announce(screen: Screen, facts: Facts, cases: int, processes: int, out: Path) -> None:
     """What is about to run, on what; what is absent is said before anything else can hide it."""
     screen.line(screen.paint("Libraries", "bold"))
@@ -123,37 +137,48 @@ def _gpu(facts: Facts) -> str:
 
 def summarize(screen: Screen, run: Run, facts: Facts, out: Path, *, verbose: bool) -> None:
     """Tables, then everything that is not a pass, worst first, then the sum."""
-    tables(screen, run.results)
-    _section(screen, run.results, "violates", "Violations", "red")
-    _section(
-        screen, run.results, "deviates", "Deviations: a recommendation or an inferred rule is not followed", "yellow"
-    )
+    tables(screen, run.results, [library.name for library in facts.environment.libraries])
+    _section(screen, run.results, "violates", "Violations", "red", in_full=True)
+    title = "Deviations: a recommendation or an inferred rule is not followed"
+    _section(screen, run.results, "deviates", title, "yellow", in_full=verbose)
     _undecided(screen, run.results)
     if verbose:
-        _section(screen, run.results, "observed", "Observations: no clause decides", "dim")
+        _section(screen, run.results, "observed", "Observations: no clause decides", "dim", in_full=False)
         _refusals(screen, run.results)
     _totals(screen, run, out)
 
 
-def tables(screen: Screen, results: Iterable[Result]) -> None:
-    """One table for each protocol and device: producers down, consumers across."""
-    groups: dict[tuple[str, str], list[Result]] = defaultdict(list)
+def tables(screen: Screen, results: Iterable[Result], order: list[str]) -> None:
+    """One table for each device and protocol: producers down, consumers across, in this order."""
+    groups: dict[tuple[int, int], list[Result]] = defaultdict(list)
     for result in results:
-        groups[result.case.device.value, result.case.protocol].append(result)
-    for (device, protocol), members in groups.items():
-        screen.line(screen.paint(f"{protocol} on {device}", "bold") + screen.paint("   producer ↓   consumer →", "dim"))
-        _table(screen, members)
+        groups[_DEVICES.index(result.case.device.value), _WAYS.index(_way(result))].append(result)
+    for (device, way), members in sorted(groups.items()):
+        title = f"{_WAYS[way]} on {_DEVICES[device]}"
+        screen.line(screen.paint(title, "bold") + screen.paint("   producer ↓   consumer →", "dim"))
+        _table(screen, members, order)
         screen.line()
     screen.line(screen.paint(LEGEND, "dim"))
     screen.line()
 
 
-def _table(screen: Screen, results: list[Result]) -> None:
+_DEVICES = tuple(device.value for device in Device)
+_PROTOCOLS = {"dlpack": "DLPack", "cai": "CUDA Array Interface", "none": "Imports and contexts"}
+_CLAIMS = "Documented calls"
+_WAYS = (*_PROTOCOLS.values(), _CLAIMS)
+
+
+def _way(result: Result) -> str:
+    """How the array changes hands, in words; a documented claim is about a library's call, whatever lies below it."""
+    return _CLAIMS if result.case.invariant.startswith("claim.") else _PROTOCOLS[result.case.protocol]
+
+
+def _table(screen: Screen, results: list[Result], order: list[str]) -> None:
     counts: dict[tuple[str, str], Counter[str]] = defaultdict(Counter)
     for result in results:
         counts[result.case.producer, result.case.consumer][result.verdict] += 1
-    producers = list(dict.fromkeys(p for p, _ in counts))
-    consumers = list(dict.fromkeys(c for _, c in counts))
+    producers = _in_order((p for p, _ in counts), order)
+    consumers = _in_order((c for _, c in counts), order)
     cells = {pair: _cell(count) for pair, count in counts.items()}
     width = max([len(c) for c in consumers] + [len(text) for cell in cells.values() for text, _ in cell]) + 2
     first = max(len(p) for p in producers) + 2
@@ -169,6 +194,11 @@ def _table(screen: Screen, results: list[Result]) -> None:
                     screen.line((screen.paint(f"{name:<{first}}", "bold") + line).rstrip())
 
 
+def _in_order(names: Iterable[str], order: list[str]) -> list[str]:
+    present = dict.fromkeys(names)
+    return [*(n for n in order if n in present), *(n for n in present if n not in order)]
+
+
 _Cell = tuple[tuple[str, str], tuple[str, str]]
 _NOTHING: _Cell = (("·", "dim"), ("", "dim"))
 
@@ -182,32 +212,24 @@ def _cell(count: Counter[str]) -> _Cell:
     return (" ".join(f"{symbol}{count[name]}" for name, symbol, _ in bad), bad[0][2]), (" ".join(rest), "dim")
 
 
-def _section(screen: Screen, results: Iterable[Result], verdict: str, title: str, colour: str) -> None:
+def _section(
+    screen: Screen, results: Iterable[Result], verdict: str, title: str, colour: str, *, in_full: bool
+) -> None:
     chosen = [r for r in results if r.verdict == verdict]
     if not chosen:
         return
     groups = _alike(chosen)
     screen.line(screen.paint(f"{title} ({many(len(chosen), 'case')}, {many(len(groups), 'kind')})", "bold", colour))
     for members in groups:
-        _entry(screen, members, colour, SYMBOL[verdict])
+        _entry(screen, members, colour, SYMBOL[verdict], in_full=in_full)
     screen.line()
 
 
-def _alike(results: list[Result]) -> list[list[Result]]:
-    """Results that differ in their parameters only: same rule, same pair, same words."""
+def _alike(results: Iterable[Result]) -> list[list[Result]]:
+    """Results that differ in their partners and parameters only: same rule, same end, same words."""
     groups: dict[tuple[str, ...], list[Result]] = defaultdict(list)
     for r in results:
-        case = r.case
-        key = (
-            case.invariant,
-            case.producer,
-            case.consumer,
-            case.protocol,
-            case.device.value,
-            r.outcome.value,
-            _core(r),
-        )
-        groups[key].append(r)
+        groups[(r.case.invariant, r.outcome.value, *r.clauses, _core(r))].append(r)
     return list(groups.values())
 
 
@@ -216,22 +238,37 @@ def _core(result: Result) -> str:
     return "".join(c for c in result.reason if not c.isdigit())[:80]
 
 
-def _entry(screen: Screen, members: list[Result], colour: str, symbol: str) -> None:
+def _entry(screen: Screen, members: list[Result], colour: str, symbol: str, *, in_full: bool) -> None:
     result = members[0]
     case = result.case
-    head = f"{symbol} {case.producer} → {case.consumer}, {case.protocol} on {case.device.value}: {case.invariant}"
-    screen.line("  " + screen.paint(head, colour))
+    lines = textwrap.wrap(f"{symbol} {case.invariant}: {_where(members)}", screen.width - 4)
+    for number, line in enumerate(lines):
+        screen.line(("  " if number == 0 else "      ") + screen.paint(line, colour))
+    if not in_full:
+        screen.wrapped(f"{_told(result)} [{', '.join(result.clauses)}]", "      ")
+        return
     screen.wrapped(f"Promised: {catalogue()[case.invariant].statement} {_cited(result)}", "      ")
     screen.wrapped(f"Seen: {_told(result)}", "      ")
     screen.line(screen.paint(f"      python -m conformance check --case {case.id}", "dim"))
     if len(members) > 1:
-        tails = [_tail(r) for r in members[1 : 1 + MOST_SIMILAR]]
+        told = [r.case.id.partition("/")[2] for r in members[1 : 1 + MOST_SIMILAR]]
         more = f" and {len(members) - 1 - MOST_SIMILAR} more" if len(members) > 1 + MOST_SIMILAR else ""
-        screen.wrapped(f"also with {', '.join(tails)}{more}", "      ")
+        screen.wrapped(f"also {', '.join(told)}{more}", "      ")
 
 
-def _tail(result: Result) -> str:
-    return "/".join(value for _, value in result.case.parameters) or result.case.id
+def _where(members: list[Result]) -> str:
+    """``a, b → c, DLPack on cuda`` for each device and protocol, with the partners of all members."""
+    places: dict[tuple[str, str], list[Result]] = defaultdict(list)
+    for r in members:
+        places[_way(r), r.case.device.value].append(r)
+    return "; ".join(
+        f"{_names(r.case.producer for r in found)} → {_names(r.case.consumer for r in found)}, {way} on {device}"
+        for (way, device), found in places.items()
+    )
+
+
+def _names(names: Iterable[str]) -> str:
+    return ", ".join(dict.fromkeys(names))
 
 
 def _cited(result: Result) -> str:

@@ -10,6 +10,7 @@ from typing import Any, NoReturn
 
 from conformance.adapters.base import Adapter, Device, Protocol, Trait, Unsupported, View, peek, poke
 from conformance.adapters.reference import ReferenceAdapter
+from conformance.adapters.states import Use, use_state
 from conformance.protocols import capsule, dlpack
 from conformance.protocols.clauses import Level, Role
 from conformance.protocols.dtypes import ARRAY_API, DType, dtype
@@ -155,6 +156,15 @@ class Exchange:
         exporter: Exporter = source.array
         if exporter.log.exports and exporter.log.exports[-1].fields.version is None:
             raise Refused(f"{self.consumer.name} asks for legacy capsules only")
+
+    def with_state(self, use: Use) -> None:
+        """Have the producer's array in the case's ``state`` used; a version that has no such state refuses the case."""
+        module = self.source().array if isinstance(self.producer, ReferenceAdapter) else self.producer.module()
+        place = "cuda" if self.device is Device.CUDA else "cpu"
+        try:
+            use_state(self.producer.name, self.option("state"), module, place, use)
+        except Unsupported as missing:
+            raise Refused(str(missing)) from missing
 
     # -- the exchange
 

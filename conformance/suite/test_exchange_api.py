@@ -9,6 +9,7 @@ from functools import partial
 from typing import Any
 
 from conformance.adapters.base import Device, Protocol, Trait
+from conformance.adapters.states import states
 from conformance.protocols import capsule, dlpack, exchange_api
 from conformance.protocols.clauses import Level, Role
 from conformance.protocols.dlpack import DELETER, DLManagedTensorVersioned, DLTensor, Tensor
@@ -22,7 +23,6 @@ from .exchange import Exchange, Source, brief
 from .libraries import REFERENCE, Environment, Pair
 from .offers import happens
 from .outcomes import Refused, fail
-from .states import states, use_state
 
 EXPORT = "managed_tensor_from_py_object_no_sync"
 IMPORT = "managed_tensor_to_py_object_no_sync"
@@ -393,10 +393,7 @@ def test_inexpressible(exchange: Exchange) -> None:
 
     Where they describe it all the same, memory holds the elements that it stands for.
     """
-    name, producer = exchange.option("state"), exchange.producer
-    module = exchange.source().array if producer.name == REFERENCE else producer.module()
-    device = "cuda" if exchange.device is Device.CUDA else "cpu"
-    use_state(producer.name, name, module, device, lambda array, elements: _judge_state(exchange, array, elements))
+    exchange.with_state(lambda array, elements: _judge_state(exchange, array, elements))
 
 
 def _judge_state(exchange: Exchange, array: Any, elements: bytes | None) -> None:

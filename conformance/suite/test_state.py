@@ -7,7 +7,7 @@ from dataclasses import dataclass
 from typing import Any
 
 from conformance.adapters.base import Device, Protocol
-from conformance.adapters.reference import ReferenceAdapter
+from conformance.adapters.states import STATES, states
 from conformance.protocols import cai, dlpack
 from conformance.protocols.clauses import Level, Role
 from conformance.protocols.dtypes import from_typestr
@@ -19,7 +19,6 @@ from .exchange import UNCLEAN, Exchange, brief
 from .libraries import Pair
 from .offers import happens
 from .outcomes import fail
-from .states import STATES, Use, states, use_state
 
 NO_WORDS = frozenset({"masked"})
 """What neither protocol has a word for and nothing is said about: DLPack has no masks, so losing one is observed."""
@@ -56,15 +55,9 @@ def test_resolved_or_refused(exchange: Exchange) -> None:
     What DLPack cannot express is refused with ``BufferError``.
     """
     answers: list[tuple[Answer, bytes | None]] = []
-    _with_state(exchange, lambda array, elements: answers.append((_export(exchange, array), elements)))
+    exchange.with_state(lambda array, elements: answers.append((_export(exchange, array), elements)))
     for answer, elements in answers:
         _judge(exchange, answer, elements)
-
-
-def _with_state(exchange: Exchange, use: Use) -> None:
-    producer, name = exchange.producer, exchange.option("state")
-    module: Any = exchange.source().array if isinstance(producer, ReferenceAdapter) else producer.module()
-    use_state(producer.name, name, module, "cuda" if exchange.device is Device.CUDA else "cpu", use)
 
 
 def _export(exchange: Exchange, array: Any) -> Answer:
@@ -134,7 +127,7 @@ def _judge(exchange: Exchange, answer: Answer, elements: bytes | None) -> None:
 def test_refusal_releases(exchange: Exchange) -> None:
     """Exports of such an array, refused or not, leave nothing that keeps it alive."""
     owners: list[weakref.ref[Any]] = []
-    _with_state(exchange, lambda array, elements: owners.append(_export_often(exchange, array)))
+    exchange.with_state(lambda array, elements: owners.append(_export_often(exchange, array)))
     if not happens(lambda: all(owner() is None for owner in owners)):
         fail(
             "DLP-27", role=Role.PRODUCER, reason="the array outlives its exports, though nobody has one",

@@ -100,7 +100,7 @@ def test_a_violation_is_told_in_a_sentence_with_the_command_that_repeats_it(
     done = conformance("check", "--between", "copying", "--family", "pointer", "--tier", "quick", path=path)
     assert done.code == 1
     for words in (
-        "reference → copying, dlpack on host: pointer.same-address",
+        "pointer.same-address: reference, copying → copying, DLPack on host",
         "Promised: The consumer's element 0 lies at the producer's address",
         "DLP-43",
         "expected element 0 at 0x",

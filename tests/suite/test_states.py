@@ -6,14 +6,15 @@ from typing import Any
 
 import pytest
 
-from conformance.adapters.base import Device
+from conformance.adapters import states
+from conformance.adapters.base import Device, Unsupported
 from conformance.adapters.reference import ReferenceAdapter
+from conformance.adapters.states import STATES, State, use_state
 from conformance.protocols.clauses import Level
-from conformance.suite import states, test_exchange_api
+from conformance.suite import test_exchange_api
 from conformance.suite.catalogue import Case
 from conformance.suite.exchange import Exchange, Partners
-from conformance.suite.outcomes import Finding, Refused
-from conformance.suite.states import STATES, State, use_state
+from conformance.suite.outcomes import Finding
 from conformance.suite.test_state import Answer, _judge
 
 
@@ -82,7 +83,7 @@ def test_a_state_that_this_version_cannot_make_ends_the_case(monkeypatch: pytest
 
     monkeypatch.setitem(STATES, ("a", "unknown"), State("a", "unknown", unknown))
     monkeypatch.setitem(STATES, ("a", "known"), State("a", "known", known))
-    with pytest.raises(Refused, match="no such thing"):
+    with pytest.raises(Unsupported, match="no such thing"):
         use_state("a", "unknown", None, "cpu", lambda array, elements: None)
     with pytest.raises(RuntimeError, match="from the check"):
         use_state("a", "known", None, "cpu", broken)

@@ -12,10 +12,9 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Any
 
-from conformance.adapters.base import Device
 from conformance.reference.exporter import Exporter
 
-from .outcomes import Refused
+from .base import Device, Unsupported
 
 Use = Callable[[Any, "bytes | None"], None]
 """Called with the array and its elements in row-major order, ``None`` if it has none that could be exported."""
@@ -47,7 +46,7 @@ def states(library: str, device: Device, *, simple: bool = False) -> tuple[str, 
 
 
 def use_state(library: str, name: str, module: Any, device: str, use: Use) -> None:
-    """Make the array and use it; the case ends as a refusal where this version of the library cannot make it."""
+    """Make the array and use it; :class:`Unsupported` where this version of the library cannot make it."""
     used = []
 
     def once(array: Any, elements: bytes | None) -> None:
@@ -61,7 +60,7 @@ def use_state(library: str, name: str, module: Any, device: str, use: Use) -> No
         except (AttributeError, NotImplementedError, ImportError, RuntimeError, TypeError) as error:
             if used:
                 raise
-            raise Refused(f"this {library} makes no such array here: {type(error).__name__}: {error}") from error
+            raise Unsupported(f"this {library} makes no such array here: {type(error).__name__}: {error}") from error
 
 
 def _state(library: str, name: str, **facts: Any) -> Callable[[Callable[[Any, str, Use], None]], None]:

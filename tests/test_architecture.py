@@ -1,0 +1,56 @@
+"""What may import what: the borders that docs/architecture.md draws."""
+
+from __future__ import annotations
+
+import ast
+import sys
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+
+import conformance
+
+ROOT = Path(conformance.__file__).parent
+MAY_IMPORT = {
+    "protocols": set(),
+    "cuda": set(),
+    "reference": {"protocols", "cuda"},
+    "adapters": {"protocols", "cuda", "reference"},
+    "suite": {"protocols", "cuda", "reference", "adapters"},
+    "execution": {"protocols", "cuda", "reference", "adapters", "suite"},
+    "report": {"protocols", "adapters", "suite", "execution"},
+}
+JUDGES = ("protocols", "cuda", "reference")
+LIBRARIES = {"torch", "jax", "cupy", "cupyx", "cvcuda", "pycuda", "ml_dtypes"}
+
+
+def imports(package: str) -> Iterator[tuple[str, str]]:
+    """Every absolute import in a package: the file and the dotted name."""
+    for path in (ROOT / package).rglob("*.py"):
+        for node in ast.walk(ast.parse(path.read_text(encoding="utf-8"))):
+            if isinstance(node, ast.Import):
+                yield from ((str(path.relative_to(ROOT)), alias.name) for alias in node.names)
+            elif isinstance(node, ast.ImportFrom) and node.level == 0:
+                yield from ((str(path.relative_to(ROOT)), f"{node.module}.{alias.name}") for alias in node.names)
+
+
+@pytest.mark.parametrize("package", MAY_IMPORT)
+def test_a_package_imports_only_what_it_may(package: str) -> None:
+    """Arrows point one way."""
+    allowed = MAY_IMPORT[package] | {package, "__version__", "__file__"}
+    ours = [(file, name.split(".")) for file, name in imports(package) if name.startswith("conformance.")]
+    assert [(file, ".".join(parts)) for file, parts in ours if parts[1] not in allowed] == []
+
+
+@pytest.mark.parametrize("package", JUDGES)
+def test_what_judges_shares_nothing_with_what_is_judged(package: str) -> None:
+    """The standard library and ourselves, nothing else."""
+    known = sys.stdlib_module_names | {"conformance", "__future__"}
+    assert [(file, name) for file, name in imports(package) if name.split(".")[0] not in known] == []
+
+
+def test_libraries_are_imported_by_their_adapters_alone() -> None:
+    """Neither the suite nor what runs it knows a library by its module; NumPy's scalars and dtypes are in every cell."""
+    others = [package for package in MAY_IMPORT if package != "adapters"]
+    assert [(f, n) for p in others for f, n in imports(p) if n.split(".")[0] in LIBRARIES] == []
