@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from collections import OrderedDict, namedtuple
 from enum import IntEnum
 from typing import Any
@@ -78,7 +79,7 @@ def test_keys_can_be_left_out() -> None:
         dictionary(later_key=object()),
         OrderedDict(dictionary()),
     ],
-    ids=str,
+    ids=lambda described: re.sub(r" at 0x[0-9a-f]+", "", str(described)),
 )
 def test_a_well_formed_dictionary_has_no_problems(well_formed: dict[str, Any]) -> None:
     """Whatever the interface allows is allowed: optional keys, tuples and ints by inheritance, keys nobody knows."""
