@@ -73,6 +73,6 @@ def preload(names: tuple[str, ...]) -> list[str]:
     for module in dict.fromkeys(m for name in names for m in registry.create(name).preload):
         try:
             __import__(module)
-        except Exception as error:
+        except BaseException as error:
             failed.append(f"{module}: {brief(error)}")
     return failed

@@ -16,6 +16,7 @@ from typing import Any, cast
 
 import pytest
 
+from conformance.protocols.clauses import Level
 from conformance.suite.catalogue import Case, Invariant, Isolation, catalogue
 from conformance.suite.outcomes import Outcome
 
@@ -53,8 +54,7 @@ class Worker:
         invariant = self.catalogue[case.invariant]
         where = isolation_of(case, invariant)
         if where not in (Isolation.SHARED, Isolation.FRESH):
-            self._children = self._children or isolation.Client()
-            return self._children.run(case, where)
+            return self._run_in_child(case, where)
         _note(f"{CASE_MARK}{case.id}")
         faulthandler.dump_traceback_later(deadline.seconds(), exit=True, file=2)
         try:
@@ -64,6 +64,14 @@ class Worker:
         if result.outcome is Outcome.POISONED:
             self._end_poisoned(result)
         return result
+
+    def _run_in_child(self, case: Case, where: Isolation) -> Result:
+        try:
+            self._children = self._children or isolation.Client()
+            return self._children.run(case, where)
+        except OSError as error:
+            reason = f"no child process could be had: {type(error).__name__}: {error}"
+            return Result(case, Outcome.LOST, Level.MUST, reason=reason)
 
     def order(self, items: list[pytest.Item]) -> list[pytest.Item]:
         """Mixed, and split into one part for each worker that begins with its share of what starts processes.

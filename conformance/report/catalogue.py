@@ -9,7 +9,7 @@ from typing import Any
 from conformance.execution.environment import Facts
 from conformance.suite.catalogue import Case, Invariant
 
-from .terminal import Screen
+from .terminal import Screen, many
 
 
 def as_json(invariants: list[Invariant], cases: list[Case]) -> list[dict[str, Any]]:
@@ -39,7 +39,8 @@ def show(screen: Screen, invariants: list[Invariant], cases: list[Case], facts: 
         entries = list(members)
         total = sum(counts[i.id] for i in entries)
         screen.line(
-            screen.paint(f"{family}", "bold") + screen.paint(f"  {len(entries)} invariants, {total} cases here", "dim")
+            screen.paint(f"{family}", "bold")
+            + screen.paint(f"  {many(len(entries), 'invariant')}, {many(total, 'case')} here", "dim")
         )
         for i in entries:
             told = f"{i.level.value}; {' '.join(i.clauses)}; {_count(counts[i.id], i)}"
@@ -51,4 +52,4 @@ def show(screen: Screen, invariants: list[Invariant], cases: list[Case], facts: 
 
 
 def _count(count: int, invariant: Invariant) -> str:
-    return f"{count} cases" if count else f"no case here: needs {invariant.needs.value}"
+    return many(count, "case") if count else f"no case here: needs {invariant.needs.value}"
