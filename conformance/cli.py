@@ -13,11 +13,12 @@ from typing import NoReturn
 import conformance
 from conformance.adapters import registry
 from conformance.adapters.base import Device
-from conformance.execution import check, deadline, environment, plan
+from conformance.execution import check, environment, plan
 from conformance.execution.environment import Facts
 from conformance.exits import Exit, UserError
 from conformance.report import catalogue as catalogue_report
 from conformance.report import terminal
+from conformance.suite import deadline
 from conformance.suite.catalogue import Case, Tier, catalogue
 from conformance.suite.libraries import REFERENCE
 

@@ -13,11 +13,12 @@ from pathlib import Path
 
 from conformance import suite
 from conformance.protocols.clauses import Level
-from conformance.suite.catalogue import Case, Isolation, catalogue
+from conformance.suite import children
+from conformance.suite.catalogue import Case, catalogue
 from conformance.suite.libraries import REFERENCE
 from conformance.suite.outcomes import Outcome
 
-from . import children, controller, isolation, worker
+from . import controller, isolation, worker
 from .environment import Facts
 from .hazards import isolation_of
 from .results import BAD, Result, read_lines, write_lines
@@ -84,7 +85,7 @@ def prepare(cases: list[Case], facts: Facts, out: Path) -> None:
 def _server(cases: list[Case], out: Path) -> isolation.Server | None:
     """The isolation server, if any case needs it."""
     known = catalogue()
-    if all(isolation_of(case, known[case.invariant]) is Isolation.SHARED for case in cases):
+    if not any(isolation_of(case, known[case.invariant]).in_child for case in cases):
         return None
     names = dict.fromkeys(n for case in cases for n in (case.producer, case.consumer) if n != REFERENCE)
     return isolation.Server(tuple(names), out / LOG_FOLDER / "isolation.log")
@@ -93,7 +94,7 @@ def _server(cases: list[Case], out: Path) -> isolation.Server | None:
 def command(processes: int) -> list[str]:
     """The pytest command line: our plugins and xdist, nothing of the user's configuration."""
     return [
-        children.python(), "-m", "pytest", *(str(path) for path in [Path(suite.__file__).parent]),
+        children.python(), "-m", "pytest", str(Path(suite.__file__).parent),
         "-c", os.devnull, "--rootdir", str(Path(suite.__file__).parent), "--noconftest", "-q", "--capture=no",
         "-p", "no:cacheprovider", "-p", "xdist.plugin",
         "-p", worker.__name__, "-p", controller.__name__,

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 import os
 import re
 from pathlib import Path
@@ -10,16 +9,14 @@ from typing import Any
 
 import pytest
 
-from conformance.protocols.clauses import Level
+from conformance.suite import deadline
 from conformance.suite.catalogue import Case, catalogue
 from conformance.suite.outcomes import Outcome
 
-from . import deadline
-from .results import Result, read_lines
-from .worker import CASE_MARK, LOGS, PLAN, POISON_MARK, RESULTS_SUFFIX, append_to
+from .results import Result, append, append_to, death, read_lines
+from .worker import CASE_MARK, LOGS, PLAN, POISON_MARK, RESULTS_SUFFIX
 
 FILE = "controller" + RESULTS_SUFFIX
-_TAIL = 4000
 _FATAL = re.compile(r"Fatal Python error: (.+)")
 
 
@@ -33,32 +30,20 @@ class Controller:
         self.catalogue = catalogue()
 
     def record(self, result: Result) -> None:
-        """One line."""
-        os.write(self._results, json.dumps(result.to_json(), ensure_ascii=False).encode() + b"\n")
+        """To the controller's own file."""
+        append(self._results, result)
 
     def died(self, case: Case) -> Result:
         """What the worker's own log says about its end."""
         stderr = self._words(case)
-        fatal = _FATAL.search(stderr)
         clauses = self.catalogue[case.invariant].clauses
-        attachments = {"stderr": stderr[-_TAIL:]} if stderr else {}
         if POISON_MARK in stderr:
-            reason = stderr.rpartition(POISON_MARK)[2].strip()
-            return Result(case, Outcome.POISONED, Level.MUST, clauses, reason=reason, attachments=attachments)
+            return death(case, clauses, Outcome.POISONED, stderr.rpartition(POISON_MARK)[2].strip(), stderr)
         if "Timeout (" in stderr:
-            reason = f"no end after {deadline.seconds():g} s"
-            return Result(case, Outcome.HANG, Level.MUST, clauses, reason=reason, attachments=attachments)
+            return death(case, clauses, Outcome.HANG, f"no end after {deadline.seconds():g} s", stderr)
+        fatal = _FATAL.search(stderr)
         seen = fatal.group(1) if fatal else "no word of why"
-        return Result(
-            case,
-            Outcome.CRASH,
-            Level.MUST,
-            clauses,
-            reason=f"the worker process died: {seen}",
-            expected="a living process",
-            seen=seen,
-            attachments=attachments,
-        )
+        return death(case, clauses, Outcome.CRASH, f"the worker process died: {seen}", stderr, seen=seen)
 
     def _words(self, case: Case) -> str:
         """What a worker wrote to standard error since it began this case."""

@@ -11,9 +11,9 @@ from typing import Any
 
 import conformance
 from conformance.adapters import registry
+from conformance.suite import children
 from conformance.suite.libraries import Environment, Library
 
-from . import children
 from .probe import DRIVER, machine_facts
 
 PROBE_SECONDS = 120

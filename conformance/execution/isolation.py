@@ -25,18 +25,17 @@ from pathlib import Path
 from typing import Any, NoReturn
 
 from conformance.protocols.clauses import Level
+from conformance.suite import children, deadline
 from conformance.suite.catalogue import Case, Isolation, catalogue
 from conformance.suite.outcomes import Outcome
 
-from . import children, deadline
-from .results import Result
+from .results import STDERR_CHARACTERS, Result, death
 from .workbench import Workbench, preload
 
 SOCKET = "CONFORMANCE_ISOLATION"
 """Environment variable with the path of the server's socket."""
 START_SECONDS = 120.0
 """How long the server may take to import everything."""
-STDERR_BYTES = 4000
 
 
 class Server:
@@ -164,6 +163,7 @@ class Child:
     def __init__(self, connection: socket.socket) -> None:
         self._asked = 0
         self.died = False
+        self._hung_up = False
         self._stderr = tempfile.TemporaryFile()  # noqa: SIM115 - the child writes to it after we have moved on
         requests, self._requests = os.pipe()
         self._answers, answers = os.pipe()
@@ -189,14 +189,12 @@ class Child:
         except BrokenPipeError:
             last = True
         if last:
-            os.close(self._requests)
+            self._hang_up()
         answer, in_time = self._collect(until_the_end=last)
         if not last and answer.endswith(b"\n"):
             return Result.from_json(json.loads(answer)).lasting(time.perf_counter() - started)
-        _, status = os.waitpid(self._pid, 0)
-        os.close(self._answers)
-        self.died = True
-        result = _conclude(case, catalogue()[case.invariant].clauses, answer, in_time, status, _tail(self._stderr))
+        stderr = children.tail(self._stderr, STDERR_CHARACTERS)
+        result = _conclude(case, answer, in_time, self._reap(), stderr)
         return result.lasting(time.perf_counter() - started)
 
     @property
@@ -208,8 +206,22 @@ class Child:
         """Kill the child if it still lives."""
         if not self.died:
             os.kill(self._pid, signal.SIGKILL)
-            os.waitpid(self._pid, 0)
-            self.died = True
+            self._reap()
+
+    def _hang_up(self) -> None:
+        """No more cases: the child ends when it has run what it has."""
+        if not self._hung_up:
+            os.close(self._requests)
+            self._hung_up = True
+
+    def _reap(self) -> int:
+        """Wait for the child's end and let go of all that belonged to it; its wait status."""
+        _, status = os.waitpid(self._pid, 0)
+        self.died = True
+        self._hang_up()
+        os.close(self._answers)
+        self._stderr.close()
+        return status
 
     def _collect(self, *, until_the_end: bool) -> tuple[bytes, bool]:
         """What the child wrote, up to a whole line or to its end, and whether that was before the deadline."""
@@ -251,44 +263,21 @@ def _send(writer: int, data: bytes) -> None:
         data = data[os.write(writer, data) :]
 
 
-def _conclude(case: Case, clauses: tuple[str, ...], answer: bytes, in_time: bool, status: int, stderr: str) -> Result:
-    attachments = {"stderr": stderr} if stderr else {}
+def _conclude(case: Case, answer: bytes, in_time: bool, status: int, stderr: str) -> Result:
+    """What the end of a child says; its answer counts only if it then ended well."""
+    clauses = catalogue()[case.invariant].clauses
     if not in_time:
         reason = f"no end after {deadline.seconds():g} s" + (", at the interpreter's exit" if answer else "")
-        return Result(case, Outcome.HANG, Level.MUST, clauses, reason=reason, attachments=attachments)
+        return death(case, clauses, Outcome.HANG, reason, stderr)
     if os.WIFSIGNALED(status):
         name = signal.Signals(os.WTERMSIG(status)).name
         when = "at the interpreter's exit, after the check had ended" if answer else "during the check"
-        return Result(
-            case,
-            Outcome.CRASH,
-            Level.MUST,
-            clauses,
-            reason=f"{name} {when}",
-            expected="a living process",
-            seen=name,
-            attachments=attachments,
-        )
+        return death(case, clauses, Outcome.CRASH, f"{name} {when}", stderr, seen=name)
     code = os.WEXITSTATUS(status)
     if code or not answer:
-        return Result(
-            case,
-            Outcome.CRASH,
-            Level.MUST,
-            clauses,
-            reason=f"the process ended by itself with exit code {code}",
-            expected="a living process",
-            seen=f"exit code {code}",
-            attachments=attachments,
-        )
+        reason = f"the process ended by itself with exit code {code}"
+        return death(case, clauses, Outcome.CRASH, reason, stderr, seen=f"exit code {code}")
     return Result.from_json(json.loads(answer))
-
-
-def _tail(file: Any) -> str:
-    size = file.seek(0, os.SEEK_END)
-    file.seek(max(0, size - STDERR_BYTES))
-    text: str = file.read().decode(errors="replace")
-    return text
 
 
 if __name__ == "__main__":

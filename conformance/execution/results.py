@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import os
 from collections.abc import Iterable, Iterator
 from dataclasses import dataclass, field, replace
 from pathlib import Path
@@ -14,6 +15,9 @@ from conformance.suite.outcomes import Outcome
 
 BAD = frozenset({Outcome.CRASH, Outcome.HANG, Outcome.POISONED})
 """Outcomes by which a process or its context was lost: always violations, whatever the invariant's level."""
+
+STDERR_CHARACTERS = 4000
+"""How much of a lost process's standard error is kept: the end of it."""
 
 
 @dataclass(frozen=True)
@@ -76,6 +80,32 @@ class Result:
     def lasting(self, seconds: float) -> Result:
         """The same with its duration."""
         return replace(self, duration=seconds)
+
+
+def death(
+    case: Case, clauses: tuple[str, ...], outcome: Outcome, reason: str, stderr: str, *, seen: str = ""
+) -> Result:
+    """The result of a case whose process was lost; ``seen`` is how it ended, if it did by itself."""
+    return Result(
+        case,
+        outcome,
+        Level.MUST,
+        clauses,
+        reason,
+        expected="a living process" if seen else "",
+        seen=seen,
+        attachments={"stderr": stderr[-STDERR_CHARACTERS:]} if stderr else {},
+    )
+
+
+def append_to(path: Path) -> int:
+    """A descriptor that every write goes to the end of."""
+    return os.open(path, os.O_CREAT | os.O_WRONLY | os.O_APPEND, 0o644)
+
+
+def append(descriptor: int, result: Result) -> None:
+    """One line, in one write, so that no reader ever sees half of it followed by another."""
+    os.write(descriptor, json.dumps(result.to_json(), ensure_ascii=False).encode() + b"\n")
 
 
 def write_lines(path: Path, records: Iterable[dict[str, Any]]) -> None:

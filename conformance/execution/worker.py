@@ -8,7 +8,6 @@ from __future__ import annotations
 
 import faulthandler
 import hashlib
-import json
 import os
 from collections import defaultdict
 from pathlib import Path
@@ -17,12 +16,13 @@ from typing import Any, cast
 import pytest
 
 from conformance.protocols.clauses import Level
+from conformance.suite import deadline
 from conformance.suite.catalogue import Case, Invariant, Isolation, catalogue
 from conformance.suite.outcomes import Outcome
 
-from . import deadline, isolation
+from . import isolation
 from .hazards import isolation_of
-from .results import Result, read_lines
+from .results import Result, append, append_to, read_lines
 from .workbench import Workbench
 
 PLAN = "CONFORMANCE_PLAN"
@@ -53,7 +53,7 @@ class Worker:
         """Here or in a child, with a deadline either way."""
         invariant = self.catalogue[case.invariant]
         where = isolation_of(case, invariant)
-        if where not in (Isolation.SHARED, Isolation.FRESH):
+        if where.in_child:
             return self._run_in_child(case, where)
         _note(f"{CASE_MARK}{case.id}")
         faulthandler.dump_traceback_later(deadline.seconds(), exit=True, file=2)
@@ -80,18 +80,19 @@ class Worker:
         before it; the order follows from the ids, so it is the same everywhere. xdist gives out such parts first.
         """
         mixed = sorted(items, key=lambda item: hashlib.sha256(item.nodeid.encode()).digest())
-        slow = [item for item in mixed if self._starts_processes(item)]
-        quick = [item for item in mixed if not self._starts_processes(item)]
+        slow: list[pytest.Item] = []
+        quick: list[pytest.Item] = []
+        for item in mixed:
+            (slow if self._starts_processes(item) else quick).append(item)
         return [i for part in range(self._workers) for i in slow[part :: self._workers] + quick[part :: self._workers]]
 
     def _starts_processes(self, item: pytest.Item) -> bool:
         case = case_of(item)
-        where = isolation_of(case, self.catalogue[case.invariant]) if case else Isolation.SHARED
-        return where not in (Isolation.SHARED, Isolation.RISKY)
+        return case is not None and isolation_of(case, self.catalogue[case.invariant]).starts_processes
 
     def record(self, result: Result) -> None:
-        """One line, in one write, so that no reader ever sees half of it followed by another."""
-        os.write(self._results, json.dumps(result.to_json(), ensure_ascii=False).encode() + b"\n")
+        """To this worker's own file."""
+        append(self._results, result)
 
     def _end_poisoned(self, result: Result) -> None:
         """Nothing more can be believed in this process: leave a note and end, so that a fresh one takes over."""
@@ -103,11 +104,6 @@ def case_of(item: pytest.Item) -> Case | None:
     """The case of an item that :func:`pytest_generate_tests` made."""
     found = getattr(item, "callspec", _EMPTY).params.get("exchange")
     return found if isinstance(found, Case) else None
-
-
-def append_to(path: Path) -> int:
-    """A descriptor that every write goes to the end of."""
-    return os.open(path, os.O_CREAT | os.O_WRONLY | os.O_APPEND, 0o644)
 
 
 def _note(line: str) -> None:

@@ -7,6 +7,7 @@ import pkgutil
 from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass
 from enum import Enum
+from functools import lru_cache
 from itertools import product
 from typing import Any
 
@@ -37,6 +38,16 @@ class Isolation(str, Enum):
     """With others, but it starts interpreters of its own."""
     EXIT = "exit"
     """Alone in a child that must also end cleanly: what happens at interpreter exit belongs to the case."""
+
+    @property
+    def in_child(self) -> bool:
+        """Whether such a case runs in a forked child rather than in a worker."""
+        return self in (Isolation.RISKY, Isolation.CHILD, Isolation.EXIT)
+
+    @property
+    def starts_processes(self) -> bool:
+        """Whether every such case costs a process of its own, and with it seconds."""
+        return self in (Isolation.CHILD, Isolation.FRESH, Isolation.EXIT)
 
 
 class Tier(str, Enum):
@@ -188,6 +199,7 @@ def invariant(
     return register
 
 
+@lru_cache(maxsize=1)
 def catalogue() -> dict[str, Invariant]:
     """Every invariant of the suite by id, in the order of families and of definition."""
     from conformance import suite

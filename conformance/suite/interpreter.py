@@ -10,17 +10,16 @@ import json
 import os
 import signal
 import subprocess
-import sys
 import tempfile
 from dataclasses import dataclass
 from typing import Any, NoReturn
 
 from conformance.protocols.clauses import Level, Role
 
+from . import children, deadline
 from .outcomes import Inconclusive, Refused, fail
 from .programs import MARK
 
-_DEADLINE = "CONFORMANCE_DEADLINE"
 _SHARE = 0.75
 """Of a case's own time limit: a program that hangs is to be reported by its case, not together with it."""
 _OUTPUT = 65536
@@ -56,19 +55,19 @@ class Ended:
 
 def limit() -> float:
     """Seconds that a program may take."""
-    return _SHARE * float(os.environ.get(_DEADLINE, 60.0))
+    return _SHARE * deadline.seconds()
 
 
 def run(program: str, *arguments: str) -> Ended:
     """Run a program to its end; one that does not end is stopped with its whole process group."""
     with tempfile.TemporaryFile() as out, tempfile.TemporaryFile() as errors:
         process = subprocess.Popen(
-            [sys.executable, "-m", f"{__package__}.programs.{program}", *arguments],
+            [children.python(), "-m", f"{__package__}.programs.{program}", *arguments],
             stdin=subprocess.DEVNULL,
             stdout=out,
             stderr=errors,
             start_new_session=True,
-            env={**os.environ, "PYTHONFAULTHANDLER": "1"},
+            env=children.environment(PYTHONFAULTHANDLER="1"),
         )
         code: int | None = None
         try:
@@ -78,7 +77,7 @@ def run(program: str, *arguments: str) -> Ended:
         finally:
             if code is None:
                 _stop(process)
-        return Ended(code, _records(_tail(out, _OUTPUT)), _tail(errors, _TAIL))
+        return Ended(code, _records(children.tail(out, _OUTPUT)), children.tail(errors, _TAIL))
 
 
 def expect_survival(ended: Ended, *clauses: str) -> None:
@@ -134,13 +133,6 @@ def _stop(process: subprocess.Popen[bytes]) -> None:
         except subprocess.TimeoutExpired:
             continue
     process.wait()
-
-
-def _tail(file: Any, most: int) -> str:
-    size = file.seek(0, os.SEEK_END)
-    file.seek(max(0, size - most))
-    text: str = file.read().decode(errors="replace")
-    return text
 
 
 def _records(text: str) -> tuple[dict[str, Any], ...]:

@@ -1,4 +1,4 @@
-"""How child processes are started: the same interpreter, the same copy of this package, nothing of the working folder."""
+"""How child processes are started (this interpreter, this copy of the package, nothing of the working folder) and read."""
 
 from __future__ import annotations
 
@@ -6,6 +6,7 @@ import os
 import sys
 import tempfile
 from pathlib import Path
+from typing import IO
 
 import conformance
 
@@ -28,3 +29,10 @@ def folder() -> str:
     neutral = Path(tempfile.gettempdir(), "conformance-children")
     neutral.mkdir(exist_ok=True)
     return str(neutral)
+
+
+def tail(file: IO[bytes], most: int) -> str:
+    """The last ``most`` bytes of what a child wrote."""
+    size = file.seek(0, os.SEEK_END)
+    file.seek(max(0, size - most))
+    return file.read().decode(errors="replace")
