@@ -9,6 +9,7 @@ import ctypes
 import importlib
 import inspect
 from abc import ABC, abstractmethod
+from contextlib import AbstractContextManager
 from dataclasses import dataclass
 from enum import Enum
 from importlib import metadata
@@ -78,6 +79,12 @@ class Trait(str, Enum):
     """Has no call that reads the array interface: its users build an array on the published pointer by hand, and what
     else the dictionary says is theirs to honour."""
 
+    STREAMS = "streams"
+    """Queues work on streams of its own making, and can say which one is current."""
+
+    CURRENT_STREAM = "current-stream"
+    """Has a current stream, or remembers on which one an array was written: its users name no stream when they export."""
+
     EXCHANGE_API = "exchange-api"
     """The type of what it exports offers DLPack's C exchange API. Measured, never declared."""
 
@@ -146,6 +153,8 @@ class Adapter(ABC):
     preload: ClassVar[tuple[str, ...]] = ()
     """Modules that may be imported before a fork: importing them touches neither CUDA nor threads."""
     traits: ClassVar[frozenset[Trait]] = frozenset()
+    opt_out: ClassVar[int | None] = None
+    """The ``stream`` in an array interface by which its importer, as documented, is told to wait for nothing (CAI-21)."""
     exports: ClassVar[dict[Device, tuple[Protocol, ...]]]
     imports: ClassVar[dict[Device, tuple[Protocol, ...]]]
     candidate_dtypes: ClassVar[tuple[str, ...]]
@@ -245,6 +254,44 @@ class Adapter(ABC):
     def pitched(self, dtype: DType, shape: tuple[int, ...], device: Device) -> Any:
         """An array with padded rows, content undefined."""
         raise Unsupported(f"{self.name} does not pad rows")
+
+    # -- streams
+
+    def stream(self, device: Device) -> Any:
+        """A new non-blocking stream of the library's own."""
+        raise Unsupported(f"{self.name} has no streams")
+
+    def default_stream(self, device: Device) -> Any:
+        """The stream that is current when none has been chosen."""
+        raise Unsupported(f"{self.name} has no streams")
+
+    def foreign_stream(self, handle: int, device: Device) -> Any:
+        """The library's own object for a stream that somebody else made."""
+        raise Unsupported(f"{self.name} takes no streams that it has not made")
+
+    def handle(self, stream: Any) -> int:
+        """The stream's ``cudaStream_t``: 1 and 2 are the default streams, as in the protocols."""
+        raise Unsupported(f"{self.name} has no streams")
+
+    def using(self, stream: Any) -> AbstractContextManager[Any]:
+        """Make a stream current in this thread, as the library's users do."""
+        raise Unsupported(f"{self.name} has no current stream")
+
+    def operand(self, dtype: DType, shape: tuple[int, ...], device: Device) -> Any:
+        """A packed array of (1, n, 1) elements as the library's own operations take it, content undefined."""
+        return self.empty(dtype, shape, device)
+
+    def take_operand(self, offer: Any, protocol: Protocol, device: Device) -> Any:
+        """Import on the current stream as the library's own operations take it; lets its own exception out."""
+        return self.take(offer, protocol, device)
+
+    def fill(self, array: Any, value: int, stream: Any) -> None:
+        """Queue on a stream, by the library's own operation, that every int32 element becomes ``value`` (below 2**24)."""
+        raise Unsupported(f"{self.name} has no operation that writes an array on a stream")
+
+    def copy(self, into: Any, array: Any, stream: Any) -> None:
+        """Queue on a stream, by the library's own operation, a copy of int32 elements (below 2**24) to another operand."""
+        raise Unsupported(f"{self.name} has no operation that reads an array on a stream")
 
     # -- exchange
 

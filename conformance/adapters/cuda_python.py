@@ -3,9 +3,11 @@
 from __future__ import annotations
 
 import contextlib
+from collections.abc import Iterator
 from typing import Any
 
 from conformance.cuda.memory import Kind
+from conformance.cuda.streams import LEGACY
 from conformance.protocols import cai
 from conformance.protocols.dtypes import DType, from_typestr
 from conformance.protocols.strided import Step, Strided, apply, packed
@@ -30,6 +32,8 @@ class CudaPythonArray:
         self.dtype = dtype
         self.view = view
         self.readonly = False
+        self.stream: int | None = None
+        """Handle of the stream that still writes it, ``None`` if none can."""
 
     @property
     def element0(self) -> int:
@@ -49,6 +53,7 @@ class CudaPythonArray:
             self.element0 if self.view.size else 0,
             strides=None if self.view.contiguous else self.strides,
             readonly=self.readonly,
+            stream=self.stream,
         )
 
 
@@ -58,13 +63,16 @@ class CudaPythonAdapter(Adapter):
     name = "cuda_python"
     distributions = ("cuda-bindings", "cuda-core", "cuda-python")
     preload = ("cuda.core",)
-    traits = frozenset({Trait.READONLY, Trait.STRIDES, Trait.PINNED, Trait.MANAGED, Trait.POOL})
+    traits = frozenset({Trait.READONLY, Trait.STRIDES, Trait.PINNED, Trait.MANAGED, Trait.POOL, Trait.STREAMS})
     exports = {Device.HOST: (Protocol.DLPACK,), Device.CUDA: _BOTH}
     imports = {Device.HOST: (Protocol.DLPACK,), Device.CUDA: _BOTH}
     candidate_dtypes = (
         "bool", "int8", "int16", "int32", "int64", "uint8", "uint16", "uint32", "uint64",
         "float16", "float32", "float64", "complex64", "complex128", "bfloat16",
     )  # fmt: skip
+
+    def __init__(self) -> None:
+        self._using: Any = None
 
     def load(self) -> None:
         """Import ``cuda.bindings`` and ``cuda.core``, under the names that this version has.
@@ -213,8 +221,46 @@ class CudaPythonAdapter(Adapter):
         device = Device.HOST if view.device and view.device[0] == 1 else Device.CUDA
         return peek(last_address(view), array.dtype.itemsize, device)
 
+    def stream(self, device: Device) -> Any:
+        """``Device.create_stream``, non-blocking unless asked otherwise."""
+        self.core.Device(0).set_current()
+        return self.core.Device(0).create_stream()
+
+    def default_stream(self, device: Device) -> Any:
+        """``Device.default_stream``."""
+        return self.core.Device(0).default_stream
+
+    def foreign_stream(self, handle: int, device: Device) -> Any:
+        """``Stream.from_handle``."""
+        return self.core.Stream.from_handle(handle)
+
+    def handle(self, stream: Any) -> int:
+        """``handle``, where 0 is the legacy default stream."""
+        return int(stream.handle) or LEGACY
+
+    @contextlib.contextmanager
+    def using(self, stream: Any) -> Iterator[None]:
+        """There is no current stream: imports are told, and this is what they are told."""
+        before, self._using = self._using, stream
+        try:
+            yield
+        finally:
+            self._using = before
+
+    def fill(self, array: Any, value: int, stream: Any) -> None:
+        """``cuMemsetD32Async`` of ``cuda.bindings``; the wrapper publishes the stream, as its user's duty is (CAI-22)."""
+        words = array.view.size * array.dtype.itemsize // 4
+        _checked(self.driver.cuMemsetD32Async(array.element0, value, words, self.driver.CUstream(self.handle(stream))))
+        array.stream = self.handle(stream)
+
+    def copy(self, into: Any, array: Any, stream: Any) -> None:
+        """``cuMemcpyDtoDAsync`` of ``cuda.bindings``."""
+        source, size = self.describe(array), into.view.size * into.dtype.itemsize
+        handle = self.driver.CUstream(self.handle(stream))
+        _checked(self.driver.cuMemcpyDtoDAsync(into.element0, source.address, size, handle))
+
     def take(self, offer: Any, protocol: Protocol, device: Device, **keywords: Any) -> Any:
-        """``StridedMemoryView.from_dlpack`` or ``from_cuda_array_interface``, on the legacy default stream.
+        """``StridedMemoryView.from_dlpack`` or ``from_cuda_array_interface``, on the current stream of :meth:`using`.
 
         A view finds out what it is only when asked: it is asked at once, so that what it cannot be is refused here.
         """
@@ -222,7 +268,7 @@ class CudaPythonAdapter(Adapter):
             view = self.view_class.from_dlpack(offer, stream_ptr=-1)
         else:
             self.core.Device(0).set_current()
-            stream = int(self.core.Device(0).default_stream.handle)
+            stream = int((self._using or self.core.Device(0).default_stream).handle)
             from_cai = self.view_class.from_cuda_array_interface
             read = self.view_class.from_dlpack if protocol is Protocol.DLPACK else from_cai
             view = read(offer, stream_ptr=stream)
@@ -247,6 +293,12 @@ class _Interface:
             "data": (array.element0, array.readonly),
             "strides": array.strides,
         }
+
+
+def _checked(result: tuple[Any, ...]) -> None:
+    """``cuda.bindings`` returns its errors."""
+    if int(result[0]):
+        raise RuntimeError(f"cuda.bindings answers {result[0]!r}")
 
 
 def _core() -> tuple[Any, Any]:

@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+from contextlib import AbstractContextManager
 from math import prod
 from typing import Any
 
 from conformance.cuda.memory import Kind
+from conformance.cuda.streams import LEGACY
 from conformance.protocols.dtypes import DType
 from conformance.protocols.strided import Broadcast
 
@@ -25,7 +27,7 @@ class CupyAdapter(Adapter):
         {
             Trait.ARRAY_API, Trait.WRITES, Trait.KERNEL, Trait.CAPSULES,
             Trait.STRIDES, Trait.BYTE_STRIDES, Trait.CONTIGUITY, Trait.EXTENT,
-            Trait.PINNED, Trait.MANAGED, Trait.POOL,
+            Trait.PINNED, Trait.MANAGED, Trait.POOL, Trait.STREAMS, Trait.CURRENT_STREAM,
         }
     )  # fmt: skip
     exports = {Device.CUDA: _BOTH}
@@ -109,6 +111,37 @@ class CupyAdapter(Adapter):
         """An elementwise kernel, compiled by NVRTC."""
         self.cupy.ElementwiseKernel("", "int32 x", "x += 1", "conformance_increment")(array)
         self.cupy.cuda.runtime.deviceSynchronize()
+
+    def stream(self, device: Device) -> Any:
+        """``cupy.cuda.Stream(non_blocking=True)``."""
+        return self.cupy.cuda.Stream(non_blocking=True)
+
+    def default_stream(self, device: Device) -> Any:
+        """``cupy.cuda.Stream.null``: the legacy one."""
+        return self.cupy.cuda.Stream.null
+
+    def foreign_stream(self, handle: int, device: Device) -> Any:
+        """``cupy.cuda.ExternalStream``."""
+        return self.cupy.cuda.ExternalStream(handle)
+
+    def handle(self, stream: Any) -> int:
+        """``ptr``, where 0 is the legacy default stream."""
+        return int(stream.ptr) or LEGACY
+
+    def using(self, stream: Any) -> AbstractContextManager[Any]:
+        """The stream as a context manager."""
+        entered: AbstractContextManager[Any] = stream
+        return entered
+
+    def fill(self, array: Any, value: int, stream: Any) -> None:
+        """``fill``."""
+        with stream:
+            array.fill(value)
+
+    def copy(self, into: Any, array: Any, stream: Any) -> None:
+        """``cupy.copyto``."""
+        with stream:
+            self.cupy.copyto(into, array)
 
     def take(self, offer: Any, protocol: Protocol, device: Device, **keywords: Any) -> Any:
         """``cupy.from_dlpack``, or ``cupy.asarray`` of an object with the interface."""

@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+from contextlib import AbstractContextManager
 from math import prod
 from typing import Any
 
+from conformance.cuda.streams import LEGACY
 from conformance.protocols.dtypes import DTYPES, DType, from_typestr
 from conformance.protocols.strided import Step, Strided, c_strides
 from conformance.reference.memory import CudaMemory, gather
@@ -26,7 +28,8 @@ class CvcudaAdapter(Adapter):
 
     name = "cvcuda"
     distributions = ("cvcuda-cu13", "cvcuda-cu12")
-    traits = frozenset({Trait.PITCHED, Trait.KERNEL, Trait.WRITES})
+    traits = frozenset({Trait.PITCHED, Trait.KERNEL, Trait.WRITES, Trait.STREAMS, Trait.CURRENT_STREAM})
+    opt_out = -1
     exports = {Device.CUDA: _BOTH}
     imports = {Device.CUDA: _BOTH}
     candidate_dtypes = tuple(_TYPES)
@@ -108,6 +111,43 @@ class CvcudaAdapter(Adapter):
         except Exception as error:
             raise Unsupported(f"CV-CUDA's operator did not run: {error}") from error
         self.cvcuda.Stream.current.sync()
+
+    def stream(self, device: Device) -> Any:
+        """``cvcuda.Stream``, which is non-blocking."""
+        return self.cvcuda.Stream()
+
+    def default_stream(self, device: Device) -> Any:
+        """``cvcuda.Stream.default``: the legacy one."""
+        return self.cvcuda.Stream.default
+
+    def foreign_stream(self, handle: int, device: Device) -> Any:
+        """``cvcuda.as_stream``."""
+        return self.cvcuda.as_stream(handle)
+
+    def handle(self, stream: Any) -> int:
+        """``handle``, where 0 is the legacy default stream."""
+        return int(stream.handle) or LEGACY
+
+    def using(self, stream: Any) -> AbstractContextManager[Any]:
+        """The stream as a context manager."""
+        entered: AbstractContextManager[Any] = stream
+        return entered
+
+    def operand(self, dtype: DType, shape: tuple[int, ...], device: Device) -> Any:
+        """A packed tensor with the layout that operators ask for."""
+        return self.cvcuda.Tensor(shape, self._type(dtype), "HWC", rowalign=1)
+
+    def take_operand(self, offer: Any, protocol: Protocol, device: Device) -> Any:
+        """``cvcuda.as_tensor`` with the layout that operators ask for."""
+        return self.cvcuda.as_tensor(offer, "HWC")
+
+    def fill(self, array: Any, value: int, stream: Any) -> None:
+        """The operator ``convertto_into`` from the tensor to itself, times 0."""
+        self.cvcuda.convertto_into(array, array, 0.0, float(value), stream=stream)
+
+    def copy(self, into: Any, array: Any, stream: Any) -> None:
+        """The operator ``convertto_into`` with nothing to convert."""
+        self.cvcuda.convertto_into(into, array, 1.0, 0.0, stream=stream)
 
     def exporter(self, array: Any, protocol: Protocol) -> Any:
         """``tensor.cuda()``."""

@@ -3,9 +3,11 @@
 from __future__ import annotations
 
 import importlib
+from contextlib import AbstractContextManager, nullcontext
 from typing import Any
 
 from conformance.cuda import kernels
+from conformance.cuda.streams import LEGACY
 from conformance.protocols.dtypes import DType
 from conformance.protocols.strided import Strided
 from conformance.reference.memory import CudaMemory, gather
@@ -13,6 +15,7 @@ from conformance.reference.memory import CudaMemory, gather
 from .base import Adapter, Device, Protocol, Trait, View
 from .numpy import dtype_name, numpy_dtype
 
+_NON_BLOCKING = 1
 _NUMPY_RANK = 32
 """Above this some versions of NumPy cannot hold the copy that ``get`` makes."""
 
@@ -23,8 +26,11 @@ class PycudaAdapter(Adapter):
     name = "pycuda"
     distributions = ("pycuda",)
     traits = frozenset(
-        {Trait.WRITES, Trait.KERNEL, Trait.POINTER_ONLY, Trait.STRIDES, Trait.BYTE_STRIDES, Trait.CONTIGUITY}
-    )
+        {
+            Trait.WRITES, Trait.KERNEL, Trait.POINTER_ONLY, Trait.STRIDES, Trait.BYTE_STRIDES, Trait.CONTIGUITY,
+            Trait.STREAMS,
+        }
+    )  # fmt: skip
     exports = {Device.CUDA: (Protocol.CAI,)}
     imports = {Device.CUDA: (Protocol.CAI,)}
     candidate_dtypes = (
@@ -100,6 +106,30 @@ class PycudaAdapter(Adapter):
             grid=(blocks, 1),
         )
         self.driver.Context.synchronize()
+
+    def stream(self, device: Device) -> Any:
+        """``pycuda.driver.Stream`` with the flag for non-blocking ones, which it passes on."""
+        return self.driver.Stream(_NON_BLOCKING)
+
+    def default_stream(self, device: Device) -> Any:
+        """``None``, as its calls take it: the legacy one."""
+        return None
+
+    def handle(self, stream: Any) -> int:
+        """``handle``."""
+        return LEGACY if stream is None else int(stream.handle)
+
+    def using(self, stream: Any) -> AbstractContextManager[Any]:
+        """PyCUDA has no current stream: every call is told."""
+        return nullcontext()
+
+    def fill(self, array: Any, value: int, stream: Any) -> None:
+        """``memset_d32_async``."""
+        self.driver.memset_d32_async(int(array.ptr), value, array.size, stream)
+
+    def copy(self, into: Any, array: Any, stream: Any) -> None:
+        """``memcpy_dtod_async``."""
+        self.driver.memcpy_dtod_async(int(into.ptr), int(array.ptr), array.nbytes, stream)
 
     def take(self, offer: Any, protocol: Protocol, device: Device, **keywords: Any) -> Any:
         """What PyCUDA's users write: a ``GPUArray`` on the pointer, holding the owner as its base."""

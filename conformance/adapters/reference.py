@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator
+from contextlib import contextmanager
 from typing import Any
 
 from conformance.protocols.dtypes import DTYPES, DType
@@ -10,6 +12,7 @@ from conformance.reference import table
 from conformance.reference.exporter import Exporter
 from conformance.reference.importer import Imported, Importer
 from conformance.reference.memory import BorrowedBlock, CudaMemory, HostMemory, Memory, gather, simulated
+from conformance.reference.streams import LEGACY, WorkStream
 
 from .base import Adapter, Device, Protocol, Trait, Unsupported, View, last_address
 
@@ -25,7 +28,7 @@ class ReferenceAdapter(Adapter):
     traits = frozenset(
         {
             Trait.ARRAY_API, Trait.WRITES, Trait.KERNEL, Trait.READONLY, Trait.COPY_KEYWORD, Trait.CAPSULES,
-            Trait.PITCHED, Trait.STRIDES, Trait.BYTE_STRIDES, Trait.CONTIGUITY, Trait.EXTENT,
+            Trait.PITCHED, Trait.STRIDES, Trait.BYTE_STRIDES, Trait.CONTIGUITY, Trait.EXTENT, Trait.STREAMS, Trait.CURRENT_STREAM,
         }
     )  # fmt: skip
     exports = {Device.HOST: (Protocol.DLPACK,), Device.CUDA: _BOTH, Device.SIMULATED: _BOTH}
@@ -33,6 +36,9 @@ class ReferenceAdapter(Adapter):
     candidate_dtypes = tuple(DTYPES)
     exporter_class: type[Exporter] = Exporter
     importer_class: type[Importer] = Importer
+
+    def __init__(self) -> None:
+        self._using = LEGACY
 
     def load(self) -> None:
         """Nothing to load."""
@@ -53,9 +59,11 @@ class ReferenceAdapter(Adapter):
         """Any step, of an array or of an import: the arithmetic is the suite's own."""
         if isinstance(array, Imported):
             return array.importer.part(array, step)
-        return self.exporter_class(
+        made = self.exporter_class(
             array.memory, array.block, array.dtype, apply(array.view, step), readonly=array.readonly
         )
+        made.writer = array.writer
+        return made
 
     def broadcast(self, array: Any, step: Broadcast) -> Any:
         """As any other step."""
@@ -159,9 +167,42 @@ class ReferenceAdapter(Adapter):
         """Set the read-only bit."""
         array.readonly = True
 
+    def stream(self, device: Device) -> WorkStream:
+        """A non-blocking stream, destroyed with its object."""
+        return WorkStream(self.memory(device).streams())
+
+    def default_stream(self, device: Device) -> WorkStream:
+        """The legacy one."""
+        return WorkStream(self.memory(device).streams(), LEGACY)
+
+    def foreign_stream(self, handle: int, device: Device) -> WorkStream:
+        """An object that does not own it."""
+        return WorkStream(self.memory(device).streams(), handle)
+
+    def handle(self, stream: WorkStream) -> int:
+        """Its number."""
+        return stream.handle
+
+    @contextmanager
+    def using(self, stream: WorkStream) -> Iterator[None]:
+        """Imports are ordered with, and passed on to, this stream."""
+        before, self._using = self._using, stream.handle
+        try:
+            yield
+        finally:
+            self._using = before
+
+    def fill(self, array: Exporter, value: int, stream: WorkStream) -> None:
+        """A kernel of our own; the array remembers the stream."""
+        array.fill(value, stream)
+
+    def copy(self, into: Exporter, array: Imported, stream: WorkStream) -> None:
+        """On the stream that the import was ordered with, and the producer's is held back (CAI-19)."""
+        array.importer.copy(into.element0(), array)
+
     def take(self, offer: Any, protocol: Protocol, device: Device, **keywords: Any) -> Imported:
         """By the reference importer."""
-        importer = self.importer_class(self.memory(device))
+        importer = self.importer_class(self.memory(device), self._using)
         if protocol is Protocol.CAI:
             return importer.take_cai(offer)
         return importer.take_dlpack(offer, **keywords)

@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+from contextlib import AbstractContextManager
 from typing import Any
 
 from conformance.cuda.memory import Kind
+from conformance.cuda.streams import LEGACY
 from conformance.protocols.dtypes import DTYPES, DType
 from conformance.protocols.strided import Broadcast, Index, Step
 
@@ -20,7 +22,7 @@ class TorchAdapter(Adapter):
     traits = frozenset(
         {
             Trait.ARRAY_API, Trait.WRITES, Trait.KERNEL, Trait.COPY_KEYWORD, Trait.DEVICE_KEYWORD, Trait.CAPSULES,
-            Trait.STRIDES, Trait.CONTIGUITY, Trait.EXTENT, Trait.PINNED,
+            Trait.STRIDES, Trait.CONTIGUITY, Trait.EXTENT, Trait.PINNED, Trait.STREAMS, Trait.CURRENT_STREAM,
         }
     )  # fmt: skip
     exports = {Device.HOST: (Protocol.DLPACK,), Device.CUDA: (Protocol.DLPACK, Protocol.CAI)}
@@ -120,6 +122,37 @@ class TorchAdapter(Adapter):
         """``add_``, which on CUDA is a kernel."""
         array.add_(1)
         self._wait(array)
+
+    def stream(self, device: Device) -> Any:
+        """``torch.cuda.Stream``, which comes from a pool and is non-blocking."""
+        return self.torch.cuda.Stream()
+
+    def default_stream(self, device: Device) -> Any:
+        """``torch.cuda.default_stream``: the legacy one."""
+        return self.torch.cuda.default_stream()
+
+    def foreign_stream(self, handle: int, device: Device) -> Any:
+        """``torch.cuda.ExternalStream``."""
+        return self.torch.cuda.ExternalStream(handle)
+
+    def handle(self, stream: Any) -> int:
+        """``cuda_stream``, where 0 is the legacy default stream."""
+        return int(stream.cuda_stream) or LEGACY
+
+    def using(self, stream: Any) -> AbstractContextManager[Any]:
+        """``torch.cuda.stream``."""
+        made: AbstractContextManager[Any] = self.torch.cuda.stream(stream)
+        return made
+
+    def fill(self, array: Any, value: int, stream: Any) -> None:
+        """``fill_``."""
+        with self.using(stream):
+            array.fill_(value)
+
+    def copy(self, into: Any, array: Any, stream: Any) -> None:
+        """``copy_``."""
+        with self.using(stream):
+            into.copy_(array)
 
     def take(self, offer: Any, protocol: Protocol, device: Device, **keywords: Any) -> Any:
         """``torch.from_dlpack``, or ``torch.as_tensor`` with a CUDA device."""

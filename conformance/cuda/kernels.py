@@ -1,4 +1,4 @@
-"""Two small kernels as PTX, compiled by the driver: fill words, and increment words.
+"""Three small kernels as PTX, compiled by the driver: fill words, increment words, and hold a stream.
 
 PTX ISA 6.5 for sm_70 is understood by every driver from CUDA 12.2 on and runs on every later GPU.
 """
@@ -7,9 +7,11 @@ from __future__ import annotations
 
 import ctypes
 from functools import cache
+from typing import Any
 
 from . import context
 from .driver import call
+from .streams import PER_THREAD, stream_context
 
 _BODY = """
 .visible .entry {name}(.param .u64 address, .param .u32 count, .param .u32 value)
@@ -37,45 +39,96 @@ DONE_{name}:
 _FILL = "    st.global.u32 [%rd2], %r2;"
 _INCREMENT = "    ld.global.u32 %r7, [%rd2];\n    add.u32 %r7, %r7, %r2;\n    st.global.u32 [%rd2], %r7;"
 
+_HOLD = """
+.visible .entry hold(.param .u64 slot, .param .u64 limit)
+{
+    .reg .pred %p<3>;
+    .reg .b32 %r<3>;
+    .reg .b64 %rd<7>;
+    ld.param.u64 %rd1, [slot];
+    ld.param.u64 %rd2, [limit];
+    cvta.to.global.u64 %rd3, %rd1;
+    mov.u64 %rd4, %globaltimer;
+    mov.u32 %r2, 1;
+    st.volatile.global.u32 [%rd3+4], %r2;
+POLL:
+    ld.volatile.global.u32 %r1, [%rd3];
+    setp.ne.u32 %p1, %r1, 0;
+    mov.u32 %r2, 2;
+    @%p1 bra END;
+    mov.u64 %rd5, %globaltimer;
+    sub.u64 %rd6, %rd5, %rd4;
+    setp.gt.u64 %p2, %rd6, %rd2;
+    mov.u32 %r2, 3;
+    @%p2 bra END;
+    nanosleep.u32 500;
+    bra POLL;
+END:
+    st.volatile.global.u32 [%rd3+4], %r2;
+    ret;
+}
+"""
+
 PTX = (
     ".version 6.5\n.target sm_70\n.address_size 64\n"
     + _BODY.format(name="fill_words", work=_FILL)
     + _BODY.format(name="add_to_words", work=_INCREMENT)
+    + _HOLD
 )
-"""Entries ``fill_words`` and ``add_to_words``, both (u64 address, u32 count of 32-bit words, u32 value)."""
+"""Entries ``fill_words`` and ``add_to_words``, both (u64 address, u32 count of 32-bit words, u32 value), and ``hold``.
+
+``hold`` (u64 slot, u64 nanoseconds) runs until the first word of the slot is not 0, or so long by the device's clock; the
+second word tells how it stands: 1 holding, 2 let go, 3 the time was up.
+"""
 
 BLOCK = 128
 
 
 def fill_words(address: int, count: int, value: int, stream: int = 1) -> None:
     """Store ``value`` into ``count`` 32-bit words, on a stream, without waiting."""
-    _launch("fill_words", address, count, value, stream)
+    _launch_on_words("fill_words", address, count, value, stream)
 
 
 def add_to_words(address: int, count: int, value: int, stream: int = 1) -> None:
     """Add ``value`` (modulo 2**32) to ``count`` 32-bit words, on a stream, without waiting."""
-    _launch("add_to_words", address, count, value, stream)
+    _launch_on_words("add_to_words", address, count, value, stream)
+
+
+def hold(slot: int, nanoseconds: int, stream: int) -> None:
+    """Let later work of a stream wait for the slot, without waiting here."""
+    _launch("hold", (ctypes.c_uint64(slot), ctypes.c_uint64(nanoseconds)), 1, 1, stream)
 
 
 @cache
-def function(name: str) -> int:
-    """Handle of a kernel, loaded once into the primary context."""
-    module, found = ctypes.c_void_p(), ctypes.c_void_p()
-    with context.using(context.primary()):
-        call("cuModuleLoadData", ctypes.byref(module), ctypes.c_char_p(PTX.encode() + b"\0"))
-        call("cuModuleGetFunction", ctypes.byref(found), module, name.encode())
+def function(name: str, owner: int) -> int:
+    """Handle of a kernel, loaded once into this context."""
+    found = ctypes.c_void_p()
+    call("cuModuleGetFunction", ctypes.byref(found), ctypes.c_void_p(_module(owner)), name.encode())
     return found.value or 0
 
 
-def _launch(name: str, address: int, count: int, value: int, stream: int) -> None:
+@cache
+def _module(owner: int) -> int:
+    module = ctypes.c_void_p()
+    with context.using(owner):
+        call("cuModuleLoadData", ctypes.byref(module), ctypes.c_char_p(PTX.encode() + b"\0"))
+    return module.value or 0
+
+
+def _launch_on_words(name: str, address: int, count: int, value: int, stream: int) -> None:
     arguments = (ctypes.c_uint64(address), ctypes.c_uint32(count), ctypes.c_uint32(value))
-    pointers = (ctypes.c_void_p * 3)(*(ctypes.addressof(a) for a in arguments))
-    blocks = max((count + BLOCK - 1) // BLOCK, 1)
-    with context.using(context.primary()):
+    _launch(name, arguments, max((count + BLOCK - 1) // BLOCK, 1), BLOCK, stream)
+
+
+def _launch(name: str, arguments: tuple[Any, ...], blocks: int, threads: int, stream: int) -> None:
+    """In the stream's own context; the default streams are the primary context's."""
+    pointers = (ctypes.c_void_p * len(arguments))(*(ctypes.addressof(a) for a in arguments))
+    owner = stream_context(stream) if stream > PER_THREAD else context.primary()
+    with context.using(owner):
         call(
             "cuLaunchKernel",
-            ctypes.c_void_p(function(name)),
-            *(blocks, 1, 1, BLOCK, 1, 1, 0),
+            ctypes.c_void_p(function(name, owner)),
+            *(blocks, 1, 1, threads, 1, 1, 0),
             ctypes.c_void_p(stream),
             pointers,
             None,

@@ -13,6 +13,8 @@ from . import context
 from .driver import call
 
 _ATTACH_GLOBAL = 1
+_PORTABLE = 1
+"""Pinned in every context, not only in the one that was current."""
 
 
 class Kind(str, Enum):
@@ -32,7 +34,7 @@ def allocate(nbytes: int, kind: Kind = Kind.DEVICE) -> int:
         if kind is Kind.DEVICE:
             call("cuMemAlloc_v2", ctypes.byref(pointer), size)
         elif kind is Kind.PINNED:
-            call("cuMemHostAlloc", ctypes.byref(pointer), size, 0)
+            call("cuMemHostAlloc", ctypes.byref(pointer), size, _PORTABLE)
         elif kind is Kind.MANAGED:
             call("cuMemAllocManaged", ctypes.byref(pointer), size, _ATTACH_GLOBAL)
         else:

@@ -42,10 +42,7 @@ class Stream:
     @property
     def done(self) -> bool:
         """Whether nothing is queued or running."""
-        code = status("cuStreamQuery", ctypes.c_void_p(self.handle))
-        if code not in (0, NOT_READY):
-            raise CudaError("cuStreamQuery", code)
-        return code == 0
+        return is_done(self.handle)
 
     @property
     def context(self) -> int:
@@ -88,6 +85,14 @@ class Event:
         if self.handle:
             call("cuEventDestroy_v2", ctypes.c_void_p(self.handle))
             self.handle = 0
+
+
+def is_done(handle: int) -> bool:
+    """Whether nothing is queued or running on a stream."""
+    code = status("cuStreamQuery", ctypes.c_void_p(handle))
+    if code not in (0, NOT_READY):
+        raise CudaError("cuStreamQuery", code)
+    return code == 0
 
 
 def stream_context(handle: int) -> int:

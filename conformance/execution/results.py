@@ -77,6 +77,10 @@ class Result:
             attachments=data["attachments"],
         )
 
+    def beside(self, notes: dict[str, str]) -> Result:
+        """The same with more attachments."""
+        return replace(self, attachments={**notes, **self.attachments}) if notes else self
+
     def lasting(self, seconds: float) -> Result:
         """The same with its duration."""
         return replace(self, duration=seconds)

@@ -37,6 +37,10 @@ class Workbench:
 
     def _outcome(self, case: Case, invariant: Invariant) -> Result:
         exchange = Exchange(case, Partners(self.get))
+        result = self._judged(exchange, case, invariant)
+        return result.beside(exchange.notes)
+
+    def _judged(self, exchange: Exchange, case: Case, invariant: Invariant) -> Result:
         clauses, level = invariant.clauses, invariant.level
         try:
             invariant.check(exchange)

@@ -15,6 +15,7 @@ from conformance.protocols.strided import Strided, packed
 
 from .managed import Fields, Managed
 from .memory import Block, Memory, gather
+from .streams import LEGACY, WorkStream
 
 NEWEST = (1, 3)
 """The DLPack version that the reference implements."""
@@ -53,6 +54,7 @@ class Exporter:
     of DLPack that is offered, ``None`` for legacy capsules only. ``byte_strides`` replaces the view's strides
     by others in bytes, which need not be multiples of the element's size. ``pending`` says that memory does not hold the
     elements yet but what they are still to be computed from, as lazy libraries know it: such an array is not exported.
+    ``writer`` is the stream whose queued work may still write the elements, ``None`` if nothing can be pending.
     """
 
     table_class: ClassVar[Any] = None
@@ -78,6 +80,7 @@ class Exporter:
         self.cai_override = cai_override or {}
         self.newest: tuple[int, int] | None = NEWEST
         self.pending = False
+        self.writer: WorkStream | None = None
         self.byte_strides: tuple[int, ...] | None = None
         self.log = Log()
 
@@ -92,6 +95,11 @@ class Exporter:
         if self.byte_strides is not None:
             return self.byte_strides
         return tuple(s * self.dtype.itemsize for s in self.view.strides)
+
+    def fill(self, value: int, stream: WorkStream) -> None:
+        """Queue on a stream that every 32-bit element of a packed array becomes ``value``, and remember the stream (CAI-28)."""
+        self.memory.streams().fill(self.element0(), self.view.size, value, stream.handle)
+        self.writer = stream
 
     # -- CUDA Array Interface
 
@@ -132,8 +140,8 @@ class Exporter:
         return self.readonly
 
     def cai_stream(self) -> int | None:
-        """``None``: the reference's writes are finished before it exports (CAI-23)."""
-        return None
+        """The stream that the elements were written on (CAI-22), ``None`` if nothing is pending (CAI-23)."""
+        return None if self.writer is None else self.writer.handle
 
     # -- DLPack
 
@@ -159,6 +167,7 @@ class Exporter:
         self.check_stream(stream)
         self.check_device(dl_device)
         source = self.copied() if copy else self
+        self.order(stream)
         version = self.negotiate(max_version)
         self.check_readonly(version, copied=bool(copy))
         fields = source.fields(version, copied=bool(copy))
@@ -201,6 +210,14 @@ class Exporter:
                 raise BufferError("a CPU array takes no stream (DLP-36)")
         elif stream is not None and (stream == 0 or stream < -1):
             raise BufferError(f"stream {stream} is not allowed (DLP-31)")
+
+    def order(self, stream: int | None) -> None:
+        """Have the consumer's stream wait for the elements: not for -1 (DLP-32), the legacy stream for ``None`` (DLP-31)."""
+        if self.writer is None or stream == -1:
+            return
+        waiter = LEGACY if stream is None else stream
+        if waiter != self.writer.handle:
+            self.memory.streams().wait(waiter, self.writer.handle)
 
     def check_device(self, dl_device: tuple[int, int] | None) -> None:
         """Refuse another device than the array's own (DLP-38)."""

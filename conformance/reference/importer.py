@@ -22,6 +22,7 @@ from conformance.protocols.strided import Step, Strided, apply, c_strides, span
 
 from .exporter import NEWEST
 from .memory import Memory
+from .streams import LEGACY as LEGACY_STREAM
 
 _taking = threading.RLock()
 """Between the look at a capsule's name and its renaming no other thread may take it."""
@@ -45,6 +46,7 @@ class Imported:
         tensor: Tensor | None = None,
         interface: cai.ArrayInterface | None = None,
         holder: Any = None,
+        back_to: int | None = None,
     ) -> None:
         self.importer = importer
         self.address = address
@@ -56,6 +58,8 @@ class Imported:
         self.tensor = tensor
         self.interface = interface
         self.holder = holder
+        self.back_to = back_to
+        """The producer's stream, if its later work must not overtake ours (CAI-19)."""
 
     @property
     def view(self) -> Strided:
@@ -81,10 +85,11 @@ class Imported:
 
 
 class Importer:
-    """Imports into ``memory``'s kind of device."""
+    """Imports into ``memory``'s kind of device. ``work_stream`` is the stream that its imports will be used on."""
 
-    def __init__(self, memory: Memory) -> None:
+    def __init__(self, memory: Memory, work_stream: int = LEGACY_STREAM) -> None:
         self.memory = memory
+        self.work_stream = work_stream
 
     def part(self, array: Imported, step: Step) -> Imported:
         """A view of part of an import, which keeps the whole of it."""
@@ -109,6 +114,8 @@ class Importer:
         dtype = self.cai_dtype(interface)
         self.check_mask(interface)
         self.check_address(interface)
+        published = self.published(interface)
+        self.follow(published)
         return Imported(
             self,
             address=self.cai_address(interface),
@@ -119,7 +126,28 @@ class Importer:
             readonly=self.cai_readonly(interface),
             interface=interface,
             holder=source,
+            back_to=published,
         )
+
+    def published(self, interface: cai.ArrayInterface) -> int | None:
+        """The producer's stream; before version 3 the key carried no contract (CAI-30)."""
+        return interface.stream if interface.version >= 3 else None
+
+    def follow(self, published: int | None) -> None:
+        """Have our stream wait for the producer's (CAI-18)."""
+        if published is not None and published != self.work_stream:
+            self.memory.streams().wait(self.work_stream, published)
+
+    def copy(self, into: int, taken: Imported) -> None:
+        """Queue a copy of a packed import on our stream, and hold back the producer's until it is done (CAI-19)."""
+        streams = self.memory.streams()
+        streams.copy(into, taken.address, taken.view.size * taken.dtype.itemsize, self.work_stream)
+        self.hold_back(taken)
+
+    def hold_back(self, taken: Imported) -> None:
+        """Later work of the producer's stream comes after ours (CAI-19)."""
+        if taken.back_to is not None and taken.back_to != self.work_stream:
+            self.memory.streams().wait(taken.back_to, self.work_stream)
 
     def read_cai(self, described: Any) -> cai.ArrayInterface:
         """The dictionary's content; ``ValueError`` for a malformed one."""
@@ -187,8 +215,8 @@ class Importer:
         return source.__dlpack__(stream=stream) if stream is not None else source.__dlpack__()
 
     def stream(self) -> int | None:
-        """The consumer's stream: ``None`` on the CPU (DLP-36), the legacy default stream on CUDA (DLP-35)."""
-        return None if self.memory.device[0] == DLDeviceType.CPU else 1
+        """The consumer's stream: ``None`` on the CPU (DLP-36), the stream that it will work on elsewhere (DLP-35)."""
+        return None if self.memory.device[0] == DLDeviceType.CPU else self.work_stream
 
     def take_capsule(self, offered: Any) -> Imported:
         """Take a capsule over (DLP-25) and read it. From then on the deleter is ours to call."""

@@ -15,6 +15,8 @@ from conformance.cuda import pointers as cuda_pointers
 from conformance.protocols.dlpack import DLDeviceType
 from conformance.protocols.strided import Strided, offsets, span
 
+from . import streams
+
 ALIGNMENT = 256
 POISON = 0xDD
 """What a released block is overwritten with, so that a reader that comes too late sees it."""
@@ -49,6 +51,9 @@ class Memory(Protocol):
 
     def reaches(self, address: int) -> bool:
         """Whether code on the device can use this address."""
+
+    def streams(self) -> streams.Streams:
+        """The streams of the device that the memory belongs to."""
 
 
 class HostBlock:
@@ -123,6 +128,10 @@ class HostMemory:
         """Whether the address lies in a block of ours."""
         return any(block.address <= address < block.address + block.nbytes for block in _host_blocks)
 
+    def streams(self) -> streams.Streams:
+        """Those of the simulated device: the host itself has none."""
+        return streams.simulated()
+
 
 def simulated() -> HostMemory:
     """Host memory that claims to be CUDA device 0: the reference's two sides can meet on it without a GPU."""
@@ -182,6 +191,10 @@ class CudaMemory:
     def reaches(self, address: int) -> bool:
         """Whether the driver knows the address."""
         return cuda_pointers.query(address) is not None
+
+    def streams(self) -> streams.Streams:
+        """CUDA's."""
+        return streams.cuda()
 
 
 def gather(memory: Memory, element0: int, view: Strided, itemsize: int) -> bytes:

@@ -129,6 +129,7 @@ Planner = Callable[[Environment], Iterable[Draft]]
 class Invariant:
     """The catalogue entry of one test function.
 
+    ``exclusive`` cases have the GPU to themselves: nothing else of the run works on it meanwhile.
     ``rows`` are the invariants of the field's other suites and of its bug trackers that this one covers.
     """
 
@@ -140,6 +141,7 @@ class Invariant:
     level: Level
     needs: Needs
     isolation: Isolation
+    exclusive: bool
     check: Check
     plan: Planner
 
@@ -166,6 +168,7 @@ def invariant(
     cases: Planner,
     needs: Needs = Needs.ANY_MEMORY,
     isolation: Isolation = Isolation.SHARED,
+    exclusive: bool = False,
 ) -> Callable[[Check], Check]:
     """Make a test function an invariant: its docstring's first line is the statement, the rest says why.
 
@@ -190,6 +193,7 @@ def invariant(
             level,
             needs,
             isolation,
+            exclusive,
             check,
             cases,
         )

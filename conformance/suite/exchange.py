@@ -77,6 +77,8 @@ class Exchange:
     def __init__(self, case: Case, partners: Partners) -> None:
         self.case = case
         self._partners = partners
+        self.notes: dict[str, str] = {}
+        """What belongs beside the result, whatever it is: how a verdict was come to."""
 
     # -- who and what
 

@@ -1,0 +1,235 @@
+"""Handing an array over between two streams: the pieces of work that the ordering checks observe."""
+
+from __future__ import annotations
+
+from contextlib import ExitStack
+from dataclasses import dataclass, replace
+from enum import Enum
+from functools import cache
+from typing import Any
+
+from conformance.adapters.base import Adapter, CAIOffer, Device, DLPackOffer, Offer, Protocol, peek, poke
+from conformance.adapters.reference import ReferenceAdapter
+from conformance.protocols.dtypes import dtype
+from conformance.reference.importer import Importer
+from conformance.reference.streams import LEGACY, PER_THREAD, Streams
+
+SHAPE = (1, 256, 1)
+KIND = dtype("int32")
+OLD, NEW = 0x00AAAA, 0x005555
+"""What the elements are before and after the producer's pending write: below 2**24, which every operation keeps exactly."""
+
+
+class How(str, Enum):
+    """Where the producer stands when it is asked for its array."""
+
+    INSIDE = "inside"
+    """The stream that it wrote on is its current one."""
+    OUTSIDE = "outside"
+    """Its current stream is another, as it is after a ``with`` block."""
+
+
+class Without(str, Enum):
+    """How the wait is taken out of an exchange, for a control."""
+
+    MINUS_ONE = "stream=-1"
+    NO_STREAM = "a dictionary without stream"
+    OPT_OUT = "the consumer's documented opt-out"
+    ALIAS = "an import from before the write"
+
+
+@dataclass(frozen=True)
+class Setting:
+    """Who hands over to whom, and how. ``reader`` says on which stream the consumer works: ``stream`` or ``default``."""
+
+    producer: Adapter
+    consumer: Adapter
+    protocol: Protocol
+    device: Device
+    how: How = How.INSIDE
+    reader: str = "stream"
+    without: Without | None = None
+
+    @property
+    def streams(self) -> Streams:
+        """The streams of the device."""
+        return ReferenceAdapter().memory(self.device).streams()
+
+    def but(self, **changes: Any) -> Setting:
+        """The same with something changed."""
+        return replace(self, **changes)
+
+
+@cache
+def stream_of(library: Adapter, role: str, device: Device) -> Any:
+    """A stream of the library's own, made once: few streams keep clear of each other on the device."""
+    return library.default_stream(device) if role == "default" else library.stream(device)
+
+
+class DLPackWithoutWait(DLPackOffer):
+    """Asks the producer not to synchronise, whatever the consumer asked for (DLP-32)."""
+
+    def __dlpack__(self, *args: Any, **kwargs: Any) -> Any:
+        return super().__dlpack__(*args, **{**kwargs, "stream": -1})
+
+
+class CAIWithout(CAIOffer):
+    """Shows the dictionary without its stream, or with another one."""
+
+    def __init__(self, source: Any, stream: int | None) -> None:
+        super().__init__(source)
+        self._stream = stream
+
+    @property
+    def __cuda_array_interface__(self) -> dict[str, Any]:
+        described = {k: v for k, v in super().__cuda_array_interface__.items() if k != "stream"}
+        return described if self._stream is None else {**described, "version": 3, "stream": self._stream}
+
+
+class Recorded:
+    """Shows a dictionary as it was when it was read."""
+
+    def __init__(self, offer: Offer) -> None:
+        self._offer = offer
+        self.__cuda_array_interface__ = offer.__cuda_array_interface__  # type: ignore[union-attr]
+
+
+class Forward:
+    """The producer writes on its stream, the array is handed over, the consumer reads on its own."""
+
+    def __init__(self, setting: Setting) -> None:
+        self.setting = setting
+        self._write_on = stream_of(setting.producer, "producer", setting.device)
+        self._read_on = stream_of(setting.consumer, _role(setting.reader), setting.device)
+        self.writer = setting.producer.handle(self._write_on)
+        self.reader = setting.consumer.handle(self._read_on)
+        self.array = filled(setting.producer, OLD, setting.device)
+        self.into = filled(setting.consumer, 0, setting.device)
+        self.taken: Any = None
+        if setting.without is Without.ALIAS:
+            self._take()
+
+    def before(self) -> None:
+        """The producer's own write."""
+        self.setting.producer.fill(self.array, NEW, self._write_on)
+
+    def exchange(self) -> None:
+        """The import and the consumer's own read."""
+        if self.setting.without is not Without.ALIAS:
+            self._take()
+        self.setting.consumer.copy(self.into, self.taken, self._read_on)
+
+    def in_order(self) -> bool:
+        """The consumer read what the producer wrote."""
+        return words(self.setting.consumer, self.into, self.setting.device) == {NEW}
+
+    def _take(self) -> None:
+        offer = self.offer()
+        with ExitStack() as current:
+            if self.setting.how is How.INSIDE and self.setting.producer is not self.setting.consumer:
+                current.enter_context(self.setting.producer.using(self._write_on))
+            current.enter_context(self.setting.consumer.using(self._read_on))
+            self.taken = self.setting.consumer.take_operand(offer, self.setting.protocol, self.setting.device)
+
+    def offer(self) -> Any:
+        """The array as the consumer gets to see it."""
+        producer, without = self.setting.producer, self.setting.without
+        if self.setting.protocol is Protocol.DLPACK:
+            exporter = producer.exporter(self.array, Protocol.DLPACK)
+            return DLPackWithoutWait(exporter) if without is Without.MINUS_ONE else DLPackOffer(exporter)
+        if without in (Without.NO_STREAM, Without.OPT_OUT):
+            opt_out = self.setting.consumer.opt_out if without is Without.OPT_OUT else None
+            return CAIWithout(producer.exporter(self.array, Protocol.CAI), opt_out)
+        if self.setting.how is How.OUTSIDE:
+            return producer.offer(self.array, Protocol.CAI)
+        with producer.using(self._write_on):
+            return Recorded(producer.offer(self.array, Protocol.CAI))
+
+
+class Export:
+    """The producer writes on its stream and exports for a stream that it is told; the reference reads on that one.
+
+    ``name`` is that of the stream; ``asked`` is told in its place.
+    """
+
+    def __init__(self, setting: Setting, name: str, *, asked: int | None = None) -> None:
+        self.setting = setting
+        own = stream_of(setting.consumer, "consumer", setting.device)
+        self._write_on = stream_of(setting.producer, "producer", setting.device)
+        self.writer = setting.producer.handle(self._write_on)
+        self.reader = {"legacy": LEGACY, "none": LEGACY, "per-thread": PER_THREAD}.get(
+            name, setting.consumer.handle(own)
+        )
+        named = {"none": None, "minus-one": -1}.get(name, self.reader)
+        self._asked = named if asked is None else asked
+        self.array = filled(setting.producer, OLD, setting.device)
+        self._memory = ReferenceAdapter().memory(setting.device)
+        self._into = self._memory.allocate(4 * SHAPE[1])
+        self._memory.write(self._into.address, bytes(4 * SHAPE[1]))
+
+    def before(self) -> None:
+        """The producer's own write."""
+        self.setting.producer.fill(self.array, NEW, self._write_on)
+
+    def exchange(self) -> None:
+        """The export, and a read of the reference's."""
+        offer = DLPackOffer(self.setting.producer.exporter(self.array, Protocol.DLPACK))
+        with self.setting.producer.using(self._write_on):
+            exported = offer.__dlpack__(stream=self._asked)
+        self._taken = Importer(self._memory, self.reader).take_capsule(exported)
+        self.setting.streams.copy(self._into.address, self._taken.address, 4 * SHAPE[1], self.reader)
+
+    def in_order(self) -> bool:
+        """The reference read what the producer wrote."""
+        return set(self._memory.read(self._into.address, 4 * SHAPE[1])) == set(NEW.to_bytes(4, "little"))
+
+
+class Backward:
+    """The consumer reads on its stream what it took before; then the producer writes again on its own.
+
+    With ``elsewhere`` it writes on a stream that the exchange never heard of: nobody can hold that back.
+    """
+
+    def __init__(self, setting: Setting, *, elsewhere: bool = False) -> None:
+        self.setting = setting
+        role = "elsewhere" if elsewhere else "producer"
+        self._published_on = stream_of(setting.producer, "producer", setting.device)
+        self._write_on = stream_of(setting.producer, role, setting.device)
+        self._read_on = stream_of(setting.consumer, _role(setting.reader), setting.device)
+        self.writer = setting.consumer.handle(self._read_on)
+        self.reader = setting.producer.handle(self._write_on)
+        first = Forward(setting)
+        first.before()
+        first.exchange()
+        setting.streams.synchronize_device()
+        self._first = first
+        self._into = filled(setting.consumer, 0, setting.device)
+
+    def before(self) -> None:
+        """The consumer's own read."""
+        self.setting.consumer.copy(self._into, self._first.taken, self._read_on)
+
+    def exchange(self) -> None:
+        """The producer's next write."""
+        self.setting.producer.fill(self._first.array, OLD, self._write_on)
+
+    def in_order(self) -> bool:
+        """The consumer read what was there before."""
+        return words(self.setting.consumer, self._into, self.setting.device) == {NEW}
+
+
+def filled(library: Adapter, value: int, device: Device) -> Any:
+    """An operand of a library with every element ``value``, written by our own instruments."""
+    array = library.operand(KIND, SHAPE, device)
+    poke(library.describe(array).address, value.to_bytes(4, "little") * SHAPE[1], device)
+    return array
+
+
+def words(library: Adapter, array: Any, device: Device) -> set[int]:
+    """The different elements of an operand, read by our own instruments once all is done."""
+    data = peek(library.describe(array).address, 4 * SHAPE[1], device)
+    return {int.from_bytes(data[i : i + 4], "little") for i in range(0, len(data), 4)}
+
+
+def _role(reader: str) -> str:
+    return "default" if reader == "default" else "consumer"

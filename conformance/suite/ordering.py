@@ -1,0 +1,178 @@
+"""How an exchange orders the producer's stream and the consumer's: seen by latches, never by a duration.
+
+The producer's stream is held, and the producer's own operation that writes the sentinel is queued behind the latch. Then the
+exchange and the consumer's own operation that reads are run on the consumer's stream, and only that stream is
+waited for. A second latch holds a stream that has nothing to do with it: who waits for that one waits for the whole device.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass
+from enum import Enum
+from typing import Protocol
+
+from conformance.reference.streams import Latch, Streams
+
+from . import blocking
+from .outcomes import Inconclusive
+
+LIMIT_SECONDS = 0.020
+"""How long the latch on the producer's stream holds by itself: what blocks the host with the GIL held ends only so."""
+OTHER_LIMIT_SECONDS = 0.030
+"""How long the one on the unrelated stream does: longer, so that a wait for the first alone returns while this one holds."""
+ROUNDS = 24
+"""Round trips of the device that the consumer's work gets to finish in, if it waits for nothing."""
+ATTEMPTS = 4
+"""How often an observation is tried that something from outside disturbed."""
+
+
+class Wait(str, Enum):
+    """What an exchange makes wait for the producer's work. The order is that of their cost."""
+
+    NONE = "none"
+    """Nothing."""
+    EVENT = "event-wait"
+    """The consumer's stream."""
+    HOST = "host-sync"
+    """The calling thread."""
+    DEVICE = "device-sync"
+    """Everything: work that has nothing to do with the array is waited for too."""
+
+
+@dataclass(frozen=True)
+class Seen:
+    """One observation: what waited, and whether what came second saw what came first.
+
+    ``held_gil``: the host was blocked with the GIL held. ``rounds``: round trips of the device after which the second side was
+    done while the first was still held; all that it was given, if it was not.
+    """
+
+    wait: Wait
+    in_order: bool
+    held_gil: bool = False
+    rounds: int = 0
+
+    @property
+    def overtakes(self) -> bool:
+        """What came second was seen to finish first, and the data show it."""
+        return self.wait is Wait.NONE and not self.in_order
+
+    def __str__(self) -> str:
+        gil = " with the GIL held" if self.held_gil else ""
+        return f"{self.wait.value}{gil}, {'in' if self.in_order else 'out of'} order"
+
+
+class Work(Protocol):
+    """Two pieces of work of two libraries, ready to be run once. It is made while the device is idle."""
+
+    writer: int
+    """Handle of the stream that :meth:`before` queues on."""
+    reader: int
+    """Handle of the stream that :meth:`after` leaves its last work on."""
+
+    def before(self) -> None:
+        """Queue what has to come first."""
+
+    def exchange(self) -> None:
+        """What is looked at: lets the library's own exception out."""
+
+    def in_order(self) -> bool:
+        """Whether, now that all is done, what came second saw what came first, or left alone what came first."""
+
+
+class Disturbed(Exception):
+    """The observation did not come off, by nobody's fault: a latch let go too early."""
+
+
+def observe(streams: Streams, make: Callable[[], Work]) -> Seen:
+    """Warm up with one piece of work, then observe another; :class:`Inconclusive` if it is always disturbed.
+
+    Exceptions of the exchange come out as they are.
+    """
+    usual = _warm_up(streams, make())
+    for _ in range(ATTEMPTS - 1):
+        try:
+            return _observe(streams, make(), usual)
+        except Disturbed:
+            continue
+    try:
+        return _observe(streams, make(), usual)
+    except Disturbed as disturbed:
+        raise Inconclusive(f"{disturbed}, {ATTEMPTS} times") from disturbed
+
+
+def _warm_up(streams: Streams, work: Work) -> int:
+    """Everything that will be used is used once, with a latch that lets go at once; nanoseconds that the exchange took."""
+    latch = streams.hold(work.writer, LIMIT_SECONDS)
+    other = streams.hold(_unrelated(streams), LIMIT_SECONDS)
+    latch.release()
+    other.release()
+    work.before()
+    called = blocking.call(work.exchange, ())
+    streams.synchronize_device()
+    latch.close()
+    other.close()
+    if called.error:
+        raise called.error
+    return called.nanoseconds
+
+
+def _observe(streams: Streams, work: Work, usual: int) -> Seen:
+    streams.synchronize_device()
+    latch = streams.hold(work.writer, LIMIT_SECONDS)
+    other = streams.hold(_unrelated(streams), OTHER_LIMIT_SECONDS)
+    try:
+        wait, held_gil, rounds = _classify(streams, work, latch, other, usual)
+    finally:
+        latch.release()
+        other.release()
+        streams.synchronize_device()
+        latch.close()
+        other.close()
+    return Seen(wait, work.in_order(), held_gil, rounds)
+
+
+def _classify(streams: Streams, work: Work, latch: Latch, other: Latch, usual: int) -> tuple[Wait, bool, int]:
+    queued = blocking.call(work.before, (latch, other), usual)
+    if queued.error:
+        raise queued.error
+    if queued.ended:
+        raise Inconclusive("what comes first cannot be queued: the call does not return while its stream is held")
+    called = blocking.call(work.exchange, (latch, other), usual)
+    if called.error:
+        raise called.error
+    if called.ended:
+        if called.held_gil and called.nanoseconds < LIMIT_SECONDS * 1e9 / 4:
+            raise Disturbed("a latch's time was up before the call returned, though it did not wait")
+        wait = Wait.HOST if other.held else Wait.DEVICE
+        streams.synchronize(work.reader)
+        return wait, called.held_gil, 0
+    rounds = _rounds_until_done(streams, work.reader)
+    if not latch.held:
+        raise Disturbed("a latch's time was up before the second side's stream had been looked at")
+    if rounds is not None:
+        return Wait.NONE, False, rounds
+    latch.release()
+    while not streams.done(work.reader) and not other.expired:
+        pass
+    return (Wait.EVENT if other.held else Wait.DEVICE), False, ROUNDS
+
+
+def _rounds_until_done(streams: Streams, stream: int) -> int | None:
+    """After how many round trips a stream was done; ``None`` if it never was."""
+    for rounds in range(ROUNDS):
+        if streams.done(stream):
+            return rounds
+        streams.round_trip()
+    return None
+
+
+_unrelated_streams: dict[int, int] = {}
+
+
+def _unrelated(streams: Streams) -> int:
+    """A stream of ours that nobody else knows."""
+    if id(streams) not in _unrelated_streams:
+        _unrelated_streams[id(streams)] = streams.create()
+    return _unrelated_streams[id(streams)]

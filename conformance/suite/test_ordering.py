@@ -1,0 +1,325 @@
+"""Ordering: what one library has queued on its stream is done before another works with it on its own.
+
+Every verdict comes from a latch, and every pass has a control: the same exchange with the wait taken out was seen
+to go wrong. What was seen lies beside the result.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator
+from typing import NoReturn
+
+from conformance.adapters.base import Device, Protocol, Trait, Unsupported
+from conformance.adapters.reference import ReferenceAdapter
+from conformance.protocols.clauses import Level, Role
+
+from .catalogue import Draft, Needs, every, invariant
+from .exchange import Exchange, brief
+from .handover import Backward, Export, Forward, How, Setting, Without
+from .libraries import Environment, Pair
+from .ordering import Seen, Wait, Work, observe
+from .outcomes import Inconclusive, Refused, fail
+
+REFERENCE = ReferenceAdapter()
+"""Flawless, whatever stands in the reference's place in a case."""
+_ON = (Device.CUDA, Device.SIMULATED)
+
+
+def _streaming(pairs: Iterator[Pair]) -> Iterator[Pair]:
+    """Pairs of libraries that both have streams."""
+    return (p for p in pairs if p.producer.has(Trait.STREAMS) and p.consumer.has(Trait.STREAMS))
+
+
+def _hows(pair: Pair) -> tuple[str, ...]:
+    """A library without a current stream cannot be inside one; neither can two that are the same library, by DLPack."""
+    same = pair.producer.name == pair.consumer.name and pair.protocol is Protocol.DLPACK
+    inside = pair.producer.has(Trait.CURRENT_STREAM) and not same
+    return (How.INSIDE.value, How.OUTSIDE.value) if inside else (How.OUTSIDE.value,)
+
+
+def _handovers(env: Environment) -> Iterator[Draft]:
+    return every(_streaming(env.pairs(on=_ON)), how=_hows, reader=("stream", "default"))
+
+
+@invariant(
+    "ordering.handover",
+    clauses="CAI-18 CAI-22 CAI-23 CAI-26 DLP-33 DLP-35",
+    rows="F2 F5 F6 F9 I14 I16",
+    level=Level.MUST,
+    needs=Needs.GPU,
+    cases=_handovers,
+    exclusive=True,
+)
+def test_handover(exchange: Exchange) -> None:
+    """What the producer has queued on its own stream is in the array when the consumer reads it on its own.
+
+    The producer's stream is held by a latch, its write queued behind; the array is handed over, and the consumer's own
+    operation reads it. Only the consumer's stream is waited for.
+    """
+    setting = _setting(exchange)
+    seen = _seen(exchange, lambda: Forward(setting))
+    if seen.in_order:
+        exchange.notes["control"] = _control(setting, _forward_controls(setting))
+        return
+    _blame_forward(exchange, setting, seen)
+
+
+@invariant(
+    "ordering.export-stream",
+    clauses="DLP-31 DLP-32 DLP-33",
+    rows="F6 F8 F9 F10 F11 I14",
+    level=Level.MUST,
+    needs=Needs.GPU,
+    cases=lambda env: every(
+        _streaming(env.exports(Protocol.DLPACK, on=_ON)),
+        stream=("handle", "legacy", "none", "per-thread", "minus-one"),
+    ),
+    exclusive=True,
+)
+def test_export_stream(exchange: Exchange) -> None:
+    """The stream that a consumer names to ``__dlpack__`` waits for the producer's pending work, and for -1 nothing does.
+
+    The producer's stream is its current one. ``None`` means the legacy default stream, as 1 does; 2 is the per-thread one.
+    """
+    name = exchange.option("stream")
+    setting = _setting(exchange)
+    seen = _seen(exchange, lambda: Export(setting, name))
+    if name == "minus-one":
+        exchange.notes["control"] = _control(
+            setting, [("the consumer's handle", lambda: Export(setting, "handle"))], waits=True
+        )
+        if seen.wait is not Wait.NONE:
+            fail("DLP-32", role=Role.PRODUCER, reason="stream=-1 makes somebody wait", expected="none", seen=seen)
+    elif seen.in_order:
+        exchange.notes["control"] = _control(setting, _export_controls(setting, name))
+    else:
+        fail(
+            "DLP-33",
+            role=Role.PRODUCER,
+            level=None if exchange.producer.traits & {Trait.CURRENT_STREAM} else Level.SHOULD,
+            reason="the stream that was named does not wait for the producer's pending work",
+            expected="an import that reads the new data",
+            seen=seen,
+        )
+
+
+@invariant(
+    "ordering.way-back",
+    clauses="CAI-19",
+    rows="F15 F16 I17",
+    level=Level.MUST,
+    needs=Needs.GPU,
+    cases=lambda env: every(_streaming(env.pairs(Protocol.CAI, on=_ON)), how=_hows),
+    exclusive=True,
+)
+def test_way_back(exchange: Exchange) -> None:
+    """The producer's next write on the stream that it published does not overtake what the consumer still has to read.
+
+    The consumer's stream is held, its read queued behind, and the producer writes again. Where nothing was published,
+    or where a library's users take the pointer themselves, nobody has promised that.
+    """
+    setting = _setting(exchange)
+    bound = not exchange.consumer.traits & {Trait.POINTER_ONLY} and _publishes(setting)
+    _expect_not_overtaken(exchange, setting, "CAI-19", None if bound else Level.OBSERVED)
+
+
+@invariant(
+    "ordering.reuse",
+    clauses="G1",
+    rows="F16 I17",
+    level=Level.OBSERVED,
+    needs=Needs.GPU,
+    cases=lambda env: every(_streaming(env.pairs(Protocol.DLPACK, on=_ON)), how=_hows),
+    exclusive=True,
+)
+def test_reuse(exchange: Exchange) -> None:
+    """The producer's next write does not overtake what the consumer still has to read of a capsule.
+
+    DLPack defines no way back, so this is what libraries do, not what they should.
+    """
+    _expect_not_overtaken(exchange, _setting(exchange), "G1", Level.OBSERVED)
+
+
+def _expect_not_overtaken(exchange: Exchange, setting: Setting, clause: str, level: Level | None) -> None:
+    seen = _seen(exchange, lambda: Backward(setting))
+    if not seen.in_order:
+        fail(
+            clause,
+            role=Role.CONSUMER,
+            level=level,
+            reason="the producer's next write overtakes the consumer's pending read",
+            expected="the data from before the write",
+            seen=seen,
+        )
+    away: Controls = [("a stream that the exchange never heard of", lambda: Backward(setting, elsewhere=True))]
+    exchange.notes["control"] = _control(setting, away)
+
+
+@invariant(
+    "ordering.cost",
+    clauses="CAI-17 CAI-20 DLP-33",
+    rows="F7 I14",
+    level=Level.OBSERVED,
+    needs=Needs.GPU,
+    cases=_handovers,
+    exclusive=True,
+)
+def test_cost(exchange: Exchange) -> None:
+    """Handing over makes neither the host nor the rest of the device wait: an event does.
+
+    Waiting for more is allowed. It is what users notice as slowness, so it is reported with what was made to wait.
+    """
+    setting = _setting(exchange)
+    seen = _seen(exchange, lambda: Forward(setting))
+    if seen.wait in (Wait.HOST, Wait.DEVICE):
+        fail(
+            "DLP-33" if setting.protocol is Protocol.DLPACK else "CAI-17",
+            role=Role.CONSUMER,
+            level=Level.OBSERVED,
+            reason=_COST[seen.wait] + (", with the GIL held" if seen.held_gil else ""),
+            expected=f"{Wait.EVENT.value} or {Wait.NONE.value}",
+            seen=seen.wait.value,
+        )
+
+
+_COST = {
+    Wait.HOST: "handing over blocks the host until the producer's stream is done",
+    Wait.DEVICE: "handing over waits for the whole device",
+}
+
+
+def _setting(exchange: Exchange) -> Setting:
+    return Setting(
+        exchange.producer,
+        exchange.consumer,
+        exchange.protocol,
+        exchange.device,
+        How(exchange.option("how", How.INSIDE.value)),
+        exchange.option("reader", "stream"),
+    )
+
+
+def _seen(exchange: Exchange, make: Callable[[], Work]) -> Seen:
+    """Observe; a refusal ends the case."""
+    try:
+        seen = observe(_setting(exchange).streams, make)
+    except (Inconclusive, Unsupported):
+        raise
+    except Exception as error:
+        exchange.check_context(error)
+        raise Refused(f"the exchange was refused: {brief(error)}") from error
+    exchange.notes["seen"] = str(seen)
+    return seen
+
+
+Controls = list[tuple[str, Callable[[], Work]]]
+
+
+def _control(setting: Setting, controls: Controls, *, waits: bool = False) -> str:
+    """See the same exchange go wrong with the wait taken out; ``waits``: see it wait with the wait put in."""
+    tried = []
+    for label, make in controls:
+        try:
+            seen = observe(setting.streams, make)
+        except Exception as error:
+            tried.append(f"{label}: {brief(error)}")
+            continue
+        if (seen.wait is not Wait.NONE and seen.in_order) if waits else seen.overtakes:
+            return f"{label}: {seen}" + (f" after {seen.rounds} round trips" if seen.wait is Wait.NONE else "")
+        tried.append(f"{label}: {seen}")
+    raise Inconclusive("the check could not be seen to fail: " + "; ".join(tried))
+
+
+def _forward_controls(setting: Setting) -> Controls:
+    """Without the wait: as it is, then with the reference in the producer's or the consumer's place, then by an alias."""
+    removed: list[Without] = [Without.MINUS_ONE]
+    if setting.protocol is Protocol.CAI:
+        removed = [Without.NO_STREAM] + ([Without.OPT_OUT] if setting.consumer.opt_out is not None else [])
+    found: Controls = []
+    for place, partner in (
+        ("", {}),
+        (", from the reference", {"producer": REFERENCE}),
+        (", to the reference", {"consumer": REFERENCE}),
+    ):
+        found += [(w.value + place, _forward(setting.but(without=w, **partner))) for w in removed]
+    return [*found, (Without.ALIAS.value, _forward(setting.but(without=Without.ALIAS)))]
+
+
+def _export_controls(setting: Setting, name: str) -> Controls:
+    return [
+        ("stream=-1", lambda: Export(setting, name, asked=-1)),
+        ("stream=-1, from the reference", lambda: Export(setting.but(producer=REFERENCE), name, asked=-1)),
+    ]
+
+
+def _forward(setting: Setting) -> Callable[[], Work]:
+    return lambda: Forward(setting)
+
+
+# -- blame
+
+
+def _blame_forward(exchange: Exchange, setting: Setting, seen: Seen) -> NoReturn:
+    """Say who did not do his part: each side is tried with a flawless partner in the other's place."""
+    producer = _with_reference(setting.but(consumer=REFERENCE))
+    consumer = _with_reference(setting.but(producer=REFERENCE, how=How.OUTSIDE))
+    exchange.notes["blame"] = (
+        f"{setting.producer.name} with the reference: {producer or 'in order'}; "
+        f"the reference with {setting.consumer.name}: {consumer or 'in order'}"
+    )
+    broken: list[tuple[str, Level]] = []
+    guilty = []
+    if producer:
+        broken.append(_duty_of_producer(setting))
+        guilty.append(setting.producer.name)
+    if consumer:
+        broken.append(_duty_of_consumer(setting))
+        guilty.append(setting.consumer.name)
+    if not guilty:
+        broken.append(("CAI-26" if setting.protocol is Protocol.CAI else "DLP-33", Level.OBSERVED))
+    fail(
+        *dict.fromkeys(clause for clause, _ in broken),
+        role=Role.PRODUCER if producer else Role.CONSUMER,
+        level=min((level for _, level in broken), key=list(Level).index),
+        reason="the consumer reads before the producer has written; "
+        + (
+            f"to blame: {' and '.join(guilty)}"
+            if guilty
+            else "each does its part with the reference: the contract leaves a gap"
+        ),
+        expected="the data that the producer had queued",
+        seen=seen,
+    )
+
+
+def _with_reference(setting: Setting) -> str:
+    """What goes wrong between one side and a flawless partner, nothing if all is in order."""
+    try:
+        seen = observe(setting.streams, _forward(setting))
+    except Exception as error:
+        return brief(error)
+    return "" if seen.in_order else str(seen)
+
+
+def _duty_of_producer(setting: Setting) -> tuple[str, Level]:
+    if setting.protocol is Protocol.DLPACK:
+        # Which stream is current is all that such a library knows: that another one is meant, its user has to say.
+        return "DLP-33", Level.MUST if setting.how is How.INSIDE else Level.SHOULD
+    return ("CAI-22", Level.MUST) if _publishes(setting) else ("CAI-23", Level.SHOULD)
+
+
+def _duty_of_consumer(setting: Setting) -> tuple[str, Level]:
+    if setting.protocol is Protocol.DLPACK:
+        return "DLP-35", Level.MUST
+    if setting.consumer.traits & {Trait.POINTER_ONLY}:
+        return "CAI-21", Level.OBSERVED
+    return "CAI-18", Level.MUST
+
+
+def _publishes(setting: Setting) -> bool:
+    """Whether the producer's dictionary names a stream under a version that gives it a meaning (CAI-30)."""
+    made = Forward(setting.but(consumer=REFERENCE))
+    made.before()
+    described = made.offer().__cuda_array_interface__
+    setting.streams.synchronize_device()
+    return described.get("version", 0) >= 3 and described.get("stream") is not None
