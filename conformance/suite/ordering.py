@@ -90,7 +90,8 @@ def observe(streams: Streams, make: Callable[[], Work]) -> Seen:
 
     Exceptions of the exchange come out as they are.
     """
-    usual = _warm_up(streams, make())
+    warm = make()  # kept to the end: freeing what it made would wait for the device in the middle of the observation
+    usual = _warm_up(streams, warm)
     for _ in range(ATTEMPTS - 1):
         try:
             return _observe(streams, make(), usual)

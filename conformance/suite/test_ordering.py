@@ -12,6 +12,7 @@ from typing import NoReturn
 from conformance.adapters.base import Device, Protocol, Trait, Unsupported
 from conformance.adapters.reference import ReferenceAdapter
 from conformance.protocols.clauses import Level, Role
+from conformance.reference.importer import Imported, Importer
 
 from .catalogue import Draft, Needs, every, invariant
 from .exchange import Exchange, brief
@@ -85,9 +86,7 @@ def test_export_stream(exchange: Exchange) -> None:
     setting = _setting(exchange)
     seen = _seen(exchange, lambda: Export(setting, name))
     if name == "minus-one":
-        exchange.notes["control"] = _control(
-            setting, [("the consumer's handle", lambda: Export(setting, "handle"))], waits=True
-        )
+        exchange.notes["control"] = _control(setting, _waiting_controls(setting), waits=True)
         if seen.wait is not Wait.NONE:
             fail("DLP-32", role=Role.PRODUCER, reason="stream=-1 makes somebody wait", expected="none", seen=seen)
     elif seen.in_order:
@@ -151,8 +150,13 @@ def _expect_not_overtaken(exchange: Exchange, setting: Setting, clause: str, lev
             expected="the data from before the write",
             seen=seen,
         )
-    away: Controls = [("a stream that the exchange never heard of", lambda: Backward(setting, elsewhere=True))]
-    exchange.notes["control"] = _control(setting, away)
+    exchange.notes["control"] = _control(
+        setting,
+        [
+            ("a stream that the exchange never heard of", lambda: Backward(setting, elsewhere=True)),
+            ("a reference that forgets the way back", lambda: Backward(setting.but(consumer=_Forgetful()))),
+        ],
+    )
 
 
 @invariant(
@@ -252,8 +256,28 @@ def _export_controls(setting: Setting, name: str) -> Controls:
     ]
 
 
+def _waiting_controls(setting: Setting) -> Controls:
+    return [
+        ("the consumer's handle", lambda: Export(setting, "handle")),
+        ("the consumer's handle, from the reference", lambda: Export(setting.but(producer=REFERENCE), "handle")),
+    ]
+
+
 def _forward(setting: Setting) -> Callable[[], Work]:
     return lambda: Forward(setting)
+
+
+class _ForgetfulImporter(Importer):
+    """Holds back nobody."""
+
+    def hold_back(self, taken: Imported) -> None:
+        """Nothing."""
+
+
+class _Forgetful(ReferenceAdapter):
+    """The reference without a way back: what a control needs to see overtaken."""
+
+    importer_class = _ForgetfulImporter
 
 
 # -- blame
@@ -267,20 +291,17 @@ def _blame_forward(exchange: Exchange, setting: Setting, seen: Seen) -> NoReturn
         f"{setting.producer.name} with the reference: {producer or 'in order'}; "
         f"the reference with {setting.consumer.name}: {consumer or 'in order'}"
     )
-    broken: list[tuple[str, Level]] = []
-    guilty = []
-    if producer:
-        broken.append(_duty_of_producer(setting))
-        guilty.append(setting.producer.name)
-    if consumer:
-        broken.append(_duty_of_consumer(setting))
-        guilty.append(setting.consumer.name)
-    if not guilty:
-        broken.append(("CAI-26" if setting.protocol is Protocol.CAI else "DLP-33", Level.OBSERVED))
+    guilty = list(dict.fromkeys([setting.producer.name] * bool(producer) + [setting.consumer.name] * bool(consumer)))
+    if producer:  # what the consumer would have done with a right answer is another pair's case
+        clause, level = _duty_of_producer(setting)
+    elif consumer:
+        clause, level = _duty_of_consumer(setting)
+    else:
+        clause, level = ("CAI-26" if setting.protocol is Protocol.CAI else "DLP-33"), Level.OBSERVED
     fail(
-        *dict.fromkeys(clause for clause, _ in broken),
+        clause,
         role=Role.PRODUCER if producer else Role.CONSUMER,
-        level=min((level for _, level in broken), key=list(Level).index),
+        level=level,
         reason="the consumer reads before the producer has written; "
         + (
             f"to blame: {' and '.join(guilty)}"
