@@ -61,8 +61,12 @@ def run(cases: list[Case], facts: Facts, out: Path, processes: int, progress: Pr
     started = time.monotonic()
     prepare(cases, facts, out)
     server = _server(cases, out)
+    planned = Counter(worker.phase_of(catalogue()[case.invariant]) for case in cases)
     try:
-        _drive(out, processes, len(cases), progress, server)
+        with _Gathering(out, len(cases), progress) as gathering:
+            for phase, most in ((worker.Phase.SHARED, processes), (worker.Phase.EXCLUSIVE, 1)):
+                if planned[phase]:
+                    _drive(out, min(most, planned[phase]), phase, gathering, server)
     finally:
         if server is not None:
             server.close()
@@ -102,17 +106,21 @@ def command(processes: int) -> list[str]:
     ]  # fmt: skip
 
 
-def _drive(out: Path, processes: int, planned: int, progress: Progress, server: isolation.Server | None) -> None:
+def _drive(
+    out: Path, processes: int, phase: worker.Phase, gathering: _Gathering, server: isolation.Server | None
+) -> None:
+    """Run the cases of one phase to their end."""
     environment = {
         **children.environment(),
         "PYTEST_DISABLE_PLUGIN_AUTOLOAD": "1",
         "PYTEST_ADDOPTS": "",
         worker.PLAN: str((out / PLAN_FILE).resolve()),
         worker.LOGS: str((out / LOG_FOLDER).resolve()),
+        worker.PHASE: phase.value,
     }
     if server is not None:
         environment[isolation.SOCKET] = server.path
-    with (out / LOG_FOLDER / "pytest.log").open("w") as log:
+    with (out / LOG_FOLDER / f"pytest-{phase.value}.log").open("w") as log:
         process = subprocess.Popen(
             command(processes),
             stdin=subprocess.DEVNULL,
@@ -122,31 +130,43 @@ def _drive(out: Path, processes: int, planned: int, progress: Progress, server: 
             cwd=children.folder(),
         )
         try:
-            _follow(process, out, planned, progress)
+            while process.poll() is None:
+                gathering.gather()
+                time.sleep(_POLL_SECONDS)
+            gathering.gather()
         finally:
             if process.poll() is None:
                 process.terminate()
                 process.wait()
 
 
-def _follow(process: subprocess.Popen[bytes], out: Path, planned: int, progress: Progress) -> None:
-    """Move results from the processes' own files to the run's as they arise."""
-    tails: dict[Path, int] = {}
-    verdicts: Counter[str] = Counter()
-    newest = ""
-    with (out / RESULTS_FILE).open("wb", buffering=0) as results:
-        while True:
-            ended = process.poll() is not None
-            for file in sorted((out / LOG_FOLDER).glob(f"*{worker.RESULTS_SUFFIX}")):
-                fresh = _whole_lines(file, tails)
-                results.write(fresh)
-                records = [json.loads(line) for line in fresh.splitlines()]
-                verdicts.update(record["verdict"] for record in records)
-                newest = records[-1]["id"] if records else newest
-            progress(Status(planned, verdicts, newest))
-            if ended:
-                return
-            time.sleep(_POLL_SECONDS)
+class _Gathering:
+    """Moves results from the processes' own files to the run's as they arise."""
+
+    def __init__(self, out: Path, planned: int, progress: Progress) -> None:
+        self._logs = out / LOG_FOLDER
+        self._planned = planned
+        self._progress = progress
+        self._tails: dict[Path, int] = {}
+        self._verdicts: Counter[str] = Counter()
+        self._newest = ""
+        self._results = (out / RESULTS_FILE).open("wb", buffering=0)
+
+    def __enter__(self) -> _Gathering:
+        return self
+
+    def __exit__(self, *exception: object) -> None:
+        self._results.close()
+
+    def gather(self) -> None:
+        """What is new, and how far that brings the run."""
+        for file in sorted(self._logs.glob(f"*{worker.RESULTS_SUFFIX}")):
+            fresh = _whole_lines(file, self._tails)
+            self._results.write(fresh)
+            records = [json.loads(line) for line in fresh.splitlines()]
+            self._verdicts.update(record["verdict"] for record in records)
+            self._newest = records[-1]["id"] if records else self._newest
+        self._progress(Status(self._planned, self._verdicts, self._newest))
 
 
 def _whole_lines(file: Path, tails: dict[Path, int]) -> bytes:

@@ -10,6 +10,7 @@ import faulthandler
 import hashlib
 import os
 from collections import defaultdict
+from enum import Enum
 from pathlib import Path
 from typing import Any, cast
 
@@ -29,10 +30,24 @@ PLAN = "CONFORMANCE_PLAN"
 """Environment variable with the path of the plan."""
 LOGS = "CONFORMANCE_LOGS"
 """Environment variable with the folder for the workers' standard error."""
+PHASE = "CONFORMANCE_PHASE"
+"""Environment variable with the :class:`Phase` to run."""
 RESULTS_SUFFIX = ".results.jsonl"
 """Ends the name of every file that results are written to, one line a case, as they arise."""
 CASE_MARK = "== case "
 POISON_MARK = "== poisoned "
+
+
+class Phase(str, Enum):
+    """Cases that must have the GPU to themselves run after all the others, in one process."""
+
+    SHARED = "shared"
+    EXCLUSIVE = "exclusive"
+
+
+def phase_of(invariant: Invariant) -> Phase:
+    """When the cases of an invariant run."""
+    return Phase.EXCLUSIVE if invariant.exclusive else Phase.SHARED
 
 
 class Worker:
@@ -45,9 +60,11 @@ class Worker:
         self.bench = Workbench()
         self._children: isolation.Client | None = None
         self.cases: dict[str, dict[str, Case]] = defaultdict(dict)
+        phase = Phase(os.environ[PHASE])
         for record in read_lines(Path(os.environ[PLAN])):
             case = Case.from_json(record)
-            self.cases[case.invariant][case.id] = case
+            if phase_of(self.catalogue[case.invariant]) is phase:
+                self.cases[case.invariant][case.id] = case
 
     def run(self, case: Case) -> Result:
         """Here or in a child, with a deadline either way."""

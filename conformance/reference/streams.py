@@ -20,8 +20,8 @@ from conformance.cuda.driver import call
 
 LEGACY = cuda_streams.LEGACY
 PER_THREAD = cuda_streams.PER_THREAD
-_LOOK_SECONDS = 0.0005
-"""How often a wait on the simulated device looks whether the time of a latch is up."""
+_SLOWER = 20
+"""How many times longer a latch holds on the simulated device: its clock runs on while this process does not."""
 
 
 class Latch(Protocol):
@@ -181,7 +181,7 @@ class _Gate(_Work):
 
     def __init__(self, after: Iterable[_Work], seconds: float, settle: Callable[[], None]) -> None:
         super().__init__(lambda: None, after)
-        self._end = time.monotonic() + seconds
+        self.end = time.monotonic() + _SLOWER * seconds
         self._released = False
         self._settle = settle
 
@@ -197,7 +197,7 @@ class _Gate(_Work):
     @property
     def expired(self) -> bool:
         """By the host's clock: there is no other."""
-        return not self._released and time.monotonic() >= self._end
+        return not self._released and time.monotonic() >= self.end
 
     def release(self) -> None:
         """Let go, and let the device go on."""
@@ -257,11 +257,11 @@ class SimulatedStreams:
         return all(work.finished for work in self._last[stream])
 
     def synchronize(self, stream: int) -> None:
-        """Look until it is done; gates end by other threads, or by time."""
+        """Sleep until it is done; gates end by other threads, or by time."""
         self._until(lambda: self.done(stream))
 
     def synchronize_device(self) -> None:
-        """Look until all is done."""
+        """Sleep until all is done."""
         self._until(lambda: not self._pending)
 
     def round_trip(self) -> None:
@@ -293,7 +293,8 @@ class SimulatedStreams:
         with self._changed:
             self._settle()
             while not reached():
-                self._changed.wait(_LOOK_SECONDS)
+                ends = [work.end for work in self._pending if isinstance(work, _Gate)]
+                self._changed.wait(max(0.0, min(ends) - time.monotonic()) if ends else None)
                 self._settle()
 
 

@@ -10,6 +10,10 @@ from typing import IO
 
 import conformance
 
+QUEUES = "CUDA_DEVICE_MAX_CONNECTIONS"
+"""Environment variable: how many hardware queues a process has for its streams. Streams that share one wait for each other."""
+_MOST_QUEUES = "32"
+
 
 def python() -> str:
     """The interpreter to start children with."""
@@ -17,11 +21,11 @@ def python() -> str:
 
 
 def environment(**more: str) -> dict[str, str]:
-    """Our own environment with this package's folder in front of the path."""
+    """Our own environment with this package's folder in front of the path, and a hardware queue for every stream."""
     ours = str(Path(conformance.__file__).parent.parent)
     inherited = [p for p in os.environ.get("PYTHONPATH", "").split(os.pathsep) if p]
     absolute = [os.path.abspath(p) for p in (ours, *inherited)]
-    return {**os.environ, "PYTHONPATH": os.pathsep.join(dict.fromkeys(absolute)), **more}
+    return {QUEUES: _MOST_QUEUES, **os.environ, "PYTHONPATH": os.pathsep.join(dict.fromkeys(absolute)), **more}
 
 
 def folder() -> str:

@@ -55,6 +55,11 @@ class Setting:
         """The streams of the device."""
         return ReferenceAdapter().memory(self.device).streams()
 
+    @property
+    def libraries(self) -> tuple[Adapter, ...]:
+        """Both sides."""
+        return self.producer, self.consumer
+
     def but(self, **changes: Any) -> Setting:
         """The same with something changed."""
         return replace(self, **changes)
@@ -99,6 +104,7 @@ class Forward:
 
     def __init__(self, setting: Setting) -> None:
         self.setting = setting
+        self.libraries = setting.libraries
         self._write_on = stream_of(setting.producer, "producer", setting.device)
         self._read_on = stream_of(setting.consumer, _role(setting.reader), setting.device)
         self.writer = setting.producer.handle(self._write_on)
@@ -146,6 +152,26 @@ class Forward:
             return Recorded(producer.offer(self.array, Protocol.CAI))
 
 
+class DefaultWaits(Forward):
+    """What becomes of the default stream when the array is handed over: it has no part in it."""
+
+    def __init__(self, setting: Setting) -> None:
+        super().__init__(setting)
+        self.reader = LEGACY
+
+    def in_order(self) -> bool:
+        """Nothing is read on it."""
+        return True
+
+
+class WaitsForDefault(Forward):
+    """Whether the consumer's stream waits for work that is pending on the default stream, where the array was not written."""
+
+    def __init__(self, setting: Setting) -> None:
+        super().__init__(setting)
+        self.writer = LEGACY
+
+
 class Export:
     """The producer writes on its stream and exports for a stream that it is told; the reference reads on that one.
 
@@ -154,6 +180,7 @@ class Export:
 
     def __init__(self, setting: Setting, name: str, *, asked: int | None = None) -> None:
         self.setting = setting
+        self.libraries = setting.libraries
         own = stream_of(setting.consumer, "consumer", setting.device)
         self._write_on = stream_of(setting.producer, "producer", setting.device)
         self.writer = setting.producer.handle(self._write_on)
@@ -192,6 +219,7 @@ class Backward:
 
     def __init__(self, setting: Setting, *, elsewhere: bool = False) -> None:
         self.setting = setting
+        self.libraries = setting.libraries
         role = "elsewhere" if elsewhere else "producer"
         self._published_on = stream_of(setting.producer, "producer", setting.device)
         self._write_on = stream_of(setting.producer, role, setting.device)

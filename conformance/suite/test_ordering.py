@@ -16,7 +16,7 @@ from conformance.reference.importer import Imported, Importer
 
 from .catalogue import Draft, Needs, every, invariant
 from .exchange import Exchange, brief
-from .handover import Backward, Export, Forward, How, Setting, Without
+from .handover import Backward, DefaultWaits, Export, Forward, How, Setting, WaitsForDefault, Without
 from .libraries import Environment, Pair
 from .ordering import Seen, Wait, Work, observe
 from .outcomes import Inconclusive, Refused, fail
@@ -291,6 +291,9 @@ def _blame_forward(exchange: Exchange, setting: Setting, seen: Seen) -> NoReturn
         f"{setting.producer.name} with the reference: {producer or 'in order'}; "
         f"the reference with {setting.consumer.name}: {consumer or 'in order'}"
     )
+    instead = _waits_instead(setting)
+    if instead:
+        exchange.notes["instead"] = instead
     guilty = list(dict.fromkeys([setting.producer.name] * bool(producer) + [setting.consumer.name] * bool(consumer)))
     if producer:  # what the consumer would have done with a right answer is another pair's case
         clause, level = _duty_of_producer(setting)
@@ -311,6 +314,25 @@ def _blame_forward(exchange: Exchange, setting: Setting, seen: Seen) -> NoReturn
         expected="the data that the producer had queued",
         seen=seen,
     )
+
+
+def _waits_instead(setting: Setting) -> str:
+    """Which wait on the default stream there is, where one on the consumer's and the producer's own streams should be."""
+    if setting.reader == "default":
+        return ""
+    found = []
+    if _waits(setting, lambda: DefaultWaits(setting)):
+        found.append("the default stream waits for the producer's")
+    if _waits(setting, lambda: WaitsForDefault(setting)):
+        found.append("the consumer's stream waits for the default stream")
+    return "; ".join(found)
+
+
+def _waits(setting: Setting, make: Callable[[], Work]) -> bool:
+    try:
+        return observe(setting.streams, make).wait is Wait.EVENT
+    except Exception:
+        return False
 
 
 def _with_reference(setting: Setting) -> str:

@@ -20,6 +20,7 @@ WITHOUT_REFERENCE: dict[str, str] = {
     "device.pinned-on-host": "tests/suite/test_memory_kinds.py",
     "device.own-memory-kind": "tests/suite/test_memory_kinds.py",
     "device.ipc": "tests/suite/test_memory_kinds.py",
+    "ordering.reuse": "tests/suite/test_ordering.py",
     "context.unchanged": "tests/suite/test_contexts.py",
     "context.private": "tests/suite/test_contexts.py",
     "context.import-alone": "tests/suite/test_fresh_interpreters.py",

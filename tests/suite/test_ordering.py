@@ -1,0 +1,249 @@
+"""What the latch sees, on the simulated device: every way to be wrong looks different, and no pass goes without its control."""
+
+from __future__ import annotations
+
+import threading
+from collections.abc import Callable
+
+import pytest
+
+from conformance.adapters.base import Device, Protocol
+from conformance.adapters.reference import ReferenceAdapter
+from conformance.execution.results import Result
+from conformance.protocols.clauses import Level
+from conformance.reference import streams
+from conformance.reference.faults import Fault, all_faults
+from conformance.reference.importer import Imported, Importer
+from conformance.suite import blocking, handover, ordering, test_ordering
+from conformance.suite.handover import Forward, How, Setting
+from conformance.suite.ordering import Wait
+from conformance.suite.outcomes import Inconclusive, Outcome
+
+from .conftest import Runner
+
+DEVICE = streams.simulated()
+
+
+def faulty(name: str) -> Fault:
+    """A fault of this family."""
+    return all_faults()[f"ordering.{name}"]
+
+
+def signature(results: list[Result]) -> tuple[tuple[str, ...], ...]:
+    """Everything that a reader of the results can tell a fault by."""
+    return tuple(
+        (
+            r.case.id,
+            r.outcome.value,
+            *r.clauses,
+            r.reason,
+            r.seen,
+            r.attachments.get("blame", ""),
+            r.attachments.get("instead", ""),
+        )
+        for r in results
+        if r.outcome is not Outcome.PASS
+    )
+
+
+def test_every_fault_of_order_is_told_apart(run_reference: Runner) -> None:
+    """No two faults fail in the same cases with the same words."""
+    names = ("ordering.handover", "ordering.export-stream", "ordering.way-back", "ordering.cost")
+    faults = [fault for fault in all_faults().values() if fault.name.startswith("ordering.")]
+    seen = {f.name: tuple(signature(run_reference(n, f, (Device.SIMULATED,))) for n in names) for f in faults}
+    same: dict[object, list[str]] = {}
+    for name, found in seen.items():
+        same.setdefault(found, []).append(name)
+    assert [group for group in same.values() if len(group) > 1] == []
+
+
+@pytest.mark.parametrize(
+    ("name", "wait"),
+    [("BlocksTheHost", Wait.HOST), ("WaitsForTheDevice", Wait.DEVICE), ("BlocksTheHostInDLPack", Wait.HOST)],
+)
+def test_what_is_waited_for_is_told_apart(name: str, wait: Wait, run_reference: Runner) -> None:
+    """A wait for one stream and a wait for everything are different observations."""
+    failed = [r for r in run_reference("ordering.cost", faulty(name)) if r.outcome is Outcome.FAIL]
+    assert {r.seen for r in failed} == {wait.value}
+    assert {r.level for r in failed} == {Level.OBSERVED}
+
+
+def test_too_much_waiting_is_no_disorder(run_reference: Runner) -> None:
+    """Who blocks the host is slow, but in order."""
+    assert {r.outcome for r in run_reference("ordering.handover", faulty("WaitsForTheDevice"))} == {Outcome.PASS}
+
+
+def test_blame_names_the_side_that_fails_with_a_flawless_partner(run_reference: Runner) -> None:
+    """Both sides are called reference here; which one failed is in what was seen with the flawless one."""
+    producer = run_reference("ordering.handover", faulty("PublishesTheDefaultStream"))
+    consumer = run_reference("ordering.handover", faulty("IgnoresThePublishedStream"))
+    assert {r.clauses for r in producer if r.outcome is Outcome.FAIL} == {("CAI-22",)}
+    assert {r.clauses for r in consumer if r.outcome is Outcome.FAIL} == {("CAI-18",)}
+    assert all("blame" in r.attachments for r in (*producer, *consumer) if r.outcome is Outcome.FAIL)
+
+
+def test_two_innocent_sides_mean_a_gap_in_the_contract() -> None:
+    """The result says so, and is only observed."""
+    flawless = ReferenceAdapter()
+    setting = Setting(flawless, flawless, Protocol.CAI, Device.SIMULATED)
+    exchange = type("Exchange", (), {"notes": {}})()
+    with pytest.raises(Exception, match="the contract leaves a gap") as caught:
+        test_ordering._blame_forward(exchange, setting, ordering.Seen(Wait.NONE, in_order=False))
+    assert caught.value.level is Level.OBSERVED  # type: ignore[attr-defined]
+
+
+def test_a_pass_without_a_control_is_none(monkeypatch: pytest.MonkeyPatch, run_reference: Runner) -> None:
+    """Where nothing can be made to go wrong, nothing was shown to be right."""
+    monkeypatch.setattr(test_ordering, "_forward_controls", lambda setting: [("as it is", lambda: Forward(setting))])
+    results = run_reference("ordering.handover", devices=(Device.SIMULATED,))
+    assert {r.outcome for r in results} == {Outcome.INCONCLUSIVE}
+    assert all("could not be seen to fail: as it is: event-wait, in order" in r.reason for r in results)
+
+
+def test_every_pass_shows_its_control(run_reference: Runner) -> None:
+    """Beside the result lies what was seen, and what went wrong without the wait."""
+    for name in ("ordering.handover", "ordering.export-stream", "ordering.way-back"):
+        for r in run_reference(name, devices=(Device.SIMULATED,)):
+            assert {"seen", "control"} <= r.attachments.keys(), r.case.id
+
+
+class _HoldsBackForDLPackToo(Importer):
+    """Knows the producer's stream from elsewhere."""
+
+    def copy(self, into: int, taken: Imported) -> None:
+        taken.back_to = WRITER.handle
+        super().copy(into, taken)
+
+
+WRITER = streams.WorkStream(DEVICE)
+
+
+def test_reuse_can_pass_and_fail(run_reference: Runner, monkeypatch: pytest.MonkeyPatch) -> None:
+    """The reference does what DLPack asks, which is nothing; one that holds the producer back is seen to."""
+    only = (Device.SIMULATED,)
+    assert {(r.outcome, r.level) for r in run_reference("ordering.reuse", devices=only)} == {
+        (Outcome.FAIL, Level.OBSERVED)
+    }
+    ours = handover.stream_of
+    monkeypatch.setattr(
+        handover, "stream_of", lambda lib, role, dev: WRITER if role == "producer" else ours(lib, role, dev)
+    )
+    careful = Fault("careful", "holds back", (), importer=_HoldsBackForDLPackToo)
+    assert {r.outcome for r in run_reference("ordering.reuse", careful, only)} == {Outcome.PASS}
+
+
+# -- the instrument
+
+
+def test_a_call_that_returns_under_a_latch_has_not_waited() -> None:
+    """Nothing had to end for it to return."""
+    stream = DEVICE.create()
+    latch = DEVICE.hold(stream, 1.0)
+    called = blocking.call(lambda: 7, [latch])
+    assert (called.value, called.ended, latch.held) == (7, 0, True)
+    latch.release()
+
+
+@pytest.mark.parametrize("waits_for", [1, 2])
+def test_a_call_that_waits_ends_the_latches_in_their_order(waits_for: int) -> None:
+    """As many as it waits for, and no more."""
+    held = [DEVICE.create() for _ in range(2)]
+    latches = [DEVICE.hold(stream, 5.0) for stream in held]
+    called = blocking.call(lambda: [DEVICE.synchronize(s) for s in held[:waits_for]], latches)
+    assert (called.error, called.ended, called.held_gil) == (None, waits_for, False)
+    assert [latch.held for latch in latches] == [n >= waits_for for n in range(2)]
+    for latch in latches:
+        latch.release()
+
+
+def test_a_busy_call_that_waits_is_seen_too() -> None:
+    """Waiting by asking again and again burns time instead of sleeping."""
+
+    def spin() -> None:
+        while not DEVICE.done(stream):
+            pass
+
+    stream = DEVICE.create()
+    latch = DEVICE.hold(stream, 5.0)
+    assert blocking.call(spin, [latch]).ended == 1
+
+
+def test_an_exception_under_a_latch_is_the_callers() -> None:
+    """It comes back as it was raised."""
+    raised = ValueError("no")
+
+    def refuse() -> None:
+        raise raised
+
+    assert blocking.call(refuse, []).error is raised
+
+
+def test_a_latch_whose_time_is_up_lets_go() -> None:
+    """By itself; that is told apart from being released."""
+    stream = DEVICE.create()
+    latch = DEVICE.hold(stream, 0.0)
+    DEVICE.synchronize(stream)
+    assert (latch.expired, latch.held) == (True, False)
+
+
+class _Early:
+    """Work whose latch is let go by somebody else."""
+
+    libraries: tuple[ReferenceAdapter, ...] = ()
+
+    def __init__(self, release: Callable[[], None]) -> None:
+        self.writer, self.reader = DEVICE.create(), DEVICE.create()
+        self._release = release
+
+    def before(self) -> None:
+        """Nothing."""
+
+    def exchange(self) -> None:
+        """Somebody interferes."""
+        self._release()
+
+    def in_order(self) -> bool:
+        """So it seems."""
+        return True
+
+
+def test_a_disturbed_observation_is_not_a_verdict(monkeypatch: pytest.MonkeyPatch) -> None:
+    """A latch that ends too early proves nothing, however often it is tried."""
+    latches: list[streams.Latch] = []
+    hold = DEVICE.hold
+
+    def held(stream: int, seconds: float) -> streams.Latch:
+        latches.append(hold(stream, seconds))
+        return latches[-1]
+
+    monkeypatch.setattr(DEVICE, "hold", held)
+    with pytest.raises(Inconclusive, match="a latch's time was up"):
+        ordering.observe(DEVICE, lambda: _Early(lambda: latches[-2].release()))
+
+
+def test_streams_of_the_simulated_device_are_independent() -> None:
+    """What one holds does not hold another, unless it waits."""
+    held, free, waiting = (DEVICE.create() for _ in range(3))
+    latch = DEVICE.hold(held, 5.0)
+    DEVICE.wait(waiting, held)
+    assert (DEVICE.done(held), DEVICE.done(free), DEVICE.done(waiting)) == (False, True, False)
+    latch.release()
+    assert DEVICE.done(waiting)
+
+
+def test_a_setting_is_changed_without_changing_the_original() -> None:
+    """Controls and blame derive from one setting."""
+    flawless = ReferenceAdapter()
+    setting = Setting(flawless, flawless, Protocol.CAI, Device.SIMULATED)
+    assert (setting.but(how=How.OUTSIDE).how, setting.how) == (How.OUTSIDE, How.INSIDE)
+
+
+def test_waiting_threads_of_the_simulated_device_end() -> None:
+    """A wait in one thread ends by a release in another."""
+    stream = DEVICE.create()
+    latch = DEVICE.hold(stream, 5.0)
+    waiting = threading.Thread(target=DEVICE.synchronize, args=(stream,))
+    waiting.start()
+    latch.release()
+    waiting.join(5)
+    assert not waiting.is_alive()
