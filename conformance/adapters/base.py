@@ -79,11 +79,19 @@ class Trait(str, Enum):
     """Has no call that reads the array interface: its users build an array on the published pointer by hand, and what
     else the dictionary says is theirs to honour."""
 
+    VIEW_ONLY = "view-only"
+    """What it makes of an import only describes it: whatever is queued on it is its user's own doing."""
     STREAMS = "streams"
     """Queues work on streams of its own making, and can say which one is current."""
 
     CURRENT_STREAM = "current-stream"
     """Has a current stream, or remembers on which one an array was written: its users name no stream when they export."""
+    PER_THREAD_STREAM = "per-thread-stream"
+    """Has an object for the per-thread default stream."""
+    FOREIGN_STREAM = "foreign-stream"
+    """Makes an object of its own for the bare handle of a stream that somebody else made."""
+    STREAM_PROTOCOL = "stream-protocol"
+    """Has a call that takes any object with ``__cuda_stream__``."""
 
     EXCHANGE_API = "exchange-api"
     """The type of what it exports offers DLPack's C exchange API. Measured, never declared."""
@@ -268,6 +276,18 @@ class Adapter(ABC):
     def foreign_stream(self, handle: int, device: Device) -> Any:
         """The library's own object for a stream that somebody else made."""
         raise Unsupported(f"{self.name} takes no streams that it has not made")
+
+    def per_thread_stream(self, device: Device) -> Any:
+        """The library's own object for the per-thread default stream."""
+        raise Unsupported(f"{self.name} has no object for the per-thread default stream")
+
+    def import_stream(self, source: Any, device: Device) -> Any:
+        """The library's own stream on an object with ``__cuda_stream__`` (STR-04); lets its own exception out."""
+        raise Unsupported(f"{self.name} has no call that takes an object with __cuda_stream__")
+
+    def current_stream(self, device: Device) -> int:
+        """Handle, as :meth:`handle` gives it, of the stream that is current in this thread."""
+        raise Unsupported(f"{self.name} has no current stream")
 
     def handle(self, stream: Any) -> int:
         """The stream's ``cudaStream_t``: 1 and 2 are the default streams, as in the protocols."""

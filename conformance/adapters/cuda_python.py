@@ -63,7 +63,7 @@ class CudaPythonAdapter(Adapter):
     name = "cuda_python"
     distributions = ("cuda-bindings", "cuda-core", "cuda-python")
     preload = ("cuda.core",)
-    traits = frozenset({Trait.READONLY, Trait.STRIDES, Trait.PINNED, Trait.MANAGED, Trait.POOL, Trait.STREAMS})
+    traits = frozenset({Trait.READONLY, Trait.STRIDES, Trait.PINNED, Trait.MANAGED, Trait.POOL, Trait.STREAMS, Trait.VIEW_ONLY})
     exports = {Device.HOST: (Protocol.DLPACK,), Device.CUDA: _BOTH}
     imports = {Device.HOST: (Protocol.DLPACK,), Device.CUDA: _BOTH}
     candidate_dtypes = (

@@ -20,6 +20,9 @@ from conformance.protocols.clauses import clause
 from conformance.suite.catalogue import catalogue
 from conformance.suite.outcomes import Outcome
 
+from .waits import LEGEND as WAITS_LEGEND
+from .waits import waits
+
 _COLOURS = {"red": "31", "green": "32", "yellow": "33", "blue": "34", "dim": "2", "bold": "1"}
 VERDICTS = (
     ("violates", "✗", "red"),
@@ -137,7 +140,9 @@ def _gpu(facts: Facts) -> str:
 
 def summarize(screen: Screen, run: Run, facts: Facts, out: Path, *, verbose: bool) -> None:
     """Tables, then everything that is not a pass, worst first, then the sum."""
-    tables(screen, run.results, [library.name for library in facts.environment.libraries])
+    order = [library.name for library in facts.environment.libraries]
+    tables(screen, run.results, order)
+    _waits(screen, run.results, order)
     _section(screen, run.results, "violates", "Violations", "red", in_full=True)
     title = "Deviations: a recommendation or an inferred rule is not followed"
     _section(screen, run.results, "deviates", title, "yellow", in_full=verbose)
@@ -177,9 +182,25 @@ def _table(screen: Screen, results: list[Result], order: list[str]) -> None:
     counts: dict[tuple[str, str], Counter[str]] = defaultdict(Counter)
     for result in results:
         counts[result.case.producer, result.case.consumer][result.verdict] += 1
-    producers = _in_order((p for p, _ in counts), order)
-    consumers = _in_order((c for _, c in counts), order)
-    cells = {pair: _cell(count) for pair, count in counts.items()}
+    _grid(screen, {pair: _cell(count) for pair, count in counts.items()}, order)
+
+
+def _waits(screen: Screen, results: Iterable[Result], order: list[str]) -> None:
+    """What was made to wait, where that was looked at."""
+    found = waits(results)
+    for (device, protocol), cells in found.items():
+        title = f"What waits at hand-over: {_PROTOCOLS[protocol]} on {device}"
+        screen.line(screen.paint(title, "bold") + screen.paint("   producer ↓   consumer →", "dim"))
+        _grid(screen, cells, order)
+        screen.line()
+    if found:
+        screen.wrapped(WAITS_LEGEND, "")
+        screen.line()
+
+
+def _grid(screen: Screen, cells: dict[tuple[str, str], _Cell], order: list[str]) -> None:
+    producers = _in_order((p for p, _ in cells), order)
+    consumers = _in_order((c for _, c in cells), order)
     width = max([len(c) for c in consumers] + [len(text) for cell in cells.values() for text, _ in cell]) + 2
     first = max(len(p) for p in producers) + 2
     per_row = max((screen.width - first) // width, 1)
@@ -249,6 +270,9 @@ def _entry(screen: Screen, members: list[Result], colour: str, symbol: str, *, i
         return
     screen.wrapped(f"Promised: {catalogue()[case.invariant].statement} {_cited(result)}", "      ")
     screen.wrapped(f"Seen: {_told(result)}", "      ")
+    for name in ("blame", "instead"):
+        if name in result.attachments:
+            screen.wrapped(f"{name.capitalize()}: {result.attachments[name]}", "      ")
     screen.line(screen.paint(f"      python -m conformance check --case {case.id}", "dim"))
     if len(members) > 1:
         told = [r.case.id.partition("/")[2] for r in members[1 : 1 + MOST_SIMILAR]]

@@ -213,23 +213,27 @@ def catalogue() -> dict[str, Invariant]:
     return dict(_registered)
 
 
-def every(pairs: Iterable[Pair], /, **axes: Any) -> Iterator[Draft]:
+def _always(pair: Pair) -> bool:
+    return True
+
+
+def every(pairs: Iterable[Pair], /, *, quick: Callable[[Pair], bool] = _always, **axes: Any) -> Iterator[Draft]:
     """Each pair with each combination of the axes' values.
 
     An axis is a sequence of strings or a function of the pair that returns one. A case whose values are all
-    the first of their axis belongs to the quick tier.
+    the first of their axis belongs to the quick tier, if the pair does.
     """
     for pair in pairs:
         values = [tuple(axis(pair)) if callable(axis) else tuple(axis) for axis in axes.values()]
         for chosen in product(*values):
-            quick = all(value == choices[0] for value, choices in zip(chosen, values))
+            first = all(value == choices[0] for value, choices in zip(chosen, values))
             yield Draft(
                 pair.producer.name,
                 pair.consumer.name,
                 pair.protocol.value,
                 pair.device,
                 tuple(zip(axes, chosen)),
-                Tier.QUICK if quick else Tier.FULL,
+                Tier.QUICK if first and quick(pair) else Tier.FULL,
             )
 
 

@@ -92,6 +92,11 @@ class Pair:
     device: Device
 
     @property
+    def with_reference(self) -> bool:
+        """Whether one side is the reference: these pairs show what each library does by itself."""
+        return REFERENCE in (self.producer.name, self.consumer.name)
+
+    @property
     def source(self) -> Side:
         """The producer's side."""
         return self.producer.sides[self.device]
