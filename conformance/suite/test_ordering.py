@@ -68,7 +68,7 @@ def test_handover(exchange: Exchange) -> None:
     The producer's stream is held by a latch, its write queued behind; the array is handed over, and the consumer's own
     operation reads it. Only the consumer's stream is waited for.
     """
-    setting = _setting(exchange)
+    setting = setting_of(exchange)
     seen = _seen(exchange, lambda: Forward(setting))
     if seen.in_order:
         exchange.notes["control"] = _control(setting, _forward_controls(setting))
@@ -94,7 +94,7 @@ def test_export_stream(exchange: Exchange) -> None:
     The producer's stream is its current one. ``None`` means the legacy default stream, as 1 does; 2 is the per-thread one.
     """
     name = exchange.option("stream")
-    setting = _setting(exchange)
+    setting = setting_of(exchange)
     seen = _seen(exchange, lambda: Export(setting, name))
     if name == "minus-one":
         exchange.notes["control"] = _control(setting, _waiting_controls(setting), waits=True)
@@ -128,7 +128,7 @@ def test_way_back(exchange: Exchange) -> None:
     The consumer's stream is held, its read queued behind, and the producer writes again. Where nothing was published,
     or where what reads is queued by the library's user, nobody has promised that.
     """
-    setting = _setting(exchange)
+    setting = setting_of(exchange)
     by_user = exchange.consumer.traits & {Trait.POINTER_ONLY, Trait.VIEW_ONLY}
     bound = not by_user and _publishes(setting)
     _expect_not_overtaken(exchange, setting, "CAI-19", None if bound else Level.OBSERVED)
@@ -148,7 +148,7 @@ def test_reuse(exchange: Exchange) -> None:
 
     DLPack defines no way back, so this is what libraries do, not what they should.
     """
-    _expect_not_overtaken(exchange, _setting(exchange), "G1", Level.OBSERVED)
+    _expect_not_overtaken(exchange, setting_of(exchange), "G1", Level.OBSERVED)
 
 
 def _expect_not_overtaken(exchange: Exchange, setting: Setting, clause: str, level: Level | None) -> None:
@@ -185,7 +185,7 @@ def test_cost(exchange: Exchange) -> None:
 
     Waiting for more is allowed. It is what users notice as slowness, so it is reported with what was made to wait.
     """
-    setting = _setting(exchange)
+    setting = setting_of(exchange)
     seen = _seen(exchange, lambda: Forward(setting))
     if seen.wait in (Wait.HOST, Wait.DEVICE):
         fail(
@@ -204,7 +204,8 @@ _COST = {
 }
 
 
-def _setting(exchange: Exchange) -> Setting:
+def setting_of(exchange: Exchange) -> Setting:
+    """The case's hand-over."""
     return Setting(
         exchange.producer,
         exchange.consumer,
@@ -218,7 +219,7 @@ def _setting(exchange: Exchange) -> Setting:
 def _seen(exchange: Exchange, make: Callable[[], Work]) -> Seen:
     """Observe; a refusal ends the case."""
     try:
-        seen = observe(_setting(exchange).streams, make)
+        seen = observe(setting_of(exchange).streams, make)
     except (Inconclusive, Unsupported):
         raise
     except Exception as error:
