@@ -38,13 +38,17 @@ class Workbench:
     def _outcome(self, case: Case, invariant: Invariant) -> Result:
         exchange = Exchange(case, Partners(self.get))
         result = self._judged(exchange, case, invariant)
+        try:
+            exchange.check_context()
+        except Poisoned as poisoned:
+            told = f"{poisoned}; the check had ended as {result.outcome.value} {result.reason}".rstrip()
+            result = Result(case, Outcome.POISONED, Level.MUST, invariant.clauses, told)
         return result.beside(exchange.notes)
 
     def _judged(self, exchange: Exchange, case: Case, invariant: Invariant) -> Result:
         clauses, level = invariant.clauses, invariant.level
         try:
             invariant.check(exchange)
-            exchange.check_context()
         except Finding as f:
             return Result(case, Outcome.FAIL, f.level, f.clauses, f.reason, f.expected, f.seen)
         except Refused as refusal:

@@ -36,6 +36,7 @@ VERDICTS = (
 SYMBOL = {name: symbol for name, symbol, _ in VERDICTS}
 LEGEND = "✓ conforms   ✗ violates   ~ deviates   ∅ refused, as it may   i observed   ? not decided"
 MOST_SIMILAR = 4
+_MOST_LINES = 3
 
 
 @dataclass(frozen=True)
@@ -69,6 +70,12 @@ class Screen:
             text, max(self.width - len(indent), 40), break_long_words=False, break_on_hyphens=False
         ):
             self.line(indent + line)
+
+
+    def noted(self, text: str) -> None:
+        """Print a dim line; what does not fit goes on below, indented."""
+        for line in textwrap.wrap(text, self.width, subsequent_indent=" " * 17, max_lines=_MOST_LINES, placeholder=" …"):
+            self.line(self.paint(line, "dim"))
 
 
 class Progress:
@@ -120,13 +127,12 @@ def announce(screen: Screen, facts: Facts, cases: int, processes: int, out: Path
     for library in facts.environment.libraries:
         versions = ", ".join(f"{name} {version}" for name, version in library.versions.items())
         if library.absent is not None:
-            text = f"  – {library.name:<12} not tested: {library.absent}"
-            screen.line(screen.paint(_cut(text, screen.width), "dim"))
+            screen.noted(f"  – {library.name:<12} not tested: {library.absent}")
             continue
         places = " and ".join(device.value for device in library.sides)
         screen.line(f"  {screen.paint('•', 'green')} {library.name:<12} {versions or 'this suite'} on {places}")
         for device, reason in library.unusable.items() if facts.driver["available"] else ():
-            screen.line(screen.paint(_cut(f"  – {'':<12} not tested on {device}: {reason}", screen.width), "dim"))
+            screen.noted(f"  – {'':<12} not tested on {device}: {reason}")
     screen.line(f"{_gpu(facts)}; {many(cases, 'case')} in {many(processes, 'process', 'processes')}, results in {out}")
     screen.line()
 
@@ -351,7 +357,3 @@ def _totals(screen: Screen, run: Run, out: Path) -> None:
 def many(count: int, one: str, several: str = "") -> str:
     """A number with its noun."""
     return f"{count} {one if count == 1 else several or one + 's'}"
-
-
-def _cut(text: str, width: int) -> str:
-    return text if len(text) <= width else text[: width - 1] + "…"

@@ -9,7 +9,7 @@ from __future__ import annotations
 from collections.abc import Callable, Iterator
 from typing import NoReturn
 
-from conformance.adapters.base import Device, Protocol, Trait, Unsupported
+from conformance.adapters.base import Adapter, Device, Protocol, Trait, Unsupported
 from conformance.adapters.reference import ReferenceAdapter
 from conformance.protocols.clauses import Level, Role
 from conformance.reference.importer import Imported, Importer
@@ -71,7 +71,7 @@ def test_handover(exchange: Exchange) -> None:
     setting = setting_of(exchange)
     seen = _seen(exchange, lambda: Forward(setting))
     if seen.in_order:
-        exchange.notes["control"] = _control(setting, _forward_controls(setting))
+        exchange.notes["control"] = _control(setting, _forward_controls(setting, seen))
         return
     _blame_forward(exchange, setting, seen)
 
@@ -247,18 +247,22 @@ def _control(setting: Setting, controls: Controls, *, waits: bool = False) -> st
     raise Inconclusive("the check could not be seen to fail: " + "; ".join(tried))
 
 
-def _forward_controls(setting: Setting) -> Controls:
-    """Without the wait: as it is, then with the reference in the producer's or the consumer's place, then by an alias."""
+def _forward_controls(setting: Setting, seen: Seen) -> Controls:
+    """Without the wait: as it is, then with the reference in the consumer's or the producer's place, then by an alias.
+
+    A consumer that held the GIL waits whatever it is told, and each time costs the latches' whole limit: it comes last.
+    """
     removed: list[Without] = [Without.MINUS_ONE]
     if setting.protocol is Protocol.CAI:
         removed = [Without.NO_STREAM] + ([Without.OPT_OUT] if setting.consumer.opt_out is not None else [])
-    found: Controls = []
-    for place, partner in (
+    places: list[tuple[str, dict[str, Adapter]]] = [
         ("", {}),
-        (", from the reference", {"producer": REFERENCE}),
         (", to the reference", {"consumer": REFERENCE}),
-    ):
-        found += [(w.value + place, _forward(setting.but(without=w, **partner))) for w in removed]
+        (", from the reference", {"producer": REFERENCE}),
+    ]
+    if seen.held_gil:
+        places.append(places.pop(0))
+    found = [(w.value + place, _forward(setting.but(without=w, **other))) for place, other in places for w in removed]
     return [*found, (Without.ALIAS.value, _forward(setting.but(without=Without.ALIAS)))]
 
 

@@ -94,7 +94,7 @@ def test_two_innocent_sides_mean_a_gap_in_the_contract() -> None:
 
 def test_a_pass_without_a_control_is_none(monkeypatch: pytest.MonkeyPatch, run_reference: Runner) -> None:
     """Where nothing can be made to go wrong, nothing was shown to be right."""
-    monkeypatch.setattr(test_ordering, "_forward_controls", lambda setting: [("as it is", lambda: Forward(setting))])
+    monkeypatch.setattr(test_ordering, "_forward_controls", lambda setting, seen: [("as it is", lambda: Forward(setting))])
     results = run_reference("ordering.handover", devices=(Device.SIMULATED,))
     assert {r.outcome for r in results} == {Outcome.INCONCLUSIVE}
     assert all("could not be seen to fail: as it is: event-wait, in order" in r.reason for r in results)
