@@ -93,6 +93,11 @@ class Trait(str, Enum):
     STREAM_PROTOCOL = "stream-protocol"
     """Has a call that takes any object with ``__cuda_stream__``."""
 
+    GPUS = "gpus"
+    """Makes arrays and streams on any GPU, not only on the first."""
+    JOINS = "joins"
+    """Has a call that makes one object of several arrays."""
+
     EXCHANGE_API = "exchange-api"
     """The type of what it exports offers DLPack's C exchange API. Measured, never declared."""
 
@@ -312,6 +317,27 @@ class Adapter(ABC):
     def copy(self, into: Any, array: Any, stream: Any) -> None:
         """Queue on a stream, by the library's own operation, a copy of int32 elements (below 2**24) to another operand."""
         raise Unsupported(f"{self.name} has no operation that reads an array on a stream")
+
+    # -- GPUs
+
+    def on_gpu(self, ordinal: int, device: Device) -> AbstractContextManager[Any]:
+        """Make a GPU the current one in this thread, by the library's own call: arrays and streams are made on it.
+
+        What was current before is current after.
+        """
+        raise Unsupported(f"{self.name} has no call that chooses a GPU")
+
+    def take_on(self, offer: Any, protocol: Protocol, device: Device, ordinal: int) -> Any:
+        """Import an array of which the user knows that it lies on this GPU, so that it stays there."""
+        return self.take(offer, protocol, device)
+
+    def take_to(self, offer: Any, protocol: Protocol, device: Device, ordinal: int) -> Any:
+        """Import to this GPU, wherever the array lies, by the documented call with a device."""
+        raise Unsupported(f"{self.name} has no import that takes a device")
+
+    def joined(self, parts: list[tuple[Any, int]], protocol: Protocol, device: Device) -> bytes:
+        """Import several arrays, each from the GPU named, and make one object of them: its elements, array by array."""
+        raise Unsupported(f"{self.name} has no call that takes several arrays")
 
     # -- exchange
 

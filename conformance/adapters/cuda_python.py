@@ -4,8 +4,10 @@ from __future__ import annotations
 
 import contextlib
 from collections.abc import Iterator
+from math import prod
 from typing import Any
 
+from conformance.cuda import context
 from conformance.cuda.memory import Kind
 from conformance.cuda.streams import LEGACY
 from conformance.protocols import cai
@@ -26,14 +28,18 @@ _RESOURCES = {
 class CudaPythonArray:
     """The small class that CUDA Python's users write around an allocation (DOC-CU-1)."""
 
-    def __init__(self, owner: Any, address: int, dtype: DType, view: Strided) -> None:
+    def __init__(self, owner: Any, address: int, dtype: DType, view: Strided, gpu: int = 0) -> None:
         self.owner = owner
         self.address = address
         self.dtype = dtype
         self.view = view
+        self.gpu = gpu
+        """The GPU that it was allocated on; of no meaning on the host."""
         self.readonly = False
         self.stream: int | None = None
         """Handle of the stream that still writes it, ``None`` if none can."""
+        self.writer: Any = None
+        """The object of that stream, which has to live as long as the array (CAI-28)."""
 
     @property
     def element0(self) -> int:
@@ -63,7 +69,12 @@ class CudaPythonAdapter(Adapter):
     name = "cuda_python"
     distributions = ("cuda-bindings", "cuda-core", "cuda-python")
     preload = ("cuda.core",)
-    traits = frozenset({Trait.READONLY, Trait.STRIDES, Trait.PINNED, Trait.MANAGED, Trait.POOL, Trait.STREAMS, Trait.VIEW_ONLY})
+    traits = frozenset(
+        {
+            Trait.READONLY, Trait.STRIDES, Trait.PINNED, Trait.MANAGED, Trait.POOL, Trait.STREAMS, Trait.VIEW_ONLY,
+            Trait.PER_THREAD_STREAM, Trait.FOREIGN_STREAM, Trait.STREAM_PROTOCOL, Trait.GPUS,
+        }
+    )  # fmt: skip
     exports = {Device.HOST: (Protocol.DLPACK,), Device.CUDA: _BOTH}
     imports = {Device.HOST: (Protocol.DLPACK,), Device.CUDA: _BOTH}
     candidate_dtypes = (
@@ -73,6 +84,7 @@ class CudaPythonAdapter(Adapter):
 
     def __init__(self) -> None:
         self._using: Any = None
+        self._ordinal = 0
 
     def load(self) -> None:
         """Import ``cuda.bindings`` and ``cuda.core``, under the names that this version has.
@@ -96,6 +108,11 @@ class CudaPythonAdapter(Adapter):
             return f"{type(error).__name__}: {error}"
         return None
 
+    def present_traits(self) -> frozenset[Trait]:
+        """The per-thread default stream has an object since cuda.core 0.6."""
+        has = hasattr(self.core, "PER_THREAD_DEFAULT_STREAM")
+        return self.traits if has else self.traits - {Trait.PER_THREAD_STREAM}
+
     def protocols(self, device: Device) -> tuple[tuple[Protocol, ...], tuple[Protocol, ...]]:
         """A ``StridedMemoryView`` exports DLPack since cuda.core 1.0, and needs a driver for it even on the host."""
         exports, imports = super().protocols(device)
@@ -113,10 +130,10 @@ class CudaPythonAdapter(Adapter):
             host.load()
             array = host.empty(dtype, shape, device)
             return CudaPythonArray(array, array.ctypes.data, dtype, view)
-        gpu = self.core.Device(0)
+        gpu = self.core.Device(self._ordinal)
         gpu.set_current()
         buffer = _allocate(gpu, max(view.size * dtype.itemsize, 1))
-        return CudaPythonArray(buffer, int(buffer.handle), dtype, view)
+        return CudaPythonArray(buffer, int(buffer.handle), dtype, view, self._ordinal)
 
     def empty_in(self, kind: Kind, dtype: DType, shape: tuple[int, ...]) -> CudaPythonArray:
         """From the memory resource of this kind; not every version and not every driver has each."""
@@ -140,13 +157,13 @@ class CudaPythonAdapter(Adapter):
 
     def view(self, array: CudaPythonArray, step: Step) -> CudaPythonArray:
         """Arithmetic of the wrapper: an allocation has no views of its own."""
-        return CudaPythonArray(array.owner, array.address, array.dtype, apply(array.view, step))
+        return CudaPythonArray(array.owner, array.address, array.dtype, apply(array.view, step), array.gpu)
 
     def restride(self, array: CudaPythonArray, strides: tuple[int, ...]) -> CudaPythonArray:
         """Arithmetic of the wrapper."""
         elements = tuple(s // array.dtype.itemsize for s in strides)
         return CudaPythonArray(
-            array.owner, array.address, array.dtype, Strided(array.view.shape, elements, array.view.offset)
+            array.owner, array.address, array.dtype, Strided(array.view.shape, elements, array.view.offset), array.gpu
         )
 
     def freeze(self, array: CudaPythonArray) -> None:
@@ -188,7 +205,7 @@ class CudaPythonAdapter(Adapter):
         if isinstance(array, CudaPythonArray):
             on_host = isinstance(array.owner, _ndarray())
             return View(
-                array.element0, array.view.shape, array.strides, array.dtype.name, (1, 0) if on_host else (2, 0)
+                array.element0, array.view.shape, array.strides, array.dtype.name, (1, 0) if on_host else (2, array.gpu)
             )
         itemsize = array.dtype.itemsize
         strides = array.strides if array.strides is not None else packed(tuple(array.shape)).strides
@@ -223,8 +240,9 @@ class CudaPythonAdapter(Adapter):
 
     def stream(self, device: Device) -> Any:
         """``Device.create_stream``, non-blocking unless asked otherwise."""
-        self.core.Device(0).set_current()
-        return self.core.Device(0).create_stream()
+        gpu = self.core.Device(self._ordinal)
+        gpu.set_current()
+        return gpu.create_stream()
 
     def default_stream(self, device: Device) -> Any:
         """``Device.default_stream``."""
@@ -233,6 +251,15 @@ class CudaPythonAdapter(Adapter):
     def foreign_stream(self, handle: int, device: Device) -> Any:
         """``Stream.from_handle``."""
         return self.core.Stream.from_handle(handle)
+
+    def per_thread_stream(self, device: Device) -> Any:
+        """``PER_THREAD_DEFAULT_STREAM``."""
+        return self.core.PER_THREAD_DEFAULT_STREAM
+
+    def import_stream(self, source: Any, device: Device) -> Any:
+        """``Device.create_stream``."""
+        self.core.Device(0).set_current()
+        return self.core.Device(0).create_stream(source)
 
     def handle(self, stream: Any) -> int:
         """``handle``, where 0 is the legacy default stream."""
@@ -247,17 +274,35 @@ class CudaPythonAdapter(Adapter):
         finally:
             self._using = before
 
+    @contextlib.contextmanager
+    def on_gpu(self, ordinal: int, device: Device) -> Iterator[None]:
+        """``Device.set_current``."""
+        before, current = self._ordinal, context.current()
+        self._ordinal = ordinal
+        try:
+            self.core.Device(ordinal).set_current()
+            yield
+        finally:
+            self._ordinal = before
+            context.set_current(current)
+
     def fill(self, array: Any, value: int, stream: Any) -> None:
         """``cuMemsetD32Async`` of ``cuda.bindings``; the wrapper publishes the stream, as its user's duty is (CAI-22)."""
-        words = array.view.size * array.dtype.itemsize // 4
-        _checked(self.driver.cuMemsetD32Async(array.element0, value, words, self.driver.CUstream(self.handle(stream))))
-        array.stream = self.handle(stream)
+        view = self.describe(array)
+        words = prod(view.shape) * array.dtype.itemsize // 4
+        _checked(self.driver.cuMemsetD32Async(view.address, value, words, self.driver.CUstream(self.handle(stream))))
+        self._used(array, stream)
 
     def copy(self, into: Any, array: Any, stream: Any) -> None:
         """``cuMemcpyDtoDAsync`` of ``cuda.bindings``."""
         source, size = self.describe(array), into.view.size * into.dtype.itemsize
         handle = self.driver.CUstream(self.handle(stream))
         _checked(self.driver.cuMemcpyDtoDAsync(into.element0, source.address, size, handle))
+        self._used(array, stream)
+
+    def _used(self, array: Any, stream: Any) -> None:
+        if isinstance(array, CudaPythonArray):
+            array.stream, array.writer = self.handle(stream), stream
 
     def take(self, offer: Any, protocol: Protocol, device: Device, **keywords: Any) -> Any:
         """``StridedMemoryView.from_dlpack`` or ``from_cuda_array_interface``, on the current stream of :meth:`using`.
@@ -267,8 +312,10 @@ class CudaPythonAdapter(Adapter):
         if device is Device.HOST:
             view = self.view_class.from_dlpack(offer, stream_ptr=-1)
         else:
-            self.core.Device(0).set_current()
-            stream = int((self._using or self.core.Device(0).default_stream).handle)
+            gpu = self.core.Device(self._ordinal)
+            if not context.current():
+                gpu.set_current()
+            stream = int((self._using or gpu.default_stream).handle)
             from_cai = self.view_class.from_cuda_array_interface
             read = self.view_class.from_dlpack if protocol is Protocol.DLPACK else from_cai
             view = read(offer, stream_ptr=stream)

@@ -28,6 +28,7 @@ class CupyAdapter(Adapter):
             Trait.ARRAY_API, Trait.WRITES, Trait.KERNEL, Trait.CAPSULES,
             Trait.STRIDES, Trait.BYTE_STRIDES, Trait.CONTIGUITY, Trait.EXTENT,
             Trait.PINNED, Trait.MANAGED, Trait.POOL, Trait.STREAMS, Trait.CURRENT_STREAM,
+            Trait.PER_THREAD_STREAM, Trait.FOREIGN_STREAM, Trait.STREAM_PROTOCOL, Trait.GPUS, Trait.JOINS,
         }
     )  # fmt: skip
     exports = {Device.CUDA: _BOTH}
@@ -53,6 +54,11 @@ class CupyAdapter(Adapter):
         except Exception as error:  # noqa: BLE001 - whatever it is, it is the reason to report
             return f"{type(error).__name__}: {error}"
         return None
+
+    def present_traits(self) -> frozenset[Trait]:
+        """CuPy takes objects with ``__cuda_stream__`` since version 14."""
+        has = hasattr(self.cupy.cuda.Stream, "from_external")
+        return self.traits if has else self.traits - {Trait.STREAM_PROTOCOL}
 
     def empty(self, dtype: DType, shape: tuple[int, ...], device: Device) -> Any:
         """``cupy.empty``."""
@@ -120,9 +126,25 @@ class CupyAdapter(Adapter):
         """``cupy.cuda.Stream.null``: the legacy one."""
         return self.cupy.cuda.Stream.null
 
+    def per_thread_stream(self, device: Device) -> Any:
+        """``cupy.cuda.Stream.ptds``."""
+        return self.cupy.cuda.Stream.ptds
+
     def foreign_stream(self, handle: int, device: Device) -> Any:
-        """``cupy.cuda.ExternalStream``."""
-        return self.cupy.cuda.ExternalStream(handle)
+        """``cupy.cuda.ExternalStream``, deprecated in CuPy 14 but the only call for a bare handle."""
+        import warnings
+
+        with warnings.catch_warnings():
+            warnings.simplefilter("ignore")
+            return self.cupy.cuda.ExternalStream(handle)
+
+    def import_stream(self, source: Any, device: Device) -> Any:
+        """``cupy.cuda.Stream.from_external``."""
+        return self.cupy.cuda.Stream.from_external(source)
+
+    def current_stream(self, device: Device) -> int:
+        """``cupy.cuda.get_current_stream``."""
+        return self.handle(self.cupy.cuda.get_current_stream())
 
     def handle(self, stream: Any) -> int:
         """``ptr``, where 0 is the legacy default stream."""
@@ -142,6 +164,15 @@ class CupyAdapter(Adapter):
         """``cupy.copyto``."""
         with stream:
             self.cupy.copyto(into, array)
+
+    def on_gpu(self, ordinal: int, device: Device) -> AbstractContextManager[Any]:
+        """``cupy.cuda.Device``."""
+        made: AbstractContextManager[Any] = self.cupy.cuda.Device(ordinal)
+        return made
+
+    def joined(self, parts: list[tuple[Any, int]], protocol: Protocol, device: Device) -> bytes:
+        """``cupy.stack`` of the imports."""
+        return self.read(self.cupy.stack([self.take_on(offer, protocol, device, gpu) for offer, gpu in parts]))
 
     def take(self, offer: Any, protocol: Protocol, device: Device, **keywords: Any) -> Any:
         """``cupy.from_dlpack``, or ``cupy.asarray`` of an object with the interface."""

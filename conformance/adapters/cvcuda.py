@@ -6,6 +6,7 @@ from contextlib import AbstractContextManager
 from math import prod
 from typing import Any
 
+from conformance.cuda import context
 from conformance.cuda.streams import LEGACY
 from conformance.protocols.dtypes import DTYPES, DType, from_typestr
 from conformance.protocols.strided import Step, Strided, c_strides
@@ -28,7 +29,12 @@ class CvcudaAdapter(Adapter):
 
     name = "cvcuda"
     distributions = ("cvcuda-cu13", "cvcuda-cu12")
-    traits = frozenset({Trait.PITCHED, Trait.KERNEL, Trait.WRITES, Trait.STREAMS, Trait.CURRENT_STREAM})
+    traits = frozenset(
+        {
+            Trait.PITCHED, Trait.KERNEL, Trait.WRITES, Trait.STREAMS, Trait.CURRENT_STREAM, Trait.FOREIGN_STREAM,
+            Trait.GPUS, Trait.JOINS,
+        }
+    )  # fmt: skip
     opt_out = -1
     exports = {Device.CUDA: _BOTH}
     imports = {Device.CUDA: _BOTH}
@@ -124,6 +130,10 @@ class CvcudaAdapter(Adapter):
         """``cvcuda.as_stream``."""
         return self.cvcuda.as_stream(handle)
 
+    def current_stream(self, device: Device) -> int:
+        """``cvcuda.Stream.current``."""
+        return self.handle(self.cvcuda.Stream.current)
+
     def handle(self, stream: Any) -> int:
         """``handle``, where 0 is the legacy default stream."""
         return int(stream.handle) or LEGACY
@@ -152,6 +162,14 @@ class CvcudaAdapter(Adapter):
     def exporter(self, array: Any, protocol: Protocol) -> Any:
         """``tensor.cuda()``."""
         return array.cuda()
+
+    def on_gpu(self, ordinal: int, device: Device) -> AbstractContextManager[Any]:
+        """CV-CUDA has no call for that: it works on whatever GPU is current."""
+        return context.using(context.primary(ordinal))
+
+    def joined(self, parts: list[tuple[Any, int]], protocol: Protocol, device: Device) -> bytes:
+        """``cvcuda.as_tensors``."""
+        return b"".join(self.read(tensor) for tensor in self.cvcuda.as_tensors([offer for offer, _ in parts]))
 
     def take(self, offer: Any, protocol: Protocol, device: Device, **keywords: Any) -> Any:
         """``cvcuda.as_tensor``, which takes the array interface if there is one and DLPack if not."""

@@ -3,10 +3,11 @@
 from __future__ import annotations
 
 import importlib
-from contextlib import AbstractContextManager, nullcontext
+from collections.abc import Iterator
+from contextlib import AbstractContextManager, contextmanager, nullcontext
 from typing import Any
 
-from conformance.cuda import kernels
+from conformance.cuda import context, kernels
 from conformance.cuda.streams import LEGACY
 from conformance.protocols.dtypes import DType
 from conformance.protocols.strided import Strided
@@ -28,7 +29,7 @@ class PycudaAdapter(Adapter):
     traits = frozenset(
         {
             Trait.WRITES, Trait.KERNEL, Trait.POINTER_ONLY, Trait.STRIDES, Trait.BYTE_STRIDES, Trait.CONTIGUITY,
-            Trait.STREAMS,
+            Trait.STREAMS, Trait.GPUS,
         }
     )  # fmt: skip
     exports = {Device.CUDA: (Protocol.CAI,)}
@@ -50,6 +51,7 @@ class PycudaAdapter(Adapter):
         self.driver = pycuda.driver
         self.gpuarray = pycuda.gpuarray
         self._increment: Any = None
+        self._contexts: dict[int, Any] = {}
 
     def empty(self, dtype: DType, shape: tuple[int, ...], device: Device) -> Any:
         """``GPUArray``."""
@@ -130,6 +132,19 @@ class PycudaAdapter(Adapter):
     def copy(self, into: Any, array: Any, stream: Any) -> None:
         """``memcpy_dtod_async``."""
         self.driver.memcpy_dtod_async(int(into.ptr), int(array.ptr), array.nbytes, stream)
+
+    @contextmanager
+    def on_gpu(self, ordinal: int, device: Device) -> Iterator[None]:
+        """``Device.retain_primary_context``, pushed on PyCUDA's own stack, which knows nothing of what others make current."""
+        if ordinal not in self._contexts:
+            self._contexts[ordinal] = self.driver.Device(ordinal).retain_primary_context()
+        before = context.current()
+        self._contexts[ordinal].push()
+        try:
+            yield
+        finally:
+            self.driver.Context.pop()
+            context.set_current(before)
 
     def take(self, offer: Any, protocol: Protocol, device: Device, **keywords: Any) -> Any:
         """What PyCUDA's users write: a ``GPUArray`` on the pointer, holding the owner as its base."""

@@ -8,11 +8,11 @@ from typing import Any
 
 from conformance.protocols.dtypes import DTYPES, DType
 from conformance.protocols.strided import Broadcast, Step, Strided, apply, packed, span
-from conformance.reference import table
+from conformance.reference import gpus, table
 from conformance.reference.exporter import Exporter
 from conformance.reference.importer import Imported, Importer
 from conformance.reference.memory import BorrowedBlock, CudaMemory, HostMemory, Memory, gather, simulated
-from conformance.reference.streams import LEGACY, WorkStream
+from conformance.reference.streams import LEGACY, PER_THREAD, Current, WorkStream, working_on
 
 from .base import Adapter, Device, Protocol, Trait, Unsupported, View, last_address
 
@@ -29,16 +29,26 @@ class ReferenceAdapter(Adapter):
         {
             Trait.ARRAY_API, Trait.WRITES, Trait.KERNEL, Trait.READONLY, Trait.COPY_KEYWORD, Trait.CAPSULES,
             Trait.PITCHED, Trait.STRIDES, Trait.BYTE_STRIDES, Trait.CONTIGUITY, Trait.EXTENT, Trait.STREAMS, Trait.CURRENT_STREAM,
+            Trait.PER_THREAD_STREAM, Trait.FOREIGN_STREAM, Trait.STREAM_PROTOCOL, Trait.GPUS, Trait.JOINS,
+            Trait.DEVICE_KEYWORD,
         }
     )  # fmt: skip
     exports = {Device.HOST: (Protocol.DLPACK,), Device.CUDA: _BOTH, Device.SIMULATED: _BOTH}
     imports = exports
     candidate_dtypes = tuple(DTYPES)
+    _ordinal = 0
     exporter_class: type[Exporter] = Exporter
     importer_class: type[Importer] = Importer
 
     def __init__(self) -> None:
-        self._using = LEGACY
+        self._current: Current | None = None
+
+    @property
+    def current(self) -> Current:
+        """What the current stream hangs on: made at first use, of the importer's kind."""
+        if self._current is None:
+            self._current = self.importer_class.current_class()
+        return self._current
 
     def load(self) -> None:
         """Nothing to load."""
@@ -46,8 +56,8 @@ class ReferenceAdapter(Adapter):
     def memory(self, device: Device) -> Memory:
         """The memory behind a device."""
         if device is Device.CUDA:
-            return CudaMemory()
-        return simulated() if device is Device.SIMULATED else HostMemory()
+            return CudaMemory(ordinal=self._ordinal)
+        return simulated(self._ordinal) if device is Device.SIMULATED else HostMemory()
 
     def empty(self, dtype: DType, shape: tuple[int, ...], device: Device) -> Exporter:
         """An exporter on a new block."""
@@ -169,15 +179,27 @@ class ReferenceAdapter(Adapter):
 
     def stream(self, device: Device) -> WorkStream:
         """A non-blocking stream, destroyed with its object."""
-        return WorkStream(self.memory(device).streams())
+        return self.exporter_class.stream_class(self.memory(device).streams())
 
     def default_stream(self, device: Device) -> WorkStream:
         """The legacy one."""
-        return WorkStream(self.memory(device).streams(), LEGACY)
+        return self.foreign_stream(LEGACY, device)
+
+    def per_thread_stream(self, device: Device) -> WorkStream:
+        """An object for handle 2."""
+        return self.foreign_stream(PER_THREAD, device)
 
     def foreign_stream(self, handle: int, device: Device) -> WorkStream:
         """An object that does not own it."""
-        return WorkStream(self.memory(device).streams(), handle)
+        return self.exporter_class.stream_class(self.memory(device).streams(), handle)
+
+    def import_stream(self, source: Any, device: Device) -> WorkStream:
+        """By the reference importer."""
+        return self.importer_class(self.memory(device)).take_stream(source)
+
+    def current_stream(self, device: Device) -> int:
+        """That of the innermost :meth:`using`."""
+        return self.current.handle
 
     def handle(self, stream: WorkStream) -> int:
         """Its number."""
@@ -186,23 +208,46 @@ class ReferenceAdapter(Adapter):
     @contextmanager
     def using(self, stream: WorkStream) -> Iterator[None]:
         """Imports are ordered with, and passed on to, this stream."""
-        before, self._using = self._using, stream.handle
-        try:
+        with self.current.using(stream.handle), working_on(stream.handle):
             yield
+
+    def fill(self, array: Exporter | Imported, value: int, stream: WorkStream) -> None:
+        """A kernel of our own; an array remembers the stream, an import is used on the one that it was ordered with."""
+        if isinstance(array, Imported):
+            array.importer.fill(array, value)
+        else:
+            array.fill(value, stream)
+
+    def copy(self, into: Exporter, array: Exporter | Imported, stream: WorkStream) -> None:
+        """As :meth:`fill`; the producer of an import is held back (CAI-19)."""
+        if isinstance(array, Imported):
+            array.importer.copy(into.element0(), array)
+        else:
+            array.copy(into.element0(), stream)
+
+    @contextmanager
+    def on_gpu(self, ordinal: int, device: Device) -> Iterator[None]:
+        """The current one; and where arrays, streams and imports are made."""
+        before, self._ordinal = self._ordinal, ordinal
+        try:
+            with gpus.of(device is Device.CUDA).using(ordinal):
+                yield
         finally:
-            self._using = before
+            self._ordinal = before
 
-    def fill(self, array: Exporter, value: int, stream: WorkStream) -> None:
-        """A kernel of our own; the array remembers the stream."""
-        array.fill(value, stream)
+    def take_to(self, offer: Any, protocol: Protocol, device: Device, ordinal: int) -> Imported:
+        """Import, then copy if the array lies on another GPU."""
+        taken = self.take(offer, protocol, device)
+        with self.on_gpu(ordinal, device):
+            return taken.importer.moved(taken, self.memory(device))
 
-    def copy(self, into: Exporter, array: Imported, stream: WorkStream) -> None:
-        """On the stream that the import was ordered with, and the producer's is held back (CAI-19)."""
-        array.importer.copy(into.element0(), array)
+    def joined(self, parts: list[tuple[Any, int]], protocol: Protocol, device: Device) -> bytes:
+        """Import by import."""
+        return b"".join([self.read(self.take_on(offer, protocol, device, gpu)) for offer, gpu in parts])
 
     def take(self, offer: Any, protocol: Protocol, device: Device, **keywords: Any) -> Imported:
         """By the reference importer."""
-        importer = self.importer_class(self.memory(device), self._using)
+        importer = self.importer_class(self.memory(device), self.current.handle, self.current)
         if protocol is Protocol.CAI:
             return importer.take_cai(offer)
         return importer.take_dlpack(offer, **keywords)

@@ -23,6 +23,7 @@ class TorchAdapter(Adapter):
         {
             Trait.ARRAY_API, Trait.WRITES, Trait.KERNEL, Trait.COPY_KEYWORD, Trait.DEVICE_KEYWORD, Trait.CAPSULES,
             Trait.STRIDES, Trait.CONTIGUITY, Trait.EXTENT, Trait.PINNED, Trait.STREAMS, Trait.CURRENT_STREAM,
+            Trait.FOREIGN_STREAM, Trait.GPUS, Trait.JOINS,
         }
     )  # fmt: skip
     exports = {Device.HOST: (Protocol.DLPACK,), Device.CUDA: (Protocol.DLPACK, Protocol.CAI)}
@@ -135,6 +136,10 @@ class TorchAdapter(Adapter):
         """``torch.cuda.ExternalStream``."""
         return self.torch.cuda.ExternalStream(handle)
 
+    def current_stream(self, device: Device) -> int:
+        """``torch.cuda.current_stream``."""
+        return self.handle(self.torch.cuda.current_stream())
+
     def handle(self, stream: Any) -> int:
         """``cuda_stream``, where 0 is the legacy default stream."""
         return int(stream.cuda_stream) or LEGACY
@@ -153,6 +158,26 @@ class TorchAdapter(Adapter):
         """``copy_``."""
         with self.using(stream):
             into.copy_(array)
+
+    def on_gpu(self, ordinal: int, device: Device) -> AbstractContextManager[Any]:
+        """``torch.cuda.device``."""
+        made: AbstractContextManager[Any] = self.torch.cuda.device(ordinal)
+        return made
+
+    def take_on(self, offer: Any, protocol: Protocol, device: Device, ordinal: int) -> Any:
+        """As :meth:`take`, but a bare ``cuda`` would mean the current GPU: ``torch.as_tensor`` is told which."""
+        if protocol is Protocol.DLPACK:
+            return self.take(offer, protocol, device)
+        return self.torch.as_tensor(offer, device=f"cuda:{ordinal}")
+
+    def take_to(self, offer: Any, protocol: Protocol, device: Device, ordinal: int) -> Any:
+        """``torch.from_dlpack`` or ``torch.as_tensor`` with ``device``; finished on return."""
+        take = self.torch.from_dlpack if protocol is Protocol.DLPACK else self.torch.as_tensor
+        return take(offer, device=f"cuda:{ordinal}")
+
+    def joined(self, parts: list[tuple[Any, int]], protocol: Protocol, device: Device) -> bytes:
+        """``torch.stack`` of the imports."""
+        return self.read(self.torch.stack([self.take_on(offer, protocol, device, gpu) for offer, gpu in parts]))
 
     def take(self, offer: Any, protocol: Protocol, device: Device, **keywords: Any) -> Any:
         """``torch.from_dlpack``, or ``torch.as_tensor`` with a CUDA device."""

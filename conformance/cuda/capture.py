@@ -5,6 +5,7 @@ from __future__ import annotations
 import ctypes
 from enum import IntEnum
 
+from . import context
 from .driver import CudaError, call, status
 
 
@@ -39,17 +40,18 @@ class Graph:
         return count.value
 
     def launch(self, stream: int) -> None:
-        """Instantiate at first use and queue on a stream."""
-        if not self._executable:
-            executable = ctypes.c_void_p()
-            call(
-                "cuGraphInstantiateWithFlags",
-                ctypes.byref(executable),
-                ctypes.c_void_p(self.handle),
-                ctypes.c_ulonglong(0),
-            )
-            self._executable = executable.value or 0
-        call("cuGraphLaunch", ctypes.c_void_p(self._executable), ctypes.c_void_p(stream))
+        """Instantiate at first use and queue on a stream of the primary context."""
+        with context.using(context.primary()):
+            if not self._executable:
+                executable = ctypes.c_void_p()
+                call(
+                    "cuGraphInstantiateWithFlags",
+                    ctypes.byref(executable),
+                    ctypes.c_void_p(self.handle),
+                    ctypes.c_ulonglong(0),
+                )
+                self._executable = executable.value or 0
+            call("cuGraphLaunch", ctypes.c_void_p(self._executable), ctypes.c_void_p(stream))
 
     def close(self) -> None:
         """Destroy the graph; safe to call twice."""

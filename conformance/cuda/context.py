@@ -7,7 +7,9 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from functools import cache
 
-from .driver import call, status
+from .driver import CudaError, call, device_count, status
+
+_INVALID_CONTEXT = 201
 
 
 @cache
@@ -30,6 +32,17 @@ def current() -> int:
     handle = ctypes.c_void_p()
     call("cuCtxGetCurrent", ctypes.byref(handle))
     return handle.value or 0
+
+
+def current_ordinal() -> int | None:
+    """The GPU that this thread's current context belongs to, ``None`` if it has no context."""
+    ordinal = ctypes.c_int()
+    code = status("cuCtxGetDevice", ctypes.byref(ordinal))
+    if code == _INVALID_CONTEXT:
+        return None
+    if code:
+        raise CudaError("cuCtxGetDevice", code)
+    return ordinal.value
 
 
 def set_current(handle: int) -> None:
@@ -62,6 +75,18 @@ def destroy(handle: int) -> None:
 def synchronize() -> None:
     """Wait for everything of the current context; raises the context's sticky error if it has one."""
     call("cuCtxSynchronize")
+
+
+def in_use() -> tuple[int, ...]:
+    """The GPUs whose primary context is up in this process."""
+    return tuple(ordinal for ordinal in range(device_count()) if primary_is_active(ordinal))
+
+
+def synchronize_gpus() -> None:
+    """Wait for everything of the primary context of every GPU that is in use."""
+    for ordinal in in_use():
+        with using(primary(ordinal)):
+            synchronize()
 
 
 def health(ordinal: int = 0) -> int:

@@ -84,9 +84,9 @@ second word tells how it stands: 1 holding, 2 let go, 3 the time was up.
 BLOCK = 128
 
 
-def fill_words(address: int, count: int, value: int, stream: int = 1) -> None:
-    """Store ``value`` into ``count`` 32-bit words, on a stream, without waiting."""
-    _launch_on_words("fill_words", address, count, value, stream)
+def fill_words(address: int, count: int, value: int, stream: int = 1, ordinal: int = 0) -> None:
+    """Store ``value`` into ``count`` 32-bit words, on a stream, without waiting; a default stream is that of ``ordinal``."""
+    _launch_on_words("fill_words", address, count, value, stream, ordinal)
 
 
 def add_to_words(address: int, count: int, value: int, stream: int = 1) -> None:
@@ -94,9 +94,9 @@ def add_to_words(address: int, count: int, value: int, stream: int = 1) -> None:
     _launch_on_words("add_to_words", address, count, value, stream)
 
 
-def hold(slot: int, nanoseconds: int, stream: int) -> None:
-    """Let later work of a stream wait for the slot, without waiting here."""
-    _launch("hold", (ctypes.c_uint64(slot), ctypes.c_uint64(nanoseconds)), 1, 1, stream)
+def hold(slot: int, nanoseconds: int, stream: int, ordinal: int = 0) -> None:
+    """Let later work of a stream wait for the slot, without waiting here; a default stream is that of ``ordinal``."""
+    _launch("hold", (ctypes.c_uint64(slot), ctypes.c_uint64(nanoseconds)), 1, 1, stream, ordinal)
 
 
 @cache
@@ -115,15 +115,15 @@ def _module(owner: int) -> int:
     return module.value or 0
 
 
-def _launch_on_words(name: str, address: int, count: int, value: int, stream: int) -> None:
+def _launch_on_words(name: str, address: int, count: int, value: int, stream: int, ordinal: int = 0) -> None:
     arguments = (ctypes.c_uint64(address), ctypes.c_uint32(count), ctypes.c_uint32(value))
-    _launch(name, arguments, max((count + BLOCK - 1) // BLOCK, 1), BLOCK, stream)
+    _launch(name, arguments, max((count + BLOCK - 1) // BLOCK, 1), BLOCK, stream, ordinal)
 
 
-def _launch(name: str, arguments: tuple[Any, ...], blocks: int, threads: int, stream: int) -> None:
-    """In the stream's own context; the default streams are the primary context's."""
+def _launch(name: str, arguments: tuple[Any, ...], blocks: int, threads: int, stream: int, ordinal: int) -> None:
+    """In the stream's own context; the default streams are those of the GPU's primary context."""
     pointers = (ctypes.c_void_p * len(arguments))(*(ctypes.addressof(a) for a in arguments))
-    owner = stream_context(stream) if stream > PER_THREAD else context.primary()
+    owner = stream_context(stream) if stream > PER_THREAD else context.primary(ordinal)
     with context.using(owner):
         call(
             "cuLaunchKernel",

@@ -18,9 +18,9 @@ _EXPIRED = 3
 class Latch:
     """Holds a stream from the moment it is made. The GIL is not needed to let go, only a store to pinned memory."""
 
-    def __init__(self, stream: int, seconds: float) -> None:
+    def __init__(self, stream: int, seconds: float, ordinal: int = 0) -> None:
         self._slot = _board().take()
-        kernels.hold(self._slot, int(seconds * 1e9), stream)
+        kernels.hold(self._slot, int(seconds * 1e9), stream, ordinal)
 
     @property
     def held(self) -> bool:
@@ -37,10 +37,14 @@ class Latch:
         ctypes.c_uint32.from_address(self._slot + _FLAG).value = 1
 
     def close(self) -> None:
-        """Give the slot back; the caller has seen the stream idle."""
+        """Give the slot back; the caller has seen the stream idle. A latch that is let go of after its end does so by itself."""
         if self._slot:
             _board().give(self._slot)
             self._slot = 0
+
+    def __del__(self) -> None:
+        if getattr(self, "_slot", 0) and self._read(_STATE) not in _HOLDING:
+            self.close()
 
     def _read(self, offset: int) -> int:
         return ctypes.c_uint32.from_address(self._slot + offset).value

@@ -1,7 +1,7 @@
 """Device, pinned, managed and pool memory, and copies to and from the host. Sizes in bytes.
 
-All of it happens in the device's primary context and on the legacy stream, and every copy has
-finished when the call returns.
+All of it happens in the primary context of the GPU that the memory lies on and on the legacy stream, and every copy
+to or from the host has finished when the call returns.
 """
 
 from __future__ import annotations
@@ -9,8 +9,8 @@ from __future__ import annotations
 import ctypes
 from enum import Enum
 
-from . import context
-from .driver import call
+from . import context, pointers
+from .driver import call, device_count
 
 _ATTACH_GLOBAL = 1
 _PORTABLE = 1
@@ -26,11 +26,11 @@ class Kind(str, Enum):
     POOL = "pool"
 
 
-def allocate(nbytes: int, kind: Kind = Kind.DEVICE) -> int:
-    """Address of a new block of at least one byte."""
+def allocate(nbytes: int, kind: Kind = Kind.DEVICE, ordinal: int = 0) -> int:
+    """Address of a new block of at least one byte on this GPU."""
     pointer = ctypes.c_void_p()
     size = ctypes.c_size_t(max(nbytes, 1))
-    with context.using(context.primary()):
+    with context.using(context.primary(ordinal)):
         if kind is Kind.DEVICE:
             call("cuMemAlloc_v2", ctypes.byref(pointer), size)
         elif kind is Kind.PINNED:
@@ -43,10 +43,10 @@ def allocate(nbytes: int, kind: Kind = Kind.DEVICE) -> int:
     return pointer.value or 0
 
 
-def free(address: int, kind: Kind = Kind.DEVICE) -> None:
-    """Give a block back."""
+def free(address: int, kind: Kind = Kind.DEVICE, ordinal: int = 0) -> None:
+    """Give a block of this GPU back."""
     pointer = ctypes.c_void_p(address)
-    with context.using(context.primary()):
+    with context.using(context.primary(ordinal)):
         if kind is Kind.PINNED:
             call("cuMemFreeHost", pointer)
         elif kind is Kind.POOL:
@@ -60,20 +60,38 @@ def write(address: int, data: bytes) -> None:
     """Copy host bytes to device memory; returns when they are there."""
     if not data:
         return
-    with context.using(context.primary()):
+    with context.using(_home(address)):
         call("cuMemcpyHtoD_v2", ctypes.c_void_p(address), data, ctypes.c_size_t(len(data)))
         context.synchronize()
 
 
 def read(address: int, nbytes: int) -> bytes:
-    """Wait for all work of the primary context, then copy device memory to the host."""
+    """Wait for all work of the memory's primary context, then copy device memory to the host."""
     if not nbytes:
         return b""
     buffer = ctypes.create_string_buffer(nbytes)
-    with context.using(context.primary()):
+    with context.using(_home(address)):
         context.synchronize()
         call("cuMemcpyDtoH_v2", buffer, ctypes.c_void_p(address), ctypes.c_size_t(nbytes))
     return buffer.raw
+
+
+def copy(target: int, source: int, nbytes: int, stream: int) -> None:
+    """Queue a copy in device memory, within a GPU or between two, on a stream of the current context."""
+    size, handle = ctypes.c_size_t(nbytes), ctypes.c_void_p(stream)
+    there, here = _home(target), _home(source)
+    if there == here:
+        call("cuMemcpyDtoDAsync_v2", ctypes.c_void_p(target), ctypes.c_void_p(source), size, handle)
+        return
+    call(
+        "cuMemcpyPeerAsync",
+        ctypes.c_void_p(target),
+        ctypes.c_void_p(there),
+        ctypes.c_void_p(source),
+        ctypes.c_void_p(here),
+        size,
+        handle,
+    )
 
 
 def free_bytes() -> int:
@@ -90,3 +108,10 @@ def base_of(address: int) -> tuple[int, int]:
     with context.using(context.primary()):
         call("cuMemGetAddressRange_v2", ctypes.byref(base), ctypes.byref(size), ctypes.c_void_p(address))
     return base.value or 0, size.value
+
+
+def _home(address: int) -> int:
+    """The primary context of the GPU that an address lies on; of the first GPU for what the driver does not know."""
+    if device_count() < 2:
+        return context.primary()
+    return context.primary(pointers.ordinal_of(address) or 0)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import ctypes
+from contextlib import AbstractContextManager, nullcontext
 from dataclasses import dataclass
 from enum import IntEnum
 
@@ -45,7 +46,7 @@ class Pointer:
 def query(address: int) -> Pointer | None:
     """What the driver knows of ``address``; ``None`` for memory it does not know (plain host memory, garbage)."""
     try:
-        with context.using(context.primary()):
+        with _some_context():
             return Pointer(
                 address=address,
                 memory_type=MemoryType(_attribute(address, _MEMORY_TYPE, ctypes.c_uint())),
@@ -53,6 +54,17 @@ def query(address: int) -> Pointer | None:
                 managed=bool(_attribute(address, _IS_MANAGED, ctypes.c_uint())),
                 context=_attribute(address, _CONTEXT, ctypes.c_void_p()) or 0,
             )
+    except CudaError as error:
+        if error.code == _INVALID_VALUE:
+            return None
+        raise
+
+
+def ordinal_of(address: int) -> int | None:
+    """The GPU that ``address`` lies on; ``None`` for memory that the driver does not know."""
+    try:
+        with _some_context():
+            return _attribute(address, _DEVICE_ORDINAL, ctypes.c_int())
     except CudaError as error:
         if error.code == _INVALID_VALUE:
             return None
@@ -67,3 +79,8 @@ def device_pointer(address: int) -> int:
 def _attribute(address: int, attribute: int, into: ctypes.c_uint | ctypes.c_int | ctypes.c_void_p) -> int:
     call("cuPointerGetAttribute", ctypes.byref(into), attribute, ctypes.c_void_p(address))
     return into.value or 0
+
+
+def _some_context() -> AbstractContextManager[None]:
+    """What is current, if anything is: any context will do, and none is made on a GPU that nobody uses."""
+    return nullcontext() if context.current() else context.using(context.primary())

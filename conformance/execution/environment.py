@@ -39,7 +39,7 @@ class Facts:
     @classmethod
     def from_json(cls, data: dict[str, Any]) -> Facts:
         """The reverse of :meth:`to_json`."""
-        return cls(Environment(tuple(Library.from_json(d) for d in data["libraries"])), data["driver"])
+        return _facts(tuple(Library.from_json(d) for d in data["libraries"]), data["driver"])
 
 
 def measure(names: tuple[str, ...] | None = None) -> Facts:
@@ -48,7 +48,12 @@ def measure(names: tuple[str, ...] | None = None) -> Facts:
     with ThreadPoolExecutor(max_workers=len(chosen) + 1) as pool:
         driver = pool.submit(_probe, DRIVER)
         libraries = list(pool.map(_library, chosen))
-    return Facts(Environment(tuple(libraries)), driver.result() or {"available": False, "reason": "the probe died"})
+    return _facts(tuple(libraries), driver.result() or {"available": False, "reason": "the probe died"})
+
+
+def _facts(libraries: tuple[Library, ...], driver: dict[str, Any]) -> Facts:
+    """The number of GPUs stands among what the driver tells."""
+    return Facts(Environment(libraries, len(driver.get("gpus", ()))), driver)
 
 
 def _library(name: str) -> Library:

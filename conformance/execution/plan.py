@@ -46,13 +46,12 @@ def restrict(environment: Environment, selection: Selection) -> Environment:
     """Only the chosen libraries, always with the reference, and only the chosen devices."""
     for name in selection.between:
         _check_library(environment, name)
-    return Environment(
-        tuple(
-            replace(library, sides={d: s for d, s in library.sides.items() if d in selection.devices})
-            for library in environment.libraries
-            if not selection.between or library.name in (*selection.between, REFERENCE)
-        )
+    chosen = tuple(
+        replace(library, sides={d: s for d, s in library.sides.items() if d in selection.devices})
+        for library in environment.libraries
+        if not selection.between or library.name in (*selection.between, REFERENCE)
     )
+    return replace(environment, libraries=chosen)
 
 
 def check_names(catalogue: dict[str, Invariant], libraries: tuple[str, ...], selection: Selection) -> None:

@@ -14,9 +14,10 @@ from conformance.protocols.dtypes import DLCode, DType
 from conformance.protocols.strided import Strided, packed
 
 from .managed import Fields, Managed
-from .memory import Block, Memory, gather
+from .memory import Block, HostMemory, Memory, gather
 from .streams import LEGACY, WorkStream
 
+_HOST = (int(DLDeviceType.CPU), 0)
 NEWEST = (1, 3)
 """The DLPack version that the reference implements."""
 
@@ -54,11 +55,13 @@ class Exporter:
     of DLPack that is offered, ``None`` for legacy capsules only. ``byte_strides`` replaces the view's strides
     by others in bytes, which need not be multiples of the element's size. ``pending`` says that memory does not hold the
     elements yet but what they are still to be computed from, as lazy libraries know it: such an array is not exported.
-    ``writer`` is the stream whose queued work may still write the elements, ``None`` if nothing can be pending.
+    ``writer`` is the stream whose queued work may still write or read the elements, ``None`` if nothing can be pending.
     """
 
     table_class: ClassVar[Any] = None
     """Makes the table of DLPack's C exchange API; ``None`` for :class:`conformance.reference.table.Table`."""
+    stream_class: ClassVar[type[WorkStream]] = WorkStream
+    """What the streams of who works with this exporter are."""
 
     def __init__(
         self,
@@ -99,6 +102,17 @@ class Exporter:
     def fill(self, value: int, stream: WorkStream) -> None:
         """Queue on a stream that every 32-bit element of a packed array becomes ``value``, and remember the stream (CAI-28)."""
         self.memory.streams().fill(self.element0(), self.view.size, value, stream.handle)
+        self.writer = stream
+
+    def copy(self, into: int, stream: WorkStream) -> None:
+        """Queue on a stream a copy of a packed array's elements to an address, and remember the stream (CAI-28).
+
+        What is pending on another stream comes first, so that this one covers it all (CAI-22).
+        """
+        streams = self.memory.streams()
+        if self.writer is not None and self.writer.handle != stream.handle:
+            streams.wait(stream.handle, self.writer.handle)
+        streams.copy(into, self.element0(), self.view.size * self.dtype.itemsize, stream.handle)
         self.writer = stream
 
     # -- CUDA Array Interface
@@ -166,11 +180,12 @@ class Exporter:
         self.check_dtype()
         self.check_stream(stream)
         self.check_device(dl_device)
-        source = self.copied() if copy else self
+        source = self.placed(stream, dl_device, copy)
         self.order(stream)
         version = self.negotiate(max_version)
-        self.check_readonly(version, copied=bool(copy))
-        fields = source.fields(version, copied=bool(copy))
+        copied = source is not self
+        self.check_readonly(version, copied=copied)
+        fields = source.fields(version, copied=copied)
         return self.export(replace(fields, **self.override), source)
 
     def export(self, fields: Fields, owner: Any) -> Any:
@@ -204,10 +219,12 @@ class Exporter:
             raise BufferError("a legacy capsule cannot say that an array is read-only (DLP-08)")
 
     def check_stream(self, stream: int | None) -> None:
-        """Refuse what the protocol forbids: anything but ``None`` on the CPU, 0 and below -1 on CUDA."""
+        """Refuse what the protocol forbids: anything but ``None`` on the CPU, 0, below -1 and what is no int on CUDA."""
         if self.device()[0] == DLDeviceType.CPU:
             if stream is not None:
                 raise BufferError("a CPU array takes no stream (DLP-36)")
+        elif stream is not None and not isinstance(stream, int):
+            raise TypeError(f"a stream is an int, not a {type(stream).__name__} (DLP-31)")
         elif stream is not None and (stream == 0 or stream < -1):
             raise BufferError(f"stream {stream} is not allowed (DLP-31)")
 
@@ -221,7 +238,7 @@ class Exporter:
 
     def check_device(self, dl_device: tuple[int, int] | None) -> None:
         """Refuse another device than the array's own (DLP-38)."""
-        if dl_device is not None and tuple(int(part) for part in dl_device) != self.device():
+        if dl_device is not None and not self.goes_to_host(dl_device) and _plain(dl_device) != self.device():
             raise BufferError(f"cannot export to device {dl_device} (DLP-38)")
 
     def negotiate(self, max_version: tuple[int, int] | None) -> tuple[int, int] | None:
@@ -264,12 +281,59 @@ class Exporter:
         flags = DLFlags.READ_ONLY if self.readonly and not copied else DLFlags.NONE
         return int(flags | (DLFlags.IS_COPIED if copied else DLFlags.NONE))
 
+    def goes_to_host(self, dl_device: tuple[int, int] | None) -> bool:
+        """Whether an array that is not in host memory is asked for there, which every producer should serve (DLP-38)."""
+        return dl_device is not None and _plain(dl_device) == _HOST != self.device()
+
+    def placed(self, stream: int | None, dl_device: tuple[int, int] | None, copy: bool | None) -> Exporter:
+        """What is exported: this array, a copy of it (DLP-39), or a copy on the host, which is done on return (DLP-37)."""
+        if self.goes_to_host(dl_device):
+            if stream is not None:
+                raise BufferError(f"the host has no streams: stream {stream} is not allowed (DLP-37)")
+            if copy is False:
+                raise BufferError("an array gets to the host only by a copy (DLP-39)")
+            self.finish()
+            return self.copied_to(HostMemory())
+        if not copy:
+            return self
+        return self.copied() if self.writer is None else self.copied_on(self.copying_stream(stream))
+
+    def finish(self) -> None:
+        """Wait for what is pending."""
+        if self.writer is not None:
+            self.memory.streams().synchronize(self.writer.handle)
+
     def copied(self) -> Exporter:
-        """A packed copy in memory of its own (DLP-39)."""
+        """A packed copy in memory of its own (DLP-39), of an array that nothing is pending on."""
+        return self.copied_to(self.memory)
+
+    def copied_to(self, memory: Memory) -> Exporter:
+        """A packed copy in this memory, done on return."""
         data = gather(self.memory, self.element0(), self.view, self.dtype.itemsize)
-        block = self.memory.allocate(len(data))
-        self.memory.write(block.address, data)
+        block = memory.allocate(len(data))
+        memory.write(block.address, data)
+        return type(self)(memory, block, self.dtype, packed(self.view.shape))
+
+    def copying_stream(self, stream: int | None) -> int:
+        """Where a copy is made: on the stream that was named (DLP-40), on that of the pending work for -1."""
+        if stream == -1 and self.writer is not None:
+            return self.writer.handle
+        return LEGACY if stream is None else stream
+
+    def copied_on(self, stream: int) -> Exporter:
+        """A packed copy, queued on a stream behind what is pending; of an array with gaps it is done on return."""
+        if not self.view.contiguous:
+            self.finish()
+            return self.copied()
+        self.order(stream)
+        nbytes = self.view.size * self.dtype.itemsize
+        block = self.memory.allocate(nbytes)
+        self.memory.streams().copy(block.address, self.element0(), nbytes, stream)
         return type(self)(self.memory, block, self.dtype, packed(self.view.shape))
+
+
+def _plain(device: tuple[int, int]) -> tuple[int, ...]:
+    return tuple(int(part) for part in device)
 
 
 class Removed:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import threading
-from typing import Any
+from typing import Any, ClassVar
 
 from conformance.protocols import cai, capsule, dlpack
 from conformance.protocols.dlpack import (
@@ -21,8 +21,9 @@ from conformance.protocols.dtypes import DType, from_dlpack, from_typestr
 from conformance.protocols.strided import Step, Strided, apply, c_strides, span
 
 from .exporter import NEWEST
-from .memory import Memory
+from .memory import Memory, gather
 from .streams import LEGACY as LEGACY_STREAM
+from .streams import PER_THREAD, Current, WorkStream
 
 _taking = threading.RLock()
 """Between the look at a capsule's name and its renaming no other thread may take it."""
@@ -85,11 +86,18 @@ class Imported:
 
 
 class Importer:
-    """Imports into ``memory``'s kind of device. ``work_stream`` is the stream that its imports will be used on."""
+    """Imports into ``memory``'s kind of device. ``work_stream`` is the stream that its imports will be used on.
 
-    def __init__(self, memory: Memory, work_stream: int = LEGACY_STREAM) -> None:
+    ``current`` is what the caller's current stream hangs on: an import leaves it alone.
+    """
+
+    current_class: ClassVar[type[Current]] = Current
+    """What keeps the current stream of who works with this importer."""
+
+    def __init__(self, memory: Memory, work_stream: int = LEGACY_STREAM, current: Current | None = None) -> None:
         self.memory = memory
         self.work_stream = work_stream
+        self.current = current
 
     def part(self, array: Imported, step: Step) -> Imported:
         """A view of part of an import, which keeps the whole of it."""
@@ -104,6 +112,45 @@ class Importer:
             device=array.device,
             readonly=array.readonly,
             holder=array,
+        )
+
+    # -- streams
+
+    def take_stream(self, source: Any) -> WorkStream:
+        """A stream of ours on an object with ``__cuda_stream__``; ``TypeError`` for what is none (STR-04)."""
+        method = getattr(source, "__cuda_stream__", None)
+        if not callable(method):
+            raise TypeError(f"a {type(source).__name__} has no method __cuda_stream__ (STR-01)")
+        return self.foreign_stream(self.stream_handle(method()), source)
+
+    def stream_handle(self, answer: Any) -> int:
+        """The handle in what ``__cuda_stream__`` answers; ``TypeError`` for a malformed answer."""
+        if not isinstance(answer, tuple) or len(answer) != 2 or not all(isinstance(part, int) for part in answer):
+            raise TypeError(f"__cuda_stream__ gives two ints, not {answer!r} (STR-02)")
+        if answer[0] != 0:
+            raise TypeError(f"version {answer[0]} of the stream protocol is unknown (STR-04)")
+        return int(answer[1])
+
+    def foreign_stream(self, handle: int, owner: Any) -> WorkStream:
+        """It is not ours to destroy, and its owner lives as long as we use it (STR-05)."""
+        return WorkStream(self.memory.streams(), handle or LEGACY_STREAM, owner)
+
+    def moved(self, array: Imported, memory: Memory) -> Imported:
+        """The same elements in this memory: the import itself if it lies there, else a packed copy."""
+        if array.device == memory.device:
+            return array
+        data = gather(self.memory, array.address, array.view, array.dtype.itemsize)
+        block = memory.allocate(len(data))
+        memory.write(block.address, data)
+        return Imported(
+            type(self)(memory, self.work_stream),
+            address=block.address,
+            shape=array.shape,
+            strides=tuple(s * array.dtype.itemsize for s in c_strides(array.shape)),
+            dtype=array.dtype,
+            device=memory.device,
+            readonly=False,
+            holder=block,
         )
 
     # -- CUDA Array Interface
@@ -122,7 +169,7 @@ class Importer:
             shape=interface.shape,
             strides=self.cai_strides(interface, dtype),
             dtype=dtype,
-            device=self.memory.device,
+            device=self.cai_device(interface),
             readonly=self.cai_readonly(interface),
             interface=interface,
             holder=source,
@@ -134,14 +181,23 @@ class Importer:
         return interface.stream if interface.version >= 3 else None
 
     def follow(self, published: int | None) -> None:
-        """Have our stream wait for the producer's (CAI-18)."""
-        if published is not None and published != self.work_stream:
-            self.memory.streams().wait(self.work_stream, published)
+        """Have our stream wait for the producer's (CAI-18).
+
+        2 is another stream in every thread, and whose was meant is not said: the legacy one comes after them all (CUD-03).
+        """
+        covering = LEGACY_STREAM if published == PER_THREAD else published
+        if covering is not None and covering != self.work_stream:
+            self.memory.streams().wait(self.work_stream, covering)
 
     def copy(self, into: int, taken: Imported) -> None:
         """Queue a copy of a packed import on our stream, and hold back the producer's until it is done (CAI-19)."""
         streams = self.memory.streams()
         streams.copy(into, taken.address, taken.view.size * taken.dtype.itemsize, self.work_stream)
+        self.hold_back(taken)
+
+    def fill(self, taken: Imported, value: int) -> None:
+        """Queue on our stream that every 32-bit element of a packed import becomes ``value``, and hold back the producer's."""
+        self.memory.streams().fill(taken.address, taken.view.size, value, self.work_stream)
         self.hold_back(taken)
 
     def hold_back(self, taken: Imported) -> None:
@@ -169,6 +225,10 @@ class Importer:
         """Refuse elements at an address that the device does not reach (CAI-05)."""
         if 0 not in interface.shape and not self.memory.reaches(interface.address):
             raise ValueError(f"address {interface.address:#x} is not memory of the device (CAI-05)")
+
+    def cai_device(self, interface: cai.ArrayInterface) -> tuple[int, int]:
+        """Where the elements lie: the dictionary does not say, so the address has to (CAI-29)."""
+        return self.memory.device_of(interface.address)
 
     def cai_address(self, interface: cai.ArrayInterface) -> int:
         """Address of element 0 (CAI-05)."""

@@ -8,6 +8,7 @@ from __future__ import annotations
 import ctypes
 import mmap
 import weakref
+from collections.abc import Callable
 from typing import Any, Protocol
 
 from conformance.cuda import memory as cuda_memory
@@ -52,15 +53,20 @@ class Memory(Protocol):
     def reaches(self, address: int) -> bool:
         """Whether code on the device can use this address."""
 
+    def device_of(self, address: int) -> tuple[int, int]:
+        """The DLPack (type, id) of an address: our own type, on the GPU where it lies, which is ours for none (CAI-29)."""
+
     def streams(self) -> streams.Streams:
         """The streams of the device that the memory belongs to."""
 
 
 class HostBlock:
-    """A block of plain host memory."""
+    """A block of plain host memory. ``ordinal`` is the GPU of the simulated device that it stands for."""
 
-    def __init__(self, nbytes: int) -> None:
-        self._buffer = ctypes.create_string_buffer(nbytes + ALIGNMENT)
+    ordinal = 0
+
+    def __init__(self, nbytes: int, buffer: Any = None) -> None:
+        self._buffer = buffer or ctypes.create_string_buffer(nbytes + ALIGNMENT)
         start = ctypes.addressof(self._buffer)
         self.address = start + (-start % ALIGNMENT)
         self.nbytes = nbytes
@@ -71,8 +77,50 @@ class HostBlock:
         ctypes.memset(self.address, POISON, self.nbytes)
 
 
+class SimulatedBlock(HostBlock):
+    """A block of the simulated device. The next one of its size gets its memory, as soon as what was pending when it went is done.
+
+    So the memory behaves like CUDA's own, which is given back when the device has finished. ``at_once`` hands it on without
+    a look at what is pending, as a careless allocator does.
+    """
+
+    def __init__(self, nbytes: int) -> None:
+        buffer = _given_back(nbytes)
+        super().__init__(nbytes, buffer)
+        self.at_once = False
+        if buffer is not None:
+            ctypes.memset(self.address, 0, nbytes)
+
+    def __del__(self) -> None:
+        try:
+            done = _always if self.at_once else streams.simulated().pending()
+            _returned.setdefault(self.nbytes, []).append((self._buffer, done))
+        except (AttributeError, TypeError):
+            pass  # the interpreter has taken this module apart already
+
+
+_returned: dict[int, list[tuple[Any, Callable[[], bool]]]] = {}
+"""Memory of simulated blocks that are gone, by their size in bytes, and whether what was pending then is done."""
+
+
+def _always() -> bool:
+    return True
+
+
+def _given_back(nbytes: int) -> Any:
+    """The memory that went last of those that nothing pending can still use."""
+    of_this_size = _returned.get(nbytes, [])
+    for entry in reversed(of_this_size):
+        if entry[1]():
+            of_this_size.remove(entry)
+            return entry[0]
+    return None
+
+
 class ReservedBlock:
     """Address space of the host; its pages are zero, and taken when they are first touched."""
+
+    ordinal = 0
 
     def __init__(self, nbytes: int) -> None:
         self._map = mmap.mmap(-1, nbytes, flags=mmap.MAP_PRIVATE | mmap.MAP_ANONYMOUS)
@@ -128,21 +176,40 @@ class HostMemory:
         """Whether the address lies in a block of ours."""
         return any(block.address <= address < block.address + block.nbytes for block in _host_blocks)
 
+    def device_of(self, address: int) -> tuple[int, int]:
+        """By the block that it lies in."""
+        found = (b.ordinal for b in _host_blocks if b.address <= address < b.address + max(b.nbytes, 1))
+        return self.device[0], next(found, self.device[1])
+
     def streams(self) -> streams.Streams:
         """Those of the simulated device: the host itself has none."""
         return streams.simulated()
 
 
-def simulated() -> HostMemory:
-    """Host memory that claims to be CUDA device 0: the reference's two sides can meet on it without a GPU."""
-    return HostMemory((DLDeviceType.CUDA, 0))
+class SimulatedMemory(HostMemory):
+    """Host memory that claims to be a CUDA device."""
+
+    def __init__(self, ordinal: int = 0) -> None:
+        super().__init__((DLDeviceType.CUDA, ordinal))
+
+    def allocate(self, nbytes: int) -> SimulatedBlock:
+        """A zeroed block."""
+        block = SimulatedBlock(nbytes)
+        block.ordinal = self.device[1]
+        return block
+
+
+def simulated(ordinal: int = 0) -> HostMemory:
+    """Host memory that claims to be a CUDA device: the reference's two sides can meet on it without a GPU."""
+    return SimulatedMemory(ordinal)
 
 
 class CudaBlock:
     """A block of CUDA memory, freed when the last reference to it goes."""
 
-    def __init__(self, nbytes: int, kind: cuda_memory.Kind) -> None:
-        self.address = cuda_memory.allocate(nbytes, kind)
+    def __init__(self, nbytes: int, kind: cuda_memory.Kind, ordinal: int = 0) -> None:
+        self.address = cuda_memory.allocate(nbytes, kind, ordinal)
+        self._ordinal = ordinal
         self.nbytes = nbytes
         self._kind = kind
 
@@ -152,29 +219,31 @@ class CudaBlock:
 
     def __del__(self) -> None:
         try:
-            cuda_memory.free(self.address, self._kind)
+            cuda_memory.free(self.address, self._kind, self._ordinal)
         except Exception:  # noqa: BLE001 - the context may be gone at exit; there is nobody left to tell
             pass
 
 
-_DEVICE_OF_KIND = {
-    cuda_memory.Kind.DEVICE: (DLDeviceType.CUDA, 0),
-    cuda_memory.Kind.POOL: (DLDeviceType.CUDA, 0),
-    cuda_memory.Kind.PINNED: (DLDeviceType.CUDA_HOST, 0),
-    cuda_memory.Kind.MANAGED: (DLDeviceType.CUDA_MANAGED, 0),
+_TYPE_OF_KIND = {
+    cuda_memory.Kind.DEVICE: DLDeviceType.CUDA,
+    cuda_memory.Kind.POOL: DLDeviceType.CUDA,
+    cuda_memory.Kind.PINNED: DLDeviceType.CUDA_HOST,
+    cuda_memory.Kind.MANAGED: DLDeviceType.CUDA_MANAGED,
 }
 
 
 class CudaMemory:
-    """CUDA memory of one kind on device 0."""
+    """CUDA memory of one kind, made on one GPU. Pinned and managed memory belong to none (DLP-15)."""
 
-    def __init__(self, kind: cuda_memory.Kind = cuda_memory.Kind.DEVICE) -> None:
+    def __init__(self, kind: cuda_memory.Kind = cuda_memory.Kind.DEVICE, ordinal: int = 0) -> None:
         self.kind = kind
-        self.device: tuple[int, int] = _DEVICE_OF_KIND[kind]
+        self.ordinal = ordinal
+        place = _TYPE_OF_KIND[kind]
+        self.device: tuple[int, int] = (place, ordinal if place is DLDeviceType.CUDA else 0)
 
     def allocate(self, nbytes: int) -> CudaBlock:
         """A block of this kind; its content is undefined."""
-        return CudaBlock(nbytes, self.kind)
+        return CudaBlock(nbytes, self.kind, self.ordinal)
 
     def reserve(self, nbytes: int) -> CudaBlock:
         """As :meth:`allocate`: device memory is taken at once."""
@@ -192,9 +261,16 @@ class CudaMemory:
         """Whether the driver knows the address."""
         return cuda_pointers.query(address) is not None
 
+    def device_of(self, address: int) -> tuple[int, int]:
+        """By the driver; pinned and managed memory is told as ours."""
+        if self.device[0] != DLDeviceType.CUDA or not address:
+            return self.device
+        ordinal = cuda_pointers.ordinal_of(address)
+        return self.device if ordinal is None else (self.device[0], ordinal)
+
     def streams(self) -> streams.Streams:
-        """CUDA's."""
-        return streams.cuda()
+        """CUDA's, of this GPU."""
+        return streams.cuda(self.ordinal)
 
 
 def gather(memory: Memory, element0: int, view: Strided, itemsize: int) -> bytes:

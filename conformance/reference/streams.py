@@ -9,14 +9,20 @@ from __future__ import annotations
 import ctypes
 import threading
 import time
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Iterator
+from contextlib import contextmanager
 from functools import cache
-from typing import Protocol
+from typing import Any, Protocol
 
+from conformance.cuda import capture as cuda_capture
 from conformance.cuda import context, kernels, latch
 from conformance.cuda import memory as cuda_memory
 from conformance.cuda import streams as cuda_streams
-from conformance.cuda.driver import call
+from conformance.cuda.capture import Capturing, Mode
+from conformance.cuda.driver import CudaError, call
+
+from . import gpus
+from .recording import Action, CaptureError, Recording
 
 LEGACY = cuda_streams.LEGACY
 PER_THREAD = cuda_streams.PER_THREAD
@@ -42,14 +48,30 @@ class Latch(Protocol):
         """Give back what it needed; the stream is idle."""
 
 
+class Graph(Protocol):
+    """Work that was captured, to be done as often as it is launched."""
+
+    def launch(self, stream: int) -> None:
+        """Queue all of it on a stream."""
+
+    def close(self) -> None:
+        """Give it back; safe to call twice."""
+
+
 class Streams(Protocol):
     """The work of one device. Everything returns at once unless it says that it waits."""
 
-    def create(self) -> int:
-        """Handle of a new non-blocking stream."""
+    def create(self, *, blocking: bool = False) -> int:
+        """Handle of a new stream; a ``blocking`` one is ordered with the legacy stream (CUD-01, CUD-02)."""
 
     def destroy(self, stream: int) -> None:
         """The end of a stream that :meth:`create` made."""
+
+    def alive(self, stream: int) -> bool:
+        """Whether the handle names a stream. On CUDA one that never did may kill the process."""
+
+    def gpu_of(self, stream: int) -> int:
+        """The GPU that a stream was made on."""
 
     def fill(self, address: int, words: int, value: int, stream: int) -> None:
         """Queue the writing of ``words`` 32-bit words."""
@@ -75,67 +97,92 @@ class Streams(Protocol):
     def round_trip(self) -> None:
         """Have the device do a piece of work on a stream that nobody else uses, and wait until it is done."""
 
+    def begin_capture(self, stream: int, mode: Mode = Mode.GLOBAL) -> None:
+        """Record what is queued on a stream from now on, instead of doing it; not on the legacy stream (CUD-07)."""
+
+    def end_capture(self, stream: int) -> Graph:
+        """What was recorded; raises if a forbidden call has broken the capture (CUD-10). Either way it is over."""
+
+    def capturing(self, stream: int) -> Capturing:
+        """How a stream stands; does not disturb a capture."""
+
 
 class CudaStreams:
-    """Streams of the primary context of device 0, by the driver API."""
+    """Streams of the primary context of a GPU, by the driver API. Streams of other contexts are told by their handles."""
 
-    def __init__(self) -> None:
+    def __init__(self, ordinal: int = 0) -> None:
+        self._ordinal = ordinal
         self._witness = self.create()
-        self._scratch = cuda_memory.allocate(4)
+        self._scratch = cuda_memory.allocate(4, ordinal=ordinal)
 
-    def create(self) -> int:
-        """``cuStreamCreate`` with the non-blocking flag."""
-        with context.using(context.primary()):
-            return cuda_streams.Stream().handle
+    def _owner(self, stream: int) -> int:
+        """The context that a stream belongs to; the default streams are meant as this GPU's."""
+        return cuda_streams.stream_context(stream) if stream > PER_THREAD else context.primary(self._ordinal)
+
+    def gpu_of(self, stream: int) -> int:
+        """The device of the stream's context."""
+        with context.using(self._owner(stream)):
+            ordinal = context.current_ordinal()
+        assert ordinal is not None
+        return ordinal
+
+    def create(self, *, blocking: bool = False) -> int:
+        """``cuStreamCreate``."""
+        kind = cuda_streams.StreamKind.BLOCKING if blocking else cuda_streams.StreamKind.NON_BLOCKING
+        with context.using(context.primary(self._ordinal)):
+            return cuda_streams.Stream(kind).handle
 
     def destroy(self, stream: int) -> None:
         """``cuStreamDestroy``."""
         call("cuStreamDestroy_v2", ctypes.c_void_p(stream))
 
+    def alive(self, stream: int) -> bool:
+        """``cuStreamGetCtx``; the default streams always are."""
+        if stream in (LEGACY, PER_THREAD):
+            return True
+        with context.using(context.primary(self._ordinal)):
+            try:
+                return cuda_streams.stream_context(stream) != 0
+            except CudaError:
+                return False
+
     def fill(self, address: int, words: int, value: int, stream: int) -> None:
         """A kernel."""
-        kernels.fill_words(address, words, value, stream)
+        kernels.fill_words(address, words, value, stream, self._ordinal)
 
     def copy(self, target: int, source: int, nbytes: int, stream: int) -> None:
-        """``cuMemcpyDtoDAsync``."""
-        with context.using(context.primary()):
-            call(
-                "cuMemcpyDtoDAsync_v2",
-                ctypes.c_void_p(target),
-                ctypes.c_void_p(source),
-                ctypes.c_size_t(nbytes),
-                ctypes.c_void_p(stream),
-            )
+        """``cuMemcpyDtoDAsync``, or ``cuMemcpyPeerAsync`` between two GPUs."""
+        with context.using(self._owner(stream)):
+            cuda_memory.copy(target, source, nbytes, stream)
 
     def wait(self, waiter: int, other: int) -> None:
         """An event of the other stream's context (CUD-06)."""
-        owner = cuda_streams.stream_context(other) if other > PER_THREAD else context.primary()
-        with context.using(owner):
+        with context.using(self._owner(other)):
             event = cuda_streams.Event()
             try:
                 event.record(other)
-                call("cuStreamWaitEvent", ctypes.c_void_p(waiter), ctypes.c_void_p(event.handle), 0)
+                with context.using(self._owner(waiter)):
+                    call("cuStreamWaitEvent", ctypes.c_void_p(waiter), ctypes.c_void_p(event.handle), 0)
             finally:
                 event.close()
 
     def hold(self, stream: int, seconds: float) -> Latch:
         """:class:`conformance.cuda.latch.Latch`."""
-        return latch.Latch(stream, seconds)
+        return latch.Latch(stream, seconds, self._ordinal)
 
     def done(self, stream: int) -> bool:
         """``cuStreamQuery``."""
-        with context.using(context.primary()):
+        with context.using(self._owner(stream)):
             return cuda_streams.is_done(stream)
 
     def synchronize(self, stream: int) -> None:
         """``cuStreamSynchronize``."""
-        with context.using(context.primary()):
+        with context.using(self._owner(stream)):
             call("cuStreamSynchronize", ctypes.c_void_p(stream))
 
     def synchronize_device(self) -> None:
-        """``cuCtxSynchronize`` of the primary context."""
-        with context.using(context.primary()):
-            context.synchronize()
+        """``cuCtxSynchronize`` of the primary context of every GPU that is in use."""
+        context.synchronize_gpus()
 
     def round_trip(self) -> None:
         """A kernel of one word on a stream of its own."""
@@ -143,12 +190,47 @@ class CudaStreams:
         while not self.done(self._witness):
             pass
 
+    def begin_capture(self, stream: int, mode: Mode = Mode.GLOBAL) -> None:
+        """``cuStreamBeginCapture``."""
+        with context.using(context.primary(self._ordinal)):
+            cuda_capture.begin(stream, mode)
+
+    def end_capture(self, stream: int) -> Graph:
+        """``cuStreamEndCapture``."""
+        with context.using(context.primary(self._ordinal)):
+            return cuda_capture.end(stream)
+
+    def capturing(self, stream: int) -> Capturing:
+        """``cuStreamIsCapturing``."""
+        with context.using(context.primary(self._ordinal)):
+            return cuda_capture.state(stream)
+
+
+class Current:
+    """Which stream is current: that of the innermost block, the legacy default stream outside of all."""
+
+    def __init__(self) -> None:
+        self.handle = LEGACY
+
+    @contextmanager
+    def using(self, handle: int) -> Iterator[None]:
+        """Make a stream current; what was current before is so again afterwards, whatever happens in between."""
+        before, self.handle = self.handle, handle
+        try:
+            yield
+        finally:
+            self.handle = before
+
 
 class WorkStream:
-    """A stream as an object that owns it, as the libraries have one; without ``handle`` it is a new one."""
+    """A stream as an object that owns it, as the libraries have one; without ``handle`` it is a new one.
 
-    def __init__(self, streams: Streams, handle: int = 0) -> None:
+    One with a ``handle`` belongs to somebody else: it is never destroyed, and ``owner`` is kept alive.
+    """
+
+    def __init__(self, streams: Streams, handle: int = 0, owner: Any = None) -> None:
         self._streams = streams
+        self._owner = owner
         self._owned = not handle
         self.handle = handle or streams.create()
 
@@ -161,6 +243,25 @@ class WorkStream:
                 self._streams.destroy(self.handle)
             except Exception:  # noqa: BLE001 - the context may be gone at exit; there is nobody left to tell
                 pass
+
+
+_current = threading.local()
+
+
+def current() -> int:
+    """Handle of the stream that this thread works on with the reference: what its table answers (DLX-04)."""
+    handle: int = getattr(_current, "handle", LEGACY)
+    return handle
+
+
+@contextmanager
+def working_on(stream: int) -> Iterator[None]:
+    """A stream is this thread's current one inside the block."""
+    before, _current.handle = current(), stream
+    try:
+        yield
+    finally:
+        _current.handle = before
 
 
 class _Work:
@@ -213,66 +314,168 @@ class SimulatedStreams:
 
     def __init__(self) -> None:
         self._last: dict[int, list[_Work]] = {LEGACY: [], PER_THREAD: []}
+        self._gpus: dict[int, int] = {}
+        self._blocking = {PER_THREAD}
+        self._recordings: dict[int, Recording] = {}
         self._pending: list[_Work] = []
         self._changed = threading.Condition(threading.RLock())
 
-    def create(self) -> int:
+    def create(self, *, blocking: bool = False) -> int:
         """The next number."""
         with self._changed:
             made = max(self._last) + 16
             self._last[made] = []
+            self._gpus[made] = gpus.SIMULATED.current()
+            if blocking:
+                self._blocking.add(made)
             return made
 
     def destroy(self, stream: int) -> None:
         """Its work goes on, its handle is dead."""
         with self._changed:
             del self._last[stream]
+            self._blocking.discard(stream)
+
+    def gpu_of(self, stream: int) -> int:
+        """The one that was current then; default streams are those of the current one."""
+        return self._gpus.get(stream, gpus.SIMULATED.current())
 
     def alive(self, stream: int) -> bool:
         """Whether the handle names a stream."""
         return stream in self._last
 
+    def pending(self) -> Callable[[], bool]:
+        """Tells, whenever it is called, whether all that is pending now has been done."""
+        works = tuple(self._pending)
+        return lambda: all(work.finished for work in works)
+
     def fill(self, address: int, words: int, value: int, stream: int) -> None:
         """A store to host memory."""
         data = value.to_bytes(4, "little") * words
-        self._queue(_Work(lambda: ctypes.memmove(address, data, len(data)), self._before(stream)), stream)
+        self._do(lambda: ctypes.memmove(address, data, len(data)), stream)
 
     def copy(self, target: int, source: int, nbytes: int, stream: int) -> None:
         """A copy in host memory."""
-        self._queue(_Work(lambda: ctypes.memmove(target, source, nbytes), self._before(stream)), stream)
+        self._do(lambda: ctypes.memmove(target, source, nbytes), stream)
 
     def wait(self, waiter: int, other: int) -> None:
-        """A piece of work that does nothing, after both."""
-        self._queue(_Work(lambda: None, [*self._before(waiter), *self._before(other)]), waiter)
+        """A piece of work that does nothing, after both; in a capture, an order between what is recorded."""
+        with self._changed:
+            self._check_legacy(waiter, other)
+            ours, theirs = self._recordings.get(waiter), self._recordings.get(other)
+            if theirs is None:
+                if ours is not None:
+                    ours.breaks("cudaErrorStreamCaptureIsolation: an event of a stream that is not captured")
+                self._queue(_Work(lambda: None, [*self._before(waiter), *self._before(other)]), waiter)
+            elif waiter == LEGACY:
+                theirs.breaks("cudaErrorStreamCaptureImplicit: the legacy stream cannot be drawn into a capture")
+            elif ours not in (None, theirs):
+                theirs.broken = True
+                self._recordings[waiter].breaks("cudaErrorStreamCaptureMerge: two captures would become one")
+            else:
+                theirs.follow(waiter, other)
+                self._recordings[waiter] = theirs
 
     def hold(self, stream: int, seconds: float) -> Latch:
-        """A gate."""
+        """A gate; a captured stream has none, as nothing runs on it."""
+        if stream in self._recordings:
+            raise CaptureError("a latch holds back work, and a stream that is being captured has none")
         gate = _Gate(self._before(stream), seconds, self._settle)
         self._queue(gate, stream)
         return gate
 
     def done(self, stream: int) -> bool:
-        """Whether all of its work has been done."""
+        """Whether all of its work has been done; asking breaks a capture."""
+        self._check_unrecorded(stream)
         self._settle()
         return all(work.finished for work in self._last[stream])
 
     def synchronize(self, stream: int) -> None:
-        """Sleep until it is done; gates end by other threads, or by time."""
+        """Sleep until it is done; gates end by other threads, or by time. Breaks a capture, also of another stream."""
+        self._check_unrecorded(stream)
+        self.unsafe_call()
         self._until(lambda: self.done(stream))
 
     def synchronize_device(self) -> None:
-        """Sleep until all is done."""
+        """Sleep until all is done. Breaks every capture (CUD-08)."""
+        self._break(lambda recording: True, "cudaErrorStreamCaptureUnsupported: a captured stream belongs to the device")
         self._until(lambda: not self._pending)
 
     def round_trip(self) -> None:
         """Nothing: the device is never busy."""
         self._settle()
 
-    def _before(self, stream: int) -> list[_Work]:
-        """What new work of a stream comes after: its own, and for the default streams each other's (CUD-03)."""
+    def begin_capture(self, stream: int, mode: Mode = Mode.GLOBAL) -> None:
+        """From now on work is recorded."""
         with self._changed:
-            other = {LEGACY: PER_THREAD, PER_THREAD: LEGACY}.get(stream)
-            return [*self._last[stream], *(self._last[other] if other else ())]
+            if stream == LEGACY:
+                raise CaptureError("cudaErrorStreamCaptureUnsupported: the legacy stream cannot be captured (CUD-07)")
+            if stream in self._recordings:
+                raise CaptureError("cudaErrorIllegalState: the stream is being captured already")
+            self._recordings[stream] = Recording(stream, mode)
+
+    def end_capture(self, stream: int) -> Graph:
+        """All of its streams are as before, whatever comes of it."""
+        with self._changed:
+            recording = self._recordings.get(stream)
+            if recording is None or recording.origin != stream:
+                raise CaptureError("cudaErrorIllegalState: no capture began on this stream")
+            for each in recording.streams:
+                del self._recordings[each]
+            return _SimulatedGraph(self, recording.end())
+
+    def capturing(self, stream: int) -> Capturing:
+        """Whether there is a recording, and how it stands."""
+        recording = self._recordings.get(stream)
+        return Capturing.NO if recording is None else recording.state
+
+    def unsafe_call(self) -> None:
+        """What an allocation does to captures: it breaks those whose mode forbids it to this thread."""
+        thread = threading.get_ident()
+        self._break(lambda recording: recording.forbids(thread), "cudaErrorStreamCaptureUnsupported: an unsafe call")
+
+    def replay(self, actions: list[Action], stream: int) -> None:
+        """Queue recorded work again, as one piece."""
+        self._do(lambda: [action() for action in actions], stream)
+
+    def _check_unrecorded(self, stream: int) -> None:
+        """Looking at a captured stream breaks the capture (CUD-08)."""
+        self._check_legacy(stream)
+        with self._changed:
+            if stream in self._recordings:
+                self._recordings[stream].breaks("cudaErrorStreamCaptureUnsupported: the stream is being captured")
+
+    def _check_legacy(self, *used: int) -> None:
+        """Use of the legacy stream breaks the capture of a blocking one (CUD-09)."""
+        if LEGACY in used:
+            self._break(
+                lambda recording: not self._blocking.isdisjoint(recording.streams),
+                "cudaErrorStreamCaptureImplicit: the legacy stream is used while a blocking stream is being captured",
+            )
+
+    def _break(self, which: Callable[[Recording], bool], why: str) -> None:
+        """Break these captures, if there are any; the call that did fails."""
+        with self._changed:
+            hit = [recording for recording in self._recordings.values() if which(recording)]
+            for recording in hit:
+                recording.broken = True
+            if hit:
+                raise CaptureError(why)
+
+    def _before(self, stream: int) -> list[_Work]:
+        """What new work of a stream comes after: its own, and between the legacy and the blocking streams each other's."""
+        with self._changed:
+            others = self._blocking if stream == LEGACY else {LEGACY} if stream in self._blocking else set()
+            return [*self._last[stream], *(work for other in others for work in self._last[other])]
+
+    def _do(self, action: Action, stream: int) -> None:
+        """Queue work, or record it."""
+        with self._changed:
+            self._check_legacy(stream)
+            if stream in self._recordings:
+                self._recordings[stream].add(action, stream)
+            else:
+                self._queue(_Work(action, self._before(stream)), stream)
 
     def _queue(self, work: _Work, stream: int) -> None:
         with self._changed:
@@ -298,13 +501,28 @@ class SimulatedStreams:
                 self._settle()
 
 
-@cache
-def cuda() -> Streams:
-    """The streams of device 0, made at first use."""
-    return CudaStreams()
+class _SimulatedGraph:
+    """Recorded work, done all at once when its stream is ready."""
+
+    def __init__(self, streams: SimulatedStreams, actions: list[Action]) -> None:
+        self._streams = streams
+        self._actions = actions
+
+    def launch(self, stream: int) -> None:
+        """Queue it as one piece of work."""
+        self._streams.replay(self._actions, stream)
+
+    def close(self) -> None:
+        """Nothing to give back."""
 
 
 @cache
-def simulated() -> Streams:
+def cuda(ordinal: int = 0) -> Streams:
+    """The streams of a GPU, made at first use."""
+    return CudaStreams(ordinal)
+
+
+@cache
+def simulated() -> SimulatedStreams:
     """The streams of the simulated device."""
     return SimulatedStreams()

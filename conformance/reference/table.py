@@ -12,13 +12,16 @@ from dataclasses import replace
 from typing import Any, ClassVar
 
 from conformance.protocols import capsule, dlpack, exchange_api
+from conformance.protocols.dlpack import DLDeviceType
 from conformance.protocols.dtypes import from_dlpack
 from conformance.protocols.strided import packed
 
+from . import streams
 from .exporter import NEWEST, Exporter
 from .importer import Importer
 from .managed import Deleter, Managed
 from .memory import BorrowedBlock, Memory
+from .streams import LEGACY
 
 _OUT = ctypes.POINTER(ctypes.c_void_p)
 _PROTOTYPES: dict[str, Any] = {
@@ -116,8 +119,9 @@ class Table:
         return 0
 
     def current_stream(self, device_type: int, device_id: int, out: Any) -> int:
-        """The legacy default stream, which is NULL."""
-        out[0] = None
+        """The current stream; NULL for the legacy one, and for host memory, which has none."""
+        handle = streams.current() if device_type == self.memory.device[0] != DLDeviceType.CPU else LEGACY
+        out[0] = None if handle == LEGACY else handle
         return 0
 
     def allocate(self, prototype: int, out: Any, context: int, set_error: Any) -> int:

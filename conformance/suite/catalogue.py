@@ -23,6 +23,7 @@ class Needs(str, Enum):
     ANY_MEMORY = "host memory or a GPU"
     HOST = "host memory"
     GPU = "one GPU"
+    TWO_GPUS = "two GPUs"
 
 
 class Isolation(str, Enum):

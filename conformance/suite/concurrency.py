@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+import queue
 import sys
 import sysconfig
 import threading
+import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
-from typing import TypeVar, Union
+from typing import Any, TypeVar, Union
 
 T = TypeVar("T")
 
@@ -40,6 +42,43 @@ def together(work: Callable[[int], T], count: int = THREADS) -> list[Union[T, Ba
         for thread in threads:
             thread.join()
     return results  # type: ignore[return-value]
+
+
+class Beside:
+    """A thread beside this one, which has done nothing before; it lives as long as this object."""
+
+    def __init__(self) -> None:
+        self._tasks: queue.SimpleQueue[tuple[Callable[[], Any], list[Any]] | None] = queue.SimpleQueue()
+        threading.Thread(target=_serve, args=(self._tasks,), daemon=True).start()
+
+    def run(self, work: Callable[[], T]) -> T:
+        """Run ``work`` there; what it raises is raised here.
+
+        This thread waits awake: who watches it would take it for blocked if it slept.
+        """
+        ended: list[Any] = []
+        self._tasks.put((work, ended))
+        while not ended:
+            time.sleep(0)
+        if isinstance(ended[0], BaseException):
+            raise ended[0]
+        return ended[0]  # type: ignore[no-any-return]
+
+    def __del__(self) -> None:
+        self._tasks.put(None)
+
+
+def _serve(tasks: queue.SimpleQueue[tuple[Callable[[], Any], list[Any]] | None]) -> None:
+    while True:
+        task = tasks.get()
+        if task is None:
+            return
+        work, ended = task
+        try:
+            ended.append(work())
+        except BaseException as error:
+            ended.append(error)
+        del task, work, ended  # until the next one comes, nothing of this one may live on here
 
 
 def elsewhere(work: Callable[[], T]) -> T:

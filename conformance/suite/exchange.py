@@ -5,7 +5,7 @@ from __future__ import annotations
 import gc
 from collections.abc import Callable
 from dataclasses import dataclass
-from functools import cached_property, reduce
+from functools import cached_property, partial, reduce
 from typing import Any, NoReturn
 
 from conformance.adapters.base import Adapter, Device, Protocol, Trait, Unsupported, View, peek, poke
@@ -193,8 +193,17 @@ class Exchange:
         """
         giver, taker = giver or self.producer, taker or self.consumer
         offer = self.offer(source) if isinstance(source, Source) else source
+        action = partial(taker.take, offer, self.protocol, self.device, **keywords)
+        return self.accepting(action, offer, promised=promised, giver=giver, taker=taker)
+
+    def accepting(
+        self, action: Callable[[], Any], offer: Any, *, promised: tuple[str, ...] | None = None,
+        giver: Adapter | None = None, taker: Adapter | None = None,
+    ) -> Any:  # fmt: skip
+        """As :meth:`take`, by another call than the usual one; ``offer`` knows whether it was the producer that raised."""
+        giver, taker = giver or self.producer, taker or self.consumer
         try:
-            return taker.take(offer, self.protocol, self.device, **keywords)
+            return action()
         except Exception as error:
             raised_by_producer = getattr(offer, "raised", None) is not None
             role = Role.PRODUCER if raised_by_producer else Role.CONSUMER
@@ -260,9 +269,10 @@ class Exchange:
             return
         from conformance.cuda import context
 
-        code = context.health()
-        if code:
-            raise Poisoned(f"the CUDA context answers {code}" + (f" after {brief(error)}" if error else ""))
+        for ordinal in context.in_use() or (0,):
+            code = context.health(ordinal)
+            if code:
+                raise Poisoned(f"the CUDA context answers {code}" + (f" after {brief(error)}" if error else ""))
 
     # -- looking at what came of it
 

@@ -12,7 +12,7 @@ from conformance.adapters.base import Adapter, CAIOffer, Device, DLPackOffer, Of
 from conformance.adapters.reference import ReferenceAdapter
 from conformance.protocols.dtypes import dtype
 from conformance.reference.importer import Importer
-from conformance.reference.streams import LEGACY, PER_THREAD, Streams
+from conformance.reference.streams import LEGACY, PER_THREAD, Streams, WorkStream
 
 SHAPE = (1, 256, 1)
 KIND = dtype("int32")
@@ -40,7 +40,10 @@ class Without(str, Enum):
 
 @dataclass(frozen=True)
 class Setting:
-    """Who hands over to whom, and how. ``reader`` says on which stream the consumer works: ``stream`` or ``default``."""
+    """Who hands over to whom, and how.
+
+    ``reader`` says on which stream the consumer works: ``stream`` for one of its own, or a role of :func:`stream_of`.
+    """
 
     producer: Adapter
     consumer: Adapter
@@ -67,8 +70,23 @@ class Setting:
 
 @cache
 def stream_of(library: Adapter, role: str, device: Device) -> Any:
-    """A stream of the library's own, made once: few streams keep clear of each other on the device."""
-    return library.default_stream(device) if role == "default" else library.stream(device)
+    """A stream of the library's own, made once: few streams keep clear of each other on the device.
+
+    ``per-thread`` is its object for that default stream, ``foreign`` its object for a stream of ours.
+    """
+    if role == "default":
+        return library.default_stream(device)
+    if role == "per-thread":
+        return library.per_thread_stream(device)
+    if role == "foreign":
+        return library.foreign_stream(somebody_elses(device).handle, device)
+    return library.stream(device)
+
+
+@cache
+def somebody_elses(device: Device) -> WorkStream:
+    """A stream of ours, for libraries to work on as one that they have not made."""
+    return ReferenceAdapter().stream(device)
 
 
 class DLPackWithoutWait(DLPackOffer):
@@ -100,12 +118,12 @@ class Recorded:
 
 
 class Forward:
-    """The producer writes on its stream, the array is handed over, the consumer reads on its own."""
+    """The producer writes on its stream, the one of this role, the array is handed over, the consumer reads on its own."""
 
-    def __init__(self, setting: Setting) -> None:
+    def __init__(self, setting: Setting, role: str = "producer") -> None:
         self.setting = setting
         self.libraries = setting.libraries
-        self._write_on = stream_of(setting.producer, "producer", setting.device)
+        self._write_on = stream_of(setting.producer, role, setting.device)
         self._read_on = stream_of(setting.consumer, _role(setting.reader), setting.device)
         self.writer = setting.producer.handle(self._write_on)
         self.reader = setting.consumer.handle(self._read_on)
@@ -127,7 +145,7 @@ class Forward:
 
     def in_order(self) -> bool:
         """The consumer read what the producer wrote."""
-        return words(self.setting.consumer, self.into, self.setting.device) == {NEW}
+        return holds(self.setting.consumer, self.into, NEW, self.setting.device)
 
     def _take(self) -> None:
         offer = self.offer()
@@ -208,7 +226,7 @@ class Export:
 
     def in_order(self) -> bool:
         """The reference read what the producer wrote."""
-        return set(self._memory.read(self._into.address, 4 * SHAPE[1])) == set(NEW.to_bytes(4, "little"))
+        return self._memory.read(self._into.address, 4 * SHAPE[1]) == _elements(NEW)
 
 
 class Backward:
@@ -243,14 +261,20 @@ class Backward:
 
     def in_order(self) -> bool:
         """The consumer read what was there before."""
-        return words(self.setting.consumer, self._into, self.setting.device) == {NEW}
+        return holds(self.setting.consumer, self._into, NEW, self.setting.device)
 
 
 def filled(library: Adapter, value: int, device: Device) -> Any:
     """An operand of a library with every element ``value``, written by our own instruments."""
     array = library.operand(KIND, SHAPE, device)
-    poke(library.describe(array).address, value.to_bytes(4, "little") * SHAPE[1], device)
+    poke(library.describe(array).address, _elements(value), device)
     return array
+
+
+def holds(library: Adapter, array: Any, value: int, device: Device) -> bool:
+    """Whether every element of an operand is ``value``, read by our own instruments once all is done."""
+    data = _elements(value)
+    return peek(library.describe(array).address, len(data), device) == data
 
 
 def words(library: Adapter, array: Any, device: Device) -> set[int]:
@@ -259,5 +283,10 @@ def words(library: Adapter, array: Any, device: Device) -> set[int]:
     return {int.from_bytes(data[i : i + 4], "little") for i in range(0, len(data), 4)}
 
 
+@cache
+def _elements(value: int) -> bytes:
+    return value.to_bytes(4, "little") * SHAPE[1]
+
+
 def _role(reader: str) -> str:
-    return "default" if reader == "default" else "consumer"
+    return "consumer" if reader == "stream" else reader

@@ -109,9 +109,10 @@ class Pair:
 
 @dataclass(frozen=True)
 class Environment:
-    """The libraries that can be used here, in a fixed order."""
+    """The libraries that can be used here, in a fixed order. ``gpus`` is how many GPUs the driver shows."""
 
     libraries: tuple[Library, ...]
+    gpus: int = 1
 
     @property
     def present(self) -> tuple[Library, ...]:

@@ -97,7 +97,7 @@ def observe(streams: Streams, make: Callable[[], Work]) -> Seen:
     Exceptions of the exchange come out as they are.
     """
     warm = make()
-    with _nothing_freed(warm.libraries):
+    with nothing_freed(warm.libraries):
         usual = _warm_up(streams, warm)
         for _ in range(ATTEMPTS - 1):
             try:
@@ -111,7 +111,7 @@ def observe(streams: Streams, make: Callable[[], Work]) -> Seen:
 
 
 @contextmanager
-def _nothing_freed(libraries: tuple[Adapter, ...]) -> Iterator[None]:
+def nothing_freed(libraries: tuple[Adapter, ...]) -> Iterator[None]:
     """No memory of earlier cases is freed inside: freeing waits for the device, and would look like the exchange's doing."""
     for library in libraries:
         library.let_go()

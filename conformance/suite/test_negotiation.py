@@ -363,7 +363,9 @@ def test_cuda_stream(exchange: Exchange) -> None:
     exchange.decode(_export_or_fail(exchange, offer, clause, stream=stream))
 
 
-REFUSED_STREAMS: dict[str, tuple[str, Any]] = {"zero": ("X2", 0), "text": ("X10", "x")}
+REFUSED_STREAMS: dict[str, tuple[str, Any]] = {
+    "zero": ("X2", 0), "text": ("X10", "x"), "float": ("X10", 1.5), "object": ("X10", object()),
+}  # fmt: skip
 
 
 @invariant(

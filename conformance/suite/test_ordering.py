@@ -42,8 +42,13 @@ def _hows(pair: Pair) -> tuple[str, ...]:
     return (How.INSIDE.value, How.OUTSIDE.value) if inside else (How.OUTSIDE.value,)
 
 
+def _readers(pair: Pair) -> tuple[str, ...]:
+    """A stream of the consumer's own, its default one, and the per-thread one if it has an object for that."""
+    return ("stream", "default", *(("per-thread",) if pair.consumer.has(Trait.PER_THREAD_STREAM) else ()))
+
+
 def _handovers(env: Environment) -> Iterator[Draft]:
-    return every(_streaming(env.pairs(on=_ON)), quick=_shows_one_library, how=_hows, reader=("stream", "default"))
+    return every(_streaming(env.pairs(on=_ON)), quick=_shows_one_library, how=_hows, reader=_readers)
 
 
 def _backs(*protocols: Protocol) -> Callable[[Environment], Iterator[Draft]]:
@@ -335,7 +340,7 @@ def _blame_forward(exchange: Exchange, setting: Setting, seen: Seen) -> NoReturn
 
 def _waits_instead(setting: Setting) -> str:
     """Which wait on the default stream there is, where one on the consumer's and the producer's own streams should be."""
-    if setting.reader == "default":
+    if setting.reader != "stream":
         return ""
     found = []
     if _waits(setting, lambda: DefaultWaits(setting)):

@@ -152,6 +152,7 @@ class OnSimulated(ReferenceAdapter):
     """The reference under another library's name, with simulated memory for a GPU's."""
 
     def __init__(self, name: str) -> None:
+        super().__init__()
         self.name = name  # type: ignore[misc]
 
     def memory(self, device: Device) -> Memory:

@@ -1,0 +1,100 @@
+"""Faults of what is in flight: memory that goes too early, reads that nobody remembers, copies that nobody waits for."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from conformance.protocols.dlpack import Tensor
+from conformance.reference.exporter import Exporter
+from conformance.reference.importer import Imported, Importer
+from conformance.reference.managed import Fields, Managed
+from conformance.reference.memory import Memory, SimulatedBlock
+from conformance.reference.streams import WorkStream
+
+from . import fault
+
+
+@fault("flight.array-dropped", bugs="lifetime-26")
+class HoldsNothing(Importer):
+    """Memory is given back as soon as it has been imported, though it is still to be read; owners are not held."""
+
+    def read_tensor(self, tensor: Tensor) -> Imported:
+        """Read, then given back."""
+        taken = super().read_tensor(tensor)
+        taken.release()
+        return taken
+
+    def take_cai(self, source: Any) -> Imported:
+        """By pointer alone."""
+        taken = super().take_cai(source)
+        taken.holder = None
+        return taken
+
+
+@fault("flight.array-dropped")
+class CapsuleHoldsNothing(Exporter):
+    """The struct does not keep the array: its memory goes when the producer's own array does."""
+
+    def export(self, fields: Fields, owner: Any) -> Any:
+        """Without an owner."""
+        managed = Managed(fields, None)
+        self.log.exports.append(managed)
+        return managed.capsule()
+
+
+@fault("flight.import-dropped", bugs="lifetime-26")
+class HandsOutAtOnce(Exporter):
+    """Memory that comes back is handed out again at once, whatever is still pending on it."""
+
+    def __init__(self, memory: Memory, block: Any, *rest: Any, **options: Any) -> None:
+        super().__init__(memory, block, *rest, **options)
+        if isinstance(block, SimulatedBlock):
+            block.at_once = True
+
+
+@fault("flight.consumer-writes")
+class ForgetsItsReads(Exporter):
+    """Only writes count as pending: a consumer is not made to wait for what still reads the array."""
+
+    def copy(self, into: int, stream: WorkStream) -> None:
+        """The stream is not remembered."""
+        before = self.writer
+        super().copy(into, stream)
+        self.writer = before
+
+
+@fault("flight.consumer-writes")
+class WritesWithoutWaiting(Importer):
+    """Reads of an import wait for the producer, writes are queued on a stream that has not waited."""
+
+    def fill(self, taken: Imported, value: int) -> None:
+        """On a stream of its own."""
+        streams = self.memory.streams()
+        streams.fill(taken.address, taken.view.size, value, _hasty(streams))
+        streams.wait(self.work_stream, _hasty(streams))
+
+
+_made: list[int] = []
+
+
+def _hasty(streams: Any) -> int:
+    if not _made:
+        _made.append(streams.create())
+    return _made[0]
+
+
+@fault("flight.host-copy", bugs="stream-16")
+class HostCopyIsNotAwaited(Exporter):
+    """A copy to the host does not wait for what is pending on the array."""
+
+    def finish(self) -> None:
+        """At once."""
+
+
+@fault("flight.copy-on-stream")
+class CopiesOnItsOwnStream(Exporter):
+    """``copy=True`` copies on the producer's stream, whatever stream was named."""
+
+    def copying_stream(self, stream: int | None) -> int:
+        """That of the last work."""
+        return self.writer.handle if self.writer is not None else super().copying_stream(stream)

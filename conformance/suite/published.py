@@ -1,0 +1,176 @@
+"""What a producer says about its stream, against what its stream really does: the pieces of work for the family ``stream``."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import Any
+
+from conformance.adapters.base import Adapter, Device, Protocol
+from conformance.adapters.reference import ReferenceAdapter
+from conformance.reference.streams import Streams
+
+from . import blocking
+from .blocking import Called
+from .handover import KIND, NEW, OLD, SHAPE, CAIWithout, filled, holds, stream_of
+from .ordering import ATTEMPTS, LIMIT_SECONDS, Work, nothing_freed, observe
+from .outcomes import Inconclusive
+
+_REFERENCE = ReferenceAdapter()
+_BYTES = KIND.itemsize * SHAPE[1]
+_NEW_STREAMS = 8
+"""So many streams are made to see whether one of them gets a handle that somebody else should still have."""
+
+
+class Published:
+    """The producer writes on ``write_on``; its dictionary is read while ``current`` is its current stream; ours reads.
+
+    Our reader waits for the stream that the dictionary names and for nothing else. For a control it does not read
+    the dictionary and waits for the stream ``instead``, for none if that is 0.
+    """
+
+    def __init__(
+        self, producer: Adapter, device: Device, write_on: Any, current: Any, *, instead: int | None = None
+    ) -> None:
+        self._producer = producer
+        self._write_on = write_on
+        self._current = current
+        self._instead = instead
+        memory = _REFERENCE.memory(device)
+        self._memory, self._streams = memory, memory.streams()
+        self.libraries: tuple[Adapter, ...] = (producer,)
+        self.writer = producer.handle(write_on)
+        self.reader = _REFERENCE.handle(stream_of(_REFERENCE, "consumer", device))
+        self.array = filled(producer, OLD, device)
+        self._address = producer.describe(self.array).address
+        self._into = memory.allocate(_BYTES)
+        memory.write(self._into.address, bytes(_BYTES))
+
+    def before(self) -> None:
+        """The producer's own write."""
+        self._producer.fill(self.array, NEW, self._write_on)
+
+    def described(self) -> dict[str, Any]:
+        """The dictionary. What it was read from is kept as long as the array: the stream may be bound to either (CAI-28)."""
+        with self._producer.using(self._current):
+            self._offer = self._producer.offer(self.array, Protocol.CAI)
+            described: dict[str, Any] = self._offer.__cuda_array_interface__  # type: ignore[union-attr]
+        return described
+
+    def exchange(self) -> None:
+        """The dictionary is read and followed, and our own copy is queued."""
+        stream = named(self.described()) if self._instead is None else self._instead
+        if stream:
+            self._streams.wait(self.reader, stream)
+        self._streams.copy(self._into.address, self._address, _BYTES, self.reader)
+
+    def in_order(self) -> bool:
+        """We read what the producer wrote."""
+        return self._memory.read(self._into.address, _BYTES) == NEW.to_bytes(4, "little") * SHAPE[1]
+
+
+class Dropped(Published):
+    """As :class:`Published`, on a stream of the producer's that nobody holds any more once the dictionary has been read."""
+
+    def __init__(self, producer: Adapter, device: Device, *, instead: int | None = None) -> None:
+        own = producer.stream(device)
+        super().__init__(producer, device, own, own, instead=instead)
+
+    def described(self) -> dict[str, Any]:
+        """The dictionary, read inside the stream's block; then the stream's object is let go."""
+        described = super().described()
+        self._write_on = self._current = None
+        return described
+
+
+class OnImported:
+    """Our kernel writes on a stream of the producer's, and the consumer reads on what it made of that stream's object.
+
+    With ``elsewhere`` it reads on another stream of its own.
+    """
+
+    def __init__(
+        self, consumer: Adapter, device: Device, offered: Any, handle: int, *, elsewhere: bool = False
+    ) -> None:
+        self.libraries: tuple[Adapter, ...] = (consumer,)
+        self._consumer, self._device = consumer, device
+        self._streams = _REFERENCE.memory(device).streams()
+        self._on = stream_of(consumer, "elsewhere", device) if elsewhere else consumer.import_stream(offered, device)
+        self.writer = handle
+        self.reader = consumer.handle(self._on)
+        self._source = filled(_REFERENCE, OLD, device)
+        self._address = _REFERENCE.describe(self._source).address
+        self._into = filled(consumer, 0, device)
+        with consumer.using(self._on):
+            self._taken = consumer.take_operand(CAIWithout(self._source, None), Protocol.CAI, device)
+
+    def before(self) -> None:
+        """Our own write."""
+        self._streams.fill(self._address, SHAPE[1], NEW, self.writer)
+
+    def exchange(self) -> None:
+        """The consumer's own read."""
+        self._consumer.copy(self._into, self._taken, self._on)
+
+    def in_order(self) -> bool:
+        """The consumer read what we wrote."""
+        return holds(self._consumer, self._into, NEW, self._device)
+
+
+def named(described: dict[str, Any]) -> Any:
+    """The stream that a dictionary names; before version 3 the key has no meaning (CAI-30)."""
+    return described.get("stream") if described.get("version", 0) >= 3 else None
+
+
+def overtaken(streams: Streams, label: str, make: Callable[[], Work]) -> str:
+    """A control: this work has to be seen to go wrong, else nothing that went right is worth anything."""
+    seen = observe(streams, make)
+    if not seen.overtakes:
+        raise Inconclusive(f"the check could not be seen to fail: {label}: {seen}")
+    return f"{label}: {seen} after {seen.rounds} round trips"
+
+
+def described_while_pending(streams: Streams, make: Callable[[], Published]) -> dict[str, Any] | None:
+    """The dictionary, read while the producer's write provably had not begun; ``None`` if reading it waits for the write."""
+    warm = make()
+    with nothing_freed(warm.libraries):
+        warm.before()
+        warm.described()
+        for _ in range(ATTEMPTS):
+            queued, called, held = _read_under_latch(streams, make())
+            if held:
+                described: dict[str, Any] = called.value
+                return described
+            if queued.ended:
+                raise Inconclusive("the write cannot be queued: the call does not return while its stream is held")
+            if called.ended and not (called.held_gil and called.nanoseconds < LIMIT_SECONDS * 1e9 / 4):
+                return None
+    raise Inconclusive(f"the latch let go before the dictionary had been read, {ATTEMPTS} times")
+
+
+def _read_under_latch(streams: Streams, made: Published) -> tuple[Called, Called, bool]:
+    """How the write and the reading went, and whether the latch held to the end; their exceptions come out."""
+    streams.synchronize_device()
+    latch = streams.hold(made.writer, LIMIT_SECONDS)
+    try:
+        queued = blocking.call(made.before, (latch,))
+        called = blocking.call(made.described, (latch,))
+        held = latch.held
+    finally:
+        latch.release()
+        streams.synchronize_device()
+        latch.close()
+    for each in (queued, called):
+        if each.error:
+            raise each.error
+    return queued, called, held
+
+
+def lives(streams: Streams, handle: int) -> bool:
+    """Whether a stream that once was is still there.
+
+    Asking for a handle that is dead may find what was there before. A handle that new streams are given is dead for certain.
+    """
+    made = [streams.create() for _ in range(_NEW_STREAMS)]
+    for each in made:
+        streams.destroy(each)
+    return handle not in made and streams.alive(handle)

@@ -1,0 +1,723 @@
+"""Family ``capture``: exchanges while a stream is being captured, and what the graph does when it is replayed.
+
+CUDA forbids calls that wait or ask while a stream is captured, and a forbidden call makes the whole capture fail. No document
+obliges an exchange to live through a capture, so what breaks one is reported and not judged, except where a rule says
+that nobody may wait. A graph that is valid and works with wrong data breaks every promise that memory is shared.
+"""
+
+from __future__ import annotations
+
+import ctypes
+import threading
+from collections.abc import Callable, Iterator
+from dataclasses import replace
+from functools import partial
+from typing import Any, NoReturn
+
+from conformance.adapters.base import Device, DLPackOffer, Protocol, Trait
+from conformance.cuda.capture import Mode
+from conformance.protocols import capsule, dlpack, exchange_api
+from conformance.protocols.clauses import Level, Role
+from conformance.protocols.dlpack import DELETER, DLManagedTensorVersioned
+from conformance.protocols.dtypes import dtype
+from conformance.reference.managed import Managed
+from conformance.reference.streams import LEGACY, PER_THREAD, Streams
+
+from . import capturing
+from .capturing import REFERENCE, Captured, Handover, Sides, Stand, Step, captured, content, word
+from .catalogue import Isolation, Needs, every, invariant
+from .exchange import Exchange, brief
+from .handover import stream_of
+from .libraries import REFERENCE as REFERENCE_NAME
+from .libraries import Environment, Pair
+from .outcomes import Inconclusive, Refused, fail
+
+_ON = (Device.CUDA, Device.SIMULATED)
+_KINDS = ("int32", "bool", "int8", "float16", "bfloat16", "float32", "float64", "complex64")
+"""Element types that a library may send along different paths."""
+_INT32 = dtype("int32")
+_OLD, _NEW, _OTHER = 11, 22, 33
+_WRITE = "the producer's own write"
+
+
+def _pairs(env: Environment, *protocols: Protocol) -> Iterator[Pair]:
+    """Pairs of libraries that both have streams."""
+    return (p for p in env.pairs(*protocols, on=_ON) if p.producer.has(Trait.STREAMS) and p.consumer.has(Trait.STREAMS))
+
+
+def _separable(env: Environment) -> Iterator[Pair]:
+    """Pairs whose two sides can stand on different streams; one library has one current stream, except for the reference."""
+    for pair in _pairs(env):
+        alone = pair.producer.name == pair.consumer.name and pair.producer.has(Trait.CURRENT_STREAM)
+        if not alone or pair.producer.name == REFERENCE_NAME:
+            yield pair
+
+
+def _on_one_stream(env: Environment) -> Iterator[Pair]:
+    """Pairs of which one can work on the other's stream."""
+    for pair in _pairs(env):
+        same = pair.producer.name == pair.consumer.name
+        if same or pair.producer.has(Trait.FOREIGN_STREAM) or pair.consumer.has(Trait.FOREIGN_STREAM):
+            yield pair
+
+
+def _kinds(pair: Pair) -> tuple[str, ...]:
+    """Those element types that both sides have."""
+    return tuple(n for n in _KINDS if n in pair.source.dtypes and n in pair.target.dtypes)
+
+
+# -- exchanges
+
+
+@invariant(
+    "capture.same-stream",
+    clauses="CUD-08 CUD-10 CAI-17 CAI-18 CAI-05 DLP-33 DLP-35 DLP-43",
+    rows="F17 F18 I18",
+    level=Level.MUST,
+    needs=Needs.GPU,
+    cases=lambda env: every(_on_one_stream(env), dtype=_kinds),
+    exclusive=True,
+)
+def test_same_stream(exchange: Exchange) -> None:
+    """An exchange on the stream that is being captured leaves the capture valid, and a replay reads what memory then holds.
+
+    Both libraries work on the one stream, as they do when a user captures a whole computation. The exchange and the consumer's
+    own copy are captured, the source is changed, and the graph is launched.
+    """
+    work, seen = _captured_exchange(exchange, Stand.SAME)
+    if seen.graph is None:
+        _report_broken(exchange, work, seen)
+    wrong = capturing.replayed(work, seen.graph)
+    _report_wrong(exchange, work, wrong)
+    _expect_usable(exchange, work)
+    exchange.notes["control"] = capturing.control(exchange.device)
+
+
+@invariant(
+    "capture.pipeline",
+    clauses="CUD-08 CUD-10 CAI-05 CAI-18 DLP-33 DLP-35 DLP-43",
+    rows="F17 F18 I18",
+    level=Level.MUST,
+    needs=Needs.GPU,
+    cases=lambda env: every(_on_one_stream(env)),
+    exclusive=True,
+)
+def test_pipeline(exchange: Exchange) -> None:
+    """The producer's write, the exchange and the consumer's read, captured on one stream, replay in this order."""
+    work, seen = _captured_exchange(exchange, Stand.SAME, writes=True)
+    if seen.graph is None:
+        _report_broken(exchange, work, seen)
+    _report_wrong(exchange, work, _replayed_write(work, seen))
+    _expect_usable(exchange, work)
+    exchange.notes["control"] = capturing.control(exchange.device)
+
+
+@invariant(
+    "capture.one-side",
+    clauses="CUD-08 CUD-10 CAI-05 CAI-17 CAI-18 CAI-23 DLP-33 DLP-43",
+    rows="F18 I18",
+    level=Level.MUST,
+    needs=Needs.GPU,
+    cases=lambda env: every(_separable(env), side=("consumer", "producer", "producer-writes")),
+    exclusive=True,
+)
+def test_one_side(exchange: Exchange) -> None:
+    """An exchange between a stream that is being captured and one that is not leaves the capture valid, and the data right.
+
+    The data have long been there, so that nobody has to wait; who waits all the same draws a stream into the capture or
+    breaks it. With ``producer-writes`` the producer's write is captured: the consumer's read has to be, too.
+    """
+    side = exchange.option("side")
+    stand, writes = Stand(side.partition("-")[0]), side.endswith("-writes")
+    work, seen = _captured_exchange(exchange, stand, writes=writes)
+    if seen.graph is None:
+        _report_broken(exchange, work, seen)
+    drawn_in = stand is Stand.CONSUMER or work.reader in seen.joined
+    exchange.notes["reader"] = "captured" if drawn_in else "not captured: it read at once"
+    if writes:
+        wrong = _replayed_write(work, seen)
+        if wrong and not drawn_in:
+            _report_read_too_soon(work, wrong)
+    elif drawn_in:
+        wrong = capturing.replayed(work, seen.graph)
+    else:
+        seen.graph.close()
+        wrong = "" if work.read() == content(work.sides.kind, 0) else "not the data that were there all along"
+    _report_wrong(exchange, work, wrong)
+    _expect_usable(exchange, work)
+    exchange.notes["control"] = capturing.control(exchange.device)
+
+
+@invariant(
+    "capture.replay",
+    clauses="CUD-10 CAI-05 DLP-43",
+    rows="F17",
+    level=Level.MUST,
+    needs=Needs.GPU,
+    isolation=Isolation.RISKY,
+    cases=lambda env: every(_on_one_stream(env)),
+    exclusive=True,
+)
+def test_replay(exchange: Exchange) -> None:
+    """A captured read of an array that was imported before reads, at every replay, what the producer's memory then holds.
+
+    The graph is launched twice, each time with other data.
+    """
+    work = _rehearsed(exchange, Stand.SAME)
+    seen = captured(work.streams, work.captured, work.steps[1:], join=(work.writer, work.reader))
+    exchange.notes["seen"] = str(seen)
+    if seen.graph is None:
+        _report_broken(exchange, work, seen)
+    _report_wrong(exchange, work, capturing.replayed(work, seen.graph, times=2))
+
+
+@invariant(
+    "capture.blocking",
+    clauses="CUD-09 CUD-08 CUD-10",
+    rows="F18 I18",
+    level=Level.SHOULD,
+    needs=Needs.GPU,
+    cases=lambda env: every(_pairs(env), streams=("own", "default")),
+    exclusive=True,
+)
+def test_blocking(exchange: Exchange) -> None:
+    """An exchange that has nothing to do with it leaves the capture of a blocking stream valid: nobody uses the legacy stream.
+
+    With ``own`` both libraries work on streams of their own; with ``default`` on their default ones, where the exchange alone
+    is tried, since to work there is forbidden anyway.
+    """
+    stand, device = Stand(exchange.option("streams")), exchange.device
+    streams, blocking = capturing.streams_of(device), capturing.our_stream(device, blocking=True)
+    work = _rehearsed(exchange, stand, blocking)
+    steps = work.steps if stand is Stand.NOBODY else work.steps[:1]
+    work.change(content(work.sides.kind, 0))
+    seen = captured(streams, blocking, steps, join=(work.reader, work.writer))
+    exchange.notes["seen"] = str(seen)
+    if seen.graph is None:
+        _report_broken(exchange, work, seen, "CUD-09", "CUD-08")
+    seen.graph.close()
+    _expect_usable(exchange, work)
+    exchange.notes["control"] = capturing.control(device, blocking=True)
+
+
+def _sides(exchange: Exchange) -> Sides:
+    kind = dtype(exchange.option("dtype", "int32"))
+    return Sides(exchange.producer, exchange.consumer, exchange.protocol, exchange.device, kind)
+
+
+def _rehearsed(exchange: Exchange, stand: Stand, other: int = 0) -> Handover:
+    """All is made and was done once; what is refused without a capture is refused."""
+    try:
+        work = Handover(_sides(exchange), stand, other)
+        work.rehearse()
+    except Inconclusive:
+        raise
+    except Exception as error:
+        exchange.check_context(error)
+        raise Refused(f"the exchange is refused even when nothing is captured: {brief(error)}") from error
+    if not work.own_copy:
+        why = capturing.copies_in_capture(exchange.consumer, exchange.device, work.sides.kind)
+        exchange.notes["copy"] = f"ours: {exchange.consumer.name}'s own: {why or 'other bytes, or an exception'}"
+    return work
+
+
+def _captured_exchange(exchange: Exchange, stand: Stand, *, writes: bool = False) -> tuple[Handover, Captured]:
+    """The exchange in a capture; with operations of ours in the place of those that cannot be captured at all."""
+    work = _rehearsed(exchange, stand)
+    work.change(word(_OLD) if writes else content(work.sides.kind, 0))
+    steps = [*([_write_step(exchange, work)] if writes else []), *work.steps]
+    seen = captured(work.streams, work.captured, steps, join=(work.writer, work.reader))
+    exchange.notes["seen"] = str(seen)
+    joined = [(work.writer, "the producer's stream"), (work.reader, "the consumer's stream")]
+    if seen.joined:
+        exchange.notes["joined"] = " and ".join(name for handle, name in joined if handle in seen.joined)
+    return work, seen
+
+
+def _write_step(exchange: Exchange, work: Handover) -> Step:
+    """The producer's own write, or ours where its own cannot be captured."""
+    sides = work.sides
+    why = capturing.writes_in_capture(sides.producer, sides.device, sides.kind)
+    if not why:
+        return _WRITE, partial(work.write, _NEW)
+    exchange.notes["write"] = f"ours, as {sides.producer.name}'s own cannot be captured: {why}"
+    return "a write of ours", partial(work.write_by_ours, _NEW)
+
+
+def _replayed_write(work: Handover, seen: Captured) -> str:
+    """What arrives wrong when the graph writes and then reads, nothing if what it writes does."""
+    assert seen.graph is not None
+    read_before = work.read()
+    work.change(word(_OTHER))
+    seen.graph.launch(work.captured)
+    work.streams.synchronize(work.captured)
+    seen.graph.close()
+    arrived = work.read()
+    if arrived == word(_NEW):
+        return ""
+    names = {word(_OTHER): "the data from before the write", word(0): "nothing"}
+    early = "; before the launch, the data from before the write" if read_before == word(_OLD) else ""
+    return names.get(arrived, f"other data: {arrived[:16].hex()} …") + early
+
+
+def _report_broken(exchange: Exchange, work: Handover, seen: Captured, *clauses: str) -> NoReturn:
+    """The end of a case whose capture gave no graph: a refusal if a library refused and CUDA did not.
+
+    It is only reported, unless both sides work on the captured stream and the consumer asked the producer for another one.
+    """
+    role, where = work.blame(seen)
+    asked, afterwards = work.asked_streams(), work.repeat()
+    exchange.check_context()
+    if not seen.invalidated:
+        raise Refused(f"{where} is refused in a capture, which stays valid: {seen.raised}")
+    told = "; ".join(
+        [
+            seen.raised or "no exception",
+            *([f"asked for stream {_named(asked, work.captured)}"] if asked else []),
+            *([f"after the capture: {afterwards}"] if afterwards else []),
+        ]
+    )
+    if work.stand is Stand.SAME and role is Role.PRODUCER and asked - {work.captured, -1}:
+        fail(
+            "DLP-35",
+            role=Role.CONSUMER,
+            level=Level.SHOULD,
+            reason=f"the import asks for another stream than the one it works on, and {where} for that breaks the capture",
+            expected="the captured stream, or -1",
+            seen=told,
+        )
+    by_protocol = "DLP-33" if exchange.protocol is Protocol.DLPACK else "CAI-18"
+    fail(
+        *(clauses or ("CUD-08", by_protocol)),
+        role=role,
+        level=Level.OBSERVED,
+        reason=f"{where} breaks the capture",
+        expected="a valid graph",
+        seen=told,
+    )
+
+
+def _named(asked: set[int | None], stream: int) -> str:
+    """The streams that a consumer asked for, by what they are."""
+    names = {stream: "captured", None: "None", 0: "0", LEGACY: "1", PER_THREAD: "2", -1: "-1"}
+    return " and ".join(sorted(names.get(each, "another") for each in asked))
+
+
+def _report_wrong(exchange: Exchange, work: Handover, wrong: str) -> None:
+    """A valid graph that works with wrong data: the side that also does with a flawless partner is to blame."""
+    if not wrong:
+        return
+    role = Role.CONSUMER if _wrong_from_reference(work.sides) else Role.PRODUCER
+    fail(
+        *exchange.sharing(),
+        role=role,
+        level=Level.MUST,
+        reason="the capture stays valid, and its replay works with wrong data",
+        expected="the data that memory holds at the replay",
+        seen=wrong,
+    )
+
+
+def _wrong_from_reference(sides: Sides) -> bool:
+    """Whether the consumer does no better with a flawless producer."""
+    again = Handover(replace(sides, producer=REFERENCE), Stand.SAME)
+    try:
+        again.rehearse()
+    except Exception:  # then this pair shows nothing
+        return False
+    again.change(content(sides.kind, 0))
+    seen = captured(again.streams, again.captured, again.steps, join=(again.writer, again.reader))
+    return seen.graph is None or bool(capturing.replayed(again, seen.graph))
+
+
+def _report_read_too_soon(work: Handover, wrong: str) -> NoReturn:
+    """A dictionary without a stream says that nothing is pending (CAI-23); one with a stream is the consumer's to follow."""
+    if work.sides.protocol is Protocol.DLPACK:
+        clause, role = "DLP-33", Role.PRODUCER
+    else:
+        clause, role = ("CAI-18", Role.CONSUMER) if work.published() is not None else ("CAI-23", Role.PRODUCER)
+    fail(
+        clause,
+        role=role,
+        level=Level.OBSERVED,
+        reason="the producer's write is captured, the consumer's read is not: it reads before, and the replay without it",
+        expected="a read that is captured behind the write, or an exception",
+        seen=wrong,
+    )
+
+
+def _expect_usable(exchange: Exchange, work: Handover) -> None:
+    """Once the capture is over, the same exchange on the same streams works."""
+    wrong = work.repeat()
+    if wrong:
+        fail(
+            "CUD-10",
+            role=Role.CONSUMER,
+            level=Level.SHOULD,
+            reason="after the capture the same exchange on the same streams does not work any more",
+            expected="the new data",
+            seen=wrong,
+        )
+
+
+# -- exports
+
+
+@invariant(
+    "capture.export-stream",
+    clauses="DLP-32 DLP-43 CUD-08 CUD-09 CUD-10",
+    rows="F18 I18",
+    level=Level.MUST,
+    needs=Needs.GPU,
+    cases=lambda env: every(
+        (p for p in env.exports(Protocol.DLPACK, on=_ON) if p.producer.has(Trait.FOREIGN_STREAM)),
+        stream=("minus-one", "handle", "none", "legacy"),
+        captured=("current", "elsewhere", "blocking"),
+        mode=("global", "thread-local"),
+    ),
+    exclusive=True,
+)
+def test_export_stream(exchange: Exchange) -> None:
+    """An export for stream -1 leaves every capture valid: nothing may wait. For other streams, what it does is reported.
+
+    The captured stream is the producer's current one, or another while that one is idle, or a blocking one while the legacy
+    stream is current. It is asked for by its handle, and the legacy stream by ``None`` and 1.
+    """
+    which, asked = exchange.option("captured"), exchange.option("stream")
+    streams, producer, device = capturing.streams_of(exchange.device), exchange.producer, exchange.device
+    stream = capturing.our_stream(device, blocking=which == "blocking")
+    on_it = which == "current"
+    standing = producer.foreign_stream(stream, device) if on_it else producer.default_stream(device)
+    export = _Exporting(exchange, standing, {"minus-one": -1, "handle": stream, "none": None, "legacy": LEGACY}[asked])
+    steps: list[Step] = [(f"__dlpack__(stream={_NAMES[asked]})", export)]
+    if asked == "minus-one":
+        export.write()
+        if on_it and not capturing.writes_in_capture(producer, device, _INT32):
+            steps.insert(0, (_WRITE, export.write))
+    streams.synchronize_device()
+    with producer.using(standing):  # entered before: only the call itself is judged
+        attempt = partial(captured, streams, stream, steps)
+        seen = attempt(mode=_mode(exchange))
+        relaxed = seen.graph is None and _relaxed(attempt)
+    exchange.notes["seen"] = str(seen)
+    if seen.graph is None:
+        _report_broken_export(exchange, seen, relaxed=relaxed)
+    seen.graph.close()
+    export.expect_shared(exchange)
+    exchange.notes["control"] = capturing.control(device, blocking=which == "blocking")
+
+
+_NAMES = {"minus-one": "-1", "handle": "the captured one", "none": "None", "legacy": "1"}
+
+
+def _mode(exchange: Exchange) -> Mode:
+    return {"global": Mode.GLOBAL, "thread-local": Mode.THREAD_LOCAL}[exchange.option("mode")]
+
+
+class _Exporting:
+    """Exports whenever it is called, and keeps all that it got."""
+
+    def __init__(self, exchange: Exchange, standing: Any, asked: int | None) -> None:
+        self._producer, self._standing, self._asked = exchange.producer, standing, asked
+        self._array = self._producer.operand(_INT32, capturing.SHAPE, exchange.device)
+        self._offer = DLPackOffer(self._producer.exporter(self._array, Protocol.DLPACK))
+        self._capsules: list[Any] = []
+        try:
+            with self._producer.using(standing):
+                self()
+        except Exception as error:
+            exchange.check_context(error)
+            told = f"{self._producer.name} refuses this stream even when nothing is captured: {brief(error)}"
+            raise Refused(told) from error
+
+    def __call__(self) -> None:
+        self._capsules.append(self._offer.__dlpack__(stream=self._asked))
+
+    def write(self) -> None:
+        """The producer's own write, on its stream, so that there is something that somebody could wait for."""
+        self._producer.fill(self._array, _NEW, self._standing)
+
+    def expect_shared(self, exchange: Exchange) -> None:
+        """The last capsule holds the array's own memory: a copy made in a capture would stay as it was then."""
+        seen = dlpack.decode(capsule.pointer(self._capsules[-1]), capsule.name(self._capsules[-1]))
+        address = self._producer.describe(self._array).address
+        if seen.element0 != address:
+            fail(
+                "DLP-43",
+                role=Role.PRODUCER,
+                reason="the export in a capture is of other memory",
+                expected=f"element 0 at {address:#x}",
+                seen=f"element 0 at {seen.element0:#x}",
+            )
+
+
+def _report_broken_export(exchange: Exchange, seen: Captured, *, relaxed: bool) -> NoReturn:
+    """For -1 a violation, unless only the capture's mode forbids the call: what relaxed captures forbid is to wait."""
+    exchange.check_context()
+    if not seen.invalidated:
+        raise Refused(f"{exchange.producer.name} refuses to export in a capture, which stays valid: {seen.raised}")
+    if seen.step == _WRITE:
+        raise Inconclusive(str(seen))
+    waits = relaxed and exchange.option("stream") == "minus-one"
+    legacy = exchange.option("stream") in ("none", "legacy")
+    fail(
+        "DLP-32" if waits else "CUD-09" if legacy else "CUD-08",
+        role=Role.PRODUCER,
+        level=Level.MUST if waits else Level.OBSERVED,
+        reason=f"{seen.step} breaks the capture" + ("" if relaxed else _NOT_RELAXED),
+        expected="a valid capture",
+        seen=seen.raised or "no exception",
+    )
+
+
+_NOT_RELAXED = ", though not a relaxed one: it makes a call that waits for nobody, but that the capture's mode forbids"
+
+
+def _relaxed(attempt: Callable[..., Captured]) -> bool:
+    """Whether the same breaks a relaxed capture, too."""
+    seen = attempt(mode=Mode.RELAXED)
+    if seen.graph is not None:
+        seen.graph.close()
+    return seen.graph is None
+
+
+# -- the end of an import
+
+
+@invariant(
+    "capture.drop",
+    clauses="CUD-08 CUD-10",
+    rows="F18 I18",
+    level=Level.SHOULD,
+    needs=Needs.GPU,
+    cases=lambda env: every(_pairs(env), array=_arrays, thread=("same", "another")),
+    exclusive=True,
+)
+def test_drop(exchange: Exchange) -> None:
+    """An import that is dropped while somebody captures leaves the capture valid and raises nothing, on any thread.
+
+    The deleter runs then. With ``kept`` the producer still has its array; with ``last`` its memory is given back, too, which
+    not every allocator can do in a capture: that is only reported.
+    """
+    streams = capturing.streams_of(exchange.device)
+    stream = capturing.our_stream(exchange.device)
+    scratch = REFERENCE.memory(exchange.device).allocate(4)
+    drop = partial(_drop_in_capture, exchange, streams, stream, scratch.address)
+    seen, raised = drop(mode=Mode.GLOBAL)
+    exchange.notes["seen"] = str(seen)
+    if seen.graph is None or raised:
+        _report_drop(exchange, seen, raised, relaxed=_relaxed(lambda mode: drop(mode=mode)[0]))
+    seen.graph.launch(stream)
+    streams.synchronize(stream)
+    seen.graph.close()
+    if (written := REFERENCE.memory(exchange.device).read(scratch.address, 4)) != _NEW.to_bytes(4, "little"):
+        raise Inconclusive(f"the graph itself does not work: {written.hex()}")
+    exchange.notes["control"] = capturing.control(exchange.device)
+
+
+def _arrays(pair: Pair) -> tuple[str, ...]:
+    """Memory of the reference is freed by a call that CUDA forbids in a capture, so on a GPU it is kept."""
+    return ("kept",) if pair.producer.name == REFERENCE_NAME and pair.device is Device.CUDA else ("kept", "last")
+
+
+def _drop_in_capture(
+    exchange: Exchange, streams: Streams, stream: int, scratch: int, *, mode: Mode
+) -> tuple[Captured, list[str]]:
+    """One import, made before the capture and dropped in it; what came of the capture, and what destructors raised."""
+    sides = _sides(exchange)
+    try:
+        array = sides.producer.operand(sides.kind, capturing.SHAPE, sides.device)
+        held = [sides.consumer.take_operand(sides.producer.offer(array, sides.protocol), sides.protocol, sides.device)]
+    except Exception as error:
+        exchange.check_context(error)
+        raise Refused(f"the exchange is refused even when nothing is captured: {brief(error)}") from error
+    arrays = [array]
+    del array
+    if exchange.option("array") == "last":
+        arrays.clear()
+    streams.synchronize_device()
+    drop = held.clear if exchange.option("thread") == "same" else partial(_in_thread, held.clear)
+    with capturing.unraisable() as raised:
+        steps: list[Step] = [
+            ("work of ours before", lambda: streams.fill(scratch, 1, _OLD, stream)),
+            ("dropping the import", drop),
+            ("work of ours behind", lambda: streams.fill(scratch, 1, _NEW, stream)),
+        ]
+        return captured(streams, stream, steps, mode=mode), raised
+
+
+def _in_thread(action: Callable[[], object]) -> None:
+    thread = threading.Thread(target=action)
+    thread.start()
+    thread.join()
+
+
+def _report_drop(exchange: Exchange, seen: Captured, raised: list[str], *, relaxed: bool) -> NoReturn:
+    if seen.graph is not None:
+        seen.graph.close()
+    exchange.check_context()
+    told = "; ".join([*([seen.raised] if seen.raised else []), *raised]) or "no exception"
+    fail(
+        "CUD-08",
+        role=Role.PRODUCER,
+        level=Level.SHOULD if exchange.option("array") == "kept" else Level.OBSERVED,
+        reason="dropping an import "
+        + (
+            "raises in a capture"
+            if seen.graph is not None
+            else "breaks the capture of a stream that it does not concern"
+        )
+        + ("" if relaxed else _NOT_RELAXED),
+        expected="a valid graph, and no exception",
+        seen=told,
+    )
+
+
+# -- the C exchange API
+
+_FUNCTIONS = {
+    "export": "managed_tensor_from_py_object_no_sync",
+    "borrow": "dltensor_from_py_object_no_sync",
+    "import": "managed_tensor_to_py_object_no_sync",
+    "stream": "current_work_stream",
+}
+
+
+def _tabled(env: Environment) -> Iterator[Pair]:
+    """Producers whose arrays' type offers the table, on a device with streams."""
+    for pair in env.exports(Protocol.DLPACK, on=_ON):
+        if pair.producer.has(Trait.EXCHANGE_API) and pair.producer.has(Trait.FOREIGN_STREAM):
+            yield pair
+
+
+@invariant(
+    "capture.exchange-api",
+    clauses="DLX-04 CUD-08 CUD-10",
+    rows="F18 I18 D12",
+    level=Level.MUST,
+    needs=Needs.GPU,
+    cases=lambda env: every(_tabled(env), function=tuple(_FUNCTIONS), mode=("global", "thread-local")),
+    exclusive=True,
+)
+def test_exchange_api(exchange: Exchange) -> None:
+    """The functions of the C exchange API leave a capture of the producer's current stream valid: none of them synchronises."""
+    streams, producer, device = capturing.streams_of(exchange.device), exchange.producer, exchange.device
+    stream = capturing.our_stream(device)
+    calling = _Calling(exchange, exchange.option("function"))
+    with producer.using(producer.foreign_stream(stream, device)):
+        calling()
+        attempt = partial(captured, streams, stream, [(_FUNCTIONS[exchange.option("function")], calling)])
+        seen = attempt(mode=_mode(exchange))
+        relaxed = seen.graph is None and _relaxed(attempt)
+    exchange.notes["seen"] = str(seen)
+    calling.release()
+    if seen.graph is None:
+        fail(
+            "DLX-04" if relaxed else "CUD-08",
+            role=Role.PRODUCER,
+            level=Level.MUST if relaxed else Level.OBSERVED,
+            reason=f"{seen.step} breaks the capture" + ("" if relaxed else _NOT_RELAXED),
+            expected="a valid capture",
+            seen=seen.raised or "no exception",
+        )
+    seen.graph.close()
+    exchange.notes["control"] = capturing.control(exchange.device)
+
+
+@invariant(
+    "capture.current-stream",
+    clauses="DLX-04",
+    rows="F18 D12",
+    level=Level.MUST,
+    needs=Needs.GPU,
+    cases=lambda env: every(
+        (p for p in _tabled(env) if p.producer.has(Trait.CURRENT_STREAM)), stream=("captured", "own", "default")
+    ),
+    exclusive=True,
+)
+def test_current_stream(exchange: Exchange) -> None:
+    """``current_work_stream`` answers the stream that is the library's current one, captured or not."""
+    streams, producer, device = capturing.streams_of(exchange.device), exchange.producer, exchange.device
+    which = exchange.option("stream")
+    standing = producer.default_stream(device) if which == "default" else stream_of(producer, "producer", device)
+    handle = producer.handle(standing)
+    calling = _Calling(exchange, "stream")
+    with producer.using(standing):
+        if which == "captured":
+            seen = captured(streams, handle, [(_FUNCTIONS["stream"], calling)])
+            if seen.graph is not None:
+                seen.graph.close()
+        else:
+            calling()
+    answer = calling.answers[-1] if calling.answers else None
+    right = {handle, 0} if handle == LEGACY else {handle}
+    if answer not in right:
+        fail(
+            "DLX-04", role=Role.PRODUCER, reason="current_work_stream answers another stream than the current one",
+            expected=f"{handle:#x}", seen="nothing" if answer is None else f"{answer:#x}",
+        )  # fmt: skip
+
+
+class _Calling:
+    """Calls one function of the table whenever it is called, and keeps all that it made until :meth:`release`."""
+
+    def __init__(self, exchange: Exchange, function: str) -> None:
+        self._thing = exchange.producer.tabled(exchange.producer.operand(_INT32, capturing.SHAPE, exchange.device))
+        found = exchange_api.table(type(self._thing))
+        assert found is not None, "planned only where the type has the attribute"
+        name = _FUNCTIONS[function]
+        if not found.functions.get(name):
+            raise Refused(f"{exchange.producer.name} has no {name} that we can call")
+        self._address = found.functions[name]
+        self._call = {"export": self._export, "borrow": self._borrow, "import": self._import, "stream": self._stream}[
+            function
+        ]
+        self._device = exchange.device.dlpack_type
+        self._reference = exchange.library(REFERENCE_NAME)
+        self._sources = iter([exchange.make(self._reference) for _ in range(3)] if function == "import" else [])
+        self._structs: list[int] = []
+        self._kept: list[Any] = []
+        self.answers: list[int] = []
+
+    def __call__(self) -> None:
+        code = self._call()
+        if code:
+            raise RuntimeError(f"the function answers {code}")
+
+    def _export(self) -> int:
+        out = ctypes.c_void_p()
+        code = int(exchange_api.FROM_PY(self._address)(self._thing, ctypes.byref(out)))
+        self._structs += [out.value] if out.value else []
+        return code
+
+    def _borrow(self) -> int:
+        managed = DLManagedTensorVersioned()
+        self._kept.append(managed)
+        return int(exchange_api.BORROW(self._address)(self._thing, ctypes.addressof(managed.dl_tensor)))
+
+    def _import(self) -> int:
+        source = next(self._sources)
+        managed = Managed(source.array.table_fields(), source.array)
+        out = ctypes.py_object()
+        code = int(exchange_api.TO_PY(self._address)(managed.address, ctypes.byref(out)))
+        if not code:
+            self._kept.append(out.value)
+            ctypes.pythonapi.Py_DecRef(ctypes.py_object(self._kept[-1]))  # the function's own reference
+            out.value = None
+        self._kept += [managed, source]
+        return code
+
+    def _stream(self) -> int:
+        out = ctypes.c_void_p()
+        code = int(exchange_api.CURRENT_STREAM(self._address)(self._device, 0, ctypes.byref(out)))
+        self.answers.append(out.value or 0)
+        return code
+
+    def release(self) -> None:
+        """Let go of all, now that nothing is captured."""
+        for address in self._structs:
+            deleter = DLManagedTensorVersioned.from_address(address).deleter
+            if deleter:
+                DELETER(deleter)(address)
+        self._structs.clear()
+        self._kept.clear()

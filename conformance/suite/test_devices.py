@@ -1,0 +1,766 @@
+"""Family ``devices``: two GPUs, arrays on one of them while the other is current, and streams of another GPU (rows G2, G3).
+
+The family ``device`` is about what one GPU can show. Nothing here says that an array has to be exported or taken while another
+GPU than its own is current: what must not happen is that it lands elsewhere, shows other elements, or is read too early.
+"""
+
+from __future__ import annotations
+
+import json
+import operator
+import os
+from collections.abc import Callable, Iterator
+from dataclasses import replace
+from typing import Any, NoReturn
+
+from conformance.adapters.base import Device, Protocol, Trait, Unsupported
+from conformance.adapters.reference import ReferenceAdapter
+from conformance.protocols.clauses import Level, Role
+
+from . import interpreter
+from .catalogue import Draft, Isolation, Needs, Tier, every, invariant, layouts
+from .exchange import Exchange, Source, brief, collect
+from .handover import How, Without
+from .interpreter import Ended
+from .libraries import Environment, Pair
+from .ordering import Seen, Work, observe
+from .outcomes import Inconclusive, Refused, fail
+from .placed import (
+    GPUS,
+    ON,
+    PLACES,
+    Asked,
+    Handed,
+    Meeting,
+    Place,
+    Published,
+    current,
+    gpu_of,
+    gpus_of,
+    make_on,
+    on_two,
+    place_of,
+    read,
+    streams_of,
+    take_on,
+    wake,
+)  # fmt: skip
+
+REFERENCE = ReferenceAdapter()
+"""Flawless, whatever stands in the reference's place in a case."""
+_WHERE = tuple(PLACES)
+Cases = Callable[[Environment], Iterator[Draft]]
+
+
+def _pairs(*protocols: Protocol, **axes: Any) -> Cases:
+    return lambda env: every(on_two(env, env.pairs(*protocols, on=ON)), **axes)
+
+
+def _exports(*protocols: Protocol, **axes: Any) -> Cases:
+    return lambda env: every(on_two(env, env.exports(*protocols, on=ON)), **axes)
+
+
+def _cuda(ordinal: int) -> tuple[int, int]:
+    """A GPU as DLPack writes it."""
+    return 2, ordinal
+
+
+def _same(exchange: Exchange, dlpack: str, cai: str) -> str:
+    return dlpack if exchange.protocol is Protocol.DLPACK else cai
+
+
+# -- where an array lies
+
+
+@invariant(
+    "devices.made",
+    clauses="CUD-11",
+    rows="G2 device-14",
+    level=Level.OBSERVED,
+    needs=Needs.TWO_GPUS,
+    isolation=Isolation.RISKY,
+    cases=_exports(Protocol.CAI, first=("gpu-0-first", "gpu-1-first")),
+)
+def test_made(exchange: Exchange) -> None:
+    """An array that is made while a GPU is current lies there, also if one of its shape was just dropped on the other.
+
+    A library that keeps memory for later and forgets whose it was hands out the other GPU's.
+    """
+    first = _ordinal(exchange.option("first").removesuffix("-first"))
+    wake(exchange.device)
+    for ordinal in (first, 1 - first):
+        with exchange.producer.on_gpu(ordinal, exchange.device):
+            made = exchange.make(exchange.producer)
+        seen = gpu_of(made.address, exchange.device)
+        del made
+        if seen != ordinal:
+            fail(
+                "CUD-11",
+                role=Role.PRODUCER,
+                level=Level.OBSERVED,
+                reason="an array was made on another GPU than the current one",
+                expected=f"GPU {ordinal}",
+                seen=f"GPU {seen}",
+            )
+
+
+@invariant(
+    "devices.reported",
+    clauses="DLP-15 DLP-16",
+    rows="G2 I27 device-27",
+    level=Level.MUST,
+    needs=Needs.TWO_GPUS,
+    isolation=Isolation.RISKY,
+    cases=_exports(Protocol.DLPACK, where=_WHERE, layout=layouts("c-order", "empty-rows")),
+)
+def test_reported(exchange: Exchange) -> None:
+    """``__dlpack_device__`` and the capsule of an array on a GPU have that GPU's number, whichever GPU is current."""
+    place = place_of(exchange)
+    source = make_on(exchange, place.home)
+    with current(exchange, place.current):
+        offer = exchange.offer(source)
+        _expect_number(exchange, offer, place)
+        export = offer.__dlpack__
+        exported = exchange.accepting(export, offer, promised=None if place.at_home else ())
+        tensor = exchange.decode(exported)
+    reason = "the capsule names another device than the array lies on"
+    _expect_device(tensor.device, place.home, Role.PRODUCER, reason, "DLP-15", "DLP-16")
+    if source.view.size:
+        seen = gpu_of(tensor.element0, exchange.device)
+        if seen != place.home:
+            reason = "the capsule leads to memory of another GPU"
+            fail("DLP-15", role=Role.PRODUCER, reason=reason, expected=f"GPU {place.home}", seen=f"GPU {seen}")
+
+
+def _expect_number(exchange: Exchange, offer: Any, place: Place) -> None:
+    try:
+        kind, number = offer.__dlpack_device__()
+        said = operator.index(kind), operator.index(number)
+    except Exception as error:
+        exchange.check_context(error)
+        reason = "__dlpack_device__ does not tell a device"
+        fail("DLP-16", role=Role.PRODUCER, reason=reason, expected=_cuda(place.home), seen=brief(error))
+    reason = "__dlpack_device__ names another device than the array lies on"
+    _expect_device(said, place.home, Role.PRODUCER, reason, "DLP-15", "DLP-16")
+
+
+def _expect_device(seen: tuple[int, int], home: int, role: Role, reason: str, *clauses: str) -> None:
+    if tuple(seen) != _cuda(home):
+        fail(*clauses, role=role, reason=reason, expected=_cuda(home), seen=tuple(seen))
+
+
+@invariant(
+    "devices.kept",
+    clauses="DLP-42 DLP-43 DLP-47 CAI-05 CAI-29 CUD-12",
+    rows="G2 I27 2a.18 device-01 device-08 device-27",
+    level=Level.MUST,
+    needs=Needs.TWO_GPUS,
+    isolation=Isolation.RISKY,
+    cases=_pairs(where=_WHERE),
+)
+def test_kept(exchange: Exchange) -> None:
+    """An import lies on the GPU where the producer's array lies, at its address and with its elements, whichever is current.
+
+    The array interface does not name the GPU: who takes a dictionary has to ask the driver about the address.
+    """
+    place = place_of(exchange)
+    source = make_on(exchange, place.home)
+    taken = take_on(exchange, source, place)
+    _expect_import(exchange, source, taken, place)
+
+
+def _expect_import(exchange: Exchange, source: Source, taken: Any, place: Place) -> None:
+    """Elements first, as they weigh most; then the address; then what the consumer says of the device."""
+    with current(exchange, place.current):
+        view = exchange.look(taken)
+    exchange.expect_values(source, read(exchange, taken, view, place))
+    if view.address != source.address and not place.at_home:
+        _moved(exchange, gpu_of(view.address, exchange.device), place)
+    exchange.expect_address(source, view)
+    if view.device is not None:
+        reason = "the consumer names another device than the import lies on"
+        _expect_device(view.device, place.home, Role.CONSUMER, reason, _same(exchange, "DLP-42", "CAI-29"))
+
+
+def _moved(exchange: Exchange, seen: int | None, place: Place) -> NoReturn:
+    """A copy, made because another GPU was current: the array interface promises nothing about that."""
+    fail(
+        _same(exchange, "DLP-42", "CAI-29"),
+        role=Role.CONSUMER,
+        level=None if exchange.protocol is Protocol.DLPACK else Level.OBSERVED,
+        reason="the import is a copy, though nobody asked for another GPU",
+        expected=f"the producer's memory, on GPU {place.home}",
+        seen=f"memory of its own on GPU {seen}, while GPU {place.current} was current",
+    )
+
+
+@invariant(
+    "devices.in-turn",
+    clauses="DLP-42 DLP-43 CAI-05 CAI-29",
+    rows="G1 I27 device-14",
+    level=Level.MUST,
+    needs=Needs.TWO_GPUS,
+    isolation=Isolation.RISKY,
+    cases=_pairs(first=("gpu-0-first", "gpu-1-first")),
+)
+def test_in_turn(exchange: Exchange) -> None:
+    """After an array on one GPU has been taken and dropped, one of the same kind on the other GPU is taken as what it is.
+
+    Each is taken while its own GPU is current, as a program does that works on one GPU after the other.
+    """
+    first = _ordinal(exchange.option("first").removesuffix("-first"))
+    for seed, ordinal in enumerate((first, 1 - first)):
+        _exchange_at_home(exchange, ordinal, seed)
+
+
+def _exchange_at_home(exchange: Exchange, ordinal: int, seed: int) -> None:
+    """Nothing of it is left on return."""
+    place = Place(ordinal, ordinal)
+    source = make_on(exchange, ordinal, seed=seed)
+    _expect_import(exchange, source, take_on(exchange, source, place), place)
+
+
+def _ordinal(name: str) -> int:
+    return GPUS[int(name.removeprefix("gpu-"))]
+
+
+# -- which GPU is current
+
+
+@invariant(
+    "devices.current-kept",
+    clauses="G10",
+    rows="G2 2a.17 I27",
+    level=Level.OBSERVED,
+    needs=Needs.TWO_GPUS,
+    isolation=Isolation.RISKY,
+    cases=_pairs(where=_WHERE),
+)
+def test_current_kept(exchange: Exchange) -> None:
+    """A conversion leaves the GPU current that was current, wherever the array lies and even if it is refused."""
+    place = place_of(exchange)
+    source = make_on(exchange, place.home)
+    collect()  # PyCUDA changes the current context when it frees something
+    with current(exchange, place.current):
+        offer = exchange.offer(source)
+        try:
+            taken = exchange.consumer.take_on(offer, exchange.protocol, exchange.device, place.home)
+        except Exception as error:
+            exchange.check_context(error)
+            exchange.notes["refused"] = brief(error)
+        else:
+            exchange.notes["taken"] = type(taken).__name__
+        _expect_current(exchange, place.current)
+
+
+def _expect_current(exchange: Exchange, ordinal: int) -> None:
+    seen = gpus_of(exchange.device).current()
+    if seen != ordinal:
+        fail(
+            "G10",
+            role=Role.CONSUMER,
+            reason="after the conversion another GPU is current",
+            expected=f"GPU {ordinal}",
+            seen="none" if seen is None else f"GPU {seen}",
+        )
+
+
+def _refusals(env: Environment) -> Iterator[Draft]:
+    """Consumers that do more than read a dictionary."""
+    pairs = (p for p in on_two(env, env.imports(on=ON)) if not p.consumer.has(Trait.POINTER_ONLY))
+    return every(pairs, where=("on-1-current-0", "on-0-current-1"), refusal=("raises", "unknown-type"))
+
+
+@invariant(
+    "devices.current-kept-when-refused",
+    clauses="G10",
+    rows="G2 2a.17",
+    level=Level.OBSERVED,
+    needs=Needs.TWO_GPUS,
+    isolation=Isolation.RISKY,
+    cases=_refusals,
+)
+def test_current_kept_when_refused(exchange: Exchange) -> None:
+    """An import that fails half-way leaves the GPU current that was current.
+
+    The producer raises when it is asked for its array, or offers elements of a type that there is not.
+    """
+    place = place_of(exchange)
+    source = make_on(exchange, place.home)
+    source.array.override = {"code": 200}
+    source.array.cai_override = {"typestr": "<f3"}
+    raises = exchange.option("refusal") == "raises"
+    offer = _Raises(source.array) if raises else exchange.offer(source)
+    collect()  # PyCUDA changes the current context when it frees something
+    with current(exchange, place.current):
+        try:
+            exchange.consumer.take_on(offer, exchange.protocol, exchange.device, place.home)
+        except Exception as error:
+            exchange.check_context(error)
+            _expect_current(exchange, place.current)
+            return
+    raise Inconclusive("the import was not refused")
+
+
+class _Raises:
+    """An array whose producer cannot export it."""
+
+    def __init__(self, exporter: Any) -> None:
+        self._exporter = exporter
+
+    def __dlpack_device__(self) -> tuple[int, int]:
+        device: tuple[int, int] = self._exporter.__dlpack_device__()
+        return device
+
+    def __dlpack__(self, **_: Any) -> NoReturn:
+        raise BufferError("this array cannot be exported")
+
+    @property
+    def __cuda_array_interface__(self) -> NoReturn:
+        raise BufferError("this array cannot be exported")
+
+
+# -- two GPUs at once
+
+
+def _joining(env: Environment) -> Iterator[Draft]:
+    pairs = (p for p in on_two(env, env.pairs(on=ON)) if p.consumer.has(Trait.JOINS))
+    return every(pairs, first=("gpu-0-first", "gpu-1-first"))
+
+
+@invariant(
+    "devices.mixed",
+    clauses="DLP-43 CAI-05",
+    rows="G3 I28 device-10",
+    level=Level.MUST,
+    needs=Needs.TWO_GPUS,
+    isolation=Isolation.RISKY,
+    cases=_joining,
+)
+def test_mixed(exchange: Exchange) -> None:
+    """Arrays of two GPUs in one operation are refused, or the elements that come of it are theirs."""
+    first = _ordinal(exchange.option("first").removesuffix("-first"))
+    sources = [(make_on(exchange, gpu, seed=gpu), gpu) for gpu in (first, 1 - first)]
+    parts = [(exchange.offer(source), gpu) for source, gpu in sources]
+    with current(exchange, first):
+        seen = _attempt(exchange, lambda: exchange.consumer.joined(parts, exchange.protocol, exchange.device))
+    expected = b"".join(source.values for source, _ in sources)
+    exchange.expect_values(sources[0][0], seen, expected=expected)
+
+
+def _attempt(exchange: Exchange, action: Callable[[], Any]) -> Any:
+    """What may be refused; whatever is raised counts as a refusal, as long as the context survives it."""
+    try:
+        return action()
+    except Exception as error:
+        exchange.check_context(error)
+        raise Refused(brief(error)) from error
+
+
+@invariant(
+    "devices.export-elsewhere",
+    clauses="DLP-38 DLP-43",
+    rows="I28 2a.18 device-10",
+    level=Level.MUST,
+    needs=Needs.TWO_GPUS,
+    isolation=Isolation.RISKY,
+    cases=_exports(Protocol.DLPACK, where=("on-1-current-1", "on-1-current-0", "on-0-current-1")),
+)
+def test_export_elsewhere(exchange: Exchange) -> None:
+    """An export to the other GPU is refused with ``BufferError``, or its elements really are there."""
+    place = place_of(exchange)
+    source = make_on(exchange, place.home)
+    with current(exchange, place.current):
+        offer = exchange.offer(source)
+        try:
+            exported = offer.__dlpack__(dl_device=_cuda(place.other))
+        except BufferError as error:
+            exchange.check_context(error)
+            return
+        except Exception as error:
+            exchange.check_context(error)
+            _refused_elsewhere(error)
+    tensor = exchange.decode(exported)
+    reason = "exported to another device than was asked for"
+    _expect_device(tensor.device, place.other, Role.PRODUCER, reason, "DLP-38")
+    seen = gpu_of(tensor.element0, exchange.device)
+    if seen != place.other:
+        reason = "the capsule names the GPU that was asked for, and leads to memory of the other"
+        fail("DLP-38", role=Role.PRODUCER, reason=reason, expected=f"GPU {place.other}", seen=f"GPU {seen}")
+    streams_of(exchange.device, place.home).synchronize_device()
+    data = exchange.peek(tensor.element0, len(source.values))
+    exchange.expect_values(source, data, "DLP-38")
+
+
+def _refused_elsewhere(error: Exception) -> NoReturn:
+    if isinstance(error, TypeError) and "keyword" in str(error):
+        raise Refused(f"dl_device is unknown: {brief(error)}") from error
+    fail(
+        "DLP-38",
+        role=Role.PRODUCER,
+        level=Level.SHOULD,
+        reason="another GPU cannot be served: refused, but with the wrong kind of exception",
+        expected="BufferError",
+        seen=brief(error),
+    )
+
+
+def _moving(env: Environment) -> Iterator[Draft]:
+    pairs = (p for p in on_two(env, env.pairs(on=ON)) if p.consumer.has(Trait.DEVICE_KEYWORD))
+    return every(pairs, where=("on-1-current-1", "on-1-current-0", "on-0-current-1"))
+
+
+@invariant(
+    "devices.import-elsewhere",
+    clauses="DLP-42 DLP-43 CAI-05",
+    rows="I28 2a.18 device-10 device-22",
+    level=Level.MUST,
+    needs=Needs.TWO_GPUS,
+    isolation=Isolation.RISKY,
+    cases=_moving,
+)
+def test_import_elsewhere(exchange: Exchange) -> None:
+    """An import that is asked for on the other GPU is refused, or has the array's elements there.
+
+    The array is overwritten once the import is there: a copy keeps what it was made of.
+    """
+    place = place_of(exchange)
+    source = make_on(exchange, place.home)
+    asked = place.other
+    with current(exchange, place.current):
+        offer = exchange.offer(source)
+        taken = _attempt(exchange, lambda: exchange.consumer.take_to(offer, exchange.protocol, exchange.device, asked))
+        view = exchange.look(taken)
+        exchange.expect_values(source, exchange.read(taken))
+        exchange.poke(source.start, bytes(len(source.block)))
+        if gpu_of(view.address, exchange.device) == asked:
+            exchange.expect_values(source, exchange.read(taken))
+    lies = gpu_of(view.address, exchange.device)
+    if lies != asked or view.device not in (None, _cuda(asked)):
+        fail(
+            _same(exchange, "DLP-42", "CAI-29"),
+            role=Role.CONSUMER,
+            level=Level.OBSERVED,
+            reason="the import is not where it was asked for",
+            expected=f"memory of GPU {asked}, told as device {_cuda(asked)}",
+            seen=f"memory of GPU {lies}, told as device {view.device}",
+        )
+
+
+# -- streams
+
+
+def _handovers(env: Environment) -> Iterator[Draft]:
+    """Every library with the reference: what two libraries do with each other follows from that."""
+    pairs = (p for p in _streaming(on_two(env, env.pairs(on=ON))) if p.with_reference)
+    return every(pairs, where=_WHERE)
+
+
+def _streaming(pairs: Iterator[Pair]) -> Iterator[Pair]:
+    return (p for p in pairs if p.producer.has(Trait.STREAMS) and p.consumer.has(Trait.STREAMS))
+
+
+def _how(exchange: Exchange) -> How:
+    """Inside the producer's stream, if it has a current one; not for two that are the same library, by DLPack."""
+    same = exchange.producer is exchange.consumer and exchange.protocol is Protocol.DLPACK
+    inside = Trait.CURRENT_STREAM in exchange.producer.traits and not same
+    return How.INSIDE if inside else How.OUTSIDE
+
+
+def _meeting(exchange: Exchange, place: Place) -> Meeting:
+    return Meeting(exchange.producer, exchange.consumer, exchange.protocol, exchange.device, place, _how(exchange))
+
+
+@invariant(
+    "devices.handover",
+    clauses="CAI-18 CAI-22 CAI-23 CUD-06 DLP-33 DLP-35",
+    rows="G2 2a.17 2a.18",
+    level=Level.MUST,
+    needs=Needs.TWO_GPUS,
+    cases=_handovers,
+    exclusive=True,
+)
+def test_handover(exchange: Exchange) -> None:
+    """What the producer has queued on its stream of a GPU is in the array when the consumer reads it on its own stream there.
+
+    Both streams are the current ones of the array's GPU. While the array changes hands that GPU is current, or the other.
+    """
+    meeting = _meeting(exchange, place_of(exchange))
+    seen = _seen(exchange, meeting, lambda: Handed(meeting))
+    if seen.in_order:
+        exchange.notes["control"] = _control(meeting, _without_wait(meeting))
+        return
+    _blame(exchange, meeting, seen)
+
+
+Controls = list[tuple[str, Callable[[], Work]]]
+
+
+def _without_wait(meeting: Meeting) -> Controls:
+    removed = Without.MINUS_ONE if meeting.protocol is Protocol.DLPACK else Without.NO_STREAM
+    places: tuple[tuple[str, dict[str, Any]], ...] = (
+        ("", {}),
+        (", from the reference", {"producer": REFERENCE}),
+        (", to the reference", {"consumer": REFERENCE}),
+    )
+    found = [(removed.value + label, _handed(meeting.but(without=removed, **other))) for label, other in places]
+    return [*found, (Without.ALIAS.value, _handed(meeting.but(without=Without.ALIAS)))]
+
+
+def _handed(meeting: Meeting) -> Callable[[], Work]:
+    return lambda: Handed(meeting)
+
+
+def _seen(exchange: Exchange, meeting: Meeting, make: Callable[[], Work]) -> Seen:
+    """Observe; a refusal ends the case."""
+    try:
+        seen = observe(meeting.streams, make)
+    except (Inconclusive, Unsupported):
+        raise
+    except Exception as error:
+        exchange.check_context(error)
+        raise Refused(f"the exchange was refused: {brief(error)}") from error
+    exchange.notes["seen"] = str(seen)
+    return seen
+
+
+def _control(meeting: Meeting, controls: Controls) -> str:
+    """See the same exchange go wrong with the wait taken out."""
+    tried = []
+    for label, make in controls:
+        try:
+            seen = observe(meeting.streams, make)
+        except Exception as error:
+            tried.append(f"{label}: {brief(error)}")
+            continue
+        if seen.overtakes:
+            return f"{label}: {seen} after {seen.rounds} round trips"
+        tried.append(f"{label}: {seen}")
+    raise Inconclusive("the check could not be seen to fail: " + "; ".join(tried))
+
+
+def _blame(exchange: Exchange, meeting: Meeting, seen: Seen) -> NoReturn:
+    """Say who did not do his part: each side is tried with a flawless partner in the other's place."""
+    producer = _disorder(meeting.but(consumer=REFERENCE))
+    consumer = _disorder(meeting.but(producer=REFERENCE, how=How.OUTSIDE))
+    exchange.notes["blame"] = (
+        f"{meeting.producer.name} with the reference: {producer or 'in order'}; "
+        f"the reference with {meeting.consumer.name}: {consumer or 'in order'}"
+    )
+    if producer:
+        clause, level = _duty_of_producer(meeting)
+    elif consumer:
+        clause, level = _duty_of_consumer(meeting)
+    else:
+        clause, level = _same(exchange, "DLP-33", "CAI-18"), Level.OBSERVED
+    fail(
+        clause,
+        role=Role.PRODUCER if producer else Role.CONSUMER,
+        level=level,
+        reason=f"with GPU {meeting.place.current} current, the consumer reads GPU {meeting.place.home} "
+        "before the producer has written",
+        expected="the data that the producer had queued",
+        seen=seen,
+    )
+
+
+def _disorder(meeting: Meeting) -> str:
+    try:
+        seen = observe(meeting.streams, _handed(meeting))
+    except Exception as error:
+        return brief(error)
+    return "" if seen.in_order else str(seen)
+
+
+def _duty_of_producer(meeting: Meeting) -> tuple[str, Level]:
+    if meeting.protocol is Protocol.DLPACK:
+        # Which stream is current is all that such a library knows: that another one is meant, its user has to say.
+        return "DLP-33", Level.MUST if meeting.how is How.INSIDE else Level.SHOULD
+    return ("CAI-22", Level.MUST) if _publishes(meeting) else ("CAI-23", Level.SHOULD)
+
+
+def _duty_of_consumer(meeting: Meeting) -> tuple[str, Level]:
+    if meeting.protocol is Protocol.DLPACK:
+        return "DLP-35", Level.MUST
+    if Trait.POINTER_ONLY in meeting.consumer.traits:
+        return "CAI-21", Level.OBSERVED
+    return "CAI-18", Level.MUST
+
+
+def _publishes(meeting: Meeting) -> bool:
+    """Whether the producer's dictionary names a stream under a version that gives it a meaning (CAI-30)."""
+    made = Handed(meeting.but(consumer=REFERENCE))
+    made.before()
+    described = made.offer().__cuda_array_interface__
+    meeting.streams.synchronize_device()
+    return described.get("version", 0) >= 3 and described.get("stream") is not None
+
+
+def _followers(env: Environment) -> Iterator[Draft]:
+    pairs = (p for p in env.imports(Protocol.CAI, on=ON) if not p.consumer.has(Trait.POINTER_ONLY))
+    return every(_streaming(on_two(env, pairs)), where=("on-0-current-0", "on-1-current-1"))
+
+
+@invariant(
+    "devices.dictionary-stream",
+    clauses="CAI-18 CUD-06",
+    rows="G2 I28 2a.17",
+    level=Level.MUST,
+    needs=Needs.TWO_GPUS,
+    cases=_followers,
+    exclusive=True,
+)
+def test_dictionary_stream(exchange: Exchange) -> None:
+    """A dictionary's stream is waited for although it belongs to the GPU that the array does not lie on.
+
+    The other GPU copies into the array on a stream of its own, and the dictionary names that one. An event for it can only be
+    made in that stream's context.
+    """
+    home = _ordinal(exchange.option("where").split("-current-")[0].replace("on-", "gpu-"))
+    meeting = _meeting(exchange, Place(home, home))
+    seen = _seen(exchange, meeting, lambda: Published(meeting))
+    if not seen.in_order:
+        fail(
+            "CAI-18",
+            role=Role.CONSUMER,
+            reason="the stream of another GPU is not waited for",
+            expected="the data that had been queued on it",
+            seen=seen,
+        )
+    controls: Controls = [
+        ("a dictionary without stream", lambda: Published(meeting, told=False)),
+        (
+            "a dictionary without stream, to the reference",
+            lambda: Published(meeting.but(consumer=REFERENCE), told=False),
+        ),
+    ]
+    exchange.notes["control"] = _control(meeting, controls)
+
+
+def _asked(env: Environment) -> Iterator[Draft]:
+    pairs = (p for p in env.exports(Protocol.DLPACK, on=ON) if p.producer.has(Trait.CURRENT_STREAM))
+    return every(_streaming(on_two(env, pairs)), where=("on-0-current-0", "on-1-current-1"))
+
+
+@invariant(
+    "devices.export-stream",
+    clauses="DLP-33 G8",
+    rows="G2 I28 2a.17",
+    level=Level.OBSERVED,
+    needs=Needs.TWO_GPUS,
+    cases=_asked,
+    exclusive=True,
+)
+def test_export_stream(exchange: Exchange) -> None:
+    """A stream of the other GPU, named to ``__dlpack__``, waits for the producer's pending work.
+
+    A consumer may read across GPUs. No document says whether it may name such a stream.
+    """
+    home = _ordinal(exchange.option("where").split("-current-")[0].replace("on-", "gpu-"))
+    meeting = _meeting(exchange, Place(home, home))
+    seen = _seen(exchange, meeting, lambda: Asked(meeting))
+    if not seen.in_order:
+        fail(
+            "DLP-33",
+            "G8",
+            role=Role.PRODUCER,
+            level=Level.OBSERVED,
+            reason="the stream of another GPU does not wait for the producer's pending work",
+            expected="an import that reads the new data",
+            seen=seen,
+        )
+    controls: Controls = [
+        ("stream=-1", lambda: Asked(meeting, asked=-1)),
+        ("stream=-1, from the reference", lambda: Asked(meeting.but(producer=REFERENCE), asked=-1)),
+    ]
+    exchange.notes["control"] = _control(meeting, controls)
+
+
+# -- processes of their own
+
+
+def _alone(env: Environment) -> Iterator[Draft]:
+    """Every library on either side of the reference, by one protocol; a process each, so not in the quick tier."""
+    pairs = on_two(env, (p for p in env.pairs(on=(Device.CUDA,)) if p.with_reference))
+    chosen = {(p.producer.name, p.consumer.name): p for p in reversed(list(pairs))}
+    return (replace(draft, tier=Tier.FULL) for draft in every(reversed(chosen.values())))
+
+
+@invariant(
+    "devices.untouched",
+    clauses="G10",
+    rows="I27 device-14",
+    level=Level.OBSERVED,
+    needs=Needs.TWO_GPUS,
+    isolation=Isolation.FRESH,
+    cases=_alone,
+)
+def test_untouched(exchange: Exchange) -> None:
+    """A process that works on the second GPU makes no context on the first, nor does an exchange there.
+
+    Such a context takes hundreds of megabytes of a GPU that nobody asked for. The second GPU is current from the beginning.
+    """
+    ended = interpreter.run("on_gpus", json.dumps(exchange.case.to_json()), "", "1")
+    interpreter.expect_survival(ended, "DLP-43", "CAI-05")
+    _judge_gpus(exchange, ended)
+    guilty = next((r for r in ended.records if r.get("first_gpu")), None)
+    if guilty is not None:
+        fail(
+            "G10",
+            role=Role.CONSUMER,
+            reason="a context was made on a GPU that nobody has chosen",
+            expected="no context on GPU 0",
+            seen=f"one after {guilty['after']}",
+        )
+
+
+@invariant(
+    "devices.remapped",
+    clauses="DLP-15 DLP-16 DLP-42 CAI-29",
+    rows="I27 device-08",
+    level=Level.MUST,
+    needs=Needs.TWO_GPUS,
+    isolation=Isolation.FRESH,
+    cases=lambda env: (
+        replace(draft, parameters=(("visible", visible),)) for draft in _alone(env) for visible in ("swapped", "second")
+    ),
+)
+def test_remapped(exchange: Exchange) -> None:
+    """Where ``CUDA_VISIBLE_DEVICES`` changes the GPUs' numbers, arrays have the numbers of the process, not of the machine."""
+    shown = os.environ.get("CUDA_VISIBLE_DEVICES") or "0,1"
+    names = shown.split(",")[:2]
+    swapped = exchange.option("visible") == "swapped"
+    visible = ",".join(reversed(names)) if swapped else names[-1]
+    ended = interpreter.run("on_gpus", json.dumps(exchange.case.to_json()), visible, "0,1" if swapped else "0")
+    interpreter.expect_survival(ended, "DLP-43", "CAI-05")
+    _judge_gpus(exchange, ended)
+
+
+def _judge_gpus(exchange: Exchange, ended: Ended) -> None:
+    """What a program says of the exchanges on each of its GPUs."""
+    exchanges = [record for record in ended.records if "gpu" in record]
+    if not exchanges:
+        raise Inconclusive(f"nothing was told after: {ended.last_step}")
+    for record in exchanges:
+        _judge_one(exchange, record)
+
+
+def _judge_one(exchange: Exchange, record: dict[str, Any]) -> None:
+    gpu = record["gpu"]
+    if record.get("lies", gpu) != gpu:
+        raise Inconclusive(f"the array was made on GPU {record['lies']}, though GPU {gpu} was current")
+    said = record.get("said")
+    if said is not None and said != list(_cuda(gpu)):
+        reason = f"__dlpack_device__ names another device than GPU {gpu}"
+        fail("DLP-15", "DLP-16", role=Role.PRODUCER, reason=reason, expected=_cuda(gpu), seen=tuple(said))
+    if "refused" in record:
+        raise Refused(record["refused"])
+    if record["values"] != "right":
+        reason = "the elements are not the producer's"
+        clause = _same(exchange, "DLP-43", "CAI-05")
+        fail(clause, role=Role.CONSUMER, level=Level.MUST, reason=reason, expected="the pattern", seen=record["values"])
+    told = record.get("told")
+    if told is not None and told != list(_cuda(gpu)):
+        reason = f"the consumer names another device than GPU {gpu}"
+        clause = _same(exchange, "DLP-42", "CAI-29")
+        fail(clause, role=Role.CONSUMER, reason=reason, expected=_cuda(gpu), seen=tuple(told))

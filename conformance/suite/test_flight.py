@@ -1,0 +1,332 @@
+"""Family ``flight``: memory that is dropped, overwritten or copied while work with it is in flight (rows E12, F15, F20)."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from typing import Any
+
+from conformance.adapters.base import Device, Protocol, Trait
+from conformance.adapters.reference import ReferenceAdapter
+from conformance.protocols.clauses import Level, Role
+from conformance.protocols.dlpack import Tensor
+from conformance.reference.importer import Imported, Importer
+
+from . import evidence
+from .catalogue import Draft, Isolation, Needs, every, invariant
+from .evidence import REFERENCE, seen_in, setting_of
+from .exchange import Exchange
+from .flight import Copying, Dropped, Drops, Held, Overwriting, ToHost
+from .handover import Export, How, Setting
+from .libraries import Environment, Pair
+from .ordering import Seen, Wait, observe
+from .outcomes import Inconclusive, Refused, fail
+
+_ON = (Device.CUDA, Device.SIMULATED)
+
+
+def _streaming(pairs: Iterator[Pair]) -> Iterator[Pair]:
+    """Pairs of libraries that both have streams."""
+    return (p for p in pairs if p.producer.has(Trait.STREAMS) and p.consumer.has(Trait.STREAMS))
+
+
+def _shows_one_library(pair: Pair) -> bool:
+    return pair.with_reference
+
+
+def _how(pair: Pair) -> tuple[str, ...]:
+    """Inside its stream where the producer can be: a library cannot be inside two, as producer and as consumer by DLPack."""
+    same = pair.producer.name == pair.consumer.name and pair.protocol is Protocol.DLPACK
+    return (How.INSIDE.value if pair.producer.has(Trait.CURRENT_STREAM) and not same else How.OUTSIDE.value,)
+
+
+def _pairs(env: Environment) -> Iterator[Draft]:
+    return every(_streaming(env.pairs(on=_ON)), quick=_shows_one_library, how=_how)
+
+
+# -- dropped
+
+
+class _HoldsNothingImporter(Importer):
+    """Gives memory back as soon as it has been imported, and holds no owner."""
+
+    def read_tensor(self, tensor: Tensor) -> Imported:
+        """Read, then given back."""
+        taken = super().read_tensor(tensor)
+        taken.release()
+        return taken
+
+    def take_cai(self, source: Any) -> Imported:
+        """By pointer alone."""
+        taken = super().take_cai(source)
+        taken.holder = None
+        return taken
+
+
+class _HoldsNothing(ReferenceAdapter):
+    """What a control needs to see memory handed out too early."""
+
+    importer_class = _HoldsNothingImporter
+
+
+_HOLDS_NOTHING = _HoldsNothing()
+
+
+def _observed(exchange: Exchange, setting: Setting, drops: Drops) -> tuple[Seen, Dropped]:
+    """What was seen, and the work that it was seen of."""
+    made: list[Dropped] = []
+
+    def make() -> Dropped:
+        made.append(Dropped(setting, drops))
+        return made[-1]
+
+    seen = seen_in(exchange, setting.streams, make)
+    if not made[-1].shared:
+        raise Refused(f"{setting.consumer.name} copies what it imports: it reads memory of its own")
+    exchange.notes["handed out again"] = "while pending" if made[-1].handed_out else "not while pending"
+    return seen, made[-1]
+
+
+@invariant(
+    "flight.array-dropped",
+    clauses="DLP-26 DLP-28 CAI-27",
+    rows="E12 I17 lifetime-26",
+    level=Level.MUST,
+    needs=Needs.GPU,
+    isolation=Isolation.RISKY,
+    cases=_pairs,
+    exclusive=True,
+)
+def test_array_dropped(exchange: Exchange) -> None:
+    """Memory that an import still holds is not handed out again, though the producer's own array is dropped at once.
+
+    The consumer's stream is held, its read queued behind; the producer's array goes, and new ones of its size are made and
+    written on the producer's stream, then again when the read is done. Reading the array interface alone holds nothing: if
+    the import does not either, that is for its user to know.
+    """
+    setting = setting_of(exchange)
+    seen, work = _observed(exchange, setting, Drops.ARRAY)
+    if not seen.in_order or work.handed_out:
+        _blame_early(exchange, setting, "the memory is handed out again while the consumer's read is pending", seen)
+    if work.make_more():
+        _blame_early(exchange, setting, "the memory is handed out again while the import lives", seen)
+    exchange.notes["control"] = _control_of_drop(setting, work)
+
+
+def _control_of_drop(setting: Setting, work: Dropped) -> str:
+    """See the memory written too early where nobody holds it, or at least see it handed out again once it is free."""
+    try:
+        return evidence.overtaken(
+            setting.streams,
+            [
+                ("an import that holds nothing", lambda: Dropped(setting.but(consumer=_HOLDS_NOTHING), Drops.ARRAY)),
+                ("the import dropped as well", lambda: Dropped(setting, Drops.BOTH)),
+            ],
+        )
+    except Inconclusive as never:
+        if work.handed_out_when_free():
+            return "once nobody has it and nothing is pending, the memory is handed out again"
+        raise Inconclusive(
+            f"{setting.producer.name} does not hand the memory out again even when it is free"
+        ) from never
+
+
+def _blame_early(exchange: Exchange, setting: Setting, reason: str, seen: Seen) -> None:
+    """By DLPack it is the producer's fault if it does so to a flawless consumer too, else the consumer's."""
+    by_producer = _handed_out_early(setting.but(consumer=REFERENCE))
+    guilty = setting.producer.name if by_producer else setting.consumer.name
+    if setting.protocol is Protocol.CAI:
+        clause, level, reason = "CAI-27", Level.OBSERVED, f"{reason}: the import holds no reference"
+    else:
+        clause, level, reason = "DLP-28" if by_producer else "DLP-26", None, f"{reason}; to blame: {guilty}"
+    fail(
+        clause,
+        role=Role.PRODUCER if by_producer else Role.CONSUMER,
+        level=level,
+        reason=reason,
+        expected="the data that was handed over, in memory that nobody else gets",
+        seen=seen,
+    )
+
+
+def _handed_out_early(setting: Setting) -> bool:
+    made: list[Dropped] = []
+
+    def make() -> Dropped:
+        made.append(Dropped(setting, Drops.ARRAY))
+        return made[-1]
+
+    try:
+        seen = observe(setting.streams, make)
+    except Exception:
+        return False
+    return not seen.in_order or made[-1].handed_out or made[-1].make_more()
+
+
+@invariant(
+    "flight.import-dropped",
+    clauses="G12",
+    rows="E12 I17 lifetime-26",
+    level=Level.OBSERVED,
+    needs=Needs.GPU,
+    isolation=Isolation.RISKY,
+    cases=_pairs,
+    exclusive=True,
+)
+def test_import_dropped(exchange: Exchange) -> None:
+    """Memory whose import is dropped while it is still being read is not written by the producer's next arrays first.
+
+    No document says who has to see to that: an allocator that keeps memory by stream does not know the consumer's stream.
+    """
+    setting = setting_of(exchange)
+    seen, work = _observed(exchange, setting, Drops.BOTH)
+    if not seen.in_order:
+        fail(
+            "G12",
+            role=Role.PRODUCER,
+            level=Level.OBSERVED,
+            reason="memory of a dropped import is handed out and written again while the consumer still reads it",
+            expected="the data that was handed over",
+            seen=seen,
+        )
+    exchange.notes["control"] = _why_safe(setting, seen, work)
+
+
+def _why_safe(setting: Setting, seen: Seen, work: Dropped) -> str:
+    if work.handed_out:
+        if seen.wait is Wait.NONE:
+            raise Inconclusive("the memory was handed out again and written, and yet the read came first")
+        return f"the memory is handed out again, and written when the read is done: {seen}"
+    if work.handed_out_when_free():
+        return "the block is not handed out again while the work is pending; once it is done, it is"
+    raise Inconclusive(f"{setting.producer.name} does not hand the memory out again even when it is free")
+
+
+# -- overwritten
+
+
+@invariant(
+    "flight.consumer-writes",
+    clauses="CAI-18 CAI-22 CAI-23 DLP-33 DLP-35",
+    rows="F15",
+    level=Level.MUST,
+    needs=Needs.GPU,
+    cases=lambda env: every(
+        _streaming(env.pairs(on=_ON)), quick=_shows_one_library, how=_how, pending=("read", "write")
+    ),
+    exclusive=True,
+)
+def test_consumer_writes(exchange: Exchange) -> None:
+    """The consumer's write into the producer's array comes after what the producer has queued: its reads and its writes.
+
+    Work that only reads is pending work too: who waits for writes alone overwrites what is still to be read.
+    """
+    setting, pending = setting_of(exchange), exchange.option("pending")
+
+    def make(tried: Setting) -> Overwriting:
+        return Overwriting(tried, pending)
+
+    seen = seen_in(exchange, setting.streams, lambda: make(setting))
+    if not seen.in_order:
+        evidence.blame(
+            exchange,
+            setting,
+            make,
+            seen,
+            reason=f"the consumer's write overtakes the producer's pending {pending}",
+            expected="what was there before the write" if pending == "read" else "what the consumer wrote",
+        )
+    exchange.notes["control"] = evidence.overtaken(setting.streams, evidence.without_wait(setting, make))
+
+
+# -- copied
+
+
+def _host_exports(env: Environment) -> Iterator[Draft]:
+    by = ("call", "numpy") if env.get("numpy") else ("call",)
+    return every(_streaming(env.exports(Protocol.DLPACK, on=_ON)), how=_how, by=by, copy=("default", "true"))
+
+
+@invariant(
+    "flight.host-copy",
+    clauses="DLP-37",
+    rows="F20 I15 stream-16",
+    level=Level.MUST,
+    needs=Needs.GPU,
+    cases=_host_exports,
+    exclusive=True,
+)
+def test_host_copy(exchange: Exchange) -> None:
+    """What is exported to the host holds the producer's pending work when the call returns, and no stream is named for it.
+
+    The producer's stream is its current one. The elements are looked at as soon as the call has returned.
+    """
+    setting = setting_of(exchange)
+    keywords = {"copy": True} if exchange.option("copy") == "true" else {}
+    numpy = exchange.library("numpy") if exchange.option("by") == "numpy" else None
+    made: list[ToHost] = []
+
+    def make() -> ToHost:
+        made.append(ToHost(setting, keywords, numpy))
+        return made[-1]
+
+    seen = seen_in(exchange, setting.streams, make)
+    if not seen.in_order:
+        fail(
+            "DLP-37",
+            role=Role.PRODUCER,
+            level=None if setting.how is How.INSIDE else Level.SHOULD,
+            reason="the copy on the host is not done when the call returns",
+            expected="the data that the producer had queued",
+            seen=seen,
+        )
+    named = [arguments[1]["stream"] for arguments in made[-1].offer.calls if arguments[1].get("stream") is not None]
+    if named:
+        fail(
+            "DLP-37",
+            role=Role.CONSUMER,
+            reason="a stream is named for the host, which has none",
+            expected="stream=None",
+            seen=f"stream={named[0]!r}",
+        )
+    exchange.notes["control"] = evidence.overtaken(setting.streams, _unsynchronized(setting))
+
+
+def _unsynchronized(setting: Setting) -> evidence.Controls:
+    """An export that waits for nothing sees the old data."""
+    yield "stream=-1", lambda: Export(setting, "handle", asked=-1)
+    yield "stream=-1, from the reference", lambda: Export(setting.but(producer=REFERENCE), "handle", asked=-1)
+
+
+@invariant(
+    "flight.copy-on-stream",
+    clauses="DLP-40",
+    rows="F20 DLP-40",
+    level=Level.MUST,
+    needs=Needs.GPU,
+    cases=lambda env: every(_streaming(env.exports(Protocol.DLPACK, on=_ON))),
+    exclusive=True,
+)
+def test_copy_on_stream(exchange: Exchange) -> None:
+    """The copy that ``copy=True`` makes is made on the stream that was named, or is done when the call returns.
+
+    That stream is held. A copy that is there before it is let go was made elsewhere; if it is not done on return either,
+    which is seen with the producer's own stream held, nothing that the consumer queues on its stream waits for it.
+    """
+    setting = setting_of(exchange)
+    seen = seen_in(exchange, setting.streams, lambda: Copying(setting, Held.NAMED))
+    if seen.wait in (Wait.HOST, Wait.DEVICE):
+        raise Inconclusive(f"where the copy ran cannot be told: {seen}")
+    if not seen.overtakes:
+        free = [("a stream that is not held", lambda: Copying(setting, Held.OTHER))]
+        exchange.notes["control"] = evidence.overtaken(setting.streams, free)
+        return
+    late = observe(setting.streams, lambda: Copying(setting, Held.OWN))
+    exchange.notes["control"] = f"with {Held.OWN.value} held: {late}"
+    if late.wait is Wait.NONE and late.in_order:
+        fail(
+            "DLP-40",
+            role=Role.PRODUCER,
+            reason="the copy is made on the producer's own stream, not on the one that was named",
+            expected="no copy while the stream that was named is held, or one that is done on return",
+            seen="a copy while the stream that was named was held, none on return while the producer's own was",
+        )

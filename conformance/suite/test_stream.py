@@ -1,0 +1,815 @@
+"""Streams by name: what producers publish, what consumers pass on, ``__cuda_stream__``, and which stream is current.
+
+Whether the work is then in order is the family ``ordering``'s question. Here a latch is only used where a name alone says
+nothing: a published stream may be any that covers the pending work.
+"""
+
+from __future__ import annotations
+
+import warnings
+import weakref
+from collections.abc import Callable, Iterator
+from contextlib import ExitStack
+from typing import Any, NoReturn
+
+from conformance.adapters.base import Adapter, CAIOffer, Device, DLPackOffer, Protocol, Trait, Unsupported
+from conformance.adapters.reference import ReferenceAdapter
+from conformance.protocols.clauses import Level, Role
+from conformance.reference.importer import Importer
+from conformance.reference.streams import LEGACY, PER_THREAD, Streams
+
+from .catalogue import Isolation, Needs, every, invariant
+from .exchange import UNCLEAN, Exchange, brief, collect
+from .handover import NEW, OLD, Forward, How, Setting, filled, holds, somebody_elses, stream_of
+from .libraries import Environment, Library, Pair
+from .ordering import Seen, Work, observe
+from .outcomes import Inconclusive, Refused, fail
+from .published import Dropped, OnImported, Published, described_while_pending, lives, named, overtaken
+
+_ON = (Device.CUDA, Device.SIMULATED)
+_REFERENCE = ReferenceAdapter()
+
+
+def _roles(library: Library) -> tuple[str, ...]:
+    """The notions of a stream that a library has: one of its own, its default one, the per-thread one, somebody else's."""
+    found = ["stream", "default"]
+    if library.has(Trait.PER_THREAD_STREAM):
+        found.append("per-thread")
+    if library.has(Trait.FOREIGN_STREAM):
+        found.append("foreign")
+    return tuple(found)
+
+
+def _producers(env: Environment) -> Iterator[Pair]:
+    """Every library with streams that publishes arrays, once."""
+    return (pair for pair in env.exports(Protocol.CAI, on=_ON) if pair.producer.has(Trait.STREAMS))
+
+
+def _importers(pairs: Iterator[Pair]) -> Iterator[Pair]:
+    """Pairs whose consumer takes objects with ``__cuda_stream__``."""
+    return (pair for pair in pairs if pair.consumer.has(Trait.STREAM_PROTOCOL))
+
+
+def _written(pair: Pair) -> tuple[str, ...]:
+    return _roles(pair.producer)
+
+
+def _read(pair: Pair) -> tuple[str, ...]:
+    """Without a current stream there is no other one to be inside of."""
+    return ("inside", "elsewhere") if pair.producer.has(Trait.CURRENT_STREAM) else ("inside",)
+
+
+def _stream(library: Adapter, role: str, device: Device) -> Any:
+    return stream_of(library, "producer" if role == "stream" else role, device)
+
+
+def _streams(exchange: Exchange) -> Streams:
+    return _REFERENCE.memory(exchange.device).streams()
+
+
+# -- what a producer publishes
+
+
+def _published(exchange: Exchange, *, instead: int | None = None) -> Published:
+    producer, device = exchange.producer, exchange.device
+    write_on = _stream(producer, exchange.option("written"), device)
+    inside = exchange.option("read") == "inside"
+    return Published(
+        producer, device, write_on, write_on if inside else stream_of(producer, "elsewhere", device), instead=instead
+    )
+
+
+@invariant(
+    "stream.published",
+    clauses="CAI-16 CAI-22 CAI-30",
+    rows="F1 F5 I14 I16",
+    level=Level.MUST,
+    needs=Needs.GPU,
+    exclusive=True,
+    cases=lambda env: every(_producers(env), written=_written, read=_read),
+)
+def test_published(exchange: Exchange) -> None:
+    """The published stream is a live one, never 0, and who waits for it alone has waited for every write.
+
+    The stream that was written on is held by a latch, the write queued behind; the dictionary is read while that stream
+    is current, or while another is. Which stream is named does not matter, if only it covers the write.
+    """
+    streams = _streams(exchange)
+    made = _published(exchange)
+    made.before()
+    stream = _live(exchange, _described(exchange, made))
+    seen = _seen(exchange, lambda: _published(exchange))
+    if not seen.in_order:
+        fail(
+            "CAI-22",
+            role=Role.PRODUCER,
+            reason="waiting for the published stream does not wait for the pending write",
+            expected=f"a stream that comes after the one that was written on, {made.writer:#x}",
+            seen=f"stream {stream:#x}: {seen}",
+        )
+    exchange.notes["control"] = overtaken(
+        streams, "the same, waiting for no stream", lambda: _published(exchange, instead=0)
+    )
+    if stream != made.writer:  # that it covers the write must be the producer's doing, not the device's
+        exchange.notes["control of the stream"] = overtaken(
+            streams, "the same, without reading the dictionary", lambda: _published(exchange, instead=stream)
+        )
+
+
+@invariant(
+    "stream.none-means-done",
+    clauses="CAI-23 CAI-30",
+    rows="F1 F5",
+    level=Level.SHOULD,
+    needs=Needs.GPU,
+    exclusive=True,
+    cases=lambda env: every(_producers(env), written=_written, read=_read),
+)
+def test_none_means_done(exchange: Exchange) -> None:
+    """A dictionary of version 3 names no stream only if nothing is pending on the array.
+
+    A latch holds the stream that is written on while the dictionary is read; that the write is pending then is seen by a read
+    that comes before it. Dictionaries of version 2 promise nothing.
+    """
+    try:
+        described = described_while_pending(_streams(exchange), lambda: _published(exchange))
+    except (Inconclusive, Unsupported):
+        raise
+    except Exception as error:
+        _refuse(exchange, error)
+    if described is None:
+        exchange.notes["seen"] = "reading the dictionary waits for the write"
+        return
+    if described.get("version", 0) < 3:
+        raise Refused(
+            f"{exchange.producer.name} publishes version {described.get('version')}, which says nothing (CAI-30)"
+        )
+    if described.get("stream") is None:
+        exchange.notes["pending"] = overtaken(
+            _streams(exchange), "a read that waits for nothing", lambda: _published(exchange, instead=0)
+        )
+        fail(
+            "CAI-23",
+            role=Role.PRODUCER,
+            reason="no stream is published though a write is pending",
+            expected="a stream that covers the write, or a wait for it",
+            seen=f"version {described['version']}, stream {described.get('stream', 'absent')!r}",
+        )
+
+
+@invariant(
+    "stream.outlives",
+    clauses="CAI-28 CAI-22",
+    rows="E13 F1",
+    level=Level.MUST,
+    needs=Needs.GPU,
+    exclusive=True,
+    isolation=Isolation.RISKY,
+    cases=lambda env: every(_producers(env)),
+)
+def test_outlives(exchange: Exchange) -> None:
+    """The published stream lives as long as the array, though nobody holds the object of the stream any more.
+
+    The producer writes on a stream that is let go once the dictionary has been read. After that it has to be there still, and who
+    waits for it has to be in order with a write that a latch holds back.
+    """
+    streams, producer, device = _streams(exchange), exchange.producer, exchange.device
+    made = Dropped(producer, device)
+    made.before()
+    described = _described(exchange, made)
+    stream = _live(exchange, described, look=False)
+    collect()
+    if not lives(streams, stream):
+        fail(
+            "CAI-28",
+            role=Role.PRODUCER,
+            reason="the published stream was destroyed before the array",
+            expected="a live stream",
+            seen=f"stream {stream:#x} of a stream object that was let go",
+        )
+    seen = _seen(exchange, lambda: Dropped(producer, device))
+    if not seen.in_order:
+        fail(
+            "CAI-22",
+            role=Role.PRODUCER,
+            reason="the published stream no longer covers the write once the stream's object was let go",
+            expected="an order by the published stream alone",
+            seen=seen,
+        )
+    exchange.notes["control"] = overtaken(
+        streams, "the same, waiting for no stream", lambda: Dropped(producer, device, instead=0)
+    )
+
+
+def _described(exchange: Exchange, made: Published) -> dict[str, Any]:
+    """The dictionary after a write, whose work is done on return."""
+    try:
+        described = made.described()
+    except Exception as error:
+        _refuse(exchange, error)
+    _streams(exchange).synchronize_device()
+    return described
+
+
+def _live(exchange: Exchange, described: dict[str, Any], *, look: bool = True) -> int:
+    """The stream that a dictionary names; a dictionary that names none ends the case. ``look``: the driver has to know it."""
+    stream = named(described)
+    if stream is None:
+        raise Refused(f"{exchange.producer.name} publishes no stream: version {described.get('version')}")
+    if not isinstance(stream, int) or stream <= 0 or (look and not _streams(exchange).alive(stream)):
+        fail(
+            "CAI-16",
+            role=Role.PRODUCER,
+            reason="what is published names no stream",
+            expected="1, 2 or the handle of a live stream",
+            seen=f"stream {stream!r}",
+        )
+    return stream
+
+
+def _seen(exchange: Exchange, make: Callable[[], Work]) -> Seen:
+    """Observe; a refusal ends the case."""
+    try:
+        seen = observe(_streams(exchange), make)
+    except (Inconclusive, Unsupported):
+        raise
+    except Exception as error:
+        _refuse(exchange, error)
+    exchange.notes["seen"] = str(seen)
+    return seen
+
+
+def _refuse(exchange: Exchange, error: Exception) -> NoReturn:
+    exchange.check_context(error)
+    raise Refused(f"the exchange was refused: {brief(error)}") from error
+
+
+# -- the stream of a call of __dlpack__
+
+
+@invariant(
+    "stream.passed-on",
+    clauses="DLP-31 DLP-35",
+    rows="F13 I15",
+    level=Level.MUST,
+    needs=Needs.GPU,
+    exclusive=True,
+    cases=lambda env: every(
+        (pair for pair in env.imports(Protocol.DLPACK, on=_ON) if pair.consumer.has(Trait.STREAMS)),
+        current=lambda pair: _roles(pair.consumer),
+    ),
+)
+def test_passed_on(exchange: Exchange) -> None:
+    """The consumer passes to ``__dlpack__`` the stream that is its current one, whatever kind of stream that is.
+
+    One that passes another stream, but makes its own wait all the same, is only observed.
+    """
+    consumer, device, role = exchange.consumer, exchange.device, exchange.option("current")
+    stream = stream_of(consumer, "consumer" if role == "stream" else role, device)
+    source = exchange.source()
+    offer = exchange.offer(source)
+    try:
+        with consumer.using(stream):
+            consumer.take(offer, Protocol.DLPACK, device)
+    except Exception as error:
+        exchange.check_context(error)
+        if not offer.calls:
+            raise Refused(f"{consumer.name} refused without calling __dlpack__: {brief(error)}") from error
+    wanted, passed = consumer.handle(stream), _passed(offer.calls[-1])
+    if passed == wanted or (passed is None and wanted == LEGACY):
+        return
+    if passed is not None and (not isinstance(passed, int) or passed == 0 or passed < -1):
+        fail(
+            "DLP-31", role=Role.CONSUMER, reason="not a stream that the protocol allows",
+            expected=f"stream={wanted}", seen=f"stream={passed!r}",
+        )  # fmt: skip
+    setting = Setting(_REFERENCE, consumer, Protocol.DLPACK, device, How.OUTSIDE, role)
+    seen = _seen(exchange, lambda: Forward(setting))
+    fail(
+        "DLP-35",
+        role=Role.CONSUMER,
+        level=Level.OBSERVED if seen.in_order else Level.MUST,
+        reason="the consumer passes another stream than its current one"
+        + (", which waits all the same" if seen.in_order else ", and reads before the producer has written"),
+        expected=f"stream={wanted}",
+        seen=f"stream={passed}; {seen}",
+    )
+
+
+def _passed(call: tuple[tuple[Any, ...], dict[str, Any]]) -> Any:
+    """``stream`` in a call, also in one that passes it by position."""
+    positional, keywords = call
+    return positional[0] if positional else keywords.get("stream")
+
+
+@invariant(
+    "stream.not-kept",
+    clauses="DLP-34",
+    rows="E13 F6",
+    level=Level.SHOULD,
+    needs=Needs.GPU,
+    exclusive=True,
+    isolation=Isolation.RISKY,
+    cases=lambda env: every(
+        (pair for pair in env.exports(Protocol.DLPACK, on=_ON) if pair.producer.has(Trait.STREAMS)),
+        end=("destroyed", "kept"),
+    ),
+)
+def test_not_kept(exchange: Exchange) -> None:
+    """The stream that a consumer names stays the consumer's: the producer neither needs nor destroys it after the export.
+
+    It is destroyed right after the export, and both sides go on; or everything is let go, and it has to be there still.
+    """
+    streams, producer, device = _streams(exchange), exchange.producer, exchange.device
+    ours, second = streams.create(), streams.create()
+    destroyed = exchange.option("end") == "destroyed"
+    array = filled(producer, OLD, device)
+    write_on = stream_of(producer, "producer", device)
+    producer.fill(array, NEW, write_on)
+    taken = _export(exchange, array, write_on, ours)
+    try:
+        if destroyed:
+            streams.destroy(ours)
+        producer.fill(array, OLD, write_on)
+        again = _export(exchange, array, write_on, second)
+        streams.synchronize_device()
+        written = holds(producer, array, OLD, device)
+        taken.release()
+        again.release()
+        del array
+        collect()
+        streams.synchronize_device()
+    except Refused:
+        raise
+    except Exception as error:
+        exchange.check_context(error)
+        _keeps(f"{brief(error)}, with the stream {exchange.option('end')}")
+    if not written:
+        _keeps("the producer's next write is not in the array")
+    for stream in (second,) if destroyed else (ours, second):
+        if not lives(streams, stream):
+            _keeps("the consumer's stream is gone")
+        streams.destroy(stream)
+
+
+def _export(exchange: Exchange, array: Any, write_on: Any, stream: int) -> Any:
+    """What the reference takes from an export for a stream; a refusal ends the case."""
+    offer = DLPackOffer(exchange.producer.exporter(array, Protocol.DLPACK))
+    try:
+        with exchange.producer.using(write_on):
+            exported = offer.__dlpack__(stream=stream)
+    except Exception as error:
+        exchange.check_context(error)
+        raise Refused(f"{exchange.producer.name} refused stream={stream}: {brief(error)}") from error
+    return Importer(_REFERENCE.memory(exchange.device), stream).take_capsule(exported)
+
+
+def _keeps(seen: str) -> NoReturn:
+    fail(
+        "DLP-34",
+        role=Role.PRODUCER,
+        reason="the producer does not leave the consumer's stream to the consumer",
+        expected="nothing that depends on the stream after the export",
+        seen=seen,
+    )
+
+
+# -- __cuda_stream__
+
+
+@invariant(
+    "stream.protocol-form",
+    clauses="STR-01 STR-02 STR-03 G8",
+    rows="F14",
+    level=Level.MUST,
+    needs=Needs.GPU,
+    exclusive=True,
+    cases=lambda env: every(_producers(env), stream=_written),
+)
+def test_protocol_form(exchange: Exchange) -> None:
+    """A stream object has a method ``__cuda_stream__`` that gives two ints: 0 for the version, and the stream's handle.
+
+    That an object has it at all is recommended. A default stream as 0, whose meaning is up to who reads it, is only observed.
+    """
+    producer, role = exchange.producer, exchange.option("stream")
+    stream = _stream(producer, role, exchange.device)
+    if stream is None:
+        raise Refused(f"{producer.name} has no object for its default stream")
+    if role != "stream" and not hasattr(stream, "__cuda_stream__"):
+        raise Refused(f"{producer.name}'s streams have no __cuda_stream__")
+    answer = _answer(stream)
+    if not isinstance(answer, tuple) or len(answer) != 2:
+        _malformed("STR-01", "a tuple of two", repr(answer))
+    if not all(isinstance(part, int) for part in answer):
+        _malformed("STR-02", "two ints", repr(answer))
+    if answer[0] != 0:
+        _malformed("STR-01", "version 0", repr(answer))
+    handle = producer.handle(stream)
+    if handle in (LEGACY, PER_THREAD) and answer[1] == 0:
+        _malformed("G8", f"{handle}, which means the same to everybody (CUD-04)", repr(answer), Level.OBSERVED)
+    if answer[1] != handle:
+        _malformed("STR-01", f"the stream's handle, {handle:#x}", repr(answer))
+    if not all(type(part) is int for part in answer):
+        _malformed("STR-02", "two ints of no subclass", repr(answer), Level.OBSERVED)
+
+
+def _answer(stream: Any) -> Any:
+    """What the method gives; anything but a method that returns is a failure."""
+    if not hasattr(stream, "__cuda_stream__"):
+        _malformed("STR-01", "a method __cuda_stream__", f"{type(stream).__qualname__} has none", Level.SHOULD)
+    method = stream.__cuda_stream__
+    if not callable(method):
+        _malformed("STR-03", "a method", f"an attribute: {method!r}")
+    try:
+        return method()
+    except Exception as error:
+        _malformed("STR-01", "(0, handle)", brief(error))
+
+
+def _malformed(clause: str, expected: str, seen: str, level: Level | None = None) -> NoReturn:
+    fail(
+        clause,
+        role=Role.PRODUCER,
+        level=level,
+        reason="__cuda_stream__ does not give (0, handle)"
+        if level is not Level.SHOULD
+        else "there is no __cuda_stream__",
+        expected=expected,
+        seen=seen,
+    )
+
+
+class _Offered:
+    """A stream of somebody else's, by the protocol alone."""
+
+    def __init__(self, answer: Any) -> None:
+        self._answer = answer
+
+    def __cuda_stream__(self) -> Any:
+        if isinstance(self._answer, Exception):
+            raise self._answer
+        return self._answer
+
+
+class _Attribute:
+    """As the protocol was before it had a method (STR-03)."""
+
+    def __init__(self, answer: Any) -> None:
+        self.__cuda_stream__ = answer
+
+
+class _Unheard(Exception):
+    """An exception that no library knows."""
+
+
+def _import(exchange: Exchange, source: Any) -> Any:
+    """The consumer's own stream on an object; what it warns of is not the question."""
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore")
+        return exchange.consumer.import_stream(source, exchange.device)
+
+
+def _imported(exchange: Exchange, source: Any, clause: str = "STR-04") -> Any:
+    """As :func:`_import`, of an object that follows the protocol: refusing it is a failure."""
+    try:
+        return _import(exchange, source)
+    except Exception as error:
+        exchange.check_context(error)
+        fail(
+            clause,
+            role=Role.CONSUMER,
+            reason="a stream that follows the protocol is refused",
+            expected="a stream",
+            seen=brief(error),
+        )
+
+
+@invariant(
+    "stream.protocol-handle",
+    clauses="STR-01 STR-04 G8",
+    rows="F14",
+    level=Level.MUST,
+    needs=Needs.GPU,
+    exclusive=True,
+    cases=lambda env: every(
+        _importers(env.imports(Protocol.CAI, on=_ON)), given=("handle", "legacy", "per-thread", "zero")
+    ),
+)
+def test_protocol_handle(exchange: Exchange) -> None:
+    """A stream that is imported through ``__cuda_stream__`` is the one whose handle the object gave.
+
+    What becomes of the special handles 0, 1 and 2 is only observed.
+    """
+    given = exchange.option("given")
+    ours = somebody_elses(exchange.device).handle
+    handle = {"legacy": LEGACY, "per-thread": PER_THREAD, "zero": 0}.get(given, ours)
+    allowed = {0: (LEGACY, PER_THREAD)}.get(handle, (handle,))
+    grey = given != "handle"
+    seen = exchange.consumer.handle(_imported(exchange, _Offered((0, handle)), "G8" if grey else "STR-04"))
+    if seen not in allowed:
+        fail(
+            "G8" if grey else "STR-01",
+            role=Role.CONSUMER,
+            reason="the imported stream is another one",
+            expected=f"handle {handle:#x}",
+            seen=f"handle {seen:#x}",
+        )
+
+
+@invariant(
+    "stream.protocol-work",
+    clauses="STR-01 STR-04",
+    rows="F14",
+    level=Level.MUST,
+    needs=Needs.GPU,
+    exclusive=True,
+    cases=lambda env: every(
+        pair for pair in _importers(env.pairs(Protocol.CAI, on=_ON)) if pair.producer.has(Trait.STREAMS)
+    ),
+)
+def test_protocol_work(exchange: Exchange) -> None:
+    """What the consumer queues on a stream that it imported from the producer's object runs on the producer's stream.
+
+    That stream is held by a latch, a write of ours queued behind, and the consumer reads on its imported stream.
+    """
+    producer, consumer, device = exchange.producer, exchange.consumer, exchange.device
+    offered = stream_of(producer, "producer", device)
+    if not hasattr(offered, "__cuda_stream__"):
+        raise Refused(f"{producer.name}'s streams have no __cuda_stream__")
+    _imported(exchange, offered)
+    handle = producer.handle(offered)
+    seen = _seen(exchange, lambda: OnImported(consumer, device, offered, handle))
+    if not seen.in_order:
+        fail(
+            "STR-01",
+            role=Role.CONSUMER,
+            reason="work on the imported stream does not run on the stream that was offered",
+            expected=f"work on stream {handle:#x}",
+            seen=seen,
+        )
+    exchange.notes["control"] = overtaken(
+        _streams(exchange),
+        "on another stream",
+        lambda: OnImported(consumer, device, offered, handle, elsewhere=True),
+    )
+
+
+_BAD: dict[str, tuple[str, Level]] = {
+    "missing": ("STR-04", Level.SHOULD),
+    "none": ("STR-04", Level.SHOULD),
+    "short": ("STR-04", Level.SHOULD),
+    "long": ("STR-04", Level.SHOULD),
+    "version": ("STR-04", Level.SHOULD),
+    "raises": ("STR-04", Level.SHOULD),
+    "attribute": ("STR-03", Level.OBSERVED),
+    "text-handle": ("STR-02", Level.OBSERVED),
+    "float-handle": ("STR-02", Level.OBSERVED),
+}
+"""What is no stream by the protocol, the clause that says so, and what taking it means.
+
+The protocol binds who offers a stream; of who takes one it only says what he has to refuse (STR-04).
+"""
+
+
+def _bad(kind: str, handle: int) -> Any:
+    """All but the handle would be fine, so that taking it does no harm."""
+    answers: dict[str, Any] = {
+        "none": None, "short": (0,), "long": (0, handle, 0), "version": (1, handle), "raises": _Unheard("no stream today"),
+        "text-handle": (0, str(handle)), "float-handle": (0, float(LEGACY)),
+    }  # fmt: skip
+    if kind == "missing":
+        return object()
+    return _Attribute((0, handle)) if kind == "attribute" else _Offered(answers[kind])
+
+
+@invariant(
+    "stream.protocol-refusal",
+    clauses="STR-02 STR-03 STR-04",
+    rows="F14 F12",
+    level=Level.SHOULD,
+    needs=Needs.GPU,
+    exclusive=True,
+    cases=lambda env: every(_importers(env.imports(Protocol.CAI, on=_ON)), offered=tuple(_BAD)),
+)
+def test_protocol_refusal(exchange: Exchange) -> None:
+    """What does not follow the stream protocol is refused with a clean exception, and a good stream is taken afterwards."""
+    kind = exchange.option("offered")
+    clause, level = _BAD[kind]
+    handle = somebody_elses(exchange.device).handle
+    problem = _taken_or_unclean(exchange, _bad(kind, handle))
+    if problem:
+        fail(
+            clause,
+            role=Role.CONSUMER,
+            level=level,
+            reason=f"what is no stream by the protocol ({kind}) is not refused cleanly",
+            expected="TypeError, ValueError, RuntimeError or the like",
+            seen=problem,
+        )
+    after = exchange.consumer.handle(_imported(exchange, _Offered((0, handle))))
+    if after != handle:
+        fail(
+            "STR-01", role=Role.CONSUMER, reason="after a refusal a good stream becomes another one",
+            expected=hex(handle), seen=hex(after),
+        )  # fmt: skip
+
+
+def _taken_or_unclean(exchange: Exchange, source: Any) -> str:
+    """What is wrong with how an object was refused; nothing if it was refused as it should be."""
+    try:
+        made = _import(exchange, source)
+    except UNCLEAN as error:
+        exchange.check_context(error)
+        return brief(error)
+    except Exception as error:
+        exchange.check_context(error)
+        return ""
+    return f"a {type(made).__name__} with handle {exchange.consumer.handle(made):#x}"
+
+
+@invariant(
+    "stream.protocol-owner",
+    clauses="STR-05 LIB-12",
+    rows="F14 E13",
+    level=Level.SHOULD,
+    needs=Needs.GPU,
+    exclusive=True,
+    isolation=Isolation.RISKY,
+    cases=lambda env: every(_importers(env.imports(Protocol.CAI, on=_ON)), part=("held", "not-destroyed")),
+)
+def test_protocol_owner(exchange: Exchange) -> None:
+    """An imported stream keeps the object alive that it was imported from, and does not destroy the stream when it goes."""
+    streams = _streams(exchange)
+    handle = streams.create()
+    offered = _Offered((0, handle))
+    watched = weakref.ref(offered)
+    made = _imported(exchange, offered)
+    if exchange.option("part") == "held":
+        del offered
+        collect()
+        kept = watched() is not None
+        del made
+        collect()
+        if lives(streams, handle):
+            streams.destroy(handle)
+        if not kept:
+            _loses(
+                exchange, "an object that lives as long as the imported stream", "it is gone while the stream is held"
+            )
+        return
+    del made
+    collect()
+    if not lives(streams, handle):
+        _loses(exchange, "a stream that its owner can go on with", "it is gone with the imported one")
+    streams.destroy(handle)
+
+
+def _loses(exchange: Exchange, expected: str, seen: str) -> NoReturn:
+    documented = ("LIB-12",) if exchange.consumer.name == "cupy" else ()
+    fail(
+        "STR-05",
+        *documented,
+        role=Role.CONSUMER,
+        reason="the stream that was offered is not left to its owner",
+        expected=expected,
+        seen=seen,
+    )
+
+
+# -- which stream is current
+
+
+@invariant(
+    "stream.nested",
+    clauses="DLP-35",
+    rows="F19",
+    level=Level.OBSERVED,
+    needs=Needs.GPU,
+    exclusive=True,
+    cases=lambda env: every(
+        (pair for pair in _producers(env) if pair.producer.has(Trait.CURRENT_STREAM)),
+        inner=_written,
+        leaves=("quietly", "raising"),
+    ),
+)
+def test_nested(exchange: Exchange) -> None:
+    """Blocks that make a stream current nest, and each gives back what was current before, also when it raises.
+
+    Exports are ordered with the current stream, and imports pass it on; no interchange protocol says how it is chosen.
+    """
+    library, device = exchange.producer, exchange.device
+    outer, inner = stream_of(library, "elsewhere", device), _stream(library, exchange.option("inner"), device)
+    leaving = _Unheard("out of the block")
+    wanted = [library.handle(stream) for stream in (outer, inner, outer)]
+    before = library.current_stream(device)
+    seen: list[int] = []
+    with library.using(outer):
+        seen.append(library.current_stream(device))
+        out = None
+        try:
+            with library.using(inner):
+                seen.append(library.current_stream(device))
+                with library.using(outer):
+                    seen.append(library.current_stream(device))
+                seen.append(library.current_stream(device))
+                if exchange.option("leaves") == "raising":
+                    raise leaving
+        except Exception as error:
+            out = error
+        seen.append(library.current_stream(device))
+    seen.append(library.current_stream(device))
+    expected = [*wanted, wanted[1], wanted[0], before]
+    if out is not (leaving if exchange.option("leaves") == "raising" else None):
+        _not_current("what comes out of a block is not what was raised in it", exchange.option("leaves"), brief(out))
+    if seen != expected:
+        _not_current("blocks do not nest", expected, seen)
+
+
+def _not_current(reason: str, expected: object, seen: object) -> NoReturn:
+    fail("DLP-35", role=Role.PRODUCER, level=Level.OBSERVED, reason=reason, expected=expected, seen=seen)
+
+
+def _has_current(pair: Pair) -> bool:
+    return pair.producer.has(Trait.CURRENT_STREAM) or pair.consumer.has(Trait.CURRENT_STREAM)
+
+
+@invariant(
+    "stream.current-unchanged",
+    clauses="G10",
+    rows="F19",
+    level=Level.OBSERVED,
+    needs=Needs.GPU,
+    exclusive=True,
+    cases=lambda env: every((pair for pair in env.pairs(on=_ON) if _has_current(pair)), ends=("taken", "refused")),
+)
+def test_current_unchanged(exchange: Exchange) -> None:
+    """An exchange, taken or refused, leaves both sides' current streams as they were.
+
+    Both have one of their own streams current. Refused means that the consumer gets an exception where it asks for the array, and
+    the producer is asked for something that no array has.
+    """
+    device = exchange.device
+    sides = [
+        lib for lib in dict.fromkeys((exchange.producer, exchange.consumer)) if lib.traits & {Trait.CURRENT_STREAM}
+    ]
+    source = exchange.source()
+    with ExitStack() as current:
+        for library in sides:
+            current.enter_context(library.using(stream_of(library, "producer", device)))
+        before = [library.current_stream(device) for library in sides]
+        kept, error = _exchanged(exchange, source.array)
+        after = [library.current_stream(device) for library in sides]
+    exchange.check_context(error)
+    if before != after:
+        fail(
+            "G10",
+            role=Role.CONSUMER,
+            reason="the exchange changes which stream is current",
+            expected=", ".join(f"{lib.name}: {stream:#x}" for lib, stream in zip(sides, before)),
+            seen=", ".join(f"{lib.name}: {stream:#x}" for lib, stream in zip(sides, after)),
+        )
+    if kept is None and exchange.option("ends") == "taken":
+        raise Refused(f"the exchange was refused: {brief(error)}")
+
+
+class _Refuses:
+    """Has both protocols, and an exception for who asks."""
+
+    def __init__(self, device: tuple[int, int]) -> None:
+        self._device = device
+
+    def __dlpack_device__(self) -> tuple[int, int]:
+        return self._device
+
+    def __dlpack__(self, *args: Any, **kwargs: Any) -> Any:
+        raise BufferError("not today")
+
+    @property
+    def __cuda_array_interface__(self) -> dict[str, Any]:
+        raise ValueError("not today")
+
+
+def _exchanged(exchange: Exchange, array: Any) -> tuple[Any, Exception | None]:
+    """What was taken, and what was raised if nothing was."""
+    offer = exchange.producer.offer(array, exchange.protocol)
+    if exchange.option("ends") == "refused":
+        offer = _one_protocol(exchange, _Refuses((exchange.device.dlpack_type, 0)))
+        if exchange.protocol is Protocol.DLPACK:
+            _asked_nonsense(exchange, array)
+    try:
+        return exchange.consumer.take(offer, exchange.protocol, exchange.device), None
+    except Exception as error:
+        return None, error
+
+
+def _one_protocol(exchange: Exchange, source: Any) -> Any:
+    return DLPackOffer(source) if exchange.protocol is Protocol.DLPACK else CAIOffer(source)
+
+
+def _asked_nonsense(exchange: Exchange, array: Any) -> None:
+    """An export for what is no stream; whether that is refused is another family's matter."""
+    offer = exchange.producer.offer(array, Protocol.DLPACK)
+    try:
+        offer.__dlpack__(stream="x")  # type: ignore[union-attr]
+    except Exception as error:
+        exchange.check_context(error)

@@ -1,0 +1,291 @@
+"""Family ``stream-claim``: what CV-CUDA's pages promise about streams, seen by latches.
+
+What a page says of the data has to hold. What it says of the cost is held against CV-CUDA where it promises less waiting than
+is seen; an observation in which more was waited for counts only if it is so every time, because memory that somebody else
+frees in the same moment makes everybody wait.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator
+from typing import Any
+
+from conformance.adapters.base import Device, Protocol, Trait
+from conformance.protocols.clauses import Level, Role
+
+from . import evidence
+from .catalogue import Draft, Needs, every, invariant
+from .evidence import seen_in, setting_of
+from .exchange import Exchange
+from .handover import Forward, How, Setting, Without
+from .libraries import REFERENCE, Environment, Pair
+from .ordering import Seen, Wait, Work
+from .outcomes import fail
+from .wrapping import BesideLegacy, LaterUse, Named, Wrapped, published_after
+
+_TIMES = 3
+"""How often more waiting than was promised has to be seen."""
+_CHEAP = (Wait.NONE, Wait.EVENT)
+
+Planner = Callable[[Environment], Iterator[Draft]]
+
+
+def _to_cvcuda(*producers: str, **axes: Any) -> Planner:
+    """A planner of cases from these libraries, or from all, to CV-CUDA, over the array interface."""
+
+    def chosen(pair: Pair) -> bool:
+        streaming = pair.producer.has(Trait.STREAMS) and pair.consumer.name == "cvcuda"
+        return streaming and (not producers or pair.producer.name in producers)
+
+    return lambda env: every(filter(chosen, env.pairs(Protocol.CAI, on=(Device.CUDA,))), **axes)
+
+
+def _inside(exchange: Exchange) -> Setting:
+    return setting_of(exchange).but(how=How.INSIDE)
+
+
+def _least(exchange: Exchange, make: Callable[[], Work], wanted: tuple[Wait, ...] = _CHEAP) -> Seen:
+    """The first of a few observations in which no more was waited for than is wanted, the last if there is none."""
+    seen = seen_in(exchange, setting_of(exchange).streams, make)
+    for _ in range(_TIMES - 1):
+        if seen.wait in wanted or not seen.in_order:
+            break
+        seen = seen_in(exchange, setting_of(exchange).streams, make)
+    return seen
+
+
+def _expect_order(clause: str, reason: str, seen: Seen) -> None:
+    if not seen.in_order:
+        fail(clause, role=Role.CONSUMER, reason=reason, expected="the data that had been queued", seen=seen)
+
+
+def _expect_event(clause: str, reason: str, seen: Seen) -> None:
+    if seen.wait not in _CHEAP:
+        expected = f"{Wait.EVENT.value}, in one of {_TIMES} observations at least"
+        fail(clause, role=Role.CONSUMER, reason=reason, expected=expected, seen=seen)
+
+
+@invariant(
+    "stream-claim.non-blocking",
+    clauses="DOC-CP-5",
+    rows="DOC-CP-5",
+    level=Level.MUST,
+    needs=Needs.GPU,
+    cases=_to_cvcuda(REFERENCE),
+    exclusive=True,
+)
+def test_non_blocking(exchange: Exchange) -> None:
+    """A stream that CV-CUDA makes does not wait for the legacy default stream."""
+    setting = setting_of(exchange)
+    seen = _least(exchange, lambda: BesideLegacy(setting, "consumer"), (Wait.NONE,))
+    if seen.wait is not Wait.NONE:
+        reason = "a stream of CV-CUDA's own waits for the legacy default stream"
+        fail("DOC-CP-5", role=Role.CONSUMER, reason=reason, expected=Wait.NONE.value, seen=seen.wait.value)
+    default = [("its default stream", lambda: BesideLegacy(setting, "default"))]
+    exchange.notes["control"] = evidence.waiting(setting.streams, default)
+
+
+@invariant(
+    "stream-claim.barrier",
+    clauses="DOC-CP-5 LIB-03",
+    rows="DOC-CP-5 F2 F7",
+    level=Level.MUST,
+    needs=Needs.GPU,
+    cases=_to_cvcuda("cupy", "cuda_python"),
+    exclusive=True,
+)
+def test_barrier(exchange: Exchange) -> None:
+    """After ``as_tensor`` an operator on CV-CUDA's own stream waits for the stream that was published, and the host does not.
+
+    The published stream is one of the producer's own, for which an event is promised.
+    """
+    setting = _inside(exchange)
+    seen = _least(exchange, lambda: Forward(setting))
+    _expect_order("DOC-CP-5", "the operator reads before the published stream has written", seen)
+    exchange.notes["control"] = evidence.overtaken(setting.streams, evidence.without_wait(setting, Forward))
+    _expect_event("LIB-03", "more than the published stream is waited for", seen)
+
+
+@invariant(
+    "stream-claim.default-streams",
+    clauses="DOC-CP-6",
+    rows="DOC-CP-6 F1 F11 X2",
+    level=Level.MUST,
+    needs=Needs.GPU,
+    cases=_to_cvcuda(REFERENCE, stream=("legacy", "per-thread", "zero")),
+    exclusive=True,
+)
+def test_default_streams(exchange: Exchange) -> None:
+    """Work on a default stream that the dictionary names as 0, 1 or 2 is done before the first use of the wrapped buffer.
+
+    The page says that the whole device is waited for. If less is, and the data are right, that is only noted.
+    """
+    setting, name = _inside(exchange), exchange.option("stream")
+
+    def make(tried: Setting) -> Named:
+        return Named(tried.but(producer=evidence.REFERENCE), name)
+
+    seen = seen_in(exchange, setting.streams, lambda: make(setting))
+    _expect_order("DOC-CP-6", "the operator reads before the default stream has written", seen)
+    exchange.notes["control"] = evidence.overtaken(setting.streams, evidence.without_wait(setting, make))
+    if seen.wait is not Wait.DEVICE:
+        fail(
+            "DOC-CP-6",
+            role=Role.CONSUMER,
+            level=Level.OBSERVED,
+            reason="less is waited for than the page says",
+            expected=Wait.DEVICE.value,
+            seen=seen,
+        )
+
+
+@invariant(
+    "stream-claim.later-use",
+    clauses="DOC-CP-6 DOC-PT-4",
+    rows="DOC-CP-6 DOC-PT-4",
+    level=Level.MUST,
+    needs=Needs.GPU,
+    cases=_to_cvcuda("cupy", "torch", "pycuda", "cuda_python", REFERENCE),
+    exclusive=True,
+)
+def test_later_use(exchange: Exchange) -> None:
+    """Once a wrapped buffer has been used, an operator on another of CV-CUDA's streams waits for the last one by an event."""
+    setting = _inside(exchange)
+    clause = "DOC-PT-4" if exchange.producer.name == "torch" else "DOC-CP-6"
+    seen = _least(exchange, lambda: LaterUse(setting))
+    _expect_order(clause, "a later operator reads before an earlier one has written", seen)
+    bare = [("a copy past the library", lambda: LaterUse(setting, bare=True))]
+    exchange.notes["control"] = evidence.overtaken(setting.streams, bare)
+    _expect_event(clause, "a later use waits for more than an event", seen)
+
+
+@invariant(
+    "stream-claim.chain",
+    clauses="DOC-CP-6",
+    rows="DOC-CP-6",
+    level=Level.MUST,
+    needs=Needs.GPU,
+    cases=_to_cvcuda("cvcuda"),
+    exclusive=True,
+)
+def test_chain(exchange: Exchange) -> None:
+    """From CV-CUDA to CV-CUDA by ``as_tensor(tensor.cuda())`` work on another stream is waited for, by an event."""
+    setting = setting_of(exchange)
+    seen = _least(exchange, lambda: Forward(setting))
+    _expect_order("DOC-CP-6", "the second operator reads before the first has written", seen)
+    exchange.notes["control"] = evidence.overtaken(setting.streams, evidence.without_wait(setting, Forward))
+    _expect_event("DOC-CP-6", "the chain leaves the event path", seen)
+
+
+@invariant(
+    "stream-claim.true-writer",
+    clauses="DOC-CP-6",
+    rows="DOC-CP-6 F1 F5",
+    level=Level.MUST,
+    needs=Needs.GPU,
+    cases=_to_cvcuda("cvcuda", written=("first", "second"), current=("same", "other")),
+    exclusive=True,
+)
+def test_true_writer(exchange: Exchange) -> None:
+    """A tensor's dictionary names the stream on which CV-CUDA wrote it last, whichever is current when it is read."""
+    roles = ("producer", "elsewhere") if exchange.option("written") == "first" else ("elsewhere", "producer")
+    current = roles[0] if exchange.option("current") == "same" else roles[1]
+    writer, told = published_after(setting_of(exchange), roles[0], current)
+    if told != writer:
+        fail(
+            "DOC-CP-6",
+            role=Role.PRODUCER,
+            reason="another stream is published than the one that was written on",
+            expected=f"stream {writer:#x}",
+            seen=f"stream {told:#x}" if isinstance(told, int) else f"stream {told!r}",
+        )
+
+
+@invariant(
+    "stream-claim.filled-inside",
+    clauses="DOC-CP-7",
+    rows="DOC-CP-7 F5",
+    level=Level.MUST,
+    needs=Needs.GPU,
+    cases=_to_cvcuda("cupy"),
+    exclusive=True,
+)
+def test_filled_inside(exchange: Exchange) -> None:
+    """What CuPy filled inside ``with stream:`` is seen by an operator, though the array is wrapped outside the block."""
+    setting = setting_of(exchange)
+    seen = seen_in(exchange, setting.streams, lambda: Forward(setting))
+    _expect_order("DOC-CP-7", "the operator reads before CuPy has filled the array", seen)
+    exchange.notes["control"] = evidence.overtaken(setting.streams, evidence.without_wait(setting, Forward))
+
+
+@invariant(
+    "stream-claim.opt-out",
+    clauses="DOC-CP-8",
+    rows="DOC-CP-8 F4 X3",
+    level=Level.MUST,
+    needs=Needs.GPU,
+    cases=_to_cvcuda("cupy", "torch"),
+    exclusive=True,
+)
+def test_opt_out(exchange: Exchange) -> None:
+    """With ``stream: -1`` in the dictionary nothing is waited for."""
+    setting = _inside(exchange)
+    seen = _least(exchange, lambda: Forward(setting.but(without=Without.OPT_OUT)), (Wait.NONE,))
+    if seen.wait is not Wait.NONE:
+        reason = "somebody waits in spite of stream: -1"
+        fail("DOC-CP-8", role=Role.CONSUMER, reason=reason, expected=Wait.NONE.value, seen=seen)
+    asked = [("the dictionary as it is", lambda: Forward(setting))]
+    exchange.notes["control"] = evidence.waiting(setting.streams, asked)
+
+
+@invariant(
+    "stream-claim.torch-order",
+    clauses="DOC-PT-4",
+    rows="DOC-PT-4 stream-24",
+    level=Level.MUST,
+    needs=Needs.GPU,
+    cases=_to_cvcuda("torch", how=("inside", "outside")),
+    exclusive=True,
+)
+def test_torch_order(exchange: Exchange) -> None:
+    """What PyTorch has queued on a stream of its own is seen by an operator, though its dictionary names no stream."""
+    setting = setting_of(exchange)
+    seen = seen_in(exchange, setting.streams, lambda: Forward(setting))
+    _expect_order("DOC-PT-4", "the operator reads before PyTorch has written", seen)
+    exchange.notes["control"] = evidence.overtaken(setting.streams, evidence.without_wait(setting, Forward))
+
+
+@invariant(
+    "stream-claim.torch-at-as-tensor",
+    clauses="DOC-PT-4",
+    rows="DOC-PT-4",
+    level=Level.OBSERVED,
+    needs=Needs.GPU,
+    cases=_to_cvcuda("torch"),
+    exclusive=True,
+)
+def test_torch_at_as_tensor(exchange: Exchange) -> None:
+    """PyTorch's dictionary names no stream, and ``as_tensor`` itself waits for the device, before any operator.
+
+    That is what the page says; another way to be right is no defect, so what is seen is only told.
+    """
+    setting = _inside(exchange)
+    if evidence.publishes(setting):
+        fail(
+            "DOC-PT-4",
+            role=Role.CONSUMER,
+            level=Level.OBSERVED,
+            reason="PyTorch publishes its stream, so nothing of what the page says of it applies",
+            expected="a dictionary without stream",
+            seen="a stream",
+        )
+    seen = seen_in(exchange, setting.streams, lambda: Wrapped(setting))
+    if seen.wait is not Wait.DEVICE:
+        fail(
+            "DOC-PT-4",
+            role=Role.CONSUMER,
+            level=Level.OBSERVED,
+            reason="as_tensor does not wait for the device",
+            expected=Wait.DEVICE.value,
+            seen=seen.wait.value,
+        )
