@@ -12,7 +12,7 @@ from conformance.reference import gpus, table
 from conformance.reference.exporter import Exporter
 from conformance.reference.importer import Imported, Importer
 from conformance.reference.memory import BorrowedBlock, CudaMemory, HostMemory, Memory, gather, simulated
-from conformance.reference.streams import LEGACY, PER_THREAD, Current, WorkStream, working_on
+from conformance.reference.streams import LEGACY, PER_THREAD, Current, WorkStream
 
 from .base import Adapter, Device, Protocol, Trait, Unsupported, View, last_address
 
@@ -208,7 +208,7 @@ class ReferenceAdapter(Adapter):
     @contextmanager
     def using(self, stream: WorkStream) -> Iterator[None]:
         """Imports are ordered with, and passed on to, this stream."""
-        with self.current.using(stream.handle), working_on(stream.handle):
+        with self.current.using(stream.handle):
             yield
 
     def fill(self, array: Exporter | Imported, value: int, stream: WorkStream) -> None:

@@ -206,11 +206,26 @@ class CudaStreams:
             return cuda_capture.state(stream)
 
 
-class Current:
-    """Which stream is current: that of the innermost block, the legacy default stream outside of all."""
+_current = threading.local()
 
-    def __init__(self) -> None:
-        self.handle = LEGACY
+
+def current() -> int:
+    """The stream that is current in this thread, the legacy default stream unless one was chosen."""
+    handle: int = getattr(_current, "handle", LEGACY)
+    return handle
+
+
+class Current:
+    """The choice of a current stream: that of the innermost block of this thread."""
+
+    @property
+    def handle(self) -> int:
+        """The stream that is current."""
+        return current()
+
+    @handle.setter
+    def handle(self, stream: int) -> None:
+        _current.handle = stream
 
     @contextmanager
     def using(self, handle: int) -> Iterator[None]:
@@ -243,25 +258,6 @@ class WorkStream:
                 self._streams.destroy(self.handle)
             except Exception:  # noqa: BLE001 - the context may be gone at exit; there is nobody left to tell
                 pass
-
-
-_current = threading.local()
-
-
-def current() -> int:
-    """Handle of the stream that this thread works on with the reference: what its table answers (DLX-04)."""
-    handle: int = getattr(_current, "handle", LEGACY)
-    return handle
-
-
-@contextmanager
-def working_on(stream: int) -> Iterator[None]:
-    """A stream is this thread's current one inside the block."""
-    before, _current.handle = current(), stream
-    try:
-        yield
-    finally:
-        _current.handle = before
 
 
 class _Work:
@@ -398,7 +394,9 @@ class SimulatedStreams:
 
     def synchronize_device(self) -> None:
         """Sleep until all is done. Breaks every capture (CUD-08)."""
-        self._break(lambda recording: True, "cudaErrorStreamCaptureUnsupported: a captured stream belongs to the device")
+        self._break(
+            lambda recording: True, "cudaErrorStreamCaptureUnsupported: a captured stream belongs to the device"
+        )
         self._until(lambda: not self._pending)
 
     def round_trip(self) -> None:

@@ -71,10 +71,11 @@ class Screen:
         ):
             self.line(indent + line)
 
-
     def noted(self, text: str) -> None:
         """Print a dim line; what does not fit goes on below, indented."""
-        for line in textwrap.wrap(text, self.width, subsequent_indent=" " * 17, max_lines=_MOST_LINES, placeholder=" …"):
+        for line in textwrap.wrap(
+            text, self.width, subsequent_indent=" " * 17, max_lines=_MOST_LINES, placeholder=" …"
+        ):
             self.line(self.paint(line, "dim"))
 
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable, Iterable
 from typing import NoReturn
 
-from conformance.adapters.base import Protocol, Trait, Unsupported
+from conformance.adapters.base import Adapter, Protocol, Trait, Unsupported
 from conformance.adapters.reference import ReferenceAdapter
 from conformance.protocols.clauses import Level, Role
 from conformance.reference.streams import Streams
@@ -23,9 +23,10 @@ Controls = Iterable[tuple[str, Callable[[], Work]]]
 
 
 def setting_of(exchange: Exchange) -> Setting:
-    """Who hands over to whom in a case; its parameter ``how`` says where the producer stands."""
+    """Who hands over to whom in a case; its parameters ``how`` and ``reader`` say where the two sides stand."""
     how = How(exchange.option("how", How.OUTSIDE.value))
-    return Setting(exchange.producer, exchange.consumer, exchange.protocol, exchange.device, how)
+    reader = exchange.option("reader", "stream")
+    return Setting(exchange.producer, exchange.consumer, exchange.protocol, exchange.device, how, reader)
 
 
 def seen_in(exchange: Exchange, streams: Streams, make: Callable[[], Work]) -> Seen:
@@ -60,21 +61,27 @@ def _first(streams: Streams, controls: Controls, wanted: Callable[[Seen], bool])
             tried.append(f"{label}: {brief(error)}")
             continue
         if wanted(seen):
-            return f"{label}: {seen}"
+            return f"{label}: {seen}" + (f" after {seen.rounds} round trips" if seen.wait is Wait.NONE else "")
         tried.append(f"{label}: {seen}")
     raise Inconclusive("the check could not be seen to fail: " + "; ".join(tried))
 
 
-def without_wait(setting: Setting, make: Make) -> Controls:
-    """The same with the wait taken out: as it is, from a flawless producer, to a flawless consumer, by an older import."""
+def without_wait(setting: Setting, make: Make, seen: Seen) -> Controls:
+    """The same with the wait taken out: as it is, to a flawless consumer, from a flawless producer, by an older import.
+
+    A consumer that held the GIL waits whatever it is told, and each time costs the latches' whole limit: it comes last.
+    """
     removed: list[Without] = [Without.MINUS_ONE]
     if setting.protocol is Protocol.CAI:
         removed = [Without.NO_STREAM] + ([Without.OPT_OUT] if setting.consumer.opt_out is not None else [])
-    for place, partner in (
+    places: list[tuple[str, dict[str, Adapter]]] = [
         ("", {}),
-        (", from the reference", {"producer": REFERENCE}),
         (", to the reference", {"consumer": REFERENCE}),
-    ):
+        (", from the reference", {"producer": REFERENCE}),
+    ]
+    if seen.held_gil:
+        places.append(places.pop(0))
+    for place, partner in places:
         for without in removed:
             yield without.value + place, _made(make, setting.but(without=without, **partner))
     yield Without.ALIAS.value, _made(make, setting.but(without=Without.ALIAS))

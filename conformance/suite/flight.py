@@ -15,7 +15,7 @@ from conformance.reference.memory import HostMemory
 from .handover import KIND, NEW, OLD, SHAPE, Forward, Setting, filled, stream_of, words
 
 NBYTES = 4 * SHAPE[1]
-TRIES = 6
+TRIES = 40
 """Arrays of the same size that are made to see whether memory is handed out again."""
 _values = count(0x010000)
 """What elements are filled with where memory that was used before could otherwise pass for a copy."""

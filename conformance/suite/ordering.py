@@ -23,8 +23,10 @@ from .outcomes import Inconclusive
 
 LIMIT_SECONDS = 0.015
 """How long the latch on the producer's stream holds by itself: what blocks the host with the GIL held ends only so."""
-OTHER_LIMIT_SECONDS = 0.020
-"""How long the one on the unrelated stream does: longer, so that a wait for the first alone returns while this one holds."""
+LONGER_SECONDS = 0.005
+"""How much longer the one on the unrelated stream does, so that a wait for the first alone returns while this one holds."""
+_BURNT_NANOSECONDS = LIMIT_SECONDS * 1e9 / 4
+"""Processor time of this process in a call that held the GIL until a latch's time was up: less, and it was not the call."""
 ROUNDS = 16
 """Round trips of the device that the consumer's work gets to finish in, if it waits for nothing."""
 ATTEMPTS = 4
@@ -91,8 +93,12 @@ class Disturbed(Exception):
     """The observation did not come off, by nobody's fault: a latch let go too early."""
 
 
-def observe(streams: Streams, make: Callable[[], Work]) -> Seen:
+def observe(
+    streams: Streams, make: Callable[[], Work], *, rounds: int = ROUNDS, seconds: float = LIMIT_SECONDS
+) -> Seen:
     """Warm up with one piece of work, then observe another; :class:`Inconclusive` if it is always disturbed.
+
+    ``rounds`` are the round trips of the device that the second side gets, ``seconds`` the time that the latch holds by itself.
 
     Exceptions of the exchange come out as they are.
     """
@@ -101,11 +107,11 @@ def observe(streams: Streams, make: Callable[[], Work]) -> Seen:
         usual = _warm_up(streams, warm)
         for _ in range(ATTEMPTS - 1):
             try:
-                return _observe(streams, make(), usual)
+                return _observe(streams, make(), usual, rounds, seconds)
             except Disturbed:
                 continue
         try:
-            return _observe(streams, make(), usual)
+            return _observe(streams, make(), usual, rounds, seconds)
         except Disturbed as disturbed:
             raise Inconclusive(f"{disturbed}, {ATTEMPTS} times") from disturbed
 
@@ -140,12 +146,12 @@ def _warm_up(streams: Streams, work: Work) -> int:
     return usual
 
 
-def _observe(streams: Streams, work: Work, usual: int) -> Seen:
+def _observe(streams: Streams, work: Work, usual: int, most: int, seconds: float) -> Seen:
     streams.synchronize_device()
-    latch = streams.hold(work.writer, LIMIT_SECONDS)
-    other = streams.hold(_unrelated(streams), OTHER_LIMIT_SECONDS)
+    latch = streams.hold(work.writer, seconds)
+    other = streams.hold(_unrelated(streams), seconds + LONGER_SECONDS)
     try:
-        wait, held_gil, rounds = _classify(streams, work, latch, other, usual)
+        wait, held_gil, rounds = _classify(streams, work, latch, other, usual, most)
     finally:
         latch.release()
         other.release()
@@ -155,7 +161,9 @@ def _observe(streams: Streams, work: Work, usual: int) -> Seen:
     return Seen(wait, work.in_order(), held_gil, rounds)
 
 
-def _classify(streams: Streams, work: Work, latch: Latch, other: Latch, usual: int) -> tuple[Wait, bool, int]:
+def _classify(
+    streams: Streams, work: Work, latch: Latch, other: Latch, usual: int, most: int
+) -> tuple[Wait, bool, int]:
     work.before()
     if not latch.held:
         raise Disturbed("a latch's time was up before what comes first had been queued")
@@ -163,12 +171,12 @@ def _classify(streams: Streams, work: Work, latch: Latch, other: Latch, usual: i
     if called.error:
         raise called.error
     if called.ended:
-        if called.held_gil and called.nanoseconds < LIMIT_SECONDS * 1e9 / 4:
+        if called.held_gil and called.nanoseconds < _BURNT_NANOSECONDS:
             raise Disturbed("a latch's time was up before the call returned, though it did not wait")
         wait = Wait.HOST if other.held else Wait.DEVICE
         streams.synchronize(work.reader)
         return wait, called.held_gil, 0
-    rounds = _rounds_until_done(streams, work.reader)
+    rounds = _rounds_until_done(streams, work.reader, most)
     if not latch.held:
         raise Disturbed("a latch's time was up before the second side's stream had been looked at")
     if rounds is not None:
@@ -176,12 +184,12 @@ def _classify(streams: Streams, work: Work, latch: Latch, other: Latch, usual: i
     latch.release()
     while not streams.done(work.reader) and not other.expired:
         pass
-    return (Wait.EVENT if other.held else Wait.DEVICE), False, ROUNDS
+    return (Wait.EVENT if other.held else Wait.DEVICE), False, most
 
 
-def _rounds_until_done(streams: Streams, stream: int) -> int | None:
+def _rounds_until_done(streams: Streams, stream: int, most: int) -> int | None:
     """After how many round trips a stream was done; ``None`` if it never was."""
-    for rounds in range(ROUNDS):
+    for rounds in range(most):
         if streams.done(stream):
             return rounds
         streams.round_trip()

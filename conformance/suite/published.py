@@ -12,7 +12,7 @@ from conformance.reference.streams import Streams
 from . import blocking
 from .blocking import Called
 from .handover import KIND, NEW, OLD, SHAPE, CAIWithout, filled, holds, stream_of
-from .ordering import ATTEMPTS, LIMIT_SECONDS, Work, nothing_freed, observe
+from .ordering import ATTEMPTS, LIMIT_SECONDS, nothing_freed
 from .outcomes import Inconclusive
 
 _REFERENCE = ReferenceAdapter()
@@ -119,14 +119,6 @@ class OnImported:
 def named(described: dict[str, Any]) -> Any:
     """The stream that a dictionary names; before version 3 the key has no meaning (CAI-30)."""
     return described.get("stream") if described.get("version", 0) >= 3 else None
-
-
-def overtaken(streams: Streams, label: str, make: Callable[[], Work]) -> str:
-    """A control: this work has to be seen to go wrong, else nothing that went right is worth anything."""
-    seen = observe(streams, make)
-    if not seen.overtakes:
-        raise Inconclusive(f"the check could not be seen to fail: {label}: {seen}")
-    return f"{label}: {seen} after {seen.rounds} round trips"
 
 
 def described_while_pending(streams: Streams, make: Callable[[], Published]) -> dict[str, Any] | None:

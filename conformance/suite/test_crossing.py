@@ -10,7 +10,7 @@ from conformance.adapters.base import Device, Protocol, Trait
 from conformance.protocols.clauses import Level, Role
 from conformance.reference.streams import LEGACY, PER_THREAD
 
-from . import evidence, interpreter
+from . import evidence, interpreter, two_contexts
 from .catalogue import Draft, Isolation, Needs, Tier, every, invariant
 from .crossing import FromAnotherThread, Joined, PerThreadNamed, PerThreadPublished
 from .evidence import REFERENCE, seen_in, setting_of
@@ -19,6 +19,7 @@ from .handover import How, Setting
 from .interpreter import Ended
 from .libraries import REFERENCE as REFERENCE_NAME
 from .libraries import Environment, Pair
+from .ordering import Wait
 from .outcomes import Inconclusive, Refused, fail
 
 _ON = (Device.CUDA, Device.SIMULATED)
@@ -75,7 +76,7 @@ def test_two_streams(exchange: Exchange) -> None:
             reason=f"of two arrays the {exchange.option('held')} is read before its producer has written it",
             expected="the data that the producer had queued",
         )
-    exchange.notes["control"] = evidence.overtaken(setting.streams, evidence.without_wait(setting, make))
+    exchange.notes["control"] = evidence.overtaken(setting.streams, evidence.without_wait(setting, make, seen))
 
 
 @invariant(
@@ -103,7 +104,7 @@ def test_threads(exchange: Exchange) -> None:
             reason="in another thread the consumer reads before the producer has written",
             expected="the data that the producer had queued",
         )
-    controls = evidence.without_wait(setting, FromAnotherThread)
+    controls = evidence.without_wait(setting, FromAnotherThread, seen)
     exchange.notes["control"] = evidence.overtaken(setting.streams, controls)
 
 
@@ -139,7 +140,7 @@ def test_per_thread_published(exchange: Exchange) -> None:
             expected="the data that had been queued on the publishing thread's default stream",
             seen=seen,
         )
-    exchange.notes["control"] = evidence.overtaken(setting.streams, evidence.without_wait(setting, make))
+    exchange.notes["control"] = evidence.overtaken(setting.streams, evidence.without_wait(setting, make, seen))
 
 
 @invariant(
@@ -325,7 +326,7 @@ def _contexts(env: Environment) -> Iterator[Draft]:
     rows="I29 F2 F5 context-05",
     level=Level.MUST,
     needs=Needs.GPU,
-    isolation=Isolation.FRESH,
+    isolation=Isolation.CHILD,
     cases=_contexts,
     exclusive=True,
 )
@@ -336,13 +337,13 @@ def test_contexts(exchange: Exchange) -> None:
     on, and a consumer has to make its event in that stream's context.
     """
     case, published = exchange.case, exchange.option("published")
-    record = _record(interpreter.run("pycuda_order", case.producer, case.consumer, published), "outcome")
-    if record["outcome"] == "refused":
-        raise Refused(record["seen"])
-    if record["outcome"] == "unusable" or (record["waited"] and not record["in_order"]):
-        _unusable_across(record["seen"])
-    exchange.notes["seen"] = record["seen"]
-    if not record["in_order"]:
+    across = two_contexts.look(case.producer, case.consumer, published)
+    if across.seen is None and not across.accepted:
+        raise Refused(across.told)
+    if across.seen is None or (across.seen.wait is not Wait.NONE and not across.seen.in_order):
+        _unusable_across(across.told)
+    exchange.notes["seen"] = across.told
+    if not across.seen.in_order:
         clause, role, level = _duty_across(case.producer, case.consumer, published)
         fail(
             clause,
@@ -351,10 +352,10 @@ def test_contexts(exchange: Exchange) -> None:
             level=level,
             reason="across two contexts the consumer reads before the producer has written",
             expected="the data that had been queued",
-            seen=record["seen"],
+            seen=across.told,
         )
-    exchange.notes["control"] = f"a dictionary without stream: {record['control']}"
-    if not record["overtakes"]:
+    exchange.notes["control"] = f"a dictionary without stream: {across.control}"
+    if not across.overtakes:
         raise Inconclusive(f"the check could not be seen to fail: {exchange.notes['control']}")
 
 

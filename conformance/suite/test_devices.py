@@ -13,12 +13,12 @@ from collections.abc import Callable, Iterator
 from dataclasses import replace
 from typing import Any, NoReturn
 
-from conformance.adapters.base import Device, Protocol, Trait, Unsupported
-from conformance.adapters.reference import ReferenceAdapter
+from conformance.adapters.base import Device, Protocol, Trait
 from conformance.protocols.clauses import Level, Role
 
 from . import interpreter
 from .catalogue import Draft, Isolation, Needs, Tier, every, invariant, layouts
+from .evidence import REFERENCE, Controls, overtaken, seen_in
 from .exchange import Exchange, Source, brief, collect
 from .handover import How, Without
 from .interpreter import Ended
@@ -46,8 +46,6 @@ from .placed import (
     wake,
 )  # fmt: skip
 
-REFERENCE = ReferenceAdapter()
-"""Flawless, whatever stands in the reference's place in a case."""
 _WHERE = tuple(PLACES)
 Cases = Callable[[Environment], Iterator[Draft]]
 
@@ -78,7 +76,7 @@ def _same(exchange: Exchange, dlpack: str, cai: str) -> str:
     rows="G2 device-14",
     level=Level.OBSERVED,
     needs=Needs.TWO_GPUS,
-    isolation=Isolation.RISKY,
+    exclusive=True,
     cases=_exports(Protocol.CAI, first=("gpu-0-first", "gpu-1-first")),
 )
 def test_made(exchange: Exchange) -> None:
@@ -110,7 +108,7 @@ def test_made(exchange: Exchange) -> None:
     rows="G2 I27 device-27",
     level=Level.MUST,
     needs=Needs.TWO_GPUS,
-    isolation=Isolation.RISKY,
+    exclusive=True,
     cases=_exports(Protocol.DLPACK, where=_WHERE, layout=layouts("c-order", "empty-rows")),
 )
 def test_reported(exchange: Exchange) -> None:
@@ -155,7 +153,7 @@ def _expect_device(seen: tuple[int, int], home: int, role: Role, reason: str, *c
     rows="G2 I27 2a.18 device-01 device-08 device-27",
     level=Level.MUST,
     needs=Needs.TWO_GPUS,
-    isolation=Isolation.RISKY,
+    exclusive=True,
     cases=_pairs(where=_WHERE),
 )
 def test_kept(exchange: Exchange) -> None:
@@ -200,7 +198,7 @@ def _moved(exchange: Exchange, seen: int | None, place: Place) -> NoReturn:
     rows="G1 I27 device-14",
     level=Level.MUST,
     needs=Needs.TWO_GPUS,
-    isolation=Isolation.RISKY,
+    exclusive=True,
     cases=_pairs(first=("gpu-0-first", "gpu-1-first")),
 )
 def test_in_turn(exchange: Exchange) -> None:
@@ -233,7 +231,7 @@ def _ordinal(name: str) -> int:
     rows="G2 2a.17 I27",
     level=Level.OBSERVED,
     needs=Needs.TWO_GPUS,
-    isolation=Isolation.RISKY,
+    exclusive=True,
     cases=_pairs(where=_WHERE),
 )
 def test_current_kept(exchange: Exchange) -> None:
@@ -277,7 +275,7 @@ def _refusals(env: Environment) -> Iterator[Draft]:
     rows="G2 2a.17",
     level=Level.OBSERVED,
     needs=Needs.TWO_GPUS,
-    isolation=Isolation.RISKY,
+    exclusive=True,
     cases=_refusals,
 )
 def test_current_kept_when_refused(exchange: Exchange) -> None:
@@ -334,7 +332,7 @@ def _joining(env: Environment) -> Iterator[Draft]:
     rows="G3 I28 device-10",
     level=Level.MUST,
     needs=Needs.TWO_GPUS,
-    isolation=Isolation.RISKY,
+    exclusive=True,
     cases=_joining,
 )
 def test_mixed(exchange: Exchange) -> None:
@@ -363,7 +361,7 @@ def _attempt(exchange: Exchange, action: Callable[[], Any]) -> Any:
     rows="I28 2a.18 device-10",
     level=Level.MUST,
     needs=Needs.TWO_GPUS,
-    isolation=Isolation.RISKY,
+    exclusive=True,
     cases=_exports(Protocol.DLPACK, where=("on-1-current-1", "on-1-current-0", "on-0-current-1")),
 )
 def test_export_elsewhere(exchange: Exchange) -> None:
@@ -416,7 +414,7 @@ def _moving(env: Environment) -> Iterator[Draft]:
     rows="I28 2a.18 device-10 device-22",
     level=Level.MUST,
     needs=Needs.TWO_GPUS,
-    isolation=Isolation.RISKY,
+    exclusive=True,
     cases=_moving,
 )
 def test_import_elsewhere(exchange: Exchange) -> None:
@@ -486,14 +484,11 @@ def test_handover(exchange: Exchange) -> None:
     Both streams are the current ones of the array's GPU. While the array changes hands that GPU is current, or the other.
     """
     meeting = _meeting(exchange, place_of(exchange))
-    seen = _seen(exchange, meeting, lambda: Handed(meeting))
+    seen = seen_in(exchange, meeting.streams, lambda: Handed(meeting))
     if seen.in_order:
-        exchange.notes["control"] = _control(meeting, _without_wait(meeting))
+        exchange.notes["control"] = overtaken(meeting.streams, _without_wait(meeting))
         return
     _blame(exchange, meeting, seen)
-
-
-Controls = list[tuple[str, Callable[[], Work]]]
 
 
 def _without_wait(meeting: Meeting) -> Controls:
@@ -509,34 +504,6 @@ def _without_wait(meeting: Meeting) -> Controls:
 
 def _handed(meeting: Meeting) -> Callable[[], Work]:
     return lambda: Handed(meeting)
-
-
-def _seen(exchange: Exchange, meeting: Meeting, make: Callable[[], Work]) -> Seen:
-    """Observe; a refusal ends the case."""
-    try:
-        seen = observe(meeting.streams, make)
-    except (Inconclusive, Unsupported):
-        raise
-    except Exception as error:
-        exchange.check_context(error)
-        raise Refused(f"the exchange was refused: {brief(error)}") from error
-    exchange.notes["seen"] = str(seen)
-    return seen
-
-
-def _control(meeting: Meeting, controls: Controls) -> str:
-    """See the same exchange go wrong with the wait taken out."""
-    tried = []
-    for label, make in controls:
-        try:
-            seen = observe(meeting.streams, make)
-        except Exception as error:
-            tried.append(f"{label}: {brief(error)}")
-            continue
-        if seen.overtakes:
-            return f"{label}: {seen} after {seen.rounds} round trips"
-        tried.append(f"{label}: {seen}")
-    raise Inconclusive("the check could not be seen to fail: " + "; ".join(tried))
 
 
 def _blame(exchange: Exchange, meeting: Meeting, seen: Seen) -> NoReturn:
@@ -618,7 +585,7 @@ def test_dictionary_stream(exchange: Exchange) -> None:
     """
     home = _ordinal(exchange.option("where").split("-current-")[0].replace("on-", "gpu-"))
     meeting = _meeting(exchange, Place(home, home))
-    seen = _seen(exchange, meeting, lambda: Published(meeting))
+    seen = seen_in(exchange, meeting.streams, lambda: Published(meeting))
     if not seen.in_order:
         fail(
             "CAI-18",
@@ -634,7 +601,7 @@ def test_dictionary_stream(exchange: Exchange) -> None:
             lambda: Published(meeting.but(consumer=REFERENCE), told=False),
         ),
     ]
-    exchange.notes["control"] = _control(meeting, controls)
+    exchange.notes["control"] = overtaken(meeting.streams, controls)
 
 
 def _asked(env: Environment) -> Iterator[Draft]:
@@ -658,7 +625,7 @@ def test_export_stream(exchange: Exchange) -> None:
     """
     home = _ordinal(exchange.option("where").split("-current-")[0].replace("on-", "gpu-"))
     meeting = _meeting(exchange, Place(home, home))
-    seen = _seen(exchange, meeting, lambda: Asked(meeting))
+    seen = seen_in(exchange, meeting.streams, lambda: Asked(meeting))
     if not seen.in_order:
         fail(
             "DLP-33",
@@ -673,7 +640,7 @@ def test_export_stream(exchange: Exchange) -> None:
         ("stream=-1", lambda: Asked(meeting, asked=-1)),
         ("stream=-1, from the reference", lambda: Asked(meeting.but(producer=REFERENCE), asked=-1)),
     ]
-    exchange.notes["control"] = _control(meeting, controls)
+    exchange.notes["control"] = overtaken(meeting.streams, controls)
 
 
 # -- processes of their own
@@ -686,6 +653,11 @@ def _alone(env: Environment) -> Iterator[Draft]:
     return (replace(draft, tier=Tier.FULL) for draft in every(reversed(chosen.values())))
 
 
+def _visible(draft: Draft) -> str:
+    """Producers see the GPUs in another order, consumers only the second one: a process each is dear."""
+    return "swapped" if draft.consumer == REFERENCE.name else "second"
+
+
 @invariant(
     "devices.untouched",
     clauses="G10",
@@ -693,6 +665,7 @@ def _alone(env: Environment) -> Iterator[Draft]:
     level=Level.OBSERVED,
     needs=Needs.TWO_GPUS,
     isolation=Isolation.FRESH,
+    exclusive=True,
     cases=_alone,
 )
 def test_untouched(exchange: Exchange) -> None:
@@ -721,9 +694,8 @@ def test_untouched(exchange: Exchange) -> None:
     level=Level.MUST,
     needs=Needs.TWO_GPUS,
     isolation=Isolation.FRESH,
-    cases=lambda env: (
-        replace(draft, parameters=(("visible", visible),)) for draft in _alone(env) for visible in ("swapped", "second")
-    ),
+    exclusive=True,
+    cases=lambda env: (replace(draft, parameters=(("visible", _visible(draft)),)) for draft in _alone(env)),
 )
 def test_remapped(exchange: Exchange) -> None:
     """Where ``CUDA_VISIBLE_DEVICES`` changes the GPUs' numbers, arrays have the numbers of the process, not of the machine."""

@@ -235,7 +235,7 @@ def test_consumer_writes(exchange: Exchange) -> None:
             reason=f"the consumer's write overtakes the producer's pending {pending}",
             expected="what was there before the write" if pending == "read" else "what the consumer wrote",
         )
-    exchange.notes["control"] = evidence.overtaken(setting.streams, evidence.without_wait(setting, make))
+    exchange.notes["control"] = evidence.overtaken(setting.streams, evidence.without_wait(setting, make, seen))
 
 
 # -- copied

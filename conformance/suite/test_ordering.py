@@ -7,22 +7,20 @@ to go wrong. What was seen lies beside the result.
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator
-from typing import NoReturn
 
-from conformance.adapters.base import Adapter, Device, Protocol, Trait, Unsupported
+from conformance.adapters.base import Device, Protocol, Trait
 from conformance.adapters.reference import ReferenceAdapter
 from conformance.protocols.clauses import Level, Role
 from conformance.reference.importer import Imported, Importer
 
 from .catalogue import Draft, Needs, every, invariant
-from .exchange import Exchange, brief
-from .handover import Backward, DefaultWaits, Export, Forward, How, Setting, WaitsForDefault, Without
+from .evidence import REFERENCE, blame, overtaken, publishes, seen_in, setting_of, waiting, without_wait
+from .exchange import Exchange
+from .handover import Backward, DefaultWaits, Export, Forward, How, Setting, WaitsForDefault
 from .libraries import Environment, Pair
-from .ordering import Seen, Wait, Work, observe
-from .outcomes import Inconclusive, Refused, fail
+from .ordering import Wait, Work, observe
+from .outcomes import fail
 
-REFERENCE = ReferenceAdapter()
-"""Flawless, whatever stands in the reference's place in a case."""
 _ON = (Device.CUDA, Device.SIMULATED)
 
 
@@ -74,11 +72,21 @@ def test_handover(exchange: Exchange) -> None:
     operation reads it. Only the consumer's stream is waited for.
     """
     setting = setting_of(exchange)
-    seen = _seen(exchange, lambda: Forward(setting))
+    seen = seen_in(exchange, setting.streams, lambda: Forward(setting))
     if seen.in_order:
-        exchange.notes["control"] = _control(setting, _forward_controls(setting, seen))
+        exchange.notes["control"] = overtaken(setting.streams, without_wait(setting, Forward, seen))
         return
-    _blame_forward(exchange, setting, seen)
+    instead = _waits_instead(setting)
+    if instead:
+        exchange.notes["instead"] = instead
+    blame(
+        exchange,
+        setting,
+        Forward,
+        seen,
+        reason="the consumer reads before the producer has written",
+        expected="the data that the producer had queued",
+    )
 
 
 @invariant(
@@ -100,13 +108,13 @@ def test_export_stream(exchange: Exchange) -> None:
     """
     name = exchange.option("stream")
     setting = setting_of(exchange)
-    seen = _seen(exchange, lambda: Export(setting, name))
+    seen = seen_in(exchange, setting.streams, lambda: Export(setting, name))
     if name == "minus-one":
-        exchange.notes["control"] = _control(setting, _waiting_controls(setting), waits=True)
+        exchange.notes["control"] = waiting(setting.streams, _waiting_controls(setting))
         if seen.wait is not Wait.NONE:
             fail("DLP-32", role=Role.PRODUCER, reason="stream=-1 makes somebody wait", expected="none", seen=seen)
     elif seen.in_order:
-        exchange.notes["control"] = _control(setting, _export_controls(setting, name))
+        exchange.notes["control"] = overtaken(setting.streams, _export_controls(setting, name))
     else:
         fail(
             "DLP-33",
@@ -135,7 +143,7 @@ def test_way_back(exchange: Exchange) -> None:
     """
     setting = setting_of(exchange)
     by_user = exchange.consumer.traits & {Trait.POINTER_ONLY, Trait.VIEW_ONLY}
-    bound = not by_user and _publishes(setting)
+    bound = not by_user and publishes(setting)
     _expect_not_overtaken(exchange, setting, "CAI-19", None if bound else Level.OBSERVED)
 
 
@@ -157,7 +165,7 @@ def test_reuse(exchange: Exchange) -> None:
 
 
 def _expect_not_overtaken(exchange: Exchange, setting: Setting, clause: str, level: Level | None) -> None:
-    seen = _seen(exchange, lambda: Backward(setting))
+    seen = seen_in(exchange, setting.streams, lambda: Backward(setting))
     if not seen.in_order:
         fail(
             clause,
@@ -167,8 +175,8 @@ def _expect_not_overtaken(exchange: Exchange, setting: Setting, clause: str, lev
             expected="the data from before the write",
             seen=seen,
         )
-    exchange.notes["control"] = _control(
-        setting,
+    exchange.notes["control"] = overtaken(
+        setting.streams,
         [
             ("a stream that the exchange never heard of", lambda: Backward(setting, elsewhere=True)),
             ("a reference that forgets the way back", lambda: Backward(setting.but(consumer=_Forgetful()))),
@@ -191,7 +199,7 @@ def test_cost(exchange: Exchange) -> None:
     Waiting for more is allowed. It is what users notice as slowness, so it is reported with what was made to wait.
     """
     setting = setting_of(exchange)
-    seen = _seen(exchange, lambda: Forward(setting))
+    seen = seen_in(exchange, setting.streams, lambda: Forward(setting))
     if seen.wait in (Wait.HOST, Wait.DEVICE):
         fail(
             "DLP-33" if setting.protocol is Protocol.DLPACK else "CAI-17",
@@ -209,84 +217,18 @@ _COST = {
 }
 
 
-def setting_of(exchange: Exchange) -> Setting:
-    """The case's hand-over."""
-    return Setting(
-        exchange.producer,
-        exchange.consumer,
-        exchange.protocol,
-        exchange.device,
-        How(exchange.option("how", How.INSIDE.value)),
-        exchange.option("reader", "stream"),
-    )
-
-
-def _seen(exchange: Exchange, make: Callable[[], Work]) -> Seen:
-    """Observe; a refusal ends the case."""
-    try:
-        seen = observe(setting_of(exchange).streams, make)
-    except (Inconclusive, Unsupported):
-        raise
-    except Exception as error:
-        exchange.check_context(error)
-        raise Refused(f"the exchange was refused: {brief(error)}") from error
-    exchange.notes["seen"] = str(seen)
-    return seen
-
-
-Controls = list[tuple[str, Callable[[], Work]]]
-
-
-def _control(setting: Setting, controls: Controls, *, waits: bool = False) -> str:
-    """See the same exchange go wrong with the wait taken out; ``waits``: see it wait with the wait put in."""
-    tried = []
-    for label, make in controls:
-        try:
-            seen = observe(setting.streams, make)
-        except Exception as error:
-            tried.append(f"{label}: {brief(error)}")
-            continue
-        if (seen.wait is not Wait.NONE and seen.in_order) if waits else seen.overtakes:
-            return f"{label}: {seen}" + (f" after {seen.rounds} round trips" if seen.wait is Wait.NONE else "")
-        tried.append(f"{label}: {seen}")
-    raise Inconclusive("the check could not be seen to fail: " + "; ".join(tried))
-
-
-def _forward_controls(setting: Setting, seen: Seen) -> Controls:
-    """Without the wait: as it is, then with the reference in the consumer's or the producer's place, then by an alias.
-
-    A consumer that held the GIL waits whatever it is told, and each time costs the latches' whole limit: it comes last.
-    """
-    removed: list[Without] = [Without.MINUS_ONE]
-    if setting.protocol is Protocol.CAI:
-        removed = [Without.NO_STREAM] + ([Without.OPT_OUT] if setting.consumer.opt_out is not None else [])
-    places: list[tuple[str, dict[str, Adapter]]] = [
-        ("", {}),
-        (", to the reference", {"consumer": REFERENCE}),
-        (", from the reference", {"producer": REFERENCE}),
-    ]
-    if seen.held_gil:
-        places.append(places.pop(0))
-    found = [(w.value + place, _forward(setting.but(without=w, **other))) for place, other in places for w in removed]
-    return [*found, (Without.ALIAS.value, _forward(setting.but(without=Without.ALIAS)))]
-
-
-def _export_controls(setting: Setting, name: str) -> Controls:
+def _export_controls(setting: Setting, name: str) -> list[tuple[str, Callable[[], Work]]]:
     return [
         ("stream=-1", lambda: Export(setting, name, asked=-1)),
         ("stream=-1, from the reference", lambda: Export(setting.but(producer=REFERENCE), name, asked=-1)),
     ]
 
 
-def _waiting_controls(setting: Setting) -> Controls:
+def _waiting_controls(setting: Setting) -> list[tuple[str, Callable[[], Work]]]:
     return [
         ("the consumer's handle", lambda: Export(setting, "handle")),
         ("the consumer's handle, from the reference", lambda: Export(setting.but(producer=REFERENCE), "handle")),
     ]
-
-
-def _forward(setting: Setting) -> Callable[[], Work]:
-    return lambda: Forward(setting)
 
 
 class _ForgetfulImporter(Importer):
@@ -300,42 +242,6 @@ class _Forgetful(ReferenceAdapter):
     """The reference without a way back: what a control needs to see overtaken."""
 
     importer_class = _ForgetfulImporter
-
-
-# -- blame
-
-
-def _blame_forward(exchange: Exchange, setting: Setting, seen: Seen) -> NoReturn:
-    """Say who did not do his part: each side is tried with a flawless partner in the other's place."""
-    producer = _with_reference(setting.but(consumer=REFERENCE))
-    consumer = _with_reference(setting.but(producer=REFERENCE, how=How.OUTSIDE))
-    exchange.notes["blame"] = (
-        f"{setting.producer.name} with the reference: {producer or 'in order'}; "
-        f"the reference with {setting.consumer.name}: {consumer or 'in order'}"
-    )
-    instead = _waits_instead(setting)
-    if instead:
-        exchange.notes["instead"] = instead
-    guilty = list(dict.fromkeys([setting.producer.name] * bool(producer) + [setting.consumer.name] * bool(consumer)))
-    if producer:  # what the consumer would have done with a right answer is another pair's case
-        clause, level = _duty_of_producer(setting)
-    elif consumer:
-        clause, level = _duty_of_consumer(setting)
-    else:
-        clause, level = ("CAI-26" if setting.protocol is Protocol.CAI else "DLP-33"), Level.OBSERVED
-    fail(
-        clause,
-        role=Role.PRODUCER if producer else Role.CONSUMER,
-        level=level,
-        reason="the consumer reads before the producer has written; "
-        + (
-            f"to blame: {' and '.join(guilty)}"
-            if guilty
-            else "each does its part with the reference: the contract leaves a gap"
-        ),
-        expected="the data that the producer had queued",
-        seen=seen,
-    )
 
 
 def _waits_instead(setting: Setting) -> str:
@@ -355,36 +261,3 @@ def _waits(setting: Setting, make: Callable[[], Work]) -> bool:
         return observe(setting.streams, make).wait is Wait.EVENT
     except Exception:
         return False
-
-
-def _with_reference(setting: Setting) -> str:
-    """What goes wrong between one side and a flawless partner, nothing if all is in order."""
-    try:
-        seen = observe(setting.streams, _forward(setting))
-    except Exception as error:
-        return brief(error)
-    return "" if seen.in_order else str(seen)
-
-
-def _duty_of_producer(setting: Setting) -> tuple[str, Level]:
-    if setting.protocol is Protocol.DLPACK:
-        # Which stream is current is all that such a library knows: that another one is meant, its user has to say.
-        return "DLP-33", Level.MUST if setting.how is How.INSIDE else Level.SHOULD
-    return ("CAI-22", Level.MUST) if _publishes(setting) else ("CAI-23", Level.SHOULD)
-
-
-def _duty_of_consumer(setting: Setting) -> tuple[str, Level]:
-    if setting.protocol is Protocol.DLPACK:
-        return "DLP-35", Level.MUST
-    if setting.consumer.traits & {Trait.POINTER_ONLY}:
-        return "CAI-21", Level.OBSERVED
-    return "CAI-18", Level.MUST
-
-
-def _publishes(setting: Setting) -> bool:
-    """Whether the producer's dictionary names a stream under a version that gives it a meaning (CAI-30)."""
-    made = Forward(setting.but(consumer=REFERENCE))
-    made.before()
-    described = made.offer().__cuda_array_interface__
-    setting.streams.synchronize_device()
-    return described.get("version", 0) >= 3 and described.get("stream") is not None

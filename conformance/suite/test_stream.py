@@ -19,12 +19,13 @@ from conformance.reference.importer import Importer
 from conformance.reference.streams import LEGACY, PER_THREAD, Streams
 
 from .catalogue import Isolation, Needs, every, invariant
+from .evidence import overtaken
 from .exchange import UNCLEAN, Exchange, brief, collect
 from .handover import NEW, OLD, Forward, How, Setting, filled, holds, somebody_elses, stream_of
 from .libraries import Environment, Library, Pair
 from .ordering import Seen, Work, observe
 from .outcomes import Inconclusive, Refused, fail
-from .published import Dropped, OnImported, Published, described_while_pending, lives, named, overtaken
+from .published import Dropped, OnImported, Published, described_while_pending, lives, named
 
 _ON = (Device.CUDA, Device.SIMULATED)
 _REFERENCE = ReferenceAdapter()
@@ -108,11 +109,11 @@ def test_published(exchange: Exchange) -> None:
             seen=f"stream {stream:#x}: {seen}",
         )
     exchange.notes["control"] = overtaken(
-        streams, "the same, waiting for no stream", lambda: _published(exchange, instead=0)
+        streams, [("the same, waiting for no stream", lambda: _published(exchange, instead=0))]
     )
     if stream != made.writer:  # that it covers the write must be the producer's doing, not the device's
         exchange.notes["control of the stream"] = overtaken(
-            streams, "the same, without reading the dictionary", lambda: _published(exchange, instead=stream)
+            streams, [("the same, without reading the dictionary", lambda: _published(exchange, instead=stream))]
         )
 
 
@@ -146,7 +147,7 @@ def test_none_means_done(exchange: Exchange) -> None:
         )
     if described.get("stream") is None:
         exchange.notes["pending"] = overtaken(
-            _streams(exchange), "a read that waits for nothing", lambda: _published(exchange, instead=0)
+            _streams(exchange), [("a read that waits for nothing", lambda: _published(exchange, instead=0))]
         )
         fail(
             "CAI-23",
@@ -197,7 +198,7 @@ def test_outlives(exchange: Exchange) -> None:
             seen=seen,
         )
     exchange.notes["control"] = overtaken(
-        streams, "the same, waiting for no stream", lambda: Dropped(producer, device, instead=0)
+        streams, [("the same, waiting for no stream", lambda: Dropped(producer, device, instead=0))]
     )
 
 
@@ -549,8 +550,7 @@ def test_protocol_work(exchange: Exchange) -> None:
         )
     exchange.notes["control"] = overtaken(
         _streams(exchange),
-        "on another stream",
-        lambda: OnImported(consumer, device, offered, handle, elsewhere=True),
+        [("on another stream", lambda: OnImported(consumer, device, offered, handle, elsewhere=True))],
     )
 
 

@@ -102,7 +102,7 @@ def test_barrier(exchange: Exchange) -> None:
     setting = _inside(exchange)
     seen = _least(exchange, lambda: Forward(setting))
     _expect_order("DOC-CP-5", "the operator reads before the published stream has written", seen)
-    exchange.notes["control"] = evidence.overtaken(setting.streams, evidence.without_wait(setting, Forward))
+    exchange.notes["control"] = evidence.overtaken(setting.streams, evidence.without_wait(setting, Forward, seen))
     _expect_event("LIB-03", "more than the published stream is waited for", seen)
 
 
@@ -127,7 +127,7 @@ def test_default_streams(exchange: Exchange) -> None:
 
     seen = seen_in(exchange, setting.streams, lambda: make(setting))
     _expect_order("DOC-CP-6", "the operator reads before the default stream has written", seen)
-    exchange.notes["control"] = evidence.overtaken(setting.streams, evidence.without_wait(setting, make))
+    exchange.notes["control"] = evidence.overtaken(setting.streams, evidence.without_wait(setting, make, seen))
     if seen.wait is not Wait.DEVICE:
         fail(
             "DOC-CP-6",
@@ -173,7 +173,7 @@ def test_chain(exchange: Exchange) -> None:
     setting = setting_of(exchange)
     seen = _least(exchange, lambda: Forward(setting))
     _expect_order("DOC-CP-6", "the second operator reads before the first has written", seen)
-    exchange.notes["control"] = evidence.overtaken(setting.streams, evidence.without_wait(setting, Forward))
+    exchange.notes["control"] = evidence.overtaken(setting.streams, evidence.without_wait(setting, Forward, seen))
     _expect_event("DOC-CP-6", "the chain leaves the event path", seen)
 
 
@@ -215,7 +215,7 @@ def test_filled_inside(exchange: Exchange) -> None:
     setting = setting_of(exchange)
     seen = seen_in(exchange, setting.streams, lambda: Forward(setting))
     _expect_order("DOC-CP-7", "the operator reads before CuPy has filled the array", seen)
-    exchange.notes["control"] = evidence.overtaken(setting.streams, evidence.without_wait(setting, Forward))
+    exchange.notes["control"] = evidence.overtaken(setting.streams, evidence.without_wait(setting, Forward, seen))
 
 
 @invariant(
@@ -252,7 +252,7 @@ def test_torch_order(exchange: Exchange) -> None:
     setting = setting_of(exchange)
     seen = seen_in(exchange, setting.streams, lambda: Forward(setting))
     _expect_order("DOC-PT-4", "the operator reads before PyTorch has written", seen)
-    exchange.notes["control"] = evidence.overtaken(setting.streams, evidence.without_wait(setting, Forward))
+    exchange.notes["control"] = evidence.overtaken(setting.streams, evidence.without_wait(setting, Forward, seen))
 
 
 @invariant(

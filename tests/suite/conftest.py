@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 
 import pytest
 
@@ -12,6 +12,7 @@ from conformance.execution import probe
 from conformance.execution.results import Result
 from conformance.execution.workbench import Workbench
 from conformance.reference.faults import Fault
+from conformance.reference.streams import LEGACY, Current
 from conformance.suite import offers
 from conformance.suite.catalogue import catalogue
 from conformance.suite.libraries import Environment
@@ -23,6 +24,13 @@ Runner = Callable[..., list[Result]]
 def impatient(monkeypatch: pytest.MonkeyPatch) -> None:
     """The reference releases what it has at once, so what a fault never releases need not be waited for."""
     monkeypatch.setattr(offers, "PATIENCE", 0.02)
+
+
+@pytest.fixture(autouse=True)
+def default_stream_again() -> Iterator[None]:
+    """A fault may leave another stream current in this thread."""
+    yield
+    Current().handle = LEGACY
 
 
 @pytest.fixture(scope="session")

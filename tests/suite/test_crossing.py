@@ -22,13 +22,15 @@ from conformance.reference.exporter import Exporter
 from conformance.reference.importer import Importer
 from conformance.reference.memory import Memory, simulated
 from conformance.reference.streams import LEGACY, PER_THREAD, SimulatedStreams, WorkStream
-from conformance.suite import handover, interpreter
+from conformance.suite import handover, interpreter, two_contexts
 from conformance.suite.catalogue import Case, catalogue
 from conformance.suite.concurrency import Beside
 from conformance.suite.interpreter import Ended
 from conformance.suite.libraries import Environment, Library, Side
+from conformance.suite.ordering import Seen, Wait
 from conformance.suite.outcomes import Outcome
-from conformance.suite.programs import default_stream, opt_out, pycuda_order
+from conformance.suite.programs import default_stream, opt_out
+from conformance.suite.two_contexts import Across
 
 
 def run(name: str, producer: str = "cupy", consumer: str = "cupy", **parameters: str) -> Result:
@@ -282,23 +284,18 @@ def copied(name: str, *arguments: Any) -> None:
         (Crashing, "stream", Outcome.FAIL),
     ],
 )
-def test_what_the_program_with_two_contexts_tells(
+def test_two_contexts_are_looked_at_from_end_to_end(
     taker: type[InOneContext], published: str, outcome: Outcome, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """It runs here, with make-believe libraries whose contexts are one."""
-    records: list[dict[str, Any]] = []
+    """With make-believe libraries whose contexts are one."""
     kinds = {"pycuda": InOneContext, "cupy": taker}
-    monkeypatch.setattr(pycuda_order.registry, "create", lambda name: named(kinds[name](), name))
-    monkeypatch.setattr(pycuda_order, "tell", lambda **record: records.append(record))
-    monkeypatch.setattr(pycuda_order, "BothContexts", lambda other: simulated().streams())
-    monkeypatch.setattr(pycuda_order.driver, "call", copied)
+    monkeypatch.setattr(two_contexts.registry, "create", lambda name: named(kinds[name](), name))
+    monkeypatch.setattr(two_contexts, "BothContexts", lambda other: simulated().streams())
+    monkeypatch.setattr(two_contexts.driver, "call", copied)
     for call in ("primary", "current", "set_current", "synchronize"):
-        monkeypatch.setattr(pycuda_order.context, call, lambda *_: 1)
-    monkeypatch.setattr(pycuda_order.context, "using", lambda handle: contextlib.nullcontext())
-    monkeypatch.setattr(pycuda_order.Handover, "accepted", False)
-    pycuda_order.main("pycuda", "cupy", published)
-    monkeypatch.undo()
-    monkeypatch.setattr(interpreter, "run", lambda *_: Ended(0, tuple(records)))
+        monkeypatch.setattr(two_contexts.context, call, lambda *_: 1)
+    monkeypatch.setattr(two_contexts.context, "using", lambda handle: contextlib.nullcontext())
+    monkeypatch.setattr(two_contexts.Handover, "accepted", False)
     result = run("contexts", "pycuda", "cupy", published=published)
     assert result.outcome is outcome, (result.reason, result.seen, result.attachments)
 
@@ -309,7 +306,10 @@ def named(adapter: Adapter, name: str) -> Adapter:
     return adapter
 
 
-SEEN = {"outcome": "seen", "seen": "none, out of order", "control": "none, out of order", "overtakes": True}
+def across(*, waits: bool, in_order: bool, overtakes: bool = True) -> Across:
+    """An exchange that was seen, with its control."""
+    seen = Seen(Wait.EVENT if waits else Wait.NONE, in_order)
+    return Across(seen, str(seen), True, "none, out of order", overtakes)
 
 
 @pytest.mark.parametrize(
@@ -324,34 +324,32 @@ def test_whose_duty_order_across_contexts_is(
     producer: str, consumer: str, published: str, clause: str, level: Level, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """Of the consumer of a published stream; of nobody, where users take the pointer."""
-    answer(monkeypatch, {**SEEN, "in_order": False, "waited": False})
+    monkeypatch.setattr(two_contexts, "look", lambda *_: across(waits=False, in_order=False))
     result = run("contexts", producer, consumer, published=published)
     assert (result.outcome, result.level, result.clauses[0]) == (Outcome.FAIL, level, clause)
 
 
 @pytest.mark.parametrize(
-    ("record", "outcome"),
+    ("found", "outcome"),
     [
-        ({**SEEN, "in_order": True, "waited": True}, Outcome.PASS),
-        ({**SEEN, "in_order": True, "waited": True, "overtakes": False}, Outcome.INCONCLUSIVE),
-        ({**SEEN, "in_order": False, "waited": True}, Outcome.FAIL),
-        ({"outcome": "unusable", "seen": "CudaError: illegal address"}, Outcome.FAIL),
-        ({"outcome": "refused", "seen": "invalid context"}, Outcome.REFUSED),
-        ({"trouble": "no driver"}, Outcome.INCONCLUSIVE),
-        ({"step": "its start"}, Outcome.INCONCLUSIVE),
+        (across(waits=True, in_order=True), Outcome.PASS),
+        (across(waits=True, in_order=True, overtakes=False), Outcome.INCONCLUSIVE),
+        (across(waits=True, in_order=False), Outcome.FAIL),
+        (Across(None, "CudaError: illegal address", accepted=True), Outcome.FAIL),
+        (Across(None, "invalid context"), Outcome.REFUSED),
     ],
 )
 def test_how_an_exchange_across_contexts_is_judged(
-    record: dict[str, Any], outcome: Outcome, monkeypatch: pytest.MonkeyPatch
+    found: Across, outcome: Outcome, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """No pass without a control, and what is unusable is not called disorder."""
-    answer(monkeypatch, record)
+    monkeypatch.setattr(two_contexts, "look", lambda *_: found)
     result = run("contexts", "pycuda", "cupy", published="stream")
     assert result.outcome is outcome
     assert result.outcome is not Outcome.FAIL or result.clauses[0] == "CAI-29"
 
 
-@pytest.mark.parametrize("name", ["default-stream", "opt-out", "contexts"])
+@pytest.mark.parametrize("name", ["default-stream", "opt-out"])
 def test_a_death_is_a_violation(name: str, monkeypatch: pytest.MonkeyPatch) -> None:
     """Whatever was being tried."""
     answer(monkeypatch, {"step": "the exchange"}, code=-11)

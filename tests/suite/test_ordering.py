@@ -14,7 +14,7 @@ from conformance.protocols.clauses import Level
 from conformance.reference import streams
 from conformance.reference.faults import Fault, all_faults
 from conformance.reference.importer import Imported, Importer
-from conformance.suite import blocking, handover, ordering, test_ordering
+from conformance.suite import blocking, evidence, handover, ordering, test_ordering
 from conformance.suite.handover import Forward, How, Setting
 from conformance.suite.ordering import Wait
 from conformance.suite.outcomes import Inconclusive, Outcome
@@ -87,14 +87,16 @@ def test_two_innocent_sides_mean_a_gap_in_the_contract() -> None:
     flawless = ReferenceAdapter()
     setting = Setting(flawless, flawless, Protocol.CAI, Device.SIMULATED)
     exchange = type("Exchange", (), {"notes": {}})()
+    seen = ordering.Seen(Wait.NONE, in_order=False)
     with pytest.raises(Exception, match="the contract leaves a gap") as caught:
-        test_ordering._blame_forward(exchange, setting, ordering.Seen(Wait.NONE, in_order=False))
+        evidence.blame(exchange, setting, Forward, seen, reason="too early", expected="the new data")  # type: ignore[arg-type]
     assert caught.value.level is Level.OBSERVED  # type: ignore[attr-defined]
 
 
 def test_a_pass_without_a_control_is_none(monkeypatch: pytest.MonkeyPatch, run_reference: Runner) -> None:
     """Where nothing can be made to go wrong, nothing was shown to be right."""
-    monkeypatch.setattr(test_ordering, "_forward_controls", lambda setting, seen: [("as it is", lambda: Forward(setting))])
+    as_it_is = lambda setting, make, seen: [("as it is", lambda: make(setting))]  # noqa: E731
+    monkeypatch.setattr(test_ordering, "without_wait", as_it_is)
     results = run_reference("ordering.handover", devices=(Device.SIMULATED,))
     assert {r.outcome for r in results} == {Outcome.INCONCLUSIVE}
     assert all("could not be seen to fail: as it is: event-wait, in order" in r.reason for r in results)

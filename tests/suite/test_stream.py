@@ -15,9 +15,10 @@ from conformance.reference.faults import Fault
 from conformance.reference.faults import stream as faults
 from conformance.reference.importer import Importer
 from conformance.reference.streams import LEGACY, Streams, WorkStream, simulated
+from conformance.suite.evidence import overtaken
 from conformance.suite.handover import stream_of
 from conformance.suite.outcomes import Inconclusive, Outcome
-from conformance.suite.published import Published, described_while_pending, lives, overtaken
+from conformance.suite.published import Published, described_while_pending, lives
 
 from .conftest import Runner
 
@@ -176,7 +177,7 @@ def test_a_control_that_waits_is_no_control() -> None:
     device, reference = Device.SIMULATED, ReferenceAdapter()
     own = stream_of(reference, "producer", device)
     with pytest.raises(Inconclusive, match="could not be seen to fail"):
-        overtaken(simulated(), "waits", lambda: Published(reference, device, own, own))
+        overtaken(simulated(), [("waits", lambda: Published(reference, device, own, own))])
 
 
 def test_a_latch_that_lets_go_by_itself_decides_nothing(monkeypatch: pytest.MonkeyPatch) -> None:

@@ -7,7 +7,6 @@ stream of one context is ordered with any of the other (CUD-05), and an event be
 from __future__ import annotations
 
 import ctypes
-import sys
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
@@ -16,15 +15,17 @@ from typing import Any
 from conformance.adapters import registry
 from conformance.adapters.base import Adapter, CAIOffer, Device, Protocol
 from conformance.adapters.pycuda import PycudaAdapter
-from conformance.cuda import context, driver
+from conformance.cuda import context, driver, kernels
+from conformance.cuda import streams as cuda_streams
 from conformance.reference.streams import CudaStreams
-from conformance.suite.exchange import brief
-from conformance.suite.handover import KIND, NEW, OLD, SHAPE, CAIWithout, Recorded
-from conformance.suite.ordering import Wait, observe
 
-from . import tell
+from .exchange import brief
+from .handover import KIND, NEW, OLD, SHAPE, CAIWithout, Recorded
+from .ordering import Seen, observe
 
 _NBYTES = 4 * SHAPE[1]
+_ROUNDS = 4
+_SECONDS = 0.1
 
 
 @dataclass(frozen=True)
@@ -67,6 +68,17 @@ class BothContexts(CudaStreams):
     def __init__(self, other: int) -> None:
         super().__init__()
         self._other = other
+        with context.using(other):
+            self._witness_there = cuda_streams.Stream().handle
+            self._word_there = ctypes.c_void_p()
+            driver.call("cuMemAlloc_v2", ctypes.byref(self._word_there), ctypes.c_size_t(4))
+
+    def round_trip(self) -> None:
+        """Through both contexts."""
+        super().round_trip()
+        kernels.fill_words(self._word_there.value or 0, 1, 0, self._witness_there)
+        while not cuda_streams.is_done(self._witness_there):
+            pass
 
     def synchronize_device(self) -> None:
         """Both contexts."""
@@ -117,36 +129,48 @@ class Handover:
         return CAIWithout(exporter, self.writer if self._published == "stream" else None)
 
 
-def main(producer: str, consumer: str, published: str) -> None:
+@dataclass(frozen=True)
+class Across:
+    """What came of an exchange across two contexts, and of the same with a dictionary that names no stream.
+
+    ``seen`` is ``None`` if nothing was exchanged, and ``told`` says why; ``accepted`` says whether any import had been made.
+    """
+
+    seen: Seen | None
+    told: str
+    accepted: bool = False
+    control: str = ""
+    overtakes: bool = False
+
+
+def look(producer: str, consumer: str, published: str) -> Across:
     """The other library first, in the primary context; then PyCUDA in its own; then the exchange, and its control."""
     try:
         sides = _sides(producer, consumer)
         streams = BothContexts(next(s.context for s in sides.values() if s.adapter.name == "pycuda"))
         giver, taker = sides[producer], sides[consumer]
-        tell(step="arrays of both")
         Handover(giver, taker, published)
     except Exception as error:
-        tell(outcome="refused", seen=f"nothing to exchange: {brief(error)}")
-        return
-    tell(step="the exchange")
+        return Across(None, f"nothing to exchange: {brief(error)}")
     try:
-        seen = observe(streams, lambda: Handover(giver, taker, published))
+        seen = _observe(streams, giver, taker, published)
     except Exception as error:
-        tell(outcome="unusable" if Handover.accepted else "refused", seen=brief(error))
-        return
-    tell(step="its control")
-    waited = seen.wait is not Wait.NONE
-    tell(outcome="seen", seen=str(seen), in_order=seen.in_order, waited=waited, **_control(streams, giver, taker))
-    tell(step="interpreter exit")
+        return Across(None, brief(error), Handover.accepted)
+    return Across(seen, str(seen), True, *_control(streams, giver, taker))
 
 
-def _control(streams: CudaStreams, giver: Side, taker: Side) -> dict[str, object]:
+def _observe(streams: CudaStreams, giver: Side, taker: Side, published: str) -> Seen:
+    """Two contexts take turns on a device, so a round trip through both takes longer, and the latch has to hold longer."""
+    return observe(streams, lambda: Handover(giver, taker, published), rounds=_ROUNDS, seconds=_SECONDS)
+
+
+def _control(streams: CudaStreams, giver: Side, taker: Side) -> tuple[str, bool]:
     """The same with a dictionary that names no stream."""
     try:
-        control = observe(streams, lambda: Handover(giver, taker, "nothing"))
+        control = _observe(streams, giver, taker, "nothing")
     except Exception as error:
-        return {"control": brief(error), "overtakes": False}
-    return {"control": str(control), "overtakes": control.overtakes}
+        return brief(error), False
+    return str(control), control.overtakes
 
 
 def _sides(producer: str, consumer: str) -> dict[str, Side]:
@@ -158,7 +182,6 @@ def _sides(producer: str, consumer: str) -> dict[str, Side]:
 
 def _side(name: str, home: int) -> Side:
     """A library that has been used once in its context; PyCUDA makes its own, which is then taken off the thread."""
-    tell(step=f"import of {name}")
     adapter = registry.create(name)
     if isinstance(adapter, PycudaAdapter):
         adapter.context_module = "pycuda.autoinit"
@@ -168,7 +191,3 @@ def _side(name: str, home: int) -> Side:
         adapter.operand(KIND, SHAPE, Device.CUDA)
         stream = adapter.stream(Device.CUDA)
     return Side(adapter, where, stream)
-
-
-if __name__ == "__main__":
-    main(*sys.argv[1:4])
