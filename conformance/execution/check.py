@@ -118,6 +118,8 @@ def _drive(
         worker.LOGS: str((out / LOG_FOLDER).resolve()),
         worker.PHASE: phase.value,
     }
+    if phase is worker.Phase.EXCLUSIVE:
+        environment.setdefault(children.QUEUES, children.MOST_QUEUES)
     if server is not None:
         environment[isolation.SOCKET] = server.path
     with (out / LOG_FOLDER / f"pytest-{phase.value}.log").open("w") as log:

@@ -251,6 +251,8 @@ def _serve_cases(requests: int, answers: int) -> NoReturn:
             case = Case.from_json(json.loads(line))
             invariant = catalogue()[case.invariant]
             isolation = invariant.isolation
+            if invariant.exclusive:  # heard when CUDA starts, which the first case of a child brings about
+                os.environ.setdefault(children.QUEUES, children.MOST_QUEUES)
             _send(answers, _line(bench.run(case, invariant).to_json()))
     if isolation is not Isolation.EXIT:
         os._exit(0)

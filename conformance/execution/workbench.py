@@ -43,6 +43,9 @@ class Workbench:
         except Poisoned as poisoned:
             told = f"{poisoned}; the check had ended as {result.outcome.value} {result.reason}".rstrip()
             result = Result(case, Outcome.POISONED, Level.MUST, invariant.clauses, told)
+        except Exception as error:
+            told = f"whether the CUDA context is sound cannot be told: {brief(error)}"
+            result = Result(case, Outcome.INCONCLUSIVE, invariant.level, invariant.clauses, told)
         return result.beside(exchange.notes)
 
     def _judged(self, exchange: Exchange, case: Case, invariant: Invariant) -> Result:

@@ -12,10 +12,12 @@ from conformance.reference.exporter import NEWEST
 from conformance.reference.importer import CPU_TYPES, Importer
 from conformance.reference.memory import HostMemory
 
-from .handover import KIND, NEW, OLD, SHAPE, Forward, Setting, filled, stream_of, words
+from .handover import KIND, NEW, OLD, SHAPE, Forward, Setting, filled, holds, stream_of, words
 
 NBYTES = 4 * SHAPE[1]
-TRIES = 40
+DROPPED_ELEMENTS = 1 << 19
+"""Of arrays that are dropped: of a size that nobody else asks for, so that what is free is handed out first."""
+TRIES = 6
 """Arrays of the same size that are made to see whether memory is handed out again."""
 _values = count(0x010000)
 """What elements are filled with where memory that was used before could otherwise pass for a copy."""
@@ -37,6 +39,7 @@ class Dropped:
     """
 
     def __init__(self, setting: Setting, drops: Drops) -> None:
+        setting = setting.but(count=DROPPED_ELEMENTS)
         self.setting = setting
         self.libraries = setting.libraries
         self._drops = drops
@@ -49,7 +52,7 @@ class Dropped:
         self._first.before()
         self._first.exchange()
         setting.streams.synchronize_device()
-        self._into = filled(setting.consumer, 0, setting.device)
+        self._into = filled(setting.consumer, 0, setting.device, setting.count)
         self._address = setting.producer.describe(self._first.array).address
         self.shared = setting.consumer.describe(self._first.taken).address == self._address
         """Whether the import is the producer's own memory."""
@@ -70,7 +73,7 @@ class Dropped:
 
     def in_order(self) -> bool:
         """The consumer read what was there when it was handed over."""
-        return words(self.setting.consumer, self._into, self.setting.device) == {NEW}
+        return holds(self.setting.consumer, self._into, NEW, self.setting.device, self.setting.count)
 
     def make_more(self) -> bool:
         """Make arrays and queue a write of each, until one lies where the dropped one did; whether one does."""
@@ -79,13 +82,13 @@ class Dropped:
 
     def _make_one(self) -> bool:
         library = self.setting.producer
-        made = library.operand(KIND, SHAPE, self.setting.device)
+        made = library.operand(KIND, (1, self.setting.count, 1), self.setting.device)
         library.fill(made, OLD, self._write_on)
         self._more.append(made)
         return self._overlaps(made)
 
     def _overlaps(self, array: Any) -> bool:
-        return abs(self.setting.producer.describe(array).address - self._address) < NBYTES
+        return abs(self.setting.producer.describe(array).address - self._address) < 4 * self.setting.count
 
     def handed_out_when_free(self) -> bool:
         """Whether the memory is handed out again once nothing is pending and nobody has it any more.

@@ -52,6 +52,8 @@ class Setting:
     how: How = How.INSIDE
     reader: str = "stream"
     without: Without | None = None
+    count: int = SHAPE[1]
+    """How many elements the arrays have."""
 
     @property
     def streams(self) -> Streams:
@@ -127,8 +129,8 @@ class Forward:
         self._read_on = stream_of(setting.consumer, _role(setting.reader), setting.device)
         self.writer = setting.producer.handle(self._write_on)
         self.reader = setting.consumer.handle(self._read_on)
-        self.array = filled(setting.producer, OLD, setting.device)
-        self.into = filled(setting.consumer, 0, setting.device)
+        self.array = filled(setting.producer, OLD, setting.device, setting.count)
+        self.into = filled(setting.consumer, 0, setting.device, setting.count)
         self.taken: Any = None
         if setting.without is Without.ALIAS:
             self._take()
@@ -145,7 +147,7 @@ class Forward:
 
     def in_order(self) -> bool:
         """The consumer read what the producer wrote."""
-        return holds(self.setting.consumer, self.into, NEW, self.setting.device)
+        return holds(self.setting.consumer, self.into, NEW, self.setting.device, self.setting.count)
 
     def _take(self) -> None:
         offer = self.offer()
@@ -226,7 +228,7 @@ class Export:
 
     def in_order(self) -> bool:
         """The reference read what the producer wrote."""
-        return self._memory.read(self._into.address, 4 * SHAPE[1]) == _elements(NEW)
+        return self._memory.read(self._into.address, 4 * SHAPE[1]) == _elements(NEW, SHAPE[1])
 
 
 class Backward:
@@ -264,16 +266,16 @@ class Backward:
         return holds(self.setting.consumer, self._into, NEW, self.setting.device)
 
 
-def filled(library: Adapter, value: int, device: Device) -> Any:
-    """An operand of a library with every element ``value``, written by our own instruments."""
-    array = library.operand(KIND, SHAPE, device)
-    poke(library.describe(array).address, _elements(value), device)
+def filled(library: Adapter, value: int, device: Device, count: int = SHAPE[1]) -> Any:
+    """An operand of a library with ``count`` elements, every one ``value``, written by our own instruments."""
+    array = library.operand(KIND, (1, count, 1), device)
+    poke(library.describe(array).address, _elements(value, count), device)
     return array
 
 
-def holds(library: Adapter, array: Any, value: int, device: Device) -> bool:
+def holds(library: Adapter, array: Any, value: int, device: Device, count: int = SHAPE[1]) -> bool:
     """Whether every element of an operand is ``value``, read by our own instruments once all is done."""
-    data = _elements(value)
+    data = _elements(value, count)
     return peek(library.describe(array).address, len(data), device) == data
 
 
@@ -284,8 +286,8 @@ def words(library: Adapter, array: Any, device: Device) -> set[int]:
 
 
 @cache
-def _elements(value: int) -> bytes:
-    return value.to_bytes(4, "little") * SHAPE[1]
+def _elements(value: int, count: int) -> bytes:
+    return value.to_bytes(4, "little") * count
 
 
 def _role(reader: str) -> str:

@@ -17,7 +17,7 @@ from .outcomes import Inconclusive
 
 _REFERENCE = ReferenceAdapter()
 _BYTES = KIND.itemsize * SHAPE[1]
-_NEW_STREAMS = 8
+NEW_STREAMS = 64
 """So many streams are made to see whether one of them gets a handle that somebody else should still have."""
 
 
@@ -162,7 +162,7 @@ def lives(streams: Streams, handle: int) -> bool:
 
     Asking for a handle that is dead may find what was there before. A handle that new streams are given is dead for certain.
     """
-    made = [streams.create() for _ in range(_NEW_STREAMS)]
+    made = [streams.create() for _ in range(NEW_STREAMS)]
     for each in made:
         streams.destroy(each)
     return handle not in made and streams.alive(handle)

@@ -12,7 +12,7 @@ from conformance.protocols.dlpack import Tensor
 from conformance.reference.importer import Imported, Importer
 
 from . import evidence
-from .catalogue import Draft, Isolation, Needs, every, invariant
+from .catalogue import Draft, Needs, every, invariant
 from .evidence import REFERENCE, seen_in, setting_of
 from .exchange import Exchange
 from .flight import Copying, Dropped, Drops, Held, Overwriting, ToHost
@@ -92,7 +92,6 @@ def _observed(exchange: Exchange, setting: Setting, drops: Drops) -> tuple[Seen,
     rows="E12 I17 lifetime-26",
     level=Level.MUST,
     needs=Needs.GPU,
-    isolation=Isolation.RISKY,
     cases=_pairs,
     exclusive=True,
 )
@@ -168,7 +167,6 @@ def _handed_out_early(setting: Setting) -> bool:
     rows="E12 I17 lifetime-26",
     level=Level.OBSERVED,
     needs=Needs.GPU,
-    isolation=Isolation.RISKY,
     cases=_pairs,
     exclusive=True,
 )

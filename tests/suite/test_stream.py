@@ -18,7 +18,7 @@ from conformance.reference.streams import LEGACY, Streams, WorkStream, simulated
 from conformance.suite.evidence import overtaken
 from conformance.suite.handover import stream_of
 from conformance.suite.outcomes import Inconclusive, Outcome
-from conformance.suite.published import Published, described_while_pending, lives
+from conformance.suite.published import NEW_STREAMS, Published, described_while_pending, lives
 
 from .conftest import Runner
 
@@ -166,10 +166,10 @@ class Driver:
 
 def test_a_handle_that_is_given_out_again_is_dead() -> None:
     """Whatever the driver says when it is asked."""
-    driver = Driver(*range(100, 108))
+    driver = Driver(*range(100, 100 + NEW_STREAMS))
     assert not lives(cast(Streams, driver), 103)
-    assert lives(cast(Streams, Driver(*range(100, 108))), 99)
-    assert driver.destroyed == list(range(100, 108))
+    assert lives(cast(Streams, Driver(*range(100, 100 + NEW_STREAMS))), 99)
+    assert driver.destroyed == list(range(100, 100 + NEW_STREAMS))
 
 
 def test_a_control_that_waits_is_no_control() -> None:
