@@ -251,7 +251,7 @@ def _serve_cases(requests: int, answers: int) -> NoReturn:
             case = Case.from_json(json.loads(line))
             invariant = catalogue()[case.invariant]
             isolation = invariant.isolation
-            if invariant.exclusive:  # heard when CUDA starts, which the first case of a child brings about
+            if invariant.exclusive and isolation is Isolation.RISKY:  # heard when the first case of a child starts CUDA
                 os.environ.setdefault(children.QUEUES, children.MOST_QUEUES)
             _send(answers, _line(bench.run(case, invariant).to_json()))
     if isolation is not Isolation.EXIT:

@@ -19,6 +19,7 @@ DROPPED_ELEMENTS = 1 << 19
 """Of arrays that are dropped: of a size that nobody else asks for, so that what is free is handed out first."""
 TRIES = 6
 """Arrays of the same size that are made to see whether memory is handed out again."""
+_AGAIN = 4
 _values = count(0x010000)
 """What elements are filled with where memory that was used before could otherwise pass for a copy."""
 LAST = 0x003333
@@ -93,17 +94,21 @@ class Dropped:
     def handed_out_when_free(self) -> bool:
         """Whether the memory is handed out again once nothing is pending and nobody has it any more.
 
-        Some libraries let go of what they have imported only when they import the next time, so that is done first.
+        Some libraries let go of what they have imported only when they import the next time, or when a thread of the driver's
+        has told them that their work is done, so that is done first, and more than once.
         """
         self._first.taken = None
+        return any(self._handed_out_again() for _ in range(_AGAIN))
+
+    def _handed_out_again(self) -> bool:
         self.setting.streams.synchronize_device()
         with self.setting.producer.using(self._write_on):
             again = Forward(self.setting)
         again.before()
         again.exchange()
         self.setting.streams.synchronize_device()
-        for library in self.libraries:
-            library.let_go()
+        if self.setting.consumer is not self.setting.producer:  # whose own cache is where the memory is to come from
+            self.setting.consumer.let_go()
         return self._overlaps(again.array) or self.make_more()
 
 

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -105,6 +105,16 @@ class Pair:
     def target(self) -> Side:
         """The consumer's side."""
         return self.consumer.sides[self.device]
+
+
+def shows_one_library(pair: Pair) -> bool:
+    """Whether a pair shows what one library does by itself: the quick tier of what is tried with every pair."""
+    return pair.with_reference
+
+
+def streaming(pairs: Iterable[Pair]) -> Iterator[Pair]:
+    """Of these, the pairs of libraries that both have streams."""
+    return (p for p in pairs if p.producer.has(Trait.STREAMS) and p.consumer.has(Trait.STREAMS))
 
 
 @dataclass(frozen=True)

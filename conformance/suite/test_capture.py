@@ -29,7 +29,7 @@ from .catalogue import Isolation, Needs, every, invariant
 from .exchange import Exchange, brief
 from .handover import stream_of
 from .libraries import REFERENCE as REFERENCE_NAME
-from .libraries import Environment, Pair
+from .libraries import Environment, Pair, shows_one_library
 from .outcomes import Inconclusive, Refused, fail
 
 _ON = (Device.CUDA, Device.SIMULATED)
@@ -75,7 +75,7 @@ def _kinds(pair: Pair) -> tuple[str, ...]:
     rows="F17 F18 I18",
     level=Level.MUST,
     needs=Needs.GPU,
-    cases=lambda env: every(_on_one_stream(env), dtype=_kinds),
+    cases=lambda env: every(_on_one_stream(env), quick=shows_one_library, dtype=_kinds),
     exclusive=True,
 )
 def test_same_stream(exchange: Exchange) -> None:
@@ -99,7 +99,7 @@ def test_same_stream(exchange: Exchange) -> None:
     rows="F17 F18 I18",
     level=Level.MUST,
     needs=Needs.GPU,
-    cases=lambda env: every(_on_one_stream(env)),
+    cases=lambda env: every(_on_one_stream(env), quick=shows_one_library),
     exclusive=True,
 )
 def test_pipeline(exchange: Exchange) -> None:
@@ -118,7 +118,7 @@ def test_pipeline(exchange: Exchange) -> None:
     rows="F18 I18",
     level=Level.MUST,
     needs=Needs.GPU,
-    cases=lambda env: every(_separable(env), side=("consumer", "producer", "producer-writes")),
+    cases=lambda env: every(_separable(env), quick=shows_one_library, side=("consumer", "producer", "producer-writes")),
     exclusive=True,
 )
 def test_one_side(exchange: Exchange) -> None:
@@ -155,7 +155,7 @@ def test_one_side(exchange: Exchange) -> None:
     level=Level.MUST,
     needs=Needs.GPU,
     isolation=Isolation.RISKY,
-    cases=lambda env: every(_on_one_stream(env)),
+    cases=lambda env: every(_on_one_stream(env), quick=shows_one_library),
     exclusive=True,
 )
 def test_replay(exchange: Exchange) -> None:
@@ -177,7 +177,7 @@ def test_replay(exchange: Exchange) -> None:
     rows="F18 I18",
     level=Level.SHOULD,
     needs=Needs.GPU,
-    cases=lambda env: every(_pairs(env), streams=("own", "default")),
+    cases=lambda env: every(_pairs(env), quick=shows_one_library, streams=("own", "default")),
     exclusive=True,
 )
 def test_blocking(exchange: Exchange) -> None:
@@ -490,7 +490,7 @@ def _relaxed(attempt: Callable[..., Captured]) -> bool:
     rows="F18 I18",
     level=Level.SHOULD,
     needs=Needs.GPU,
-    cases=lambda env: every(_pairs(env), array=_arrays, thread=("same", "another")),
+    cases=lambda env: every(_pairs(env), quick=shows_one_library, array=_arrays, thread=("same", "another")),
     exclusive=True,
 )
 def test_drop(exchange: Exchange) -> None:

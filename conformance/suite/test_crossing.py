@@ -18,20 +18,11 @@ from .exchange import Exchange
 from .handover import How, Setting
 from .interpreter import Ended
 from .libraries import REFERENCE as REFERENCE_NAME
-from .libraries import Environment, Pair
+from .libraries import Environment, Pair, shows_one_library, streaming
 from .ordering import Wait
 from .outcomes import Inconclusive, Refused, fail
 
 _ON = (Device.CUDA, Device.SIMULATED)
-
-
-def _streaming(pairs: Iterator[Pair]) -> Iterator[Pair]:
-    """Pairs of libraries that both have streams."""
-    return (p for p in pairs if p.producer.has(Trait.STREAMS) and p.consumer.has(Trait.STREAMS))
-
-
-def _shows_one_library(pair: Pair) -> bool:
-    return pair.with_reference
 
 
 def _how(pair: Pair) -> tuple[str, ...]:
@@ -51,9 +42,7 @@ def _inside(pair: Pair) -> tuple[str, ...]:
     rows="G10 F2 F6",
     level=Level.MUST,
     needs=Needs.GPU,
-    cases=lambda env: every(
-        _streaming(env.pairs(on=_ON)), quick=_shows_one_library, how=_how, held=("first", "second")
-    ),
+    cases=lambda env: every(streaming(env.pairs(on=_ON)), quick=shows_one_library, how=_how, held=("first", "second")),
     exclusive=True,
 )
 def test_two_streams(exchange: Exchange) -> None:
@@ -85,7 +74,7 @@ def test_two_streams(exchange: Exchange) -> None:
     rows="F2 F6 I29 context-03",
     level=Level.MUST,
     needs=Needs.GPU,
-    cases=lambda env: every(_streaming(env.pairs(on=_ON)), quick=_shows_one_library, how=_inside),
+    cases=lambda env: every(streaming(env.pairs(on=_ON)), quick=shows_one_library, how=_inside),
     exclusive=True,
 )
 def test_threads(exchange: Exchange) -> None:
@@ -114,7 +103,7 @@ def test_threads(exchange: Exchange) -> None:
     rows="F1 F11 2a.14",
     level=Level.MUST,
     needs=Needs.GPU,
-    cases=lambda env: every(_streaming(env.imports(Protocol.CAI, on=_ON)), thread=("same", "other")),
+    cases=lambda env: every(streaming(env.imports(Protocol.CAI, on=_ON)), thread=("same", "other")),
     exclusive=True,
 )
 def test_per_thread_published(exchange: Exchange) -> None:
@@ -149,7 +138,7 @@ def test_per_thread_published(exchange: Exchange) -> None:
     rows="F11 I14",
     level=Level.MUST,
     needs=Needs.GPU,
-    cases=lambda env: every(_streaming(env.exports(Protocol.DLPACK, on=_ON))),
+    cases=lambda env: every(streaming(env.exports(Protocol.DLPACK, on=_ON))),
     exclusive=True,
 )
 def test_per_thread_named(exchange: Exchange) -> None:

@@ -22,7 +22,7 @@ from .evidence import REFERENCE, Controls, overtaken, seen_in
 from .exchange import Exchange, Source, brief, collect
 from .handover import How, Without
 from .interpreter import Ended
-from .libraries import Environment, Pair
+from .libraries import Environment, streaming
 from .ordering import Seen, Work, observe
 from .outcomes import Inconclusive, Refused, fail
 from .placed import (
@@ -450,12 +450,8 @@ def test_import_elsewhere(exchange: Exchange) -> None:
 
 def _handovers(env: Environment) -> Iterator[Draft]:
     """Every library with the reference: what two libraries do with each other follows from that."""
-    pairs = (p for p in _streaming(on_two(env, env.pairs(on=ON))) if p.with_reference)
+    pairs = (p for p in streaming(on_two(env, env.pairs(on=ON))) if p.with_reference)
     return every(pairs, where=_WHERE)
-
-
-def _streaming(pairs: Iterator[Pair]) -> Iterator[Pair]:
-    return (p for p in pairs if p.producer.has(Trait.STREAMS) and p.consumer.has(Trait.STREAMS))
 
 
 def _how(exchange: Exchange) -> How:
@@ -565,7 +561,7 @@ def _publishes(meeting: Meeting) -> bool:
 
 def _followers(env: Environment) -> Iterator[Draft]:
     pairs = (p for p in env.imports(Protocol.CAI, on=ON) if not p.consumer.has(Trait.POINTER_ONLY))
-    return every(_streaming(on_two(env, pairs)), where=("on-0-current-0", "on-1-current-1"))
+    return every(streaming(on_two(env, pairs)), where=("on-0-current-0", "on-1-current-1"))
 
 
 @invariant(
@@ -606,7 +602,7 @@ def test_dictionary_stream(exchange: Exchange) -> None:
 
 def _asked(env: Environment) -> Iterator[Draft]:
     pairs = (p for p in env.exports(Protocol.DLPACK, on=ON) if p.producer.has(Trait.CURRENT_STREAM))
-    return every(_streaming(on_two(env, pairs)), where=("on-0-current-0", "on-1-current-1"))
+    return every(streaming(on_two(env, pairs)), where=("on-0-current-0", "on-1-current-1"))
 
 
 @invariant(

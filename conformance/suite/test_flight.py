@@ -17,20 +17,11 @@ from .evidence import REFERENCE, seen_in, setting_of
 from .exchange import Exchange
 from .flight import Copying, Dropped, Drops, Held, Overwriting, ToHost
 from .handover import Export, How, Setting
-from .libraries import Environment, Pair
+from .libraries import Environment, Pair, shows_one_library, streaming
 from .ordering import Seen, Wait, observe
 from .outcomes import Inconclusive, Refused, fail
 
 _ON = (Device.CUDA, Device.SIMULATED)
-
-
-def _streaming(pairs: Iterator[Pair]) -> Iterator[Pair]:
-    """Pairs of libraries that both have streams."""
-    return (p for p in pairs if p.producer.has(Trait.STREAMS) and p.consumer.has(Trait.STREAMS))
-
-
-def _shows_one_library(pair: Pair) -> bool:
-    return pair.with_reference
 
 
 def _how(pair: Pair) -> tuple[str, ...]:
@@ -40,7 +31,7 @@ def _how(pair: Pair) -> tuple[str, ...]:
 
 
 def _pairs(env: Environment) -> Iterator[Draft]:
-    return every(_streaming(env.pairs(on=_ON)), quick=_shows_one_library, how=_how)
+    return every(streaming(env.pairs(on=_ON)), quick=shows_one_library, how=_how)
 
 
 # -- dropped
@@ -208,9 +199,7 @@ def _why_safe(setting: Setting, seen: Seen, work: Dropped) -> str:
     rows="F15",
     level=Level.MUST,
     needs=Needs.GPU,
-    cases=lambda env: every(
-        _streaming(env.pairs(on=_ON)), quick=_shows_one_library, how=_how, pending=("read", "write")
-    ),
+    cases=lambda env: every(streaming(env.pairs(on=_ON)), quick=shows_one_library, how=_how, pending=("read", "write")),
     exclusive=True,
 )
 def test_consumer_writes(exchange: Exchange) -> None:
@@ -241,7 +230,7 @@ def test_consumer_writes(exchange: Exchange) -> None:
 
 def _host_exports(env: Environment) -> Iterator[Draft]:
     by = ("call", "numpy") if env.get("numpy") else ("call",)
-    return every(_streaming(env.exports(Protocol.DLPACK, on=_ON)), how=_how, by=by, copy=("default", "true"))
+    return every(streaming(env.exports(Protocol.DLPACK, on=_ON)), how=_how, by=by, copy=("default", "true"))
 
 
 @invariant(
@@ -301,7 +290,7 @@ def _unsynchronized(setting: Setting) -> evidence.Controls:
     rows="F20 DLP-40",
     level=Level.MUST,
     needs=Needs.GPU,
-    cases=lambda env: every(_streaming(env.exports(Protocol.DLPACK, on=_ON))),
+    cases=lambda env: every(streaming(env.exports(Protocol.DLPACK, on=_ON))),
     exclusive=True,
 )
 def test_copy_on_stream(exchange: Exchange) -> None:

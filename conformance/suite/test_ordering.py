@@ -17,20 +17,11 @@ from .catalogue import Draft, Needs, every, invariant
 from .evidence import REFERENCE, blame, overtaken, publishes, seen_in, setting_of, waiting, without_wait
 from .exchange import Exchange
 from .handover import Backward, DefaultWaits, Export, Forward, How, Setting, WaitsForDefault
-from .libraries import Environment, Pair
+from .libraries import Environment, Pair, shows_one_library, streaming
 from .ordering import Wait, Work, observe
 from .outcomes import fail
 
 _ON = (Device.CUDA, Device.SIMULATED)
-
-
-def _streaming(pairs: Iterator[Pair]) -> Iterator[Pair]:
-    """Pairs of libraries that both have streams."""
-    return (p for p in pairs if p.producer.has(Trait.STREAMS) and p.consumer.has(Trait.STREAMS))
-
-
-def _shows_one_library(pair: Pair) -> bool:
-    return pair.with_reference
 
 
 def _hows(pair: Pair) -> tuple[str, ...]:
@@ -46,13 +37,13 @@ def _readers(pair: Pair) -> tuple[str, ...]:
 
 
 def _handovers(env: Environment) -> Iterator[Draft]:
-    return every(_streaming(env.pairs(on=_ON)), quick=_shows_one_library, how=_hows, reader=_readers)
+    return every(streaming(env.pairs(on=_ON)), quick=shows_one_library, how=_hows, reader=_readers)
 
 
 def _backs(*protocols: Protocol) -> Callable[[Environment], Iterator[Draft]]:
     """Where the producer has a current stream it is inside it: that stream, and no other, is the one of the exchange."""
     return lambda env: every(
-        _streaming(env.pairs(*protocols, on=_ON)), quick=_shows_one_library, how=lambda pair: _hows(pair)[:1]
+        streaming(env.pairs(*protocols, on=_ON)), quick=shows_one_library, how=lambda pair: _hows(pair)[:1]
     )
 
 
@@ -96,7 +87,7 @@ def test_handover(exchange: Exchange) -> None:
     level=Level.MUST,
     needs=Needs.GPU,
     cases=lambda env: every(
-        _streaming(env.exports(Protocol.DLPACK, on=_ON)),
+        streaming(env.exports(Protocol.DLPACK, on=_ON)),
         stream=("handle", "legacy", "none", "per-thread", "minus-one"),
     ),
     exclusive=True,
