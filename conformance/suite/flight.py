@@ -12,14 +12,15 @@ from conformance.reference.exporter import NEWEST
 from conformance.reference.importer import CPU_TYPES, Importer
 from conformance.reference.memory import HostMemory
 
+from .exchange import collect
 from .handover import KIND, NEW, OLD, SHAPE, Forward, Setting, filled, holds, stream_of, words
 
 NBYTES = 4 * SHAPE[1]
-DROPPED_ELEMENTS = 1 << 19
+DROPPED_ELEMENTS = 1 << 17
 """Of arrays that are dropped: of a size that nobody else asks for, so that what is free is handed out first."""
 TRIES = 6
 """Arrays of the same size that are made to see whether memory is handed out again."""
-_AGAIN = 4
+_AGAIN = 2
 _values = count(0x010000)
 """What elements are filled with where memory that was used before could otherwise pass for a copy."""
 LAST = 0x003333
@@ -98,6 +99,9 @@ class Dropped:
         has told them that their work is done, so that is done first, and more than once.
         """
         self._first.taken = None
+        if any(self._handed_out_again() for _ in range(_AGAIN)):
+            return True
+        collect()  # costs a tenth of a second where large libraries are loaded, so not before it has to
         return any(self._handed_out_again() for _ in range(_AGAIN))
 
     def _handed_out_again(self) -> bool:
