@@ -213,7 +213,8 @@ def _grid(screen: Screen, cells: dict[tuple[str, str], _Cell], order: list[str])
     per_row = max((screen.width - first) // width, 1)
     for start in range(0, len(consumers), per_row):
         columns = consumers[start : start + per_row]
-        screen.line(" " * first + "".join(screen.paint(f"{c:<{width}}", "bold") for c in columns))
+        header = " " * first + "".join(f"{c:<{width}}" for c in columns)
+        screen.line(screen.paint(header.rstrip(), "bold"))
         for producer in producers:
             row = [cells.get((producer, consumer), _NOTHING) for consumer in columns]
             for name, texts in ((producer, [upper for upper, _ in row]), ("", [lower for _, lower in row])):

@@ -12,14 +12,14 @@ from conformance.suite.outcomes import Outcome
 INVARIANT = "ordering.cost"
 """Looks at every pair once, whatever the clauses ask of it."""
 LEGEND = (
-    "event: the consumer's stream waits   host: the calling thread does   device: everything does   "
-    "none: nothing does   (gil: and no other thread runs)"
+    "event: the consumer's stream waits   host: the calling thread does   device: everything does   none: nothing does   "
+    "gil: and no other thread runs   (in brackets): where the producer's stream is not its current one"
 )
 
 Text = tuple[str, str]
 """A word and its colour."""
 Cells = dict[tuple[str, str], tuple[Text, Text]]
-"""By producer and consumer: inside the producer's stream context, and below outside of it where that differs."""
+"""By producer and consumer: inside the producer's stream context, and below, in brackets, outside of it where that differs."""
 
 _SHORT = {Wait.NONE: "none", Wait.EVENT: "event", Wait.HOST: "host", Wait.DEVICE: "device"}
 _COLOURS = {Wait.NONE: "green", Wait.EVENT: "green", Wait.HOST: "yellow", Wait.DEVICE: "yellow"}
@@ -51,4 +51,4 @@ def _cell(hows: dict[str, Text]) -> tuple[Text, Text]:
     first, *rest = hows.values()
     if not rest or rest[0] == first:
         return first, ("", "dim")
-    return first, (f"outside: {rest[0][0]}", rest[0][1])
+    return first, (f"({rest[0][0]})", rest[0][1])

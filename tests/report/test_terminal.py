@@ -120,3 +120,45 @@ def test_progress_into_a_file_is_a_line_for_every_tenth() -> None:
     for done in range(1001):
         progress.update(Status(1000, Counter(conforms=done), "x"))
     assert len(stream.getvalue().splitlines()) == 11
+
+
+def handed_over(consumer: str, how: str, seen: str, outcome: Outcome = Outcome.PASS) -> Result:
+    """What one hand-over from CuPy was seen to wait for."""
+    parameters = (("how", how), ("reader", "stream"))
+    case = Case("ordering.cost", "cupy", consumer, "cai", Device.CUDA, parameters)
+    return Result(case, outcome, Level.OBSERVED, attachments={"seen": seen} if seen else {})
+
+
+def test_what_waits_is_a_table_of_its_own() -> None:
+    """A word for each pair; in brackets what differs outside of the producer's stream context."""
+    text = summary(
+        handed_over("torch", "inside", "event-wait, in order"),
+        handed_over("torch", "outside", "none, out of order"),
+        handed_over("cvcuda", "inside", "device-sync with the GIL held, in order"),
+        handed_over("cvcuda", "outside", "device-sync with the GIL held, in order"),
+        handed_over("pycuda", "inside", "", Outcome.REFUSED),
+    )
+    lines = text.splitlines()
+    title = next(n for n, line in enumerate(lines) if line.startswith("What waits at hand-over: CUDA Array Interface"))
+    assert [line.split() for line in lines[title + 1 : title + 4]] == [
+        ["torch", "cvcuda", "pycuda"],
+        ["cupy", "event", "device", "gil", "∅"],
+        ["(none)"],
+    ]
+
+
+def test_blame_is_told_with_the_violation() -> None:
+    """Who was tried with whom, and what came of it."""
+    bad = Result(
+        result(Outcome.FAIL).case,
+        Outcome.FAIL,
+        Level.MUST,
+        ("DLP-33",),
+        "too early",
+        "new",
+        "old",
+        attachments={"blame": "cupy with the reference: in order", "instead": "the default stream waits"},
+    )
+    text = summary(bad)
+    assert "Blame: cupy with the reference: in order" in text
+    assert "Instead: the default stream waits" in text
