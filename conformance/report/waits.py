@@ -6,7 +6,7 @@ from collections import defaultdict
 from collections.abc import Iterable
 
 from conformance.execution.results import Result
-from conformance.suite.ordering import Wait
+from conformance.suite.order.observation import Wait
 from conformance.suite.outcomes import Outcome
 
 INVARIANT = "ordering.cost"

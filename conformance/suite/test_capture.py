@@ -23,13 +23,13 @@ from conformance.protocols.dtypes import dtype
 from conformance.reference.managed import Managed
 from conformance.reference.streams import LEGACY, PER_THREAD, Streams
 
-from . import capturing
-from .capturing import REFERENCE, Captured, Handover, Sides, Stand, Step, captured, content, word
 from .catalogue import Isolation, Needs, every, invariant
 from .exchange import Exchange, brief
-from .handover import stream_of
 from .libraries import REFERENCE as REFERENCE_NAME
 from .libraries import Environment, Pair, shows_one_library
+from .order import capturing
+from .order.capturing import REFERENCE, Captured, Handover, Sides, Stand, Step, captured, content, word
+from .order.handover import stream_of
 from .outcomes import Inconclusive, Refused, fail
 
 _ON = (Device.CUDA, Device.SIMULATED)

@@ -10,16 +10,17 @@ from conformance.adapters.base import Device, Protocol, Trait
 from conformance.protocols.clauses import Level, Role
 from conformance.reference.streams import LEGACY, PER_THREAD
 
-from . import evidence, interpreter, two_contexts
+from . import interpreter
 from .catalogue import Draft, Isolation, Needs, Tier, every, invariant
-from .crossing import FromAnotherThread, Joined, PerThreadNamed, PerThreadPublished
-from .evidence import REFERENCE, seen_in, setting_of
 from .exchange import Exchange
-from .handover import How, Setting
 from .interpreter import Ended
 from .libraries import REFERENCE as REFERENCE_NAME
 from .libraries import Environment, Pair, shows_one_library, streaming
-from .ordering import Wait
+from .order import evidence, two_contexts
+from .order.crossing import FromAnotherThread, Joined, PerThreadNamed, PerThreadPublished
+from .order.evidence import REFERENCE, seen_in, setting_of
+from .order.handover import How, Setting
+from .order.observation import Wait
 from .outcomes import Inconclusive, Refused, fail
 
 _ON = (Device.CUDA, Device.SIMULATED)

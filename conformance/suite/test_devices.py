@@ -18,14 +18,13 @@ from conformance.protocols.clauses import Level, Role
 
 from . import interpreter
 from .catalogue import Draft, Isolation, Needs, Tier, every, invariant, layouts
-from .evidence import REFERENCE, Controls, overtaken, seen_in
 from .exchange import Exchange, Source, brief, collect
-from .handover import How, Without
 from .interpreter import Ended
 from .libraries import Environment, streaming
-from .ordering import Seen, Work, observe
-from .outcomes import Inconclusive, Refused, fail
-from .placed import (
+from .order.evidence import REFERENCE, Controls, overtaken, seen_in
+from .order.handover import How, Without
+from .order.observation import Seen, Work, observe
+from .order.placed import (
     GPUS,
     ON,
     PLACES,
@@ -45,6 +44,7 @@ from .placed import (
     take_on,
     wake,
 )  # fmt: skip
+from .outcomes import Inconclusive, Refused, fail
 
 _WHERE = tuple(PLACES)
 Cases = Callable[[Environment], Iterator[Draft]]

@@ -11,14 +11,14 @@ from conformance.protocols.clauses import Level, Role
 from conformance.protocols.dlpack import Tensor
 from conformance.reference.importer import Imported, Importer
 
-from . import evidence
 from .catalogue import Draft, Needs, every, invariant
-from .evidence import REFERENCE, seen_in, setting_of
 from .exchange import Exchange
-from .flight import Copying, Dropped, Drops, Held, Overwriting, ToHost
-from .handover import Export, How, Setting
 from .libraries import Environment, Pair, shows_one_library, streaming
-from .ordering import Seen, Wait, observe
+from .order import evidence
+from .order.evidence import REFERENCE, seen_in, setting_of
+from .order.flight import Copying, Dropped, Drops, Held, Overwriting, ToHost
+from .order.handover import Export, How, Setting
+from .order.observation import Seen, Wait, observe
 from .outcomes import Inconclusive, Refused, fail
 
 _ON = (Device.CUDA, Device.SIMULATED)

@@ -14,11 +14,11 @@ from conformance.protocols.clauses import Level, Role
 from conformance.reference.importer import Imported, Importer
 
 from .catalogue import Draft, Needs, every, invariant
-from .evidence import REFERENCE, blame, overtaken, publishes, seen_in, setting_of, waiting, without_wait
 from .exchange import Exchange
-from .handover import Backward, DefaultWaits, Export, Forward, How, Setting, WaitsForDefault
 from .libraries import Environment, Pair, shows_one_library, streaming
-from .ordering import Wait, Work, observe
+from .order.evidence import REFERENCE, blame, overtaken, publishes, seen_in, setting_of, waiting, without_wait
+from .order.handover import Backward, DefaultWaits, Export, Forward, How, Setting, WaitsForDefault
+from .order.observation import Wait, Work, observe
 from .outcomes import fail
 
 _ON = (Device.CUDA, Device.SIMULATED)

@@ -19,13 +19,13 @@ from conformance.reference.importer import Importer
 from conformance.reference.streams import LEGACY, PER_THREAD, Streams
 
 from .catalogue import Isolation, Needs, every, invariant
-from .evidence import overtaken
 from .exchange import UNCLEAN, Exchange, brief, collect
-from .handover import NEW, OLD, Forward, How, Setting, filled, holds, somebody_elses, stream_of
 from .libraries import Environment, Library, Pair
-from .ordering import Seen, Work, observe
+from .order.evidence import overtaken
+from .order.handover import NEW, OLD, Forward, How, Setting, filled, holds, somebody_elses, stream_of
+from .order.observation import Seen, Work, observe
+from .order.published import Dropped, OnImported, Published, described_while_pending, lives, named
 from .outcomes import Inconclusive, Refused, fail
-from .published import Dropped, OnImported, Published, described_while_pending, lives, named
 
 _ON = (Device.CUDA, Device.SIMULATED)
 _REFERENCE = ReferenceAdapter()

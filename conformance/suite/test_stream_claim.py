@@ -13,15 +13,15 @@ from typing import Any
 from conformance.adapters.base import Device, Protocol, Trait
 from conformance.protocols.clauses import Level, Role
 
-from . import evidence
 from .catalogue import Draft, Needs, every, invariant
-from .evidence import seen_in, setting_of
 from .exchange import Exchange
-from .handover import Forward, How, Setting, Without
 from .libraries import REFERENCE, Environment, Pair
-from .ordering import Seen, Wait, Work
+from .order import evidence
+from .order.evidence import seen_in, setting_of
+from .order.handover import Forward, How, Setting, Without
+from .order.observation import Seen, Wait, Work
+from .order.wrapping import BesideLegacy, LaterUse, Named, Wrapped, published_after
 from .outcomes import fail
-from .wrapping import BesideLegacy, LaterUse, Named, Wrapped, published_after
 
 _TIMES = 3
 """How often more waiting than was promised has to be seen."""

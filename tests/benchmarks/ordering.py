@@ -18,9 +18,9 @@ from conformance.execution.results import Result
 from conformance.execution.workbench import Workbench
 from conformance.suite import children
 from conformance.suite.catalogue import Case, Tier, catalogue
-from conformance.suite.evidence import setting_of
 from conformance.suite.exchange import Exchange, Partners
-from conformance.suite.handover import Forward
+from conformance.suite.order.evidence import setting_of
+from conformance.suite.order.handover import Forward
 
 SPIN_SECONDS = 0.250
 ROUNDS = 3

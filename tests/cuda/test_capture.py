@@ -13,8 +13,8 @@ from conformance.cuda.driver import CudaError
 from conformance.cuda.streams import stream_context
 from conformance.execution.probe import driver_trouble
 from conformance.reference.streams import LEGACY, Streams, cuda
-from conformance.suite import capturing
-from conformance.suite.capturing import captured
+from conformance.suite.order import capturing
+from conformance.suite.order.capturing import captured
 
 TROUBLE = driver_trouble()
 pytestmark = pytest.mark.skipif(TROUBLE is not None, reason=str(TROUBLE))

@@ -11,7 +11,7 @@ from conformance.cuda import context, memory
 from conformance.cuda.driver import call
 from conformance.execution.probe import driver_trouble
 from conformance.reference import streams
-from conformance.suite import blocking
+from conformance.suite.order import blocking
 
 TROUBLE = driver_trouble()
 pytestmark = pytest.mark.skipif(TROUBLE is not None, reason=str(TROUBLE))

@@ -20,10 +20,10 @@ from conformance.reference.exporter import Exporter
 from conformance.reference.faults import all_faults
 from conformance.reference.importer import Importer
 from conformance.reference.streams import WorkStream
-from conformance.suite import capturing
-from conformance.suite.capturing import Handover, Sides, Stand, captured, content
 from conformance.suite.catalogue import catalogue
 from conformance.suite.libraries import Environment
+from conformance.suite.order import capturing
+from conformance.suite.order.capturing import Handover, Sides, Stand, captured, content
 from conformance.suite.outcomes import Finding, Inconclusive, Outcome
 
 from .conftest import Runner

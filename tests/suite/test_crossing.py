@@ -22,15 +22,16 @@ from conformance.reference.exporter import Exporter
 from conformance.reference.importer import Importer
 from conformance.reference.memory import Memory, simulated
 from conformance.reference.streams import LEGACY, PER_THREAD, SimulatedStreams, WorkStream
-from conformance.suite import handover, interpreter, two_contexts
+from conformance.suite import interpreter
 from conformance.suite.catalogue import Case, catalogue
 from conformance.suite.concurrency import Beside
 from conformance.suite.interpreter import Ended
 from conformance.suite.libraries import Environment, Library, Side
-from conformance.suite.ordering import Seen, Wait
+from conformance.suite.order import handover, two_contexts
+from conformance.suite.order.observation import Seen, Wait
+from conformance.suite.order.two_contexts import Across
 from conformance.suite.outcomes import Outcome
 from conformance.suite.programs import default_stream, opt_out
-from conformance.suite.two_contexts import Across
 
 
 def run(name: str, producer: str = "cupy", consumer: str = "cupy", **parameters: str) -> Result:

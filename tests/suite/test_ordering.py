@@ -14,10 +14,11 @@ from conformance.protocols.clauses import Level
 from conformance.reference import streams
 from conformance.reference.faults import Fault, all_faults
 from conformance.reference.importer import Imported, Importer
-from conformance.suite import blocking, evidence, handover, ordering, test_ordering
-from conformance.suite.handover import Forward, How, Setting
+from conformance.suite import test_ordering
 from conformance.suite.libraries import Environment
-from conformance.suite.ordering import Wait
+from conformance.suite.order import blocking, evidence, handover, observation
+from conformance.suite.order.handover import Forward, How, Setting
+from conformance.suite.order.observation import Wait
 from conformance.suite.outcomes import Inconclusive, Outcome
 
 from .conftest import Runner
@@ -110,7 +111,7 @@ def test_two_innocent_sides_mean_a_gap_in_the_contract() -> None:
     flawless = ReferenceAdapter()
     setting = Setting(flawless, flawless, Protocol.CAI, Device.SIMULATED)
     exchange = type("Exchange", (), {"notes": {}})()
-    seen = ordering.Seen(Wait.NONE, in_order=False)
+    seen = observation.Seen(Wait.NONE, in_order=False)
     with pytest.raises(Exception, match="the contract leaves a gap") as caught:
         evidence.blame(exchange, setting, Forward, seen, reason="too early", expected="the new data")  # type: ignore[arg-type]
     assert caught.value.level is Level.OBSERVED  # type: ignore[attr-defined]
@@ -243,7 +244,7 @@ def test_a_disturbed_observation_is_not_a_verdict(monkeypatch: pytest.MonkeyPatc
 
     monkeypatch.setattr(DEVICE, "hold", held)
     with pytest.raises(Inconclusive, match="a latch's time was up"):
-        ordering.observe(DEVICE, lambda: _Early(lambda: latches[-2].release()))
+        observation.observe(DEVICE, lambda: _Early(lambda: latches[-2].release()))
 
 
 def test_streams_of_the_simulated_device_are_independent() -> None:

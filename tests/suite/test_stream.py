@@ -15,10 +15,10 @@ from conformance.reference.faults import Fault
 from conformance.reference.faults import stream as faults
 from conformance.reference.importer import Importer
 from conformance.reference.streams import LEGACY, Streams, WorkStream, simulated
-from conformance.suite.evidence import overtaken
-from conformance.suite.handover import stream_of
+from conformance.suite.order.evidence import overtaken
+from conformance.suite.order.handover import stream_of
+from conformance.suite.order.published import NEW_STREAMS, Published, described_while_pending, lives
 from conformance.suite.outcomes import Inconclusive, Outcome
-from conformance.suite.published import NEW_STREAMS, Published, described_while_pending, lives
 
 from .conftest import Runner
 

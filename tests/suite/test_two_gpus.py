@@ -216,7 +216,7 @@ def test_every_pass_of_order_shows_its_control(run_reference: Runner) -> None:
 
 def test_a_pass_without_a_control_is_none(monkeypatch: pytest.MonkeyPatch) -> None:
     """Where nothing overtakes, even with the wait taken out, nothing was shown."""
-    from conformance.suite import placed
+    from conformance.suite.order import placed
 
     monkeypatch.setattr(placed.Handed, "in_order", lambda self: True)
     result = run("handover", ReferenceAdapter(), Protocol.DLPACK, where="on-1-current-0")

@@ -15,7 +15,7 @@ from conformance.adapters.base import Adapter, Device, Protocol
 from conformance.adapters.reference import ReferenceAdapter
 from conformance.reference.streams import PER_THREAD, Streams
 from conformance.suite.exchange import brief
-from conformance.suite.handover import KIND, NEW, OLD, SHAPE, filled
+from conformance.suite.order.handover import KIND, NEW, OLD, SHAPE, filled
 
 from . import tell
 

@@ -10,8 +10,8 @@ from conformance.adapters import registry
 from conformance.adapters.base import Device, Protocol
 from conformance.adapters.reference import ReferenceAdapter
 from conformance.suite.exchange import brief
-from conformance.suite.handover import Forward, How, Setting, Without
-from conformance.suite.ordering import observe
+from conformance.suite.order.handover import Forward, How, Setting, Without
+from conformance.suite.order.observation import observe
 
 from . import tell
 

@@ -19,9 +19,9 @@ from conformance.cuda import context, driver, kernels
 from conformance.cuda import streams as cuda_streams
 from conformance.reference.streams import CudaStreams
 
-from .exchange import brief
+from ..exchange import brief
 from .handover import KIND, NEW, OLD, SHAPE, CAIWithout, Recorded
-from .ordering import Seen, observe
+from .observation import Seen, observe
 
 _NBYTES = 4 * SHAPE[1]
 _ROUNDS = 4

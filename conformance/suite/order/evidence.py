@@ -10,10 +10,10 @@ from conformance.adapters.reference import ReferenceAdapter
 from conformance.protocols.clauses import Level, Role
 from conformance.reference.streams import Streams
 
-from .exchange import Exchange, brief
+from ..exchange import Exchange, brief
+from ..outcomes import Inconclusive, Refused, fail
 from .handover import Forward, How, Setting, Without
-from .ordering import Seen, Wait, Work, observe
-from .outcomes import Inconclusive, Refused, fail
+from .observation import Seen, Wait, Work, observe
 
 REFERENCE = ReferenceAdapter()
 """Flawless, whatever stands in the reference's place in a case."""

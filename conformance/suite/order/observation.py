@@ -18,8 +18,8 @@ from typing import Protocol
 from conformance.adapters.base import Adapter
 from conformance.reference.streams import Latch, Streams
 
+from ..outcomes import Inconclusive
 from . import blocking
-from .outcomes import Inconclusive
 
 LIMIT_SECONDS = 0.015
 """How long the latch on the producer's stream holds by itself: what blocks the host with the GIL held ends only so."""

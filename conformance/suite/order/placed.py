@@ -17,10 +17,10 @@ from conformance.reference.importer import Importer
 from conformance.reference.memory import Block
 from conformance.reference.streams import Streams, WorkStream
 
-from .exchange import Exchange, Source, brief
+from ..exchange import Exchange, Source, brief
+from ..libraries import Environment, Pair
+from ..outcomes import Inconclusive
 from .handover import KIND, NEW, OLD, SHAPE, CAIWithout, DLPackWithoutWait, How, Recorded, Without
-from .libraries import Environment, Pair
-from .outcomes import Inconclusive
 
 GPUS = (0, 1)
 """The GPUs that the cases use, of however many there are."""

@@ -9,11 +9,11 @@ from conformance.adapters.base import Adapter, Device, Protocol
 from conformance.adapters.reference import ReferenceAdapter
 from conformance.reference.streams import Streams
 
+from ..outcomes import Inconclusive
 from . import blocking
 from .blocking import Called
 from .handover import KIND, NEW, OLD, SHAPE, CAIWithout, filled, holds, stream_of
-from .ordering import ATTEMPTS, LIMIT_SECONDS, nothing_freed
-from .outcomes import Inconclusive
+from .observation import ATTEMPTS, LIMIT_SECONDS, nothing_freed
 
 _REFERENCE = ReferenceAdapter()
 _BYTES = KIND.itemsize * SHAPE[1]

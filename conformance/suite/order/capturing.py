@@ -23,9 +23,9 @@ from conformance.protocols.clauses import Role
 from conformance.protocols.dtypes import DLCode, DType
 from conformance.reference.streams import LEGACY, Graph, Streams
 
-from .exchange import brief
+from ..exchange import brief
+from ..outcomes import Finding, Inconclusive
 from .handover import stream_of
-from .outcomes import Finding, Inconclusive
 
 REFERENCE = ReferenceAdapter()
 SHAPE = (1, 256, 1)

@@ -10,7 +10,7 @@ from conformance.reference.exporter import NEWEST
 from conformance.reference.importer import Importer
 from conformance.reference.streams import PER_THREAD
 
-from .concurrency import Beside
+from ..concurrency import Beside
 from .handover import NEW, SHAPE, CAIWithout, Forward, Recorded, Setting, Without, filled, stream_of
 
 ROLES = ("producer", "elsewhere")

@@ -12,7 +12,7 @@ from conformance.reference.exporter import NEWEST
 from conformance.reference.importer import CPU_TYPES, Importer
 from conformance.reference.memory import HostMemory
 
-from .exchange import collect
+from ..exchange import collect
 from .handover import KIND, NEW, OLD, SHAPE, Forward, Setting, filled, holds, stream_of, words
 
 NBYTES = 4 * SHAPE[1]
