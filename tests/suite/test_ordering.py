@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import threading
+import time
 from collections.abc import Callable
 
 import pytest
@@ -245,6 +246,28 @@ def test_a_disturbed_observation_is_not_a_verdict(monkeypatch: pytest.MonkeyPatc
     monkeypatch.setattr(DEVICE, "hold", held)
     with pytest.raises(Inconclusive, match="a latch's time was up"):
         observation.observe(DEVICE, lambda: _Early(lambda: latches[-2].release()))
+
+
+class _SlowOnce(_Early):
+    """Work whose exchange takes many times as long as usual, once, and waits for nothing."""
+
+    calls = 0
+
+    def __init__(self) -> None:
+        super().__init__(lambda: None)
+
+    def exchange(self) -> None:
+        """The first is the warm-up, the second has bad luck."""
+        _SlowOnce.calls += 1
+        until = time.thread_time() + (0.05 if _SlowOnce.calls == 2 else 0)
+        while time.thread_time() < until:
+            pass
+
+
+def test_a_call_that_is_slow_once_has_not_waited() -> None:
+    """Not to return under a latch has to show twice; to return is proof."""
+    assert observation.observe(DEVICE, _SlowOnce).wait is Wait.NONE
+    assert _SlowOnce.calls == 3
 
 
 def test_streams_of_the_simulated_device_are_independent() -> None:
