@@ -98,6 +98,21 @@ class OnlyCurrent(Exporter):
         super().check_device(dl_device)
 
 
+class CannotReadElsewhere(ReferenceAdapter):
+    """Accepts an array for the other GPU, and finds out later that it cannot get there."""
+
+    def read(self, array: Any) -> bytes:
+        """Never."""
+        raise RuntimeError("CUDA error: invalid argument")
+
+
+def test_an_import_that_cannot_be_read_elsewhere_is_refused_late() -> None:
+    """Nobody got wrong data, so it is a deviation."""
+    result = run("import-elsewhere", CannotReadElsewhere(), Protocol.CAI, where="on-1-current-1")
+    assert (result.outcome, result.level) == (Outcome.FAIL, Level.SHOULD)
+    assert "cannot be read" in result.reason
+
+
 @pytest.mark.parametrize("name", ["reported", "kept"])
 @pytest.mark.parametrize(
     ("where", "outcome"),
