@@ -8,17 +8,19 @@ import subprocess
 import time
 from collections import Counter
 from collections.abc import Callable
+from contextlib import AbstractContextManager, nullcontext
 from dataclasses import dataclass
 from pathlib import Path
 
 from conformance import suite
+from conformance.adapters.base import Device
 from conformance.protocols.clauses import Level
 from conformance.suite import children
 from conformance.suite.catalogue import Case, catalogue
 from conformance.suite.libraries import REFERENCE
 from conformance.suite.outcomes import Outcome
 
-from . import controller, isolation, worker
+from . import controller, isolation, sharing, worker
 from .environment import Facts
 from .hazards import isolation_of
 from .results import BAD, Result, read_lines, write_lines
@@ -66,12 +68,20 @@ def run(cases: list[Case], facts: Facts, out: Path, processes: int, progress: Pr
         with _Gathering(out, len(cases), progress) as gathering:
             for phase, most in ((worker.Phase.SHARED, processes), (worker.Phase.EXCLUSIVE, 1)):
                 if planned[phase]:
-                    _drive(out, min(most, planned[phase]), phase, gathering, server)
+                    with _among_runs(cases, phase, gathering.waits):
+                        _drive(out, min(most, planned[phase]), phase, gathering, server)
     finally:
         if server is not None:
             server.close()
     results = account(cases, out)
     return Run(results, tuple(r.case.id for r in results if r.outcome is Outcome.LOST), time.monotonic() - started)
+
+
+def _among_runs(cases: list[Case], phase: worker.Phase, waiting: Callable[[], None]) -> AbstractContextManager[None]:
+    """Other runs on this machine are waited for where one of them has to be alone on the GPUs."""
+    if any(case.device is Device.CUDA for case in cases):
+        return sharing.gpus(alone=phase is worker.Phase.EXCLUSIVE, waiting=waiting)
+    return nullcontext()
 
 
 def prepare(cases: list[Case], facts: Facts, out: Path) -> None:
@@ -159,6 +169,10 @@ class _Gathering:
 
     def __exit__(self, *exception: object) -> None:
         self._results.close()
+
+    def waits(self) -> None:
+        """Say that another run has to end first."""
+        self._progress(Status(self._planned, self._verdicts, "waiting for another run on this machine's GPUs"))
 
     def gather(self) -> None:
         """What is new, and how far that brings the run."""

@@ -107,3 +107,17 @@ def test_a_violation_is_told_in_a_sentence_with_the_command_that_repeats_it(
         "python -m conformance check --case pointer.same-address/reference-copying/dlpack/host/c-order/float32",
     ):
         assert words in " ".join(done.stdout.split()), words
+
+
+def test_what_looks_at_order_runs_after_the_rest_in_one_process(conformance: Command) -> None:
+    """Nothing else of the run is on the GPU then; every case of both phases is accounted for."""
+    selection = ("--between", "numpy", "--family", "pointer,ordering", "--tier", "quick", "-n", "2")
+    done = conformance("check", *selection, CONFORMANCE_SIMULATE="1")
+    assert [r["id"] for r in done.results] == [r["id"] for r in done.plan]
+    families = {"pointer": "pytest-shared.log", "ordering": "pytest-exclusive.log"}
+    assert {r["family"] for r in done.results} == families.keys()
+    logs = {name: (done.out / "logs" / name).stat() for name in families.values()}
+    assert logs["pytest-shared.log"].st_mtime <= logs["pytest-exclusive.log"].st_mtime
+    exclusive = [line for line in (done.out / "logs" / "gw1.log").read_text().splitlines() if "case ordering." in line]
+    assert exclusive == []
+    assert "What waits at hand-over" in done.stdout
