@@ -15,11 +15,13 @@ from conformance.adapters import registry
 from conformance.adapters.base import Device
 from conformance.execution import check, environment, plan
 from conformance.execution.environment import Facts
+from conformance.execution.results import Result
 from conformance.exits import Exit, UserError
 from conformance.report import catalogue as catalogue_report
 from conformance.report import terminal
 from conformance.suite import deadline
 from conformance.suite.catalogue import Case, Tier, catalogue
+from conformance.suite.exchange import brief
 from conformance.suite.libraries import REFERENCE
 
 DEFAULT_OUT = Path("conform-results")
@@ -49,6 +51,12 @@ def parser() -> argparse.ArgumentParser:
     )
     one.add_argument(
         "--out", type=Path, default=DEFAULT_OUT, metavar="DIR", help=f"where results go (default: {DEFAULT_OUT})"
+    )
+    one.add_argument(
+        "--resume",
+        type=Path,
+        metavar="DIR",
+        help="go on with an interrupted run: only what has no outcome in DIR, in the same environment",
     )
     one.add_argument(
         "--deadline", type=float, metavar="SECONDS", help=f"what one case may take (default: {deadline.DEFAULT:g})"
@@ -108,15 +116,55 @@ def main(arguments: Sequence[str] | None = None) -> int:
 def _check(options: argparse.Namespace) -> int:
     processes = _processes(options.processes)
     _set_deadline(options.deadline)
-    facts, cases = _planned(options)
+    facts, cases, earlier = _resumed(options) if options.resume else (*_planned(options), ())
     if not cases:
         raise UserError("nothing to run: this selection has no case in this environment; `list` shows what there is")
-    _make_folder(options.out)
+    out = options.resume or options.out
+    _make_folder(out)
     screen = terminal.Screen.of(sys.stdout)
-    terminal.announce(screen, facts, len(cases), processes, options.out)
-    run = check.run(cases, facts, options.out, processes, terminal.Progress(sys.stderr).update)
-    terminal.summarize(screen, run, facts, options.out, verbose=options.verbose)
+    terminal.announce(screen, facts, len(cases), processes, out, earlier=len(earlier))
+    run = check.run(cases, facts, out, processes, terminal.Progress(sys.stderr).update, earlier)
+    terminal.summarize(screen, run, facts, out, verbose=options.verbose)
     return exit_code(run)
+
+
+def _resumed(options: argparse.Namespace) -> tuple[Facts, list[Case], tuple[Result, ...]]:
+    """What an interrupted run had planned, and what it found out; the environment has to be the one it ran in."""
+    _check_nothing_else_is_chosen(options)
+    try:
+        left = check.unfinished(options.resume)
+    except (OSError, ValueError, KeyError) as error:
+        raise UserError(
+            f"--resume: {options.resume} holds no run that can be gone on with ({brief(error)}); run without --resume"
+        ) from error
+    unknown = [case.id for case in left.cases if case.invariant not in catalogue()]
+    if unknown:
+        raise UserError(
+            f"--resume: this suite has no case {unknown[0]}; {options.resume} comes from another version of it"
+        )
+    with terminal.waiting(sys.stderr, "looking at the libraries …"):
+        facts = environment.measure(tuple(library["name"] for library in left.environment["libraries"]))
+    changed = environment.differences(left.environment, facts.to_json())
+    if changed:
+        raise UserError(
+            f"--resume: this is not the environment that {options.resume} was run in: {'; '.join(changed[:3])}; "
+            "results of two environments are not put together, so run without --resume"
+        )
+    return facts, list(left.cases), left.results
+
+
+def _check_nothing_else_is_chosen(options: argparse.Namespace) -> None:
+    """The folder says what is run: other choices would be ignored."""
+    given = {
+        "--out": options.out != DEFAULT_OUT,
+        "--device": options.device != "auto",
+        "--between": bool(options.between),
+        "--family": bool(options.family),
+        "--case": bool(options.case),
+        "--tier": options.tier is not Tier.FULL,
+    }
+    for name in (name for name, chosen in given.items() if chosen):
+        raise UserError(f"{name} cannot be given with --resume: the run in {options.resume} has been planned already")
 
 
 def exit_code(run: check.Run) -> Exit:

@@ -11,6 +11,7 @@ from collections.abc import Callable
 from contextlib import AbstractContextManager, nullcontext
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 from conformance import suite
 from conformance.adapters.base import Device
@@ -29,6 +30,10 @@ PLAN_FILE = "plan.jsonl"
 RESULTS_FILE = "results.jsonl"
 ENVIRONMENT_FILE = "environment.json"
 LOG_FOLDER = "logs"
+EARLIER_FILE = "earlier" + worker.RESULTS_SUFFIX
+"""In the folder of logs: what an interrupted run had found out before this one took over."""
+REMAINING_FILE = "remaining.jsonl"
+"""In the folder of logs: the part of the plan that this run has to do."""
 _POLL_SECONDS = 0.1
 
 
@@ -58,17 +63,25 @@ class Run:
     seconds: float
 
 
-def run(cases: list[Case], facts: Facts, out: Path, processes: int, progress: Progress) -> Run:
-    """Run the cases in ``out``, which is created; earlier files of a run in it are replaced."""
+def run(
+    cases: list[Case], facts: Facts, out: Path, processes: int, progress: Progress, earlier: tuple[Result, ...] = ()
+) -> Run:
+    """Run the cases in ``out``, which is created; earlier files of a run in it are replaced.
+
+    ``earlier`` are results that an interrupted run of the same cases has left: those cases are not run again.
+    """
     started = time.monotonic()
-    prepare(cases, facts, out)
-    server = _server(cases, out)
-    planned = Counter(worker.phase_of(catalogue()[case.invariant]) for case in cases)
+    done = {result.case.id for result in earlier}
+    remaining = [case for case in cases if case.id not in done]
+    prepare(cases, remaining, facts, out, earlier)
+    server = _server(remaining, out)
+    planned = Counter(worker.phase_of(catalogue()[case.invariant]) for case in remaining)
     try:
         with _Gathering(out, len(cases), progress) as gathering:
+            gathering.gather()
             for phase, most in ((worker.Phase.SHARED, processes), (worker.Phase.EXCLUSIVE, 1)):
                 if planned[phase]:
-                    with _among_runs(cases, phase, gathering.waits):
+                    with _among_runs(remaining, phase, gathering.waits):
                         _drive(out, min(most, planned[phase]), phase, gathering, server)
     finally:
         if server is not None:
@@ -84,13 +97,19 @@ def _among_runs(cases: list[Case], phase: worker.Phase, waiting: Callable[[], No
     return nullcontext()
 
 
-def prepare(cases: list[Case], facts: Facts, out: Path) -> None:
-    """Write plan and environment, and make room for results."""
+def prepare(
+    cases: list[Case], remaining: list[Case], facts: Facts, out: Path, earlier: tuple[Result, ...] = ()
+) -> None:
+    """Write plan and environment, and make room for results. What there was earlier is written before anything is deleted."""
     logs = out / LOG_FOLDER
     logs.mkdir(parents=True, exist_ok=True)
+    kept = logs / EARLIER_FILE
+    write_lines(kept, (result.to_json() for result in earlier))
     for old in (*logs.glob("*.log"), *logs.glob(f"*{worker.RESULTS_SUFFIX}"), out / RESULTS_FILE):
-        old.unlink(missing_ok=True)
+        if old != kept:
+            old.unlink(missing_ok=True)
     write_lines(out / PLAN_FILE, (case.to_json() for case in cases))
+    write_lines(logs / REMAINING_FILE, (case.to_json() for case in remaining))
     (out / ENVIRONMENT_FILE).write_text(
         json.dumps(facts.to_json(), indent=1, ensure_ascii=False) + "\n", encoding="utf-8"
     )
@@ -124,7 +143,7 @@ def _drive(
         **children.environment(),
         "PYTEST_DISABLE_PLUGIN_AUTOLOAD": "1",
         "PYTEST_ADDOPTS": "",
-        worker.PLAN: str((out / PLAN_FILE).resolve()),
+        worker.PLAN: str((out / LOG_FOLDER / REMAINING_FILE).resolve()),
         worker.LOGS: str((out / LOG_FOLDER).resolve()),
         worker.PHASE: phase.value,
     }
@@ -138,6 +157,7 @@ def _drive(
             stdin=subprocess.DEVNULL,
             stdout=log,
             stderr=log,
+            preexec_fn=children.die_with_parent,
             env=environment,
             cwd=children.folder(),
         )
@@ -200,14 +220,39 @@ def account(cases: list[Case], out: Path) -> tuple[Result, ...]:
 
     A case can have two results if its worker died after it had written one: the death counts.
     """
-    reported: dict[str, Result] = {}
-    for record in read_lines(out / RESULTS_FILE):
-        result = Result.from_json(record)
-        if result.case.id not in reported or result.outcome in BAD:
-            reported[result.case.id] = result
+    reported = _reported(out / RESULTS_FILE)
     results = tuple(reported.get(case.id) or _lost(case) for case in cases)
     write_lines(out / RESULTS_FILE, (result.to_json() for result in results))
     return results
+
+
+def _reported(*files: Path) -> dict[str, Result]:
+    """The result that counts of each case in these files."""
+    reported: dict[str, Result] = {}
+    for record in (record for file in files for record in read_lines(file)):
+        result = Result.from_json(record)
+        if result.case.id not in reported or result.outcome in BAD:
+            reported[result.case.id] = result
+    return reported
+
+
+@dataclass(frozen=True)
+class Unfinished:
+    """What a run has left in its folder: the plan, the environment that it was made in, and what has an outcome."""
+
+    cases: tuple[Case, ...]
+    environment: dict[str, Any]
+    results: tuple[Result, ...]
+
+
+def unfinished(out: Path) -> Unfinished:
+    """Read a run's folder; ``OSError`` if there is none, ``ValueError`` or ``KeyError`` if it cannot be read."""
+    environment = json.loads((out / ENVIRONMENT_FILE).read_text(encoding="utf-8"))
+    cases = tuple(Case.from_json(record) for record in read_lines(out / PLAN_FILE))
+    files = sorted((out / LOG_FOLDER).glob(f"*{worker.RESULTS_SUFFIX}"))
+    found = _reported(out / RESULTS_FILE, *files)
+    decided = (found[case.id] for case in cases if case.id in found)
+    return Unfinished(cases, environment, tuple(r for r in decided if r.outcome is not Outcome.LOST))
 
 
 def _lost(case: Case) -> Result:

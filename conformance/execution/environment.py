@@ -42,6 +42,24 @@ class Facts:
         return _facts(tuple(Library.from_json(d) for d in data["libraries"]), data["driver"])
 
 
+def differences(before: dict[str, Any], now: dict[str, Any]) -> list[str]:
+    """What two environments, as in ``environment.json``, do not have in common, each in a few words."""
+    found = [f"{key} {now.get(key)} instead of {before[key]}" for key in before if _differs(key, before, now)]
+    there = {library["name"]: library for library in now["libraries"]}
+    for library in before["libraries"]:
+        other = there.get(library["name"], {})
+        found += [
+            f"{library['name']}: {key} {other.get(key)} instead of {library[key]}"
+            for key in ("versions", "absent", "unusable", "devices", "traits")
+            if other.get(key) != library[key]
+        ]
+    return found
+
+
+def _differs(key: str, before: dict[str, Any], now: dict[str, Any]) -> bool:
+    return key != "libraries" and before[key] != now.get(key)
+
+
 def measure(names: tuple[str, ...] | None = None) -> Facts:
     """Probe these libraries (all that are known, if ``None``) and the driver."""
     chosen = registry.names() if names is None else names

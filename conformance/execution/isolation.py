@@ -51,6 +51,7 @@ class Server:
                 stdout=file,
                 stderr=file,
                 start_new_session=True,
+                preexec_fn=children.die_with_parent,
                 env=children.environment(),
                 cwd=children.folder(),
             )

@@ -17,7 +17,7 @@ from typing import Any, cast
 import pytest
 
 from conformance.protocols.clauses import Level
-from conformance.suite import deadline
+from conformance.suite import children, deadline
 from conformance.suite.catalogue import Case, Invariant, Isolation, catalogue
 from conformance.suite.outcomes import Outcome
 
@@ -137,6 +137,7 @@ def pytest_configure(config: pytest.Config) -> None:
     global _worker
     if not hasattr(config, "workerinput"):
         return
+    children.die_with_parent()
     name: str = config.workerinput["workerid"]
     os.dup2(append_to(Path(os.environ[LOGS], f"{name}.log")), 2)
     faulthandler.enable(file=2)

@@ -122,7 +122,7 @@ def waiting(stream: TextIO, text: str) -> Iterator[None]:
         stream.flush()
 
 
-def announce(screen: Screen, facts: Facts, cases: int, processes: int, out: Path) -> None:
+def announce(screen: Screen, facts: Facts, cases: int, processes: int, out: Path, *, earlier: int = 0) -> None:
     """What is about to run, on what; what is absent is said before anything else can hide it."""
     screen.line(screen.paint("Libraries", "bold"))
     for library in facts.environment.libraries:
@@ -134,7 +134,10 @@ def announce(screen: Screen, facts: Facts, cases: int, processes: int, out: Path
         screen.line(f"  {screen.paint('•', 'green')} {library.name:<12} {versions or 'this suite'} on {places}")
         for device, reason in library.unusable.items() if facts.driver["available"] else ():
             screen.noted(f"  – {'':<12} not tested on {device}: {reason}")
-    screen.line(f"{_gpu(facts)}; {many(cases, 'case')} in {many(processes, 'process', 'processes')}, results in {out}")
+    known = f", {earlier} of them known from before," if earlier else ""
+    screen.line(
+        f"{_gpu(facts)}; {many(cases, 'case')}{known} in {many(processes, 'process', 'processes')}, results in {out}"
+    )
     screen.line()
 
 

@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import ctypes
 import os
+import signal
 import sys
 import tempfile
 from pathlib import Path
@@ -16,6 +18,7 @@ QUEUES = "CUDA_DEVICE_MAX_CONNECTIONS"
 Every queue costs time and memory when CUDA starts, so only processes that look at order ask for all of them.
 """
 MOST_QUEUES = "32"
+_SET_DEATH_SIGNAL = 1
 
 
 def python() -> str:
@@ -36,6 +39,12 @@ def folder() -> str:
     neutral = Path(tempfile.gettempdir(), "conformance-children")
     neutral.mkdir(exist_ok=True)
     return str(neutral)
+
+
+def die_with_parent() -> None:
+    """Have the kernel kill this process when the one that started it ends, however that ends; on Linux only."""
+    if sys.platform == "linux":
+        ctypes.CDLL(None).prctl(_SET_DEATH_SIGNAL, signal.SIGKILL)
 
 
 def tail(file: IO[bytes], most: int) -> str:

@@ -1,0 +1,113 @@
+"""A run that was interrupted leaves what it knew, and can be gone on with."""
+
+from __future__ import annotations
+
+import json
+import os
+import signal
+import subprocess
+import sys
+import time
+from pathlib import Path
+
+import pytest
+from conftest import Command, Finished
+
+from conformance.execution.results import read_lines
+
+SELECTION = ("--between", "numpy", "--family", "pointer,layout", "--device", "host", "-n", "2")
+
+
+def interrupted(folder: Path, number: int, after: int) -> Path:
+    """Start a run and send its supervisor this signal once so many results have been written; the run's folder."""
+    process = subprocess.Popen(
+        [sys.executable, "-m", "conformance", "check", *SELECTION],
+        cwd=folder, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL,
+    )  # fmt: skip
+    out = folder / "conform-results"
+    while process.poll() is None and _written(out) < after:
+        time.sleep(0.005)
+    assert process.poll() is None, "the run had ended before it could be interrupted"
+    os.kill(process.pid, number)
+    process.wait(30)
+    _wait_for_the_end_of_its_workers(out)
+    return out
+
+
+def _written(out: Path) -> int:
+    return sum(1 for file in out.glob("logs/gw*.results.jsonl") for _ in read_lines(file)) if out.exists() else -1
+
+
+def _wait_for_the_end_of_its_workers(out: Path) -> None:
+    """They end with their supervisor: nothing is written any more."""
+    before, now = -1, _written(out)
+    while before != now:
+        time.sleep(0.3)
+        before, now = now, _written(out)
+
+
+def outcomes(done: Finished) -> list[tuple[str, str]]:
+    """Case by case."""
+    return [(record["id"], record["outcome"]) for record in done.results]
+
+
+@pytest.fixture(scope="module")
+def undisturbed(tmp_path_factory: pytest.TempPathFactory) -> list[tuple[str, str]]:
+    """The same run, left alone."""
+    folder = tmp_path_factory.mktemp("undisturbed")
+    subprocess.run(
+        [sys.executable, "-m", "conformance", "check", *SELECTION], cwd=folder, check=False, capture_output=True
+    )
+    records = read_lines(folder / "conform-results" / "results.jsonl")
+    return [(record["id"], record["outcome"]) for record in records]
+
+
+@pytest.mark.parametrize(
+    ("number", "after"), [(signal.SIGKILL, 1), (signal.SIGKILL, 60), (signal.SIGTERM, 120), (signal.SIGINT, 30)]
+)
+def test_an_interrupted_run_ends_as_if_nothing_had_happened(
+    number: int, after: int, conformance: Command, tmp_path: Path, undisturbed: list[tuple[str, str]]
+) -> None:
+    """What was known is kept, the rest is run, and together it is the whole plan."""
+    out = interrupted(tmp_path, number, after)
+    known = {r["id"] for file in out.glob("logs/*.results.jsonl") for r in read_lines(file)}
+    assert len(known) >= after
+    done = conformance("check", "--resume", "conform-results", "-n", "2")
+    assert outcomes(done) == undisturbed
+    run_again = {r["id"] for file in out.glob("logs/gw*.results.jsonl") for r in read_lines(file)}
+    assert not known & run_again
+    assert f"{len(known)} of them known from before" in done.stdout
+
+
+def test_a_finished_run_has_nothing_left_to_do(conformance: Command) -> None:
+    """Going on with it tells what it found, once more."""
+    first = conformance("check", "--case", "pointer.values/reference-reference/dlpack/host/c-order/uint8")
+    again = conformance("check", "--resume", "conform-results")
+    assert (again.code, outcomes(again)) == (first.code, outcomes(first))
+
+
+def test_another_environment_is_refused(conformance: Command, tmp_path: Path) -> None:
+    """Results of two environments are not put together; the difference is named."""
+    conformance("check", "--case", "pointer.values/reference-reference/dlpack/host/c-order/uint8")
+    file = tmp_path / "conform-results" / "environment.json"
+    stored = json.loads(file.read_text())
+    stored["python"] = "3.9.0"
+    file.write_text(json.dumps(stored))
+    refused = conformance("check", "--resume", "conform-results")
+    assert refused.code == 2
+    assert "instead of 3.9.0" in refused.stderr
+    assert "Traceback" not in refused.stderr
+
+
+@pytest.mark.parametrize(
+    ("arguments", "told"),
+    [
+        (("--resume", "nowhere"), "nowhere holds no run that can be gone on with"),
+        (("--resume", "nowhere", "--family", "pointer"), "--family cannot be given with --resume"),
+        (("--resume", "nowhere", "--out", "elsewhere"), "--out cannot be given with --resume"),
+    ],
+)
+def test_a_mistake_is_one_sentence(arguments: tuple[str, ...], told: str, conformance: Command) -> None:
+    """What, why, and what to do next."""
+    refused = conformance("check", *arguments)
+    assert (refused.code, told in refused.stderr, refused.stderr.count("\n")) == (2, True, 1)
