@@ -129,7 +129,8 @@ def call(action: Callable[[], Any], latches: Sequence[Latch], usual: int = 0) ->
         value = action()
     except Exception as raised:
         error = raised
-    spent = time.process_time_ns() - before
-    released = _watch().disarm(task)
+    finally:
+        spent = time.process_time_ns() - before
+        released = _watch().disarm(task)
     expired = sum(latch.expired for latch in latches)
     return Called(value, error, released + expired, expired > 0, spent)
