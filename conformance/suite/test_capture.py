@@ -28,8 +28,8 @@ from .exchange import Exchange, brief
 from .libraries import REFERENCE as REFERENCE_NAME
 from .libraries import Environment, Pair, shows_one_library
 from .order import capturing
-from .order.capturing import REFERENCE, Captured, Handover, Sides, Stand, Step, captured, content, word
-from .order.handover import stream_of
+from .order.capturing import Captured, Handover, Sides, Stand, Step, captured, content
+from .order.handover import REFERENCE, SHAPE, elements, stream_of
 from .outcomes import Inconclusive, Refused, fail
 
 _ON = (Device.CUDA, Device.SIMULATED)
@@ -224,7 +224,7 @@ def _rehearsed(exchange: Exchange, stand: Stand, other: int = 0) -> Handover:
 def _captured_exchange(exchange: Exchange, stand: Stand, *, writes: bool = False) -> tuple[Handover, Captured]:
     """The exchange in a capture; with operations of ours in the place of those that cannot be captured at all."""
     work = _rehearsed(exchange, stand)
-    work.change(word(_OLD) if writes else content(work.sides.kind, 0))
+    work.change(elements(_OLD) if writes else content(work.sides.kind, 0))
     steps = [*([_write_step(exchange, work)] if writes else []), *work.steps]
     seen = captured(work.streams, work.captured, steps, join=(work.writer, work.reader))
     exchange.notes["seen"] = str(seen)
@@ -248,15 +248,15 @@ def _replayed_write(work: Handover, seen: Captured) -> str:
     """What arrives wrong when the graph writes and then reads, nothing if what it writes does."""
     assert seen.graph is not None
     read_before = work.read()
-    work.change(word(_OTHER))
+    work.change(elements(_OTHER))
     seen.graph.launch(work.captured)
     work.streams.synchronize(work.captured)
     seen.graph.close()
     arrived = work.read()
-    if arrived == word(_NEW):
+    if arrived == elements(_NEW):
         return ""
-    names = {word(_OTHER): "the data from before the write", word(0): "nothing"}
-    early = "; before the launch, the data from before the write" if read_before == word(_OLD) else ""
+    names = {elements(_OTHER): "the data from before the write", elements(0): "nothing"}
+    early = "; before the launch, the data from before the write" if read_before == elements(_OLD) else ""
     return names.get(arrived, f"other data: {arrived[:16].hex()} …") + early
 
 
@@ -419,7 +419,7 @@ class _Exporting:
 
     def __init__(self, exchange: Exchange, standing: Any, asked: int | None) -> None:
         self._producer, self._standing, self._asked = exchange.producer, standing, asked
-        self._array = self._producer.operand(_INT32, capturing.SHAPE, exchange.device)
+        self._array = self._producer.operand(_INT32, SHAPE, exchange.device)
         self._offer = DLPackOffer(self._producer.exporter(self._array, Protocol.DLPACK))
         self._capsules: list[Any] = []
         try:
@@ -526,7 +526,7 @@ def _drop_in_capture(
     """One import, made before the capture and dropped in it; what came of the capture, and what destructors raised."""
     sides = _sides(exchange)
     try:
-        array = sides.producer.operand(sides.kind, capturing.SHAPE, sides.device)
+        array = sides.producer.operand(sides.kind, SHAPE, sides.device)
         held = [sides.consumer.take_operand(sides.producer.offer(array, sides.protocol), sides.protocol, sides.device)]
     except Exception as error:
         exchange.check_context(error)
@@ -662,7 +662,7 @@ class _Calling:
     """Calls one function of the table whenever it is called, and keeps all that it made until :meth:`release`."""
 
     def __init__(self, exchange: Exchange, function: str) -> None:
-        self._thing = exchange.producer.tabled(exchange.producer.operand(_INT32, capturing.SHAPE, exchange.device))
+        self._thing = exchange.producer.tabled(exchange.producer.operand(_INT32, SHAPE, exchange.device))
         found = exchange_api.table(type(self._thing))
         assert found is not None, "planned only where the type has the attribute"
         name = _FUNCTIONS[function]

@@ -18,22 +18,16 @@ from .libraries import REFERENCE as REFERENCE_NAME
 from .libraries import Environment, Pair, shows_one_library, streaming
 from .order import evidence, two_contexts
 from .order.crossing import FromAnotherThread, Joined, PerThreadNamed, PerThreadPublished
-from .order.evidence import REFERENCE, seen_in, setting_of
-from .order.handover import How, Setting
+from .order.evidence import seen_in, setting_of
+from .order.handover import REFERENCE, How, Setting, first_how
 from .order.observation import Wait
 from .outcomes import Inconclusive, Refused, fail
 
 _ON = (Device.CUDA, Device.SIMULATED)
 
 
-def _how(pair: Pair) -> tuple[str, ...]:
-    """Inside its stream where the producer can be: a library cannot be inside two, as producer and as consumer by DLPack."""
-    same = pair.producer.name == pair.consumer.name and pair.protocol is Protocol.DLPACK
-    return (How.INSIDE.value if pair.producer.has(Trait.CURRENT_STREAM) and not same else How.OUTSIDE.value,)
-
-
 def _inside(pair: Pair) -> tuple[str, ...]:
-    """As :func:`_how`, where the export has a thread of its own: nothing else is current there."""
+    """As ``first_how``, where the export has a thread of its own: nothing else is current there."""
     return (How.INSIDE.value if pair.producer.has(Trait.CURRENT_STREAM) else How.OUTSIDE.value,)
 
 
@@ -43,7 +37,9 @@ def _inside(pair: Pair) -> tuple[str, ...]:
     rows="G10 F2 F6",
     level=Level.MUST,
     needs=Needs.GPU,
-    cases=lambda env: every(streaming(env.pairs(on=_ON)), quick=shows_one_library, how=_how, held=("first", "second")),
+    cases=lambda env: every(
+        streaming(env.pairs(on=_ON)), quick=shows_one_library, how=first_how, held=("first", "second")
+    ),
     exclusive=True,
 )
 def test_two_streams(exchange: Exchange) -> None:

@@ -21,8 +21,8 @@ from .catalogue import Draft, Isolation, Needs, Tier, every, invariant, layouts
 from .exchange import Exchange, Source, brief, collect
 from .interpreter import Ended
 from .libraries import Environment, streaming
-from .order.evidence import REFERENCE, Controls, overtaken, seen_in
-from .order.handover import How, Without
+from .order.evidence import Controls, overtaken, seen_in
+from .order.handover import REFERENCE, How, Without
 from .order.observation import Seen, Work, observe
 from .order.placed import (
     GPUS,

@@ -3,60 +3,36 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
-from typing import Any
 
-from conformance.adapters.base import Device, Protocol, Trait
+from conformance.adapters.base import Device, Protocol
 from conformance.adapters.reference import ReferenceAdapter
 from conformance.protocols.clauses import Level, Role
-from conformance.protocols.dlpack import Tensor
-from conformance.reference.importer import Imported, Importer
+from conformance.reference.faults.flight import HoldsNothing
 
 from .catalogue import Draft, Needs, every, invariant
 from .exchange import Exchange
-from .libraries import Environment, Pair, shows_one_library, streaming
+from .libraries import Environment, shows_one_library, streaming
 from .order import evidence
-from .order.evidence import REFERENCE, seen_in, setting_of
+from .order.evidence import seen_in, setting_of
 from .order.flight import Copying, Dropped, Drops, Held, Overwriting, ToHost
-from .order.handover import Export, How, Setting
+from .order.handover import REFERENCE, Export, How, Setting, first_how
 from .order.observation import Seen, Wait, observe
 from .outcomes import Inconclusive, Refused, fail
 
 _ON = (Device.CUDA, Device.SIMULATED)
 
 
-def _how(pair: Pair) -> tuple[str, ...]:
-    """Inside its stream where the producer can be: a library cannot be inside two, as producer and as consumer by DLPack."""
-    same = pair.producer.name == pair.consumer.name and pair.protocol is Protocol.DLPACK
-    return (How.INSIDE.value if pair.producer.has(Trait.CURRENT_STREAM) and not same else How.OUTSIDE.value,)
-
-
 def _pairs(env: Environment) -> Iterator[Draft]:
-    return every(streaming(env.pairs(on=_ON)), quick=shows_one_library, how=_how)
+    return every(streaming(env.pairs(on=_ON)), quick=shows_one_library, how=first_how)
 
 
 # -- dropped
 
 
-class _HoldsNothingImporter(Importer):
-    """Gives memory back as soon as it has been imported, and holds no owner."""
-
-    def read_tensor(self, tensor: Tensor) -> Imported:
-        """Read, then given back."""
-        taken = super().read_tensor(tensor)
-        taken.release()
-        return taken
-
-    def take_cai(self, source: Any) -> Imported:
-        """By pointer alone."""
-        taken = super().take_cai(source)
-        taken.holder = None
-        return taken
-
-
 class _HoldsNothing(ReferenceAdapter):
     """What a control needs to see memory handed out too early."""
 
-    importer_class = _HoldsNothingImporter
+    importer_class = HoldsNothing
 
 
 _HOLDS_NOTHING = _HoldsNothing()
@@ -199,7 +175,9 @@ def _why_safe(setting: Setting, seen: Seen, work: Dropped) -> str:
     rows="F15",
     level=Level.MUST,
     needs=Needs.GPU,
-    cases=lambda env: every(streaming(env.pairs(on=_ON)), quick=shows_one_library, how=_how, pending=("read", "write")),
+    cases=lambda env: every(
+        streaming(env.pairs(on=_ON)), quick=shows_one_library, how=first_how, pending=("read", "write")
+    ),
     exclusive=True,
 )
 def test_consumer_writes(exchange: Exchange) -> None:
@@ -230,7 +208,7 @@ def test_consumer_writes(exchange: Exchange) -> None:
 
 def _host_exports(env: Environment) -> Iterator[Draft]:
     by = ("call", "numpy") if env.get("numpy") else ("call",)
-    return every(streaming(env.exports(Protocol.DLPACK, on=_ON)), how=_how, by=by, copy=("default", "true"))
+    return every(streaming(env.exports(Protocol.DLPACK, on=_ON)), how=first_how, by=by, copy=("default", "true"))
 
 
 @invariant(

@@ -11,24 +11,27 @@ from collections.abc import Callable, Iterator
 from conformance.adapters.base import Device, Protocol, Trait
 from conformance.adapters.reference import ReferenceAdapter
 from conformance.protocols.clauses import Level, Role
-from conformance.reference.importer import Imported, Importer
+from conformance.reference.faults.ordering import ForgetsTheWayBack
 
 from .catalogue import Draft, Needs, every, invariant
 from .exchange import Exchange
 from .libraries import Environment, Pair, shows_one_library, streaming
-from .order.evidence import REFERENCE, blame, overtaken, publishes, seen_in, setting_of, waiting, without_wait
-from .order.handover import Backward, DefaultWaits, Export, Forward, How, Setting, WaitsForDefault
+from .order.evidence import blame, overtaken, publishes, seen_in, setting_of, waiting, without_wait
+from .order.handover import (
+    REFERENCE,
+    Backward,
+    DefaultWaits,
+    Export,
+    Forward,
+    Setting,
+    WaitsForDefault,
+    first_how,
+    hows,
+)
 from .order.observation import Wait, Work, observe
 from .outcomes import fail
 
 _ON = (Device.CUDA, Device.SIMULATED)
-
-
-def _hows(pair: Pair) -> tuple[str, ...]:
-    """A library without a current stream cannot be inside one; neither can two that are the same library, by DLPack."""
-    same = pair.producer.name == pair.consumer.name and pair.protocol is Protocol.DLPACK
-    inside = pair.producer.has(Trait.CURRENT_STREAM) and not same
-    return (How.INSIDE.value, How.OUTSIDE.value) if inside else (How.OUTSIDE.value,)
 
 
 def _readers(pair: Pair) -> tuple[str, ...]:
@@ -37,14 +40,12 @@ def _readers(pair: Pair) -> tuple[str, ...]:
 
 
 def _handovers(env: Environment) -> Iterator[Draft]:
-    return every(streaming(env.pairs(on=_ON)), quick=shows_one_library, how=_hows, reader=_readers)
+    return every(streaming(env.pairs(on=_ON)), quick=shows_one_library, how=hows, reader=_readers)
 
 
 def _backs(*protocols: Protocol) -> Callable[[Environment], Iterator[Draft]]:
     """Where the producer has a current stream it is inside it: that stream, and no other, is the one of the exchange."""
-    return lambda env: every(
-        streaming(env.pairs(*protocols, on=_ON)), quick=shows_one_library, how=lambda pair: _hows(pair)[:1]
-    )
+    return lambda env: every(streaming(env.pairs(*protocols, on=_ON)), quick=shows_one_library, how=first_how)
 
 
 @invariant(
@@ -222,17 +223,10 @@ def _waiting_controls(setting: Setting) -> list[tuple[str, Callable[[], Work]]]:
     ]
 
 
-class _ForgetfulImporter(Importer):
-    """Holds back nobody."""
-
-    def hold_back(self, taken: Imported) -> None:
-        """Nothing."""
-
-
 class _Forgetful(ReferenceAdapter):
     """The reference without a way back: what a control needs to see overtaken."""
 
-    importer_class = _ForgetfulImporter
+    importer_class = ForgetsTheWayBack
 
 
 def _waits_instead(setting: Setting) -> str:

@@ -13,7 +13,6 @@ from contextlib import ExitStack
 from typing import Any, NoReturn
 
 from conformance.adapters.base import Adapter, CAIOffer, Device, DLPackOffer, Protocol, Trait, Unsupported
-from conformance.adapters.reference import ReferenceAdapter
 from conformance.protocols.clauses import Level, Role
 from conformance.reference.importer import Importer
 from conformance.reference.streams import LEGACY, PER_THREAD, Streams
@@ -22,13 +21,12 @@ from .catalogue import Isolation, Needs, every, invariant
 from .exchange import UNCLEAN, Exchange, brief, collect
 from .libraries import Environment, Library, Pair
 from .order.evidence import overtaken
-from .order.handover import NEW, OLD, Forward, How, Setting, filled, holds, somebody_elses, stream_of
+from .order.handover import NEW, OLD, REFERENCE, Forward, How, Setting, filled, holds, somebody_elses, stream_of
 from .order.observation import Seen, Work, observe
 from .order.published import Dropped, OnImported, Published, described_while_pending, lives, named
 from .outcomes import Inconclusive, Refused, fail
 
 _ON = (Device.CUDA, Device.SIMULATED)
-_REFERENCE = ReferenceAdapter()
 
 
 def _roles(library: Library) -> tuple[str, ...]:
@@ -65,7 +63,7 @@ def _stream(library: Adapter, role: str, device: Device) -> Any:
 
 
 def _streams(exchange: Exchange) -> Streams:
-    return _REFERENCE.memory(exchange.device).streams()
+    return REFERENCE.memory(exchange.device).streams()
 
 
 # -- what a producer publishes
@@ -284,7 +282,7 @@ def test_passed_on(exchange: Exchange) -> None:
             "DLP-31", role=Role.CONSUMER, reason="not a stream that the protocol allows",
             expected=f"stream={wanted}", seen=f"stream={passed!r}",
         )  # fmt: skip
-    setting = Setting(_REFERENCE, consumer, Protocol.DLPACK, device, How.OUTSIDE, role)
+    setting = Setting(REFERENCE, consumer, Protocol.DLPACK, device, How.OUTSIDE, role)
     seen = _seen(exchange, lambda: Forward(setting))
     fail(
         "DLP-35",
@@ -362,7 +360,7 @@ def _export(exchange: Exchange, array: Any, write_on: Any, stream: int) -> Any:
     except Exception as error:
         exchange.check_context(error)
         raise Refused(f"{exchange.producer.name} refused stream={stream}: {brief(error)}") from error
-    return Importer(_REFERENCE.memory(exchange.device), stream).take_capsule(exported)
+    return Importer(REFERENCE.memory(exchange.device), stream).take_capsule(exported)
 
 
 def _keeps(seen: str) -> NoReturn:

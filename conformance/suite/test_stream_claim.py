@@ -16,7 +16,7 @@ from conformance.protocols.clauses import Level, Role
 from .catalogue import Draft, Needs, every, invariant
 from .exchange import Exchange
 from .libraries import REFERENCE, Environment, Pair
-from .order import evidence
+from .order import evidence, handover
 from .order.evidence import seen_in, setting_of
 from .order.handover import Forward, How, Setting, Without
 from .order.observation import Seen, Wait, Work
@@ -123,7 +123,7 @@ def test_default_streams(exchange: Exchange) -> None:
     setting, name = _inside(exchange), exchange.option("stream")
 
     def make(tried: Setting) -> Named:
-        return Named(tried.but(producer=evidence.REFERENCE), name)
+        return Named(tried.but(producer=handover.REFERENCE), name)
 
     seen = seen_in(exchange, setting.streams, lambda: make(setting))
     _expect_order("DOC-CP-6", "the operator reads before the default stream has written", seen)

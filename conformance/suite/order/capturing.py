@@ -6,7 +6,6 @@ everything that it leaves is kept until after: memory that is allocated or freed
 
 from __future__ import annotations
 
-import gc
 import struct
 import sys
 from collections.abc import Callable, Iterator, Sequence
@@ -17,7 +16,6 @@ from functools import cache, partial
 from typing import Any
 
 from conformance.adapters.base import Adapter, CAIOffer, Device, DLPackOffer, Protocol, Trait, peek, poke
-from conformance.adapters.reference import ReferenceAdapter
 from conformance.cuda.capture import Capturing, Mode
 from conformance.protocols.clauses import Role
 from conformance.protocols.dtypes import DLCode, DType
@@ -25,10 +23,9 @@ from conformance.reference.streams import LEGACY, Graph, Streams
 
 from ..exchange import brief
 from ..outcomes import Finding, Inconclusive
-from .handover import stream_of
+from .handover import REFERENCE, SHAPE, elements, stream_of
+from .observation import uncollected
 
-REFERENCE = ReferenceAdapter()
-SHAPE = (1, 256, 1)
 END = "the end of the capture"
 
 Step = tuple[str, Callable[[], object]]
@@ -110,18 +107,6 @@ def _end(streams: Streams, stream: int, seen: Captured) -> None:
 
 
 @contextmanager
-def uncollected() -> Iterator[None]:
-    """No garbage is collected inside: what it would free could break a capture, and nobody could tell why."""
-    collecting = gc.isenabled()
-    gc.disable()
-    try:
-        yield
-    finally:
-        if collecting:
-            gc.enable()
-
-
-@contextmanager
 def unraisable() -> Iterator[list[str]]:
     """What destructors raised inside, which nobody else would see."""
     told: list[str] = []
@@ -177,11 +162,6 @@ def _element(kind: DType, index: int, seed: int) -> bytes:
     if kind.code is DLCode.BFLOAT:
         return struct.pack("<f", number)[2:]
     return struct.pack({16: "<e", 32: "<f", 64: "<d"}[kind.bits], number)
-
-
-def word(value: int) -> bytes:
-    """The content of an operand of int32 elements that are all the same."""
-    return value.to_bytes(4, "little") * SHAPE[1]
 
 
 # -- the exchange
@@ -458,7 +438,7 @@ def writes_in_capture(library: Adapter, device: Device, kind: DType) -> str:
     seen.graph.launch(handle)
     streams.synchronize_device()
     seen.graph.close()
-    right = peek(library.describe(array).address, 4 * SHAPE[1], device) == word(2)
+    right = peek(library.describe(array).address, 4 * SHAPE[1], device) == elements(2)
     return "" if right else "its replay does not write"
 
 

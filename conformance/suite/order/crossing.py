@@ -5,13 +5,12 @@ from __future__ import annotations
 from typing import Any
 
 from conformance.adapters.base import DLPackOffer, Protocol
-from conformance.adapters.reference import ReferenceAdapter
 from conformance.reference.exporter import NEWEST
 from conformance.reference.importer import Importer
 from conformance.reference.streams import PER_THREAD
 
 from ..concurrency import Beside
-from .handover import NEW, SHAPE, CAIWithout, Forward, Recorded, Setting, Without, filled, stream_of
+from .handover import NEW, CAIWithout, Forward, Recorded, Setting, Target, Without, filled, stream_of
 
 ROLES = ("producer", "elsewhere")
 """Of the two streams that are written on."""
@@ -150,9 +149,7 @@ class PerThreadNamed:
         self.writer = setting.producer.handle(self._write_on)
         self.reader = setting.consumer.handle(stream_of(setting.consumer, "consumer", setting.device))
         self.array = filled(setting.producer, 0, setting.device)
-        self._memory = ReferenceAdapter().memory(setting.device)
-        self._into = self._memory.allocate(4 * SHAPE[1])
-        self._memory.write(self._into.address, bytes(4 * SHAPE[1]))
+        self._into = Target(setting.device)
 
     def before(self) -> None:
         """The producer's own write."""
@@ -164,13 +161,12 @@ class PerThreadNamed:
 
     def in_order(self) -> bool:
         """The reference read what was written."""
-        return self._memory.read(self._into.address, 4 * SHAPE[1]) == NEW.to_bytes(4, "little") * SHAPE[1]
+        return self._into.holds(NEW)
 
     def _export_and_read(self) -> None:
         offer = DLPackOffer(self.setting.producer.exporter(self.array, Protocol.DLPACK))
         with self.setting.producer.using(self._write_on):
             exported = offer.__dlpack__(stream=self._asked)
-        self._taken = Importer(self._memory, PER_THREAD).take_capsule(exported)
-        streams = self.setting.streams
-        streams.copy(self._into.address, self._taken.address, 4 * SHAPE[1], PER_THREAD)
-        streams.wait(self.reader, PER_THREAD)
+        self._taken = Importer(self._into.memory, PER_THREAD).take_capsule(exported)
+        self._into.copy(self._taken.address, PER_THREAD)
+        self.setting.streams.wait(self.reader, PER_THREAD)

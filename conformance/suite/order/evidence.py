@@ -6,17 +6,13 @@ from collections.abc import Callable, Iterable
 from typing import NoReturn
 
 from conformance.adapters.base import Adapter, Protocol, Trait, Unsupported
-from conformance.adapters.reference import ReferenceAdapter
 from conformance.protocols.clauses import Level, Role
 from conformance.reference.streams import Streams
 
 from ..exchange import Exchange, brief
 from ..outcomes import Inconclusive, Refused, fail
-from .handover import Forward, How, Setting, Without
+from .handover import REFERENCE, Forward, How, Setting, Without
 from .observation import Seen, Wait, Work, observe
-
-REFERENCE = ReferenceAdapter()
-"""Flawless, whatever stands in the reference's place in a case."""
 
 Make = Callable[[Setting], Work]
 Controls = Iterable[tuple[str, Callable[[], Work]]]

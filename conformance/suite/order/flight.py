@@ -7,15 +7,13 @@ from itertools import count
 from typing import Any
 
 from conformance.adapters.base import Adapter, DLPackOffer, Protocol
-from conformance.adapters.reference import ReferenceAdapter
 from conformance.reference.exporter import NEWEST
 from conformance.reference.importer import CPU_TYPES, Importer
 from conformance.reference.memory import HostMemory
 
 from ..exchange import collect
-from .handover import KIND, NEW, OLD, SHAPE, Forward, Setting, filled, holds, stream_of, words
+from .handover import KIND, NEW, OLD, Forward, Setting, Target, elements, filled, holds, stream_of
 
-NBYTES = 4 * SHAPE[1]
 DROPPED_ELEMENTS = 1 << 17
 """Of arrays that are dropped: of a size that nobody else asks for, so that what is free is handed out first."""
 TRIES = 6
@@ -140,8 +138,8 @@ class Overwriting(Forward):
     def in_order(self) -> bool:
         """The producer read what was there before; or the consumer's write is the last one."""
         if self._reads:
-            return words(self.setting.producer, self._kept, self.setting.device) == {OLD}
-        return words(self.setting.producer, self.array, self.setting.device) == {LAST}
+            return holds(self.setting.producer, self._kept, OLD, self.setting.device)
+        return holds(self.setting.producer, self.array, LAST, self.setting.device)
 
 
 class ToHost:
@@ -172,7 +170,7 @@ class ToHost:
 
     def in_order(self) -> bool:
         """All was there."""
-        return {self._seen[i : i + 4] for i in range(0, len(self._seen), 4)} == {NEW.to_bytes(4, "little")}
+        return self._seen == elements(NEW)
 
     def _by_call(self) -> bytes:
         asked = {"stream": None, "max_version": NEWEST, "dl_device": (1, 0), **self._keywords}
@@ -180,7 +178,7 @@ class ToHost:
         taken = Importer(memory).take_capsule(self.offer.__dlpack__(**asked))
         if taken.device[0] not in CPU_TYPES:
             raise BufferError(f"exported to {taken.device}")
-        return memory.read(taken.address, NBYTES)
+        return memory.read(taken.address, len(elements(NEW)))
 
     def _by_numpy(self, numpy: Adapter) -> bytes:
         array = numpy.module().from_dlpack(self.offer, device="cpu", **self._keywords)
@@ -215,9 +213,7 @@ class Copying:
         self.array = filled(setting.producer, 0, setting.device)
         setting.producer.fill(self.array, self._value, self._write_on)
         setting.streams.synchronize_device()
-        self._memory = ReferenceAdapter().memory(setting.device)
-        self._into = self._memory.allocate(NBYTES)
-        self._memory.write(self._into.address, bytes(NBYTES))
+        self._into = Target(setting.device)
 
     def before(self) -> None:
         """Nothing is pending but what holds the stream."""
@@ -227,12 +223,11 @@ class Copying:
         offer = DLPackOffer(self.setting.producer.exporter(self.array, Protocol.DLPACK))
         with self.setting.producer.using(self._write_on):
             exported = offer.__dlpack__(stream=self._asked, max_version=NEWEST, copy=True)
-        self._taken = Importer(self._memory, self.reader).take_capsule(exported)
-        streams = self.setting.streams
+        self._taken = Importer(self._into.memory, self.reader).take_capsule(exported)
         if self._held is not Held.OWN:
-            streams.wait(self.reader, self._own)
-        streams.copy(self._into.address, self._taken.address, NBYTES, self.reader)
+            self.setting.streams.wait(self.reader, self._own)
+        self._into.copy(self._taken.address, self.reader)
 
     def in_order(self) -> bool:
         """The copy was not there yet."""
-        return self._memory.read(self._into.address, NBYTES) != self._value.to_bytes(4, "little") * SHAPE[1]
+        return not self._into.holds(self._value)

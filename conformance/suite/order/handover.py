@@ -8,12 +8,16 @@ from enum import Enum
 from functools import cache
 from typing import Any
 
-from conformance.adapters.base import Adapter, CAIOffer, Device, DLPackOffer, Offer, Protocol, peek, poke
+from conformance.adapters.base import Adapter, CAIOffer, Device, DLPackOffer, Offer, Protocol, Trait, peek, poke
 from conformance.adapters.reference import ReferenceAdapter
 from conformance.protocols.dtypes import dtype
 from conformance.reference.importer import Importer
 from conformance.reference.streams import LEGACY, PER_THREAD, Streams, WorkStream
 
+from ..libraries import Pair
+
+REFERENCE = ReferenceAdapter()
+"""Flawless, whatever stands in the reference's place in a case."""
 SHAPE = (1, 256, 1)
 KIND = dtype("int32")
 OLD, NEW = 0x00AAAA, 0x005555
@@ -58,7 +62,7 @@ class Setting:
     @property
     def streams(self) -> Streams:
         """The streams of the device."""
-        return ReferenceAdapter().memory(self.device).streams()
+        return REFERENCE.memory(self.device).streams()
 
     @property
     def libraries(self) -> tuple[Adapter, ...]:
@@ -68,6 +72,21 @@ class Setting:
     def but(self, **changes: Any) -> Setting:
         """The same with something changed."""
         return replace(self, **changes)
+
+
+def hows(pair: Pair) -> tuple[str, ...]:
+    """Where a producer can stand, as values of a parameter, inside first.
+
+    A library without a current stream cannot be inside one; neither can two that are the same library, by DLPack.
+    """
+    same = pair.producer.name == pair.consumer.name and pair.protocol is Protocol.DLPACK
+    inside = pair.producer.has(Trait.CURRENT_STREAM) and not same
+    return (How.INSIDE.value, How.OUTSIDE.value) if inside else (How.OUTSIDE.value,)
+
+
+def first_how(pair: Pair) -> tuple[str, ...]:
+    """Inside where the producer can be."""
+    return hows(pair)[:1]
 
 
 @cache
@@ -88,7 +107,7 @@ def stream_of(library: Adapter, role: str, device: Device) -> Any:
 @cache
 def somebody_elses(device: Device) -> WorkStream:
     """A stream of ours, for libraries to work on as one that they have not made."""
-    return ReferenceAdapter().stream(device)
+    return REFERENCE.stream(device)
 
 
 class DLPackWithoutWait(DLPackOffer):
@@ -192,6 +211,24 @@ class WaitsForDefault(Forward):
         self.writer = LEGACY
 
 
+class Target:
+    """A block of ours, all zeros, that the elements of an operand are copied into."""
+
+    def __init__(self, device: Device) -> None:
+        self.memory = REFERENCE.memory(device)
+        self._nbytes = len(elements(0))
+        self._block = self.memory.allocate(self._nbytes)
+        self.memory.write(self._block.address, elements(0))
+
+    def copy(self, source: int, stream: int) -> None:
+        """Queue a copy of what is at this address."""
+        self.memory.streams().copy(self._block.address, source, self._nbytes, stream)
+
+    def holds(self, value: int) -> bool:
+        """Whether every element is ``value``, once all is done."""
+        return self.memory.read(self._block.address, self._nbytes) == elements(value)
+
+
 class Export:
     """The producer writes on its stream and exports for a stream that it is told; the reference reads on that one.
 
@@ -210,9 +247,7 @@ class Export:
         named = {"none": None, "minus-one": -1}.get(name, self.reader)
         self._asked = named if asked is None else asked
         self.array = filled(setting.producer, OLD, setting.device)
-        self._memory = ReferenceAdapter().memory(setting.device)
-        self._into = self._memory.allocate(4 * SHAPE[1])
-        self._memory.write(self._into.address, bytes(4 * SHAPE[1]))
+        self._into = Target(setting.device)
 
     def before(self) -> None:
         """The producer's own write."""
@@ -223,12 +258,12 @@ class Export:
         offer = DLPackOffer(self.setting.producer.exporter(self.array, Protocol.DLPACK))
         with self.setting.producer.using(self._write_on):
             exported = offer.__dlpack__(stream=self._asked)
-        self._taken = Importer(self._memory, self.reader).take_capsule(exported)
-        self.setting.streams.copy(self._into.address, self._taken.address, 4 * SHAPE[1], self.reader)
+        self._taken = Importer(self._into.memory, self.reader).take_capsule(exported)
+        self._into.copy(self._taken.address, self.reader)
 
     def in_order(self) -> bool:
         """The reference read what the producer wrote."""
-        return self._memory.read(self._into.address, 4 * SHAPE[1]) == _elements(NEW, SHAPE[1])
+        return self._into.holds(NEW)
 
 
 class Backward:
@@ -269,24 +304,19 @@ class Backward:
 def filled(library: Adapter, value: int, device: Device, count: int = SHAPE[1]) -> Any:
     """An operand of a library with ``count`` elements, every one ``value``, written by our own instruments."""
     array = library.operand(KIND, (1, count, 1), device)
-    poke(library.describe(array).address, _elements(value, count), device)
+    poke(library.describe(array).address, elements(value, count), device)
     return array
 
 
 def holds(library: Adapter, array: Any, value: int, device: Device, count: int = SHAPE[1]) -> bool:
     """Whether every element of an operand is ``value``, read by our own instruments once all is done."""
-    data = _elements(value, count)
+    data = elements(value, count)
     return peek(library.describe(array).address, len(data), device) == data
 
 
-def words(library: Adapter, array: Any, device: Device) -> set[int]:
-    """The different elements of an operand, read by our own instruments once all is done."""
-    data = peek(library.describe(array).address, 4 * SHAPE[1], device)
-    return {int.from_bytes(data[i : i + 4], "little") for i in range(0, len(data), 4)}
-
-
 @cache
-def _elements(value: int, count: int) -> bytes:
+def elements(value: int, count: int = SHAPE[1]) -> bytes:
+    """The bytes of an operand of which every element has this value."""
     return value.to_bytes(4, "little") * count
 
 

@@ -26,7 +26,7 @@ LIMIT_SECONDS = 0.015
 """How long the latch on the producer's stream holds by itself: what blocks the host with the GIL held ends only so."""
 LONGER_SECONDS = 0.005
 """How much longer the one on the unrelated stream does, so that a wait for the first alone returns while this one holds."""
-_BURNT_NANOSECONDS = LIMIT_SECONDS * 1e9 / 4
+BURNT_NANOSECONDS = LIMIT_SECONDS * 1e9 / 4
 """Processor time of this process in a call that held the GIL until a latch's time was up: less, and it was not the call."""
 ROUNDS = 16
 """Round trips of the device that the consumer's work gets to finish in, if it waits for nothing."""
@@ -127,6 +127,13 @@ def nothing_freed(libraries: tuple[Adapter, ...]) -> Iterator[None]:
     """No memory of earlier cases is freed inside: freeing waits for the device, and would look like the exchange's doing."""
     for library in libraries:
         library.let_go()
+    with uncollected():
+        yield
+
+
+@contextmanager
+def uncollected() -> Iterator[None]:
+    """No garbage is collected inside: what it frees would be taken for somebody's doing."""
     collecting = gc.isenabled()
     gc.disable()
     try:
@@ -177,7 +184,7 @@ def _classify(
     if called.error:
         raise called.error
     if called.ended:
-        if called.held_gil and called.nanoseconds < _BURNT_NANOSECONDS:
+        if called.held_gil and called.nanoseconds < BURNT_NANOSECONDS:
             raise Disturbed("a latch's time was up before the call returned, though it did not wait")
         wait = Wait.HOST if other.held else Wait.DEVICE
         streams.synchronize(work.reader)

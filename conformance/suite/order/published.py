@@ -6,17 +6,14 @@ from collections.abc import Callable
 from typing import Any
 
 from conformance.adapters.base import Adapter, Device, Protocol
-from conformance.adapters.reference import ReferenceAdapter
 from conformance.reference.streams import Streams
 
 from ..outcomes import Inconclusive
 from . import blocking
 from .blocking import Called
-from .handover import KIND, NEW, OLD, SHAPE, CAIWithout, filled, holds, stream_of
-from .observation import ATTEMPTS, LIMIT_SECONDS, nothing_freed
+from .handover import NEW, OLD, REFERENCE, SHAPE, CAIWithout, Target, filled, holds, stream_of
+from .observation import ATTEMPTS, BURNT_NANOSECONDS, LIMIT_SECONDS, nothing_freed
 
-_REFERENCE = ReferenceAdapter()
-_BYTES = KIND.itemsize * SHAPE[1]
 NEW_STREAMS = 64
 """So many streams are made to see whether one of them gets a handle that somebody else should still have."""
 
@@ -35,15 +32,13 @@ class Published:
         self._write_on = write_on
         self._current = current
         self._instead = instead
-        memory = _REFERENCE.memory(device)
-        self._memory, self._streams = memory, memory.streams()
+        self._into = Target(device)
+        self._streams = self._into.memory.streams()
         self.libraries: tuple[Adapter, ...] = (producer,)
         self.writer = producer.handle(write_on)
-        self.reader = _REFERENCE.handle(stream_of(_REFERENCE, "consumer", device))
+        self.reader = REFERENCE.handle(stream_of(REFERENCE, "consumer", device))
         self.array = filled(producer, OLD, device)
         self._address = producer.describe(self.array).address
-        self._into = memory.allocate(_BYTES)
-        memory.write(self._into.address, bytes(_BYTES))
 
     def before(self) -> None:
         """The producer's own write."""
@@ -61,11 +56,11 @@ class Published:
         stream = named(self.described()) if self._instead is None else self._instead
         if stream:
             self._streams.wait(self.reader, stream)
-        self._streams.copy(self._into.address, self._address, _BYTES, self.reader)
+        self._into.copy(self._address, self.reader)
 
     def in_order(self) -> bool:
         """We read what the producer wrote."""
-        return self._memory.read(self._into.address, _BYTES) == NEW.to_bytes(4, "little") * SHAPE[1]
+        return self._into.holds(NEW)
 
 
 class Dropped(Published):
@@ -93,12 +88,12 @@ class OnImported:
     ) -> None:
         self.libraries: tuple[Adapter, ...] = (consumer,)
         self._consumer, self._device = consumer, device
-        self._streams = _REFERENCE.memory(device).streams()
+        self._streams = REFERENCE.memory(device).streams()
         self._on = stream_of(consumer, "elsewhere", device) if elsewhere else consumer.import_stream(offered, device)
         self.writer = handle
         self.reader = consumer.handle(self._on)
-        self._source = filled(_REFERENCE, OLD, device)
-        self._address = _REFERENCE.describe(self._source).address
+        self._source = filled(REFERENCE, OLD, device)
+        self._address = REFERENCE.describe(self._source).address
         self._into = filled(consumer, 0, device)
         with consumer.using(self._on):
             self._taken = consumer.take_operand(CAIWithout(self._source, None), Protocol.CAI, device)
@@ -134,7 +129,7 @@ def described_while_pending(streams: Streams, make: Callable[[], Published]) -> 
                 return described
             if queued.ended:
                 raise Inconclusive("the write cannot be queued: the call does not return while its stream is held")
-            if called.ended and not (called.held_gil and called.nanoseconds < LIMIT_SECONDS * 1e9 / 4):
+            if called.ended and not (called.held_gil and called.nanoseconds < BURNT_NANOSECONDS):
                 return None
     raise Inconclusive(f"the latch let go before the dictionary had been read, {ATTEMPTS} times")
 

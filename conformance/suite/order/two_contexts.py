@@ -20,7 +20,7 @@ from conformance.cuda import streams as cuda_streams
 from conformance.reference.streams import CudaStreams
 
 from ..exchange import brief
-from .handover import KIND, NEW, OLD, SHAPE, CAIWithout, Recorded
+from .handover import KIND, NEW, OLD, SHAPE, CAIWithout, Recorded, elements
 from .observation import Seen, observe
 
 _NBYTES = 4 * SHAPE[1]
@@ -46,20 +46,20 @@ class Side:
         """An operand with every element ``value``, written with its own context current."""
         with self.at_work() as library:
             array = library.operand(KIND, SHAPE, Device.CUDA)
-            data = value.to_bytes(4, "little") * SHAPE[1]
+            data = elements(value)
             address = ctypes.c_void_p(library.describe(array).address)
             driver.call("cuMemcpyHtoD_v2", address, data, ctypes.c_size_t(_NBYTES))
             context.synchronize()
             return array
 
-    def words(self, array: Any) -> set[int]:
-        """The different elements of an operand."""
+    def holds(self, array: Any, value: int) -> bool:
+        """Whether every element of an operand is ``value``."""
         buffer = ctypes.create_string_buffer(_NBYTES)
         with self.at_work() as library:
             context.synchronize()
             address = ctypes.c_void_p(library.describe(array).address)
             driver.call("cuMemcpyDtoH_v2", buffer, address, ctypes.c_size_t(_NBYTES))
-        return {int.from_bytes(buffer.raw[i : i + 4], "little") for i in range(0, _NBYTES, 4)}
+        return buffer.raw == elements(value)
 
 
 class BothContexts(CudaStreams):
@@ -120,7 +120,7 @@ class Handover:
 
     def in_order(self) -> bool:
         """The taker read what the giver wrote."""
-        return self._taker.words(self._into) == {NEW}
+        return self._taker.holds(self._into, NEW)
 
     def _offer(self, giver: Adapter) -> CAIOffer:
         exporter = giver.exporter(self._array, Protocol.CAI)

@@ -7,7 +7,7 @@ from typing import Any
 from conformance.adapters.base import Protocol
 from conformance.reference.streams import LEGACY
 
-from .handover import NEW, OLD, SHAPE, CAIWithout, Forward, Setting, filled, stream_of, words
+from .handover import NEW, OLD, SHAPE, CAIWithout, Forward, Setting, filled, holds, stream_of
 
 LAST = 0x003333
 """What the elements are after the consumer's own write."""
@@ -102,7 +102,7 @@ class LaterUse:
 
     def in_order(self) -> bool:
         """What was written last was read."""
-        return words(self.setting.consumer, self._into, self.setting.device) == {LAST}
+        return holds(self.setting.consumer, self._into, LAST, self.setting.device)
 
 
 def published_after(setting: Setting, role: str, current: str) -> tuple[int, Any]:

@@ -15,7 +15,7 @@ from conformance.adapters.base import Adapter, Device, Protocol
 from conformance.adapters.reference import ReferenceAdapter
 from conformance.reference.streams import PER_THREAD, Streams
 from conformance.suite.exchange import brief
-from conformance.suite.order.handover import KIND, NEW, OLD, SHAPE, filled
+from conformance.suite.order.handover import KIND, NEW, OLD, SHAPE, elements, filled
 
 from . import tell
 
@@ -87,7 +87,7 @@ def _held_back(
         latch.release()
         streams.synchronize_device()
         latch.close()
-    written = memory.read(seen.address, nbytes) == NEW.to_bytes(4, "little") * SHAPE[1]
+    written = memory.read(seen.address, nbytes) == elements(NEW)
     write(adapter, array, OLD, device)
     streams.synchronize_device()
     return not written
