@@ -21,9 +21,8 @@ from .catalogue import Draft, Isolation, Needs, Tier, every, invariant, layouts
 from .exchange import Exchange, Source, brief, collect
 from .interpreter import Ended
 from .libraries import Environment, streaming
-from .order.evidence import Controls, overtaken, seen_in
-from .order.handover import REFERENCE, How, Without
-from .order.observation import Seen, Work, observe
+from .order.evidence import Controls, blame, overtaken, seen_in, without_wait
+from .order.handover import REFERENCE, How, can_be_inside
 from .order.placed import (
     GPUS,
     ON,
@@ -473,14 +472,13 @@ def _handovers(env: Environment) -> Iterator[Draft]:
 
 
 def _how(exchange: Exchange) -> How:
-    """Inside the producer's stream, if it has a current one; not for two that are the same library, by DLPack."""
-    same = exchange.producer is exchange.consumer and exchange.protocol is Protocol.DLPACK
-    inside = Trait.CURRENT_STREAM in exchange.producer.traits and not same
-    return How.INSIDE if inside else How.OUTSIDE
+    """Inside the producer's stream where it can be."""
+    return How.INSIDE if can_be_inside(exchange.producer, exchange.consumer, exchange.protocol) else How.OUTSIDE
 
 
 def _meeting(exchange: Exchange, place: Place) -> Meeting:
-    return Meeting(exchange.producer, exchange.consumer, exchange.protocol, exchange.device, place, _how(exchange))
+    parties = (exchange.producer, exchange.consumer, exchange.protocol, exchange.device)
+    return Meeting(*parties, how=_how(exchange), place=place)
 
 
 @invariant(
@@ -500,81 +498,18 @@ def test_handover(exchange: Exchange) -> None:
     meeting = _meeting(exchange, place_of(exchange))
     seen = seen_in(exchange, meeting.streams, lambda: Handed(meeting))
     if seen.in_order:
-        exchange.notes["control"] = overtaken(meeting.streams, _without_wait(meeting))
+        exchange.notes["control"] = overtaken(meeting.streams, without_wait(meeting, Handed, seen))
         return
-    _blame(exchange, meeting, seen)
-
-
-def _without_wait(meeting: Meeting) -> Controls:
-    removed = Without.MINUS_ONE if meeting.protocol is Protocol.DLPACK else Without.NO_STREAM
-    places: tuple[tuple[str, dict[str, Any]], ...] = (
-        ("", {}),
-        (", from the reference", {"producer": REFERENCE}),
-        (", to the reference", {"consumer": REFERENCE}),
-    )
-    found = [(removed.value + label, _handed(meeting.but(without=removed, **other))) for label, other in places]
-    return [*found, (Without.ALIAS.value, _handed(meeting.but(without=Without.ALIAS)))]
-
-
-def _handed(meeting: Meeting) -> Callable[[], Work]:
-    return lambda: Handed(meeting)
-
-
-def _blame(exchange: Exchange, meeting: Meeting, seen: Seen) -> NoReturn:
-    """Say who did not do his part: each side is tried with a flawless partner in the other's place."""
-    producer = _disorder(meeting.but(consumer=REFERENCE))
-    consumer = _disorder(meeting.but(producer=REFERENCE, how=How.OUTSIDE))
-    exchange.notes["blame"] = (
-        f"{meeting.producer.name} with the reference: {producer or 'in order'}; "
-        f"the reference with {meeting.consumer.name}: {consumer or 'in order'}"
-    )
-    if producer:
-        clause, level = _duty_of_producer(meeting)
-    elif consumer:
-        clause, level = _duty_of_consumer(meeting)
-    else:
-        clause, level = _same(exchange, "DLP-33", "CAI-18"), Level.OBSERVED
-    fail(
-        clause,
-        role=Role.PRODUCER if producer else Role.CONSUMER,
-        level=level,
+    blame(
+        exchange,
+        meeting,
+        Handed,
+        seen,
         reason=f"with GPU {meeting.place.current} current, the consumer reads GPU {meeting.place.home} "
         "before the producer has written",
         expected="the data that the producer had queued",
-        seen=seen,
+        offering=Handed,
     )
-
-
-def _disorder(meeting: Meeting) -> str:
-    try:
-        seen = observe(meeting.streams, _handed(meeting))
-    except Exception as error:
-        return brief(error)
-    return "" if seen.in_order else str(seen)
-
-
-def _duty_of_producer(meeting: Meeting) -> tuple[str, Level]:
-    if meeting.protocol is Protocol.DLPACK:
-        # Which stream is current is all that such a library knows: that another one is meant, its user has to say.
-        return "DLP-33", Level.MUST if meeting.how is How.INSIDE else Level.SHOULD
-    return ("CAI-22", Level.MUST) if _publishes(meeting) else ("CAI-23", Level.SHOULD)
-
-
-def _duty_of_consumer(meeting: Meeting) -> tuple[str, Level]:
-    if meeting.protocol is Protocol.DLPACK:
-        return "DLP-35", Level.MUST
-    if Trait.POINTER_ONLY in meeting.consumer.traits:
-        return "CAI-21", Level.OBSERVED
-    return "CAI-18", Level.MUST
-
-
-def _publishes(meeting: Meeting) -> bool:
-    """Whether the producer's dictionary names a stream under a version that gives it a meaning (CAI-30)."""
-    made = Handed(meeting.but(consumer=REFERENCE))
-    made.before()
-    described = made.offer().__cuda_array_interface__
-    meeting.streams.synchronize_device()
-    return described.get("version", 0) >= 3 and described.get("stream") is not None
 
 
 def _followers(env: Environment) -> Iterator[Draft]:

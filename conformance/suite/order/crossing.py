@@ -10,7 +10,7 @@ from conformance.reference.importer import Importer
 from conformance.reference.streams import PER_THREAD
 
 from ..concurrency import Beside
-from .handover import NEW, CAIWithout, Forward, Recorded, Setting, Target, Without, filled, stream_of
+from .handover import NEW, Forward, Recorded, Setting, Target, Without, filled, stream_of
 
 ROLES = ("producer", "elsewhere")
 """Of the two streams that are written on."""
@@ -95,8 +95,7 @@ class FromAnotherThread(Forward):
         exporter = self.setting.producer.exporter(self.array, Protocol.CAI)
         if self.setting.without is None:
             return Recorded(self.setting.producer.offer(self.array, Protocol.CAI))
-        opt_out = self.setting.consumer.opt_out if self.setting.without is Without.OPT_OUT else None
-        return Recorded(CAIWithout(exporter, opt_out))
+        return Recorded(self.setting.without_stream(exporter))
 
     def _capsule(self) -> Capsule:
         offer = DLPackOffer(self.setting.producer.exporter(self.array, Protocol.DLPACK))

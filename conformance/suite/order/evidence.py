@@ -3,19 +3,30 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterable
-from typing import NoReturn
+from typing import Any, NoReturn, Protocol
 
-from conformance.adapters.base import Adapter, Protocol, Trait, Unsupported
+from conformance.adapters.base import Adapter, Trait, Unsupported
+from conformance.adapters.base import Protocol as Exchanged
 from conformance.protocols.clauses import Level, Role
 from conformance.reference.streams import Streams
 
 from ..exchange import Exchange, brief
 from ..outcomes import Inconclusive, Refused, fail
-from .handover import REFERENCE, Forward, How, Setting, Without
+from .handover import REFERENCE, Forward, How, S, Setting, Without
 from .observation import Seen, Wait, Work, observe
 
-Make = Callable[[Setting], Work]
+Make = Callable[[S], Work]
 Controls = Iterable[tuple[str, Callable[[], Work]]]
+
+
+class Offering(Protocol):
+    """A hand-over that can be stopped half-way, to look at what the consumer gets to see."""
+
+    def before(self) -> None:
+        """Queue the producer's write."""
+
+    def offer(self) -> Any:
+        """The array as the consumer gets to see it."""
 
 
 def setting_of(exchange: Exchange) -> Setting:
@@ -62,13 +73,13 @@ def _first(streams: Streams, controls: Controls, wanted: Callable[[Seen], bool])
     raise Inconclusive("the check could not be seen to fail: " + "; ".join(tried))
 
 
-def without_wait(setting: Setting, make: Make, seen: Seen) -> Controls:
+def without_wait(setting: S, make: Make[S], seen: Seen) -> Controls:
     """The same with the wait taken out: as it is, to a flawless consumer, from a flawless producer, by an older import.
 
     A consumer that held the GIL waits whatever it is told, and each time costs the latches' whole limit: it comes last.
     """
     removed: list[Without] = [Without.MINUS_ONE]
-    if setting.protocol is Protocol.CAI:
+    if setting.protocol is Exchanged.CAI:
         removed = [Without.NO_STREAM] + ([Without.OPT_OUT] if setting.consumer.opt_out is not None else [])
     places: list[tuple[str, dict[str, Adapter]]] = [
         ("", {}),
@@ -83,12 +94,18 @@ def without_wait(setting: Setting, make: Make, seen: Seen) -> Controls:
     yield Without.ALIAS.value, _made(make, setting.but(without=Without.ALIAS))
 
 
-def _made(make: Make, setting: Setting) -> Callable[[], Work]:
+def _made(make: Make[S], setting: S) -> Callable[[], Work]:
     return lambda: make(setting)
 
 
-def blame(exchange: Exchange, setting: Setting, make: Make, seen: Seen, *, reason: str, expected: str) -> NoReturn:
-    """Fail for the side that goes wrong with a flawless partner in the other's place too; the producer, if both do."""
+def blame(
+    exchange: Exchange, setting: S, make: Make[S], seen: Seen, *, reason: str, expected: str,
+    offering: Callable[[S], Offering] = Forward,
+) -> NoReturn:  # fmt: skip
+    """Fail for the side that goes wrong with a flawless partner in the other's place too; the producer, if both do.
+
+    ``offering`` makes the hand-over that shows what the producer's dictionary says.
+    """
     producer = _with_flawless(setting.but(consumer=REFERENCE), make)
     consumer = _with_flawless(setting.but(producer=REFERENCE, how=How.OUTSIDE), make)
     exchange.notes["blame"] = (
@@ -96,7 +113,7 @@ def blame(exchange: Exchange, setting: Setting, make: Make, seen: Seen, *, reaso
         f"the reference with {setting.consumer.name}: {consumer or 'in order'}"
     )
     guilty = list(dict.fromkeys([setting.producer.name] * bool(producer) + [setting.consumer.name] * bool(consumer)))
-    clause, level = _duty(setting, by_producer=bool(producer), by_consumer=bool(consumer))
+    clause, level = _duty(setting, offering, by_producer=bool(producer), by_consumer=bool(consumer))
     fail(
         clause,
         role=Role.PRODUCER if producer else Role.CONSUMER,
@@ -112,7 +129,7 @@ def blame(exchange: Exchange, setting: Setting, make: Make, seen: Seen, *, reaso
     )
 
 
-def _with_flawless(setting: Setting, make: Make) -> str:
+def _with_flawless(setting: S, make: Make[S]) -> str:
     """What goes wrong between one side and a flawless partner, nothing if all is in order."""
     try:
         seen = observe(setting.streams, lambda: make(setting))
@@ -121,14 +138,14 @@ def _with_flawless(setting: Setting, make: Make) -> str:
     return "" if seen.in_order else str(seen)
 
 
-def _duty(setting: Setting, *, by_producer: bool, by_consumer: bool) -> tuple[str, Level]:
+def _duty(setting: S, offering: Callable[[S], Offering], *, by_producer: bool, by_consumer: bool) -> tuple[str, Level]:
     """The clause that was broken, and how much it demands of this side."""
-    by_dlpack = setting.protocol is Protocol.DLPACK
+    by_dlpack = setting.protocol is Exchanged.DLPACK
     if by_producer and by_dlpack:
         # Which stream is current is all that such a library knows: that another one is meant, its user has to say.
         return "DLP-33", Level.MUST if setting.how is How.INSIDE else Level.SHOULD
     if by_producer:
-        return ("CAI-22", Level.MUST) if publishes(setting) else ("CAI-23", Level.SHOULD)
+        return ("CAI-22", Level.MUST) if publishes(setting, offering) else ("CAI-23", Level.SHOULD)
     if by_consumer and by_dlpack:
         return "DLP-35", Level.MUST
     if by_consumer:
@@ -143,9 +160,9 @@ def duty_to_follow(setting: Setting) -> tuple[str, Level]:
     return "CAI-18", Level.MUST
 
 
-def publishes(setting: Setting) -> bool:
+def publishes(setting: S, offering: Callable[[S], Offering] = Forward) -> bool:
     """Whether the producer's dictionary names a stream under a version that gives it a meaning (CAI-30)."""
-    made = Forward(setting.but(consumer=REFERENCE))
+    made = offering(setting.but(consumer=REFERENCE))
     made.before()
     described = made.offer().__cuda_array_interface__
     setting.streams.synchronize_device()

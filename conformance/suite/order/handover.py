@@ -6,7 +6,7 @@ from contextlib import ExitStack
 from dataclasses import dataclass, replace
 from enum import Enum
 from functools import cache
-from typing import Any
+from typing import Any, TypeVar
 
 from conformance.adapters.base import Adapter, CAIOffer, Device, DLPackOffer, Offer, Protocol, Trait, peek, poke
 from conformance.adapters.reference import ReferenceAdapter
@@ -14,7 +14,7 @@ from conformance.protocols.dtypes import dtype
 from conformance.reference.importer import Importer
 from conformance.reference.streams import LEGACY, PER_THREAD, Streams, WorkStream
 
-from ..libraries import Pair
+from ..libraries import Library, Pair
 
 REFERENCE = ReferenceAdapter()
 """Flawless, whatever stands in the reference's place in a case."""
@@ -40,6 +40,9 @@ class Without(str, Enum):
     NO_STREAM = "a dictionary without stream"
     OPT_OUT = "the consumer's documented opt-out"
     ALIAS = "an import from before the write"
+
+
+S = TypeVar("S", bound="Setting")
 
 
 @dataclass(frozen=True)
@@ -69,18 +72,24 @@ class Setting:
         """Both sides."""
         return self.producer, self.consumer
 
-    def but(self, **changes: Any) -> Setting:
+    def without_stream(self, exporter: Any) -> CAIWithout:
+        """The dictionary that a control shows: without its stream, or with the consumer's opt-out in its place."""
+        return CAIWithout(exporter, self.consumer.opt_out if self.without is Without.OPT_OUT else None)
+
+    def but(self: S, **changes: Any) -> S:
         """The same with something changed."""
         return replace(self, **changes)
 
 
-def hows(pair: Pair) -> tuple[str, ...]:
-    """Where a producer can stand, as values of a parameter, inside first.
+def can_be_inside(producer: Library | Adapter, consumer: Library | Adapter, protocol: Protocol) -> bool:
+    """A library without a current stream cannot be inside one; neither can two that are the same library, by DLPack."""
+    same = producer.name == consumer.name and protocol is Protocol.DLPACK
+    return Trait.CURRENT_STREAM in producer.traits and not same
 
-    A library without a current stream cannot be inside one; neither can two that are the same library, by DLPack.
-    """
-    same = pair.producer.name == pair.consumer.name and pair.protocol is Protocol.DLPACK
-    inside = pair.producer.has(Trait.CURRENT_STREAM) and not same
+
+def hows(pair: Pair) -> tuple[str, ...]:
+    """Where a producer can stand, as values of a parameter, inside first."""
+    inside = can_be_inside(pair.producer, pair.consumer, pair.protocol)
     return (How.INSIDE.value, How.OUTSIDE.value) if inside else (How.OUTSIDE.value,)
 
 
@@ -183,8 +192,7 @@ class Forward:
             exporter = producer.exporter(self.array, Protocol.DLPACK)
             return DLPackWithoutWait(exporter) if without is Without.MINUS_ONE else DLPackOffer(exporter)
         if without in (Without.NO_STREAM, Without.OPT_OUT):
-            opt_out = self.setting.consumer.opt_out if without is Without.OPT_OUT else None
-            return CAIWithout(producer.exporter(self.array, Protocol.CAI), opt_out)
+            return self.setting.without_stream(producer.exporter(self.array, Protocol.CAI))
         if self.setting.how is How.OUTSIDE:
             return producer.offer(self.array, Protocol.CAI)
         with producer.using(self._write_on):

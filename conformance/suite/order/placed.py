@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Iterator
 from contextlib import AbstractContextManager, ExitStack, contextmanager
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from functools import cache, partial
 from typing import Any
 
@@ -20,7 +20,20 @@ from conformance.reference.streams import Streams, WorkStream
 from ..exchange import Exchange, Source, brief
 from ..libraries import Environment, Pair
 from ..outcomes import Inconclusive
-from .handover import KIND, NEW, OLD, SHAPE, CAIWithout, DLPackWithoutWait, How, Recorded, Without
+from .handover import (
+    KIND,
+    NEW,
+    OLD,
+    SHAPE,
+    CAIWithout,
+    DLPackWithoutWait,
+    How,
+    Recorded,
+    Setting,
+    Without,
+    elements,
+    holds,
+)
 
 GPUS = (0, 1)
 """The GPUs that the cases use, of however many there are."""
@@ -160,25 +173,15 @@ def memory_of(device: Device, ordinal: int) -> memory.Memory:
 
 
 @dataclass(frozen=True)
-class Meeting:
-    """Who hands over to whom, by what, and where. ``how`` says whether the producer's stream is its current one."""
+class Meeting(Setting):
+    """A hand-over on one of two GPUs."""
 
-    producer: Adapter
-    consumer: Adapter
-    protocol: Protocol
-    device: Device
-    place: Place
-    how: How
-    without: Without | None = None
+    place: Place = Place(0, 0)
 
     @property
     def streams(self) -> Streams:
         """Those of the array's GPU."""
         return streams_of(self.device, self.place.home)
-
-    def but(self, **changes: Any) -> Meeting:
-        """The same with something changed."""
-        return replace(self, **changes)
 
     def current(self) -> AbstractContextManager[None]:
         """The GPU is current that is to be so while the array changes hands."""
@@ -208,24 +211,13 @@ class Meeting:
         except Exception as error:
             raise Inconclusive(f"{self.producer.name} cannot write on GPU {self.place.home}: {brief(error)}") from error
 
-    def holds(self, library: Adapter, array: Any, value: int) -> bool:
-        """Whether every element of an operand is ``value``, read by our own instruments once all is done."""
-        wanted = elements(value)
-        return peek(library.describe(array).address, len(wanted), self.device) == wanted
-
-
-@cache
-def elements(value: int) -> bytes:
-    """The bytes of an operand of which every element has this value."""
-    return value.to_bytes(4, "little") * SHAPE[1]
-
 
 class Handed:
     """The producer writes on its stream of the array's GPU, the array is handed over, the consumer reads on its own there."""
 
     def __init__(self, meeting: Meeting) -> None:
         self.meeting = meeting
-        self.libraries: tuple[Adapter, ...] = (meeting.producer, meeting.consumer)
+        self.libraries = meeting.libraries
         home = meeting.place.home
         self._write_on = stream_on(meeting.producer, "producer", meeting.device, home)
         self._read_on = stream_on(meeting.consumer, "consumer", meeting.device, home)
@@ -250,7 +242,7 @@ class Handed:
 
     def in_order(self) -> bool:
         """The consumer read what the producer wrote."""
-        return self.meeting.holds(self.meeting.consumer, self.into, NEW)
+        return holds(self.meeting.consumer, self.into, NEW, self.meeting.device)
 
     def offer(self) -> Any:
         """The array as the consumer gets to see it; a dictionary is read while the case's GPU is current."""
@@ -260,8 +252,8 @@ class Handed:
             if meeting.protocol is Protocol.DLPACK:
                 minus_one = meeting.without is Without.MINUS_ONE
                 return DLPackWithoutWait(exporter) if minus_one else meeting.producer.offer(self.array, Protocol.DLPACK)
-            if meeting.without is Without.NO_STREAM:
-                return CAIWithout(exporter, None)
+            if meeting.without in (Without.NO_STREAM, Without.OPT_OUT):
+                return meeting.without_stream(exporter)
             return Recorded(meeting.producer.offer(self.array, Protocol.CAI))
 
     @contextmanager
@@ -322,7 +314,7 @@ class Published:
 
     def in_order(self) -> bool:
         """The consumer read what had been copied."""
-        return self.meeting.holds(self.meeting.consumer, self._into, NEW)
+        return holds(self.meeting.consumer, self._into, NEW, self.meeting.device)
 
 
 class Asked:
