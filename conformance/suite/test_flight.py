@@ -13,7 +13,7 @@ from .catalogue import Draft, Needs, every, invariant
 from .exchange import Exchange
 from .libraries import Environment, shows_one_library, streaming
 from .order import evidence
-from .order.evidence import seen_in, setting_of
+from .order.evidence import Latest, seen_in, setting_of
 from .order.flight import Copying, Dropped, Drops, Held, Overwriting, ToHost
 from .order.handover import REFERENCE, Export, How, Setting, first_how
 from .order.observation import Seen, Wait, observe
@@ -40,17 +40,12 @@ _HOLDS_NOTHING = _HoldsNothing()
 
 def _observed(exchange: Exchange, setting: Setting, drops: Drops) -> tuple[Seen, Dropped]:
     """What was seen, and the work that it was seen of."""
-    made: list[Dropped] = []
-
-    def make() -> Dropped:
-        made.append(Dropped(setting, drops))
-        return made[-1]
-
-    seen = seen_in(exchange, setting.streams, make)
-    if not made[-1].shared:
+    latest = Latest(lambda: Dropped(setting, drops))
+    seen = seen_in(exchange, setting.streams, latest)
+    if not latest.work.shared:
         raise Refused(f"{setting.consumer.name} copies what it imports: it reads memory of its own")
-    exchange.notes["handed out again"] = "while pending" if made[-1].handed_out else "not while pending"
-    return seen, made[-1]
+    exchange.notes["handed out again"] = "while pending" if latest.work.handed_out else "not while pending"
+    return seen, latest.work
 
 
 @invariant(
@@ -115,17 +110,12 @@ def _blame_early(exchange: Exchange, setting: Setting, reason: str, seen: Seen) 
 
 
 def _handed_out_early(setting: Setting) -> bool:
-    made: list[Dropped] = []
-
-    def make() -> Dropped:
-        made.append(Dropped(setting, Drops.ARRAY))
-        return made[-1]
-
+    latest = Latest(lambda: Dropped(setting, Drops.ARRAY))
     try:
-        seen = observe(setting.streams, make)
+        seen = observe(setting.streams, latest)
     except Exception:
         return False
-    return not seen.in_order or made[-1].handed_out or made[-1].make_more()
+    return not seen.in_order or latest.work.handed_out or latest.work.make_more()
 
 
 @invariant(
@@ -228,13 +218,8 @@ def test_host_copy(exchange: Exchange) -> None:
     setting = setting_of(exchange)
     keywords = {"copy": True} if exchange.option("copy") == "true" else {}
     numpy = exchange.library("numpy") if exchange.option("by") == "numpy" else None
-    made: list[ToHost] = []
-
-    def make() -> ToHost:
-        made.append(ToHost(setting, keywords, numpy))
-        return made[-1]
-
-    seen = seen_in(exchange, setting.streams, make)
+    latest = Latest(lambda: ToHost(setting, keywords, numpy))
+    seen = seen_in(exchange, setting.streams, latest)
     if not seen.in_order:
         fail(
             "DLP-37",
@@ -244,7 +229,7 @@ def test_host_copy(exchange: Exchange) -> None:
             expected="the data that the producer had queued",
             seen=seen,
         )
-    named = [arguments[1]["stream"] for arguments in made[-1].offer.calls if arguments[1].get("stream") is not None]
+    named = [arguments[1]["stream"] for arguments in latest.work.offer.calls if arguments[1].get("stream") is not None]
     if named:
         fail(
             "DLP-37",

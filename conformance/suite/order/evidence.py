@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterable
-from typing import Any, NoReturn, Protocol
+from typing import Any, Generic, NoReturn, Protocol, TypeVar
 
 from conformance.adapters.base import Adapter, Trait, Unsupported
 from conformance.adapters.base import Protocol as Exchanged
@@ -15,6 +15,7 @@ from ..outcomes import Inconclusive, Refused, fail
 from .handover import REFERENCE, Forward, How, S, Setting, Without
 from .observation import Seen, Wait, Work, observe
 
+W = TypeVar("W", bound=Work)
 Make = Callable[[S], Work]
 Controls = Iterable[tuple[str, Callable[[], Work]]]
 
@@ -27,6 +28,23 @@ class Offering(Protocol):
 
     def offer(self) -> Any:
         """The array as the consumer gets to see it."""
+
+
+class Latest(Generic[W]):
+    """Makes work and keeps all of it: the last is what was seen, and nothing of the others is freed before the end."""
+
+    def __init__(self, make: Callable[[], W]) -> None:
+        self._make = make
+        self._made: list[W] = []
+
+    def __call__(self) -> W:
+        self._made.append(self._make())
+        return self.work
+
+    @property
+    def work(self) -> W:
+        """What was made last."""
+        return self._made[-1]
 
 
 def setting_of(exchange: Exchange) -> Setting:
