@@ -5,15 +5,18 @@ from __future__ import annotations
 import argparse
 import json
 import os
+import signal
 import sys
 from collections.abc import Sequence
+from dataclasses import dataclass
+from io import TextIOWrapper
 from pathlib import Path
 from typing import NoReturn
 
 import conformance
 from conformance.adapters import registry
 from conformance.adapters.base import Device
-from conformance.execution import check, environment, plan
+from conformance.execution import canaries, environment, folder, plan, supervisor
 from conformance.execution.environment import Facts
 from conformance.execution.results import Result
 from conformance.exits import Exit, UserError
@@ -61,15 +64,33 @@ def parser() -> argparse.ArgumentParser:
     one.add_argument(
         "--deadline", type=float, metavar="SECONDS", help=f"what one case may take (default: {deadline.DEFAULT:g})"
     )
-    one.add_argument("--verbose", action="store_true", help="also list refusals and observations")
+    one.add_argument(
+        "--limit", type=float, default=supervisor.DEFAULT_LIMIT, metavar="SECONDS",
+        help=f"what the whole run may take (default: {supervisor.DEFAULT_LIMIT:g})",
+    )  # fmt: skip
+    one.add_argument("--seed", default="", metavar="WORD", help="mix the cases in another order")
+    one.add_argument(
+        "--canaries", action="store_true",
+        help="also run cases built to fail, crash, hang, …; unless each ends as it was built to, the run is void",
+    )  # fmt: skip
+    _add_verbose(one)
     one.set_defaults(run=_check)
 
     two = commands.add_parser("list", help="print the catalogue, with the number of cases in this environment")
     _add_selection(two)
     two.add_argument("--json", action="store_true", help="for machines")
     two.add_argument("--cases", action="store_true", help="print case ids only, one a line")
-    two.set_defaults(run=_list, case=[])
+    two.set_defaults(run=_list, case=[], canaries=False)
+
+    three = commands.add_parser("report", help="show the results of a run again, finished or interrupted")
+    three.add_argument("folder", type=Path, metavar="DIR", help="where its results are")
+    _add_verbose(three)
+    three.set_defaults(run=_report)
     return top
+
+
+def _add_verbose(command: argparse.ArgumentParser) -> None:
+    command.add_argument("--verbose", action="store_true", help="also list refusals and observations")
 
 
 def _add_selection(command: argparse.ArgumentParser) -> None:
@@ -99,6 +120,9 @@ def _words(text: str) -> tuple[str, ...]:
 
 def main(arguments: Sequence[str] | None = None) -> int:
     """Run a command; returns its exit code."""
+    for stream in (sys.stdout, sys.stderr):  # a library's words may be no text that every terminal can show
+        if isinstance(stream, TextIOWrapper):
+            stream.reconfigure(errors="backslashreplace")
     try:
         options = parser().parse_args(arguments)
         return int(options.run(options))
@@ -114,34 +138,53 @@ def main(arguments: Sequence[str] | None = None) -> int:
 
 
 def _check(options: argparse.Namespace) -> int:
-    processes = _processes(options.processes)
-    _set_deadline(options.deadline)
-    facts, cases, earlier = _resumed(options) if options.resume else (*_planned(options), ())
-    if not cases:
-        raise UserError("nothing to run: this selection has no case in this environment; `list` shows what there is")
+    settings = supervisor.Settings(_processes(options.processes), options.seed, _seconds("--limit", options.limit))
+    if options.deadline is not None:
+        os.environ[deadline.VARIABLE] = str(_seconds("--deadline", options.deadline))
+    job = _resumed(options) if options.resume else _begun(options)
     out = options.resume or options.out
-    _make_folder(out)
     screen = terminal.Screen.of(sys.stdout)
-    terminal.announce(screen, facts, len(cases), processes, out, earlier=len(earlier))
-    run = check.run(cases, facts, out, processes, terminal.Progress(sys.stderr).update, earlier)
-    terminal.summarize(screen, run, facts, out, verbose=options.verbose)
+    terminal.announce(screen, job.facts, len(job.cases), settings.processes, out, earlier=len(job.known))
+    try:
+        with folder.owned(out):
+            if not options.resume:
+                folder.prepare(job.cases, job.facts.to_json(), out)
+            progress = terminal.Progress(sys.stderr).update
+            run = supervisor.run(job.cases, out, settings, progress, job.known, job.deadly)
+    except folder.InUse as error:
+        raise UserError(f"another run is writing to {out}; wait for its end, or choose another folder") from error
+    except supervisor.NoRoom as error:
+        return _no_room(error.error, out, error.decided, len(job.cases))
+    except OSError as error:
+        return _no_room(error, out, 0, len(job.cases))
+    if run.stopped:
+        return _stopped(run, out)
+    terminal.summarize(screen, run, job.facts, out, verbose=options.verbose)
     return exit_code(run)
 
 
-def _resumed(options: argparse.Namespace) -> tuple[Facts, list[Case], tuple[Result, ...]]:
+@dataclass(frozen=True)
+class Job:
+    """What ``check`` is to do: the whole plan, what of it is known already, and which cases are known to kill."""
+
+    facts: Facts
+    cases: list[Case]
+    known: dict[str, Result]
+    deadly: frozenset[str]
+
+
+def _begun(options: argparse.Namespace) -> Job:
+    facts, cases = _planned(options)
+    if not cases:
+        raise UserError("nothing to run: this selection has no case in this environment; `list` shows what there is")
+    _make_folder(options.out)
+    return Job(facts, cases, {}, folder.deadly(options.out))
+
+
+def _resumed(options: argparse.Namespace) -> Job:
     """What an interrupted run had planned, and what it found out; the environment has to be the one it ran in."""
     _check_nothing_else_is_chosen(options)
-    try:
-        left = check.unfinished(options.resume)
-    except (OSError, ValueError, KeyError) as error:
-        raise UserError(
-            f"--resume: {options.resume} holds no run that can be gone on with ({brief(error)}); run without --resume"
-        ) from error
-    unknown = [case.id for case in left.cases if case.invariant not in catalogue()]
-    if unknown:
-        raise UserError(
-            f"--resume: this suite has no case {unknown[0]}; {options.resume} comes from another version of it"
-        )
+    left = _left_in(options.resume, "--resume: ", "run without --resume")
     with terminal.waiting(sys.stderr, "looking at the libraries …"):
         facts = environment.measure(tuple(library["name"] for library in left.environment["libraries"]))
     changed = environment.differences(left.environment, facts.to_json())
@@ -150,7 +193,55 @@ def _resumed(options: argparse.Namespace) -> tuple[Facts, list[Case], tuple[Resu
             f"--resume: this is not the environment that {options.resume} was run in: {'; '.join(changed[:3])}; "
             "results of two environments are not put together, so run without --resume"
         )
-    return facts, list(left.cases), left.results
+    return Job(facts, list(left.cases), left.results, left.unended)
+
+
+def _left_in(out: Path, option: str, advice: str) -> folder.Left:
+    try:
+        left = folder.read(out)
+    except (OSError, ValueError, KeyError) as error:
+        raise UserError(f"{option}{out} holds no run that can be read ({brief(error)}); {advice}") from error
+    unknown = [case.id for case in left.cases if case.invariant not in catalogue()]
+    if unknown:
+        raise UserError(f"{option}this suite has no case {unknown[0]}; {out} comes from another version of it")
+    return left
+
+
+def _stopped(run: supervisor.Run, out: Path) -> int:
+    """One line: what is there, and how to go on."""
+    decided = len(run.results) - len(run.lost)
+    print(
+        f"\nconformance: {run.stopped}; {decided} of {len(run.results)} cases have an outcome: "
+        f"`report {out}` shows them, `check --resume {out}` runs the rest",
+        file=sys.stderr,
+    )
+    if run.signal is None:
+        return Exit.INCOMPLETE
+    return Exit.INTERRUPTED if run.signal == signal.SIGINT else Exit.TERMINATED
+
+
+def _no_room(error: OSError, out: Path, decided: int, planned: int) -> int:
+    print(
+        f"conformance: results cannot be written to {out} ({error.strerror}): {decided} of {planned} cases have an outcome "
+        f"there; make room and run `check --resume {out}`"
+        if decided
+        else f"conformance: results cannot be written to {out} ({error.strerror}): nothing was run; make room, or choose "
+        "another folder with --out",
+        file=sys.stderr,
+    )
+    return Exit.NO_ROOM
+
+
+def _report(options: argparse.Namespace) -> int:
+    """The summary of what lies in a folder; cases without an outcome are lost."""
+    left = _left_in(options.folder, "", "give the folder of a run, as `check --out` made it")
+    results = tuple(
+        left.results.get(case.id) or supervisor.lost(case, "the run has not come to it") for case in left.cases
+    )
+    run = supervisor.Run(results, 0.0)
+    screen = terminal.Screen.of(sys.stdout)
+    terminal.summarize(screen, run, Facts.from_json(left.environment), options.folder, verbose=options.verbose)
+    return exit_code(run)
 
 
 def _check_nothing_else_is_chosen(options: argparse.Namespace) -> None:
@@ -162,22 +253,25 @@ def _check_nothing_else_is_chosen(options: argparse.Namespace) -> None:
         "--family": bool(options.family),
         "--case": bool(options.case),
         "--tier": options.tier is not Tier.FULL,
+        "--canaries": options.canaries,
     }
     for name in (name for name, chosen in given.items() if chosen):
         raise UserError(f"{name} cannot be given with --resume: the run in {options.resume} has been planned already")
 
 
-def exit_code(run: check.Run) -> Exit:
-    """Worst first: something lost, then something violated."""
+def exit_code(run: supervisor.Run) -> Exit:
+    """Worst first: a canary that should not sing, something lost, something violated."""
+    if canaries.surprises(run.results):
+        return Exit.VOID
     if run.lost:
         return Exit.INCOMPLETE
-    return Exit.VIOLATIONS if any(r.verdict == "violates" for r in run.results) else Exit.OK
+    return Exit.VIOLATIONS if any(r.verdict == "violates" for r in canaries.without(run.results)) else Exit.OK
 
 
 def _list(options: argparse.Namespace) -> int:
     facts, cases = _planned(options)
     families = options.family or None
-    shown = [i for i in catalogue().values() if families is None or i.family in families]
+    shown = [i for i in catalogue().values() if (i.canary is None if families is None else i.family in families)]
     if options.cases:
         print("\n".join(case.id for case in cases))
     elif options.json:
@@ -194,6 +288,7 @@ def _planned(options: argparse.Namespace) -> tuple[Facts, list[Case]]:
         families=options.family,
         cases=tuple(options.case),
         tier=options.tier,
+        canaries=options.canaries,
     )
     plan.check_names(catalogue(), registry.names(), selection)
     names = (REFERENCE, *(n for n in options.between if n != REFERENCE)) if options.between else None
@@ -212,12 +307,10 @@ def _processes(text: str) -> int:
     return int(text)
 
 
-def _set_deadline(seconds: float | None) -> None:
-    if seconds is None:
-        return
+def _seconds(option: str, seconds: float) -> float:
     if not seconds > 0:
-        raise UserError(f"--deadline: {seconds:g} is no time to run in; give seconds, more than 0")
-    os.environ[deadline.VARIABLE] = str(seconds)
+        raise UserError(f"{option}: {seconds:g} is no time to run in; give seconds, more than 0")
+    return seconds
 
 
 def _make_folder(out: Path) -> None:

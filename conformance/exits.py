@@ -16,8 +16,14 @@ class Exit(IntEnum):
     """The command cannot be carried out as it was given."""
     INCOMPLETE = 4
     """Something that was planned has no outcome."""
+    VOID = 5
+    """A canary did not end as it was built to: nothing of this run can be believed."""
+    NO_ROOM = 6
+    """What was found out could not be written down."""
     INTERRUPTED = 130
     """Stopped from the keyboard."""
+    TERMINATED = 143
+    """Stopped by another signal that asks to end."""
 
 
 class UserError(Exception):

@@ -37,6 +37,11 @@ class Finished:
         """``results.jsonl``."""
         return self.lines("results.jsonl")
 
+    @property
+    def journal(self) -> list[dict[str, Any]]:
+        """``journal.jsonl``."""
+        return self.lines("journal.jsonl")
+
     def outcomes(self) -> dict[str, str]:
         """Outcome by case id."""
         return {r["id"]: r["outcome"] for r in self.results}

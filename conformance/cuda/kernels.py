@@ -1,4 +1,4 @@
-"""Three small kernels as PTX, compiled by the driver: fill words, increment words, and hold a stream.
+"""Four small kernels as PTX, compiled by the driver: fill words, increment words, hold a stream, and trap.
 
 PTX ISA 6.5 for sm_70 is understood by every driver from CUDA 12.2 on and runs on every later GPU.
 """
@@ -69,13 +69,22 @@ END:
 }
 """
 
+_TRAP = """
+.visible .entry trap_now()
+{
+    trap;
+    ret;
+}
+"""
+
 PTX = (
     ".version 6.5\n.target sm_70\n.address_size 64\n"
     + _BODY.format(name="fill_words", work=_FILL)
     + _BODY.format(name="add_to_words", work=_INCREMENT)
     + _HOLD
+    + _TRAP
 )
-"""Entries ``fill_words`` and ``add_to_words``, both (u64 address, u32 count of 32-bit words, u32 value), and ``hold``.
+"""Entries ``fill_words`` and ``add_to_words``, both (u64 address, u32 count of 32-bit words, u32 value), ``hold``, and ``trap_now``.
 
 ``hold`` (u64 slot, u64 nanoseconds) runs until the first word of the slot is not 0, or so long by the device's clock; the
 second word tells how it stands: 1 holding, 2 let go, 3 the time was up.
@@ -97,6 +106,11 @@ def add_to_words(address: int, count: int, value: int, stream: int = 1) -> None:
 def hold(slot: int, nanoseconds: int, stream: int, ordinal: int = 0) -> None:
     """Let later work of a stream wait for the slot, without waiting here; a default stream is that of ``ordinal``."""
     _launch("hold", (ctypes.c_uint64(slot), ctypes.c_uint64(nanoseconds)), 1, 1, stream, ordinal)
+
+
+def trap(stream: int = 1, ordinal: int = 0) -> None:
+    """Have the device trap, on a stream, without waiting: the context is lost from then on."""
+    _launch("trap_now", (), 1, 1, stream, ordinal)
 
 
 @cache

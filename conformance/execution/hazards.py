@@ -1,7 +1,8 @@
-"""What is known to kill a process, as data: these cases run in a child each."""
+"""What is known to kill a process, as data: these cases run alone in a child each."""
 
 from __future__ import annotations
 
+from collections.abc import Collection
 from dataclasses import dataclass
 
 from conformance.suite.catalogue import Case, Invariant, Isolation
@@ -13,6 +14,7 @@ class Hazard:
     """Cases of this kind; an empty field stands for any. ``values`` are values of a case's parameters."""
 
     why: str
+    family: str = ""
     invariant: str = ""
     producer: str = ""
     consumer: str = ""
@@ -21,7 +23,8 @@ class Hazard:
     def covers(self, case: Case) -> bool:
         """Whether a case is of this kind."""
         return (
-            self.invariant in ("", case.invariant)
+            self.family in ("", case.invariant.partition(".")[0])
+            and self.invariant in ("", case.invariant)
             and self.producer in ("", case.producer)
             and self.consumer in ("", case.consumer)
             and (not self.values or any(value in self.values for _, value in case.parameters))
@@ -31,11 +34,16 @@ class Hazard:
 HAZARDS = (
     Hazard("torch.from_dlpack of negative strides ends in SIGABRT (2.11, 2.13)", consumer="torch", values=NEGATIVE),
     Hazard("cvcuda.as_tensor reads NULL strides: SIGSEGV (0.19)", invariant="layout.null-strides", consumer="cvcuda"),
+    Hazard("canaries that are to run by themselves", family="canary", values=("alone",)),
 )
 
 
-def isolation_of(case: Case, invariant: Invariant) -> Isolation:
-    """Where a case runs: as its invariant says, or in a child if it is a known hazard."""
-    if invariant.isolation is Isolation.SHARED and any(hazard.covers(case) for hazard in HAZARDS):
-        return Isolation.CHILD
-    return invariant.isolation
+def isolation_of(case: Case, invariant: Invariant, deadly: Collection[str] = ()) -> Isolation:
+    """Where a case runs: as its invariant says, or in a child if it is a known hazard.
+
+    ``deadly`` are ids of cases that are known from earlier runs to kill their process.
+    """
+    if invariant.isolation.changes_others:
+        return invariant.isolation
+    known = invariant.isolation is Isolation.SHARED and any(hazard.covers(case) for hazard in HAZARDS)
+    return Isolation.CHILD if known or case.id in deadly else invariant.isolation

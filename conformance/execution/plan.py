@@ -24,6 +24,13 @@ class Selection:
     families: tuple[str, ...] = ()
     cases: tuple[str, ...] = ()
     tier: Tier = Tier.FULL
+    canaries: bool = False
+
+    def includes(self, invariant: Invariant) -> bool:
+        """Whether cases of it are wanted. Canaries only by request: with ``canaries``, as a family, or by id."""
+        if invariant.canary is not None:
+            return self.canaries or invariant.family in self.families or bool(self.cases)
+        return not self.families or invariant.family in self.families
 
 
 def make(catalogue: dict[str, Invariant], environment: Environment, selection: Selection) -> list[Case]:
@@ -32,14 +39,15 @@ def make(catalogue: dict[str, Invariant], environment: Environment, selection: S
     cases = [
         case
         for invariant in catalogue.values()
-        if not selection.families or invariant.family in selection.families
+        if selection.includes(invariant)
         for case in invariant.cases(restricted)
     ]
     twice = [id for id, count in Counter(case.id for case in cases).items() if count > 1]
     assert not twice, f"two cases are called {twice[0]}"
     if selection.cases:
         return _named(cases, selection.cases)
-    return [case for case in cases if selection.tier is Tier.FULL or case.tier is Tier.QUICK]
+    canaries = {name for name, invariant in catalogue.items() if invariant.canary is not None}
+    return [c for c in cases if selection.tier is Tier.FULL or c.tier is Tier.QUICK or c.invariant in canaries]
 
 
 def restrict(environment: Environment, selection: Selection) -> Environment:

@@ -6,6 +6,7 @@ import json
 import os
 from collections.abc import Iterable, Iterator
 from dataclasses import dataclass, field, replace
+from enum import Enum
 from pathlib import Path
 from typing import Any
 
@@ -16,13 +17,50 @@ from conformance.suite.outcomes import Outcome
 BAD = frozenset({Outcome.CRASH, Outcome.HANG, Outcome.POISONED})
 """Outcomes by which a process or its context was lost: always violations, whatever the invariant's level."""
 
-STDERR_CHARACTERS = 4000
-"""How much of a lost process's standard error is kept: the end of it."""
+TRUSTED = frozenset({Outcome.PASS, Outcome.REFUSED})
+"""Outcomes that accuse nobody."""
+
+
+class Where(str, Enum):
+    """In what kind of process a case was tried."""
+
+    COMPANY = "in company"
+    """After other cases."""
+    RESTARTED = "first after a restart"
+    """In a process that took the place of one that was lost."""
+    ALONE = "alone"
+
+
+@dataclass(frozen=True)
+class Attempt:
+    """One of several tries of a case: how it ended, where, and which cases its process had run before, newest last."""
+
+    where: Where
+    outcome: Outcome
+    reason: str
+    after: tuple[str, ...] = ()
+
+    def to_json(self) -> dict[str, Any]:
+        """Plain data."""
+        return {
+            "where": self.where.value,
+            "outcome": self.outcome.value,
+            "reason": self.reason,
+            "after": list(self.after),
+        }
+
+    @classmethod
+    def from_json(cls, data: dict[str, Any]) -> Attempt:
+        """The reverse of :meth:`to_json`."""
+        return cls(Where(data["where"]), Outcome(data["outcome"]), data["reason"], tuple(data["after"]))
 
 
 @dataclass(frozen=True)
 class Result:
-    """What happened in one case. ``duration`` is in seconds; ``level`` that of the clause that was broken."""
+    """What happened in one case. ``duration`` is in seconds; ``level`` that of the clause that was broken.
+
+    ``attempts`` are all tries, oldest first, if there was more than one.
+    """
 
     case: Case
     outcome: Outcome
@@ -33,6 +71,7 @@ class Result:
     seen: str = ""
     duration: float = 0.0
     attachments: dict[str, str] = field(default_factory=dict)
+    attempts: tuple[Attempt, ...] = ()
 
     @property
     def verdict(self) -> str:
@@ -60,6 +99,7 @@ class Result:
             "seen": self.seen,
             "duration": round(self.duration, 6),
             "attachments": self.attachments,
+            "attempts": [attempt.to_json() for attempt in self.attempts],
         }
 
     @classmethod
@@ -75,6 +115,7 @@ class Result:
             seen=data["seen"],
             duration=data["duration"],
             attachments=data["attachments"],
+            attempts=tuple(Attempt.from_json(attempt) for attempt in data["attempts"]),
         )
 
     def beside(self, notes: dict[str, str]) -> Result:
@@ -87,38 +128,55 @@ class Result:
 
 
 def death(
-    case: Case, clauses: tuple[str, ...], outcome: Outcome, reason: str, stderr: str, *, seen: str = ""
+    case: Case,
+    clauses: tuple[str, ...],
+    outcome: Outcome,
+    reason: str,
+    *,
+    seen: str = "",
+    attachments: dict[str, str] | None = None,
 ) -> Result:
     """The result of a case whose process was lost; ``seen`` is how it ended, if it did by itself."""
-    return Result(
-        case,
-        outcome,
-        Level.MUST,
-        clauses,
-        reason,
-        expected="a living process" if seen else "",
-        seen=seen,
-        attachments={"stderr": stderr[-STDERR_CHARACTERS:]} if stderr else {},
+    expected = "a living process" if seen else ""
+    told = {name: text for name, text in (attachments or {}).items() if text}
+    return Result(case, outcome, Level.MUST, clauses, reason, expected, seen, attachments=told)
+
+
+def put_together(first: Result, after: tuple[str, ...], where: Where, alone: Result) -> Result:
+    """Two tries of one case as one result: the one alone counts, unless it clears what the other had accused.
+
+    A death or a failure that does not show again is somebody's doing, and nobody knows whose: that is no pass.
+    """
+    attempts = (
+        Attempt(where, first.outcome, first.reason, after),
+        Attempt(Where.ALONE, alone.outcome, alone.reason),
     )
-
-
-def append_to(path: Path) -> int:
-    """A descriptor that every write goes to the end of."""
-    return os.open(path, os.O_CREAT | os.O_WRONLY | os.O_APPEND, 0o644)
-
-
-def append(descriptor: int, result: Result) -> None:
-    """One line, in one write, so that no reader ever sees half of it followed by another."""
-    os.write(descriptor, json.dumps(result.to_json(), ensure_ascii=False).encode() + b"\n")
+    seconds = first.duration + alone.duration
+    if alone.outcome in TRUSTED and (first.outcome in BAD or first.outcome is Outcome.FAIL):
+        reason = f"{first.outcome.value} {where.value} ({first.reason}), but {alone.outcome.value} alone"
+        first = replace(first, outcome=Outcome.INCONCLUSIVE, reason=reason, expected="", seen="")
+        return replace(first, attempts=attempts).lasting(seconds)
+    counts = first if alone.outcome is Outcome.LOST else alone
+    return replace(counts, attempts=attempts).lasting(seconds)
 
 
 def write_lines(path: Path, records: Iterable[dict[str, Any]]) -> None:
     """Write a file of JSON lines, whole or not at all."""
+    write_text(path, "".join(json.dumps(record, ensure_ascii=False) + "\n" for record in records))
+
+
+def write_text(path: Path, text: str) -> None:
+    """Write a file whole or not at all, and see it on the disk."""
     partial = path.with_suffix(path.suffix + ".partial")
-    with partial.open("w", encoding="utf-8") as file:
-        for record in records:
-            file.write(json.dumps(record, ensure_ascii=False) + "\n")
-    partial.replace(path)
+    try:
+        with partial.open("w", encoding="utf-8") as file:
+            file.write(text)
+            file.flush()
+            os.fsync(file.fileno())
+        partial.replace(path)
+    except OSError:
+        partial.unlink(missing_ok=True)
+        raise
 
 
 def read_lines(path: Path) -> Iterator[dict[str, Any]]:

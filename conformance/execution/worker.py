@@ -1,147 +1,120 @@
-"""The pytest plugin of a worker: cases come from the plan, results go to a file of the worker's own.
+"""The pytest plugin of a worker: cases come from a file of jobs, are run by a monitor, and are told to the supervisor.
 
 Loaded with ``-p conformance.execution.worker``. pytest and xdist collect and distribute; fixtures, phases and
-reports have nothing to do here.
+reports have nothing to do here. No library is loaded in this process.
 """
 
 from __future__ import annotations
 
-import faulthandler
 import hashlib
 import os
+import time
 from collections import defaultdict
-from enum import Enum
+from collections.abc import Iterable
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, cast
 
 import pytest
 
-from conformance.protocols.clauses import Level
-from conformance.suite import children, deadline
-from conformance.suite.catalogue import Case, Invariant, Isolation, catalogue
-from conformance.suite.outcomes import Outcome
+from conformance.suite import children
+from conformance.suite.catalogue import Case, Isolation
 
-from . import isolation
-from .hazards import isolation_of
-from .results import Result, append, append_to, read_lines
-from .workbench import Workbench
+from . import forkserver
+from .journal import Event
+from .link import Line
+from .results import read_lines
 
-PLAN = "CONFORMANCE_PLAN"
-"""Environment variable with the path of the plan."""
-LOGS = "CONFORMANCE_LOGS"
-"""Environment variable with the folder for the workers' standard error."""
-PHASE = "CONFORMANCE_PHASE"
-"""Environment variable with the :class:`Phase` to run."""
-RESULTS_SUFFIX = ".results.jsonl"
-"""Ends the name of every file that results are written to, one line a case, as they arise."""
-CASE_MARK = "== case "
-POISON_MARK = "== poisoned "
+JOBS = "CONFORMANCE_JOBS"
+"""Environment variable with the path of the file of jobs, a :class:`Job` a line."""
+REPORT = "CONFORMANCE_REPORT"
+"""Environment variable with the path of the supervisor's socket."""
+SEED = "CONFORMANCE_SEED"
+"""Environment variable with a word that decides in which order cases run."""
+_PATIENCE = 10.0
 
 
-class Phase(str, Enum):
-    """Cases that must have the GPU to themselves run after all the others, in one process."""
+@dataclass(frozen=True)
+class Job:
+    """A case, and in what kind of process it is to run."""
 
-    SHARED = "shared"
-    EXCLUSIVE = "exclusive"
+    case: Case
+    isolation: Isolation
 
+    def to_json(self) -> dict[str, Any]:
+        """A line of the file."""
+        return {"case": self.case.to_json(), "isolation": self.isolation.value}
 
-def phase_of(invariant: Invariant) -> Phase:
-    """When the cases of an invariant run."""
-    return Phase.EXCLUSIVE if invariant.exclusive else Phase.SHARED
+    @classmethod
+    def from_json(cls, data: dict[str, Any]) -> Job:
+        """The reverse of :meth:`to_json`."""
+        return cls(Case.from_json(data["case"]), Isolation(data["isolation"]))
 
 
 class Worker:
     """State of one worker process."""
 
     def __init__(self, name: str, workers: int) -> None:
+        self.name = name
         self._workers = workers
-        self._results = append_to(Path(os.environ[LOGS], name + RESULTS_SUFFIX))
-        self.catalogue: dict[str, Invariant] = catalogue()
-        self.bench = Workbench()
-        self._children: isolation.Client | None = None
-        self.cases: dict[str, dict[str, Case]] = defaultdict(dict)
-        phase = Phase(os.environ[PHASE])
-        for record in read_lines(Path(os.environ[PLAN])):
-            case = Case.from_json(record)
-            if phase_of(self.catalogue[case.invariant]) is phase:
-                self.cases[case.invariant][case.id] = case
+        jobs = [Job.from_json(record) for record in read_lines(Path(os.environ[JOBS]))]
+        self.cases: dict[str, list[Case]] = defaultdict(list)
+        for job in jobs:
+            self.cases[job.case.invariant].append(job.case)
+        self._isolation = {job.case.id: job.isolation for job in jobs}
+        self._report = Line(os.environ[REPORT], _PATIENCE)
+        self._monitor: Line | None = None
+        self._mix = os.environ.get(SEED, "")
 
-    def run(self, case: Case) -> Result:
-        """Here or in a child, with a deadline either way."""
-        invariant = self.catalogue[case.invariant]
-        where = isolation_of(case, invariant)
-        if where.in_child:
-            return self._run_in_child(case, where)
-        _note(f"{CASE_MARK}{case.id}")
-        faulthandler.dump_traceback_later(deadline.seconds(), exit=True, file=2)
+    def run(self, case: Case) -> None:
+        """Have it run, and tell its beginning and its end. It has no end where nobody could run it."""
+        self._tell(Event.START, case=case.id)
         try:
-            result = self.bench.run(case, invariant)
-        finally:
-            faulthandler.cancel_dump_traceback_later()
-        if result.outcome is Outcome.POISONED:
-            self._end_poisoned(result)
-        return result
-
-    def _run_in_child(self, case: Case, where: Isolation) -> Result:
-        try:
-            self._children = self._children or isolation.Client()
-            return self._children.run(case, where)
+            self._monitor = self._monitor or Line(os.environ[forkserver.SOCKET], forkserver.START_SECONDS)
+            answer = self._monitor.ask({"case": case.to_json(), "isolation": self._isolation[case.id].value})
         except OSError as error:
-            reason = f"no child process could be had: {type(error).__name__}: {error}"
-            return Result(case, Outcome.LOST, Level.MUST, reason=reason)
+            self._monitor = None
+            self._tell(Event.TROUBLE, what=f"no process to run {case.id} in: {type(error).__name__}: {error}")
+            return
+        self._tell(Event.END, result=answer["result"], process=answer["process"])
 
-    def order(self, items: list[pytest.Item]) -> list[pytest.Item]:
+    def _tell(self, event: Event, **facts: Any) -> None:
+        self._report.send(
+            {"event": event.value, "at": round(time.time(), 3), "worker": self.name, "pid": os.getpid(), **facts}
+        )
+
+    def order(self, items: Iterable[pytest.Item]) -> list[pytest.Item]:
         """Mixed, and split into one part for each worker that begins with its share of what starts processes.
 
         Slow cases are neighbours in the plan and would all fall to one worker. Mixed, no case can come to depend on the one
-        before it; the order follows from the ids, so it is the same everywhere. xdist gives out such parts first.
+        before it; the order follows from the ids and the seed, so it is the same everywhere. xdist gives out such parts first.
         """
-        mixed = sorted(items, key=lambda item: hashlib.sha256(item.nodeid.encode()).digest())
-        slow: list[pytest.Item] = []
-        quick: list[pytest.Item] = []
-        for item in mixed:
-            (slow if self._starts_processes(item) else quick).append(item)
+        mixed = sorted(items, key=lambda item: hashlib.sha256((self._mix + item.nodeid).encode()).digest())
+        slow = [item for item in mixed if self._isolation[case_of(item).id].starts_processes]
+        quick = [item for item in mixed if not self._isolation[case_of(item).id].starts_processes]
         return [i for part in range(self._workers) for i in slow[part :: self._workers] + quick[part :: self._workers]]
 
-    def _starts_processes(self, item: pytest.Item) -> bool:
-        case = case_of(item)
-        return case is not None and isolation_of(case, self.catalogue[case.invariant]).starts_processes
 
-    def record(self, result: Result) -> None:
-        """To this worker's own file."""
-        append(self._results, result)
-
-    def _end_poisoned(self, result: Result) -> None:
-        """Nothing more can be believed in this process: leave a note and end, so that a fresh one takes over."""
-        _note(f"{POISON_MARK}{result.reason}")
-        os._exit(70)
-
-
-def case_of(item: pytest.Item) -> Case | None:
+def case_of(item: pytest.Item) -> Case:
     """The case of an item that :func:`pytest_generate_tests` made."""
-    found = getattr(item, "callspec", _EMPTY).params.get("exchange")
-    return found if isinstance(found, Case) else None
+    return cast(Case, _parameter(item))
 
 
-def _note(line: str) -> None:
-    """A line in this worker's log, past all buffers."""
-    os.write(2, f"{line}\n".encode())
+def _parameter(item: pytest.Item) -> object:
+    """``None`` for the empty item of an invariant that has no case."""
+    return item.callspec.params.get("exchange") if hasattr(item, "callspec") else None
 
 
 _worker: Worker | None = None
-_EMPTY: Any = type("NoCallSpec", (), {"params": {}})
 
 
 def pytest_configure(config: pytest.Config) -> None:
-    """In a worker: send standard error, crash reports included, to a file of its own, and load the plan."""
+    """In a worker: end with the controlling process, and load the jobs."""
     global _worker
     if not hasattr(config, "workerinput"):
         return
     children.die_with_parent()
-    name: str = config.workerinput["workerid"]
-    os.dup2(append_to(Path(os.environ[LOGS], f"{name}.log")), 2)
-    faulthandler.enable(file=2)
-    _worker = Worker(name, config.workerinput["workercount"])
+    _worker = Worker(config.workerinput["workerid"], config.workerinput["workercount"])
 
 
 def pytest_generate_tests(metafunc: pytest.Metafunc) -> None:
@@ -149,19 +122,19 @@ def pytest_generate_tests(metafunc: pytest.Metafunc) -> None:
     name = getattr(metafunc.function, "__invariant__", None)
     if _worker is None or name is None:
         return
-    cases = _worker.cases.get(name, {})
-    metafunc.parametrize("exchange", list(cases.values()), ids=list(cases))
+    cases = _worker.cases.get(name, [])
+    metafunc.parametrize("exchange", cases, ids=[case.id for case in cases])
 
 
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
     """Take out the empty items of invariants without a planned case, and put the rest in order."""
     if _worker is not None:
-        items[:] = _worker.order([item for item in items if case_of(item)])
+        items[:] = _worker.order(item for item in items if isinstance(_parameter(item), Case))
 
 
-def pytest_runtest_protocol(item: pytest.Function, nextitem: pytest.Item | None) -> bool | None:
-    """Run a case and write its result down: pytest's own reports would only make the controller busy."""
+def pytest_runtest_protocol(item: pytest.Item, nextitem: pytest.Item | None) -> bool | None:
+    """Have a case run: pytest's own reports would only make the controller busy."""
     if _worker is None:
         return None
-    _worker.record(_worker.run(cast(Case, case_of(item))))
+    _worker.run(case_of(item))
     return True

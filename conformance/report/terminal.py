@@ -13,9 +13,10 @@ from pathlib import Path
 from typing import TextIO
 
 from conformance.adapters.base import Device
-from conformance.execution.check import Run, Status
+from conformance.execution import canaries
 from conformance.execution.environment import Facts
 from conformance.execution.results import BAD, Result
+from conformance.execution.supervisor import Run, Status
 from conformance.protocols.clauses import clause
 from conformance.suite.catalogue import catalogue
 from conformance.suite.outcomes import Outcome
@@ -151,16 +152,17 @@ def _gpu(facts: Facts) -> str:
 def summarize(screen: Screen, run: Run, facts: Facts, out: Path, *, verbose: bool) -> None:
     """Tables, then everything that is not a pass, worst first, then the sum."""
     order = [library.name for library in facts.environment.libraries]
-    tables(screen, run.results, order)
-    _waits(screen, run.results, order)
-    _section(screen, run.results, "violates", "Violations", "red", in_full=True)
+    results = canaries.without(run.results)
+    tables(screen, results, order)
+    _waits(screen, results, order)
+    _section(screen, results, "violates", "Violations", "red", in_full=True)
     title = "Deviations: a recommendation or an inferred rule is not followed"
-    _section(screen, run.results, "deviates", title, "yellow", in_full=verbose)
-    _undecided(screen, run.results)
+    _section(screen, results, "deviates", title, "yellow", in_full=verbose)
+    _undecided(screen, results)
     if verbose:
-        _section(screen, run.results, "observed", "Observations: no clause decides", "dim", in_full=False)
-        _refusals(screen, run.results)
-    _totals(screen, run, out)
+        _section(screen, results, "observed", "Observations: no clause decides", "dim", in_full=False)
+        _refusals(screen, results)
+    _totals(screen, run, results, out)
 
 
 def tables(screen: Screen, results: Iterable[Result], order: list[str]) -> None:
@@ -342,21 +344,36 @@ def _refusals(screen: Screen, results: Iterable[Result]) -> None:
     screen.line()
 
 
-def _totals(screen: Screen, run: Run, out: Path) -> None:
-    outcomes = Counter(r.outcome.value for r in run.results)
-    verdicts = Counter(r.verdict for r in run.results)
+def _totals(screen: Screen, run: Run, results: tuple[Result, ...], out: Path) -> None:
+    outcomes = Counter(r.outcome.value for r in results)
     told = ", ".join(f"{count} {name}" for name, count in outcomes.most_common())
-    screen.line(f"{many(len(run.results), 'case')} in {run.seconds:.1f} s: {told}")
-    bad = verdicts["violates"]
+    time = f" in {run.seconds:.1f} s" if run.seconds else ""
+    screen.line(f"{many(len(results), 'case')}{time}: {told}")
+    bad = sum(r.verdict == "violates" for r in results)
     if run.lost:
         lost = f"{many(len(run.lost), 'planned case')} without an outcome: this run proves nothing about them"
-        screen.line(screen.paint(lost, "bold", "red") + f"; see {out / 'logs'}")
+        screen.line(screen.paint(lost, "bold", "red") + f"; see {out}")
     if bad:
         screen.line(
             screen.paint(f"{many(bad, 'case')} in violation of a promise", "bold", "red") + f"; everything is in {out}"
         )
     elif not run.lost:
         screen.line(screen.paint("nothing is violated", "bold", "green") + f"; everything is in {out}")
+    _canaries(screen, run.results)
+
+
+def _canaries(screen: Screen, results: tuple[Result, ...]) -> None:
+    """Whether the run itself can be believed, if that was tried."""
+    all_of_them, wrong = canaries.among(results), canaries.surprises(results)
+    if all_of_them and not wrong:
+        screen.line(screen.paint(f"all {len(all_of_them)} canaries ended as they were built to", "green"))
+    for result in wrong:
+        wanted = canaries.built_for(result)
+        screen.line(screen.paint(f"  ✗ {result.case.id} was built for {wanted and wanted.value}", "red"))
+        screen.wrapped(f"ended as {result.outcome.value}: {result.reason}", "      ")
+    if wrong:
+        told = f"{len(wrong)} of {many(len(all_of_them), 'canary', 'canaries')} ended otherwise: this run is void"
+        screen.line(screen.paint(told, "bold", "red") + "; believe nothing above")
 
 
 def many(count: int, one: str, several: str = "") -> str:

@@ -15,6 +15,7 @@ from conformance.adapters.base import Device
 from conformance.protocols.clauses import Level, clause
 
 from .libraries import Environment, Pair
+from .outcomes import Outcome
 
 
 class Needs(str, Enum):
@@ -41,9 +42,9 @@ class Isolation(str, Enum):
     """Alone in a child that must also end cleanly: what happens at interpreter exit belongs to the case."""
 
     @property
-    def in_child(self) -> bool:
-        """Whether such a case runs in a forked child rather than in a worker."""
-        return self in (Isolation.RISKY, Isolation.CHILD, Isolation.EXIT)
+    def changes_others(self) -> bool:
+        """Whether such a case must have a process to itself, whatever else is known of it."""
+        return self in (Isolation.CHILD, Isolation.EXIT)
 
     @property
     def starts_processes(self) -> bool:
@@ -132,6 +133,8 @@ class Invariant:
 
     ``exclusive`` cases have the GPU to themselves: nothing else of the run works on it meanwhile.
     ``rows`` are the invariants of the field's other suites and of its bug trackers that this one covers.
+    ``canary`` is the outcome that its cases have been built for, if they test the run and no library.
+    ``seconds`` is what one case may take, if not what every case may.
     """
 
     id: str
@@ -145,6 +148,8 @@ class Invariant:
     exclusive: bool
     check: Check
     plan: Planner
+    canary: Outcome | None = None
+    seconds: float | None = None
 
     @property
     def family(self) -> str:
@@ -170,6 +175,8 @@ def invariant(
     needs: Needs = Needs.ANY_MEMORY,
     isolation: Isolation = Isolation.SHARED,
     exclusive: bool = False,
+    canary: Outcome | None = None,
+    seconds: float | None = None,
 ) -> Callable[[Check], Check]:
     """Make a test function an invariant: its docstring's first line is the statement, the rest says why.
 
@@ -197,6 +204,8 @@ def invariant(
             exclusive,
             check,
             cases,
+            canary,
+            seconds,
         )
         check.__invariant__ = id  # type: ignore[attr-defined]
         return check

@@ -34,8 +34,13 @@ def interrupted(folder: Path, number: int, after: int) -> Path:
     return out
 
 
+def ended(out: Path) -> list[str]:
+    """Cases that have an end in the journal, in its order."""
+    return [record["result"]["id"] for record in read_lines(out / "journal.jsonl") if record["event"] == "end"]
+
+
 def _written(out: Path) -> int:
-    return sum(1 for file in out.glob("logs/gw*.results.jsonl") for _ in read_lines(file)) if out.exists() else -1
+    return len(ended(out)) if out.exists() else -1
 
 
 def _wait_for_the_end_of_its_workers(out: Path) -> None:
@@ -70,13 +75,46 @@ def test_an_interrupted_run_ends_as_if_nothing_had_happened(
 ) -> None:
     """What was known is kept, the rest is run, and together it is the whole plan."""
     out = interrupted(tmp_path, number, after)
-    known = {r["id"] for file in out.glob("logs/*.results.jsonl") for r in read_lines(file)}
-    assert len(known) >= after
+    known = len(ended(out))
+    assert known >= after
     done = conformance("check", "--resume", "conform-results", "-n", "2")
     assert outcomes(done) == undisturbed
-    run_again = {r["id"] for file in out.glob("logs/gw*.results.jsonl") for r in read_lines(file)}
-    assert not known & run_again
-    assert f"{len(known)} of them known from before" in done.stdout
+    assert len(ended(out)) == len(set(ended(out))) == len(undisturbed)
+    assert f"{known} of them known from before" in done.stdout
+
+
+@pytest.mark.parametrize(("number", "code"), [(signal.SIGINT, 130), (signal.SIGTERM, 143), (signal.SIGHUP, 143)])
+def test_who_is_asked_to_stop_puts_down_what_is_known_and_says_how_to_go_on(
+    number: int, code: int, conformance: Command, tmp_path: Path
+) -> None:
+    """Every planned case is in the results, those that were not run as lost; one sentence, no traceback."""
+    process = subprocess.Popen(
+        [sys.executable, "-m", "conformance", "check", *SELECTION],
+        cwd=tmp_path, stdout=subprocess.DEVNULL, stderr=subprocess.PIPE, text=True,
+    )  # fmt: skip
+    out = tmp_path / "conform-results"
+    while _written(out) < 40:
+        time.sleep(0.005)
+    os.kill(process.pid, number)
+    _, told = process.communicate(timeout=30)
+    assert process.returncode == code
+    assert "Traceback" not in told
+    assert f"the run was stopped by {signal.Signals(number).name}" in told
+    assert "`check --resume conform-results` runs the rest" in told
+    planned = [record["id"] for record in read_lines(out / "plan.jsonl")]
+    results = list(read_lines(out / "results.jsonl"))
+    assert [r["id"] for r in results] == planned
+    assert {r["id"] for r in results if r["outcome"] != "lost"} == set(ended(out))
+    shown = conformance("report", "conform-results")
+    assert (shown.code, f"{len(planned) - len(ended(out))} planned cases without an outcome" in shown.stdout) == (4, True)
+
+
+def test_a_run_ends_at_its_limit(conformance: Command) -> None:
+    """What it has not come to is lost, and can be gone on with."""
+    stopped = conformance("check", *SELECTION, "--limit", "0.4")
+    assert (stopped.code, "the run had reached its limit of 0.4 s" in stopped.stderr) == (4, True)
+    assert "lost" in stopped.outcomes().values()
+    assert len(stopped.results) == len(stopped.plan)
 
 
 def test_a_finished_run_has_nothing_left_to_do(conformance: Command) -> None:
@@ -102,7 +140,7 @@ def test_another_environment_is_refused(conformance: Command, tmp_path: Path) ->
 @pytest.mark.parametrize(
     ("arguments", "told"),
     [
-        (("--resume", "nowhere"), "nowhere holds no run that can be gone on with"),
+        (("--resume", "nowhere"), "nowhere holds no run that can be read"),
         (("--resume", "nowhere", "--family", "pointer"), "--family cannot be given with --resume"),
         (("--resume", "nowhere", "--out", "elsewhere"), "--out cannot be given with --resume"),
     ],

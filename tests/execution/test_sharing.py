@@ -15,7 +15,8 @@ from conformance.execution import sharing
 HOLDS = """
 import sys
 from conformance.execution import sharing
-with sharing.gpus(alone={alone}, waiting=lambda: print("waits", flush=True)):
+with sharing.gpus(alone={alone}, waits=lambda: True) as granted:
+    assert granted
     print("holds", flush=True)
     sys.stdin.read()
 """
@@ -42,8 +43,8 @@ def other_run(*, alone: bool) -> subprocess.Popen[str]:
 def test_runs_share_the_gpus() -> None:
     """As long as none has to be alone."""
     other = other_run(alone=False)
-    with sharing.gpus(alone=False, waiting=lambda: pytest.fail("there is nothing to wait for")):
-        pass
+    with sharing.gpus(alone=False, waits=lambda: pytest.fail("there is nothing to wait for")) as granted:
+        assert granted
     other.communicate()
 
 
@@ -53,8 +54,13 @@ def test_who_has_to_be_alone_is_alone(*, theirs: bool, ours: bool) -> None:
     other = other_run(alone=theirs)
     told, done = threading.Event(), threading.Event()
 
+    def waits() -> bool:
+        told.set()
+        return True
+
     def run() -> None:
-        with sharing.gpus(alone=ours, waiting=told.set):
+        with sharing.gpus(alone=ours, waits=waits) as granted:
+            assert granted
             done.set()
 
     thread = threading.Thread(target=run)
@@ -65,3 +71,20 @@ def test_who_has_to_be_alone_is_alone(*, theirs: bool, ours: bool) -> None:
     other.communicate()
     assert done.wait(30)
     thread.join()
+
+
+def test_who_does_not_want_to_wait_any_longer_goes_without() -> None:
+    """A run that is stopped while it waits ends."""
+    other = other_run(alone=True)
+    with sharing.gpus(alone=False, waits=lambda: False) as granted:
+        assert not granted
+    other.communicate()
+
+
+def test_the_file_of_another_user_is_not_created_again() -> None:
+    """Where everybody may write, the kernel refuses to."""
+    path = Path(sharing.tempfile.gettempdir(), sharing.NAME)
+    path.touch()
+    path.chmod(0o444)
+    with sharing.gpus(alone=True, waits=lambda: False) as granted:
+        assert granted

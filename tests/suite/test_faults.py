@@ -6,7 +6,7 @@ import pytest
 
 from conformance.adapters.base import Device
 from conformance.reference.faults import Fault, all_faults
-from conformance.suite.catalogue import catalogue
+from conformance.suite.catalogue import Isolation, catalogue
 from conformance.suite.outcomes import Outcome
 
 from .conftest import Runner
@@ -45,10 +45,13 @@ DEADLY = {"stream.PublishesNoStream": "the driver does not survive a question ab
 """Faults that a real device makes fatal, and why: they are tried on the simulated one only."""
 
 
+IN_A_CHILD = (Isolation.RISKY, Isolation.CHILD, Isolation.EXIT)
+
+
 def devices(name: str, fault: Fault) -> tuple[Device, ...]:
     """Where a fault can be tried in this process: a check of streams that runs in a child may end it on a real device."""
     invariant = catalogue()[name]
-    fatal = fault.name in DEADLY or (invariant.exclusive and invariant.isolation.in_child)
+    fatal = fault.name in DEADLY or (invariant.exclusive and invariant.isolation in IN_A_CHILD)
     return tuple(d for d in Device if not (fatal and d is Device.CUDA))
 
 

@@ -11,6 +11,8 @@ import pytest
 from conftest import Command
 from libraries import install
 
+from conformance.execution import folder
+
 
 def schema(name: str) -> dict[str, object]:
     """A schema as it is shipped."""
@@ -50,9 +52,9 @@ def test_one_case_can_be_run_alone_by_its_id(conformance: Command) -> None:
 @pytest.mark.parametrize(
     ("take", "outcome", "told"),
     [
-        ("os.kill(os.getpid(), signal.SIGSEGV)", "crash", "Segmentation fault"),
-        ("os.abort()", "crash", "Aborted"),
-        ("os._exit(3)", "crash", "no word"),
+        ("os.kill(os.getpid(), signal.SIGSEGV)", "crash", "SIGSEGV"),
+        ("os.abort()", "crash", "SIGABRT"),
+        ("os._exit(3)", "crash", "exit code 3"),
         ("time.sleep(600)", "hang", "no end after 2 s"),
     ],
 )
@@ -114,10 +116,69 @@ def test_what_looks_at_order_runs_after_the_rest_in_one_process(conformance: Com
     selection = ("--between", "numpy", "--family", "pointer,ordering", "--tier", "quick", "-n", "2")
     done = conformance("check", *selection, CONFORMANCE_SIMULATE="1")
     assert [r["id"] for r in done.results] == [r["id"] for r in done.plan]
-    families = {"pointer": "pytest-shared.log", "ordering": "pytest-exclusive.log"}
-    assert {r["family"] for r in done.results} == families.keys()
-    logs = {name: (done.out / "logs" / name).stat() for name in families.values()}
-    assert logs["pytest-shared.log"].st_mtime <= logs["pytest-exclusive.log"].st_mtime
-    exclusive = [line for line in (done.out / "logs" / "gw1.log").read_text().splitlines() if "case ordering." in line]
-    assert exclusive == []
+    ends = [(e["result"]["family"], e["process"]) for e in done.journal if e["event"] == "end"]
+    families = [family for family, _ in ends]
+    assert families == sorted(families, key=["pointer", "ordering"].index)
+    assert len({process for family, process in ends if family == "ordering"}) == 1
     assert "What waits at hand-over" in done.stdout
+
+
+def test_the_journal_has_the_beginning_and_the_end_of_each_case(conformance: Command) -> None:
+    """In that order, between the beginning and the end of the run, and it fits its schema."""
+    done = conformance("check", "--between", "numpy", "--family", "pointer", "--tier", "quick", "-n", "2")
+    validator = jsonschema.Draft202012Validator(schema("journal"))
+    for event in done.journal:
+        validator.validate(event)
+    assert [e["event"] for e in done.journal][:: len(done.journal) - 1] == ["begin", "stop"]
+    planned = sorted(record["id"] for record in done.plan)
+    started = [e["case"] for e in done.journal if e["event"] == "start"]
+    ended = [e["result"]["id"] for e in done.journal if e["event"] == "end"]
+    assert (sorted(started), sorted(ended)) == (planned, planned)
+    both = [e.get("case") or e["result"]["id"] for e in done.journal if e["event"] in ("start", "end")]
+    assert all(both.index(case) < len(both) - 1 - both[::-1].index(case) for case in planned)
+
+
+def test_another_seed_mixes_the_cases_in_another_order(conformance: Command) -> None:
+    """And the same one in the same."""
+    selection = ("--between", "numpy", "--family", "pointer", "--tier", "quick", "-n", "1")
+
+    def order(*more: str) -> list[str]:
+        return [e["case"] for e in conformance("check", *selection, *more).journal if e["event"] == "start"]
+
+    first, again, other = order("--seed", "a"), order("--seed", "a"), order("--seed", "b")
+    assert first == again
+    assert first != other
+    assert sorted(first) == sorted(other)
+
+
+def test_results_can_be_shown_again(conformance: Command) -> None:
+    """The same summary, save for the time that it took."""
+    case = "pointer.values/reference-reference/dlpack/host/c-order/uint8"
+    first = conformance("check", "--case", case)
+    again = conformance("report", "conform-results")
+    assert again.code == first.code == 0
+    assert "1 case: 1 pass" in again.stdout
+    assert again.stdout.splitlines()[-1] == first.stdout.splitlines()[-1]
+
+
+def test_a_case_that_killed_its_process_is_alone_in_the_next_run(conformance: Command, tmp_path: Path) -> None:
+    """It costs one try then instead of two; the outcome is the same."""
+    path = install(tmp_path / "site", "deadly", take="os.abort()")
+    case = "pointer.values/reference-deadly/dlpack/host/c-order/uint8"
+    tries = []
+    for _ in range(2):
+        done = conformance("check", "--between", "deadly", "--case", case, path=path)
+        assert done.outcomes() == {case: "crash"}
+        tries.append(len(done.results[0]["attempts"]))
+    assert tries == [2, 0]
+
+
+def test_two_runs_cannot_write_to_one_folder(conformance: Command, tmp_path: Path) -> None:
+    """The second says so and leaves the first alone."""
+    out = tmp_path / "conform-results"
+    out.mkdir()
+    with folder.owned(out):
+        refused = conformance("check", "--case", "pointer.values/reference-reference/dlpack/host/c-order/uint8")
+    assert (refused.code, refused.stderr.count("\n")) == (2, 1)
+    assert "another run is writing to conform-results" in refused.stderr
+    assert not (out / "plan.jsonl").exists()

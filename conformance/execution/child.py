@@ -1,0 +1,293 @@
+"""A forked process that runs cases, and the eye that is kept on it: its answer, its words, its deadline, its end."""
+
+from __future__ import annotations
+
+import faulthandler
+import json
+import os
+import selectors
+import signal
+import sys
+import time
+import traceback
+from collections.abc import Iterable
+from typing import Any, NoReturn
+
+from conformance.suite import children, deadline
+from conformance.suite.catalogue import Case, Invariant, Isolation, catalogue
+from conformance.suite.outcomes import Outcome
+
+from . import stacks
+from .health import gpu_trouble
+from .link import encoded
+from .results import Result, death
+from .tail import Tail
+from .workbench import Workbench
+
+REAP_SECONDS = 30.0
+"""How long a killed process may take to go: the driver has to take its work off the GPU first."""
+_STACK_SECONDS = 0.5
+_GLANCE = 0.25
+_PIECE = 1 << 16
+
+
+def limit_of(invariant: Invariant) -> float:
+    """Seconds that a case of it may take."""
+    return invariant.seconds or deadline.seconds()
+
+
+class Child:
+    """Runs what it is asked to, one after the other, until it dies or is ended. ``close`` are descriptors it must not keep."""
+
+    def __init__(self, close: Iterable[int] = ()) -> None:
+        self.done: list[str] = []
+        """Ids of the cases that it has been given, oldest first."""
+        self.died = False
+        self._status: int | None = None
+        self._words = Tail()
+        requests, self._requests = os.pipe()
+        self._answers, answers = os.pipe()
+        self._spoken, speak = os.pipe()
+        supervisor = os.getpid()
+        self.pid = os.fork()
+        if not self.pid:
+            for descriptor in (self._requests, self._answers, self._spoken, *close):
+                os.close(descriptor)
+            _live(supervisor, requests, answers, speak)
+        for descriptor in (requests, answers, speak):
+            os.close(descriptor)
+        os.set_blocking(self._spoken, False)
+
+    @property
+    def descriptors(self) -> tuple[int, ...]:
+        """What a sibling must not keep open."""
+        return () if self.died else (self._requests, self._answers, self._spoken)
+
+    @property
+    def is_new(self) -> bool:
+        """Whether it has been given no case yet."""
+        return not self.done
+
+    def run(self, case: Case, *, last: bool = False) -> Result:
+        """The case's result, or what became of the child. ``last``: its end belongs to the case, and is waited for."""
+        started = time.perf_counter()
+        self.done.append(case.id)
+        return self._run(case, last=last).lasting(time.perf_counter() - started)
+
+    def _run(self, case: Case, *, last: bool) -> Result:
+        invariant = catalogue()[case.invariant]
+        limit = limit_of(invariant)
+        self._words.clear()
+        answer, in_time = self._asked({"case": case.to_json()}, limit, last=last)
+        if not in_time:
+            reason = f"no end after {limit:g} s" + (", at the interpreter's exit" if answer else "")
+            return self._hang(case, invariant.clauses, reason)
+        if self._status is None:
+            result = Result.from_json(json.loads(answer)["result"])
+            return result if result.outcome is not Outcome.INCONCLUSIVE else result.beside(self._stderr())
+        return self._conclude(case, invariant.clauses, answer)
+
+    def trouble_with_gpu(self, seconds: float) -> str | None:
+        """Have this child use the GPU; why that does not work, or ``None``."""
+        answer, in_time = self._asked({"probe": True}, seconds, last=False)
+        if not in_time:
+            self.end()
+            return f"no answer after {seconds:g} s"
+        if self._status is not None:
+            return f"a process that only tried it ended with {_told(self._status)}"
+        trouble: str | None = json.loads(answer)["trouble"]
+        return trouble
+
+    def end(self) -> bool:
+        """Kill the child and all that it has started; whether it is gone then."""
+        if self.died:
+            return True
+        self._kill()
+        gone = self._wait(REAP_SECONDS)
+        self._let_go()
+        return gone
+
+    # -- asking
+
+    def _asked(self, request: dict[str, Any], limit: float, *, last: bool) -> tuple[bytes, bool]:
+        """The answer, whole or as far as it came, and whether it, or the child's end, came in time."""
+        try:
+            os.write(self._requests, encoded(request))
+        except BrokenPipeError:
+            pass
+        if last:
+            os.close(self._requests)
+            self._requests = -1
+        answer, in_time = self._collect(time.monotonic() + limit, until_the_end=last)
+        self._listen()
+        if in_time and self._status is not None:
+            self._let_go()
+        return answer, in_time
+
+    def _collect(self, end: float, *, until_the_end: bool) -> tuple[bytes, bool]:
+        """Read until there is a whole answer, until the child's end, or until the time is up."""
+        answer = b""
+        with selectors.DefaultSelector() as selector:
+            selector.register(self._answers, selectors.EVENT_READ)
+            selector.register(self._spoken, selectors.EVENT_READ)
+            while (left := end - time.monotonic()) > 0:
+                ready = {key.fd for key, _ in selector.select(min(left, _GLANCE))}
+                if self._spoken in ready and not self._listen():
+                    selector.unregister(self._spoken)
+                if self._answers in ready:
+                    piece = os.read(self._answers, _PIECE)
+                    answer += piece
+                    if answer.endswith(b"\n") and not until_the_end:
+                        return answer, True
+                    if not piece:
+                        return answer, self._wait(max(end - time.monotonic(), _STACK_SECONDS))
+                elif not ready and self._wait(0):  # gone, but something that it started keeps the pipe open
+                    return answer, True
+        return answer, False
+
+    def _listen(self) -> bool:
+        """Take in what the child has written to its standard streams; ``False`` at their end."""
+        try:
+            while piece := os.read(self._spoken, _PIECE):
+                self._words.add(piece)
+                if len(piece) < _PIECE:
+                    return True
+        except BlockingIOError:
+            return True
+        return False
+
+    def _stderr(self) -> dict[str, str]:
+        text = self._words.text
+        return {"stderr": text} if text else {}
+
+    # -- ending
+
+    def _hang(self, case: Case, clauses: tuple[str, ...], reason: str) -> Result:
+        """Ask for the stacks, then kill."""
+        notes = self._stderr()
+        notes["native stack"] = stacks.native(self.pid)  # first: the signal may wake it up
+        self._words.clear()
+        os.kill(self.pid, signal.SIGUSR1)
+        end = time.monotonic() + _STACK_SECONDS
+        while time.monotonic() < end and not self._words.text.endswith("\n"):
+            time.sleep(0.02)
+            self._listen()
+        notes["python stack"] = self._words.text
+        if not self.end():
+            reason += f", and not gone {REAP_SECONDS:g} s after SIGKILL"
+        return death(case, clauses, Outcome.HANG, reason, attachments=notes)
+
+    def _conclude(self, case: Case, clauses: tuple[str, ...], answer: bytes) -> Result:
+        """What the end of a child says; its answer counts only if it then ended well."""
+        assert self._status is not None
+        told = _told(self._status)
+        notes = self._stderr()
+        if os.WIFSIGNALED(self._status):
+            when = "at the interpreter's exit, after the check had ended" if answer else "during the check"
+            return death(case, clauses, Outcome.CRASH, f"{told} {when}", seen=told, attachments=notes)
+        if os.WEXITSTATUS(self._status) or not answer:
+            reason = f"the process ended by itself with {told}"
+            return death(case, clauses, Outcome.CRASH, reason, seen=told, attachments=notes)
+        return Result.from_json(json.loads(answer)["result"])
+
+    def _wait(self, seconds: float) -> bool:
+        """Whether the child has ended, after so long at most."""
+        end = time.monotonic() + seconds
+        while self._status is None:
+            found, status = os.waitpid(self.pid, os.WNOHANG)
+            if found:
+                self._status = status
+            elif time.monotonic() >= end:
+                return False
+            else:
+                self._listen()
+                time.sleep(0.002)
+        return True
+
+    def _kill(self) -> None:
+        try:
+            os.killpg(self.pid, signal.SIGKILL)
+        except (ProcessLookupError, PermissionError):
+            pass
+        if self._status is None:
+            os.kill(self.pid, signal.SIGKILL)
+
+    def _let_go(self) -> None:
+        """Nothing more comes from it; what it has started ends too."""
+        self.died = True
+        self._kill()
+        for descriptor in (self._requests, self._answers, self._spoken):
+            if descriptor >= 0:
+                os.close(descriptor)
+
+
+def _told(status: int) -> str:
+    if os.WIFSIGNALED(status):
+        return signal.Signals(os.WTERMSIG(status)).name
+    return f"exit code {os.WEXITSTATUS(status)}"
+
+
+# -- inside the child
+
+
+def _live(supervisor: int, requests: int, answers: int, speak: int) -> NoReturn:
+    """Run what is asked for, then end; by the interpreter's own exit, if that belongs to the case."""
+    try:
+        os.setpgid(0, 0)
+        children.die_with_parent()
+        if os.getppid() != supervisor:
+            os._exit(0)
+        os.dup2(speak, 1)
+        os.dup2(speak, 2)
+        os.close(speak)
+        faulthandler.enable(file=2)
+        faulthandler.register(signal.SIGUSR1, file=2, all_threads=True)
+        isolation = _serve(requests, answers)
+    except SystemExit as exit:  # nothing may find its way into the code of the process that this one was forked from
+        _say_and_end(exit.code if isinstance(exit.code, int) else int(exit.code is not None))
+    except BaseException:
+        _say_and_end(1)
+    if isolation is not Isolation.EXIT:
+        os._exit(0)
+    sys.exit(0)
+
+
+def _say_and_end(code: int) -> NoReturn:
+    os.write(2, traceback.format_exc().encode(errors="backslashreplace"))
+    os._exit(code)
+
+
+def _serve(requests: int, answers: int) -> Isolation:
+    """Until there are no more requests; the isolation of the last case."""
+    bench = Workbench()
+    isolation = Isolation.SHARED
+    with os.fdopen(requests, "rb") as lines:
+        for line in lines:
+            request = json.loads(line)
+            if "probe" in request:
+                _send(answers, {"trouble": gpu_trouble()})
+                continue
+            case = Case.from_json(request["case"])
+            invariant = catalogue()[case.invariant]
+            isolation = invariant.isolation
+            if invariant.exclusive and not isolation.changes_others:  # heard when the first case of a child starts CUDA
+                os.environ.setdefault(children.QUEUES, children.MOST_QUEUES)
+            result = bench.run(case, invariant)
+            _flush()
+            _send(answers, {"result": result.to_json()})
+    return isolation
+
+
+def _flush() -> None:
+    """What a case has printed belongs to it."""
+    for stream in (sys.stdout, sys.stderr):
+        try:
+            stream.flush()
+        except (OSError, ValueError):
+            pass
+
+
+def _send(writer: int, record: dict[str, Any]) -> None:
+    data = encoded(record)
+    while data:
+        data = data[os.write(writer, data) :]

@@ -1,0 +1,104 @@
+"""The server that forks: it has imported the libraries, has never touched CUDA, and gives every worker a monitor.
+
+Importing costs seconds and forking milliseconds, so what may be imported before a fork is imported once.
+"""
+
+from __future__ import annotations
+
+import gc
+import json
+import os
+import signal
+import socket
+import subprocess
+import sys
+from typing import NoReturn
+
+from conformance.suite import children
+from conformance.suite.catalogue import Case, Isolation, catalogue
+
+from .child import Child
+from .link import encoded
+from .monitor import Monitor
+from .workbench import preload
+
+SOCKET = "CONFORMANCE_SERVER"
+"""Environment variable with the path of the server's socket."""
+START_SECONDS = 120.0
+"""How long the server may take to import everything."""
+
+
+class Server:
+    """The server as its starter sees it. ``output`` is the descriptor that it writes its own troubles to."""
+
+    def __init__(self, libraries: tuple[str, ...], path: str, output: int) -> None:
+        self.path = path
+        self._process = subprocess.Popen(
+            [children.python(), "-m", "conformance.execution.forkserver", path, *libraries],
+            stdin=subprocess.DEVNULL,
+            stdout=output,
+            stderr=output,
+            start_new_session=True,
+            preexec_fn=children.die_with_parent,
+            env=children.environment(),
+            cwd=children.folder(),
+        )
+
+    @property
+    def ended(self) -> str | None:
+        """How the server ended; ``None`` while it lives."""
+        code = self._process.poll()
+        if code is None:
+            return None
+        return signal.Signals(-code).name if code < 0 else f"exit code {code}"
+
+    def close(self) -> None:
+        """End the server and all its children, which end with their monitors."""
+        try:
+            os.killpg(self._process.pid, signal.SIGKILL)
+        except ProcessLookupError:
+            pass
+        self._process.wait()
+
+
+# -- inside the server
+
+
+def serve(path: str, libraries: tuple[str, ...]) -> None:
+    """Import, then answer until killed."""
+    for problem in preload(libraries):
+        sys.stderr.write(f"not preloaded: {problem}\n")
+    catalogue()
+    gc.freeze()  # nothing of what is here now will ever be garbage, so no child need look at it
+    signal.signal(signal.SIGCHLD, signal.SIG_IGN)
+    listener = socket.socket(socket.AF_UNIX, socket.SOCK_STREAM)
+    listener.bind(path + ".new")
+    listener.listen(128)
+    os.rename(path + ".new", path)
+    server = os.getpid()
+    while True:
+        connection, _ = listener.accept()
+        if os.fork() == 0:
+            children.die_with_parent()
+            if os.getppid() != server:
+                os._exit(0)
+            signal.signal(signal.SIGCHLD, signal.SIG_DFL)
+            listener.close()
+            _watch(connection)
+        connection.close()
+
+
+def _watch(connection: socket.socket) -> NoReturn:
+    """Serve one worker until it hangs up."""
+    requests = connection.makefile("rb")
+    monitor = Monitor(Child, (connection.fileno(),))
+    for line in requests:
+        request = json.loads(line)
+        case, isolation = Case.from_json(request["case"]), Isolation(request["isolation"])
+        result = monitor.run(case, isolation)
+        connection.sendall(encoded({"result": result.to_json(), "process": monitor.process}))
+    os._exit(0)
+
+
+if __name__ == "__main__":
+    serve(sys.argv[1], tuple(sys.argv[2:]))

@@ -1,0 +1,121 @@
+"""The line between the processes of a run: JSON over a socket in a folder that only this user can enter."""
+
+from __future__ import annotations
+
+import json
+import os
+import selectors
+import socket
+import time
+from collections.abc import Callable
+from typing import Any
+
+_PIECE = 1 << 16
+
+
+def encoded(record: dict[str, Any]) -> bytes:
+    """One message. Pure ASCII, whatever an exception's text holds."""
+    return json.dumps(record).encode() + b"\n"
+
+
+class Line:
+    """The end that connects, and waits for the other one to be there."""
+
+    def __init__(self, path: str, patience: float) -> None:
+        self._socket = socket.socket(socket.AF_UNIX, socket.SOCK_STREAM)
+        self._connect(path, time.monotonic() + patience)
+        self._answers = self._socket.makefile("rb")
+
+    def _connect(self, path: str, give_up: float) -> None:
+        while True:
+            try:
+                self._socket.connect(path)
+                return
+            except (FileNotFoundError, ConnectionRefusedError):
+                if time.monotonic() > give_up:
+                    raise
+                time.sleep(0.02)
+
+    def send(self, record: dict[str, Any]) -> None:
+        """Tell something; ``OSError`` if nobody is there any more."""
+        self._socket.sendall(encoded(record))
+
+    def ask(self, record: dict[str, Any]) -> dict[str, Any]:
+        """Tell something and wait for the answer; ``OSError`` if there will be none."""
+        self.send(record)
+        answer = self._answers.readline()
+        if not answer.endswith(b"\n"):
+            raise ConnectionResetError("the other end is gone")
+        found: dict[str, Any] = json.loads(answer)
+        return found
+
+    def close(self) -> None:
+        """Hang up."""
+        self._answers.close()
+        self._socket.close()
+
+
+class Inbox:
+    """The end that listens to many: their messages, and what is written to pipes, in the order in which it arrives."""
+
+    def __init__(self, path: str, receive: Callable[[dict[str, Any]], None]) -> None:
+        self._receive = receive
+        self._selector = selectors.DefaultSelector()
+        self._listener = socket.socket(socket.AF_UNIX, socket.SOCK_STREAM)
+        self._listener.bind(path)
+        self._listener.listen(128)
+        self._listener.setblocking(False)
+        self._selector.register(self._listener, selectors.EVENT_READ, self._accept)
+
+    def watch(self, descriptor: int, receive: Callable[[bytes], None]) -> None:
+        """Also read this pipe to its end, and close it then."""
+
+        def read() -> None:
+            piece = os.read(descriptor, _PIECE)
+            receive(piece)
+            if not piece:
+                self._selector.unregister(descriptor)
+                os.close(descriptor)
+
+        self._selector.register(descriptor, selectors.EVENT_READ, read)
+
+    def listen(self, seconds: float) -> bool:
+        """Take in what has arrived, waiting so long for the first of it. Whether there was anything."""
+        ready = self._selector.select(seconds)
+        for key, _ in ready:
+            key.data()
+        return bool(ready)
+
+    def drain(self) -> None:
+        """Take in all that has arrived."""
+        while self.listen(0):
+            pass
+
+    def _accept(self) -> None:
+        connection, _ = self._listener.accept()
+        rest = bytearray()
+
+        def read() -> None:
+            try:
+                piece = connection.recv(_PIECE)
+            except ConnectionResetError:
+                piece = b""
+            rest.extend(piece)
+            *whole, left = bytes(rest).split(b"\n")
+            rest[:] = left
+            if not piece:
+                self._selector.unregister(connection)
+                connection.close()
+            for line in whole:
+                self._receive(json.loads(line))
+
+        self._selector.register(connection, selectors.EVENT_READ, read)
+
+    def close(self) -> None:
+        """Stop listening; who is connected is hung up on."""
+        for key in list(self._selector.get_map().values()):
+            if isinstance(key.fileobj, socket.socket):
+                key.fileobj.close()
+            else:
+                os.close(key.fd)
+        self._selector.close()

@@ -1,0 +1,243 @@
+"""Family ``canary``: cases built to end in every way there is. They test the run that they are part of, and no library.
+
+Each is tried twice: in the company of ordinary cases, and alone in a process.
+"""
+
+from __future__ import annotations
+
+import ctypes
+import os
+import signal
+import subprocess
+import sys
+import threading
+import time
+from collections.abc import Callable, Iterator
+from functools import partial
+from typing import Any
+
+from conformance.adapters.base import Device, Protocol
+from conformance.adapters.reference import ReferenceAdapter
+from conformance.protocols.clauses import Level
+from conformance.reference.faults import all_faults
+
+from .catalogue import Check, Draft, Needs, catalogue, every, invariant
+from .exchange import Exchange, Partners, Poisoned
+from .libraries import REFERENCE, Environment
+from .offers import Offered
+from .outcomes import Outcome
+
+HANG_SECONDS = 1.0
+"""What a canary that never ends may take: long enough to begin, and nothing it does could ever be in time."""
+GPU_HANG_SECONDS = 8.0
+"""The same where CUDA has to be started first."""
+_FOREVER = 1e9
+_FLOOD_BYTES = 64 << 20
+_LITTER = 64
+_TOO_MUCH = 1 << 50
+_NO_ADDRESS = 0x10
+
+
+def _planned(*devices: Device) -> Callable[[Environment], Iterator[Draft]]:
+    """The reference with itself, on these devices."""
+
+    def plan(env: Environment) -> Iterator[Draft]:
+        pairs = (pair for pair in env.imports(Protocol.DLPACK, on=devices) if pair.consumer.name == REFERENCE)
+        return every(pairs, where=("company", "alone"))
+
+    return plan
+
+
+def canary(
+    name: str, outcome: Outcome, *devices: Device, needs: Needs = Needs.ANY_MEMORY, seconds: float | None = None
+) -> Callable[[Check], Check]:
+    """Make a function a canary that has to end with this outcome on these devices."""
+    return invariant(
+        f"canary.{name}",
+        clauses="",
+        rows="",
+        level=Level.MUST,
+        needs=needs,
+        cases=_planned(*devices),
+        canary=outcome,
+        seconds=seconds,
+    )
+
+
+on_host = partial(canary, needs=Needs.HOST)
+on_gpu = partial(canary, needs=Needs.GPU)
+
+
+def _broken(exchange: Exchange, fault: str, check: str) -> None:
+    """Run the check of an invariant with a broken reference on both sides."""
+    adapter = ReferenceAdapter()
+    adapter.exporter_class = all_faults()[fault].exporter
+    adapter.importer_class = all_faults()[fault].importer
+    catalogue()[check].check(Exchange(exchange.case, Partners(lambda name: adapter)))
+
+
+@canary("passes", Outcome.PASS, Device.HOST, Device.CUDA)
+def test_passes(exchange: Exchange) -> None:
+    """A flawless exchange passes."""
+    catalogue()["pointer.same-address"].check(exchange)
+
+
+@canary("fails", Outcome.FAIL, Device.HOST, Device.CUDA)
+def test_fails(exchange: Exchange) -> None:
+    """A consumer that copies where it should share fails."""
+    _broken(exchange, "pointer.CopyInsteadOfShare", "pointer.same-address")
+
+
+@canary("leaks", Outcome.FAIL, Device.HOST, Device.CUDA)
+def test_leaks(exchange: Exchange) -> None:
+    """A consumer that never releases what it was given fails."""
+    _broken(exchange, "lifetime.NeverReleased", "lifetime.deleter-once")
+
+
+@canary("refuses", Outcome.REFUSED, Device.HOST, Device.CUDA)
+def test_refuses(exchange: Exchange) -> None:
+    """A producer that raises BufferError refuses."""
+
+    def refuse(*args: Any, **keywords: Any) -> None:
+        raise BufferError("by request")
+
+    exchange.take(Offered(refuse, exchange.source().array.__dlpack_device__()), promised=())
+
+
+@on_host("crashes", Outcome.CRASH, Device.HOST)
+def test_crashes(exchange: Exchange) -> None:
+    """Reading from address 0 is a crash."""
+    ctypes.string_at(0)
+
+
+@on_host("aborts", Outcome.CRASH, Device.HOST)
+def test_aborts(exchange: Exchange) -> None:
+    """abort() is a crash."""
+    os.abort()
+
+
+@on_host("is-killed", Outcome.CRASH, Device.HOST)
+def test_is_killed(exchange: Exchange) -> None:
+    """A process that is killed from outside, as by a machine without memory, is a crash."""
+    os.kill(os.getpid(), signal.SIGKILL)
+
+
+@on_host("exits", Outcome.CRASH, Device.HOST)
+def test_exits(exchange: Exchange) -> None:
+    """A process that ends by itself in the middle of a check is a crash, even if it says that all is well."""
+    os._exit(0)
+
+
+@on_host("raises-exit", Outcome.CRASH, Device.HOST)
+def test_raises_exit(exchange: Exchange) -> None:
+    """An exception that ends the interpreter is a crash."""
+    sys.exit("by request")
+
+
+@on_host("hangs", Outcome.HANG, Device.HOST, seconds=HANG_SECONDS)
+def test_hangs(exchange: Exchange) -> None:
+    """Waiting forever is a hang."""
+    time.sleep(_FOREVER)
+
+
+@on_host("hangs-with-gil", Outcome.HANG, Device.HOST, seconds=HANG_SECONDS)
+def test_hangs_with_gil(exchange: Exchange) -> None:
+    """Waiting forever in a call that keeps the interpreter's lock is a hang."""
+    ctypes.PyDLL(None).pause()
+
+
+@on_host("hangs-deaf", Outcome.HANG, Device.HOST, seconds=HANG_SECONDS)
+def test_hangs_deaf(exchange: Exchange) -> None:
+    """Waiting forever with all signals blocked is a hang."""
+    signal.pthread_sigmask(signal.SIG_BLOCK, signal.valid_signals())
+    time.sleep(_FOREVER)
+
+
+@on_host("is-poisoned", Outcome.POISONED, Device.HOST)
+def test_is_poisoned(exchange: Exchange) -> None:
+    """What says that its CUDA context is lost is poisoned."""
+    raise Poisoned("by request")
+
+
+@canary("floods", Outcome.PASS, Device.HOST, Device.CUDA)
+def test_floods(exchange: Exchange) -> None:
+    """Any amount of words on the standard streams disturbs nothing."""
+    piece = b"canary " * 9362
+    for _ in range(_FLOOD_BYTES // len(piece) // 2):
+        os.write(1, piece)
+        os.write(2, piece)
+
+
+@on_host("litters", Outcome.PASS, Device.HOST)
+def test_litters(exchange: Exchange) -> None:
+    """Threads, files, memory and processes that are left behind disturb nothing."""
+    _litter.append([os.pipe() for _ in range(_LITTER)])
+    _litter.append(bytearray(_FLOOD_BYTES))
+    thread = threading.Thread(target=time.sleep, args=(_FOREVER,))
+    thread.start()
+    _litter.append(subprocess.Popen([sys.executable, "-c", "import signal; signal.pause()"]))
+    if os.fork() == 0:
+        while True:
+            signal.pause()
+
+
+_litter: list[object] = []
+
+
+@on_gpu("reads-nowhere", Outcome.POISONED, Device.CUDA)
+def test_reads_nowhere(exchange: Exchange) -> None:
+    """A kernel that writes to an address that is nobody's poisons the context."""
+    from conformance.cuda import context, kernels
+
+    exchange.source()
+    with context.using(context.primary()):
+        kernels.fill_words(_NO_ADDRESS, 1, 1)
+        context.synchronize()
+
+
+@on_gpu("traps", Outcome.POISONED, Device.CUDA)
+def test_traps(exchange: Exchange) -> None:
+    """A kernel that traps poisons the context."""
+    from conformance.cuda import context, kernels
+
+    exchange.source()
+    with context.using(context.primary()):
+        kernels.trap()
+        context.synchronize()
+
+
+@on_gpu("never-ends", Outcome.HANG, Device.CUDA, seconds=GPU_HANG_SECONDS)
+def test_never_ends(exchange: Exchange) -> None:
+    """Waiting for a kernel that never ends is a hang."""
+    from conformance.cuda import context
+
+    with context.using(context.primary()):
+        _hold_forever()
+        context.synchronize()
+
+
+@on_gpu("never-ends-with-gil", Outcome.HANG, Device.CUDA, seconds=GPU_HANG_SECONDS)
+def test_never_ends_with_gil(exchange: Exchange) -> None:
+    """Waiting for a kernel that never ends in a call that keeps the interpreter's lock is a hang."""
+    from conformance.cuda import context, driver
+
+    with context.using(context.primary()):
+        _hold_forever()
+        ctypes.PyDLL(driver.loaded_path()).cuCtxSynchronize()
+
+
+def _hold_forever() -> None:
+    """A latch on the default stream that nobody lets go of."""
+    from conformance.cuda.latch import Latch
+    from conformance.cuda.streams import LEGACY
+
+    _litter.append(Latch(LEGACY, _FOREVER))
+
+
+@on_gpu("out-of-memory", Outcome.INCONCLUSIVE, Device.CUDA)
+def test_out_of_memory(exchange: Exchange) -> None:
+    """A check that gets no memory decides nothing, and spoils nothing."""
+    from conformance.cuda import memory
+
+    exchange.source()
+    memory.allocate(_TOO_MUCH)

@@ -1,0 +1,96 @@
+"""The canaries in a run: each ends as it was built to, and nobody near them takes harm."""
+
+from __future__ import annotations
+
+from collections import Counter
+from pathlib import Path
+
+import pytest
+from conftest import Command, Finished
+
+from conformance.adapters.base import Device
+from conformance.execution import canaries
+from conformance.execution.results import Result
+from conformance.protocols.clauses import Level
+from conformance.suite.catalogue import Case, catalogue
+from conformance.suite.outcomes import Outcome
+
+RUNS = 20
+ORDINARY = ("--between", "numpy", "--device", "host", "--family", "pointer")
+"""309 cases."""
+BUILT_FOR = {i.id: i.canary.value for i in catalogue().values() if i.canary is not None}
+
+
+@pytest.fixture(scope="module")
+def undisturbed() -> dict[str, str]:
+    """The ordinary cases' outcomes without canaries, filled in by the first run."""
+    return {}
+
+
+def outcomes(done: Finished, *, of_canaries: bool) -> dict[str, str]:
+    """Of the ordinary cases, or of the canaries."""
+    return {r["id"]: r["outcome"] for r in done.results if (r["family"] == "canary") is of_canaries}
+
+
+@pytest.mark.parametrize("processes", ["1", "4"])
+@pytest.mark.parametrize("run", range(RUNS))
+def test_each_canary_ends_as_built_and_each_ordinary_case_as_ever(
+    run: int, processes: str, conformance: Command, undisturbed: dict[str, str]
+) -> None:
+    """In random order among 300 ordinary cases: every planned case is reported, once, with its own outcome."""
+    if not undisturbed:
+        undisturbed |= outcomes(conformance("check", *ORDINARY, "-n", "2"), of_canaries=False)
+    done = conformance("check", *ORDINARY, "--canaries", "--seed", f"{run}", "-n", processes)
+    assert done.code == 0, done.stdout[-2000:] + done.stderr
+    assert Counter(r["id"] for r in done.results) == Counter(r["id"] for r in done.plan)
+    assert outcomes(done, of_canaries=False) == undisturbed
+    assert len(undisturbed) >= 300
+    seen = {(id.partition("/")[0], outcome) for id, outcome in outcomes(done, of_canaries=True).items()}
+    assert seen == {(id, outcome) for id, outcome in BUILT_FOR.items() if id in {name for name, _ in seen}}
+    assert "canaries ended as they were built to" in done.stdout
+    check_that_no_case_ran_in_a_process_that_was_lost(done)
+
+
+def check_that_no_case_ran_in_a_process_that_was_lost(done: Finished) -> None:
+    """After a crash, a hang or a lost context the next case is in another process."""
+    lost: set[int] = set()
+    for event in done.journal:
+        if event["event"] == "end":
+            assert event["process"] not in lost, event["result"]["id"]
+            if event["result"]["outcome"] in ("crash", "hang", "poisoned"):
+                lost.add(event["process"])
+    assert lost
+
+
+def test_every_way_to_end_has_its_canaries() -> None:
+    """Pass, fail, refuse, crash in five ways, hang in three, poison, flood, litter and leak; and the same for a GPU."""
+    host = {i.id for i in catalogue().values() if i.canary and "GPU" not in i.needs.value.removeprefix("host memory or")}
+    assert {BUILT_FOR[id] for id in host} >= {"pass", "fail", "refused", "crash", "hang", "poisoned"}
+    assert {BUILT_FOR[id] for id in BUILT_FOR.keys() - host} == {"poisoned", "hang", "inconclusive"}
+
+
+def test_a_canary_that_ends_otherwise_makes_the_run_void(conformance: Command, tmp_path: Path) -> None:
+    """With its own exit code, and in words that nobody overlooks: here a hang that was not given enough time to be one."""
+    site = tmp_path / "site"
+    site.mkdir()
+    (site / "sitecustomize.py").write_text("import os\nos.abort = lambda: None\n")
+    done = conformance("check", "--case", "canary.aborts/reference-reference/dlpack/host/company", path=site)
+    assert done.code == 5
+    assert "was built for crash" in done.stdout
+    assert "this run is void" in done.stdout
+
+
+def test_canaries_are_no_verdict_about_anybody() -> None:
+    """A crash that was ordered is neither a violation nor a surprise."""
+    case = Case("canary.crashes", "reference", "reference", "dlpack", Device.HOST)
+    result = Result(case, Outcome.CRASH, Level.MUST, reason="SIGSEGV")
+    assert canaries.without([result]) == ()
+    assert canaries.among([result]) == (result,)
+    assert canaries.surprises([result]) == ()
+
+
+def test_canaries_are_planned_and_listed_by_request_only(conformance: Command) -> None:
+    """They are no invariants of any library."""
+    assert "canary" not in conformance("list", "--cases", "--between", "numpy").stdout
+    assert "canary" not in conformance("list", "--between", "numpy").stdout
+    assert "canary.crashes" in conformance("list", "--family", "canary").stdout

@@ -1,0 +1,181 @@
+"""What a monitor does with a case: whose company, when again, when the GPU is looked at. With children made of paper."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+from dataclasses import dataclass, field
+
+import pytest
+
+from conformance.adapters.base import Device
+from conformance.execution import monitor
+from conformance.execution.monitor import Monitor
+from conformance.execution.results import BAD, Result
+from conformance.protocols.clauses import Level
+from conformance.suite.catalogue import Case, Isolation
+from conformance.suite.outcomes import Outcome
+
+
+@dataclass
+class Script:
+    """How each case ends, try by try (``pass`` when there is nothing left), and what the GPU answers to each probe."""
+
+    endings: dict[str, list[Outcome]] = field(default_factory=dict)
+    probes: list[str | None] = field(default_factory=list)
+    children: list[Paper] = field(default_factory=list)
+
+    def start(self, close: Iterable[int]) -> Paper:
+        """Another child."""
+        self.children.append(Paper(self, 100 + len(self.children)))
+        return self.children[-1]
+
+
+@dataclass
+class Paper:
+    """A child that does what is written."""
+
+    script: Script
+    pid: int
+    done: list[str] = field(default_factory=list)
+    died: bool = False
+    probed: int = 0
+
+    @property
+    def is_new(self) -> bool:
+        return not self.done
+
+    @property
+    def descriptors(self) -> tuple[int, ...]:
+        return ()
+
+    def run(self, case: Case, *, last: bool = False) -> Result:
+        assert not self.died, "a case was given to a process that is gone"
+        self.done.append(case.id)
+        endings = self.script.endings.get(case.invariant, [])
+        outcome = endings.pop(0) if endings else Outcome.PASS
+        self.died = last or outcome in (Outcome.CRASH, Outcome.HANG)
+        return Result(case, outcome, Level.MUST, reason="as written")
+
+    def trouble_with_gpu(self, seconds: float) -> str | None:
+        self.probed += 1
+        return self.script.probes.pop(0) if self.script.probes else None
+
+    def end(self) -> bool:
+        self.died = True
+        return True
+
+
+def case(name: str, device: Device = Device.HOST) -> Case:
+    """A case of an invariant that needs not exist."""
+    return Case(name, "reference", "reference", "dlpack", device)
+
+
+@pytest.fixture
+def script(monkeypatch: pytest.MonkeyPatch) -> Script:
+    """A world in which nobody waits."""
+    monkeypatch.setattr(monitor, "PAUSE_SECONDS", 0.0)
+    return Script()
+
+
+def test_ordinary_cases_share_one_process(script: Script) -> None:
+    """Passes, failures and refusals alike."""
+    script.endings = {"b": [Outcome.FAIL], "c": [Outcome.REFUSED]}
+    watch = Monitor(script.start)
+    results = [watch.run(case(name), Isolation.SHARED) for name in "abcd"]
+    assert [r.outcome.value for r in results] == ["pass", "fail", "refused", "pass"]
+    assert len(script.children) == 1
+    assert not any(r.attempts for r in results)
+
+
+@pytest.mark.parametrize("death", sorted(BAD))
+@pytest.mark.parametrize("isolation", [Isolation.SHARED, Isolation.RISKY])
+def test_who_kills_its_company_is_tried_again_in_a_new_process(
+    script: Script, death: Outcome, isolation: Isolation
+) -> None:
+    """Both tries are told, and the next case has a process that is sound."""
+    script.endings = {"b": [death, death]}
+    watch = Monitor(script.start)
+    _, lost, after = [watch.run(case(name), isolation) for name in "abc"]
+    assert (lost.outcome, after.outcome) == (death, Outcome.PASS)
+    assert [(a.where.value, a.outcome) for a in lost.attempts] == [("in company", death), ("alone", death)]
+    assert lost.attempts[0].after == (case("a").id,)
+    assert [child.died for child in script.children] == [True, True, False]
+
+
+@pytest.mark.parametrize("first", [Outcome.CRASH, Outcome.HANG, Outcome.POISONED])
+def test_a_death_that_does_not_show_again_is_no_pass(script: Script, first: Outcome) -> None:
+    """Nobody knows whose it is: another case of that process may have done it."""
+    script.endings = {"b": [first]}
+    watch = Monitor(script.start)
+    watch.run(case("a"), Isolation.SHARED)
+    result = watch.run(case("b"), Isolation.SHARED)
+    assert result.outcome is Outcome.INCONCLUSIVE
+    assert f"{first.value} in company (as written), but pass alone" in result.reason
+
+
+def test_a_failure_right_after_a_restart_is_tried_again_alone(script: Script) -> None:
+    """A restart may itself be to blame; both tries are told."""
+    script.endings = {"a": [Outcome.CRASH, Outcome.CRASH], "b": [Outcome.FAIL, Outcome.FAIL], "c": [Outcome.FAIL]}
+    watch = Monitor(script.start)
+    _, after, later = [watch.run(case(name), Isolation.SHARED) for name in "abc"]
+    assert after.outcome is Outcome.FAIL
+    assert [a.where.value for a in after.attempts] == ["first after a restart", "alone"]
+    assert (later.outcome, later.attempts) == (Outcome.FAIL, ())
+
+
+def test_a_failure_without_a_restart_is_tried_once(script: Script) -> None:
+    """Also as the first case of all."""
+    script.endings = {"a": [Outcome.FAIL]}
+    assert Monitor(script.start).run(case("a"), Isolation.SHARED).attempts == ()
+
+
+def test_a_risky_case_has_to_show_it_again_without_company(script: Script) -> None:
+    """Whatever is not a pass or a refusal may be what an earlier one has left behind."""
+    script.endings = {"b": [Outcome.FAIL, Outcome.FAIL], "c": [Outcome.INCONCLUSIVE, Outcome.PASS]}
+    watch = Monitor(script.start)
+    _, again, decided = [watch.run(case(name), Isolation.RISKY) for name in "abc"]
+    assert [a.outcome.value for a in again.attempts] == ["fail", "fail"]
+    assert (decided.outcome, [a.outcome.value for a in decided.attempts]) == (Outcome.PASS, ["inconclusive", "pass"])
+
+
+@pytest.mark.parametrize("isolation", [Isolation.CHILD, Isolation.EXIT])
+def test_who_changes_what_others_see_is_always_alone(script: Script, isolation: Isolation) -> None:
+    """One process each, that is gone afterwards."""
+    watch = Monitor(script.start)
+    for name in "ab":
+        watch.run(case(name), isolation)
+    assert [child.done for child in script.children] == [[case("a").id], [case("b").id]]
+    assert all(child.died for child in script.children)
+
+
+def test_after_a_loss_on_the_gpu_it_is_looked_at_before_it_is_used_again(script: Script) -> None:
+    """In a process of its own, between the two tries and after them; host memory needs no look."""
+    script.endings = {"a": [Outcome.HANG, Outcome.HANG]}
+    watch = Monitor(script.start)
+    watch.run(case("a", Device.CUDA), Isolation.SHARED)
+    watch.run(case("b"), Isolation.SHARED)
+    assert [child.probed for child in script.children] == [0, 1, 0, 0]
+    watch.run(case("c", Device.CUDA), Isolation.SHARED)
+    watch.run(case("d", Device.CUDA), Isolation.SHARED)
+    assert [child.probed for child in script.children] == [0, 1, 0, 0, 1]
+
+
+def test_a_gpu_that_comes_back_is_used_again(script: Script) -> None:
+    """It gets more than one try."""
+    script.endings = {"a": [Outcome.POISONED, Outcome.POISONED]}
+    script.probes = ["busy", None]
+    watch = Monitor(script.start)
+    assert watch.run(case("a", Device.CUDA), Isolation.SHARED).outcome is Outcome.POISONED
+
+
+def test_a_gpu_that_does_not_come_back_loses_its_cases_and_no_others(script: Script) -> None:
+    """Not run is told as such, with the case after which it happened."""
+    script.endings = {"a": [Outcome.HANG]}
+    script.probes = ["no answer"] * 20
+    watch = Monitor(script.start)
+    first = watch.run(case("a", Device.CUDA), Isolation.SHARED)
+    later, host = watch.run(case("b", Device.CUDA), Isolation.SHARED), watch.run(case("c"), Isolation.SHARED)
+    assert first.outcome is Outcome.HANG
+    assert later.outcome is Outcome.LOST
+    assert f"cannot be used any more after {case('a', Device.CUDA).id}: no answer" in later.reason
+    assert host.outcome is Outcome.PASS
