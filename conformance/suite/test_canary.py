@@ -27,7 +27,7 @@ from .libraries import REFERENCE, Environment
 from .offers import Offered
 from .outcomes import Outcome
 
-HANG_SECONDS = 1.0
+HANG_SECONDS = 0.5
 """What a canary that never ends may take: long enough to begin, and nothing it does could ever be in time."""
 GPU_HANG_SECONDS = 8.0
 """The same where CUDA has to be started first."""

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import os
+import random
 import signal
 import subprocess
 import sys
@@ -16,6 +17,10 @@ from conftest import Command, Finished
 from conformance.execution.results import read_lines
 
 SELECTION = ("--between", "numpy", "--family", "pointer,layout", "--device", "host", "-n", "2")
+
+
+MOMENTS = random.Random()
+"""Other ones every time: the number of results by then is part of a test's id."""
 
 
 def interrupted(folder: Path, number: int, after: int) -> Path:
@@ -68,7 +73,8 @@ def undisturbed(tmp_path_factory: pytest.TempPathFactory) -> list[tuple[str, str
 
 
 @pytest.mark.parametrize(
-    ("number", "after"), [(signal.SIGKILL, 1), (signal.SIGKILL, 60), (signal.SIGTERM, 120), (signal.SIGINT, 30)]
+    ("number", "after"),
+    [*((signal.SIGKILL, MOMENTS.randrange(500)) for _ in range(5)), (signal.SIGTERM, 120), (signal.SIGINT, 30)],
 )
 def test_an_interrupted_run_ends_as_if_nothing_had_happened(
     number: int, after: int, conformance: Command, tmp_path: Path, undisturbed: list[tuple[str, str]]
@@ -106,7 +112,10 @@ def test_who_is_asked_to_stop_puts_down_what_is_known_and_says_how_to_go_on(
     assert [r["id"] for r in results] == planned
     assert {r["id"] for r in results if r["outcome"] != "lost"} == set(ended(out))
     shown = conformance("report", "conform-results")
-    assert (shown.code, f"{len(planned) - len(ended(out))} planned cases without an outcome" in shown.stdout) == (4, True)
+    assert (shown.code, f"{len(planned) - len(ended(out))} planned cases without an outcome" in shown.stdout) == (
+        4,
+        True,
+    )
 
 
 def test_a_run_ends_at_its_limit(conformance: Command) -> None:
