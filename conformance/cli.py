@@ -16,7 +16,7 @@ from typing import NoReturn
 import conformance
 from conformance.adapters import registry
 from conformance.adapters.base import Device
-from conformance.execution import canaries, environment, folder, plan, supervisor
+from conformance.execution import canaries, environment, folder, ledger, plan, supervisor
 from conformance.execution.environment import Facts
 from conformance.execution.results import Result
 from conformance.exits import Exit, UserError
@@ -153,7 +153,7 @@ def _check(options: argparse.Namespace) -> int:
             run = supervisor.run(job.cases, out, settings, progress, job.known, job.deadly)
     except folder.InUse as error:
         raise UserError(f"another run is writing to {out}; wait for its end, or choose another folder") from error
-    except supervisor.NoRoom as error:
+    except ledger.NoRoom as error:
         return _no_room(error.error, out, error.decided, len(job.cases))
     except OSError as error:
         return _no_room(error, out, 0, len(job.cases))
@@ -235,9 +235,7 @@ def _no_room(error: OSError, out: Path, decided: int, planned: int) -> int:
 def _report(options: argparse.Namespace) -> int:
     """The summary of what lies in a folder; cases without an outcome are lost."""
     left = _left_in(options.folder, "", "give the folder of a run, as `check --out` made it")
-    results = tuple(
-        left.results.get(case.id) or supervisor.lost(case, "the run has not come to it") for case in left.cases
-    )
+    results = tuple(left.results.get(case.id) or ledger.lost(case, "the run has not come to it") for case in left.cases)
     run = supervisor.Run(results, 0.0)
     screen = terminal.Screen.of(sys.stdout)
     terminal.summarize(screen, run, Facts.from_json(left.environment), options.folder, verbose=options.verbose)

@@ -26,5 +26,8 @@ def among(results: Iterable[Result]) -> tuple[Result, ...]:
 
 
 def surprises(results: Iterable[Result]) -> tuple[Result, ...]:
-    """Canaries that ended otherwise than they were built to: a run with one of them proves nothing."""
-    return tuple(result for result in among(results) if result.outcome is not built_for(result))
+    """Canaries that ended otherwise than they were built to: a run with one of them proves nothing.
+
+    One that has not ended at all is lost like any other case.
+    """
+    return tuple(r for r in among(results) if r.outcome not in (built_for(r), Outcome.LOST))

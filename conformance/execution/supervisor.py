@@ -1,4 +1,4 @@
-"""Run a plan here: drive pytest over it, keep the journal, watch over the processes, and account for every case.
+"""Run a plan here: drive pytest over it, watch over the processes, and keep the ledger.
 
 This process loads no framework and touches no CUDA. It alone writes the journal, so nothing that happens to another process can
 spoil it, and a full disk is met in one place.
@@ -12,7 +12,6 @@ import subprocess
 import tempfile
 import time
 from collections import Counter
-from collections.abc import Callable
 from contextlib import AbstractContextManager, nullcontext
 from dataclasses import dataclass, field
 from enum import Enum
@@ -21,7 +20,6 @@ from typing import Any
 
 from conformance import suite
 from conformance.adapters.base import Device
-from conformance.protocols.clauses import Level
 from conformance.suite import children
 from conformance.suite.catalogue import Case, Invariant, catalogue
 from conformance.suite.libraries import REFERENCE
@@ -31,6 +29,7 @@ from . import folder, forkserver, journal, monitor, sharing, worker
 from .child import REAP_SECONDS, limit_of
 from .hazards import isolation_of
 from .journal import Event
+from .ledger import Ledger, NoRoom, Progress, phase_cases
 from .link import Inbox
 from .results import Result, death, write_lines
 from .signals import Stops
@@ -38,8 +37,6 @@ from .tail import Tail
 
 DEFAULT_LIMIT = 6 * 3600.0
 """Seconds a run may take."""
-CANARY = "canary"
-"""What the progress counts the results of canaries as: they say nothing about a library."""
 _POLL_SECONDS = 0.1
 _SILENCE = 300.0
 """Seconds without a word from anybody while no case runs: importing and collecting take a fraction of it."""
@@ -53,28 +50,6 @@ class Phase(str, Enum):
 
     SHARED = "shared"
     EXCLUSIVE = "exclusive"
-
-
-def phase_of(invariant: Invariant) -> Phase:
-    """When the cases of an invariant run."""
-    return Phase.EXCLUSIVE if invariant.exclusive else Phase.SHARED
-
-
-@dataclass(frozen=True)
-class Status:
-    """How far a run has come: results so far by verdict, the number planned, the newest case's id."""
-
-    planned: int
-    verdicts: Counter[str]
-    newest: str
-
-    @property
-    def done(self) -> int:
-        """Results so far."""
-        return sum(self.verdicts.values())
-
-
-Progress = Callable[[Status], None]
 
 
 @dataclass(frozen=True)
@@ -101,15 +76,6 @@ class Run:
         return tuple(r.case.id for r in self.results if r.outcome is Outcome.LOST)
 
 
-class NoRoom(Exception):
-    """What is found out cannot be written down; ``decided`` cases have an outcome in the journal."""
-
-    def __init__(self, error: OSError, decided: int) -> None:
-        self.error = error
-        self.decided = decided
-        super().__init__(str(error))
-
-
 def run(
     cases: list[Case],
     out: Path,
@@ -120,17 +86,21 @@ def run(
 ) -> Run:
     """Run what of the plan in ``out`` is not ``known``; the folder has been prepared, or left by an interrupted run.
 
-    ``deadly`` are cases known to kill their process. Raises :class:`NoRoom` where the journal cannot be written.
+    ``deadly`` are cases known to kill their process. Raises :class:`NoRoom` where results cannot be written.
     """
     started = time.monotonic()
+    ledger = Ledger(cases, known or {}, out / journal.FILE)
     with tempfile.TemporaryDirectory(prefix="conformance-") as private, Stops() as stops:
-        supervisor = Supervisor(cases, out, settings, progress, Path(private), stops, known or {}, deadly)
-        supervisor.work(started + settings.limit)
-    results = supervisor.results()
+        supervisor = Supervisor(ledger, out, settings, progress, Path(private), stops, deadly)
+        try:
+            supervisor.work(started + settings.limit)
+        finally:
+            supervisor.close()
+    results = ledger.results(supervisor.why_not)
     try:
         write_lines(out / folder.RESULTS, (result.to_json() for result in results))
     except OSError as error:
-        raise NoRoom(error, sum(r.outcome is not Outcome.LOST for r in results)) from error
+        raise NoRoom(error, len(ledger.known)) from error
     return Run(results, time.monotonic() - started, supervisor.stopped, stops.number)
 
 
@@ -154,97 +124,84 @@ class Pass:
 
 
 class Supervisor:
-    """Owns journal and processes of one run."""
+    """Owns the processes of one run."""
 
     def __init__(
-        self, cases: list[Case], out: Path, settings: Settings, progress: Progress, private: Path, stops: Stops,
-        known: dict[str, Result], deadly: frozenset[str],
+        self, ledger: Ledger, out: Path, settings: Settings, progress: Progress, private: Path, stops: Stops,
+        deadly: frozenset[str],
     ) -> None:  # fmt: skip
-        self._cases = {case.id: case for case in cases}
+        self._ledger = ledger
         self._catalogue = catalogue()
         self._out = out
         self._settings = settings
         self._progress = progress
         self._private = private
         self._stops = stops
-        self._known = dict(known)
         self._deadly = deadly
         self._silenced: Counter[str] = Counter()
         """How often the worker of a case had to be killed."""
-        self._verdicts = Counter(self._verdict(result) for result in known.values())
-        self._newest = ""
         self._words = Tail(_LOG_BYTES)
         self._pass = Pass()
-        self._no_room: OSError | None = None
         self.stopped = ""
-        self._journal = self._opened(out / journal.FILE)
         self._inbox = Inbox(str(private / "report"), self._receive)
-
-    def _opened(self, path: Path) -> journal.Journal:
-        try:
-            return journal.Journal(path)
-        except OSError as error:
-            raise NoRoom(error, len(self._known)) from error
 
     # -- the run
 
     def work(self, end: float) -> None:
         """Both phases, each until all its cases have a result or nothing helps any more."""
-        try:
-            self._write(self._beginning())
-            for phase, most in ((Phase.SHARED, self._settings.processes), (Phase.EXCLUSIVE, 1)):
-                self._work_off(phase, most, end)
-            self._write({"event": Event.STOP.value, "at": _now(), "why": self.stopped or "complete"})
-        finally:
-            self._close()
-        if self._no_room is not None:
-            raise NoRoom(self._no_room, len(self._known)) from self._no_room
+        self._ledger.note(
+            Event.BEGIN,
+            plan=folder.digest(self._out),
+            planned=len(self._ledger.cases),
+            known=len(self._ledger.known),
+            processes=self._settings.processes,
+            seed=self._settings.seed,
+        )
+        for phase, most in ((Phase.SHARED, self._settings.processes), (Phase.EXCLUSIVE, 1)):
+            self._work_off(phase, most, end)
+        self._ledger.note(Event.STOP, why=self.stopped or "complete")
 
-    def _beginning(self) -> dict[str, Any]:
-        return {
-            "event": Event.BEGIN.value,
-            "at": _now(),
-            "plan": folder.digest(self._out),
-            "planned": len(self._cases),
-            "known": len(self._known),
-            "processes": self._settings.processes,
-            "seed": self._settings.seed,
-        }
+    @property
+    def why_not(self) -> str:
+        """Why a case has no outcome."""
+        return self.stopped or self._pass.trouble or "nothing was reported"
 
     def _work_off(self, phase: Phase, most: int, end: float) -> None:
         futile = 0
         while (left := self._left(phase)) and not self.stopped and futile < _FUTILE:
             with self._among_runs(left, phase, end) as granted:
                 if granted:
-                    self._drive(left, phase, most, end)
+                    self._drive(left, most, end)
             futile = 0 if self._pass.results else futile + 1
 
     def _left(self, phase: Phase) -> list[Case]:
-        return [
-            case
-            for id, case in self._cases.items()
-            if id not in self._known and phase_of(self._catalogue[case.invariant]) is phase
-        ]
+        return phase_cases(self._ledger.left(), exclusive=phase is Phase.EXCLUSIVE)
 
     def _among_runs(self, cases: list[Case], phase: Phase, end: float) -> AbstractContextManager[bool]:
         """Other runs on this machine are waited for where one of them has to be alone on the GPUs."""
 
         def waits() -> bool:
-            self._progress(Status(len(self._cases), self._verdicts, "waiting for another run on this machine's GPUs"))
+            self._progress(self._ledger.status("waiting for another run on this machine's GPUs"))
             return not self._over(end)
 
         if any(case.device is Device.CUDA for case in cases):
             return sharing.gpus(alone=phase is Phase.EXCLUSIVE, waits=waits)
         return nullcontext(True)
 
-    def results(self) -> tuple[Result, ...]:
-        """One result for each planned case, in the plan's order; what has none is ``lost``."""
-        why = self.stopped or self._pass.trouble or "nothing was reported"
-        return tuple(self._known.get(id) or lost(case, why) for id, case in self._cases.items())
+    def close(self) -> None:
+        """Hear what is still to be heard. What the run's own processes wrote is worth a file, but not the results."""
+        self._inbox.drain()
+        self._inbox.close()
+        if self._pass.trouble:
+            try:
+                (self._out / folder.DIAGNOSTICS).write_text(self._words.text, encoding="utf-8", errors="replace")
+            except OSError as error:
+                self._ledger.full = self._ledger.full or error
+        self._ledger.close()
 
     # -- one pass
 
-    def _drive(self, left: list[Case], phase: Phase, most: int, end: float) -> None:
+    def _drive(self, left: list[Case], most: int, end: float) -> None:
         """Start a server and pytest over these cases, and listen until they are done or have to be stopped."""
         self._pass = Pass()
         write_lines(self._private / "jobs", (job.to_json() for job in self._jobs(left)))
@@ -252,25 +209,25 @@ class Supervisor:
         self._inbox.watch(reading, self._words.add)
         names = dict.fromkeys(n for case in left for n in (case.producer, case.consumer) if n != REFERENCE)
         server = forkserver.Server(tuple(names), str(self._private / f"server{time.monotonic_ns()}"), writing)
-        pytest = self._started(phase, min(most, len(left)), server, writing)
+        pytest = self._started(min(most, len(left)), server, writing)
         os.close(writing)
         try:
             while pytest.poll() is None and not self._over(end) and not self._hopeless(server):
                 self._inbox.listen(_POLL_SECONDS)
                 self._end_the_silent()
-                self._progress(Status(len(self._cases), self._verdicts, self._newest))
+                self._progress(self._ledger.status())
         finally:
             _end(pytest)
             server.close()
             self._inbox.drain()
         if pytest.returncode > 0 and not self._pass.results and not self._pass.trouble:
             self._trouble(f"pytest ended with exit code {pytest.returncode}; {folder.DIAGNOSTICS} has its words")
-        self._progress(Status(len(self._cases), self._verdicts, self._newest))
+        self._progress(self._ledger.status())
 
     def _jobs(self, left: list[Case]) -> list[worker.Job]:
         return [worker.Job(case, isolation_of(case, self._catalogue[case.invariant], self._deadly)) for case in left]
 
-    def _started(self, phase: Phase, processes: int, server: forkserver.Server, output: int) -> subprocess.Popen[bytes]:
+    def _started(self, processes: int, server: forkserver.Server, output: int) -> subprocess.Popen[bytes]:
         environment = {
             **children.environment(),
             "PYTEST_DISABLE_PLUGIN_AUTOLOAD": "1",
@@ -293,8 +250,8 @@ class Supervisor:
 
     def _over(self, end: float) -> bool:
         """Whether the whole run has to end now, and why."""
-        if self._no_room is not None:
-            self.stopped = f"no room for results: {self._no_room.strerror}"
+        if self._ledger.full is not None:
+            self.stopped = f"no room for results: {self._ledger.full.strerror}"
         elif self._stops.number is not None:
             self.stopped = f"the run was stopped by {signal.Signals(self._stops.number).name}"
         elif time.monotonic() > end:
@@ -325,23 +282,24 @@ class Supervisor:
         """Once, the case is run again, alone; the second time that is its outcome."""
         self._silenced[begun.case.id] += 1
         told = f"its worker did not answer within {patience(self._catalogue[begun.case.invariant]):g} s"
-        self._note(Event.TROUBLE, what=f"{begun.case.id}: {told}")
+        self._ledger.note(Event.TROUBLE, what=f"{begun.case.id}: {told}")
         self._deadly |= {begun.case.id}
         if self._silenced[begun.case.id] > 1:
             clauses = self._catalogue[begun.case.invariant].clauses
             result = death(begun.case, clauses, Outcome.HANG, f"{told}, and had to be killed, twice")
-            self._receive({"event": Event.END.value, "at": _now(), "result": result.to_json(), "process": begun.pid})
+            self._ledger.note(Event.END, result=result.to_json(), process=begun.pid)
+            self._take(result)
 
     # -- what is heard
 
     def _receive(self, record: dict[str, Any]) -> None:
         """A message of a worker: into the journal first."""
         self._pass.heard = time.monotonic()
-        if not self._write(record):
+        if not self._ledger.write(record):
             return
         event, name = Event(record["event"]), record.get("worker", "")
         if event is Event.START:
-            self._pass.open[name] = Open(self._cases[record["case"]], time.monotonic(), record["pid"])
+            self._pass.open[name] = Open(self._ledger.cases[record["case"]], time.monotonic(), record["pid"])
         elif event is Event.END:
             self._pass.open.pop(name, None)
             self._take(Result.from_json(record["result"]))
@@ -350,45 +308,11 @@ class Supervisor:
 
     def _take(self, result: Result) -> None:
         self._pass.results += 1
-        self._known[result.case.id] = result
-        self._verdicts[self._verdict(result)] += 1
-        self._newest = result.case.id
-
-    def _verdict(self, result: Result) -> str:
-        return result.verdict if self._catalogue[result.case.invariant].canary is None else CANARY
+        self._ledger.take(result)
 
     def _trouble(self, what: str) -> None:
         self._pass.trouble = what
-        self._note(Event.TROUBLE, what=what)
-
-    def _note(self, event: Event, **facts: Any) -> None:
-        self._write({"event": event.value, "at": _now(), **facts})
-
-    def _write(self, record: dict[str, Any]) -> bool:
-        """Whether there was room for it."""
-        if self._no_room is not None:
-            return False
-        try:
-            self._journal.write(record)
-        except OSError as error:
-            self._no_room = error
-        return self._no_room is None
-
-    def _close(self) -> None:
-        """What the run's own processes wrote is worth a file, but not the results."""
-        self._inbox.drain()
-        self._inbox.close()
-        try:
-            self._journal.close()
-            if self._pass.trouble:
-                (self._out / folder.DIAGNOSTICS).write_text(self._words.text, encoding="utf-8", errors="replace")
-        except OSError as error:
-            self._no_room = self._no_room or error
-
-
-def lost(case: Case, why: str) -> Result:
-    """The result of a case that has none."""
-    return Result(case, Outcome.LOST, Level.MUST, reason=f"planned, but without an outcome: {why}")
+        self._ledger.note(Event.TROUBLE, what=what)
 
 
 def command(processes: int) -> list[str]:
@@ -415,8 +339,3 @@ def _end(process: subprocess.Popen[bytes]) -> None:
         except ProcessLookupError:
             pass
     process.wait()
-
-
-def _now() -> float:
-    """Seconds since 1970."""
-    return round(time.time(), 3)

@@ -15,8 +15,9 @@ from typing import TextIO
 from conformance.adapters.base import Device
 from conformance.execution import canaries
 from conformance.execution.environment import Facts
+from conformance.execution.ledger import Status
 from conformance.execution.results import BAD, Result
-from conformance.execution.supervisor import Run, Status
+from conformance.execution.supervisor import Run
 from conformance.protocols.clauses import clause
 from conformance.suite.catalogue import catalogue
 from conformance.suite.outcomes import Outcome
@@ -263,7 +264,8 @@ def _alike(results: Iterable[Result]) -> list[list[Result]]:
     """Results that differ in their partners and parameters only: same rule, same end, same words."""
     groups: dict[tuple[str, ...], list[Result]] = defaultdict(list)
     for r in results:
-        groups[(r.case.invariant, r.outcome.value, *r.clauses, _core(r))].append(r)
+        kind = (r.reason,) if r.outcome is Outcome.LOST else (r.case.invariant, *r.clauses, _core(r))
+        groups[(r.outcome.value, *kind)].append(r)
     return list(groups.values())
 
 
@@ -365,7 +367,10 @@ def _totals(screen: Screen, run: Run, results: tuple[Result, ...], out: Path) ->
 def _canaries(screen: Screen, results: tuple[Result, ...]) -> None:
     """Whether the run itself can be believed, if that was tried."""
     all_of_them, wrong = canaries.among(results), canaries.surprises(results)
-    if all_of_them and not wrong:
+    missing = sum(result.outcome is Outcome.LOST for result in all_of_them)
+    if missing:
+        screen.line(screen.paint(f"{missing} of {len(all_of_them)} canaries have not ended yet", "yellow"))
+    elif all_of_them and not wrong:
         screen.line(screen.paint(f"all {len(all_of_them)} canaries ended as they were built to", "green"))
     for result in wrong:
         wanted = canaries.built_for(result)

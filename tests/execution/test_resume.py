@@ -19,10 +19,6 @@ from conformance.execution.results import read_lines
 SELECTION = ("--between", "numpy", "--family", "pointer,layout", "--device", "host", "-n", "2")
 
 
-MOMENTS = random.Random()
-"""Other ones every time: the number of results by then is part of a test's id."""
-
-
 def interrupted(folder: Path, number: int, after: int) -> Path:
     """Start a run and send its supervisor this signal once so many results have been written; the run's folder."""
     process = subprocess.Popen(
@@ -74,12 +70,14 @@ def undisturbed(tmp_path_factory: pytest.TempPathFactory) -> list[tuple[str, str
 
 @pytest.mark.parametrize(
     ("number", "after"),
-    [*((signal.SIGKILL, MOMENTS.randrange(500)) for _ in range(5)), (signal.SIGTERM, 120), (signal.SIGINT, 30)],
+    [*((signal.SIGKILL, f"random {n}") for n in range(5)), (signal.SIGTERM, 120), (signal.SIGINT, 30)],
 )
 def test_an_interrupted_run_ends_as_if_nothing_had_happened(
-    number: int, after: int, conformance: Command, tmp_path: Path, undisturbed: list[tuple[str, str]]
+    number: int, after: int | str, conformance: Command, tmp_path: Path, undisturbed: list[tuple[str, str]]
 ) -> None:
-    """What was known is kept, the rest is run, and together it is the whole plan."""
+    """What was known is kept, the rest is run, and together it is the whole plan. Random moments are other ones every time."""
+    after = after if isinstance(after, int) else random.randrange(500)
+    print(f"interrupted after {after} results")
     out = interrupted(tmp_path, number, after)
     known = len(ended(out))
     assert known >= after

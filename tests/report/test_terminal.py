@@ -10,8 +10,9 @@ import pytest
 
 from conformance.adapters.base import Device
 from conformance.execution.environment import Facts
+from conformance.execution.ledger import Status
 from conformance.execution.results import Result
-from conformance.execution.supervisor import Run, Status
+from conformance.execution.supervisor import Run
 from conformance.protocols.clauses import Level
 from conformance.report import terminal
 from conformance.suite.catalogue import Case

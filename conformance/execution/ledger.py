@@ -1,0 +1,121 @@
+"""What a run knows: the result of each planned case so far, written to the journal before anything else is done with it."""
+
+from __future__ import annotations
+
+import time
+from collections import Counter
+from collections.abc import Callable
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from conformance.protocols.clauses import Level
+from conformance.suite.catalogue import Case, catalogue
+from conformance.suite.outcomes import Outcome
+
+from . import canaries, journal
+from .journal import Event
+from .results import Result
+
+CANARY = "canary"
+"""What the progress counts the results of canaries as: they say nothing about a library."""
+
+
+@dataclass(frozen=True)
+class Status:
+    """How far a run has come: results so far by verdict, the number planned, the newest case's id."""
+
+    planned: int
+    verdicts: Counter[str]
+    newest: str
+
+    @property
+    def done(self) -> int:
+        """Results so far."""
+        return sum(self.verdicts.values())
+
+
+Progress = Callable[[Status], None]
+
+
+class NoRoom(Exception):
+    """What is found out cannot be written down; ``decided`` cases have an outcome in the journal."""
+
+    def __init__(self, error: OSError, decided: int) -> None:
+        self.error = error
+        self.decided = decided
+        super().__init__(str(error))
+
+
+class Ledger:
+    """Owns the journal. ``known`` are results from before. Raises :class:`NoRoom` where no journal can be had."""
+
+    def __init__(self, cases: list[Case], known: dict[str, Result], path: Path) -> None:
+        self.cases = {case.id: case for case in cases}
+        self.known = dict(known)
+        self.full: OSError | None = None
+        """Why nothing can be written any more."""
+        self._verdicts = Counter(_verdict(result) for result in known.values())
+        self._newest = ""
+        try:
+            self._journal = journal.Journal(path)
+        except OSError as error:
+            raise self._no_room(error) from error
+
+    def _no_room(self, error: OSError) -> NoRoom:
+        return NoRoom(error, len(self.known))
+
+    def write(self, record: dict[str, Any]) -> bool:
+        """Put a line into the journal; whether there was room for it."""
+        if self.full is None:
+            try:
+                self._journal.write(record)
+            except OSError as error:
+                self.full = error
+        return self.full is None
+
+    def note(self, event: Event, **facts: Any) -> bool:
+        """Put an event of the supervisor's own into the journal; whether there was room for it."""
+        return self.write({"event": event.value, "at": round(time.time(), 3), **facts})
+
+    def take(self, result: Result) -> None:
+        """What the journal has told just now."""
+        self.known[result.case.id] = result
+        self._verdicts[_verdict(result)] += 1
+        self._newest = result.case.id
+
+    def status(self, newest: str = "") -> Status:
+        """How far it is; ``newest`` in place of the newest case."""
+        return Status(len(self.cases), self._verdicts, newest or self._newest)
+
+    def left(self) -> list[Case]:
+        """Cases without a result, in the plan's order."""
+        return [case for id, case in self.cases.items() if id not in self.known]
+
+    def results(self, why: str) -> tuple[Result, ...]:
+        """One result for each planned case, in the plan's order; what has none is lost, and ``why``."""
+        return tuple(self.known.get(id) or lost(case, why) for id, case in self.cases.items())
+
+    def close(self) -> None:
+        """Raises :class:`NoRoom` if anything could not be written."""
+        try:
+            self._journal.close()
+        except OSError as error:
+            self.full = self.full or error
+        if self.full is not None:
+            raise self._no_room(self.full) from self.full
+
+
+def lost(case: Case, why: str) -> Result:
+    """The result of a case that has none."""
+    return Result(case, Outcome.LOST, Level.MUST, reason=f"planned, but without an outcome: {why}")
+
+
+def _verdict(result: Result) -> str:
+    return result.verdict if canaries.built_for(result) is None else CANARY
+
+
+def phase_cases(cases: list[Case], *, exclusive: bool) -> list[Case]:
+    """Those that must have the GPU to themselves, or all the others."""
+    known = catalogue()
+    return [case for case in cases if known[case.invariant].exclusive is exclusive]
