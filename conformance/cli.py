@@ -3,12 +3,14 @@
 from __future__ import annotations
 
 import argparse
+import importlib
 import json
 import os
 import sys
 from collections.abc import Sequence
+from datetime import date
 from pathlib import Path
-from typing import NoReturn
+from typing import Any, NoReturn
 
 import conformance
 from conformance.adapters import registry
@@ -25,6 +27,7 @@ from conformance.suite.exchange import brief
 from conformance.suite.libraries import REFERENCE
 
 DEFAULT_OUT = Path("conform-results")
+MATRIX = Path("matrix.yaml")
 MOST_PROCESSES = 12
 """Starting CUDA is one process at a time, so more would only wait for each other."""
 
@@ -69,7 +72,34 @@ def parser() -> argparse.ArgumentParser:
     two.add_argument("--json", action="store_true", help="for machines")
     two.add_argument("--cases", action="store_true", help="print case ids only, one a line")
     two.set_defaults(run=_list, case=[])
+    _add_matrix(commands)
+    _add_lock(commands)
     return top
+
+
+def _add_matrix(commands: argparse._SubParsersAction[Parser]) -> None:
+    three = commands.add_parser("matrix", help="print the cells of matrix.yaml: what is combined with what")
+    three.add_argument("--tier", metavar="TIER", help="up to this tier (default: all)")
+    three.add_argument("--matrix", type=Path, default=MATRIX, metavar="FILE", help=f"default: {MATRIX}")
+    form = three.add_mutually_exclusive_group()
+    for name, told in (
+        ("json", "for machines"),
+        ("github", "a line for $GITHUB_OUTPUT, for a workflow's matrix"),
+        ("names", "the names of the cells only, one a line"),
+        ("rules", "the rules, their reasons and what they remove"),
+    ):
+        form.add_argument(f"--{name}", dest="form", action="store_const", const=name, default="table", help=told)
+    three.set_defaults(run=_matrix)
+
+
+def _add_lock(commands: argparse._SubParsersAction[Parser]) -> None:
+    four = commands.add_parser("lock", help="resolve every cell to locks/<cell>.txt; makes what is missing or stale")
+    four.add_argument("--matrix", type=Path, default=MATRIX, metavar="FILE", help=f"default: {MATRIX}")
+    four.add_argument("--check", action="store_true", help="only say whether the locks fit; asks no index")
+    four.add_argument("--upgrade", action="store_true", help="resolve every cell anew, as of today")
+    four.add_argument("--as-of", type=_day, metavar="DATE", help="as if it were the morning of DATE, in UTC")
+    four.add_argument("--dry-run", action="store_true", help="only print the commands")
+    four.set_defaults(run=_lock)
 
 
 def _add_selection(command: argparse.ArgumentParser) -> None:
@@ -91,6 +121,13 @@ def _add_selection(command: argparse.ArgumentParser) -> None:
         metavar="{quick,full}",
         help="how much (default: full)",
     )
+
+
+def _day(text: str) -> date:
+    try:
+        return date.fromisoformat(text)
+    except ValueError as error:
+        raise UserError(f"--as-of: {text!r} is no date; write it as 2026-11-20") from error
 
 
 def _words(text: str) -> tuple[str, ...]:
@@ -172,6 +209,28 @@ def exit_code(run: check.Run) -> Exit:
     if run.lost:
         return Exit.INCOMPLETE
     return Exit.VIOLATIONS if any(r.verdict == "violates" for r in run.results) else Exit.OK
+
+
+def _matrix(options: argparse.Namespace) -> int:
+    commands = _runner("conformance.matrix.commands")
+    return int(commands.show_matrix(options.matrix, options.tier, options.form))
+
+
+def _lock(options: argparse.Namespace) -> int:
+    commands = _runner("conformance.matrix.commands")
+    if options.check:
+        return int(commands.check_locks(options.matrix))
+    return int(commands.lock(options.matrix, commands.Order(options.upgrade, options.as_of, options.dry_run)))
+
+
+def _runner(module: str) -> Any:
+    """A part that runs outside the cells; what it needs is not there inside them."""
+    try:
+        return importlib.import_module(module)
+    except ModuleNotFoundError as error:
+        raise UserError(
+            f"{error.name} is not here, which this command needs; install this package with its extra `runner`"
+        ) from error
 
 
 def _list(options: argparse.Namespace) -> int:
