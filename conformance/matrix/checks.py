@@ -10,14 +10,19 @@ from .selection import any_fits
 from .space import Space
 
 
-def check(matrix: Matrix, mistakes: Mistakes) -> None:
-    """Note everything that makes no sense; what needs the whole matrix waits until its parts are without mistakes."""
+def check(matrix: Matrix, mistakes: Mistakes, *, whole: bool) -> None:
+    """Note everything that makes no sense. Not ``whole``: axes or rules have mistakes, so what they allow is unknown."""
     space = matrix.space
+    before = len(mistakes.found)
     for rule in matrix.rules:
         _check_rule(rule, space, mistakes)
+    whole = whole and len(mistakes.found) == before
     _check_cells(matrix, mistakes)
-    if mistakes.found:
-        return
+    if whole:
+        _check_whole(matrix, space, mistakes)
+
+
+def _check_whole(matrix: Matrix, space: Space, mistakes: Mistakes) -> None:
     if not space.count():
         mistakes.add(matrix.rules[0].line, "the rules together leave no cell")
         return
@@ -59,9 +64,6 @@ def blame(matrix: Matrix, choice: dict[str, str]) -> str:
 
 def _check_lines(matrix: Matrix, axis: Axis, mistakes: Mistakes) -> None:
     """That an axis has a requirement for every CUDA line that its values can meet."""
-    majors = {version.split(".")[0] for version in matrix.axis(LINE_AXIS).versions}
-    for unknown in (key for key in axis.requires if key and key not in majors):
-        mistakes.add(axis.line, f"axis {axis.name} has requires for CUDA {unknown}, which is no line of axis cuda")
     for version in matrix.axis(LINE_AXIS).versions:
         for value in axis.versions:
             if axis.requirements(value, version.split(".")[0]) is None and matrix.space.complete(

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping
 from datetime import date
 from pathlib import Path
 
@@ -28,8 +28,9 @@ def read(path: Path) -> Matrix:
         UserError: the file cannot be read or has mistakes; the text names every one with its line.
     """
     mistakes = Mistakes(path)
-    matrix = _Reading(mistakes).matrix(load(path, mistakes))
-    checks.check(matrix, mistakes)
+    reading = _Reading(mistakes)
+    matrix = reading.matrix(load(path, mistakes))
+    checks.check(matrix, mistakes, whole=reading.whole)
     mistakes.settle()
     return matrix
 
@@ -40,13 +41,17 @@ class _Reading:
     def __init__(self, mistakes: Mistakes) -> None:
         self.mistakes = mistakes
         self.reader = Reader(mistakes)
+        self.whole = False
+        """Whether axes and rules are without mistakes, so that what they allow together means something."""
 
     def matrix(self, top: Table) -> Matrix:
         """The whole file."""
         keys = ("axes", "rules", "cells", "tiers", "suite")
         self.reader.table(top, "the file", keys, needed=("axes", "cells", "tiers", "suite"))
+        before = len(self.mistakes.found)
         axes = tuple(self.axes(top.get("axes")))
         rules = tuple(self.rules(top.get("rules"), axes))
+        self.whole = bool(axes) and len(self.mistakes.found) == before
         cells = tuple(self.cells(top.get("cells"), axes))
         tiers = tuple(self.tiers(top.get("tiers"), axes, {cell.alias for cell in cells}))
         return Matrix(axes, rules, cells, tiers, self.suite(top.get("suite")))
@@ -61,18 +66,24 @@ class _Reading:
     def axes(self, node: Node | None) -> Iterator[Axis]:
         """Every axis; the CUDA line and the Python have to be there."""
         tags: dict[str, str] = {}
-        names = []
-        for key, entry in self.named(node, "axes"):
-            axis = self.axis(key, entry)
-            if axis.tag in tags:
+        entries = list(self.named(node, "axes"))
+        majors = self.majors(entries)
+        for key, entry in entries:
+            axis = self.axis(key, entry, majors)
+            if axis.tag and axis.tag in tags:
                 self.mistakes.add(key.line, f"axes {tags[axis.tag]} and {axis.name} have the same tag {axis.tag}")
             tags[axis.tag] = axis.name
-            names.append(axis.name)
             yield axis
-        for missing in {LINE_AXIS, PYTHON_AXIS}.difference(names) if node else ():
-            self.mistakes.add(node.line if node else 1, f"axes needs {missing}")
+        for missing in [axis for axis in (LINE_AXIS, PYTHON_AXIS) if axis not in tags.values()]:
+            self.mistakes.add(node.line if node else 1, f"axes needs the axis {missing}")
 
-    def axis(self, key: Text, node: Node) -> Axis:
+    def majors(self, entries: Iterable[tuple[Text, Node]]) -> set[str]:
+        """The CUDA lines: the major versions of the axis that says them."""
+        axis = next((entry for key, entry in entries if key.text == LINE_AXIS), None)
+        values = axis.get("values") if isinstance(axis, Table) else None
+        return {key.text.split(".")[0] for key, _ in values.entries} if isinstance(values, Table) else set()
+
+    def axis(self, key: Text, node: Node, majors: set[str]) -> Axis:
         """One axis."""
         what = f"axis {key.text}"
         keys = ("tag", "what", "requires", "source", "values")
@@ -81,7 +92,7 @@ class _Reading:
         if tag and not TAG.fullmatch(tag):
             self.mistakes.add(key.line, f"tag {tag!r} of {what} is no word of small letters; cells are named with it")
         values = tuple(self.values(table.get("values"), key.text))
-        requires = self.requires(table.get("requires"), what, values)
+        requires = self.requires(table.get("requires"), what, values, majors)
         source = tuple(text.text for text in self.reader.texts(table.get("source"), f"source of {what}"))
         about = self.reader.text(table.get("what"), f"what of {what}")
         return Axis(key.text, tag, about, values, key.line, requires, source)
@@ -118,10 +129,15 @@ class _Reading:
             self.mistakes.add(node.line if node else 1, f"{what} is a date such as 2026-11-20, not {text!r}")
             return None
 
-    def requires(self, node: Node | None, what: str, values: tuple[Value, ...]) -> Mapping[str, tuple[str, ...]]:
+    def requires(
+        self, node: Node | None, what: str, values: tuple[Value, ...], majors: set[str]
+    ) -> Mapping[str, tuple[str, ...]]:
         """Requirements by CUDA major, or under ``""`` for every line."""
         if not isinstance(node, Table):
             return {"": self.templates(node, what, values)} if node else {}
+        for key in (key for key, _ in node.entries if key.text not in majors):
+            told = f"requires of {what} is for CUDA {key.text}, which is no major version of axis {LINE_AXIS}"
+            self.mistakes.add(key.line, told)
         return {key.text: self.templates(entry, what, values) for key, entry in node.entries}
 
     def templates(self, node: Node, what: str, values: tuple[Value, ...]) -> tuple[str, ...]:
@@ -245,7 +261,7 @@ class _Reading:
         chosen = self.reader.texts(table.get("over"), f"over of {what}")
         for text in (text for text in chosen if text.text and text.text not in names):
             self.mistakes.add(text.line, f"{what}: there is no axis {text.text}{nearest(text.text, names)}")
-        over = tuple(text.text for text in chosen) or names
+        over = tuple(text.text for text in chosen if text.text in names) or names
         each = self.reader.text(table.get("each"), f"each of {what}")
         if each and (not each.isdecimal() or not 1 <= int(each) <= len(over)):
             self.mistakes.add(table.line, f"each of {what} is a number from 1 to {len(over)}, not {each!r}")

@@ -4,10 +4,12 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass
-from functools import partial
+from difflib import get_close_matches
 from typing import Any
 
 import covertable
+
+from conformance.exits import UserError
 
 from .model import Cell, Demand, Excuse, Matrix, Tier
 from .space import Choice, Clause, Space, fits
@@ -61,15 +63,29 @@ def _select(matrix: Matrix, tier: Tier, inherited: tuple[Cell, ...]) -> Selectio
     return Selection(tier, cells, coverage(space, tier.cover, chosen, tier.excuses) if tier.cover else None)
 
 
+def named(all_tiers: Iterable[Selection], words: Iterable[str]) -> tuple[Cell, ...]:
+    """The cells that a user names, by name or by alias, in the user's order.
+
+    Raises:
+        UserError: there is no such cell.
+    """
+    known = {word: cell for tier in all_tiers for cell in tier.cells for word in (cell.alias, cell.name) if word}
+    wanted = tuple(words)
+    for word in (word for word in wanted if word not in known):
+        close = get_close_matches(word, known, 1)
+        hint = f"did you mean {close[0]}?" if close else "`matrix --names` prints those there are"
+        raise UserError(f"there is no cell {word}; {hint}")
+    return tuple(dict.fromkeys(known[word] for word in wanted))
+
+
 def cover(
     space: Space, demand: Demand, present: Sequence[Choice], excuses: Iterable[Excuse] = ()
 ) -> list[dict[str, str]]:
     """Choices that, beside those present, cover what is demanded: the library's, then what it missed."""
     excused = [excuse.values for excuse in excuses]
     wanted = [c for c in space.allowed_combinations(demand.strength, demand.over) if not any_fits(excused, c)]
-    rows = [dict(row) for row in _covering_array(space, demand, present)]
-    candidates = [row for row in rows if dict(row) not in [dict(p) for p in present]]
-    return _needed(space, wanted, present, candidates)
+    sparing = Space(space.axes, (*space.clauses, *excused))
+    return _needed(space, wanted, present, _covering_array(sparing, demand, present))
 
 
 def _needed(
@@ -126,8 +142,4 @@ def _constraint(clause: Clause) -> dict[str, Any]:
 
 
 def _not_fitting(clause: Clause) -> Callable[[Choice], bool]:
-    return partial(_fits_not, clause)
-
-
-def _fits_not(clause: Clause, choice: Choice) -> bool:
-    return not fits(clause, choice)
+    return lambda choice: not fits(clause, choice)
