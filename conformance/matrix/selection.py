@@ -59,8 +59,9 @@ def _select(matrix: Matrix, tier: Tier, inherited: tuple[Cell, ...]) -> Selectio
     chosen = [cell.choice for cell in dict.fromkeys((*inherited, *named))]
     if tier.cover:
         chosen += cover(space, tier.cover, chosen, tier.excuses)
-    cells = tuple(matrix.cell(choice) for choice in chosen)
-    return Selection(tier, cells, coverage(space, tier.cover, chosen, tier.excuses) if tier.cover else None)
+    found = coverage(space, tier.cover, chosen, tier.excuses) if tier.cover else None
+    assert not (found and found.missing), f"tier {tier.name} leaves {found} uncovered"
+    return Selection(tier, tuple(matrix.cell(choice) for choice in chosen), found)
 
 
 def named(all_tiers: Iterable[Selection], words: Iterable[str]) -> tuple[Cell, ...]:
@@ -85,7 +86,8 @@ def cover(
     excused = [excuse.values for excuse in excuses]
     wanted = [c for c in space.allowed_combinations(demand.strength, demand.over) if not any_fits(excused, c)]
     sparing = Space(space.axes, (*space.clauses, *excused))
-    return _needed(space, wanted, present, _covering_array(sparing, demand, present))
+    candidates = [row for row in _covering_array(sparing, demand, present) if space.allows(row)]
+    return _needed(space, wanted, present, candidates)
 
 
 def _needed(

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import re
 import shlex
+import sys
 from collections.abc import Iterable, Mapping
 from datetime import date
 from pathlib import Path
@@ -21,11 +22,12 @@ def compile_command(
 ) -> tuple[str, ...]:
     """Resolve the requirements on standard input for CPython ``python`` on Linux, with wheels alone, by metadata alone.
 
-    ``as_of``: what was uploaded on that day or later does not exist. ``constraints``: versions that may not move.
+    ``as_of``: what was uploaded on that day or later does not exist. ``constraints``: versions that may not move. The interpreter
+    named is the one at hand: it is not asked anything, and naming it saves uv the search for another.
     """
     return (
         uv, "pip", "compile", "-",
-        "--python-version", python, "--python-platform", PLATFORM,
+        "--python", sys.executable, "--python-version", python, "--python-platform", PLATFORM,
         "--only-binary", ":all:", *(word for name in source_only for word in ("--no-binary", name)),
         "--exclude-newer", f"{as_of}T00:00:00Z",
         "--resolution", "highest", "--prerelease", "if-necessary-or-explicit", "--index-strategy", "first-index",
