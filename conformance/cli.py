@@ -218,6 +218,8 @@ def _matrix(options: argparse.Namespace) -> int:
 
 def _lock(options: argparse.Namespace) -> int:
     commands = _runner("conformance.matrix.commands")
+    if options.check and (options.upgrade or options.as_of or options.dry_run):
+        raise UserError("--check changes nothing, so it goes with no other option of lock; give one of them")
     if options.check:
         return int(commands.check_locks(options.matrix))
     return int(commands.lock(options.matrix, commands.Order(options.upgrade, options.as_of, options.dry_run)))

@@ -73,8 +73,7 @@ def _tiers(screen: Screen, matrix: Matrix, shown: Sequence[Selection]) -> None:
         name = screen.paint(f"{selection.tier.name:<{width}}", "bold")
         screen.line(f"{name}  {len(selection.cells):>3} cells  {_covered(selection)}")
     space = matrix.space
-    allowed = f"{space.count():,} that {many(len(matrix.rules), 'rule')} allow"
-    screen.line(f"of {allowed}; all combinations would be {space.product:,}")
+    screen.line(f"The product of all axes has {space.product:,} cells; the rules leave {space.count():,} of them.")
 
 
 def _covered(selection: Selection) -> str:
