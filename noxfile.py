@@ -35,16 +35,23 @@ def conform(session: nox.Session) -> None:
 
 
 @nox.session
+def lock(session: nox.Session) -> None:
+    """Resolve every cell of matrix.yaml to locks/<cell>.txt: what is missing or stale. See also --check and --upgrade."""
+    session.install(".[runner]")
+    session.run("cuda-interop-conformance", "lock", *session.posargs)
+
+
+@nox.session
 def tests(session: nox.Session) -> None:
     """Run the project's own tests against the installed package."""
-    session.install(".[test]", "numpy", "jax")
+    session.install(".[test,runner]", "numpy", "jax")
     session.run("pytest", *session.posargs)
 
 
 @nox.session
 def lint(session: nox.Session) -> None:
     """Check style and types."""
-    session.install(".", "mypy", "ruff", "nox")
+    session.install(".[runner]", "mypy", "ruff", "nox", "types-PyYAML")
     session.run("ruff", "check", ".")
     session.run("ruff", "format", "--check", ".")
     session.run("mypy")
