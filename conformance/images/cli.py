@@ -25,7 +25,10 @@ def add(name: str, command: argparse.ArgumentParser) -> None:
     """The options of ``images`` or ``clean``."""
     command.add_argument("--plan", type=Path, required=True, metavar="FILE", help="the cells, as a JSON list")
     command.add_argument(
-        "--engine", metavar="NAME", help="docker or podman, or the path of one (default: the first that answers)"
+        "--engine",
+        metavar="NAME",
+        default=os.environ.get("CONFORMANCE_ENGINE"),
+        help="docker or podman, or the path of one (default: $CONFORMANCE_ENGINE, else the first that answers)",
     )
     command.add_argument("--dry-run", action="store_true", help="show the commands, change nothing")
     if name == "clean":

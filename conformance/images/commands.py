@@ -37,7 +37,7 @@ def answers(engine: Engine) -> Command:
 
 def identity(engine: Engine, image: str) -> Command:
     """Prints the registry digests of an image and its own id; fails where the image is not there."""
-    return (engine.program, "image", "inspect", "--format", '{{join .RepoDigests " "}} {{.Id}}', image)
+    return (engine.program, "image", "inspect", "--format", "{{range .RepoDigests}}{{.}} {{end}}{{.Id}}", image)
 
 
 def pull(engine: Engine, image: str) -> Command:

@@ -29,7 +29,7 @@ def recipe_files(folder: Path = FOLDER) -> dict[str, str]:
 
 def group_files(pins: tuple[Pin, ...]) -> dict[str, str]:
     """The lock as the recipe wants it: a folder for each group, and the whole."""
-    groups = {f"groups/{g.value}/requirements.txt": requirements(found) for g, found in parted(pins).items()}
+    groups = {g.file: requirements(found) for g, found in parted(pins).items()}
     return {**groups, "lock/lock.txt": requirements(pins)}
 
 

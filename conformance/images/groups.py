@@ -27,6 +27,11 @@ class Group(Enum):
     REST = "rest"
     """NumPy, cuda-python, and everything small."""
 
+    @property
+    def file(self) -> str:
+        """Its requirements in the build's context."""
+        return f"groups/{self.value}/requirements.txt"
+
 
 _NAMES = {
     Group.CUDA_LIBRARIES: r"cuda-toolkit"

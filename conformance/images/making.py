@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import time
+from collections import Counter
 from collections.abc import Callable, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, replace
@@ -53,13 +54,25 @@ def _side_by_side(parts: Sequence[plan.Part], order: Order, shell: Shell) -> dic
         return {part.image.key: _shown(part, order, shell) for part in parts}
     pool = ThreadPoolExecutor(order.jobs)
     try:
-        futures = {part.image.key: pool.submit(_build, part, order, shell) for part in parts}
+        futures = {part.image.key: pool.submit(_build, part, order, shell) for part in spread(parts)}
         return {key: future.result() for key, future in futures.items()}
     except BaseException:
+        pool.shutdown(wait=False, cancel_futures=True)
         shell.stop()
         raise
     finally:
-        pool.shutdown(wait=True, cancel_futures=True)
+        pool.shutdown()
+
+
+def spread(parts: Sequence[plan.Part]) -> list[plan.Part]:
+    """Cells whose first layers differ first: cells that share them would wait for each other."""
+    seen: Counter[tuple[str, str]] = Counter()
+    places = []
+    for part in parts:
+        start = (part.image.recipe.base_image, part.image.recipe.cuda)
+        places.append(seen[start])
+        seen[start] += 1
+    return [part for _, part in sorted(zip(places, parts), key=lambda pair: pair[0])]
 
 
 def _shown(part: plan.Part, order: Order, shell: Shell) -> Outcome:
@@ -77,11 +90,11 @@ def _command(part: plan.Part, order: Order) -> commands.Command:
 
 
 def _build(part: plan.Part, order: Order, shell: Shell) -> Outcome:
-    cell, log = part.image.recipe.cell, _folder(part, order) / "build.log"
+    log = _folder(part, order) / "build.log"
     start = time.monotonic()
     try:
         context.write(_folder(part, order) / "context", part.files)
-        code = shell.follow(_command(part, order), log, order.limit, _steps(cell, shell.say))
+        code = shell.follow(_command(part, order), log, order.limit, _steps(part, shell.say))
         said = log.read_text(encoding="utf-8", errors="replace")
     except OSError as error:
         return _failed(part, start, f"{error.filename or order.work}: {error.strerror}", None, shell)
@@ -93,7 +106,7 @@ def _build(part: plan.Part, order: Order, shell: Shell) -> Outcome:
     if code != 0:
         return _failed(part, start, output.reason(said), log, shell)
     seconds = time.monotonic() - start
-    shell.say(f"  {cell}: built in {seconds:.0f} s")
+    shell.say(f"  {part.image.recipe.cell}: built in {seconds:.0f} s")
     return Outcome(part.image, State.BUILT, seconds, log=log)
 
 
@@ -103,14 +116,14 @@ def _failed(part: plan.Part, start: float, reason: str, log: Path | None, shell:
     return Outcome(part.image, State.FAILED, seconds, reason, log)
 
 
-def _steps(cell: str, say: Callable[[str], None]) -> Callable[[str], None]:
-    """Say each step of a build once."""
-    told: set[str] = set()
+def _steps(part: plan.Part, say: Callable[[str], None]) -> Callable[[str], None]:
+    """Say each step of a build once, less those that have nothing to do."""
+    told = {step for step, group in output.GROUPS.items() if not part.files[group.file]}
 
     def heard(line: str) -> None:
         step = output.step(line)
         if step is not None and step not in told:
             told.add(step)
-            say(f"  {cell}: {step}")
+            say(f"  {part.image.recipe.cell}: {output.SAYS[step]}")
 
     return heard

@@ -5,6 +5,8 @@ from __future__ import annotations
 import re
 from collections.abc import Iterable
 
+from .groups import Group
+
 _STEP = re.compile(r"^(?:#\d+ \[(?P<stage>[\w-]+) \d+/\d+\] |STEP \d+/\d+: )RUN .*/run/tools/(?P<what>.*)$")
 _SAID = re.compile(r"^#(?P<vertex>\d+) (?:\d+\.\d+ )?(?P<text>.*)$")
 _NOISE = re.compile(r"^(sha256:[0-9a-f]{64}|DONE .*|CACHED|\.\.\.|\[.*|ERROR: .*)$")
@@ -12,7 +14,7 @@ NO_SPACE = "no space left on device"
 LINES = 6
 """How many last lines are a reason; a resolver's sentence has about that many."""
 
-_SAYS = {
+SAYS = {
     "environment": "Python",
     "build": "building PyCUDA",
     "install cuda_libraries": "CUDA libraries",
@@ -21,14 +23,17 @@ _SAYS = {
     "install cvcuda": "CV-CUDA",
     "install rest": "the rest, and the check against the lock",
 }
+"""The steps of the recipe that take time, in words, by how they are called in it."""
+GROUPS = {"build": Group.PYCUDA, **{step: Group(step.split()[1]) for step in SAYS if step.startswith("install ")}}
+"""The group that a step installs or builds."""
 
 
 def step(line: str) -> str | None:
-    """What a build begins with this line of its output, in words."""
+    """The step of ``SAYS`` that a build begins with this line of its output."""
     found = _STEP.match(line.strip())
     if not found:
         return None
-    return next((words for start, words in _SAYS.items() if found["what"].startswith(start)), None)
+    return next((step for step in SAYS if found["what"].startswith(step)), None)
 
 
 def reason(output: str) -> str:

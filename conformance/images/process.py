@@ -5,8 +5,8 @@ from __future__ import annotations
 import shlex
 import subprocess
 import threading
-from collections.abc import Callable, Mapping
-from contextlib import suppress
+from collections.abc import Callable, Iterator, Mapping
+from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TextIO
@@ -42,6 +42,7 @@ class Shell:
         self._environment = dict(environment)
         self._lock = threading.Lock()
         self._running: set[subprocess.Popen[str]] = set()
+        self._stopped = False
         self.dry_run = dry_run
 
     def say(self, line: str) -> None:
@@ -73,29 +74,40 @@ class Shell:
         Returns its exit code, or None where ``limit`` seconds were not enough.
         """
         self.say(f"+ {shlex.join(command)}")
-        with log.open("w", encoding="utf-8") as file:
-            process = subprocess.Popen(
-                command, env=self._environment, stdin=subprocess.DEVNULL, text=True, errors="replace",
-                stdout=subprocess.PIPE, stderr=subprocess.STDOUT,
-            )  # fmt: skip
-            late = threading.Event()
+        late = threading.Event()
+        with log.open("w", encoding="utf-8") as file, self._started(command) as process:
             timer = threading.Timer(limit, _end, (process, late))
             timer.start()
-            self._running.add(process)
             try:
                 for line in process.stdout or ():
                     file.write(line)
                     heard(line)
-                code = process.wait()
             finally:
                 timer.cancel()
-                self._running.discard(process)
-        return None if late.is_set() else code
+        return None if late.is_set() else process.returncode
+
+    @contextmanager
+    def _started(self, command: Command) -> Iterator[subprocess.Popen[str]]:
+        """A process that ``stop`` reaches, from its first moment on."""
+        with self._lock:
+            process = subprocess.Popen(
+                command, env=self._environment, stdin=subprocess.DEVNULL, text=True, errors="replace",
+                stdout=subprocess.PIPE, stderr=subprocess.STDOUT,
+            )  # fmt: skip
+            self._running.add(process)
+            if self._stopped:
+                process.terminate()
+        try:
+            with process:
+                yield process
+        finally:
+            self._running.discard(process)
 
     def stop(self) -> None:
-        """End the long commands that still run."""
-        for process in tuple(self._running):
-            with suppress(OSError):
+        """End the long commands that run, and those that would still be started."""
+        with self._lock:
+            self._stopped = True
+            for process in tuple(self._running):
                 process.terminate()
 
 
