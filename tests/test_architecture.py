@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import ast
+import subprocess
 import sys
 from collections.abc import Iterator
 from pathlib import Path
@@ -20,6 +21,7 @@ MAY_IMPORT = {
     "suite": {"protocols", "cuda", "reference", "adapters"},
     "execution": {"protocols", "cuda", "reference", "adapters", "suite"},
     "report": {"protocols", "adapters", "suite", "execution"},
+    "images": {"exits", "report"},
 }
 JUDGES = ("protocols", "cuda", "reference")
 LIBRARIES = {"torch", "jax", "cupy", "cupyx", "cvcuda", "pycuda", "ml_dtypes"}
@@ -48,6 +50,13 @@ def test_what_judges_shares_nothing_with_what_is_judged(package: str) -> None:
     """The standard library and ourselves, nothing else."""
     known = sys.stdlib_module_names | {"conformance", "__future__"}
     assert [(file, name) for file, name in imports(package) if name.split(".")[0] not in known] == []
+
+
+def test_what_runs_outside_a_cell_is_not_imported_inside(package: str = "conformance.images") -> None:
+    """A cell holds what is under test, and neither an engine nor the packages of the runner."""
+    code = "import sys, conformance.cli as c; c.parser('check'); print([m for m in sys.modules if m.startswith(sys.argv[1])])"
+    done = subprocess.run([sys.executable, "-c", code, package], capture_output=True, text=True, check=True)
+    assert done.stdout.strip() == "[]"
 
 
 def test_libraries_are_imported_by_their_adapters_alone() -> None:
