@@ -24,6 +24,8 @@ MAY_IMPORT = {
     "images": {"exits", "report"},
 }
 JUDGES = ("protocols", "cuda", "reference")
+OUTSIDE = ("conformance.images",)
+"""Packages of the runner."""
 LIBRARIES = {"torch", "jax", "cupy", "cupyx", "cvcuda", "pycuda", "ml_dtypes"}
 
 
@@ -52,7 +54,8 @@ def test_what_judges_shares_nothing_with_what_is_judged(package: str) -> None:
     assert [(file, name) for file, name in imports(package) if name.split(".")[0] not in known] == []
 
 
-def test_what_runs_outside_a_cell_is_not_imported_inside(package: str = "conformance.images") -> None:
+@pytest.mark.parametrize("package", OUTSIDE)
+def test_what_runs_outside_a_cell_is_not_imported_inside(package: str) -> None:
     """A cell holds what is under test, and neither an engine nor the packages of the runner."""
     code = "import sys, conformance.cli as c; c.parser('check'); print([m for m in sys.modules if m.startswith(sys.argv[1])])"
     done = subprocess.run([sys.executable, "-c", code, package], capture_output=True, text=True, check=True)
