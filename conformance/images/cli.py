@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import argparse
 import os
+import shlex
 import sys
 from collections.abc import Mapping
 from pathlib import Path
@@ -63,7 +64,8 @@ def _add_building(command: argparse.ArgumentParser) -> None:
         action="append",
         default=[],
         metavar="OPTION",
-        help="one more option for the engine's build, such as --build-option=--isolation=chroot (repeatable)",
+        help="one more option for the engine's build, such as --build-option=--isolation=chroot (repeatable; "
+        "default: $CONFORMANCE_BUILD_OPTIONS)",
     )
 
 
@@ -76,7 +78,7 @@ def settings(options: argparse.Namespace, around: Mapping[str, str]) -> Settings
         authority=authority if authority and authority.is_file() else None,
         index=options.index or around.get("UV_DEFAULT_INDEX") or around.get("PIP_INDEX_URL"),
         network=options.network or around.get("CONFORMANCE_BUILD_NETWORK"),
-        options=tuple(options.build_option),
+        options=tuple(options.build_option or shlex.split(around.get("CONFORMANCE_BUILD_OPTIONS", ""))),
         proxies=tuple(name for name in commands.PROXIES if around.get(name)),
     )
 

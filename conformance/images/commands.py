@@ -53,15 +53,18 @@ def label(engine: Engine, image: str) -> Command:
 def build(engine: Engine, image: Image, context: Path, arguments: Mapping[str, str], settings: Settings) -> Command:
     """Builds an image from its context."""
     return (
-        engine.program,
-        "build",
-        *(() if engine.is_podman else ("--progress", "plain")),
+        *((engine.program, "build") if engine.is_podman else _with_buildkit(engine)),
         *_reaching_out(settings),
         *(part for name, value in arguments.items() for part in ("--build-arg", f"{name}={value}")),
         *("--build-arg", f"KEY={image.key}"),
         *("--tag", image.name),
         os.fspath(context),
     )
+
+
+def _with_buildkit(engine: Engine) -> Command:
+    """Docker before version 23 has to be asked for it, and it alone knows mounts and says its steps as plain lines."""
+    return ("env", "DOCKER_BUILDKIT=1", engine.program, "build", "--progress", "plain")
 
 
 def _reaching_out(settings: Settings) -> Iterable[str]:
@@ -94,6 +97,5 @@ def of_ours(listed: str) -> tuple[str, ...]:
 
 
 def environment(settings: Settings, around: Mapping[str, str]) -> dict[str, str]:
-    """The environment of a build: what is around, BuildKit for old engines, and the index."""
-    index = {INDEX_VARIABLE: settings.index} if settings.index else {}
-    return {**around, "DOCKER_BUILDKIT": "1", **index}
+    """The environment of a build: what is around, and the index."""
+    return {**around, **({INDEX_VARIABLE: settings.index} if settings.index else {})}

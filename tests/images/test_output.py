@@ -28,7 +28,7 @@ executor failed running [/bin/sh -c sh /run/tools/settings]: exit code: 1
     [
         (f"#8 [cell 2/6] RUN {MOUNTS}install torch", "install torch"),
         (f'#14 [pycuda 1/1] RUN {MOUNTS}build "13"', "build"),
-        (f"STEP 7/20: RUN {MOUNTS}install cupy", "install cupy"),
+        (f"[4/4] STEP 7/18: RUN {MOUNTS}install cupy", "install cupy"),
         ("#8 0.143 Downloading cupy-cuda13x (66.2MiB)", None),
         ("#8 DONE 2.2s", None),
     ],
