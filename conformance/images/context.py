@@ -30,7 +30,7 @@ def recipe_files(folder: Path = FOLDER) -> dict[str, str]:
 def group_files(pins: tuple[Pin, ...]) -> dict[str, str]:
     """The lock as the recipe wants it: a folder for each group, and the whole."""
     groups = {g.file: requirements(found) for g, found in parted(pins).items()}
-    return {**groups, "lock/lock.txt": requirements(pins)}
+    return {**groups, "inside/lock.txt": requirements(pins)}
 
 
 def arguments(recipe: Recipe, pins: tuple[Pin, ...]) -> dict[str, str]:

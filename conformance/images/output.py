@@ -7,7 +7,9 @@ from collections.abc import Iterable
 
 from .groups import Group
 
-_STEP = re.compile(r"^(?:#\d+ \[[\w-]+ \d+/\d+\] |(?:\[\d+/\d+\] )?STEP \d+/\d+: )RUN .*/run/tools/(?P<what>.*)$")
+_STEP = re.compile(
+    r"^(?:#\d+ \[[\w-]+ \d+/\d+\] |(?:\[\d+/\d+\] )?STEP \d+/\d+: )RUN .*/run/(?:tools|pycuda)/(?P<what>.*)$"
+)
 _SAID = re.compile(r"^#(?P<vertex>\d+) (?:\d+\.\d+ )?(?P<text>.*)$")
 _NOISE = re.compile(r"^(sha256:[0-9a-f]{64}|DONE .*|CACHED|\.\.\.|\[.*|ERROR: .*)$")
 NO_SPACE = "no space left on device"

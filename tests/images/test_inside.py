@@ -12,7 +12,7 @@ from samples import lock
 
 import conformance
 
-FILE = Path(conformance.__file__).parents[1] / "docker" / "inside.py"
+FILE = Path(conformance.__file__).parents[1] / "docker" / "inside" / "check.py"
 if not FILE.is_file():
     pytest.skip("the recipe lies in a checkout only", allow_module_level=True)
 spec = importlib.util.spec_from_file_location("inside", FILE)

@@ -36,8 +36,8 @@ case "$1 $2" in
     done
     echo '#7 [cell 1/1] RUN sh /run/tools/settings sh /run/tools/install rest'
     [ -f "$last/Dockerfile" ] || exit 3
-    if grep -q ^slow== "$last/lock/lock.txt"; then exec sleep 60; fi
-    if grep -q ^broken== "$last/lock/lock.txt"; then
+    if grep -q ^slow== "$last/inside/lock.txt"; then exec sleep 60; fi
+    if grep -q ^broken== "$last/inside/lock.txt"; then
         echo '#7 0.5 no wheel of broken'; echo '#7 ERROR: exit code: 1'; exit 1
     fi
     echo "$key" >"$STORE/$name" ;;

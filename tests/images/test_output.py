@@ -27,7 +27,7 @@ executor failed running [/bin/sh -c sh /run/tools/settings]: exit code: 1
     ("line", "step"),
     [
         (f"#8 [cell 2/6] RUN {MOUNTS}install torch", "install torch"),
-        (f'#14 [pycuda 1/1] RUN {MOUNTS}build "13"', "build"),
+        ('#14 [pycuda 1/1] RUN --mount=type=cache sh /run/tools/settings sh /run/pycuda/build "13"', "build"),
         (f"[4/4] STEP 7/18: RUN {MOUNTS}install cupy", "install cupy"),
         ("#8 0.143 Downloading cupy-cuda13x (66.2MiB)", None),
         ("#8 DONE 2.2s", None),
