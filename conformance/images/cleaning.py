@@ -6,10 +6,11 @@ from collections.abc import Sequence
 
 from conformance.exits import UserError
 
-from . import commands, context, plan
+from . import commands, plan
 from .commands import Engine
 from .model import Recipe
 from .process import Shell
+from .stages import all_of
 
 
 def clean(recipes: Sequence[Recipe], engine: Engine, shell: Shell) -> tuple[list[str], dict[str, str]]:
@@ -17,22 +18,19 @@ def clean(recipes: Sequence[Recipe], engine: Engine, shell: Shell) -> tuple[list
 
     Raises UserError where it cannot be known what is still referred to, because a base is not here.
     """
-    locks, files = plan.check(recipes), context.recipe_files()
+    plan.check(recipes)
     listed = shell.ask(commands.listing(engine))
     if not listed.ok:
         raise UserError(f"{engine.program} lists no images: {listed.complaint}; is the engine running?")
     ours = commands.of_ours(listed.stdout)
     if not ours:
         return [], {}
-    found = plan.bases(shell, engine, recipes, fetch=False)
-    images = [plan.part(recipe, locks[recipe.cell], files, found).image for recipe in recipes]
-    unknown = [image.recipe.base_image for image in images if not image.key]
-    if unknown:
+    planned = plan.make(recipes, engine, shell, fetch=False)
+    for cell, reason in planned.unknown.items():
         raise UserError(
-            f"what is still referred to cannot be known: the base {unknown[0]} is not here; "
-            "`python -m conformance images` fetches it"
+            f"what is still referred to cannot be known: cell {cell}: {reason}; `python -m conformance images` fetches it"
         )
-    wanted = {image.name for image in images}
+    wanted = {stage.name for cell in planned.cells.values() for stage in all_of(cell)}
     return _removed([name for name in ours if name.split("/")[-1] not in wanted], engine, shell)
 
 

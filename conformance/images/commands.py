@@ -7,7 +7,8 @@ from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
-from .model import REPOSITORY, Image, Settings
+from .model import Settings
+from .stages import REPOSITORY, Stage, Target
 
 KEY_LABEL = "conformance.image.key"
 INDEX_VARIABLE = "CONFORMANCE_INDEX"
@@ -50,14 +51,17 @@ def label(engine: Engine, image: str) -> Command:
     return (engine.program, "image", "inspect", "--format", f'{{{{index .Config.Labels "{KEY_LABEL}"}}}}', image)
 
 
-def build(engine: Engine, image: Image, context: Path, arguments: Mapping[str, str], settings: Settings) -> Command:
-    """Builds an image from its context."""
+def build(engine: Engine, stage: Stage, context: Path, settings: Settings) -> Command:
+    """Builds a stage from its context as an image with its name and its key."""
+    labels = {KEY_LABEL: stage.key, **dict(stage.labels)}
     return (
         *((engine.program, "build") if engine.is_podman else _with_buildkit(engine)),
         *_reaching_out(settings),
-        *(part for name, value in arguments.items() for part in ("--build-arg", f"{name}={value}")),
-        *("--build-arg", f"KEY={image.key}"),
-        *("--tag", image.name),
+        *("--target", stage.target.value),
+        *(part for name, value in stage.arguments for part in ("--build-arg", f"{name}={value}")),
+        *("--build-arg", f"KEY={stage.key}"),
+        *(part for name, value in labels.items() for part in ("--label", f"{name}={value}")),
+        *("--tag", stage.name),
         os.fspath(context),
     )
 
@@ -80,7 +84,7 @@ def _reaching_out(settings: Settings) -> Iterable[str]:
 
 
 def listing(engine: Engine) -> Command:
-    """Prints the names of all images of cells."""
+    """Prints the names of all images that carry a key of ours."""
     template = "{{.Repository}}:{{.Tag}}"
     return (engine.program, "image", "ls", "--filter", f"label={KEY_LABEL}", "--format", template)
 
@@ -91,9 +95,10 @@ def removal(engine: Engine, images: Sequence[str]) -> Command:
 
 
 def of_ours(listed: str) -> tuple[str, ...]:
-    """The names of cells' images in what ``listing`` printed; podman puts a host's name in front."""
+    """The names of our images in what ``listing`` printed; podman puts a host's name in front."""
+    ours = {f"{REPOSITORY}-{target.value}" for target in Target}
     names = (line.strip() for line in listed.splitlines())
-    return tuple(sorted({name for name in names if name.partition(":")[0].split("/")[-1] == REPOSITORY}))
+    return tuple(sorted({name for name in names if name.partition(":")[0].split("/")[-1] in ours}))
 
 
 def environment(settings: Settings, around: Mapping[str, str]) -> dict[str, str]:

@@ -1,7 +1,7 @@
 """How a lock is parted into layers.
 
-An engine keeps a layer once for all images whose layers below it are the same too. So the groups are in the order in which
-they are installed: first what is large and what many cells have alike, last what tells cells apart.
+An engine keeps a layer once for all images whose layers below it are the same too. So the groups are installed in this
+order: first what is large and what many cells have alike, last what tells cells apart.
 """
 
 from __future__ import annotations
@@ -14,7 +14,7 @@ from .lockfile import Pin
 
 
 class Group(Enum):
-    """A layer of the image; the value names its folder in the build's context, and in capitals its argument."""
+    """A layer of the image; the value is how ``docker/install`` calls it."""
 
     CUDA_LIBRARIES = "cuda_libraries"
     """The CUDA libraries that several frameworks use. torch pins them, so cells that share torch share these."""
@@ -27,12 +27,14 @@ class Group(Enum):
     REST = "rest"
     """NumPy, cuda-python, and everything small."""
 
-    @property
-    def file(self) -> str:
-        """Its requirements in the build's context."""
-        return f"groups/{self.value}/requirements.txt"
 
-
+WORDS = {
+    Group.CUDA_LIBRARIES: "CUDA libraries",
+    Group.TORCH: "torch",
+    Group.CUPY: "CuPy",
+    Group.CVCUDA: "CV-CUDA",
+}
+"""The layers, in words."""
 _NAMES = {
     Group.CUDA_LIBRARIES: r"cuda-toolkit"
     r"|nvidia-(cublas|cuda-runtime|cuda-nvrtc|cufft|curand|cusolver|cusparse|nvjitlink)(-cu\d+)?",

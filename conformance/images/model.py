@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from enum import Enum
 from pathlib import Path
 
@@ -54,24 +54,6 @@ class Settings:
     """Names of the environment's proxy variables, which engines keep out of images themselves."""
 
 
-@dataclass(frozen=True)
-class Image:
-    """The image that a recipe stands for, whether it exists or not."""
-
-    recipe: Recipe
-    key: str
-    """The digest of everything that decides its content; empty where the base's digest cannot be known yet."""
-
-    @property
-    def name(self) -> str:
-        """Repository and tag."""
-        return f"{REPOSITORY}:{self.key[:TAG_LENGTH] or 'unknown'}"
-
-
-REPOSITORY = "cuda-interop-cell"
-TAG_LENGTH = 20
-
-
 class State(Enum):
     """What became of a cell's image; the value is how it is told."""
 
@@ -85,10 +67,13 @@ class State(Enum):
 class Outcome:
     """What became of one cell's image."""
 
-    image: Image
+    recipe: Recipe
+    image: str
+    """Repository and tag; empty where the digest of its base is not known."""
     state: State
     seconds: float = 0.0
+    """What was built of it and of what lies below took that long; what cells share counts for each."""
     reason: str = ""
     """Why it failed, in the words of the build."""
-    log: Path | None = field(default=None)
+    log: Path | None = None
     """Everything that the build said."""

@@ -1,41 +1,15 @@
-"""Reading what a build says: how far it is, and why it failed."""
+"""Why a build failed, from what it said."""
 
 from __future__ import annotations
 
 import re
 from collections.abc import Iterable
 
-from .groups import Group
-
-_STEP = re.compile(
-    r"^(?:#\d+ \[[\w-]+ \d+/\d+\] |(?:\[\d+/\d+\] )?STEP \d+/\d+: )RUN .*/run/(?:tools|pycuda)/(?P<what>.*)$"
-)
 _SAID = re.compile(r"^#(?P<vertex>\d+) (?:\d+\.\d+ )?(?P<text>.*)$")
 _NOISE = re.compile(r"^(sha256:[0-9a-f]{64}|DONE .*|CACHED|\.\.\.|\[.*|ERROR: .*)$")
 NO_SPACE = "no space left on device"
 LINES = 6
 """How many last lines are a reason; a resolver's sentence has about that many."""
-
-SAYS = {
-    "environment": "Python",
-    "build": "building PyCUDA",
-    "install cuda_libraries": "CUDA libraries",
-    "install torch": "torch",
-    "install cupy": "CuPy",
-    "install cvcuda": "CV-CUDA",
-    "install rest": "the rest, and the check against the lock",
-}
-"""The steps of the recipe that take time, in words, by how they are called in it."""
-GROUPS = {"build": Group.PYCUDA, **{step: Group(step.split()[1]) for step in SAYS if step.startswith("install ")}}
-"""The group that a step installs or builds."""
-
-
-def step(line: str) -> str | None:
-    """The step of ``SAYS`` that a build begins with this line of its output."""
-    found = _STEP.match(line.strip())
-    if not found:
-        return None
-    return next((step for step in SAYS if found["what"].startswith(step)), None)
 
 
 def reason(output: str) -> str:

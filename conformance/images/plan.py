@@ -1,4 +1,4 @@
-"""Which images the cells need, and which of them are there."""
+"""What the cells need: their locks, the digests of their bases, and the stages of their images."""
 
 from __future__ import annotations
 
@@ -8,30 +8,33 @@ from dataclasses import dataclass
 
 from conformance.exits import UserError
 
-from . import commands, context, lockfile
+from . import commands, lockfile, stages
 from .commands import Engine
 from .lockfile import Pin
-from .model import LINES, Image, Outcome, Recipe, State
+from .model import LINES, Recipe
 from .process import Shell
-
-NO_DIGEST = ""
-
-
-@dataclass(frozen=True)
-class Part:
-    """An image, with all that its build is given."""
-
-    image: Image
-    files: Mapping[str, str]
-    arguments: Mapping[str, str]
+from .stages import Stage
 
 
 @dataclass(frozen=True)
-class Bases:
-    """The digests of the images that builds start from, and why there is none."""
+class Plan:
+    """The stage of each cell's own image, or why it cannot be known."""
 
-    digests: Mapping[str, str]
-    missing: Mapping[str, str]
+    cells: Mapping[str, Stage]
+    unknown: Mapping[str, str]
+    """Reasons by cell: a base is not here, so its digest is not known."""
+
+
+def make(recipes: Sequence[Recipe], engine: Engine, shell: Shell, *, fetch: bool) -> Plan:
+    """Plan the images of these cells. Bases that are not here are fetched, if they may be.
+
+    Raises UserError with all that is wrong in the recipes and their locks.
+    """
+    locks, files = check(recipes), stages.recipe_files()
+    digests, missing = _bases(shell, engine, recipes, fetch=fetch)
+    unknown = {recipe.cell: missing[name] for recipe in recipes for name in _starts(recipe) if name in missing}
+    known = [recipe for recipe in recipes if recipe.cell not in unknown]
+    return Plan({r.cell: stages.chain(r, locks[r.cell], files, digests) for r in known}, unknown)
 
 
 def check(recipes: Sequence[Recipe]) -> dict[str, tuple[Pin, ...]]:
@@ -49,9 +52,8 @@ def check(recipes: Sequence[Recipe]) -> dict[str, tuple[Pin, ...]]:
 
 def _mistakes(recipes: Sequence[Recipe]) -> Iterable[str]:
     names = [recipe.cell for recipe in recipes]
-    yield from (
-        f"cell {name}: is there twice; a name is one cell" for name in sorted({n for n in names if names.count(n) > 1})
-    )
+    for name in sorted({name for name in names if names.count(name) > 1}):
+        yield f"cell {name}: is there twice; a name is one cell"
     for recipe in recipes:
         if recipe.cuda not in LINES:
             yield f"cell {recipe.cell}: {recipe.cuda!r} is no CUDA line; give {' or '.join(LINES)}"
@@ -59,11 +61,17 @@ def _mistakes(recipes: Sequence[Recipe]) -> Iterable[str]:
             yield f"cell {recipe.cell}: {recipe.python!r} is no minor version of Python; give one such as 3.12"
 
 
-def bases(shell: Shell, engine: Engine, recipes: Iterable[Recipe], *, fetch: bool) -> Bases:
-    """Look for the images that builds start from, and fetch what is not here."""
+def _starts(recipe: Recipe) -> tuple[str, str]:
+    return recipe.base_image, recipe.tools_image
+
+
+def _bases(
+    shell: Shell, engine: Engine, recipes: Iterable[Recipe], *, fetch: bool
+) -> tuple[dict[str, str], dict[str, str]]:
+    """The digests of the images that builds start from, and why there is none."""
     digests: dict[str, str] = {}
     missing: dict[str, str] = {}
-    for name in sorted({image for recipe in recipes for image in (recipe.base_image, recipe.tools_image)}):
+    for name in sorted({image for recipe in recipes for image in _starts(recipe)}):
         answer = shell.ask(commands.identity(engine, name))
         if not answer.ok and fetch:
             fetched = shell.do(commands.pull(engine, name))
@@ -72,7 +80,7 @@ def bases(shell: Shell, engine: Engine, recipes: Iterable[Recipe], *, fetch: boo
             digests[name] = identity(answer.stdout)
         else:
             missing[name] = f"its base {name} is not here: {answer.complaint}"
-    return Bases(digests, missing)
+    return digests, missing
 
 
 def identity(said: str) -> str:
@@ -81,24 +89,7 @@ def identity(said: str) -> str:
     return min((name.partition("@")[2] for name in registry), default=own)
 
 
-def part(recipe: Recipe, pins: tuple[Pin, ...], recipe_files: Mapping[str, str], found: Bases) -> Part:
-    """A recipe's image with its key; without one where a base's digest is not known."""
-    arguments = context.arguments(recipe, pins)
-    names = {recipe.base_image, recipe.tools_image}
-    digests = {name: found.digests[name] for name in names if name in found.digests}
-    key = context.key(recipe_files, arguments, digests) if digests.keys() == names else NO_DIGEST
-    return Part(Image(recipe, key), {**recipe_files, **context.group_files(pins)}, arguments)
-
-
-def present(shell: Shell, engine: Engine, image: Image) -> bool:
+def present(shell: Shell, engine: Engine, stage: Stage) -> bool:
     """Whether the image is there and says itself that it is this one."""
-    answer = shell.ask(commands.label(engine, image.name))
-    return answer.ok and answer.stdout.strip() == image.key
-
-
-def without_base(image: Image, found: Bases, *, dry_run: bool) -> Outcome:
-    """The outcome of a cell whose base's digest is not known."""
-    names = (image.recipe.base_image, image.recipe.tools_image)
-    if dry_run:
-        return Outcome(image, State.MISSING)
-    return Outcome(image, State.FAILED, reason=next(found.missing[name] for name in names if name in found.missing))
+    answer = shell.ask(commands.label(engine, stage.name))
+    return answer.ok and answer.stdout.strip() == stage.key

@@ -5,7 +5,7 @@ from __future__ import annotations
 import shlex
 import subprocess
 import threading
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
@@ -68,8 +68,8 @@ class Shell:
             return Answer(0, "", "")
         return self.ask(command)
 
-    def follow(self, command: Command, log: Path, limit: float, heard: Callable[[str], None]) -> int | None:
-        """Run a long command, keep its output in a file and hear each line.
+    def follow(self, command: Command, log: Path, limit: float) -> int | None:
+        """Run a long command and keep its output in a file.
 
         Returns its exit code, or None where ``limit`` seconds were not enough.
         """
@@ -81,7 +81,7 @@ class Shell:
             try:
                 for line in process.stdout or ():
                     file.write(line)
-                    heard(line)
+                    file.flush()
             finally:
                 timer.cancel()
         return None if late.is_set() else process.returncode

@@ -19,7 +19,7 @@ def failed(outcomes: Sequence[Outcome]) -> list[Outcome]:
 
 def images(screen: Screen, outcomes: Sequence[Outcome], engine: str) -> None:
     """A line for each cell, the reason for each failure, and the sum."""
-    width = max((len(outcome.image.recipe.cell) for outcome in outcomes), default=0) + 2
+    width = max((len(outcome.recipe.cell) for outcome in outcomes), default=0) + 2
     screen.line(screen.paint(f"Images of {many(len(outcomes), 'cell')}", "bold") + f" ({engine})")
     for outcome in outcomes:
         _line(screen, outcome, width)
@@ -32,11 +32,11 @@ def images(screen: Screen, outcomes: Sequence[Outcome], engine: str) -> None:
 def _line(screen: Screen, outcome: Outcome, width: int) -> None:
     seconds = f"  {outcome.seconds:.0f} s" if outcome.seconds else ""
     state = screen.paint(f"{outcome.state.value:<8}", _COLOUR[outcome.state])
-    screen.line(f"  {outcome.image.recipe.cell:<{width}}{state}  {outcome.image.name}{seconds}")
+    screen.line(f"  {outcome.recipe.cell:<{width}}{state}  {outcome.image or 'its base is not here'}{seconds}")
 
 
 def _reason(screen: Screen, outcome: Outcome) -> None:
-    screen.line(screen.paint(f"✗ {outcome.image.recipe.cell}", "red") + (f": see {outcome.log}" if outcome.log else ""))
+    screen.line(screen.paint(f"✗ {outcome.recipe.cell}", "red") + (f": see {outcome.log}" if outcome.log else ""))
     for line in outcome.reason.splitlines():
         screen.wrapped(line, "    ")
 

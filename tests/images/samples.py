@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from pathlib import Path
 
 from conformance.images.lockfile import Pin
-from conformance.images.model import Image, Recipe
+from conformance.images.model import Recipe
+from conformance.images.stages import Stage, all_of, chain
 
 
 def pins(*wanted: str) -> tuple[Pin, ...]:
@@ -18,9 +20,23 @@ def recipe(cell: str = "cu13-a", **other: str) -> Recipe:
     return Recipe(**{"cell": cell, "python": "3.12", "cuda": "13", "lock": Path(f"{cell}.txt"), **other})  # type: ignore[arg-type]
 
 
-def image(key: str = "0123456789abcdef0123456789abcdef") -> Image:
-    """An image of that cell."""
-    return Image(recipe(), key)
+FILES = {
+    "Dockerfile": "FROM x", "uv.txt": "uv", "settings": "", "environment": "", "install": "",
+    "pycuda/build": "", "pycuda/cu13.txt": "numpy", "inside/check.py": "",
+}  # fmt: skip
+"""A recipe."""
+DIGESTS = {"python:3.12-slim-bookworm": "sha256:1", "python:3.13-slim-bookworm": "sha256:2"}
+"""Bases."""
+
+
+def cell(*wanted: str, files: Mapping[str, str] = FILES, digests: Mapping[str, str] = DIGESTS, **other: str) -> Stage:
+    """The stage of a cell with these pins."""
+    return chain(recipe(**other), pins(*wanted), files, digests)
+
+
+def below(stage: Stage) -> list[str]:
+    """What a stage is built from, in words and without its own."""
+    return list(dict.fromkeys(found.what for found in all_of(stage)))[:-1]
 
 
 def lock(*wanted: str) -> str:

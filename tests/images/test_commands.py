@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from pathlib import Path
 
-from samples import image
+from samples import cell
 
 from conformance.images import commands
 from conformance.images.commands import Engine
@@ -14,15 +14,17 @@ DOCKER, PODMAN = Engine("/usr/bin/docker"), Engine("podman")
 
 
 def build(engine: Engine = DOCKER, **settings: object) -> commands.Command:
-    """The build of a sample image."""
-    return commands.build(engine, image(), Path("ctx"), {"PYTHON": "3.12"}, Settings(**settings))  # type: ignore[arg-type]
+    """The build of a cell."""
+    return commands.build(engine, cell("numpy==2.3.5"), Path("ctx"), Settings(**settings))  # type: ignore[arg-type]
 
 
 def test_a_build_names_its_image_by_the_key_and_labels_it_with_all_of_it() -> None:
     """The name finds the image, the label proves it."""
-    command = build()
-    assert command[command.index("--tag") + 1] == "cuda-interop-cell:0123456789abcdef0123"
-    assert "KEY=0123456789abcdef0123456789abcdef" in command
+    command, stage = build(), cell("numpy==2.3.5")
+    assert command[command.index("--tag") + 1] == f"cuda-interop-cell:{stage.key[:20]}"
+    assert command[command.index("--target") + 1] == "cell"
+    assert f"conformance.image.key={stage.key}" in command
+    assert [part for part in command if part.startswith("conformance.image.lock=")]
     assert command[-1] == "ctx"
 
 
@@ -53,5 +55,5 @@ def test_the_index_reaches_the_build_by_its_environment() -> None:
 
 def test_only_our_own_images_are_listed_for_removal() -> None:
     """Podman writes a host in front; an untagged image of another name is somebody else's."""
-    said = "cuda-interop-cell:aa\nlocalhost/cuda-interop-cell:bb\n<none>:<none>\nother:aa\n"
-    assert commands.of_ours(said) == ("cuda-interop-cell:aa", "localhost/cuda-interop-cell:bb")
+    said = "cuda-interop-cell:aa\nlocalhost/cuda-interop-layer:bb\n<none>:<none>\nother:aa\n"
+    assert commands.of_ours(said) == ("cuda-interop-cell:aa", "localhost/cuda-interop-layer:bb")

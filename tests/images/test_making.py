@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import os
+import re
 import signal
 import stat
 import subprocess
@@ -31,13 +32,17 @@ case "$1 $2" in
 "pull "*) echo "no registry" >&2; exit 1 ;;
 "build "*)
     for part; do
-        case "$part" in KEY=*) key=${part#KEY=} ;; cuda-interop-cell:*) name=$part ;; esac
+        case "$part" in
+        KEY=*) key=${part#KEY=} ;;
+        cuda-interop-*) name=$part ;;
+        BELOW=* | TOOLS=* | WHEELS=*) [ -f "$STORE/${part#*=}" ] || { echo "no $part"; exit 5; } ;;
+        esac
         last=$part
     done
-    echo '#7 [cell 1/1] RUN sh /run/tools/settings sh /run/tools/install rest'
+    echo '#7 [stage 1/1] RUN install'
     [ -f "$last/Dockerfile" ] || exit 3
-    if grep -q ^slow== "$last/inside/lock.txt"; then exec sleep 60; fi
-    if grep -q ^broken== "$last/inside/lock.txt"; then
+    if grep -qs ^slow== "$last/group/requirements.txt"; then exec sleep 60; fi
+    if grep -qs ^broken== "$last/group/requirements.txt"; then
         echo '#7 0.5 no wheel of broken'; echo '#7 ERROR: exit code: 1'; exit 1
     fi
     echo "$key" >"$STORE/$name" ;;
@@ -56,8 +61,8 @@ class Done:
 
     @property
     def builds(self) -> list[str]:
-        """The builds among the calls."""
-        return [call for call in self.calls if call.startswith("build ")]
+        """What was built, as the recipe calls it."""
+        return [re.sub(r".*--target (\w+) .*", r"\1", call) for call in self.calls if call.startswith("build ")]
 
 
 @dataclass(frozen=True)
@@ -85,9 +90,9 @@ class Bench:
         """Where the engine keeps its images."""
         return self.folder / "store"
 
-    def images(self) -> list[str]:
+    def images(self, of: str = "cell") -> list[str]:
         """The names of the images that there are."""
-        return sorted(path.name for path in self.store.iterdir() if ":" in path.name)
+        return sorted(path.name for path in self.store.iterdir() if path.name.startswith(f"cuda-interop-{of}:"))
 
     def command(self, name: str, *arguments: str) -> list[str]:
         """The command line of ``images`` or ``clean``."""
@@ -125,7 +130,8 @@ def test_the_second_run_builds_nothing(bench: Bench) -> None:
     """The image's own label says that it is the one."""
     bench.plan(a=lock("numpy==1"), b=lock("numpy==2"))
     first, second = bench.run("images"), bench.run("images")
-    assert (first.code, len(first.builds), "2 built" in first.stdout) == (0, 2, True), first.stderr
+    assert (first.code, "2 built" in first.stdout) == (0, True), first.stderr
+    assert sorted(first.builds) == ["cell", "cell", "environment", "tools"]
     assert (second.code, second.builds, "2 present" in second.stdout) == (0, [], True)
 
 
@@ -134,14 +140,31 @@ def test_an_image_that_does_not_carry_the_key_is_built_again(bench: Bench) -> No
     bench.plan(a=lock("numpy==1"))
     bench.run("images")
     (bench.store / bench.images()[0]).write_text("another\n")
-    assert len(bench.run("images").builds) == 1
+    assert bench.run("images").builds == ["cell"]
 
 
 def test_cells_with_the_same_content_share_one_image(bench: Bench) -> None:
     """And one build."""
     bench.plan(a=lock("numpy==1"), b=lock("numpy==1"))
     done = bench.run("images")
-    assert (len(done.builds), len(bench.images()), "2 built" in done.stdout) == (1, 1, True)
+    assert (done.builds.count("cell"), len(bench.images()), "2 built" in done.stdout) == (1, 1, True)
+
+
+def test_what_cells_have_in_common_is_built_once_however_many_are_built_at_a_time(bench: Bench) -> None:
+    """Each on top of what it needs, which is there by then."""
+    torch = ("torch==2.15.0", "nvidia-cublas==13", "pycuda==2026.1")
+    bench.plan(**{f"c{n}": lock(*torch, f"numpy=={n}") for n in range(6)})
+    done = bench.run("images", "--jobs", "6")
+    assert done.code == 0, done.stdout
+    assert sorted(done.builds) == [*["cell"] * 6, "environment", "layer", "layer", "pycuda", "tools"]
+
+
+def test_a_new_cell_is_built_on_top_of_what_is_there(bench: Bench) -> None:
+    """Whatever became of the engine's cache meanwhile."""
+    bench.plan(a=lock("torch==2.15.0", "numpy==1"))
+    bench.run("images")
+    bench.plan(b=lock("torch==2.15.0", "numpy==2"))
+    assert bench.run("images").builds == ["cell"]
 
 
 def test_a_failed_build_is_its_cells_outcome_and_the_others_go_on(bench: Bench) -> None:
@@ -150,8 +173,20 @@ def test_a_failed_build_is_its_cells_outcome_and_the_others_go_on(bench: Bench) 
     done = bench.run("images", "--jobs", "1")
     assert done.code == 4
     assert "no wheel of broken" in done.stdout
-    assert str(Path("build/cells/bad/build.log")) in done.stdout
+    told = re.search(r"✗ bad: see (\S+)", done.stdout)
+    assert told is not None
+    assert "no wheel of broken" in (bench.folder / told[1]).read_text()
     assert "1 failed, 1 built" in done.stdout
+
+
+def test_a_failed_layer_fails_the_cells_above_it_with_its_reason(bench: Bench) -> None:
+    """It is tried once, and a cell without it goes on."""
+    bench.plan(a=lock("torch==2.15.0", "numpy==1"), b=lock("torch==2.15.0", "numpy==2"), c=lock("numpy==1"))
+    script = bench.folder / "docker-script"
+    script.write_text(script.read_text().replace("^broken==", "^torch=="))
+    done = bench.run("images")
+    assert (done.code, "2 failed, 1 built" in done.stdout) == (4, True)
+    assert done.stdout.count("torch: no wheel of broken") == 2
 
 
 def test_a_base_that_is_not_here_and_cannot_be_fetched_fails_its_cells_only(bench: Bench) -> None:
@@ -195,12 +230,12 @@ def test_an_interrupt_ends_the_builds(bench: Bench) -> None:
         bench.command("images"), cwd=bench.folder, env=bench.environment(), stderr=subprocess.PIPE, text=True
     )
     assert process.stderr is not None
-    while "the rest" not in process.stderr.readline():
+    while "the rest, and" not in process.stderr.readline():
         assert process.poll() is None
     process.send_signal(signal.SIGINT)
     _, told = process.communicate(timeout=30)
     assert process.returncode == 130
-    assert len([c for c in (bench.store / "calls").read_text().splitlines() if c.startswith("build ")]) <= 2, told
+    assert (bench.store / "calls").read_text().count("--target cell") <= 2, told
 
 
 def test_clean_removes_what_no_lock_refers_to_and_nothing_else(bench: Bench) -> None:
@@ -213,7 +248,8 @@ def test_clean_removes_what_no_lock_refers_to_and_nothing_else(bench: Bench) -> 
     shown = bench.run("clean", "--dry-run")
     assert (bench.images(), "would be removed" in shown.stdout) == (before, True)
     assert bench.run("clean").code == 0
-    assert (len(bench.images()), "somebody:else" in bench.images()) == (2, True)
+    assert (len(bench.images()), (bench.store / "somebody:else").exists()) == (1, True)
+    assert len(bench.images("tools") + bench.images("environment")) == 2
     assert bench.run("images").builds == []
 
 
@@ -262,17 +298,8 @@ def test_a_name_that_is_no_cell_is_a_sentence(bench: Bench) -> None:
     assert (done.code, "there is no cell z; there are a" in done.stderr) == (2, True)
 
 
-def test_cells_that_share_their_first_layers_are_not_the_first_two(bench: Bench) -> None:
-    """They would wait for each other while a processor has nothing to do."""
-    bench.plan(a=lock("numpy==1"), b=lock("numpy==2"), c=lock("numpy==3"))
-    bench.write([bench.entry("a"), bench.entry("b"), bench.entry("c", cuda="12")])
+def test_progress_says_which_cells_wait_for_a_stage(bench: Bench) -> None:
+    """Once when it begins, and once when it is over."""
+    bench.plan(a=lock("torch==2"), b=lock("torch==2", "numpy==1"))
     done = bench.run("images", "--jobs", "1")
-    assert [call.rpartition("cells/")[2].partition("/")[0] for call in done.builds] == ["a", "c", "b"]
-
-
-def test_progress_names_each_step_that_has_something_to_do_once(bench: Bench) -> None:
-    """Every cell goes through all of them, and most have nothing to do in some."""
-    bench.plan(a=lock("numpy==1"), b=lock("torch==2"))
-    done = bench.run("images", "--jobs", "1")
-    assert done.stderr.count("a: the rest") == 1
-    assert "b: the rest" not in done.stderr
+    assert done.stderr.count("  torch (a, b): ") == 2
