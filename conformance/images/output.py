@@ -8,7 +8,7 @@ from collections.abc import Iterable
 _SAID = re.compile(r"^#(?P<vertex>\d+) (?:\d+\.\d+ )?(?P<text>.*)$")
 _NOISE = re.compile(r"^(sha256:[0-9a-f]{64}|DONE .*|CACHED|\.\.\.|\[.*|ERROR: .*)$")
 NO_SPACE = "no space left on device"
-LINES = 6
+LINES = 12
 """How many last lines are a reason; a resolver's sentence has about that many."""
 
 
