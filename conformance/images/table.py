@@ -50,5 +50,5 @@ def cleaned(screen: Screen, removed: Sequence[str], kept: Mapping[str, str], eng
         screen.line(screen.paint(f"✗ {name} stays: {reason}", "red"))
     if not removed and not kept:
         screen.line("no image is without a lock")
-    prune = "builder prune" if "podman" not in engine else "image prune --build-cache"
+    prune = "builder prune" if "podman" not in engine else "image prune"
     screen.line(screen.paint(f"downloads and stages of builds are the engine's cache: `{engine} {prune}`", "dim"))
