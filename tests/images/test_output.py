@@ -37,5 +37,5 @@ def test_without_a_failed_step_the_last_lines_are_the_reason() -> None:
 
 def test_a_full_disk_is_said_first() -> None:
     """It is the cause of whatever else is said."""
-    said = "\n".join(["write x: No space left on device", *(f"line {n}" for n in range(9))])
+    said = "\n".join(["write x: No space left on device", *(f"line {n}" for n in range(20))])
     assert output.reason(said).startswith("no space left on device\n")
