@@ -34,6 +34,20 @@ def conform(session: nox.Session) -> None:
     session.log("the run is complete; what the libraries violate, if anything, stands in the table and the list above")
 
 
+@nox.session(reuse_venv=True)
+def images(session: nox.Session) -> None:
+    """Build the images of cells that are missing; nothing is built twice, and an edit of the suite builds nothing."""
+    session.install(".[runner]")
+    session.run("cuda-interop-conformance", "images", *session.posargs)
+
+
+@nox.session(reuse_venv=True)
+def clean(session: nox.Session) -> None:
+    """Remove the images that no lock refers to."""
+    session.install(".[runner]")
+    session.run("cuda-interop-conformance", "clean", *session.posargs)
+
+
 @nox.session
 def lock(session: nox.Session) -> None:
     """Resolve every cell of matrix.yaml to locks/<cell>.txt: what is missing or stale. See also --check and --upgrade."""

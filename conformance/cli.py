@@ -35,6 +35,13 @@ MOST_PROCESSES = 12
 """Starting CUDA is one process at a time, so more would only wait for each other."""
 
 
+OUTSIDE = {
+    "images": ("conformance.images.cli", "build the images of cells that are missing"),
+    "clean": ("conformance.images.cli", "remove the images that no lock refers to"),
+}
+"""Commands that run outside the cells, where their packages are: module and help. Only the one that is asked for is imported."""
+
+
 class Parser(argparse.ArgumentParser):
     """One sentence for a mistake, no usage dump."""
 
@@ -43,8 +50,8 @@ class Parser(argparse.ArgumentParser):
         raise UserError(f"{message}; `{self.prog} --help` shows what there is")
 
 
-def parser() -> argparse.ArgumentParser:
-    """All commands."""
+def parser(asked: str = "") -> argparse.ArgumentParser:
+    """All commands; of those that run outside the cells, the one that is asked for has its options."""
     top = Parser(prog="python -m conformance", description=conformance.__doc__)
     top.add_argument("--version", action="version", version=conformance.__version__)
     commands = top.add_subparsers(dest="command", required=True, metavar="COMMAND", parser_class=Parser)
@@ -91,6 +98,10 @@ def parser() -> argparse.ArgumentParser:
     three.set_defaults(run=_report)
     _add_matrix(commands)
     _add_lock(commands)
+    for name, (module, text) in OUTSIDE.items():
+        command = commands.add_parser(name, help=text)
+        if name == asked:
+            _runner(module).add(name, command)
     return top
 
 
@@ -161,7 +172,8 @@ def main(arguments: Sequence[str] | None = None) -> int:
         if isinstance(stream, TextIOWrapper):
             stream.reconfigure(errors="backslashreplace")
     try:
-        options = parser().parse_args(arguments)
+        given = sys.argv[1:] if arguments is None else list(arguments)
+        options = parser(*given[:1]).parse_args(given)
         return int(options.run(options))
     except (UserError, plan.BadSelection) as error:
         print(f"conformance: {error}", file=sys.stderr)
