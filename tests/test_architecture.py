@@ -22,9 +22,10 @@ MAY_IMPORT = {
     "execution": {"protocols", "cuda", "reference", "adapters", "suite"},
     "report": {"protocols", "adapters", "suite", "execution"},
     "matrix": {"exits", "report"},
-    "images": {"exits", "report"},
+    "images": {"exits", "report", "matrix"},
+    "engines": {"exits", "report", "matrix", "images"},
 }
-OUTSIDE = ("matrix", "images")
+OUTSIDE = ("matrix", "images", "engines")
 """What runs outside the cells: nothing that runs inside one may need it, or what it brings."""
 JUDGES = ("protocols", "cuda", "reference")
 LIBRARIES = {"torch", "jax", "cupy", "cupyx", "cvcuda", "pycuda", "ml_dtypes"}

@@ -18,13 +18,18 @@ from .model import Recipe, Settings
 from .process import Shell
 
 ENGINES = ("docker", "podman")
+MATRIX = Path("matrix.yaml")
+TIER = "smoke"
 WORK = Path("build/cells")
 LIMIT = 3600.0
 
 
 def add(name: str, command: argparse.ArgumentParser) -> None:
     """The options of ``images`` or ``clean``."""
-    command.add_argument("--plan", type=Path, required=True, metavar="FILE", help="the cells, as a JSON list")
+    command.add_argument(
+        "--plan", type=Path, metavar="FILE", help="the cells, as a JSON list (default: those of matrix.yaml)"
+    )
+    command.add_argument("--matrix", type=Path, default=MATRIX, metavar="FILE", help=f"default: {MATRIX}")
     command.add_argument(
         "--engine",
         metavar="NAME",
@@ -40,6 +45,9 @@ def add(name: str, command: argparse.ArgumentParser) -> None:
 
 
 def _add_building(command: argparse.ArgumentParser) -> None:
+    command.add_argument(
+        "--tier", metavar="TIER", help=f"the cells of this tier (default: {TIER}, or all where cells are named)"
+    )
     command.add_argument("--cells", default="", metavar="A,B,…", help="these cells (default: all)")
     command.add_argument("--jobs", type=int, default=2, metavar="N", help="builds side by side (default: 2)")
     command.add_argument(
@@ -83,6 +91,11 @@ def settings(options: argparse.Namespace, around: Mapping[str, str]) -> Settings
     )
 
 
+def from_environment(around: Mapping[str, str]) -> Settings:
+    """As the environment alone says."""
+    return settings(argparse.Namespace(ca=None, index=None, network=None, build_option=[]), around)
+
+
 def find_engine(shell: Shell, wanted: str | None) -> tuple[Engine, str]:
     """The engine that was asked for, or the first that answers, and its version."""
     complaints = []
@@ -96,7 +109,9 @@ def find_engine(shell: Shell, wanted: str | None) -> tuple[Engine, str]:
 
 def _recipes(options: argparse.Namespace) -> list[Recipe]:
     cells = [word.strip() for word in options.cells.split(",") if word.strip()]
-    return source.chosen(source.from_file(options.plan), cells)
+    if options.plan:
+        return source.chosen(source.from_file(options.plan), cells)
+    return source.from_matrix(options.matrix, options.tier or (None if cells else TIER), cells)
 
 
 def _images(options: argparse.Namespace) -> int:
@@ -113,7 +128,7 @@ def _images(options: argparse.Namespace) -> int:
 
 
 def _clean(options: argparse.Namespace) -> int:
-    recipes = source.from_file(options.plan)
+    recipes = source.from_file(options.plan) if options.plan else source.from_matrix(options.matrix, None)
     shell = Shell(sys.stderr, os.environ, dry_run=options.dry_run)
     engine, _ = find_engine(shell, options.engine)
     removed, kept = cleaning.clean(recipes, engine, shell)

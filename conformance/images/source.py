@@ -1,4 +1,4 @@
-"""Where recipes come from: a plan as a file."""
+"""Where recipes come from: matrix.yaml and its locks, or a plan as a file."""
 
 from __future__ import annotations
 
@@ -8,11 +8,35 @@ from pathlib import Path
 from typing import Any
 
 from conformance.exits import UserError
+from conformance.matrix import commands as matrix
+from conformance.matrix.locks import State
+from conformance.matrix.model import PYTHON_AXIS
 
 from .model import Recipe
 
 NEEDED = ("cell", "python", "cuda", "lock")
 KNOWN = (*NEEDED, "base", "tools")
+
+
+def from_matrix(path: Path, tier: str | None, cells: Sequence[str] = ()) -> list[Recipe]:
+    """The recipes of a tier's cells, or of those with these names, whose locks can be used.
+
+    Raises UserError for names that there are none of, and for locks that are missing or stale.
+    """
+    plan = matrix.plan(path, tier)
+    names = [cell.name for cell in plan.cells]
+    found = [cell for cell in plan.cells if not cells or cell.name in cells or cell.alias in cells]
+    unknown = set(cells) - {word for cell in found for word in (cell.name, cell.alias)}
+    if unknown:
+        raise UserError(f"--cells: there is no cell {', '.join(sorted(unknown))}; there are {', '.join(names)}")
+    bad = [cell.name for cell in found if plan.standings[cell.name].state in (State.STALE, State.MISSING)]
+    if bad:
+        raise UserError(f"no lock fits {', '.join(bad)}; `nox -s lock` makes what is missing or stale")
+    locked = [cell for cell in found if plan.standings[cell.name].state is State.LOCKED]
+    return [
+        Recipe(cell=cell.name, python=cell[PYTHON_AXIS], cuda=cell.major, lock=plan.folder / f"{cell.name}.txt")
+        for cell in locked
+    ]
 
 
 def from_file(path: Path) -> list[Recipe]:
