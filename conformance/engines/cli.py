@@ -4,11 +4,13 @@ from __future__ import annotations
 
 import argparse
 import os
+import re
 import secrets
 import shlex
 import subprocess
 import sys
 from collections.abc import Sequence
+from dataclasses import replace
 from pathlib import Path
 
 from conformance.exits import Exit, UserError
@@ -54,7 +56,7 @@ def add(name: str, command: argparse.ArgumentParser) -> None:
         "--resume", type=Path, metavar="DIR", help="go on with the run in DIR: what has not come to its end"
     )
     command.add_argument(
-        "--limit", type=float, default=DEFAULTS.seconds, metavar="SECONDS",
+        "--limit", type=float, metavar="SECONDS",
         help=f"what one cell may take (default: {DEFAULTS.seconds:g})",
     )  # fmt: skip
     command.add_argument(
@@ -88,6 +90,7 @@ def _conform(options: argparse.Namespace) -> int:
     shell = _build_shell(dry_run=options.dry_run)
     if options.resume:
         run, out = records.read_run(options.resume), options.resume
+        run = replace(run, bounds=_bounds(options, run.bounds))
         engine, _ = choosing.choose(_engines(run.on, run.gpus, run.bounds, shell))
     else:
         run, engine = _planned(options, shell)
@@ -112,12 +115,11 @@ def _run(run: Run, engine: Engine, out: Path, jobs: int, stops: Stops) -> int:
 def _check(options: argparse.Namespace) -> None:
     """What can be said before anything is looked at."""
     for name, value in (("--jobs", options.jobs), ("--limit", options.limit)):
-        if not value > 0:
+        if value is not None and not value > 0:
             raise UserError(f"{name}: {value:g} is not more than 0")
     given = {
         "--tier": options.tier, "--cells": options.cells, "--case": options.case, "--out": options.out,
         "arguments for check": options.arguments, "--on": options.on != "auto", "--gpus": options.gpus != gpus.AUTO,
-        "--limit": options.limit != DEFAULTS.seconds, "--memory": options.memory != DEFAULTS.memory,
     }  # fmt: skip
     for name in (name for name, chosen in given.items() if chosen and options.resume):
         raise UserError(f"{name} cannot be given with --resume: the run in {options.resume} has been planned already")
@@ -156,12 +158,20 @@ def _light(arguments: Sequence[str]) -> int:
 
 def _planned(options: argparse.Namespace, shell: Shell) -> tuple[Run, Engine]:
     """Everything that is decided before the run, in one object that is written down."""
-    bounds = Bounds(memory=options.memory, seconds=options.limit)
+    bounds = _bounds(options, DEFAULTS)
     chosen, tier = _cells(options)
     engine, why = choosing.choose(_engines(options.on, options.gpus, bounds, shell))
     arguments = (*(part for case in options.case for part in ("--case", case)), *options.arguments)
     on = engine.program.program if isinstance(engine, Containers) else engine.name
     return Run(secrets.token_hex(4), tier, on, why, options.gpus, bounds, arguments, chosen), engine
+
+
+def _bounds(options: argparse.Namespace, otherwise: Bounds) -> Bounds:
+    """As given; a run that goes on may be given more than it had."""
+    memory, seconds = options.memory or otherwise.memory, options.limit or otherwise.seconds
+    if not re.fullmatch(r"\d+[kmgKMG]?", memory):
+        raise UserError(f"--memory: {memory!r} is no size; give bytes, or a number with k, m or g, such as 8g")
+    return replace(otherwise, memory=memory, seconds=seconds)
 
 
 def _cells(options: argparse.Namespace) -> tuple[tuple[Cell, ...], str]:

@@ -167,4 +167,4 @@ def _prepared(cell: Cell, outcome: Outcome) -> Prepared | Ending:
         ending = endings.build_failed(outcome.reason)
         log = f"; see {outcome.log}" if outcome.log else ""
         return Ending(ending.lifecycle, ending.reason + log)
-    return Prepared(cell, outcome.image, {"image": outcome.image, "image state": outcome.state.value})
+    return Prepared(cell, outcome.image or "IMAGE", {"image": outcome.image, "image state": outcome.state.value})

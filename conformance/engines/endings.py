@@ -79,13 +79,10 @@ def of_container(state: Container, said: str, memory: str, *, wrote: bool) -> En
     ending = of_check(state.code, said, wrote=wrote)
     if not state.oom:
         return ending
-    if ending.lifecycle is Lifecycle.DONE and wrote:
-        return Ending(
-            ending.lifecycle, f"{ending.reason}; something in it was ended at its memory limit of {memory}", ending.exit
-        )
-    return Ending(
-        Lifecycle.OUT_OF_MEMORY, f"the kernel ended it at its memory limit of {memory}; give more by --memory"
-    )
+    more = f"the kernel ended something in it at its memory limit of {memory}; `--resume` with more --memory begins it anew"
+    if wrote:  # a library or a case may be accused of what was the limit's doing
+        return Ending(Lifecycle.OUT_OF_MEMORY, f"{more}; its results are not to be trusted", ending.exit)
+    return Ending(Lifecycle.OUT_OF_MEMORY, more)
 
 
 def without_container(code: int, said: str, answer: str) -> Ending:

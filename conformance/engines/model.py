@@ -126,4 +126,3 @@ class Task:
     out: Path
     name: str
     """Unique among all that run on the machine."""
-    fresh: bool = True

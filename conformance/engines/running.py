@@ -70,10 +70,13 @@ class Runner:
     watch: Watch
     told: Told
     stops: Stops
+    _anew: frozenset[str] = frozenset()
+    """Cells whose results so far are not gone on with."""
 
     def go(self) -> list[Record]:
         """Run what has no final ending yet; a record for every planned cell, in the plan's order."""
         known = {cell.name: records.read_record(self.out, cell) for cell in self.run.cells}
+        self._anew = frozenset(name for name, r in known.items() if r.ending.lifecycle is Lifecycle.OUT_OF_MEMORY)
         left = [cell for cell in self.run.cells if not known[cell.name].ending.final]
         for cell in left:
             known[cell.name] = replace(known[cell.name], ending=_beforehand(cell))
@@ -119,7 +122,9 @@ class Runner:
     def _start(self, prepared: Prepared, live: list[Live], known: dict[str, Record]) -> None:
         """Write down that it begins, so that a runner that is killed leaves no cell that looks as if it had not been tried."""
         cell, folder = prepared.cell, (self.out / prepared.cell.name).absolute()
-        task = Task(prepared, arguments(self.run, folder), folder, container_name(self.run, cell))
+        task = Task(
+            prepared, arguments(self.run, folder, anew=cell.name in self._anew), folder, container_name(self.run, cell)
+        )
         record = replace(known[cell.name], ending=NOT_SEEN, facts={**self.engine.facts(), **prepared.told})
         known[cell.name] = record
         self._write(record)
@@ -201,12 +206,12 @@ def _beforehand(cell: Cell) -> Ending:
     return Ending(Lifecycle.NOT_RUN, cell.problem) if cell.problem else NOT_COME
 
 
-def arguments(run: Run, folder: Path) -> tuple[str, ...]:
+def arguments(run: Run, folder: Path, *, anew: bool = False) -> tuple[str, ...]:
     """What ``check`` is asked to do: what it was asked for, or to go on with what it has left."""
     resumable = (folder / records.PLAN).exists() and (folder / records.JOURNAL).exists()
     limit = ("--limit", f"{max(run.bounds.seconds - 60, run.bounds.seconds * 0.9):g}")
     given = () if "--limit" in run.arguments else limit
-    if resumable:
+    if resumable and not anew:
         return ("--resume", "{out}", *given)
     return ("--out", "{out}", *given, *run.arguments)
 
