@@ -13,7 +13,7 @@ from conformance.engines.containers import Containers
 from conformance.engines.model import Bounds, Cell, Prepared, Task
 from conformance.images.process import Answer, Shell
 
-CELL = {name: "" for name in Cell.__dataclass_fields__}
+CELL = dict.fromkeys(Cell.__dataclass_fields__, "")
 TASK = Task(
     Prepared(Cell(**{**CELL, "python": "3.12", "cuda": "13"}), "IMAGE"), ("--out", "{out}"), Path("/out"), "name"
 )
