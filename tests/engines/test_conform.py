@@ -8,7 +8,7 @@ import signal
 import subprocess
 import sys
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -21,7 +21,8 @@ from .fake_engine import FakeEngine
 
 ROOT = Path(conformance.__file__).parents[1]
 pytestmark = pytest.mark.skipif(
-    not (ROOT / "matrix.yaml").is_file() and not Path("matrix.yaml").is_file(), reason="the matrix lies in a checkout only"
+    not (ROOT / "matrix.yaml").is_file() and not Path("matrix.yaml").is_file(),
+    reason="the matrix lies in a checkout only",
 )
 CHECKOUT = ROOT if (ROOT / "matrix.yaml").is_file() else Path.cwd()
 
@@ -94,9 +95,9 @@ class Bench:
 
 
 @pytest.fixture
-def bench(tmp_path: Path) -> Iterator[Bench]:
+def bench(tmp_path: Path) -> Bench:
     """An engine of its own for each test."""
-    yield Bench(tmp_path)
+    return Bench(tmp_path)
 
 
 def test_every_planned_cell_is_reported_and_the_worst_of_them_is_the_exit_code(bench: Bench) -> None:
@@ -217,7 +218,9 @@ def test_asked_twice_it_kills_what_does_not_listen(bench: Bench) -> None:
     assert bench.engine.containers == []
 
 
-def test_a_runner_that_is_killed_has_left_a_record_of_every_cell_and_resume_takes_its_containers_over(bench: Bench) -> None:
+def test_a_runner_that_is_killed_has_left_a_record_of_every_cell_and_resume_takes_its_containers_over(
+    bench: Bench,
+) -> None:
     """Nobody could have put anything down in order."""
     bench.engine.behave("else=sleep")
     process = bench.start("--tier", "smoke")
@@ -249,7 +252,9 @@ def test_a_dry_run_shows_every_command_and_runs_none(bench: Bench) -> None:
     done = bench.conform("--tier", "smoke", "--dry-run")
     assert done.code == 0
     assert done.stderr.count(" run --name conformance-") == 2
-    assert not {"run", "build", "rm"} & {call[0] for name in ("run", "build", "rm") for call in bench.engine.calls(name)}
+    assert not {"run", "build", "rm"} & {
+        call[0] for name in ("run", "build", "rm") for call in bench.engine.calls(name)
+    }
     assert not bench.out.exists()
 
 
@@ -298,7 +303,7 @@ def test_two_runners_do_not_write_to_one_folder(bench: Bench) -> None:
 
 def test_a_cell_that_cannot_be_resolved_is_an_outcome_with_the_resolvers_sentence(bench: Bench) -> None:
     """The others are run, and the run is complete."""
-    shutil_copy(bench)
+    without_solution(bench)
     done = subprocess.run(
         bench.command("--out", str(bench.out), "--tier", "smoke", "--matrix", str(bench.folder / "matrix.yaml")),
         cwd=CHECKOUT, env=bench.environment, capture_output=True, text=True, check=False,
@@ -308,7 +313,7 @@ def test_a_cell_that_cannot_be_resolved_is_an_outcome_with_the_resolvers_sentenc
     assert found.records["smoke-12"]["reason"] == "because so it is"
 
 
-def shutil_copy(bench: Bench) -> None:
+def without_solution(bench: Bench) -> None:
     """A matrix whose first smoke cell has no solution."""
     (bench.folder / "locks").mkdir()
     (bench.folder / "matrix.yaml").write_text((CHECKOUT / "matrix.yaml").read_text())
