@@ -12,10 +12,10 @@ from .model import Ending, Lifecycle
 
 NO_SPACE = "no space left on device"
 _GONE = re.compile(
-    r"cannot connect to the docker daemon|is the docker daemon running|connection refused|unable to connect to podman"
-    r"|error during connect|unexpected eof|error waiting for container|no such file or directory: .*\.sock",
+    r"cannot connect to (the docker daemon|podman)|is the docker daemon running|unable to connect to podman|error during connect",
     re.IGNORECASE,
 )
+_CUT_OFF = re.compile(r"error waiting for container|unexpected eof|connection reset", re.IGNORECASE)
 _NO_IMAGE = re.compile(r"no such image|unable to find image|image not known|does not exist locally", re.IGNORECASE)
 _NO_CONTAINER = re.compile(r"no such (container|object)|no container with name", re.IGNORECASE)
 _CHECK_ENDED = frozenset({Exit.OK, Exit.VIOLATIONS, Exit.INCOMPLETE, Exit.VOID})
@@ -87,8 +87,9 @@ def of_container(state: Container, said: str, memory: str, *, wrote: bool) -> En
 
 def without_container(code: int, said: str, answer: str) -> Ending:
     """How a cell ended that has no container to be asked: ``said`` by the client, ``answer`` when it was asked for the state."""
-    if _GONE.search(answer) or _GONE.search(said):
-        return Ending(Lifecycle.ENGINE_GONE, last(answer if _GONE.search(answer) else said))
+    for told in (answer, said):
+        if _GONE.search(told) or (told is said and _CUT_OFF.search(told)):
+            return Ending(Lifecycle.ENGINE_GONE, last(told))
     return refused(said) or Ending(
         Lifecycle.NOT_RUN, f"the engine ended with exit code {code}: {last(said) or last(answer)}"
     )
