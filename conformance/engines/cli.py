@@ -21,7 +21,7 @@ from conformance.images.commands import Engine as Program
 from conformance.images.process import Shell
 from conformance.report.screen import Screen
 
-from . import cells, choosing, gpus, joining, records, running, showing
+from . import cells, choosing, direct, gpus, joining, records, running, showing
 from .base import Engine
 from .containers import Containers
 from .here import Here
@@ -173,7 +173,7 @@ def _light(arguments: Sequence[str]) -> int:
     command = (sys.executable, "-m", "conformance", "check", *arguments)
     print(f"+ {shlex.join(command)}", file=sys.stderr)
     sys.stdout.flush()
-    os.execv(command[0], command)
+    os.execve(command[0], command, {**os.environ, **direct.OURS})
 
 
 def _planned(options: argparse.Namespace, shell: Shell) -> tuple[Run, Engine]:

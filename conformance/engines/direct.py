@@ -15,6 +15,8 @@ from . import commands, endings, gpus
 from .model import Cell, Ending, Gpus, Prepared, Task
 
 ROOT = Path(conformance.__file__).parents[1]
+OURS = {"PYTHONPATH": os.fspath(ROOT), "PYTHONSAFEPATH": "1"}
+"""By which a child runs this copy of the suite, and none that lies in the working folder (from Python 3.11 on)."""
 _STRANGE = ("CUDA_PATH", "CUDA_HOME", "PYTHONHOME", "PYTHONPATH", "VIRTUAL_ENV")
 """Variables by which something of the machine would get into a cell."""
 
@@ -57,6 +59,7 @@ class Direct:
 def variables(around: Mapping[str, str], found: Gpus, cell: Cell, python: str) -> dict[str, str]:
     """What a cell's process has around it; in a cell that was made from a lock nothing of the machine's own CUDA."""
     kept = {name: value for name, value in around.items() if not (cell.lock and name in _STRANGE)}
+    kept["PYTHONSAFEPATH"] = OURS["PYTHONSAFEPATH"]
     kept["PYTHONPATH"] = os.pathsep.join(filter(None, (os.fspath(ROOT), kept.get("PYTHONPATH"))))
     if found.way == "none":
         kept["CUDA_VISIBLE_DEVICES"] = ""
