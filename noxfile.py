@@ -24,27 +24,55 @@ HOST_LIBRARIES = ("numpy", "jax", "cuda-core", "cuda-bindings")
 
 @nox.session
 def conform(session: nox.Session) -> None:
-    """Make a small environment (NumPy, JAX, cuda-python) and run the suite on host memory in it.
+    """Run the suite: the smoke cells where a GPU is, else small real libraries on host memory. After -- cells, tier, engine, …
 
     The session succeeds when the run is complete. What the libraries keep of their promises the table says; to judge by
-    exit code, run ``python -m conformance check`` itself.
+    exit code, run ``python -m conformance check`` or ``conform`` itself.
     """
-    session.install(".", *HOST_LIBRARIES)
-    session.run("cuda-interop-conformance", "check", *session.posargs, success_codes=[Exit.OK, Exit.VIOLATIONS])
-    session.log("the run is complete; what the libraries violate, if anything, stands in the table and the list above")
+    session.install(".[runner]", *(HOST_LIBRARIES if not session.posargs else ()))
+    session.run("cuda-interop-conformance", "conform", *session.posargs, success_codes=[Exit.OK, Exit.VIOLATIONS])
+    session.log("the run is complete; what the libraries violate, if anything, stands in the table")
+
+
+@nox.session(reuse_venv=True)
+def shell(session: nox.Session) -> None:
+    """Open a shell in a cell, as a run has it: nox -s shell -- CELL."""
+    session.install(".[runner]")
+    session.run("cuda-interop-conformance", "shell", *session.posargs, success_codes=range(256))
+
+
+@nox.session(reuse_venv=True)
+def images(session: nox.Session) -> None:
+    """Build the images of cells that are missing; nothing is built twice, and an edit of the suite builds nothing."""
+    session.install(".[runner]")
+    session.run("cuda-interop-conformance", "images", *session.posargs)
+
+
+@nox.session(reuse_venv=True)
+def clean(session: nox.Session) -> None:
+    """Remove the images that no lock refers to."""
+    session.install(".[runner]")
+    session.run("cuda-interop-conformance", "clean", *session.posargs)
+
+
+@nox.session
+def lock(session: nox.Session) -> None:
+    """Resolve every cell of matrix.yaml to locks/<cell>.txt: what is missing or stale. See also --check and --upgrade."""
+    session.install(".[runner]")
+    session.run("cuda-interop-conformance", "lock", *session.posargs)
 
 
 @nox.session
 def tests(session: nox.Session) -> None:
     """Run the project's own tests against the installed package."""
-    session.install(".[test]", "numpy", "jax")
+    session.install(".[test,runner]", "numpy", "jax")
     session.run("pytest", *session.posargs)
 
 
 @nox.session
 def lint(session: nox.Session) -> None:
     """Check style and types."""
-    session.install(".", "mypy", "ruff", "nox")
+    session.install(".[runner]", "mypy", "ruff", "nox", "types-PyYAML")
     session.run("ruff", "check", ".")
     session.run("ruff", "format", "--check", ".")
     session.run("mypy")

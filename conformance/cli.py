@@ -3,15 +3,17 @@
 from __future__ import annotations
 
 import argparse
+import importlib
 import json
 import os
 import signal
 import sys
 from collections.abc import Sequence
 from dataclasses import dataclass
+from datetime import date
 from io import TextIOWrapper
 from pathlib import Path
-from typing import NoReturn
+from typing import Any, NoReturn
 
 import conformance
 from conformance.adapters import registry
@@ -28,8 +30,19 @@ from conformance.suite.exchange import brief
 from conformance.suite.libraries import REFERENCE
 
 DEFAULT_OUT = Path("conform-results")
+MATRIX = Path("matrix.yaml")
 MOST_PROCESSES = 12
 """Starting CUDA is one process at a time, so more would only wait for each other."""
+
+
+OUTSIDE = {
+    "images": ("conformance.images.cli", "build the images of cells that are missing"),
+    "conform": ("conformance.engines.cli", "run the suite in cells: containers, or environments made from locks"),
+    "shell": ("conformance.engines.cli", "open a shell in a cell"),
+    "join": ("conformance.engines.cli", "put runs over cells into one, with every planned cell in it"),
+    "clean": ("conformance.images.cli", "remove the images that no lock refers to"),
+}
+"""Commands that run outside the cells, where their packages are: module and help. Only the one that is asked for is imported."""
 
 
 class Parser(argparse.ArgumentParser):
@@ -40,8 +53,8 @@ class Parser(argparse.ArgumentParser):
         raise UserError(f"{message}; `{self.prog} --help` shows what there is")
 
 
-def parser() -> argparse.ArgumentParser:
-    """All commands."""
+def parser(asked: str = "") -> argparse.ArgumentParser:
+    """All commands; of those that run outside the cells, the one that is asked for has its options."""
     top = Parser(prog="python -m conformance", description=conformance.__doc__)
     top.add_argument("--version", action="version", version=conformance.__version__)
     commands = top.add_subparsers(dest="command", required=True, metavar="COMMAND", parser_class=Parser)
@@ -86,11 +99,42 @@ def parser() -> argparse.ArgumentParser:
     three.add_argument("folder", type=Path, metavar="DIR", help="where its results are")
     _add_verbose(three)
     three.set_defaults(run=_report)
+    _add_matrix(commands)
+    _add_lock(commands)
+    for name, (module, text) in OUTSIDE.items():
+        command = commands.add_parser(name, help=text)
+        if name == asked:
+            _runner(module).add(name, command)
     return top
 
 
 def _add_verbose(command: argparse.ArgumentParser) -> None:
     command.add_argument("--verbose", action="store_true", help="also list refusals and observations")
+
+
+def _add_matrix(commands: argparse._SubParsersAction[Parser]) -> None:
+    three = commands.add_parser("matrix", help="print the cells of matrix.yaml: what is combined with what")
+    three.add_argument("--tier", metavar="TIER", help="up to this tier (default: all)")
+    three.add_argument("--matrix", type=Path, default=MATRIX, metavar="FILE", help=f"default: {MATRIX}")
+    form = three.add_mutually_exclusive_group()
+    for name, told in (
+        ("json", "for machines"),
+        ("github", "a line for $GITHUB_OUTPUT, for a workflow's matrix"),
+        ("names", "the names of the cells only, one a line"),
+        ("rules", "the rules, their reasons and what they remove"),
+    ):
+        form.add_argument(f"--{name}", dest="form", action="store_const", const=name, default="table", help=told)
+    three.set_defaults(run=_matrix)
+
+
+def _add_lock(commands: argparse._SubParsersAction[Parser]) -> None:
+    four = commands.add_parser("lock", help="resolve every cell to locks/<cell>.txt; makes what is missing or stale")
+    four.add_argument("--matrix", type=Path, default=MATRIX, metavar="FILE", help=f"default: {MATRIX}")
+    four.add_argument("--check", action="store_true", help="only say whether the locks fit; asks no index")
+    four.add_argument("--upgrade", action="store_true", help="resolve every cell anew, as of today")
+    four.add_argument("--as-of", type=_day, metavar="DATE", help="as if it were the morning of DATE, in UTC")
+    four.add_argument("--dry-run", action="store_true", help="only print the commands")
+    four.set_defaults(run=_lock)
 
 
 def _add_selection(command: argparse.ArgumentParser) -> None:
@@ -114,6 +158,13 @@ def _add_selection(command: argparse.ArgumentParser) -> None:
     )
 
 
+def _day(text: str) -> date:
+    try:
+        return date.fromisoformat(text)
+    except ValueError as error:
+        raise UserError(f"--as-of: {text!r} is no date; write it as 2026-11-20") from error
+
+
 def _words(text: str) -> tuple[str, ...]:
     return tuple(word.strip() for word in text.split(",") if word.strip())
 
@@ -124,7 +175,8 @@ def main(arguments: Sequence[str] | None = None) -> int:
         if isinstance(stream, TextIOWrapper):
             stream.reconfigure(errors="backslashreplace")
     try:
-        options = parser().parse_args(arguments)
+        given = sys.argv[1:] if arguments is None else list(arguments)
+        options = parser(*given[:1]).parse_args(given)
         return int(options.run(options))
     except (UserError, plan.BadSelection) as error:
         print(f"conformance: {error}", file=sys.stderr)
@@ -264,6 +316,30 @@ def exit_code(run: supervisor.Run) -> Exit:
     if run.lost:
         return Exit.INCOMPLETE
     return Exit.VIOLATIONS if any(r.verdict == "violates" for r in canaries.without(run.results)) else Exit.OK
+
+
+def _matrix(options: argparse.Namespace) -> int:
+    commands = _runner("conformance.matrix.commands")
+    return int(commands.show_matrix(options.matrix, options.tier, options.form))
+
+
+def _lock(options: argparse.Namespace) -> int:
+    commands = _runner("conformance.matrix.commands")
+    if options.check and (options.upgrade or options.as_of or options.dry_run):
+        raise UserError("--check changes nothing, so it goes with no other option of lock; give one of them")
+    if options.check:
+        return int(commands.check_locks(options.matrix))
+    return int(commands.lock(options.matrix, commands.Order(options.upgrade, options.as_of, options.dry_run)))
+
+
+def _runner(module: str) -> Any:
+    """A part that runs outside the cells; what it needs is not there inside them."""
+    try:
+        return importlib.import_module(module)
+    except ModuleNotFoundError as error:
+        raise UserError(
+            f"{error.name} is not here, which this command needs; install this package with its extra `runner`"
+        ) from error
 
 
 def _list(options: argparse.Namespace) -> int:

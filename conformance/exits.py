@@ -6,7 +6,11 @@ from enum import IntEnum
 
 
 class Exit(IntEnum):
-    """Exit codes; where several apply the highest counts, save that ``USAGE`` is found before anything runs."""
+    """Exit codes; where several apply the highest counts, save that ``USAGE`` is found before anything runs.
+
+    A run over cells (``conform``) ends with the worst of its cells: what ``check`` ended with there, ``NO_ROOM`` for a full disk, and
+    ``INCOMPLETE`` for every other cell without results. Only `unresolvable` is an outcome like any other, unless no cell was run.
+    """
 
     OK = 0
     """Everything planned has an outcome and nothing is violated."""

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import ast
+import subprocess
 import sys
 from collections.abc import Iterator
 from pathlib import Path
@@ -20,7 +21,12 @@ MAY_IMPORT = {
     "suite": {"protocols", "cuda", "reference", "adapters"},
     "execution": {"protocols", "cuda", "reference", "adapters", "suite"},
     "report": {"protocols", "adapters", "suite", "execution"},
+    "matrix": {"exits", "report"},
+    "images": {"exits", "report", "matrix"},
+    "engines": {"exits", "report", "matrix", "images"},
 }
+OUTSIDE = ("matrix", "images", "engines")
+"""What runs outside the cells: nothing that runs inside one may need it, or what it brings."""
 JUDGES = ("protocols", "cuda", "reference")
 LIBRARIES = {"torch", "jax", "cupy", "cupyx", "cvcuda", "pycuda", "ml_dtypes"}
 
@@ -54,3 +60,19 @@ def test_libraries_are_imported_by_their_adapters_alone() -> None:
     """Neither the suite nor what runs it knows a library by its module; NumPy's scalars and dtypes are in every cell."""
     others = [package for package in MAY_IMPORT if package != "adapters"]
     assert [(f, n) for p in others for f, n in imports(p) if n.split(".")[0] in LIBRARIES] == []
+
+
+def test_what_runs_outside_the_cells_is_never_imported_inside_one() -> None:
+    """The command line loads it when one of its commands is given, not before."""
+    others = [package for package in MAY_IMPORT if package not in OUTSIDE]
+    assert [(f, n) for p in others for f, n in imports(p) if n.split(".")[1:2] and n.split(".")[1] in OUTSIDE] == []
+    outside = tuple(f"conformance.{package}" for package in OUTSIDE)
+    command = f"import sys, conformance.cli as c; c.parser('check'); print([m for m in sys.modules if m.startswith({outside})])"
+    done = subprocess.run([sys.executable, "-c", command], capture_output=True, text=True, check=True)
+    assert done.stdout.strip() == "[]"
+
+
+def test_what_runs_outside_the_cells_prints_by_the_screen_alone() -> None:
+    """The rest of the report knows results, and with them the suite."""
+    ours = [(f, n) for p in OUTSIDE for f, n in imports(p) if n.startswith("conformance.report")]
+    assert [(f, n) for f, n in ours if not n.startswith("conformance.report.screen")] == []

@@ -1,0 +1,280 @@
+"""``python -m conformance conform`` and ``shell``."""
+
+from __future__ import annotations
+
+import argparse
+import os
+import re
+import secrets
+import shlex
+import subprocess
+import sys
+from collections.abc import Sequence
+from dataclasses import replace
+from pathlib import Path
+
+from conformance.exits import Exit, UserError
+from conformance.images import cli as images
+from conformance.images import commands as image_commands
+from conformance.images import making
+from conformance.images.commands import Engine as Program
+from conformance.images.process import Shell
+from conformance.report.screen import Screen
+
+from . import cells, choosing, direct, gpus, joining, records, running, showing
+from .base import Engine
+from .containers import Containers
+from .here import Here
+from .model import Bounds, Cell, Ending, Prepared, Task
+from .records import Run
+from .stops import Stops
+from .venv import Venv
+
+MATRIX = Path("matrix.yaml")
+OUT = Path("conform-cells")
+LIGHT_TIER = "smoke"
+CONTAINERS = ("docker", "podman")
+PLACES = ("auto", "here", "venv", *CONTAINERS)
+DEFAULTS = Bounds()
+
+
+def add(name: str, command: argparse.ArgumentParser) -> None:
+    """The options of ``conform``, ``shell`` or ``join``."""
+    if name == "shell":
+        command.add_argument("cell", metavar="CELL", help="its name, or its name in matrix.yaml")
+        _add_place(command)
+        command.set_defaults(run=_shell)
+        return
+    if name == "join":
+        _add_join(command)
+        return
+    command.add_argument("--tier", metavar="TIER", help=f"the cells of this tier (default: {LIGHT_TIER})")
+    command.add_argument(
+        "--cells", default="", metavar="A,B,…", help="these cells, by name or by their name in matrix.yaml"
+    )
+    command.add_argument("--jobs", type=int, default=1, metavar="N", help="cells side by side (default: 1)")
+    command.add_argument("--case", action="append", default=[], metavar="ID", help="run this case only (repeatable)")
+    command.add_argument("--out", type=Path, metavar="DIR", help=f"where results go, a folder a cell (default: {OUT})")
+    command.add_argument(
+        "--resume", type=Path, metavar="DIR", help="go on with the run in DIR: what has not come to its end"
+    )
+    command.add_argument(
+        "--limit", type=float, metavar="SECONDS",
+        help=f"what one cell may take (default: {DEFAULTS.seconds:g})",
+    )  # fmt: skip
+    command.add_argument(
+        "--memory",
+        default=DEFAULTS.memory,
+        metavar="SIZE",
+        help=f"what a container may use (default: {DEFAULTS.memory})",
+    )
+    command.add_argument("arguments", nargs="*", metavar="-- ARGUMENTS", help="for `check` in each cell")
+    _add_place(command)
+    command.set_defaults(run=_conform)
+
+
+def _add_join(command: argparse.ArgumentParser) -> None:
+    command.add_argument(
+        "runs", nargs="+", type=Path, metavar="RUN", help="folders of runs, as `conform --out` made them"
+    )
+    command.add_argument("--tier", required=True, metavar="TIER", help="what was planned: the cells of this tier")
+    command.add_argument("--out", type=Path, required=True, metavar="DIR", help="a new folder for all of them")
+    command.add_argument("--matrix", type=Path, default=MATRIX, metavar="FILE", help=f"default: {MATRIX}")
+    command.set_defaults(run=_join)
+
+
+def _join(options: argparse.Namespace) -> int:
+    planned = cells.planned(options.matrix, options.tier, ())
+    run, found = joining.join(options.runs, planned, options.tier, options.out)
+    showing.table(Screen.of(sys.stdout), run, found, options.out)
+    return int(running.exit_code(found, None))
+
+
+def _add_place(command: argparse.ArgumentParser) -> None:
+    command.add_argument(
+        "--on", choices=PLACES, default="auto",
+        help="where cells run (default: the container engine that answers, else venv)",
+    )  # fmt: skip
+    command.add_argument(
+        "--gpus", default=gpus.AUTO, metavar="auto|none|0,1", help="the GPUs that cells see (default: all there are)"
+    )
+    command.add_argument("--matrix", type=Path, default=MATRIX, metavar="FILE", help=f"default: {MATRIX}")
+    command.add_argument("--dry-run", action="store_true", help="show the commands, run nothing")
+
+
+def _conform(options: argparse.Namespace) -> int:
+    _check(options)
+    if _is_light(options):
+        return _light(options.arguments)
+    stops = Stops()
+    shell = _build_shell(dry_run=options.dry_run)
+    if options.resume:
+        run, out = records.read_run(options.resume), options.resume
+        run = replace(run, bounds=_bounds(options, run.bounds))
+        engine, _ = choosing.choose(_engines(run.on, run.gpus, run.bounds, shell))
+    else:
+        run, engine = _planned(options, shell)
+        out = options.out or OUT
+    showing.announce(sys.stderr, run, engine.facts(), out)
+    if options.dry_run:
+        return _dry(run, engine, out, shell)
+    _make_folder(out)
+    with records.owned(out), stops:
+        if not options.resume:
+            _begin(run, out)
+        return _run(run, engine, out, options.jobs, stops)
+
+
+def _run(run: Run, engine: Engine, out: Path, jobs: int, stops: Stops) -> int:
+    lines = showing.Lines(Screen.of(sys.stderr))
+    found = running.Runner(run, out, engine, jobs, lines.say, lines.watch, lines.told, stops).go()
+    showing.table(Screen.of(sys.stdout), run, found, out)
+    return int(running.exit_code(found, stops.number))
+
+
+def _check(options: argparse.Namespace) -> None:
+    """What can be said before anything is looked at."""
+    for name, value in (("--jobs", options.jobs), ("--limit", options.limit)):
+        if value is not None and not value > 0:
+            raise UserError(f"{name}: {value:g} is not more than 0")
+    given = {
+        "--tier": options.tier, "--cells": options.cells, "--case": options.case, "--out": options.out,
+        "arguments for check": options.arguments, "--on": options.on != "auto", "--gpus": options.gpus != gpus.AUTO,
+    }  # fmt: skip
+    for name in (name for name, chosen in given.items() if chosen and options.resume):
+        raise UserError(f"{name} cannot be given with --resume: the run in {options.resume} has been planned already")
+    if options.tier and options.cells:
+        raise UserError("--tier and --cells both say which cells; give one of them")
+    for word in ("--out", "--resume", "--case"):
+        if any(argument.partition("=")[0] == word for argument in options.arguments):
+            raise UserError(f"{word} after `--`: that is given before it")
+
+
+def _is_light(options: argparse.Namespace) -> bool:
+    """Nothing was asked for, and there is no GPU: what is installed here is tested on host memory."""
+    asked = (
+        options.tier,
+        options.cells,
+        options.case,
+        options.out,
+        options.resume,
+        options.dry_run,
+        options.on != "auto",
+    )
+    return not any(asked) and not (options.gpus == gpus.AUTO and gpus.present())
+
+
+def _light(arguments: Sequence[str]) -> int:
+    """In place of this process, so that signals, output and exit code are those of ``check``."""
+    print(
+        "no GPU was found and no cells were asked for, so what is installed here is tested on host memory; "
+        f"for cells: `conform --tier {LIGHT_TIER}`"
+    )
+    command = (sys.executable, "-m", "conformance", "check", *arguments)
+    print(f"+ {shlex.join(command)}", file=sys.stderr)
+    sys.stdout.flush()
+    os.execve(command[0], command, {**os.environ, **direct.OURS})
+
+
+def _planned(options: argparse.Namespace, shell: Shell) -> tuple[Run, Engine]:
+    """Everything that is decided before the run, in one object that is written down."""
+    bounds = _bounds(options, DEFAULTS)
+    chosen, tier = _cells(options)
+    engine, why = choosing.choose(_engines(options.on, options.gpus, bounds, shell))
+    arguments = (*(part for case in options.case for part in ("--case", case)), *options.arguments)
+    on = engine.program.program if isinstance(engine, Containers) else engine.name
+    return Run(secrets.token_hex(4), tier, on, why, options.gpus, bounds, arguments, chosen), engine
+
+
+def _bounds(options: argparse.Namespace, otherwise: Bounds) -> Bounds:
+    """As given; a run that goes on may be given more than it had."""
+    memory, seconds = options.memory or otherwise.memory, options.limit or otherwise.seconds
+    if not re.fullmatch(r"\d+[kmgKMG]?", memory):
+        raise UserError(f"--memory: {memory!r} is no size; give bytes, or a number with k, m or g, such as 8g")
+    return replace(otherwise, memory=memory, seconds=seconds)
+
+
+def _cells(options: argparse.Namespace) -> tuple[tuple[Cell, ...], str]:
+    names = _words(options.cells)
+    if options.on == "here":
+        if options.tier or len(names) > 1:
+            raise UserError("--on here runs one environment, this one; name at most one cell by --cells, and no tier")
+        return (cells.planned(options.matrix, None, names) if names else (cells.HERE,)), ""
+    tier = options.tier or ("" if names else LIGHT_TIER)
+    return cells.planned(options.matrix, tier or None, names), tier
+
+
+def _words(text: str) -> list[str]:
+    return [word.strip() for word in text.split(",") if word.strip()]
+
+
+def _engines(on: str, asked_gpus: str, bounds: Bounds, shell: Shell) -> list[Engine]:
+    """The engines to try, in order."""
+    if on == "here":
+        return [Here(asked_gpus)]
+    venv = Venv(asked_gpus, shell, limit=images.LIMIT)
+    if on == "venv":
+        return [venv]
+    own = os.environ.get("CONFORMANCE_ENGINE")
+    programs = ([own] if own else CONTAINERS) if on == "auto" else [own if own and Path(own).name == on else on]
+    found: list[Engine] = [Containers(program, shell, bounds, asked_gpus, _order(program)) for program in programs]
+    return [*found, venv] if on == "auto" else found
+
+
+def _order(program: str) -> making.Order:
+    """Images are built as the environment says (docs/images.md)."""
+    settings = images.from_environment(os.environ)
+    return making.Order(engine=Program(program), settings=settings, work=images.WORK, jobs=2, limit=images.LIMIT)
+
+
+def _build_shell(*, dry_run: bool) -> Shell:
+    return Shell(
+        sys.stderr, image_commands.environment(images.from_environment(os.environ), os.environ), dry_run=dry_run
+    )
+
+
+def _begin(run: Run, out: Path) -> None:
+    """The plan is written before anything runs, and what an earlier run has left of these cells is gone before it."""
+    for cell in run.cells:
+        for name in (records.CELL, *records.OF_CHECK, records.LOG):
+            (out / cell.name / name).unlink(missing_ok=True)
+    records.write(out / records.RUN, run.to_json())
+
+
+def _dry(run: Run, engine: Engine, out: Path, shell: Shell) -> int:
+    """Every command, none of them run."""
+    made = engine.prepare([cell for cell in run.cells if not cell.problem])
+    for cell in run.cells:
+        found = made.get(cell.name)
+        folder = (out / cell.name).absolute()
+        if isinstance(found, Prepared):
+            task = Task(found, running.arguments(run, folder), folder, running.container_name(run, cell))
+            shell.do(engine.command(task))
+        else:
+            reason = found.reason if isinstance(found, Ending) else cell.problem
+            shell.say(f"  {cell.title}: would not run: {reason}")
+    return Exit.OK
+
+
+def _make_folder(out: Path) -> None:
+    try:
+        out.mkdir(parents=True, exist_ok=True)
+    except OSError as error:
+        raise UserError(
+            f"--out: results cannot be written to {out}: {error.strerror}; choose another folder"
+        ) from error
+
+
+def _shell(options: argparse.Namespace) -> int:
+    shell = _build_shell(dry_run=options.dry_run)
+    chosen = cells.planned(options.matrix, None, [options.cell])
+    engine, why = choosing.choose(_engines(options.on, options.gpus, DEFAULTS, shell))
+    print(f"{chosen[0].title} on {engine.name} ({why})", file=sys.stderr)
+    if chosen[0].problem:
+        raise UserError(f"{chosen[0].title}: {chosen[0].problem}")
+    found = engine.prepare(chosen)[chosen[0].name]
+    if isinstance(found, Ending):
+        raise UserError(f"{chosen[0].title}: {found.lifecycle.value}: {found.reason}")
+    command = engine.shell(found)
+    print(f"+ {shlex.join(command)}", file=sys.stderr, flush=True)
+    return Exit.OK if options.dry_run else subprocess.run(command, check=False).returncode

@@ -1,0 +1,119 @@
+"""Every command that runs a cell, as pure functions."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Iterable, Mapping, Sequence
+from pathlib import Path
+
+from conformance.images.commands import Command, Engine
+
+from .model import Bounds, Gpus, Task, User
+
+SUITE = "/suite"
+RESULTS = "/results"
+RUN_LABEL = "conformance.run"
+STOP_SECONDS = 20
+"""What ``check`` has to put everything down in order; then it is killed."""
+GPU_LOCK = "/tmp/conformance-gpus.lock"
+"""By which runs on one machine keep out of each other's way on the GPU; containers have to see the same one."""
+PODMANS_INIT = tuple(Path(folder, "catatonit") for folder in ("/usr/libexec/podman", "/usr/lib/podman", "/usr/bin"))
+_CUDA_12 = ("cublas", "cuda_nvrtc", "cuda_runtime", "cufft", "curand", "cusolver", "cusparse", "nvjitlink")
+
+
+def check(python: str, arguments: Iterable[str], out: str) -> Command:
+    """``python -m conformance check`` with these arguments."""
+    return (python, "-m", "conformance", "check", *(argument.replace("{out}", out) for argument in arguments))
+
+
+def library_path(site: str, line: str) -> str:
+    """Where the CUDA libraries of wheels are, for those that do not look there by themselves (CuPy below 14)."""
+    folders = ("cu13",) if line == "13" else _CUDA_12
+    return os.pathsep.join(f"{site}/nvidia/{folder}/lib" for folder in folders)
+
+
+def contained(engine: Engine, suite: Path, bounds: Bounds, gpus: Gpus, user: User) -> Command:
+    """The part of ``run`` that every container of ours has: nothing but what it needs."""
+    return (
+        *_first_process(engine), "--pull", "never", "--network", "none", *_files(engine), "--shm-size", "1g",
+        "--cap-drop", "ALL", "--security-opt", "no-new-privileges",
+        *(("--userns", "keep-id") if user.kept else ()),
+        "--user", user.ids, "--memory", bounds.memory, "--memory-swap", bounds.memory, "--pids-limit", str(bounds.pids),
+        "--stop-timeout", str(STOP_SECONDS),
+        "--volume", f"{suite}:{SUITE}/conformance:ro", "--env", f"PYTHONPATH={SUITE}",
+        *_gpus(engine, gpus),
+    )  # fmt: skip
+
+
+def _first_process(engine: Engine) -> Iterable[str]:
+    """One that buries the dead. Podman's is a package of its own, and no container starts without it if it is asked for."""
+    if not engine.is_podman or any(path.exists() for path in PODMANS_INIT):
+        yield "--init"
+
+
+def _files(engine: Engine) -> Iterable[str]:
+    """Nothing can be written but /tmp, which begins empty. Podman adds folders of its own, and copies into them, unless told not to."""
+    yield "--read-only"
+    if engine.is_podman:
+        yield "--read-only-tmpfs=false"
+    yield from ("--tmpfs", "/tmp:rw,exec,nosuid,nodev,mode=1777" + (",notmpcopyup" if engine.is_podman else ""))
+
+
+def _gpus(engine: Engine, gpus: Gpus) -> Iterable[str]:
+    if gpus.way == "cdi":
+        for device in gpus.ids or ("all",):
+            yield from ("--device", f"nvidia.com/gpu={device}")
+    elif gpus.way == "--gpus":
+        # The inner quotes are docker's: a list with commas is one value.
+        yield from ("--gpus", f'"device={",".join(gpus.ids)}"' if gpus.ids else "all")
+    if gpus.way != "none":
+        yield from ("--volume", f"{GPU_LOCK}:{GPU_LOCK}:ro")
+
+
+def run(
+    engine: Engine, task: Task, common: Sequence[str], variables: Mapping[str, str], labels: Mapping[str, str]
+) -> Command:
+    """Run a cell in a container of its own. It is not removed by itself: how it ended is asked for first."""
+    return (
+        engine.program, "run", "--name", task.name,
+        *(part for name, value in labels.items() for part in ("--label", f"{name}={value}")),
+        *common,
+        *(part for name, value in variables.items() for part in ("--env", f"{name}={value}")),
+        "--volume", f"{task.out}:{RESULTS}:rw", "--workdir", "/tmp",
+        task.prepared.what, *check("python", task.arguments, RESULTS),
+    )  # fmt: skip
+
+
+def shell(engine: Engine, image: str, common: Sequence[str], variables: Mapping[str, str]) -> Command:
+    """A shell in a cell, as a run would have it; what it writes is gone with it."""
+    return (
+        engine.program, "run", "--rm", "--interactive", "--tty", *common,
+        *(part for name, value in variables.items() for part in ("--env", f"{name}={value}")),
+        "--workdir", "/tmp", image, "sh",
+    )  # fmt: skip
+
+
+def state(engine: Engine, name: str) -> Command:
+    """Prints status, exit code and whether the kernel ended something of it for want of memory."""
+    template = "{{.State.Status}} {{.State.ExitCode}} {{.State.OOMKilled}}"
+    return (engine.program, "container", "inspect", "--format", template, name)
+
+
+def stop(engine: Engine, name: str) -> Command:
+    """Asks a container to stop, and kills it when it does not."""
+    return (engine.program, "stop", "-t", str(STOP_SECONDS), name)
+
+
+def kill(engine: Engine, name: str) -> Command:
+    """Ends a container at once."""
+    return (engine.program, "kill", name)
+
+
+def remove(engine: Engine, name: str) -> Command:
+    """Removes a container, running or not."""
+    return (engine.program, "rm", "--force", name)
+
+
+def facts(engine: Engine) -> Command:
+    """Prints what the engine knows of itself, as JSON."""
+    return (engine.program, "info", "--format", "{{json .}}")

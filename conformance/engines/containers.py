@@ -1,0 +1,176 @@
+"""Cells in containers: what docker and podman have in common, which is nearly everything."""
+
+from __future__ import annotations
+
+import json
+import os
+import shlex
+import shutil
+import subprocess
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+import conformance
+from conformance.images import making
+from conformance.images.commands import Command
+from conformance.images.commands import Engine as Program
+from conformance.images.model import Outcome, Recipe, State
+from conformance.images.process import Shell
+
+from . import commands, endings, gpus
+from .model import Bounds, Cell, Ending, Gpus, Lifecycle, Prepared, Task, User
+
+SUITE = Path(conformance.__file__).parent
+PLAIN_USER = 10001
+"""Who a container runs as when root starts it."""
+_DRIVER = "/usr/local/nvidia/lib:/usr/local/nvidia/lib64"
+"""Where the driver's libraries are by convention, beside the places that every loader knows."""
+
+
+class Containers:
+    """A container engine by its program."""
+
+    def __init__(
+        self, program: str, shell: Shell, bounds: Bounds, asked_gpus: str, order: making.Order | None = None
+    ) -> None:
+        self.name = Path(program).name
+        self.program = Program(program)
+        self._shell = shell
+        self._bounds = bounds
+        self._asked = asked_gpus
+        self._order = order
+        self._info: dict[str, Any] = {}
+
+    def available(self) -> str | None:
+        """Whether its daemon, or podman itself, answers."""
+        answer = self._shell.ask(commands.facts(self.program))
+        try:
+            self._info = json.loads(answer.stdout) if answer.ok else {}
+        except ValueError:
+            self._info = {}
+        if not self._info or self._info.get("ServerErrors") or not self.version:
+            errors = self._info.get("ServerErrors") or [answer.complaint if not answer.ok else "it tells no version"]
+            return f"{self.program.program} does not answer: {errors[0]}"
+        return None
+
+    @property
+    def version(self) -> str:
+        """The engine's own."""
+        version = (
+            self._info.get("version", {}).get("Version") if self.program.is_podman else self._info.get("ServerVersion")
+        )
+        return str(version or "")
+
+    @property
+    def _gpus(self) -> Gpus:
+        return gpus.contained(
+            self._asked, gpus.present(), self._info, podman=self.program.is_podman, cdi=gpus.described()
+        )
+
+    def facts(self) -> dict[str, str]:
+        """Program, version, GPUs, user."""
+        found = self._gpus
+        ids = {"gpus": ",".join(found.ids) or "all"} if found.way != "none" else {}
+        return {
+            "engine": self.name, "version": self.version, "gpu": found.way, "gpu reason": found.reason, **ids,
+            "user": self._user.ids, "memory": self._bounds.memory,
+        }  # fmt: skip
+
+    @property
+    def _user(self) -> User:
+        """Never root where that can be helped. In an engine without root, podman keeps who one is, and in docker root is the user outside."""
+        ids = f"{os.getuid() or PLAIN_USER}:{os.getgid() or PLAIN_USER}"
+        if not self._rootless:
+            return User(ids)
+        return User(ids, kept=True) if self.program.is_podman else User("0:0")
+
+    @property
+    def _rootless(self) -> bool:
+        if self.program.is_podman:
+            return bool(self._info.get("host", {}).get("security", {}).get("rootless"))
+        return any("rootless" in str(option) for option in self._info.get("SecurityOptions") or ())
+
+    def prepare(self, cells: Sequence[Cell]) -> dict[str, Prepared | Ending]:
+        """Build the images that are not there."""
+        if not cells or self._order is None:
+            return {}
+        recipes = [Recipe(cell=cell.name, python=cell.python, cuda=cell.cuda, lock=Path(cell.lock)) for cell in cells]
+        outcomes = making.make(recipes, self._order, self._shell)
+        return {cell.name: _prepared(cell, outcome) for cell, outcome in zip(cells, outcomes)}
+
+    def command(self, task: Task) -> Command:
+        """``run`` with everything that is not needed taken away."""
+        labels = {commands.RUN_LABEL: task.name}
+        variables = self._variables(task.prepared.cell)
+        return commands.run(self.program, task, self._common(), variables, labels)
+
+    def _common(self) -> Command:
+        return commands.contained(self.program, SUITE, self._bounds, self._gpus, self._user)
+
+    def _variables(self, cell: Cell) -> dict[str, str]:
+        site = f"/opt/cell/lib/python{cell.python}/site-packages"
+        paths = [commands.library_path(site, cell.cuda)] if cell.needs_library_path else []
+        paths += [_DRIVER] if self._gpus.way != "none" else []
+        return {"LD_LIBRARY_PATH": ":".join(paths)} if paths else {}
+
+    def environment(self, task: Task) -> Mapping[str, str]:
+        """The client's."""
+        return os.environ
+
+    def clear(self, task: Task) -> None:
+        """A container of that name may be there, running even, if its runner was killed."""
+        self._shell.ask(commands.remove(self.program, task.name))
+        if self._gpus.way != "none":
+            Path(commands.GPU_LOCK).touch()
+        uid, _, gid = self._user.ids.partition(":")
+        if os.getuid() == 0 and uid != "0":
+            for path in (task.out, *task.out.iterdir()):
+                shutil.chown(path, int(uid), int(gid))
+
+    def stop(self, task: Task, process: subprocess.Popen[bytes]) -> None:
+        """The engine asks its first process, and kills it when it does not end."""
+        command = commands.stop(self.program, task.name)
+        self._shell.say(f"+ {shlex.join(command)}")
+        subprocess.Popen(
+            command,
+            stdin=subprocess.DEVNULL,
+            stdout=subprocess.DEVNULL,
+            stderr=subprocess.DEVNULL,
+            start_new_session=True,
+        )
+
+    def kill(self, task: Task, process: subprocess.Popen[bytes]) -> None:
+        """The container, then the client."""
+        self._shell.do(commands.kill(self.program, task.name))
+        process.kill()
+
+    def ended(self, task: Task, code: int, said: str, *, wrote: bool) -> Ending:
+        """Ask the container itself, then remove it."""
+        answer = self._shell.ask(commands.state(self.program, task.name))
+        state = endings.container(answer.stdout) if answer.ok else None
+        ending = self._meaning(state, code, said, answer.stderr, wrote=wrote)
+        if ending.lifecycle is not Lifecycle.ENGINE_GONE:
+            self._shell.ask(commands.remove(self.program, task.name))
+        return ending
+
+    def _meaning(self, state: endings.Container | None, code: int, said: str, answer: str, *, wrote: bool) -> Ending:
+        if state is None or endings.never_started(state):
+            return endings.without_container(code, said, answer)
+        if not state.ended:
+            return Ending(
+                Lifecycle.KILLED, f"the engine's client ended with {code} while the container ran; `--resume` goes on"
+            )
+        return endings.of_container(state, said, self._bounds.memory, wrote=wrote)
+
+    def shell(self, prepared: Prepared) -> Command:
+        """In a container as a run has it."""
+        return commands.shell(self.program, prepared.what, self._common(), self._variables(prepared.cell))
+
+
+def _prepared(cell: Cell, outcome: Outcome) -> Prepared | Ending:
+    if outcome.state is State.FAILED:
+        ending = endings.build_failed(outcome.reason)
+        log = f"; see {outcome.log}" if outcome.log else ""
+        return Ending(ending.lifecycle, ending.reason + log)
+    return Prepared(cell, outcome.image or "IMAGE", {"image": outcome.image, "image state": outcome.state.value})

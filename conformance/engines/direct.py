@@ -1,0 +1,85 @@
+"""Cells that run on the machine itself: what ``here`` and ``venv`` have in common."""
+
+from __future__ import annotations
+
+import os
+import signal
+import subprocess
+from collections.abc import Mapping
+from pathlib import Path
+
+import conformance
+from conformance.images.commands import Command
+
+from . import commands, endings, gpus
+from .model import Cell, Ending, Gpus, Prepared, Task
+
+ROOT = Path(conformance.__file__).parents[1]
+OURS = {"PYTHONPATH": os.fspath(ROOT), "PYTHONSAFEPATH": "1"}
+"""By which a child runs this copy of the suite, and none that lies in the working folder (from Python 3.11 on)."""
+_STRANGE = ("CUDA_PATH", "CUDA_HOME", "PYTHONHOME", "PYTHONPATH", "VIRTUAL_ENV")
+"""Variables by which something of the machine would get into a cell."""
+
+
+class Direct:
+    """``python -m conformance check`` as a child process. What is started here dies with the runner."""
+
+    def __init__(self, asked_gpus: str) -> None:
+        self._asked = asked_gpus
+
+    @property
+    def gpus(self) -> Gpus:
+        """Which GPUs the cells see."""
+        return gpus.direct(self._asked, gpus.present())
+
+    def command(self, task: Task) -> Command:
+        """``check`` itself."""
+        return commands.check(task.prepared.what, task.arguments, os.fspath(task.out))
+
+    def environment(self, task: Task) -> Mapping[str, str]:
+        """The runner's, with this suite, and with the GPUs that were asked for."""
+        return variables(os.environ, self.gpus, task.prepared.cell, task.prepared.what)
+
+    def clear(self, task: Task) -> None:
+        """Nothing is left: a killed runner takes its children with it."""
+
+    def stop(self, task: Task, process: subprocess.Popen[bytes]) -> None:
+        """``check`` puts everything down in order."""
+        process.send_signal(signal.SIGTERM)
+
+    def kill(self, task: Task, process: subprocess.Popen[bytes]) -> None:
+        """All that ``check`` has started dies with it."""
+        process.kill()
+
+    def ended(self, task: Task, code: int, said: str, *, wrote: bool) -> Ending:
+        """By the exit code."""
+        return endings.of_check(code, said, wrote=wrote)
+
+
+def variables(around: Mapping[str, str], found: Gpus, cell: Cell, python: str) -> dict[str, str]:
+    """What a cell's process has around it; in a cell that was made from a lock nothing of the machine's own CUDA."""
+    kept = {name: value for name, value in around.items() if not (cell.lock and name in _STRANGE)}
+    kept["PYTHONSAFEPATH"] = OURS["PYTHONSAFEPATH"]
+    kept["PYTHONPATH"] = os.pathsep.join(filter(None, (os.fspath(ROOT), kept.get("PYTHONPATH"))))
+    if found.way == "none":
+        kept["CUDA_VISIBLE_DEVICES"] = ""
+    elif found.ids:
+        kept["CUDA_VISIBLE_DEVICES"] = ",".join(found.ids)
+    if cell.lock:
+        kept["PATH"] = os.pathsep.join((os.fspath(Path(python).parent), "/usr/local/bin", "/usr/bin", "/bin"))
+    if cell.needs_library_path:
+        site = Path(python).parents[1] / "lib" / f"python{cell.python}" / "site-packages"
+        kept["LD_LIBRARY_PATH"] = commands.library_path(os.fspath(site), cell.cuda)
+    return kept
+
+
+def facts(name: str, found: Gpus) -> dict[str, str]:
+    """What a record says of an engine without a version of its own."""
+    ids = {"gpus": ",".join(found.ids) or "all"} if found.way != "none" else {}
+    return {"engine": name, "gpu": found.way, "gpu reason": found.reason, **ids}
+
+
+def shell(prepared: Prepared) -> Command:
+    """A shell with the cell's interpreter first in the path."""
+    path = f"{Path(prepared.what).parent}:{os.environ.get('PATH', '')}"
+    return ("env", f"PATH={path}", f"PYTHONPATH={ROOT}", os.environ.get("SHELL", "/bin/sh"))

@@ -1,0 +1,136 @@
+"""What is run where, and what became of it: the words that all engines share."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+from enum import Enum
+from pathlib import Path
+from typing import Any
+
+from conformance.exits import Exit
+
+
+class Lifecycle(str, Enum):
+    """What became of a cell as a whole; the value is how it is told and written."""
+
+    DONE = "done"
+    """`check` came to its end; its own exit code says what it found."""
+    UNRESOLVABLE = "unresolvable"
+    """Its versions cannot be put together, so says the resolver."""
+    BUILD_FAILED = "build failed"
+    """What it runs in could not be made."""
+    ENGINE_GONE = "engine gone"
+    """What should run it does not answer, or does not any more."""
+    IMAGE_MISSING = "image missing"
+    """The engine has not got its image."""
+    NO_SPACE = "no space"
+    """A disk is full."""
+    KILLED = "killed"
+    """Somebody ended it from outside."""
+    OUT_OF_MEMORY = "out of memory"
+    """The kernel ended it at its limit."""
+    DEADLINE = "deadline"
+    """It took longer than a cell may."""
+    STOPPED = "stopped"
+    """The whole run was asked to stop while this cell ran."""
+    NOT_RUN = "not run"
+    """It was not begun, or `check` would not begin."""
+
+
+@dataclass(frozen=True)
+class Cell:
+    """One planned cell, as the written plan has it."""
+
+    name: str
+    alias: str = ""
+    python: str = ""
+    """Minor version; empty where the environment at hand is taken as it is."""
+    cuda: str = ""
+    """CUDA line, ``12`` or ``13``."""
+    lock: str = ""
+    """Path of its lock; empty where there is none."""
+    problem: str = ""
+    """Why it cannot be run whatever the engine."""
+    unresolvable: bool = False
+    """Whether ``problem`` is the resolver's."""
+
+    @property
+    def needs_library_path(self) -> bool:
+        """Whether its CuPy does not find the CUDA libraries of wheels by itself, as before version 14."""
+        return "-cupy13." in self.name
+
+    @property
+    def title(self) -> str:
+        """What a person calls it."""
+        return self.alias or self.name
+
+    def to_json(self) -> dict[str, Any]:
+        """Plain data."""
+        return dict(self.__dict__)
+
+
+@dataclass(frozen=True)
+class Ending:
+    """How a cell ended. ``exit`` is the exit code of ``check`` where it came to its end."""
+
+    lifecycle: Lifecycle
+    reason: str
+    exit: int | None = None
+
+    @property
+    def final(self) -> bool:
+        """Whether `--resume` has nothing to add."""
+        if self.lifecycle is Lifecycle.UNRESOLVABLE:
+            return True
+        return self.lifecycle is Lifecycle.DONE and self.exit != Exit.INCOMPLETE
+
+
+@dataclass(frozen=True)
+class Prepared:
+    """A cell that can be run: what it runs in, in the engine's own terms, and what a record should say about that."""
+
+    cell: Cell
+    what: str
+    """Image, interpreter or folder."""
+    told: dict[str, str] = field(default_factory=dict)
+
+
+@dataclass(frozen=True)
+class Bounds:
+    """What a cell may use."""
+
+    memory: str = "8g"
+    pids: int = 4096
+    seconds: float = 3600.0
+
+
+@dataclass(frozen=True)
+class User:
+    """Who a container runs as: ``user:group`` by number. ``kept``: inside the same as outside, by an engine without root."""
+
+    ids: str
+    kept: bool = False
+
+
+@dataclass(frozen=True)
+class Gpus:
+    """Which GPUs a cell sees, and by what way a container gets them."""
+
+    way: str
+    """``cdi``, ``--gpus``, ``direct`` or ``none``."""
+    ids: tuple[str, ...] = ()
+    """Indices; empty for all of them."""
+    reason: str = ""
+    """Why this way."""
+
+
+@dataclass(frozen=True)
+class Task:
+    """One start of a cell."""
+
+    prepared: Prepared
+    arguments: tuple[str, ...]
+    """For ``python -m conformance check``; ``{out}`` stands for the folder of results as it is called where the cell runs."""
+    out: Path
+    name: str
+    """Unique among all that run on the machine."""

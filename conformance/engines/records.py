@@ -1,0 +1,189 @@
+"""The files of a run over cells: the written plan, a record for each cell, and what of a cell's own results the runner reads."""
+
+from __future__ import annotations
+
+import fcntl
+import json
+import os
+from collections import Counter
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+import conformance
+from conformance.exits import UserError
+
+from .model import Bounds, Cell, Ending, Lifecycle
+
+RUN = "run.json"
+CELL = "cell.json"
+PLAN, JOURNAL, RESULTS, LOG = "plan.jsonl", "journal.jsonl", "results.jsonl", "check.log"
+OF_CHECK = (PLAN, JOURNAL, RESULTS, "environment.json", "diagnostics.log")
+_LOCK = ".lock"
+
+
+@dataclass(frozen=True)
+class Run:
+    """The plan of a run: which cells, where, and how. Written before anything else happens."""
+
+    id: str
+    tier: str
+    on: str
+    """The engine's program, or ``here`` or ``venv``."""
+    why: str
+    """Why this engine."""
+    gpus: str
+    """What was asked for."""
+    bounds: Bounds
+    arguments: tuple[str, ...]
+    cells: tuple[Cell, ...]
+
+    def to_json(self) -> dict[str, Any]:
+        """``run.json``."""
+        cells = [cell.to_json() for cell in self.cells]
+        plain = {
+            **self.__dict__,
+            "bounds": dict(self.bounds.__dict__),
+            "arguments": list(self.arguments),
+            "cells": cells,
+        }
+        return {"suite": conformance.__version__, **plain}
+
+    @classmethod
+    def from_json(cls, data: dict[str, Any]) -> Run:
+        """The reverse of :meth:`to_json`."""
+        return cls(
+            data["id"], data["tier"], data["on"], data["why"], data["gpus"], Bounds(**data["bounds"]),
+            tuple(data["arguments"]), tuple(Cell(**cell) for cell in data["cells"]),
+        )  # fmt: skip
+
+
+@dataclass(frozen=True)
+class Record:
+    """What is known of one cell: ``cell.json``. ``seconds`` is of all its starts together."""
+
+    cell: Cell
+    ending: Ending
+    facts: dict[str, str] = field(default_factory=dict)
+    seconds: float = 0.0
+    starts: tuple[dict[str, Any], ...] = ()
+    """One entry a start: when, how long, how it ended."""
+
+    def to_json(self) -> dict[str, Any]:
+        """``cell.json``."""
+        return {
+            "cell": self.cell.name, "alias": self.cell.alias or None,
+            "lifecycle": self.ending.lifecycle.value, "reason": self.ending.reason, "exit": self.ending.exit,
+            "ran_in": self.facts, "seconds": round(self.seconds, 3), "starts": list(self.starts),
+        }  # fmt: skip
+
+
+def write(path: Path, data: dict[str, Any]) -> None:
+    """Write a JSON file whole or not at all."""
+    partial = path.with_name(f"{path.name}.partial")
+    partial.write_text(json.dumps(data, indent=1, ensure_ascii=False) + "\n", encoding="utf-8")
+    partial.replace(path)
+
+
+def read_run(out: Path) -> Run:
+    """The plan of the run in a folder. Raises UserError where there is none."""
+    try:
+        return Run.from_json(json.loads((out / RUN).read_text(encoding="utf-8")))
+    except (OSError, ValueError, KeyError, TypeError) as error:
+        raise UserError(
+            f"--resume: {out} holds no run over cells that can be read ({error}); run without --resume"
+        ) from error
+
+
+def read_record(out: Path, cell: Cell) -> Record:
+    """What is known of a cell; one that left no record was not run."""
+    try:
+        data = json.loads((out / cell.name / CELL).read_text(encoding="utf-8"))
+        ending = Ending(Lifecycle(data["lifecycle"]), data["reason"], data["exit"])
+        return Record(cell, ending, data["ran_in"], data["seconds"], tuple(data["starts"]))
+    except (OSError, ValueError, KeyError, TypeError):
+        return Record(cell, Ending(Lifecycle.NOT_RUN, "the run has not come to it"))
+
+
+@contextmanager
+def owned(out: Path) -> Iterator[None]:
+    """Be the only run over cells that writes here; the kernel lets go when a process ends, however it ends."""
+    lock = os.open(out / _LOCK, os.O_RDWR | os.O_CREAT, 0o644)
+    try:
+        fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        yield
+    except BlockingIOError:
+        raise UserError(f"another run is writing to {out}; wait for its end, or choose another folder") from None
+    finally:
+        os.close(lock)
+
+
+@dataclass
+class Counts:
+    """How far a cell's ``check`` is, read from its journal while that grows, and at the end."""
+
+    folder: Path
+    verdicts: Counter[str] = field(default_factory=Counter)
+    planned: int = 0
+    _offset: int = 0
+    _seen: dict[str, str] = field(default_factory=dict)
+
+    def update(self) -> None:
+        """Take what is new."""
+        if not self.planned:
+            self.planned = _lines(self.folder / PLAN)
+        try:
+            with (self.folder / JOURNAL).open("rb") as file:
+                file.seek(self._offset)
+                for line in file:
+                    if not line.endswith(b"\n"):
+                        break
+                    self._offset += len(line)
+                    self._take(line)
+        except OSError:
+            return
+
+    def _take(self, line: bytes) -> None:
+        if b'"end"' not in line:
+            return
+        try:
+            result = json.loads(line).get("result") or {}
+        except ValueError:
+            return
+        if "id" not in result:
+            return
+        before = self._seen.get(result["id"])
+        if before:
+            self.verdicts[before] -= 1
+        self._seen[result["id"]] = result["verdict"]
+        self.verdicts[result["verdict"]] += 1
+
+    @property
+    def done(self) -> int:
+        """Cases with an outcome."""
+        return len(self._seen)
+
+
+def counted(folder: Path) -> Counts:
+    """The verdicts of a cell, finished or not."""
+    counts = Counts(folder)
+    counts.update()
+    return counts
+
+
+def _lines(path: Path) -> int:
+    try:
+        return path.read_bytes().count(b"\n")
+    except OSError:
+        return 0
+
+
+def stamp(path: Path) -> tuple[int, int] | None:
+    """What changes when a file is written anew."""
+    try:
+        found = path.stat()
+    except OSError:
+        return None
+    return found.st_ino, found.st_mtime_ns

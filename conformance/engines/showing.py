@@ -1,0 +1,135 @@
+"""What a person sees of a run over cells: a line for each that runs, and a table at the end."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from pathlib import Path
+from typing import TextIO
+
+from conformance.report.screen import Screen, many
+
+from . import records
+from .model import Lifecycle
+from .records import Record, Run
+from .running import Live
+
+VERDICTS = (
+    ("conforms", "✓", "green"),
+    ("violates", "✗", "red"),
+    ("deviates", "~", "yellow"),
+    ("refused", "∅", "dim"),
+    ("observed", "i", "dim"),
+    ("not decided", "?", "blue"),
+)
+"""As ``check`` writes them into its results, with the symbols of its tables."""
+_COLOURS = {
+    Lifecycle.DONE: "green",
+    Lifecycle.UNRESOLVABLE: "yellow",
+    Lifecycle.NOT_RUN: "yellow",
+    Lifecycle.STOPPED: "yellow",
+}
+
+
+class Lines:
+    """A line for each cell that runs, rewritten in place on a terminal; elsewhere one for each quarter of the way."""
+
+    def __init__(self, screen: Screen) -> None:
+        self._screen = screen
+        self._terminal = screen.stream.isatty()
+        self._shown = 0
+        self._quarter: dict[str, int] = {}
+
+    def watch(self, live: Sequence[Live]) -> None:
+        """Show how far each is."""
+        for one in live:
+            one.counts.update()
+        if self._terminal:
+            self._rewrite([line(one)[: self._screen.width - 1] for one in live])
+            return
+        for one in live:
+            name, quarter = one.task.name, one.counts.done * 4 // max(one.counts.planned, 1)
+            if one.counts.planned and quarter > self._quarter.get(name, -1):
+                self._quarter[name] = quarter
+                self._screen.line(line(one))
+                self._screen.stream.flush()
+
+    def _rewrite(self, lines: Sequence[str]) -> None:
+        up = f"\033[{self._shown}A" if self._shown else ""
+        self._screen.stream.write(f"{up}\r\033[J" + "".join(f"{text}\n" for text in lines))
+        self._screen.stream.flush()
+        self._shown = len(lines)
+
+    def say(self, text: str) -> None:
+        """Print something that stays, above the lines."""
+        if self._terminal:
+            self._rewrite([])
+        print(text, file=self._screen.stream, flush=True)
+
+    def told(self, record: Record) -> None:
+        """Say how a cell ended."""
+        self.say(f"  {record.cell.title}: {record.ending.lifecycle.value}, {record.ending.reason}")
+
+
+def line(one: Live) -> str:
+    """``smoke-13  [███·······] 120/450 cases  ✓ 100  ✗ 2  32 s``."""
+    counts = one.counts
+    filled = 10 * counts.done // max(counts.planned, 1)
+    verdicts = "".join(f"  {symbol} {counts.verdicts[name]}" for name, symbol, _ in VERDICTS if counts.verdicts[name])
+    how_far = f"{counts.done}/{counts.planned} cases" if counts.planned else "looking at the libraries"
+    bar = "█" * filled + "·" * (10 - filled)
+    return f"  {one.task.prepared.cell.title}  [{bar}] {how_far}{verdicts}  {one.seconds:.0f} s"
+
+
+def announce(stream: TextIO, run: Run, facts: dict[str, str], out: Path) -> None:
+    """Where the cells run and why there, before anything starts."""
+    version = f" {facts['version']}" if facts.get("version") else ""
+    print(f"{many(len(run.cells), 'cell')} on {facts['engine']}{version} ({run.why}), results in {out}", file=stream)
+    gpu = "no GPU" if facts["gpu"] == "none" else f"GPU {facts.get('gpus', 'all')} by {facts['gpu']}"
+    print(f"{gpu}: {facts['gpu reason']}", file=stream, flush=True)
+
+
+def table(screen: Screen, run: Run, found: Sequence[Record], out: Path) -> None:
+    """Cells × how they ended × verdicts, then the reasons of those that did not come to their end, then the sum."""
+    counts = [records.counted(out / record.cell.name) for record in found]
+    header = ["cell", "outcome", *(symbol for _, symbol, _ in VERDICTS), "cases", "time"]
+    rows = [
+        [record.cell.title, record.ending.lifecycle.value, *(str(one.verdicts[name] or "·") for name, _, _ in VERDICTS),
+         f"{one.done}/{one.planned}" if one.planned else "·", f"{record.seconds:.0f} s" if record.seconds else "·"]
+        for record, one in zip(found, counts)
+    ]  # fmt: skip
+    widths = [max(len(text) for text in column) for column in zip(header, *rows)]
+    screen.line()
+    screen.line(screen.paint(_row(header, widths), "bold"))
+    for record, row in zip(found, rows):
+        texts = _row(row, widths)
+        outcome = f"{row[1]:<{widths[1]}}"
+        screen.line(texts.replace(outcome, screen.paint(outcome, _COLOURS.get(record.ending.lifecycle, "red")), 1))
+    screen.line(screen.paint("✓ conforms   ✗ violates   ~ deviates   ∅ refused   i observed   ? not decided", "dim"))
+    screen.line()
+    for record in found:
+        _reason(screen, record, out)
+    _sum(screen, found, out)
+
+
+def _row(texts: Sequence[str], widths: Sequence[int]) -> str:
+    left = "  ".join(f"{text:<{width}}" for text, width in zip(texts[:2], widths[:2]))
+    right = "  ".join(f"{text:>{width}}" for text, width in zip(texts[2:], widths[2:]))
+    return f"{left}  {right}"
+
+
+def _reason(screen: Screen, record: Record, out: Path) -> None:
+    """A cell that is complete says the rest itself."""
+    ending = record.ending
+    if ending.lifecycle is Lifecycle.DONE and ending.exit in (0, 1) and ";" not in ending.reason:
+        return
+    screen.line(screen.paint(f"{record.cell.title}: {ending.lifecycle.value}", _COLOURS.get(ending.lifecycle, "red")))
+    screen.wrapped(ending.reason, "    ")
+
+
+def _sum(screen: Screen, found: Sequence[Record], out: Path) -> None:
+    done = [record for record in found if record.ending.final]
+    screen.line(
+        f"{len(done)} of {many(len(found), 'cell')} came to an end; `python -m conformance report {out}/CELL` shows one"
+    )
+    if len(done) < len(found):
+        screen.line(screen.paint(f"the rest: `python -m conformance conform --resume {out}`", "yellow"))

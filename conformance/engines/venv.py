@@ -1,0 +1,106 @@
+"""An environment on the machine itself, made by uv from the cell's lock. What was made once is kept, by the lock's digest."""
+
+from __future__ import annotations
+
+import os
+import shutil
+import time
+from collections.abc import Sequence
+from pathlib import Path
+
+from conformance.images import groups, lockfile, output
+from conformance.images.commands import Command
+from conformance.images.groups import Group
+from conformance.images.lockfile import Pin
+from conformance.images.process import Shell
+from conformance.images.stages import digest
+from conformance.matrix.locks import find_uv
+
+from . import direct, endings, venv_commands
+from .model import Cell, Ending, Prepared
+
+WORK = Path("build/venvs")
+PYCUDA = Path("docker/pycuda")
+READY = "ready"
+"""A file that is there when the environment is whole."""
+
+
+class Venv(direct.Direct):
+    """uv, and where PyCUDA is in the lock the machine's C++ compiler."""
+
+    name = "venv"
+
+    def __init__(self, asked_gpus: str, shell: Shell, work: Path = WORK, limit: float = 3600.0) -> None:
+        super().__init__(asked_gpus)
+        self._shell = shell
+        self._work = work
+        self._limit = limit
+        self._uv = self._version = ""
+
+    def available(self) -> str | None:
+        """Whether uv is there; it brings Python itself."""
+        self._uv = find_uv()
+        answer = self._shell.ask(venv_commands.version(self._uv))
+        self._version = answer.stdout.strip()
+        return None if answer.ok else f"uv does not answer: {answer.complaint}"
+
+    def facts(self) -> dict[str, str]:
+        """uv's version and the GPUs."""
+        return {**direct.facts(self.name, self.gpus), "version": self._version}
+
+    def prepare(self, cells: Sequence[Cell]) -> dict[str, Prepared | Ending]:
+        """One after the other: each uses all cores, or the network, by itself."""
+        return {cell.name: self._prepared(cell) for cell in cells}
+
+    def _prepared(self, cell: Cell) -> Prepared | Ending:
+        pins = lockfile.read(Path(cell.lock))
+        folder = (self._work / f"{cell.name}-{digest(groups.requirements(pins))[:12]}").absolute()
+        python = folder / "bin" / "python"
+        if not (folder / READY).exists() or self._shell.dry_run:
+            failed = self._make(cell, pins, folder)
+            if failed:
+                return endings.build_failed(failed)
+        return Prepared(cell, os.fspath(python), {"python": os.fspath(python)})
+
+    def _make(self, cell: Cell, pins: Sequence[Pin], folder: Path) -> str:
+        """Why it could not be made; empty where it was."""
+        parted = groups.parted(pins)
+        build = folder.with_name(f"{folder.name}.build")
+        pycuda = parted[Group.PYCUDA]
+        if pycuda and not shutil.which("g++"):
+            return (
+                f"{pycuda[0].name} {pycuda[0].version} exists as source only, and there is no g++ to build it with; install a C++ "
+                "compiler, or use a container engine (--on docker, --on podman)"
+            )
+        if not self._shell.dry_run:
+            shutil.rmtree(build, ignore_errors=True)
+            build.mkdir(parents=True)
+            (build / "wheels.txt").write_text(groups.requirements(p for p in pins if p not in pycuda), encoding="utf-8")
+            (build / "pycuda.txt").write_text(groups.requirements(pycuda), encoding="utf-8")
+        steps = venv_commands.make(self._uv, cell, folder, build)
+        if pycuda:
+            steps += venv_commands.pycuda(self._uv, cell, folder, build, PYCUDA)
+        failed = self._follow(steps, build / "build.log")
+        if not failed and not self._shell.dry_run:
+            shutil.rmtree(build)
+            (folder / READY).touch()
+        return failed
+
+    def _follow(self, steps: Sequence[Command], log: Path) -> str:
+        """Why the first step that failed did."""
+        if self._shell.dry_run:
+            for step in steps:
+                self._shell.do(step)
+            return ""
+        end = time.monotonic() + self._limit
+        for step in steps:
+            code = self._shell.follow(step, log, max(1.0, end - time.monotonic()))
+            if code is None:
+                return f"it took longer than {self._limit:g} s: {' '.join(step[:3])} …; see {log}"
+            if code:
+                return f"{output.reason(log.read_text(encoding='utf-8', errors='replace'))}; see {log}"
+        return ""
+
+    def shell(self, prepared: Prepared) -> Command:
+        """The user's own, with the cell's interpreter first in the path."""
+        return direct.shell(prepared)

@@ -1,0 +1,39 @@
+"""Removing the images that no lock refers to."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+from conformance.exits import UserError
+
+from . import commands, plan
+from .commands import Engine
+from .model import Recipe
+from .process import Shell
+from .stages import all_of
+
+
+def clean(recipes: Sequence[Recipe], engine: Engine, shell: Shell) -> tuple[list[str], dict[str, str]]:
+    """The images that were removed (or, in a dry run, would be), and why others could not be.
+
+    Raises UserError where it cannot be known what is still referred to, because a base is not here.
+    """
+    plan.check(recipes)
+    listed = shell.ask(commands.listing(engine))
+    if not listed.ok:
+        raise UserError(f"{engine.program} lists no images: {listed.complaint}; is the engine running?")
+    ours = commands.of_ours(listed.stdout)
+    if not ours:
+        return [], {}
+    planned = plan.make(recipes, engine, shell, fetch=False)
+    for cell, reason in planned.unknown.items():
+        raise UserError(
+            f"what is still referred to cannot be known: cell {cell}: {reason}; `python -m conformance images` fetches it"
+        )
+    wanted = {stage.name for cell in planned.cells.values() for stage in all_of(cell)}
+    return _removed([name for name in ours if name.split("/")[-1] not in wanted], engine, shell)
+
+
+def _removed(names: Sequence[str], engine: Engine, shell: Shell) -> tuple[list[str], dict[str, str]]:
+    answers = {name: shell.do(commands.removal(engine, [name])) for name in names}
+    return [n for n, a in answers.items() if a.ok], {n: a.complaint for n, a in answers.items() if not a.ok}

@@ -1,0 +1,136 @@
+"""``python -m conformance images`` and ``clean``."""
+
+from __future__ import annotations
+
+import argparse
+import os
+import shlex
+import sys
+from collections.abc import Mapping
+from pathlib import Path
+
+from conformance.exits import Exit, UserError
+from conformance.report.screen import Screen
+
+from . import cleaning, commands, making, source, table
+from .commands import Engine
+from .model import Recipe, Settings
+from .process import Shell
+
+ENGINES = ("docker", "podman")
+MATRIX = Path("matrix.yaml")
+TIER = "smoke"
+WORK = Path("build/cells")
+LIMIT = 3600.0
+
+
+def add(name: str, command: argparse.ArgumentParser) -> None:
+    """The options of ``images`` or ``clean``."""
+    command.add_argument(
+        "--plan", type=Path, metavar="FILE", help="the cells, as a JSON list (default: those of matrix.yaml)"
+    )
+    command.add_argument("--matrix", type=Path, default=MATRIX, metavar="FILE", help=f"default: {MATRIX}")
+    command.add_argument(
+        "--engine",
+        metavar="NAME",
+        default=os.environ.get("CONFORMANCE_ENGINE"),
+        help="docker or podman, or the path of one (default: $CONFORMANCE_ENGINE, else the first that answers)",
+    )
+    command.add_argument("--dry-run", action="store_true", help="show the commands, change nothing")
+    if name == "clean":
+        command.set_defaults(run=_clean)
+        return
+    _add_building(command)
+    command.set_defaults(run=_images)
+
+
+def _add_building(command: argparse.ArgumentParser) -> None:
+    command.add_argument(
+        "--tier", metavar="TIER", help=f"the cells of this tier (default: {TIER}, or all where cells are named)"
+    )
+    command.add_argument("--cells", default="", metavar="A,B,…", help="these cells (default: all)")
+    command.add_argument("--jobs", type=int, default=2, metavar="N", help="builds side by side (default: 2)")
+    command.add_argument(
+        "--deadline", type=float, default=LIMIT, metavar="SECONDS", help=f"what one build may take (default: {LIMIT:g})"
+    )
+    command.add_argument(
+        "--work", type=Path, default=WORK, metavar="DIR", help=f"where contexts and logs go (default: {WORK})"
+    )
+    command.add_argument(
+        "--ca", type=Path, metavar="FILE", help="certificates to trust in the build (default: $SSL_CERT_FILE)"
+    )
+    command.add_argument(
+        "--index", metavar="URL", help="the package index (default: $UV_DEFAULT_INDEX or $PIP_INDEX_URL, else PyPI)"
+    )
+    command.add_argument(
+        "--network",
+        metavar="MODE",
+        help="the network of the build, such as host (default: $CONFORMANCE_BUILD_NETWORK, else the engine's own)",
+    )
+    command.add_argument(
+        "--build-option",
+        action="append",
+        default=[],
+        metavar="OPTION",
+        help="one more option for the engine's build, such as --build-option=--isolation=chroot (repeatable; "
+        "default: $CONFORMANCE_BUILD_OPTIONS)",
+    )
+
+
+def settings(options: argparse.Namespace, around: Mapping[str, str]) -> Settings:
+    """How builds reach the world: as the options say, else as the environment does."""
+    authority = options.ca or (Path(around["SSL_CERT_FILE"]) if around.get("SSL_CERT_FILE") else None)
+    if options.ca and not options.ca.is_file():
+        raise UserError(f"--ca: {options.ca} is no file; give one with certificates in PEM form")
+    return Settings(
+        authority=authority if authority and authority.is_file() else None,
+        index=options.index or around.get("UV_DEFAULT_INDEX") or around.get("PIP_INDEX_URL"),
+        network=options.network or around.get("CONFORMANCE_BUILD_NETWORK"),
+        options=tuple(options.build_option or shlex.split(around.get("CONFORMANCE_BUILD_OPTIONS", ""))),
+        proxies=tuple(name for name in commands.PROXIES if around.get(name)),
+    )
+
+
+def from_environment(around: Mapping[str, str]) -> Settings:
+    """As the environment alone says."""
+    return settings(argparse.Namespace(ca=None, index=None, network=None, build_option=[]), around)
+
+
+def find_engine(shell: Shell, wanted: str | None) -> tuple[Engine, str]:
+    """The engine that was asked for, or the first that answers, and its version."""
+    complaints = []
+    for program in (wanted,) if wanted else ENGINES:
+        answer = shell.ask(commands.answers(Engine(program)))
+        if answer.ok and answer.stdout.strip():
+            return Engine(program), answer.stdout.strip()
+        complaints.append(f"{program} does not answer ({answer.complaint})")
+    raise UserError(f"{'; '.join(complaints)}; start one, or name one by --engine")
+
+
+def _recipes(options: argparse.Namespace) -> list[Recipe]:
+    cells = [word.strip() for word in options.cells.split(",") if word.strip()]
+    if options.plan:
+        return source.chosen(source.from_file(options.plan), cells)
+    return source.from_matrix(options.matrix, options.tier or (None if cells else TIER), cells)
+
+
+def _images(options: argparse.Namespace) -> int:
+    for name, value in (("--jobs", options.jobs), ("--deadline", options.deadline)):
+        if value <= 0:
+            raise UserError(f"{name}: {value:g} is not more than 0")
+    recipes, chosen = _recipes(options), settings(options, os.environ)
+    shell = Shell(sys.stderr, commands.environment(chosen, os.environ), dry_run=options.dry_run)
+    engine, version = find_engine(shell, options.engine)
+    order = making.Order(engine=engine, settings=chosen, work=options.work, jobs=options.jobs, limit=options.deadline)
+    outcomes = making.make(recipes, order, shell)
+    table.images(Screen.of(sys.stdout), outcomes, f"{engine.program} {version}")
+    return Exit.INCOMPLETE if table.failed(outcomes) else Exit.OK
+
+
+def _clean(options: argparse.Namespace) -> int:
+    recipes = source.from_file(options.plan) if options.plan else source.from_matrix(options.matrix, None)
+    shell = Shell(sys.stderr, os.environ, dry_run=options.dry_run)
+    engine, _ = find_engine(shell, options.engine)
+    removed, kept = cleaning.clean(recipes, engine, shell)
+    table.cleaned(Screen.of(sys.stdout), removed, kept, engine.program, dry_run=options.dry_run)
+    return Exit.INCOMPLETE if kept else Exit.OK

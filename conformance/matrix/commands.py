@@ -1,0 +1,175 @@
+"""``matrix`` and ``lock``: what the command line does with matrix.yaml and locks/."""
+
+from __future__ import annotations
+
+import json
+import sys
+from collections.abc import Sequence
+from dataclasses import dataclass
+from datetime import date, datetime, timezone
+from pathlib import Path
+
+from conformance.exits import Exit, UserError
+from conformance.report.screen import Screen, many
+
+from . import locks, showing, uv
+from .lockfile import Unresolvable
+from .locks import Standing, State
+from .mistakes import nearest
+from .model import PYTHON_AXIS, Cell, Matrix
+from .reading import read
+from .selection import Selection, selections
+
+LOCKS = "locks"
+
+
+@dataclass(frozen=True)
+class Plan:
+    """matrix.yaml, its tiers up to the one asked for, and how each cell stands with its lock."""
+
+    matrix: Matrix
+    shown: tuple[Selection, ...]
+    standings: dict[str, Standing]
+    folder: Path
+
+    @property
+    def cells(self) -> tuple[Cell, ...]:
+        """Every cell of the tiers shown, once."""
+        return tuple(dict.fromkeys(cell for selection in self.shown for cell in selection.cells))
+
+
+def plan(path: Path, tier: str | None = None) -> Plan:
+    """Read the matrix and look at the locks beside it; ``tier`` is the last one wanted, else the whole file."""
+    matrix = read(path)
+    folder = path.parent / LOCKS
+    chosen = upto(selections(matrix), tier)
+    as_of = locks.newest_date(folder)
+    standings = {
+        cell.name: locks.standing(matrix, cell, folder, as_of) for selection in chosen for cell in selection.cells
+    }
+    return Plan(matrix, chosen, standings, folder)
+
+
+def upto(all_tiers: Sequence[Selection], tier: str | None) -> tuple[Selection, ...]:
+    """A tier and those that it extends, in order; all of them where none is named."""
+    if tier is None:
+        return tuple(all_tiers)
+    known = {selection.tier.name: selection for selection in all_tiers}
+    if tier not in known:
+        raise UserError(f"--tier: there is no tier {tier}{nearest(tier, known)}")
+    chain = [known[tier]]
+    while chain[0].tier.extends:
+        chain.insert(0, known[chain[0].tier.extends])
+    return tuple(chain)
+
+
+def show_matrix(path: Path, tier: str | None, form: str) -> Exit:
+    """Print the plan, in one of the forms ``table``, ``json``, ``github``, ``names`` and ``rules``."""
+    found = plan(path, tier)
+    screen = Screen.of(sys.stdout)
+    if form == "json":
+        screen.line(json.dumps(showing.as_json(found.matrix, found.shown, found.standings), indent=1))
+    elif form == "github":
+        screen.line(showing.for_github(found.shown[-1], found.standings))
+    elif form == "names":
+        screen.line("\n".join(cell.name for cell in found.shown[-1].cells))
+    elif form == "rules":
+        showing.show_rules(screen, found.matrix)
+    else:
+        showing.show(screen, found.matrix, found.shown, found.standings)
+    return Exit.OK
+
+
+def check_locks(path: Path) -> Exit:
+    """That every cell has a lock that answers what matrix.yaml asks, and no lock is left over. Asks nobody."""
+    found = plan(path)
+    wrong = [
+        f"{standing.cell.name}: {standing.state.value}, {standing.why}"
+        for standing in found.standings.values()
+        if standing.state in (State.STALE, State.MISSING)
+    ]
+    wrong += [f"{orphan.name}: no cell has it" for orphan in locks.orphans(found.folder, found.cells)]
+    if wrong:
+        told = "\n  ".join(wrong)
+        raise UserError(f"the locks do not fit {path}; `nox -s lock` mends them:\n  {told}")
+    print(f"{many(len(found.cells), 'cell')}: {showing.counted(found.standings.values())}; the locks fit {path}")
+    return Exit.OK
+
+
+@dataclass(frozen=True)
+class Order:
+    """What ``lock`` is asked to do."""
+
+    upgrade: bool = False
+    as_of: date | None = None
+    dry_run: bool = False
+
+
+def lock(path: Path, order: Order) -> Exit:
+    """Make the locks that are missing or stale, or all of them anew; remove those that no cell has."""
+    found = plan(path)
+    as_of = order.as_of or (None if order.upgrade else locks.newest_date(found.folder)) or today()
+    _check_date(found.matrix, as_of)
+    todo = [cell for cell in found.cells if _to_be_made(found, cell, order, as_of)]
+    resolver = locks.Resolver(locks.find_uv(), found.matrix.source_only, _tell)
+    if order.dry_run:
+        _show_commands(resolver, found, todo, as_of)
+        return Exit.OK
+    for number, cell in enumerate(todo, 1):
+        print(f"[{number}/{len(todo)}] {cell.name}", flush=True)
+        made = resolver.lock(locks.wanted(found.matrix, cell, as_of), cell)
+        locks.write(made, found.folder)
+        if isinstance(made, Unresolvable):
+            print(f"  ∅ unresolvable: {made.sentence}", flush=True)
+    for orphan in locks.orphans(found.folder, found.cells):
+        orphan.unlink()
+        print(f"removed {orphan.name}: no cell has it")
+    return _finish(path, as_of)
+
+
+def _to_be_made(found: Plan, cell: Cell, order: Order, as_of: date) -> bool:
+    standing = locks.standing(found.matrix, cell, found.folder, as_of)
+    return order.upgrade or standing.state in (State.STALE, State.MISSING)
+
+
+def _finish(path: Path, as_of: date) -> Exit:
+    found = plan(path)
+    print(f"{many(len(found.cells), 'cell')} as of {as_of}: {showing.counted(found.standings.values())}")
+    return Exit.OK
+
+
+def today() -> date:
+    """The day in UTC; what is uploaded on it is not seen yet, so that a date means the same for ever."""
+    return datetime.now(timezone.utc).date()
+
+
+def _check_date(matrix: Matrix, as_of: date) -> None:
+    """A date before a release, or in the future, would give locks that are not what they seem."""
+    if as_of > today():
+        raise UserError(f"--as-of: {as_of} is still to come; give a day up to {today()}")
+    for axis in matrix.axes:
+        for value in axis.values:
+            if axis.requires and value.released and value.released >= as_of:
+                raise UserError(
+                    f"{axis.name} {value.version} was released {value.released}, and the locks are as of {as_of}; "
+                    "move them on with `nox -s lock -- --upgrade`"
+                )
+
+
+def _tell(command: str) -> None:
+    print(f"+ {command}", file=sys.stderr, flush=True)
+
+
+def _show_commands(resolver: locks.Resolver, found: Plan, todo: Sequence[Cell], as_of: date) -> None:
+    """For each cell the two commands: the cell, then the cell with the suite held to what came out."""
+    for cell in todo:
+        asked = locks.wanted(found.matrix, cell, as_of)
+        for requirements, constraints in (
+            (asked.requires, None),
+            ((*asked.requires, *asked.suite), Path(f"{cell.name}.constraints")),
+        ):
+            command = uv.compile_command(
+                resolver.binary, cell[PYTHON_AXIS], as_of, resolver.source_only, constraints
+            )  # fmt: skip
+            print(f"+ {uv.shown(command, requirements)}")
+    print(f"{many(len(todo), 'cell')} to lock as of {as_of}; nothing was done")

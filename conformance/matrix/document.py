@@ -1,0 +1,179 @@
+"""YAML as text, lists and mappings that know their lines. Nothing is guessed: 3.10 stays 3.10, and `no` stays no.
+
+What is no plain data is refused before it is expanded: aliases (with which a few lines become gigabytes), tags, keys given twice,
+documents that are too large or too deep.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import yaml
+from yaml.composer import ComposerError
+from yaml.events import AliasEvent
+
+from conformance.exits import UserError
+
+from .mistakes import Mistakes, nearest
+
+MOST_BYTES = 1 << 20
+MOST_LEVELS = 20
+
+
+@dataclass(frozen=True)
+class Text:
+    """A scalar, as it is written."""
+
+    text: str
+    line: int
+
+
+@dataclass(frozen=True)
+class Items:
+    """A list."""
+
+    items: tuple[Node, ...]
+    line: int
+
+
+@dataclass(frozen=True)
+class Table:
+    """A mapping in the order of the file."""
+
+    entries: tuple[tuple[Text, Node], ...]
+    line: int
+
+    def get(self, key: str) -> Node | None:
+        """The value of a key."""
+        return next((node for name, node in self.entries if name.text == key), None)
+
+
+Node = Text | Items | Table
+_KINDS = {Text: "text", Items: "a list", Table: "a mapping"}
+_EMPTY = ("", "null", "~")
+
+
+def kind(node: Node) -> str:
+    """What a node is, in words."""
+    return "nothing" if is_empty(node) else _KINDS[type(node)]
+
+
+def is_empty(node: Node) -> bool:
+    """Whether nothing was written, as in ``key:``."""
+    return isinstance(node, Text) and node.text in _EMPTY
+
+
+class _Loader(yaml.BaseLoader):
+    """Composes without aliases, tags and endless depth."""
+
+    level = 0
+
+    def compose_node(self, parent: Any, index: Any) -> Any:
+        """Refuse what is no plain data; the error carries its place."""
+        event = self.peek_event()  # type: ignore[no-untyped-call]
+        if isinstance(event, AliasEvent) or getattr(event, "anchor", None):
+            raise ComposerError(None, None, "anchors and aliases are not taken; write the value out", event.start_mark)
+        if getattr(event, "tag", None):
+            raise ComposerError(None, None, "tags are not taken; all values are plain text", event.start_mark)
+        self.level += 1
+        if self.level > MOST_LEVELS:
+            raise ComposerError(None, None, f"more than {MOST_LEVELS} levels deep", event.start_mark)
+        node = super().compose_node(parent, index)
+        self.level -= 1
+        return node
+
+
+def load(path: Path, mistakes: Mistakes) -> Table:
+    """The top mapping of a file. A file that cannot be read as YAML at all is a ``UserError`` by itself."""
+    try:
+        node = yaml.compose(_text(path), Loader=_Loader)
+    except yaml.MarkedYAMLError as error:
+        mark = error.problem_mark or error.context_mark
+        raise UserError(f"{path}:{mark.line + 1 if mark else 1}: {error.problem or error.context}") from error
+    except yaml.YAMLError as error:
+        raise UserError(f"{path}: no YAML: {' '.join(str(error).split())}") from error
+    if not isinstance(node, yaml.MappingNode):
+        raise UserError(f"{path}:1: a mapping is wanted at the top, with the keys axes, rules, cells, tiers and suite")
+    top = _converted(node, mistakes)
+    assert isinstance(top, Table)
+    return top
+
+
+def _text(path: Path) -> str:
+    try:
+        with path.open("rb") as file:
+            data = file.read(MOST_BYTES + 1)
+        if len(data) > MOST_BYTES:
+            raise UserError(f"{path}: larger than {MOST_BYTES >> 20} MiB; a matrix is a page or two")
+        return data.decode()
+    except OSError as error:
+        raise UserError(f"{path}: cannot be read: {error.strerror}; name another file with --matrix") from error
+    except UnicodeDecodeError as error:
+        line = data[: error.start].count(b"\n") + 1
+        raise UserError(f"{path}:{line}: no UTF-8; save the file as UTF-8") from error
+
+
+def _converted(node: yaml.Node, mistakes: Mistakes) -> Node:
+    line = node.start_mark.line + 1
+    if isinstance(node, yaml.ScalarNode):
+        return Text(str(node.value), line)
+    if isinstance(node, yaml.SequenceNode):
+        return Items(tuple(_converted(item, mistakes) for item in node.value), line)
+    return Table(tuple(_entries(node, mistakes)), line)
+
+
+def _entries(node: yaml.Node, mistakes: Mistakes) -> list[tuple[Text, Node]]:
+    entries: dict[str, tuple[Text, Node]] = {}
+    for key_node, value_node in node.value:
+        key = _converted(key_node, mistakes)
+        if not isinstance(key, Text):
+            mistakes.add(key.line, f"a key is text, not {kind(key)}")
+        elif key.text in entries:
+            mistakes.add(key.line, f"{key.text} is given twice, first in line {entries[key.text][0].line}")
+        else:
+            entries[key.text] = (key, _converted(value_node, mistakes))
+    return list(entries.values())
+
+
+@dataclass(frozen=True)
+class Reader:
+    """Takes nodes for what they should be; what they are not becomes a mistake and an empty value."""
+
+    mistakes: Mistakes
+
+    def table(self, node: Node, what: str, keys: tuple[str, ...] = (), needed: tuple[str, ...] = ()) -> Table:
+        """A mapping, with these keys alone (any, where none are given)."""
+        if not isinstance(node, Table):
+            self.mistakes.add(node.line, f"{what} is a mapping, not {kind(node)}")
+            return Table((), node.line)
+        for key, _ in node.entries:
+            if keys and key.text not in keys:
+                self.mistakes.add(key.line, f"{what} has no key {key.text}{nearest(key.text, keys)}")
+        for missing in (key for key in needed if node.get(key) is None):
+            self.mistakes.add(node.line, f"{what} needs the key {missing}")
+        return node
+
+    def text(self, node: Node | None, what: str) -> str:
+        """A scalar that is not empty; nothing where there is no node."""
+        if node is None:
+            return ""
+        if isinstance(node, Text) and not is_empty(node):
+            return node.text
+        self.mistakes.add(node.line, f"{what} is text, not {kind(node)}")
+        return ""
+
+    def items(self, node: Node | None, what: str) -> tuple[Node, ...]:
+        """A list; nothing where there is no node."""
+        if node is None:
+            return ()
+        if isinstance(node, Items):
+            return node.items
+        self.mistakes.add(node.line, f"{what} is a list, not {kind(node)}")
+        return ()
+
+    def texts(self, node: Node | None, what: str) -> tuple[Text, ...]:
+        """A list of texts, or one alone."""
+        nodes = (node,) if isinstance(node, Text) else self.items(node, what)
+        return tuple(Text(self.text(item, f"an item of {what}"), item.line) for item in nodes)

@@ -1,0 +1,37 @@
+"""Is what is installed here exactly what the lock says? Ends with 1 and the differences where not."""
+
+import importlib.metadata
+import re
+import sys
+
+
+def canonical(name: str) -> str:
+    """The name as the package index compares it."""
+    return re.sub(r"[-_.]+", "-", name).lower()
+
+
+def wanted(lock: str) -> dict[str, str]:
+    """Versions by name, of a requirements file with exact versions."""
+    pins = re.findall(r"^([A-Za-z0-9._-]+)==([^\s;\\]+)", lock, re.MULTILINE)
+    return {canonical(name): version for name, version in pins}
+
+
+def installed() -> dict[str, str]:
+    """Versions by name, of this interpreter's environment."""
+    return {canonical(d.metadata["Name"]): d.version for d in importlib.metadata.distributions()}
+
+
+def differences(lock: dict[str, str], here: dict[str, str]) -> list[str]:
+    """A sentence for every package that is missing, surplus, or of another version."""
+    return [
+        f"{name}: the lock has {lock.get(name, 'none')}, the image {here.get(name, 'none')}"
+        for name in sorted({*lock, *here})
+        if lock.get(name) != here.get(name)
+    ]
+
+
+if __name__ == "__main__":
+    with open(sys.argv[1], encoding="utf-8") as file:
+        found = differences(wanted(file.read()), installed())
+    if found:
+        sys.exit("this image is not what its lock says: " + "; ".join(found))
