@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass
 from pathlib import Path
 
 from conformance.images.commands import Command, Engine
@@ -31,14 +32,27 @@ def library_path(site: str, line: str) -> str:
     return os.pathsep.join(f"{site}/nvidia/{folder}/lib" for folder in folders)
 
 
-def contained(engine: Engine, suite: Path, bounds: Bounds, gpus: Gpus, user: str) -> Command:
+@dataclass(frozen=True)
+class Identity:
+    """Who a container runs as, and how its first process is started."""
+
+    user: str
+    """Numbers of user and group."""
+    keep: bool = False
+    """Whether the user's number outside has to be kept inside, as in podman without root."""
+    init: bool = True
+    """Whether the engine can put a small first process in front, that hands signals on and buries orphans."""
+
+
+def contained(engine: Engine, suite: Path, bounds: Bounds, gpus: Gpus, identity: Identity) -> Command:
     """The part of ``run`` that every container of ours has: nothing but what it needs."""
     return (
-        "--init", "--pull", "never", "--network", "none", "--read-only",
+        *(("--init",) if identity.init else ()),
+        "--pull", "never", "--network", "none", "--read-only",
         "--tmpfs", "/tmp:rw,exec,nosuid,nodev,mode=1777", "--shm-size", "1g",
         "--cap-drop", "ALL", "--security-opt", "no-new-privileges",
-        *(("--userns", "keep-id") if engine.is_podman and not user.startswith("0:") else ()),
-        "--user", user, "--memory", bounds.memory, "--memory-swap", bounds.memory, "--pids-limit", str(bounds.pids),
+        *(("--userns", "keep-id") if identity.keep else ()),
+        "--user", identity.user, "--memory", bounds.memory, "--memory-swap", bounds.memory, "--pids-limit", str(bounds.pids),
         "--stop-timeout", str(STOP_SECONDS),
         "--volume", f"{suite}:{SUITE}/conformance:ro", "--env", f"PYTHONPATH={SUITE}",
         *_gpus(engine, gpus),

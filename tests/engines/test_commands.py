@@ -7,6 +7,7 @@ from pathlib import Path
 import pytest
 
 from conformance.engines import commands, direct, venv_commands
+from conformance.engines.commands import Identity
 from conformance.engines.model import Bounds, Cell, Gpus, Prepared, Task
 from conformance.images.commands import Engine
 
@@ -19,9 +20,9 @@ DOCKER, PODMAN = Engine("docker"), Engine("/usr/bin/podman")
 NO_GPU = Gpus("none")
 
 
-def contained(engine: Engine = DOCKER, gpus: Gpus = NO_GPU, user: str = "1000:1000") -> str:
+def contained(engine: Engine = DOCKER, gpus: Gpus = NO_GPU, identity: Identity = Identity("1000:1000")) -> str:  # noqa: B008
     """The common part as one text."""
-    return " ".join(commands.contained(engine, Path("/site/conformance"), Bounds("4g", 100), gpus, user))
+    return " ".join(commands.contained(engine, Path("/site/conformance"), Bounds("4g", 100), gpus, identity))
 
 
 def test_a_container_has_nothing_but_what_it_needs() -> None:
@@ -64,8 +65,13 @@ def test_gpus_come_by_cdi_or_by_dockers_own_way(gpus: Gpus, part: str) -> None:
 
 def test_podman_without_root_keeps_the_users_number() -> None:
     """Else nobody could write the results."""
-    assert "--userns keep-id" in contained(PODMAN)
+    assert "--userns keep-id" in contained(PODMAN, identity=Identity("1000:1000", keep=True))
     assert "--userns" not in contained(DOCKER)
+
+
+def test_an_engine_without_a_small_first_process_is_not_asked_for_one() -> None:
+    """Podman has it in a package of its own."""
+    assert "--init" not in contained(PODMAN, identity=Identity("1000:1000", init=False))
 
 
 def test_a_shell_is_in_a_container_as_a_run_has_it() -> None:
