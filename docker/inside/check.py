@@ -1,8 +1,11 @@
-"""Is what is installed here exactly what the lock says? Ends with 1 and the differences where not."""
+"""Is what is installed here exactly what the lock says, and does all of it support this Python? Ends with 1 and what is wrong."""
 
 import importlib.metadata
+import platform
 import re
 import sys
+
+from packaging.specifiers import SpecifierSet  # pytest needs it, so every cell has it
 
 
 def canonical(name: str) -> str:
@@ -30,8 +33,23 @@ def differences(lock: dict[str, str], here: dict[str, str]) -> list[str]:
     ]
 
 
+def refusals(required: dict[str, str], python: str) -> list[str]:
+    """A sentence for every package whose Requires-Python leaves this one out; uv looks at its lower bound only."""
+    return [
+        f"{name} requires Python {specifier}, this is {python}"
+        for name, specifier in sorted(required.items())
+        if not SpecifierSet(specifier).contains(python, prereleases=True)
+    ]
+
+
+def requirements() -> dict[str, str]:
+    """Requires-Python by name, of what says so."""
+    told = ((d.metadata["Name"], d.metadata["Requires-Python"]) for d in importlib.metadata.distributions())
+    return {canonical(name): specifier for name, specifier in told if specifier}
+
+
 if __name__ == "__main__":
     with open(sys.argv[1], encoding="utf-8") as file:
-        found = differences(wanted(file.read()), installed())
+        found = differences(wanted(file.read()), installed()) + refusals(requirements(), platform.python_version())
     if found:
         sys.exit("this image is not what its lock says: " + "; ".join(found))
