@@ -78,11 +78,19 @@ def of_container(state: Container, said: str, memory: str, *, wrote: bool) -> En
     """How a cell ended in a container that is there to be asked."""
     ending = of_check(state.code, said, wrote=wrote)
     if not state.oom:
-        return ending
+        return _perhaps_memory(ending, memory) if state.code == _FIRST_SIGNAL + signal.SIGKILL else ending
     more = f"the kernel ended something in it at its memory limit of {memory}; `--resume` with more --memory begins it anew"
     if wrote:  # a library or a case may be accused of what was the limit's doing
         return Ending(Lifecycle.OUT_OF_MEMORY, f"{more}; its results are not to be trusted", ending.exit)
     return Ending(Lifecycle.OUT_OF_MEMORY, more)
+
+
+def _perhaps_memory(ending: Ending, memory: str) -> Ending:
+    """Not every engine is told by the kernel; podman often is not."""
+    return Ending(
+        ending.lifecycle, f"ended by SIGKILL from outside (or at its memory limit of {memory}, of which the engine knows nothing); "
+        "`--resume` goes on with it"
+    )  # fmt: skip
 
 
 def without_container(code: int, said: str, answer: str) -> Ending:

@@ -10,9 +10,11 @@ import sys
 import time
 from collections.abc import Callable
 from dataclasses import dataclass
+from importlib import resources
 from pathlib import Path
 from typing import Any
 
+import jsonschema
 import pytest
 
 import conformance
@@ -107,6 +109,14 @@ def test_every_planned_cell_is_reported_and_the_worst_of_them_is_the_exit_code(b
     assert (done.code, done.lifecycles) == (1, {"smoke-12": "done", "smoke-13": "done"})
     assert [record["exit"] for record in done.records.values()] == [0, 1]
     assert "smoke-12  done" in done.stdout
+    jsonschema.validate(done.plan, schema("run"))
+    for record in done.records.values():
+        jsonschema.validate(record, schema("cell"))
+
+
+def schema(name: str) -> Any:
+    """A schema that comes with the package."""
+    return json.loads(resources.files("conformance.engines").joinpath("schemas", f"{name}.schema.json").read_text())
 
 
 @pytest.mark.parametrize(
@@ -131,6 +141,7 @@ def test_a_failure_is_the_outcome_of_its_cell_and_the_other_goes_on(
     assert done.lifecycles == {"smoke-12": lifecycle, "smoke-13": "done"}
     assert word in done.records["smoke-12"]["reason"]
     assert done.code == code
+    jsonschema.validate(done.records["smoke-12"], schema("cell"))
     assert bench.engine.containers == []
 
 
