@@ -363,17 +363,21 @@ class Exchange:
     # -- capsules and memory
 
     def capsule_of(self, source: Source, **keywords: Any) -> Any:
-        """A capsule by the producer; a refusal ends the case."""
+        """A capsule by the producer; a refusal ends the case. No promise covers a keyword that an older producer does not know."""
         offer = self.offer(source)
         try:
             return offer.__dlpack__(**keywords)
         except Exception as error:
-            self._refused(self.producer, Role.PRODUCER, error, self.promises())
+            older = isinstance(error, TypeError) and bool(keywords) and "keyword" in str(error)
+            self._refused(self.producer, Role.PRODUCER, error, () if older else self.promises())
 
-    def newest_capsule(self, array: Source | Any, *, giver: Adapter | None = None) -> Any:
+    def newest_capsule(
+        self, array: Source | Any, *, giver: Adapter | None = None, promised: tuple[str, ...] | None = None
+    ) -> Any:
         """A capsule of the newest version that there is to be had; a refusal ends the case.
 
-        Who knows no ``max_version`` is asked without. ``giver`` has the array, if the producer has not.
+        Who knows no ``max_version`` is asked without. ``giver`` has the array, if the producer has not. ``promised`` clauses demand
+        that it works, by default those that hold for the case's element type and layout.
         """
         giver = giver or self.producer
         offer: Any = giver.offer(array.array if isinstance(array, Source) else array, Protocol.DLPACK)
@@ -385,7 +389,9 @@ class Exchange:
                     raise
                 return offer.__dlpack__()
         except Exception as error:
-            self._refused(giver, Role.PRODUCER, error, self.promises() if giver is self.producer else ())
+            if promised is None:
+                promised = self.promises() if giver is self.producer else ()
+            self._refused(giver, Role.PRODUCER, error, promised)
 
     def dictionary_of(self, array: Source | Any, *, giver: Adapter | None = None) -> Any:
         """What ``__cuda_array_interface__`` yields; a refusal ends the case. ``giver`` as above."""

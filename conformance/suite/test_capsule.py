@@ -80,7 +80,7 @@ def _expect_held(exchange: Exchange, array: Watched, what: str) -> None:
 def test_name(exchange: Exchange) -> None:
     """An export is a capsule with a struct inside, under one of the two names, which outlives the array."""
     source = exchange.source()
-    exported = exchange.capsule_of(source, max_version=(1, 0) if _versioned(exchange) else None)
+    exported = exchange.capsule_of(source, **({"max_version": (1, 0)} if _versioned(exchange) else {}))
     pointer = exchange.decode(exported).address
     before = capsule.name(exported)
     del source
