@@ -93,6 +93,13 @@ def shell(engine: Engine, image: str, common: Sequence[str], variables: Mapping[
     )  # fmt: skip
 
 
+def direct_shell(wanted: Mapping[str, str], around: Mapping[str, str]) -> Command:
+    """The user's shell, with these variables instead of those around."""
+    gone = (part for name in around if name not in wanted for part in ("-u", name))
+    new = (f"{name}={value}" for name, value in wanted.items() if around.get(name) != value)
+    return ("env", *gone, *new, around.get("SHELL", "/bin/sh"))
+
+
 def state(engine: Engine, name: str) -> Command:
     """Prints status, exit code and whether the kernel ended something of it for want of memory."""
     template = "{{.State.Status}} {{.State.ExitCode}} {{.State.OOMKilled}}"

@@ -80,6 +80,14 @@ def test_a_shell_is_in_a_container_as_a_run_has_it() -> None:
     assert command == "docker run --rm --interactive --tty --network none --workdir /tmp image sh"
 
 
+def test_a_shell_on_the_machine_itself_has_what_a_run_has_around_it() -> None:
+    """And nothing of what a run has not."""
+    command = commands.direct_shell(
+        {"PATH": "/v/bin", "HOME": "/h"}, {"HOME": "/h", "CUDA_PATH": "/c", "SHELL": "/bin/zsh"}
+    )
+    assert command == ("env", "-u", "CUDA_PATH", "-u", "SHELL", "PATH=/v/bin", "/bin/zsh")
+
+
 def test_old_cupy_is_told_where_the_cuda_libraries_of_wheels_are() -> None:
     """From version 14 on it finds them by itself."""
     assert (OLD.needs_library_path, CELL.needs_library_path) == (True, False)
