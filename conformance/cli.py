@@ -39,6 +39,7 @@ OUTSIDE = {
     "images": ("conformance.images.cli", "build the images of cells that are missing"),
     "conform": ("conformance.engines.cli", "run the suite in cells: containers, or environments made from locks"),
     "shell": ("conformance.engines.cli", "open a shell in a cell"),
+    "join": ("conformance.engines.cli", "put runs over cells into one, with every planned cell in it"),
     "clean": ("conformance.images.cli", "remove the images that no lock refers to"),
 }
 """Commands that run outside the cells, where their packages are: module and help. Only the one that is asked for is imported."""

@@ -48,6 +48,25 @@ class Finished:
 
 
 Command = Callable[..., Finished]
+_MARK = "TEST_MARK"
+
+
+def mark(folder: Path) -> dict[str, str]:
+    """An environment by which all processes that a command starts can be told from others."""
+    return {_MARK: str(folder)}
+
+
+def marked(folder: Path) -> list[int]:
+    """Processes that were started with this mark and still live."""
+    word = f"{_MARK}={folder}".encode()
+    return [int(file.parent.name) for file in Path("/proc").glob("[0-9]*/environ") if word in _read(file).split(b"\0")]
+
+
+def _read(file: Path) -> bytes:
+    try:
+        return file.read_bytes()
+    except OSError:
+        return b""
 
 
 @pytest.fixture

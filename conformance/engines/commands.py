@@ -9,7 +9,7 @@ from pathlib import Path
 
 from conformance.images.commands import Command, Engine
 
-from .model import Bounds, Gpus, Task
+from .model import Bounds, Gpus, Task, User
 
 SUITE = "/suite"
 RESULTS = "/results"
@@ -18,6 +18,7 @@ STOP_SECONDS = 20
 """What ``check`` has to put everything down in order; then it is killed."""
 GPU_LOCK = "/tmp/conformance-gpus.lock"
 """By which runs on one machine keep out of each other's way on the GPU; containers have to see the same one."""
+PODMANS_INIT = tuple(Path(folder, "catatonit") for folder in ("/usr/libexec/podman", "/usr/lib/podman", "/usr/bin"))
 _CUDA_12 = ("cublas", "cuda_nvrtc", "cuda_runtime", "cufft", "curand", "cusolver", "cusparse", "nvjitlink")
 
 
@@ -32,31 +33,31 @@ def library_path(site: str, line: str) -> str:
     return os.pathsep.join(f"{site}/nvidia/{folder}/lib" for folder in folders)
 
 
-@dataclass(frozen=True)
-class Identity:
-    """Who a container runs as, and how its first process is started."""
-
-    user: str
-    """Numbers of user and group."""
-    keep: bool = False
-    """Whether the user's number outside has to be kept inside, as in podman without root."""
-    init: bool = True
-    """Whether the engine can put a small first process in front, that hands signals on and buries orphans."""
-
-
-def contained(engine: Engine, suite: Path, bounds: Bounds, gpus: Gpus, identity: Identity) -> Command:
+def contained(engine: Engine, suite: Path, bounds: Bounds, gpus: Gpus, user: User) -> Command:
     """The part of ``run`` that every container of ours has: nothing but what it needs."""
     return (
-        *(("--init",) if identity.init else ()),
-        "--pull", "never", "--network", "none", "--read-only",
-        "--tmpfs", "/tmp:rw,exec,nosuid,nodev,mode=1777", "--shm-size", "1g",
+        *_first_process(engine), "--pull", "never", "--network", "none", *_files(engine), "--shm-size", "1g",
         "--cap-drop", "ALL", "--security-opt", "no-new-privileges",
-        *(("--userns", "keep-id") if identity.keep else ()),
-        "--user", identity.user, "--memory", bounds.memory, "--memory-swap", bounds.memory, "--pids-limit", str(bounds.pids),
+        *(("--userns", "keep-id") if user.kept else ()),
+        "--user", user.ids, "--memory", bounds.memory, "--memory-swap", bounds.memory, "--pids-limit", str(bounds.pids),
         "--stop-timeout", str(STOP_SECONDS),
         "--volume", f"{suite}:{SUITE}/conformance:ro", "--env", f"PYTHONPATH={SUITE}",
         *_gpus(engine, gpus),
     )  # fmt: skip
+
+
+def _first_process(engine: Engine) -> Iterable[str]:
+    """One that buries the dead. Podman's is a package of its own, and no container starts without it if it is asked for."""
+    if not engine.is_podman or any(path.exists() for path in PODMANS_INIT):
+        yield "--init"
+
+
+def _files(engine: Engine) -> Iterable[str]:
+    """Nothing can be written but /tmp, which begins empty. Podman adds folders of its own, and copies into them, unless told not to."""
+    yield "--read-only"
+    if engine.is_podman:
+        yield "--read-only-tmpfs=false"
+    yield from ("--tmpfs", "/tmp:rw,exec,nosuid,nodev,mode=1777" + (",notmpcopyup" if engine.is_podman else ""))
 
 
 def _gpus(engine: Engine, gpus: Gpus) -> Iterable[str]:

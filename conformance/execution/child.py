@@ -234,6 +234,7 @@ def _live(supervisor: int, requests: int, answers: int, speak: int) -> NoReturn:
     """Run what is asked for, then end; by the interpreter's own exit, if that belongs to the case."""
     try:
         os.setpgid(0, 0)
+        signal.signal(signal.SIGTERM, signal.SIG_DFL)
         children.die_with_parent()
         if os.getppid() != supervisor:
             os._exit(0)

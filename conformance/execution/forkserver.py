@@ -12,6 +12,7 @@ import signal
 import socket
 import subprocess
 import sys
+from types import FrameType
 from typing import NoReturn
 
 from conformance.suite import children
@@ -53,12 +54,16 @@ class Server:
         return signal.Signals(-code).name if code < 0 else f"exit code {code}"
 
     def close(self) -> None:
-        """End the server and all its children, which end with their monitors."""
+        """End the server. Its monitors hear of that, and end what they have started."""
+        self._process.kill()
+        self._process.wait()
+
+    def close_all(self) -> None:
+        """End the monitors that have not ended by themselves."""
         try:
             os.killpg(self._process.pid, signal.SIGKILL)
         except ProcessLookupError:
             pass
-        self._process.wait()
 
 
 # -- inside the server
@@ -79,7 +84,7 @@ def serve(path: str, libraries: tuple[str, ...]) -> None:
     while True:
         connection, _ = listener.accept()
         if os.fork() == 0:
-            children.die_with_parent()
+            children.die_with_parent(signal.SIGTERM)
             if os.getppid() != server:
                 os._exit(0)
             signal.signal(signal.SIGCHLD, signal.SIG_DFL)
@@ -89,15 +94,22 @@ def serve(path: str, libraries: tuple[str, ...]) -> None:
 
 
 def _watch(connection: socket.socket) -> NoReturn:
-    """Serve one worker until it hangs up."""
-    requests = connection.makefile("rb")
+    """Serve one worker until it hangs up, or until the server is gone; nothing of what was started outlives that."""
     monitor = Monitor(Child, (connection.fileno(),))
-    for line in requests:
+
+    def end(number: int = 0, frame: FrameType | None = None) -> NoReturn:
+        try:
+            monitor.close()
+        finally:
+            os._exit(0)
+
+    signal.signal(signal.SIGTERM, end)
+    for line in connection.makefile("rb"):
         request = json.loads(line)
         case, isolation = Case.from_json(request["case"]), Isolation(request["isolation"])
         result = monitor.run(case, isolation)
         connection.sendall(encoded({"result": result.to_json(), "process": monitor.process}))
-    os._exit(0)
+    end()
 
 
 if __name__ == "__main__":

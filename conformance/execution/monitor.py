@@ -64,6 +64,12 @@ class Monitor:
         """The case after which nobody has used the GPU yet."""
         self.process = 0
         """Id of the process that ran the newest case."""
+        self._living: list[Runs] = []
+
+    def close(self) -> None:
+        """End everything that was started and still lives."""
+        for child in self._living:
+            child.end()
 
     def run(self, case: Case, isolation: Isolation) -> Result:
         """The case's result, after as many tries as it takes."""
@@ -98,7 +104,7 @@ class Monitor:
         return self._tried(self._child(kind), case) if kind is Isolation.RISKY else self._alone(case)
 
     def _alone(self, case: Case) -> Result:
-        child = self._start(self._descriptors())
+        child = self._new()
         try:
             return self._tried(child, case, last=True)
         finally:
@@ -118,8 +124,13 @@ class Monitor:
 
     def _child(self, kind: Isolation) -> Runs:
         if kind not in self._company:
-            self._company[kind] = self._start(self._descriptors())
+            self._company[kind] = self._new()
         return self._company[kind]
+
+    def _new(self) -> Runs:
+        child = self._start((*self._secret, *(d for other in self._living for d in other.descriptors)))
+        self._living = [*(other for other in self._living if not other.died), child]
+        return child
 
     def _drop(self, kind: Isolation, *, lost: bool) -> None:
         child = self._company.pop(kind, None)
@@ -128,9 +139,6 @@ class Monitor:
         if lost:
             self._lost.add(kind)
 
-    def _descriptors(self) -> tuple[int, ...]:
-        return (*self._secret, *(d for child in self._company.values() for d in child.descriptors))
-
     def _trouble(self, case: Case) -> str | None:
         """After a process was lost on the GPU: why the GPU cannot be used any more, if that is so."""
         if case.device is not Device.CUDA or not self._doubt:
@@ -138,7 +146,7 @@ class Monitor:
         trouble = None
         for number in range(PROBES):
             time.sleep(PAUSE_SECONDS if number else 0)
-            child = self._start(self._descriptors())
+            child = self._new()
             trouble = child.trouble_with_gpu(PROBE_SECONDS)
             child.end()
             if trouble is None:

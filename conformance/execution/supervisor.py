@@ -123,6 +123,19 @@ class Pass:
     heard: float = field(default_factory=time.monotonic)
 
 
+class Words(Tail):
+    """What the processes of a pass write, until the last of them has ended."""
+
+    def __init__(self) -> None:
+        super().__init__(_LOG_BYTES)
+        self.ended = False
+
+    def add(self, piece: bytes) -> None:
+        """What comes next; nothing at the end."""
+        super().add(piece)
+        self.ended = self.ended or not piece
+
+
 class Supervisor:
     """Owns the processes of one run."""
 
@@ -140,7 +153,7 @@ class Supervisor:
         self._deadly = deadly
         self._silenced: Counter[str] = Counter()
         """How often the worker of a case had to be killed."""
-        self._words = Tail(_LOG_BYTES)
+        self._words = Words()
         self._pass = Pass()
         self.stopped = ""
         self._inbox = Inbox(str(private / "report"), self._receive)
@@ -206,6 +219,7 @@ class Supervisor:
         self._pass = Pass()
         write_lines(self._private / "jobs", (job.to_json() for job in self._jobs(left)))
         reading, writing = os.pipe()
+        self._words = Words()
         self._inbox.watch(reading, self._words.add)
         names = dict.fromkeys(n for case in left for n in (case.producer, case.consumer) if n != REFERENCE)
         server = forkserver.Server(tuple(names), str(self._private / f"server{time.monotonic_ns()}"), writing)
@@ -219,10 +233,18 @@ class Supervisor:
         finally:
             _end(pytest)
             server.close()
-            self._inbox.drain()
+            self._hear_the_last(server)
         if pytest.returncode > 0 and not self._pass.results and not self._pass.trouble:
             self._trouble(f"pytest ended with exit code {pytest.returncode}; {folder.DIAGNOSTICS} has its words")
         self._progress(self._ledger.status())
+
+    def _hear_the_last(self, server: forkserver.Server) -> None:
+        """Wait for the end of all that this pass has started: only monitors hold its output open now, and they end what they have."""
+        end = time.monotonic() + REAP_SECONDS
+        while not self._words.ended and time.monotonic() < end:
+            self._inbox.listen(_POLL_SECONDS)
+        server.close_all()
+        self._inbox.drain()
 
     def _jobs(self, left: list[Case]) -> list[worker.Job]:
         return [worker.Job(case, isolation_of(case, self._catalogue[case.invariant], self._deadly)) for case in left]

@@ -41,10 +41,10 @@ def folder() -> str:
     return str(neutral)
 
 
-def die_with_parent() -> None:
-    """Have the kernel kill this process when the one that started it ends, however that ends; on Linux only."""
+def die_with_parent(by: int = signal.SIGKILL) -> None:
+    """Have the kernel send this signal when the process that started this one ends, however that ends; on Linux only."""
     if sys.platform == "linux":
-        ctypes.CDLL(None).prctl(_SET_DEATH_SIGNAL, signal.SIGKILL)
+        ctypes.CDLL(None).prctl(_SET_DEATH_SIGNAL, by)
 
 
 def tail(file: IO[bytes], most: int) -> str:

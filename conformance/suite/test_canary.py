@@ -29,7 +29,7 @@ from .outcomes import Outcome
 
 HANG_SECONDS = 0.5
 """What a canary that never ends may take: long enough to begin, and nothing it does could ever be in time."""
-GPU_HANG_SECONDS = 8.0
+GPU_HANG_SECONDS = 5.0
 """The same where CUDA has to be started first."""
 _FOREVER = 1e9
 _FLOOD_BYTES = 64 << 20

@@ -6,7 +6,7 @@ from collections import Counter
 from pathlib import Path
 
 import pytest
-from conftest import Command, Finished
+from conftest import Command, Finished, mark, marked
 
 from conformance.adapters.base import Device
 from conformance.execution import canaries
@@ -36,12 +36,13 @@ def outcomes(done: Finished, *, of_canaries: bool) -> dict[str, str]:
 @pytest.mark.parametrize("processes", ["1", "4"])
 @pytest.mark.parametrize("run", range(RUNS))
 def test_each_canary_ends_as_built_and_each_ordinary_case_as_ever(
-    run: int, processes: str, conformance: Command, undisturbed: dict[str, str]
+    run: int, processes: str, conformance: Command, undisturbed: dict[str, str], tmp_path: Path
 ) -> None:
     """In random order among 300 ordinary cases: every planned case is reported, once, with its own outcome."""
     if not undisturbed:
         undisturbed |= outcomes(conformance("check", *ORDINARY, "-n", "2"), of_canaries=False)
-    done = conformance("check", *ORDINARY, "--canaries", "--seed", f"{run}", "-n", processes)
+    done = conformance("check", *ORDINARY, "--canaries", "--seed", f"{run}", "-n", processes, **mark(tmp_path))
+    assert marked(tmp_path) == [], "processes outlived the run"
     assert done.code == 0, done.stdout[-2000:] + done.stderr
     assert Counter(r["id"] for r in done.results) == Counter(r["id"] for r in done.plan)
     assert outcomes(done, of_canaries=False) == undisturbed

@@ -12,18 +12,18 @@ import time
 from pathlib import Path
 
 import pytest
-from conftest import Command, Finished
+from conftest import Command, Finished, mark, marked
 
 from conformance.execution.results import read_lines
 
-SELECTION = ("--between", "numpy", "--family", "pointer,layout", "--device", "host", "-n", "2")
+SELECTION = ("--between", "numpy", "--family", "pointer,layout", "--device", "host", "-n", "2", "--canaries")
 
 
 def interrupted(folder: Path, number: int, after: int) -> Path:
     """Start a run and send its supervisor this signal once so many results have been written; the run's folder."""
     process = subprocess.Popen(
         [sys.executable, "-m", "conformance", "check", *SELECTION],
-        cwd=folder, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL,
+        cwd=folder, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL, env={**os.environ, **mark(folder)},
     )  # fmt: skip
     out = folder / "conform-results"
     while process.poll() is None and _written(out) < after:
@@ -31,7 +31,7 @@ def interrupted(folder: Path, number: int, after: int) -> Path:
     assert process.poll() is None, "the run had ended before it could be interrupted"
     os.kill(process.pid, number)
     process.wait(30)
-    _wait_for_the_end_of_its_workers(out)
+    _wait_for_the_end_of_its_processes(folder)
     return out
 
 
@@ -44,12 +44,12 @@ def _written(out: Path) -> int:
     return len(ended(out)) if out.exists() else -1
 
 
-def _wait_for_the_end_of_its_workers(out: Path) -> None:
-    """They end with their supervisor: nothing is written any more."""
-    before, now = -1, _written(out)
-    while before != now:
-        time.sleep(0.3)
-        before, now = now, _written(out)
+def _wait_for_the_end_of_its_processes(folder: Path) -> None:
+    """They end with their supervisor, however that ends, and with them all that libraries have started."""
+    give_up = time.monotonic() + 30
+    while left := marked(folder):
+        assert time.monotonic() < give_up, f"{left} outlived the run"
+        time.sleep(0.05)
 
 
 def outcomes(done: Finished) -> list[tuple[str, str]]:

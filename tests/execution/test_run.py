@@ -55,7 +55,7 @@ def test_one_case_can_be_run_alone_by_its_id(conformance: Command) -> None:
         ("os.kill(os.getpid(), signal.SIGSEGV)", "crash", "SIGSEGV"),
         ("os.abort()", "crash", "SIGABRT"),
         ("os._exit(3)", "crash", "exit code 3"),
-        ("time.sleep(600)", "hang", "no end after 2 s"),
+        ("time.sleep(600)", "hang", "no end after 1 s"),
     ],
 )
 def test_a_library_that_kills_its_process_costs_its_own_cases_only(
@@ -63,7 +63,7 @@ def test_a_library_that_kills_its_process_costs_its_own_cases_only(
 ) -> None:
     """Each death is one bad outcome with its reason; every other case still has its own."""
     path = install(tmp_path / "site", "deadly", take=f"if offer._source.view.ndim == 3: {take}")
-    selection = ("--between", "deadly", "--family", "pointer", "--tier", "full", "-n", "2", "--deadline", "2")
+    selection = ("--between", "deadly", "--family", "pointer", "--tier", "full", "-n", "2", "--deadline", "1")
     done = conformance("check", *selection, path=path)
     assert done.code == 1, done.stderr
     assert len(done.results) == len(done.plan)

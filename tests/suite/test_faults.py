@@ -37,6 +37,7 @@ WITHOUT_REFERENCE: dict[str, str] = {
     "crossing.contexts": "tests/suite/test_crossing.py",
     **{name: "tests/suite/test_claims.py" for name in catalogue() if name.startswith("claim.")},
     **{name: "tests/suite/test_stream_claims.py" for name in catalogue() if name.startswith("stream-claim.")},
+    **{name: "tests/execution/test_canaries.py" for name in catalogue() if name.startswith("canary.")},
 }
 """Invariants that the reference alone cannot show, and the test that shows that they can fail."""
 

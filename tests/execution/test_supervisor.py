@@ -1,0 +1,91 @@
+"""What the supervisor does when its own helpers fail: a monitor that does not answer, a server or a pytest that dies."""
+
+from __future__ import annotations
+
+import json
+import os
+from pathlib import Path
+
+import pytest
+from libraries import install
+
+from conformance.adapters.base import Device
+from conformance.execution import folder, journal, supervisor
+from conformance.execution.ledger import Status
+from conformance.execution.results import read_lines
+from conformance.suite.catalogue import Case
+from conformance.suite.outcomes import Outcome
+
+ONCE = "Path('{flag}').exists() or (Path('{flag}').touch(), {deed})"
+MONITOR = "os.getppid()"
+SERVER = f"int(open(f'/proc/{{{MONITOR}}}/stat').read().rsplit(')', 1)[1].split()[1])"
+CHILDREN = "map(int, open('/proc/{0}/task/{0}/children').read().split())"
+
+
+def case(consumer: str, layout: str) -> Case:
+    """A case that passes where nothing is done to it."""
+    parameters = (("layout", layout), ("dtype", "uint8"))
+    return Case("pointer.values", "reference", consumer, "dlpack", Device.HOST, parameters)
+
+
+CASES = [case("deadly", "c-order"), *(case("reference", name) for name in ("c-order", "columns", "stepped", "rows"))]
+
+
+def run(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, take: str, statuses: list[Status]) -> supervisor.Run:
+    """Run the cases with a library that does this when it imports."""
+    monkeypatch.setenv(
+        "PYTHONPATH", str(install(tmp_path / "site", "deadly", take=f"from pathlib import Path; {take}"))
+    )
+    out = tmp_path / "out"
+    out.mkdir()
+    folder.prepare(CASES, {"libraries": []}, out)
+    return supervisor.run(CASES, out, supervisor.Settings(1), statuses.append)
+
+
+def told(tmp_path: Path) -> list[str]:
+    """The troubles in the journal."""
+    return [record["what"] for record in read_lines(tmp_path / "out" / journal.FILE) if record["event"] == "trouble"]
+
+
+def test_a_worker_that_nobody_answers_is_killed_and_its_case_is_a_hang(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The second of three deadlines: the monitor has been stopped, so it cannot keep the first. All other cases run."""
+    monkeypatch.setattr(supervisor, "patience", lambda invariant: 2.0)
+    monkeypatch.setattr(supervisor, "REAP_SECONDS", 1.0)
+    done = run(tmp_path, monkeypatch, f"os.kill({MONITOR}, signal.SIGSTOP); time.sleep(600)", [])
+    first, *others = done.results
+    assert first.outcome is Outcome.HANG
+    assert "its worker did not answer within 2 s, and had to be killed, twice" in first.reason
+    assert {r.outcome for r in others} == {Outcome.PASS}
+    assert len(told(tmp_path)) == 2
+
+
+@pytest.mark.parametrize("victim", ["server", "pytest"])
+def test_what_dies_of_the_runs_own_processes_is_started_again(
+    victim: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Every case has its own outcome in the end."""
+    others = f"next(p for p in {CHILDREN.format(os.getpid())} if p != {SERVER})"
+    deed = f"os.kill({SERVER if victim == 'server' else others}, signal.SIGKILL), time.sleep(600)"
+    statuses: list[Status] = []
+    done = run(tmp_path, monkeypatch, ONCE.format(flag=tmp_path / "done", deed=deed), statuses)
+    assert {r.outcome for r in done.results} == {Outcome.PASS}, [r.reason for r in done.results]
+    assert statuses[-1].done == len(CASES)
+    starts = [r["case"] for r in read_lines(tmp_path / "out" / journal.FILE) if r["event"] == "start"]
+    assert starts.count(CASES[0].id) == 2
+    if victim == "server":
+        assert "the server that forks processes ended with SIGKILL" in told(tmp_path)
+
+
+def test_what_never_works_ends_with_everything_lost_and_the_reason(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Two passes without a single result are enough; the words of the processes are kept."""
+    monkeypatch.setattr(supervisor, "command", lambda processes: ["/bin/sh", "-c", "echo no such luck; exit 7"])
+    done = run(tmp_path, monkeypatch, "pass", [])
+    assert {r.outcome for r in done.results} == {Outcome.LOST}
+    assert len(done.lost) == len(CASES)
+    assert all("pytest ended with exit code 7" in r.reason for r in done.results)
+    assert "no such luck" in (tmp_path / "out" / folder.DIAGNOSTICS).read_text()
+    assert json.loads((tmp_path / "out" / folder.RESULTS).read_text().splitlines()[0])["outcome"] == "lost"
