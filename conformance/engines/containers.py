@@ -24,10 +24,6 @@ from .model import Bounds, Cell, Ending, Gpus, Lifecycle, Prepared, Task, User
 SUITE = Path(conformance.__file__).parent
 PLAIN_USER = 10001
 """Who a container runs as when root starts it."""
-_PODMAN_INIT = tuple(
-    Path(folder, "catatonit")
-    for folder in ("/usr/libexec/podman", "/usr/lib/podman", "/usr/libexec/catatonit", "/usr/bin")
-)
 _DRIVER = "/usr/local/nvidia/lib:/usr/local/nvidia/lib64"
 """Where the driver's libraries are by convention, beside the places that every loader knows."""
 
@@ -110,7 +106,7 @@ class Containers:
         return commands.run(self.program, task, self._common(), variables, labels)
 
     def _common(self) -> Command:
-        return commands.contained(self.program, SUITE, self._bounds, self._gpus, self._identity)
+        return commands.contained(self.program, SUITE, self._bounds, self._gpus, self._user)
 
     def _variables(self, cell: Cell) -> dict[str, str]:
         site = f"/opt/cell/lib/python{cell.python}/site-packages"

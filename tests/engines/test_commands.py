@@ -22,7 +22,7 @@ PLAIN = User("1000:1000")
 
 def contained(engine: Engine = DOCKER, gpus: Gpus = NO_GPU, user: User = PLAIN) -> str:
     """The common part as one text."""
-    return " ".join(commands.contained(engine, Path("/site/conformance"), Bounds("4g", 100), gpus, identity))
+    return " ".join(commands.contained(engine, Path("/site/conformance"), Bounds("4g", 100), gpus, user))
 
 
 def test_a_container_has_nothing_but_what_it_needs() -> None:
