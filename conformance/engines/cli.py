@@ -64,7 +64,6 @@ def add(name: str, command: argparse.ArgumentParser) -> None:
     )  # fmt: skip
     command.add_argument(
         "--memory",
-        default=DEFAULTS.memory,
         metavar="SIZE",
         help=f"what a container may use (default: {DEFAULTS.memory})",
     )
@@ -159,21 +158,23 @@ def _is_light(options: argparse.Namespace) -> bool:
         options.out,
         options.resume,
         options.dry_run,
-        options.on != "auto",
+        options.memory,
+        options.limit,
     )
-    return not any(asked) and not (options.gpus == gpus.AUTO and gpus.present())
+    without_gpu = options.gpus == gpus.NONE or (options.gpus == gpus.AUTO and not gpus.present())
+    return without_gpu and options.on == "auto" and not any(asked)
 
 
 def _light(arguments: Sequence[str]) -> int:
     """In place of this process, so that signals, output and exit code are those of ``check``."""
     print(
-        "no GPU was found and no cells were asked for, so what is installed here is tested on host memory; "
+        "no GPU is to be used and no cells were asked for, so what is installed here is tested on host memory; "
         f"for cells: `conform --tier {LIGHT_TIER}`"
     )
     command = (sys.executable, "-m", "conformance", "check", *arguments)
     print(f"+ {shlex.join(command)}", file=sys.stderr)
     sys.stdout.flush()
-    os.execve(command[0], command, {**os.environ, **direct.OURS})
+    os.execve(command[0], command, {**os.environ, **direct.OURS, **direct.HIDDEN})
 
 
 def _planned(options: argparse.Namespace, shell: Shell) -> tuple[Run, Engine]:

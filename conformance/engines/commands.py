@@ -4,12 +4,11 @@ from __future__ import annotations
 
 import os
 from collections.abc import Iterable, Mapping, Sequence
-from dataclasses import dataclass
 from pathlib import Path
 
 from conformance.images.commands import Command, Engine
 
-from .model import Bounds, Gpus, Task
+from .model import Bounds, Gpus, Task, User
 
 SUITE = "/suite"
 RESULTS = "/results"
@@ -18,6 +17,7 @@ STOP_SECONDS = 20
 """What ``check`` has to put everything down in order; then it is killed."""
 GPU_LOCK = "/tmp/conformance-gpus.lock"
 """By which runs on one machine keep out of each other's way on the GPU; containers have to see the same one."""
+PODMANS_INIT = tuple(Path(folder, "catatonit") for folder in ("/usr/libexec/podman", "/usr/lib/podman", "/usr/bin"))
 _CUDA_12 = ("cublas", "cuda_nvrtc", "cuda_runtime", "cufft", "curand", "cusolver", "cusparse", "nvjitlink")
 
 
@@ -32,30 +32,23 @@ def library_path(site: str, line: str) -> str:
     return os.pathsep.join(f"{site}/nvidia/{folder}/lib" for folder in folders)
 
 
-@dataclass(frozen=True)
-class Identity:
-    """Who a container runs as, and how its first process is started."""
-
-    user: str
-    """Numbers of user and group."""
-    keep: bool = False
-    """Whether the user's number outside has to be kept inside, as in podman without root."""
-    init: bool = True
-    """Whether the engine can put a small first process in front, that hands signals on and buries orphans."""
-
-
-def contained(engine: Engine, suite: Path, bounds: Bounds, gpus: Gpus, identity: Identity) -> Command:
+def contained(engine: Engine, suite: Path, bounds: Bounds, gpus: Gpus, user: User) -> Command:
     """The part of ``run`` that every container of ours has: nothing but what it needs."""
     return (
-        *(("--init",) if identity.init else ()),
-        "--pull", "never", "--network", "none", *_files(engine), "--shm-size", "1g",
+        *_first_process(engine), "--pull", "never", "--network", "none", *_files(engine), "--shm-size", "1g",
         "--cap-drop", "ALL", "--security-opt", "no-new-privileges",
-        *(("--userns", "keep-id") if identity.keep else ()),
-        "--user", identity.user, "--memory", bounds.memory, "--memory-swap", bounds.memory, "--pids-limit", str(bounds.pids),
+        *(("--userns", "keep-id") if user.kept else ()),
+        "--user", user.ids, "--memory", bounds.memory, "--memory-swap", bounds.memory, "--pids-limit", str(bounds.pids),
         "--stop-timeout", str(STOP_SECONDS),
         "--volume", f"{suite}:{SUITE}/conformance:ro", "--env", f"PYTHONPATH={SUITE}",
         *_gpus(engine, gpus),
     )  # fmt: skip
+
+
+def _first_process(engine: Engine) -> Iterable[str]:
+    """One that buries the dead. Podman's is a package of its own, and no container starts without it if it is asked for."""
+    if not engine.is_podman or any(path.exists() for path in PODMANS_INIT):
+        yield "--init"
 
 
 def _files(engine: Engine) -> Iterable[str]:
@@ -98,6 +91,13 @@ def shell(engine: Engine, image: str, common: Sequence[str], variables: Mapping[
         *(part for name, value in variables.items() for part in ("--env", f"{name}={value}")),
         "--workdir", "/tmp", image, "sh",
     )  # fmt: skip
+
+
+def direct_shell(wanted: Mapping[str, str], around: Mapping[str, str]) -> Command:
+    """The user's shell, with these variables instead of those around."""
+    gone = (part for name in around if name not in wanted for part in ("-u", name))
+    new = (f"{name}={value}" for name, value in wanted.items() if around.get(name) != value)
+    return ("env", *gone, *new, around.get("SHELL", "/bin/sh"))
 
 
 def state(engine: Engine, name: str) -> Command:

@@ -19,16 +19,11 @@ from conformance.images.model import Outcome, Recipe, State
 from conformance.images.process import Shell
 
 from . import commands, endings, gpus
-from .commands import Identity
-from .model import Bounds, Cell, Ending, Gpus, Lifecycle, Prepared, Task
+from .model import Bounds, Cell, Ending, Gpus, Lifecycle, Prepared, Task, User
 
 SUITE = Path(conformance.__file__).parent
 PLAIN_USER = 10001
 """Who a container runs as when root starts it."""
-_PODMAN_INIT = tuple(
-    Path(folder, "catatonit")
-    for folder in ("/usr/libexec/podman", "/usr/lib/podman", "/usr/libexec/catatonit", "/usr/bin")
-)
 _DRIVER = "/usr/local/nvidia/lib:/usr/local/nvidia/lib64"
 """Where the driver's libraries are by convention, beside the places that every loader knows."""
 
@@ -79,18 +74,22 @@ class Containers:
         ids = {"gpus": ",".join(found.ids) or "all"} if found.way != "none" else {}
         return {
             "engine": self.name, "version": self.version, "gpu": found.way, "gpu reason": found.reason, **ids,
-            "user": self._identity.user, "memory": self._bounds.memory,
+            "user": self._user.ids, "memory": self._bounds.memory,
         }  # fmt: skip
 
     @property
-    def _identity(self) -> Identity:
-        """Never root where that can be helped."""
-        init = not self.program.is_podman or any(path.exists() for path in _PODMAN_INIT)
-        plain = f"{os.getuid() or PLAIN_USER}:{os.getgid() or PLAIN_USER}"
+    def _user(self) -> User:
+        """Never root where that can be helped. In an engine without root, podman keeps who one is, and in docker root is the user outside."""
+        ids = f"{os.getuid() or PLAIN_USER}:{os.getgid() or PLAIN_USER}"
+        if not self._rootless:
+            return User(ids)
+        return User(ids, kept=True) if self.program.is_podman else User("0:0")
+
+    @property
+    def _rootless(self) -> bool:
         if self.program.is_podman:
-            return Identity(plain, bool(self._info.get("host", {}).get("security", {}).get("rootless")), init)
-        rootless = any("rootless" in str(option) for option in self._info.get("SecurityOptions") or ())
-        return Identity("0:0" if rootless else plain)  # root in docker without root is the user outside
+            return bool(self._info.get("host", {}).get("security", {}).get("rootless"))
+        return any("rootless" in str(option) for option in self._info.get("SecurityOptions") or ())
 
     def prepare(self, cells: Sequence[Cell]) -> dict[str, Prepared | Ending]:
         """Build the images that are not there."""
@@ -107,7 +106,7 @@ class Containers:
         return commands.run(self.program, task, self._common(), variables, labels)
 
     def _common(self) -> Command:
-        return commands.contained(self.program, SUITE, self._bounds, self._gpus, self._identity)
+        return commands.contained(self.program, SUITE, self._bounds, self._gpus, self._user)
 
     def _variables(self, cell: Cell) -> dict[str, str]:
         site = f"/opt/cell/lib/python{cell.python}/site-packages"
@@ -124,7 +123,7 @@ class Containers:
         self._shell.ask(commands.remove(self.program, task.name))
         if self._gpus.way != "none":
             Path(commands.GPU_LOCK).touch()
-        uid, _, gid = self._identity.user.partition(":")
+        uid, _, gid = self._user.ids.partition(":")
         if os.getuid() == 0 and uid != "0":
             for path in (task.out, *task.out.iterdir()):
                 shutil.chown(path, int(uid), int(gid))

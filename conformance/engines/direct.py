@@ -17,6 +17,8 @@ from .model import Cell, Ending, Gpus, Prepared, Task
 ROOT = Path(conformance.__file__).parents[1]
 OURS = {"PYTHONPATH": os.fspath(ROOT), "PYTHONSAFEPATH": "1"}
 """By which a child runs this copy of the suite, and none that lies in the working folder (from Python 3.11 on)."""
+HIDDEN = {"CUDA_VISIBLE_DEVICES": ""}
+"""By which no GPU is seen."""
 _STRANGE = ("CUDA_PATH", "CUDA_HOME", "PYTHONHOME", "PYTHONPATH", "VIRTUAL_ENV")
 """Variables by which something of the machine would get into a cell."""
 
@@ -35,6 +37,14 @@ class Direct:
     def command(self, task: Task) -> Command:
         """``check`` itself."""
         return commands.check(task.prepared.what, task.arguments, os.fspath(task.out))
+
+    def shell(self, prepared: Prepared) -> Command:
+        """The user's own, with what a run has around it and the cell's interpreter first in the path."""
+        found = variables(os.environ, self.gpus, prepared.cell, prepared.what)
+        if not prepared.cell.lock:
+            found["PATH"] = f"{Path(prepared.what).parent}:{found.get('PATH', '')}"
+        del found["PYTHONSAFEPATH"]
+        return commands.direct_shell(found, os.environ)
 
     def environment(self, task: Task) -> Mapping[str, str]:
         """The runner's, with this suite, and with the GPUs that were asked for."""
@@ -62,7 +72,7 @@ def variables(around: Mapping[str, str], found: Gpus, cell: Cell, python: str) -
     kept["PYTHONSAFEPATH"] = OURS["PYTHONSAFEPATH"]
     kept["PYTHONPATH"] = os.pathsep.join(filter(None, (os.fspath(ROOT), kept.get("PYTHONPATH"))))
     if found.way == "none":
-        kept["CUDA_VISIBLE_DEVICES"] = ""
+        kept.update(HIDDEN)
     elif found.ids:
         kept["CUDA_VISIBLE_DEVICES"] = ",".join(found.ids)
     if cell.lock:
@@ -77,9 +87,3 @@ def facts(name: str, found: Gpus) -> dict[str, str]:
     """What a record says of an engine without a version of its own."""
     ids = {"gpus": ",".join(found.ids) or "all"} if found.way != "none" else {}
     return {"engine": name, "gpu": found.way, "gpu reason": found.reason, **ids}
-
-
-def shell(prepared: Prepared) -> Command:
-    """A shell with the cell's interpreter first in the path."""
-    path = f"{Path(prepared.what).parent}:{os.environ.get('PATH', '')}"
-    return ("env", f"PATH={path}", f"PYTHONPATH={ROOT}", os.environ.get("SHELL", "/bin/sh"))

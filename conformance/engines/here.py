@@ -10,7 +10,6 @@ from pathlib import Path
 from packaging.utils import canonicalize_name
 
 from conformance.images import lockfile
-from conformance.images.commands import Command
 
 from . import direct
 from .model import Cell, Ending, Lifecycle, Prepared
@@ -32,10 +31,6 @@ class Here(direct.Direct):
     def prepare(self, cells: Sequence[Cell]) -> dict[str, Prepared | Ending]:
         """Nothing is made; a named cell has to be what is here."""
         return {cell.name: _prepared(cell) for cell in cells}
-
-    def shell(self, prepared: Prepared) -> Command:
-        """The user's own."""
-        return direct.shell(prepared)
 
 
 def _prepared(cell: Cell) -> Prepared | Ending:

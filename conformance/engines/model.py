@@ -105,6 +105,14 @@ class Bounds:
 
 
 @dataclass(frozen=True)
+class User:
+    """Who a container runs as: ``user:group`` by number. ``kept``: inside the same as outside, by an engine without root."""
+
+    ids: str
+    kept: bool = False
+
+
+@dataclass(frozen=True)
 class Gpus:
     """Which GPUs a cell sees, and by what way a container gets them."""
 

@@ -14,7 +14,7 @@ from dataclasses import dataclass, field, replace
 from datetime import datetime, timezone
 from pathlib import Path
 
-from conformance.exits import Exit
+from conformance.exits import Exit, UserError
 
 from . import commands, endings, records
 from .base import Engine
@@ -91,6 +91,8 @@ class Runner:
             made = self.engine.prepare(cells)
         except KeyboardInterrupt:
             made = {c.name: Ending(Lifecycle.NOT_RUN, "the run was asked to stop before it was begun") for c in cells}
+        except (OSError, UserError) as error:
+            made = {cell.name: endings.build_failed(str(error)) for cell in cells}
         finally:
             self.stops.raises = False
         for cell in cells:

@@ -56,8 +56,11 @@ class Venv(direct.Direct):
         pins = lockfile.read(Path(cell.lock))
         folder = (self._work / f"{cell.name}-{digest(groups.requirements(pins))[:12]}").absolute()
         python = folder / "bin" / "python"
-        if not (folder / READY).exists() or self._shell.dry_run:
-            failed = self._make(cell, pins, folder)
+        if not (folder / READY).exists():
+            try:
+                failed = self._make(cell, pins, folder)
+            except OSError as error:
+                failed = f"{error.filename or folder}: {error.strerror}"
             if failed:
                 return endings.build_failed(failed)
         return Prepared(cell, os.fspath(python), {"python": os.fspath(python)})
@@ -100,7 +103,3 @@ class Venv(direct.Direct):
             if code:
                 return f"{output.reason(log.read_text(encoding='utf-8', errors='replace'))}; see {log}"
         return ""
-
-    def shell(self, prepared: Prepared) -> Command:
-        """The user's own, with the cell's interpreter first in the path."""
-        return direct.shell(prepared)

@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 
 from conformance.exits import UserError
+from conformance.report.screen import many
 
 from . import commands, plan
 from .commands import Engine
@@ -13,10 +14,11 @@ from .process import Shell
 from .stages import all_of
 
 
-def clean(recipes: Sequence[Recipe], engine: Engine, shell: Shell) -> tuple[list[str], dict[str, str]]:
+def clean(recipes: Sequence[Recipe], engine: Engine, shell: Shell, *, strict: bool) -> tuple[list[str], dict[str, str]]:
     """The images that were removed (or, in a dry run, would be), and why others could not be.
 
-    Raises UserError where it cannot be known what is still referred to, because a base is not here.
+    Without its base it cannot be known which images a cell refers to. ``strict``: that is a UserError; otherwise such a cell is taken
+    as one that was never built here, and said so.
     """
     plan.check(recipes)
     listed = shell.ask(commands.listing(engine))
@@ -26,12 +28,19 @@ def clean(recipes: Sequence[Recipe], engine: Engine, shell: Shell) -> tuple[list
     if not ours:
         return [], {}
     planned = plan.make(recipes, engine, shell, fetch=False)
-    for cell, reason in planned.unknown.items():
+    if planned.unknown:
+        _without_base(planned.unknown, shell, strict=strict)
+    wanted = {stage.name for cell in planned.cells.values() for stage in all_of(cell)}
+    return _removed([name for name in ours if name.split("/")[-1] not in wanted], engine, shell)
+
+
+def _without_base(unknown: Mapping[str, str], shell: Shell, *, strict: bool) -> None:
+    cell, reason = next(iter(unknown.items()))
+    if strict:
         raise UserError(
             f"what is still referred to cannot be known: cell {cell}: {reason}; `python -m conformance images` fetches it"
         )
-    wanted = {stage.name for cell in planned.cells.values() for stage in all_of(cell)}
-    return _removed([name for name in ours if name.split("/")[-1] not in wanted], engine, shell)
+    shell.say(f"  {many(len(unknown), 'cell')} cannot have been built here: {', '.join(sorted(set(unknown.values())))}")
 
 
 def _removed(names: Sequence[str], engine: Engine, shell: Shell) -> tuple[list[str], dict[str, str]]:

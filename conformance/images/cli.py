@@ -131,6 +131,6 @@ def _clean(options: argparse.Namespace) -> int:
     recipes = source.from_file(options.plan) if options.plan else source.from_matrix(options.matrix, None)
     shell = Shell(sys.stderr, os.environ, dry_run=options.dry_run)
     engine, _ = find_engine(shell, options.engine)
-    removed, kept = cleaning.clean(recipes, engine, shell)
+    removed, kept = cleaning.clean(recipes, engine, shell, strict=options.plan is not None)
     table.cleaned(Screen.of(sys.stdout), removed, kept, engine.program, dry_run=options.dry_run)
     return Exit.INCOMPLETE if kept else Exit.OK

@@ -7,8 +7,7 @@ from pathlib import Path
 import pytest
 
 from conformance.engines import commands, direct, venv_commands
-from conformance.engines.commands import Identity
-from conformance.engines.model import Bounds, Cell, Gpus, Prepared, Task
+from conformance.engines.model import Bounds, Cell, Gpus, Prepared, Task, User
 from conformance.images.commands import Engine
 
 CELL = Cell("cu13.2-py3.12-numpy2.5-cupy14.2", "smoke", "3.12", "13", "locks/x.txt")
@@ -18,11 +17,12 @@ TASK = Task(
 )
 DOCKER, PODMAN = Engine("docker"), Engine("/usr/bin/podman")
 NO_GPU = Gpus("none")
+PLAIN = User("1000:1000")
 
 
-def contained(engine: Engine = DOCKER, gpus: Gpus = NO_GPU, identity: Identity = Identity("1000:1000")) -> str:  # noqa: B008
+def contained(engine: Engine = DOCKER, gpus: Gpus = NO_GPU, user: User = PLAIN) -> str:
     """The common part as one text."""
-    return " ".join(commands.contained(engine, Path("/site/conformance"), Bounds("4g", 100), gpus, identity))
+    return " ".join(commands.contained(engine, Path("/site/conformance"), Bounds("4g", 100), gpus, user))
 
 
 def test_a_container_has_nothing_but_what_it_needs() -> None:
@@ -63,21 +63,18 @@ def test_gpus_come_by_cdi_or_by_dockers_own_way(gpus: Gpus, part: str) -> None:
     assert f"{commands.GPU_LOCK}:{commands.GPU_LOCK}:ro" in contained(gpus=gpus)
 
 
-def test_podman_without_root_keeps_the_users_number() -> None:
-    """Else nobody could write the results."""
-    assert "--userns keep-id" in contained(PODMAN, identity=Identity("1000:1000", keep=True))
-    assert "--userns" not in contained(DOCKER)
-
-
-def test_an_engine_without_a_small_first_process_is_not_asked_for_one() -> None:
-    """Podman has it in a package of its own."""
-    assert "--init" not in contained(PODMAN, identity=Identity("1000:1000", init=False))
-
-
 def test_a_shell_is_in_a_container_as_a_run_has_it() -> None:
     """And leaves nothing behind."""
     command = " ".join(commands.shell(DOCKER, "image", ("--network", "none"), {}))
     assert command == "docker run --rm --interactive --tty --network none --workdir /tmp image sh"
+
+
+def test_a_shell_on_the_machine_itself_has_what_a_run_has_around_it() -> None:
+    """And nothing of what a run has not."""
+    command = commands.direct_shell(
+        {"PATH": "/v/bin", "HOME": "/h"}, {"HOME": "/h", "CUDA_PATH": "/c", "SHELL": "/bin/zsh"}
+    )
+    assert command == ("env", "-u", "CUDA_PATH", "-u", "SHELL", "PATH=/v/bin", "/bin/zsh")
 
 
 def test_old_cupy_is_told_where_the_cuda_libraries_of_wheels_are() -> None:

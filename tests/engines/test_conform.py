@@ -333,3 +333,14 @@ def without_solution(bench: Bench) -> None:
         if name.startswith("cu12.9-py3.12-numpy1.26"):
             text, name = text.partition("\n\n")[0] + "\n\nbecause so it is\n", f"{lock.stem}.unresolvable"
         (bench.folder / "locks" / name).write_text(text)
+
+
+def test_a_run_that_goes_on_has_the_bounds_that_it_had(bench: Bench) -> None:
+    """Unless others are given."""
+    bench.engine.behave("else=killed")
+    bench.conform("--cells", "smoke-12", "--memory", "3g", "--limit", "77")
+    bench.engine.behave("else=ok")
+    assert bench.conform("--resume", str(bench.out)).code == 0
+    for call in bench.engine.calls("run"):
+        assert call[call.index("--memory") + 1] == "3g"
+        assert call[call.index("--limit") + 1] == "69.3"

@@ -8,7 +8,7 @@ from pathlib import Path
 
 import pytest
 
-from conformance.engines import containers
+from conformance.engines import commands, containers
 from conformance.engines.containers import Containers
 from conformance.engines.model import Bounds, Cell, Prepared, Task
 from conformance.images.process import Answer, Shell
@@ -72,6 +72,6 @@ def test_podman_is_asked_for_a_first_process_where_it_has_one(
     init = tmp_path / "catatonit"
     if there:
         init.touch()
-    monkeypatch.setattr(containers, "_PODMAN_INIT", (init,))
+    monkeypatch.setattr(commands, "PODMANS_INIT", (init,))
     assert ("--init" in words("podman", PODMAN, 1000, monkeypatch)) is there
     assert "--init" in words("docker", DOCKER, 1000, monkeypatch)

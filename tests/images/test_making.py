@@ -227,8 +227,9 @@ def test_an_interrupt_ends_the_builds(bench: Bench) -> None:
     """Nothing goes on behind one's back."""
     bench.plan(a=lock("slow==1"), b=lock("slow==2"), c=lock("slow==3"))
     process = subprocess.Popen(
-        bench.command("images"), cwd=bench.folder, env=bench.environment(), stderr=subprocess.PIPE, text=True
-    )
+        bench.command("images"), cwd=bench.folder, env=bench.environment(), stderr=subprocess.PIPE, text=True,
+        preexec_fn=lambda: signal.signal(signal.SIGINT, signal.default_int_handler),  # who starts tests in the background ignores it
+    )  # fmt: skip
     assert process.stderr is not None
     while "the rest, and" not in process.stderr.readline():
         assert process.poll() is None
