@@ -93,7 +93,7 @@ def read_run(out: Path) -> Run:
         return Run.from_json(json.loads((out / RUN).read_text(encoding="utf-8")))
     except (OSError, ValueError, KeyError, TypeError) as error:
         raise UserError(
-            f"--resume: {out} holds no run over cells that can be read ({error}); run without --resume"
+            f"{out} holds no run over cells that can be read ({error}); give a folder that `conform --out` has made"
         ) from error
 
 
