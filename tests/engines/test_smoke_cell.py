@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import os
+import re
 import subprocess
 import sys
 from pathlib import Path
@@ -18,6 +19,10 @@ ROOT = Path(__file__).parents[2]
 CELL = "smoke-12"
 """The smaller of the smoke cells: half a gigabyte to fetch, and PyCUDA is compiled."""
 SECONDS = 1500
+UNREACHABLE = re.compile(
+    r"dns error|invalid peer certificate|Connection refused|timed out|Network is unreachable|name resolution", re.I
+)
+"""Words of uv and pip where the world cannot be reached."""
 
 
 def reason_to_skip() -> str:
@@ -47,9 +52,11 @@ def test_the_suite_runs_in_a_cell_of_the_matrix(tmp_path: Path) -> None:
     done = conformance(
         "conform", "--cells", CELL, "--on", "docker", "--gpus", "none", "--out", str(out), "--", "--tier", "quick"
     )
-    assert done.returncode in (Exit.OK, Exit.VIOLATIONS), done.stdout[-3000:] + done.stderr[-3000:]
     (cell,) = (folder for folder in out.iterdir() if folder.is_dir())
     record = json.loads((cell / "cell.json").read_text())
+    if record["lifecycle"] == "build failed" and UNREACHABLE.search(record["reason"] + done.stderr):
+        pytest.skip(f"a build reaches no package index here: {record['reason'][-300:]}")
+    assert done.returncode in (Exit.OK, Exit.VIOLATIONS), done.stdout[-3000:] + done.stderr[-3000:]
     assert (record["lifecycle"], record["alias"]) == ("done", CELL)
     planned, reported = (
         [json.loads(line)["id"] for line in (cell / f"{name}.jsonl").read_text().splitlines()]
@@ -71,6 +78,8 @@ def test_the_suite_runs_in_a_cell_of_the_matrix(tmp_path: Path) -> None:
 
 def test_a_second_time_nothing_is_built() -> None:
     """Same lock, same recipe, same base: the image is there."""
+    if engine("image", "ls", "--quiet", "cuda-interop-cell").stdout == "":
+        pytest.skip("the image could not be built, see the test above")
     again = conformance("images", "--cells", CELL, "--engine", ENGINE)
     assert again.returncode == Exit.OK, again.stdout + again.stderr
     assert " build " not in again.stdout + again.stderr
