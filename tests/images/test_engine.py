@@ -13,9 +13,7 @@ from pathlib import Path
 
 import pytest
 
-import conformance
-
-ROOT = Path(conformance.__file__).parents[1]
+ROOT = Path(__file__).parents[2]
 ENGINE = os.environ.get("CONFORMANCE_ENGINE") or shutil.which("docker") or "docker"
 PYTHONS = ("3.12", "3.13", "3.11", "3.10", "3.14")
 INICONFIG = """\
@@ -31,8 +29,6 @@ def engine(*arguments: str, timeout: float = 60) -> subprocess.CompletedProcess[
 
 def absent() -> str:
     """Why there can be no real build here, or nothing."""
-    if not (ROOT / "docker" / "Dockerfile").is_file():
-        return "the recipe lies in a checkout only"
     try:
         answers = engine("info", "--format", "{{.ServerVersion}}")
     except (OSError, subprocess.TimeoutExpired) as error:
