@@ -22,6 +22,7 @@ from conformance.execution import canaries, environment, folder, ledger, plan, s
 from conformance.execution.environment import Facts
 from conformance.execution.results import Result
 from conformance.exits import Exit, UserError
+from conformance.ownership import owned
 from conformance.report import catalogue as catalogue_report
 from conformance.report import terminal
 from conformance.suite import deadline
@@ -198,13 +199,11 @@ def _check(options: argparse.Namespace) -> int:
     screen = terminal.Screen.of(sys.stdout)
     terminal.announce(screen, job.facts, len(job.cases), settings.processes, out, earlier=len(job.known))
     try:
-        with folder.owned(out):
+        with owned(out):
             if not options.resume:
                 folder.prepare(job.cases, job.facts.to_json(), out)
             progress = terminal.Progress(sys.stderr).update
             run = supervisor.run(job.cases, out, settings, progress, job.known, job.deadly)
-    except folder.InUse as error:
-        raise UserError(f"another run is writing to {out}; wait for its end, or choose another folder") from error
     except ledger.NoRoom as error:
         return _no_room(error.error, out, error.decided, len(job.cases))
     except OSError as error:

@@ -19,11 +19,11 @@ MAY_IMPORT = {
     "reference": {"protocols", "cuda"},
     "adapters": {"protocols", "cuda", "reference"},
     "suite": {"protocols", "cuda", "reference", "adapters"},
-    "execution": {"protocols", "cuda", "reference", "adapters", "suite"},
+    "execution": {"protocols", "cuda", "reference", "adapters", "suite", "signals"},
     "report": {"protocols", "adapters", "suite", "execution"},
     "matrix": {"exits", "report"},
     "images": {"exits", "report", "matrix"},
-    "engines": {"exits", "report", "matrix", "images"},
+    "engines": {"exits", "signals", "ownership", "report", "matrix", "images"},
 }
 OUTSIDE = ("matrix", "images", "engines")
 """What runs outside the cells: nothing that runs inside one may need it, or what it brings."""

@@ -19,6 +19,7 @@ from conformance.images import commands as image_commands
 from conformance.images import making
 from conformance.images.commands import Engine as Program
 from conformance.images.process import Shell
+from conformance.ownership import owned
 from conformance.report.screen import Screen
 
 from . import cells, choosing, direct, gpus, joining, records, running, showing
@@ -118,7 +119,7 @@ def _conform(options: argparse.Namespace) -> int:
     if options.dry_run:
         return _dry(run, engine, out, shell)
     _make_folder(out)
-    with records.owned(out), stops:
+    with owned(out), stops:
         if not options.resume:
             _begin(run, out)
         return _run(run, engine, out, options.jobs, stops)

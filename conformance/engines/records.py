@@ -2,12 +2,8 @@
 
 from __future__ import annotations
 
-import fcntl
 import json
-import os
 from collections import Counter
-from collections.abc import Iterator
-from contextlib import contextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -21,7 +17,6 @@ RUN = "run.json"
 CELL = "cell.json"
 PLAN, JOURNAL, RESULTS, LOG = "plan.jsonl", "journal.jsonl", "results.jsonl", "check.log"
 OF_CHECK = (PLAN, JOURNAL, RESULTS, "environment.json", "diagnostics.log")
-_LOCK = ".lock"
 
 
 @dataclass(frozen=True)
@@ -105,19 +100,6 @@ def read_record(out: Path, cell: Cell) -> Record:
         return Record(cell, ending, data["ran_in"], data["seconds"], tuple(data["starts"]))
     except (OSError, ValueError, KeyError, TypeError):
         return Record(cell, Ending(Lifecycle.NOT_RUN, "the run has not come to it"))
-
-
-@contextmanager
-def owned(out: Path) -> Iterator[None]:
-    """Be the only run over cells that writes here; the kernel lets go when a process ends, however it ends."""
-    lock = os.open(out / _LOCK, os.O_RDWR | os.O_CREAT, 0o644)
-    try:
-        fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
-        yield
-    except BlockingIOError:
-        raise UserError(f"another run is writing to {out}; wait for its end, or choose another folder") from None
-    finally:
-        os.close(lock)
 
 
 @dataclass

@@ -1,35 +1,23 @@
-"""Being asked to stop, outside the cells: the first signal is noted or, while something is being prepared, raised; a second one kills."""
+"""Being asked to stop, outside the cells: the first signal is noted or, while something is being prepared, raised; a second one is told."""
 
 from __future__ import annotations
 
-import signal
-from types import FrameType, TracebackType
+from types import FrameType
 
-ASKED = (signal.SIGINT, signal.SIGTERM, signal.SIGHUP)
+from conformance import signals
 
 
-class Stops:
+class Stops(signals.Stops):
     """While it is entered, ``number`` is the signal that asked to stop, and ``again`` whether one more did."""
 
     def __init__(self) -> None:
-        self.number: int | None = None
+        super().__init__()
         self.again = False
         self.raises = False
         """Whether the first signal interrupts what is under way."""
-        self._before: dict[int, object] = {}
 
-    def __enter__(self) -> Stops:
-        for number in ASKED:
-            self._before[number] = signal.signal(number, self._note)
-        return self
-
-    def __exit__(
-        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
-    ) -> None:
-        for number, handler in self._before.items():
-            signal.signal(number, handler)  # type: ignore[arg-type]
-
-    def _note(self, number: int, frame: FrameType | None) -> None:
+    def noted(self, number: int, frame: FrameType | None) -> None:
+        """Cells are stopped first, and killed when it comes again."""
         self.again = self.number is not None
         self.number = self.number or number
         if self.raises:

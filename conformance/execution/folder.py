@@ -2,12 +2,8 @@
 
 from __future__ import annotations
 
-import fcntl
 import hashlib
 import json
-import os
-from collections.abc import Iterator
-from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -23,24 +19,6 @@ RESULTS = "results.jsonl"
 ENVIRONMENT = "environment.json"
 DIAGNOSTICS = "diagnostics.log"
 """What the run's own processes wrote: empty if nothing went wrong with the run itself."""
-_LOCK = ".lock"
-
-
-class InUse(Exception):
-    """Another run is writing to this folder."""
-
-
-@contextmanager
-def owned(out: Path) -> Iterator[None]:
-    """Be the only run that writes here. Raises :class:`InUse`; the kernel lets go when a process ends, however it ends."""
-    lock = os.open(out / _LOCK, os.O_RDWR | os.O_CREAT, 0o644)
-    try:
-        fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
-        yield
-    except BlockingIOError:
-        raise InUse(out) from None
-    finally:
-        os.close(lock)
 
 
 def digest(out: Path) -> str:

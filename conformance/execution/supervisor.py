@@ -20,6 +20,7 @@ from typing import Any
 
 from conformance import suite
 from conformance.adapters.base import Device
+from conformance.signals import Stops
 from conformance.suite import children
 from conformance.suite.catalogue import Case, Invariant, catalogue
 from conformance.suite.libraries import REFERENCE
@@ -32,7 +33,6 @@ from .journal import Event
 from .ledger import Ledger, NoRoom, Progress, phase_cases
 from .link import Inbox
 from .results import Result, death, write_lines
-from .signals import Stops
 from .tail import Tail
 
 DEFAULT_LIMIT = 6 * 3600.0

@@ -11,7 +11,7 @@ import pytest
 from conftest import Command
 from libraries import install
 
-from conformance.execution import folder
+from conformance.ownership import owned
 
 
 def schema(name: str) -> dict[str, object]:
@@ -177,7 +177,7 @@ def test_two_runs_cannot_write_to_one_folder(conformance: Command, tmp_path: Pat
     """The second says so and leaves the first alone."""
     out = tmp_path / "conform-results"
     out.mkdir()
-    with folder.owned(out):
+    with owned(out):
         refused = conformance("check", "--case", "pointer.values/reference-reference/dlpack/host/c-order/uint8")
     assert (refused.code, refused.stderr.count("\n")) == (2, 1)
     assert "another run is writing to conform-results" in refused.stderr

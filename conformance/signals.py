@@ -1,4 +1,7 @@
-"""Being asked to stop: the first signal is noted, so that what is under way can be put down in order; a second one kills."""
+"""Being asked to stop: the first signal is noted, so that what is under way can be put down in order; a second one kills.
+
+Inside the cells and outside of them alike.
+"""
 
 from __future__ import annotations
 
@@ -17,7 +20,7 @@ class Stops:
 
     def __enter__(self) -> Stops:
         for number in ASKED_TO_STOP:
-            self._before[number] = signal.signal(number, self._note)
+            self._before[number] = signal.signal(number, self.noted)
         return self
 
     def __exit__(
@@ -26,7 +29,8 @@ class Stops:
         for number, handler in self._before.items():
             signal.signal(number, handler)  # type: ignore[arg-type]
 
-    def _note(self, number: int, frame: FrameType | None) -> None:
+    def noted(self, number: int, frame: FrameType | None) -> None:
+        """A signal has come; the next one does what it would have done without us."""
         self.number = number
         for again in ASKED_TO_STOP:
             signal.signal(again, signal.SIG_DFL)

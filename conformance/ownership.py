@@ -1,0 +1,30 @@
+"""Who may write to a folder of results: one run at a time, inside the cells and outside of them alike."""
+
+from __future__ import annotations
+
+import fcntl
+import os
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+
+from conformance.exits import UserError
+
+_LOCK = ".lock"
+
+
+@contextmanager
+def owned(out: Path) -> Iterator[None]:
+    """Be the only run that writes here; the kernel lets go when a process ends, however it ends.
+
+    Raises UserError where another one does.
+    """
+    lock = os.open(out / _LOCK, os.O_RDWR | os.O_CREAT, 0o644)
+    try:
+        try:
+            fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except BlockingIOError:
+            raise UserError(f"another run is writing to {out}; wait for its end, or choose another folder") from None
+        yield
+    finally:
+        os.close(lock)
