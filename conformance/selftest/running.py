@@ -25,7 +25,7 @@ def jobs(
     """What has to be run. ``wanted`` are names of faults, stages or families; ``everything`` tries all invariants on each fault."""
     for stage in chosen:
         cases = tuple(stage.cases(environment))
-        faults = [fault for fault in stage.faults if _is_wanted(fault, stage, wanted)]
+        faults = [fault for fault in stage.faults if is_wanted(fault, stage, wanted)]
         families = frozenset().union(*(fault.families for fault in faults)) if wanted else None
         flawless = _of(cases, families)
         for start in range(0, len(flawless), _PIECE):
@@ -34,7 +34,8 @@ def jobs(
             yield Job(stage.name, fault.name, cases if everything else _of(cases, fault.families))
 
 
-def _is_wanted(fault: Fault, stage: Stage, wanted: Sequence[str]) -> bool:
+def is_wanted(fault: Fault, stage: Stage, wanted: Sequence[str]) -> bool:
+    """Whether one of these names is the fault's, its stage's or that of a family that has to catch it; all are, if there is none."""
     return not wanted or fault.name in wanted or stage.name in wanted or bool(fault.families & set(wanted))
 
 
