@@ -53,6 +53,17 @@ class ReadonlyAsNumber(Exporter):
         return int(super().cai_readonly())  # type: ignore[return-value]
 
 
+@fault("cai.form", bugs="strides-12")
+class ReversedCountsBackwards(Exporter):
+    """An array that runs backwards publishes how many steps back it takes: a negative extent."""
+
+    @property
+    def __cuda_array_interface__(self) -> dict[str, Any]:
+        described = super().__cuda_array_interface__
+        signs = ((extent, -1 if stride < 0 else 1) for extent, stride in zip(self.view.shape, self.view.strides))
+        return {**described, "shape": tuple(extent * sign for extent, sign in signs)}
+
+
 @fault("cai.form", bugs="stream-10")
 class StreamZero(Exporter):
     """The stream is 0, which could mean either default stream."""

@@ -113,6 +113,17 @@ class EmptyImportsLieOnTheHost(Importer):
         return taken
 
 
+@fault("device.kept", bugs="capsule-08")
+class ImportForgetsItsDevice(Importer):
+    """The device is read through something that went with the capsule: asking the import for it raises."""
+
+    def read_tensor(self, tensor: Tensor) -> Imported:
+        """Without a device."""
+        taken = super().read_tensor(tensor)
+        del taken.device
+        return taken
+
+
 @fault("device.kept", bugs="device-21 device-06")
 class IntegersComeToTheHost(Importer):
     """Arrays of int32 are copied to the host on the way in, as if they could only be somebody's shape."""

@@ -103,6 +103,17 @@ class BrainFloatsRefused(Importer):
         return super().dl_dtype(tensor)
 
 
+@fault("dtype.self-import", bugs="dtype-25")
+class NarrowFloatsNotInTheTable(Importer):
+    """The importer's table lacks the 8-bit floats, and what is not in it ends in a ``KeyError``."""
+
+    def dl_dtype(self, tensor: Tensor) -> DType:
+        """For codes 7 to 14."""
+        if DLCode.FLOAT8_E3M4 <= tensor.code <= DLCode.FLOAT8_E8M0FNU:
+            raise KeyError((tensor.code, tensor.bits))
+        return super().dl_dtype(tensor)
+
+
 @fault("dtype.export", bugs="dtype-06 dtype-12")
 class BooleansAsBytes(Exporter):
     """Booleans are exported as 8-bit unsigned integers."""
@@ -140,6 +151,17 @@ class BrainFloatsAsHalves(Exporter):
     def cai_typestr(self) -> str:
         """``<f2`` for whatever has 16 bits and no letter."""
         return f"{NATIVE_ORDER}f2" if self.dtype.name == "bfloat16" else super().cai_typestr()
+
+
+@fault("dtype.typestr", bugs="dtype-04 dtype-18")
+class TypestrTableWithHoles(Exporter):
+    """The typestr comes from a table without complex numbers and bfloat16, and what is not in it ends in a ``KeyError``."""
+
+    def cai_typestr(self) -> str:
+        """By a look at the table."""
+        if self.dtype.code in (DLCode.COMPLEX, DLCode.BFLOAT):
+            raise KeyError(self.dtype.name)
+        return super().cai_typestr()
 
 
 @fault("dtype.typestr")
