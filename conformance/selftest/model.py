@@ -47,6 +47,7 @@ class Stage:
     cases: Callable[[Environment], Iterable[Case]]
     around: Callable[[], AbstractContextManager[object]] = nullcontext
     absent: Callable[[], str | None] = lambda: None
+    preload: tuple[str, ...] = ()
     faults: list[Fault] = field(default_factory=list)
 
     def fault(self, *caught_by: str, bugs: str = "") -> Callable[[Spoil], Spoil]:
