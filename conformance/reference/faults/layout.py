@@ -296,7 +296,8 @@ class NullStridesRefused(Importer):
 def _struct(tensor: Tensor) -> DLTensor:
     """The struct itself, because a decoded tensor without dimensions does not tell which pointers are there."""
     kind = DLManagedTensor if tensor.version is None else DLManagedTensorVersioned
-    return kind.from_address(tensor.address).dl_tensor
+    struct: DLTensor = kind.from_address(tensor.address).dl_tensor
+    return struct
 
 
 @fault("layout.null-strides", bugs="strides-08")
