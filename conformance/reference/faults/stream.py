@@ -8,7 +8,7 @@ from typing import Any
 
 from conformance.reference.exporter import Exporter
 from conformance.reference.importer import Imported, Importer
-from conformance.reference.streams import LEGACY, Current, WorkStream
+from conformance.reference.streams import LEGACY, PER_THREAD, Current, WorkStream, current
 
 from . import fault
 
@@ -52,6 +52,35 @@ class PublishesNone(Exporter):
         return None
 
 
+@fault("stream.none-means-done", bugs="stream-10")
+class PublishesNoneForDefault(Exporter):
+    """The default stream is not named, as if everybody waited for it anyway."""
+
+    def cai_stream(self) -> int | None:
+        """Only a stream that was made."""
+        published = super().cai_stream()
+        return None if published in (LEGACY, PER_THREAD) else published
+
+
+@fault("stream.none-means-done", bugs="stream-10")
+class PublishesInsideOnly(Exporter):
+    """The stream that was written on is named only while it is the current one."""
+
+    def cai_stream(self) -> int | None:
+        """Forgotten with the end of the block."""
+        published = super().cai_stream()
+        return published if published == current() else None
+
+
+@fault("stream.published", "ordering.handover", bugs="stream-02")
+class PublishesCurrent(Exporter):
+    """The stream that is current when the dictionary is read is published, not the one that was written on."""
+
+    def cai_stream(self) -> int | None:
+        """The caller's."""
+        return current()
+
+
 @fault("stream.outlives", bugs="stream-09")
 class KeepsBareHandle(Exporter):
     """The stream that is published lives no longer than its user's object."""
@@ -60,6 +89,20 @@ class KeepsBareHandle(Exporter):
         """Remembers a number, not what it belongs to."""
         super().fill(value, stream)
         self.writer = WorkStream(self.memory.streams(), stream.handle)
+
+
+@fault("stream.outlives", bugs="stream-09")
+class PublishesPassingStream(Exporter):
+    """Each dictionary names a stream of its own, which has waited for the writes and goes with the object made for it."""
+
+    def cai_stream(self) -> int | None:
+        """Destroyed on return."""
+        if self.writer is None:
+            return None
+        streams = self.memory.streams()
+        passing = WorkStream(streams)
+        streams.wait(passing.handle, self.writer.handle)
+        return passing.handle
 
 
 # -- the stream of a call of __dlpack__
