@@ -7,9 +7,16 @@ from dataclasses import replace
 from typing import Any
 
 from conformance.protocols import cai, capsule
-from conformance.protocols.dlpack import VERSIONED, DLManagedTensor, DLManagedTensorVersioned, DLTensor, Tensor
-from conformance.protocols.dtypes import DType
-from conformance.protocols.strided import Strided, c_strides
+from conformance.protocols.dlpack import (
+    VERSIONED,
+    DLDeviceType,
+    DLManagedTensor,
+    DLManagedTensorVersioned,
+    DLTensor,
+    Tensor,
+)
+from conformance.protocols.dtypes import DType, dtype
+from conformance.protocols.strided import Strided, c_strides, packed
 from conformance.reference.exporter import Exporter
 from conformance.reference.importer import Imported, Importer
 from conformance.reference.managed import Fields
@@ -208,6 +215,27 @@ class StridesBeyondEightLost(Exporter):
         """Eight, then zeros."""
         strides = super().dl_strides(version)
         return strides and (*strides[:8], *(0 for _ in strides[8:]))
+
+
+@fault("layout.capsule-strides", "layout.interface-strides", bugs="strides-02")
+class SliceLengthRoundedDown(Exporter):
+    """An extent in which elements are left out between others is too short by one."""
+
+    def fields(self, version: tuple[int, int] | None, *, copied: bool) -> Fields:
+        """With fewer elements."""
+        return replace(super().fields(version, copied=copied), shape=self.rounded())
+
+    @property
+    def __cuda_array_interface__(self) -> dict[str, Any]:
+        return {**super().__cuda_array_interface__, "shape": self.rounded()}
+
+    def rounded(self) -> tuple[int, ...]:
+        """What is left of the shape."""
+        whole = packed(self.view.shape)
+        return tuple(
+            extent - (extent > 1 and stride > step)
+            for extent, stride, step in zip(self.view.shape, self.view.strides, whole.strides)
+        )
 
 
 # -- importers
@@ -636,3 +664,31 @@ def _asserted(strides: tuple[int, ...]) -> tuple[int, ...]:
     if 0 in strides:
         raise AssertionError
     return strides
+
+
+@fault("layout.empty-import", bugs="device-02 pointer-11")
+class EmptyOnTheHost(Importer):
+    """Where the array interface gives no address the driver is asked in vain, and the import is taken for one in host memory."""
+
+    def cai_device(self, interface: cai.ArrayInterface) -> tuple[int, int]:
+        """By the address, which there is not."""
+        return super().cai_device(interface) if interface.address else (int(DLDeviceType.CPU), 0)
+
+
+@fault("layout.empty-import", "layout.empty-spelling")
+class EmptyHasDefaultType(Importer):
+    """Every array without elements is one of bytes."""
+
+    def take_capsule(self, offered: Any) -> Imported:
+        """Another element type."""
+        return self.of_bytes(super().take_capsule(offered))
+
+    def take_cai(self, source: Any) -> Imported:
+        """Another element type."""
+        return self.of_bytes(super().take_cai(source))
+
+    def of_bytes(self, taken: Imported) -> Imported:
+        """The same nothing of another type."""
+        if 0 in taken.shape:
+            taken.dtype, taken.strides = dtype("uint8"), c_strides(taken.shape)
+        return taken

@@ -122,7 +122,7 @@ class FailureReleasesTwice(Importer):
             raise
 
 
-@fault("lifetime.failed-import", bugs="capsule-26")
+@fault("lifetime.failed-import", bugs="capsule-26 strides-21")
 class FailureReleasesNothing(Importer):
     """An import that fails has taken the struct over and forgets it."""
 
@@ -163,7 +163,7 @@ def _delete_on_python_threads(address: int | None) -> None:
 _PYTHON_THREADS_ONLY = DELETER(_delete_on_python_threads)
 
 
-@fault("lifetime.native-thread", bugs="capsule-12 capsule-13 capsule-22")
+@fault("lifetime.native-thread", bugs="capsule-11 capsule-12 capsule-13 capsule-22")
 class DeleterNeedsPython(Exporter):
     """The deleter does its work on threads that Python has started, and on no other."""
 

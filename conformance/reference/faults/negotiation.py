@@ -173,6 +173,24 @@ class ShortDeviceIndexed(Exporter):
         super().check_device(dl_device and (dl_device[0], dl_device[1]))
 
 
+@fault("negotiation.bad-arguments")
+class CopiesOnceRefused(Exporter):
+    """After an export that was refused the array is exported by copies."""
+
+    refused = False
+
+    def __dlpack__(self, *args: Any, **kwargs: Any) -> Any:
+        try:
+            return super().__dlpack__(*args, **kwargs)
+        except Exception:
+            self.refused = True
+            raise
+
+    def placed(self, stream: int | None, dl_device: tuple[int, int] | None, copy: bool | None) -> Exporter:
+        """A copy, as if the refusal had said that sharing does not work."""
+        return super().placed(stream, dl_device, copy or self.refused)
+
+
 @fault("negotiation.host-stream", bugs="stream-19")
 class StreamRequiredOnHost(Exporter):
     """A stream has to be named to an array in host memory too: -1, because it has none."""

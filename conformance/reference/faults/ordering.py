@@ -47,7 +47,7 @@ class PassesAnotherStream(Importer):
         return LEGACY
 
 
-@fault("ordering.cost")
+@fault("ordering.cost", bugs="perf-01")
 class BlocksTheHost(Importer):
     """The host waits for the producer's stream."""
 

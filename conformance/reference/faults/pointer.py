@@ -11,7 +11,7 @@ from conformance.protocols.dtypes import DType
 from conformance.protocols.strided import c_strides, packed
 from conformance.reference.exporter import Exporter
 from conformance.reference.importer import Imported, Importer
-from conformance.reference.memory import ALIGNMENT, BorrowedBlock, gather
+from conformance.reference.memory import ALIGNMENT, BorrowedBlock, Memory, gather
 
 from . import fault
 
@@ -203,7 +203,7 @@ class DeviceIgnored(Exporter):
         """Whatever is asked for."""
 
 
-@fault("pointer.copy-false-elsewhere")
+@fault("pointer.copy-false-elsewhere", "negotiation.device-argument")
 class DeviceRefusedWithValueError(Exporter):
     """An export that needs a copy is refused with ValueError although the protocol names BufferError."""
 
@@ -254,6 +254,7 @@ class ZeroStrideShifted(Importer):
     "pointer.kernel-write-seen",
     "pointer.copy-false",
     "negotiation.signature",
+    "negotiation.device-argument",
 )
 class EveryExportIsACopy(Exporter):
     """Every capsule holds a copy, and says so, whatever was asked for."""
@@ -365,3 +366,47 @@ class ExtentOfWholeRows(Importer):
         """The largest product of an extent and its stride."""
         reach = max((n * s for n, s in zip(taken.shape, taken.strides)), default=taken.dtype.itemsize)
         return taken.address, taken.address + reach
+
+
+@fault("pointer.kernel-write-seen", bugs="lifetime-17")
+class RowsInPairs(Importer):
+    """The importer works on two rows at a time, and takes one that is not there where their number is odd."""
+
+    def take_capsule(self, offered: object) -> Imported:
+        """With an even number of rows."""
+        return self.paired(super().take_capsule(offered))
+
+    def take_cai(self, source: Any) -> Imported:
+        """With an even number of rows."""
+        return self.paired(super().take_cai(source))
+
+    def paired(self, taken: Imported) -> Imported:
+        """One row more, if there are rows at all and their number is odd."""
+        if len(taken.shape) > 1:
+            taken.shape = (taken.shape[0] + taken.shape[0] % 2, *taken.shape[1:])
+        return taken
+
+
+@fault("pointer.copy-false")
+class CopyFalseByRuntimeError(Importer):
+    """The importer shares packed arrays only, and refuses ``copy=False`` for others with a ``RuntimeError``."""
+
+    def take_dlpack(self, source: Any, **requested: Any) -> Imported:
+        """A good reason in the wrong words."""
+        taken = super().take_dlpack(source, **requested)
+        if requested.get("copy") is False and not taken.view.contiguous:
+            raise RuntimeError("a copy is needed")
+        return taken
+
+
+@fault("pointer.copy-true", bugs="strides-04")
+class CopyLosesStrides(Exporter):
+    """A copy takes as many elements as the array has from where it begins, whatever its strides."""
+
+    def copied_to(self, memory: Memory) -> Exporter:
+        """As if it were packed."""
+        whole = packed(self.view.shape)
+        data = gather(self.memory, self.element0(), whole, self.dtype.itemsize)
+        block = memory.allocate(len(data))
+        memory.write(block.address, data)
+        return type(self)(memory, block, self.dtype, whole)

@@ -194,3 +194,15 @@ class ImportsPassedOnWritable(Exporter):
     def cai_readonly(self) -> bool:
         """The bit of our own arrays."""
         return super().cai_readonly() and not isinstance(self.block, BorrowedBlock)
+
+
+@fault("readonly.export", "readonly.legacy-export", bugs="readonly-07")
+class LegacyCapsulesOnly(Exporter):
+    """There are no versioned capsules, and what must not be written goes out in a legacy one."""
+
+    def negotiate(self, max_version: tuple[int, int] | None) -> tuple[int, int] | None:
+        """Whatever is asked for."""
+        return None
+
+    def check_readonly(self, version: tuple[int, int] | None, *, copied: bool) -> None:
+        """No refusal."""

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 from contextlib import contextmanager, suppress
-from typing import Any
+from typing import Any, ClassVar
 
 from conformance.reference.exporter import Exporter
 from conformance.reference.importer import Imported, Importer
@@ -105,6 +105,18 @@ class PublishesPassingStream(Exporter):
         return passing.handle
 
 
+@fault("stream.published", "stream.outlives")
+class PublishesIdleStream(Exporter):
+    """Each array has a stream of its own and names that one, though nothing is ever queued on it."""
+
+    idle: WorkStream | None = None
+
+    def cai_stream(self) -> int | None:
+        """A live one that comes after nothing."""
+        self.idle = self.idle or WorkStream(self.memory.streams())
+        return self.idle.handle
+
+
 # -- the stream of a call of __dlpack__
 
 
@@ -164,6 +176,26 @@ class DestroysConsumersStream(Exporter):
             self.memory.streams().destroy(stream)
 
 
+@fault("stream.not-kept")
+class WritesOnConsumersStream(Exporter):
+    """After an export the producer works on the consumer's stream, and does not notice when that is gone."""
+
+    consumers: int | None = None
+
+    def order(self, stream: int | None) -> None:
+        """Remembers whom it was exported for."""
+        super().order(stream)
+        self.consumers = stream
+
+    def fill(self, value: int, stream: WorkStream) -> None:
+        """Where the array was last seen."""
+        if self.consumers is None:
+            super().fill(value, stream)
+        else:
+            with suppress(Exception):
+                self.memory.streams().fill(self.element0(), self.view.size, value, self.consumers)
+
+
 # -- __cuda_stream__ of an exporter
 
 
@@ -200,6 +232,15 @@ class _Default(WorkStream):
 class _Zero(WorkStream):
     def __cuda_stream__(self) -> Any:
         return 0, 0 if self.handle == LEGACY else self.handle
+
+
+class _Handle(int):
+    """A number with a type of its own."""
+
+
+class _Typed(WorkStream):
+    def __cuda_stream__(self) -> Any:
+        return 0, _Handle(self.handle)
 
 
 class _Raises(WorkStream):
@@ -263,6 +304,13 @@ class StreamRaises(Exporter):
     stream_class = _Raises
 
 
+@fault("stream.protocol-form")
+class StreamAsTypedHandle(Exporter):
+    """``__cuda_stream__`` gives the handle as a number of another type than int, if derived from it."""
+
+    stream_class = _Typed
+
+
 # -- __cuda_stream__ of an importer
 
 
@@ -323,6 +371,20 @@ class TakesNoStreamForDefault(Importer):
             return super().take_stream(source)
         except TypeError:
             return self.foreign_stream(LEGACY, source)
+
+
+@fault("stream.protocol-refusal")
+class StumblesAfterRefusal(Importer):
+    """The stream that is imported after one that was refused becomes the default stream."""
+
+    stumbled: ClassVar[bool] = False
+
+    def take_stream(self, source: Any) -> WorkStream:
+        """What went wrong before shows now."""
+        stumbled, StumblesAfterRefusal.stumbled = self.stumbled, True
+        taken = super().take_stream(source)
+        StumblesAfterRefusal.stumbled = False
+        return self.foreign_stream(LEGACY, source) if stumbled else taken
 
 
 @fault("stream.protocol-owner")
