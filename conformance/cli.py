@@ -45,6 +45,14 @@ OUTSIDE = {
 }
 """Commands that run outside the cells, where their packages are: module and help. Only the one that is asked for is imported."""
 
+SELFTEST = {
+    "selftest": (
+        "conformance.selftest.cli",
+        "try the suite itself: each deliberate fault is caught, nobody else accused",
+    ),
+}
+"""It brings faults with it that no run may meet, so it too is imported only when it is asked for."""
+
 
 class Parser(argparse.ArgumentParser):
     """One sentence for a mistake, no usage dump."""
@@ -102,7 +110,7 @@ def parser(asked: str = "") -> argparse.ArgumentParser:
     three.set_defaults(run=_report)
     _add_matrix(commands)
     _add_lock(commands)
-    for name, (module, text) in OUTSIDE.items():
+    for name, (module, text) in (SELFTEST | OUTSIDE).items():
         command = commands.add_parser(name, help=text)
         if name == asked:
             _runner(module).add(name, command)
