@@ -21,7 +21,6 @@ MAY_IMPORT = {
     "suite": {"protocols", "cuda", "reference", "adapters"},
     "execution": {"protocols", "cuda", "reference", "adapters", "suite", "signals"},
     "report": {"protocols", "adapters", "suite", "execution"},
-    "selftest": {"protocols", "cuda", "reference", "adapters", "suite", "execution", "exits", "report"},
     "matrix": {"exits", "report"},
     "images": {"exits", "report", "matrix"},
     "engines": {"exits", "signals", "ownership", "report", "matrix", "images"},
