@@ -98,7 +98,10 @@ def parse(described: Any) -> ArrayInterface:
 
 
 def _show(value: Any) -> str:
-    return f"{value!r} ({type(value).__name__})"
+    try:
+        return f"{value!r} ({type(value).__name__})"
+    except Exception as error:  # noqa: BLE001 - whatever a value raises here, it is still the value that is told of
+        return f"a {type(value).__name__} whose repr raises {type(error).__name__}"
 
 
 def _is_int(value: Any) -> TypeGuard[int]:
@@ -168,9 +171,17 @@ def _stream(value: Any, described: dict[str, Any]) -> list[Problem]:
 
 
 def _mask(value: Any, _: dict[str, Any]) -> list[Problem]:
-    if value is None or hasattr(value, "__cuda_array_interface__"):
+    if value is None or _has_interface(value):
         return []
     return [Problem("CAI-15", "mask", "None or an object with the interface", _show(value))]
+
+
+def _has_interface(value: Any) -> bool:
+    """Whether the attribute is there to be read; a tensor that requires a gradient has one that raises ``RuntimeError``."""
+    try:
+        return hasattr(value, "__cuda_array_interface__")
+    except Exception:  # noqa: BLE001 - hasattr lets all but AttributeError out
+        return False
 
 
 def _is_typestr(value: Any) -> TypeGuard[str]:

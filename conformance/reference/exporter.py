@@ -14,7 +14,7 @@ from conformance.protocols.dtypes import DLCode, DType
 from conformance.protocols.strided import Strided, packed
 
 from .managed import Fields, Managed
-from .memory import Block, HostMemory, Memory, gather
+from .memory import Block, HostMemory, Memory, gather_by_bytes
 from .streams import LEGACY, WorkStream
 
 _HOST = (int(DLDeviceType.CPU), 0)
@@ -99,6 +99,11 @@ class Exporter:
             return self.byte_strides
         return tuple(s * self.dtype.itemsize for s in self.view.strides)
 
+    @property
+    def contiguous(self) -> bool:
+        """C-contiguous, with the strides that its view has: what others mean is not asked."""
+        return self.view.contiguous and self.byte_strides is None
+
     def fill(self, value: int, stream: WorkStream) -> None:
         """Queue on a stream that every 32-bit element of a packed array becomes ``value``, and remember the stream (CAI-28)."""
         self.memory.streams().fill(self.element0(), self.view.size, value, stream.handle)
@@ -147,7 +152,7 @@ class Exporter:
 
     def cai_strides(self) -> tuple[int, ...] | None:
         """``None`` for C-contiguous, else strides in bytes (CAI-10 to CAI-12)."""
-        return None if self.view.contiguous and self.byte_strides is None else self.strides_bytes()
+        return None if self.contiguous else self.strides_bytes()
 
     def cai_readonly(self) -> bool:
         """The read-only bit (CAI-08)."""
@@ -271,8 +276,8 @@ class Exporter:
         return tuple(self.whole_elements(n, s) for n, s in zip(self.view.shape, self.byte_strides))
 
     def whole_elements(self, extent: int, stride: int) -> int:
-        """A stride in bytes as a number of elements; one that is never taken may be rounded (I05)."""
-        if stride % self.dtype.itemsize and extent > 1:
+        """A stride in bytes as a number of elements; one that is never taken may be rounded (I05), as all of an empty array are."""
+        if stride % self.dtype.itemsize and extent > 1 and self.view.size:
             raise BufferError(f"a stride of {stride} bytes is no number of elements (DLP-23)")
         return stride // self.dtype.itemsize
 
@@ -309,7 +314,8 @@ class Exporter:
 
     def copied_to(self, memory: Memory) -> Exporter:
         """A packed copy in this memory, done on return."""
-        data = gather(self.memory, self.element0(), self.view, self.dtype.itemsize)
+        view = Strided(self.view.shape, self.strides_bytes())
+        data = gather_by_bytes(self.memory, self.element0(), view, self.dtype.itemsize)
         block = memory.allocate(len(data))
         memory.write(block.address, data)
         return type(self)(memory, block, self.dtype, packed(self.view.shape))
@@ -322,7 +328,7 @@ class Exporter:
 
     def copied_on(self, stream: int) -> Exporter:
         """A packed copy, queued on a stream behind what is pending; of an array with gaps it is done on return."""
-        if not self.view.contiguous:
+        if not self.contiguous:
             self.finish()
             return self.copied()
         self.order(stream)
