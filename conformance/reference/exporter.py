@@ -11,7 +11,7 @@ from typing import Any, ClassVar
 from conformance.protocols import cai
 from conformance.protocols.dlpack import DLDeviceType, DLFlags
 from conformance.protocols.dtypes import DLCode, DType
-from conformance.protocols.strided import Strided, packed
+from conformance.protocols.strided import Strided, c_strides, packed, same_strides
 
 from .managed import Fields, Managed
 from .memory import Block, HostMemory, Memory, gather_by_bytes
@@ -101,8 +101,9 @@ class Exporter:
 
     @property
     def contiguous(self) -> bool:
-        """C-contiguous, with the strides that its view has: what others mean is not asked."""
-        return self.view.contiguous and self.byte_strides is None
+        """C-contiguous, by the strides that it has in the end (CAI-13)."""
+        size = self.dtype.itemsize
+        return same_strides(self.view.shape, self.strides_bytes(), tuple(s * size for s in c_strides(self.view.shape)))
 
     def fill(self, value: int, stream: WorkStream) -> None:
         """Queue on a stream that every 32-bit element of a packed array becomes ``value``, and remember the stream (CAI-28)."""
@@ -152,7 +153,7 @@ class Exporter:
 
     def cai_strides(self) -> tuple[int, ...] | None:
         """``None`` for C-contiguous, else strides in bytes (CAI-10 to CAI-12)."""
-        return None if self.contiguous else self.strides_bytes()
+        return None if self.view.contiguous and self.byte_strides is None else self.strides_bytes()
 
     def cai_readonly(self) -> bool:
         """The read-only bit (CAI-08)."""

@@ -18,7 +18,7 @@ from conformance.protocols.dlpack import (
     Tensor,
 )
 from conformance.protocols.dtypes import DType, from_dlpack, from_typestr
-from conformance.protocols.strided import Step, Strided, apply, c_strides, span
+from conformance.protocols.strided import Step, Strided, apply, c_strides, same_strides, span
 
 from .exporter import NEWEST
 from .memory import Memory, gather_by_bytes
@@ -66,6 +66,14 @@ class Imported:
     def view(self) -> Strided:
         """The view in elements, relative to element 0; a stride that is no multiple of the element's size is rounded."""
         return Strided(self.shape, tuple(s // self.dtype.itemsize for s in self.strides))
+
+    @property
+    def contiguous(self) -> bool:
+        """C-contiguous (CAI-13); never with a stride that the view had to round and that is taken."""
+        size = self.dtype.itemsize
+        return self.view.contiguous and same_strides(
+            self.shape, tuple(s * size for s in self.view.strides), self.strides
+        )
 
     @property
     def view_in_bytes(self) -> Strided:

@@ -205,7 +205,7 @@ class DrawnExchange(Exchange):
         start = whole.address + drawn.shift
         memory.write(start, data)
         block = BorrowedBlock(start, whole) if drawn.shift else whole
-        array = Exporter(memory, block, kind, form.view, readonly=drawn.readonly)
+        array = LIBRARY.exporter_class(memory, block, kind, form.view, readonly=drawn.readonly)
         address = start + form.view.offset * kind.itemsize
         array.newest = drawn.newest
         array.override = self._override(address)

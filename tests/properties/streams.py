@@ -77,21 +77,23 @@ def draw(chance: Random) -> Sequence:
     return Sequence(tuple(pieces), chance.randrange(len(pieces)))
 
 
-def draw_gapped(chance: Random) -> Sequence:
+def draw_gapped(chance: Random) -> Sequence | None:
     """Work in which a wait is missing, and the latch holds what should be waited for, so that somebody reads what is not there.
 
-    Where another wait covers for the missing one, that of the default streams for each other for instance, another is drawn.
+    ``None`` if other waits cover for each that could be missing, those of the default streams for each other for instance.
     """
-    while True:
-        whole = draw(chance)
-        consumers = [i for i, piece in enumerate(whole.pieces) if piece.by_consumer]
-        if not consumers:
-            continue
-        gapped, gap = chance.choice(consumers), chance.choice(tuple(Gap))
-        held = gapped if gap is Gap.BACK else max(i for i in range(gapped) if whole.pieces[i].writes)
-        gapped_work = Sequence(whole.pieces, held, gapped, gap)
-        if foretold(gapped_work) != in_order(gapped_work):
-            return gapped_work
+    whole = draw(chance)
+    gapped = [made for made in _with_a_gap(whole) if foretold(made) != in_order(made)]
+    return chance.choice(gapped) if gapped else None
+
+
+def _with_a_gap(whole: Sequence) -> Iterator[Sequence]:
+    """The same work with each of its waits missing in turn."""
+    for index, piece in enumerate(whole.pieces):
+        if piece.by_consumer:
+            written = max(i for i in range(index) if whole.pieces[i].writes)
+            yield Sequence(whole.pieces, written, index, Gap.FORWARD)
+            yield Sequence(whole.pieces, index, index, Gap.BACK)
 
 
 def in_order(sequence: Sequence) -> list[int]:

@@ -66,7 +66,10 @@ def test_what_is_put_into_a_struct_is_what_is_read(put: Fields) -> None:
     with Struct(put, None) as made:
         for name in (put.name, NAMES[put.name]):
             tensor = dlpack.decode(made.address, name)
-            seen = {name: getattr(tensor, name) for name in ("data", "device", "code", "bits", "lanes", "byte_offset", "version")}
+            seen = {
+                name: getattr(tensor, name)
+                for name in ("data", "device", "code", "bits", "lanes", "byte_offset", "version")
+            }
             assert seen == {name: getattr(put, name) for name in seen}
             assert tensor.flags == (None if put.version is None else put.flags)
             assert tensor.shape == (put.shape or ())
@@ -137,7 +140,9 @@ def exported(chance: Random) -> tuple[Window, DType, Exporter]:
     """An array of the reference on host memory, with a version of its own."""
     form, kind = window(chance), element(chance)
     memory = HostMemory()
-    array = Exporter(memory, memory.allocate(form.elements * kind.itemsize), kind, form.view, readonly=chance.random() < 0.3)
+    array = Exporter(
+        memory, memory.allocate(form.elements * kind.itemsize), kind, form.view, readonly=chance.random() < 0.3
+    )
     array.newest = version(chance) or (1, 0)
     return form, kind, array
 
