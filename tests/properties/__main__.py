@@ -22,6 +22,10 @@ from . import exchanges, judges, streams
 
 MOST_SHOWN = 5
 """Accused exchanges that are printed in full."""
+MADE = "made"
+REFUSED = "refused, as they had to be"
+JUDGED = "more, each judged by an invariant of the suite"
+ORDERED = "works on several streams in order, and as many out of order with a wait left out"
 
 
 @dataclass
@@ -65,14 +69,14 @@ class Run:
         drawn = exchanges.draw(chance, self.devices)
         with shown(drawn):
             refused = exchanges.follow(drawn)
-        self.done["refused, as they had to be" if refused else "made"] += 1
+        self.done[REFUSED if refused else MADE] += 1
 
     def judged(self, chance: Random) -> None:
         """An invariant on an array that no plan has."""
         drawn = judges.draw(chance, self.devices)
         with shown(drawn):
             judges.judge(drawn)
-        self.done["more, each judged by an invariant of the suite"] += 1
+        self.done[JUDGED] += 1
 
     def ordered(self, chance: Random) -> None:
         """Work on several streams, and other work with a wait left out."""
@@ -82,7 +86,7 @@ class Run:
             streams.expect_in_order(whole)
         with shown(gapped):
             streams.expect_out_of_order(gapped)
-        self.done["works on several streams in order, and as many out of order with a wait left out"] += 1
+        self.done[ORDERED] += 1
 
     def verdict(self) -> str:
         """The last line."""
@@ -127,8 +131,8 @@ def main() -> int:
     print(f"{run.command} --exchanges {given.exchanges}", flush=True)
     for number in range(given.exchanges) if given.only is None else (given.only,):
         run.exchange(number)
-    for what, times in run.done.items():
-        print(f"{times:>10,} {what}")
+    for what in (MADE, REFUSED, JUDGED, ORDERED):
+        print(f"{run.done[what]:>10,} {what}")
     print(run.verdict())
     return bool(run.accused)
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Iterator
 from contextlib import suppress
 from random import Random
@@ -81,7 +82,7 @@ def test_a_dictionary_with_anything_in_a_key_is_read_or_refused_for_that_key(
     assert {problem.key.partition("[")[0] for problem in found} <= related.get(key, {key})
     assert all(clause(problem.clause) and problem.expected and problem.seen for problem in found)
     if found:
-        with pytest.raises(ValueError, match=key):
+        with pytest.raises(ValueError, match=re.escape(found[0].key)):
             cai.parse(spoilt)
     else:
         assert cai.parse(spoilt).shape == spoilt["shape"]
@@ -111,7 +112,7 @@ def test_the_reference_refuses_any_dictionary_by_the_exceptions_that_it_document
 @examples
 @given(typestrs | st.text(alphabet=f"<>|={KINDS}0123456789[]sn", max_size=8) | st.text(max_size=5))
 def test_a_typestr_is_as_wide_as_numpy_says(typestr: str) -> None:
-    """Wherever both know it; bit fields (``t``) and records are none of NumPy's, and what is no typestr raises ``ValueError``."""
+    """Wherever both know it; NumPy has no bit fields (``t``), and all objects are pointers to it. What is no typestr raises ``ValueError``."""
     numpy = pytest.importorskip("numpy")
     try:
         width = cai.typestr_bytes(typestr)
@@ -119,19 +120,20 @@ def test_a_typestr_is_as_wide_as_numpy_says(typestr: str) -> None:
         return
     with suppress(TypeError):
         theirs = numpy.dtype(typestr)
-        assume(theirs.names is None and theirs.str[1:2] == typestr[1:2])
+        assume(theirs.names is None and theirs.str[1:2] == typestr[1:2] != "O")
         assert width == theirs.itemsize
 
 
 @examples
 @given(fields_of_records())
 def test_a_descr_is_as_wide_as_numpy_says(described: list[Any]) -> None:
-    """Nested records, sub-arrays and titles included."""
+    """Nested records, sub-arrays and titles included; to NumPy every object is a pointer, whatever its width is said to be."""
     numpy = pytest.importorskip("numpy")
     width = cai.descr_bytes(described)
     assert width is not None
     with suppress(TypeError, ValueError):
-        assert numpy.dtype(described).itemsize == width
+        theirs = numpy.dtype(described)
+        assert theirs.hasobject or theirs.itemsize == width
 
 
 @examples
