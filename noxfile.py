@@ -64,6 +64,13 @@ def lock(session: nox.Session) -> None:
 
 
 @nox.session
+def selftest(session: nox.Session) -> None:
+    """Try the suite on partners that are wrong on purpose: every fault has to be caught, and nobody else accused."""
+    session.install(".", "numpy")
+    session.run("cuda-interop-conformance", "selftest", *session.posargs)
+
+
+@nox.session
 def tests(session: nox.Session) -> None:
     """Run the project's own tests against the installed package."""
     session.install(".[test,runner]", "numpy", "jax")

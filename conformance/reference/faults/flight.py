@@ -2,14 +2,14 @@
 
 from __future__ import annotations
 
-from typing import Any
+from typing import Any, ClassVar
 
 from conformance.protocols.dlpack import Tensor
 from conformance.reference.exporter import Exporter
 from conformance.reference.importer import Imported, Importer
 from conformance.reference.managed import Fields, Managed
 from conformance.reference.memory import Memory, SimulatedBlock
-from conformance.reference.streams import WorkStream
+from conformance.reference.streams import LEGACY, WorkStream
 
 from . import fault
 
@@ -52,6 +52,28 @@ class HandsOutAtOnce(Exporter):
             block.at_once = True
 
 
+@fault("flight.import-dropped", bugs="lifetime-26")
+class HandsOutByItsOwnStream(Exporter):
+    """Memory that comes back is handed out again once the producer's own stream is done with it, as pools by stream do."""
+
+    _free: ClassVar[dict[int, list[tuple[Any, WorkStream]]]] = {}
+
+    def __init__(self, memory: Memory, block: Any, *rest: Any, **options: Any) -> None:
+        super().__init__(memory, self._from_pool(memory, block), *rest, **options)
+
+    def _from_pool(self, memory: Memory, block: Any) -> Any:
+        free = self._free.get(block.nbytes, [])
+        idle = next((entry for entry in reversed(free) if memory.streams().done(entry[1].handle)), None)
+        if idle is None:
+            return block
+        free.remove(idle)
+        return idle[0]
+
+    def __del__(self) -> None:
+        if self.writer is not None:
+            self._free.setdefault(self.block.nbytes, []).append((self.block, self.writer))
+
+
 @fault("flight.consumer-writes")
 class ForgetsItsReads(Exporter):
     """Only writes count as pending: a consumer is not made to wait for what still reads the array."""
@@ -89,6 +111,24 @@ class HostCopyIsNotAwaited(Exporter):
 
     def finish(self) -> None:
         """At once."""
+
+
+@fault("flight.host-copy", bugs="stream-16")
+class HostCopyAwaitsTheDefaultStream(Exporter):
+    """A copy to the host waits for the default stream, wherever the array was written."""
+
+    def finish(self) -> None:
+        """For another stream's work."""
+        self.memory.streams().synchronize(LEGACY)
+
+
+@fault("flight.copy-on-stream")
+class CopiesOnTheDefaultStream(Exporter):
+    """``copy=True`` copies on the default stream, behind what is pending, whatever stream was named."""
+
+    def copying_stream(self, stream: int | None) -> int:
+        """1."""
+        return LEGACY
 
 
 @fault("flight.copy-on-stream")
