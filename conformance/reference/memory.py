@@ -269,9 +269,14 @@ class CudaMemory:
 
 def gather(memory: Memory, element0: int, view: Strided, itemsize: int) -> bytes:
     """The bytes of a view's elements in row-major order; ``view.offset`` is ignored, ``element0`` is in bytes."""
+    return gather_by_bytes(memory, element0, Strided(view.shape, tuple(s * itemsize for s in view.strides)), itemsize)
+
+
+def gather_by_bytes(memory: Memory, element0: int, view: Strided, itemsize: int) -> bytes:
+    """As :func:`gather`, of a view that counts bytes: its strides need not be multiples of the element's size."""
     relative = Strided(view.shape, view.strides)
     if relative.size == 0:
         return b""
     low, high = span(relative)
-    block = memory.read(element0 + low * itemsize, (high - low) * itemsize)
-    return b"".join(block[(o - low) * itemsize : (o - low + 1) * itemsize] for o in offsets(relative))
+    block = memory.read(element0 + low, high - 1 - low + itemsize)
+    return b"".join(block[o - low : o - low + itemsize] for o in offsets(relative))
