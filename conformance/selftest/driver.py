@@ -10,7 +10,7 @@ import ctypes
 import mmap
 import os
 import threading
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
 from typing import Any
@@ -273,11 +273,10 @@ class MadeUpDriver:
 def believed() -> Iterator[None]:
     """The suite's own instruments ask the made-up driver in this process, whether there is another or not."""
     made = MadeUpDriver()
-    library: Callable[[], Any] = lambda: made  # noqa: E731
     context.primary.cache_clear()
     with (
-        mock.patch.object(real, "library", library),
-        mock.patch.object(streams, "cuda", lambda ordinal=0: streams.simulated()),
+        mock.patch.object(real, "library", return_value=made),
+        mock.patch.object(streams, "cuda", return_value=streams.simulated()),
     ):
         yield
 

@@ -7,6 +7,7 @@ import tempfile
 import textwrap
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
+from importlib import metadata
 from pathlib import Path
 from typing import TypeVar
 from unittest import mock
@@ -33,7 +34,7 @@ _ENTRY_POINTS = "[{group}]\n{name} = {target}\n"
 class MadeUpLibrary(ReferenceAdapter):
     """A flawless library: the reference under a name of its own, on host memory and on a GPU."""
 
-    distributions = ()
+    distributions = ("cuda-interop-conformance",)
     exports = {Device.HOST: (Protocol.DLPACK,), Device.CUDA: _BOTH}
     imports = exports
     candidate_dtypes = ("float32", "int32")
@@ -51,9 +52,7 @@ def announce(folder: Path, name: str, target: str) -> None:
     info = folder / f"{name}_library-1.0.dist-info"
     info.mkdir(parents=True, exist_ok=True)
     (info / "METADATA").write_text(_METADATA.format(name=name))
-    (info / "entry_points.txt").write_text(
-        _ENTRY_POINTS.format(group=registry.ENTRY_POINTS, name=name, target=target)
-    )
+    (info / "entry_points.txt").write_text(_ENTRY_POINTS.format(group=registry.ENTRY_POINTS, name=name, target=target))
 
 
 class Site:
@@ -106,5 +105,5 @@ def _called(function: Callable[[], None]) -> str:
 
 def come_first() -> None:
     """In this process announced adapters take the place of ours that have the same name."""
-    for point in registry.metadata.entry_points(group=registry.ENTRY_POINTS):
+    for point in metadata.entry_points(group=registry.ENTRY_POINTS):
         registry._OURS.pop(point.name, None)

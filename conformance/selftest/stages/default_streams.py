@@ -55,7 +55,11 @@ def _around() -> Iterator[None]:
 
 
 STAGE = Stage(
-    "default-streams", "a library with a switch for per-thread default streams, in a fresh interpreter", dict, _cases, _around
+    "default-streams",
+    "a library with a switch for per-thread default streams, in a fresh interpreter",
+    dict,
+    _cases,
+    _around,
 )
 _fault = _SITE.fault
 

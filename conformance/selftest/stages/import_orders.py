@@ -29,7 +29,11 @@ def _cases(here: Environment) -> Iterator[Case]:
 
 
 STAGE = Stage(
-    "import-orders", "libraries that are imported one after the other in a fresh interpreter", dict, _cases, _SITE.installed
+    "import-orders",
+    "libraries that are imported one after the other in a fresh interpreter",
+    dict,
+    _cases,
+    _SITE.installed,
 )
 _fault = _SITE.fault
 

@@ -57,8 +57,8 @@ class _Publishes(Exporter):
 class Cupy(MadeUpLibrary):
     """Has both switches."""
 
-    importer_class = _Waits
-    exporter_class = _Publishes
+    importer_class: type[Importer] = _Waits
+    exporter_class: type[Exporter] = _Publishes
 
 
 @contextmanager
@@ -69,7 +69,9 @@ def _around() -> Iterator[None]:
         yield
 
 
-STAGE = Stage("opt-outs", "a library with opt-outs of the array interface, in a fresh interpreter", dict, _cases, _around)
+STAGE = Stage(
+    "opt-outs", "a library with opt-outs of the array interface, in a fresh interpreter", dict, _cases, _around
+)
 _fault = _SITE.fault
 
 

@@ -65,7 +65,7 @@ def _around() -> Iterator[None]:
     with ExitStack() as stack:
         stack.enter_context(driver.believed())
         stack.enter_context(mock.patch.object(registry, "create", _create))
-        stack.enter_context(mock.patch.object(two_contexts, "BothContexts", lambda other: simulated().streams()))
+        stack.enter_context(mock.patch.object(two_contexts, "BothContexts", return_value=simulated().streams()))
         yield
 
 
