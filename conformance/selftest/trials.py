@@ -11,7 +11,7 @@ from typing import Any
 
 from conformance.execution.child import Child
 from conformance.execution.results import BAD, Result
-from conformance.execution.workbench import Workbench
+from conformance.execution.workbench import Workbench, preload
 from conformance.reference.streams import LEGACY, Current
 from conformance.suite.catalogue import Case, Invariant, Isolation, catalogue
 from conformance.suite.outcomes import Outcome
@@ -63,6 +63,7 @@ class _Bench(Workbench):
 def run(stage: Stage, fault: Fault | None, cases: Sequence[Case]) -> list[Trial]:
     """One trial for each invariant that has cases among these, in their order."""
     found = []
+    preload(stage.preload)
     for name, results in groupby(_results(stage, fault, cases), lambda result: result.case.invariant):
         found.append(_trial(stage.name, fault.name if fault else FLAWLESS, name, list(results)))
     return found
