@@ -293,16 +293,6 @@ class SetsUndefinedFlags(Wrapper):
         opened.mark(add=1 << 32)
 
 
-class IgnoresTheVersion(Wrapper):
-    """``max_version`` is ignored: every capsule is a legacy one."""
-
-    caught_by = ("readonly.export",)
-
-    def asked(self, keywords: dict[str, Any]) -> dict[str, Any]:
-        """Without it."""
-        return {**keywords, "max_version": None}
-
-
 class AlwaysExportsVersioned(Wrapper):
     """A consumer that knows legacy capsules alone gets a versioned one."""
 
@@ -531,14 +521,13 @@ class ReleasesTwice(Wrapper):
 
 
 class WritesToTheStruct(Wrapper):
-    """The consumer changes the producer's struct."""
+    """The consumer sets a flag in the producer's struct."""
 
     caught_by = ("capsule.struct-untouched",)
 
     def incoming(self, opened: Opened) -> None:
-        """An offset that comes to the same."""
-        opened.tensor.data = (opened.tensor.data or 0) + opened.tensor.byte_offset
-        opened.tensor.byte_offset = 0
+        """That of a copy."""
+        opened.mark(add=DLFlags.IS_COPIED)
 
 
 # -- on the way in: asking

@@ -135,11 +135,12 @@ class _Incoming:
         return self._wrapper.request(self._offer, args, keywords)
 
 
-def add(stage: Stage, real: Real, *wrappers: type[Wrapper]) -> None:
-    """Register each of these around a real library as a fault."""
+def add(stage: Stage, real: Real, *wrappers: type[Wrapper], without: tuple[str, ...] = ()) -> None:
+    """Register each of these around a real library as a fault; ``without`` are invariants that it does not keep by itself."""
     for kind in wrappers:
         spoil = partial(_wrap, real, kind)
-        stage.add(kind.__name__, kind.__doc__ or "", kind.caught_by, spoil, tuple(kind.bugs.split()))
+        caught_by = tuple(name for name in kind.caught_by if name not in without)
+        stage.add(kind.__name__, kind.__doc__ or "", caught_by, spoil, tuple(kind.bugs.split()))
 
 
 def _wrap(real: Real, kind: type[Wrapper], partners: Partners) -> None:
