@@ -38,8 +38,8 @@ class Stage:
     """Flawless partners, the cases that they can show, and what is made believe meanwhile.
 
     ``partners`` and ``around`` are called in the process that the cases run in. ``cases`` is called before, with what the reference can
-    do here; it loads no library. ``absent`` says why the stage cannot be set up here, or ``None``. ``preload`` are adapters whose libraries
-    are imported before the fork, as far as they allow it.
+    do here; it loads no library. ``absent`` says why the stage cannot be set up here, or ``None``. ``preload`` are modules that are
+    imported once, before any of those processes is forked.
     """
 
     name: str

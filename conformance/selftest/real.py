@@ -11,7 +11,7 @@ from conformance.execution.environment import measure
 from conformance.suite.catalogue import Case
 from conformance.suite.libraries import REFERENCE, Environment
 
-from .environments import planned
+from .make_believe.environments import planned
 from .model import Fault, Partners
 
 

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import gc
+import importlib
 import os
 import tempfile
 from collections.abc import Iterable, Iterator, Sequence
@@ -11,7 +13,7 @@ from typing import Any
 
 from conformance.execution.child import Child
 from conformance.execution.results import BAD, Result
-from conformance.execution.workbench import Workbench, preload
+from conformance.execution.workbench import Workbench
 from conformance.reference.streams import LEGACY, Current
 from conformance.suite.catalogue import Case, Invariant, Isolation, catalogue
 from conformance.suite.outcomes import Outcome
@@ -62,8 +64,9 @@ class _Bench(Workbench):
 
 def run(stage: Stage, fault: Fault | None, cases: Sequence[Case]) -> list[Trial]:
     """One trial for each invariant that has cases among these, in their order."""
+    for module in stage.preload:
+        importlib.import_module(module)
     found = []
-    preload(stage.preload)
     for name, results in groupby(_results(stage, fault, cases), lambda result: result.case.invariant):
         found.append(_trial(stage.name, fault.name if fault else FLAWLESS, name, list(results)))
     return found
@@ -93,6 +96,7 @@ def _tried(stage: Stage, fault: Fault | None, cases: Iterable[Case], folder: str
 
     def workbench() -> Workbench:
         os.environ["TMPDIR"] = tempfile.tempdir = folder
+        gc.freeze()  # what is there already need not be searched whenever a case collects garbage
         entered = stage.around()
         entered.__enter__()  # to the end of the process: nothing has to be put back there
         _kept.append(entered)

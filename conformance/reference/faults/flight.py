@@ -63,7 +63,7 @@ class HandsOutByItsOwnStream(Exporter):
 
     def _from_pool(self, memory: Memory, block: Any) -> Any:
         free = self._free.get(block.nbytes, [])
-        idle = next((entry for entry in free if memory.streams().done(entry[1].handle)), None)
+        idle = next((entry for entry in reversed(free) if memory.streams().done(entry[1].handle)), None)
         if idle is None:
             return block
         free.remove(idle)

@@ -15,9 +15,9 @@ from conformance.adapters.base import Device, Protocol
 from conformance.reference.exporter import Exporter
 from conformance.reference.importer import Imported, Importer
 from conformance.reference.streams import LEGACY, PER_THREAD, WorkStream
-from conformance.selftest import driver
-from conformance.selftest.environments import planned, shared, with_gpus
-from conformance.selftest.installing import MadeUpLibrary, Site, come_first
+from conformance.selftest.make_believe import driver
+from conformance.selftest.make_believe.environments import planned, shared, with_gpus
+from conformance.selftest.make_believe.installing import MadeUpLibrary, Site, come_first
 from conformance.selftest.model import Stage
 from conformance.suite.catalogue import Case
 from conformance.suite.libraries import Environment

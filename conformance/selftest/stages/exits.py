@@ -18,7 +18,7 @@ from conformance.protocols.dlpack import Tensor
 from conformance.reference.exporter import Exporter
 from conformance.reference.importer import Importer
 from conformance.reference.managed import Fields, Managed
-from conformance.selftest.environments import on_host, planned
+from conformance.selftest.make_believe.environments import on_host, planned
 from conformance.selftest.model import Partners, Stage
 from conformance.suite.catalogue import Case
 from conformance.suite.libraries import REFERENCE, Environment

@@ -13,9 +13,9 @@ from typing import Any
 
 from conformance.adapters.base import Device, Protocol
 from conformance.reference.importer import Imported
-from conformance.selftest import driver
-from conformance.selftest.environments import planned, with_gpus
-from conformance.selftest.installing import MadeUpLibrary, Site
+from conformance.selftest.make_believe import driver
+from conformance.selftest.make_believe.environments import planned, with_gpus
+from conformance.selftest.make_believe.installing import MadeUpLibrary, Site
 from conformance.selftest.model import Partners, Stage
 from conformance.suite import deadline
 from conformance.suite.catalogue import Case

@@ -23,9 +23,9 @@ from conformance.reference.exporter import Exporter
 from conformance.reference.importer import Imported, Importer
 from conformance.reference.managed import Fields
 from conformance.reference.memory import CudaMemory
-from conformance.selftest import driver
-from conformance.selftest.environments import planned, with_gpus
-from conformance.selftest.installing import Site
+from conformance.selftest.make_believe import driver
+from conformance.selftest.make_believe.environments import planned, with_gpus
+from conformance.selftest.make_believe.installing import Site
 from conformance.selftest.model import Partners, Stage
 from conformance.suite import offers
 from conformance.suite.catalogue import Case

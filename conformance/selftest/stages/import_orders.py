@@ -12,8 +12,8 @@ from typing import Any
 
 from conformance.adapters.base import Device, Protocol
 from conformance.reference.importer import Imported
-from conformance.selftest.environments import first, on_host
-from conformance.selftest.installing import MadeUpLibrary, Site
+from conformance.selftest.make_believe.environments import first, on_host
+from conformance.selftest.make_believe.installing import MadeUpLibrary, Site
 from conformance.selftest.model import Partners, Stage
 from conformance.suite import deadline
 from conformance.suite.catalogue import Case

@@ -14,9 +14,9 @@ from contextlib import ExitStack, contextmanager
 from unittest import mock
 
 from conformance.cuda import context
-from conformance.selftest import driver
-from conformance.selftest.environments import first, with_gpus
-from conformance.selftest.installing import MadeUpLibrary, Site
+from conformance.selftest.make_believe import driver
+from conformance.selftest.make_believe.environments import first, with_gpus
+from conformance.selftest.make_believe.installing import MadeUpLibrary, Site
 from conformance.selftest.model import Stage
 from conformance.suite import test_imports
 from conformance.suite.catalogue import Case

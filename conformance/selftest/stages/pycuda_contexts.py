@@ -14,9 +14,9 @@ from typing import Any
 from conformance.adapters.base import Device, Protocol
 from conformance.cuda import context
 from conformance.reference.importer import Imported
-from conformance.selftest import driver
-from conformance.selftest.environments import first, with_gpus
-from conformance.selftest.installing import MadeUpLibrary, Site, come_first
+from conformance.selftest.make_believe import driver
+from conformance.selftest.make_believe.environments import first, with_gpus
+from conformance.selftest.make_believe.installing import MadeUpLibrary, Site, come_first
 from conformance.selftest.model import Partners, Stage
 from conformance.suite.catalogue import Case
 from conformance.suite.libraries import Environment

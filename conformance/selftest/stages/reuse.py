@@ -14,7 +14,7 @@ from conformance.reference.exporter import Exporter
 from conformance.reference.importer import Imported, Importer
 from conformance.reference.managed import Fields
 from conformance.reference.streams import LEGACY
-from conformance.selftest.environments import planned
+from conformance.selftest.make_believe.environments import planned
 from conformance.selftest.model import Partners, Stage
 from conformance.suite.catalogue import Case
 from conformance.suite.libraries import REFERENCE, Environment

@@ -17,9 +17,9 @@ from conformance.adapters.base import Adapter, Device, Protocol
 from conformance.cuda import context
 from conformance.reference.importer import Imported, Importer
 from conformance.reference.memory import simulated
-from conformance.selftest import driver
-from conformance.selftest.environments import first, with_gpus
-from conformance.selftest.installing import MadeUpLibrary
+from conformance.selftest.make_believe import driver
+from conformance.selftest.make_believe.environments import first, with_gpus
+from conformance.selftest.make_believe.installing import MadeUpLibrary
 from conformance.selftest.model import Partners, Stage
 from conformance.suite.catalogue import Case
 from conformance.suite.libraries import Environment

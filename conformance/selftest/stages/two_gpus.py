@@ -12,9 +12,9 @@ from conformance.adapters.base import Device, Protocol, View
 from conformance.cuda import context
 from conformance.reference.exporter import Exporter
 from conformance.reference.importer import Imported
-from conformance.selftest import driver
-from conformance.selftest.environments import planned, shared, with_gpus
-from conformance.selftest.installing import MadeUpLibrary, Site
+from conformance.selftest.make_believe import driver
+from conformance.selftest.make_believe.environments import planned, shared, with_gpus
+from conformance.selftest.make_believe.installing import MadeUpLibrary, Site
 from conformance.selftest.model import Stage
 from conformance.suite.catalogue import Case
 from conformance.suite.libraries import REFERENCE, Environment

@@ -16,7 +16,7 @@ from conformance.adapters import registry
 from conformance.adapters.base import Device, Protocol
 from conformance.adapters.reference import ReferenceAdapter
 
-from .model import Partners, Stage
+from ..model import Partners, Stage
 
 _BOTH = (Protocol.DLPACK, Protocol.CAI)
 _MODULE = """\
