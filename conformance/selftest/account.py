@@ -40,7 +40,7 @@ class Account:
     """The whole selftest.
 
     ``accused`` are flawless partners' cases that failed or could not be decided: stage, case id, what was said. ``toothless`` are
-    invariants that caught nothing. ``lost`` are jobs without an answer, ``absent`` stages that could not be set up: with the reason.
+    invariants that caught nothing, though all of their faults were tried. ``lost`` are jobs without an answer, ``absent`` stages that could not be set up: with the reason.
     """
 
     device: str
@@ -111,14 +111,16 @@ def settle(
     )
     flawless = [trial for stage in stages for trial in found[stage.name, FLAWLESS].values()]
     biting = {name for row in rows for name in row.caught}
+    absent = {stage.name: why for stage in stages if (why := stage.absent())}
+    untried = {name for stage in stages if stage.name in absent for fault in stage.faults for name in fault.caught_by}
     return Account(
         device,
         rows,
         sum(trial.cases for trial in flawless),
         tuple((trial.stage, case, said) for trial in flawless for case, said in trial.accused),
-        tuple(name for name in expected if name not in biting),
+        tuple(name for name in expected if name not in biting and name not in untried),
         tuple((f"{job.stage} {job.fault or 'flawless'}", why) for job, why in lost),
-        tuple((stage.name, why) for stage in stages if (why := stage.absent())),
+        tuple(absent.items()),
     )
 
 

@@ -22,14 +22,14 @@ from .model import Fault, Stage
 
 FLAWLESS = ""
 """In the place of a fault's name: partners without one."""
-ACCUSING = ("violates", "deviates")
 
 
 @dataclass(frozen=True)
 class Trial:
-    """What one invariant said of one fault, or of flawless partners: how many cases, how many of them failed, the first that did.
+    """What one invariant said of one fault, or of flawless partners: how many cases, how many of them failed.
 
-    ``accused`` are the cases that broke a promise, or could not be decided, with what was said: flawless partners must have none.
+    ``said`` and ``outcome`` are those of the first case that failed; where none did, of the first that could not be decided. ``accused``
+    are the cases that failed or could not be decided, with what was said: flawless partners must have none.
     """
 
     stage: str
@@ -74,8 +74,9 @@ def run(stage: Stage, fault: Fault | None, cases: Sequence[Case]) -> list[Trial]
 
 def _trial(stage: str, fault: str, invariant: str, results: Sequence[Result]) -> Trial:
     failed = [result for result in results if result.outcome in BAD or result.outcome is Outcome.FAIL]
-    accused = [(r.case.id, _said(r)) for r in results if r.verdict in (*ACCUSING, "not decided")]
-    first = failed[0] if failed else None
+    undecided = [result for result in results if result.verdict == "not decided"]
+    accused = [(result.case.id, _said(result)) for result in (*failed, *undecided)]
+    first = next(iter((*failed, *undecided)), None)
     said, outcome = (_said(first), first.outcome.value) if first else ("", "")
     return Trial(stage, fault, invariant, len(results), len(failed), said, outcome, () if fault else tuple(accused))
 
