@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import gc
 import importlib
+import os
+import tempfile
 from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from itertools import groupby
@@ -85,9 +87,16 @@ def _said(result: Result) -> str:
 
 
 def _results(stage: Stage, fault: Fault | None, cases: Iterable[Case]) -> Iterator[Result]:
+    with tempfile.TemporaryDirectory(prefix="conformance-trial-") as folder:
+        yield from _tried(stage, fault, cases, folder)
+
+
+def _tried(stage: Stage, fault: Fault | None, cases: Iterable[Case], folder: str) -> Iterator[Result]:
+    """``folder`` is for whatever is temporary meanwhile: the processes are killed and clean nothing up."""
     child: Child | None = None
 
     def workbench() -> Workbench:
+        os.environ["TMPDIR"] = tempfile.tempdir = folder
         gc.freeze()  # what is there already need not be searched whenever a case collects garbage
         entered = stage.around()
         entered.__enter__()  # to the end of the process: nothing has to be put back there
