@@ -26,7 +26,7 @@ FLAWLESS = ""
 
 @dataclass(frozen=True)
 class Trial:
-    """What one invariant said of one fault, or of flawless partners: how many cases, how many of them failed.
+    """What one invariant said of one fault, or of flawless partners: how many cases, how many of them passed and failed.
 
     ``said`` and ``outcome`` are those of the first case that failed; where none did, of the first that could not be decided. ``accused``
     are the cases that failed or could not be decided, with what was said: flawless partners must have none.
@@ -36,6 +36,7 @@ class Trial:
     fault: str
     invariant: str
     cases: int
+    passed: int
     failed: int
     said: str = ""
     outcome: str = ""
@@ -78,7 +79,10 @@ def _trial(stage: str, fault: str, invariant: str, results: Sequence[Result]) ->
     accused = [(result.case.id, _said(result)) for result in (*failed, *undecided)]
     first = next(iter((*failed, *undecided)), None)
     said, outcome = (_said(first), first.outcome.value) if first else ("", "")
-    return Trial(stage, fault, invariant, len(results), len(failed), said, outcome, () if fault else tuple(accused))
+    passed = sum(result.outcome is Outcome.PASS for result in results)
+    return Trial(
+        stage, fault, invariant, len(results), passed, len(failed), said, outcome, () if fault else tuple(accused)
+    )
 
 
 def _said(result: Result) -> str:

@@ -26,11 +26,11 @@ def stage(*, absent: str | None = None) -> Stage:
 
 def trial(fault: str, invariant: str, failed: int, **more: object) -> Trial:
     """Of three cases."""
-    return replace(Trial("paper", fault, invariant, 3, failed), **more)  # type: ignore[arg-type]
+    return replace(Trial("paper", fault, invariant, 3, 3 - failed, failed), **more)  # type: ignore[arg-type]
 
 
 CAUGHT = [trial("paper.one", "a.x", 3), trial("paper.one", "a.y", 1), trial("paper.two", "b.z", 1)]
-FINE = [trial(FLAWLESS, "a.x", 0)]
+FINE = [trial(FLAWLESS, name, 0) for name in ("a.x", "a.y", "b.z")]
 JOBS = [Job("paper", name, ()) for name in (FLAWLESS, "paper.one", "paper.two")]
 
 
@@ -69,6 +69,12 @@ def test_flawless_partners_that_are_accused_void_everything() -> None:
     assert (found.exit, found.accused) == (Exit.VOID, (("paper", "a.x/case", "wrong strides"),))
 
 
+def test_an_invariant_that_no_flawless_partner_passes_voids_everything() -> None:
+    """That they are only refused shows nothing."""
+    found = settled([*CAUGHT, *FINE[:2], replace(FINE[2], passed=0)])
+    assert (found.exit, found.unpassed) == (Exit.VOID, ("b.z",))
+
+
 def test_what_was_lost_or_could_not_be_set_up_is_not_success() -> None:
     """An absent stage's invariants are not called toothless: nobody has tried."""
     lost = settled(CAUGHT + FINE, lost=[(JOBS[0], "its process ended")])
@@ -81,7 +87,7 @@ def test_parts_of_a_trial_that_ran_apart_are_one() -> None:
     """Cases that need the GPU for themselves run later than the others."""
     parts = [trial("paper.two", "b.z", 0), trial("paper.two", "b.z", 2, said="wrong", outcome="fail")]
     (row,) = (row for row in settled(parts).rows if row.fault.name == "paper.two")
-    assert row.trials == (Trial("paper", "paper.two", "b.z", 6, 2, "wrong", "fail"),)
+    assert row.trials == (Trial("paper", "paper.two", "b.z", 6, 4, 2, "wrong", "fail"),)
 
 
 def test_differences_between_two_devices_are_sentences() -> None:
