@@ -166,6 +166,11 @@ _LINE_IN_NAME = re.compile(r"-cu(?:da)?(\d\d)x?$")
 _LINE_IN_VERSION = ("cuda-toolkit", "cuda-bindings", "cuda-python", "nvidia-cuda-runtime", "nvidia-cuda-nvrtc")
 
 
+def without_line(name: str) -> str:
+    """A package's name without the CUDA line that some carry: ``cvcuda`` of ``cvcuda-cu13``."""
+    return _LINE_IN_NAME.sub("", name)
+
+
 def strangers(major: str, found: Iterable[Pin]) -> list[str]:
     """Packages of another CUDA line; a resolver does not see that they cannot live together."""
     return [f"{pin.name}=={pin.version}" for pin in found if _line(pin) not in ("", major)]
