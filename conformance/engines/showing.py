@@ -114,7 +114,7 @@ def table(screen: Screen, run: Run, found: Sequence[Record], out: Path) -> None:
         outcome = f"{row[1]:<{widths[1]}}"
         screen.line(texts.replace(outcome, screen.paint(outcome, _COLOURS.get(record.ending.lifecycle, "red")), 1))
     screen.line(screen.paint("✓ conforms   ✗ violates   ~ deviates   ∅ refused   i observed   ? not decided", "dim"))
-    if run.asked and not all(cell.candidates for cell in run.cells):
+    if run.asked and not all(cell.candidates or cell.unfit or cell.problem for cell in run.cells):
         screen.line(
             screen.paint(
                 "candidate ·: the cell holds no distribution that one was given for; it is run as it is", "dim"
@@ -130,7 +130,9 @@ def table(screen: Screen, run: Run, found: Sequence[Record], out: Path) -> None:
 
 def _more_columns(run: Run, record: Record | None = None) -> list[str]:
     """What stands in the cell, and its package's own tests, where the run has such; without a record the header."""
-    candidates = ", ".join(map(str, record.cell.candidates)) or "·" if record else "candidate"
+    candidates = "candidate"
+    if record:
+        candidates = ", ".join(map(str, record.cell.candidates)) or ("none" if record.cell.unfit else "·")
     tests = str(record.tests or "·") if record else "own tests"
     return [*([candidates] if run.asked else []), *([tests] if run.with_tests else [])]
 

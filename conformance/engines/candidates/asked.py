@@ -55,6 +55,8 @@ def _one(text: str) -> Asked:
     if value.endswith(".whl") or "/" in value or Path(value).exists():
         return _from_file(text, name, Path(value))
     wanted = _requirement(value)
+    if value[0].isdigit():
+        raise Mistake(f"a version stands after two equals signs; give {name}=={value}")
     if wanted is None:
         raise Mistake(f"{value!r} is neither a wheel nor a requirement; {FORMS}")
     if not same(name, canonicalize_name(wanted.name)):
@@ -70,9 +72,8 @@ def _requirement(text: str) -> Requirement | None:
 
 
 def _from_index(text: str, name: str, wanted: Requirement) -> Asked:
-    more = {"extras": wanted.extras, "a marker": wanted.marker, "an address": wanted.url}
-    for what in (what for what, there in more.items() if there):
-        raise Mistake(f"a candidate is one distribution, so {what} says nothing here; give its name and version alone")
+    if wanted.extras or wanted.marker or wanted.url:
+        raise Mistake("extras, markers and addresses have no meaning here; give a name and versions alone")
     return Asked(text, canonicalize_name(name), versions=str(wanted.specifier))
 
 

@@ -2,13 +2,13 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Collection, Mapping, Sequence
 from dataclasses import dataclass, field, replace
+from difflib import get_close_matches
 from pathlib import Path
 
 from conformance.exits import UserError
 from conformance.images import lockfile
-from conformance.matrix.mistakes import nearest
 
 from .. import here
 from ..model import Candidate, Cell
@@ -46,12 +46,7 @@ class Placing:
         """
         holdings = {cell.name: held(cell) for cell in cells}
         places = {cell.name: self._places(cell, holdings[cell.name]) for cell in cells}
-        known = {name for found in holdings.values() for name in found}
-        for one in self.asked:
-            if not any(one in found.values() for found in places.values()):
-                self.mistakes.append(
-                    f"--candidate {one.text}: no cell holds {one.name}{nearest(one.name, known) if known else ''}"
-                )
+        self.mistakes += self._homeless({name for found in holdings.values() for name in found})
         if self.mistakes:
             raise UserError("\n".join(dict.fromkeys(self.mistakes)))
         chosen = [cell for cell in cells if not only or any(_can(cell, one) for one in places[cell.name].values())]
@@ -59,19 +54,26 @@ class Placing:
             raise UserError("--only-candidate: none of these cells has a Python that a candidate is for; choose others")
         return tuple(self._with(cell, places[cell.name], holdings[cell.name]) for cell in chosen)
 
+    def _homeless(self, known: Collection[str]) -> list[str]:
+        """A sentence for each candidate whose distribution is in no cell."""
+        found: list[str] = []
+        for one in (one for one in self.asked if not any(_is(one, name) for name in known)):
+            close = get_close_matches(one.name, known, 1)
+            hint = f"; did you mean {close[0]}?" if close else "; choose cells that hold it, or mend the name"
+            found.append(f"--candidate {one.text}: no cell holds {one.name}{hint}")
+        return found
+
     def _places(self, cell: Cell, holding: Mapping[str, str]) -> dict[str, Asked]:
         """What was asked for, by the distribution of this cell that it replaces."""
         found: dict[str, Asked] = {}
         for one in self.asked:
-            names = [name for name in holding if name == one.name]
-            if not names and one.wheel is None:
-                names = [name for name in holding if same(one.name, name)]
+            exact = [name for name in holding if name == one.name]
+            names = exact or [name for name in holding if _is(one, name)]
+            if len(names) > 1:
+                self.mistakes.append(f"--candidate {one.text}: in {cell.title} that is {' and '.join(names)}; name one")
             for name in names:
-                if name in found or len(names) > 1:
-                    others = " and ".join(names) if len(names) > 1 else f"{found[name].text} too"
-                    self.mistakes.append(
-                        f"--candidate {one.text}: in {cell.title} that is {others}; name one distribution, once"
-                    )
+                if name in found:
+                    self.mistakes.append(f"--candidate {one.text}: in {cell.title} that is {name}, and so is {found[name].text}; give one of them")  # fmt: skip
                 found[name] = one
         return found
 
@@ -95,6 +97,11 @@ class Placing:
             self._found[wanted, python] = self.find(wanted, python)
         found = self._found[wanted, python]
         return found if isinstance(found, str) else Candidate(name, found.version, found.file, found.sha256, wanted)
+
+
+def _is(one: Asked, name: str) -> bool:
+    """Whether a distribution is what was asked for; a wheel says itself which it is of."""
+    return name == one.name if one.wheel is not None else same(one.name, name)
 
 
 def _can(cell: Cell, one: Asked) -> bool:
