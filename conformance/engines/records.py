@@ -12,7 +12,7 @@ import conformance
 from conformance.exits import UserError
 
 from .model import Bounds, Candidate, Cell, Ending, Lifecycle, WithTests
-from .with_tests import Tests
+from .with_tests import OwnTests
 
 RUN = "run.json"
 CELL = "cell.json"
@@ -83,7 +83,7 @@ class Record:
     seconds: float = 0.0
     starts: tuple[dict[str, Any], ...] = ()
     """One entry a start: when, how long, how it ended."""
-    tests: Tests | None = None
+    tests: OwnTests | None = None
     """What became of the package's own tests, where there are any to be run."""
 
     def to_json(self) -> dict[str, Any]:
@@ -119,7 +119,7 @@ def read_record(out: Path, cell: Cell) -> Record:
     try:
         data = json.loads((out / cell.name / CELL).read_text(encoding="utf-8"))
         ending = Ending(Lifecycle(data["lifecycle"]), data["reason"], data["exit"])
-        tests = Tests.from_json(found) if (found := data.get("with_tests")) else None
+        tests = OwnTests.from_json(found) if (found := data.get("with_tests")) else None
         return Record(cell, ending, data["ran_in"], data["seconds"], tuple(data["starts"]), tests)
     except (OSError, ValueError, KeyError, TypeError):
         return Record(cell, Ending(Lifecycle.NOT_RUN, "the run has not come to it"))

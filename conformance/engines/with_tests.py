@@ -51,7 +51,7 @@ class Finish(str, Enum):
 
 
 @dataclass(frozen=True)
-class Tests:
+class OwnTests:
     """What became of the tests in one cell. Where they did not come to their end, nobody knows how many there were."""
 
     ended: Finish
@@ -69,7 +69,7 @@ class Tests:
         return {**self.__dict__, "ended": self.ended.value, "seconds": round(self.seconds, 3)}
 
     @classmethod
-    def from_json(cls, data: dict[str, Any]) -> Tests:
+    def from_json(cls, data: dict[str, Any]) -> OwnTests:
         """The reverse of :meth:`to_json`."""
         return cls(**{**data, "ended": Finish(data["ended"])})
 
@@ -131,19 +131,19 @@ def in_the_way(folder: Path, placed: Iterable[Placed]) -> list[str]:
     return sorted(name for name in ours & theirs if name.isidentifier())
 
 
-def account(ending: Ending, folder: Path, said: str, seconds: float) -> Tests:
+def account(ending: Ending, folder: Path, said: str, seconds: float) -> OwnTests:
     """What the engine says of the process, and what pytest has written, as one."""
     found = counted(folder / RESULTS)
     finish, reason = _finish(ending, found, said)
     if finish is not Finish.DONE or found is None:
-        return Tests(finish, reason, ending.exit, seconds=seconds)
-    return Tests(
+        return OwnTests(finish, reason, ending.exit, seconds=seconds)
+    return OwnTests(
         finish, reason, ending.exit, found["passed"], found["failed"], found["errors"], found["skipped"], seconds
     )
 
 
 def counted(path: Path) -> Counter[str] | None:
-    """Tests by outcome, from JUnit's XML; ``None`` where it is not there or not whole."""
+    """OwnTests by outcome, from JUnit's XML; ``None`` where it is not there or not whole."""
     try:
         cases = list(XML.parse(path).getroot().iter("testcase"))
     except (OSError, XML.ParseError):
@@ -182,6 +182,6 @@ def _finish(ending: Ending, found: Counter[str] | None, said: str) -> tuple[Fini
     return Finish.NOT_RUN, f"{ending.reason}: {lines[-1].strip() if lines else 'it said nothing'}"
 
 
-def not_begun(why: str) -> Tests:
+def not_begun(why: str) -> OwnTests:
     """Where they were not run."""
-    return Tests(Finish.NOT_RUN, why)
+    return OwnTests(Finish.NOT_RUN, why)
