@@ -143,7 +143,7 @@ def account(ending: Ending, folder: Path, said: str, seconds: float) -> OwnTests
 
 
 def counted(path: Path) -> Counter[str] | None:
-    """OwnTests by outcome, from JUnit's XML; ``None`` where it is not there or not whole."""
+    """Tests by outcome, from JUnit's XML; ``None`` where it is not there or not whole."""
     try:
         cases = list(XML.parse(path).getroot().iter("testcase"))
     except (OSError, XML.ParseError):
