@@ -8,7 +8,7 @@ from difflib import get_close_matches
 from pathlib import Path
 
 from conformance.exits import UserError
-from conformance.images import lockfile
+from conformance.matrix import lockfile
 
 from .. import here
 from ..model import Candidate, Cell
