@@ -177,7 +177,8 @@ class Runner:
                 self.say(f"+ {shlex.join(command)}")
                 process = subprocess.Popen(
                     command, env=dict(self.engine.environment(task)), stdin=subprocess.DEVNULL, stdout=file, stderr=file,
-                    start_new_session=True, preexec_fn=_die_with_runner,
+                    # Before Python 3.11 the working folder is in the path, and there the package's sources may lie.
+                    cwd=task.out if task.tests else None, start_new_session=True, preexec_fn=_die_with_runner,
                 )  # fmt: skip
         except OSError as error:
             why = f"{error.filename or command[0]}: {error.strerror}"
