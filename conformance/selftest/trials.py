@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import gc
+import importlib
 from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from itertools import groupby
@@ -60,6 +62,8 @@ class _Bench(Workbench):
 
 def run(stage: Stage, fault: Fault | None, cases: Sequence[Case]) -> list[Trial]:
     """One trial for each invariant that has cases among these, in their order."""
+    for module in stage.preload:
+        importlib.import_module(module)
     found = []
     for name, results in groupby(_results(stage, fault, cases), lambda result: result.case.invariant):
         found.append(_trial(stage.name, fault.name if fault else FLAWLESS, name, list(results)))
@@ -83,6 +87,7 @@ def _results(stage: Stage, fault: Fault | None, cases: Iterable[Case]) -> Iterat
     child: Child | None = None
 
     def workbench() -> Workbench:
+        gc.freeze()  # what is there already need not be searched whenever a case collects garbage
         entered = stage.around()
         entered.__enter__()  # to the end of the process: nothing has to be put back there
         _kept.append(entered)

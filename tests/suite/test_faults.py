@@ -6,6 +6,7 @@ import pytest
 
 from conformance.adapters.base import Device
 from conformance.reference.faults import Fault, all_faults
+from conformance.selftest.stages import stages
 from conformance.suite.catalogue import Isolation, catalogue
 from conformance.suite.outcomes import Outcome
 
@@ -13,6 +14,7 @@ from .conftest import Runner
 
 FAULTS = all_faults()
 CAUGHT = [(name, fault) for fault in FAULTS.values() for name in fault.caught_by]
+STAGES = "conformance/selftest/stages"
 WITHOUT_REFERENCE: dict[str, str] = {
     "lifetime.device-memory": "tests/suite/test_device_memory.py",
     "lifetime.import-until-exit": "tests/execution/test_exit.py",
@@ -35,11 +37,10 @@ WITHOUT_REFERENCE: dict[str, str] = {
     "crossing.default-stream": "tests/suite/test_crossing.py",
     "crossing.opt-out": "tests/suite/test_crossing.py",
     "crossing.contexts": "tests/suite/test_crossing.py",
-    **{name: "tests/suite/test_claims.py" for name in catalogue() if name.startswith("claim.")},
-    **{name: "tests/suite/test_stream_claims.py" for name in catalogue() if name.startswith("stream-claim.")},
+    **{name: STAGES for name in catalogue() if name.startswith(("claim.", "stream-claim."))},
     **{name: "tests/execution/test_canaries.py" for name in catalogue() if name.startswith("canary.")},
 }
-"""Invariants that the reference alone cannot show, and the test that shows that they can fail."""
+"""Invariants that the reference alone cannot show, and what shows that they can fail: a test, or the selftest."""
 
 
 DEADLY = {"stream.PublishesNoStream": "the driver does not survive a question about a stream that there never was"}
@@ -76,10 +77,10 @@ def test_a_flawless_partner_is_not_accused(name: str, run_reference: Runner) -> 
     assert any(r.outcome is Outcome.PASS for r in results)
 
 
-@pytest.mark.parametrize("name", [n for n in catalogue() if n not in WITHOUT_REFERENCE])
+@pytest.mark.parametrize("name", [n for n in catalogue() if WITHOUT_REFERENCE.get(n, STAGES) == STAGES])
 def test_every_invariant_has_two_faults_that_it_catches(name: str) -> None:
     """A check that cannot fail is a defect, and one that sees a single way to be wrong may see nothing else."""
-    assert sum(name in fault.caught_by for fault in FAULTS.values()) >= 2
+    assert sum(name in fault.caught_by for stage in stages() for fault in stage.faults) >= 2
 
 
 def test_faults_name_invariants_that_exist() -> None:
