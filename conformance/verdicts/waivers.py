@@ -51,7 +51,7 @@ class Waiver:
 
     def is_for(self, cell: CellResult) -> bool:
         """Whether the cell is within all of its bounds; what a cell does not have is within none."""
-        return all(_within(bound, _version(cell, name)) for name, bound in self.where)
+        return all(_within(bound, version(cell, name)) for name, bound in self.where)
 
     def names(self, case: str) -> bool:
         """Whether one of its patterns is this case."""
@@ -81,7 +81,8 @@ def message_of(evidence: Evidence) -> str:
     return "; ".join(part for part in parts if part)
 
 
-def _version(cell: CellResult, name: str) -> str:
+def version(cell: CellResult, name: str) -> str:
+    """The version that a bound is compared with; empty where the cell has none."""
     axis = cell.axes.get(name, "")
     return (axis if name in AXES_FIRST else "") or cell.versions.get(name, "") or axis
 
