@@ -52,4 +52,6 @@ def _finding(finding: Finding, place: dict[int, int]) -> dict[str, Any]:
 
 
 def _evidence(evidence: Evidence) -> dict[str, Any]:
-    return {**evidence._asdict(), "state": evidence.state.verdict, "notes": dict(evidence.notes)}
+    plain = evidence._asdict()
+    told = {"state": evidence.state.verdict, "clauses": list(evidence.clauses), "notes": dict(evidence.notes)}
+    return {**plain, **told}

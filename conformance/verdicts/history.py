@@ -11,6 +11,7 @@ import fcntl
 import hashlib
 import json
 import os
+import sys
 from collections import defaultdict
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, field
@@ -20,7 +21,7 @@ from typing import Any
 from conformance.exits import UserError
 
 from . import runfile
-from .model import CellResult, RunFile, State
+from .model import Found, RunFile, State
 from .stretches import expanded, stretches
 from .trust import is_trusted
 from .waivers import Spot
@@ -34,12 +35,15 @@ _PLAN = 16
 
 @dataclass(frozen=True)
 class CellEntry:
-    """One cell of a run: what became of it, and its cases that did not conform. ``plan`` is the digest of what was planned in it."""
+    """One cell of a run: what became of it, and its cases that did not conform. ``plan`` is the digest of what was planned in it.
+
+    ``found`` has stretches of neighbours among the entry's cases, by their state: of hundreds of runs there would be too much else.
+    """
 
     lifecycle: str
     plan: str = ""
     planned: int = 0
-    found: dict[str, State] = field(default_factory=dict)
+    found: dict[State, list[list[int]]] = field(default_factory=dict)
 
 
 @dataclass(frozen=True)
@@ -52,7 +56,14 @@ class Entry:
     tier: str
     digest: str
     """Of its run file: what tells one run from another."""
+    cases: tuple[str, ...]
+    """Those that did not conform in some cell, in order."""
     cells: dict[str, CellEntry]
+
+    def found(self, name: str, states: Iterable[State] = State) -> dict[str, State]:
+        """The cases of a cell that did not conform, with their states, or those in some states alone."""
+        by_state = self.cells[name].found
+        return {case: s for s in states if s in by_state for case in expanded(by_state[s], self.cases)}
 
 
 @dataclass(frozen=True)
@@ -82,36 +93,39 @@ class Streak:
 def entry(run: RunFile) -> Entry:
     """A run as its line has it."""
     digests = {index: _digest(run.plans[index]) for index in {cell.plan for cell in run.cells if cell.is_tested}}
-    cells = {cell.name: _cell(run, cell, digests) for cell in run.cells}
-    return Entry(run.id, run.began, run.suite, run.tier, runfile.digest(run), cells)
+    found = {cell.name: list(run.found(cell)) for cell in run.cells if is_trusted(cell)}
+    cases = tuple(sorted({one.case for of_cell in found.values() for one in of_cell}))
+    index = {case: number for number, case in enumerate(cases)}
+    cells = {
+        cell.name: CellEntry(cell.lifecycle, digests[cell.plan], len(cell.states), _by_state(found[cell.name], index))
+        if cell.name in found
+        else CellEntry(cell.lifecycle)
+        for cell in run.cells
+    }
+    return Entry(run.id, run.began, run.suite, run.tier, runfile.digest(run), cases, cells)
 
 
 def _digest(plan: Iterable[str]) -> str:
     return hashlib.sha256("\n".join(plan).encode()).hexdigest()[:_PLAN]
 
 
-def _cell(run: RunFile, cell: CellResult, digests: dict[int, str]) -> CellEntry:
-    if not is_trusted(cell):
-        return CellEntry(cell.lifecycle)
-    found = {one.case: one.state for one in run.found(cell)}
-    return CellEntry(cell.lifecycle, digests[cell.plan], len(cell.states), found)
+def _by_state(found: Iterable[Found], index: dict[str, int]) -> dict[State, list[list[int]]]:
+    by_state: dict[State, list[int]] = defaultdict(list)
+    for one in found:
+        by_state[one.state].append(index[one.case])
+    return {state: stretches(sorted(by_state[state])) for state in State if state in by_state}
 
 
 def to_json(one: Entry) -> dict[str, Any]:
     """A line, as plain data."""
-    cases = sorted({case for cell in one.cells.values() for case in cell.found})
-    index = {case: number for number, case in enumerate(cases)}
     return {
         "format": FORMAT, "id": one.id, "began": one.began, "suite": one.suite, "tier": one.tier, "digest": one.digest,
-        "cases": cases, "cells": {name: _cell_to_json(cell, index) for name, cell in one.cells.items()},
+        "cases": list(one.cases), "cells": {name: _cell_to_json(cell) for name, cell in one.cells.items()},
     }  # fmt: skip
 
 
-def _cell_to_json(cell: CellEntry, index: dict[str, int]) -> dict[str, Any]:
-    by_state: dict[str, list[int]] = defaultdict(list)
-    for case, state in cell.found.items():
-        by_state[state.value].append(index[case])
-    found = {letter: stretches(sorted(numbers)) for letter, numbers in sorted(by_state.items())}
+def _cell_to_json(cell: CellEntry) -> dict[str, Any]:
+    found = {state.value: of_state for state, of_state in cell.found.items()}
     return {"lifecycle": cell.lifecycle, "plan": cell.plan, "planned": cell.planned, "found": found}
 
 
@@ -119,15 +133,18 @@ def from_json(data: dict[str, Any]) -> Entry:
     """The reverse of :func:`to_json`. Raises ``ValueError``, ``KeyError`` or ``TypeError`` for anything else."""
     if data["format"] != FORMAT:
         raise ValueError(f"its format is {data['format']!r} and not {FORMAT!r}")
-    cases = data["cases"]
     cells = {
         name: CellEntry(
             cell["lifecycle"], cell["plan"], cell["planned"],
-            {case: State(letter) for letter, found in cell["found"].items() for case in expanded(found, cases)},
+            {State(letter): of_state for letter, of_state in cell["found"].items()},
         )
         for name, cell in data["cells"].items()
     }  # fmt: skip
-    return Entry(data["id"], data["began"], data["suite"], data["tier"], data["digest"], cells)
+    cases = tuple(map(sys.intern, data["cases"]))
+    made = Entry(data["id"], data["began"], data["suite"], data["tier"], data["digest"], cases, cells)
+    for name in cells:
+        made.found(name)
+    return made
 
 
 def read(path: Path) -> History:
@@ -207,39 +224,43 @@ def latest(entries: Sequence[Entry]) -> list[Entry]:
 def streaks(entries: Sequence[Entry]) -> dict[Spot, Streak]:
     """Every case that has ever failed in a cell, by both, with how it stands."""
     runs = latest(entries)
+    cases = _ever_failing(runs)
     planned = _planned(runs)
-    spots = {
-        (name, case)
-        for one in runs
-        for name, cell in one.cells.items()
-        for case, s in cell.found.items()
-        if s in FAILING
-    }
-    found = {}
-    for name, case in sorted(spots):
-        told = [(one, _failing(one.cells.get(name), case, planned)) for one in runs]
-        found[name, case] = _streak([(one, failing) for one, failing in told if failing is not None])
+    told: dict[Spot, list[tuple[Entry, bool]]] = defaultdict(list)
+    for one in runs:
+        for name in one.cells.keys() & cases.keys():
+            found = one.found(name)
+            for case in cases[name] & planned[one.cells[name].plan]:
+                state = found.get(case, State.CONFORMS)
+                if state.is_decided:
+                    told[name, case].append((one, state in FAILING))
+    return {spot: _streak(told[spot]) for spot in sorted(told)}
+
+
+def _ever_failing(runs: Iterable[Entry]) -> dict[str, set[str]]:
+    """By cell."""
+    found: dict[str, set[str]] = defaultdict(set)
+    for one in runs:
+        for name in one.cells:
+            found[name].update(one.found(name, FAILING))
     return found
 
 
 def _planned(runs: Iterable[Entry]) -> dict[str, set[str]]:
-    """By the digest of a plan the cases that are known to be in it, since they did not conform in some cell."""
+    """By the digest of a plan the cases that are known to be in it, since they did not conform in some cell.
+
+    Nothing is planned in a cell without results.
+    """
     known: dict[str, set[str]] = defaultdict(set)
     for one in runs:
-        for cell in one.cells.values():
-            known[cell.plan].update(cell.found)
+        for name, cell in one.cells.items():
+            if cell.plan:
+                known[cell.plan].update(one.found(name))
     return known
 
 
-def _failing(cell: CellEntry | None, case: str, planned: dict[str, set[str]]) -> bool | None:
-    """Whether it failed; ``None`` where nobody knows: not run, not planned, not decided."""
-    if cell is None or not cell.plan or case not in planned[cell.plan]:
-        return None
-    state = cell.found.get(case, State.CONFORMS)
-    return state in FAILING if state.is_decided else None
-
-
 def _streak(told: Sequence[tuple[Entry, bool]]) -> Streak:
+    """``told`` has the runs that know whether it failed, and whether it did."""
     first, runs, flaps = 0, 1, 0
     for number in range(1, len(told)):
         if told[number][1] is told[number - 1][1]:

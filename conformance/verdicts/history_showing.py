@@ -33,7 +33,9 @@ def show(screen: Screen, entries: Sequence[Entry]) -> None:
 
 def _run(screen: Screen, one: Entry) -> None:
     tested = [cell for cell in one.cells.values() if cell.planned]
-    states = Counter(state.verdict for cell in tested for state in cell.found.values())
+    states: Counter[str] = Counter()
+    for cell in tested:
+        states.update({state.verdict: sum(count for _, count in found) for state, found in cell.found.items()})
     told = ", ".join(f"{count} {word}" for word, count in sorted(states.items()))
     planned = sum(cell.planned for cell in tested)
     screen.line(

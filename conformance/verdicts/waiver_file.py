@@ -161,13 +161,13 @@ class _Reading:
 
     def check_pattern(self, pattern: Text, what: str) -> None:
         """That it can be the id of some case."""
-        if not any(may_begin(pattern.text, f"{name}/") for name in self.invariants):
+        if STAR not in pattern.text and pattern.text.count("/") < 3:
+            told = f"{pattern.text} is no id of a case, which is family.name/producer-consumer/protocol/device; put a * at its end"
+            self.mistakes.add(pattern.line, f"cases of {what}: {told}")
+        elif not any(may_begin(pattern.text, f"{name}/") for name in self.invariants):
             name = pattern.text.partition("/")[0]
             told = f"cases of {what}: no case can be {pattern.text}, there is no invariant {name}"
             self.mistakes.add(pattern.line, told + _meant(name, self.invariants))
-        elif STAR not in pattern.text and pattern.text.count("/") < 3:
-            told = f"{pattern.text} is no id of a case, which is family.name/producer-consumer/protocol/device; put a * at its end"
-            self.mistakes.add(pattern.line, f"cases of {what}: {told}")
 
     def outcomes(self, node: Node | None, what: str) -> tuple[str, ...]:
         """Raw outcomes."""

@@ -91,9 +91,7 @@ def test_a_run_file_that_was_changed_is_not_read(name: str, tmp_path: Path) -> N
         runfile.read(plain)
 
 
-@pytest.mark.parametrize(
-    "text", ["", "{}", "[]", "null", '{"digest": "x", "format": "conformance-run/2"}', "\x1f\x8b"]
-)
+@pytest.mark.parametrize("text", ["", "{}", "[]", "null", '{"digest": "x", "format": "conformance-run/2"}', "\x1f\x8b"])
 def test_what_is_no_run_file_is_a_sentence(text: str, tmp_path: Path) -> None:
     """Whatever it is instead."""
     path = tmp_path / "run.json"

@@ -93,7 +93,10 @@ def test_merge_writes_a_run_file_and_says_what_has_no_results(conformance: Comma
 @pytest.mark.parametrize(
     ("name", "axes"),
     [
-        ("cu13.0-py3.12-numpy2.4-cudapy13.0", {"cuda": "13.0", "python": "3.12", "numpy": "2.4", "cuda_python": "13.0"}),
+        (
+            "cu13.0-py3.12-numpy2.4-cudapy13.0",
+            {"cuda": "13.0", "python": "3.12", "numpy": "2.4", "cuda_python": "13.0"},
+        ),
         ("here", {}),
         ("my-results", {}),
     ],
