@@ -17,9 +17,13 @@ PASS = "pass"
 """The outcome of a case that conforms and so has no evidence."""
 
 
+_NOT_TRUSTED = frozenset({Lifecycle.OUT_OF_MEMORY.value, Lifecycle.NOT_IN_EFFECT.value})
+"""At its memory limit a library or a case is accused of the limit's doing; and what is not in effect was not tested."""
+
+
 def is_trusted(cell: CellResult) -> bool:
-    """Whether it has results that mean what they say; at its memory limit a library or a case is accused of the limit's doing."""
-    return cell.is_tested and cell.lifecycle != Lifecycle.OUT_OF_MEMORY.value
+    """Whether it has results that mean what they say."""
+    return cell.is_tested and cell.lifecycle not in _NOT_TRUSTED
 
 
 def canaries() -> dict[str, str]:

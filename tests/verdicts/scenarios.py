@@ -323,6 +323,9 @@ SCENARIOS = {
         Exit.NOT_TESTED,
         (Kind.NOT_TESTED,) * 3,
     ),
+    "a candidate that is not in effect was not tested": Scenario(
+        run({"one": {A: "v"}, "two": {A: "c"}}, lifecycle="candidate not in effect"), run({"one": {A: "c"}, "two": {A: "c"}}), Exit.NOT_TESTED, (Kind.NOT_TESTED,) * 3, "candidate not in effect"
+    ),
     "a cell is done and has no results": Scenario(
         run({"one": {A: "c"}, "two": "done"}),
         run({"one": {A: "c"}}),
