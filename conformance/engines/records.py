@@ -85,6 +85,8 @@ class Record:
     """One entry a start: when, how long, how it ended."""
     tests: OwnTests | None = None
     """What became of the package's own tests, where there are any to be run."""
+    digests: dict[str, str] = field(default_factory=dict)
+    """Of what it ran (``suite``, ``lock``, ``image``) and of what it brought (``results``); see :mod:`.digests`."""
 
     def to_json(self) -> dict[str, Any]:
         """``cell.json``."""
@@ -94,6 +96,7 @@ class Record:
             "ran_in": self.facts, "seconds": round(self.seconds, 3), "starts": list(self.starts),
             "candidates": [_without(one.to_json(), "source") for one in self.cell.candidates],
             "with_tests": self.tests.to_json() if self.tests else None,
+            "digests": self.digests,
         }  # fmt: skip
 
 
@@ -120,7 +123,8 @@ def read_record(out: Path, cell: Cell) -> Record:
         data = json.loads((out / cell.name / CELL).read_text(encoding="utf-8"))
         ending = Ending(Lifecycle(data["lifecycle"]), data["reason"], data["exit"])
         tests = OwnTests.from_json(found) if (found := data.get("with_tests")) else None
-        return Record(cell, ending, data["ran_in"], data["seconds"], tuple(data["starts"]), tests)
+        digests = dict(data.get("digests", {}))
+        return Record(cell, ending, data["ran_in"], data["seconds"], tuple(data["starts"]), tests, digests)
     except (OSError, ValueError, KeyError, TypeError):
         return Record(cell, Ending(Lifecycle.NOT_RUN, "the run has not come to it"))
 

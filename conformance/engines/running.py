@@ -17,7 +17,7 @@ from pathlib import Path
 
 from conformance.exits import Exit, UserError
 
-from . import commands, endings, records, with_tests
+from . import commands, digests, endings, records, with_tests
 from .base import Engine
 from .candidates import effect
 from .model import Cell, Ending, Lifecycle, Placed, Prepared, Task
@@ -156,10 +156,13 @@ class Runner:
         if known[cell.name].ending.final:
             self._start_tests(prepared, live, known)
             return
-        task = Task(
-            prepared, arguments(self.run, folder, anew=cell.name in self._anew), folder, container_name(self.run, cell)
-        )
-        record = replace(known[cell.name], ending=NOT_SEEN, facts={**self.engine.facts(), **prepared.told})
+        anew = cell.name in self._anew
+        task = Task(prepared, arguments(self.run, folder, anew=anew), folder, container_name(self.run, cell))
+        earlier = known[cell.name].digests if has_begun(folder) and not anew else {}
+        record = replace(
+            known[cell.name], ending=NOT_SEEN, facts={**self.engine.facts(), **prepared.told},
+            digests=_digests(prepared, earlier),
+        )  # fmt: skip
         known[cell.name] = record
         self._write(record)
         failed = self._launch(task, folder / records.LOG, self.run.bounds.seconds, live)
@@ -249,9 +252,15 @@ class Runner:
             "lifecycle": ending.lifecycle.value,
             "reason": ending.reason,
         }
+        found = digests.joined(before.digests, {"suite": digests.of_suite()})
+        results = digests.of_file(one.task.out / records.RESULTS)
         self._end(
-            replace(before, ending=ending, seconds=before.seconds + one.seconds, starts=(*before.starts, start)), known
-        )
+            replace(
+                before, ending=ending, seconds=before.seconds + one.seconds, starts=(*before.starts, start),
+                digests={**found, **({"results": results} if results else {})},
+            ),
+            known,
+        )  # fmt: skip
         if self.run.with_tests:
             self._start_tests(one.task.prepared, live, known)
 
@@ -292,12 +301,23 @@ def _beforehand(cell: Cell) -> Ending:
     return Ending(Lifecycle.NOT_RUN, cell.problem) if cell.problem else NOT_COME
 
 
+def _digests(prepared: Prepared, earlier: dict[str, str]) -> dict[str, str]:
+    """Of what a start runs, beside those of earlier starts whose results it goes on with."""
+    cell = prepared.cell
+    now = {"suite": digests.of_suite(), **({"lock": digests.of_file(Path(cell.lock))} if cell.lock else {})}
+    return digests.joined({k: v for k, v in earlier.items() if k != "results"}, {**now, **prepared.digests})
+
+
+def has_begun(folder: Path) -> bool:
+    """Whether ``check`` has left something there that it can go on with."""
+    return (folder / records.PLAN).exists() and (folder / records.JOURNAL).exists()
+
+
 def arguments(run: Run, folder: Path, *, anew: bool = False) -> tuple[str, ...]:
     """What ``check`` is asked to do: what it was asked for, or to go on with what it has left."""
-    resumable = (folder / records.PLAN).exists() and (folder / records.JOURNAL).exists()
     limit = ("--limit", f"{max(run.bounds.seconds - 60, run.bounds.seconds * 0.9):g}")
     given = () if "--limit" in run.arguments else limit
-    if resumable and not anew:
+    if has_begun(folder) and not anew:
         return ("--resume", "{out}", *given)
     return ("--out", "{out}", *given, *run.arguments)
 
