@@ -9,11 +9,17 @@ import conformance
 from conformance.execution.results import BAD, Result
 from conformance.protocols.clauses import Clause, Role, clause
 from conformance.suite.catalogue import Case, catalogue
+from conformance.suite.libraries import REFERENCE
 from conformance.suite.outcomes import Outcome
 
 WIDTH = 118
 PROTOCOLS = {"dlpack": "DLPack", "cai": "the CUDA Array Interface", "none": "no protocol"}
+_NOT_OF = {"dlpack": "CAI-", "cai": "DL"}
+"""How the clauses begin that an exchange by this protocol cannot break."""
 _ENDS = "0 it is right, 1 it is wrong, 2 it cannot be run here, 3 refused or not decided"
+
+
+_REFERENCE = "stands for no library: the script does that side itself"
 
 
 def head(case: Case, how: str, result: Result | None, versions: Mapping[str, str]) -> str:
@@ -23,6 +29,7 @@ def head(case: Case, how: str, result: Result | None, versions: Mapping[str, str
         ("Case", f"{case.invariant}: {place(case)}"),
         ("Does", how),
         *(("Promised", text) for text in _promises(_cited(case, result))),
+        *([("Reference", _REFERENCE)] if REFERENCE in (case.producer, case.consumer) else []),
         *_seen(result, versions),
         ("Made by", f"python -m conformance repro {case.id}   (cuda-interop-conformance {conformance.__version__})"),
         ("Ends with", _ENDS),
@@ -38,8 +45,11 @@ def place(case: Case) -> str:
 
 
 def _cited(case: Case, result: Result | None) -> tuple[str, ...]:
-    failed = result is not None and result.outcome is Outcome.FAIL
-    return result.clauses if result is not None and failed else catalogue()[case.invariant].clauses
+    """Those that were broken; else those of the invariant, without what another protocol promises."""
+    if result is not None and result.outcome is Outcome.FAIL:
+        return result.clauses
+    clauses = catalogue()[case.invariant].clauses
+    return tuple(id for id in clauses if not id.startswith(_NOT_OF.get(case.protocol, "?"))) or clauses
 
 
 def _promises(ids: Iterable[str]) -> Iterator[str]:

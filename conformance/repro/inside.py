@@ -26,7 +26,9 @@ def run(data: Mapping[str, Any]) -> int:
     print("case:    ", case.id)
     print("versions:", ", ".join(_versions(facts)))
     if not _is_planned(case, invariant, facts):
-        print("cannot be run here:", "; ".join(_lacking(case, facts)) or "these versions do not have what the case needs")
+        print(
+            "cannot be run here:", "; ".join(_lacking(case, facts)) or "these versions do not have what the case needs"
+        )
         return NOT_HERE
     child = Child()
     try:

@@ -5,13 +5,16 @@ from __future__ import annotations
 from conformance.protocols.strided import Strided
 
 from ..text import fill
+from .parts import joined
 
 STRUCTS = """
 class DLTensor(ctypes.Structure):  # this and the next two as in dlpack.h
     _fields_ = [
-        ("data", ctypes.c_void_p), ("device_type", ctypes.c_int32), ("device_id", ctypes.c_int32), ("ndim", ctypes.c_int32),
+        ("data", ctypes.c_void_p),
+        ("device_type", ctypes.c_int32), ("device_id", ctypes.c_int32), ("ndim", ctypes.c_int32),
         ("code", ctypes.c_uint8), ("bits", ctypes.c_uint8), ("lanes", ctypes.c_uint16),
-        ("shape", ctypes.POINTER(ctypes.c_int64)), ("strides", ctypes.POINTER(ctypes.c_int64)), ("byte_offset", ctypes.c_uint64),
+        ("shape", ctypes.POINTER(ctypes.c_int64)), ("strides", ctypes.POINTER(ctypes.c_int64)),
+        ("byte_offset", ctypes.c_uint64),
     ]
 
 
@@ -21,8 +24,8 @@ class Legacy(ctypes.Structure):
 
 class Versioned(ctypes.Structure):
     _fields_ = [
-        ("major", ctypes.c_uint32), ("minor", ctypes.c_uint32), ("context", ctypes.c_void_p), ("deleter", ctypes.c_void_p),
-        ("flags", ctypes.c_uint64), ("tensor", DLTensor),
+        ("major", ctypes.c_uint32), ("minor", ctypes.c_uint32),
+        ("context", ctypes.c_void_p), ("deleter", ctypes.c_void_p), ("flags", ctypes.c_uint64), ("tensor", DLTensor),
     ]
 """
 
@@ -32,8 +35,9 @@ def opened(capsule):
     api = ctypes.pythonapi
     api.PyCapsule_IsValid.argtypes = api.PyCapsule_GetPointer.argtypes = (ctypes.py_object, ctypes.c_char_p)
     api.PyCapsule_GetPointer.restype = ctypes.c_void_p
-    name, kind = (b"dltensor_versioned", Versioned) if api.PyCapsule_IsValid(capsule, b"dltensor_versioned") else (b"dltensor", Legacy)
-    return kind.from_address(api.PyCapsule_GetPointer(capsule, name))
+    if api.PyCapsule_IsValid(capsule, b"dltensor_versioned"):
+        return Versioned.from_address(api.PyCapsule_GetPointer(capsule, b"dltensor_versioned"))
+    return Legacy.from_address(api.PyCapsule_GetPointer(capsule, b"dltensor"))
 """
 
 EXPORTER = '''
@@ -48,10 +52,10 @@ class Exporter:
     def __dlpack__(self, *, stream=None, max_version=None, dl_device=None, copy=None):
         self.versioned = «versioned»
         if self.versioned:
-            self.struct = Versioned(«major», «minor», None, «deleter», 0, tensor)
+            self.struct, name = Versioned(«major», «minor», None, «deleter», 0, tensor), b"dltensor_versioned"
         else:
-            self.struct = Legacy(tensor, None, «deleter»)
-        return api.PyCapsule_New(ctypes.addressof(self.struct), b"dltensor_versioned" if self.versioned else b"dltensor", None)
+            self.struct, name = Legacy(tensor, None, «deleter»), b"dltensor"
+        return api.PyCapsule_New(ctypes.addressof(self.struct), name, None)
 
     def __dlpack_device__(self):
         return «device»
@@ -123,4 +127,4 @@ def exporter(
     offering = fill(
         EXPORTER, versioned=versioned, major=version[0], minor=version[1], deleter=deleter, device=repr(DEVICES[place])
     )
-    return "\n\n".join((STRUCTS.strip("\n") + "\n", described, offering))
+    return joined(STRUCTS, described, offering)

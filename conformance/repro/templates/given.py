@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from typing import Any
+
 from conformance.protocols.dtypes import DLCode
 from conformance.protocols.strided import packed
 from conformance.suite.catalogue import Case
@@ -39,9 +41,8 @@ def _knows(case: Case, *consumers: str) -> bool:
 
 def _begun(case: Case, *, peeks: bool = False, dies: bool = True, gc: bool = False) -> str:
     cuda = case.device.value == "cuda"
-    return start(case, standard=("ctypes", *(("gc",) if gc else ())), driver=cuda, dies=dies) + (
-        "\n\n" + peek(case) if peeks else ""
-    )
+    begun = start(case, standard=("ctypes", *(("gc",) if gc else ())), driver=cuda, dies=dies)
+    return joined(begun, peek(case) if peeks else "")
 
 
 # -- without strides
@@ -100,7 +101,7 @@ def null_strides(case: Case) -> Readable | None:
 
 # -- numbers that no array has
 
-_IMPOSSIBLE = {
+_IMPOSSIBLE: dict[str, tuple[str, dict[str, Any]]] = {
     "negative-extent": ("an extent of -4", {"shape": (3, -4)}),
     "negative-rank": ("-1 dimensions", {"ndim": -1}),
     "elements-overflow": ("2**64 elements", {"shape": (2**32, 2**32), "strides": (0, 0)}),
@@ -122,13 +123,15 @@ def impossible(case: Case) -> Readable | None:
     if not _knows(case, "torch", "numpy"):
         return None
     told, override = _IMPOSSIBLE[case.option("capsule")]
-    described = "tuple(y.shape), tuple(y.stride())" if case.consumer == "torch" else "y.shape, tuple(s // 4 for s in y.strides)"
+    described = (
+        "tuple(y.shape), tuple(y.stride())" if case.consumer == "torch" else "y.shape, tuple(s // 4 for s in y.strides)"
+    )
     sensible = case.option("capsule") in ("stride-overflow", "elements-overflow")
     form = packed((3, 4))
     same = f"({override.get('shape', form.shape)!r}, {override.get('strides', form.strides)!r})"
     code = joined(
         _begun(case),
-        exporter(case.device.value, form, **override),  # type: ignore[arg-type]
+        exporter(case.device.value, form, **override),
         fill(_REFUSED, begin=BEGIN, call=_call(case), described=described),
         fill(
             END,
@@ -215,5 +218,6 @@ def null_deleter(case: Case) -> Readable | None:
         fill(END, expected="list(range(12))", seen="seen", right="seen == list(range(12))"),
     )
     return Readable(
-        f"Gives {case.consumer} a {case.option('struct')} capsule whose deleter is NULL, reads the import and drops it.", code
+        f"Gives {case.consumer} a {case.option('struct')} capsule whose deleter is NULL, reads the import and drops it.",
+        code,
     )

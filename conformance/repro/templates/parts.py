@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
 from conformance.suite.catalogue import Case
@@ -22,12 +22,17 @@ def undecided(kind, error, where):
 
 sys.excepthook = undecided
 «guard»
+«queues»
 try:
     «used»
 except Exception as missing:
     print("cannot be run here:", missing)
     sys.exit(2)
-print("Python", sys.version.split()[0], *(f"{name} {version}" for name, version in {«versions»}.items()), flush=True)
+versions = {
+    "Python": sys.version.split()[0],
+    «versions»
+}
+print(*(f"{name} {version}" for name, version in versions.items()), flush=True)
 '''
 
 GUARD = """
@@ -71,7 +76,7 @@ WORDS = {
         "", "", '"pycuda": pycuda.VERSION_TEXT',
     ),
     "cuda_python": Words(
-        "import cuda.core\nfrom cuda.bindings import driver\nfrom cuda.core.utils import StridedMemoryView",
+        "import cuda.core\nfrom cuda.bindings import driver",
         "with contextlib.suppress(Exception):  # a view asks the driver even about host memory, if there is one\n    driver.cuInit(0)",
         "gpu = cuda.core.Device(0)\ngpu.set_current()",
         '"cuda-core": cuda.core.__version__',
@@ -81,32 +86,61 @@ WORDS = {
 DRIVER = Words(
     "",
     "",
-    "nvidia = ctypes.CDLL(\"libcuda.so.1\")\ncontext = ctypes.c_void_p()\nassert nvidia.cuInit(0) == 0, \"the driver finds no GPU\"\n"
+    'nvidia = ctypes.CDLL("libcuda.so.1")\ncontext = ctypes.c_void_p()\nassert nvidia.cuInit(0) == 0, "the driver finds no GPU"\n'
     "nvidia.cuDevicePrimaryCtxRetain(ctypes.byref(context), 0)\nnvidia.cuCtxSetCurrent(context)",
     "",
 )
 """The driver itself, for what stands in for another library."""
 
 
-def start(case: Case, *, also: Sequence[str] = (), standard: Sequence[str] = (), driver: bool = False, dies: bool = False) -> str:
+_VIEWS = "from cuda.core.utils import StridedMemoryView"
+QUEUES = """
+os.environ.setdefault("CUDA_DEVICE_MAX_CONNECTIONS", "32")  # streams that share a hardware queue wait for each other
+"""
+
+
+def start(
+    case: Case,
+    *,
+    also: Sequence[str] = (),
+    standard: Sequence[str] = (),
+    driver: bool = False,
+    dies: bool = False,
+    streams: bool = False,
+    views: bool | None = None,
+    instead: Mapping[str, Words] | None = None,
+) -> str:
     """How a script begins: what it imports, what ends it with 2, the versions.
 
     ``also`` are libraries beside the case's own, ``standard`` modules of the standard library; ``driver`` asks for the CUDA driver;
-    ``dies`` has another process look on.
+    ``dies`` has another process look on; with ``streams`` their order is looked at; ``views`` imports the class
+    by which CUDA Python describes an array (by default where it is the consumer); ``instead`` are other words for a library.
     """
-    names = [n for n in dict.fromkeys((case.producer, case.consumer, *also)) if n in WORDS]
-    words = [WORDS[name] for name in names] + ([DRIVER] if driver else [])
+    known = {**WORDS, **(instead or {})}
+    names = [n for n in dict.fromkeys((case.producer, case.consumer, *also)) if n in known]
+    words = [known[name] for name in names] + ([DRIVER] if driver else [])
     cuda = case.device.value == "cuda"
-    modules = {"os", "sys", "traceback", *standard, *(("mmap", "signal") if dies else ()), *(("ctypes",) if driver else ())}
+    modules = {
+        "os",
+        "sys",
+        "traceback",
+        *standard,
+        *(("mmap", "signal") if dies else ()),
+        *(("ctypes",) if driver else ()),
+    }
     if "cuda_python" in names:
         modules.add("contextlib")
+    viewed = case.consumer == "cuda_python" if views is None else views
     works = [line for w in words for line in (w.host, w.cuda if cuda or w is DRIVER else "") if line]
     return fill(
         START,
         standard="\n".join(f"import {module}" for module in sorted(modules)),
         guard=GUARD if dies else "",
-        used="\n".join([*(w.imports for w in words if w.imports), *([""] if works else []), *works]),
-        versions=", ".join(w.versions for w in words if w.versions),
+        queues=QUEUES if streams else "",
+        used="\n".join(
+            [*(w.imports for w in words if w.imports), *([_VIEWS] if viewed else []), *([""] if works else []), *works]
+        ),
+        versions="\n".join(f"{w.versions}," for w in words if w.versions),
     )
 
 
@@ -129,5 +163,12 @@ def peek(case: Case) -> str:
 
 
 def joined(*pieces: str) -> str:
-    """Pieces of a script with an empty line between them; empty ones are left out."""
-    return "\n\n".join(piece.strip("\n") for piece in pieces if piece.strip("\n")) + "\n"
+    """Pieces of a script, apart as PEP 8 has it; empty ones are left out."""
+    lines: list[str] = []
+    for piece in pieces:
+        block = piece.strip("\n").split("\n")
+        if block == [""]:
+            continue
+        defines = block[0].startswith(("def ", "class ", "@")) or (lines and lines[-1].startswith(" "))
+        lines += [*([""] * (2 if defines else 1) if lines else []), *block]
+    return "\n".join(lines) + "\n"

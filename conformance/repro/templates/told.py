@@ -13,16 +13,18 @@ from .parts import BEGIN, END, joined, start
 
 _PLAIN = layout("c-order")
 _CVCUDA = "cvcuda.Tensor((3, 4), cvcuda.Type.F32, rowalign=1)"
-_VIEW = 'StridedMemoryView.from_buffer(gpu.allocate(48, stream=gpu.default_stream), (3, 4), dtype=numpy.dtype("float32"))'
+_BUFFER = "buffer = gpu.allocate(48, stream=gpu.default_stream)\n"
+_VIEW = _BUFFER + 'x = StridedMemoryView.from_buffer(buffer, (3, 4), dtype=numpy.dtype("float32"))'
 
 
 def _plain(case: Case, dtype: str = "float32") -> str | None:
-    """A packed array of the producer's own, as an object with ``__dlpack__``."""
+    """Statements that make ``x``, a packed array of the producer's own, as an object with ``__dlpack__``."""
     if case.producer == "cvcuda":
-        return _CVCUDA + ".cuda()" if dtype == "float32" else None
+        return f"x = {_CVCUDA}.cuda()" if dtype == "float32" else None
     if case.producer == "cuda_python":
         return _VIEW if dtype == "float32" and case.device.value == "cuda" else None
-    return made(case.producer, _PLAIN, dtype, case.device.value)
+    expression = made(case.producer, _PLAIN, dtype, case.device.value)
+    return expression and f"x = {expression}"
 
 
 def _also(case: Case) -> tuple[str, ...]:
@@ -32,7 +34,7 @@ def _also(case: Case) -> tuple[str, ...]:
 # -- the flag for copies
 
 _FLAGGED = """
-x = «made»
+«make»
 capsule = x.__dlpack__(max_version=(1, 0)«keywords»)
 struct = opened(capsule)
 if not isinstance(struct, Versioned):
@@ -47,15 +49,15 @@ _KEYWORDS = {"true": ", copy=True", "default": "", "false": ", copy=False", "to-
 @template("negotiation.copied-flag")
 def copied_flag(case: Case) -> Readable | None:
     """IS_COPIED against the addresses."""
-    expression = _plain(case, case.option("dtype"))
-    if expression is None or case.producer not in ("torch", "numpy", "cupy"):
+    make = _plain(case, case.option("dtype"))
+    if make is None or case.producer not in ("torch", "numpy", "cupy"):
         return None
     asked = _KEYWORDS[case.option("copy")]
     code = joined(
         start(case, standard=("ctypes",)),
         STRUCTS,
         READER,
-        fill(_FLAGGED, made=expression, keywords=asked, address=ADDRESS[case.producer].format("x")),
+        fill(_FLAGGED, make=make, keywords=asked, address=ADDRESS[case.producer].format("x")),
         fill(
             END,
             expected='"IS_COPIED", "set: the capsule holds other memory" if copied else "clear: the memory is shared"',
@@ -63,13 +65,15 @@ def copied_flag(case: Case) -> Readable | None:
             right="flagged == copied" + (" and copied" if case.option("copy") == "true" else ""),
         ),
     )
-    return Readable(f"Exports an array by `__dlpack__(max_version=(1, 0){asked})`, and compares the flag with the addresses.", code)
+    return Readable(
+        f"Exports an array by `__dlpack__(max_version=(1, 0){asked})`, and compares the flag with the addresses.", code
+    )
 
 
 # -- arguments
 
 _TAKEN = """
-x = «made»
+«make»
 try:
     capsule = x.__dlpack__(«argument»)
     seen, accepted = "a capsule", True
@@ -80,12 +84,12 @@ except Exception as error:
 
 def _argument(case: Case, argument: str, how: str) -> Readable | None:
     """An argument that has to be taken."""
-    expression = _plain(case)
-    if expression is None:
+    make = _plain(case)
+    if make is None:
         return None
     code = joined(
-        start(case, also=_also(case)),
-        fill(_TAKEN, made=expression, argument=argument),
+        start(case, also=_also(case), views=case.producer == "cuda_python"),
+        fill(_TAKEN, make=make, argument=argument),
         fill(END, expected='"a capsule"', seen="seen", right="accepted"),
     )
     return Readable(how, code)
@@ -104,11 +108,13 @@ def cuda_stream(case: Case) -> Readable | None:
     """The one argument that every producer has to take."""
     if case.option("stream") != "none":
         return None
-    return _argument(case, "stream=None", "Asks for a capsule with `stream=None`, which stands for the legacy default stream.")
+    return _argument(
+        case, "stream=None", "Asks for a capsule with `stream=None`, which stands for the legacy default stream."
+    )
 
 
 _SURVIVES = """
-x = «made»
+«make»
 «begin»  # from here on
 try:
     capsule = x.__dlpack__(stream=-2)
@@ -121,12 +127,12 @@ except Exception as error:
 @template("negotiation.negative-stream")
 def negative_stream(case: Case) -> Readable | None:
     """-2 is no stream."""
-    expression = _plain(case)
-    if expression is None:
+    make = _plain(case)
+    if make is None:
         return None
     code = joined(
-        start(case, also=_also(case), dies=True),
-        fill(_SURVIVES, made=expression, begin=BEGIN),
+        start(case, also=_also(case), views=case.producer == "cuda_python", dies=True),
+        fill(_SURVIVES, make=make, begin=BEGIN),
         fill(END, expected='"an exception"', seen="seen", right="refused"),
     )
     return Readable("Asks for a capsule with `stream=-2`, which names no stream.", code)
@@ -136,7 +142,8 @@ def negative_stream(case: Case) -> Readable | None:
 
 _PINNED = """
 x = torch.arange(12, dtype=torch.float32).reshape(3, 4).pin_memory()
-tensor = opened(capsule := x.__dlpack__()).tensor
+capsule = x.__dlpack__()
+tensor = opened(capsule).tensor
 told = tuple(int(part) for part in x.__dlpack_device__())
 inside = (tensor.device_type, tensor.device_id)
 """
@@ -165,4 +172,6 @@ def pinned(case: Case) -> Readable | None:
             right="told == inside == (3, 0)",
         ),
     )
-    return Readable("Exports pinned memory, and compares the device in the capsule with the one that the tensor tells.", code)
+    return Readable(
+        "Exports pinned memory, and compares the device in the capsule with the one that the tensor tells.", code
+    )

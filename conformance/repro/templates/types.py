@@ -14,13 +14,16 @@ from .parts import END, joined, start
 # -- bool that becomes a number
 
 _BOOLS = {
-    "torch": 'Shown(torch.tensor([True, False, True], device="cuda"))',
-    "cupy": "Shown(cupy.array([True, False, True]))",
-    "cuda_python": "Shown(StridedMemoryView.from_buffer(gpu.allocate(3, stream=gpu.default_stream), (3,), dtype=numpy.dtype(bool)))",
+    "reference": "x = Exporter()",
+    "torch": 'x = Shown(torch.tensor([True, False, True], device="cuda"))',
+    "cupy": "x = Shown(cupy.array([True, False, True]))",
+    "cuda_python": "buffer = gpu.allocate(3, stream=gpu.default_stream)\n"
+    "x = Shown(StridedMemoryView.from_buffer(buffer, (3,), dtype=numpy.dtype(bool)))",
 }
 _TYPED = """
+«make»
 try:
-    y = cvcuda.as_tensor(«array»)
+    y = cvcuda.as_tensor(x)
     seen = y.cuda().__cuda_array_interface__["typestr"]
 except Exception as error:
     seen = error
@@ -40,7 +43,7 @@ def exchange(case: Case) -> Readable | None:
 
 def _bool(case: Case) -> Readable | None:
     own = case.producer == "reference"
-    if not own and case.producer not in _BOOLS:
+    if case.producer not in _BOOLS:
         return None
     code = joined(
         start(
@@ -48,11 +51,12 @@ def _bool(case: Case) -> Readable | None:
             also=("numpy",) if case.producer == "cuda_python" else (),
             standard=("ctypes",) if own else (),
             driver=own,
+            views=case.producer == "cuda_python",
         ),
         exporter("cuda", packed((3,)), content="(ctypes.c_bool * 3)(True, False, True)", itemsize=1, code=6, bits=8)
         if own
         else BY_DLPACK,
-        fill(_TYPED, array="Exporter()" if own else _BOOLS[case.producer]),
+        fill(_TYPED, make=_BOOLS[case.producer]),
         fill(
             END,
             expected="\"typestr '|b1', or an exception\"",

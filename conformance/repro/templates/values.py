@@ -46,7 +46,7 @@ def values(case: Case) -> Readable | None:
         return _described(case, form) if form.name in NEGATIVE else None
     take, read = taken(case.consumer, case.protocol, "x"), VALUES.get(case.consumer)
     array = _array(case, form)
-    if array is None or take is None or read is None or case.consumer == "numpy" and not form.view.size:
+    if array is None or take is None or read is None or (case.consumer == "numpy" and not form.view.size):
         return None
     dies = case.consumer == "torch" and form.name in NEGATIVE
     code = joined(
@@ -55,6 +55,7 @@ def values(case: Case) -> Readable | None:
             also=_also(case),
             standard=("ctypes",) if "ctypes" in array else (),
             driver="nvidia." in array,
+            views="StridedMemoryView" in array,
             dies=dies,
         ),
         array,
