@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Callable
 from difflib import get_close_matches
 from functools import lru_cache
+from itertools import chain
 
 from conformance.adapters import registry
 from conformance.adapters.base import Adapter, Device, Trait
@@ -17,15 +18,19 @@ class UnknownName(ValueError):
     """There is no such thing in this suite. The text is one sentence for the user."""
 
 
-@lru_cache(maxsize=1)
-def everything() -> Environment:
+_PLACES = ((Device.HOST, Device.CUDA), (Device.HOST,))
+"""What an environment can have: some cases are planned only where there is no GPU."""
+
+
+@lru_cache(maxsize=len(_PLACES))
+def everything(devices: tuple[Device, ...]) -> Environment:
     """Every library with all that its adapter says it could have in any version, and two GPUs. No library is loaded."""
-    return Environment(tuple(_library(name) for name in registry.names()), gpus=2)
+    return Environment(tuple(_library(name, devices) for name in registry.names()), gpus=2)
 
 
-def _library(name: str) -> Library:
+def _library(name: str, devices: tuple[Device, ...]) -> Library:
     adapter = registry.create(name)
-    sides = {device: _side(adapter, device) for device in (Device.HOST, Device.CUDA) if _has(adapter, device)}
+    sides = {device: _side(adapter, device) for device in devices if _has(adapter, device)}
     versions = dict.fromkeys(adapter.distributions, "any")
     return Library(name, versions, adapter.traits | {Trait.EXCHANGE_API}, None, sides)
 
@@ -43,23 +48,23 @@ def _side(adapter: Adapter, device: Device) -> Side:
     )
 
 
-def case_named(name: str) -> Case:
-    """The case of this id; :class:`UnknownName` if no environment can have it."""
-    wanted = name.partition("/")[0]
-    for case in _cases(wanted):
-        if case.id == name:
-            return case
-    raise UnknownName(f"there is no case {name!r}{_meant(name, wanted)}; `list --cases` prints those that run here")
+def case_named(name: str, here: Callable[[], Environment] | None = None) -> Case:
+    """The case of this id; :class:`UnknownName` if there is none.
+
+    A few cases are made of what is absent, so that only the environment that has them can tell: ``here`` measures it.
+    """
+    invariant = catalogue().get(name.partition("/")[0])
+    if invariant is None:
+        raise UnknownName(f"there is no case {name!r}{meant(name.partition('/')[0], catalogue())}; {_LIST}")
+    for environment in chain(map(everything, _PLACES), (measured() for measured in (here,) if measured)):
+        for case in invariant.cases(environment):
+            if case.id == name:
+                return case
+    known = dict.fromkeys(case.id for devices in _PLACES for case in invariant.cases(everything(devices)))
+    raise UnknownName(f"there is no case {name!r}{meant(name, known)}; {_LIST}")
 
 
-def _cases(invariant: str) -> Iterator[Case]:
-    found = catalogue().get(invariant)
-    return found.cases(everything()) if found else iter(())
-
-
-def _meant(name: str, invariant: str) -> str:
-    known = [case.id for case in _cases(invariant)]
-    return meant(name, known) if known else meant(invariant, catalogue())
+_LIST = "`list --cases` prints those that run here"
 
 
 def meant(name: str, known: object) -> str:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import argparse
 import json
 import sys
+from functools import lru_cache
 
 from conformance.execution import environment
 from conformance.execution.naming import UnknownName
@@ -14,6 +15,7 @@ from conformance.report.screen import Screen
 from conformance.repro.scripts import is_readable
 from conformance.selftest.stages import stages
 from conformance.suite.catalogue import Case
+from conformance.suite.libraries import Environment
 
 from . import showing
 from .explanation import as_json, explain
@@ -36,7 +38,7 @@ def add(name: str, command: argparse.ArgumentParser) -> None:
 def run(options: argparse.Namespace) -> int:
     """Tell what there is to tell; the cases here come last, because the libraries have to be looked at for them."""
     try:
-        subject = find(options.name)
+        subject = find(options.name, _here)
     except UnknownName as unknown:
         raise UserError(str(unknown)) from unknown
     told = explain(subject, (fault for stage in stages() for fault in stage.faults))
@@ -58,9 +60,14 @@ def run(options: argparse.Namespace) -> int:
     return Exit.OK
 
 
+@lru_cache(maxsize=1)
+def _here() -> Environment:
+    with terminal.waiting(sys.stderr, "looking at the libraries …"):
+        return environment.measure().environment
+
+
 def _cases(subject: Subject) -> list[Case]:
     """The subject's cases in this environment."""
-    with terminal.waiting(sys.stderr, "looking at the libraries …"):
-        here = environment.measure().environment
+    here = _here()
     found = [case for invariant in subject.invariants for case in invariant.cases(here)]
     return [case for case in found if subject.case is None or case.id == subject.case.id]

@@ -21,9 +21,9 @@ _MOST = 6
 _MARGIN = "  "
 _COLOURS = {"must": "red", "should": "yellow", "observed": "dim"}
 _VERDICTS = {
-    "must": "to break it violates a promise",
-    "should": "to break it deviates from a recommendation",
-    "observed": "only observed: no clause decides",
+    "must": "To break it violates a promise",
+    "should": "To break it deviates from a recommendation",
+    "observed": "It is only observed, because no clause decides",
 }
 
 
@@ -80,18 +80,15 @@ def show_commands(screen: Screen, case: Case, *, readable: bool) -> None:
 
 def _show_invariant(screen: Screen, subject: Subject) -> None:
     (invariant,) = subject.invariants
-    screen.line(screen.paint(invariant.id, "bold") + "  " + _level(screen, invariant))
+    screen.line(screen.paint(invariant.id, "bold"))
     screen.wrapped(_plain(invariant.statement), _MARGIN)
+    level = invariant.level.value
+    screen.wrapped(f"{_VERDICTS[level]}. It needs {invariant.needs.value}.", _MARGIN, _COLOURS[level])
     screen.line()
     if invariant.details:
         _title(screen, "Why, and how it is seen")
         screen.wrapped(_plain(invariant.details), _MARGIN)
         screen.line()
-
-
-def _level(screen: Screen, invariant: Invariant) -> str:
-    level = invariant.level.value
-    return screen.paint(_VERDICTS[level], _COLOURS[level]) + screen.paint(f"; needs {invariant.needs.value}", "dim")
 
 
 def _show_case(screen: Screen, subject: Subject) -> None:
@@ -174,7 +171,7 @@ def _show_bugs(screen: Screen, title: str, bugs: Sequence[Bug], most: int | None
     _title(screen, title, many(len(bugs), "bug"))
     for bug in bugs[:most]:
         screen.wrapped(f"{', '.join(bug.references)}: {bug.symptom}", _MARGIN)
-        screen.line(3 * _MARGIN + screen.paint(f"{bug.libraries}; {bug.year}; {bug.status}", "dim"))
+        screen.wrapped(f"{bug.libraries}; {bug.year}; {bug.status}", 3 * _MARGIN, "dim")
     _show_more(screen, len(bugs), most)
 
 

@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from dataclasses import dataclass
 from enum import Enum
 
 from conformance.execution.naming import UnknownName, case_named, meant
 from conformance.protocols.clauses import Clause, all_clauses, clause
 from conformance.suite.catalogue import Case, Invariant, catalogue
+from conformance.suite.libraries import Environment
 
 
 class Kind(str, Enum):
@@ -30,11 +32,11 @@ class Subject:
     case: Case | None = None
 
 
-def find(name: str) -> Subject:
-    """What this name stands for; :class:`UnknownName` if for nothing."""
+def find(name: str, here: Callable[[], Environment]) -> Subject:
+    """What this name stands for; :class:`UnknownName` if for nothing. ``here`` measures this environment, if it has to be."""
     known = catalogue()
     if "/" in name:
-        case = case_named(name)
+        case = case_named(name, here)
         return _of(Kind.CASE, name, (known[case.invariant],), case)
     if name in known:
         return _of(Kind.INVARIANT, name, (known[name],))

@@ -6,7 +6,7 @@ import argparse
 import sys
 from pathlib import Path
 
-from conformance.execution import folder
+from conformance.execution import environment, folder
 from conformance.execution.naming import UnknownName, case_named
 from conformance.execution.results import Result, write_text
 from conformance.exits import Exit, UserError
@@ -33,7 +33,7 @@ def add(name: str, command: argparse.ArgumentParser) -> None:
 def repro(options: argparse.Namespace) -> int:
     """Print the script, or write it."""
     try:
-        case = case_named(options.case)
+        case = case_named(options.case, lambda: environment.measure().environment)
     except UnknownName as unknown:
         raise UserError(str(unknown)) from unknown
     result, versions = _known(options.results, case.id) if options.results else (None, {})

@@ -47,15 +47,19 @@ api.PyCapsule_New.argtypes = (ctypes.c_void_p, ctypes.c_char_p, ctypes.c_void_p)
 
 
 class Exporter:
-    """Hands out a capsule on memory that lives as long as this script."""
+    """Hands out a capsule."""
+
+    def __init__(self, tensor, flags=0):
+        self.tensor, self.flags = tensor, flags
 
     def __dlpack__(self, *, stream=None, max_version=None, dl_device=None, copy=None):
         self.versioned = «versioned»
         if self.versioned:
-            self.struct, name = Versioned(«major», «minor», None, «deleter», 0, tensor), b"dltensor_versioned"
+            struct, name = Versioned(«major», «minor», None, «deleter», self.flags, self.tensor), b"dltensor_versioned"
         else:
-            self.struct, name = Legacy(tensor, None, «deleter»), b"dltensor"
-        return api.PyCapsule_New(ctypes.addressof(self.struct), name, None)
+            struct, name = Legacy(self.tensor, None, «deleter»), b"dltensor"
+        api.Py_IncRef(ctypes.py_object(struct))  # never freed: an import may outlive whatever is here
+        return api.PyCapsule_New(ctypes.addressof(struct), name, None)
 
     def __dlpack_device__(self):
         return «device»

@@ -27,6 +27,7 @@ OLD, NEW, HOLD = 1, 2, 0.5  # two numbers to tell apart; seconds
 expected, kept = NEW, []
 write_on = pycuda.driver.Stream(1)  # non-blocking
 pycuda.autoinit.context.pop()
+atexit.register(pycuda.autoinit.context.push)  # PyCUDA's own end expects to find it
 read_on = torch.cuda.Stream()
 
 
@@ -62,7 +63,7 @@ def contexts(case: Case) -> Readable | None:
     if (case.producer, case.consumer, case.option("published")) != ("pycuda", "torch", "stream"):
         return None
     code = joined(
-        start(case, driver=True, streams=True, instead={"pycuda": _OWN}),
+        start(case, standard=("atexit",), driver=True, streams=True, instead={"pycuda": _OWN}),
         HOLD,
         _ACROSS,
         fill(JUDGED, told='"what PyCUDA had queued before it handed the array over"'),

@@ -6,11 +6,12 @@ from conformance.suite.catalogue import Case
 
 from ..text import fill
 from . import Readable, template
-from .parts import BEGIN, END, joined
-from .streams import prologue, sides
+from .arrays import BY_CAI
+from .parts import BEGIN, END, joined, start
+from .streams import NEW_STREAM
 
 _DROPPED = f"""
-x, write_on = cupy.full(SHAPE, 1, cupy.int32), cupy.cuda.Stream(non_blocking=True)
+x, write_on = cupy.full(256, 1, cupy.int32), cupy.cuda.Stream(non_blocking=True)
 with write_on:
     x.fill(2)
     shown = Shown(x)
@@ -32,11 +33,12 @@ if code == 0:
 @template("stream.outlives")
 def outlives(case: Case) -> Readable | None:
     """CuPy publishes its current stream and does not keep it."""
-    found = sides(case)
-    if case.producer != "cupy" or found is None:
+    if case.producer != "cupy":
         return None
     code = joined(
-        prologue(case, *found, standard=("gc",), dies=True),
+        start(case, standard=("gc",), driver=True, dies=True),
+        NEW_STREAM,
+        BY_CAI,
         _DROPPED,
         fill(
             END,

@@ -49,7 +49,7 @@ def __cuda_array_interface__(self):
     described = {"shape": SHAPE, "typestr": "<i4", "data": (self.address, False), "strides": None, "version": 3}
     return {**described, "stream": self.stream}
 """
-_NEW_STREAM = '''
+NEW_STREAM = '''
 def new_stream():
     """The handle of a non-blocking stream."""
     made = ctypes.c_void_p()
@@ -187,7 +187,7 @@ LIBRARIES = {
         '    nvidia.cuStreamSynchronize(ctypes.c_void_p(y["stream"]))',
         value="word_at({}.address)",
         roles={"default": "1", "per-thread": "2"},
-        helpers=(_NEW_STREAM, _MEMORY, _WORD_AT),
+        helpers=(NEW_STREAM, _MEMORY, _WORD_AT),
     ),
 }  # fmt: skip
 _COPIES_OF_IMPORTS = {
@@ -320,17 +320,16 @@ def prologue(
     consumer: Side,
     *,
     standard: Iterable[str] = (),
-    dies: bool = False,
     new_streams: bool = False,
 ) -> str:
     """How a script about streams begins: libraries, driver, helpers; with ``new_streams`` also what makes streams of nobody's."""
     names = (producer.name, consumer.name)
-    helpers = (*([_NEW_STREAM] if new_streams else []), *producer.words.helpers, *consumer.words.helpers)
+    helpers = (*([NEW_STREAM] if new_streams else []), *producer.words.helpers, *consumer.words.helpers)
     shape = "(1, 256, 1)  # as the operators of CV-CUDA take it" if "cvcuda" in names else "(256,)"
     publishing = {_MEMORY: producer.name == "reference", _WRAPPED: producer.name == "cuda_python"}
     filled = [
         fill(h, published=_PUBLISHED if publishing[h] else "") if h in publishing else h for h in dict.fromkeys(helpers)
     ]
     also = ("numpy",) if "pycuda" in names else ()
-    begun = start(case, also=also, standard=tuple(standard), driver=True, dies=dies, streams=True)
+    begun = start(case, also=also, standard=tuple(standard), driver=True, streams=True)
     return joined(begun, f"SHAPE = {shape}", HOLD, *filled, producer.shower())

@@ -14,7 +14,7 @@ from .parts import END, joined, start
 # -- bool that becomes a number
 
 _BOOLS = {
-    "reference": "x = Exporter()",
+    "reference": "x = Exporter(tensor)",
     "torch": 'x = Shown(torch.tensor([True, False, True], device="cuda"))',
     "cupy": "x = Shown(cupy.array([True, False, True]))",
     "cuda_python": "buffer = gpu.allocate(3, stream=gpu.default_stream)\n"

@@ -53,7 +53,7 @@ def values(case: Case) -> Readable | None:
         start(
             case,
             also=_also(case),
-            standard=("ctypes",) if "ctypes" in array else (),
+            standard=("ctypes",) if "ctypes.c" in array else (),
             driver="nvidia." in array,
             views="StridedMemoryView" in array,
             dies=dies,
@@ -97,7 +97,7 @@ def _own(case: Case, form: Layout) -> str:
     if case.protocol == "cai":
         return joined(_memory(form), _dictionary(form))
     described = exporter(case.device.value, form.view, count=form.elements)
-    return joined(described, fill(_ARRAY, made="Exporter()", elements=counted(form)))
+    return joined(described, fill(_ARRAY, made="Exporter(tensor)", elements=counted(form)))
 
 
 def _memory(form: Layout) -> str:
@@ -126,7 +126,8 @@ _CUDA_CORE_MEMORY = """
 buffer = gpu.allocate({size}, stream=gpu.default_stream)
 gpu.default_stream.sync()
 address = int(buffer.handle)
-driver.cuMemcpyHtoD(address, numpy.arange({count}, dtype="float32"), {size})
+content = numpy.arange({count}, dtype="float32")
+driver.cuMemcpyHtoD(address, content.ctypes.data, {size})
 """
 
 
