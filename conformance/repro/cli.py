@@ -10,6 +10,7 @@ from conformance.execution import environment, folder
 from conformance.execution.naming import UnknownName, case_named
 from conformance.execution.results import Result, write_text
 from conformance.exits import Exit, UserError
+from conformance.suite.catalogue import catalogue
 
 from .scripts import script
 
@@ -36,6 +37,10 @@ def repro(options: argparse.Namespace) -> int:
         case = case_named(options.case, lambda: environment.measure().environment)
     except UnknownName as unknown:
         raise UserError(str(unknown)) from unknown
+    if catalogue()[case.invariant].canary is not None:
+        raise UserError(
+            f"{case.id} is a canary, which tests a run and no library, so it has no script; `check --case` runs it"
+        )
     result, versions = _known(options.results, case.id) if options.results else (None, {})
     text = script(case, result, versions=versions, bundled=options.bundle)
     if options.out is None:

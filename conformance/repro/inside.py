@@ -24,7 +24,7 @@ def run(data: Mapping[str, Any]) -> int:
     invariant = catalogue()[case.invariant]
     facts = _measured(case, invariant)
     print("case:    ", case.id)
-    print("versions:", ", ".join(_versions(facts)))
+    print("versions:", ", ".join(_versions(facts)), flush=True)  # what is still to be written a fork would write again
     if not _is_planned(case, invariant, facts):
         print(
             "cannot be run here:", "; ".join(_lacking(case, facts)) or "these versions do not have what the case needs"

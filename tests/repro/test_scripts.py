@@ -8,6 +8,7 @@ import sys
 from collections.abc import Sequence
 from pathlib import Path
 
+import libraries
 import pytest
 from conftest import Command
 
@@ -161,7 +162,6 @@ def test_whatever_was_not_foreseen_is_no_verdict(tmp_path: Path) -> None:
     ("name", "code"),
     [
         ("pointer.values/reference-reference/dlpack/host/c-order/float32", 0),
-        ("canary.fails", 1),
         ("canary.crashes", 1),
         ("canary.refuses", 3),
     ],
@@ -172,6 +172,20 @@ def test_a_bundle_ends_as_its_case_does(name: str, code: int, tmp_path: Path) ->
     done = run(script(case, bundled=True), tmp_path, flags=("-I", "-S"))
     assert done.returncode == code, done.stdout + done.stderr
     assert case.id in done.stdout
+
+
+def test_a_bundle_whose_case_fails_ends_with_1(tmp_path: Path) -> None:
+    """With what was expected and what was seen; the library is one that reads everything as zeros."""
+    folder = libraries.install(tmp_path / "lib", "blind", take="self.read = lambda array: bytes(48)")
+    case = Case(
+        "pointer.values", "reference", "blind", "dlpack", Device.HOST, (("layout", "c-order"), ("dtype", "float32"))
+    )
+    known = (
+        f"import os\nimport sys\n\nos.environ['PYTHONPATH'] = {str(folder)!r}\nsys.path.insert(0, {str(folder)!r})\n"
+    )
+    done = run(known + script(case, bundled=True), tmp_path)
+    assert done.returncode == 1, done.stdout + done.stderr
+    assert "the elements are not the producer's" in done.stdout
 
 
 def _first(name: str) -> Case:
@@ -235,7 +249,14 @@ def test_the_command_writes_a_script(conformance: Command, tmp_path: Path) -> No
     assert (tmp_path / "script.py").read_text() == script(case_named(NULL_DELETER))
 
 
-@pytest.mark.parametrize("arguments", [("pointer.valuse/a",), (NULL_DELETER, "--results", "/nowhere")])
+@pytest.mark.parametrize(
+    "arguments",
+    [
+        ("pointer.valuse/a",),
+        ("canary.fails/reference-reference/dlpack/host/company",),
+        (NULL_DELETER, "--results", "/nowhere"),
+    ],
+)
 def test_a_mistake_is_told_in_one_sentence(conformance: Command, arguments: tuple[str, ...]) -> None:
     """No traceback."""
     done = conformance("repro", *arguments)
