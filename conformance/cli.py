@@ -41,6 +41,7 @@ OUTSIDE = {
     "conform": ("conformance.engines.cli", "run the suite in cells: containers, or environments made from locks"),
     "shell": ("conformance.engines.cli", "open a shell in a cell"),
     "join": ("conformance.engines.cli", "put runs over cells into one, with every planned cell in it"),
+    "merge": ("conformance.verdicts.cli", "put any number of runs into one run file, every planned cell in it"),
     "clean": ("conformance.images.cli", "remove the images that no lock refers to"),
 }
 """Commands that run outside the cells, where their packages are: module and help. Only the one that is asked for is imported."""
