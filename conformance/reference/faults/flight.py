@@ -46,7 +46,9 @@ class CapsuleHoldsNothing(Exporter):
 class _Pooled(Exporter):
     """Takes its memory from a pool that it goes back to: the block that came back last is handed out first."""
 
-    _free: ClassVar[dict[int, list[tuple[Any, WorkStream]]]]
+    _free: ClassVar[dict[tuple[tuple[int, int], int], list[tuple[Any, WorkStream]]]]
+    _spare: ClassVar[list[Any]] = []
+    """Blocks that were not needed. CUDA waits for the device before it takes one back, and that would hide the fault."""
 
     def __init_subclass__(cls) -> None:
         cls._free = {}
@@ -55,11 +57,12 @@ class _Pooled(Exporter):
         super().__init__(memory, self._from_pool(memory, block), *rest, **options)
 
     def _from_pool(self, memory: Memory, block: Any) -> Any:
-        free = self._free.get(block.nbytes, [])
+        free = self._free.get((memory.device, block.nbytes), [])
         found = next((entry for entry in reversed(free) if self.may_take(memory, entry[1])), None)
         if found is None:
             return block
         free.remove(found)
+        self._spare.append(block)
         return found[0]
 
     def may_take(self, memory: Memory, writer: WorkStream) -> bool:
@@ -68,7 +71,7 @@ class _Pooled(Exporter):
 
     def __del__(self) -> None:
         if self.writer is not None:
-            self._free.setdefault(self.block.nbytes, []).append((self.block, self.writer))
+            self._free.setdefault((self.memory.device, self.block.nbytes), []).append((self.block, self.writer))
 
 
 @fault("flight.import-dropped", bugs="lifetime-26")
