@@ -41,6 +41,8 @@ def made(library: str, form: Layout, dtype: str, device: str) -> str | None:
         return None
     if library == "jax" and form.steps:
         return None
+    if library == "numpy" and any(isinstance(step, Broadcast) for step in form.steps):
+        return None  # NumPy's are read-only
     text = f"{base}.reshape{form.base!r}" if len(form.base) != 1 else base
     for step in form.steps:
         text = _stepped(library, text, step)
