@@ -1,0 +1,245 @@
+"""The report in the terminal: cells × libraries, what was not tested, and what went wrong, each told once."""
+
+from __future__ import annotations
+
+from collections import Counter
+from collections.abc import Iterable, Mapping, Sequence
+
+from conformance.exits import Exit
+from conformance.protocols.clauses import clause
+from conformance.report.screen import Screen, many
+from conformance.suite.catalogue import catalogue
+from conformance.verdicts.findings import Finding
+from conformance.verdicts.model import CellResult, RunFile, State
+
+from .kinds import Kind, kinds
+from .subject import Reason, Subject, Untested, counts, untested
+from .words import LEGEND, SIGNS, line
+
+MOST_ROWS = 40
+MOST_NAMES = 4
+MOST_KINDS = 60
+MOST_FINDINGS = 12
+WRONG = frozenset({State.VIOLATES})
+_Row = tuple[tuple[str, str], ...]
+"""Text and colour of each field."""
+
+
+def show(screen: Screen, subject: Subject, out: str) -> None:
+    """Print it; ``out`` is where the other reports are."""
+    run = subject.run
+    _head(screen, run)
+    _table(screen, run)
+    _untested(screen, untested(run))
+    _kinds(screen, kinds(run, WRONG, waived(subject.findings)))
+    _gate(screen, subject)
+    _sum(screen, run, out)
+
+
+def waived(findings: Iterable[Finding]) -> dict[tuple[str, str], str]:
+    """The waiver of each cell and case that one covers."""
+    return {(f.cell, f.case): f.waiver for f in findings if f.waiver}
+
+
+def _head(screen: Screen, run: RunFile) -> None:
+    tested = sum(cell.is_tested for cell in run.cells)
+    began = f", begun {line(run.began)}" if run.began else ""
+    screen.line(screen.paint(f"Run {line(run.id)}: {many(len(run.cells), 'cell')}, {tested} with results{began}", "bold"))
+    screen.line()
+
+
+# -- cells × libraries
+
+
+def _table(screen: Screen, run: RunFile) -> None:
+    """Cells with the same row are one row; the rows with the most violations stand first."""
+    pairs = [[case.split("/", 2)[1] for case in plan] for plan in run.plans]
+    names = _libraries(run, {pair for plan in pairs for pair in plan})
+    groups: dict[_Row, list[str]] = {}
+    for cell in run.cells:
+        if cell.is_tested:
+            groups.setdefault(_row(pairs[cell.plan], cell, names), []).append(line(cell.title, 60))
+    if not groups:
+        return
+    rows = sorted(groups.items(), key=lambda item: -_badness(item[0]))
+    shown = [(_label(titles), row) for row, titles in rows[:MOST_ROWS]]
+    widths = [max(len(name), *(len(row[n][0]) for _, row in shown)) + 2 for n, name in enumerate(names)]
+    first = min(max(len(label) for label, _ in shown), max(screen.width // 3, 16)) + 2
+    for columns in _folded(widths, max(screen.width - first, 1)):
+        header = "".join(f"{names[n]:<{widths[n]}}" for n in columns)
+        screen.line(screen.paint(f"{'cell':<{first}}{header}".rstrip(), "bold"))
+        for label, row in shown:
+            fields = "".join(screen.paint(f"{row[n][0]:<{widths[n]}}", row[n][1]) for n in columns)
+            screen.line(f"{_shortened(label, first - 2):<{first}}{fields}".rstrip())
+        screen.line()
+    if len(rows) > MOST_ROWS:
+        more = sum(len(titles) for _, titles in rows[MOST_ROWS:])
+        screen.line(f"and {many(more, 'cell')} with fewer violations, not in this table")
+    screen.wrapped(f"{LEGEND}   · not tested", "")
+    screen.line("a field: cases that the library has a part in, the worst first; a case between two libraries counts for both")
+    screen.line()
+
+
+def _libraries(run: RunFile, pairs: Iterable[str]) -> list[str]:
+    found = {name for pair in pairs for name in pair.split("-", 1)}
+    absent = {name for cell in run.cells for name in cell.absent}
+    return sorted(found | absent, key=lambda name: (name != "reference", name))
+
+
+def _row(pairs: Sequence[str], cell: CellResult, names: Sequence[str]) -> _Row:
+    found: dict[str, Counter[str]] = {name: Counter() for name in names}
+    for (pair, letter), number in Counter(zip(pairs, cell.states)).items():
+        producer, _, consumer = pair.partition("-")
+        for name in {producer, consumer}:
+            found[name][letter] += number
+    return tuple(_field(found[name]) for name in names)
+
+
+def _field(count: Mapping[str, int]) -> tuple[str, str]:
+    """What is wrong, else what conforms, else what is left."""
+    told = [(sign, count[state.value]) for state, sign in SIGNS.items() if count[state.value]]
+    if not told:
+        return "·", "dim"
+    bad = [f"{sign.symbol}{number}" for sign, number in told if sign.colour not in ("green", "dim")]
+    return " ".join(bad) or f"{told[0][0].symbol}{told[0][1]}", told[0][0].colour
+
+
+def _badness(row: _Row) -> int:
+    return sum(int(text[1:].split()[0]) for text, _ in row if text.startswith("✗"))
+
+
+def _label(titles: Sequence[str]) -> str:
+    return titles[0] if len(titles) == 1 else f"{titles[0]} and {len(titles) - 1} alike"
+
+
+def _shortened(label: str, most: int) -> str:
+    """The end of a label says how many there are, so its middle goes."""
+    return label if len(label) <= most else f"{label[: most - 12]}…{label[-11:]}"
+
+
+def _folded(widths: Sequence[int], room: int) -> list[list[int]]:
+    """Columns in as many parts as the screen needs."""
+    parts: list[list[int]] = [[]]
+    used = 0
+    for number, width in enumerate(widths):
+        if parts[-1] and used + width > room:
+            parts.append([])
+            used = 0
+        parts[-1].append(number)
+        used += width
+    return parts
+
+
+# -- what was not tested
+
+
+def _untested(screen: Screen, missing: Untested) -> None:
+    if not missing:
+        screen.line(screen.paint("Everything that was planned has been tested and decided.", "green"))
+        screen.line()
+        return
+    screen.line(screen.paint("NOT TESTED: this run proves nothing about", "bold", "yellow"))
+    for reason in missing.cells:
+        _reason(screen, "!", f"{many(len(reason.cells), 'cell')} {reason.what}", reason)
+    for reason in missing.libraries:
+        _reason(screen, "–", f"{line(reason.what)} in {many(len(reason.cells), 'cell')}", reason)
+    if missing.lost:
+        screen.wrapped(f"! {many(missing.lost, 'case')} lost: planned, and there is no outcome", "  ")
+    if missing.undecided:
+        screen.wrapped(f"? {many(missing.undecided, 'case')} not decided: they ran, and nobody can say what they mean", "  ")
+    screen.line()
+
+
+def _reason(screen: Screen, sign: str, what: str, reason: Reason) -> None:
+    screen.wrapped(f"{sign} {what} ({listed(reason.cells)}): {line(reason.why)}", "  ")
+
+
+def listed(names: Iterable[str]) -> str:
+    """The first few names, and how many more there are."""
+    every = [line(name, 80) for name in names]
+    more = f" and {len(every) - MOST_NAMES} more" if len(every) > MOST_NAMES else ""
+    return ", ".join(every[:MOST_NAMES]) + more
+
+
+# -- what went wrong
+
+
+def _kinds(screen: Screen, found: Sequence[Kind]) -> None:
+    if not found:
+        return
+    cases = sum(kind.cases for kind in found)
+    screen.line(screen.paint(f"Violations ({many(cases, 'case')}, {many(len(found), 'kind')})", "bold", "red"))
+    before = None
+    for kind in found[:MOST_KINDS]:
+        promise = (kind.invariant, kind.evidence.clauses)
+        _kind(screen, kind, promised=promise != before)
+        before = promise
+    if len(found) > MOST_KINDS:
+        screen.line(f"  and {many(len(found) - MOST_KINDS, 'more kind', 'more kinds')}: see the page")
+    screen.line()
+
+
+def _kind(screen: Screen, kind: Kind, *, promised: bool) -> None:
+    """What was promised is not said again where the kind before it says it."""
+    sign = SIGNS[kind.state]
+    covered = f" ({kind.waived} of {kind.cases} cases waived)" if kind.waived else ""
+    screen.line("  " + screen.paint(f"{sign.symbol} {kind.invariant}{covered}", sign.colour))
+    screen.wrapped(kind.where(), "      ")
+    known = catalogue().get(kind.invariant)
+    if known and promised:
+        screen.wrapped(f"Promised: {known.statement} {cited(kind.evidence.clauses)}".rstrip(), "      ")
+    screen.wrapped(f"Seen: {told(kind)}", "      ")
+    screen.wrapped(f"In {many(len(kind.cells), 'cell')}, {many(kind.cases, 'case')}: {listed(kind.cells)}", "      ")
+    screen.line(screen.paint(f"      python -m conformance check --case {kind.case}", "dim"))
+
+
+def told(kind: Kind) -> str:
+    """What was expected and what was seen, on one line."""
+    found = kind.evidence
+    expected = f"; expected {line(found.expected)}" if found.expected else ""
+    seen = f"; saw {line(found.seen)}" if found.seen else ""
+    outcome = "" if found.outcome == "fail" else f"{found.outcome}: "
+    return f"{outcome}{line(found.reason)}{expected}{seen}"
+
+
+def cited(clauses: Sequence[str]) -> str:
+    """The first two clauses in words; one that this version does not know by its id alone."""
+    words = []
+    for name in clauses[:2]:
+        try:
+            words.append(f"{name}: {clause(name).statement}")
+        except KeyError:
+            words.append(line(name))
+    return f"[{' | '.join(words)}]" if words else ""
+
+
+# -- the gate and the sum
+
+
+def _gate(screen: Screen, subject: Subject) -> None:
+    if subject.judgement is None:
+        return
+    count = Counter(f.kind for f in subject.findings if not f.waiver)
+    code = subject.judgement.exit
+    colour = "green" if code is Exit.OK else "red"
+    found = ", ".join(f"{number} {kind.word}" for kind, number in sorted(count.items(), key=lambda i: -i[0].exit))
+    covered = sum(bool(f.waiver) for f in subject.findings)
+    screen.line(screen.paint(f"Gate: {gate_word(code)}", "bold", colour) + f" ({found or 'nothing found'}; {covered} waived)")
+    worst = [f for f in subject.findings if f.exit is not Exit.OK]
+    for finding in worst[:MOST_FINDINGS]:
+        screen.wrapped(f"{finding.kind.word}: {line(finding.sentence)}", "  ")
+    if len(worst) > MOST_FINDINGS:
+        screen.line(f"  and {len(worst) - MOST_FINDINGS} more: see the page")
+    screen.line()
+
+
+def gate_word(code: Exit) -> str:
+    """What a gate's exit code says."""
+    return "passes" if code is Exit.OK else f"does not pass: {code.name.lower().replace('_', ' ')} (exit {code.value})"
+
+
+def _sum(screen: Screen, run: RunFile, out: str) -> None:
+    count = counts(run)
+    told = ", ".join(f"{number} {state.verdict}" for state in SIGNS if (number := count[state]))
+    screen.line(f"{many(sum(count.values()), 'case')} in {many(len(run.cells), 'cell')}: {told or 'none'}")
+    screen.line(f"the whole: {out}")
