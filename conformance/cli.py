@@ -42,6 +42,7 @@ OUTSIDE = {
     "shell": ("conformance.engines.cli", "open a shell in a cell"),
     "join": ("conformance.engines.cli", "put runs over cells into one, with every planned cell in it"),
     "merge": ("conformance.verdicts.cli", "put any number of runs into one run file, every planned cell in it"),
+    "publish": ("conformance.publish.cli", "write the reports of a run: a page, Markdown, JUnit XML"),
     "clean": ("conformance.images.cli", "remove the images that no lock refers to"),
 }
 """Commands that run outside the cells, where their packages are: module and help. Only the one that is asked for is imported."""

@@ -3,48 +3,43 @@
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Iterable, Sequence
 
 from conformance.exits import Exit
 from conformance.protocols.clauses import clause
 from conformance.report.screen import Screen, many
 from conformance.suite.catalogue import catalogue
-from conformance.verdicts.findings import Finding
-from conformance.verdicts.model import CellResult, RunFile, State
+from conformance.verdicts.model import RunFile, State
 
+from .coverage import Reason, Untested, counts, gate_word, headline, untested
+from .grid import Field, grid, shown
 from .kinds import Kind, kinds
-from .subject import Reason, Subject, Untested, counts, untested
-from .words import LEGEND, SIGNS, line
+from .subject import Subject
+from .words import LEGEND, SIGNS, line, seen_in_short
 
 MOST_ROWS = 40
 MOST_NAMES = 4
 MOST_KINDS = 60
 MOST_FINDINGS = 12
 WRONG = frozenset({State.VIOLATES})
-_Row = tuple[tuple[str, str], ...]
-"""Text and colour of each field."""
 
 
 def show(screen: Screen, subject: Subject, out: str) -> None:
     """Print it; ``out`` is where the other reports are."""
     run = subject.run
-    _head(screen, run)
+    _head(screen, subject)
     _table(screen, run)
     _untested(screen, untested(run))
-    _kinds(screen, kinds(run, WRONG, waived(subject.findings)))
+    _kinds(screen, kinds(run, WRONG, subject.waived()))
     _gate(screen, subject)
     _sum(screen, run, out)
 
 
-def waived(findings: Iterable[Finding]) -> dict[tuple[str, str], str]:
-    """The waiver of each cell and case that one covers."""
-    return {(f.cell, f.case): f.waiver for f in findings if f.waiver}
-
-
-def _head(screen: Screen, run: RunFile) -> None:
-    tested = sum(cell.is_tested for cell in run.cells)
+def _head(screen: Screen, subject: Subject) -> None:
+    run = subject.run
     began = f", begun {line(run.began)}" if run.began else ""
-    screen.line(screen.paint(f"Run {line(run.id)}: {many(len(run.cells), 'cell')}, {tested} with results{began}", "bold"))
+    screen.line(screen.paint(headline(subject), "bold"))
+    screen.wrapped(f"run {line(run.id)}, suite {line(run.suite)}, tier {line(run.tier)}{began}", "")
     screen.line()
 
 
@@ -52,64 +47,41 @@ def _head(screen: Screen, run: RunFile) -> None:
 
 
 def _table(screen: Screen, run: RunFile) -> None:
-    """Cells with the same row are one row; the rows with the most violations stand first."""
-    pairs = [[case.split("/", 2)[1] for case in plan] for plan in run.plans]
-    names = _libraries(run, {pair for plan in pairs for pair in plan})
-    groups: dict[_Row, list[str]] = {}
-    for cell in run.cells:
-        if cell.is_tested:
-            groups.setdefault(_row(pairs[cell.plan], cell, names), []).append(line(cell.title, 60))
-    if not groups:
+    whole = grid(run)
+    if not whole.rows:
         return
-    rows = sorted(groups.items(), key=lambda item: -_badness(item[0]))
-    shown = [(_label(titles), row) for row, titles in rows[:MOST_ROWS]]
-    widths = [max(len(name), *(len(row[n][0]) for _, row in shown)) + 2 for n, name in enumerate(names)]
-    first = min(max(len(label) for label, _ in shown), max(screen.width // 3, 16)) + 2
+    rows = [(_label(row.titles), [_field(field) for field in row.fields]) for row in whole.rows[:MOST_ROWS]]
+    names = [line(name, 20) for name in whole.libraries]
+    widths = [max(len(name), *(len(row[n][0]) for _, row in rows)) + 2 for n, name in enumerate(names)]
+    first = min(max(len(label) for label, _ in rows), max(screen.width * 45 // 100, 16)) + 2
     for columns in _folded(widths, max(screen.width - first, 1)):
         header = "".join(f"{names[n]:<{widths[n]}}" for n in columns)
         screen.line(screen.paint(f"{'cell':<{first}}{header}".rstrip(), "bold"))
-        for label, row in shown:
+        for label, row in rows:
             fields = "".join(screen.paint(f"{row[n][0]:<{widths[n]}}", row[n][1]) for n in columns)
             screen.line(f"{_shortened(label, first - 2):<{first}}{fields}".rstrip())
         screen.line()
-    if len(rows) > MOST_ROWS:
-        more = sum(len(titles) for _, titles in rows[MOST_ROWS:])
+    if len(whole.rows) > MOST_ROWS:
+        more = sum(len(row.titles) for row in whole.rows[MOST_ROWS:])
         screen.line(f"and {many(more, 'cell')} with fewer violations, not in this table")
     screen.wrapped(f"{LEGEND}   · not tested", "")
-    screen.line("a field: cases that the library has a part in, the worst first; a case between two libraries counts for both")
+    screen.wrapped(
+        "a field: what is wrong where the library has a part; a case between two libraries counts for both", ""
+    )
     screen.line()
 
 
-def _libraries(run: RunFile, pairs: Iterable[str]) -> list[str]:
-    found = {name for pair in pairs for name in pair.split("-", 1)}
-    absent = {name for cell in run.cells for name in cell.absent}
-    return sorted(found | absent, key=lambda name: (name != "reference", name))
-
-
-def _row(pairs: Sequence[str], cell: CellResult, names: Sequence[str]) -> _Row:
-    found: dict[str, Counter[str]] = {name: Counter() for name in names}
-    for (pair, letter), number in Counter(zip(pairs, cell.states)).items():
-        producer, _, consumer = pair.partition("-")
-        for name in {producer, consumer}:
-            found[name][letter] += number
-    return tuple(_field(found[name]) for name in names)
-
-
-def _field(count: Mapping[str, int]) -> tuple[str, str]:
-    """What is wrong, else what conforms, else what is left."""
-    told = [(sign, count[state.value]) for state, sign in SIGNS.items() if count[state.value]]
+def _field(field: Field) -> tuple[str, str]:
+    """Text and colour."""
+    told = [(SIGNS[state], number) for state, number in shown(field)]
     if not told:
         return "·", "dim"
-    bad = [f"{sign.symbol}{number}" for sign, number in told if sign.colour not in ("green", "dim")]
-    return " ".join(bad) or f"{told[0][0].symbol}{told[0][1]}", told[0][0].colour
-
-
-def _badness(row: _Row) -> int:
-    return sum(int(text[1:].split()[0]) for text, _ in row if text.startswith("✗"))
+    return " ".join(f"{sign.symbol}{number}" for sign, number in told), told[0][0].colour
 
 
 def _label(titles: Sequence[str]) -> str:
-    return titles[0] if len(titles) == 1 else f"{titles[0]} and {len(titles) - 1} alike"
+    first = line(titles[0], 60)
+    return first if len(titles) == 1 else f"{first} and {len(titles) - 1} alike"
 
 
 def _shortened(label: str, most: int) -> str:
@@ -140,13 +112,15 @@ def _untested(screen: Screen, missing: Untested) -> None:
         return
     screen.line(screen.paint("NOT TESTED: this run proves nothing about", "bold", "yellow"))
     for reason in missing.cells:
-        _reason(screen, "!", f"{many(len(reason.cells), 'cell')} {reason.what}", reason)
+        _reason(screen, "!", f"{many(len(reason.cells), 'cell')} {line(reason.what)}", reason)
     for reason in missing.libraries:
         _reason(screen, "–", f"{line(reason.what)} in {many(len(reason.cells), 'cell')}", reason)
     if missing.lost:
         screen.wrapped(f"! {many(missing.lost, 'case')} lost: planned, and there is no outcome", "  ")
     if missing.undecided:
-        screen.wrapped(f"? {many(missing.undecided, 'case')} not decided: they ran, and nobody can say what they mean", "  ")
+        screen.wrapped(
+            f"? {many(missing.undecided, 'case')} not decided: they ran, and nobody can say what they mean", "  "
+        )
     screen.line()
 
 
@@ -183,23 +157,14 @@ def _kind(screen: Screen, kind: Kind, *, promised: bool) -> None:
     """What was promised is not said again where the kind before it says it."""
     sign = SIGNS[kind.state]
     covered = f" ({kind.waived} of {kind.cases} cases waived)" if kind.waived else ""
-    screen.line("  " + screen.paint(f"{sign.symbol} {kind.invariant}{covered}", sign.colour))
-    screen.wrapped(kind.where(), "      ")
+    screen.line("  " + screen.paint(f"{sign.symbol} {line(kind.invariant)}{covered}", sign.colour))
+    screen.wrapped(line(kind.where()), "      ")
     known = catalogue().get(kind.invariant)
     if known and promised:
         screen.wrapped(f"Promised: {known.statement} {cited(kind.evidence.clauses)}".rstrip(), "      ")
-    screen.wrapped(f"Seen: {told(kind)}", "      ")
+    screen.wrapped(f"Seen: {seen_in_short(kind.evidence)}", "      ")
     screen.wrapped(f"In {many(len(kind.cells), 'cell')}, {many(kind.cases, 'case')}: {listed(kind.cells)}", "      ")
-    screen.line(screen.paint(f"      python -m conformance check --case {kind.case}", "dim"))
-
-
-def told(kind: Kind) -> str:
-    """What was expected and what was seen, on one line."""
-    found = kind.evidence
-    expected = f"; expected {line(found.expected)}" if found.expected else ""
-    seen = f"; saw {line(found.seen)}" if found.seen else ""
-    outcome = "" if found.outcome == "fail" else f"{found.outcome}: "
-    return f"{outcome}{line(found.reason)}{expected}{seen}"
+    screen.line(screen.paint(f"      python -m conformance check --case {line(kind.case)}", "dim"))
 
 
 def cited(clauses: Sequence[str]) -> str:
@@ -224,7 +189,9 @@ def _gate(screen: Screen, subject: Subject) -> None:
     colour = "green" if code is Exit.OK else "red"
     found = ", ".join(f"{number} {kind.word}" for kind, number in sorted(count.items(), key=lambda i: -i[0].exit))
     covered = sum(bool(f.waiver) for f in subject.findings)
-    screen.line(screen.paint(f"Gate: {gate_word(code)}", "bold", colour) + f" ({found or 'nothing found'}; {covered} waived)")
+    screen.line(
+        screen.paint(f"Gate: {gate_word(code)}", "bold", colour) + f" ({found or 'nothing found'}; {covered} waived)"
+    )
     worst = [f for f in subject.findings if f.exit is not Exit.OK]
     for finding in worst[:MOST_FINDINGS]:
         screen.wrapped(f"{finding.kind.word}: {line(finding.sentence)}", "  ")
@@ -233,13 +200,8 @@ def _gate(screen: Screen, subject: Subject) -> None:
     screen.line()
 
 
-def gate_word(code: Exit) -> str:
-    """What a gate's exit code says."""
-    return "passes" if code is Exit.OK else f"does not pass: {code.name.lower().replace('_', ' ')} (exit {code.value})"
-
-
 def _sum(screen: Screen, run: RunFile, out: str) -> None:
     count = counts(run)
     told = ", ".join(f"{number} {state.verdict}" for state in SIGNS if (number := count[state]))
-    screen.line(f"{many(sum(count.values()), 'case')} in {many(len(run.cells), 'cell')}: {told or 'none'}")
+    screen.wrapped(f"{many(sum(count.values()), 'case')} in {many(len(run.cells), 'cell')}: {told or 'none'}", "")
     screen.line(f"the whole: {out}")

@@ -10,7 +10,7 @@ import re
 from collections.abc import Mapping
 from dataclasses import dataclass
 
-from conformance.verdicts.model import Place, State, place
+from conformance.verdicts.model import Evidence, Place, State
 
 CUT = " […] "
 
@@ -70,7 +70,9 @@ def way(at: Place) -> str:
     return _CLAIMS if at.family == "claim" else _PROTOCOLS.get(at.protocol, at.protocol)
 
 
-def where(case: str) -> str:
-    """``torch → cupy, DLPack on cuda``."""
-    at = place(case)
-    return f"{at.producer} → {at.consumer}, {way(at)} on {at.device}"
+def seen_in_short(evidence: Evidence) -> str:
+    """What was expected and what was seen, on one line."""
+    outcome = "" if evidence.outcome == "fail" else f"{evidence.outcome}: "
+    expected = f"; expected {line(evidence.expected)}" if evidence.expected else ""
+    seen = f"; saw {line(evidence.seen)}" if evidence.seen else ""
+    return f"{outcome}{line(evidence.reason)}{expected}{seen}"

@@ -7,6 +7,7 @@ import os
 import select
 import shutil
 import subprocess
+import sys
 import time
 from base64 import b64decode
 from pathlib import Path
@@ -27,6 +28,15 @@ def program() -> str | None:
     return next((found for name in NAMES if (found := shutil.which(name))), None)
 
 
+_STARTER = """
+import os, sys
+high = [os.dup2(int(number), 60 + place) for place, number in enumerate(sys.argv[1:3])]
+os.dup2(high[0], 3), os.dup2(high[1], 4)
+os.execv(sys.argv[3], sys.argv[3:])
+"""
+"""The browser reads commands from descriptor 3 and answers on 4, whatever numbers the pipes have here."""
+
+
 class Browser:
     """A headless browser with a profile of its own. What pages ask of the network, log or raise is kept in ``events``."""
 
@@ -35,7 +45,16 @@ class Browser:
         assert found, "there is no browser"
         commands, self._out = os.pipe()
         self._in, answers = os.pipe()
-        started = ["sh", "-c", f'exec "$0" "$@" 3<&{commands} 4>&{answers}', found, *_FLAGS, f"--user-data-dir={folder}"]
+        started = [
+            sys.executable,
+            "-c",
+            _STARTER,
+            str(commands),
+            str(answers),
+            found,
+            *_FLAGS,
+            f"--user-data-dir={folder}",
+        ]
         self._process = subprocess.Popen(
             started, pass_fds=(commands, answers), stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL
         )
@@ -52,7 +71,9 @@ class Browser:
     def __enter__(self) -> Browser:
         return self
 
-    def __exit__(self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None) -> None:
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
         try:
             self.call("Browser.close", session=False)
         except (OSError, TimeoutError):
@@ -130,7 +151,9 @@ class Browser:
 
     def text(self, selector: str) -> str:
         """What the elements that a selector finds say, as they are seen."""
-        return str(self.run(f"[...document.querySelectorAll({json.dumps(selector)})].map((e) => e.innerText).join('\\n')"))
+        return str(
+            self.run(f"[...document.querySelectorAll({json.dumps(selector)})].map((e) => e.innerText).join('\\n')")
+        )
 
     def count(self, selector: str) -> int:
         """How many elements a selector finds."""
@@ -140,7 +163,9 @@ class Browser:
         """Click in the middle of the first element that a selector finds, as a mouse does."""
         found = f"document.querySelector({json.dumps(selector)})"
         self.run(f"{found}.scrollIntoView({{block: 'center', inline: 'center'}})")
-        box = self.run(f"(({{x, y, width, height}}) => ({{x: x + width / 2, y: y + height / 2}}))({found}.getBoundingClientRect())")
+        box = self.run(
+            f"(({{x, y, width, height}}) => ({{x: x + width / 2, y: y + height / 2}}))({found}.getBoundingClientRect())"
+        )
         for kind in ("mousePressed", "mouseReleased"):
             self.call("Input.dispatchMouseEvent", type=kind, x=box["x"], y=box["y"], button="left", clickCount=1)
 

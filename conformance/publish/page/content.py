@@ -13,8 +13,8 @@ from conformance.suite.catalogue import catalogue
 from conformance.verdicts.findings import Finding, Judgement, Kind
 from conformance.verdicts.model import CellResult, Evidence, RunFile, State, place
 
-from ..console import gate_word
-from ..subject import Reason, Subject, counts, untested
+from ..coverage import Reason, counts, gate_word, headline, untested
+from ..subject import Subject
 from ..words import SIGNS, plain, way
 from .packing import Packer
 
@@ -136,6 +136,7 @@ def _document(
     most = longest(run.evidence)
     return {
         "run": {"id": run.id, "began": run.began, "suite": run.suite, "tier": run.tier},
+        "headline": headline(subject),
         "states": [[s.value, s.verdict, sign.symbol, sign.meaning] for s, sign in SIGNS.items()],
         "counts": {state.value: number for state, number in counts(run).items()},
         "untested": _untested(run),
@@ -285,5 +286,3 @@ def _to_script(run: RunFile) -> Iterator[tuple[str, Evidence]]:
             if state in SCRIPTED and case not in seen:
                 seen.add(case)
                 yield case, run.evidence[index]
-
-

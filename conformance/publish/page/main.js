@@ -53,7 +53,7 @@ function start(model) {
       if (address.place === 'matrix') matrix.show(view);
     }
     fill(byId('views'), tabs(address, link));
-    document.title = `${address.place === 'invariant' ? address.argument : headline(model, testedCells(model))} · array interop conformance`;
+    document.title = `${address.place === 'invariant' ? address.argument : model.headline} · array interop conformance`;
     if (!same || before.open !== address.open) showOpen(moves);
   };
   const showOpen = (moves) => {

@@ -8,7 +8,7 @@ function answer(model, link) {
   const planned = Object.values(counts).reduce((sum, count) => sum + count, 0);
   return [
     make('p', {class: 'over'}, 'Array interop conformance'),
-    make('h1', {}, headline(model, tested)),
+    make('h1', {}, model.headline),
     make('p', {class: 'about'}, [
       `Run ${run.id || '(unnamed)'}`, run.began && `begun ${readable(run.began)}`, run.suite && `suite ${run.suite}`, run.tier && `tier ${run.tier}`,
       `${tested.toLocaleString('en')} of ${many(model.cells.length, 'cell')} with results`, many(planned, 'case'),
@@ -17,16 +17,6 @@ function answer(model, link) {
     make('ul', {class: 'tiles', 'aria-label': 'Cases by verdict'}, model.states.filter(([letter]) => letter in counts).map((state) => tile(state, counts, link))),
     untestedBox(model, counts, link),
   ];
-}
-
-function headline(model, tested) {
-  const {counts, gate, cells} = model;
-  const bad = model.rows.filter(({numbers}) => numbers.some((value) => model.values[value].state === model.stateOf.v)).length;
-  const missing = cells.length - tested, besides = missing ? `, ${missing.toLocaleString('en')} not tested` : '';
-  if (gate) return `The gate ${gate.verdict}`;
-  if (!tested) return 'Nothing was tested';
-  if (!counts.v) return `No violation in ${many(tested, 'tested cell')}${besides}`;
-  return `${many(counts.v, 'violation')} in ${bad.toLocaleString('en')} of ${many(tested, 'tested cell')}${besides}`;
 }
 
 const readable = (time) => time.replace('T', ' ').replace(/(\.\d+)?(\+00:00|Z)$/, ' UTC');
