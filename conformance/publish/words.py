@@ -72,7 +72,7 @@ def way(at: Place) -> str:
 
 def seen_in_short(evidence: Evidence) -> str:
     """What was expected and what was seen, on one line."""
-    outcome = "" if evidence.outcome == "fail" else f"{evidence.outcome}: "
+    outcome = "" if evidence.outcome == "fail" else f"{line(evidence.outcome)}: "
     expected = f"; expected {line(evidence.expected)}" if evidence.expected else ""
     seen = f"; saw {line(evidence.seen)}" if evidence.seen else ""
     return f"{outcome}{line(evidence.reason)}{expected}{seen}"
