@@ -78,6 +78,14 @@ def tests(session: nox.Session) -> None:
 
 
 @nox.session
+def properties(session: nox.Session) -> None:
+    """Exchange thousands of random arrays with a flawless partner, whom nobody may accuse: --exchanges 10000 --seed N."""
+    session.install(".")
+    with session.chdir("tests"):
+        session.run("python", "-m", "properties", *session.posargs)
+
+
+@nox.session
 def lint(session: nox.Session) -> None:
     """Check style, types and workflows."""
     session.install(".[runner]", "mypy", "ruff", "nox", "types-PyYAML", "check-jsonschema", "zizmor")

@@ -40,7 +40,7 @@ class Account:
     """The whole selftest.
 
     ``accused`` are flawless partners' cases that failed or could not be decided: stage, case id, what was said. ``toothless`` are
-    invariants that caught nothing. ``lost`` are jobs without an answer, ``absent`` stages that could not be set up: with the reason.
+    invariants that caught nothing, though all of their faults were tried; ``unpassed`` those that no flawless partner passed. ``lost`` are jobs without an answer, ``absent`` stages that could not be set up: with the reason.
     """
 
     device: str
@@ -48,6 +48,7 @@ class Account:
     flawless: int
     accused: tuple[tuple[str, str, str], ...]
     toothless: tuple[str, ...]
+    unpassed: tuple[str, ...]
     lost: tuple[tuple[str, str], ...]
     absent: tuple[tuple[str, str], ...]
 
@@ -59,7 +60,7 @@ class Account:
     @property
     def exit(self) -> Exit:
         """``VOID`` if the suite's word cannot be believed, ``INCOMPLETE`` if a part of this was not run."""
-        if self.escaped or self.accused or self.toothless:
+        if self.escaped or self.accused or self.toothless or self.unpassed:
             return Exit.VOID
         return Exit.INCOMPLETE if self.lost or self.absent else Exit.OK
 
@@ -72,6 +73,7 @@ class Account:
             "flawless_cases": self.flawless,
             "accused": [{"stage": stage, "case": case, "said": said} for stage, case, said in self.accused],
             "toothless": list(self.toothless),
+            "unpassed": list(self.unpassed),
             "lost": dict(self.lost),
             "absent": dict(self.absent),
         }
@@ -111,14 +113,18 @@ def settle(
     )
     flawless = [trial for stage in stages for trial in found[stage.name, FLAWLESS].values()]
     biting = {name for row in rows for name in row.caught}
+    passed = {trial.invariant for trial in flawless if trial.passed}
+    absent = {stage.name: why for stage in stages if (why := stage.absent())}
+    untried = {name for stage in stages if stage.name in absent for fault in stage.faults for name in fault.caught_by}
     return Account(
         device,
         rows,
         sum(trial.cases for trial in flawless),
         tuple((trial.stage, case, said) for trial in flawless for case, said in trial.accused),
-        tuple(name for name in expected if name not in biting),
+        tuple(name for name in expected if name not in biting and name not in untried),
+        tuple(name for name in expected if name not in passed and name not in untried),
         tuple((f"{job.stage} {job.fault or 'flawless'}", why) for job, why in lost),
-        tuple((stage.name, why) for stage in stages if (why := stage.absent())),
+        tuple(absent.items()),
     )
 
 
@@ -135,7 +141,11 @@ def _together(trials: Iterable[Trial]) -> dict[tuple[str, str], dict[str, Trial]
 def _sum(one: Trial, other: Trial) -> Trial:
     told = one if one.caught else other
     return replace(
-        told, cases=one.cases + other.cases, failed=one.failed + other.failed, accused=one.accused + other.accused
+        told,
+        cases=one.cases + other.cases,
+        passed=one.passed + other.passed,
+        failed=one.failed + other.failed,
+        accused=one.accused + other.accused,
     )
 
 

@@ -66,10 +66,15 @@ def selftest(options: argparse.Namespace) -> int:
     progress = terminal.Progress(sys.stderr)
     found, lost = running.run(jobs, _processes(options.processes), _told(progress))
     expected = _expected(invariants, every, options.wanted)
-    account = settle(options.device, every if not options.wanted else here, jobs, found, lost, expected)
+    account = settle(options.device, _concerned(every, options.wanted), jobs, found, lost, expected)
     showing.show(terminal.Screen.of(sys.stdout), account)
     _write(options, account, before, lambda: page(every, invariants))
     return account.exit
+
+
+def _concerned(every: Sequence[Stage], wanted: Sequence[str]) -> list[Stage]:
+    """The stages with a fault that is wanted, whether they can be set up here or not."""
+    return [stage for stage in every if any(running.is_wanted(fault, stage, wanted) for fault in stage.faults)]
 
 
 def _told(progress: terminal.Progress) -> Callable[[int, int], None]:

@@ -38,7 +38,8 @@ class Stage:
     """Flawless partners, the cases that they can show, and what is made believe meanwhile.
 
     ``partners`` and ``around`` are called in the process that the cases run in. ``cases`` is called before, with what the reference can
-    do here; it loads no library. ``absent`` says why the stage cannot be set up here, or ``None``.
+    do here; it loads no library. ``absent`` says why the stage cannot be set up here, or ``None``. ``preload`` are modules that are
+    imported once, before any of those processes is forked.
     """
 
     name: str
@@ -47,6 +48,7 @@ class Stage:
     cases: Callable[[Environment], Iterable[Case]]
     around: Callable[[], AbstractContextManager[object]] = nullcontext
     absent: Callable[[], str | None] = lambda: None
+    preload: tuple[str, ...] = ()
     faults: list[Fault] = field(default_factory=list)
 
     def fault(self, *caught_by: str, bugs: str = "") -> Callable[[Spoil], Spoil]:

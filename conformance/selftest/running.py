@@ -50,7 +50,7 @@ def run(
 
     On a GPU, cases that look at order have it to themselves: they come last, one process after the other.
     """
-    together, alone = _split(planned)
+    together, alone = split(planned)
     found: list[Trial] = []
     lost: list[tuple[Job, str]] = []
     total, done = len(together) + len(alone), 0
@@ -65,7 +65,7 @@ def run(
     return found, lost
 
 
-def _split(planned: Sequence[Job]) -> tuple[list[Job], list[Job]]:
+def split(planned: Sequence[Job]) -> tuple[list[Job], list[Job]]:
     """Each job's cases that can share a GPU with others, and those that cannot."""
     together, alone = [], []
     for job in planned:

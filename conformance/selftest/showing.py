@@ -50,5 +50,7 @@ def _show_troubles(screen: Screen, account: Account) -> None:
         screen.wrapped(said, "    ")
     for name in account.toothless:
         screen.line(screen.paint(f"toothless  {name}", "red", "bold") + "  caught no fault")
+    for name in account.unpassed:
+        screen.line(screen.paint(f"never passed  {name}", "red", "bold") + "  no flawless partner keeps it")
     for name, why in (*account.lost, *account.absent):
         screen.line(screen.paint(f"not run  {name}", "yellow", "bold") + f"  {why}")

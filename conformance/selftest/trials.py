@@ -2,6 +2,10 @@
 
 from __future__ import annotations
 
+import gc
+import importlib
+import os
+import tempfile
 from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from itertools import groupby
@@ -18,20 +22,21 @@ from .model import Fault, Stage
 
 FLAWLESS = ""
 """In the place of a fault's name: partners without one."""
-ACCUSING = ("violates", "deviates")
 
 
 @dataclass(frozen=True)
 class Trial:
-    """What one invariant said of one fault, or of flawless partners: how many cases, how many of them failed, the first that did.
+    """What one invariant said of one fault, or of flawless partners: how many cases, how many of them passed and failed.
 
-    ``accused`` are the cases that broke a promise, or could not be decided, with what was said: flawless partners must have none.
+    ``said`` and ``outcome`` are those of the first case that failed; where none did, of the first that could not be decided. ``accused``
+    are the cases that failed or could not be decided, with what was said: flawless partners must have none.
     """
 
     stage: str
     fault: str
     invariant: str
     cases: int
+    passed: int
     failed: int
     said: str = ""
     outcome: str = ""
@@ -60,6 +65,8 @@ class _Bench(Workbench):
 
 def run(stage: Stage, fault: Fault | None, cases: Sequence[Case]) -> list[Trial]:
     """One trial for each invariant that has cases among these, in their order."""
+    for module in stage.preload:
+        importlib.import_module(module)
     found = []
     for name, results in groupby(_results(stage, fault, cases), lambda result: result.case.invariant):
         found.append(_trial(stage.name, fault.name if fault else FLAWLESS, name, list(results)))
@@ -68,10 +75,14 @@ def run(stage: Stage, fault: Fault | None, cases: Sequence[Case]) -> list[Trial]
 
 def _trial(stage: str, fault: str, invariant: str, results: Sequence[Result]) -> Trial:
     failed = [result for result in results if result.outcome in BAD or result.outcome is Outcome.FAIL]
-    accused = [(r.case.id, _said(r)) for r in results if r.verdict in (*ACCUSING, "not decided")]
-    first = failed[0] if failed else None
+    undecided = [result for result in results if result.verdict == "not decided"]
+    accused = [(result.case.id, _said(result)) for result in (*failed, *undecided)]
+    first = next(iter((*failed, *undecided)), None)
     said, outcome = (_said(first), first.outcome.value) if first else ("", "")
-    return Trial(stage, fault, invariant, len(results), len(failed), said, outcome, () if fault else tuple(accused))
+    passed = sum(result.outcome is Outcome.PASS for result in results)
+    return Trial(
+        stage, fault, invariant, len(results), passed, len(failed), said, outcome, () if fault else tuple(accused)
+    )
 
 
 def _said(result: Result) -> str:
@@ -80,9 +91,17 @@ def _said(result: Result) -> str:
 
 
 def _results(stage: Stage, fault: Fault | None, cases: Iterable[Case]) -> Iterator[Result]:
+    with tempfile.TemporaryDirectory(prefix="conformance-trial-") as folder:
+        yield from _tried(stage, fault, cases, folder)
+
+
+def _tried(stage: Stage, fault: Fault | None, cases: Iterable[Case], folder: str) -> Iterator[Result]:
+    """``folder`` is for whatever is temporary meanwhile: the processes are killed and clean nothing up."""
     child: Child | None = None
 
     def workbench() -> Workbench:
+        os.environ["TMPDIR"] = tempfile.tempdir = folder
+        gc.freeze()  # what is there already need not be searched whenever a case collects garbage
         entered = stage.around()
         entered.__enter__()  # to the end of the process: nothing has to be put back there
         _kept.append(entered)

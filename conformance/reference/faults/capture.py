@@ -6,6 +6,7 @@ from dataclasses import replace
 from math import prod
 from typing import Any, ClassVar
 
+from conformance.cuda import memory as cuda_memory
 from conformance.cuda.capture import Capturing
 from conformance.protocols import cai
 from conformance.protocols.dlpack import Tensor
@@ -202,6 +203,8 @@ class AllocatesWhenItExports(Exporter):
 def _unsafe_call(streams: Streams) -> None:
     if isinstance(streams, SimulatedStreams):
         streams.unsafe_call()
+    else:
+        cuda_memory.free(cuda_memory.allocate(1))
 
 
 class _SynchronizingOwner:
