@@ -70,6 +70,13 @@ def selftest(session: nox.Session) -> None:
     session.run("cuda-interop-conformance", "selftest", *session.posargs)
 
 
+@nox.session(reuse_venv=True)
+def gate(session: nox.Session) -> None:
+    """Judge a run beside a baseline, with waivers: nox -s gate -- --run R --baseline B. Green only if nothing speaks against it."""
+    session.install(".[runner]")
+    session.run("cuda-interop-conformance", "gate", *session.posargs)
+
+
 @nox.session
 def tests(session: nox.Session) -> None:
     """Run the project's own tests against the installed package."""

@@ -106,6 +106,11 @@ def state(engine: Engine, name: str) -> Command:
     return (engine.program, "container", "inspect", "--format", template, name)
 
 
+def image_id(engine: Engine, image: str) -> Command:
+    """Prints the id of an image, which is a digest; fails where the image is not there."""
+    return (engine.program, "image", "inspect", "--format", "{{.Id}}", image)
+
+
 def stop(engine: Engine, name: str) -> Command:
     """Asks a container to stop, and kills it when it does not."""
     return (engine.program, "stop", "-t", str(STOP_SECONDS), name)

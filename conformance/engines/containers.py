@@ -8,6 +8,7 @@ import shlex
 import shutil
 import subprocess
 from collections.abc import Mapping, Sequence
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -97,7 +98,16 @@ class Containers:
             return {}
         recipes = [Recipe(cell=cell.name, python=cell.python, cuda=cell.cuda, lock=Path(cell.lock)) for cell in cells]
         outcomes = making.make(recipes, self._order, self._shell)
-        return {cell.name: _prepared(cell, outcome) for cell, outcome in zip(cells, outcomes)}
+        return {cell.name: self._with_identity(_prepared(cell, outcome)) for cell, outcome in zip(cells, outcomes)}
+
+    def _with_identity(self, found: Prepared | Ending) -> Prepared | Ending:
+        """Two images may have one key; which one was run is told by the engine's own id."""
+        if isinstance(found, Ending) or not found.told.get("image"):
+            return found
+        answer = self._shell.ask(commands.image_id(self.program, found.what))
+        if not answer.ok:
+            return found
+        return replace(found, digests={"image": answer.stdout.strip(), "image key": found.what})
 
     def command(self, task: Task) -> Command:
         """``run`` with everything that is not needed taken away."""

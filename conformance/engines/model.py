@@ -93,6 +93,8 @@ class Prepared:
     what: str
     """Image, interpreter or folder."""
     told: dict[str, str] = field(default_factory=dict)
+    digests: dict[str, str] = field(default_factory=dict)
+    """Of what it runs in, where that has any: ``image`` and ``image key``."""
 
 
 @dataclass(frozen=True)

@@ -65,6 +65,8 @@ class Record:
     seconds: float = 0.0
     starts: tuple[dict[str, Any], ...] = ()
     """One entry a start: when, how long, how it ended."""
+    digests: dict[str, str] = field(default_factory=dict)
+    """Of what it ran (``suite``, ``lock``, ``image``) and of what it brought (``results``); see :mod:`.digests`."""
 
     def to_json(self) -> dict[str, Any]:
         """``cell.json``."""
@@ -72,6 +74,7 @@ class Record:
             "cell": self.cell.name, "alias": self.cell.alias or None,
             "lifecycle": self.ending.lifecycle.value, "reason": self.ending.reason, "exit": self.ending.exit,
             "ran_in": self.facts, "seconds": round(self.seconds, 3), "starts": list(self.starts),
+            "digests": self.digests,
         }  # fmt: skip
 
 
@@ -97,7 +100,9 @@ def read_record(out: Path, cell: Cell) -> Record:
     try:
         data = json.loads((out / cell.name / CELL).read_text(encoding="utf-8"))
         ending = Ending(Lifecycle(data["lifecycle"]), data["reason"], data["exit"])
-        return Record(cell, ending, data["ran_in"], data["seconds"], tuple(data["starts"]))
+        return Record(
+            cell, ending, data["ran_in"], data["seconds"], tuple(data["starts"]), dict(data.get("digests", {}))
+        )
     except (OSError, ValueError, KeyError, TypeError):
         return Record(cell, Ending(Lifecycle.NOT_RUN, "the run has not come to it"))
 

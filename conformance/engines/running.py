@@ -16,7 +16,7 @@ from pathlib import Path
 
 from conformance.exits import Exit, UserError
 
-from . import commands, endings, records
+from . import commands, digests, endings, records
 from .base import Engine
 from .model import Cell, Ending, Lifecycle, Prepared, Task
 from .records import Counts, Record, Run
@@ -124,10 +124,13 @@ class Runner:
     def _start(self, prepared: Prepared, live: list[Live], known: dict[str, Record]) -> None:
         """Write down that it begins, so that a runner that is killed leaves no cell that looks as if it had not been tried."""
         cell, folder = prepared.cell, (self.out / prepared.cell.name).absolute()
-        task = Task(
-            prepared, arguments(self.run, folder, anew=cell.name in self._anew), folder, container_name(self.run, cell)
-        )
-        record = replace(known[cell.name], ending=NOT_SEEN, facts={**self.engine.facts(), **prepared.told})
+        anew = cell.name in self._anew
+        task = Task(prepared, arguments(self.run, folder, anew=anew), folder, container_name(self.run, cell))
+        earlier = known[cell.name].digests if has_begun(folder) and not anew else {}
+        record = replace(
+            known[cell.name], ending=NOT_SEEN, facts={**self.engine.facts(), **prepared.told},
+            digests=_digests(prepared, earlier),
+        )  # fmt: skip
         known[cell.name] = record
         self._write(record)
         log = folder / records.LOG
@@ -183,9 +186,15 @@ class Runner:
             "lifecycle": ending.lifecycle.value,
             "reason": ending.reason,
         }
+        found = digests.joined(before.digests, {"suite": digests.of_suite()})
+        results = digests.of_file(one.task.out / records.RESULTS)
         self._end(
-            replace(before, ending=ending, seconds=before.seconds + one.seconds, starts=(*before.starts, start)), known
-        )
+            replace(
+                before, ending=ending, seconds=before.seconds + one.seconds, starts=(*before.starts, start),
+                digests={**found, **({"results": results} if results else {})},
+            ),
+            known,
+        )  # fmt: skip
 
     def _end(self, record: Record, known: dict[str, Record]) -> None:
         known[record.cell.name] = record
@@ -208,12 +217,23 @@ def _beforehand(cell: Cell) -> Ending:
     return Ending(Lifecycle.NOT_RUN, cell.problem) if cell.problem else NOT_COME
 
 
+def _digests(prepared: Prepared, earlier: dict[str, str]) -> dict[str, str]:
+    """Of what a start runs, beside those of earlier starts whose results it goes on with."""
+    cell = prepared.cell
+    now = {"suite": digests.of_suite(), **({"lock": digests.of_file(Path(cell.lock))} if cell.lock else {})}
+    return digests.joined({k: v for k, v in earlier.items() if k != "results"}, {**now, **prepared.digests})
+
+
+def has_begun(folder: Path) -> bool:
+    """Whether ``check`` has left something there that it can go on with."""
+    return (folder / records.PLAN).exists() and (folder / records.JOURNAL).exists()
+
+
 def arguments(run: Run, folder: Path, *, anew: bool = False) -> tuple[str, ...]:
     """What ``check`` is asked to do: what it was asked for, or to go on with what it has left."""
-    resumable = (folder / records.PLAN).exists() and (folder / records.JOURNAL).exists()
     limit = ("--limit", f"{max(run.bounds.seconds - 60, run.bounds.seconds * 0.9):g}")
     given = () if "--limit" in run.arguments else limit
-    if resumable and not anew:
+    if has_begun(folder) and not anew:
         return ("--resume", "{out}", *given)
     return ("--out", "{out}", *given, *run.arguments)
 

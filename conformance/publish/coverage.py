@@ -4,14 +4,34 @@ from __future__ import annotations
 
 from collections import Counter
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import NamedTuple
 
 from conformance.exits import Exit
 from conformance.report.screen import many
+from conformance.verdicts import trust
 from conformance.verdicts.model import CellResult, RunFile, State
 
 from .subject import Subject
+
+UNBELIEVABLE = "its canaries did not end as they were built to, so nothing in it can be believed"
+
+
+def believable(run: RunFile) -> RunFile:
+    """What the run says about libraries: without canaries, and without the results of cells that nobody should go by."""
+    known = trust.canaries()
+    surprised = {finding.cell for finding in trust.surprises(run, known)}
+    whole = trust.without_canaries(run, known)
+    return replace(whole, cells=tuple(_believable(cell, cell.name in surprised) for cell in whole.cells))
+
+
+def _believable(cell: CellResult, surprised: bool) -> CellResult:
+    if surprised:
+        return replace(cell, plan=0, states="", evidence=(), reason=UNBELIEVABLE)
+    if cell.is_tested and not trust.is_trusted(cell):
+        reason = f"{cell.reason}; at a limit a library may be accused of the limit's doing, so its results do not count"
+        return replace(cell, plan=0, states="", evidence=(), reason=reason)
+    return cell
 
 
 class Reason(NamedTuple):

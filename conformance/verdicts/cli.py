@@ -12,7 +12,7 @@ from conformance.engines import cells
 from conformance.exits import Exit, UserError
 from conformance.report.screen import Screen, many
 
-from . import merging, reading, runfile
+from . import merging, originals, reading, runfile
 from .model import CellResult, RunFile
 
 MATRIX = Path("matrix.yaml")
@@ -34,6 +34,8 @@ def add(name: str, command: argparse.ArgumentParser) -> None:
 
 def _merge(options: argparse.Namespace) -> int:
     runs = [reading.load(path) for path in options.runs]
+    for path, run in zip(options.runs, runs):
+        originals.check(path, run)
     if options.tier:
         runs.append(_planned(options, runs))
     whole = merging.merge(runs)

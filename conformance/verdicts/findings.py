@@ -34,7 +34,9 @@ class Kind(Enum):
     FIXED = ("fixed", Exit.OK)
     """It did not conform before and does now."""
     NEW_CASE = ("new case", Exit.OK)
-    """The baseline does not have it, and nothing is wrong with it."""
+    """The baseline has no verdict on it, and nothing violates."""
+    NOTE = ("note", Exit.OK)
+    """To be known: what was not checked, and waivers for cells that this run does not have."""
 
     @property
     def word(self) -> str:

@@ -11,9 +11,14 @@ from typing import Any
 from conformance.exits import UserError
 
 from .model import Candidate, CellResult, Evidence, OwnTests, RunFile, State
+from .stretches import expanded, stretches
 
 FORMAT = "conformance-run/1"
 _GZIPPED = b"\x1f\x8b"
+
+
+class Altered(UserError):
+    """A run file is not what was written: a mistake everywhere else, and a finding of the gate."""
 
 
 def to_json(run: RunFile) -> dict[str, Any]:
@@ -34,17 +39,7 @@ def _plans(run: RunFile) -> dict[str, Any]:
     """Case ids once, and for each plan the runs of neighbours (first, how many) among them: plans differ by whole stretches."""
     cases = sorted({case for plan in run.plans for case in plan})
     index = {case: number for number, case in enumerate(cases)}
-    return {"cases": cases, "stretches": [_stretches([index[case] for case in plan]) for plan in run.plans]}
-
-
-def _stretches(numbers: list[int]) -> list[list[int]]:
-    found: list[list[int]] = []
-    for number in numbers:
-        if found and sum(found[-1]) == number:
-            found[-1][1] += 1
-        else:
-            found.append([number, 1])
-    return found
+    return {"cases": cases, "stretches": [stretches([index[case] for case in plan]) for plan in run.plans]}
 
 
 def _cell(cell: CellResult) -> dict[str, Any]:
@@ -59,10 +54,7 @@ def from_json(data: dict[str, Any]) -> RunFile:
     if data.get("format") != FORMAT:
         raise ValueError(f"its format is {data.get('format')!r} and not {FORMAT!r}")
     cases = data["plans"]["cases"]
-    plans = tuple(
-        tuple(case for first, count in stretches for case in cases[first : first + count])
-        for stretches in data["plans"]["stretches"]
-    )
+    plans = tuple(tuple(expanded(found, cases)) for found in data["plans"]["stretches"])
     evidence = tuple(
         Evidence(
             State(e["state"]), e["outcome"], e["level"], tuple(e["clauses"]), e["reason"], e["expected"], e["seen"],
@@ -124,5 +116,5 @@ def read(path: Path) -> RunFile:
             f"{path} is no run file that can be read ({error}); give one that `merge --out` wrote"
         ) from error
     if digest(run) != said:
-        raise UserError(f"{path} is not as it was written: its digest does not fit; make it anew with `merge`")
+        raise Altered(f"{path} is not as it was written: its digest does not fit; make it anew with `merge`")
     return run

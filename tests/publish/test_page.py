@@ -3,13 +3,13 @@
 from __future__ import annotations
 
 import json
-from types import SimpleNamespace
 from urllib.parse import quote
 
 import pytest
 
 from conformance.publish.subject import Subject
 from conformance.verdicts.findings import Finding, Judgement, Kind
+from conformance.verdicts.history import Streak
 from conformance.verdicts.model import State
 
 from .browser import Browser
@@ -300,7 +300,7 @@ def judged() -> Subject:
         Finding(Kind.SHRUNK, "it is not planned any more", "cu13-torch2.11", "dtype.gone/torch-cupy/dlpack/cuda", State.CONFORMS),
         Finding(Kind.STILL, "as before", FIRST, BOOL, State.DEVIATES, State.DEVIATES, 1),
     )  # fmt: skip
-    streak = SimpleNamespace(since="2026-11-02T02:00:00+00:00", runs=7, flaps=2)
+    streak = Streak(True, "night-7", "2026-11-02T02:00:00+00:00", 7, 2)
     return Subject(
         SMALL, Judgement(SMALL, CLEAN, findings), {(FIRST, HANDOVER): streak},
         {"cvcuda-null-strides": "owner Ada until 2026-12-01: https://example.org/7"},
@@ -340,7 +340,10 @@ def test_what_is_waived_looks_different_and_names_its_waiver(opened: Opened) -> 
 def test_since_when_it_fails_is_told(opened: Opened) -> None:
     """And whether it flaps."""
     page = opened(judged(), at("matrix", open=PAIR))
-    assert "2026-11-02T02:00:00+00:00, 7 runs in a row; it changed 2 times before" in page.text(DETAIL)
+    assert (
+        "2026-11-02 02:00:00 UTC (run night-7), 7 runs in a row; it changed 2 times between failing and not"
+        in page.text(DETAIL)
+    )
     assert "regression, before: ✓ conforms" in " ".join(page.text(DETAIL).split())
 
 

@@ -52,7 +52,7 @@ def packed(subject: Subject) -> bytes:
     cases = _Cases(subject)
     values: Interned[tuple[str, int]] = Interned()
     marks: Interned[tuple[str, str, str]] = Interned()
-    streaks: Interned[tuple[str, int, int]] = Interned()
+    streaks: Interned[tuple[str, str, int, int]] = Interned()
     rows = Packer()
     for plan in cases.plans:
         rows.stretches(sorted(plan))
@@ -111,12 +111,12 @@ def _marks(subject: Subject, cases: _Cases, marks: Interned[tuple[str, str, str]
         }
 
 
-def _streaks(subject: Subject, cases: _Cases, streaks: Interned[tuple[str, int, int]]) -> Iterator[_Row]:
+def _streaks(subject: Subject, cases: _Cases, streaks: Interned[tuple[str, str, int, int]]) -> Iterator[_Row]:
     by_cell: dict[str, _Row] = {}
     for (cell, case), streak in subject.streaks.items():
-        if case in cases.numbers:
+        if streak.failing and case in cases.numbers:
             row = by_cell.setdefault(cell, {})
-            row[cases.numbers[case]] = streaks.of((streak.since, streak.runs, streak.flaps))
+            row[cases.numbers[case]] = streaks.of((streak.began, streak.since, streak.runs, streak.flaps))
     for one in subject.run.cells:
         yield by_cell.get(one.name, {})
 
@@ -129,7 +129,7 @@ def _document(
     cases: _Cases,
     values: Interned[tuple[str, int]],
     marks: Interned[tuple[str, str, str]],
-    streaks: Interned[tuple[str, int, int]],
+    streaks: Interned[tuple[str, str, int, int]],
 ) -> dict[str, Any]:
     run = subject.run
     texts: Interned[str] = Interned()

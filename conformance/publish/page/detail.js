@@ -96,7 +96,7 @@ function seenBox(model, {value, mark, streak, members}) {
       ['Expected', evidence && evidence.expected ? quoted(evidence.expected) : null],
       ['Seen', evidence ? quoted(evidence.seen || evidence.reason) : null],
       ...(evidence ? evidence.notes.filter(([name, text]) => text && text !== evidence.seen).map(noteTerm) : []),
-      ['Since', streak === NONE ? null : streakText(model.streaks[streak])],
+      ['Fails since', streak === NONE ? null : streakText(model.streaks[streak])],
       ['Against the baseline', mark === NONE ? null : markText(model, model.marks[mark])],
       ['Waiver', mark === NONE || !model.marks[mark][2] ? null : waiverText(model, model.marks[mark][2])],
       [members.length === 1 ? 'Case' : 'Cases', caseList(model, members)],
@@ -111,9 +111,9 @@ function noteTerm([name, text]) {
   return [NOTES[name] || name, text.length > 300 || text.includes('\n') ? make('pre', {tabindex: '0', 'aria-label': name}, text) : quoted(text)];
 }
 
-function streakText([since, runs, flaps]) {
-  const changed = flaps ? `; it changed ${many(flaps, 'time')} before` : '';
-  return `${since}, ${many(runs, 'run')} in a row${changed}`;
+function streakText([began, run, runs, flaps]) {
+  const changed = flaps ? `; it changed ${many(flaps, 'time')} between failing and not` : '';
+  return `${readable(began)} (run ${run}), ${many(runs, 'run')} in a row${changed}`;
 }
 
 function markText(model, [kind, before]) {
