@@ -9,6 +9,7 @@ from conformance.exits import Exit
 from conformance.protocols.clauses import clause
 from conformance.report.screen import Screen, many
 from conformance.suite.catalogue import catalogue
+from conformance.verdicts.findings import Finding
 from conformance.verdicts.model import RunFile, State
 
 from .coverage import Reason, Untested, counts, gate_word, headline, untested
@@ -192,12 +193,29 @@ def _gate(screen: Screen, subject: Subject) -> None:
     screen.line(
         screen.paint(f"Gate: {gate_word(code)}", "bold", colour) + f" ({found or 'nothing found'}; {covered} waived)"
     )
-    worst = [f for f in subject.findings if f.exit is not Exit.OK]
-    for finding in worst[:MOST_FINDINGS]:
-        screen.wrapped(f"{finding.kind.word}: {line(finding.sentence)}", "  ")
-    if len(worst) > MOST_FINDINGS:
-        screen.line(f"  and {len(worst) - MOST_FINDINGS} more: see the page")
+    sentences = _sentences(subject)
+    for (kind, sentence), places in list(sentences.items())[:MOST_FINDINGS]:
+        screen.wrapped(f"{kind}: {sentence}{_at(places)}", "  ")
+    more = len(sentences) - MOST_FINDINGS
+    if more > 0:
+        screen.line(f"  and {many(more, 'other sentence')}: see the page, or `python -m conformance gate`")
     screen.line()
+
+
+def _sentences(subject: Subject) -> dict[tuple[str, str], list[Finding]]:
+    """What counts, the same sentence once."""
+    found: dict[tuple[str, str], list[Finding]] = {}
+    for finding in subject.findings:
+        if finding.exit is not Exit.OK:
+            found.setdefault((finding.kind.word, line(finding.sentence)), []).append(finding)
+    return found
+
+
+def _at(places: Sequence[Finding]) -> str:
+    """Where it was found first, and how often besides."""
+    first = " ".join(line(name) for name in (places[0].case, places[0].cell and f"in {places[0].cell}") if name)
+    more = f" and {len(places) - 1} more" if len(places) > 1 else ""
+    return f" ({first}{more})" if first else ""
 
 
 def _sum(screen: Screen, run: RunFile, out: str) -> None:

@@ -7,27 +7,23 @@ from dataclasses import dataclass, field
 
 from conformance.verdicts.findings import Finding, Judgement
 from conformance.verdicts.history import Streak
-from conformance.verdicts.model import Evidence, RunFile
+from conformance.verdicts.model import RunFile
 from conformance.verdicts.waivers import Spot
-
-
-def no_script(case: str, evidence: Evidence) -> str:
-    """Where nothing is known that makes scripts."""
-    return ""
 
 
 @dataclass(frozen=True)
 class Subject:
     """A run and, as far as there is any, its judgement, its history, its waivers by id in a sentence, and scripts of cases.
 
-    ``run`` holds what can be believed, of what ``judgement`` may have judged more. ``script`` returns the text of a standalone script, or nothing where no readable one exists.
+    ``run`` holds what can be believed; ``judgement`` may have judged more. ``script`` returns the text of a standalone script of a case,
+    empty where no readable one exists.
     """
 
     run: RunFile
     judgement: Judgement | None = None
     streaks: Mapping[Spot, Streak] = field(default_factory=dict)
     waivers: Mapping[str, str] = field(default_factory=dict)
-    script: Callable[[str, Evidence], str] = no_script
+    script: Callable[[str], str] | None = None
 
     @property
     def findings(self) -> tuple[Finding, ...]:

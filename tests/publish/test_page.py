@@ -244,7 +244,7 @@ def test_a_field_that_was_not_tested_says_why(opened: Opened) -> None:
 
 def test_a_script_that_exists_is_in_the_page_and_else_the_command(opened: Opened) -> None:
     """Each script once, whatever the number of its cases."""
-    subject = Subject(SMALL, script=lambda case, _: "import torch\nprint('hand-over')\n" if "handover" in case else "")
+    subject = Subject(SMALL, script=lambda case: "import torch\nprint('hand-over')\n" if "handover" in case else "")
     page = opened(subject, at("matrix", open=PAIR))
     page.click(f"{DETAIL} details.script summary")
     page.until("document.querySelector('details.script pre')")

@@ -147,7 +147,7 @@ def _document(
         "plans": len(cases.plans),
         "evidence": [_evidence(e, texts, most) for e in run.evidence],
         "cut": most,
-        "scripts": _scripts(subject, texts),
+        "scripts": _scripts(subject),
         "texts": list(texts),
         "values": list(values),
         "marks": list(marks),
@@ -266,23 +266,20 @@ def _clauses(evidence: tuple[Evidence, ...], cases: list[str]) -> dict[str, list
     }
 
 
-def _scripts(subject: Subject, texts: Interned[str]) -> dict[str, Any]:
+def _scripts(subject: Subject) -> dict[str, Any]:
     """Scripts as lists of their lines, each once, and which case has which."""
     lines: Interned[str] = Interned()
     scripts: Interned[tuple[int, ...]] = Interned()
     by_case: dict[str, int] = {}
-    for case, evidence in _to_script(subject.run):
-        text = subject.script(case, evidence)
-        if text:
-            by_case[case] = scripts.of(tuple(lines.of(plain(line, 1000)) for line in text.splitlines()))
+    if subject.script:
+        for case in _to_script(subject.run):
+            text = subject.script(case)
+            if text:
+                by_case[case] = scripts.of(tuple(lines.of(line) for line in text.splitlines()))
     return {"lines": list(lines), "scripts": list(scripts), "cases": by_case}
 
 
-def _to_script(run: RunFile) -> Iterator[tuple[str, Evidence]]:
-    """Each case that goes wrong anywhere, with the first evidence of it."""
-    seen: set[str] = set()
-    for cell in run.cells:
-        for case, state, index in run.found(cell):
-            if state in SCRIPTED and case not in seen:
-                seen.add(case)
-                yield case, run.evidence[index]
+def _to_script(run: RunFile) -> list[str]:
+    """Each case that goes wrong in any cell."""
+    found = {one.case for cell in run.cells for one in run.found(cell) if one.state in SCRIPTED}
+    return sorted(found)
