@@ -10,6 +10,7 @@ import re
 from collections.abc import Mapping
 from dataclasses import dataclass
 
+from conformance.verdicts.findings import Kind
 from conformance.verdicts.model import Evidence, Place, State
 
 CUT = " […] "
@@ -34,6 +35,22 @@ SIGNS: Mapping[State, Sign] = {
     State.OBSERVED: Sign("i", "dim", "told only: no contract asks for anything"),
 }
 """Worst first; what speaks for nobody last."""
+
+MEANINGS: Mapping[Kind, str] = {
+    Kind.INTEGRITY: "digests of suite, lock, image, candidate or results do not match",
+    Kind.STALE: "a cell was run for another lock or suite than there is now",
+    Kind.NOT_TESTED: "a cell has no results, or a case is lost or not decided",
+    Kind.SHRUNK: "the baseline has a cell or a case that was not even planned",
+    Kind.REGRESSION: "it conformed before, or was supported, and does not now",
+    Kind.NEW_VIOLATION: "it violates, and the baseline does not have it",
+    Kind.OWN_TESTS: "the tests that were run beside ours did not all pass",
+    Kind.WAIVER: "a waiver is expired, matches nothing, overlaps another, or expects a failure that no longer happens",
+    Kind.STILL: "it did not conform before and does not now",
+    Kind.FIXED: "it did not conform before and does now",
+    Kind.NEW_CASE: "the baseline does not have it, and it violates nothing",
+    Kind.NOTE: "to be known",
+}
+"""What a finding of the gate says, by its kind."""
 
 LEGEND = "   ".join(f"{sign.symbol} {state.verdict}" for state, sign in SIGNS.items())
 

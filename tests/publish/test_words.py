@@ -7,7 +7,8 @@ import unicodedata
 from hypothesis import given
 from hypothesis import strategies as st
 
-from conformance.publish.words import LEGEND, SIGNS, line, plain
+from conformance.publish.words import LEGEND, MEANINGS, SIGNS, line, plain
+from conformance.verdicts.findings import Kind
 from conformance.verdicts.model import State
 
 ANY = st.text(st.characters(), max_size=200) | st.text("\x00\x1b\u202e\u2066\ud800\n\tab ", max_size=50)
@@ -46,3 +47,8 @@ def test_every_state_has_a_sign_of_its_own() -> None:
     assert set(SIGNS) == set(State)
     assert len({sign.symbol for sign in SIGNS.values()}) == len(State)
     assert all(state.verdict in LEGEND for state in State)
+
+
+def test_every_kind_of_finding_has_a_meaning() -> None:
+    """A new one cannot be forgotten."""
+    assert set(MEANINGS) == set(Kind)

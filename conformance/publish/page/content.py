@@ -15,7 +15,7 @@ from conformance.verdicts.model import CellResult, Evidence, RunFile, State, pla
 
 from ..coverage import Reason, counts, gate_word, headline, untested
 from ..subject import Subject
-from ..words import SIGNS, plain, way
+from ..words import MEANINGS, SIGNS, line, plain, way
 from .packing import Packer
 
 TEXTS = 16_000_000
@@ -24,6 +24,8 @@ LENGTHS = (4000, 1200, 400, 120)
 """What is tried for the longest text, in characters."""
 MOST_FINDINGS = 200
 """Findings about more than one case that are told on the page; the number of all is told beside them."""
+NAME = 160
+"""Characters of a cell's name."""
 SCRIPTED = frozenset({State.VIOLATES, State.DEVIATES, State.UNDECIDED})
 CHANGED = (Kind.REGRESSION, Kind.NEW_VIOLATION, Kind.FIXED, Kind.NEW_CASE, Kind.SHRUNK)
 """What makes a case one that changed against the baseline."""
@@ -180,7 +182,7 @@ def _untested(run: RunFile) -> dict[str, Any]:
 
 
 def _reason(reason: Reason) -> list[Any]:
-    return list(reason)
+    return [reason.what, reason.why, [line(title, NAME) for title in reason.cells]]
 
 
 def _gate(judgement: Judgement | None) -> dict[str, Any] | None:
@@ -199,7 +201,7 @@ def _gate(judgement: Judgement | None) -> dict[str, Any] | None:
         "exit": int(judgement.exit),
         "baseline": f"{baseline.id} {baseline.began}".strip() if baseline else "",
         "kinds": [
-            [kind.word, " ".join((kind.__doc__ or "").split()), int(kind.exit), *count]
+            [kind.word, MEANINGS[kind], int(kind.exit), *count]
             for kind, count in sorted(found.items(), key=lambda item: -item[0].exit)
         ],
         "changed": [kind.word for kind in CHANGED],
@@ -211,8 +213,8 @@ def _gate(judgement: Judgement | None) -> dict[str, Any] | None:
 def _cell(cell: CellResult) -> dict[str, Any]:
     own = cell.own_tests
     return {
-        "name": cell.name,
-        "title": cell.title,
+        "name": line(cell.name, NAME),
+        "title": line(cell.title, NAME),
         "lifecycle": cell.lifecycle,
         "reason": cell.reason,
         "axes": cell.axes,
@@ -275,7 +277,7 @@ def _scripts(subject: Subject) -> dict[str, Any]:
         for case in _to_script(subject.run):
             text = subject.script(case)
             if text:
-                by_case[case] = scripts.of(tuple(lines.of(line) for line in text.splitlines()))
+                by_case[case] = scripts.of(tuple(lines.of(one) for one in text.splitlines()))
     return {"lines": list(lines), "scripts": list(scripts), "cases": by_case}
 
 

@@ -4,6 +4,8 @@
 const ROW = 40;
 /** Rows that are kept above and below the view. */
 const MARGIN = 8;
+/** Columns from which on the name of a protocol has room above them; else it stands beside the pair. */
+const WIDE = 4;
 /** Characters from which on a cell's name is set smaller. */
 const LONG = 24;
 
@@ -52,16 +54,17 @@ class Matrix {
       if (last && last.name === all[column].group) last.span++;
       else groups.push({name: all[column].group, span: 1});
     }
+    const narrow = new Set(groups.filter(({span}) => span < WIDE).map(({name}) => name));
     return [
       make('tr', {class: 'groups', role: 'presentation'}, make('td', {class: 'corner'}),
-        groups.map(({name, span}) => make('th', {colspan: span, title: name, role: 'presentation'}, make('span', {}, name)))),
+        groups.map(({name, span}) => make('th', {colspan: span, title: name, role: 'presentation'}, narrow.has(name) ? null : make('span', {}, name)))),
       make('tr', {class: 'pairs', role: 'row', 'aria-rowindex': '1'},
         make('th', {class: 'corner', role: 'columnheader', 'aria-colindex': '1'},
           make('div', {}, make('b', {}, 'Cell'), this.axes.map((axis) => make('span', {}, axis)))),
         columns.map((column, index) => make('th', {
           role: 'columnheader', 'aria-colindex': index + 2, class: this.edge(index),
           title: `${all[column].pair}, ${all[column].group}`, 'aria-label': `${all[column].pair}, ${all[column].group}`,
-        }, make('span', {}, all[column].pair)))),
+        }, make('span', {}, all[column].pair, narrow.has(all[column].group) ? make('small', {}, all[column].group) : null)))),
     ];
   }
 
