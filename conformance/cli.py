@@ -58,6 +58,15 @@ SELFTEST = {
 }
 """It brings faults with it that no run may meet, so it too is imported only when it is asked for."""
 
+READING = {
+    "explain": (
+        "conformance.explain.cli",
+        "tell what an invariant, a clause, a family or a case is about, and what it would have caught",
+    ),
+    "repro": ("conformance.repro.cli", "print a standalone script of one case, for a bug report"),
+}
+"""Commands that run nothing; they are imported only when they are asked for."""
+
 
 class Parser(argparse.ArgumentParser):
     """One sentence for a mistake, no usage dump."""
@@ -115,7 +124,7 @@ def parser(asked: str = "") -> argparse.ArgumentParser:
     three.set_defaults(run=_report)
     _add_matrix(commands)
     _add_lock(commands)
-    for name, (module, text) in (SELFTEST | OUTSIDE).items():
+    for name, (module, text) in (READING | SELFTEST | OUTSIDE).items():
         command = commands.add_parser(name, help=text)
         if name == asked:
             _runner(module).add(name, command)

@@ -21,6 +21,8 @@ MAY_IMPORT = {
     "suite": {"protocols", "cuda", "reference", "adapters"},
     "execution": {"protocols", "cuda", "reference", "adapters", "suite", "signals"},
     "report": {"protocols", "adapters", "suite", "execution"},
+    "repro": {"protocols", "adapters", "suite", "execution", "exits"},
+    "explain": {"protocols", "suite", "execution", "exits", "report", "repro", "selftest"},
     "matrix": {"exits", "report"},
     "images": {"exits", "report", "matrix"},
     "engines": {"exits", "signals", "ownership", "report", "matrix", "images"},

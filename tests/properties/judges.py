@@ -53,7 +53,7 @@ FITTING: dict[Fits, str] = {
     _any: """
         cai.required-keys cai.form cai.host-absent cai.unknown-keys cai.mask capsule.name capsule.exception-in-flight
         capsule.renamed capsule.second-import capsule.dies-before-the-view capsule.struct-untouched
-        context.fresh-thread device.reported device.reported-empty device.kept device.memory-kind
+        context.fresh-thread device.reported-empty device.kept device.memory-kind
         dtype.exchange dtype.export dtype.typestr dtype.sub-byte-export dtype.sub-byte-import dtype.unknown dtype.foreign-order
         dtype.structured dtype.special-typestr exchange-api.table exchange-api.export exchange-api.holds-nothing exchange-api.borrow
         exchange-api.current-stream exchange-api.allocate layout.capsule-strides layout.interface-strides
@@ -70,7 +70,7 @@ FITTING: dict[Fits, str] = {
         readonly.writable-import readonly.legacy-import readonly.re-export state.resolved-or-refused state.refusal-releases
     """,
     _has_elements: """
-        cai.device-address exchange-api.import negotiation.copied-flag negotiation.signature negotiation.device-argument
+        cai.device-address device.reported exchange-api.import negotiation.copied-flag negotiation.signature negotiation.device-argument
         negotiation.bad-arguments pointer.view-export pointer.memory-behind
     """,
     _is_apart: "pointer.producer-write-seen pointer.consumer-write-seen pointer.imports-alias pointer.chain",
