@@ -38,10 +38,16 @@ Worse is: not to conform any more, to be refused where it was supported, to devi
 was, to violate where it deviated. What was refused had no exchange that could be judged, so that what it does now is judged as if it
 were new. What has no verdict now is never more than not tested, and what had none is new.
 """
+_CONFORMS = C.value
 ABSENT = "-"
 """In place of the letter of a case that the baseline does not have. It is judged as one that was not decided."""
-_COUNTED = frozenset({C, R, O})
-"""New cases in these states are counted; the others are named one by one."""
+_BY_LETTERS = {
+    (was.value if was else ABSENT) + now.value: (was, now, CHANGE[was or U][now])
+    for was in (*State, None)
+    for now in State
+}
+_ONLY_COUNTED = frozenset(was + now.value for was in (ABSENT, U.value, L.value) for now in (C, R, O))
+"""New cases that conform, are refused or observed are counted; the others are named one by one."""
 
 
 def compare(run: RunFile, baseline: RunFile | None) -> Iterator[Finding]:
@@ -63,8 +69,9 @@ class _Comparison:
     baseline: RunFile | None
     before: dict[str, CellResult] = field(init=False)
     _aligned: dict[tuple[int, int], list[int] | None] = field(default_factory=dict)
-    _sentences: dict[tuple[State | None, State, int, int | None], str] = field(default_factory=dict)
+    _sentences: dict[tuple[str, int | None, int | None], str] = field(default_factory=dict)
     _gone: dict[tuple[int, int], tuple[str, ...]] = field(default_factory=dict)
+    _extents: dict[int, _Extent] = field(default_factory=dict)
 
     def __post_init__(self) -> None:
         self.before = self.baseline.by_name() if self.baseline else {}
@@ -85,27 +92,25 @@ class _Comparison:
         positions = self._alignment(cell, before)
         new: dict[str, Counter[State]] = defaultdict(Counter)
         cases = self.run.cases(cell)
+        done = cell.lifecycle == Lifecycle.DONE.value
         for position in self._to_look_at(cell, letters, now_at):
-            old, now = letters[position], State(cell.states[position])
-            was = State(U if old == ABSENT else old)
-            kind = CHANGE[was][now]
-            if kind is None or (now is L and cell.lifecycle != Lifecycle.DONE.value):
+            change = letters[position] + cell.states[position]
+            was, now, kind = _BY_LETTERS[change]
+            if kind is None or (now is L and not done):
                 continue
-            if not was.is_decided and now in _COUNTED:
+            if change in _ONLY_COUNTED:
                 new[cases[position].partition("/")[0]][now] += 1
                 continue
             at = position if positions is None else positions[position]
-            known = None if old == ABSENT else was
-            sentence = self._sentence(known, now, now_at.get(position), before_at.get(at))
-            yield Finding(kind, sentence, cell.name, cases[position], known, now, now_at.get(position))
+            sentence = self._sentence(change, now_at.get(position), before_at.get(at))
+            yield Finding(kind, sentence, cell.name, cases[position], was, now, now_at.get(position))
         yield from self._new(cell, before, new)
 
     def _to_look_at(self, cell: CellResult, letters: str, now_at: dict[int, int]) -> Iterable[int]:
         """Where there may be something to tell."""
         if self.baseline is None or letters == cell.states:
             return now_at
-        pairs = zip(letters, cell.states)
-        return [n for n, (old, now) in enumerate(pairs) if not old == now == C.value]
+        return [n for n, (old, now) in enumerate(zip(letters, cell.states)) if not old == now == _CONFORMS]
 
     def _letters(self, cell: CellResult, before: CellResult | None) -> str:
         """The baseline's states in the order of this cell's plan."""
@@ -127,11 +132,12 @@ class _Comparison:
             self._aligned[key] = None if ours == theirs else [index.get(case, -1) for case in ours]
         return self._aligned[key]
 
-    def _sentence(self, was: State | None, now: State, at: int | None, before_at: int | None) -> str:
-        key = (was, now, -1 if at is None else at, before_at)
+    def _sentence(self, change: str, at: int | None, before_at: int | None) -> str:
+        key = (change, at, before_at)
         if key not in self._sentences:
             evidence = None if at is None else self.run.evidence[at]
             before = None if before_at is None or self.baseline is None else self.baseline.evidence[before_at]
+            was, now, _ = _BY_LETTERS[change]
             self._sentences[key] = _sentence(was, now, evidence, before)
         return self._sentences[key]
 
@@ -160,7 +166,10 @@ class _Comparison:
             yield Finding(Kind.SHRUNK, f"{invariant} is not planned any more, in none of the cells of the baseline")
         for cell, before in pairs:
             gone = [case for case in self._gone_cases(cell, before) if case.partition("/")[0] not in everywhere]
-            yield from _gone(cell, before, gone, self.run.cases(cell), baseline.cases(before)) if gone else ()
+            if gone:
+                yield from _gone(
+                    cell, before, gone, self._extent(self.run.cases(cell)), self._extent(baseline.cases(before))
+                )
 
     def _gone_cases(self, cell: CellResult, before: CellResult) -> tuple[str, ...]:
         assert self.baseline is not None
@@ -174,6 +183,20 @@ class _Comparison:
         assert self.baseline is not None
         ours = _invariants(self.run.plans[n] for n in {cell.plan for cell, _ in pairs})
         return _invariants(self.baseline.plans[n] for n in {before.plan for _, before in pairs}) - ours
+
+    def _extent(self, plan: tuple[str, ...]) -> _Extent:
+        key = id(plan)
+        if key not in self._extents:
+            self._extents[key] = _Extent({place(case).device for case in plan}, _invariants([plan]))
+        return self._extents[key]
+
+
+@dataclass(frozen=True)
+class _Extent:
+    """What a plan is about."""
+
+    devices: set[str]
+    invariants: set[str]
 
 
 def _invariants(plans: Iterable[tuple[str, ...]]) -> set[str]:
@@ -219,7 +242,7 @@ def _counted(counts: Counter[State]) -> str:
 
 
 def _gone(
-    cell: CellResult, before: CellResult, gone: Sequence[str], ours: Sequence[str], theirs: Sequence[str]
+    cell: CellResult, before: CellResult, gone: Sequence[str], ours: _Extent, theirs: _Extent
 ) -> Iterator[Finding]:
     """What is not planned any more in one cell, told by what explains most: a library, a device, an invariant, a case."""
     left = list(gone)
@@ -229,16 +252,15 @@ def _gone(
             told = f"{library} cannot be used any more ({cell.absent[library]}): {many(len(lost), 'case')} not planned"
             yield Finding(Kind.SHRUNK, told, cell.name)
             left = [case for case in left if case not in set(lost)]
-    for device in sorted({place(case).device for case in theirs} - {place(case).device for case in ours}):
+    for device in sorted(theirs.devices - ours.devices):
         lost = [case for case in left if place(case).device == device]
         if lost:
             told = f"nothing is planned on {device} any more: {many(len(lost), 'case')} not planned"
             yield Finding(Kind.SHRUNK, told, cell.name)
             left = [case for case in left if place(case).device != device]
-    planned = _invariants([tuple(ours)])
     for invariant, count in sorted(Counter(case.partition("/")[0] for case in left).items()):
-        if invariant not in planned:
+        if invariant not in ours.invariants:
             yield Finding(Kind.SHRUNK, f"{invariant} is not planned any more: {many(count, 'case')}", cell.name)
     for case in left:
-        if case.partition("/")[0] in planned:
+        if case.partition("/")[0] in ours.invariants:
             yield Finding(Kind.SHRUNK, "the baseline has this case, and it is not planned any more", cell.name, case)

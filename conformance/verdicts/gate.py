@@ -13,7 +13,8 @@ from .integrity import Present
 from .model import RunFile
 from .waivers import Waiver
 
-_PLACE = {kind: number for number, kind in enumerate(Kind)}
+_PLACE = {kind.word: (-kind.exit, number) for number, kind in enumerate(Kind)}
+"""Worst first."""
 
 
 def judge(run: RunFile, baseline: RunFile | None, given: Sequence[Waiver], present: Present) -> Judgement:
@@ -36,7 +37,9 @@ def judge(run: RunFile, baseline: RunFile | None, given: Sequence[Waiver], prese
 
 
 def _order(finding: Finding) -> tuple[object, ...]:
-    return (-finding.exit, _PLACE[finding.kind], finding.case, finding.sentence, finding.cell)
+    """Worst first; what a waiver covers after everything that counts."""
+    place = _PLACE[finding.kind.word]
+    return (0 if finding.waiver else place[0], place[1], finding.case, finding.sentence, finding.cell, finding.waiver)
 
 
 def _own_tests(run: RunFile, baseline: RunFile | None) -> Iterator[Finding]:

@@ -50,6 +50,8 @@ _WORDS = {
 }
 STATE_OF_VERDICT = {word: state for state, word in _WORDS.items() if state is not State.LOST}
 """By the word that a line of ``results.jsonl`` has; its outcome ``lost`` is ``State.LOST`` instead."""
+STATE_OF_LETTER = {state.value: state for state in State}
+"""By the letter that a run file has."""
 
 
 class Evidence(NamedTuple):
@@ -156,7 +158,7 @@ class RunFile:
         cases, evidence = self.plans[cell.plan], iter(cell.evidence)
         for position, letter in enumerate(cell.states):
             if letter != "c":
-                yield Found(cases[position], State(letter), next(evidence))
+                yield Found(cases[position], STATE_OF_LETTER[letter], next(evidence))
 
     def by_name(self) -> dict[str, CellResult]:
         """The cells by name."""

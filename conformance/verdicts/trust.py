@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Iterator, Mapping
 from dataclasses import replace
 
@@ -11,6 +12,7 @@ from conformance.suite.catalogue import catalogue
 from .findings import Finding, Kind
 from .model import CellResult, RunFile, State
 
+_WRONG = re.compile(f"[^{State.CONFORMS.value}]")
 PASS = "pass"
 """The outcome of a case that conforms and so has no evidence."""
 
@@ -45,8 +47,7 @@ def _only(cell: CellResult, positions: tuple[int, ...]) -> CellResult:
 
 def evidence_at(cell: CellResult) -> dict[int, int]:
     """The index of the evidence by position in the plan, of what did not conform."""
-    wrong = (n for n, letter in enumerate(cell.states) if letter != State.CONFORMS.value)
-    return dict(zip(wrong, cell.evidence))
+    return dict(zip([found.start() for found in _WRONG.finditer(cell.states)], cell.evidence))
 
 
 def _places(plan: tuple[str, ...], known: Mapping[str, str]) -> tuple[int, ...]:

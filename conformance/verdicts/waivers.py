@@ -14,7 +14,7 @@ from packaging.version import InvalidVersion, Version
 from conformance.report.screen import many
 
 from .findings import Finding, Kind
-from .model import CellResult, Evidence, RunFile, State
+from .model import STATE_OF_LETTER, CellResult, Evidence, RunFile, State
 from .trust import is_trusted
 from .wildcards import STAR, fits, is_in
 
@@ -95,6 +95,7 @@ def _within(bound: SpecifierSet, version: str) -> bool:
         return False
 
 
+_CONFORMS = State.CONFORMS.value
 Spot = tuple[str, str]
 """A cell and a case in it, by their names."""
 
@@ -193,7 +194,7 @@ def _matches_nothing(run: RunFile, waiver: Waiver, tested: Sequence[CellResult])
     places = {plan: [n for n, case in enumerate(run.plans[plan]) if waiver.names(case)] for plan in _plans(tested)}
     for cell in tested:
         for position in places[cell.plan]:
-            ends[State(cell.states[position]).verdict] += 1
+            ends[STATE_OF_LETTER[cell.states[position]].verdict] += 1
     conforms = ends.pop(State.CONFORMS.verdict, 0)
     if not conforms and not ends:
         return _trouble(
@@ -214,7 +215,7 @@ def _passing(run: RunFile, waiver: Waiver, tested: Sequence[CellResult], known: 
     places = {plan: [n for n, case in enumerate(run.plans[plan]) if case in own] for plan in _plans(tested)}
     for cell in tested:
         for position in places[cell.plan]:
-            if cell.states[position] == State.CONFORMS.value:
+            if cell.states[position] == _CONFORMS:
                 yield cell.name, run.cases(cell)[position]
 
 
