@@ -27,7 +27,7 @@ MAY_IMPORT = {
     "images": {"exits", "report", "matrix"},
     "engines": {"exits", "signals", "ownership", "report", "matrix", "images"},
     "selftest": {"protocols", "cuda", "reference", "adapters", "suite", "execution", "report", "exits"},
-    "publish": {"exits", "report", "protocols", "suite", "verdicts"},
+    "publish": {"exits", "report", "protocols", "adapters", "suite", "execution", "repro", "verdicts"},
     "verdicts": {"exits", "report", "matrix", "engines", "protocols", "suite"},
 }
 OUTSIDE = ("matrix", "images", "engines", "verdicts", "publish")

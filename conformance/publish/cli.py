@@ -14,7 +14,7 @@ from conformance.verdicts.history import Streak
 from conformance.verdicts.model import RunFile
 from conformance.verdicts.waivers import Spot, Waiver
 
-from . import console, junit
+from . import console, junit, scripts
 from .coverage import believable
 from .markdown import markdown
 from .page import page
@@ -50,10 +50,12 @@ def _subject(options: argparse.Namespace) -> Subject:
     """Judged, if anything is given that a gate goes by."""
     if not (options.baseline or options.waivers or options.candidate or options.locks):
         run = reading.load(options.judged)
-        return Subject(believable(run), streaks=_streaks(options.history, run))
+        return Subject(believable(run), streaks=_streaks(options.history, run), script=scripts.readable)
     judgement, waivers = gate_cli.judged(options)
     told = {waiver.id: _told(waiver) for waiver in waivers}
-    return Subject(believable(judgement.run), judgement, _streaks(options.history, judgement.run), told)
+    return Subject(
+        believable(judgement.run), judgement, _streaks(options.history, judgement.run), told, scripts.readable
+    )
 
 
 def _told(waiver: Waiver) -> str:

@@ -9,6 +9,7 @@ from pathlib import Path
 import pytest
 from conftest import Command
 
+from conformance.publish import scripts
 from conformance.publish.coverage import UNBELIEVABLE, believable, counts, untested
 from conformance.verdicts import history, runfile
 from conformance.verdicts.merging import canonical
@@ -77,6 +78,24 @@ def test_an_altered_run_is_not_published(conformance: Command, tmp_path: Path) -
     path.write_text(json.dumps(document))
     done = conformance("publish", "--run", "run.json")
     assert (done.code, "not as it was written" in done.stderr) == (2, True)
+
+
+def test_what_check_wrote_can_be_published(conformance: Command, tmp_path: Path) -> None:
+    """A folder of one environment is a run of one cell."""
+    conformance("check", "--between", "reference", "--family", "dtype", "--device", "host", "--tier", "quick")
+    done = conformance("publish", "--run", "conform-results")
+    assert (done.code, done.stderr) == (0, "")
+    assert "1 tested cell" in done.stdout
+
+
+# -- scripts
+
+
+def test_a_case_that_has_a_readable_script_brings_it() -> None:
+    """Known by its id alone; others have none, and so has what this version does not know."""
+    assert "import cvcuda" in scripts.readable("cai.empty-address/cvcuda-reference/cai/cuda/empty")
+    assert scripts.readable("cai.mask/reference-torch/cai/cuda") == ""
+    assert scripts.readable("gone.gone/torch-cupy/dlpack/cuda") == ""
 
 
 # -- what can be believed

@@ -258,12 +258,12 @@ def _invariants(cases: list[str]) -> dict[str, list[Any]]:
 
 
 def _clauses(evidence: tuple[Evidence, ...], cases: list[str]) -> dict[str, list[str]]:
-    """Statement, source and the keyword for either side of each clause that is cited."""
+    """Statement, source and address of each clause that is cited."""
     cited = {name for e in evidence for name in e.clauses}
     cited |= {name for told in _invariants(cases).values() for name in told[3]}
     every = {clause.id: clause for clause in clauses.all_clauses()}
     return {
-        name: [every[name].statement, every[name].source, every[name].producer, every[name].consumer]
+        name: [every[name].statement, every[name].source, next(iter(every[name].urls), "")]
         for name in sorted(cited & every.keys())
     }
 

@@ -19,8 +19,13 @@ function terms(entries) {
 function clauseList(model, ids) {
   return ids.map((id) => {
     const told = model.clauses[id];
-    return make('p', {class: 'clause'}, make('b', {}, id), told ? [' ', prose(told[0]), ' ', make('small', {}, told[1])] : '');
+    return make('p', {class: 'clause'}, make('b', {}, id), told ? [' ', prose(told[0]), ' ', make('small', {}, sourceOf(told))] : '');
   });
+}
+
+/** Where a clause is from; the page itself never goes there. */
+function sourceOf([, source, address]) {
+  return address ? make('a', {href: address, rel: 'noreferrer', target: '_blank'}, source) : source;
 }
 
 /** The reason without figures, so that addresses and counts do not keep like from like. */

@@ -57,11 +57,9 @@ function start(model) {
     if (!same || before.open !== address.open) showOpen(moves);
   };
   const showOpen = (moves) => {
-    const [name, key] = address.open.split('~');
-    const cell = model.cells.findIndex((one) => one.name === name);
-    const column = key === undefined ? NONE : model.columns.findIndex((one) => one.key === key);
-    if (!address.open || cell < 0 || (key !== undefined && column < 0)) detail.hide();
-    else detail.show(view, cell, column, moves);
+    const found = opened(model, address.open);
+    if (found) detail.show(view, found.cell, found.column, moves);
+    else detail.hide();
     if (address.place === 'matrix') matrix.draw();
   };
   addEventListener('popstate', () => draw(false));
@@ -71,6 +69,16 @@ function start(model) {
   });
   draw(false);
   document.documentElement.dataset.ready = 'yes';
+}
+
+/** What an address has open: `cell` or `cell~exchange`; nothing, if this run has no such thing. */
+function opened(model, text) {
+  const cellOf = (name) => model.cells.findIndex((one) => one.name === name);
+  if (!text) return null;
+  if (cellOf(text) >= 0) return {cell: cellOf(text), column: NONE};
+  const end = text.lastIndexOf('~');
+  const cell = cellOf(text.slice(0, end)), column = model.columns.findIndex((one) => one.key === text.slice(end + 1));
+  return cell < 0 || column < 0 ? null : {cell, column};
 }
 
 function failed(error) {
