@@ -14,7 +14,7 @@ from conformance.verdicts.model import RunFile, State
 
 from .coverage import Reason, Untested, counts, gate_word, headline, untested
 from .grid import Field, grid, shown
-from .kinds import Kind, kinds
+from .kinds import Kind, core, kinds
 from .subject import Subject
 from .words import LEGEND, SIGNS, line, seen_in_short
 
@@ -157,7 +157,7 @@ def _kinds(screen: Screen, found: Sequence[Kind]) -> None:
 def _kind(screen: Screen, kind: Kind, *, promised: bool) -> None:
     """What was promised is not said again where the kind before it says it."""
     sign = SIGNS[kind.state]
-    covered = f" ({kind.waived} of {kind.cases} cases waived)" if kind.waived else ""
+    covered = f" ({kind.waived} of {many(kind.cases, 'case')} waived)" if kind.waived else ""
     screen.line("  " + screen.paint(f"{sign.symbol} {line(kind.invariant)}{covered}", sign.colour))
     screen.wrapped(line(kind.where()), "      ")
     known = catalogue().get(kind.invariant)
@@ -194,8 +194,8 @@ def _gate(screen: Screen, subject: Subject) -> None:
         screen.paint(f"Gate: {gate_word(code)}", "bold", colour) + f" ({found or 'nothing found'}; {covered} waived)"
     )
     sentences = _sentences(subject)
-    for (kind, sentence), places in list(sentences.items())[:MOST_FINDINGS]:
-        screen.wrapped(f"{kind}: {sentence}{_at(places)}", "  ")
+    for (kind, _), places in list(sentences.items())[:MOST_FINDINGS]:
+        screen.wrapped(f"{kind}: {line(places[0].sentence)}{_at(places)}", "  ")
     more = len(sentences) - MOST_FINDINGS
     if more > 0:
         screen.line(f"  and {many(more, 'other sentence')}: see the page, or `python -m conformance gate`")
@@ -203,11 +203,11 @@ def _gate(screen: Screen, subject: Subject) -> None:
 
 
 def _sentences(subject: Subject) -> dict[tuple[str, str], list[Finding]]:
-    """What counts, the same sentence once."""
+    """What counts, by kind, the same sentence once."""
     found: dict[tuple[str, str], list[Finding]] = {}
     for finding in subject.findings:
         if finding.exit is not Exit.OK:
-            found.setdefault((finding.kind.word, line(finding.sentence)), []).append(finding)
+            found.setdefault((finding.kind.word, core(finding.sentence)), []).append(finding)
     return found
 
 

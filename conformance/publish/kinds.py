@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field
 
@@ -10,6 +11,7 @@ from conformance.verdicts.model import Evidence, RunFile, State, place
 from .words import SIGNS, way
 
 _CORE = 80
+_NUMBERS = re.compile(r"0x[0-9a-fA-F]+|\d+")
 
 
 @dataclass
@@ -81,7 +83,7 @@ def _kind(alike: dict[tuple[object, ...], Kind], case: str, state: State, eviden
 
 def core(reason: str) -> str:
     """The reason without numbers, so that addresses and counts do not keep like from like."""
-    return "".join(c for c in reason if not c.isdigit())[:_CORE]
+    return _NUMBERS.sub("", reason)[:_CORE]
 
 
 def _names(names: Iterable[str]) -> str:

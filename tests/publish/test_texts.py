@@ -105,7 +105,7 @@ def test_kinds_are_told_worst_first_and_numbers_do_not_keep_them_apart() -> None
     """An address in a message makes no other kind of it; another rule or another state does."""
     run = made(
         {
-            f"cu13-torch2.{n}": Told({BOOL: VIOLATION._replace(reason=f"at 0x{n}"), HANDOVER: VIOLATION._replace(state=State.DEVIATES, reason=f"at 0x{n}")})
+            f"cu13-torch2.{n}": Told({BOOL: VIOLATION._replace(reason=f"at {0xABC + n:#x}, {n} bytes"), HANDOVER: VIOLATION._replace(state=State.DEVIATES, reason=f"at {0xABC + n:#x}, {n} bytes")})
             for n in range(5)
         }
     )  # fmt: skip

@@ -29,7 +29,7 @@ function sourceOf([, source, address]) {
 }
 
 /** The reason without figures, so that addresses and counts do not keep like from like. */
-const core = (reason) => reason.replace(/\d/g, '').slice(0, 80);
+const core = (reason) => reason.replace(/0x[0-9a-f]+|\d+/gi, '').slice(0, 80);
 
 /**
  * What is alike, told once: `cases` of several cells grouped by rule, state and words. `found` yields `{cell, one, state, value}`.
