@@ -210,6 +210,17 @@ def test_the_matrix_is_read_by_keyboard_alone(opened: Opened) -> None:
     assert troubles(page) == []
 
 
+def test_a_link_to_a_field_opens_it_and_going_back_closes_it(opened: Opened) -> None:
+    """From the cell's own table of producers and consumers."""
+    page = opened(Subject(SMALL), at("matrix", open=FIRST))
+    page.click("#detail .grids a.state-v")
+    page.until("document.activeElement.id === 'detail-title'")
+    assert page.text(f"{DETAIL} h2") == "cupy → torch"
+    page.run("history.back()")
+    page.until(f"document.querySelector('#detail h2')?.innerText === {json.dumps(FIRST)}")
+    assert troubles(page) == []
+
+
 def test_what_has_the_focus_can_be_seen(opened: Opened) -> None:
     """The field, too."""
     page = opened(Subject(SMALL))

@@ -226,6 +226,7 @@ def _cell(cell: CellResult) -> dict[str, Any]:
         "ended": cell.ended,
         "seconds": round(cell.seconds, 1),
         "plan": cell.plan,
+        "tested": cell.is_tested,
     }
 
 

@@ -4,7 +4,11 @@ function start(model) {
   let address = readAddress(), view = null, opener = null;
   const link = (changes) => written({...readAddress(), ...changes});
   const go = (changes, replaces = false) => {
-    history[replaces ? 'replaceState' : 'pushState'](null, '', link(changes));
+    try {
+      history[replaces ? 'replaceState' : 'pushState'](null, '', link(changes));
+    } catch {
+      location.hash = link(changes);  // a browser that keeps files from changing their history
+    }
     draw(true);
   };
   const open = (cell, column) => {
@@ -62,7 +66,6 @@ function start(model) {
     else detail.hide();
     if (address.place === 'matrix') matrix.draw();
   };
-  addEventListener('popstate', () => draw(false));
   addEventListener('hashchange', () => draw(true));
   addEventListener('keydown', (event) => {
     if (event.key === 'Escape' && address.open && !byId('detail').contains(event.target)) close();

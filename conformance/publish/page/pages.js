@@ -1,10 +1,8 @@
 // Everything around the matrix: the answer at the top, the filters, and the other views.
 
-const testedCells = (model) => model.cells.filter((cell) => cell.plan !== 0).length;
-
 /** What the run came to, in one screen: verdict, counts, and what was not tested as loudly as what failed. */
 function answer(model, link) {
-  const tested = testedCells(model), {run, counts, gate} = model;
+  const tested = model.cells.filter((cell) => cell.tested).length, {run, counts, gate} = model;
   const planned = Object.values(counts).reduce((sum, count) => sum + count, 0);
   return [
     make('p', {class: 'over'}, 'Array interop conformance'),

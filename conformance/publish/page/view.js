@@ -154,7 +154,7 @@ class View {
   }
 
   isTested(cell) {
-    return this.model.cells[cell].plan !== 0;
+    return this.model.cells[cell].tested;
   }
 
   /** Cells without results stay, so that no filter makes them forgotten, unless it asks for something that they cannot have. */
@@ -219,7 +219,7 @@ function compared(a, b) {
 }
 
 /** Whether a cell did not come to its end with results. */
-const isTroubled = (cell) => cell.lifecycle !== 'done' || cell.plan === 0;
+const isTroubled = (cell) => cell.lifecycle !== 'done' || !cell.tested;
 
 function cellText(cell) {
   const versions = Object.entries({...cell.axes, ...cell.versions}).map(([name, version]) => `${name} ${version} ${name}${version}`);
