@@ -198,7 +198,7 @@ def _check_can_be_written(option: str, path: Path | None) -> None:
 
 
 def _append(path: Path, run: RunFile) -> None:
-    added, complaints = history.append(path, run)
+    added, complaints = history.append(path, run, trust.canaries())
     for complaint in complaints:
         print(f"conformance: {complaint}", file=sys.stderr)
     if not added:

@@ -13,7 +13,7 @@ import json
 import os
 import sys
 from collections import defaultdict
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -23,7 +23,7 @@ from conformance.exits import UserError
 from . import runfile
 from .model import Found, RunFile, State
 from .stretches import expanded, stretches
-from .trust import is_trusted
+from .trust import is_trusted, without_canaries
 from .waivers import Spot
 
 FORMAT = "conformance-history/1"
@@ -90,8 +90,9 @@ class Streak:
     flaps: int
 
 
-def entry(run: RunFile) -> Entry:
-    """A run as its line has it."""
+def entry(run: RunFile, canaries: Mapping[str, str] | None = None) -> Entry:
+    """A run as its line has it; invariants that test the run itself are left out."""
+    digest, run = runfile.digest(run), without_canaries(run, canaries or {})
     digests = {index: _digest(run.plans[index]) for index in {cell.plan for cell in run.cells if cell.is_tested}}
     found = {cell.name: list(run.found(cell)) for cell in run.cells if is_trusted(cell)}
     cases = tuple(sorted({one.case for of_cell in found.values() for one in of_cell}))
@@ -102,7 +103,7 @@ def entry(run: RunFile) -> Entry:
         else CellEntry(cell.lifecycle)
         for cell in run.cells
     }
-    return Entry(run.id, run.began, run.suite, run.tier, runfile.digest(run), cases, cells)
+    return Entry(run.id, run.began, run.suite, run.tier, digest, cases, cells)
 
 
 def _digest(plan: Iterable[str]) -> str:
@@ -180,13 +181,13 @@ def _parsed(path: Path, data: bytes) -> History:
     return History(tuple(entries), tuple(complaints), bool(rest))
 
 
-def append(path: Path, run: RunFile) -> tuple[bool, tuple[str, ...]]:
+def append(path: Path, run: RunFile, canaries: Mapping[str, str] | None = None) -> tuple[bool, tuple[str, ...]]:
     """Add a run at the end, by one write that reaches the disk. Earlier lines are never touched.
 
     Returns whether it was added, which it is not where it is there already, and complaints about lines that cannot be read. Raises
     UserError where the file cannot be written.
     """
-    new = entry(run)
+    new = entry(run, canaries)
     line = json.dumps(to_json(new), ensure_ascii=False, separators=(",", ":")).encode() + b"\n"
     try:
         file = os.open(path, os.O_RDWR | os.O_CREAT | os.O_APPEND, 0o644)

@@ -120,17 +120,13 @@ def coverage(run: RunFile, waivers: Sequence[Waiver], today: date) -> Coverage:
     valid = [waiver for waiver in waivers if not waiver.is_expired(today)]
     spots: dict[str, set[Spot]] = {waiver.id: set() for waiver in valid}
     expecting = [[w for w in valid if w.expects(evidence)] for evidence in run.evidence]
-    named: dict[tuple[str, str], bool] = {}
+    names = {waiver.id: lru_cache(maxsize=None)(waiver.names) for waiver in valid}
     for cell in filter(is_trusted, run.cells):
         here = {waiver.id for waiver in valid if waiver.is_for(cell)}
         for found in run.found(cell) if here else ():
             for waiver in expecting[found.evidence]:
-                if waiver.id in here:
-                    key = (waiver.id, found.case)
-                    if key not in named:
-                        named[key] = waiver.names(found.case)
-                    if named[key]:
-                        spots[waiver.id].add((cell.name, found.case))
+                if waiver.id in here and names[waiver.id](found.case):
+                    spots[waiver.id].add((cell.name, found.case))
     return Coverage(spots)
 
 

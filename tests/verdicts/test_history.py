@@ -16,9 +16,9 @@ from hypothesis import strategies as st
 from conformance.exits import UserError
 from conformance.report.screen import Screen
 from conformance.verdicts import history, history_showing
-from conformance.verdicts.model import RunFile
+from conformance.verdicts.model import RunFile, State
 
-from .gates import A, B, D, run
+from .gates import CANARIES, CRASHES, A, B, D, run
 
 
 def on_day(day: int, letters: str | dict[str, str], name: str = "one", **more: Any) -> RunFile:
@@ -148,6 +148,12 @@ def test_cells_are_their_own() -> None:
         history.entry(on_day(3, "killed", "one")),
     ]
     assert {spot: streak.runs for spot, streak in history.streaks(told).items()} == {("one", A): 1}
+
+
+def test_canaries_fail_for_nobody() -> None:
+    """They were built to."""
+    made = history.entry(on_day(1, {CRASHES: "x", A: "v"}), CANARIES)
+    assert (made.found("one"), made.cells["one"].planned) == ({A: State.VIOLATES}, 1)
 
 
 def test_people_see_runs_what_flaps_and_what_fails() -> None:
