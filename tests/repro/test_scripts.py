@@ -19,7 +19,7 @@ from conformance.protocols.clauses import Level
 from conformance.repro import bundle
 from conformance.repro.inside import code_of
 from conformance.repro.scripts import is_readable, script
-from conformance.repro.text import fill
+from conformance.repro.text import fill, without_unused
 from conformance.suite.catalogue import Case, catalogue
 from conformance.suite.outcomes import Outcome
 
@@ -239,6 +239,12 @@ def test_a_case_that_nobody_has_is_told_with_the_closest_one() -> None:
 def test_slots_are_filled_and_an_empty_one_takes_its_line_away() -> None:
     """Several lines are indented like the slot."""
     assert fill("a\n    «b»\n«c»\nd «e»", b="1\n2", c="", e=3) == "a\n    1\n    2\nd 3"
+
+
+def test_helpers_that_a_script_does_not_use_are_not_in_it() -> None:
+    """Functions, classes and methods, and what only those had used."""
+    code = "def a():\n    b()\n\n\ndef b():\n    pass\n\n\nclass C:\n    def used(self):\n        pass\n\n    def idle(self):\n        pass\n\n\nC().used()\n"
+    assert without_unused(code) == "class C:\n    def used(self):\n        pass\n\n\nC().used()\n"
 
 
 def test_the_command_writes_a_script(conformance: Command, tmp_path: Path) -> None:

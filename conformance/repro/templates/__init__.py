@@ -5,10 +5,12 @@ from __future__ import annotations
 import importlib
 import pkgutil
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import lru_cache
 
 from conformance.suite.catalogue import Case
+
+from ..text import without_unused
 
 
 @dataclass(frozen=True)
@@ -41,7 +43,8 @@ def template(*invariants: str) -> Callable[[Template], Template]:
 def readable(case: Case) -> Readable | None:
     """The readable script of a case, ``None`` if there is no template for it."""
     write = _all().get(case.invariant)
-    return write(case) if write else None
+    found = write(case) if write else None
+    return found and replace(found, code=without_unused(found.code))
 
 
 @lru_cache(maxsize=1)
