@@ -172,8 +172,9 @@ class Detail {
 
   /** Shows a field, or a cell as a whole; moves there if the reader did not come by the back button. */
   show(view, cell, column, focus) {
-    const content = column === NONE ? this.ofCell(view, cell) : this.ofField(view, cell, column);
-    fill(this.element, make('button', {type: 'button', class: 'close', 'aria-label': 'Close', onclick: () => this.close()}, '×'), content);
+    const [title, ...content] = column === NONE ? this.ofCell(view, cell) : this.ofField(view, cell, column);
+    const button = make('button', {type: 'button', class: 'close', 'aria-label': 'Close', onclick: () => this.close()}, '×');
+    fill(this.element, make('div', {class: 'bar'}, title, button), content);
     this.element.hidden = false;
     this.element.scrollTop = 0;
     document.body.classList.add('with-detail');
