@@ -42,6 +42,7 @@ OUTSIDE = {
     "shell": ("conformance.engines.cli", "open a shell in a cell"),
     "join": ("conformance.engines.cli", "put runs over cells into one, with every planned cell in it"),
     "merge": ("conformance.verdicts.cli", "put any number of runs into one run file, every planned cell in it"),
+    "publish": ("conformance.publish.cli", "write the reports of a run: a page, Markdown, JUnit XML"),
     "gate": ("conformance.verdicts.gate_cli", "judge a run beside a baseline, with waivers: may this be released?"),
     "waivers": ("conformance.verdicts.gate_cli", "check waivers.yaml and what it covers, or propose waivers"),
     "history": ("conformance.verdicts.gate_cli", "show runs that were judged, since when cases fail, and which flap"),

@@ -27,9 +27,10 @@ MAY_IMPORT = {
     "images": {"exits", "report", "matrix"},
     "engines": {"exits", "signals", "ownership", "report", "matrix", "images"},
     "selftest": {"protocols", "cuda", "reference", "adapters", "suite", "execution", "report", "exits"},
+    "publish": {"exits", "report", "protocols", "adapters", "suite", "execution", "repro", "verdicts"},
     "verdicts": {"exits", "report", "matrix", "engines", "protocols", "suite"},
 }
-OUTSIDE = ("matrix", "images", "engines", "verdicts")
+OUTSIDE = ("matrix", "images", "engines", "verdicts", "publish")
 """What runs outside the cells: nothing that runs inside one may need it, or what it brings."""
 JUDGES = ("protocols", "cuda", "reference")
 LIBRARIES = {"torch", "jax", "cupy", "cupyx", "cvcuda", "pycuda", "ml_dtypes"}

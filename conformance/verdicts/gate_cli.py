@@ -118,6 +118,18 @@ def _gate(options: argparse.Namespace) -> int:
     return found.exit
 
 
+def add_judged(command: argparse.ArgumentParser) -> None:
+    """The options by which another command judges a run as ``gate`` does."""
+    _add_run(command, needed=True)
+    _add_present(command)
+
+
+def judged(options: argparse.Namespace) -> tuple[Judgement, tuple[Waiver, ...]]:
+    """What ``gate`` would say with these options, and the waivers that it would go by."""
+    given = _read_waivers(options)
+    return _judged(options, given), given
+
+
 def _judged(options: argparse.Namespace, given: Sequence[Waiver]) -> Judgement:
     altered: list[str] = []
     run = _load(options.judged, altered) or _NOTHING
