@@ -25,7 +25,7 @@ OUTCOMES = {"r": "refused", "o": "fail", "d": "fail", "v": "fail", "u": "inconcl
 """By letter; ``x`` is a crash, which violates."""
 MESSAGE = "the element type changed"
 AXES = {"cuda": "13.0", "python": "3.12", "numpy": "2.5", "torch": "2.12"}
-VERSIONS = {"suite": "0.1.0", "python": "3.12.4", "numpy": "2.5.2", "torch": "2.12.1+cu130", "cuda": "13.1"}
+VERSIONS = {"suite": "0.1.0", "python": "3.12.4", "numpy": "2.5.2", "torch": "2.12.1+cu130", "driver_cuda": "13.1"}
 
 
 def evidence(letter: str, message: str = MESSAGE) -> Evidence:

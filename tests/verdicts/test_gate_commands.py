@@ -147,7 +147,7 @@ def brought(folder: Path, lock: Path) -> Path:
         "suite": digests.of_suite(), "lock": digests.of_file(lock), "results": digests.of_file(place / records.RESULTS)
     }  # fmt: skip
     start = {"at": "2026-11-20T10:00:00+00:00", "seconds": 1.0, "lifecycle": "done", "reason": "complete"}
-    record = Record(cell, Ending(Lifecycle.DONE, "complete", 0), {}, 1.0, (start,), found)
+    record = Record(cell, Ending(Lifecycle.DONE, "complete", 0), {}, 1.0, (start,), digests=found)
     records.write(place / records.CELL, record.to_json())
     return folder
 
