@@ -43,6 +43,13 @@ def test_a_table_is_found_on_the_type_and_read() -> None:
     assert list(found.functions.values()) == [1, 2, 3, 4, 5]
 
 
+def test_a_function_that_is_missing_is_at_address_0() -> None:
+    """One of them may be (DLX-05), and its place must not pass for a function."""
+    made = struct()
+    setattr(made, exchange_api.OPTIONAL[0], None)
+    assert exchange_api.decode(ctypes.addressof(made)).functions[exchange_api.OPTIONAL[0]] == 0
+
+
 def test_a_type_without_the_attribute_has_no_table() -> None:
     """That is no error."""
     assert exchange_api.table(int) is None

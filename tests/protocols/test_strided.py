@@ -169,6 +169,23 @@ def test_each_layout_is_the_view_that_its_steps_make(name: str) -> None:
     assert 0 <= low <= high <= max(form.elements, low)
 
 
+@pytest.mark.parametrize("step", [Transpose((1, 0)), Broadcast((5, 2, 3))])
+def test_other_dimensions_start_at_the_same_element(step: Step) -> None:
+    """Element 0 stays where it is when dimensions are permuted or repeated."""
+    assert apply(Strided((2, 3), (4, 1), 7), step).offset == 7
+
+
+def test_a_dimension_that_is_repeated_has_no_stride() -> None:
+    """New ones in front, and those of extent 1 that become longer; who stays as it is keeps its own."""
+    assert apply(Strided((1, 1, 4), (9, 5, 2)), Broadcast((3, 2, 1, 4))) == Strided((3, 2, 1, 4), (0, 0, 5, 2))
+
+
+@pytest.mark.parametrize("key", [slice(4, None), slice(2, 2), slice(9, 1)])
+def test_an_empty_slice_starts_where_its_source_does(key: slice) -> None:
+    """It has no element that could be elsewhere, and past the block's end lies another block."""
+    assert apply(Strided((4,), (1,), 3), Index((key,))).offset == 3
+
+
 def test_a_view_of_a_view_starts_where_both_offsets_lead() -> None:
     """The offset of element 0 adds up over steps."""
     view = reduce(apply, (Index((slice(1, None), slice(2, None))), Index((1, slice(1, None)))), packed((4, 6)))
