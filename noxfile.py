@@ -70,6 +70,13 @@ def tests(session: nox.Session) -> None:
     session.run("pytest", *session.posargs)
 
 
+@nox.session(reuse_venv=True)
+def mutation(session: nox.Session) -> None:
+    """Change the judging code in every small way; fails for a change that no test notices. After -- modules (default: all)."""
+    session.install(".[test]", "numpy", "mutmut==3.8.1")
+    session.run("python", "tests/mutation/survivors.py", *session.posargs)
+
+
 @nox.session
 def lint(session: nox.Session) -> None:
     """Check style, types and workflows."""
