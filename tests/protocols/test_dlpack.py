@@ -57,7 +57,18 @@ def test_devices_and_flags_have_the_numbers_of_the_header() -> None:
         "CPU": 1, "CUDA": 2, "CUDA_HOST": 3, "OPENCL": 4, "VULKAN": 7, "METAL": 8, "VPI": 9, "ROCM": 10, "ROCM_HOST": 11,
         "EXT_DEV": 12, "CUDA_MANAGED": 13, "ONEAPI": 14, "WEBGPU": 15, "HEXAGON": 16, "MAIA": 17, "TRN": 18,
     }  # fmt: skip
-    assert [int(flag) for flag in (DLFlags.READ_ONLY, DLFlags.IS_COPIED, DLFlags.SUBBYTE_PADDED)] == [1, 2, 4]
+    assert [int(flag) for flag in (DLFlags.NONE, DLFlags.READ_ONLY, DLFlags.IS_COPIED, DLFlags.SUBBYTE_PADDED)] == [
+        0,
+        1,
+        2,
+        4,
+    ]
+
+
+def test_capsules_have_the_names_of_the_specification() -> None:
+    """A producer gives the first of each two, and the consumer renames to the second (DLP-01, DLP-25)."""
+    assert (LEGACY, USED_LEGACY) == (b"dltensor", b"used_dltensor")
+    assert (VERSIONED, USED_VERSIONED) == (b"dltensor_versioned", b"used_dltensor_versioned")
 
 
 def test_the_structs_have_the_sizes_of_the_header() -> None:
@@ -69,6 +80,7 @@ def test_what_must_stay_in_place_across_versions_is_in_its_place() -> None:
     """Version, context, deleter and flags, in this order (DLP-06)."""
     offsets = [getattr(DLManagedTensorVersioned, n).offset for n in ("version", "manager_ctx", "deleter", "flags")]
     assert offsets == [0, 8, 16, 24]
+    assert [getattr(DLManagedTensor, n).offset for n in ("dl_tensor", "manager_ctx", "deleter")] == [0, 48, 56]
 
 
 @pytest.mark.parametrize("name", [VERSIONED, USED_VERSIONED])
@@ -108,6 +120,12 @@ def test_null_strides_stay_visible_and_mean_packed() -> None:
     """What was said and what it means are two attributes (DLP-20)."""
     tensor = dlpack.decode(Struct(DLManagedTensor, strides=None).address, LEGACY)
     assert (tensor.strides, tensor.strides_or_packed) == (None, (3, 1))
+
+
+def test_strides_that_are_given_are_what_they_say() -> None:
+    """Packed is only what stands for NULL (DLP-20)."""
+    tensor = dlpack.decode(Struct(DLManagedTensor, strides=(1, 2)).address, LEGACY)
+    assert (tensor.strides, tensor.strides_or_packed) == ((1, 2), (1, 2))
 
 
 def test_a_scalar_needs_neither_shape_nor_strides() -> None:
