@@ -82,6 +82,13 @@ def test_a_result_is_written_in_full() -> None:
     }
 
 
+def test_a_result_says_nothing_that_it_was_not_given() -> None:
+    """No reason, no time, no tries."""
+    bare = Result(CASE, Outcome.PASS, Level.MUST)
+    assert (bare.clauses, bare.reason, bare.expected, bare.seen) == ((), "", "", "")
+    assert (bare.duration, bare.attachments, bare.attempts) == (0.0, {}, ())
+
+
 def test_a_result_reads_back_as_it_was() -> None:
     """A run that goes on knows everything about what came before."""
     assert Result.from_json(json.loads(json.dumps(FULL.to_json()))) == FULL

@@ -215,6 +215,8 @@ def main(words: Sequence[str]) -> int:
     survivors = [survivor for one in tallies.values() for survivor in one.survivors]
     gone = [c for c in explained if c.module in chosen and c not in changes.values()]
     print(f"\n{date.today()}\n\n{table(tallies)}\n")
+    for name in (name for name, status in statuses.items() if status == "timeout"):
+        print(f"{name}: the tests did not end")
     for name, change in survivors:
         print(f"{name}\n{change}\n")
     for change in gone:

@@ -158,7 +158,7 @@ def test_a_call_that_returns_under_a_latch_has_not_waited() -> None:
 def test_a_call_that_waits_ends_the_latches_in_their_order(waits_for: int) -> None:
     """As many as it waits for, and no more."""
     held = [DEVICE.create() for _ in range(2)]
-    latches = [DEVICE.hold(stream, 5.0) for stream in held]
+    latches = [DEVICE.hold(stream, 0.25) for stream in held]
     called = blocking.call(lambda: [DEVICE.synchronize(s) for s in held[:waits_for]], latches)
     assert (called.error, called.ended, called.held_gil) == (None, waits_for, False)
     assert [latch.held for latch in latches] == [n >= waits_for for n in range(2)]
@@ -174,7 +174,7 @@ def test_a_busy_call_that_waits_is_seen_too() -> None:
             pass
 
     stream = DEVICE.create()
-    latch = DEVICE.hold(stream, 5.0)
+    latch = DEVICE.hold(stream, 0.25)
     assert blocking.call(spin, [latch]).ended == 1
 
 

@@ -331,6 +331,11 @@ def test_the_unrelated_stream_is_made_once_for_each_device() -> None:
     assert (one.made, two.made) == (1, 1)
 
 
+def test_an_observation_holds_no_gil_and_took_no_round_unless_it_says_so() -> None:
+    """Both are only said where they were seen."""
+    assert Seen(Wait.HOST, True) == Seen(Wait.HOST, True, False, 0)
+
+
 @pytest.mark.parametrize(
     ("observation", "overtakes", "told"),
     [

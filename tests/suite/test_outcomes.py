@@ -2,10 +2,20 @@
 
 from __future__ import annotations
 
+import json
+from importlib import resources
+
 import pytest
 
 from conformance.protocols.clauses import Level, Role
 from conformance.suite.outcomes import Finding, Outcome, fail
+
+
+def test_the_outcomes_are_those_of_the_schema() -> None:
+    """Whoever reads results knows them by these words."""
+    schema = resources.files("conformance.execution").joinpath("schemas", "results.schema.json")
+    told = json.loads(schema.read_text(encoding="utf-8"))["properties"]["outcome"]["enum"]
+    assert {outcome.value for outcome in Outcome} == set(told)
 
 
 def test_every_outcome_has_a_meaning_of_its_own() -> None:
