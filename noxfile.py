@@ -64,6 +64,20 @@ def lock(session: nox.Session) -> None:
 
 
 @nox.session
+def selftest(session: nox.Session) -> None:
+    """Try the suite on partners that are wrong on purpose: every fault has to be caught, and nobody else accused."""
+    session.install(".", "numpy")
+    session.run("cuda-interop-conformance", "selftest", *session.posargs)
+
+
+@nox.session(reuse_venv=True)
+def gate(session: nox.Session) -> None:
+    """Judge a run beside a baseline, with waivers: nox -s gate -- --run R --baseline B. Green only if nothing speaks against it."""
+    session.install(".[runner]")
+    session.run("cuda-interop-conformance", "gate", *session.posargs)
+
+
+@nox.session
 def tests(session: nox.Session) -> None:
     """Run the project's own tests against the installed package."""
     session.install(".[test,runner]", "numpy", "jax")
@@ -75,6 +89,14 @@ def mutation(session: nox.Session) -> None:
     """Change the judging code in every small way; fails for a change that no test notices. After -- modules (default: all)."""
     session.install(".[test]", "numpy", "mutmut==3.8.1")
     session.run("python", "tests/mutation/survivors.py", *session.posargs)
+
+
+@nox.session
+def properties(session: nox.Session) -> None:
+    """Exchange thousands of random arrays with a flawless partner, whom nobody may accuse: --exchanges 10000 --seed N."""
+    session.install(".")
+    with session.chdir("tests"):
+        session.run("python", "-m", "properties", *session.posargs)
 
 
 @nox.session

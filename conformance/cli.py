@@ -41,9 +41,31 @@ OUTSIDE = {
     "conform": ("conformance.engines.cli", "run the suite in cells: containers, or environments made from locks"),
     "shell": ("conformance.engines.cli", "open a shell in a cell"),
     "join": ("conformance.engines.cli", "put runs over cells into one, with every planned cell in it"),
+    "merge": ("conformance.verdicts.cli", "put any number of runs into one run file, every planned cell in it"),
+    "publish": ("conformance.publish.cli", "write the reports of a run: a page, Markdown, JUnit XML"),
+    "gate": ("conformance.verdicts.gate_cli", "judge a run beside a baseline, with waivers: may this be released?"),
+    "waivers": ("conformance.verdicts.gate_cli", "check waivers.yaml and what it covers, or propose waivers"),
+    "history": ("conformance.verdicts.gate_cli", "show runs that were judged, since when cases fail, and which flap"),
     "clean": ("conformance.images.cli", "remove the images that no lock refers to"),
 }
 """Commands that run outside the cells, where their packages are: module and help. Only the one that is asked for is imported."""
+
+SELFTEST = {
+    "selftest": (
+        "conformance.selftest.cli",
+        "try the suite itself: each deliberate fault is caught, nobody else accused",
+    ),
+}
+"""It brings faults with it that no run may meet, so it too is imported only when it is asked for."""
+
+READING = {
+    "explain": (
+        "conformance.explain.cli",
+        "tell what an invariant, a clause, a family or a case is about, and what it would have caught",
+    ),
+    "repro": ("conformance.repro.cli", "print a standalone script of one case, for a bug report"),
+}
+"""Commands that run nothing; they are imported only when they are asked for."""
 
 
 class Parser(argparse.ArgumentParser):
@@ -102,7 +124,7 @@ def parser(asked: str = "") -> argparse.ArgumentParser:
     three.set_defaults(run=_report)
     _add_matrix(commands)
     _add_lock(commands)
-    for name, (module, text) in OUTSIDE.items():
+    for name, (module, text) in (READING | SELFTEST | OUTSIDE).items():
         command = commands.add_parser(name, help=text)
         if name == asked:
             _runner(module).add(name, command)

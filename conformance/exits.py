@@ -24,6 +24,22 @@ class Exit(IntEnum):
     """A canary did not end as it was built to: nothing of this run can be believed."""
     NO_ROOM = 6
     """What was found out could not be written down."""
+    WAIVER = 20
+    """Gate: a waiver is expired, matches nothing, overlaps another, or expects a failure that no longer happens."""
+    OWN_TESTS = 21
+    """Gate: the tests that were run beside ours did not all pass."""
+    NEW_VIOLATION = 22
+    """Gate: a case that the baseline does not have violates."""
+    REGRESSION = 23
+    """Gate: something conformed or was supported in the baseline, and does not or is not now."""
+    SHRUNK = 24
+    """Gate: a cell or a case of the baseline was not planned any more."""
+    NOT_TESTED = 25
+    """Gate: a cell has no results, or a case is lost or not decided."""
+    STALE = 26
+    """Gate: a cell was run for another lock or suite than there is now."""
+    INTEGRITY = 27
+    """Gate: digests of suite, lock, image, candidate or results do not match."""
     INTERRUPTED = 130
     """Stopped from the keyboard."""
     TERMINATED = 143

@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
-import textwrap
 from pathlib import Path
+
+from conformance.selftest.make_believe.installing import announce
 
 ADAPTER = """
 import os, signal, sys, time
@@ -31,13 +32,5 @@ def install(folder: Path, name: str, *, take: str = "pass", load: str = "pass") 
     """Put a library into a folder for ``PYTHONPATH``: the reference, with a line of its own in ``take`` or ``load``."""
     folder.mkdir(parents=True, exist_ok=True)
     (folder / f"{name}_module.py").write_text(ADAPTER.format(name=name, take=take, load=load))
-    info = folder / f"{name}_library-1.0.dist-info"
-    info.mkdir(parents=True)
-    (info / "METADATA").write_text(f"Metadata-Version: 2.1\nName: {name}-library\nVersion: 1.0\n")
-    (info / "entry_points.txt").write_text(
-        textwrap.dedent(f"""\
-            [cuda_interop_conformance.adapters]
-            {name} = {name}_module:Adapter
-            """)
-    )
+    announce(folder, name, f"{name}_module:Adapter")
     return folder

@@ -21,11 +21,16 @@ MAY_IMPORT = {
     "suite": {"protocols", "cuda", "reference", "adapters"},
     "execution": {"protocols", "cuda", "reference", "adapters", "suite", "signals"},
     "report": {"protocols", "adapters", "suite", "execution"},
+    "repro": {"protocols", "adapters", "suite", "execution", "exits"},
+    "explain": {"protocols", "suite", "execution", "exits", "report", "repro", "selftest"},
     "matrix": {"exits", "report"},
     "images": {"exits", "report", "matrix"},
     "engines": {"exits", "signals", "ownership", "report", "matrix", "images"},
+    "selftest": {"protocols", "cuda", "reference", "adapters", "suite", "execution", "report", "exits"},
+    "publish": {"exits", "report", "protocols", "adapters", "suite", "execution", "repro", "verdicts"},
+    "verdicts": {"exits", "report", "matrix", "engines", "protocols", "suite"},
 }
-OUTSIDE = ("matrix", "images", "engines")
+OUTSIDE = ("matrix", "images", "engines", "verdicts", "publish")
 """What runs outside the cells: nothing that runs inside one may need it, or what it brings."""
 JUDGES = ("protocols", "cuda", "reference")
 LIBRARIES = {"torch", "jax", "cupy", "cupyx", "cvcuda", "pycuda", "ml_dtypes"}

@@ -10,7 +10,7 @@ from conformance.cuda import context
 from conformance.cuda.streams import LEGACY
 from conformance.protocols.dtypes import DTYPES, DType, from_typestr
 from conformance.protocols.strided import Step, Strided, c_strides
-from conformance.reference.memory import CudaMemory, gather
+from conformance.reference.memory import CudaMemory, gather_by_bytes
 
 from .base import Adapter, Device, Protocol, Trait, Unsupported, View, last_address, peek, poke
 
@@ -87,8 +87,7 @@ class CvcudaAdapter(Adapter):
         """CV-CUDA has no copy to the host: read what the tensor describes, with our own instruments."""
         view = self.describe(array)
         itemsize = int(array.cuda().__cuda_array_interface__["typestr"][2:])
-        strided = Strided(view.shape, tuple(s // itemsize for s in view.strides))
-        return gather(CudaMemory(), view.address, strided, itemsize)
+        return gather_by_bytes(CudaMemory(), view.address, Strided(view.shape, view.strides), itemsize)
 
     def last(self, array: Any) -> bytes:
         """A tensor cannot be indexed: read where it says that its last element is."""

@@ -11,7 +11,7 @@ from conformance.cuda import context, kernels
 from conformance.cuda.streams import LEGACY
 from conformance.protocols.dtypes import DType
 from conformance.protocols.strided import Strided
-from conformance.reference.memory import CudaMemory, gather
+from conformance.reference.memory import CudaMemory, gather_by_bytes
 
 from .base import Adapter, Device, Protocol, Trait, View
 from .numpy import dtype_name, numpy_dtype
@@ -79,9 +79,8 @@ class PycudaAdapter(Adapter):
         """``get`` for a packed array; PyCUDA copies few other layouts, so those are read by what it describes."""
         if array.flags.c_contiguous and array.ndim <= _NUMPY_RANK:
             return bytes(array.get().tobytes())
-        itemsize = array.dtype.itemsize
-        strided = Strided(tuple(array.shape), tuple(s // itemsize for s in array.strides))
-        return gather(CudaMemory(), int(array.ptr), strided, itemsize)
+        view = Strided(tuple(array.shape), tuple(array.strides))
+        return gather_by_bytes(CudaMemory(), int(array.ptr), view, array.dtype.itemsize)
 
     def write(self, array: Any, data: bytes) -> None:
         """``set``, which wants its source in the order of dimensions that the array has: ``get`` makes such a one."""

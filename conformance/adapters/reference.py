@@ -7,11 +7,19 @@ from contextlib import contextmanager
 from typing import Any
 
 from conformance.protocols.dtypes import DTYPES, DType
-from conformance.protocols.strided import Broadcast, Step, Strided, apply, packed, span
+from conformance.protocols.strided import (
+    Broadcast,
+    Step,
+    Strided,
+    apply,
+    offsets,
+    packed,
+    span,
+)
 from conformance.reference import gpus, table
 from conformance.reference.exporter import Exporter
 from conformance.reference.importer import Imported, Importer
-from conformance.reference.memory import BorrowedBlock, CudaMemory, HostMemory, Memory, gather, simulated
+from conformance.reference.memory import BorrowedBlock, CudaMemory, HostMemory, Memory, gather_by_bytes, simulated
 from conformance.reference.streams import LEGACY, PER_THREAD, Current, WorkStream
 
 from .base import Adapter, Device, Protocol, Trait, Unsupported, View, last_address
@@ -100,7 +108,7 @@ class ReferenceAdapter(Adapter):
 
     def contiguous(self, array: Exporter | Imported) -> bool:
         """By the suite's own arithmetic."""
-        return array.view.contiguous
+        return array.contiguous
 
     def extent(self, array: Imported) -> tuple[int, int]:
         """From the lowest to the highest element."""
@@ -140,17 +148,17 @@ class ReferenceAdapter(Adapter):
 
     def read(self, array: Exporter | Imported) -> bytes:
         """Element by element through address and strides."""
-        if isinstance(array, Imported):
-            return gather(array.importer.memory, array.address, array.view, array.dtype.itemsize)
-        return gather(array.memory, array.element0(), array.view, array.dtype.itemsize)
+        view = self.describe(array)
+        memory = array.importer.memory if isinstance(array, Imported) else array.memory
+        return gather_by_bytes(memory, view.address, Strided(view.shape, view.strides), array.dtype.itemsize)
 
     def write(self, array: Exporter | Imported, data: bytes) -> None:
         """Element by element; ``BufferError`` if the array is read-only."""
         if array.readonly:
             raise BufferError("the array is read-only")
         memory = array.importer.memory if isinstance(array, Imported) else array.memory
-        address = array.address if isinstance(array, Imported) else array.element0()
-        scatter(memory, address, array.view.shape, array.view.strides, array.dtype.itemsize, data)
+        view = self.describe(array)
+        scatter(memory, view.address, view.shape, view.strides, array.dtype.itemsize, data)
 
     def kernel_increment(self, array: Exporter | Imported) -> None:
         """The kernel of our own PTX on CUDA; plain arithmetic elsewhere."""
@@ -264,8 +272,6 @@ class ReferenceAdapter(Adapter):
 def scatter(
     memory: Memory, element0: int, shape: tuple[int, ...], strides: tuple[int, ...], itemsize: int, data: bytes
 ) -> None:
-    """Write row-major bytes through a view; strides in elements."""
-    from conformance.protocols.strided import Strided, offsets
-
+    """Write row-major bytes through a view; strides in bytes."""
     for i, offset in enumerate(offsets(Strided(shape, strides))):
-        memory.write(element0 + offset * itemsize, data[i * itemsize : (i + 1) * itemsize])
+        memory.write(element0 + offset, data[i * itemsize : (i + 1) * itemsize])

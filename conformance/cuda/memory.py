@@ -76,6 +76,15 @@ def read(address: int, nbytes: int) -> bytes:
     return buffer.raw
 
 
+def read_behind(address: int, nbytes: int, stream: int) -> bytes:
+    """Copy device memory to the host behind what one stream has queued, and wait for that stream alone."""
+    buffer = ctypes.create_string_buffer(nbytes)
+    with context.using(_home(address)):
+        call("cuMemcpyDtoHAsync_v2", buffer, ctypes.c_void_p(address), ctypes.c_size_t(nbytes), ctypes.c_void_p(stream))
+        call("cuStreamSynchronize", ctypes.c_void_p(stream))
+    return buffer.raw
+
+
 def copy(target: int, source: int, nbytes: int, stream: int) -> None:
     """Queue a copy in device memory, within a GPU or between two, on a stream of the current context."""
     size, handle = ctypes.c_size_t(nbytes), ctypes.c_void_p(stream)

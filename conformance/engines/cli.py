@@ -9,7 +9,7 @@ import secrets
 import shlex
 import subprocess
 import sys
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import replace
 from pathlib import Path
 
@@ -19,14 +19,19 @@ from conformance.images import commands as image_commands
 from conformance.images import making
 from conformance.images.commands import Engine as Program
 from conformance.images.process import Shell
+from conformance.matrix import uv
 from conformance.ownership import owned
 from conformance.report.screen import Screen
 
-from . import cells, choosing, direct, gpus, joining, records, running, showing
+from . import cells, choosing, direct, gpus, joining, records, running, showing, with_tests
 from .base import Engine
+from .candidates import asked
+from .candidates.index import Index
+from .candidates.placing import Placing
+from .candidates.unpacking import Unpacking
 from .containers import Containers
 from .here import Here
-from .model import Bounds, Cell, Ending, Prepared, Task
+from .model import Bounds, Cell, Ending, Prepared, Task, WithTests
 from .records import Run
 from .stops import Stops
 from .venv import Venv
@@ -68,9 +73,29 @@ def add(name: str, command: argparse.ArgumentParser) -> None:
         metavar="SIZE",
         help=f"what a container may use (default: {DEFAULTS.memory})",
     )
+    _add_gate(command)
     command.add_argument("arguments", nargs="*", metavar="-- ARGUMENTS", help="for `check` in each cell")
     _add_place(command)
     command.set_defaults(run=_conform)
+
+
+def _add_gate(command: argparse.ArgumentParser) -> None:
+    """What a package's maintainers ask before a release."""
+    command.add_argument(
+        "--candidate", action="append", default=[], metavar="NAME=WHEEL|REQUIREMENT",
+        help="put a wheel (cvcuda=dist/x.whl) or what an index has (numpy==2.6.0rc1) into every cell that holds that "
+        "distribution, in place of the released version (repeatable)",
+    )  # fmt: skip
+    command.add_argument(
+        "--only-candidate", action="store_true", help="leave out the cells that no candidate can go into"
+    )
+    command.add_argument(
+        "--with-tests", type=Path, metavar="DIR", help="also run these pytest files in each cell, after the suite"
+    )
+    command.add_argument(
+        "--with-tests-limit", type=float, metavar="SECONDS",
+        help=f"what they may take in one cell (default: {with_tests.SECONDS:g})",
+    )  # fmt: skip
 
 
 def _add_join(command: argparse.ArgumentParser) -> None:
@@ -127,22 +152,32 @@ def _conform(options: argparse.Namespace) -> int:
 
 def _run(run: Run, engine: Engine, out: Path, jobs: int, stops: Stops) -> int:
     lines = showing.Lines(Screen.of(sys.stderr))
-    found = running.Runner(run, out, engine, jobs, lines.say, lines.watch, lines.told, stops).go()
+    place = Unpacking(out, _uv_shell(dry_run=False)).prepare
+    found = running.Runner(run, out, engine, jobs, lines.say, lines.watch, lines.told, stops, place).go()
     showing.table(Screen.of(sys.stdout), run, found, out)
     return int(running.exit_code(found, stops.number))
 
 
 def _check(options: argparse.Namespace) -> None:
     """What can be said before anything is looked at."""
-    for name, value in (("--jobs", options.jobs), ("--limit", options.limit)):
+    seconds = {"--limit": options.limit, "--with-tests-limit": options.with_tests_limit}
+    for name, value in {"--jobs": options.jobs, **seconds}.items():
         if value is not None and not value > 0:
             raise UserError(f"{name}: {value:g} is not more than 0")
     given = {
         "--tier": options.tier, "--cells": options.cells, "--case": options.case, "--out": options.out,
-        "arguments for check": options.arguments, "--on": options.on != "auto", "--gpus": options.gpus != gpus.AUTO,
+        "arguments for check": options.arguments, "--candidate": options.candidate,
+        "--only-candidate": options.only_candidate, "--with-tests": options.with_tests,
+        "--with-tests-limit": options.with_tests_limit, "--on": options.on != "auto", "--gpus": options.gpus != gpus.AUTO,
     }  # fmt: skip
     for name in (name for name, chosen in given.items() if chosen and options.resume):
         raise UserError(f"{name} cannot be given with --resume: the run in {options.resume} has been planned already")
+    if options.only_candidate and not options.candidate:
+        raise UserError("--only-candidate says which cells a candidate goes into; give one by --candidate")
+    if options.with_tests_limit and not options.with_tests:
+        raise UserError("--with-tests-limit bounds the tests that --with-tests names; give both")
+    if options.with_tests and not options.with_tests.is_dir():
+        raise UserError(f"--with-tests: {options.with_tests} is no folder; name the one that the tests are in")
     if options.tier and options.cells:
         raise UserError("--tier and --cells both say which cells; give one of them")
     for word in ("--out", "--resume", "--case"):
@@ -161,6 +196,8 @@ def _is_light(options: argparse.Namespace) -> bool:
         options.dry_run,
         options.memory,
         options.limit,
+        options.candidate,
+        options.with_tests,
     )
     without_gpu = options.gpus == gpus.NONE or (options.gpus == gpus.AUTO and not gpus.present())
     return without_gpu and options.on == "auto" and not any(asked)
@@ -182,10 +219,33 @@ def _planned(options: argparse.Namespace, shell: Shell) -> tuple[Run, Engine]:
     """Everything that is decided before the run, in one object that is written down."""
     bounds = _bounds(options, DEFAULTS)
     chosen, tier = _cells(options)
+    if options.candidate:
+        chosen = _placed(options, chosen)
     engine, why = choosing.choose(_engines(options.on, options.gpus, bounds, shell))
     arguments = (*(part for case in options.case for part in ("--case", case)), *options.arguments)
     on = engine.program.program if isinstance(engine, Containers) else engine.name
-    return Run(secrets.token_hex(4), tier, on, why, options.gpus, bounds, arguments, chosen), engine
+    tests = None
+    if options.with_tests:
+        tests = WithTests(str(options.with_tests.absolute()), options.with_tests_limit or with_tests.SECONDS)
+    run = Run(
+        secrets.token_hex(4), tier, on, why, options.gpus, bounds, arguments, chosen, tuple(options.candidate), tests
+    )
+    return run, engine
+
+
+def _placed(options: argparse.Namespace, chosen: Sequence[Cell]) -> tuple[Cell, ...]:
+    """The cells with the candidates that stand in them."""
+    found, mistakes = asked.read(options.candidate)
+    shell = _uv_shell(dry_run=options.dry_run)
+    return Placing(found, Index(shell.environment, shell.say).best, mistakes).all(chosen, only=options.only_candidate)
+
+
+def _uv_shell(*, dry_run: bool) -> Shell:
+    """By which uv reaches the index that builds reach too."""
+    index = images.from_environment(os.environ).index
+    return Shell(
+        sys.stderr, {**uv.environment(os.environ), **({"UV_DEFAULT_INDEX": index} if index else {})}, dry_run=dry_run
+    )
 
 
 def _bounds(options: argparse.Namespace, otherwise: Bounds) -> Bounds:
@@ -238,24 +298,36 @@ def _build_shell(*, dry_run: bool) -> Shell:
 def _begin(run: Run, out: Path) -> None:
     """The plan is written before anything runs, and what an earlier run has left of these cells is gone before it."""
     for cell in run.cells:
-        for name in (records.CELL, *records.OF_CHECK, records.LOG):
+        for name in (records.CELL, *records.OF_CHECK, records.LOG, with_tests.RESULTS, with_tests.LOG):
             (out / cell.name / name).unlink(missing_ok=True)
+    if run.with_tests:
+        with_tests.copy(Path(run.with_tests.folder), out)
     records.write(out / records.RUN, run.to_json())
 
 
 def _dry(run: Run, engine: Engine, out: Path, shell: Shell) -> int:
     """Every command, none of them run."""
-    made = engine.prepare([cell for cell in run.cells if not cell.problem])
+    place = Unpacking(out, _uv_shell(dry_run=True)).prepare
+    placed = {cell.name: place(cell) for cell in run.cells if not cell.problem}
+    made = engine.prepare([cell for cell in run.cells if isinstance(placed.get(cell.name), tuple)])
     for cell in run.cells:
-        found = made.get(cell.name)
-        folder = (out / cell.name).absolute()
-        if isinstance(found, Prepared):
-            task = Task(found, running.arguments(run, folder), folder, running.container_name(run, cell))
-            shell.do(engine.command(task))
+        there, found = placed.get(cell.name), made.get(cell.name)
+        if isinstance(found, Prepared) and isinstance(there, tuple):
+            for task in _tasks(run, replace(found, placed=there), out):
+                shell.do(engine.command(task))
         else:
-            reason = found.reason if isinstance(found, Ending) else cell.problem
-            shell.say(f"  {cell.title}: would not run: {reason}")
+            ending = there if isinstance(there, Ending) else found
+            shell.say(f"  {cell.title}: would not run: {ending.reason if isinstance(ending, Ending) else cell.problem}")
     return Exit.OK
+
+
+def _tasks(run: Run, prepared: Prepared, out: Path) -> Iterator[Task]:
+    """What would be started in a cell."""
+    folder, name = (out / prepared.cell.name).absolute(), running.container_name(run, prepared.cell)
+    yield Task(prepared, running.arguments(run, folder), folder, name)
+    if run.with_tests:
+        tests = with_tests.arguments(Path(run.with_tests.folder))
+        yield Task(prepared, tests, folder, f"{name}-tests", (out / with_tests.FOLDER).absolute())
 
 
 def _make_folder(out: Path) -> None:

@@ -8,10 +8,16 @@ from pathlib import Path
 
 from conformance.images.commands import Command, Engine
 
-from .model import Bounds, Gpus, Task, User
+from .model import Bounds, Gpus, Placed, Task, User
 
 SUITE = "/suite"
 RESULTS = "/results"
+CANDIDATES = "/candidates"
+TESTS = "/with-tests"
+CANDIDATES_VARIABLE = "CONFORMANCE_CANDIDATES"
+"""By which a cell knows what stands in front of its path."""
+STARTUP = "conformance/suite/startup"
+"""The folder whose ``sitecustomize`` hides what candidates replace, in the folder that the suite is in."""
 RUN_LABEL = "conformance.run"
 STOP_SECONDS = 20
 """What ``check`` has to put everything down in order; then it is killed."""
@@ -26,13 +32,30 @@ def check(python: str, arguments: Iterable[str], out: str) -> Command:
     return (python, "-m", "conformance", "check", *(argument.replace("{out}", out) for argument in arguments))
 
 
+def program(python: str, task: Task, out: str, tests: str) -> Command:
+    """What a task runs: ``check``, or pytest on the package's own tests. ``out`` and ``tests`` are the folders as it sees them."""
+    if task.tests is None:
+        return check(python, task.arguments, out)
+    words = (argument.replace("{out}", out).replace("{tests}", tests) for argument in task.arguments)
+    return (python, "-m", "pytest", *words)
+
+
+def paths(root: str, folders: Sequence[str], *others: str) -> dict[str, str]:
+    """The variables by which a cell imports the suite, which is in ``root``, and before it what candidates there are."""
+    front = (f"{root}/{STARTUP}", *folders) if folders else ()
+    found = {"PYTHONPATH": os.pathsep.join((*front, root, *others))}
+    return {**found, CANDIDATES_VARIABLE: os.pathsep.join(folders)} if folders else found
+
+
 def library_path(site: str, line: str) -> str:
     """Where the CUDA libraries of wheels are, for those that do not look there by themselves (CuPy below 14)."""
     folders = ("cu13",) if line == "13" else _CUDA_12
     return os.pathsep.join(f"{site}/nvidia/{folder}/lib" for folder in folders)
 
 
-def contained(engine: Engine, suite: Path, bounds: Bounds, gpus: Gpus, user: User) -> Command:
+def contained(
+    engine: Engine, suite: Path, bounds: Bounds, gpus: Gpus, user: User, placed: Sequence[Placed] = ()
+) -> Command:
     """The part of ``run`` that every container of ours has: nothing but what it needs."""
     return (
         *_first_process(engine), "--pull", "never", "--network", "none", *_files(engine), "--shm-size", "1g",
@@ -40,9 +63,19 @@ def contained(engine: Engine, suite: Path, bounds: Bounds, gpus: Gpus, user: Use
         *(("--userns", "keep-id") if user.kept else ()),
         "--user", user.ids, "--memory", bounds.memory, "--memory-swap", bounds.memory, "--pids-limit", str(bounds.pids),
         "--stop-timeout", str(STOP_SECONDS),
-        "--volume", f"{suite}:{SUITE}/conformance:ro", "--env", f"PYTHONPATH={SUITE}",
+        "--volume", f"{suite}:{SUITE}/conformance:ro",
+        *(part for one in placed for part in ("--volume", f"{one.folder}:{_inside(one)}:ro")),
+        *_variables(paths(SUITE, [_inside(one) for one in placed])),
         *_gpus(engine, gpus),
     )  # fmt: skip
+
+
+def _inside(one: Placed) -> str:
+    return f"{CANDIDATES}/{one.candidate.name}"
+
+
+def _variables(found: Mapping[str, str]) -> Iterable[str]:
+    return (part for name, value in found.items() for part in ("--env", f"{name}={value}"))
 
 
 def _first_process(engine: Engine) -> Iterable[str]:
@@ -77,18 +110,16 @@ def run(
     return (
         engine.program, "run", "--name", task.name,
         *(part for name, value in labels.items() for part in ("--label", f"{name}={value}")),
-        *common,
-        *(part for name, value in variables.items() for part in ("--env", f"{name}={value}")),
-        "--volume", f"{task.out}:{RESULTS}:rw", "--workdir", "/tmp",
-        task.prepared.what, *check("python", task.arguments, RESULTS),
+        *common, *_variables(variables),
+        "--volume", f"{task.out}:{RESULTS}:rw", *(("--volume", f"{task.tests}:{TESTS}:ro") if task.tests else ()),
+        "--workdir", "/tmp", task.prepared.what, *program("python", task, RESULTS, TESTS),
     )  # fmt: skip
 
 
 def shell(engine: Engine, image: str, common: Sequence[str], variables: Mapping[str, str]) -> Command:
     """A shell in a cell, as a run would have it; what it writes is gone with it."""
     return (
-        engine.program, "run", "--rm", "--interactive", "--tty", *common,
-        *(part for name, value in variables.items() for part in ("--env", f"{name}={value}")),
+        engine.program, "run", "--rm", "--interactive", "--tty", *common, *_variables(variables),
         "--workdir", "/tmp", image, "sh",
     )  # fmt: skip
 
@@ -104,6 +135,11 @@ def state(engine: Engine, name: str) -> Command:
     """Prints status, exit code and whether the kernel ended something of it for want of memory."""
     template = "{{.State.Status}} {{.State.ExitCode}} {{.State.OOMKilled}}"
     return (engine.program, "container", "inspect", "--format", template, name)
+
+
+def image_id(engine: Engine, image: str) -> Command:
+    """Prints the id of an image, which is a digest; fails where the image is not there."""
+    return (engine.program, "image", "inspect", "--format", "{{.Id}}", image)
 
 
 def stop(engine: Engine, name: str) -> Command:

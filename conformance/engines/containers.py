@@ -8,6 +8,7 @@ import shlex
 import shutil
 import subprocess
 from collections.abc import Mapping, Sequence
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -19,7 +20,7 @@ from conformance.images.model import Outcome, Recipe, State
 from conformance.images.process import Shell
 
 from . import commands, endings, gpus
-from .model import Bounds, Cell, Ending, Gpus, Lifecycle, Prepared, Task, User
+from .model import Bounds, Cell, Ending, Gpus, Lifecycle, Placed, Prepared, Task, User
 
 SUITE = Path(conformance.__file__).parent
 PLAIN_USER = 10001
@@ -97,16 +98,25 @@ class Containers:
             return {}
         recipes = [Recipe(cell=cell.name, python=cell.python, cuda=cell.cuda, lock=Path(cell.lock)) for cell in cells]
         outcomes = making.make(recipes, self._order, self._shell)
-        return {cell.name: _prepared(cell, outcome) for cell, outcome in zip(cells, outcomes)}
+        return {cell.name: self._with_identity(_prepared(cell, outcome)) for cell, outcome in zip(cells, outcomes)}
+
+    def _with_identity(self, found: Prepared | Ending) -> Prepared | Ending:
+        """Two images may have one key; which one was run is told by the engine's own id."""
+        if isinstance(found, Ending) or not found.told.get("image"):
+            return found
+        answer = self._shell.ask(commands.image_id(self.program, found.what))
+        if not answer.ok:
+            return found
+        return replace(found, digests={"image": answer.stdout.strip(), "image key": found.what})
 
     def command(self, task: Task) -> Command:
         """``run`` with everything that is not needed taken away."""
         labels = {commands.RUN_LABEL: task.name}
         variables = self._variables(task.prepared.cell)
-        return commands.run(self.program, task, self._common(), variables, labels)
+        return commands.run(self.program, task, self._common(task.prepared.placed), variables, labels)
 
-    def _common(self) -> Command:
-        return commands.contained(self.program, SUITE, self._bounds, self._gpus, self._user)
+    def _common(self, placed: Sequence[Placed] = ()) -> Command:
+        return commands.contained(self.program, SUITE, self._bounds, self._gpus, self._user, placed)
 
     def _variables(self, cell: Cell) -> dict[str, str]:
         site = f"/opt/cell/lib/python{cell.python}/site-packages"
@@ -149,19 +159,21 @@ class Containers:
         """Ask the container itself, then remove it."""
         answer = self._shell.ask(commands.state(self.program, task.name))
         state = endings.container(answer.stdout) if answer.ok else None
-        ending = self._meaning(state, code, said, answer.stderr, wrote=wrote)
+        ending = self._meaning(state, code, said, answer.stderr, wrote=wrote, tests=task.tests is not None)
         if ending.lifecycle is not Lifecycle.ENGINE_GONE:
             self._shell.ask(commands.remove(self.program, task.name))
         return ending
 
-    def _meaning(self, state: endings.Container | None, code: int, said: str, answer: str, *, wrote: bool) -> Ending:
+    def _meaning(
+        self, state: endings.Container | None, code: int, said: str, answer: str, *, wrote: bool, tests: bool
+    ) -> Ending:
         if state is None or endings.never_started(state):
             return endings.without_container(code, said, answer)
         if not state.ended:
             return Ending(
                 Lifecycle.KILLED, f"the engine's client ended with {code} while the container ran; `--resume` goes on"
             )
-        return endings.of_container(state, said, self._bounds.memory, wrote=wrote)
+        return endings.of_container(state, said, self._bounds.memory, wrote=wrote, tests=tests)
 
     def shell(self, prepared: Prepared) -> Command:
         """In a container as a run has it."""

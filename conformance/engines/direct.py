@@ -5,7 +5,7 @@ from __future__ import annotations
 import os
 import signal
 import subprocess
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 
 import conformance
@@ -35,8 +35,8 @@ class Direct:
         return gpus.direct(self._asked, gpus.present())
 
     def command(self, task: Task) -> Command:
-        """``check`` itself."""
-        return commands.check(task.prepared.what, task.arguments, os.fspath(task.out))
+        """``check`` itself, or pytest on the package's own tests."""
+        return commands.program(task.prepared.what, task, os.fspath(task.out), str(task.tests))
 
     def shell(self, prepared: Prepared) -> Command:
         """The user's own, with what a run has around it and the cell's interpreter first in the path."""
@@ -48,7 +48,8 @@ class Direct:
 
     def environment(self, task: Task) -> Mapping[str, str]:
         """The runner's, with this suite, and with the GPUs that were asked for."""
-        return variables(os.environ, self.gpus, task.prepared.cell, task.prepared.what)
+        folders = [os.fspath(one.folder) for one in task.prepared.placed]
+        return variables(os.environ, self.gpus, task.prepared.cell, task.prepared.what, folders)
 
     def clear(self, task: Task) -> None:
         """Nothing is left: a killed runner takes its children with it."""
@@ -63,14 +64,19 @@ class Direct:
 
     def ended(self, task: Task, code: int, said: str, *, wrote: bool) -> Ending:
         """By the exit code."""
-        return endings.of_check(code, said, wrote=wrote)
+        return endings.of_check(code, said, wrote=wrote) if task.tests is None else endings.of_tests(code, said)
 
 
-def variables(around: Mapping[str, str], found: Gpus, cell: Cell, python: str) -> dict[str, str]:
-    """What a cell's process has around it; in a cell that was made from a lock nothing of the machine's own CUDA."""
+def variables(
+    around: Mapping[str, str], found: Gpus, cell: Cell, python: str, candidates: Sequence[str] = ()
+) -> dict[str, str]:
+    """What a cell's process has around it; in a cell that was made from a lock nothing of the machine's own CUDA.
+
+    ``candidates`` are folders that stand in front of everything else.
+    """
     kept = {name: value for name, value in around.items() if not (cell.lock and name in _STRANGE)}
     kept["PYTHONSAFEPATH"] = OURS["PYTHONSAFEPATH"]
-    kept["PYTHONPATH"] = os.pathsep.join(filter(None, (os.fspath(ROOT), kept.get("PYTHONPATH"))))
+    kept |= commands.paths(os.fspath(ROOT), candidates, *filter(None, [kept.get("PYTHONPATH")]))
     if found.way == "none":
         kept.update(HIDDEN)
     elif found.ids:

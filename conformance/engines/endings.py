@@ -67,16 +67,29 @@ def of_check(code: int, said: str, *, wrote: bool) -> Ending:
 
 
 def _by_signal(number: int) -> Ending:
+    return Ending(Lifecycle.KILLED, f"ended by {_called(number)} from outside; `--resume` goes on with it")
+
+
+def _called(number: int) -> str:
     try:
-        name = signal.Signals(number).name
+        return signal.Signals(number).name
     except ValueError:
-        name = f"signal {number}"
-    return Ending(Lifecycle.KILLED, f"ended by {name} from outside; `--resume` goes on with it")
+        return f"signal {number}"
 
 
-def of_container(state: Container, said: str, memory: str, *, wrote: bool) -> Ending:
-    """How a cell ended in a container that is there to be asked."""
-    ending = of_check(state.code, said, wrote=wrote)
+def of_tests(code: int, said: str) -> Ending:
+    """How a package's own tests ended, by the exit code of pytest. ``exit`` is negative for a signal, whoever has sent it."""
+    number = -code if code < 0 else code - _FIRST_SIGNAL
+    if number > 0:
+        return Ending(Lifecycle.KILLED, f"ended by {_called(number)}", -number)
+    if code and NO_SPACE in said.lower():
+        return Ending(Lifecycle.NO_SPACE, _line(said, NO_SPACE), code)
+    return Ending(Lifecycle.DONE, f"pytest ended with exit code {code}", code)
+
+
+def of_container(state: Container, said: str, memory: str, *, wrote: bool, tests: bool = False) -> Ending:
+    """How a cell, or the package's own tests in it, ended in a container that is there to be asked."""
+    ending = of_tests(state.code, said) if tests else of_check(state.code, said, wrote=wrote)
     if not state.oom:
         return _perhaps_memory(ending, memory) if state.code == _FIRST_SIGNAL + signal.SIGKILL else ending
     more = f"the kernel ended something in it at its memory limit of {memory}; `--resume` with more --memory begins it anew"
@@ -89,7 +102,7 @@ def _perhaps_memory(ending: Ending, memory: str) -> Ending:
     """Not every engine is told by the kernel; podman often is not."""
     return Ending(
         ending.lifecycle, f"ended by SIGKILL from outside (or at its memory limit of {memory}, of which the engine knows nothing); "
-        "`--resume` goes on with it"
+        "`--resume` goes on with it", ending.exit,
     )  # fmt: skip
 
 

@@ -9,7 +9,7 @@ from pathlib import Path
 
 from packaging.utils import canonicalize_name
 
-from conformance.images import lockfile
+from conformance.matrix import lockfile
 
 from . import direct
 from .model import Cell, Ending, Lifecycle, Prepared

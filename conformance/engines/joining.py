@@ -21,11 +21,12 @@ def join(runs: Sequence[Path], planned: Iterable[Cell], tier: str, out: Path) ->
     """Copy each cell of these runs into ``out``, which has to be new, and plan there what was to be run.
 
     A planned cell that no run has brought is ``not run``. Raises UserError where two runs bring one cell, where one brings a cell that
-    was not planned, and where a folder holds no run.
+    was not planned, where they were not given the same candidates and tests, and where a folder holds no run.
     """
-    cells = tuple(planned)
     sources = _sources(runs)
+    cells = tuple(_planned(cell, sources.get(cell.name, [])) for cell in planned)
     _check(sources, cells)
+    _check_same(runs)
     try:
         out.mkdir(parents=True)
     except OSError as error:
@@ -36,6 +37,29 @@ def join(runs: Sequence[Path], planned: Iterable[Cell], tier: str, out: Path) ->
     run = replace(first, tier=tier, cells=cells, why=f"joined from {len(runs)} runs")
     records.write(out / records.RUN, run.to_json())
     return run, [_record(cell, sources.get(cell.name, []), out) for cell in cells]
+
+
+def _planned(cell: Cell, folders: Sequence[Path]) -> Cell:
+    """As the run that brings it has planned it: with its candidates."""
+    brought = (one for folder in folders for one in records.read_run(folder).cells if one.name == cell.name)
+    return next(brought, cell)
+
+
+def _check_same(runs: Sequence[Path]) -> None:
+    """A cell that was run without what the others were given would pass for one that it does not concern."""
+    first = records.read_run(runs[0])
+    for folder, run in ((folder, records.read_run(folder)) for folder in runs[1:]):
+        for option, one, other in (
+            ("--candidate", _names(first), _names(run)),
+            ("--with-tests", first.with_tests is not None, run.with_tests is not None),
+        ):
+            if one != other:
+                raise UserError(f"{runs[0]} and {folder} were not given the same {option}; join runs of one command")
+
+
+def _names(run: Run) -> list[str]:
+    """What was asked for, wherever a wheel lay."""
+    return sorted(text.rsplit("/", 1)[-1] for text in run.asked)
 
 
 def _sources(runs: Sequence[Path]) -> dict[str, list[Path]]:

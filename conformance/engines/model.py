@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from dataclasses import dataclass, field
 from enum import Enum
 from pathlib import Path
@@ -17,6 +18,10 @@ class Lifecycle(str, Enum):
     """`check` came to its end; its own exit code says what it found."""
     UNRESOLVABLE = "unresolvable"
     """Its versions cannot be put together, so says the resolver."""
+    UNFIT = "candidate does not fit"
+    """A candidate cannot be put together with its Python, or with the versions in its lock."""
+    NOT_IN_EFFECT = "candidate not in effect"
+    """`check` came to its end, and what it has tested is not, or not only, the candidate."""
     BUILD_FAILED = "build failed"
     """What it runs in could not be made."""
     ENGINE_GONE = "engine gone"
@@ -38,6 +43,29 @@ class Lifecycle(str, Enum):
 
 
 @dataclass(frozen=True)
+class Candidate:
+    """A wheel that stands in a cell in place of the released version of its distribution."""
+
+    name: str
+    """The distribution, as the package index compares names."""
+    version: str
+    file: str
+    """The name of the wheel."""
+    sha256: str
+    source: str
+    """Where it is from: the wheel's path, or the requirement that an index answered with it."""
+    instead_of: str = ""
+    """The version that the cell's lock has."""
+
+    def __str__(self) -> str:
+        return f"{self.name} {self.version}"
+
+    def to_json(self) -> dict[str, str]:
+        """Plain data."""
+        return dict(self.__dict__)
+
+
+@dataclass(frozen=True)
 class Cell:
     """One planned cell, as the written plan has it."""
 
@@ -53,6 +81,10 @@ class Cell:
     """Why it cannot be run whatever the engine."""
     unresolvable: bool = False
     """Whether ``problem`` is the resolver's."""
+    candidates: tuple[Candidate, ...] = ()
+    """What stands in it in place of released versions."""
+    unfit: str = ""
+    """Why a candidate cannot stand in it, as far as that is known before anything is made."""
 
     @property
     def needs_library_path(self) -> bool:
@@ -66,7 +98,13 @@ class Cell:
 
     def to_json(self) -> dict[str, Any]:
         """Plain data."""
-        return dict(self.__dict__)
+        return {**self.__dict__, "candidates": [candidate.to_json() for candidate in self.candidates]}
+
+    @classmethod
+    def from_json(cls, data: Mapping[str, Any]) -> Cell:
+        """The reverse of :meth:`to_json`."""
+        candidates = tuple(Candidate(**candidate) for candidate in data.get("candidates", ()))
+        return cls(**{**data, "candidates": candidates})
 
 
 @dataclass(frozen=True)
@@ -80,9 +118,18 @@ class Ending:
     @property
     def final(self) -> bool:
         """Whether `--resume` has nothing to add."""
-        if self.lifecycle is Lifecycle.UNRESOLVABLE:
+        if self.lifecycle in (Lifecycle.UNRESOLVABLE, Lifecycle.UNFIT):
             return True
         return self.lifecycle is Lifecycle.DONE and self.exit != Exit.INCOMPLETE
+
+
+@dataclass(frozen=True)
+class Placed:
+    """A candidate that can be put in front of the path."""
+
+    candidate: Candidate
+    folder: Path
+    """What was unpacked of it, on the machine."""
 
 
 @dataclass(frozen=True)
@@ -93,6 +140,19 @@ class Prepared:
     what: str
     """Image, interpreter or folder."""
     told: dict[str, str] = field(default_factory=dict)
+    digests: dict[str, str] = field(default_factory=dict)
+    """Of what it runs in, where that has any: ``image`` and ``image key``."""
+    placed: tuple[Placed, ...] = ()
+
+
+@dataclass(frozen=True)
+class WithTests:
+    """A package's own tests, to be run in each cell beside ours."""
+
+    folder: str
+    """Where they were taken from."""
+    seconds: float
+    """What they may take in one cell."""
 
 
 @dataclass(frozen=True)
@@ -134,3 +194,5 @@ class Task:
     out: Path
     name: str
     """Unique among all that run on the machine."""
+    tests: Path | None = None
+    """The folder of the package's own tests, where these are what is run instead of ``check``."""

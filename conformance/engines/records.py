@@ -11,12 +11,14 @@ from typing import Any
 import conformance
 from conformance.exits import UserError
 
-from .model import Bounds, Cell, Ending, Lifecycle
+from .model import Bounds, Candidate, Cell, Ending, Lifecycle, WithTests
+from .with_tests import OwnTests
 
 RUN = "run.json"
 CELL = "cell.json"
 PLAN, JOURNAL, RESULTS, LOG = "plan.jsonl", "journal.jsonl", "results.jsonl", "check.log"
-OF_CHECK = (PLAN, JOURNAL, RESULTS, "environment.json", "diagnostics.log")
+ENVIRONMENT = "environment.json"
+OF_CHECK = (PLAN, JOURNAL, RESULTS, ENVIRONMENT, "diagnostics.log")
 
 
 @dataclass(frozen=True)
@@ -34,6 +36,14 @@ class Run:
     bounds: Bounds
     arguments: tuple[str, ...]
     cells: tuple[Cell, ...]
+    asked: tuple[str, ...] = ()
+    """What ``--candidate`` was given, as it was given."""
+    with_tests: WithTests | None = None
+
+    @property
+    def candidates(self) -> tuple[Candidate, ...]:
+        """Every wheel that stands in some cell, once."""
+        return tuple({one.sha256: one for cell in self.cells for one in cell.candidates}.values())
 
     def to_json(self) -> dict[str, Any]:
         """``run.json``."""
@@ -43,6 +53,9 @@ class Run:
             "bounds": dict(self.bounds.__dict__),
             "arguments": list(self.arguments),
             "cells": cells,
+            "asked": list(self.asked),
+            "candidates": [_without(one.to_json(), "instead_of") for one in self.candidates],
+            "with_tests": dict(self.with_tests.__dict__) if self.with_tests else None,
         }
         return {"suite": conformance.__version__, **plain}
 
@@ -51,8 +64,13 @@ class Run:
         """The reverse of :meth:`to_json`."""
         return cls(
             data["id"], data["tier"], data["on"], data["why"], data["gpus"], Bounds(**data["bounds"]),
-            tuple(data["arguments"]), tuple(Cell(**cell) for cell in data["cells"]),
+            tuple(data["arguments"]), tuple(Cell.from_json(cell) for cell in data["cells"]),
+            tuple(data.get("asked", ())), WithTests(**tests) if (tests := data.get("with_tests")) else None,
         )  # fmt: skip
+
+
+def _without(data: dict[str, Any], key: str) -> dict[str, Any]:
+    return {name: value for name, value in data.items() if name != key}
 
 
 @dataclass(frozen=True)
@@ -65,6 +83,10 @@ class Record:
     seconds: float = 0.0
     starts: tuple[dict[str, Any], ...] = ()
     """One entry a start: when, how long, how it ended."""
+    tests: OwnTests | None = None
+    """What became of the package's own tests, where there are any to be run."""
+    digests: dict[str, str] = field(default_factory=dict)
+    """Of what it ran (``suite``, ``lock``, ``image``) and of what it brought (``results``); see :mod:`.digests`."""
 
     def to_json(self) -> dict[str, Any]:
         """``cell.json``."""
@@ -72,6 +94,9 @@ class Record:
             "cell": self.cell.name, "alias": self.cell.alias or None,
             "lifecycle": self.ending.lifecycle.value, "reason": self.ending.reason, "exit": self.ending.exit,
             "ran_in": self.facts, "seconds": round(self.seconds, 3), "starts": list(self.starts),
+            "candidates": [_without(one.to_json(), "source") for one in self.cell.candidates],
+            "with_tests": self.tests.to_json() if self.tests else None,
+            "digests": self.digests,
         }  # fmt: skip
 
 
@@ -97,7 +122,9 @@ def read_record(out: Path, cell: Cell) -> Record:
     try:
         data = json.loads((out / cell.name / CELL).read_text(encoding="utf-8"))
         ending = Ending(Lifecycle(data["lifecycle"]), data["reason"], data["exit"])
-        return Record(cell, ending, data["ran_in"], data["seconds"], tuple(data["starts"]))
+        tests = OwnTests.from_json(found) if (found := data.get("with_tests")) else None
+        digests = dict(data.get("digests", {}))
+        return Record(cell, ending, data["ran_in"], data["seconds"], tuple(data["starts"]), tests, digests)
     except (OSError, ValueError, KeyError, TypeError):
         return Record(cell, Ending(Lifecycle.NOT_RUN, "the run has not come to it"))
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import ctypes
+import json
 import os
 import shlex
 import signal
@@ -16,29 +17,34 @@ from pathlib import Path
 
 from conformance.exits import Exit, UserError
 
-from . import commands, endings, records
+from . import commands, digests, endings, records, with_tests
 from .base import Engine
-from .model import Cell, Ending, Lifecycle, Prepared, Task
+from .candidates import effect
+from .model import Cell, Ending, Lifecycle, Placed, Prepared, Task
 from .records import Counts, Record, Run
 from .stops import Stops
 
 POLL_SECONDS = 0.1
-LOG_TAIL = 8000
+LOG_TAIL, TESTS_LOG_TAIL = 8000, 200_000
+"""Bytes. Under the name of the test that pytest died in may stand the stacks of many threads."""
 _SET_DEATH_SIGNAL = 1
 _LIBC = ctypes.CDLL(None)
 NOT_SEEN = Ending(Lifecycle.NOT_RUN, "it was begun, and the runner ended before it did; `--resume` goes on with it")
 NOT_COME = Ending(Lifecycle.NOT_RUN, "the run has not come to it")
+STOPPED_BEFORE = "the run was asked to stop before it was begun"
 
 
 @dataclass
 class Live:
-    """A cell that runs."""
+    """A cell that runs: our ``check``, or the package's own tests."""
 
     task: Task
     process: subprocess.Popen[bytes]
     counts: Counts
     before: tuple[int, int] | None
     log_start: int
+    limit: float
+    """Seconds that it may take."""
     began: float = field(default_factory=time.monotonic)
     at: str = field(default_factory=lambda: datetime.now(timezone.utc).isoformat(timespec="seconds"))
     asked: Ending | None = None
@@ -56,6 +62,8 @@ Watch = Callable[[Sequence[Live]], None]
 """Shown what runs, again and again."""
 Told = Callable[[Record], None]
 """Shown each cell as it ends."""
+Place = Callable[[Cell], "tuple[Placed, ...] | Ending"]
+"""Makes what stands in a cell in place of released versions."""
 
 
 @dataclass
@@ -70,27 +78,37 @@ class Runner:
     watch: Watch
     told: Told
     stops: Stops
+    place: Place = lambda cell: ()
     _anew: frozenset[str] = frozenset()
     """Cells whose results so far are not gone on with."""
 
     def go(self) -> list[Record]:
         """Run what has no final ending yet; a record for every planned cell, in the plan's order."""
         known = {cell.name: records.read_record(self.out, cell) for cell in self.run.cells}
-        self._anew = frozenset(name for name, r in known.items() if r.ending.lifecycle is Lifecycle.OUT_OF_MEMORY)
-        left = [cell for cell in self.run.cells if not known[cell.name].ending.final]
+        anew = (Lifecycle.OUT_OF_MEMORY, Lifecycle.NOT_IN_EFFECT)
+        self._anew = frozenset(name for name, record in known.items() if record.ending.lifecycle in anew)
+        left = [cell for cell in self.run.cells if not self._complete(known[cell.name])]
         for cell in left:
-            known[cell.name] = replace(known[cell.name], ending=_beforehand(cell))
+            if not known[cell.name].ending.final:
+                tests = with_tests.not_begun(NOT_COME.reason) if self.run.with_tests else None
+                known[cell.name] = replace(known[cell.name], ending=_beforehand(cell), tests=tests)
             self._write(known[cell.name])
         waiting = self._prepared([cell for cell in left if not cell.problem], known)
         self._all(waiting, known)
         return [known[cell.name] for cell in self.run.cells]
 
+    def _complete(self, record: Record) -> bool:
+        """Whether nothing is left to be done: neither by ``check`` nor by the package's own tests."""
+        if not record.ending.final or record.ending.lifecycle is not Lifecycle.DONE or not self.run.with_tests:
+            return record.ending.final
+        return record.tests is not None and record.tests.final
+
     def _prepared(self, cells: list[Cell], known: dict[str, Record]) -> list[Prepared]:
         self.stops.raises = True
         try:
-            made = self.engine.prepare(cells)
+            made = self._made(cells)
         except KeyboardInterrupt:
-            made = {c.name: Ending(Lifecycle.NOT_RUN, "the run was asked to stop before it was begun") for c in cells}
+            made = {cell.name: Ending(Lifecycle.NOT_RUN, STOPPED_BEFORE) for cell in cells}
         except (OSError, UserError) as error:
             made = {cell.name: endings.build_failed(str(error)) for cell in cells}
         finally:
@@ -100,6 +118,16 @@ class Runner:
             if isinstance(found, Ending):
                 self._end(replace(known[cell.name], ending=found, facts=self.engine.facts()), known)
         return [found for cell in cells if isinstance(found := made[cell.name], Prepared)]
+
+    def _made(self, cells: list[Cell]) -> dict[str, Prepared | Ending]:
+        """Candidates first: a cell that they do not fit into needs no image."""
+        placed = {cell.name: self.place(cell) for cell in cells}
+        made = self.engine.prepare([cell for cell in cells if not isinstance(placed[cell.name], Ending)])
+        found: dict[str, Prepared | Ending] = {}
+        for name, there in placed.items():
+            one = there if isinstance(there, Ending) else made[name]
+            found[name] = replace(one, placed=there) if isinstance(one, Prepared) and isinstance(there, tuple) else one
+        return found
 
     def _all(self, waiting: list[Prepared], known: dict[str, Record]) -> None:
         live: list[Live] = []
@@ -111,26 +139,39 @@ class Runner:
                     self._look_at(one)
                     if one.process.poll() is not None:
                         live.remove(one)
-                        self._over(one, known)
+                        self._over(one, live, known)
                 self.watch(live)
                 time.sleep(POLL_SECONDS if live else 0)
         finally:
             for one in live:
                 self.engine.kill(one.task, one.process)
         for prepared in waiting:
-            ending = Ending(Lifecycle.NOT_RUN, "the run was asked to stop before it was begun")
-            self._end(replace(known[prepared.cell.name], ending=ending), known)
+            if not known[prepared.cell.name].ending.final:
+                ending = Ending(Lifecycle.NOT_RUN, STOPPED_BEFORE)
+                self._end(replace(known[prepared.cell.name], ending=ending), known)
 
     def _start(self, prepared: Prepared, live: list[Live], known: dict[str, Record]) -> None:
         """Write down that it begins, so that a runner that is killed leaves no cell that looks as if it had not been tried."""
         cell, folder = prepared.cell, (self.out / prepared.cell.name).absolute()
-        task = Task(
-            prepared, arguments(self.run, folder, anew=cell.name in self._anew), folder, container_name(self.run, cell)
-        )
-        record = replace(known[cell.name], ending=NOT_SEEN, facts={**self.engine.facts(), **prepared.told})
+        if known[cell.name].ending.final:
+            self._start_tests(prepared, live, known)
+            return
+        anew = cell.name in self._anew
+        task = Task(prepared, arguments(self.run, folder, anew=anew), folder, container_name(self.run, cell))
+        earlier = known[cell.name].digests if has_begun(folder) and not anew else {}
+        record = replace(
+            known[cell.name], ending=NOT_SEEN, facts={**self.engine.facts(), **prepared.told},
+            digests=_digests(prepared, earlier),
+        )  # fmt: skip
         known[cell.name] = record
         self._write(record)
-        log = folder / records.LOG
+        failed = self._launch(task, folder / records.LOG, self.run.bounds.seconds, live)
+        if failed:
+            self._end(replace(record, ending=failed), known)
+
+    def _launch(self, task: Task, log: Path, limit: float, live: list[Live]) -> Ending | None:
+        """Start it; why that could not be, otherwise."""
+        command: Sequence[str] = ("",)
         try:
             with log.open("ab") as file:
                 start = file.tell()
@@ -139,21 +180,45 @@ class Runner:
                 self.say(f"+ {shlex.join(command)}")
                 process = subprocess.Popen(
                     command, env=dict(self.engine.environment(task)), stdin=subprocess.DEVNULL, stdout=file, stderr=file,
-                    start_new_session=True, preexec_fn=_die_with_runner,
+                    # Before Python 3.11 the working folder is in the path, and there the package's sources may lie.
+                    cwd=task.out if task.tests else None, start_new_session=True, preexec_fn=_die_with_runner,
                 )  # fmt: skip
         except OSError as error:
             why = f"{error.filename or command[0]}: {error.strerror}"
-            full = endings.refused(why)
-            self._end(replace(record, ending=full or Ending(Lifecycle.ENGINE_GONE, why)), known)
+            return endings.refused(why) or Ending(Lifecycle.ENGINE_GONE, why)
+        live.append(Live(task, process, Counts(task.out), records.stamp(task.out / records.RESULTS), start, limit))
+        return None
+
+    def _start_tests(self, prepared: Prepared, live: list[Live], known: dict[str, Record]) -> None:
+        """The package's own tests, where ``check`` has come to its end with what was to be tested."""
+        record, folder = known[prepared.cell.name], (self.out / prepared.cell.name).absolute()
+        given, tests = self.run.with_tests, (self.out / with_tests.FOLDER).absolute()
+        why = self._why_no_tests(record, prepared, tests)
+        if why or given is None:
+            self._end_tests(replace(record, tests=with_tests.not_begun(why)), known)
             return
-        live.append(Live(task, process, Counts(folder), records.stamp(folder / records.RESULTS), start))
+        self._write(replace(record, tests=with_tests.not_begun(NOT_SEEN.reason)))
+        (folder / with_tests.RESULTS).unlink(missing_ok=True)
+        name = f"{container_name(self.run, prepared.cell)}-tests"
+        task = Task(prepared, with_tests.arguments(tests), folder, name, tests)
+        failed = self._launch(task, folder / with_tests.LOG, given.seconds, live)
+        if failed:
+            self._end_tests(replace(record, tests=with_tests.account(failed, folder, "", 0.0)), known)
+
+    def _why_no_tests(self, record: Record, prepared: Prepared, tests: Path) -> str:
+        if record.ending.lifecycle is not Lifecycle.DONE:
+            return f"the cell is: {record.ending.lifecycle.value}"
+        if self.stops.number is not None:
+            return STOPPED_BEFORE
+        hidden = with_tests.in_the_way(tests, prepared.placed)
+        if hidden:
+            return f"{', '.join(hidden)} lies among the tests, and would be imported from there; name a folder that holds tests alone"
+        return ""
 
     def _look_at(self, one: Live) -> None:
         """Deadlines and requests to stop: first in order, then, when that takes too long or somebody insists, at once."""
-        if one.asked is None and one.seconds > self.run.bounds.seconds:
-            one.asked = Ending(
-                Lifecycle.DEADLINE, f"it took longer than {self.run.bounds.seconds:g} s; `--resume` goes on with it"
-            )
+        if one.asked is None and one.seconds > one.limit:
+            one.asked = Ending(Lifecycle.DEADLINE, f"it took longer than {one.limit:g} s; `--resume` goes on with it")
             self._ask(one)
         elif one.asked is None and self.stops.number is not None:
             name = signal.Signals(self.stops.number).name
@@ -168,14 +233,18 @@ class Runner:
         one.asked_at = time.monotonic()
         self.engine.stop(one.task, one.process)
 
-    def _over(self, one: Live, known: dict[str, Record]) -> None:
+    def _over(self, one: Live, live: list[Live], known: dict[str, Record]) -> None:
+        if one.task.tests is not None:
+            self._tests_over(one, known)
+            return
         cell = one.task.prepared.cell
-        said = _tail(one.task.out / records.LOG, one.log_start)
+        said = _tail(one.task.out / records.LOG, one.log_start, LOG_TAIL)
         after = records.stamp(one.task.out / records.RESULTS)
         wrote = after is not None and after != one.before
         ending = self.engine.ended(one.task, one.process.returncode, said, wrote=wrote)
         if one.asked and not (ending.lifecycle is Lifecycle.DONE and ending.exit in (Exit.OK, Exit.VIOLATIONS)):
             ending = one.asked
+        ending = in_effect(ending, cell, one.task.out)
         before = known[cell.name]
         start = {
             "at": one.at,
@@ -183,9 +252,31 @@ class Runner:
             "lifecycle": ending.lifecycle.value,
             "reason": ending.reason,
         }
+        found = digests.joined(before.digests, {"suite": digests.of_suite()})
+        results = digests.of_file(one.task.out / records.RESULTS)
         self._end(
-            replace(before, ending=ending, seconds=before.seconds + one.seconds, starts=(*before.starts, start)), known
-        )
+            replace(
+                before, ending=ending, seconds=before.seconds + one.seconds, starts=(*before.starts, start),
+                digests={**found, **({"results": results} if results else {})},
+            ),
+            known,
+        )  # fmt: skip
+        if self.run.with_tests:
+            self._start_tests(one.task.prepared, live, known)
+
+    def _tests_over(self, one: Live, known: dict[str, Record]) -> None:
+        said = _tail(one.task.out / with_tests.LOG, one.log_start, TESTS_LOG_TAIL)
+        ending = self.engine.ended(one.task, one.process.returncode, said, wrote=False)
+        if one.asked and ending.lifecycle is not Lifecycle.DONE:
+            ending = replace(one.asked, exit=ending.exit)
+        tests = with_tests.account(ending, one.task.out, said, one.seconds)
+        self._end_tests(replace(known[one.task.prepared.cell.name], tests=tests), known)
+
+    def _end_tests(self, record: Record, known: dict[str, Record]) -> None:
+        known[record.cell.name] = record
+        self._write(record)
+        if record.tests:
+            self.say(f"  {record.cell.title}: its own tests: {record.tests}, {record.tests.reason}")
 
     def _end(self, record: Record, known: dict[str, Record]) -> None:
         known[record.cell.name] = record
@@ -205,17 +296,42 @@ def _beforehand(cell: Cell) -> Ending:
     """What is known of a cell before anything is done with it."""
     if cell.unresolvable:
         return Ending(Lifecycle.UNRESOLVABLE, cell.problem)
+    if cell.unfit:
+        return Ending(Lifecycle.UNFIT, cell.unfit)
     return Ending(Lifecycle.NOT_RUN, cell.problem) if cell.problem else NOT_COME
+
+
+def _digests(prepared: Prepared, earlier: dict[str, str]) -> dict[str, str]:
+    """Of what a start runs, beside those of earlier starts whose results it goes on with."""
+    cell = prepared.cell
+    now = {"suite": digests.of_suite(), **({"lock": digests.of_file(Path(cell.lock))} if cell.lock else {})}
+    return digests.joined({k: v for k, v in earlier.items() if k != "results"}, {**now, **prepared.digests})
+
+
+def has_begun(folder: Path) -> bool:
+    """Whether ``check`` has left something there that it can go on with."""
+    return (folder / records.PLAN).exists() and (folder / records.JOURNAL).exists()
 
 
 def arguments(run: Run, folder: Path, *, anew: bool = False) -> tuple[str, ...]:
     """What ``check`` is asked to do: what it was asked for, or to go on with what it has left."""
-    resumable = (folder / records.PLAN).exists() and (folder / records.JOURNAL).exists()
     limit = ("--limit", f"{max(run.bounds.seconds - 60, run.bounds.seconds * 0.9):g}")
     given = () if "--limit" in run.arguments else limit
-    if resumable and not anew:
+    if has_begun(folder) and not anew:
         return ("--resume", "{out}", *given)
     return ("--out", "{out}", *given, *run.arguments)
+
+
+def in_effect(ending: Ending, cell: Cell, folder: Path) -> Ending:
+    """A cell that came to its end without its candidates has tested something else than was asked for."""
+    if ending.lifecycle is not Lifecycle.DONE or not cell.candidates:
+        return ending
+    try:
+        environment = json.loads((folder / records.ENVIRONMENT).read_text(encoding="utf-8"))
+        troubles = effect.troubles(environment, cell.candidates)
+    except (OSError, ValueError, KeyError) as error:
+        troubles = [f"{records.ENVIRONMENT} does not tell what was tested ({error})"]
+    return Ending(Lifecycle.NOT_IN_EFFECT, "; ".join(troubles), ending.exit) if troubles else ending
 
 
 def container_name(run: Run, cell: Cell) -> str:
@@ -229,11 +345,11 @@ def _die_with_runner() -> None:
         _LIBC.prctl(_SET_DEATH_SIGNAL, signal.SIGKILL)
 
 
-def _tail(log: Path, start: int) -> str:
+def _tail(log: Path, start: int, most: int) -> str:
     """The end of what was said since then."""
     with log.open("rb") as file:
         size = file.seek(0, os.SEEK_END)
-        file.seek(max(start, size - LOG_TAIL))
+        file.seek(max(start, size - most))
         return file.read().decode(errors="replace")
 
 
@@ -241,7 +357,7 @@ def exit_code(run: Sequence[Record], stopped: int | None) -> int:
     """The worst of all cells; a cell without results is incomplete."""
     if stopped is not None:
         return Exit.INTERRUPTED if stopped == signal.SIGINT else Exit.TERMINATED
-    codes = [_code(record.ending) for record in run]
+    codes = [max(_code(record.ending), _tests_code(record)) for record in run]
     nothing = all(record.ending.lifecycle is Lifecycle.UNRESOLVABLE for record in run)
     return max([*codes, Exit.INCOMPLETE if nothing else Exit.OK])
 
@@ -252,3 +368,8 @@ def _code(ending: Ending) -> int:
     if ending.lifecycle is Lifecycle.UNRESOLVABLE:
         return Exit.OK
     return Exit.NO_ROOM if ending.lifecycle is Lifecycle.NO_SPACE else Exit.INCOMPLETE
+
+
+def _tests_code(record: Record) -> int:
+    """A cell without results says so itself."""
+    return record.tests.code if record.tests and record.ending.lifecycle is Lifecycle.DONE else Exit.OK

@@ -12,6 +12,7 @@ from . import records
 from .model import Lifecycle
 from .records import Record, Run
 from .running import Live
+from .with_tests import LOG
 
 VERDICTS = (
     ("conforms", "✓", "green"),
@@ -46,7 +47,7 @@ class Lines:
         if self._terminal:
             self._rewrite([line(one)[: self._screen.width - 1] for one in live])
             return
-        for one in live:
+        for one in (one for one in live if one.task.tests is None):
             name, quarter = one.task.name, one.counts.done * 4 // max(one.counts.planned, 1)
             if one.counts.planned and quarter > self._quarter.get(name, -1):
                 self._quarter[name] = quarter
@@ -72,6 +73,8 @@ class Lines:
 
 def line(one: Live) -> str:
     """``smoke-13  [███·······] 120/450 cases  ✓ 100  ✗ 2  32 s``."""
+    if one.task.tests is not None:
+        return f"  {one.task.prepared.cell.title}  its own tests  {one.seconds:.0f} s"
     counts = one.counts
     filled = 10 * counts.done // max(counts.planned, 1)
     verdicts = "".join(f"  {symbol} {counts.verdicts[name]}" for name, symbol, _ in VERDICTS if counts.verdicts[name])
@@ -86,15 +89,21 @@ def announce(stream: TextIO, run: Run, facts: dict[str, str], out: Path) -> None
     print(f"{many(len(run.cells), 'cell')} on {facts['engine']}{version} ({run.why}), results in {out}", file=stream)
     gpu = "no GPU" if facts["gpu"] == "none" else f"GPU {facts.get('gpus', 'all')} by {facts['gpu']}"
     print(f"{gpu}: {facts['gpu reason']}", file=stream, flush=True)
+    for one in run.candidates:
+        count = sum(one.sha256 in (there.sha256 for there in cell.candidates) for cell in run.cells)
+        print(f"candidate {one} in {many(count, 'cell')}: {one.file}, sha256 {one.sha256}", file=stream, flush=True)
+    if run.with_tests:
+        print(f"beside the suite the tests in {run.with_tests.folder}", file=stream, flush=True)
 
 
 def table(screen: Screen, run: Run, found: Sequence[Record], out: Path) -> None:
     """Cells × how they ended × verdicts, then the reasons of those that did not come to their end, then the sum."""
     counts = [records.counted(out / record.cell.name) for record in found]
-    header = ["cell", "outcome", *(symbol for _, symbol, _ in VERDICTS), "cases", "time"]
+    header = ["cell", "outcome", *(symbol for _, symbol, _ in VERDICTS), "cases", "time", *_more_columns(run)]
     rows = [
         [record.cell.title, record.ending.lifecycle.value, *(str(one.verdicts[name] or "·") for name, _, _ in VERDICTS),
-         f"{one.done}/{one.planned}" if one.planned else "·", f"{record.seconds:.0f} s" if record.seconds else "·"]
+         f"{one.done}/{one.planned}" if one.planned else "·", f"{record.seconds:.0f} s" if record.seconds else "·",
+         *_more_columns(run, record)]
         for record, one in zip(found, counts)
     ]  # fmt: skip
     widths = [max(len(text) for text in column) for column in zip(header, *rows)]
@@ -105,10 +114,27 @@ def table(screen: Screen, run: Run, found: Sequence[Record], out: Path) -> None:
         outcome = f"{row[1]:<{widths[1]}}"
         screen.line(texts.replace(outcome, screen.paint(outcome, _COLOURS.get(record.ending.lifecycle, "red")), 1))
     screen.line(screen.paint("✓ conforms   ✗ violates   ~ deviates   ∅ refused   i observed   ? not decided", "dim"))
+    if run.asked and not all(cell.candidates or cell.unfit or cell.problem for cell in run.cells):
+        screen.line(
+            screen.paint(
+                "candidate ·: the cell holds no distribution that one was given for; it is run as it is", "dim"
+            )
+        )
+    if run.with_tests:
+        screen.line(screen.paint("own tests: ✓ passed   ✗ failed   ! errors   ∅ skipped", "dim"))
     screen.line()
     for record in found:
         _reason(screen, record, out)
     _sum(screen, found, out)
+
+
+def _more_columns(run: Run, record: Record | None = None) -> list[str]:
+    """What stands in the cell, and its package's own tests, where the run has such; without a record the header."""
+    candidates = "candidate"
+    if record:
+        candidates = ", ".join(map(str, record.cell.candidates)) or ("none" if record.cell.unfit else "·")
+    tests = str(record.tests or "·") if record else "own tests"
+    return [*([candidates] if run.asked else []), *([tests] if run.with_tests else [])]
 
 
 def _row(texts: Sequence[str], widths: Sequence[int]) -> str:
@@ -119,7 +145,10 @@ def _row(texts: Sequence[str], widths: Sequence[int]) -> str:
 
 def _reason(screen: Screen, record: Record, out: Path) -> None:
     """A cell that is complete says the rest itself."""
-    ending = record.ending
+    ending, tests = record.ending, record.tests
+    if tests and tests.code and ending.lifecycle is Lifecycle.DONE:
+        screen.line(screen.paint(f"{record.cell.title}: its own tests: {tests}", "red"))
+        screen.wrapped(f"{tests.reason}; see {out / record.cell.name / LOG}", "    ")
     if ending.lifecycle is Lifecycle.DONE and ending.exit in (0, 1) and ";" not in ending.reason:
         return
     screen.line(screen.paint(f"{record.cell.title}: {ending.lifecycle.value}", _COLOURS.get(ending.lifecycle, "red")))

@@ -8,12 +8,13 @@ import time
 from collections.abc import Sequence
 from pathlib import Path
 
-from conformance.images import groups, lockfile, output
+from conformance.images import groups, output
 from conformance.images.commands import Command
 from conformance.images.groups import Group
-from conformance.images.lockfile import Pin
 from conformance.images.process import Shell
 from conformance.images.stages import digest
+from conformance.matrix import lockfile
+from conformance.matrix.lockfile import Pin
 from conformance.matrix.locks import find_uv
 
 from . import direct, endings, venv_commands

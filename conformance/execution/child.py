@@ -10,7 +10,7 @@ import signal
 import sys
 import time
 import traceback
-from collections.abc import Iterable
+from collections.abc import Callable, Iterable
 from typing import Any, NoReturn
 
 from conformance.suite import children, deadline
@@ -37,9 +37,12 @@ def limit_of(invariant: Invariant) -> float:
 
 
 class Child:
-    """Runs what it is asked to, one after the other, until it dies or is ended. ``close`` are descriptors it must not keep."""
+    """Runs what it is asked to, one after the other, until it dies or is ended.
 
-    def __init__(self, close: Iterable[int] = ()) -> None:
+    ``close`` are descriptors it must not keep; ``workbench`` makes, in the child, what its cases run on.
+    """
+
+    def __init__(self, close: Iterable[int] = (), workbench: Callable[[], Workbench] = Workbench) -> None:
         self.done: list[str] = []
         """Ids of the cases that it has been given, oldest first."""
         self.died = False
@@ -53,7 +56,7 @@ class Child:
         if not self.pid:
             for descriptor in (self._requests, self._answers, self._spoken, *close):
                 os.close(descriptor)
-            _live(supervisor, requests, answers, speak)
+            _live(supervisor, requests, answers, speak, workbench)
         for descriptor in (requests, answers, speak):
             os.close(descriptor)
         os.set_blocking(self._spoken, False)
@@ -230,7 +233,7 @@ def _told(status: int) -> str:
 # -- inside the child
 
 
-def _live(supervisor: int, requests: int, answers: int, speak: int) -> NoReturn:
+def _live(supervisor: int, requests: int, answers: int, speak: int, workbench: Callable[[], Workbench]) -> NoReturn:
     """Run what is asked for, then end; by the interpreter's own exit, if that belongs to the case."""
     try:
         os.setpgid(0, 0)
@@ -243,7 +246,7 @@ def _live(supervisor: int, requests: int, answers: int, speak: int) -> NoReturn:
         os.close(speak)
         faulthandler.enable(file=2)
         faulthandler.register(signal.SIGUSR1, file=2, all_threads=True)
-        isolation = _serve(requests, answers)
+        isolation = _serve(requests, answers, workbench())
     except SystemExit as exit:  # nothing may find its way into the code of the process that this one was forked from
         _say_and_end(exit.code if isinstance(exit.code, int) else int(exit.code is not None))
     except BaseException:
@@ -258,9 +261,8 @@ def _say_and_end(code: int) -> NoReturn:
     os._exit(code)
 
 
-def _serve(requests: int, answers: int) -> Isolation:
+def _serve(requests: int, answers: int, bench: Workbench) -> Isolation:
     """Until there are no more requests; the isolation of the last case."""
-    bench = Workbench()
     isolation = Isolation.SHARED
     with os.fdopen(requests, "rb") as lines:
         for line in lines:

@@ -1,4 +1,4 @@
-"""What is installed here and what of it works: every library is probed in a process of its own, side by side."""
+"""What is installed here and what of it works: every library, and every candidate, is looked at in a process of its own, side by side."""
 
 from __future__ import annotations
 
@@ -14,6 +14,7 @@ from conformance.adapters import registry
 from conformance.suite import children
 from conformance.suite.libraries import Environment, Library
 
+from . import candidates
 from .probe import DRIVER, machine_facts
 
 PROBE_SECONDS = 120
@@ -26,6 +27,8 @@ class Facts:
 
     environment: Environment
     driver: dict[str, Any]
+    candidates: tuple[dict[str, Any], ...] = ()
+    """What became of each candidate that stands in this cell (``candidates.py``)."""
 
     def to_json(self) -> dict[str, Any]:
         """Plain data."""
@@ -33,13 +36,15 @@ class Facts:
             "suite": conformance.__version__,
             **machine_facts(),
             "driver": self.driver,
+            "candidates": list(self.candidates),
             "libraries": [library.to_json() for library in self.environment.libraries],
         }
 
     @classmethod
     def from_json(cls, data: dict[str, Any]) -> Facts:
         """The reverse of :meth:`to_json`."""
-        return _facts(tuple(Library.from_json(d) for d in data["libraries"]), data["driver"])
+        libraries = tuple(Library.from_json(d) for d in data["libraries"])
+        return _facts(libraries, data["driver"], tuple(data.get("candidates", ())))
 
 
 def differences(before: dict[str, Any], now: dict[str, Any]) -> list[str]:
@@ -63,15 +68,23 @@ def _differs(key: str, before: dict[str, Any], now: dict[str, Any]) -> bool:
 def measure(names: tuple[str, ...] | None = None) -> Facts:
     """Probe these libraries (all that are known, if ``None``) and the driver."""
     chosen = registry.names() if names is None else names
-    with ThreadPoolExecutor(max_workers=len(chosen) + 1) as pool:
+    folders = children.candidates()
+    with ThreadPoolExecutor(max_workers=len(chosen) + len(folders) + 1) as pool:
         driver = pool.submit(_probe, DRIVER)
-        libraries = list(pool.map(_library, chosen))
-    return _facts(tuple(libraries), driver.result() or {"available": False, "reason": "the probe died"})
+        placed = [pool.submit(_candidate, folder) for folder in folders]
+        libraries = tuple(pool.map(_library, chosen))
+    told = driver.result() or {"available": False, "reason": "the probe died"}
+    return _facts(libraries, told, tuple(found.result() for found in placed))
 
 
-def _facts(libraries: tuple[Library, ...], driver: dict[str, Any]) -> Facts:
+def _facts(libraries: tuple[Library, ...], driver: dict[str, Any], placed: tuple[dict[str, Any], ...]) -> Facts:
     """The number of GPUs stands among what the driver tells."""
-    return Facts(Environment(libraries, len(driver.get("gpus", ()))), driver)
+    return Facts(Environment(libraries, len(driver.get("gpus", ()))), driver, placed)
+
+
+def _candidate(folder: str) -> dict[str, Any]:
+    found = _probe(folder, "conformance.execution.candidates")
+    return found if "folder" in found else candidates.died(folder, found["reason"])
 
 
 def _library(name: str) -> Library:
@@ -89,12 +102,12 @@ def _versions(name: str) -> dict[str, str]:
         return {}
 
 
-def _probe(name: str) -> dict[str, Any]:
+def _probe(name: str, module: str = "conformance.execution.probe") -> dict[str, Any]:
     """The probe's JSON, or a ``reason`` if its process died, hung or printed none."""
     with tempfile.TemporaryFile("w+", encoding="utf-8", errors="replace") as errors:
         try:
             done = subprocess.run(
-                [children.python(), "-m", "conformance.execution.probe", name],
+                [children.python(), "-m", module, name],
                 stdin=subprocess.DEVNULL,
                 stdout=subprocess.PIPE,
                 stderr=errors,

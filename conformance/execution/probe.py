@@ -24,7 +24,7 @@ from conformance.suite.patterns import pattern
 
 DRIVER = "driver"
 SIMULATE = "CONFORMANCE_SIMULATE"
-"""Set in the suite's own tests only: adds the simulated device, which no real library has."""
+"""Set where the suite itself is tried, and nowhere else: adds the simulated device, which no real library has."""
 
 
 def probe(name: str) -> Library:

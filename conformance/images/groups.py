@@ -10,7 +10,7 @@ import re
 from collections.abc import Iterable
 from enum import Enum
 
-from .lockfile import Pin
+from conformance.matrix.lockfile import Pin
 
 
 class Group(Enum):

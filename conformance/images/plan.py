@@ -7,10 +7,11 @@ from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 
 from conformance.exits import UserError
+from conformance.matrix import lockfile
+from conformance.matrix.lockfile import Pin
 
-from . import commands, lockfile, stages
+from . import commands, stages
 from .commands import Engine
-from .lockfile import Pin
 from .model import LINES, Recipe
 from .process import Shell
 from .stages import Stage

@@ -39,7 +39,7 @@ class Shell:
 
     def __init__(self, stream: TextIO, environment: Mapping[str, str], *, dry_run: bool = False) -> None:
         self._stream = stream
-        self._environment = dict(environment)
+        self.environment = dict(environment)
         self._lock = threading.Lock()
         self._running: set[subprocess.Popen[str]] = set()
         self._stopped = False
@@ -55,7 +55,7 @@ class Shell:
         self.say(f"+ {shlex.join(command)}")
         try:
             done = subprocess.run(
-                command, env=self._environment, capture_output=True, text=True, stdin=subprocess.DEVNULL, check=False
+                command, env=self.environment, capture_output=True, text=True, stdin=subprocess.DEVNULL, check=False
             )
         except OSError as error:
             return Answer(127, "", f"{command[0]}: {error.strerror}")
@@ -91,7 +91,7 @@ class Shell:
         """A process that ``stop`` reaches, from its first moment on."""
         with self._lock:
             process = subprocess.Popen(
-                command, env=self._environment, stdin=subprocess.DEVNULL, text=True, errors="replace",
+                command, env=self.environment, stdin=subprocess.DEVNULL, text=True, errors="replace",
                 stdout=subprocess.PIPE, stderr=subprocess.STDOUT,
             )  # fmt: skip
             self._running.add(process)

@@ -15,9 +15,9 @@ from functools import cached_property
 from pathlib import Path
 
 from conformance.exits import UserError
+from conformance.matrix.lockfile import Pin
 
 from .groups import WORDS, Group, parted, requirements
-from .lockfile import Pin
 from .model import Recipe
 
 FOLDER = Path("docker")

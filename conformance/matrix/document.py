@@ -7,6 +7,7 @@ documents that are too large or too deep.
 from __future__ import annotations
 
 from dataclasses import dataclass
+from datetime import date
 from pathlib import Path
 from typing import Any
 
@@ -85,31 +86,37 @@ class _Loader(yaml.BaseLoader):
         return node
 
 
-def load(path: Path, mistakes: Mistakes) -> Table:
-    """The top mapping of a file. A file that cannot be read as YAML at all is a ``UserError`` by itself."""
+MATRIX_KEYS = "the keys axes, rules, cells, tiers and suite"
+
+
+def load(path: Path, mistakes: Mistakes, *, keys: str = MATRIX_KEYS, option: str = "--matrix") -> Table:
+    """The top mapping of a file, with these keys; another file is given by that option.
+
+    A file that cannot be read as YAML at all is a ``UserError`` by itself.
+    """
     try:
-        node = yaml.compose(_text(path), Loader=_Loader)
+        node = yaml.compose(_text(path, option), Loader=_Loader)
     except yaml.MarkedYAMLError as error:
         mark = error.problem_mark or error.context_mark
         raise UserError(f"{path}:{mark.line + 1 if mark else 1}: {error.problem or error.context}") from error
     except yaml.YAMLError as error:
         raise UserError(f"{path}: no YAML: {' '.join(str(error).split())}") from error
     if not isinstance(node, yaml.MappingNode):
-        raise UserError(f"{path}:1: a mapping is wanted at the top, with the keys axes, rules, cells, tiers and suite")
+        raise UserError(f"{path}:1: a mapping is wanted at the top, with {keys}")
     top = _converted(node, mistakes)
     assert isinstance(top, Table)
     return top
 
 
-def _text(path: Path) -> str:
+def _text(path: Path, option: str) -> str:
     try:
         with path.open("rb") as file:
             data = file.read(MOST_BYTES + 1)
         if len(data) > MOST_BYTES:
-            raise UserError(f"{path}: larger than {MOST_BYTES >> 20} MiB; a matrix is a page or two")
+            raise UserError(f"{path}: larger than {MOST_BYTES >> 20} MiB; such a file is a page or two")
         return data.decode()
     except OSError as error:
-        raise UserError(f"{path}: cannot be read: {error.strerror}; name another file with --matrix") from error
+        raise UserError(f"{path}: cannot be read: {error.strerror}; name another file with {option}") from error
     except UnicodeDecodeError as error:
         line = data[: error.start].count(b"\n") + 1
         raise UserError(f"{path}:{line}: no UTF-8; save the file as UTF-8") from error
@@ -177,3 +184,12 @@ class Reader:
         """A list of texts, or one alone."""
         nodes = (node,) if isinstance(node, Text) else self.items(node, what)
         return tuple(Text(self.text(item, f"an item of {what}"), item.line) for item in nodes)
+
+    def day(self, node: Node | None, what: str) -> date | None:
+        """A date, as 2026-11-20."""
+        text = self.text(node, what)
+        try:
+            return date.fromisoformat(text) if text else None
+        except ValueError:
+            self.mistakes.add(node.line if node else 1, f"{what} is a date such as 2026-11-20, not {text!r}")
+            return None

@@ -2,23 +2,30 @@
 
 ``locks/<cell>.txt`` is a requirements file for ``--require-hashes``. Where no solution exists there is ``locks/<cell>.unresolvable``
 instead, with the same head and the resolver's sentence.
+
+What stands below the head is read in one way, whoever reads it: exact versions with SHA-256 digests, each package once. Anything else could
+install something else tomorrow.
 """
 
 from __future__ import annotations
 
 import re
-from collections.abc import Iterable, Mapping
-from dataclasses import dataclass
+from collections.abc import Iterable, Iterator, Mapping
+from dataclasses import dataclass, replace
 from datetime import date
 from pathlib import Path
 
-from packaging.requirements import Requirement
+from packaging.requirements import InvalidRequirement, Requirement
 from packaging.utils import canonicalize_name
+
+from conformance.exits import UserError
 
 LOCKED = ".txt"
 UNRESOLVABLE = ".unresolvable"
 SUITE_SECTION = "# the suite's own"
-_PIN = re.compile(r"(?P<name>[A-Za-z0-9._-]+)==(?P<version>[^\s;\\]+)(?P<rest>.*)", re.DOTALL)
+NEXT = "make it again with `nox -s lock`"
+_HASH = "--hash="
+_DIGEST = f"{_HASH}sha256:"
 
 
 @dataclass(frozen=True)
@@ -43,7 +50,7 @@ class Wanted:
         )
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, order=True)
 class Pin:
     """One package: its version and the digests of its files."""
 
@@ -127,23 +134,90 @@ def _wanted(head: str) -> Wanted:
     return Wanted(lines["cell"][0], tuple(lines["requires"]), tuple(lines["suite"]), day)
 
 
+def read(path: Path) -> tuple[Pin, ...]:
+    """The packages of a requirements file, with or without a lock's head, by name and with sorted digests: what the same lock may be
+    written like does not make it another.
+
+    Raises:
+        UserError: with every line that pins nothing, or where there is no package, or no file.
+    """
+    try:
+        text = path.read_text(encoding="utf-8")
+    except OSError as error:
+        raise UserError(f"{path}: the lock cannot be read: {error.strerror}; {NEXT}") from error
+    except UnicodeDecodeError as error:
+        raise UserError(f"{path}: the lock is no text; {NEXT}") from error
+    found, mistakes = parsed(text)
+    if not found and not mistakes:
+        raise UserError(f"{path}: the lock holds no requirement; {NEXT}")
+    if mistakes:
+        raise UserError("\n".join(f"{path}:{line}: {what}; {NEXT}" for line, what in mistakes))
+    return tuple(sorted(replace(pin, hashes=tuple(sorted(pin.hashes))) for pin in found))
+
+
 def pins(text: str) -> tuple[Pin, ...]:
     """The packages of a requirements file, in its order.
 
     Raises:
-        NoLock: a line is no ``name==version``, or a package has no hash.
+        NoLock: a line pins nothing, or a package is there twice.
     """
-    joined = text.replace("\\\n", " ")
-    return tuple(_pin(line) for line in joined.splitlines() if line.strip() and not line.startswith("#"))
+    found, mistakes = parsed(text)
+    if mistakes:
+        raise NoLock(f"no pinned package with hashes: {'; '.join(what for _, what in mistakes)}")
+    return found
+
+
+def parsed(text: str) -> tuple[tuple[Pin, ...], list[tuple[int, str]]]:
+    """The packages in the order of the text, and what is wrong, by the number of the line."""
+    found: dict[str, Pin] = {}
+    mistakes: list[tuple[int, str]] = []
+    for number, line in _joined(text):
+        try:
+            pin = _pin(line)
+        except NoLock as error:
+            mistakes.append((number, str(error)))
+            continue
+        if pin.name in found:
+            mistakes.append((number, f"{pin.name} is there twice"))
+        found[pin.name] = pin
+    return tuple(found.values()), mistakes
+
+
+def _joined(text: str) -> Iterator[tuple[int, str]]:
+    """Whole requirements, each with the number of its first line."""
+    start, parts = 0, list[str]()
+    for number, line in enumerate(text.splitlines(), 1):
+        stripped = line.strip()
+        if not stripped or stripped.startswith("#"):
+            continue
+        start = start if parts else number
+        parts.append(stripped.removesuffix("\\").strip())
+        if not stripped.endswith("\\"):
+            yield start, " ".join(parts)
+            parts = []
+    if parts:
+        yield start, " ".join(parts)
 
 
 def _pin(line: str) -> Pin:
-    found = _PIN.fullmatch(line.strip())
-    words = found["rest"].split() if found else []
-    if found is None or not words or any(not word.startswith("--hash=sha256:") for word in words):
-        raise NoLock(f"no pinned package with hashes: {' '.join(line.split())[:80]!r}")
+    words = line.split(" #")[0].split()
+    hashes = [word for word in words if word.startswith(_HASH)]
+    text = " ".join(word for word in words if not word.startswith(_HASH))
+    try:
+        wanted = Requirement(text)
+    except InvalidRequirement as error:
+        raise NoLock(f"{text!r} is no requirement") from error
+    specifiers = list(wanted.specifier)
+    if len(specifiers) != 1 or specifiers[0].operator != "==" or specifiers[0].version.endswith("*"):
+        raise NoLock(f"{text!r} is not one exact version (NAME==VERSION)")
+    if wanted.extras or wanted.marker:
+        raise NoLock(f"{text!r} has an extra or a marker; a lock says what is installed, without conditions")
+    if not hashes:
+        raise NoLock(f"{text!r} has no hash")
+    if not all(word.startswith(_DIGEST) for word in hashes):
+        raise NoLock(f"{text!r} has a hash that is not SHA-256")
     return Pin(
-        canonicalize_name(found["name"]), found["version"], tuple(word.removeprefix("--hash=") for word in words)
+        canonicalize_name(wanted.name), specifiers[0].version, tuple(word.removeprefix(_HASH) for word in hashes)
     )
 
 
@@ -164,6 +238,11 @@ def _met(requirement: Requirement, found: Mapping[str, str]) -> bool:
 
 _LINE_IN_NAME = re.compile(r"-cu(?:da)?(\d\d)x?$")
 _LINE_IN_VERSION = ("cuda-toolkit", "cuda-bindings", "cuda-python", "nvidia-cuda-runtime", "nvidia-cuda-nvrtc")
+
+
+def without_line(name: str) -> str:
+    """A package's name without the CUDA line that some carry: ``cvcuda`` of ``cvcuda-cu13``."""
+    return _LINE_IN_NAME.sub("", name)
 
 
 def strangers(major: str, found: Iterable[Pin]) -> list[str]:

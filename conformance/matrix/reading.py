@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import re
 from collections.abc import Iterable, Iterator, Mapping
-from datetime import date
 from pathlib import Path
 
 from packaging.requirements import InvalidRequirement, Requirement
@@ -118,16 +117,7 @@ class _Reading:
         what = f"{axis} {key.text}"
         table = self.reader.table(node, what, ("released", "note"))
         note = self.reader.text(table.get("note"), f"note of {what}")
-        return Value(key.text, key.line, self.day(table.get("released"), f"released of {what}"), note)
-
-    def day(self, node: Node | None, what: str) -> date | None:
-        """A date, as 2026-11-20."""
-        text = self.reader.text(node, what)
-        try:
-            return date.fromisoformat(text) if text else None
-        except ValueError:
-            self.mistakes.add(node.line if node else 1, f"{what} is a date such as 2026-11-20, not {text!r}")
-            return None
+        return Value(key.text, key.line, self.reader.day(table.get("released"), f"released of {what}"), note)
 
     def requires(
         self, node: Node | None, what: str, values: tuple[Value, ...], majors: set[str]

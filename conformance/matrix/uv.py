@@ -65,16 +65,25 @@ def verdict(code: int, stderr: str) -> str | None:
     if code == 0:
         missing = NO_EXTRA.search(stderr)
         return missing and f"{missing[0]}, so that what it should bring would be missing without a word"
-    if NO_SOLUTION in stderr and not NOT_ANSWERED.search(stderr):
-        return _sentence(stderr.partition(NO_SOLUTION)[2])
-    raise UserError(f"uv could not resolve ({_trouble(stderr)}); locks made so far are kept, mend it and run again")
+    told = no_solution(stderr)
+    if told:
+        return told
+    raise UserError(f"uv could not resolve ({trouble(stderr)}); locks made so far are kept, mend it and run again")
+
+
+def no_solution(stderr: str) -> str:
+    """Why versions cannot be put together, in uv's words; empty where that is not what it says."""
+    if NO_SOLUTION not in stderr or NOT_ANSWERED.search(stderr):
+        return ""
+    return _sentence(stderr.partition(NO_SOLUTION)[2])
 
 
 def _sentence(text: str) -> str:
     return " ".join(text.replace("cause:", " ", 1).replace("╰─▶", " ").split()).lstrip(": ")
 
 
-def _trouble(stderr: str) -> str:
+def trouble(stderr: str) -> str:
+    """What uv complains of, in a line."""
     lines = [" ".join(line.split()) for line in stderr.splitlines() if not line.startswith("warning:")]
     told = [line for line in lines if line]
     return "; ".join([*told[:2], *(told[2:][-1:])])[:500] or "it said nothing"

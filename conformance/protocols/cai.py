@@ -10,9 +10,11 @@ from typing import Any, TypeGuard
 NEWEST_VERSION = 3
 REQUIRED = ("shape", "typestr", "data", "version")
 """The keys that no dictionary may lack (CAI-01)."""
-_TYPESTR = re.compile(r"[<>|](?P<kind>[tbiufcmMOSUV])(?P<count>[0-9]+)(\[[0-9A-Za-z]+\])?")
-"""The array interface's grammar; a date's unit follows in brackets."""
+_TYPESTR = re.compile(r"[<>|](?P<kind>[tbiufcmMOSUV])(?P<count>[0-9]{1,18})(\[[0-9A-Za-z]+\])?")
+"""The array interface's grammar; a date's unit follows in brackets. No element has more bytes than 18 digits can count."""
 _BYTES_PER_CHARACTER = 4
+_DEEPEST = 64
+"""Records in records of a ``descr``, above which it is taken for one that contains itself."""
 
 
 @dataclass(frozen=True)
@@ -98,7 +100,10 @@ def parse(described: Any) -> ArrayInterface:
 
 
 def _show(value: Any) -> str:
-    return f"{value!r} ({type(value).__name__})"
+    try:
+        return f"{value!r} ({type(value).__name__})"
+    except Exception as error:  # noqa: BLE001 - whatever a value raises here, it is still the value that is told of
+        return f"a {type(value).__name__} whose repr raises {type(error).__name__}"
 
 
 def _is_int(value: Any) -> TypeGuard[int]:
@@ -168,9 +173,17 @@ def _stream(value: Any, described: dict[str, Any]) -> list[Problem]:
 
 
 def _mask(value: Any, _: dict[str, Any]) -> list[Problem]:
-    if value is None or hasattr(value, "__cuda_array_interface__"):
+    if value is None or _has_interface(value):
         return []
     return [Problem("CAI-15", "mask", "None or an object with the interface", _show(value))]
+
+
+def _has_interface(value: Any) -> bool:
+    """Whether the attribute is there to be read; a tensor that requires a gradient has one that raises ``RuntimeError``."""
+    try:
+        return hasattr(value, "__cuda_array_interface__")
+    except Exception:  # noqa: BLE001 - hasattr lets all but AttributeError out
+        return False
 
 
 def _is_typestr(value: Any) -> TypeGuard[str]:
@@ -190,20 +203,24 @@ def typestr_bytes(typestr: str) -> int:
 
 def descr_bytes(descr: Any) -> int | None:
     """Bytes that the fields of a ``descr`` list add up to, or ``None`` if it is malformed."""
-    if not isinstance(descr, list):
+    return _record_bytes(descr, _DEEPEST)
+
+
+def _record_bytes(descr: Any, deepest: int) -> int | None:
+    if not isinstance(descr, list) or not deepest:
         return None
-    widths = [_field_bytes(field) for field in descr]
+    widths = [_field_bytes(field, deepest - 1) for field in descr]
     return None if None in widths else sum(width or 0 for width in widths)
 
 
-def _field_bytes(field: Any) -> int | None:
+def _field_bytes(field: Any, deepest: int) -> int | None:
     """Bytes of one field: a tuple of name, typestr or nested list, and perhaps a shape."""
     if not isinstance(field, tuple) or len(field) not in (2, 3) or not isinstance(field[0], (str, tuple)):
         return None
-    width = typestr_bytes(field[1]) if _is_typestr(field[1]) else descr_bytes(field[1])
+    width = typestr_bytes(field[1]) if _is_typestr(field[1]) else _record_bytes(field[1], deepest)
     if width is None or len(field) == 2:
         return width
-    return width * prod(field[2]) if _ints(field[2]) else None
+    return width * prod(field[2]) if _ints(field[2]) and all(count >= 0 for count in field[2]) else None
 
 
 _FIELDS = {

@@ -47,10 +47,21 @@ class Clause:
     consumer: str
     source: str
 
+    def keyword(self, role: Role) -> str:
+        """The source's keyword for that side."""
+        return self.producer if role is Role.PRODUCER else self.consumer
+
     def level(self, role: Role) -> Level:
         """What breaking this clause means for that side."""
-        keyword = self.producer if role is Role.PRODUCER else self.consumer
-        return _LEVELS[keyword]
+        return _LEVELS[self.keyword(role)]
+
+    @property
+    def urls(self) -> tuple[str, ...]:
+        """Where the documents lie that the source begins its parts with, as far as they have an address."""
+        documents = _text()["sources"]
+        keys = (part.split()[0] for part in self.source.split(";") if part.split())
+        found = (documents[key]["url"] for key in keys if key in documents)
+        return tuple(dict.fromkeys(url for url in found if url))
 
 
 _LEVELS = {

@@ -82,7 +82,9 @@ def packed(shape: tuple[int, ...]) -> Strided:
 
 
 def same_strides(shape: tuple[int, ...], a: tuple[int, ...], b: tuple[int, ...]) -> bool:
-    """Whether two stride tuples address the same elements: extents below 2 do not count (I04, I05)."""
+    """Whether two stride tuples address the same elements: extents below 2 do not count (I04, I05), each dimension has one."""
+    if not len(shape) == len(a) == len(b):
+        return False
     if 0 in shape:
         return True
     return all(x == y for extent, x, y in zip(shape, a, b) if extent > 1)

@@ -11,10 +11,10 @@ from typing import Any, ClassVar
 from conformance.protocols import cai
 from conformance.protocols.dlpack import DLDeviceType, DLFlags
 from conformance.protocols.dtypes import DLCode, DType
-from conformance.protocols.strided import Strided, packed
+from conformance.protocols.strided import Strided, c_strides, packed, same_strides
 
 from .managed import Fields, Managed
-from .memory import Block, HostMemory, Memory, gather
+from .memory import Block, HostMemory, Memory, gather_by_bytes
 from .streams import LEGACY, WorkStream
 
 _HOST = (int(DLDeviceType.CPU), 0)
@@ -98,6 +98,12 @@ class Exporter:
         if self.byte_strides is not None:
             return self.byte_strides
         return tuple(s * self.dtype.itemsize for s in self.view.strides)
+
+    @property
+    def contiguous(self) -> bool:
+        """C-contiguous, by the strides that it has in the end (CAI-13)."""
+        size = self.dtype.itemsize
+        return same_strides(self.view.shape, self.strides_bytes(), tuple(s * size for s in c_strides(self.view.shape)))
 
     def fill(self, value: int, stream: WorkStream) -> None:
         """Queue on a stream that every 32-bit element of a packed array becomes ``value``, and remember the stream (CAI-28)."""
@@ -271,8 +277,8 @@ class Exporter:
         return tuple(self.whole_elements(n, s) for n, s in zip(self.view.shape, self.byte_strides))
 
     def whole_elements(self, extent: int, stride: int) -> int:
-        """A stride in bytes as a number of elements; one that is never taken may be rounded (I05)."""
-        if stride % self.dtype.itemsize and extent > 1:
+        """A stride in bytes as a number of elements; one that is never taken may be rounded (I05), as all of an empty array are."""
+        if stride % self.dtype.itemsize and extent > 1 and self.view.size:
             raise BufferError(f"a stride of {stride} bytes is no number of elements (DLP-23)")
         return stride // self.dtype.itemsize
 
@@ -309,7 +315,8 @@ class Exporter:
 
     def copied_to(self, memory: Memory) -> Exporter:
         """A packed copy in this memory, done on return."""
-        data = gather(self.memory, self.element0(), self.view, self.dtype.itemsize)
+        view = Strided(self.view.shape, self.strides_bytes())
+        data = gather_by_bytes(self.memory, self.element0(), view, self.dtype.itemsize)
         block = memory.allocate(len(data))
         memory.write(block.address, data)
         return type(self)(memory, block, self.dtype, packed(self.view.shape))
@@ -322,7 +329,7 @@ class Exporter:
 
     def copied_on(self, stream: int) -> Exporter:
         """A packed copy, queued on a stream behind what is pending; of an array with gaps it is done on return."""
-        if not self.view.contiguous:
+        if not self.contiguous:
             self.finish()
             return self.copied()
         self.order(stream)

@@ -18,10 +18,10 @@ from conformance.protocols.dlpack import (
     Tensor,
 )
 from conformance.protocols.dtypes import DType, from_dlpack, from_typestr
-from conformance.protocols.strided import Step, Strided, apply, c_strides, span
+from conformance.protocols.strided import Step, Strided, apply, c_strides, same_strides, span
 
 from .exporter import NEWEST
-from .memory import Memory, gather
+from .memory import Memory, gather_by_bytes
 from .streams import LEGACY as LEGACY_STREAM
 from .streams import PER_THREAD, Current, WorkStream
 
@@ -64,8 +64,21 @@ class Imported:
 
     @property
     def view(self) -> Strided:
-        """The view in elements, relative to element 0."""
+        """The view in elements, relative to element 0; a stride that is no multiple of the element's size is rounded."""
         return Strided(self.shape, tuple(s // self.dtype.itemsize for s in self.strides))
+
+    @property
+    def contiguous(self) -> bool:
+        """C-contiguous (CAI-13); never with a stride that the view had to round and that is taken."""
+        size = self.dtype.itemsize
+        return self.view.contiguous and same_strides(
+            self.shape, tuple(s * size for s in self.view.strides), self.strides
+        )
+
+    @property
+    def view_in_bytes(self) -> Strided:
+        """The view in bytes, relative to element 0: exact, whatever the strides."""
+        return Strided(self.shape, self.strides)
 
     def extent(self) -> tuple[int, int]:
         """First byte of the memory that the elements lie in, and one past the last."""
@@ -101,13 +114,12 @@ class Importer:
 
     def part(self, array: Imported, step: Step) -> Imported:
         """A view of part of an import, which keeps the whole of it."""
-        view = apply(array.view, step)
-        size = array.dtype.itemsize
+        view = apply(array.view_in_bytes, step)
         return Imported(
             self,
-            address=array.address + view.offset * size,
+            address=array.address + view.offset,
             shape=view.shape,
-            strides=tuple(s * size for s in view.strides),
+            strides=view.strides,
             dtype=array.dtype,
             device=array.device,
             readonly=array.readonly,
@@ -139,7 +151,7 @@ class Importer:
         """The same elements in this memory: the import itself if it lies there, else a packed copy."""
         if array.device == memory.device:
             return array
-        data = gather(self.memory, array.address, array.view, array.dtype.itemsize)
+        data = gather_by_bytes(self.memory, array.address, array.view_in_bytes, array.dtype.itemsize)
         block = memory.allocate(len(data))
         memory.write(block.address, data)
         return Imported(
@@ -248,8 +260,8 @@ class Importer:
 
     def extent(self, taken: Imported) -> tuple[int, int]:
         """First byte of the memory behind an import, and one past the last: no protocol says it, strides imply it."""
-        low, high = span(taken.view)
-        return taken.address + low * taken.dtype.itemsize, taken.address + high * taken.dtype.itemsize
+        low, high = span(taken.view_in_bytes)
+        return taken.address + low, taken.address + (high - 1 + taken.dtype.itemsize if taken.view.size else high)
 
     # -- DLPack
 

@@ -80,20 +80,18 @@ class HostBlock:
 class SimulatedBlock(HostBlock):
     """A block of the simulated device. The next one of its size gets its memory, as soon as what was pending when it went is done.
 
-    So the memory behaves like CUDA's own, which is given back when the device has finished. ``at_once`` hands it on without
-    a look at what is pending, as a careless allocator does.
+    So the memory behaves like CUDA's own, which is given back when the device has finished.
     """
 
     def __init__(self, nbytes: int) -> None:
         buffer = _given_back(nbytes)
         super().__init__(nbytes, buffer)
-        self.at_once = False
         if buffer is not None:
             ctypes.memset(self.address, 0, nbytes)
 
     def __del__(self) -> None:
         try:
-            done = _always if self.at_once else streams.simulated().pending()
+            done = streams.simulated().pending()
             _returned.setdefault(self.nbytes, []).append((self._buffer, done))
         except (AttributeError, TypeError):
             pass  # the interpreter has taken this module apart already
@@ -101,10 +99,6 @@ class SimulatedBlock(HostBlock):
 
 _returned: dict[int, list[tuple[Any, Callable[[], bool]]]] = {}
 """Memory of simulated blocks that are gone, by their size in bytes, and whether what was pending then is done."""
-
-
-def _always() -> bool:
-    return True
 
 
 def _given_back(nbytes: int) -> Any:
@@ -275,9 +269,14 @@ class CudaMemory:
 
 def gather(memory: Memory, element0: int, view: Strided, itemsize: int) -> bytes:
     """The bytes of a view's elements in row-major order; ``view.offset`` is ignored, ``element0`` is in bytes."""
+    return gather_by_bytes(memory, element0, Strided(view.shape, tuple(s * itemsize for s in view.strides)), itemsize)
+
+
+def gather_by_bytes(memory: Memory, element0: int, view: Strided, itemsize: int) -> bytes:
+    """As :func:`gather`, of a view that counts bytes: its strides need not be multiples of the element's size."""
     relative = Strided(view.shape, view.strides)
     if relative.size == 0:
         return b""
     low, high = span(relative)
-    block = memory.read(element0 + low * itemsize, (high - low) * itemsize)
-    return b"".join(block[(o - low) * itemsize : (o - low + 1) * itemsize] for o in offsets(relative))
+    block = memory.read(element0 + low, high - 1 - low + itemsize)
+    return b"".join(block[o - low : o - low + itemsize] for o in offsets(relative))

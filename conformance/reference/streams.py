@@ -260,6 +260,13 @@ class WorkStream:
                 pass
 
 
+class NoSuchStream(RuntimeError):
+    """What the simulated device answers to the handle of a stream that is gone or never was."""
+
+    def __init__(self, stream: int) -> None:
+        super().__init__(f"cudaErrorInvalidResourceHandle: there is no stream {stream}")
+
+
 class _Work:
     """A piece of queued work, which may wait for other pieces."""
 
@@ -384,7 +391,7 @@ class SimulatedStreams:
         """Whether all of its work has been done; asking breaks a capture."""
         self._check_unrecorded(stream)
         self._settle()
-        return all(work.finished for work in self._last[stream])
+        return all(work.finished for work in self._of(stream))
 
     def synchronize(self, stream: int) -> None:
         """Sleep until it is done; gates end by other threads, or by time. Breaks a capture, also of another stream."""
@@ -464,7 +471,13 @@ class SimulatedStreams:
         """What new work of a stream comes after: its own, and between the legacy and the blocking streams each other's."""
         with self._changed:
             others = self._blocking if stream == LEGACY else {LEGACY} if stream in self._blocking else set()
-            return [*self._last[stream], *(work for other in others for work in self._last[other])]
+            return [*self._of(stream), *(work for other in others for work in self._of(other))]
+
+    def _of(self, stream: int) -> list[_Work]:
+        """A stream's last work; :class:`NoSuchStream` for a handle that names none."""
+        if stream not in self._last:
+            raise NoSuchStream(stream)
+        return self._last[stream]
 
     def _do(self, action: Action, stream: int) -> None:
         """Queue work, or record it."""

@@ -37,12 +37,12 @@ class Screen:
         """Print one line."""
         print(text, file=self.stream)
 
-    def wrapped(self, text: str, indent: str) -> None:
-        """Print a paragraph, indented and folded."""
+    def wrapped(self, text: str, indent: str, *colours: str) -> None:
+        """Print a paragraph, indented and folded, in these colours."""
         for line in textwrap.wrap(
             text, max(self.width - len(indent), 40), break_long_words=False, break_on_hyphens=False
         ):
-            self.line(indent + line)
+            self.line(indent + self.paint(line, *colours))
 
     def noted(self, text: str) -> None:
         """Print a dim line; what does not fit goes on below, indented."""

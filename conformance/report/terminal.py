@@ -48,24 +48,28 @@ class Progress:
         self._tenth = -1
 
     def update(self, status: Status) -> None:
-        """Show how far it is."""
+        """Show how far a run of the suite is."""
         text = f"{status.done}/{status.planned} cases" + "".join(
             f"  {SYMBOL[name]} {status.verdicts[name]}" for name, _, _ in VERDICTS if status.verdicts[name]
         )
+        self.show(status.done, status.planned, text, status.newest)
+
+    def show(self, done: int, planned: int, text: str, newest: str = "") -> None:
+        """Show how far it is: so many of so many, in words, and what came last."""
         if self._rewrites:
-            self._rewrite(status, text)
-        elif status.done * 10 // max(status.planned, 1) > self._tenth:
-            self._tenth = status.done * 10 // max(status.planned, 1)
+            self._rewrite(done, planned, f"{text}  {newest}")
+        elif done * 10 // max(planned, 1) > self._tenth:
+            self._tenth = done * 10 // max(planned, 1)
             print(text, file=self._stream, flush=True)
 
-    def _rewrite(self, status: Status, text: str) -> None:
+    def _rewrite(self, done: int, planned: int, text: str) -> None:
         columns = shutil.get_terminal_size((80, 24)).columns
-        filled = 20 * status.done // max(status.planned, 1)
-        line = f"[{'█' * filled}{'·' * (20 - filled)}] {text}  {status.newest}"[: columns - 1]
-        end = "\n" if status.done >= status.planned else ""
-        if end and self._tenth == status.planned:
+        filled = 20 * done // max(planned, 1)
+        line = f"[{'█' * filled}{'·' * (20 - filled)}] {text}"[: columns - 1]
+        end = "\n" if done >= planned else ""
+        if end and self._tenth == planned:
             return
-        self._tenth = status.done
+        self._tenth = done
         self._stream.write(f"\r\033[K{line}{end}")
         self._stream.flush()
 

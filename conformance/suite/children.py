@@ -18,6 +18,10 @@ QUEUES = "CUDA_DEVICE_MAX_CONNECTIONS"
 Every queue costs time and memory when CUDA starts, so only processes that look at order ask for all of them.
 """
 MOST_QUEUES = "32"
+CANDIDATES = "CONFORMANCE_CANDIDATES"
+"""Environment variable: folders that stand in front of everything else in the path (``execution/candidates.py``)."""
+STARTUP = "startup"
+"""The folder beside this file whose ``sitecustomize`` hides what candidates replace."""
 _SET_DEATH_SIGNAL = 1
 
 
@@ -27,11 +31,24 @@ def python() -> str:
 
 
 def environment(**more: str) -> dict[str, str]:
-    """Our own environment with this package's folder in front of the path."""
+    """Our own environment with this package's folder in front of the path, and candidates in front of that."""
     ours = str(Path(conformance.__file__).parent.parent)
-    inherited = [p for p in os.environ.get("PYTHONPATH", "").split(os.pathsep) if p]
-    absolute = [os.path.abspath(p) for p in (ours, *inherited)]
+    absolute = [os.path.abspath(p) for p in (*_front(), ours, *_folders("PYTHONPATH"))]
     return {**os.environ, "PYTHONPATH": os.pathsep.join(dict.fromkeys(absolute)), **more}
+
+
+def candidates() -> list[str]:
+    """The folders of the candidates that stand in this cell."""
+    return _folders(CANDIDATES)
+
+
+def _front() -> list[str]:
+    found = candidates()
+    return [str(Path(__file__).with_name(STARTUP)), *found] if found else []
+
+
+def _folders(variable: str) -> list[str]:
+    return [path for path in os.environ.get(variable, "").split(os.pathsep) if path]
 
 
 def folder() -> str:

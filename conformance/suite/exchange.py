@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import gc
+import sys
 from collections.abc import Callable
 from dataclasses import dataclass
 from functools import cached_property, partial, reduce
@@ -329,7 +330,7 @@ class Exchange:
                 role=Role.CONSUMER,
                 reason="the elements are not the producer's",
                 expected=show(wanted, source.dtype),
-                seen=show(seen, source.dtype),
+                seen=show(seen, source.dtype) + _beyond_shown(wanted, seen, source.dtype),
             )
 
     def expect_shape(self, source: Source, view: View, *clauses: str) -> None:
@@ -458,17 +459,31 @@ def brief(error: BaseException | None, limit: int = 300) -> str:
     return f"{type(error).__name__}: {text[:limit]}" if text else type(error).__name__
 
 
-def show(data: bytes, kind: DType, limit: int = 8) -> str:
-    """The first elements as hexadecimal words, and how many bytes there are in all."""
-    import sys
+_SHOWN = 8
+"""Elements that a sentence shows where nobody says how many."""
 
+
+def show(data: bytes, kind: DType, limit: int = _SHOWN) -> str:
+    """The first elements as hexadecimal words, and how many bytes there are in all."""
     size = kind.itemsize
-    words = [
-        format(int.from_bytes(data[i : i + size], sys.byteorder), f"0{2 * size}x")
-        for i in range(0, min(len(data), limit * size), size)
-    ]
+    words = [_word(data, i, size) for i in range(0, min(len(data), limit * size), size)]
     more = f" … ({len(data)} bytes)" if len(data) > limit * size else ""
     return f"{kind.name} [{' '.join(words)}]{more}"
+
+
+def _word(data: bytes, start: int, size: int) -> str:
+    return format(int.from_bytes(data[start : start + size], sys.byteorder), f"0{2 * size}x")
+
+
+def _beyond_shown(wanted: bytes, seen: bytes, kind: DType) -> str:
+    """The first element that differs, where :func:`show` would show the same of both."""
+    size = kind.itemsize
+    first = next(
+        (i for i in range(0, min(len(wanted), len(seen)), size) if wanted[i : i + size] != seen[i : i + size]), 0
+    )
+    if first < _SHOWN * size:
+        return ""
+    return f"; element {first // size} should be {_word(wanted, first, size)} and is {_word(seen, first, size)}"
 
 
 def collect() -> None:

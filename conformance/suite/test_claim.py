@@ -760,7 +760,7 @@ def test_flat_copy(exchange: Exchange) -> None:
             "DOC-CU-3",
             role=Role.CONSUMER,
             level=Level.OBSERVED,
-            reason="the tensor's rows are padded, so a flat copy misplaces its elements",
+            reason="a flat copy misplaces the tensor's elements",
             expected=f"packed rows for shape {_SHAPES[exchange.option('shape')]}",
             seen=f"strides of {exchange.consumer.describe(tensor).strides} bytes",
         )

@@ -424,13 +424,16 @@ def test_sub_byte_import(exchange: Exchange) -> None:
     name = exchange.look(taken).dtype
     packed_bytes = source.block[: 8 * bits // 8]
     understood = bits < 8 and str(name).startswith(code.name.lower())
-    if not understood or exchange.read(taken) not in (packed_bytes, _unpacked(packed_bytes, bits)):
+    seen = exchange.read(taken) if understood else b""
+    if not understood or seen not in (packed_bytes, _unpacked(packed_bytes, bits)):
         fail(
             "DLP-11",
             role=Role.CONSUMER,
             reason=f"a capsule with code {int(code)}, bits {bits}, lanes {lanes} was taken for something else",
-            expected="a refusal" if bits == 8 else f"{code.name.lower()} with the same elements, or a refusal",
-            seen=name,
+            expected="a refusal"
+            if bits == 8
+            else f"{code.name.lower()} of the bytes {packed_bytes.hex()}, one by one or as they are, or a refusal",
+            seen=f"{name} of the bytes {seen.hex()}" if understood else name,
         )
 
 
@@ -461,8 +464,8 @@ def test_lanes(exchange: Exchange) -> None:
             "DLP-43",
             role=Role.CONSUMER,
             reason="vector elements were taken for scalars",
-            expected=f"{rows * vectors} elements of {lanes} lanes, {len(source.block)} bytes, or a refusal",
-            seen=f"{exchange.look(taken).dtype}, {len(seen)} bytes",
+            expected=f"{rows * vectors} elements of {lanes} lanes, {show(source.block, source.dtype)}, or a refusal",
+            seen=f"{show(seen, source.dtype)}, called {exchange.look(taken).dtype}",
         )
 
 

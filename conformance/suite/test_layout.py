@@ -168,7 +168,8 @@ def test_empty_export(exchange: Exchange) -> None:
     else:
         clause, seen = "DLP-19", exchange.decode(exchange.newest_capsule(source)).data
     if seen != 0:
-        fail(clause, role=Role.PRODUCER, reason="an address for no elements", expected="0", seen=hex(seen))
+        told = hex(seen) if isinstance(seen, int) else repr(seen)
+        fail(clause, role=Role.PRODUCER, reason="an address for no elements", expected="0", seen=told)
 
 
 @invariant(

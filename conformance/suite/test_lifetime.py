@@ -246,7 +246,7 @@ FAILING: dict[str, dict[str, Any]] = {
 
 @invariant(
     "lifetime.failed-export",
-    clauses="DLP-24 DLP-27",
+    clauses="DLP-24 DLP-27 DLP-28",
     rows="E6 I20 I21",
     level=Level.MUST,
     cases=lambda env: every(exports_of_imports(env), reason=tuple(FAILING)),
@@ -260,6 +260,11 @@ def test_failed_export(exchange: Exchange) -> None:
             exporter.__dlpack__(**FAILING[exchange.option("reason")])
         except Exception as error:
             exchange.check_context(error)
+    if array.released:
+        fail(
+            "DLP-28", role=Role.PRODUCER, level=Level.MUST, reason="exports have failed, and the array's memory is released under it",
+            expected="not released while the array lives", seen=f"released {array.released} times",
+        )  # fmt: skip
     array.array = exporter = None
     _expect_released(exchange, array, "DLP-24", "exports had failed before")
 

@@ -644,7 +644,7 @@ def test_missing_method(exchange: Exchange) -> None:
 
 @invariant(
     "negotiation.capsule-name",
-    clauses="DLP-03",
+    clauses="DLP-03 DLP-46",
     rows="I23",
     level=Level.MUST,
     cases=lambda env: every(env.imports(Protocol.DLPACK), struct=STRUCTS),
@@ -656,7 +656,15 @@ def test_capsule_name(exchange: Exchange) -> None:
     """
     source = exchange.source()
     offer = prepared(exchange, source)
-    taken = exchange.take(offer, promised=() if exchange.option("struct") == "versioned" else None)
+    try:
+        taken = exchange.take(offer, promised=() if exchange.option("struct") == "versioned" else None)
+    except Refused as refusal:
+        if offer.asked_for_versioned and exchange.promises():
+            fail(
+                *exchange.promises(), role=Role.CONSUMER, reason="a versioned capsule is refused by who has asked for one",
+                expected="the array is exchanged", seen=refusal,
+            )  # fmt: skip
+        raise
     exchange.expect_address(source, exchange.look(taken), "DLP-03")
     exchange.expect_values(source, exchange.read(taken), "DLP-03")
 

@@ -20,6 +20,7 @@ from .order.evidence import blame, overtaken, publishes, seen_in, setting_of, wa
 from .order.handover import (
     REFERENCE,
     Backward,
+    DefaultHeldBack,
     DefaultWaits,
     Export,
     Forward,
@@ -159,6 +160,8 @@ def test_reuse(exchange: Exchange) -> None:
 def _expect_not_overtaken(exchange: Exchange, setting: Setting, clause: str, level: Level | None) -> None:
     seen = seen_in(exchange, setting.streams, lambda: Backward(setting))
     if not seen.in_order:
+        if _waits(setting, lambda: DefaultHeldBack(setting)):
+            exchange.notes["instead"] = "the default stream waits for the consumer's read"
         fail(
             clause,
             role=Role.CONSUMER,

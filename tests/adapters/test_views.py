@@ -12,7 +12,7 @@ import pytest
 from conformance.adapters.base import Device, Protocol, Trait, View, by_keywords, last_address
 from conformance.adapters.reference import ReferenceAdapter
 from conformance.protocols.dtypes import dtype
-from conformance.protocols.strided import Strided, packed
+from conformance.protocols.strided import Index, Strided, packed
 
 FLOAT = dtype("float32")
 BYTES = dtype("uint8")
@@ -50,11 +50,32 @@ def test_strides_of_part_of_an_element_are_stated_by_the_array_interface(referen
     assert array.__cuda_array_interface__["strides"] == (6,)
 
 
+def test_an_empty_array_is_exported_whatever_its_strides(reference: ReferenceAdapter) -> None:
+    """None of them is ever taken, an extent above 1 or not (I05)."""
+    array = reference.restride(reference.empty(FLOAT, (4, 0), Device.HOST), (6, 7))
+    assert reference.take(reference.offer(array, Protocol.DLPACK), Protocol.DLPACK, Device.HOST).shape == (4, 0)
+
+
+def test_strides_of_part_of_an_element_lead_to_the_bytes_that_they_say(reference: ReferenceAdapter) -> None:
+    """Of an array, of its import and of a part of that, of a copy, and in a write: nothing is rounded (CAI-11)."""
+    array = reference.array(BYTES, (24,), bytes(range(24)), Device.SIMULATED)
+    floats = reference.exporter_class(array.memory, array.block, FLOAT, packed((4,)))
+    floats.byte_strides = (6,)
+    wanted = bytes(i for first in (0, 6, 12, 18) for i in range(first, first + 4))
+    taken = reference.take(reference.offer(floats, Protocol.CAI), Protocol.CAI, Device.SIMULATED)
+    part = reference.view(taken, Index((slice(None, None, -2),)))
+    assert [reference.read(each) for each in (floats, taken, floats.copied())] == [wanted] * 3
+    assert reference.read(part) == wanted[12:] + wanted[4:8]
+    assert not reference.contiguous(taken)
+    assert reference.extent(taken) == (floats.element0(), floats.element0() + 22)
+    reference.write(taken, bytes(16))
+    assert reference.read(array) == bytes(i if i % 6 > 3 else 0 for i in range(24))
+
+
 def test_numpy_makes_a_view_without_dimensions() -> None:
     """An index for every dimension is still a view of the same memory."""
     numpy = pytest.importorskip("numpy")
     from conformance.adapters.numpy import NumpyAdapter
-    from conformance.protocols.strided import Index
 
     adapter = NumpyAdapter()
     adapter.load()

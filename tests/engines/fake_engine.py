@@ -33,6 +33,16 @@ def ended(name, code, oom=False):
     sys.exit(code)
 
 
+def candidate(outside, inside):
+    (info,) = outside.glob("*.dist-info")
+    name, _, version = info.name.removesuffix(".dist-info").partition("-")
+    found = [{{"version": version, "folder": inside}}]
+    if (store / "released").exists():
+        found.append({{"version": "0", "folder": "/opt/cell"}})
+    module = {{"module": name, "file": f"{{inside}}/{{name}}/__init__.py", "version": version, "error": None}}
+    return {{"folder": inside, "distribution": name.replace("_", "-"), "found": found, "modules": [module], "trouble": None}}
+
+
 what = arguments[:2]
 if what[0] == "info":
     print(json.dumps({{"ServerVersion": "99.0", "Runtimes": {{"runc": {{}}}}}}) if "json" in arguments[-1] else "99.0")
@@ -69,11 +79,31 @@ elif what[0] == "run":
         (results / "plan.jsonl").write_text(case)
         (results / "journal.jsonl").write_text(end)
         (results / "results.jsonl").write_text(json.dumps({{"id": "a", "verdict": "conforms"}}) + "\\n")
+        mounts = [a.split(":")[:2] for a in arguments if ":/candidates/" in a and a.endswith(":ro")]
+        candidates = [candidate(pathlib.Path(outside), inside) for outside, inside in mounts]
+        (results / "environment.json").write_text(json.dumps({{"candidates": candidates, "libraries": []}}))
 
     def asked(number, frame):
         ended(name, 143)
 
     signal.signal(signal.SIGTERM, asked)
+    if "pytest" in arguments:
+        said = {{"fail": "test_a.py::test_fails FAILED", "crash": "test_a.py::test_dies Fatal Python error: Segmentation fault"}}
+        way = (store / "tests").read_text()
+        print(said.get(way, ""))
+        if way == "hang":
+            print("test_a.py::test_waits ", flush=True)
+            time.sleep(600)
+        if way == "crash":
+            ended(name, 139)
+        if way == "killed":
+            ended(name, 137)
+        if way == "none":
+            ended(name, 5)
+        inside = "<testcase/><testcase><skipped/></testcase>"
+        inside += "<testcase><failure/></testcase><testcase><error/></testcase>" if way == "fail" else ""
+        (results / "with-tests.xml").write_text("<testsuites><testsuite>" + inside + "</testsuite></testsuites>")
+        ended(name, 1 if way == "fail" else 0)
     if how == "missing":
         container(name).unlink()
         print("docker: Error response from daemon: No such image: x.", file=sys.stderr)
@@ -137,6 +167,16 @@ class FakeEngine:
         self.program.write_text(SCRIPT.format(python=sys.executable))
         self.program.chmod(self.program.stat().st_mode | stat.S_IEXEC)
         self.behave("else=ok")
+        self.tests("pass")
+
+    def tests(self, way: str) -> None:
+        """How a package's own tests end."""
+        (self.store / "tests").write_text(way)
+
+    @property
+    def released(self) -> Path:
+        """While this file is there, cells find the released version of a candidate too."""
+        return self.store / "released"
 
     def behave(self, *ways: str) -> None:
         """How cells end, as ``part-of-a-name=how``; ``else=how`` for the others."""

@@ -3,12 +3,13 @@
 from __future__ import annotations
 
 import json
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
 
 from conformance.engines import joining, records
-from conformance.engines.model import Bounds, Cell, Ending, Lifecycle
+from conformance.engines.model import Bounds, Candidate, Cell, Ending, Lifecycle
 from conformance.engines.records import Record, Run
 from conformance.exits import UserError
 
@@ -60,3 +61,22 @@ def test_a_folder_that_is_there_is_left_alone(tmp_path: Path) -> None:
     """Joining makes a new one."""
     with pytest.raises(UserError, match="choose a folder that is not there yet"):
         joining.join([ran(tmp_path / "1", A)], (A,), "smoke", tmp_path / "1")
+
+
+def test_runs_that_were_not_given_the_same_are_not_joined(tmp_path: Path) -> None:
+    """A cell that was run without the candidate would pass for one that does not hold it."""
+    first, second = ran(tmp_path / "1", A), ran(tmp_path / "2", B)
+    for folder, wheel in ((first, "/there/x.whl"), (second, "/here/x.whl")):
+        run = replace(records.read_run(folder), asked=(f"x={wheel}",))
+        records.write(folder / records.RUN, run.to_json())
+    joining.join([first, second], (A, B), "nightly", tmp_path / "out")
+    records.write(second / records.RUN, replace(records.read_run(second), asked=()).to_json())
+    with pytest.raises(UserError, match="not given the same --candidate"):
+        joining.join([first, second], (A, B), "nightly", tmp_path / "other")
+
+
+def test_a_joined_cell_keeps_its_candidate(tmp_path: Path) -> None:
+    """In the plan too, which is made anew."""
+    candidate = Candidate("x", "2", "x.whl", "0" * 64, "x==2", "1")
+    run, _ = joining.join([ran(tmp_path / "1", replace(A, candidates=(candidate,)))], (A,), "", tmp_path / "out")
+    assert [cell.candidates for cell in run.cells] == [(candidate,)]

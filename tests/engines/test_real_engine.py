@@ -16,11 +16,13 @@ import pytest
 
 from conformance.engines import containers, records
 from conformance.engines.containers import Containers
-from conformance.engines.model import Bounds, Cell, Ending, Lifecycle, Prepared
+from conformance.engines.model import Bounds, Candidate, Cell, Ending, Lifecycle, Placed, Prepared
 from conformance.engines.records import Record, Run
 from conformance.engines.running import Runner, container_name
 from conformance.engines.stops import Stops
 from conformance.images.process import Shell
+from conformance.suite import children
+from tests.wheels import installed, make
 
 ENGINE = os.environ.get("CONFORMANCE_ENGINE") or shutil.which("docker") or "docker"
 PYTHONS = ("3.12", "3.13", "3.11", "3.10", "3.14")
@@ -56,6 +58,12 @@ if how == "looks":
         "gains": status["NoNewPrivs"].strip(), "connects": connects(),
         "writable": [f for f in ("/", "/opt", "/suite", "/suite/conformance", "/tmp", "/results") if writable(f)],
     }
+    (results / "seen.json").write_text(json.dumps(seen))
+if how == "imports":
+    import stripes
+    from importlib import metadata
+    found = [[d.version, str(d.locate_file(""))] for d in metadata.distributions() if d.metadata["Name"] == "stripes"]
+    seen = {"file": stripes.__file__, "found": found, "writable": writable(pathlib.Path(stripes.__file__).parent)}
     (results / "seen.json").write_text(json.dumps(seen))
 (results / "results.jsonl").write_text("{}\\n")
 """
@@ -107,12 +115,18 @@ class Bench:
         suite.mkdir()
         (suite / "__init__.py").touch()
         (suite / "__main__.py").write_text(SUITE)
-        for path in (suite, *suite.iterdir()):
+        shutil.copytree(Path(children.__file__).with_name(children.STARTUP), suite / "suite" / "startup")
+        for path in (suite, *suite.rglob("*")):
             path.chmod(0o755)
         monkeypatch.setattr(containers, "SUITE", suite)
 
     def run(
-        self, *hows: str, jobs: int = 1, images: Mapping[str, str] | None = None, **bounds: object
+        self,
+        *hows: str,
+        jobs: int = 1,
+        images: Mapping[str, str] | None = None,
+        placed: Sequence[Placed] = (),
+        **bounds: object,
     ) -> dict[str, Record]:
         """Run a cell for each; the last of its arguments says what it does."""
         run = self.planned(*hows, **bounds)
@@ -120,10 +134,13 @@ class Bench:
         place.images = images or {}
         assert place.available() is None
         found: list[Record] = []
+        there = tuple(placed)
         for cell, how in zip(run.cells, hows):  # each has arguments of its own
             one = Run(run.id, "", ENGINE, "", "none", run.bounds, (how,), (cell,))
             records.write(self.out / records.RUN, one.to_json())
-            found += Runner(one, self.out, place, jobs, print, lambda live: None, print, Stops()).go()
+            found += Runner(
+                one, self.out, place, jobs, print, lambda live: None, print, Stops(), lambda cell: there
+            ).go()
         return {record.cell.name: record for record in found}
 
     def planned(self, *hows: str, **bounds: object) -> Run:
@@ -147,6 +164,19 @@ def test_a_container_may_do_nothing_but_write_its_results(bench: Bench) -> None:
     assert (seen["interfaces"], int(seen["capabilities"], 16), seen["gains"]) == (["lo"], 0, "1")
     assert seen["writable"] == ["/tmp", "/results"]
     assert seen["connects"] is not True
+
+
+def test_a_candidate_is_seen_by_a_container_and_cannot_be_changed_by_it(bench: Bench, tmp_path: Path) -> None:
+    """It is imported and found, and it is the only one of its name."""
+    folder = installed(tmp_path / "candidate", make(tmp_path / "dist", "stripes", "1.1"))
+    for path in (folder, *folder.rglob("*")):
+        path.chmod(0o755)
+    candidate = Candidate("stripes", "1.1", "stripes-1.1-py3-none-any.whl", "0" * 64, "", "1.0")
+    found = bench.run("imports", placed=[Placed(candidate, folder)])["imports"]
+    assert (found.ending.lifecycle, found.ending.exit) == (Lifecycle.DONE, 0)
+    seen = json.loads((bench.out / "imports" / "seen.json").read_text())
+    assert seen["file"] == "/candidates/stripes/stripes/__init__.py"
+    assert (seen["found"], seen["writable"]) == ([["1.1", "/candidates/stripes"]], False)
 
 
 def test_a_container_without_memory_is_told_and_the_next_goes_on(bench: Bench) -> None:

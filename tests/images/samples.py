@@ -5,9 +5,9 @@ from __future__ import annotations
 from collections.abc import Mapping
 from pathlib import Path
 
-from conformance.images.lockfile import Pin
 from conformance.images.model import Recipe
 from conformance.images.stages import Stage, all_of, chain
+from conformance.matrix.lockfile import Pin
 
 
 def pins(*wanted: str) -> tuple[Pin, ...]:

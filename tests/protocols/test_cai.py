@@ -242,8 +242,58 @@ def test_a_descr_adds_up(descr: Any, nbytes: int) -> None:
 
 
 @pytest.mark.parametrize(
-    "descr", [None, "<f4", ("a", "<f4"), [["a", "<f4"]], [("a",)], [("a", "f4")], [(1, "<f4")], [("a", "<f4", [2])]]
+    "descr",
+    [
+        None,
+        "<f4",
+        ("a", "<f4"),
+        [["a", "<f4"]],
+        [("a",)],
+        [("a", "f4")],
+        [(1, "<f4")],
+        [("a", "<f4", [2])],
+        [("a", "<f4", (-1,))],
+        [("a", "<f4", (-1, -2))],
+    ],
 )
 def test_a_malformed_descr_adds_up_to_nothing(descr: Any) -> None:
     """``None`` says that it is malformed; 0 would say that it is empty."""
     assert cai.descr_bytes(descr) is None
+
+
+class Speechless:
+    """Raises whatever is asked of it."""
+
+    @property
+    def __cuda_array_interface__(self) -> Any:
+        raise RuntimeError("not now")
+
+    def __repr__(self) -> str:
+        raise RuntimeError("no words")
+
+    def __eq__(self, other: object) -> bool:
+        raise RuntimeError("no comparison")
+
+    __hash__ = object.__hash__
+
+
+@pytest.mark.parametrize("key", ["shape", "typestr", "data", "version", "strides", "descr", "mask", "stream"])
+def test_a_value_that_raises_whatever_is_asked_of_it_is_a_problem_like_any_other(key: str) -> None:
+    """A tensor that requires a gradient has the attribute, which raises ``RuntimeError``."""
+    (problem,) = cai.problems({**cai.build((3,), "<f4", 4096), key: Speechless()})
+    assert problem.key == key
+    assert "Speechless" in problem.seen
+
+
+def test_a_descr_that_contains_itself_is_malformed() -> None:
+    """It is told, and not followed for ever."""
+    described: list[Any] = []
+    described.append(("again", described))
+    assert cai.descr_bytes(described) is None
+    assert [problem.key for problem in cai.problems(dictionary(descr=described))] == ["descr"]
+
+
+def test_a_typestr_with_more_digits_than_any_element_has_bytes_is_malformed() -> None:
+    """Python refuses to read a number of 5000 digits."""
+    endless = dictionary(typestr="<f" + "9" * 5000, descr=[("", "<f4")])
+    assert [problem.key for problem in cai.problems(endless)] == ["typestr"]

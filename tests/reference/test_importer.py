@@ -15,6 +15,7 @@ from conformance.reference.exporter import NEWEST, Exporter
 from conformance.reference.importer import Imported, Importer
 from conformance.reference.managed import Deleter, settle
 from conformance.reference.memory import HostMemory, simulated
+from conformance.reference.streams import NoSuchStream
 
 
 def array(*, cuda: bool = False, view: Strided | None = None, **override: Any) -> Exporter:
@@ -198,3 +199,12 @@ def test_missing_strides_mean_packed() -> None:
         __cuda_array_interface__ = cai.build((3, 4), "<f4", block.address, version=2)
 
     assert Importer(memory).take_cai(Plain()).strides == (16, 4)
+
+
+@pytest.mark.parametrize("version", [3, 4])
+def test_a_published_stream_that_is_none_of_the_device_is_told_by_its_number(version: int) -> None:
+    """Not as a key that a table lacks: that would mean that the reader broke."""
+    source = array(cuda=True)
+    source.cai_override = {"stream": 77, "version": version}
+    with pytest.raises(NoSuchStream, match="no stream 77"):
+        Importer(source.memory).take_cai(source)

@@ -104,14 +104,6 @@ def looked_at(monkeypatch: pytest.MonkeyPatch, adapter: Adapter, switch: str) ->
     return run("default-stream", "cuda_python", "cuda_python", switch=switch)
 
 
-@pytest.mark.parametrize("switch", ["on", "off"])
-def test_the_default_stream_that_is_worked_on_is_found(switch: str, monkeypatch: pytest.MonkeyPatch) -> None:
-    """By latches, with the switch and without; a library that names the right one passes."""
-    result = looked_at(monkeypatch, PerThread(), switch)
-    assert result.outcome is Outcome.PASS, (result.reason, result.seen, result.attachments)
-    assert ("works_on per-thread" in result.attachments["seen"]) == (switch == "on")
-
-
 @pytest.mark.parametrize(
     ("kind", "clause", "level"),
     [
@@ -219,13 +211,6 @@ def switched(monkeypatch: pytest.MonkeyPatch, adapter: Adapter, switch: str) -> 
     return run("opt-out", "reference", "cupy", switch=switch)
 
 
-@pytest.mark.parametrize("switch", ["none", "wait", "version"])
-def test_switches_that_work_are_not_accused(switch: str, monkeypatch: pytest.MonkeyPatch) -> None:
-    """Each changes what it says, and nothing is changed without one."""
-    result = switched(monkeypatch, Cupy(), switch)
-    assert result.outcome is Outcome.PASS, (result.reason, result.seen, result.attachments)
-
-
 @pytest.mark.parametrize(
     ("kind", "switch", "clause", "level"),
     [
@@ -262,34 +247,15 @@ class Refusing(InOneContext):
         raise RuntimeError("invalid device context")
 
 
-class Crashing(InOneContext):
-    """Takes what it cannot read."""
-
-    def copy(self, into: Any, array: Any, stream: Any) -> None:
-        """Never."""
-        raise RuntimeError("an illegal memory access was encountered")
-
-
 def copied(name: str, *arguments: Any) -> None:
     """The driver's copies to and from the host, on host memory."""
     target, source, size = arguments
     ctypes.memmove(target, source, size.value)
 
 
-@pytest.mark.parametrize(
-    ("taker", "published", "outcome"),
-    [
-        (InOneContext, "stream", Outcome.PASS),
-        (InOneContext, "nothing", Outcome.FAIL),
-        (Refusing, "stream", Outcome.REFUSED),
-        (Crashing, "stream", Outcome.FAIL),
-    ],
-)
-def test_two_contexts_are_looked_at_from_end_to_end(
-    taker: type[InOneContext], published: str, outcome: Outcome, monkeypatch: pytest.MonkeyPatch
-) -> None:
+def test_an_import_from_another_context_may_be_refused(monkeypatch: pytest.MonkeyPatch) -> None:
     """With make-believe libraries whose contexts are one."""
-    kinds = {"pycuda": InOneContext, "cupy": taker}
+    kinds = {"pycuda": InOneContext, "cupy": Refusing}
     monkeypatch.setattr(two_contexts.registry, "create", lambda name: named(kinds[name](), name))
     monkeypatch.setattr(two_contexts, "BothContexts", lambda other: simulated().streams())
     monkeypatch.setattr(two_contexts.driver, "call", copied)
@@ -297,8 +263,8 @@ def test_two_contexts_are_looked_at_from_end_to_end(
         monkeypatch.setattr(two_contexts.context, call, lambda *_: 1)
     monkeypatch.setattr(two_contexts.context, "using", lambda handle: contextlib.nullcontext())
     monkeypatch.setattr(two_contexts.Handover, "accepted", False)
-    result = run("contexts", "pycuda", "cupy", published=published)
-    assert result.outcome is outcome, (result.reason, result.seen, result.attachments)
+    result = run("contexts", "pycuda", "cupy", published="stream")
+    assert result.outcome is Outcome.REFUSED, (result.reason, result.seen, result.attachments)
 
 
 def named(adapter: Adapter, name: str) -> Adapter:

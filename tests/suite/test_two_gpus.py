@@ -383,22 +383,6 @@ def first_gpu() -> Iterator[None]:
         yield
 
 
-@pytest.mark.parametrize("protocol", list(Protocol))
-def test_the_program_tells_where_arrays_lie_and_what_is_said_of_them(
-    protocol: Protocol, told: list[dict[str, Any]], monkeypatch: pytest.MonkeyPatch
-) -> None:
-    """On both GPUs, and for the second alone also that the first has no context."""
-    case = Case("devices.remapped", "one", "two", protocol.value, Device.CUDA, (("visible", "swapped"),))
-    on_gpus.main(case, "1,0", (0, 1))
-    on_gpus.main(case, "", (1,))
-    found = [record for record in told if "gpu" in record]
-    assert [r["gpu"] for r in found] == [0, 1, 1]
-    assert all(r["lies"] == r["gpu"] and r["told"] == [2, r["gpu"]] and r["values"] == "right" for r in found)
-    assert [r["first_gpu"] for r in told if "after" in r] == [False] * 4
-    answer(monkeypatch, *told)
-    assert judged("untouched").outcome is Outcome.PASS
-
-
 def test_the_program_tells_a_refusal_and_wrong_elements(
     told: list[dict[str, Any]], monkeypatch: pytest.MonkeyPatch
 ) -> None:

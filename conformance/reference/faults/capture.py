@@ -6,13 +6,14 @@ from dataclasses import replace
 from math import prod
 from typing import Any, ClassVar
 
+from conformance.cuda import memory as cuda_memory
 from conformance.cuda.capture import Capturing
 from conformance.protocols import cai
 from conformance.protocols.dlpack import Tensor
 from conformance.reference.exporter import Exporter
 from conformance.reference.importer import Imported, Importer
 from conformance.reference.managed import Fields
-from conformance.reference.streams import LEGACY, SimulatedStreams, Streams, WorkStream
+from conformance.reference.streams import LEGACY, SimulatedStreams, Streams, WorkStream, current
 from conformance.reference.table import Table
 
 from . import fault
@@ -202,6 +203,8 @@ class AllocatesWhenItExports(Exporter):
 def _unsafe_call(streams: Streams) -> None:
     if isinstance(streams, SimulatedStreams):
         streams.unsafe_call()
+    else:
+        cuda_memory.free(cuda_memory.allocate(1))
 
 
 class _SynchronizingOwner:
@@ -252,6 +255,38 @@ class SynchronizesInTheTable(Exporter):
     table_class = _SynchronizingTable
 
 
+class _AskingTable(Table):
+    """Looks whether the current stream is idle before it names it."""
+
+    def current_stream(self, device_type: int, device_id: int, out: Any) -> int:
+        """After a question that CUDA forbids in a capture."""
+        self.memory.streams().done(current())
+        return super().current_stream(device_type, device_id, out)
+
+
+@fault("capture.exchange-api", bugs="capture-04")
+class AsksTheCurrentStream(Exporter):
+    """``current_work_stream`` asks the driver about the stream before it names it."""
+
+    table_class = _AskingTable
+
+
+class _AllocatingTable(Table):
+    """Makes a call like an allocation before it wraps a struct."""
+
+    def to_py(self, address: int, out: Any) -> int:
+        """After the call."""
+        _unsafe_call(self.memory.streams())
+        return super().to_py(address, out)
+
+
+@fault("capture.exchange-api", bugs="capture-06")
+class AllocatesInTheTable(Exporter):
+    """The table's function that imports allocates, which captures that are not relaxed forbid."""
+
+    table_class = _AllocatingTable
+
+
 class _DefaultStreamTable(Table):
     """Knows no current stream."""
 
@@ -266,3 +301,23 @@ class AnswersTheDefaultStream(Exporter):
     """``current_work_stream`` answers the default stream, whichever is current."""
 
     table_class = _DefaultStreamTable
+
+
+class _RememberingTable(Table):
+    """Asks for the current stream once."""
+
+    _first: int | None = None
+
+    def current_stream(self, device_type: int, device_id: int, out: Any) -> int:
+        """What was current then."""
+        if self._first is None:
+            self._first = current()
+        out[0] = self._first
+        return 0
+
+
+@fault("capture.current-stream", bugs="stream-02")
+class RemembersItsFirstStream(Exporter):
+    """``current_work_stream`` answers for ever what was current at its first call."""
+
+    table_class = _RememberingTable

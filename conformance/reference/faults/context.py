@@ -6,6 +6,7 @@ import threading
 
 from conformance.protocols import cai
 from conformance.protocols.dlpack import Tensor
+from conformance.reference.exporter import Exporter
 from conformance.reference.importer import Importer
 
 from . import fault
@@ -29,3 +30,14 @@ class ZerosInAFreshThread(Importer):
         self._block = self.memory.allocate(1024)
         self.memory.write(self._block.address, bytes(1024))
         return self._block.address
+
+
+@fault("context.fresh-thread", bugs="context-03")
+class NoContextInAFreshThread(Exporter):
+    """In a thread that is not the main one nothing is exported: the context is only current there."""
+
+    def check_pending(self) -> None:
+        """``RuntimeError`` in a foreign thread."""
+        super().check_pending()
+        if threading.current_thread() is not threading.main_thread():
+            raise RuntimeError("no context is current in this thread")

@@ -57,7 +57,7 @@ class WaitsInItsHomeThread(Importer):
             super().follow(published)
 
 
-@fault("crossing.threads")
+@fault("crossing.threads", "crossing.per-thread-named")
 class ForgetsWhatItsThreadWrote(Exporter):
     """A capsule is ordered with whatever the exporting thread has current, which is the default stream."""
 
@@ -75,6 +75,30 @@ class TakesPerThreadForLegacy(Importer):
         """Nobody, for 2."""
         if published != PER_THREAD:
             super().follow(published)
+
+
+@fault("crossing.per-thread-published")
+class WaitsOnItsOwnDefaultStream(Importer):
+    """Where a default stream is published the importer's default stream waits for it, not the one that it works on."""
+
+    def follow(self, published: int | None) -> None:
+        """By the wrong stream, for 1 and 2."""
+        if published in (LEGACY, PER_THREAD):
+            self.memory.streams().wait(LEGACY, PER_THREAD)
+        else:
+            super().follow(published)
+
+
+@fault("crossing.per-thread-named")
+class WaitsTheWrongWayRound(Exporter):
+    """For ``stream=2`` the stream that was written on waits for that one, instead of that one for it."""
+
+    def order(self, stream: int | None) -> None:
+        """Waiter and other exchanged."""
+        if stream == PER_THREAD and self.writer is not None:
+            self.memory.streams().wait(self.writer.handle, stream)
+        else:
+            super().order(stream)
 
 
 @fault("crossing.per-thread-named", bugs="stream-17 stream-22")

@@ -9,6 +9,7 @@ from conformance.protocols.dlpack import DLDeviceType, Tensor
 from conformance.reference.exporter import Exporter
 from conformance.reference.importer import Imported, Importer
 from conformance.reference.managed import Fields
+from conformance.reference.memory import HostMemory
 
 from . import fault
 
@@ -57,6 +58,15 @@ class OneTypeLivesElsewhere(Exporter):
         return (kind, 1) if self.dtype.name == "int32" else (kind, number)
 
 
+@fault("device.reported", bugs="device-07")
+class HostMemoryCalledDevice(Exporter):
+    """Whatever is exported is said to be memory of the device, host memory too."""
+
+    def device(self) -> tuple[int, int]:
+        """Always CUDA."""
+        return DLDeviceType.CUDA, 0
+
+
 @fault("device.reported-empty", bugs="device-02")
 class EmptyHasNoDevice(Exporter):
     """The device is found from the address, so an array without elements has device -1."""
@@ -83,6 +93,56 @@ class ImportTellsAnotherDevice(Importer):
 def _moved(taken: Imported) -> Imported:
     taken.device = (taken.device[0], 1)
     return taken
+
+
+@fault("device.kept", bugs="device-02")
+class EmptyImportsLieOnTheHost(Importer):
+    """The importer asks the driver about the address, which an array without elements has not: such imports are the host's."""
+
+    def read_tensor(self, tensor: Tensor) -> Imported:
+        """By the capsule."""
+        return self._placed(super().read_tensor(tensor))
+
+    def take_cai(self, source: Any) -> Imported:
+        """By the dictionary."""
+        return self._placed(super().take_cai(source))
+
+    def _placed(self, taken: Imported) -> Imported:
+        if not taken.view.size:
+            taken.device = (DLDeviceType.CPU, 0)
+        return taken
+
+
+@fault("device.kept", bugs="capsule-08")
+class ImportForgetsItsDevice(Importer):
+    """The device is read through something that went with the capsule: asking the import for it raises."""
+
+    def read_tensor(self, tensor: Tensor) -> Imported:
+        """Without a device."""
+        taken = super().read_tensor(tensor)
+        del taken.device
+        return taken
+
+
+@fault("device.kept", bugs="device-21 device-06")
+class IntegersComeToTheHost(Importer):
+    """Arrays of int32 are copied to the host on the way in, as if they could only be somebody's shape."""
+
+    def read_tensor(self, tensor: Tensor) -> Imported:
+        """By the capsule."""
+        taken = super().read_tensor(tensor)
+        return self.moved(taken, HostMemory()) if taken.dtype.name == "int32" else taken
+
+
+@fault("device.memory-kind", bugs="device-29 device-28")
+class KindsLookedUp(Importer):
+    """The importer looks the device type up in a table that has neither pinned nor managed memory."""
+
+    def check_device(self, device: Any) -> None:
+        """``KeyError`` for what is not in it."""
+        names = {DLDeviceType.CPU: "cpu", DLDeviceType.CUDA: "cuda"}
+        names[device[0]]
+        super().check_device(device)
 
 
 @fault("device.memory-kind", bugs="device-07 device-29")

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import replace
-from typing import Any
+from typing import Any, ClassVar
 
 from conformance.protocols import cai
 from conformance.protocols.dlpack import Tensor
@@ -13,7 +13,8 @@ from conformance.reference import gpus
 from conformance.reference.exporter import Exporter
 from conformance.reference.importer import Imported, Importer
 from conformance.reference.managed import Fields
-from conformance.reference.memory import Block, Memory
+from conformance.reference.memory import Block, CudaMemory, Memory, simulated
+from conformance.reference.streams import LEGACY, PER_THREAD
 
 from . import fault
 
@@ -28,6 +29,15 @@ class KeepsMemoryForLater(Exporter):
 
     def __init__(self, memory: Memory, block: Block, dtype: DType, view: Strided, **others: Any) -> None:
         super().__init__(memory, self._kept.setdefault(block.nbytes, block), dtype, view, **others)
+
+
+@fault("devices.made", bugs="device-23 device-14")
+class MakesOnTheFirstGpu(Exporter):
+    """Memory is allocated on GPU 0, whichever is current."""
+
+    def __init__(self, memory: Memory, block: Block, dtype: DType, view: Strided, **others: Any) -> None:
+        first = CudaMemory() if isinstance(memory, CudaMemory) else simulated()
+        super().__init__(first, first.allocate(block.nbytes), dtype, view, **others)
 
 
 @fault("devices.reported", bugs="device-27")
@@ -95,8 +105,6 @@ class CopiesToTheCurrentGpu(Importer):
         return self._here(super().take_cai(source))
 
     def _here(self, taken: Imported) -> Imported:
-        from conformance.reference.memory import simulated
-
         return self.moved(taken, simulated(gpus.SIMULATED.current()))
 
 
@@ -141,6 +149,24 @@ class RemembersTheDeviceByShape(Importer):
         return taken
 
 
+@fault("devices.mixed", bugs="device-14 device-22")
+class OneImportForEachShape(Importer):
+    """What is imported is kept by shape and element type: a second array of the kind is the first one again."""
+
+    _kept: ClassVar[dict[tuple[tuple[int, ...], str], Imported]] = {}
+
+    def read_tensor(self, tensor: Tensor) -> Imported:
+        """By the capsule."""
+        return self._first(super().read_tensor(tensor))
+
+    def take_cai(self, source: Any) -> Imported:
+        """By the dictionary."""
+        return self._first(super().take_cai(source))
+
+    def _first(self, taken: Imported) -> Imported:
+        return self._kept.setdefault((taken.shape, taken.dtype.name), taken)
+
+
 # -- which GPU is current
 
 
@@ -158,6 +184,31 @@ class LeavesTheArraysGpuCurrent(Importer):
         device = super().cai_device(interface)
         gpus.SIMULATED.set_current(device[1])
         return device
+
+
+@fault("devices.current-kept", bugs="context-05")
+class ComesBackToTheFirstGpu(Importer):
+    """The array's GPU is made current for the import, and afterwards GPU 0, which need not be the one from before."""
+
+    def read_tensor(self, tensor: Tensor) -> Imported:
+        """By the capsule."""
+        taken = super().read_tensor(tensor)
+        _gpus(self.memory).set_current(0)
+        return taken
+
+
+@fault("devices.current-kept", bugs="context-05")
+class ExportLeavesItsGpuCurrent(Exporter):
+    """The producer makes its GPU current when it is asked for its array, and leaves it so."""
+
+    def check_pending(self) -> None:
+        """By either protocol."""
+        super().check_pending()
+        _gpus(self.memory).set_current(self.memory.device[1])
+
+
+def _gpus(memory: Memory) -> gpus.Gpus:
+    return gpus.of(isinstance(memory, CudaMemory))
 
 
 @fault("devices.current-kept-when-refused")
@@ -293,3 +344,29 @@ class OrdersItsOwnGpuOnly(Exporter):
         """Only streams of the own one."""
         if stream is None or stream < 0 or self.memory.streams().gpu_of(stream) == self.device()[1]:
             super().order(stream)
+
+
+@fault("devices.dictionary-stream")
+class FollowsTheArraysGpu(Importer):
+    """For a published stream of another GPU than the import's own, the default stream of its own is waited for."""
+
+    def follow(self, published: int | None) -> None:
+        """Where the stream should belong, there is nothing to wait for."""
+        foreign = published is not None and published > PER_THREAD and self._gpu_of(published) != self.memory.device[1]
+        super().follow(LEGACY if foreign else published)
+
+    def _gpu_of(self, stream: int) -> int:
+        return self.memory.streams().gpu_of(stream)
+
+
+@fault("devices.export-stream")
+class OrdersItsDefaultStreamInstead(Exporter):
+    """For a stream of another GPU that is named the default stream of the array's GPU waits."""
+
+    def order(self, stream: int | None) -> None:
+        """Not who will read."""
+        foreign = stream is not None and stream > PER_THREAD and self._gpu_of(stream) != self.device()[1]
+        super().order(LEGACY if foreign else stream)
+
+    def _gpu_of(self, stream: int) -> int:
+        return self.memory.streams().gpu_of(stream)

@@ -3,11 +3,12 @@
 from __future__ import annotations
 
 import sys
-from dataclasses import replace
+from dataclasses import dataclass, field, replace
+from typing import Any
 
 from conformance.protocols import cai
 from conformance.protocols.dlpack import Tensor
-from conformance.protocols.dtypes import DTYPES, NATIVE_ORDER, DLCode, DType, dtype
+from conformance.protocols.dtypes import DTYPES, NATIVE_ORDER, DLCode, DType, dtype, from_typestr
 from conformance.reference.exporter import Exporter
 from conformance.reference.importer import Imported, Importer
 from conformance.reference.managed import Fields
@@ -40,6 +41,16 @@ class UnsignedAsSigned(Importer):
 
 def _signed(kind: DType) -> DType:
     return DTYPES[kind.name.removeprefix("u")] if kind.code is DLCode.UINT else kind
+
+
+@fault("dtype.exchange", bugs="dtype-19")
+class BrainFloatsTakenForHalves(Importer):
+    """The importer takes every float of 16 bits for float16."""
+
+    def dl_dtype(self, tensor: Tensor) -> DType:
+        """float16 for bfloat16."""
+        found = super().dl_dtype(tensor)
+        return dtype("float16") if found.name == "bfloat16" else found
 
 
 @fault("dtype.exchange")
@@ -92,6 +103,17 @@ class BrainFloatsRefused(Importer):
         return super().dl_dtype(tensor)
 
 
+@fault("dtype.self-import", bugs="dtype-25")
+class NarrowFloatsNotInTheTable(Importer):
+    """The importer's table lacks the 8-bit floats, and what is not in it ends in a ``KeyError``."""
+
+    def dl_dtype(self, tensor: Tensor) -> DType:
+        """For codes 7 to 14."""
+        if DLCode.FLOAT8_E3M4 <= tensor.code <= DLCode.FLOAT8_E8M0FNU:
+            raise KeyError((tensor.code, tensor.bits))
+        return super().dl_dtype(tensor)
+
+
 @fault("dtype.export", bugs="dtype-06 dtype-12")
 class BooleansAsBytes(Exporter):
     """Booleans are exported as 8-bit unsigned integers."""
@@ -112,6 +134,16 @@ class ComplexBitsOfOnePart(Exporter):
         return replace(made, bits=made.bits // 2) if made.code == DLCode.COMPLEX else made
 
 
+@fault("dtype.export", bugs="dtype-21 dtype-19")
+class BrainFloatsExportedAsHalves(Exporter):
+    """bfloat16 is exported as an IEEE float with as many bits."""
+
+    def fields(self, version: tuple[int, int] | None, *, copied: bool) -> Fields:
+        """Code 2 for bfloat16."""
+        made = super().fields(version, copied=copied)
+        return replace(made, code=int(DLCode.FLOAT)) if made.code == DLCode.BFLOAT else made
+
+
 @fault("dtype.typestr", bugs="dtype-19")
 class BrainFloatsAsHalves(Exporter):
     """bfloat16 is published as ``<f2``, which is float16."""
@@ -119,6 +151,17 @@ class BrainFloatsAsHalves(Exporter):
     def cai_typestr(self) -> str:
         """``<f2`` for whatever has 16 bits and no letter."""
         return f"{NATIVE_ORDER}f2" if self.dtype.name == "bfloat16" else super().cai_typestr()
+
+
+@fault("dtype.typestr", bugs="dtype-04 dtype-18")
+class TypestrTableWithHoles(Exporter):
+    """The typestr comes from a table without complex numbers and bfloat16, and what is not in it ends in a ``KeyError``."""
+
+    def cai_typestr(self) -> str:
+        """By a look at the table."""
+        if self.dtype.code in (DLCode.COMPLEX, DLCode.BFLOAT):
+            raise KeyError(self.dtype.name)
+        return super().cai_typestr()
 
 
 @fault("dtype.typestr")
@@ -182,6 +225,41 @@ class NarrowFloatsAsWider(Importer):
         if DLCode.FLOAT6_E2M3FN <= tensor.code <= DLCode.FLOAT4_E2M1FN:
             return dtype("float8_e4m3fn")
         return super().dl_dtype(tensor)
+
+
+_FLOAT4 = DType("float4_e2m1fn", DLCode.FLOAT4_E2M1FN, 4, None)
+
+
+@fault("dtype.sub-byte-import")
+class NibblesTheWrongWayRound(Importer):
+    """The importer knows 4-bit floats, and takes the upper half of each byte for the first of the two."""
+
+    def dl_dtype(self, tensor: Tensor) -> DType:
+        """float4 with its own bits; it is unpacked on the way."""
+        narrow = (tensor.code, tensor.bits, tensor.lanes) == (_FLOAT4.code, _FLOAT4.bits, 1)
+        return _FLOAT4 if narrow else super().dl_dtype(tensor)
+
+    def read_tensor(self, tensor: Tensor) -> Imported:
+        """A byte for each element, in memory of its own."""
+        taken = super().read_tensor(tensor)
+        if taken.dtype is _FLOAT4:
+            pairs = self.memory.read(taken.address, taken.view.size // 2)
+            taken.holder = self.memory.allocate(taken.view.size)
+            taken.address = taken.holder.address
+            self.memory.write(taken.address, bytes(half for byte in pairs for half in (byte >> 4, byte & 0xF)))
+        return taken
+
+
+@fault("dtype.lanes", bugs="strides-45")
+class LanesWithoutTheirStrides(Importer):
+    """The importer makes a last dimension of the lanes, and leaves the other strides as they were: too short."""
+
+    def read_tensor(self, tensor: Tensor) -> Imported:
+        """Strides that count vectors, taken for such that count numbers."""
+        if tensor.lanes == 1:
+            return super().read_tensor(tensor)
+        strides = (*tensor.strides_or_packed, 1)
+        return super().read_tensor(replace(tensor, shape=(*tensor.shape, tensor.lanes), strides=strides, lanes=1))
 
 
 @fault("dtype.lanes")
@@ -248,3 +326,68 @@ class DatesTakenForIntegers(_TypestrRewritten):
     def rewritten(self, typestr: str) -> str:
         """``i`` for ``M`` and ``m``."""
         return f"{NATIVE_ORDER}i8" if typestr[1] in "Mm" else typestr
+
+
+@fault("dtype.foreign-order")
+class ComplexSwappedWhole(Importer):
+    """The importer turns foreign elements round from end to end, complex numbers too, whose parts change places."""
+
+    def cai_dtype(self, interface: cai.ArrayInterface) -> DType:
+        """As if it were native."""
+        return super().cai_dtype(replace(interface, typestr=NATIVE_ORDER + interface.typestr[1:]))
+
+    def take_cai(self, source: Any) -> Imported:
+        """Turned round in memory of its own."""
+        taken = super().take_cai(source)
+        assert taken.interface is not None
+        if taken.interface.typestr[0] not in ("|", NATIVE_ORDER):
+            self._turn(taken, taken.dtype.itemsize)
+        return taken
+
+    def _turn(self, taken: Imported, size: int) -> None:
+        data = self.memory.read(taken.address, taken.view.size * size)
+        taken.holder = self.memory.allocate(len(data))
+        taken.address = taken.holder.address
+        self.memory.write(taken.address, b"".join(data[i : i + size][::-1] for i in range(0, len(data), size)))
+
+
+@dataclass(frozen=True)
+class _Record(DType):
+    """Raw bytes with fields: name to typestr and offset in bytes."""
+
+    fields: dict[str, tuple[str, int]] = field(default_factory=dict, compare=False)
+
+
+@fault("dtype.structured")
+class PaddingIgnored(Importer):
+    """The importer reads the fields of ``descr``, and gives no room to those without a name."""
+
+    def read_cai(self, described: Any) -> cai.ArrayInterface:
+        """Keeps ``descr``."""
+        self._descr = described.get("descr") or []
+        return super().read_cai(described)
+
+    def cai_dtype(self, interface: cai.ArrayInterface) -> DType:
+        """Each field right behind the last one with a name."""
+        if interface.typestr[1] != "V":
+            return super().cai_dtype(interface)
+        fields: dict[str, tuple[str, int]] = {}
+        offset = 0
+        for name, typestr in self._descr:
+            if name:
+                fields[name] = (typestr, offset)
+                offset += cai.typestr_bytes(typestr)
+        bits = 8 * cai.typestr_bytes(interface.typestr)
+        return _Record(f"void{bits}", DLCode.OPAQUE, bits, "V", fields)
+
+
+@fault("dtype.special-typestr")
+class UnusualWidthsNarrowed(_TypestrRewritten):
+    """The importer takes a number of a width that it does not know for the next narrower one of its kind."""
+
+    def rewritten(self, typestr: str) -> str:
+        """The letter with a width that it has."""
+        if typestr[1] not in "iufc" or from_typestr(typestr) is not None:
+            return typestr
+        narrower = [d for d in DTYPES.values() if d.kind == typestr[1] and d.itemsize < cai.typestr_bytes(typestr)]
+        return max(narrower, key=lambda d: d.bits).typestr or typestr if narrower else typestr

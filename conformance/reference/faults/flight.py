@@ -2,14 +2,15 @@
 
 from __future__ import annotations
 
-from typing import Any
+from typing import Any, ClassVar
 
+from conformance.cuda import memory as cuda_memory
 from conformance.protocols.dlpack import Tensor
 from conformance.reference.exporter import Exporter
 from conformance.reference.importer import Imported, Importer
 from conformance.reference.managed import Fields, Managed
-from conformance.reference.memory import Memory, SimulatedBlock
-from conformance.reference.streams import WorkStream
+from conformance.reference.memory import CudaMemory, Memory
+from conformance.reference.streams import LEGACY, WorkStream
 
 from . import fault
 
@@ -42,14 +43,53 @@ class CapsuleHoldsNothing(Exporter):
         return managed.capsule()
 
 
-@fault("flight.import-dropped", bugs="lifetime-26")
-class HandsOutAtOnce(Exporter):
-    """Memory that comes back is handed out again at once, whatever is still pending on it."""
+class _Pooled(Exporter):
+    """Takes its memory from a pool that it goes back to: the block that came back last is handed out first."""
+
+    _free: ClassVar[dict[tuple[tuple[int, int], int], list[tuple[Any, WorkStream]]]]
+    _spare: ClassVar[list[Any]] = []
+    """Blocks that were not needed. CUDA waits for the device before it takes one back, and that would hide the fault."""
+
+    def __init_subclass__(cls) -> None:
+        cls._free = {}
 
     def __init__(self, memory: Memory, block: Any, *rest: Any, **options: Any) -> None:
-        super().__init__(memory, block, *rest, **options)
-        if isinstance(block, SimulatedBlock):
-            block.at_once = True
+        super().__init__(memory, self._from_pool(memory, block), *rest, **options)
+
+    def _from_pool(self, memory: Memory, block: Any) -> Any:
+        free = self._free.get((memory.device, block.nbytes), [])
+        found = next((entry for entry in reversed(free) if self.may_take(memory, entry[1])), None)
+        if found is None:
+            return block
+        free.remove(found)
+        self._spare.append(block)
+        return found[0]
+
+    def may_take(self, memory: Memory, writer: WorkStream) -> bool:
+        """Whether a block that was last written on this stream is handed out again."""
+        raise NotImplementedError
+
+    def __del__(self) -> None:
+        if self.writer is not None:
+            self._free.setdefault((self.memory.device, self.block.nbytes), []).append((self.block, self.writer))
+
+
+@fault("flight.import-dropped", bugs="lifetime-26")
+class HandsOutAtOnce(_Pooled):
+    """Memory that comes back is handed out again at once, whatever is still pending on it."""
+
+    def may_take(self, memory: Memory, writer: WorkStream) -> bool:
+        """Always."""
+        return True
+
+
+@fault("flight.import-dropped", bugs="lifetime-26")
+class HandsOutByItsOwnStream(_Pooled):
+    """Memory that comes back is handed out again once the producer's own stream is done with it, as pools by stream do."""
+
+    def may_take(self, memory: Memory, writer: WorkStream) -> bool:
+        """When that is done."""
+        return memory.streams().done(writer.handle)
 
 
 @fault("flight.consumer-writes")
@@ -83,12 +123,65 @@ def _hasty(streams: Any) -> int:
     return _made[0]
 
 
-@fault("flight.host-copy", bugs="stream-16")
-class HostCopyIsNotAwaited(Exporter):
-    """A copy to the host does not wait for what is pending on the array."""
+class _ReadBehind(CudaMemory):
+    """CUDA memory that is read behind one stream: the instrument's own reads wait for everything, and would hide the fault."""
+
+    def __init__(self, stream: int, ordinal: int) -> None:
+        super().__init__(ordinal=ordinal)
+        self._stream = stream
+
+    def read(self, address: int, nbytes: int) -> bytes:
+        """After what this stream has queued."""
+        return cuda_memory.read_behind(address, nbytes, self._stream)
+
+
+class _CopiesBehind(Exporter):
+    """A copy to the host waits for one stream only, whichever is the writer's."""
+
+    def behind(self) -> int:
+        """That stream."""
+        raise NotImplementedError
 
     def finish(self) -> None:
-        """At once."""
+        """For that stream's work."""
+        self.memory.streams().synchronize(self.behind())
+
+    def copied_to(self, memory: Memory) -> Exporter:
+        """Read behind that stream."""
+        ours = self.memory
+        if isinstance(ours, CudaMemory):
+            self.memory = _ReadBehind(self.behind(), ours.ordinal)
+        try:
+            return super().copied_to(memory)
+        finally:
+            self.memory = ours
+
+
+@fault("flight.host-copy", bugs="stream-16")
+class HostCopyIsNotAwaited(_CopiesBehind):
+    """A copy to the host does not wait for what is pending on the array."""
+
+    def behind(self) -> int:
+        """On a stream of its own."""
+        return _hasty(self.memory.streams())
+
+
+@fault("flight.host-copy", bugs="stream-16")
+class HostCopyAwaitsTheDefaultStream(_CopiesBehind):
+    """A copy to the host waits for the default stream, wherever the array was written."""
+
+    def behind(self) -> int:
+        """1."""
+        return LEGACY
+
+
+@fault("flight.copy-on-stream")
+class CopiesOnTheDefaultStream(Exporter):
+    """``copy=True`` copies on the default stream, behind what is pending, whatever stream was named."""
+
+    def copying_stream(self, stream: int | None) -> int:
+        """1."""
+        return LEGACY
 
 
 @fault("flight.copy-on-stream")

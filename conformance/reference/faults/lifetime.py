@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import ctypes
+import math
 import threading
 from typing import Any, ClassVar
 
@@ -11,7 +12,7 @@ from conformance.protocols.strided import Step
 from conformance.reference.exporter import Exporter
 from conformance.reference.importer import Imported, Importer
 from conformance.reference.managed import Deleter, Fields, Managed
-from conformance.reference.memory import Memory
+from conformance.reference.memory import POISON, BorrowedBlock, Memory
 
 from . import fault
 
@@ -87,8 +88,8 @@ class PartDoesNotHoldTheWhole(Importer):
 class ReleasedAtHomeOnly(Importer):
     """An import that dies in another thread than it was made in is not released."""
 
-    def __init__(self, memory: Memory) -> None:
-        super().__init__(memory)
+    def __init__(self, memory: Memory, *args: Any) -> None:
+        super().__init__(memory, *args)
         self._home = threading.get_ident()
 
     def call_deleter(self, tensor: Tensor) -> None:
@@ -121,7 +122,7 @@ class FailureReleasesTwice(Importer):
             raise
 
 
-@fault("lifetime.failed-import", bugs="capsule-26")
+@fault("lifetime.failed-import", bugs="capsule-26 strides-21")
 class FailureReleasesNothing(Importer):
     """An import that fails has taken the struct over and forgets it."""
 
@@ -162,7 +163,7 @@ def _delete_on_python_threads(address: int | None) -> None:
 _PYTHON_THREADS_ONLY = DELETER(_delete_on_python_threads)
 
 
-@fault("lifetime.native-thread", bugs="capsule-12 capsule-13 capsule-22")
+@fault("lifetime.native-thread", bugs="capsule-11 capsule-12 capsule-13 capsule-22")
 class DeleterNeedsPython(Exporter):
     """The deleter does its work on threads that Python has started, and on no other."""
 
@@ -188,3 +189,123 @@ class ExportsRemembered(Exporter):
         """Noted each time somebody asks."""
         self.cache.append(object())
         return super().device()
+
+
+@fault("lifetime.other-thread", bugs="lifetime-17")
+class ReleasedWithTheNextImport(Importer):
+    """An import that dies in another thread is put aside, and released by the next import: if there is one."""
+
+    waiting: ClassVar[list[Tensor]] = []
+
+    def __init__(self, memory: Memory, *args: Any) -> None:
+        super().__init__(memory, *args)
+        self._home = threading.get_ident()
+
+    def take_capsule(self, offered: Any) -> Imported:
+        """After what waits."""
+        while self.waiting:
+            super().call_deleter(self.waiting.pop())
+        return super().take_capsule(offered)
+
+    def call_deleter(self, tensor: Tensor) -> None:
+        """Now or later."""
+        if threading.get_ident() == self._home:
+            super().call_deleter(tensor)
+        else:
+            self.waiting.append(tensor)
+
+
+@fault("lifetime.null-deleter")
+class FreesWithoutDeleter(Importer):
+    """Memory that comes without deleter is taken for the importer's own, and freed with the import."""
+
+    def call_deleter(self, tensor: Tensor) -> None:
+        """By somebody."""
+        super().call_deleter(tensor)
+        if not tensor.deleter:
+            nbytes = math.prod(tensor.shape) * tensor.bits // 8
+            self.memory.write(tensor.element0, bytes([POISON]) * nbytes)
+
+
+@fault("lifetime.failed-export")
+class FailedExportFreesTheArray(Exporter):
+    """An export that fails gives back a reference that it has never taken."""
+
+    def __dlpack__(self, *args: Any, **kwargs: Any) -> Any:
+        try:
+            return super().__dlpack__(*args, **kwargs)
+        except Exception:
+            if isinstance(self.block, BorrowedBlock):
+                self.block.owner.release()
+            raise
+
+
+def _delete_later(address: int | None) -> None:
+    DeletionsPutOff.waiting.append(address or 0)
+
+
+_NOTE_ONLY = DELETER(_delete_later)
+
+
+@fault("lifetime.native-thread", bugs="capture-04")
+class DeletionsPutOff(Exporter):
+    """The deleter only notes what there is to free, and the next export frees it: if there is one."""
+
+    structs: ClassVar[dict[int, Managed]] = {}
+    waiting: ClassVar[list[int]] = []
+
+    def export(self, fields: Fields, owner: Any) -> Any:
+        """With that deleter; the exporters that only lend memory to the check are left alone."""
+        while self.waiting:
+            self.structs.pop(self.waiting.pop()).run_deleter()
+        made = super().export(fields, owner)
+        if fields.deleter is not Deleter.NATIVE:
+            managed = self.log.exports[-1]
+            self.structs[managed.address] = managed
+            managed.struct.deleter = ctypes.cast(_NOTE_ONLY, ctypes.c_void_p).value
+        return made
+
+
+@fault(
+    "lifetime.native-thread", "lifetime.owner-released", "lifetime.flat-counts", bugs="lifetime-04 lifetime-21"
+)  # fmt: skip
+class VersionedOwnersKept(Exporter):
+    """The deleter of a versioned capsule does not find what there is to let go of."""
+
+    kept: ClassVar[list[Any]] = []
+
+    def export(self, fields: Fields, owner: Any) -> Any:
+        """With a reference that nobody gives back."""
+        if fields.version is not None:
+            self.kept.append(owner)
+        return super().export(fields, owner)
+
+
+@fault("lifetime.temporary", bugs="lifetime-15 strides-27")
+class OwnerNotHeld(Exporter):
+    """A capsule does not keep the array alive that it was made of."""
+
+    def export(self, fields: Fields, owner: Any) -> Any:
+        """By pointer alone."""
+        return super().export(fields, None)
+
+
+@fault("lifetime.chain", bugs="lifetime-13")
+class ImportNotHeldByItsExport(Exporter):
+    """A capsule holds an array of the exporter's own, but not one that was imported."""
+
+    def export(self, fields: Fields, owner: Any) -> Any:
+        """By pointer alone, if the memory is somebody else's."""
+        return super().export(fields, None if isinstance(self.block, BorrowedBlock) else owner)
+
+
+@fault("lifetime.flat-counts", bugs="lifetime-27")
+class DictionariesKept(Exporter):
+    """Each dictionary that is published stays behind."""
+
+    published: ClassVar[list[Any]] = []
+
+    def cai_strides(self) -> tuple[int, ...] | None:
+        """With a note of the array."""
+        self.published.append({"owner": self})
+        return super().cai_strides()

@@ -2,12 +2,26 @@
 
 from __future__ import annotations
 
+import ctypes
 import itertools
+from dataclasses import replace
 from typing import Any, ClassVar
+from weakref import WeakSet
 
-from conformance.protocols.dlpack import LEGACY, DLManagedTensorVersioned
+from conformance.protocols.dlpack import (
+    LEGACY,
+    DLDeviceType,
+    DLFlags,
+    DLManagedTensor,
+    DLManagedTensorVersioned,
+    Tensor,
+)
+from conformance.protocols.dtypes import DLCode, DType, dtype
 from conformance.reference.exporter import NEWEST, Exporter
 from conformance.reference.importer import Imported, Importer
+from conformance.reference.memory import HostMemory
+from conformance.reference.streams import LEGACY as LEGACY_STREAM
+from conformance.reference.streams import PER_THREAD
 
 from . import fault
 
@@ -127,6 +141,136 @@ class DeviceIsAnObject(Exporter):
     def __dlpack_device__(self) -> Any:
         kind, number = super().__dlpack_device__()
         return str(kind), str(number)
+
+
+@fault("negotiation.defined-flags")
+class PaddedFlagOfBool(Exporter):
+    """Booleans are called padded, because a bit would do for each: the flag is for elements of fewer bits than a byte."""
+
+    def flags(self, *, copied: bool) -> int:
+        """With the flag for one element type."""
+        padded = DLFlags.SUBBYTE_PADDED if self.dtype.code is DLCode.BOOL else DLFlags.NONE
+        return super().flags(copied=copied) | padded
+
+
+@fault("negotiation.signature")
+class NoneVersionIndexed(Exporter):
+    """``max_version`` may be left out, but ``None`` for it is looked into as if it were a pair."""
+
+    def dlpack(self, **asked: Any) -> Any:
+        """Only a pair, if anything."""
+        if "max_version" in asked and asked["max_version"] is None:
+            raise TypeError("'NoneType' object is not subscriptable")
+        return super().dlpack(**asked)
+
+
+@fault("negotiation.bad-arguments")
+class ShortDeviceIndexed(Exporter):
+    """A ``dl_device`` that is no pair ends in an ``IndexError``."""
+
+    def check_device(self, dl_device: tuple[int, int] | None) -> None:
+        """Believes what it gets."""
+        super().check_device(dl_device and (dl_device[0], dl_device[1]))
+
+
+@fault("negotiation.bad-arguments")
+class CopiesOnceRefused(Exporter):
+    """After an export that was refused the array is exported by copies."""
+
+    refused = False
+
+    def __dlpack__(self, *args: Any, **kwargs: Any) -> Any:
+        try:
+            return super().__dlpack__(*args, **kwargs)
+        except Exception:
+            self.refused = True
+            raise
+
+    def placed(self, stream: int | None, dl_device: tuple[int, int] | None, copy: bool | None) -> Exporter:
+        """A copy, as if the refusal had said that sharing does not work."""
+        return super().placed(stream, dl_device, copy or self.refused)
+
+
+@fault("negotiation.host-stream", bugs="stream-19")
+class StreamRequiredOnHost(Exporter):
+    """A stream has to be named to an array in host memory too: -1, because it has none."""
+
+    def check_stream(self, stream: int | None) -> None:
+        """The reverse of what the protocol says."""
+        if self.device()[0] != DLDeviceType.CPU:
+            super().check_stream(stream)
+        elif stream != -1:
+            raise BufferError("name a stream, -1 if there is none")
+
+
+@fault("negotiation.host-stream", bugs="stream-17")
+class DefaultStreamsTakenOnHost(Exporter):
+    """An array in host memory takes the default streams of CUDA, and refuses every other."""
+
+    def check_stream(self, stream: int | None) -> None:
+        """1 and 2 are always fine."""
+        if stream not in (LEGACY_STREAM, PER_THREAD):
+            super().check_stream(stream)
+
+
+@fault("negotiation.cuda-stream", bugs="stream-17")
+class StreamRequiredOnCuda(Exporter):
+    """A consumer that names no stream gets nothing."""
+
+    def check_stream(self, stream: int | None) -> None:
+        """An int."""
+        if stream is None and self.device()[0] == DLDeviceType.CUDA:
+            raise TypeError("a stream is an int")
+        super().check_stream(stream)
+
+
+@fault("negotiation.cuda-stream", bugs="stream-17")
+class MinusOneRefused(Exporter):
+    """-1 is refused as a number that is no stream's."""
+
+    def check_stream(self, stream: int | None) -> None:
+        """No number below 1."""
+        if stream == -1:
+            raise BufferError("stream -1 is not allowed")
+        super().check_stream(stream)
+
+
+@fault("negotiation.ambiguous-stream", bugs="stream-06")
+class ZeroTakenForLegacy(Exporter):
+    """0 is taken for the legacy default stream."""
+
+    def check_stream(self, stream: int | None) -> None:
+        """As the runtime has it."""
+        super().check_stream(LEGACY_STREAM if stream == 0 else stream)
+
+
+@fault("negotiation.ambiguous-stream")
+class StreamMadeAnInt(Exporter):
+    """A stream that is no int is made one: 1.5 becomes the legacy default stream."""
+
+    def check_stream(self, stream: int | None) -> None:
+        """``int`` of anything."""
+        super().check_stream(None if stream is None else int(stream))
+
+
+@fault("negotiation.negative-stream", bugs="stream-17")
+class NegativeMeansNoWait(Exporter):
+    """Every number below zero is taken for -1."""
+
+    def check_stream(self, stream: int | None) -> None:
+        """-1 for all of them."""
+        super().check_stream(stream if stream is None else max(stream, -1))
+
+
+@fault("negotiation.negative-stream")
+class NegativeStreamOverflows(Exporter):
+    """A stream goes into an unsigned number before it is looked at, and -2 has no place there."""
+
+    def check_stream(self, stream: int | None) -> None:
+        """As a wrapper in C does."""
+        if stream is not None and stream < -1:
+            raise OverflowError("can't convert negative value to size_t")
+        super().check_stream(stream)
 
 
 @fault("negotiation.keyword-call")
@@ -256,3 +400,194 @@ class TurnAbout(Importer):
     def take_cai(self, source: Any) -> Imported:
         """Every other time by DLPack."""
         return super().take_cai(source) if next(self.calls) % 2 else self.take_dlpack(source)
+
+
+@fault("negotiation.keyword-call")
+class OwnKeywordsPassed(Importer):
+    """The producer is asked with a keyword that only the importer's own arrays know, and again without it."""
+
+    def call_dlpack(self, source: Any, requested: dict[str, Any]) -> Any:
+        """First among friends."""
+        try:
+            return source.__dlpack__(stream=self.stream(), max_version=NEWEST, borrowed=True)
+        except TypeError:
+            return super().call_dlpack(source, requested)
+
+
+@fault("negotiation.version-request", bugs="readonly-03")
+class LegacyAskedForFirst(Importer):
+    """The importer asks for a versioned capsule only where it gets no legacy one."""
+
+    def call_dlpack(self, source: Any, requested: dict[str, Any]) -> Any:
+        """The old way first."""
+        try:
+            return source.__dlpack__(stream=self.stream())
+        except BufferError:
+            return super().call_dlpack(source, requested)
+
+
+@fault("negotiation.version-request")
+class OldVersionNamed(Importer):
+    """The importer names the version of the header that it was once built with, which is before 1.0."""
+
+    def call_dlpack(self, source: Any, requested: dict[str, Any]) -> Any:
+        """0.8."""
+        return source.__dlpack__(stream=self.stream(), max_version=(0, 8))
+
+
+@fault("negotiation.older-producer", bugs="capsule-18")
+class OneEditionBack(Importer):
+    """The importer knows how to ask a producer of the edition before, and none that is older."""
+
+    def call_dlpack(self, source: Any, requested: dict[str, Any]) -> Any:
+        """Twice, and never without ``max_version``."""
+        try:
+            return source.__dlpack__(stream=self.stream(), max_version=NEWEST, dl_device=None, copy=None)
+        except TypeError:
+            return source.__dlpack__(stream=self.stream(), max_version=NEWEST)
+
+
+@fault("negotiation.producer-error")
+class TypeErrorMeansTooOld(Importer):
+    """Every ``TypeError`` of the producer is taken for that of an older signature."""
+
+    def call_dlpack(self, source: Any, requested: dict[str, Any]) -> Any:
+        """Also one from inside."""
+        try:
+            return super().call_dlpack(source, requested)
+        except TypeError as error:
+            raise BufferError("the producer is too old") from error
+
+
+@fault("negotiation.producer-error", bugs="dtype-10")
+class RefusalMadeAnEmptyArray(Importer):
+    """Where the producer refuses, the import is an array without elements."""
+
+    def take_dlpack(self, source: Any, **requested: Any) -> Imported:
+        """Something, in any case."""
+        try:
+            return super().take_dlpack(source, **requested)
+        except BufferError:
+            return Imported(
+                self,
+                address=0,
+                shape=(0,),
+                strides=(1,),
+                dtype=dtype("uint8"),
+                device=self.memory.device,
+                readonly=False,
+            )
+
+
+@fault("negotiation.missing-method", bugs="capsule-24")
+class MissingMethodIsRuntimeError(Importer):
+    """What is no producer is refused with a ``RuntimeError``."""
+
+    def take_dlpack(self, source: Any, **requested: Any) -> Imported:
+        """Looks first, and speaks of it in the wrong words."""
+        if not (hasattr(source, "__dlpack__") and hasattr(source, "__dlpack_device__")):
+            raise RuntimeError("not a DLPack producer")
+        return super().take_dlpack(source, **requested)
+
+
+@fault("negotiation.capsule-name", bugs="capsule-25")
+class VersionedReadAsLegacy(Importer):
+    """The data pointer of a versioned struct is read where a legacy one has it."""
+
+    def dl_address(self, tensor: Tensor) -> int:
+        """Whatever lies at the legacy struct's place."""
+        return _word(tensor, DLManagedTensor)
+
+
+@fault("negotiation.capsule-name", bugs="capsule-16")
+class LegacyReadAsVersioned(Importer):
+    """The data pointer of a legacy struct is read where a versioned one has it, because a versioned one was asked for."""
+
+    def dl_address(self, tensor: Tensor) -> int:
+        """Whatever lies at the versioned struct's place."""
+        return _word(tensor, DLManagedTensorVersioned)
+
+
+def _word(tensor: Tensor, layout: type[DLManagedTensor] | type[DLManagedTensorVersioned]) -> int:
+    """The pointer that a struct has where one of this layout begins to describe its tensor."""
+    return ctypes.c_uint64.from_address(tensor.address + layout.dl_tensor.offset).value
+
+
+@fault("negotiation.capsule-name", bugs="capsule-25")
+class VersionedRefusedThoughAsked(Importer):
+    """A versioned capsule is asked for and then refused, because only the legacy name is known."""
+
+    def check_name(self, offered: object) -> bytes:
+        """The old one."""
+        name = super().check_name(offered)
+        if name != LEGACY:
+            raise BufferError(f"expected a capsule named dltensor, got {name.decode()}")
+        return name
+
+
+@fault("negotiation.newer-minor")
+class VersionsLookedUp(Importer):
+    """A struct's version is looked up in a table of those that there were."""
+
+    def version_is_ours(self, address: int) -> bool:
+        """``KeyError`` for any other."""
+        version = DLManagedTensorVersioned.from_address(address).version
+        return {(major, minor): major == NEWEST[0] for major in (0, 1) for minor in range(NEWEST[1] + 1)}[
+            int(version.major), int(version.minor)
+        ]
+
+
+@fault("negotiation.newer-minor")
+class NewerElementsTakenForBytes(Importer):
+    """The element types of a newer minor version are not trusted: what comes in is bytes."""
+
+    def dl_dtype(self, tensor: Tensor) -> DType:
+        """Opaque, if newer than the importer."""
+        return dtype("uint8") if (tensor.version or NEWEST) > NEWEST else super().dl_dtype(tensor)
+
+
+@fault("negotiation.unknown-device", bugs="device-07 device-30")
+class DeviceOfTheCapsuleNotRead(Importer):
+    """Only ``__dlpack_device__`` is asked: whatever the capsule says, its memory is taken for the importer's own."""
+
+    def read_tensor(self, tensor: Tensor) -> Imported:
+        """As if it said what it should."""
+        return super().read_tensor(replace(tensor, device=self.memory.device))
+
+
+@fault("negotiation.unknown-device", "negotiation.host-array", bugs="device-09")
+class DeviceRefusedByValueError(Importer):
+    """A device that cannot be used is refused with a ``ValueError``."""
+
+    def check_device(self, device: Any) -> None:
+        """The right answer in the wrong words."""
+        try:
+            super().check_device(device)
+        except BufferError as error:
+            raise ValueError(str(error)) from error
+
+
+@fault("negotiation.host-array")
+class HostArraysUploaded(Importer):
+    """An array in host memory is copied to the device, though nobody has asked for that."""
+
+    def take_dlpack(self, source: Any, **requested: Any) -> Imported:
+        """Taken on the host, then moved."""
+        if self.memory.device[0] == DLDeviceType.CPU or source.__dlpack_device__()[0] != DLDeviceType.CPU:
+            return super().take_dlpack(source, **requested)
+        host = type(self)(HostMemory())
+        return host.moved(host.take_dlpack(source, **requested), self.memory)
+
+
+@fault("negotiation.precedence")
+class InterfaceOfKnownObjects(Importer):
+    """An object that was imported before is read through the array interface, whatever was read the first time."""
+
+    known: ClassVar[WeakSet[Any]] = WeakSet()
+
+    def take_dlpack(self, source: Any, **requested: Any) -> Imported:
+        """The protocol that was asked for, once."""
+        if source in self.known:
+            return self.take_cai(source)
+        self.known.add(source)
+        return super().take_dlpack(source, **requested)

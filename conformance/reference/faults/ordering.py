@@ -6,7 +6,7 @@ from typing import Any
 
 from conformance.reference.exporter import Exporter
 from conformance.reference.importer import Imported, Importer
-from conformance.reference.streams import LEGACY
+from conformance.reference.streams import LEGACY, current
 
 from . import fault
 
@@ -47,7 +47,7 @@ class PassesAnotherStream(Importer):
         return LEGACY
 
 
-@fault("ordering.cost")
+@fault("ordering.cost", bugs="perf-01")
 class BlocksTheHost(Importer):
     """The host waits for the producer's stream."""
 
@@ -151,3 +151,24 @@ class BlocksTheHostInDLPack(Exporter):
         if self.writer is not None and asked.get("stream") != -1:
             self.memory.streams().synchronize(self.writer.handle)
         return super().dlpack(**asked)
+
+
+@fault("ordering.handover")
+class WaitsForItsCurrentStream(Exporter):
+    """``__dlpack__`` has the consumer wait for what is the producer's current stream by then."""
+
+    def order(self, stream: int | None) -> None:
+        """For the one of the caller's block, not of the write."""
+        waiter = LEGACY if stream is None else stream
+        if self.writer is not None and waiter not in (-1, current()):
+            self.memory.streams().wait(waiter, current())
+
+
+@fault("ordering.way-back")
+class HoldsBackTheDefaultStream(Importer):
+    """The legacy default stream waits until our read is done, whatever stream the producer has published."""
+
+    def hold_back(self, taken: Imported) -> None:
+        """In the wrong place."""
+        if taken.back_to is not None:
+            self.memory.streams().wait(LEGACY, self.work_stream)

@@ -11,7 +11,7 @@ from conformance.protocols.dtypes import DType
 from conformance.protocols.strided import c_strides, packed
 from conformance.reference.exporter import Exporter
 from conformance.reference.importer import Imported, Importer
-from conformance.reference.memory import BorrowedBlock, gather
+from conformance.reference.memory import ALIGNMENT, BorrowedBlock, Memory, gather
 
 from . import fault
 
@@ -203,7 +203,7 @@ class DeviceIgnored(Exporter):
         """Whatever is asked for."""
 
 
-@fault("pointer.copy-false-elsewhere")
+@fault("pointer.copy-false-elsewhere", "negotiation.device-argument")
 class DeviceRefusedWithValueError(Exporter):
     """An export that needs a copy is refused with ValueError although the protocol names BufferError."""
 
@@ -246,3 +246,167 @@ class ZeroStrideShifted(Importer):
         """One element on where a stride is 0."""
         shift = cai.typestr_bytes(interface.typestr) if interface.strides and 0 in interface.strides else 0
         return super().cai_address(interface) + shift
+
+
+@fault(
+    "pointer.same-address",
+    "pointer.producer-write-seen",
+    "pointer.kernel-write-seen",
+    "pointer.copy-false",
+    "negotiation.signature",
+    "negotiation.device-argument",
+)
+class EveryExportIsACopy(Exporter):
+    """Every capsule holds a copy, and says so, whatever was asked for."""
+
+    def placed(self, stream: int | None, dl_device: tuple[int, int] | None, copy: bool | None) -> Exporter:
+        """Never the array itself."""
+        return super().placed(stream, dl_device, True)
+
+
+@fault("pointer.same-address", "pointer.producer-write-seen", "pointer.kernel-write-seen", "pointer.imports-alias")
+class PublishesACopy(Exporter):
+    """The dictionary describes a packed copy, made when it was first asked for."""
+
+    staged: Exporter | None = None
+
+    def cai_address(self) -> int:
+        """That of the copy, if there is anything to copy."""
+        if not self.view.size:
+            return super().cai_address()
+        self.staged = self.staged or self.copied()
+        return self.staged.element0()
+
+    def cai_strides(self) -> tuple[int, ...] | None:
+        """Those of the copy."""
+        return None
+
+
+@fault("pointer.view-export")
+class OffsetUnscaled(Exporter):
+    """The offset of a view is added to the address as it is, in elements."""
+
+    def element0(self) -> int:
+        """Right only where elements are bytes."""
+        return self.block.address + self.view.offset
+
+
+@fault("pointer.view-export", bugs="pointer-19 strides-12")
+class FlippedViewStartsLow(Exporter):
+    """A view with a negative stride is exported from its lowest address, as if that were where it begins."""
+
+    def cai_address(self) -> int:
+        """The lowest one."""
+        return super().cai_address() + self.to_lowest()
+
+    def dl_data(self) -> int:
+        """The lowest one."""
+        return super().dl_data() + self.to_lowest()
+
+    def to_lowest(self) -> int:
+        """How many bytes element 0 lies above the lowest one, as a negative number."""
+        return sum((n - 1) * s for n, s in zip(self.view.shape, self.strides_bytes()) if s < 0)
+
+
+@fault("pointer.misaligned", "pointer.view-export", bugs="pointer-15")
+class AlignedDownWithoutOffset(Exporter):
+    """``data`` is rounded down to 256 bytes, as the header wants it, and the rest does not get into ``byte_offset``."""
+
+    def dl_data(self) -> int:
+        """Down to the next round address."""
+        return super().dl_data() // ALIGNMENT * ALIGNMENT
+
+
+@fault("pointer.misaligned", "pointer.kernel-write-seen", bugs="pointer-17 lifetime-17")
+class AddressRoundedDown(Importer):
+    """The importer works in pieces of 16 bytes, and starts at the one that the address lies in."""
+
+    def dl_address(self, tensor: Tensor) -> int:
+        """Down to a piece's start."""
+        return super().dl_address(tensor) // 16 * 16
+
+    def cai_address(self, interface: cai.ArrayInterface) -> int:
+        """Down to a piece's start."""
+        return super().cai_address(interface) // 16 * 16
+
+
+@fault("pointer.imports-apart")
+class ExportedAsAnother(Exporter):
+    """What is exported is kept by shape and type, so that the next array of the kind is exported as the first."""
+
+    known: WeakValueDictionary[tuple[Any, ...], Exporter] = WeakValueDictionary()
+
+    def first(self) -> Exporter:
+        """The first living array of this kind that was exported."""
+        return self.known.setdefault((self.view, self.dtype.name, self.device()), self)
+
+    def dl_data(self) -> int:
+        """That of the first."""
+        return self.first().element0()
+
+    def cai_address(self) -> int:
+        """That of the first."""
+        return self.first().element0()
+
+
+@fault("pointer.memory-behind", bugs="pointer-12")
+class ExtentOfAPackedArray(Importer):
+    """The importer takes the memory behind an array for as large as its elements are together."""
+
+    def extent(self, taken: Imported) -> tuple[int, int]:
+        """As if it were packed."""
+        return taken.address, taken.address + taken.view.size * taken.dtype.itemsize
+
+
+@fault("pointer.memory-behind", bugs="strides-34")
+class ExtentOfWholeRows(Importer):
+    """The importer counts the padding behind the last row too, which need not be the producer's."""
+
+    def extent(self, taken: Imported) -> tuple[int, int]:
+        """The largest product of an extent and its stride."""
+        reach = max((n * s for n, s in zip(taken.shape, taken.strides)), default=taken.dtype.itemsize)
+        return taken.address, taken.address + reach
+
+
+@fault("pointer.kernel-write-seen", bugs="lifetime-17")
+class RowsInPairs(Importer):
+    """The importer works on two rows at a time, and takes one that is not there where their number is odd."""
+
+    def take_capsule(self, offered: object) -> Imported:
+        """With an even number of rows."""
+        return self.paired(super().take_capsule(offered))
+
+    def take_cai(self, source: Any) -> Imported:
+        """With an even number of rows."""
+        return self.paired(super().take_cai(source))
+
+    def paired(self, taken: Imported) -> Imported:
+        """One row more, if there are rows at all and their number is odd."""
+        if len(taken.shape) > 1:
+            taken.shape = (taken.shape[0] + taken.shape[0] % 2, *taken.shape[1:])
+        return taken
+
+
+@fault("pointer.copy-false")
+class CopyFalseByRuntimeError(Importer):
+    """The importer shares packed arrays only, and refuses ``copy=False`` for others with a ``RuntimeError``."""
+
+    def take_dlpack(self, source: Any, **requested: Any) -> Imported:
+        """A good reason in the wrong words."""
+        taken = super().take_dlpack(source, **requested)
+        if requested.get("copy") is False and not taken.view.contiguous:
+            raise RuntimeError("a copy is needed")
+        return taken
+
+
+@fault("pointer.copy-true", bugs="strides-04")
+class CopyLosesStrides(Exporter):
+    """A copy takes as many elements as the array has from where it begins, whatever its strides."""
+
+    def copied_to(self, memory: Memory) -> Exporter:
+        """As if it were packed."""
+        whole = packed(self.view.shape)
+        data = gather(self.memory, self.element0(), whole, self.dtype.itemsize)
+        block = memory.allocate(len(data))
+        memory.write(block.address, data)
+        return type(self)(memory, block, self.dtype, whole)

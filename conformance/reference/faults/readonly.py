@@ -4,8 +4,9 @@ from __future__ import annotations
 
 from conformance.protocols import cai
 from conformance.protocols.dlpack import DLFlags, Tensor
-from conformance.reference.exporter import Exporter
+from conformance.reference.exporter import NEWEST, Exporter
 from conformance.reference.importer import Imported, Importer
+from conformance.reference.memory import BorrowedBlock
 
 from . import fault
 
@@ -100,3 +101,108 @@ class LegacyLocked(Importer):
     def dl_readonly(self, tensor: Tensor) -> bool:
         """Without flags, too."""
         return tensor.flags is None or super().dl_readonly(tensor)
+
+
+def _is_part(exporter: Exporter) -> bool:
+    """Whether there is more in the block than the view shows."""
+    return exporter.view.size * exporter.dtype.itemsize < exporter.block.nbytes
+
+
+@fault("readonly.export", bugs="readonly-03")
+class PartsUnsaid(Exporter):
+    """The read-only bit belongs to whole arrays, and a view of a part is exported without it."""
+
+    def flags(self, *, copied: bool) -> int:
+        """The bit of a whole array."""
+        flags = super().flags(copied=copied)
+        return flags & ~DLFlags.READ_ONLY if _is_part(self) else flags
+
+    def cai_readonly(self) -> bool:
+        """The bit of a whole array."""
+        return super().cai_readonly() and not _is_part(self)
+
+
+@fault("readonly.writable-export")
+class PartsLocked(Exporter):
+    """A view of a part is exported as read-only, because a write could go beyond it."""
+
+    def flags(self, *, copied: bool) -> int:
+        """With the bit for every part."""
+        return super().flags(copied=copied) | (DLFlags.READ_ONLY if _is_part(self) else DLFlags.NONE)
+
+    def cai_readonly(self) -> bool:
+        """With the bit for every part."""
+        return super().cai_readonly() or _is_part(self)
+
+
+@fault("readonly.export", "readonly.writable-export")
+class BitMeansWritable(Exporter):
+    """The dictionary says whether the memory may be written, where it should say whether it may not."""
+
+    def cai_readonly(self) -> bool:
+        """The reverse."""
+        return not super().cai_readonly()
+
+
+@fault("readonly.import", "readonly.writable-import", "readonly.write", "readonly.re-export", bugs="readonly-02")
+class BitReadAsWritable(Importer):
+    """The importer reads the dictionary's bit the other way round."""
+
+    def cai_readonly(self, interface: cai.ArrayInterface) -> bool:
+        """The reverse."""
+        return not super().cai_readonly(interface)
+
+
+@fault("readonly.import", "readonly.write", "readonly.re-export", bugs="readonly-03")
+class AnotherBitRead(Importer):
+    """The importer takes the bit of a copy for the read-only bit."""
+
+    def dl_readonly(self, tensor: Tensor) -> bool:
+        """The neighbour."""
+        return bool((tensor.flags or 0) & DLFlags.IS_COPIED)
+
+
+@fault("readonly.accepted")
+class FlagsLookedUp(Importer):
+    """The importer looks the flags up in a table in which no array is read-only."""
+
+    def read_tensor(self, tensor: Tensor) -> Imported:
+        """``KeyError`` for every other."""
+        known = {None: "legacy", DLFlags.NONE: "shared", DLFlags.IS_COPIED: "copied"}
+        known[tensor.flags if tensor.flags is None else DLFlags(tensor.flags)]
+        return super().read_tensor(tensor)
+
+
+@fault("readonly.legacy-import", bugs="readonly-07")
+class OlderStructsLocked(Importer):
+    """The importer trusts the flags of its own version only, and makes read-only what comes in an older struct."""
+
+    def dl_readonly(self, tensor: Tensor) -> bool:
+        """Unless as new as we are."""
+        return (tensor.version or (0, 0)) < NEWEST or super().dl_readonly(tensor)
+
+
+@fault("readonly.re-export", bugs="readonly-02")
+class ImportsPassedOnWritable(Exporter):
+    """What was imported is passed on as writable, whatever was said of it."""
+
+    def flags(self, *, copied: bool) -> int:
+        """The bit of our own arrays."""
+        flags = super().flags(copied=copied)
+        return flags & ~DLFlags.READ_ONLY if isinstance(self.block, BorrowedBlock) else flags
+
+    def cai_readonly(self) -> bool:
+        """The bit of our own arrays."""
+        return super().cai_readonly() and not isinstance(self.block, BorrowedBlock)
+
+
+@fault("readonly.export", "readonly.legacy-export", bugs="readonly-07")
+class LegacyCapsulesOnly(Exporter):
+    """There are no versioned capsules, and what must not be written goes out in a legacy one."""
+
+    def negotiate(self, max_version: tuple[int, int] | None) -> tuple[int, int] | None:
+        """Whatever is asked for."""
+        return None
+
+    def check_readonly(self, version: tuple[int, int] | None, *, copied: bool) -> None:
+        """No refusal."""

@@ -38,3 +38,18 @@ class RefusedArraysKept(Exporter):
         if self.pending:
             self.kept.append(self)
         super().check_pending()
+
+
+@fault("state.refusal-releases", bugs="capsule-27")
+class LastErrorKept(Exporter):
+    """The last refusal is kept for whoever asks for it, and with its traceback the array."""
+
+    last: ClassVar[BufferError | None] = None
+
+    def check_pending(self) -> None:
+        """Refused, then remembered."""
+        try:
+            super().check_pending()
+        except BufferError as error:
+            type(self).last = error
+            raise

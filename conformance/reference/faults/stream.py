@@ -4,11 +4,11 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 from contextlib import contextmanager, suppress
-from typing import Any
+from typing import Any, ClassVar
 
 from conformance.reference.exporter import Exporter
 from conformance.reference.importer import Imported, Importer
-from conformance.reference.streams import LEGACY, Current, WorkStream
+from conformance.reference.streams import LEGACY, PER_THREAD, Current, WorkStream, current
 
 from . import fault
 
@@ -52,6 +52,35 @@ class PublishesNone(Exporter):
         return None
 
 
+@fault("stream.none-means-done", bugs="stream-10")
+class PublishesNoneForDefault(Exporter):
+    """The default stream is not named, as if everybody waited for it anyway."""
+
+    def cai_stream(self) -> int | None:
+        """Only a stream that was made."""
+        published = super().cai_stream()
+        return None if published in (LEGACY, PER_THREAD) else published
+
+
+@fault("stream.none-means-done", bugs="stream-10")
+class PublishesInsideOnly(Exporter):
+    """The stream that was written on is named only while it is the current one."""
+
+    def cai_stream(self) -> int | None:
+        """Forgotten with the end of the block."""
+        published = super().cai_stream()
+        return published if published == current() else None
+
+
+@fault("stream.published", "ordering.handover", bugs="stream-02")
+class PublishesCurrent(Exporter):
+    """The stream that is current when the dictionary is read is published, not the one that was written on."""
+
+    def cai_stream(self) -> int | None:
+        """The caller's."""
+        return current()
+
+
 @fault("stream.outlives", bugs="stream-09")
 class KeepsBareHandle(Exporter):
     """The stream that is published lives no longer than its user's object."""
@@ -60,6 +89,32 @@ class KeepsBareHandle(Exporter):
         """Remembers a number, not what it belongs to."""
         super().fill(value, stream)
         self.writer = WorkStream(self.memory.streams(), stream.handle)
+
+
+@fault("stream.outlives", bugs="stream-09")
+class PublishesPassingStream(Exporter):
+    """Each dictionary names a stream of its own, which has waited for the writes and goes with the object made for it."""
+
+    def cai_stream(self) -> int | None:
+        """Destroyed on return."""
+        if self.writer is None:
+            return None
+        streams = self.memory.streams()
+        passing = WorkStream(streams)
+        streams.wait(passing.handle, self.writer.handle)
+        return passing.handle
+
+
+@fault("stream.published", "stream.outlives")
+class PublishesIdleStream(Exporter):
+    """Each array has a stream of its own and names that one, though nothing is ever queued on it."""
+
+    idle: WorkStream | None = None
+
+    def cai_stream(self) -> int | None:
+        """A live one that comes after nothing."""
+        self.idle = self.idle or WorkStream(self.memory.streams())
+        return self.idle.handle
 
 
 # -- the stream of a call of __dlpack__
@@ -121,6 +176,26 @@ class DestroysConsumersStream(Exporter):
             self.memory.streams().destroy(stream)
 
 
+@fault("stream.not-kept")
+class WritesOnConsumersStream(Exporter):
+    """After an export the producer works on the consumer's stream, and does not notice when that is gone."""
+
+    consumers: int | None = None
+
+    def order(self, stream: int | None) -> None:
+        """Remembers whom it was exported for."""
+        super().order(stream)
+        self.consumers = stream
+
+    def fill(self, value: int, stream: WorkStream) -> None:
+        """Where the array was last seen."""
+        if self.consumers is None:
+            super().fill(value, stream)
+        else:
+            with suppress(Exception):
+                self.memory.streams().fill(self.element0(), self.view.size, value, self.consumers)
+
+
 # -- __cuda_stream__ of an exporter
 
 
@@ -157,6 +232,15 @@ class _Default(WorkStream):
 class _Zero(WorkStream):
     def __cuda_stream__(self) -> Any:
         return 0, 0 if self.handle == LEGACY else self.handle
+
+
+class _Handle(int):
+    """A number with a type of its own."""
+
+
+class _Typed(WorkStream):
+    def __cuda_stream__(self) -> Any:
+        return 0, _Handle(self.handle)
 
 
 class _Raises(WorkStream):
@@ -220,6 +304,13 @@ class StreamRaises(Exporter):
     stream_class = _Raises
 
 
+@fault("stream.protocol-form")
+class StreamAsTypedHandle(Exporter):
+    """``__cuda_stream__`` gives the handle as a number of another type than int, if derived from it."""
+
+    stream_class = _Typed
+
+
 # -- __cuda_stream__ of an importer
 
 
@@ -280,6 +371,20 @@ class TakesNoStreamForDefault(Importer):
             return super().take_stream(source)
         except TypeError:
             return self.foreign_stream(LEGACY, source)
+
+
+@fault("stream.protocol-refusal")
+class StumblesAfterRefusal(Importer):
+    """The stream that is imported after one that was refused becomes the default stream."""
+
+    stumbled: ClassVar[bool] = False
+
+    def take_stream(self, source: Any) -> WorkStream:
+        """What went wrong before shows now."""
+        stumbled, StumblesAfterRefusal.stumbled = self.stumbled, True
+        taken = super().take_stream(source)
+        StumblesAfterRefusal.stumbled = False
+        return self.foreign_stream(LEGACY, source) if stumbled else taken
 
 
 @fault("stream.protocol-owner")

@@ -7,8 +7,8 @@ import time
 from dataclasses import replace
 from typing import Any, ClassVar
 
-from conformance.protocols import capsule
-from conformance.protocols.dlpack import Tensor
+from conformance.protocols import cai, capsule, dlpack
+from conformance.protocols.dlpack import USED_LEGACY, USED_VERSIONED, Tensor
 from conformance.protocols.strided import Strided
 from conformance.reference.exporter import Exporter
 from conformance.reference.importer import Imported, Importer
@@ -124,3 +124,65 @@ class RenamesLate(Importer):
         time.sleep(_PAUSE)
         capsule.rename(offered, name)
         return super().take_capsule(offered)
+
+
+@fault("threads.many-arrays", bugs="capsule-15")
+class LastImportWins(Importer):
+    """What is being imported is kept where all threads see it, so that they import the last of them."""
+
+    _address: ClassVar[int] = 0
+
+    def dl_address(self, tensor: Tensor) -> int:
+        """The address of whatever came in last."""
+        return self.last(super().dl_address(tensor))
+
+    def cai_address(self, interface: cai.ArrayInterface) -> int:
+        """The address of whatever came in last."""
+        return self.last(super().cai_address(interface))
+
+    def last(self, address: int) -> int:
+        """Ours, unless another thread comes in the meantime."""
+        LastImportWins._address = address
+        time.sleep(_PAUSE)
+        return LastImportWins._address
+
+
+@fault("threads.one-array", "threads.many-arrays")
+class OneImportAtATime(Importer):
+    """An import that begins before another has ended is refused."""
+
+    _busy: ClassVar[list[None]] = []
+
+    def take_capsule(self, offered: Any) -> Imported:
+        """Alone or not at all."""
+        self.alone()
+        return super().take_capsule(offered)
+
+    def take_cai(self, source: Any) -> Imported:
+        """Alone or not at all."""
+        self.alone()
+        return super().take_cai(source)
+
+    def alone(self) -> None:
+        """Refuse if another thread is at it too."""
+        self._busy.append(None)
+        time.sleep(_PAUSE)
+        disturbed = len(self._busy) > 1
+        self._busy.pop()
+        if disturbed:
+            raise RuntimeError("another import is under way")
+
+
+@fault("threads.capsule-race", bugs="capsule-05 capsule-10")
+class LosersReleaseToo(Importer):
+    """Who finds that a capsule was used before cleans up after it, and releases what is another's."""
+
+    def take_capsule(self, offered: Any) -> Imported:
+        """Taken, or released."""
+        try:
+            return super().take_capsule(offered)
+        except BufferError:
+            name = capsule.name(offered)
+            if name in (USED_LEGACY, USED_VERSIONED):
+                self.call_deleter(dlpack.decode(capsule.pointer(offered), name))
+            raise

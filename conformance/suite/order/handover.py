@@ -309,6 +309,18 @@ class Backward:
         return holds(self.setting.consumer, self._into, NEW, self.setting.device)
 
 
+class DefaultHeldBack(Backward):
+    """What becomes of the default stream when the consumer reads: it has no part in it."""
+
+    def __init__(self, setting: Setting) -> None:
+        super().__init__(setting)
+        self.reader = LEGACY
+
+    def in_order(self) -> bool:
+        """Nothing is written on it."""
+        return True
+
+
 def filled(library: Adapter, value: int, device: Device, count: int = SHAPE[1]) -> Any:
     """An operand of a library with ``count`` elements, every one ``value``, written by our own instruments."""
     array = library.operand(KIND, (1, count, 1), device)

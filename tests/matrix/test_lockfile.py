@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
+import re
 from pathlib import Path
 
 import pytest
 
 from conformance.exits import UserError
-from conformance.images import lockfile
-from conformance.images.lockfile import Pin
+from conformance.matrix import lockfile
+from conformance.matrix.lockfile import Pin
 
 LOCK = """\
 # made by a tool
@@ -19,17 +20,18 @@ Pygments==2.21.0 --hash=sha256:cc  # via pytest
 """
 
 
-def test_pins_have_canonical_names_and_sorted_hashes() -> None:
+def test_pins_have_canonical_names_and_sorted_hashes(tmp_path: Path) -> None:
     """What the same lock may be written like does not make it another lock."""
-    pins, mistakes = lockfile.parse(LOCK)
+    (tmp_path / "cell.txt").write_text(LOCK)
+    pins = lockfile.read(tmp_path / "cell.txt")
     assert pins == (Pin("numpy", "2.3.5", ("sha256:aa", "sha256:bb")), Pin("pygments", "2.21.0", ("sha256:cc",)))
-    assert mistakes == []
 
 
 def test_what_is_written_is_what_is_read() -> None:
-    """A pin's text is a requirement with hashes."""
-    pins, _ = lockfile.parse(LOCK)
-    assert lockfile.parse("\n".join(map(str, pins))) == (pins, [])
+    """A pin's text is a requirement with hashes; digests stay in their order."""
+    pins = lockfile.pins(LOCK)
+    assert pins[0].hashes == ("sha256:bb", "sha256:aa")
+    assert lockfile.pins("\n".join(map(str, pins))) == pins
 
 
 @pytest.mark.parametrize(
@@ -39,11 +41,19 @@ def test_what_is_written_is_what_is_read() -> None:
         ("numpy==2.* --hash=sha256:aa", "'numpy==2.*' is not one exact version (NAME==VERSION)"),
         ("numpy==2.3.5", "'numpy==2.3.5' has no hash"),
         ("-r other.txt", "'-r other.txt' is no requirement"),
+        ("numpy==2.3.5 --hash=md5:aa", "'numpy==2.3.5' has a hash that is not SHA-256"),
+        ("numpy==2.3.5 --hash=sha256:aa --hash=md5:aa", "'numpy==2.3.5' has a hash that is not SHA-256"),
+        (
+            "numpy[all]==2.3.5 --hash=sha256:aa",
+            "'numpy[all]==2.3.5' has an extra or a marker; a lock says what is installed, without conditions",
+        ),
     ],
 )
 def test_only_exact_versions_with_hashes_are_taken(line: str, sentence: str) -> None:
     """Anything else could install something else tomorrow."""
-    assert lockfile.parse(f"\n{line}\n") == ((), [(2, sentence)])
+    assert lockfile.parsed(f"\n{line}\n") == ((), [(2, sentence)])
+    with pytest.raises(lockfile.NoLock, match=re.escape(sentence)):
+        lockfile.pins(line)
 
 
 def test_all_mistakes_of_a_lock_are_said_with_file_and_line(tmp_path: Path) -> None:

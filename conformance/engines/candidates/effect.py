@@ -1,0 +1,83 @@
+"""Whether the candidates came into effect, from what a cell says of itself in ``environment.json``. Pure."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from pathlib import PurePosixPath
+from typing import Any
+
+from packaging.utils import canonicalize_name
+from packaging.version import InvalidVersion, Version
+
+from ..model import Candidate
+
+
+def troubles(environment: Mapping[str, Any], candidates: Sequence[Candidate]) -> list[str]:
+    """A sentence for each candidate that is not, or not alone, what the cell has tested."""
+    told = {facts["distribution"]: facts for facts in environment.get("candidates", ())}
+    died = [facts["trouble"] for facts in told.values() if facts["trouble"]]
+    found = [_trouble(one, told.get(one.name), environment.get("libraries", ()), died) for one in candidates]
+    return [f"{one}: {why}" for one, why in zip(candidates, found) if why]
+
+
+def _trouble(
+    one: Candidate, facts: Mapping[str, Any] | None, libraries: Sequence[Mapping[str, Any]], died: Sequence[str]
+) -> str:
+    if facts is None:
+        return "; ".join(died) or "the cell does not say what became of it"
+    return _metadata(one, facts) or _imported(one, facts) or _used(one, libraries)
+
+
+def _metadata(one: Candidate, facts: Mapping[str, Any]) -> str:
+    """Exactly one distribution of that name, and it is the candidate's."""
+    found = facts["found"]
+    if not found:
+        return "importlib.metadata does not find it"
+    if len(found) > 1:
+        there = " and ".join(f"{other['version']} in {other['folder']}" for other in found)
+        return f"importlib.metadata finds {there}"
+    if found[0]["folder"] != facts["folder"] or not _equal(found[0]["version"], one.version):
+        return f"importlib.metadata finds {found[0]['version']} in {found[0]['folder']}"
+    return ""
+
+
+def _imported(one: Candidate, facts: Mapping[str, Any]) -> str:
+    """Each of its modules comes from its folder, one can be imported, and what they say of their version is the candidate's."""
+    modules = facts["modules"]
+    for module in modules:
+        if module["file"] and not PurePosixPath(module["file"]).is_relative_to(facts["folder"]):
+            return f"{module['module']} is imported from {module['file']}"
+    if all(module["error"] or not module["file"] for module in modules):
+        why = next((f": {module['module']}: {module['error']}" for module in modules if module["error"]), "")
+        return f"none of its modules can be imported{why}"
+    versions = [module["version"] for module in modules if _is_version(module["version"])]
+    if versions and not any(_equal(version, one.version) for version in versions):
+        return f"what is imported says it is {versions[0]}"
+    return ""
+
+
+def _used(one: Candidate, libraries: Sequence[Mapping[str, Any]]) -> str:
+    """A library that the suite could not use was not tested."""
+    for library in libraries:
+        names: dict[str, str] = {canonicalize_name(name): version for name, version in library["versions"].items()}
+        if one.name not in names:
+            continue
+        if not _equal(names[one.name], one.version):
+            return f"the suite has tested {names[one.name]}"
+        if library["absent"]:
+            return f"the suite could not use it: {library['absent']}"
+    return ""
+
+
+def _is_version(text: str | None) -> bool:
+    try:
+        return bool(Version(text or ""))
+    except InvalidVersion:
+        return False
+
+
+def _equal(one: str, other: str) -> bool:
+    try:
+        return Version(one) == Version(other)
+    except InvalidVersion:
+        return one == other

@@ -1,0 +1,84 @@
+"""Which wheel an index answers a candidate's requirement with, by uv."""
+
+from __future__ import annotations
+
+import re
+import subprocess
+import tempfile
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
+from urllib.parse import unquote
+
+from packaging.utils import InvalidWheelFilename, parse_wheel_filename
+
+from conformance.exits import UserError
+from conformance.matrix import uv
+from conformance.matrix.locks import find_uv
+
+from . import commands, wheels
+
+_WHEEL = re.compile(r'(?:url|path) = "(?P<where>[^"]+\.whl)"[^{}]*hashes = \{ sha256 = "(?P<sha256>[0-9a-f]{64})" \}')
+"""One wheel in uv's answer."""
+
+
+@dataclass(frozen=True)
+class File:
+    """A wheel that an index has."""
+
+    name: str
+    version: str
+    file: str
+    sha256: str
+
+
+@dataclass(frozen=True)
+class Index:
+    """The index that is configured; every command is told before it runs."""
+
+    environment: Mapping[str, str]
+    tell: Callable[[str], None]
+
+    def best(self, requirement: str, python: str) -> File | str:
+        """The newest release that meets the requirement, as a cell with this Python takes it; or why there is none, in uv's words.
+
+        Raises:
+            UserError: uv could not find out.
+        """
+        command = commands.resolve(find_uv(), python)
+        self.tell(f"+ {uv.shown(command, [requirement])}")
+        done = subprocess.run(
+            command, input=requirement, capture_output=True, text=True, check=False,
+            env=dict(self.environment), cwd=tempfile.gettempdir(),
+        )  # fmt: skip
+        if done.returncode:
+            why = uv.no_solution(done.stderr)
+            if why:
+                return f"no release fits {requirement}: {why}"
+            raise UserError(
+                f"--candidate {requirement}: the index could not be asked ({uv.trouble(done.stderr)}); nothing was run"
+            )
+        return choose(done.stdout, python)
+
+
+def choose(answer: str, python: str) -> File:
+    """The best wheel of those that uv names.
+
+    Raises:
+        UserError: it names none that can be understood.
+    """
+    order = {tag: place for place, tag in enumerate(wheels.supported(python))}
+    found: list[tuple[int, File]] = []
+    for match in _WHEEL.finditer(answer):
+        file = unquote(match["where"].split("?")[0].rsplit("/", 1)[-1])
+        try:
+            name, version, _, tags = parse_wheel_filename(file)
+        except InvalidWheelFilename:
+            continue
+        places = [order[tag] for tag in tags if tag in order]
+        if places:
+            found.append((min(places), File(name, str(version), file, match["sha256"])))
+    if not found:
+        raise UserError(
+            f"--candidate: uv's answer names no wheel that could be taken: {' '.join(answer.split())[:200]!r}"
+        )
+    return min(found, key=lambda one: one[0])[1]

@@ -1,0 +1,105 @@
+"""Candidates unpacked beside the run, by their digests: what cells see of them."""
+
+from __future__ import annotations
+
+import shutil
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from email.message import Message
+from email.parser import HeaderParser
+from pathlib import Path
+
+from conformance.images import output
+from conformance.images.commands import Command
+from conformance.images.process import Shell
+from conformance.matrix.locks import find_uv
+
+from .. import endings
+from ..model import Candidate, Cell, Ending, Lifecycle, Placed
+from . import commands, fitting, placing, wheels
+
+FOLDER = "candidates"
+LIMIT = 3600.0
+
+
+class Unfit(Exception):
+    """A candidate cannot stand in a cell, and why."""
+
+
+class Failed(Exception):
+    """A candidate could not be unpacked, and why."""
+
+
+@dataclass
+class Unpacking:
+    """Unpacks what the cells of a run need: once each, anew in every run, so that nothing is left of another."""
+
+    out: Path
+    shell: Shell
+    _done: dict[str, Path] = field(default_factory=dict)
+
+    def prepare(self, cell: Cell) -> tuple[Placed, ...] | Ending:
+        """The cell's candidates, unpacked; or why it cannot be run with them."""
+        if cell.unfit:
+            return Ending(Lifecycle.UNFIT, cell.unfit)
+        holding = (
+            {**placing.held(cell), **{one.name: one.version for one in cell.candidates}} if cell.candidates else {}
+        )
+        try:
+            return tuple(Placed(one, self._fitting(one, cell, holding)) for one in cell.candidates)
+        except Unfit as error:
+            return Ending(Lifecycle.UNFIT, str(error))
+        except Failed as error:
+            return endings.build_failed(str(error))
+
+    def _fitting(self, one: Candidate, cell: Cell, holding: Mapping[str, str]) -> Path:
+        """Its folder. What a file says of itself is read before it is unpacked, what an index has afterwards."""
+        path = Path(one.source)
+        from_file = one.source.endswith(".whl")
+        if from_file:
+            _unchanged(one, path)
+            _check(wheels.metadata(path), one, cell, holding)
+        folder = self._unpacked(one, cell, commands.a_wheel(path) if from_file else None)
+        if not from_file and not self.shell.dry_run:
+            _check(_installed(folder), one, cell, holding)
+        return folder
+
+    def _unpacked(self, one: Candidate, cell: Cell, what: Command | None) -> Path:
+        if one.sha256 in self._done:
+            return self._done[one.sha256]
+        folder = self.out.absolute() / FOLDER / one.sha256
+        requirement = folder.with_name(f"{one.sha256}.txt")
+        try:
+            if not self.shell.dry_run:
+                shutil.rmtree(folder, ignore_errors=True)
+                folder.mkdir(parents=True)
+                requirement.write_text(f"{one.name}=={one.version} --hash=sha256:{one.sha256}\n", encoding="utf-8")
+            command = commands.unpack(find_uv(), cell.python, folder, what or commands.by_digest(requirement))
+            answer = self.shell.do(command)
+        except OSError as error:
+            raise Failed(f"{one} cannot be unpacked: {error.filename or folder}: {error.strerror}") from error
+        if not answer.ok:
+            raise Failed(f"{one} cannot be unpacked: {output.reason(answer.stderr)}")
+        self._done[one.sha256] = folder
+        return folder
+
+
+def _unchanged(one: Candidate, path: Path) -> None:
+    try:
+        now = wheels.digest(path)
+    except OSError as error:
+        raise Failed(f"{path} cannot be read any more: {error.strerror}; put it back, or begin a new run") from error
+    if now != one.sha256:
+        raise Failed(f"{path} is not the wheel any more that this run was planned with; begin a new run")
+
+
+def _check(metadata: Message, one: Candidate, cell: Cell, holding: Mapping[str, str]) -> None:
+    found = fitting.misfits(metadata, holding, cell.python)
+    if found:
+        raise Unfit(f"{one}: {'; '.join(found)}")
+
+
+def _installed(folder: Path) -> Message:
+    """The metadata of what was unpacked."""
+    found = next(folder.glob("*.dist-info/METADATA"))
+    return HeaderParser().parsestr(found.read_text(encoding="utf-8"))

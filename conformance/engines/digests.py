@@ -1,0 +1,45 @@
+"""What a cell ran and what it brought, as SHA-256 in hexadecimal: by these a gate tells results of today from others."""
+
+from __future__ import annotations
+
+import hashlib
+from collections.abc import Mapping
+from pathlib import Path
+
+import conformance
+
+SUITE = Path(conformance.__file__).parent
+DECIDES = ("adapters", "cuda", "execution", "protocols", "reference", "suite")
+"""The packages that decide what a result says; a change of a report, of an engine or of a gate makes no result stale."""
+PARTS = "+"
+"""Stands between the digests of the parts of a cell that was gone on with by something else."""
+
+
+def of_suite(package: Path = SUITE) -> str:
+    """The suite's source, as far as it decides results: names and contents of its files."""
+    digest = hashlib.sha256()
+    for path in sorted(path for part in DECIDES for path in (package / part).rglob("*") if _is_source(path)):
+        content = hashlib.sha256(path.read_bytes()).hexdigest()
+        digest.update(f"{path.relative_to(package).as_posix()}\0{content}\n".encode())
+    return digest.hexdigest()
+
+
+def _is_source(path: Path) -> bool:
+    return path.is_file() and "__pycache__" not in path.parts
+
+
+def of_file(path: Path) -> str:
+    """A file's content; empty where there is no such file."""
+    try:
+        return hashlib.sha256(path.read_bytes()).hexdigest()
+    except (FileNotFoundError, IsADirectoryError):
+        return ""
+
+
+def joined(before: Mapping[str, str], now: Mapping[str, str]) -> dict[str, str]:
+    """Those of a cell of which a part was there already: what differs from part to part is named with all its parts."""
+    found = {**before, **now}
+    for name in before.keys() & now.keys():
+        parts = (*before[name].split(PARTS), *now[name].split(PARTS))
+        found[name] = PARTS.join(sorted(set(parts)))
+    return found

@@ -1,0 +1,95 @@
+"""What became of candidates inside a cell: ``python -m conformance.execution.candidates FOLDER`` prints JSON.
+
+A candidate is a folder in front of the path, with one distribution in it. Whether it came into effect is not believed but looked at, in
+a process of its own: what ``importlib.metadata`` tells of the distribution, and from where each of its modules is imported.
+"""
+
+from __future__ import annotations
+
+import importlib
+import importlib.machinery
+import importlib.util
+import json
+import os
+import re
+import sys
+from collections.abc import Iterable
+from importlib import metadata
+from pathlib import PurePosixPath
+from typing import Any
+
+from conformance.suite.exchange import brief
+
+SUFFIXES = tuple(importlib.machinery.all_suffixes())
+_PACKAGE = "__init__"
+
+
+def measure(folder: str) -> dict[str, Any]:
+    """One candidate, as it stands in ``environment.json``."""
+    (own,) = metadata.distributions(path=[folder])
+    name = canonical(own.metadata["Name"])
+    found = [d for d in metadata.distributions() if canonical(d.metadata["Name"] or "") == name]
+    return {
+        "folder": folder,
+        "distribution": name,
+        "found": [{"version": d.version, "folder": str(d.locate_file(""))} for d in found],
+        "modules": [_module(module) for module in roots(str(file) for file in own.files or ())],
+        "trouble": None,
+    }
+
+
+def died(folder: str, reason: str) -> dict[str, Any]:
+    """The same where its process could not tell."""
+    return {"folder": folder, "distribution": None, "found": [], "modules": [], "trouble": reason}
+
+
+def canonical(name: str) -> str:
+    """The name as the package index compares it."""
+    return re.sub(r"[-_.]+", "-", name).lower()
+
+
+def roots(files: Iterable[str]) -> list[str]:
+    """What can be imported of these files by a name of its own: packages, but none below another, and modules in none."""
+    modules = [parts for file in files if (parts := _parts(file))]
+    packages = {parts[:-1] for parts in modules if parts[-1] == _PACKAGE}
+    return sorted({".".join(_root(parts, packages)) for parts in modules})
+
+
+def _parts(file: str) -> tuple[str, ...]:
+    """The dotted name of a file as its parts; none where it is no module."""
+    path = PurePosixPath(file)
+    suffix = next((suffix for suffix in SUFFIXES if path.name.endswith(suffix)), None)
+    if suffix is None or path.name.endswith(".pyc"):
+        return ()
+    parts = (*path.parts[:-1], path.name.removesuffix(suffix))
+    return parts if all(part.isidentifier() for part in parts) else ()
+
+
+def _root(parts: tuple[str, ...], packages: set[tuple[str, ...]]) -> tuple[str, ...]:
+    above = (parts[:length] for length in range(1, len(parts)))
+    return next((package for package in above if package in packages), parts)
+
+
+def _module(name: str) -> dict[str, Any]:
+    """From where it is imported, and what it says its version is."""
+    told: dict[str, Any] = {"module": name, "file": None, "version": None, "error": None}
+    try:
+        spec = importlib.util.find_spec(name)
+        told["file"] = spec.origin if spec else None
+        version = getattr(importlib.import_module(name), "__version__", None)
+        told["version"] = version if isinstance(version, str) else None
+    except (Exception, SystemExit) as error:
+        told["error"] = brief(error)
+    return told
+
+
+def main(folder: str) -> None:
+    """Print what became of the candidate in this folder."""
+    facts = measure(folder)
+    sys.stdout.write("\n" + json.dumps(facts) + "\n")
+    sys.stdout.flush()
+    os._exit(0)
+
+
+if __name__ == "__main__":
+    main(sys.argv[1])

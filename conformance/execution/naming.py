@@ -1,0 +1,73 @@
+"""From the name of a case to the case, whether or not this environment could run it."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from difflib import get_close_matches
+from functools import lru_cache
+from itertools import chain
+
+from conformance.adapters import registry
+from conformance.adapters.base import Adapter, Device, Trait
+from conformance.suite.catalogue import Case, catalogue
+from conformance.suite.layouts import LAYOUTS
+from conformance.suite.libraries import Environment, Library, Side
+
+
+class UnknownName(ValueError):
+    """There is no such thing in this suite. The text is one sentence for the user."""
+
+
+_PLACES = ((Device.HOST, Device.CUDA), (Device.HOST,))
+"""What an environment can have: some cases are planned only where there is no GPU."""
+
+
+@lru_cache(maxsize=len(_PLACES))
+def everything(devices: tuple[Device, ...]) -> Environment:
+    """Every library with all that its adapter says it could have in any version, and two GPUs. No library is loaded."""
+    return Environment(tuple(_library(name, devices) for name in registry.names()), gpus=2)
+
+
+def _library(name: str, devices: tuple[Device, ...]) -> Library:
+    adapter = registry.create(name)
+    sides = {device: _side(adapter, device) for device in devices if _has(adapter, device)}
+    versions = dict.fromkeys(adapter.distributions, "any")
+    return Library(name, versions, adapter.traits | {Trait.EXCHANGE_API}, None, sides)
+
+
+def _has(adapter: Adapter, device: Device) -> bool:
+    return device in adapter.exports or device in adapter.imports
+
+
+def _side(adapter: Adapter, device: Device) -> Side:
+    return Side(
+        dtypes=adapter.candidate_dtypes,
+        layouts=tuple(LAYOUTS),
+        exports=adapter.exports.get(device, ()),
+        imports=adapter.imports.get(device, ()),
+    )
+
+
+def case_named(name: str, here: Callable[[], Environment] | None = None) -> Case:
+    """The case of this id; :class:`UnknownName` if there is none.
+
+    A few cases are made of what is absent, so that only the environment that has them can tell: ``here`` measures it.
+    """
+    invariant = catalogue().get(name.partition("/")[0])
+    if invariant is None:
+        raise UnknownName(f"there is no case {name!r}{meant(name.partition('/')[0], catalogue())}; {_LIST}")
+    for environment in chain(map(everything, _PLACES), (measured() for measured in (here,) if measured)):
+        for case in invariant.cases(environment):
+            if case.id == name:
+                return case
+    known = dict.fromkeys(case.id for devices in _PLACES for case in invariant.cases(everything(devices)))
+    raise UnknownName(f"there is no case {name!r}{meant(name, known)}; {_LIST}")
+
+
+_LIST = "`list --cases` prints those that run here"
+
+
+def meant(name: str, known: object) -> str:
+    """The closest of these names, in brackets, as part of a sentence."""
+    close = get_close_matches(name, list(known), n=1)  # type: ignore[call-overload]
+    return f" (did you mean {close[0]}?)" if close else ""

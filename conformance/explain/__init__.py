@@ -1,0 +1,1 @@
+"""What an invariant, a clause, a family or a case is about, for somebody who has just met its name."""

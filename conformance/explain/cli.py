@@ -1,0 +1,73 @@
+"""The command ``explain``."""
+
+from __future__ import annotations
+
+import argparse
+import json
+import sys
+from functools import lru_cache
+
+from conformance.execution import environment
+from conformance.execution.naming import UnknownName
+from conformance.exits import Exit, UserError
+from conformance.report import terminal
+from conformance.report.screen import Screen
+from conformance.repro.scripts import is_readable
+from conformance.selftest.stages import stages
+from conformance.suite.catalogue import Case
+from conformance.suite.libraries import Environment
+
+from . import showing
+from .explanation import as_json, explain
+from .subjects import Subject, find
+
+
+def add(name: str, command: argparse.ArgumentParser) -> None:
+    """Give the command of this name its options."""
+    command.add_argument(
+        "name", metavar="ID", help="an invariant (pointer.values), a clause (CAI-18), a family or a case"
+    )
+    command.add_argument("--json", action="store_true", help="for machines")
+    command.add_argument("--all", action="store_true", help="every bug, fault and case, however many there are")
+    command.add_argument(
+        "--no-cases", action="store_true", help="do not look at the libraries that are here, which takes some seconds"
+    )
+    command.set_defaults(run=run)
+
+
+def run(options: argparse.Namespace) -> int:
+    """Tell what there is to tell; the cases here come last, because the libraries have to be looked at for them."""
+    try:
+        subject = find(options.name, _here)
+    except UnknownName as unknown:
+        raise UserError(str(unknown)) from unknown
+    told = explain(subject, (fault for stage in stages() for fault in stage.faults))
+    readable = is_readable(subject.case) if subject.case else None
+    if options.json:
+        cases = None if options.no_cases else _cases(subject)
+        print(json.dumps(as_json(told, cases, readable), indent=1, ensure_ascii=False))
+        return Exit.OK
+    screen = Screen.of(sys.stdout)
+    showing.show(screen, told, everything=options.all)
+    example = subject.case
+    if not options.no_cases:
+        sys.stdout.flush()
+        cases = _cases(subject)
+        showing.show_cases(screen, subject, cases, everything=options.all)
+        example = example or next(iter(cases), None)
+    if example:
+        showing.show_commands(screen, example, readable=is_readable(example))
+    return Exit.OK
+
+
+@lru_cache(maxsize=1)
+def _here() -> Environment:
+    with terminal.waiting(sys.stderr, "looking at the libraries …"):
+        return environment.measure().environment
+
+
+def _cases(subject: Subject) -> list[Case]:
+    """The subject's cases in this environment."""
+    here = _here()
+    found = [case for invariant in subject.invariants for case in invariant.cases(here)]
+    return [case for case in found if subject.case is None or case.id == subject.case.id]

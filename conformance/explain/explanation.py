@@ -1,0 +1,89 @@
+"""All that the suite knows about a subject, put together."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Sequence
+from dataclasses import asdict, dataclass
+from typing import Any
+
+from conformance.protocols.clauses import Clause, Role
+from conformance.selftest.model import Fault
+from conformance.suite import bugs
+from conformance.suite.bugs import Bug
+from conformance.suite.catalogue import Case, Invariant
+
+from .subjects import Subject
+
+KEYWORDS = {
+    "must": "must",
+    "must*": "must, as we infer",
+    "should": "should",
+    "should*": "should, as we infer",
+    "may": "may",
+    "documented": "documented by the library",
+    "fact": "a fact",
+    "grey": "left open",
+}
+"""A source's keyword in words. A starred one is inferred from its text, so that breaking it only deviates."""
+
+
+@dataclass(frozen=True)
+class Explanation:
+    """``bugs`` are those that the invariants are drawn from or whose faults they catch, ``similar`` others of the same classes."""
+
+    subject: Subject
+    bugs: tuple[Bug, ...]
+    similar: tuple[Bug, ...]
+    faults: tuple[Fault, ...]
+
+    @property
+    def expected(self) -> dict[Role, tuple[Clause, ...]]:
+        """The clauses that bind each side."""
+        return {role: tuple(c for c in self.subject.clauses if binds(c, role)) for role in Role}
+
+
+def binds(clause: Clause, role: Role) -> bool:
+    """Whether a clause asks anything of this side."""
+    return role.value in clause.binds.split() or clause.binds == "library"
+
+
+def explain(subject: Subject, faults: Iterable[Fault]) -> Explanation:
+    """Put together; ``faults`` are all that there are."""
+    names = {invariant.id for invariant in subject.invariants}
+    caught = tuple(fault for fault in faults if names & set(fault.caught_by))
+    rows = [row for invariant in subject.invariants for row in invariant.rows]
+    direct = bugs.named((*rows, *(key for fault in caught for key in fault.bugs)))
+    return Explanation(subject, direct, tuple(b for b in bugs.of_classes(rows) if b not in direct), caught)
+
+
+def as_json(told: Explanation, cases: Sequence[Case] | None, readable: bool | None) -> dict[str, Any]:
+    """Plain data. ``cases`` are those here, ``None`` if nobody has looked; ``readable`` is about a case's script."""
+    subject = told.subject
+    return {
+        "kind": subject.kind.value,
+        "id": subject.name,
+        "invariants": [_invariant(invariant) for invariant in subject.invariants],
+        "clauses": [{**asdict(clause), "urls": list(clause.urls)} for clause in subject.clauses],
+        "expected": {role.value: [clause.id for clause in clauses] for role, clauses in told.expected.items()},
+        "bugs": [asdict(bug) for bug in told.bugs],
+        "similar_bugs": [asdict(bug) for bug in told.similar],
+        "faults": [
+            {"name": f.name, "statement": f.statement, "caught_by": list(f.caught_by), "bugs": list(f.bugs)}
+            for f in told.faults
+        ],
+        "case": subject.case.to_json() if subject.case else None,
+        "readable_script": readable,
+        "cases_here": None if cases is None else [case.id for case in cases],
+    }
+
+
+def _invariant(invariant: Invariant) -> dict[str, Any]:
+    return {
+        "id": invariant.id,
+        "statement": invariant.statement,
+        "details": invariant.details,
+        "clauses": list(invariant.clauses),
+        "level": invariant.level.value,
+        "needs": invariant.needs.value,
+        "rows": list(invariant.rows),
+    }

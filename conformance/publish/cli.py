@@ -1,0 +1,89 @@
+"""``python -m conformance publish``."""
+
+from __future__ import annotations
+
+import argparse
+import sys
+from collections.abc import Callable
+from pathlib import Path
+
+from conformance.exits import Exit, UserError
+from conformance.report.screen import Screen
+from conformance.verdicts import gate_cli, history, reading
+from conformance.verdicts.history import Streak
+from conformance.verdicts.model import RunFile
+from conformance.verdicts.waivers import Spot, Waiver
+
+from . import console, junit, scripts
+from .coverage import believable
+from .markdown import markdown
+from .page import page
+from .subject import Subject
+from .words import line
+
+OUT = Path("conform-report")
+
+
+def add(name: str, command: argparse.ArgumentParser) -> None:
+    """The options of ``publish``."""
+    gate_cli.add_judged(command)
+    command.add_argument(
+        "--history", type=Path, metavar="FILE", help="since when what fails has failed: runs that `gate --history` kept"
+    )
+    command.add_argument(
+        "--out", type=Path, default=OUT, metavar="DIR",
+        help=f"where index.html, summary.md and junit.xml go (default: {OUT})",
+    )  # fmt: skip
+    command.set_defaults(run=_publish)
+
+
+def _publish(options: argparse.Namespace) -> int:
+    subject = _subject(options)
+    _write(options.out, "summary.md", lambda path: _text(path, markdown(subject)))
+    _write(options.out, "junit.xml", lambda path: junit.write(subject, path))
+    _write(options.out, "index.html", lambda path: _text(path, page(subject)))
+    console.show(Screen.of(sys.stdout), subject, str(options.out / "index.html"))
+    return Exit.OK
+
+
+def _subject(options: argparse.Namespace) -> Subject:
+    """Judged, if anything is given that a gate goes by."""
+    if not (options.baseline or options.waivers or options.candidate or options.locks):
+        run = reading.load(options.judged)
+        return Subject(believable(run), streaks=_streaks(options.history, run), script=scripts.readable)
+    judgement, waivers = gate_cli.judged(options)
+    told = {waiver.id: _told(waiver) for waiver in waivers}
+    return Subject(
+        believable(judgement.run), judgement, _streaks(options.history, judgement.run), told, scripts.readable
+    )
+
+
+def _told(waiver: Waiver) -> str:
+    return f"{waiver.owner}, until {waiver.expires.isoformat()}: {waiver.reason} ({waiver.link})"
+
+
+def _streaks(path: Path | None, run: RunFile) -> dict[Spot, Streak]:
+    """With this run as the newest, whether the file has it already or not."""
+    if path is None:
+        return {}
+    if not path.exists():
+        raise UserError(f"--history: {path} is not there; `gate --history {path}` makes it")
+    found = history.read(path)
+    for complaint in found.complaints:
+        print(f"conformance: {line(complaint)}", file=sys.stderr)
+    return history.streaks([*found.entries, history.entry(run)])
+
+
+def _text(path: Path, text: str) -> None:
+    path.write_text(text, encoding="utf-8")
+
+
+def _write(out: Path, name: str, write: Callable[[Path], None]) -> None:
+    """Write a file whole or not at all. Raises UserError where it cannot be written."""
+    partial = out / f"{name}.partial"
+    try:
+        out.mkdir(parents=True, exist_ok=True)
+        write(partial)
+        partial.replace(out / name)
+    except OSError as error:
+        raise UserError(f"--out: {out / name} cannot be written: {error.strerror}; choose another folder") from error

@@ -1,0 +1,109 @@
+"""What a run came to as a whole: how many cases are in each state, and what was not tested, with the reasons."""
+
+from __future__ import annotations
+
+from collections import Counter
+from collections.abc import Mapping
+from dataclasses import dataclass, replace
+from typing import NamedTuple
+
+from conformance.exits import Exit
+from conformance.report.screen import many
+from conformance.verdicts import trust
+from conformance.verdicts.model import CellResult, RunFile, State
+
+from .subject import Subject
+
+UNBELIEVABLE = "its canaries did not end as they were built to, so nothing in it can be believed"
+
+
+def believable(run: RunFile) -> RunFile:
+    """What the run says about libraries: without canaries, and without the results of cells that nobody should go by."""
+    known = trust.canaries()
+    surprised = {finding.cell for finding in trust.surprises(run, known)}
+    whole = trust.without_canaries(run, known)
+    return replace(whole, cells=tuple(_believable(cell, cell.name in surprised) for cell in whole.cells))
+
+
+def _believable(cell: CellResult, surprised: bool) -> CellResult:
+    if surprised:
+        return replace(cell, plan=0, states="", evidence=(), reason=UNBELIEVABLE)
+    if cell.is_tested and not trust.is_trusted(cell):
+        reason = f"{cell.reason}; at a limit a library may be accused of the limit's doing, so its results do not count"
+        return replace(cell, plan=0, states="", evidence=(), reason=reason)
+    return cell
+
+
+class Reason(NamedTuple):
+    """Why something was not tested, and the titles of the cells where that is so."""
+
+    what: str
+    why: str
+    cells: tuple[str, ...]
+
+
+@dataclass(frozen=True)
+class Untested:
+    """All that was planned and of which this run proves nothing: cells, libraries in cells, cases."""
+
+    cells: tuple[Reason, ...]
+    libraries: tuple[Reason, ...]
+    undecided: int
+    lost: int
+
+    def __bool__(self) -> bool:
+        return bool(self.cells or self.libraries or self.undecided or self.lost)
+
+
+def counts(run: RunFile) -> dict[State, int]:
+    """How many cases of all cells are in each state."""
+    found: Counter[State] = Counter()
+    for cell in run.cells:
+        found.update({state: cell.states.count(state.value) for state in State})
+    return {state: found[state] for state in State}
+
+
+def untested(run: RunFile) -> Untested:
+    """What was not tested; a cell that came to its end but has no results is told as that."""
+    cells: dict[tuple[str, str], list[str]] = {}
+    libraries: dict[tuple[str, str], list[str]] = {}
+    for cell in run.cells:
+        for what, why in troubles(cell):
+            cells.setdefault((what, why), []).append(cell.title)
+        for name, why in cell.absent.items():
+            libraries.setdefault((name, why), []).append(cell.title)
+    count = counts(run)
+    return Untested(_reasons(cells), _reasons(libraries), count[State.UNDECIDED], count[State.LOST])
+
+
+def troubles(cell: CellResult) -> list[tuple[str, str]]:
+    """What became of a cell instead of a whole run, with the reason: nothing, if it came to its end and has results."""
+    if cell.lifecycle != "done":
+        some = " after some of its cases" if cell.is_tested else ""
+        return [(cell.lifecycle + some, cell.reason)]
+    return [] if cell.is_tested else [("no results", cell.reason or "it came to its end and left no results")]
+
+
+def _reasons(found: Mapping[tuple[str, str], list[str]]) -> tuple[Reason, ...]:
+    return tuple(Reason(what, why, tuple(cells)) for (what, why), cells in found.items())
+
+
+def headline(subject: Subject) -> str:
+    """The answer in a line; never better than what was tested."""
+    run = subject.run
+    if subject.judgement:
+        return f"The gate {gate_word(subject.judgement.exit)}"
+    tested = [cell for cell in run.cells if cell.is_tested]
+    bad = sum(State.VIOLATES.value in cell.states for cell in tested)
+    missing = len(run.cells) - len(tested)
+    besides = f", {missing} not tested" if missing else ""
+    if not tested:
+        return "Nothing was tested"
+    if not bad:
+        return f"No violation in {many(len(tested), 'tested cell')}{besides}"
+    return f"{many(counts(run)[State.VIOLATES], 'violation')} in {bad} of {many(len(tested), 'tested cell')}{besides}"
+
+
+def gate_word(code: Exit) -> str:
+    """What a gate's exit code says."""
+    return "passes" if code is Exit.OK else f"does not pass: {code.name.lower().replace('_', ' ')} (exit {code.value})"

@@ -1,0 +1,90 @@
+"""What went wrong, told once: cases that break the same rule in the same words between the same partners, wherever they do."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass, field
+
+from conformance.verdicts.model import Evidence, RunFile, State, place
+
+from .words import SIGNS, way
+
+_CORE = 80
+_NUMBERS = re.compile(r"0x[0-9a-fA-F]+|\d+")
+
+
+@dataclass
+class Kind:
+    """One way of going wrong, with an example and all the places where it shows.
+
+    ``cells`` maps the title of each cell to the number of its cases; ``waived`` counts those of all of them that a waiver covers.
+    """
+
+    invariant: str
+    state: State
+    evidence: Evidence
+    case: str
+    example: str
+    """The title of the cell that the example is from."""
+    cells: dict[str, int] = field(default_factory=dict)
+    exchanges: dict[tuple[str, str, str, str], None] = field(default_factory=dict)
+    """Way, device, producer, consumer."""
+    waived: int = 0
+
+    @property
+    def cases(self) -> int:
+        """How many cases in how many cells went wrong like this, all together."""
+        return sum(self.cells.values())
+
+    def where(self) -> str:
+        """``a, b → c, DLPack on cuda``, for each way and device."""
+        places: dict[tuple[str, str], list[tuple[str, str]]] = {}
+        for name, device, producer, consumer in self.exchanges:
+            places.setdefault((name, device), []).append((producer, consumer))
+        return "; ".join(
+            f"{_names(p for p, _ in pairs)} → {_names(c for _, c in pairs)}, {name} on {device}"
+            for (name, device), pairs in places.items()
+        )
+
+
+def kinds(run: RunFile, states: frozenset[State], waived: Mapping[tuple[str, str], str]) -> list[Kind]:
+    """The kinds among these states: worst state first, then those in most cells and cases.
+
+    ``waived`` has the id of a waiver for each cell and case that one covers.
+    """
+    found: dict[tuple[str, int], Kind] = {}
+    alike: dict[tuple[object, ...], Kind] = {}
+    letters = {state.value for state in states}
+    for cell in run.cells:
+        if letters.isdisjoint(cell.states):
+            continue
+        for case, state, index in run.found(cell):
+            if state not in states:
+                continue
+            kind = found.get((case, index))
+            if kind is None:
+                kind = found[case, index] = _kind(alike, case, state, run.evidence[index], cell.title)
+            kind.cells[cell.title] = kind.cells.get(cell.title, 0) + 1
+            kind.waived += (cell.name, case) in waived
+    order = list(SIGNS)
+    return sorted(alike.values(), key=lambda kind: (order.index(kind.state), -len(kind.cells), -kind.cases))
+
+
+def _kind(alike: dict[tuple[object, ...], Kind], case: str, state: State, evidence: Evidence, cell: str) -> Kind:
+    at = place(case)
+    what = () if state is State.LOST else (at.invariant, evidence.clauses)
+    kind = alike.setdefault(
+        (state, evidence.outcome, *what, core(evidence.reason)), Kind(at.invariant, state, evidence, case, cell)
+    )
+    kind.exchanges[way(at), at.device, at.producer, at.consumer] = None
+    return kind
+
+
+def core(reason: str) -> str:
+    """The reason without numbers, so that addresses and counts do not keep like from like."""
+    return _NUMBERS.sub("", reason)[:_CORE]
+
+
+def _names(names: Iterable[str]) -> str:
+    return ", ".join(dict.fromkeys(names))

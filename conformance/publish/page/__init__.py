@@ -1,0 +1,51 @@
+"""One HTML page with everything in it: no network, no framework, and nothing in it that came from outside can act.
+
+What it shows is data, packed and in base64, that the page's own script unpacks and sets as text. A content security policy allows that
+script and that style sheet by their digests, and nothing else from anywhere.
+"""
+
+from __future__ import annotations
+
+import hashlib
+from base64 import b64encode
+from importlib import resources
+
+from ..subject import Subject
+from .content import packed
+
+SCRIPTS = ("data.js", "dom.js", "view.js", "matrix.js", "detail.js", "pages.js", "main.js")
+"""In this order they are one script."""
+_STYLE = "page.css"
+
+
+def page(subject: Subject) -> str:
+    """The page, whole."""
+    script = "(() => {\n'use strict';\n" + "\n".join(_asset(name) for name in SCRIPTS) + "})();\n"
+    style = _asset(_STYLE)
+    parts = {
+        "{{policy}}": policy(script, style),
+        "{{style}}": style,
+        "{{script}}": script,
+        "{{data}}": b64encode(packed(subject)).decode("ascii"),
+    }
+    text = _asset("page.html")
+    for name, part in parts.items():
+        before, _, after = text.partition(name)
+        text = before + part + after
+    return text
+
+
+def policy(script: str, style: str) -> str:
+    """Nothing is loaded, sent or framed; one script and one style sheet run."""
+    return (
+        f"default-src 'none'; script-src '{_digest(script)}'; style-src '{_digest(style)}'; img-src data:; "
+        "base-uri 'none'; form-action 'none'"
+    )
+
+
+def _digest(text: str) -> str:
+    return f"sha256-{b64encode(hashlib.sha256(text.encode()).digest()).decode('ascii')}"
+
+
+def _asset(name: str) -> str:
+    return resources.files(__package__).joinpath(name).read_text(encoding="utf-8")

@@ -1,0 +1,288 @@
+"""All that the page shows, as one packed block of bytes: each text, piece of evidence and script in it once."""
+
+from __future__ import annotations
+
+import json
+import re
+import zlib
+from collections.abc import Hashable, Iterator, Mapping
+from typing import Any, Generic, TypeVar
+
+from conformance.protocols import clauses
+from conformance.suite.catalogue import catalogue
+from conformance.verdicts.findings import Finding, Judgement, Kind
+from conformance.verdicts.model import CellResult, Evidence, RunFile, State, place
+
+from ..coverage import Reason, counts, gate_word, headline, untested
+from ..subject import Subject
+from ..words import MEANINGS, SIGNS, line, plain, way
+from .packing import Packer
+
+TEXTS = 16_000_000
+"""Characters of evidence that a page may hold before compression; where there are more, each text is cut shorter."""
+LENGTHS = (4000, 1200, 400, 120)
+"""What is tried for the longest text, in characters."""
+MOST_FINDINGS = 200
+"""Findings about more than one case that are told on the page; the number of all is told beside them."""
+NAME = 160
+"""Characters of a cell's name."""
+SCRIPTED = frozenset({State.VIOLATES, State.DEVIATES, State.UNDECIDED})
+CHANGED = (Kind.REGRESSION, Kind.NEW_VIOLATION, Kind.FIXED, Kind.NEW_CASE, Kind.SHRUNK)
+"""What makes a case one that changed against the baseline."""
+_NOT_CONFORMING = re.compile(f"[^{State.CONFORMS.value}]")
+_T = TypeVar("_T", bound=Hashable)
+_Row = dict[int, int]
+
+
+class Interned(Generic[_T]):
+    """Things by number, each once, in the order in which they came."""
+
+    def __init__(self) -> None:
+        self._numbers: dict[_T, int] = {}
+
+    def of(self, thing: _T) -> int:
+        """Its number."""
+        return self._numbers.setdefault(thing, len(self._numbers))
+
+    def __iter__(self) -> Iterator[_T]:
+        return iter(self._numbers)
+
+
+def packed(subject: Subject) -> bytes:
+    """The page's content, deflated: a JSON document, the plans, and three layers of rows (values, marks, streaks)."""
+    run = subject.run
+    cases = _Cases(subject)
+    values: Interned[tuple[str, int]] = Interned()
+    marks: Interned[tuple[str, str, str]] = Interned()
+    streaks: Interned[tuple[str, str, int, int]] = Interned()
+    rows = Packer()
+    for plan in cases.plans:
+        rows.stretches(sorted(plan))
+    rows.rows(_values(cell, cases, values) for cell in run.cells)
+    rows.rows(_marks(subject, cases, marks))
+    rows.rows(_streaks(subject, cases, streaks))
+    whole = Packer()
+    whole.block(_json(_document(subject, cases, values, marks, streaks)))
+    whole.block(bytes(rows))
+    return zlib.compress(bytes(whole), 9)
+
+
+def _json(document: object) -> bytes:
+    return json.dumps(_safe(document), ensure_ascii=False, separators=(",", ":")).encode()
+
+
+def _safe(told: object) -> object:
+    """The same with every text in it made plain: whatever is added to the document cannot be forgotten here."""
+    if isinstance(told, str):
+        return plain(told)
+    if isinstance(told, Mapping):
+        return {plain(name): _safe(value) for name, value in told.items()}
+    return [_safe(one) for one in told] if isinstance(told, (list, tuple)) else told
+
+
+# -- cases
+
+
+class _Cases:
+    """Every case that is planned anywhere or that the gate has something to say about, in the order of their ids."""
+
+    def __init__(self, subject: Subject) -> None:
+        run = subject.run
+        found = {case for plan in run.plans for case in plan} | {f.case for f in subject.findings if f.case}
+        self.ids = sorted(found)
+        self.numbers = {case: number for number, case in enumerate(self.ids)}
+        self.plans = [[self.numbers[case] for case in plan] for plan in run.plans]
+
+
+def _values(cell: CellResult, cases: _Cases, values: Interned[tuple[str, int]]) -> _Row:
+    plan, evidence = cases.plans[cell.plan], iter(cell.evidence)
+    found = _NOT_CONFORMING.finditer(cell.states)
+    return {plan[one.start()]: values.of((one[0], next(evidence))) for one in found}
+
+
+def _marks(subject: Subject, cases: _Cases, marks: Interned[tuple[str, str, str]]) -> Iterator[_Row]:
+    """What the gate says of single cases: kind, state before, waiver."""
+    by_cell: dict[str, list[Finding]] = {}
+    for finding in subject.findings:
+        if finding.case:
+            by_cell.setdefault(finding.cell, []).append(finding)
+    for cell in subject.run.cells:
+        yield {
+            cases.numbers[f.case]: marks.of((f.kind.word, f.before.value if f.before else "", f.waiver))
+            for f in by_cell.get(cell.name, ())
+        }
+
+
+def _streaks(subject: Subject, cases: _Cases, streaks: Interned[tuple[str, str, int, int]]) -> Iterator[_Row]:
+    by_cell: dict[str, _Row] = {}
+    for (cell, case), streak in subject.streaks.items():
+        if streak.failing and case in cases.numbers:
+            row = by_cell.setdefault(cell, {})
+            row[cases.numbers[case]] = streaks.of((streak.began, streak.since, streak.runs, streak.flaps))
+    for one in subject.run.cells:
+        yield by_cell.get(one.name, {})
+
+
+# -- the document
+
+
+def _document(
+    subject: Subject,
+    cases: _Cases,
+    values: Interned[tuple[str, int]],
+    marks: Interned[tuple[str, str, str]],
+    streaks: Interned[tuple[str, str, int, int]],
+) -> dict[str, Any]:
+    run = subject.run
+    texts: Interned[str] = Interned()
+    most = longest(run.evidence)
+    return {
+        "run": {"id": run.id, "began": run.began, "suite": run.suite, "tier": run.tier},
+        "headline": headline(subject),
+        "states": [[s.value, s.verdict, sign.symbol, sign.meaning] for s, sign in SIGNS.items()],
+        "counts": {state.value: number for state, number in counts(run).items()},
+        "untested": _untested(run),
+        "gate": _gate(subject.judgement),
+        "cells": [_cell(cell) for cell in run.cells],
+        "cases": cases.ids,
+        "columns": _columns(cases.ids),
+        "plans": len(cases.plans),
+        "evidence": [_evidence(e, texts, most) for e in run.evidence],
+        "cut": most,
+        "scripts": _scripts(subject),
+        "texts": list(texts),
+        "values": list(values),
+        "marks": list(marks),
+        "streaks": list(streaks),
+        "waivers": dict(subject.waivers),
+        "invariants": _invariants(cases.ids),
+        "clauses": _clauses(run.evidence, cases.ids),
+    }
+
+
+def longest(evidence: tuple[Evidence, ...]) -> int:
+    """How many characters of a text the page has room for."""
+    lengths = [len(text) for e in evidence for text in (e.reason, e.expected, e.seen, *(text for _, text in e.notes))]
+    fitting = (most for most in LENGTHS if sum(min(length, most) for length in lengths) <= TEXTS)
+    return next(fitting, LENGTHS[-1])
+
+
+def _evidence(e: Evidence, texts: Interned[str], most: int) -> list[Any]:
+    told = [texts.of(plain(text, most)) for text in (e.reason, e.expected, e.seen)]
+    notes = [texts.of(plain(text, most)) for note in e.notes for text in note]
+    return [e.outcome, e.level, list(e.clauses), *told, notes]
+
+
+def _untested(run: RunFile) -> dict[str, Any]:
+    missing = untested(run)
+    return {
+        "cells": [_reason(reason) for reason in missing.cells],
+        "libraries": [_reason(reason) for reason in missing.libraries],
+    }
+
+
+def _reason(reason: Reason) -> list[Any]:
+    return [reason.what, reason.why, [line(title, NAME) for title in reason.cells]]
+
+
+def _gate(judgement: Judgement | None) -> dict[str, Any] | None:
+    """The verdict, how often each kind was found, and in words what is about more than one case."""
+    if judgement is None:
+        return None
+    found: dict[Kind, list[int]] = {}
+    for finding in judgement.findings:
+        count = found.setdefault(finding.kind, [0, 0])
+        count[bool(finding.waiver)] += 1
+    whole = [f for f in judgement.findings if not f.case]
+    baseline = judgement.baseline
+    return {
+        "verdict": gate_word(judgement.exit),
+        "passes": judgement.exit == 0,
+        "exit": int(judgement.exit),
+        "baseline": f"{baseline.id} {baseline.began}".strip() if baseline else "",
+        "kinds": [
+            [kind.word, MEANINGS[kind], int(kind.exit), *count]
+            for kind, count in sorted(found.items(), key=lambda item: -item[0].exit)
+        ],
+        "changed": [kind.word for kind in CHANGED],
+        "whole": [[f.kind.word, f.sentence, f.waiver] for f in whole[:MOST_FINDINGS]],
+        "more": max(len(whole) - MOST_FINDINGS, 0),
+    }
+
+
+def _cell(cell: CellResult) -> dict[str, Any]:
+    own = cell.own_tests
+    return {
+        "name": line(cell.name, NAME),
+        "title": line(cell.title, NAME),
+        "lifecycle": cell.lifecycle,
+        "reason": cell.reason,
+        "axes": cell.axes,
+        "versions": cell.versions,
+        "absent": cell.absent,
+        "digests": {name: digest[:16] for name, digest in cell.digests.items()},
+        "candidates": [f"{c.name} {c.version} ({c.sha256[:16]})" for c in cell.candidates],
+        "tests": [own.passed, own.failed, own.errors, own.skipped, own.ended] if own else None,
+        "ended": cell.ended,
+        "seconds": round(cell.seconds, 1),
+        "plan": cell.plan,
+        "tested": cell.is_tested,
+    }
+
+
+def _columns(cases: list[str]) -> list[list[str]]:
+    """Way, device, producer, consumer and protocol of every exchange, in the order in which the matrix has them."""
+    found = {(way(at), at.device, at.producer, at.consumer, at.protocol) for at in map(place, cases)}
+    return [list(column) for column in sorted(found, key=_column_order)]
+
+
+_WAYS = ("DLPack", "CUDA Array Interface", "Documented calls", "Imports and contexts")
+_DEVICES = ("cuda", "host")
+
+
+def _column_order(column: tuple[str, ...]) -> tuple[object, ...]:
+    name, device, producer, consumer, protocol = column
+    known = (_WAYS.index(name) if name in _WAYS else len(_WAYS), _DEVICES.index(device) if device in _DEVICES else 2)
+    return (*known, device, name, producer != "reference", producer, consumer != "reference", consumer, protocol)
+
+
+def _invariants(cases: list[str]) -> dict[str, list[Any]]:
+    """Statement, why, level and clauses of each invariant; nothing of one that this version of the suite does not know."""
+    known = catalogue()
+    names = dict.fromkeys(case.partition("/")[0] for case in cases)
+    return {
+        name: [known[name].statement, known[name].details, known[name].level.value, list(known[name].clauses)]
+        if name in known
+        else ["", "", "", []]
+        for name in names
+    }
+
+
+def _clauses(evidence: tuple[Evidence, ...], cases: list[str]) -> dict[str, list[str]]:
+    """Statement, source and address of each clause that is cited."""
+    cited = {name for e in evidence for name in e.clauses}
+    cited |= {name for told in _invariants(cases).values() for name in told[3]}
+    every = {clause.id: clause for clause in clauses.all_clauses()}
+    return {
+        name: [every[name].statement, every[name].source, next(iter(every[name].urls), "")]
+        for name in sorted(cited & every.keys())
+    }
+
+
+def _scripts(subject: Subject) -> dict[str, Any]:
+    """Scripts as lists of their lines, each once, and which case has which."""
+    lines: Interned[str] = Interned()
+    scripts: Interned[tuple[int, ...]] = Interned()
+    by_case: dict[str, int] = {}
+    if subject.script:
+        for case in _to_script(subject.run):
+            text = subject.script(case)
+            if text:
+                by_case[case] = scripts.of(tuple(lines.of(one) for one in text.splitlines()))
+    return {"lines": list(lines), "scripts": list(scripts), "cases": by_case}
+
+
+def _to_script(run: RunFile) -> list[str]:
+    """Each case that goes wrong in any cell."""
+    found = {one.case for cell in run.cells for one in run.found(cell) if one.state in SCRIPTED}
+    return sorted(found)

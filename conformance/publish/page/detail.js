@@ -1,0 +1,247 @@
+// The panel beside the matrix: a cell, or all that a field has to tell.
+
+const NOTES = {blame: 'To blame', instead: 'Instead', seen: 'Seen in detail', stderr: 'Standard error'};
+const OPENED = 2;
+const MOST = 12;
+
+/** A sign with its word. */
+function sign(model, state, text = model.states[state][1]) {
+  return make('span', {class: `sign state-${model.states[state][0]}`}, make('span', {'aria-hidden': 'true'}, model.states[state][2]), ' ', text);
+}
+
+/** Terms with what they mean; entries without anything are left out. */
+function terms(entries) {
+  const told = entries.filter(([, value]) => value !== null && value !== undefined && value !== '' && !(Array.isArray(value) && !value.length));
+  return make('dl', {}, told.map(([name, value]) => [make('dt', {}, name), make('dd', {}, value)]));
+}
+
+/** The clauses in words. */
+function clauseList(model, ids) {
+  return ids.map((id) => {
+    const told = model.clauses[id];
+    return make('p', {class: 'clause'}, make('b', {}, id), told ? [' ', prose(told[0]), ' ', make('small', {}, sourceOf(told))] : '');
+  });
+}
+
+/** Where a clause is from; the page itself never goes there. */
+function sourceOf([, source, address]) {
+  return address ? make('a', {href: address, rel: 'noreferrer', target: '_blank'}, source) : source;
+}
+
+/** The reason without figures, so that addresses and counts do not keep like from like. */
+const core = (reason) => reason.replace(/0x[0-9a-f]+|\d+/gi, '').slice(0, 80);
+
+/**
+ * What is alike, told once: `cases` of several cells grouped by rule, state and words. `found` yields `{cell, one, state, value}`.
+ * Worst first, then those in most cells and cases.
+ */
+function kindsOf(model, found) {
+  const kinds = new Map();
+  for (const {cell, one, state, value} of found) {
+    const invariant = model.cases[one].invariant, evidence = value === NONE ? null : model.evidence[model.values[value].evidence];
+    const key = [state, invariant, evidence ? `${evidence.outcome} ${evidence.clauses} ${core(evidence.reason)}` : ''].join('\n');
+    if (!kinds.has(key)) kinds.set(key, {key, invariant, state, evidence, members: [], cells: new Map(), columns: new Map()});
+    const kind = kinds.get(key), column = model.cases[one].column;
+    kind.members.push({cell, one, value});
+    kind.cells.set(cell, (kind.cells.get(cell) || 0) + 1);
+    kind.columns.set(column, (kind.columns.get(column) || 0) + 1);
+  }
+  return [...kinds.values()].sort((a, b) => a.state - b.state || b.cells.size - a.cells.size || b.members.length - a.members.length);
+}
+
+/** A kind that can be opened. `place` says in words where it shows. */
+function kindBox(model, kind, place, isOpen, link) {
+  const told = make('div', {class: 'told'});
+  const box = make('details', {class: `kind state-${model.states[kind.state][0]}`, ontoggle: () => {
+    if (box.open && !told.firstChild) fill(told, kindBody(model, kind, link));
+  }}, make('summary', {},
+    sign(model, kind.state), ' ', make('b', {}, kind.invariant), make('span', {class: 'count'}, many(kind.members.length, 'case')),
+    make('span', {class: 'sentence'}, kind.evidence ? kind.evidence.reason || kind.evidence.outcome : 'it conforms now'),
+    place ? make('span', {class: 'place'}, place) : null), told);
+  box.open = isOpen;
+  if (isOpen) fill(told, kindBody(model, kind, link));
+  return box;
+}
+
+function kindBody(model, kind, link) {
+  const [statement] = model.invariants[kind.invariant], {evidence} = kind;
+  return [
+    terms([
+      ['Promised', [prose(statement), ' ', make('a', {href: link({place: 'invariant', argument: kind.invariant, open: ''})}, 'About this rule')]],
+      ['By clause', evidence ? clauseList(model, evidence.clauses) : null],
+      ['Level', evidence && evidence.level ? levelText(evidence) : null],
+    ]),
+    longList('div', seenAlike(model, kind), MOST, (seen) => seenBox(model, seen)),
+  ];
+}
+
+function levelText(evidence) {
+  const ends = {crash: 'the process died', hang: 'the deadline was reached', poisoned: 'the CUDA context was lost'};
+  if (ends[evidence.outcome]) return `must: ${ends[evidence.outcome]}, which is a violation at any level`;
+  return {must: 'must', should: 'should, or inferred', observed: 'told only'}[evidence.level] || evidence.level;
+}
+
+/** The members of a kind put together by what exactly was seen and what is known of it besides. */
+function seenAlike(model, kind) {
+  const found = new Map();
+  for (const member of kind.members) {
+    const mark = numberAt(model.markRows[member.cell], member.one), streak = numberAt(model.streakRows[member.cell], member.one);
+    const key = `${member.value}/${mark}/${streak}`;
+    if (!found.has(key)) found.set(key, {value: member.value, mark, streak, members: []});
+    found.get(key).members.push(member);
+  }
+  return [...found.values()].sort((a, b) => b.members.length - a.members.length);
+}
+
+function seenBox(model, {value, mark, streak, members}) {
+  const evidence = value === NONE ? null : model.evidence[model.values[value].evidence];
+  const first = model.cases[members[0].one];
+  return make('section', {class: 'seen'},
+    terms([
+      ['Expected', evidence && evidence.expected ? quoted(evidence.expected) : null],
+      ['Seen', evidence ? quoted(evidence.seen || evidence.reason) : null],
+      ...(evidence ? evidence.notes.filter(([name, text]) => text && text !== evidence.seen).map(noteTerm) : []),
+      ['Fails since', streak === NONE ? null : streakText(model.streaks[streak])],
+      ['Against the baseline', mark === NONE ? null : markText(model, model.marks[mark])],
+      ['Waiver', mark === NONE || !model.marks[mark][2] ? null : waiverText(model, model.marks[mark][2])],
+      [members.length === 1 ? 'Case' : 'Cases', caseList(model, members)],
+    ]),
+    script(model, first.id));
+}
+
+/** Words from outside: set apart, and whatever they are, only text. */
+const quoted = (text) => make('bdi', {class: 'quoted'}, text);
+
+function noteTerm([name, text]) {
+  return [NOTES[name] || name, text.length > 300 || text.includes('\n') ? make('pre', {tabindex: '0', 'aria-label': name}, text) : quoted(text)];
+}
+
+function streakText([began, run, runs, flaps]) {
+  const changed = flaps ? `; it changed ${many(flaps, 'time')} between failing and not` : '';
+  return `${readable(began)} (run ${run}), ${many(runs, 'run')} in a row${changed}`;
+}
+
+function markText(model, [kind, before]) {
+  const state = model.stateOf[before];
+  return state === undefined ? kind : [kind, ', before: ', sign(model, state)];
+}
+
+function waiverText(model, id) {
+  return [make('b', {}, id), model.waivers[id] ? ` ${model.waivers[id]}` : ''];
+}
+
+/** Each case once, with the cells that have it. */
+function caseList(model, members) {
+  const cells = new Map();
+  for (const {cell, one} of members) {
+    if (!cells.has(one)) cells.set(one, []);
+    cells.get(one).push(model.cells[cell].title);
+  }
+  const several = new Set(members.map(({cell}) => cell)).size > 1;
+  return longList('ul', [...cells], 5, ([one, titles]) =>
+    make('li', {}, make('code', {}, model.cases[one].id), several ? make('small', {}, ` in ${listed(titles)}`) : null));
+}
+
+/** How to see it for oneself: a script that stands alone, where there is one, or the command. */
+function script(model, id) {
+  const number = model.scripts.cases[id];
+  if (number === undefined) return copied(`python -m conformance repro ${id}`, `The command that reproduces ${id}`);
+  const text = () => model.scripts.scripts[number].map((line) => model.scripts.lines[line]).join('\n') + '\n';
+  const box = make('details', {class: 'script', ontoggle: () => {
+    if (box.open && box.children.length === 1) box.append(copied(text(), `A script that reproduces ${id}`));
+  }}, make('summary', {}, 'A script that shows it, and needs nothing of this suite'));
+  return box;
+}
+
+// -- the panel itself
+
+class Detail {
+  /** `link(changes)` makes an address; `close()` is what Escape and the button do. */
+  constructor(element, model, link, close) {
+    Object.assign(this, {element, model, link, close});
+    element.addEventListener('keydown', (event) => {
+      if (event.key === 'Escape') close();
+    });
+  }
+
+  hide() {
+    this.element.hidden = true;
+    this.element.replaceChildren();
+    document.body.classList.remove('with-detail');
+  }
+
+  /** Shows a field, or a cell as a whole; moves there if the reader did not come by the back button. */
+  show(view, cell, column, focus) {
+    const [title, ...content] = column === NONE ? this.ofCell(view, cell) : this.ofField(view, cell, column);
+    const button = make('button', {type: 'button', class: 'close', 'aria-label': 'Close', onclick: () => this.close()}, '×');
+    fill(this.element, make('div', {class: 'bar'}, title, button), content);
+    this.element.hidden = false;
+    this.element.scrollTop = 0;
+    document.body.classList.add('with-detail');
+    if (focus) byId('detail-title').focus();
+  }
+
+  ofField(view, cell, column) {
+    const {model} = this, {pair, group} = model.columns[column], counts = view.field(cell, column);
+    const found = [...view.telling(cell)].filter(({one}) => model.cases[one].column === column).map((told) => ({cell, ...told}));
+    return [
+      make('h2', {id: 'detail-title', tabindex: '-1'}, pair),
+      make('p', {class: 'where'}, group, ' in ', make('a', {href: this.link({open: model.cells[cell].name})}, model.cells[cell].title)),
+      this.sum(counts, isFiltered(view.address)),
+      this.kinds(kindsOf(model, found)),
+      worst(model, counts) === NONE ? this.notTested(cell, column) : null,
+    ];
+  }
+
+  sum(counts, filtered) {
+    const {model} = this, states = model.states.map((_, state) => state).filter((state) => counts[state]);
+    return make('p', {class: 'signs'}, states.map((state) => [sign(model, state, `${counts[state].toLocaleString('en')} ${model.states[state][1]}`), ' ']),
+      filtered && states.length ? make('small', {}, 'of those that the filters let through') : null);
+  }
+
+  kinds(kinds) {
+    const {model} = this;
+    return longList('div', kinds, 40, (kind) => kindBox(model, kind, '', kinds.indexOf(kind) < OPENED && kind.state <= model.stateOf.l, this.link));
+  }
+
+  notTested(cell, column) {
+    const {absent} = this.model.cells[cell], {producer, consumer} = this.model.columns[column];
+    const reasons = [...new Set([producer, consumer])].filter((name) => absent[name]).map((name) => [name, quoted(absent[name])]);
+    const filtered = isFiltered(readAddress());
+    return [
+      make('p', {}, filtered ? 'Nothing that the filters let through.' : 'Not tested: this cell has no case of this pair.'),
+      terms(reasons),
+    ];
+  }
+
+  ofCell(view, cell) {
+    const {model} = this, told = model.cells[cell], counts = new Int32Array(model.states.length);
+    for (let i = 0; i < view.counts[cell].length; i++) counts[i % view.width] += view.counts[cell][i];
+    const [passed, failed, errors, skipped, ended] = told.tests || [];
+    return [
+      make('h2', {id: 'detail-title', tabindex: '-1'}, told.title),
+      told.title === told.name ? null : make('p', {class: 'where'}, told.name),
+      this.sum(counts, isFiltered(view.address)),
+      terms([
+        ['What became of it', isTroubled(told) ? make('b', {class: 'loud'}, `not tested, or not whole: ${told.lifecycle}`) : told.lifecycle],
+        ['Why', told.reason && quoted(told.reason)],
+        ['Planned with', pairs(told.axes)],
+        ['Found in it', pairs(told.versions)],
+        ['Could not be used', pairs(told.absent)],
+        ['Tried in place of a release', told.candidates.map((one) => make('p', {}, quoted(one)))],
+        ['Tests of its own', told.tests ? `${passed} passed, ${failed} failed, ${errors} errors, ${skipped} skipped: ${ended}` : null],
+        ['Ended', told.ended],
+        ['Took', told.seconds ? `${told.seconds.toLocaleString('en')} s` : null],
+        ['Digests', pairs(told.digests)],
+      ]),
+      pairGrids(model, view, cell, this.link),
+      make('h3', {}, 'What did not conform'),
+      this.kinds(kindsOf(model, [...view.telling(cell)].map((found) => ({cell, ...found})))),
+    ];
+  }
+}
+
+/** Names with their values, a line each. */
+function pairs(told) {
+  return Object.entries(told).map(([name, text]) => make('p', {class: 'pair'}, make('b', {}, name), ' ', quoted(text)));
+}

@@ -1,0 +1,92 @@
+// Puts it together: the address says what is shown, and every change of it is drawn from the address.
+
+function start(model) {
+  let address = readAddress(), view = null, opener = null;
+  const link = (changes) => written({...readAddress(), ...changes});
+  const go = (changes, replaces = false) => {
+    try {
+      history[replaces ? 'replaceState' : 'pushState'](null, '', link(changes));
+    } catch {
+      location.hash = link(changes);  // a browser that keeps files from changing their history
+    }
+    draw(true);
+  };
+  const open = (cell, column) => {
+    opener = document.activeElement;
+    go({open: model.cells[cell].name + (column === NONE ? '' : `~${model.columns[column].key}`)});
+  };
+  const close = () => {
+    go({open: ''});
+    if (opener && opener.isConnected) opener.focus(); else byId('content').focus();
+  };
+  const matrix = new Matrix(model, open), detail = new Detail(byId('detail'), model, link, close);
+  let later = 0;
+  const change = (name, value, isTyping) => {
+    const changes = name ? {[name]: value} : Object.fromEntries(FILTERS.map((filter) => [filter, '']));
+    clearTimeout(later);
+    if (isTyping) later = setTimeout(() => go(changes, true), 150); else go(changes);
+  };
+
+  fill(byId('answer'), answer(model, (changes) => written({...readAddress(), ...Object.fromEntries(FILTERS.map((name) => [name, ''])), ...changes})));
+  fill(byId('filters'), filterFields(model, change));
+  fill(byId('foot'), make('p', {}, 'Everything is in this file; it asks no network for anything. ', model.cut < 4000 ? `Messages longer than ${model.cut} characters are shortened here; the run file has them whole. ` : ''));
+  byId('filters').addEventListener('submit', (event) => event.preventDefault());
+
+  const whole = () => {
+    if (!view.cells.length) return [make('p', {class: 'nothing'}, 'The filters let nothing through.')];
+    const alone = view.cells.length === 1 ? pairGrids(model, view, view.cells[0], link) : null;
+    return [legend(model), matrix.element, alone];
+  };
+  const content = () => {
+    switch (address.place) {
+      case 'wrong': return wrong(model, view, link);
+      case 'invariants': return rules(model, view, link);
+      case 'invariant': return rule(model, view, address.argument, link);
+      default: return whole();
+    }
+  };
+  const draw = (moves) => {
+    const before = address;
+    address = readAddress();
+    const same = view && ['place', 'argument', 'order', ...FILTERS].every((name) => before[name] === address[name]);
+    if (!view || ['order', ...FILTERS].some((name) => before[name] !== address[name])) view = new View(model, address);
+    if (!same) {
+      showFilters(byId('filters'), address);
+      byId('status').textContent = leftText(view);
+      fill(byId('content'), content());
+      if (address.place === 'matrix') matrix.show(view);
+    }
+    fill(byId('views'), tabs(address, link));
+    document.title = `${address.place === 'invariant' ? address.argument : model.headline} · array interop conformance`;
+    if (!same || before.open !== address.open) showOpen(moves);
+  };
+  const showOpen = (moves) => {
+    const found = opened(model, address.open);
+    if (found) detail.show(view, found.cell, found.column, moves);
+    else detail.hide();
+    if (address.place === 'matrix') matrix.draw();
+  };
+  addEventListener('hashchange', () => draw(true));
+  addEventListener('keydown', (event) => {
+    if (event.key === 'Escape' && address.open && !byId('detail').contains(event.target)) close();
+  });
+  draw(false);
+  document.documentElement.dataset.ready = 'yes';
+}
+
+/** What an address has open: `cell` or `cell~exchange`; nothing, if this run has no such thing. */
+function opened(model, text) {
+  const cellOf = (name) => model.cells.findIndex((one) => one.name === name);
+  if (!text) return null;
+  if (cellOf(text) >= 0) return {cell: cellOf(text), column: NONE};
+  const end = text.lastIndexOf('~');
+  const cell = cellOf(text.slice(0, end)), column = model.columns.findIndex((one) => one.key === text.slice(end + 1));
+  return cell < 0 || column < 0 ? null : {cell, column};
+}
+
+function failed(error) {
+  fill(byId('content'), make('p', {class: 'nothing'}, 'This browser cannot unpack the results: ', String(error), '. A browser of 2023 or later can; summary.md and junit.xml beside this page need none.'));
+  document.documentElement.dataset.ready = 'failed';
+}
+
+unpacked(byId('data').textContent).then(start).catch(failed);

@@ -1,0 +1,229 @@
+// Everything around the matrix: the answer at the top, the filters, and the other views.
+
+/** What the run came to, in one screen: verdict, counts, and what was not tested as loudly as what failed. */
+function answer(model, link) {
+  const tested = model.cells.filter((cell) => cell.tested).length, {run, counts, gate} = model;
+  const planned = Object.values(counts).reduce((sum, count) => sum + count, 0);
+  return [
+    make('p', {class: 'over'}, 'Array interop conformance'),
+    make('h1', {}, model.headline),
+    make('p', {class: 'about'}, [
+      `Run ${run.id || '(unnamed)'}`, run.began && `begun ${readable(run.began)}`, run.suite && `suite ${run.suite}`, run.tier && `tier ${run.tier}`,
+      `${tested.toLocaleString('en')} of ${many(model.cells.length, 'cell')} with results`, many(planned, 'case'),
+    ].filter(Boolean).join(' · ')),
+    gate ? gateBox(model, gate) : null,
+    make('ul', {class: 'tiles', 'aria-label': 'Cases by verdict'}, model.states.filter(([letter]) => letter in counts).map((state) => tile(state, counts, link))),
+    untestedBox(model, counts, link),
+  ];
+}
+
+const readable = (time) => time.replace('T', ' ').replace(/(\.\d+)?(\+00:00|Z)$/, ' UTC');
+
+function tile([letter, word, symbol, meaning], counts, link) {
+  return make('li', {class: counts[letter] ? `tile state-${letter}` : 'tile zero'}, make('a', {href: link({place: letter === 'c' ? 'matrix' : 'wrong', argument: '', verdict: word, open: ''}), title: meaning},
+    make('span', {class: 'figure'}, make('span', {'aria-hidden': 'true'}, symbol), ` ${counts[letter].toLocaleString('en')}`), make('span', {class: 'word'}, word)));
+}
+
+function gateBox(model, gate) {
+  return make('section', {class: `gate ${gate.passes ? 'passes' : 'fails'}`, 'aria-label': 'The gate'},
+    make('p', {}, gate.baseline ? `Compared with ${gate.baseline}. ` : 'Compared with no baseline. ', gate.kinds.length ? '' : 'It found nothing.'),
+    make('ul', {}, gate.kinds.map(([word, meaning, exit, count, waived]) => make('li', {class: exit && count ? 'counts' : null},
+      make('b', {}, `${count.toLocaleString('en')} ${word}`), waived ? ` and ${waived.toLocaleString('en')} waived` : '', meaning ? `: ${meaning}` : ''))),
+    gate.whole.length ? make('details', {open: gate.whole.length <= 8}, make('summary', {}, `${many(gate.whole.length + gate.more, 'finding')} about more than one case`),
+      longList('ul', gate.whole, 20, ([word, sentence, waiver]) => make('li', {}, make('b', {}, word), ': ', quoted(sentence), waiver ? ` (waived: ${waiver})` : '')),
+      gate.more ? make('p', {}, `and ${gate.more.toLocaleString('en')} more, which the command \`gate\` tells`) : null) : null);
+}
+
+/** What this run proves nothing about. */
+function untestedBox(model, counts, link) {
+  const {cells, libraries} = model.untested;
+  if (!cells.length && !libraries.length && !counts.u && !counts.l) {
+    return make('p', {class: 'complete'}, '✓ Everything that was planned was tested and decided.');
+  }
+  const to = (verdict, text) => make('a', {href: link({place: 'wrong', argument: '', verdict, open: ''})}, text);
+  return make('section', {class: 'loud-box', 'aria-label': 'Not tested'},
+    make('h2', {}, 'Not tested: this run proves nothing about'),
+    longList('ul', [
+      ...cells.map((reason) => [many(reason[2].length, 'cell'), ...reason]),
+      ...libraries.map(([name, why, titles]) => [name, `could not be used in ${many(titles.length, 'cell')}`, why, titles]),
+    ], 12, ([what, how, why, titles]) => make('li', {}, make('b', {}, what), ` ${how}`, why ? [': ', quoted(why)] : '', make('small', {}, ` (${listed(titles, 3)})`))),
+    counts.l || counts.u ? make('p', {}, counts.l ? [to('lost', many(counts.l, 'case')), ' lost: planned, and there is no outcome. '] : '',
+      counts.u ? [to('not decided', many(counts.u, 'case')), ' not decided: they ran, and nobody can say what they mean.'] : '') : null,
+    cells.length ? make('p', {}, make('a', {href: link({place: 'matrix', argument: '', verdict: UNTESTED, open: ''})}, 'These cells in the matrix')) : null);
+}
+
+// -- filters
+
+function tabs(address, link) {
+  const names = {matrix: 'Matrix', wrong: 'What went wrong', invariants: 'Rules'};
+  return Object.entries(names).map(([place, name]) => make('a', {
+    href: link({place, argument: '', open: ''}), 'aria-current': place === address.place || (place === 'invariants' && address.place === 'invariant') ? 'page' : null,
+  }, name));
+}
+
+/** The fields of the filters; `change(name, value, isTyping)` is called for each edit. */
+function filterFields(model, change) {
+  const {columns, cases} = model;
+  const choice = (name, label, every, values) => make('label', {}, make('span', {}, label),
+    make('select', {name, onchange: (event) => change(name, event.target.value, false)}, make('option', {value: ''}, every), values.map((value) => make('option', {value}, value))));
+  const unique = (values) => [...new Set(values)];
+  return [
+    choice('library', 'Library', 'all libraries', unique(columns.flatMap(({producer, consumer}) => [producer, consumer])).sort()),
+    choice('exchange', 'Exchange', 'all ways', unique(columns.map(({group}) => group))),
+    choice('family', 'Family of rules', 'all families', unique(cases.map(({family}) => family)).sort()),
+    choice('verdict', 'Verdict', 'all verdicts', [...model.states.map(([, word]) => word).filter((word) => word !== GONE[1] || model.gate), UNTESTED]),
+    make('label', {class: 'wide'}, make('span', {}, 'Search'),
+      make('input', {type: 'search', name: 'text', placeholder: 'case, cell, version, message …', autocomplete: 'off', spellcheck: 'false', oninput: (event) => change('text', event.target.value, true)})),
+    model.gate && model.gate.baseline ? make('label', {class: 'check'}, make('input', {type: 'checkbox', name: 'changed', onchange: (event) => change('changed', event.target.checked ? '1' : '', false)}),
+      make('span', {}, 'only what changed')) : null,
+    make('label', {}, make('span', {}, 'Order of cells'), make('select', {name: 'order', onchange: (event) => change('order', event.target.value, false)},
+      make('option', {value: ''}, 'by name'), make('option', {value: 'worst'}, 'worst first'))),
+    make('button', {type: 'reset', onclick: (event) => { event.preventDefault(); change(null, '', false); }}, 'Clear'),
+  ];
+}
+
+/** Puts what the address says into the fields. */
+function showFilters(form, address) {
+  for (const name of [...FILTERS, 'order']) {
+    const field = form.elements[name];
+    if (!field) continue;
+    if (field.type === 'checkbox') field.checked = Boolean(address[name]);
+    else if (field !== document.activeElement || field.tagName === 'SELECT') field.value = address[name];
+  }
+  form.classList.toggle('filtering', isFiltered(address));
+}
+
+/** What the filters leave, in a sentence. */
+function leftText(view) {
+  const sum = new Int32Array(view.width);
+  for (const cell of view.cells) view.counts[cell].forEach((count, i) => { sum[i % view.width] += count; });
+  const told = toldCounts(view.model, sum) || 'no case';
+  return `${many(view.cells.length, 'cell')}, ${many(view.columns.length, 'exchange')}: ${told}`;
+}
+
+function legend(model) {
+  const entries = model.states.filter(([letter]) => letter !== 'g' || model.gate);
+  return make('ul', {class: 'legend', 'aria-label': 'Legend'},
+    entries.map(([, word, , meaning], state) => make('li', {title: meaning}, sign(model, model.states.indexOf(entries[state])), make('small', {}, ` ${meaning}`))),
+    make('li', {}, make('span', {class: 'sign none'}, '· not tested'), make('small', {}, ' the cell does not have this pair')),
+    make('li', {class: 'how'}, 'A field shows its worst verdict and how many cases have it. Choose one to see them.'));
+}
+
+// -- what went wrong
+
+function wrong(model, view, link) {
+  const {stateOf} = model, isWanted = (state) => view.wanted >= 0 || view.changed || state <= stateOf.l;
+  const found = function* () {
+    for (const cell of view.cells) for (const told of view.telling(cell)) if (isWanted(told.state)) yield {cell, ...told};
+  };
+  const kinds = kindsOf(model, found());
+  if (!kinds.length) return [make('p', {class: 'nothing'}, isFiltered(view.address) ? 'The filters let nothing through.' : 'Nothing went wrong in what was tested.')];
+  return [
+    make('p', {class: 'hint'}, `${many(kinds.length, 'kind')} of trouble: the same rule broken in the same words is told once. Refusals and observations are not among them unless a verdict is chosen above.`),
+    kindsTold(model, kinds, link),
+  ];
+}
+
+const kindsTold = (model, kinds, link) => longList('div', kinds, 60, (kind) => kindBox(model, kind, placeText(model, kind), false, link));
+
+/** Where a kind shows: pairs, and in how many cells. */
+function placeText(model, kind) {
+  const groups = new Map();
+  for (const column of kind.columns.keys()) {
+    const {group, pair} = model.columns[column];
+    if (!groups.has(group)) groups.set(group, []);
+    groups.get(group).push(pair);
+  }
+  const where = [...groups].map(([group, found]) => `${listed(found, 5)} (${group})`).join('; ');
+  return `${where}; in ${kind.cells.size === 1 ? model.cells[kind.cells.keys().next().value].title : many(kind.cells.size, 'cell')}`;
+}
+
+// -- rules
+
+const UNKNOWN = 'This version of the suite does not know this rule.';
+
+/** The counts of each invariant under the filters. */
+function countsByInvariant(model, view) {
+  const counts = new Map(Object.keys(model.invariants).map((id) => [id, new Int32Array(view.width)]));
+  const conforms = model.stateOf.c, planned = new Map();
+  for (const cell of view.cells) {
+    if (!view.changed && !view.onlyUntested && (view.wanted < 0 || view.wanted === conforms)) addPlanned(model, view, cell, planned);
+    for (const {one, state} of view.telling(cell)) counts.get(model.cases[one].invariant)[state]++;
+  }
+  for (const [key, times] of planned) addConforming(model, view, key, times, counts);
+  return counts;
+}
+
+/** Notes that a cell has a plan, and takes off what did not conform in it. */
+function addPlanned(model, view, cell, planned) {
+  const key = `${model.cells[cell].plan}/${view.cellWords[cell]}`;
+  if (!planned.has(key)) planned.set(key, {cells: 0, plan: model.cells[cell].plan, words: view.cellWords[cell], less: new Map()});
+  const entry = planned.get(key);
+  entry.cells++;
+  for (const one of model.rows[cell].positions) entry.less.set(one, (entry.less.get(one) || 0) + 1);
+}
+
+function addConforming(model, view, key, {cells, plan, words, less}, counts) {
+  const {rest} = view.plannedIn(plan, words);
+  for (const one of model.plans[plan]) {
+    if (rest[one]) counts.get(model.cases[one].invariant)[model.stateOf.c] += cells - (less.get(one) || 0);
+  }
+}
+
+function rules(model, view, link) {
+  const counts = countsByInvariant(model, view), families = new Map();
+  for (const [id, found] of counts) {
+    if (!found.some(Boolean)) continue;
+    const family = id.split('.')[0];
+    if (!families.has(family)) families.set(family, []);
+    families.get(family).push([id, found]);
+  }
+  if (!families.size) return [make('p', {class: 'nothing'}, 'The filters let nothing through.')];
+  return [...families].map(([family, members]) => make('section', {class: 'family'}, make('h2', {}, family),
+    make('ul', {class: 'rules'}, members.map(([id, found]) => make('li', {},
+      make('a', {href: link({place: 'invariant', argument: id, open: ''})}, make('b', {}, id)),
+      make('span', {class: 'sentence'}, prose(model.invariants[id][0] || UNKNOWN)),
+      signs(model, found))))));
+}
+
+const signs = (model, counts) => make('span', {class: 'signs'}, model.states.map((_, state) => counts[state]
+  ? [sign(model, state, counts[state].toLocaleString('en')), make('span', {class: 'unseen'}, ` ${model.states[state][1]}, `)] : null));
+
+/** One rule: what it asks for, why, and where it is broken. */
+function rule(model, view, id, link) {
+  const told = model.invariants[id];
+  if (!told) return [make('h2', {}, id), make('p', {class: 'nothing'}, 'This run has no such rule.')];
+  const [statement, details, level, clauses] = told, found = [];
+  for (const cell of view.cells) for (const one of view.telling(cell)) if (model.cases[one.one].invariant === id) found.push({cell, ...one});
+  const kinds = kindsOf(model, found);
+  return [
+    make('p', {class: 'over'}, make('a', {href: link({place: 'invariants', argument: '', open: ''})}, 'Rules'), ` / ${id.split('.')[0]}`),
+    make('h2', {class: 'rule-name'}, id),
+    make('p', {class: 'statement'}, prose(statement || UNKNOWN)),
+    terms([['Why', details && prose(details)], ['Level', level && `${level}: ${LEVELS[level] || ''}`], ['Clauses', clauseList(model, clauses)]]),
+    signs(model, countsByInvariant(model, view).get(id)),
+    make('p', {}, make('a', {href: link({place: 'matrix', argument: '', text: id, open: ''})}, 'Show it in the matrix')),
+    make('h3', {}, 'Where it did not conform'),
+    kinds.length ? [whereTable(model, found), kindsTold(model, kinds, link)] : make('p', {class: 'nothing'}, 'Nowhere, in what was tested and the filters let through.'),
+  ];
+}
+
+const LEVELS = {must: 'breaking it is a violation', should: 'breaking it is a deviation', observed: 'told only, no contract asks for it'};
+
+/** Exchanges down, verdicts across, and how many cells are concerned. */
+function whereTable(model, found) {
+  const columns = new Map();
+  for (const {cell, one, state} of found) {
+    const column = model.cases[one].column;
+    if (!columns.has(column)) columns.set(column, {counts: new Int32Array(model.states.length), cells: new Set()});
+    columns.get(column).counts[state]++;
+    columns.get(column).cells.add(cell);
+  }
+  const rows = [...columns].sort(([a], [b]) => a - b);
+  const states = model.states.map((_, state) => state).filter((state) => rows.some(([, {counts}]) => counts[state]));
+  return make('div', {class: 'scrolls', tabindex: '0', role: 'region', 'aria-label': 'Exchanges by verdict'}, make('table', {class: 'plain'},
+    make('thead', {}, make('tr', {}, make('th', {}, 'Exchange'), make('th', {}, 'Over'), states.map((state) => make('th', {}, sign(model, state))), make('th', {}, 'Cells'))),
+    make('tbody', {}, rows.map(([column, {counts, cells}]) => make('tr', {}, make('th', {scope: 'row'}, model.columns[column].pair), make('td', {}, model.columns[column].group),
+      states.map((state) => make('td', {class: 'figure'}, counts[state] ? counts[state].toLocaleString('en') : '·')),
+      make('td', {}, cells.size > 3 ? many(cells.size, 'cell') : [...cells].map((cell) => model.cells[cell].title).join(', ')))))));
+}

@@ -1,0 +1,253 @@
+// What is shown: the place and the filters that stand in the address, and the counts that follow from them.
+
+const PLACES = ['matrix', 'wrong', 'invariants', 'invariant'];
+const FILTERS = ['library', 'exchange', 'family', 'verdict', 'text', 'changed'];
+const UNTESTED = 'not tested';
+
+/** The address's fragment, `#/place/argument?filter=value`, as data. */
+function readAddress() {
+  const [path, query = ''] = location.hash.replace(/^#\/?/, '').split('?');
+  const [place, ...rest] = path.split('/').map(decoded);
+  const given = new URLSearchParams(query);
+  const address = {place: PLACES.includes(place) ? place : 'matrix', argument: rest.join('/'), open: given.get('open') || ''};
+  for (const name of [...FILTERS, 'order']) address[name] = given.get(name) || '';
+  return address;
+}
+
+function decoded(text) {
+  try {
+    return decodeURIComponent(text);
+  } catch {
+    return text;
+  }
+}
+
+/** The reverse of readAddress. */
+function written(address) {
+  const given = new URLSearchParams();
+  for (const name of [...FILTERS, 'order', 'open']) if (address[name]) given.set(name, address[name]);
+  const query = given.toString();
+  const argument = address.argument ? `/${encodeURIComponent(address.argument)}` : '';
+  return `#/${address.place}${argument}${query ? `?${query}` : ''}`;
+}
+
+const isFiltered = (address) => FILTERS.some((name) => address[name]);
+
+/**
+ * The counts of each cell, exchange and state under the filters of an address.
+ *
+ * Words of the text filter are looked for in the cell, in the case with its statement, and in what was seen; each has to be in one of
+ * them. `counts[cell]` holds, for each column, the number of cases in each state; a cell that is filtered out has none.
+ */
+class View {
+  constructor(model, address) {
+    this.model = model;
+    this.address = address;
+    this.words = address.text.toLowerCase().split(/\s+/).filter(Boolean).slice(0, 8);
+    this.all = (1 << this.words.length) - 1;
+    this.wanted = model.states.findIndex(([, word]) => word === address.verdict);
+    this.onlyUntested = address.verdict === UNTESTED;
+    this.changed = model.gate && address.changed ? new Set(model.gate.changed) : null;
+    this.cellWords = model.cells.map((cell) => this.found(cellText(cell)));
+    this.caseWords = this.ofCases();
+    this.valueWords = this.ofValues();
+    this.planned = new Map();
+    this.width = model.states.length;
+    this.counts = model.cells.map((_, cell) => this.count(cell));
+    this.cells = model.cells.map((_, cell) => cell).filter((cell) => this.isCellShown(cell));
+    if (address.order === 'worst') this.sortByBadness();
+    this.columns = this.shownColumns();
+  }
+
+  /** Which words are in a text, as bits. */
+  found(text) {
+    let bits = 0;
+    if (this.words.length) {
+      const lower = text.toLowerCase();
+      this.words.forEach((word, index) => { if (lower.includes(word)) bits |= 1 << index; });
+    }
+    return bits;
+  }
+
+  /** For each case the words that are in it, or NONE where another filter takes it out. */
+  ofCases() {
+    const {library, family, exchange} = this.address;
+    const statements = new Map();
+    return Int16Array.from(this.model.cases, (one) => {
+      const column = this.model.columns[one.column];
+      if (library && column.producer !== library && column.consumer !== library) return NONE;
+      if (family && one.family !== family) return NONE;
+      if (exchange && column.group !== exchange) return NONE;
+      if (!this.words.length) return 0;
+      if (!statements.has(one.invariant)) statements.set(one.invariant, this.found(this.model.invariants[one.invariant][0]));
+      return this.found(`${one.id} ${column.pair} ${column.group}`) | statements.get(one.invariant);
+    });
+  }
+
+  ofValues() {
+    const known = new Map();
+    return Int16Array.from(this.model.values, ({evidence}) => {
+      if (!known.has(evidence)) known.set(evidence, this.found(evidenceText(this.model.evidence[evidence])));
+      return known.get(evidence);
+    });
+  }
+
+  count(cell) {
+    const {model, width} = this;
+    const counts = new Int32Array(model.columns.length * width);
+    if (this.onlyUntested) return counts;
+    if (this.changed) {
+      for (const {one, state} of this.changedCases(cell)) counts[model.cases[one].column * width + state]++;
+      return counts;
+    }
+    const conforms = model.stateOf.c;
+    const {planned, rest} = this.plannedIn(model.cells[cell].plan, this.cellWords[cell]);
+    if (this.wanted < 0 || this.wanted === conforms) for (let c = 0; c < planned.length; c++) counts[c * width + conforms] = planned[c];
+    const {positions, numbers} = model.rows[cell];
+    for (let i = 0; i < positions.length; i++) {
+      const one = positions[i], column = model.cases[one].column, state = model.values[numbers[i]].state;
+      if (rest[one] && (this.wanted < 0 || this.wanted === conforms)) counts[column * width + conforms]--;
+      if (this.passes(cell, one, numbers[i])) counts[column * width + state]++;
+    }
+    return counts;
+  }
+
+  /** The cases of a cell that differ from the baseline, each with its state now. */
+  *changedCases(cell) {
+    const {model} = this;
+    const {positions, numbers} = model.markRows[cell];
+    for (let i = 0; i < positions.length; i++) {
+      if (!this.changed.has(model.marks[numbers[i]][0])) continue;
+      const value = numberAt(model.rows[cell], positions[i]);
+      const isPlanned = value !== NONE || this.isPlanned(model.cells[cell].plan, positions[i]);
+      const state = value !== NONE ? model.values[value].state : isPlanned ? model.stateOf.c : model.stateOf.g;
+      if (this.passes(cell, positions[i], value, state)) yield {one: positions[i], state, value};
+    }
+  }
+
+  isPlanned(plan, one) {
+    this.sets = this.sets || new Map();
+    if (!this.sets.has(plan)) this.sets.set(plan, new Set(this.model.plans[plan]));
+    return this.sets.get(plan).has(one);
+  }
+
+  /** Whether a case of a cell passes all filters; `value` is NONE for one that conforms. */
+  passes(cell, one, value, state = this.model.values[value].state) {
+    if (this.caseWords[one] === NONE || (this.wanted >= 0 && state !== this.wanted)) return false;
+    const seen = value === NONE ? 0 : this.valueWords[value];
+    return (this.cellWords[cell] | this.caseWords[one] | seen) === this.all;
+  }
+
+  /** How many cases of a plan pass as they stand, whatever became of them: by column, and which. */
+  plannedIn(plan, words) {
+    const key = `${plan}/${words}`;
+    if (!this.planned.has(key)) {
+      const planned = new Int32Array(this.model.columns.length), rest = new Uint8Array(this.model.cases.length);
+      for (const one of this.model.plans[plan]) {
+        if (this.caseWords[one] === NONE || (words | this.caseWords[one]) !== this.all) continue;
+        rest[one] = 1;
+        planned[this.model.cases[one].column]++;
+      }
+      this.planned.set(key, {planned, rest});
+    }
+    return this.planned.get(key);
+  }
+
+  isTested(cell) {
+    return this.model.cells[cell].tested;
+  }
+
+  /** Cells without results stay, so that no filter makes them forgotten, unless it asks for something that they cannot have. */
+  isCellShown(cell) {
+    if (this.counts[cell].some(Boolean)) return true;
+    if (this.onlyUntested) return isTroubled(this.model.cells[cell]) || Object.keys(this.model.cells[cell].absent).length > 0;
+    const asks = this.wanted >= 0 || this.changed;
+    return !this.isTested(cell) && !asks && this.cellWords[cell] === this.all;
+  }
+
+  /** Cells without results first, then those with the most violations, deviations, … */
+  sortByBadness() {
+    const sums = new Map(this.cells.map((cell) => {
+      const sum = new Float64Array(this.width);
+      this.counts[cell].forEach((count, i) => { sum[i % this.width] += count; });
+      return [cell, sum];
+    }));
+    const untested = (cell) => this.isTested(cell) ? 0 : 1;
+    this.cells.sort((a, b) => untested(b) - untested(a) || compared(sums.get(b), sums.get(a)) || a - b);
+  }
+
+  /** The columns that any cell has something in; all that pass, if none has. */
+  shownColumns() {
+    const some = new Uint8Array(this.model.columns.length);
+    for (const cell of this.cells) {
+      const counts = this.counts[cell];
+      for (let c = 0; c < some.length; c++) {
+        for (let s = 0; !some[c] && s < this.width; s++) if (counts[c * this.width + s]) some[c] = 1;
+      }
+    }
+    const any = some.some(Boolean);
+    return this.model.columns.map((_, index) => index).filter((index) => some[index] || (!any && !isFiltered(this.address)));
+  }
+
+  /** The counts of one field, by state. */
+  field(cell, column) {
+    return this.counts[cell].subarray(column * this.width, (column + 1) * this.width);
+  }
+
+  /**
+   * The cases of a cell that pass and have something to tell: `{one, state, value}`. They did not conform, or, where what changed is
+   * asked for, may conform now (`value` is NONE).
+   */
+  *telling(cell) {
+    if (this.onlyUntested) return;
+    if (this.changed) {
+      yield* this.changedCases(cell);
+      return;
+    }
+    const {positions, numbers} = this.model.rows[cell];
+    for (let i = 0; i < positions.length; i++) {
+      const value = numbers[i];
+      if (this.passes(cell, positions[i], value)) yield {one: positions[i], state: this.model.values[value].state, value};
+    }
+  }
+}
+
+/** The sign of the first difference of two rows of numbers. */
+function compared(a, b) {
+  const at = a.findIndex((number, index) => number !== b[index]);
+  return at < 0 ? 0 : a[at] - b[at];
+}
+
+/** Whether a cell did not come to its end with results. */
+const isTroubled = (cell) => cell.lifecycle !== 'done' || !cell.tested;
+
+function cellText(cell) {
+  const versions = Object.entries({...cell.axes, ...cell.versions}).map(([name, version]) => `${name} ${version} ${name}${version}`);
+  return [cell.name, cell.title, cell.lifecycle, cell.reason, ...versions].join(' ');
+}
+
+function evidenceText(evidence) {
+  return [evidence.outcome, evidence.reason, evidence.expected, evidence.seen, ...evidence.clauses, ...evidence.notes.flat()].join(' ');
+}
+
+/** What a field says in one sign: the worst of its states, or NONE where the cell does not have the pair. */
+function worst(model, counts) {
+  const {v, d, u, l, g, c, r, o} = model.stateOf;
+  const state = [v, d, u, l, g, c, r, o].find((one) => counts[one]);
+  return state === undefined ? NONE : state;
+}
+
+/** How many violations of each cell and column a waiver covers. */
+function waivedViolations(model) {
+  const covers = model.marks.map(([, , waiver]) => Boolean(waiver));
+  return model.cells.map((_, cell) => {
+    const counts = new Int32Array(model.columns.length);
+    const {positions, numbers} = model.markRows[cell];
+    for (let i = 0; i < positions.length; i++) {
+      if (!covers[numbers[i]]) continue;
+      const value = numberAt(model.rows[cell], positions[i]);
+      if (value !== NONE && model.values[value].state === model.stateOf.v) counts[model.cases[positions[i]].column]++;
+    }
+    return counts;
+  });
+}

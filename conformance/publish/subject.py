@@ -1,0 +1,35 @@
+"""What is reported on: a run, and what is known about it besides."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, field
+
+from conformance.verdicts.findings import Finding, Judgement
+from conformance.verdicts.history import Streak
+from conformance.verdicts.model import RunFile
+from conformance.verdicts.waivers import Spot
+
+
+@dataclass(frozen=True)
+class Subject:
+    """A run and, as far as there is any, its judgement, its history, its waivers by id in a sentence, and scripts of cases.
+
+    ``run`` holds what can be believed; ``judgement`` may have judged more. ``script`` returns the text of a standalone script of a case,
+    empty where no readable one exists.
+    """
+
+    run: RunFile
+    judgement: Judgement | None = None
+    streaks: Mapping[Spot, Streak] = field(default_factory=dict)
+    waivers: Mapping[str, str] = field(default_factory=dict)
+    script: Callable[[str], str] | None = None
+
+    @property
+    def findings(self) -> tuple[Finding, ...]:
+        """What the gate says, if there was one."""
+        return self.judgement.findings if self.judgement else ()
+
+    def waived(self) -> dict[Spot, str]:
+        """The waiver of each cell and case that one covers."""
+        return {(f.cell, f.case): f.waiver for f in self.findings if f.waiver and f.case}

@@ -1,0 +1,95 @@
+"""The words and signs that all reports have in common, and text from outside made safe to show.
+
+What a library raised, what a cell is called and why it was killed comes from outside, and may hold anything: escape sequences, marks
+that turn the direction of the text around, megabytes without a blank.
+"""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Mapping
+from dataclasses import dataclass
+
+from conformance.verdicts.findings import Kind
+from conformance.verdicts.model import Evidence, Place, State
+
+CUT = " […] "
+
+
+@dataclass(frozen=True)
+class Sign:
+    """How a state is shown: one character, a colour of the terminal, and what it means."""
+
+    symbol: str
+    colour: str
+    meaning: str
+
+
+SIGNS: Mapping[State, Sign] = {
+    State.VIOLATES: Sign("✗", "red", "a promise is broken"),
+    State.DEVIATES: Sign("~", "yellow", "a recommendation, or a rule that is only inferred, is not followed"),
+    State.UNDECIDED: Sign("?", "blue", "it ran, and nobody can say what it means"),
+    State.LOST: Sign("!", "blue", "it was planned, and there is no outcome"),
+    State.CONFORMS: Sign("✓", "green", "it was seen to hold"),
+    State.REFUSED: Sign("∅", "dim", "it was not done, as a library may"),
+    State.OBSERVED: Sign("i", "dim", "told only: no contract asks for anything"),
+}
+"""Worst first; what speaks for nobody last."""
+
+MEANINGS: Mapping[Kind, str] = {
+    Kind.INTEGRITY: "digests of suite, lock, image, candidate or results do not match",
+    Kind.STALE: "a cell was run for another lock or suite than there is now",
+    Kind.NOT_TESTED: "a cell has no results, or a case is lost or not decided",
+    Kind.SHRUNK: "the baseline has a cell or a case that was not even planned",
+    Kind.REGRESSION: "it conformed before, or was supported, and does not now",
+    Kind.NEW_VIOLATION: "it violates, and the baseline does not have it",
+    Kind.OWN_TESTS: "the tests that were run beside ours did not all pass",
+    Kind.WAIVER: "a waiver is expired, matches nothing, overlaps another, or expects a failure that no longer happens",
+    Kind.STILL: "it did not conform before and does not now",
+    Kind.FIXED: "it did not conform before and does now",
+    Kind.NEW_CASE: "the baseline does not have it, and it violates nothing",
+    Kind.NOTE: "to be known",
+}
+"""What a finding of the gate says, by its kind."""
+
+LEGEND = "   ".join(f"{sign.symbol} {state.verdict}" for state, sign in SIGNS.items())
+
+_PROTOCOLS = {"dlpack": "DLPack", "cai": "CUDA Array Interface", "none": "Imports and contexts"}
+_CLAIMS = "Documented calls"
+_HIDDEN = re.compile(
+    "[\x00-\x08\x0b-\x1f\x7f-\x9f\u00ad\u061c\u200b-\u200f\u2028-\u202e\u2060-\u206f\ufeff\ufff9-\ufffb\ud800-\udfff\ufffe\uffff]"
+)
+
+
+def plain(text: str, most: int = 4000) -> str:
+    """The text without anything that acts instead of being seen, and no longer than ``most``: else its middle is cut out.
+
+    Control characters, marks of direction and halves of surrogate pairs become ``\\u202e`` and the like; line ends and tabs stay.
+    """
+    safe = _HIDDEN.sub(lambda found: f"\\u{ord(found[0]):04x}", _cut(text, most).replace("\r\n", "\n"))
+    return _cut(safe, most)
+
+
+def _cut(text: str, most: int) -> str:
+    if len(text) <= most:
+        return text
+    tail = most // 4
+    return text[: most - tail - len(CUT)] + CUT + text[len(text) - tail :]
+
+
+def line(text: str, most: int = 400) -> str:
+    """The same on one line."""
+    return " ".join(plain(text, most).split())
+
+
+def way(at: Place) -> str:
+    """How the array changes hands; a documented claim is about a library's own call, whatever lies below it."""
+    return _CLAIMS if at.family == "claim" else _PROTOCOLS.get(at.protocol, at.protocol)
+
+
+def seen_in_short(evidence: Evidence) -> str:
+    """What was expected and what was seen, on one line."""
+    outcome = "" if evidence.outcome == "fail" else f"{line(evidence.outcome)}: "
+    expected = f"; expected {line(evidence.expected)}" if evidence.expected else ""
+    seen = f"; saw {line(evidence.seen)}" if evidence.seen else ""
+    return f"{outcome}{line(evidence.reason)}{expected}{seen}"

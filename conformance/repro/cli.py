@@ -1,0 +1,74 @@
+"""The command ``repro``."""
+
+from __future__ import annotations
+
+import argparse
+import sys
+from pathlib import Path
+
+from conformance.execution import environment, folder
+from conformance.execution.naming import UnknownName, case_named
+from conformance.execution.results import Result, write_text
+from conformance.exits import Exit, UserError
+from conformance.suite.catalogue import catalogue
+
+from .scripts import script
+
+
+def add(name: str, command: argparse.ArgumentParser) -> None:
+    """Give the command of this name its options."""
+    command.add_argument("case", metavar="CASE", help="the id of a case, as `list --cases` and results name it")
+    command.add_argument("--out", type=Path, metavar="FILE", help="write it to a file instead of printing it")
+    command.add_argument(
+        "--results",
+        type=Path,
+        metavar="DIR",
+        help="the folder of a run: what was seen there, and with which versions, is told at the top",
+    )
+    command.add_argument(
+        "--bundle", action="store_true", help="the suite's own check, even where there is a readable script"
+    )
+    command.set_defaults(run=repro)
+
+
+def repro(options: argparse.Namespace) -> int:
+    """Print the script, or write it."""
+    try:
+        case = case_named(options.case, lambda: environment.measure().environment)
+    except UnknownName as unknown:
+        raise UserError(str(unknown)) from unknown
+    if catalogue()[case.invariant].canary is not None:
+        raise UserError(
+            f"{case.id} is a canary, which tests a run and no library, so it has no script; `check --case` runs it"
+        )
+    result, versions = _known(options.results, case.id) if options.results else (None, {})
+    text = script(case, result, versions=versions, bundled=options.bundle)
+    if options.out is None:
+        sys.stdout.write(text)
+        return Exit.OK
+    try:
+        write_text(options.out, text)
+    except OSError as error:
+        raise UserError(f"--out: {options.out} cannot be written: {error.strerror}; choose another place") from error
+    print(f"{options.out}: `python {options.out}` ends with 1 if it is wrong, with 0 if it is right")
+    return Exit.OK
+
+
+def _known(out: Path, id: str) -> tuple[Result | None, dict[str, str]]:
+    """What a run has found out about a case, and the versions that it ran with."""
+    try:
+        left = folder.read(out)
+    except (OSError, ValueError, KeyError) as error:
+        raise UserError(
+            f"--results: {out} holds no run that can be read ({error}); give the folder that `check --out` made"
+        ) from error
+    if id not in left.results:
+        raise UserError(
+            f"--results: {out} knows nothing of {id}; leave the option out, or give the folder of another run"
+        )
+    partners = {left.results[id].case.producer, left.results[id].case.consumer}
+    versions: dict[str, str] = {}
+    for library in left.environment["libraries"]:
+        versions.update(library["versions"] if library["name"] in partners else {})
+    versions.pop("cuda-interop-conformance", None)
+    return left.results[id], versions

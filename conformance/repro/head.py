@@ -1,0 +1,78 @@
+"""The comment that every script begins with: what was promised, by which clause, and how the script ends."""
+
+from __future__ import annotations
+
+import textwrap
+from collections.abc import Iterable, Iterator, Mapping
+
+import conformance
+from conformance.execution.results import BAD, Result
+from conformance.protocols.clauses import Clause, Role, clause
+from conformance.suite.catalogue import Case, catalogue
+from conformance.suite.libraries import REFERENCE
+from conformance.suite.outcomes import Outcome
+
+WIDTH = 118
+PROTOCOLS = {"dlpack": "DLPack", "cai": "the CUDA Array Interface", "none": "no protocol"}
+_NOT_OF = {"dlpack": "CAI-", "cai": "DL"}
+"""How the clauses begin that an exchange by this protocol cannot break."""
+_ENDS = "0 it is right, 1 it is wrong, 2 it cannot be run here, 3 refused or not decided"
+
+
+_REFERENCE = "stands for no library: the script does that side itself"
+
+
+def head(case: Case, how: str, result: Result | None, versions: Mapping[str, str]) -> str:
+    """A comment. ``how`` says in words what the script does; ``versions`` are those that ``result`` comes from."""
+    told = [
+        ("", catalogue()[case.invariant].statement),
+        ("Case", f"{case.invariant}: {place(case)}"),
+        ("Does", how),
+        *(("Promised", text) for text in _promises(_cited(case, result))),
+        *([("Reference", _REFERENCE)] if REFERENCE in (case.producer, case.consumer) else []),
+        *_seen(result, versions),
+        ("Made by", f"python -m conformance repro {case.id}   (cuda-interop-conformance {conformance.__version__})"),
+        ("Ends with", _ENDS),
+    ]
+    return "#!/usr/bin/env python3\n" + "\n".join(line for label, text in told for line in _lines(label, text)) + "\n"
+
+
+def place(case: Case) -> str:
+    """Who gives, who takes, by what, where, and with which values: in words."""
+    who = f"{case.producer} → {case.consumer}" if case.producer != case.consumer else case.producer
+    values = "".join(f", {name}={value}" for name, value in case.parameters)
+    return f"{who}, {PROTOCOLS.get(case.protocol, case.protocol)} on {case.device.value}{values}"
+
+
+def _cited(case: Case, result: Result | None) -> tuple[str, ...]:
+    """Those that were broken; else those of the invariant, without what another protocol promises."""
+    if result is not None and result.outcome is Outcome.FAIL:
+        return result.clauses
+    clauses = catalogue()[case.invariant].clauses
+    return tuple(id for id in clauses if not id.startswith(_NOT_OF.get(case.protocol, "?"))) or clauses
+
+
+def _promises(ids: Iterable[str]) -> Iterator[str]:
+    for each in (clause(id) for id in ids):
+        yield f"{each.id} ({_bound(each)}) {each.statement} [{', '.join((each.source, *each.urls))}]"
+
+
+def _bound(each: Clause) -> str:
+    return ", ".join(f"{role.value}: {each.keyword(role)}" for role in Role)
+
+
+def _seen(result: Result | None, versions: Mapping[str, str]) -> Iterator[tuple[str, str]]:
+    if result is not None and (result.outcome in BAD or result.outcome is Outcome.FAIL):
+        told = f"{result.reason}; expected {result.expected}; saw {result.seen}" if result.expected else result.reason
+        yield "Seen", told
+    if versions:
+        yield "Seen with", ", ".join(f"{name} {version}" for name, version in versions.items())
+
+
+def _lines(label: str, text: str) -> list[str]:
+    first = f"# {label:<10}" if label else "# "
+    rest = "#" + " " * 11 if label else "# "
+    folded = textwrap.wrap(
+        text, WIDTH, initial_indent=first, subsequent_indent=rest, break_long_words=False, break_on_hyphens=False
+    )
+    return folded if label else [*folded, "#"]

@@ -1,0 +1,417 @@
+"""An array changes hands while one of the two still has work queued on it: what was waited for is seen in the numbers.
+
+The stream is held by a function of the host that only waits, so that no duration decides; the same with an explicit synchronisation is
+the control.
+"""
+
+from __future__ import annotations
+
+from conformance.suite.catalogue import Case
+
+from ..text import fill
+from . import Readable, template
+from .parts import joined
+from .streams import Side, prologue, sides, together, writes_imports
+
+JUDGED = """
+told = «told»
+handed_over(0)  # the first calls allocate and load, which waits for the device
+control = handed_over(HOLD, synchronise=True)
+if control != expected:
+    print("not decided: even with a synchronisation", control, "was seen, not", expected)
+    sys.exit(3)
+seen = handed_over(HOLD)
+print("control: ", control, "with an explicit synchronisation before")
+print("expected:", expected, "which is", told)
+print("seen:    ", seen)
+sys.exit(0 if seen == expected else 1)
+"""
+_SETTING = """
+OLD, NEW, LAST, HOLD = 1, 2, 3, 0.5  # three numbers to tell apart; seconds
+expected = «expected»
+write_on, read_on = «writer», «reader»
+kept = []  # nothing is freed while a stream is held: that might wait for the device
+"""
+
+
+def _setting(producer: Side, consumer: Side, expected: str, *, writer: str = "", reader: str = "stream") -> str | None:
+    writing, reading = writer or producer.stream(), consumer.stream(reader)
+    if writing is None or reading is None:
+        return None
+    return fill(_SETTING, expected=expected, writer=writing.partition("  #")[0], reader=reading.partition("  #")[0])
+
+
+# -- a write that is pending when the array is handed over
+
+_FORWARD = '''
+def handed_over(seconds, synchronise=False):
+    """What the consumer reads of an array that its producer has still to write."""
+    x = «source»
+    into = «target»
+    nvidia.cuCtxSynchronize()
+    hold(«held», seconds)
+    «write»
+    if synchronise:
+        «synchronise»
+    «show»
+    «use»
+    nvidia.cuCtxSynchronize()
+    kept.append((x, y, into))
+    return «value»
+'''
+
+
+def _forward(
+    case: Case, producer: Side, consumer: Side, *, show: str = "", shown: str, writer: str = "", before: str = "",
+    new_streams: bool = False,
+) -> str | None:  # fmt: skip
+    """``show`` reads the dictionary, and ``shown`` is what is imported."""
+    setting = _setting(producer, consumer, "NEW", writer=writer, reader=dict(case.parameters).get("reader", "stream"))
+    if setting is None:
+        return None
+    return joined(
+        prologue(case, producer, consumer, new_streams=new_streams),
+        setting,
+        before,
+        fill(
+            _FORWARD,
+            source=producer.full("OLD"),
+            target=consumer.full("0"),
+            held=producer.handle("write_on"),
+            write=producer.fill("x", "NEW", "write_on"),
+            synchronise=producer.synchronise("write_on"),
+            show=show,
+            use=together(consumer.take(shown, "read_on"), consumer.copy("into", "y", "read_on")),
+            value=consumer.value("into"),
+        ),
+        fill(JUDGED, told='"what the producer had queued before it handed the array over"'),
+    )
+
+
+@template("ordering.handover")
+def handover(case: Case) -> Readable | None:
+    """Inside or outside the block in which the stream that was written on is the current one."""
+    found = sides(case)
+    if found is None:
+        return None
+    producer, consumer = found
+    how = case.option("how") if producer.has_current else ""
+    code = _forward(
+        case,
+        producer,
+        consumer,
+        show=producer.show("write_on") if how == "inside" else "",
+        shown="shown" if how == "inside" else producer.shows("write_on"),
+    )
+    read = f"read the dictionary {how} that stream's block" if how else "publish that stream as far as it can"
+    return (
+        None
+        if code is None
+        else Readable(
+            f"Has {_name(case.producer)} write on a stream that is held, {read}, and {_name(case.consumer)} import the array and read it on "
+            "a stream of its own.",
+            code,
+        )
+    )
+
+
+def _shown(producer: Side, stream: str) -> str:
+    """What is imported: what was read in the stream's block, where there is such a thing."""
+    return "shown" if producer.has_current else producer.shows(stream)
+
+
+def _name(library: str) -> str:
+    return "the script itself" if library == "reference" else library
+
+
+_ELSEWHERE = "elsewhere = «stream»"
+
+
+@template("stream.published")
+def published(case: Case) -> Readable | None:
+    """Who waits for the published stream alone is the script itself."""
+    found = sides(case)
+    if found is None or not found[0].has_current:
+        return None
+    producer, consumer = found
+    written = case.option("written")
+    foreign = "cupy.cuda.ExternalStream(new_stream())" if (case.producer, written) == ("cupy", "foreign") else None
+    writer = foreign or producer.stream(written)
+    if writer is None:
+        return None
+    inside = case.option("read") == "inside"
+    code = _forward(
+        case,
+        producer,
+        consumer,
+        show=producer.show("write_on", current="" if inside else "elsewhere"),
+        shown="shown",
+        writer=writer,
+        before="" if inside else fill(_ELSEWHERE, stream=producer.stream()),
+        new_streams=foreign is not None,
+    )
+    where = "that stream" if inside else "another stream"
+    return (
+        None
+        if code is None
+        else Readable(
+            f"Has {case.producer} write on a stream that is held, read the dictionary while {where} is its current one, wait for the "
+            "published stream and for nothing else, and read the array.",
+            code,
+        )
+    )
+
+
+@template("crossing.per-thread-published")
+def per_thread(case: Case) -> Readable | None:
+    """The per-thread default stream, whose number is 2, in one thread."""
+    if sides(case) is None or case.producer != "reference" or case.option("thread") != "same":
+        return None
+    producer = Side("reference")
+    code = _forward(case, producer, Side(case.consumer), shown=producer.shows("write_on"), writer="2")
+    return (
+        None
+        if code is None
+        else Readable(
+            f"Writes on the per-thread default stream, which is held, publishes it as `stream: 2`, and has {case.consumer} import the "
+            "array in the same thread and read it on a stream of its own.",
+            code,
+        )
+    )
+
+
+# -- two arrays, two streams
+
+_JOINED = '''
+def handed_over(seconds, synchronise=False):
+    """What the consumer reads of two arrays that were written on two streams, of which one is held."""
+    arrays, taken = [«source» for _ in writers], []
+    intos = [«target» for _ in writers]
+    nvidia.cuCtxSynchronize()
+    hold(«held», seconds)
+    for x, stream in zip(arrays, writers):
+        «write»
+    if synchronise:
+        nvidia.cuCtxSynchronize()
+    for x, stream in zip(arrays, writers):
+        «show»
+        «take»
+        taken.append(y)
+    for y, into in zip(taken, intos):
+        «read»
+    nvidia.cuCtxSynchronize()
+    kept.append((arrays, intos, taken))
+    return [«value» for into in intos]
+'''
+
+
+@template("crossing.two-streams")
+def two_streams(case: Case) -> Readable | None:
+    """The first or the second of the writing streams is held."""
+    found = sides(case)
+    if found is None:
+        return None
+    producer, consumer = found
+    held = case.option("held")
+    setting = _setting(producer, consumer, "[NEW, NEW]")
+    if setting is None:
+        return None
+    code = joined(
+        prologue(case, producer, consumer),
+        setting,
+        f"writers = [write_on, {(producer.stream() or '').partition('  #')[0]}]",
+        fill(
+            _JOINED,
+            source=producer.full("OLD"),
+            target=consumer.full("0"),
+            held=producer.handle(f"writers[{('first', 'second').index(held)}]"),
+            write=producer.fill("x", "NEW", "stream"),
+            show=producer.show("stream") if producer.has_current else "",
+            take=consumer.take(_shown(producer, "stream"), "read_on"),
+            read=consumer.copy("into", "y", "read_on"),
+            value=consumer.value("into"),
+        ),
+        fill(JUDGED, told='"what the producer had queued on either stream"'),
+    )
+    return Readable(
+        f"Has {_name(case.producer)} write two arrays on two streams, the {held} of which is held, and {_name(case.consumer)} import both "
+        "and read both on one stream of its own.",
+        code,
+    )
+
+
+# -- two threads
+
+_THREADS = '''
+def handed_over(seconds, synchronise=False):
+    """What the consumer reads in another thread of an array that its producer has still to write."""
+    x = «source»
+    into = «target»
+    nvidia.cuCtxSynchronize()
+    hold(«held», seconds)
+    «write»
+    if synchronise:
+        «synchronise»
+    «show»
+
+    def import_and_read():
+        «use»
+        kept.append((x, y, into))
+
+    other = threading.Thread(target=import_and_read)
+    other.start()
+    other.join()
+    nvidia.cuCtxSynchronize()
+    return «value»
+'''
+
+
+@template("crossing.threads")
+def threads(case: Case) -> Readable | None:
+    """The dictionary is read in the thread that writes."""
+    found = sides(case)
+    if found is None or case.consumer not in ("torch", "cupy", "cvcuda"):
+        return None
+    producer, consumer = found
+    setting = _setting(producer, consumer, "NEW")
+    if setting is None:
+        return None
+    code = joined(
+        prologue(case, producer, consumer, standard=("threading",)),
+        setting,
+        fill(
+            _THREADS,
+            source=producer.full("OLD"),
+            target=consumer.full("0"),
+            held=producer.handle("write_on"),
+            write=producer.fill("x", "NEW", "write_on"),
+            synchronise=producer.synchronise("write_on"),
+            show=producer.show("write_on"),
+            use=together(consumer.take("shown", "read_on"), consumer.copy("into", "y", "read_on")),
+            value=consumer.value("into"),
+        ),
+        fill(JUDGED, told='"what the producer had queued before it handed the array over"'),
+    )
+    return Readable(
+        f"Has {_name(case.producer)} write on a stream that is held and read the dictionary there, and {_name(case.consumer)} import it "
+        "and read it in another thread.",
+        code,
+    )
+
+
+# -- a consumer that writes
+
+_OVERWRITING = '''
+def handed_over(seconds, synchronise=False):
+    """What is found after the consumer has written into an array that its producer still «uses»."""
+    x = «source»
+    saved = «saved»
+    nvidia.cuCtxSynchronize()
+    hold(«held», seconds)
+    «pending»
+    if synchronise:
+        «synchronise»
+    «show»
+    «use»
+    nvidia.cuCtxSynchronize()
+    kept.append((x, y, saved))
+    return «value»
+'''
+
+
+@template("flight.consumer-writes")
+def consumer_writes(case: Case) -> Readable | None:
+    """The producer's pending work is a read or a write."""
+    found = sides(case)
+    if found is None or not writes_imports(case.consumer):
+        return None
+    producer, consumer = found
+    reads = case.option("pending") == "read"
+    setting = _setting(producer, consumer, "OLD" if reads else "LAST")
+    if setting is None:
+        return None
+    pending = producer.copy_own("saved", "x", "write_on") if reads else producer.fill("x", "NEW", "write_on")
+    code = joined(
+        prologue(case, producer, consumer),
+        setting,
+        fill(
+            _OVERWRITING,
+            uses="reads" if reads else "writes",
+            source=producer.full("OLD"),
+            saved=producer.full("0"),
+            held=producer.handle("write_on"),
+            pending=pending,
+            synchronise=producer.synchronise("write_on"),
+            show=producer.show("write_on") if producer.has_current else "",
+            use=together(consumer.take(_shown(producer, "write_on"), "read_on"), consumer.fill("y", "LAST", "read_on")),
+            value=producer.value("saved" if reads else "x"),
+        ),
+        fill(
+            JUDGED,
+            told='"what the producer\'s pending copy had to find"'
+            if reads
+            else '"what the consumer wrote, after the producer"',
+        ),
+    )
+    return Readable(
+        f"Has {_name(case.producer)} {'read' if reads else 'write'} an array on a stream that is held, and {_name(case.consumer)} import it "
+        "and overwrite it on a stream of its own.",
+        code,
+    )
+
+
+# -- the way back
+
+_BACKWARD = '''
+def handed_over(seconds, synchronise=False):
+    """What a pending read of the consumer finds in the end, though the producer writes again meanwhile."""
+    x = «source»
+    into = «target»
+    «write»
+    «show»
+    «use»
+    nvidia.cuCtxSynchronize()
+    hold(«held», seconds)
+    «read»
+    if synchronise:
+        «synchronise»
+    «again»
+    nvidia.cuCtxSynchronize()
+    kept.append((x, y, into))
+    return «value»
+'''
+
+
+@template("ordering.way-back")
+def way_back(case: Case) -> Readable | None:
+    """The producer's next write on the stream that it published."""
+    found = sides(case)
+    if found is None or not writes_imports(case.consumer):
+        return None
+    producer, consumer = found
+    setting = _setting(producer, consumer, "NEW")
+    if setting is None:
+        return None
+    code = joined(
+        prologue(case, producer, consumer),
+        setting,
+        fill(
+            _BACKWARD,
+            source=producer.full("OLD"),
+            target=consumer.full("0"),
+            write=producer.fill("x", "NEW", "write_on"),
+            show=producer.show("write_on") if producer.has_current else "",
+            use=together(consumer.take(_shown(producer, "write_on"), "read_on"), consumer.copy("into", "y", "read_on")),
+            read=consumer.copy("into", "y", "read_on"),
+            held=consumer.handle("read_on"),
+            synchronise=consumer.synchronise("read_on"),
+            again=producer.fill("x", "LAST", "write_on"),
+            value=consumer.value("into"),
+        ),
+        fill(JUDGED, told='"what was there before the producer wrote again"'),
+    )
+    return Readable(
+        f"Has {_name(case.consumer)} read an import on a stream that is held, and {_name(case.producer)} write the array again on the stream "
+        "that it published.",
+        code,
+    )

@@ -1,0 +1,174 @@
+"""What a selftest has shown: which invariants caught which fault, what escaped, who was accused without fault, what was not run."""
+
+from __future__ import annotations
+
+from collections import defaultdict
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass, replace
+from typing import Any
+
+import conformance
+from conformance.exits import Exit
+
+from .model import Fault, Stage
+from .trials import FLAWLESS, Trial
+from .worker import Job
+
+
+@dataclass(frozen=True)
+class Row:
+    """One fault: the trial of every invariant that was tried on it, and those of ``caught_by`` that did not catch it."""
+
+    stage: str
+    fault: Fault
+    trials: tuple[Trial, ...]
+
+    @property
+    def caught(self) -> tuple[str, ...]:
+        """The invariants that caught it, those that have to first."""
+        found = [trial.invariant for trial in self.trials if trial.caught]
+        return tuple(sorted(found, key=lambda name: (name not in self.fault.caught_by, name)))
+
+    @property
+    def escaped(self) -> tuple[str, ...]:
+        """The invariants that had to catch it and did not, or were not tried."""
+        return tuple(name for name in self.fault.caught_by if name not in self.caught)
+
+
+@dataclass(frozen=True)
+class Account:
+    """The whole selftest.
+
+    ``accused`` are flawless partners' cases that failed or could not be decided: stage, case id, what was said. ``toothless`` are
+    invariants that caught nothing, though all of their faults were tried; ``unpassed`` those that no flawless partner passed. ``lost`` are jobs without an answer, ``absent`` stages that could not be set up: with the reason.
+    """
+
+    device: str
+    rows: tuple[Row, ...]
+    flawless: int
+    accused: tuple[tuple[str, str, str], ...]
+    toothless: tuple[str, ...]
+    unpassed: tuple[str, ...]
+    lost: tuple[tuple[str, str], ...]
+    absent: tuple[tuple[str, str], ...]
+
+    @property
+    def escaped(self) -> tuple[Row, ...]:
+        """Faults that not all caught that have to."""
+        return tuple(row for row in self.rows if row.escaped)
+
+    @property
+    def exit(self) -> Exit:
+        """``VOID`` if the suite's word cannot be believed, ``INCOMPLETE`` if a part of this was not run."""
+        if self.escaped or self.accused or self.toothless or self.unpassed:
+            return Exit.VOID
+        return Exit.INCOMPLETE if self.lost or self.absent else Exit.OK
+
+    def to_json(self) -> dict[str, Any]:
+        """For machines, and to be compared with that of another device."""
+        return {
+            "suite": conformance.__version__,
+            "device": self.device,
+            "faults": [_row(row) for row in self.rows],
+            "flawless_cases": self.flawless,
+            "accused": [{"stage": stage, "case": case, "said": said} for stage, case, said in self.accused],
+            "toothless": list(self.toothless),
+            "unpassed": list(self.unpassed),
+            "lost": dict(self.lost),
+            "absent": dict(self.absent),
+        }
+
+
+def _row(row: Row) -> dict[str, Any]:
+    return {
+        "stage": row.stage,
+        "fault": row.fault.name,
+        "statement": row.fault.statement,
+        "bugs": list(row.fault.bugs),
+        "has_to_be_caught_by": list(row.fault.caught_by),
+        "escaped": list(row.escaped),
+        "trials": [
+            {"invariant": t.invariant, "cases": t.cases, "failed": t.failed, "outcome": t.outcome, "said": t.said}
+            for t in row.trials
+        ],
+    }
+
+
+def settle(
+    device: str,
+    stages: Sequence[Stage],
+    planned: Sequence[Job],
+    trials: Iterable[Trial],
+    lost: Iterable[tuple[Job, str]],
+    expected: Iterable[str],
+) -> Account:
+    """Put the trials together. ``expected`` are the invariants that have to catch something."""
+    found = _together(trials)
+    wanted = {job.fault for job in planned}
+    rows = tuple(
+        Row(stage.name, fault, tuple(found[stage.name, fault.name].values()))
+        for stage in stages
+        for fault in stage.faults
+        if fault.name in wanted
+    )
+    flawless = [trial for stage in stages for trial in found[stage.name, FLAWLESS].values()]
+    biting = {name for row in rows for name in row.caught}
+    passed = {trial.invariant for trial in flawless if trial.passed}
+    absent = {stage.name: why for stage in stages if (why := stage.absent())}
+    untried = {name for stage in stages if stage.name in absent for fault in stage.faults for name in fault.caught_by}
+    return Account(
+        device,
+        rows,
+        sum(trial.cases for trial in flawless),
+        tuple((trial.stage, case, said) for trial in flawless for case, said in trial.accused),
+        tuple(name for name in expected if name not in biting and name not in untried),
+        tuple(name for name in expected if name not in passed and name not in untried),
+        tuple((f"{job.stage} {job.fault or 'flawless'}", why) for job, why in lost),
+        tuple(absent.items()),
+    )
+
+
+def _together(trials: Iterable[Trial]) -> dict[tuple[str, str], dict[str, Trial]]:
+    """By stage and fault, then by invariant: the parts of a trial that ran apart are one."""
+    found: dict[tuple[str, str], dict[str, Trial]] = defaultdict(dict)
+    for trial in trials:
+        of_fault = found[trial.stage, trial.fault]
+        before = of_fault.get(trial.invariant)
+        of_fault[trial.invariant] = _sum(before, trial) if before else trial
+    return found
+
+
+def _sum(one: Trial, other: Trial) -> Trial:
+    told = one if one.caught else other
+    return replace(
+        told,
+        cases=one.cases + other.cases,
+        passed=one.passed + other.passed,
+        failed=one.failed + other.failed,
+        accused=one.accused + other.accused,
+    )
+
+
+def differences(one: dict[str, Any], other: dict[str, Any]) -> list[str]:
+    """What two accounts, as JSON, say differently of the same faults: a sentence each."""
+    caught = [
+        {f["fault"]: {t["invariant"]: t["failed"] > 0 for t in f["trials"]} for f in account["faults"]}
+        for account in (one, other)
+    ]
+    told = []
+    for name in dict.fromkeys((*caught[0], *caught[1])):
+        if name not in caught[0] or name not in caught[1]:
+            told.append(f"{name} was tried on {one['device'] if name in caught[0] else other['device']} only")
+            continue
+        told += _differences(name, caught[0][name], caught[1][name], one["device"], other["device"])
+    return told
+
+
+def _differences(name: str, a: dict[str, bool], b: dict[str, bool], on_a: str, on_b: str) -> list[str]:
+    told = []
+    for invariant in dict.fromkeys((*a, *b)):
+        one, other = a.get(invariant), b.get(invariant)
+        if one != other:
+            words = {True: "caught", False: "not caught", None: "no case"}
+            told.append(f"{name} by {invariant}: {words[one]} on {on_a}, {words[other]} on {on_b}")
+    return told

@@ -1,0 +1,149 @@
+"""The command ``selftest``."""
+
+from __future__ import annotations
+
+import argparse
+import json
+import os
+import sys
+from collections.abc import Callable, Sequence
+from dataclasses import replace
+from pathlib import Path
+from typing import Any
+
+from conformance.adapters.base import Device
+from conformance.execution import environment
+from conformance.execution.probe import SIMULATE
+from conformance.execution.results import write_text
+from conformance.exits import Exit, UserError
+from conformance.report import terminal
+from conformance.suite.catalogue import Invariant, catalogue
+from conformance.suite.libraries import Environment
+
+from . import running, showing
+from .account import Account, differences, settle
+from .model import Stage
+from .page import page
+from .stages import stages
+
+_DEVICES = (Device.SIMULATED, Device.CUDA)
+_MOST_PROCESSES = 12
+
+
+def add(name: str, command: argparse.ArgumentParser) -> None:
+    """Give the command of this name its options."""
+    command.add_argument(
+        "wanted", nargs="*", metavar="NAME", help="only these faults, stages or families (default: all)"
+    )
+    command.add_argument(
+        "--device", choices=[d.value for d in _DEVICES], default=Device.SIMULATED.value,
+        help="what stands behind the reference, beside host memory (default: %(default)s)",
+    )  # fmt: skip
+    command.add_argument("-n", dest="processes", type=int, metavar="N", help="processes (default: one a core)")
+    command.add_argument(
+        "--all-invariants", action="store_true", help="try all invariants on each fault, not its families alone"
+    )
+    command.add_argument("--json", type=Path, metavar="FILE", help="write all of it for machines")
+    command.add_argument(
+        "--against", type=Path, metavar="FILE", help="also say what another selftest (its --json) says differently"
+    )
+    command.add_argument(
+        "--page", type=Path, metavar="FILE", help="write the page of faults, if nothing is wrong and all was run"
+    )
+    command.set_defaults(run=selftest)
+
+
+def selftest(options: argparse.Namespace) -> int:
+    """Try every fault and the flawless partners; the exit code says whether the suite can be believed."""
+    every = stages()
+    invariants = [invariant for invariant in catalogue().values() if invariant.canary is None]
+    _check(options, every)
+    before = _read(options.against) if options.against else None
+    with terminal.waiting(sys.stderr, "looking at the device …"):
+        measured = _measured(Device(options.device))
+    here = [stage for stage in every if stage.absent() is None]
+    jobs = list(running.jobs(here, measured, wanted=options.wanted, everything=options.all_invariants))
+    progress = terminal.Progress(sys.stderr)
+    found, lost = running.run(jobs, _processes(options.processes), _told(progress))
+    expected = _expected(invariants, every, options.wanted)
+    account = settle(options.device, _concerned(every, options.wanted), jobs, found, lost, expected)
+    showing.show(terminal.Screen.of(sys.stdout), account)
+    _write(options, account, before, lambda: page(every, invariants))
+    return account.exit
+
+
+def _concerned(every: Sequence[Stage], wanted: Sequence[str]) -> list[Stage]:
+    """The stages with a fault that is wanted, whether they can be set up here or not."""
+    return [stage for stage in every if any(running.is_wanted(fault, stage, wanted) for fault in stage.faults)]
+
+
+def _told(progress: terminal.Progress) -> Callable[[int, int], None]:
+    return lambda done, planned: progress.show(done, planned, f"{done}/{planned} trials")
+
+
+def _check(options: argparse.Namespace, every: Sequence[Stage]) -> None:
+    faults = {fault for stage in every for fault in stage.faults}
+    known = {f.name for f in faults} | {stage.name for stage in every} | {name for f in faults for name in f.families}
+    for name in options.wanted:
+        if name not in known:
+            raise UserError(
+                f"there is no fault, stage or family {name!r}; `selftest --page` writes a page with all of them"
+            )
+    if options.page and options.wanted:
+        raise UserError("--page describes all faults, so all have to be tried; leave the names out")
+    if options.processes is not None and options.processes < 1:
+        raise UserError(f"-n: {options.processes} is no number of processes; give 1 or more")
+
+
+def _read(path: Path) -> dict[str, Any]:
+    try:
+        data: dict[str, Any] = json.loads(path.read_text(encoding="utf-8"))
+        if "faults" not in data:
+            raise ValueError("it has no faults")
+    except (OSError, ValueError) as error:
+        raise UserError(
+            f"--against: {path} is no selftest that can be read ({error}); give a file that --json wrote"
+        ) from error
+    return data
+
+
+def _measured(device: Device) -> Environment:
+    """The reference on host memory and on this device."""
+    os.environ[SIMULATE] = "1"
+    facts = environment.measure(("reference",))
+    if device is Device.CUDA and not facts.driver["available"]:
+        raise UserError(f"--device cuda: {facts.driver['reason']}; without it the simulated device stands in")
+    chosen = (Device.HOST, device)
+    libraries = tuple(
+        replace(library, sides={d: side for d, side in library.sides.items() if d in chosen})
+        for library in facts.environment.libraries
+    )
+    return replace(facts.environment, libraries=libraries)
+
+
+def _expected(invariants: Sequence[Invariant], every: Sequence[Stage], wanted: Sequence[str]) -> list[str]:
+    """The invariants that have to catch something: all, or those that the wanted faults are named for."""
+    if not wanted:
+        return [invariant.id for invariant in invariants]
+    named = {name for s in every for f in s.faults if running.is_wanted(f, s, wanted) for name in f.caught_by}
+    return sorted(named)
+
+
+def _processes(given: int | None) -> int:
+    return given or min(len(os.sched_getaffinity(0)), _MOST_PROCESSES)
+
+
+def _write(
+    options: argparse.Namespace, account: Account, before: dict[str, Any] | None, made: Callable[[], str]
+) -> None:
+    data = account.to_json()
+    try:
+        if options.json:
+            write_text(options.json, json.dumps(data, indent=1, ensure_ascii=False) + "\n")
+        if options.page and account.exit is Exit.OK:
+            write_text(options.page, made())
+    except OSError as error:
+        raise UserError(f"{error.filename} cannot be written: {error.strerror}; choose another place") from error
+    if before is not None:
+        told = differences(before, data)
+        print(f"\n{len(told)} differences to {options.against}" + "".join(f"\n  {line}" for line in told))

@@ -1,0 +1,40 @@
+"""What all make-believe libraries' arrays are."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from . import memory
+
+
+class Array:
+    """An array on the make-believe GPU, or on the host if ``gpu`` is false; ``owner`` is what it keeps alive."""
+
+    def __init__(self, host: Any, *, gpu: bool = True, owner: Any = None) -> None:
+        self.host = host
+        self.gpu = gpu
+        self.owner = owner
+
+    @property
+    def shape(self) -> tuple[int, ...]:
+        """Elements."""
+        return tuple(self.host.shape)
+
+    @property
+    def dtype(self) -> Any:
+        """NumPy's."""
+        return self.host.dtype
+
+    @property
+    def flags(self) -> Any:
+        """NumPy's."""
+        return self.host.flags
+
+    @property
+    def __cuda_array_interface__(self) -> dict[str, Any]:
+        if not self.gpu:
+            raise AttributeError("not on the GPU")
+        return memory.interface(self.host)
+
+    def __dlpack_device__(self) -> tuple[int, int]:
+        return (2 if self.gpu else 1, 0)

@@ -1,0 +1,67 @@
+"""Make-believe CV-CUDA."""
+
+from __future__ import annotations
+
+from types import SimpleNamespace
+from typing import Any
+
+from conformance.adapters.numpy import numpy_dtype
+from conformance.reference.importer import Importer
+from conformance.reference.memory import simulated
+
+from . import memory
+from .array import Array
+
+
+class CvcudaTensor:
+    """Not an array itself: ``cuda()`` gives one."""
+
+    def __init__(self, host: Any, layout: str = "none", owner: Any = None) -> None:
+        self.host = host
+        self.layout = layout
+        self.owner = owner
+
+    @property
+    def shape(self) -> tuple[int, ...]:
+        """Elements."""
+        return tuple(self.host.shape)
+
+    @property
+    def dtype(self) -> Any:
+        """NumPy's."""
+        return self.host.dtype
+
+    def cuda(self) -> Array:
+        """On the tensor's memory."""
+        return Array(self.host, owner=self)
+
+
+class Cvcuda:
+    """The module. Rows are packed, and nothing else is taken."""
+
+    Type = SimpleNamespace(U8="uint8", F32="float32")
+    Format = SimpleNamespace(RGB8="RGB8")
+
+    def Tensor(self, shape: tuple[int, ...], kind: str, layout: str = "none", rowalign: int = 1) -> CvcudaTensor:
+        """New memory."""
+        return CvcudaTensor(memory.zeros(shape, kind), layout)
+
+    def as_tensor(self, source: Any, layout: str = "none") -> CvcudaTensor:
+        """On the memory of what is on the GPU; ``RuntimeError`` or ``BufferError`` for anything else."""
+        if hasattr(source, "__cuda_array_interface__"):
+            host, owner = memory.told(source), source
+        elif hasattr(source, "__dlpack__"):
+            owner = Importer(simulated()).take_dlpack(source)
+            host = memory.at(owner.address, owner.shape, numpy_dtype(owner.dtype).str, owner.strides)
+        else:
+            raise RuntimeError("Only CUDA-accessible memory buffers can be wrapped")
+        if not host.flags.c_contiguous or not host.size:
+            raise RuntimeError("NVCV_ERROR_INVALID_ARGUMENT: must be packed, and have elements")
+        return CvcudaTensor(host, layout, owner)
+
+    def as_image(self, source: Any, form: str) -> CvcudaTensor:
+        """As :meth:`as_tensor`."""
+        return self.as_tensor(source, "HWC")
+
+    def clear_cache(self) -> None:
+        """There is none."""

@@ -1,0 +1,109 @@
+"""Make-believe third-party libraries, installed as packages are, for interpreters that are started meanwhile."""
+
+from __future__ import annotations
+
+import os
+import tempfile
+import textwrap
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from importlib import metadata
+from pathlib import Path
+from typing import TypeVar
+from unittest import mock
+
+from conformance.adapters import registry
+from conformance.adapters.base import Device, Protocol
+from conformance.adapters.reference import ReferenceAdapter
+
+from ..model import Partners, Stage
+
+_BOTH = (Protocol.DLPACK, Protocol.CAI)
+_MODULE = """\
+from {module} import {kind}
+
+class Adapter({kind}):
+    name = "{name}"
+
+Adapter.imported()
+"""
+_METADATA = "Metadata-Version: 2.1\nName: {name}-library\nVersion: 1.0\n"
+_ENTRY_POINTS = "[{group}]\n{name} = {target}\n"
+
+
+class MadeUpLibrary(ReferenceAdapter):
+    """A flawless library: the reference under a name of its own, on host memory and on a GPU."""
+
+    distributions = ("cuda-interop-conformance",)
+    exports = {Device.HOST: (Protocol.DLPACK,), Device.CUDA: _BOTH}
+    imports = exports
+    candidate_dtypes = ("float32", "int32")
+
+    @classmethod
+    def imported(cls) -> None:
+        """What happens when its module is imported: nothing."""
+
+
+Kind = TypeVar("Kind", bound=type[MadeUpLibrary])
+
+
+def announce(folder: Path, name: str, target: str) -> None:
+    """Put into a folder what makes an adapter known: the metadata of an installed package with an entry point."""
+    info = folder / f"{name}_library-1.0.dist-info"
+    info.mkdir(parents=True, exist_ok=True)
+    (info / "METADATA").write_text(_METADATA.format(name=name))
+    (info / "entry_points.txt").write_text(_ENTRY_POINTS.format(group=registry.ENTRY_POINTS, name=name, target=target))
+
+
+class Site:
+    """A folder in front of the path of the interpreters that are started meanwhile, with flawless libraries of these names.
+
+    ``first`` are functions that these interpreters call before anything else.
+    """
+
+    def __init__(self, *names: str, first: tuple[Callable[[], None], ...] = ()) -> None:
+        self._names = names
+        self._first = first
+        self._folder = Path()
+
+    @contextmanager
+    def installed(self) -> Iterator[None]:
+        """For a stage's ``around``."""
+        self._folder = Path(tempfile.mkdtemp(prefix="site-"))
+        for name in self._names:
+            self.install(name, MadeUpLibrary)
+        (self._folder / "sitecustomize.py").write_text("".join(map(_called, self._first)))
+        path = os.pathsep.join([str(self._folder), os.environ.get("PYTHONPATH", "")])
+        with mock.patch.dict(os.environ, PYTHONPATH=path):
+            yield
+
+    def install(self, name: str, kind: type[MadeUpLibrary]) -> None:
+        """Under this name, in the place of what is there."""
+        module = _MODULE.format(module=kind.__module__, kind=kind.__qualname__, name=name)
+        (self._folder / f"{name}.py").write_text(module)
+        announce(self._folder, name, f"{name}:Adapter")
+
+    def fault(self, stage: Stage, name: str, *caught_by: str, bugs: str = "") -> Callable[[Kind], Kind]:
+        """Register the decorated class, installed under this name, as a fault; its docstring is the statement."""
+
+        def register(kind: Kind) -> Kind:
+            def spoil(_: Partners) -> None:
+                self.install(name, kind)
+
+            stage.add(kind.__name__, kind.__doc__ or "", caught_by, spoil, tuple(bugs.split()))
+            return kind
+
+        return register
+
+
+def _called(function: Callable[[], None]) -> str:
+    return textwrap.dedent(f"""\
+        from {function.__module__} import {function.__qualname__}
+        {function.__qualname__}()
+        """)
+
+
+def come_first() -> None:
+    """In this process announced adapters take the place of ours that have the same name."""
+    for point in metadata.entry_points(group=registry.ENTRY_POINTS):
+        registry._OURS.pop(point.name, None)

@@ -1,0 +1,142 @@
+"""The make-believe libraries as adapters, on the simulated device, and what is told of them to plan cases."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterable, Iterator
+from dataclasses import replace
+from typing import Any
+
+from conformance.adapters.base import Adapter, Device, Protocol, Trait, View
+from conformance.adapters.numpy import NumpyAdapter, dtype_name, numpy_dtype
+from conformance.adapters.reference import ReferenceAdapter
+from conformance.protocols.dtypes import DType
+from conformance.protocols.strided import Step
+from conformance.suite.catalogue import Case, Invariant
+from conformance.suite.libraries import Environment, Library, Side
+
+from . import memory
+from .array import Array
+from .cuda_python import Runtime
+from .cupy import Cupy
+from .cvcuda import Cvcuda, CvcudaTensor
+from .pycuda import Pycuda
+from .torch import Tensor, Torch
+
+
+class MakeBelieve(Adapter):
+    """One of them. ``wrap`` makes its array of a NumPy one, ``take`` is its documented import."""
+
+    distributions = ()
+    traits = frozenset({Trait.WRITES})
+    exports = {Device.SIMULATED: (Protocol.CAI,)}
+    imports = exports
+    candidate_dtypes = ()
+
+    def __init__(self, name: str, module: Any, wrap: Callable[[Any], Any], take: Callable[[Any], Any]) -> None:
+        self.name = name  # type: ignore[misc]
+        self.runtime = module
+        """Where the adapter for CUDA Python has ``cuda.bindings.runtime``."""
+        self._wrap = wrap
+        self._take = take
+        self._numpy = NumpyAdapter()
+
+    def load(self) -> None:
+        """NumPy, whose memory it is."""
+        self._numpy.load()
+
+    def module(self) -> Any:
+        """The make-believe module."""
+        return self.runtime
+
+    def empty(self, dtype: DType, shape: tuple[int, ...], device: Device) -> Any:
+        """Zeros."""
+        return self._wrap(memory.zeros(shape, numpy_dtype(dtype)))
+
+    def view(self, array: Any, step: Step) -> Any:
+        """NumPy's."""
+        return self._wrap(self._numpy.view(array.host, step))
+
+    def describe(self, array: Any) -> View:
+        """NumPy's, on the make-believe GPU."""
+        host = array.host
+        where = 2 if getattr(array, "gpu", True) else 1
+        return View(host.ctypes.data, tuple(host.shape), tuple(host.strides), dtype_name(host.dtype), (where, 0))
+
+    def read(self, array: Any) -> bytes:
+        """Row-major."""
+        return self._numpy.read(array.host)
+
+    def write(self, array: Any, data: bytes) -> None:
+        """All elements."""
+        self._numpy.write(array.host, data)
+
+    def exporter(self, array: Any, protocol: Protocol) -> Any:
+        """A CV-CUDA tensor's ``cuda()``."""
+        return array.cuda() if isinstance(array, CvcudaTensor) else array
+
+    def take(self, offer: Any, protocol: Protocol, device: Device, **keywords: Any) -> Any:
+        """By the call that is documented."""
+        return self._take(offer)
+
+
+def libraries() -> dict[str, Adapter]:
+    """All of them, with the real NumPy and the reference."""
+    cupy, torch, pycuda, cvcuda = Cupy(), Torch(), Pycuda(), Cvcuda()
+
+    def gpuarray(offer: Any) -> Any:
+        told = offer.__cuda_array_interface__
+        return pycuda.gpuarray.GPUArray(told["shape"], told["typestr"], told["data"][0], told.get("strides"), offer)
+
+    made: dict[str, Adapter] = {
+        "cupy": MakeBelieve("cupy", cupy, Array, lambda offer: cupy.asarray(offer)),
+        "torch": MakeBelieve("torch", torch, Tensor, lambda offer: torch.as_tensor(offer)),
+        "pycuda": MakeBelieve("pycuda", pycuda, Array, gpuarray),
+        "cvcuda": MakeBelieve("cvcuda", cvcuda, CvcudaTensor, lambda offer: cvcuda.as_tensor(offer)),
+        "cuda_python": MakeBelieve(
+            "cuda_python", Runtime(), Array, lambda offer: Array(memory.told(offer), owner=offer)
+        ),
+        "numpy": NumpyAdapter(),
+        "reference": ReferenceAdapter(),
+    }
+    for adapter in made.values():
+        adapter.load()
+    return made
+
+
+# -- planning
+
+_TYPES = ("float32", "uint8")
+_LAYOUTS = ("c-order", "fortran", "reversed", "empty")
+_BOTH = (Protocol.DLPACK, Protocol.CAI)
+
+
+def library(
+    name: str, device: Device = Device.CUDA, *, types: tuple[str, ...] = _TYPES, protocols: tuple[Protocol, ...] = (Protocol.CAI,),
+    layouts: tuple[str, ...] = _LAYOUTS, traits: Iterable[Trait] = (), versions: dict[str, str] | None = None,
+) -> Library:  # fmt: skip
+    """What a probe would tell of a library that works on this device."""
+    side = Side(types, layouts, protocols, protocols)
+    return Library(name, versions or {}, frozenset(traits), None, {device: side})
+
+
+def environment() -> Environment:
+    """What probes would tell of :func:`libraries`, if their GPU was a real one: a few types and layouts are enough."""
+    everywhere = library("torch")
+    return Environment(
+        (
+            library("numpy", Device.HOST, protocols=(Protocol.DLPACK,)),
+            replace(everywhere, sides={Device.HOST: everywhere.sides[Device.CUDA], **everywhere.sides}),
+            library("cupy"),
+            library("cvcuda", types=("float32", "uint8"), layouts=("c-order",), protocols=_BOTH),
+            library("pycuda"),
+            library("cuda_python"),
+            library("reference", protocols=_BOTH),
+        )
+    )
+
+
+def cases(invariants: Iterable[Invariant], planned: Environment) -> Iterator[Case]:
+    """Cases planned as for a GPU, to be run on the simulated device."""
+    for invariant in invariants:
+        for case in invariant.cases(planned):
+            yield replace(case, device=Device.SIMULATED) if case.device is Device.CUDA else case

@@ -1,0 +1,82 @@
+"""Make-believe libraries for the programs that a case starts: found before the real ones, and spoiled there."""
+
+from __future__ import annotations
+
+import ctypes
+import importlib
+import os
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from functools import cache, wraps
+from pathlib import Path
+from typing import Any
+
+from conformance.cuda import driver
+from conformance.selftest.model import Partners, Spoil
+
+from .cvcuda import Cvcuda
+from .pycuda import Pycuda
+
+_STARTED = Path(__file__).with_name("started")
+_PATH = "PYTHONPATH"
+_SPOIL = "CONFORMANCE_SELFTEST_SPOIL"
+"""Environment variable: ``module:function`` of what spoils the libraries of a program."""
+
+Modules = dict[str, Any]
+"""The libraries of a program by their names."""
+
+
+@contextmanager
+def ahead_of_the_real_ones() -> Iterator[None]:
+    """Programs that are started meanwhile find the make-believe libraries."""
+    before = os.environ.get(_PATH)
+    os.environ[_PATH] = os.pathsep.join(filter(None, (str(_STARTED), before)))
+    try:
+        yield
+    finally:
+        if before is None:
+            del os.environ[_PATH]
+        else:
+            os.environ[_PATH] = before
+
+
+def in_programs(spoil: Callable[[Modules], None]) -> Spoil:
+    """A fault of the programs that the cases start: they are told its name, and look it up."""
+
+    @wraps(spoil)
+    def tell(found: Partners) -> None:
+        os.environ[_SPOIL] = f"{spoil.__module__}:{spoil.__name__}"
+
+    return tell
+
+
+@cache
+def modules() -> Modules:
+    """In a program: its libraries, made and spoiled at the first import of one. A make-believe driver comes with them."""
+    driver.library = _Driver  # type: ignore[assignment]
+    made: Modules = {"pycuda": Pycuda(), "cvcuda": Cvcuda()}
+    module, _, name = os.environ.get(_SPOIL, "").partition(":")
+    if name:
+        getattr(importlib.import_module(module), name).__wrapped__(made)
+    return made
+
+
+class _Driver:
+    """The calls by which a program writes and reads arrays itself; host memory is in every context."""
+
+    @staticmethod
+    def cuMemcpyHtoD_v2(to: ctypes.c_void_p, data: bytes, nbytes: ctypes.c_size_t) -> int:
+        """Copy."""
+        ctypes.memmove(to, data, nbytes.value)
+        return 0
+
+    @staticmethod
+    def cuMemcpyDtoH_v2(to: ctypes.Array[ctypes.c_char], source: ctypes.c_void_p, nbytes: ctypes.c_size_t) -> int:
+        """Copy."""
+        ctypes.memmove(to, source, nbytes.value)
+        return 0
+
+    @staticmethod
+    def cuCtxSynchronize() -> int:
+        """Nothing is ever pending."""
+        return 0

@@ -1,0 +1,1 @@
+"""``import pycuda`` in a program that a case has started."""

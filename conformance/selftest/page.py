@@ -1,0 +1,51 @@
+"""The page of faults: every invariant with the deliberate mistakes that it is known to catch."""
+
+from __future__ import annotations
+
+from collections import defaultdict
+from collections.abc import Iterator, Sequence
+from itertools import groupby
+
+from conformance.suite.catalogue import Invariant
+
+from .model import Fault, Stage
+
+_HEAD = """\
+# What the suite is known to catch
+
+Every invariant is tried on partners that are wrong on purpose, and has to notice; the same invariants are tried on flawless partners,
+and must not accuse them. `nox -s selftest` does both and fails if a fault escapes, if an invariant catches nothing, or if flawless
+partners are accused. This page is written by `python -m conformance selftest --page docs/faults.md` after a run without any of these.
+"""
+
+
+def page(stages: Sequence[Stage], invariants: Sequence[Invariant]) -> str:
+    """The page in Markdown. It depends on what is registered alone, so it is the same on every machine."""
+    return "\n".join(_lines(stages, invariants)) + "\n"
+
+
+def _lines(stages: Sequence[Stage], invariants: Sequence[Invariant]) -> Iterator[str]:
+    faults = [fault for stage in stages for fault in stage.faults]
+    yield _HEAD
+    bugs = {bug for fault in faults for bug in fault.bugs}
+    yield f"{len(faults)} faults, {len(invariants)} invariants, drawn from {len(bugs)} known bugs and from the clauses.\n"
+    yield "| stage | what is tried | faults |\n|---|---|---|"
+    yield from (f"| {stage.name} | {_cell(stage.statement)} | {len(stage.faults)} |" for stage in stages)
+    catching: dict[str, list[Fault]] = defaultdict(list)
+    for fault in faults:
+        for name in fault.caught_by:
+            catching[name].append(fault)
+    for family, members in groupby(invariants, key=lambda invariant: invariant.family):
+        yield f"\n## {family}"
+        for invariant in members:
+            yield f"\n**{invariant.id}** {invariant.statement}\n"
+            yield from (_item(fault) for fault in catching[invariant.id])
+
+
+def _item(fault: Fault) -> str:
+    bugs = f" ({', '.join(fault.bugs)})" if fault.bugs else ""
+    return f"- `{fault.name}`: {fault.statement}{bugs}"
+
+
+def _cell(text: str) -> str:
+    return text.replace("|", "\\|")

@@ -1,0 +1,47 @@
+"""Real libraries as partners: what they can do here is measured, in processes of their own."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from functools import cache
+
+from conformance.adapters import registry
+from conformance.adapters.base import Device, Trait
+from conformance.execution.environment import measure
+from conformance.suite.catalogue import Case
+from conformance.suite.libraries import REFERENCE, Environment
+
+from .make_believe.environments import planned
+from .model import Fault, Partners
+
+
+@cache
+def _measured(name: str) -> Environment:
+    return measure((REFERENCE, name)).environment
+
+
+def absent(name: str) -> str | None:
+    """Why a library cannot be tried here: it is not there, or too old to be spoiled by all faults."""
+    (library,) = (found for found in _measured(name).libraries if found.name == name)
+    if library.absent:
+        return library.absent
+    return None if library.has(Trait.COPY_KEYWORD) else f"{name} is too old: its from_dlpack has no copy="
+
+
+def partners(name: str) -> Partners:
+    """The library and the reference."""
+    loaded = {each: registry.create(each) for each in (REFERENCE, name)}
+    for adapter in loaded.values():
+        adapter.load()
+    return loaded
+
+
+def cases(name: str, faults: list[Fault]) -> Iterator[Case]:
+    """Those of the invariants that have to catch these faults, between the library and the reference on host memory.
+
+    What a real library breaks by itself no fault is tried on: its flawless partner would be accused, and rightly.
+    """
+    invariants = dict.fromkeys(invariant for fault in faults for invariant in fault.caught_by)
+    for case in planned(_measured(name), *invariants):
+        if case.device is Device.HOST and {case.producer, case.consumer} == {REFERENCE, name}:
+            yield case

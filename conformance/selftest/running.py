@@ -1,0 +1,103 @@
+"""All faults of all stages, several at once, and what became of each."""
+
+from __future__ import annotations
+
+import threading
+from collections.abc import Callable, Iterator, Sequence
+from concurrent.futures import ThreadPoolExecutor, as_completed
+
+from conformance.adapters.base import Device
+from conformance.suite.catalogue import Case, catalogue
+from conformance.suite.libraries import Environment
+
+from . import trials
+from .model import Fault, Stage
+from .trials import Trial
+from .worker import Job, Worker
+
+_PIECE = 400
+"""Flawless cases are tried in pieces of this many, so that they spread over the processes."""
+
+
+def jobs(
+    chosen: Sequence[Stage], environment: Environment, *, wanted: Sequence[str], everything: bool
+) -> Iterator[Job]:
+    """What has to be run. ``wanted`` are names of faults, stages or families; ``everything`` tries all invariants on each fault."""
+    for stage in chosen:
+        cases = tuple(stage.cases(environment))
+        faults = [fault for fault in stage.faults if is_wanted(fault, stage, wanted)]
+        families = frozenset().union(*(fault.families for fault in faults)) if wanted else None
+        flawless = _of(cases, families)
+        for start in range(0, len(flawless), _PIECE):
+            yield Job(stage.name, trials.FLAWLESS, flawless[start : start + _PIECE])
+        for fault in faults:
+            yield Job(stage.name, fault.name, cases if everything else _of(cases, fault.families))
+
+
+def is_wanted(fault: Fault, stage: Stage, wanted: Sequence[str]) -> bool:
+    """Whether one of these names is the fault's, its stage's or that of a family that has to catch it; all are, if there is none."""
+    return not wanted or fault.name in wanted or stage.name in wanted or bool(fault.families & set(wanted))
+
+
+def _of(cases: tuple[Case, ...], families: frozenset[str] | None) -> tuple[Case, ...]:
+    return tuple(case for case in cases if families is None or case.invariant.partition(".")[0] in families)
+
+
+def run(
+    planned: Sequence[Job], processes: int, progress: Callable[[int, int], None]
+) -> tuple[list[Trial], list[tuple[Job, str]]]:
+    """The trials of all jobs, and the jobs that were lost with the reason why.
+
+    On a GPU, cases that look at order have it to themselves: they come last, one process after the other.
+    """
+    together, alone = split(planned)
+    found: list[Trial] = []
+    lost: list[tuple[Job, str]] = []
+    total, done = len(together) + len(alone), 0
+    for part, at_once in ((together, processes), (alone, 1)):
+        for job, result in _finished(part, at_once):
+            done += 1
+            progress(done, total)
+            if isinstance(result, str):
+                lost.append((job, result))
+            else:
+                found += result
+    return found, lost
+
+
+def split(planned: Sequence[Job]) -> tuple[list[Job], list[Job]]:
+    """Each job's cases that can share a GPU with others, and those that cannot."""
+    together, alone = [], []
+    for job in planned:
+        exclusive = tuple(case for case in job.cases if _is_exclusive(case))
+        shared = tuple(case for case in job.cases if not _is_exclusive(case))
+        together += [Job(job.stage, job.fault, shared)] if shared else []
+        alone += [Job(job.stage, job.fault, exclusive)] if exclusive else []
+    return together, alone
+
+
+def _is_exclusive(case: Case) -> bool:
+    return case.device is Device.CUDA and catalogue()[case.invariant].exclusive
+
+
+def _finished(planned: Sequence[Job], processes: int) -> Iterator[tuple[Job, list[Trial] | str]]:
+    """Each job as it ends. A thread a process: they only wait for its answers."""
+    local = threading.local()
+    workers: list[Worker] = []
+
+    def work(job: Job) -> list[Trial] | str:
+        if not hasattr(local, "worker"):
+            local.worker = Worker()
+            workers.append(local.worker)
+        told: list[Trial] | str = local.worker.run(job)
+        return told
+
+    with ThreadPoolExecutor(min(processes, len(planned)) or 1) as pool:
+        waiting = {pool.submit(work, job): job for job in planned}
+        try:
+            for future in as_completed(waiting):
+                yield waiting[future], future.result()
+        finally:
+            pool.shutdown(wait=False, cancel_futures=True)
+            for worker in workers:
+                worker.end()

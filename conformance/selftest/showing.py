@@ -1,0 +1,56 @@
+"""The selftest for people: a line for each fault, what went wrong with the suite, and a summary."""
+
+from __future__ import annotations
+
+from itertools import groupby
+
+from conformance.report.screen import Screen, many
+
+from .account import Account, Row
+
+_MOST = 4
+"""Invariants that are named beside a fault; the rest is counted."""
+
+
+def show(screen: Screen, account: Account) -> None:
+    """Which invariants caught which fault, then everything that is wrong, then the count."""
+    for stage, rows in groupby(account.rows, key=lambda row: row.stage):
+        of_stage = list(rows)
+        screen.line(screen.paint(stage, "bold") + screen.paint(f"  {many(len(of_stage), 'deliberate fault')}", "dim"))
+        for row in of_stage:
+            _show_row(screen, row)
+        screen.line()
+    _show_troubles(screen, account)
+    invariants = {name for row in account.rows for name in row.caught}
+    escaped = len(account.escaped)
+    screen.line(
+        f"{many(len(account.rows), 'fault')} on {account.device}: {len(account.rows) - escaped} caught, {escaped} escaped; "
+        f"{many(len(invariants), 'invariant')} caught something, {len(account.toothless)} nothing"
+    )
+    screen.line(
+        f"{many(account.flawless, 'case')} with flawless partners: {len(account.accused)} accused or undecided; "
+        f"{many(len(account.lost) + len(account.absent), 'part')} not run"
+    )
+
+
+def _show_row(screen: Screen, row: Row) -> None:
+    symbol = screen.paint("✗", "red") if row.escaped else screen.paint("✓", "green")
+    told = {trial.invariant: f"{trial.invariant} {trial.failed}/{trial.cases}" for trial in row.trials}
+    by = [told[name] for name in row.caught]
+    more = f" and {len(by) - _MOST} more" if len(by) > _MOST else ""
+    screen.line(f"  {symbol} {row.fault.name:<46} " + screen.paint((", ".join(by[:_MOST]) + more) or "nobody", "dim"))
+
+
+def _show_troubles(screen: Screen, account: Account) -> None:
+    for row in account.escaped:
+        screen.line(screen.paint(f"escaped  {row.fault.name}", "red", "bold") + f"  from {', '.join(row.escaped)}")
+        screen.wrapped(row.fault.statement, "    ")
+    for stage, case, said in account.accused:
+        screen.line(screen.paint(f"accused  {case}", "red", "bold") + f"  without fault, on stage {stage}")
+        screen.wrapped(said, "    ")
+    for name in account.toothless:
+        screen.line(screen.paint(f"toothless  {name}", "red", "bold") + "  caught no fault")
+    for name in account.unpassed:
+        screen.line(screen.paint(f"never passed  {name}", "red", "bold") + "  no flawless partner keeps it")
+    for name, why in (*account.lost, *account.absent):
+        screen.line(screen.paint(f"not run  {name}", "yellow", "bold") + f"  {why}")

@@ -1,0 +1,14 @@
+"""The stages. Each module here defines one :class:`~conformance.selftest.model.Stage` called ``STAGE`` and registers its faults."""
+
+from __future__ import annotations
+
+import importlib
+import pkgutil
+
+from conformance.selftest.model import Stage
+
+
+def stages() -> tuple[Stage, ...]:
+    """All stages, by name of module."""
+    modules = sorted(module.name for module in pkgutil.iter_modules(__path__))
+    return tuple(importlib.import_module(f"{__name__}.{module}").STAGE for module in modules)

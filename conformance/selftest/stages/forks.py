@@ -1,0 +1,106 @@
+"""The stage ``forks``: conversions in a fork of a real fresh interpreter, by a make-believe library on a made-up driver.
+
+That driver answers in a fork as CUDA's does: nothing is initialised there.
+"""
+
+from __future__ import annotations
+
+import os
+import time
+from collections.abc import Iterator
+from contextlib import ExitStack, contextmanager
+from typing import Any
+
+from conformance.adapters.base import Device, Protocol
+from conformance.reference.importer import Imported
+from conformance.selftest.make_believe import driver
+from conformance.selftest.make_believe.environments import planned, with_gpus
+from conformance.selftest.make_believe.installing import MadeUpLibrary, Site
+from conformance.selftest.model import Partners, Stage
+from conformance.suite import deadline
+from conformance.suite.catalogue import Case
+from conformance.suite.libraries import REFERENCE, Environment
+
+_FORK = "context.after-fork"
+_SITE = Site("two", first=(driver.believe,))
+
+
+def _cases(here: Environment) -> Iterator[Case]:
+    """The library as consumer."""
+    return (case for case in planned(with_gpus(here, REFERENCE, "two"), _FORK) if case.consumer == "two")
+
+
+@contextmanager
+def _around() -> Iterator[None]:
+    with ExitStack() as stack:
+        stack.enter_context(_SITE.installed())
+        stack.enter_context(driver.believed())
+        yield
+
+
+STAGE = Stage("forks", "a conversion before and after a fork, with a made-up driver", dict, _cases, _around)
+
+
+class _Forked(MadeUpLibrary):
+    """Knows whether it was forked."""
+
+    def load(self) -> None:
+        """Remember where."""
+        self.home = os.getpid()
+
+    def take(self, offer: Any, protocol: Protocol, device: Device, **keywords: Any) -> Imported:
+        """Something else in a fork."""
+        if os.getpid() != self.home:
+            self.in_a_fork()
+        return super().take(offer, protocol, device, **keywords)
+
+    def in_a_fork(self) -> None:
+        """What is different there."""
+
+
+@_SITE.fault(STAGE, "two", _FORK, bugs="context-10 context-14")
+class AbortsInAFork(_Forked):
+    """A conversion in a fork aborts the process."""
+
+    def in_a_fork(self) -> None:
+        """The end."""
+        os.abort()
+
+
+@_SITE.fault(STAGE, "two", _FORK)
+class EndsAFork(_Forked):
+    """A conversion in a fork ends the process with a code, and without a word."""
+
+    def in_a_fork(self) -> None:
+        """The end."""
+        os._exit(3)
+
+
+@_SITE.fault(STAGE, "two", _FORK)
+class ReadsZerosInAFork(_Forked):
+    """What the driver refuses in a fork is taken for elements that are zero."""
+
+    def take(self, offer: Any, protocol: Protocol, device: Device, **keywords: Any) -> Imported:
+        """The exchange before the fork is kept, and shown again."""
+        if os.getpid() == self.home:
+            self.kept = super().take(offer, protocol, device, **keywords)
+        return self.kept
+
+    def read(self, array: Any) -> bytes:
+        """Zeros in a fork."""
+        if os.getpid() == self.home:
+            return super().read(array)
+        return bytes(array.view.size * array.dtype.itemsize)
+
+
+class _Waits(_Forked):
+    def in_a_fork(self) -> None:
+        """No end."""
+        time.sleep(600)
+
+
+@STAGE.fault(_FORK, bugs="context-01")
+def hangs_in_a_fork(_: Partners) -> None:
+    """A conversion in a fork never ends; it gets less time than usual, so that nobody waits long."""
+    _SITE.install("two", _Waits)
+    os.environ[deadline.VARIABLE] = "6"

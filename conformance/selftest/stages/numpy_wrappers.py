@@ -1,0 +1,120 @@
+"""The stage ``numpy-wrappers``: the real NumPy with the reference, with a wrapper that spoils one thing.
+
+Left out are invariants that NumPy itself does not keep: an address for arrays without elements, exceptions of other classes than
+the standard names.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from functools import partial
+from typing import Any
+
+from conformance.selftest import real, wrappers
+from conformance.selftest.model import Stage
+from conformance.selftest.wrapping import Real, Wrapper, add
+from conformance.suite.catalogue import Case
+from conformance.suite.libraries import Environment
+
+_NAME = "numpy"
+
+
+def _start(array: Any) -> int:
+    """Where the memory begins that an array is a view of."""
+    while type(array.base) is type(array):
+        array = array.base
+    return int(array.ctypes.data)
+
+
+def _cases(_: Environment) -> Iterator[Case]:
+    return real.cases(_NAME, STAGE.faults)
+
+
+STAGE = Stage(
+    "numpy-wrappers",
+    "the real NumPy with the reference",
+    partial(real.partners, _NAME),
+    _cases,
+    absent=partial(real.absent, _NAME),
+    preload=(_NAME,),
+)
+
+
+class IgnoresTheByteOrder(Wrapper):
+    """Numbers of the other byte order are exported as if they were native."""
+
+    caught_by = ("dtype.unsupported-export",)
+
+    def exported(self, array: Any, keywords: dict[str, Any]) -> Any:
+        """The same bytes under the native type."""
+        if array.dtype.hasobject or array.dtype.isnative:
+            return super().exported(array, keywords)
+        return super().exported(array.view(array.dtype.newbyteorder("=")), keywords)
+
+
+class TakesDatesForNumbers(Wrapper):
+    """Dates are exported as the integers that they are stored as."""
+
+    caught_by = ("dtype.unsupported-export",)
+
+    def exported(self, array: Any, keywords: dict[str, Any]) -> Any:
+        """int64."""
+        return super().exported(array.view("int64") if array.dtype.kind in "mM" else array, keywords)
+
+
+add(
+    STAGE,
+    Real(_NAME, lambda array: array.copy(order="K"), _start),
+    wrappers.ExportsACopy,
+    wrappers.SharesWhereACopyIsAskedFor,
+    wrappers.CopiesWhereSharingIsAskedFor,
+    wrappers.DropsTheOffset,
+    wrappers.CountsAnOffsetTwice,
+    wrappers.KeepsTheFirstPointer,
+    wrappers.ExportsWhatIsGone,
+    wrappers.ExportsStridesAsIfPacked,
+    wrappers.ExportsNoStrides,
+    wrappers.TakesStridesForUnsigned,
+    wrappers.ExportsStridesInBytes,
+    wrappers.ExportsTheShapeBackwards,
+    wrappers.ExportsBooleansAsNumbers,
+    wrappers.HalvesComplexNumbers,
+    wrappers.TellsHalfTheSize,
+    wrappers.LosesTheSign,
+    wrappers.TellsAnotherDevice,
+    wrappers.TellsAnotherNumber,
+    wrappers.ContradictsTheCapsule,
+    wrappers.IgnoresTheDevice,
+    wrappers.ForgetsReadOnly,
+    wrappers.TellsEverythingReadOnly,
+    wrappers.ForgetsThatItCopied,
+    wrappers.SetsUndefinedFlags,
+    wrappers.AlwaysExportsVersioned,
+    wrappers.KnowsNoKeywords,
+    wrappers.NamesCapsulesWrong,
+    wrappers.NamesVersionedCapsulesAsLegacy,
+    wrappers.GivesOneCapsuleTwice,
+    wrappers.ExportsWithoutDeleter,
+    wrappers.CopiesWhatItTakes,
+    wrappers.IgnoresByteOffset,
+    wrappers.IgnoresStrides,
+    wrappers.IgnoresCopy,
+    wrappers.ForgetsThatItIsReadOnly,
+    wrappers.TakesEverythingAsReadOnly,
+    wrappers.TakesUnsignedForSigned,
+    wrappers.TakesBooleansForNumbers,
+    wrappers.IgnoresLanes,
+    wrappers.LeavesTheNameAsItWas,
+    wrappers.ConsumesTwice,
+    wrappers.NeverReleases,
+    wrappers.ReleasesTwice,
+    wrappers.WritesToTheStruct,
+    wrappers.IgnoresTheMajorVersion,
+    wrappers.AsksForLegacy,
+    wrappers.CallsByPosition,
+    wrappers.NamesAStreamOnTheHost,
+    wrappers.HidesTheProducersError,
+    wrappers.NeverAsksAgain,
+    IgnoresTheByteOrder,
+    TakesDatesForNumbers,
+)

@@ -1,0 +1,144 @@
+"""The stage ``opt-outs``: a make-believe CuPy whose switches for the array interface are set in real fresh interpreters.
+
+Streams are those of the simulated device, latches included.
+"""
+
+from __future__ import annotations
+
+import os
+import signal
+from collections.abc import Iterator
+from contextlib import ExitStack, contextmanager
+
+from conformance.reference.exporter import Exporter
+from conformance.reference.importer import Importer
+from conformance.reference.streams import LEGACY
+from conformance.selftest.make_believe import driver
+from conformance.selftest.make_believe.environments import planned, shared, with_gpus
+from conformance.selftest.make_believe.installing import MadeUpLibrary, Site, come_first
+from conformance.selftest.model import Stage
+from conformance.suite.catalogue import Case
+from conformance.suite.libraries import REFERENCE, Environment
+from conformance.suite.programs.opt_out import SWITCHES
+
+_INVARIANT = "crossing.opt-out"
+_NAME = "cupy"
+_SITE = Site(_NAME, first=(driver.believe, come_first))
+
+
+def _cases(here: Environment) -> Iterator[Case]:
+    return shared(planned(with_gpus(here, REFERENCE, _NAME), _INVARIANT))
+
+
+def _is_set(switch: str) -> bool:
+    variable, value = SWITCHES[switch]
+    return os.environ.get(variable) == value
+
+
+class _Waits(Importer):
+    """Waits for the published stream, unless the switch says otherwise."""
+
+    def follow(self, published: int | None) -> None:
+        """By the environment."""
+        if not _is_set("wait"):
+            super().follow(published)
+
+
+class _Publishes(Exporter):
+    """Publishes the default stream, unless the switch asks for version 2."""
+
+    def cai_stream(self) -> int | None:
+        """By the environment."""
+        old = _is_set("version")
+        self.cai_override = {"version": 2} if old else {}
+        return None if old else LEGACY
+
+
+class Cupy(MadeUpLibrary):
+    """Has both switches."""
+
+    importer_class: type[Importer] = _Waits
+    exporter_class: type[Exporter] = _Publishes
+
+
+@contextmanager
+def _around() -> Iterator[None]:
+    with ExitStack() as stack:
+        stack.enter_context(_SITE.installed())
+        _SITE.install(_NAME, Cupy)
+        yield
+
+
+STAGE = Stage(
+    "opt-outs", "a library with opt-outs of the array interface, in a fresh interpreter", dict, _cases, _around
+)
+_fault = _SITE.fault
+
+
+@_fault(STAGE, _NAME, _INVARIANT)
+class WaitsAllTheSame(Cupy):
+    """The switch that takes its wait away changes nothing."""
+
+    importer_class = Importer
+
+
+class _AlwaysThree(Exporter):
+    def cai_stream(self) -> int | None:
+        """Always."""
+        return LEGACY
+
+
+@_fault(STAGE, _NAME, _INVARIANT)
+class AlwaysExportsVersionThree(Cupy):
+    """The switch that asks for version 2 changes nothing."""
+
+    exporter_class = _AlwaysThree
+
+
+class _TwoWithAStream(Exporter):
+    def cai_stream(self) -> int | None:
+        """Always."""
+        self.cai_override = {"version": 2} if _is_set("version") else {}
+        return LEGACY
+
+
+@_fault(STAGE, _NAME, _INVARIANT)
+class ExportsVersionTwoWithAStream(Cupy):
+    """The switch that asks for version 2 changes the number, and leaves the stream that there is only since version 3."""
+
+    exporter_class = _TwoWithAStream
+
+
+class _NeverWaits(Importer):
+    def follow(self, published: int | None) -> None:
+        """Never."""
+
+
+@_fault(STAGE, _NAME, _INVARIANT)
+class WaitsForNobody(Cupy):
+    """It waits for no published stream, without being asked not to."""
+
+    importer_class = _NeverWaits
+
+
+class _NeverPublishes(Exporter):
+    def cai_stream(self) -> int | None:
+        """Never."""
+        return None
+
+
+@_fault(STAGE, _NAME, _INVARIANT)
+class PublishesNoStream(Cupy):
+    """It publishes no stream, without being asked not to."""
+
+    exporter_class = _NeverPublishes
+
+
+@_fault(STAGE, _NAME, _INVARIANT)
+class DiesOfAnOptOut(Cupy):
+    """Where a switch is set, the import ends in a segmentation fault."""
+
+    def load(self) -> None:
+        """The end, with a switch."""
+        if any(map(_is_set, SWITCHES)):
+            os.kill(os.getpid(), signal.SIGSEGV)

@@ -1,0 +1,48 @@
+"""The stage ``reference``: our own exporter and importer with each other, on host memory and on the simulated or a real device."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from contextlib import AbstractContextManager
+from unittest import mock
+
+from conformance.adapters.reference import ReferenceAdapter
+from conformance.reference import faults
+from conformance.selftest.model import Partners, Spoil, Stage
+from conformance.suite import offers
+from conformance.suite.catalogue import Case, catalogue
+from conformance.suite.libraries import REFERENCE, Environment
+
+_PATIENCE = 0.02
+"""Seconds. The reference releases what it has at once, so what a fault never releases need not be waited for."""
+_ELSEWHERE = ("ordering.reuse",)
+"""What the flawless reference does not keep, because no contract asks for it: a stage of its own shows what would."""
+
+
+def _partners() -> Partners:
+    return {REFERENCE: ReferenceAdapter()}
+
+
+def _cases(environment: Environment) -> Iterator[Case]:
+    for name, invariant in catalogue().items():
+        if invariant.canary is None and name not in _ELSEWHERE:
+            yield from invariant.cases(environment)
+
+
+def _impatient() -> AbstractContextManager[object]:
+    return mock.patch.object(offers, "PATIENCE", _PATIENCE)
+
+
+def _spoiled(fault: faults.Fault) -> Spoil:
+    def spoil(found: Partners) -> None:
+        adapter = found[REFERENCE]
+        assert isinstance(adapter, ReferenceAdapter)
+        adapter.exporter_class = fault.exporter
+        adapter.importer_class = fault.importer
+
+    return spoil
+
+
+STAGE = Stage("reference", "the reference with itself", _partners, _cases, _impatient)
+for _fault in faults.all_faults().values():
+    STAGE.add(_fault.name, _fault.statement, _fault.caught_by, _spoiled(_fault), _fault.bugs)

@@ -1,0 +1,73 @@
+"""The stage ``torch-wrappers``: the real PyTorch with the reference on host memory, with a wrapper that spoils one thing.
+
+Left out are invariants that PyTorch itself does not keep: negative strides end the process, a copy does not say that it is one, and
+exceptions are of other classes than the standard names. It knows no read-only tensors.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from functools import partial
+
+from conformance.selftest import real, wrappers
+from conformance.selftest.model import Stage
+from conformance.selftest.wrapping import Real, add
+from conformance.suite.catalogue import Case
+from conformance.suite.libraries import Environment
+
+_NAME = "torch"
+
+
+def _cases(_: Environment) -> Iterator[Case]:
+    return real.cases(_NAME, STAGE.faults)
+
+
+STAGE = Stage(
+    "torch-wrappers",
+    "the real PyTorch with the reference, on host memory",
+    partial(real.partners, _NAME),
+    _cases,
+    absent=partial(real.absent, _NAME),
+    preload=(_NAME,),
+)
+add(
+    STAGE,
+    Real(_NAME, lambda array: array.clone(), lambda array: int(array.untyped_storage().data_ptr())),
+    wrappers.ExportsACopy,
+    wrappers.SharesWhereACopyIsAskedFor,
+    wrappers.CopiesWhereSharingIsAskedFor,
+    wrappers.DropsTheOffset,
+    wrappers.CountsAnOffsetTwice,
+    wrappers.KeepsTheFirstPointer,
+    wrappers.ExportsWhatIsGone,
+    wrappers.ExportsStridesAsIfPacked,
+    wrappers.ExportsNoStrides,
+    wrappers.ExportsStridesInBytes,
+    wrappers.ExportsTheShapeBackwards,
+    wrappers.ExportsBooleansAsNumbers,
+    wrappers.HalvesComplexNumbers,
+    wrappers.LosesTheSign,
+    wrappers.ExportsBfloatAsHalf,
+    wrappers.TellsAnotherDevice,
+    wrappers.ContradictsTheCapsule,
+    wrappers.TellsEverythingReadOnly,
+    wrappers.SetsUndefinedFlags,
+    wrappers.AlwaysExportsVersioned,
+    wrappers.KnowsNoKeywords,
+    wrappers.NamesCapsulesWrong,
+    wrappers.GivesOneCapsuleTwice,
+    wrappers.ExportsWithoutDeleter,
+    wrappers.CopiesWhatItTakes,
+    wrappers.IgnoresByteOffset,
+    wrappers.TakesUnsignedForSigned,
+    wrappers.TakesBfloatForHalf,
+    wrappers.LeavesTheNameAsItWas,
+    wrappers.ConsumesTwice,
+    wrappers.NeverReleases,
+    wrappers.ReleasesTwice,
+    wrappers.WritesToTheStruct,
+    wrappers.IgnoresTheMajorVersion,
+    wrappers.AsksForLegacy,
+    wrappers.CallsByPosition,
+    without=("pointer.values",),
+)

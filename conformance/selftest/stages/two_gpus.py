@@ -1,0 +1,115 @@
+"""The stage ``two-gpus``: a make-believe library in real fresh interpreters, on the two GPUs of a made-up driver."""
+
+from __future__ import annotations
+
+import os
+import signal
+from collections.abc import Iterator
+from dataclasses import replace
+from typing import Any
+
+from conformance.adapters.base import Device, Protocol, View
+from conformance.cuda import context
+from conformance.reference.exporter import Exporter
+from conformance.reference.importer import Imported
+from conformance.selftest.make_believe import driver
+from conformance.selftest.make_believe.environments import planned, shared, with_gpus
+from conformance.selftest.make_believe.installing import MadeUpLibrary, Site
+from conformance.selftest.model import Stage
+from conformance.suite.catalogue import Case
+from conformance.suite.libraries import REFERENCE, Environment
+
+_UNTOUCHED, _REMAPPED = "devices.untouched", "devices.remapped"
+_SITE = Site("two", first=(driver.believe,))
+
+
+def _cases(here: Environment) -> Iterator[Case]:
+    """The library on either side."""
+    environment = with_gpus(here, REFERENCE, "two", gpus=2)
+    return shared(case for case in planned(environment, _UNTOUCHED, _REMAPPED) if case.producer != case.consumer)
+
+
+STAGE = Stage("two-gpus", "a library in fresh interpreters that see two GPUs, made up", dict, _cases, _SITE.installed)
+_fault = _SITE.fault
+
+
+@_fault(STAGE, "two", _UNTOUCHED, bugs="device-14")
+class TouchesTheFirstGpuAtImport(MadeUpLibrary):
+    """Importing it makes a context on the first GPU, though the second is current."""
+
+    def load(self) -> None:
+        """It stays."""
+        context.primary(0)
+
+
+@_fault(STAGE, "two", _UNTOUCHED)
+class TouchesTheFirstGpuWhenItImports(MadeUpLibrary):
+    """The first array that it takes makes a context on the first GPU, wherever the array lies."""
+
+    def take(self, offer: Any, protocol: Protocol, device: Device, **keywords: Any) -> Imported:
+        """With that context."""
+        context.primary(0)
+        return super().take(offer, protocol, device, **keywords)
+
+
+@_fault(STAGE, "two", _UNTOUCHED, _REMAPPED)
+class ShowsTheFirstGpusMemory(MadeUpLibrary):
+    """What it imports from the second GPU has the elements that lie at the same place on the first."""
+
+    def read(self, array: Any) -> bytes:
+        """Zeros, of what came in."""
+        data = super().read(array)
+        return bytes(len(data)) if isinstance(array, Imported) else data
+
+
+@_fault(STAGE, "two", _UNTOUCHED, _REMAPPED)
+class DiesWhereItImports(MadeUpLibrary):
+    """An import on another GPU than the machine's first ends in a segmentation fault."""
+
+    def take(self, offer: Any, protocol: Protocol, device: Device, **keywords: Any) -> Imported:
+        """The end."""
+        os.kill(os.getpid(), signal.SIGSEGV)
+        raise AssertionError
+
+
+def _on_the_machine(ordinal: int) -> int:
+    """A GPU's number without ``CUDA_VISIBLE_DEVICES``."""
+    visible = os.environ.get("CUDA_VISIBLE_DEVICES")
+    return int(visible.split(",")[ordinal]) if visible else ordinal
+
+
+class _MachinesNumber(Exporter):
+    def device(self) -> tuple[int, int]:
+        """As the machine has it."""
+        kind, ordinal = super().device()
+        return kind, _on_the_machine(ordinal)
+
+
+@_fault(STAGE, "two", _REMAPPED, bugs="device-08")
+class ExportsTheMachinesNumber(MadeUpLibrary):
+    """``__dlpack_device__`` has the number that the GPU has in the machine, not the one it has in the process."""
+
+    exporter_class = _MachinesNumber
+
+
+@_fault(STAGE, "two", _REMAPPED)
+class TellsTheMachinesNumber(MadeUpLibrary):
+    """Of what it imports it tells the number that the GPU has in the machine."""
+
+    def describe(self, array: Any) -> View:
+        """With that number."""
+        view = super().describe(array)
+        if view.device is None or not isinstance(array, Imported):
+            return view
+        return replace(view, device=(view.device[0], _on_the_machine(view.device[1])))
+
+
+@_fault(STAGE, "two", _REMAPPED)
+class ReadsTheMachinesGpu(MadeUpLibrary):
+    """It reads from the GPU that has the array's number in the machine."""
+
+    def read(self, array: Any) -> bytes:
+        """Zeros, if that is another one."""
+        data = super().read(array)
+        ordinal = self.describe(array).device or (2, 0)
+        return data if _on_the_machine(ordinal[1]) == ordinal[1] else bytes(len(data))

@@ -1,0 +1,130 @@
+"""Trying one fault, or flawless partners: each case in a forked process, so that whatever a fault does is an outcome."""
+
+from __future__ import annotations
+
+import gc
+import importlib
+import os
+import tempfile
+from collections.abc import Iterable, Iterator, Sequence
+from dataclasses import dataclass
+from itertools import groupby
+from typing import Any
+
+from conformance.execution.child import Child
+from conformance.execution.results import BAD, Result
+from conformance.execution.workbench import Workbench
+from conformance.reference.streams import LEGACY, Current
+from conformance.suite.catalogue import Case, Invariant, Isolation, catalogue
+from conformance.suite.outcomes import Outcome
+
+from .model import Fault, Stage
+
+FLAWLESS = ""
+"""In the place of a fault's name: partners without one."""
+
+
+@dataclass(frozen=True)
+class Trial:
+    """What one invariant said of one fault, or of flawless partners: how many cases, how many of them passed and failed.
+
+    ``said`` and ``outcome`` are those of the first case that failed; where none did, of the first that could not be decided. ``accused``
+    are the cases that failed or could not be decided, with what was said: flawless partners must have none.
+    """
+
+    stage: str
+    fault: str
+    invariant: str
+    cases: int
+    passed: int
+    failed: int
+    said: str = ""
+    outcome: str = ""
+    accused: tuple[tuple[str, str], ...] = ()
+
+    @property
+    def caught(self) -> bool:
+        """Whether at least one case failed."""
+        return self.failed > 0
+
+    @classmethod
+    def from_json(cls, data: dict[str, Any]) -> Trial:
+        """From the plain data that ``dataclasses.asdict`` makes of one."""
+        return cls(**{**data, "accused": tuple((id, said) for id, said in data["accused"])})
+
+
+class _Bench(Workbench):
+    """A workbench on which no case leaves another current stream behind than it found: a fault may."""
+
+    def run(self, case: Case, invariant: Invariant) -> Result:
+        try:
+            return super().run(case, invariant)
+        finally:
+            Current().handle = LEGACY
+
+
+def run(stage: Stage, fault: Fault | None, cases: Sequence[Case]) -> list[Trial]:
+    """One trial for each invariant that has cases among these, in their order."""
+    for module in stage.preload:
+        importlib.import_module(module)
+    found = []
+    for name, results in groupby(_results(stage, fault, cases), lambda result: result.case.invariant):
+        found.append(_trial(stage.name, fault.name if fault else FLAWLESS, name, list(results)))
+    return found
+
+
+def _trial(stage: str, fault: str, invariant: str, results: Sequence[Result]) -> Trial:
+    failed = [result for result in results if result.outcome in BAD or result.outcome is Outcome.FAIL]
+    undecided = [result for result in results if result.verdict == "not decided"]
+    accused = [(result.case.id, _said(result)) for result in (*failed, *undecided)]
+    first = next(iter((*failed, *undecided)), None)
+    said, outcome = (_said(first), first.outcome.value) if first else ("", "")
+    passed = sum(result.outcome is Outcome.PASS for result in results)
+    return Trial(
+        stage, fault, invariant, len(results), passed, len(failed), said, outcome, () if fault else tuple(accused)
+    )
+
+
+def _said(result: Result) -> str:
+    told = f"{result.reason}: expected {result.expected}, seen {result.seen}" if result.expected else result.reason
+    return told if result.outcome is Outcome.FAIL else f"{result.outcome.value}: {told}"
+
+
+def _results(stage: Stage, fault: Fault | None, cases: Iterable[Case]) -> Iterator[Result]:
+    with tempfile.TemporaryDirectory(prefix="conformance-trial-") as folder:
+        yield from _tried(stage, fault, cases, folder)
+
+
+def _tried(stage: Stage, fault: Fault | None, cases: Iterable[Case], folder: str) -> Iterator[Result]:
+    """``folder`` is for whatever is temporary meanwhile: the processes are killed and clean nothing up."""
+    child: Child | None = None
+
+    def workbench() -> Workbench:
+        os.environ["TMPDIR"] = tempfile.tempdir = folder
+        gc.freeze()  # what is there already need not be searched whenever a case collects garbage
+        entered = stage.around()
+        entered.__enter__()  # to the end of the process: nothing has to be put back there
+        _kept.append(entered)
+        partners = stage.partners()
+        if fault is not None:
+            fault.spoil(partners)
+        return _Bench(partners)
+
+    try:
+        for case in cases:
+            isolation = catalogue()[case.invariant].isolation
+            if child is not None and (child.died or isolation.changes_others):
+                child.end()
+                child = None
+            child = child or Child(workbench=workbench)
+            yield child.run(case, last=isolation is Isolation.EXIT)
+            if isolation.changes_others:
+                child.end()
+                child = None
+    finally:
+        if child is not None:
+            child.end()
+
+
+_kept: list[object] = []
+"""A context manager that nobody holds would be left."""

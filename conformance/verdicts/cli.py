@@ -1,0 +1,87 @@
+"""``python -m conformance merge`` and what else is done with runs that are over."""
+
+from __future__ import annotations
+
+import argparse
+import sys
+from collections import Counter
+from dataclasses import replace
+from pathlib import Path
+
+from conformance.engines import cells
+from conformance.exits import Exit, UserError
+from conformance.report.screen import Screen, many
+
+from . import merging, originals, reading, runfile
+from .model import CellResult, RunFile
+
+MATRIX = Path("matrix.yaml")
+OUT = Path("run.json.gz")
+NOT_BROUGHT = "none of the merged runs has brought it"
+
+
+def add(name: str, command: argparse.ArgumentParser) -> None:
+    """The options of the command of this name."""
+    command.add_argument(
+        "runs", nargs="+", type=Path, metavar="RUN",
+        help="run files, or folders that `conform` or `check` has made; in any order, one may be given twice",
+    )  # fmt: skip
+    command.add_argument("--out", type=Path, default=OUT, metavar="FILE", help=f"the run file (default: {OUT})")
+    command.add_argument("--tier", metavar="TIER", help="what was planned: every cell of this tier is in the run file")
+    command.add_argument("--matrix", type=Path, default=MATRIX, metavar="FILE", help=f"default: {MATRIX}")
+    command.set_defaults(run=_merge)
+
+
+def _merge(options: argparse.Namespace) -> int:
+    runs = [reading.load(path) for path in options.runs]
+    for path, run in zip(options.runs, runs):
+        originals.check(path, run)
+    if options.tier:
+        runs.append(_planned(options, runs))
+    whole = merging.merge(runs)
+    whole = replace(whole, tier=options.tier or whole.tier)
+    try:
+        digest = runfile.write(whole, options.out)
+    except OSError as error:
+        raise UserError(f"--out: {options.out} cannot be written: {error.strerror}; choose another place") from error
+    _show(Screen.of(sys.stdout), whole)
+    print(f"run file {options.out}, sha256 {digest[:12]}")
+    return (
+        Exit.OK if all(cell.is_tested or cell.lifecycle == "unresolvable" for cell in whole.cells) else Exit.INCOMPLETE
+    )
+
+
+def _planned(options: argparse.Namespace, runs: list[RunFile]) -> RunFile:
+    """The cells of the tier, as if none had been run. Raises UserError for cells of the runs that are not among them."""
+    planned = cells.planned(options.matrix, options.tier, ())
+    names = {cell.name for cell in planned}
+    others = sorted({cell.name for run in runs for cell in run.cells} - names)
+    if others:
+        raise UserError(
+            f"--tier {options.tier}: {', '.join(others)} is not planned in it; give the tier that the runs were made for"
+        )
+    return RunFile(
+        "", "", "", options.tier,
+        tuple(
+            CellResult(
+                cell.name, cell.title, "unresolvable" if cell.unresolvable else "not run",
+                cell.problem or NOT_BROUGHT, axes=reading.axes(cell.name),
+            )
+            for cell in planned
+        ),
+    )  # fmt: skip
+
+
+def _show(screen: Screen, run: RunFile) -> None:
+    """How many cells have results, and every one that has none, with the reason."""
+    tested = [cell for cell in run.cells if cell.is_tested]
+    letters: Counter[str] = Counter()
+    for cell in tested:
+        letters.update(cell.states)
+    screen.line(
+        f"{many(len(run.cells), 'cell')}, {len(tested)} with results: {many(letters.total(), 'case')}, "
+        f"{letters['v']} violate, {letters['d']} deviate, {letters['u'] + letters['l']} not decided or lost"
+    )
+    for cell in run.cells:
+        if not cell.is_tested:
+            screen.wrapped(f"{cell.title}: {cell.lifecycle}: {cell.reason}", "  ")

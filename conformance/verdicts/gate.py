@@ -1,0 +1,90 @@
+"""The gate: a run judged beside its baseline, with its waivers, by what is there now. Pure; the command is beside it."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Iterator, Sequence
+
+from conformance.engines.model import Lifecycle
+from conformance.report.screen import many
+
+from . import comparing, integrity, trust, waivers
+from .findings import Finding, Judgement, Kind
+from .integrity import Present
+from .model import RunFile
+from .waivers import Waiver
+
+_PLACE = {kind.word: (-kind.exit, number) for number, kind in enumerate(Kind)}
+"""Worst first."""
+
+
+def judge(run: RunFile, baseline: RunFile | None, given: Sequence[Waiver], present: Present) -> Judgement:
+    """Everything that speaks for and against a run, worst first. Green only if nothing at all speaks against it.
+
+    Without a baseline everything is new. The order of cells, in the run and in the baseline, changes nothing.
+    """
+    libraries = trust.without_canaries(run, present.canaries)
+    earlier = trust.without_canaries(baseline, present.canaries) if baseline else None
+    covered = waivers.coverage(libraries, given, present.today)
+    findings = [
+        *integrity.check(run, present),
+        *trust.surprises(run, present.canaries),
+        *waivers.applied(comparing.compare(libraries, earlier), covered),
+        *_own_tests(run, baseline),
+        *waivers.troubles(libraries, earlier, given, covered, present.today),
+        *_about_baseline(run, baseline),
+    ]
+    return Judgement(run, baseline, tuple(sorted(findings, key=_order)))
+
+
+def _order(finding: Finding) -> tuple[object, ...]:
+    """Worst first; what a waiver covers after everything that counts."""
+    place = _PLACE[finding.kind.word]
+    return (0 if finding.waiver else place[0], place[1], finding.case, finding.sentence, finding.cell, finding.waiver)
+
+
+def _own_tests(run: RunFile, baseline: RunFile | None) -> Iterator[Finding]:
+    """The tests of a package that were run beside ours: all of them pass, and there are some."""
+    before = baseline.by_name() if baseline else {}
+    for cell in run.cells:
+        found = cell.own_tests
+        earlier = before.get(cell.name)
+        if found is None:
+            if cell.is_tested and earlier and earlier.own_tests:
+                yield Finding(Kind.OWN_TESTS, "the tests beside ours were run in the baseline, and not now", cell.name)
+            continue
+        if found.ended != Lifecycle.DONE.value:  # nobody knows how many there were
+            yield Finding(Kind.OWN_TESTS, f"the tests beside ours did not come to their end: {found.ended}", cell.name)
+            continue
+        told = f"{found.passed} passed, {found.failed} failed, {found.errors} with errors, {found.skipped} skipped"
+        if found.failed or found.errors:
+            yield Finding(Kind.OWN_TESTS, f"the tests beside ours did not all pass: {told}", cell.name)
+        elif not found.passed:
+            yield Finding(Kind.OWN_TESTS, f"none of the tests beside ours passed: {told}", cell.name)
+
+
+def _about_baseline(run: RunFile, baseline: RunFile | None) -> Iterator[Finding]:
+    if baseline is None:
+        yield Finding(Kind.NOTE, "there is no baseline: what violates is new, and nothing can be missed")
+    elif baseline.suite != run.suite:
+        told = f"the baseline was run with the suite {baseline.suite}, this run with {run.suite}: a change may be the suite's own"
+        yield Finding(Kind.NOTE, told)
+
+
+def verdict(found: Judgement) -> str:
+    """In one sentence."""
+    counted = [finding for finding in found.findings if finding.exit]
+    waived = sum(bool(finding.waiver) for finding in found.findings)
+    also = f"; {many(waived, 'finding')} covered by waivers" if waived else ""
+    if not counted:
+        return f"green: nothing speaks against this run{also}"
+    worst = counted[0].kind
+    return f"red: {worst.word}; {many(len(counted), 'finding')} against this run{also}"
+
+
+def counts(findings: Iterable[Finding]) -> dict[Kind, tuple[int, int]]:
+    """How many of each kind, and how many of those are covered by a waiver."""
+    found = dict.fromkeys(Kind, (0, 0))
+    for finding in findings:
+        all_, covered = found[finding.kind]
+        found[finding.kind] = (all_ + 1, covered + bool(finding.waiver))
+    return found

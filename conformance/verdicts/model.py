@@ -1,0 +1,193 @@
+"""The run file as data: cells, and of each planned case in a cell one letter, with evidence where there is any.
+
+Thousands of cells share their plans and most of what went wrong in them, so both are kept once: a cell refers to its plan and, for
+each case that did not conform, to a piece of evidence by its index.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from dataclasses import dataclass, field
+from enum import Enum
+from typing import NamedTuple
+
+
+class State(str, Enum):
+    """What became of one planned case in one cell; the value is its letter in the run file. Disjoint, and never collapsed."""
+
+    CONFORMS = "c"
+    REFUSED = "r"
+    """Not done, as the producer or the consumer may."""
+    OBSERVED = "o"
+    """Told, where no contract asks for anything."""
+    DEVIATES = "d"
+    """A should, or a documented choice, is not kept."""
+    VIOLATES = "v"
+    UNDECIDED = "u"
+    """Ran, and nobody can say what it means: `inconclusive`."""
+    LOST = "l"
+    """Planned, and there is no outcome."""
+
+    @property
+    def verdict(self) -> str:
+        """In a word, as tables have it."""
+        return _WORDS[self]
+
+    @property
+    def is_decided(self) -> bool:
+        """Whether the case has a verdict that a gate can go by."""
+        return self not in (State.UNDECIDED, State.LOST)
+
+
+_WORDS = {
+    State.CONFORMS: "conforms",
+    State.REFUSED: "refused",
+    State.OBSERVED: "observed",
+    State.DEVIATES: "deviates",
+    State.VIOLATES: "violates",
+    State.UNDECIDED: "not decided",
+    State.LOST: "lost",
+}
+STATE_OF_VERDICT = {word: state for state, word in _WORDS.items() if state is not State.LOST}
+"""By the word that a line of ``results.jsonl`` has; its outcome ``lost`` is ``State.LOST`` instead."""
+STATE_OF_LETTER = {state.value: state for state in State}
+"""By the letter that a run file has."""
+
+
+class Evidence(NamedTuple):
+    """All that the result of a case that did not conform says, apart from whose it is. ``outcome`` is the raw one.
+
+    ``notes`` are attachments (name, text), such as who is to blame, or a stack.
+    """
+
+    state: State
+    outcome: str
+    level: str
+    clauses: tuple[str, ...]
+    reason: str
+    expected: str
+    seen: str
+    notes: tuple[tuple[str, str], ...] = ()
+
+
+@dataclass(frozen=True)
+class Candidate:
+    """What was put into a cell in place of the released version."""
+
+    name: str
+    version: str
+    sha256: str
+
+
+@dataclass(frozen=True)
+class OwnTests:
+    """What the tests of a package (``--with-tests``) came to in a cell. ``ended`` is ``done`` or how they ended instead."""
+
+    passed: int
+    failed: int
+    errors: int
+    skipped: int
+    ended: str
+
+
+@dataclass(frozen=True)
+class CellResult:
+    """One planned cell with everything that is known of it.
+
+    ``lifecycle`` is ``done`` or what became of the cell instead, with its ``reason``. ``axes`` are the versions that it was planned with,
+    ``versions`` those that were found in it (both by name; libraries, ``python``, ``cuda``, ``driver``). ``digests`` are of what it
+    ran (``suite``, ``lock``, ``image``) and of its ``results``; what is not known is absent. ``plan`` indexes ``RunFile.plans``;
+    ``states`` has a letter for each case of it, in its order, and ``evidence`` an index into ``RunFile.evidence`` for each letter that
+    is not ``c``, in the same order. A cell without results has an empty plan.
+    """
+
+    name: str
+    title: str
+    lifecycle: str
+    reason: str
+    axes: dict[str, str] = field(default_factory=dict)
+    versions: dict[str, str] = field(default_factory=dict)
+    absent: dict[str, str] = field(default_factory=dict)
+    """Libraries that could not be used in the cell, and why."""
+    digests: dict[str, str] = field(default_factory=dict)
+    candidates: tuple[Candidate, ...] = ()
+    own_tests: OwnTests | None = None
+    ended: str = ""
+    """When its last start ended, in UTC (ISO 8601); empty if it never began."""
+    seconds: float = 0.0
+    plan: int = 0
+    states: str = ""
+    evidence: tuple[int, ...] = ()
+
+    @property
+    def is_tested(self) -> bool:
+        """Whether it has any results."""
+        return bool(self.states)
+
+
+class Found(NamedTuple):
+    """One case of a cell that did not conform: its id, its state and its evidence's index."""
+
+    case: str
+    state: State
+    evidence: int
+
+
+@dataclass(frozen=True)
+class RunFile:
+    """A run over cells, whole. Every planned cell is in ``cells``, in the order of their names.
+
+    ``id`` tells one run from another, ``began`` when its first cell was started (UTC). ``plans[0]`` is the empty plan.
+    """
+
+    id: str
+    began: str
+    suite: str
+    """The suite's version."""
+    tier: str
+    cells: tuple[CellResult, ...]
+    plans: tuple[tuple[str, ...], ...] = ((),)
+    evidence: tuple[Evidence, ...] = ()
+
+    def cases(self, cell: CellResult) -> tuple[str, ...]:
+        """The ids of all cases that were planned in a cell."""
+        return self.plans[cell.plan]
+
+    def found(self, cell: CellResult) -> Iterator[Found]:
+        """The cases of a cell that did not conform, in the order of the plan."""
+        cases, evidence = self.plans[cell.plan], iter(cell.evidence)
+        for position, letter in enumerate(cell.states):
+            if letter != "c":
+                yield Found(cases[position], STATE_OF_LETTER[letter], next(evidence))
+
+    def by_name(self) -> dict[str, CellResult]:
+        """The cells by name."""
+        return {cell.name: cell for cell in self.cells}
+
+
+class Place(NamedTuple):
+    """A case id taken apart."""
+
+    invariant: str
+    producer: str
+    consumer: str
+    protocol: str
+    device: str
+    parameters: tuple[str, ...]
+
+    @property
+    def family(self) -> str:
+        """The invariant's."""
+        return self.invariant.partition(".")[0]
+
+    @property
+    def pair(self) -> str:
+        """``producer-consumer``."""
+        return f"{self.producer}-{self.consumer}"
+
+
+def place(case: str) -> Place:
+    """Take a case id apart: ``family.name/producer-consumer/protocol/device[/value…]``."""
+    invariant, pair, protocol, device, *parameters = case.split("/")
+    producer, _, consumer = pair.partition("-")
+    return Place(invariant, producer, consumer, protocol, device, tuple(parameters))

@@ -1,0 +1,28 @@
+"""The files that a run was read from, beside the digests that its cells recorded when they ended."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+from conformance.engines import digests, records
+
+from .integrity import RESULTS
+from .model import RunFile
+from .runfile import Altered
+
+
+def results(path: Path, run: RunFile) -> dict[str, str] | None:
+    """The digest of each cell's results as they are now, by cell; ``None`` for a run file, which has them in it."""
+    if not (path / records.RUN).exists():
+        return None
+    return {cell.name: digests.of_file(path / cell.name / records.RESULTS) for cell in run.cells}
+
+
+def check(path: Path, run: RunFile) -> None:
+    """Raise ``Altered`` for results that are not as they were when their cells ended; all of them are named."""
+    found = results(path, run) or {}
+    wrong = [c.name for c in run.cells if c.name in found and c.digests.get(RESULTS, found[c.name]) != found[c.name]]
+    if wrong:
+        raise Altered(
+            f"{path}: {records.RESULTS} is not what it was when the cell ended, in {', '.join(wrong)}; run what is named again"
+        )

@@ -1,0 +1,133 @@
+"""Waivers proposed from what a gate found, for a person to read, to fill in, and to answer for. Pure."""
+
+from __future__ import annotations
+
+import re
+from collections import defaultdict
+from collections.abc import Collection, Iterable, Sequence
+from dataclasses import dataclass
+from datetime import date, timedelta
+
+import yaml
+from packaging.version import InvalidVersion, Version
+
+from conformance.report.screen import many
+
+from .findings import Finding, Judgement
+from .model import CellResult, Evidence, Place, RunFile, place
+from .waiver_file import MOST_DAYS, OUTCOMES, TO_FILL_IN, TOP
+from .waivers import COVERABLE, version
+from .wildcards import STAR
+
+_ADDRESS = re.compile(r"0x[0-9a-fA-F]+")
+_NOT_IN_ID = re.compile(r"[^a-z0-9._-]+")
+_REFERENCE = "reference"
+_LINE = "cuda"
+_HEAD = f"""\
+# Proposed from a run, and used by nobody yet: read each waiver, fill in what says {TO_FILL_IN}, and put it into waivers.yaml.
+# A waiver is for a failure that somebody looks after; what is nobody's is better mended or left red.
+"""
+
+
+@dataclass(frozen=True)
+class Proposal:
+    """Failures that one waiver would cover: same invariant, pair, protocol, outcome and message."""
+
+    at: Place
+    outcome: str
+    message: str
+    cases: tuple[str, ...]
+    cells: tuple[CellResult, ...]
+
+
+def proposals(found: Judgement) -> list[Proposal]:
+    """What counts against the run and can be waived, put together."""
+    groups: dict[tuple[str, str, str, str, str], list[Finding]] = defaultdict(list)
+    for finding in found.findings:
+        if finding.exit and finding.kind in COVERABLE and finding.case and finding.evidence is not None:
+            at, evidence = place(finding.case), found.run.evidence[finding.evidence]
+            if evidence.outcome in OUTCOMES:
+                key = (at.invariant, at.pair, at.protocol, evidence.outcome, message(evidence))
+                groups[key].append(finding)
+    cells = found.run.by_name()
+    return [
+        Proposal(
+            place(of[0].case), key[3], key[4], tuple(sorted({f.case for f in of})),
+            tuple(cells[name] for name in sorted({f.cell for f in of})),
+        )
+        for key, of in sorted(groups.items())
+    ]  # fmt: skip
+
+
+def message(evidence: Evidence) -> str:
+    """The part of a result by which it is known again: addresses differ from run to run."""
+    text = next((text for text in (evidence.reason, evidence.seen, evidence.expected) if text.strip()), TO_FILL_IN)
+    return _ADDRESS.sub(STAR, text)
+
+
+def bounds(proposal: Proposal) -> dict[str, str]:
+    """The versions that it was seen with: of both sides, and of CUDA."""
+    names = [name for name in (proposal.at.producer, proposal.at.consumer) if name != _REFERENCE]
+    found = {name: _bound(version(cell, name) for cell in proposal.cells) for name in dict.fromkeys((*names, _LINE))}
+    known = {name: bound for name, bound in found.items() if bound}
+    return known or {"python": _bound(version(cell, "python") for cell in proposal.cells) or TO_FILL_IN}
+
+
+def _bound(versions: Iterable[str]) -> str:
+    """From the oldest to the newest of these; empty where one of them is no version."""
+    try:
+        seen = sorted({Version(Version(text).public) for text in versions})
+    except InvalidVersion:
+        return ""
+    if not seen:
+        return ""
+    return f"=={seen[0]}" if len(seen) == 1 else f">={seen[0]},<={seen[-1]}"
+
+
+def patterns(proposal: Proposal, run: RunFile) -> list[str]:
+    """All cases of the exchange by one pattern where each of them fails so, else their ids."""
+    at = proposal.at
+    beginning = f"{at.invariant}/{at.pair}/{at.protocol}/"
+    planned = {case for cell in proposal.cells for case in run.cases(cell) if case.startswith(beginning)}
+    return [beginning + STAR] if len(planned) > 1 and planned == set(proposal.cases) else list(proposal.cases)
+
+
+def text(found: Judgement, taken: Collection[str], today: date) -> str:
+    """The file; ``taken`` are ids that there are already."""
+    parts = [_HEAD, f"{TOP}:\n"]
+    ids = set(taken)
+    proposed = proposals(found)
+    for proposal in proposed:
+        id = _id(proposal, ids)
+        ids.add(id)
+        seen = f"{many(len(proposal.cases), 'case')} in {many(len(proposal.cells), 'cell')}"
+        parts.append(f"# {seen}: {', '.join(cell.title for cell in proposal.cells[:4])}\n")
+        parts.append(
+            yaml.safe_dump([_waiver(proposal, id, found.run, today)], sort_keys=False, allow_unicode=True, width=120)
+        )
+    return "".join(parts if proposed else [_HEAD, f"{TOP}: []\n"])
+
+
+def _id(proposal: Proposal, taken: Collection[str]) -> str:
+    at = proposal.at
+    base = _NOT_IN_ID.sub("-", f"{at.invariant}-{at.pair}-{at.protocol}-{proposal.outcome}".lower())
+    number = 1
+    while (id := base if number == 1 else f"{base}-{number}") in taken:
+        number += 1
+    return id
+
+
+def _waiver(proposal: Proposal, id: str, run: RunFile, today: date) -> dict[str, object]:
+    cases: Sequence[str] = patterns(proposal, run)
+    return {
+        "id": id,
+        "owner": f"{TO_FILL_IN}: who looks after it",
+        "reason": f"{TO_FILL_IN}: why it is acceptable until then",
+        "link": f"{TO_FILL_IN}: where it is dealt with",
+        "opened": today.isoformat(),
+        "expires": (today + timedelta(MOST_DAYS)).isoformat(),
+        "where": bounds(proposal),
+        "cases": cases[0] if len(cases) == 1 else list(cases),
+        "outcome": proposal.outcome,
+        "message": proposal.message,
+    }

@@ -1,0 +1,231 @@
+"""Reading runs: a run file, a folder of ``conform`` with its cells, or a folder of ``check`` as a run of one cell."""
+
+from __future__ import annotations
+
+import json
+import os
+import re
+from collections.abc import Iterable
+from concurrent.futures import ProcessPoolExecutor
+from dataclasses import replace
+from hashlib import sha256
+from pathlib import Path
+from typing import Any, NamedTuple
+
+import orjson
+
+from conformance.engines import records
+from conformance.exits import UserError
+
+from . import runfile
+from .merging import canonical
+from .model import STATE_OF_VERDICT, Candidate, CellResult, Evidence, OwnTests, RunFile, State
+
+_FEW = 8
+"""Cells that are sooner read one after the other than by more processes."""
+_NOTE = 4000
+"""Characters of a note that are kept: stacks can be long."""
+_PART = re.compile(r"([a-z_]+)(\d[\w.]*)")
+_AXES = {"cu": "cuda", "py": "python", "cudapy": "cuda_python"}
+_LOST = Evidence(State.LOST, "lost", "must", (), "there is no outcome", "", "")
+_CONFORMS = State.CONFORMS.value
+
+
+def load(path: Path) -> RunFile:
+    """The run that a file or a folder holds. Raises UserError where there is none."""
+    if path.is_file():
+        return runfile.read(path)
+    if (path / records.RUN).exists():
+        return _of_conform(path)
+    if (path / records.PLAN).exists():
+        return _of_check(path)
+    what = "no run" if path.exists() else "nothing"
+    raise UserError(
+        f"{path} holds {what}; give a folder that `conform` or `check` has made, or a run file that `merge` wrote"
+    )
+
+
+def _of_conform(folder: Path) -> RunFile:
+    run = records.read_run(folder)
+    read = _all([_Source(cell.name, cell.title, folder / cell.name) for cell in run.cells])
+    return _put_together(run.id, _json(folder / records.RUN)["suite"], run.tier, read)
+
+
+def _of_check(folder: Path) -> RunFile:
+    name = folder.resolve().name
+    (read,) = _all([_Source(name, name, folder)])
+    suite = read.cell.versions.get("suite", "")
+    return _put_together(read.plan[:12], suite, "check", [read])
+
+
+class _Source(NamedTuple):
+    """A cell that is to be read."""
+
+    name: str
+    title: str
+    folder: Path
+
+
+class _Read(NamedTuple):
+    """A cell as it was read: its evidence is its own, and its plan is named by its digest and is in ``folder``."""
+
+    cell: CellResult
+    evidence: tuple[Evidence, ...]
+    plan: str
+    folder: Path
+    began: str
+
+
+def _all(sources: list[_Source]) -> list[_Read]:
+    try:
+        if len(sources) <= _FEW:
+            return [_read(source) for source in sources]
+        with ProcessPoolExecutor(min(os.cpu_count() or 1, len(sources))) as pool:
+            return list(pool.map(_read, sources, chunksize=4))
+    except (ValueError, KeyError, TypeError) as error:
+        raise UserError(f"the results of a cell cannot be read: {error}; run it again") from error
+
+
+def _put_together(id: str, suite: str, tier: str, read: Iterable[_Read]) -> RunFile:
+    plans: dict[str, int] = {"": 0}
+    ids: list[tuple[str, ...]] = [()]
+    evidence: dict[Evidence, int] = {}
+    cells = []
+    began = []
+    for one in read:
+        if one.plan not in plans:
+            plans[one.plan] = len(ids)
+            ids.append(_plan(one.folder / records.PLAN, one.plan))
+        own = [evidence.setdefault(e, len(evidence)) for e in one.evidence]
+        indices = tuple(own[index] for index in one.cell.evidence)
+        cells.append(replace(one.cell, plan=plans[one.plan], evidence=indices))
+        began += [one.began] if one.began else []
+    return canonical(RunFile(id, min(began, default=""), suite, tier, tuple(cells), tuple(ids), tuple(evidence)))
+
+
+# -- one cell
+
+
+def _read(source: _Source) -> _Read:
+    record = _json(source.folder / records.CELL)
+    environment = _json(source.folder / "environment.json")
+    plan = source.folder / records.PLAN
+    told = sha256(plan.read_bytes()).hexdigest() if plan.exists() else ""
+    cases = _plan(plan, told) if told else ()
+    lines = _lines(source.folder)
+    states, indices, evidence = _states(cases, lines)
+    cell = CellResult(
+        source.name, source.title, record.get("lifecycle", "done"), record.get("reason", ""),
+        axes=axes(source.name), versions=_versions(environment), absent=_absent(environment),
+        digests=dict(record.get("digests") or {}),
+        candidates=tuple(Candidate(c["name"], c["version"], c["sha256"]) for c in record.get("candidates") or ()),
+        own_tests=_own_tests(record.get("with_tests")),
+        ended=_ended(source.folder, record), seconds=record.get("seconds", 0.0), states=states, evidence=indices,
+    )  # fmt: skip
+    starts = record.get("starts") or ()
+    return _Read(cell, evidence, told, source.folder, starts[0]["at"] if starts else cell.ended)
+
+
+def _json(path: Path) -> dict[str, Any]:
+    try:
+        data: dict[str, Any] = json.loads(path.read_text(encoding="utf-8"))
+    except FileNotFoundError:
+        return {}
+    return data
+
+
+_known: dict[str, tuple[str, ...]] = {}
+"""The case ids of plans, by digest: most cells share theirs."""
+
+
+def _plan(path: Path, digest: str) -> tuple[str, ...]:
+    if digest not in _known:
+        _known[digest] = tuple(orjson.loads(line)["id"] for line in path.read_bytes().splitlines())
+    return _known[digest]
+
+
+def _lines(folder: Path) -> list[dict[str, Any]]:
+    """The results, or as far as the journal has them where the run did not come to its end."""
+    path = folder / records.RESULTS
+    if path.exists():
+        return [orjson.loads(line) for line in path.read_bytes().splitlines()]
+    journal = folder / records.JOURNAL
+    if not journal.exists():
+        return []
+    whole = journal.read_bytes().split(b"\n")[:-1]  # what stands after the last end of line was cut off
+    entries = (orjson.loads(line) for line in whole if b'"result"' in line)
+    last = {entry["result"]["id"]: entry["result"] for entry in entries if entry.get("result")}
+    return list(last.values())
+
+
+def _states(cases: tuple[str, ...], lines: list[dict[str, Any]]) -> tuple[str, tuple[int, ...], tuple[Evidence, ...]]:
+    """A letter a case, in the order of the plan, and the evidence of those that did not conform."""
+    by_id = {line["id"]: line for line in lines}
+    unplanned = by_id.keys() - set(cases)
+    if unplanned:
+        raise ValueError(f"there is a result of {min(unplanned)}, which was not planned")
+    table: dict[Evidence, int] = {}
+    letters, indices = [], []
+    for case in cases:
+        line = by_id.get(case)
+        if line is not None and line["verdict"] == "conforms":
+            letters.append(_CONFORMS)
+            continue
+        found = _LOST if line is None else _evidence(line)
+        letters.append(found.state.value)
+        indices.append(table.setdefault(found, len(table)))
+    return "".join(letters), tuple(indices), tuple(table)
+
+
+def _evidence(line: dict[str, Any]) -> Evidence:
+    outcome = line["outcome"]
+    state = State.LOST if outcome == "lost" else STATE_OF_VERDICT[line["verdict"]]
+    told = state not in (State.REFUSED, State.OBSERVED)
+    notes = tuple(sorted((k, v[:_NOTE]) for k, v in line["attachments"].items())) if told else ()
+    return Evidence(
+        state, outcome, line["level"], tuple(line["clauses"]), line["reason"], line["expected"], line["seen"], notes
+    )
+
+
+# -- what a cell was
+
+
+def axes(name: str) -> dict[str, str]:
+    """The versions that a cell's name tells: ``cu13.0-py3.12-numpy2.4-…``."""
+    matches = [(part, _PART.fullmatch(part)) for part in name.split("-")]
+    if not all(match for _, match in matches):
+        return {}
+    return {_AXES.get(match[1], match[1]): match[2] for _, match in matches if match}
+
+
+def _versions(environment: dict[str, Any]) -> dict[str, str]:
+    if not environment:
+        return {}
+    found = {"suite": environment["suite"], "python": environment["python"]}
+    driver = environment["driver"]
+    if driver["available"]:
+        found |= {"driver": driver["driver_version"] or "", "cuda": driver["driver_cuda_version"]}
+        found |= {"gpu": ", ".join(sorted({gpu["name"] for gpu in driver["gpus"]}))}
+    for library in environment["libraries"]:
+        if library["name"] != "reference":
+            found |= library["versions"]
+            first = next(iter(library["versions"].values()), "")
+            found |= {library["name"]: first} if first else {}
+    return found
+
+
+def _absent(environment: dict[str, Any]) -> dict[str, str]:
+    return {lib["name"]: lib["absent"] for lib in environment.get("libraries", ()) if lib["absent"]}
+
+
+def _own_tests(told: dict[str, Any] | None) -> OwnTests | None:
+    if not told:
+        return None
+    return OwnTests(told["passed"], told["failed"], told["errors"], told["skipped"], told["ended"])
+
+
+def _ended(folder: Path, record: dict[str, Any]) -> str:
+    starts = record.get("starts") or ()
+    if starts:
+        return str(starts[-1]["at"])
+    return "" if record else "unknown"

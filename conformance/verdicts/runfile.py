@@ -1,0 +1,120 @@
+"""The run file: one JSON document, the same to the byte for the same run, whatever order it was put together in."""
+
+from __future__ import annotations
+
+import gzip
+import hashlib
+import json
+from pathlib import Path
+from typing import Any
+
+from conformance.exits import UserError
+
+from .model import Candidate, CellResult, Evidence, OwnTests, RunFile, State
+from .stretches import expanded, stretches
+
+FORMAT = "conformance-run/1"
+_GZIPPED = b"\x1f\x8b"
+
+
+class Altered(UserError):
+    """A run file is not what was written: a mistake everywhere else, and a finding of the gate."""
+
+
+def to_json(run: RunFile) -> dict[str, Any]:
+    """Plain data. ``evidence`` and ``plans`` are written in the order that :func:`~.merging.canonical` gives them."""
+    return {
+        "format": FORMAT,
+        "id": run.id,
+        "began": run.began,
+        "suite": run.suite,
+        "tier": run.tier,
+        "plans": _plans(run),
+        "evidence": [{**e._asdict(), "state": e.state.value, "notes": dict(e.notes)} for e in run.evidence],
+        "cells": [_cell(cell) for cell in run.cells],
+    }
+
+
+def _plans(run: RunFile) -> dict[str, Any]:
+    """Case ids once, and for each plan the runs of neighbours (first, how many) among them: plans differ by whole stretches."""
+    cases = sorted({case for plan in run.plans for case in plan})
+    index = {case: number for number, case in enumerate(cases)}
+    return {"cases": cases, "stretches": [stretches([index[case] for case in plan]) for plan in run.plans]}
+
+
+def _cell(cell: CellResult) -> dict[str, Any]:
+    plain = dict(cell.__dict__)
+    plain["candidates"] = [dict(candidate.__dict__) for candidate in cell.candidates]
+    plain["own_tests"] = dict(cell.own_tests.__dict__) if cell.own_tests else None
+    return plain
+
+
+def from_json(data: dict[str, Any]) -> RunFile:
+    """The reverse of :func:`to_json`. Raises ``ValueError``, ``KeyError`` or ``TypeError`` for anything else."""
+    if data.get("format") != FORMAT:
+        raise ValueError(f"its format is {data.get('format')!r} and not {FORMAT!r}")
+    cases = data["plans"]["cases"]
+    plans = tuple(tuple(expanded(found, cases)) for found in data["plans"]["stretches"])
+    evidence = tuple(
+        Evidence(
+            State(e["state"]), e["outcome"], e["level"], tuple(e["clauses"]), e["reason"], e["expected"], e["seen"],
+            tuple(e["notes"].items()),
+        )
+        for e in data["evidence"]
+    )  # fmt: skip
+    run = RunFile(data["id"], data["began"], data["suite"], data["tier"], (), plans, evidence)
+    return _with_cells(run, tuple(_read_cell(cell) for cell in data["cells"]))
+
+
+def _with_cells(run: RunFile, cells: tuple[CellResult, ...]) -> RunFile:
+    for cell in cells:
+        wanted = len(cell.states) - cell.states.count(State.CONFORMS.value)
+        if len(cell.states) != len(run.plans[cell.plan]) or len(cell.evidence) != wanted:
+            raise ValueError(f"the cell {cell.name} has another number of states than its plan has cases")
+        if any(index >= len(run.evidence) for index in cell.evidence):
+            raise ValueError(f"the cell {cell.name} refers to evidence that is not there")
+    return RunFile(run.id, run.began, run.suite, run.tier, cells, run.plans, run.evidence)
+
+
+def _read_cell(data: dict[str, Any]) -> CellResult:
+    own = data["own_tests"]
+    candidates = tuple(Candidate(**candidate) for candidate in data["candidates"])
+    told = {**data, "candidates": candidates, "own_tests": OwnTests(**own) if own else None}
+    return CellResult(**{**told, "evidence": tuple(data["evidence"])})
+
+
+def encoded(run: RunFile) -> bytes:
+    """The document without its digest, as its digest is made of it."""
+    return json.dumps(to_json(run), ensure_ascii=False, separators=(",", ":"), sort_keys=True).encode()
+
+
+def digest(run: RunFile) -> str:
+    """SHA-256 of the document, in hexadecimal: what tells one run from another."""
+    return hashlib.sha256(encoded(run)).hexdigest()
+
+
+def write(run: RunFile, path: Path) -> str:
+    """Write a run file whole or not at all, gzipped if its name ends in ``.gz``; returns its digest."""
+    body = encoded(run)
+    found = hashlib.sha256(body).hexdigest()
+    whole = b'{"digest":"' + found.encode() + b'",' + body[1:] + b"\n"
+    partial = path.with_name(f"{path.name}.partial")
+    partial.write_bytes(gzip.compress(whole, 6, mtime=0) if path.suffix == ".gz" else whole)
+    partial.replace(path)
+    return found
+
+
+def read(path: Path) -> RunFile:
+    """Read a run file. Raises UserError where it is none, or not what was written: its digest has to fit."""
+    try:
+        data = path.read_bytes()
+        document = json.loads(gzip.decompress(data) if data.startswith(_GZIPPED) else data)
+        said = document.pop("digest")
+        run = from_json(document)
+    except (OSError, EOFError, ValueError, KeyError, TypeError, IndexError, AttributeError) as error:
+        raise UserError(
+            f"{path} is no run file that can be read ({error}); give one that `merge --out` wrote"
+        ) from error
+    if digest(run) != said:
+        raise Altered(f"{path} is not as it was written: its digest does not fit; make it anew with `merge`")
+    return run

@@ -1,0 +1,121 @@
+"""Runs to report on: small ones with a little of everything, and large ones."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass, field, replace
+from itertools import product
+
+from conformance.verdicts.model import CellResult, Evidence, RunFile, State
+
+HANDOVER = "ordering.handover/cupy-torch/cai/cuda/inside/stream"
+HANDOVER_TOO = "ordering.handover/cupy-torch/cai/cuda/outside/stream"
+BOOL = "dtype.exchange/torch-cvcuda/dlpack/cuda/bool"
+STRIDES = "layout.null-strides/reference-cvcuda/dlpack/cuda/c-order/legacy"
+VALUES = "pointer.values/numpy-torch/dlpack/host/c-order/float32"
+MASK = "cai.mask/reference-torch/cai/cuda/none"
+CLAIM = "claim.torch-from-numpy/numpy-torch/none/host"
+CASES = (HANDOVER, HANDOVER_TOO, BOOL, STRIDES, VALUES, MASK, CLAIM)
+
+VIOLATION = Evidence(
+    State.VIOLATES, "fail", "must", ("CAI-18",), "the consumer reads before the producer has written; to blame: torch",
+    "the data that the producer had queued", "none, out of order", (("blame", "cupy with the reference: in order"),),
+)  # fmt: skip
+CRASH = Evidence(
+    State.VIOLATES, "crash", "must", ("DLP-21",), "SIGSEGV during the check", "a living process", "SIGSEGV",
+    (("stderr", "Fatal Python error: Segmentation fault\n  File one\n  File two"),),
+)  # fmt: skip
+DEVIATION = Evidence(State.DEVIATES, "fail", "should", ("DLP-13",), "the element type changed", "bool", "int8")
+REFUSAL = Evidence(State.REFUSED, "refused", "must", ("CAI-03",), "torch refused to import: TypeError: no mask", "", "")
+UNDECIDED = Evidence(State.UNDECIDED, "inconclusive", "must", ("DLP-43",), "the control did not go wrong", "", "")
+LOST = Evidence(State.LOST, "lost", "must", (), "the run has not come to it", "", "")
+OBSERVED = Evidence(State.OBSERVED, "fail", "observed", ("CAI-03",), "it copies", "", "a copy")
+
+
+@dataclass(frozen=True)
+class Told:
+    """A cell to be: what became of its cases that did not conform, or of itself."""
+
+    found: Mapping[str, Evidence] = field(default_factory=dict)
+    lifecycle: str = "done"
+    reason: str = ""
+    absent: Mapping[str, str] = field(default_factory=dict)
+    cases: tuple[str, ...] = CASES
+
+
+def made(told: Mapping[str, Told]) -> RunFile:
+    """A run with these cells."""
+    plans: dict[tuple[str, ...], int] = {(): 0}
+    evidence: dict[Evidence, int] = {}
+    cells = []
+    for name, one in told.items():
+        tested = one.lifecycle == "done"
+        found = [one.found.get(case) for case in one.cases] if tested else []
+        cells.append(
+            CellResult(
+                name, name, one.lifecycle, one.reason, axes=axes(name), versions={axis: f"{version}.0" for axis, version in axes(name).items()},
+                absent=dict(one.absent), digests={"suite": "5" * 64}, ended="2026-11-22T10:00:00+00:00", seconds=12.5,
+                plan=plans.setdefault(one.cases, len(plans)) if tested else 0,
+                states="".join(e.state.value if e else "c" for e in found),
+                evidence=tuple(evidence.setdefault(e, len(evidence)) for e in found if e),
+            )
+        )  # fmt: skip
+    return RunFile("r1", "2026-11-22T09:00:00+00:00", "0.1.0", "nightly", tuple(cells), tuple(plans), tuple(evidence))
+
+
+def axes(name: str) -> dict[str, str]:
+    """The versions in a name like ``cu13-torch2.11``."""
+    parts = (part.rstrip("0123456789.") for part in name.split("-"))
+    return {part: whole[len(part) :] for part, whole in zip(parts, name.split("-")) if len(part) < len(whole)}
+
+
+SMALL = made(
+    {
+        "cu12-torch2.10": Told({HANDOVER: VIOLATION, HANDOVER_TOO: VIOLATION, BOOL: DEVIATION, MASK: REFUSAL}),
+        "cu12-torch2.11": Told({STRIDES: CRASH, MASK: OBSERVED}, absent={"pycuda": "not installed (pycuda)"}),
+        "cu13-torch2.10": Told(lifecycle="killed", reason="ended by SIGKILL from outside"),
+        "cu13-torch2.11": Told({HANDOVER: VIOLATION, VALUES: UNDECIDED, CLAIM: LOST}),
+        "cu13-torch2.12": Told(lifecycle="unresolvable", reason="torch 2.12 needs another cuDNN"),
+    }
+)
+"""Four libraries and the reference, every state, and two cells without results."""
+
+CLEAN = made({"cu13-torch2.11": Told()})
+"""One cell in which everything conforms."""
+
+HOSTILE = "<script>window.hacked = 1; alert(1)</script></script><img src=x onerror='window.hacked = 2'>&amp;\u202eabc\x1b[31m]]>"
+LONG = "x" * 100_000
+
+
+def hostile() -> RunFile:
+    """Every text that comes from outside is an attack."""
+    evil = VIOLATION._replace(
+        reason=HOSTILE, expected=HOSTILE, seen=LONG, outcome=HOSTILE, level=HOSTILE, notes=(("blame", HOSTILE), (HOSTILE, LONG))
+    )  # fmt: skip
+    run = made({"cu13-torch2.11": Told({HANDOVER: evil, BOOL: evil, VALUES: evil._replace(state=State.UNDECIDED)})})
+    (cell,) = run.cells
+    wrong = replace(
+        cell, title=HOSTILE, reason=HOSTILE, versions={HOSTILE: HOSTILE, "torch": LONG}, absent={HOSTILE: HOSTILE}, axes={"a": HOSTILE},
+    )  # fmt: skip
+    other = replace(cell, name=HOSTILE, title=LONG, lifecycle=HOSTILE, reason=LONG, plan=0, states="", evidence=())
+    return replace(run, id=HOSTILE, tier=HOSTILE, suite="\ud800", cells=(wrong, other))
+
+
+def large(cells: int, cases: int, share: float = 0.1) -> RunFile:
+    """Many cells of many cases of which a tenth does not conform; most of that in all cells, some in one alone."""
+    kinds = [VIOLATION, CRASH, DEVIATION, REFUSAL, OBSERVED]
+    evidence = tuple(kinds[n % 5]._replace(reason=f"{kinds[n % 5].reason}, {n}") for n in range(500))
+    partners = ("reference", "torch", "cupy", "cvcuda", "pycuda", "cuda_python")
+    places = [f"{p}-{c}/{way}/cuda" for p, c, way in product(partners, partners, ("dlpack", "cai"))]
+    invariants = ("dtype.exchange", "layout.null-strides", "ordering.handover", "pointer.values", "cai.mask")
+    plan = tuple(f"{invariants[n % 5]}/{places[n % len(places)]}/value-{n}" for n in range(cases))
+    step = round(1 / share)
+    found = []
+    for number in range(cells):
+        wrong = {n: n // step % 500 for n in range(0, cases, step)}
+        wrong |= {(number * 7919 + n * 104729) % cases: (number + n) % 500 for n in range(cases // 100)}
+        states = "".join(evidence[wrong[n]].state.value if n in wrong else "c" for n in range(cases))
+        name = f"cu13-py3.{number % 5 + 10}-numpy2.{number % 7}-torch2.{number % 11}-cupy{number // 385}.{number % 13}-n{number}"
+        told = tuple(wrong[n] for n in sorted(wrong))
+        found.append(CellResult(name, name, "done", "", axes=axes(name), plan=1, states=states, evidence=told))
+    return RunFile("large", "2026-11-22T09:00:00+00:00", "0.1.0", "release", tuple(found), ((), plan), evidence)

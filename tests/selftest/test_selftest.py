@@ -1,0 +1,80 @@
+"""The suite on partners that are wrong on purpose: each is caught by what has to catch it, and nobody else is accused."""
+
+from __future__ import annotations
+
+import json
+import re
+from collections import Counter
+from pathlib import Path
+
+import pytest
+from conftest import Command
+
+from conformance.exits import Exit
+from conformance.selftest.page import page
+from conformance.selftest.stages import stages
+from conformance.suite.catalogue import catalogue
+
+ROOT = Path(__file__).parents[2]
+FAULTS = [fault for stage in stages() for fault in stage.faults]
+INVARIANTS = [name for name, invariant in catalogue().items() if invariant.canary is None]
+
+OPTIONAL = {"numpy-wrappers", "torch-wrappers", "jax-wrappers"}
+"""Stages around real libraries that not every machine has, or not new enough; they are not run there, and the command says so."""
+
+
+def test_every_fault_is_caught_and_no_flawless_partner_accused(conformance: Command, tmp_path: Path) -> None:
+    """By each invariant that has to catch it, with a sentence."""
+    done = conformance("selftest", "--json", str(tmp_path / "all.json"))
+    told = json.loads((tmp_path / "all.json").read_text())
+    assert done.code in (Exit.OK, Exit.INCOMPLETE), done.stdout[-4000:]
+    assert (told["accused"], told["toothless"], told["unpassed"], told["lost"]) == ([], [], [], {})
+    assert [fault["fault"] for fault in told["faults"] if fault["escaped"]] == []
+    silent = [
+        (fault["fault"], trial["invariant"])
+        for fault in told["faults"]
+        for trial in fault["trials"]
+        if trial["outcome"] == "fail" and not re.search(r".: expected .+, seen .", trial["said"], re.DOTALL)
+    ]
+    assert silent == []
+    assert set(told["absent"]) <= OPTIONAL
+
+
+def test_the_page_of_faults_is_the_one_of_these_faults() -> None:
+    """Otherwise `selftest --page docs/faults.md` writes it anew."""
+    invariants = [invariant for invariant in catalogue().values() if invariant.canary is None]
+    assert (ROOT / "docs" / "faults.md").read_text() == page(stages(), invariants)
+
+
+def test_every_invariant_has_two_faults_that_it_must_catch() -> None:
+    """A check that cannot fail is a defect; one fault may be caught by chance."""
+    named = Counter(name for fault in FAULTS for name in fault.caught_by)
+    assert {name: named[name] for name in INVARIANTS if named[name] < 2} == {}
+
+
+def test_faults_name_invariants_that_exist() -> None:
+    """A renamed invariant must not leave its fault behind."""
+    assert [(f.name, name) for f in FAULTS for name in f.caught_by if name not in INVARIANTS] == []
+
+
+def test_one_family_can_be_tried_alone(conformance: Command) -> None:
+    """The exit code is of what was tried."""
+    done = conformance("selftest", "state")
+    assert done.code == Exit.OK, done.stdout
+    assert "0 escaped" in done.stdout
+    assert "0 accused" in done.stdout
+
+
+@pytest.mark.parametrize(
+    ("arguments", "told"),
+    [
+        (("selftest", "stripes"), "there is no fault, stage or family 'stripes'"),
+        (("selftest", "layout", "--page", "x.md"), "--page describes all faults"),
+        (("selftest", "-n", "0"), "-n: 0 is no number of processes"),
+        (("selftest", "--against", "none.json"), "--against: none.json is no selftest that can be read"),
+    ],
+)
+def test_a_mistake_is_one_sentence(arguments: tuple[str, ...], told: str, conformance: Command) -> None:
+    """And exit code 2."""
+    done = conformance(*arguments)
+    assert (done.code, told in done.stderr) == (Exit.USAGE, True), done.stderr

@@ -1,0 +1,150 @@
+"""The gate: every exit code, every precedence, and nothing green that is not proved."""
+
+from __future__ import annotations
+
+import json
+from dataclasses import replace
+from importlib import resources
+from typing import Any
+
+import jsonschema
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from conformance.verdicts import gate, gate_document
+from conformance.verdicts.comparing import CHANGE
+from conformance.verdicts.findings import Kind
+from conformance.verdicts.model import RunFile, State
+from conformance.verdicts.waivers import Waiver
+
+from .gates import GPU, MESSAGE, TODAY, A, B, C, D, present, run, waiver
+from .scenarios import SCENARIOS
+
+
+@pytest.fixture(scope="module")
+def schema() -> Any:
+    """The one that comes with the package."""
+    return json.loads(resources.files("conformance.verdicts").joinpath("schemas", "gate.schema.json").read_text())
+
+
+@pytest.mark.parametrize("name", SCENARIOS)
+def test_the_gate_says(name: str, schema: Any) -> None:
+    """Exit code, findings and their order, a sentence, and a document that keeps to its schema."""
+    scenario = SCENARIOS[name]
+    found = scenario.judged()
+    told = [finding for finding in found.findings if finding.kind is not Kind.NOTE]
+    assert (found.exit, sorted(f.kind.word for f in told)) == (scenario.exit, sorted(k.word for k in scenario.kinds))
+    assert not scenario.says or any(scenario.says in finding.sentence for finding in found.findings)
+    assert sum(bool(finding.waiver) for finding in told) == scenario.waived
+    assert [f.exit for f in found.findings] == sorted((f.exit for f in found.findings), reverse=True)
+    document = gate_document.to_json(found, TODAY)
+    jsonschema.validate(document, schema)
+    assert (document["exit"], len(document["findings"])) == (scenario.exit, len(found.findings))
+    assert gate.verdict(found).startswith("red" if scenario.exit else "green")
+
+
+def test_the_scenarios_have_every_exit_code_of_the_gate() -> None:
+    """Green, and 20 to 27."""
+    assert {scenario.exit for scenario in SCENARIOS.values()} == {kind.exit for kind in Kind}
+
+
+@pytest.mark.parametrize("before", State)
+@pytest.mark.parametrize("now", State)
+def test_every_change_of_state_is_decided(before: State, now: State) -> None:
+    """By rules that the table was written from."""
+    kind = CHANGE[before][now]
+    better = [State.VIOLATES, State.DEVIATES, State.OBSERVED, State.CONFORMS]
+    if not now.is_decided:
+        assert kind is Kind.NOT_TESTED
+    elif not before.is_decided:
+        assert kind is (Kind.NEW_VIOLATION if now is State.VIOLATES else Kind.NEW_CASE)
+    elif before is now:
+        assert kind is (Kind.STILL if now in better[:2] else None)
+    elif now is State.REFUSED:
+        assert kind is Kind.REGRESSION
+    elif before is State.REFUSED:
+        as_new = {State.CONFORMS: Kind.FIXED, State.VIOLATES: Kind.NEW_VIOLATION}
+        assert kind is as_new.get(now, Kind.NEW_CASE)
+    else:
+        assert kind is (Kind.FIXED if better.index(now) > better.index(before) else Kind.REGRESSION)
+
+
+letters = st.sampled_from([*"crodvul", "x"])
+cases = st.dictionaries(st.sampled_from([A, B, C, D, GPU]), letters, min_size=1)
+runs = st.dictionaries(
+    st.sampled_from(["one", "two", "three"]), st.one_of(cases, st.sampled_from(["not run", "unresolvable"])), min_size=1
+).map(run)
+patterns = st.sampled_from([A, B, "dtype.*", "*", "layout.null-strides/*", f"{C[:-4]}*"])
+waivers = st.builds(
+    waiver,
+    st.sampled_from("abc"),
+    days=st.integers(-3, 30),
+    where=st.sampled_from([{"torch": ">=2.10"}, {"torch": "<2"}, {"cuda": "==13.*"}]),
+    cases=st.lists(patterns, min_size=1, max_size=2, unique=True).map(tuple),
+    outcomes=st.lists(st.sampled_from(["fail", "crash", "refused"]), min_size=1, unique=True).map(tuple),
+)
+given_waivers = st.lists(waivers, max_size=3, unique_by=lambda waiver: waiver.id)
+NOW = present("one", "two", "three")
+
+
+@settings(deadline=None)
+@given(runs, given_waivers)
+def test_a_run_is_neither_better_nor_worse_than_itself(one: RunFile, given: list[Waiver]) -> None:
+    """Whatever is wrong with it."""
+    kinds = {finding.kind for finding in gate.judge(one, one, given, NOW).findings}
+    assert not kinds & {Kind.REGRESSION, Kind.FIXED, Kind.NEW_CASE, Kind.NEW_VIOLATION, Kind.SHRUNK}
+
+
+@settings(deadline=None)
+@given(runs, st.none() | runs, given_waivers, waivers)
+def test_a_waiver_makes_no_finding_disappear(
+    one: RunFile, other: RunFile | None, given: list[Waiver], more: Waiver
+) -> None:
+    """It only covers some; and what it covers has an outcome that it names."""
+    before = gate.judge(one, other, given, NOW).findings
+    after = gate.judge(one, other, [*given, replace(more, id="more")], NOW).findings
+    assert {replace(f, waiver="") for f in before} <= {replace(f, waiver="") for f in after}
+    covered = set(after) - set(before)
+    assert all(f.waiver == "more" or f.kind in (Kind.WAIVER, Kind.NOTE) for f in covered)
+    assert all(
+        one.evidence[f.evidence].outcome in more.outcomes
+        for f in covered
+        if f.waiver == "more" and f.evidence is not None
+    )
+
+
+@settings(deadline=None)
+@given(runs, runs, given_waivers, st.randoms())
+def test_the_order_of_cells_changes_nothing(one: RunFile, other: RunFile, given: list[Waiver], chance: Any) -> None:
+    """Of neither run."""
+
+    def mixed(whole: RunFile) -> RunFile:
+        cells = list(whole.cells)
+        chance.shuffle(cells)
+        return replace(whole, cells=tuple(cells))
+
+    assert gate.judge(one, other, given, NOW).findings == gate.judge(mixed(one), mixed(other), given, NOW).findings
+
+
+@settings(deadline=None)
+@given(runs, st.none() | runs, given_waivers)
+def test_green_means_that_every_cell_has_results_and_every_case_a_verdict(
+    one: RunFile, other: RunFile | None, given: list[Waiver]
+) -> None:
+    """Save cells that were unresolvable before, and what a waiver covers."""
+    found = gate.judge(one, other, given, NOW)
+    if found.exit:
+        return
+    before = other.by_name() if other else {}
+    for cell in one.cells:
+        assert cell.is_tested or (cell.lifecycle == "unresolvable" == before[cell.name].lifecycle)
+        assert not {"u", "l"} & set(cell.states)
+
+
+def test_findings_refer_to_their_evidence_in_the_document() -> None:
+    """Each is in it once."""
+    twice = run({"one": {A: "v", B: "v"}, "two": {A: "v"}})
+    document = gate_document.to_json(gate.judge(twice, None, (), present()), TODAY)
+    assert [document["evidence"][f["evidence"]]["reason"] for f in document["findings"] if f["case"]] == [MESSAGE] * 3
+    assert len(document["evidence"]) == 1

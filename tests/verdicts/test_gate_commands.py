@@ -1,0 +1,251 @@
+"""``gate``, ``waivers`` and ``history`` as a user runs them."""
+
+from __future__ import annotations
+
+import hashlib
+import json
+from importlib import resources
+from pathlib import Path
+
+import jsonschema
+import pytest
+from conftest import Command
+
+import conformance as package
+from conformance.engines import digests, records
+from conformance.engines.model import Bounds, Cell, Ending, Lifecycle
+from conformance.engines.records import Record, Run
+from conformance.exits import Exit
+from conformance.verdicts import runfile, waiver_file
+from conformance.verdicts.proposing import TO_FILL_IN
+
+from .gates import TODAY, A, B, candidate, run
+
+NOW = {"digests": {"suite": digests.of_suite()}, "versions": {"suite": package.__version__, "torch": "2.12.1"}}
+INVARIANTS = ("dtype.exchange",)
+WAIVER = f"""\
+waivers:
+- id: w
+  owner: somebody
+  reason: it is being mended
+  link: https://example.org/1
+  opened: 2026-11-01
+  expires: 2026-12-01
+  where: {{torch: "2.12"}}
+  cases: {B}
+  outcome: fail
+  message: the element type changed
+"""
+DAY = ("--today", TODAY.isoformat())
+
+
+@pytest.fixture
+def files(tmp_path: Path) -> Path:
+    """A folder with the run files ``good.json`` and ``bad.json``, and nothing else."""
+    runfile.write(run({"one": {A: "c", B: "c"}}, id="good", **NOW), tmp_path / "good.json")
+    runfile.write(run({"one": {A: "c", B: "v"}}, id="bad", **NOW), tmp_path / "bad.json")
+    return tmp_path
+
+
+def test_a_run_that_is_as_good_as_its_baseline_is_green(conformance: Command, files: Path) -> None:
+    """One line says so, with the exit code."""
+    done = conformance("gate", "--run", "good.json", "--baseline", "good.json")
+    assert done.code == Exit.OK
+    assert done.stdout.splitlines()[-1] == "green: nothing speaks against this run; exit code 0"
+
+
+def test_a_regression_is_red_and_in_the_document(conformance: Command, files: Path) -> None:
+    """The table has counts first, then what was found, then the verdict."""
+    done = conformance("gate", "--run", "bad.json", "--baseline", "good.json", "--json", "gate.json")
+    assert done.code == Exit.REGRESSION
+    lines = done.stdout.splitlines()
+    assert lines[0] == "1 cell of run bad compared with good"
+    assert lines[1].split() == ["regression", "1", "exit", "code", "23"]
+    assert "  ✗ dtype.exchange numpy-torch" in lines
+    assert lines[-1] == "red: regression; 1 finding against this run; exit code 23"
+    document = json.loads((files / "gate.json").read_text())
+    schema = json.loads(resources.files("conformance.verdicts").joinpath("schemas", "gate.schema.json").read_text())
+    jsonschema.validate(document, schema)
+    assert (document["exit"], document["run"]["id"], document["baseline"]["id"]) == (23, "bad", "good")
+
+
+def test_waivers_that_lie_beside_are_taken(conformance: Command, files: Path) -> None:
+    """And may lie elsewhere, where they are named."""
+    (files / "waivers.yaml").write_text(WAIVER)
+    done = conformance("gate", "--run", "bad.json", "--baseline", "good.json", *DAY)
+    assert (done.code, "waived: w" in done.stdout) == (Exit.OK, True)
+    (files / "waivers.yaml").rename(files / "elsewhere.yaml")
+    assert conformance("gate", "--run", "bad.json", "--baseline", "good.json", *DAY).code == Exit.REGRESSION
+    done = conformance("gate", "--run", "bad.json", "--baseline", "good.json", "--waivers", "elsewhere.yaml", *DAY)
+    assert done.code == Exit.OK
+    late = ("--today", "2026-12-02")
+    done = conformance("gate", "--run", "bad.json", "--baseline", "bad.json", "--waivers", "elsewhere.yaml", *late)
+    assert (done.code, "expired on 2026-12-01, 1 day ago" in done.stdout) == (Exit.WAIVER, True)
+
+
+@pytest.mark.parametrize(
+    ("arguments", "told"),
+    [
+        (("gate",), "--run"),
+        (("gate", "--run", "none.json"), "none.json holds nothing"),
+        (("gate", "--run", "good.json", "--baseline", "none.json"), "none.json holds nothing"),
+        (("gate", "--run", "good.json", "--today", "tomorrow"), "--today: 'tomorrow' is no date"),
+        (("gate", "--run", "good.json", "--waivers", "none.yaml"), "name another file with --waivers"),
+        (("gate", "--run", "good.json", "--candidate", "torch"), "--candidate: 'torch' is not NAME=FILE"),
+        (("gate", "--run", "good.json", "--candidate", "torch=none.whl"), "--candidate: none.whl is no file"),
+        (("gate", "--run", "good.json", "--locks", "none"), "--locks: none is no folder"),
+        (("gate", "--run", "good.json", "--json", "none/gate.json"), "--json: none/gate.json cannot be written"),
+        (("gate", "--run", "good.json", "--history", "none/h.jsonl"), "--history: none/h.jsonl cannot be written"),
+        (("waivers",), "there is no waivers.yaml here"),
+        (("waivers", "--propose"), "--propose needs a run"),
+        (("waivers", "--out", "x.yaml"), "--out is for a proposal"),
+        (("waivers", "--propose", "--run", "good.json", "--out", "bad.json"), "bad.json is there already"),
+        (("waivers", "--propose", "--run", "good.json", "--out", "none/w.yaml"), "--out: none/w.yaml cannot be written"),
+        (("history",), "FILE"),
+        (("history", "none.jsonl"), "none.jsonl is not there"),
+        (("history", "."), "cannot be read"),
+    ],
+)  # fmt: skip
+def test_what_cannot_be_done_is_a_sentence(
+    conformance: Command, files: Path, arguments: tuple[str, ...], told: str
+) -> None:
+    """With exit code 2, and nothing is judged."""
+    done = conformance(*arguments)
+    assert (done.code, told in done.stderr, "Traceback" in done.stderr) == (Exit.USAGE, True, False)
+    assert "green" not in done.stdout
+
+
+def test_mistakes_of_the_waivers_are_told_at_once(conformance: Command, files: Path) -> None:
+    """With exit code 2."""
+    (files / "waivers.yaml").write_text(WAIVER.replace("fail", "lost").replace("2026-11-01", "2026-01-01"))
+    done = conformance("gate", "--run", "bad.json", *DAY)
+    assert done.code == Exit.USAGE
+    assert "waivers.yaml has 2 mistakes" in done.stderr
+
+
+def test_a_run_file_that_was_changed_is_a_finding(conformance: Command, files: Path) -> None:
+    """Nothing in it counts, of a baseline neither."""
+    for name in ("bad", "good"):
+        (files / f"{name}.json").write_text((files / f"{name}.json").read_text().replace('"smoke"', '"other"'))
+    done = conformance("gate", "--run", "good.json", "--baseline", "bad.json", "--history", "h.jsonl")
+    assert done.code == Exit.INTEGRITY
+    assert done.stdout.count("its digest does not fit") == 2
+    assert not (files / "h.jsonl").exists()
+
+
+def brought(folder: Path, lock: Path) -> Path:
+    """A run over one cell, as ``conform`` leaves it."""
+    cell = Cell("one", lock=str(lock))
+    place = folder / cell.name
+    place.mkdir(parents=True)
+    plan = Run("id", "smoke", "venv", "because", "none", Bounds(), (), (cell,))
+    records.write(folder / records.RUN, plan.to_json())
+    (place / records.PLAN).write_text(json.dumps({"id": A}) + "\n")
+    result = {"id": A, "outcome": "pass", "verdict": "conforms"}
+    (place / records.RESULTS).write_text(json.dumps(result) + "\n")
+    found = {
+        "suite": digests.of_suite(), "lock": digests.of_file(lock), "results": digests.of_file(place / records.RESULTS)
+    }  # fmt: skip
+    start = {"at": "2026-11-20T10:00:00+00:00", "seconds": 1.0, "lifecycle": "done", "reason": "complete"}
+    record = Record(cell, Ending(Lifecycle.DONE, "complete", 0), {}, 1.0, (start,), found)
+    records.write(place / records.CELL, record.to_json())
+    return folder
+
+
+@pytest.fixture
+def folder(tmp_path: Path) -> Path:
+    """A run with the locks beside it."""
+    (tmp_path / "locks").mkdir()
+    (tmp_path / "locks" / "one.txt").write_text("torch==2.12.1\n")
+    return brought(tmp_path / "ran", tmp_path / "locks" / "one.txt")
+
+
+def test_results_are_compared_with_what_they_were_when_their_cell_ended(conformance: Command, folder: Path) -> None:
+    """Also before they are merged, which hides the files."""
+    assert conformance("gate", "--run", "ran", "--baseline", "ran").code == Exit.OK
+    results = folder / "one" / records.RESULTS
+    results.write_text(results.read_text().replace(": ", ":"))
+    done = conformance("gate", "--run", "ran", "--baseline", "ran")
+    assert (done.code, "its results.jsonl is another now" in done.stdout) == (Exit.INTEGRITY, True)
+    done = conformance("merge", "ran", "--out", "run.json")
+    assert (done.code, "is not what it was when the cell ended, in one" in done.stderr) == (Exit.USAGE, True)
+
+
+def test_a_changed_lock_makes_results_stale(conformance: Command, folder: Path) -> None:
+    """Whether it lies in locks/ or elsewhere; without locks nobody can tell."""
+    locks = folder.parent / "locks"
+    (locks / "one.txt").write_text("torch==2.13.0\n")
+    assert conformance("gate", "--run", "ran", "--baseline", "ran").code == Exit.STALE
+    locks.rename(folder.parent / "other")
+    assert conformance("gate", "--run", "ran", "--baseline", "ran", "--locks", "other").code == Exit.STALE
+    done = conformance("gate", "--run", "ran", "--baseline", "ran")
+    assert (done.code, "--locks: locks is no folder" in done.stderr) == (Exit.USAGE, True)
+
+
+def test_a_candidate_is_known_by_its_file(conformance: Command, files: Path) -> None:
+    """What is to be released is what was run."""
+    (files / "torch.whl").write_bytes(b"a wheel")
+    (files / "other.whl").write_bytes(b"another wheel")
+    digest = hashlib.sha256(b"a wheel").hexdigest()
+    runfile.write(run({"one": {A: "c"}}, candidates=candidate(digest), **NOW), files / "run.json")
+    judged = ("gate", "--run", "run.json", "--baseline", "run.json")
+    assert conformance(*judged, "--candidate", "torch=torch.whl").code == Exit.OK
+    assert conformance(*judged, "--candidate", "torch=other.whl").code == Exit.INTEGRITY
+    assert conformance(*judged, "--candidate", "torch=other.whl", "--candidate", "torch=torch.whl").code == Exit.OK
+    done = conformance(*judged)
+    assert (done.code, "give it with --candidate torch=FILE" in " ".join(done.stdout.split())) == (Exit.OK, True)
+
+
+def test_a_proposal_is_refused_until_it_is_filled_in_and_then_covers_what_it_was_made_for(
+    conformance: Command, files: Path
+) -> None:
+    """Nobody uses what nobody has read."""
+    done = conformance("waivers", "--propose", "--run", "bad.json", "--baseline", "good.json", "--out", "w.yaml", *DAY)
+    assert done.code == Exit.OK
+    done = conformance("gate", "--run", "bad.json", "--baseline", "good.json", "--waivers", "w.yaml", *DAY)
+    assert (done.code, done.stderr.count("is not filled in")) == (Exit.USAGE, 3)
+    text = (files / "w.yaml").read_text()
+    for key, filled in (("owner", "me"), ("reason", "because"), ("link", "https://example.org")):
+        (line,) = [line for line in text.splitlines() if f"{key}:" in line and TO_FILL_IN in line]
+        text = text.replace(line, f"  {key}: {filled}")
+    (files / "w.yaml").write_text(text)
+    done = conformance("gate", "--run", "bad.json", "--baseline", "good.json", "--waivers", "w.yaml", *DAY)
+    assert done.code == Exit.OK
+    (found,) = waiver_file.read(files / "w.yaml", INVARIANTS, TODAY)
+    assert ((found.expires - found.opened).days, found.opened) == (90, TODAY)
+    done = conformance("waivers", "--run", "bad.json", "--waivers", "w.yaml", *DAY)
+    assert (done.code, "90 days left" in done.stdout, "covers 1 case in 1 cell: one" in done.stdout) == (
+        Exit.OK,
+        True,
+        True,
+    )
+
+
+def test_what_is_green_needs_no_waivers(conformance: Command, files: Path) -> None:
+    """The proposal is empty, and can be read."""
+    done = conformance("waivers", "--propose", "--run", "good.json", *DAY)
+    assert done.code == Exit.OK
+    (files / "w.yaml").write_text(done.stdout)
+    assert waiver_file.read(files / "w.yaml", INVARIANTS, TODAY) == ()
+
+
+def test_waivers_are_listed_with_what_is_wrong_with_them(conformance: Command, files: Path) -> None:
+    """With exit code 20 where something is."""
+    (files / "waivers.yaml").write_text(WAIVER)
+    done = conformance("waivers", *DAY)
+    assert (done.code, "9 days left" in done.stdout) == (Exit.OK, True)
+    done = conformance("waivers", "--run", "good.json", *DAY)
+    assert (done.code, "covers nothing" in done.stdout, "remove it" in done.stdout) == (Exit.WAIVER, True, True)
+    done = conformance("waivers", "--today", "2026-12-31")
+    assert (done.code, "expired 30 days ago" in done.stdout) == (Exit.WAIVER, True)
+
+
+def test_the_history_is_added_to_and_shown(conformance: Command, files: Path) -> None:
+    """A run that is there already is not added again, and that is no mistake."""
+    for name in ("good", "bad"):
+        conformance("gate", "--run", f"{name}.json", "--history", "h.jsonl")
+    done = conformance("gate", "--run", "good.json", "--baseline", "good.json", "--history", "h.jsonl")
+    assert (done.code, "has this run already" in done.stderr) == (Exit.OK, True)
+    assert len((files / "h.jsonl").read_text().splitlines()) == 2
+    done = conformance("history", "h.jsonl")
+    assert (done.code, "2 runs" in done.stdout, "fails: 1 case" in done.stdout) == (Exit.OK, True, True)

@@ -1,0 +1,106 @@
+"""Reading what `check` and `conform` have left, finished or not."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+
+import pytest
+from conftest import Command
+
+from conformance.exits import Exit, UserError
+from conformance.verdicts import reading, runfile
+from conformance.verdicts.model import State
+
+CASE = "pointer.same-address/numpy-numpy/dlpack/host"
+
+
+def line(case: str, outcome: str = "pass", verdict: str = "conforms", **more: object) -> dict[str, object]:
+    """One result."""
+    said = {"reason": "", "expected": "", "seen": "", "attachments": {}, "clauses": ["DLP-01"], "level": "must", **more}
+    return {"id": case, "outcome": outcome, "verdict": verdict, **said}
+
+
+def cell(folder: Path, plan: list[str], results: list[dict[str, object]] | None, **record: object) -> Path:
+    """The files of one cell."""
+    folder.mkdir(parents=True)
+    (folder / "plan.jsonl").write_text("".join(json.dumps({"id": case}) + "\n" for case in plan))
+    if results is not None:
+        (folder / "results.jsonl").write_text("".join(json.dumps(r) + "\n" for r in results))
+    (folder / "cell.json").write_text(json.dumps({"lifecycle": "done", "reason": "", "starts": [], **record}))
+    return folder
+
+
+def test_a_run_of_check_is_a_run_of_one_cell(conformance: Command, tmp_path: Path) -> None:
+    """Every planned case has a letter; what was found in the environment is in it."""
+    done = conformance("check", "--between", "numpy", "--family", "readonly", "--device", "host")
+    assert done.code in (Exit.OK, Exit.VIOLATIONS)
+    run = reading.load(done.out)
+    (found,) = run.cells
+    assert len(run.cases(found)) == len(found.states) == len(done.results)
+    assert found.versions["numpy"]
+    by_id = {r["id"]: r["verdict"] for r in done.results}
+    assert {case: State(letter).verdict for case, letter in zip(run.cases(found), found.states)} == by_id
+    assert [run.evidence[f.evidence].reason for f in run.found(found)] == [
+        r["reason"] for r in done.results if r["verdict"] != "conforms"
+    ]
+
+
+def test_a_case_without_an_outcome_is_lost(tmp_path: Path) -> None:
+    """It was planned."""
+    folder = cell(tmp_path / "cell", ["a.a/x-y/cai/host", "a.b/x-y/cai/host"], [line("a.a/x-y/cai/host")])
+    run = reading.load(folder)
+    assert run.cells[0].states == "cl"
+    assert [(f.case, f.state) for f in run.found(run.cells[0])] == [("a.b/x-y/cai/host", State.LOST)]
+
+
+def test_a_cell_that_did_not_come_to_its_end_is_read_from_its_journal(tmp_path: Path) -> None:
+    """The last word on each case counts; a line that was cut off is none."""
+    plan = ["a.a/x-y/cai/host", "a.b/x-y/cai/host"]
+    folder = cell(tmp_path / "cell", plan, None, lifecycle="killed", reason="somebody killed it")
+    ends = [
+        {"event": "end", "result": line(plan[0], "crash", "violates", reason="SIGSEGV")},
+        {"event": "end", "result": line(plan[0])},
+    ]
+    torn = json.dumps({"event": "end", "result": line(plan[1])})[:-9]
+    (folder / "journal.jsonl").write_text("".join(json.dumps(end) + "\n" for end in ends) + torn)
+    assert reading.load(folder).cells[0].states == "cl"
+
+
+def test_a_result_that_was_not_planned_is_a_mistake(tmp_path: Path) -> None:
+    """Results and plan belong together."""
+    folder = cell(tmp_path / "cell", ["a.a/x-y/cai/host"], [line("a.b/x-y/cai/host")])
+    with pytest.raises(UserError, match=r"a\.b/x-y/cai/host, which was not planned"):
+        reading.load(folder)
+
+
+def test_a_folder_without_a_run_is_a_sentence(tmp_path: Path) -> None:
+    """Empty or not there."""
+    with pytest.raises(UserError, match="holds no run"):
+        reading.load(tmp_path)
+    with pytest.raises(UserError, match="holds nothing"):
+        reading.load(tmp_path / "none")
+
+
+def test_merge_writes_a_run_file_and_says_what_has_no_results(conformance: Command, tmp_path: Path) -> None:
+    """Exit code 4 for a cell of the tier that nobody has brought."""
+    cell(tmp_path / "one", [CASE], [line(CASE)])
+    out = tmp_path / "run.json.gz"
+    assert conformance("merge", str(tmp_path / "one"), "--out", str(out)).code == Exit.OK
+    assert runfile.read(out).cells[0].states == "c"
+
+
+@pytest.mark.parametrize(
+    ("name", "axes"),
+    [
+        (
+            "cu13.0-py3.12-numpy2.4-cudapy13.0",
+            {"cuda": "13.0", "python": "3.12", "numpy": "2.4", "cuda_python": "13.0"},
+        ),
+        ("here", {}),
+        ("my-results", {}),
+    ],
+)
+def test_the_versions_that_a_cell_was_planned_with_stand_in_its_name(name: str, axes: dict[str, str]) -> None:
+    """Other names tell nothing."""
+    assert reading.axes(name) == axes

@@ -1,0 +1,182 @@
+"""waivers.yaml is read for what it says, and every mistake in it is told at once, with its line."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from datetime import date
+from pathlib import Path
+
+import pytest
+from packaging.specifiers import SpecifierSet
+
+from conformance.exits import UserError
+from conformance.verdicts import waiver_file
+from conformance.verdicts.waivers import Waiver
+
+from .gates import TODAY, B, cell
+
+GOOD = f"""\
+waivers:
+- id: torch-bool
+  owner: somebody
+  reason: bool is taken for int8 until 2.13
+  link: https://example.org/issues/1
+  opened: 2026-11-01
+  expires: 2027-01-30
+  where:
+    torch: ">=2.10,<2.13"
+    cuda: "13"
+  cases:
+  - {B}
+  - dtype.exchange/torch-*/dlpack/[cuda]*
+  outcome: fail
+  message: the element type changed; expected * saw int8
+"""
+INVARIANTS = ("dtype.exchange", "layout.null-strides")
+Written = Callable[[str], Path]
+
+
+@pytest.fixture
+def written(tmp_path: Path) -> Written:
+    """A file with a text."""
+
+    def write(text: str) -> Path:
+        path = tmp_path / "waivers.yaml"
+        path.write_text(text)
+        return path
+
+    return write
+
+
+def read(path: Path) -> tuple[Waiver, ...]:
+    """On the day of these tests."""
+    return waiver_file.read(path, INVARIANTS, TODAY)
+
+
+def test_a_waiver_says_who_why_where_and_until_when(written: Written) -> None:
+    """Every key is taken."""
+    (found,) = read(written(GOOD))
+    assert (found.id, found.owner, found.line) == ("torch-bool", "somebody", 2)
+    assert (found.opened, found.expires) == (date(2026, 11, 1), date(2027, 1, 30))
+    assert found.where == (("torch", SpecifierSet(">=2.10,<2.13")), ("cuda", SpecifierSet("==13.*")))
+    assert found.cases == (B, "dtype.exchange/torch-*/dlpack/[cuda]*")
+    assert (found.outcomes, found.message) == (("fail",), "the element type changed; expected * saw int8")
+
+
+def test_several_outcomes_may_be_named(written: Written) -> None:
+    """As a list."""
+    (found,) = read(written(GOOD.replace("outcome: fail", "outcome: [fail, crash, hang, poisoned, refused]")))
+    assert found.outcomes == ("fail", "crash", "hang", "poisoned", "refused")
+
+
+def test_a_file_may_have_no_waivers(written: Written) -> None:
+    """An empty list, not an empty file."""
+    assert read(written("waivers: []\n")) == ()
+
+
+@pytest.mark.parametrize(
+    ("bound", "version", "within"),
+    [
+        ("13", "13.2", True),
+        ("13", "12.9", False),
+        ("2.1", "2.10.0", False),
+        ("2.10", "2.10.3+cu130", True),
+        (">=2.10,<2.13", "2.12.1+cu130", True),
+        (">=2.10,<2.13", "2.13.0", False),
+        (">=2.10,<2.13", "2.13.0rc1", False),
+        (">=2.10,<=2.13.0rc1", "2.13.0rc1", True),
+        (">=2.10", "no version", False),
+        (">=2.10", "", False),
+    ],
+)
+def test_a_bound_is_a_specifier_and_a_bare_version_is_what_begins_with_it(
+    written: Written, bound: str, version: str, within: bool
+) -> None:
+    """Candidates count; what the cell does not have is within no bound."""
+    text = GOOD.replace('    torch: ">=2.10,<2.13"\n    cuda: "13"\n', f'    torch: "{bound}"\n')
+    (found,) = read(written(text))
+    assert found.is_for(cell(versions={"torch": version}, axes={})) is within
+
+
+MISTAKES = {
+    "unknown key": ("  owner:", "  ower:", 3, "a waiver has no key ower; did you mean owner?"),
+    "missing key": ("  owner: somebody\n", "", 2, "a waiver needs the key owner"),
+    "unknown key at the top": ("waivers:\n", "waiver:\n", 1, "the file has no key waiver; did you mean waivers?"),
+    "empty owner": ("owner: somebody", "owner:", 3, "owner of waiver torch-bool is text, not nothing"),
+    "owner not filled in": ("owner: somebody", "owner: 'FILL IN: who'", 3, "owner of waiver torch-bool is not filled in"),
+    "reason not filled in": ("reason: bool", "reason: fill in why", 4, "reason of waiver torch-bool is not filled in"),
+    "link not filled in": ("link: https", "link: FILL IN https", 5, "link of waiver torch-bool is not filled in"),
+    "link without scheme": ("https://example.org", "example.org", 5, "an address that begins with https:// or http://"),
+    "link to a file": ("https://example.org", "file:///tmp", 5, "an address that begins with"),
+    "link to nowhere": ("https://example.org/issues/1", "https://", 5, "an address that begins with"),
+    "no date": ("opened: 2026-11-01", "opened: yesterday", 6, "opened of waiver torch-bool is a date such as 2026-11-20"),
+    "in the future": ("opened: 2026-11-01", "opened: 2026-11-23", 6, "opened of waiver torch-bool is in the future"),
+    "91 days": ("expires: 2027-01-30", "expires: 2027-01-31", 7, "more than 90 days after it was opened; 2027-01-30 is the last day"),
+    "expires first": ("expires: 2027-01-30", "expires: 2026-10-31", 7, "before it was opened"),
+    "no bounds": ('\n    torch: ">=2.10,<2.13"\n    cuda: "13"\n', " {}\n", 8, "where of waiver torch-bool bounds nothing"),
+    "bad specifier": (">=2.10,<2.13", "2.10 or newer", 9, "torch in where of waiver torch-bool is a version or a bound"),
+    "bad name": ("    torch:", "    '>=torch':", 9, "no name of a library or an axis"),
+    "a list of bounds": ('"13"', "[12, 13]", 10, "cuda in where of waiver torch-bool is text, not a list"),
+    "unknown invariant": (B, "dtype.exchanges/a-b/dlpack/host", 12, "there is no invariant dtype.exchanges; did you mean dtype.exchange?"),
+    "unknown family": (B, "colour.*", 12, "no case can be colour.*, there is no invariant colour.*; `list` shows all"),
+    "a canary": (B, "canary.*", 12, "no case can be canary.*"),
+    "no whole id": (B, "layout.null-strides", 12, "put a * at its end"),
+    "unknown outcome": ("outcome: fail", "outcome: fails", 14, "there is no outcome fails; did you mean fail?"),
+    "inconclusive": ("outcome: fail", "outcome: inconclusive", 14, "inconclusive cannot be waived, only fail, crash, hang"),
+    "lost": ("outcome: fail", "outcome: [fail, lost]", 14, "lost cannot be waived"),
+    "pass": ("outcome: fail", "outcome: pass", 14, "pass cannot be waived"),
+    "no outcome": ("outcome: fail", "outcome: []", 14, "names no outcome"),
+    "any message": ("the element type changed; expected * saw int8", '"**"', 15, "fits every message"),
+    "bad id": ("id: torch-bool", "id: Torch bool", 2, "an id has small letters"),
+    "no list": (GOOD, "waivers: torch-bool\n", 1, "waivers is a list, not text"),
+    "no mapping": (GOOD, "waivers: [torch-bool]\n", 1, "a waiver is a mapping, not text"),
+}  # fmt: skip
+
+
+@pytest.mark.parametrize("name", MISTAKES)
+def test_a_mistake_is_told_with_its_line(written: Written, name: str) -> None:
+    """One each."""
+    old, new, line, told = MISTAKES[name]
+    assert GOOD.count(old) == 1, old
+    path = written(GOOD.replace(old, new))
+    with pytest.raises(UserError) as raised:
+        read(path)
+    assert any(text.strip().startswith(f"{path}:{line}: ") and told in text for text in str(raised.value).splitlines())
+
+
+def test_all_mistakes_are_told_at_once(written: Written) -> None:
+    """In the order of the file, and a waiver that is there twice is one of them."""
+    second = (
+        GOOD.removeprefix("waivers:\n")
+        .replace("owner: somebody", "owner: FILL IN")
+        .replace("outcome: fail", "outcome: lost")
+    )
+    path = written(GOOD + second)
+    with pytest.raises(UserError) as raised:
+        read(path)
+    first, *told = str(raised.value).splitlines()
+    assert first == f"{path} has 3 mistakes; nothing was done"
+    assert [text.split(":")[1] for text in told] == ["16", "17", "28"]
+    assert "waiver torch-bool is there twice, first in line 2" in told[0]
+
+
+@pytest.mark.parametrize(
+    ("text", "told"),
+    [
+        ("", ":1: a mapping is wanted at the top, with the key waivers"),
+        ("- a\n", ":1: a mapping is wanted at the top, with the key waivers"),
+        ("waivers: [\n", "waivers.yaml:2: "),
+        ("waivers: &a []\n", "anchors and aliases are not taken"),
+    ],
+)
+def test_what_is_no_such_file_is_a_sentence(written: Written, text: str, told: str) -> None:
+    """Whatever it is instead."""
+    with pytest.raises(UserError) as raised:
+        read(written(text))
+    assert told in str(raised.value)
+
+
+def test_a_file_that_is_not_there_is_a_sentence(tmp_path: Path) -> None:
+    """With the option that names another."""
+    with pytest.raises(UserError, match="name another file with --waivers"):
+        read(tmp_path / "none.yaml")
