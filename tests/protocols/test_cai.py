@@ -233,6 +233,7 @@ def test_a_typestr_outside_the_grammar_has_no_width(typestr: str) -> None:
         ([("a", [("x", "<f4"), ("y", "<f8")]), ("b", "|u1")], 13),
         ([(("title", "a"), "<f4")], 4),
         ([("a", "|V0"), ("b", "<f4")], 4),
+        ([("a", "<f4", (0, 3)), ("b", "<f4", (1,))], 4),
         ([], 0),
     ],
 )
@@ -282,7 +283,17 @@ def test_a_value_that_raises_whatever_is_asked_of_it_is_a_problem_like_any_other
     """A tensor that requires a gradient has the attribute, which raises ``RuntimeError``."""
     (problem,) = cai.problems({**cai.build((3,), "<f4", 4096), key: Speechless()})
     assert problem.key == key
-    assert "Speechless" in problem.seen
+    assert problem.seen.startswith("a Speechless whose ")
+    assert problem.seen.endswith(" raises RuntimeError")
+
+
+def test_records_in_records_are_followed_as_deep_as_anybody_nests_them() -> None:
+    """Up to a depth that only a list that contains itself has."""
+    deep: Any = [("x", "<f4")]
+    for _ in range(cai._DEEPEST - 1):
+        deep = [("in", deep)]
+    assert cai.descr_bytes(deep) == 4
+    assert cai.descr_bytes([("in", deep)]) is None
 
 
 def test_a_descr_that_contains_itself_is_malformed() -> None:
