@@ -40,7 +40,6 @@ OUTSIDE = {
     "images": ("conformance.images.cli", "build the images of cells that are missing"),
     "conform": ("conformance.engines.cli", "run the suite in cells: containers, or environments made from locks"),
     "shell": ("conformance.engines.cli", "open a shell in a cell"),
-    "join": ("conformance.engines.cli", "put runs over cells into one, with every planned cell in it"),
     "merge": ("conformance.verdicts.cli", "put any number of runs into one run file, every planned cell in it"),
     "publish": ("conformance.publish.cli", "write the reports of a run: a page, Markdown, JUnit XML"),
     "gate": ("conformance.verdicts.gate_cli", "judge a run beside a baseline, with waivers: may this be released?"),

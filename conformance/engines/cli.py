@@ -23,7 +23,7 @@ from conformance.matrix import uv
 from conformance.ownership import owned
 from conformance.report.screen import Screen
 
-from . import cells, choosing, direct, gpus, joining, records, running, showing, with_tests
+from . import cells, choosing, direct, gpus, records, running, showing, with_tests
 from .base import Engine
 from .candidates import asked
 from .candidates.index import Index
@@ -45,14 +45,11 @@ DEFAULTS = Bounds()
 
 
 def add(name: str, command: argparse.ArgumentParser) -> None:
-    """The options of ``conform``, ``shell`` or ``join``."""
+    """The options of ``conform`` or ``shell``."""
     if name == "shell":
         command.add_argument("cell", metavar="CELL", help="its name, or its name in matrix.yaml")
         _add_place(command)
         command.set_defaults(run=_shell)
-        return
-    if name == "join":
-        _add_join(command)
         return
     command.add_argument("--tier", metavar="TIER", help=f"the cells of this tier (default: {LIGHT_TIER})")
     command.add_argument(
@@ -96,23 +93,6 @@ def _add_gate(command: argparse.ArgumentParser) -> None:
         "--with-tests-limit", type=float, metavar="SECONDS",
         help=f"what they may take in one cell (default: {with_tests.SECONDS:g})",
     )  # fmt: skip
-
-
-def _add_join(command: argparse.ArgumentParser) -> None:
-    command.add_argument(
-        "runs", nargs="+", type=Path, metavar="RUN", help="folders of runs, as `conform --out` made them"
-    )
-    command.add_argument("--tier", required=True, metavar="TIER", help="what was planned: the cells of this tier")
-    command.add_argument("--out", type=Path, required=True, metavar="DIR", help="a new folder for all of them")
-    command.add_argument("--matrix", type=Path, default=MATRIX, metavar="FILE", help=f"default: {MATRIX}")
-    command.set_defaults(run=_join)
-
-
-def _join(options: argparse.Namespace) -> int:
-    planned = cells.planned(options.matrix, options.tier, ())
-    run, found = joining.join(options.runs, planned, options.tier, options.out)
-    showing.table(Screen.of(sys.stdout), run, found, options.out)
-    return int(running.exit_code(found, None))
 
 
 def _add_place(command: argparse.ArgumentParser) -> None:

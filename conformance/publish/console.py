@@ -52,6 +52,8 @@ def _table(screen: Screen, run: RunFile) -> None:
     if not whole.rows:
         return
     rows = [(_label(row.titles), [_field(field) for field in row.fields]) for row in whole.rows[:MOST_ROWS]]
+    if whole.common:
+        screen.wrapped(f"all cells: {line(whole.common, 200)}", "")
     names = [line(name, 20) for name in whole.libraries]
     widths = [max(len(name), *(len(row[n][0]) for _, row in rows)) + 2 for n, name in enumerate(names)]
     first = min(max(len(label) for label, _ in rows), max(screen.width * 45 // 100, 16)) + 2

@@ -30,10 +30,14 @@ class Row:
 
 @dataclass(frozen=True)
 class Grid:
-    """Libraries across, rows down: the most violations first. Cells without results are not in it."""
+    """Libraries across, rows down: the most violations first. Cells without results are not in it.
+
+    ``common`` are the parts of their titles that all cells have alike; the rows leave them out.
+    """
 
     libraries: tuple[str, ...]
     rows: tuple[Row, ...]
+    common: str = ""
 
 
 def grid(run: RunFile) -> Grid:
@@ -41,11 +45,22 @@ def grid(run: RunFile) -> Grid:
     pairs = [[case.split("/", 2)[1] for case in plan] for plan in run.plans]
     names = _libraries(run, {pair for plan in pairs for pair in plan})
     alike: dict[tuple[Field, ...], list[str]] = {}
-    for cell in run.cells:
-        if cell.is_tested:
-            alike.setdefault(_fields(pairs[cell.plan], cell, names), []).append(cell.title)
+    tested = [cell for cell in run.cells if cell.is_tested]
+    common, titles_apart = _apart([cell.title for cell in tested])
+    for cell, title in zip(tested, titles_apart):
+        alike.setdefault(_fields(pairs[cell.plan], cell, names), []).append(title)
     rows = [Row(tuple(titles), fields) for fields, titles in alike.items()]
-    return Grid(tuple(names), tuple(sorted(rows, key=lambda row: -row.violations)))
+    return Grid(tuple(names), tuple(sorted(rows, key=lambda row: -row.violations)), common)
+
+
+def _apart(titles: Sequence[str]) -> tuple[str, list[str]]:
+    """The parts, between hyphens, that all titles have, and each title without them; as they are where one would be empty."""
+    parts = [title.split("-") for title in titles]
+    shared = set(parts[0]).intersection(*parts) if len(parts) > 1 else set()
+    apart = ["-".join(part for part in each if part not in shared) for each in parts]
+    if not shared or not all(apart):
+        return "", list(titles)
+    return "-".join(part for part in parts[0] if part in shared), apart
 
 
 def shown(field: Field) -> Field:

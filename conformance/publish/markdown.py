@@ -124,6 +124,8 @@ def _grid(run: RunFile) -> Iterator[str]:
     if not whole.rows:
         return
     yield "## Cells and libraries\n\n"
+    if whole.common:
+        yield f"All cells: {escaped(whole.common, 200)}\n\n"
     yield "| cell | " + " | ".join(escaped(name) for name in whole.libraries) + " |\n"
     yield "|---|" + "---|" * len(whole.libraries) + "\n"
     for row in whole.rows[:MOST_ROWS]:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import importlib
+import inspect
 import pkgutil
 from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass
@@ -178,13 +179,14 @@ def invariant(
     canary: Outcome | None = None,
     seconds: float | None = None,
 ) -> Callable[[Check], Check]:
-    """Make a test function an invariant: its docstring's first line is the statement, the rest says why.
+    """Make a test function an invariant: its docstring's first paragraph is the statement, the rest says why.
 
     ``clauses`` and ``rows`` are ids separated by blanks; an unknown clause is an error at import.
     """
 
     def register(check: Check) -> Check:
-        statement, _, details = (check.__doc__ or "").strip().partition("\n")
+        first, _, details = inspect.cleandoc(check.__doc__ or "").partition("\n\n")
+        statement = " ".join(first.split())
         if not statement:
             raise ValueError(f"invariant {id} has no docstring, so no statement")
         if id in _registered and _registered[id].check.__qualname__ != check.__qualname__:
@@ -194,7 +196,7 @@ def invariant(
             clause(name)
         _registered[id] = Invariant(
             id,
-            statement.strip(),
+            statement,
             " ".join(details.split()),
             cited,
             tuple(rows.split()),

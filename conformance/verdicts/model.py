@@ -81,12 +81,15 @@ class Candidate:
 
 @dataclass(frozen=True)
 class OwnTests:
-    """What the tests of a package (``--with-tests``) came to in a cell. ``ended`` is ``done`` or how they ended instead."""
+    """What the tests of a package (``--with-tests``) came to in a cell. ``ended`` is ``done`` or how they ended instead.
 
-    passed: int
-    failed: int
-    errors: int
-    skipped: int
+    Where they did not come to their end nobody knows how many there were: the counts are ``None``.
+    """
+
+    passed: int | None
+    failed: int | None
+    errors: int | None
+    skipped: int | None
     ended: str
 
 

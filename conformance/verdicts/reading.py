@@ -8,6 +8,7 @@ import re
 from collections.abc import Iterable
 from concurrent.futures import ProcessPoolExecutor
 from dataclasses import replace
+from datetime import datetime, timezone
 from hashlib import sha256
 from pathlib import Path
 from typing import Any, NamedTuple
@@ -25,6 +26,8 @@ _FEW = 8
 """Cells that are sooner read one after the other than by more processes."""
 _NOTE = 4000
 """Characters of a note that are kept: stacks can be long."""
+_LAST = 4096
+"""Bytes of a journal in which its last line is looked for: it is short where the run came to its end."""
 _PART = re.compile(r"([a-z_]+)(\d[\w.]*)")
 _AXES = {"cu": "cuda", "py": "python", "cudapy": "cuda_python"}
 _LOST = Evidence(State.LOST, "lost", "must", (), "there is no outcome", "", "")
@@ -122,8 +125,7 @@ def _read(source: _Source) -> _Read:
         own_tests=_own_tests(record.get("with_tests")),
         ended=_ended(source.folder, record), seconds=record.get("seconds", 0.0), states=states, evidence=indices,
     )  # fmt: skip
-    starts = record.get("starts") or ()
-    return _Read(cell, evidence, told, source.folder, starts[0]["at"] if starts else cell.ended)
+    return _Read(cell, evidence, told, source.folder, _began(source.folder, record))
 
 
 def _json(path: Path) -> dict[str, Any]:
@@ -204,7 +206,7 @@ def _versions(environment: dict[str, Any]) -> dict[str, str]:
     found = {"suite": environment["suite"], "python": environment["python"]}
     driver = environment["driver"]
     if driver["available"]:
-        found |= {"driver": driver["driver_version"] or "", "cuda": driver["driver_cuda_version"]}
+        found |= {"driver": driver["driver_version"] or "", "driver_cuda": driver["driver_cuda_version"]}
         found |= {"gpu": ", ".join(sorted({gpu["name"] for gpu in driver["gpus"]}))}
     for library in environment["libraries"]:
         if library["name"] != "reference":
@@ -224,8 +226,33 @@ def _own_tests(told: dict[str, Any] | None) -> OwnTests | None:
     return OwnTests(told["passed"], told["failed"], told["errors"], told["skipped"], told["ended"])
 
 
-def _ended(folder: Path, record: dict[str, Any]) -> str:
+def _began(folder: Path, record: dict[str, Any]) -> str:
+    """When its first start was, in UTC; empty if it never began."""
     starts = record.get("starts") or ()
-    if starts:
-        return str(starts[-1]["at"])
-    return "" if record else "unknown"
+    return str(starts[0]["at"]) if starts else _moments(folder)[0]
+
+
+def _ended(folder: Path, record: dict[str, Any]) -> str:
+    """When its last start was over, as far as its journal tells."""
+    starts = record.get("starts") or ()
+    return _moments(folder)[1] or (str(starts[-1]["at"]) if starts else "")
+
+
+def _moments(folder: Path) -> tuple[str, str]:
+    """The times that the first and the last line of the journal carry."""
+    try:
+        with (folder / records.JOURNAL).open("rb") as file:
+            first = file.readline()
+            file.seek(max(0, file.seek(0, os.SEEK_END) - _LAST))
+            last = file.read().splitlines()[-1:] or [b""]
+    except FileNotFoundError:
+        return "", ""
+    return _moment(first), _moment(last[0])
+
+
+def _moment(line: bytes) -> str:
+    try:
+        at = orjson.loads(line)["at"]
+    except (KeyError, ValueError):
+        return ""
+    return datetime.fromtimestamp(at, timezone.utc).isoformat(timespec="seconds")

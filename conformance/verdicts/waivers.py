@@ -20,8 +20,6 @@ from .wildcards import STAR, fits, is_in
 
 COVERABLE = frozenset({Kind.REGRESSION, Kind.NEW_VIOLATION, Kind.STILL, Kind.NEW_CASE})
 """What a waiver can cover: what was seen and judged. Never what was not tested, not planned, stale or altered."""
-AXES_FIRST = frozenset({"cuda"})
-"""Names that mean the cell's own line: what the driver could do is found in a cell under the same name."""
 
 
 @dataclass(frozen=True)
@@ -83,8 +81,7 @@ def message_of(evidence: Evidence) -> str:
 
 def version(cell: CellResult, name: str) -> str:
     """The version that a bound is compared with; empty where the cell has none."""
-    axis = cell.axes.get(name, "")
-    return (axis if name in AXES_FIRST else "") or cell.versions.get(name, "") or axis
+    return cell.versions.get(name, "") or cell.axes.get(name, "")
 
 
 @lru_cache(maxsize=4096)

@@ -98,6 +98,15 @@ def test_cells_that_look_alike_are_one_row() -> None:
     assert "cu13-torch2.0 and 29 alike" in shown(Subject(run))
 
 
+def test_rows_say_only_what_tells_cells_apart() -> None:
+    """What all cells have alike stands above the table; cells of other kinds of names keep them whole."""
+    whole = grid(made({"cu13-py3.12-torch2.7": Told({BOOL: VIOLATION}), "cu13-py3.13-torch2.7": Told()}))
+    assert (whole.common, [row.titles for row in whole.rows]) == ("cu13-torch2.7", [("py3.12",), ("py3.13",)])
+    for names in (["smoke-12", "oldest-13"], ["cu13", "cu13-torch2.7"], ["cu13-torch2.7"]):
+        whole = grid(made({name: Told() for name in names}))
+        assert (whole.common, sorted(t for row in whole.rows for t in row.titles)) == ("", sorted(names))
+
+
 # -- kinds
 
 
