@@ -84,6 +84,13 @@ def tests(session: nox.Session) -> None:
     session.run("pytest", *session.posargs)
 
 
+@nox.session(reuse_venv=True)
+def mutation(session: nox.Session) -> None:
+    """Change the judging code in every small way; fails for a change that no test notices. After -- modules (default: all)."""
+    session.install(".[test]", "numpy", "mutmut==3.8.1")
+    session.run("python", "tests/mutation/survivors.py", *session.posargs)
+
+
 @nox.session
 def properties(session: nox.Session) -> None:
     """Exchange thousands of random arrays with a flawless partner, whom nobody may accuse: --exchanges 10000 --seed N."""

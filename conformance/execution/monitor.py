@@ -38,7 +38,7 @@ class Runs(Protocol):
     def descriptors(self) -> tuple[int, ...]:
         """What a sibling must not keep open."""
 
-    def run(self, case: Case, *, last: bool = False) -> Result:
+    def run(self, case: Case, *, last: bool) -> Result:
         """The case's result, or what became of the child."""
 
     def trouble_with_gpu(self, seconds: float) -> str | None:
@@ -73,9 +73,9 @@ class Monitor:
 
     def run(self, case: Case, isolation: Isolation) -> Result:
         """The case's result, after as many tries as it takes."""
-        trouble = self._trouble(case)
-        if trouble:
-            return Result(case, Outcome.LOST, Level.MUST, reason=trouble)
+        lost = self._lost_with_gpu(case)
+        if lost:
+            return lost
         if isolation.changes_others:
             return self._alone(case)
         kind = Isolation.RISKY if isolation is Isolation.RISKY else Isolation.SHARED
@@ -92,15 +92,15 @@ class Monitor:
         if kind is Isolation.RISKY:
             if first.outcome in TRUSTED or where is Where.ALONE:
                 return True
-            self._drop(kind, lost=first.outcome in BAD)
+            self._drop(kind)
             return False
         return first.outcome not in BAD and not (first.outcome is Outcome.FAIL and where is Where.RESTARTED)
 
     def _again(self, case: Case, kind: Isolation) -> Result:
         """The same case as the first of a new process. A risky one may then have company: after what it has shown, it is the cheaper way."""
-        trouble = self._trouble(case)
-        if trouble:
-            return Result(case, Outcome.LOST, Level.MUST, reason=trouble)
+        lost = self._lost_with_gpu(case)
+        if lost:
+            return lost
         return self._tried(self._child(kind), case) if kind is Isolation.RISKY else self._alone(case)
 
     def _alone(self, case: Case) -> Result:
@@ -119,7 +119,8 @@ class Monitor:
             if case.device is Device.CUDA:
                 self._doubt = case.id
         for kind in [kind for kind, other in self._company.items() if other.died]:
-            self._drop(kind, lost=True)
+            self._drop(kind)
+            self._lost.add(kind)
         return result
 
     def _child(self, kind: Isolation) -> Runs:
@@ -132,18 +133,15 @@ class Monitor:
         self._living = [*(other for other in self._living if not other.died), child]
         return child
 
-    def _drop(self, kind: Isolation, *, lost: bool) -> None:
+    def _drop(self, kind: Isolation) -> None:
         child = self._company.pop(kind, None)
         if child is not None:
             child.end()
-        if lost:
-            self._lost.add(kind)
 
-    def _trouble(self, case: Case) -> str | None:
-        """After a process was lost on the GPU: why the GPU cannot be used any more, if that is so."""
+    def _lost_with_gpu(self, case: Case) -> Result | None:
+        """After a process was lost on the GPU: the case's result if the GPU cannot be used any more."""
         if case.device is not Device.CUDA or not self._doubt:
             return None
-        trouble = None
         for number in range(PROBES):
             time.sleep(PAUSE_SECONDS if number else 0)
             child = self._new()
@@ -152,7 +150,8 @@ class Monitor:
             if trouble is None:
                 self._doubt = ""
                 return None
-        return f"the GPU cannot be used any more after {self._doubt}: {trouble}"
+        reason = f"the GPU cannot be used any more after {self._doubt}: {trouble}"
+        return Result(case, Outcome.LOST, Level.MUST, reason=reason)
 
 
 def _where(child: Runs, *, restarted: bool) -> Where:

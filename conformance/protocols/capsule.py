@@ -25,7 +25,7 @@ def is_capsule(thing: Any) -> bool:
 
 def new(pointer: int, name: bytes, destructor: int = 0) -> Any:
     """A capsule around ``pointer``. The caller keeps ``name`` alive: capsules store only its address (DLP-01)."""
-    return _new(pointer, name, destructor or None)
+    return _new(pointer, name, destructor)
 
 
 def name_at(address: int) -> bytes:
@@ -42,7 +42,7 @@ def name(capsule: Any) -> bytes:
 
 def pointer_at(address: int) -> int:
     """The pointer inside the capsule object at ``address``, whatever its name."""
-    return int(_get_pointer(address, _get_name(address)) or 0)
+    return int(_get_pointer(address, _get_name(address)))
 
 
 def pointer(capsule: Any) -> int:
@@ -66,7 +66,7 @@ def destructor(capsule: Any) -> int:
 def set_destructor(capsule: Any, address: int) -> None:
     """Replace the destructor by the function at ``address``; 0 removes it."""
     _require(capsule)
-    _set_destructor(id(capsule), address or None)
+    _set_destructor(id(capsule), address)
 
 
 def _require(thing: Any) -> None:

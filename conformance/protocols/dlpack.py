@@ -178,10 +178,8 @@ def _tensor(
     )
 
 
-def _int64s(address: int | None, count: int) -> tuple[int, ...]:
-    if not count or not address:
-        return ()
-    return tuple((ctypes.c_int64 * count).from_address(address))
+def _int64s(address: int, count: int) -> tuple[int, ...]:
+    return tuple((ctypes.c_int64 * count).from_address(address)) if count else ()
 
 
 def raw(address: int, name: bytes) -> bytes:

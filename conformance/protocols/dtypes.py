@@ -60,10 +60,6 @@ class DType:
         return f"{order}{self.kind}{self.itemsize}"
 
 
-def _float8(name: str) -> DType:
-    return DType(name, DLCode[name.upper()], 8, None)
-
-
 DTYPES: dict[str, DType] = {
     d.name: d
     for d in (
@@ -83,14 +79,14 @@ DTYPES: dict[str, DType] = {
         DType("complex128", DLCode.COMPLEX, 128, "c"),
         DType("bfloat16", DLCode.BFLOAT, 16, None),
         DType("complex32", DLCode.COMPLEX, 32, None),
-        _float8("float8_e3m4"),
-        _float8("float8_e4m3"),
-        _float8("float8_e4m3b11fnuz"),
-        _float8("float8_e4m3fn"),
-        _float8("float8_e4m3fnuz"),
-        _float8("float8_e5m2"),
-        _float8("float8_e5m2fnuz"),
-        _float8("float8_e8m0fnu"),
+        DType("float8_e3m4", DLCode.FLOAT8_E3M4, 8, None),
+        DType("float8_e4m3", DLCode.FLOAT8_E4M3, 8, None),
+        DType("float8_e4m3b11fnuz", DLCode.FLOAT8_E4M3B11FNUZ, 8, None),
+        DType("float8_e4m3fn", DLCode.FLOAT8_E4M3FN, 8, None),
+        DType("float8_e4m3fnuz", DLCode.FLOAT8_E4M3FNUZ, 8, None),
+        DType("float8_e5m2", DLCode.FLOAT8_E5M2, 8, None),
+        DType("float8_e5m2fnuz", DLCode.FLOAT8_E5M2FNUZ, 8, None),
+        DType("float8_e8m0fnu", DLCode.FLOAT8_E8M0FNU, 8, None),
     )
 }
 

@@ -118,13 +118,9 @@ def _index(view: Strided, step: Index) -> Strided:
 
 def _broadcast(view: Strided, step: Broadcast) -> Strided:
     lead = len(step.shape) - view.ndim
-    shape = (1,) * lead + view.shape
-    strides = (0,) * lead + view.strides
-    return Strided(
-        step.shape,
-        tuple(0 if old == 1 and new != 1 else s for old, new, s in zip(shape, step.shape, strides)),
-        view.offset,
-    )
+    kept = zip(view.shape, step.shape[lead:], view.strides)
+    strides = (0,) * lead + tuple(0 if old == 1 and new != 1 else stride for old, new, stride in kept)
+    return Strided(step.shape, strides, view.offset)
 
 
 def offsets(view: Strided) -> Iterator[int]:

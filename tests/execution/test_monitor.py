@@ -26,7 +26,7 @@ class Script:
 
     def start(self, close: Iterable[int]) -> Paper:
         """Another child."""
-        self.children.append(Paper(self, 100 + len(self.children)))
+        self.children.append(Paper(self, 100 + len(self.children), tuple(close)))
         return self.children[-1]
 
 
@@ -36,9 +36,12 @@ class Paper:
 
     script: Script
     pid: int
+    closes: tuple[int, ...]
     done: list[str] = field(default_factory=list)
     died: bool = False
-    probed: int = 0
+    probed: list[float] = field(default_factory=list)
+    told_last: list[bool] = field(default_factory=list)
+    ended: int = 0
 
     @property
     def is_new(self) -> bool:
@@ -46,22 +49,24 @@ class Paper:
 
     @property
     def descriptors(self) -> tuple[int, ...]:
-        return ()
+        return () if self.died else (self.pid, self.pid + 1000)
 
-    def run(self, case: Case, *, last: bool = False) -> Result:
+    def run(self, case: Case, *, last: bool) -> Result:
         assert not self.died, "a case was given to a process that is gone"
         self.done.append(case.id)
+        self.told_last.append(last)
         endings = self.script.endings.get(case.invariant, [])
         outcome = endings.pop(0) if endings else Outcome.PASS
         self.died = last or outcome in (Outcome.CRASH, Outcome.HANG)
         return Result(case, outcome, Level.MUST, reason="as written")
 
     def trouble_with_gpu(self, seconds: float) -> str | None:
-        self.probed += 1
+        self.probed.append(seconds)
         return self.script.probes.pop(0) if self.script.probes else None
 
     def end(self) -> bool:
         self.died = True
+        self.ended += 1
         return True
 
 
@@ -71,9 +76,15 @@ def case(name: str, device: Device = Device.HOST) -> Case:
 
 
 @pytest.fixture
-def script(monkeypatch: pytest.MonkeyPatch) -> Script:
+def pauses() -> list[float]:
+    """Seconds of each pause that a monitor makes."""
+    return []
+
+
+@pytest.fixture
+def script(monkeypatch: pytest.MonkeyPatch, pauses: list[float]) -> Script:
     """A world in which nobody waits."""
-    monkeypatch.setattr(monitor, "PAUSE_SECONDS", 0.0)
+    monkeypatch.setattr(monitor.time, "sleep", pauses.append)
     return Script()
 
 
@@ -84,7 +95,53 @@ def test_ordinary_cases_share_one_process(script: Script) -> None:
     results = [watch.run(case(name), Isolation.SHARED) for name in "abcd"]
     assert [r.outcome.value for r in results] == ["pass", "fail", "refused", "pass"]
     assert len(script.children) == 1
+    assert script.children[0].told_last == [False] * 4
     assert not any(r.attempts for r in results)
+
+
+def test_the_process_of_the_newest_case_is_known(script: Script) -> None:
+    """By its id; before the first case there is none."""
+    watch = Monitor(script.start)
+    assert watch.process == 0
+    watch.run(case("a"), Isolation.SHARED)
+    assert watch.process == script.children[0].pid
+    watch.run(case("b"), Isolation.CHILD)
+    assert watch.process == script.children[1].pid
+
+
+def test_a_new_process_keeps_nothing_open_of_its_living_siblings(script: Script) -> None:
+    """Nor what is the monitor's own: a sibling's end would go unnoticed otherwise."""
+    watch = Monitor(script.start, (3, 4))
+    watch.run(case("a"), Isolation.SHARED)
+    watch.run(case("b"), Isolation.CHILD)
+    watch.run(case("c"), Isolation.RISKY)
+    watch.run(case("d"), Isolation.CHILD)
+    company, risky = script.children[0].descriptors, script.children[2].descriptors
+    assert company
+    closed = [child.closes for child in script.children]
+    assert closed == [(3, 4), (3, 4, *company), (3, 4, *company), (3, 4, *company, *risky)]
+
+
+def test_closing_ends_whatever_still_lives(script: Script) -> None:
+    """Ordinary company and risky company, and the newest of all."""
+    watch = Monitor(script.start)
+    watch.run(case("a"), Isolation.SHARED)
+    watch.run(case("b"), Isolation.CHILD)
+    watch.run(case("c"), Isolation.RISKY)
+    watch.close()
+    assert [child.died for child in script.children] == [True, True, True]
+    assert [child.ended for child in script.children] == [1, 1, 1]
+
+
+def test_the_newest_cases_of_the_lost_process_are_told(script: Script) -> None:
+    """As many as a reader can look at, oldest first, and not the one that was lost."""
+    script.endings = {"lost": [Outcome.CRASH, Outcome.CRASH]}
+    watch = Monitor(script.start)
+    before = [case(f"n{number}") for number in range(monitor.REMEMBERED + 3)]
+    for each in before:
+        watch.run(each, Isolation.SHARED)
+    result = watch.run(case("lost"), Isolation.SHARED)
+    assert result.attempts[0].after == tuple(each.id for each in before[3:])
 
 
 @pytest.mark.parametrize("death", sorted(BAD))
@@ -109,6 +166,11 @@ def test_a_death_that_does_not_show_again_is_no_pass(script: Script, first: Outc
     watch = Monitor(script.start)
     watch.run(case("a"), Isolation.SHARED)
     result = watch.run(case("b"), Isolation.SHARED)
+    assert [(child.done, child.died) for child in script.children] == [
+        ([case("a").id, case("b").id], True),
+        ([case("b").id], True),
+    ]
+    assert script.children[1].told_last == [True]
     assert result.outcome is Outcome.INCONCLUSIVE
     assert f"{first.value} in company (as written), but pass alone" in result.reason
 
@@ -134,6 +196,12 @@ def test_a_risky_case_has_to_show_it_again_without_company(script: Script) -> No
     script.endings = {"b": [Outcome.FAIL, Outcome.FAIL], "c": [Outcome.INCONCLUSIVE, Outcome.PASS]}
     watch = Monitor(script.start)
     _, again, decided = [watch.run(case(name), Isolation.RISKY) for name in "abc"]
+    assert [child.done for child in script.children] == [
+        [case("a").id, case("b").id],
+        [case("b").id, case("c").id],
+        [case("c").id],
+    ]
+    assert [child.died for child in script.children] == [True, True, False]
     assert [a.outcome.value for a in again.attempts] == ["fail", "fail"]
     assert (decided.outcome, [a.outcome.value for a in decided.attempts]) == (Outcome.PASS, ["inconclusive", "pass"])
 
@@ -145,6 +213,7 @@ def test_who_changes_what_others_see_is_always_alone(script: Script, isolation: 
     for name in "ab":
         watch.run(case(name), isolation)
     assert [child.done for child in script.children] == [[case("a").id], [case("b").id]]
+    assert [child.told_last for child in script.children] == [[True], [True]]
     assert all(child.died for child in script.children)
 
 
@@ -154,18 +223,20 @@ def test_after_a_loss_on_the_gpu_it_is_looked_at_before_it_is_used_again(script:
     watch = Monitor(script.start)
     watch.run(case("a", Device.CUDA), Isolation.SHARED)
     watch.run(case("b"), Isolation.SHARED)
-    assert [child.probed for child in script.children] == [0, 1, 0, 0]
+    assert [len(child.probed) for child in script.children] == [0, 1, 0, 0]
     watch.run(case("c", Device.CUDA), Isolation.SHARED)
     watch.run(case("d", Device.CUDA), Isolation.SHARED)
-    assert [child.probed for child in script.children] == [0, 1, 0, 0, 1]
+    assert [len(child.probed) for child in script.children] == [0, 1, 0, 0, 1]
 
 
-def test_a_gpu_that_comes_back_is_used_again(script: Script) -> None:
-    """It gets more than one try."""
+def test_a_gpu_that_comes_back_is_used_again(script: Script, pauses: list[float]) -> None:
+    """It gets more than one try, in a new process each, and a pause in between."""
     script.endings = {"a": [Outcome.POISONED, Outcome.POISONED]}
     script.probes = ["busy", None]
     watch = Monitor(script.start)
     assert watch.run(case("a", Device.CUDA), Isolation.SHARED).outcome is Outcome.POISONED
+    assert [child.probed for child in script.children if child.probed] == [[monitor.PROBE_SECONDS]] * 2
+    assert pauses == [0, monitor.PAUSE_SECONDS]
 
 
 def test_a_gpu_that_does_not_come_back_loses_its_cases_and_no_others(script: Script) -> None:
@@ -175,7 +246,9 @@ def test_a_gpu_that_does_not_come_back_loses_its_cases_and_no_others(script: Scr
     watch = Monitor(script.start)
     first = watch.run(case("a", Device.CUDA), Isolation.SHARED)
     later, host = watch.run(case("b", Device.CUDA), Isolation.SHARED), watch.run(case("c"), Isolation.SHARED)
-    assert first.outcome is Outcome.HANG
-    assert later.outcome is Outcome.LOST
-    assert f"cannot be used any more after {case('a', Device.CUDA).id}: no answer" in later.reason
+    told = f"the GPU cannot be used any more after {case('a', Device.CUDA).id}: no answer"
+    assert (first.outcome, first.attempts[1].outcome) == (Outcome.HANG, Outcome.LOST)
+    assert first.attempts[1].reason == told
+    assert later == Result(case("b", Device.CUDA), Outcome.LOST, Level.MUST, reason=told)
+    assert sum(len(child.probed) for child in script.children) == 2 * monitor.PROBES
     assert host.outcome is Outcome.PASS

@@ -38,6 +38,20 @@ def test_what_is_built_reads_back(version: int) -> None:
     assert cai.parse(built) == cai.ArrayInterface((2, 3), "<i8", 8192, True, (48, 8), version, None, None)
 
 
+def test_what_is_not_said_is_the_newest_version_writable_and_packed() -> None:
+    """A dictionary that is built of three facts claims nothing more."""
+    assert cai.build((2,), "<f4", 64) == {
+        "shape": (2,), "typestr": "<f4", "data": (64, False), "version": 3, "strides": None, "stream": None,
+    }  # fmt: skip
+
+
+def test_stream_and_mask_are_read() -> None:
+    """Whoever waits or masks by what was read gets the dictionary's own."""
+    mask = WithInterface()
+    read = cai.parse(dictionary(stream=7, mask=mask))
+    assert (read.stream, read.mask) == (7, mask)
+
+
 def test_only_version_3_has_a_stream() -> None:
     """An older dictionary does not get a key that its version does not know."""
     assert cai.build((), "<f4", 0, version=3, stream=7)["stream"] == 7
@@ -137,17 +151,46 @@ def test_a_malformed_field_is_named_with_its_clause(cited: str, key: str, malfor
     assert clause(problem.clause)
 
 
+@pytest.mark.parametrize(
+    ("key", "value", "seen"),
+    [
+        ("shape", [3, 4], "[3, 4] (list)"),
+        ("typestr", b"<f4", "b'<f4' (bytes)"),
+        ("data", [4096, False], "[4096, False] (list)"),
+        ("data", (-1, False), "(-1, False) (tuple)"),
+        ("version", "3", "'3' (str)"),
+        ("strides", [16, 4], "[16, 4] (list)"),
+        ("strides", (16,), "(16,) (tuple)"),
+        ("descr", "<f4", "'<f4' (str)"),
+        ("descr", [("", "<f8")], "[('', '<f8')]: 8 bytes"),
+        ("stream", False, "False (bool)"),
+        ("stream", 0, "0"),
+        ("mask", 1, "1 (int)"),
+    ],
+)
+def test_what_is_there_instead_is_shown_with_its_type(key: str, value: Any, seen: str) -> None:
+    """A list that looks like the tuple, or a bool that looks like the number, is told from it."""
+    (problem,) = cai.problems(dictionary(**{key: value}))
+    assert problem.seen == seen
+
+
+def test_what_is_missing_is_called_missing() -> None:
+    """Not ``None``, which would be a value."""
+    assert [p.seen for p in cai.problems({})] == ["missing"] * len(cai.REQUIRED)
+
+
 @pytest.mark.parametrize("described", [None, [], "shape", tuple(dictionary().items())])
 def test_what_is_no_dict_is_one_problem(described: Any) -> None:
     """Nothing else can be said of it."""
-    assert [p.clause for p in cai.problems(described)] == ["CAI-01"]
+    (problem,) = cai.problems(described)
+    assert problem == cai.Problem("CAI-01", "(the whole)", "a dict", f"{described!r} ({type(described).__name__})")
 
 
 def test_every_problem_is_reported_not_only_the_first() -> None:
     """A reader of the report should not have to fix one field to hear of the next."""
     wrong = dictionary(shape=[3, 4], version="3", stream=0)
     assert {p.key for p in cai.problems(wrong)} == {"shape", "version", "stream"}
-    with pytest.raises(ValueError, match=r"shape.*version.*stream"):
+    with pytest.raises(ValueError, match=r"^shape: [^;]*; version: [^;]*; stream: [^;]*$"):
         cai.parse(wrong)
 
 
@@ -160,7 +203,10 @@ def test_every_problem_is_reported_not_only_the_first() -> None:
         ("|V0", 0),
         ("<U2", 8),
         ("|S5", 5),
+        ("|t1", 1),
+        ("|t8", 1),
         ("|t12", 2),
+        ("|t16", 2),
         ("<M8[25s]", 8),
         ("|O8", 8),
     ],
@@ -186,6 +232,8 @@ def test_a_typestr_outside_the_grammar_has_no_width(typestr: str) -> None:
         ([("a", "<f4", ())], 4),
         ([("a", [("x", "<f4"), ("y", "<f8")]), ("b", "|u1")], 13),
         ([(("title", "a"), "<f4")], 4),
+        ([("a", "|V0"), ("b", "<f4")], 4),
+        ([("a", "<f4", (0, 3)), ("b", "<f4", (1,))], 4),
         ([], 0),
     ],
 )
@@ -235,7 +283,17 @@ def test_a_value_that_raises_whatever_is_asked_of_it_is_a_problem_like_any_other
     """A tensor that requires a gradient has the attribute, which raises ``RuntimeError``."""
     (problem,) = cai.problems({**cai.build((3,), "<f4", 4096), key: Speechless()})
     assert problem.key == key
-    assert "Speechless" in problem.seen
+    assert problem.seen.startswith("a Speechless whose ")
+    assert problem.seen.endswith(" raises RuntimeError")
+
+
+def test_records_in_records_are_followed_as_deep_as_anybody_nests_them() -> None:
+    """Up to a depth that only a list that contains itself has."""
+    deep: Any = [("x", "<f4")]
+    for _ in range(cai._DEEPEST - 1):
+        deep = [("in", deep)]
+    assert cai.descr_bytes(deep) == 4
+    assert cai.descr_bytes([("in", deep)]) is None
 
 
 def test_a_descr_that_contains_itself_is_malformed() -> None:

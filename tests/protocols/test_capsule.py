@@ -28,6 +28,12 @@ def test_a_renamed_capsule_still_opens() -> None:
     assert (capsule.pointer(made), capsule.name(made)) == (POINTER, OTHER)
 
 
+def test_a_capsule_may_be_without_a_name() -> None:
+    """NULL reads as no name at all; whoever opens the capsule meets it under the name that it has."""
+    made = capsule.new(POINTER, None)  # type: ignore[arg-type]
+    assert (capsule.pointer(made), capsule.name(made)) == (POINTER, b"")
+
+
 def test_the_destructor_sees_the_name_and_the_pointer_of_the_dying_capsule() -> None:
     """By its address only: there is no object any more."""
     seen: list[tuple[bytes, int]] = []
@@ -38,6 +44,19 @@ def test_the_destructor_sees_the_name_and_the_pointer_of_the_dying_capsule() -> 
     del made
     gc.collect()
     assert seen == [(OTHER, POINTER)]
+
+
+def test_a_destructor_can_be_given_later() -> None:
+    """It is the one that is called at the end."""
+    seen: list[int] = []
+    destroy = capsule.DESTRUCTOR(lambda address: seen.append(capsule.pointer_at(address)))
+    address = ctypes.cast(destroy, ctypes.c_void_p).value or 0
+    made = capsule.new(POINTER, NAME)
+    assert capsule.destructor(made) == 0
+    capsule.set_destructor(made, address)
+    assert capsule.destructor(made) == address
+    del made
+    assert seen == [POINTER]
 
 
 def test_a_destructor_can_be_taken_away() -> None:

@@ -58,6 +58,12 @@ def test_the_strictest_of_several_clauses_counts(ids: tuple[str, ...], level: Le
     assert strictest(ids, Role.PRODUCER) is level
 
 
+def test_the_strictest_clause_is_that_for_the_side_accused() -> None:
+    """What is a producer's duty may be good manners in a consumer."""
+    assert strictest(("DLP-30",), Role.PRODUCER) is Level.MUST
+    assert strictest(("DLP-30",), Role.CONSUMER) is Level.SHOULD
+
+
 @pytest.mark.parametrize(
     ("level", "verdict"), [(Level.MUST, "violates"), (Level.SHOULD, "deviates"), (Level.OBSERVED, "observed")]
 )

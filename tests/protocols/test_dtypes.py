@@ -29,6 +29,22 @@ def test_type_codes_are_those_of_the_header() -> None:
     }  # fmt: skip
 
 
+def test_each_type_has_the_code_and_the_width_that_its_name_says() -> None:
+    """A row that says another type's would misname every array of it."""
+    assert {d.name: (d.code.name, d.bits) for d in DTYPES.values()} == {
+        "bool": ("BOOL", 8),
+        **{f"int{bits}": ("INT", bits) for bits in (8, 16, 32, 64)},
+        **{f"uint{bits}": ("UINT", bits) for bits in (8, 16, 32, 64)},
+        **{f"float{bits}": ("FLOAT", bits) for bits in (16, 32, 64)},
+        **{f"complex{bits}": ("COMPLEX", bits) for bits in (32, 64, 128)},
+        "bfloat16": ("BFLOAT", 16),
+        **{
+            f"float8_{kind}": (f"FLOAT8_{kind.upper()}", 8)
+            for kind in ("e3m4", "e4m3", "e4m3b11fnuz", "e4m3fn", "e4m3fnuz", "e5m2", "e5m2fnuz", "e8m0fnu")
+        },
+    }
+
+
 @pytest.mark.parametrize("kind", DTYPES.values(), ids=list(DTYPES))
 def test_code_and_bits_lead_back_to_the_type(kind: DType) -> None:
     """No two types share them."""
@@ -37,9 +53,10 @@ def test_code_and_bits_lead_back_to_the_type(kind: DType) -> None:
 
 @pytest.mark.parametrize("kind", SPOKEN, ids=[d.name for d in SPOKEN])
 def test_the_typestr_leads_back_to_the_type(kind: DType) -> None:
-    """In native order, and for one byte in any: order means nothing there."""
+    """In native order, however it is spelled, and for one byte in any: order means nothing there."""
     assert kind.typestr is not None
     assert from_typestr(kind.typestr) is kind
+    assert from_typestr("=" + kind.typestr[1:]) is kind
     if kind.itemsize == 1:
         assert {from_typestr(f"{order}{kind.kind}1") for order in "|<>"} == {kind}
 
@@ -58,7 +75,9 @@ def test_foreign_byte_order_is_no_type_of_ours(typestr: str) -> None:
     assert from_typestr(typestr) is None
 
 
-@pytest.mark.parametrize("typestr", ["", "f4", "<f", "|V4", "<M8[s]", "|O8", "<f16", "<c4", f"{NATIVE_ORDER}f44"])
+@pytest.mark.parametrize(
+    "typestr", ["", "f4", "<f", "|V4", "<M8[s]", "|O8", "<f16", "<c4", f"{NATIVE_ORDER}f44", "Xu1"]
+)
 def test_a_typestr_of_something_else_is_no_type_of_ours(typestr: str) -> None:
     """Nothing near a known one passes for it."""
     assert from_typestr(typestr) is None

@@ -34,6 +34,38 @@ def test_the_struct_has_the_size_of_the_header() -> None:
     assert (ctypes.sizeof(exchange_api.Header), ctypes.sizeof(exchange_api.Table)) == (16, 56)
 
 
+def test_the_attribute_and_the_capsule_have_the_names_of_the_header() -> None:
+    """Whoever looks elsewhere finds no table at all (DLX-01)."""
+    assert exchange_api.ATTRIBUTE == "__dlpack_c_exchange_api__"
+    assert exchange_api.NAME == b"dlpack_exchange_api"
+
+
+def test_the_functions_stand_in_the_order_of_the_header() -> None:
+    """Behind the version and the older table, each a pointer; the order is how they are told apart."""
+    assert {name: getattr(exchange_api.Table, name).offset for name in exchange_api.FUNCTIONS} == {
+        "managed_tensor_allocator": 16,
+        "managed_tensor_from_py_object_no_sync": 24,
+        "managed_tensor_to_py_object_no_sync": 32,
+        "dltensor_from_py_object_no_sync": 40,
+        "current_work_stream": 48,
+    }
+
+
+def test_the_functions_are_called_as_the_header_declares_them() -> None:
+    """With the GIL, save for the one that tells an error; each gives 0 or an error code."""
+    pointer, string, number, thing = ctypes.c_void_p, ctypes.c_char_p, ctypes.c_int32, ctypes.py_object
+    to = ctypes.POINTER
+    declared = {
+        exchange_api.FROM_PY: (ctypes.c_int, (thing, to(pointer))),
+        exchange_api.TO_PY: (ctypes.c_int, (pointer, to(thing))),
+        exchange_api.BORROW: (ctypes.c_int, (thing, pointer)),
+        exchange_api.CURRENT_STREAM: (ctypes.c_int, (number, number, to(pointer))),
+        exchange_api.ALLOCATE: (ctypes.c_int, (pointer, to(pointer), pointer, exchange_api.SET_ERROR)),
+        exchange_api.SET_ERROR: (None, (pointer, string, string)),
+    }
+    assert {kind: (kind._restype_, kind._argtypes_) for kind in declared} == declared
+
+
 def test_a_table_is_found_on_the_type_and_read() -> None:
     """Address, version and functions."""
     made = struct()
@@ -41,6 +73,13 @@ def test_a_table_is_found_on_the_type_and_read() -> None:
     assert found is not None
     assert (found.address, found.version, found.previous) == (ctypes.addressof(made), (1, 3), 0)
     assert list(found.functions.values()) == [1, 2, 3, 4, 5]
+
+
+def test_a_function_that_is_missing_is_at_address_0() -> None:
+    """One of them may be (DLX-05), and its place must not pass for a function."""
+    made = struct()
+    setattr(made, exchange_api.OPTIONAL[0], None)
+    assert exchange_api.decode(ctypes.addressof(made)).functions[exchange_api.OPTIONAL[0]] == 0
 
 
 def test_a_type_without_the_attribute_has_no_table() -> None:

@@ -7,7 +7,17 @@ from typing import Any
 
 import pytest
 
-from conformance.protocols.strided import Index, Strided, apply, c_strides, packed, same_strides
+from conformance.protocols.strided import (
+    Broadcast,
+    Index,
+    Step,
+    Strided,
+    Transpose,
+    apply,
+    c_strides,
+    packed,
+    same_strides,
+)
 
 
 def test_strides_of_a_block_without_elements_are_those_of_extents_of_one() -> None:
@@ -48,6 +58,23 @@ def test_strides_count_only_where_they_are_taken(
 def test_a_step_knows_whether_it_runs_backwards(keys: tuple[Any, ...], negative: bool) -> None:
     """A library without negative strides is asked for none; a negative position is not a stride."""
     assert Index(keys).negative is negative
+
+
+@pytest.mark.parametrize("step", [Transpose((1, 0)), Broadcast((5, 2, 3))])
+def test_other_dimensions_start_at_the_same_element(step: Step) -> None:
+    """Element 0 stays where it is when dimensions are permuted or repeated."""
+    assert apply(Strided((2, 3), (4, 1), 7), step).offset == 7
+
+
+def test_a_dimension_that_is_repeated_has_no_stride() -> None:
+    """New ones in front, and those of extent 1 that become longer; who stays as it is keeps its own."""
+    assert apply(Strided((1, 1, 4), (9, 5, 2)), Broadcast((3, 2, 1, 4))) == Strided((3, 2, 1, 4), (0, 0, 5, 2))
+
+
+@pytest.mark.parametrize("key", [slice(4, None), slice(2, 2), slice(9, 1)])
+def test_an_empty_slice_starts_where_its_source_does(key: slice) -> None:
+    """It has no element that could be elsewhere, and past the block's end lies another block."""
+    assert apply(Strided((4,), (1,), 3), Index((key,))).offset == 3
 
 
 def test_a_view_of_a_view_starts_where_both_offsets_lead() -> None:

@@ -16,7 +16,7 @@ from conformance.reference import streams
 from conformance.reference.faults import Fault, all_faults
 from conformance.suite import test_ordering
 from conformance.suite.libraries import Environment
-from conformance.suite.order import blocking, evidence, observation
+from conformance.suite.order import evidence, observation
 from conformance.suite.order.handover import Forward, How, Setting
 from conformance.suite.order.observation import Wait
 from conformance.suite.outcomes import Inconclusive, Outcome
@@ -142,49 +142,6 @@ def test_a_way_back_that_nobody_asks_for_is_only_observed(run_reference: Runner)
 # -- the instrument
 
 
-def test_a_call_that_returns_under_a_latch_has_not_waited() -> None:
-    """Nothing had to end for it to return."""
-    stream = DEVICE.create()
-    latch = DEVICE.hold(stream, 1.0)
-    called = blocking.call(lambda: 7, [latch])
-    assert (called.value, called.ended, latch.held) == (7, 0, True)
-    latch.release()
-
-
-@pytest.mark.parametrize("waits_for", [1, 2])
-def test_a_call_that_waits_ends_the_latches_in_their_order(waits_for: int) -> None:
-    """As many as it waits for, and no more."""
-    held = [DEVICE.create() for _ in range(2)]
-    latches = [DEVICE.hold(stream, 5.0) for stream in held]
-    called = blocking.call(lambda: [DEVICE.synchronize(s) for s in held[:waits_for]], latches)
-    assert (called.error, called.ended, called.held_gil) == (None, waits_for, False)
-    assert [latch.held for latch in latches] == [n >= waits_for for n in range(2)]
-    for latch in latches:
-        latch.release()
-
-
-def test_a_busy_call_that_waits_is_seen_too() -> None:
-    """Waiting by asking again and again burns time instead of sleeping."""
-
-    def spin() -> None:
-        while not DEVICE.done(stream):
-            pass
-
-    stream = DEVICE.create()
-    latch = DEVICE.hold(stream, 5.0)
-    assert blocking.call(spin, [latch]).ended == 1
-
-
-def test_an_exception_under_a_latch_is_the_callers() -> None:
-    """It comes back as it was raised."""
-    raised = ValueError("no")
-
-    def refuse() -> None:
-        raise raised
-
-    assert blocking.call(refuse, []).error is raised
-
-
 def test_a_latch_whose_time_is_up_lets_go() -> None:
     """By itself; that is told apart from being released."""
     stream = DEVICE.create()
@@ -231,23 +188,23 @@ def test_a_disturbed_observation_is_not_a_verdict(monkeypatch: pytest.MonkeyPatc
 class _SlowOnce(_Early):
     """Work whose exchange takes many times as long as usual, once, and waits for nothing."""
 
-    calls = 0
-
-    def __init__(self) -> None:
+    def __init__(self, calls: list[_SlowOnce]) -> None:
         super().__init__(lambda: None)
+        self._calls = calls
 
     def exchange(self) -> None:
         """The first is the warm-up, the second has bad luck."""
-        _SlowOnce.calls += 1
-        until = time.thread_time() + (0.05 if _SlowOnce.calls == 2 else 0)
+        self._calls.append(self)
+        until = time.thread_time() + (0.05 if len(self._calls) == 2 else 0)
         while time.thread_time() < until:
             pass
 
 
 def test_a_call_that_is_slow_once_has_not_waited() -> None:
     """Not to return under a latch has to show twice; to return is proof."""
-    assert observation.observe(DEVICE, _SlowOnce).wait is Wait.NONE
-    assert _SlowOnce.calls == 3
+    calls: list[_SlowOnce] = []
+    assert observation.observe(DEVICE, lambda: _SlowOnce(calls)).wait is Wait.NONE
+    assert len(calls) == 3
 
 
 def test_streams_of_the_simulated_device_are_independent() -> None:

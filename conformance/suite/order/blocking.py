@@ -90,14 +90,14 @@ class _Watch:
     def _run(self) -> None:
         while True:
             self._armed.wait()
-            task = self._task
-            if task is not None:
-                self._follow(task)
+            self._follow()
 
-    def _follow(self, task: _Task) -> None:
-        since = last = task.spent()
+    def _follow(self) -> None:
+        with self._lock:  # the clock of a thread may be asked for only while the thread lives, and its call is not over
+            task = self._task
+            since = last = task.spent() if task else 0
         sleeps = 0
-        while self._task is task:
+        while task and self._task is task:
             time.sleep(_LOOK_SECONDS)
             with self._lock:
                 if self._task is not task or task.released >= len(task.latches):

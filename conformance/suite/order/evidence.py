@@ -7,11 +7,11 @@ from typing import Any, Generic, NoReturn, Protocol, TypeVar
 
 from conformance.adapters.base import Adapter, Trait, Unsupported
 from conformance.adapters.base import Protocol as Exchanged
-from conformance.protocols.clauses import Level, Role
+from conformance.protocols.clauses import Level
 from conformance.reference.streams import Streams
 
 from ..exchange import Exchange, brief
-from ..outcomes import Inconclusive, Refused, fail
+from ..outcomes import Finding, Inconclusive, Refused
 from .handover import REFERENCE, Forward, How, S, Setting, Without
 from .observation import Seen, Wait, Work, observe
 
@@ -132,19 +132,9 @@ def blame(
     )
     guilty = list(dict.fromkeys([setting.producer.name] * bool(producer) + [setting.consumer.name] * bool(consumer)))
     clause, level = _duty(setting, offering, by_producer=bool(producer), by_consumer=bool(consumer))
-    fail(
-        clause,
-        role=Role.PRODUCER if producer else Role.CONSUMER,
-        level=level,
-        reason=f"{reason}; "
-        + (
-            f"to blame: {' and '.join(guilty)}"
-            if guilty
-            else "each does its part with the reference: the contract leaves a gap"
-        ),
-        expected=expected,
-        seen=seen,
-    )
+    gap = "each does its part with the reference: the contract leaves a gap"
+    told = f"to blame: {' and '.join(guilty)}" if guilty else gap
+    raise Finding((clause,), level, f"{reason}; {told}", expected, str(seen))
 
 
 def _with_flawless(setting: S, make: Make[S]) -> str:

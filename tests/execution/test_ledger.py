@@ -1,0 +1,140 @@
+"""What a run knows of its cases, and what happens to it when the journal cannot be written."""
+
+from __future__ import annotations
+
+import errno
+import os
+import time
+from collections import Counter
+from pathlib import Path
+
+import pytest
+
+from conformance.adapters.base import Device
+from conformance.execution import journal, ledger
+from conformance.execution.journal import Event
+from conformance.execution.ledger import Ledger, NoRoom
+from conformance.execution.results import Result, read_lines
+from conformance.protocols.clauses import Level
+from conformance.suite.catalogue import Case
+from conformance.suite.outcomes import Outcome
+
+
+def case(invariant: str, layout: str = "rows") -> Case:
+    """A case on host memory."""
+    return Case(invariant, "reference", "reference", "dlpack", Device.HOST, (("layout", layout),))
+
+
+ONE, TWO, THREE = (case("pointer.values", layout) for layout in ("rows", "columns", "stepped"))
+CANARY = case("canary.crashes")
+FULL = OSError(errno.ENOSPC, "no room")
+
+
+def opened(tmp_path: Path, known: tuple[Result, ...] = ()) -> Ledger:
+    """A ledger of four cases of which these results are known."""
+    return Ledger([ONE, TWO, THREE, CANARY], {r.case.id: r for r in known}, tmp_path / journal.FILE)
+
+
+def passed(case: Case) -> Result:
+    """The case's result."""
+    return Result(case, Outcome.PASS, Level.MUST)
+
+
+def test_what_has_no_result_is_left_and_would_be_lost(tmp_path: Path) -> None:
+    """In the order of the plan, with the reason; what is known stays what it is."""
+    book = opened(tmp_path, (passed(TWO),))
+    book.take(passed(CANARY))
+    assert book.left() == [ONE, THREE]
+    why = "planned, but without an outcome: no time"
+    assert book.results("no time") == (
+        Result(ONE, Outcome.LOST, Level.MUST, reason=why),
+        passed(TWO),
+        Result(THREE, Outcome.LOST, Level.MUST, reason=why),
+        passed(CANARY),
+    )
+
+
+def test_the_status_counts_verdicts_of_before_and_of_now(tmp_path: Path) -> None:
+    """Canaries apart: they say nothing about a library."""
+    book = opened(tmp_path, (passed(ONE),))
+    assert (book.status().planned, book.status().done, book.status().newest) == (4, 1, "")
+    book.take(Result(TWO, Outcome.FAIL, Level.SHOULD))
+    book.take(Result(THREE, Outcome.PASS, Level.MUST))
+    assert book.status().newest == THREE.id
+    book.take(Result(CANARY, Outcome.CRASH, Level.MUST))
+    assert book.status().verdicts == Counter({"conforms": 2, "deviates": 1, "canary": 1})
+    assert (book.status().done, book.status().newest, book.status("other").newest) == (4, CANARY.id, "other")
+
+
+def test_what_it_is_given_stays_the_givers(tmp_path: Path) -> None:
+    """The results of before are looked at again by whoever read them."""
+    known = {ONE.id: passed(ONE)}
+    Ledger([ONE, TWO], known, tmp_path / journal.FILE).take(passed(TWO))
+    assert list(known) == [ONE.id]
+
+
+def test_an_event_is_noted_with_its_time_and_its_facts(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """In milliseconds; and it is told that there was room."""
+    monkeypatch.setattr(time, "time", lambda: 1234.56789)
+    book = opened(tmp_path)
+    assert book.note(Event.TROUBLE, what="a worker ended") is True
+    assert book.write({"event": "start", "case": ONE.id}) is True
+    book.close()
+    assert list(read_lines(tmp_path / journal.FILE)) == [
+        {"event": "trouble", "at": 1234.568, "what": "a worker ended"},
+        {"event": "start", "case": ONE.id},
+    ]
+
+
+def test_without_room_nothing_more_is_written_and_the_end_says_so(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """With the number of cases that are known, and what the disk said; a hole in the middle would be a lie."""
+    book = opened(tmp_path, (passed(ONE), passed(TWO)))
+    write = journal.Journal.write
+
+    def full(self: journal.Journal, record: object) -> None:
+        raise FULL
+
+    monkeypatch.setattr(journal.Journal, "write", full)
+    assert book.write({"event": "start", "case": THREE.id}) is False
+    monkeypatch.setattr(journal.Journal, "write", write)
+    assert book.note(Event.TROUBLE) is False
+    with pytest.raises(NoRoom, match="no room") as caught:
+        book.close()
+    assert (caught.value.error, caught.value.decided, caught.value.__cause__) == (FULL, 2, FULL)
+    assert (tmp_path / journal.FILE).read_bytes() == b""
+
+
+@pytest.mark.parametrize("before", [None, OSError("before")])
+def test_what_is_not_on_the_disk_at_the_end_is_told(
+    before: OSError | None, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The first error counts: what came after may follow from it."""
+    book = opened(tmp_path)
+    book.full = before
+
+    def full(descriptor: int) -> None:
+        raise FULL
+
+    monkeypatch.setattr(os, "fsync", full)
+    with pytest.raises(NoRoom) as caught:
+        book.close()
+    assert caught.value.error is (before or FULL)
+    assert book.full is (before or FULL)
+
+
+def test_a_journal_that_cannot_be_had_is_no_room(tmp_path: Path) -> None:
+    """What is known from before is told."""
+    with pytest.raises(NoRoom, match="No such file") as caught:
+        opened(tmp_path / "none", (passed(ONE),))
+    assert (caught.value.decided, caught.value.error) == (1, caught.value.__cause__)
+    assert isinstance(caught.value.error, FileNotFoundError)
+
+
+def test_cases_that_have_the_gpu_to_themselves_are_told_from_the_others() -> None:
+    """Each case is in one of the two phases, in the plan's order."""
+    alone = case("ordering.handover")
+    cases = [ONE, alone, TWO]
+    assert ledger.phase_cases(cases, exclusive=True) == [alone]
+    assert ledger.phase_cases(cases, exclusive=False) == [ONE, TWO]

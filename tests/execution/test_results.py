@@ -1,0 +1,230 @@
+"""One case's result: its verdict, what two tries of it add up to, and the files that it is written to and read from."""
+
+from __future__ import annotations
+
+import json
+import os
+from pathlib import Path
+
+import pytest
+
+from conformance.adapters.base import Device
+from conformance.execution import results
+from conformance.execution.results import Attempt, Result, Where, death, put_together
+from conformance.protocols.clauses import Level
+from conformance.suite.catalogue import Case
+from conformance.suite.outcomes import Outcome
+
+CASE = Case("pointer.values", "numpy", "reference", "dlpack", Device.HOST, (("layout", "rows"),))
+FULL = Result(
+    CASE,
+    Outcome.FAIL,
+    Level.SHOULD,
+    clauses=("DLP-23",),
+    reason="not aligned",
+    expected="256",
+    seen="64",
+    duration=1.5,
+    attachments={"stderr": "words"},
+    attempts=(Attempt(Where.COMPANY, Outcome.CRASH, "SIGSEGV", ("a", "b")), Attempt(Where.ALONE, Outcome.FAIL, "no")),
+)
+CLEARED = (Outcome.PASS, Outcome.REFUSED)
+ACCUSED = (Outcome.FAIL, Outcome.CRASH, Outcome.HANG, Outcome.POISONED)
+
+
+def ended(outcome: Outcome, seconds: float = 0.0) -> Result:
+    """A try that ended like this, with something to say about it."""
+    return Result(
+        CASE, outcome, Level.MUST, ("DLP-43",), f"it was {outcome.value}", "good", "bad", seconds, {"of": outcome.value}
+    )
+
+
+@pytest.mark.parametrize("level", Level)
+@pytest.mark.parametrize("outcome", Outcome)
+def test_the_verdict_follows_from_the_outcome_and_a_failures_level(outcome: Outcome, level: Level) -> None:
+    """A lost process always violates; what did not end accuses nobody, and never counts as kept."""
+    failed = {Level.MUST: "violates", Level.SHOULD: "deviates", Level.OBSERVED: "observed"}
+    verdicts = {
+        Outcome.PASS: "conforms",
+        Outcome.FAIL: failed[level],
+        Outcome.REFUSED: "refused",
+        Outcome.CRASH: "violates",
+        Outcome.HANG: "violates",
+        Outcome.POISONED: "violates",
+        Outcome.INCONCLUSIVE: "not decided",
+        Outcome.SKIPPED: "not decided",
+        Outcome.LOST: "not decided",
+    }
+    assert Result(CASE, outcome, level).verdict == verdicts[outcome]
+
+
+def test_a_result_is_written_in_full() -> None:
+    """One record, under the names of the schema; the tier is the plan's."""
+    written = FULL.to_json()
+    case = CASE.to_json()
+    assert "tier" not in written
+    assert {name: written[name] for name in case.keys() - {"tier"}} == {n: v for n, v in case.items() if n != "tier"}
+    assert {name: value for name, value in written.items() if name not in case} == {
+        "family": "pointer",
+        "outcome": "fail",
+        "verdict": "deviates",
+        "level": "should",
+        "clauses": ["DLP-23"],
+        "reason": "not aligned",
+        "expected": "256",
+        "seen": "64",
+        "duration": 1.5,
+        "attachments": {"stderr": "words"},
+        "attempts": [
+            {"where": "in company", "outcome": "crash", "reason": "SIGSEGV", "after": ["a", "b"]},
+            {"where": "alone", "outcome": "fail", "reason": "no", "after": []},
+        ],
+    }
+
+
+def test_a_result_says_nothing_that_it_was_not_given() -> None:
+    """No reason, no time, no tries."""
+    bare = Result(CASE, Outcome.PASS, Level.MUST)
+    assert (bare.clauses, bare.reason, bare.expected, bare.seen) == ((), "", "", "")
+    assert (bare.duration, bare.attachments, bare.attempts) == (0.0, {}, ())
+
+
+def test_a_result_reads_back_as_it_was() -> None:
+    """A run that goes on knows everything about what came before."""
+    assert Result.from_json(json.loads(json.dumps(FULL.to_json()))) == FULL
+
+
+def test_the_family_is_what_stands_before_the_first_dot() -> None:
+    """A name may have dots of its own."""
+    assert Result(Case("a.b.c", "x", "y", "cai", Device.HOST), Outcome.PASS, Level.MUST).to_json()["family"] == "a"
+
+
+def test_microseconds_are_exact_enough() -> None:
+    """More would be noise in every line."""
+    assert ended(Outcome.PASS, 1.23456789).to_json()["duration"] == 1.234568
+
+
+def test_notes_lie_beside_what_a_result_has() -> None:
+    """They replace nothing of it."""
+    noted = FULL.beside({"seen": "event-wait", "stderr": "others"})
+    assert noted.attachments == {"seen": "event-wait", "stderr": "words"}
+    assert FULL.beside({}) is FULL
+
+
+@pytest.mark.parametrize("bad", [Outcome.CRASH, Outcome.HANG, Outcome.POISONED])
+def test_a_lost_process_violates_whatever_the_invariant_demands(bad: Outcome) -> None:
+    """With the clauses that were at stake; a process that ended by itself was expected to live."""
+    told = {"stderr": "words", "stdout": ""}
+    lost = death(CASE, ("DLP-43",), bad, "SIGSEGV", seen="signal 11", attachments=told)
+    assert lost == Result(
+        CASE, bad, Level.MUST, ("DLP-43",), "SIGSEGV", "a living process", "signal 11", attachments={"stderr": "words"}
+    )
+
+
+def test_a_process_that_did_not_end_by_itself_was_not_seen_to_die() -> None:
+    """Then there is nothing to expect otherwise."""
+    assert death(CASE, (), Outcome.HANG, "no end") == Result(CASE, Outcome.HANG, Level.MUST, reason="no end")
+
+
+@pytest.mark.parametrize("alone", CLEARED)
+@pytest.mark.parametrize("first", ACCUSED)
+def test_what_does_not_show_again_alone_is_undecided(first: Outcome, alone: Outcome) -> None:
+    """Neither a pass nor an accusation; both tries are told, and the first one's clauses and attachments kept."""
+    together = put_together(ended(first, 1.0), ("a",), Where.COMPANY, ended(alone, 2.0))
+    assert together == Result(
+        CASE,
+        Outcome.INCONCLUSIVE,
+        Level.MUST,
+        ("DLP-43",),
+        reason=f"{first.value} in company (it was {first.value}), but {alone.value} alone",
+        duration=3.0,
+        attachments={"of": first.value},
+        attempts=(
+            Attempt(Where.COMPANY, first, f"it was {first.value}", ("a",)),
+            Attempt(Where.ALONE, alone, f"it was {alone.value}"),
+        ),
+    )
+
+
+@pytest.mark.parametrize("alone", Outcome)
+@pytest.mark.parametrize("first", Outcome)
+def test_of_two_tries_the_one_alone_counts(first: Outcome, alone: Outcome) -> None:
+    """Unless it clears what the first had accused, or was lost; then the first one stands."""
+    together = put_together(ended(first, 1.0), (), Where.RESTARTED, ended(alone, 2.0))
+    assert (together.duration, together.attempts[0].where) == (3.0, Where.RESTARTED)
+    if first in ACCUSED and alone in CLEARED:
+        assert together.outcome is Outcome.INCONCLUSIVE
+        return
+    counts = first if alone is Outcome.LOST else alone
+    assert (together.outcome, together.reason) == (counts, f"it was {counts.value}")
+    assert (together.expected, together.seen, together.attachments) == ("good", "bad", {"of": counts.value})
+    assert [attempt.outcome for attempt in together.attempts] == [first, alone]
+
+
+# -- files
+
+
+def test_lines_are_written_as_they_are_and_read_back(tmp_path: Path) -> None:
+    """Text of any language stays text; another file's lines do not."""
+    path = tmp_path / "results.jsonl"
+    path.write_text("old\n")
+    results.write_lines(path, [{"a": "größer ✓"}, {"b": [1]}])
+    assert path.read_text(encoding="utf-8") == '{"a": "größer ✓"}\n{"b": [1]}\n'
+    assert list(results.read_lines(path)) == [{"a": "größer ✓"}, {"b": [1]}]
+    assert list(tmp_path.iterdir()) == [path]
+
+
+def test_text_is_utf_8_wherever_it_is_written(tmp_path: Path) -> None:
+    """The locale of a machine decides nothing."""
+    opened: list[str | None] = []
+    real = Path.open
+
+    def watched(self: Path, mode: str = "r", buffering: int = -1, encoding: str | None = None) -> object:
+        if "b" not in mode:
+            opened.append(encoding)
+        return real(self, mode, buffering, encoding)
+
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(Path, "open", watched)
+        results.write_text(tmp_path / "a.jsonl", "1\n")
+        list(results.read_lines(tmp_path / "a.jsonl"))
+    assert [name and name.lower() for name in opened] == ["utf-8", "utf-8"]
+
+
+def test_a_line_that_was_cut_off_is_left_out(tmp_path: Path) -> None:
+    """It is the last, and nobody knows what it would have said."""
+    path = tmp_path / "journal.jsonl"
+    path.write_text('{"a": 1}\n{"b": 2}\n{"c"')
+    assert list(results.read_lines(path)) == [{"a": 1}, {"b": 2}]
+    path.write_text('{"a": 1}\n2')
+    assert list(results.read_lines(path)) == [{"a": 1}]
+
+
+def test_a_file_that_is_not_there_has_no_lines(tmp_path: Path) -> None:
+    """A run may end before its first."""
+    assert list(results.read_lines(tmp_path / "none.jsonl")) == []
+
+
+def test_a_file_that_cannot_be_written_whole_leaves_the_old_one(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Nothing of the new one stays behind, and the error is told."""
+    path = tmp_path / "results.jsonl"
+    path.write_text("old\n")
+
+    def full(descriptor: int) -> None:
+        assert (tmp_path / "results.jsonl.partial").read_text() == "new\n", "not all of it had been given to the disk"
+        raise OSError("no room")
+
+    monkeypatch.setattr(os, "fsync", full)
+    with pytest.raises(OSError, match="no room"):
+        results.write_text(path, "new\n")
+    assert path.read_text() == "old\n"
+    assert list(tmp_path.iterdir()) == [path]
+
+
+def test_a_folder_that_is_not_there_is_told(tmp_path: Path) -> None:
+    """By the error of the file, not of the clean-up after it."""
+    with pytest.raises(FileNotFoundError) as caught:
+        results.write_text(tmp_path / "none" / "results.jsonl", "new\n")
+    assert caught.value.__context__ is None

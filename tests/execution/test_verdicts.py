@@ -1,0 +1,66 @@
+"""What the results of a run add up to: canaries apart, and the exit code."""
+
+from __future__ import annotations
+
+import pytest
+
+from conformance.adapters.base import Device
+from conformance.cli import exit_code
+from conformance.execution import canaries
+from conformance.execution.results import Result
+from conformance.execution.supervisor import Run
+from conformance.exits import Exit
+from conformance.protocols.clauses import Level
+from conformance.suite.catalogue import Case
+from conformance.suite.outcomes import Outcome
+
+
+def result(outcome: Outcome, invariant: str = "pointer.values", level: Level = Level.MUST) -> Result:
+    """Of a case of the reference."""
+    return Result(Case(invariant, "reference", "reference", "dlpack", Device.HOST), outcome, level)
+
+
+def crashing(outcome: Outcome) -> Result:
+    """Of the canary that is built to crash."""
+    return result(outcome, "canary.crashes")
+
+
+KEPT, BROKEN, LOST = (result(outcome) for outcome in (Outcome.PASS, Outcome.FAIL, Outcome.LOST))
+SINGS, SILENT, UNHEARD = (crashing(outcome) for outcome in (Outcome.CRASH, Outcome.PASS, Outcome.LOST))
+
+
+def test_canaries_and_libraries_are_told_apart() -> None:
+    """Every result is one or the other."""
+    both = (KEPT, SINGS, BROKEN, SILENT)
+    assert canaries.among(both) == (SINGS, SILENT)
+    assert canaries.without(both) == (KEPT, BROKEN)
+    assert (canaries.built_for(KEPT), canaries.built_for(SILENT)) == (None, Outcome.CRASH)
+
+
+@pytest.mark.parametrize("outcome", Outcome)
+def test_a_canary_surprises_unless_it_ends_as_built_or_not_at_all(outcome: Outcome) -> None:
+    """What never ended is lost, like any other case; a library never surprises."""
+    ended = (result(outcome), crashing(outcome))
+    expected = () if outcome in (Outcome.CRASH, Outcome.LOST) else (crashing(outcome),)
+    assert canaries.surprises(ended) == expected
+
+
+@pytest.mark.parametrize(
+    ("results", "code"),
+    [
+        ((), Exit.OK),
+        ((KEPT, SINGS), Exit.OK),
+        ((KEPT, BROKEN), Exit.VIOLATIONS),
+        ((result(Outcome.CRASH),), Exit.VIOLATIONS),
+        ((result(Outcome.FAIL, level=Level.SHOULD), result(Outcome.FAIL, level=Level.OBSERVED)), Exit.OK),
+        ((result(Outcome.REFUSED), result(Outcome.INCONCLUSIVE), result(Outcome.SKIPPED)), Exit.OK),
+        ((KEPT, LOST), Exit.INCOMPLETE),
+        ((BROKEN, LOST), Exit.INCOMPLETE),
+        ((KEPT, UNHEARD), Exit.INCOMPLETE),
+        ((KEPT, SILENT), Exit.VOID),
+        ((BROKEN, LOST, SILENT), Exit.VOID),
+    ],
+)
+def test_the_worst_decides_the_exit_code(results: tuple[Result, ...], code: Exit) -> None:
+    """A canary that ended otherwise than built, then something lost, then a violation; nothing else is an error."""
+    assert exit_code(Run(results, 0.0)) is code
