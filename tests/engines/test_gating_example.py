@@ -12,9 +12,9 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from wheels import installed, make
 
 import conformance
-from tests.wheels import installed, make
 
 ROOT = Path(conformance.__file__).parents[1]
 EXAMPLE = next(

@@ -13,6 +13,7 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 
 import pytest
+from wheels import installed, make
 
 from conformance.engines import containers, records
 from conformance.engines.containers import Containers
@@ -22,7 +23,6 @@ from conformance.engines.running import Runner, container_name
 from conformance.engines.stops import Stops
 from conformance.images.process import Shell
 from conformance.suite import children
-from tests.wheels import installed, make
 
 ENGINE = os.environ.get("CONFORMANCE_ENGINE") or shutil.which("docker") or "docker"
 PYTHONS = ("3.12", "3.13", "3.11", "3.10", "3.14")

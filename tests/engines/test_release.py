@@ -6,9 +6,9 @@ from pathlib import Path
 
 import jsonschema
 import pytest
+from wheels import make
 
 from conformance.engines.candidates import wheels
-from tests.wheels import make
 
 from .test_conform import Bench, bench, pytestmark, schema
 

@@ -10,12 +10,12 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from conftest import Command
+from libraries import install
+from wheels import installed, make
 
 import conformance
 from conformance.execution.candidates import roots
-from tests.conftest import Command
-from tests.libraries import install
-from tests.wheels import installed, make
 
 SUITE = Path(conformance.__file__).parent
 STARTUP = SUITE / "suite" / "startup"

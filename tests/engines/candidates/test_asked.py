@@ -5,9 +5,9 @@ from __future__ import annotations
 from pathlib import Path
 
 import pytest
+from wheels import make
 
 from conformance.engines.candidates import asked, wheels
-from tests.wheels import make
 
 
 def test_a_wheel_or_a_requirement_is_a_candidate(tmp_path: Path) -> None:

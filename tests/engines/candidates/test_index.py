@@ -9,6 +9,8 @@ from dataclasses import replace
 from pathlib import Path
 
 import pytest
+from matrix import package_index
+from wheels import make
 
 from conformance.engines.candidates import wheels
 from conformance.engines.candidates.asked import read
@@ -18,8 +20,6 @@ from conformance.engines.candidates.unpacking import Unpacking
 from conformance.engines.model import Candidate, Cell, Ending, Lifecycle
 from conformance.exits import UserError
 from conformance.images.process import Shell
-from tests.matrix import package_index
-from tests.wheels import make
 
 LOCK = """\
 # cell: a
