@@ -163,10 +163,10 @@ def all_of(stage: Stage) -> Iterator[Stage]:
 
 
 def recipe_files(folder: Path = FOLDER) -> dict[str, str]:
-    """The files of the recipe, by path below the folder."""
+    """The files of the recipe, by path below the folder; what an interpreter has compiled of them is none."""
     if not (folder / "Dockerfile").is_file():
         raise UserError(f"{folder}/Dockerfile is not here; run this in a checkout of the suite")
-    files = sorted(path for path in folder.rglob("*") if path.is_file())
+    files = sorted(path for path in folder.rglob("*") if path.is_file() and path.parent.name != "__pycache__")
     return {path.relative_to(folder).as_posix(): path.read_text(encoding="utf-8") for path in files}
 
 

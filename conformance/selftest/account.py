@@ -40,7 +40,8 @@ class Account:
     """The whole selftest.
 
     ``accused`` are flawless partners' cases that failed or could not be decided: stage, case id, what was said. ``toothless`` are
-    invariants that caught nothing, though all of their faults were tried; ``unpassed`` those that no flawless partner passed. ``lost`` are jobs without an answer, ``absent`` stages that could not be set up: with the reason.
+    invariants that caught nothing, though all of their faults were tried; ``unpassed`` those that no flawless partner passed. ``lost`` are jobs without an answer, ``absent`` stages that could not be set up,
+    ``left_out`` those of them that are only extra: with the reason.
     """
 
     device: str
@@ -51,6 +52,7 @@ class Account:
     unpassed: tuple[str, ...]
     lost: tuple[tuple[str, str], ...]
     absent: tuple[tuple[str, str], ...]
+    left_out: tuple[tuple[str, str], ...]
 
     @property
     def escaped(self) -> tuple[Row, ...]:
@@ -76,6 +78,7 @@ class Account:
             "unpassed": list(self.unpassed),
             "lost": dict(self.lost),
             "absent": dict(self.absent),
+            "left_out": dict(self.left_out),
         }
 
 
@@ -124,7 +127,8 @@ def settle(
         tuple(name for name in expected if name not in biting and name not in untried),
         tuple(name for name in expected if name not in passed and name not in untried),
         tuple((f"{job.stage} {job.fault or 'flawless'}", why) for job, why in lost),
-        tuple(absent.items()),
+        tuple((stage.name, absent[stage.name]) for stage in stages if stage.name in absent and not stage.extra),
+        tuple((stage.name, absent[stage.name]) for stage in stages if stage.name in absent and stage.extra),
     )
 
 

@@ -48,6 +48,8 @@ class Stage:
     cases: Callable[[Environment], Iterable[Case]]
     around: Callable[[], AbstractContextManager[object]] = nullcontext
     absent: Callable[[], str | None] = lambda: None
+    extra: bool = False
+    """Whether it only adds to what other stages show, on a library that not every machine has: a selftest is whole without it."""
     preload: tuple[str, ...] = ()
     faults: list[Fault] = field(default_factory=list)
 

@@ -20,6 +20,7 @@ def show(screen: Screen, account: Account) -> None:
         for row in of_stage:
             _show_row(screen, row)
         screen.line()
+    _show_left_out(screen, account)
     _show_troubles(screen, account)
     invariants = {name for row in account.rows for name in row.caught}
     escaped = len(account.escaped)
@@ -31,6 +32,11 @@ def show(screen: Screen, account: Account) -> None:
         f"{many(account.flawless, 'case')} with flawless partners: {len(account.accused)} accused or undecided; "
         f"{many(len(account.lost) + len(account.absent), 'part')} not run"
     )
+
+
+def _show_left_out(screen: Screen, account: Account) -> None:
+    for name, why in account.left_out:
+        screen.line(screen.paint(f"left out  {name}", "yellow") + f"  {why}; other stages show the same invariants")
 
 
 def _show_row(screen: Screen, row: Row) -> None:

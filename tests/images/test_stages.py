@@ -90,3 +90,12 @@ def test_nothing_of_the_suite_is_given_to_a_build() -> None:
     suite = {text for path in (root / "conformance").rglob("*.py") if (text := path.read_text(encoding="utf-8"))}
     assert suite.isdisjoint(given)
     assert not any("COPY conformance" in text or "COPY . " in text for text in given)
+
+
+def test_what_an_interpreter_has_compiled_is_no_file_of_the_recipe(tmp_path: Path) -> None:
+    """A test or a user may have imported what runs inside: no key changes, and nothing that is no text is read."""
+    (tmp_path / "Dockerfile").write_text("FROM scratch\n")
+    compiled = tmp_path / "inside" / "__pycache__" / "check.cpython-312.pyc"
+    compiled.parent.mkdir(parents=True)
+    compiled.write_bytes(b"\xa7\x0d")
+    assert stages.recipe_files(tmp_path) == {"Dockerfile": "FROM scratch\n"}

@@ -16,9 +16,9 @@ from conformance.selftest.worker import Job, Worker
 from conformance.suite.catalogue import Case
 
 
-def stage(*, absent: str | None = None) -> Stage:
-    """Two faults, which two invariants have to catch."""
-    made = Stage("paper", "nobody", dict, lambda environment: (), absent=lambda: absent)
+def stage(*, absent: str | None = None, extra: bool = False) -> Stage:
+    """Two faults, which three invariants have to catch."""
+    made = Stage("paper", "nobody", dict, lambda environment: (), absent=lambda: absent, extra=extra)
     made.add("one", "It is wrong.", ("a.x", "a.y"), lambda partners: None, ())
     made.add("two", "It is wrong, too.", ("b.z",), lambda partners: None, ("key",))
     return made
@@ -81,6 +81,12 @@ def test_what_was_lost_or_could_not_be_set_up_is_not_success() -> None:
     assert (lost.exit, lost.lost) == (Exit.INCOMPLETE, (("paper flawless", "its process ended"),))
     absent = account.settle("paper", [stage(absent="no NumPy")], [], [], [], ["a.x", "a.y", "b.z"])
     assert (absent.exit, absent.absent, absent.toothless) == (Exit.INCOMPLETE, (("paper", "no NumPy"),), ())
+
+
+def test_a_stage_that_is_only_extra_is_told_and_missed_by_nobody() -> None:
+    """What it would have shown others show."""
+    found = account.settle("paper", [stage(absent="no PyTorch", extra=True)], [], [], [], ["a.x", "a.y", "b.z"])
+    assert (found.exit, found.absent, found.left_out) == (Exit.OK, (), (("paper", "no PyTorch"),))
 
 
 def test_parts_of_a_trial_that_ran_apart_are_one() -> None:

@@ -27,6 +27,7 @@ STAGE = Stage(
     partial(real.partners, _NAME),
     _cases,
     absent=partial(real.absent, _NAME),
+    extra=True,
 )
 add(
     STAGE,

@@ -28,6 +28,7 @@ STAGE = Stage(
     partial(real.partners, _NAME),
     _cases,
     absent=partial(real.absent, _NAME),
+    extra=True,
     preload=(_NAME,),
 )
 add(
