@@ -12,7 +12,7 @@ from conformance.engines import cells
 from conformance.exits import Exit, UserError
 from conformance.report.screen import Screen, many
 
-from . import merging, originals, reading, runfile
+from . import merging, originals, reading, runfile, trust
 from .model import CellResult, RunFile
 
 MATRIX = Path("matrix.yaml")
@@ -41,10 +41,11 @@ def _merge(options: argparse.Namespace) -> int:
     whole = merging.merge(runs)
     whole = replace(whole, tier=options.tier or whole.tier)
     try:
+        options.out.parent.mkdir(parents=True, exist_ok=True)
         digest = runfile.write(whole, options.out)
     except OSError as error:
         raise UserError(f"--out: {options.out} cannot be written: {error.strerror}; choose another place") from error
-    _show(Screen.of(sys.stdout), whole)
+    _show(Screen.of(sys.stdout), trust.without_canaries(whole, trust.canaries()))
     print(f"run file {options.out}, sha256 {digest[:12]}")
     return (
         Exit.OK if all(cell.is_tested or cell.lifecycle == "unresolvable" for cell in whole.cells) else Exit.INCOMPLETE

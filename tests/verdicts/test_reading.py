@@ -85,9 +85,17 @@ def test_a_folder_without_a_run_is_a_sentence(tmp_path: Path) -> None:
 def test_merge_writes_a_run_file_and_says_what_has_no_results(conformance: Command, tmp_path: Path) -> None:
     """Exit code 4 for a cell of the tier that nobody has brought."""
     cell(tmp_path / "one", [CASE], [line(CASE)])
-    out = tmp_path / "run.json.gz"
+    out = tmp_path / "new" / "run.json.gz"
     assert conformance("merge", str(tmp_path / "one"), "--out", str(out)).code == Exit.OK
     assert runfile.read(out).cells[0].states == "c"
+    matrix = Path(__file__).parents[2] / "matrix.yaml"
+    smoke = cell(tmp_path / "cu12.9-py3.12-numpy1.26-cupy13.6-cvcuda0.17-pycuda2026.1-cudapy12.9", [CASE], [line(CASE)])
+    done = conformance("merge", str(smoke), "--tier", "smoke", "--matrix", str(matrix), "--out", str(out))
+    assert done.code == Exit.INCOMPLETE, done.stderr
+    assert "none of the merged runs has brought it" in " ".join(done.stdout.split())
+    other = conformance("merge", str(tmp_path / "one"), "--tier", "smoke", "--matrix", str(matrix), "--out", str(out))
+    assert other.code == Exit.USAGE
+    assert "--tier smoke: one is not planned in it" in other.stderr
 
 
 @pytest.mark.parametrize(
