@@ -26,7 +26,7 @@ MAY_IMPORT = {
     "matrix": {"exits", "report"},
     "images": {"exits", "report", "matrix"},
     "engines": {"exits", "signals", "ownership", "report", "matrix", "images"},
-    "selftest": {"protocols", "cuda", "reference", "adapters", "suite", "execution", "report", "exits"},
+    "selftest": {"protocols", "cuda", "reference", "adapters", "suite", "execution", "report", "exits", "signals"},
     "publish": {"exits", "report", "protocols", "adapters", "suite", "execution", "repro", "verdicts"},
     "verdicts": {"exits", "report", "matrix", "engines", "protocols", "suite"},
 }

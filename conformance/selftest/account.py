@@ -17,11 +17,15 @@ from .worker import Job
 
 @dataclass(frozen=True)
 class Row:
-    """One fault: the trial of every invariant that was tried on it, and those of ``caught_by`` that did not catch it."""
+    """One fault: the trial of every invariant that was tried on it, and those of ``caught_by`` that did not catch it.
+
+    ``lost``: some of what was to be tried has no answer, so that nobody knows whether it escapes.
+    """
 
     stage: str
     fault: Fault
     trials: tuple[Trial, ...]
+    lost: bool = False
 
     @property
     def caught(self) -> tuple[str, ...]:
@@ -32,7 +36,7 @@ class Row:
     @property
     def escaped(self) -> tuple[str, ...]:
         """The invariants that had to catch it and did not, or were not tried."""
-        return tuple(name for name in self.fault.caught_by if name not in self.caught)
+        return () if self.lost else tuple(name for name in self.fault.caught_by if name not in self.caught)
 
 
 @dataclass(frozen=True)
@@ -102,14 +106,14 @@ def settle(
     stages: Sequence[Stage],
     planned: Sequence[Job],
     trials: Iterable[Trial],
-    lost: Iterable[tuple[Job, str]],
+    lost: Sequence[tuple[Job, str]],
     expected: Iterable[str],
 ) -> Account:
     """Put the trials together. ``expected`` are the invariants that have to catch something."""
     found = _together(trials)
-    wanted = {job.fault for job in planned}
+    wanted, gone = {job.fault for job in planned}, {job.fault for job, _ in lost}
     rows = tuple(
-        Row(stage.name, fault, tuple(found[stage.name, fault.name].values()))
+        Row(stage.name, fault, tuple(found[stage.name, fault.name].values()), fault.name in gone)
         for stage in stages
         for fault in stage.faults
         if fault.name in wanted
@@ -118,7 +122,14 @@ def settle(
     biting = {name for row in rows for name in row.caught}
     passed = {trial.invariant for trial in flawless if trial.passed}
     absent = {stage.name: why for stage in stages if (why := stage.absent())}
-    untried = {name for stage in stages if stage.name in absent for fault in stage.faults for name in fault.caught_by}
+    untried = {
+        name
+        for stage in stages
+        for fault in stage.faults
+        if stage.name in absent or fault.name in gone
+        for name in fault.caught_by
+    }
+    untried |= {case.invariant for job, _ in lost for case in job.cases if job.fault == FLAWLESS}
     return Account(
         device,
         rows,

@@ -5,6 +5,7 @@ from __future__ import annotations
 import argparse
 import json
 import os
+import signal
 import sys
 from collections.abc import Callable, Sequence
 from dataclasses import replace
@@ -17,6 +18,7 @@ from conformance.execution.probe import SIMULATE
 from conformance.execution.results import write_text
 from conformance.exits import Exit, UserError
 from conformance.report import terminal
+from conformance.signals import Stops
 from conformance.suite.catalogue import Invariant, catalogue
 from conformance.suite.libraries import Environment
 
@@ -64,11 +66,14 @@ def selftest(options: argparse.Namespace) -> int:
     here = [stage for stage in every if stage.absent() is None]
     jobs = list(running.jobs(here, measured, wanted=options.wanted, everything=options.all_invariants))
     progress = terminal.Progress(sys.stderr)
-    found, lost = running.run(jobs, _processes(options.processes), _told(progress))
+    with Stops() as stops:
+        found, lost = running.run(jobs, _processes(options.processes), _told(progress), stops)
     expected = _expected(invariants, every, options.wanted)
     account = settle(options.device, _concerned(every, options.wanted), jobs, found, lost, expected)
     showing.show(terminal.Screen.of(sys.stdout), account)
     _write(options, account, before, lambda: page(every, invariants))
+    if stops.number is not None:
+        return Exit.INTERRUPTED if stops.number == signal.SIGINT else Exit.TERMINATED
     return account.exit
 
 

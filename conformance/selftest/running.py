@@ -4,19 +4,22 @@ from __future__ import annotations
 
 import threading
 from collections.abc import Callable, Iterator, Sequence
-from concurrent.futures import ThreadPoolExecutor, as_completed
+from concurrent.futures import FIRST_COMPLETED, ThreadPoolExecutor, wait
 
 from conformance.adapters.base import Device
+from conformance.signals import Stops
 from conformance.suite.catalogue import Case, catalogue
 from conformance.suite.libraries import Environment
 
 from . import trials
 from .model import Fault, Stage
 from .trials import Trial
-from .worker import Job, Worker
+from .worker import STOPPED, Job, Worker
 
 _PIECE = 400
 """Flawless cases are tried in pieces of this many, so that they spread over the processes."""
+_GLANCE = 0.5
+"""Seconds after which a request to stop is heard at the latest."""
 
 
 def jobs(
@@ -44,9 +47,9 @@ def _of(cases: tuple[Case, ...], families: frozenset[str] | None) -> tuple[Case,
 
 
 def run(
-    planned: Sequence[Job], processes: int, progress: Callable[[int, int], None]
+    planned: Sequence[Job], processes: int, progress: Callable[[int, int], None], stops: Stops
 ) -> tuple[list[Trial], list[tuple[Job, str]]]:
-    """The trials of all jobs, and the jobs that were lost with the reason why.
+    """The trials of all jobs, and the jobs that were lost with the reason why: all that is left when the run is asked to stop.
 
     On a GPU, cases that look at order have it to themselves: they come last, one process after the other.
     """
@@ -55,7 +58,7 @@ def run(
     lost: list[tuple[Job, str]] = []
     total, done = len(together) + len(alone), 0
     for part, at_once in ((together, processes), (alone, 1)):
-        for job, result in _finished(part, at_once):
+        for job, result in _finished(part, at_once, stops):
             done += 1
             progress(done, total)
             if isinstance(result, str):
@@ -80,7 +83,7 @@ def _is_exclusive(case: Case) -> bool:
     return case.device is Device.CUDA and catalogue()[case.invariant].exclusive
 
 
-def _finished(planned: Sequence[Job], processes: int) -> Iterator[tuple[Job, list[Trial] | str]]:
+def _finished(planned: Sequence[Job], processes: int, stops: Stops) -> Iterator[tuple[Job, list[Trial] | str]]:
     """Each job as it ends. A thread a process: they only wait for its answers."""
     local = threading.local()
     workers: list[Worker] = []
@@ -89,14 +92,18 @@ def _finished(planned: Sequence[Job], processes: int) -> Iterator[tuple[Job, lis
         if not hasattr(local, "worker"):
             local.worker = Worker()
             workers.append(local.worker)
-        told: list[Trial] | str = local.worker.run(job)
+        told: list[Trial] | str = STOPPED if stops.number is not None else local.worker.run(job)
         return told
 
     with ThreadPoolExecutor(min(processes, len(planned)) or 1) as pool:
-        waiting = {pool.submit(work, job): job for job in planned}
+        running = {pool.submit(work, job): job for job in planned}
         try:
-            for future in as_completed(waiting):
-                yield waiting[future], future.result()
+            while running:
+                for future in wait(running, _GLANCE, FIRST_COMPLETED).done:
+                    yield running.pop(future), future.result()
+                if stops.number is not None:
+                    for worker in workers:
+                        worker.end()
         finally:
             pool.shutdown(wait=False, cancel_futures=True)
             for worker in workers:

@@ -23,9 +23,10 @@ def show(screen: Screen, account: Account) -> None:
     _show_left_out(screen, account)
     _show_troubles(screen, account)
     invariants = {name for row in account.rows for name in row.caught}
-    escaped = len(account.escaped)
+    escaped, lost = len(account.escaped), sum(row.lost for row in account.rows)
     screen.line(
-        f"{many(len(account.rows), 'fault')} on {account.device}: {len(account.rows) - escaped} caught, {escaped} escaped; "
+        f"{many(len(account.rows), 'fault')} on {account.device}: {len(account.rows) - escaped - lost} caught, {escaped} escaped"
+        f"{f', {lost} not tried' if lost else ''}; "
         f"{many(len(invariants), 'invariant')} caught something, {len(account.toothless)} nothing"
     )
     screen.line(
@@ -41,6 +42,7 @@ def _show_left_out(screen: Screen, account: Account) -> None:
 
 def _show_row(screen: Screen, row: Row) -> None:
     symbol = screen.paint("✗", "red") if row.escaped else screen.paint("✓", "green")
+    symbol = screen.paint("!", "blue") if row.lost else symbol
     told = {trial.invariant: f"{trial.invariant} {trial.failed}/{trial.cases}" for trial in row.trials}
     by = [told[name] for name in row.caught]
     more = f" and {len(by) - _MOST} more" if len(by) > _MOST else ""
@@ -58,5 +60,7 @@ def _show_troubles(screen: Screen, account: Account) -> None:
         screen.line(screen.paint(f"toothless  {name}", "red", "bold") + "  caught no fault")
     for name in account.unpassed:
         screen.line(screen.paint(f"never passed  {name}", "red", "bold") + "  no flawless partner keeps it")
-    for name, why in (*account.lost, *account.absent):
-        screen.line(screen.paint(f"not run  {name}", "yellow", "bold") + f"  {why}")
+    for why, names in groupby((*account.lost, *account.absent), key=lambda part: part[1]):
+        parts = [name for name, _ in names]
+        more = f" and {len(parts) - _MOST} more" if len(parts) > _MOST else ""
+        screen.line(screen.paint(f"not run  {', '.join(parts[:_MOST])}{more}", "yellow", "bold") + f"  {why}")

@@ -19,6 +19,8 @@ from . import trials
 from .stages import stages
 from .trials import Trial
 
+STOPPED = "the selftest was asked to stop"
+
 
 @dataclass(frozen=True)
 class Job:
@@ -48,7 +50,7 @@ class Worker:
     def run(self, job: Job) -> list[Trial] | str:
         """The trials of a job, or why there are none."""
         if self._ended:
-            return "the run was ended"
+            return STOPPED
         process = self._process = self._process or _start()
         assert process.stdin is not None
         assert process.stdout is not None
@@ -60,6 +62,8 @@ class Worker:
             answer = ""
         if not answer.endswith("\n"):
             self._process = None
+            if self._ended:
+                return STOPPED
             return f"its process ended with exit code {process.wait()}"
         return [Trial.from_json(trial) for trial in json.loads(answer)]
 
@@ -77,6 +81,7 @@ def _start() -> subprocess.Popen[str]:
         stdin=subprocess.PIPE,
         stdout=subprocess.PIPE,
         text=True,
+        start_new_session=True,
         env=children.environment(),
         cwd=children.folder(),
     )

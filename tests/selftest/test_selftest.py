@@ -3,12 +3,16 @@
 from __future__ import annotations
 
 import json
+import os
 import re
+import signal
+import subprocess
+import sys
 from collections import Counter
 from pathlib import Path
 
 import pytest
-from conftest import Command
+from conftest import Command, mark, marked
 
 from conformance.exits import Exit
 from conformance.selftest.page import page
@@ -75,3 +79,31 @@ def test_a_mistake_is_one_sentence(arguments: tuple[str, ...], told: str, confor
     """And exit code 2."""
     done = conformance(*arguments)
     assert (done.code, told in done.stderr) == (Exit.USAGE, True), done.stderr
+
+
+@pytest.mark.parametrize(("number", "code"), [(signal.SIGINT, Exit.INTERRUPTED), (signal.SIGTERM, Exit.TERMINATED)])
+def test_being_asked_to_stop_loses_nothing_that_is_known(number: signal.Signals, code: Exit, tmp_path: Path) -> None:
+    """What was not tried is said not to have been; it has not escaped. No process is left."""
+    told = tmp_path / "told.json"
+    process = subprocess.Popen(
+        [sys.executable, "-m", "conformance", "selftest", "reference", "--json", str(told)],
+        stdout=subprocess.PIPE,
+        stderr=subprocess.PIPE,
+        text=True,
+        env={**os.environ, **mark(tmp_path)},
+        start_new_session=True,
+    )
+    assert process.stderr is not None
+    for line in process.stderr:
+        if int(line.partition("/")[0]) > 1:
+            break
+    os.killpg(process.pid, number)
+    stdout, _ = process.communicate(timeout=60)
+    assert process.returncode == code, stdout[-2000:]
+    account = json.loads(told.read_text())
+    assert "not tried" in stdout
+    assert [fault["fault"] for fault in account["faults"] if fault["escaped"]] == []
+    assert (account["toothless"], account["unpassed"], account["accused"]) == ([], [], [])
+    assert any(trial["failed"] for fault in account["faults"] for trial in fault["trials"])
+    assert set(account["lost"].values()) == {"the selftest was asked to stop"}
+    assert marked(tmp_path) == []
