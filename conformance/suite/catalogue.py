@@ -222,7 +222,8 @@ def catalogue() -> dict[str, Invariant]:
 
     for module in sorted(m.name for m in pkgutil.iter_modules(suite.__path__) if m.name.startswith("test_")):
         importlib.import_module(f"{suite.__name__}.{module}")
-    return dict(_registered)
+    # One of these modules may have been imported before, by somebody else: what it registered stands first then.
+    return dict(sorted(_registered.items(), key=lambda entry: entry[1].check.__module__))
 
 
 def _always(pair: Pair) -> bool:
