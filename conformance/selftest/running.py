@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import tempfile
 import threading
 from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import FIRST_COMPLETED, ThreadPoolExecutor, wait
@@ -57,14 +58,15 @@ def run(
     found: list[Trial] = []
     lost: list[tuple[Job, str]] = []
     total, done = len(together) + len(alone), 0
-    for part, at_once in ((together, processes), (alone, 1)):
-        for job, result in _finished(part, at_once, stops):
-            done += 1
-            progress(done, total)
-            if isinstance(result, str):
-                lost.append((job, result))
-            else:
-                found += result
+    with tempfile.TemporaryDirectory(prefix="conformance-selftest-", ignore_cleanup_errors=True) as folder:
+        for part, at_once in ((together, processes), (alone, 1)):
+            for job, result in _finished(part, at_once, stops, folder):
+                done += 1
+                progress(done, total)
+                if isinstance(result, str):
+                    lost.append((job, result))
+                else:
+                    found += result
     return found, lost
 
 
@@ -83,14 +85,16 @@ def _is_exclusive(case: Case) -> bool:
     return case.device is Device.CUDA and catalogue()[case.invariant].exclusive
 
 
-def _finished(planned: Sequence[Job], processes: int, stops: Stops) -> Iterator[tuple[Job, list[Trial] | str]]:
+def _finished(
+    planned: Sequence[Job], processes: int, stops: Stops, folder: str
+) -> Iterator[tuple[Job, list[Trial] | str]]:
     """Each job as it ends. A thread a process: they only wait for its answers."""
     local = threading.local()
     workers: list[Worker] = []
 
     def work(job: Job) -> list[Trial] | str:
         if not hasattr(local, "worker"):
-            local.worker = Worker()
+            local.worker = Worker(folder)
             workers.append(local.worker)
         told: list[Trial] | str = STOPPED if stops.number is not None else local.worker.run(job)
         return told

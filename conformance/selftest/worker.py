@@ -41,9 +41,13 @@ class Job:
 
 
 class Worker:
-    """The process, seen from outside. It is started when first needed, and again when it was lost."""
+    """The process, seen from outside. It is started when first needed, and again when it was lost.
 
-    def __init__(self) -> None:
+    ``folder`` is for its temporary files: it may be killed, and then cleans nothing up.
+    """
+
+    def __init__(self, folder: str) -> None:
+        self._folder = folder
         self._process: subprocess.Popen[str] | None = None
         self._ended = False
 
@@ -51,7 +55,7 @@ class Worker:
         """The trials of a job, or why there are none."""
         if self._ended:
             return STOPPED
-        process = self._process = self._process or _start()
+        process = self._process = self._process or _start(self._folder)
         assert process.stdin is not None
         assert process.stdout is not None
         try:
@@ -75,14 +79,14 @@ class Worker:
             self._process.wait()
 
 
-def _start() -> subprocess.Popen[str]:
+def _start(folder: str) -> subprocess.Popen[str]:
     return subprocess.Popen(
         [children.python(), "-m", __name__],
         stdin=subprocess.PIPE,
         stdout=subprocess.PIPE,
         text=True,
         start_new_session=True,
-        env=children.environment(),
+        env=children.environment(TMPDIR=folder),
         cwd=children.folder(),
     )
 

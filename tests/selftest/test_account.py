@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import replace
+from pathlib import Path
 
 import pytest
 
@@ -120,9 +121,9 @@ def test_two_faults_of_one_name_are_a_mistake() -> None:
         stage().add("one", "Again.", ("a.x",), lambda partners: None, ())
 
 
-def test_a_worker_that_dies_loses_one_job() -> None:
+def test_a_worker_that_dies_loses_one_job(tmp_path: Path) -> None:
     """The next one has a new process."""
-    worker = Worker()
+    worker = Worker(str(tmp_path))
     try:
         assert "exit code 1" in str(worker.run(Job("no such stage", "", ())))
         assert worker.run(Job("reference", FLAWLESS, ())) == []

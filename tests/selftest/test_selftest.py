@@ -83,14 +83,15 @@ def test_a_mistake_is_one_sentence(arguments: tuple[str, ...], told: str, confor
 
 @pytest.mark.parametrize(("number", "code"), [(signal.SIGINT, Exit.INTERRUPTED), (signal.SIGTERM, Exit.TERMINATED)])
 def test_being_asked_to_stop_loses_nothing_that_is_known(number: signal.Signals, code: Exit, tmp_path: Path) -> None:
-    """What was not tried is said not to have been; it has not escaped. No process is left."""
-    told = tmp_path / "told.json"
+    """What was not tried is said not to have been; it has not escaped. Neither a process nor a temporary file is left."""
+    told, temporary = tmp_path / "told.json", tmp_path / "temporary"
+    temporary.mkdir()
     process = subprocess.Popen(
         [sys.executable, "-m", "conformance", "selftest", "reference", "--json", str(told)],
         stdout=subprocess.PIPE,
         stderr=subprocess.PIPE,
         text=True,
-        env={**os.environ, **mark(tmp_path)},
+        env={**os.environ, **mark(tmp_path), "TMPDIR": str(temporary)},
         start_new_session=True,
     )
     assert process.stderr is not None
@@ -107,3 +108,4 @@ def test_being_asked_to_stop_loses_nothing_that_is_known(number: signal.Signals,
     assert any(trial["failed"] for fault in account["faults"] for trial in fault["trials"])
     assert set(account["lost"].values()) == {"the selftest was asked to stop"}
     assert marked(tmp_path) == []
+    assert [path.name for path in temporary.iterdir()] == ["conformance-children"]
