@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
-from functools import cache
+from functools import cache, partial
 
 from conformance.adapters import registry
 from conformance.adapters.base import Device, Trait
@@ -12,7 +12,7 @@ from conformance.suite.catalogue import Case
 from conformance.suite.libraries import REFERENCE, Environment
 
 from .make_believe.environments import planned
-from .model import Fault, Partners
+from .model import Fault, Partners, Stage
 
 
 @cache
@@ -45,3 +45,17 @@ def cases(name: str, faults: list[Fault]) -> Iterator[Case]:
     for case in planned(_measured(name), *invariants):
         if case.device is Device.HOST and {case.producer, case.consumer} == {REFERENCE, name}:
             yield case
+
+
+def stage(name: str, statement: str, *, before_forks: bool = True) -> Stage:
+    """The stage ``NAME-wrappers``, still without faults. ``before_forks``: the library may be imported before a process is forked."""
+    made = Stage(
+        f"{name}-wrappers",
+        statement,
+        partial(partners, name),
+        lambda _: cases(name, made.faults),
+        absent=partial(absent, name),
+        extra=True,
+        preload=(name,) if before_forks else (),
+    )
+    return made

@@ -8,6 +8,8 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Mapping, Sequence
 
+from conformance.verdicts.stretches import stretches
+
 _LOOK_BACK = 4
 """How many earlier rows are tried."""
 
@@ -33,12 +35,7 @@ class Packer:
 
     def stretches(self, numbers: Sequence[int]) -> None:
         """Add ascending numbers, as stretches without a gap: distance from the end of the last one, and length."""
-        found: list[list[int]] = []
-        for number in numbers:
-            if found and sum(found[-1]) == number:
-                found[-1][1] += 1
-            else:
-                found.append([number, 1])
+        found = stretches(numbers)
         self.number(len(found))
         end = 0
         for first, count in found:

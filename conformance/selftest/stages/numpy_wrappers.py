@@ -6,15 +6,10 @@ the standard names.
 
 from __future__ import annotations
 
-from collections.abc import Iterator
-from functools import partial
 from typing import Any
 
 from conformance.selftest import real, wrappers
-from conformance.selftest.model import Stage
 from conformance.selftest.wrapping import Real, Wrapper, add
-from conformance.suite.catalogue import Case
-from conformance.suite.libraries import Environment
 
 _NAME = "numpy"
 
@@ -26,19 +21,7 @@ def _start(array: Any) -> int:
     return int(array.ctypes.data)
 
 
-def _cases(_: Environment) -> Iterator[Case]:
-    return real.cases(_NAME, STAGE.faults)
-
-
-STAGE = Stage(
-    "numpy-wrappers",
-    "the real NumPy with the reference",
-    partial(real.partners, _NAME),
-    _cases,
-    absent=partial(real.absent, _NAME),
-    extra=True,
-    preload=(_NAME,),
-)
+STAGE = real.stage(_NAME, "the real NumPy with the reference")
 
 
 class IgnoresTheByteOrder(Wrapper):

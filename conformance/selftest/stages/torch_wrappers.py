@@ -6,31 +6,13 @@ exceptions are of other classes than the standard names. It knows no read-only t
 
 from __future__ import annotations
 
-from collections.abc import Iterator
-from functools import partial
-
 from conformance.selftest import real, wrappers
-from conformance.selftest.model import Stage
 from conformance.selftest.wrapping import Real, add
-from conformance.suite.catalogue import Case
-from conformance.suite.libraries import Environment
 
 _NAME = "torch"
 
 
-def _cases(_: Environment) -> Iterator[Case]:
-    return real.cases(_NAME, STAGE.faults)
-
-
-STAGE = Stage(
-    "torch-wrappers",
-    "the real PyTorch with the reference, on host memory",
-    partial(real.partners, _NAME),
-    _cases,
-    absent=partial(real.absent, _NAME),
-    extra=True,
-    preload=(_NAME,),
-)
+STAGE = real.stage(_NAME, "the real PyTorch with the reference, on host memory")
 add(
     STAGE,
     Real(_NAME, lambda array: array.clone(), lambda array: int(array.untyped_storage().data_ptr())),
