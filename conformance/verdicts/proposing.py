@@ -22,6 +22,8 @@ from .wildcards import STAR
 _ADDRESS = re.compile(r"0x[0-9a-fA-F]+")
 _NOT_IN_ID = re.compile(r"[^a-z0-9._-]+")
 _REFERENCE = "reference"
+_BREAKS = re.compile("[\x85\u2028\u2029]")
+"""Line breaks to YAML, which PyYAML writes as they are unless it has to escape, and reads as blanks."""
 _LINE = "cuda"
 _HEAD = f"""\
 # Proposed from a run, and used by nobody yet: read each waiver, fill in what says {TO_FILL_IN}, and put it into waivers.yaml.
@@ -102,8 +104,11 @@ def text(found: Judgement, taken: Collection[str], today: date) -> str:
         ids.add(id)
         seen = f"{many(len(proposal.cases), 'case')} in {many(len(proposal.cells), 'cell')}"
         parts.append(f"# {seen}: {', '.join(cell.title for cell in proposal.cells[:4])}\n")
+        readable = not _BREAKS.search(proposal.message)
         parts.append(
-            yaml.safe_dump([_waiver(proposal, id, found.run, today)], sort_keys=False, allow_unicode=True, width=120)
+            yaml.safe_dump(
+                [_waiver(proposal, id, found.run, today)], sort_keys=False, allow_unicode=readable, width=120
+            )
         )
     return "".join(parts if proposed else [_HEAD, f"{TOP}: []\n"])
 

@@ -6,7 +6,7 @@ from dataclasses import replace
 from pathlib import Path
 
 import yaml
-from hypothesis import given, settings
+from hypothesis import example, given, settings
 from hypothesis import strategies as st
 
 from conformance.verdicts import gate, proposing, waiver_file
@@ -80,6 +80,8 @@ messages = st.text(min_size=1).filter(
 
 
 @settings(deadline=None)
+@example(message="0\x850", letters={A: "v"})
+@example(message="0\u20280\u2029", letters={A: "v"})
 @given(
     message=messages, letters=st.dictionaries(st.sampled_from([A, B, C, CUDA, D]), st.sampled_from("cvxdr"), min_size=1)
 )
