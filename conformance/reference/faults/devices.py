@@ -18,6 +18,21 @@ from conformance.reference.streams import LEGACY, PER_THREAD
 
 from . import fault
 
+
+def _gpus(memory: Memory) -> gpus.Gpus:
+    """CUDA's or the simulated device's, as the memory is: a fault of the current GPU has to be one on either."""
+    return gpus.of(isinstance(memory, CudaMemory))
+
+
+def _current(memory: Memory) -> int:
+    """GPU 0 where none is current, as the runtime API has it."""
+    return _gpus(memory).current() or 0
+
+
+def _on(memory: Memory, ordinal: int) -> Memory:
+    return CudaMemory(ordinal=ordinal) if isinstance(memory, CudaMemory) else simulated(ordinal)
+
+
 # -- where an array lies
 
 
@@ -36,7 +51,7 @@ class MakesOnTheFirstGpu(Exporter):
     """Memory is allocated on GPU 0, whichever is current."""
 
     def __init__(self, memory: Memory, block: Block, dtype: DType, view: Strided, **others: Any) -> None:
-        first = CudaMemory() if isinstance(memory, CudaMemory) else simulated()
+        first = _on(memory, 0)
         super().__init__(first, first.allocate(block.nbytes), dtype, view, **others)
 
 
@@ -56,7 +71,7 @@ class EmptyIsOnTheCurrentGpu(Exporter):
     def device(self) -> tuple[int, int]:
         """The current one for no elements."""
         kind, number = super().device()
-        return kind, number if self.view.size else gpus.SIMULATED.current()
+        return kind, number if self.view.size else _current(self.memory)
 
 
 @fault("devices.reported")
@@ -65,7 +80,7 @@ class CapsuleOfTheCurrentGpu(Exporter):
 
     def fields(self, version: tuple[int, int] | None, *, copied: bool) -> Fields:
         """With another device than ``__dlpack_device__`` tells."""
-        return replace(super().fields(version, copied=copied), device=(2, gpus.SIMULATED.current()))
+        return replace(super().fields(version, copied=copied), device=(2, _current(self.memory)))
 
 
 @fault("devices.kept", "devices.in-turn", bugs="device-27")
@@ -89,7 +104,7 @@ class TakesDictionariesForTheCurrentGpu(Importer):
 
     def cai_device(self, interface: cai.ArrayInterface) -> tuple[int, int]:
         """Without a look at the address."""
-        return 2, gpus.SIMULATED.current()
+        return 2, _current(self.memory)
 
 
 @fault("devices.kept")
@@ -105,7 +120,7 @@ class CopiesToTheCurrentGpu(Importer):
         return self._here(super().take_cai(source))
 
     def _here(self, taken: Imported) -> Imported:
-        return self.moved(taken, simulated(gpus.SIMULATED.current()))
+        return self.moved(taken, _on(self.memory, _current(self.memory)))
 
 
 class _ZerosFromElsewhere(Importer):
@@ -118,7 +133,7 @@ class _ZerosFromElsewhere(Importer):
         return self._address(interface.address, self.cai_device(interface))
 
     def _address(self, right: int, device: tuple[int, int]) -> int:
-        if device[1] == gpus.SIMULATED.current():
+        if device[1] == _current(self.memory):
             return right
         self._block = self.memory.allocate(1024)
         self.memory.write(self._block.address, bytes(1024))
@@ -176,13 +191,13 @@ class LeavesTheArraysGpuCurrent(Importer):
 
     def read_tensor(self, tensor: Tensor) -> Imported:
         """By the capsule."""
-        gpus.SIMULATED.set_current(tensor.device[1])
+        _gpus(self.memory).set_current(tensor.device[1])
         return super().read_tensor(tensor)
 
     def cai_device(self, interface: cai.ArrayInterface) -> tuple[int, int]:
         """By the dictionary."""
         device = super().cai_device(interface)
-        gpus.SIMULATED.set_current(device[1])
+        _gpus(self.memory).set_current(device[1])
         return device
 
 
@@ -207,20 +222,16 @@ class ExportLeavesItsGpuCurrent(Exporter):
         _gpus(self.memory).set_current(self.memory.device[1])
 
 
-def _gpus(memory: Memory) -> gpus.Gpus:
-    return gpus.of(isinstance(memory, CudaMemory))
-
-
 @fault("devices.current-kept-when-refused")
 class ForgetsTheCurrentGpuWhenItRaises(Importer):
     """The array's GPU is made current, and what was current before comes back only where all goes well."""
 
     def take_dlpack(self, source: Any, **requested: Any) -> Imported:
         """By the capsule."""
-        before = gpus.SIMULATED.current()
-        gpus.SIMULATED.set_current(source.__dlpack_device__()[1])
+        before = _current(self.memory)
+        _gpus(self.memory).set_current(source.__dlpack_device__()[1])
         taken = super().take_dlpack(source, **requested)
-        gpus.SIMULATED.set_current(before)
+        _gpus(self.memory).set_current(before)
         return taken
 
 
@@ -230,10 +241,10 @@ class ForgetsTheCurrentGpuForAnUnknownType(Importer):
 
     def cai_dtype(self, interface: cai.ArrayInterface) -> DType:
         """Between there and back."""
-        before = gpus.SIMULATED.current()
-        gpus.SIMULATED.set_current(self.cai_device(interface)[1])
+        before = _current(self.memory)
+        _gpus(self.memory).set_current(self.cai_device(interface)[1])
         dtype = super().cai_dtype(interface)
-        gpus.SIMULATED.set_current(before)
+        _gpus(self.memory).set_current(before)
         return dtype
 
 
@@ -302,7 +313,7 @@ class OrdersForTheCurrentGpu(Exporter):
 
     def order(self, stream: int | None) -> None:
         """Only at home."""
-        if gpus.SIMULATED.current() == self.device()[1]:
+        if _current(self.memory) == self.device()[1]:
             super().order(stream)
 
 
@@ -312,7 +323,7 @@ class PublishesForTheCurrentGpu(Exporter):
 
     def cai_stream(self) -> int | None:
         """Only at home."""
-        return super().cai_stream() if gpus.SIMULATED.current() == self.device()[1] else None
+        return super().cai_stream() if _current(self.memory) == self.device()[1] else None
 
 
 @fault("devices.handover")
@@ -321,7 +332,7 @@ class AsksForTheCurrentGpu(Importer):
 
     def take_dlpack(self, source: Any, **requested: Any) -> Imported:
         """The legacy stream for an array from elsewhere."""
-        if source.__dlpack_device__()[1] != gpus.SIMULATED.current():
+        if source.__dlpack_device__()[1] != _current(self.memory):
             return self.take_capsule(source.__dlpack__(stream=1))
         return super().take_dlpack(source, **requested)
 
@@ -332,7 +343,7 @@ class FollowsOnTheCurrentGpu(Importer):
 
     def follow(self, published: int | None) -> None:
         """Only streams of the current one."""
-        if published is not None and self.memory.streams().gpu_of(published) == gpus.SIMULATED.current():
+        if published is not None and self.memory.streams().gpu_of(published) == _current(self.memory):
             super().follow(published)
 
 
