@@ -221,7 +221,7 @@ class Supervisor:
         reading, writing = os.pipe()
         self._words = Words()
         self._inbox.watch(reading, self._words.add)
-        names = dict.fromkeys(n for case in left for n in (case.producer, case.consumer) if n != REFERENCE)
+        names = dict.fromkeys(n for case in left for n in case.libraries if n != REFERENCE)
         server = forkserver.Server(tuple(names), str(self._private / f"server{time.monotonic_ns()}"), writing)
         pytest = self._started(min(most, len(left)), server, writing)
         os.close(writing)

@@ -68,9 +68,7 @@ def _table(screen: Screen, run: RunFile) -> None:
         more = sum(len(row.titles) for row in whole.rows[MOST_ROWS:])
         screen.line(f"and {many(more, 'cell')} with fewer violations, not in this table")
     screen.wrapped(f"{LEGEND}   · not tested", "")
-    screen.wrapped(
-        "a field: what is wrong where the library has a part; a case between two libraries counts for both", ""
-    )
+    screen.wrapped("a field: what is wrong where the library has a part; a case counts for each library in it", "")
     screen.line()
 
 

@@ -24,7 +24,7 @@ class Row:
 
     @property
     def violations(self) -> int:
-        """Of all libraries; a case between two counts for both."""
+        """Of all libraries; a case counts for each that takes part."""
         return sum(number for field in self.fields for state, number in field if state is State.VIOLATES)
 
 
@@ -69,7 +69,7 @@ def shown(field: Field) -> Field:
 
 
 def _libraries(run: RunFile, pairs: Iterable[str]) -> list[str]:
-    found = {name for pair in pairs for name in pair.split("-", 1)}
+    found = {name for pair in pairs for name in pair.split("-")}
     absent = {name for cell in run.cells for name in cell.absent}
     return sorted(found | absent, key=lambda name: (name != "reference", name))
 
@@ -77,7 +77,6 @@ def _libraries(run: RunFile, pairs: Iterable[str]) -> list[str]:
 def _fields(pairs: Sequence[str], cell: CellResult, names: Sequence[str]) -> tuple[Field, ...]:
     found: dict[str, Counter[str]] = {name: Counter() for name in names}
     for (pair, letter), number in Counter(zip(pairs, cell.states)).items():
-        producer, _, consumer = pair.partition("-")
-        for name in {producer, consumer}:
+        for name in set(pair.split("-")):
             found[name][letter] += number
     return tuple(tuple((s, found[name][s.value]) for s in SIGNS if found[name][s.value]) for name in names)

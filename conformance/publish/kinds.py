@@ -28,8 +28,8 @@ class Kind:
     example: str
     """The title of the cell that the example is from."""
     cells: dict[str, int] = field(default_factory=dict)
-    exchanges: dict[tuple[str, str, str, str], None] = field(default_factory=dict)
-    """Way, device, producer, consumer."""
+    exchanges: dict[tuple[str, str, tuple[str, ...]], None] = field(default_factory=dict)
+    """Way, device, and the libraries."""
     waived: int = 0
 
     @property
@@ -39,12 +39,12 @@ class Kind:
 
     def where(self) -> str:
         """``a, b → c, DLPack on cuda``, for each way and device."""
-        places: dict[tuple[str, str], list[tuple[str, str]]] = {}
-        for name, device, producer, consumer in self.exchanges:
-            places.setdefault((name, device), []).append((producer, consumer))
+        places: dict[tuple[str, str, int], list[tuple[str, ...]]] = {}
+        for name, device, libraries in self.exchanges:
+            places.setdefault((name, device, len(libraries)), []).append(libraries)
         return "; ".join(
-            f"{_names(p for p, _ in pairs)} → {_names(c for _, c in pairs)}, {name} on {device}"
-            for (name, device), pairs in places.items()
+            f"{' → '.join(map(_names, zip(*exchanges)))}, {name} on {device}"
+            for (name, device, _), exchanges in places.items()
         )
 
 
@@ -77,7 +77,7 @@ def _kind(alike: dict[tuple[object, ...], Kind], case: str, state: State, eviden
     kind = alike.setdefault(
         (state, evidence.outcome, *what, core(evidence.reason)), Kind(at.invariant, state, evidence, case, cell)
     )
-    kind.exchanges[way(at), at.device, at.producer, at.consumer] = None
+    kind.exchanges[way(at), at.device, at.libraries] = None
     return kind
 
 

@@ -155,9 +155,16 @@ def _way(result: Result) -> str:
 
 def _table(screen: Screen, results: list[Result], order: list[str]) -> None:
     counts: dict[tuple[str, str], Counter[str]] = defaultdict(Counter)
+    chains: Counter[str] = Counter()
     for result in results:
-        counts[result.case.producer, result.case.consumer][result.verdict] += 1
-    _grid(screen, {pair: _cell(count) for pair, count in counts.items()}, order)
+        (chains if len(result.case.libraries) > 2 else counts[result.case.producer, result.case.consumer])[
+            result.verdict
+        ] += 1
+    if counts:
+        _grid(screen, {pair: _cell(count) for pair, count in counts.items()}, order)
+    if chains:
+        texts = [screen.paint(text, colour) for text, colour in _cell(chains) if text]
+        screen.line(screen.paint("chains of three", "bold") + "  " + " ".join(texts))
 
 
 def _waits(screen: Screen, results: Iterable[Result], order: list[str]) -> None:
@@ -258,13 +265,13 @@ def _entry(screen: Screen, members: list[Result], colour: str, symbol: str, *, i
 
 
 def _where(members: list[Result]) -> str:
-    """``a, b → c, DLPack on cuda`` for each device and protocol, with the partners of all members."""
-    places: dict[tuple[str, str], list[Result]] = defaultdict(list)
+    """``a, b → c, DLPack on cuda`` for each device and protocol, with the partners of all members; chains apart."""
+    places: dict[tuple[str, str, int], list[tuple[str, ...]]] = defaultdict(list)
     for r in members:
-        places[_way(r), r.case.device.value].append(r)
+        places[_way(r), r.case.device.value, len(r.case.libraries)].append(r.case.libraries)
     return "; ".join(
-        f"{_names(r.case.producer for r in found)} → {_names(r.case.consumer for r in found)}, {way} on {device}"
-        for (way, device), found in places.items()
+        f"{' → '.join(map(_names, zip(*exchanges)))}, {way} on {device}"
+        for (way, device, _), exchanges in places.items()
     )
 
 
@@ -298,7 +305,7 @@ def _undecided(screen: Screen, results: Iterable[Result]) -> None:
 
 def _refusals(screen: Screen, results: Iterable[Result]) -> None:
     reasons = Counter(
-        f"{r.case.producer} → {r.case.consumer}, {r.case.protocol} on {r.case.device.value}: {r.reason}"
+        f"{' → '.join(r.case.libraries)}, {r.case.protocol} on {r.case.device.value}: {r.reason}"
         for r in results
         if r.outcome is Outcome.REFUSED
     )

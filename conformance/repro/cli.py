@@ -66,7 +66,7 @@ def _known(out: Path, id: str) -> tuple[Result | None, dict[str, str]]:
         raise UserError(
             f"--results: {out} knows nothing of {id}; leave the option out, or give the folder of another run"
         )
-    partners = {left.results[id].case.producer, left.results[id].case.consumer}
+    partners = set(left.results[id].case.libraries)
     versions: dict[str, str] = {}
     for library in left.environment["libraries"]:
         versions.update(library["versions"] if library["name"] in partners else {})

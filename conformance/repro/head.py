@@ -8,7 +8,7 @@ from collections.abc import Iterable, Iterator, Mapping
 import conformance
 from conformance.execution.results import BAD, Result
 from conformance.protocols.clauses import Clause, Role, clause
-from conformance.suite.catalogue import Case, catalogue
+from conformance.suite.catalogue import VIA, Case, catalogue
 from conformance.suite.libraries import REFERENCE
 from conformance.suite.outcomes import Outcome
 
@@ -29,7 +29,7 @@ def head(case: Case, how: str, result: Result | None, versions: Mapping[str, str
         ("Case", f"{case.invariant}: {place(case)}"),
         ("Does", how),
         *(("Promised", text) for text in _promises(_cited(case, result))),
-        *([("Reference", _REFERENCE)] if REFERENCE in (case.producer, case.consumer) else []),
+        *([("Reference", _REFERENCE)] if REFERENCE in case.libraries else []),
         *_seen(result, versions),
         ("Made by", f"python -m conformance repro {case.id}   (cuda-interop-conformance {conformance.__version__})"),
         ("Ends with", _ENDS),
@@ -39,8 +39,8 @@ def head(case: Case, how: str, result: Result | None, versions: Mapping[str, str
 
 def place(case: Case) -> str:
     """Who gives, who takes, by what, where, and with which values: in words."""
-    who = f"{case.producer} → {case.consumer}" if case.producer != case.consumer else case.producer
-    values = "".join(f", {name}={value}" for name, value in case.parameters)
+    who = case.producer if {*case.libraries} == {case.producer} else " → ".join(case.libraries)
+    values = "".join(f", {name}={value}" for name, value in case.parameters if name != VIA)
     return f"{who}, {PROTOCOLS.get(case.protocol, case.protocol)} on {case.device.value}{values}"
 
 

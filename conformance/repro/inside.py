@@ -48,7 +48,7 @@ def code_of(result: Result) -> int:
 
 def _measured(case: Case, invariant: Invariant) -> Facts:
     """The partners; everything, where the case needs somebody else as well."""
-    facts = environment.measure(tuple(dict.fromkeys((REFERENCE, case.producer, case.consumer))))
+    facts = environment.measure(tuple(dict.fromkeys((REFERENCE, *case.libraries))))
     return facts if _is_planned(case, invariant, facts) or list(_lacking(case, facts)) else environment.measure()
 
 
@@ -58,7 +58,7 @@ def _is_planned(case: Case, invariant: Invariant, facts: Facts) -> bool:
 
 def _lacking(case: Case, facts: Facts) -> Iterable[str]:
     for library in facts.environment.libraries:
-        if library.name in (case.producer, case.consumer) and library.absent is not None:
+        if library.name in case.libraries and library.absent is not None:
             yield f"{library.name}: {library.absent}"
     if case.device is Device.CUDA and not facts.driver["available"]:
         yield str(facts.driver["reason"])

@@ -60,6 +60,10 @@ class Tier(str, Enum):
     FULL = "full"
 
 
+VIA = "via"
+"""The parameter that names a library between producer and consumer."""
+
+
 @dataclass(frozen=True)
 class Case:
     """An invariant on one exchange with parameters. The id is all that is needed to run it alone."""
@@ -74,9 +78,17 @@ class Case:
 
     @property
     def id(self) -> str:
-        """``family.name/producer-consumer/protocol/device[/value…]``: stable, readable, safe in a shell."""
-        where = (f"{self.producer}-{self.consumer}", self.protocol, self.device.value)
-        return "/".join((self.invariant, *where, *(value for _, value in self.parameters)))
+        """``family.name/producer-consumer/protocol/device[/value…]``: stable, readable, safe in a shell.
+
+        A library between the two stands between them: whoever reads only this must not take it for an exchange of the two.
+        """
+        where = ("-".join(self.libraries), self.protocol, self.device.value)
+        return "/".join((self.invariant, *where, *(value for name, value in self.parameters if name != VIA)))
+
+    @property
+    def libraries(self) -> tuple[str, ...]:
+        """Producer and consumer, with a library between them if there is one, as the array goes through them."""
+        return (self.producer, *(value for name, value in self.parameters if name == VIA), self.consumer)
 
     def option(self, name: str, default: str | None = None) -> str:
         """A parameter's value; ``KeyError`` if it has neither value nor default."""

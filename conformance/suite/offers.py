@@ -184,7 +184,7 @@ def late_or_lost(exchange: Exchange, event: Callable[[], bool], seen: str) -> di
 
     What a library gives back when its documented call asks for it is late, which is a deviation; the rest is lost.
     """
-    for name in (exchange.case.consumer, exchange.case.producer, exchange.case.option("via", REFERENCE)):
+    for name in reversed(exchange.case.libraries):
         call = exchange.library(name).let_go()
         if call and happens(event):
             return {"level": Level.SHOULD, "seen": f"{seen}; released by {call}"}

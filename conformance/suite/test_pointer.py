@@ -13,7 +13,7 @@ from conformance.protocols.dtypes import dtype
 from conformance.protocols.strided import Broadcast, Index, offsets, span
 from conformance.reference.exporter import NEWEST
 
-from .catalogue import Draft, dtypes, every, invariant, layouts
+from .catalogue import VIA, Draft, dtypes, every, invariant, layouts
 from .exchange import Exchange, Source, brief, show
 from .layouts import NEGATIVE, OFFSET, PLAIN, STRIDED, ZERO_STRIDE, Layout
 from .libraries import REFERENCE, Environment, Pair
@@ -562,7 +562,7 @@ def test_chain(exchange: Exchange) -> None:
     Where one of them is immutable or gives a read-only array on, the addresses and the values that are there decide.
     """
     source = exchange.source()
-    middle = exchange.library(exchange.option("via"))
+    middle = exchange.library(exchange.option(VIA))
     between = exchange.take(source, promised=(), taker=middle)
     _expect_same_memory(exchange, source, middle, between)
     last = _passed_on(exchange, middle, between, exchange.consumer)

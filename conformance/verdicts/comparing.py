@@ -247,7 +247,7 @@ def _gone(
     """What is not planned any more in one cell, told by what explains most: a library, a device, an invariant, a case."""
     left = list(gone)
     for library in sorted(cell.absent.keys() - before.absent.keys()):
-        lost = [case for case in left if library in (place(case).producer, place(case).consumer)]
+        lost = [case for case in left if library in place(case).libraries]
         if lost:
             told = f"{library} cannot be used any more ({cell.absent[library]}): {many(len(lost), 'case')} not planned"
             yield Finding(Kind.SHRUNK, told, cell.name)

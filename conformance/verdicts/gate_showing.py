@@ -40,7 +40,7 @@ def grouped(findings: Sequence[Finding]) -> list[Group]:
     members: dict[tuple[Kind, str, str, str, str], list[Finding]] = defaultdict(list)
     for finding in findings:
         where = place(finding.case) if finding.case else None
-        invariant, pair = (where.invariant, where.pair) if where else ("", "")
+        invariant, pair = (where.invariant, where.who) if where else ("", "")
         members[finding.kind, invariant, pair, finding.sentence, finding.waiver].append(finding)
     return [Group(*key, _names(f.cell for f in found), _names(f.case for f in found)) for key, found in members.items()]
 

@@ -172,8 +172,8 @@ class Place(NamedTuple):
     """A case id taken apart."""
 
     invariant: str
-    producer: str
-    consumer: str
+    libraries: tuple[str, ...]
+    """Producer and consumer; in a chain those between them, too."""
     protocol: str
     device: str
     parameters: tuple[str, ...]
@@ -184,13 +184,17 @@ class Place(NamedTuple):
         return self.invariant.partition(".")[0]
 
     @property
-    def pair(self) -> str:
-        """``producer-consumer``."""
-        return f"{self.producer}-{self.consumer}"
+    def is_chain(self) -> bool:
+        """Whether there is a library between producer and consumer: what goes wrong may be any one's doing."""
+        return len(self.libraries) > 2
+
+    @property
+    def who(self) -> str:
+        """``producer-consumer``, as in the id."""
+        return "-".join(self.libraries)
 
 
 def place(case: str) -> Place:
     """Take a case id apart: ``family.name/producer-consumer/protocol/device[/value…]``."""
-    invariant, pair, protocol, device, *parameters = case.split("/")
-    producer, _, consumer = pair.partition("-")
-    return Place(invariant, producer, consumer, protocol, device, tuple(parameters))
+    invariant, who, protocol, device, *parameters = case.split("/")
+    return Place(invariant, tuple(who.split("-")), protocol, device, tuple(parameters))

@@ -49,7 +49,7 @@ def proposals(found: Judgement) -> list[Proposal]:
         if finding.exit and finding.kind in COVERABLE and finding.case and finding.evidence is not None:
             at, evidence = place(finding.case), found.run.evidence[finding.evidence]
             if evidence.outcome in OUTCOMES:
-                key = (at.invariant, at.pair, at.protocol, evidence.outcome, message(evidence))
+                key = (at.invariant, at.who, at.protocol, evidence.outcome, message(evidence))
                 groups[key].append(finding)
     cells = found.run.by_name()
     return [
@@ -68,8 +68,8 @@ def message(evidence: Evidence) -> str:
 
 
 def bounds(proposal: Proposal) -> dict[str, str]:
-    """The versions that it was seen with: of both sides, and of CUDA."""
-    names = [name for name in (proposal.at.producer, proposal.at.consumer) if name != _REFERENCE]
+    """The versions that it was seen with: of the libraries that take part, and of CUDA."""
+    names = [name for name in proposal.at.libraries if name != _REFERENCE]
     found = {name: _bound(version(cell, name) for cell in proposal.cells) for name in dict.fromkeys((*names, _LINE))}
     known = {name: bound for name, bound in found.items() if bound}
     return known or {"python": _bound(version(cell, "python") for cell in proposal.cells) or TO_FILL_IN}
@@ -89,7 +89,7 @@ def _bound(versions: Iterable[str]) -> str:
 def patterns(proposal: Proposal, run: RunFile) -> list[str]:
     """All cases of the exchange by one pattern where each of them fails so, else their ids."""
     at = proposal.at
-    beginning = f"{at.invariant}/{at.pair}/{at.protocol}/"
+    beginning = f"{at.invariant}/{at.who}/{at.protocol}/"
     planned = {case for cell in proposal.cells for case in run.cases(cell) if case.startswith(beginning)}
     return [beginning + STAR] if len(planned) > 1 and planned == set(proposal.cases) else list(proposal.cases)
 
@@ -115,7 +115,7 @@ def text(found: Judgement, taken: Collection[str], today: date) -> str:
 
 def _id(proposal: Proposal, taken: Collection[str]) -> str:
     at = proposal.at
-    base = _NOT_IN_ID.sub("-", f"{at.invariant}-{at.pair}-{at.protocol}-{proposal.outcome}".lower())
+    base = _NOT_IN_ID.sub("-", f"{at.invariant}-{at.who}-{at.protocol}-{proposal.outcome}".lower())
     number = 1
     while (id := base if number == 1 else f"{base}-{number}") in taken:
         number += 1

@@ -14,7 +14,7 @@ from conformance.verdicts.model import State
 
 from .browser import Browser
 from .conftest import Opened
-from .samples import BOOL, CASES, CLEAN, HANDOVER, HOSTILE, SMALL, STRIDES, Told, hostile, large, made
+from .samples import BOOL, CASES, CHAIN, CLEAN, CRASH, HANDOVER, HOSTILE, SMALL, STRIDES, Told, hostile, large, made
 
 FIELD = ".matrix td.field.state-v"
 DETAIL = "#detail:not([hidden])"
@@ -168,6 +168,26 @@ def test_a_library_that_is_chosen_leaves_its_exchanges_alone(opened: Opened) -> 
         "reference → cvcuda",
         "torch → cvcuda",
     ]
+
+
+def test_what_breaks_in_a_chain_is_no_field_of_those_at_its_ends(opened: Opened) -> None:
+    """Torch to itself is not what was tried, whoever of the three is to blame; the library between is found by its name."""
+    page = opened(
+        Subject(made({"cu13": Told({CHAIN: CRASH}, cases=(*CASES, CHAIN))})),
+        at("matrix", library="cvcuda", verdict="violates"),
+    )
+    assert page.run("[...document.querySelectorAll('.matrix .pairs th[title]')].map((e) => e.title)") == [
+        "chains of three, DLPack on cuda"
+    ]
+    page.click(FIELD)
+    page.until(f"document.querySelector({json.dumps(DETAIL)})")
+    assert CHAIN in page.text(DETAIL)
+    cell = opened(Subject(made({"cu13": Told({CHAIN: CRASH}, cases=(*CASES, CHAIN))})), at("matrix"))
+    assert cell.text(".grids tr:last-child th").splitlines()[-1] != "torch"
+    assert "chains of three" in cell.text(".grids")
+    wrong = opened(Subject(made({"cu13": Told({CHAIN: CRASH}, cases=(*CASES, CHAIN))})), at("wrong"))
+    assert "torch → cvcuda → torch (DLPack on cuda)" in wrong.text(".kind .place")
+    assert troubles(wrong) == []
 
 
 # -- the detail

@@ -21,7 +21,7 @@ from conformance.report.screen import Screen
 from conformance.verdicts.findings import Finding, Judgement, Kind
 from conformance.verdicts.model import State
 
-from .samples import BOOL, CLEAN, HANDOVER, HOSTILE, LONG, SMALL, VIOLATION, Told, hostile, large, made
+from .samples import BOOL, CHAIN, CLEAN, HANDOVER, HOSTILE, LONG, SMALL, VIOLATION, Told, hostile, large, made
 
 MEGABYTE = 1_000_000
 
@@ -123,6 +123,18 @@ def test_kinds_are_told_worst_first_and_numbers_do_not_keep_them_apart() -> None
         (State.VIOLATES, 5, 5),
         (State.DEVIATES, 5, 5),
     ]
+
+
+def test_of_a_chain_all_three_libraries_are_told() -> None:
+    """An exchange of the two at its ends is another one, whoever is to blame."""
+    run = made({"cu13": Told({CHAIN: VIOLATION, BOOL: VIOLATION}, cases=(CHAIN, BOOL))})
+    told = [kind.where() for kind in kinds(run, frozenset({State.VIOLATES}), {})]
+    assert sorted(told) == ["torch → cvcuda → torch, DLPack on cuda", "torch → cvcuda, DLPack on cuda"]
+    whole = grid(run)
+    assert dict(zip(whole.libraries, whole.rows[0].fields)) == {
+        "cvcuda": ((State.VIOLATES, 2),),
+        "torch": ((State.VIOLATES, 2),),
+    }
 
 
 # -- Markdown

@@ -55,6 +55,15 @@ def test_a_cell_without_anything_wrong_is_one_line() -> None:
     assert "nothing is violated" in text
 
 
+def test_a_chain_is_no_exchange_of_those_at_its_ends() -> None:
+    """It stands below the table, and its violation names all three."""
+    case = Case("pointer.chain", "torch", "torch", "dlpack", Device.HOST, (("via", "jax"),))
+    text = summary(Result(case, Outcome.CRASH, Level.MUST, ("DLP-43",), "SIGSEGV", "a living process", "SIGSEGV"))
+    assert "chains of three  ✗1" in text
+    assert "✗ pointer.chain: torch → jax → torch, DLPack on host" in text
+    assert not [line for line in text.splitlines() if line.split() == ["torch", "✗1"]]
+
+
 def test_alike_violations_are_told_once_with_the_others_named() -> None:
     """The first in full, the rest by their parameters."""
     text = summary(

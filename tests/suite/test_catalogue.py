@@ -7,6 +7,9 @@ import sys
 
 import pytest
 
+from conformance.adapters.base import Device
+from conformance.suite.catalogue import Case
+
 TOLD = "from conformance.suite.catalogue import catalogue; print(*catalogue())"
 
 
@@ -18,3 +21,13 @@ def test_the_order_of_invariants_does_not_depend_on_what_was_imported_before(fir
     families = list(dict.fromkeys(name.partition(".")[0] for name in names))
     assert names == sorted(names, key=lambda name: families.index(name.partition(".")[0]))
     assert families == sorted(families)
+
+
+def test_an_id_names_every_library_that_takes_part() -> None:
+    """One between producer and consumer stands between them, so that nobody takes the case for an exchange of the two."""
+    case = Case("pointer.chain", "torch", "cupy", "dlpack", Device.CUDA, (("via", "cvcuda"), ("layout", "rows")))
+    assert (case.id, case.libraries) == (
+        "pointer.chain/torch-cvcuda-cupy/dlpack/cuda/rows",
+        ("torch", "cvcuda", "cupy"),
+    )
+    assert Case.from_json(case.to_json()) == case

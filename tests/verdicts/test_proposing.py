@@ -54,6 +54,14 @@ def test_an_exchange_that_fails_in_every_case_is_one_pattern() -> None:
     assert proposed(run({"one": {A: "v"}}))[0]["cases"] == A
 
 
+def test_a_waiver_is_bound_to_every_library_of_a_chain() -> None:
+    """The one between may be the one that has to be mended."""
+    found = run({"one": {"pointer.chain/reference-cvcuda-torch/dlpack/cuda": "v"}})
+    versions = {"torch": "2.11.0", "cvcuda": "0.17.0", "cupy": "14.2.0"}
+    (waiver,) = proposed(replace(found, cells=tuple(replace(cell, versions=versions) for cell in found.cells)))
+    assert dict(waiver["where"]).keys() - {"cuda"} == {"torch", "cvcuda"}
+
+
 def test_addresses_are_no_part_of_a_message() -> None:
     """They are others in each run."""
     (waiver,) = proposed(run({"one": {A: "v"}}, message="at 0x7f00beef, not 0x10"))

@@ -11,7 +11,7 @@ from typing import Any, Generic, TypeVar
 from conformance.protocols import clauses
 from conformance.suite.catalogue import catalogue
 from conformance.verdicts.findings import Finding, Judgement, Kind
-from conformance.verdicts.model import CellResult, Evidence, RunFile, State, place
+from conformance.verdicts.model import CellResult, Evidence, Place, RunFile, State, place
 
 from ..coverage import Reason, counts, gate_word, headline, untested
 from ..subject import Subject
@@ -231,9 +231,16 @@ def _cell(cell: CellResult) -> dict[str, Any]:
 
 
 def _columns(cases: list[str]) -> list[list[str]]:
-    """Way, device, producer, consumer and protocol of every exchange, in the order in which the matrix has them."""
-    found = {(way(at), at.device, at.producer, at.consumer, at.protocol) for at in map(place, cases)}
+    """Way, device, producer, consumer and protocol of every exchange, in the order in which the matrix has them.
+
+    Chains of one way have one column together, without producer and consumer: in that of the two at its ends they would be blamed.
+    """
+    found = {(way(at), at.device, *_ends(at), at.protocol) for at in map(place, cases)}
     return [list(column) for column in sorted(found, key=_column_order)]
+
+
+def _ends(at: Place) -> tuple[str, str]:
+    return ("", "") if at.is_chain else (at.libraries[0], at.libraries[-1])
 
 
 _WAYS = ("DLPack", "CUDA Array Interface", "Documented calls", "Imports and contexts")
@@ -243,7 +250,17 @@ _DEVICES = ("cuda", "host")
 def _column_order(column: tuple[str, ...]) -> tuple[object, ...]:
     name, device, producer, consumer, protocol = column
     known = (_WAYS.index(name) if name in _WAYS else len(_WAYS), _DEVICES.index(device) if device in _DEVICES else 2)
-    return (*known, device, name, producer != "reference", producer, consumer != "reference", consumer, protocol)
+    return (
+        *known,
+        device,
+        name,
+        not producer,
+        producer != "reference",
+        producer,
+        consumer != "reference",
+        consumer,
+        protocol,
+    )
 
 
 def _invariants(cases: list[str]) -> dict[str, list[Any]]:

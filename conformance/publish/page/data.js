@@ -1,6 +1,7 @@
 // The content of the page: base64, deflated, packed as conformance/publish/page/packing.py says.
 
 const NONE = -1;
+const CHAINS = 'chains of three';
 const GONE = ['g', 'not planned', '−', 'the baseline has it, and this run did not even plan it'];
 
 /** Bytes of base64 text. */
@@ -122,19 +123,19 @@ function evidenceOf([outcome, level, clauses, reason, expected, seen, notes], te
   return {outcome, level, clauses, reason: texts[reason], expected: texts[expected], seen: texts[seen], notes: pairs};
 }
 
-/** Takes the case ids apart: `family.name/producer-consumer/protocol/device[/value…]`. */
+/** Takes the case ids apart: `family.name/producer-consumer/protocol/device[/value…]`. Chains have other libraries between, and one column. */
 function indexCases(model) {
   const columns = new Map(model.columns.map(([way, device, producer, consumer, protocol], index) =>
     [[way === 'Documented calls', `${producer}-${consumer}`, protocol, device].join('/'), index]));
   model.columns = model.columns.map(([way, device, producer, consumer, protocol]) => ({
     way, device, producer, consumer, protocol,
     key: [way === 'Documented calls' ? 'claim' : protocol, device, `${producer}-${consumer}`].join('/'),
-    pair: `${producer} → ${consumer}`, group: `${way} on ${device}`,
+    pair: producer ? `${producer} → ${consumer}` : CHAINS, isChains: !producer, group: `${way} on ${device}`,
   }));
   model.cases = model.cases.map((id) => {
-    const [invariant, pair, protocol, device, ...parameters] = id.split('/');
-    const family = invariant.split('.')[0];
-    const column = columns.get([family === 'claim', pair, protocol, device].join('/'));
-    return {id, invariant, family, column, parameters: parameters.join(' / ')};
+    const [invariant, who, protocol, device, ...parameters] = id.split('/');
+    const family = invariant.split('.')[0], libraries = who.split('-');
+    const column = columns.get([family === 'claim', libraries.length > 2 ? '-' : who, protocol, device].join('/'));
+    return {id, invariant, family, column, libraries, parameters: parameters.join(' / ')};
   });
 }

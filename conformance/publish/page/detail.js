@@ -40,11 +40,10 @@ function kindsOf(model, found) {
   for (const {cell, one, state, value} of found) {
     const invariant = model.cases[one].invariant, evidence = value === NONE ? null : model.evidence[model.values[value].evidence];
     const key = [state, invariant, evidence ? `${evidence.outcome} ${evidence.clauses} ${core(evidence.reason)}` : ''].join('\n');
-    if (!kinds.has(key)) kinds.set(key, {key, invariant, state, evidence, members: [], cells: new Map(), columns: new Map()});
-    const kind = kinds.get(key), column = model.cases[one].column;
+    if (!kinds.has(key)) kinds.set(key, {key, invariant, state, evidence, members: [], cells: new Map()});
+    const kind = kinds.get(key);
     kind.members.push({cell, one, value});
     kind.cells.set(cell, (kind.cells.get(cell) || 0) + 1);
-    kind.columns.set(column, (kind.columns.get(column) || 0) + 1);
   }
   return [...kinds.values()].sort((a, b) => a.state - b.state || b.cells.size - a.cells.size || b.members.length - a.members.length);
 }

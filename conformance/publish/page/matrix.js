@@ -242,13 +242,14 @@ function pairGrids(model, view, cell, link) {
 }
 
 function pairGrid(model, view, cell, group, columns, link) {
-  const at = new Map(columns.map((column) => [model.columns[column].pair, column]));
-  const names = (side) => [...new Set(columns.map((column) => model.columns[column][side]))].sort((a, b) => (b === 'reference') - (a === 'reference') || (a < b ? -1 : 1));
+  const at = new Map(columns.map((column) => [model.columns[column].pair, column])), pairs = columns.filter((column) => !model.columns[column].isChains);
+  const names = (side) => [...new Set(pairs.map((column) => model.columns[column][side]))].sort((a, b) => (b === 'reference') - (a === 'reference') || (a < b ? -1 : 1));
   const consumers = names('consumer');
   return make('section', {}, make('h3', {}, group, make('small', {}, '  producer ↓  consumer →')), make('table', {},
     make('thead', {}, make('tr', {}, make('td'), consumers.map((name) => make('th', {scope: 'col'}, make('span', {}, name))))),
     make('tbody', {}, names('producer').map((producer) => make('tr', {}, make('th', {scope: 'row'}, producer),
-      consumers.map((consumer) => make('td', {}, pairField(model, view, cell, at.get(`${producer} → ${consumer}`), link))))))));
+      consumers.map((consumer) => make('td', {}, pairField(model, view, cell, at.get(`${producer} → ${consumer}`), link))))),
+    at.has(CHAINS) ? make('tr', {}, make('th', {scope: 'row'}, CHAINS), make('td', {colspan: Math.max(consumers.length, 1)}, pairField(model, view, cell, at.get(CHAINS), link))) : null)));
 }
 
 function pairField(model, view, cell, column, link) {

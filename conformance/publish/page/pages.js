@@ -68,7 +68,7 @@ function filterFields(model, change) {
     make('select', {name, onchange: (event) => change(name, event.target.value, false)}, make('option', {value: ''}, every), values.map((value) => make('option', {value}, value))));
   const unique = (values) => [...new Set(values)];
   return [
-    choice('library', 'Library', 'all libraries', unique(columns.flatMap(({producer, consumer}) => [producer, consumer])).sort()),
+    choice('library', 'Library', 'all libraries', unique(cases.flatMap(({libraries}) => libraries)).sort()),
     choice('exchange', 'Exchange', 'all ways', unique(columns.map(({group}) => group))),
     choice('family', 'Family of rules', 'all families', unique(cases.map(({family}) => family)).sort()),
     choice('verdict', 'Verdict', 'all verdicts', [...model.states.map(([, word]) => word).filter((word) => word !== GONE[1] || model.gate), UNTESTED]),
@@ -126,15 +126,15 @@ function wrong(model, view, link) {
 
 const kindsTold = (model, kinds, link) => longList('div', kinds, 60, (kind) => kindBox(model, kind, placeText(model, kind), false, link));
 
-/** Where a kind shows: pairs, and in how many cells. */
+/** Where a kind shows: which libraries, and in how many cells. */
 function placeText(model, kind) {
   const groups = new Map();
-  for (const column of kind.columns.keys()) {
-    const {group, pair} = model.columns[column];
-    if (!groups.has(group)) groups.set(group, []);
-    groups.get(group).push(pair);
+  for (const {one} of kind.members) {
+    const {column, libraries} = model.cases[one], {group} = model.columns[column];
+    if (!groups.has(group)) groups.set(group, new Set());
+    groups.get(group).add(libraries.join(' → '));
   }
-  const where = [...groups].map(([group, found]) => `${listed(found, 5)} (${group})`).join('; ');
+  const where = [...groups].map(([group, found]) => `${listed([...found], 5)} (${group})`).join('; ');
   return `${where}; in ${kind.cells.size === 1 ? model.cells[kind.cells.keys().next().value].title : many(kind.cells.size, 'cell')}`;
 }
 

@@ -75,12 +75,12 @@ class View {
     const statements = new Map();
     return Int16Array.from(this.model.cases, (one) => {
       const column = this.model.columns[one.column];
-      if (library && column.producer !== library && column.consumer !== library) return NONE;
+      if (library && !one.libraries.includes(library)) return NONE;
       if (family && one.family !== family) return NONE;
       if (exchange && column.group !== exchange) return NONE;
       if (!this.words.length) return 0;
       if (!statements.has(one.invariant)) statements.set(one.invariant, this.found(this.model.invariants[one.invariant][0]));
-      return this.found(`${one.id} ${column.pair} ${column.group}`) | statements.get(one.invariant);
+      return this.found(`${one.id} ${one.libraries.join(' → ')} ${column.pair} ${column.group}`) | statements.get(one.invariant);
     });
   }
 
