@@ -46,7 +46,7 @@ MEANINGS: Mapping[Kind, str] = {
     Kind.OWN_TESTS: "the tests that were run beside ours did not all pass",
     Kind.WAIVER: "a waiver is expired, matches nothing, overlaps another, or expects a failure that no longer happens",
     Kind.STILL: "it did not conform before and does not now",
-    Kind.FIXED: "it did not conform before and does now",
+    Kind.FIXED: "it did not conform before, and now it does, or is better than it was",
     Kind.NEW_CASE: "the baseline does not have it, and it violates nothing",
     Kind.NOTE: "to be known",
 }

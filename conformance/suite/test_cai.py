@@ -143,8 +143,8 @@ def test_empty_address(exchange: Exchange) -> None:
             "CAI-06",
             role=Role.PRODUCER,
             reason="an array without elements publishes an address",
-            expected="0",
-            seen=address,
+            expected="0x0",
+            seen=hex(address) if isinstance(address, int) else address,
         )
 
 

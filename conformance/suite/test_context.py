@@ -18,6 +18,7 @@ from .concurrency import elsewhere
 from .exchange import Exchange, Source
 from .interpreter import Ended
 from .libraries import REFERENCE, Environment
+from .order.observation import uncollected
 from .outcomes import Inconclusive, Refused, fail
 
 _GPU = (Device.CUDA,)
@@ -58,7 +59,7 @@ def test_unchanged(exchange: Exchange) -> None:
     """A conversion leaves the primary context current where it was current."""
     source = exchange.source()
     primary = context.primary()
-    with _current(primary):
+    with uncollected(), _current(primary):
         exchange.take(source)
         _expect_unchanged(exchange, primary, "primary")
 
@@ -95,8 +96,9 @@ def test_private(exchange: Exchange) -> None:
     context.set_current(context.primary())
     private = context.create()
     try:
-        taken = exchange.take(source, promised=())
-        _expect_values_in_primary(exchange, source, taken, private)
+        with uncollected():
+            taken = exchange.take(source, promised=())
+            _expect_values_in_primary(exchange, source, taken, private)
     finally:
         context.destroy(private)
         context.set_current(context.primary())
@@ -118,9 +120,13 @@ def _expect_values_in_primary(exchange: Exchange, source: Source, taken: Any, pr
     cases=lambda env: every(env.pairs()),
 )
 def test_fresh_thread(exchange: Exchange) -> None:
-    """An array is exchanged and read in a thread that has done nothing before, on a GPU one without a current context."""
+    """An array is exchanged and read in a thread that has done nothing before, on a GPU one without a current context.
+
+    No garbage is collected meanwhile: what frees memory of an earlier case in that thread may make a context current in it.
+    """
     source = exchange.source()
-    elsewhere(lambda: _exchange_here(exchange, source))
+    with uncollected():
+        elsewhere(lambda: _exchange_here(exchange, source))
 
 
 def _exchange_here(exchange: Exchange, source: Source) -> None:

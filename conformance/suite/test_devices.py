@@ -18,11 +18,12 @@ from conformance.protocols.clauses import Level, Role
 
 from . import interpreter
 from .catalogue import Draft, Isolation, Needs, Tier, every, invariant, layouts
-from .exchange import Exchange, Source, brief, collect
+from .exchange import Exchange, Source, brief
 from .interpreter import Ended
 from .libraries import Environment, streaming
 from .order.evidence import Controls, blame, overtaken, seen_in, without_wait
 from .order.handover import REFERENCE, How, can_be_inside
+from .order.observation import uncollected
 from .order.placed import (
     GPUS,
     ON,
@@ -237,8 +238,7 @@ def test_current_kept(exchange: Exchange) -> None:
     """A conversion leaves the GPU current that was current, wherever the array lies and even if it is refused."""
     place = place_of(exchange)
     source = make_on(exchange, place.home)
-    collect()  # PyCUDA changes the current context when it frees something
-    with current(exchange, place.current):
+    with uncollected(), current(exchange, place.current):  # PyCUDA changes the current context when it frees something
         offer = exchange.offer(source)
         try:
             taken = exchange.consumer.take_on(offer, exchange.protocol, exchange.device, place.home)
@@ -288,8 +288,7 @@ def test_current_kept_when_refused(exchange: Exchange) -> None:
     source.array.cai_override = {"typestr": "<f3"}
     raises = exchange.option("refusal") == "raises"
     offer = _Raises(source.array) if raises else exchange.offer(source)
-    collect()  # PyCUDA changes the current context when it frees something
-    with current(exchange, place.current):
+    with uncollected(), current(exchange, place.current):  # PyCUDA changes the current context when it frees something
         try:
             exchange.consumer.take_on(offer, exchange.protocol, exchange.device, place.home)
         except Exception as error:

@@ -25,7 +25,7 @@ _ROWS: dict[State, tuple[Kind | None, ...]] = {
     R: (Kind.FIXED,          None,             Kind.NEW_CASE,    Kind.NEW_CASE,    Kind.NEW_VIOLATION),
     O: (Kind.FIXED,          Kind.REGRESSION,  None,             Kind.REGRESSION,  Kind.REGRESSION),
     D: (Kind.FIXED,          Kind.REGRESSION,  Kind.FIXED,       Kind.STILL,       Kind.REGRESSION),
-    V: (Kind.FIXED,          Kind.REGRESSION,  Kind.FIXED,       Kind.FIXED,       Kind.STILL),
+    V: (Kind.FIXED,          Kind.FIXED,       Kind.FIXED,       Kind.FIXED,       Kind.STILL),
     U: (Kind.NEW_CASE,       Kind.NEW_CASE,    Kind.NEW_CASE,    Kind.NEW_CASE,    Kind.NEW_VIOLATION),
     L: (Kind.NEW_CASE,       Kind.NEW_CASE,    Kind.NEW_CASE,    Kind.NEW_CASE,    Kind.NEW_VIOLATION),
 }  # fmt: skip
@@ -35,7 +35,7 @@ CHANGE: dict[State, dict[State, Kind | None]] = {
 """What it is to have been the one and to be the other; ``None`` where there is nothing to tell.
 
 Worse is: not to conform any more, to be refused where it was supported, to deviate or violate where nothing worse than an observation
-was, to violate where it deviated. What was refused had no exchange that could be judged, so that what it does now is judged as if it
+was, to violate where it deviated. What violates was not supported: a refusal in place of wrong data or a crash is better. What was refused had no exchange that could be judged, so that what it does now is judged as if it
 were new. What has no verdict now is never more than not tested, and what had none is new.
 """
 _CONFORMS = C.value

@@ -32,7 +32,7 @@ class Kind(Enum):
     STILL = ("still", Exit.OK)
     """It did not conform before and does not now."""
     FIXED = ("fixed", Exit.OK)
-    """It did not conform before and does now."""
+    """It did not conform before, and now it does, or is better than it was."""
     NEW_CASE = ("new case", Exit.OK)
     """The baseline has no verdict on it, and nothing violates."""
     NOTE = ("note", Exit.OK)

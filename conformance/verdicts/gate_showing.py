@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 import textwrap
 from collections import defaultdict
 from collections.abc import Iterable, Mapping, Sequence
@@ -14,6 +15,7 @@ from . import gate
 from .findings import Finding, Judgement, Kind
 from .model import place
 
+_NUMBERS = re.compile(r"0x[0-9a-fA-F]+|\d+")
 _FEW = 4
 """Cells and cases that are named; the others are counted."""
 _MOST = 40
@@ -24,11 +26,14 @@ _QUIET = frozenset({Kind.STILL, Kind.FIXED, Kind.NEW_CASE})
 
 @dataclass(frozen=True)
 class Group:
-    """Findings of one kind that say the same of one invariant and one pair, in cells and cases."""
+    """Findings of one kind that say the same of one invariant and the same libraries, in cells and cases.
+
+    ``sentence`` is that of the first: numbers and addresses do not keep like from like.
+    """
 
     kind: Kind
     invariant: str
-    pair: str
+    libraries: str
     sentence: str
     waiver: str
     cells: tuple[str, ...]
@@ -40,9 +45,21 @@ def grouped(findings: Sequence[Finding]) -> list[Group]:
     members: dict[tuple[Kind, str, str, str, str], list[Finding]] = defaultdict(list)
     for finding in findings:
         where = place(finding.case) if finding.case else None
-        invariant, pair = (where.invariant, where.who) if where else ("", "")
-        members[finding.kind, invariant, pair, finding.sentence, finding.waiver].append(finding)
-    return [Group(*key, _names(f.cell for f in found), _names(f.case for f in found)) for key, found in members.items()]
+        invariant, libraries = (where.invariant, where.who) if where else ("", "")
+        alike = _NUMBERS.sub("", finding.sentence) if where else finding.sentence
+        members[finding.kind, invariant, libraries, alike, finding.waiver].append(finding)
+    return [
+        Group(
+            kind,
+            invariant,
+            libraries,
+            found[0].sentence,
+            waiver,
+            _names(f.cell for f in found),
+            _names(f.case for f in found),
+        )
+        for (kind, invariant, libraries, _, waiver), found in members.items()
+    ]
 
 
 def _names(names: Iterable[str]) -> tuple[str, ...]:
@@ -87,7 +104,7 @@ def _kind(screen: Screen, kind: Kind, groups: Sequence[Group], titles: Mapping[s
 
 
 def _group(screen: Screen, group: Group, titles: Mapping[str, str]) -> None:
-    where = f"{group.invariant} {group.pair}" if group.invariant else ""
+    where = f"{group.invariant} {group.libraries}" if group.invariant else ""
     symbol = "~" if group.waiver else "✗" if group.kind.exit is not Exit.OK else "·"
     colour = "yellow" if group.waiver else "red" if group.kind.exit is not Exit.OK else "dim"
     if where:

@@ -30,6 +30,8 @@ _LAST = 4096
 """Bytes of a journal in which its last line is looked for: it is short where the run came to its end."""
 _PART = re.compile(r"([a-z_]+)(\d[\w.]*)")
 _AXES = {"cu": "cuda", "py": "python", "cudapy": "cuda_python"}
+_ID = 8
+"""Digits of the id of a run of `check`: as many as `conform` draws."""
 _LOST = Evidence(State.LOST, "lost", "must", (), "there is no outcome", "", "")
 _CONFORMS = State.CONFORMS.value
 
@@ -58,7 +60,8 @@ def _of_check(folder: Path) -> RunFile:
     name = folder.resolve().name
     (read,) = _all([_Source(name, name, folder)])
     suite = read.cell.versions.get("suite", "")
-    return _put_together(read.plan[:12], suite, "check", [read])
+    id = sha256(f"{read.plan} {read.began}".encode()).hexdigest()[:_ID]  # the same plan is run again and again
+    return _put_together(id, suite, "check", [read])
 
 
 class _Source(NamedTuple):

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import gc
 from typing import Any
 
 import pytest
@@ -12,6 +13,7 @@ from conformance.cuda import context
 from conformance.execution.results import Result
 from conformance.execution.workbench import Workbench
 from conformance.protocols.clauses import Level
+from conformance.protocols.dlpack import Tensor
 from conformance.reference.importer import Imported, Importer
 from conformance.suite.catalogue import Case, catalogue
 from conformance.suite.outcomes import Outcome
@@ -118,3 +120,18 @@ def test_wrong_elements_under_a_private_context_are_a_violation(protocol: Protoc
     """Refusing would have been well."""
     result = run("context.private", contexts, protocol, confused(contexts))
     assert (result.outcome, result.level) == (Outcome.FAIL, Level.MUST)
+
+
+@pytest.mark.parametrize("name", ["context.unchanged", "context.private", "context.fresh-thread"])
+def test_no_garbage_is_collected_while_contexts_are_looked_at(name: str, contexts: Contexts) -> None:
+    """Freeing what an earlier case has left behind may make a context current, which would be taken for the exchange's doing."""
+    seen = []
+
+    class Looking(Importer):
+        def read_tensor(self, tensor: Tensor) -> Imported:
+            seen.append(gc.isenabled())
+            return super().read_tensor(tensor)
+
+    assert run(name, contexts, Protocol.DLPACK, Looking).outcome is Outcome.PASS
+    assert seen[-1] is False
+    assert gc.isenabled()

@@ -224,7 +224,9 @@ SCENARIOS = {
     "it conformed, and deviates": Scenario(*changed("c", "d"), Exit.REGRESSION, (REGRESSED,)),
     "it deviated, and violates": Scenario(*changed("d", "v"), Exit.REGRESSION, (REGRESSED,)),
     "it was observed, and violates": Scenario(*changed("o", "v"), Exit.REGRESSION, (REGRESSED,)),
-    "it was supported, and is refused": Scenario(*changed("v", "r"), Exit.REGRESSION, (REGRESSED,)),
+    "it was supported, and is refused": Scenario(*changed("c", "r"), Exit.REGRESSION, (REGRESSED,)),
+    "it was supported in its way, and is refused": Scenario(*changed("d", "r"), Exit.REGRESSION, (REGRESSED,)),
+    "it was broken, and is refused": Scenario(*changed("v", "r"), Exit.OK, (Kind.FIXED,), "violates before, refused now"),
     "a cell was tested, and is unresolvable": Scenario(
         run({"one": {A: "c"}, "two": "unresolvable"}, reason="numpy and torch"),
         run({"one": {A: "c"}, "two": {A: "c"}}),

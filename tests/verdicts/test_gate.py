@@ -62,7 +62,7 @@ def test_every_change_of_state_is_decided(before: State, now: State) -> None:
     elif before is now:
         assert kind is (Kind.STILL if now in better[:2] else None)
     elif now is State.REFUSED:
-        assert kind is Kind.REGRESSION
+        assert kind is (Kind.FIXED if before is State.VIOLATES else Kind.REGRESSION)
     elif before is State.REFUSED:
         as_new = {State.CONFORMS: Kind.FIXED, State.VIOLATES: Kind.NEW_VIOLATION}
         assert kind is as_new.get(now, Kind.NEW_CASE)

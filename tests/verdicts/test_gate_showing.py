@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import io
+from dataclasses import replace
 
 from hypothesis import given, settings
 
@@ -30,6 +31,16 @@ def test_findings_that_say_the_same_are_one_group() -> None:
     assert text.count("✗ dtype.exchange numpy-torch") == 1
     assert "in 6 cells: cell-0, cell-1, cell-2, cell-3 and 2 more" in text
     assert f"2 cases: {B}, {A}" in text
+
+
+def test_numbers_and_addresses_do_not_keep_like_from_like() -> None:
+    """The first sentence is told, for all of them."""
+    one = run({"one": {A: "v", B: "v"}})
+    told = tuple(e._replace(seen=f"element 0 at {0xAB0 + n:#x}") for n, e in enumerate((one.evidence[0],) * 2))
+    (cell,) = one.cells
+    text = shown(gate.judge(replace(one, cells=(replace(cell, evidence=(0, 1)),), evidence=told), None, (), present()))
+    assert text.count("✗ dtype.exchange numpy-torch") == 1
+    assert "2 cases" in text
 
 
 def test_what_a_waiver_covers_is_shown_with_it() -> None:

@@ -46,6 +46,18 @@ def test_a_run_of_check_is_a_run_of_one_cell(conformance: Command, tmp_path: Pat
     ]
 
 
+def test_runs_of_one_plan_have_ids_of_their_own(tmp_path: Path) -> None:
+    """Or a run beside its baseline would seem to be compared with itself. One that is read again has the same."""
+    ids = []
+    for began in (1795353758.5, 1795440158.5):
+        folder = cell(tmp_path / f"{began}", ["a.a/x-y/cai/host"], [line("a.a/x-y/cai/host")])
+        (folder / "journal.jsonl").write_text(json.dumps({"event": "begin", "at": began}) + "\n")
+        (folder / "cell.json").unlink()
+        ids += [reading.load(folder).id, reading.load(folder).id]
+    assert (ids[0], ids[2]) == (ids[1], ids[3])
+    assert ids[0] != ids[2]
+
+
 def test_a_case_without_an_outcome_is_lost(tmp_path: Path) -> None:
     """It was planned."""
     folder = cell(tmp_path / "cell", ["a.a/x-y/cai/host", "a.b/x-y/cai/host"], [line("a.a/x-y/cai/host")])
