@@ -8,7 +8,7 @@ from contextlib import contextmanager
 from dataclasses import replace
 from typing import Any
 
-from conformance.adapters.base import Device, Protocol
+from conformance.adapters.base import Adapter, Device, Protocol
 from conformance.cuda import context
 from conformance.protocols.clauses import Level, Role
 
@@ -122,17 +122,18 @@ def _expect_values_in_primary(exchange: Exchange, source: Source, taken: Any, pr
 def test_fresh_thread(exchange: Exchange) -> None:
     """An array is exchanged and read in a thread that has done nothing before, on a GPU one without a current context.
 
-    No garbage is collected meanwhile: what frees memory of an earlier case in that thread may make a context current in it.
+    Both libraries are loaded before, for PyCUDA makes a context current in the thread that loads it. No garbage is collected
+    meanwhile: what frees memory of an earlier case in that thread may make one current, too.
     """
-    source = exchange.source()
+    source, consumer = exchange.source(), exchange.consumer
     with uncollected():
-        elsewhere(lambda: _exchange_here(exchange, source))
+        elsewhere(lambda: _exchange_here(exchange, source, consumer))
 
 
-def _exchange_here(exchange: Exchange, source: Source) -> None:
+def _exchange_here(exchange: Exchange, source: Source, consumer: Adapter) -> None:
     if exchange.device is Device.CUDA and context.current():
         raise Inconclusive("a fresh thread has a current context already")
-    taken = exchange.take(source)
+    taken = exchange.take(source, taker=consumer)
     exchange.expect_values(source, exchange.read(taken))
 
 

@@ -238,10 +238,11 @@ def test_current_kept(exchange: Exchange) -> None:
     """A conversion leaves the GPU current that was current, wherever the array lies and even if it is refused."""
     place = place_of(exchange)
     source = make_on(exchange, place.home)
-    with uncollected(), current(exchange, place.current):  # PyCUDA changes the current context when it frees something
+    consumer = exchange.consumer  # PyCUDA changes the current context when it is loaded and when it frees something
+    with uncollected(), current(exchange, place.current):
         offer = exchange.offer(source)
         try:
-            taken = exchange.consumer.take_on(offer, exchange.protocol, exchange.device, place.home)
+            taken = consumer.take_on(offer, exchange.protocol, exchange.device, place.home)
         except Exception as error:
             exchange.check_context(error)
             exchange.notes["refused"] = brief(error)
@@ -288,9 +289,10 @@ def test_current_kept_when_refused(exchange: Exchange) -> None:
     source.array.cai_override = {"typestr": "<f3"}
     raises = exchange.option("refusal") == "raises"
     offer = _Raises(source.array) if raises else exchange.offer(source)
-    with uncollected(), current(exchange, place.current):  # PyCUDA changes the current context when it frees something
+    consumer = exchange.consumer  # PyCUDA changes the current context when it is loaded and when it frees something
+    with uncollected(), current(exchange, place.current):
         try:
-            exchange.consumer.take_on(offer, exchange.protocol, exchange.device, place.home)
+            consumer.take_on(offer, exchange.protocol, exchange.device, place.home)
         except Exception as error:
             exchange.check_context(error)
             _expect_current(exchange, place.current)

@@ -3,11 +3,12 @@
 from __future__ import annotations
 
 import gc
+import threading
 from typing import Any
 
 import pytest
 
-from conformance.adapters.base import Device, Protocol
+from conformance.adapters.base import Adapter, Device, Protocol
 from conformance.adapters.reference import ReferenceAdapter
 from conformance.cuda import context
 from conformance.execution.results import Result
@@ -135,3 +136,16 @@ def test_no_garbage_is_collected_while_contexts_are_looked_at(name: str, context
     assert run(name, contexts, Protocol.DLPACK, Looking).outcome is Outcome.PASS
     assert seen[-1] is False
     assert gc.isenabled()
+
+
+def test_no_library_is_loaded_in_the_fresh_thread(contexts: Contexts, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Loading PyCUDA makes a context current there: what was tried would depend on what the process had loaded before."""
+    asked, get = [], Workbench.get
+
+    def looking(bench: Workbench, name: str) -> Adapter:
+        asked.append(threading.current_thread())
+        return get(bench, name)
+
+    monkeypatch.setattr(Workbench, "get", looking)
+    assert run("context.fresh-thread", contexts, Protocol.DLPACK, Importer).outcome is Outcome.PASS
+    assert set(asked) == {threading.main_thread()}
