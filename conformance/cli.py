@@ -200,7 +200,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
         given = sys.argv[1:] if arguments is None else list(arguments)
         options = parser(*given[:1]).parse_args(given)
         return int(options.run(options))
-    except (UserError, plan.BadSelection) as error:
+    except (UserError, plan.BadSelection, registry.BadAnnouncement) as error:
         print(f"conformance: {error}", file=sys.stderr)
         return Exit.USAGE
     except KeyboardInterrupt:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import importlib
+import re
 from importlib import metadata
 
 from .base import Adapter
@@ -18,10 +19,15 @@ _OURS = {
     "cuda_python": "conformance.adapters.cuda_python:CudaPythonAdapter",
 }
 ENTRY_POINTS = "cuda_interop_conformance.adapters"
+_NAME = re.compile(r"[a-z][a-z0-9_]*")
+
+
+class BadAnnouncement(ValueError):
+    """What other packages announce cannot be used. The text is for their authors: what, by whom, why, what to do."""
 
 
 def names() -> tuple[str, ...]:
-    """Every adapter's name, ours first, in the order of tables and plans."""
+    """Every adapter's name, ours first, in the order of tables and plans; :class:`BadAnnouncement` if one cannot stand in a case id."""
     return (*_OURS, *sorted(_announced()))
 
 
@@ -34,5 +40,26 @@ def create(name: str) -> Adapter:
 
 
 def _announced() -> dict[str, str]:
-    found = metadata.entry_points(group=ENTRY_POINTS)
-    return {point.name: point.value for point in found if point.name not in _OURS}
+    found: dict[str, metadata.EntryPoint] = {}
+    complaints = []
+    for point in metadata.entry_points(group=ENTRY_POINTS):
+        if point.name in _OURS:
+            continue  # what tests a library here is what is in this package
+        if not _NAME.fullmatch(point.name):
+            complaints.append(
+                f"{_by(point)} announces an adapter as {point.name!r}, but between the hyphens and slashes of a case id it takes a name of "
+                "lower-case letters, digits and _, beginning with a letter; rename the entry point"
+            )
+        elif point.name in found and point.value != found[point.name].value:
+            complaints.append(
+                f"{_by(found[point.name])} and {_by(point)} both announce an adapter as {point.name!r}, so nobody can tell which is meant; "
+                "uninstall one of them"
+            )
+        found[point.name] = point
+    if complaints:
+        raise BadAnnouncement("\n".join(complaints))
+    return {name: point.value for name, point in found.items()}
+
+
+def _by(point: metadata.EntryPoint) -> str:
+    return f"{point.dist.name} {point.dist.version}" if point.dist else f"somebody (group {ENTRY_POINTS})"
