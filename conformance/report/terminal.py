@@ -157,9 +157,9 @@ def _table(screen: Screen, results: list[Result], order: list[str]) -> None:
     counts: dict[tuple[str, str], Counter[str]] = defaultdict(Counter)
     chains: Counter[str] = Counter()
     for result in results:
-        (chains if len(result.case.libraries) > 2 else counts[result.case.producer, result.case.consumer])[
-            result.verdict
-        ] += 1
+        case = result.case
+        count = chains if len(case.libraries) > 2 else counts[case.producer, case.consumer]
+        count[result.verdict] += 1
     if counts:
         _grid(screen, {pair: _cell(count) for pair, count in counts.items()}, order)
     if chains:

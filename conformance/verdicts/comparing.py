@@ -35,8 +35,9 @@ CHANGE: dict[State, dict[State, Kind | None]] = {
 """What it is to have been the one and to be the other; ``None`` where there is nothing to tell.
 
 Worse is: not to conform any more, to be refused where it was supported, to deviate or violate where nothing worse than an observation
-was, to violate where it deviated. What violates was not supported: a refusal in place of wrong data or a crash is better. What was refused had no exchange that could be judged, so that what it does now is judged as if it
-were new. What has no verdict now is never more than not tested, and what had none is new.
+was, to violate where it deviated. What violates was not supported: a refusal in place of wrong data or a crash is better. What was
+refused had no exchange that could be judged, so that what it does now is judged as if it were new. What has no verdict now is never
+more than not tested, and what had none is new.
 """
 _CONFORMS = C.value
 ABSENT = "-"

@@ -250,17 +250,8 @@ _DEVICES = ("cuda", "host")
 def _column_order(column: tuple[str, ...]) -> tuple[object, ...]:
     name, device, producer, consumer, protocol = column
     known = (_WAYS.index(name) if name in _WAYS else len(_WAYS), _DEVICES.index(device) if device in _DEVICES else 2)
-    return (
-        *known,
-        device,
-        name,
-        not producer,
-        producer != "reference",
-        producer,
-        consumer != "reference",
-        consumer,
-        protocol,
-    )
+    ends = (not producer, producer != "reference", producer, consumer != "reference", consumer)
+    return (*known, device, name, *ends, protocol)
 
 
 def _invariants(cases: list[str]) -> dict[str, list[Any]]:

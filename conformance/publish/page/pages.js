@@ -129,7 +129,7 @@ const kindsTold = (model, kinds, link) => longList('div', kinds, 60, (kind) => k
 /** Where a kind shows: which libraries, and in how many cells. */
 function placeText(model, kind) {
   const groups = new Map();
-  for (const {one} of kind.members) {
+  for (const one of new Set(kind.members.map((member) => member.one))) {
     const {column, libraries} = model.cases[one], {group} = model.columns[column];
     if (!groups.has(group)) groups.set(group, new Set());
     groups.get(group).add(libraries.join(' → '));
