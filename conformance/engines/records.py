@@ -9,6 +9,7 @@ from pathlib import Path
 from typing import Any
 
 import conformance
+from conformance import files
 from conformance.exits import UserError
 
 from .model import Bounds, Candidate, Cell, Ending, Lifecycle, WithTests
@@ -102,9 +103,7 @@ class Record:
 
 def write(path: Path, data: dict[str, Any]) -> None:
     """Write a JSON file whole or not at all."""
-    partial = path.with_name(f"{path.name}.partial")
-    partial.write_text(json.dumps(data, indent=1, ensure_ascii=False) + "\n", encoding="utf-8")
-    partial.replace(path)
+    files.write(path, json.dumps(data, indent=1, ensure_ascii=False) + "\n")
 
 
 def read_run(out: Path) -> Run:

@@ -8,11 +8,12 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+from conformance import files
 from conformance.suite.catalogue import Case, catalogue
 from conformance.suite.outcomes import Outcome
 
 from . import journal
-from .results import BAD, Result, read_lines, write_lines, write_text
+from .results import BAD, Result, read_lines, write_lines
 
 PLAN = "plan.jsonl"
 RESULTS = "results.jsonl"
@@ -41,7 +42,7 @@ def prepare(cases: list[Case], environment: dict[str, Any], out: Path) -> None:
     """Write environment and plan, and see them on the disk. What an earlier run has found is gone before its plan is."""
     for old in (RESULTS, journal.FILE, DIAGNOSTICS):
         (out / old).unlink(missing_ok=True)
-    write_text(out / ENVIRONMENT, json.dumps(environment, indent=1, ensure_ascii=False) + "\n")
+    files.write(out / ENVIRONMENT, json.dumps(environment, indent=1, ensure_ascii=False) + "\n")
     write_lines(out / PLAN, (case.to_json() for case in cases))
 
 

@@ -3,13 +3,13 @@
 from __future__ import annotations
 
 import json
-import os
 from collections.abc import Iterable, Iterator
 from dataclasses import dataclass, field, replace
 from enum import Enum
 from pathlib import Path
 from typing import Any
 
+from conformance import files
 from conformance.protocols.clauses import Level
 from conformance.suite.catalogue import Case
 from conformance.suite.outcomes import Outcome
@@ -162,21 +162,7 @@ def put_together(first: Result, after: tuple[str, ...], where: Where, alone: Res
 
 def write_lines(path: Path, records: Iterable[dict[str, Any]]) -> None:
     """Write a file of JSON lines, whole or not at all."""
-    write_text(path, "".join(json.dumps(record, ensure_ascii=False) + "\n" for record in records))
-
-
-def write_text(path: Path, text: str) -> None:
-    """Write a file whole or not at all, and see it on the disk."""
-    partial = path.with_suffix(path.suffix + ".partial")
-    try:
-        with partial.open("w", encoding="utf-8") as file:
-            file.write(text)
-            file.flush()
-            os.fsync(file.fileno())
-        partial.replace(path)
-    except OSError:
-        partial.unlink(missing_ok=True)
-        raise
+    files.write(path, "".join(json.dumps(record, ensure_ascii=False) + "\n" for record in records))
 
 
 def read_lines(path: Path) -> Iterator[dict[str, Any]]:

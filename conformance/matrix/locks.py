@@ -14,6 +14,7 @@ from enum import Enum
 from pathlib import Path
 
 from conformance.exits import UserError
+from conformance.files import write as write_file
 
 from . import uv
 from .lockfile import LOCKED, UNRESOLVABLE, Lock, Locked, NoLock, Pin, Unresolvable, Wanted, parse, pins, strangers
@@ -190,7 +191,5 @@ def write(lock: Lock, folder: Path) -> Path:
         if suffix != lock.suffix:
             (folder / f"{lock.wanted.cell}{suffix}").unlink(missing_ok=True)
     path = folder / f"{lock.wanted.cell}{lock.suffix}"
-    partial = path.with_name(f".{path.name}")
-    partial.write_text(lock.text, encoding="utf-8")
-    partial.replace(path)
+    write_file(path, lock.text)
     return path

@@ -4,9 +4,9 @@ from __future__ import annotations
 
 import argparse
 import sys
-from collections.abc import Callable
 from pathlib import Path
 
+from conformance import files
 from conformance.exits import Exit, UserError
 from conformance.report.screen import Screen
 from conformance.verdicts import gate_cli, history, reading
@@ -14,8 +14,9 @@ from conformance.verdicts.history import Streak
 from conformance.verdicts.model import RunFile
 from conformance.verdicts.waivers import Spot, Waiver
 
-from . import console, junit, scripts
+from . import console, scripts
 from .coverage import believable
+from .junit import junit
 from .markdown import markdown
 from .page import page
 from .subject import Subject
@@ -39,9 +40,8 @@ def add(name: str, command: argparse.ArgumentParser) -> None:
 
 def _publish(options: argparse.Namespace) -> int:
     subject = _subject(options)
-    _write(options.out, "summary.md", lambda path: _text(path, markdown(subject)))
-    _write(options.out, "junit.xml", lambda path: junit.write(subject, path))
-    _write(options.out, "index.html", lambda path: _text(path, page(subject)))
+    for name, made in (("summary.md", markdown), ("junit.xml", junit), ("index.html", page)):
+        _write(options.out, name, made(subject))
     console.show(Screen.of(sys.stdout), subject, str(options.out / "index.html"))
     return Exit.OK
 
@@ -74,16 +74,10 @@ def _streaks(path: Path | None, run: RunFile) -> dict[Spot, Streak]:
     return history.streaks([*found.entries, history.entry(run)])
 
 
-def _text(path: Path, text: str) -> None:
-    path.write_text(text, encoding="utf-8")
-
-
-def _write(out: Path, name: str, write: Callable[[Path], None]) -> None:
-    """Write a file whole or not at all. Raises UserError where it cannot be written."""
-    partial = out / f"{name}.partial"
+def _write(out: Path, name: str, text: str) -> None:
+    """Raises UserError where the file cannot be written."""
     try:
         out.mkdir(parents=True, exist_ok=True)
-        write(partial)
-        partial.replace(out / name)
+        files.write(out / name, text)
     except OSError as error:
         raise UserError(f"--out: {out / name} cannot be written: {error.strerror}; choose another folder") from error

@@ -20,10 +20,10 @@ A cell without results is an ``error``, or ``skipped`` where its versions cannot
 
 from __future__ import annotations
 
+import io
 from collections.abc import Iterable, Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass
-from pathlib import Path
 from typing import NamedTuple
 from xml.sax.saxutils import XMLGenerator
 from xml.sax.xmlreader import AttributesImpl
@@ -75,18 +75,19 @@ class Suite:
         return sum(entry.element == element for entry in self.entries)
 
 
-def write(subject: Subject, path: Path) -> None:
-    """Write the file, a suite at a time."""
+def junit(subject: Subject) -> str:
+    """The document."""
     run = subject.run
     entries = sum(cell.states.count(state.value) for cell in run.cells for state in TOLD)
     suites = _by_cell(subject) if entries <= MOST_ENTRIES else _by_family(subject)
-    with path.open("w", encoding="utf-8") as file:
-        xml = XMLGenerator(file, "utf-8", short_empty_elements=True)
-        xml.startDocument()
-        with _element(xml, "testsuites", {"name": "array interop conformance"}):
-            for suite in suites:
-                _suite(xml, suite)
-        xml.endDocument()
+    document = io.StringIO()
+    xml = XMLGenerator(document, "utf-8", short_empty_elements=True)
+    xml.startDocument()
+    with _element(xml, "testsuites", {"name": "array interop conformance"}):
+        for suite in suites:
+            _suite(xml, suite)
+    xml.endDocument()
+    return document.getvalue()
 
 
 # -- suites

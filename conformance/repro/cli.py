@@ -6,9 +6,10 @@ import argparse
 import sys
 from pathlib import Path
 
+from conformance import files
 from conformance.execution import environment, folder
 from conformance.execution.naming import UnknownName, case_named
-from conformance.execution.results import Result, write_text
+from conformance.execution.results import Result
 from conformance.exits import Exit, UserError
 from conformance.suite.catalogue import catalogue
 
@@ -47,7 +48,7 @@ def repro(options: argparse.Namespace) -> int:
         sys.stdout.write(text)
         return Exit.OK
     try:
-        write_text(options.out, text)
+        files.write(options.out, text)
     except OSError as error:
         raise UserError(f"--out: {options.out} cannot be written: {error.strerror}; choose another place") from error
     print(f"{options.out}: `python {options.out}` ends with 1 if it is wrong, with 0 if it is right")

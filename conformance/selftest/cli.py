@@ -12,10 +12,10 @@ from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
+from conformance import files
 from conformance.adapters.base import Device
 from conformance.execution import environment
 from conformance.execution.probe import SIMULATE
-from conformance.execution.results import write_text
 from conformance.exits import Exit, UserError
 from conformance.report import terminal
 from conformance.signals import Stops
@@ -144,9 +144,9 @@ def _write(
     data = account.to_json()
     try:
         if options.json:
-            write_text(options.json, json.dumps(data, indent=1, ensure_ascii=False) + "\n")
+            files.write(options.json, json.dumps(data, indent=1, ensure_ascii=False) + "\n")
         if options.page and account.exit is Exit.OK:
-            write_text(options.page, made())
+            files.write(options.page, made())
     except OSError as error:
         raise UserError(f"{error.filename} cannot be written: {error.strerror}; choose another place") from error
     if before is not None:

@@ -10,6 +10,7 @@ from datetime import date, datetime, timezone
 from pathlib import Path
 
 import conformance
+from conformance import files
 from conformance.engines import digests, records
 from conformance.exits import Exit, UserError
 from conformance.matrix.lockfile import LOCKED
@@ -273,13 +274,10 @@ def _propose(options: argparse.Namespace) -> int:
     if options.out is None:
         sys.stdout.write(text)
         return Exit.OK
+    if options.out.exists():
+        raise UserError(f"--out: {options.out} is there already, and may be somebody's work; choose another name")
     try:
-        with options.out.open("x", encoding="utf-8") as file:
-            file.write(text)
-    except FileExistsError as error:
-        raise UserError(
-            f"--out: {options.out} is there already, and may be somebody's work; choose another name"
-        ) from error
+        files.write(options.out, text)
     except OSError as error:
         raise UserError(f"--out: {options.out} cannot be written: {error.strerror}; choose another place") from error
     return Exit.OK

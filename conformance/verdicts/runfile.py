@@ -8,6 +8,7 @@ import json
 from pathlib import Path
 from typing import Any
 
+from conformance import files
 from conformance.exits import UserError
 
 from .model import Candidate, CellResult, Evidence, OwnTests, RunFile, State
@@ -98,9 +99,7 @@ def write(run: RunFile, path: Path) -> str:
     body = encoded(run)
     found = hashlib.sha256(body).hexdigest()
     whole = b'{"digest":"' + found.encode() + b'",' + body[1:] + b"\n"
-    partial = path.with_name(f"{path.name}.partial")
-    partial.write_bytes(gzip.compress(whole, 6, mtime=0) if path.suffix == ".gz" else whole)
-    partial.replace(path)
+    files.write(path, gzip.compress(whole, 6, mtime=0) if path.suffix == ".gz" else whole)
     return found
 
 

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import json
-import os
 from pathlib import Path
 
 import pytest
@@ -203,28 +202,3 @@ def test_a_line_that_was_cut_off_is_left_out(tmp_path: Path) -> None:
 def test_a_file_that_is_not_there_has_no_lines(tmp_path: Path) -> None:
     """A run may end before its first."""
     assert list(results.read_lines(tmp_path / "none.jsonl")) == []
-
-
-def test_a_file_that_cannot_be_written_whole_leaves_the_old_one(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    """Nothing of the new one stays behind, and the error is told."""
-    path = tmp_path / "results.jsonl"
-    path.write_text("old\n")
-
-    def full(descriptor: int) -> None:
-        assert (tmp_path / "results.jsonl.partial").read_text() == "new\n", "not all of it had been given to the disk"
-        raise OSError("no room")
-
-    monkeypatch.setattr(os, "fsync", full)
-    with pytest.raises(OSError, match="no room"):
-        results.write_text(path, "new\n")
-    assert path.read_text() == "old\n"
-    assert list(tmp_path.iterdir()) == [path]
-
-
-def test_a_folder_that_is_not_there_is_told(tmp_path: Path) -> None:
-    """By the error of the file, not of the clean-up after it."""
-    with pytest.raises(FileNotFoundError) as caught:
-        results.write_text(tmp_path / "none" / "results.jsonl", "new\n")
-    assert caught.value.__context__ is None
