@@ -185,9 +185,10 @@ def test_text_is_utf_8_wherever_it_is_written(tmp_path: Path) -> None:
 
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr(Path, "open", watched)
-        results.write_text(tmp_path / "a.jsonl", "1\n")
+        results.write_lines(tmp_path / "a.jsonl", [{"é": 1}])
         list(results.read_lines(tmp_path / "a.jsonl"))
-    assert [name and name.lower() for name in opened] == ["utf-8", "utf-8"]
+    assert [name and name.lower() for name in opened] == ["utf-8"]
+    assert (tmp_path / "a.jsonl").read_bytes() == b'{"\xc3\xa9": 1}\n'
 
 
 def test_a_line_that_was_cut_off_is_left_out(tmp_path: Path) -> None:
