@@ -7,12 +7,11 @@ from typing import Any
 from . import memory
 
 
-class Array:
-    """An array on the make-believe GPU, or on the host if ``gpu`` is false; ``owner`` is what it keeps alive."""
+class Elements:
+    """Elements in NumPy's hands; ``owner`` is what they keep alive."""
 
-    def __init__(self, host: Any, *, gpu: bool = True, owner: Any = None) -> None:
+    def __init__(self, host: Any, owner: Any = None) -> None:
         self.host = host
-        self.gpu = gpu
         self.owner = owner
 
     @property
@@ -24,6 +23,14 @@ class Array:
     def dtype(self) -> Any:
         """NumPy's."""
         return self.host.dtype
+
+
+class Array(Elements):
+    """An array on the make-believe GPU, or on the host if ``gpu`` is false."""
+
+    def __init__(self, host: Any, *, gpu: bool = True, owner: Any = None) -> None:
+        super().__init__(host, owner)
+        self.gpu = gpu
 
     @property
     def flags(self) -> Any:

@@ -10,26 +10,15 @@ from conformance.reference.importer import Importer
 from conformance.reference.memory import simulated
 
 from . import memory
-from .array import Array
+from .array import Array, Elements
 
 
-class CvcudaTensor:
+class CvcudaTensor(Elements):
     """Not an array itself: ``cuda()`` gives one."""
 
     def __init__(self, host: Any, layout: str = "none", owner: Any = None) -> None:
-        self.host = host
+        super().__init__(host, owner)
         self.layout = layout
-        self.owner = owner
-
-    @property
-    def shape(self) -> tuple[int, ...]:
-        """Elements."""
-        return tuple(self.host.shape)
-
-    @property
-    def dtype(self) -> Any:
-        """NumPy's."""
-        return self.host.dtype
 
     def cuda(self) -> Array:
         """On the tensor's memory."""

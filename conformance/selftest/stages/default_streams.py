@@ -8,7 +8,7 @@ from __future__ import annotations
 import os
 import signal
 from collections.abc import Iterator
-from contextlib import ExitStack, contextmanager
+from contextlib import contextmanager
 from typing import Any
 
 from conformance.adapters.base import Device, Protocol
@@ -48,8 +48,7 @@ class Switched(MadeUpLibrary):
 
 @contextmanager
 def _around() -> Iterator[None]:
-    with ExitStack() as stack:
-        stack.enter_context(_SITE.installed())
+    with _SITE.installed():
         _SITE.install(_NAME, Switched)
         yield
 

@@ -8,7 +8,7 @@ from __future__ import annotations
 import os
 import signal
 from collections.abc import Callable, Iterator
-from contextlib import ExitStack, contextmanager
+from contextlib import contextmanager
 from typing import Any, ClassVar
 from unittest import mock
 
@@ -67,10 +67,7 @@ def _cases(here: Environment) -> Iterator[Case]:
 
 @contextmanager
 def _around() -> Iterator[None]:
-    with ExitStack() as stack:
-        stack.enter_context(_SITE.installed())
-        stack.enter_context(driver.believed())
-        stack.enter_context(mock.patch.object(offers, "PATIENCE", _PATIENCE))
+    with _SITE.installed(), driver.believed(), mock.patch.object(offers, "PATIENCE", _PATIENCE):
         yield
 
 

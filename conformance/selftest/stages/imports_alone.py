@@ -10,7 +10,7 @@ import os
 import signal
 import sys
 from collections.abc import Iterator
-from contextlib import ExitStack, contextmanager
+from contextlib import contextmanager
 from unittest import mock
 
 from conformance.cuda import context
@@ -44,9 +44,7 @@ def _cases(here: Environment) -> Iterator[Case]:
 
 @contextmanager
 def _around() -> Iterator[None]:
-    with ExitStack() as stack:
-        stack.enter_context(_SITE.installed())
-        stack.enter_context(driver.believed())
+    with _SITE.installed(), driver.believed():
         yield
 
 

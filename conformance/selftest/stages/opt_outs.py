@@ -8,7 +8,7 @@ from __future__ import annotations
 import os
 import signal
 from collections.abc import Iterator
-from contextlib import ExitStack, contextmanager
+from contextlib import contextmanager
 
 from conformance.reference.exporter import Exporter
 from conformance.reference.importer import Importer
@@ -63,8 +63,7 @@ class Cupy(MadeUpLibrary):
 
 @contextmanager
 def _around() -> Iterator[None]:
-    with ExitStack() as stack:
-        stack.enter_context(_SITE.installed())
+    with _SITE.installed():
         _SITE.install(_NAME, Cupy)
         yield
 

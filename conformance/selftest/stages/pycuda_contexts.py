@@ -8,7 +8,7 @@ from __future__ import annotations
 import os
 import signal
 from collections.abc import Iterator
-from contextlib import ExitStack, contextmanager
+from contextlib import contextmanager
 from typing import Any
 
 from conformance.adapters.base import Device, Protocol
@@ -39,9 +39,7 @@ def _cases(here: Environment) -> Iterator[Case]:
 
 @contextmanager
 def _around() -> Iterator[None]:
-    with ExitStack() as stack:
-        stack.enter_context(_SITE.installed())
-        stack.enter_context(driver.believed())
+    with _SITE.installed(), driver.believed():
         _SITE.install("pycuda", Autoinit)
         yield
 
