@@ -62,19 +62,19 @@ def handed_over(seconds, synchronise=False):
 
 
 def _forward(
-    case: Case, producer: Side, consumer: Side, *, show: str = "", shown: str, writer: str = "", before: str = "",
-    new_streams: bool = False,
-) -> str | None:  # fmt: skip
-    """``show`` reads the dictionary, and ``shown`` is what is imported."""
+    case: Case, producer: Side, consumer: Side, how: str, *, show: str = "", shown: str, writer: str = "", before: str = "",
+    text: str = _FORWARD, standard: tuple[str, ...] = (), new_streams: bool = False,
+) -> Readable | None:  # fmt: skip
+    """``show`` reads the dictionary, and ``shown`` is what is imported; ``None`` where one of the two has no such stream."""
     setting = _setting(producer, consumer, "NEW", writer=writer, reader=dict(case.parameters).get("reader", "stream"))
     if setting is None:
         return None
-    return joined(
-        prologue(case, producer, consumer, new_streams=new_streams),
+    code = joined(
+        prologue(case, producer, consumer, standard=standard, new_streams=new_streams),
         setting,
         before,
         fill(
-            _FORWARD,
+            text,
             source=producer.full("OLD"),
             target=consumer.full("0"),
             held=producer.handle("write_on"),
@@ -86,6 +86,7 @@ def _forward(
         ),
         fill(JUDGED, told='"what the producer had queued before it handed the array over"'),
     )
+    return Readable(how, code)
 
 
 @template("ordering.handover")
@@ -96,22 +97,15 @@ def handover(case: Case) -> Readable | None:
         return None
     producer, consumer = found
     how = case.option("how") if producer.has_current else ""
-    code = _forward(
+    read = f"read the dictionary {how} that stream's block" if how else "publish that stream as far as it can"
+    return _forward(
         case,
         producer,
         consumer,
+        f"Has {_name(case.producer)} write on a stream that is held, {read}, and {_name(case.consumer)} import the array and read it on "
+        "a stream of its own.",
         show=producer.show("write_on") if how == "inside" else "",
         shown="shown" if how == "inside" else producer.shows("write_on"),
-    )
-    read = f"read the dictionary {how} that stream's block" if how else "publish that stream as far as it can"
-    return (
-        None
-        if code is None
-        else Readable(
-            f"Has {_name(case.producer)} write on a stream that is held, {read}, and {_name(case.consumer)} import the array and read it on "
-            "a stream of its own.",
-            code,
-        )
     )
 
 
@@ -140,25 +134,18 @@ def published(case: Case) -> Readable | None:
     if writer is None:
         return None
     inside = case.option("read") == "inside"
-    code = _forward(
+    where = "that stream" if inside else "another stream"
+    return _forward(
         case,
         producer,
         consumer,
+        f"Has {case.producer} write on a stream that is held, read the dictionary while {where} is its current one, wait for the "
+        "published stream and for nothing else, and read the array.",
         show=producer.show("write_on", current="" if inside else "elsewhere"),
         shown="shown",
         writer=writer,
         before="" if inside else fill(_ELSEWHERE, stream=producer.stream()),
         new_streams=foreign is not None,
-    )
-    where = "that stream" if inside else "another stream"
-    return (
-        None
-        if code is None
-        else Readable(
-            f"Has {case.producer} write on a stream that is held, read the dictionary while {where} is its current one, wait for the "
-            "published stream and for nothing else, and read the array.",
-            code,
-        )
     )
 
 
@@ -168,15 +155,14 @@ def per_thread(case: Case) -> Readable | None:
     if sides(case) is None or case.producer != "reference" or case.option("thread") != "same":
         return None
     producer = Side("reference")
-    code = _forward(case, producer, Side(case.consumer), shown=producer.shows("write_on"), writer="2")
-    return (
-        None
-        if code is None
-        else Readable(
-            f"Writes on the per-thread default stream, which is held, publishes it as `stream: 2`, and has {case.consumer} import the "
-            "array in the same thread and read it on a stream of its own.",
-            code,
-        )
+    return _forward(
+        case,
+        producer,
+        Side(case.consumer),
+        f"Writes on the per-thread default stream, which is held, publishes it as `stream: 2`, and has {case.consumer} import the "
+        "array in the same thread and read it on a stream of its own.",
+        shown=producer.shows("write_on"),
+        writer="2",
     )
 
 
@@ -273,29 +259,16 @@ def threads(case: Case) -> Readable | None:
     if found is None or case.consumer not in ("torch", "cupy", "cvcuda"):
         return None
     producer, consumer = found
-    setting = _setting(producer, consumer, "NEW")
-    if setting is None:
-        return None
-    code = joined(
-        prologue(case, producer, consumer, standard=("threading",)),
-        setting,
-        fill(
-            _THREADS,
-            source=producer.full("OLD"),
-            target=consumer.full("0"),
-            held=producer.handle("write_on"),
-            write=producer.fill("x", "NEW", "write_on"),
-            synchronise=producer.synchronise("write_on"),
-            show=producer.show("write_on"),
-            use=together(consumer.take("shown", "read_on"), consumer.copy("into", "y", "read_on")),
-            value=consumer.value("into"),
-        ),
-        fill(JUDGED, told='"what the producer had queued before it handed the array over"'),
-    )
-    return Readable(
+    return _forward(
+        case,
+        producer,
+        consumer,
         f"Has {_name(case.producer)} write on a stream that is held and read the dictionary there, and {_name(case.consumer)} import it "
         "and read it in another thread.",
-        code,
+        show=producer.show("write_on"),
+        shown="shown",
+        text=_THREADS,
+        standard=("threading",),
     )
 
 
