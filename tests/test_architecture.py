@@ -20,7 +20,7 @@ MAY_IMPORT = {
     "adapters": {"protocols", "cuda", "reference"},
     "suite": {"protocols", "cuda", "reference", "adapters"},
     "execution": {"files", "protocols", "cuda", "reference", "adapters", "suite", "signals"},
-    "report": {"protocols", "adapters", "suite", "execution"},
+    "report": {"exchanges", "protocols", "adapters", "suite", "execution"},
     "repro": {"files", "protocols", "adapters", "suite", "execution", "exits"},
     "explain": {"protocols", "suite", "execution", "exits", "report", "repro", "selftest"},
     "matrix": {"files", "exits", "report"},
@@ -38,8 +38,19 @@ MAY_IMPORT = {
         "exits",
         "signals",
     },
-    "publish": {"files", "exits", "report", "protocols", "adapters", "suite", "execution", "repro", "verdicts"},
-    "verdicts": {"files", "exits", "report", "matrix", "engines", "protocols", "suite"},
+    "publish": {
+        "exchanges",
+        "files",
+        "exits",
+        "report",
+        "protocols",
+        "adapters",
+        "suite",
+        "execution",
+        "repro",
+        "verdicts",
+    },
+    "verdicts": {"exchanges", "files", "exits", "report", "matrix", "engines", "protocols", "suite"},
 }
 OUTSIDE = ("matrix", "images", "engines", "verdicts", "publish")
 """What runs outside the cells: nothing that runs inside one may need it, or what it brings."""

@@ -9,7 +9,7 @@ from itertools import chain
 
 from conformance.adapters import registry
 from conformance.adapters.base import Adapter, Device, Trait
-from conformance.suite.catalogue import Case, catalogue
+from conformance.suite.catalogue import Case, Invariant, catalogue
 from conformance.suite.layouts import LAYOUTS
 from conformance.suite.libraries import Environment, Library, Side
 
@@ -60,8 +60,12 @@ def case_named(name: str, here: Callable[[], Environment] | None = None) -> Case
         for case in invariant.cases(environment):
             if case.id == name:
                 return case
-    known = dict.fromkeys(case.id for devices in _PLACES for case in invariant.cases(everything(devices)))
-    raise UnknownName(f"there is no case {name!r}{meant(name, known)}; {_LIST}")
+    raise UnknownName(f"there is no case {name!r}{meant(name, cases_anywhere(invariant))}; {_LIST}")
+
+
+def cases_anywhere(invariant: Invariant) -> dict[str, Case]:
+    """All cases of it that any environment could plan, by id."""
+    return {case.id: case for devices in _PLACES for case in invariant.cases(everything(devices))}
 
 
 _LIST = "`list --cases` prints those that run here"

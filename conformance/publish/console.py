@@ -2,19 +2,19 @@
 
 from __future__ import annotations
 
-from collections import Counter
 from collections.abc import Iterable, Sequence
 
+from conformance.exchanges import cited, core
 from conformance.exits import Exit
-from conformance.protocols.clauses import clause
 from conformance.report.screen import Screen, many
 from conformance.suite.catalogue import catalogue
+from conformance.verdicts import gate
 from conformance.verdicts.findings import Finding
 from conformance.verdicts.model import RunFile, State
 
 from .coverage import Reason, Untested, counts, gate_word, headline, untested
 from .grid import Field, grid, shown
-from .kinds import Kind, core, kinds
+from .kinds import Kind, kinds
 from .subject import Subject
 from .words import LEGEND, SIGNS, line, seen_in_short
 
@@ -162,21 +162,10 @@ def _kind(screen: Screen, kind: Kind, *, promised: bool) -> None:
     screen.wrapped(line(kind.where()), "      ")
     known = catalogue().get(kind.invariant)
     if known and promised:
-        screen.wrapped(f"Promised: {known.statement} {cited(kind.evidence.clauses)}".rstrip(), "      ")
+        screen.wrapped(f"Promised: {known.statement} {line(cited(kind.evidence.clauses), 2000)}".rstrip(), "      ")
     screen.wrapped(f"Seen: {seen_in_short(kind.evidence)}", "      ")
     screen.wrapped(f"In {many(len(kind.cells), 'cell')}, {many(kind.cases, 'case')}: {listed(kind.cells)}", "      ")
     screen.line(screen.paint(f"      python -m conformance check --case {line(kind.case)}", "dim"))
-
-
-def cited(clauses: Sequence[str]) -> str:
-    """The first two clauses in words; one that this version does not know by its id alone."""
-    words = []
-    for name in clauses[:2]:
-        try:
-            words.append(f"{name}: {clause(name).statement}")
-        except KeyError:
-            words.append(line(name))
-    return f"[{' | '.join(words)}]" if words else ""
 
 
 # -- the gate and the sum
@@ -185,11 +174,11 @@ def cited(clauses: Sequence[str]) -> str:
 def _gate(screen: Screen, subject: Subject) -> None:
     if subject.judgement is None:
         return
-    count = Counter(f.kind for f in subject.findings if not f.waiver)
+    count = gate.counts(subject.findings)
     code = subject.judgement.exit
     colour = "green" if code is Exit.OK else "red"
-    found = ", ".join(f"{number} {kind.word}" for kind, number in sorted(count.items(), key=lambda i: -i[0].exit))
-    covered = sum(bool(f.waiver) for f in subject.findings)
+    found = ", ".join(f"{number - waived} {kind.word}" for kind, (number, waived) in count.items() if number > waived)
+    covered = sum(waived for _, waived in count.values())
     screen.line(
         screen.paint(f"Gate: {gate_word(code)}", "bold", colour) + f" ({found or 'nothing found'}; {covered} waived)"
     )

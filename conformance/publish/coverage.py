@@ -29,7 +29,7 @@ def _believable(cell: CellResult, surprised: bool) -> CellResult:
     if surprised:
         return replace(cell, plan=0, states="", evidence=(), reason=UNBELIEVABLE)
     if cell.is_tested and not trust.is_trusted(cell):
-        reason = f"{cell.reason}; at a limit a library may be accused of the limit's doing, so its results do not count"
+        reason = f"{cell.reason}; {trust.NOT_TRUSTED[cell.lifecycle]}, so its results do not count"
         return replace(cell, plan=0, states="", evidence=(), reason=reason)
     return cell
 

@@ -2,16 +2,13 @@
 
 from __future__ import annotations
 
-import re
-from collections.abc import Iterable, Mapping
+from collections.abc import Mapping
 from dataclasses import dataclass, field
 
+from conformance.exchanges import core, way, where
 from conformance.verdicts.model import Evidence, RunFile, State, place
 
-from .words import SIGNS, way
-
-_CORE = 80
-_NUMBERS = re.compile(r"0x[0-9a-fA-F]+|\d+")
+from .words import SIGNS
 
 
 @dataclass
@@ -25,8 +22,6 @@ class Kind:
     state: State
     evidence: Evidence
     case: str
-    example: str
-    """The title of the cell that the example is from."""
     cells: dict[str, int] = field(default_factory=dict)
     exchanges: dict[tuple[str, str, tuple[str, ...]], None] = field(default_factory=dict)
     """Way, device, and the libraries."""
@@ -38,14 +33,8 @@ class Kind:
         return sum(self.cells.values())
 
     def where(self) -> str:
-        """``a, b → c, DLPack on cuda``, for each way and device."""
-        places: dict[tuple[str, str, int], list[tuple[str, ...]]] = {}
-        for name, device, libraries in self.exchanges:
-            places.setdefault((name, device, len(libraries)), []).append(libraries)
-        return "; ".join(
-            f"{' → '.join(map(_names, zip(*exchanges)))}, {name} on {device}"
-            for (name, device, _), exchanges in places.items()
-        )
+        """In words."""
+        return where(self.exchanges)
 
 
 def kinds(run: RunFile, states: frozenset[State], waived: Mapping[tuple[str, str], str]) -> list[Kind]:
@@ -64,27 +53,18 @@ def kinds(run: RunFile, states: frozenset[State], waived: Mapping[tuple[str, str
                 continue
             kind = found.get((case, index))
             if kind is None:
-                kind = found[case, index] = _kind(alike, case, state, run.evidence[index], cell.title)
+                kind = found[case, index] = _kind(alike, case, state, run.evidence[index])
             kind.cells[cell.title] = kind.cells.get(cell.title, 0) + 1
             kind.waived += (cell.name, case) in waived
     order = list(SIGNS)
     return sorted(alike.values(), key=lambda kind: (order.index(kind.state), -len(kind.cells), -kind.cases))
 
 
-def _kind(alike: dict[tuple[object, ...], Kind], case: str, state: State, evidence: Evidence, cell: str) -> Kind:
+def _kind(alike: dict[tuple[object, ...], Kind], case: str, state: State, evidence: Evidence) -> Kind:
     at = place(case)
     what = () if state is State.LOST else (at.invariant, evidence.clauses)
     kind = alike.setdefault(
-        (state, evidence.outcome, *what, core(evidence.reason)), Kind(at.invariant, state, evidence, case, cell)
+        (state, evidence.outcome, *what, core(evidence.reason)), Kind(at.invariant, state, evidence, case)
     )
-    kind.exchanges[way(at), at.device, at.libraries] = None
+    kind.exchanges[way(at.invariant, at.protocol), at.device, at.libraries] = None
     return kind
-
-
-def core(reason: str) -> str:
-    """The reason without numbers, so that addresses and counts do not keep like from like."""
-    return _NUMBERS.sub("", reason)[:_CORE]
-
-
-def _names(names: Iterable[str]) -> str:
-    return ", ".join(dict.fromkeys(names))

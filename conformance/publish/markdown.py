@@ -7,11 +7,11 @@ whatever was raised or said stands in a ``<code>`` element, where GitHub looks f
 from __future__ import annotations
 
 import re
-from collections import Counter
 from collections.abc import Iterable, Iterator, Sequence
 
 from conformance.report.screen import many
 from conformance.suite.catalogue import catalogue
+from conformance.verdicts import gate
 from conformance.verdicts.model import RunFile, State
 
 from .coverage import Reason, counts, headline, untested
@@ -110,10 +110,10 @@ def listed(names: Iterable[str]) -> str:
 def _gate(subject: Subject) -> Iterator[str]:
     if subject.judgement is None:
         return
-    found: Counter[tuple[str, bool]] = Counter((f.kind.word, bool(f.waiver)) for f in subject.findings)
     yield "## Gate\n\n| finding | counts | waived |\n|---|---:|---:|\n"
-    for word in dict.fromkeys(word for word, _ in found):
-        yield f"| {escaped(word)} | {found[word, False]} | {found[word, True]} |\n"
+    for kind, (number, waived) in gate.counts(subject.findings).items():
+        if number:
+            yield f"| {escaped(kind.word)} | {number - waived} | {waived} |\n"
     yield "\n"
     yield from (f"- {escaped(f.kind.word)}: {escaped(f.sentence)}\n" for f in subject.findings if f.exit and not f.case)
     yield "\n"

@@ -4,13 +4,9 @@ from __future__ import annotations
 
 from functools import cache
 
-from conformance.adapters.base import Device
-from conformance.execution.naming import everything
+from conformance.execution.naming import cases_anywhere
 from conformance.repro import scripts
 from conformance.suite.catalogue import Case, catalogue
-
-_PLACES = ((Device.HOST, Device.CUDA), (Device.HOST,))
-"""What an environment can have: some cases are planned only where there is no GPU."""
 
 
 def readable(id: str) -> str:
@@ -23,4 +19,4 @@ def readable(id: str) -> str:
 def _cases(invariant: str) -> dict[str, Case]:
     """All cases of an invariant that any environment could plan, by id."""
     known = catalogue().get(invariant)
-    return {case.id: case for devices in _PLACES for case in known.cases(everything(devices))} if known else {}
+    return cases_anywhere(known) if known else {}

@@ -11,7 +11,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 
 from conformance.verdicts.findings import Kind
-from conformance.verdicts.model import Evidence, Place, State
+from conformance.verdicts.model import Evidence, State
 
 CUT = " […] "
 
@@ -54,8 +54,6 @@ MEANINGS: Mapping[Kind, str] = {
 
 LEGEND = "   ".join(f"{sign.symbol} {state.verdict}" for state, sign in SIGNS.items())
 
-_PROTOCOLS = {"dlpack": "DLPack", "cai": "CUDA Array Interface", "none": "Imports and contexts"}
-_CLAIMS = "Documented calls"
 _HIDDEN = re.compile(
     "[\x00-\x08\x0b-\x1f\x7f-\x9f\u00ad\u061c\u200b-\u200f\u2028-\u202e\u2060-\u206f\ufeff\ufff9-\ufffb\ud800-\udfff\ufffe\uffff]"
 )
@@ -80,11 +78,6 @@ def _cut(text: str, most: int) -> str:
 def line(text: str, most: int = 400) -> str:
     """The same on one line."""
     return " ".join(plain(text, most).split())
-
-
-def way(at: Place) -> str:
-    """How the array changes hands; a documented claim is about a library's own call, whatever lies below it."""
-    return _CLAIMS if at.family == "claim" else _PROTOCOLS.get(at.protocol, at.protocol)
 
 
 def seen_in_short(evidence: Evidence) -> str:

@@ -11,12 +11,12 @@ from pathlib import Path
 from typing import TextIO
 
 from conformance.adapters.base import Device
+from conformance.exchanges import CLAIMS, PROTOCOLS, cited, core, way, where
 from conformance.execution import canaries
 from conformance.execution.environment import Facts
 from conformance.execution.ledger import Status
 from conformance.execution.results import BAD, Result
 from conformance.execution.supervisor import Run
-from conformance.protocols.clauses import clause
 from conformance.suite.catalogue import catalogue
 from conformance.suite.outcomes import Outcome
 
@@ -133,8 +133,8 @@ def tables(screen: Screen, results: Iterable[Result], order: list[str]) -> None:
     groups: dict[tuple[int, int], list[Result]] = defaultdict(list)
     for result in results:
         groups[_DEVICES.index(result.case.device.value), _WAYS.index(_way(result))].append(result)
-    for (device, way), members in sorted(groups.items()):
-        title = f"{_WAYS[way]} on {_DEVICES[device]}"
+    for (device, number), members in sorted(groups.items()):
+        title = f"{_WAYS[number]} on {_DEVICES[device]}"
         screen.line(screen.paint(title, "bold") + screen.paint("   producer ↓   consumer →", "dim"))
         _table(screen, members, order)
         screen.line()
@@ -143,14 +143,11 @@ def tables(screen: Screen, results: Iterable[Result], order: list[str]) -> None:
 
 
 _DEVICES = tuple(device.value for device in Device)
-_PROTOCOLS = {"dlpack": "DLPack", "cai": "CUDA Array Interface", "none": "Imports and contexts"}
-_CLAIMS = "Documented calls"
-_WAYS = (*_PROTOCOLS.values(), _CLAIMS)
+_WAYS = (*PROTOCOLS.values(), CLAIMS)
 
 
 def _way(result: Result) -> str:
-    """How the array changes hands, in words; a documented claim is about a library's call, whatever lies below it."""
-    return _CLAIMS if result.case.invariant.startswith("claim.") else _PROTOCOLS[result.case.protocol]
+    return way(result.case.invariant, result.case.protocol)
 
 
 def _table(screen: Screen, results: list[Result], order: list[str]) -> None:
@@ -171,7 +168,7 @@ def _waits(screen: Screen, results: Iterable[Result], order: list[str]) -> None:
     """What was made to wait, where that was looked at."""
     found = waits(results)
     for (device, protocol), cells in found.items():
-        title = f"What waits at hand-over: {_PROTOCOLS[protocol]} on {device}"
+        title = f"What waits at hand-over: {PROTOCOLS[protocol]} on {device}"
         screen.line(screen.paint(title, "bold") + screen.paint("   producer ↓   consumer →", "dim"))
         _grid(screen, cells, order)
         screen.line()
@@ -233,14 +230,9 @@ def _alike(results: Iterable[Result]) -> list[list[Result]]:
     """Results that differ in their partners and parameters only: same rule, same end, same words."""
     groups: dict[tuple[str, ...], list[Result]] = defaultdict(list)
     for r in results:
-        kind = (r.reason,) if r.outcome is Outcome.LOST else (r.case.invariant, *r.clauses, _core(r))
+        kind = (r.reason,) if r.outcome is Outcome.LOST else (r.case.invariant, *r.clauses, core(r.reason))
         groups[(r.outcome.value, *kind)].append(r)
     return list(groups.values())
-
-
-def _core(result: Result) -> str:
-    """The reason without numbers, so that addresses and counts do not keep like from like."""
-    return "".join(c for c in result.reason if not c.isdigit())[:80]
 
 
 def _entry(screen: Screen, members: list[Result], colour: str, symbol: str, *, in_full: bool) -> None:
@@ -252,7 +244,7 @@ def _entry(screen: Screen, members: list[Result], colour: str, symbol: str, *, i
     if not in_full:
         screen.wrapped(f"{_told(result)} [{', '.join(result.clauses)}]", "      ")
         return
-    screen.wrapped(f"Promised: {catalogue()[case.invariant].statement} {_cited(result)}", "      ")
+    screen.wrapped(f"Promised: {catalogue()[case.invariant].statement} {cited(result.clauses)}", "      ")
     screen.wrapped(f"Seen: {_told(result)}", "      ")
     for name in ("blame", "instead"):
         if name in result.attachments:
@@ -265,23 +257,7 @@ def _entry(screen: Screen, members: list[Result], colour: str, symbol: str, *, i
 
 
 def _where(members: list[Result]) -> str:
-    """``a, b → c, DLPack on cuda`` for each device and protocol, with the partners of all members; chains apart."""
-    places: dict[tuple[str, str, int], list[tuple[str, ...]]] = defaultdict(list)
-    for r in members:
-        places[_way(r), r.case.device.value, len(r.case.libraries)].append(r.case.libraries)
-    return "; ".join(
-        f"{' → '.join(map(_names, zip(*exchanges)))}, {way} on {device}"
-        for (way, device, _), exchanges in places.items()
-    )
-
-
-def _names(names: Iterable[str]) -> str:
-    return ", ".join(dict.fromkeys(names))
-
-
-def _cited(result: Result) -> str:
-    words = [f"{id}: {clause(id).statement}" for id in result.clauses[:2]]
-    return f"[{' | '.join(words)}]" if words else ""
+    return where((_way(r), r.case.device.value, r.case.libraries) for r in members)
 
 
 def _told(result: Result) -> str:

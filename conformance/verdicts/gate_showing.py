@@ -2,12 +2,12 @@
 
 from __future__ import annotations
 
-import re
 import textwrap
 from collections import defaultdict
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 
+from conformance.exchanges import NUMBERS
 from conformance.exits import Exit
 from conformance.report.screen import Screen, many
 
@@ -15,7 +15,6 @@ from . import gate
 from .findings import Finding, Judgement, Kind
 from .model import place
 
-_NUMBERS = re.compile(r"0x[0-9a-fA-F]+|\d+")
 _FEW = 4
 """Cells and cases that are named; the others are counted."""
 _MOST = 40
@@ -46,7 +45,7 @@ def grouped(findings: Sequence[Finding]) -> list[Group]:
     for finding in findings:
         where = place(finding.case) if finding.case else None
         invariant, libraries = (where.invariant, where.who) if where else ("", "")
-        alike = _NUMBERS.sub("", finding.sentence) if where else finding.sentence
+        alike = NUMBERS.sub("", finding.sentence) if where else finding.sentence
         members[finding.kind, invariant, libraries, alike, finding.waiver].append(finding)
     return [
         Group(

@@ -17,13 +17,16 @@ PASS = "pass"
 """The outcome of a case that conforms and so has no evidence."""
 
 
-_NOT_TRUSTED = frozenset({Lifecycle.OUT_OF_MEMORY.value, Lifecycle.NOT_IN_EFFECT.value})
-"""At its memory limit a library or a case is accused of the limit's doing; and what is not in effect was not tested."""
+NOT_TRUSTED = {
+    Lifecycle.OUT_OF_MEMORY.value: "at a limit a library may be accused of the limit's doing",
+    Lifecycle.NOT_IN_EFFECT.value: "what was tested is not the candidate",
+}
+"""Why results of a cell that ended so do not mean what they say."""
 
 
 def is_trusted(cell: CellResult) -> bool:
     """Whether it has results that mean what they say."""
-    return cell.is_tested and cell.lifecycle not in _NOT_TRUSTED
+    return cell.is_tested and cell.lifecycle not in NOT_TRUSTED
 
 
 def canaries() -> dict[str, str]:

@@ -15,6 +15,7 @@ STRIDES = "layout.null-strides/reference-cvcuda/dlpack/cuda/c-order/legacy"
 VALUES = "pointer.values/numpy-torch/dlpack/host/c-order/float32"
 MASK = "cai.mask/reference-torch/cai/cuda/none"
 CLAIM = "claim.torch-from-numpy/numpy-torch/none/host"
+WRAPPED = tuple(f"claim.wrapped-is-released/reference-cvcuda/{protocol}/cuda" for protocol in ("cai", "dlpack"))
 CHAIN = "pointer.chain/torch-cvcuda-torch/dlpack/cuda"
 CASES = (HANDOVER, HANDOVER_TOO, BOOL, STRIDES, VALUES, MASK, CLAIM)
 

@@ -14,7 +14,22 @@ from conformance.verdicts.model import State
 
 from .browser import Browser
 from .conftest import Opened
-from .samples import BOOL, CASES, CHAIN, CLEAN, CRASH, HANDOVER, HOSTILE, SMALL, STRIDES, Told, hostile, large, made
+from .samples import (
+    BOOL,
+    CASES,
+    CHAIN,
+    CLEAN,
+    CRASH,
+    HANDOVER,
+    HOSTILE,
+    SMALL,
+    STRIDES,
+    WRAPPED,
+    Told,
+    hostile,
+    large,
+    made,
+)
 
 FIELD = ".matrix td.field.state-v"
 DETAIL = "#detail:not([hidden])"
@@ -188,6 +203,18 @@ def test_what_breaks_in_a_chain_is_no_field_of_those_at_its_ends(opened: Opened)
     wrong = opened(Subject(made({"cu13": Told({CHAIN: CRASH}, cases=(*CASES, CHAIN))})), at("wrong"))
     assert "torch → cvcuda → torch (DLPack on cuda)" in wrong.text(".kind .place")
     assert troubles(wrong) == []
+
+
+def test_a_claim_by_two_protocols_is_one_column(opened: Opened) -> None:
+    """It is about a call; a second column of the same name could not be opened."""
+    page = opened(Subject(made({"cu13": Told({WRAPPED[1]: CRASH}, cases=WRAPPED)})))
+    assert page.run("[...document.querySelectorAll('.matrix .pairs th[title]')].map((e) => e.title)") == [
+        "reference → cvcuda, Documented calls on cuda"
+    ]
+    page.click(FIELD)
+    page.until(f"document.querySelector({json.dumps(DETAIL)})")
+    assert "1 violates" in page.text(DETAIL)
+    assert "1 conforms" in page.text(DETAIL)
 
 
 # -- the detail

@@ -3,19 +3,21 @@
 from __future__ import annotations
 
 import json
-import re
 import zlib
 from collections.abc import Hashable, Iterator, Mapping
 from typing import Any, Generic, TypeVar
 
+from conformance.exchanges import way
 from conformance.protocols import clauses
 from conformance.suite.catalogue import catalogue
+from conformance.verdicts import gate
 from conformance.verdicts.findings import Finding, Judgement, Kind
 from conformance.verdicts.model import CellResult, Evidence, Place, RunFile, State, place
+from conformance.verdicts.trust import evidence_at
 
-from ..coverage import Reason, counts, gate_word, headline, untested
+from ..coverage import Reason, counts, headline, untested
 from ..subject import Subject
-from ..words import MEANINGS, SIGNS, line, plain, way
+from ..words import MEANINGS, SIGNS, line, plain
 from .packing import Packer
 
 TEXTS = 16_000_000
@@ -29,7 +31,6 @@ NAME = 160
 SCRIPTED = frozenset({State.VIOLATES, State.DEVIATES, State.UNDECIDED})
 CHANGED = (Kind.REGRESSION, Kind.NEW_VIOLATION, Kind.FIXED, Kind.NEW_CASE, Kind.SHRUNK)
 """What makes a case one that changed against the baseline."""
-_NOT_CONFORMING = re.compile(f"[^{State.CONFORMS.value}]")
 _T = TypeVar("_T", bound=Hashable)
 _Row = dict[int, int]
 
@@ -95,9 +96,8 @@ class _Cases:
 
 
 def _values(cell: CellResult, cases: _Cases, values: Interned[tuple[str, int]]) -> _Row:
-    plan, evidence = cases.plans[cell.plan], iter(cell.evidence)
-    found = _NOT_CONFORMING.finditer(cell.states)
-    return {plan[one.start()]: values.of((one[0], next(evidence))) for one in found}
+    plan = cases.plans[cell.plan]
+    return {plan[n]: values.of((cell.states[n], index)) for n, index in evidence_at(cell).items()}
 
 
 def _marks(subject: Subject, cases: _Cases, marks: Interned[tuple[str, str, str]]) -> Iterator[_Row]:
@@ -135,7 +135,7 @@ def _document(
 ) -> dict[str, Any]:
     run = subject.run
     texts: Interned[str] = Interned()
-    most = longest(run.evidence)
+    most, invariants = longest(run.evidence), _invariants(cases.ids)
     return {
         "run": {"id": run.id, "began": run.began, "suite": run.suite, "tier": run.tier},
         "headline": headline(subject),
@@ -155,8 +155,8 @@ def _document(
         "marks": list(marks),
         "streaks": list(streaks),
         "waivers": dict(subject.waivers),
-        "invariants": _invariants(cases.ids),
-        "clauses": _clauses(run.evidence, cases.ids),
+        "invariants": invariants,
+        "clauses": _clauses(run.evidence, invariants),
     }
 
 
@@ -189,20 +189,15 @@ def _gate(judgement: Judgement | None) -> dict[str, Any] | None:
     """The verdict, how often each kind was found, and in words what is about more than one case."""
     if judgement is None:
         return None
-    found: dict[Kind, list[int]] = {}
-    for finding in judgement.findings:
-        count = found.setdefault(finding.kind, [0, 0])
-        count[bool(finding.waiver)] += 1
     whole = [f for f in judgement.findings if not f.case]
     baseline = judgement.baseline
     return {
-        "verdict": gate_word(judgement.exit),
         "passes": judgement.exit == 0,
-        "exit": int(judgement.exit),
         "baseline": f"{baseline.id} {baseline.began}".strip() if baseline else "",
         "kinds": [
-            [kind.word, MEANINGS[kind], int(kind.exit), *count]
-            for kind, count in sorted(found.items(), key=lambda item: -item[0].exit)
+            [kind.word, MEANINGS[kind], int(kind.exit), number - waived, waived]
+            for kind, (number, waived) in gate.counts(judgement.findings).items()
+            if number
         ],
         "changed": [kind.word for kind in CHANGED],
         "whole": [[f.kind.word, f.sentence, f.waiver] for f in whole[:MOST_FINDINGS]],
@@ -231,12 +226,17 @@ def _cell(cell: CellResult) -> dict[str, Any]:
 
 
 def _columns(cases: list[str]) -> list[list[str]]:
-    """Way, device, producer, consumer and protocol of every exchange, in the order in which the matrix has them.
+    """Way, device, producer, consumer and key of every exchange, in the order in which the matrix has them.
 
     Chains of one way have one column together, without producer and consumer: in that of the two at its ends they would be blamed.
     """
-    found = {(way(at), at.device, *_ends(at), at.protocol) for at in map(place, cases)}
+    found = {(way(at.invariant, at.protocol), at.device, *_ends(at), _key(at)) for at in map(place, cases)}
     return [list(column) for column in sorted(found, key=_column_order)]
+
+
+def _key(at: Place) -> str:
+    """What an address calls the column; a documented claim is about a call, whatever protocol lies below it."""
+    return f"{at.family if at.family == 'claim' else at.protocol}/{at.device}/{'-'.join(_ends(at))}"
 
 
 def _ends(at: Place) -> tuple[str, str]:
@@ -248,10 +248,10 @@ _DEVICES = ("cuda", "host")
 
 
 def _column_order(column: tuple[str, ...]) -> tuple[object, ...]:
-    name, device, producer, consumer, protocol = column
+    name, device, producer, consumer, key = column
     known = (_WAYS.index(name) if name in _WAYS else len(_WAYS), _DEVICES.index(device) if device in _DEVICES else 2)
     ends = (not producer, producer != "reference", producer, consumer != "reference", consumer)
-    return (*known, device, name, *ends, protocol)
+    return (*known, device, name, *ends, key)
 
 
 def _invariants(cases: list[str]) -> dict[str, list[Any]]:
@@ -266,10 +266,10 @@ def _invariants(cases: list[str]) -> dict[str, list[Any]]:
     }
 
 
-def _clauses(evidence: tuple[Evidence, ...], cases: list[str]) -> dict[str, list[str]]:
+def _clauses(evidence: tuple[Evidence, ...], invariants: dict[str, list[Any]]) -> dict[str, list[str]]:
     """Statement, source and address of each clause that is cited."""
     cited = {name for e in evidence for name in e.clauses}
-    cited |= {name for told in _invariants(cases).values() for name in told[3]}
+    cited |= {name for told in invariants.values() for name in told[3]}
     every = {clause.id: clause for clause in clauses.all_clauses()}
     return {
         name: [every[name].statement, every[name].source, next(iter(every[name].urls), "")]

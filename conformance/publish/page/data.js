@@ -125,17 +125,14 @@ function evidenceOf([outcome, level, clauses, reason, expected, seen, notes], te
 
 /** Takes the case ids apart: `family.name/producer-consumer/protocol/device[/value…]`. Chains have other libraries between, and one column. */
 function indexCases(model) {
-  const columns = new Map(model.columns.map(([way, device, producer, consumer, protocol], index) =>
-    [[way === 'Documented calls', `${producer}-${consumer}`, protocol, device].join('/'), index]));
-  model.columns = model.columns.map(([way, device, producer, consumer, protocol]) => ({
-    way, device, producer, consumer, protocol,
-    key: [way === 'Documented calls' ? 'claim' : protocol, device, `${producer}-${consumer}`].join('/'),
-    pair: producer ? `${producer} → ${consumer}` : CHAINS, isChains: !producer, group: `${way} on ${device}`,
+  model.columns = model.columns.map(([way, device, producer, consumer, key]) => ({
+    device, producer, consumer, key, pair: producer ? `${producer} → ${consumer}` : CHAINS, isChains: !producer, group: `${way} on ${device}`,
   }));
+  const columns = new Map(model.columns.map(({key}, index) => [key, index]));
   model.cases = model.cases.map((id) => {
-    const [invariant, who, protocol, device, ...parameters] = id.split('/');
+    const [invariant, who, protocol, device] = id.split('/');
     const family = invariant.split('.')[0], libraries = who.split('-');
-    const column = columns.get([family === 'claim', libraries.length > 2 ? '-' : who, protocol, device].join('/'));
-    return {id, invariant, family, column, libraries, parameters: parameters.join(' / ')};
+    const column = columns.get([family === 'claim' ? family : protocol, device, libraries.length > 2 ? '-' : who].join('/'));
+    return {id, invariant, family, column, libraries};
   });
 }
