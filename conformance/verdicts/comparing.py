@@ -252,7 +252,7 @@ def _gone(
         if lost:
             told = f"{library} cannot be used any more ({cell.absent[library]}): {many(len(lost), 'case')} not planned"
             yield Finding(Kind.SHRUNK, told, cell.name)
-            left = [case for case in left if case not in set(lost)]
+            left = [case for case in left if library not in place(case).libraries]
     for device in sorted(theirs.devices - ours.devices):
         lost = [case for case in left if place(case).device == device]
         if lost:

@@ -13,8 +13,7 @@ from .integrity import Present
 from .model import RunFile
 from .waivers import Waiver
 
-_PLACE = {kind.word: (-kind.exit, number) for number, kind in enumerate(Kind)}
-"""Worst first."""
+_PLACE = {kind: number for number, kind in enumerate(Kind)}
 
 
 def judge(run: RunFile, baseline: RunFile | None, given: Sequence[Waiver], present: Present) -> Judgement:
@@ -38,8 +37,7 @@ def judge(run: RunFile, baseline: RunFile | None, given: Sequence[Waiver], prese
 
 def _order(finding: Finding) -> tuple[object, ...]:
     """Worst first; what a waiver covers after everything that counts."""
-    place = _PLACE[finding.kind.word]
-    return (0 if finding.waiver else place[0], place[1], finding.case, finding.sentence, finding.cell, finding.waiver)
+    return (-finding.exit, _PLACE[finding.kind], finding.case, finding.sentence, finding.cell, finding.waiver)
 
 
 def _own_tests(run: RunFile, baseline: RunFile | None) -> Iterator[Finding]:

@@ -9,9 +9,12 @@ from collections.abc import Collection, Sequence
 from datetime import date, datetime, timezone
 from pathlib import Path
 
+from packaging.utils import InvalidWheelFilename, parse_wheel_filename
+
 import conformance
 from conformance import files
 from conformance.engines import digests, records
+from conformance.engines.candidates import asked, wheels
 from conformance.exits import Exit, UserError
 from conformance.matrix.lockfile import LOCKED
 from conformance.report.screen import Screen, many
@@ -138,11 +141,11 @@ def _judged(options: argparse.Namespace, given: Sequence[Waiver]) -> Judgement:
     return gate.judge(run, baseline, given, _present(options, run, altered))
 
 
-def _judged_by_cases(options: argparse.Namespace, given: Sequence[Waiver]) -> Judgement:
+def _judged_by_cases(options: argparse.Namespace, run: RunFile, given: Sequence[Waiver]) -> Judgement:
     """What waivers are about: whether results are of now is not asked."""
     baseline = reading.load(options.baseline) if options.baseline else None
     present = Present(_today(options), canaries=trust.canaries())
-    return gate.judge(reading.load(options.judged), baseline, given, present)
+    return gate.judge(run, baseline, given, present)
 
 
 def _load(path: Path, altered: list[str]) -> RunFile | None:
@@ -181,8 +184,19 @@ def _candidates(given: Sequence[str]) -> dict[str, frozenset[str]]:
             raise UserError(f"--candidate: {text!r} is not NAME=FILE, such as torch=dist/torch-2.13.0.whl")
         if not Path(file).is_file():
             raise UserError(f"--candidate: {file} is no file; give the wheel that the cells were run with")
-        found[name].add(digests.of_file(Path(file)))
+        found[_distribution(name, Path(file))].add(wheels.digest(Path(file)))
     return {name: frozenset(found[name]) for name in found}
+
+
+def _distribution(called: str, file: Path) -> str:
+    """A wheel says itself which it is of, as for `conform`; another file is what it is called."""
+    try:
+        name = parse_wheel_filename(file.name)[0]
+    except InvalidWheelFilename:
+        return called
+    if not asked.same(called, name):
+        raise UserError(f"--candidate: {file} is a wheel of {name}, not of {called}; give the name of its distribution")
+    return name
 
 
 def _write(option: str, path: Path, found: Judgement, today: date) -> None:
@@ -225,21 +239,18 @@ def _waivers(options: argparse.Namespace) -> int:
     if not given and options.waivers is None and not WAIVERS.exists():
         raise UserError(f"there is no {WAIVERS} here; name the file with --waivers")
     screen, today = Screen.of(sys.stdout), _today(options)
-    covered = waivers.coverage(_libraries(options.judged), given, today) if options.judged else None
+    run = reading.load(options.judged) if options.judged else None
+    covered = waivers.coverage(trust.without_canaries(run, trust.canaries()), given, today) if run else None
     for waiver in given:
         _show_waiver(screen, waiver, today, covered)
     expired = sum(waiver.is_expired(today) for waiver in given)
     screen.line(f"{many(len(given), 'waiver')}; {expired} expired")
-    if not options.judged:
+    if run is None:
         return Exit.WAIVER if expired else Exit.OK
-    found = [f for f in _judged_by_cases(options, given).findings if f.kind is Kind.WAIVER]
+    found = [f for f in _judged_by_cases(options, run, given).findings if f.kind is Kind.WAIVER]
     for finding in found:
         screen.wrapped(finding.sentence, "  ")
     return max((finding.exit for finding in found), default=Exit.OK)
-
-
-def _libraries(path: Path) -> RunFile:
-    return trust.without_canaries(reading.load(path), trust.canaries())
 
 
 def _show_waiver(screen: Screen, waiver: Waiver, today: date, covered: waivers.Coverage | None) -> None:
@@ -270,7 +281,9 @@ def _propose(options: argparse.Namespace) -> int:
     if not options.judged:
         raise UserError("--propose needs a run: give it with --run")
     given = _read_waivers(options)
-    text = proposing.text(_judged_by_cases(options, given), [waiver.id for waiver in given], _today(options))
+    text = proposing.text(
+        _judged_by_cases(options, reading.load(options.judged), given), [waiver.id for waiver in given], _today(options)
+    )
     if options.out is None:
         sys.stdout.write(text)
         return Exit.OK

@@ -15,7 +15,7 @@ from typing import Any, NamedTuple
 
 import orjson
 
-from conformance.engines import records
+from conformance.engines import digests, records
 from conformance.exits import UserError
 
 from . import runfile
@@ -114,9 +114,9 @@ def _put_together(id: str, suite: str, tier: str, read: Iterable[_Read]) -> RunF
 
 def _read(source: _Source) -> _Read:
     record = _json(source.folder / records.CELL)
-    environment = _json(source.folder / "environment.json")
+    environment = _json(source.folder / records.ENVIRONMENT)
     plan = source.folder / records.PLAN
-    told = sha256(plan.read_bytes()).hexdigest() if plan.exists() else ""
+    told = digests.of_file(plan)
     cases = _plan(plan, told) if told else ()
     lines = _lines(source.folder)
     states, indices, evidence = _states(cases, lines)

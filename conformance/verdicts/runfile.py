@@ -63,18 +63,19 @@ def from_json(data: dict[str, Any]) -> RunFile:
         )
         for e in data["evidence"]
     )  # fmt: skip
-    run = RunFile(data["id"], data["began"], data["suite"], data["tier"], (), plans, evidence)
-    return _with_cells(run, tuple(_read_cell(cell) for cell in data["cells"]))
+    cells = tuple(_read_cell(cell) for cell in data["cells"])
+    run = RunFile(data["id"], data["began"], data["suite"], data["tier"], cells, plans, evidence)
+    _check(run)
+    return run
 
 
-def _with_cells(run: RunFile, cells: tuple[CellResult, ...]) -> RunFile:
-    for cell in cells:
+def _check(run: RunFile) -> None:
+    for cell in run.cells:
         wanted = len(cell.states) - cell.states.count(State.CONFORMS.value)
         if len(cell.states) != len(run.plans[cell.plan]) or len(cell.evidence) != wanted:
             raise ValueError(f"the cell {cell.name} has another number of states than its plan has cases")
         if any(index >= len(run.evidence) for index in cell.evidence):
             raise ValueError(f"the cell {cell.name} refers to evidence that is not there")
-    return RunFile(run.id, run.began, run.suite, run.tier, cells, run.plans, run.evidence)
 
 
 def _read_cell(data: dict[str, Any]) -> CellResult:

@@ -17,6 +17,7 @@ from conformance.engines.model import Bounds, Cell, Ending, Lifecycle
 from conformance.engines.records import Record, Run
 from conformance.exits import Exit
 from conformance.verdicts import runfile, waiver_file
+from conformance.verdicts.model import Candidate
 from conformance.verdicts.proposing import TO_FILL_IN
 
 from .gates import TODAY, A, B, candidate, run
@@ -194,6 +195,20 @@ def test_a_candidate_is_known_by_its_file(conformance: Command, files: Path) -> 
     assert conformance(*judged, "--candidate", "torch=other.whl", "--candidate", "torch=torch.whl").code == Exit.OK
     done = conformance(*judged)
     assert (done.code, "give it with --candidate torch=FILE" in " ".join(done.stdout.split())) == (Exit.OK, True)
+
+
+def test_a_wheel_says_itself_which_distribution_it_is_of(conformance: Command, files: Path) -> None:
+    """As for `conform`: the CUDA line may be left out of the name, and another name is refused."""
+    wheel = files / "cupy_cuda13x-14.3.0-cp312-cp312-manylinux2014_x86_64.whl"
+    wheel.write_bytes(b"a wheel")
+    digest = hashlib.sha256(b"a wheel").hexdigest()
+    tried = {"candidates": (Candidate("cupy-cuda13x", "14.3.0", digest),)}
+    runfile.write(run({"one": {A: "c"}}, **tried, **NOW), files / "run.json")
+    judged = ("gate", "--run", "run.json", "--baseline", "run.json")
+    for name in ("cupy", "cupy-cuda13x"):
+        assert conformance(*judged, "--candidate", f"{name}={wheel.name}").code == Exit.OK
+    done = conformance(*judged, "--candidate", f"torch={wheel.name}")
+    assert (done.code, "is a wheel of cupy-cuda13x, not of torch" in done.stderr) == (Exit.USAGE, True)
 
 
 def test_a_proposal_is_refused_until_it_is_filled_in_and_then_covers_what_it_was_made_for(
