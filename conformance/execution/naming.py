@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from collections.abc import Callable
-from difflib import get_close_matches
 from functools import lru_cache
 from itertools import chain
 
@@ -13,8 +12,10 @@ from conformance.suite.catalogue import Case, Invariant, catalogue
 from conformance.suite.layouts import LAYOUTS
 from conformance.suite.libraries import Environment, Library, Side
 
+from .plan import BadSelection, meant
 
-class UnknownName(ValueError):
+
+class UnknownName(BadSelection):
     """There is no such thing in this suite. The text is one sentence for the user."""
 
 
@@ -69,9 +70,3 @@ def cases_anywhere(invariant: Invariant) -> dict[str, Case]:
 
 
 _LIST = "`list --cases` prints those that run here"
-
-
-def meant(name: str, known: object) -> str:
-    """The closest of these names, in brackets, as part of a sentence."""
-    close = get_close_matches(name, list(known), n=1)  # type: ignore[call-overload]
-    return f" (did you mean {close[0]}?)" if close else ""

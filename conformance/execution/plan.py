@@ -68,7 +68,7 @@ def check_names(catalogue: dict[str, Invariant], libraries: tuple[str, ...], sel
     for name in selection.between:
         if name not in libraries:
             raise BadSelection(
-                f"--between: there is no library {name!r}{_meant(name, libraries)}; known are {', '.join(libraries)}"
+                f"--between: there is no library {name!r}{meant(name, libraries)}; known are {', '.join(libraries)}"
             )
 
 
@@ -77,7 +77,7 @@ def _check_families(catalogue: dict[str, Invariant], wanted: tuple[str, ...]) ->
     for name in wanted:
         if name not in known:
             raise BadSelection(
-                f"--family: there is no family {name!r}{_meant(name, known)}; there are {', '.join(known)}"
+                f"--family: there is no family {name!r}{meant(name, known)}; there are {', '.join(known)}"
             )
 
 
@@ -92,11 +92,12 @@ def _named(cases: list[Case], wanted: tuple[str, ...]) -> list[Case]:
     for name in wanted:
         if name not in by_id:
             raise BadSelection(
-                f"--case: this environment has no case {name!r}{_meant(name, by_id)}; `list --cases` prints all {len(by_id)}"
+                f"--case: this environment has no case {name!r}{meant(name, by_id)}; `list --cases` prints all {len(by_id)}"
             )
     return [by_id[name] for name in wanted]
 
 
-def _meant(name: str, known: object) -> str:
+def meant(name: str, known: object) -> str:
+    """The closest of these names, in brackets, as part of a sentence."""
     close = get_close_matches(name, list(known), n=1)  # type: ignore[call-overload]
     return f" (did you mean {close[0]}?)" if close else ""

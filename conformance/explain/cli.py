@@ -8,8 +8,7 @@ import sys
 from functools import lru_cache
 
 from conformance.execution import environment
-from conformance.execution.naming import UnknownName
-from conformance.exits import Exit, UserError
+from conformance.exits import Exit
 from conformance.report import terminal
 from conformance.report.screen import Screen
 from conformance.repro.scripts import is_readable
@@ -37,10 +36,7 @@ def add(name: str, command: argparse.ArgumentParser) -> None:
 
 def run(options: argparse.Namespace) -> int:
     """Tell what there is to tell; the cases here come last, because the libraries have to be looked at for them."""
-    try:
-        subject = find(options.name, _here)
-    except UnknownName as unknown:
-        raise UserError(str(unknown)) from unknown
+    subject = find(options.name, _here)
     told = explain(subject, (fault for stage in stages() for fault in stage.faults))
     readable = is_readable(subject.case) if subject.case else None
     if options.json:

@@ -6,7 +6,8 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from enum import Enum
 
-from conformance.execution.naming import UnknownName, case_named, meant
+from conformance.execution.naming import UnknownName, case_named
+from conformance.execution.plan import meant
 from conformance.protocols.clauses import Clause, all_clauses, clause
 from conformance.suite.catalogue import Case, Invariant, catalogue
 from conformance.suite.libraries import Environment

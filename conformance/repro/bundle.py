@@ -39,7 +39,7 @@ def main():
         return 2
     folder = tempfile.mkdtemp(prefix="conformance-repro-")
     try:
-        zipfile.ZipFile(io.BytesIO(base64.b85decode("".join(MODULES.split())))).extractall(folder)
+        unpack(folder)
         sys.path.insert(0, folder)
         from conformance.repro.inside import run
 
@@ -129,8 +129,7 @@ def _named(nodes: Iterable[ast.AST], package: str) -> Iterator[str]:
         if isinstance(node, ast.Import):
             yield from (alias.name for alias in node.names)
         elif isinstance(node, ast.ImportFrom):
-            base = importlib.util.resolve_name("." * node.level + (node.module or ""), package) if node.level else ""
-            base = base or node.module or ""
+            base = importlib.util.resolve_name("." * node.level + (node.module or ""), package)
             yield base
             yield from (f"{base}.{alias.name}" for alias in node.names)
 

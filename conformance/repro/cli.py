@@ -8,7 +8,7 @@ from pathlib import Path
 
 from conformance import files
 from conformance.execution import environment, folder
-from conformance.execution.naming import UnknownName, case_named
+from conformance.execution.naming import case_named
 from conformance.execution.results import Result
 from conformance.exits import Exit, UserError
 from conformance.suite.catalogue import catalogue
@@ -34,10 +34,7 @@ def add(name: str, command: argparse.ArgumentParser) -> None:
 
 def repro(options: argparse.Namespace) -> int:
     """Print the script, or write it."""
-    try:
-        case = case_named(options.case, lambda: environment.measure().environment)
-    except UnknownName as unknown:
-        raise UserError(str(unknown)) from unknown
+    case = case_named(options.case, lambda: environment.measure().environment)
     if catalogue()[case.invariant].canary is not None:
         raise UserError(
             f"{case.id} is a canary, which tests a run and no library, so it has no script; `check --case` runs it"

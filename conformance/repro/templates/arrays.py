@@ -2,12 +2,10 @@
 
 from __future__ import annotations
 
-from math import prod
-
 from conformance.protocols.strided import Broadcast, Index, Step, Transpose, offsets
+from conformance.suite.catalogue import Case
 from conformance.suite.layouts import Layout
 
-LIKE_NUMPY = ("numpy", "cupy", "torch", "jax")
 BY_DLPACK = '''
 class Shown:
     """Shows an array by DLPack and by nothing else."""
@@ -47,6 +45,11 @@ def made(library: str, form: Layout, dtype: str, device: str) -> str | None:
     for step in form.steps:
         text = _stepped(library, text, step)
     return text
+
+
+def with_numpy(case: Case) -> tuple[str, ...]:
+    """NumPy, where the producer's array is made by it."""
+    return ("numpy",) if case.producer in ("pycuda", "cuda_python") else ()
 
 
 def _stepped(library: str, text: str, step: Step) -> str:
@@ -107,8 +110,3 @@ VALUES = {
     "cupy": "{}.ravel().tolist()",
 }
 """The elements in row-major order."""
-
-
-def bytes_of(form: Layout, itemsize: int) -> int:
-    """The size of an array's block."""
-    return prod(form.base) * itemsize

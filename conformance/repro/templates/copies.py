@@ -9,15 +9,10 @@ from conformance.suite.layouts import layout
 from ..text import fill
 from . import Readable, template
 from .arrays import ADDRESS, made
+from .arrays import taken as import_of
 from .capsules import exporter
 from .parts import END, joined, start
 
-_CALLS = {
-    "numpy": "numpy.from_dlpack(x, copy=True)",
-    "torch": "torch.from_dlpack(x, copy=True)",
-    "jax": "jax.dlpack.from_dlpack(x, copy=True)",
-    "reference": "x.__dlpack__(copy=True, max_version=(1, 0))",
-}
 _ALIGNED = """
 room = numpy.zeros(48 + 256, "uint8")
 start = -room.ctypes.data % 256  # aligned, so that nobody has a reason to copy
@@ -64,7 +59,7 @@ except Exception as error:
 @template("pointer.copy-true")
 def copy_true(case: Case) -> Readable | None:
     """Of a plain array: no library has a reason to refuse it, or to share."""
-    if case.option("layout") != "c-order" or case.consumer not in _CALLS:
+    if case.option("layout") != "c-order" or case.consumer not in ("numpy", "torch", "jax", "reference"):
         return None
     own = case.producer == "reference"
     if own and (case.device.value != "host" or case.consumer == "reference"):
@@ -74,11 +69,13 @@ def copy_true(case: Case) -> Readable | None:
         return None
     make = _ALIGNED if case.producer == "numpy" else f"x = {expression}"
     if case.consumer == "reference":
-        taken = fill(_REFUSED, make=make, call=_CALLS["reference"])
+        taken = fill(_REFUSED, make=make, call="x.__dlpack__(copy=True, max_version=(1, 0))")
     else:
         address = "address" if own else ADDRESS[case.producer].format("x")
         copied = ADDRESS[case.consumer].format("y")
-        taken = fill(_COPIED, make=make, call=_CALLS[case.consumer], address=address, copied=copied)
+        taken = fill(
+            _COPIED, make=make, call=import_of(case.consumer, "dlpack", "x, copy=True"), address=address, copied=copied
+        )
     code = joined(
         start(case, standard=("ctypes",) if own else ()),
         joined(exporter("host", packed((3, 4))), _HONEST) if own else "",

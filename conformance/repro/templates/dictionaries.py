@@ -7,7 +7,7 @@ from conformance.suite.layouts import layout
 
 from ..text import fill
 from . import Readable, template
-from .arrays import made
+from .arrays import made, with_numpy
 from .capsules import allocated
 from .parts import BEGIN, END, joined, start
 
@@ -39,7 +39,7 @@ def empty(case: Case) -> Readable | None:
     if expression is None:
         return None
     code = joined(
-        start(case, also=("numpy",) if case.producer == "pycuda" else ()),
+        start(case, also=with_numpy(case)),
         fill(_EMPTY, before=before, made=expression),
         fill(END, expected='"address 0"', seen='f"address {address:#x}"', right="address == 0"),
     )

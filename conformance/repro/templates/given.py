@@ -11,17 +11,10 @@ from conformance.suite.layouts import layout
 
 from ..text import fill
 from . import Readable, template
-from .arrays import VALUES
+from .arrays import ADDRESS, VALUES, taken
 from .capsules import ASKED, LEGACY, exporter
 from .parts import BEGIN, END, joined, peek, start
 
-_CALLS = {
-    "torch": "torch.from_dlpack({})",
-    "numpy": "numpy.from_dlpack({})",
-    "jax": "jax.dlpack.from_dlpack({})",
-    "cupy": "cupy.from_dlpack({})",
-    "cvcuda": "cvcuda.as_tensor({})",
-}
 _VIEWS = {
     "host": "StridedMemoryView.from_dlpack({}, stream_ptr=-1)",
     "cuda": "StridedMemoryView.from_dlpack({}, stream_ptr=int(gpu.default_stream.handle))",
@@ -29,14 +22,10 @@ _VIEWS = {
 _TYPES = {"cvcuda": '{}.cuda().__cuda_array_interface__["typestr"]', "cuda_python": "str({}.dtype)"}
 
 
-def _call(case: Case, what: str = "Exporter(tensor)") -> str:
+def _call(case: Case) -> str | None:
     if case.consumer == "cuda_python":
-        return _VIEWS[case.device.value].format(what)
-    return _CALLS[case.consumer].format(what)
-
-
-def _knows(case: Case, *consumers: str) -> bool:
-    return case.consumer in consumers
+        return _VIEWS[case.device.value].format("Exporter(tensor)")
+    return taken(case.consumer, "dlpack", "Exporter(tensor)")
 
 
 def _begun(case: Case, *, peeks: bool = False, dies: bool = True, gc: bool = False) -> str:
@@ -69,11 +58,12 @@ if not x.versioned:
 def null_strides(case: Case) -> Readable | None:
     """A packed array: importers keep accepting capsules that leave its strides out."""
     form = layout(case.option("layout"))
-    if form.name.startswith("empty") or not _knows(case, "cvcuda", "torch", "numpy", "cupy", "jax"):
+    call = taken(case.consumer, "dlpack", "x")
+    if form.name.startswith("empty") or call is None:
         return None
     kind, count = case.option("capsule"), form.elements
     version = (1, 0) if kind == "legacy" else (1, int(kind[-1]))
-    read = VALUES.get(case.consumer, f'floats_at(y.cuda().__cuda_array_interface__["data"][0], {count})')
+    read = VALUES.get(case.consumer, f"floats_at({ADDRESS['cvcuda']}, {count})")
     code = joined(
         _begun(case, peeks=case.consumer == "cvcuda"),
         exporter(
@@ -87,7 +77,7 @@ def null_strides(case: Case) -> Readable | None:
         fill(
             _WITHOUT_STRIDES,
             begin=BEGIN,
-            call=_call(case, "x"),
+            call=call,
             versioned="" if kind == "legacy" else _ONLY_LEGACY,
             values=read.format("y"),
         ),
@@ -174,7 +164,7 @@ def unknown_type(case: Case) -> Readable | None:
 @template("negotiation.foreign-major")
 def foreign_major(case: Case) -> Readable | None:
     """What lies behind the version of such a struct nobody knows; here it is as in version 1."""
-    if case.option("content") != "plain" or not _knows(case, "cvcuda", "cuda_python", "torch", "numpy", "cupy", "jax"):
+    if case.option("content") != "plain" or _call(case) is None:
         return None
     code = joined(
         _begun(case),

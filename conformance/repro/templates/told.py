@@ -7,7 +7,7 @@ from conformance.suite.layouts import layout
 
 from ..text import fill
 from . import Readable, template
-from .arrays import ADDRESS, made
+from .arrays import ADDRESS, made, with_numpy
 from .capsules import READER, STRUCTS
 from .parts import BEGIN, END, joined, start
 
@@ -25,10 +25,6 @@ def _plain(case: Case, dtype: str = "float32") -> str | None:
         return _VIEW if dtype == "float32" and case.device.value == "cuda" else None
     expression = made(case.producer, _PLAIN, dtype, case.device.value)
     return expression and f"x = {expression}"
-
-
-def _also(case: Case) -> tuple[str, ...]:
-    return ("numpy",) if case.producer == "cuda_python" else ()
 
 
 # -- the flag for copies
@@ -88,7 +84,7 @@ def _argument(case: Case, argument: str, how: str) -> Readable | None:
     if make is None:
         return None
     code = joined(
-        start(case, also=_also(case), views=case.producer == "cuda_python"),
+        start(case, also=with_numpy(case), views=case.producer == "cuda_python"),
         fill(_TAKEN, make=make, argument=argument),
         fill(END, expected='"a capsule"', seen="seen", right="accepted"),
     )
@@ -131,7 +127,7 @@ def negative_stream(case: Case) -> Readable | None:
     if make is None:
         return None
     code = joined(
-        start(case, also=_also(case), views=case.producer == "cuda_python", dies=True),
+        start(case, also=with_numpy(case), views=case.producer == "cuda_python", dies=True),
         fill(_SURVIVES, make=make, begin=BEGIN),
         fill(END, expected='"an exception"', seen="seen", right="refused"),
     )

@@ -7,7 +7,7 @@ from conformance.suite.catalogue import Case
 
 from ..text import fill
 from . import Readable, template
-from .arrays import BY_CAI, BY_DLPACK
+from .arrays import BY_CAI, BY_DLPACK, with_numpy
 from .capsules import allocated, exporter
 from .parts import END, joined, start
 
@@ -48,7 +48,7 @@ def _bool(case: Case) -> Readable | None:
     code = joined(
         start(
             case,
-            also=("numpy",) if case.producer == "cuda_python" else (),
+            also=with_numpy(case),
             standard=("ctypes",) if own else (),
             driver=own,
             views=case.producer == "cuda_python",

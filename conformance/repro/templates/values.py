@@ -7,7 +7,7 @@ from conformance.suite.layouts import NEGATIVE, Layout, layout
 
 from ..text import fill
 from . import Readable, template
-from .arrays import ADDRESS, BY_CAI, VALUES, counted, made, taken
+from .arrays import ADDRESS, BY_CAI, VALUES, counted, made, taken, with_numpy
 from .capsules import READER, STRUCTS, allocated, exporter
 from .parts import BEGIN, END, joined, start
 
@@ -52,7 +52,7 @@ def values(case: Case) -> Readable | None:
     code = joined(
         start(
             case,
-            also=_also(case),
+            also=with_numpy(case),
             standard=("ctypes",) if "ctypes.c" in array else (),
             driver="nvidia." in array,
             views="StridedMemoryView" in array,
@@ -72,10 +72,6 @@ def values(case: Case) -> Readable | None:
 
 def _told(form: Layout) -> str:
     return f"an array of layout `{form.name}` (shape {form.view.shape}, strides of {form.view.strides} elements)"
-
-
-def _also(case: Case) -> tuple[str, ...]:
-    return ("numpy",) if case.producer in ("pycuda", "cuda_python") else ()
 
 
 def _array(case: Case, form: Layout) -> str | None:
