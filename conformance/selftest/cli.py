@@ -63,13 +63,14 @@ def selftest(options: argparse.Namespace) -> int:
     before = _read(options.against) if options.against else None
     with terminal.waiting(sys.stderr, "looking at the device …"):
         measured = _measured(Device(options.device))
-    here = [stage for stage in every if stage.absent() is None]
+    concerned = _concerned(every, options.wanted)
+    here = [stage for stage in concerned if stage.absent() is None]
     jobs = list(running.jobs(here, measured, wanted=options.wanted, everything=options.all_invariants))
     progress = terminal.Progress(sys.stderr)
     with Stops() as stops:
         found, lost = running.run(jobs, _processes(options.processes), _told(progress), stops)
     expected = _expected(invariants, every, options.wanted)
-    account = settle(options.device, _concerned(every, options.wanted), jobs, found, lost, expected)
+    account = settle(options.device, concerned, jobs, found, lost, expected)
     showing.show(terminal.Screen.of(sys.stdout), account)
     _write(options, account, before, lambda: page(every, invariants))
     if stops.number is not None:

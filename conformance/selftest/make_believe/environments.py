@@ -49,5 +49,5 @@ def first(environment: Environment, *invariants: str) -> Iterator[Case]:
 
 
 def shared(cases: Iterable[Case]) -> Iterator[Case]:
-    """The same on the simulated device: nothing of them is on a real GPU, which exclusive cases would have to themselves."""
-    return (replace(case, device=Device.SIMULATED) for case in cases)
+    """The same, those of a GPU on the simulated device: none is on a real one, which exclusive cases would have to themselves."""
+    return (replace(case, device=Device.SIMULATED) if case.device is Device.CUDA else case for case in cases)

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Callable, Iterable
 from dataclasses import replace
 from typing import Any
 
@@ -11,7 +11,6 @@ from conformance.adapters.numpy import NumpyAdapter, dtype_name, numpy_dtype
 from conformance.adapters.reference import ReferenceAdapter
 from conformance.protocols.dtypes import DType
 from conformance.protocols.strided import Step
-from conformance.suite.catalogue import Case, Invariant
 from conformance.suite.libraries import Environment, Library, Side
 
 from . import memory
@@ -133,10 +132,3 @@ def environment() -> Environment:
             library("reference", protocols=_BOTH),
         )
     )
-
-
-def cases(invariants: Iterable[Invariant], planned: Environment) -> Iterator[Case]:
-    """Cases planned as for a GPU, to be run on the simulated device."""
-    for invariant in invariants:
-        for case in invariant.cases(planned):
-            yield replace(case, device=Device.SIMULATED) if case.device is Device.CUDA else case

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import ctypes
 import importlib
 import os
 from collections.abc import Callable, Iterator
@@ -10,10 +9,12 @@ from contextlib import contextmanager
 from functools import cache, wraps
 from pathlib import Path
 from typing import Any
+from unittest import mock
 
-from conformance.cuda import driver
+from conformance.cuda import context
 from conformance.selftest.model import Partners, Spoil
 
+from . import driver
 from .cvcuda import Cvcuda
 from .pycuda import Pycuda
 
@@ -29,15 +30,9 @@ Modules = dict[str, Any]
 @contextmanager
 def ahead_of_the_real_ones() -> Iterator[None]:
     """Programs that are started meanwhile find the make-believe libraries."""
-    before = os.environ.get(_PATH)
-    os.environ[_PATH] = os.pathsep.join(filter(None, (str(_STARTED), before)))
-    try:
+    path = os.pathsep.join(filter(None, (str(_STARTED), os.environ.get(_PATH))))
+    with mock.patch.dict(os.environ, {_PATH: path}):
         yield
-    finally:
-        if before is None:
-            del os.environ[_PATH]
-        else:
-            os.environ[_PATH] = before
 
 
 def in_programs(spoil: Callable[[Modules], None]) -> Spoil:
@@ -53,30 +48,10 @@ def in_programs(spoil: Callable[[Modules], None]) -> Spoil:
 @cache
 def modules() -> Modules:
     """In a program: its libraries, made and spoiled at the first import of one. A make-believe driver comes with them."""
-    driver.library = _Driver  # type: ignore[assignment]
+    driver.believe()
+    context.set_current(context.primary())
     made: Modules = {"pycuda": Pycuda(), "cvcuda": Cvcuda()}
     module, _, name = os.environ.get(_SPOIL, "").partition(":")
     if name:
         getattr(importlib.import_module(module), name).__wrapped__(made)
     return made
-
-
-class _Driver:
-    """The calls by which a program writes and reads arrays itself; host memory is in every context."""
-
-    @staticmethod
-    def cuMemcpyHtoD_v2(to: ctypes.c_void_p, data: bytes, nbytes: ctypes.c_size_t) -> int:
-        """Copy."""
-        ctypes.memmove(to, data, nbytes.value)
-        return 0
-
-    @staticmethod
-    def cuMemcpyDtoH_v2(to: ctypes.Array[ctypes.c_char], source: ctypes.c_void_p, nbytes: ctypes.c_size_t) -> int:
-        """Copy."""
-        ctypes.memmove(to, source, nbytes.value)
-        return 0
-
-    @staticmethod
-    def cuCtxSynchronize() -> int:
-        """Nothing is ever pending."""
-        return 0

@@ -9,16 +9,17 @@ from typing import Any, NoReturn
 
 from conformance.selftest.make_believe import libraries, memory, programs
 from conformance.selftest.make_believe.cvcuda import CvcudaTensor
+from conformance.selftest.make_believe.environments import planned, shared
 from conformance.selftest.make_believe.programs import Modules, in_programs
 from conformance.selftest.make_believe.pycuda import GPUArray
 from conformance.selftest.model import Stage
-from conformance.suite.catalogue import Case, catalogue
+from conformance.suite.catalogue import Case
 from conformance.suite.libraries import Environment
 
 
 def _cases(environment: Environment) -> Iterator[Case]:
     """Both directions, with the producer imported first: every case costs an interpreter."""
-    for case in libraries.cases((catalogue()["claim.pycuda-autoinit"],), libraries.environment()):
+    for case in shared(planned(libraries.environment(), "claim.pycuda-autoinit")):
         if case.option("order") == f"{case.producer}-first":
             yield case
 

@@ -9,6 +9,7 @@ from typing import Any
 from conformance.selftest.make_believe import libraries, memory
 from conformance.selftest.make_believe.array import Array
 from conformance.selftest.make_believe.cvcuda import CvcudaTensor
+from conformance.selftest.make_believe.environments import planned, shared
 from conformance.selftest.make_believe.pycuda import GPUArray
 from conformance.selftest.make_believe.torch import Tensor
 from conformance.selftest.model import Partners, Stage
@@ -21,8 +22,8 @@ _ELSEWHERE = ("claim.installation", "claim.pycuda-autoinit")
 
 
 def _cases(environment: Environment) -> Iterator[Case]:
-    chosen = (i for i in catalogue().values() if i.family == "claim" and i.id not in _ELSEWHERE)
-    return libraries.cases(chosen, libraries.environment())
+    chosen = (i.id for i in catalogue().values() if i.family == "claim" and i.id not in _ELSEWHERE)
+    return shared(planned(libraries.environment(), *chosen))
 
 
 STAGE = Stage(

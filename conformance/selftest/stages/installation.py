@@ -9,8 +9,9 @@ from dataclasses import replace
 from conformance.adapters import registry
 from conformance.selftest.make_believe import distributions, libraries
 from conformance.selftest.make_believe.distributions import MadeUp
+from conformance.selftest.make_believe.environments import planned, shared
 from conformance.selftest.model import Partners, Stage
-from conformance.suite.catalogue import Case, catalogue
+from conformance.suite.catalogue import Case
 from conformance.suite.libraries import Environment
 
 _NAMES = ("torch", "cupy", "pycuda")
@@ -24,7 +25,7 @@ def _partners() -> Partners:
 
 def _cases(environment: Environment) -> Iterator[Case]:
     found = tuple(replace(libraries.library(name), versions={name: "1.0"}) for name in _NAMES)
-    return libraries.cases((catalogue()["claim.installation"],), Environment(found))
+    return shared(planned(Environment(found), "claim.installation"))
 
 
 def _distribution(name: str) -> str:

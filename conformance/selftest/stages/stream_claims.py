@@ -11,7 +11,8 @@ from conformance.adapters.reference import ReferenceAdapter
 from conformance.reference.exporter import Exporter
 from conformance.reference.importer import Importer
 from conformance.reference.streams import LEGACY, WorkStream, current
-from conformance.selftest.make_believe import libraries, streaming
+from conformance.selftest.make_believe import streaming
+from conformance.selftest.make_believe.environments import planned, shared
 from conformance.selftest.make_believe.streaming import Cvcuda, Wrapping
 from conformance.selftest.model import Partners, Spoil, Stage
 from conformance.suite.catalogue import Case, catalogue
@@ -21,8 +22,8 @@ Part = TypeVar("Part", bound=type)
 
 
 def _cases(environment: Environment) -> Iterator[Case]:
-    chosen = (invariant for invariant in catalogue().values() if invariant.family == "stream-claim")
-    return libraries.cases(chosen, streaming.environment())
+    chosen = (invariant.id for invariant in catalogue().values() if invariant.family == "stream-claim")
+    return shared(planned(streaming.environment(), *chosen))
 
 
 STAGE = Stage(
