@@ -68,8 +68,8 @@ class Run:
         """An exchange from the first export to the last release."""
         drawn = exchanges.draw(chance, self.devices)
         with shown(drawn):
-            refused = exchanges.follow(drawn)
-        self.done[REFUSED if refused else MADE] += 1
+            exchanges.follow(drawn)
+        self.done[REFUSED if drawn.refusal else MADE] += 1
 
     def judged(self, chance: Random) -> None:
         """An invariant on an array that no plan has."""

@@ -8,7 +8,7 @@ from __future__ import annotations
 import weakref
 from collections.abc import Iterator
 from contextlib import contextmanager
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from random import Random
 from typing import Any
 
@@ -243,11 +243,10 @@ class Held:
     truth: Source
     struct: Managed | None = None
     readonly: bool = False
-    keeps: list[Held] = field(default_factory=list)
 
 
-def follow(drawn: Drawn) -> str:
-    """Have the exchange happen; why it was refused, or nothing. Whatever else is raised accuses a flawless partner."""
+def follow(drawn: Drawn) -> None:
+    """Have the exchange happen, and be refused where it has to be. What is raised accuses a flawless partner."""
     strays = len(stray_deleter_calls)
     exchange = DrawnExchange(drawn)
     life = Life(exchange)
@@ -259,7 +258,6 @@ def follow(drawn: Drawn) -> str:
             life.happen(act)
     life.end()
     expect("calls of the deleter with a strange pointer", 0, len(stray_deleter_calls) - strays)
-    return drawn.refusal
 
 
 def expect(what: str, wanted: object, seen: object) -> None:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable
+from contextlib import suppress
 from functools import cache
 from random import Random
 
@@ -134,10 +135,7 @@ def draw(chance: Random, devices: tuple[Device, ...]) -> Judged:
             return Judged(case, form, kind)
 
 
-def judge(exchange: Judged) -> str:
-    """What a flawless partner refused, or nothing; whatever else is raised accuses it."""
-    try:
+def judge(exchange: Judged) -> None:
+    """A flawless partner may refuse; whatever else is raised accuses it."""
+    with suppress(Refused):
         catalogue()[exchange.case.invariant].check(exchange)
-    except Refused as refusal:
-        return str(refusal)
-    return ""

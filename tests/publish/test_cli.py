@@ -33,6 +33,15 @@ def test_a_run_becomes_a_page_a_summary_and_a_file_for_viewers(conformance: Comm
     assert "the whole: there/index.html" in done.stdout
 
 
+def test_the_page_is_the_same_in_every_process(conformance: Command, tmp_path: Path) -> None:
+    """Whatever the hashes of its texts are."""
+    run = kept(SMALL, tmp_path / "run.json")
+    for seed in ("1", "2"):
+        assert conformance("publish", "--run", run, "--out", seed, PYTHONHASHSEED=seed).code == 0
+    for name in ("index.html", "junit.xml", "summary.md"):
+        assert (tmp_path / "1" / name).read_bytes() == (tmp_path / "2" / name).read_bytes()
+
+
 def test_with_a_baseline_the_gate_is_told(conformance: Command, tmp_path: Path) -> None:
     """With the verdict that ``gate`` itself has; publishing succeeds all the same."""
     given = ("--run", kept(SMALL, tmp_path / "now.json"), "--baseline", kept(CLEAN, tmp_path / "before.json"))
@@ -116,6 +125,20 @@ def test_a_cell_whose_canaries_did_not_is_not_tested() -> None:
     run = believable(made({"cu13-torch2.11": Told({BOOL: VIOLATION}, cases=(*CASES, ABORT))}))
     assert sum(counts(run).values()) == 0
     assert [(reason.what, reason.why) for reason in untested(run).cells] == [("no results", UNBELIEVABLE)]
+
+
+def test_a_cell_without_its_candidate_says_that_and_accuses_nobody() -> None:
+    """Its results are of something else; no limit has done it."""
+    run = made({"cu13-torch2.11": Told({BOOL: VIOLATION})})
+    (cell,) = run.cells
+    run = believable(
+        replace(run, cells=(replace(cell, lifecycle="candidate not in effect", reason="torch 2.12 was not found"),))
+    )
+    assert counts(run)[State.VIOLATES] == 0
+    assert (
+        untested(run).cells[0].why
+        == "torch 2.12 was not found; what was tested is not the candidate, so its results do not count"
+    )
 
 
 def test_a_cell_at_its_memory_limit_accuses_nobody() -> None:

@@ -121,9 +121,9 @@ def test_of_many_cells_only_those_in_view_are_in_the_document(opened: Opened) ->
     page = opened(Subject(large(1000, 500)))
     assert page.run("document.querySelector('.matrix').getAttribute('aria-rowcount')") == "1001"
     assert 10 < page.count(".matrix tbody tr[role=row]") < 60
-    first, last = rows(page)[0], page.run("document.querySelector('.matrix').scrollTop = 1e9")
+    first = rows(page)[0]
+    page.run("document.querySelector('.matrix').scrollTop = 1e9")
     page.until("document.querySelector('.matrix tbody tr[aria-rowindex=\"1001\"]')")
-    assert last
     assert first not in rows(page)
     assert page.count(".matrix tbody tr[role=row]") < 60
 

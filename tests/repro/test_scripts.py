@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 import ast
+import io
 import subprocess
 import sys
+import zipfile
 from collections.abc import Sequence
 from pathlib import Path
 
@@ -199,9 +201,13 @@ def test_a_bundle_says_what_is_missing(tmp_path: Path) -> None:
 
 
 def test_a_bundle_is_the_same_every_time() -> None:
-    """It depends on the sources alone."""
+    """It depends on the sources alone: not on the time, and not on the order of a set."""
     case = case_named("pointer.values/reference-reference/dlpack/host/c-order/float32")
     assert script(case, bundled=True) == script(case, bundled=True)
+    names = bundle.modules(case)
+    with zipfile.ZipFile(io.BytesIO(bundle._zipped(names))) as file:
+        assert {entry.date_time for entry in file.infolist()} == {(1980, 1, 1, 0, 0, 0)}
+    assert list(names) == sorted(names)
 
 
 def test_a_bundle_carries_the_check_and_not_the_rest_of_the_suite() -> None:
