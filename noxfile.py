@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import subprocess
+import sys
 from enum import IntEnum
 from pathlib import Path
 
@@ -72,9 +74,15 @@ def selftest(session: nox.Session) -> None:
 
 @nox.session(reuse_venv=True)
 def gate(session: nox.Session) -> None:
-    """Judge a run beside a baseline, with waivers: nox -s gate -- --run R --baseline B. Green only if nothing speaks against it."""
+    """Judge a run beside a baseline, with waivers: nox -s gate -- --run R --baseline B. Green only if nothing speaks against it.
+
+    nox itself ends with 1 for whatever fails; here the kind of trouble is the exit code (docs/gate.md), so it becomes nox's own.
+    """
     session.install(".[runner]")
-    session.run("cuda-interop-conformance", "gate", *session.posargs)
+    program = Path(session.bin, "cuda-interop-conformance")
+    code = subprocess.run([program, "gate", *session.posargs], check=False).returncode
+    if code:
+        sys.exit(code)
 
 
 @nox.session
