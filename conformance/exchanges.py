@@ -1,11 +1,11 @@
-"""How every report tells exchanges and what went wrong in them: in words, and what is alike once."""
+"""How everything that is told to people tells exchanges, clauses, and what went wrong: in words, and what is alike once."""
 
 from __future__ import annotations
 
 import re
 from collections.abc import Iterable, Sequence
 
-from conformance.protocols.clauses import clause
+from conformance.protocols.clauses import Clause, Role, clause
 
 PROTOCOLS = {"dlpack": "DLPack", "cai": "CUDA Array Interface", "none": "Imports and contexts"}
 CLAIMS = "Documented calls"
@@ -49,3 +49,32 @@ def _told(id: str) -> str:
 
 def _names(names: Iterable[str]) -> str:
     return ", ".join(dict.fromkeys(names))
+
+
+# -- clauses
+
+KEYWORDS = {
+    "must": "must",
+    "must*": "must, as we infer",
+    "should": "should",
+    "should*": "should, as we infer",
+    "may": "may",
+    "documented": "documented by the library",
+    "fact": "a fact",
+    "grey": "left open",
+}
+"""A source's keyword in words. A starred one is inferred from its text, so that breaking it only deviates."""
+_UNSIDED = {"library": "{}", "nobody": "nobody is bound: {}", "user": "the user {}"}
+"""Clauses that ask nothing of producer or consumer as such."""
+
+
+def duty(clause: Clause) -> str:
+    """Of whom it asks something, and how strongly."""
+    if clause.binds in _UNSIDED:
+        return _UNSIDED[clause.binds].format(KEYWORDS[clause.producer])
+    return ", ".join(f"the {role.value} {KEYWORDS[clause.keyword(role)]}" for role in Role if binds(clause, role))
+
+
+def binds(clause: Clause, role: Role) -> bool:
+    """Whether a clause asks anything of this side."""
+    return role.value in clause.binds.split() or clause.binds == "library"

@@ -6,6 +6,7 @@ from collections.abc import Iterable, Sequence
 from dataclasses import asdict, dataclass
 from typing import Any
 
+from conformance.exchanges import binds
 from conformance.protocols.clauses import Clause, Role
 from conformance.selftest.model import Fault
 from conformance.suite import bugs
@@ -13,18 +14,6 @@ from conformance.suite.bugs import Bug
 from conformance.suite.catalogue import Case, Invariant
 
 from .subjects import Subject
-
-KEYWORDS = {
-    "must": "must",
-    "must*": "must, as we infer",
-    "should": "should",
-    "should*": "should, as we infer",
-    "may": "may",
-    "documented": "documented by the library",
-    "fact": "a fact",
-    "grey": "left open",
-}
-"""A source's keyword in words. A starred one is inferred from its text, so that breaking it only deviates."""
 
 
 @dataclass(frozen=True)
@@ -40,11 +29,6 @@ class Explanation:
     def expected(self) -> dict[Role, tuple[Clause, ...]]:
         """The clauses that bind each side."""
         return {role: tuple(c for c in self.subject.clauses if binds(c, role)) for role in Role}
-
-
-def binds(clause: Clause, role: Role) -> bool:
-    """Whether a clause asks anything of this side."""
-    return role.value in clause.binds.split() or clause.binds == "library"
 
 
 def explain(subject: Subject, faults: Iterable[Fault]) -> Explanation:

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections import Counter
 from collections.abc import Iterable, Sequence
 
-from conformance.protocols.clauses import Clause, Role
+from conformance.exchanges import duty
 from conformance.report.screen import Screen, many
 from conformance.repro.head import PROTOCOLS, place
 from conformance.selftest.model import Fault
@@ -13,7 +13,7 @@ from conformance.suite.bugs import Bug
 from conformance.suite.catalogue import Case, Invariant
 from conformance.suite.libraries import REFERENCE
 
-from .explanation import KEYWORDS, Explanation, binds
+from .explanation import Explanation
 from .subjects import Kind, Subject
 
 _MOST = 6
@@ -142,22 +142,11 @@ def _show_clauses(screen: Screen, told: Explanation) -> None:
     subject = told.subject
     _title(screen, "Expected, by clauses of the specifications" if subject.kind is not Kind.CLAUSE else "It says")
     for clause in subject.clauses:
-        screen.line(f"{_MARGIN}{screen.paint(clause.id, 'bold')}  {screen.paint(_expected(clause), 'dim')}")
+        screen.line(f"{_MARGIN}{screen.paint(clause.id, 'bold')}  {screen.paint(duty(clause), 'dim')}")
         screen.wrapped(_plain(clause.statement), 3 * _MARGIN)
         for line in (clause.source, *clause.urls) if subject.kind is not Kind.FAMILY else ():
             screen.line(3 * _MARGIN + screen.paint(line, "dim"))
     screen.line()
-
-
-def _expected(clause: Clause) -> str:
-    """Of whom it asks something, and how strongly."""
-    if clause.binds in _UNSIDED:
-        return _UNSIDED[clause.binds].format(KEYWORDS[clause.producer])
-    return ", ".join(f"the {role.value} {KEYWORDS[clause.keyword(role)]}" for role in Role if binds(clause, role))
-
-
-_UNSIDED = {"library": "{}", "nobody": "nobody is bound: {}", "user": "the user {}"}
-"""Clauses that ask nothing of producer or consumer as such."""
 
 
 def _plain(text: str) -> str:

@@ -6,8 +6,9 @@ import textwrap
 from collections.abc import Iterable, Iterator, Mapping
 
 import conformance
+from conformance.exchanges import duty
 from conformance.execution.results import BAD, Result
-from conformance.protocols.clauses import Clause, Role, clause
+from conformance.protocols.clauses import clause
 from conformance.suite.catalogue import VIA, Case, catalogue
 from conformance.suite.libraries import REFERENCE
 from conformance.suite.outcomes import Outcome
@@ -54,11 +55,7 @@ def _cited(case: Case, result: Result | None) -> tuple[str, ...]:
 
 def _promises(ids: Iterable[str]) -> Iterator[str]:
     for each in (clause(id) for id in ids):
-        yield f"{each.id} ({_bound(each)}) {each.statement} [{', '.join((each.source, *each.urls))}]"
-
-
-def _bound(each: Clause) -> str:
-    return ", ".join(f"{role.value}: {each.keyword(role)}" for role in Role)
+        yield f"{each.id} ({duty(each)}) {each.statement} [{', '.join((each.source, *each.urls))}]"
 
 
 def _seen(result: Result | None, versions: Mapping[str, str]) -> Iterator[tuple[str, str]]:

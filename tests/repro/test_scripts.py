@@ -273,3 +273,14 @@ def test_a_mistake_is_told_in_one_sentence(conformance: Command, arguments: tupl
     """No traceback."""
     done = conformance("repro", *arguments)
     assert (done.code, len(done.stderr.strip().splitlines())) == (2, 1)
+
+
+def test_the_head_says_of_whom_a_clause_asks_something() -> None:
+    """Whoever it does not bind would be accused by a report that quotes it."""
+    told = script(case_named("layout.null-strides/reference-cvcuda/dlpack/cuda/c-order/legacy"))
+    for words in (
+        "DLP-21 (the consumer must, as we infer)",
+        "DLP-20 (the producer must)",
+        "X5 (nobody is bound: left open)",
+    ):
+        assert f"# Promised  {words}" in told
