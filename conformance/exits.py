@@ -2,7 +2,10 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator
+from contextlib import contextmanager
 from enum import IntEnum
+from pathlib import Path
 
 
 class Exit(IntEnum):
@@ -48,3 +51,12 @@ class Exit(IntEnum):
 
 class UserError(Exception):
     """A mistake of the user's. The text is one sentence: what, where, why, what to do next."""
+
+
+@contextmanager
+def given_by(option: str, path: Path) -> Iterator[None]:
+    """Inside, a file is written that was asked for by an option: what cannot be written is the user's to mend."""
+    try:
+        yield
+    except OSError as error:
+        raise UserError(f"{option}: {path} cannot be written: {error.strerror}; choose another place") from error

@@ -10,7 +10,7 @@ from conformance import files
 from conformance.execution import environment, folder
 from conformance.execution.naming import case_named
 from conformance.execution.results import Result
-from conformance.exits import Exit, UserError
+from conformance.exits import Exit, UserError, given_by
 from conformance.suite.catalogue import catalogue
 
 from .scripts import script
@@ -44,10 +44,8 @@ def repro(options: argparse.Namespace) -> int:
     if options.out is None:
         sys.stdout.write(text)
         return Exit.OK
-    try:
+    with given_by("--out", options.out):
         files.write(options.out, text)
-    except OSError as error:
-        raise UserError(f"--out: {options.out} cannot be written: {error.strerror}; choose another place") from error
     print(f"{options.out}: `python {options.out}` ends with 1 if it is wrong, with 0 if it is right")
     return Exit.OK
 

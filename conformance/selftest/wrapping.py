@@ -66,7 +66,6 @@ class Wrapper:
 
     caught_by: ClassVar[tuple[str, ...]]
     """Invariants that have to notice the fault."""
-    bugs: ClassVar[str] = ""
 
     def __init__(self, on: Real) -> None:
         self.on = on
@@ -140,7 +139,7 @@ def add(stage: Stage, real: Real, *wrappers: type[Wrapper], without: tuple[str, 
     for kind in wrappers:
         spoil = partial(_wrap, real, kind)
         caught_by = tuple(name for name in kind.caught_by if name not in without)
-        stage.add(kind.__name__, kind.__doc__ or "", caught_by, spoil, tuple(kind.bugs.split()))
+        stage.add(kind.__name__, kind.__doc__ or "", caught_by, spoil, ())
 
 
 def _wrap(real: Real, kind: type[Wrapper], partners: Partners) -> None:

@@ -9,7 +9,7 @@ from dataclasses import replace
 from pathlib import Path
 
 from conformance.engines import cells
-from conformance.exits import Exit, UserError
+from conformance.exits import Exit, UserError, given_by
 from conformance.report.screen import Screen, many
 
 from . import merging, originals, reading, runfile, trust
@@ -40,11 +40,9 @@ def _merge(options: argparse.Namespace) -> int:
         runs.append(_planned(options, runs))
     whole = merging.merge(runs)
     whole = replace(whole, tier=options.tier or whole.tier)
-    try:
+    with given_by("--out", options.out):
         options.out.parent.mkdir(parents=True, exist_ok=True)
         digest = runfile.write(whole, options.out)
-    except OSError as error:
-        raise UserError(f"--out: {options.out} cannot be written: {error.strerror}; choose another place") from error
     _show(Screen.of(sys.stdout), trust.without_canaries(whole, trust.canaries()))
     print(f"run file {options.out}, sha256 {digest[:12]}")
     return (

@@ -15,7 +15,7 @@ import conformance
 from conformance import files
 from conformance.engines import digests, records
 from conformance.engines.candidates import asked, wheels
-from conformance.exits import Exit, UserError
+from conformance.exits import Exit, UserError, given_by
 from conformance.matrix.lockfile import LOCKED
 from conformance.report.screen import Screen, many
 from conformance.suite.catalogue import catalogue
@@ -115,7 +115,8 @@ def _gate(options: argparse.Namespace) -> int:
     found = _judged(options, _read_waivers(options))
     screen = Screen.of(sys.stdout)
     if options.json:
-        _write("--json", options.json, found, _today(options))
+        with given_by("--json", options.json):
+            records.write(options.json, gate_document.to_json(found, _today(options)))
     if options.history and found.run.cells:
         _append(options.history, found.run)
     gate_showing.show(screen, found, verbose=options.verbose)
@@ -197,13 +198,6 @@ def _distribution(called: str, file: Path) -> str:
     if not asked.same(called, name):
         raise UserError(f"--candidate: {file} is a wheel of {name}, not of {called}; give the name of its distribution")
     return name
-
-
-def _write(option: str, path: Path, found: Judgement, today: date) -> None:
-    try:
-        records.write(path, gate_document.to_json(found, today))
-    except OSError as error:
-        raise UserError(f"{option}: {path} cannot be written: {error.strerror}; choose another place") from error
 
 
 def _check_can_be_written(option: str, path: Path | None) -> None:
@@ -289,10 +283,8 @@ def _propose(options: argparse.Namespace) -> int:
         return Exit.OK
     if options.out.exists():
         raise UserError(f"--out: {options.out} is there already, and may be somebody's work; choose another name")
-    try:
+    with given_by("--out", options.out):
         files.write(options.out, text)
-    except OSError as error:
-        raise UserError(f"--out: {options.out} cannot be written: {error.strerror}; choose another place") from error
     return Exit.OK
 
 

@@ -9,7 +9,6 @@ import shutil
 import subprocess
 import sys
 import time
-from base64 import b64decode
 from pathlib import Path
 from types import TracebackType
 from typing import Any
@@ -180,7 +179,3 @@ class Browser:
     def type(self, text: str) -> None:
         """Type where the focus is."""
         self.call("Input.insertText", text=text)
-
-    def picture(self, path: Path) -> None:
-        """Write what the window shows as PNG."""
-        path.write_bytes(b64decode(self.call("Page.captureScreenshot", format="png")["data"]))

@@ -40,7 +40,7 @@ function kindsOf(model, found) {
   for (const {cell, one, state, value} of found) {
     const invariant = model.cases[one].invariant, evidence = value === NONE ? null : model.evidence[model.values[value].evidence];
     const key = [state, invariant, evidence ? `${evidence.outcome} ${evidence.clauses} ${core(evidence.reason)}` : ''].join('\n');
-    if (!kinds.has(key)) kinds.set(key, {key, invariant, state, evidence, members: [], cells: new Map()});
+    if (!kinds.has(key)) kinds.set(key, {invariant, state, evidence, members: [], cells: new Map()});
     const kind = kinds.get(key);
     kind.members.push({cell, one, value});
     kind.cells.set(cell, (kind.cells.get(cell) || 0) + 1);
@@ -182,7 +182,7 @@ class Detail {
 
   ofField(view, cell, column) {
     const {model} = this, {pair, group} = model.columns[column], counts = view.field(cell, column);
-    const found = [...view.telling(cell)].filter(({one}) => model.cases[one].column === column).map((told) => ({cell, ...told}));
+    const found = [...view.telling(cell)].filter(({one}) => model.cases[one].column === column);
     return [
       make('h2', {id: 'detail-title', tabindex: '-1'}, pair),
       make('p', {class: 'where'}, group, ' in ', make('a', {href: this.link({open: model.cells[cell].name})}, model.cells[cell].title)),
@@ -235,7 +235,7 @@ class Detail {
       ]),
       pairGrids(model, view, cell, this.link),
       make('h3', {}, 'What did not conform'),
-      this.kinds(kindsOf(model, [...view.telling(cell)].map((found) => ({cell, ...found})))),
+      this.kinds(kindsOf(model, view.telling(cell))),
     ];
   }
 }

@@ -11,7 +11,7 @@ function answer(model, link) {
       `Run ${run.id || '(unnamed)'}`, run.began && `begun ${readable(run.began)}`, run.suite && `suite ${run.suite}`, run.tier && `tier ${run.tier}`,
       `${tested.toLocaleString('en')} of ${many(model.cells.length, 'cell')} with results`, many(planned, 'case'),
     ].filter(Boolean).join(' · ')),
-    gate ? gateBox(model, gate) : null,
+    gate ? gateBox(gate) : null,
     make('ul', {class: 'tiles', 'aria-label': 'Cases by verdict'}, model.states.filter(([letter]) => letter in counts).map((state) => tile(state, counts, link))),
     untestedBox(model, counts, link),
   ];
@@ -24,7 +24,7 @@ function tile([letter, word, symbol, meaning], counts, link) {
     make('span', {class: 'figure'}, make('span', {'aria-hidden': 'true'}, symbol), ` ${counts[letter].toLocaleString('en')}`), make('span', {class: 'word'}, word)));
 }
 
-function gateBox(model, gate) {
+function gateBox(gate) {
   return make('section', {class: `gate ${gate.passes ? 'passes' : 'fails'}`, 'aria-label': 'The gate'},
     make('p', {}, gate.baseline ? `Compared with ${gate.baseline}. ` : 'Compared with no baseline. ', gate.kinds.length ? '' : 'It found nothing.'),
     make('ul', {}, gate.kinds.map(([word, meaning, exit, count, waived]) => make('li', {class: exit && count ? 'counts' : null},
@@ -114,7 +114,7 @@ function legend(model) {
 function wrong(model, view, link) {
   const {stateOf} = model, isWanted = (state) => view.wanted >= 0 || view.changed || state <= stateOf.l;
   const found = function* () {
-    for (const cell of view.cells) for (const told of view.telling(cell)) if (isWanted(told.state)) yield {cell, ...told};
+    for (const cell of view.cells) for (const told of view.telling(cell)) if (isWanted(told.state)) yield told;
   };
   const kinds = kindsOf(model, found());
   if (!kinds.length) return [make('p', {class: 'nothing'}, isFiltered(view.address) ? 'The filters let nothing through.' : 'Nothing went wrong in what was tested.')];
@@ -150,7 +150,7 @@ function countsByInvariant(model, view) {
     if (!view.changed && !view.onlyUntested && (view.wanted < 0 || view.wanted === conforms)) addPlanned(model, view, cell, planned);
     for (const {one, state} of view.telling(cell)) counts.get(model.cases[one].invariant)[state]++;
   }
-  for (const [key, times] of planned) addConforming(model, view, key, times, counts);
+  for (const plans of planned.values()) addConforming(model, view, plans, counts);
   return counts;
 }
 
@@ -163,7 +163,7 @@ function addPlanned(model, view, cell, planned) {
   for (const one of model.rows[cell].positions) entry.less.set(one, (entry.less.get(one) || 0) + 1);
 }
 
-function addConforming(model, view, key, {cells, plan, words, less}, counts) {
+function addConforming(model, view, {cells, plan, words, less}, counts) {
   const {rest} = view.plannedIn(plan, words);
   for (const one of model.plans[plan]) {
     if (rest[one]) counts.get(model.cases[one].invariant)[model.stateOf.c] += cells - (less.get(one) || 0);
@@ -194,7 +194,7 @@ function rule(model, view, id, link) {
   const told = model.invariants[id];
   if (!told) return [make('h2', {}, id), make('p', {class: 'nothing'}, 'This run has no such rule.')];
   const [statement, details, level, clauses] = told, found = [];
-  for (const cell of view.cells) for (const one of view.telling(cell)) if (model.cases[one.one].invariant === id) found.push({cell, ...one});
+  for (const cell of view.cells) for (const one of view.telling(cell)) if (model.cases[one.one].invariant === id) found.push(one);
   const kinds = kindsOf(model, found);
   return [
     make('p', {class: 'over'}, make('a', {href: link({place: 'invariants', argument: '', open: ''})}, 'Rules'), ` / ${id.split('.')[0]}`),

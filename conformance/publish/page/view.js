@@ -121,7 +121,7 @@ class View {
       const value = numberAt(model.rows[cell], positions[i]);
       const isPlanned = value !== NONE || this.isPlanned(model.cells[cell].plan, positions[i]);
       const state = value !== NONE ? model.values[value].state : isPlanned ? model.stateOf.c : model.stateOf.g;
-      if (this.passes(cell, positions[i], value, state)) yield {one: positions[i], state, value};
+      if (this.passes(cell, positions[i], value, state)) yield {cell, one: positions[i], state, value};
     }
   }
 
@@ -195,7 +195,7 @@ class View {
   }
 
   /**
-   * The cases of a cell that pass and have something to tell: `{one, state, value}`. They did not conform, or, where what changed is
+   * The cases of a cell that pass and have something to tell: `{cell, one, state, value}`. They did not conform, or, where what changed is
    * asked for, may conform now (`value` is NONE).
    */
   *telling(cell) {
@@ -207,7 +207,7 @@ class View {
     const {positions, numbers} = this.model.rows[cell];
     for (let i = 0; i < positions.length; i++) {
       const value = numbers[i];
-      if (this.passes(cell, positions[i], value)) yield {one: positions[i], state: this.model.values[value].state, value};
+      if (this.passes(cell, positions[i], value)) yield {cell, one: positions[i], state: this.model.values[value].state, value};
     }
   }
 }

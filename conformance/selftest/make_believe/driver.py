@@ -284,6 +284,11 @@ def believed() -> Iterator[None]:
 _believed = believed()
 
 
+def in_private_context() -> bool:
+    """Whether another context than the primary one is current."""
+    return context.current() not in (0, context.primary())
+
+
 def believe() -> None:
     """As :func:`believed`, to the end of this process."""
     _believed.__enter__()

@@ -6,7 +6,7 @@ from typing import Any
 
 from conformance.adapters.base import Adapter, Device, Trait
 from conformance.adapters.reference import ReferenceAdapter
-from conformance.reference.exporter import Exporter
+from conformance.reference.faults.stream import PublishesNone
 from conformance.reference.importer import Importer
 from conformance.reference.streams import LEGACY, PER_THREAD, Streams, WorkStream
 from conformance.suite.libraries import Environment
@@ -71,14 +71,6 @@ class Cvcuda(ReferenceAdapter):
         return self.memory(Device.SIMULATED).streams()
 
 
-class WithoutStream(Exporter):
-    """Publishes no stream."""
-
-    def cai_stream(self) -> int | None:
-        """Never."""
-        return None
-
-
 class Cupy(ReferenceAdapter):
     """Publishes the stream that an array was written on."""
 
@@ -89,7 +81,7 @@ class Torch(ReferenceAdapter):
     """Publishes no stream."""
 
     name = "torch"
-    exporter_class = WithoutStream
+    exporter_class = PublishesNone
 
 
 def libraries() -> dict[str, Adapter]:

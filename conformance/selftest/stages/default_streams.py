@@ -13,6 +13,7 @@ from typing import Any
 
 from conformance.adapters.base import Device, Protocol
 from conformance.reference.exporter import Exporter
+from conformance.reference.faults.stream import PublishesNone
 from conformance.reference.importer import Imported, Importer
 from conformance.reference.streams import LEGACY, PER_THREAD, WorkStream
 from conformance.selftest.make_believe import driver
@@ -72,17 +73,11 @@ class IgnoresTheSwitch(Switched):
         return self.foreign_stream(LEGACY, device)
 
 
-class _PublishesNothing(Exporter):
-    def cai_stream(self) -> int | None:
-        """Never."""
-        return None
-
-
 @_fault(STAGE, _NAME, _INVARIANT)
 class PublishesNoDefaultStream(Switched):
     """It publishes no stream, though work is pending on the default one."""
 
-    exporter_class = _PublishesNothing
+    exporter_class = PublishesNone
 
 
 class _PublishesZero(Exporter):

@@ -328,17 +328,13 @@ class MakesThePrimaryContextCurrent(_Meddles):
         return taken
 
 
-def _is_private() -> bool:
-    return context.current() not in (0, context.primary())
-
-
 @_imports_by(_PRIVATE, bugs="context-06")
 class LooksElsewhereInAPrivateContext(_Meddles):
     """An import that is made while a private context is current begins an element late."""
 
     def meddled(self, taken: Imported) -> Imported:
         """Moved."""
-        taken.address += taken.dtype.itemsize if _is_private() else 0
+        taken.address += taken.dtype.itemsize if driver.in_private_context() else 0
         return taken
 
 
@@ -348,6 +344,6 @@ class DiesInAPrivateContext(_Meddles):
 
     def meddled(self, taken: Imported) -> Imported:
         """The end, there."""
-        if _is_private():
+        if driver.in_private_context():
             os.kill(os.getpid(), signal.SIGSEGV)
         return taken

@@ -11,6 +11,8 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 
 from conformance.reference.exporter import Exporter
+from conformance.reference.faults.ordering import IgnoresThePublishedStream
+from conformance.reference.faults.stream import PublishesNone
 from conformance.reference.importer import Importer
 from conformance.reference.streams import LEGACY
 from conformance.selftest.make_believe import driver
@@ -108,29 +110,18 @@ class ExportsVersionTwoWithAStream(Cupy):
     exporter_class = _TwoWithAStream
 
 
-class _NeverWaits(Importer):
-    def follow(self, published: int | None) -> None:
-        """Never."""
-
-
 @_fault(STAGE, _NAME, _INVARIANT)
 class WaitsForNobody(Cupy):
     """It waits for no published stream, without being asked not to."""
 
-    importer_class = _NeverWaits
-
-
-class _NeverPublishes(Exporter):
-    def cai_stream(self) -> int | None:
-        """Never."""
-        return None
+    importer_class = IgnoresThePublishedStream
 
 
 @_fault(STAGE, _NAME, _INVARIANT)
 class PublishesNoStream(Cupy):
     """It publishes no stream, without being asked not to."""
 
-    exporter_class = _NeverPublishes
+    exporter_class = PublishesNone
 
 
 @_fault(STAGE, _NAME, _INVARIANT)

@@ -47,17 +47,13 @@ def _around() -> Iterator[None]:
 STAGE = Stage("pycuda-contexts", "PyCUDA's own context in a fresh interpreter, made up", dict, _cases, _around)
 
 
-def _is_private() -> bool:
-    return context.current() not in (0, context.primary())
-
-
 @_SITE.fault(STAGE, "torch", _PYCUDA)
 class CannotReadInAnotherContext(MadeUpLibrary):
     """It accepts an array while another context is current, and cannot read it."""
 
     def read(self, array: Any) -> bytes:
         """``RuntimeError`` in a private context."""
-        if _is_private():
+        if driver.in_private_context():
             raise RuntimeError("an illegal memory access was encountered")
         return super().read(array)
 
@@ -69,7 +65,7 @@ class ReadsItsOwnContextsMemory(MadeUpLibrary):
     def read(self, array: Any) -> bytes:
         """Zeros in a private context."""
         data = super().read(array)
-        return bytes(len(data)) if _is_private() else data
+        return bytes(len(data)) if driver.in_private_context() else data
 
 
 @_SITE.fault(STAGE, "torch", _PYCUDA, bugs="context-07")
@@ -78,7 +74,7 @@ class DiesInAnotherContext(MadeUpLibrary):
 
     def take(self, offer: Any, protocol: Protocol, device: Device, **keywords: Any) -> Imported:
         """The end in a private context."""
-        if _is_private():
+        if driver.in_private_context():
             os.kill(os.getpid(), signal.SIGSEGV)
         return super().take(offer, protocol, device, **keywords)
 

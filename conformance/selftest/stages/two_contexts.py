@@ -15,6 +15,7 @@ from unittest import mock
 from conformance.adapters import registry
 from conformance.adapters.base import Adapter, Device, Protocol
 from conformance.cuda import context
+from conformance.reference.faults.ordering import IgnoresThePublishedStream
 from conformance.reference.importer import Imported, Importer
 from conformance.reference.memory import simulated
 from conformance.selftest.make_believe import driver
@@ -78,15 +79,10 @@ def _change(partners: Partners, **methods: Any) -> None:
         mock.patch.object(partners["cupy"], name, method).start()
 
 
-class _NeverFollows(Importer):
-    def follow(self, published: int | None) -> None:
-        """Never."""
-
-
 @STAGE.fault(_INVARIANT)
 def waits_for_no_stream_of_another_context(partners: Partners) -> None:
     """A published stream of another context is not waited for."""
-    _change(partners, importer_class=_NeverFollows)
+    _change(partners, importer_class=IgnoresThePublishedStream)
 
 
 class _FollowsItsOwn(Importer):
