@@ -39,8 +39,12 @@ def deadly(out: Path) -> frozenset[str]:
 
 
 def prepare(cases: list[Case], environment: dict[str, Any], out: Path) -> None:
-    """Write environment and plan, and see them on the disk. What an earlier run has found is gone before its plan is."""
-    for old in (RESULTS, journal.FILE, DIAGNOSTICS):
+    """Write environment and plan, and see them on the disk.
+
+    The plan goes first and comes last: without one a folder holds no run, so that who goes on with a run killed in between is told so
+    instead of running what somebody had planned here before.
+    """
+    for old in (PLAN, RESULTS, journal.FILE, DIAGNOSTICS):
         (out / old).unlink(missing_ok=True)
     files.write(out / ENVIRONMENT, json.dumps(environment, indent=1, ensure_ascii=False) + "\n")
     write_lines(out / PLAN, (case.to_json() for case in cases))
@@ -61,7 +65,7 @@ def read(out: Path) -> Left:
     environment = json.loads((out / ENVIRONMENT).read_text(encoding="utf-8"))
     cases = tuple(Case.from_json(record) for record in read_lines(out / PLAN))
     if not cases:
-        raise ValueError(f"{PLAN} is empty")
+        raise ValueError(f"{PLAN} is empty or missing")
     account = journal.read(out / journal.FILE)
     if account.plan and account.plan != digest(out):
         raise ValueError(f"{journal.FILE} belongs to another plan")

@@ -14,6 +14,7 @@ from pathlib import Path
 import pytest
 from conftest import Command, Finished, mark, marked
 
+from conformance.execution.folder import PLAN, prepare, read
 from conformance.execution.results import read_lines
 
 SELECTION = ("--between", "numpy", "--family", "pointer,layout", "--device", "host", "-n", "2", "--canaries")
@@ -41,7 +42,7 @@ def ended(out: Path) -> list[str]:
 
 
 def _written(out: Path) -> int:
-    return len(ended(out)) if out.exists() else -1
+    return len(ended(out)) if (out / PLAN).exists() else -1
 
 
 def _wait_for_the_end_of_its_processes(folder: Path) -> None:
@@ -129,6 +130,28 @@ def test_a_finished_run_has_nothing_left_to_do(conformance: Command) -> None:
     first = conformance("check", "--case", "pointer.values/reference-reference/dlpack/host/c-order/uint8")
     again = conformance("check", "--resume", "conform-results")
     assert (again.code, outcomes(again)) == (first.code, outcomes(first))
+
+
+def test_a_run_killed_before_its_plan_is_written_leaves_none_not_the_one_from_before(
+    conformance: Command, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Going on with it would run what nobody has asked for."""
+    conformance("check", "--case", "pointer.values/reference-reference/dlpack/host/c-order/uint8")
+    out = tmp_path / "conform-results"
+    assert read(out).cases
+
+    def killed(*_: object) -> None:
+        raise KeyboardInterrupt
+
+    monkeypatch.setattr("conformance.execution.folder.write_lines", killed)
+    with pytest.raises(KeyboardInterrupt):
+        prepare([], {}, out)
+    refused = conformance("check", "--resume", "conform-results")
+    assert (refused.code, refused.stderr.count("\n")) == (2, 1)
+    assert (
+        "conform-results holds no run that can be read (ValueError: plan.jsonl is empty or missing); run without --resume"
+        in refused.stderr
+    )
 
 
 def test_another_environment_is_refused(conformance: Command, tmp_path: Path) -> None:
