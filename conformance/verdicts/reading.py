@@ -5,8 +5,9 @@ from __future__ import annotations
 import json
 import os
 import re
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 from concurrent.futures import ProcessPoolExecutor
+from contextlib import suppress
 from dataclasses import replace
 from datetime import datetime, timezone
 from hashlib import sha256
@@ -83,13 +84,25 @@ class _Read(NamedTuple):
 
 
 def _all(sources: list[_Source]) -> list[_Read]:
-    try:
-        if len(sources) <= _FEW:
-            return [_read(source) for source in sources]
+    """Each of them. Raises UserError with a line for every cell that cannot be read."""
+    if len(sources) <= _FEW:
+        found = [_tried(source) for source in sources]
+    else:
         with ProcessPoolExecutor(min(os.cpu_count() or 1, len(sources))) as pool:
-            return list(pool.map(_read, sources, chunksize=4))
-    except (ValueError, KeyError, TypeError) as error:
-        raise UserError(f"the results of a cell cannot be read: {error}; run it again") from error
+            found = list(pool.map(_tried, sources, chunksize=4))
+    mistakes = [one for one in found if isinstance(one, str)]
+    if mistakes:
+        raise UserError("\n".join(mistakes))
+    return [one for one in found if isinstance(one, _Read)]
+
+
+def _tried(source: _Source) -> _Read | str:
+    """The cell, or why there is none."""
+    try:
+        return _read(source)
+    except (OSError, ValueError, KeyError, TypeError, AttributeError) as error:
+        why = f"it has no {error}" if isinstance(error, KeyError) else error
+        return f"{source.folder} cannot be read as the results of a cell: {why}; run the cell again"
 
 
 def _put_together(id: str, suite: str, tier: str, read: Iterable[_Read]) -> RunFile:
@@ -136,7 +149,22 @@ def _json(path: Path) -> dict[str, Any]:
         data: dict[str, Any] = json.loads(path.read_text(encoding="utf-8"))
     except FileNotFoundError:
         return {}
+    except ValueError as error:
+        raise ValueError(f"{path.name} is no JSON ({error})") from error
     return data
+
+
+def _parsed(lines: Sequence[bytes], path: Path) -> list[dict[str, Any]]:
+    """What these lines of a file hold. Raises ValueError, with file and line, where one is no JSON."""
+    try:
+        return [orjson.loads(line) for line in lines]
+    except ValueError:
+        for number, line in enumerate(lines, 1):
+            with suppress(ValueError):
+                orjson.loads(line)
+                continue
+            raise ValueError(f"line {number} of {path.name} is no JSON") from None
+        raise
 
 
 _known: dict[str, tuple[str, ...]] = {}
@@ -145,7 +173,7 @@ _known: dict[str, tuple[str, ...]] = {}
 
 def _plan(path: Path, digest: str) -> tuple[str, ...]:
     if digest not in _known:
-        _known[digest] = tuple(orjson.loads(line)["id"] for line in path.read_bytes().splitlines())
+        _known[digest] = tuple(line["id"] for line in _parsed(path.read_bytes().splitlines(), path))
     return _known[digest]
 
 
@@ -153,12 +181,12 @@ def _lines(folder: Path) -> list[dict[str, Any]]:
     """The results, or as far as the journal has them where the run did not come to its end."""
     path = folder / records.RESULTS
     if path.exists():
-        return [orjson.loads(line) for line in path.read_bytes().splitlines()]
+        return _parsed(path.read_bytes().splitlines(), path)
     journal = folder / records.JOURNAL
     if not journal.exists():
         return []
     whole = journal.read_bytes().split(b"\n")[:-1]  # what stands after the last end of line was cut off
-    entries = (orjson.loads(line) for line in whole if b'"result"' in line)
+    entries = _parsed(whole, journal)
     last = {entry["result"]["id"]: entry["result"] for entry in entries if entry.get("result")}
     return list(last.values())
 

@@ -8,6 +8,8 @@ from pathlib import Path
 import pytest
 from conftest import Command
 
+from conformance.engines import records
+from conformance.engines.model import Bounds, Cell
 from conformance.exits import Exit, UserError
 from conformance.verdicts import reading, runfile
 from conformance.verdicts.model import State
@@ -92,6 +94,45 @@ def test_a_folder_without_a_run_is_a_sentence(tmp_path: Path) -> None:
         reading.load(tmp_path)
     with pytest.raises(UserError, match="holds nothing"):
         reading.load(tmp_path / "none")
+
+
+@pytest.mark.parametrize(
+    ("file", "content", "told"),
+    [
+        ("results.jsonl", json.dumps(line(CASE)) + "\n{\n", "line 2 of results.jsonl is no JSON"),
+        ("results.jsonl", "{}\n", "it has no 'id'"),
+        ("plan.jsonl", "plan\n", "line 1 of plan.jsonl is no JSON"),
+        ("cell.json", "", "cell.json is no JSON (Expecting value: line 1 column 1 (char 0))"),
+        ("cell.json", "[]", "'list' object has no attribute 'get'"),
+        ("cell.json", '{"starts": [1.5]}', "'float' object is not subscriptable"),
+        ("environment.json", None, "Is a directory"),
+    ],
+)
+@pytest.mark.parametrize("good", [0, 9])
+def test_every_cell_that_cannot_be_read_is_named_with_the_reason(
+    file: str, content: str | None, told: str, good: int, tmp_path: Path
+) -> None:
+    """All at once, with file and line, also where cells are read by several processes."""
+    names = [f"good-{number}" for number in range(good)] + ["bad", "worse"]
+    for name in names:
+        cell(tmp_path / name, [CASE], [line(CASE)])
+    for name in names[-2:]:
+        wrong = tmp_path / name / file
+        if content is None:
+            wrong.mkdir()
+        else:
+            wrong.write_text(content)
+    cells = tuple(Cell(name, name, "") for name in names)
+    run = records.Run("1", "smoke", "here", "it was asked for", "none", Bounds(), (), cells)
+    records.write(tmp_path / "run.json", run.to_json())
+    with pytest.raises(UserError) as raised:
+        reading.load(tmp_path)
+    sentences = str(raised.value).splitlines()
+    assert [sentence.split(" cannot be read as the results of a cell: ")[0] for sentence in sentences] == [
+        str(tmp_path / "bad"),
+        str(tmp_path / "worse"),
+    ]
+    assert all(told in sentence and sentence.endswith("; run the cell again") for sentence in sentences)
 
 
 def test_merge_writes_a_run_file_and_says_what_has_no_results(conformance: Command, tmp_path: Path) -> None:
