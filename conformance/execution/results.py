@@ -17,6 +17,9 @@ from conformance.suite.outcomes import Outcome
 BAD = frozenset({Outcome.CRASH, Outcome.HANG, Outcome.POISONED})
 """Outcomes by which a process or its context was lost: always violations, whatever the invariant's level."""
 
+ACCUSING = BAD | {Outcome.FAIL}
+"""Outcomes that speak against somebody."""
+
 TRUSTED = frozenset({Outcome.PASS, Outcome.REFUSED})
 """Outcomes that accuse nobody."""
 
@@ -152,7 +155,7 @@ def put_together(first: Result, after: tuple[str, ...], where: Where, alone: Res
         Attempt(Where.ALONE, alone.outcome, alone.reason),
     )
     seconds = first.duration + alone.duration
-    if alone.outcome in TRUSTED and (first.outcome in BAD or first.outcome is Outcome.FAIL):
+    if alone.outcome in TRUSTED and first.outcome in ACCUSING:
         reason = f"{first.outcome.value} {where.value} ({first.reason}), but {alone.outcome.value} alone"
         first = replace(first, outcome=Outcome.INCONCLUSIVE, reason=reason, expected="", seen="")
         return replace(first, attempts=attempts).lasting(seconds)

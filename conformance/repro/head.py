@@ -7,7 +7,7 @@ from collections.abc import Iterable, Iterator, Mapping
 
 import conformance
 from conformance.exchanges import duty
-from conformance.execution.results import BAD, Result
+from conformance.execution.results import ACCUSING, Result
 from conformance.protocols.clauses import clause
 from conformance.suite.catalogue import VIA, Case, catalogue
 from conformance.suite.libraries import REFERENCE
@@ -59,7 +59,7 @@ def _promises(ids: Iterable[str]) -> Iterator[str]:
 
 
 def _seen(result: Result | None, versions: Mapping[str, str]) -> Iterator[tuple[str, str]]:
-    if result is not None and (result.outcome in BAD or result.outcome is Outcome.FAIL):
+    if result is not None and result.outcome in ACCUSING:
         told = f"{result.reason}; expected {result.expected}; saw {result.seen}" if result.expected else result.reason
         yield "Seen", told
     if versions:

@@ -10,7 +10,7 @@ from conformance.adapters.base import Device
 from conformance.execution import environment
 from conformance.execution.child import Child
 from conformance.execution.environment import Facts
-from conformance.execution.results import BAD, Result
+from conformance.execution.results import ACCUSING, Result
 from conformance.suite.catalogue import Case, Invariant, Isolation, catalogue
 from conformance.suite.libraries import REFERENCE
 from conformance.suite.outcomes import Outcome
@@ -41,7 +41,7 @@ def run(data: Mapping[str, Any]) -> int:
 
 def code_of(result: Result) -> int:
     """The exit code that stands for an outcome."""
-    if result.outcome is Outcome.FAIL or result.outcome in BAD:
+    if result.outcome in ACCUSING:
         return WRONG
     return RIGHT if result.outcome is Outcome.PASS else UNDECIDED
 

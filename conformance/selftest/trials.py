@@ -12,7 +12,7 @@ from itertools import groupby
 from typing import Any
 
 from conformance.execution.child import Child
-from conformance.execution.results import BAD, Result
+from conformance.execution.results import ACCUSING, Result
 from conformance.execution.workbench import Workbench
 from conformance.reference.streams import LEGACY, Current
 from conformance.suite.catalogue import Case, Invariant, Isolation, catalogue
@@ -74,7 +74,7 @@ def run(stage: Stage, fault: Fault | None, cases: Sequence[Case]) -> list[Trial]
 
 
 def _trial(stage: str, fault: str, invariant: str, results: Sequence[Result]) -> Trial:
-    failed = [result for result in results if result.outcome in BAD or result.outcome is Outcome.FAIL]
+    failed = [result for result in results if result.outcome in ACCUSING]
     undecided = [result for result in results if result.verdict == "not decided"]
     accused = [(result.case.id, _said(result)) for result in (*failed, *undecided)]
     first = next(iter((*failed, *undecided)), None)

@@ -16,9 +16,9 @@ from . import interpreter
 from .catalogue import Draft, Isolation, Needs, Tier, every, invariant
 from .concurrency import elsewhere
 from .exchange import Exchange, Source
+from .garbage import uncollected
 from .interpreter import Ended
 from .libraries import REFERENCE, Environment
-from .order.observation import uncollected
 from .outcomes import Inconclusive, Refused, fail
 
 _GPU = (Device.CUDA,)

@@ -19,11 +19,11 @@ from conformance.protocols.clauses import Level, Role
 from . import interpreter
 from .catalogue import Draft, Isolation, Needs, Tier, every, invariant, layouts
 from .exchange import Exchange, Source, brief
+from .garbage import uncollected
 from .interpreter import Ended
 from .libraries import Environment, streaming
 from .order.evidence import Controls, blame, overtaken, seen_in, without_wait
 from .order.handover import REFERENCE, How, can_be_inside
-from .order.observation import uncollected
 from .order.placed import (
     GPUS,
     ON,

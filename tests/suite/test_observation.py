@@ -8,6 +8,7 @@ from typing import Any
 
 import pytest
 
+from conformance.suite.garbage import uncollected
 from conformance.suite.order import blocking, observation
 from conformance.suite.order.blocking import Called
 from conformance.suite.order.observation import BURNT_NANOSECONDS, LIMIT_SECONDS, LONGER_SECONDS, Disturbed, Seen, Wait
@@ -317,7 +318,7 @@ def test_who_collects_no_garbage_still_does_not_afterwards() -> None:
     """An observation changes nothing for the rest of the process."""
     gc.disable()
     try:
-        with observation.uncollected():
+        with uncollected():
             assert not gc.isenabled()
         assert not gc.isenabled()
     finally:

@@ -22,9 +22,9 @@ from conformance.protocols.dtypes import DLCode, DType
 from conformance.reference.streams import LEGACY, Graph, Streams
 
 from ..exchange import brief
+from ..garbage import uncollected
 from ..outcomes import Finding, Inconclusive
 from .handover import REFERENCE, SHAPE, elements, stream_of
-from .observation import uncollected
 
 END = "the end of the capture"
 

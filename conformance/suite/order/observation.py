@@ -7,7 +7,6 @@ waited for. A second latch holds a stream that has nothing to do with it: who wa
 
 from __future__ import annotations
 
-import gc
 import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
@@ -19,6 +18,7 @@ from weakref import WeakKeyDictionary
 from conformance.adapters.base import Adapter
 from conformance.reference.streams import Latch, Streams
 
+from ..garbage import uncollected
 from ..outcomes import Inconclusive
 from . import blocking
 
@@ -129,18 +129,6 @@ def nothing_freed(libraries: tuple[Adapter, ...]) -> Iterator[None]:
         library.let_go()
     with uncollected():
         yield
-
-
-@contextmanager
-def uncollected() -> Iterator[None]:
-    """No garbage is collected inside: what it frees would be taken for somebody's doing."""
-    collecting = gc.isenabled()
-    gc.disable()
-    try:
-        yield
-    finally:
-        if collecting:
-            gc.enable()
 
 
 def _warm_up(streams: Streams, work: Work) -> int:

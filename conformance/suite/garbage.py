@@ -1,0 +1,19 @@
+"""Garbage, of which the moment matters: what Python frees while somebody is looked at seems to be somebody's doing."""
+
+from __future__ import annotations
+
+import gc
+from collections.abc import Iterator
+from contextlib import contextmanager
+
+
+@contextmanager
+def uncollected() -> Iterator[None]:
+    """No garbage is collected inside: what it frees would be taken for somebody's doing."""
+    collecting = gc.isenabled()
+    gc.disable()
+    try:
+        yield
+    finally:
+        if collecting:
+            gc.enable()
