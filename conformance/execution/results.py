@@ -169,10 +169,11 @@ def write_lines(path: Path, records: Iterable[dict[str, Any]]) -> None:
 
 
 def read_lines(path: Path) -> Iterator[dict[str, Any]]:
-    """The records of a file of JSON lines; a last line that was cut off is left out."""
+    """The records of a file of JSON lines, up to one that has no end: its writer was cut off, or is still at it."""
     if not path.exists():
         return
     with path.open(encoding="utf-8") as file:
         for line in file:
-            if line.endswith("\n"):
-                yield json.loads(line)
+            if not line.endswith("\n"):
+                return  # what is read after it may be the rest of it, written meanwhile
+            yield json.loads(line)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from contextlib import nullcontext
 from pathlib import Path
 
 import pytest
@@ -197,6 +198,16 @@ def test_a_line_that_was_cut_off_is_left_out(tmp_path: Path) -> None:
     path.write_text('{"a": 1}\n{"b": 2}\n{"c"')
     assert list(results.read_lines(path)) == [{"a": 1}, {"b": 2}]
     path.write_text('{"a": 1}\n2')
+    assert list(results.read_lines(path)) == [{"a": 1}]
+
+
+def test_a_file_that_grows_while_it_is_read_ends_at_the_line_that_is_being_written(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """What comes after the end of the file was met is the rest of that line, and no record."""
+    path = tmp_path / "journal.jsonl"
+    path.touch()
+    monkeypatch.setattr(Path, "open", lambda *_, **__: nullcontext(iter(['{"a": 1}\n', '{"b"', ": 2}\n"])))
     assert list(results.read_lines(path)) == [{"a": 1}]
 
 
