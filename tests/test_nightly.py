@@ -195,12 +195,13 @@ def test_every_night_is_in_the_history_also_one_that_is_red(hub: Hub) -> None:
     assert "regression" in (last.folder / "summary.md").read_text()
 
 
-def test_a_cell_that_nobody_brought_is_red_and_in_the_run(hub: Hub) -> None:
-    """The night is told to its end."""
-    night = hub.night(GOOD, brought=1)
+@pytest.mark.parametrize(("brought", "states"), [(1, ["cc", ""]), (0, ["", ""])])
+def test_a_cell_that_nobody_brought_is_red_and_in_the_run(brought: int, states: list[str], hub: Hub) -> None:
+    """The night is told to its end, also if no machine has answered."""
+    night = hub.night(GOOD, brought=brought)
     assert (night.codes["the gate"], night.codes["the reports"]) == (NOT_TESTED, 0)
     run = runfile.read(night.folder / "run" / "run.json.gz")
-    assert [cell.states for cell in run.cells] == ["cc", ""]
+    assert [cell.states for cell in run.cells] == states
 
 
 def test_the_history_is_the_last_nights_and_the_baseline_the_last_green_ones(hub: Hub, left: Path) -> None:

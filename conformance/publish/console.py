@@ -15,7 +15,7 @@ from conformance.verdicts.model import RunFile, State
 from .coverage import Reason, Untested, counts, gate_word, headline, untested
 from .grid import Field, grid, shown
 from .kinds import Kind, kinds
-from .subject import Subject
+from .subject import Subject, origin
 from .words import LEGEND, SIGNS, line, seen_in_short
 
 MOST_ROWS = 40
@@ -38,9 +38,8 @@ def show(screen: Screen, subject: Subject, out: str) -> None:
 
 def _head(screen: Screen, subject: Subject) -> None:
     run = subject.run
-    began = f", begun {line(run.began)}" if run.began else ""
     screen.line(screen.paint(headline(subject), "bold"))
-    screen.wrapped(f"run {line(run.id)}, suite {line(run.suite)}, tier {line(run.tier)}{began}", "")
+    screen.wrapped(", ".join(f"{name} {line(value)}" for name, value in origin(run)), "")
     screen.line()
 
 

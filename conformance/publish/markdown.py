@@ -17,7 +17,7 @@ from conformance.verdicts.model import RunFile, State
 from .coverage import Reason, counts, headline, untested
 from .grid import Field, grid, shown
 from .kinds import Kind, kinds
-from .subject import Subject
+from .subject import Subject, origin
 from .words import LEGEND, SIGNS, line, seen_in_short
 
 MOST_BYTES = 1_000_000
@@ -59,7 +59,7 @@ def markdown(subject: Subject) -> str:
 def _blocks(subject: Subject) -> Iterator[str]:
     run = subject.run
     yield f"# {escaped(headline(subject))}\n\n"
-    yield f"Run {code(run.id)}, suite {code(run.suite)}, tier {code(run.tier)}, begun {code(run.began or 'never')}\n\n"
+    yield f"Of {', '.join(f'{name} {code(value)}' for name, value in origin(run))}\n\n"
     yield from _counts(run)
     yield from _untested(run)
     yield from _gate(subject)

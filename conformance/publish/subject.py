@@ -33,3 +33,9 @@ class Subject:
     def waived(self) -> dict[Spot, str]:
         """The waiver of each cell and case that one covers."""
         return {(f.cell, f.case): f.waiver for f in self.findings if f.waiver and f.case}
+
+
+def origin(run: RunFile) -> tuple[tuple[str, str], ...]:
+    """Where results are from: which run, with which suite, over which tier, and when, as far as it is known. Words and values."""
+    told = (("run", run.called), ("suite", run.suite), ("tier", run.tier), ("begun", run.began or "never"))
+    return tuple((word, value) for word, value in told if value)

@@ -5,6 +5,7 @@ from __future__ import annotations
 import argparse
 import sys
 from collections import Counter
+from collections.abc import Iterable
 from dataclasses import replace
 from pathlib import Path
 
@@ -23,8 +24,8 @@ NOT_BROUGHT = "none of the merged runs has brought it"
 def add(name: str, command: argparse.ArgumentParser) -> None:
     """The options of the command of this name."""
     command.add_argument(
-        "runs", nargs="+", type=Path, metavar="RUN",
-        help="run files, or folders that `conform` or `check` has made; in any order, one may be given twice",
+        "runs", nargs="*", type=Path, metavar="RUN",
+        help="run files, or folders that `conform` or `check` has made; in any order, one may be given twice; with --tier also none",
     )  # fmt: skip
     command.add_argument("--out", type=Path, default=OUT, metavar="FILE", help=f"the run file (default: {OUT})")
     command.add_argument("--tier", metavar="TIER", help="what was planned: every cell of this tier is in the run file")
@@ -33,9 +34,9 @@ def add(name: str, command: argparse.ArgumentParser) -> None:
 
 
 def _merge(options: argparse.Namespace) -> int:
-    runs = [reading.load(path) for path in options.runs]
-    for path, run in zip(options.runs, runs):
-        originals.check(path, run)
+    if not options.runs and not options.tier:
+        raise UserError("there is no run to merge; name run files or folders, or --tier if no cell of it was brought")
+    runs = _loaded(options.runs)
     if options.tier:
         runs.append(_planned(options, runs))
     whole = merging.merge(runs)
@@ -48,6 +49,21 @@ def _merge(options: argparse.Namespace) -> int:
     return (
         Exit.OK if all(cell.is_tested or cell.lifecycle == "unresolvable" for cell in whole.cells) else Exit.INCOMPLETE
     )
+
+
+def _loaded(paths: Iterable[Path]) -> list[RunFile]:
+    """The runs, each as it was written. Raises UserError with all that cannot be read or were changed."""
+    runs, mistakes = [], []
+    for path in paths:
+        try:
+            run = reading.load(path)
+            originals.check(path, run)
+            runs.append(run)
+        except UserError as error:
+            mistakes.append(str(error))
+    if mistakes:
+        raise UserError("\n".join(dict.fromkeys(mistakes)))
+    return runs
 
 
 def _planned(options: argparse.Namespace, runs: list[RunFile]) -> RunFile:

@@ -82,8 +82,10 @@ def show(screen: Screen, found: Judgement, *, verbose: bool) -> None:
 def _counts(screen: Screen, found: Judgement) -> None:
     rows = [(kind, n, waived) for kind, (n, waived) in gate.counts(found.findings).items() if n]
     width = max((len(kind.word) for kind, _, _ in rows), default=0)
-    baseline = f"with {found.baseline.id or 'a baseline without name'}" if found.baseline else "with no baseline"
-    screen.line(screen.paint(f"{many(len(found.run.cells), 'cell')} of run {found.run.id} compared {baseline}", "bold"))
+    baseline = f"with {found.baseline.called}" if found.baseline else "with no baseline"
+    screen.line(
+        screen.paint(f"{many(len(found.run.cells), 'cell')} of run {found.run.called} compared {baseline}", "bold")
+    )
     for kind, count, waived in rows:
         told = f"  {kind.word:<{width}}  {count:>7}" + (f"  ({waived} waived)" if waived else "")
         counts = kind.exit and waived < count

@@ -152,6 +152,11 @@ class RunFile:
     plans: tuple[tuple[str, ...], ...] = ((),)
     evidence: tuple[Evidence, ...] = ()
 
+    @property
+    def called(self) -> str:
+        """Its id, for people: a run that nothing was brought for has none."""
+        return self.id or "(unnamed)"
+
     def cases(self, cell: CellResult) -> tuple[str, ...]:
         """The ids of all cases that were planned in a cell."""
         return self.plans[cell.plan]

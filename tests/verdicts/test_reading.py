@@ -146,9 +146,23 @@ def test_merge_writes_a_run_file_and_says_what_has_no_results(conformance: Comma
     done = conformance("merge", str(smoke), "--tier", "smoke", "--matrix", str(matrix), "--out", str(out))
     assert done.code == Exit.INCOMPLETE, done.stderr
     assert "none of the merged runs has brought it" in " ".join(done.stdout.split())
+    none = conformance("merge", "--tier", "smoke", "--matrix", str(matrix), "--out", str(out))
+    assert (none.code, len(runfile.read(out).cells)) == (Exit.INCOMPLETE, 2)
     other = conformance("merge", str(tmp_path / "one"), "--tier", "smoke", "--matrix", str(matrix), "--out", str(out))
     assert other.code == Exit.USAGE
     assert "--tier smoke: one is not planned in it" in other.stderr
+
+
+def test_merge_tells_all_that_it_cannot_read(conformance: Command, tmp_path: Path) -> None:
+    """One sentence for each; without a run and without a plan there is nothing to merge."""
+    cell(tmp_path / "one", [CASE], [line(CASE)])
+    done = conformance("merge", "none", "one", "nowhere")
+    assert (done.code, [told.split(" holds ")[0] for told in done.stderr.splitlines()]) == (
+        Exit.USAGE,
+        ["conformance: none", "nowhere"],
+    )
+    nothing = conformance("merge")
+    assert (nothing.code, "there is no run to merge" in nothing.stderr) == (Exit.USAGE, True)
 
 
 @pytest.mark.parametrize(
