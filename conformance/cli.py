@@ -11,7 +11,6 @@ import sys
 from collections.abc import Sequence
 from dataclasses import dataclass
 from datetime import date
-from io import TextIOWrapper
 from pathlib import Path
 from typing import Any, NoReturn
 
@@ -24,7 +23,7 @@ from conformance.execution.results import Result
 from conformance.exits import Exit, UserError
 from conformance.ownership import owned
 from conformance.report import catalogue as catalogue_report
-from conformance.report import terminal
+from conformance.report import standard, terminal
 from conformance.suite import deadline
 from conformance.suite.catalogue import Case, Tier, catalogue
 from conformance.suite.exchange import brief
@@ -192,10 +191,16 @@ def _words(text: str) -> tuple[str, ...]:
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
-    """Run a command; returns its exit code."""
-    for stream in (sys.stdout, sys.stderr):  # a library's words may be no text that every terminal can show
-        if isinstance(stream, TextIOWrapper):
-            stream.reconfigure(errors="backslashreplace")
+    """Run a command; returns its exit code, whether or not somebody reads what it says."""
+    with standard.patient() as out:
+        code = _ended(arguments)
+    if out.full is None:
+        return code
+    print(f"conformance: standard output cannot be written ({out.full.strerror}); give it a file", file=sys.stderr)
+    return max(code, Exit.NO_ROOM)
+
+
+def _ended(arguments: Sequence[str] | None) -> int:
     try:
         given = sys.argv[1:] if arguments is None else list(arguments)
         options = parser(*given[:1]).parse_args(given)
@@ -206,9 +211,6 @@ def main(arguments: Sequence[str] | None = None) -> int:
     except KeyboardInterrupt:
         print("\nconformance: interrupted; results so far are kept", file=sys.stderr)
         return Exit.INTERRUPTED
-    except BrokenPipeError:
-        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
-        return Exit.OK
 
 
 def _check(options: argparse.Namespace) -> int:

@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import hashlib
 import json
+import subprocess
+import sys
 from importlib import resources
 from pathlib import Path
 
@@ -53,6 +55,24 @@ def test_a_run_that_is_as_good_as_its_baseline_is_green(conformance: Command, fi
     done = conformance("gate", "--run", "good.json", "--baseline", "good.json")
     assert done.code == Exit.OK
     assert done.stdout.splitlines()[-1] == "green: nothing speaks against this run; exit code 0"
+
+
+@pytest.mark.parametrize("listener", ["| head -c 1", "| true", ">&-", "2>&1 >/dev/null | true"])
+def test_a_gate_is_red_whoever_listens(files: Path, listener: str) -> None:
+    """A pipe that is closed before all is said, or no output at all, makes nothing green."""
+    gate = f"{sys.executable} -m conformance gate --run bad.json --baseline good.json"
+    done = subprocess.run(["bash", "-c", f"{gate} {listener}; exit ${{PIPESTATUS[0]}}"], cwd=files, check=False)
+    assert done.returncode == Exit.REGRESSION
+
+
+def test_what_cannot_be_said_is_trouble(files: Path) -> None:
+    """A full disk under the output makes no run green, and red stays red."""
+    for judged, code in (("good.json", Exit.NO_ROOM), ("bad.json", Exit.REGRESSION)):
+        gate = [sys.executable, "-m", "conformance", "gate", "--run", judged, "--baseline", "good.json"]
+        with open("/dev/full", "w") as full:
+            done = subprocess.run(gate, cwd=files, stdout=full, stderr=subprocess.PIPE, text=True, check=False)
+        assert (done.returncode, done.stderr.count("\n")) == (code, 1)
+        assert "standard output cannot be written (No space left on device)" in done.stderr
 
 
 def test_a_regression_is_red_and_in_the_document(conformance: Command, files: Path) -> None:
