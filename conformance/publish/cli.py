@@ -9,7 +9,7 @@ from pathlib import Path
 from conformance import files
 from conformance.exits import Exit, UserError
 from conformance.report.screen import Screen
-from conformance.verdicts import gate_cli, history, reading
+from conformance.verdicts import gate_cli, history, originals, trust
 from conformance.verdicts.history import Streak
 from conformance.verdicts.model import RunFile
 from conformance.verdicts.waivers import Spot, Waiver
@@ -49,7 +49,7 @@ def _publish(options: argparse.Namespace) -> int:
 def _subject(options: argparse.Namespace) -> Subject:
     """Judged, if anything is given that a gate goes by."""
     if not (options.baseline or options.waivers or options.candidate or options.locks):
-        run = reading.load(options.judged)
+        run = originals.load(options.judged)
         return Subject(believable(run), streaks=_streaks(options.history, run), script=scripts.readable)
     judgement, waivers = gate_cli.judged(options)
     told = {waiver.id: _told(waiver) for waiver in waivers}
@@ -71,7 +71,7 @@ def _streaks(path: Path | None, run: RunFile) -> dict[Spot, Streak]:
     found = history.read(path)
     for complaint in found.complaints:
         print(f"conformance: {line(complaint)}", file=sys.stderr)
-    return history.streaks([*found.entries, history.entry(run)])
+    return history.streaks([*found.entries, history.entry(run, trust.canaries(), found.entries)])
 
 
 def _write(out: Path, name: str, text: str) -> None:

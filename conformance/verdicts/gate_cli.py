@@ -5,7 +5,7 @@ from __future__ import annotations
 import argparse
 import sys
 from collections import defaultdict
-from collections.abc import Collection, Sequence
+from collections.abc import Callable, Collection, Sequence
 from datetime import date, datetime, timezone
 from pathlib import Path
 
@@ -137,22 +137,22 @@ def judged(options: argparse.Namespace) -> tuple[Judgement, tuple[Waiver, ...]]:
 
 def _judged(options: argparse.Namespace, given: Sequence[Waiver]) -> Judgement:
     altered: list[str] = []
-    run = _load(options.judged, altered) or _NOTHING
-    baseline = _load(options.baseline, altered) if options.baseline else None
+    run = _load(reading.load, options.judged, altered) or _NOTHING  # its own results are compared cell by cell
+    baseline = _load(originals.load, options.baseline, altered) if options.baseline else None
     return gate.judge(run, baseline, given, _present(options, run, altered))
 
 
 def _judged_by_cases(options: argparse.Namespace, run: RunFile, given: Sequence[Waiver]) -> Judgement:
     """What waivers are about: whether results are of now is not asked."""
-    baseline = reading.load(options.baseline) if options.baseline else None
+    baseline = originals.load(options.baseline) if options.baseline else None
     present = Present(_today(options), canaries=trust.canaries())
     return gate.judge(run, baseline, given, present)
 
 
-def _load(path: Path, altered: list[str]) -> RunFile | None:
+def _load(load: Callable[[Path], RunFile], path: Path, altered: list[str]) -> RunFile | None:
     """A run that is not as it was written is a finding, and nothing in it counts."""
     try:
-        return reading.load(path)
+        return load(path)
     except Altered as error:
         altered.append(str(error))
         return None
@@ -233,7 +233,7 @@ def _waivers(options: argparse.Namespace) -> int:
     if not given and options.waivers is None and not WAIVERS.exists():
         raise UserError(f"there is no {WAIVERS} here; name the file with --waivers")
     screen, today = Screen.of(sys.stdout), _today(options)
-    run = reading.load(options.judged) if options.judged else None
+    run = originals.load(options.judged) if options.judged else None
     covered = waivers.coverage(trust.without_canaries(run, trust.canaries()), given, today) if run else None
     for waiver in given:
         _show_waiver(screen, waiver, today, covered)
@@ -276,7 +276,9 @@ def _propose(options: argparse.Namespace) -> int:
         raise UserError("--propose needs a run: give it with --run")
     given = _read_waivers(options)
     text = proposing.text(
-        _judged_by_cases(options, reading.load(options.judged), given), [waiver.id for waiver in given], _today(options)
+        _judged_by_cases(options, originals.load(options.judged), given),
+        [waiver.id for waiver in given],
+        _today(options),
     )
     if options.out is None:
         sys.stdout.write(text)

@@ -1,7 +1,8 @@
 """The history of runs: a line of JSON for each, appended and never rewritten. Since when does a case fail, and does it flap?
 
-A line has, for each cell, the cases that did not conform, as stretches of neighbours in the line's own list of such cases, and a digest
-of what was planned in it: a case that is in no such list has conformed in every run that has planned it.
+A line has, for each cell, the cases that did not conform, as stretches of neighbours in the line's own list of cases, and a digest of
+what was planned in it. Those that conform and have failed in that cell before are in it too: a plan changes with every release of the
+suite, and what was mended together with it would else seem not to be planned any more.
 """
 
 from __future__ import annotations
@@ -21,7 +22,7 @@ from typing import Any
 from conformance.exits import UserError
 
 from . import runfile
-from .model import Found, RunFile, State
+from .model import CellResult, RunFile, State
 from .stretches import expanded, stretches
 from .trust import is_trusted, without_canaries
 from .waivers import Spot
@@ -57,11 +58,11 @@ class Entry:
     digest: str
     """Of its run file: what tells one run from another."""
     cases: tuple[str, ...]
-    """Those that did not conform in some cell, in order."""
+    """Those that did not conform in some cell, or had failed there before, in order."""
     cells: dict[str, CellEntry]
 
     def found(self, name: str, states: Iterable[State] = State) -> dict[str, State]:
-        """The cases of a cell that did not conform, with their states, or those in some states alone."""
+        """The cases of a cell that the entry names, with their states, or those in some states alone."""
         by_state = self.cells[name].found
         return {case: s for s in states if s in by_state for case in expanded(by_state[s], self.cases)}
 
@@ -90,12 +91,17 @@ class Streak:
     flaps: int
 
 
-def entry(run: RunFile, canaries: Mapping[str, str] | None = None) -> Entry:
-    """A run as its line has it; invariants that test the run itself are left out."""
-    digest, run = runfile.digest(run), without_canaries(run, canaries or {})
+def entry(run: RunFile, canaries: Mapping[str, str], earlier: Sequence[Entry] = ()) -> Entry:
+    """A run as its line has it, after these; invariants that test the run itself are left out."""
+    digest, run = runfile.digest(run), without_canaries(run, canaries)
     digests = {index: _digest(run.plans[index]) for index in {cell.plan for cell in run.cells if cell.is_tested}}
-    found = {cell.name: list(run.found(cell)) for cell in run.cells if is_trusted(cell)}
-    cases = tuple(sorted({one.case for of_cell in found.values() for one in of_cell}))
+    watched = _ever_failing(earlier)
+    found = {
+        cell.name: [(one.case, one.state) for one in run.found(cell)] + _conforming(run, cell, watched[cell.name])
+        for cell in run.cells
+        if is_trusted(cell)
+    }
+    cases = tuple(sorted({case for of_cell in found.values() for case, _ in of_cell}))
     index = {case: number for number, case in enumerate(cases)}
     cells = {
         cell.name: CellEntry(cell.lifecycle, digests[cell.plan], len(cell.states), _by_state(found[cell.name], index))
@@ -110,10 +116,21 @@ def _digest(plan: Iterable[str]) -> str:
     return hashlib.sha256("\n".join(plan).encode()).hexdigest()[:_PLAN]
 
 
-def _by_state(found: Iterable[Found], index: dict[str, int]) -> dict[State, list[list[int]]]:
+def _conforming(run: RunFile, cell: CellResult, watched: set[str]) -> list[tuple[str, State]]:
+    """Those of the watched cases that the cell has planned and that conform in it."""
+    if not watched:
+        return []
+    return [
+        (case, State.CONFORMS)
+        for case, letter in zip(run.cases(cell), cell.states)
+        if letter == State.CONFORMS.value and case in watched
+    ]
+
+
+def _by_state(found: Iterable[tuple[str, State]], index: dict[str, int]) -> dict[State, list[list[int]]]:
     by_state: dict[State, list[int]] = defaultdict(list)
-    for one in found:
-        by_state[one.state].append(index[one.case])
+    for case, state in found:
+        by_state[state].append(index[case])
     return {state: stretches(sorted(by_state[state])) for state in State if state in by_state}
 
 
@@ -181,21 +198,21 @@ def _parsed(path: Path, data: bytes) -> History:
     return History(tuple(entries), tuple(complaints), bool(rest))
 
 
-def append(path: Path, run: RunFile, canaries: Mapping[str, str] | None = None) -> tuple[bool, tuple[str, ...]]:
+def append(path: Path, run: RunFile, canaries: Mapping[str, str]) -> tuple[bool, tuple[str, ...]]:
     """Add a run at the end, by one write that reaches the disk. Earlier lines are never touched.
 
     Returns whether it was added, which it is not where it is there already, and complaints about lines that cannot be read. Raises
     UserError where the file cannot be written.
     """
-    new = entry(run, canaries)
-    line = json.dumps(to_json(new), ensure_ascii=False, separators=(",", ":")).encode() + b"\n"
     try:
         file = os.open(path, os.O_RDWR | os.O_CREAT | os.O_APPEND, 0o644)
         try:
             fcntl.flock(file, fcntl.LOCK_EX)
             known = read(path)
+            new = entry(run, canaries, known.entries)
             if any(one.digest == new.digest for one in known.entries):
                 return False, known.complaints
+            line = json.dumps(to_json(new), ensure_ascii=False, separators=(",", ":")).encode() + b"\n"
             _write(file, b"\n" + line if known.torn else line)
         finally:
             os.close(file)
@@ -248,7 +265,7 @@ def _ever_failing(runs: Iterable[Entry]) -> dict[str, set[str]]:
 
 
 def _planned(runs: Iterable[Entry]) -> dict[str, set[str]]:
-    """By the digest of a plan the cases that are known to be in it, since they did not conform in some cell.
+    """By the digest of a plan the cases that are known to be in it, since some entry names them.
 
     Nothing is planned in a cell without results.
     """

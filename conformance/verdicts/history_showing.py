@@ -8,6 +8,7 @@ from collections.abc import Sequence
 from conformance.report.screen import Screen, many
 
 from .history import Entry, Streak, latest, streaks
+from .model import State
 from .waivers import Spot
 
 _MOST = 30
@@ -35,7 +36,8 @@ def _run(screen: Screen, one: Entry) -> None:
     tested = [cell for cell in one.cells.values() if cell.planned]
     states: Counter[str] = Counter()
     for cell in tested:
-        states.update({state.verdict: sum(count for _, count in found) for state, found in cell.found.items()})
+        for state in cell.found.keys() - {State.CONFORMS}:
+            states[state.verdict] += sum(count for _, count in cell.found[state])
     told = ", ".join(f"{count} {word}" for word, count in sorted(states.items()))
     planned = sum(cell.planned for cell in tested)
     screen.line(

@@ -6,6 +6,7 @@ from pathlib import Path
 
 from conformance.engines import digests, records
 
+from . import reading
 from .integrity import RESULTS
 from .model import RunFile
 from .runfile import Altered
@@ -13,9 +14,11 @@ from .runfile import Altered
 
 def results(path: Path, run: RunFile) -> dict[str, str] | None:
     """The digest of each cell's results as they are now, by cell; ``None`` for a run file, which has them in it."""
-    if not (path / records.RUN).exists():
-        return None
-    return {cell.name: digests.of_file(path / cell.name / records.RESULTS) for cell in run.cells}
+    if (path / records.RUN).exists():
+        return {cell.name: digests.of_file(path / cell.name / records.RESULTS) for cell in run.cells}
+    if path.is_dir():  # that of one cell
+        return {cell.name: digests.of_file(path / records.RESULTS) for cell in run.cells}
+    return None
 
 
 def check(path: Path, run: RunFile) -> None:
@@ -26,3 +29,10 @@ def check(path: Path, run: RunFile) -> None:
         raise Altered(
             f"{path}: {records.RESULTS} is not what it was when the cell ended, in {', '.join(wrong)}; run what is named again"
         )
+
+
+def load(path: Path) -> RunFile:
+    """The run that a file or a folder holds, if it is as it was written. Raises ``UserError`` where there is none, ``Altered`` where it is not."""
+    run = reading.load(path)
+    check(path, run)
+    return run

@@ -17,6 +17,7 @@ from typing import Any, NamedTuple
 import orjson
 
 from conformance.engines import digests, records
+from conformance.engines.model import Lifecycle
 from conformance.exits import UserError
 
 from . import runfile
@@ -33,6 +34,9 @@ _PART = re.compile(r"([a-z_]+)(\d[\w.]*)")
 _AXES = {"cu": "cuda", "py": "python", "cudapy": "cuda_python"}
 _ID = 8
 """Digits of the id of a run of `check`: as many as `conform` draws."""
+_NO_RECORD = (Lifecycle.NOT_RUN.value, "it left no record")
+_NEEDS_NONE = (Lifecycle.DONE.value, "")
+"""A run of `check` has its results, or not, and no lifecycle besides."""
 _LOST = Evidence(State.LOST, "lost", "must", (), "there is no outcome", "", "")
 _CONFORMS = State.CONFORMS.value
 
@@ -53,13 +57,13 @@ def load(path: Path) -> RunFile:
 
 def _of_conform(folder: Path) -> RunFile:
     run = records.read_run(folder)
-    read = _all([_Source(cell.name, cell.title, folder / cell.name) for cell in run.cells])
+    read = _all([_Source(cell.name, cell.title, folder / cell.name, _NO_RECORD) for cell in run.cells])
     return _put_together(run.id, _json(folder / records.RUN)["suite"], run.tier, read)
 
 
 def _of_check(folder: Path) -> RunFile:
     name = folder.resolve().name
-    (read,) = _all([_Source(name, name, folder)])
+    (read,) = _all([_Source(name, name, folder, _NEEDS_NONE)])
     suite = read.cell.versions.get("suite", "")
     id = sha256(f"{read.plan} {read.began}".encode()).hexdigest()[:_ID]  # the same plan is run again and again
     return _put_together(id, suite, "check", [read])
@@ -71,6 +75,8 @@ class _Source(NamedTuple):
     name: str
     title: str
     folder: Path
+    unrecorded: tuple[str, str]
+    """What became of it where it left no record, and why."""
 
 
 class _Read(NamedTuple):
@@ -134,7 +140,7 @@ def _read(source: _Source) -> _Read:
     lines = _lines(source.folder)
     states, indices, evidence = _states(cases, lines)
     cell = CellResult(
-        source.name, source.title, record.get("lifecycle", "done"), record.get("reason", ""),
+        source.name, source.title, *_ending(source, record),
         axes=axes(source.name), versions=_versions(environment), absent=_absent(environment),
         digests=dict(record.get("digests") or {}),
         candidates=tuple(Candidate(c["name"], c["version"], c["sha256"]) for c in record.get("candidates") or ()),
@@ -142,6 +148,11 @@ def _read(source: _Source) -> _Read:
         ended=_ended(source.folder, record), seconds=record.get("seconds", 0.0), states=states, evidence=indices,
     )  # fmt: skip
     return _Read(cell, evidence, told, source.folder, _began(source.folder, record))
+
+
+def _ending(source: _Source, record: dict[str, Any]) -> tuple[str, str]:
+    lifecycle, reason = source.unrecorded
+    return (record.get("lifecycle", lifecycle), record.get("reason", "")) if record else (lifecycle, reason)
 
 
 def _json(path: Path) -> dict[str, Any]:
@@ -254,7 +265,10 @@ def _absent(environment: dict[str, Any]) -> dict[str, str]:
 def _own_tests(told: dict[str, Any] | None) -> OwnTests | None:
     if not told:
         return None
-    return OwnTests(told["passed"], told["failed"], told["errors"], told["skipped"], told["ended"])
+    ended = told["ended"]
+    if ended == Lifecycle.DONE.value and told.get("exit") and not (told["failed"] or told["errors"]):
+        ended = f"pytest ended with exit code {told['exit']}, and no test had failed"
+    return OwnTests(told["passed"], told["failed"], told["errors"], told["skipped"], ended)
 
 
 def _began(folder: Path, record: dict[str, Any]) -> str:

@@ -53,7 +53,9 @@ def test_with_a_baseline_the_gate_is_told(conformance: Command, tmp_path: Path) 
 
 def test_a_history_is_read_and_not_written(conformance: Command, tmp_path: Path) -> None:
     """The run that is shown is its newest, whether it is in it or not."""
-    history.append(tmp_path / "history.jsonl", canonical(replace(SMALL, id="r0", began="2026-11-01T00:00:00+00:00")))
+    history.append(
+        tmp_path / "history.jsonl", canonical(replace(SMALL, id="r0", began="2026-11-01T00:00:00+00:00")), {}
+    )
     before = (tmp_path / "history.jsonl").read_bytes()
     done = conformance("publish", "--run", kept(SMALL, tmp_path / "run.json"), "--history", "history.jsonl")
     assert (done.code, done.stderr) == (0, "")

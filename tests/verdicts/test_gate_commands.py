@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import hashlib
 import json
+import shutil
 import subprocess
 import sys
 from importlib import resources
@@ -182,14 +183,30 @@ def folder(tmp_path: Path) -> Path:
 
 
 def test_results_are_compared_with_what_they_were_when_their_cell_ended(conformance: Command, folder: Path) -> None:
-    """Also before they are merged, which hides the files."""
-    assert conformance("gate", "--run", "ran", "--baseline", "ran").code == Exit.OK
+    """Those of the run, of the baseline and of a cell's own folder; and before they are merged or published, which hides the files."""
+    shutil.copytree(folder, folder.parent / "before")
+    assert conformance("gate", "--run", "ran", "--baseline", "before").code == Exit.OK
     results = folder / "one" / records.RESULTS
     results.write_text(results.read_text().replace(": ", ":"))
-    done = conformance("gate", "--run", "ran", "--baseline", "ran")
-    assert (done.code, "its results.jsonl is another now" in done.stdout) == (Exit.INTEGRITY, True)
-    done = conformance("merge", "ran", "--out", "run.json")
-    assert (done.code, "is not what it was when the cell ended, in one" in done.stderr) == (Exit.USAGE, True)
+    for altered in ("ran", "ran/one"):
+        done = conformance("gate", "--run", altered, "--baseline", "before")
+        assert (done.code, "its results.jsonl is another now" in done.stdout) == (Exit.INTEGRITY, True)
+        done = conformance("gate", "--run", "before", "--baseline", altered)
+        assert (done.code, "is not what it was when the cell ended, in one" in done.stdout) == (Exit.INTEGRITY, True)
+        for command in ("merge", altered), ("publish", "--run", altered), ("waivers", "--propose", "--run", altered):
+            done = conformance(*command)
+            assert (done.code, "is not what it was when the cell ended, in one" in done.stderr) == (Exit.USAGE, True)
+
+
+def test_by_what_is_not_as_it_was_written_nothing_is_judged(conformance: Command, files: Path) -> None:
+    """One finding, and not a dozen about a run of no cells."""
+    whole = (files / "good.json").read_text()
+    (files / "good.json").write_text(whole.replace('"good"', '"well"'))
+    for options in (("--run", "good.json"), ("--run", "bad.json", "--baseline", "good.json")):
+        done = conformance("gate", *options, "--json", "gate.json")
+        assert done.code == Exit.INTEGRITY
+        (only,) = json.loads((files / "gate.json").read_text())["findings"]
+        assert "good.json is not as it was written" in only["sentence"]
 
 
 def test_a_changed_lock_makes_results_stale(conformance: Command, folder: Path) -> None:

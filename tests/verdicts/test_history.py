@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import io
 import json
+from functools import partial
 from importlib import resources
 from pathlib import Path
 from typing import Any
@@ -20,6 +21,9 @@ from conformance.verdicts.model import RunFile, State
 
 from .gates import CANARIES, CRASHES, A, B, D, run
 
+entry = partial(history.entry, canaries={})
+append = partial(history.append, canaries={})
+
 
 def on_day(day: int, letters: str | dict[str, str], name: str = "one", **more: Any) -> RunFile:
     """The run of a day."""
@@ -28,8 +32,15 @@ def on_day(day: int, letters: str | dict[str, str], name: str = "one", **more: A
 
 def entries(*letters: str) -> list[history.Entry]:
     """A run a day, in which ``A`` always fails and ``B`` is as these letters say; ``-`` is not planned."""
-    planned = [{A: "v", **({B: letter} if letter != "-" else {})} for letter in letters]
-    return [history.entry(on_day(day, of_day)) for day, of_day in enumerate(planned, 1)]
+    return one_after_the_other(*({A: "v", **({B: letter} if letter != "-" else {})} for letter in letters))
+
+
+def one_after_the_other(*planned: dict[str, str]) -> list[history.Entry]:
+    """A run a day, as a file has them."""
+    made: list[history.Entry] = []
+    for day, letters in enumerate(planned, 1):
+        made.append(entry(on_day(day, letters), earlier=made))
+    return made
 
 
 cases = st.dictionaries(st.sampled_from([A, B, D]), st.sampled_from("crodvulx"), min_size=1)
@@ -40,7 +51,7 @@ runs = st.dictionaries(st.sampled_from(["one", "two"]), cases | st.sampled_from(
 @given(runs)
 def test_a_line_says_what_was_written(one: RunFile) -> None:
     """Everything that did not conform, in every cell; and it keeps to its schema."""
-    made = history.entry(one)
+    made = entry(one)
     line = json.loads(json.dumps(history.to_json(made)))
     assert history.from_json(line) == made
     schema = json.loads(resources.files("conformance.verdicts").joinpath("schemas", "history.schema.json").read_text())
@@ -52,9 +63,9 @@ def test_a_line_says_what_was_written(one: RunFile) -> None:
 def test_runs_are_added_and_earlier_lines_stay_as_they_are(tmp_path: Path) -> None:
     """To the byte."""
     path = tmp_path / "history.jsonl"
-    assert history.append(path, on_day(1, {A: "c"})) == (True, ())
+    assert append(path, on_day(1, {A: "c"})) == (True, ())
     before = path.read_bytes()
-    assert history.append(path, on_day(2, {A: "v"})) == (True, ())
+    assert append(path, on_day(2, {A: "v"})) == (True, ())
     assert path.read_bytes().startswith(before)
     assert [one.id for one in history.read(path).entries] == ["run-1", "run-2"]
 
@@ -62,22 +73,22 @@ def test_runs_are_added_and_earlier_lines_stay_as_they_are(tmp_path: Path) -> No
 def test_a_run_is_added_once(tmp_path: Path) -> None:
     """The second time nothing happens, and it says so."""
     path = tmp_path / "history.jsonl"
-    history.append(path, on_day(1, {A: "c"}))
+    append(path, on_day(1, {A: "c"}))
     before = path.read_bytes()
-    assert history.append(path, on_day(1, {A: "c"})) == (False, ())
+    assert append(path, on_day(1, {A: "c"})) == (False, ())
     assert path.read_bytes() == before
 
 
 def test_a_torn_last_line_is_passed_over_and_the_next_run_begins_a_line(tmp_path: Path) -> None:
     """What its writer could not end is left as it is, and told."""
     path = tmp_path / "history.jsonl"
-    history.append(path, on_day(1, {A: "c"}))
+    append(path, on_day(1, {A: "c"}))
     whole = path.read_bytes()
     path.write_bytes(whole + whole[:40])
     found = history.read(path)
     assert [one.id for one in found.entries] == ["run-1"]
     assert f"{path}:2: the last line has no end" in found.complaints[0]
-    added, complaints = history.append(path, on_day(2, {A: "c"}))
+    added, complaints = append(path, on_day(2, {A: "c"}))
     assert (added, len(complaints)) == (True, 1)
     again = history.read(path)
     assert [one.id for one in again.entries] == ["run-1", "run-2"]
@@ -88,7 +99,7 @@ def test_a_torn_last_line_is_passed_over_and_the_next_run_begins_a_line(tmp_path
 def test_a_line_that_is_no_run_is_passed_over_and_told(tmp_path: Path, line: str) -> None:
     """With its number; the others count."""
     path = tmp_path / "history.jsonl"
-    history.append(path, on_day(1, {A: "c"}))
+    append(path, on_day(1, {A: "c"}))
     path.write_text(line + "\n" + path.read_text())
     found = history.read(path)
     assert ([one.id for one in found.entries], len(found.complaints)) == (["run-1"], 1)
@@ -98,7 +109,7 @@ def test_a_line_that_is_no_run_is_passed_over_and_told(tmp_path: Path, line: str
 def test_a_file_that_cannot_be_written_is_a_sentence(tmp_path: Path) -> None:
     """With the option."""
     with pytest.raises(UserError, match=r"--history: .* cannot be written"):
-        history.append(tmp_path / "none" / "history.jsonl", on_day(1, {A: "c"}))
+        append(tmp_path / "none" / "history.jsonl", on_day(1, {A: "c"}))
 
 
 @pytest.mark.parametrize(
@@ -127,6 +138,19 @@ def test_a_streak_is_since_when_and_how_often_it_changed(
     assert found.began.startswith("2026-11-")
 
 
+def test_what_was_mended_when_the_plan_changed_does_not_fail_any_more() -> None:
+    """Every change of the suite is another plan, and says the same of the cases that both have."""
+    old, new = {A: "v"}, {A: "c", D: "c"}
+    told = one_after_the_other(old, new, new)
+    mended = history.streaks(told)["one", A]
+    assert (mended.failing, mended.since, mended.runs, mended.flaps) == (False, "run-2", 2, 1)
+    again = history.streaks(one_after_the_other(old, new, new, old))["one", A]
+    assert (again.failing, again.since, again.runs, again.flaps) == (True, "run-4", 1, 2)
+    assert set(told[2].found("one")) == {A}, "what never failed is in no line"
+    gone = history.streaks(one_after_the_other(old, {D: "c"}))["one", A]
+    assert (gone.failing, gone.since, gone.runs) == (True, "run-1", 1), "a run that has not planned it says nothing"
+
+
 def test_a_case_that_never_failed_has_no_streak() -> None:
     """Refused, observed and undecided is no failure."""
     assert set(history.streaks(entries("c", "r", "o", "u"))) == {("one", A)}
@@ -136,16 +160,16 @@ def test_runs_count_in_the_order_in_which_they_began() -> None:
     """Whenever they were added; of a run that was gone on with the last counts."""
     first, second = entries("c", "v")
     assert history.streaks([second, first])["one", B].since == "run-2"
-    resumed = history.entry(on_day(2, {A: "v", B: "c"}))
+    resumed = entry(on_day(2, {A: "v", B: "c"}))
     assert history.streaks([first, second, resumed]) == history.streaks([first, resumed])
 
 
 def test_cells_are_their_own() -> None:
     """A failure in one says nothing of another, and one that was not run knows nothing."""
     told = [
-        history.entry(on_day(1, {A: "v"}, "one")),
-        history.entry(on_day(2, {A: "c"}, "two")),
-        history.entry(on_day(3, "killed", "one")),
+        entry(on_day(1, {A: "v"}, "one")),
+        entry(on_day(2, {A: "c"}, "two")),
+        entry(on_day(3, "killed", "one")),
     ]
     assert {spot: streak.runs for spot, streak in history.streaks(told).items()} == {("one", A): 1}
 
@@ -161,6 +185,7 @@ def test_people_see_runs_what_flaps_and_what_fails() -> None:
     stream = io.StringIO()
     history_showing.show(Screen(stream, 120, False), entries("c", "v", "c", "v"))
     text = stream.getvalue()
+    assert "conforms" not in text, "what conforms is not counted, or only that would be which had failed before"
     assert [line.split()[1] for line in text.splitlines()[:4]] == ["run-1", "run-2", "run-3", "run-4"]
     assert f"{B} in one: 3 changes; fails since run run-4 (2026-11-04T10:00:00+00:00), 1 run" in text
     assert "since run run-1 (2026-11-01T10:00:00+00:00), 4 runs: 1 case" in text
