@@ -188,6 +188,12 @@ def _lines(path: Path) -> int:
         return 0
 
 
+def libraries(folder: Path) -> set[str]:
+    """Those that the plan of a cell has a case with, by the name that case ids have. ``OSError`` or ``ValueError`` if there is none."""
+    lines = (folder / PLAN).read_text(encoding="utf-8").splitlines()
+    return {name for line in lines for part in json.loads(line)["id"].split("/")[1:2] for name in part.split("-")}
+
+
 def stamp(path: Path) -> tuple[int, int] | None:
     """What changes when a file is written anew."""
     try:

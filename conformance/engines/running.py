@@ -244,7 +244,7 @@ class Runner:
         ending = self.engine.ended(one.task, one.process.returncode, said, wrote=wrote)
         if one.asked and not (ending.lifecycle is Lifecycle.DONE and ending.exit in (Exit.OK, Exit.VIOLATIONS)):
             ending = one.asked
-        ending = in_effect(ending, cell, one.task.out)
+        ending = in_effect(ending, cell, one.task.out, also_tested=self.run.with_tests is not None)
         before = known[cell.name]
         start = {
             "at": one.at,
@@ -322,13 +322,17 @@ def arguments(run: Run, folder: Path, *, anew: bool = False) -> tuple[str, ...]:
     return ("--out", "{out}", *given, *run.arguments)
 
 
-def in_effect(ending: Ending, cell: Cell, folder: Path) -> Ending:
-    """A cell that came to its end without its candidates has tested something else than was asked for."""
+def in_effect(ending: Ending, cell: Cell, folder: Path, *, also_tested: bool) -> Ending:
+    """A cell that came to its end without its candidates has tested something else than was asked for.
+
+    ``also_tested`` is for a run whose candidates are tested by somebody else's tests, too, whatever the suite has planned.
+    """
     if ending.lifecycle is not Lifecycle.DONE or not cell.candidates:
         return ending
     try:
         environment = json.loads((folder / records.ENVIRONMENT).read_text(encoding="utf-8"))
-        troubles = effect.troubles(environment, cell.candidates)
+        planned = None if also_tested else records.libraries(folder)
+        troubles = effect.troubles(environment, cell.candidates, planned)
     except (OSError, ValueError, KeyError) as error:
         troubles = [f"{records.ENVIRONMENT} does not tell what was tested ({error})"]
     return Ending(Lifecycle.NOT_IN_EFFECT, "; ".join(troubles), ending.exit) if troubles else ending

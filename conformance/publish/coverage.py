@@ -50,9 +50,11 @@ class Untested:
     libraries: tuple[Reason, ...]
     undecided: int
     lost: int
+    everything: bool = False
+    """Whether no cell was tested at all, as in a run that has none."""
 
     def __bool__(self) -> bool:
-        return bool(self.cells or self.libraries or self.undecided or self.lost)
+        return bool(self.cells or self.libraries or self.undecided or self.lost or self.everything)
 
 
 def counts(run: RunFile) -> dict[State, int]:
@@ -73,7 +75,8 @@ def untested(run: RunFile) -> Untested:
         for name, why in cell.absent.items():
             libraries.setdefault((name, why), []).append(cell.title)
     count = counts(run)
-    return Untested(_reasons(cells), _reasons(libraries), count[State.UNDECIDED], count[State.LOST])
+    nothing = not any(cell.is_tested for cell in run.cells)
+    return Untested(_reasons(cells), _reasons(libraries), count[State.UNDECIDED], count[State.LOST], nothing)
 
 
 def troubles(cell: CellResult) -> list[tuple[str, str]]:

@@ -10,11 +10,12 @@ from dataclasses import replace
 from pathlib import Path
 
 from conformance.engines import cells
+from conformance.engines.model import Lifecycle
 from conformance.exits import Exit, UserError, given_by
 from conformance.report.screen import Screen, many
 
 from . import merging, originals, reading, runfile, trust
-from .model import CellResult, RunFile
+from .model import CellResult, RunFile, State
 
 MATRIX = Path("matrix.yaml")
 OUT = Path("run.json.gz")
@@ -44,11 +45,17 @@ def _merge(options: argparse.Namespace) -> int:
     with given_by("--out", options.out):
         options.out.parent.mkdir(parents=True, exist_ok=True)
         digest = runfile.write(whole, options.out)
-    _show(Screen.of(sys.stdout), trust.without_canaries(whole, trust.canaries()))
+    libraries = trust.without_canaries(whole, trust.canaries())
+    _show(Screen.of(sys.stdout), libraries)
     print(f"run file {options.out}, sha256 {digest[:12]}")
-    return (
-        Exit.OK if all(cell.is_tested or cell.lifecycle == "unresolvable" for cell in whole.cells) else Exit.INCOMPLETE
-    )
+    return Exit.OK if libraries.cells and all(map(_is_whole, libraries.cells)) else Exit.INCOMPLETE
+
+
+def _is_whole(cell: CellResult) -> bool:
+    """Whether all that was planned in it has an outcome; one that nobody can resolve has nothing planned."""
+    if cell.lifecycle == Lifecycle.UNRESOLVABLE.value:
+        return True
+    return cell.lifecycle == Lifecycle.DONE.value and cell.is_tested and State.LOST.value not in cell.states
 
 
 def _loaded(paths: Iterable[Path]) -> list[RunFile]:
@@ -86,7 +93,7 @@ def _planned(options: argparse.Namespace, runs: list[RunFile]) -> RunFile:
 
 
 def _show(screen: Screen, run: RunFile) -> None:
-    """How many cells have results, and every one that has none, with the reason."""
+    """How many cells have results, and every one that has none or not all, with the reason."""
     tested = [cell for cell in run.cells if cell.is_tested]
     letters: Counter[str] = Counter()
     for cell in tested:
@@ -96,5 +103,16 @@ def _show(screen: Screen, run: RunFile) -> None:
         f"{letters['v']} violate, {letters['d']} deviate, {letters['u'] + letters['l']} not decided or lost"
     )
     for cell in run.cells:
-        if not cell.is_tested:
-            screen.wrapped(f"{cell.title}: {cell.lifecycle}: {cell.reason}", "  ")
+        if not (cell.is_tested and _is_whole(cell)):
+            screen.wrapped(f"{cell.title}: {_what_is_missing(cell)}", "  ")
+
+
+def _what_is_missing(cell: CellResult) -> str:
+    lost = cell.states.count(State.LOST.value)
+    told = (
+        "no results" if cell.lifecycle == Lifecycle.DONE.value and not cell.is_tested else "",
+        cell.lifecycle if cell.lifecycle != Lifecycle.DONE.value else "",
+        cell.reason,
+        f"{lost} of {many(len(cell.states), 'case')} without an outcome" if lost else "",
+    )
+    return ": ".join(text for text in told if text)

@@ -83,6 +83,7 @@ class _Comparison:
         """What became of it as a whole, then its cases."""
         before = self.before.get(cell.name)
         yield from _lifecycle(cell, before)
+        yield from _absent(cell, before)
         if is_trusted(cell):
             yield from self.cases(cell, before if before and is_trusted(before) else None)
 
@@ -220,6 +221,19 @@ def _lifecycle(cell: CellResult, before: CellResult | None) -> Iterator[Finding]
         lost = cell.states.count(L.value)
         more = f" ({lost} of {many(len(cell.states), 'case')} without an outcome)" if lost else ""
         yield Finding(Kind.NOT_TESTED, f"{told}{more}", cell.name)
+
+
+def _absent(cell: CellResult, before: CellResult | None) -> Iterator[Finding]:
+    """Libraries that a cell was planned with and that could not be used in it: it proves nothing about them.
+
+    If the baseline could use one, its cases are not planned any more, which is told by :func:`_gone`.
+    """
+    for name in sorted(cell.absent.keys() & cell.axes.keys()) if is_trusted(cell) else ():
+        told = f"{name} could not be used, so nothing of it was tested: {cell.absent[name]}"
+        if before is None or not is_trusted(before):
+            yield Finding(Kind.NOT_TESTED, told, cell.name)
+        elif name in before.absent:
+            yield Finding(Kind.STILL, f"as in the baseline, {told}", cell.name)
 
 
 def _sentence(was: State | None, now: State, evidence: Evidence | None, before: Evidence | None) -> str:

@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from dataclasses import replace
 
 from conformance.engines.model import Lifecycle
 from conformance.report.screen import many
@@ -25,15 +26,17 @@ def judge(run: RunFile, baseline: RunFile | None, given: Sequence[Waiver], prese
     if present.altered:
         return Judgement(run, baseline, tuple(Finding(Kind.INTEGRITY, told) for told in sorted(present.altered)))
     libraries = trust.without_canaries(run, present.canaries)
-    earlier = trust.without_canaries(baseline, present.canaries) if baseline else None
+    believed = trust.believed(baseline, present.canaries) if baseline else None
+    earlier = trust.without_canaries(believed, present.canaries) if believed else None
     covered = waivers.coverage(libraries, given, present.today)
     findings = [
         *integrity.check(run, present),
         *trust.surprises(run, present.canaries),
+        *_canaries_gone(run, believed, present.canaries),
         *waivers.applied(comparing.compare(libraries, earlier), covered),
         *_own_tests(run, baseline),
         *waivers.troubles(libraries, earlier, given, covered, present.today),
-        *_about_baseline(run, baseline),
+        *_about_baseline(run, baseline, present.canaries),
     ]
     return Judgement(run, baseline, tuple(sorted(findings, key=_order)))
 
@@ -63,10 +66,29 @@ def _own_tests(run: RunFile, baseline: RunFile | None) -> Iterator[Finding]:
             yield Finding(Kind.OWN_TESTS, f"none of the tests beside ours passed: {told}", cell.name)
 
 
-def _about_baseline(run: RunFile, baseline: RunFile | None) -> Iterator[Finding]:
+def _canaries_gone(run: RunFile, baseline: RunFile | None, canaries: Mapping[str, str]) -> Iterator[Finding]:
+    """They are no part of what is said about libraries, and yet a part of the plan."""
+    before = baseline.by_name() if baseline else {}
+    for cell in run.cells:
+        earlier = before.get(cell.name)
+        if baseline and earlier and cell.is_tested and earlier.is_tested:
+            gone = trust.canaries_in(baseline, earlier, canaries) - trust.canaries_in(run, cell, canaries)
+            if gone:
+                told = f"{', '.join(sorted(gone))}: canaries of the baseline that were not planned: run with --canaries"
+                yield Finding(Kind.SHRUNK, told, cell.name)
+
+
+def _about_baseline(run: RunFile, baseline: RunFile | None, canaries: Mapping[str, str]) -> Iterator[Finding]:
     if baseline is None:
         yield Finding(Kind.NOTE, "there is no baseline: what violates is new, and nothing can be missed")
-    elif baseline.suite != run.suite:
+        return
+    if replace(baseline, cells=()) == replace(run, cells=()) and baseline.by_name() == run.by_name():
+        yield Finding(Kind.NOTE, "the run and its baseline are the same: nothing can have changed")
+    for cell in sorted({found.cell for found in trust.surprises(baseline, canaries)}):
+        yield Finding(
+            Kind.NOTE, "its canaries did not end as they were built to in the baseline, which says nothing of it", cell
+        )
+    if baseline.suite != run.suite:
         told = f"the baseline was run with the suite {baseline.suite}, this run with {run.suite}: a change may be the suite's own"
         yield Finding(Kind.NOTE, told)
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import argparse
+import re
 import sys
 from collections import defaultdict
 from collections.abc import Callable, Collection, Sequence
@@ -42,6 +43,8 @@ from .waivers import Waiver
 WAIVERS = Path("waivers.yaml")
 LOCKS = Path("locks")
 _FEW = 10
+_PIN = re.compile(r"^([\w.-]+)==", re.MULTILINE)
+"""A distribution that a lock holds."""
 _NOTHING = RunFile("", "", "", "", ())
 """In place of a run that is not what was written."""
 
@@ -160,9 +163,11 @@ def _load(load: Callable[[Path], RunFile], path: Path, altered: list[str]) -> Ru
 
 def _present(options: argparse.Namespace, run: RunFile, altered: Sequence[str]) -> Present:
     """What there is now: this package, the locks, the candidates."""
+    candidates = _candidates(options.candidate)
     return Present(
-        _today(options), conformance.__version__, digests.of_suite(), _locks(options.locks, run),
-        _candidates(options.candidate), originals.results(options.judged, run), tuple(altered), trust.canaries(),
+        _today(options), conformance.__version__, digests.of_suite(), _locks(options.locks, run), candidates,
+        originals.results(options.judged, run), tuple(altered), trust.canaries(),
+        _pinned(options.locks or LOCKS) if candidates else {},
     )  # fmt: skip
 
 
@@ -177,16 +182,21 @@ def _locks(folder: Path | None, run: RunFile) -> dict[str, str] | None:
     return {path.name.removesuffix(LOCKED): digests.of_file(path) for path in (folder or LOCKS).glob(f"*{LOCKED}")}
 
 
-def _candidates(given: Sequence[str]) -> dict[str, frozenset[str]]:
-    found: dict[str, set[str]] = defaultdict(set)
+def _pinned(folder: Path) -> dict[str, frozenset[str]]:
+    locks = {path.name.removesuffix(LOCKED): path.read_text(encoding="utf-8") for path in folder.glob(f"*{LOCKED}")}
+    return {name: frozenset(_PIN.findall(text)) for name, text in locks.items()}
+
+
+def _candidates(given: Sequence[str]) -> dict[str, dict[str, str]]:
+    found: dict[str, dict[str, str]] = defaultdict(dict)
     for text in given:
         name, equals, file = text.partition("=")
         if not (name and equals and file):
             raise UserError(f"--candidate: {text!r} is not NAME=FILE, such as torch=dist/torch-2.13.0.whl")
         if not Path(file).is_file():
             raise UserError(f"--candidate: {file} is no file; give the wheel that the cells were run with")
-        found[_distribution(name, Path(file))].add(wheels.digest(Path(file)))
-    return {name: frozenset(found[name]) for name in found}
+        found[_distribution(name, Path(file))][wheels.digest(Path(file))] = Path(file).name
+    return found
 
 
 def _distribution(called: str, file: Path) -> str:

@@ -26,8 +26,8 @@ _SHOWN = 12
 class Present:
     """What is there now, by which a run is judged; an empty text or ``None`` is not known, and nothing is said of it.
 
-    ``suite`` is the version, ``suite_digest`` that of its source; ``locks`` are digests by cell, ``candidates`` those of the files that
-    are to be released, by name, ``results`` those of the files that results were read from, by cell. ``altered`` says of files
+    ``suite`` is the version, ``suite_digest`` that of its source; ``locks`` are digests by cell, ``pinned`` the distributions that they
+    hold, ``candidates`` the files that are to be released, by the name of their distribution and by digest, ``results`` those of the files that results were read from, by cell. ``altered`` says of files
     that they are not what was written. ``canaries`` are the invariants that test the run, with the outcome they were built for.
     """
 
@@ -35,10 +35,11 @@ class Present:
     suite: str = ""
     suite_digest: str = ""
     locks: Mapping[str, str] | None = None
-    candidates: Mapping[str, frozenset[str]] = field(default_factory=dict)
+    candidates: Mapping[str, Mapping[str, str]] = field(default_factory=dict)
     results: Mapping[str, str] | None = None
     altered: tuple[str, ...] = ()
     canaries: Mapping[str, str] = field(default_factory=dict)
+    pinned: Mapping[str, frozenset[str]] = field(default_factory=dict)
 
 
 def check(run: RunFile, present: Present) -> Iterator[Finding]:
@@ -132,13 +133,14 @@ def _results(cell: CellResult, present: Present) -> Iterator[Finding]:
 
 def _candidates(cell: CellResult, present: Present) -> Iterator[Finding]:
     """What is to be released has to be what was tested, in every cell that has the library."""
+    held = {canonicalize_name(name) for name in (*cell.versions, *cell.axes, *present.pinned.get(cell.name, ()))}
     ran = {canonicalize_name(candidate.name): candidate for candidate in cell.candidates}
-    for name, digests in present.candidates.items():
+    for name, files in present.candidates.items():
         key = canonicalize_name(name)
-        if key in ran and ran[key].sha256 not in digests:
+        if key in ran and ran[key].sha256 not in files:
             told = f"it was run with another {name} ({_short(ran[key].sha256)}) than the candidate that is given"
             yield Finding(Kind.INTEGRITY, told, cell.name)
-        elif key not in ran and key in {canonicalize_name(library) for library in (*cell.versions, *cell.axes)}:
+        elif key not in ran and key in held:
             yield Finding(Kind.INTEGRITY, f"it was run with the released {name}, not with the candidate", cell.name)
 
 
@@ -152,9 +154,13 @@ def _candidates_of_run(tested: Sequence[CellResult], present: Present) -> Iterat
             yield Finding(
                 Kind.INTEGRITY, f"cells were run with different candidates of {name}: {', '.join(sorted(found))}"
             )
-    for name in present.candidates:
+    ran = {candidate.sha256 for cell in tested for candidate in cell.candidates}
+    for name, files in present.candidates.items():
         if canonicalize_name(name) not in versions:
             yield Finding(Kind.INTEGRITY, f"no cell of this run was run with a candidate of {name}")
+            continue
+        for digest in sorted(files.keys() - ran):
+            yield Finding(Kind.INTEGRITY, f"no cell of this run was run with {files[digest]} ({_short(digest)})")
     given = {canonicalize_name(name) for name in present.candidates}
     for name in sorted(versions.keys() - given):
         told = f"the candidate of {name} was not compared with a file; give it with --candidate {name}=FILE"

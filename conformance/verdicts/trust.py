@@ -45,6 +45,18 @@ def without_canaries(run: RunFile, known: Mapping[str, str]) -> RunFile:
     return replace(run, cells=cells, plans=plans)
 
 
+def canaries_in(run: RunFile, cell: CellResult, known: Mapping[str, str]) -> set[str]:
+    """The invariants that test the run, as far as they were planned in a cell."""
+    return {case.partition("/")[0] for case in run.cases(cell)} & known.keys()
+
+
+def believed(run: RunFile, known: Mapping[str, str]) -> RunFile:
+    """The run without the results of cells whose canaries did not end as they were built to."""
+    void = {found.cell for found in surprises(run, known)}
+    cells = tuple(replace(c, plan=0, states="", evidence=()) if c.name in void else c for c in run.cells)
+    return replace(run, cells=cells) if void else run
+
+
 def _only(cell: CellResult, positions: tuple[int, ...]) -> CellResult:
     at = evidence_at(cell)
     states = "".join(cell.states[n] for n in positions)

@@ -56,9 +56,10 @@ class Waiver:
         return any(fits(pattern, case) for pattern in self.cases)
 
     def expects(self, evidence: Evidence) -> bool:
-        """Whether a result says what it says, by outcome and message. What is not decided is expected by nobody."""
+        """Whether a result says what it says, by outcome and message. What is not decided, or only observed, is expected by nobody."""
         return (
             evidence.state.is_decided
+            and evidence.state is not State.OBSERVED
             and evidence.outcome in self.outcomes
             and is_in(self.message, message_of(evidence))
         )

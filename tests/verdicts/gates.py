@@ -88,6 +88,6 @@ def own_tests(**letters: str) -> OwnTests:
     return OwnTests(**{"passed": 5, "failed": 0, "errors": 0, "skipped": 0, "ended": "done", **letters})  # type: ignore[arg-type]
 
 
-def candidate(sha256: str, version: str = "2.12.1rc1") -> tuple[Candidate, ...]:
-    """A candidate of torch."""
-    return (Candidate("torch", version, sha256),)
+def candidate(sha256: str, version: str = "2.12.1rc1", name: str = "torch") -> tuple[Candidate, ...]:
+    """One candidate."""
+    return (Candidate(name, version, sha256),)

@@ -159,6 +159,9 @@ SCENARIOS = {
     "a wide waiver of which a part has always passed": Scenario(
         BAD, BAD, Exit.OK, (Kind.STILL,), waivers=[waiver(cases=("dtype.*",))], waived=1
     ),
+    "a waiver of what is observed only, now": Scenario(
+        run({"one": {B: "o"}}), run({"one": {B: "v"}}), Exit.WAIVER, (WAIVER, Kind.FIXED), "its cases end otherwise (1 observed)", [waiver()]
+    ),
     "a waiver with a pattern too many": Scenario(
         BAD,
         BAD,
@@ -353,6 +356,31 @@ SCENARIOS = {
     "canaries that end as they were built to": Scenario(
         run({"one": {A: "c", CRASHES: "x", PASSES: "c"}}), run({"one": {A: "c"}}), Exit.OK
     ),
+    "what a baseline says whose canary did not sing": Scenario(
+        run({"one": {A: "v", CRASHES: "x"}}), run({"one": {A: "v", CRASHES: "c"}}), Exit.NEW_VIOLATION, (NEW,), "says nothing of it"
+    ),
+    "canaries that are not run any more": Scenario(
+        run({"one": {A: "c"}}),
+        run({"one": {A: "c", CRASHES: "x", PASSES: "c"}}),
+        Exit.SHRUNK,
+        (Kind.SHRUNK,),
+        "canary.crashes, canary.passes: canaries of the baseline that were not planned",
+    ),
+    "a library that could not be used in a new cell": Scenario(
+        run({"one": {A: "c"}}, absent={"cupy": "ImportError: libc", "jax": "not installed"}, axes={"cupy": "14"}),
+        run({"two": {A: "c"}}),
+        Exit.NOT_TESTED,
+        (Kind.NOT_TESTED, Kind.SHRUNK, Kind.NEW_CASE),
+        "cupy could not be used, so nothing of it was tested: ImportError: libc",
+    ),
+    "a library that could not be used before either": Scenario(
+        run({"one": {A: "c"}}, absent={"cupy": "ImportError: libc"}, axes={"cupy": "14"}),
+        run({"one": {A: "c"}}, absent={"cupy": "ImportError: libc"}, axes={"cupy": "14"}),
+        Exit.OK,
+        (Kind.STILL,),
+        "as in the baseline, cupy could not be used",
+    ),
+    "a run that is its own baseline": Scenario(BAD, BAD, Exit.OK, (Kind.STILL,), "the run and its baseline are the same"),
     # stale: 26
     "run with another suite": Scenario(
         GOOD, GOOD, Exit.STALE, (Kind.STALE,), "another suite", present=present(suite_digest=OTHER)
@@ -431,15 +459,33 @@ SCENARIOS = {
         run({"one": {A: "c"}}, candidates=candidate("s")),
         run({"one": {A: "c"}}),
         Exit.OK,
-        present=present(candidates={"Torch": frozenset({"s", "t"})}),
+        present=present(candidates={"Torch": {"s": "torch-cp312.whl"}}),
+    ),
+    "one of two files to be released was run": Scenario(
+        run({"one": {A: "c"}}, candidates=candidate("s")),
+        run({"one": {A: "c"}}),
+        Exit.INTEGRITY,
+        (Kind.INTEGRITY,),
+        "no cell of this run was run with torch-cp313.whl (t)",
+        present=present(candidates={"torch": {"s": "torch-cp312.whl", "t": "torch-cp313.whl"}}),
     ),
     "another candidate was run": Scenario(
         run({"one": {A: "c"}}, candidates=candidate("s")),
         None,
         Exit.INTEGRITY,
-        (Kind.INTEGRITY,),
+        (Kind.INTEGRITY,) * 2,
         "another torch",
-        present=present(candidates={"torch": frozenset({"t"})}),
+        present=present(candidates={"torch": {"t": "torch.whl"}}),
+    ),
+    "a cell whose lock alone holds it was run without the candidate": Scenario(
+        replace(TWO, cells=(replace(TWO.cells[0], candidates=candidate("s", name="cuda-pathfinder")), TWO.cells[1])),
+        TWO,
+        Exit.INTEGRITY,
+        (Kind.INTEGRITY,),
+        "the released cuda-pathfinder",
+        present=present(
+            candidates={"cuda-pathfinder": {"s": "pathfinder.whl"}}, pinned={"two": frozenset({"numpy", "cuda_pathfinder"})}
+        ),
     ),
     "a cell was run without the candidate": Scenario(
         replace(TWO, cells=(replace(TWO.cells[0], candidates=candidate("s")), TWO.cells[1])),
@@ -447,7 +493,7 @@ SCENARIOS = {
         Exit.INTEGRITY,
         (Kind.INTEGRITY,),
         "the released torch",
-        present=present(candidates={"torch": frozenset({"s"})}),
+        present=present(candidates={"torch": {"s": "torch.whl"}}),
     ),
     "no cell was run with the candidate": Scenario(
         GOOD,
@@ -455,7 +501,7 @@ SCENARIOS = {
         Exit.INTEGRITY,
         (Kind.INTEGRITY,),
         "no cell of this run",
-        present=present(candidates={"cupy": frozenset({"s"})}),
+        present=present(candidates={"cupy": {"s": "cupy.whl"}}),
     ),
     "two candidates of one name": Scenario(
         replace(

@@ -229,7 +229,8 @@ def test_a_candidate_is_known_by_its_file(conformance: Command, files: Path) -> 
     judged = ("gate", "--run", "run.json", "--baseline", "run.json")
     assert conformance(*judged, "--candidate", "torch=torch.whl").code == Exit.OK
     assert conformance(*judged, "--candidate", "torch=other.whl").code == Exit.INTEGRITY
-    assert conformance(*judged, "--candidate", "torch=other.whl", "--candidate", "torch=torch.whl").code == Exit.OK
+    both = conformance(*judged, "--candidate", "torch=other.whl", "--candidate", "torch=torch.whl")
+    assert (both.code, "no cell of this run was run with other.whl" in both.stdout) == (Exit.INTEGRITY, True)
     done = conformance(*judged)
     assert (done.code, "give it with --candidate torch=FILE" in " ".join(done.stdout.split())) == (Exit.OK, True)
 

@@ -153,6 +153,50 @@ def test_merge_writes_a_run_file_and_says_what_has_no_results(conformance: Comma
     assert "--tier smoke: one is not planned in it" in other.stderr
 
 
+def test_a_cell_that_left_no_record_was_not_run(tmp_path: Path) -> None:
+    """Its folder may be there or not."""
+    cells = (Cell("begun", "begun", ""), Cell("none", "none", ""))
+    run = records.Run("1", "smoke", "here", "it was asked for", "none", Bounds(), (), cells)
+    cell(tmp_path / "begun", [CASE], None)
+    (tmp_path / "begun" / "cell.json").unlink()
+    records.write(tmp_path / "run.json", run.to_json())
+    assert [(c.lifecycle, c.reason) for c in reading.load(tmp_path).cells] == [("not run", "it left no record")] * 2
+
+
+@pytest.mark.parametrize(
+    ("exit", "failed", "ended"),
+    [
+        (0, 0, "done"),
+        (1, 1, "done"),
+        (2, 0, "pytest ended with exit code 2, and no test had failed"),
+        (1, 0, "pytest ended with exit code 1, and no test had failed"),
+    ],
+)
+def test_own_tests_that_stopped_without_a_failure_did_not_come_to_their_end(
+    exit: int, failed: int, ended: str, tmp_path: Path
+) -> None:
+    """`pytest.exit`, a threshold that was missed: pytest alone knows."""
+    told = {"ended": "done", "exit": exit, "passed": 2, "failed": failed, "errors": 0, "skipped": 0}
+    cell(tmp_path / "one", [CASE], [line(CASE)], with_tests=told)
+    found = reading.load(tmp_path / "one").cells[0].own_tests
+    assert found is not None
+    assert found.ended == ended
+
+
+def test_merge_says_what_has_no_outcome(conformance: Command, tmp_path: Path) -> None:
+    """Exit code 4, also where a cell has some results; canaries alone are none."""
+    cell(tmp_path / "killed", [CASE, f"{CASE}/x"], [line(CASE)], lifecycle="killed", reason="somebody killed it")
+    done = conformance("merge", "killed")
+    assert (done.code, "killed: killed: somebody killed it: 1 of 2 cases without an outcome" in done.stdout) == (
+        Exit.INCOMPLETE,
+        True,
+    )
+    canary = "canary.passes/reference-reference/dlpack/host/alone"
+    cell(tmp_path / "canaries", [canary], [line(canary)])
+    done = conformance("merge", "canaries", "--out", "other.json.gz")
+    assert (done.code, "canaries: no results" in done.stdout) == (Exit.INCOMPLETE, True)
+
+
 def test_merge_tells_all_that_it_cannot_read(conformance: Command, tmp_path: Path) -> None:
     """One sentence for each; without a run and without a plan there is nothing to merge."""
     cell(tmp_path / "one", [CASE], [line(CASE)])

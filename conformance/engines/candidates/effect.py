@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Collection, Mapping, Sequence
 from pathlib import PurePosixPath
 from typing import Any
 
@@ -12,20 +12,29 @@ from packaging.version import InvalidVersion, Version
 from ..model import Candidate
 
 
-def troubles(environment: Mapping[str, Any], candidates: Sequence[Candidate]) -> list[str]:
-    """A sentence for each candidate that is not, or not alone, what the cell has tested."""
+def troubles(
+    environment: Mapping[str, Any], candidates: Sequence[Candidate], planned: Collection[str] | None = None
+) -> list[str]:
+    """A sentence for each candidate that is not, or not alone, what the cell has tested.
+
+    ``planned`` are the libraries that have a case in the plan, ``None`` where something else tests the candidates as well.
+    """
     told = {facts["distribution"]: facts for facts in environment.get("candidates", ())}
     died = [facts["trouble"] for facts in told.values() if facts["trouble"]]
-    found = [_trouble(one, told.get(one.name), environment.get("libraries", ()), died) for one in candidates]
+    found = [_trouble(one, told.get(one.name), environment.get("libraries", ()), died, planned) for one in candidates]
     return [f"{one}: {why}" for one, why in zip(candidates, found) if why]
 
 
 def _trouble(
-    one: Candidate, facts: Mapping[str, Any] | None, libraries: Sequence[Mapping[str, Any]], died: Sequence[str]
+    one: Candidate,
+    facts: Mapping[str, Any] | None,
+    libraries: Sequence[Mapping[str, Any]],
+    died: Sequence[str],
+    planned: Collection[str] | None,
 ) -> str:
     if facts is None:
         return "; ".join(died) or "the cell does not say what became of it"
-    return _metadata(one, facts) or _imported(one, facts) or _used(one, libraries)
+    return _metadata(one, facts) or _imported(one, facts) or _used(one, libraries, planned)
 
 
 def _metadata(one: Candidate, facts: Mapping[str, Any]) -> str:
@@ -56,8 +65,9 @@ def _imported(one: Candidate, facts: Mapping[str, Any]) -> str:
     return ""
 
 
-def _used(one: Candidate, libraries: Sequence[Mapping[str, Any]]) -> str:
-    """A library that the suite could not use was not tested."""
+def _used(one: Candidate, libraries: Sequence[Mapping[str, Any]], planned: Collection[str] | None) -> str:
+    """A library that the suite could not use, or that no case is about, was not tested."""
+    brought = []
     for library in libraries:
         names: dict[str, str] = {canonicalize_name(name): version for name, version in library["versions"].items()}
         if one.name not in names:
@@ -66,6 +76,9 @@ def _used(one: Candidate, libraries: Sequence[Mapping[str, Any]]) -> str:
             return f"the suite has tested {names[one.name]}"
         if library["absent"]:
             return f"the suite could not use it: {library['absent']}"
+        brought.append(library["name"])
+    if planned is not None and brought and not any(name in planned for name in brought):
+        return "no case that was planned is about it, so nothing of it was tested"
     return ""
 
 

@@ -29,10 +29,12 @@ def library(version: str = "2.6.0rc1", absent: str | None = None) -> dict[str, A
     return {"name": "numpy", "versions": {"numpy": version}, "absent": absent}
 
 
-def troubles(candidate: dict[str, Any] | None, *libraries: dict[str, Any]) -> list[str]:
+def troubles(
+    candidate: dict[str, Any] | None, *libraries: dict[str, Any], planned: set[str] | None = None
+) -> list[str]:
     """What is wrong in a cell that says this."""
     environment = {"candidates": [candidate] if candidate else [], "libraries": list(libraries or [library()])}
-    return effect.troubles(environment, [ONE])
+    return effect.troubles(environment, [ONE], planned)
 
 
 def test_a_candidate_that_is_found_alone_and_imported_is_in_effect() -> None:
@@ -73,3 +75,13 @@ def test_a_library_that_the_suite_could_not_use_was_not_tested() -> None:
     assert "could not use it: cannot be loaded" in told
     (told,) = troubles(facts(), library("2.5.2"))
     assert "has tested 2.5.2" in told
+
+
+def test_a_library_that_no_planned_case_is_about_was_not_tested() -> None:
+    """Unless tests beside ours are run, too; of what is no library of the suite nobody plans a case."""
+    assert troubles(facts(), planned={"numpy", "reference"}) == []
+    (told,) = troubles(facts(), planned={"torch", "reference"})
+    assert told.endswith("no case that was planned is about it, so nothing of it was tested")
+    assert troubles(facts(), planned=None) == []
+    other = {"name": "torch", "versions": {"torch": "2.13"}, "absent": None}
+    assert troubles(facts(), other, planned={"torch"}) == []
