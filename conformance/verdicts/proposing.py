@@ -11,6 +11,7 @@ from datetime import date, timedelta
 import yaml
 from packaging.version import InvalidVersion, Version
 
+from conformance.exits import UserError
 from conformance.report.screen import many
 
 from .findings import Finding, Judgement
@@ -122,6 +123,14 @@ def _id(proposal: Proposal, taken: Collection[str]) -> str:
     return id
 
 
+def _expires(today: date) -> date:
+    if date.max - today < timedelta(MOST_DAYS):
+        raise UserError(
+            f"--today: a waiver that is opened on {today} cannot expire {MOST_DAYS} days later, for there is no such day; give an earlier one"
+        )
+    return today + timedelta(MOST_DAYS)
+
+
 def _waiver(proposal: Proposal, id: str, run: RunFile, today: date) -> dict[str, object]:
     cases: Sequence[str] = patterns(proposal, run)
     return {
@@ -130,7 +139,7 @@ def _waiver(proposal: Proposal, id: str, run: RunFile, today: date) -> dict[str,
         "reason": f"{TO_FILL_IN}: why it is acceptable until then",
         "link": f"{TO_FILL_IN}: where it is dealt with",
         "opened": today.isoformat(),
-        "expires": (today + timedelta(MOST_DAYS)).isoformat(),
+        "expires": _expires(today).isoformat(),
         "where": bounds(proposal),
         "cases": cases[0] if len(cases) == 1 else list(cases),
         "outcome": proposal.outcome,

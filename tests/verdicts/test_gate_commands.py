@@ -104,6 +104,7 @@ def test_waivers_that_lie_beside_are_taken(conformance: Command, files: Path) ->
         (("gate", "--run", "good.json", "--history", "none/h.jsonl"), "--history: none/h.jsonl cannot be written"),
         (("waivers",), "there is no waivers.yaml here"),
         (("waivers", "--propose"), "--propose needs a run"),
+        (("waivers", "--propose", "--run", "bad.json", "--today", "9999-12-31"), "--today: a waiver that is opened on 9999"),
         (("waivers", "--out", "x.yaml"), "--out is for a proposal"),
         (("waivers", "--propose", "--run", "good.json", "--out", "bad.json"), "bad.json is there already"),
         (("waivers", "--propose", "--run", "good.json", "--out", "none/w.yaml"), "--out: none/w.yaml cannot be written"),
