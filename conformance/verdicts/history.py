@@ -18,6 +18,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
+from conformance.engines import records
 from conformance.exits import UserError
 
 from . import runfile
@@ -134,6 +135,7 @@ def from_json(data: dict[str, Any]) -> Entry:
     """The reverse of :func:`to_json`. Raises ``ValueError``, ``KeyError`` or ``TypeError`` for anything else."""
     if data["format"] != FORMAT:
         raise ValueError(f"its format is {data['format']!r} and not {FORMAT!r}")
+    records.texts("it", **{name: data[name] for name in ("id", "began", "suite", "tier", "digest")})
     cells = {
         name: CellEntry(
             cell["lifecycle"], cell["plan"], cell["planned"],
@@ -143,7 +145,10 @@ def from_json(data: dict[str, Any]) -> Entry:
     }  # fmt: skip
     cases = tuple(map(sys.intern, data["cases"]))
     made = Entry(data["id"], data["began"], data["suite"], data["tier"], data["digest"], cases, cells)
-    for name in cells:
+    for name, cell in cells.items():
+        records.texts(f"the cell {name}", lifecycle=cell.lifecycle, plan=cell.plan)
+        if not isinstance(cell.planned, int):
+            raise ValueError(f"the cell {name} has {cell.planned!r} as its number of planned cases")
         made.found(name)
     return made
 
@@ -171,7 +176,7 @@ def _parsed(path: Path, data: bytes) -> History:
         if not line.strip():
             continue
         try:
-            entries.append(from_json(json.loads(line)))
+            entries.append(from_json(records.parsed(line)))
         except (ValueError, KeyError, TypeError, AttributeError, IndexError) as error:
             complaints.append(f"{path}:{number}: no run that can be read ({error}); it was passed over")
     if rest:

@@ -84,7 +84,25 @@ def test_a_torn_last_line_is_passed_over_and_the_next_run_begins_a_line(tmp_path
     assert f"{path}:2: no run that can be read" in again.complaints[0]
 
 
-@pytest.mark.parametrize("line", ["{}", "null", "[]", '"x"', '{"format": "conformance-history/2"}', "\x00"])
+LINE = history.to_json(history.entry(on_day(1, {A: "c", B: "v"})))
+CELL = LINE["cells"]["one"]
+
+
+@pytest.mark.parametrize(
+    "line",
+    [
+        "{}",
+        "null",
+        "[]",
+        '"x"',
+        '{"format": "conformance-history/2"}',
+        "\x00",
+        "[" * 100_000,
+        *(json.dumps({**LINE, name: None}) for name in LINE),
+        *(json.dumps({**LINE, "cells": {"one": {**CELL, name: ["x"]}}}) for name in CELL),
+        json.dumps({**LINE, "cases": [5]}),
+    ],
+)
 def test_a_line_that_is_no_run_is_passed_over_and_told(tmp_path: Path, line: str) -> None:
     """With its number; the others count."""
     path = tmp_path / "history.jsonl"
