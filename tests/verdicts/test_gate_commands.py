@@ -140,6 +140,21 @@ def test_a_run_file_that_was_changed_is_a_finding(conformance: Command, files: P
     assert not (files / "h.jsonl").exists()
 
 
+def test_what_libraries_say_does_not_act_on_the_terminal(conformance: Command, files: Path) -> None:
+    """In none of the commands that show it."""
+    said = "bad\x1b[8m\x1b]0;title\x07\u202e"
+    cells = {"one": {A: "c", B: "v"}, "two": "killed"}
+    runfile.write(run(cells, message=said, reason=said, absent={said: said}, **NOW), files / "run.json")
+    for arguments in (
+        ("gate", "--run", "run.json", "--verbose", "--history", "h.jsonl"),
+        ("merge", "run.json"),
+        ("waivers", "--propose", "--run", "run.json"),
+        ("history", "h.jsonl"),
+    ):
+        done = conformance(*arguments)
+        assert {"\x1b", "\x07", "\u202e"}.isdisjoint(done.stdout + done.stderr), arguments
+
+
 def brought(folder: Path, lock: Path) -> Path:
     """A run over one cell, as ``conform`` leaves it."""
     cell = Cell("one", lock=str(lock))
