@@ -186,6 +186,16 @@ def _parsed(path: Path, data: bytes) -> History:
     return History(tuple(entries), tuple(complaints), bool(rest))
 
 
+def is_one(path: Path) -> bool:
+    """Whether runs can be added to it: it is not there or empty, a line of it is a run, or its first line was to be one."""
+    try:
+        with path.open("rb") as file:
+            first = file.readline()
+    except OSError:  # whoever adds to it is told
+        return True
+    return not first.strip() or FORMAT.encode() in first or bool(read(path).entries)
+
+
 def append(path: Path, run: RunFile, canaries: Mapping[str, str] | None = None) -> tuple[bool, tuple[str, ...]]:
     """Add a run at the end, by one write that reaches the disk. Earlier lines are never touched.
 

@@ -113,6 +113,24 @@ def test_a_line_that_is_no_run_is_passed_over_and_told(tmp_path: Path, line: str
     assert f"{path}:1: " in found.complaints[0]
 
 
+@pytest.mark.parametrize(
+    ("content", "wanted"),
+    [
+        (None, True), ("", True), ("\n", True), (json.dumps(LINE) + "\n", True),
+        (json.dumps(LINE)[:99], True), ("{}\n" + json.dumps(LINE) + "\n", True),
+        ("{}\n", False), ("text", False), ('{"format": "conformance-run/1"}\n', False), ("\x00" * 99, False),
+    ],
+)  # fmt: skip
+def test_a_file_that_is_no_history_is_told_from_one_that_was_damaged(
+    content: str | None, wanted: bool, tmp_path: Path
+) -> None:
+    """To that a run can still be added."""
+    path = tmp_path / "history.jsonl"
+    if content is not None:
+        path.write_text(content)
+    assert history.is_one(path) is wanted
+
+
 def test_a_file_that_cannot_be_written_is_a_sentence(tmp_path: Path) -> None:
     """With the option."""
     with pytest.raises(UserError, match=r"--history: .* cannot be written"):
