@@ -24,6 +24,7 @@ from conformance.exits import Exit, UserError
 from conformance.ownership import owned
 from conformance.report import catalogue as catalogue_report
 from conformance.report import standard, terminal
+from conformance.report.screen import harmless
 from conformance.suite import deadline
 from conformance.suite.catalogue import Case, Tier, catalogue
 from conformance.suite.exchange import brief
@@ -206,7 +207,7 @@ def _ended(arguments: Sequence[str] | None) -> int:
         options = parser(*given[:1]).parse_args(given)
         return int(options.run(options))
     except (UserError, plan.BadSelection, registry.BadAnnouncement) as error:
-        print(f"conformance: {error}", file=sys.stderr)
+        print(f"conformance: {harmless(str(error))}", file=sys.stderr)
         return Exit.USAGE
     except KeyboardInterrupt:
         print("\nconformance: interrupted; results so far are kept", file=sys.stderr)

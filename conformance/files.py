@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import errno
 import os
 from pathlib import Path
 
@@ -12,6 +13,8 @@ def write(path: Path, content: str | bytes) -> None:
     Until then the file is what it was. Raises OSError where it cannot be written; nothing is left beside it then, for on a full disk that
     would keep the disk full.
     """
+    if not path.name:  # a folder whatever is there: "." or "/"
+        raise IsADirectoryError(errno.EISDIR, os.strerror(errno.EISDIR), str(path))
     partial = path.with_name(f"{path.name}.partial")
     try:
         with partial.open("wb") as file:

@@ -38,6 +38,18 @@ def test_a_file_that_cannot_be_written_whole_leaves_the_old_one(
     assert list(tmp_path.iterdir()) == [path]
 
 
+@pytest.mark.parametrize("path", [".", "", "/", ".."])
+def test_what_can_only_be_a_folder_is_told_as_that(path: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """An error of the file like any other, and nothing is left."""
+    monkeypatch.chdir(tmp_path)
+    with pytest.raises(OSError) as caught:
+        files.write(Path(path), "new\n")
+    if path != "..":
+        assert (type(caught.value), caught.value.errno) == (IsADirectoryError, errno.EISDIR)
+        assert (caught.value.strerror, caught.value.filename) == (os.strerror(errno.EISDIR), str(Path(path)))
+    assert list(tmp_path.iterdir()) == []
+
+
 def test_a_folder_that_is_not_there_is_told(tmp_path: Path) -> None:
     """By the error of the file, not of the clean-up after it."""
     with pytest.raises(FileNotFoundError) as caught:

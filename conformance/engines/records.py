@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import json
+import re
+import reprlib
 from collections import Counter
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -19,6 +21,8 @@ RUN = "run.json"
 CELL = "cell.json"
 PLAN, JOURNAL, RESULTS, LOG = "plan.jsonl", "journal.jsonl", "results.jsonl", "check.log"
 ENVIRONMENT = "environment.json"
+_HALVES = re.compile(rb"\\u[dD][89a-fA-F]")
+"""How JSON names halves of surrogate pairs: a pair is one character, and a half alone is nothing that a file can hold."""
 OF_CHECK = (PLAN, JOURNAL, RESULTS, ENVIRONMENT, "diagnostics.log")
 
 
@@ -106,20 +110,43 @@ def write(path: Path, data: dict[str, Any]) -> None:
     files.write(path, json.dumps(data, indent=1, ensure_ascii=False) + "\n")
 
 
+def parsed(data: bytes) -> Any:
+    """What this JSON says, so that it can be written again: a half of a surrogate pair is ``?``. Raises ValueError where it is none."""
+    try:
+        found = json.loads(data)
+        if _HALVES.search(data):
+            found = json.loads(json.dumps(found, ensure_ascii=False).encode("utf-8", "replace"))
+    except RecursionError as error:
+        raise ValueError("it is nested too deeply") from error
+    return found
+
+
+def texts(what: str, /, **told: object) -> None:
+    """Raise ValueError for the first of these that is no text; ``what`` has it."""
+    for name, value in told.items():
+        if not isinstance(value, str):
+            raise ValueError(f"{what} has {reprlib.repr(value)} as its {name}, which is no text")
+
+
 def read_run(out: Path) -> Run:
     """The plan of the run in a folder. Raises UserError where there is none."""
     try:
-        return Run.from_json(json.loads((out / RUN).read_text(encoding="utf-8")))
-    except (OSError, ValueError, KeyError, TypeError) as error:
+        run = Run.from_json(parsed((out / RUN).read_bytes()))
+        texts(RUN, id=run.id, tier=run.tier)
+        for cell in run.cells:
+            texts("a cell", name=cell.name, alias=cell.alias)
+    except (OSError, ValueError, KeyError, TypeError, AttributeError) as error:
+        why = f"{RUN} has no {error}" if isinstance(error, KeyError) else error
         raise UserError(
-            f"{out} holds no run over cells that can be read ({error}); give a folder that `conform --out` has made"
+            f"{out} holds no run over cells that can be read ({why}); give a folder that `conform --out` has made"
         ) from error
+    return run
 
 
 def read_record(out: Path, cell: Cell) -> Record:
     """What is known of a cell; one that left no record was not run."""
     try:
-        data = json.loads((out / cell.name / CELL).read_text(encoding="utf-8"))
+        data = parsed((out / cell.name / CELL).read_bytes())
         ending = Ending(Lifecycle(data["lifecycle"]), data["reason"], data["exit"])
         tests = OwnTests.from_json(found) if (found := data.get("with_tests")) else None
         digests = dict(data.get("digests", {}))

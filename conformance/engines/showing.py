@@ -6,7 +6,7 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import TextIO
 
-from conformance.report.screen import Screen, many
+from conformance.report.screen import Screen, harmless, many
 
 from . import records
 from .model import Lifecycle
@@ -64,7 +64,7 @@ class Lines:
         """Print something that stays, above the lines."""
         if self._terminal:
             self._rewrite([])
-        print(text, file=self._screen.stream, flush=True)
+        print(harmless(text), file=self._screen.stream, flush=True)
 
     def told(self, record: Record) -> None:
         """Say how a cell ended."""

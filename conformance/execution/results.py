@@ -164,8 +164,9 @@ def put_together(first: Result, after: tuple[str, ...], where: Where, alone: Res
 
 
 def write_lines(path: Path, records: Iterable[dict[str, Any]]) -> None:
-    """Write a file of JSON lines, whole or not at all."""
-    files.write(path, "".join(json.dumps(record, ensure_ascii=False) + "\n" for record in records))
+    """Write a file of JSON lines, whole or not at all. Half a surrogate pair in a library's words is written as JSON's own escape."""
+    text = "".join(json.dumps(record, ensure_ascii=False) + "\n" for record in records)
+    files.write(path, text.encode("utf-8", "backslashreplace"))
 
 
 def read_lines(path: Path) -> Iterator[dict[str, Any]]:

@@ -68,11 +68,13 @@ def show_matrix(path: Path, tier: str | None, form: str) -> Exit:
     found = plan(path, tier)
     screen = Screen.of(sys.stdout)
     if form == "json":
-        screen.line(json.dumps(showing.as_json(found.matrix, found.shown, found.standings), indent=1))
+        for line in json.dumps(showing.as_json(found.matrix, found.shown, found.standings), indent=1).splitlines():
+            screen.line(line)
     elif form == "github":
         screen.line(showing.for_github(found.shown[-1], found.standings))
     elif form == "names":
-        screen.line("\n".join(cell.name for cell in found.shown[-1].cells))
+        for cell in found.shown[-1].cells:
+            screen.line(cell.name)
     elif form == "rules":
         showing.show_rules(screen, found.matrix)
     else:

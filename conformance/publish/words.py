@@ -1,15 +1,11 @@
-"""The words and signs that all reports have in common, and text from outside made safe to show.
-
-What a library raised, what a cell is called and why it was killed comes from outside, and may hold anything: escape sequences, marks
-that turn the direction of the text around, megabytes without a blank.
-"""
+"""The words and signs that all reports have in common, and text from outside made safe to show, megabytes without a blank, too."""
 
 from __future__ import annotations
 
-import re
 from collections.abc import Mapping
 from dataclasses import dataclass
 
+from conformance.report.screen import harmless
 from conformance.verdicts.findings import Kind
 from conformance.verdicts.model import Evidence, State
 
@@ -54,18 +50,10 @@ MEANINGS: Mapping[Kind, str] = {
 
 LEGEND = "   ".join(f"{sign.symbol} {state.verdict}" for state, sign in SIGNS.items())
 
-_HIDDEN = re.compile(
-    "[\x00-\x08\x0b-\x1f\x7f-\x9f\u00ad\u061c\u200b-\u200f\u2028-\u202e\u2060-\u206f\ufeff\ufff9-\ufffb\ud800-\udfff\ufffe\uffff]"
-)
-
 
 def plain(text: str, most: int = 4000) -> str:
-    """The text without anything that acts instead of being seen, and no longer than ``most``: else its middle is cut out.
-
-    Control characters, marks of direction and halves of surrogate pairs become ``\\u202e`` and the like; line ends and tabs stay.
-    """
-    safe = _HIDDEN.sub(lambda found: f"\\u{ord(found[0]):04x}", _cut(text, most).replace("\r\n", "\n"))
-    return _cut(safe, most)
+    """The text made harmless, and no longer than ``most``: else its middle is cut out."""
+    return _cut(harmless(_cut(text, most)), most)
 
 
 def _cut(text: str, most: int) -> str:

@@ -1,8 +1,13 @@
-"""Where to print: how wide it is, and whether it knows colours."""
+"""Where to print: how wide it is, and whether it knows colours; and text from outside made safe to show.
+
+What a library raised, what a cell is called and why it was killed comes from outside, and may hold anything: escape sequences, marks
+that turn the direction of the text around. Everything that is printed by a screen is made harmless there, so that nobody can forget it.
+"""
 
 from __future__ import annotations
 
 import os
+import re
 import shutil
 import textwrap
 from dataclasses import dataclass
@@ -10,6 +15,21 @@ from typing import TextIO
 
 _COLOURS = {"red": "31", "green": "32", "yellow": "33", "blue": "34", "dim": "2", "bold": "1"}
 _MOST_LINES = 3
+_CODE = f"(?:{'|'.join(_COLOURS.values())})"
+_PLAIN = "\x1b[0m"
+_PAINT = re.compile(rf"(\x1b\[{_CODE}(?:;{_CODE})*m|{re.escape(_PLAIN)})")
+"""What :meth:`Screen.paint` puts around a text."""
+_HIDDEN = re.compile(
+    "[\x00-\x08\x0b-\x1f\x7f-\x9f\u00ad\u061c\u200b-\u200f\u2028-\u202e\u2060-\u206f\ufeff\ufff9-\ufffb\ud800-\udfff\ufffe\uffff]"
+)
+
+
+def harmless(text: str) -> str:
+    """The text without anything that acts instead of being seen; line ends and tabs stay.
+
+    Control characters, marks of direction and halves of surrogate pairs become ``\\u202e`` and the like.
+    """
+    return _HIDDEN.sub(lambda found: f"\\u{ord(found[0]):04x}", text.replace("\r\n", "\n"))
 
 
 @dataclass(frozen=True)
@@ -31,23 +51,27 @@ class Screen:
         """The text in these colours, or plain."""
         if not self.colours or not colours:
             return text
-        return f"\033[{';'.join(_COLOURS[c] for c in colours)}m{text}\033[0m"
+        return f"\x1b[{';'.join(_COLOURS[c] for c in colours)}m{harmless(text)}{_PLAIN}"
 
     def line(self, text: str = "") -> None:
-        """Print one line."""
-        print(text, file=self.stream)
+        """Print one line. Of what acts instead of being seen only colours remain, where there are any, and they end with the line."""
+        text = " ".join(text.splitlines())
+        parts = _PAINT.split(text) if self.colours else [text]  # each second one is a colour
+        safe = "".join(part if number % 2 else harmless(part) for number, part in enumerate(parts))
+        is_open = len(parts) > 1 and parts[-2] != _PLAIN
+        print(safe + (_PLAIN if is_open else ""), file=self.stream)
 
     def wrapped(self, text: str, indent: str, *colours: str) -> None:
         """Print a paragraph, indented and folded, in these colours."""
         for line in textwrap.wrap(
-            text, max(self.width - len(indent), 40), break_long_words=False, break_on_hyphens=False
+            harmless(text), max(self.width - len(indent), 40), break_long_words=False, break_on_hyphens=False
         ):
             self.line(indent + self.paint(line, *colours))
 
     def noted(self, text: str) -> None:
         """Print a dim line; what does not fit goes on below, indented."""
         for line in textwrap.wrap(
-            text, self.width, subsequent_indent=" " * 17, max_lines=_MOST_LINES, placeholder=" …"
+            harmless(text), self.width, subsequent_indent=" " * 17, max_lines=_MOST_LINES, placeholder=" …"
         ):
             self.line(self.paint(line, "dim"))
 

@@ -18,7 +18,7 @@ from conformance.engines import digests, records
 from conformance.engines.candidates import asked, wheels
 from conformance.exits import Exit, UserError, given_by
 from conformance.matrix.lockfile import LOCKED
-from conformance.report.screen import Screen, many
+from conformance.report.screen import Screen, harmless, many
 from conformance.suite.catalogue import catalogue
 
 from . import (
@@ -28,6 +28,7 @@ from . import (
     history,
     history_showing,
     originals,
+    outputs,
     proposing,
     reading,
     trust,
@@ -115,6 +116,7 @@ def _today(options: argparse.Namespace) -> date:
 
 def _gate(options: argparse.Namespace) -> int:
     _check_can_be_written("--json", options.json)
+    outputs.check(options.json, options.history, _given(options))
     found = _judged(options, _read_waivers(options))
     screen = Screen.of(sys.stdout)
     if options.json:
@@ -124,6 +126,13 @@ def _gate(options: argparse.Namespace) -> int:
         _append(options.history, found.run)
     gate_showing.show(screen, found, verbose=options.verbose)
     return found.exit
+
+
+def _given(options: argparse.Namespace) -> list[tuple[str, Path]]:
+    """The files and folders that it is judged by, each with its option."""
+    named = [("--run", options.judged), ("--baseline", options.baseline), ("--waivers", options.waivers or WAIVERS)]
+    named += [("--candidate", Path(text.partition("=")[2])) for text in options.candidate]
+    return [(option, path) for option, path in named if path]
 
 
 def add_judged(command: argparse.ArgumentParser) -> None:
@@ -219,7 +228,7 @@ def _check_can_be_written(option: str, path: Path | None) -> None:
 def _append(path: Path, run: RunFile) -> None:
     added, complaints = history.append(path, run, trust.canaries())
     for complaint in complaints:
-        print(f"conformance: {complaint}", file=sys.stderr)
+        print(f"conformance: {harmless(complaint)}", file=sys.stderr)
     if not added:
         print(f"conformance: {path} has this run already; nothing was added", file=sys.stderr)
 
@@ -308,6 +317,6 @@ def _history(options: argparse.Namespace) -> int:
         raise UserError(f"{options.file} is not there; `gate --history {options.file}` makes it")
     found = history.read(options.file)
     for complaint in found.complaints:
-        print(f"conformance: {complaint}", file=sys.stderr)
+        print(f"conformance: {harmless(complaint)}", file=sys.stderr)
     history_showing.show(Screen.of(sys.stdout), found.entries)
     return Exit.OK

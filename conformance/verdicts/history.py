@@ -19,6 +19,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
+from conformance.engines import records
 from conformance.exits import UserError
 
 from . import runfile
@@ -151,6 +152,7 @@ def from_json(data: dict[str, Any]) -> Entry:
     """The reverse of :func:`to_json`. Raises ``ValueError``, ``KeyError`` or ``TypeError`` for anything else."""
     if data["format"] != FORMAT:
         raise ValueError(f"its format is {data['format']!r} and not {FORMAT!r}")
+    records.texts("it", **{name: data[name] for name in ("id", "began", "suite", "tier", "digest")})
     cells = {
         name: CellEntry(
             cell["lifecycle"], cell["plan"], cell["planned"],
@@ -160,7 +162,10 @@ def from_json(data: dict[str, Any]) -> Entry:
     }  # fmt: skip
     cases = tuple(map(sys.intern, data["cases"]))
     made = Entry(data["id"], data["began"], data["suite"], data["tier"], data["digest"], cases, cells)
-    for name in cells:
+    for name, cell in cells.items():
+        records.texts(f"the cell {name}", lifecycle=cell.lifecycle, plan=cell.plan)
+        if not isinstance(cell.planned, int):
+            raise ValueError(f"the cell {name} has {cell.planned!r} as its number of planned cases")
         made.found(name)
     return made
 
@@ -188,7 +193,7 @@ def _parsed(path: Path, data: bytes) -> History:
         if not line.strip():
             continue
         try:
-            entries.append(from_json(json.loads(line)))
+            entries.append(from_json(records.parsed(line)))
         except (ValueError, KeyError, TypeError, AttributeError, IndexError) as error:
             complaints.append(f"{path}:{number}: no run that can be read ({error}); it was passed over")
     if rest:
@@ -196,6 +201,16 @@ def _parsed(path: Path, data: bytes) -> History:
             f"{path}:{len(lines) + 1}: the last line has no end, its writer was ended; it was passed over"
         )
     return History(tuple(entries), tuple(complaints), bool(rest))
+
+
+def is_one(path: Path) -> bool:
+    """Whether runs can be added to it: it is not there or empty, a line of it is a run, or its first line was to be one."""
+    try:
+        with path.open("rb") as file:
+            first = file.readline()
+    except OSError:  # whoever adds to it is told
+        return True
+    return not first.strip() or FORMAT.encode() in first or bool(read(path).entries)
 
 
 def append(path: Path, run: RunFile, canaries: Mapping[str, str]) -> tuple[bool, tuple[str, ...]]:

@@ -85,8 +85,8 @@ def _images(tested: Sequence[CellResult]) -> Iterator[Finding]:
     for cell in tested:
         if IMAGE_KEY in cell.digests and IMAGE in cell.digests:
             by_key[cell.digests[IMAGE_KEY]].add(cell.digests[IMAGE])
-    for cell in tested:
-        ids = by_key.get(cell.digests.get(IMAGE_KEY, ""), set())
+    for cell in (cell for cell in tested if IMAGE_KEY in cell.digests):
+        ids = by_key.get(cell.digests[IMAGE_KEY], set())
         if len(ids) > 1 or PARTS in cell.digests.get(IMAGE, ""):
             told = f"the image {cell.digests[IMAGE_KEY]} was not the same one everywhere: {', '.join(sorted(ids))}"
             yield Finding(Kind.INTEGRITY, told, cell.name)

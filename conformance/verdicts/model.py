@@ -199,6 +199,11 @@ class Place(NamedTuple):
         return "-".join(self.libraries)
 
 
+def is_case(text: str) -> bool:
+    """Whether :func:`place` can take it apart."""
+    return len(text.split("/")) >= len(Place._fields) - 1
+
+
 def place(case: str) -> Place:
     """Take a case id apart: ``family.name/producer-consumer/protocol/device[/value…]``."""
     invariant, who, protocol, device, *parameters = case.split("/")

@@ -11,7 +11,8 @@ from datetime import date, timedelta
 import yaml
 from packaging.version import InvalidVersion, Version
 
-from conformance.report.screen import many
+from conformance.exits import UserError
+from conformance.report.screen import harmless, many
 
 from .findings import Finding, Judgement
 from .model import CellResult, Evidence, Place, RunFile, place
@@ -22,8 +23,6 @@ from .wildcards import STAR
 _ADDRESS = re.compile(r"0x[0-9a-fA-F]+")
 _NOT_IN_ID = re.compile(r"[^a-z0-9._-]+")
 _REFERENCE = "reference"
-_BREAKS = re.compile("[\x85\u2028\u2029]")
-"""Line breaks to YAML, which PyYAML writes as they are unless it has to escape, and reads as blanks."""
 _LINE = "cuda"
 _HEAD = f"""\
 # Proposed from a run, and used by nobody yet: read each waiver, fill in what says {TO_FILL_IN}, and put it into waivers.yaml.
@@ -103,14 +102,17 @@ def text(found: Judgement, taken: Collection[str], today: date) -> str:
         id = _id(proposal, ids)
         ids.add(id)
         seen = f"{many(len(proposal.cases), 'case')} in {many(len(proposal.cells), 'cell')}"
-        parts.append(f"# {seen}: {', '.join(cell.title for cell in proposal.cells[:4])}\n")
-        readable = not _BREAKS.search(proposal.message)
-        parts.append(
-            yaml.safe_dump(
-                [_waiver(proposal, id, found.run, today)], sort_keys=False, allow_unicode=readable, width=120
-            )
-        )
+        parts.append(f"# {seen}: {', '.join(' '.join(harmless(cell.title).split()) for cell in proposal.cells[:4])}\n")
+        parts.append(_written(_waiver(proposal, id, found.run, today)))
     return "".join(parts if proposed else [_HEAD, f"{TOP}: []\n"])
+
+
+def _written(waiver: dict[str, object]) -> str:
+    """As YAML; what acts instead of being seen is escaped, and so are line breaks that PyYAML would write as they are and read as blanks."""
+    readable, escaped = (
+        yaml.safe_dump([waiver], sort_keys=False, allow_unicode=unicode, width=120) for unicode in (True, False)
+    )
+    return readable if harmless(readable) == readable else escaped
 
 
 def _id(proposal: Proposal, taken: Collection[str]) -> str:
@@ -122,6 +124,14 @@ def _id(proposal: Proposal, taken: Collection[str]) -> str:
     return id
 
 
+def _expires(today: date) -> date:
+    if date.max - today < timedelta(MOST_DAYS):
+        raise UserError(
+            f"--today: a waiver that is opened on {today} cannot expire {MOST_DAYS} days later, for there is no such day; give an earlier one"
+        )
+    return today + timedelta(MOST_DAYS)
+
+
 def _waiver(proposal: Proposal, id: str, run: RunFile, today: date) -> dict[str, object]:
     cases: Sequence[str] = patterns(proposal, run)
     return {
@@ -130,7 +140,7 @@ def _waiver(proposal: Proposal, id: str, run: RunFile, today: date) -> dict[str,
         "reason": f"{TO_FILL_IN}: why it is acceptable until then",
         "link": f"{TO_FILL_IN}: where it is dealt with",
         "opened": today.isoformat(),
-        "expires": (today + timedelta(MOST_DAYS)).isoformat(),
+        "expires": _expires(today).isoformat(),
         "where": bounds(proposal),
         "cases": cases[0] if len(cases) == 1 else list(cases),
         "outcome": proposal.outcome,

@@ -2,12 +2,12 @@
 
 from __future__ import annotations
 
-import json
+import math
 import os
 import re
+import reprlib
 from collections.abc import Iterable, Sequence
 from concurrent.futures import ProcessPoolExecutor
-from contextlib import suppress
 from dataclasses import replace
 from datetime import datetime, timezone
 from hashlib import sha256
@@ -18,11 +18,12 @@ import orjson
 
 from conformance.engines import digests, records
 from conformance.engines.model import Lifecycle
+from conformance.engines.records import texts
 from conformance.exits import UserError
 
 from . import runfile
 from .merging import canonical
-from .model import STATE_OF_VERDICT, Candidate, CellResult, Evidence, OwnTests, RunFile, State
+from .model import STATE_OF_VERDICT, Candidate, CellResult, Evidence, OwnTests, RunFile, State, is_case
 
 _FEW = 8
 """Cells that are sooner read one after the other than by more processes."""
@@ -39,6 +40,9 @@ _NEEDS_NONE = (Lifecycle.DONE.value, "")
 """A run of `check` has its results, or not, and no lifecycle besides."""
 _LOST = Evidence(State.LOST, "lost", "must", (), "there is no outcome", "", "")
 _CONFORMS = State.CONFORMS.value
+_TEXTS = ("verdict", "outcome", "level", "reason", "expected", "seen")
+_FIELDS = {*_TEXTS, "clauses", "attachments"}
+"""What the result of a case that did not conform has."""
 
 
 def load(path: Path) -> RunFile:
@@ -58,7 +62,12 @@ def load(path: Path) -> RunFile:
 def _of_conform(folder: Path) -> RunFile:
     run = records.read_run(folder)
     read = _all([_Source(cell.name, cell.title, folder / cell.name, _NO_RECORD) for cell in run.cells])
-    return _put_together(run.id, _json(folder / records.RUN)["suite"], run.tier, read)
+    suite = _json(folder / records.RUN).get("suite")
+    if not isinstance(suite, str):
+        raise UserError(
+            f"{folder / records.RUN} does not say which suite was run; give a folder that `conform --out` has made"
+        )
+    return _put_together(run.id, suite, run.tier, read)
 
 
 def _of_check(folder: Path) -> RunFile:
@@ -147,6 +156,7 @@ def _read(source: _Source) -> _Read:
         own_tests=_own_tests(record.get("with_tests")),
         ended=_ended(source.folder, record), seconds=record.get("seconds", 0.0), states=states, evidence=indices,
     )  # fmt: skip
+    _check(cell)
     return _Read(cell, evidence, told, source.folder, _began(source.folder, record))
 
 
@@ -155,9 +165,30 @@ def _ending(source: _Source, record: dict[str, Any]) -> tuple[str, str]:
     return (record.get("lifecycle", lifecycle), record.get("reason", "")) if record else (lifecycle, reason)
 
 
+def _check(cell: CellResult) -> None:
+    """Raise ValueError where something is not of its kind: what judges and reports goes by it."""
+    texts(records.CELL, lifecycle=cell.lifecycle, reason=cell.reason)
+    texts(f"{records.CELL}, among its digests,", **cell.digests)
+    texts(
+        records.ENVIRONMENT,
+        **cell.versions,
+        **{f"reason why {name} is absent": why for name, why in cell.absent.items()},
+    )
+    for candidate in cell.candidates:
+        texts("a candidate", **candidate.__dict__)
+    if not (isinstance(cell.seconds, (int, float)) and math.isfinite(cell.seconds)):
+        raise ValueError(f"{records.CELL} has {cell.seconds!r} as its seconds, which is no time")
+    if cell.own_tests:
+        counted = {**cell.own_tests.__dict__}
+        texts("with_tests", ended=counted.pop("ended"))
+        for name, count in counted.items():
+            if not isinstance(count, (int, type(None))):
+                raise ValueError(f"with_tests has {count!r} as its {name}, which is no number")
+
+
 def _json(path: Path) -> dict[str, Any]:
     try:
-        data: dict[str, Any] = json.loads(path.read_text(encoding="utf-8"))
+        data: dict[str, Any] = records.parsed(path.read_bytes())
     except FileNotFoundError:
         return {}
     except ValueError as error:
@@ -169,13 +200,16 @@ def _parsed(lines: Sequence[bytes], path: Path) -> list[dict[str, Any]]:
     """What these lines of a file hold. Raises ValueError, with file and line, where one is no JSON."""
     try:
         return [orjson.loads(line) for line in lines]
+    except ValueError:  # it refuses halves of surrogate pairs, too
+        return [_parsed_alone(line, number, path) for number, line in enumerate(lines, 1)]
+
+
+def _parsed_alone(line: bytes, number: int, path: Path) -> dict[str, Any]:
+    try:
+        found: dict[str, Any] = records.parsed(line)
     except ValueError:
-        for number, line in enumerate(lines, 1):
-            with suppress(ValueError):
-                orjson.loads(line)
-                continue
-            raise ValueError(f"line {number} of {path.name} is no JSON") from None
-        raise
+        raise ValueError(f"line {number} of {path.name} is no JSON") from None
+    return found
 
 
 _known: dict[str, tuple[str, ...]] = {}
@@ -184,7 +218,13 @@ _known: dict[str, tuple[str, ...]] = {}
 
 def _plan(path: Path, digest: str) -> tuple[str, ...]:
     if digest not in _known:
-        _known[digest] = tuple(line["id"] for line in _parsed(path.read_bytes().splitlines(), path))
+        ids = [line["id"] for line in _parsed(path.read_bytes().splitlines(), path)]
+        for number, id in enumerate(ids, 1):
+            if not (isinstance(id, str) and is_case(id)):
+                raise ValueError(
+                    f"line {number} of {path.name} has {reprlib.repr(id)} as its id, which is none of a case"
+                )
+        _known[digest] = tuple(ids)
     return _known[digest]
 
 
@@ -207,27 +247,36 @@ def _states(cases: tuple[str, ...], lines: list[dict[str, Any]]) -> tuple[str, t
     by_id = {line["id"]: line for line in lines}
     unplanned = by_id.keys() - set(cases)
     if unplanned:
-        raise ValueError(f"there is a result of {min(unplanned)}, which was not planned")
+        raise ValueError(f"there is a result of {min(map(str, unplanned))}, which was not planned")
     table: dict[Evidence, int] = {}
     letters, indices = [], []
     for case in cases:
         line = by_id.get(case)
-        if line is not None and line["verdict"] == "conforms":
+        if line is not None and line.get("verdict") == State.CONFORMS.verdict:
             letters.append(_CONFORMS)
             continue
-        found = _LOST if line is None else _evidence(line)
+        found = _LOST if line is None else _evidence(line, f"the result of {case}")
         letters.append(found.state.value)
         indices.append(table.setdefault(found, len(table)))
     return "".join(letters), tuple(indices), tuple(table)
 
 
-def _evidence(line: dict[str, Any]) -> Evidence:
-    outcome = line["outcome"]
+def _evidence(line: dict[str, Any], what: str) -> Evidence:
+    missing = _FIELDS - line.keys()
+    if missing:
+        raise ValueError(f"{what} has no {min(missing)}")
+    outcome, clauses, attachments = line["outcome"], line["clauses"], line["attachments"]
+    texts(what, **{name: line[name] for name in _TEXTS})
+    if line["verdict"] not in STATE_OF_VERDICT:
+        raise ValueError(f"{what} has the verdict {reprlib.repr(line['verdict'])}, which nobody knows")
+    if not (isinstance(clauses, list) and isinstance(attachments, dict)):
+        raise ValueError(f"{what} has clauses that are no list, or attachments that are no object")
+    texts(what, **{f"clause {number}": clause for number, clause in enumerate(clauses, 1)}, **attachments)
     state = State.LOST if outcome == "lost" else STATE_OF_VERDICT[line["verdict"]]
     told = state not in (State.REFUSED, State.OBSERVED)
-    notes = tuple(sorted((k, v[:_NOTE]) for k, v in line["attachments"].items())) if told else ()
+    notes = tuple(sorted((k, v[:_NOTE]) for k, v in attachments.items())) if told else ()
     return Evidence(
-        state, outcome, line["level"], tuple(line["clauses"]), line["reason"], line["expected"], line["seen"], notes
+        state, outcome, line["level"], tuple(clauses), line["reason"], line["expected"], line["seen"], notes
     )
 
 
@@ -300,4 +349,7 @@ def _moment(line: bytes) -> str:
         at = orjson.loads(line)["at"]
     except (KeyError, ValueError):
         return ""
-    return datetime.fromtimestamp(at, timezone.utc).isoformat(timespec="seconds")
+    try:
+        return datetime.fromtimestamp(at, timezone.utc).isoformat(timespec="seconds")
+    except (OverflowError, OSError, ValueError, TypeError):
+        raise ValueError(f"{records.JOURNAL} has the time {reprlib.repr(at)}, at which nothing can have been") from None

@@ -5,10 +5,12 @@ from __future__ import annotations
 import gzip
 import hashlib
 import json
+import zlib
 from pathlib import Path
 from typing import Any
 
 from conformance import files
+from conformance.engines import records
 from conformance.exits import UserError
 
 from .model import Candidate, CellResult, Evidence, OwnTests, RunFile, State
@@ -107,14 +109,24 @@ def write(run: RunFile, path: Path) -> str:
 def read(path: Path) -> RunFile:
     """Read a run file. Raises UserError where it is none, or not what was written: its digest has to fit."""
     try:
-        data = path.read_bytes()
-        document = json.loads(gzip.decompress(data) if data.startswith(_GZIPPED) else data)
+        document = records.parsed(_unpacked(path))
         said = document.pop("digest")
         run = from_json(document)
-    except (OSError, EOFError, ValueError, KeyError, TypeError, IndexError, AttributeError) as error:
-        raise UserError(
-            f"{path} is no run file that can be read ({error}); give one that `merge --out` wrote"
-        ) from error
+    except (OSError, ValueError, KeyError, TypeError, IndexError, AttributeError) as error:
+        why = f"it has no {error}" if isinstance(error, KeyError) else error
+        raise UserError(f"{path} is no run file that can be read ({why}); give one that `merge --out` wrote") from error
     if digest(run) != said:
         raise Altered(f"{path} is not as it was written: its digest does not fit; make it anew with `merge`")
     return run
+
+
+def _unpacked(path: Path) -> bytes:
+    data = path.read_bytes()
+    if not data.startswith(_GZIPPED):
+        return data
+    try:
+        return gzip.decompress(data)
+    except (gzip.BadGzipFile, EOFError, zlib.error) as error:
+        raise Altered(
+            f"{path} is not as it was written: it cannot be unpacked ({error}); make it anew with `merge`"
+        ) from error

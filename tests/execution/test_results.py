@@ -174,6 +174,13 @@ def test_lines_are_written_as_they_are_and_read_back(tmp_path: Path) -> None:
     assert list(tmp_path.iterdir()) == [path]
 
 
+def test_half_a_surrogate_pair_is_written_and_read_back(tmp_path: Path) -> None:
+    """A library's exception may hold one, and costs nobody the results."""
+    results.write_lines(tmp_path / "a.jsonl", [{"a": "é\ud800"}])
+    assert (tmp_path / "a.jsonl").read_bytes() == b'{"a": "\xc3\xa9\\ud800"}\n'
+    assert list(results.read_lines(tmp_path / "a.jsonl")) == [{"a": "é\ud800"}]
+
+
 def test_text_is_utf_8_wherever_it_is_written(tmp_path: Path) -> None:
     """The locale of a machine decides nothing."""
     opened: list[str | None] = []

@@ -452,6 +452,9 @@ SCENARIOS = {
         (Kind.INTEGRITY,) * 2,
         "not the same one everywhere: one, two",
     ),
+    "parts with several images, without their key": Scenario(
+        run({"one": {A: "c"}}, digests=digests(image="i+k")), None, Exit.INTEGRITY, (Kind.INTEGRITY,), "only one of"
+    ),
     "an image without its key": Scenario(
         run({"one": {A: "c"}}, digests=digests(image="i")), None, Exit.INTEGRITY, (Kind.INTEGRITY,), "only one of"
     ),

@@ -19,7 +19,7 @@ from conformance.engines import digests, records
 from conformance.engines.model import Bounds, Cell, Ending, Lifecycle
 from conformance.engines.records import Record, Run
 from conformance.exits import Exit
-from conformance.verdicts import runfile, waiver_file
+from conformance.verdicts import history, runfile, waiver_file
 from conformance.verdicts.model import Candidate
 from conformance.verdicts.proposing import TO_FILL_IN
 
@@ -117,9 +117,15 @@ def test_waivers_that_lie_beside_are_taken(conformance: Command, files: Path) ->
         (("gate", "--run", "good.json", "--candidate", "torch=none.whl"), "--candidate: none.whl is no file"),
         (("gate", "--run", "good.json", "--locks", "none"), "--locks: none is no folder"),
         (("gate", "--run", "good.json", "--json", "none/gate.json"), "--json: none/gate.json cannot be written"),
+        (("gate", "--run", "good.json", "--json", "."), "--json: . cannot be written: it is a folder"),
+        (("gate", "--run", "good.json", "--json", "/"), "--json: / cannot be written: it is a folder"),
+        (("gate", "--run", "good.json", "--history", "."), "--history: . cannot be written: it is a folder"),
+        (("merge", "good.json", "--out", "."), "--out: . cannot be written: Is a directory"),
+        (("merge", "good.json", "--out", ""), "--out: . cannot be written: Is a directory"),
         (("gate", "--run", "good.json", "--history", "none/h.jsonl"), "--history: none/h.jsonl cannot be written"),
         (("waivers",), "there is no waivers.yaml here"),
         (("waivers", "--propose"), "--propose needs a run"),
+        (("waivers", "--propose", "--run", "bad.json", "--today", "9999-12-31"), "--today: a waiver that is opened on 9999"),
         (("waivers", "--out", "x.yaml"), "--out is for a proposal"),
         (("waivers", "--propose", "--run", "good.json", "--out", "bad.json"), "bad.json is there already"),
         (("waivers", "--propose", "--run", "good.json", "--out", "none/w.yaml"), "--out: none/w.yaml cannot be written"),
@@ -135,6 +141,39 @@ def test_what_cannot_be_done_is_a_sentence(
     done = conformance(*arguments)
     assert (done.code, told in done.stderr, "Traceback" in done.stderr) == (Exit.USAGE, True, False)
     assert "green" not in done.stdout
+
+
+@pytest.mark.parametrize(
+    ("arguments", "told"),
+    [
+        (("--json", "good.json"), "--json: good.json is what --run names"),
+        (("--json", "./link.json"), "--json: link.json is what --run names"),
+        (("--json", "bad.json"), "--json: bad.json is what --baseline names"),
+        (("--json", "waivers.yaml"), "--json: waivers.yaml is what --waivers names"),
+        (("--json", "a.whl", "--candidate", "torch=a.whl", "--candidate", "torch=good.json"), "--json: a.whl is what --candidate names"),
+        (("--json", "h.jsonl", "--history", "h.jsonl"), "--json: h.jsonl is what --history names"),
+        (("--json", "n.jsonl", "--history", "./n.jsonl"), "--json: n.jsonl is what --history names"),
+        (("--history", "good.json"), "--history: good.json is what --run names"),
+        (("--history", "other.json"), "--history: other.json is no history of runs"),
+        (("--history", "a.whl"), "--history: a.whl is no history of runs"),
+        (("--run", "ran", "--json", "ran/one/results.jsonl"), "--json: ran/one/results.jsonl is what --run names"),
+        (("--run", "ran", "--history", "ran/run.json"), "--history: ran/run.json is what --run names"),
+    ],
+)  # fmt: skip
+def test_nothing_that_a_run_is_judged_by_is_written_to(
+    conformance: Command, files: Path, arguments: tuple[str, ...], told: str
+) -> None:
+    """By whatever name; before anything is judged, and every file is as it was."""
+    brought(files / "ran", files / "none.txt")
+    (files / "link.json").symlink_to("good.json")
+    (files / "other.json").write_bytes((files / "bad.json").read_bytes() + b"\n")
+    (files / "waivers.yaml").write_text("waivers: []\n")
+    (files / "a.whl").write_text("a wheel")
+    history.append(files / "h.jsonl", run({"one": {A: "c"}}), {})
+    before = {path: path.read_bytes() for path in files.rglob("*") if path.is_file()}
+    done = conformance("gate", "--run", "good.json", "--baseline", "bad.json", *arguments)
+    assert (done.code, told in done.stderr, done.stdout) == (Exit.USAGE, True, ""), done.stderr
+    assert {path: path.read_bytes() for path in files.rglob("*") if path.is_file()} == before
 
 
 def test_mistakes_of_the_waivers_are_told_at_once(conformance: Command, files: Path) -> None:
@@ -153,6 +192,21 @@ def test_a_run_file_that_was_changed_is_a_finding(conformance: Command, files: P
     assert done.code == Exit.INTEGRITY
     assert done.stdout.count("its digest does not fit") == 2
     assert not (files / "h.jsonl").exists()
+
+
+def test_what_libraries_say_does_not_act_on_the_terminal(conformance: Command, files: Path) -> None:
+    """In none of the commands that show it."""
+    said = "bad\x1b[8m\x1b]0;title\x07\u202e"
+    cells = {"one": {A: "c", B: "v"}, "two": "killed"}
+    runfile.write(run(cells, message=said, reason=said, absent={said: said}, **NOW), files / "run.json")
+    for arguments in (
+        ("gate", "--run", "run.json", "--verbose", "--history", "h.jsonl"),
+        ("merge", "run.json"),
+        ("waivers", "--propose", "--run", "run.json"),
+        ("history", "h.jsonl"),
+    ):
+        done = conformance(*arguments)
+        assert {"\x1b", "\x07", "\u202e"}.isdisjoint(done.stdout + done.stderr), arguments
 
 
 def brought(folder: Path, lock: Path) -> Path:

@@ -95,7 +95,25 @@ def test_a_torn_last_line_is_passed_over_and_the_next_run_begins_a_line(tmp_path
     assert f"{path}:2: no run that can be read" in again.complaints[0]
 
 
-@pytest.mark.parametrize("line", ["{}", "null", "[]", '"x"', '{"format": "conformance-history/2"}', "\x00"])
+LINE = history.to_json(entry(on_day(1, {A: "c", B: "v"})))
+CELL = LINE["cells"]["one"]
+
+
+@pytest.mark.parametrize(
+    "line",
+    [
+        "{}",
+        "null",
+        "[]",
+        '"x"',
+        '{"format": "conformance-history/2"}',
+        "\x00",
+        "[" * 100_000,
+        *(json.dumps({**LINE, name: None}) for name in LINE),
+        *(json.dumps({**LINE, "cells": {"one": {**CELL, name: ["x"]}}}) for name in CELL),
+        json.dumps({**LINE, "cases": [5]}),
+    ],
+)
 def test_a_line_that_is_no_run_is_passed_over_and_told(tmp_path: Path, line: str) -> None:
     """With its number; the others count."""
     path = tmp_path / "history.jsonl"
@@ -104,6 +122,24 @@ def test_a_line_that_is_no_run_is_passed_over_and_told(tmp_path: Path, line: str
     found = history.read(path)
     assert ([one.id for one in found.entries], len(found.complaints)) == (["run-1"], 1)
     assert f"{path}:1: " in found.complaints[0]
+
+
+@pytest.mark.parametrize(
+    ("content", "wanted"),
+    [
+        (None, True), ("", True), ("\n", True), (json.dumps(LINE) + "\n", True),
+        (json.dumps(LINE)[:99], True), ("{}\n" + json.dumps(LINE) + "\n", True),
+        ("{}\n", False), ("text", False), ('{"format": "conformance-run/1"}\n', False), ("\x00" * 99, False),
+    ],
+)  # fmt: skip
+def test_a_file_that_is_no_history_is_told_from_one_that_was_damaged(
+    content: str | None, wanted: bool, tmp_path: Path
+) -> None:
+    """To that a run can still be added."""
+    path = tmp_path / "history.jsonl"
+    if content is not None:
+        path.write_text(content)
+    assert history.is_one(path) is wanted
 
 
 def test_a_file_that_cannot_be_written_is_a_sentence(tmp_path: Path) -> None:

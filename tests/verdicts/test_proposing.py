@@ -68,6 +68,15 @@ def test_addresses_are_no_part_of_a_message() -> None:
     assert waiver["message"] == "at *, not *"
 
 
+def test_what_acts_instead_of_being_seen_is_escaped() -> None:
+    """A proposal is printed; and the title of a cell is a comment whatever is in it."""
+    found = run({"one": {A: "v"}}, message="a\u202eb\x1b[8m")
+    text = text_of(replace(found, cells=(replace(found.cells[0], title="one\n- id: x\x1b[8m"),)))
+    assert {"\x1b", "\u202e"}.isdisjoint(text)
+    (waiver,) = yaml.safe_load(text)["waivers"]
+    assert waiver["message"] == "a\u202eb\x1b[8m"
+
+
 def test_what_fails_as_before_needs_no_waiver() -> None:
     """Nor does what was not decided, which none can cover."""
     found = run({"one": {A: "v", B: "u"}})

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import re
 from pathlib import Path
 
 import pytest
@@ -21,6 +22,11 @@ def line(case: str, outcome: str = "pass", verdict: str = "conforms", **more: ob
     """One result."""
     said = {"reason": "", "expected": "", "seen": "", "attachments": {}, "clauses": ["DLP-01"], "level": "must", **more}
     return {"id": case, "outcome": outcome, "verdict": verdict, **said}
+
+
+def wrong(**more: object) -> str:
+    """The line of a violation that says something else."""
+    return json.dumps({**line(CASE, "fail", "violates"), **more}) + "\n"
 
 
 def cell(folder: Path, plan: list[str], results: list[dict[str, object]] | None, **record: object) -> Path:
@@ -105,6 +111,27 @@ def test_a_folder_without_a_run_is_a_sentence(tmp_path: Path) -> None:
         ("cell.json", "", "cell.json is no JSON (Expecting value: line 1 column 1 (char 0))"),
         ("cell.json", "[]", "'list' object has no attribute 'get'"),
         ("cell.json", '{"starts": [1.5]}', "'float' object is not subscriptable"),
+        ("cell.json", "[" * 100_000, "cell.json is no JSON (it is nested too deeply)"),
+        ("cell.json", '{"reason": null}', "cell.json has None as its reason, which is no text"),
+        ("cell.json", '{"digests": {"suite": 5}}', "cell.json, among its digests, has 5 as its suite"),
+        ("cell.json", '{"seconds": "1"}', "cell.json has '1' as its seconds, which is no time"),
+        (
+            "cell.json",
+            '{"candidates": [{"name": "a", "version": 1, "sha256": ""}]}',
+            "a candidate has 1 as its version",
+        ),
+        ("plan.jsonl", '{"id": "x"}\n', "line 1 of plan.jsonl has 'x' as its id, which is none of a case"),
+        ("plan.jsonl", '{"id": 5}\n', "line 1 of plan.jsonl has 5 as its id, which is none of a case"),
+        ("journal.jsonl", '{"at": 1e300}\n', "journal.jsonl has the time 1e+300, at which nothing can have been"),
+        ("journal.jsonl", '{"at": "now"}\n', "journal.jsonl has the time 'now', at which nothing can have been"),
+        ("results.jsonl", wrong(verdict="maybe"), f"the result of {CASE} has the verdict 'maybe', which nobody knows"),
+        ("results.jsonl", wrong(verdict=None), f"the result of {CASE} has None as its verdict, which is no text"),
+        ("results.jsonl", wrong(reason=None), f"the result of {CASE} has None as its reason, which is no text"),
+        ("results.jsonl", wrong(clauses=None), f"the result of {CASE} has clauses that are no list"),
+        ("results.jsonl", wrong(clauses=["A", 5]), f"the result of {CASE} has 5 as its clause 2, which is no text"),
+        ("results.jsonl", wrong(attachments={"what": 5}), f"the result of {CASE} has 5 as its what, which is no text"),
+        ("results.jsonl", json.dumps({"id": CASE}) + "\n", f"the result of {CASE} has no attachments"),
+        ("results.jsonl", json.dumps({**line(CASE), "id": 5}) + "\n", "there is a result of 5, which was not planned"),
         ("environment.json", None, "Is a directory"),
     ],
 )
@@ -133,6 +160,75 @@ def test_every_cell_that_cannot_be_read_is_named_with_the_reason(
         str(tmp_path / "worse"),
     ]
     assert all(told in sentence and sentence.endswith("; run the cell again") for sentence in sentences)
+
+
+def of_one(folder: Path, **changes: object) -> Path:
+    """A run over one cell, whose ``run.json`` says something else; what is ``...`` is left out."""
+    cell(folder / "one", [CASE], [line(CASE)])
+    run = records.Run("1", "smoke", "here", "it was asked for", "none", Bounds(), (), (Cell("one"),))
+    said = {name: value for name, value in {**run.to_json(), **changes}.items() if value is not ...}
+    (folder / "run.json").write_text(json.dumps(said))
+    return folder
+
+
+@pytest.mark.parametrize(
+    ("changes", "told"),
+    [
+        ({"suite": ...}, "does not say which suite was run"),
+        ({"suite": None}, "does not say which suite was run"),
+        ({"cells": ...}, "run.json has no 'cells'"),
+        ({"cells": ["x"]}, "'str' object has no attribute 'get'"),
+        ({"cells": [{"name": 5}]}, "a cell has 5 as its name, which is no text"),
+        ({"tier": None}, "run.json has None as its tier, which is no text"),
+    ],
+)
+def test_a_written_plan_that_is_not_as_it_should_be_is_a_sentence(
+    changes: dict[str, object], told: str, tmp_path: Path
+) -> None:
+    """Whatever it lacks or has too much of."""
+    with pytest.raises(UserError, match=re.escape(told)):
+        reading.load(of_one(tmp_path, **changes))
+
+
+@pytest.mark.parametrize("name", ["run.json", "file.json"])
+def test_what_is_nested_too_deeply_is_a_sentence(name: str, tmp_path: Path) -> None:
+    """In a written plan as in a run file."""
+    (tmp_path / name).write_text("[" * 100_000)
+    with pytest.raises(UserError, match="it is nested too deeply"):
+        reading.load(tmp_path if name == "run.json" else tmp_path / name)
+
+
+@pytest.mark.parametrize("text", ["\ud800", "\udc80 x", "x\udfff"])
+def test_what_was_read_can_be_written(text: str, tmp_path: Path) -> None:
+    """Half a surrogate pair, which JSON can name and UTF-8 cannot hold, is a question mark, also in what a library said."""
+    results = [line(CASE, "fail", "violates", reason=text)]
+    folder = cell(tmp_path / "one", [CASE], results, reason=text, lifecycle="killed")
+    run = reading.load(folder)
+    runfile.write(run, tmp_path / "run.json")
+    wanted = text.encode("utf-8", "replace").decode()
+    assert (run.cells[0].reason, run.evidence[0].reason) == (wanted, wanted)
+    assert runfile.read(tmp_path / "run.json") == run
+
+
+def test_a_whole_surrogate_pair_is_one_character(tmp_path: Path) -> None:
+    """Beside a half that is none."""
+    folder = cell(tmp_path / "one", [CASE], [line(CASE)], reason="\U0001f600 \udc80")
+    assert reading.load(folder).cells[0].reason == "\U0001f600 ?"
+
+
+@pytest.mark.parametrize("damage", ["cut off", "a byte of its data", "its checksum"])
+def test_a_run_file_that_cannot_be_unpacked_is_not_as_it_was_written(damage: str, tmp_path: Path) -> None:
+    """As one whose digest does not fit: a finding of the gate, a sentence elsewhere."""
+    path = tmp_path / "run.json.gz"
+    runfile.write(reading.load(cell(tmp_path / "one", [CASE], [line(CASE)])), path)
+    data = bytearray(path.read_bytes())
+    if damage == "cut off":
+        data = data[:-20]
+    else:
+        data[len(data) // 2 if damage == "a byte of its data" else -6] ^= 0xFF
+    path.write_bytes(data)
+    with pytest.raises(runfile.Altered, match="is not as it was written: it cannot be unpacked"):
+        runfile.read(path)
 
 
 def test_merge_writes_a_run_file_and_says_what_has_no_results(conformance: Command, tmp_path: Path) -> None:
