@@ -255,29 +255,43 @@ def _states(cases: tuple[str, ...], lines: list[dict[str, Any]]) -> tuple[str, t
         if line is not None and line.get("verdict") == State.CONFORMS.verdict:
             letters.append(_CONFORMS)
             continue
-        found = _LOST if line is None else _evidence(line, f"the result of {case}")
+        found = _LOST if line is None else _evidence(line, case)
         letters.append(found.state.value)
         indices.append(table.setdefault(found, len(table)))
     return "".join(letters), tuple(indices), tuple(table)
 
 
-def _evidence(line: dict[str, Any], what: str) -> Evidence:
-    missing = _FIELDS - line.keys()
-    if missing:
-        raise ValueError(f"{what} has no {min(missing)}")
-    outcome, clauses, attachments = line["outcome"], line["clauses"], line["attachments"]
-    texts(what, **{name: line[name] for name in _TEXTS})
-    if line["verdict"] not in STATE_OF_VERDICT:
-        raise ValueError(f"{what} has the verdict {reprlib.repr(line['verdict'])}, which nobody knows")
-    if not (isinstance(clauses, list) and isinstance(attachments, dict)):
-        raise ValueError(f"{what} has clauses that are no list, or attachments that are no object")
-    texts(what, **{f"clause {number}": clause for number, clause in enumerate(clauses, 1)}, **attachments)
-    state = State.LOST if outcome == "lost" else STATE_OF_VERDICT[line["verdict"]]
+def _evidence(line: dict[str, Any], case: str) -> Evidence:
+    try:
+        state = State.LOST if line["outcome"] == "lost" else STATE_OF_VERDICT[line["verdict"]]
+        said = [line[name] for name in _TEXTS]
+        clauses, attachments = line["clauses"], line["attachments"]
+        kinds = {*map(type, said), *map(type, clauses), *map(type, attachments.values())}
+        is_sound = type(clauses) is list and kinds == {str}
+    except (KeyError, TypeError, AttributeError):
+        is_sound = False
+    if not is_sound:
+        raise ValueError(_mistake(line, f"the result of {case}"))
     told = state not in (State.REFUSED, State.OBSERVED)
     notes = tuple(sorted((k, v[:_NOTE]) for k, v in attachments.items())) if told else ()
-    return Evidence(
-        state, outcome, line["level"], tuple(clauses), line["reason"], line["expected"], line["seen"], notes
-    )
+    _, outcome, level, reason, expected, seen = said
+    return Evidence(state, outcome, level, tuple(clauses), reason, expected, seen, notes)
+
+
+def _mistake(line: dict[str, Any], what: str) -> str:
+    """What is wrong with a result: looked for only where something is."""
+    missing = _FIELDS - line.keys()
+    if missing:
+        return f"{what} has no {min(missing)}"
+    clauses, attachments = line["clauses"], line["attachments"]
+    if not (isinstance(clauses, list) and isinstance(attachments, dict)):
+        return f"{what} has clauses that are no list, or attachments that are no object"
+    numbered = {f"clause {number}": clause for number, clause in enumerate(clauses, 1)}
+    try:
+        texts(what, **{name: line[name] for name in _TEXTS}, **numbered, **attachments)
+    except ValueError as error:
+        return str(error)
+    return f"{what} has the verdict {reprlib.repr(line['verdict'])}, which nobody knows"
 
 
 # -- what a cell was
