@@ -135,23 +135,17 @@ def test_a_folder_without_a_run_is_a_sentence(tmp_path: Path) -> None:
         ("environment.json", None, "Is a directory"),
     ],
 )
-@pytest.mark.parametrize("good", [0, 9])
 def test_every_cell_that_cannot_be_read_is_named_with_the_reason(
-    file: str, content: str | None, told: str, good: int, tmp_path: Path
+    file: str, content: str | None, told: str, tmp_path: Path
 ) -> None:
-    """All at once, with file and line, also where cells are read by several processes."""
-    names = [f"good-{number}" for number in range(good)] + ["bad", "worse"]
-    for name in names:
-        cell(tmp_path / name, [CASE], [line(CASE)])
-    for name in names[-2:]:
+    """All at once, with file and line."""
+    over_cells(tmp_path, "bad", "worse")
+    for name in ("bad", "worse"):
         wrong = tmp_path / name / file
         if content is None:
             wrong.mkdir()
         else:
             wrong.write_text(content)
-    cells = tuple(Cell(name, name, "") for name in names)
-    run = records.Run("1", "smoke", "here", "it was asked for", "none", Bounds(), (), cells)
-    records.write(tmp_path / "run.json", run.to_json())
     with pytest.raises(UserError) as raised:
         reading.load(tmp_path)
     sentences = str(raised.value).splitlines()
@@ -160,6 +154,24 @@ def test_every_cell_that_cannot_be_read_is_named_with_the_reason(
         str(tmp_path / "worse"),
     ]
     assert all(told in sentence and sentence.endswith("; run the cell again") for sentence in sentences)
+
+
+def over_cells(folder: Path, *names: str) -> None:
+    """A run over cells, each with one result."""
+    for name in names:
+        cell(folder / name, [CASE], [line(CASE)])
+    cells = tuple(Cell(name, name, "") for name in names)
+    run = records.Run("1", "smoke", "here", "it was asked for", "none", Bounds(), (), cells)
+    records.write(folder / "run.json", run.to_json())
+
+
+def test_so_many_cells_that_several_processes_read_them_are_told_alike(conformance: Command, tmp_path: Path) -> None:
+    """In a process of its own, for it forks."""
+    over_cells(tmp_path / "run", "bad", *(f"good-{number}" for number in range(9)), "worse")
+    for name in ("bad", "worse"):
+        (tmp_path / "run" / name / "plan.jsonl").write_text("plan\n")
+    done = conformance("merge", "run")
+    assert (done.code, done.stderr.count("line 1 of plan.jsonl is no JSON; run the cell again\n")) == (Exit.USAGE, 2)
 
 
 def of_one(folder: Path, **changes: object) -> Path:
