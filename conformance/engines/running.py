@@ -178,6 +178,9 @@ class Runner:
                 self.engine.clear(task)
                 command = self.engine.command(task)
                 self.say(f"+ {shlex.join(command)}")
+                before = records.stamp(
+                    task.out / records.RESULTS
+                )  # what is quick has written them before we look again
                 process = subprocess.Popen(
                     command, env=dict(self.engine.environment(task)), stdin=subprocess.DEVNULL, stdout=file, stderr=file,
                     # Before Python 3.11 the working folder is in the path, and there the package's sources may lie.
@@ -186,7 +189,7 @@ class Runner:
         except OSError as error:
             why = f"{error.filename or command[0]}: {error.strerror}"
             return endings.refused(why) or Ending(Lifecycle.ENGINE_GONE, why)
-        live.append(Live(task, process, Counts(task.out), records.stamp(task.out / records.RESULTS), start, limit))
+        live.append(Live(task, process, Counts(task.out), before, start, limit))
         return None
 
     def _start_tests(self, prepared: Prepared, live: list[Live], known: dict[str, Record]) -> None:

@@ -102,6 +102,32 @@ def bench(tmp_path: Path) -> Bench:
     return Bench(tmp_path)
 
 
+QUICK = """
+import subprocess, sys
+from conformance.cli import main
+
+class Quick(subprocess.Popen):
+    def __init__(self, *arguments, **options):
+        super().__init__(*arguments, **options)
+        if options.get("start_new_session"):
+            self.wait()
+
+subprocess.Popen = Quick
+sys.exit(main())
+"""
+"""A runner that is so slow, or has cells that are so quick, that they are over when it goes on."""
+
+
+def test_a_cell_that_is_over_before_its_runner_looks_again_has_brought_its_results(bench: Bench) -> None:
+    """What was there before is looked at before it starts."""
+    command = [sys.executable, "-c", QUICK, "conform", "--out", str(bench.out), "--cells", "smoke-12"]
+    done = subprocess.run(
+        command, cwd=CHECKOUT, env=bench.environment, capture_output=True, text=True, timeout=120, check=False
+    )
+    assert Done(done.returncode, done.stdout, done.stderr, bench.out).lifecycles == {"smoke-12": "done"}, done.stderr
+    assert done.returncode == 0
+
+
 def test_every_planned_cell_is_reported_and_the_worst_of_them_is_the_exit_code(bench: Bench) -> None:
     """One conforms, one violates."""
     bench.engine.behave("torch=violations", "else=ok")
