@@ -12,6 +12,11 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from hypothesis import HealthCheck, settings
+
+settings.register_profile("steady", deadline=None, suppress_health_check=[HealthCheck.too_slow])
+settings.load_profile("steady")
+"""How long an example takes says nothing: a busy machine holds any process up."""
 
 
 @dataclass(frozen=True)
@@ -79,7 +84,7 @@ def conformance(tmp_path: Path) -> Command:
             variables["PYTHONPATH"] = str(path)
         done = subprocess.run(
             [sys.executable, "-m", "conformance", *arguments],
-            cwd=tmp_path, env={**variables, **environment}, capture_output=True, text=True, timeout=300, check=False,
+            cwd=tmp_path, env={**variables, **environment}, capture_output=True, text=True, timeout=1200, check=False,
         )  # fmt: skip
         return Finished(done.returncode, done.stdout, done.stderr, tmp_path / "conform-results")
 

@@ -85,7 +85,7 @@ def test_an_interrupted_run_ends_as_if_nothing_had_happened(
     done = conformance("check", "--resume", "conform-results", "-n", "2")
     assert outcomes(done) == undisturbed
     assert len(ended(out)) == len(set(ended(out))) == len(undisturbed)
-    assert f"{known} of them known from before" in done.stdout
+    assert not known or f"{known} of them known from before" in done.stdout
 
 
 @pytest.mark.parametrize(("number", "code"), [(signal.SIGINT, 130), (signal.SIGTERM, 143), (signal.SIGHUP, 143)])

@@ -298,7 +298,7 @@ def test_a_date_before_a_release_or_in_the_future_is_a_mistake_of_the_users(writ
     with pytest.raises(UserError, match=r"lib 2.10 was released 2026-01-02, and the locks are as of 2026-01-02"):
         commands.lock(written(SMALL), Order(as_of=date(2026, 1, 2)))
     with pytest.raises(UserError, match="is still to come"):
-        commands.lock(written(SMALL), Order(as_of=commands.today() + timedelta(days=1)))
+        commands.lock(written(SMALL), Order(as_of=commands.today() + timedelta(days=2)))
 
 
 ROOT = Path(__file__).parents[2]

@@ -159,7 +159,8 @@ class Browser:
         return int(self.run(f"document.querySelectorAll({json.dumps(selector)}).length"))
 
     def click(self, selector: str) -> None:
-        """Click in the middle of the first element that a selector finds, as a mouse does."""
+        """Click in the middle of the first element that a selector finds, as a mouse does, once nothing moves any more."""
+        self.run("document.getAnimations().forEach((one) => one.finish())")
         found = f"document.querySelector({json.dumps(selector)})"
         self.run(f"{found}.scrollIntoView({{block: 'center', inline: 'center'}})")
         box = self.run(
