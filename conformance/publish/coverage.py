@@ -14,20 +14,15 @@ from conformance.verdicts.model import CellResult, RunFile, State
 
 from .subject import Subject
 
-UNBELIEVABLE = "its canaries did not end as they were built to, so nothing in it can be believed"
-
 
 def believable(run: RunFile) -> RunFile:
     """What the run says about libraries: without canaries, and without the results of cells that nobody should go by."""
     known = trust.canaries()
-    surprised = {finding.cell for finding in trust.surprises(run, known)}
-    whole = trust.without_canaries(run, known)
-    return replace(whole, cells=tuple(_believable(cell, cell.name in surprised) for cell in whole.cells))
+    whole = trust.without_canaries(trust.believed(run, known), known)
+    return replace(whole, cells=tuple(map(_believable, whole.cells)))
 
 
-def _believable(cell: CellResult, surprised: bool) -> CellResult:
-    if surprised:
-        return replace(cell, plan=0, states="", evidence=(), reason=UNBELIEVABLE)
+def _believable(cell: CellResult) -> CellResult:
     if cell.is_tested and not trust.is_trusted(cell):
         reason = f"{cell.reason}; {trust.NOT_TRUSTED[cell.lifecycle]}, so its results do not count"
         return replace(cell, plan=0, states="", evidence=(), reason=reason)

@@ -27,8 +27,9 @@ class Present:
     """What is there now, by which a run is judged; an empty text or ``None`` is not known, and nothing is said of it.
 
     ``suite`` is the version, ``suite_digest`` that of its source; ``locks`` are digests by cell, ``pinned`` the distributions that they
-    hold, ``candidates`` the files that are to be released, by the name of their distribution and by digest, ``results`` those of the files that results were read from, by cell. ``altered`` says of files
-    that they are not what was written. ``canaries`` are the invariants that test the run, with the outcome they were built for.
+    hold, ``candidates`` the files that are to be released, by the name of their distribution and by digest, ``results`` the digests of the
+    files that results were read from, by cell. ``altered`` says of files that they are not what was written. ``canaries`` are the
+    invariants that test the run, with the outcome they were built for.
     """
 
     today: date

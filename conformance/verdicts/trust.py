@@ -13,6 +13,7 @@ from .findings import Finding, Kind
 from .model import CellResult, RunFile, State
 
 _WRONG = re.compile(f"[^{State.CONFORMS.value}]")
+UNBELIEVABLE = "its canaries did not end as they were built to, so nothing in it can be believed"
 PASS = "pass"
 """The outcome of a case that conforms and so has no evidence."""
 
@@ -53,8 +54,10 @@ def canaries_in(run: RunFile, cell: CellResult, known: Mapping[str, str]) -> set
 def believed(run: RunFile, known: Mapping[str, str]) -> RunFile:
     """The run without the results of cells whose canaries did not end as they were built to."""
     void = {found.cell for found in surprises(run, known)}
-    cells = tuple(replace(c, plan=0, states="", evidence=()) if c.name in void else c for c in run.cells)
-    return replace(run, cells=cells) if void else run
+    cells = (
+        replace(c, plan=0, states="", evidence=(), reason=UNBELIEVABLE) if c.name in void else c for c in run.cells
+    )
+    return replace(run, cells=tuple(cells)) if void else run
 
 
 def _only(cell: CellResult, positions: tuple[int, ...]) -> CellResult:

@@ -10,10 +10,11 @@ import pytest
 from conftest import Command
 
 from conformance.publish import scripts
-from conformance.publish.coverage import UNBELIEVABLE, believable, counts, untested
+from conformance.publish.coverage import believable, counts, untested
 from conformance.verdicts import history, runfile
 from conformance.verdicts.merging import canonical
 from conformance.verdicts.model import Evidence, RunFile, State
+from conformance.verdicts.trust import UNBELIEVABLE
 
 from .samples import BOOL, CASES, CLEAN, SMALL, VIOLATION, Told, made
 
