@@ -9,6 +9,7 @@ import ctypes
 import importlib
 import inspect
 from abc import ABC, abstractmethod
+from collections.abc import Callable
 from contextlib import AbstractContextManager
 from dataclasses import dataclass
 from enum import Enum
@@ -118,40 +119,57 @@ class View:
     readonly: bool | None = None
 
 
+def _unheard(*_: Any) -> None:
+    """Nothing listens to an offer unless a case does."""
+
+
 class DLPackOffer:
-    """Shows only DLPack of an array, so that no consumer can take another way in (D13)."""
+    """Shows only DLPack of an array, so that no consumer can take another way in.
+
+    ``asked`` is called before the producer is asked for a capsule, ``answered`` with the capsule before the consumer gets it.
+    """
 
     def __init__(self, source: Any) -> None:
         self._source = source
         self.calls: list[tuple[tuple[Any, ...], dict[str, Any]]] = []
         self.raised: BaseException | None = None
+        self.asked: Callable[[], None] = _unheard
+        self.answered: Callable[[Any], None] = _unheard
 
     def __dlpack__(self, *args: Any, **kwargs: Any) -> Any:
         self.calls.append((args, kwargs))
+        self.asked()
         try:
-            return self._source.__dlpack__(*args, **kwargs)
+            capsule = self._source.__dlpack__(*args, **kwargs)
         except BaseException as error:
             self.raised = error
             raise
+        self.answered(capsule)
+        return capsule
 
     def __dlpack_device__(self) -> tuple[int, int]:
         return self._source.__dlpack_device__()  # type: ignore[no-any-return]
 
 
 class CAIOffer:
-    """Shows only ``__cuda_array_interface__`` of an array (D13)."""
+    """Shows only ``__cuda_array_interface__`` of an array. ``asked`` and ``answered`` are as in :class:`DLPackOffer`."""
 
     def __init__(self, source: Any) -> None:
         self._source = source
         self.raised: BaseException | None = None
+        self.asked: Callable[[], None] = _unheard
+        self.answered: Callable[[Any], None] = _unheard
 
     @property
     def __cuda_array_interface__(self) -> dict[str, Any]:
+        self.asked()
         try:
-            return self._source.__cuda_array_interface__  # type: ignore[no-any-return]
+            described: dict[str, Any] = self._source.__cuda_array_interface__
         except BaseException as error:
             self.raised = error
             raise
+        self.answered(described)
+        return described
 
 
 Offer = DLPackOffer | CAIOffer

@@ -16,11 +16,13 @@ from typing import Any, NoReturn
 from conformance.suite import children, deadline
 from conformance.suite.catalogue import Case, Invariant, Isolation, catalogue
 from conformance.suite.outcomes import Outcome
+from conformance.suite.steps import Steps
 
 from . import stacks
+from .deaths import died
 from .health import gpu_trouble
 from .link import encoded
-from .results import Result, death
+from .results import Result
 from .tail import Tail
 from .workbench import Workbench
 
@@ -48,6 +50,7 @@ class Child:
         self.died = False
         self._status: int | None = None
         self._words = Tail()
+        self._steps = Steps()
         requests, self._requests = os.pipe()
         self._answers, answers = os.pipe()
         self._spoken, speak = os.pipe()
@@ -56,7 +59,7 @@ class Child:
         if not self.pid:
             for descriptor in (self._requests, self._answers, self._spoken, *close):
                 os.close(descriptor)
-            _live(supervisor, requests, answers, speak, workbench)
+            _live(supervisor, requests, answers, speak, workbench, self._steps)
         for descriptor in (requests, answers, speak):
             os.close(descriptor)
         os.set_blocking(self._spoken, False)
@@ -84,11 +87,11 @@ class Child:
         answer, in_time = self._asked({"case": case.to_json()}, limit, last=last)
         if not in_time:
             reason = f"no end after {limit:g} s" + (", at the interpreter's exit" if answer else "")
-            return self._hang(case, invariant.clauses, reason)
+            return self._hang(case, invariant, reason)
         if self._status is None:
             result = Result.from_json(json.loads(answer)["result"])
             return result if result.outcome is not Outcome.INCONCLUSIVE else result.beside(self._stderr())
-        return self._conclude(case, invariant.clauses, answer)
+        return self._conclude(case, invariant, answer)
 
     def trouble_with_gpu(self, seconds: float) -> str | None:
         """Have this child use the GPU; why that does not work, or ``None``."""
@@ -165,7 +168,7 @@ class Child:
 
     # -- ending
 
-    def _hang(self, case: Case, clauses: tuple[str, ...], reason: str) -> Result:
+    def _hang(self, case: Case, invariant: Invariant, reason: str) -> Result:
         """Ask for the stacks, then kill."""
         notes = self._stderr()
         notes["native stack"] = stacks.native(self.pid)  # first: the signal may wake it up
@@ -178,19 +181,20 @@ class Child:
         notes["python stack"] = self._words.text
         if not self.end():
             reason += f", and not gone {REAP_SECONDS:g} s after SIGKILL"
-        return death(case, clauses, Outcome.HANG, reason, attachments=notes)
+        return died(case, invariant, self._steps.newest, Outcome.HANG, reason, attachments=notes)
 
-    def _conclude(self, case: Case, clauses: tuple[str, ...], answer: bytes) -> Result:
+    def _conclude(self, case: Case, invariant: Invariant, answer: bytes) -> Result:
         """What the end of a child says; its answer counts only if it then ended well."""
         assert self._status is not None
         told = _told(self._status)
         notes = self._stderr()
+        step = self._steps.newest
         if os.WIFSIGNALED(self._status):
             when = "at the interpreter's exit, after the check had ended" if answer else "during the check"
-            return death(case, clauses, Outcome.CRASH, f"{told} {when}", seen=told, attachments=notes)
+            return died(case, invariant, step, Outcome.CRASH, f"{told} {when}", seen=told, attachments=notes)
         if os.WEXITSTATUS(self._status) or not answer:
             reason = f"the process ended by itself with {told}"
-            return death(case, clauses, Outcome.CRASH, reason, seen=told, attachments=notes)
+            return died(case, invariant, step, Outcome.CRASH, reason, seen=told, attachments=notes)
         return Result.from_json(json.loads(answer)["result"])
 
     def _wait(self, seconds: float) -> bool:
@@ -233,7 +237,9 @@ def _told(status: int) -> str:
 # -- inside the child
 
 
-def _live(supervisor: int, requests: int, answers: int, speak: int, workbench: Callable[[], Workbench]) -> NoReturn:
+def _live(
+    supervisor: int, requests: int, answers: int, speak: int, workbench: Callable[[], Workbench], steps: Steps
+) -> NoReturn:
     """Run what is asked for, then end; by the interpreter's own exit, if that belongs to the case."""
     try:
         os.setpgid(0, 0)
@@ -246,7 +252,7 @@ def _live(supervisor: int, requests: int, answers: int, speak: int, workbench: C
         os.close(speak)
         faulthandler.enable(file=2)
         faulthandler.register(signal.SIGUSR1, file=2, all_threads=True)
-        isolation = _serve(requests, answers, workbench())
+        isolation = _serve(requests, answers, workbench(), steps)
     except SystemExit as exit:  # nothing may find its way into the code of the process that this one was forked from
         _say_and_end(exit.code if isinstance(exit.code, int) else int(exit.code is not None))
     except BaseException:
@@ -261,7 +267,7 @@ def _say_and_end(code: int) -> NoReturn:
     os._exit(code)
 
 
-def _serve(requests: int, answers: int, bench: Workbench) -> Isolation:
+def _serve(requests: int, answers: int, bench: Workbench, steps: Steps) -> Isolation:
     """Until there are no more requests; the isolation of the last case."""
     isolation = Isolation.SHARED
     with os.fdopen(requests, "rb") as lines:
@@ -275,7 +281,7 @@ def _serve(requests: int, answers: int, bench: Workbench) -> Isolation:
             isolation = invariant.isolation
             if invariant.exclusive and not isolation.changes_others:  # heard when the first case of a child starts CUDA
                 os.environ.setdefault(children.QUEUES, children.MOST_QUEUES)
-            result = bench.run(case, invariant)
+            result = bench.run(case, invariant, steps)
             _flush()
             _send(answers, {"result": result.to_json()})
     return isolation

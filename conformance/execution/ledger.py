@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import time
 from collections import Counter
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -14,6 +14,7 @@ from conformance.suite.catalogue import Case, catalogue
 from conformance.suite.outcomes import Outcome
 
 from . import canaries, journal
+from .accusing import accuse
 from .journal import Event
 from .results import Result
 
@@ -52,10 +53,12 @@ class Ledger:
 
     def __init__(self, cases: list[Case], known: dict[str, Result], path: Path) -> None:
         self.cases = {case.id: case for case in cases}
+        self.trials: dict[str, Case] = {}
+        """Cases that are run beside the plan, only to find out who is accused in a failure."""
         self.known = dict(known)
         self.full: OSError | None = None
         """Why nothing can be written any more."""
-        self._verdicts = Counter(_verdict(result) for result in known.values())
+        self._verdicts = Counter(_verdict(result) for id, result in known.items() if id in self.cases)
         self._newest = ""
         try:
             self._journal = journal.Journal(path)
@@ -81,6 +84,8 @@ class Ledger:
     def take(self, result: Result) -> None:
         """What the journal has told just now."""
         self.known[result.case.id] = result
+        if result.case.id in self.trials:
+            return
         self._verdicts[_verdict(result)] += 1
         self._newest = result.case.id
 
@@ -89,12 +94,21 @@ class Ledger:
         return Status(len(self.cases), self._verdicts, newest or self._newest)
 
     def left(self) -> list[Case]:
-        """Cases without a result, in the plan's order."""
-        return [case for id, case in self.cases.items() if id not in self.known]
+        """Cases without a result, in the plan's order; after them the trials."""
+        return [case for id, case in (self.cases | self.trials).items() if id not in self.known]
+
+    def add_trials(self, cases: Iterable[Case]) -> None:
+        """Also run these, beside the plan."""
+        self.trials.update({case.id: case for case in cases if case.id not in self.cases})
+
+    def case(self, id: str) -> Case:
+        """A planned case or a trial."""
+        return self.cases.get(id) or self.trials[id]
 
     def results(self, why: str) -> tuple[Result, ...]:
-        """One result for each planned case, in the plan's order; what has none is lost, and ``why``."""
-        return tuple(self.known.get(id) or lost(case, why) for id, case in self.cases.items())
+        """One result for each planned case, in the plan's order, with who is accused; what has none is lost, and ``why``."""
+        found = (self.known.get(id) or lost(case, why) for id, case in self.cases.items())
+        return tuple(accuse(found, self.known))
 
     def close(self) -> None:
         """Raises :class:`NoRoom` if anything could not be written."""

@@ -10,9 +10,10 @@ from pathlib import Path
 from typing import Any
 
 from conformance import files
-from conformance.protocols.clauses import Level
+from conformance.protocols.clauses import Level, Role
 from conformance.suite.catalogue import Case
-from conformance.suite.outcomes import Outcome
+from conformance.suite.outcomes import Outcome, Side
+from conformance.verdict import Verdict
 
 BAD = frozenset({Outcome.CRASH, Outcome.HANG, Outcome.POISONED})
 """Outcomes by which a process or its context was lost: always violations, whatever the invariant's level."""
@@ -59,16 +60,42 @@ class Attempt:
 
 
 @dataclass(frozen=True)
+class Accused:
+    """Who is accused of a failure: the side, the libraries by name, and how that was found out, in words."""
+
+    side: Side
+    libraries: tuple[str, ...] = ()
+    why: str = ""
+
+    def to_json(self) -> dict[str, Any]:
+        """Plain data."""
+        return {"side": self.side.value, "libraries": list(self.libraries), "why": self.why}
+
+    @classmethod
+    def from_json(cls, data: dict[str, Any]) -> Accused:
+        """The reverse of :meth:`to_json`."""
+        return cls(Side(data["side"]), tuple(data["libraries"]), data["why"])
+
+
+@dataclass(frozen=True)
 class Result:
     """What happened in one case. ``duration`` is in seconds; ``level`` that of the clause that was broken.
 
-    ``attempts`` are all tries, oldest first, if there was more than one.
+    ``code`` names the failure, ``clause`` the one clause that it breaks, held against the side ``role``; all are empty where nothing
+    failed, and ``clause`` also where the input was illegal. ``given`` says what was special about the input, ``step`` what the process
+    was doing when it died. ``accused`` is ``None`` where nothing failed. ``attempts`` are all tries, oldest first, if there was
+    more than one.
     """
 
     case: Case
     outcome: Outcome
     level: Level
-    clauses: tuple[str, ...] = ()
+    code: str = ""
+    clause: str = ""
+    role: Role | None = None
+    given: str = ""
+    step: str = ""
+    accused: Accused | None = None
     reason: str = ""
     expected: str = ""
     seen: str = ""
@@ -77,13 +104,15 @@ class Result:
     attempts: tuple[Attempt, ...] = ()
 
     @property
-    def verdict(self) -> str:
-        """``conforms``, ``violates``, ``deviates``, ``observed``, ``refused`` or ``not decided``."""
+    def verdict(self) -> Verdict:
+        """What the outcome means."""
+        if self.level is Level.ROBUSTNESS and self.outcome in ACCUSING:
+            return Verdict.ROBUSTNESS
         if self.outcome in BAD:
-            return "violates"
+            return Verdict.VIOLATES
         if self.outcome is Outcome.FAIL:
-            return self.level.verdict_on_failure
-        return {Outcome.PASS: "conforms", Outcome.REFUSED: "refused"}.get(self.outcome, "not decided")
+            return self.level.verdict
+        return _VERDICTS.get(self.outcome, Verdict.UNDECIDED)
 
     def to_json(self) -> dict[str, Any]:
         """One line of ``results.jsonl``."""
@@ -94,9 +123,14 @@ class Result:
             **case,
             "family": invariant_id.partition(".")[0],
             "outcome": self.outcome.value,
-            "verdict": self.verdict,
+            "verdict": self.verdict.word,
             "level": self.level.value,
-            "clauses": list(self.clauses),
+            "code": self.code,
+            "clause": self.clause,
+            "role": self.role.value if self.role else "",
+            "given": self.given,
+            "step": self.step,
+            "accused": self.accused.to_json() if self.accused else None,
             "reason": self.reason,
             "expected": self.expected,
             "seen": self.seen,
@@ -112,7 +146,12 @@ class Result:
             case=Case.from_json({**data, "tier": "full"}),
             outcome=Outcome(data["outcome"]),
             level=Level(data["level"]),
-            clauses=tuple(data["clauses"]),
+            code=data["code"],
+            clause=data["clause"],
+            role=Role(data["role"]) if data["role"] else None,
+            given=data["given"],
+            step=data["step"],
+            accused=Accused.from_json(data["accused"]) if data["accused"] else None,
             reason=data["reason"],
             expected=data["expected"],
             seen=data["seen"],
@@ -130,19 +169,7 @@ class Result:
         return replace(self, duration=seconds)
 
 
-def death(
-    case: Case,
-    clauses: tuple[str, ...],
-    outcome: Outcome,
-    reason: str,
-    *,
-    seen: str = "",
-    attachments: dict[str, str] | None = None,
-) -> Result:
-    """The result of a case whose process was lost; ``seen`` is how it ended, if it did by itself."""
-    expected = "a living process" if seen else ""
-    told = {name: text for name, text in (attachments or {}).items() if text}
-    return Result(case, outcome, Level.MUST, clauses, reason, expected, seen, attachments=told)
+_VERDICTS = {Outcome.PASS: Verdict.CONFORMS, Outcome.REFUSED: Verdict.REFUSED, Outcome.LOST: Verdict.LOST}
 
 
 def put_together(first: Result, after: tuple[str, ...], where: Where, alone: Result) -> Result:
@@ -157,7 +184,10 @@ def put_together(first: Result, after: tuple[str, ...], where: Where, alone: Res
     seconds = first.duration + alone.duration
     if alone.outcome in TRUSTED and first.outcome in ACCUSING:
         reason = f"{first.outcome.value} {where.value} ({first.reason}), but {alone.outcome.value} alone"
-        first = replace(first, outcome=Outcome.INCONCLUSIVE, reason=reason, expected="", seen="")
+        first = Result(
+            first.case, Outcome.INCONCLUSIVE, first.level, reason=reason, duration=first.duration,
+            attachments=first.attachments,
+        )  # fmt: skip
         return replace(first, attempts=attempts).lasting(seconds)
     counts = first if alone.outcome is Outcome.LOST else alone
     return replace(counts, attempts=attempts).lasting(seconds)

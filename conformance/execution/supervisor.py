@@ -25,14 +25,16 @@ from conformance.suite import children
 from conformance.suite.catalogue import Case, Invariant, catalogue
 from conformance.suite.libraries import REFERENCE
 from conformance.suite.outcomes import Outcome
+from conformance.suite.steps import Step
 
-from . import folder, forkserver, journal, monitor, sharing, worker
+from . import accusing, folder, forkserver, journal, monitor, sharing, worker
 from .child import REAP_SECONDS, limit_of
 from .hazards import isolation_of
 from .journal import Event
 from .ledger import Ledger, NoRoom, Progress, phase_cases
 from .link import Inbox
-from .results import Result, death, write_lines
+from .deaths import died
+from .results import Result, write_lines
 from .tail import Tail
 
 DEFAULT_LIMIT = 6 * 3600.0
@@ -170,9 +172,14 @@ class Supervisor:
             processes=self._settings.processes,
             seed=self._settings.seed,
         )
+        self._phases(end)
+        self._ledger.add_trials(accusing.untried(self._ledger.known))
+        self._phases(end)
+        self._ledger.note(Event.STOP, why=self.stopped or "complete")
+
+    def _phases(self, end: float) -> None:
         for phase, most in ((Phase.SHARED, self._settings.processes), (Phase.EXCLUSIVE, 1)):
             self._work_off(phase, most, end)
-        self._ledger.note(Event.STOP, why=self.stopped or "complete")
 
     @property
     def why_not(self) -> str:
@@ -307,8 +314,8 @@ class Supervisor:
         self._ledger.note(Event.TROUBLE, what=f"{begun.case.id}: {told}")
         self._deadly |= {begun.case.id}
         if self._silenced[begun.case.id] > 1:
-            clauses = self._catalogue[begun.case.invariant].clauses
-            result = death(begun.case, clauses, Outcome.HANG, f"{told}, and had to be killed, twice")
+            invariant = self._catalogue[begun.case.invariant]
+            result = died(begun.case, invariant, Step(), Outcome.HANG, f"{told}, and had to be killed, twice")
             self._ledger.note(Event.END, result=result.to_json(), process=begun.pid)
             self._take(result)
 
@@ -321,7 +328,7 @@ class Supervisor:
             return
         event, name = Event(record["event"]), record.get("worker", "")
         if event is Event.START:
-            self._pass.open[name] = Open(self._ledger.cases[record["case"]], time.monotonic(), record["pid"])
+            self._pass.open[name] = Open(self._ledger.case(record["case"]), time.monotonic(), record["pid"])
         elif event is Event.END:
             self._pass.open.pop(name, None)
             self._take(Result.from_json(record["result"]))

@@ -10,9 +10,11 @@ from conformance.adapters.base import Adapter, Unsupported
 from conformance.protocols.clauses import Level
 from conformance.suite.catalogue import Case, Invariant
 from conformance.suite.exchange import Exchange, Partners, Poisoned, brief
-from conformance.suite.outcomes import Finding, Inconclusive, Outcome, Refused
+from conformance.suite.outcomes import Failure, Inconclusive, Outcome, Refused
+from conformance.suite.steps import Steps
 
-from .results import Result
+from .deaths import declares, died
+from .results import Accused, Result
 
 
 class Workbench:
@@ -29,49 +31,69 @@ class Workbench:
             self._loaded[name] = adapter
         return self._loaded[name]
 
-    def run(self, case: Case, invariant: Invariant) -> Result:
-        """Run one case here and now. Whatever it raises becomes its outcome."""
+    def run(self, case: Case, invariant: Invariant, steps: Steps | None = None) -> Result:
+        """Run one case here and now. Whatever it raises becomes its outcome; ``steps`` is where it tells what it is doing."""
         started = time.perf_counter()
-        result = self._outcome(case, invariant)
+        result = self._outcome(case, invariant, steps or Steps())
         return result.lasting(time.perf_counter() - started)
 
-    def _outcome(self, case: Case, invariant: Invariant) -> Result:
-        exchange = Exchange(case, Partners(self.get))
-        result = self._judged(exchange, case, invariant)
+    def _outcome(self, case: Case, invariant: Invariant, steps: Steps) -> Result:
+        exchange = Exchange(case, Partners(self.get), steps)
+        result = self._judged(exchange, case, invariant, steps)
         try:
             exchange.check_context()
         except Poisoned as poisoned:
             told = f"{poisoned}; the check had ended as {result.outcome.value} {result.reason}".rstrip()
-            result = Result(case, Outcome.POISONED, Level.MUST, invariant.clauses, told)
+            result = died(case, invariant, steps.newest, Outcome.POISONED, told)
         except Exception as error:
             told = f"whether the CUDA context is sound cannot be told: {brief(error)}"
-            result = Result(case, Outcome.INCONCLUSIVE, invariant.level, invariant.clauses, told)
+            result = Result(case, Outcome.INCONCLUSIVE, invariant.level, reason=told)
         return result.beside(exchange.notes)
 
-    def _judged(self, exchange: Exchange, case: Case, invariant: Invariant) -> Result:
-        clauses, level = invariant.clauses, invariant.level
+    def _judged(self, exchange: Exchange, case: Case, invariant: Invariant, steps: Steps) -> Result:
+        level = invariant.level
         try:
             invariant.check(exchange)
-        except Finding as f:
-            return Result(case, Outcome.FAIL, f.level, f.clauses, f.reason, f.expected, f.seen)
+        except Failure as failure:
+            return failed(case, invariant, failure, exchange)
         except Refused as refusal:
-            return Result(case, Outcome.REFUSED, level, clauses, str(refusal))
+            return Result(case, Outcome.REFUSED, level, reason=str(refusal))
         except Poisoned as poisoned:
-            return Result(case, Outcome.POISONED, Level.MUST, clauses, str(poisoned))
+            return died(case, invariant, steps.newest, Outcome.POISONED, str(poisoned))
         except Inconclusive as undecided:
-            return Result(case, Outcome.INCONCLUSIVE, level, clauses, str(undecided))
+            return Result(case, Outcome.INCONCLUSIVE, level, reason=str(undecided))
         except Unsupported as unsupported:
-            return Result(case, Outcome.INCONCLUSIVE, level, clauses, f"not supported: {unsupported}")
+            return Result(case, Outcome.INCONCLUSIVE, level, reason=f"not supported: {unsupported}")
         except Exception as error:
             return Result(
                 case,
                 Outcome.INCONCLUSIVE,
                 level,
-                clauses,
-                f"the check itself raised {brief(error)}",
+                reason=f"the check itself raised {brief(error)}",
                 attachments={"traceback": _trace(error)},
             )
-        return Result(case, Outcome.PASS, level, clauses)
+        return Result(case, Outcome.PASS, level)
+
+
+def failed(case: Case, invariant: Invariant, failure: Failure, exchange: Exchange) -> Result:
+    """The result of a failure. One that cites a clause which its invariant does not declare is a mistake of the suite's."""
+    given = exchange.given if failure.given is None else failure.given
+    if not exchange.is_illegal and not declares(invariant, failure.role, failure.clause):
+        told = f"the suite cites {failure.clause} against the {failure.role.value}, which {invariant.id} does not declare"
+        return Result(case, Outcome.INCONCLUSIVE, invariant.level, reason=f"{told}: {failure}")
+    return Result(
+        case,
+        Outcome.FAIL,
+        Level.ROBUSTNESS if exchange.is_illegal else failure.level,
+        code=failure.code.value,
+        clause="" if exchange.is_illegal else failure.clause,
+        role=failure.role,
+        given=given,
+        accused=Accused(failure.accused, why="seen in the check") if failure.accused else None,
+        reason=failure.reason,
+        expected=failure.expected,
+        seen=failure.seen,
+    )
 
 
 def _trace(error: BaseException) -> str:

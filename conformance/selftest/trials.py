@@ -17,6 +17,7 @@ from conformance.execution.workbench import Workbench
 from conformance.reference.streams import LEGACY, Current
 from conformance.suite.catalogue import Case, Invariant, Isolation, catalogue
 from conformance.suite.outcomes import Outcome
+from conformance.suite.steps import Steps
 
 from .model import Fault, Stage
 
@@ -56,9 +57,9 @@ class Trial:
 class _Bench(Workbench):
     """A workbench on which no case leaves another current stream behind than it found: a fault may."""
 
-    def run(self, case: Case, invariant: Invariant) -> Result:
+    def run(self, case: Case, invariant: Invariant, steps: Steps | None = None) -> Result:
         try:
-            return super().run(case, invariant)
+            return super().run(case, invariant, steps)
         finally:
             Current().handle = LEGACY
 
@@ -75,7 +76,7 @@ def run(stage: Stage, fault: Fault | None, cases: Sequence[Case]) -> list[Trial]
 
 def _trial(stage: str, fault: str, invariant: str, results: Sequence[Result]) -> Trial:
     failed = [result for result in results if result.outcome in ACCUSING]
-    undecided = [result for result in results if result.verdict == "not decided"]
+    undecided = [result for result in results if not result.verdict.is_decided]
     accused = [(result.case.id, _said(result)) for result in (*failed, *undecided)]
     first = next(iter((*failed, *undecided)), None)
     said, outcome = (_said(first), first.outcome.value) if first else ("", "")

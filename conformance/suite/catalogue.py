@@ -5,7 +5,7 @@ from __future__ import annotations
 import importlib
 import inspect
 import pkgutil
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from dataclasses import dataclass
 from enum import Enum
 from functools import lru_cache
@@ -13,7 +13,7 @@ from itertools import product
 from typing import Any
 
 from conformance.adapters.base import Device
-from conformance.protocols.clauses import Level, clause
+from conformance.protocols.clauses import Level, NotBound, Role, clause
 
 from .libraries import Environment, Pair
 from .outcomes import Outcome
@@ -144,8 +144,9 @@ Planner = Callable[[Environment], Iterable[Draft]]
 class Invariant:
     """The catalogue entry of one test function.
 
+    ``duties`` are the clauses that it may hold against each side, the one that it is mainly about first; ``context`` are clauses that
+    explain it and bind neither side. ``bugs`` are the known bugs, or classes of bugs, that it is drawn from.
     ``exclusive`` cases have the GPU to themselves: nothing else of the run works on it meanwhile.
-    ``rows`` are the invariants of the field's other suites and of its bug trackers that this one covers.
     ``canary`` is the outcome that its cases have been built for, if they test the run and no library.
     ``seconds`` is what one case may take, if not what every case may.
     """
@@ -153,8 +154,9 @@ class Invariant:
     id: str
     statement: str
     details: str
-    clauses: tuple[str, ...]
-    rows: tuple[str, ...]
+    duties: Mapping[Role, tuple[str, ...]]
+    context: tuple[str, ...]
+    bugs: tuple[str, ...]
     level: Level
     needs: Needs
     isolation: Isolation
@@ -169,6 +171,11 @@ class Invariant:
         """The part of the id before the dot."""
         return self.id.partition(".")[0]
 
+    @property
+    def clauses(self) -> tuple[str, ...]:
+        """Every clause that it cites, each once: the producer's, the consumer's, then its context."""
+        return tuple(dict.fromkeys((*self.duties[Role.PRODUCER], *self.duties[Role.CONSUMER], *self.context)))
+
     def cases(self, environment: Environment) -> Iterator[Case]:
         """Every case that this environment allows."""
         for d in self.plan(environment):
@@ -181,10 +188,12 @@ _registered: dict[str, Invariant] = {}
 def invariant(
     id: str,
     *,
-    clauses: str,
-    rows: str,
     level: Level,
     cases: Planner,
+    producer: str = "",
+    consumer: str = "",
+    context: str = "",
+    bugs: str = "",
     needs: Needs = Needs.ANY_MEMORY,
     isolation: Isolation = Isolation.SHARED,
     exclusive: bool = False,
@@ -193,8 +202,18 @@ def invariant(
 ) -> Callable[[Check], Check]:
     """Make a test function an invariant: its docstring's first paragraph is the statement, the rest says why.
 
-    ``clauses`` and ``rows`` are ids separated by blanks; an unknown clause is an error at import.
+    ``producer`` and ``consumer`` are ids of the clauses that a failure may hold against that side, separated by blanks; ``context`` are
+    further clauses that explain the invariant. An unknown clause, and one that does not bind its side, is an error at import.
     """
+    duties = {Role.PRODUCER: tuple(producer.split()), Role.CONSUMER: tuple(consumer.split())}
+    for role, ids in duties.items():
+        for name in ids:
+            try:
+                clause(name).level(role)
+            except NotBound as error:
+                raise NotBound(f"invariant {id}: {error}") from error
+    for name in context.split():
+        clause(name)
 
     def register(check: Check) -> Check:
         first, _, details = inspect.cleandoc(check.__doc__ or "").partition("\n\n")
@@ -203,15 +222,13 @@ def invariant(
             raise ValueError(f"invariant {id} has no docstring, so no statement")
         if id in _registered and _registered[id].check.__qualname__ != check.__qualname__:
             raise ValueError(f"two invariants are called {id}")
-        cited = tuple(clauses.split())
-        for name in cited:
-            clause(name)
         _registered[id] = Invariant(
             id,
             statement,
             " ".join(details.split()),
-            cited,
-            tuple(rows.split()),
+            duties,
+            tuple(context.split()),
+            tuple(bugs.split()),
             level,
             needs,
             isolation,

@@ -4,7 +4,8 @@ from __future__ import annotations
 
 import gc
 import sys
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass
 from functools import cached_property, partial, reduce
 from typing import Any, NoReturn
@@ -19,9 +20,13 @@ from conformance.protocols.strided import Strided, gather, offsets, same_strides
 from conformance.reference.exporter import NEWEST, Exporter
 
 from .catalogue import Case
+from .codes import Code
+from .handed import Handed, decoded, mismatch
 from .layouts import PLAIN, Layout, layout
-from .outcomes import Finding, Inconclusive, Refused, fail
+from .outcomes import ACCUSED, Failure, Inconclusive, Refused, Side, fail
 from .patterns import pattern
+from .specials import special
+from .steps import Doing, Step, Steps
 
 UNCLEAN = (KeyError, IndexError, AssertionError, SystemError, NameError, ArithmeticError, RecursionError, MemoryError)
 """Exceptions that say that something broke, not that something was refused (I25)."""
@@ -73,13 +78,64 @@ class Partners:
 
 
 class Exchange:
-    """One case while it runs."""
+    """One case while it runs. ``steps`` is where it tells what it is doing."""
 
-    def __init__(self, case: Case, partners: Partners) -> None:
+    def __init__(self, case: Case, partners: Partners, steps: Steps | None = None) -> None:
         self.case = case
         self._partners = partners
+        self._steps = steps
+        self._given: str | None = None
+        self.is_illegal = False
+        """Whether the suite has made something that the protocol forbids: no failure from here on breaks a promise."""
+        self.handed: Handed | None = None
+        """The newest description that a producer has handed over, decoded before the consumer got it."""
+        self._made: tuple[DType, Strided, int] | None = None
+        """Of the array that was made last: element type, view in elements, address of element 0. The array itself must not be held."""
+        self._is_crafted = False
         self.notes: dict[str, str] = {}
         """What belongs beside the result, whatever it is: how a verdict was come to."""
+        self._mark(Doing.CHECK)
+
+    # -- what is special, and what is going on
+
+    @property
+    def given(self) -> str:
+        """What is special about the input, in words that end a sentence; empty for a plain array of float32."""
+        return special(self.case) if self._given is None else self._given
+
+    def special(self, given: str) -> None:
+        """Say what is special about what the suite hands over: it tells the causes of failures apart."""
+        self._given = given
+
+    def illegal(self, given: str) -> None:
+        """Say that what the suite hands over from here on is forbidden by the protocol: a failure is one of robustness."""
+        self._given, self.is_illegal = given, True
+
+    @contextmanager
+    def step(self, doing: Doing, role: Role | None) -> Iterator[None]:
+        """Inside, that side is at work; a death there is told as one in this step."""
+        self._mark(doing, role)
+        try:
+            yield
+        finally:
+            self._mark(Doing.RELEASE)
+
+    def _mark(self, doing: Doing, role: Role | None = None) -> None:
+        if self._steps is not None:
+            self._steps.mark(Step(doing, role, self.given, self.is_illegal))
+
+    def _watch(self, offer: Any, *, is_producer: bool) -> Any:
+        """Have an offer tell when its library is asked, and decode what the case's producer answers."""
+
+        def asked() -> None:
+            self._mark(Doing.EXPORT, Role.PRODUCER)
+
+        def answered(answer: Any) -> None:
+            self.handed = decoded(self.protocol, answer) if is_producer else None
+            self._mark(Doing.IMPORT, Role.CONSUMER)
+
+        offer.asked, offer.answered = asked, answered
+        return offer
 
     # -- who and what
 
@@ -134,7 +190,9 @@ class Exchange:
         base = library.array(kind, form.base, block, self.device)
         array = reduce(library.view, form.steps, base)
         start = library.describe(base).address
-        return Source(array, kind, form.view, start + form.view.offset * kind.itemsize, block)
+        made = Source(array, kind, form.view, start + form.view.offset * kind.itemsize, block)
+        self._made = (kind, form.view, made.address)
+        return made
 
     def crafted(
         self, *, override: dict[str, Any] | None = None, cai_override: dict[str, Any] | None = None, seed: int = 0,
@@ -147,6 +205,7 @@ class Exchange:
         """
         assert isinstance(self.producer, ReferenceAdapter)
         source = self.source(seed=seed, kind=kind, form=form)
+        self._is_crafted = True
         exporter: Exporter = source.array
         exporter.override = override or {}
         exporter.cai_override = cai_override or {}
@@ -176,20 +235,21 @@ class Exchange:
         giver = giver or self.producer
         array = source.array if isinstance(source, Source) else source
         try:
-            return giver.offer(array, self.protocol)
+            with self.step(Doing.EXPORT, Role.PRODUCER):
+                return self._watch(giver.offer(array, self.protocol), is_producer=giver is self.producer)
         except Unsupported:
             raise
         except Exception as error:
             self._refused(giver, Role.PRODUCER, error)
 
     def take(
-        self, source: Any, *, promised: tuple[str, ...] | None = None,
+        self, source: Any, *, promised: str | None = None,
         giver: Adapter | None = None, taker: Adapter | None = None, **keywords: Any,
     ) -> Any:  # fmt: skip
         """Import by the consumer; a refusal ends the case.
 
-        It ends it as a failure where ``promised`` clauses say that the exchange has to work (by default those
-        that hold for the case's element type and layout), else as a clean refusal. In a chain ``giver`` and ``taker``
+        It ends it as a failure where the clause ``promised`` says that the exchange has to work (by default the one that
+        holds for the case's element type and layout; empty for none), else as a clean refusal. In a chain ``giver`` and ``taker``
         stand in for producer and consumer.
         """
         giver, taker = giver or self.producer, taker or self.consumer
@@ -198,69 +258,90 @@ class Exchange:
         return self.accepting(action, offer, promised=promised, giver=giver, taker=taker)
 
     def accepting(
-        self, action: Callable[[], Any], offer: Any, *, promised: tuple[str, ...] | None = None,
+        self, action: Callable[[], Any], offer: Any, *, promised: str | None = None,
         giver: Adapter | None = None, taker: Adapter | None = None,
     ) -> Any:  # fmt: skip
         """As :meth:`take`, by another call than the usual one; ``offer`` knows whether it was the producer that raised."""
         giver, taker = giver or self.producer, taker or self.consumer
         try:
-            return action()
+            with self.step(Doing.IMPORT, Role.CONSUMER):
+                return action()
         except Exception as error:
             raised_by_producer = getattr(offer, "raised", None) is not None
             role = Role.PRODUCER if raised_by_producer else Role.CONSUMER
             side = giver if raised_by_producer else taker
             self._refused(side, role, error, self.promises() if promised is None else promised)
 
-    def promises(self) -> tuple[str, ...]:
-        """Clauses that demand that this exchange works: DLP-46 for a plain array of a standard element type."""
+    def promises(self) -> str:
+        """The clause that demands that this exchange works: DLP-46 for a plain array of a standard element type, else none."""
         both_bound = self.producer.traits & self.consumer.traits & {Trait.ARRAY_API}
         plain = self.layout.name in PLAIN and self.dtype.name in ARRAY_API
-        return ("DLP-46",) if self.protocol is Protocol.DLPACK and both_bound and plain else ()
+        return "DLP-46" if self.protocol is Protocol.DLPACK and both_bound and plain else ""
 
     def expect_refusal(
-        self, action: Callable[[], Any], *clauses: str, role: Role, reason: str,
-        named: tuple[type[BaseException], ...] = (), class_clause: str | None = None,
+        self, action: Callable[[], Any], cited: str, *, role: Role, given: str,
+        named: tuple[type[BaseException], ...] = (), class_clause: str = "",
     ) -> None:  # fmt: skip
-        """``action`` has to raise: returning breaks ``clauses``.
+        """``action`` has to raise: returning breaks the clause ``cited``. ``given`` is what has to be refused, in words.
 
         An exception that is none of ``named`` breaks ``class_clause``, at most as a deviation; where no class is
         named, only an exception that means that something broke does (I25).
         """
+        doing = {Role.PRODUCER: Doing.EXPORT, Role.CONSUMER: Doing.IMPORT}[role]
         try:
-            result = action()
+            with self.step(doing, role):
+                result = action()
         except Exception as error:
             self.check_context(error)
             wanted = named or (Exception,)
             if not isinstance(error, wanted) or (not named and isinstance(error, UNCLEAN)):
                 names = " or ".join(kind.__name__ for kind in named) or "an exception that means a refusal"
                 fail(
-                    class_clause or clauses[0],
+                    Code.WRONG_EXCEPTION,
+                    class_clause or cited,
                     role=role,
                     level=Level.SHOULD,
-                    reason=f"{reason}: refused, but with the wrong kind of exception",
+                    reason=f"the {role.value} refuses {given} with the wrong kind of exception",
                     expected=names,
                     seen=brief(error),
+                    given=given,
+                    accused=ACCUSED[role],
                 )
             return
         fail(
-            *clauses, role=role, reason=f"{reason}: accepted", expected="an exception", seen=f"{type(result).__name__}"
+            Code.NOT_REFUSED,
+            cited,
+            role=role,
+            reason=f"the {role.value} accepts {given}",
+            expected="an exception",
+            seen=f"{type(result).__name__}",
+            given=given,
+            accused=ACCUSED[role],
         )
 
-    def _refused(self, side: Adapter, role: Role, error: Exception, promised: tuple[str, ...] = ()) -> NoReturn:
+    def _refused(self, side: Adapter, role: Role, error: Exception, promised: str = "") -> NoReturn:
         self.check_context(error)
         text = f"{side.name} refused to {'export' if role is Role.PRODUCER else 'import'}: {brief(error)}"
         if promised:
-            fail(*promised, role=role, reason="the exchange was refused", expected="the array is exchanged", seen=text)
-        if isinstance(error, UNCLEAN):
-            clause = {Role.PRODUCER: "DLP-23", Role.CONSUMER: "DLP-45"}[role]
-            clauses = (clause,) if self.protocol is Protocol.DLPACK else ("G6",)
             fail(
-                *clauses,
+                Code.REFUSED, promised, role=role, reason=f"the {role.value} refuses the exchange",
+                expected="the array is exchanged", seen=text,
+            )  # fmt: skip
+        if isinstance(error, UNCLEAN):
+            by_dlpack = self.protocol is Protocol.DLPACK
+            if role is Role.PRODUCER:
+                cited = "DLP-23" if by_dlpack else "PY-01"
+            else:
+                cited = "DLP-45" if by_dlpack else "G6"
+            fail(
+                Code.DEFECT_EXCEPTION,
+                cited,
                 role=role,
                 level=Level.SHOULD,
-                reason="refused with an exception that means a defect",
+                reason=f"the {role.value} refuses with an exception that means a defect",
                 expected="BufferError, TypeError or the like",
                 seen=text,
+                given=type(error).__name__,
             )
         raise Refused(text) from error
 
@@ -290,68 +371,127 @@ class Exchange:
     def using(self, action: Callable[[], Any], what: str) -> Any:
         """Run an operation on an import: what was accepted has to be usable."""
         try:
-            return action()
-        except (Finding, Refused, Inconclusive, Unsupported):
+            with self.step(Doing.USE, Role.CONSUMER):
+                return action()
+        except (Failure, Refused, Inconclusive, Unsupported):
             raise
         except Exception as error:
             self.check_context(error)
-            clause = "DLP-43" if self.protocol is Protocol.DLPACK else "CAI-05"
+            self._expect_handed()
             fail(
-                clause,
+                Code.IMPORT_UNUSABLE,
+                self.reading(),
                 role=Role.CONSUMER,
-                reason=f"{what} raised, though the import had been accepted",
+                reason=f"{what} raised, though the consumer had accepted it",
                 expected="a usable array",
                 seen=brief(error),
+                accused=self.reader_at_fault(),
             )
 
-    def sharing(self) -> tuple[str, ...]:
-        """The clauses by which the consumer promises to share memory rather than copy."""
-        if self.protocol is Protocol.DLPACK:
-            return ("DLP-43",)
-        return (_SHARING_CLAIMS.get(self.consumer.name, "CAI-05"),)
+    def reading(self) -> str:
+        """The clause by which a consumer has to read what it takes as it is described."""
+        return "DLP-58" if self.protocol is Protocol.DLPACK else "CAI-32"
 
-    def expect_address(self, source: Source, view: View, *clauses: str) -> None:
+    def sharing(self) -> str:
+        """The clause by which the consumer promises to share memory rather than copy."""
+        if self.protocol is Protocol.DLPACK:
+            return "DLP-43"
+        return _SHARING_CLAIMS.get(self.consumer.name, "CAI-32")
+
+    def reader_at_fault(self) -> Side | None:
+        """The consumer, where what it was handed is known to be right; ``None`` where nothing is known."""
+        return None if self.handed is None or self._is_crafted else Side.CONSUMER
+
+    def _expect_handed(self, source: Source | None = None, *, copied: bool = False) -> None:
+        """What the producer handed over describes its array; else the producer fails, whatever came of it.
+
+        Without ``source`` the newest array that :meth:`make` has made is meant.
+        """
+        made = (source.dtype, source.view, source.address) if source else self._made
+        if self.handed is None or made is None or self._is_crafted:
+            return
+        wrong = mismatch(self.handed, *made, copied=copied)
+        if wrong is not None:
+            fail(
+                wrong.code, wrong.clause, role=Role.PRODUCER, reason=wrong.reason, expected=wrong.expected,
+                seen=wrong.seen, accused=Side.PRODUCER,
+            )  # fmt: skip
+
+    def expect_address(self, source: Source, view: View, cited: str = "") -> None:
         """The consumer's element 0 is the producer's."""
         if source.view.size and view.address != source.address:
+            self._expect_handed(source)
             fail(
-                *(clauses or self.sharing()),
+                Code.NOT_SHARED if self._is_elsewhere(source, view.address) else Code.WRONG_ADDRESS,
+                cited or self.sharing(),
                 role=Role.CONSUMER,
-                reason="the memory is not the producer's",
+                reason="the import is not on the producer's memory",
                 expected=f"element 0 at {source.address:#x}",
                 seen=f"element 0 at {view.address:#x}{self._relation(source, view.address)}",
+                accused=self.reader_at_fault(),
             )
 
-    def expect_values(self, source: Source, seen: bytes, *clauses: str, expected: bytes | None = None) -> None:
+    def expect_values(self, source: Source, seen: bytes, cited: str = "", *, expected: bytes | None = None) -> None:
         """The elements are bit for bit the producer's."""
         wanted = source.values if expected is None else expected
         if seen != wanted:
+            self._expect_handed(source)
             fail(
-                *(clauses or ("DLP-43" if self.protocol is Protocol.DLPACK else "CAI-05",)),
+                Code.VALUES_CHANGED,
+                cited or self.reading(),
                 role=Role.CONSUMER,
-                reason="the elements are not the producer's",
+                reason="the consumer reads other elements than the producer's",
                 expected=show(wanted, source.dtype),
                 seen=show(seen, source.dtype) + _beyond_shown(wanted, seen, source.dtype),
+                accused=self.reader_at_fault() if self._is_in_memory(source, wanted) else None,
             )
 
-    def expect_shape(self, source: Source, view: View, *clauses: str) -> None:
+    def expect_shape(self, source: Source, view: View, cited: str = "") -> None:
         """Same shape; same strides wherever an extent is above 1."""
-        default = "DLP-43" if self.protocol is Protocol.DLPACK else "CAI-11"
         if view.shape != source.view.shape:
+            self._expect_handed(source)
             fail(
-                *(clauses or (default,)),
+                Code.SHAPE_CHANGED,
+                cited or self.reading(),
                 role=Role.CONSUMER,
                 reason="the shape changed",
                 expected=source.view.shape,
                 seen=view.shape,
+                accused=self.reader_at_fault(),
             )
         if not same_strides(view.shape, view.strides, source.strides):
+            self._expect_handed(source)
             fail(
-                *(clauses or (default,)),
+                Code.STRIDES_CHANGED,
+                cited or self.reading(),
                 role=Role.CONSUMER,
                 reason="the strides changed",
                 expected=f"{source.strides} bytes",
                 seen=f"{view.strides} bytes",
+                accused=self.reader_at_fault(),
             )
+
+    def expect_type(self, source: Source, view: View, cited: str = "") -> None:
+        """The consumer names the producer's element type."""
+        if view.dtype != source.dtype.name:
+            self._expect_handed(source)
+            fail(
+                Code.DTYPE_CHANGED,
+                cited or self.reading(),
+                role=Role.CONSUMER,
+                reason="the element type changed",
+                expected=source.dtype.name,
+                seen=view.dtype,
+                accused=self.reader_at_fault(),
+            )
+
+    def _is_in_memory(self, source: Source, wanted: bytes) -> bool:
+        """Whether these row-major bytes lie in the producer's memory, read by our own instruments."""
+        block = self.peek(source.start, len(source.block))
+        return gather(block, source.view, source.dtype.itemsize) == wanted
+
+    def _is_elsewhere(self, source: Source, address: int) -> bool:
+        return not source.start <= address < source.start + max(len(source.block), 1)
 
     def _relation(self, source: Source, address: int) -> str:
         start = source.start
@@ -367,31 +507,33 @@ class Exchange:
         """A capsule by the producer; a refusal ends the case. No promise covers a keyword that an older producer does not know."""
         offer = self.offer(source)
         try:
-            return offer.__dlpack__(**keywords)
+            with self.step(Doing.EXPORT, Role.PRODUCER):
+                return offer.__dlpack__(**keywords)
         except Exception as error:
             older = isinstance(error, TypeError) and bool(keywords) and "keyword" in str(error)
-            self._refused(self.producer, Role.PRODUCER, error, () if older else self.promises())
+            self._refused(self.producer, Role.PRODUCER, error, "" if older else self.promises())
 
     def newest_capsule(
-        self, array: Source | Any, *, giver: Adapter | None = None, promised: tuple[str, ...] | None = None
+        self, array: Source | Any, *, giver: Adapter | None = None, promised: str | None = None
     ) -> Any:
         """A capsule of the newest version that there is to be had; a refusal ends the case.
 
-        Who knows no ``max_version`` is asked without. ``giver`` has the array, if the producer has not. ``promised`` clauses demand
-        that it works, by default those that hold for the case's element type and layout.
+        A producer that knows no ``max_version`` is asked without. ``giver`` has the array, if the producer has not. The clause
+        ``promised`` demands that it works, by default the one that holds for the case's element type and layout.
         """
         giver = giver or self.producer
         offer: Any = giver.offer(array.array if isinstance(array, Source) else array, Protocol.DLPACK)
         try:
-            try:
-                return offer.__dlpack__(max_version=NEWEST)
-            except TypeError as error:
-                if "keyword" not in str(error):
-                    raise
-                return offer.__dlpack__()
+            with self.step(Doing.EXPORT, Role.PRODUCER):
+                try:
+                    return offer.__dlpack__(max_version=NEWEST)
+                except TypeError as error:
+                    if "keyword" not in str(error):
+                        raise
+                    return offer.__dlpack__()
         except Exception as error:
             if promised is None:
-                promised = self.promises() if giver is self.producer else ()
+                promised = self.promises() if giver is self.producer else ""
             self._refused(giver, Role.PRODUCER, error, promised)
 
     def dictionary_of(self, array: Source | Any, *, giver: Adapter | None = None) -> Any:
@@ -399,7 +541,8 @@ class Exchange:
         giver = giver or self.producer
         offer: Any = giver.offer(array.array if isinstance(array, Source) else array, Protocol.CAI)
         try:
-            return offer.__cuda_array_interface__
+            with self.step(Doing.EXPORT, Role.PRODUCER):
+                return offer.__cuda_array_interface__
         except Exception as error:
             self._refused(giver, Role.PRODUCER, error)
 
@@ -409,6 +552,7 @@ class Exchange:
             return dlpack.decode(capsule.pointer(exported), capsule.name(exported))
         except (TypeError, dlpack.Malformed) as error:
             fail(
+                Code.CAPSULE_MALFORMED,
                 "DLP-01",
                 role=Role.PRODUCER,
                 reason="no readable DLPack capsule",
@@ -460,7 +604,7 @@ def brief(error: BaseException | None, limit: int = 300) -> str:
 
 
 _SHOWN = 8
-"""Elements that a sentence shows where nobody says how many."""
+"""Elements that a sentence shows where no other number is asked for."""
 
 
 def show(data: bytes, kind: DType, limit: int = _SHOWN) -> str:

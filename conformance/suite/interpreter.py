@@ -14,9 +14,10 @@ import tempfile
 from dataclasses import dataclass
 from typing import Any, NoReturn
 
-from conformance.protocols.clauses import Level, Role
+from conformance.protocols.clauses import Role
 
 from . import children, deadline
+from .codes import Code
 from .outcomes import Inconclusive, Refused, fail
 from .programs import MARK
 
@@ -80,15 +81,15 @@ def run(program: str, *arguments: str) -> Ended:
         return Ended(code, _records(children.tail(out, _OUTPUT)), children.tail(errors, _TAIL))
 
 
-def expect_survival(ended: Ended, *clauses: str) -> None:
-    """A program that did not end well is a violation, whatever was being tried."""
+def expect_survival(ended: Ended, cited: str, *, role: Role = Role.CONSUMER, given: str = "") -> None:
+    """A program that did not end well is a violation, whatever was being tried; ``cited`` is the clause that it was about."""
     if ended.death is not None:
-        _died(ended, clauses)
+        _died(ended, cited, role, given)
 
 
 def expect_exchange(ended: Ended) -> None:
     """A program that tried one exchange over the array interface has to tell that it was right, or refused."""
-    expect_survival(ended, "CAI-05")
+    expect_survival(ended, "CAI-32")
     record = ended.told("outcome")
     outcome = record["outcome"] if record else "nothing was told"
     seen = record["seen"] if record else ended.last_step
@@ -96,28 +97,29 @@ def expect_exchange(ended: Ended) -> None:
     if outcome == "refused":
         raise Refused(seen)
     if outcome == "wrong":
-        reason = "the elements are not the producer's"
-        fail("CAI-05", role=Role.CONSUMER, level=Level.MUST, reason=reason, expected=expected, seen=seen)
+        reason = "the consumer reads other elements than the producer's"
+        fail(Code.VALUES_CHANGED, "CAI-32", role=Role.CONSUMER, reason=reason, expected=expected, seen=seen)
     if outcome == "unusable":
-        reason = "reading raised, though the import had been accepted"
-        fail("CAI-29", "CUD-12", role=Role.CONSUMER, reason=reason, expected=expected, seen=seen)
+        reason = "reading raised, though the consumer had accepted the array"
+        fail(Code.WRONG_ACROSS_CONTEXTS, "CAI-29", role=Role.CONSUMER, reason=reason, expected=expected, seen=seen)
     if outcome == "unfilled":
         reason = "beside the other library the producer does not read what it wrote itself"
-        fail("CUD-11", role=Role.PRODUCER, reason=reason, expected=expected, seen=seen)
+        fail(Code.VALUES_CHANGED, "CUD-11", role=Role.PRODUCER, reason=reason, expected=expected, seen=seen)
     if outcome != "right":
         raise Inconclusive(f"{outcome} at {seen}")
 
 
-def _died(ended: Ended, clauses: tuple[str, ...]) -> NoReturn:
+def _died(ended: Ended, cited: str, role: Role, given: str) -> NoReturn:
     words = " ".join(ended.stderr.split())
     fail(
-        *clauses,
-        role=Role.CONSUMER,
-        level=Level.MUST,
+        Code.CRASH if ended.code is not None else Code.HANG,
+        cited,
+        role=role,
         reason="the process did not survive",
         expected="exit code 0",
         seen=f"{ended.death} at or after: {ended.last_step}"
         + (f"; standard error ends with: {words}" if words else ""),
+        given=given or ended.last_step,
     )
 
 

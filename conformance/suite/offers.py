@@ -6,7 +6,7 @@ import time
 from abc import ABC, abstractmethod
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, NoReturn
 
 from conformance.adapters.base import Device, Protocol
 from conformance.protocols import capsule
@@ -15,9 +15,10 @@ from conformance.protocols.dlpack import USED_LEGACY, USED_VERSIONED
 from conformance.reference.exporter import NEWEST, Exporter
 from conformance.reference.managed import Deleter, Managed, settle
 
+from .codes import Code
 from .exchange import Exchange, Source, brief, collect
 from .libraries import REFERENCE, Environment, Pair
-from .outcomes import Refused, fail
+from .outcomes import ACCUSED, Refused, fail
 
 PATIENCE = 1.0
 """Seconds that a library gets to release memory on a thread of its own. It decides nothing but how soon we give up."""
@@ -113,7 +114,7 @@ def watched(exchange: Exchange) -> Watched:
     source = exchange.make(reference)
     source.array.override = {"deleter": Deleter.NATIVE}
     offer = reference.offer(source.array, Protocol.DLPACK)
-    array = exchange.take(offer, promised=(), giver=reference, taker=exchange.producer)
+    array = exchange.take(offer, promised="", giver=reference, taker=exchange.producer)
     if exchange.producer.describe(array).address != source.address:
         raise Refused(f"{exchange.producer.name} copies what it imports, so what it releases cannot be seen")
     return Watched(array, source.address, source.values, source.array.log.exports[-1])
@@ -179,36 +180,55 @@ def happens(event: Callable[[], bool]) -> bool:
         time.sleep(0.01)
 
 
-def late_or_lost(exchange: Exchange, event: Callable[[], bool], seen: str) -> dict[str, Any]:
-    """How bad it is that something was not released in time: arguments for :func:`~.outcomes.fail`.
+def unreleased(
+    exchange: Exchange, event: Callable[[], bool], cited: str, *, role: Role, reason: str, expected: object, seen: str,
+    what: str = "memory", level: Level | None = None,
+) -> NoReturn:  # fmt: skip
+    """Fail because something was not released in time; ``event`` tells whether it has been by now.
 
-    What a library gives back when its documented call asks for it is late, which is a deviation; the rest is lost.
+    A library that releases it when its documented call asks for that is late, which is a deviation, and it is that library that is
+    accused; else it is lost, which breaks the clause ``cited``.
     """
-    for name in reversed(exchange.case.libraries):
+    for side, name in ((Role.CONSUMER, exchange.case.consumer), (Role.PRODUCER, exchange.case.producer)):
         call = exchange.library(name).let_go()
         if call and happens(event):
-            return {"level": Level.SHOULD, "seen": f"{seen}; released by {call}"}
-    return {"level": Level.MUST, "seen": seen}
+            fail(
+                Code.RELEASED_LATE, _RELEASING[exchange.protocol][side], role=side, level=Level.SHOULD, reason=reason,
+                expected=expected, seen=f"{seen}; released by {call}", given=f"`{call}`", accused=ACCUSED[side],
+            )  # fmt: skip
+    fail(
+        Code.NOT_RELEASED, cited, role=role, level=level, reason=reason, expected=expected, seen=seen, given=what,
+    )  # fmt: skip
+
+
+_RELEASING = {
+    Protocol.DLPACK: {Role.PRODUCER: "DLP-27", Role.CONSUMER: "DLP-26"},
+    Protocol.CAI: {Role.PRODUCER: "CAI-27", Role.CONSUMER: "CAI-27"},
+}
+"""The clause about releasing memory. By the array interface none binds a library (CAI-27 binds the user)."""
 
 
 def expect_one_owner(offer: Prepared, role: Role, what: str) -> None:
     """After a refused import: either the consumer took the capsule and has released it, or it is untouched.
 
     A struct that is released and still in an unmarked capsule will be released again. One that is marked as taken and
-    not released is lost; who has to release it then no document says in so many words (G7), so that is a deviation.
+    not released is lost; no document says in so many words who has to release it then (G7), so that is a deviation.
     """
     happens(lambda: offer.managed.deleter_calls == int(offer.consumed))
     calls, consumed = offer.managed.deleter_calls, offer.consumed
     state = f"the capsule is marked as {'used' if consumed else 'unused'}, the deleter was called {calls} times"
     if calls > int(consumed):
         fail(
-            "DLP-26", "DLP-25", role=role, reason=f"{what}: the struct is released twice",
+            Code.RELEASED_TWICE, "DLP-26", role=role, reason=f"{what}: the struct is released twice",
             expected="one call of the deleter, by the consumer or by the capsule", seen=state,
+            given="the struct of a refused import",
         )  # fmt: skip
     if calls < int(consumed):
         fail(
-            "DLP-26", "G7", role=role, level=Level.SHOULD, reason=f"{what}: the struct is never released",
+            Code.NOT_RELEASED, "DLP-26", role=role, level=Level.SHOULD,
+            reason=f"{what}: the struct is never released",
             expected="one call of the deleter by the consumer, which has marked the capsule as used", seen=state,
+            given="the struct of a refused import",
         )  # fmt: skip
 
 

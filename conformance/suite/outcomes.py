@@ -5,7 +5,9 @@ from __future__ import annotations
 from enum import Enum
 from typing import NoReturn
 
-from conformance.protocols.clauses import Level, Role, strictest
+from conformance.protocols.clauses import Level, Role, clause
+
+from .codes import Code
 
 
 class Outcome(str, Enum):
@@ -40,15 +42,40 @@ _MEANINGS = {
 }
 
 
-class Finding(Exception):
-    """The invariant is broken. ``expected`` and ``seen`` are ready to be read by a person."""
+class Side(str, Enum):
+    """Who is accused of a failure."""
 
-    def __init__(self, clauses: tuple[str, ...], level: Level, reason: str, expected: str, seen: str) -> None:
-        self.clauses = clauses
+    PRODUCER = "producer"
+    CONSUMER = "consumer"
+    BETWEEN = "between"
+    """The library between the two, in a chain of three."""
+    BOTH = "both"
+    NEITHER = "neither"
+    """No library: each side does its part, or no clause demands anything. The contract leaves a gap."""
+    UNKNOWN = "not known"
+    """The evidence does not decide."""
+
+
+class Failure(Exception):
+    """The invariant is broken. ``expected`` and ``seen`` are ready to be read by a person.
+
+    ``clause`` is the one that was broken, held against the side ``role``. ``given`` says what is special about the input, if anything.
+    ``accused`` is set where the check itself has proven which side is at fault; else each side is tried with the reference later.
+    """
+
+    def __init__(
+        self, code: Code, clause: str, role: Role, level: Level, reason: str, expected: str, seen: str,
+        *, given: str | None = None, accused: Side | None = None,
+    ) -> None:  # fmt: skip
+        self.code = code
+        self.clause = clause
+        self.role = role
         self.level = level
         self.reason = reason
         self.expected = expected
         self.seen = seen
+        self.given = given
+        self.accused = accused
         super().__init__(f"{reason} (expected {expected}; saw {seen})")
 
 
@@ -61,7 +88,18 @@ class Inconclusive(Exception):
 
 
 def fail(
-    *clauses: str, role: Role, reason: str, expected: object, seen: object, level: Level | None = None
-) -> NoReturn:
-    """Report a broken invariant. Its level is that of the strictest clause cited, unless given."""
-    raise Finding(clauses, level or strictest(clauses, role), reason, str(expected), str(seen))
+    code: Code, cited: str, *, role: Role, reason: str, expected: object, seen: object, level: Level | None = None,
+    given: str | None = None, accused: Side | None = None,
+) -> NoReturn:  # fmt: skip
+    """Report a broken invariant: the clause ``cited`` is held against the side ``role``.
+
+    ``level`` can only lower what the clause demands of that side. Raises :class:`~conformance.protocols.clauses.NotBound` for a clause
+    that binds only the other side. The rest is as in :class:`Failure`.
+    """
+    demanded = clause(cited).level(role)
+    lowered = demanded if level is None else demanded.at_most(level)
+    raise Failure(code, cited, role, lowered, reason, str(expected), str(seen), given=given, accused=accused)
+
+
+ACCUSED = {Role.PRODUCER: Side.PRODUCER, Role.CONSUMER: Side.CONSUMER}
+"""The side of a role, where a check has proven who is at fault."""

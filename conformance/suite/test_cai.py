@@ -1,4 +1,4 @@
-"""Family ``cai``: what a CUDA Array Interface dictionary says, and what its readers make of it (rows D1 to D3, D15)."""
+"""Family ``cai``: what a CUDA Array Interface dictionary says, and what its readers make of it."""
 
 from __future__ import annotations
 
@@ -26,8 +26,7 @@ from .outcomes import Inconclusive, Refused, fail
 
 @invariant(
     "cai.required-keys",
-    clauses="CAI-01",
-    rows="D1",
+    producer="CAI-01",
     level=Level.MUST,
     cases=lambda env: every(env.exports(Protocol.CAI), layout=layouts("c-order", "scalar", "empty", "stepped")),
 )
@@ -53,8 +52,9 @@ _KEYS = ("shape", "typestr", "data", "version", "strides", "descr", "mask", "str
 
 @invariant(
     "cai.form",
-    clauses="CAI-02 CAI-03 CAI-04 CAI-09 CAI-11 CAI-14 CAI-15 CAI-16",
-    rows="D1 C9 I09 I14",
+    producer="CAI-02 CAI-03 CAI-04 CAI-09 CAI-11 CAI-14 CAI-15 CAI-16",
+    consumer="CAI-09 CAI-15",
+    bugs="I09 I14",
     level=Level.MUST,
     cases=lambda env: every(
         env.exports(Protocol.CAI),
@@ -84,8 +84,8 @@ def test_form(exchange: Exchange) -> None:
 
 @invariant(
     "cai.device-address",
-    clauses="CAI-05",
-    rows="D1 I02",
+    producer="CAI-05",
+    bugs="I02",
     level=Level.MUST,
     cases=lambda env: every(
         env.exports(Protocol.CAI), layout=layouts("c-order", "inner", "stepped", "reversed", "broadcast-rows", "scalar")
@@ -130,8 +130,8 @@ def _memory(exchange: Exchange) -> Memory:
 
 @invariant(
     "cai.empty-address",
-    clauses="CAI-06",
-    rows="B8 D1 I02",
+    producer="CAI-06",
+    bugs="I02",
     level=Level.MUST,
     cases=lambda env: every(env.exports(Protocol.CAI), layout=layouts(*EMPTY)),
 )
@@ -150,8 +150,7 @@ def test_empty_address(exchange: Exchange) -> None:
 
 @invariant(
     "cai.host-absent",
-    clauses="CAI-01 CAI-05",
-    rows="D1",
+    producer="CAI-01 CAI-05",
     level=Level.MUST,
     cases=lambda env: every(env.exports(Protocol.DLPACK, on=(Device.HOST,))),
 )
@@ -188,8 +187,9 @@ _OPTIONAL = {"strides": "CAI-10", "descr": "CAI-01", "mask": "CAI-01", "stream":
 
 @invariant(
     "cai.optional-keys",
-    clauses="CAI-10 CAI-01 CAI-05",
-    rows="B11 I09 D1",
+    producer="CAI-01 CAI-05",
+    consumer="CAI-10",
+    bugs="I09",
     level=Level.MUST,
     cases=lambda env: every(
         env.dictionaries(),
@@ -208,8 +208,9 @@ def test_optional_keys(exchange: Exchange) -> None:
 
 @invariant(
     "cai.versions",
-    clauses="CAI-30 CAI-09 CAI-05",
-    rows="D2 I09",
+    producer="CAI-30 CAI-09 CAI-05",
+    consumer="CAI-30 CAI-09",
+    bugs="I09",
     level=Level.MUST,
     cases=lambda env: every(env.dictionaries(), version=("0", "1", "2", "3", "4")),
 )
@@ -220,20 +221,20 @@ def test_versions(exchange: Exchange) -> None:
     if version < 3:
         changes["stream"] = REMOVED
     if version != 3:
-        exchange.take(exchange.source(), promised=())
+        exchange.take(exchange.source(), promised="")
     _expect_taken_right(exchange, exchange.crafted(cai_override=changes), "CAI-30" if version < 3 else "CAI-09")
 
 
 @invariant(
     "cai.unknown-keys",
-    clauses="G3 CAI-05",
-    rows="D1 2a.24",
+    producer="CAI-05",
+    context="G3",
     level=Level.MUST,
     cases=lambda env: every(env.dictionaries()),
 )
 def test_unknown_keys(exchange: Exchange) -> None:
     """A key that the reader does not know changes nothing."""
-    exchange.take(exchange.source(), promised=())
+    exchange.take(exchange.source(), promised="")
     extra = {"offset": 4, "byte_offset": 4, "order": "F", "readonly": True, "some_later_key": object()}
     _expect_taken_right(exchange, exchange.crafted(cai_override=extra), "G3")
 
@@ -242,7 +243,7 @@ def _expect_explicit_taken(exchange: Exchange) -> None:
     """The reader takes this layout with everything said; where it does not, the case ends."""
     source = exchange.crafted()
     source.array.cai_override = {"strides": source.strides, "descr": [("", source.dtype.typestr)]}
-    exchange.take(source, promised=())
+    exchange.take(source, promised="")
 
 
 def _expect_taken_right(exchange: Exchange, source: Source, clause: str) -> None:
@@ -259,19 +260,19 @@ def _expect_taken_right(exchange: Exchange, source: Source, clause: str) -> None
 
 @invariant(
     "cai.mask",
-    clauses="CAI-15",
-    rows="D3",
+    producer="CAI-15",
+    consumer="CAI-15",
     level=Level.SHOULD,
     cases=lambda env: every(env.dictionaries()),
 )
 def test_mask(exchange: Exchange) -> None:
     """A mask is used or the array is refused; it is never dropped in silence."""
-    exchange.take(exchange.source(), promised=())
+    exchange.take(exchange.source(), promised="")
     source = exchange.crafted()
     mask = exchange.make(exchange.producer, kind=dtype("bool"))
     source.array.cai_override = {"mask": mask.array}
     try:
-        taken = exchange.take(source, promised=())
+        taken = exchange.take(source, promised="")
     except Refused:
         return
     if not _has_mask(taken, source):
@@ -292,8 +293,8 @@ def _has_mask(taken: Any, source: Source) -> bool:
 
 @invariant(
     "cai.owner-held",
-    clauses="CAI-27",
-    rows="E5 I19",
+    context="CAI-27",
+    bugs="I19",
     level=Level.OBSERVED,
     cases=lambda env: every(env.dictionaries()),
 )
@@ -305,9 +306,9 @@ def test_owner_held(exchange: Exchange) -> None:
     """
     offer = exchange.offer(exchange.source())
     owner = weakref.ref(offer)
-    taken = exchange.take(offer, promised=())
+    taken = exchange.take(offer, promised="")
     del offer
-    exchange.take(exchange.source(), promised=())
+    exchange.take(exchange.source(), promised="")
     collect()
     if owner() is None:
         fail(
@@ -378,8 +379,9 @@ _MALFORMED: dict[str, Malformed] = {
 
 @invariant(
     "cai.malformed",
-    clauses="CAI-01 CAI-02 CAI-03 CAI-04 CAI-09 CAI-11",
-    rows="D1 2a.24 I25",
+    producer="CAI-01 CAI-02 CAI-03 CAI-04 CAI-09 CAI-11",
+    consumer="CAI-09",
+    bugs="I25",
     level=Level.MUST,
     isolation=Isolation.RISKY,
     cases=lambda env: every(env.dictionaries(), dictionary=tuple(_MALFORMED)),
@@ -455,8 +457,7 @@ def _is_inside(source: Source, view: View) -> bool:
 
 @invariant(
     "cai.garbage-address",
-    clauses="CAI-29",
-    rows="D15 2a.25",
+    consumer="CAI-29",
     level=Level.MUST,
     isolation=Isolation.RISKY,
     cases=lambda env: every(env.dictionaries(), address=("small", "nowhere", "host", "freed")),
@@ -466,12 +467,12 @@ def test_garbage_address(exchange: Exchange) -> None:
 
     No document makes the reader check: accepting the address is only noted, and nothing is read through it.
     """
-    exchange.take(exchange.source(), promised=())
+    exchange.take(exchange.source(), promised="")
     garbage = _Garbage(exchange)
     address = getattr(garbage, exchange.option("address"))()
     source = exchange.crafted(cai_override={"data": (address, False)})
     try:
-        taken = exchange.take(source, promised=())
+        taken = exchange.take(source, promised="")
     except Refused:
         return
     exchange.check_context()

@@ -54,8 +54,7 @@ def canary(
     """Make a function a canary that has to end with this outcome on these devices."""
     return invariant(
         f"canary.{name}",
-        clauses="",
-        rows="",
+
         level=Level.MUST,
         needs=needs,
         cases=_planned(*devices),
@@ -101,7 +100,7 @@ def test_refuses(exchange: Exchange) -> None:
     def refuse(*args: Any, **keywords: Any) -> None:
         raise BufferError("by request")
 
-    exchange.take(Offered(refuse, exchange.source().array.__dlpack_device__()), promised=())
+    exchange.take(Offered(refuse, exchange.source().array.__dlpack_device__()), promised="")
 
 
 @on_host("crashes", Outcome.CRASH, Device.HOST)

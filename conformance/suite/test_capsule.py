@@ -1,4 +1,4 @@
-"""Family ``capsule``: who owns the struct at which moment, told by the capsule's name alone (rows E1 to E3, E9)."""
+"""Family ``capsule``: who owns the struct at which moment, told by the capsule's name alone."""
 
 from __future__ import annotations
 
@@ -38,7 +38,7 @@ def _versioned(exchange: Exchange) -> bool:
 
 def _take(exchange: Exchange, offer: Prepared) -> Any:
     """Import a kept capsule; one that holds a struct which the consumer did not ask for may be refused."""
-    return exchange.take(offer, promised=() if _versioned(exchange) else None)
+    return exchange.take(offer, promised="" if _versioned(exchange) else None)
 
 
 def _expect_released(exchange: Exchange, array: Watched, what: str) -> None:
@@ -72,8 +72,7 @@ def _expect_held(exchange: Exchange, array: Watched, what: str) -> None:
 
 @invariant(
     "capsule.name",
-    clauses="DLP-01",
-    rows="D7 E1",
+    producer="DLP-01",
     level=Level.MUST,
     cases=lambda env: every(env.exports(Protocol.DLPACK), struct=STRUCTS, dtype=dtypes("float32", "uint8")),
 )
@@ -96,8 +95,8 @@ def test_name(exchange: Exchange) -> None:
 
 @invariant(
     "capsule.unconsumed",
-    clauses="DLP-24 DLP-28",
-    rows="E3 I20",
+    producer="DLP-24 DLP-28",
+    bugs="I20",
     level=Level.MUST,
     cases=lambda env: every(exports_of_imports(env), struct=STRUCTS, dies=("array-first", "capsule-first")),
 )
@@ -119,8 +118,8 @@ def test_unconsumed(exchange: Exchange) -> None:
 
 @invariant(
     "capsule.many-exports",
-    clauses="DLP-24 DLP-28",
-    rows="E3 I22",
+    producer="DLP-24 DLP-28",
+    bugs="I22",
     level=Level.MUST,
     cases=lambda env: every(exports_of_imports(env), struct=STRUCTS),
 )
@@ -145,8 +144,9 @@ def test_many_exports(exchange: Exchange) -> None:
 
 @invariant(
     "capsule.used-is-inert",
-    clauses="DLP-24 DLP-26",
-    rows="E1 I20",
+    producer="DLP-24",
+    consumer="DLP-26",
+    bugs="I20",
     level=Level.MUST,
     cases=lambda env: every(exports_of_imports(env), struct=STRUCTS),
 )
@@ -167,8 +167,8 @@ def test_used_is_inert(exchange: Exchange) -> None:
 
 @invariant(
     "capsule.exception-in-flight",
-    clauses="DLP-24",
-    rows="E9 I20",
+    producer="DLP-24",
+    bugs="I20",
     level=Level.MUST,
     cases=lambda env: every(exports_of_imports(env), struct=STRUCTS),
 )
@@ -202,8 +202,7 @@ def test_exception_in_flight(exchange: Exchange) -> None:
 
 @invariant(
     "capsule.renamed",
-    clauses="DLP-25",
-    rows="E1",
+    consumer="DLP-25",
     level=Level.MUST,
     cases=lambda env: every(env.imports(Protocol.DLPACK), struct=STRUCTS),
 )
@@ -220,8 +219,8 @@ def test_renamed(exchange: Exchange) -> None:
 
 @invariant(
     "capsule.second-import",
-    clauses="DLP-25 DLP-26",
-    rows="E2 I22",
+    consumer="DLP-25 DLP-26",
+    bugs="I22",
     level=Level.MUST,
     cases=lambda env: every(env.imports(Protocol.DLPACK), struct=STRUCTS),
 )
@@ -243,8 +242,8 @@ def test_second_import(exchange: Exchange) -> None:
 
 @invariant(
     "capsule.dies-before-the-view",
-    clauses="DLP-25 DLP-26",
-    rows="E1 E5 I20",
+    consumer="DLP-25 DLP-26",
+    bugs="I20",
     level=Level.MUST,
     cases=lambda env: every(env.imports(Protocol.DLPACK), struct=STRUCTS),
 )
@@ -275,8 +274,8 @@ def test_dies_before_the_view(exchange: Exchange) -> None:
 
 @invariant(
     "capsule.struct-untouched",
-    clauses="DLP-26",
-    rows="I08",
+    consumer="DLP-26",
+    bugs="I08",
     level=Level.SHOULD,
     cases=lambda env: every(
         env.imports(Protocol.DLPACK), struct=STRUCTS, layout=layouts("c-order", "fortran", "columns", *OFFSET)
@@ -304,8 +303,7 @@ def test_struct_untouched(exchange: Exchange) -> None:
 
 @invariant(
     "capsule.race",
-    clauses="DLP-25 DLP-26",
-    rows="2a.10 G5",
+    consumer="DLP-25 DLP-26",
     level=Level.MUST,
     cases=lambda env: every(env.imports(Protocol.DLPACK), struct=STRUCTS),
 )

@@ -71,8 +71,10 @@ def _kinds(pair: Pair) -> tuple[str, ...]:
 
 @invariant(
     "capture.same-stream",
-    clauses="CUD-08 CUD-10 CAI-17 CAI-18 CAI-05 DLP-33 DLP-35 DLP-43",
-    rows="F17 F18 I18",
+    producer="CUD-08 CAI-05 DLP-33 DLP-43",
+    consumer="CUD-08 CAI-17 CAI-18 DLP-35 DLP-43",
+    context="CUD-10",
+    bugs="I18",
     level=Level.MUST,
     needs=Needs.GPU,
     cases=lambda env: every(_on_one_stream(env), quick=shows_one_library, dtype=_kinds),
@@ -95,8 +97,10 @@ def test_same_stream(exchange: Exchange) -> None:
 
 @invariant(
     "capture.pipeline",
-    clauses="CUD-08 CUD-10 CAI-05 CAI-18 DLP-33 DLP-35 DLP-43",
-    rows="F17 F18 I18",
+    producer="CUD-08 CAI-05 DLP-33 DLP-43",
+    consumer="CUD-08 CAI-18 DLP-35 DLP-43",
+    context="CUD-10",
+    bugs="I18",
     level=Level.MUST,
     needs=Needs.GPU,
     cases=lambda env: every(_on_one_stream(env), quick=shows_one_library),
@@ -114,8 +118,10 @@ def test_pipeline(exchange: Exchange) -> None:
 
 @invariant(
     "capture.one-side",
-    clauses="CUD-08 CUD-10 CAI-05 CAI-17 CAI-18 CAI-23 DLP-33 DLP-43",
-    rows="F18 I18",
+    producer="CUD-08 CAI-05 CAI-23 DLP-33 DLP-43",
+    consumer="CUD-08 CAI-17 CAI-18 DLP-43",
+    context="CUD-10",
+    bugs="I18",
     level=Level.MUST,
     needs=Needs.GPU,
     cases=lambda env: every(_separable(env), quick=shows_one_library, side=("consumer", "producer", "producer-writes")),
@@ -150,8 +156,9 @@ def test_one_side(exchange: Exchange) -> None:
 
 @invariant(
     "capture.replay",
-    clauses="CUD-10 CAI-05 DLP-43",
-    rows="F17",
+    producer="CAI-05 DLP-43",
+    consumer="DLP-43",
+    context="CUD-10",
     level=Level.MUST,
     needs=Needs.GPU,
     isolation=Isolation.RISKY,
@@ -173,8 +180,10 @@ def test_replay(exchange: Exchange) -> None:
 
 @invariant(
     "capture.blocking",
-    clauses="CUD-09 CUD-08 CUD-10",
-    rows="F18 I18",
+    producer="CUD-09 CUD-08",
+    consumer="CUD-09 CUD-08",
+    context="CUD-10",
+    bugs="I18",
     level=Level.SHOULD,
     needs=Needs.GPU,
     cases=lambda env: every(_pairs(env), quick=shows_one_library, streams=("own", "default")),
@@ -365,8 +374,10 @@ def _expect_usable(exchange: Exchange, work: Handover) -> None:
 
 @invariant(
     "capture.export-stream",
-    clauses="DLP-32 DLP-43 CUD-08 CUD-09 CUD-10",
-    rows="F18 I18",
+    producer="DLP-32 DLP-43 CUD-08 CUD-09",
+    consumer="DLP-43 CUD-08 CUD-09",
+    context="CUD-10",
+    bugs="I18",
     level=Level.MUST,
     needs=Needs.GPU,
     cases=lambda env: every(
@@ -486,8 +497,10 @@ def _relaxed(attempt: Callable[..., Captured]) -> bool:
 
 @invariant(
     "capture.drop",
-    clauses="CUD-08 CUD-10",
-    rows="F18 I18",
+    producer="CUD-08",
+    consumer="CUD-08",
+    context="CUD-10",
+    bugs="I18",
     level=Level.SHOULD,
     needs=Needs.GPU,
     cases=lambda env: every(_pairs(env), quick=shows_one_library, array=_arrays, thread=("same", "another")),
@@ -592,8 +605,10 @@ def _tabled(env: Environment) -> Iterator[Pair]:
 
 @invariant(
     "capture.exchange-api",
-    clauses="DLX-04 CUD-08 CUD-10",
-    rows="F18 I18 D12",
+    producer="DLX-04 CUD-08",
+    consumer="DLX-04 CUD-08",
+    context="CUD-10",
+    bugs="I18",
     level=Level.MUST,
     needs=Needs.GPU,
     cases=lambda env: every(_tabled(env), function=tuple(_FUNCTIONS), mode=("global", "thread-local")),
@@ -626,8 +641,8 @@ def test_exchange_api(exchange: Exchange) -> None:
 
 @invariant(
     "capture.current-stream",
-    clauses="DLX-04",
-    rows="F18 D12",
+    producer="DLX-04",
+    consumer="DLX-04",
     level=Level.MUST,
     needs=Needs.GPU,
     cases=lambda env: every(

@@ -145,8 +145,8 @@ def _host_array(exchange: Exchange) -> tuple[Any, bytes]:
 
 @invariant(
     "claim.cupy-on-gpu",
-    clauses="DOC-CP-1",
-    rows="DOC-CP-1",
+    producer="DOC-CP-1",
+    consumer="DOC-CP-1",
     level=Level.MUST,
     needs=Needs.GPU,
     cases=_claim("cupy", "cvcuda", dtype=_common),
@@ -184,8 +184,8 @@ _EVERY_FORM = layouts("c-order", *(name for name in LAYOUTS if name != "c-order"
 
 @invariant(
     "claim.cupy-converts",
-    clauses="DOC-CP-2",
-    rows="DOC-CP-2",
+    producer="DOC-CP-2",
+    consumer="DOC-CP-2",
     level=Level.MUST,
     needs=Needs.GPU,
     cases=_claim("cupy", "cvcuda", layout=_EVERY_FORM, dtype=dtypes()),
@@ -197,8 +197,8 @@ def test_cupy_converts(exchange: Exchange) -> None:
 
 @invariant(
     "claim.cupy-views-tensor",
-    clauses="DOC-CP-3",
-    rows="DOC-CP-3 A2 A3 A4",
+    producer="DOC-CP-3",
+    consumer="DOC-CP-3",
     level=Level.MUST,
     needs=Needs.GPU,
     cases=_claim(
@@ -227,8 +227,8 @@ def test_cupy_views_tensor(exchange: Exchange) -> None:
 
 @invariant(
     "claim.cupy-round-trip",
-    clauses="DOC-CP-4",
-    rows="DOC-CP-4 A10",
+    producer="DOC-CP-4",
+    consumer="DOC-CP-4",
     level=Level.MUST,
     needs=Needs.GPU,
     cases=_claim("cupy", "cvcuda", layout=layouts(*PLAIN), dtype=_common),
@@ -248,8 +248,8 @@ def test_cupy_round_trip(exchange: Exchange) -> None:
 
 @invariant(
     "claim.numpy-by-cuda-python",
-    clauses="DOC-NP-1",
-    rows="DOC-NP-1",
+    producer="DOC-NP-1",
+    consumer="DOC-NP-1",
     level=Level.MUST,
     needs=Needs.GPU,
     cases=_claim("numpy", "cvcuda", "cuda_python", layout=PLAIN, dtype=_common),
@@ -279,8 +279,8 @@ def _from_numpy_cases(env: Environment) -> Iterator[Draft]:
 
 @invariant(
     "claim.from-numpy-shares",
-    clauses="DOC-NP-2",
-    rows="DOC-NP-2 A1 A2 A3",
+    producer="DOC-NP-2",
+    consumer="DOC-NP-2",
     level=Level.MUST,
     needs=Needs.HOST,
     cases=_from_numpy_cases,
@@ -305,8 +305,8 @@ def test_from_numpy_shares(exchange: Exchange) -> None:
 
 @invariant(
     "claim.numpy-by-torch",
-    clauses="DOC-NP-2",
-    rows="DOC-NP-2",
+    producer="DOC-NP-2",
+    consumer="DOC-NP-2",
     level=Level.MUST,
     needs=Needs.GPU,
     cases=_claim("numpy", "cvcuda", "torch", layout=PLAIN, dtype=_common),
@@ -333,8 +333,8 @@ def _expect_returned(exchange: Exchange, clause: str, array: Any, values: bytes,
 
 @invariant(
     "claim.numpy-to-cupy",
-    clauses="DOC-NP-3",
-    rows="DOC-NP-3",
+    producer="DOC-NP-3",
+    consumer="DOC-NP-3",
     level=Level.MUST,
     needs=Needs.GPU,
     cases=lambda env: every(
@@ -357,8 +357,8 @@ def test_numpy_to_cupy(exchange: Exchange) -> None:
 
 @invariant(
     "claim.numpy-by-cupy",
-    clauses="DOC-NP-3",
-    rows="DOC-NP-3",
+    producer="DOC-NP-3",
+    consumer="DOC-NP-3",
     level=Level.MUST,
     needs=Needs.GPU,
     cases=_claim("numpy", "cvcuda", "cupy", layout=PLAIN, dtype=_common),
@@ -375,8 +375,8 @@ def test_numpy_by_cupy(exchange: Exchange) -> None:
 
 @invariant(
     "claim.numpy-by-pycuda",
-    clauses="DOC-NP-4 DOC-PC-2 DOC-PC-3",
-    rows="DOC-NP-4",
+    producer="DOC-NP-4 DOC-PC-2 DOC-PC-3",
+    consumer="DOC-NP-4 DOC-PC-2 DOC-PC-3",
     level=Level.MUST,
     needs=Needs.GPU,
     cases=_claim("numpy", "cvcuda", "pycuda", layout=PLAIN, dtype=_common),
@@ -402,8 +402,9 @@ def _gpuarray_on(exchange: Exchange, clause: str, tensor: Any) -> Any:
 
 @invariant(
     "claim.numpy-refused",
-    clauses="DOC-NP-5",
-    rows="DOC-NP-5 D14 device-07 device-09",
+    producer="DOC-NP-5",
+    consumer="DOC-NP-5",
+    bugs="device-07 device-09",
     level=Level.MUST,
     needs=Needs.GPU,
     cases=_claim("numpy", "cvcuda", layout=PLAIN, dtype=_SHOWN),
@@ -425,7 +426,7 @@ def _installed(env: Environment) -> Iterator[Draft]:
             yield Draft(name, name, "none", device, (), Tier.FULL)
 
 
-@invariant("claim.installation", clauses="DOC-NP-6", rows="DOC-NP-6", level=Level.OBSERVED, cases=_installed)
+@invariant("claim.installation", producer="DOC-NP-6", consumer="DOC-NP-6", level=Level.OBSERVED, cases=_installed)
 def test_installation(exchange: Exchange) -> None:
     """CuPy and PyCUDA were built when they were installed, and PyTorch is a large download.
 
@@ -461,8 +462,9 @@ def _observe(reason: str, expected: str, seen: str) -> None:
 
 @invariant(
     "claim.cpu-tensor-refused",
-    clauses="DOC-PT-1",
-    rows="DOC-PT-1 D14 device-07 device-09",
+    producer="DOC-PT-1",
+    consumer="DOC-PT-1",
+    bugs="device-07 device-09",
     level=Level.MUST,
     needs=Needs.GPU,
     cases=_claim("torch", "cvcuda", layout=PLAIN, dtype=_SHOWN),
@@ -481,8 +483,8 @@ def test_cpu_tensor_refused(exchange: Exchange) -> None:
 
 @invariant(
     "claim.torch-shares",
-    clauses="DOC-PT-2",
-    rows="DOC-PT-2 A1 A2",
+    producer="DOC-PT-2",
+    consumer="DOC-PT-2",
     level=Level.MUST,
     needs=Needs.GPU,
     cases=_claim("torch", "cvcuda", layout=_EVERY_FORM, dtype=dtypes()),
@@ -494,8 +496,9 @@ def test_torch_shares(exchange: Exchange) -> None:
 
 @invariant(
     "claim.tensor-to-torch",
-    clauses="DOC-PT-3",
-    rows="DOC-PT-3 A1 A2 A3 device-06 device-19",
+    producer="DOC-PT-3",
+    consumer="DOC-PT-3",
+    bugs="device-06 device-19",
     level=Level.MUST,
     needs=Needs.GPU,
     cases=_claim("cvcuda", "torch", layout=layouts(*PLAIN), dtype=_common),
@@ -519,8 +522,9 @@ def test_tensor_to_torch(exchange: Exchange) -> None:
 
 @invariant(
     "claim.as-tensor-without-device",
-    clauses="DOC-PT-3",
-    rows="DOC-PT-3 device-06 device-19 A1",
+    producer="DOC-PT-3",
+    consumer="DOC-PT-3",
+    bugs="device-06 device-19",
     level=Level.MUST,
     needs=Needs.GPU,
     cases=lambda env: every(
@@ -550,8 +554,9 @@ def _autoinit_cases(env: Environment) -> Iterator[Draft]:
 
 @invariant(
     "claim.pycuda-autoinit",
-    clauses="DOC-PC-1",
-    rows="DOC-PC-1 context-05 context-07",
+    producer="DOC-PC-1",
+    consumer="DOC-PC-1",
+    bugs="context-05 context-07",
     level=Level.MUST,
     needs=Needs.GPU,
     isolation=Isolation.FRESH,
@@ -571,8 +576,8 @@ def test_pycuda_autoinit(exchange: Exchange) -> None:
 
 @invariant(
     "claim.gpuarray-converts",
-    clauses="DOC-PC-2",
-    rows="DOC-PC-2",
+    producer="DOC-PC-2",
+    consumer="DOC-PC-2",
     level=Level.MUST,
     needs=Needs.GPU,
     cases=_claim("pycuda", "cvcuda", layout=_EVERY_FORM, dtype=dtypes()),
@@ -584,8 +589,8 @@ def test_gpuarray_converts(exchange: Exchange) -> None:
 
 @invariant(
     "claim.gpuarray-on-tensor",
-    clauses="DOC-PC-3",
-    rows="DOC-PC-3 A1 A3",
+    producer="DOC-PC-3",
+    consumer="DOC-PC-3",
     level=Level.MUST,
     needs=Needs.GPU,
     cases=_claim("cvcuda", "pycuda", layout=layouts(*PLAIN), dtype=_common),
@@ -617,8 +622,8 @@ def _takers(env: Environment) -> Iterator[Pair]:
 
 @invariant(
     "claim.buffer-accepted",
-    clauses="DOC-CU-1",
-    rows="DOC-CU-1 A1 A2",
+    producer="DOC-CU-1",
+    consumer="DOC-CU-1",
     level=Level.MUST,
     needs=Needs.GPU,
     cases=lambda env: every(_takers(env), layout=PLAIN, dtype=dtypes("float32", "uint8", "complex64")),
@@ -645,8 +650,9 @@ def _taken(exchange: Exchange, buffer: DeviceBuffer) -> Any:
 
 @invariant(
     "claim.import-owns-nothing",
-    clauses="DOC-CU-2",
-    rows="DOC-CU-2 E4 I20",
+    producer="DOC-CU-2",
+    consumer="DOC-CU-2",
+    bugs="I20",
     level=Level.MUST,
     needs=Needs.GPU,
     cases=lambda env: every(_takers(env)),
@@ -676,8 +682,9 @@ def _givers(env: Environment) -> Iterator[Pair]:
 
 @invariant(
     "claim.wrapper-owns-nothing",
-    clauses="DOC-CU-2",
-    rows="DOC-CU-2 E4 I20",
+    producer="DOC-CU-2",
+    consumer="DOC-CU-2",
+    bugs="I20",
     level=Level.MUST,
     needs=Needs.GPU,
     cases=lambda env: every(_givers(env)),
@@ -726,8 +733,8 @@ def _filled_tensor(exchange: Exchange) -> tuple[Any, bytes]:
 
 @invariant(
     "claim.tensor-as-buffer",
-    clauses="DOC-CU-3",
-    rows="DOC-CU-3",
+    producer="DOC-CU-3",
+    consumer="DOC-CU-3",
     level=Level.MUST,
     needs=Needs.GPU,
     cases=_tensor_cases,
@@ -742,8 +749,8 @@ def test_tensor_as_buffer(exchange: Exchange) -> None:
 
 @invariant(
     "claim.flat-copy",
-    clauses="DOC-CU-3",
-    rows="DOC-CU-3 B12",
+    producer="DOC-CU-3",
+    consumer="DOC-CU-3",
     level=Level.OBSERVED,
     needs=Needs.GPU,
     cases=_tensor_cases,
@@ -776,8 +783,8 @@ def _named_layouts(env: Environment) -> Iterator[Draft]:
 
 @invariant(
     "claim.named-layout",
-    clauses="DOC-CP-2 DOC-PT-2 DOC-PC-2 DOC-CU-1",
-    rows="DOC-CP-2 DOC-PT-2 DOC-PC-2 DOC-CU-1",
+    producer="DOC-CP-2 DOC-PT-2 DOC-PC-2 DOC-CU-1",
+    consumer="DOC-CP-2 DOC-PT-2 DOC-PC-2 DOC-CU-1",
     level=Level.MUST,
     needs=Needs.GPU,
     cases=_named_layouts,
@@ -804,8 +811,9 @@ def _wrapping(env: Environment) -> Iterator[Draft]:
 
 @invariant(
     "claim.wrapped-is-released",
-    clauses="DLP-26 G12",
-    rows="I19 I21 lifetime-16 lifetime-17 lifetime-19 lifetime-20",
+    consumer="DLP-26",
+    context="G12",
+    bugs="I19 I21 lifetime-16 lifetime-17 lifetime-19 lifetime-20",
     level=Level.MUST,
     needs=Needs.GPU,
     cases=_wrapping,

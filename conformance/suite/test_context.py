@@ -1,4 +1,4 @@
-"""Family ``context``: CUDA contexts, the threads they are current on, and forks (rows G10, I29, I30)."""
+"""Family ``context``: CUDA contexts, the threads they are current on, and forks."""
 
 from __future__ import annotations
 
@@ -49,8 +49,8 @@ def _expect_unchanged(exchange: Exchange, handle: int, what: str) -> None:
 
 @invariant(
     "context.unchanged",
-    clauses="G10",
-    rows="G10 I29 context-05 context-07",
+    context="G10",
+    bugs="I29 context-05 context-07",
     level=Level.OBSERVED,
     needs=Needs.GPU,
     cases=lambda env: every(env.pairs(on=_GPU)),
@@ -78,8 +78,10 @@ def _with_reference(env: Environment) -> Iterator[Draft]:
 
 @invariant(
     "context.private",
-    clauses="G10 DLP-43 CAI-05",
-    rows="G10 I29 context-05 context-06 context-07",
+    producer="DLP-43 CAI-05",
+    consumer="DLP-43",
+    context="G10",
+    bugs="I29 context-05 context-06 context-07",
     level=Level.MUST,
     needs=Needs.GPU,
     isolation=Isolation.RISKY,
@@ -92,12 +94,12 @@ def test_private(exchange: Exchange) -> None:
     before: what a library does when it starts does not count here.
     """
     source = exchange.source()
-    exchange.read(exchange.take(source, promised=()))
+    exchange.read(exchange.take(source, promised=""))
     context.set_current(context.primary())
     private = context.create()
     try:
         with uncollected():
-            taken = exchange.take(source, promised=())
+            taken = exchange.take(source, promised="")
             _expect_values_in_primary(exchange, source, taken, private)
     finally:
         context.destroy(private)
@@ -114,8 +116,9 @@ def _expect_values_in_primary(exchange: Exchange, source: Source, taken: Any, pr
 
 @invariant(
     "context.fresh-thread",
-    clauses="DLP-43 DLP-46 CAI-05",
-    rows="I29 context-03",
+    producer="DLP-43 DLP-46 CAI-05",
+    consumer="DLP-43 DLP-46",
+    bugs="I29 context-03",
     level=Level.MUST,
     cases=lambda env: every(env.pairs()),
 )
@@ -146,8 +149,8 @@ def _each_library(env: Environment) -> Iterator[Draft]:
 
 @invariant(
     "context.import-alone",
-    clauses="G10",
-    rows="I30 context-02",
+    context="G10",
+    bugs="I30 context-02",
     level=Level.OBSERVED,
     needs=Needs.GPU,
     isolation=Isolation.FRESH,
@@ -176,8 +179,9 @@ def test_import_alone(exchange: Exchange) -> None:
 
 @invariant(
     "context.after-fork",
-    clauses="DLP-43 CAI-05",
-    rows="I30 2a.31 context-01 context-10 context-14",
+    producer="DLP-43 CAI-05",
+    consumer="DLP-43",
+    bugs="I30 context-01 context-10 context-14",
     level=Level.MUST,
     needs=Needs.GPU,
     isolation=Isolation.FRESH,
@@ -225,8 +229,10 @@ def _with_pycuda(env: Environment) -> Iterator[Draft]:
 
 @invariant(
     "context.pycuda",
-    clauses="CAI-05 CAI-29 CUD-11 CUD-12",
-    rows="I29 I30 context-03 context-05 context-07",
+    producer="CAI-05 CUD-12",
+    consumer="CAI-29 CUD-12",
+    context="CUD-11",
+    bugs="I29 I30 context-03 context-05 context-07",
     level=Level.MUST,
     needs=Needs.GPU,
     isolation=Isolation.FRESH,

@@ -33,8 +33,8 @@ def _inside(pair: Pair) -> tuple[str, ...]:
 
 @invariant(
     "crossing.two-streams",
-    clauses="CAI-18 CAI-22 CAI-23 DLP-33 DLP-35",
-    rows="G10 F2 F6",
+    producer="CAI-22 CAI-23 DLP-33",
+    consumer="CAI-18 DLP-35",
     level=Level.MUST,
     needs=Needs.GPU,
     cases=lambda env: every(
@@ -67,8 +67,9 @@ def test_two_streams(exchange: Exchange) -> None:
 
 @invariant(
     "crossing.threads",
-    clauses="CAI-18 CAI-22 CAI-23 DLP-33",
-    rows="F2 F6 I29 context-03",
+    producer="CAI-22 CAI-23 DLP-33",
+    consumer="CAI-18",
+    bugs="I29 context-03",
     level=Level.MUST,
     needs=Needs.GPU,
     cases=lambda env: every(streaming(env.pairs(on=_ON)), quick=shows_one_library, how=_inside),
@@ -96,8 +97,8 @@ def test_threads(exchange: Exchange) -> None:
 
 @invariant(
     "crossing.per-thread-published",
-    clauses="CAI-16 CAI-18",
-    rows="F1 F11 2a.14",
+    producer="CAI-16",
+    consumer="CAI-18",
     level=Level.MUST,
     needs=Needs.GPU,
     cases=lambda env: every(streaming(env.imports(Protocol.CAI, on=_ON)), thread=("same", "other")),
@@ -131,8 +132,9 @@ def test_per_thread_published(exchange: Exchange) -> None:
 
 @invariant(
     "crossing.per-thread-named",
-    clauses="DLP-31 DLP-33",
-    rows="F11 I14",
+    producer="DLP-31 DLP-33",
+    consumer="DLP-31",
+    bugs="I14",
     level=Level.MUST,
     needs=Needs.GPU,
     cases=lambda env: every(streaming(env.exports(Protocol.DLPACK, on=_ON))),
@@ -190,8 +192,10 @@ def _switched(env: Environment) -> Iterator[Draft]:
 
 @invariant(
     "crossing.default-stream",
-    clauses="CAI-16 CAI-22 CAI-23 DLP-31 DLP-35 CUD-04",
-    rows="F1 F11 F13 I15 I16 stream-24",
+    producer="CAI-16 CAI-22 CAI-23 DLP-31",
+    consumer="DLP-31 DLP-35",
+    context="CUD-04",
+    bugs="I15 I16 stream-24",
     level=Level.MUST,
     needs=Needs.GPU,
     isolation=Isolation.FRESH,
@@ -257,8 +261,8 @@ def _cupy_alone(env: Environment) -> Iterator[Draft]:
 
 @invariant(
     "crossing.opt-out",
-    clauses="CAI-24 LIB-10",
-    rows="F4 CAI-21 CAI-24",
+    producer="CAI-24 LIB-10",
+    consumer="CAI-24 LIB-10",
     level=Level.MUST,
     needs=Needs.GPU,
     isolation=Isolation.FRESH,
@@ -308,8 +312,10 @@ def _contexts(env: Environment) -> Iterator[Draft]:
 
 @invariant(
     "crossing.contexts",
-    clauses="CAI-18 CAI-21 CAI-23 CUD-05 CUD-06",
-    rows="I29 F2 F5 context-05",
+    producer="CAI-23 CUD-06",
+    consumer="CAI-18 CAI-21 CUD-06",
+    context="CUD-05",
+    bugs="I29 context-05",
     level=Level.MUST,
     needs=Needs.GPU,
     isolation=Isolation.CHILD,

@@ -1,4 +1,4 @@
-"""Family ``device``: where an array lies, and who says so (rows D10, G1, G4, G8)."""
+"""Family ``device``: where an array lies, and who says so."""
 
 from __future__ import annotations
 
@@ -66,8 +66,8 @@ def _expect_device(seen: tuple[int, int], expected: tuple[int, int], who: str, *
 
 @invariant(
     "device.reported",
-    clauses="DLP-15 DLP-16",
-    rows="D10 G1 I26 device-05 device-20 device-23",
+    producer="DLP-15 DLP-16",
+    bugs="I26 device-05 device-20 device-23",
     level=Level.MUST,
     cases=lambda env: every(env.exports(Protocol.DLPACK), dtype=dtypes()),
 )
@@ -83,8 +83,8 @@ def test_reported(exchange: Exchange) -> None:
 
 @invariant(
     "device.reported-empty",
-    clauses="DLP-15 DLP-16",
-    rows="D10 I03 device-02",
+    producer="DLP-15 DLP-16",
+    bugs="I03 device-02",
     level=Level.MUST,
     cases=lambda env: every(env.exports(Protocol.DLPACK), layout=layouts(*EMPTY)),
 )
@@ -106,8 +106,9 @@ def _forms(pair: Pair) -> tuple[str, ...]:
 
 @invariant(
     "device.kept",
-    clauses="DLP-42 DLP-43 CAI-05 CAI-07",
-    rows="G1 I03 device-02 device-06 device-19 device-21",
+    producer="DLP-43 CAI-05",
+    consumer="DLP-42 DLP-43 CAI-07",
+    bugs="I03 device-02 device-06 device-19 device-21",
     level=Level.MUST,
     cases=lambda env: every(env.pairs(), layout=_forms, dtype=dtypes("float32", "int32", "bool")),
 )
@@ -149,8 +150,9 @@ def _kinds_for_devices(env: Environment) -> Iterator[Draft]:
 
 @invariant(
     "device.memory-kind",
-    clauses="DLP-43 CAI-05",
-    rows="G4 I26 device-07 device-25 device-29",
+    producer="DLP-43 CAI-05",
+    consumer="DLP-43",
+    bugs="I26 device-07 device-25 device-29",
     level=Level.MUST,
     cases=_kinds_for_devices,
 )
@@ -159,7 +161,7 @@ def test_memory_kind(exchange: Exchange) -> None:
     named = CudaMemory(_kind_of(exchange))
     memory = named if exchange.device is Device.CUDA else HostMemory(named.device)
     source = _source_in(exchange, memory)
-    taken = exchange.take(source, promised=())
+    taken = exchange.take(source, promised="")
     exchange.expect_values(source, exchange.read(taken))
 
 
@@ -170,8 +172,9 @@ def _kinds_for_hosts(env: Environment) -> Iterator[Draft]:
 
 @invariant(
     "device.pinned-on-host",
-    clauses="DLP-43",
-    rows="G4 I13 device-28 readonly-06",
+    producer="DLP-43",
+    consumer="DLP-43",
+    bugs="I13 device-28 readonly-06",
     level=Level.MUST,
     needs=Needs.GPU,
     cases=_kinds_for_hosts,
@@ -182,7 +185,7 @@ def test_pinned_on_host(exchange: Exchange) -> None:
     A versioned capsule without the read-only bit gives no ground for a read-only import.
     """
     source = _source_in(exchange, CudaMemory(_kind_of(exchange)))
-    taken = exchange.take(source, promised=())
+    taken = exchange.take(source, promised="")
     exchange.expect_values(source, exchange.read(taken))
     versioned = all(managed.fields.version is not None for managed in source.array.log.exports)
     shared = exchange.look(taken).address == source.address
@@ -205,8 +208,9 @@ def _own_kinds(env: Environment) -> Iterator[Draft]:
 
 @invariant(
     "device.own-memory-kind",
-    clauses="DLP-15 DLP-16 DLP-43",
-    rows="D10 G4 I26 device-20 device-25 device-28",
+    producer="DLP-15 DLP-16 DLP-43",
+    consumer="DLP-43",
+    bugs="I26 device-20 device-25 device-28",
     level=Level.MUST,
     needs=Needs.GPU,
     cases=_own_kinds,
@@ -223,7 +227,7 @@ def test_own_memory_kind(exchange: Exchange) -> None:
     tensor = exchange.decode(exchange.capsule_of(source))
     cuda_memory.write(tensor.element0, data)
     _judge_own(_said(exchange, exchange.offer(source)), tensor.device, tensor.element0)
-    taken = exchange.take(source, promised=())
+    taken = exchange.take(source, promised="")
     exchange.expect_values(source, exchange.read(taken))
 
 
@@ -245,8 +249,9 @@ def _one_a_process(drafts: Callable[[Environment], Iterator[Draft]]) -> Callable
 
 @invariant(
     "device.ipc",
-    clauses="DLP-43 CAI-05",
-    rows="G8 pointer-14 device-31",
+    producer="DLP-43 CAI-05",
+    consumer="DLP-43",
+    bugs="pointer-14 device-31",
     level=Level.MUST,
     needs=Needs.GPU,
     isolation=Isolation.FRESH,

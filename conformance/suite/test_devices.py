@@ -1,4 +1,4 @@
-"""Family ``devices``: two GPUs, arrays on one of them while the other is current, and streams of another GPU (rows G2, G3).
+"""Family ``devices``: two GPUs, arrays on one of them while the other is current, and streams of another GPU.
 
 The family ``device`` is about what one GPU can show. Nothing here says that an array has to be exported or taken while another
 GPU than its own is current: what must not happen is that it lands elsewhere, shows other elements, or is read too early.
@@ -72,8 +72,8 @@ def _same(exchange: Exchange, dlpack: str, cai: str) -> str:
 
 @invariant(
     "devices.made",
-    clauses="CUD-11",
-    rows="G2 device-14",
+    context="CUD-11",
+    bugs="device-14",
     level=Level.OBSERVED,
     needs=Needs.TWO_GPUS,
     exclusive=True,
@@ -104,8 +104,8 @@ def test_made(exchange: Exchange) -> None:
 
 @invariant(
     "devices.reported",
-    clauses="DLP-15 DLP-16",
-    rows="G2 I27 device-27",
+    producer="DLP-15 DLP-16",
+    bugs="I27 device-27",
     level=Level.MUST,
     needs=Needs.TWO_GPUS,
     exclusive=True,
@@ -149,8 +149,9 @@ def _expect_device(seen: tuple[int, int], home: int, role: Role, reason: str, *c
 
 @invariant(
     "devices.kept",
-    clauses="DLP-42 DLP-43 DLP-47 CAI-05 CAI-29 CUD-12",
-    rows="G2 I27 2a.18 device-01 device-08 device-27",
+    producer="DLP-43 CAI-05 CUD-12",
+    consumer="DLP-42 DLP-43 DLP-47 CAI-29 CUD-12",
+    bugs="I27 device-01 device-08 device-27",
     level=Level.MUST,
     needs=Needs.TWO_GPUS,
     exclusive=True,
@@ -194,8 +195,9 @@ def _moved(exchange: Exchange, seen: int | None, place: Place) -> NoReturn:
 
 @invariant(
     "devices.in-turn",
-    clauses="DLP-42 DLP-43 CAI-05 CAI-29",
-    rows="G1 I27 device-14",
+    producer="DLP-43 CAI-05",
+    consumer="DLP-42 DLP-43 CAI-29",
+    bugs="I27 device-14",
     level=Level.MUST,
     needs=Needs.TWO_GPUS,
     exclusive=True,
@@ -227,8 +229,8 @@ def _ordinal(name: str) -> int:
 
 @invariant(
     "devices.current-kept",
-    clauses="G10",
-    rows="G2 2a.17 I27",
+    context="G10",
+    bugs="I27",
     level=Level.OBSERVED,
     needs=Needs.TWO_GPUS,
     exclusive=True,
@@ -271,8 +273,7 @@ def _refusals(env: Environment) -> Iterator[Draft]:
 
 @invariant(
     "devices.current-kept-when-refused",
-    clauses="G10",
-    rows="G2 2a.17",
+    context="G10",
     level=Level.OBSERVED,
     needs=Needs.TWO_GPUS,
     exclusive=True,
@@ -328,8 +329,9 @@ def _joining(env: Environment) -> Iterator[Draft]:
 
 @invariant(
     "devices.mixed",
-    clauses="DLP-43 CAI-05",
-    rows="G3 I28 device-10",
+    producer="DLP-43 CAI-05",
+    consumer="DLP-43",
+    bugs="I28 device-10",
     level=Level.MUST,
     needs=Needs.TWO_GPUS,
     exclusive=True,
@@ -357,8 +359,9 @@ def _attempt(exchange: Exchange, action: Callable[[], Any]) -> Any:
 
 @invariant(
     "devices.export-elsewhere",
-    clauses="DLP-38 DLP-43",
-    rows="I28 2a.18 device-10",
+    producer="DLP-38 DLP-43",
+    consumer="DLP-43",
+    bugs="I28 device-10",
     level=Level.MUST,
     needs=Needs.TWO_GPUS,
     exclusive=True,
@@ -410,8 +413,9 @@ def _moving(env: Environment) -> Iterator[Draft]:
 
 @invariant(
     "devices.import-elsewhere",
-    clauses="DLP-42 DLP-43 CAI-05",
-    rows="I28 2a.18 device-10 device-22",
+    producer="DLP-43 CAI-05",
+    consumer="DLP-42 DLP-43",
+    bugs="I28 device-10 device-22",
     level=Level.MUST,
     needs=Needs.TWO_GPUS,
     exclusive=True,
@@ -484,8 +488,8 @@ def _meeting(exchange: Exchange, place: Place) -> Meeting:
 
 @invariant(
     "devices.handover",
-    clauses="CAI-18 CAI-22 CAI-23 CUD-06 DLP-33 DLP-35",
-    rows="G2 2a.17 2a.18",
+    producer="CAI-22 CAI-23 CUD-06 DLP-33",
+    consumer="CAI-18 CUD-06 DLP-35",
     level=Level.MUST,
     needs=Needs.TWO_GPUS,
     cases=_handovers,
@@ -520,8 +524,9 @@ def _followers(env: Environment) -> Iterator[Draft]:
 
 @invariant(
     "devices.dictionary-stream",
-    clauses="CAI-18 CUD-06",
-    rows="G2 I28 2a.17",
+    producer="CUD-06",
+    consumer="CAI-18 CUD-06",
+    bugs="I28",
     level=Level.MUST,
     needs=Needs.TWO_GPUS,
     cases=_followers,
@@ -561,8 +566,9 @@ def _asked(env: Environment) -> Iterator[Draft]:
 
 @invariant(
     "devices.export-stream",
-    clauses="DLP-33 G8",
-    rows="G2 I28 2a.17",
+    producer="DLP-33",
+    context="G8",
+    bugs="I28",
     level=Level.OBSERVED,
     needs=Needs.TWO_GPUS,
     cases=_asked,
@@ -610,8 +616,8 @@ def _visible(draft: Draft) -> str:
 
 @invariant(
     "devices.untouched",
-    clauses="G10",
-    rows="I27 device-14",
+    context="G10",
+    bugs="I27 device-14",
     level=Level.OBSERVED,
     needs=Needs.TWO_GPUS,
     isolation=Isolation.FRESH,
@@ -639,8 +645,9 @@ def test_untouched(exchange: Exchange) -> None:
 
 @invariant(
     "devices.remapped",
-    clauses="DLP-15 DLP-16 DLP-42 CAI-29",
-    rows="I27 device-08",
+    producer="DLP-15 DLP-16",
+    consumer="DLP-42 CAI-29",
+    bugs="I27 device-08",
     level=Level.MUST,
     needs=Needs.TWO_GPUS,
     isolation=Isolation.FRESH,

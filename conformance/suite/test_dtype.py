@@ -1,4 +1,4 @@
-"""Family ``dtype``: an element type means the same on both sides, or is refused (rows C)."""
+"""Family ``dtype``: an element type means the same on both sides, or is refused."""
 
 from __future__ import annotations
 
@@ -28,8 +28,9 @@ FOREIGN_ORDER = ">" if NATIVE_ORDER == "<" else "<"
 
 @invariant(
     "dtype.exchange",
-    clauses="DLP-13 DLP-46 DLP-43 CAI-03 CAI-05",
-    rows="C1 C2 C3 C4 I10 I31",
+    producer="DLP-13 DLP-46 DLP-43 CAI-03 CAI-05",
+    consumer="DLP-46 DLP-43",
+    bugs="I10 I31",
     level=Level.MUST,
     cases=lambda env: every(env.pairs(), dtype=dtypes()),
 )
@@ -49,8 +50,9 @@ def test_exchange(exchange: Exchange) -> None:
 
 @invariant(
     "dtype.self-import",
-    clauses="DLP-46 DLP-41 CAI-03",
-    rows="I10",
+    producer="DLP-46 CAI-03",
+    consumer="DLP-46 DLP-41",
+    bugs="I10",
     level=Level.MUST,
     cases=lambda env: every(
         (pair for pair in env.pairs() if pair.producer.name == pair.consumer.name), dtype=_with_a_name
@@ -109,8 +111,7 @@ def _is_raw(name: str) -> bool:
 
 @invariant(
     "dtype.export",
-    clauses="DLP-13",
-    rows="C9 C1 C2 C3 C4",
+    producer="DLP-13",
     level=Level.MUST,
     cases=lambda env: every(env.exports(Protocol.DLPACK), capsule=("newest", "plain"), dtype=dtypes()),
 )
@@ -132,8 +133,8 @@ def test_export(exchange: Exchange) -> None:
 
 @invariant(
     "dtype.typestr",
-    clauses="CAI-03 CAI-14",
-    rows="C9 I10",
+    producer="CAI-03 CAI-14",
+    bugs="I10",
     level=Level.MUST,
     cases=lambda env: every(env.exports(Protocol.CAI), dtype=dtypes()),
 )
@@ -277,8 +278,8 @@ def _foreign_of(pair: Pair) -> tuple[str, ...]:
 
 @invariant(
     "dtype.unsupported-export",
-    clauses="DLP-23 DLP-12",
-    rows="C5 C6 C8 I11 I25",
+    producer="DLP-23 DLP-12",
+    bugs="I11 I25",
     level=Level.MUST,
     cases=lambda env: every(env.exports(Protocol.DLPACK), elements=_foreign_of),
 )
@@ -353,8 +354,8 @@ _FLOAT4 = {"reference": _reference_float4, "torch": _torch_float4, "jax": _jax_f
 
 @invariant(
     "dtype.sub-byte-export",
-    clauses="DLP-11 DLP-13",
-    rows="C4 C9",
+    producer="DLP-11 DLP-13",
+    consumer="DLP-11",
     level=Level.MUST,
     cases=lambda env: every(
         (pair for pair in env.exports(Protocol.DLPACK) if pair.producer.name in _FLOAT4), elements=("float4_e2m1fn",)
@@ -405,8 +406,9 @@ _NARROW = {
 
 @invariant(
     "dtype.sub-byte-import",
-    clauses="DLP-11",
-    rows="C4 I10",
+    producer="DLP-11",
+    consumer="DLP-11",
+    bugs="I10",
     level=Level.MUST,
     cases=lambda env: every(env.imports(Protocol.DLPACK), elements=tuple(_NARROW)),
 )
@@ -442,8 +444,8 @@ def test_sub_byte_import(exchange: Exchange) -> None:
 
 @invariant(
     "dtype.lanes",
-    clauses="DLP-14 DLP-43",
-    rows="C7",
+    producer="DLP-43",
+    consumer="DLP-14 DLP-43",
     level=Level.MUST,
     cases=lambda env: every(env.imports(Protocol.DLPACK), lanes=("2", "4"), dtype=("float32", "uint8")),
 )
@@ -495,8 +497,9 @@ _REAL_NAMES = {"int-4": "int4", "uint-1": "uint1", "float-128": "float128", "int
 
 @invariant(
     "dtype.unknown",
-    clauses="DLP-05 DLP-13",
-    rows="C8 I10",
+    producer="DLP-13",
+    consumer="DLP-05",
+    bugs="I10",
     level=Level.MUST,
     cases=lambda env: every(env.imports(Protocol.DLPACK), elements=tuple(_UNKNOWN)),
 )
@@ -525,8 +528,8 @@ def test_unknown(exchange: Exchange) -> None:
 
 @invariant(
     "dtype.foreign-order",
-    clauses="CAI-03 CAI-05",
-    rows="C6 I11",
+    producer="CAI-03 CAI-05",
+    bugs="I11",
     level=Level.MUST,
     cases=lambda env: every(env.dictionaries(), dtype=("float32", "int16", "uint64", "complex64")),
 )
@@ -562,8 +565,8 @@ _OFFSETS = {"packed": {"a": 0, "b": 4}, "padded": {"a": 0, "b": 4}}
 
 @invariant(
     "dtype.structured",
-    clauses="CAI-14 CAI-03 CAI-05",
-    rows="C5 I11",
+    producer="CAI-14 CAI-03 CAI-05",
+    bugs="I11",
     level=Level.MUST,
     cases=lambda env: every(env.dictionaries(), fields=tuple(_RECORDS)),
 )
@@ -612,8 +615,8 @@ _SPECIAL: dict[str, tuple[str, str, tuple[str, ...]]] = {
 
 @invariant(
     "dtype.special-typestr",
-    clauses="CAI-03",
-    rows="C5 C8 I11",
+    producer="CAI-03",
+    bugs="I11",
     level=Level.MUST,
     cases=lambda env: every(env.dictionaries(), elements=tuple(_SPECIAL)),
 )
@@ -640,14 +643,14 @@ def test_special_typestr(exchange: Exchange) -> None:
 
 def _expect_control(exchange: Exchange, kind: DType) -> None:
     """The consumer takes a plain array: only then does refusing the special one say anything. Else the case ends."""
-    exchange.take(exchange.source(kind=kind), promised=())
+    exchange.take(exchange.source(kind=kind), promised="")
 
 
 def _taken(exchange: Exchange, source: Source) -> Any | None:
     """What the consumer makes of the reference's array, ``None`` where it refuses it in a clean way."""
     offer = exchange.offer(source)
     try:
-        return exchange.take(offer, promised=())
+        return exchange.take(offer, promised="")
     except Refused:
         if offer.raised is not None:
             raise

@@ -124,8 +124,8 @@ def _expect_tensor(source: Source, seen: Tensor, exchange: Exchange, function: s
 
 @invariant(
     "exchange-api.table",
-    clauses="DLX-01 DLX-02 DLX-03",
-    rows="D12",
+    producer="DLX-01 DLX-02 DLX-03",
+    consumer="DLX-02",
     level=Level.MUST,
     cases=lambda env: every(_offering(env)),
 )
@@ -167,8 +167,8 @@ def _subclass(kind: type[Any]) -> tuple[type[Any], ...]:
 
 @invariant(
     "exchange-api.export",
-    clauses="DLX-06 DLP-43",
-    rows="D12",
+    producer="DLX-06 DLP-43",
+    consumer="DLX-06 DLP-43",
     level=Level.MUST,
     cases=lambda env: every(_offering(env), layout=LAYOUTS, dtype=dtypes("float32", "bool")),
 )
@@ -195,8 +195,9 @@ def _elements(exchange: Exchange, tensor: Tensor) -> bytes:
 
 @invariant(
     "exchange-api.holds-nothing",
-    clauses="DLX-06 DLP-27",
-    rows="D12 I21",
+    producer="DLX-06 DLP-27",
+    consumer="DLX-06",
+    bugs="I21",
     level=Level.MUST,
     cases=lambda env: every(_offering(env), function=("export", "borrow")),
 )
@@ -219,8 +220,8 @@ def test_holds_nothing(exchange: Exchange) -> None:
 
 @invariant(
     "exchange-api.borrow",
-    clauses="DLX-06 DLX-03",
-    rows="D12",
+    producer="DLX-06 DLX-03",
+    consumer="DLX-06",
     level=Level.MUST,
     cases=lambda env: every(_offering(env), layout=LAYOUTS, dtype=dtypes("float32", "bool")),
 )
@@ -244,8 +245,9 @@ def _borrowed(exchange: Exchange, table: ExchangeAPI, thing: Any) -> Tensor:
 
 @invariant(
     "exchange-api.import",
-    clauses="DLX-06 DLP-26 DLP-43",
-    rows="D12 I20",
+    producer="DLX-06 DLP-43",
+    consumer="DLX-06 DLP-26 DLP-43",
+    bugs="I20",
     level=Level.MUST,
     cases=lambda env: every(_offering(env), layout=layouts("c-order", "fortran", "columns"), dtype=dtypes("float32")),
 )
@@ -281,8 +283,8 @@ def test_import(exchange: Exchange) -> None:
 
 @invariant(
     "exchange-api.current-stream",
-    clauses="DLX-04 DLX-03",
-    rows="D12",
+    producer="DLX-04 DLX-03",
+    consumer="DLX-04",
     level=Level.MUST,
     cases=lambda env: every(_offering(env)),
 )
@@ -304,8 +306,8 @@ def test_current_stream(exchange: Exchange) -> None:
 
 @invariant(
     "exchange-api.allocate",
-    clauses="DLX-03 DLX-06",
-    rows="D12",
+    producer="DLX-03 DLX-06",
+    consumer="DLX-06",
     level=Level.MUST,
     cases=lambda env: every(_offering(env), wanted=("possible", "impossible")),
 )
@@ -379,8 +381,9 @@ def _judge_allocated(exchange: Exchange, tensor: Tensor) -> None:
 
 @invariant(
     "exchange-api.inexpressible",
-    clauses="DLX-06 DLP-43 DLP-23",
-    rows="D12 D16 I12",
+    producer="DLX-06 DLP-43 DLP-23",
+    consumer="DLX-06 DLP-43",
+    bugs="I12",
     level=Level.MUST,
     cases=lambda env: every(
         _with_states(env),

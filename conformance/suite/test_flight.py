@@ -1,4 +1,4 @@
-"""Family ``flight``: memory that is dropped, overwritten or copied while work with it is in flight (rows E12, F15, F20)."""
+"""Family ``flight``: memory that is dropped, overwritten or copied while work with it is in flight."""
 
 from __future__ import annotations
 
@@ -50,8 +50,10 @@ def _observed(exchange: Exchange, setting: Setting, drops: Drops) -> tuple[Seen,
 
 @invariant(
     "flight.array-dropped",
-    clauses="DLP-26 DLP-28 CAI-27",
-    rows="E12 I17 lifetime-26",
+    producer="DLP-28",
+    consumer="DLP-26",
+    context="CAI-27",
+    bugs="I17 lifetime-26",
     level=Level.MUST,
     needs=Needs.GPU,
     cases=_pairs,
@@ -120,8 +122,8 @@ def _handed_out_early(setting: Setting) -> bool:
 
 @invariant(
     "flight.import-dropped",
-    clauses="G12",
-    rows="E12 I17 lifetime-26",
+    context="G12",
+    bugs="I17 lifetime-26",
     level=Level.OBSERVED,
     needs=Needs.GPU,
     cases=_pairs,
@@ -161,8 +163,8 @@ def _why_safe(setting: Setting, seen: Seen, work: Dropped) -> str:
 
 @invariant(
     "flight.consumer-writes",
-    clauses="CAI-18 CAI-22 CAI-23 DLP-33 DLP-35",
-    rows="F15",
+    producer="CAI-22 CAI-23 DLP-33",
+    consumer="CAI-18 DLP-35",
     level=Level.MUST,
     needs=Needs.GPU,
     cases=lambda env: every(
@@ -203,8 +205,9 @@ def _host_exports(env: Environment) -> Iterator[Draft]:
 
 @invariant(
     "flight.host-copy",
-    clauses="DLP-37",
-    rows="F20 I15 stream-16",
+    producer="DLP-37",
+    consumer="DLP-37",
+    bugs="I15 stream-16",
     level=Level.MUST,
     needs=Needs.GPU,
     cases=_host_exports,
@@ -249,8 +252,7 @@ def _unsynchronized(setting: Setting) -> evidence.Controls:
 
 @invariant(
     "flight.copy-on-stream",
-    clauses="DLP-40",
-    rows="F20 DLP-40",
+    producer="DLP-40",
     level=Level.MUST,
     needs=Needs.GPU,
     cases=lambda env: every(streaming(env.exports(Protocol.DLPACK, on=_ON))),

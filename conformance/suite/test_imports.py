@@ -1,4 +1,4 @@
-"""Family ``imports``: in which order libraries come into a process does not matter (rows G6, G7).
+"""Family ``imports``: in which order libraries come into a process does not matter.
 
 Every case is a fresh interpreter: what an import leaves behind cannot be undone in a process that has seen it.
 """
@@ -61,8 +61,9 @@ def _rotations(env: Environment) -> Iterator[Draft]:
 
 @invariant(
     "imports.pair",
-    clauses="DLP-43 CAI-05",
-    rows="G7 I30 2a.30 import-01 import-02 import-04 import-06 import-07 import-08 import-10 context-12",
+    producer="DLP-43 CAI-05",
+    consumer="DLP-43",
+    bugs="I30 import-01 import-02 import-04 import-06 import-07 import-08 import-10 context-12",
     level=Level.MUST,
     isolation=Isolation.FRESH,
     cases=_pairs,
@@ -74,8 +75,9 @@ def test_pair(exchange: Exchange) -> None:
 
 @invariant(
     "imports.rotation",
-    clauses="DLP-43 CAI-05",
-    rows="G7 I30 2a.30 import-04 import-08 import-10 context-07 context-12",
+    producer="DLP-43 CAI-05",
+    consumer="DLP-43",
+    bugs="I30 import-04 import-08 import-10 context-07 context-12",
     level=Level.MUST,
     isolation=Isolation.FRESH,
     cases=_rotations,
@@ -116,8 +118,7 @@ def _free_threaded(env: Environment) -> Iterator[Draft]:
 
 @invariant(
     "imports.gil-stays-off",
-    clauses="G6",
-    rows="G6 2a.32",
+    context="G6",
     level=Level.OBSERVED,
     isolation=Isolation.FRESH,
     cases=_free_threaded,

@@ -1,4 +1,4 @@
-"""Family ``layout``: shape and strides, and what lies between the elements (rows B)."""
+"""Family ``layout``: shape and strides, and what lies between the elements."""
 
 from __future__ import annotations
 
@@ -53,8 +53,9 @@ _WIDTHS = ("uint8", "int16", "complex128")
 
 @invariant(
     "layout.capsule-strides",
-    clauses="DLP-20 DLP-43",
-    rows="B1 B2 B3 B4 B5 B6 B15 I04 I06",
+    producer="DLP-20 DLP-43",
+    consumer="DLP-43",
+    bugs="I04 I06",
     level=Level.MUST,
     cases=lambda env: chain(
         every(env.exports(Protocol.DLPACK), layout=layouts(*_all_layouts()), capsule=("newest", "legacy")),
@@ -106,8 +107,9 @@ def _expect_layout(source: Source, tensor: dlpack.Tensor) -> None:
 
 @invariant(
     "layout.interface-strides",
-    clauses="CAI-02 CAI-10 CAI-11 CAI-12 X14",
-    rows="B1 B2 B3 B4 B5 B6",
+    producer="CAI-02 CAI-11 CAI-12",
+    consumer="CAI-10",
+    context="X14",
     level=Level.MUST,
     cases=lambda env: chain(
         every(env.exports(Protocol.CAI), layout=layouts(*_all_layouts())),
@@ -155,8 +157,10 @@ def test_interface_strides(exchange: Exchange) -> None:
 
 @invariant(
     "layout.empty-export",
-    clauses="CAI-06 DLP-19 X7",
-    rows="B8 I02 I03",
+    producer="CAI-06 DLP-19",
+    consumer="DLP-19",
+    context="X7",
+    bugs="I02 I03",
     level=Level.MUST,
     cases=lambda env: every(env.exports(), layout=layouts(*EMPTY)),
 )
@@ -174,8 +178,9 @@ def test_empty_export(exchange: Exchange) -> None:
 
 @invariant(
     "layout.unit-strides-export",
-    clauses="DLP-23 DLP-43 CAI-11 CAI-13",
-    rows="B6 I05",
+    producer="DLP-23 DLP-43 CAI-11",
+    consumer="DLP-43 CAI-13",
+    bugs="I05",
     level=Level.MUST,
     cases=lambda env: every(
         (p for p in env.exports() if p.producer.has(Trait.STRIDES)),
@@ -190,7 +195,7 @@ def test_unit_strides_export(exchange: Exchange) -> None:
     strides = _with_odd_strides(plain, exchange.option("stride"))
     source = replace(plain, array=exchange.producer.restride(plain.array, strides))
     try:
-        taken = exchange.take(source, promised=())
+        taken = exchange.take(source, promised="")
     except Refused as refusal:
         fail(
             "DLP-23" if exchange.protocol is Protocol.DLPACK else "CAI-11",
@@ -219,8 +224,7 @@ def _with_odd_strides(source: Source, name: str) -> tuple[int, ...]:
 
 @invariant(
     "layout.partial-strides-export",
-    clauses="DLP-23 DLP-20 CAI-11",
-    rows="B10",
+    producer="DLP-23 DLP-20 CAI-11",
     level=Level.MUST,
     cases=lambda env: every(p for p in env.exports() if p.producer.has(Trait.BYTE_STRIDES)),
 )
@@ -266,8 +270,9 @@ def _expressible(*names: str) -> Callable[[Pair], tuple[str, ...]]:
 
 @invariant(
     "layout.import-strides",
-    clauses="DLP-43 DLP-20 CAI-11",
-    rows="B2 B3 B4 B5 B12 I07",
+    producer="DLP-43 DLP-20 CAI-11",
+    consumer="DLP-43",
+    bugs="I07",
     level=Level.MUST,
     cases=lambda env: every(
         env.pairs(), layout=_expressible("c-order", *STRIDED, *ZERO_STRIDE, *NEGATIVE, *PADDED[1:])
@@ -289,8 +294,9 @@ def test_import_strides(exchange: Exchange) -> None:
 
 @invariant(
     "layout.unit-strides-import",
-    clauses="CAI-13 DLP-43",
-    rows="B6 B8 I05",
+    producer="DLP-43",
+    consumer="CAI-13 DLP-43",
+    bugs="I05",
     level=Level.MUST,
     cases=lambda env: every(env.imports(), layout=layouts(*UNIT, "empty-rows"), stride=_statable_strides),
 )
@@ -298,7 +304,7 @@ def test_unit_strides_import(exchange: Exchange) -> None:
     """The strides of extents of 1, and all strides of an empty array, decide nothing: not whether the array is taken,
     not its elements, not whether it is contiguous."""
     plain = exchange.source()
-    usual = exchange.take(plain, promised=())
+    usual = exchange.take(plain, promised="")
     strides = _with_odd_strides(plain, exchange.option("stride"))
     in_elements = tuple(s // plain.dtype.itemsize for s in strides)
     source = exchange.crafted(override={"strides": in_elements}, cai_override={"strides": strides})
@@ -320,7 +326,7 @@ def _statable_strides(pair: Pair) -> tuple[str, ...]:
 def _take_as_well(exchange: Exchange, source: Source, what: str) -> Any:
     """Import an array that is only another spelling of one that the consumer took: refusing it deviates."""
     try:
-        return exchange.take(source, promised=())
+        return exchange.take(source, promised="")
     except Refused as refusal:
         _deviate(exchange, f"refused for {what}", "taken, as in its usual spelling", refusal)
 
@@ -332,8 +338,9 @@ def _deviate(exchange: Exchange, reason: str, expected: object, seen: object) ->
 
 @invariant(
     "layout.contiguity",
-    clauses="DLP-43 CAI-13",
-    rows="B6 I05",
+    producer="DLP-43",
+    consumer="DLP-43 CAI-13",
+    bugs="I05",
     level=Level.SHOULD,
     cases=lambda env: every(
         (p for p in env.pairs() if p.consumer.has(Trait.CONTIGUITY)),
@@ -343,7 +350,7 @@ def _deviate(exchange: Exchange, reason: str, expected: object, seen: object) ->
 def test_contiguity(exchange: Exchange) -> None:
     """The import of an array is C-contiguous exactly if the array is: extents of 1 and 0 do not make a difference."""
     source = exchange.source()
-    taken = exchange.take(source, promised=())
+    taken = exchange.take(source, promised="")
     if exchange.look(taken).address != source.address and source.view.size:
         raise Refused(f"{exchange.consumer.name} copied the array to a layout of its own")
     seen = exchange.using(lambda: exchange.consumer.contiguous(taken), "asking whether the import is contiguous")
@@ -353,8 +360,10 @@ def test_contiguity(exchange: Exchange) -> None:
 
 @invariant(
     "layout.null-strides",
-    clauses="DLP-21 DLP-20 DLP-43 X5",
-    rows="B15 B1 I06",
+    producer="DLP-20 DLP-43",
+    consumer="DLP-21 DLP-43",
+    context="X5",
+    bugs="I06",
     level=Level.MUST,
     cases=lambda env: every(
         env.imports(Protocol.DLPACK), layout=layouts(*PLAIN, "empty-rows"), capsule=("legacy", "1.0", "1.1")
@@ -363,7 +372,7 @@ def test_contiguity(exchange: Exchange) -> None:
 def test_null_strides(exchange: Exchange) -> None:
     """A capsule without strides, as versions below 1.2 may make them, is taken as row-major."""
     plain = exchange.source()
-    exchange.take(plain, promised=())
+    exchange.take(plain, promised="")
     name = exchange.option("capsule")
     newest = None if name == "legacy" else (1, int(name[-1]))
     source = exchange.crafted(override={"strides": None}, newest=newest)
@@ -376,8 +385,9 @@ def test_null_strides(exchange: Exchange) -> None:
 
 @invariant(
     "layout.stride-forms",
-    clauses="CAI-10 CAI-13 CAI-11",
-    rows="B11 B1 I09",
+    producer="CAI-11",
+    consumer="CAI-10 CAI-13",
+    bugs="I09",
     level=Level.MUST,
     cases=lambda env: every(
         env.dictionaries(), strides=tuple(_FORMS), layout=layouts("c-order", "vector", "cube", "rank-8", "scalar")
@@ -388,7 +398,7 @@ def test_stride_forms(exchange: Exchange) -> None:
     form = exchange.option("strides")
     source = _with_strides(exchange, form)
     try:
-        taken = exchange.take(source, promised=())
+        taken = exchange.take(source, promised="")
     except Refused as refusal:
         others = [name for name in _FORMS if name != form and _is_taken(exchange, name)]
         if others:
@@ -419,7 +429,7 @@ def _with_strides(exchange: Exchange, form: str) -> Source:
 
 def _is_taken(exchange: Exchange, form: str) -> bool:
     try:
-        exchange.take(_with_strides(exchange, form), promised=())
+        exchange.take(_with_strides(exchange, form), promised="")
     except Refused:
         return False
     return True
@@ -427,15 +437,14 @@ def _is_taken(exchange: Exchange, form: str) -> bool:
 
 @invariant(
     "layout.partial-strides-import",
-    clauses="CAI-11",
-    rows="B10",
+    producer="CAI-11",
     level=Level.MUST,
     cases=lambda env: every(env.dictionaries()),
 )
 def test_partial_strides_import(exchange: Exchange) -> None:
     """A dictionary with strides that are no multiple of the element size is taken as it is or refused, never rounded."""
     source = exchange.crafted(form=_FOUR_OF_TWELVE, cai_override={"strides": (_PARTIAL,)})
-    view = exchange.look(exchange.take(source, promised=()))
+    view = exchange.look(exchange.take(source, promised=""))
     if (view.shape, view.strides) != (source.view.shape, (_PARTIAL,)):
         fail(
             "CAI-11",
@@ -451,8 +460,8 @@ def test_partial_strides_import(exchange: Exchange) -> None:
 
 @invariant(
     "layout.zero-dimensional",
-    clauses="DLP-43 CAI-02 CAI-05 DLP-22",
-    rows="B7",
+    producer="DLP-43 CAI-02 CAI-05 DLP-22",
+    consumer="DLP-43 DLP-22",
     level=Level.MUST,
     cases=lambda env: every(env.pairs(), layout=layouts(*SCALAR), dtype=dtypes("float32", "complex128")),
 )
@@ -466,8 +475,9 @@ def test_zero_dimensional(exchange: Exchange) -> None:
 
 @invariant(
     "layout.zero-dimensional-null",
-    clauses="DLP-22 DLP-43",
-    rows="B7 I06",
+    producer="DLP-22 DLP-43",
+    consumer="DLP-22 DLP-43",
+    bugs="I06",
     level=Level.MUST,
     cases=lambda env: every(
         env.imports(Protocol.DLPACK), capsule=("versioned", "legacy"), layout=("scalar",), shape=("null", "empty")
@@ -476,7 +486,7 @@ def test_zero_dimensional(exchange: Exchange) -> None:
 def test_zero_dimensional_null(exchange: Exchange) -> None:
     """A capsule without dimensions may leave shape and strides NULL: nobody has a reason to look behind them."""
     newest = None if exchange.option("capsule") == "legacy" else NEWEST
-    exchange.take(exchange.crafted(newest=newest), promised=())
+    exchange.take(exchange.crafted(newest=newest), promised="")
     nothing = None if exchange.option("shape") == "null" else ()
     source = exchange.crafted(newest=newest, override={"shape": nothing, "strides": None})
     taken = exchange.take(source, promised=("DLP-22",))
@@ -489,8 +499,9 @@ def test_zero_dimensional_null(exchange: Exchange) -> None:
 
 @invariant(
     "layout.empty-import",
-    clauses="DLP-19 CAI-07 DLP-43 CAI-02 CAI-03",
-    rows="B8 I03",
+    producer="DLP-19 DLP-43 CAI-02 CAI-03",
+    consumer="DLP-19 CAI-07 DLP-43",
+    bugs="I03",
     level=Level.MUST,
     cases=lambda env: every(env.pairs(), layout=layouts(*EMPTY), dtype=dtypes("float32", "uint8")),
 )
@@ -522,8 +533,10 @@ def _expect_empty(exchange: Exchange, source: Source, taken: Any) -> None:
 
 @invariant(
     "layout.empty-spelling",
-    clauses="DLP-19 CAI-07 DLP-43 CAI-02 X7",
-    rows="B8 I03 I05",
+    producer="DLP-19 DLP-43 CAI-02",
+    consumer="DLP-19 CAI-07 DLP-43",
+    context="X7",
+    bugs="I03 I05",
     level=Level.MUST,
     cases=lambda env: every(
         env.imports(), layout=layouts("empty", "empty-rows", "empty-columns"), spelling=_empty_spellings
@@ -549,8 +562,9 @@ def _empty_spellings(pair: Pair) -> tuple[str, ...]:
 
 @invariant(
     "layout.rank",
-    clauses="DLP-43 CAI-11",
-    rows="B9 I07",
+    producer="DLP-43 CAI-11",
+    consumer="DLP-43",
+    bugs="I07",
     level=Level.MUST,
     cases=lambda env: every(env.pairs(), layout=layouts(*(n for n in HIGH_RANK if n != "rank-65"))),
 )
@@ -564,8 +578,9 @@ def test_rank(exchange: Exchange) -> None:
 
 @invariant(
     "layout.rank-beyond-limits",
-    clauses="DLP-43 CAI-11",
-    rows="B9 I07",
+    producer="DLP-43 CAI-11",
+    consumer="DLP-43",
+    bugs="I07",
     level=Level.MUST,
     cases=lambda env: every(env.imports(), layout=("rank-65",)),
 )
@@ -576,8 +591,8 @@ def test_rank_beyond_limits(exchange: Exchange) -> None:
 
 @invariant(
     "layout.beyond-2gib",
-    clauses="DLP-43 CAI-05",
-    rows="B13",
+    producer="DLP-43 CAI-05",
+    consumer="DLP-43",
     level=Level.MUST,
     cases=lambda env: (replace(draft, tier=Tier.FULL) for draft in every(env.imports(), reach=tuple(_LARGE))),
 )
@@ -592,7 +607,7 @@ def test_beyond_2gib(exchange: Exchange) -> None:
         raise Inconclusive(f"no room for {span(view)[1] * kind.itemsize} bytes: {brief(error)}") from error
     source = Source(array, kind, view, array.element0(), b"")
     first, last = _mark_ends(exchange, source)
-    taken = exchange.take(source, promised=())
+    taken = exchange.take(source, promised="")
     exchange.expect_shape(source, exchange.look(taken))
     exchange.expect_address(source, exchange.look(taken))
     seen = exchange.using(lambda: exchange.consumer.last(taken), "reading the last element")
@@ -622,8 +637,7 @@ def _mark_ends(exchange: Exchange, source: Source) -> tuple[bytes, bytes]:
 
 @invariant(
     "layout.refusal-says-why",
-    clauses="G6",
-    rows="B14",
+    context="G6",
     level=Level.OBSERVED,
     cases=lambda env: every(
         env.imports(),
@@ -643,8 +657,10 @@ def test_refusal_says_why(exchange: Exchange) -> None:
 
 @invariant(
     "layout.impossible",
-    clauses="DLP-43 DLP-45 G6",
-    rows="2a.24 I07",
+    producer="DLP-43",
+    consumer="DLP-43 DLP-45",
+    context="G6",
+    bugs="I07",
     level=Level.MUST,
     isolation=Isolation.RISKY,
     cases=lambda env: every(env.imports(Protocol.DLPACK), capsule=tuple(_IMPOSSIBLE)),
@@ -653,7 +669,7 @@ def test_impossible(exchange: Exchange) -> None:
     """A capsule whose numbers no array can have is refused, or described as it is; it kills nobody."""
     override = _IMPOSSIBLE[exchange.option("capsule")]
     source = exchange.crafted(override=override)
-    view = exchange.look(exchange.take(source, promised=()))
+    view = exchange.look(exchange.take(source, promised=""))
     shape = override.get("shape", source.view.shape)
     strides = override.get("strides", source.view.strides)
     sensible = min(shape) >= 0 and "ndim" not in override
@@ -686,8 +702,9 @@ _IMPOSSIBLE: dict[str, dict[str, Any]] = {
 
 @invariant(
     "layout.padded-rows",
-    clauses="DLP-43 CAI-05 CAI-11",
-    rows="B12 I07",
+    producer="DLP-43 CAI-05 CAI-11",
+    consumer="DLP-43",
+    bugs="I07",
     level=Level.MUST,
     cases=lambda env: every(
         (p for p in env.pairs() if p.producer.has(Trait.PITCHED)), dtype=dtypes("uint8", "float32", "int16")
@@ -703,7 +720,7 @@ def test_padded_rows(exchange: Exchange) -> None:
     block = pattern(exchange.dtype, span(view)[1])
     exchange.poke(described.address, block)
     source = Source(array, exchange.dtype, view, described.address, block)
-    taken = exchange.take(source, promised=())
+    taken = exchange.take(source, promised="")
     exchange.expect_shape(source, exchange.look(taken))
     exchange.expect_values(source, exchange.read(taken))
 

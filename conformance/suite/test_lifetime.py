@@ -1,4 +1,4 @@
-"""Family ``lifetime``: memory lives as long as anybody sees it, and no longer (rows E4 to E11, E14).
+"""Family ``lifetime``: memory lives as long as anybody sees it, and no longer.
 
 What is released is counted, never weighed: calls of our deleters, references that are gone, objects of the interpreter.
 Only device memory is measured in bytes, against a margin that no other process reaches.
@@ -63,7 +63,7 @@ UNTIL_EXIT = "_conformance_until_exit"
 
 def _take(exchange: Exchange, offer: Prepared) -> Any:
     """Import a kept capsule; one that holds a struct which the consumer did not ask for may be refused."""
-    return exchange.take(offer, promised=() if exchange.option("struct", "legacy") == "versioned" else None)
+    return exchange.take(offer, promised="" if exchange.option("struct", "legacy") == "versioned" else None)
 
 
 def _pressed(exchange: Exchange, library: Adapter) -> list[Source]:
@@ -76,8 +76,8 @@ def _pressed(exchange: Exchange, library: Adapter) -> list[Source]:
 
 @invariant(
     "lifetime.deleter-once",
-    clauses="DLP-26",
-    rows="E4 I20",
+    consumer="DLP-26",
+    bugs="I20",
     level=Level.MUST,
     cases=lambda env: every(env.imports(Protocol.DLPACK), struct=STRUCTS),
 )
@@ -128,8 +128,8 @@ def _viewing(env: Environment) -> Iterator[Pair]:
 
 @invariant(
     "lifetime.derived-view",
-    clauses="DLP-26",
-    rows="E4 I19 I20",
+    consumer="DLP-26",
+    bugs="I19 I20",
     level=Level.MUST,
     cases=lambda env: every(_viewing(env), struct=STRUCTS),
 )
@@ -160,8 +160,8 @@ def _late_or_lost(exchange: Exchange, managed: Managed) -> dict[str, Any]:
 
 @invariant(
     "lifetime.other-thread",
-    clauses="DLP-26",
-    rows="E8 I24",
+    consumer="DLP-26",
+    bugs="I24",
     level=Level.MUST,
     cases=lambda env: every(env.imports(Protocol.DLPACK), struct=STRUCTS),
 )
@@ -184,8 +184,7 @@ def test_other_thread(exchange: Exchange) -> None:
 
 @invariant(
     "lifetime.null-deleter",
-    clauses="DLP-26",
-    rows="E14",
+    consumer="DLP-26",
     level=Level.MUST,
     isolation=Isolation.RISKY,
     cases=lambda env: every(env.imports(Protocol.DLPACK), struct=STRUCTS),
@@ -215,8 +214,9 @@ DAMAGE: dict[str, dict[str, Any]] = {
 
 @invariant(
     "lifetime.failed-import",
-    clauses="DLP-26 DLP-25 G7",
-    rows="E6 I20",
+    consumer="DLP-26 DLP-25",
+    context="G7",
+    bugs="I20",
     level=Level.MUST,
     cases=lambda env: every(env.imports(Protocol.DLPACK), struct=STRUCTS, damage=tuple(DAMAGE)),
 )
@@ -246,8 +246,8 @@ FAILING: dict[str, dict[str, Any]] = {
 
 @invariant(
     "lifetime.failed-export",
-    clauses="DLP-24 DLP-27 DLP-28",
-    rows="E6 I20 I21",
+    producer="DLP-24 DLP-27 DLP-28",
+    bugs="I20 I21",
     level=Level.MUST,
     cases=lambda env: every(exports_of_imports(env), reason=tuple(FAILING)),
 )
@@ -281,8 +281,8 @@ def _expect_released(exchange: Exchange, array: Watched, clause: str, what: str)
 
 @invariant(
     "lifetime.native-thread",
-    clauses="DLP-27",
-    rows="E8 I24 2a.4",
+    producer="DLP-27",
+    bugs="I24",
     level=Level.MUST,
     cases=lambda env: every(exports_of_imports(env), struct=STRUCTS),
 )
@@ -317,8 +317,10 @@ def _call_on_native_thread(function: int, argument: int) -> None:
 
 @invariant(
     "lifetime.temporary",
-    clauses="DLP-26 DLP-28 CAI-27",
-    rows="E5 I19",
+    producer="DLP-28",
+    consumer="DLP-26",
+    context="CAI-27",
+    bugs="I19",
     level=Level.MUST,
     cases=lambda env: every(env.pairs()),
 )
@@ -351,8 +353,10 @@ def _from_temporary(exchange: Exchange) -> tuple[Any, bytes]:
 
 @invariant(
     "lifetime.owner-released",
-    clauses="DLP-26 DLP-27 CAI-27",
-    rows="E4 E7 I19 I21",
+    producer="DLP-27",
+    consumer="DLP-26",
+    context="CAI-27",
+    bugs="I19 I21",
     level=Level.MUST,
     cases=lambda env: every(env.pairs()),
 )
@@ -386,8 +390,9 @@ def _chains(env: Environment) -> Iterator[Pair]:
 
 @invariant(
     "lifetime.chain",
-    clauses="DLP-26 DLP-28",
-    rows="E5 I19",
+    producer="DLP-28",
+    consumer="DLP-26",
+    bugs="I19",
     level=Level.MUST,
     cases=lambda env: every(_chains(env), dies=("first-to-last", "last-to-first")),
 )
@@ -417,7 +422,7 @@ def _chain(exchange: Exchange) -> tuple[bytes, list[Any]]:
     source = exchange.source()
     middle = exchange.take(source)
     offer = exchange.offer(middle, giver=exchange.consumer)
-    last = exchange.take(offer, promised=(), giver=exchange.consumer, taker=reference)
+    last = exchange.take(offer, promised="", giver=exchange.consumer, taker=reference)
     return source.values, [source.array, middle, last]
 
 
@@ -428,8 +433,10 @@ def _one_side_ours(env: Environment) -> Iterator[Pair]:
 
 @invariant(
     "lifetime.flat-counts",
-    clauses="DLP-26 DLP-27 CAI-27",
-    rows="E7 I21",
+    producer="DLP-27",
+    consumer="DLP-26",
+    context="CAI-27",
+    bugs="I21",
     level=Level.MUST,
     cases=lambda env: every(_one_side_ours(env)),
 )
@@ -479,8 +486,10 @@ def _counts(source: Source) -> tuple[int, int]:
 
 @invariant(
     "lifetime.device-memory",
-    clauses="DLP-26 DLP-27 CAI-27",
-    rows="E11 E6 I21",
+    producer="DLP-27",
+    consumer="DLP-26",
+    context="CAI-27",
+    bugs="I21",
     level=Level.MUST,
     needs=Needs.GPU,
     cases=lambda env: every(
@@ -544,8 +553,8 @@ def _big_exchange(exchange: Exchange) -> int:
 
 @invariant(
     "lifetime.import-until-exit",
-    clauses="DLP-29 DLP-27",
-    rows="E10 I24 2a.4",
+    producer="DLP-29 DLP-27",
+    bugs="I24",
     level=Level.SHOULD,
     isolation=Isolation.EXIT,
     cases=lambda env: every(env.pairs(Protocol.DLPACK)),
@@ -558,8 +567,8 @@ def test_import_until_exit(exchange: Exchange) -> None:
 
 @invariant(
     "lifetime.capsule-until-exit",
-    clauses="DLP-29 DLP-24",
-    rows="E10 I24",
+    producer="DLP-29 DLP-24",
+    bugs="I24",
     level=Level.SHOULD,
     isolation=Isolation.EXIT,
     cases=lambda env: every(env.exports(Protocol.DLPACK), struct=STRUCTS),

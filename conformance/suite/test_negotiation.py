@@ -1,4 +1,4 @@
-"""Family ``negotiation``: what the two sides ask of each other before a capsule changes hands (rows D6 to D11, D14)."""
+"""Family ``negotiation``: what the two sides ask of each other before a capsule changes hands."""
 
 from __future__ import annotations
 
@@ -71,8 +71,8 @@ def _struct_version(exchange: Exchange, exported: Any) -> tuple[int, int] | None
 
 @invariant(
     "negotiation.version",
-    clauses="DLP-02 DLP-06",
-    rows="D7 I23",
+    producer="DLP-02 DLP-06",
+    bugs="I23",
     level=Level.SHOULD,
     cases=lambda env: every(env.exports(Protocol.DLPACK), asked=tuple(VERSIONS)),
 )
@@ -107,8 +107,7 @@ def test_version(exchange: Exchange) -> None:
 
 @invariant(
     "negotiation.copied-flag",
-    clauses="DLP-10 DLP-39",
-    rows="D6",
+    producer="DLP-10 DLP-39",
     level=Level.MUST,
     cases=lambda env: every(
         env.exports(Protocol.DLPACK),
@@ -143,8 +142,7 @@ def test_copied_flag(exchange: Exchange) -> None:
 
 @invariant(
     "negotiation.defined-flags",
-    clauses="DLP-07",
-    rows="DLP-07",
+    producer="DLP-07",
     level=Level.SHOULD,
     cases=lambda env: every(env.exports(Protocol.DLPACK), dtype=dtypes("float32", "bool", "complex64", "bfloat16")),
 )
@@ -161,8 +159,8 @@ def test_defined_flags(exchange: Exchange) -> None:
 
 @invariant(
     "negotiation.signature",
-    clauses="DLP-30",
-    rows="D11",
+    producer="DLP-30",
+    consumer="DLP-30",
     level=Level.MUST,
     cases=lambda env: every(
         env.exports(Protocol.DLPACK), keyword=("all", "stream", "max_version", "dl_device", "copy")
@@ -205,8 +203,8 @@ def _asked_devices(pair: Pair) -> tuple[str, ...]:
 
 @invariant(
     "negotiation.device-argument",
-    clauses="DLP-38 DLP-43",
-    rows="D11",
+    producer="DLP-38 DLP-43",
+    consumer="DLP-43",
     level=Level.MUST,
     cases=lambda env: every(env.exports(Protocol.DLPACK), asked=_asked_devices),
 )
@@ -265,8 +263,9 @@ BAD_ARGUMENTS: dict[str, tuple[str, dict[str, Any]]] = {
 
 @invariant(
     "negotiation.bad-arguments",
-    clauses="DLP-02 DLP-30 DLP-38",
-    rows="D11 I25",
+    producer="DLP-02 DLP-30 DLP-38",
+    consumer="DLP-30",
+    bugs="I25",
     level=Level.OBSERVED,
     cases=lambda env: every(env.exports(Protocol.DLPACK), argument=tuple(BAD_ARGUMENTS)),
 )
@@ -305,8 +304,8 @@ HOST_STREAMS: dict[str, Any] = {"none": None, "legacy": 1, "per-thread": 2, "min
 
 @invariant(
     "negotiation.host-stream",
-    clauses="DLP-36 X15",
-    rows="D11 F12",
+    producer="DLP-36",
+    context="X15",
     level=Level.MUST,
     cases=lambda env: every(env.exports(Protocol.DLPACK, on=(Device.HOST,)), stream=tuple(HOST_STREAMS)),
 )
@@ -347,8 +346,9 @@ CUDA_STREAMS: dict[str, tuple[str, Any]] = {
 
 @invariant(
     "negotiation.cuda-stream",
-    clauses="DLP-31 X10",
-    rows="D11 F11",
+    producer="DLP-31",
+    consumer="DLP-31",
+    context="X10",
     level=Level.MUST,
     cases=lambda env: every(env.exports(Protocol.DLPACK, on=ON_CUDA), stream=tuple(CUDA_STREAMS)),
 )
@@ -370,8 +370,9 @@ REFUSED_STREAMS: dict[str, tuple[str, Any]] = {
 
 @invariant(
     "negotiation.ambiguous-stream",
-    clauses="DLP-31 X2 X10",
-    rows="D11 F10 F12",
+    producer="DLP-31",
+    consumer="DLP-31",
+    context="X2 X10",
     level=Level.SHOULD,
     cases=lambda env: every(env.exports(Protocol.DLPACK, on=ON_CUDA), stream=tuple(REFUSED_STREAMS)),
 )
@@ -385,8 +386,9 @@ def test_ambiguous_stream(exchange: Exchange) -> None:
 
 @invariant(
     "negotiation.negative-stream",
-    clauses="DLP-31 X10",
-    rows="D11 F12",
+    producer="DLP-31",
+    consumer="DLP-31",
+    context="X10",
     level=Level.MUST,
     isolation=Isolation.RISKY,
     cases=lambda env: every(env.exports(Protocol.DLPACK, on=ON_CUDA)),
@@ -405,8 +407,8 @@ def _expect_stream_refused(exchange: Exchange, clause: str, stream: Any) -> None
 
 @invariant(
     "negotiation.device-report",
-    clauses="DLP-16 DLP-15",
-    rows="D10 I26",
+    producer="DLP-16 DLP-15",
+    bugs="I26",
     level=Level.MUST,
     cases=lambda env: every(env.exports(Protocol.DLPACK), dtype=dtypes("float32", "bool", "complex128")),
 )
@@ -436,8 +438,9 @@ def test_device_report(exchange: Exchange) -> None:
 
 @invariant(
     "negotiation.keyword-call",
-    clauses="DLP-30",
-    rows="I15 D8",
+    producer="DLP-30",
+    consumer="DLP-30",
+    bugs="I15",
     level=Level.SHOULD,
     cases=lambda env: every(env.imports(Protocol.DLPACK)),
 )
@@ -455,8 +458,8 @@ def test_keyword_call(exchange: Exchange) -> None:
 
 @invariant(
     "negotiation.version-request",
-    clauses="DLP-02",
-    rows="I15 I23",
+    producer="DLP-02",
+    bugs="I15 I23",
     level=Level.SHOULD,
     cases=lambda env: every(env.imports(Protocol.DLPACK)),
 )
@@ -473,8 +476,9 @@ def test_version_request(exchange: Exchange) -> None:
 
 @invariant(
     "negotiation.stream-request",
-    clauses="DLP-35 DLP-36 DLP-31",
-    rows="I15 F13",
+    producer="DLP-36 DLP-31",
+    consumer="DLP-35 DLP-31",
+    bugs="I15",
     level=Level.MUST,
     cases=lambda env: every(env.imports(Protocol.DLPACK)),
 )
@@ -522,8 +526,9 @@ def _watched(exchange: Exchange) -> Any:
 
 @invariant(
     "negotiation.older-producer",
-    clauses="DLP-30",
-    rows="D8 I23",
+    producer="DLP-30",
+    consumer="DLP-30",
+    bugs="I23",
     level=Level.SHOULD,
     cases=lambda env: every(
         env.imports(Protocol.DLPACK), signature=("stream-only", "stream-and-version", "keyword-only")
@@ -562,8 +567,7 @@ ERRORS: dict[str, type[Exception]] = {
 
 @invariant(
     "negotiation.producer-error",
-    clauses="DLP-41",
-    rows="D8",
+    consumer="DLP-41",
     level=Level.MUST,
     cases=lambda env: every(env.imports(Protocol.DLPACK), error=tuple(ERRORS)),
 )
@@ -613,8 +617,8 @@ class NoDevice:
 
 @invariant(
     "negotiation.missing-method",
-    clauses="DLP-41",
-    rows="D8 I25",
+    consumer="DLP-41",
+    bugs="I25",
     level=Level.SHOULD,
     cases=lambda env: every(env.imports(Protocol.DLPACK), missing=("dlpack", "dlpack-device", "both")),
 )
@@ -644,8 +648,9 @@ def test_missing_method(exchange: Exchange) -> None:
 
 @invariant(
     "negotiation.capsule-name",
-    clauses="DLP-03 DLP-46",
-    rows="I23",
+    producer="DLP-46",
+    consumer="DLP-03 DLP-46",
+    bugs="I23",
     level=Level.MUST,
     cases=lambda env: every(env.imports(Protocol.DLPACK), struct=STRUCTS),
 )
@@ -657,7 +662,7 @@ def test_capsule_name(exchange: Exchange) -> None:
     source = exchange.source()
     offer = prepared(exchange, source)
     try:
-        taken = exchange.take(offer, promised=() if exchange.option("struct") == "versioned" else None)
+        taken = exchange.take(offer, promised="" if exchange.option("struct") == "versioned" else None)
     except Refused as refusal:
         if offer.asked_for_versioned and exchange.promises():
             fail(
@@ -671,8 +676,8 @@ def test_capsule_name(exchange: Exchange) -> None:
 
 @invariant(
     "negotiation.newer-minor",
-    clauses="DLP-05",
-    rows="D9 I23",
+    consumer="DLP-05",
+    bugs="I23",
     level=Level.SHOULD,
     cases=lambda env: every(env.imports(Protocol.DLPACK), dtype=dtypes("float32", "uint8")),
 )
@@ -695,8 +700,8 @@ def test_newer_minor(exchange: Exchange) -> None:
 
 @invariant(
     "negotiation.foreign-major",
-    clauses="DLP-04 DLP-03 DLP-26",
-    rows="D9 I20",
+    consumer="DLP-04 DLP-03 DLP-26",
+    bugs="I20",
     level=Level.MUST,
     isolation=Isolation.RISKY,
     cases=lambda env: every(env.imports(Protocol.DLPACK), content=("plain", "garbage")),
@@ -719,8 +724,8 @@ def test_foreign_major(exchange: Exchange) -> None:
 
 @invariant(
     "negotiation.unknown-device",
-    clauses="DLP-45 DLP-05",
-    rows="I25",
+    consumer="DLP-45 DLP-05",
+    bugs="I25",
     level=Level.SHOULD,
     cases=lambda env: every(env.imports(Protocol.DLPACK), device=("rocm", "unknown", "only-in-capsule")),
 )
@@ -752,8 +757,7 @@ def _gpu_only(env: Environment) -> Iterator[Pair]:
 
 @invariant(
     "negotiation.host-array",
-    clauses="DLP-45 DLP-42",
-    rows="D14",
+    consumer="DLP-45 DLP-42",
     level=Level.MUST,
     cases=lambda env: every(_gpu_only(env)),
 )
@@ -782,8 +786,7 @@ def _with_both(env: Environment) -> Iterator[Pair]:
 
 @invariant(
     "negotiation.precedence",
-    clauses="G9",
-    rows="G9",
+    context="G9",
     level=Level.OBSERVED,
     cases=lambda env: every(_with_both(env)),
 )

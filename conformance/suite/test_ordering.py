@@ -51,8 +51,9 @@ def _backs(*protocols: Protocol) -> Callable[[Environment], Iterator[Draft]]:
 
 @invariant(
     "ordering.handover",
-    clauses="CAI-18 CAI-22 CAI-23 CAI-26 DLP-33 DLP-35",
-    rows="F2 F5 F6 F9 I14 I16",
+    producer="CAI-22 CAI-23 CAI-26 DLP-33",
+    consumer="CAI-18 CAI-26 DLP-35",
+    bugs="I14 I16",
     level=Level.MUST,
     needs=Needs.GPU,
     cases=_handovers,
@@ -84,8 +85,9 @@ def test_handover(exchange: Exchange) -> None:
 
 @invariant(
     "ordering.export-stream",
-    clauses="DLP-31 DLP-32 DLP-33",
-    rows="F6 F8 F9 F10 F11 I14",
+    producer="DLP-31 DLP-32 DLP-33",
+    consumer="DLP-31",
+    bugs="I14",
     level=Level.MUST,
     needs=Needs.GPU,
     cases=lambda env: every(
@@ -121,8 +123,8 @@ def test_export_stream(exchange: Exchange) -> None:
 
 @invariant(
     "ordering.way-back",
-    clauses="CAI-19",
-    rows="F15 F16 I17",
+    consumer="CAI-19",
+    bugs="I17",
     level=Level.MUST,
     needs=Needs.GPU,
     cases=_backs(Protocol.CAI),
@@ -142,8 +144,8 @@ def test_way_back(exchange: Exchange) -> None:
 
 @invariant(
     "ordering.reuse",
-    clauses="G1",
-    rows="F16 I17",
+    context="G1",
+    bugs="I17",
     level=Level.OBSERVED,
     needs=Needs.GPU,
     cases=_backs(Protocol.DLPACK),
@@ -181,8 +183,9 @@ def _expect_not_overtaken(exchange: Exchange, setting: Setting, clause: str, lev
 
 @invariant(
     "ordering.cost",
-    clauses="CAI-17 CAI-20 DLP-33",
-    rows="F7 I14",
+    producer="DLP-33",
+    consumer="CAI-17 CAI-20",
+    bugs="I14",
     level=Level.OBSERVED,
     needs=Needs.GPU,
     cases=_handovers,

@@ -1,4 +1,4 @@
-"""Family ``pointer``: one memory, seen from both sides (rows A)."""
+"""Family ``pointer``: one memory, seen from both sides."""
 
 from __future__ import annotations
 
@@ -35,8 +35,9 @@ def mutable(pairs: Iterable[Pair], *traits: Trait) -> Iterator[Pair]:
 
 @invariant(
     "pointer.same-address",
-    clauses="DLP-43 CAI-05",
-    rows="A1 I31",
+    producer="DLP-43 CAI-05",
+    consumer="DLP-43",
+    bugs="I31",
     level=Level.MUST,
     cases=lambda env: chain(
         every(env.pairs(), layout=layouts(*PLAIN), dtype=dtypes("float32", "uint8", "complex128")),
@@ -55,8 +56,9 @@ def test_same_address(exchange: Exchange) -> None:
 
 @invariant(
     "pointer.values",
-    clauses="DLP-43 CAI-05",
-    rows="A10 I07 B2 B3 B4 B5",
+    producer="DLP-43 CAI-05",
+    consumer="DLP-43",
+    bugs="I07",
     level=Level.MUST,
     cases=lambda env: chain(
         every(env.pairs(), layout=layouts("c-order", *STRIDED, *ZERO_STRIDE), dtype=dtypes("float32", "uint8")),
@@ -75,8 +77,9 @@ def test_values(exchange: Exchange) -> None:
 
 @invariant(
     "pointer.view-export",
-    clauses="CAI-05 DLP-43",
-    rows="A5 I02",
+    producer="CAI-05 DLP-43",
+    consumer="DLP-43",
+    bugs="I02",
     level=Level.MUST,
     cases=lambda env: every(
         env.exports(),
@@ -108,8 +111,10 @@ def test_view_export(exchange: Exchange) -> None:
 
 @invariant(
     "pointer.producer-write-seen",
-    clauses="DLP-43 CAI-05 G2",
-    rows="A2 I31",
+    producer="DLP-43 CAI-05",
+    consumer="DLP-43",
+    context="G2",
+    bugs="I31",
     level=Level.MUST,
     cases=lambda env: every(mutable(env.pairs()), layout=layouts(*WRITE_LAYOUTS)),
 )
@@ -128,8 +133,9 @@ def test_producer_write_seen(exchange: Exchange) -> None:
 
 @invariant(
     "pointer.consumer-write-seen",
-    clauses="DLP-43 CAI-05",
-    rows="A3 I31",
+    producer="DLP-43 CAI-05",
+    consumer="DLP-43",
+    bugs="I31",
     level=Level.MUST,
     cases=lambda env: every(mutable(env.pairs(), Trait.WRITES), layout=layouts(*WRITE_LAYOUTS)),
 )
@@ -146,8 +152,9 @@ def test_consumer_write_seen(exchange: Exchange) -> None:
 
 @invariant(
     "pointer.kernel-write-seen",
-    clauses="DLP-43 CAI-05",
-    rows="A4 I32",
+    producer="DLP-43 CAI-05",
+    consumer="DLP-43",
+    bugs="I32",
     level=Level.MUST,
     cases=lambda env: every(mutable(env.pairs(), Trait.KERNEL), layout=layouts("vector", "cube", *OFFSET)),
 )
@@ -191,8 +198,9 @@ def _expect_block(exchange: Exchange, source: Source, data: bytes, before: bytes
 
 @invariant(
     "pointer.zero-stride-write",
-    clauses="DLP-43 CAI-05 G5",
-    rows="2a.21",
+    producer="DLP-43 CAI-05",
+    consumer="DLP-43",
+    context="G5",
     level=Level.OBSERVED,
     cases=lambda env: every(mutable(env.pairs(), Trait.WRITES), layout=layouts(*ZERO_STRIDE)),
 )
@@ -267,8 +275,9 @@ def _splits(pairs: Iterable[Pair]) -> Iterator[Draft]:
 
 @invariant(
     "pointer.byte-offset",
-    clauses="DLP-17 DLP-43",
-    rows="A6 I01",
+    producer="DLP-43",
+    consumer="DLP-17 DLP-43",
+    bugs="I01",
     level=Level.MUST,
     cases=lambda env: _splits(env.imports(Protocol.DLPACK)),
 )
@@ -284,15 +293,16 @@ def test_byte_offset(exchange: Exchange) -> None:
 
 @invariant(
     "pointer.byte-offset-passed-on",
-    clauses="DLP-17 DLP-43",
-    rows="A6 I01",
+    producer="DLP-43",
+    consumer="DLP-17 DLP-43",
+    bugs="I01",
     level=Level.MUST,
     cases=lambda env: _splits(p for p in env.imports(Protocol.DLPACK) if Protocol.DLPACK in p.target.exports),
 )
 def test_byte_offset_passed_on(exchange: Exchange) -> None:
     """An array imported with a ``byte_offset`` is exported again with the same element 0."""
     source = _split(exchange)
-    taken = exchange.take(source, promised=())
+    taken = exchange.take(source, promised="")
     if exchange.option("capsule") == "versioned":
         exchange.require_versioned(source)
     again = _passed_on(exchange, exchange.consumer, taken, exchange.library(REFERENCE))
@@ -309,7 +319,7 @@ def test_byte_offset_passed_on(exchange: Exchange) -> None:
 
 def _passed_on(exchange: Exchange, giver: Adapter, taken: Any, taker: Adapter) -> Any:
     """What ``taker`` makes of an import that ``giver`` exports again."""
-    return exchange.take(exchange.offer(taken, giver=giver), promised=(), giver=giver, taker=taker)
+    return exchange.take(exchange.offer(taken, giver=giver), promised="", giver=giver, taker=taker)
 
 
 # -- several imports
@@ -317,8 +327,8 @@ def _passed_on(exchange: Exchange, giver: Adapter, taken: Any, taker: Adapter) -
 
 @invariant(
     "pointer.imports-alias",
-    clauses="DLP-43 CAI-05",
-    rows="A7",
+    producer="DLP-43 CAI-05",
+    consumer="DLP-43",
     level=Level.MUST,
     cases=lambda env: every(env.pairs(), layout=layouts("c-order", "columns", "vector")),
 )
@@ -348,8 +358,8 @@ def _write_first(exchange: Exchange, source: Source, first: Any) -> bytes:
 
 @invariant(
     "pointer.imports-apart",
-    clauses="DLP-43 CAI-05",
-    rows="A7 A1",
+    producer="DLP-43 CAI-05",
+    consumer="DLP-43",
     level=Level.MUST,
     cases=lambda env: every(env.pairs(), first=("kept", "dropped")),
 )
@@ -378,8 +388,9 @@ def _copying(env: Environment) -> Iterator[Pair]:
 
 @invariant(
     "pointer.copy-true",
-    clauses="DLP-44 DLP-39",
-    rows="A8 I23",
+    producer="DLP-39",
+    consumer="DLP-44",
+    bugs="I23",
     level=Level.MUST,
     cases=lambda env: every(_copying(env), layout=layouts("c-order", "columns", "stepped-permuted", *OFFSET)),
 )
@@ -388,7 +399,7 @@ def test_copy_true(exchange: Exchange) -> None:
     source = exchange.source()
     offer = exchange.offer(source)
     try:
-        taken = exchange.take(offer, promised=(), copy=True)
+        taken = exchange.take(offer, promised="", copy=True)
     except Refused as refusal:
         role, clause = _blamed(offer)
         if exchange.promises() and not _unknown_keyword(offer):
@@ -415,8 +426,10 @@ def test_copy_true(exchange: Exchange) -> None:
 
 @invariant(
     "pointer.copy-false",
-    clauses="DLP-44 DLP-39 X4",
-    rows="A9 I23 I32",
+    producer="DLP-39",
+    consumer="DLP-44",
+    context="X4",
+    bugs="I23 I32",
     level=Level.MUST,
     cases=lambda env: every(_copying(env), layout=layouts("c-order", "columns", "fortran", "stepped", *OFFSET)),
 )
@@ -470,8 +483,7 @@ def _unknown_keyword(offer: DLPackOffer) -> bool:
 
 @invariant(
     "pointer.copy-false-elsewhere",
-    clauses="DLP-39 DLP-38",
-    rows="A9 D11",
+    producer="DLP-39 DLP-38",
     level=Level.MUST,
     cases=lambda env: every(env.exports(Protocol.DLPACK)),
 )
@@ -513,8 +525,9 @@ def _judge_refused_device(exchange: Exchange, error: Exception, elsewhere: tuple
 
 @invariant(
     "pointer.misaligned",
-    clauses="DLP-18 DLP-43 CAI-05",
-    rows="I32 I31",
+    producer="DLP-18 DLP-43 CAI-05",
+    consumer="DLP-18 DLP-43",
+    bugs="I32 I31",
     level=Level.MUST,
     cases=lambda env: every(env.pairs(), layout=layouts(*OFFSET), dtype=dtypes("float32", "complex128")),
 )
@@ -551,8 +564,8 @@ def _chains(env: Environment) -> Iterator[Draft]:
 
 @invariant(
     "pointer.chain",
-    clauses="DLP-43 CAI-05",
-    rows="2a.19 A2 A3",
+    producer="DLP-43 CAI-05",
+    consumer="DLP-43",
     level=Level.MUST,
     cases=_chains,
 )
@@ -563,7 +576,7 @@ def test_chain(exchange: Exchange) -> None:
     """
     source = exchange.source()
     middle = exchange.library(exchange.option(VIA))
-    between = exchange.take(source, promised=(), taker=middle)
+    between = exchange.take(source, promised="", taker=middle)
     _expect_same_memory(exchange, source, middle, between)
     last = _passed_on(exchange, middle, between, exchange.consumer)
     _expect_same_memory(exchange, source, exchange.consumer, last)
@@ -595,8 +608,8 @@ def _expect_same_memory(exchange: Exchange, source: Source, library: Adapter, ta
 
 @invariant(
     "pointer.memory-behind",
-    clauses="DLP-43 CAI-05",
-    rows="2a.26",
+    producer="DLP-43 CAI-05",
+    consumer="DLP-43",
     level=Level.OBSERVED,
     cases=lambda env: every(
         (p for p in env.imports() if p.consumer.has(Trait.EXTENT)),

@@ -1,4 +1,4 @@
-"""Family ``readonly``: what must not be written says so, and who is told does not write (rows D4, D5)."""
+"""Family ``readonly``: what must not be written says so, and who is told does not write."""
 
 from __future__ import annotations
 
@@ -34,8 +34,10 @@ def _read_only(exchange: Exchange) -> Source:
 
 @invariant(
     "readonly.export",
-    clauses="DLP-08 CAI-08 G2",
-    rows="D5 I13 2a.7",
+    producer="DLP-08 CAI-08",
+    consumer="CAI-08",
+    context="G2",
+    bugs="I13",
     level=Level.SHOULD,
     cases=lambda env: every((p for p in env.exports() if _locks(p.producer)), layout=layouts("c-order", "inner")),
 )
@@ -50,7 +52,7 @@ def test_export(exchange: Exchange) -> None:
         if not said:
             _not_said("CAI-08", expected="data[1] is True", seen=f"data[1] is {said}")
         return
-    tensor = exchange.decode(exchange.newest_capsule(source, promised=()))
+    tensor = exchange.decode(exchange.newest_capsule(source, promised=""))
     if tensor.flags is None:
         _not_said(
             "G2", expected="a versioned capsule with the read-only bit", seen="a legacy capsule, which has no flags"
@@ -83,8 +85,9 @@ def _published_bit(described: Any) -> bool:
 
 @invariant(
     "readonly.legacy-export",
-    clauses="DLP-23 G2",
-    rows="D5 I13 I25",
+    producer="DLP-23",
+    context="G2",
+    bugs="I13 I25",
     level=Level.SHOULD,
     cases=lambda env: every(p for p in env.exports(Protocol.DLPACK) if _locks(p.producer)),
 )
@@ -112,8 +115,9 @@ def test_legacy_export(exchange: Exchange) -> None:
 
 @invariant(
     "readonly.writable-export",
-    clauses="DLP-07 CAI-08",
-    rows="D5 I13",
+    producer="DLP-07 CAI-08",
+    consumer="CAI-08",
+    bugs="I13",
     level=Level.SHOULD,
     cases=lambda env: every(
         (p for p in env.exports() if not p.producer.has(Trait.IMMUTABLE)), layout=layouts("c-order", "inner")
@@ -144,17 +148,17 @@ def test_writable_export(exchange: Exchange) -> None:
 
 @invariant(
     "readonly.accepted",
-    clauses="DLP-09",
-    rows="D5 I13",
+    consumer="DLP-09",
+    bugs="I13",
     level=Level.SHOULD,
     cases=lambda env: every(env.imports(Protocol.DLPACK)),
 )
 def test_accepted(exchange: Exchange) -> None:
     """A read-only capsule is accepted, also by a library that has no read-only arrays."""
-    exchange.take(exchange.source(), promised=())
+    exchange.take(exchange.source(), promised="")
     offer = exchange.offer(exchange.crafted(readonly=True))
     try:
-        exchange.take(offer, promised=())
+        exchange.take(offer, promised="")
     except Refused as refusal:
         if offer.raised is not None:
             raise
@@ -175,14 +179,15 @@ def _told_by_reference(env: Environment) -> Iterator[Pair]:
 
 @invariant(
     "readonly.import",
-    clauses="DLP-09 CAI-08",
-    rows="D4 D5 I13 2a.7 2a.8",
+    producer="CAI-08",
+    consumer="DLP-09 CAI-08",
+    bugs="I13",
     level=Level.SHOULD,
     cases=lambda env: every(p for p in _told_by_reference(env) if p.consumer.has(Trait.READONLY)),
 )
 def test_import(exchange: Exchange) -> None:
     """A library that has read-only arrays makes one of what was given as read-only."""
-    taken = exchange.take(exchange.crafted(readonly=True), promised=())
+    taken = exchange.take(exchange.crafted(readonly=True), promised="")
     if not exchange.look(taken).readonly:
         fail(
             "DLP-09" if exchange.protocol is Protocol.DLPACK else "CAI-08",
@@ -195,8 +200,9 @@ def test_import(exchange: Exchange) -> None:
 
 @invariant(
     "readonly.writable-import",
-    clauses="DLP-09 CAI-08",
-    rows="D5 I13",
+    producer="CAI-08",
+    consumer="DLP-09 CAI-08",
+    bugs="I13",
     level=Level.SHOULD,
     cases=lambda env: every(
         p for p in env.pairs() if p.consumer.has(Trait.READONLY) and not p.producer.has(Trait.IMMUTABLE)
@@ -206,7 +212,7 @@ def test_writable_import(exchange: Exchange) -> None:
     """A writable array stays writable on the other side, wherever the exchange can say so."""
     source = exchange.source()
     offer = exchange.offer(source)
-    taken = exchange.take(offer, promised=())
+    taken = exchange.take(offer, promised="")
     if isinstance(offer, DLPackOffer) and not _was_versioned(exchange, source, offer):
         raise Refused("the exchange was by a legacy capsule, which cannot say that an array is writable")
     if exchange.look(taken).readonly:
@@ -227,8 +233,10 @@ def _was_versioned(exchange: Exchange, source: Source, offer: DLPackOffer) -> bo
 
 @invariant(
     "readonly.legacy-import",
-    clauses="G2 LIB-27",
-    rows="D5 D8 I13",
+    producer="LIB-27",
+    consumer="LIB-27",
+    context="G2",
+    bugs="I13",
     level=Level.OBSERVED,
     cases=lambda env: every(p for p in env.imports(Protocol.DLPACK) if p.consumer.has(Trait.READONLY)),
 )
@@ -237,7 +245,7 @@ def test_legacy_import(exchange: Exchange) -> None:
 
     Such a capsule does not say. NumPy documents that it plays safe; who does is noted.
     """
-    taken = exchange.take(exchange.crafted(newest=None), promised=())
+    taken = exchange.take(exchange.crafted(newest=None), promised="")
     if exchange.look(taken).readonly:
         fail(
             "G2",
@@ -253,8 +261,10 @@ def test_legacy_import(exchange: Exchange) -> None:
 
 @invariant(
     "readonly.write",
-    clauses="DLP-09 CAI-08 G2",
-    rows="D4 D5 I13 2a.7 2a.8",
+    producer="CAI-08",
+    consumer="DLP-09 CAI-08",
+    context="G2",
+    bugs="I13",
     level=Level.SHOULD,
     cases=lambda env: every(
         p
@@ -272,7 +282,7 @@ def test_write(exchange: Exchange) -> None:
     """
     source = _read_only(exchange)
     told = _is_said(exchange, source)
-    taken = exchange.take(source, promised=())
+    taken = exchange.take(source, promised="")
     try:
         exchange.consumer.write(taken, pattern(source.dtype, source.view.size, seed=1))
     except Exception as error:
@@ -299,7 +309,7 @@ def _is_said(exchange: Exchange, source: Source) -> bool:
     try:
         if exchange.protocol is Protocol.CAI:
             return _published_bit(exchange.dictionary_of(source))
-        return _flagged(exchange.decode(exchange.newest_capsule(source, promised=())))
+        return _flagged(exchange.decode(exchange.newest_capsule(source, promised="")))
     except (Finding, Refused, Inconclusive):
         return False
 
@@ -311,8 +321,10 @@ def _onward(pair: Pair) -> tuple[str, ...]:
 
 @invariant(
     "readonly.re-export",
-    clauses="DLP-08 CAI-08 G2",
-    rows="D4 D5 I13 2a.8",
+    producer="DLP-08 CAI-08",
+    consumer="CAI-08",
+    context="G2",
+    bugs="I13",
     level=Level.SHOULD,
     cases=lambda env: every(_told_by_reference(env), onward=_onward),
 )
@@ -322,7 +334,7 @@ def test_re_export(exchange: Exchange) -> None:
     A copy may be writable. A library without read-only arrays may ignore a capsule's bit, so losing that one is noted.
     """
     source = exchange.crafted(readonly=True)
-    taken = exchange.take(source, promised=())
+    taken = exchange.take(source, promised="")
     onward = Protocol(exchange.option("onward"))
     address, said, versioned = _passed_on(exchange, taken, onward)
     if said or address != source.address:

@@ -1,4 +1,4 @@
-"""Family ``state``: arrays that are more than their memory are refused or resolved, never exported raw (rows D16, I12)."""
+"""Family ``state``: arrays that are more than their memory are refused or resolved, never exported raw."""
 
 from __future__ import annotations
 
@@ -44,8 +44,9 @@ class Answer:
 
 @invariant(
     "state.resolved-or-refused",
-    clauses="DLP-43 DLP-23 CAI-05",
-    rows="D16 I12",
+    producer="DLP-43 DLP-23 CAI-05",
+    consumer="DLP-43",
+    bugs="I12",
     level=Level.MUST,
     cases=lambda env: every(env.exports(), state=_states),
 )
@@ -119,8 +120,8 @@ def _judge(exchange: Exchange, answer: Answer, elements: bytes | None) -> None:
 
 @invariant(
     "state.refusal-releases",
-    clauses="DLP-27",
-    rows="D16 E6 I20 I21",
+    producer="DLP-27",
+    bugs="I20 I21",
     level=Level.MUST,
     cases=lambda env: every(env.exports(Protocol.DLPACK), state=_simple),
 )

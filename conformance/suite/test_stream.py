@@ -80,8 +80,9 @@ def _published(exchange: Exchange, *, instead: int | None = None) -> Published:
 
 @invariant(
     "stream.published",
-    clauses="CAI-16 CAI-22 CAI-30",
-    rows="F1 F5 I14 I16",
+    producer="CAI-16 CAI-22 CAI-30",
+    consumer="CAI-30",
+    bugs="I14 I16",
     level=Level.MUST,
     needs=Needs.GPU,
     exclusive=True,
@@ -117,8 +118,8 @@ def test_published(exchange: Exchange) -> None:
 
 @invariant(
     "stream.none-means-done",
-    clauses="CAI-23 CAI-30",
-    rows="F1 F5",
+    producer="CAI-23 CAI-30",
+    consumer="CAI-30",
     level=Level.SHOULD,
     needs=Needs.GPU,
     exclusive=True,
@@ -158,8 +159,7 @@ def test_none_means_done(exchange: Exchange) -> None:
 
 @invariant(
     "stream.outlives",
-    clauses="CAI-28 CAI-22",
-    rows="E13 F1",
+    producer="CAI-28 CAI-22",
     level=Level.MUST,
     needs=Needs.GPU,
     exclusive=True,
@@ -248,8 +248,9 @@ def _refuse(exchange: Exchange, error: Exception) -> NoReturn:
 
 @invariant(
     "stream.passed-on",
-    clauses="DLP-31 DLP-35",
-    rows="F13 I15",
+    producer="DLP-31",
+    consumer="DLP-31 DLP-35",
+    bugs="I15",
     level=Level.MUST,
     needs=Needs.GPU,
     exclusive=True,
@@ -303,8 +304,7 @@ def _passed(call: tuple[tuple[Any, ...], dict[str, Any]]) -> Any:
 
 @invariant(
     "stream.not-kept",
-    clauses="DLP-34",
-    rows="E13 F6",
+    producer="DLP-34",
     level=Level.SHOULD,
     needs=Needs.GPU,
     exclusive=True,
@@ -378,8 +378,8 @@ def _keeps(seen: str) -> NoReturn:
 
 @invariant(
     "stream.protocol-form",
-    clauses="STR-01 STR-02 STR-03 G8",
-    rows="F14",
+    producer="STR-01 STR-02 STR-03",
+    context="G8",
     level=Level.MUST,
     needs=Needs.GPU,
     exclusive=True,
@@ -485,8 +485,9 @@ def _imported(exchange: Exchange, source: Any, clause: str = "STR-04") -> Any:
 
 @invariant(
     "stream.protocol-handle",
-    clauses="STR-01 STR-04 G8",
-    rows="F14",
+    producer="STR-01",
+    consumer="STR-04",
+    context="G8",
     level=Level.MUST,
     needs=Needs.GPU,
     exclusive=True,
@@ -517,8 +518,8 @@ def test_protocol_handle(exchange: Exchange) -> None:
 
 @invariant(
     "stream.protocol-work",
-    clauses="STR-01 STR-04",
-    rows="F14",
+    producer="STR-01",
+    consumer="STR-04",
     level=Level.MUST,
     needs=Needs.GPU,
     exclusive=True,
@@ -582,8 +583,8 @@ def _bad(kind: str, handle: int) -> Any:
 
 @invariant(
     "stream.protocol-refusal",
-    clauses="STR-02 STR-03 STR-04",
-    rows="F14 F12",
+    producer="STR-02 STR-03",
+    consumer="STR-04",
     level=Level.SHOULD,
     needs=Needs.GPU,
     exclusive=True,
@@ -627,8 +628,8 @@ def _taken_or_unclean(exchange: Exchange, source: Any) -> str:
 
 @invariant(
     "stream.protocol-owner",
-    clauses="STR-05 LIB-12",
-    rows="F14 E13",
+    producer="LIB-12",
+    consumer="STR-05 LIB-12",
     level=Level.SHOULD,
     needs=Needs.GPU,
     exclusive=True,
@@ -679,8 +680,7 @@ def _loses(exchange: Exchange, expected: str, seen: str) -> NoReturn:
 
 @invariant(
     "stream.nested",
-    clauses="DLP-35",
-    rows="F19",
+    consumer="DLP-35",
     level=Level.OBSERVED,
     needs=Needs.GPU,
     exclusive=True,
@@ -733,8 +733,7 @@ def _has_current(pair: Pair) -> bool:
 
 @invariant(
     "stream.current-unchanged",
-    clauses="G10",
-    rows="F19",
+    context="G10",
     level=Level.OBSERVED,
     needs=Needs.GPU,
     exclusive=True,

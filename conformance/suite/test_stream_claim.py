@@ -67,8 +67,8 @@ def _expect_event(clause: str, reason: str, seen: Seen) -> None:
 
 @invariant(
     "stream-claim.non-blocking",
-    clauses="DOC-CP-5",
-    rows="DOC-CP-5",
+    producer="DOC-CP-5",
+    consumer="DOC-CP-5",
     level=Level.MUST,
     needs=Needs.GPU,
     cases=_to_cvcuda(REFERENCE),
@@ -87,8 +87,8 @@ def test_non_blocking(exchange: Exchange) -> None:
 
 @invariant(
     "stream-claim.barrier",
-    clauses="DOC-CP-5 LIB-03",
-    rows="DOC-CP-5 F2 F7",
+    producer="DOC-CP-5 LIB-03",
+    consumer="DOC-CP-5 LIB-03",
     level=Level.MUST,
     needs=Needs.GPU,
     cases=_to_cvcuda("cupy", "cuda_python"),
@@ -108,8 +108,8 @@ def test_barrier(exchange: Exchange) -> None:
 
 @invariant(
     "stream-claim.default-streams",
-    clauses="DOC-CP-6",
-    rows="DOC-CP-6 F1 F11 X2",
+    producer="DOC-CP-6",
+    consumer="DOC-CP-6",
     level=Level.MUST,
     needs=Needs.GPU,
     cases=_to_cvcuda(REFERENCE, stream=("legacy", "per-thread", "zero")),
@@ -141,8 +141,8 @@ def test_default_streams(exchange: Exchange) -> None:
 
 @invariant(
     "stream-claim.later-use",
-    clauses="DOC-CP-6 DOC-PT-4",
-    rows="DOC-CP-6 DOC-PT-4",
+    producer="DOC-CP-6 DOC-PT-4",
+    consumer="DOC-CP-6 DOC-PT-4",
     level=Level.MUST,
     needs=Needs.GPU,
     cases=_to_cvcuda("cupy", "torch", "pycuda", "cuda_python", REFERENCE),
@@ -161,8 +161,8 @@ def test_later_use(exchange: Exchange) -> None:
 
 @invariant(
     "stream-claim.chain",
-    clauses="DOC-CP-6",
-    rows="DOC-CP-6",
+    producer="DOC-CP-6",
+    consumer="DOC-CP-6",
     level=Level.MUST,
     needs=Needs.GPU,
     cases=_to_cvcuda("cvcuda"),
@@ -179,8 +179,8 @@ def test_chain(exchange: Exchange) -> None:
 
 @invariant(
     "stream-claim.true-writer",
-    clauses="DOC-CP-6",
-    rows="DOC-CP-6 F1 F5",
+    producer="DOC-CP-6",
+    consumer="DOC-CP-6",
     level=Level.MUST,
     needs=Needs.GPU,
     cases=_to_cvcuda("cvcuda", written=("first", "second"), current=("same", "other")),
@@ -203,8 +203,8 @@ def test_true_writer(exchange: Exchange) -> None:
 
 @invariant(
     "stream-claim.filled-inside",
-    clauses="DOC-CP-7",
-    rows="DOC-CP-7 F5",
+    producer="DOC-CP-7",
+    consumer="DOC-CP-7",
     level=Level.MUST,
     needs=Needs.GPU,
     cases=_to_cvcuda("cupy"),
@@ -220,8 +220,8 @@ def test_filled_inside(exchange: Exchange) -> None:
 
 @invariant(
     "stream-claim.opt-out",
-    clauses="DOC-CP-8",
-    rows="DOC-CP-8 F4 X3",
+    producer="DOC-CP-8",
+    consumer="DOC-CP-8",
     level=Level.MUST,
     needs=Needs.GPU,
     cases=_to_cvcuda("cupy", "torch"),
@@ -240,8 +240,9 @@ def test_opt_out(exchange: Exchange) -> None:
 
 @invariant(
     "stream-claim.torch-order",
-    clauses="DOC-PT-4",
-    rows="DOC-PT-4 stream-24",
+    producer="DOC-PT-4",
+    consumer="DOC-PT-4",
+    bugs="stream-24",
     level=Level.MUST,
     needs=Needs.GPU,
     cases=_to_cvcuda("torch", how=("inside", "outside")),
@@ -257,8 +258,8 @@ def test_torch_order(exchange: Exchange) -> None:
 
 @invariant(
     "stream-claim.torch-at-as-tensor",
-    clauses="DOC-PT-4",
-    rows="DOC-PT-4",
+    producer="DOC-PT-4",
+    consumer="DOC-PT-4",
     level=Level.OBSERVED,
     needs=Needs.GPU,
     cases=_to_cvcuda("torch"),

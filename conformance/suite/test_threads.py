@@ -1,4 +1,4 @@
-"""Family ``threads``: many exchanges at once, and arrays that end in another thread than they came in (rows G5, G6).
+"""Family ``threads``: many exchanges at once, and arrays that end in another thread than they came in.
 
 Each case says on which build of Python it ran: with the global lock, or free-threaded.
 """
@@ -60,8 +60,9 @@ def _all_well(exchange: Exchange, results: list[Any]) -> None:
 
 @invariant(
     "threads.many-arrays",
-    clauses="DLP-43 CAI-05",
-    rows="G5 G6 2a.32 capsule-15",
+    producer="DLP-43 CAI-05",
+    consumer="DLP-43",
+    bugs="capsule-15",
     level=Level.MUST,
     cases=lambda env: every(env.pairs(), build=BUILDS),
 )
@@ -83,8 +84,9 @@ def test_many_arrays(exchange: Exchange) -> None:
 
 @invariant(
     "threads.one-array",
-    clauses="DLP-43 CAI-05",
-    rows="G5 G6 2a.32 capsule-15",
+    producer="DLP-43 CAI-05",
+    consumer="DLP-43",
+    bugs="capsule-15",
     level=Level.MUST,
     cases=lambda env: every(env.pairs(), build=BUILDS),
 )
@@ -129,8 +131,8 @@ def _expect_released(exchange: Exchange, source: Source) -> None:
 
 @invariant(
     "threads.deleters",
-    clauses="DLP-26",
-    rows="G5 G6 I20 E8 capsule-15",
+    consumer="DLP-26",
+    bugs="I20 capsule-15",
     level=Level.MUST,
     cases=lambda env: every(_counting(env), build=BUILDS),
 )
@@ -150,8 +152,9 @@ def test_deleters(exchange: Exchange) -> None:
 
 @invariant(
     "threads.release-elsewhere",
-    clauses="DLP-26 DLP-28 CAI-05",
-    rows="E8 I24 context-13 capsule-13 capsule-15",
+    producer="DLP-28 CAI-05",
+    consumer="DLP-26",
+    bugs="I24 context-13 capsule-13 capsule-15",
     level=Level.MUST,
     cases=lambda env: every(env.pairs(), build=BUILDS),
 )
@@ -174,8 +177,8 @@ def _beside_reference(env: Environment) -> Iterator[Pair]:
 
 @invariant(
     "threads.release-after-main",
-    clauses="DLP-27 DLP-29 CAI-05",
-    rows="E10 I24 context-13",
+    producer="DLP-27 DLP-29 CAI-05",
+    bugs="I24 context-13",
     level=Level.MUST,
     isolation=Isolation.EXIT,
     cases=lambda env: every(_beside_reference(env), build=BUILDS),
@@ -206,8 +209,10 @@ def _chains(env: Environment) -> Iterator[Pair]:
 
 @invariant(
     "threads.chain",
-    clauses="DLP-26 DLP-27 DLP-28 CAI-27",
-    rows="E8 I19 I24 capsule-13 capsule-22",
+    producer="DLP-27 DLP-28",
+    consumer="DLP-26",
+    context="CAI-27",
+    bugs="I19 I24 capsule-13 capsule-22",
     level=Level.MUST,
     cases=lambda env: every(_chains(env), entry=_links, build=BUILDS),
 )
@@ -249,8 +254,8 @@ def _takers_of_capsules(env: Environment) -> Iterator[Pair]:
 
 @invariant(
     "threads.capsule-race",
-    clauses="DLP-25 DLP-26",
-    rows="2a.10 E2 G5 capsule-05",
+    consumer="DLP-25 DLP-26",
+    bugs="capsule-05",
     level=Level.MUST,
     cases=lambda env: every(_takers_of_capsules(env), build=BUILDS),
 )

@@ -321,7 +321,7 @@ class Life:
 
     def _imported(self, offer: Any) -> None:
         keywords = {} if self.drawn.copy is None else {"copy": self.drawn.copy}
-        taken = self.exchange.take(offer, promised=(), **keywords)
+        taken = self.exchange.take(offer, promised="", **keywords)
         struct = self.log.exports[-1] if self.drawn.protocol is Protocol.DLPACK else None
         held = Held(taken, self.source, struct, self.drawn.readonly and not self.drawn.copy)
         if self.drawn.copy:

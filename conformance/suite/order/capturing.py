@@ -23,7 +23,7 @@ from conformance.reference.streams import LEGACY, Graph, Streams
 
 from ..exchange import brief
 from ..garbage import uncollected
-from ..outcomes import Finding, Inconclusive
+from ..outcomes import Failure, Inconclusive
 from .handover import REFERENCE, SHAPE, elements, stream_of
 
 END = "the end of the capture"
@@ -59,7 +59,7 @@ def captured(
 ) -> Captured:
     """Capture these steps on a stream, up to the first that fails; whatever happens, the capture is ended.
 
-    Of the streams in ``join`` those that have been drawn in are joined again. A :class:`Finding` of a step comes out.
+    Of the streams in ``join`` those that have been drawn in are joined again. A :class:`Failure` of a step comes out.
     """
     seen = Captured()
     errors: list[Exception] = []  # with the frames that they hold, until the capture is over
@@ -73,7 +73,7 @@ def captured(
                     streams.wait(stream, drawn_in)
         finally:
             _end(streams, stream, seen)
-    findings = [error for error in errors if isinstance(error, Finding)]
+    findings = [error for error in errors if isinstance(error, Failure)]
     errors.clear()
     if findings:
         raise findings[0]

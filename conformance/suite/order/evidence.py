@@ -2,16 +2,18 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Mapping
+from dataclasses import dataclass
 from typing import Any, Generic, NoReturn, Protocol, TypeVar
 
 from conformance.adapters.base import Adapter, Trait, Unsupported
 from conformance.adapters.base import Protocol as Exchanged
-from conformance.protocols.clauses import Level
+from conformance.protocols.clauses import Level, Role
 from conformance.reference.streams import Streams
 
 from ..exchange import Exchange, brief
-from ..outcomes import Finding, Inconclusive, Refused
+from ..codes import Code
+from ..outcomes import ACCUSED, Inconclusive, Refused, Side, fail
 from .handover import REFERENCE, Forward, How, S, Setting, Without
 from .observation import Seen, Wait, Work, observe
 
@@ -116,25 +118,53 @@ def _made(make: Make[S], setting: S) -> Callable[[], Work]:
     return lambda: make(setting)
 
 
+@dataclass(frozen=True)
+class Duty:
+    """What one side of a hand-over owes: the clause, how much it demands of this side, and the code of a failure."""
+
+    role: Role
+    code: Code
+    clause: str
+    level: Level
+
+
 def blame(
     exchange: Exchange, setting: S, make: Make[S], seen: Seen, *, reason: str, expected: str,
-    offering: Callable[[S], Offering] = Forward,
+    code: Code = Code.STALE_READ, offering: Callable[[S], Offering] = Forward,
 ) -> NoReturn:  # fmt: skip
-    """Fail for the side that goes wrong with a flawless partner in the other's place too; the producer, if both do.
+    """Fail for the side that goes wrong with a flawless partner in the other's place too, or for both.
 
-    ``offering`` makes the hand-over that shows what the producer's dictionary says.
+    ``code`` is that of a consumer's failure. ``offering`` makes the hand-over that shows what the producer's dictionary says. A side
+    from which no clause demands anything is not accused; where that is true of both, the failure is only observed.
     """
     producer = _with_flawless(setting.but(consumer=REFERENCE), make)
     consumer = _with_flawless(setting.but(producer=REFERENCE, how=How.OUTSIDE), make)
     exchange.notes["blame"] = (
-        f"{setting.producer.name} with the reference: {producer or 'in order'}; "
-        f"the reference with {setting.consumer.name}: {consumer or 'in order'}"
+        f"{setting.producer.name} to the reference: {producer or 'in order'}; "
+        f"the reference to {setting.consumer.name}: {consumer or 'in order'}"
     )
-    guilty = list(dict.fromkeys([setting.producer.name] * bool(producer) + [setting.consumer.name] * bool(consumer)))
-    clause, level = _duty(setting, offering, by_producer=bool(producer), by_consumer=bool(consumer))
-    gap = "each does its part with the reference: the contract leaves a gap"
-    told = f"to blame: {' and '.join(guilty)}" if guilty else gap
-    raise Finding((clause,), level, f"{reason}; {told}", expected, str(seen))
+    duties = [_producers_duty(setting, offering)] * bool(producer) + [_consumers_duty(setting, code)] * bool(consumer)
+    bound = [duty for duty in duties if duty.level is not Level.OBSERVED]
+    duty = next(iter(bound or duties), _gap(setting, code))
+    side = (Side.BOTH if len(bound) > 1 else ACCUSED[duty.role]) if bound else Side.NEITHER
+    fail(
+        duty.code, duty.clause, role=duty.role, level=duty.level, reason=reason, expected=expected,
+        seen=in_words(seen, setting), given="", accused=side,
+    )  # fmt: skip
+
+
+def in_words(seen: Seen, setting: Setting) -> str:
+    """An observation as a person would tell it."""
+    data = "saw the new data" if seen.in_order else "saw the old data"
+    return f"the {setting.consumer.name} side {data}; {_WAITED[seen.wait]}"
+
+
+_WAITED = {
+    Wait.NONE: "nothing waited for the producer's stream",
+    Wait.EVENT: "the consumer's stream waited",
+    Wait.HOST: "the calling thread waited",
+    Wait.DEVICE: "the whole device was waited for",
+}
 
 
 def _with_flawless(setting: S, make: Make[S]) -> str:
@@ -146,19 +176,48 @@ def _with_flawless(setting: S, make: Make[S]) -> str:
     return "" if seen.in_order else str(seen)
 
 
-def _duty(setting: S, offering: Callable[[S], Offering], *, by_producer: bool, by_consumer: bool) -> tuple[str, Level]:
-    """The clause that was broken, and how much it demands of this side."""
-    by_dlpack = setting.protocol is Exchanged.DLPACK
-    if by_producer and by_dlpack:
-        # Which stream is current is all that such a library knows: that another one is meant, its user has to say.
-        return "DLP-33", Level.MUST if setting.how is How.INSIDE else Level.SHOULD
-    if by_producer:
-        return ("CAI-22", Level.MUST) if publishes(setting, offering) else ("CAI-23", Level.SHOULD)
-    if by_consumer and by_dlpack:
-        return "DLP-35", Level.MUST
-    if by_consumer:
-        return duty_to_follow(setting)
-    return "DLP-33" if by_dlpack else "CAI-26", Level.OBSERVED
+def _producers_duty(setting: S, offering: Callable[[S], Offering]) -> Duty:
+    if setting.protocol is Exchanged.DLPACK:
+        return Duty(Role.PRODUCER, Code.NAMED_STREAM_NOT_ORDERED, "DLP-33", _level_of_export(setting))
+    return published_duty(published_by(setting, offering), same=setting.producer.name == setting.consumer.name)
+
+
+def _level_of_export(setting: Setting) -> Level:
+    """A library that only knows its current stream cannot cover another one: both libraries' documents leave that to the user.
+
+    So do those of a library whose exports only describe memory.
+    """
+    if setting.producer.traits & {Trait.VIEW_ONLY}:
+        return Level.OBSERVED
+    if setting.producer.traits & {Trait.CURRENT_STREAM}:
+        return Level.MUST if setting.how is How.INSIDE else Level.OBSERVED
+    return Level.SHOULD
+
+
+def published_duty(described: Mapping[str, Any], *, same: bool) -> Duty:
+    """What a producer owes whose dictionary said this while work was pending.
+
+    Versions below 3 say nothing of streams (CAI-30). Between a library and itself (``same``) its user knows the streams.
+    """
+    if described.get("version", 0) < 3:
+        return Duty(Role.PRODUCER, Code.PENDING_WITHOUT_STREAM, "CAI-30", Level.OBSERVED)
+    level = Level.OBSERVED if same else Level.MUST
+    if described.get("stream") is None:
+        return Duty(Role.PRODUCER, Code.PENDING_WITHOUT_STREAM, "CAI-22", level)
+    return Duty(Role.PRODUCER, Code.STREAM_NOT_COVERING, "CAI-22", level)
+
+
+def _consumers_duty(setting: Setting, code: Code) -> Duty:
+    if setting.protocol is Exchanged.DLPACK:
+        return Duty(Role.CONSUMER, code, "DLP-35", Level.MUST)
+    clause, level = duty_to_follow(setting)
+    return Duty(Role.CONSUMER, code, clause, level)
+
+
+def _gap(setting: Setting, code: Code) -> Duty:
+    """Each side does its part with the reference: the contract leaves a gap."""
+    clause = "DLP-35" if setting.protocol is Exchanged.DLPACK else "CAI-26"
+    return Duty(Role.CONSUMER, code, clause, Level.OBSERVED)
 
 
 def duty_to_follow(setting: Setting) -> tuple[str, Level]:
@@ -168,10 +227,15 @@ def duty_to_follow(setting: Setting) -> tuple[str, Level]:
     return "CAI-18", Level.MUST
 
 
-def publishes(setting: S, offering: Callable[[S], Offering] = Forward) -> bool:
-    """Whether the producer's dictionary names a stream under a version that gives it a meaning (CAI-30)."""
+def published_by(setting: S, offering: Callable[[S], Offering] = Forward) -> Mapping[str, Any]:
+    """The dictionary that the producer shows while its write is pending."""
     made = offering(setting.but(consumer=REFERENCE))
     made.before()
-    described = made.offer().__cuda_array_interface__
+    described: Mapping[str, Any] = made.offer().__cuda_array_interface__
     setting.streams.synchronize_device()
+    return described
+
+
+def names_stream(described: Mapping[str, Any]) -> bool:
+    """Whether a dictionary names a stream under a version that gives it a meaning (CAI-30)."""
     return described.get("version", 0) >= 3 and described.get("stream") is not None

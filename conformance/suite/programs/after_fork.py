@@ -12,7 +12,7 @@ from conformance.adapters.base import Adapter, Unsupported
 from conformance.suite import interpreter
 from conformance.suite.catalogue import Case
 from conformance.suite.exchange import Exchange, Partners, Source, brief
-from conformance.suite.outcomes import Finding, Refused
+from conformance.suite.outcomes import Failure, Refused
 
 from . import tell
 
@@ -26,12 +26,12 @@ def main(case: Case) -> None:
     exchange = Exchange(case, Partners(_load))
     source = exchange.source()
     try:
-        exchange.expect_values(source, exchange.read(exchange.take(source, promised=())))
+        exchange.expect_values(source, exchange.read(exchange.take(source, promised="")))
     except (Refused, Unsupported) as refusal:
         tell(before="refused", seen=str(refusal))
         return
-    except Finding as finding:
-        tell(before="wrong", seen=str(finding))
+    except Failure as failure:
+        tell(before="wrong", seen=str(failure))
         return
     tell(before="right")
     tell(step="the exchange in the child")

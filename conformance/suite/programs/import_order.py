@@ -10,7 +10,7 @@ from conformance.adapters.base import Adapter, Device, Protocol, Trait, Unsuppor
 from conformance.protocols.dtypes import dtype
 from conformance.suite.catalogue import Case
 from conformance.suite.exchange import Exchange, Partners, brief
-from conformance.suite.outcomes import Finding, Refused
+from conformance.suite.outcomes import Failure, Refused
 
 from . import tell
 
@@ -78,10 +78,10 @@ def exchange(case: Case, loaded: dict[str, Adapter]) -> None:
         tried.expect_values(source, tried.read(tried.take(source)))
     except (Refused, Unsupported) as refusal:
         tell(exchange=name, outcome="refused", seen=str(refusal))
-    except Finding as finding:
+    except Failure as failure:
         tell(
-            exchange=name, outcome="wrong", clauses=finding.clauses, level=finding.level.value, reason=finding.reason,
-            expected=finding.expected, seen=finding.seen,
+            exchange=name, outcome="wrong", code=failure.code.value, clause=failure.clause, level=failure.level.value, reason=failure.reason,
+            expected=failure.expected, seen=failure.seen,
         )  # fmt: skip
     else:
         tell(exchange=name, outcome="right")

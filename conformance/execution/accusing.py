@@ -1,0 +1,147 @@
+"""Who is accused of a failure: by the check itself, by elimination, or by trying each side with the reference.
+
+An exchange of two libraries that fails does not say which of them is at fault. The same invariant with the reference in one side's
+place does: most of those cases are in the plan anyway, and :func:`untried` names the others.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterable, Iterator, Mapping
+from dataclasses import replace
+
+from conformance.protocols.clauses import Level, Role, clause
+from conformance.suite.catalogue import VIA, Case, catalogue
+from conformance.suite.libraries import REFERENCE
+from conformance.suite.outcomes import Side
+from conformance.verdict import Verdict
+
+from .deaths import general_clause
+from .results import ACCUSING, BAD, Accused, Result
+
+Find = Callable[[str], "Result | None"]
+_ROLE = {Side.PRODUCER: Role.PRODUCER, Side.CONSUMER: Role.CONSUMER}
+
+
+def accuse(results: Iterable[Result], known: Mapping[str, Result]) -> Iterator[Result]:
+    """Each result with the accused; ``known`` has also the results of cases that were run only to find out."""
+    for result in results:
+        yield accused(result, known.get)
+
+
+def untried(results: Mapping[str, Result]) -> list[Case]:
+    """The cases that have to be run, beside those that were, to know who is accused in each failure."""
+    wanted = {
+        case.id: case
+        for result in results.values()
+        if _needs_trial(result)
+        for case in trials(result.case).values()
+        if case.id not in results
+    }
+    return list(wanted.values())
+
+
+def accused(result: Result, find: Find) -> Result:
+    """The result with who is accused of it, and with the clause that binds the accused side."""
+    if result.outcome not in ACCUSING:
+        return replace(result, accused=None)
+    if result.verdict is Verdict.OBSERVED:
+        return replace(result, accused=Accused(Side.NEITHER, (), "no clause demands anything here"))
+    found = _found(result, find)
+    return _lowered(_with_clause(replace(result, accused=found), find))
+
+
+def _needs_trial(result: Result) -> bool:
+    if result.outcome not in ACCUSING or result.verdict is Verdict.OBSERVED or result.accused is not None:
+        return False
+    return len(_real(result.case)) > 1
+
+
+def _sides(case: Case) -> dict[Side, str]:
+    """The libraries of a case by side; in a chain with the one between."""
+    via = dict(case.parameters).get(VIA)
+    between = {Side.BETWEEN: via} if via else {}
+    return {Side.PRODUCER: case.producer, **between, Side.CONSUMER: case.consumer}
+
+
+def _real(case: Case) -> dict[Side, str]:
+    return {side: name for side, name in _sides(case).items() if name != REFERENCE}
+
+
+def trials(case: Case) -> dict[Side, Case]:
+    """For each real library the case that has it in its place and the reference everywhere else."""
+    return {side: _only(case, side) for side in _real(case)}
+
+
+def _only(case: Case, side: Side) -> Case:
+    names = {other: name if other is side else REFERENCE for other, name in _sides(case).items()}
+    parameters = tuple((key, names[Side.BETWEEN] if key == VIA else value) for key, value in case.parameters)
+    return replace(case, producer=names[Side.PRODUCER], consumer=names[Side.CONSUMER], parameters=parameters)
+
+
+def _found(result: Result, find: Find) -> Accused:
+    real = _real(result.case)
+    if not real:
+        return Accused(Side.UNKNOWN, (), "no library takes part but the reference")
+    if len(real) == 1:
+        ((side, name),) = real.items()
+        return Accused(side, (name,), "the other side is the reference")
+    if result.accused is not None:
+        return replace(result.accused, libraries=_libraries(result.accused.side, _sides(result.case)))
+    return _tried(result.case, real, find)
+
+
+def _libraries(side: Side, sides: Mapping[Side, str]) -> tuple[str, ...]:
+    if side is Side.BOTH:
+        return tuple(dict.fromkeys(sides.values()))
+    return (sides[side],) if side in sides else ()
+
+
+def _tried(case: Case, real: Mapping[Side, str], find: Find) -> Accused:
+    seen = {side: find(trial.id) for side, trial in trials(case).items()}
+    why = "; ".join(f"{_told(side, real[side])}: {_outcome(trial)}" for side, trial in seen.items())
+    guilty = [side for side, trial in seen.items() if _is_bad(trial)]
+    if not guilty:
+        return Accused(Side.UNKNOWN, (), why)
+    names = tuple(dict.fromkeys(real[side] for side in guilty))
+    return Accused(guilty[0] if len(guilty) == 1 else Side.BOTH, names, why)
+
+
+def _is_bad(trial: Result | None) -> bool:
+    return trial is not None and trial.outcome in ACCUSING and trial.verdict is not Verdict.OBSERVED
+
+
+def _told(side: Side, name: str) -> str:
+    other = {Side.PRODUCER: "to the reference", Side.CONSUMER: "from the reference"}.get(side, "between references")
+    return f"{name} {other}"
+
+
+def _outcome(trial: Result | None) -> str:
+    if trial is None:
+        return "not tried"
+    return f"{trial.outcome.value} ({trial.code})" if trial.code else trial.outcome.value
+
+
+def _with_clause(result: Result, find: Find) -> Result:
+    """A clause is held only against a side that it binds; one that was cited against the other side gives way."""
+    assert result.accused is not None
+    role = _ROLE.get(result.accused.side, result.role)
+    if role is None or result.level is Level.ROBUSTNESS or (result.role is role and result.clause):
+        return result
+    if result.role is not role and result.accused.side in _ROLE:
+        trial = find(_only(result.case, result.accused.side).id)
+        if trial is not None and _is_bad(trial) and trial.role is role and trial.clause:
+            return replace(result, role=role, clause=trial.clause, level=trial.level, code=trial.code)
+    cited = general_clause(result.case, catalogue()[result.case.invariant], role)
+    level = result.level if result.outcome in BAD or not cited else clause(cited).level(role)
+    return replace(result, role=role, clause=cited, level=level)
+
+
+def _lowered(result: Result) -> Result:
+    """Another library's document is at most a recommendation to the accused one."""
+    if result.outcome in BAD or not (result.accused and result.accused.libraries and result.clause and result.role):
+        return result
+    levels = [clause(result.clause).level_for(result.role, name) for name in result.accused.libraries]
+    level = result.level
+    for demanded in levels:
+        level = level.at_most(demanded) if level is not Level.ROBUSTNESS else level
+    return replace(result, level=level)

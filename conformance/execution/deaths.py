@@ -1,0 +1,84 @@
+"""The result of a case whose process was lost: what it was doing then, and which clause that is about."""
+
+from __future__ import annotations
+
+from conformance.adapters.base import Protocol
+from conformance.protocols.clauses import Level, Role
+from conformance.suite.catalogue import Case, Invariant
+from conformance.suite.codes import Code
+from conformance.suite.outcomes import Outcome
+from conformance.suite.steps import Doing, Step
+
+from .results import Result
+
+_CODES = {
+    Outcome.CRASH: Code.CRASH,
+    Outcome.HANG: Code.HANG,
+    Outcome.POISONED: Code.CONTEXT_CORRUPTED,
+}
+_ROLES = {Doing.EXPORT: Role.PRODUCER, Doing.IMPORT: Role.CONSUMER, Doing.USE: Role.CONSUMER}
+GENERAL: dict[tuple[str, Role], tuple[str, ...]] = {
+    (Protocol.DLPACK.value, Role.PRODUCER): ("DLP-59", "DLP-01", "DLP-13", "DLP-16", "DLP-20", "DLP-23", "DLP-27", "DLP-46"),
+    (Protocol.DLPACK.value, Role.CONSUMER): ("DLP-58", "DLP-26", "DLP-43", "DLP-45", "DLP-46"),
+    (Protocol.CAI.value, Role.PRODUCER): ("CAI-05", "CAI-01", "CAI-02", "CAI-03", "CAI-11", "PY-01"),
+    (Protocol.CAI.value, Role.CONSUMER): ("CAI-32", "G6"),
+}
+"""Clauses that any invariant may hold against a side, the most general first: every exchange can show that they are broken."""
+_RELEASING = {
+    (Protocol.DLPACK.value, Role.PRODUCER): "DLP-27",
+    (Protocol.DLPACK.value, Role.CONSUMER): "DLP-26",
+}
+
+
+def declares(invariant: Invariant, role: Role, cited: str) -> bool:
+    """Whether an invariant may hold this clause against this side; documents of a library bind it in every invariant."""
+    general = {id for (_, side), ids in GENERAL.items() if side is role for id in ids}
+    return cited in invariant.duties[role] or cited in invariant.context or cited in general or cited.startswith("DOC-")
+
+
+def died(
+    case: Case,
+    invariant: Invariant,
+    step: Step,
+    outcome: Outcome,
+    reason: str,
+    *,
+    seen: str = "",
+    attachments: dict[str, str] | None = None,
+) -> Result:
+    """The result of a case whose process or context was lost in a step; ``seen`` is how the process ended, if it did by itself."""
+    role = step.role or _ROLES.get(step.doing)
+    told = {name: text for name, text in (attachments or {}).items() if text}
+    return Result(
+        case,
+        outcome,
+        Level.ROBUSTNESS if step.illegal else Level.MUST,
+        code=_CODES[outcome].value,
+        clause="" if step.illegal else clause_of(case, invariant, role, step.doing),
+        role=role,
+        given=step.given,
+        step=step.doing.value,
+        reason=reason,
+        expected="a process that goes on" if seen else "",
+        seen=seen,
+        attachments=told,
+    )
+
+
+def clause_of(case: Case, invariant: Invariant, role: Role | None, doing: Doing) -> str:
+    """The clause that a step is about: the first that the invariant declares for the side at work, else the most general one."""
+    if role is None:
+        declared = [id for side in (Role.CONSUMER, Role.PRODUCER) for id in invariant.duties[side]]
+        return declared[0] if declared else ""
+    if doing is Doing.RELEASE and (case.protocol, role) in _RELEASING:
+        return _RELEASING[case.protocol, role]
+    return general_clause(case, invariant, role)
+
+
+def general_clause(case: Case, invariant: Invariant, role: Role) -> str:
+    """The clause of an invariant that is about this side by the case's protocol, else the most general one of the protocol."""
+    prefix = {Protocol.DLPACK.value: ("DLP", "DLX"), Protocol.CAI.value: ("CAI", "STR")}.get(case.protocol, ())
+    of_protocol = [id for id in invariant.duties[role] if id.startswith(prefix)] if prefix else []
+    others = [id for id in invariant.duties[role] if not id.startswith(("DLP", "DLX", "CAI"))]
+    found = of_protocol or others or GENERAL.get((case.protocol, role), ("",))
+    return found[0]

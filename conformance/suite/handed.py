@@ -1,0 +1,103 @@
+"""What a producer really handed over, read by our own instruments before the consumer gets it.
+
+If the description is wrong already, the producer is at fault, whatever the consumer makes of it; if it is right, the consumer is.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Any
+
+from conformance.adapters.base import Protocol
+from conformance.protocols import cai, capsule, dlpack
+from conformance.protocols.dtypes import DType
+from conformance.protocols.strided import Strided, packed, same_strides
+
+from .codes import Code
+
+
+@dataclass(frozen=True)
+class Handed:
+    """A capsule or dictionary, decoded. ``strides`` are bytes; ``type`` is (code, bits, lanes) or a typestr."""
+
+    address: int
+    shape: tuple[int, ...]
+    strides: tuple[int, ...]
+    type: tuple[int, int, int] | str
+    readonly: bool | None
+
+
+@dataclass(frozen=True)
+class Mismatch:
+    """One way in which a hand-over does not describe the producer's array, and the clause that it breaks."""
+
+    code: Code
+    clause: str
+    reason: str
+    expected: str
+    seen: str
+
+
+def decoded(protocol: Protocol, answer: Any) -> Handed | None:
+    """What a capsule or a dictionary says; ``None`` where it cannot be read, which other invariants judge."""
+    try:
+        return _of_capsule(answer) if protocol is Protocol.DLPACK else _of_dictionary(answer)
+    except Exception:
+        return None
+
+
+def _of_capsule(made: Any) -> Handed:
+    tensor = dlpack.decode(capsule.pointer(made), capsule.name(made))
+    width = (tensor.bits * tensor.lanes + 7) // 8
+    strides = tuple(stride * width for stride in tensor.strides_or_packed)
+    readonly = None if tensor.flags is None else bool(tensor.flags & dlpack.READ_ONLY)
+    return Handed(tensor.element0, tensor.shape, strides, (tensor.code, tensor.bits, tensor.lanes), readonly)
+
+
+def _of_dictionary(described: Any) -> Handed:
+    read = cai.parse(described)
+    width = cai.typestr_bytes(read.typestr)
+    strides = read.strides if read.strides is not None else tuple(s * width for s in packed(read.shape).strides)
+    return Handed(read.address, read.shape, strides, read.typestr, read.readonly)
+
+
+def mismatch(
+    handed: Handed, kind: DType, view: Strided, address: int, *, copied: bool = False
+) -> Mismatch | None:
+    """The first thing that it says wrongly of an array with this element type, view (in elements) and address of element 0.
+
+    ``copied``: the hand-over may be of other memory, in another layout.
+    """
+    by_dlpack = not isinstance(handed.type, str)
+    wanted = (int(kind.code), kind.bits, 1) if by_dlpack else kind.typestr
+    if wanted is not None and not _same_type(handed.type, wanted):
+        return Mismatch(
+            Code.DTYPE_CHANGED, "DLP-13" if by_dlpack else "CAI-03",
+            f"the producer hands {kind.name} over as another element type", str(wanted), str(handed.type),
+        )  # fmt: skip
+    if handed.shape != view.shape:
+        return Mismatch(
+            Code.SHAPE_CHANGED, "DLP-59" if by_dlpack else "CAI-02", "the producer hands over another shape",
+            str(view.shape), str(handed.shape),
+        )  # fmt: skip
+    if copied:
+        return None
+    strides = tuple(stride * kind.itemsize for stride in view.strides)
+    if not same_strides(view.shape, handed.strides, strides):
+        return Mismatch(
+            Code.STRIDES_CHANGED, "DLP-20" if by_dlpack else "CAI-11", "the producer hands over other strides",
+            f"{strides} bytes", f"{handed.strides} bytes",
+        )  # fmt: skip
+    if view.size and handed.address != address:
+        return Mismatch(
+            Code.WRONG_ADDRESS, "DLP-59" if by_dlpack else "CAI-05", "the producer hands over another address",
+            f"element 0 at {address:#x}", f"element 0 at {handed.address:#x}",
+        )  # fmt: skip
+    return None
+
+
+def _same_type(handed: tuple[int, int, int] | str, wanted: tuple[int, int, int] | str) -> bool:
+    """A single byte has no order, so ``<i1`` says what ``|i1`` says."""
+    if isinstance(handed, str) and isinstance(wanted, str) and wanted[2:] == "1":
+        return handed[1:] == wanted[1:]
+    return handed == wanted

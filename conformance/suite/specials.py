@@ -1,0 +1,30 @@
+"""What is special about a case's input, in words that end a sentence and tell one cause of failures from another."""
+
+from __future__ import annotations
+
+from .catalogue import Case
+from .layouts import EMPTY, HIGH_RANK, NEGATIVE, OFFSET, PLAIN, SCALAR, STRIDED, UNIT, ZERO_STRIDE
+
+PLAIN_DTYPE = "float32"
+_LAYOUTS = {
+    **dict.fromkeys(STRIDED, "a strided view"),
+    **dict.fromkeys(UNIT, "an array with dimensions of size 1"),
+    **dict.fromkeys(NEGATIVE, "an array with negative strides"),
+    **dict.fromkeys(ZERO_STRIDE, "a broadcast view"),
+    **dict.fromkeys(EMPTY, "an array without elements"),
+    **dict.fromkeys(SCALAR, "a 0-d array"),
+    **dict.fromkeys((*HIGH_RANK, "rank-65"), "an array of high rank"),
+    **dict.fromkeys(OFFSET, "a view with an offset"),
+    "pitched": "padded rows",
+    **dict.fromkeys(PLAIN, ""),
+}
+
+
+def special(case: Case) -> str:
+    """The case's state, its class of layout or its element type, whichever is not the plain one; empty if all are."""
+    state = case.option("state", "")
+    if state:
+        return f"a tensor in the state {state}"
+    layout = _LAYOUTS.get(case.option("layout", "c-order"), "")
+    kind = case.option("dtype", PLAIN_DTYPE)
+    return layout or ("" if kind == PLAIN_DTYPE else kind)

@@ -1,0 +1,64 @@
+"""What a case is doing at this moment, kept where its parent can read it after the process has died.
+
+A dead process cannot say whether it exported, imported or released. So each step is written to memory that parent and child share.
+"""
+
+from __future__ import annotations
+
+import json
+import mmap
+import struct
+from dataclasses import asdict, dataclass
+from enum import Enum
+
+from conformance.protocols.clauses import Role
+
+_SIZE = 4096
+_HEAD = struct.Struct("=I")
+
+
+class Doing(str, Enum):
+    """A step of an exchange."""
+
+    CHECK = "check"
+    """The suite's own work between the steps of the libraries, before anything was handed over."""
+    EXPORT = "export"
+    IMPORT = "import"
+    USE = "use"
+    """Describing, reading or writing an import."""
+    RELEASE = "release"
+    """After a hand-over, while arrays, imports and capsules are looked at by the suite or dropped."""
+
+
+@dataclass(frozen=True)
+class Step:
+    """``role`` is the side that works; ``given`` says what is special about the input; ``illegal`` that the protocol forbids it."""
+
+    doing: Doing = Doing.CHECK
+    role: Role | None = None
+    given: str = ""
+    illegal: bool = False
+
+
+class Steps:
+    """The newest step, in shared memory: made before a fork, written in the child, read in the parent."""
+
+    def __init__(self) -> None:
+        self._memory = mmap.mmap(-1, _SIZE)
+
+    def mark(self, step: Step) -> None:
+        """From now on the process is in this step."""
+        data = json.dumps({**asdict(step), "given": step.given[:500]}).encode()
+        self._memory[: _HEAD.size] = _HEAD.pack(0)  # a process that dies in between leaves no half of a step
+        self._memory[_HEAD.size : _HEAD.size + len(data)] = data
+        self._memory[: _HEAD.size] = _HEAD.pack(len(data))
+
+    @property
+    def newest(self) -> Step:
+        """The step that was marked last; the first one if there is none that can be read."""
+        (length,) = _HEAD.unpack(self._memory[: _HEAD.size])
+        if not length:
+            return Step()
+        data = json.loads(self._memory[_HEAD.size : _HEAD.size + length])
+        role = Role(data["role"]) if data["role"] else None
+        return Step(Doing(data["doing"]), role, data["given"], data["illegal"])
