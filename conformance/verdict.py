@@ -25,7 +25,13 @@ class Verdict(str, Enum):
         return member
 
     VIOLATES = ("violates", "v", "✗", "red", "a library breaks a promise")
-    ROBUSTNESS = ("robustness", "b", "!", "magenta", "a library fails on input that the protocol forbids; it breaks no promise")
+    ROBUSTNESS = (
+        "robustness",
+        "b",
+        "!",
+        "magenta",
+        "a library fails on input that the protocol forbids; it breaks no promise",
+    )
     DEVIATES = ("deviates", "d", "~", "yellow", "a library does not follow a recommendation, or a rule that we infer")
     UNDECIDED = ("not decided", "u", "?", "blue", "the case ran, and the check could not decide")
     LOST = ("lost", "l", "-", "blue", "the case was planned and has no outcome")

@@ -18,7 +18,16 @@ _CODES = {
 }
 _ROLES = {Doing.EXPORT: Role.PRODUCER, Doing.IMPORT: Role.CONSUMER, Doing.USE: Role.CONSUMER}
 GENERAL: dict[tuple[str, Role], tuple[str, ...]] = {
-    (Protocol.DLPACK.value, Role.PRODUCER): ("DLP-59", "DLP-01", "DLP-13", "DLP-16", "DLP-20", "DLP-23", "DLP-27", "DLP-46"),
+    (Protocol.DLPACK.value, Role.PRODUCER): (
+        "DLP-59",
+        "DLP-01",
+        "DLP-13",
+        "DLP-16",
+        "DLP-20",
+        "DLP-23",
+        "DLP-27",
+        "DLP-46",
+    ),
     (Protocol.DLPACK.value, Role.CONSUMER): ("DLP-58", "DLP-26", "DLP-43", "DLP-45", "DLP-46"),
     (Protocol.CAI.value, Role.PRODUCER): ("CAI-05", "CAI-01", "CAI-02", "CAI-03", "CAI-11", "PY-01"),
     (Protocol.CAI.value, Role.CONSUMER): ("CAI-32", "G6"),

@@ -79,7 +79,9 @@ def failed(case: Case, invariant: Invariant, failure: Failure, exchange: Exchang
     """The result of a failure. One that cites a clause which its invariant does not declare is a mistake of the suite's."""
     given = exchange.given if failure.given is None else failure.given
     if not exchange.is_illegal and not declares(invariant, failure.role, failure.clause):
-        told = f"the suite cites {failure.clause} against the {failure.role.value}, which {invariant.id} does not declare"
+        told = (
+            f"the suite cites {failure.clause} against the {failure.role.value}, which {invariant.id} does not declare"
+        )
         return Result(case, Outcome.INCONCLUSIVE, invariant.level, reason=f"{told}: {failure}")
     return Result(
         case,

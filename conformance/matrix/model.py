@@ -37,6 +37,8 @@ class Axis:
     requires: Mapping[str, tuple[str, ...]] = field(default_factory=dict)
     source: tuple[str, ...] = ()
     """Packages of this axis that exist as source only."""
+    libraries: tuple[str, ...] = ()
+    """What a cell with a version of it holds, by the names that adapters have."""
 
     @property
     def versions(self) -> tuple[str, ...]:
@@ -147,6 +149,18 @@ class Matrix:
         return tuple(
             text for axis in self.axes for text in axis.requirements(cell[axis.name], cell.major) or ()
         )  # fmt: skip
+
+    def versions(self, cell: Cell) -> dict[str, str]:
+        """The version of each axis, without those that the cell does without."""
+        return {axis.name: cell[axis.name] for axis in self.axes if cell[axis.name] != NONE}
+
+    def libraries(self, cell: Cell) -> dict[str, str]:
+        """What the cell holds, by the names that adapters have, each with the axis that it is planned by."""
+        held: dict[str, str] = {}
+        for axis in (axis for axis in self.axes if cell[axis.name] != NONE):
+            for library in axis.libraries:
+                held.setdefault(library, axis.name)
+        return held
 
     @property
     def source_only(self) -> tuple[str, ...]:

@@ -17,6 +17,7 @@ from .model import LINE_AXIS, NONE, PYTHON_AXIS, Axis, Cell, Demand, Excuse, Mat
 VERSION = re.compile(r"\d+(\.\d+)*")
 TAG = re.compile(r"[a-z]+")
 ALIAS = re.compile(r"[a-z][a-z0-9.-]*")
+LIBRARY = re.compile(r"[a-z][a-z0-9_]*")
 PLACEHOLDER = "{version}"
 
 
@@ -85,7 +86,7 @@ class _Reading:
     def axis(self, key: Text, node: Node, majors: set[str]) -> Axis:
         """One axis."""
         what = f"axis {key.text}"
-        keys = ("tag", "what", "requires", "source", "values")
+        keys = ("tag", "what", "requires", "source", "libraries", "values")
         table = self.reader.table(node, what, keys, needed=("tag", "what", "values"))
         tag = self.reader.text(table.get("tag"), f"tag of {what}")
         if tag and not TAG.fullmatch(tag):
@@ -94,7 +95,18 @@ class _Reading:
         requires = self.requires(table.get("requires"), what, values, majors)
         source = tuple(text.text for text in self.reader.texts(table.get("source"), f"source of {what}"))
         about = self.reader.text(table.get("what"), f"what of {what}")
-        return Axis(key.text, tag, about, values, key.line, requires, source)
+        libraries = tuple(self.libraries(table.get("libraries"), key.text))
+        return Axis(key.text, tag, about, values, key.line, requires, source, libraries)
+
+    def libraries(self, node: Node | None, axis: str) -> Iterator[str]:
+        """The adapters of an axis. Where nothing is said, its own name; the CUDA line and the Python stand for none."""
+        if node is None:
+            yield from () if axis in (LINE_AXIS, PYTHON_AXIS) else (axis,)
+        for text in self.reader.texts(node, f"libraries of axis {axis}"):
+            if text.text and not LIBRARY.fullmatch(text.text):
+                told = f"libraries of axis {axis}: {text.text!r} is no name of an adapter; `list` shows a library by its name"
+                self.mistakes.add(text.line, told)
+            yield text.text
 
     def values(self, node: Node | None, axis: str) -> Iterator[Value]:
         """The values of an axis."""

@@ -8,9 +8,10 @@ from conformance.exchanges import cited, core
 from conformance.exits import Exit
 from conformance.report.screen import Screen, many
 from conformance.suite.catalogue import catalogue
+from conformance.verdict import Verdict
 from conformance.verdicts import gate
-from conformance.verdicts.findings import Finding
-from conformance.verdicts.model import RunFile, State
+from conformance.verdicts.model import RunFile
+from conformance.verdicts.remarks import Remark
 
 from .coverage import Reason, Untested, counts, gate_word, headline, untested
 from .grid import Field, grid, shown
@@ -22,7 +23,7 @@ MOST_ROWS = 40
 MOST_NAMES = 4
 MOST_KINDS = 60
 MOST_FINDINGS = 12
-WRONG = frozenset({State.VIOLATES})
+WRONG = frozenset({Verdict.VIOLATES})
 
 
 def show(screen: Screen, subject: Subject, out: str) -> None:
@@ -155,7 +156,7 @@ def _kinds(screen: Screen, found: Sequence[Kind]) -> None:
 
 def _kind(screen: Screen, kind: Kind, *, promised: bool) -> None:
     """What was promised is not said again where the kind before it says it."""
-    sign = SIGNS[kind.state]
+    sign = SIGNS[kind.verdict]
     covered = f" ({kind.waived} of {many(kind.cases, 'case')} waived)" if kind.waived else ""
     screen.line("  " + screen.paint(f"{sign.symbol} {line(kind.invariant)}{covered}", sign.colour))
     screen.wrapped(line(kind.where()), "      ")
@@ -173,7 +174,7 @@ def _kind(screen: Screen, kind: Kind, *, promised: bool) -> None:
 def _gate(screen: Screen, subject: Subject) -> None:
     if subject.judgement is None:
         return
-    count = gate.counts(subject.findings)
+    count = gate.counts(subject.remarks)
     code = subject.judgement.exit
     colour = "green" if code is Exit.OK else "red"
     found = ", ".join(f"{number - waived} {kind.word}" for kind, (number, waived) in count.items() if number > waived)
@@ -190,16 +191,16 @@ def _gate(screen: Screen, subject: Subject) -> None:
     screen.line()
 
 
-def _sentences(subject: Subject) -> dict[tuple[str, str], list[Finding]]:
+def _sentences(subject: Subject) -> dict[tuple[str, str], list[Remark]]:
     """What counts, by kind, the same sentence once."""
-    found: dict[tuple[str, str], list[Finding]] = {}
-    for finding in subject.findings:
-        if finding.exit is not Exit.OK:
-            found.setdefault((finding.kind.word, core(finding.sentence)), []).append(finding)
+    found: dict[tuple[str, str], list[Remark]] = {}
+    for remark in subject.remarks:
+        if remark.exit is not Exit.OK:
+            found.setdefault((remark.kind.word, core(remark.sentence)), []).append(remark)
     return found
 
 
-def _at(places: Sequence[Finding]) -> str:
+def _at(places: Sequence[Remark]) -> str:
     """Where it was found first, and how often besides."""
     first = " ".join(line(name) for name in (places[0].case, places[0].cell and f"in {places[0].cell}") if name)
     more = f" and {len(places) - 1} more" if len(places) > 1 else ""
@@ -208,6 +209,6 @@ def _at(places: Sequence[Finding]) -> str:
 
 def _sum(screen: Screen, run: RunFile, out: str) -> None:
     count = counts(run)
-    told = ", ".join(f"{number} {state.verdict}" for state in SIGNS if (number := count[state]))
+    told = ", ".join(f"{number} {state.word}" for state in SIGNS if (number := count[state]))
     screen.wrapped(f"{many(sum(count.values()), 'case')} in {many(len(run.cells), 'cell')}: {told or 'none'}", "")
     screen.line(f"the whole: {out}")

@@ -9,8 +9,9 @@ from typing import NamedTuple
 
 from conformance.exits import Exit
 from conformance.report.screen import many
+from conformance.verdict import Verdict
 from conformance.verdicts import trust
-from conformance.verdicts.model import CellResult, RunFile, State
+from conformance.verdicts.model import CellResult, RunFile
 
 from .subject import Subject
 
@@ -52,12 +53,12 @@ class Untested:
         return bool(self.cells or self.libraries or self.undecided or self.lost or self.everything)
 
 
-def counts(run: RunFile) -> dict[State, int]:
+def counts(run: RunFile) -> dict[Verdict, int]:
     """How many cases of all cells are in each state."""
-    found: Counter[State] = Counter()
+    found: Counter[Verdict] = Counter()
     for cell in run.cells:
-        found.update({state: cell.states.count(state.value) for state in State})
-    return {state: found[state] for state in State}
+        found.update({state: cell.states.count(state.letter) for state in Verdict})
+    return {state: found[state] for state in Verdict}
 
 
 def untested(run: RunFile) -> Untested:
@@ -71,7 +72,7 @@ def untested(run: RunFile) -> Untested:
             libraries.setdefault((name, why), []).append(cell.title)
     count = counts(run)
     nothing = not any(cell.is_tested for cell in run.cells)
-    return Untested(_reasons(cells), _reasons(libraries), count[State.UNDECIDED], count[State.LOST], nothing)
+    return Untested(_reasons(cells), _reasons(libraries), count[Verdict.UNDECIDED], count[Verdict.LOST], nothing)
 
 
 def troubles(cell: CellResult) -> list[tuple[str, str]]:
@@ -92,14 +93,14 @@ def headline(subject: Subject) -> str:
     if subject.judgement:
         return f"The gate {gate_word(subject.judgement.exit)}"
     tested = [cell for cell in run.cells if cell.is_tested]
-    bad = sum(State.VIOLATES.value in cell.states for cell in tested)
+    bad = sum(Verdict.VIOLATES.letter in cell.states for cell in tested)
     missing = len(run.cells) - len(tested)
     besides = f", {missing} not tested" if missing else ""
     if not tested:
         return "Nothing was tested"
     if not bad:
         return f"No violation in {many(len(tested), 'tested cell')}{besides}"
-    return f"{many(counts(run)[State.VIOLATES], 'violation')} in {bad} of {many(len(tested), 'tested cell')}{besides}"
+    return f"{many(counts(run)[Verdict.VIOLATES], 'violation')} in {bad} of {many(len(tested), 'tested cell')}{besides}"
 
 
 def gate_word(code: Exit) -> str:

@@ -6,13 +6,14 @@ from collections import Counter
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 
-from conformance.verdicts.model import CellResult, RunFile, State
+from conformance.verdict import Verdict
+from conformance.verdicts.model import CellResult, RunFile
 
 from .words import SIGNS
 
-Field = tuple[tuple[State, int], ...]
+Field = tuple[tuple[Verdict, int], ...]
 """How many cases are in which states, the worst first; nothing where the library has no case in the cell."""
-_QUIET = frozenset({State.CONFORMS, State.REFUSED, State.OBSERVED})
+_QUIET = frozenset({Verdict.CONFORMS, Verdict.REFUSED, Verdict.OBSERVED})
 
 
 @dataclass(frozen=True)
@@ -25,7 +26,7 @@ class Row:
     @property
     def violations(self) -> int:
         """Of all libraries; a case counts for each that takes part."""
-        return sum(number for field in self.fields for state, number in field if state is State.VIOLATES)
+        return sum(number for field in self.fields for state, number in field if state is Verdict.VIOLATES)
 
 
 @dataclass(frozen=True)

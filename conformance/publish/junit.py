@@ -29,7 +29,8 @@ from xml.sax.saxutils import XMLGenerator
 from xml.sax.xmlreader import AttributesImpl
 
 from conformance.report.screen import many
-from conformance.verdicts.model import CellResult, Evidence, RunFile, State
+from conformance.verdict import Verdict
+from conformance.verdicts.model import CellResult, Evidence, RunFile
 
 from .coverage import troubles
 from .kinds import Kind, kinds
@@ -40,9 +41,9 @@ MOST_ENTRIES = 20_000
 """More than this is one entry a kind, over all cells."""
 MOST_CELLS = 50
 """Names of cells in one entry."""
-TOLD = frozenset({State.VIOLATES, State.DEVIATES, State.UNDECIDED, State.LOST})
+TOLD = frozenset({Verdict.VIOLATES, Verdict.DEVIATES, Verdict.UNDECIDED, Verdict.LOST})
 """What has an entry of its own."""
-_ELEMENTS = {State.VIOLATES: "failure", State.DEVIATES: "skipped", State.REFUSED: "skipped", State.UNDECIDED: "error", State.LOST: "error"}  # fmt: skip
+_ELEMENTS = {Verdict.VIOLATES: "failure", Verdict.DEVIATES: "skipped", Verdict.REFUSED: "skipped", Verdict.UNDECIDED: "error", Verdict.LOST: "error"}  # fmt: skip
 _COUNTED = {"failures": "failure", "errors": "error", "skipped": "skipped"}
 _UNRESOLVABLE = "unresolvable"
 _SECONDS = len("2026-01-01T00:00:00")
@@ -78,7 +79,7 @@ class Suite:
 def junit(subject: Subject) -> str:
     """The document."""
     run = subject.run
-    entries = sum(cell.states.count(state.value) for cell in run.cells for state in TOLD)
+    entries = sum(cell.states.count(state.letter) for cell in run.cells for state in TOLD)
     suites = _by_cell(subject) if entries <= MOST_ENTRIES else _by_family(subject)
     document = io.StringIO()
     xml = XMLGenerator(document, "utf-8", short_empty_elements=True)
@@ -112,11 +113,11 @@ def _cases(run: RunFile, cell: CellResult, waived: Mapping[tuple[str, str], str]
             )
 
 
-def _entry(classname: str, name: str, state: State, evidence: Evidence, more: str = "") -> Entry:
+def _entry(classname: str, name: str, state: Verdict, evidence: Evidence, more: str = "") -> Entry:
     told = [f"{label}: {text}" for label, text in _parts(evidence) if text]
-    message = f"{state.verdict}: {seen_in_short(evidence)}"
+    message = f"{state.word}: {seen_in_short(evidence)}"
     return Entry(
-        classname, name, _ELEMENTS.get(state, ""), state.verdict, message, "\n".join([*told, *([more] if more else [])])
+        classname, name, _ELEMENTS.get(state, ""), state.word, message, "\n".join([*told, *([more] if more else [])])
     )
 
 
@@ -133,17 +134,17 @@ def _troubles(cell: CellResult) -> Iterator[Entry]:
 
 def _counted(cell: CellResult) -> Iterator[Entry]:
     """What has no entry of its own, as one with its number."""
-    for state in (State.CONFORMS, State.REFUSED, State.OBSERVED):
-        number = cell.states.count(state.value)
+    for state in (Verdict.CONFORMS, Verdict.REFUSED, Verdict.OBSERVED):
+        number = cell.states.count(state.letter)
         if number:
-            message = f"{many(number, 'case')} {state.verdict}" if state in _ELEMENTS else ""
+            message = f"{many(number, 'case')} {state.word}" if state in _ELEMENTS else ""
             yield Entry(
-                cell.title, f"{many(number, 'case')} {state.verdict}", _ELEMENTS.get(state, ""), state.verdict, message
+                cell.title, f"{many(number, 'case')} {state.word}", _ELEMENTS.get(state, ""), state.word, message
             )
 
 
 def _properties(cell: CellResult) -> dict[str, str]:
-    counted = {state.verdict: str(cell.states.count(state.value)) for state in SIGNS}
+    counted = {state.word: str(cell.states.count(state.letter)) for state in SIGNS}
     versions = {f"version of {name}": version for name, version in cell.versions.items()}
     absent = {f"not tested: {name}": why for name, why in cell.absent.items()}
     return {
@@ -176,7 +177,7 @@ def _of_kind(kind: Kind) -> Entry:
     more = f" and {len(kind.cells) - MOST_CELLS} more" if len(kind.cells) > MOST_CELLS else ""
     where = f"{many(kind.cases, 'case')} in {many(len(kind.cells), 'cell')}: {', '.join(list(kind.cells)[:MOST_CELLS])}{more}"
     name = f"{kind.invariant} ({kind.where()}; for example {kind.case})"
-    entry = _entry(kind.invariant, name, kind.state, kind.evidence, where)
+    entry = _entry(kind.invariant, name, kind.verdict, kind.evidence, where)
     if kind.waived < kind.cases:
         return entry
     return entry._replace(element="skipped", type="waived", message=f"all waived: {entry.message}")

@@ -6,7 +6,8 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field
 
 from conformance.exchanges import core, way, where
-from conformance.verdicts.model import Evidence, RunFile, State, place
+from conformance.verdict import Verdict
+from conformance.verdicts.model import Evidence, RunFile, place
 
 from .words import SIGNS
 
@@ -19,7 +20,7 @@ class Kind:
     """
 
     invariant: str
-    state: State
+    state: Verdict
     evidence: Evidence
     case: str
     cells: dict[str, int] = field(default_factory=dict)
@@ -37,14 +38,14 @@ class Kind:
         return where(self.exchanges)
 
 
-def kinds(run: RunFile, states: frozenset[State], waived: Mapping[tuple[str, str], str]) -> list[Kind]:
+def kinds(run: RunFile, states: frozenset[Verdict], waived: Mapping[tuple[str, str], str]) -> list[Kind]:
     """The kinds among these states: worst state first, then those in most cells and cases.
 
     ``waived`` has the id of a waiver for each cell and case that one covers.
     """
     found: dict[tuple[str, int], Kind] = {}
     alike: dict[tuple[object, ...], Kind] = {}
-    letters = {state.value for state in states}
+    letters = {state.letter for state in states}
     for cell in run.cells:
         if letters.isdisjoint(cell.states):
             continue
@@ -57,12 +58,12 @@ def kinds(run: RunFile, states: frozenset[State], waived: Mapping[tuple[str, str
             kind.cells[cell.title] = kind.cells.get(cell.title, 0) + 1
             kind.waived += (cell.name, case) in waived
     order = list(SIGNS)
-    return sorted(alike.values(), key=lambda kind: (order.index(kind.state), -len(kind.cells), -kind.cases))
+    return sorted(alike.values(), key=lambda kind: (order.index(kind.verdict), -len(kind.cells), -kind.cases))
 
 
-def _kind(alike: dict[tuple[object, ...], Kind], case: str, state: State, evidence: Evidence) -> Kind:
+def _kind(alike: dict[tuple[object, ...], Kind], case: str, state: Verdict, evidence: Evidence) -> Kind:
     at = place(case)
-    what = () if state is State.LOST else (at.invariant, evidence.clauses)
+    what = () if state is Verdict.LOST else (at.invariant, evidence.clauses)
     kind = alike.setdefault(
         (state, evidence.outcome, *what, core(evidence.reason)), Kind(at.invariant, state, evidence, case)
     )

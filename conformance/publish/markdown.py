@@ -11,8 +11,9 @@ from collections.abc import Iterable, Iterator, Sequence
 
 from conformance.report.screen import many
 from conformance.suite.catalogue import catalogue
+from conformance.verdict import Verdict
 from conformance.verdicts import gate
-from conformance.verdicts.model import RunFile, State
+from conformance.verdicts.model import RunFile
 
 from .coverage import Reason, counts, headline, untested
 from .grid import Field, grid, shown
@@ -26,7 +27,7 @@ _RESERVE = 2_000
 """Bytes that are kept for saying how much did not fit."""
 MOST_ROWS = 60
 MOST_NAMES = 6
-_SECTIONS = ((State.VIOLATES, "Violations"), (State.DEVIATES, "Deviations"), (State.UNDECIDED, "Not decided"), (State.LOST, "Lost"))  # fmt: skip
+_SECTIONS = ((Verdict.VIOLATES, "Violations"), (Verdict.DEVIATES, "Deviations"), (Verdict.UNDECIDED, "Not decided"), (Verdict.LOST, "Lost"))  # fmt: skip
 _MARKUP = re.compile(r"[^\w ,;–—→✓✗∅·…-]|_")
 
 
@@ -66,12 +67,12 @@ def _blocks(subject: Subject) -> Iterator[str]:
     yield from _grid(run)
     found = kinds(run, frozenset(state for state, _ in _SECTIONS), subject.waived())
     for state, title in _SECTIONS:
-        yield from _kinds([kind for kind in found if kind.state is state], title)
+        yield from _kinds([kind for kind in found if kind.verdict is state], title)
 
 
 def _counts(run: RunFile) -> Iterator[str]:
     found = counts(run)
-    yield "| " + " | ".join(f"{sign.symbol} {state.verdict}" for state, sign in SIGNS.items()) + " |\n"
+    yield "| " + " | ".join(f"{sign.symbol} {state.word}" for state, sign in SIGNS.items()) + " |\n"
     yield "|" + "---:|" * len(SIGNS) + "\n"
     yield "| " + " | ".join(str(found[state]) for state in SIGNS) + " |\n\n"
 
@@ -110,12 +111,12 @@ def listed(names: Iterable[str]) -> str:
 def _gate(subject: Subject) -> Iterator[str]:
     if subject.judgement is None:
         return
-    yield "## Gate\n\n| finding | counts | waived |\n|---|---:|---:|\n"
-    for kind, (number, waived) in gate.counts(subject.findings).items():
+    yield "## Gate\n\n| remark | counts | waived |\n|---|---:|---:|\n"
+    for kind, (number, waived) in gate.counts(subject.remarks).items():
         if number:
             yield f"| {escaped(kind.word)} | {number - waived} | {waived} |\n"
     yield "\n"
-    yield from (f"- {escaped(f.kind.word)}: {escaped(f.sentence)}\n" for f in subject.findings if f.exit and not f.case)
+    yield from (f"- {escaped(f.kind.word)}: {escaped(f.sentence)}\n" for f in subject.remarks if f.exit and not f.case)
     yield "\n"
 
 
@@ -156,7 +157,7 @@ def _kind(kind: Kind) -> str:
     clauses = f" ({', '.join(escaped(name) for name in kind.evidence.clauses)})" if kind.evidence.clauses else ""
     waived = f", {kind.waived} waived" if kind.waived else ""
     return (
-        f"- {SIGNS[kind.state].symbol} **{escaped(kind.invariant)}**: {escaped(kind.where(), 600)}{promised}{clauses}  \n"
+        f"- {SIGNS[kind.verdict].symbol} **{escaped(kind.invariant)}**: {escaped(kind.where(), 600)}{promised}{clauses}  \n"
         f"  Seen: {code(seen_in_short(kind.evidence), 600)}  \n"
         f"  In {many(len(kind.cells), 'cell')} ({listed(kind.cells)}), {many(kind.cases, 'case')}{waived}; {code(kind.case)}\n"
     )

@@ -5,9 +5,9 @@ from __future__ import annotations
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 
-from conformance.verdicts.findings import Finding, Judgement
 from conformance.verdicts.history import Streak
 from conformance.verdicts.model import RunFile
+from conformance.verdicts.remarks import Judgement, Remark
 from conformance.verdicts.waivers import Spot
 
 
@@ -26,13 +26,13 @@ class Subject:
     script: Callable[[str], str] | None = None
 
     @property
-    def findings(self) -> tuple[Finding, ...]:
+    def remarks(self) -> tuple[Remark, ...]:
         """What the gate says, if there was one."""
-        return self.judgement.findings if self.judgement else ()
+        return self.judgement.remarks if self.judgement else ()
 
     def waived(self) -> dict[Spot, str]:
         """The waiver of each cell and case that one covers."""
-        return {(f.cell, f.case): f.waiver for f in self.findings if f.waiver and f.case}
+        return {(f.cell, f.case): f.waiver for f in self.remarks if f.waiver and f.case}
 
 
 def origin(run: RunFile) -> tuple[tuple[str, str], ...]:

@@ -6,8 +6,9 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 
 from conformance.report.screen import harmless
-from conformance.verdicts.findings import Kind
-from conformance.verdicts.model import Evidence, State
+from conformance.verdict import Verdict
+from conformance.verdicts.model import Evidence
+from conformance.verdicts.remarks import Kind
 
 CUT = " […] "
 
@@ -21,14 +22,14 @@ class Sign:
     meaning: str
 
 
-SIGNS: Mapping[State, Sign] = {
-    State.VIOLATES: Sign("✗", "red", "a promise is broken"),
-    State.DEVIATES: Sign("~", "yellow", "a recommendation, or a rule that is only inferred, is not followed"),
-    State.UNDECIDED: Sign("?", "blue", "it ran, and nobody can say what it means"),
-    State.LOST: Sign("!", "blue", "it was planned, and there is no outcome"),
-    State.CONFORMS: Sign("✓", "green", "it was seen to hold"),
-    State.REFUSED: Sign("∅", "dim", "it was not done, as a library may"),
-    State.OBSERVED: Sign("i", "dim", "told only: no contract asks for anything"),
+SIGNS: Mapping[Verdict, Sign] = {
+    Verdict.VIOLATES: Sign("✗", "red", "a promise is broken"),
+    Verdict.DEVIATES: Sign("~", "yellow", "a recommendation, or a rule that is only inferred, is not followed"),
+    Verdict.UNDECIDED: Sign("?", "blue", "it ran, and nobody can say what it means"),
+    Verdict.LOST: Sign("!", "blue", "it was planned, and there is no outcome"),
+    Verdict.CONFORMS: Sign("✓", "green", "it was seen to hold"),
+    Verdict.REFUSED: Sign("∅", "dim", "it was not done, as a library may"),
+    Verdict.OBSERVED: Sign("i", "dim", "told only: no contract asks for anything"),
 }
 """Worst first; what speaks for nobody last."""
 
@@ -46,9 +47,9 @@ MEANINGS: Mapping[Kind, str] = {
     Kind.NEW_CASE: "the baseline does not have it, and it violates nothing",
     Kind.NOTE: "to be known",
 }
-"""What a finding of the gate says, by its kind."""
+"""What a remark of the gate says, by its kind."""
 
-LEGEND = "   ".join(f"{sign.symbol} {state.verdict}" for state, sign in SIGNS.items())
+LEGEND = "   ".join(f"{sign.symbol} {state.word}" for state, sign in SIGNS.items())
 
 
 def plain(text: str, most: int = 4000) -> str:

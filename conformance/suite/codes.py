@@ -42,9 +42,7 @@ class Code(str, Enum):
     producer: str
     consumer: str
 
-    def __new__(
-        cls, slug: str, facets: tuple[Facet, ...], producer: str, consumer: str = "", cause: str = ""
-    ) -> Code:
+    def __new__(cls, slug: str, facets: tuple[Facet, ...], producer: str, consumer: str = "", cause: str = "") -> Code:
         """A member; without words of its own the consumer's are the producer's."""
         member = str.__new__(cls, slug)
         member._value_ = slug
@@ -60,18 +58,57 @@ class Code(str, Enum):
 
     CRASH = ("crash", _STEP, "ends the process while it exports {given}", "ends the process while it imports {given}")
     HANG = ("hang", _STEP, "does not come back while it exports {given}", "does not come back while it imports {given}")
-    CONTEXT_CORRUPTED = ("context-corrupted", _STEP, "leaves the CUDA context unusable after it exports {given}", "leaves the CUDA context unusable after it imports {given}")
+    CONTEXT_CORRUPTED = (
+        "context-corrupted",
+        _STEP,
+        "leaves the CUDA context unusable after it exports {given}",
+        "leaves the CUDA context unusable after it imports {given}",
+    )
 
     # -- order of streams
 
-    STALE_READ = ("stale-read", _PROTOCOL, "", "reads an imported array before the producer's pending work is done", "not-ordered")
-    EARLY_WRITE = ("early-write", _PROTOCOL, "", "writes an imported array before the producer's pending work is done", "not-ordered")
-    STREAM_NOT_COVERING = ("stream-not-covering", _PROTOCOL, "publishes a stream that does not cover the pending work on the array")
-    PENDING_WITHOUT_STREAM = ("pending-without-stream", _PROTOCOL, "publishes no stream while work on the array is pending")
+    STALE_READ = (
+        "stale-read",
+        _PROTOCOL,
+        "",
+        "reads an imported array before the producer's pending work is done",
+        "not-ordered",
+    )
+    EARLY_WRITE = (
+        "early-write",
+        _PROTOCOL,
+        "",
+        "writes an imported array before the producer's pending work is done",
+        "not-ordered",
+    )
+    STREAM_NOT_COVERING = (
+        "stream-not-covering",
+        _PROTOCOL,
+        "publishes a stream that does not cover the pending work on the array",
+    )
+    PENDING_WITHOUT_STREAM = (
+        "pending-without-stream",
+        _PROTOCOL,
+        "publishes no stream while work on the array is pending",
+    )
     STREAM_DESTROYED = ("stream-destroyed", _PROTOCOL, "destroys the published stream while the array lives")
-    INVALID_STREAM = ("invalid-stream", _PROTOCOL, "publishes a value that names no stream", "names a stream that the protocol does not allow")
-    NAMED_STREAM_NOT_ORDERED = ("named-stream-not-ordered", _PROTOCOL, "does not make the named stream wait for the pending work on the array")
-    WRONG_STREAM_NAMED = ("wrong-stream-named", _PROTOCOL, "", "names another stream to `__dlpack__` than the one it works on")
+    INVALID_STREAM = (
+        "invalid-stream",
+        _PROTOCOL,
+        "publishes a value that names no stream",
+        "names a stream that the protocol does not allow",
+    )
+    NAMED_STREAM_NOT_ORDERED = (
+        "named-stream-not-ordered",
+        _PROTOCOL,
+        "does not make the named stream wait for the pending work on the array",
+    )
+    WRONG_STREAM_NAMED = (
+        "wrong-stream-named",
+        _PROTOCOL,
+        "",
+        "names another stream to `__dlpack__` than the one it works on",
+    )
     NO_STREAM_NAMED = ("no-stream-named", _PROTOCOL, "", "does not name its stream to `__dlpack__`")
     OVERTAKEN_READ = ("overtaken-read", _PROTOCOL, "", "lets the producer's next write overtake its own pending read")
     UNINVITED_WAIT = ("uninvited-wait", _PROTOCOL, "makes a stream wait although `stream=-1` asks for no wait")
@@ -79,7 +116,11 @@ class Code(str, Enum):
     HANDOVER_COST = ("handover-cost", _PROTOCOL, "", "waits in a certain way at the hand-over")
     WRONG_CURRENT_STREAM = ("wrong-current-stream", _SIDE, "reports another stream than its current one")
     COPY_NOT_DONE = ("copy-not-done", _SIDE, "returns a host copy before the copy is done")
-    COPY_ON_WRONG_STREAM = ("copy-on-wrong-stream", _SIDE, "makes a requested copy on its own stream and not on the named one")
+    COPY_ON_WRONG_STREAM = (
+        "copy-on-wrong-stream",
+        _SIDE,
+        "makes a requested copy on its own stream and not on the named one",
+    )
     FREED_IN_FLIGHT = ("freed-in-flight", _PROTOCOL, "hands out memory again while work on it is pending")
     OPT_OUT_BY_DEFAULT = ("opt-out-by-default", _SIDE, "does not synchronise by default")
     SWITCH_WITHOUT_EFFECT = ("switch-without-effect", _GIVEN, "ignores its documented switch {given}")
@@ -87,24 +128,65 @@ class Code(str, Enum):
 
     # -- capture
 
-    CAPTURE_BROKEN = ("capture-broken", _PROTOCOL, "invalidates a stream capture during an export", "invalidates a stream capture during an import")
-    CAPTURE_BROKEN_BY_DROP = ("capture-broken-by-drop", _PROTOCOL, "invalidates a stream capture when an import is dropped")
+    CAPTURE_BROKEN = (
+        "capture-broken",
+        _PROTOCOL,
+        "invalidates a stream capture during an export",
+        "invalidates a stream capture during an import",
+    )
+    CAPTURE_BROKEN_BY_DROP = (
+        "capture-broken-by-drop",
+        _PROTOCOL,
+        "invalidates a stream capture when an import is dropped",
+    )
     REPLAY_WRONG = ("replay-wrong", _PROTOCOL, "captures a graph whose replay works with wrong data")
     READ_NOT_CAPTURED = ("read-not-captured", _PROTOCOL, "", "reads outside of the capture that the write is in")
-    UNUSABLE_AFTER_CAPTURE = ("unusable-after-capture", _PROTOCOL, "cannot exchange on a stream after its capture ended")
+    UNUSABLE_AFTER_CAPTURE = (
+        "unusable-after-capture",
+        _PROTOCOL,
+        "cannot exchange on a stream after its capture ended",
+    )
 
     # -- memory and layout
 
-    NOT_SHARED = ("not-shared", _BOTH, "exports other memory than the array's", "copies an array that it can share: {given}")
+    NOT_SHARED = (
+        "not-shared",
+        _BOTH,
+        "exports other memory than the array's",
+        "copies an array that it can share: {given}",
+    )
     WRONG_ADDRESS = ("wrong-address", _BOTH, "exports a wrong address for {given}", "reads {given} at a wrong address")
     NULL_ADDRESS = ("null-address", _SIDE, "exports a tensor without memory as elements at address 0")
-    ADDRESS_FOR_EMPTY = ("address-for-empty", _PROTOCOL, "publishes an address other than 0 for an array without elements")
-    UNKNOWN_ADDRESS = ("unknown-address", _PROTOCOL, "publishes an address that is no device memory", "accepts an address that is no device memory")
+    ADDRESS_FOR_EMPTY = (
+        "address-for-empty",
+        _PROTOCOL,
+        "publishes an address other than 0 for an array without elements",
+    )
+    UNKNOWN_ADDRESS = (
+        "unknown-address",
+        _PROTOCOL,
+        "publishes an address that is no device memory",
+        "accepts an address that is no device memory",
+    )
     HOST_ADDRESS = ("host-address", _SIDE, "publishes an array in host memory as device memory")
-    VALUES_CHANGED = ("values-changed", _BOTH, "exports wrong elements for {given}", "reads wrong elements from {given}")
-    UNRESOLVED_ELEMENTS = ("unresolved-elements", _SIDE, "exports the memory of a lazy conjugate or negative view as if it were resolved")
+    VALUES_CHANGED = (
+        "values-changed",
+        _BOTH,
+        "exports wrong elements for {given}",
+        "reads wrong elements from {given}",
+    )
+    UNRESOLVED_ELEMENTS = (
+        "unresolved-elements",
+        _SIDE,
+        "exports the memory of a lazy conjugate or negative view as if it were resolved",
+    )
     SHAPE_CHANGED = ("shape-changed", _BOTH, "exports a wrong shape for {given}", "reads a wrong shape from {given}")
-    STRIDES_CHANGED = ("strides-changed", _BOTH, "exports wrong strides for {given}", "reads wrong strides from {given}")
+    STRIDES_CHANGED = (
+        "strides-changed",
+        _BOTH,
+        "exports wrong strides for {given}",
+        "reads wrong strides from {given}",
+    )
     STRIDES_MISSING = ("strides-missing", _BOTH, "exports no strides for {given}")
     WRITE_OUTSIDE = ("write-outside", _BOTH, "", "changes elements outside of the view when it writes {given}")
     WRONG_EXTENT = ("wrong-extent", _SIDE, "", "reports a wrong extent of the memory behind an import")
@@ -112,7 +194,12 @@ class Code(str, Enum):
 
     # -- element types
 
-    DTYPE_CHANGED = ("dtype-changed", _BOTH, "exports {given} as another element type", "imports {given} as another element type")
+    DTYPE_CHANGED = (
+        "dtype-changed",
+        _BOTH,
+        "exports {given} as another element type",
+        "imports {given} as another element type",
+    )
     FIELDS_LOST = ("fields-lost", _SIDE, "", "drops the fields of a structured element type")
     MASK_DROPPED = ("mask-dropped", _SIDE, "", "drops the mask of an array")
 
@@ -138,14 +225,23 @@ class Code(str, Enum):
     EXCEPTION_LOST = ("exception-lost", _SIDE, "loses an exception that is in flight when a capsule is destroyed")
     REFUSAL_WITHOUT_REASON = ("refusal-without-reason", _SIDE, "refuses without a message")
     INEXPRESSIBLE_EXPORTED = ("inexpressible-exported", _GIVEN, "exports {given}, which the protocol cannot express")
-    REFUSED_BESIDE_THREADS = ("refused-beside-threads", _SIDE, "refuses an exchange while other threads run, and accepts it alone")
+    REFUSED_BESIDE_THREADS = (
+        "refused-beside-threads",
+        _SIDE,
+        "refuses an exchange while other threads run, and accepts it alone",
+    )
 
     # -- keywords and versions
 
     KEYWORD_REFUSED = ("keyword-refused", _GIVEN, "refuses {given}, which the protocol allows")
     OLDER_SIGNATURE = ("older-signature", _SIDE, "has a `__dlpack__` without the keywords of the 2023.12 standard")
     POSITIONAL_CALL = ("positional-call", _SIDE, "", "calls `__dlpack__` in another form than the protocol's")
-    OLDER_PRODUCER_REFUSED = ("older-producer-refused", _GIVEN, "", "refuses a producer of an earlier standard: {given}")
+    OLDER_PRODUCER_REFUSED = (
+        "older-producer-refused",
+        _GIVEN,
+        "",
+        "refuses a producer of an earlier standard: {given}",
+    )
     VERSION_TOO_NEW = ("version-too-new", _SIDE, "exports a newer struct than the consumer asked for")
     VERSION_TOO_OLD = ("version-too-old", _SIDE, "exports an older struct than the consumer can take")
     LEGACY_REQUESTED = ("legacy-requested", _SIDE, "", "asks for legacy capsules only")
@@ -164,20 +260,39 @@ class Code(str, Enum):
     # -- devices and contexts
 
     WRONG_DEVICE = ("wrong-device", _BOTH, "reports a wrong device for {given}")
-    DEVICES_DISAGREE = ("devices-disagree", _GIVEN, "reports one device by `__dlpack_device__` and another in the capsule for {given}")
+    DEVICES_DISAGREE = (
+        "devices-disagree",
+        _GIVEN,
+        "reports one device by `__dlpack_device__` and another in the capsule for {given}",
+    )
     DEVICE_IGNORED = ("device-ignored", _SIDE, "exports to another device than `dl_device` asks for")
     OWN_DEVICE_REFUSED = ("own-device-refused", _SIDE, "refuses the array's own device as `dl_device`")
     WRONG_GPU = ("wrong-gpu", _PROTOCOL, "makes an array on another GPU than asked for")
     CONTEXT_CHANGED = ("context-changed", _SIDE, "leaves another CUDA context or GPU current after a conversion")
     CONTEXT_CREATED = ("context-created", _SIDE, "creates a CUDA context when it should not")
-    WRONG_ACROSS_CONTEXTS = ("wrong-across-contexts", _PROTOCOL, "", "cannot read an array of another CUDA context that it accepted")
+    WRONG_ACROSS_CONTEXTS = (
+        "wrong-across-contexts",
+        _PROTOCOL,
+        "",
+        "cannot read an array of another CUDA context that it accepted",
+    )
     WRONG_AFTER_FORK = ("wrong-after-fork", _PROTOCOL, "exchanges wrong data in a forked process")
 
     # -- read-only
 
-    READONLY_LOST = ("readonly-lost", _PROTOCOL, "exports a read-only array as writable", "imports a read-only array as writable")
+    READONLY_LOST = (
+        "readonly-lost",
+        _PROTOCOL,
+        "exports a read-only array as writable",
+        "imports a read-only array as writable",
+    )
     READONLY_PASSED_ON = ("readonly-passed-on", _SIDE, "passes a read-only import on as writable")
-    READONLY_INVENTED = ("readonly-invented", _PROTOCOL, "exports a writable array as read-only", "imports a writable array as read-only")
+    READONLY_INVENTED = (
+        "readonly-invented",
+        _PROTOCOL,
+        "exports a writable array as read-only",
+        "imports a writable array as read-only",
+    )
     READONLY_WRITTEN = ("readonly-written", _PROTOCOL, "", "writes an array that was handed over as read-only")
     READONLY_REFUSED = ("readonly-refused", _PROTOCOL, "", "refuses a read-only array")
 
@@ -186,9 +301,19 @@ class Code(str, Enum):
     RELEASED_LATE = ("released-late", (), "keeps memory until {given} is called")
     NOT_RELEASED = ("not-released", _BOTH, "does not release {given}")
     RELEASED_TWICE = ("released-twice", _BOTH, "releases {given} more than once")
-    RELEASED_EARLY = ("released-early", _PROTOCOL, "releases memory while an export still uses it", "releases memory while an import still uses it")
+    RELEASED_EARLY = (
+        "released-early",
+        _PROTOCOL,
+        "releases memory while an export still uses it",
+        "releases memory while an import still uses it",
+    )
     OWNER_NOT_HELD = ("owner-not-held", _PROTOCOL, "", "does not hold the exporting object")
-    MEMORY_LEAKED = ("memory-leaked", _BOTH, "leaves memory or references behind at each export", "leaves memory or references behind at each import")
+    MEMORY_LEAKED = (
+        "memory-leaked",
+        _BOTH,
+        "leaves memory or references behind at each export",
+        "leaves memory or references behind at each import",
+    )
     CAPSULE_NOT_RENAMED = ("capsule-not-renamed", _SIDE, "", "does not mark a capsule as used")
     CAPSULE_TAKEN_TWICE = ("capsule-taken-twice", _SIDE, "", "takes one capsule more than once")
     STRUCT_WRITTEN = ("struct-written", _SIDE, "", "writes into the producer's struct")
@@ -197,7 +322,11 @@ class Code(str, Enum):
     # -- stream objects
 
     STREAM_PROTOCOL_MISSING = ("stream-protocol-missing", _SIDE, "has streams without `__cuda_stream__`")
-    STREAM_PROTOCOL_MALFORMED = ("stream-protocol-malformed", _SIDE, "returns something else than (0, handle) from `__cuda_stream__`")
+    STREAM_PROTOCOL_MALFORMED = (
+        "stream-protocol-malformed",
+        _SIDE,
+        "returns something else than (0, handle) from `__cuda_stream__`",
+    )
     STREAM_REFUSED = ("stream-refused", _GIVEN, "", "refuses a stream that follows the protocol: {given}")
     STREAM_CHANGED = ("stream-changed", _GIVEN, "", "makes another stream of {given}")
     STREAM_NOT_KEPT = ("stream-not-kept", _SIDE, "", "does not leave an imported stream to its owner")

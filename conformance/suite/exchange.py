@@ -513,9 +513,7 @@ class Exchange:
             older = isinstance(error, TypeError) and bool(keywords) and "keyword" in str(error)
             self._refused(self.producer, Role.PRODUCER, error, "" if older else self.promises())
 
-    def newest_capsule(
-        self, array: Source | Any, *, giver: Adapter | None = None, promised: str | None = None
-    ) -> Any:
+    def newest_capsule(self, array: Source | Any, *, giver: Adapter | None = None, promised: str | None = None) -> Any:
         """A capsule of the newest version that there is to be had; a refusal ends the case.
 
         A producer that knows no ``max_version`` is asked without. ``giver`` has the array, if the producer has not. The clause

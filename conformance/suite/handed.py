@@ -61,9 +61,7 @@ def _of_dictionary(described: Any) -> Handed:
     return Handed(read.address, read.shape, strides, read.typestr, read.readonly)
 
 
-def mismatch(
-    handed: Handed, kind: DType, view: Strided, address: int, *, copied: bool = False
-) -> Mismatch | None:
+def mismatch(handed: Handed, kind: DType, view: Strided, address: int, *, copied: bool = False) -> Mismatch | None:
     """The first thing that it says wrongly of an array with this element type, view (in elements) and address of element 0.
 
     ``copied``: the hand-over may be of other memory, in another layout.

@@ -13,9 +13,10 @@ from conformance.engines import cells
 from conformance.engines.model import Lifecycle
 from conformance.exits import Exit, UserError, given_by
 from conformance.report.screen import Screen, many
+from conformance.verdict import Verdict
 
 from . import merging, originals, reading, runfile, trust
-from .model import CellResult, RunFile, State
+from .model import CellResult, RunFile
 
 MATRIX = Path("matrix.yaml")
 OUT = Path("run.json.gz")
@@ -55,7 +56,7 @@ def _is_whole(cell: CellResult) -> bool:
     """Whether all that was planned in it has an outcome; one that nobody can resolve has nothing planned."""
     if cell.lifecycle == Lifecycle.UNRESOLVABLE.value:
         return True
-    return cell.lifecycle == Lifecycle.DONE.value and cell.is_tested and State.LOST.value not in cell.states
+    return cell.lifecycle == Lifecycle.DONE.value and cell.is_tested and Verdict.LOST.letter not in cell.states
 
 
 def _loaded(paths: Iterable[Path]) -> list[RunFile]:
@@ -108,7 +109,7 @@ def _show(screen: Screen, run: RunFile) -> None:
 
 
 def _what_is_missing(cell: CellResult) -> str:
-    lost = cell.states.count(State.LOST.value)
+    lost = cell.states.count(Verdict.LOST.letter)
     told = (
         "no results" if cell.lifecycle == Lifecycle.DONE.value and not cell.is_tested else "",
         cell.lifecycle if cell.lifecycle != Lifecycle.DONE.value else "",

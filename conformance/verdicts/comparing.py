@@ -12,25 +12,29 @@ from dataclasses import dataclass, field
 
 from conformance.engines.model import Lifecycle
 from conformance.report.screen import many
+from conformance.verdict import Verdict
 
-from .findings import Finding, Kind
-from .model import CellResult, Evidence, RunFile, State, place
+from .model import CellResult, Evidence, RunFile, place
+from .remarks import Kind, Remark
 from .trust import evidence_at, is_trusted
 from .waivers import message_of
 
-C, R, O, D, V, U, L = State  # noqa: E741
-_ROWS: dict[State, tuple[Kind | None, ...]] = {
-    # now:  conforms         refused           observed          deviates          violates
-    C: (None,                Kind.REGRESSION,  Kind.REGRESSION,  Kind.REGRESSION,  Kind.REGRESSION),
-    R: (Kind.FIXED,          None,             Kind.NEW_CASE,    Kind.NEW_CASE,    Kind.NEW_VIOLATION),
-    O: (Kind.FIXED,          Kind.REGRESSION,  None,             Kind.REGRESSION,  Kind.REGRESSION),
-    D: (Kind.FIXED,          Kind.REGRESSION,  Kind.FIXED,       Kind.STILL,       Kind.REGRESSION),
-    V: (Kind.FIXED,          Kind.FIXED,       Kind.FIXED,       Kind.FIXED,       Kind.STILL),
-    U: (Kind.NEW_CASE,       Kind.NEW_CASE,    Kind.NEW_CASE,    Kind.NEW_CASE,    Kind.NEW_VIOLATION),
-    L: (Kind.NEW_CASE,       Kind.NEW_CASE,    Kind.NEW_CASE,    Kind.NEW_CASE,    Kind.NEW_VIOLATION),
+C, R, O, B = Verdict.CONFORMS, Verdict.REFUSED, Verdict.OBSERVED, Verdict.ROBUSTNESS  # noqa: E741
+D, V, U, L = Verdict.DEVIATES, Verdict.VIOLATES, Verdict.UNDECIDED, Verdict.LOST
+_NOW = (C, R, O, B, D, V)
+_ROWS: dict[Verdict, tuple[Kind | None, ...]] = {
+    # now:  conforms       refused          observed         robustness       deviates         violates
+    C: (None,              Kind.REGRESSION, Kind.REGRESSION, Kind.REGRESSION, Kind.REGRESSION, Kind.REGRESSION),
+    R: (Kind.FIXED,        None,            Kind.NEW_CASE,   Kind.NEW_CASE,   Kind.NEW_CASE,   Kind.NEW_VIOLATION),
+    O: (Kind.FIXED,        Kind.REGRESSION, None,            Kind.REGRESSION, Kind.REGRESSION, Kind.REGRESSION),
+    B: (Kind.FIXED,        Kind.FIXED,      Kind.FIXED,      Kind.STILL,      Kind.REGRESSION, Kind.REGRESSION),
+    D: (Kind.FIXED,        Kind.REGRESSION, Kind.FIXED,      Kind.FIXED,      Kind.STILL,      Kind.REGRESSION),
+    V: (Kind.FIXED,        Kind.FIXED,      Kind.FIXED,      Kind.FIXED,      Kind.FIXED,      Kind.STILL),
+    U: (Kind.NEW_CASE,     Kind.NEW_CASE,   Kind.NEW_CASE,   Kind.NEW_CASE,   Kind.NEW_CASE,   Kind.NEW_VIOLATION),
+    L: (Kind.NEW_CASE,     Kind.NEW_CASE,   Kind.NEW_CASE,   Kind.NEW_CASE,   Kind.NEW_CASE,   Kind.NEW_VIOLATION),
 }  # fmt: skip
-CHANGE: dict[State, dict[State, Kind | None]] = {
-    before: {**dict(zip((C, R, O, D, V), row)), U: Kind.NOT_TESTED, L: Kind.NOT_TESTED} for before, row in _ROWS.items()
+CHANGE: dict[Verdict, dict[Verdict, Kind | None]] = {
+    before: {**dict(zip(_NOW, row)), U: Kind.NOT_TESTED, L: Kind.NOT_TESTED} for before, row in _ROWS.items()
 }
 """What it is to have been the one and to be the other; ``None`` where there is nothing to tell.
 
@@ -39,19 +43,19 @@ was, to violate where it deviated. What violates was not supported: a refusal in
 refused had no exchange that could be judged, so that what it does now is judged as if it were new. What has no verdict now is never
 more than not tested, and what had none is new.
 """
-_CONFORMS = C.value
+_CONFORMS = C.letter
 ABSENT = "-"
 """In place of the letter of a case that the baseline does not have. It is judged as one that was not decided."""
 _BY_LETTERS = {
-    (was.value if was else ABSENT) + now.value: (was, now, CHANGE[was or U][now])
-    for was in (*State, None)
-    for now in State
+    (was.letter if was else ABSENT) + now.letter: (was, now, CHANGE[was or U][now])
+    for was in (*Verdict, None)
+    for now in Verdict
 }
-_ONLY_COUNTED = frozenset(was + now.value for was in (ABSENT, U.value, L.value) for now in (C, R, O))
+_ONLY_COUNTED = frozenset(was + now.letter for was in (ABSENT, U.letter, L.letter) for now in (C, R, O))
 """New cases that conform, are refused or observed are counted; the others are named one by one."""
 
 
-def compare(run: RunFile, baseline: RunFile | None) -> Iterator[Finding]:
+def compare(run: RunFile, baseline: RunFile | None) -> Iterator[Remark]:
     """Every cell of the run, then what the baseline has besides."""
     comparison = _Comparison(run, baseline)
     for cell in run.cells:
@@ -59,7 +63,7 @@ def compare(run: RunFile, baseline: RunFile | None) -> Iterator[Finding]:
     if baseline is not None:
         yield from comparison.gone(baseline)
     if not any(is_trusted(cell) for cell in run.cells):
-        yield Finding(Kind.NOT_TESTED, "no cell of this run has results: nothing was tested")
+        yield Remark(Kind.NOT_TESTED, "no cell of this run has results: nothing was tested")
 
 
 @dataclass
@@ -79,7 +83,7 @@ class _Comparison:
 
     # cells
 
-    def cell(self, cell: CellResult) -> Iterator[Finding]:
+    def cell(self, cell: CellResult) -> Iterator[Remark]:
         """What became of it as a whole, then its cases."""
         before = self.before.get(cell.name)
         yield from _lifecycle(cell, before)
@@ -87,12 +91,12 @@ class _Comparison:
         if is_trusted(cell):
             yield from self.cases(cell, before if before and is_trusted(before) else None)
 
-    def cases(self, cell: CellResult, before: CellResult | None) -> Iterator[Finding]:
+    def cases(self, cell: CellResult, before: CellResult | None) -> Iterator[Remark]:
         """The cases of a cell with results."""
         letters = self._letters(cell, before)
         now_at, before_at = evidence_at(cell), evidence_at(before) if before else {}
         positions = self._alignment(cell, before)
-        new: dict[str, Counter[State]] = defaultdict(Counter)
+        new: dict[str, Counter[Verdict]] = defaultdict(Counter)
         cases = self.run.cases(cell)
         done = cell.lifecycle == Lifecycle.DONE.value
         for position in self._to_look_at(cell, letters, now_at):
@@ -105,7 +109,7 @@ class _Comparison:
                 continue
             at = position if positions is None else positions[position]
             sentence = self._sentence(change, now_at.get(position), before_at.get(at))
-            yield Finding(kind, sentence, cell.name, cases[position], was, now, now_at.get(position))
+            yield Remark(kind, sentence, cell.name, cases[position], was, now, now_at.get(position))
         yield from self._new(cell, before, new)
 
     def _to_look_at(self, cell: CellResult, letters: str, now_at: dict[int, int]) -> Iterable[int]:
@@ -143,29 +147,29 @@ class _Comparison:
             self._sentences[key] = _sentence(was, now, evidence, before)
         return self._sentences[key]
 
-    def _new(self, cell: CellResult, before: CellResult | None, new: dict[str, Counter[State]]) -> Iterator[Finding]:
+    def _new(self, cell: CellResult, before: CellResult | None, new: dict[str, Counter[Verdict]]) -> Iterator[Remark]:
         if self.baseline is None:
             return
         if before is None and new:
-            total: Counter[State] = sum(new.values(), Counter())
-            yield Finding(Kind.NEW_CASE, f"the baseline has no results of this cell: {_counted(total)}", cell.name)
+            total: Counter[Verdict] = sum(new.values(), Counter())
+            yield Remark(Kind.NEW_CASE, f"the baseline has no results of this cell: {_counted(total)}", cell.name)
             return
         for invariant, counts in new.items():
-            yield Finding(Kind.NEW_CASE, f"{invariant}: the baseline has no verdict on {_counted(counts)}", cell.name)
+            yield Remark(Kind.NEW_CASE, f"{invariant}: the baseline has no verdict on {_counted(counts)}", cell.name)
 
     # what the baseline has besides
 
-    def gone(self, baseline: RunFile) -> Iterator[Finding]:
+    def gone(self, baseline: RunFile) -> Iterator[Remark]:
         """Cells, invariants and cases that are not planned any more."""
         ours = self.run.by_name()
         for name in self.before:
             if name not in ours:
-                yield Finding(Kind.SHRUNK, "the baseline has this cell, and it is not planned any more", name)
+                yield Remark(Kind.SHRUNK, "the baseline has this cell, and it is not planned any more", name)
         pairs = [(cell, self.before[cell.name]) for cell in self.run.cells if cell.name in self.before]
         pairs = [(cell, before) for cell, before in pairs if is_trusted(cell) and before.is_tested]
         everywhere = self._gone_everywhere(pairs)
         for invariant in sorted(everywhere):
-            yield Finding(Kind.SHRUNK, f"{invariant} is not planned any more, in none of the cells of the baseline")
+            yield Remark(Kind.SHRUNK, f"{invariant} is not planned any more, in none of the cells of the baseline")
         for cell, before in pairs:
             gone = [case for case in self._gone_cases(cell, before) if case.partition("/")[0] not in everywhere]
             if gone:
@@ -205,25 +209,25 @@ def _invariants(plans: Iterable[tuple[str, ...]]) -> set[str]:
     return {case.partition("/")[0] for plan in plans for case in plan}
 
 
-def _lifecycle(cell: CellResult, before: CellResult | None) -> Iterator[Finding]:
+def _lifecycle(cell: CellResult, before: CellResult | None) -> Iterator[Remark]:
     done, unresolvable = Lifecycle.DONE.value, Lifecycle.UNRESOLVABLE.value
     if cell.lifecycle == done:
         if not cell.is_tested:
-            yield Finding(Kind.NOT_TESTED, "it came to its end and has no results", cell.name)
+            yield Remark(Kind.NOT_TESTED, "it came to its end and has no results", cell.name)
         return
     told = f"{cell.lifecycle}: {cell.reason}" if cell.reason else cell.lifecycle
     was = before.lifecycle if before else ""
     if cell.lifecycle == unresolvable and was == done:
-        yield Finding(Kind.REGRESSION, f"it was tested in the baseline and is {told}", cell.name)
+        yield Remark(Kind.REGRESSION, f"it was tested in the baseline and is {told}", cell.name)
     elif cell.lifecycle == unresolvable == was:
-        yield Finding(Kind.STILL, f"as in the baseline, {told}", cell.name)
+        yield Remark(Kind.STILL, f"as in the baseline, {told}", cell.name)
     else:
-        lost = cell.states.count(L.value)
+        lost = cell.states.count(L.letter)
         more = f" ({lost} of {many(len(cell.states), 'case')} without an outcome)" if lost else ""
-        yield Finding(Kind.NOT_TESTED, f"{told}{more}", cell.name)
+        yield Remark(Kind.NOT_TESTED, f"{told}{more}", cell.name)
 
 
-def _absent(cell: CellResult, before: CellResult | None) -> Iterator[Finding]:
+def _absent(cell: CellResult, before: CellResult | None) -> Iterator[Remark]:
     """Libraries that a cell was planned with and that could not be used in it: it proves nothing about them.
 
     If the baseline could use one, its cases are not planned any more, which is told by :func:`_gone`.
@@ -231,51 +235,51 @@ def _absent(cell: CellResult, before: CellResult | None) -> Iterator[Finding]:
     for name in sorted(cell.absent.keys() & cell.axes.keys()) if is_trusted(cell) else ():
         told = f"{name} could not be used, so nothing of it was tested: {cell.absent[name]}"
         if before is None or not is_trusted(before):
-            yield Finding(Kind.NOT_TESTED, told, cell.name)
+            yield Remark(Kind.NOT_TESTED, told, cell.name)
         elif name in before.absent:
-            yield Finding(Kind.STILL, f"as in the baseline, {told}", cell.name)
+            yield Remark(Kind.STILL, f"as in the baseline, {told}", cell.name)
 
 
-def _sentence(was: State | None, now: State, evidence: Evidence | None, before: Evidence | None) -> str:
+def _sentence(was: Verdict | None, now: Verdict, evidence: Evidence | None, before: Evidence | None) -> str:
     said = f": {message_of(evidence)}" if evidence else ""
     if not now.is_decided:
-        return f"{now.verdict}{said}"
+        return f"{now.word}{said}"
     if was is None or not was.is_decided:
-        return f"{now.verdict}, and the baseline has no verdict on it{said}"
+        return f"{now.word}, and the baseline has no verdict on it{said}"
     if was is not now:
         earlier = f" (before: {message_of(before)})" if before and not evidence else ""
         better = ", which is better" if CHANGE[was][now] is Kind.FIXED and now is not C else ""
-        return f"{was.verdict} before, {now.verdict} now{better}{said}{earlier}"
+        return f"{was.word} before, {now.word} now{better}{said}{earlier}"
     if evidence and before and evidence.outcome != before.outcome:
-        return f"{now.verdict} as before, but otherwise ({before.outcome} before, {evidence.outcome} now){said}"
-    return f"{now.verdict} as before{said}"
+        return f"{now.word} as before, but otherwise ({before.outcome} before, {evidence.outcome} now){said}"
+    return f"{now.word} as before{said}"
 
 
-def _counted(counts: Counter[State]) -> str:
-    told = ", ".join(f"{counts[state]} {state.verdict}" for state in State if counts[state])
+def _counted(counts: Counter[Verdict]) -> str:
+    told = ", ".join(f"{counts[state]} {state.word}" for state in Verdict if counts[state])
     return f"{many(sum(counts.values()), 'case')} ({told})"
 
 
 def _gone(
     cell: CellResult, before: CellResult, gone: Sequence[str], ours: _Extent, theirs: _Extent
-) -> Iterator[Finding]:
+) -> Iterator[Remark]:
     """What is not planned any more in one cell, told by what explains most: a library, a device, an invariant, a case."""
     left = list(gone)
     for library in sorted(cell.absent.keys() - before.absent.keys()):
         lost = [case for case in left if library in place(case).libraries]
         if lost:
             told = f"{library} cannot be used any more ({cell.absent[library]}): {many(len(lost), 'case')} not planned"
-            yield Finding(Kind.SHRUNK, told, cell.name)
+            yield Remark(Kind.SHRUNK, told, cell.name)
             left = [case for case in left if library not in place(case).libraries]
     for device in sorted(theirs.devices - ours.devices):
         lost = [case for case in left if place(case).device == device]
         if lost:
             told = f"nothing is planned on {device} any more: {many(len(lost), 'case')} not planned"
-            yield Finding(Kind.SHRUNK, told, cell.name)
+            yield Remark(Kind.SHRUNK, told, cell.name)
             left = [case for case in left if place(case).device != device]
     for invariant, count in sorted(Counter(case.partition("/")[0] for case in left).items()):
         if invariant not in ours.invariants:
-            yield Finding(Kind.SHRUNK, f"{invariant} is not planned any more: {many(count, 'case')}", cell.name)
+            yield Remark(Kind.SHRUNK, f"{invariant} is not planned any more: {many(count, 'case')}", cell.name)
     for case in left:
         if case.partition("/")[0] in ours.invariants:
-            yield Finding(Kind.SHRUNK, "the baseline has this case, and it is not planned any more", cell.name, case)
+            yield Remark(Kind.SHRUNK, "the baseline has this case, and it is not planned any more", cell.name, case)

@@ -8,10 +8,10 @@ from dataclasses import replace
 from conformance.engines.model import Lifecycle
 from conformance.report.screen import many
 
-from . import comparing, integrity, trust, waivers
-from .findings import Finding, Judgement, Kind
+from . import comparing, integrity, observed, trust, waivers
 from .integrity import Present
 from .model import RunFile
+from .remarks import Judgement, Kind, Remark
 from .waivers import Waiver
 
 _PLACE = {kind: number for number, kind in enumerate(Kind)}
@@ -24,29 +24,35 @@ def judge(run: RunFile, baseline: RunFile | None, given: Sequence[Waiver], prese
     written nothing is judged.
     """
     if present.altered:
-        return Judgement(run, baseline, tuple(Finding(Kind.INTEGRITY, told) for told in sorted(present.altered)))
+        return Judgement(run, baseline, tuple(Remark(Kind.INTEGRITY, told) for told in sorted(present.altered)))
     libraries = trust.without_canaries(run, present.canaries)
     believed = trust.believed(baseline, present.canaries) if baseline else None
     earlier = trust.without_canaries(believed, present.canaries) if believed else None
     covered = waivers.coverage(libraries, given, present.today)
-    findings = [
+    remarks = [
         *integrity.check(run, present),
         *trust.surprises(run, present.canaries),
         *_canaries_gone(run, believed, present.canaries),
-        *waivers.applied(comparing.compare(libraries, earlier), covered),
+        *_with_findings(waivers.applied(comparing.compare(libraries, earlier), covered), libraries),
         *_own_tests(run, baseline),
         *waivers.troubles(libraries, earlier, given, covered, present.today),
         *_about_baseline(run, baseline, present.canaries),
     ]
-    return Judgement(run, baseline, tuple(sorted(findings, key=_order)))
+    return Judgement(run, baseline, tuple(sorted(remarks, key=_order)), tuple(observed.findings(libraries)))
 
 
-def _order(finding: Finding) -> tuple[object, ...]:
+def _with_findings(remarks: Iterable[Remark], run: RunFile) -> Iterator[Remark]:
+    shown = observed.by_spot(run)
+    for remark in remarks:
+        yield replace(remark, findings=shown.get((remark.cell, remark.case), ()))
+
+
+def _order(remark: Remark) -> tuple[object, ...]:
     """Worst first; what a waiver covers after everything that counts."""
-    return (-finding.exit, _PLACE[finding.kind], finding.case, finding.sentence, finding.cell, finding.waiver)
+    return (-remark.exit, _PLACE[remark.kind], remark.case, remark.sentence, remark.cell, remark.waiver)
 
 
-def _own_tests(run: RunFile, baseline: RunFile | None) -> Iterator[Finding]:
+def _own_tests(run: RunFile, baseline: RunFile | None) -> Iterator[Remark]:
     """The tests of a package that were run beside ours: all of them pass, and there are some."""
     before = baseline.by_name() if baseline else {}
     for cell in run.cells:
@@ -54,19 +60,19 @@ def _own_tests(run: RunFile, baseline: RunFile | None) -> Iterator[Finding]:
         earlier = before.get(cell.name)
         if found is None:
             if cell.is_tested and earlier and earlier.own_tests:
-                yield Finding(Kind.OWN_TESTS, "the tests beside ours were run in the baseline, and not now", cell.name)
+                yield Remark(Kind.OWN_TESTS, "the tests beside ours were run in the baseline, and not now", cell.name)
             continue
         if found.ended != Lifecycle.DONE.value:  # nobody knows how many there were
-            yield Finding(Kind.OWN_TESTS, f"the tests beside ours did not come to their end: {found.ended}", cell.name)
+            yield Remark(Kind.OWN_TESTS, f"the tests beside ours did not come to their end: {found.ended}", cell.name)
             continue
         told = f"{found.passed} passed, {found.failed} failed, {found.errors} with errors, {found.skipped} skipped"
         if found.failed or found.errors:
-            yield Finding(Kind.OWN_TESTS, f"the tests beside ours did not all pass: {told}", cell.name)
+            yield Remark(Kind.OWN_TESTS, f"the tests beside ours did not all pass: {told}", cell.name)
         elif not found.passed:
-            yield Finding(Kind.OWN_TESTS, f"none of the tests beside ours passed: {told}", cell.name)
+            yield Remark(Kind.OWN_TESTS, f"none of the tests beside ours passed: {told}", cell.name)
 
 
-def _canaries_gone(run: RunFile, baseline: RunFile | None, canaries: Mapping[str, str]) -> Iterator[Finding]:
+def _canaries_gone(run: RunFile, baseline: RunFile | None, canaries: Mapping[str, str]) -> Iterator[Remark]:
     """They are no part of what is said about libraries, and yet a part of the plan."""
     before = baseline.by_name() if baseline else {}
     for cell in run.cells:
@@ -75,39 +81,39 @@ def _canaries_gone(run: RunFile, baseline: RunFile | None, canaries: Mapping[str
             gone = trust.canaries_in(baseline, earlier, canaries) - trust.canaries_in(run, cell, canaries)
             if gone:
                 told = f"{', '.join(sorted(gone))}: canaries of the baseline that were not planned: run with --canaries"
-                yield Finding(Kind.SHRUNK, told, cell.name)
+                yield Remark(Kind.SHRUNK, told, cell.name)
 
 
-def _about_baseline(run: RunFile, baseline: RunFile | None, canaries: Mapping[str, str]) -> Iterator[Finding]:
+def _about_baseline(run: RunFile, baseline: RunFile | None, canaries: Mapping[str, str]) -> Iterator[Remark]:
     if baseline is None:
-        yield Finding(Kind.NOTE, "there is no baseline: what violates is new, and nothing can be missed")
+        yield Remark(Kind.NOTE, "there is no baseline: what violates is new, and nothing can be missed")
         return
     if replace(baseline, cells=()) == replace(run, cells=()) and baseline.by_name() == run.by_name():
-        yield Finding(Kind.NOTE, "the run and its baseline are the same: nothing can have changed")
+        yield Remark(Kind.NOTE, "the run and its baseline are the same: nothing can have changed")
     for cell in sorted({found.cell for found in trust.surprises(baseline, canaries)}):
-        yield Finding(
+        yield Remark(
             Kind.NOTE, "its canaries did not end as they were built to in the baseline, which says nothing of it", cell
         )
     if baseline.suite != run.suite:
         told = f"the baseline was run with the suite {baseline.suite}, this run with {run.suite}: a change may be the suite's own"
-        yield Finding(Kind.NOTE, told)
+        yield Remark(Kind.NOTE, told)
 
 
 def verdict(found: Judgement) -> str:
     """In one sentence."""
-    counted = [finding for finding in found.findings if finding.exit]
-    waived = sum(bool(finding.waiver) for finding in found.findings)
-    also = f"; {many(waived, 'finding')} covered by waivers" if waived else ""
+    counted = [remark for remark in found.remarks if remark.exit]
+    waived = sum(bool(remark.waiver) for remark in found.remarks)
+    also = f"; {many(waived, 'remark')} covered by waivers" if waived else ""
     if not counted:
         return f"green: nothing speaks against this run{also}"
     worst = counted[0].kind
-    return f"red: {worst.word}; {many(len(counted), 'finding')} against this run{also}"
+    return f"red: {worst.word}; {many(len(counted), 'remark')} against this run{also}"
 
 
-def counts(findings: Iterable[Finding]) -> dict[Kind, tuple[int, int]]:
+def counts(remarks: Iterable[Remark]) -> dict[Kind, tuple[int, int]]:
     """How many of each kind, and how many of those are covered by a waiver."""
     found = dict.fromkeys(Kind, (0, 0))
-    for finding in findings:
-        all_, covered = found[finding.kind]
-        found[finding.kind] = (all_ + 1, covered + bool(finding.waiver))
+    for remark in remarks:
+        all_, covered = found[remark.kind]
+        found[remark.kind] = (all_ + 1, covered + bool(remark.waiver))
     return found

@@ -35,9 +35,9 @@ from . import (
     waiver_file,
     waivers,
 )
-from .findings import Judgement, Kind
 from .integrity import LOCK, Present
 from .model import RunFile
+from .remarks import Judgement, Kind
 from .runfile import Altered
 from .waivers import Waiver
 
@@ -162,7 +162,7 @@ def _judged_by_cases(options: argparse.Namespace, run: RunFile, given: Sequence[
 
 
 def _load(load: Callable[[Path], RunFile], path: Path, altered: list[str]) -> RunFile | None:
-    """A run that is not as it was written is a finding, and nothing in it counts."""
+    """A run that is not as it was written is a remark, and nothing in it counts."""
     try:
         return load(path)
     except Altered as error:
@@ -260,10 +260,10 @@ def _waivers(options: argparse.Namespace) -> int:
     screen.line(f"{many(len(given), 'waiver')}; {expired} expired")
     if run is None:
         return Exit.WAIVER if expired else Exit.OK
-    found = [f for f in _judged_by_cases(options, run, given).findings if f.kind is Kind.WAIVER]
-    for finding in found:
-        screen.wrapped(finding.sentence, "  ")
-    return max((finding.exit for finding in found), default=Exit.OK)
+    found = [f for f in _judged_by_cases(options, run, given).remarks if f.kind is Kind.WAIVER]
+    for remark in found:
+        screen.wrapped(remark.sentence, "  ")
+    return max((remark.exit for remark in found), default=Exit.OK)
 
 
 def _show_waiver(screen: Screen, waiver: Waiver, today: date, covered: waivers.Coverage | None) -> None:

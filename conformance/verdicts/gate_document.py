@@ -5,18 +5,20 @@ from __future__ import annotations
 from datetime import date
 from typing import Any
 
-from . import gate, runfile
-from .findings import Finding, Judgement
-from .model import Evidence, RunFile
+from conformance.findings.model import Finding
 
-FORMAT = "conformance-gate/1"
+from . import gate, runfile
+from .model import Evidence, RunFile
+from .remarks import Judgement, Remark
+
+FORMAT = "conformance-gate/2"
 
 
 def to_json(found: Judgement, today: date) -> dict[str, Any]:
-    """Plain data: all findings, worst first; what they refer to of the run's evidence is in it once."""
-    used = sorted({finding.evidence for finding in found.findings if finding.evidence is not None})
+    """Plain data: all remarks, worst first; what they refer to of the run's evidence is in it once."""
+    used = sorted({remark.evidence for remark in found.remarks if remark.evidence is not None})
     place = {index: number for number, index in enumerate(used)}
-    counts = gate.counts(found.findings)
+    counts = gate.counts(found.remarks)
     return {
         "format": FORMAT,
         "today": today.isoformat(),
@@ -25,9 +27,23 @@ def to_json(found: Judgement, today: date) -> dict[str, Any]:
         "exit": int(found.exit),
         "verdict": gate.verdict(found),
         "counts": {kind.word: {"all": n, "waived": waived} for kind, (n, waived) in counts.items() if n},
-        "findings": [_finding(finding, place) for finding in found.findings],
+        "remarks": [_remark(remark, place) for remark in found.remarks],
         "evidence": [_evidence(found.run.evidence[index]) for index in used],
+        "findings": [_finding(one) for one in _shown(found)],
     }
+
+
+def _shown(found: Judgement) -> list[Finding]:
+    """The findings that remarks refer to."""
+    named = {id for remark in found.remarks for id in remark.findings}
+    return [one for one in found.findings if one.id in named]
+
+
+def _finding(one: Finding) -> dict[str, Any]:
+    return {
+        "id": one.id, "library": one.library, "sentence": one.sentence, "verdict": one.verdict.word,
+        "status": one.status.value, "upstream": one.advice,
+    }  # fmt: skip
 
 
 def _about(run: RunFile) -> dict[str, Any]:
@@ -37,21 +53,21 @@ def _about(run: RunFile) -> dict[str, Any]:
     }  # fmt: skip
 
 
-def _finding(finding: Finding, place: dict[int, int]) -> dict[str, Any]:
+def _remark(remark: Remark, place: dict[int, int]) -> dict[str, Any]:
     return {
-        "kind": finding.kind.word,
-        "exit": int(finding.exit),
-        "sentence": finding.sentence,
-        "cell": finding.cell or None,
-        "case": finding.case or None,
-        "before": finding.before.verdict if finding.before else None,
-        "now": finding.now.verdict if finding.now else None,
-        "evidence": None if finding.evidence is None else place[finding.evidence],
-        "waiver": finding.waiver or None,
+        "kind": remark.kind.word,
+        "exit": int(remark.exit),
+        "sentence": remark.sentence,
+        "cell": remark.cell or None,
+        "case": remark.case or None,
+        "before": remark.before.word if remark.before else None,
+        "now": remark.now.word if remark.now else None,
+        "evidence": None if remark.evidence is None else place[remark.evidence],
+        "waiver": remark.waiver or None,
+        "findings": list(remark.findings),
     }
 
 
 def _evidence(evidence: Evidence) -> dict[str, Any]:
-    plain = evidence._asdict()
-    told = {"state": evidence.state.verdict, "clauses": list(evidence.clauses), "notes": dict(evidence.notes)}
-    return {**plain, **told}
+    told = {"verdict": evidence.verdict.word, "accused": list(evidence.accused), "notes": dict(evidence.notes)}
+    return {**evidence._asdict(), **told}

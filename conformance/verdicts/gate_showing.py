@@ -1,4 +1,4 @@
-"""A judgement for people: counts by kind, findings that say the same put together, and one line at the end."""
+"""A judgement for people: counts by kind, remarks that say the same put together, and one line at the end."""
 
 from __future__ import annotations
 
@@ -9,11 +9,12 @@ from dataclasses import dataclass
 
 from conformance.exchanges import NUMBERS
 from conformance.exits import Exit
+from conformance.findings.model import Finding
 from conformance.report.screen import Screen, many
 
 from . import gate
-from .findings import Finding, Judgement, Kind
 from .model import place
+from .remarks import Judgement, Kind, Remark
 
 _FEW = 4
 """Cells and cases that are named; the others are counted."""
@@ -25,40 +26,37 @@ _QUIET = frozenset({Kind.STILL, Kind.FIXED, Kind.NEW_CASE})
 
 @dataclass(frozen=True)
 class Group:
-    """Findings of one kind that say the same of one invariant and the same libraries, in cells and cases.
+    """Remarks of one kind about one finding; or that say the same of one invariant and the same libraries.
 
-    ``sentence`` is that of the first: numbers and addresses do not keep like from like.
+    ``title`` says which. ``sentence`` is that of the first remark: numbers and addresses do not keep like from like.
     """
 
     kind: Kind
-    invariant: str
-    libraries: str
+    title: str
     sentence: str
     waiver: str
     cells: tuple[str, ...]
     cases: tuple[str, ...]
 
 
-def grouped(findings: Sequence[Finding]) -> list[Group]:
-    """The findings put together, in the order of the first of each group."""
-    members: dict[tuple[Kind, str, str, str, str], list[Finding]] = defaultdict(list)
-    for finding in findings:
-        where = place(finding.case) if finding.case else None
-        invariant, libraries = (where.invariant, where.who) if where else ("", "")
-        alike = NUMBERS.sub("", finding.sentence) if where else finding.sentence
-        members[finding.kind, invariant, libraries, alike, finding.waiver].append(finding)
+def grouped(remarks: Sequence[Remark], findings: Mapping[str, Finding]) -> list[Group]:
+    """The remarks put together, in the order of the first of each group."""
+    members: dict[tuple[Kind, str, str, str], list[Remark]] = defaultdict(list)
+    for remark in remarks:
+        title = _title(remark, findings)
+        alike = "" if remark.findings else NUMBERS.sub("", remark.sentence) if title else remark.sentence
+        members[remark.kind, title, alike, remark.waiver].append(remark)
     return [
-        Group(
-            kind,
-            invariant,
-            libraries,
-            found[0].sentence,
-            waiver,
-            _names(f.cell for f in found),
-            _names(f.case for f in found),
-        )
-        for (kind, invariant, libraries, _, waiver), found in members.items()
+        Group(kind, title, found[0].sentence, waiver, _names(f.cell for f in found), _names(f.case for f in found))
+        for (kind, title, _, waiver), found in members.items()
     ]
+
+
+def _title(remark: Remark, findings: Mapping[str, Finding]) -> str:
+    if remark.findings:
+        return "; ".join(f"{findings[id].sentence} [{id}]" for id in remark.findings if id in findings)
+    where = place(remark.case) if remark.case else None
+    return f"{where.invariant} {where.who}" if where else ""
 
 
 def _names(names: Iterable[str]) -> tuple[str, ...]:
@@ -69,18 +67,18 @@ def show(screen: Screen, found: Judgement, *, verbose: bool) -> None:
     """The whole judgement. What does not count for the exit code, save notes, only with ``verbose``."""
     titles = {cell.name: cell.title for cell in found.run.cells}
     _counts(screen, found)
-    by_kind: dict[Kind, list[Finding]] = defaultdict(list)
-    for finding in found.findings:
-        by_kind[finding.kind].append(finding)
-    for kind, findings in by_kind.items():
+    by_kind: dict[Kind, list[Remark]] = defaultdict(list)
+    for remark in found.remarks:
+        by_kind[remark.kind].append(remark)
+    for kind, remarks in by_kind.items():
         if verbose or kind not in _QUIET:
-            _kind(screen, kind, grouped(findings), titles)
+            _kind(screen, kind, grouped(remarks, {one.id: one for one in found.findings}), titles)
     colour = "red" if found.exit else "green"
     screen.line(screen.paint(f"{gate.verdict(found)}; exit code {int(found.exit)}", colour, "bold"))
 
 
 def _counts(screen: Screen, found: Judgement) -> None:
-    rows = [(kind, n, waived) for kind, (n, waived) in gate.counts(found.findings).items() if n]
+    rows = [(kind, n, waived) for kind, (n, waived) in gate.counts(found.remarks).items() if n]
     width = max((len(kind.word) for kind, _, _ in rows), default=0)
     baseline = f"with {found.baseline.called}" if found.baseline else "with no baseline"
     screen.line(
@@ -105,11 +103,12 @@ def _kind(screen: Screen, kind: Kind, groups: Sequence[Group], titles: Mapping[s
 
 
 def _group(screen: Screen, group: Group, titles: Mapping[str, str]) -> None:
-    where = f"{group.invariant} {group.libraries}" if group.invariant else ""
     symbol = "~" if group.waiver else "✗" if group.kind.exit is not Exit.OK else "·"
     colour = "yellow" if group.waiver else "red" if group.kind.exit is not Exit.OK else "dim"
-    if where:
-        screen.line(f"  {screen.paint(symbol, colour)} {where}")
+    if group.title:
+        first, *rest = _folded(group.title, screen)
+        for line in (f"  {screen.paint(symbol, colour)} {first}", *(f"    {line}" for line in rest)):
+            screen.line(line)
         screen.wrapped(group.sentence, "      ")
     else:
         first, *rest = _folded(group.sentence, screen)

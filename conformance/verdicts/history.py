@@ -21,15 +21,16 @@ from typing import Any
 
 from conformance.engines import records
 from conformance.exits import UserError
+from conformance.verdict import BY_LETTER, Verdict
 
 from . import runfile
-from .model import CellResult, RunFile, State
+from .model import CellResult, RunFile
 from .stretches import expanded, stretches
 from .trust import is_trusted, without_canaries
 from .waivers import Spot
 
 FORMAT = "conformance-history/1"
-FAILING = frozenset({State.DEVIATES, State.VIOLATES})
+FAILING = frozenset({Verdict.DEVIATES, Verdict.VIOLATES})
 """What counts as failing; what was not decided or lost says nothing, neither way."""
 _PLAN = 16
 """Characters of the digest of a plan."""
@@ -45,7 +46,7 @@ class CellEntry:
     lifecycle: str
     plan: str = ""
     planned: int = 0
-    found: dict[State, list[list[int]]] = field(default_factory=dict)
+    found: dict[Verdict, list[list[int]]] = field(default_factory=dict)
 
 
 @dataclass(frozen=True)
@@ -62,7 +63,7 @@ class Entry:
     """Those that did not conform in some cell, or had failed there before, in order."""
     cells: dict[str, CellEntry]
 
-    def found(self, name: str, states: Iterable[State] = State) -> dict[str, State]:
+    def found(self, name: str, states: Iterable[Verdict] = Verdict) -> dict[str, Verdict]:
         """The cases of a cell that the entry names, with their states, or those in some states alone."""
         by_state = self.cells[name].found
         return {case: s for s in states if s in by_state for case in expanded(by_state[s], self.cases)}
@@ -98,7 +99,7 @@ def entry(run: RunFile, canaries: Mapping[str, str], earlier: Sequence[Entry] = 
     digests = {index: _digest(run.plans[index]) for index in {cell.plan for cell in run.cells if cell.is_tested}}
     watched = _ever_failing(earlier)
     found = {
-        cell.name: [(one.case, one.state) for one in run.found(cell)] + _conforming(run, cell, watched[cell.name])
+        cell.name: [(one.case, one.verdict) for one in run.found(cell)] + _conforming(run, cell, watched[cell.name])
         for cell in run.cells
         if is_trusted(cell)
     }
@@ -117,22 +118,22 @@ def _digest(plan: Iterable[str]) -> str:
     return hashlib.sha256("\n".join(plan).encode()).hexdigest()[:_PLAN]
 
 
-def _conforming(run: RunFile, cell: CellResult, watched: set[str]) -> list[tuple[str, State]]:
+def _conforming(run: RunFile, cell: CellResult, watched: set[str]) -> list[tuple[str, Verdict]]:
     """Those of the watched cases that the cell has planned and that conform in it."""
     if not watched:
         return []
     return [
-        (case, State.CONFORMS)
+        (case, Verdict.CONFORMS)
         for case, letter in zip(run.cases(cell), cell.states)
-        if letter == State.CONFORMS.value and case in watched
+        if letter == Verdict.CONFORMS.letter and case in watched
     ]
 
 
-def _by_state(found: Iterable[tuple[str, State]], index: dict[str, int]) -> dict[State, list[list[int]]]:
-    by_state: dict[State, list[int]] = defaultdict(list)
+def _by_state(found: Iterable[tuple[str, Verdict]], index: dict[str, int]) -> dict[Verdict, list[list[int]]]:
+    by_state: dict[Verdict, list[int]] = defaultdict(list)
     for case, state in found:
         by_state[state].append(index[case])
-    return {state: stretches(sorted(by_state[state])) for state in State if state in by_state}
+    return {state: stretches(sorted(by_state[state])) for state in Verdict if state in by_state}
 
 
 def to_json(one: Entry) -> dict[str, Any]:
@@ -144,7 +145,7 @@ def to_json(one: Entry) -> dict[str, Any]:
 
 
 def _cell_to_json(cell: CellEntry) -> dict[str, Any]:
-    found = {state.value: of_state for state, of_state in cell.found.items()}
+    found = {state.letter: of_state for state, of_state in cell.found.items()}
     return {"lifecycle": cell.lifecycle, "plan": cell.plan, "planned": cell.planned, "found": found}
 
 
@@ -156,7 +157,7 @@ def from_json(data: dict[str, Any]) -> Entry:
     cells = {
         name: CellEntry(
             cell["lifecycle"], cell["plan"], cell["planned"],
-            {State(letter): of_state for letter, of_state in cell["found"].items()},
+            {BY_LETTER[letter]: of_state for letter, of_state in cell["found"].items()},
         )
         for name, cell in data["cells"].items()
     }  # fmt: skip
@@ -264,7 +265,7 @@ def streaks(entries: Sequence[Entry]) -> dict[Spot, Streak]:
         for name in one.cells.keys() & cases.keys():
             found = one.found(name)
             for case in cases[name] & planned[one.cells[name].plan]:
-                state = found.get(case, State.CONFORMS)
+                state = found.get(case, Verdict.CONFORMS)
                 if state.is_decided:
                     told[name, case].append((one, state in FAILING))
     return {spot: _streak(told[spot]) for spot in sorted(told)}

@@ -6,9 +6,9 @@ from collections import Counter, defaultdict
 from collections.abc import Sequence
 
 from conformance.report.screen import Screen, many
+from conformance.verdict import Verdict
 
 from .history import Entry, Streak, latest, streaks
-from .model import State
 from .waivers import Spot
 
 _MOST = 30
@@ -36,8 +36,8 @@ def _run(screen: Screen, one: Entry) -> None:
     tested = [cell for cell in one.cells.values() if cell.planned]
     states: Counter[str] = Counter()
     for cell in tested:
-        for state in cell.found.keys() - {State.CONFORMS}:
-            states[state.verdict] += sum(count for _, count in cell.found[state])
+        for state in cell.found.keys() - {Verdict.CONFORMS}:
+            states[state.word] += sum(count for _, count in cell.found[state])
     told = ", ".join(f"{count} {word}" for word, count in sorted(states.items()))
     planned = sum(cell.planned for cell in tested)
     screen.line(

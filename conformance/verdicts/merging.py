@@ -99,4 +99,4 @@ def canonical(run: RunFile) -> RunFile:
 
 
 def _order(evidence: Evidence) -> tuple[object, ...]:
-    return (evidence.state.value, *evidence[1:])
+    return (evidence.verdict.letter, *evidence[1:])

@@ -8,62 +8,29 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 from dataclasses import dataclass, field
-from enum import Enum
 from typing import NamedTuple
 
-
-class State(str, Enum):
-    """What became of one planned case in one cell; the value is its letter in the run file. Disjoint, and never collapsed."""
-
-    CONFORMS = "c"
-    REFUSED = "r"
-    """Not done, as the producer or the consumer may."""
-    OBSERVED = "o"
-    """Told, where no contract asks for anything."""
-    DEVIATES = "d"
-    """A should, or a documented choice, is not kept."""
-    VIOLATES = "v"
-    UNDECIDED = "u"
-    """Ran, and nobody can say what it means: `inconclusive`."""
-    LOST = "l"
-    """Planned, and there is no outcome."""
-
-    @property
-    def verdict(self) -> str:
-        """In a word, as tables have it."""
-        return _WORDS[self]
-
-    @property
-    def is_decided(self) -> bool:
-        """Whether the case has a verdict that a gate can go by."""
-        return self not in (State.UNDECIDED, State.LOST)
-
-
-_WORDS = {
-    State.CONFORMS: "conforms",
-    State.REFUSED: "refused",
-    State.OBSERVED: "observed",
-    State.DEVIATES: "deviates",
-    State.VIOLATES: "violates",
-    State.UNDECIDED: "not decided",
-    State.LOST: "lost",
-}
-STATE_OF_VERDICT = {word: state for state, word in _WORDS.items() if state is not State.LOST}
-"""By the word that a line of ``results.jsonl`` has; its outcome ``lost`` is ``State.LOST`` instead."""
-STATE_OF_LETTER = {state.value: state for state in State}
-"""By the letter that a run file has."""
+from conformance.verdict import BY_LETTER, Verdict
 
 
 class Evidence(NamedTuple):
     """All that the result of a case that did not conform says, apart from whose it is. ``outcome`` is the raw one.
 
-    ``notes`` are attachments (name, text), such as who is to blame, or a stack.
+    ``code``, ``clause``, ``given`` and ``step`` are as in :class:`~conformance.execution.results.Result`. ``side`` is who is accused
+    (empty where nothing failed), ``accused`` the libraries by name, ``why`` how that was found out. ``notes`` are attachments (name,
+    text), such as a stack.
     """
 
-    state: State
+    verdict: Verdict
     outcome: str
     level: str
-    clauses: tuple[str, ...]
+    code: str
+    clause: str
+    given: str
+    step: str
+    side: str
+    accused: tuple[str, ...]
+    why: str
     reason: str
     expected: str
     seen: str
@@ -110,6 +77,8 @@ class CellResult:
     reason: str
     axes: dict[str, str] = field(default_factory=dict)
     versions: dict[str, str] = field(default_factory=dict)
+    libraries: dict[str, dict[str, str]] = field(default_factory=dict)
+    """Versions by distribution, of each library that was found, by the name of its adapter."""
     absent: dict[str, str] = field(default_factory=dict)
     """Libraries that could not be used in the cell, and why."""
     digests: dict[str, str] = field(default_factory=dict)
@@ -129,10 +98,10 @@ class CellResult:
 
 
 class Found(NamedTuple):
-    """One case of a cell that did not conform: its id, its state and its evidence's index."""
+    """One case of a cell that did not conform: its id, its verdict and its evidence's index."""
 
     case: str
-    state: State
+    verdict: Verdict
     evidence: int
 
 
@@ -166,7 +135,7 @@ class RunFile:
         cases, evidence = self.plans[cell.plan], iter(cell.evidence)
         for position, letter in enumerate(cell.states):
             if letter != "c":
-                yield Found(cases[position], STATE_OF_LETTER[letter], next(evidence))
+                yield Found(cases[position], BY_LETTER[letter], next(evidence))
 
     def by_name(self) -> dict[str, CellResult]:
         """The cells by name."""

@@ -13,14 +13,13 @@ from packaging.version import InvalidVersion, Version
 
 from conformance.exits import UserError
 from conformance.report.screen import harmless, many
+from conformance.wildcards import STAR
 
-from .findings import Finding, Judgement
-from .model import CellResult, Evidence, Place, RunFile, place
+from .model import CellResult, Place, RunFile, place
+from .remarks import Judgement, Remark
 from .waiver_file import MOST_DAYS, OUTCOMES, TO_FILL_IN, TOP
 from .waivers import COVERABLE, version
-from .wildcards import STAR
 
-_ADDRESS = re.compile(r"0x[0-9a-fA-F]+")
 _NOT_IN_ID = re.compile(r"[^a-z0-9._-]+")
 _REFERENCE = "reference"
 _LINE = "cuda"
@@ -32,43 +31,39 @@ _HEAD = f"""\
 
 @dataclass(frozen=True)
 class Proposal:
-    """Failures that one waiver would cover: same invariant, pair, protocol, outcome and message."""
+    """Failures that one waiver would cover: those of one finding; or refusals of one invariant, pair and protocol."""
 
+    finding: str
     at: Place
     outcome: str
-    message: str
     cases: tuple[str, ...]
     cells: tuple[CellResult, ...]
 
 
 def proposals(found: Judgement) -> list[Proposal]:
-    """What counts against the run and can be waived, put together."""
-    groups: dict[tuple[str, str, str, str, str], list[Finding]] = defaultdict(list)
-    for finding in found.findings:
-        if finding.exit and finding.kind in COVERABLE and finding.case and finding.evidence is not None:
-            at, evidence = place(finding.case), found.run.evidence[finding.evidence]
-            if evidence.outcome in OUTCOMES:
-                key = (at.invariant, at.who, at.protocol, evidence.outcome, message(evidence))
-                groups[key].append(finding)
+    """What counts against the run and can be waived, put together: one proposal a finding."""
+    groups: dict[tuple[str, ...], list[Remark]] = defaultdict(list)
+    for remark in found.remarks:
+        if remark.exit and remark.kind in COVERABLE and remark.case and remark.evidence is not None:
+            at, evidence = place(remark.case), found.run.evidence[remark.evidence]
+            if remark.findings:
+                groups[(remark.findings[0],)].append(remark)
+            elif evidence.outcome in OUTCOMES:
+                groups["", at.invariant, at.who, at.protocol, evidence.outcome].append(remark)
     cells = found.run.by_name()
     return [
         Proposal(
-            place(of[0].case), key[3], key[4], tuple(sorted({f.case for f in of})),
+            key[0], place(of[0].case), key[-1] if not key[0] else "", tuple(sorted({f.case for f in of})),
             tuple(cells[name] for name in sorted({f.cell for f in of})),
         )
         for key, of in sorted(groups.items())
     ]  # fmt: skip
 
 
-def message(evidence: Evidence) -> str:
-    """The part of a result by which it is known again: addresses differ from run to run."""
-    text = next((text for text in (evidence.reason, evidence.seen, evidence.expected) if text.strip()), TO_FILL_IN)
-    return _ADDRESS.sub(STAR, text)
-
-
 def bounds(proposal: Proposal) -> dict[str, str]:
     """The versions that it was seen with: of the libraries that take part, and of CUDA."""
-    names = [name for name in proposal.at.libraries if name != _REFERENCE]
+    accused = proposal.finding.partition("/")[0]
+    names = [accused] if accused else [name for name in proposal.at.libraries if name != _REFERENCE]
     found = {name: _bound(version(cell, name) for cell in proposal.cells) for name in dict.fromkeys((*names, _LINE))}
     known = {name: bound for name, bound in found.items() if bound}
     return known or {"python": _bound(version(cell, "python") for cell in proposal.cells) or TO_FILL_IN}
@@ -117,7 +112,8 @@ def _written(waiver: dict[str, object]) -> str:
 
 def _id(proposal: Proposal, taken: Collection[str]) -> str:
     at = proposal.at
-    base = _NOT_IN_ID.sub("-", f"{at.invariant}-{at.who}-{at.protocol}-{proposal.outcome}".lower())
+    told = proposal.finding or f"{at.invariant}-{at.who}-{at.protocol}-{proposal.outcome}"
+    base = _NOT_IN_ID.sub("-", told.lower())
     number = 1
     while (id := base if number == 1 else f"{base}-{number}") in taken:
         number += 1
@@ -133,7 +129,10 @@ def _expires(today: date) -> date:
 
 
 def _waiver(proposal: Proposal, id: str, run: RunFile, today: date) -> dict[str, object]:
-    cases: Sequence[str] = patterns(proposal, run)
+    covers: dict[str, object] = {"finding": proposal.finding}
+    if not proposal.finding:
+        cases: Sequence[str] = patterns(proposal, run)
+        covers = {"cases": cases[0] if len(cases) == 1 else list(cases), "outcome": proposal.outcome}
     return {
         "id": id,
         "owner": f"{TO_FILL_IN}: who looks after it",
@@ -142,7 +141,5 @@ def _waiver(proposal: Proposal, id: str, run: RunFile, today: date) -> dict[str,
         "opened": today.isoformat(),
         "expires": _expires(today).isoformat(),
         "where": bounds(proposal),
-        "cases": cases[0] if len(cases) == 1 else list(cases),
-        "outcome": proposal.outcome,
-        "message": proposal.message,
+        **covers,
     }

@@ -20,10 +20,11 @@ from conformance.engines import digests, records
 from conformance.engines.model import Lifecycle
 from conformance.engines.records import texts
 from conformance.exits import UserError
+from conformance.verdict import Verdict
 
 from . import runfile
 from .merging import canonical
-from .model import STATE_OF_VERDICT, Candidate, CellResult, Evidence, OwnTests, RunFile, State, is_case
+from .model import STATE_OF_VERDICT, Candidate, CellResult, Evidence, OwnTests, RunFile, is_case
 
 _FEW = 8
 """Cells that are sooner read one after the other than by more processes."""
@@ -38,8 +39,8 @@ _ID = 8
 _NO_RECORD = (Lifecycle.NOT_RUN.value, "it left no record")
 _NEEDS_NONE = (Lifecycle.DONE.value, "")
 """A run of `check` has its results, or not, and no lifecycle besides."""
-_LOST = Evidence(State.LOST, "lost", "must", (), "there is no outcome", "", "")
-_CONFORMS = State.CONFORMS.value
+_LOST = Evidence(Verdict.LOST, "lost", "must", (), "there is no outcome", "", "")
+_CONFORMS = Verdict.CONFORMS.letter
 _TEXTS = ("verdict", "outcome", "level", "reason", "expected", "seen")
 _FIELDS = {*_TEXTS, "clauses", "attachments"}
 """What the result of a case that did not conform has."""
@@ -252,18 +253,18 @@ def _states(cases: tuple[str, ...], lines: list[dict[str, Any]]) -> tuple[str, t
     letters, indices = [], []
     for case in cases:
         line = by_id.get(case)
-        if line is not None and line.get("verdict") == State.CONFORMS.verdict:
+        if line is not None and line.get("verdict") == Verdict.CONFORMS.word:
             letters.append(_CONFORMS)
             continue
         found = _LOST if line is None else _evidence(line, case)
-        letters.append(found.state.value)
+        letters.append(found.verdict.letter)
         indices.append(table.setdefault(found, len(table)))
     return "".join(letters), tuple(indices), tuple(table)
 
 
 def _evidence(line: dict[str, Any], case: str) -> Evidence:
     try:
-        state = State.LOST if line["outcome"] == "lost" else STATE_OF_VERDICT[line["verdict"]]
+        state = Verdict.LOST if line["outcome"] == "lost" else STATE_OF_VERDICT[line["verdict"]]
         said = [line[name] for name in _TEXTS]
         clauses, attachments = line["clauses"], line["attachments"]
         kinds = {*map(type, said), *map(type, clauses), *map(type, attachments.values())}
@@ -272,7 +273,7 @@ def _evidence(line: dict[str, Any], case: str) -> Evidence:
         is_sound = False
     if not is_sound:
         raise ValueError(_mistake(line, f"the result of {case}"))
-    told = state not in (State.REFUSED, State.OBSERVED)
+    told = state not in (Verdict.REFUSED, Verdict.OBSERVED)
     notes = tuple(sorted((k, v[:_NOTE]) for k, v in attachments.items())) if told else ()
     _, outcome, level, reason, expected, seen = said
     return Evidence(state, outcome, level, tuple(clauses), reason, expected, seen, notes)

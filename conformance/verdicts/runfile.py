@@ -12,16 +12,17 @@ from typing import Any
 from conformance import files
 from conformance.engines import records
 from conformance.exits import UserError
+from conformance.verdict import BY_LETTER, Verdict
 
-from .model import Candidate, CellResult, Evidence, OwnTests, RunFile, State
+from .model import Candidate, CellResult, Evidence, OwnTests, RunFile
 from .stretches import expanded, stretches
 
-FORMAT = "conformance-run/1"
+FORMAT = "conformance-run/2"
 _GZIPPED = b"\x1f\x8b"
 
 
 class Altered(UserError):
-    """A run file is not what was written: a mistake everywhere else, and a finding of the gate."""
+    """A run file is not what was written: a mistake everywhere else, and a remark of the gate."""
 
 
 def to_json(run: RunFile) -> dict[str, Any]:
@@ -33,7 +34,7 @@ def to_json(run: RunFile) -> dict[str, Any]:
         "suite": run.suite,
         "tier": run.tier,
         "plans": _plans(run),
-        "evidence": [{**e._asdict(), "state": e.state.value, "notes": dict(e.notes)} for e in run.evidence],
+        "evidence": [{**e._asdict(), "verdict": e.verdict.letter, "notes": dict(e.notes)} for e in run.evidence],
         "cells": [_cell(cell) for cell in run.cells],
     }
 
@@ -60,11 +61,15 @@ def from_json(data: dict[str, Any]) -> RunFile:
     plans = tuple(tuple(expanded(found, cases)) for found in data["plans"]["stretches"])
     evidence = tuple(
         Evidence(
-            State(e["state"]), e["outcome"], e["level"], tuple(e["clauses"]), e["reason"], e["expected"], e["seen"],
-            tuple(e["notes"].items()),
+            **{
+                **e,
+                "verdict": BY_LETTER[e["verdict"]],
+                "accused": tuple(e["accused"]),
+                "notes": tuple(e["notes"].items()),
+            }
         )
         for e in data["evidence"]
-    )  # fmt: skip
+    )
     cells = tuple(_read_cell(cell) for cell in data["cells"])
     run = RunFile(data["id"], data["began"], data["suite"], data["tier"], cells, plans, evidence)
     _check(run)
@@ -73,7 +78,7 @@ def from_json(data: dict[str, Any]) -> RunFile:
 
 def _check(run: RunFile) -> None:
     for cell in run.cells:
-        wanted = len(cell.states) - cell.states.count(State.CONFORMS.value)
+        wanted = len(cell.states) - cell.states.count(Verdict.CONFORMS.letter)
         if len(cell.states) != len(run.plans[cell.plan]) or len(cell.evidence) != wanted:
             raise ValueError(f"the cell {cell.name} has another number of states than its plan has cases")
         if any(index >= len(run.evidence) for index in cell.evidence):

@@ -8,11 +8,12 @@ from dataclasses import replace
 
 from conformance.engines.model import Lifecycle
 from conformance.suite.catalogue import catalogue
+from conformance.verdict import BY_LETTER, Verdict
 
-from .findings import Finding, Kind
-from .model import CellResult, RunFile, State
+from .model import CellResult, RunFile
+from .remarks import Kind, Remark
 
-_WRONG = re.compile(f"[^{State.CONFORMS.value}]")
+_WRONG = re.compile(f"[^{Verdict.CONFORMS.letter}]")
 UNBELIEVABLE = "its canaries did not end as they were built to, so nothing in it can be believed"
 PASS = "pass"
 """The outcome of a case that conforms and so has no evidence."""
@@ -76,7 +77,7 @@ def _places(plan: tuple[str, ...], known: Mapping[str, str]) -> tuple[int, ...]:
     return tuple(n for n, case in enumerate(plan) if case.partition("/")[0] in known)
 
 
-def surprises(run: RunFile, known: Mapping[str, str]) -> Iterator[Finding]:
+def surprises(run: RunFile, known: Mapping[str, str]) -> Iterator[Remark]:
     """Canaries that did not end as they were built to: nothing of their cell can be believed."""
     places = [_places(plan, known) for plan in run.plans]
     for cell in (cell for cell in run.cells if cell.is_tested and places[cell.plan]):
@@ -87,4 +88,6 @@ def surprises(run: RunFile, known: Mapping[str, str]) -> Iterator[Finding]:
             outcome = PASS if index is None else run.evidence[index].outcome
             if outcome != wanted:
                 told = f"the canary was built to end with {wanted} and ended with {outcome}: nothing in its cell can be believed"
-                yield Finding(Kind.NOT_TESTED, told, cell.name, case, now=State(cell.states[position]), evidence=index)
+                yield Remark(
+                    Kind.NOT_TESTED, told, cell.name, case, now=BY_LETTER[cell.states[position]], evidence=index
+                )

@@ -13,13 +13,17 @@ from packaging.specifiers import InvalidSpecifier, SpecifierSet
 
 from conformance.matrix.document import Node, Reader, Table, Text, load
 from conformance.matrix.mistakes import Mistakes, nearest
+from conformance.suite.codes import BY_SLUG
 from conformance.suite.outcomes import Outcome
+from conformance.wildcards import STAR, may_begin
 
 from .waivers import Waiver
-from .wildcards import STAR, may_begin
 
 TOP = "waivers"
-KEYS = ("id", "owner", "reason", "link", "opened", "expires", "where", "cases", "outcome", "message")
+NEEDED = ("id", "owner", "reason", "link", "opened", "expires", "where")
+BY_CASE = ("cases", "outcome", "code")
+"""What a waiver says of its failures where it names no finding."""
+KEYS = (*NEEDED, "finding", *BY_CASE)
 MOST_DAYS = 90
 """From ``opened`` to ``expires``."""
 OUTCOMES = (Outcome.FAIL, Outcome.CRASH, Outcome.HANG, Outcome.POISONED, Outcome.REFUSED)
@@ -66,19 +70,20 @@ class _Reading:
 
     def waiver(self, node: Node) -> Waiver:
         """One entry."""
-        table = self.reader.table(node, "a waiver", KEYS, needed=KEYS)
+        table = self.reader.table(node, "a waiver", KEYS, needed=NEEDED)
         id = self.id(table.get("id"))
         what = f"waiver {id}" if id else "a waiver"
         opened, expires = self.dates(table, what)
+        self.check_scope(table, what, node.line)
         return Waiver(
             id, self.written(table.get("owner"), f"owner of {what}"), self.written(table.get("reason"), f"reason of {what}"),
             self.link(table.get("link"), what), opened, expires, self.where(table.get("where"), what),
             self.cases(table.get("cases"), what), self.outcomes(table.get("outcome"), what),
-            self.message(table.get("message"), what), node.line,
+            self.codes(table.get("code"), what), self.finding(table.get("finding"), what), node.line,
         )  # fmt: skip
 
     def id(self, node: Node | None) -> str:
-        """By which findings name it."""
+        """By which remarks name it."""
         text = self.reader.text(node, "id of a waiver")
         if text and node and not _ID.fullmatch(text):
             self.mistakes.add(node.line, f"id {text!r}: an id has small letters, digits, dots, dashes and underscores")
@@ -185,12 +190,36 @@ class _Reading:
                 )
         return tuple(text.text for text in texts)
 
-    def message(self, node: Node | None, what: str) -> str:
-        """A part of what the result says."""
-        text = self.written(node, f"message of {what}")
-        if text and node and not text.replace(STAR, "").strip():
-            self.mistakes.add(node.line, f"message of {what} fits every message; write a part of the one that was seen")
+    def codes(self, node: Node | None, what: str) -> tuple[str, ...]:
+        """Codes of failures."""
+        texts = [text for text in self.reader.texts(node, f"code of {what}") if text.text]
+        if node is not None and not texts:
+            self.mistakes.add(node.line, f"code of {what} names no code")
+        for text in texts:
+            if text.text not in BY_SLUG:
+                self.mistakes.add(
+                    text.line, f"code of {what}: there is no code {text.text}{nearest(text.text, BY_SLUG)}"
+                )
+        return tuple(text.text for text in texts)
+
+    def finding(self, node: Node | None, what: str) -> str:
+        """The finding that it is for."""
+        text = self.written(node, f"finding of {what}")
+        if text and node and ("/" not in text or not text.replace(STAR, "").strip("/")):
+            told = "is an id such as torch/consumer/not-ordered/cai, as `gate` and `check` print it"
+            self.mistakes.add(node.line, f"finding of {what} {told}, not {text!r}")
         return text
+
+    def check_scope(self, table: Table, what: str, line: int) -> None:
+        """That it says which failures it covers: those of a finding, or cases with their outcome and code."""
+        if table.get("finding") is not None:
+            return
+        missing = [key for key in ("cases", "outcome") if table.get(key) is None]
+        outcomes = {text.text for text in self.reader.texts(table.get("outcome"), f"outcome of {what}")}
+        if table.get("code") is None and outcomes != {Outcome.REFUSED.value}:
+            missing.append("code")
+        if missing:
+            self.mistakes.add(line, f"{what} names no finding, so it needs {', '.join(missing)}")
 
 
 def _is_web_address(text: str) -> bool:

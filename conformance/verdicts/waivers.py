@@ -12,11 +12,13 @@ from packaging.specifiers import SpecifierSet
 from packaging.version import InvalidVersion, Version
 
 from conformance.report.screen import many
+from conformance.verdict import BY_LETTER, Verdict
+from conformance.wildcards import STAR, fits
 
-from .findings import Finding, Kind
-from .model import STATE_OF_LETTER, CellResult, Evidence, RunFile, State
+from . import observed
+from .model import CellResult, Evidence, RunFile
+from .remarks import Kind, Remark
 from .trust import is_trusted
-from .wildcards import STAR, fits, is_in
 
 COVERABLE = frozenset({Kind.REGRESSION, Kind.NEW_VIOLATION, Kind.STILL, Kind.NEW_CASE})
 """What a waiver can cover: what was seen and judged. Never what was not tested, not planned, stale or altered."""
@@ -35,8 +37,13 @@ class Waiver:
     where: tuple[tuple[str, SpecifierSet], ...]
     """Bounds on versions, by library or axis; all of them have to hold."""
     cases: tuple[str, ...]
+    """Patterns on case ids; empty for all cases of ``finding``."""
     outcomes: tuple[str, ...]
-    message: str
+    """Raw outcomes; empty for all."""
+    codes: tuple[str, ...]
+    """Codes of failures; empty for all."""
+    finding: str = ""
+    """Pattern on the id of a finding, of which it covers the cases; empty where ``cases``, ``outcomes`` and ``codes`` say what it covers."""
     line: int = 0
 
     def is_expired(self, today: date) -> bool:
@@ -53,15 +60,19 @@ class Waiver:
 
     def names(self, case: str) -> bool:
         """Whether one of its patterns is this case."""
-        return any(fits(pattern, case) for pattern in self.cases)
+        return not self.cases or any(fits(pattern, case) for pattern in self.cases)
+
+    def is_about(self, shown: Iterable[str]) -> bool:
+        """Whether a case that shows these findings shows the one that it is for."""
+        return not self.finding or any(fits(self.finding, one) for one in shown)
 
     def expects(self, evidence: Evidence) -> bool:
-        """Whether a result says what it says, by outcome and message. What is not decided, or only observed, is expected by nobody."""
+        """Whether a result ends as it says, by outcome and code. An undecided or only observed result needs no waiver and has none."""
         return (
-            evidence.state.is_decided
-            and evidence.state is not State.OBSERVED
-            and evidence.outcome in self.outcomes
-            and is_in(self.message, message_of(evidence))
+            evidence.verdict.is_decided
+            and evidence.verdict is not Verdict.OBSERVED
+            and (not self.outcomes or evidence.outcome in self.outcomes)
+            and (not self.codes or evidence.code in self.codes)
         )
 
     @property
@@ -93,7 +104,7 @@ def _within(bound: SpecifierSet, version: str) -> bool:
         return False
 
 
-_CONFORMS = State.CONFORMS.value
+_CONFORMS = Verdict.CONFORMS.letter
 Spot = tuple[str, str]
 """A cell and a case in it, by their names."""
 
@@ -118,30 +129,32 @@ def coverage(run: RunFile, waivers: Sequence[Waiver], today: date) -> Coverage:
     valid = [waiver for waiver in waivers if not waiver.is_expired(today)]
     spots: dict[str, set[Spot]] = {waiver.id: set() for waiver in valid}
     expecting = [[w for w in valid if w.expects(evidence)] for evidence in run.evidence]
+    shown = observed.by_spot(run) if any(waiver.finding for waiver in valid) else {}
     names = {waiver.id: lru_cache(maxsize=None)(waiver.names) for waiver in valid}
     for cell in filter(is_trusted, run.cells):
         here = {waiver.id for waiver in valid if waiver.is_for(cell)}
         for found in run.found(cell) if here else ():
             for waiver in expecting[found.evidence]:
-                if waiver.id in here and names[waiver.id](found.case):
-                    spots[waiver.id].add((cell.name, found.case))
+                spot = (cell.name, found.case)
+                if waiver.id in here and names[waiver.id](found.case) and waiver.is_about(shown.get(spot, ())):
+                    spots[waiver.id].add(spot)
     return Coverage(spots)
 
 
-def applied(findings: Iterable[Finding], found: Coverage) -> Iterator[Finding]:
-    """The findings, those that a waiver covers with its id."""
+def applied(remarks: Iterable[Remark], found: Coverage) -> Iterator[Remark]:
+    """The remarks, those that a waiver covers with its id."""
     by_spot = found.by_spot()
-    for finding in findings:
-        covering = by_spot.get((finding.cell, finding.case)) if finding.kind in COVERABLE else None
-        if covering and finding.now is not State.CONFORMS:
-            yield replace(finding, waiver=covering[0])
+    for remark in remarks:
+        covering = by_spot.get((remark.cell, remark.case)) if remark.kind in COVERABLE else None
+        if covering and remark.now is not Verdict.CONFORMS:
+            yield replace(remark, waiver=covering[0])
         else:
-            yield finding
+            yield remark
 
 
 def troubles(
     run: RunFile, baseline: RunFile | None, waivers: Sequence[Waiver], found: Coverage, today: date
-) -> Iterator[Finding]:
+) -> Iterator[Remark]:
     """What is wrong with the waivers themselves, as far as this run tells."""
     for waiver in waivers:
         if waiver.is_expired(today):
@@ -156,11 +169,11 @@ def troubles(
     yield from _overlaps(waivers, found)
 
 
-def _trouble(waiver: Waiver, text: str, kind: Kind = Kind.WAIVER, cell: str = "", case: str = "") -> Finding:
-    return Finding(kind, f"{waiver.called} {text}", cell, case)
+def _trouble(waiver: Waiver, text: str, kind: Kind = Kind.WAIVER, cell: str = "", case: str = "") -> Remark:
+    return Remark(kind, f"{waiver.called} {text}", cell, case)
 
 
-def _use(run: RunFile, waiver: Waiver, covered: set[Spot], before: set[Spot]) -> Iterator[Finding]:
+def _use(run: RunFile, waiver: Waiver, covered: set[Spot], before: set[Spot]) -> Iterator[Remark]:
     """Whether it is for anything in this run, and whether what it is for has passed instead."""
     cells = [cell for cell in run.cells if waiver.is_for(cell)]
     tested = [cell for cell in cells if is_trusted(cell)]
@@ -183,23 +196,25 @@ def _use(run: RunFile, waiver: Waiver, covered: set[Spot], before: set[Spot]) ->
             yield _trouble(waiver, f"has the pattern {pattern}, which covers nothing in this run; take it out")
 
 
-def _matches_nothing(run: RunFile, waiver: Waiver, tested: Sequence[CellResult]) -> Finding:
+def _matches_nothing(run: RunFile, waiver: Waiver, tested: Sequence[CellResult]) -> Remark:
     ends: dict[str, int] = defaultdict(int)
     places = {plan: [n for n, case in enumerate(run.plans[plan]) if waiver.names(case)] for plan in _plans(tested)}
     for cell in tested:
         for position in places[cell.plan]:
-            ends[STATE_OF_LETTER[cell.states[position]].verdict] += 1
-    conforms = ends.pop(State.CONFORMS.verdict, 0)
+            ends[BY_LETTER[cell.states[position]].word] += 1
+    conforms = ends.pop(Verdict.CONFORMS.word, 0)
     if not conforms and not ends:
         return _trouble(
             waiver, f"matches nothing: {many(len(tested), 'cell')} within its bounds, and no such case in them"
         )
     if not ends:
         return _trouble(waiver, f"expects what passes unexpectedly: all of its cases conform ({conforms}); remove it")
+    if waiver.finding:
+        return _trouble(waiver, f"matches nothing: no case in its cells shows the finding {waiver.finding}; remove it")
     told = ", ".join(f"{count} {word}" for word, count in sorted(ends.items()))
     more = f", {conforms} conform" if conforms else ""
     return _trouble(
-        waiver, f"matches nothing: its cases end otherwise ({told}{more}); remove it, or mend its outcome and message"
+        waiver, f"matches nothing: its cases end otherwise ({told}{more}); remove it, or mend its outcome and code"
     )
 
 
@@ -217,7 +232,7 @@ def _plans(cells: Iterable[CellResult]) -> set[int]:
     return {cell.plan for cell in cells}
 
 
-def _overlaps(waivers: Sequence[Waiver], found: Coverage) -> Iterator[Finding]:
+def _overlaps(waivers: Sequence[Waiver], found: Coverage) -> Iterator[Remark]:
     """Two that cover the same: nobody knows which of them is needed."""
     by_id = {waiver.id: waiver for waiver in waivers}
     both: dict[tuple[str, str], list[Spot]] = defaultdict(list)

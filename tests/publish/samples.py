@@ -6,7 +6,8 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field, replace
 from itertools import product
 
-from conformance.verdicts.model import CellResult, Evidence, RunFile, State
+from conformance.verdicts.model import CellResult, Evidence, RunFile
+from conformance.verdict import Verdict
 
 HANDOVER = "ordering.handover/cupy-torch/cai/cuda/inside/stream"
 HANDOVER_TOO = "ordering.handover/cupy-torch/cai/cuda/outside/stream"
@@ -20,18 +21,18 @@ CHAIN = "pointer.chain/torch-cvcuda-torch/dlpack/cuda"
 CASES = (HANDOVER, HANDOVER_TOO, BOOL, STRIDES, VALUES, MASK, CLAIM)
 
 VIOLATION = Evidence(
-    State.VIOLATES, "fail", "must", ("CAI-18",), "the consumer reads before the producer has written; to blame: torch",
+    Verdict.VIOLATES, "fail", "must", ("CAI-18",), "the consumer reads before the producer has written; to blame: torch",
     "the data that the producer had queued", "none, out of order", (("blame", "cupy with the reference: in order"),),
 )  # fmt: skip
 CRASH = Evidence(
-    State.VIOLATES, "crash", "must", ("DLP-21",), "SIGSEGV during the check", "a living process", "SIGSEGV",
+    Verdict.VIOLATES, "crash", "must", ("DLP-21",), "SIGSEGV during the check", "a living process", "SIGSEGV",
     (("stderr", "Fatal Python error: Segmentation fault\n  File one\n  File two"),),
 )  # fmt: skip
-DEVIATION = Evidence(State.DEVIATES, "fail", "should", ("DLP-13",), "the element type changed", "bool", "int8")
-REFUSAL = Evidence(State.REFUSED, "refused", "must", ("CAI-03",), "torch refused to import: TypeError: no mask", "", "")
-UNDECIDED = Evidence(State.UNDECIDED, "inconclusive", "must", ("DLP-43",), "the control did not go wrong", "", "")
-LOST = Evidence(State.LOST, "lost", "must", (), "the run has not come to it", "", "")
-OBSERVED = Evidence(State.OBSERVED, "fail", "observed", ("CAI-03",), "it copies", "", "a copy")
+DEVIATION = Evidence(Verdict.DEVIATES, "fail", "should", ("DLP-13",), "the element type changed", "bool", "int8")
+REFUSAL = Evidence(Verdict.REFUSED, "refused", "must", ("CAI-03",), "torch refused to import: TypeError: no mask", "", "")
+UNDECIDED = Evidence(Verdict.UNDECIDED, "inconclusive", "must", ("DLP-43",), "the control did not go wrong", "", "")
+LOST = Evidence(Verdict.LOST, "lost", "must", (), "the run has not come to it", "", "")
+OBSERVED = Evidence(Verdict.OBSERVED, "fail", "observed", ("CAI-03",), "it copies", "", "a copy")
 
 
 @dataclass(frozen=True)
@@ -58,7 +59,7 @@ def made(told: Mapping[str, Told]) -> RunFile:
                 name, name, one.lifecycle, one.reason, axes=axes(name), versions={axis: f"{version}.0" for axis, version in axes(name).items()},
                 absent=dict(one.absent), digests={"suite": "5" * 64}, ended="2026-11-22T10:00:00+00:00", seconds=12.5,
                 plan=plans.setdefault(one.cases, len(plans)) if tested else 0,
-                states="".join(e.state.value if e else "c" for e in found),
+                states="".join(e.verdict.letter if e else "c" for e in found),
                 evidence=tuple(evidence.setdefault(e, len(evidence)) for e in found if e),
             )
         )  # fmt: skip
@@ -94,7 +95,7 @@ def hostile() -> RunFile:
     evil = VIOLATION._replace(
         reason=HOSTILE, expected=HOSTILE, seen=LONG, outcome=HOSTILE, level=HOSTILE, notes=(("blame", HOSTILE), (HOSTILE, LONG))
     )  # fmt: skip
-    run = made({"cu13-torch2.11": Told({HANDOVER: evil, BOOL: evil, VALUES: evil._replace(state=State.UNDECIDED)})})
+    run = made({"cu13-torch2.11": Told({HANDOVER: evil, BOOL: evil, VALUES: evil._replace(state=Verdict.UNDECIDED)})})
     (cell,) = run.cells
     wrong = replace(
         cell, title=HOSTILE, reason=HOSTILE, versions={HOSTILE: HOSTILE, "torch": LONG}, absent={HOSTILE: HOSTILE}, axes={"a": HOSTILE},
@@ -116,7 +117,7 @@ def large(cells: int, cases: int, share: float = 0.1) -> RunFile:
     for number in range(cells):
         wrong = {n: n // step % 500 for n in range(0, cases, step)}
         wrong |= {(number * 7919 + n * 104729) % cases: (number + n) % 500 for n in range(cases // 100)}
-        states = "".join(evidence[wrong[n]].state.value if n in wrong else "c" for n in range(cases))
+        states = "".join(evidence[wrong[n]].state.letter if n in wrong else "c" for n in range(cases))
         name = f"cu13-py3.{number % 5 + 10}-numpy2.{number % 7}-torch2.{number % 11}-cupy{number // 385}.{number % 13}-n{number}"
         told = tuple(wrong[n] for n in sorted(wrong))
         found.append(CellResult(name, name, "done", "", axes=axes(name), plan=1, states=states, evidence=told))

@@ -13,7 +13,8 @@ from conformance.publish import scripts
 from conformance.publish.coverage import believable, counts, untested
 from conformance.verdicts import history, runfile
 from conformance.verdicts.merging import canonical
-from conformance.verdicts.model import Evidence, RunFile, State
+from conformance.verdicts.model import Evidence, RunFile
+from conformance.verdict import Verdict
 from conformance.verdicts.trust import UNBELIEVABLE
 
 from .samples import BOOL, CASES, CLEAN, SMALL, VIOLATION, Told, made
@@ -113,14 +114,14 @@ def test_a_case_that_has_a_readable_script_brings_it() -> None:
 # -- what can be believed
 
 ABORT = "canary.aborts/reference-reference/none/host"
-CRASHED = Evidence(State.VIOLATES, "crash", "must", (), "SIGABRT", "", "")
+CRASHED = Evidence(Verdict.VIOLATES, "crash", "must", (), "SIGABRT", "", "")
 
 
 def test_canaries_that_sang_as_built_are_no_violations() -> None:
     """They test the run and no library."""
     run = believable(made({"cu13-torch2.11": Told({ABORT: CRASHED}, cases=(*CASES, ABORT))}))
-    assert counts(run)[State.VIOLATES] == 0
-    assert counts(run)[State.CONFORMS] == len(CASES)
+    assert counts(run)[Verdict.VIOLATES] == 0
+    assert counts(run)[Verdict.CONFORMS] == len(CASES)
 
 
 def test_a_cell_whose_canaries_did_not_is_not_tested() -> None:
@@ -137,7 +138,7 @@ def test_a_cell_without_its_candidate_says_that_and_accuses_nobody() -> None:
     run = believable(
         replace(run, cells=(replace(cell, lifecycle="candidate not in effect", reason="torch 2.12 was not found"),))
     )
-    assert counts(run)[State.VIOLATES] == 0
+    assert counts(run)[Verdict.VIOLATES] == 0
     assert (
         untested(run).cells[0].why
         == "torch 2.12 was not found; what was tested is not the candidate, so its results do not count"
@@ -149,5 +150,5 @@ def test_a_cell_at_its_memory_limit_accuses_nobody() -> None:
     (cell,) = made({"cu13-torch2.11": Told({BOOL: VIOLATION})}).cells
     run = made({"cu13-torch2.11": Told({BOOL: VIOLATION})})
     run = believable(replace(run, cells=(replace(cell, lifecycle="out of memory", reason="at its limit of 8g"),)))
-    assert counts(run)[State.VIOLATES] == 0
+    assert counts(run)[Verdict.VIOLATES] == 0
     assert "at its limit of 8g" in untested(run).cells[0].why

@@ -8,9 +8,9 @@ from urllib.parse import quote
 import pytest
 
 from conformance.publish.subject import Subject
-from conformance.verdicts.findings import Finding, Judgement, Kind
+from conformance.verdicts.remarks import Remark, Judgement, Kind
 from conformance.verdicts.history import Streak
-from conformance.verdicts.model import State
+from conformance.verdict import Verdict
 
 from .browser import Browser
 from .conftest import Opened
@@ -353,17 +353,17 @@ def test_what_went_wrong_is_told_once(opened: Opened) -> None:
 
 def judged() -> Subject:
     """The small run against a baseline in which one hand-over was right and a type was wrong."""
-    findings = (
-        Finding(Kind.NOT_TESTED, "the cell cu13-torch2.10 has no results", "cu13-torch2.10"),
-        Finding(Kind.REGRESSION, "it conformed and violates now", FIRST, HANDOVER, State.CONFORMS, State.VIOLATES, 0),
-        Finding(Kind.NEW_VIOLATION, "it is new", "cu12-torch2.11", STRIDES, None, State.VIOLATES, 3, waiver="cvcuda-null-strides"),
-        Finding(Kind.FIXED, "it conforms now", "cu12-torch2.11", BOOL, State.DEVIATES, State.CONFORMS),
-        Finding(Kind.SHRUNK, "it is not planned any more", "cu13-torch2.11", "dtype.gone/torch-cupy/dlpack/cuda", State.CONFORMS),
-        Finding(Kind.STILL, "as before", FIRST, BOOL, State.DEVIATES, State.DEVIATES, 1),
+    remarks = (
+        Remark(Kind.NOT_TESTED, "the cell cu13-torch2.10 has no results", "cu13-torch2.10"),
+        Remark(Kind.REGRESSION, "it conformed and violates now", FIRST, HANDOVER, Verdict.CONFORMS, Verdict.VIOLATES, 0),
+        Remark(Kind.NEW_VIOLATION, "it is new", "cu12-torch2.11", STRIDES, None, Verdict.VIOLATES, 3, waiver="cvcuda-null-strides"),
+        Remark(Kind.FIXED, "it conforms now", "cu12-torch2.11", BOOL, Verdict.DEVIATES, Verdict.CONFORMS),
+        Remark(Kind.SHRUNK, "it is not planned any more", "cu13-torch2.11", "dtype.gone/torch-cupy/dlpack/cuda", Verdict.CONFORMS),
+        Remark(Kind.STILL, "as before", FIRST, BOOL, Verdict.DEVIATES, Verdict.DEVIATES, 1),
     )  # fmt: skip
     streak = Streak(True, "night-7", "2026-11-02T02:00:00+00:00", 7, 2)
     return Subject(
-        SMALL, Judgement(SMALL, CLEAN, findings), {(FIRST, HANDOVER): streak},
+        SMALL, Judgement(SMALL, CLEAN, remarks), {(FIRST, HANDOVER): streak},
         {"cvcuda-null-strides": "owner Ada until 2026-12-01: https://example.org/7"},
     )  # fmt: skip
 

@@ -18,8 +18,8 @@ from conformance.publish.kinds import kinds
 from conformance.publish.page import page
 from conformance.publish.subject import Subject
 from conformance.report.screen import Screen
-from conformance.verdicts.findings import Finding, Judgement, Kind
-from conformance.verdicts.model import State
+from conformance.verdicts.remarks import Remark, Judgement, Kind
+from conformance.verdict import Verdict
 
 from .samples import BOOL, CHAIN, CLEAN, HANDOVER, HOSTILE, LONG, SMALL, VIOLATION, Told, hostile, large, made
 
@@ -40,7 +40,7 @@ def written(subject: Subject, folder: Path) -> ElementTree.Element:
 
 
 WAIVED = Subject(
-    SMALL, Judgement(SMALL, None, (Finding(Kind.NEW_VIOLATION, "new", "cu12-torch2.10", HANDOVER, waiver="w1"),))
+    SMALL, Judgement(SMALL, None, (Remark(Kind.NEW_VIOLATION, "new", "cu12-torch2.10", HANDOVER, waiver="w1"),))
 )
 
 # -- terminal
@@ -114,26 +114,26 @@ def test_kinds_are_told_worst_first_and_numbers_do_not_keep_them_apart() -> None
     """An address in a message makes no other kind of it; another rule or another state does."""
     run = made(
         {
-            f"cu13-torch2.{n}": Told({BOOL: VIOLATION._replace(reason=f"at {0xABC + n:#x}, {n} bytes"), HANDOVER: VIOLATION._replace(state=State.DEVIATES, reason=f"at {0xABC + n:#x}, {n} bytes")})
+            f"cu13-torch2.{n}": Told({BOOL: VIOLATION._replace(reason=f"at {0xABC + n:#x}, {n} bytes"), HANDOVER: VIOLATION._replace(state=Verdict.DEVIATES, reason=f"at {0xABC + n:#x}, {n} bytes")})
             for n in range(5)
         }
     )  # fmt: skip
-    found = kinds(run, frozenset({State.VIOLATES, State.DEVIATES}), {})
-    assert [(kind.state, kind.cases, len(kind.cells)) for kind in found] == [
-        (State.VIOLATES, 5, 5),
-        (State.DEVIATES, 5, 5),
+    found = kinds(run, frozenset({Verdict.VIOLATES, Verdict.DEVIATES}), {})
+    assert [(kind.verdict, kind.cases, len(kind.cells)) for kind in found] == [
+        (Verdict.VIOLATES, 5, 5),
+        (Verdict.DEVIATES, 5, 5),
     ]
 
 
 def test_of_a_chain_all_three_libraries_are_told() -> None:
     """An exchange of the two at its ends is another one, whoever is to blame."""
     run = made({"cu13": Told({CHAIN: VIOLATION, BOOL: VIOLATION}, cases=(CHAIN, BOOL))})
-    told = [kind.where() for kind in kinds(run, frozenset({State.VIOLATES}), {})]
+    told = [kind.where() for kind in kinds(run, frozenset({Verdict.VIOLATES}), {})]
     assert sorted(told) == ["torch → cvcuda → torch, DLPack on cuda", "torch → cvcuda, DLPack on cuda"]
     whole = grid(run)
     assert dict(zip(whole.libraries, whole.rows[0].fields)) == {
-        "cvcuda": ((State.VIOLATES, 2),),
-        "torch": ((State.VIOLATES, 2),),
+        "cvcuda": ((Verdict.VIOLATES, 2),),
+        "torch": ((Verdict.VIOLATES, 2),),
     }
 
 

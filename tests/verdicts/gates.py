@@ -11,7 +11,8 @@ from packaging.specifiers import SpecifierSet
 
 from conformance.verdicts.integrity import Present
 from conformance.verdicts.merging import canonical
-from conformance.verdicts.model import Candidate, CellResult, Evidence, OwnTests, RunFile, State
+from conformance.verdicts.model import Candidate, CellResult, Evidence, OwnTests, RunFile
+from conformance.verdict import Verdict
 from conformance.verdicts.waivers import Waiver
 
 TODAY = date(2026, 11, 22)
@@ -30,7 +31,7 @@ VERSIONS = {"suite": "0.1.0", "python": "3.12.4", "numpy": "2.5.2", "torch": "2.
 
 def evidence(letter: str, message: str = MESSAGE) -> Evidence:
     """What a result with this letter says."""
-    state = State.VIOLATES if letter == "x" else State(letter)
+    state = Verdict.VIOLATES if letter == "x" else Verdict(letter)
     return Evidence(state, OUTCOMES[letter], "must", ("DLP-13",), message, "bool", "int8", (("blame", "torch"),))
 
 

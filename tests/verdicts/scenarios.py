@@ -7,7 +7,7 @@ from dataclasses import dataclass, replace
 
 from conformance.exits import Exit
 from conformance.verdicts import gate
-from conformance.verdicts.findings import Judgement, Kind
+from conformance.verdicts.remarks import Judgement, Kind
 from conformance.verdicts.integrity import Present
 from conformance.verdicts.model import RunFile
 from conformance.verdicts.waivers import Waiver
@@ -36,7 +36,7 @@ PRESENT = present()
 
 @dataclass(frozen=True)
 class Scenario:
-    """Two runs, and what the gate has to say: its exit code, the kinds of all findings but notes, and a part of a sentence."""
+    """Two runs, and what the gate has to say: its exit code, the kinds of all remarks but notes, and a part of a sentence."""
 
     run: RunFile
     baseline: RunFile | None

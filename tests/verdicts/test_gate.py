@@ -14,8 +14,9 @@ from hypothesis import strategies as st
 
 from conformance.verdicts import gate, gate_document
 from conformance.verdicts.comparing import CHANGE
-from conformance.verdicts.findings import Kind
-from conformance.verdicts.model import RunFile, State
+from conformance.verdicts.remarks import Kind
+from conformance.verdicts.model import RunFile
+from conformance.verdict import Verdict
 from conformance.verdicts.waivers import Waiver
 
 from .gates import GPU, MESSAGE, TODAY, A, B, C, D, present, run, waiver
@@ -30,17 +31,17 @@ def schema() -> Any:
 
 @pytest.mark.parametrize("name", SCENARIOS)
 def test_the_gate_says(name: str, schema: Any) -> None:
-    """Exit code, findings and their order, a sentence, and a document that keeps to its schema."""
+    """Exit code, remarks and their order, a sentence, and a document that keeps to its schema."""
     scenario = SCENARIOS[name]
     found = scenario.judged()
-    told = [finding for finding in found.findings if finding.kind is not Kind.NOTE]
+    told = [remark for remark in found.remarks if remark.kind is not Kind.NOTE]
     assert (found.exit, sorted(f.kind.word for f in told)) == (scenario.exit, sorted(k.word for k in scenario.kinds))
-    assert not scenario.says or any(scenario.says in finding.sentence for finding in found.findings)
-    assert sum(bool(finding.waiver) for finding in told) == scenario.waived
-    assert [f.exit for f in found.findings] == sorted((f.exit for f in found.findings), reverse=True)
+    assert not scenario.says or any(scenario.says in remark.sentence for remark in found.remarks)
+    assert sum(bool(remark.waiver) for remark in told) == scenario.waived
+    assert [f.exit for f in found.remarks] == sorted((f.exit for f in found.remarks), reverse=True)
     document = gate_document.to_json(found, TODAY)
     jsonschema.validate(document, schema)
-    assert (document["exit"], len(document["findings"])) == (scenario.exit, len(found.findings))
+    assert (document["exit"], len(document["remarks"])) == (scenario.exit, len(found.remarks))
     assert gate.verdict(found).startswith("red" if scenario.exit else "green")
 
 
@@ -49,22 +50,22 @@ def test_the_scenarios_have_every_exit_code_of_the_gate() -> None:
     assert {scenario.exit for scenario in SCENARIOS.values()} == {kind.exit for kind in Kind}
 
 
-@pytest.mark.parametrize("before", State)
-@pytest.mark.parametrize("now", State)
-def test_every_change_of_state_is_decided(before: State, now: State) -> None:
+@pytest.mark.parametrize("before", Verdict)
+@pytest.mark.parametrize("now", Verdict)
+def test_every_change_of_state_is_decided(before: Verdict, now: Verdict) -> None:
     """By rules that the table was written from."""
     kind = CHANGE[before][now]
-    better = [State.VIOLATES, State.DEVIATES, State.OBSERVED, State.CONFORMS]
+    better = [Verdict.VIOLATES, Verdict.DEVIATES, Verdict.OBSERVED, Verdict.CONFORMS]
     if not now.is_decided:
         assert kind is Kind.NOT_TESTED
     elif not before.is_decided:
-        assert kind is (Kind.NEW_VIOLATION if now is State.VIOLATES else Kind.NEW_CASE)
+        assert kind is (Kind.NEW_VIOLATION if now is Verdict.VIOLATES else Kind.NEW_CASE)
     elif before is now:
         assert kind is (Kind.STILL if now in better[:2] else None)
-    elif now is State.REFUSED:
-        assert kind is (Kind.FIXED if before is State.VIOLATES else Kind.REGRESSION)
-    elif before is State.REFUSED:
-        as_new = {State.CONFORMS: Kind.FIXED, State.VIOLATES: Kind.NEW_VIOLATION}
+    elif now is Verdict.REFUSED:
+        assert kind is (Kind.FIXED if before is Verdict.VIOLATES else Kind.REGRESSION)
+    elif before is Verdict.REFUSED:
+        as_new = {Verdict.CONFORMS: Kind.FIXED, Verdict.VIOLATES: Kind.NEW_VIOLATION}
         assert kind is as_new.get(now, Kind.NEW_CASE)
     else:
         assert kind is (Kind.FIXED if better.index(now) > better.index(before) else Kind.REGRESSION)
@@ -92,7 +93,7 @@ NOW = present("one", "two", "three")
 @given(runs, given_waivers)
 def test_a_run_is_neither_better_nor_worse_than_itself(one: RunFile, given: list[Waiver]) -> None:
     """Whatever is wrong with it."""
-    kinds = {finding.kind for finding in gate.judge(one, one, given, NOW).findings}
+    kinds = {remark.kind for remark in gate.judge(one, one, given, NOW).remarks}
     assert not kinds & {Kind.REGRESSION, Kind.FIXED, Kind.NEW_CASE, Kind.NEW_VIOLATION, Kind.SHRUNK}
 
 
@@ -102,8 +103,8 @@ def test_a_waiver_makes_no_finding_disappear(
     one: RunFile, other: RunFile | None, given: list[Waiver], more: Waiver
 ) -> None:
     """It only covers some; and what it covers has an outcome that it names."""
-    before = gate.judge(one, other, given, NOW).findings
-    after = gate.judge(one, other, [*given, replace(more, id="more")], NOW).findings
+    before = gate.judge(one, other, given, NOW).remarks
+    after = gate.judge(one, other, [*given, replace(more, id="more")], NOW).remarks
     assert {replace(f, waiver="") for f in before} <= {replace(f, waiver="") for f in after}
     covered = set(after) - set(before)
     assert all(f.waiver == "more" or f.kind in (Kind.WAIVER, Kind.NOTE) for f in covered)
@@ -124,7 +125,7 @@ def test_the_order_of_cells_changes_nothing(one: RunFile, other: RunFile, given:
         chance.shuffle(cells)
         return replace(whole, cells=tuple(cells))
 
-    assert gate.judge(one, other, given, NOW).findings == gate.judge(mixed(one), mixed(other), given, NOW).findings
+    assert gate.judge(one, other, given, NOW).remarks == gate.judge(mixed(one), mixed(other), given, NOW).remarks
 
 
 @settings(deadline=None)
@@ -146,5 +147,5 @@ def test_findings_refer_to_their_evidence_in_the_document() -> None:
     """Each is in it once."""
     twice = run({"one": {A: "v", B: "v"}, "two": {A: "v"}})
     document = gate_document.to_json(gate.judge(twice, None, (), present()), TODAY)
-    assert [document["evidence"][f["evidence"]]["reason"] for f in document["findings"] if f["case"]] == [MESSAGE] * 3
+    assert [document["evidence"][f["evidence"]]["reason"] for f in document["remarks"] if f["case"]] == [MESSAGE] * 3
     assert len(document["evidence"]) == 1

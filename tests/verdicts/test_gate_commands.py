@@ -84,7 +84,7 @@ def test_a_regression_is_red_and_in_the_document(conformance: Command, files: Pa
     assert lines[0] == "1 cell of run bad compared with good"
     assert lines[1].split() == ["regression", "1", "exit", "code", "23"]
     assert "  ✗ dtype.exchange numpy-torch" in lines
-    assert lines[-1] == "red: regression; 1 finding against this run; exit code 23"
+    assert lines[-1] == "red: regression; 1 remark against this run; exit code 23"
     document = json.loads((files / "gate.json").read_text())
     schema = json.loads(resources.files("conformance.verdicts").joinpath("schemas", "gate.schema.json").read_text())
     jsonschema.validate(document, schema)
@@ -253,13 +253,13 @@ def test_results_are_compared_with_what_they_were_when_their_cell_ended(conforma
 
 
 def test_by_what_is_not_as_it_was_written_nothing_is_judged(conformance: Command, files: Path) -> None:
-    """One finding, and not a dozen about a run of no cells."""
+    """One remark, and not a dozen about a run of no cells."""
     whole = (files / "good.json").read_text()
     (files / "good.json").write_text(whole.replace('"good"', '"well"'))
     for options in (("--run", "good.json"), ("--run", "bad.json", "--baseline", "good.json")):
         done = conformance("gate", *options, "--json", "gate.json")
         assert done.code == Exit.INTEGRITY
-        (only,) = json.loads((files / "gate.json").read_text())["findings"]
+        (only,) = json.loads((files / "gate.json").read_text())["remarks"]
         assert "good.json is not as it was written" in only["sentence"]
 
 

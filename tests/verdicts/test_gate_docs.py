@@ -12,8 +12,8 @@ import conformance
 from conformance.suite.catalogue import catalogue
 from conformance.verdicts import waiver_file
 from conformance.verdicts.comparing import CHANGE
-from conformance.verdicts.findings import Kind
-from conformance.verdicts.model import State
+from conformance.verdicts.remarks import Kind
+from conformance.verdict import Verdict
 
 PAGES = [root / "docs" / "gate.md" for root in (Path(conformance.__file__).parents[1], Path.cwd())]
 PAGE = next((page for page in PAGES if page.is_file()), None)
@@ -30,18 +30,18 @@ def rows(first: str) -> list[list[str]]:
 
 
 def test_the_table_of_changes_is_the_one_in_the_code() -> None:
-    """State by state."""
-    columns = [(s,) for s in (State.CONFORMS, State.REFUSED, State.OBSERVED, State.DEVIATES, State.VIOLATES)]
+    """Verdict by state."""
+    columns = [(s,) for s in (Verdict.CONFORMS, Verdict.REFUSED, Verdict.OBSERVED, Verdict.DEVIATES, Verdict.VIOLATES)]
     for row in rows("before"):
         words = row[0].split(", ")
-        for before in (state for state in State if state.verdict in words):
-            for told, states in zip(row[1:], [*columns, (State.UNDECIDED, State.LOST)]):
+        for before in (state for state in Verdict if state.word in words):
+            for told, states in zip(row[1:], [*columns, (Verdict.UNDECIDED, Verdict.LOST)]):
                 kinds = {CHANGE[before][now] for now in states}
                 assert {kind.word if kind else "" for kind in kinds} == {told.removesuffix(" (better)")}, (
                     before,
                     states,
                 )
-    assert {word for row in rows("before") for word in row[0].split(", ")} == {*(s.verdict for s in State), "not there"}
+    assert {word for row in rows("before") for word in row[0].split(", ")} == {*(s.word for s in Verdict), "not there"}
 
 
 def test_the_table_of_exit_codes_is_the_one_in_the_code() -> None:

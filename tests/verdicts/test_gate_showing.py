@@ -9,7 +9,7 @@ from hypothesis import given, settings
 
 from conformance.report.screen import Screen
 from conformance.verdicts import gate, gate_showing
-from conformance.verdicts.findings import Judgement, Kind
+from conformance.verdicts.remarks import Judgement, Kind
 from conformance.verdicts.model import RunFile
 
 from .gates import A, B, D, present, run, waiver
@@ -73,16 +73,16 @@ def test_no_more_groups_are_shown_than_can_be_read() -> None:
 def test_every_finding_is_in_one_group(one: RunFile) -> None:
     """With its cell and its case, and the verdict is the last line."""
     found = gate.judge(one, None, (), NOW)
-    groups = gate_showing.grouped(found.findings)
-    for finding in found.findings:
+    groups = gate_showing.grouped(found.remarks)
+    for remark in found.remarks:
         of = [
             g
             for g in groups
-            if g.kind is finding.kind and g.sentence == finding.sentence and finding.cell in (*g.cells, "")
+            if g.kind is remark.kind and g.sentence == remark.sentence and remark.cell in (*g.cells, "")
         ]
-        assert any(finding.case in (*group.cases, "") for group in of)
+        assert any(remark.case in (*group.cases, "") for group in of)
     assert sum(len(group.cells) * max(len(group.cases), 1) for group in groups) >= len(
-        [f for f in found.findings if f.cell]
+        [f for f in found.remarks if f.cell]
     )
     assert shown(found).splitlines()[-1].endswith(f"exit code {int(found.exit)}")
-    assert all(kind.word in shown(found, verbose=True) for kind in {f.kind for f in found.findings} - {Kind.NOTE})
+    assert all(kind.word in shown(found, verbose=True) for kind in {f.kind for f in found.remarks} - {Kind.NOTE})

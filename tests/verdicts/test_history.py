@@ -17,7 +17,8 @@ from hypothesis import strategies as st
 from conformance.exits import UserError
 from conformance.report.screen import Screen
 from conformance.verdicts import history, history_showing
-from conformance.verdicts.model import RunFile, State
+from conformance.verdicts.model import RunFile
+from conformance.verdict import Verdict
 
 from .gates import CANARIES, CRASHES, A, B, D, run
 
@@ -57,7 +58,7 @@ def test_a_line_says_what_was_written(one: RunFile) -> None:
     schema = json.loads(resources.files("conformance.verdicts").joinpath("schemas", "history.schema.json").read_text())
     jsonschema.validate(line, schema)
     for cell in one.cells:
-        assert made.found(cell.name) == {found.case: found.state for found in one.found(cell)}
+        assert made.found(cell.name) == {found.case: found.verdict for found in one.found(cell)}
 
 
 def test_runs_are_added_and_earlier_lines_stay_as_they_are(tmp_path: Path) -> None:
@@ -213,7 +214,7 @@ def test_cells_are_their_own() -> None:
 def test_canaries_fail_for_nobody() -> None:
     """They were built to."""
     made = history.entry(on_day(1, {CRASHES: "x", A: "v"}), CANARIES)
-    assert (made.found("one"), made.cells["one"].planned) == ({A: State.VIOLATES}, 1)
+    assert (made.found("one"), made.cells["one"].planned) == ({A: Verdict.VIOLATES}, 1)
 
 
 def test_people_see_runs_what_flaps_and_what_fails() -> None:

@@ -11,13 +11,14 @@ from hypothesis import strategies as st
 from conformance.exits import UserError
 from conformance.verdicts import runfile
 from conformance.verdicts.merging import merge
-from conformance.verdicts.model import RunFile, State
+from conformance.verdicts.model import RunFile
+from conformance.verdict import Verdict
 
 from .gates import run
 
 CASES = [f"layout.x/{pair}/dlpack/host" for pair in ("numpy-torch", "torch-numpy", "numpy-reference")]
 cells = st.dictionaries(
-    st.sampled_from(CASES), st.sampled_from([state.value for state in State]), min_size=1, max_size=3
+    st.sampled_from(CASES), st.sampled_from([state.letter for state in Verdict]), min_size=1, max_size=3
 )
 
 

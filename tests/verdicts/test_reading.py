@@ -13,7 +13,7 @@ from conformance.engines import records
 from conformance.engines.model import Bounds, Cell
 from conformance.exits import Exit, UserError
 from conformance.verdicts import reading, runfile
-from conformance.verdicts.model import State
+from conformance.verdict import Verdict
 
 CASE = "pointer.same-address/numpy-numpy/dlpack/host"
 
@@ -48,7 +48,7 @@ def test_a_run_of_check_is_a_run_of_one_cell(conformance: Command, tmp_path: Pat
     assert len(run.cases(found)) == len(found.states) == len(done.results)
     assert found.versions["numpy"]
     by_id = {r["id"]: r["verdict"] for r in done.results}
-    assert {case: State(letter).verdict for case, letter in zip(run.cases(found), found.states)} == by_id
+    assert {case: Verdict(letter).verdict for case, letter in zip(run.cases(found), found.states)} == by_id
     assert [run.evidence[f.evidence].reason for f in run.found(found)] == [
         r["reason"] for r in done.results if r["verdict"] != "conforms"
     ]
@@ -71,7 +71,7 @@ def test_a_case_without_an_outcome_is_lost(tmp_path: Path) -> None:
     folder = cell(tmp_path / "cell", ["a.a/x-y/cai/host", "a.b/x-y/cai/host"], [line("a.a/x-y/cai/host")])
     run = reading.load(folder)
     assert run.cells[0].states == "cl"
-    assert [(f.case, f.state) for f in run.found(run.cells[0])] == [("a.b/x-y/cai/host", State.LOST)]
+    assert [(f.case, f.state) for f in run.found(run.cells[0])] == [("a.b/x-y/cai/host", Verdict.LOST)]
 
 
 def test_a_cell_that_did_not_come_to_its_end_is_read_from_its_journal(tmp_path: Path) -> None:
@@ -230,7 +230,7 @@ def test_a_whole_surrogate_pair_is_one_character(tmp_path: Path) -> None:
 
 @pytest.mark.parametrize("damage", ["cut off", "a byte of its data", "its checksum"])
 def test_a_run_file_that_cannot_be_unpacked_is_not_as_it_was_written(damage: str, tmp_path: Path) -> None:
-    """As one whose digest does not fit: a finding of the gate, a sentence elsewhere."""
+    """As one whose digest does not fit: a remark of the gate, a sentence elsewhere."""
     path = tmp_path / "run.json.gz"
     runfile.write(reading.load(cell(tmp_path / "one", [CASE], [line(CASE)])), path)
     data = bytearray(path.read_bytes())

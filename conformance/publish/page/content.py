@@ -10,9 +10,10 @@ from typing import Any, Generic, TypeVar
 from conformance.exchanges import way
 from conformance.protocols import clauses
 from conformance.suite.catalogue import catalogue
+from conformance.verdict import Verdict
 from conformance.verdicts import gate
-from conformance.verdicts.findings import Finding, Judgement, Kind
-from conformance.verdicts.model import CellResult, Evidence, Place, RunFile, State, place
+from conformance.verdicts.model import CellResult, Evidence, Place, RunFile, place
+from conformance.verdicts.remarks import Judgement, Kind, Remark
 from conformance.verdicts.trust import evidence_at
 
 from ..coverage import Reason, counts, headline, untested
@@ -25,10 +26,10 @@ TEXTS = 16_000_000
 LENGTHS = (4000, 1200, 400, 120)
 """What is tried for the longest text, in characters."""
 MOST_FINDINGS = 200
-"""Findings about more than one case that are told on the page; the number of all is told beside them."""
+"""Remarks about more than one case that are told on the page; the number of all is told beside them."""
 NAME = 160
 """Characters of a cell's name."""
-SCRIPTED = frozenset({State.VIOLATES, State.DEVIATES, State.UNDECIDED})
+SCRIPTED = frozenset({Verdict.VIOLATES, Verdict.DEVIATES, Verdict.UNDECIDED})
 CHANGED = (Kind.REGRESSION, Kind.NEW_VIOLATION, Kind.FIXED, Kind.NEW_CASE, Kind.SHRUNK)
 """What makes a case one that changed against the baseline."""
 _T = TypeVar("_T", bound=Hashable)
@@ -89,7 +90,7 @@ class _Cases:
 
     def __init__(self, subject: Subject) -> None:
         run = subject.run
-        found = {case for plan in run.plans for case in plan} | {f.case for f in subject.findings if f.case}
+        found = {case for plan in run.plans for case in plan} | {f.case for f in subject.remarks if f.case}
         self.ids = sorted(found)
         self.numbers = {case: number for number, case in enumerate(self.ids)}
         self.plans = [[self.numbers[case] for case in plan] for plan in run.plans]
@@ -102,10 +103,10 @@ def _values(cell: CellResult, cases: _Cases, values: Interned[tuple[str, int]]) 
 
 def _marks(subject: Subject, cases: _Cases, marks: Interned[tuple[str, str, str]]) -> Iterator[_Row]:
     """What the gate says of single cases: kind, state before, waiver."""
-    by_cell: dict[str, list[Finding]] = {}
-    for finding in subject.findings:
-        if finding.case:
-            by_cell.setdefault(finding.cell, []).append(finding)
+    by_cell: dict[str, list[Remark]] = {}
+    for remark in subject.remarks:
+        if remark.case:
+            by_cell.setdefault(remark.cell, []).append(remark)
     for cell in subject.run.cells:
         yield {
             cases.numbers[f.case]: marks.of((f.kind.word, f.before.value if f.before else "", f.waiver))
@@ -139,8 +140,8 @@ def _document(
     return {
         "run": {"id": run.id, "began": run.began, "suite": run.suite, "tier": run.tier},
         "headline": headline(subject),
-        "states": [[s.value, s.verdict, sign.symbol, sign.meaning] for s, sign in SIGNS.items()],
-        "counts": {state.value: number for state, number in counts(run).items()},
+        "states": [[s.value, s.word, sign.symbol, sign.meaning] for s, sign in SIGNS.items()],
+        "counts": {state.letter: number for state, number in counts(run).items()},
         "untested": _untested(run),
         "gate": _gate(subject.judgement),
         "cells": [_cell(cell) for cell in run.cells],
@@ -189,14 +190,14 @@ def _gate(judgement: Judgement | None) -> dict[str, Any] | None:
     """The verdict, how often each kind was found, and in words what is about more than one case."""
     if judgement is None:
         return None
-    whole = [f for f in judgement.findings if not f.case]
+    whole = [f for f in judgement.remarks if not f.case]
     baseline = judgement.baseline
     return {
         "passes": judgement.exit == 0,
         "baseline": f"{baseline.id} {baseline.began}".strip() if baseline else "",
         "kinds": [
             [kind.word, MEANINGS[kind], int(kind.exit), number - waived, waived]
-            for kind, (number, waived) in gate.counts(judgement.findings).items()
+            for kind, (number, waived) in gate.counts(judgement.remarks).items()
             if number
         ],
         "changed": [kind.word for kind in CHANGED],
@@ -292,5 +293,5 @@ def _scripts(subject: Subject) -> dict[str, Any]:
 
 def _to_script(run: RunFile) -> list[str]:
     """Each case that goes wrong in any cell."""
-    found = {one.case for cell in run.cells for one in run.found(cell) if one.state in SCRIPTED}
+    found = {one.case for cell in run.cells for one in run.found(cell) if one.verdict in SCRIPTED}
     return sorted(found)

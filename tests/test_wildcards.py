@@ -6,7 +6,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from conformance.verdicts.wildcards import fits, is_in, may_begin
+from conformance.wildcards import fits, is_in, may_begin
 
 texts = st.text(st.sampled_from("ab*[]-?.\n\\/^$"), max_size=12)
 

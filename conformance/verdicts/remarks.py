@@ -6,12 +6,14 @@ from dataclasses import dataclass
 from enum import Enum
 
 from conformance.exits import Exit
+from conformance.findings.model import Finding
+from conformance.verdict import Verdict
 
-from .model import RunFile, State
+from .model import RunFile
 
 
 class Kind(Enum):
-    """A kind of finding: its name in JSON and the exit code that it stands for, ``Exit.OK`` if it only tells."""
+    """A kind of remark: its name in JSON and the exit code that it stands for, ``Exit.OK`` if it only tells."""
 
     INTEGRITY = ("integrity", Exit.INTEGRITY)
     """Digests do not match: of suite, lock, image, candidate or results."""
@@ -50,21 +52,23 @@ class Kind(Enum):
 
 
 @dataclass(frozen=True)
-class Finding:
+class Remark:
     """One thing that a gate says, in a sentence. ``cell`` or ``case`` are empty where it is about more than one.
 
-    ``before`` and ``now`` are the states that are compared; ``evidence`` indexes the run's evidence. ``waiver`` is the id of the one
-    that covers it: such a finding does not count for the exit code.
+    ``before`` and ``now`` are the verdicts that are compared; ``evidence`` indexes the run's evidence, ``findings`` are the ids of those
+    that the case shows. ``waiver`` is the id of the one
+    that covers it: such a remark does not count for the exit code.
     """
 
     kind: Kind
     sentence: str
     cell: str = ""
     case: str = ""
-    before: State | None = None
-    now: State | None = None
+    before: Verdict | None = None
+    now: Verdict | None = None
     evidence: int | None = None
     waiver: str = ""
+    findings: tuple[str, ...] = ()
 
     @property
     def exit(self) -> Exit:
@@ -74,13 +78,15 @@ class Finding:
 
 @dataclass(frozen=True)
 class Judgement:
-    """A run, what it was compared with, and all findings, worst first."""
+    """A run, what it was compared with, and all remarks, worst first."""
 
     run: RunFile
     baseline: RunFile | None
-    findings: tuple[Finding, ...]
+    remarks: tuple[Remark, ...]
+    findings: tuple[Finding, ...] = ()
+    """The findings of the run, as far as it can be believed."""
 
     @property
     def exit(self) -> Exit:
-        """The worst finding's; green only if nothing at all speaks against it."""
-        return max((finding.exit for finding in self.findings), default=Exit.OK)
+        """The worst remark's; green only if nothing at all speaks against it."""
+        return max((remark.exit for remark in self.remarks), default=Exit.OK)

@@ -17,11 +17,6 @@ def fits(pattern: str, text: str) -> bool:
     return text.startswith(first) and text.endswith(last) and _one_after_the_other(middle, text, len(first), end)
 
 
-def is_in(pattern: str, text: str) -> bool:
-    """Whether the pattern is found somewhere in the text."""
-    return _one_after_the_other(pattern.split(STAR), text, 0, len(text))
-
-
 def _one_after_the_other(parts: Iterable[str], text: str, at: int, end: int) -> bool:
     """Whether the parts are there in this order. The first place of each leaves most to the others, so nothing is tried twice."""
     for part in parts:

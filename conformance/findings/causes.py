@@ -1,0 +1,174 @@
+"""From failures to findings, by rule: which cases share a root cause. Pure functions on data.
+
+Cases share a cause if they accuse the same library of the same kind of mistake (:attr:`Code.cause`) with the same facets. A case
+between two libraries joins the cause that the accused one shows with the reference, if it shows any. What is special about the
+input is a part of the cause only where a plain array does not show it.
+"""
+
+from __future__ import annotations
+
+import re
+from collections import defaultdict
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass, replace
+
+from conformance.protocols.clauses import Role
+from conformance.suite.codes import BY_SLUG, Code, Facet
+from conformance.suite.libraries import REFERENCE
+from conformance.suite.outcomes import Side
+from conformance.verdict import Verdict
+
+from .known import Book
+from .model import UNKNOWN, Finding, Observation
+from .wording import sentence
+
+_ROLES = {Side.PRODUCER: Role.PRODUCER, Side.CONSUMER: Role.CONSUMER}
+_WORST_FIRST = list(Verdict)
+_DEVICES = ("host", "cuda", "simulated")
+_ARTICLE = re.compile(r"^(a|an|the)-")
+
+
+@dataclass(frozen=True)
+class Cause:
+    """What cases of one root cause have in common."""
+
+    library: str
+    side: str
+    slug: str
+    protocol: str
+    step: str
+    given: str
+
+    @property
+    def id(self) -> str:
+        """The finding's id: the same in every run that shows the cause."""
+        parts = (self.library, self.side, self.slug, self.protocol, self.step, _slug(self.given))
+        return "/".join(part for part in parts if part)
+
+
+def _slug(words: str) -> str:
+    found = re.sub(r"[^a-z0-9.=]+", "-", words.lower()).strip("-")
+    return _ARTICLE.sub("", found)
+
+
+Versions = Mapping[str, Mapping[str, str]]
+"""Distribution and version, by library."""
+
+
+def findings(observations: Iterable[Observation], versions: Versions, book: Book) -> list[Finding]:
+    """Every finding, the accused libraries in alphabetical order, the most serious first."""
+    seen = [o for o in observations if o.verdict.speaks_against]
+    by_place = {(o.cell, o.case): o for o in seen}
+    groups: dict[Cause, list[tuple[Observation, Code]]] = defaultdict(list)
+    for observation in seen:
+        for cause, code in _causes(observation, by_place):
+            groups[cause].append((observation, code))
+    found = [_finding(cause, members, versions, book) for cause, members in _generalised(groups).items()]
+    return sorted(found, key=_order)
+
+
+def _order(finding: Finding) -> tuple[object, ...]:
+    worst = _WORST_FIRST.index(finding.verdict)
+    return (finding.library == UNKNOWN, finding.library, worst, -len(finding.cases), finding.id)
+
+
+def _causes(observation: Observation, by_place: Mapping[tuple[str, str], Observation]) -> list[tuple[Cause, Code]]:
+    """The cause of a case; one for each accused library where there are several."""
+    if not observation.accused:
+        code = BY_SLUG[observation.code]
+        return [(_cause(UNKNOWN, "", code, observation), code)]
+    found = []
+    for name in observation.accused:
+        for side in _sides_of(name, observation):
+            anchor = by_place.get((observation.cell, _with_reference(observation.case, side)))
+            shown = anchor if anchor is not None and anchor.accused == (name,) else observation
+            code = BY_SLUG[shown.code]
+            found.append((_cause(name, side.value, code, shown), code))
+    return list(dict(found).items())
+
+
+def _sides_of(name: str, observation: Observation) -> list[Side]:
+    """On which side a library is accused."""
+    if observation.side is not Side.BOTH:
+        return [observation.side]
+    first, *between, last = observation.libraries
+    sides = [(Side.PRODUCER, first), *((Side.BETWEEN, via) for via in between), (Side.CONSUMER, last)]
+    return [side for side, library in sides if library == name]
+
+
+def _with_reference(case: str, side: Side) -> str:
+    """The id of the same case with the reference on every other side."""
+    invariant, who, *rest = case.split("/")
+    names = who.split("-")
+    kept = {Side.PRODUCER: 0, Side.CONSUMER: len(names) - 1}.get(side, 1)
+    names = [name if number == kept else REFERENCE for number, name in enumerate(names)]
+    return "/".join((invariant, "-".join(names), *rest))
+
+
+def _cause(library: str, side: str, code: Code, shown: Observation) -> Cause:
+    facets = code.facets
+    return Cause(
+        library,
+        side if Facet.SIDE in facets else "",
+        code.cause,
+        shown.protocol if Facet.PROTOCOL in facets else "",
+        shown.step if Facet.STEP in facets else "",
+        shown.given if Facet.GIVEN in facets else "",
+    )
+
+
+_Members = list[tuple[Observation, Code]]
+
+
+def _generalised(groups: Mapping[Cause, _Members]) -> dict[Cause, _Members]:
+    """Causes that a plain array shows, too, are one, whatever was given in the other cases."""
+    alike: dict[Cause, list[Cause]] = defaultdict(list)
+    for cause in groups:
+        alike[replace(cause, given="")].append(cause)
+    found: dict[Cause, _Members] = defaultdict(list)
+    for plain, causes in alike.items():
+        for cause in causes:
+            found[plain if plain in causes else cause] += groups[cause]
+    return found
+
+
+def _finding(cause: Cause, members: _Members, versions: Versions, book: Book) -> Finding:
+    observations = sorted({o: None for o, _ in members}, key=_smallness)
+    verdict = min((o.verdict for o in observations), key=_WORST_FIRST.index)
+    of_library = versions.get(cause.library, {})
+    code = next(code for o, code in members if o == observations[0])
+    known = book.about(cause.id)
+    return Finding(
+        cause.id,
+        cause.library,
+        cause.side,
+        code.value,
+        cause.given,
+        cause.step,
+        verdict,
+        sentence(cause.library, _role(cause, observations[0]), code, cause.given, cause.protocol, cause.step),
+        book.status(known, of_library),
+        tuple(observations),
+        of_library,
+        known,
+    )
+
+
+def _role(cause: Cause, smallest: Observation) -> Role:
+    side = Side(cause.side) if cause.side else smallest.side
+    return _ROLES.get(side, Role.CONSUMER)
+
+
+def _smallness(observation: Observation) -> tuple[object, ...]:
+    """Worst first; then with the reference, with few parameters, on the host."""
+    device = _DEVICES.index(observation.device) if observation.device in _DEVICES else len(_DEVICES)
+    return (
+        _WORST_FIRST.index(observation.verdict),
+        REFERENCE not in observation.libraries,
+        observation.side is Side.BOTH,
+        device,
+        observation.case.count("/"),
+        len(observation.case),
+        observation.case,
+        observation.cell,
+    )

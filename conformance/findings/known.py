@@ -1,0 +1,120 @@
+"""known.yaml: causes that the libraries' developers know of, read without a YAML library, since every cell reads it.
+
+The file is a list of flat mappings from plain or double-quoted texts, nothing else of YAML; ``schemas/known.schema.json`` describes it.
+"""
+
+from __future__ import annotations
+
+import json
+import re
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass
+from functools import lru_cache
+from importlib import resources
+
+from conformance.wildcards import fits
+
+from .model import Known, Status, Upstream
+
+_LINE = re.compile(r"^(?P<start>- |  )(?P<key>[a-z_]+): (?P<value>\S.*)$")
+_FIELDS = ("finding", "upstream", "reference", "note", "fixed_in", "distribution")
+_NEEDED = ("finding", "upstream", "reference", "note")
+
+
+class BadKnown(ValueError):
+    """known.yaml cannot be read; every mistake with its line."""
+
+
+@dataclass(frozen=True)
+class Book:
+    """All entries."""
+
+    entries: tuple[Known, ...] = ()
+
+    def about(self, finding: str) -> Known | None:
+        """The first entry that a finding's id fits."""
+        return next((entry for entry in self.entries if fits(entry.finding, finding)), None)
+
+    @staticmethod
+    def status(known: Known | None, versions: Mapping[str, str]) -> Status:
+        """What an entry means for a library of these versions, by distribution."""
+        if known is None or known.upstream is Upstream.UNREPORTED:
+            return Status.NEW
+        if known.upstream is Upstream.INTENDED:
+            return Status.INTENDED
+        if known.upstream is Upstream.OPEN:
+            return Status.KNOWN
+        version = versions.get(known.distribution) if known.distribution else next(iter(versions.values()), None)
+        is_older = version is not None and _release(version) < _release(known.fixed_in)
+        return Status.FIXED if is_older else Status.NEW
+
+
+def _release(version: str) -> tuple[int, ...]:
+    """The numbers of a version's release: what stands behind them decides nothing here."""
+    found = re.match(r"\d+(\.\d+)*", version)
+    return tuple(int(part) for part in found[0].split(".")) if found else ()
+
+
+@lru_cache(maxsize=1)
+def book() -> Book:
+    """The entries that this version of the suite brings."""
+    return parsed(resources.files(__package__).joinpath("known.yaml").read_text(encoding="utf-8"))
+
+
+def parsed(text: str) -> Book:
+    """The entries of a file. Raises :class:`BadKnown` with all its mistakes."""
+    mistakes: list[str] = []
+    entries = [_entry(line, fields, mistakes) for line, fields in _mappings(text, mistakes)]
+    if mistakes:
+        raise BadKnown("\n".join(mistakes))
+    return Book(tuple(entry for entry in entries if entry is not None))
+
+
+def _mappings(text: str, mistakes: list[str]) -> Iterator[tuple[int, dict[str, str]]]:
+    """Each mapping of the list with the line that it starts on."""
+    start = 0
+    fields: dict[str, str] = {}
+    for number, line in enumerate(text.splitlines(), 1):
+        if not line.strip() or line.lstrip().startswith("#"):
+            continue
+        found = _LINE.match(line)
+        if found is None:
+            mistakes.append(f"line {number}: write `- key: text` or `  key: text`")
+            continue
+        if found["start"] == "- ":
+            if fields:
+                yield start, fields
+            start, fields = number, {}
+        key = found["key"]
+        if key not in _FIELDS or key in fields or not start:
+            mistakes.append(f"line {number}: {key} is unknown, stands twice, or belongs to no entry")
+        fields[key] = _text(found["value"], number, mistakes)
+    if fields:
+        yield start, fields
+
+
+def _text(value: str, line: int, mistakes: list[str]) -> str:
+    if not value.startswith('"'):
+        return value.rstrip()
+    try:
+        text: str = json.loads(value)
+    except ValueError:
+        mistakes.append(f"line {line}: the double-quoted text does not end, or goes on behind its end")
+        return ""
+    return text
+
+
+def _entry(line: int, fields: dict[str, str], mistakes: list[str]) -> Known | None:
+    missing = [name for name in _NEEDED if name not in fields]
+    if missing:
+        mistakes.append(f"line {line}: the entry has no {' and no '.join(missing)}")
+        return None
+    try:
+        upstream = Upstream(fields.pop("upstream"))
+    except ValueError:
+        mistakes.append(f"line {line}: upstream is one of {', '.join(one.value for one in Upstream)}")
+        return None
+    if upstream is Upstream.FIXED and not fields.get("fixed_in"):
+        mistakes.append(f"line {line}: what is fixed needs fixed_in, the first version without it")
+        return None
+    return Known(upstream=upstream, line=line, **fields)
