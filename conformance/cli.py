@@ -17,18 +17,19 @@ from typing import Any, NoReturn
 import conformance
 from conformance.adapters import registry
 from conformance.adapters.base import Device
-from conformance.execution import canaries, environment, folder, ledger, plan, supervisor
+from conformance.execution import canaries, environment, folder, held, ledger, plan, supervisor
 from conformance.execution.environment import Facts
 from conformance.execution.results import Result
 from conformance.exits import Exit, UserError
 from conformance.ownership import owned
 from conformance.report import catalogue as catalogue_report
-from conformance.report import standard, terminal
+from conformance.report import findings, standard, terminal
 from conformance.report.screen import harmless
 from conformance.suite import deadline
 from conformance.suite.catalogue import Case, Tier, catalogue
 from conformance.suite.exchange import brief
 from conformance.suite.libraries import REFERENCE
+from conformance.verdict import Verdict
 
 DEFAULT_OUT = Path("conform-results")
 MATRIX = Path("matrix.yaml")
@@ -62,6 +63,7 @@ READING = {
         "conformance.explain.cli",
         "tell what an invariant, a clause, a family or a case is about, and what it would have caught",
     ),
+    "finding": ("conformance.report.finding_cli", "print a report on one finding, for the library's tracker"),
     "repro": ("conformance.repro.cli", "print a standalone script of one case, for a bug report"),
 }
 """Commands that run nothing; they are imported only when they are asked for."""
@@ -221,7 +223,7 @@ def _check(options: argparse.Namespace) -> int:
     job = _resumed(options) if options.resume else _begun(options)
     out = options.resume or options.out
     screen = terminal.Screen.of(sys.stdout)
-    terminal.announce(screen, job.facts, len(job.cases), settings.processes, out, earlier=len(job.known))
+    terminal.announce(screen, job.facts, len(job.cases), settings.processes, out, earlier=job.earlier)
     try:
         with owned(out):
             if not options.resume:
@@ -234,7 +236,12 @@ def _check(options: argparse.Namespace) -> int:
         return _no_room(error, out, 0, len(job.cases))
     if run.stopped:
         return _stopped(run, out)
-    terminal.summarize(screen, run, job.facts, out, verbose=options.verbose)
+    found = findings.of_run(run.results, job.facts)
+    try:
+        findings.write(found, job.facts, out)
+    except OSError as error:
+        return _no_room(error, out, len(run.results) - len(run.lost), len(job.cases))
+    terminal.summarize(screen, run, job.facts, found, out, verbose=options.verbose)
     return exit_code(run)
 
 
@@ -247,13 +254,18 @@ class Job:
     known: dict[str, Result]
     deadly: frozenset[str]
 
+    @property
+    def earlier(self) -> int:
+        """How many cases of the plan are known already."""
+        return sum(case.id in self.known for case in self.cases)
+
 
 def _begun(options: argparse.Namespace) -> Job:
     facts, cases = _planned(options)
     if not cases:
         raise UserError("nothing to run: this selection has no case in this environment; `list` shows what there is")
     _make_folder(options.out)
-    return Job(facts, cases, {}, folder.deadly(options.out))
+    return Job(facts, cases, {}, held.deadly(options.out))
 
 
 def _resumed(options: argparse.Namespace) -> Job:
@@ -268,13 +280,13 @@ def _resumed(options: argparse.Namespace) -> Job:
             f"--resume: this is not the environment that {options.resume} was run in: {'; '.join(changed[:3])}; "
             "results of two environments are not put together, so run without --resume"
         )
-    return Job(facts, list(left.cases), left.results, left.unended)
+    return Job(facts, list(left.cases), left.known, left.unended)
 
 
-def _left_in(out: Path, option: str, advice: str) -> folder.Left:
+def _left_in(out: Path, option: str, advice: str) -> held.Left:
     try:
-        left = folder.read(out)
-    except (OSError, ValueError, KeyError) as error:
+        left = held.left(out)
+    except (OSError, ValueError, KeyError, TypeError) as error:
         raise UserError(f"{option}{out} holds no run that can be read ({brief(error)}); {advice}") from error
     unknown = [case.id for case in left.cases if case.invariant not in catalogue()]
     if unknown:
@@ -310,10 +322,11 @@ def _no_room(error: OSError, out: Path, decided: int, planned: int) -> int:
 def _report(options: argparse.Namespace) -> int:
     """The summary of what lies in a folder; cases without an outcome are lost."""
     left = _left_in(options.folder, "", "give the folder of a run, as `check --out` made it")
-    results = tuple(left.results.get(case.id) or ledger.lost(case, "the run has not come to it") for case in left.cases)
-    run = supervisor.Run(results, 0.0)
+    run = supervisor.Run(left.results, 0.0)
     screen = terminal.Screen.of(sys.stdout)
-    terminal.summarize(screen, run, Facts.from_json(left.environment), options.folder, verbose=options.verbose)
+    facts = Facts.from_json(left.environment)
+    told = findings.of_run(run.results, facts)
+    terminal.summarize(screen, run, facts, told, options.folder, verbose=options.verbose)
     return exit_code(run)
 
 
@@ -338,7 +351,7 @@ def exit_code(run: supervisor.Run) -> Exit:
         return Exit.VOID
     if run.lost:
         return Exit.INCOMPLETE
-    return Exit.VIOLATIONS if any(r.verdict == "violates" for r in canaries.without(run.results)) else Exit.OK
+    return Exit.VIOLATIONS if any(r.verdict is Verdict.VIOLATES for r in canaries.without(run.results)) else Exit.OK
 
 
 def _matrix(options: argparse.Namespace) -> int:

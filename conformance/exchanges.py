@@ -3,16 +3,15 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable
 
-from conformance.protocols.clauses import Clause, Role, clause
+from conformance.protocols.clauses import LIBRARY, UNSIDED, Clause, Duty, Role, clause
 
 PROTOCOLS = {"dlpack": "DLPack", "cai": "CUDA Array Interface", "none": "Imports and contexts"}
 CLAIMS = "Documented calls"
 NUMBERS = re.compile(r"0x[0-9a-fA-F]+|\d+")
 """What differs from run to run in sentences that say the same."""
 _CORE = 80
-_CITED = 2
 
 
 def way(invariant: str, protocol: str) -> str:
@@ -35,46 +34,39 @@ def core(reason: str) -> str:
     return NUMBERS.sub("", reason)[:_CORE]
 
 
-def cited(clauses: Sequence[str]) -> str:
-    """The first two clauses in words; one that this version does not know is left to its id."""
-    return f"[{' | '.join(map(_told, clauses[:_CITED]))}]" if clauses else ""
-
-
-def _told(id: str) -> str:
-    try:
-        return f"{id}: {clause(id).statement}"
-    except KeyError:
-        return id
-
-
 def _names(names: Iterable[str]) -> str:
     return ", ".join(dict.fromkeys(names))
 
 
 # -- clauses
 
-KEYWORDS = {
-    "must": "must",
-    "must*": "must, as we infer",
-    "should": "should",
-    "should*": "should, as we infer",
-    "may": "may",
-    "documented": "documented by the library",
-    "fact": "a fact",
-    "grey": "left open",
-}
-"""A source's keyword in words. A starred one is inferred from its text, so that breaking it only deviates."""
-_UNSIDED = {"library": "{}", "nobody": "nobody is bound: {}", "user": "the user {}"}
-"""Clauses that ask nothing of producer or consumer as such."""
+INFERRED = ", as we infer from the text"
+"""What stands behind a demand that a document does not make in so many words (a starred keyword)."""
+_UNSIDED = {"nobody": "binds no library", "user": "binds the user"}
 
 
 def duty(clause: Clause) -> str:
-    """Of whom it asks something, and how strongly."""
-    if clause.binds in _UNSIDED:
-        return _UNSIDED[clause.binds].format(KEYWORDS[clause.producer])
-    return ", ".join(f"the {role.value} {KEYWORDS[clause.keyword(role)]}" for role in Role if binds(clause, role))
+    """Whom a clause binds, and how strongly: ``the producer must, the consumer should, as we infer from the text``."""
+    bound = clause.duties.get(LIBRARY)
+    if bound is not None:
+        return f"documented by {clause.publisher or 'the library'}"
+    told = [_UNSIDED[who] for who in UNSIDED if who in clause.duties]
+    told += [_strength(role, clause.duty(role)) for role in Role if clause.binds(role)]
+    return ", ".join(told)
 
 
-def binds(clause: Clause, role: Role) -> bool:
-    """Whether a clause asks anything of this side."""
-    return role.value in clause.binds.split() or clause.binds == "library"
+def _strength(role: Role, duty: Duty) -> str:
+    return f"the {role.value} {duty.keyword.rstrip('*')}{INFERRED if duty.inferred else ''}"
+
+
+def demand(id: str, role: Role | None) -> str:
+    """The half of a clause that is about this side, in a sentence, with its id; only the id of a clause that is unknown here."""
+    try:
+        found = clause(id)
+    except KeyError:
+        return id
+    if role is None or not (found.binds(role) or set(UNSIDED) & found.duties.keys()):
+        return f"{id}: {found.statement}"
+    told = found.duty(role)
+    text = f"{told.text.rstrip('.')}{INFERRED}." if told.inferred else told.text
+    return f"{id}: {text}"

@@ -24,7 +24,9 @@ Use = Callable[[Any, "bytes | None"], None]
 class State:
     """``inexpressible``: DLPack has no words for it, so its refusal has a class of its own (DLP-23).
 
-    ``simple``: the array exists by itself, outside of any transformation.
+    ``simple``: the array exists by itself, outside of any transformation. ``unresolved``: memory holds the elements as they are before
+    a conjugation or a negation that the library has put off. ``private``: the constructor that makes it, where that is none of the
+    library's documented calls; empty where users can make such an array.
     """
 
     library: str
@@ -33,6 +35,8 @@ class State:
     devices: tuple[Device, ...] = (Device.HOST, Device.CUDA)
     inexpressible: bool = True
     simple: bool = True
+    unresolved: bool = False
+    private: str = ""
 
 
 STATES: dict[tuple[str, str], State] = {}
@@ -45,22 +49,30 @@ def states(library: str, device: Device, *, simple: bool = False) -> tuple[str, 
     )
 
 
-def use_state(library: str, name: str, module: Any, device: str, use: Use) -> None:
-    """Make the array and use it; :class:`Unsupported` where this version of the library cannot make it."""
+def use_state(
+    library: str, name: str, module: Any, device: str, use: Use, warned: list[str] | None = None
+) -> None:
+    """Make the array and use it; :class:`Unsupported` where this version of the library cannot make it.
+
+    What anybody warns of meanwhile is printed nowhere: it goes into ``warned``, each text once.
+    """
     used = []
 
     def once(array: Any, elements: bytes | None) -> None:
         used.append(name)
         use(array, elements)
 
-    with warnings.catch_warnings():
-        warnings.simplefilter("ignore")
+    with warnings.catch_warnings(record=True) as seen:
+        warnings.simplefilter("always")
         try:
             STATES[library, name].build(module, device, once)
         except (AttributeError, NotImplementedError, ImportError, RuntimeError, TypeError) as error:
             if used:
                 raise
             raise Unsupported(f"this {library} makes no such array here: {type(error).__name__}: {error}") from error
+        finally:
+            if warned is not None:
+                warned += dict.fromkeys(" ".join(str(each.message).split()) for each in seen)
 
 
 def _state(library: str, name: str, **facts: Any) -> Callable[[Callable[[Any, str, Use], None]], None]:
@@ -97,22 +109,23 @@ def _graph_node(torch: Any, device: str, use: Use) -> None:
     use(torch.tensor([1.0, 2.0, 3.0], device=device, requires_grad=True) * 2, _floats(2, 4, 6))
 
 
-@_state("torch", "conjugate")
+@_state("torch", "conjugate", unresolved=True)
 def _conjugate(torch: Any, device: str, use: Use) -> None:
     use(torch.tensor([1 + 2j, 3 - 4j], device=device).conj(), _floats(1, -2, 3, 4))
 
 
-@_state("torch", "negative")
+@_state("torch", "negative", unresolved=True, private="torch._neg_view")
 def _negative(torch: Any, device: str, use: Use) -> None:
     use(torch._neg_view(torch.tensor([1.0, 2.0, 3.0], device=device)), _floats(-1, -2, -3))
 
 
-@_state("torch", "conjugate-imaginary")
+@_state("torch", "conjugate-imaginary", unresolved=True)
 def _conjugate_imaginary(torch: Any, device: str, use: Use) -> None:
+    """The way to a view that is negated lazily by documented calls alone."""
     use(torch.tensor([1 + 2j, 3 - 4j], device=device).conj().imag, _floats(-2, 4))
 
 
-@_state("torch", "zero")
+@_state("torch", "zero", private="torch._efficientzerotensor")
 def _zero(torch: Any, device: str, use: Use) -> None:
     use(torch._efficientzerotensor((3,), device=device), _floats(0, 0, 0))
 
@@ -148,20 +161,26 @@ def _meta(torch: Any, device: str, use: Use) -> None:
     use(torch.empty(3, device="meta"), None)
 
 
-@_state("torch", "fake")
+@_state("torch", "fake", private="torch._subclasses.FakeTensorMode")
 def _fake(torch: Any, device: str, use: Use) -> None:
+    """PyTorch warns of such exports once in a process: here always, so that every result can tell."""
     from torch._subclasses.fake_tensor import FakeTensorMode
 
-    with FakeTensorMode():
-        use(torch.ones(3, device=device), None)
+    always = torch.is_warn_always_enabled()
+    torch.set_warn_always(True)
+    try:
+        with FakeTensorMode():
+            use(torch.ones(3, device=device), None)
+    finally:
+        torch.set_warn_always(always)
 
 
-@_state("torch", "functional")
+@_state("torch", "functional", private="torch._to_functional_tensor")
 def _functional(torch: Any, device: str, use: Use) -> None:
     use(torch._to_functional_tensor(torch.tensor([1.0, 2.0, 3.0], device=device)), _floats(1, 2, 3))
 
 
-@_state("torch", "wrapper")
+@_state("torch", "wrapper", private="torch.Tensor._make_wrapper_subclass")
 def _wrapper(torch: Any, device: str, use: Use) -> None:
     made = torch.Tensor._make_wrapper_subclass(_wrapper_class(torch), (3,), dtype=torch.float32, device=device)
     use(made, None)
@@ -172,6 +191,12 @@ def _wrapper_class(torch: Any) -> Any:
         raise NotImplementedError(f"{function} of a tensor without storage")
 
     return type("Wrapper", (torch.Tensor,), {"__torch_dispatch__": classmethod(dispatch)})
+
+
+@_state("torch", "masked")
+def _torch_masked(torch: Any, device: str, use: Use) -> None:
+    data, mask = torch.tensor([1.0, 2.0, 3.0], device=device), torch.tensor([True, False, True], device=device)
+    use(torch.masked.masked_tensor(data, mask), None)
 
 
 @_state("torch", "storage-freed")
@@ -195,6 +220,15 @@ def _batched(torch: Any, device: str, use: Use) -> None:
         return row
 
     torch.func.vmap(body)(torch.ones((2, 3), device=device))
+
+
+@_state("torch", "functionalised", simple=False)
+def _functionalised(torch: Any, device: str, use: Use) -> None:
+    def body(x: Any) -> Any:
+        use(x, _floats(1, 2, 3))
+        return x
+
+    torch.func.functionalize(body)(torch.tensor([1.0, 2.0, 3.0], device=device))
 
 
 @_state("torch", "differentiated", simple=False)

@@ -203,6 +203,7 @@ def _planned(options: argparse.Namespace, shell: Shell) -> tuple[Run, Engine]:
         chosen = _placed(options, chosen)
     engine, why = choosing.choose(_engines(options.on, options.gpus, bounds, shell))
     arguments = (*(part for case in options.case for part in ("--case", case)), *options.arguments)
+    chosen = cells.only(chosen, arguments)
     on = engine.program.program if isinstance(engine, Containers) else engine.name
     tests = None
     if options.with_tests:

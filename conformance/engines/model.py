@@ -10,6 +10,13 @@ from typing import Any
 
 from conformance.exits import Exit
 
+_FINDS_WHEELS = 14
+"""The major version of CuPy from which on it finds the CUDA libraries of wheels."""
+
+
+class Older(ValueError):
+    """What is read was written by an older version of this suite, which did not write down what is asked for."""
+
 
 class Lifecycle(str, Enum):
     """What became of a cell as a whole; the value is how it is told and written."""
@@ -85,11 +92,16 @@ class Cell:
     """What stands in it in place of released versions."""
     unfit: str = ""
     """Why a candidate cannot stand in it, as far as that is known before anything is made."""
+    axes: Mapping[str, str] = field(default_factory=dict, hash=False)
+    """The version of each axis of matrix.yaml, without those that it does without; none where the environment at hand is taken."""
+    holds: Mapping[str, str] = field(default_factory=dict, hash=False)
+    """The libraries that it has to be able to use, by the names of their adapters, each with the axis that it is planned by."""
 
     @property
     def needs_library_path(self) -> bool:
         """Whether its CuPy does not find the CUDA libraries of wheels by itself, as before version 14."""
-        return "-cupy13." in self.name
+        version = self.axes.get(self.holds.get("cupy", "cupy"), "")
+        return bool(version) and int(version.partition(".")[0]) < _FINDS_WHEELS
 
     @property
     def title(self) -> str:
@@ -98,13 +110,23 @@ class Cell:
 
     def to_json(self) -> dict[str, Any]:
         """Plain data."""
-        return {**self.__dict__, "candidates": [candidate.to_json() for candidate in self.candidates]}
+        candidates = [candidate.to_json() for candidate in self.candidates]
+        return {**self.__dict__, "candidates": candidates, "axes": dict(self.axes), "holds": dict(self.holds)}
 
     @classmethod
     def from_json(cls, data: Mapping[str, Any]) -> Cell:
-        """The reverse of :meth:`to_json`."""
+        """The reverse of :meth:`to_json`. Raises :class:`Older` where it does not say which versions the cell was planned with."""
+        check_axes(data)
         candidates = tuple(Candidate(**candidate) for candidate in data.get("candidates", ()))
         return cls(**{**data, "candidates": candidates})
+
+
+def check_axes(data: Mapping[str, Any]) -> None:
+    """Raise :class:`Older` where a cell is written without its axes: once they stood in its name alone."""
+    if data.get("axes") is None or data.get("holds") is None:
+        raise Older(
+            "it does not say which versions its cells were planned with: an older version of this suite has made it"
+        )
 
 
 @dataclass(frozen=True)

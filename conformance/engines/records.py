@@ -14,7 +14,7 @@ import conformance
 from conformance import files
 from conformance.exits import UserError
 
-from .model import Bounds, Candidate, Cell, Ending, Lifecycle, WithTests
+from .model import Bounds, Candidate, Cell, Ending, Lifecycle, Older, WithTests
 from .with_tests import OwnTests
 
 RUN = "run.json"
@@ -97,6 +97,7 @@ class Record:
         """``cell.json``."""
         return {
             "cell": self.cell.name, "alias": self.cell.alias or None,
+            "axes": dict(self.cell.axes), "holds": dict(self.cell.holds),
             "lifecycle": self.ending.lifecycle.value, "reason": self.ending.reason, "exit": self.ending.exit,
             "ran_in": self.facts, "seconds": round(self.seconds, 3), "starts": list(self.starts),
             "candidates": [_without(one.to_json(), "source") for one in self.cell.candidates],
@@ -135,6 +136,10 @@ def read_run(out: Path) -> Run:
         texts(RUN, id=run.id, tier=run.tier)
         for cell in run.cells:
             texts("a cell", name=cell.name, alias=cell.alias)
+            texts(f"the cell {cell.name}, among its axes,", **cell.axes)
+            texts(f"the cell {cell.name}, among what it holds,", **cell.holds)
+    except Older as error:
+        raise UserError(f"{out / RUN}: {error}; run it again") from error
     except (OSError, ValueError, KeyError, TypeError, AttributeError) as error:
         why = f"{RUN} has no {error}" if isinstance(error, KeyError) else error
         raise UserError(

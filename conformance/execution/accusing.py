@@ -51,9 +51,14 @@ def accused(result: Result, find: Find) -> Result:
 
 
 def _needs_trial(result: Result) -> bool:
-    if result.outcome not in ACCUSING or result.verdict is Verdict.OBSERVED or result.accused is not None:
+    if result.outcome not in ACCUSING or result.verdict is Verdict.OBSERVED or _is_known(result.accused):
         return False
     return len(_real(result.case)) > 1
+
+
+def _is_known(accused: Accused | None) -> bool:
+    """Whether somebody is accused already. Where it was not known, cases that have been run since may tell."""
+    return accused is not None and accused.side is not Side.UNKNOWN
 
 
 def _sides(case: Case) -> dict[Side, str]:
@@ -85,8 +90,9 @@ def _found(result: Result, find: Find) -> Accused:
     if len(real) == 1:
         ((side, name),) = real.items()
         return Accused(side, (name,), "the other side is the reference")
-    if result.accused is not None:
-        return replace(result.accused, libraries=_libraries(result.accused.side, _sides(result.case)))
+    if result.accused is not None and _is_known(result.accused):
+        named = result.accused.libraries or _libraries(result.accused.side, _sides(result.case))
+        return replace(result.accused, libraries=named)
     return _tried(result.case, real, find)
 
 

@@ -5,8 +5,9 @@ from __future__ import annotations
 import json
 import subprocess
 import tempfile
+from collections.abc import Mapping
 from concurrent.futures import ThreadPoolExecutor
-from dataclasses import dataclass
+from dataclasses import dataclass, field, replace
 from typing import Any
 
 import conformance
@@ -29,12 +30,14 @@ class Facts:
     driver: dict[str, Any]
     candidates: tuple[dict[str, Any], ...] = ()
     """What became of each candidate that stands in this cell (``candidates.py``)."""
+    machine: Mapping[str, Any] = field(default_factory=machine_facts)
+    """Python's version and the like."""
 
     def to_json(self) -> dict[str, Any]:
         """Plain data."""
         return {
             "suite": conformance.__version__,
-            **machine_facts(),
+            **self.machine,
             "driver": self.driver,
             "candidates": list(self.candidates),
             "libraries": [library.to_json() for library in self.environment.libraries],
@@ -44,7 +47,8 @@ class Facts:
     def from_json(cls, data: dict[str, Any]) -> Facts:
         """The reverse of :meth:`to_json`."""
         libraries = tuple(Library.from_json(d) for d in data["libraries"])
-        return _facts(libraries, data["driver"], tuple(data.get("candidates", ())))
+        found = _facts(libraries, data["driver"], tuple(data.get("candidates", ())))
+        return replace(found, machine={key: data[key] for key in machine_facts() if key in data})
 
 
 def differences(before: dict[str, Any], now: dict[str, Any]) -> list[str]:

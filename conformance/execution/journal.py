@@ -1,7 +1,8 @@
 """The journal: a line for everything that happens in a run, written the moment it happens, by the supervisor alone.
 
 Results are derived from it. It is only ever appended to, by a run that goes on with an interrupted one too, and it never holds
-half a line followed by another: what could not be written whole is taken back.
+half a line followed by another: what could not be written whole is taken back. Besides the planned cases it has trials: cases that were
+run only to find out who is accused (``accusing.py``).
 """
 
 from __future__ import annotations
@@ -15,7 +16,7 @@ from enum import Enum
 from pathlib import Path
 from typing import Any
 
-from .results import Result, read_lines
+from .results import Line
 
 FILE = "journal.jsonl"
 
@@ -69,9 +70,10 @@ class Journal:
 
 @dataclass
 class Account:
-    """What a journal says so far: the result of each case, and how often each was started."""
+    """What a journal says so far: the newest result of each case, as it was written, and how often each was started."""
 
-    results: dict[str, Result] = field(default_factory=dict)
+    results: dict[str, Line] = field(default_factory=dict)
+    """By case; those of trials are among them, and nobody is accused yet but by the checks themselves."""
     starts: Counter[str] = field(default_factory=Counter)
     plan: str = ""
     """Digest of the plan that the journal belongs to."""
@@ -82,7 +84,7 @@ class Account:
         if event == Event.START.value:
             self.starts[record["case"]] += 1
         elif event == Event.END.value:
-            self.results[record["result"]["id"]] = Result.from_json(record["result"])
+            self.results[record["result"]["id"]] = record["result"]
         elif event == Event.BEGIN.value:
             self.plan = record["plan"]
 
@@ -92,13 +94,8 @@ class Account:
         return frozenset(case for case in self.starts if case not in self.results)
 
 
-def read(path: Path) -> Account:
-    """The account of a run's journal; an empty one where there is none. ``ValueError`` or ``KeyError`` if it is none."""
-    return tell(read_lines(path))
-
-
 def tell(records: Iterable[dict[str, Any]]) -> Account:
-    """The account that these lines give."""
+    """The account that these lines give. ``KeyError`` or ``TypeError`` if they are none of a journal."""
     account = Account()
     for record in records:
         account.take(record)

@@ -49,7 +49,7 @@ class NoRoom(Exception):
 
 
 class Ledger:
-    """Owns the journal. ``known`` are results from before. Raises :class:`NoRoom` where no journal can be had."""
+    """Owns the journal. ``known`` are results from before, those of trials too. Raises :class:`NoRoom` where no journal can be had."""
 
     def __init__(self, cases: list[Case], known: dict[str, Result], path: Path) -> None:
         self.cases = {case.id: case for case in cases}
@@ -65,8 +65,13 @@ class Ledger:
         except OSError as error:
             raise self._no_room(error) from error
 
+    @property
+    def decided(self) -> int:
+        """How many planned cases have a result."""
+        return sum(id in self.cases for id in self.known)
+
     def _no_room(self, error: OSError) -> NoRoom:
-        return NoRoom(error, len(self.known))
+        return NoRoom(error, self.decided)
 
     def write(self, record: dict[str, Any]) -> bool:
         """Put a line into the journal; whether there was room for it."""
@@ -126,7 +131,7 @@ def lost(case: Case, why: str) -> Result:
 
 
 def _verdict(result: Result) -> str:
-    return result.verdict if canaries.built_for(result) is None else CANARY
+    return result.verdict.value if canaries.built_for(result) is None else CANARY
 
 
 def phase_cases(cases: list[Case], *, exclusive: bool) -> list[Case]:

@@ -15,6 +15,9 @@ from conformance.suite.catalogue import Case
 from conformance.suite.outcomes import Outcome, Side
 from conformance.verdict import Verdict
 
+Line = dict[str, Any]
+"""A result as it is written: a line of ``results.jsonl``, or the end of a case in the journal."""
+
 BAD = frozenset({Outcome.CRASH, Outcome.HANG, Outcome.POISONED})
 """Outcomes by which a process or its context was lost: always violations, whatever the invariant's level."""
 

@@ -29,11 +29,11 @@ from conformance.suite.steps import Step
 
 from . import accusing, folder, forkserver, journal, monitor, sharing, worker
 from .child import REAP_SECONDS, limit_of
+from .deaths import died
 from .hazards import isolation_of
 from .journal import Event
 from .ledger import Ledger, NoRoom, Progress, phase_cases
 from .link import Inbox
-from .deaths import died
 from .results import Result, write_lines
 from .tail import Tail
 
@@ -102,7 +102,7 @@ def run(
     try:
         write_lines(out / folder.RESULTS, (result.to_json() for result in results))
     except OSError as error:
-        raise NoRoom(error, len(ledger.known)) from error
+        raise NoRoom(error, ledger.decided) from error
     return Run(results, time.monotonic() - started, supervisor.stopped, stops.number)
 
 
@@ -168,7 +168,7 @@ class Supervisor:
             Event.BEGIN,
             plan=folder.digest(self._out),
             planned=len(self._ledger.cases),
-            known=len(self._ledger.known),
+            known=self._ledger.decided,
             processes=self._settings.processes,
             seed=self._settings.seed,
         )

@@ -6,7 +6,6 @@ from collections.abc import Iterable, Sequence
 from dataclasses import asdict, dataclass
 from typing import Any
 
-from conformance.exchanges import binds
 from conformance.protocols.clauses import Clause, Role
 from conformance.selftest.model import Fault
 from conformance.suite import bugs
@@ -28,16 +27,16 @@ class Explanation:
     @property
     def expected(self) -> dict[Role, tuple[Clause, ...]]:
         """The clauses that bind each side."""
-        return {role: tuple(c for c in self.subject.clauses if binds(c, role)) for role in Role}
+        return {role: tuple(c for c in self.subject.clauses if c.binds(role)) for role in Role}
 
 
 def explain(subject: Subject, faults: Iterable[Fault]) -> Explanation:
     """Put together; ``faults`` are all that there are."""
     names = {invariant.id for invariant in subject.invariants}
     caught = tuple(fault for fault in faults if names & set(fault.caught_by))
-    rows = [row for invariant in subject.invariants for row in invariant.rows]
-    direct = bugs.named((*rows, *(key for fault in caught for key in fault.bugs)))
-    return Explanation(subject, direct, tuple(b for b in bugs.of_classes(rows) if b not in direct), caught)
+    drawn = [key for invariant in subject.invariants for key in invariant.bugs]
+    direct = bugs.named((*drawn, *(key for fault in caught for key in fault.bugs)))
+    return Explanation(subject, direct, tuple(b for b in bugs.of_classes(drawn) if b not in direct), caught)
 
 
 def as_json(told: Explanation, cases: Sequence[Case] | None, readable: bool | None) -> dict[str, Any]:
@@ -69,5 +68,5 @@ def _invariant(invariant: Invariant) -> dict[str, Any]:
         "clauses": list(invariant.clauses),
         "level": invariant.level.value,
         "needs": invariant.needs.value,
-        "rows": list(invariant.rows),
+        "bugs": list(invariant.bugs),
     }

@@ -88,6 +88,7 @@ def _mappings(text: str, mistakes: list[str]) -> Iterator[tuple[int, dict[str, s
         key = found["key"]
         if key not in _FIELDS or key in fields or not start:
             mistakes.append(f"line {number}: {key} is unknown, stands twice, or belongs to no entry")
+            continue
         fields[key] = _text(found["value"], number, mistakes)
     if fields:
         yield start, fields

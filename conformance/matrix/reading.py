@@ -104,7 +104,7 @@ class _Reading:
             yield from () if axis in (LINE_AXIS, PYTHON_AXIS) else (axis,)
         for text in self.reader.texts(node, f"libraries of axis {axis}"):
             if text.text and not LIBRARY.fullmatch(text.text):
-                told = f"libraries of axis {axis}: {text.text!r} is no name of an adapter; `list` shows a library by its name"
+                told = f"libraries of axis {axis}: {text.text!r} is no name of an adapter: small letters, digits and _"
                 self.mistakes.add(text.line, told)
             yield text.text
 

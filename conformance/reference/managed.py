@@ -47,7 +47,8 @@ class Fields:
     """Every field of an exported struct. ``version`` and ``flags`` of ``None`` make the legacy struct.
 
     ``shape`` and ``strides`` count elements; ``None`` leaves the pointer NULL. ``ndim`` defaults to the
-    length of ``shape``.
+    length of ``shape``. ``has_context`` says whether ``manager_ctx`` points to something: it is the producer's own, so both are
+    allowed, and an importer has nothing to conclude from it.
     """
 
     data: int
@@ -61,6 +62,7 @@ class Fields:
     version: tuple[int, int] | None = (1, 0)
     flags: int = 0
     deleter: Deleter = Deleter.COUNTING
+    has_context: bool = True
     ndim: int | None = None
 
     @property
@@ -82,6 +84,7 @@ class Managed:
         self._counted = 0
         self._shape = _int64s(fields.shape)
         self._strides = _int64s(fields.strides)
+        self._context = ctypes.create_string_buffer(_CONTEXT_BYTES) if fields.has_context else None
         self.struct = self._build()
         self.address = ctypes.addressof(self.struct)
         _known[self.address] = self
@@ -98,6 +101,7 @@ class Managed:
             struct.version.major, struct.version.minor = f.version
             struct.flags = f.flags
         self._first_word = f.data & 0xFFFFFFFF if f.version is None else f.version[0]
+        struct.manager_ctx = None if self._context is None else ctypes.addressof(self._context)
         struct.deleter = _deleter_address(f.deleter)
         _fill(struct.dl_tensor, f, self._shape, self._strides)
         return struct
@@ -125,6 +129,9 @@ class Managed:
         self.owner = None
         _live.pop(self.address, None)
 
+
+_CONTEXT_BYTES = 16
+"""Of a ``manager_ctx``: memory of ours with nothing in it, another for each struct."""
 
 stray_deleter_calls: list[int] = []
 """Addresses that a deleter was called with though no struct of ours lies there."""

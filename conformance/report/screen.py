@@ -13,7 +13,7 @@ import textwrap
 from dataclasses import dataclass
 from typing import TextIO
 
-_COLOURS = {"red": "31", "green": "32", "yellow": "33", "blue": "34", "dim": "2", "bold": "1"}
+_COLOURS = {"red": "31", "green": "32", "yellow": "33", "blue": "34", "magenta": "35", "dim": "2", "bold": "1"}
 _MOST_LINES = 3
 _CODE = f"(?:{'|'.join(_COLOURS.values())})"
 _PLAIN = "\x1b[0m"

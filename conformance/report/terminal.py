@@ -3,40 +3,34 @@
 from __future__ import annotations
 
 import shutil
-import textwrap
 from collections import Counter, defaultdict
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable, Iterator, Sequence
 from contextlib import contextmanager
 from pathlib import Path
 from typing import TextIO
 
 from conformance.adapters.base import Device
-from conformance.exchanges import CLAIMS, PROTOCOLS, cited, core, way, where
+from conformance.exchanges import CLAIMS, PROTOCOLS, core, way
 from conformance.execution import canaries
 from conformance.execution.environment import Facts
 from conformance.execution.ledger import Status
-from conformance.execution.results import BAD, Result
+from conformance.execution.results import Result
 from conformance.execution.supervisor import Run
-from conformance.suite.catalogue import catalogue
-from conformance.suite.outcomes import Outcome
+from conformance.findings.model import Finding
+from conformance.suite.outcomes import Outcome, Side
+from conformance.verdict import LEGEND, Verdict
 
+from . import findings
 from .screen import Screen as Screen
 from .screen import many as many
 from .waits import LEGEND as WAITS_LEGEND
 from .waits import waits
 
-VERDICTS = (
-    ("violates", "✗", "red"),
-    ("deviates", "~", "yellow"),
-    ("not decided", "?", "blue"),
-    ("conforms", "✓", "green"),
-    ("refused", "∅", "dim"),
-    ("observed", "i", "dim"),
-)
-"""Verdict, symbol, colour, in the order of a table cell."""
-SYMBOL = {name: symbol for name, symbol, _ in VERDICTS}
-LEGEND = "✓ conforms   ✗ violates   ~ deviates   ∅ refused, as it may   i observed   ? not decided"
-MOST_SIMILAR = 4
+SIDES = {Side.PRODUCER: "p", Side.CONSUMER: "c", Side.BOTH: "b"}
+"""What stands behind a number of failures in a table: which side is accused."""
+SIDES_LEGEND = "p the producer is accused   c the consumer   b both   without a letter: neither, or not known"
+_SPEAKING = tuple(verdict for verdict in Verdict if verdict.speaks_against or not verdict.is_decided)
+_QUIET = tuple(verdict for verdict in Verdict if verdict not in _SPEAKING)
 
 
 class Progress:
@@ -50,7 +44,7 @@ class Progress:
     def update(self, status: Status) -> None:
         """Show how far a run of the suite is."""
         text = f"{status.done}/{status.planned} cases" + "".join(
-            f"  {SYMBOL[name]} {status.verdicts[name]}" for name, _, _ in VERDICTS if status.verdicts[name]
+            f"  {verdict.symbol} {status.verdicts[verdict]}" for verdict in Verdict if status.verdicts[verdict]
         )
         self.show(status.done, status.planned, text, status.newest)
 
@@ -112,20 +106,18 @@ def _gpu(facts: Facts) -> str:
     return f"{gpus}, driver {facts.driver['driver_version']} (CUDA {facts.driver['driver_cuda_version']})"
 
 
-def summarize(screen: Screen, run: Run, facts: Facts, out: Path, *, verbose: bool) -> None:
-    """Tables, then everything that is not a pass, worst first, then the sum."""
+def summarize(screen: Screen, run: Run, facts: Facts, found: Sequence[Finding], out: Path, *, verbose: bool) -> None:
+    """Findings first, then the tables, what is not decided, and the sum; refusals and observations with ``verbose``."""
     order = [library.name for library in facts.environment.libraries]
     results = canaries.without(run.results)
+    findings.show(screen, found, verbose=verbose)
     tables(screen, results, order)
     _waits(screen, results, order)
-    _section(screen, results, "violates", "Violations", "red", in_full=True)
-    title = "Deviations: a recommendation or an inferred rule is not followed"
-    _section(screen, results, "deviates", title, "yellow", in_full=verbose)
     _undecided(screen, results)
     if verbose:
-        _section(screen, results, "observed", "Observations: no clause decides", "dim", in_full=False)
+        _observations(screen, results)
         _refusals(screen, results)
-    _totals(screen, run, results, out)
+    _totals(screen, run, results, found, out)
 
 
 def tables(screen: Screen, results: Iterable[Result], order: list[str]) -> None:
@@ -138,7 +130,8 @@ def tables(screen: Screen, results: Iterable[Result], order: list[str]) -> None:
         screen.line(screen.paint(title, "bold") + screen.paint("   producer ↓   consumer →", "dim"))
         _table(screen, members, order)
         screen.line()
-    screen.line(screen.paint(LEGEND, "dim"))
+    for text in (LEGEND, SIDES_LEGEND):
+        screen.wrapped(text, "", "dim")
     screen.line()
 
 
@@ -151,12 +144,12 @@ def _way(result: Result) -> str:
 
 
 def _table(screen: Screen, results: list[Result], order: list[str]) -> None:
-    counts: dict[tuple[str, str], Counter[str]] = defaultdict(Counter)
-    chains: Counter[str] = Counter()
+    counts: dict[tuple[str, str], _Count] = defaultdict(Counter)
+    chains: _Count = Counter()
     for result in results:
         case = result.case
         count = chains if len(case.libraries) > 2 else counts[case.producer, case.consumer]
-        count[result.verdict] += 1
+        count[result.verdict, _accused(result)] += 1
     if counts:
         _grid(screen, {pair: _cell(count) for pair, count in counts.items()}, order)
     if chains:
@@ -204,25 +197,41 @@ _Cell = tuple[tuple[str, str], tuple[str, str]]
 _NOTHING: _Cell = (("·", "dim"), ("", "dim"))
 
 
-def _cell(count: Counter[str]) -> _Cell:
-    """First line what is wrong, or a tick; second line the rest."""
-    bad = [(name, symbol, colour) for name, symbol, colour in VERDICTS[:3] if count[name]]
-    rest = [f"{symbol}{count[name]}" for name, symbol, _ in VERDICTS[3:] if count[name]]
+_Count = Counter[tuple[Verdict, str]]
+"""How many cases by verdict, and by the letter of the side that is accused."""
+
+
+def _accused(result: Result) -> str:
+    return SIDES.get(result.accused.side, "") if result.accused and result.verdict.speaks_against else ""
+
+
+def _cell(count: _Count) -> _Cell:
+    """First line what is wrong, by accused side, or a tick; second line the rest."""
+    bad = [(verdict, f"{verdict.symbol}{n}{side}") for verdict, side, n in _ordered(count, _SPEAKING)]
+    rest = [f"{verdict.symbol}{n}" for verdict, _, n in _ordered(count, _QUIET)]
     if not bad:
-        return (" ".join(rest), "green" if count["conforms"] else "dim"), ("", "dim")
-    return (" ".join(f"{symbol}{count[name]}" for name, symbol, _ in bad), bad[0][2]), (" ".join(rest), "dim")
+        conforms = any(verdict is Verdict.CONFORMS for verdict, _ in count)
+        return (" ".join(rest), "green" if conforms else "dim"), ("", "dim")
+    return (" ".join(text for _, text in bad), bad[0][0].colour), (" ".join(rest), "dim")
 
 
-def _section(
-    screen: Screen, results: Iterable[Result], verdict: str, title: str, colour: str, *, in_full: bool
-) -> None:
-    chosen = [r for r in results if r.verdict == verdict]
+def _ordered(count: _Count, verdicts: Sequence[Verdict]) -> Iterator[tuple[Verdict, str, int]]:
+    for verdict in verdicts:
+        for side in (*SIDES.values(), ""):
+            if count[verdict, side]:
+                yield verdict, side, count[verdict, side]
+
+
+def _undecided(screen: Screen, results: Iterable[Result]) -> None:
+    chosen = [r for r in results if not r.verdict.is_decided]
     if not chosen:
         return
-    groups = _alike(chosen)
-    screen.line(screen.paint(f"{title} ({many(len(chosen), 'case')}, {many(len(groups), 'kind')})", "bold", colour))
-    for members in groups:
-        _entry(screen, members, colour, SYMBOL[verdict], in_full=in_full)
+    screen.line(screen.paint(f"Not decided ({len(chosen)})", "bold", "blue"))
+    for members in _alike(chosen):
+        result = members[0]
+        more = f" (and {len(members) - 1} like it)" if len(members) > 1 else ""
+        screen.line(f"  {result.verdict.symbol} {result.case.id}{more}")
+        screen.wrapped(f"{result.outcome.value}: {result.reason}", "      ")
     screen.line()
 
 
@@ -230,52 +239,21 @@ def _alike(results: Iterable[Result]) -> list[list[Result]]:
     """Results that differ in their partners and parameters only: same rule, same end, same words."""
     groups: dict[tuple[str, ...], list[Result]] = defaultdict(list)
     for r in results:
-        kind = (r.reason,) if r.outcome is Outcome.LOST else (r.case.invariant, *r.clauses, core(r.reason))
-        groups[(r.outcome.value, *kind)].append(r)
+        kind = () if r.outcome is Outcome.LOST else (r.case.invariant,)
+        groups[(r.outcome.value, *kind, core(r.reason))].append(r)
     return list(groups.values())
 
 
-def _entry(screen: Screen, members: list[Result], colour: str, symbol: str, *, in_full: bool) -> None:
-    result = members[0]
-    case = result.case
-    lines = textwrap.wrap(f"{symbol} {case.invariant}: {_where(members)}", screen.width - 4)
-    for number, line in enumerate(lines):
-        screen.line(("  " if number == 0 else "      ") + screen.paint(line, colour))
-    if not in_full:
-        screen.wrapped(f"{_told(result)} [{', '.join(result.clauses)}]", "      ")
-        return
-    screen.wrapped(f"Promised: {catalogue()[case.invariant].statement} {cited(result.clauses)}", "      ")
-    screen.wrapped(f"Seen: {_told(result)}", "      ")
-    for name in ("blame", "instead"):
-        if name in result.attachments:
-            screen.wrapped(f"{name.capitalize()}: {result.attachments[name]}", "      ")
-    screen.line(screen.paint(f"      python -m conformance check --case {case.id}", "dim"))
-    if len(members) > 1:
-        told = [r.case.id.partition("/")[2] for r in members[1 : 1 + MOST_SIMILAR]]
-        more = f" and {len(members) - 1 - MOST_SIMILAR} more" if len(members) > 1 + MOST_SIMILAR else ""
-        screen.wrapped(f"also {', '.join(told)}{more}", "      ")
-
-
-def _where(members: list[Result]) -> str:
-    return where((_way(r), r.case.device.value, r.case.libraries) for r in members)
-
-
-def _told(result: Result) -> str:
-    if result.outcome in BAD:
-        return f"{result.outcome.value}: {result.reason}"
-    return f"{result.reason}; expected {result.expected}; saw {result.seen}"
-
-
-def _undecided(screen: Screen, results: Iterable[Result]) -> None:
-    chosen = [r for r in results if r.verdict == "not decided"]
+def _observations(screen: Screen, results: Iterable[Result]) -> None:
+    chosen = [r for r in results if r.verdict is Verdict.OBSERVED]
     if not chosen:
         return
-    screen.line(screen.paint(f"Not decided ({len(chosen)})", "bold", "blue"))
+    screen.line(screen.paint(f"Observations: no clause demands anything ({len(chosen)})", "bold", "dim"))
     for members in _alike(chosen):
         result = members[0]
         more = f" (and {len(members) - 1} like it)" if len(members) > 1 else ""
-        screen.line(f"  ? {result.case.id}{more}")
-        screen.wrapped(f"{result.outcome.value}: {result.reason}", "      ")
+        screen.line(f"  {result.verdict.symbol} {result.case.id}{more}")
+        screen.wrapped(f"{result.reason}; expected {result.expected}; saw {result.seen}", "      ")
     screen.line()
 
 
@@ -291,21 +269,20 @@ def _refusals(screen: Screen, results: Iterable[Result]) -> None:
     screen.line()
 
 
-def _totals(screen: Screen, run: Run, results: tuple[Result, ...], out: Path) -> None:
+def _totals(screen: Screen, run: Run, results: tuple[Result, ...], found: Sequence[Finding], out: Path) -> None:
     outcomes = Counter(r.outcome.value for r in results)
     told = ", ".join(f"{count} {name}" for name, count in outcomes.most_common())
     time = f" in {run.seconds:.1f} s" if run.seconds else ""
     screen.line(f"{many(len(results), 'case')}{time}: {told}")
-    bad = sum(r.verdict == "violates" for r in results)
+    bad = any(r.verdict is Verdict.VIOLATES for r in results)
     if run.lost:
         lost = f"{many(len(run.lost), 'planned case')} without an outcome: this run proves nothing about them"
         screen.line(screen.paint(lost, "bold", "red") + f"; see {out}")
     if bad:
-        screen.line(
-            screen.paint(f"{many(bad, 'case')} in violation of a promise", "bold", "red") + f"; everything is in {out}"
-        )
+        screen.line(screen.paint(findings.headline(found), "bold", "red") + f"; everything is in {out}")
     elif not run.lost:
-        screen.line(screen.paint("nothing is violated", "bold", "green") + f"; everything is in {out}")
+        told = "no library breaks a promise" + (f" ({findings.headline(found)})" if found else "")
+        screen.line(screen.paint(told, "bold", "green") + f"; everything is in {out}")
     _canaries(screen, run.results)
 
 

@@ -7,7 +7,7 @@ import sys
 from pathlib import Path
 
 from conformance import files
-from conformance.execution import environment, folder
+from conformance.execution import environment, held
 from conformance.execution.naming import case_named
 from conformance.execution.results import Result
 from conformance.exits import Exit, UserError, given_by
@@ -53,18 +53,19 @@ def repro(options: argparse.Namespace) -> int:
 def _known(out: Path, id: str) -> tuple[Result | None, dict[str, str]]:
     """What a run has found out about a case, and the versions that it ran with."""
     try:
-        left = folder.read(out)
-    except (OSError, ValueError, KeyError) as error:
+        left = held.left(out)
+    except (OSError, ValueError, KeyError, TypeError) as error:
         raise UserError(
             f"--results: {out} holds no run that can be read ({error}); give the folder that `check --out` made"
         ) from error
-    if id not in left.results:
+    found = left.result(id)
+    if found is None:
         raise UserError(
             f"--results: {out} knows nothing of {id}; leave the option out, or give the folder of another run"
         )
-    partners = set(left.results[id].case.libraries)
+    partners = set(found.case.libraries)
     versions: dict[str, str] = {}
     for library in left.environment["libraries"]:
         versions.update(library["versions"] if library["name"] in partners else {})
     versions.pop("cuda-interop-conformance", None)
-    return left.results[id], versions
+    return found, versions

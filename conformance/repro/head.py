@@ -6,12 +6,11 @@ import textwrap
 from collections.abc import Iterable, Iterator, Mapping
 
 import conformance
-from conformance.exchanges import duty
+from conformance.exchanges import demand, duty
 from conformance.execution.results import ACCUSING, Result
 from conformance.protocols.clauses import clause
 from conformance.suite.catalogue import VIA, Case, catalogue
 from conformance.suite.libraries import REFERENCE
-from conformance.suite.outcomes import Outcome
 
 WIDTH = 118
 PROTOCOLS = {"dlpack": "DLPack", "cai": "the CUDA Array Interface", "none": "no protocol"}
@@ -29,7 +28,7 @@ def head(case: Case, how: str, result: Result | None, versions: Mapping[str, str
         ("", catalogue()[case.invariant].statement),
         ("Case", f"{case.invariant}: {place(case)}"),
         ("Does", how),
-        *(("Promised", text) for text in _promises(_cited(case, result))),
+        *(("Promised", text) for text in _promises(_cited(case, result), result)),
         *([("Reference", _REFERENCE)] if REFERENCE in case.libraries else []),
         *_seen(result, versions),
         ("Made by", f"python -m conformance repro {case.id}   (cuda-interop-conformance {conformance.__version__})"),
@@ -47,15 +46,18 @@ def place(case: Case) -> str:
 
 def _cited(case: Case, result: Result | None) -> tuple[str, ...]:
     """Those that were broken; else those of the invariant, without what another protocol promises."""
-    if result is not None and result.outcome is Outcome.FAIL:
-        return result.clauses
+    if result is not None and result.clause:
+        return (result.clause,)
     clauses = catalogue()[case.invariant].clauses
     return tuple(id for id in clauses if not id.startswith(_NOT_OF.get(case.protocol, "?"))) or clauses
 
 
-def _promises(ids: Iterable[str]) -> Iterator[str]:
+def _promises(ids: Iterable[str], result: Result | None) -> Iterator[str]:
     for each in (clause(id) for id in ids):
-        yield f"{each.id} ({duty(each)}) {each.statement} [{', '.join((each.source, *each.urls))}]"
+        told = (
+            demand(each.id, result.role) if result and result.clause else f"{each.id} ({duty(each)}): {each.statement}"
+        )
+        yield f"{told} [{', '.join((each.source, *each.urls))}]"
 
 
 def _seen(result: Result | None, versions: Mapping[str, str]) -> Iterator[tuple[str, str]]:

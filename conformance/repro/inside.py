@@ -71,12 +71,13 @@ def _versions(facts: Facts) -> Iterable[str]:
 
 
 def _tell(result: Result) -> None:
-    print(f"outcome:  {result.outcome.value} ({result.verdict})")
+    print(f"outcome:  {result.outcome.value} ({result.verdict.word})")
     for label, text in (
         ("reason:  ", result.reason),
         ("expected:", result.expected),
         ("seen:    ", result.seen),
-        ("clauses: ", " ".join(result.clauses)),
+        ("clause:  ", result.clause),
+        ("code:    ", result.code),
         *((f"{name}:", text) for name, text in result.attachments.items()),
     ):
         if text:

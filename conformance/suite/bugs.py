@@ -1,6 +1,6 @@
 """The real bugs that the suite has learnt from: public ones, of many libraries, each in a sentence.
 
-They lie in ``bugs.json`` beside this module. An invariant names them among its ``rows``, by key or by the class of bugs (``I07``)
+They lie in ``bugs.json`` beside this module. An invariant names them in its ``bugs``, by key or by the class of bugs (``I07``)
 that it is about; a deliberate fault names those that it is drawn from.
 """
 
@@ -38,10 +38,10 @@ def named(keys: Iterable[str]) -> tuple[Bug, ...]:
     return tuple(known[key] for key in dict.fromkeys(keys) if key in known)
 
 
-def of_classes(rows: Iterable[str]) -> tuple[Bug, ...]:
-    """Bugs of the classes among these rows: each class comes with a few that it was found by."""
+def of_classes(keys: Iterable[str]) -> tuple[Bug, ...]:
+    """Bugs of the classes among these keys: each class comes with a few that it was found by."""
     classes: dict[str, list[str]] = _loaded()["classes"]
-    return named(key for row in rows for key in classes.get(row, ()))
+    return named(bug for key in keys for bug in classes.get(key, ()))
 
 
 def _loaded() -> dict[str, Any]:

@@ -139,7 +139,7 @@ class Code(str, Enum):
         _PROTOCOL,
         "invalidates a stream capture when an import is dropped",
     )
-    REPLAY_WRONG = ("replay-wrong", _PROTOCOL, "captures a graph whose replay works with wrong data")
+    REPLAY_WRONG = ("replay-wrong", _PROTOCOL, "captures a graph that replays with wrong data")
     READ_NOT_CAPTURED = ("read-not-captured", _PROTOCOL, "", "reads outside of the capture that the write is in")
     UNUSABLE_AFTER_CAPTURE = (
         "unusable-after-capture",
@@ -191,6 +191,7 @@ class Code(str, Enum):
     WRITE_OUTSIDE = ("write-outside", _BOTH, "", "changes elements outside of the view when it writes {given}")
     WRONG_EXTENT = ("wrong-extent", _SIDE, "", "reports a wrong extent of the memory behind an import")
     IMPORT_UNUSABLE = ("import-unusable", _BOTH, "", "accepts {given} and then raises when it is used")
+    CONTIGUITY_WRONG = ("contiguity-wrong", _BOTH, "", "is wrong about whether {given} is C-contiguous")
 
     # -- element types
 
@@ -217,6 +218,7 @@ class Code(str, Enum):
     # -- accepting and refusing
 
     NOT_REFUSED = ("not-refused", _GIVEN, "accepts {given}, which it must refuse")
+    ILLEGAL_ACCEPTED = ("illegal-accepted", _GIVEN, "takes {given}, which the protocol forbids")
     REFUSED = ("refused", _GIVEN, "refuses to export {given}", "refuses to import {given}")
     WRONG_EXCEPTION = ("wrong-exception", _GIVEN, "refuses {given} with the wrong kind of exception")
     DEFECT_EXCEPTION = ("defect-exception", _GIVEN, "raises an exception that means a defect: {given}")
@@ -307,6 +309,13 @@ class Code(str, Enum):
         "releases memory while an export still uses it",
         "releases memory while an import still uses it",
     )
+    DELETER_ARGUMENT_WRONG = (
+        "deleter-argument-wrong",
+        _SIDE,
+        "",
+        "calls the deleter with another pointer than it was given",
+    )
+    FREED_WITHOUT_DELETER = ("freed-without-deleter", _SIDE, "", "frees memory that came without a deleter")
     OWNER_NOT_HELD = ("owner-not-held", _PROTOCOL, "", "does not hold the exporting object")
     MEMORY_LEAKED = (
         "memory-leaked",

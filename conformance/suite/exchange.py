@@ -12,16 +12,16 @@ from typing import Any, NoReturn
 
 from conformance.adapters.base import Adapter, Device, Protocol, Trait, Unsupported, View, peek, poke
 from conformance.adapters.reference import ReferenceAdapter
-from conformance.adapters.states import Use, use_state
+from conformance.adapters.states import STATES, Use, use_state
 from conformance.protocols import capsule, dlpack
 from conformance.protocols.clauses import Level, Role
 from conformance.protocols.dtypes import ARRAY_API, DType, dtype
 from conformance.protocols.strided import Strided, gather, offsets, same_strides
 from conformance.reference.exporter import NEWEST, Exporter
 
-from .catalogue import Case
+from .catalogue import VIA, Case
 from .codes import Code
-from .handed import Handed, decoded, mismatch
+from .handed import Handed, decoded, device_pair, mismatch
 from .layouts import PLAIN, Layout, layout
 from .outcomes import ACCUSED, Failure, Inconclusive, Refused, Side, fail
 from .patterns import pattern
@@ -220,13 +220,23 @@ class Exchange:
             raise Refused(f"{self.consumer.name} asks for legacy capsules only")
 
     def with_state(self, use: Use) -> None:
-        """Have the producer's array in the case's ``state`` used; a version that has no such state refuses the case."""
+        """Have the producer's array in the case's ``state`` used; a version that has no such state refuses the case.
+
+        Notes which private constructor has made the array, if one has, and what was warned of meanwhile.
+        """
+        library, state = self.producer.name, self.option("state")
         module = self.source().array if isinstance(self.producer, ReferenceAdapter) else self.producer.module()
-        place = "cuda" if self.device is Device.CUDA else "cpu"
+        private = STATES[library, state].private
+        if private:
+            self.notes["array"] = f"made by a private constructor of {library} ({private})"
+        warned: list[str] = []
         try:
-            use_state(self.producer.name, self.option("state"), module, place, use)
+            use_state(library, state, module, "cuda" if self.device is Device.CUDA else "cpu", use, warned)
         except Unsupported as missing:
             raise Refused(str(missing)) from missing
+        finally:
+            if warned:
+                self.notes["warnings"] = "; ".join(warned)
 
     # -- the exchange
 
@@ -267,10 +277,37 @@ class Exchange:
             with self.step(Doing.IMPORT, Role.CONSUMER):
                 return action()
         except Exception as error:
+            if giver is self.producer and self.protocol is Protocol.DLPACK:
+                self._expect_device(offer)
             raised_by_producer = getattr(offer, "raised", None) is not None
             role = Role.PRODUCER if raised_by_producer else Role.CONSUMER
             side = giver if raised_by_producer else taker
             self._refused(side, role, error, self.promises() if promised is None else promised)
+
+    def told_device(self, offer: Any) -> tuple[int, int]:
+        """The device that an offer of the producer's tells; anything but a pair of integers is a failure of the producer (DLP-16)."""
+        try:
+            with self.step(Doing.EXPORT, Role.PRODUCER):
+                told = offer.__dlpack_device__()
+        except Exception as error:
+            self.check_context(error)
+            self._device_malformed(brief(error))
+        return device_pair(told) or self._device_malformed(repr(told))
+
+    def _expect_device(self, offer: Any) -> None:
+        """What the offer told its consumer of a device was a pair of integers; else the producer fails, whatever came of it."""
+        try:
+            told = offer.__dlpack_device__()
+        except Exception:
+            return  # there is nothing to judge
+        if device_pair(told) is None:
+            self._device_malformed(repr(told))
+
+    def _device_malformed(self, seen: str) -> NoReturn:
+        fail(
+            Code.DEVICE_MALFORMED, "DLP-16", role=Role.PRODUCER, reason="`__dlpack_device__` does not return two integers",
+            expected="(type, id)", seen=seen, given="", accused=Side.PRODUCER,
+        )  # fmt: skip
 
     def promises(self) -> str:
         """The clause that demands that this exchange works: DLP-46 for a plain array of a standard element type, else none."""
@@ -280,9 +317,11 @@ class Exchange:
 
     def expect_refusal(
         self, action: Callable[[], Any], cited: str, *, role: Role, given: str,
-        named: tuple[type[BaseException], ...] = (), class_clause: str = "",
+        named: tuple[type[BaseException], ...] = (), class_clause: str = "", accepted: Code = Code.NOT_REFUSED,
     ) -> None:  # fmt: skip
         """``action`` has to raise: returning breaks the clause ``cited``. ``given`` is what has to be refused, in words.
+
+        ``accepted`` is the code of a failure to refuse, where that is more than taking what should not be taken.
 
         An exception that is none of ``named`` breaks ``class_clause``, at most as a deviation; where no class is
         named, only an exception that means that something broke does (I25).
@@ -309,7 +348,7 @@ class Exchange:
                 )
             return
         fail(
-            Code.NOT_REFUSED,
+            Code.ILLEGAL_ACCEPTED if self.is_illegal else accepted,
             cited,
             role=role,
             reason=f"the {role.value} accepts {given}",
@@ -323,6 +362,8 @@ class Exchange:
         self.check_context(error)
         text = f"{side.name} refused to {'export' if role is Role.PRODUCER else 'import'}: {brief(error)}"
         if promised:
+            if role is Role.CONSUMER:
+                self._expect_handed()
             fail(
                 Code.REFUSED, promised, role=role, reason=f"the {role.value} refuses the exchange",
                 expected="the array is exchanged", seen=text,
@@ -399,8 +440,9 @@ class Exchange:
         return _SHARING_CLAIMS.get(self.consumer.name, "CAI-32")
 
     def reader_at_fault(self) -> Side | None:
-        """The consumer, where what it was handed is known to be right; ``None`` where nothing is known."""
-        return None if self.handed is None or self._is_crafted else Side.CONSUMER
+        """The consumer, where what it was handed is known to be right; ``None`` where nothing is known, as in chains."""
+        in_chain = VIA in dict(self.case.parameters)
+        return None if self.handed is None or self._is_crafted or in_chain else Side.CONSUMER
 
     def _expect_handed(self, source: Source | None = None, *, copied: bool = False) -> None:
         """What the producer handed over describes its array; else the producer fails, whatever came of it.
@@ -417,14 +459,16 @@ class Exchange:
                 seen=wrong.seen, accused=Side.PRODUCER,
             )  # fmt: skip
 
-    def expect_address(self, source: Source, view: View, cited: str = "") -> None:
-        """The consumer's element 0 is the producer's."""
+    def expect_address(self, source: Source, view: View, cited: str = "", *, copying: Level | None = None) -> None:
+        """The consumer's element 0 is the producer's. ``copying`` is how much it says against a consumer that it copies, if not all."""
         if source.view.size and view.address != source.address:
             self._expect_handed(source)
+            is_copy = self._is_elsewhere(source, view.address)
             fail(
-                Code.NOT_SHARED if self._is_elsewhere(source, view.address) else Code.WRONG_ADDRESS,
-                cited or self.sharing(),
+                Code.NOT_SHARED if is_copy else Code.WRONG_ADDRESS,
+                cited or (self.sharing() if is_copy else self.reading()),
                 role=Role.CONSUMER,
+                level=copying if is_copy else None,
                 reason="the import is not on the producer's memory",
                 expected=f"element 0 at {source.address:#x}",
                 seen=f"element 0 at {view.address:#x}{self._relation(source, view.address)}",

@@ -5,7 +5,9 @@ If the description is wrong already, the producer is at fault, whatever the cons
 
 from __future__ import annotations
 
+import operator
 from dataclasses import dataclass
+from enum import Enum
 from typing import Any
 
 from conformance.adapters.base import Protocol
@@ -18,13 +20,17 @@ from .codes import Code
 
 @dataclass(frozen=True)
 class Handed:
-    """A capsule or dictionary, decoded. ``strides`` are bytes; ``type`` is (code, bits, lanes) or a typestr."""
+    """A capsule or dictionary, decoded. ``strides`` are bytes; ``type`` is (code, bits, lanes) or a typestr.
+
+    Without strides (``are_strides_told``) those of a C-contiguous array are meant.
+    """
 
     address: int
     shape: tuple[int, ...]
     strides: tuple[int, ...]
     type: tuple[int, int, int] | str
     readonly: bool | None
+    are_strides_told: bool = True
 
 
 @dataclass(frozen=True)
@@ -50,15 +56,16 @@ def _of_capsule(made: Any) -> Handed:
     tensor = dlpack.decode(capsule.pointer(made), capsule.name(made))
     width = (tensor.bits * tensor.lanes + 7) // 8
     strides = tuple(stride * width for stride in tensor.strides_or_packed)
-    readonly = None if tensor.flags is None else bool(tensor.flags & dlpack.READ_ONLY)
-    return Handed(tensor.element0, tensor.shape, strides, (tensor.code, tensor.bits, tensor.lanes), readonly)
+    readonly = None if tensor.flags is None else bool(tensor.flags & dlpack.DLFlags.READ_ONLY)
+    type = (tensor.code, tensor.bits, tensor.lanes)
+    return Handed(tensor.element0, tensor.shape, strides, type, readonly, tensor.strides is not None)
 
 
 def _of_dictionary(described: Any) -> Handed:
     read = cai.parse(described)
     width = cai.typestr_bytes(read.typestr)
     strides = read.strides if read.strides is not None else tuple(s * width for s in packed(read.shape).strides)
-    return Handed(read.address, read.shape, strides, read.typestr, read.readonly)
+    return Handed(read.address, read.shape, strides, read.typestr, read.readonly, read.strides is not None)
 
 
 def mismatch(handed: Handed, kind: DType, view: Strided, address: int, *, copied: bool = False) -> Mismatch | None:
@@ -82,9 +89,13 @@ def mismatch(handed: Handed, kind: DType, view: Strided, address: int, *, copied
         return None
     strides = tuple(stride * kind.itemsize for stride in view.strides)
     if not same_strides(view.shape, handed.strides, strides):
+        clause = "DLP-20" if by_dlpack else "CAI-11"
+        if not handed.are_strides_told:
+            reason = "the producer hands over no strides, though the array is not C-contiguous"
+            return Mismatch(Code.STRIDES_MISSING, clause, reason, f"{strides} bytes", "no strides")
         return Mismatch(
-            Code.STRIDES_CHANGED, "DLP-20" if by_dlpack else "CAI-11", "the producer hands over other strides",
-            f"{strides} bytes", f"{handed.strides} bytes",
+            Code.STRIDES_CHANGED, clause, "the producer hands over other strides", f"{strides} bytes",
+            f"{handed.strides} bytes",
         )  # fmt: skip
     if view.size and handed.address != address:
         return Mismatch(
@@ -99,3 +110,19 @@ def _same_type(handed: tuple[int, int, int] | str, wanted: tuple[int, int, int] 
     if isinstance(handed, str) and isinstance(wanted, str) and wanted[2:] == "1":
         return handed[1:] == wanted[1:]
     return handed == wanted
+
+
+def device_pair(told: Any) -> tuple[int, int] | None:
+    """What ``__dlpack_device__`` answers as a pair of integers; ``None`` if it is none (DLP-16)."""
+    if not isinstance(told, tuple) or len(told) != 2:
+        return None
+    try:
+        kind, number = (_integer(part) for part in told)
+    except (TypeError, ValueError):
+        return None
+    return kind, number
+
+
+def _integer(part: Any) -> int:
+    """An integer, or a member of an enumeration that can be made one."""
+    return int(part) if isinstance(part, Enum) else operator.index(part)

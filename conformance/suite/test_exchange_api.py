@@ -37,11 +37,6 @@ def _offering(env: Environment) -> Iterator[Pair]:
     return (p for p in env.exports(Protocol.DLPACK) if p.producer.has(Trait.EXCHANGE_API))
 
 
-def _with_states(env: Environment) -> Iterator[Pair]:
-    """Those of them that have arrays which DLPack cannot express."""
-    return (p for p in _offering(env) if states(p.producer.name, p.device, simple=True))
-
-
 # -- calling the functions
 
 
@@ -51,7 +46,7 @@ def _table(exchange: Exchange, thing: Any) -> ExchangeAPI:
         found = exchange_api.table(type(thing))
     except ValueError as error:
         fail(
-            "DLX-01", role=Role.PRODUCER, reason="the table cannot be found by its rules",
+            Code.TABLE_MALFORMED, "DLX-01", role=Role.PRODUCER, reason="the table cannot be found by its rules",
             expected="a capsule named 'dlpack_exchange_api'", seen=str(error),
         )  # fmt: skip
     assert found is not None, "planned only where the type has the attribute"
@@ -60,35 +55,41 @@ def _table(exchange: Exchange, thing: Any) -> ExchangeAPI:
     return found
 
 
-def _call(function: str, call: Any, *arguments: Any) -> None:
+def _call(exchange: Exchange, function: str, call: Any, *arguments: Any) -> None:
     """Call a function of the table: 0 is success, an exception or anything else a failure of an allowed argument."""
     try:
-        code = call(*arguments)
+        with exchange.step(Doing.IMPORT if function == IMPORT else Doing.EXPORT, Role.PRODUCER):
+            code = call(*arguments)
         seen = f"{code} without an exception"
     except Exception as error:
         code, seen = -1, brief(error)
     if code:
-        fail(
-            "DLX-06", role=Role.PRODUCER, level=Level.MUST, reason=f"{function} fails",
-            expected="0", seen=seen,
-        )  # fmt: skip
+        _failed(function, f"{function} fails", "0", seen)
 
 
-def _exported(table: ExchangeAPI, thing: Any) -> Tensor:
+def _failed(function: str, reason: str, expected: str, seen: str) -> NoReturn:
+    """Fail because a function of the table does something else than the header says of it."""
+    fail(
+        Code.TABLE_FUNCTION_FAILED, "DLX-06", role=Role.PRODUCER, reason=reason, expected=expected, seen=seen,
+        given=function,
+    )  # fmt: skip
+
+
+def _exported(exchange: Exchange, table: ExchangeAPI, thing: Any) -> Tensor:
     """The struct that the table makes of an array; whoever gets it calls its deleter."""
     out = ctypes.c_void_p()
-    _call(EXPORT, exchange_api.FROM_PY(table.functions[EXPORT]), thing, ctypes.byref(out))
+    _call(exchange, EXPORT, exchange_api.FROM_PY(table.functions[EXPORT]), thing, ctypes.byref(out))
     if not out.value:
-        fail("DLX-06", role=Role.PRODUCER, reason=f"{EXPORT} gives nothing", expected="a struct", seen="NULL")
-    return _decoded(out.value)
+        _failed(EXPORT, f"{EXPORT} reports success and gives nothing", "a struct", "NULL")
+    return _decoded(EXPORT, out.value)
 
 
-def _decoded(address: int) -> Tensor:
+def _decoded(function: str, address: int) -> Tensor:
     """The content of a struct; a malformed one is a failure."""
     try:
         return dlpack.decode(address, dlpack.VERSIONED)
     except dlpack.Malformed as error:
-        fail("DLX-06", role=Role.PRODUCER, reason="no readable struct", expected="a struct", seen=str(error))
+        _failed(function, f"{function} gives no readable struct", "a struct", str(error))
 
 
 def _release(tensor: Tensor) -> None:
@@ -97,26 +98,22 @@ def _release(tensor: Tensor) -> None:
 
 
 def _expect_tensor(source: Source, seen: Tensor, exchange: Exchange, function: str) -> None:
-    """All that the struct says is what the array is."""
-    dtype, view = source.dtype, source.view
-    right = (
-        (seen.element0 == source.address or not view.size)
-        and (seen.code, seen.bits, seen.lanes) == (int(dtype.code), dtype.bits, 1)
-        and seen.shape == view.shape
-        and same_strides(view.shape, seen.strides_or_packed, view.strides)
-        and seen.device == (exchange.device.dlpack_type, 0)
-    )
-    if not right:
+    """All that the struct says is what the array is: the same mistakes as in a capsule, and named alike."""
+    width = (seen.bits * seen.lanes + 7) // 8
+    strides = tuple(stride * width for stride in seen.strides_or_packed)
+    handed = Handed(seen.element0, seen.shape, strides, (seen.code, seen.bits, seen.lanes), None)
+    wrong = mismatch(handed, source.dtype, source.view, source.address)
+    if wrong is not None:
         fail(
-            "DLX-06",
-            "DLP-43",
-            role=Role.PRODUCER,
-            reason=f"{function} describes another array",
-            expected=f"{dtype.name}, shape {view.shape}, strides {view.strides}, element 0 at {source.address:#x}, "
-            f"device {(exchange.device.dlpack_type, 0)}",
-            seen=f"code {seen.code}, bits {seen.bits}, lanes {seen.lanes}, shape {seen.shape}, strides {seen.strides}, "
-            f"element 0 at {seen.element0:#x}, device {seen.device}",
-        )
+            wrong.code, wrong.clause, role=Role.PRODUCER, reason=f"{wrong.reason}, by {function}",
+            expected=wrong.expected, seen=wrong.seen,
+        )  # fmt: skip
+    device = (exchange.device.dlpack_type, 0)
+    if seen.device != device:
+        fail(
+            Code.WRONG_DEVICE, "DLP-16", role=Role.PRODUCER, reason=f"{function} names another device than the array's",
+            expected=str(device), seen=str(seen.device),
+        )  # fmt: skip
 
 
 # -- the table
@@ -125,7 +122,6 @@ def _expect_tensor(source: Source, seen: Tensor, exchange: Exchange, function: s
 @invariant(
     "exchange-api.table",
     producer="DLX-01 DLX-02 DLX-03",
-    consumer="DLX-02",
     level=Level.MUST,
     cases=lambda env: every(_offering(env)),
 )
@@ -136,20 +132,20 @@ def test_table(exchange: Exchange) -> None:
     again = {exchange_api.table(kind).address for kind in (type(thing), *_subclass(type(thing)))}  # type: ignore[union-attr]
     if again != {table.address} or capsule.pointer(getattr(thing, exchange_api.ATTRIBUTE)) != table.address:
         fail(
-            "DLX-01", role=Role.PRODUCER, reason="the table is not one for the type",
+            Code.TABLE_MALFORMED, "DLX-01", role=Role.PRODUCER, reason="the type offers more than one table",
             expected=f"{table.address:#x} always", seen=", ".join(hex(address) for address in sorted(again)),
         )  # fmt: skip
     missing = [n for n in exchange_api.FUNCTIONS if not table.functions[n] and n not in exchange_api.OPTIONAL]
     if missing:
         fail(
-            "DLX-03", role=Role.PRODUCER, reason="functions are missing",
+            Code.TABLE_MALFORMED, "DLX-03", role=Role.PRODUCER, reason="functions are missing from the table",
             expected="no NULL but for dltensor_from_py_object_no_sync", seen=f"NULL for {', '.join(missing)}",
         )  # fmt: skip
     older = list(exchange_api.chain(table))
     versions = [each.version for each in (table, *older)]
     if len(older) == exchange_api.MAX_TABLES or versions != sorted(set(versions), reverse=True):
         fail(
-            "DLX-02", role=Role.PRODUCER, reason="the chain of older tables does not get older, or has no end",
+            Code.TABLE_MALFORMED, "DLX-02", role=Role.PRODUCER, reason="the chain of older tables does not get older, or has no end",
             expected="falling versions up to a NULL", seen=str(versions),
         )  # fmt: skip
 
@@ -167,8 +163,7 @@ def _subclass(kind: type[Any]) -> tuple[type[Any], ...]:
 
 @invariant(
     "exchange-api.export",
-    producer="DLX-06 DLP-43",
-    consumer="DLX-06 DLP-43",
+    producer="DLX-06 DLP-49 DLP-59 DLP-13 DLP-20 DLP-16",
     level=Level.MUST,
     cases=lambda env: every(_offering(env), layout=LAYOUTS, dtype=dtypes("float32", "bool")),
 )
@@ -176,14 +171,16 @@ def test_export(exchange: Exchange) -> None:
     """An array becomes a struct that describes it and holds its memory until its deleter is called."""
     source = exchange.source()
     thing = exchange.producer.tabled(source.array)
-    tensor = _exported(_table(exchange, thing), thing)
+    tensor = _exported(exchange, _table(exchange, thing), thing)
     _expect_tensor(source, tensor, exchange, EXPORT)
     del thing
     source.array = None
-    if _elements(exchange, tensor) != source.values:
+    seen = _elements(exchange, tensor)
+    if seen != source.values:
         fail(
-            "DLX-06", "DLP-28", role=Role.PRODUCER, level=Level.MUST, reason="the elements went with the array",
-            expected=source.values.hex(), seen=_elements(exchange, tensor).hex(),
+            Code.RELEASED_EARLY, "DLP-49", role=Role.PRODUCER,
+            reason=f"the elements go with the array, although the struct of {EXPORT} still needs them",
+            expected=show(source.values, source.dtype), seen=show(seen, source.dtype),
         )  # fmt: skip
     _release(tensor)
 
@@ -195,8 +192,7 @@ def _elements(exchange: Exchange, tensor: Tensor) -> bytes:
 
 @invariant(
     "exchange-api.holds-nothing",
-    producer="DLX-06 DLP-27",
-    consumer="DLX-06",
+    producer="DLP-27 DLX-06",
     bugs="I21",
     level=Level.MUST,
     cases=lambda env: every(_offering(env), function=("export", "borrow")),
@@ -210,18 +206,19 @@ def test_holds_nothing(exchange: Exchange) -> None:
         if exchange.option("function") == "borrow":
             _borrowed(exchange, table, thing)
         else:
-            _release(_exported(table, thing))
+            _release(_exported(exchange, table, thing))
     if not happens(lambda: sys.getrefcount(thing) <= before):
+        borrows = exchange.option("function") == "borrow"
         fail(
-            "DLX-06", "DLP-27", role=Role.PRODUCER, reason="references to the array are left behind",
+            Code.MEMORY_LEAKED, "DLX-06" if borrows else "DLP-27", role=Role.PRODUCER,
+            reason=f"{BORROW if borrows else EXPORT} leaves references to the array behind",
             expected=f"{before} references", seen=f"{sys.getrefcount(thing)} after twenty calls",
         )  # fmt: skip
 
 
 @invariant(
     "exchange-api.borrow",
-    producer="DLX-06 DLX-03",
-    consumer="DLX-06",
+    producer="DLX-06 DLP-59 DLP-13 DLP-20 DLP-16",
     level=Level.MUST,
     cases=lambda env: every(_offering(env), layout=LAYOUTS, dtype=dtypes("float32", "bool")),
 )
@@ -239,46 +236,69 @@ def _borrowed(exchange: Exchange, table: ExchangeAPI, thing: Any) -> Tensor:
     managed = DLManagedTensorVersioned()
     managed.version.major = 1
     ctypes.memset(ctypes.addressof(managed.dl_tensor), 0xDD, ctypes.sizeof(DLTensor))
-    _call(BORROW, exchange_api.BORROW(table.functions[BORROW]), thing, ctypes.addressof(managed.dl_tensor))
-    return _decoded(ctypes.addressof(managed))
+    call = exchange_api.BORROW(table.functions[BORROW])
+    _call(exchange, BORROW, call, thing, ctypes.addressof(managed.dl_tensor))
+    return _decoded(BORROW, ctypes.addressof(managed))
 
 
 @invariant(
     "exchange-api.import",
-    producer="DLX-06 DLP-43",
-    consumer="DLX-06 DLP-26 DLP-43",
+    producer="DLX-06",
     bugs="I20",
     level=Level.MUST,
     cases=lambda env: every(_offering(env), layout=layouts("c-order", "fortran", "columns"), dtype=dtypes("float32")),
 )
 def test_import(exchange: Exchange) -> None:
     """A struct becomes an array of the type on the same memory, which owns the struct: it releases it when it dies."""
-    reference = exchange.library(REFERENCE)
-    source = exchange.make(reference)
+    source = exchange.make(exchange.library(REFERENCE))
     kind = type(exchange.producer.tabled(exchange.source().array))
     managed = Managed(source.array.table_fields(), source.array)
     table = _table(exchange, exchange.producer.tabled(exchange.source().array))
     out = ctypes.py_object()
-    _call(IMPORT, exchange_api.TO_PY(table.functions[IMPORT]), managed.address, ctypes.byref(out))
+    _call(exchange, IMPORT, exchange_api.TO_PY(table.functions[IMPORT]), managed.address, ctypes.byref(out))
     taken = out.value
     ctypes.pythonapi.Py_DecRef(ctypes.py_object(taken))  # the function's own reference, which is now the variable's
     out.value = None
-    view = exchange.using(partial(exchange.producer.describe, taken), "describing the import")
+    view = _using(exchange, partial(exchange.producer.describe, taken), "describing")
     if not isinstance(taken, kind) or view.address != source.address:
-        fail(
-            "DLX-06", "DLP-43", role=Role.PRODUCER, reason=f"{IMPORT} makes something else",
-            expected=f"a {kind.__name__} with element 0 at {source.address:#x}",
-            seen=f"a {type(taken).__name__} at {view.address:#x}",
+        _failed(
+            IMPORT, f"{IMPORT} makes another array than the struct describes",
+            f"a {kind.__name__} with element 0 at {source.address:#x}",
+            f"a {type(taken).__name__} with element 0 at {view.address:#x}",
         )  # fmt: skip
-    exchange.expect_values(source, exchange.using(partial(exchange.producer.read, taken), "reading the import"))
+    seen = _using(exchange, partial(exchange.producer.read, taken), "reading")
+    if seen != source.values:
+        _failed(
+            IMPORT, f"an array that {IMPORT} has made reads other elements than the struct describes",
+            show(source.values, source.dtype), show(seen, source.dtype),
+        )  # fmt: skip
     early = managed.deleter_calls
     del taken
     happens(lambda: managed.deleter_calls >= 1)
-    if early or managed.deleter_calls != 1:
-        fail(
-            "DLX-06", "DLP-26", role=Role.PRODUCER, reason="the struct is not released once, with the array",
-            expected="no call of the deleter, then one", seen=f"{early} calls, then {managed.deleter_calls}",
-        )  # fmt: skip
+    _expect_released_once(early, managed.deleter_calls)
+
+
+def _using(exchange: Exchange, action: Callable[[], Any], what: str) -> Any:
+    """What the library does with an array that its table has made."""
+    try:
+        with exchange.step(Doing.USE, Role.PRODUCER):
+            return action()
+    except Exception as error:
+        exchange.check_context(error)
+        _failed(IMPORT, f"{what} an array that {IMPORT} has made raises", "a usable array", brief(error))
+
+
+def _expect_released_once(early: int, calls: int) -> None:
+    """The array, and nobody else, releases the struct: with itself, and once."""
+    if not early and calls == 1:
+        return
+    code = Code.RELEASED_EARLY if early else Code.RELEASED_TWICE if calls else Code.NOT_RELEASED
+    fail(
+        code, "DLX-06", role=Role.PRODUCER,
+        reason=f"an array that {IMPORT} has made does not release its struct once, when it dies",
+        expected="no call of the deleter while the array lives, then one", seen=f"{early} calls, then {calls} in all",
+        given=f"the struct that {IMPORT} takes over",
+    )  # fmt: skip
 
 
 @invariant(

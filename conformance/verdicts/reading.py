@@ -4,27 +4,30 @@ from __future__ import annotations
 
 import math
 import os
-import re
 import reprlib
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Mapping
 from concurrent.futures import ProcessPoolExecutor
 from dataclasses import replace
 from datetime import datetime, timezone
 from hashlib import sha256
+from operator import itemgetter
 from pathlib import Path
 from typing import Any, NamedTuple
 
 import orjson
 
-from conformance.engines import digests, records
-from conformance.engines.model import Lifecycle
+from conformance.engines import records
+from conformance.engines.model import Cell, Lifecycle, Older, check_axes
 from conformance.engines.records import texts
+from conformance.execution import held
+from conformance.execution.held import Held, Plan
 from conformance.exits import UserError
+from conformance.suite.outcomes import Side
 from conformance.verdict import Verdict
 
 from . import runfile
 from .merging import canonical
-from .model import STATE_OF_VERDICT, Candidate, CellResult, Evidence, OwnTests, RunFile, is_case
+from .model import Candidate, CellResult, Evidence, OwnTests, RunFile
 
 _FEW = 8
 """Cells that are sooner read one after the other than by more processes."""
@@ -32,18 +35,20 @@ _NOTE = 4000
 """Characters of a note that are kept: stacks can be long."""
 _LAST = 4096
 """Bytes of a journal in which its last line is looked for: it is short where the run came to its end."""
-_PART = re.compile(r"([a-z_]+)(\d[\w.]*)")
-_AXES = {"cu": "cuda", "py": "python", "cudapy": "cuda_python"}
 _ID = 8
 """Digits of the id of a run of `check`: as many as `conform` draws."""
 _NO_RECORD = (Lifecycle.NOT_RUN.value, "it left no record")
 _NEEDS_NONE = (Lifecycle.DONE.value, "")
 """A run of `check` has its results, or not, and no lifecycle besides."""
-_LOST = Evidence(Verdict.LOST, "lost", "must", (), "there is no outcome", "", "")
-_CONFORMS = Verdict.CONFORMS.letter
-_TEXTS = ("verdict", "outcome", "level", "reason", "expected", "seen")
-_FIELDS = {*_TEXTS, "clauses", "attachments"}
+_CONFORMS = Verdict.CONFORMS
+_TEXTS = ("verdict", "outcome", "level", "code", "clause", "given", "step", "reason", "expected", "seen")
+_FIELDS = {*_TEXTS, "accused", "attachments"}
 """What the result of a case that did not conform has."""
+_texts_of = itemgetter(*_TEXTS)
+_VERDICTS = {verdict.word: verdict for verdict in Verdict}
+_SIDES = {"", *(side.value for side in Side)}
+_NOBODY = {"side": "", "libraries": [], "why": ""}
+"""Where nothing failed."""
 
 
 def load(path: Path) -> RunFile:
@@ -62,7 +67,7 @@ def load(path: Path) -> RunFile:
 
 def _of_conform(folder: Path) -> RunFile:
     run = records.read_run(folder)
-    read = _all([_Source(cell.name, cell.title, folder / cell.name, _NO_RECORD) for cell in run.cells])
+    read = _all([_Source(cell.name, cell.title, folder / cell.name, _NO_RECORD, cell) for cell in run.cells])
     suite = _json(folder / records.RUN).get("suite")
     if not isinstance(suite, str):
         raise UserError(
@@ -87,6 +92,8 @@ class _Source(NamedTuple):
     folder: Path
     unrecorded: tuple[str, str]
     """What became of it where it left no record, and why."""
+    planned: Cell | None = None
+    """As the plan of its run has it. Without such a plan its record is asked, and a run of ``check`` has none."""
 
 
 class _Read(NamedTuple):
@@ -130,7 +137,7 @@ def _put_together(id: str, suite: str, tier: str, read: Iterable[_Read]) -> RunF
     for one in read:
         if one.plan not in plans:
             plans[one.plan] = len(ids)
-            ids.append(_plan(one.folder / records.PLAN, one.plan))
+            ids.append(held.read_plan(one.folder, _loads, _plans).ids)
         own = [evidence.setdefault(e, len(evidence)) for e in one.evidence]
         indices = tuple(own[index] for index in one.cell.evidence)
         cells.append(replace(one.cell, plan=plans[one.plan], evidence=indices))
@@ -144,21 +151,20 @@ def _put_together(id: str, suite: str, tier: str, read: Iterable[_Read]) -> RunF
 def _read(source: _Source) -> _Read:
     record = _json(source.folder / records.CELL)
     environment = _json(source.folder / records.ENVIRONMENT)
-    plan = source.folder / records.PLAN
-    told = digests.of_file(plan)
-    cases = _plan(plan, told) if told else ()
-    lines = _lines(source.folder)
-    states, indices, evidence = _states(cases, lines)
+    found = held.read(source.folder, _loads, _plans)
+    states, indices, evidence = _states(found)
+    axes, holds = _planned(source, record)
     cell = CellResult(
         source.name, source.title, *_ending(source, record),
-        axes=axes(source.name), versions=_versions(environment), absent=_absent(environment),
+        axes=axes, holds=holds, versions=_versions(environment), libraries=_libraries(environment),
+        absent=_absent(environment, holds),
         digests=dict(record.get("digests") or {}),
         candidates=tuple(Candidate(c["name"], c["version"], c["sha256"]) for c in record.get("candidates") or ()),
         own_tests=_own_tests(record.get("with_tests")),
         ended=_ended(source.folder, record), seconds=record.get("seconds", 0.0), states=states, evidence=indices,
     )  # fmt: skip
     _check(cell)
-    return _Read(cell, evidence, told, source.folder, _began(source.folder, record))
+    return _Read(cell, evidence, found.plan.digest, source.folder, _began(source.folder, record))
 
 
 def _ending(source: _Source, record: dict[str, Any]) -> tuple[str, str]:
@@ -197,102 +203,75 @@ def _json(path: Path) -> dict[str, Any]:
     return data
 
 
-def _parsed(lines: Sequence[bytes], path: Path) -> list[dict[str, Any]]:
-    """What these lines of a file hold. Raises ValueError, with file and line, where one is no JSON."""
+def _loads(line: bytes) -> Any:
+    """What a line says. Raises ValueError where it is no JSON."""
     try:
-        return [orjson.loads(line) for line in lines]
+        return orjson.loads(line)
     except ValueError:  # it refuses halves of surrogate pairs, too
-        return [_parsed_alone(line, number, path) for number, line in enumerate(lines, 1)]
+        return records.parsed(line)
 
 
-def _parsed_alone(line: bytes, number: int, path: Path) -> dict[str, Any]:
-    try:
-        found: dict[str, Any] = records.parsed(line)
-    except ValueError:
-        raise ValueError(f"line {number} of {path.name} is no JSON") from None
-    return found
+_plans: dict[str, Plan] = {}
+"""Plans by digest: most cells share theirs."""
 
 
-_known: dict[str, tuple[str, ...]] = {}
-"""The case ids of plans, by digest: most cells share theirs."""
-
-
-def _plan(path: Path, digest: str) -> tuple[str, ...]:
-    if digest not in _known:
-        ids = [line["id"] for line in _parsed(path.read_bytes().splitlines(), path)]
-        for number, id in enumerate(ids, 1):
-            if not (isinstance(id, str) and is_case(id)):
-                raise ValueError(
-                    f"line {number} of {path.name} has {reprlib.repr(id)} as its id, which is none of a case"
-                )
-        _known[digest] = tuple(ids)
-    return _known[digest]
-
-
-def _lines(folder: Path) -> list[dict[str, Any]]:
-    """The results, or as far as the journal has them where the run did not come to its end."""
-    path = folder / records.RESULTS
-    if path.exists():
-        return _parsed(path.read_bytes().splitlines(), path)
-    journal = folder / records.JOURNAL
-    if not journal.exists():
-        return []
-    whole = journal.read_bytes().split(b"\n")[:-1]  # what stands after the last end of line was cut off
-    entries = _parsed(whole, journal)
-    last = {entry["result"]["id"]: entry["result"] for entry in entries if entry.get("result")}
-    return list(last.values())
-
-
-def _states(cases: tuple[str, ...], lines: list[dict[str, Any]]) -> tuple[str, tuple[int, ...], tuple[Evidence, ...]]:
+def _states(found: Held) -> tuple[str, tuple[int, ...], tuple[Evidence, ...]]:
     """A letter a case, in the order of the plan, and the evidence of those that did not conform."""
-    by_id = {line["id"]: line for line in lines}
-    unplanned = by_id.keys() - set(cases)
-    if unplanned:
-        raise ValueError(f"there is a result of {min(map(str, unplanned))}, which was not planned")
     table: dict[Evidence, int] = {}
     letters, indices = [], []
-    for case in cases:
-        line = by_id.get(case)
-        if line is not None and line.get("verdict") == Verdict.CONFORMS.word:
-            letters.append(_CONFORMS)
+    for case in found.plan.ids:
+        line = found.results[case]
+        if line.get("verdict") == _CONFORMS.word:
+            letters.append(_CONFORMS.letter)
             continue
-        found = _LOST if line is None else _evidence(line, case)
-        letters.append(found.verdict.letter)
-        indices.append(table.setdefault(found, len(table)))
+        evidence = _evidence(line, case)
+        letters.append(evidence.verdict.letter)
+        indices.append(table.setdefault(evidence, len(table)))
     return "".join(letters), tuple(indices), tuple(table)
 
 
 def _evidence(line: dict[str, Any], case: str) -> Evidence:
     try:
-        state = Verdict.LOST if line["outcome"] == "lost" else STATE_OF_VERDICT[line["verdict"]]
-        said = [line[name] for name in _TEXTS]
-        clauses, attachments = line["clauses"], line["attachments"]
-        kinds = {*map(type, said), *map(type, clauses), *map(type, attachments.values())}
-        is_sound = type(clauses) is list and kinds == {str}
+        said, attachments, accused = _texts_of(line), line["attachments"], line["accused"] or _NOBODY
+        verdict, side, libraries, why = _VERDICTS[said[0]], accused["side"], accused["libraries"], accused["why"]
+        kinds = {*map(type, said), *map(type, attachments.values()), *map(type, libraries), type(side), type(why)}
+        is_sound = kinds == {str} and side in _SIDES and bool(side or not verdict.speaks_against)
     except (KeyError, TypeError, AttributeError):
         is_sound = False
     if not is_sound:
         raise ValueError(_mistake(line, f"the result of {case}"))
-    told = state not in (Verdict.REFUSED, Verdict.OBSERVED)
+    told = verdict not in (Verdict.REFUSED, Verdict.OBSERVED)
     notes = tuple(sorted((k, v[:_NOTE]) for k, v in attachments.items())) if told else ()
-    _, outcome, level, reason, expected, seen = said
-    return Evidence(state, outcome, level, tuple(clauses), reason, expected, seen, notes)
+    _, outcome, level, code, clause, given, step, reason, expected, seen = said
+    return Evidence(
+        verdict, outcome, level, code, clause, given, step, side, tuple(libraries), why, reason, expected, seen, notes
+    )
 
 
 def _mistake(line: dict[str, Any], what: str) -> str:
     """What is wrong with a result: looked for only where something is."""
     missing = _FIELDS - line.keys()
     if missing:
-        return f"{what} has no {min(missing)}"
-    clauses, attachments = line["clauses"], line["attachments"]
-    if not (isinstance(clauses, list) and isinstance(attachments, dict)):
-        return f"{what} has clauses that are no list, or attachments that are no object"
-    numbered = {f"clause {number}": clause for number, clause in enumerate(clauses, 1)}
+        older = ", as those of older versions of this suite" if "clauses" in line else ""
+        return f"{what} has no {min(missing)}{older}"
+    accused, attachments = line["accused"], line["attachments"]
+    if not (isinstance(accused, (dict, type(None))) and isinstance(attachments, dict)):
+        return f"{what} has attachments, or an accused, that are no object"
     try:
-        texts(what, **{name: line[name] for name in _TEXTS}, **numbered, **attachments)
+        texts(what, **{name: line[name] for name in _TEXTS}, **attachments)
+        return _mistake_in(accused, what) if accused else _mistake_of(line, what)
     except ValueError as error:
         return str(error)
+
+
+def _mistake_of(line: dict[str, Any], what: str) -> str:
+    if line["verdict"] in _VERDICTS:
+        return f"{what} accuses nobody, and does not say that nobody is to be accused"
     return f"{what} has the verdict {reprlib.repr(line['verdict'])}, which nobody knows"
+
+
+def _mistake_in(accused: dict[str, Any], what: str) -> str:
+    return ""
 
 
 # -- what a cell was

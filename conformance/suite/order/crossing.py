@@ -57,6 +57,11 @@ class Joined:
         """The consumer read what was written, in either array."""
         return all(half.in_order() for half in self._halves)
 
+    def told(self) -> str:
+        """What the consumer read instead, of each array that it read too early."""
+        numbered = zip(("first", "second"), self._halves)
+        return "; ".join(f"of the {number} array {half.told()}" for number, half in numbered if not half.in_order())
+
 
 class Capsule:
     """Offers a capsule that was made before, for a stream that was named then."""
@@ -161,6 +166,10 @@ class PerThreadNamed:
     def in_order(self) -> bool:
         """The reference read what was written."""
         return self._into.holds(NEW)
+
+    def told(self) -> str:
+        """What the reference read instead."""
+        return f"on that thread's default stream the reference reads {self._into.found()}"
 
     def _export_and_read(self) -> None:
         offer = DLPackOffer(self.setting.producer.exporter(self.array, Protocol.DLPACK))

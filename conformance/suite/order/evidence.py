@@ -14,7 +14,8 @@ from conformance.reference.streams import Streams
 from ..exchange import Exchange, brief
 from ..codes import Code
 from ..outcomes import ACCUSED, Inconclusive, Refused, Side, fail
-from .handover import REFERENCE, Forward, How, S, Setting, Without
+from . import telling
+from .handover import REFERENCE, Call, Forward, How, S, Setting, Without
 from .observation import Seen, Wait, Work, observe
 
 W = TypeVar("W", bound=Work)
@@ -50,10 +51,14 @@ class Latest(Generic[W]):
 
 
 def setting_of(exchange: Exchange) -> Setting:
-    """Who hands over to whom in a case; its parameters ``how`` and ``reader`` say where the two sides stand."""
+    """Who hands over to whom in a case.
+
+    Its parameters ``how`` and ``reader`` say where the two sides stand, ``call`` by what the consumer gets at the array.
+    """
     how = How(exchange.option("how", How.OUTSIDE.value))
     reader = exchange.option("reader", "stream")
-    return Setting(exchange.producer, exchange.consumer, exchange.protocol, exchange.device, how, reader)
+    call = Call(exchange.option("call", Call.IMPORT.value))
+    return Setting(exchange.producer, exchange.consumer, exchange.protocol, exchange.device, how, reader, call=call)
 
 
 def seen_in(exchange: Exchange, streams: Streams, make: Callable[[], Work]) -> Seen:
@@ -128,6 +133,24 @@ class Duty:
     level: Level
 
 
+@dataclass(frozen=True)
+class Trial:
+    """One side with a flawless partner in the other's place: what was seen, or why nothing could be."""
+
+    who: str
+    seen: Seen | None
+    trouble: str = ""
+
+    @property
+    def wrong(self) -> bool:
+        """Whether it was seen to go wrong: an exception shows nothing about order."""
+        return self.seen is not None and not self.seen.in_order
+
+    def __str__(self) -> str:
+        how = self.trouble if self.seen is None else "in order" if self.seen.in_order else str(self.seen)
+        return f"{self.who}: {how}"
+
+
 def blame(
     exchange: Exchange, setting: S, make: Make[S], seen: Seen, *, reason: str, expected: str,
     code: Code = Code.STALE_READ, offering: Callable[[S], Offering] = Forward,
@@ -137,13 +160,16 @@ def blame(
     ``code`` is that of a consumer's failure. ``offering`` makes the hand-over that shows what the producer's dictionary says. A side
     from which no clause demands anything is not accused; where that is true of both, the failure is only observed.
     """
-    producer = _with_flawless(setting.but(consumer=REFERENCE), make)
-    consumer = _with_flawless(setting.but(producer=REFERENCE, how=How.OUTSIDE), make)
-    exchange.notes["blame"] = (
-        f"{setting.producer.name} to the reference: {producer or 'in order'}; "
-        f"the reference to {setting.consumer.name}: {consumer or 'in order'}"
+    trials = (
+        _trial(f"{setting.producer.name} to the reference", setting.but(consumer=REFERENCE), make),
+        _trial(
+            f"the reference to {setting.consumer.name}", setting.but(producer=REFERENCE, how=How.OUTSIDE), make
+        ),
     )
-    duties = [_producers_duty(setting, offering)] * bool(producer) + [_consumers_duty(setting, code)] * bool(consumer)
+    exchange.notes["blame"] = "; ".join(map(str, trials))
+    duties = _broken(setting, code, offering, *trials)
+    if not duties and any(trial.seen is None for trial in trials):
+        raise Inconclusive(f"{reason}, and which side is at fault cannot be told: {exchange.notes['blame']}")
     bound = [duty for duty in duties if duty.level is not Level.OBSERVED]
     duty = next(iter(bound or duties), _gap(setting, code))
     side = (Side.BOTH if len(bound) > 1 else ACCUSED[duty.role]) if bound else Side.NEITHER
@@ -153,36 +179,51 @@ def blame(
     )  # fmt: skip
 
 
+def _trial(who: str, setting: S, make: Make[S]) -> Trial:
+    try:
+        return Trial(who, observe(setting.streams, lambda: make(setting)))
+    except Exception as error:
+        return Trial(who, None, brief(error))
+
+
+def _broken(
+    setting: S, code: Code, offering: Callable[[S], Offering], producer: Trial, consumer: Trial
+) -> list[Duty]:
+    """The duties of the sides that go wrong. A consumer owes nothing where the dictionary names no stream (CAI-17)."""
+    if setting.protocol is Exchanged.DLPACK:
+        duties = [(producer, _exporters_duty(setting)), (consumer, Duty(Role.CONSUMER, code, "DLP-35", Level.MUST))]
+        return [duty for trial, duty in duties if trial.wrong]
+    if not (producer.wrong or consumer.wrong):
+        return []
+    described = published_by(setting, offering)
+    found = []
+    if producer.wrong:
+        found.append(published_duty(described, same=setting.producer.name == setting.consumer.name))
+    if consumer.wrong and names_stream(described):
+        found.append(Duty(Role.CONSUMER, code, *duty_to_follow(setting)))
+    return found
+
+
 def in_words(seen: Seen, setting: Setting) -> str:
-    """An observation as a person would tell it."""
-    data = "saw the new data" if seen.in_order else "saw the old data"
-    return f"the {setting.consumer.name} side {data}; {_WAITED[seen.wait]}"
+    """A disorder as a person would tell it: what was read, and which stream was not waited for."""
+    told = seen.told or f"{setting.consumer.name} reads the old data"
+    pending = f"{telling.stream(seen.writer)}, on which the work of {setting.producer.name} is pending"
+    return f"{told}; {_WAITED[seen.wait].format(consumer=setting.consumer.name, pending=pending)}"
 
 
 _WAITED = {
-    Wait.NONE: "nothing waited for the producer's stream",
-    Wait.EVENT: "the consumer's stream waited",
-    Wait.HOST: "the calling thread waited",
-    Wait.DEVICE: "the whole device was waited for",
+    Wait.NONE: "{consumer} does not wait for {pending}",
+    Wait.EVENT: "the stream of {consumer} waits, but not for all of {pending}",
+    Wait.HOST: "the calling thread waits, but not for all of {pending}",
+    Wait.DEVICE: "the call waits for the device, and still misses {pending}",
 }
 
 
-def _with_flawless(setting: S, make: Make[S]) -> str:
-    """What goes wrong between one side and a flawless partner, nothing if all is in order."""
-    try:
-        seen = observe(setting.streams, lambda: make(setting))
-    except Exception as error:
-        return brief(error)
-    return "" if seen.in_order else str(seen)
+def _exporters_duty(setting: Setting) -> Duty:
+    return Duty(Role.PRODUCER, Code.NAMED_STREAM_NOT_ORDERED, "DLP-33", level_of_export(setting))
 
 
-def _producers_duty(setting: S, offering: Callable[[S], Offering]) -> Duty:
-    if setting.protocol is Exchanged.DLPACK:
-        return Duty(Role.PRODUCER, Code.NAMED_STREAM_NOT_ORDERED, "DLP-33", _level_of_export(setting))
-    return published_duty(published_by(setting, offering), same=setting.producer.name == setting.consumer.name)
-
-
-def _level_of_export(setting: Setting) -> Level:
+def level_of_export(setting: Setting) -> Level:
     """A library that only knows its current stream cannot cover another one: both libraries' documents leave that to the user.
 
     So do those of a library whose exports only describe memory.
@@ -194,7 +235,7 @@ def _level_of_export(setting: Setting) -> Level:
     return Level.SHOULD
 
 
-def published_duty(described: Mapping[str, Any], *, same: bool) -> Duty:
+def published_duty(described: Mapping[str, Any], *, same: bool = False) -> Duty:
     """What a producer owes whose dictionary said this while work was pending.
 
     Versions below 3 say nothing of streams (CAI-30). Between a library and itself (``same``) its user knows the streams.
@@ -207,13 +248,6 @@ def published_duty(described: Mapping[str, Any], *, same: bool) -> Duty:
     return Duty(Role.PRODUCER, Code.STREAM_NOT_COVERING, "CAI-22", level)
 
 
-def _consumers_duty(setting: Setting, code: Code) -> Duty:
-    if setting.protocol is Exchanged.DLPACK:
-        return Duty(Role.CONSUMER, code, "DLP-35", Level.MUST)
-    clause, level = duty_to_follow(setting)
-    return Duty(Role.CONSUMER, code, clause, level)
-
-
 def _gap(setting: Setting, code: Code) -> Duty:
     """Each side does its part with the reference: the contract leaves a gap."""
     clause = "DLP-35" if setting.protocol is Exchanged.DLPACK else "CAI-26"
@@ -222,7 +256,7 @@ def _gap(setting: Setting, code: Code) -> Duty:
 
 def duty_to_follow(setting: Setting) -> tuple[str, Level]:
     """What the array interface asks of a consumer; where its users take the pointer themselves, it is theirs to do."""
-    if setting.consumer.traits & {Trait.POINTER_ONLY}:
+    if setting.call is Call.IMPORT and setting.consumer.traits & {Trait.POINTER_ONLY}:
         return "CAI-21", Level.OBSERVED
     return "CAI-18", Level.MUST
 
@@ -239,3 +273,8 @@ def published_by(setting: S, offering: Callable[[S], Offering] = Forward) -> Map
 def names_stream(described: Mapping[str, Any]) -> bool:
     """Whether a dictionary names a stream under a version that gives it a meaning (CAI-30)."""
     return described.get("version", 0) >= 3 and described.get("stream") is not None
+
+
+def publishes(*_: Any) -> Any:
+    """Temporary: modules that have not been moved to :func:`published_by` yet import it."""
+    raise NotImplementedError

@@ -6,13 +6,14 @@ from enum import Enum
 from itertools import count
 from typing import Any
 
-from conformance.adapters.base import Adapter, DLPackOffer, Protocol
+from conformance.adapters.base import Adapter, DLPackOffer, Protocol, peek
 from conformance.reference.exporter import NEWEST
 from conformance.reference.importer import CPU_TYPES, Importer
 from conformance.reference.memory import HostMemory
 
 from ..exchange import collect
-from .handover import KIND, NEW, OLD, Forward, Setting, Target, elements, filled, holds, stream_of
+from . import telling
+from .handover import KIND, NEW, OLD, TOLD, Forward, Setting, Target, elements, filled, holds, stream_of
 
 DROPPED_ELEMENTS = 1 << 17
 """Of arrays that are dropped: of a size that nobody else asks for, so that what is free is handed out first."""
@@ -74,6 +75,13 @@ class Dropped:
     def in_order(self) -> bool:
         """The consumer read what was there when it was handed over."""
         return holds(self.setting.consumer, self._into, NEW, self.setting.device, self.setting.count)
+
+    def told(self) -> str:
+        """What the consumer read instead."""
+        names = {NEW: "the value that was handed over", OLD: f"the value of another array of {self.setting.producer.name}"}
+        into = self.setting.consumer.describe(self._into).address
+        data = peek(into, len(elements(0, self.setting.count)), self.setting.device)
+        return f"{self.setting.consumer.name} reads {telling.elements(data, names)}"
 
     def make_more(self) -> bool:
         """Make arrays and queue a write of each, until one lies where the dropped one did; whether one does."""
@@ -141,6 +149,15 @@ class Overwriting(Forward):
             return holds(self.setting.producer, self._kept, OLD, self.setting.device)
         return holds(self.setting.producer, self.array, LAST, self.setting.device)
 
+    def told(self) -> str:
+        """Which of the two came last in how many elements."""
+        producer, consumer = self.setting.producer, self.setting.consumer
+        names = {OLD: "the old value", NEW: f"what {producer.name} wrote", LAST: f"what {consumer.name} wrote"}
+        array = self._kept if self._reads else self.array
+        data = peek(producer.describe(array).address, len(elements(0)), self.setting.device)
+        what = f"the pending read of {producer.name} gets" if self._reads else f"the array of {producer.name} ends with"
+        return f"{what} {telling.elements(data, names)}"
+
 
 class ToHost:
     """The producer writes on its stream and exports to the host; what is there when the call returns is looked at.
@@ -171,6 +188,10 @@ class ToHost:
     def in_order(self) -> bool:
         """All was there."""
         return self._seen == elements(NEW)
+
+    def told(self) -> str:
+        """What was there instead."""
+        return f"the copy on the host has {telling.elements(self._seen, TOLD)}"
 
     def _by_call(self) -> bytes:
         asked = {"stream": None, "max_version": NEWEST, "dl_device": (1, 0), **self._keywords}

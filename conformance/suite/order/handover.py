@@ -15,6 +15,7 @@ from conformance.reference.importer import Importer
 from conformance.reference.streams import LEGACY, PER_THREAD, Streams, WorkStream
 
 from ..libraries import Library, Pair
+from . import telling
 
 REFERENCE = ReferenceAdapter()
 """Flawless, whatever stands in the reference's place in a case."""
@@ -22,6 +23,8 @@ SHAPE = (1, 256, 1)
 KIND = dtype("int32")
 OLD, NEW = 0x00AAAA, 0x005555
 """What the elements are before and after the producer's pending write: below 2**24, which every operation keeps exactly."""
+TOLD = {OLD: "the old value", NEW: "the new value", 0: "zero"}
+"""What a report calls them."""
 
 
 class How(str, Enum):
@@ -31,6 +34,15 @@ class How(str, Enum):
     """The stream that it wrote on is its current one."""
     OUTSIDE = "outside"
     """Its current stream is another, as it is after a ``with`` block."""
+
+
+class Call(str, Enum):
+    """By what a consumer gets at the array."""
+
+    IMPORT = "import"
+    """It makes an array of its own of it, by its documented call or as its users do."""
+    KERNEL = "kernel"
+    """One of its kernels is given the object itself, and reads the array interface when it is launched."""
 
 
 class Without(str, Enum):
@@ -49,7 +61,8 @@ S = TypeVar("S", bound="Setting")
 class Setting:
     """Who hands over to whom, and how.
 
-    ``reader`` says on which stream the consumer works: ``stream`` for one of its own, or a role of :func:`stream_of`.
+    ``reader`` says on which stream the consumer works: ``stream`` for one of its own, or a role of :func:`stream_of`. ``call`` says by
+    what it gets at the array.
     """
 
     producer: Adapter
@@ -59,6 +72,7 @@ class Setting:
     how: How = How.INSIDE
     reader: str = "stream"
     without: Without | None = None
+    call: Call = Call.IMPORT
     count: int = SHAPE[1]
     """How many elements the arrays have."""
 
@@ -177,13 +191,24 @@ class Forward:
         """The consumer read what the producer wrote."""
         return holds(self.setting.consumer, self.into, NEW, self.setting.device, self.setting.count)
 
+    def told(self) -> str:
+        """What the consumer read instead."""
+        name = self.setting.consumer.name
+        return f"{name} reads {found(self.setting.consumer, self.into, self.setting.device, self.setting.count)}"
+
     def _take(self) -> None:
         offer = self.offer()
         with ExitStack() as current:
             if self.setting.how is How.INSIDE and self.setting.producer is not self.setting.consumer:
                 current.enter_context(self.setting.producer.using(self._write_on))
             current.enter_context(self.setting.consumer.using(self._read_on))
-            self.taken = self.setting.consumer.take_operand(offer, self.setting.protocol, self.setting.device)
+            self.taken = self._taken_from(offer)
+
+    def _taken_from(self, offer: Any) -> Any:
+        consumer, device = self.setting.consumer, self.setting.device
+        if self.setting.call is Call.KERNEL:
+            return consumer.take_argument(offer, device)
+        return consumer.take_operand(offer, self.setting.protocol, device)
 
     def offer(self) -> Any:
         """The array as the consumer gets to see it."""
@@ -236,6 +261,10 @@ class Target:
         """Whether every element is ``value``, once all is done."""
         return self.memory.read(self._block.address, self._nbytes) == elements(value)
 
+    def found(self) -> str:
+        """Which values the elements have, in words."""
+        return telling.elements(self.memory.read(self._block.address, self._nbytes), TOLD)
+
 
 class Export:
     """The producer writes on its stream and exports for a stream that it is told; the reference reads on that one.
@@ -273,6 +302,10 @@ class Export:
         """The reference read what the producer wrote."""
         return self._into.holds(NEW)
 
+    def told(self) -> str:
+        """What the reference read instead."""
+        return f"on {telling.stream(self.reader)} the reference reads {self._into.found()}"
+
 
 class Backward:
     """The consumer reads on its stream what it took before; then the producer writes again on its own.
@@ -308,6 +341,12 @@ class Backward:
         """The consumer read what was there before."""
         return holds(self.setting.consumer, self._into, NEW, self.setting.device)
 
+    def told(self) -> str:
+        """What the consumer read instead."""
+        names = {NEW: "the value from before the write", OLD: "the value of the next write"}
+        data = peek(self.setting.consumer.describe(self._into).address, len(elements(0)), self.setting.device)
+        return f"{self.setting.consumer.name} reads {telling.elements(data, names)}"
+
 
 class DefaultHeldBack(Backward):
     """What becomes of the default stream when the consumer reads: it has no part in it."""
@@ -332,6 +371,11 @@ def holds(library: Adapter, array: Any, value: int, device: Device, count: int =
     """Whether every element of an operand is ``value``, read by our own instruments once all is done."""
     data = elements(value, count)
     return peek(library.describe(array).address, len(data), device) == data
+
+
+def found(library: Adapter, array: Any, device: Device, count: int = SHAPE[1]) -> str:
+    """Which values the elements of an operand have, in words, read by our own instruments once all is done."""
+    return telling.elements(peek(library.describe(array).address, len(elements(0, count)), device), TOLD)
 
 
 @cache

@@ -10,7 +10,7 @@ from __future__ import annotations
 import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from enum import Enum
 from typing import Protocol
 from weakref import WeakKeyDictionary
@@ -52,13 +52,16 @@ class Seen:
     """One observation: what waited, and whether what came second saw what came first.
 
     ``held_gil``: the host was blocked with the GIL held. ``rounds``: round trips of the device after which the second side was
-    done while the first was still held; all that it was given, if it was not.
+    done while the first was still held; all that it was given, if it was not. ``writer`` is the stream that was held; ``told`` says in
+    words what came out wrong, where the work can tell.
     """
 
     wait: Wait
     in_order: bool
     held_gil: bool = False
     rounds: int = 0
+    writer: int = field(default=0, compare=False)
+    told: str = field(default="", compare=False)
 
     @property
     def overtakes(self) -> bool:
@@ -71,7 +74,10 @@ class Seen:
 
 
 class Work(Protocol):
-    """Two pieces of work of two libraries, ready to be run once. It is made while the device is idle."""
+    """Two pieces of work of two libraries, ready to be run once. It is made while the device is idle.
+
+    One that has a method ``told`` says with it, once all is done, which elements came out wrong, in words.
+    """
 
     libraries: tuple[Adapter, ...]
     """Those that take part."""
@@ -159,7 +165,9 @@ def _observe(streams: Streams, work: Work, usual: int, most: int, seconds: float
         streams.synchronize_device()
         latch.close()
         other.close()
-    return Seen(wait, work.in_order(), held_gil, rounds)
+    in_order = work.in_order()
+    told: Callable[[], str] | None = getattr(work, "told", None)
+    return Seen(wait, in_order, held_gil, rounds, work.writer, told() if told and not in_order else "")
 
 
 def _classify(

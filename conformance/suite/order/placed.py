@@ -20,11 +20,13 @@ from conformance.reference.streams import Streams, WorkStream
 from ..exchange import Exchange, Source, brief
 from ..libraries import Environment, Pair
 from ..outcomes import Inconclusive
+from . import telling
 from .handover import (
     KIND,
     NEW,
     OLD,
     SHAPE,
+    TOLD,
     CAIWithout,
     DLPackWithoutWait,
     How,
@@ -32,6 +34,7 @@ from .handover import (
     Setting,
     Without,
     elements,
+    found,
     holds,
 )
 
@@ -135,7 +138,7 @@ def take_on(exchange: Exchange, source: Source, place: Place) -> Any:
     with current(exchange, place.current):
         offer = exchange.offer(source)
         action = partial(exchange.consumer.take_on, offer, exchange.protocol, exchange.device, place.home)
-        return exchange.accepting(action, offer, promised=None if place.at_home else ())
+        return exchange.accepting(action, offer, promised=None if place.at_home else "")
 
 
 def read(exchange: Exchange, taken: Any, view: View, place: Place) -> bytes:
@@ -244,6 +247,10 @@ class Handed:
         """The consumer read what the producer wrote."""
         return holds(self.meeting.consumer, self.into, NEW, self.meeting.device)
 
+    def told(self) -> str:
+        """What the consumer read instead."""
+        return f"{self.meeting.consumer.name} reads {found(self.meeting.consumer, self.into, self.meeting.device)}"
+
     def offer(self) -> Any:
         """The array as the consumer gets to see it; a dictionary is read while the case's GPU is current."""
         meeting = self.meeting
@@ -316,6 +323,10 @@ class Published:
         """The consumer read what had been copied."""
         return holds(self.meeting.consumer, self._into, NEW, self.meeting.device)
 
+    def told(self) -> str:
+        """What the consumer read instead."""
+        return f"{self.meeting.consumer.name} reads {found(self.meeting.consumer, self._into, self.meeting.device)}"
+
 
 class Asked:
     """The producer exports for a stream of the other GPU, and the reference reads the array on that one."""
@@ -349,8 +360,14 @@ class Asked:
 
     def in_order(self) -> bool:
         """The reference read what the producer wrote."""
-        wanted = elements(NEW)
-        return peek(self._into.address, len(wanted), self.meeting.device) == wanted
+        return self._read() == elements(NEW)
+
+    def told(self) -> str:
+        """What the reference read instead."""
+        return f"on {telling.stream(self.reader)} the reference reads {telling.elements(self._read(), TOLD)}"
+
+    def _read(self) -> bytes:
+        return peek(self._into.address, len(elements(NEW)), self.meeting.device)
 
 
 @cache

@@ -11,7 +11,7 @@ from conformance.reference.streams import Streams
 from ..outcomes import Inconclusive
 from . import blocking
 from .blocking import Called
-from .handover import NEW, OLD, REFERENCE, SHAPE, CAIWithout, Target, filled, holds, stream_of
+from .handover import NEW, OLD, REFERENCE, SHAPE, CAIWithout, Target, filled, found, holds, stream_of
 from .observation import ATTEMPTS, BURNT_NANOSECONDS, LIMIT_SECONDS, nothing_freed
 
 NEW_STREAMS = 64
@@ -62,6 +62,10 @@ class Published:
         """We read what the producer wrote."""
         return self._into.holds(NEW)
 
+    def told(self) -> str:
+        """What we read instead."""
+        return f"the reference reads {self._into.found()}"
+
 
 class Dropped(Published):
     """As :class:`Published`, on a stream of the producer's that nobody holds any more once the dictionary has been read."""
@@ -109,6 +113,10 @@ class OnImported:
     def in_order(self) -> bool:
         """The consumer read what we wrote."""
         return holds(self._consumer, self._into, NEW, self._device)
+
+    def told(self) -> str:
+        """What the consumer read instead."""
+        return f"{self._consumer.name} reads {found(self._consumer, self._into, self._device)}"
 
 
 def named(described: dict[str, Any]) -> Any:

@@ -20,7 +20,8 @@ from conformance.cuda import streams as cuda_streams
 from conformance.reference.streams import CudaStreams
 
 from ..exchange import brief
-from .handover import KIND, NEW, OLD, SHAPE, CAIWithout, Recorded, elements
+from . import telling
+from .handover import KIND, NEW, OLD, SHAPE, TOLD, CAIWithout, Recorded, elements
 from .observation import Seen, observe
 
 _NBYTES = 4 * SHAPE[1]
@@ -52,14 +53,14 @@ class Side:
             context.synchronize()
             return array
 
-    def holds(self, array: Any, value: int) -> bool:
-        """Whether every element of an operand is ``value``."""
+    def read(self, array: Any) -> bytes:
+        """The elements of an operand, once all is done."""
         buffer = ctypes.create_string_buffer(_NBYTES)
         with self.at_work() as library:
             context.synchronize()
             address = ctypes.c_void_p(library.describe(array).address)
             driver.call("cuMemcpyDtoH_v2", buffer, address, ctypes.c_size_t(_NBYTES))
-        return buffer.raw == elements(value)
+        return buffer.raw
 
 
 class BothContexts(CudaStreams):
@@ -120,7 +121,11 @@ class Handover:
 
     def in_order(self) -> bool:
         """The taker read what the giver wrote."""
-        return self._taker.holds(self._into, NEW)
+        return self._taker.read(self._into) == elements(NEW)
+
+    def told(self) -> str:
+        """What the taker read instead."""
+        return f"{self._taker.adapter.name} reads {telling.elements(self._taker.read(self._into), TOLD)}"
 
     def _offer(self, giver: Adapter) -> CAIOffer:
         exporter = giver.exporter(self._array, Protocol.CAI)

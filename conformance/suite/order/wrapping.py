@@ -4,10 +4,11 @@ from __future__ import annotations
 
 from typing import Any
 
-from conformance.adapters.base import Protocol
+from conformance.adapters.base import Protocol, peek
 from conformance.reference.streams import LEGACY
 
-from .handover import NEW, OLD, SHAPE, CAIWithout, Forward, Setting, filled, holds, stream_of
+from . import telling
+from .handover import NEW, OLD, SHAPE, CAIWithout, Forward, Setting, elements, filled, holds, stream_of
 
 LAST = 0x003333
 """What the elements are after the consumer's own write."""
@@ -103,6 +104,13 @@ class LaterUse:
     def in_order(self) -> bool:
         """What was written last was read."""
         return holds(self.setting.consumer, self._into, LAST, self.setting.device)
+
+    def told(self) -> str:
+        """What was read instead."""
+        consumer = self.setting.consumer
+        names = {LAST: "the value of the last write", NEW: "the value from before the last write"}
+        data = peek(consumer.describe(self._into).address, len(elements(0)), self.setting.device)
+        return f"{consumer.name} reads {telling.elements(data, names)}"
 
 
 def published_after(setting: Setting, role: str, current: str) -> tuple[int, Any]:

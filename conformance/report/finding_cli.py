@@ -1,0 +1,129 @@
+"""The command ``finding``: a report on one root cause, ready for the tracker of the accused library."""
+
+from __future__ import annotations
+
+import argparse
+import re
+import sys
+from collections.abc import Sequence
+from pathlib import Path
+
+from conformance import files
+from conformance.execution import accusing, folder, ledger
+from conformance.execution.environment import Facts
+from conformance.execution.results import Result
+from conformance.exits import Exit, UserError, given_by
+from conformance.findings.model import Finding, Status
+from conformance.verdict import Verdict
+from conformance.wildcards import STAR, fits
+
+from . import findings
+from .finding_page import page, run_script
+from .screen import Screen, many
+
+RESULTS = Path("conform-results")
+
+
+def add(name: str, command: argparse.ArgumentParser) -> None:
+    """The options of ``finding``."""
+    command.add_argument(
+        "id", nargs="?", metavar="ID", help="the finding's id, in which * is any text (default: list all)"
+    )
+    command.add_argument(
+        "--results", type=Path, default=RESULTS, metavar="DIR", help=f"the folder of a run (default: {RESULTS})"
+    )
+    command.add_argument("--out", type=Path, metavar="PATH", help="write to this file; to this folder with --new")
+    command.add_argument(
+        "--new", action="store_true", help="one page for each broken promise that is not known upstream"
+    )
+    command.add_argument("--run", dest="tried", action="store_true", help="run the script and show what it says")
+    command.set_defaults(run=finding)
+
+
+def finding(options: argparse.Namespace) -> int:
+    """List the findings of a run, or print a report."""
+    results, facts = _read(options.results)
+    found = findings.of_run(results, facts)
+    if options.new:
+        return _write_new(options, found, results, facts)
+    if options.id is None:
+        return _list(found)
+    text = _page(_chosen(found, options.id, options.results), results, facts, tried=options.tried)
+    if options.out is None:
+        sys.stdout.write(text)
+    else:
+        with given_by("--out", options.out):
+            files.write(options.out, text)
+    return Exit.OK
+
+
+def _read(path: Path) -> tuple[Sequence[Result], Facts]:
+    try:
+        left = folder.read(path)
+    except (OSError, ValueError, KeyError) as error:
+        raise UserError(
+            f"--results: {path} holds no run that can be read ({error}); give the folder that `check --out` made"
+        ) from error
+    planned = (left.results.get(case.id) or ledger.lost(case, "the run has not come to it") for case in left.cases)
+    return tuple(accusing.accuse(planned, left.results)), Facts.from_json(left.environment)
+
+
+def _list(found: Sequence[Finding]) -> int:
+    screen = Screen.of(sys.stdout)
+    for one in found:
+        screen.line(f"{screen.paint(one.verdict.symbol, one.verdict.colour)} {one.id}")
+        screen.wrapped(f"{one.sentence} {findings.extent(one)}", "    ")
+    screen.line(findings.headline(found))
+    return Exit.OK
+
+
+def _chosen(found: Sequence[Finding], id: str, path: Path) -> Finding:
+    fitting = [one for one in found if (fits(id, one.id) if STAR in id else one.id == id)]
+    if len(fitting) == 1:
+        return fitting[0]
+    close = [one.id for one in fitting or found if fitting or _share(one.id, id)]
+    hint = f"; there are {', '.join(close[:4])}" if close else "; `finding` without an id lists them"
+    what = f"{len(fitting)} findings" if fitting else "no finding"
+    raise UserError(f"{path} has {what} of the id {id}{hint}")
+
+
+def _share(one: str, other: str) -> bool:
+    """Whether they accuse the same library."""
+    return one.partition("/")[0] == other.partition("/")[0]
+
+
+def _page(one: Finding, results: Sequence[Result], facts: Facts, *, tried: bool) -> str:
+    ran = run_script(one.smallest, results, one.versions) if tried else None
+    return page(one, results, facts, ran)
+
+
+def _write_new(options: argparse.Namespace, found: Sequence[Finding], results: Sequence[Result], facts: Facts) -> int:
+    if options.out is None:
+        raise UserError("--new writes a page for each finding; name the folder for them with --out")
+    new = [one for one in found if one.status is Status.NEW and one.verdict is Verdict.VIOLATES]
+    with given_by("--out", options.out):
+        options.out.mkdir(parents=True, exist_ok=True)
+        for one in new:
+            files.write(options.out / file_name(one), _page(one, results, facts, tried=options.tried))
+        files.write(options.out / "README.md", _index(new, findings.headline(found)))
+    print(f"{many(len(new), 'page')} and an index in {options.out}")
+    return Exit.OK
+
+
+def file_name(one: Finding) -> str:
+    """The id as the name of a file."""
+    return re.sub(r"[^a-z0-9._=-]+", ".", one.id) + ".md"
+
+
+def _index(new: Sequence[Finding], headline: str) -> str:
+    lines = [f"- [{one.sentence}]({file_name(one)})" for one in new]
+    return "\n".join(
+        (
+            "# Findings that no public tracker has",
+            "",
+            f"Of a run with this result: {headline}. Each page is a report that can be pasted into the library's tracker.",
+            "",
+            *lines,
+            "",
+        )
+    )

@@ -1,0 +1,213 @@
+"""A finding as a report to paste into a library's tracker: Markdown, from a run's results. Pure, but for the script that is run."""
+
+from __future__ import annotations
+
+import os
+import re
+import subprocess
+import sys
+import tempfile
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+import conformance
+from conformance.exchanges import PROTOCOLS, demand
+from conformance.execution.environment import Facts
+from conformance.execution.results import Result
+from conformance.findings.model import Finding, Observation, Upstream
+from conformance.findings.wording import title
+from conformance.protocols.clauses import Role, clause
+from conformance.repro.scripts import is_readable, script
+from conformance.suite import bugs
+from conformance.suite.catalogue import catalogue
+from conformance.suite.libraries import REFERENCE
+from conformance.suite.outcomes import Outcome
+from conformance.suite.specials import special
+
+from .screen import harmless, many
+
+_ROLES = {role.value: role for role in Role}
+_MOST_CASES = 12
+_MOST_RELATIVES = 4
+_SECONDS = 120.0
+"""What a script may take."""
+_LINES = 40
+"""Lines of a script's output that a report shows."""
+_ADDRESS = re.compile(r"https?://\S+")
+
+
+@dataclass(frozen=True)
+class Ran:
+    """A script that was run: its exit code (negative for a signal), and the end of what it said."""
+
+    code: int
+    said: str
+
+
+def page(finding: Finding, results: Sequence[Result], facts: Facts, ran: Ran | None = None) -> str:
+    """The whole report; ``results`` are those of the run, which also tell what is not affected."""
+    parts = (
+        f"# {finding.sentence}",
+        _table(_about(finding, facts)),
+        *_expected(finding),
+        *_seen(finding),
+        *_script(finding, results, ran),
+        *_extent(finding, results),
+        *_relatives(finding),
+    )
+    return "\n\n".join(harmless(part) for part in parts) + "\n"
+
+
+def _about(finding: Finding, facts: Facts) -> Iterator[tuple[str, str]]:
+    yield "Library", f"{title(finding.library)} ({_versions(finding.versions)})"
+    partners = set(finding.smallest.libraries) - {finding.library, REFERENCE}
+    others = {lib.name: lib.versions for lib in facts.environment.libraries if lib.name in partners}
+    if others:
+        yield "With", "; ".join(_versions(versions) for versions in others.values())
+    yield "On", _machine(facts)
+    yield "Verdict", f"{finding.verdict.word}: {finding.verdict.meaning}"
+    if finding.advice:
+        reference = finding.known.reference if finding.known else ""
+        yield "Upstream", f"{finding.advice} ({reference})" if _ADDRESS.match(reference) else finding.advice
+    yield "Found by", f"cuda-interop-conformance {conformance.__version__}, finding `{finding.id}`"
+
+
+def _versions(versions: Mapping[str, str]) -> str:
+    return ", ".join(f"{name} {version}" for name, version in versions.items()) or "version not known"
+
+
+def _machine(facts: Facts) -> str:
+    told = [f"Python {facts.machine['python']}"]
+    if facts.driver["available"]:
+        gpus = ", ".join(dict.fromkeys(gpu["name"] for gpu in facts.driver["gpus"]))
+        told += [gpus, f"driver {facts.driver['driver_version']}", f"CUDA {facts.driver['driver_cuda_version']}"]
+    return ", ".join(told)
+
+
+def _table(rows: Iterable[tuple[str, str]]) -> str:
+    return "\n".join(("| | |", "|---|---|", *(f"| {name} | {_cell(text)} |" for name, text in rows)))
+
+
+def _cell(text: str) -> str:
+    return " ".join(text.split()).replace("|", "\\|")
+
+
+def _expected(finding: Finding) -> Iterator[str]:
+    yield "## Expected"
+    if not finding.clauses:
+        yield (
+            "No clause demands anything here: the input breaks the protocol. A clean exception is better than a crash or wrong data."
+        )
+    for id in finding.clauses:
+        sources = ", ".join(f"<{url}>" for url in clause(id).urls) or clause(id).source
+        yield f"> {demand(id, _ROLES.get(finding.side))}\n>\n> {sources}"
+
+
+def _seen(finding: Finding) -> Iterator[str]:
+    seen = finding.smallest
+    yield "## Seen"
+    rows = [("What happened", seen.reason), ("Expected", seen.expected), ("Seen", seen.seen)]
+    rows += [(label, seen.notes.get(name, "")) for name, label in _EVIDENCE.items()]
+    yield _table((label, text) for label, text in rows if text)
+    if seen.why and REFERENCE not in seen.libraries:
+        yield f"{title(finding.library)} is accused because: {seen.why}."
+
+
+_EVIDENCE = {
+    "terminate": "Last words",
+    "frame": "Innermost frame of a library",
+    "blame": "Each side with the reference",
+    "instead": "Ordered instead",
+}
+"""Notes of a case that a maintainer wants to see, and what they are called."""
+
+
+def _script(finding: Finding, results: Sequence[Result], ran: Ran | None) -> Iterator[str]:
+    yield "## Reproduce"
+    result = next(r for r in results if r.case.id == finding.smallest.case)
+    if is_readable(result.case):
+        yield f"```python\n{script(result.case, result, versions=finding.versions).rstrip()}\n```"
+    else:
+        yield f"`python -m conformance repro {result.case.id}` prints a standalone script."
+    if ran is not None:
+        yield f"It ends with exit code {ran.code} and says:"
+        yield f"```\n{ran.said.rstrip()}\n```"
+
+
+def _extent(finding: Finding, results: Sequence[Result]) -> Iterator[str]:
+    yield "## Extent"
+    where = sorted({(PROTOCOLS.get(o.protocol, o.protocol), o.device) for o in finding.observations})
+    partners = ", ".join(title(name) for name in finding.partners)
+    told = f"{many(len(finding.cases), 'case')}" + (f" with {partners}" if partners else "")
+    yield f"{told}: {', '.join(f'{protocol} on {device}' for protocol, device in where)}."
+    more = f"\n- and {len(finding.cases) - _MOST_CASES} more" if len(finding.cases) > _MOST_CASES else ""
+    yield "\n".join(f"- `{case}`" for case in finding.cases[:_MOST_CASES]) + more
+    spared = sorted(set(_not_affected(finding, results)))
+    if spared:
+        yield "Not affected, by the same checks: " + "; ".join(spared) + "."
+
+
+def _not_affected(finding: Finding, results: Sequence[Result]) -> Iterator[str]:
+    """Inputs, protocols and devices with which the same invariants hold for the accused library."""
+    invariants = {case.partition("/")[0] for case in finding.cases}
+    bad = {_input(observation.given, observation.protocol, observation.device) for observation in finding.observations}
+    for result in results:
+        case = result.case
+        if case.invariant in invariants and result.outcome is Outcome.PASS and _is_accused_side(finding, result):
+            told = _input(special(case), case.protocol, case.device.value)
+            if told not in bad:
+                yield told
+
+
+def _is_accused_side(finding: Finding, result: Result) -> bool:
+    case = result.case
+    other = {"producer": case.consumer, "consumer": case.producer}.get(finding.side)
+    same = {"producer": case.producer, "consumer": case.consumer}.get(finding.side)
+    return (
+        same == finding.library and other == REFERENCE if finding.side in _ROLES else finding.library in case.libraries
+    )
+
+
+def _input(given: str, protocol: str, device: str) -> str:
+    return f"{given or 'plain arrays'} ({PROTOCOLS.get(protocol, protocol)} on {device})"
+
+
+def _relatives(finding: Finding) -> Iterator[str]:
+    """What is known in public trackers about the same, or about the class of bugs that the invariants were drawn from."""
+    known = finding.known
+    told = []
+    if known is not None and known.upstream is not Upstream.UNREPORTED:
+        told.append(f"- {known.note} ({known.reference})")
+    keys = [key for case in finding.cases for key in catalogue()[case.partition("/")[0]].bugs]
+    similar = [bug for bug in (*bugs.named(keys), *bugs.of_classes(keys)) if finding.library in bug.libraries.lower()]
+    for bug in list(dict.fromkeys(similar))[:_MOST_RELATIVES]:
+        told.append(f"- {', '.join(bug.references)}: {bug.symptom} ({bug.year}, {bug.status})")
+    if told:
+        yield "## Known relatives"
+        yield "\n".join(told)
+
+
+# -- running a script
+
+
+def run_script(observation: Observation, results: Sequence[Result], versions: Mapping[str, str]) -> Ran:
+    """Run the script of a case in a fresh interpreter of this environment."""
+    result = next(r for r in results if r.case.id == observation.case)
+    with tempfile.TemporaryDirectory(prefix="conformance-script-") as private:
+        path = Path(private, "script.py")
+        path.write_text(script(result.case, result, versions=versions), encoding="utf-8")
+        try:
+            done = subprocess.run(
+                [sys.executable, str(path)], stdin=subprocess.DEVNULL, stdout=subprocess.PIPE, stderr=subprocess.STDOUT,
+                timeout=_SECONDS, check=False, cwd=private, env={**os.environ, "PYTHONUNBUFFERED": "1"},
+            )  # fmt: skip
+        except subprocess.TimeoutExpired as slow:
+            return Ran(124, _last((slow.stdout or b"") + f"\nno end after {_SECONDS:g} s".encode(), private))
+        return Ran(done.returncode, _last(done.stdout, private))
+
+
+def _last(said: bytes, private: str) -> str:
+    """The end of the output, without the names of folders that are gone."""
+    text = said.decode(errors="backslashreplace").replace(private + os.sep, "")
+    return "\n".join(text.splitlines()[-_LINES:])

@@ -1,0 +1,98 @@
+"""What came of exporting an array that is more than its memory, and which mistake that is, by whichever way it was exported."""
+
+from __future__ import annotations
+
+import struct
+from dataclasses import dataclass
+
+from conformance.adapters.base import Protocol
+from conformance.adapters.states import STATES, State
+from conformance.protocols.clauses import Level, Role
+
+from .codes import Code
+from .exchange import UNCLEAN, Exchange, brief
+from .outcomes import fail
+
+NO_WORDS = frozenset({"masked"})
+"""What neither protocol has a word for and nothing is said about: DLPack has no masks, so losing one is observed."""
+REFUSED_STATE = "an array that DLPack cannot express"
+"""What is given where such an array is refused in the wrong way: libraries do that alike for all of them."""
+
+
+@dataclass(frozen=True)
+class Answer:
+    """What came of an export: an exception, or an address with the bytes that lie there."""
+
+    error: Exception | None = None
+    address: int = 0
+    size: int = 0
+    data: bytes = b""
+
+
+def state_of(exchange: Exchange) -> State:
+    """The state that the case's array is in."""
+    return STATES[exchange.case.producer, exchange.option("state")]
+
+
+def at_most(state: State, level: Level | None = None) -> Level | None:
+    """As strictly as a failure counts: what only a private constructor makes is no user's array, and is observed."""
+    return Level.OBSERVED if state.private else level
+
+
+def judge(exchange: Exchange, answer: Answer, elements: bytes | None, cited: str) -> None:
+    """A refusal has to be one of the right kind; else the answer is the elements, or it breaks the clause ``cited``."""
+    if answer.error is not None:
+        _judge_refusal(exchange, answer.error, cited)
+    elif elements is None or answer.data != elements:
+        _judge_elements(exchange, answer, elements, cited)
+
+
+def _judge_refusal(exchange: Exchange, error: Exception, cited: str) -> None:
+    exchange.check_context(error)
+    state, by_dlpack = state_of(exchange), exchange.protocol is Protocol.DLPACK
+    if isinstance(error, UNCLEAN):
+        fail(
+            Code.DEFECT_EXCEPTION, "DLP-23" if by_dlpack else "PY-01", role=Role.PRODUCER,
+            level=at_most(state, Level.SHOULD),
+            reason=f"the producer refuses {exchange.given} with an exception that means a defect",
+            expected="BufferError" if by_dlpack else "AttributeError", seen=brief(error), given=type(error).__name__,
+        )  # fmt: skip
+    if by_dlpack and state.inexpressible and not isinstance(error, BufferError):
+        fail(
+            Code.WRONG_EXCEPTION, "DLX-06" if cited == "DLX-06" else "DLP-23", role=Role.PRODUCER,
+            level=at_most(state, Level.SHOULD),
+            reason=f"the producer refuses {exchange.given} with the wrong kind of exception",
+            expected="BufferError", seen=brief(error), given=REFUSED_STATE,
+        )  # fmt: skip
+
+
+def _judge_elements(exchange: Exchange, answer: Answer, elements: bytes | None, cited: str) -> None:
+    state = state_of(exchange)
+    code, level, reason = _mistake(state, answer, elements)
+    fail(
+        code,
+        cited,
+        role=Role.PRODUCER,
+        level=at_most(state, level),
+        reason=f"the producer exports {exchange.given} {reason}",
+        expected="a refusal" if elements is None else f"a refusal, or {in_values(elements)}",
+        seen=f"{answer.size} elements at {answer.address:#x}" + (f": {in_values(answer.data)}" if answer.data else ""),
+    )
+
+
+def _mistake(state: State, answer: Answer, elements: bytes | None) -> tuple[Code, Level | None, str]:
+    if not answer.address:
+        return Code.NULL_ADDRESS, None, "as elements at address 0"
+    if state.name in NO_WORDS:
+        return Code.MASK_DROPPED, Level.OBSERVED, "without its mask"
+    if state.unresolved:
+        return Code.UNRESOLVED_ELEMENTS, None, "as it lies in memory, without the operation that is still to be done"
+    if elements is None:
+        return Code.INEXPRESSIBLE_EXPORTED, None, "as if its elements were in memory"
+    return Code.VALUES_CHANGED, None, "with other elements than it stands for"
+
+
+def in_values(data: bytes) -> str:
+    """Bytes as the float32 numbers that all of these arrays consist of; as they are where they cannot be."""
+    count, rest = divmod(len(data), 4)
+    return data.hex(" ") if rest else str(list(struct.unpack(f"={count}f", data)))

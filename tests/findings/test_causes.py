@@ -1,0 +1,148 @@
+"""Which cases share a root cause: by rule, never by a list of ids."""
+
+from __future__ import annotations
+
+import random
+
+from conformance.findings.causes import findings
+from conformance.findings.known import Book
+from conformance.findings.model import UNKNOWN, Finding, Known, Observation, Status, Upstream
+from conformance.suite.codes import Code
+from conformance.suite.outcomes import Side
+from conformance.verdict import Verdict
+
+from .samples import seen
+
+REVERSED = "an array with negative strides"
+
+
+EMPTY = Book()
+
+
+def found(*observations: Observation, book: Book = EMPTY, version: str = "2.11.0") -> list[Finding]:
+    """Findings of libraries that all have one version."""
+    names = {name for one in observations for name in one.libraries}
+    return findings(observations, {name: {name: version} for name in names}, book)
+
+
+def ids(*observations: Observation) -> list[str]:
+    """The ids of their findings."""
+    return [one.id for one in found(*observations)]
+
+
+def test_cases_that_accuse_the_same_of_the_same_mistake_are_one_finding() -> None:
+    """Whatever the invariant, the partner, the device and the parameters."""
+    (one,) = found(
+        seen("ordering.handover/reference-torch/cai/cuda/inside", Code.STALE_READ),
+        seen("crossing.threads/cupy-torch/cai/cuda/inside", Code.STALE_READ),
+        seen("flight.consumer-writes/reference-torch/cai/cuda/inside/read", Code.EARLY_WRITE),
+    )
+    assert (one.id, len(one.cases), one.partners) == ("torch/consumer/not-ordered/cai", 3, ("reference", "cupy"))
+
+
+def test_a_library_has_findings_of_its_own() -> None:
+    """No finding is shared by two libraries, though both make the same mistake."""
+    assert ids(
+        seen("negotiation.foreign-major/reference-cvcuda/dlpack/cuda", Code.NOT_REFUSED, given="major version 2"),
+        seen("negotiation.foreign-major/reference-cupy/dlpack/cuda", Code.NOT_REFUSED, given="major version 2"),
+    ) == ["cupy/consumer/not-refused/major-version-2", "cvcuda/consumer/not-refused/major-version-2"]
+
+
+def test_protocols_are_kept_apart_where_other_code_handles_them() -> None:
+    """Order by DLPack and by the array interface; a crash in the same step is one, whatever the protocol."""
+    assert len(ids(
+        seen("ordering.handover/reference-torch/cai/cuda", Code.STALE_READ),
+        seen("ordering.handover/reference-torch/dlpack/cuda", Code.STALE_READ),
+    )) == 2  # fmt: skip
+    assert ids(
+        seen("pointer.values/reference-torch/cai/cuda/r", Code.CRASH, given=REVERSED, step="import"),
+        seen("pointer.values/numpy-torch/dlpack/host/r", Code.CRASH, given=REVERSED, step="import"),
+    ) == ["torch/consumer/crash/import/array-with-negative-strides"]
+
+
+def test_a_special_input_is_a_part_of_the_cause_only_where_a_plain_array_does_not_show_it() -> None:
+    """Else every layout and every element type would be a finding."""
+    special = seen("pointer.values/reference-torch/dlpack/host/reversed", given=REVERSED)
+    assert ids(special) == ["torch/consumer/values-changed/dlpack/array-with-negative-strides"]
+    assert ids(special, seen("pointer.values/reference-torch/dlpack/host/c-order")) == [
+        "torch/consumer/values-changed/dlpack"
+    ]
+
+
+def test_a_case_joins_what_the_accused_shows_with_the_reference() -> None:
+    """Two libraries may show it in other words."""
+    (one,) = found(
+        seen("pointer.values/cupy-reference/dlpack/cuda/r", Code.STRIDES_CHANGED, Side.PRODUCER, given=REVERSED),
+        seen("pointer.values/cupy-cuda_python/dlpack/cuda/r", Code.IMPORT_UNUSABLE, Side.PRODUCER, given=REVERSED),
+    )
+    assert one.id == "cupy/producer/strides-changed/dlpack/array-with-negative-strides"
+
+
+def test_a_case_in_which_two_mistakes_meet_is_evidence_for_both() -> None:
+    """Each accused library's own finding has it, and neither has the other's."""
+    both = found(
+        seen("pointer.values/cupy-reference/dlpack/cuda/r", Code.STRIDES_CHANGED, Side.PRODUCER, given=REVERSED),
+        seen("pointer.values/reference-torch/dlpack/cuda/r", Code.CRASH, given=REVERSED, step="import"),
+        seen("pointer.values/cupy-torch/dlpack/cuda/r", Code.CRASH, Side.BOTH, given=REVERSED, step="import"),
+    )
+    assert [(one.library, len(one.cases)) for one in both] == [("cupy", 2), ("torch", 2)]
+    assert [one.code for one in both] == ["strides-changed", "crash"]
+
+
+def test_late_releases_are_one_finding_whichever_side_keeps_the_memory() -> None:
+    """A cache is one cause."""
+    call = "`cvcuda.clear_cache()`"
+    assert len(ids(
+        seen("lifetime.deleter-once/reference-cvcuda/dlpack/cuda", Code.RELEASED_LATE, given=call),
+        seen("capsule.unconsumed/cvcuda-reference/dlpack/cuda", Code.RELEASED_LATE, Side.PRODUCER, given=call),
+    )) == 1  # fmt: skip
+
+
+def test_what_accuses_nobody_is_no_finding_of_a_library() -> None:
+    """Observed cases are none at all; where nobody knows, that is said and stands last."""
+    unknown = seen("pointer.values/a-b/dlpack/host", Code.CRASH, Side.UNKNOWN, step="import")
+    assert found(seen("x.y/a-b/dlpack/host", verdict=Verdict.OBSERVED)) == []
+    assert [one.library for one in found(unknown, seen("x.y/reference-z/dlpack/host"))] == ["z", UNKNOWN]
+
+
+def test_the_smallest_case_is_the_worst_with_the_reference_and_few_parameters() -> None:
+    """It is what the script is made of."""
+    (one,) = found(
+        seen("p.v/numpy-torch/dlpack/host/a", Code.CRASH, step="import"),
+        seen("p.v/reference-torch/dlpack/cuda/a/b", Code.CRASH, step="import"),
+        seen("p.v/reference-torch/dlpack/cuda/a", Code.CRASH, step="import"),
+    )
+    assert one.smallest.case == "p.v/reference-torch/dlpack/cuda/a"
+
+
+def test_the_order_of_results_changes_nothing() -> None:
+    """Ids and their order are the same in every run that shows the same."""
+    some = [
+        seen("a.b/reference-torch/dlpack/host/x", Code.DTYPE_CHANGED, given="bool"),
+        seen("a.b/reference-torch/dlpack/host/y", Code.DTYPE_CHANGED, given="int4"),
+        seen("a.c/cupy-torch/cai/cuda", Code.STALE_READ),
+        seen("a.d/jax-reference/dlpack/host", Code.NOT_RELEASED, Side.PRODUCER),
+    ]
+    first = ids(*some)
+    for _ in range(20):
+        random.shuffle(some)
+        assert ids(*some) == first
+
+
+def test_the_worst_verdict_of_its_cases_is_the_findings() -> None:
+    """Most serious first within a library."""
+    one, other = found(
+        seen("a.b/reference-torch/dlpack/host", Code.REFUSED, verdict=Verdict.DEVIATES, given="x"),
+        seen("a.c/reference-torch/dlpack/host/1", verdict=Verdict.DEVIATES),
+        seen("a.c/reference-torch/dlpack/host/2"),
+    )
+    assert (one.verdict, other.verdict) == (Verdict.VIOLATES, Verdict.DEVIATES)
+
+
+def test_known_causes_are_told_by_the_version_that_was_tested() -> None:
+    """Fixed in a newer release, or seen although a fix is claimed."""
+    book = Book((Known("torch/consumer/*", Upstream.FIXED, "https://example.org/1", "note", "2.15"),))
+    case = seen("a.b/reference-torch/dlpack/host")
+    (old,), (new,) = found(case, book=book), found(case, book=book, version="2.15.0")
+    assert (old.status, old.advice) == (Status.FIXED, "fixed in 2.15: upgrade")
+    assert (new.status, new.advice) == (Status.NEW, "seen although 2.15 is said to fix it")

@@ -1,0 +1,92 @@
+"""known.yaml: read without a YAML library, and every mistake told with its line."""
+
+from __future__ import annotations
+
+import json
+from importlib import resources
+
+import jsonschema
+import pytest
+import yaml
+
+from conformance.findings import known
+from conformance.findings.known import BadKnown, Book, parsed
+from conformance.findings.model import Known, Status, Upstream
+
+TEXT = resources.files("conformance.findings").joinpath("known.yaml").read_text(encoding="utf-8")
+SCHEMA = json.loads(resources.files("conformance.findings").joinpath("schemas/known.schema.json").read_text())
+
+
+def test_our_reader_reads_what_a_yaml_library_reads() -> None:
+    """Entry by entry and field by field."""
+    entries = known.book().entries
+    for ours, theirs in zip(entries, yaml.safe_load(TEXT), strict=True):
+        fields = {name: getattr(ours, name) for name in known._FIELDS if name != "upstream" and getattr(ours, name)}
+        assert {**fields, "upstream": ours.upstream.value} == theirs
+
+
+def test_the_file_is_as_its_schema_says() -> None:
+    """A second reader can rely on it."""
+    jsonschema.validate(yaml.safe_load(TEXT), SCHEMA)
+
+
+def test_no_two_entries_are_about_the_same_finding() -> None:
+    """The first one would hide the other."""
+    ids = [entry.finding for entry in known.book().entries]
+    assert len(ids) == len(set(ids))
+
+
+@pytest.mark.parametrize(
+    ("text", "told"),
+    [
+        ("- finding: a/b\n  upstream: open\n  reference: r\n", "line 1: the entry has no note"),
+        ("- finding: a/b\n  upstream: closed\n  reference: r\n  note: n\n", "line 1: upstream is one of open"),
+        ("- finding: a/b\n  upstream: fixed\n  reference: r\n  note: n\n", "line 1: what is fixed needs fixed_in"),
+        ("- finding: a/b\n  upstream: open\n  colour: red\n  reference: r\n  note: n\n", "line 3: colour is unknown"),
+        ("- finding: [a, b]\n nothing\n", "line 2: write `- key: text`"),
+        ('- finding: "a\n', "line 1: the double-quoted text does not end"),
+        ("  finding: a\n", "line 1: finding is unknown, stands twice, or belongs to no entry"),
+    ],
+)
+def test_a_mistake_is_told_with_its_line(text: str, told: str) -> None:
+    """In a sentence, without a traceback."""
+    with pytest.raises(BadKnown) as raised:
+        parsed(text)
+    assert told in str(raised.value)
+
+
+def test_all_mistakes_are_told_at_once() -> None:
+    """Each on a line of its own."""
+    with pytest.raises(BadKnown) as raised:
+        parsed("- finding: a\n  colour: red\n\n- finding: b\n  shape: round\n")
+    assert len(str(raised.value).splitlines()) == 4
+
+
+@pytest.mark.parametrize(
+    ("upstream", "version", "status"),
+    [
+        (Upstream.UNREPORTED, "1.0", Status.NEW),
+        (Upstream.OPEN, "1.0", Status.KNOWN),
+        (Upstream.INTENDED, "1.0", Status.INTENDED),
+        (Upstream.FIXED, "1.9.9", Status.FIXED),
+        (Upstream.FIXED, "1.10", Status.NEW),
+        (Upstream.FIXED, "1.10.1+cpu", Status.NEW),
+        (Upstream.FIXED, "2.0", Status.NEW),
+    ],
+)
+def test_what_an_entry_means_depends_on_the_version(upstream: Upstream, version: str, status: Status) -> None:
+    """Numbers are compared as numbers: 1.9 is older than 1.10."""
+    entry = Known("a/*", upstream, "r", "n", "1.10")
+    assert Book((entry,)).status(entry, {"a": version}) is status
+
+
+def test_a_library_of_unknown_version_is_not_said_to_be_fixed() -> None:
+    """Nobody is sent to upgrade by a guess."""
+    entry = Known("a/*", Upstream.FIXED, "r", "n", "1.10")
+    assert Book((entry,)).status(entry, {}) is Status.NEW
+
+
+def test_an_entry_may_name_the_distribution_that_the_fix_is_in() -> None:
+    """A library may come as several."""
+    entry = Known("a/*", Upstream.FIXED, "r", "n", "2.0", "a-core")
+    assert Book((entry,)).status(entry, {"a-bindings": "13.0", "a-core": "1.0"}) is Status.FIXED
