@@ -25,7 +25,7 @@ MAY_IMPORT = {
     "explain": {"exchanges", "protocols", "suite", "execution", "exits", "report", "repro", "selftest"},
     "matrix": {"files", "exits", "report"},
     "images": {"exits", "report", "matrix"},
-    "engines": {"files", "exits", "signals", "ownership", "report", "matrix", "images"},
+    "engines": {"files", "exits", "signals", "ownership", "verdict", "report", "matrix", "images", "execution"},
     "selftest": {
         "files",
         "protocols",
@@ -50,7 +50,7 @@ MAY_IMPORT = {
         "repro",
         "verdicts",
     },
-    "verdicts": {"exchanges", "files", "exits", "report", "matrix", "engines", "protocols", "suite"},
+    "verdicts": {"exchanges", "files", "exits", "verdict", "report", "matrix", "engines", "protocols", "suite", "execution"},
 }
 OUTSIDE = ("matrix", "images", "engines", "verdicts", "publish")
 """What runs outside the cells: nothing that runs inside one may need it, or what it brings."""

@@ -77,8 +77,10 @@ class Trait(str, Enum):
     POOL = "pool"
     """Allocates from a stream-ordered pool."""
     POINTER_ONLY = "pointer-only"
-    """Has no call that reads the array interface: its users build an array on the published pointer by hand, and what
+    """Has no call that makes an array of the array interface: its users build one on the published pointer by hand, and what
     else the dictionary says is theirs to honour."""
+    KERNEL_ARGUMENTS = "kernel-arguments"
+    """Its kernels take any object with the array interface as an argument."""
 
     VIEW_ONLY = "view-only"
     """What it makes of an import only describes it: whatever is queued on it is its user's own doing."""
@@ -186,6 +188,8 @@ class Adapter(ABC):
     traits: ClassVar[frozenset[Trait]] = frozenset()
     opt_out: ClassVar[int | None] = None
     """The ``stream`` in an array interface by which its importer, as documented, is told to wait for nothing (CAI-21)."""
+    own_exporter: ClassVar[str] = ""
+    """What shows the array interface of this library's arrays, if the suite wrote it and not the library: nobody answers for that."""
     exports: ClassVar[dict[Device, tuple[Protocol, ...]]]
     imports: ClassVar[dict[Device, tuple[Protocol, ...]]]
     candidate_dtypes: ClassVar[tuple[str, ...]]
@@ -327,6 +331,14 @@ class Adapter(ABC):
     def take_operand(self, offer: Any, protocol: Protocol, device: Device) -> Any:
         """Import on the current stream as the library's own operations take it; lets its own exception out."""
         return self.take(offer, protocol, device)
+
+    def take_argument(self, offer: Any, device: Device) -> Any:
+        """What a kernel of the library's own is given in an array's place; :meth:`copy` reads it as it reads an import."""
+        raise Unsupported(f"{self.name} has no kernels that take the array interface")
+
+    def argument_address(self, argument: Any) -> int:
+        """The address that a kernel of the library's own gets for what :meth:`take_argument` gave; lets its own exception out."""
+        raise Unsupported(f"{self.name} has no kernels that take the array interface")
 
     def fill(self, array: Any, value: int, stream: Any) -> None:
         """Queue on a stream, by the library's own operation, that every int32 element becomes ``value`` (below 2**24)."""

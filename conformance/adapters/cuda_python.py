@@ -75,6 +75,7 @@ class CudaPythonAdapter(Adapter):
             Trait.PER_THREAD_STREAM, Trait.FOREIGN_STREAM, Trait.STREAM_PROTOCOL, Trait.GPUS,
         }
     )  # fmt: skip
+    own_exporter = "the class around an allocation that CUDA Python's users write (here the suite's own)"
     exports = {Device.HOST: (Protocol.DLPACK,), Device.CUDA: _BOTH}
     imports = {Device.HOST: (Protocol.DLPACK,), Device.CUDA: _BOTH}
     candidate_dtypes = (

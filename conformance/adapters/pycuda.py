@@ -21,15 +21,25 @@ _NUMPY_RANK = 32
 """Above this some versions of NumPy cannot hold the copy that ``get`` makes."""
 
 
+class Argument:
+    """An object with the array interface that is given to kernels as it is: PyCUDA reads its dictionary at each launch."""
+
+    def __init__(self, offer: Any) -> None:
+        self.offer = offer
+
+
 class PycudaAdapter(Adapter):
-    """Exports through ``GPUArray``; imports by building a ``GPUArray`` from the published pointer (DOC-PC-3)."""
+    """Exports through ``GPUArray``; imports by building a ``GPUArray`` from the published pointer (DOC-PC-3).
+
+    Its kernels also take what has the array interface as an argument.
+    """
 
     name = "pycuda"
     distributions = ("pycuda",)
     traits = frozenset(
         {
             Trait.WRITES, Trait.KERNEL, Trait.POINTER_ONLY, Trait.STRIDES, Trait.BYTE_STRIDES, Trait.CONTIGUITY,
-            Trait.STREAMS, Trait.GPUS,
+            Trait.STREAMS, Trait.GPUS, Trait.KERNEL_ARGUMENTS,
         }
     )  # fmt: skip
     exports = {Device.CUDA: (Protocol.CAI,)}
@@ -50,7 +60,7 @@ class PycudaAdapter(Adapter):
 
         self.driver = pycuda.driver
         self.gpuarray = pycuda.gpuarray
-        self._increment: Any = None
+        self._kernels: dict[tuple[str, int], Any] = {}
         self._contexts: dict[int, Any] = {}
 
     def empty(self, dtype: DType, shape: tuple[int, ...], device: Device) -> Any:
@@ -93,20 +103,18 @@ class PycudaAdapter(Adapter):
 
     def kernel_increment(self, array: Any) -> None:
         """A kernel of our PTX, launched by PyCUDA: its own ``SourceModule`` would need a compiler."""
-        if self._increment is None:
-            module = self.driver.module_from_buffer(kernels.PTX.encode())
-            self._increment = module.get_function("add_to_words")
         import numpy
 
-        blocks = max((array.size + kernels.BLOCK - 1) // kernels.BLOCK, 1)
-        self._increment(
-            numpy.uint64(int(array.ptr)),
-            numpy.uint32(array.size),
-            numpy.uint32(1),
-            block=(kernels.BLOCK, 1, 1),
-            grid=(blocks, 1),
-        )
+        self._launch("add_to_words", (numpy.uint64(int(array.ptr)), numpy.uint32(array.size), numpy.uint32(1)), array.size)
         self.driver.Context.synchronize()
+
+    def _launch(self, name: str, arguments: tuple[Any, ...], count: int = 1, stream: Any = None) -> None:
+        """A kernel of our PTX on ``count`` elements, by PyCUDA's call, with the arguments that its users give."""
+        key = (name, context.current())
+        if key not in self._kernels:
+            self._kernels[key] = self.driver.module_from_buffer(kernels.PTX.encode()).get_function(name)
+        blocks = max((count + kernels.BLOCK - 1) // kernels.BLOCK, 1)
+        self._kernels[key](*arguments, block=(kernels.BLOCK, 1, 1), grid=(blocks, 1), stream=stream)
 
     def stream(self, device: Device) -> Any:
         """``pycuda.driver.Stream`` with the flag for non-blocking ones, which it passes on."""
@@ -129,8 +137,27 @@ class PycudaAdapter(Adapter):
         self.driver.memset_d32_async(int(array.ptr), value, array.size, stream)
 
     def copy(self, into: Any, array: Any, stream: Any) -> None:
-        """``memcpy_dtod_async``."""
+        """``memcpy_dtod_async``; of a kernel's argument a kernel of our PTX makes the copy."""
+        if isinstance(array, Argument):
+            import numpy
+
+            arguments = (numpy.uint64(int(into.ptr)), array.offer, numpy.uint32(into.size))
+            self._launch("copy_words", arguments, into.size, stream)
+            return
         self.driver.memcpy_dtod_async(int(into.ptr), int(array.ptr), array.nbytes, stream)
+
+    def take_argument(self, offer: Any, device: Device) -> Argument:
+        """The object itself."""
+        return Argument(offer)
+
+    def argument_address(self, argument: Argument) -> int:
+        """A kernel of our PTX writes it down."""
+        import numpy
+
+        told = self.gpuarray.GPUArray((1,), numpy.uint64)
+        self._launch("store_address", (numpy.uint64(int(told.ptr)), argument.offer))
+        self.driver.Context.synchronize()
+        return int(told.get()[0])
 
     @contextmanager
     def on_gpu(self, ordinal: int, device: Device) -> Iterator[None]:

@@ -38,7 +38,7 @@ class ReferenceAdapter(Adapter):
             Trait.ARRAY_API, Trait.WRITES, Trait.KERNEL, Trait.READONLY, Trait.COPY_KEYWORD, Trait.CAPSULES,
             Trait.PITCHED, Trait.STRIDES, Trait.BYTE_STRIDES, Trait.CONTIGUITY, Trait.EXTENT, Trait.STREAMS, Trait.CURRENT_STREAM,
             Trait.PER_THREAD_STREAM, Trait.FOREIGN_STREAM, Trait.STREAM_PROTOCOL, Trait.GPUS, Trait.JOINS,
-            Trait.DEVICE_KEYWORD,
+            Trait.DEVICE_KEYWORD, Trait.KERNEL_ARGUMENTS,
         }
     )  # fmt: skip
     exports = {Device.HOST: (Protocol.DLPACK,), Device.CUDA: _BOTH, Device.SIMULATED: _BOTH}
@@ -259,6 +259,14 @@ class ReferenceAdapter(Adapter):
         if protocol is Protocol.CAI:
             return importer.take_cai(offer)
         return importer.take_dlpack(offer, **keywords)
+
+    def take_argument(self, offer: Any, device: Device) -> Imported:
+        """By the reference importer."""
+        return self.importer_class(self.memory(device), self.current.handle, self.current).take_argument(offer)
+
+    def argument_address(self, argument: Imported) -> int:
+        """That of the first element."""
+        return argument.address
 
     def take_capsule(self, capsule: Any) -> Imported:
         """A bare capsule, on host memory."""

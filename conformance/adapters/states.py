@@ -49,9 +49,7 @@ def states(library: str, device: Device, *, simple: bool = False) -> tuple[str, 
     )
 
 
-def use_state(
-    library: str, name: str, module: Any, device: str, use: Use, warned: list[str] | None = None
-) -> None:
+def use_state(library: str, name: str, module: Any, device: str, use: Use, warned: list[str] | None = None) -> None:
     """Make the array and use it; :class:`Unsupported` where this version of the library cannot make it.
 
     What anybody warns of meanwhile is printed nowhere: it goes into ``warned``, each text once.

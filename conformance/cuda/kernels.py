@@ -1,4 +1,4 @@
-"""Four small kernels as PTX, compiled by the driver: fill words, increment words, hold a stream, and trap.
+"""Small kernels as PTX, compiled by the driver: fill words, increment words, copy words, store an address, hold a stream, and trap.
 
 PTX ISA 6.5 for sm_70 is understood by every driver from CUDA 12.2 on and runs on every later GPU.
 """
@@ -38,6 +38,45 @@ DONE_{name}:
 """
 _FILL = "    st.global.u32 [%rd2], %r2;"
 _INCREMENT = "    ld.global.u32 %r7, [%rd2];\n    add.u32 %r7, %r7, %r2;\n    st.global.u32 [%rd2], %r7;"
+
+_COPY = """
+.visible .entry copy_words(.param .u64 target, .param .u64 source, .param .u32 count)
+{
+    .reg .pred %p<2>;
+    .reg .b32 %r<7>;
+    .reg .b64 %rd<6>;
+    ld.param.u64 %rd1, [target];
+    ld.param.u64 %rd2, [source];
+    ld.param.u32 %r1, [count];
+    mov.u32 %r2, %ctaid.x;
+    mov.u32 %r3, %ntid.x;
+    mov.u32 %r4, %tid.x;
+    mad.lo.s32 %r5, %r2, %r3, %r4;
+    setp.ge.u32 %p1, %r5, %r1;
+    @%p1 bra DONE_copy_words;
+    mul.wide.u32 %rd3, %r5, 4;
+    cvta.to.global.u64 %rd4, %rd2;
+    add.s64 %rd4, %rd4, %rd3;
+    ld.global.u32 %r6, [%rd4];
+    cvta.to.global.u64 %rd5, %rd1;
+    add.s64 %rd5, %rd5, %rd3;
+    st.global.u32 [%rd5], %r6;
+DONE_copy_words:
+    ret;
+}
+"""
+
+_ADDRESS = """
+.visible .entry store_address(.param .u64 target, .param .u64 address)
+{
+    .reg .b64 %rd<4>;
+    ld.param.u64 %rd1, [target];
+    ld.param.u64 %rd2, [address];
+    cvta.to.global.u64 %rd3, %rd1;
+    st.global.u64 [%rd3], %rd2;
+    ret;
+}
+"""
 
 _HOLD = """
 .visible .entry hold(.param .u64 slot, .param .u64 limit)
@@ -81,11 +120,15 @@ PTX = (
     ".version 6.5\n.target sm_70\n.address_size 64\n"
     + _BODY.format(name="fill_words", work=_FILL)
     + _BODY.format(name="add_to_words", work=_INCREMENT)
+    + _COPY
+    + _ADDRESS
     + _HOLD
     + _TRAP
 )
-"""Entries ``fill_words`` and ``add_to_words``, both (u64 address, u32 count of 32-bit words, u32 value), ``hold``, and ``trap_now``.
+"""Entries ``fill_words`` and ``add_to_words``, both (u64 address, u32 count of 32-bit words, u32 value), ``copy_words`` (u64 target,
+u64 source, u32 count of 32-bit words), ``store_address`` (u64 target, u64 address), ``hold``, and ``trap_now``.
 
+``store_address`` writes down the address that it is given, and touches nothing there.
 ``hold`` (u64 slot, u64 nanoseconds) runs until the first word of the slot is not 0, or so long by the device's clock; the
 second word tells how it stands: 1 holding, 2 let go, 3 the time was up.
 """

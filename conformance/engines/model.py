@@ -125,7 +125,7 @@ def check_axes(data: Mapping[str, Any]) -> None:
     """Raise :class:`Older` where a cell is written without its axes: once they stood in its name alone."""
     if data.get("axes") is None or data.get("holds") is None:
         raise Older(
-            "it does not say which versions its cells were planned with: an older version of this suite has made it"
+            "the versions that cells were planned with are not in it, so an older version of this suite has made it"
         )
 
 

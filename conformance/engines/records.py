@@ -12,7 +12,9 @@ from typing import Any
 
 import conformance
 from conformance import files
+from conformance.execution import held
 from conformance.exits import UserError
+from conformance.verdict import Verdict
 
 from .model import Bounds, Candidate, Cell, Ending, Lifecycle, Older, WithTests
 from .with_tests import OwnTests
@@ -23,7 +25,7 @@ PLAN, JOURNAL, RESULTS, LOG = "plan.jsonl", "journal.jsonl", "results.jsonl", "c
 ENVIRONMENT = "environment.json"
 _HALVES = re.compile(rb"\\u[dD][89a-fA-F]")
 """How JSON names halves of surrogate pairs: a pair is one character, and a half alone is nothing that a file can hold."""
-OF_CHECK = (PLAN, JOURNAL, RESULTS, ENVIRONMENT, "diagnostics.log")
+OF_CHECK = (PLAN, JOURNAL, RESULTS, ENVIRONMENT, "findings.json", "diagnostics.log")
 
 
 @dataclass(frozen=True)
@@ -162,18 +164,18 @@ def read_record(out: Path, cell: Cell) -> Record:
 
 @dataclass
 class Counts:
-    """How far a cell's ``check`` is, read from its journal while that grows, and at the end."""
+    """How far a cell's ``check`` is, read from its journal while that grows. Trials, which were not planned, do not count."""
 
     folder: Path
     verdicts: Counter[str] = field(default_factory=Counter)
-    planned: int = 0
+    _cases: frozenset[str] = frozenset()
     _offset: int = 0
     _seen: dict[str, str] = field(default_factory=dict)
 
     def update(self) -> None:
         """Take what is new."""
-        if not self.planned:
-            self.planned = _lines(self.folder / PLAN)
+        if not self._cases:
+            self._cases = _planned(self.folder)
         try:
             with (self.folder / JOURNAL).open("rb") as file:
                 file.seek(self._offset)
@@ -192,7 +194,7 @@ class Counts:
             result = json.loads(line).get("result") or {}
         except ValueError:
             return
-        if "id" not in result:
+        if result.get("id") not in self._cases:
             return
         before = self._seen.get(result["id"])
         if before:
@@ -201,29 +203,46 @@ class Counts:
         self.verdicts[result["verdict"]] += 1
 
     @property
+    def planned(self) -> int:
+        """Cases of the plan; 0 as long as there is none."""
+        return len(self._cases)
+
+    @property
     def done(self) -> int:
         """Cases with an outcome."""
         return len(self._seen)
 
 
-def counted(folder: Path) -> Counts:
-    """The verdicts of a cell, finished or not."""
-    counts = Counts(folder)
-    counts.update()
-    return counts
+@dataclass(frozen=True)
+class Ended:
+    """What a cell's ``check`` has come to, finished or not: cases by verdict, how many have an outcome, and how many were planned."""
+
+    verdicts: Counter[str]
+    done: int
+    planned: int
 
 
-def _lines(path: Path) -> int:
+def ended(folder: Path) -> Ended:
+    """As :mod:`conformance.execution.held` reads it; nothing where it cannot be read, which whoever merges the run is told."""
     try:
-        return path.read_bytes().count(b"\n")
-    except OSError:
-        return 0
+        found = held.read(folder)
+        verdicts = Counter(str(line["verdict"]) for line in found.results.values())
+    except (OSError, ValueError, KeyError, TypeError):
+        return Ended(Counter(), 0, 0)
+    return Ended(verdicts, verdicts.total() - verdicts[Verdict.LOST.word], len(found.plan.ids))
+
+
+def _planned(folder: Path) -> frozenset[str]:
+    """The ids of the cases that were planned, as far as there is a plan."""
+    try:
+        return held.read_plan(folder).known
+    except (OSError, ValueError, KeyError, TypeError):
+        return frozenset()
 
 
 def libraries(folder: Path) -> set[str]:
     """Those that the plan of a cell has a case with, by the name that case ids have. ``OSError`` or ``ValueError`` if there is none."""
-    lines = (folder / PLAN).read_text(encoding="utf-8").splitlines()
-    return {name for line in lines for part in json.loads(line)["id"].split("/")[1:2] for name in part.split("-")}
+    return {name for id in held.read_plan(folder).ids for name in id.split("/")[1].split("-")}
 
 
 def stamp(path: Path) -> tuple[int, int] | None:

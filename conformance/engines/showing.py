@@ -7,6 +7,7 @@ from pathlib import Path
 from typing import TextIO
 
 from conformance.report.screen import Screen, harmless, many
+from conformance.verdict import Verdict
 
 from . import records
 from .model import Lifecycle
@@ -15,14 +16,16 @@ from .running import Live
 from .with_tests import LOG
 
 VERDICTS = (
-    ("conforms", "✓", "green"),
-    ("violates", "✗", "red"),
-    ("deviates", "~", "yellow"),
-    ("refused", "∅", "dim"),
-    ("observed", "i", "dim"),
-    ("not decided", "?", "blue"),
+    Verdict.CONFORMS,
+    Verdict.VIOLATES,
+    Verdict.ROBUSTNESS,
+    Verdict.DEVIATES,
+    Verdict.REFUSED,
+    Verdict.OBSERVED,
+    Verdict.UNDECIDED,
 )
-"""As ``check`` writes them into its results, with the symbols of its tables."""
+"""In the order of the columns; what is lost is missing in the number of cases beside them."""
+LEGEND = "   ".join(f"{verdict.symbol} {verdict.word}" for verdict in VERDICTS)
 _COLOURS = {
     Lifecycle.DONE: "green",
     Lifecycle.UNRESOLVABLE: "yellow",
@@ -77,7 +80,7 @@ def line(one: Live) -> str:
         return f"  {one.task.prepared.cell.title}  its own tests  {one.seconds:.0f} s"
     counts = one.counts
     filled = 10 * counts.done // max(counts.planned, 1)
-    verdicts = "".join(f"  {symbol} {counts.verdicts[name]}" for name, symbol, _ in VERDICTS if counts.verdicts[name])
+    verdicts = "".join(f"  {v.symbol} {counts.verdicts[v.word]}" for v in VERDICTS if counts.verdicts[v.word])
     how_far = f"{counts.done}/{counts.planned} cases" if counts.planned else "looking at the libraries"
     bar = "█" * filled + "·" * (10 - filled)
     return f"  {one.task.prepared.cell.title}  [{bar}] {how_far}{verdicts}  {one.seconds:.0f} s"
@@ -98,10 +101,10 @@ def announce(stream: TextIO, run: Run, facts: dict[str, str], out: Path) -> None
 
 def table(screen: Screen, run: Run, found: Sequence[Record], out: Path) -> None:
     """Cells × how they ended × verdicts, then the reasons of those that did not come to their end, then the sum."""
-    counts = [records.counted(out / record.cell.name) for record in found]
-    header = ["cell", "outcome", *(symbol for _, symbol, _ in VERDICTS), "cases", "time", *_more_columns(run)]
+    counts = [records.ended(out / record.cell.name) for record in found]
+    header = ["cell", "outcome", *(verdict.symbol for verdict in VERDICTS), "cases", "time", *_more_columns(run)]
     rows = [
-        [record.cell.title, record.ending.lifecycle.value, *(str(one.verdicts[name] or "·") for name, _, _ in VERDICTS),
+        [record.cell.title, record.ending.lifecycle.value, *(str(one.verdicts[v.word] or "·") for v in VERDICTS),
          f"{one.done}/{one.planned}" if one.planned else "·", f"{record.seconds:.0f} s" if record.seconds else "·",
          *_more_columns(run, record)]
         for record, one in zip(found, counts)
@@ -113,7 +116,7 @@ def table(screen: Screen, run: Run, found: Sequence[Record], out: Path) -> None:
         texts = _row(row, widths)
         outcome = f"{row[1]:<{widths[1]}}"
         screen.line(texts.replace(outcome, screen.paint(outcome, _COLOURS.get(record.ending.lifecycle, "red")), 1))
-    screen.line(screen.paint("✓ conforms   ✗ violates   ~ deviates   ∅ refused   i observed   ? not decided", "dim"))
+    screen.line(screen.paint(LEGEND, "dim"))
     if run.asked and not all(cell.candidates or cell.unfit or cell.problem for cell in run.cells):
         screen.line(
             screen.paint(

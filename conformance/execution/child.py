@@ -18,7 +18,7 @@ from conformance.suite.catalogue import Case, Invariant, Isolation, catalogue
 from conformance.suite.outcomes import Outcome
 from conformance.suite.steps import Steps
 
-from . import stacks
+from . import crash_trace, stacks
 from .deaths import died
 from .health import gpu_trouble
 from .link import encoded
@@ -28,6 +28,8 @@ from .workbench import Workbench
 
 REAP_SECONDS = 30.0
 """How long a killed process may take to go: the driver has to take its work off the GPU first."""
+_WORDS = 64_000
+"""Bytes that are held of what a child writes: a native stack follows what it says of its end."""
 _STACK_SECONDS = 0.5
 _GLANCE = 0.25
 _PIECE = 1 << 16
@@ -49,7 +51,7 @@ class Child:
         """Ids of the cases that it has been given, oldest first."""
         self.died = False
         self._status: int | None = None
-        self._words = Tail()
+        self._words = Tail(_WORDS)
         self._steps = Steps()
         requests, self._requests = os.pipe()
         self._answers, answers = os.pipe()
@@ -163,15 +165,18 @@ class Child:
         return False
 
     def _stderr(self) -> dict[str, str]:
-        text = self._words.text
+        """What the child has said, without the native stack that it printed."""
+        said, _ = crash_trace.parted(self._words.held)
+        text = self._words.told(said)
         return {"stderr": text} if text else {}
 
     # -- ending
 
     def _hang(self, case: Case, invariant: Invariant, reason: str) -> Result:
         """Ask for the stacks, then kill."""
-        notes = self._stderr()
-        notes["native stack"] = stacks.native(self.pid)  # first: the signal may wake it up
+        native = stacks.native(self.pid)  # first: the signal may wake it up
+        self._listen()
+        notes = {**self._stderr(), **crash_trace.evidence(self._words.held, native), "native stack": native}
         self._words.clear()
         os.kill(self.pid, signal.SIGUSR1)
         end = time.monotonic() + _STACK_SECONDS
@@ -187,7 +192,7 @@ class Child:
         """What the end of a child says; its answer counts only if it then ended well."""
         assert self._status is not None
         told = _told(self._status)
-        notes = self._stderr()
+        notes = {**self._stderr(), **crash_trace.evidence(self._words.held)}
         step = self._steps.newest
         if os.WIFSIGNALED(self._status):
             when = "at the interpreter's exit, after the check had ended" if answer else "during the check"
@@ -250,7 +255,7 @@ def _live(
         os.dup2(speak, 1)
         os.dup2(speak, 2)
         os.close(speak)
-        faulthandler.enable(file=2)
+        crash_trace.enable()
         faulthandler.register(signal.SIGUSR1, file=2, all_threads=True)
         isolation = _serve(requests, answers, workbench(), steps)
     except SystemExit as exit:  # nothing may find its way into the code of the process that this one was forked from

@@ -3,35 +3,41 @@
 A handler in Python could not run any more: the interpreter's lock may be held, its memory may be gone. This one runs no Python. It has
 glibc write the stack, then gives the signal its default action and raises it again, so that the process ends by the signal by which
 it would have ended without. Whatever goes wrong on the way (a second fault, a lock that is never released) ends the process by that
-first signal too. The handler's place in the stack is described to the unwinder as compilers do it, by call frame information.
+first signal too.
 
-The instructions do not depend on where they lie: what they need stands in a table behind them.
+The instructions do not depend on where they lie: what they need stands in a table behind them. The unwinder knows its way through
+them by call frame information, as it does through what compilers make.
 """
 
 from __future__ import annotations
 
 import ctypes
-import ctypes.util
 import mmap
 import platform
 import signal
 import struct
 import sys
 from dataclasses import dataclass
-from itertools import accumulate
+from typing import Any
 
 HEADER = b"Native stack, innermost frame first:\n"
-"""What the handler writes before the frames."""
-MOST_FRAMES = 48
-"""Frames that are told."""
+"""What the handler writes before the frames, each on a line of its own."""
 SIGNALS = (signal.SIGSEGV, signal.SIGBUS, signal.SIGILL, signal.SIGFPE, signal.SIGABRT)
-"""What :mod:`faulthandler` handles."""
+"""What is handled, here as by :mod:`faulthandler`."""
+MOST = 48
+"""Frames that are told."""
 
-_STACK = 256 * 1024
-"""Bytes of each of two stacks: that of signal handlers, and that on which the unwinder works."""
-_PAGE = mmap.PAGESIZE
 _ENTRY = 32
-"""Byte at which the handler begins. Before it stands a function that only calls ``backtrace``, to try the unwinder."""
+"""The byte at which the handler begins. Before it stands a function that only calls ``backtrace``, to try the unwinder with."""
+_STACK = 256 * 1024
+"""Bytes of each of two stacks: the one on which handlers are called, and the one on which the unwinder works."""
+_ON_STACK = 0x08000000
+_NO_DEFER = 0x40000000
+_MASK = 128
+"""Bytes of glibc's ``sigset_t``."""
+
+_MINUS_8 = 0x78
+"""As DWARF writes it: words of saved registers are counted downwards."""
 
 _X86_64 = bytes.fromhex(
     # rehearse(frames, most)
@@ -141,3 +147,103 @@ _AARCH64 = struct.pack(
     0xD503201F,  # nop
     0xD503201F,  # nop
 )
+
+
+@dataclass(frozen=True)
+class Machine:
+    """A processor's instructions, and where they keep what an unwinder needs, in the language of DWARF.
+
+    ``frame`` is the register that points to a frame, ``back`` the column of the return address; ``size`` is the bytes of a frame from
+    there up, ``saved`` where in it, in words of 8 bytes from its upper end, the frame register and the return address are.
+    """
+
+    code: bytes
+    frame: int
+    back: int
+    size: int
+    saved: tuple[int, int]
+
+
+MACHINES = {
+    "x86_64": Machine(_X86_64, frame=6, back=16, size=16, saved=(2, 1)),
+    "aarch64": Machine(_AARCH64, frame=29, back=30, size=48, saved=(6, 5)),
+}
+
+_kept: list[Any] = []
+"""The memory of what has been installed: signals may come as long as the process lives."""
+
+
+def install() -> bool:
+    """Handle :data:`SIGNALS` in this process, with whatever handled them before forgotten; whether that could be done here.
+
+    It cannot on another processor, another C library, or where memory may not be made executable.
+    """
+    machine = MACHINES.get(platform.machine())
+    if machine is None or sys.platform != "linux" or sys.byteorder != "little" or ctypes.sizeof(ctypes.c_void_p) != 8:
+        return False
+    try:
+        entry = _entry(machine, ctypes.CDLL(None, use_errno=True), ctypes.CDLL("libgcc_s.so.1"))
+    except (OSError, AttributeError, ValueError):
+        return False
+    return entry is not None and all(_handled(number, entry) for number in SIGNALS)
+
+
+def give_room() -> None:
+    """Have handlers in this thread called on a stack with room: the one that :mod:`faulthandler` makes is for itself alone."""
+    memory = mmap.mmap(-1, _STACK)
+    _kept.append(memory)
+    wanted = struct.pack("=QiiQ", _address(memory), 0, 0, _STACK)
+    ctypes.CDLL(None).sigaltstack(wanted, None)
+
+
+def _entry(machine: Machine, libc: ctypes.CDLL, libgcc: ctypes.CDLL) -> int | None:
+    """The handler's address, once the unwinder has found its way through it; ``None`` if it does not."""
+    page = mmap.PAGESIZE
+    data = mmap.mmap(-1, page + _STACK)
+    code = mmap.mmap(-1, page)
+    here, there = _address(code), _address(data)
+    first, frames, header, unwinding = there, there + 64, there + 1024, there + 2048
+    called = [
+        _address_of(libc, name) for name in ("write", "backtrace", "backtrace_symbols_fd", "signal", "raise", "alarm")
+    ]
+    table = (first, frames, MOST, there + page + _STACK, header, len(HEADER), *called)
+    code.write(machine.code + struct.pack(f"={len(table)}Q", *table))
+    data[header - there : header - there + len(HEADER)] = HEADER
+    told = call_frames(machine, here, len(machine.code))
+    data[unwinding - there : unwinding - there + len(told)] = told
+    _kept.extend((code, data))
+    if libc.mprotect(ctypes.c_void_p(here), page, mmap.PROT_READ | mmap.PROT_EXEC):
+        return None
+    register = getattr(libgcc, "__register_frame")
+    register(ctypes.c_void_p(unwinding))
+    rehearse = ctypes.CFUNCTYPE(ctypes.c_int, ctypes.c_void_p, ctypes.c_int)(here)
+    return here + _ENTRY if rehearse(frames, MOST) > 2 else None
+
+
+def call_frames(machine: Machine, start: int, size: int) -> bytes:
+    """Call frame information (``.eh_frame``) of these instructions, valid behind their prologues: one record about all of them."""
+    common = struct.pack("=IBBBBB", 0, 1, 0, 1, _MINUS_8, machine.back) + bytes(
+        (0x0C, machine.frame, machine.size, 0x80 | machine.frame, machine.saved[0], 0x80 | machine.back, machine.saved[1])
+    )
+    common = _record(common)
+    return common + _record(struct.pack("=IQQ", len(common) + 4, start, size)) + bytes(4)
+
+
+def _record(content: bytes) -> bytes:
+    """A record with its length in front, filled up with instructions that do nothing."""
+    filled = content + bytes(-(len(content) + 4) % 8)
+    return struct.pack("=I", len(filled)) + filled
+
+
+def _handled(number: int, entry: int) -> bool:
+    """``sigaction``, as glibc declares it: the handler, a mask, flags, and a field that glibc fills in itself."""
+    wanted = struct.pack(f"=Q{_MASK}xi4xQ", entry, _ON_STACK | _NO_DEFER, 0)
+    return ctypes.CDLL(None).sigaction(int(number), wanted, None) == 0
+
+
+def _address(memory: mmap.mmap) -> int:
+    return ctypes.addressof(ctypes.c_char.from_buffer(memory))
+
+
+def _address_of(library: ctypes.CDLL, name: str) -> int:
+    return ctypes.cast(getattr(library, name), ctypes.c_void_p).value or 0

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from conformance.adapters.base import Protocol
-from conformance.protocols.clauses import Level, Role
+from conformance.protocols.clauses import LIBRARY, Level, Role, clause
 from conformance.suite.catalogue import Case, Invariant
 from conformance.suite.codes import Code
 from conformance.suite.outcomes import Outcome
@@ -42,7 +42,7 @@ _RELEASING = {
 def declares(invariant: Invariant, role: Role, cited: str) -> bool:
     """Whether an invariant may hold this clause against this side; documents of a library bind it in every invariant."""
     general = {id for (_, side), ids in GENERAL.items() if side is role for id in ids}
-    return cited in invariant.duties[role] or cited in invariant.context or cited in general or cited.startswith("DOC-")
+    return cited in invariant.duties[role] or cited in invariant.context or cited in general or LIBRARY in clause(cited).duties
 
 
 def died(

@@ -1,4 +1,7 @@
-"""Where a process stands that does not come back: what the kernel, and a debugger if there is one, can tell of its threads."""
+"""The native stacks of a process that does not come back: by a debugger if there is one, else the few words that the kernel has of each thread.
+
+A process that dies prints its own native stack (``crash_trace.py``).
+"""
 
 from __future__ import annotations
 
@@ -6,18 +9,21 @@ import shutil
 import subprocess
 from pathlib import Path
 
+from .crash_trace import base_names
+
 SECONDS = 15.0
 """What a debugger may take."""
 MOST = 6000
-"""Characters that are kept."""
+"""Characters that are kept: the end, where gdb tells the first thread."""
 
 
 def native(process: int) -> str:
-    """Stacks of all threads of a living process by gdb; without it, or where it may not look, the kernel's few words."""
-    return (_debugged(process) or _kernels_words(process))[-MOST:]
+    """The native stacks of all threads of a living process by gdb; without it, or where it may not look, what the kernel tells."""
+    return (_by_debugger(process) or _by_kernel(process))[-MOST:]
 
 
-def _debugged(process: int) -> str:
+def _by_debugger(process: int) -> str:
+    """A line for each thread and for each frame, innermost first, with files named without their folders."""
     debugger = shutil.which("gdb")
     if debugger is None:
         return ""
@@ -30,21 +36,20 @@ def _debugged(process: int) -> str:
     except (OSError, subprocess.TimeoutExpired):
         return ""
     lines = done.stdout.splitlines()
-    return "\n".join(line for line in lines if line.startswith(("Thread ", "#")))
+    return base_names("\n".join(line for line in lines if line.startswith(("Thread ", "#"))))
 
 
-def _kernels_words(process: int) -> str:
-    """Name, state and the kernel's function of each thread, as far as this user may know."""
-    words = []
-    for task in sorted(Path("/proc", str(process), "task").glob("*")):
-        state = next(
-            (line for line in _read(task / "status").splitlines() if line.startswith("State:")), "State: unknown"
-        )
-        waits = _read(task / "wchan")
-        words.append(
-            f"thread {task.name} {_read(task / 'comm')}: {state}, in {waits if waits not in ('', '0') else 'user code'}"
-        )
-    return "\n".join(words)
+def _by_kernel(process: int) -> str:
+    """A line for each thread: its name, its state, and the kernel's function that it waits in, as far as this user may know."""
+    return "\n".join(map(_thread, sorted(Path("/proc", str(process), "task").glob("*"))))
+
+
+def _thread(task: Path) -> str:
+    states = (line for line in _read(task / "status").splitlines() if line.startswith("State:"))
+    state = next(states, "State: unknown").partition(":")[2].strip()
+    waits = _read(task / "wchan")
+    place = f"the kernel's {waits}" if waits not in ("", "0") else "user code"
+    return f"Thread {task.name} {_read(task / 'comm')}: {state}, in {place}"
 
 
 def _read(path: Path) -> str:

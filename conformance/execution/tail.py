@@ -33,7 +33,15 @@ class Tail:
     @property
     def text(self) -> str:
         """The newest of it as text."""
-        kept = self._kept[-self._most :].decode(errors="replace")
-        told = "".join(line for line in kept.splitlines(keepends=True) if not line.startswith(_NOISE))
+        return self.told(self.held)
+
+    @property
+    def held(self) -> str:
+        """All that is held, as text."""
+        return self._kept[-self._most :].decode(errors="replace")
+
+    def told(self, held: str) -> str:
+        """Of what is held, or of a part of it, as much as is told."""
+        told = "".join(line for line in held.splitlines(keepends=True) if not line.startswith(_NOISE))
         whole = self._all <= self._most and len(told) <= TOLD
         return told if whole else f"[the beginning is left out] …{told[-TOLD:]}"

@@ -188,6 +188,10 @@ class Importer:
             back_to=published,
         )
 
+    def take_argument(self, source: Any) -> Imported:
+        """What a kernel is given in an array's place: described and ordered as any import."""
+        return self.take_cai(source)
+
     def published(self, interface: cai.ArrayInterface) -> int | None:
         """The producer's stream; before version 3 the key carried no contract (CAI-30)."""
         return interface.stream if interface.version >= 3 else None

@@ -3,16 +3,16 @@
 from __future__ import annotations
 
 import textwrap
-from collections import Counter
 from collections.abc import Iterable, Iterator, Mapping, Sequence
-from itertools import groupby
 from pathlib import Path
 
 from conformance.execution import canaries
 from conformance.execution.environment import Facts
 from conformance.execution.results import Result
 from conformance.findings import causes, document, known
-from conformance.findings.model import Finding, Observation, Status
+from conformance.findings.model import Finding, Observation
+from conformance.findings.telling import by_library, status
+from conformance.findings.telling import headline as headline
 from conformance.findings.wording import title
 from conformance.verdict import Verdict
 
@@ -49,29 +49,14 @@ def write(found: Sequence[Finding], facts: Facts, out: Path) -> None:
     document.write(found, versions(facts), out / FILE)
 
 
-def headline(found: Sequence[Finding]) -> str:
-    """``30 findings in 7 libraries: 21 new, 5 known, 4 fixed in a newer release``; robustness and deviations beside them."""
-    broken = [finding for finding in found if finding.verdict is Verdict.VIOLATES]
-    counts = Counter(finding.status for finding in broken)
-    told = ", ".join(f"{counts[status]} {status.value}" for status in Status if counts[status])
-    libraries = many(len({finding.library for finding in broken}), "library", "libraries")
-    first = f"{many(len(broken), 'finding')} in {libraries}: {told}" if broken else "no broken promise"
-    others = Counter(finding.verdict for finding in found if finding.verdict is not Verdict.VIOLATES)
-    beside = [
-        f"{others[Verdict.ROBUSTNESS]} about robustness" if others[Verdict.ROBUSTNESS] else "",
-        many(others[Verdict.DEVIATES], "deviation") if others[Verdict.DEVIATES] else "",
-    ]
-    return "; ".join((first, *(text for text in beside if text)))
-
-
 def show(screen: Screen, found: Sequence[Finding], *, verbose: bool) -> None:
     """By accused library, the most serious first; deviations and cases only with ``verbose``."""
     if not found:
         return
     colour = "red" if any(finding.verdict is Verdict.VIOLATES for finding in found) else "yellow"
     screen.line(screen.paint("Findings: " + headline(found), "bold", colour))
-    for library, members in groupby(found, key=lambda finding: finding.library):
-        _library(screen, library, list(members), verbose=verbose)
+    for library, members in by_library(found):
+        _library(screen, library, members, verbose=verbose)
     screen.wrapped("`python -m conformance finding ID` prints a report for the library's tracker, with a script.", "")
     screen.line()
 
@@ -93,18 +78,10 @@ def _finding(screen: Screen, finding: Finding, *, verbose: bool) -> None:
     screen.line("    " + screen.paint(first, verdict.colour))
     for line in rest:
         screen.line("      " + screen.paint(line, verdict.colour))
-    screen.wrapped("; ".join(text for text in (_status(finding), extent(finding)) if text), "      ")
+    screen.wrapped("; ".join(text for text in (status(finding), extent(finding)) if text), "      ")
     screen.line(screen.paint(f"      {finding.id}", "dim"))
     for case in finding.cases if verbose else ():
         screen.line(screen.paint(f"        {case}", "dim"))
-
-
-def _status(finding: Finding) -> str:
-    if finding.status is Status.NEW and not finding.advice:
-        return Status.NEW.value
-    reference = finding.known.reference if finding.known else ""
-    told = finding.advice if finding.status is not Status.NEW else f"new: {finding.advice}"
-    return f"{told} ({reference})" if reference.startswith("http") else told
 
 
 def extent(finding: Finding) -> str:

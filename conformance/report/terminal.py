@@ -17,7 +17,8 @@ from conformance.execution.ledger import Status
 from conformance.execution.results import Result
 from conformance.execution.supervisor import Run
 from conformance.findings.model import Finding
-from conformance.suite.outcomes import Outcome, Side
+from conformance.findings.telling import SIDES, SIDES_LEGEND
+from conformance.suite.outcomes import Outcome
 from conformance.verdict import LEGEND, Verdict
 
 from . import findings
@@ -26,9 +27,6 @@ from .screen import many as many
 from .waits import LEGEND as WAITS_LEGEND
 from .waits import waits
 
-SIDES = {Side.PRODUCER: "p", Side.CONSUMER: "c", Side.BOTH: "b"}
-"""What stands behind a number of failures in a table: which side is accused."""
-SIDES_LEGEND = "p the producer is accused   c the consumer   b both   without a letter: neither, or not known"
 _SPEAKING = tuple(verdict for verdict in Verdict if verdict.speaks_against or not verdict.is_decided)
 _QUIET = tuple(verdict for verdict in Verdict if verdict not in _SPEAKING)
 

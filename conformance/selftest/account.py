@@ -4,12 +4,13 @@ from __future__ import annotations
 
 from collections import defaultdict
 from collections.abc import Iterable, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import asdict, dataclass, replace
 from typing import Any
 
 import conformance
 from conformance.exits import Exit
 
+from .accusations import Accusation
 from .model import Fault, Stage
 from .trials import FLAWLESS, Trial
 from .worker import Job
@@ -57,6 +58,13 @@ class Account:
     lost: tuple[tuple[str, str], ...]
     absent: tuple[tuple[str, str], ...]
     left_out: tuple[tuple[str, str], ...]
+    accusations: tuple[Accusation, ...] = ()
+    """Every accusation that a fault has led to."""
+
+    @property
+    def wrong(self) -> tuple[Accusation, ...]:
+        """The table of wrong accusations."""
+        return tuple(one for one in self.accusations if one.is_wrong)
 
     @property
     def escaped(self) -> tuple[Row, ...]:
@@ -66,7 +74,7 @@ class Account:
     @property
     def exit(self) -> Exit:
         """``VOID`` if the suite's word cannot be believed, ``INCOMPLETE`` if a part of this was not run."""
-        if self.escaped or self.accused or self.toothless or self.unpassed:
+        if self.escaped or self.accused or self.toothless or self.unpassed or self.wrong:
             return Exit.VOID
         return Exit.INCOMPLETE if self.lost or self.absent else Exit.OK
 
@@ -77,6 +85,8 @@ class Account:
             "device": self.device,
             "faults": [_row(row) for row in self.rows],
             "flawless_cases": self.flawless,
+            "accusations": len(self.accusations),
+            "wrong_accusations": [asdict(one) for one in self.wrong],
             "accused": [{"stage": stage, "case": case, "said": said} for stage, case, said in self.accused],
             "toothless": list(self.toothless),
             "unpassed": list(self.unpassed),
@@ -140,6 +150,7 @@ def settle(
         tuple((f"{job.stage} {job.fault or 'flawless'}", why) for job, why in lost),
         tuple((stage.name, absent[stage.name]) for stage in stages if stage.name in absent and not stage.extra),
         tuple((stage.name, absent[stage.name]) for stage in stages if stage.name in absent and stage.extra),
+        tuple(one for row in rows for trial in row.trials for one in trial.accusations),
     )
 
 
@@ -161,6 +172,7 @@ def _sum(one: Trial, other: Trial) -> Trial:
         passed=one.passed + other.passed,
         failed=one.failed + other.failed,
         accused=one.accused + other.accused,
+        accusations=one.accusations + other.accusations,
     )
 
 

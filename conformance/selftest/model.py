@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable, Iterable
 from contextlib import AbstractContextManager, nullcontext
 from dataclasses import dataclass, field
+from typing import Any
 
 from conformance.adapters.base import Adapter
 from conformance.suite.catalogue import Case
@@ -16,16 +17,23 @@ Partners = dict[str, Adapter]
 Spoil = Callable[[Partners], None]
 """Changes flawless partners, or what is around them, so that they have the fault."""
 
+Accuses = Callable[..., Iterable[Any]]
+"""Called with a fault, the cases that fail with it, and what runs cases with given partners; yields accusations."""
+
 
 @dataclass(frozen=True)
 class Fault:
-    """One deliberate way to be wrong. ``caught_by`` are the invariants that have to catch it, ``bugs`` the known bugs it is drawn from."""
+    """One deliberate way to be wrong. ``caught_by`` are the invariants that have to catch it, ``bugs`` the known bugs it is drawn from.
+
+    ``library`` is the only one that may be accused, where the stage's other partners have no fault; empty where that is not one library.
+    """
 
     name: str
     statement: str
     caught_by: tuple[str, ...]
     spoil: Spoil
     bugs: tuple[str, ...] = ()
+    library: str = ""
 
     @property
     def families(self) -> frozenset[str]:
@@ -51,6 +59,10 @@ class Stage:
     extra: bool = False
     """Whether it only adds to what other stages show, on a library that not every machine has: a selftest is whole without it."""
     preload: tuple[str, ...] = ()
+    accuses: Accuses | None = None
+    """Tries a fault on one side at a time, and says whom its failing cases accuse then."""
+    library: str = ""
+    """The library that this stage's faults are of, where it is always the same."""
     faults: list[Fault] = field(default_factory=list)
 
     def fault(self, *caught_by: str, bugs: str = "") -> Callable[[Spoil], Spoil]:
@@ -70,4 +82,4 @@ class Stage:
         full = f"{self.name}.{name}"
         if any(fault.name == full for fault in self.faults):
             raise ValueError(f"two faults are called {full}")
-        self.faults.append(Fault(full, told, caught_by, spoil, bugs))
+        self.faults.append(Fault(full, told, caught_by, spoil, bugs, self.library))

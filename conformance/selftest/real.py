@@ -57,5 +57,6 @@ def stage(name: str, statement: str, *, before_forks: bool = True) -> Stage:
         absent=partial(absent, name),
         extra=True,
         preload=(name,) if before_forks else (),
+        library=name,
     )
     return made

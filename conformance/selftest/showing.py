@@ -29,6 +29,7 @@ def show(screen: Screen, account: Account) -> None:
         f"{f', {lost} not tried' if lost else ''}; "
         f"{many(len(invariants), 'invariant')} caught something, {len(account.toothless)} nothing"
     )
+    screen.line(f"{many(len(account.accusations), 'accusation')}: {len(account.wrong)} wrong")
     screen.line(
         f"{many(account.flawless, 'case')} with flawless partners: {len(account.accused)} accused or undecided; "
         f"{many(len(account.lost) + len(account.absent), 'part')} not run"
@@ -56,6 +57,10 @@ def _show_troubles(screen: Screen, account: Account) -> None:
     for stage, case, said in account.accused:
         screen.line(screen.paint(f"accused  {case}", "red", "bold") + f"  without fault, on stage {stage}")
         screen.wrapped(said, "    ")
+    for one in account.wrong:
+        screen.line(screen.paint(f"wrongly accused  {one.fault}", "red", "bold") + f"  in {one.case}")
+        whom = " and ".join(one.accused) or "nobody"
+        screen.wrapped(f"accused: {whom} ({one.side}); to be accused: {one.wanted}; {one.why}", "    ")
     for name in account.toothless:
         screen.line(screen.paint(f"toothless  {name}", "red", "bold") + "  caught no fault")
     for name in account.unpassed:

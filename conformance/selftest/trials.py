@@ -6,11 +6,14 @@ import gc
 import importlib
 import os
 import tempfile
-from collections.abc import Iterable, Iterator, Sequence
-from dataclasses import dataclass
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from dataclasses import dataclass, replace
+from functools import partial
 from itertools import groupby
 from typing import Any
 
+from conformance.adapters.base import Adapter
+from conformance.execution.accusing import accused
 from conformance.execution.child import Child
 from conformance.execution.results import ACCUSING, Result
 from conformance.execution.workbench import Workbench
@@ -19,6 +22,7 @@ from conformance.suite.catalogue import Case, Invariant, Isolation, catalogue
 from conformance.suite.outcomes import Outcome
 from conformance.suite.steps import Steps
 
+from .accusations import Accusation, judged
 from .model import Fault, Stage
 
 FLAWLESS = ""
@@ -30,7 +34,8 @@ class Trial:
     """What one invariant said of one fault, or of flawless partners: how many cases, how many of them passed and failed.
 
     ``said`` and ``outcome`` are those of the first case that failed; where none did, of the first that could not be decided. ``accused``
-    are the cases that failed or could not be decided, with what was said: flawless partners must have none.
+    are the cases that failed or could not be decided, with what was said: flawless partners must have none. ``accusations`` are those
+    that the fault led to.
     """
 
     stage: str
@@ -42,6 +47,7 @@ class Trial:
     said: str = ""
     outcome: str = ""
     accused: tuple[tuple[str, str], ...] = ()
+    accusations: tuple[Accusation, ...] = ()
 
     @property
     def caught(self) -> bool:
@@ -51,7 +57,9 @@ class Trial:
     @classmethod
     def from_json(cls, data: dict[str, Any]) -> Trial:
         """From the plain data that ``dataclasses.asdict`` makes of one."""
-        return cls(**{**data, "accused": tuple((id, said) for id, said in data["accused"])})
+        accusations = tuple(Accusation.from_json(one) for one in data["accusations"])
+        accused = tuple((id, said) for id, said in data["accused"])
+        return cls(**{**data, "accused": accused, "accusations": accusations})
 
 
 class _Bench(Workbench):
@@ -70,8 +78,29 @@ def run(stage: Stage, fault: Fault | None, cases: Sequence[Case]) -> list[Trial]
         importlib.import_module(module)
     found = []
     for name, results in groupby(_results(stage, fault, cases), lambda result: result.case.invariant):
-        found.append(_trial(stage.name, fault.name if fault else FLAWLESS, name, list(results)))
+        of_invariant = list(results)
+        trial = _trial(stage.name, fault.name if fault else FLAWLESS, name, of_invariant)
+        found.append(replace(trial, accusations=tuple(_accusations(stage, fault, of_invariant))))
     return found
+
+
+def _accusations(stage: Stage, fault: Fault | None, results: Sequence[Result]) -> Iterator[Accusation]:
+    """Whom the failures of an invariant that has to catch the fault accuse."""
+    failing = [result for result in results if result.outcome in ACCUSING]
+    if fault is None or not failing or failing[0].case.invariant not in fault.caught_by:
+        return
+    if stage.accuses is not None:
+        yield from stage.accuses(fault, [result.case for result in failing], partial(_with_partners, stage))
+        return
+    known = {result.case.id: result for result in results}
+    wanted = fault.library
+    if wanted:
+        yield from judged(fault.name, [accused(result, known.get) for result in failing], wanted)
+
+
+def _with_partners(stage: Stage, partners: Mapping[str, Adapter], cases: Sequence[Case]) -> list[Result]:
+    spoiled = replace(stage, partners=lambda: dict(partners), faults=[])
+    return list(_results(spoiled, None, cases))
 
 
 def _trial(stage: str, fault: str, invariant: str, results: Sequence[Result]) -> Trial:

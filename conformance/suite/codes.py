@@ -64,6 +64,8 @@ class Code(str, Enum):
         "leaves the CUDA context unusable after it exports {given}",
         "leaves the CUDA context unusable after it imports {given}",
     )
+    PROGRAM_CRASH = ("program-crash", (Facet.GIVEN,), "ends a fresh interpreter during {given}")
+    PROGRAM_HANG = ("program-hang", (Facet.GIVEN,), "hangs a fresh interpreter during {given}")
 
     # -- order of streams
 
@@ -108,8 +110,15 @@ class Code(str, Enum):
         _PROTOCOL,
         "",
         "names another stream to `__dlpack__` than the one it works on",
+        "not-ordered",
     )
-    NO_STREAM_NAMED = ("no-stream-named", _PROTOCOL, "", "does not name its stream to `__dlpack__`")
+    NO_STREAM_NAMED = (
+        "no-stream-named",
+        _PROTOCOL,
+        "",
+        "does not name its stream to `__dlpack__`",
+        "not-ordered",
+    )
     OVERTAKEN_READ = ("overtaken-read", _PROTOCOL, "", "lets the producer's next write overtake its own pending read")
     UNINVITED_WAIT = ("uninvited-wait", _PROTOCOL, "makes a stream wait although `stream=-1` asks for no wait")
     STREAM_NOT_LEFT = ("stream-not-left", _PROTOCOL, "keeps depending on the consumer's stream after the export")

@@ -629,8 +629,9 @@ class Exchange:
 
 
 _SHARING_CLAIMS = {
-    "cupy": "DOC-CP-3", "torch": "DOC-PT-3", "cvcuda": "DOC-PT-2", "pycuda": "DOC-PC-3", "cuda_python": "DOC-CU-1",
+    "cupy": "LIB-32", "torch": "LIB-33", "cvcuda": "LIB-34", "pycuda": "DOC-PC-3", "cuda_python": "LIB-36",
 }  # fmt: skip
+"""Where each library's documentation says that its import of the array interface shares memory."""
 
 
 class Poisoned(Exception):

@@ -59,7 +59,7 @@ def _judge_refusal(exchange: Exchange, error: Exception, cited: str) -> None:
         )  # fmt: skip
     if by_dlpack and state.inexpressible and not isinstance(error, BufferError):
         fail(
-            Code.WRONG_EXCEPTION, "DLX-06" if cited == "DLX-06" else "DLP-23", role=Role.PRODUCER,
+            Code.WRONG_EXCEPTION, "DLX-06" if cited == "DLX-09" else "DLP-23", role=Role.PRODUCER,
             level=at_most(state, Level.SHOULD),
             reason=f"the producer refuses {exchange.given} with the wrong kind of exception",
             expected="BufferError", seen=brief(error), given=REFUSED_STATE,

@@ -124,5 +124,5 @@ def device_pair(told: Any) -> tuple[int, int] | None:
 
 
 def _integer(part: Any) -> int:
-    """An integer, or a member of an enumeration that can be made one."""
-    return int(part) if isinstance(part, Enum) else operator.index(part)
+    """An integer, or a member of an enumeration of integers."""
+    return operator.index(part.value if isinstance(part, Enum) else part)

@@ -17,8 +17,8 @@ from typing import Any, NoReturn
 from conformance.protocols.clauses import Role
 
 from . import children, deadline
-from .codes import Code
-from .outcomes import Inconclusive, Refused, fail
+from .codes import BY_SLUG, Code
+from .outcomes import Inconclusive, Refused, Side, fail
 from .programs import MARK
 
 _SHARE = 0.75
@@ -47,7 +47,7 @@ class Ended:
     @property
     def last_step(self) -> str:
         """What the program was doing when it last told."""
-        return next((str(r["step"]) for r in reversed(self.records) if "step" in r), "its start")
+        return next((str(r["step"]) for r in reversed(self.records) if "step" in r), "the start of the interpreter")
 
     def told(self, key: str) -> dict[str, Any] | None:
         """The first record with this key."""
@@ -81,10 +81,29 @@ def run(program: str, *arguments: str) -> Ended:
         return Ended(code, _records(children.tail(out, _OUTPUT)), children.tail(errors, _TAIL))
 
 
-def expect_survival(ended: Ended, cited: str, *, role: Role = Role.CONSUMER, given: str = "") -> None:
-    """A program that did not end well is a violation, whatever was being tried; ``cited`` is the clause that it was about."""
-    if ended.death is not None:
-        _died(ended, cited, role, given)
+def expect_survival(
+    ended: Ended, cited: str, *, role: Role = Role.CONSUMER, given: str = "", accused: Side | None = None
+) -> None:
+    """A program that did not end well is a failure, whatever was being tried; ``cited`` is the clause that it was about.
+
+    ``given`` says what it was doing, if its last step does not.
+    """
+    if ended.death is None:
+        return
+    words = " ".join(ended.stderr.split())
+    fail(
+        Code.PROGRAM_HANG if ended.code is None else Code.PROGRAM_CRASH,
+        cited,
+        role=role,
+        reason="a fresh interpreter does not end by itself"
+        if ended.code is None
+        else "a fresh interpreter does not survive",
+        expected="exit code 0",
+        seen=f"{ended.death} at or after {ended.last_step}"
+        + (f"; standard error ends with: {words}" if words else ""),
+        given=given or ended.last_step,
+        accused=accused,
+    )
 
 
 def expect_exchange(ended: Ended) -> None:
@@ -96,12 +115,17 @@ def expect_exchange(ended: Ended) -> None:
     expected = record.get("expected", "a usable array") if record else "a report"
     if outcome == "refused":
         raise Refused(seen)
+    if record and outcome == "misdescribed":
+        fail(
+            BY_SLUG[record["code"]], record["clause"], role=Role.PRODUCER, reason=record["reason"], expected=expected,
+            seen=seen, given="", accused=Side.PRODUCER,
+        )  # fmt: skip
     if outcome == "wrong":
         reason = "the consumer reads other elements than the producer's"
-        fail(Code.VALUES_CHANGED, "CAI-32", role=Role.CONSUMER, reason=reason, expected=expected, seen=seen)
+        _consumer_fails(Code.VALUES_CHANGED, "CAI-32", reason, expected, seen)
     if outcome == "unusable":
-        reason = "reading raised, though the consumer had accepted the array"
-        fail(Code.WRONG_ACROSS_CONTEXTS, "CAI-29", role=Role.CONSUMER, reason=reason, expected=expected, seen=seen)
+        reason = "reading raises, though the consumer has accepted the array"
+        _consumer_fails(Code.WRONG_ACROSS_CONTEXTS, "CAI-29", reason, expected, seen)
     if outcome == "unfilled":
         reason = "beside the other library the producer does not read what it wrote itself"
         fail(Code.VALUES_CHANGED, "CUD-11", role=Role.PRODUCER, reason=reason, expected=expected, seen=seen)
@@ -109,18 +133,11 @@ def expect_exchange(ended: Ended) -> None:
         raise Inconclusive(f"{outcome} at {seen}")
 
 
-def _died(ended: Ended, cited: str, role: Role, given: str) -> NoReturn:
-    words = " ".join(ended.stderr.split())
+def _consumer_fails(code: Code, cited: str, reason: str, expected: str, seen: str) -> NoReturn:
+    """What the producer described was right: the program has looked."""
     fail(
-        Code.CRASH if ended.code is not None else Code.HANG,
-        cited,
-        role=role,
-        reason="the process did not survive",
-        expected="exit code 0",
-        seen=f"{ended.death} at or after: {ended.last_step}"
-        + (f"; standard error ends with: {words}" if words else ""),
-        given=given or ended.last_step,
-    )
+        code, cited, role=Role.CONSUMER, reason=reason, expected=expected, seen=seen, given="", accused=Side.CONSUMER,
+    )  # fmt: skip
 
 
 def _stop(process: subprocess.Popen[bytes]) -> None:

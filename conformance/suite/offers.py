@@ -19,6 +19,7 @@ from .codes import Code
 from .exchange import Exchange, Source, brief, collect
 from .libraries import REFERENCE, Environment, Pair
 from .outcomes import ACCUSED, Refused, fail
+from .steps import Doing
 
 PATIENCE = 1.0
 """Seconds that a library gets to release memory on a thread of its own. It decides nothing but how soon we give up."""
@@ -48,7 +49,14 @@ class Recorded(ABC):
     @property
     def asked_for_versioned(self) -> bool:
         """Whether any call said that the caller understands versioned capsules."""
-        return any((keywords.get("max_version") or (0, 0))[0] >= 1 for _, keywords in self.calls)
+        return any(asks_for_versioned(keywords) for _, keywords in self.calls)
+
+
+def asks_for_versioned(keywords: dict[str, Any]) -> bool:
+    """Whether a call with these keywords says that the caller understands versioned capsules."""
+    asked = keywords.get("max_version")
+    major = asked[0] if isinstance(asked, (tuple, list)) and asked else 0
+    return isinstance(major, int) and major >= 1
 
 
 class Offered(Recorded):
@@ -108,23 +116,50 @@ class Watched:
 def watched(exchange: Exchange) -> Watched:
     """The producer's import of an array of the reference, to be exported again; a refusal ends the case.
 
-    The witness is native code: it counts right with an exception in flight and on any thread.
+    The witness is native code: it counts right with an exception in flight and on any thread. A producer whose imports are never
+    released would be accused of its exports, whatever they do: it is tried first, and cannot be watched.
     """
+    _require_releases(exchange)
+    array, source = _lent(exchange)
+    if exchange.producer.describe(array).address != source.address:
+        raise Refused(f"{exchange.producer.name} copies what it imports, so what it releases cannot be seen")
+    return Watched(array, source.address, source.values, source.array.log.exports[-1])
+
+
+def _lent(exchange: Exchange) -> tuple[Any, Source]:
+    """The producer's import of an array of the reference, and that array; a refusal ends the case."""
     reference = exchange.library(REFERENCE)
     source = exchange.make(reference)
     source.array.override = {"deleter": Deleter.NATIVE}
     offer = reference.offer(source.array, Protocol.DLPACK)
-    array = exchange.take(offer, promised="", giver=reference, taker=exchange.producer)
-    if exchange.producer.describe(array).address != source.address:
-        raise Refused(f"{exchange.producer.name} copies what it imports, so what it releases cannot be seen")
-    return Watched(array, source.address, source.values, source.array.log.exports[-1])
+    try:
+        with exchange.step(Doing.IMPORT, Role.PRODUCER):
+            return exchange.producer.take(offer, Protocol.DLPACK, exchange.device), source
+    except Exception as error:
+        exchange.check_context(error)
+        raise Refused(f"{exchange.producer.name} does not import what is to be watched: {brief(error)}") from error
+
+
+def _require_releases(exchange: Exchange) -> None:
+    """End the case as refused if an import of the producer's is not released, not even by its documented call."""
+    array, source = _lent(exchange)
+    (witness,) = source.array.log.exports
+    del array
+
+    def is_released() -> bool:
+        return bool(witness.deleter_calls)
+
+    if not happens(is_released) and not (exchange.producer.let_go() and happens(is_released)):
+        told = "its imports do not release (see lifetime.deleter-once), so its exports cannot be watched"
+        raise Refused(f"{exchange.producer.name}: {told}")
 
 
 def export_again(exchange: Exchange, array: Any, *, versioned: bool) -> Any:
     """A capsule of something that the producer has imported; a refusal ends the case."""
     offer = exchange.offer(array)
     try:
-        return offer.__dlpack__(max_version=NEWEST) if versioned else offer.__dlpack__()
+        with exchange.step(Doing.EXPORT, Role.PRODUCER):
+            return offer.__dlpack__(max_version=NEWEST) if versioned else offer.__dlpack__()
     except Exception as error:
         exchange.check_context(error)
         raise Refused(f"{exchange.producer.name} does not export what it has imported: {brief(error)}") from error
@@ -165,7 +200,10 @@ class KeywordOnly(StreamOnly):
 
 
 def happens(event: Callable[[], bool]) -> bool:
-    """Whether this comes true: at once, after collecting cycles, or within :data:`PATIENCE`."""
+    """Whether this comes true: at once, after collecting cycles, or within :data:`PATIENCE`.
+
+    A library may release on a thread of its own: that it has not released yet says nothing before the patience is at its end.
+    """
     settle()
     if event():
         return True

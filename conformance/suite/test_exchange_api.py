@@ -4,9 +4,9 @@ from __future__ import annotations
 
 import ctypes
 import sys
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from functools import partial
-from typing import Any
+from typing import Any, NoReturn
 
 from conformance.adapters.base import Device, Protocol, Trait
 from conformance.adapters.states import states
@@ -14,15 +14,19 @@ from conformance.protocols import capsule, dlpack, exchange_api
 from conformance.protocols.clauses import Level, Role
 from conformance.protocols.dlpack import DELETER, DLManagedTensorVersioned, DLTensor, Tensor
 from conformance.protocols.exchange_api import ExchangeAPI
-from conformance.protocols.strided import Strided, same_strides
+from conformance.protocols.strided import Strided
 from conformance.reference.managed import Managed
 from conformance.reference.memory import CudaMemory, HostMemory, gather
 
 from .catalogue import dtypes, every, invariant, layouts
-from .exchange import Exchange, Source, brief
+from .codes import Code
+from .exchange import Exchange, Source, brief, show
+from .exported import Answer, at_most, judge, state_of
+from .handed import Handed, mismatch
 from .libraries import REFERENCE, Environment, Pair
 from .offers import happens
 from .outcomes import Refused, fail
+from .steps import Doing
 
 EXPORT = "managed_tensor_from_py_object_no_sync"
 IMPORT = "managed_tensor_to_py_object_no_sync"
@@ -67,10 +71,10 @@ def _call(exchange: Exchange, function: str, call: Any, *arguments: Any) -> None
         _failed(function, f"{function} fails", "0", seen)
 
 
-def _failed(function: str, reason: str, expected: str, seen: str) -> NoReturn:
+def _failed(function: str, reason: str, expected: str, seen: str, cited: str = "DLX-06") -> NoReturn:
     """Fail because a function of the table does something else than the header says of it."""
     fail(
-        Code.TABLE_FUNCTION_FAILED, "DLX-06", role=Role.PRODUCER, reason=reason, expected=expected, seen=seen,
+        Code.TABLE_FUNCTION_FAILED, cited, role=Role.PRODUCER, reason=reason, expected=expected, seen=seen,
         given=function,
     )  # fmt: skip
 
@@ -111,7 +115,7 @@ def _expect_tensor(source: Source, seen: Tensor, exchange: Exchange, function: s
     device = (exchange.device.dlpack_type, 0)
     if seen.device != device:
         fail(
-            Code.WRONG_DEVICE, "DLP-16", role=Role.PRODUCER, reason=f"{function} names another device than the array's",
+            Code.WRONG_DEVICE, "DLP-59", role=Role.PRODUCER, reason=f"{function} names another device than the array's",
             expected=str(device), seen=str(seen.device),
         )  # fmt: skip
 
@@ -163,7 +167,7 @@ def _subclass(kind: type[Any]) -> tuple[type[Any], ...]:
 
 @invariant(
     "exchange-api.export",
-    producer="DLX-06 DLP-49 DLP-59 DLP-13 DLP-20 DLP-16",
+    producer="DLX-06 DLP-28 DLP-59 DLP-13 DLP-20",
     level=Level.MUST,
     cases=lambda env: every(_offering(env), layout=LAYOUTS, dtype=dtypes("float32", "bool")),
 )
@@ -178,7 +182,7 @@ def test_export(exchange: Exchange) -> None:
     seen = _elements(exchange, tensor)
     if seen != source.values:
         fail(
-            Code.RELEASED_EARLY, "DLP-49", role=Role.PRODUCER,
+            Code.RELEASED_EARLY, "DLP-28", role=Role.PRODUCER,
             reason=f"the elements go with the array, although the struct of {EXPORT} still needs them",
             expected=show(source.values, source.dtype), seen=show(seen, source.dtype),
         )  # fmt: skip
@@ -218,7 +222,7 @@ def test_holds_nothing(exchange: Exchange) -> None:
 
 @invariant(
     "exchange-api.borrow",
-    producer="DLX-06 DLP-59 DLP-13 DLP-20 DLP-16",
+    producer="DLX-06 DLP-59 DLP-13 DLP-20",
     level=Level.MUST,
     cases=lambda env: every(_offering(env), layout=LAYOUTS, dtype=dtypes("float32", "bool")),
 )
@@ -303,8 +307,7 @@ def _expect_released_once(early: int, calls: int) -> None:
 
 @invariant(
     "exchange-api.current-stream",
-    producer="DLX-04 DLX-03",
-    consumer="DLX-04",
+    producer="DLX-04 DLX-06",
     level=Level.MUST,
     cases=lambda env: every(_offering(env)),
 )
@@ -313,21 +316,15 @@ def test_current_stream(exchange: Exchange) -> None:
     thing = exchange.producer.tabled(exchange.source().array)
     out = ctypes.c_void_p(0xDEAD)
     call = exchange_api.CURRENT_STREAM(_table(exchange, thing).functions[STREAM])
-    _call(STREAM, call, exchange.device.dlpack_type, 0, ctypes.byref(out))
+    _call(exchange, STREAM, call, exchange.device.dlpack_type, 0, ctypes.byref(out))
     if out.value == 0xDEAD:
-        fail(
-            "DLX-04",
-            role=Role.PRODUCER,
-            reason=f"{STREAM} answers nothing",
-            expected="a handle or NULL",
-            seen="nothing",
-        )
+        reason = f"{STREAM} reports success and answers nothing"
+        _failed(STREAM, reason, "a handle or NULL", "an untouched argument", "DLX-04")
 
 
 @invariant(
     "exchange-api.allocate",
-    producer="DLX-03 DLX-06",
-    consumer="DLX-06",
+    producer="DLX-06",
     level=Level.MUST,
     cases=lambda env: every(_offering(env), wanted=("possible", "impossible")),
 )
@@ -344,32 +341,45 @@ def test_allocate(exchange: Exchange) -> None:
     tell = exchange_api.SET_ERROR(lambda context, kind, message: told.append(f"{kind!r}: {message!r}"))
     out = ctypes.c_void_p()
     allocate, raised = exchange_api.ALLOCATE(table.functions[ALLOCATE]), ""
+    if not possible:
+        exchange.special(_IMPOSSIBLE)
     try:
-        code = allocate(ctypes.addressof(prototype), ctypes.byref(out), None, tell)
+        with exchange.step(Doing.EXPORT, Role.PRODUCER):
+            code = allocate(ctypes.addressof(prototype), ctypes.byref(out), None, tell)
     except Exception as error:
         code, raised = -1, brief(error)
     if code:
-        _judge_allocation_error(exchange, told, raised)
+        _judge_allocation_error(told, raised)
         if possible:
             raise Refused(f"{exchange.producer.name} does not allocate: {told[0]}")
         return
-    if told or not possible or not out.value:
+    address = out.value or 0
+    if not possible:
         fail(
-            "DLX-06", role=Role.PRODUCER, reason=f"{ALLOCATE} reports success for a prototype that is {exchange.option('wanted')}",
-            expected="a struct, and no call of the error callback" if possible else "-1",
-            seen=f"0, struct at {out.value or 0:#x}, {len(told)} calls of the error callback",
+            Code.NOT_REFUSED, "DLX-06", role=Role.PRODUCER, reason=f"{ALLOCATE} reports success for {_IMPOSSIBLE}",
+            expected="-1, and one call of the error callback", seen=f"0, and a struct at {address:#x}",
         )  # fmt: skip
-    _judge_allocated(exchange, _decoded(out.value))
+    if told or not address:
+        _failed(
+            ALLOCATE, f"{ALLOCATE} reports success without an array, or together with an error",
+            "a struct, and no call of the error callback",
+            f"a struct at {address:#x}, and {len(told)} calls of the error callback",
+        )  # fmt: skip
+    _judge_allocated(exchange, _decoded(ALLOCATE, address))
 
 
-def _judge_allocation_error(exchange: Exchange, told: list[str], raised: str) -> None:
+_IMPOSSIBLE = "a prototype of an unknown element type"
+
+
+def _judge_allocation_error(told: list[str], raised: str) -> None:
     """The allocator is for callers without Python, so errors go to the callback.
 
     The header's prose still speaks of a NULL that is returned (X9), so anything else is a deviation.
     """
     if raised or len(told) != 1:
         fail(
-            "DLX-06", "X9", role=Role.PRODUCER, level=Level.SHOULD, reason="an error is not told through the callback",
+            Code.CALLBACK_NOT_CALLED, "DLX-06", role=Role.PRODUCER, level=Level.SHOULD,
+            reason=f"{ALLOCATE} does not tell its error through the callback, once",
             expected="one call of the error callback, and no Python exception",
             seen=f"{len(told)} calls" + (f", {raised}" if raised else ""),
         )  # fmt: skip
@@ -383,38 +393,37 @@ def _judge_allocated(exchange: Exchange, tensor: Tensor) -> None:
     )
     if not right:
         fail(
-            "DLX-06", role=Role.PRODUCER, level=Level.MUST, reason=f"{ALLOCATE} makes another array",
+            Code.ALLOCATION_WRONG, "DLX-06", role=Role.PRODUCER, reason=f"{ALLOCATE} makes another array",
             expected="float32, shape (3, 4), on the prototype's device", seen=str(tensor),
         )  # fmt: skip
     data = bytes(range(48))
     exchange.poke(tensor.element0, data)
-    if exchange.peek(tensor.element0, 48) != data:
+    seen = exchange.peek(tensor.element0, 48)
+    if seen != data:
         fail(
-            "DLX-06",
-            role=Role.PRODUCER,
-            reason="the memory does not hold data",
-            expected=data.hex(),
-            seen="other bytes",
-        )
+            Code.ALLOCATION_WRONG, "DLX-06", role=Role.PRODUCER,
+            reason=f"the memory that {ALLOCATE} gives does not hold what is written to it",
+            expected=data.hex(" "), seen=seen.hex(" "),
+        )  # fmt: skip
     _release(tensor)
 
 
 @invariant(
     "exchange-api.inexpressible",
-    producer="DLX-06 DLP-43 DLP-23",
-    consumer="DLX-06 DLP-43",
+    producer="DLX-09 DLX-06",
     bugs="I12",
     level=Level.MUST,
     cases=lambda env: every(
-        _with_states(env),
-        state=lambda pair: states(pair.producer.name, pair.device, simple=True),
+        _offering(env),
+        state=lambda pair: states(pair.producer.name, pair.device),
         function=("export", "borrow"),
     ),
 )
 def test_inexpressible(exchange: Exchange) -> None:
     """What DLPack cannot express the functions refuse: -1 and a Python exception, a ``BufferError`` if possible.
 
-    Where they describe it all the same, memory holds the elements that it stands for.
+    Where they describe it all the same, memory holds the elements that it stands for. What only a private constructor of the library
+    makes is observed.
     """
     exchange.with_state(lambda array, elements: _judge_state(exchange, array, elements))
 
@@ -428,39 +437,28 @@ def _judge_state(exchange: Exchange, array: Any, elements: bytes | None) -> None
     out, managed = ctypes.c_void_p(), DLManagedTensorVersioned()
     managed.version.major = 1
     try:
-        if borrow:
-            code = exchange_api.BORROW(table.functions[BORROW])(thing, ctypes.addressof(managed.dl_tensor))
-        else:
-            code = exchange_api.FROM_PY(table.functions[EXPORT])(thing, ctypes.byref(out))
-    except BufferError:
-        return
+        with exchange.step(Doing.EXPORT, Role.PRODUCER):
+            if borrow:
+                code = exchange_api.BORROW(table.functions[BORROW])(thing, ctypes.addressof(managed.dl_tensor))
+            else:
+                code = exchange_api.FROM_PY(table.functions[EXPORT])(thing, ctypes.byref(out))
     except Exception as error:
-        fail(
-            "DLX-06", "DLP-23", role=Role.PRODUCER, level=Level.SHOULD,
-            reason=f"{exchange.option('state')}: refused, but with the wrong kind of exception",
-            expected="BufferError", seen=brief(error),
-        )  # fmt: skip
+        judge(exchange, Answer(error), elements, "DLX-09")
+        return
     if code:
         _judge_silence(exchange, code)
         return
-    tensor = _decoded(ctypes.addressof(managed) if borrow else out.value or 0)
+    tensor = _decoded(BORROW if borrow else EXPORT, ctypes.addressof(managed) if borrow else out.value or 0)
     data = _elements(exchange, tensor) if tensor.element0 else b""
-    if elements is None or data != elements:
-        fail(
-            "DLX-06",
-            "DLP-43",
-            role=Role.PRODUCER,
-            level=Level.MUST,
-            reason=f"{exchange.option('state')}: exported as if its elements were in memory",
-            expected="BufferError" if elements is None else f"BufferError, or {elements.hex()}",
-            seen=f"shape {tensor.shape} at {tensor.element0:#x}" + (f": {data.hex()}" if data else ""),
-        )
+    size = Strided(tensor.shape, tensor.strides_or_packed).size
+    judge(exchange, Answer(None, tensor.element0, size, data), elements, "DLX-09")
 
 
 def _judge_silence(exchange: Exchange, code: int) -> None:
     """A failure without exception; the reference's functions, which are Python, cannot leave one."""
     if exchange.producer.name != REFERENCE:
         fail(
-            "DLX-06", role=Role.PRODUCER, level=Level.MUST, reason="a failure without a Python exception",
+            Code.TABLE_SILENT_FAILURE, "DLX-06", role=Role.PRODUCER, level=at_most(state_of(exchange)),
+            reason="a function of the table fails without a Python exception",
             expected="an exception", seen=f"{code} and nothing else",
         )  # fmt: skip

@@ -22,6 +22,7 @@ from .offers import happens
 from .outcomes import Inconclusive, fail
 from .steps import Doing
 
+
 def _states(pair: Pair) -> tuple[str, ...]:
     return states(pair.producer.name, pair.device)
 

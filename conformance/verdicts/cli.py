@@ -15,7 +15,7 @@ from conformance.exits import Exit, UserError, given_by
 from conformance.report.screen import Screen, many
 from conformance.verdict import Verdict
 
-from . import merging, originals, reading, runfile, trust
+from . import merging, originals, runfile, trust
 from .model import CellResult, RunFile
 
 MATRIX = Path("matrix.yaml")
@@ -86,7 +86,7 @@ def _planned(options: argparse.Namespace, runs: list[RunFile]) -> RunFile:
         tuple(
             CellResult(
                 cell.name, cell.title, "unresolvable" if cell.unresolvable else "not run",
-                cell.problem or NOT_BROUGHT, axes=reading.axes(cell.name),
+                cell.problem or NOT_BROUGHT, axes=dict(cell.axes), holds=dict(cell.holds),
             )
             for cell in planned
         ),

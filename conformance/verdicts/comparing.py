@@ -232,9 +232,9 @@ def _absent(cell: CellResult, before: CellResult | None) -> Iterator[Remark]:
 
     If the baseline could use one, its cases are not planned any more, which is told by :func:`_gone`.
     """
-    for name in sorted(cell.absent.keys() & cell.axes.keys()) if is_trusted(cell) else ():
+    for name in sorted(cell.absent.keys() & cell.holds.keys()) if is_trusted(cell) else ():
         told = f"{name} could not be used, so nothing of it was tested: {cell.absent[name]}"
-        if before is None or not is_trusted(before):
+        if before is None or not is_trusted(before) or name not in {**before.absent, **before.holds}:
             yield Remark(Kind.NOT_TESTED, told, cell.name)
         elif name in before.absent:
             yield Remark(Kind.STILL, f"as in the baseline, {told}", cell.name)

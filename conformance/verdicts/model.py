@@ -65,7 +65,7 @@ class CellResult:
     """One planned cell with everything that is known of it.
 
     ``lifecycle`` is ``done`` or what became of the cell instead, with its ``reason``. ``axes`` are the versions that it was planned with,
-    ``versions`` those that were found in it (both by name; libraries, ``python``, ``cuda``, ``driver``). ``digests`` are of what it
+    by the names that matrix.yaml has, ``versions`` those that were found in it (by libraries, distributions, ``python``, ``driver``). ``digests`` are of what it
     ran (``suite``, ``lock``, ``image``) and of its ``results``; what is not known is absent. ``plan`` indexes ``RunFile.plans``;
     ``states`` has a letter for each case of it, in its order, and ``evidence`` an index into ``RunFile.evidence`` for each letter that
     is not ``c``, in the same order. A cell without results has an empty plan.
@@ -79,6 +79,8 @@ class CellResult:
     versions: dict[str, str] = field(default_factory=dict)
     libraries: dict[str, dict[str, str]] = field(default_factory=dict)
     """Versions by distribution, of each library that was found, by the name of its adapter."""
+    holds: dict[str, str] = field(default_factory=dict)
+    """The libraries that it has to be able to use, by the names of their adapters, each with the axis that it was planned by."""
     absent: dict[str, str] = field(default_factory=dict)
     """Libraries that could not be used in the cell, and why."""
     digests: dict[str, str] = field(default_factory=dict)
@@ -166,11 +168,6 @@ class Place(NamedTuple):
     def who(self) -> str:
         """``producer-consumer``, as in the id."""
         return "-".join(self.libraries)
-
-
-def is_case(text: str) -> bool:
-    """Whether :func:`place` can take it apart."""
-    return len(text.split("/")) >= len(Place._fields) - 1
 
 
 def place(case: str) -> Place:

@@ -17,11 +17,12 @@ from typing import Any, NamedTuple
 import orjson
 
 from conformance.engines import records
-from conformance.engines.model import Cell, Lifecycle, Older, check_axes
+from conformance.engines.model import Cell, Lifecycle, check_axes
 from conformance.engines.records import texts
 from conformance.execution import held
 from conformance.execution.held import Held, Plan
 from conformance.exits import UserError
+from conformance.suite.libraries import REFERENCE
 from conformance.suite.outcomes import Side
 from conformance.verdict import Verdict
 
@@ -38,16 +39,19 @@ _LAST = 4096
 _ID = 8
 """Digits of the id of a run of `check`: as many as `conform` draws."""
 _NO_RECORD = (Lifecycle.NOT_RUN.value, "it left no record")
+_NO_ADAPTER = (
+    "there is no adapter of this name in the cell; if the axis {axis} stands for other libraries, or for none, "
+    "say so with `libraries` in matrix.yaml"
+)
 _NEEDS_NONE = (Lifecycle.DONE.value, "")
 """A run of `check` has its results, or not, and no lifecycle besides."""
-_CONFORMS = Verdict.CONFORMS
 _TEXTS = ("verdict", "outcome", "level", "code", "clause", "given", "step", "reason", "expected", "seen")
 _FIELDS = {*_TEXTS, "accused", "attachments"}
 """What the result of a case that did not conform has."""
 _texts_of = itemgetter(*_TEXTS)
 _VERDICTS = {verdict.word: verdict for verdict in Verdict}
 _SIDES = {"", *(side.value for side in Side)}
-_NOBODY = {"side": "", "libraries": [], "why": ""}
+_NOBODY: dict[str, Any] = {"side": "", "libraries": [], "why": ""}
 """Where nothing failed."""
 
 
@@ -175,6 +179,8 @@ def _ending(source: _Source, record: dict[str, Any]) -> tuple[str, str]:
 def _check(cell: CellResult) -> None:
     """Raise ValueError where something is not of its kind: what judges and reports goes by it."""
     texts(records.CELL, lifecycle=cell.lifecycle, reason=cell.reason)
+    texts(f"{records.CELL}, among its axes,", **cell.axes)
+    texts(f"{records.CELL}, among what it holds,", **cell.holds)
     texts(f"{records.CELL}, among its digests,", **cell.digests)
     texts(
         records.ENVIRONMENT,
@@ -217,12 +223,13 @@ _plans: dict[str, Plan] = {}
 
 def _states(found: Held) -> tuple[str, tuple[int, ...], tuple[Evidence, ...]]:
     """A letter a case, in the order of the plan, and the evidence of those that did not conform."""
+    conforms, letter = Verdict.CONFORMS.word, Verdict.CONFORMS.letter
     table: dict[Evidence, int] = {}
     letters, indices = [], []
     for case in found.plan.ids:
         line = found.results[case]
-        if line.get("verdict") == _CONFORMS.word:
-            letters.append(_CONFORMS.letter)
+        if line.get("verdict") == conforms:
+            letters.append(letter)
             continue
         evidence = _evidence(line, case)
         letters.append(evidence.verdict.letter)
@@ -235,7 +242,8 @@ def _evidence(line: dict[str, Any], case: str) -> Evidence:
         said, attachments, accused = _texts_of(line), line["attachments"], line["accused"] or _NOBODY
         verdict, side, libraries, why = _VERDICTS[said[0]], accused["side"], accused["libraries"], accused["why"]
         kinds = {*map(type, said), *map(type, attachments.values()), *map(type, libraries), type(side), type(why)}
-        is_sound = kinds == {str} and side in _SIDES and bool(side or not verdict.speaks_against)
+        is_sound = kinds == {str} and type(libraries) is list and side in _SIDES
+        is_sound = is_sound and bool(side or not verdict.speaks_against)
     except (KeyError, TypeError, AttributeError):
         is_sound = False
     if not is_sound:
@@ -252,37 +260,41 @@ def _mistake(line: dict[str, Any], what: str) -> str:
     """What is wrong with a result: looked for only where something is."""
     missing = _FIELDS - line.keys()
     if missing:
-        older = ", as those of older versions of this suite" if "clauses" in line else ""
+        older = ", so an older version of this suite has made it" if "clauses" in line else ""
         return f"{what} has no {min(missing)}{older}"
-    accused, attachments = line["accused"], line["attachments"]
-    if not (isinstance(accused, (dict, type(None))) and isinstance(attachments, dict)):
+    accused, attachments = line["accused"] or _NOBODY, line["attachments"]
+    if not (isinstance(accused, dict) and isinstance(attachments, dict)):
         return f"{what} has attachments, or an accused, that are no object"
+    if accused.keys() != _NOBODY.keys() or not isinstance(accused["libraries"], list):
+        return f"{what} has an accused that is no side with a list of libraries, and why"
+    numbered = {f"accused library {number}": name for number, name in enumerate(accused["libraries"], 1)}
     try:
-        texts(what, **{name: line[name] for name in _TEXTS}, **attachments)
-        return _mistake_in(accused, what) if accused else _mistake_of(line, what)
+        texts(what, **{name: line[name] for name in _TEXTS})
+        texts(what, **attachments)
+        texts(what, **{**numbered, "accused side": accused["side"], "why of its accused": accused["why"]})
     except ValueError as error:
         return str(error)
-
-
-def _mistake_of(line: dict[str, Any], what: str) -> str:
-    if line["verdict"] in _VERDICTS:
-        return f"{what} accuses nobody, and does not say that nobody is to be accused"
-    return f"{what} has the verdict {reprlib.repr(line['verdict'])}, which nobody knows"
-
-
-def _mistake_in(accused: dict[str, Any], what: str) -> str:
-    return ""
+    if line["verdict"] not in _VERDICTS:
+        return f"{what} has the verdict {reprlib.repr(line['verdict'])}, which nobody knows"
+    return (
+        f"{what} does not say who is accused of it"
+        if not accused["side"]
+        else f"{what} accuses a side that there is not"
+    )
 
 
 # -- what a cell was
 
 
-def axes(name: str) -> dict[str, str]:
-    """The versions that a cell's name tells: ``cu13.0-py3.12-numpy2.4-…``."""
-    matches = [(part, _PART.fullmatch(part)) for part in name.split("-")]
-    if not all(match for _, match in matches):
-        return {}
-    return {_AXES.get(match[1], match[1]): match[2] for _, match in matches if match}
+def _planned(source: _Source, record: dict[str, Any]) -> tuple[dict[str, str], dict[str, str]]:
+    """The version of each axis that the cell was planned with, and the libraries that it has to hold, each with its axis."""
+    if record:
+        check_axes(record)
+    told = source.planned or record
+    axes, holds = (told.axes, told.holds) if isinstance(told, Cell) else (told.get("axes", {}), told.get("holds", {}))
+    if record and (record["axes"], record["holds"]) != (axes, holds):
+        raise ValueError(f"{records.CELL} says that it was planned otherwise than {records.RUN} does")
+    return dict(axes), dict(holds)
 
 
 def _versions(environment: dict[str, Any]) -> dict[str, str]:
@@ -294,15 +306,25 @@ def _versions(environment: dict[str, Any]) -> dict[str, str]:
         found |= {"driver": driver["driver_version"] or "", "driver_cuda": driver["driver_cuda_version"]}
         found |= {"gpu": ", ".join(sorted({gpu["name"] for gpu in driver["gpus"]}))}
     for library in environment["libraries"]:
-        if library["name"] != "reference":
+        if library["name"] != REFERENCE:
             found |= library["versions"]
             first = next(iter(library["versions"].values()), "")
             found |= {library["name"]: first} if first else {}
     return found
 
 
-def _absent(environment: dict[str, Any]) -> dict[str, str]:
-    return {lib["name"]: lib["absent"] for lib in environment.get("libraries", ()) if lib["absent"]}
+def _libraries(environment: dict[str, Any]) -> dict[str, dict[str, str]]:
+    found = {library["name"]: dict(library["versions"]) for library in environment.get("libraries", ())}
+    return {name: versions for name, versions in found.items() if versions and name != REFERENCE}
+
+
+def _absent(environment: dict[str, Any], holds: Mapping[str, str]) -> dict[str, str]:
+    """What could not be used, and why; also what the cell has to hold and nobody has looked for."""
+    if not environment:
+        return {}
+    found = {library["name"]: library["absent"] for library in environment["libraries"]}
+    unknown = {name: _NO_ADAPTER.format(axis=axis) for name, axis in holds.items() if name not in found}
+    return {**{name: why for name, why in found.items() if why}, **unknown}
 
 
 def _own_tests(told: dict[str, Any] | None) -> OwnTests | None:

@@ -93,7 +93,7 @@ def message_of(evidence: Evidence) -> str:
 
 def version(cell: CellResult, name: str) -> str:
     """The version that a bound is compared with; empty where the cell has none."""
-    return cell.versions.get(name, "") or cell.axes.get(name, "")
+    return cell.versions.get(name, "") or cell.axes.get(cell.holds.get(name, name), "")
 
 
 @lru_cache(maxsize=4096)

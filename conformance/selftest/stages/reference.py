@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from contextlib import AbstractContextManager
 from unittest import mock
 
 from conformance.adapters.reference import ReferenceAdapter
 from conformance.reference import faults
-from conformance.selftest.model import Partners, Spoil, Stage
+from conformance.selftest.accusations import Accusation, Run, of_reference
+from conformance.selftest.model import Fault, Partners, Spoil, Stage
 from conformance.suite import offers
 from conformance.suite.catalogue import Case, catalogue
 from conformance.suite.libraries import REFERENCE, Environment
@@ -43,6 +44,11 @@ def _spoiled(fault: faults.Fault) -> Spoil:
     return spoil
 
 
-STAGE = Stage("reference", "the reference with itself", _partners, _cases, _impatient)
+def _accuses(fault: Fault, failing: Iterable[Case], run: Run) -> Iterator[Accusation]:
+    known = faults.all_faults()[fault.name.removeprefix(f"{STAGE.name}.")]
+    yield from of_reference(known, failing, run)
+
+
+STAGE = Stage("reference", "the reference with itself", _partners, _cases, _impatient, accuses=_accuses)
 for _fault in faults.all_faults().values():
     STAGE.add(_fault.name, _fault.statement, _fault.caught_by, _spoiled(_fault), _fault.bugs)

@@ -4,8 +4,11 @@ from __future__ import annotations
 
 import json
 import os
+import select
 import signal
 import sys
+import time
+from pathlib import Path
 
 from conformance.adapters import registry
 from conformance.adapters.base import Adapter, Unsupported
@@ -16,8 +19,15 @@ from conformance.suite.outcomes import Failure, Refused
 
 from . import tell
 
+HANG = "no end"
+"""How a child ended that provably never would have."""
+UNDECIDED = "no end in time"
+"""How one ended of which nobody knows."""
 _SHARE = 1 / 3
-"""Of this program's own time limit, after which the child counts as hanging."""
+"""Of this program's own time limit: so long a child has to sleep, or to compute, before it counts as hanging."""
+_WHOLE = 0.9
+"""Of the same limit, after which nothing more is waited for."""
+_LOOK_SECONDS = 0.02
 
 
 def main(case: Case) -> None:
@@ -36,7 +46,7 @@ def main(case: Case) -> None:
     tell(before="right")
     tell(step="the exchange in the child")
     tell(ended=in_child(exchange, source))
-    tell(step="interpreter exit")
+    tell(step="the exit of the interpreter")
 
 
 def _load(name: str) -> Adapter:
@@ -46,22 +56,52 @@ def _load(name: str) -> Adapter:
 
 
 def in_child(exchange: Exchange, source: Source) -> str:
-    """``right``, ``wrong``, ``raised …`` or the name of the signal that ended the child; SIGALRM for a hang."""
+    """``right``, ``wrong``, ``raised …``, the name of the signal that ended the child, :data:`HANG` or :data:`UNDECIDED`."""
     reader, writer = os.pipe()
     child = os.fork()
     if child == 0:
         os.close(reader)
-        signal.signal(signal.SIGALRM, signal.SIG_DFL)
-        signal.setitimer(signal.ITIMER_REAL, _SHARE * interpreter.limit())
         os.write(writer, attempt(exchange, source).encode())
         os._exit(0)
     os.close(writer)
     with os.fdopen(reader, "rb") as pipe:
+        ended = _watched(child, pipe.fileno())
+        if ended:
+            os.kill(child, signal.SIGKILL)
         told = pipe.read().decode()
     _, status = os.waitpid(child, 0)
+    if ended:
+        return ended
     if os.WIFSIGNALED(status):
         return signal.Signals(os.WTERMSIG(status)).name
     return told or f"exit code {os.WEXITSTATUS(status)}"
+
+
+def _watched(child: int, reader: int) -> str:
+    """Why the child has to be ended, nothing if it has told something or is over.
+
+    It hangs if it sleeps on and on and is given nothing to do, or if it has computed on and on. One that only gets no processor does neither.
+    """
+    patience, end = _SHARE * interpreter.limit(), time.monotonic() + _WHOLE * interpreter.limit()
+    since, last = time.monotonic(), -1.0
+    while not select.select([reader], [], [], _LOOK_SECONDS)[0]:
+        now, (state, spent) = time.monotonic(), _state(child)
+        if state != "S" or spent != last:
+            since, last = now, spent
+        if now - since > patience or spent > patience:
+            return HANG
+        if now > end:
+            return UNDECIDED
+    return ""
+
+
+def _state(child: int) -> tuple[str, float]:
+    """The letter of a process's state, and the seconds of processor time that it has had."""
+    try:
+        fields = Path(f"/proc/{child}/stat").read_text(encoding="utf-8").rpartition(")")[2].split()
+    except OSError:
+        return "?", 0.0
+    return fields[0], (int(fields[11]) + int(fields[12])) / os.sysconf("SC_CLK_TCK")
 
 
 def attempt(exchange: Exchange, source: Source) -> str:

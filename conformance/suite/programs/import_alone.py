@@ -17,13 +17,13 @@ MODULES = {
 
 def main(name: str) -> None:
     """Import; then ask the interpreter about its lock and the driver about contexts."""
-    tell(step=f"import of {name}")
+    tell(step=f"the import of {name}")
     for module in MODULES.get(name, (name,)):
         importlib.import_module(module)
     tell(gil=getattr(sys, "_is_gil_enabled", lambda: True)())
-    tell(step="asking the driver")
+    tell(step="a question to the driver")
     contexts()
-    tell(step="interpreter exit")
+    tell(step="the exit of the interpreter")
 
 
 def contexts() -> None:

@@ -10,7 +10,7 @@ from conformance.adapters.base import Adapter, Device, Protocol, Trait, Unsuppor
 from conformance.protocols.dtypes import dtype
 from conformance.suite.catalogue import Case
 from conformance.suite.exchange import Exchange, Partners, brief
-from conformance.suite.outcomes import Failure, Refused
+from conformance.suite.outcomes import Failure, Refused, Side
 
 from . import tell
 
@@ -22,7 +22,7 @@ def main(names: tuple[str, ...]) -> None:
     """Import, exchange, compute. Each step is told before it is taken."""
     loaded: dict[str, Adapter] = {}
     for name in names:
-        tell(step=f"import of {name}")
+        tell(step=f"the import of {name}")
         loaded[name] = registry.create(name)
         loaded[name].load()
     devices = {name: usable(adapter) for name, adapter in loaded.items()}
@@ -34,7 +34,7 @@ def main(names: tuple[str, ...]) -> None:
     for name, adapter in loaded.items():
         for device in devices[name]:
             compute(adapter, device)
-    tell(step="interpreter exit")
+    tell(step="the exit of the interpreter")
 
 
 def neighbours(names: tuple[str, ...]) -> Iterator[tuple[str, str]]:
@@ -71,7 +71,7 @@ def shared(giver: Adapter, taker: Adapter, device: Device) -> tuple[Protocol, ..
 def exchange(case: Case, loaded: dict[str, Adapter]) -> None:
     """One exchange of a plain float32 array; tells how it went."""
     name = f"{case.producer}-{case.consumer}/{case.protocol}/{case.device.value}"
-    tell(step=f"exchange {name}")
+    tell(step=f"the exchange {name}")
     tried = Exchange(case, Partners(loaded.__getitem__))
     source = tried.source()
     try:
@@ -80,27 +80,34 @@ def exchange(case: Case, loaded: dict[str, Adapter]) -> None:
         tell(exchange=name, outcome="refused", seen=str(refusal))
     except Failure as failure:
         tell(
-            exchange=name, outcome="wrong", code=failure.code.value, clause=failure.clause, level=failure.level.value, reason=failure.reason,
-            expected=failure.expected, seen=failure.seen,
+            exchange=name, outcome="wrong", code=failure.code.value, clause=failure.clause, role=failure.role.value,
+            level=failure.level.value, reason=failure.reason, expected=failure.expected, seen=failure.seen,
+            guilty=_guilty(case, failure.accused),
         )  # fmt: skip
     else:
         tell(exchange=name, outcome="right")
 
 
+def _guilty(case: Case, accused: Side | None) -> str:
+    """The library that the check has proven to be at fault, nothing if it has not."""
+    return {Side.PRODUCER: case.producer, Side.CONSUMER: case.consumer}.get(accused, "") if accused else ""
+
+
 def compute(adapter: Adapter, device: Device) -> None:
-    """Four numbers and 1 more by a kernel of the library's own; tells what came of it."""
+    """Four numbers and 1 more by a kernel of the library's own, on an array of its own; tells what came of it."""
     if Trait.KERNEL not in adapter.traits:
         return
     name = f"{adapter.name}/{device.value}"
-    tell(step=f"kernel of {name}")
+    tell(step=f"a kernel of {name}")
     array = adapter.array(dtype("int32"), (4,), _WORDS, device)
     try:
         adapter.kernel_increment(array)
     except Exception as error:
-        tell(kernel=name, outcome="refused", seen=brief(error))
+        tell(kernel=name, library=adapter.name, outcome="raised", seen=brief(error))
         return
     seen = adapter.read(array)
-    tell(kernel=name, outcome="right" if seen == incremented(_WORDS) else "wrong", seen=seen.hex())
+    outcome = "right" if seen == incremented(_WORDS) else "wrong"
+    tell(kernel=name, library=adapter.name, outcome=outcome, seen=numbers(seen), expected=numbers(incremented(_WORDS)))
 
 
 def incremented(words: bytes) -> bytes:
@@ -109,6 +116,11 @@ def incremented(words: bytes) -> bytes:
         (int.from_bytes(words[i : i + 4], sys.byteorder) + 1).to_bytes(4, sys.byteorder)
         for i in range(0, len(words), 4)
     )
+
+
+def numbers(words: bytes) -> str:
+    """32-bit words as numbers."""
+    return " ".join(str(int.from_bytes(words[i : i + 4], sys.byteorder)) for i in range(0, len(words), 4))
 
 
 if __name__ == "__main__":

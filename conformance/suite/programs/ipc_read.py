@@ -12,7 +12,7 @@ from . import tell
 
 def main(handle: str, offset: int, nbytes: int) -> None:
     """Tell the bytes as hexadecimal digits, or what the driver said instead."""
-    tell(step="opening the handle")
+    tell(step="the opening of the handle")
     try:
         data = ipc.read(bytes.fromhex(handle), offset, nbytes)
     except CudaError as error:

@@ -32,12 +32,12 @@ def main(case: Case, visible: str, ordinals: tuple[int, ...]) -> None:
     for ordinal in ordinals:
         context.set_current(context.primary(ordinal))
         tell(gpu=ordinal, **exchange(producer, consumer, Protocol(case.protocol), ordinal, ordinals))
-    tell(step="interpreter exit")
+    tell(step="the exit of the interpreter")
 
 
 def load(name: str, ordinals: tuple[int, ...]) -> Adapter:
     """Import a library."""
-    tell(step=f"import of {name}")
+    tell(step=f"the import of {name}")
     adapter = registry.create(name)
     adapter.load()
     contexts(f"the import of {name}", ordinals)
@@ -54,7 +54,7 @@ def exchange(
     producer: Adapter, consumer: Adapter, protocol: Protocol, ordinal: int, ordinals: tuple[int, ...]
 ) -> dict[str, Any]:
     """One exchange on a GPU: where the array lies, what either side says of that, and whether the elements are right."""
-    tell(step=f"array of {producer.name} on GPU {ordinal}")
+    tell(step=f"the making of an array of {producer.name} on GPU {ordinal}")
     data = pattern(_KIND, 12, ordinal)
     with producer.on_gpu(ordinal, Device.CUDA):
         array = producer.array(_KIND, _SHAPE, data, Device.CUDA)
@@ -63,7 +63,7 @@ def exchange(
     offer: Any = producer.offer(array, protocol)
     if protocol is Protocol.DLPACK:
         found["said"] = [int(part) for part in offer.__dlpack_device__()]
-    tell(step=f"import by {consumer.name} on GPU {ordinal}")
+    tell(step=f"an import by {consumer.name} on GPU {ordinal}")
     with consumer.on_gpu(ordinal, Device.CUDA):
         try:
             taken = consumer.take_on(offer, protocol, Device.CUDA, ordinal)

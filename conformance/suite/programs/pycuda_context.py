@@ -8,13 +8,16 @@ from __future__ import annotations
 
 import ctypes
 import sys
+from typing import Any
 
 from conformance.adapters import registry
 from conformance.adapters.base import Adapter, Device, Protocol, View
 from conformance.adapters.pycuda import PycudaAdapter
 from conformance.cuda import driver
 from conformance.protocols.dtypes import dtype
+from conformance.protocols.strided import packed
 from conformance.suite.exchange import brief, show
+from conformance.suite.handed import Mismatch, decoded, mismatch
 from conformance.suite.patterns import pattern
 
 from . import tell
@@ -32,7 +35,7 @@ def main(setup: str, first: str, producer: str, consumer: str) -> None:
     try:
         loaded = {name: load(name, setup) for name in (first, second)}
         giver, taker = loaded[producer], loaded[consumer]
-        tell(step=f"array of {producer}")
+        tell(step=f"the making of an array of {producer}")
         array = giver.empty(_KIND, _SHAPE, Device.CUDA)
         fill(giver, array)
         own = read(giver, array)
@@ -42,25 +45,42 @@ def main(setup: str, first: str, producer: str, consumer: str) -> None:
     if own != _DATA:
         tell(outcome="unfilled", seen=show(own, _KIND), expected=show(_DATA, _KIND))
         return
-    tell(step=f"import by {consumer}")
+    wrong = misdescribed(giver, array)
+    if wrong is not None:
+        tell(
+            outcome="misdescribed", code=wrong.code.value, clause=wrong.clause, reason=wrong.reason,
+            expected=wrong.expected, seen=wrong.seen,
+        )  # fmt: skip
+        return
+    tell(step=f"an import by {consumer}")
     try:
         taken = taker.take(giver.offer(array, Protocol.CAI), Protocol.CAI, Device.CUDA)
     except Exception as error:
         tell(outcome="refused", seen=f"{consumer} refused to import: {brief(error)}")
         return
-    tell(step=f"reading by {consumer}")
+    tell(step=f"a read by {consumer}")
     try:
         seen = read(taker, taken)
     except Exception as error:
         tell(outcome="unusable", seen=brief(error))
         return
     tell(outcome="right" if seen == _DATA else "wrong", expected=show(_DATA, _KIND), seen=show(seen, _KIND))
-    tell(step="interpreter exit")
+    tell(step="the exit of the interpreter")
+
+
+def misdescribed(adapter: Adapter, array: object) -> Mismatch | None:
+    """What the producer's dictionary says wrongly of its array; nothing if there is no dictionary to read."""
+    offer: Any = adapter.offer(array, Protocol.CAI)
+    try:
+        described = decoded(Protocol.CAI, offer.__cuda_array_interface__)
+    except Exception:
+        return None  # the consumer will see it too
+    return mismatch(described, _KIND, packed(_SHAPE), _view(adapter, array).address) if described else None
 
 
 def load(name: str, setup: str) -> Adapter:
     """Import and use once, so that whatever context the library makes is there."""
-    tell(step=f"import of {name}")
+    tell(step=f"the import of {name}")
     adapter = registry.create(name)
     if isinstance(adapter, PycudaAdapter):
         adapter.context_module = f"pycuda.{setup}"

@@ -1,0 +1,182 @@
+"""Who is accused: by the check itself, by elimination, or by trying each side with the reference."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+from dataclasses import replace
+
+import pytest
+
+from conformance.adapters.base import Device
+from conformance.execution.accusing import accuse, accused, trials, untried
+from conformance.execution.results import Accused, Result
+from conformance.protocols.clauses import Level, Role, clause
+from conformance.suite.catalogue import Case
+from conformance.suite.codes import Code
+from conformance.suite.outcomes import Outcome, Side
+
+INVARIANT = "pointer.values"
+
+
+def case(producer: str, consumer: str, protocol: str = "dlpack", *parameters: tuple[str, str]) -> Case:
+    """A case of one invariant."""
+    return Case(INVARIANT, producer, consumer, protocol, Device.HOST, parameters)
+
+
+def failed(
+    at: Case, code: Code = Code.VALUES_CHANGED, cited: str = "DLP-58", role: Role | None = Role.CONSUMER,
+    level: Level = Level.MUST, *, side: Side | None = None, outcome: Outcome = Outcome.FAIL,
+) -> Result:  # fmt: skip
+    """A failure, as a check reports it."""
+    found = Accused(side, why="seen in the check") if side else None
+    return Result(at, outcome, level, code.value, cited, role, accused=found, reason="it went wrong")
+
+
+def passed(at: Case) -> Result:
+    """A pass."""
+    return Result(at, Outcome.PASS, Level.MUST)
+
+
+def judged(result: Result, others: Iterable[Result] = ()) -> Result:
+    """The result with who is accused, when these others are known."""
+    known = {other.case.id: other for other in others}
+    return accused(result, known.get)
+
+
+def who(result: Result) -> tuple[Side, tuple[str, ...]]:
+    """Side and names."""
+    assert result.accused is not None
+    return result.accused.side, result.accused.libraries
+
+
+@pytest.mark.parametrize(
+    ("at", "expected"),
+    [
+        (case("cupy", "reference"), (Side.PRODUCER, ("cupy",))),
+        (case("reference", "torch"), (Side.CONSUMER, ("torch",))),
+        (case("reference", "reference"), (Side.UNKNOWN, ())),
+    ],
+)
+def test_the_reference_is_never_accused(at: Case, expected: tuple[Side, tuple[str, ...]]) -> None:
+    """Beside it there is one library or none, whatever side the check had in mind."""
+    assert who(judged(failed(at))) == expected
+
+
+@pytest.mark.parametrize(
+    ("producer_fails", "consumer_fails", "expected"),
+    [
+        (True, False, (Side.PRODUCER, ("cupy",))),
+        (False, True, (Side.CONSUMER, ("torch",))),
+        (True, True, (Side.BOTH, ("cupy", "torch"))),
+        (False, False, (Side.UNKNOWN, ())),
+    ],
+)
+def test_each_side_is_tried_with_the_reference(
+    producer_fails: bool, consumer_fails: bool, expected: tuple[Side, tuple[str, ...]]
+) -> None:
+    """The side that fails with a flawless partner, too, is at fault."""
+    first, second = case("cupy", "reference"), case("reference", "torch")
+    others = [
+        failed(first, cited="DLP-59", role=Role.PRODUCER) if producer_fails else passed(first),
+        failed(second) if consumer_fails else passed(second),
+    ]
+    assert who(judged(failed(case("cupy", "torch")), others)) == expected
+
+
+def test_what_the_check_has_proven_needs_no_trial() -> None:
+    """And is not overruled by one."""
+    result = failed(case("cupy", "torch"), side=Side.CONSUMER)
+    assert who(judged(result, [failed(case("cupy", "reference"))])) == (Side.CONSUMER, ("torch",))
+    assert untried({result.case.id: result}) == []
+
+
+def test_trials_that_the_plan_lacks_are_named() -> None:
+    """And only those."""
+    result = failed(case("cupy", "torch", "dlpack", ("layout", "c-order")))
+    there = passed(case("cupy", "reference", "dlpack", ("layout", "c-order")))
+    missing = untried({one.case.id: one for one in (result, there)})
+    assert [one.id for one in missing] == [f"{INVARIANT}/reference-torch/dlpack/host/c-order"]
+
+
+@pytest.mark.parametrize("result", [
+    passed(case("cupy", "torch")),
+    replace(passed(case("cupy", "torch")), outcome=Outcome.INCONCLUSIVE),
+    replace(passed(case("cupy", "torch")), outcome=Outcome.LOST),
+    failed(case("cupy", "torch"), level=Level.OBSERVED),
+    failed(case("reference", "torch")),
+])  # fmt: skip
+def test_nothing_is_tried_where_nobody_is_to_be_found(result: Result) -> None:
+    """A pass, an undecided case, an observation, and a case with one library."""
+    assert untried({result.case.id: result}) == []
+
+
+def test_an_observation_accuses_nobody() -> None:
+    """No clause demands anything."""
+    assert who(judged(failed(case("cupy", "torch"), level=Level.OBSERVED))) == (Side.NEITHER, ())
+
+
+def test_a_trial_that_was_refused_or_undecided_proves_nothing() -> None:
+    """Nobody is accused by elimination alone."""
+    refused = replace(passed(case("cupy", "reference")), outcome=Outcome.REFUSED)
+    assert who(judged(failed(case("cupy", "torch")), [refused, passed(case("reference", "torch"))]))[0] is Side.UNKNOWN
+
+
+def test_the_clause_always_binds_the_accused() -> None:
+    """A consumer's duty that was cited gives way to the producer's, which the trial has broken."""
+    trial = failed(case("cupy", "reference"), Code.STRIDES_CHANGED, "DLP-20", Role.PRODUCER)
+    found = judged(failed(case("cupy", "torch")), [trial, passed(case("reference", "torch"))])
+    assert (found.clause, found.role, found.code) == ("DLP-20", Role.PRODUCER, "strides-changed")
+
+
+@pytest.mark.parametrize("protocol", ["dlpack", "cai"])
+def test_a_clause_of_the_other_side_gives_way_even_without_a_trial(protocol: str) -> None:
+    """Beside the reference the accused side is the library's, whatever the check cited."""
+    found = judged(failed(case("cupy", "reference", protocol), cited="CAI-32"))
+    assert found.role is Role.PRODUCER
+    assert clause(found.clause).binds(Role.PRODUCER)
+
+
+def test_a_crash_stays_a_violation_whoever_is_accused() -> None:
+    """A process that dies is told at its own level."""
+    crash = failed(case("cupy", "reference"), Code.CRASH, "DLP-58", Role.CONSUMER, outcome=Outcome.CRASH)
+    assert judged(crash).verdict == "violates"
+
+
+def test_another_librarys_document_is_at_most_a_recommendation() -> None:
+    """CV-CUDA's pages bind CV-CUDA."""
+    result = failed(case("numpy", "cupy", "none"), Code.CLAIM_NOT_KEPT, "DOC-NP-3", Role.CONSUMER, side=Side.CONSUMER)
+    assert judged(result).verdict == "deviates"
+    assert judged(replace(result, case=case("numpy", "cvcuda", "none"))).verdict == "violates"
+
+
+def test_robustness_claims_no_clause() -> None:
+    """Our own input was illegal."""
+    result = failed(case("reference", "torch"), cited="", level=Level.ROBUSTNESS)
+    found = judged(result)
+    assert (found.verdict, found.clause, who(found)) == ("robustness", "", (Side.CONSUMER, ("torch",)))
+
+
+def test_in_a_chain_each_library_is_tried_alone() -> None:
+    """The one between, too."""
+    chain = case("a", "c", "dlpack", ("via", "b"))
+    assert {side: one.libraries for side, one in trials(chain).items()} == {
+        Side.PRODUCER: ("a", "reference", "reference"),
+        Side.BETWEEN: ("reference", "b", "reference"),
+        Side.CONSUMER: ("reference", "reference", "c"),
+    }
+    bad = failed(trials(chain)[Side.BETWEEN])
+    assert who(judged(failed(chain), [bad])) == (Side.BETWEEN, ("b",))
+
+
+def test_a_library_with_itself_is_tried_on_either_side() -> None:
+    """Which of its two halves it is, the trials say."""
+    others = [passed(case("cupy", "reference")), failed(case("reference", "cupy"))]
+    assert who(judged(failed(case("cupy", "cupy")), others)) == (Side.CONSUMER, ("cupy",))
+
+
+def test_all_results_get_an_accused_or_none() -> None:
+    """In their order; a pass has none."""
+    results = [passed(case("a", "b")), failed(case("reference", "b"))]
+    first, second = accuse(results, {one.case.id: one for one in results})
+    assert first.accused is None
+    assert who(second) == (Side.CONSUMER, ("b",))
