@@ -28,7 +28,7 @@ from conformance.report.screen import harmless
 from conformance.suite import deadline
 from conformance.suite.catalogue import Case, Tier, catalogue
 from conformance.suite.exchange import brief
-from conformance.suite.libraries import REFERENCE
+from conformance.suite.libraries import REFERENCE, Library
 from conformance.verdict import Verdict
 
 DEFAULT_OUT = Path("conform-results")
@@ -242,7 +242,7 @@ def _check(options: argparse.Namespace) -> int:
     except OSError as error:
         return _no_room(error, out, len(run.results) - len(run.lost), len(job.cases))
     terminal.summarize(screen, run, job.facts, found, out, verbose=options.verbose)
-    return exit_code(run)
+    return exit_code(run, job.facts.environment.untrusted)
 
 
 @dataclass(frozen=True)
@@ -327,7 +327,7 @@ def _report(options: argparse.Namespace) -> int:
     facts = Facts.from_json(left.environment)
     told = findings.of_run(run.results, facts)
     terminal.summarize(screen, run, facts, told, options.folder, verbose=options.verbose)
-    return exit_code(run)
+    return exit_code(run, facts.environment.untrusted)
 
 
 def _check_nothing_else_is_chosen(options: argparse.Namespace) -> None:
@@ -345,11 +345,11 @@ def _check_nothing_else_is_chosen(options: argparse.Namespace) -> None:
         raise UserError(f"{name} cannot be given with --resume: the run in {options.resume} has been planned already")
 
 
-def exit_code(run: supervisor.Run) -> Exit:
-    """Worst first: a canary that should not sing, something lost, something violated."""
+def exit_code(run: supervisor.Run, untrusted: Sequence[Library] = ()) -> Exit:
+    """Worst first: a canary that should not sing, something lost or a library that cannot be tested, something violated."""
     if canaries.surprises(run.results):
         return Exit.VOID
-    if run.lost:
+    if run.lost or untrusted:
         return Exit.INCOMPLETE
     return Exit.VIOLATIONS if any(r.verdict is Verdict.VIOLATES for r in canaries.without(run.results)) else Exit.OK
 
@@ -380,6 +380,9 @@ def _runner(module: str) -> Any:
 
 def _list(options: argparse.Namespace) -> int:
     facts, cases = _planned(options)
+    if options.cases or options.json:
+        for library in facts.environment.untrusted:
+            print(harmless(f"conformance: {library.name} is not tested: {library.absent}"), file=sys.stderr)
     families = options.family or None
     shown = [i for i in catalogue().values() if (i.canary is None if families is None else i.family in families)]
     if options.cases:

@@ -22,7 +22,7 @@ class Exit(IntEnum):
     USAGE = 2
     """The command cannot be carried out as it was given."""
     INCOMPLETE = 4
-    """Something that was planned has no outcome."""
+    """Something that was planned has no outcome, or something that is installed cannot be tested: its adapter is not to be trusted."""
     VOID = 5
     """A canary did not end as it was built to: nothing of this run can be believed."""
     NO_ROOM = 6

@@ -105,7 +105,9 @@ class PycudaAdapter(Adapter):
         """A kernel of our PTX, launched by PyCUDA: its own ``SourceModule`` would need a compiler."""
         import numpy
 
-        self._launch("add_to_words", (numpy.uint64(int(array.ptr)), numpy.uint32(array.size), numpy.uint32(1)), array.size)
+        self._launch(
+            "add_to_words", (numpy.uint64(int(array.ptr)), numpy.uint32(array.size), numpy.uint32(1)), array.size
+        )
         self.driver.Context.synchronize()
 
     def _launch(self, name: str, arguments: tuple[Any, ...], count: int = 1, stream: Any = None) -> None:

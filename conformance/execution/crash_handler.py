@@ -183,8 +183,8 @@ def install() -> bool:
         return False
     try:
         entry = _entry(machine, ctypes.CDLL(None, use_errno=True), ctypes.CDLL("libgcc_s.so.1"))
-    except (OSError, AttributeError, ValueError):
-        return False
+    except Exception:
+        return False  # a process without it is as good as before
     return entry is not None and all(_handled(number, entry) for number in SIGNALS)
 
 
@@ -223,7 +223,15 @@ def _entry(machine: Machine, libc: ctypes.CDLL, libgcc: ctypes.CDLL) -> int | No
 def call_frames(machine: Machine, start: int, size: int) -> bytes:
     """Call frame information (``.eh_frame``) of these instructions, valid behind their prologues: one record about all of them."""
     common = struct.pack("=IBBBBB", 0, 1, 0, 1, _MINUS_8, machine.back) + bytes(
-        (0x0C, machine.frame, machine.size, 0x80 | machine.frame, machine.saved[0], 0x80 | machine.back, machine.saved[1])
+        (
+            0x0C,
+            machine.frame,
+            machine.size,
+            0x80 | machine.frame,
+            machine.saved[0],
+            0x80 | machine.back,
+            machine.saved[1],
+        )
     )
     common = _record(common)
     return common + _record(struct.pack("=IQQ", len(common) + 4, start, size)) + bytes(4)

@@ -83,9 +83,13 @@ def frame_of(line: str) -> Frame | None:
     for form in _FORMS:
         found = form.fullmatch(line)
         if found:
-            symbol = found["symbol"] or ""
-            return Frame(found["path"] or "", "" if symbol == "??" else symbol, found["offset"] or "")
+            return Frame(_known(found["path"]), _known(found["symbol"]), found["offset"] or "")
     return None
+
+
+def _known(name: str | None) -> str:
+    """A name, unless it only says that there is none."""
+    return "" if name in (None, "??", "<unknown>") else str(name)
 
 
 def parted(words: str) -> tuple[str, tuple[Frame, ...]]:

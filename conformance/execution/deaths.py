@@ -26,10 +26,11 @@ GENERAL: dict[tuple[str, Role], tuple[str, ...]] = {
         "DLP-20",
         "DLP-23",
         "DLP-27",
+        "DLP-43",
         "DLP-46",
     ),
     (Protocol.DLPACK.value, Role.CONSUMER): ("DLP-58", "DLP-26", "DLP-43", "DLP-45", "DLP-46"),
-    (Protocol.CAI.value, Role.PRODUCER): ("CAI-05", "CAI-01", "CAI-02", "CAI-03", "CAI-11", "PY-01"),
+    (Protocol.CAI.value, Role.PRODUCER): ("CAI-05", "CAI-01", "CAI-02", "CAI-03", "CAI-11", "CAI-12", "PY-01"),
     (Protocol.CAI.value, Role.CONSUMER): ("CAI-32", "G6"),
 }
 """Clauses that any invariant may hold against a side, the most general first: every exchange can show that they are broken."""

@@ -16,7 +16,8 @@ from conformance.suite import children
 from conformance.suite.libraries import Environment, Library
 
 from . import candidates
-from .probe import DRIVER, machine_facts
+from .adapter_bench import EITHER
+from .probe import CHECKING, DRIVER, machine_facts
 
 PROBE_SECONDS = 120
 _TAIL = 600
@@ -95,6 +96,9 @@ def _library(name: str) -> Library:
     found = _probe(name)
     if "name" in found:
         return Library.from_json(found)
+    if CHECKING in found:
+        fact = f"while {found[CHECKING]}, {found['reason']}{EITHER}"
+        return Library.not_trusted(name, _versions(name), fact)
     return Library(name, _versions(name), absent=found["reason"])
 
 
@@ -121,8 +125,9 @@ def _probe(name: str, module: str = "conformance.execution.probe") -> dict[str, 
                 cwd=children.folder(),
                 check=False,
             )
-        except subprocess.TimeoutExpired:
-            return {"available": False, "reason": f"the probe of {name} did not end within {PROBE_SECONDS} s"}
+        except subprocess.TimeoutExpired as late:
+            reason = f"the probe of {name} did not end within {PROBE_SECONDS} s"
+            return {"available": False, "reason": reason, **_checking(late.stdout)}
         lines = done.stdout.strip().splitlines()
         if done.returncode == 0 and lines:
             facts: dict[str, Any] = json.loads(lines[-1])
@@ -130,4 +135,12 @@ def _probe(name: str, module: str = "conformance.execution.probe") -> dict[str, 
         errors.seek(0)
         tail = " ".join(errors.read()[-_TAIL:].split())
         died = f"signal {-done.returncode}" if done.returncode < 0 else f"exit code {done.returncode}"
-        return {"available": False, "reason": f"the probe of {name} died with {died}: {tail}"}
+        return {"available": False, "reason": f"the probe of {name} died with {died}: {tail}", **_checking(done.stdout)}
+
+
+def _checking(said: str | bytes | None) -> dict[str, str]:
+    """What was tried of an adapter when a probe ended that has said this; nothing, if it died of something else."""
+    text = said.decode(errors="replace") if isinstance(said, bytes) else said or ""
+    lines = [line for line in text.splitlines() if line.startswith(f'{{"{CHECKING}": ')]
+    found: dict[str, str] = json.loads(lines[-1]) if lines else {}
+    return {key: doing for key, doing in found.items() if doing}

@@ -1,7 +1,7 @@
 """Measure one library in a process of its own: ``python -m conformance.execution.probe NAME`` prints JSON.
 
 What a library can do is found by trying, not by believing: every element type is allocated and every
-layout is made once on every device.
+layout is made once on every device. Nor is its adapter believed (``adapter_check.py``).
 """
 
 from __future__ import annotations
@@ -22,13 +22,22 @@ from conformance.suite.layouts import LAYOUTS, Layout
 from conformance.suite.libraries import Library, Side
 from conformance.suite.patterns import pattern
 
+from . import adapter_check
+from .adapter_bench import EITHER, SHORT
+
 DRIVER = "driver"
 SIMULATE = "CONFORMANCE_SIMULATE"
 """Set where the suite itself is tried, and nowhere else: adds the simulated device, which no real library has."""
+CHECKING = "checking"
+"""Key of a line that says what is tried of an adapter at that moment, or nothing: the last one is all that a probe leaves that dies of it."""
 
 
-def probe(name: str) -> Library:
-    """Everything about one library, absent or not."""
+def _unheard(_: str) -> None:
+    """Nobody listens unless the probe has a process of its own."""
+
+
+def probe(name: str, tell: adapter_check.Tell = _unheard) -> Library:
+    """Everything about one library, absent or not. ``tell`` hears what is tried of its adapter."""
     try:
         adapter = registry.create(name)
     except Exception as error:
@@ -38,6 +47,20 @@ def probe(name: str) -> Library:
         adapter.load()
     except BaseException as error:
         return Library(name, versions, absent=_absence(adapter, versions, error))
+    try:
+        return _measured(adapter, versions, tell)
+    except _Wrong as found:
+        return Library.not_trusted(name, versions, str(found))
+    except Exception as error:
+        return Library.not_trusted(name, versions, f"to ask what it can do here raises {brief(error)}{EITHER}")
+
+
+class _Wrong(Exception):
+    """An adapter that is not to be trusted; the text says why."""
+
+
+def _measured(adapter: Adapter, versions: dict[str, str], tell: adapter_check.Tell) -> Library:
+    """Of a library that is loaded."""
     sides: dict[Device, Side] = {}
     unusable: dict[str, str] = {}
     for device in Device:
@@ -47,19 +70,31 @@ def probe(name: str) -> Library:
             continue
         reason = _unusable(adapter, device)
         if reason is None:
-            sides[device] = _side(adapter, device)
+            sides[device] = _trusted(adapter, device, tell)
         else:
             unusable[device.value] = reason
     absent = None if sides else "; ".join(unusable.values())
     traits = adapter.present_traits() | _measured_traits(adapter, sides)
-    return Library(name, versions, traits, absent, sides, unusable)
+    return Library(adapter.name, versions, traits, absent, sides, unusable)
+
+
+def _trusted(adapter: Adapter, device: Device, tell: adapter_check.Tell) -> Side:
+    """What the library can do there; :class:`_Wrong` if that cannot be known, because the adapter says what is not so."""
+    wrong = adapter_check.first_look(adapter, device, tell)
+    if wrong is None:
+        side = _side(adapter, device)
+        wrong = adapter_check.mistake(adapter, device, side, tell)
+        if wrong is None:
+            return side
+    raise _Wrong(wrong)
 
 
 def _measured_traits(adapter: Adapter, sides: dict[Device, Side]) -> frozenset[Trait]:
     """The C exchange API, if the type of an exported array offers it."""
     for device, side in sides.items():
         if Protocol.DLPACK in side.exports:
-            kind = type(adapter.tabled(_make(adapter, Layout("probe", (3,)), "float32", device)))
+            name = adapter_check.easiest_first(side.dtypes)[0]
+            kind = type(adapter.tabled(_make(adapter, SHORT, name, device)))
             return frozenset({Trait.EXCHANGE_API} if hasattr(kind, exchange_api.ATTRIBUTE) else ())
     return frozenset()
 
@@ -92,7 +127,7 @@ def _side(adapter: Adapter, device: Device) -> Side:
     exports, imports = adapter.protocols(device)
     missing_dtypes: dict[str, str] = {}
     for name in adapter.candidate_dtypes:
-        _try(partial(_make, adapter, Layout("probe", (3,)), name, device), name, missing_dtypes)
+        _try(partial(_make, adapter, SHORT, name, device), name, missing_dtypes)
     missing_layouts: dict[str, str] = {}
     for name, form in LAYOUTS.items():
         _try(partial(_make, adapter, form, "float32", device), name, missing_layouts)
@@ -159,10 +194,13 @@ def machine_facts() -> dict[str, Any]:
 
 def main(name: str) -> None:
     """Print the facts of one library, or of the driver."""
-    facts = driver_facts() if name == DRIVER else probe(name).to_json()
-    sys.stdout.write("\n" + json.dumps(facts) + "\n")
-    sys.stdout.flush()
+    _say(driver_facts() if name == DRIVER else probe(name, lambda doing: _say({CHECKING: doing})).to_json())
     os._exit(0)
+
+
+def _say(line: dict[str, Any]) -> None:
+    sys.stdout.write("\n" + json.dumps(line) + "\n")
+    sys.stdout.flush()
 
 
 if __name__ == "__main__":

@@ -91,11 +91,17 @@ def failed(case: Case, invariant: Invariant, failure: Failure, exchange: Exchang
         clause="" if exchange.is_illegal else failure.clause,
         role=failure.role,
         given=given,
-        accused=Accused(failure.accused, why="seen in the check") if failure.accused else None,
+        accused=_accused(failure),
         reason=failure.reason,
         expected=failure.expected,
         seen=failure.seen,
     )
+
+
+def _accused(failure: Failure) -> Accused | None:
+    if failure.accused is None:
+        return None
+    return Accused(failure.accused, (failure.library,) if failure.library else (), "seen in the check")
 
 
 def _trace(error: BaseException) -> str:

@@ -2,9 +2,8 @@
 
 from __future__ import annotations
 
-from collections import Counter
+from collections import Counter, defaultdict
 from collections.abc import Iterable, Sequence
-from itertools import groupby
 
 from conformance.report.screen import many
 from conformance.suite.outcomes import Outcome, Side
@@ -16,11 +15,12 @@ SIDES = {Side.PRODUCER: "p", Side.CONSUMER: "c", Side.BOTH: "b"}
 """The letter behind a number of failures in a table of producers and consumers: which side is accused."""
 SIDES_LEGEND = "p the producer is accused   c the consumer   b both   without a letter: neither, or not known"
 _WORST_FIRST = list(Verdict)
-_DEATHS = {
+DEATHS = {
     Outcome.CRASH.value: "the process died",
     Outcome.POISONED.value: "the CUDA context was lost",
     Outcome.HANG.value: "the process did not come back",
 }
+"""How a process was lost, by the outcome of a case; the worst first."""
 
 
 def headline(found: Sequence[Finding]) -> str:
@@ -29,7 +29,7 @@ def headline(found: Sequence[Finding]) -> str:
     others = Counter(finding.verdict for finding in found if finding.verdict is not Verdict.VIOLATES)
     nameless = sum(finding.library == UNKNOWN for finding in broken)
     beside = [
-        f"{nameless} without a known accused" if nameless else "",
+        f"{nameless} of them {'accuses' if nameless == 1 else 'accuse'} no known library" if nameless else "",
         f"{others[Verdict.ROBUSTNESS]} about robustness" if others[Verdict.ROBUSTNESS] else "",
         many(others[Verdict.DEVIATES], "deviation") if others[Verdict.DEVIATES] else "",
     ]
@@ -47,9 +47,20 @@ def _broken(broken: Sequence[Finding]) -> str:
 
 
 def by_library(found: Iterable[Finding]) -> list[tuple[str, list[Finding]]]:
-    """The findings of each accused library, the most serious first; those of no known library last."""
-    ordered = sorted(found, key=lambda finding: (finding.library == UNKNOWN, finding.library, *_seriousness(finding)))
-    return [(library, list(members)) for library, members in groupby(ordered, key=lambda finding: finding.library)]
+    """The findings of each accused library, the most serious first.
+
+    Libraries that break a promise come before the others, each kind in alphabetical order; findings of no known library come last.
+    """
+    members: dict[str, list[Finding]] = defaultdict(list)
+    for finding in found:
+        members[finding.library].append(finding)
+    groups = [(library, sorted(of_library, key=_seriousness)) for library, of_library in members.items()]
+    return sorted(groups, key=_order)
+
+
+def _order(group: tuple[str, Sequence[Finding]]) -> tuple[object, ...]:
+    library, found = group
+    return (library == UNKNOWN, found[0].verdict is not Verdict.VIOLATES, library)
 
 
 def _seriousness(finding: Finding) -> tuple[object, ...]:
@@ -60,7 +71,7 @@ def _seriousness(finding: Finding) -> tuple[object, ...]:
 def ended(finding: Finding) -> str:
     """How a process was lost in one of the finding's cases, in words; empty where each went on."""
     outcomes = {observation.outcome for observation in finding.observations}
-    return next((told for outcome, told in _DEATHS.items() if outcome in outcomes), "")
+    return next((told for outcome, told in DEATHS.items() if outcome in outcomes), "")
 
 
 def status(finding: Finding) -> str:

@@ -1,45 +1,48 @@
-"""The report in the terminal: cells × libraries, what was not tested, and what went wrong, each told once."""
+"""The report in the terminal: findings by accused library, everything that was not tested, cells × libraries, and the gate."""
 
 from __future__ import annotations
 
+import textwrap
 from collections.abc import Iterable, Sequence
+from itertools import groupby
 
-from conformance.exchanges import cited, core
+from conformance.exchanges import core
 from conformance.exits import Exit
 from conformance.report.screen import Screen, many
-from conformance.suite.catalogue import catalogue
-from conformance.verdict import Verdict
+from conformance.verdict import LEGEND, Verdict
 from conformance.verdicts import gate
 from conformance.verdicts.model import RunFile
 from conformance.verdicts.remarks import Remark
 
-from .coverage import Reason, Untested, counts, gate_word, headline, untested
+from .accounts import NO_DEMAND, Account, heading, versions
+from .coverage import Reason, Untested, counts, gate_line, headline, untested
 from .grid import Field, grid, shown
-from .kinds import Kind, kinds
 from .subject import Subject, origin
-from .words import LEGEND, SIGNS, line, seen_in_short
+from .words import expected_and_seen, line
 
 MOST_ROWS = 40
 MOST_NAMES = 4
-MOST_KINDS = 60
-MOST_FINDINGS = 12
-WRONG = frozenset({Verdict.VIOLATES})
+MOST_PARTNERS = 5
+MOST_FINDINGS = 60
+MOST_REMARKS = 12
 
 
 def show(screen: Screen, subject: Subject, out: str) -> None:
     """Print it; ``out`` is where the other reports are."""
     run = subject.run
     _head(screen, subject)
-    _table(screen, run)
+    _findings(screen, subject.accounts)
     _untested(screen, untested(run))
-    _kinds(screen, kinds(run, WRONG, subject.waived()))
+    _table(screen, run)
     _gate(screen, subject)
     _sum(screen, run, out)
 
 
 def _head(screen: Screen, subject: Subject) -> None:
     run = subject.run
-    screen.line(screen.paint(headline(subject), "bold"))
+    screen.wrapped(headline(subject), "", "bold")
+    if subject.judgement:
+        screen.line(screen.paint(gate_line(subject), "bold", _colour(subject.judgement.exit)))
     screen.wrapped(", ".join(f"{name} {line(value)}" for name, value in origin(run)), "")
     screen.line()
 
@@ -68,16 +71,16 @@ def _table(screen: Screen, run: RunFile) -> None:
         more = sum(len(row.titles) for row in whole.rows[MOST_ROWS:])
         screen.line(f"and {many(more, 'cell')} with fewer violations, not in this table")
     screen.wrapped(f"{LEGEND}   · not tested", "")
-    screen.wrapped("a field: what is wrong where the library has a part; a case counts for each library in it", "")
+    screen.wrapped("a failure counts only for the library that it accuses; every other case for each library in it", "")
     screen.line()
 
 
 def _field(field: Field) -> tuple[str, str]:
     """Text and colour."""
-    told = [(SIGNS[state], number) for state, number in shown(field)]
+    told = shown(field)
     if not told:
         return "·", "dim"
-    return " ".join(f"{sign.symbol}{number}" for sign, number in told), told[0][0].colour
+    return " ".join(f"{verdict.symbol}{number}" for verdict, number in told), told[0][0].colour
 
 
 def _label(titles: Sequence[str]) -> str:
@@ -113,15 +116,16 @@ def _untested(screen: Screen, missing: Untested) -> None:
         return
     screen.line(screen.paint("NOT TESTED: this run proves nothing about", "bold", "yellow"))
     for reason in missing.cells:
-        _reason(screen, "!", f"{many(len(reason.cells), 'cell')} {line(reason.what)}", reason)
+        _reason(screen, "–", f"{many(len(reason.cells), 'cell')} {line(reason.what)}", reason)
     for reason in missing.libraries:
         _reason(screen, "–", f"{line(reason.what)} in {many(len(reason.cells), 'cell')}", reason)
     if missing.lost:
-        screen.wrapped(f"! {many(missing.lost, 'case')} lost: planned, and there is no outcome", "  ")
-    if missing.undecided:
         screen.wrapped(
-            f"? {many(missing.undecided, 'case')} not decided: they ran, and nobody can say what they mean", "  "
+            f"{Verdict.LOST.symbol} {many(missing.lost, 'case')} lost: planned, and there is no outcome", "  "
         )
+    if missing.undecided:
+        told = f"{many(missing.undecided, 'case')} not decided: they ran, and the checks could not decide"
+        screen.wrapped(f"{Verdict.UNDECIDED.symbol} {told}", "  ")
     screen.line()
 
 
@@ -136,36 +140,68 @@ def listed(names: Iterable[str]) -> str:
     return ", ".join(every[:MOST_NAMES]) + more
 
 
-# -- what went wrong
+# -- findings
 
 
-def _kinds(screen: Screen, found: Sequence[Kind]) -> None:
-    if not found:
+def _findings(screen: Screen, found: Sequence[Account]) -> None:
+    """By accused library, the most serious first; deviations are counted."""
+    told = [account for account in found if account.finding.verdict is not Verdict.DEVIATES][:MOST_FINDINGS]
+    for library, members in groupby(found, key=lambda account: account.finding.library):
+        _library(screen, library, list(members), told)
+    left = sum(account.finding.verdict is not Verdict.DEVIATES for account in found) - len(told)
+    if left > 0:
+        screen.line(f"and {many(left, 'more finding')}: see the page")
+        screen.line()
+
+
+def _library(screen: Screen, library: str, members: Sequence[Account], told: Sequence[Account]) -> None:
+    deviations = sum(account.finding.verdict is Verdict.DEVIATES for account in members)
+    shown_here = [account for account in members if account in told]
+    if not (deviations or shown_here):
         return
-    cases = sum(kind.cases for kind in found)
-    screen.line(screen.paint(f"Violations ({many(cases, 'case')}, {many(len(found), 'kind')})", "bold", "red"))
-    before = None
-    for kind in found[:MOST_KINDS]:
-        promise = (kind.invariant, kind.evidence.clauses)
-        _kind(screen, kind, promised=promise != before)
-        before = promise
-    if len(found) > MOST_KINDS:
-        screen.line(f"  and {many(len(found) - MOST_KINDS, 'more kind', 'more kinds')}: see the page")
+    screen.line(
+        screen.paint(line(heading(library)), "bold") + screen.paint(f"  {line(versions(members[0].finding))}", "dim")
+    )
+    for account in shown_here:
+        _finding(screen, account)
+    if deviations:
+        screen.line(f"  {Verdict.DEVIATES.symbol} {many(deviations, 'deviation')}: see the page")
     screen.line()
 
 
-def _kind(screen: Screen, kind: Kind, *, promised: bool) -> None:
-    """What was promised is not said again where the kind before it says it."""
-    sign = SIGNS[kind.verdict]
-    covered = f" ({kind.waived} of {many(kind.cases, 'case')} waived)" if kind.waived else ""
-    screen.line("  " + screen.paint(f"{sign.symbol} {line(kind.invariant)}{covered}", sign.colour))
-    screen.wrapped(line(kind.where()), "      ")
-    known = catalogue().get(kind.invariant)
-    if known and promised:
-        screen.wrapped(f"Promised: {known.statement} {line(cited(kind.evidence.clauses), 2000)}".rstrip(), "      ")
-    screen.wrapped(f"Seen: {seen_in_short(kind.evidence)}", "      ")
-    screen.wrapped(f"In {many(len(kind.cells), 'cell')}, {many(kind.cases, 'case')}: {listed(kind.cells)}", "      ")
-    screen.line(screen.paint(f"      python -m conformance check --case {line(kind.case)}", "dim"))
+def _finding(screen: Screen, account: Account) -> None:
+    finding, seen = account.finding, account.finding.smallest
+    verdict = finding.verdict
+    first, *rest = _folded_text(f"{verdict.symbol} {line(finding.sentence)}", screen.width - 4)
+    for text in (f"  {first}", *(f"    {text}" for text in rest)):
+        screen.line(screen.paint(text, verdict.colour, *(("bold",) if account.ended else ())))
+    screen.wrapped(_about(account), "    ")
+    screen.wrapped(f"Demanded: {_demanded(account)}", "    ")
+    screen.wrapped(f"Seen: {line(seen.reason)}{expected_and_seen(seen.expected, seen.seen)}", "    ")
+    for label, text in account.crash_notes:
+        screen.wrapped(f"{label}: {line(text)}", "    ")
+    screen.wrapped(f"Accused because: {line(account.why)}" if account.why else "", "    ")
+    screen.line(screen.paint(f"    {line(finding.id)}", "dim"))
+    screen.line(screen.paint(f"    python -m conformance repro {line(seen.case)}", "dim"))
+
+
+def _about(account: Account) -> str:
+    """Status, extent and versions on one line."""
+    partners = account.partners
+    more = f" and {len(partners) - MOST_PARTNERS} more" if len(partners) > MOST_PARTNERS else ""
+    with_ = f" with {', '.join(partners[:MOST_PARTNERS])}{more}" if partners else ""
+    parts = (account.ended, account.status, account.waived_text, account.extent + with_, ", ".join(account.places))
+    return line("; ".join(part for part in (*parts, str(account.since)) if part), 1000)
+
+
+def _demanded(account: Account) -> str:
+    if not account.demands:
+        return NO_DEMAND if account.finding.verdict is Verdict.ROBUSTNESS else "no clause is cited"
+    return " ".join(line(f"{one.id}: {one.text}", 1000) for one in account.demands)
+
+
+def _folded_text(text: str, width: int) -> list[str]:
+    return textwrap.wrap(text, max(width, 40), break_long_words=False, break_on_hyphens=False) or [""]
 
 
 # -- the gate and the sum
@@ -175,20 +211,21 @@ def _gate(screen: Screen, subject: Subject) -> None:
     if subject.judgement is None:
         return
     count = gate.counts(subject.remarks)
-    code = subject.judgement.exit
-    colour = "green" if code is Exit.OK else "red"
     found = ", ".join(f"{number - waived} {kind.word}" for kind, (number, waived) in count.items() if number > waived)
     covered = sum(waived for _, waived in count.values())
-    screen.line(
-        screen.paint(f"Gate: {gate_word(code)}", "bold", colour) + f" ({found or 'nothing found'}; {covered} waived)"
-    )
+    answer = screen.paint(gate_line(subject), "bold", _colour(subject.judgement.exit))
+    screen.line(f"{answer} ({found or 'nothing found'}; {covered} waived)")
     sentences = _sentences(subject)
-    for (kind, _), places in list(sentences.items())[:MOST_FINDINGS]:
+    for (kind, _), places in list(sentences.items())[:MOST_REMARKS]:
         screen.wrapped(f"{kind}: {line(places[0].sentence)}{_at(places)}", "  ")
-    more = len(sentences) - MOST_FINDINGS
+    more = len(sentences) - MOST_REMARKS
     if more > 0:
         screen.line(f"  and {many(more, 'other sentence')}: see the page, or `python -m conformance gate`")
     screen.line()
+
+
+def _colour(code: Exit) -> str:
+    return "green" if code is Exit.OK else "red"
 
 
 def _sentences(subject: Subject) -> dict[tuple[str, str], list[Remark]]:
@@ -209,6 +246,6 @@ def _at(places: Sequence[Remark]) -> str:
 
 def _sum(screen: Screen, run: RunFile, out: str) -> None:
     count = counts(run)
-    told = ", ".join(f"{number} {state.word}" for state in SIGNS if (number := count[state]))
+    told = ", ".join(f"{number} {verdict.word}" for verdict in Verdict if (number := count[verdict]))
     screen.wrapped(f"{many(sum(count.values()), 'case')} in {many(len(run.cells), 'cell')}: {told or 'none'}", "")
     screen.line(f"the whole: {out}")

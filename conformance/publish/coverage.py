@@ -1,4 +1,4 @@
-"""What a run came to as a whole: how many cases are in each state, and what was not tested, with the reasons."""
+"""A run as a whole: the answer in a line, how many cases have each verdict, and what was not tested, with the reasons."""
 
 from __future__ import annotations
 
@@ -8,6 +8,7 @@ from dataclasses import dataclass, replace
 from typing import NamedTuple
 
 from conformance.exits import Exit
+from conformance.findings import telling
 from conformance.report.screen import many
 from conformance.verdict import Verdict
 from conformance.verdicts import trust
@@ -54,7 +55,7 @@ class Untested:
 
 
 def counts(run: RunFile) -> dict[Verdict, int]:
-    """How many cases of all cells are in each state."""
+    """How many cases of all cells have each verdict."""
     found: Counter[Verdict] = Counter()
     for cell in run.cells:
         found.update({state: cell.states.count(state.letter) for state in Verdict})
@@ -88,19 +89,19 @@ def _reasons(found: Mapping[tuple[str, str], list[str]]) -> tuple[Reason, ...]:
 
 
 def headline(subject: Subject) -> str:
-    """The answer in a line; never better than what was tested."""
-    run = subject.run
-    if subject.judgement:
-        return f"The gate {gate_word(subject.judgement.exit)}"
-    tested = [cell for cell in run.cells if cell.is_tested]
-    bad = sum(Verdict.VIOLATES.letter in cell.states for cell in tested)
-    missing = len(run.cells) - len(tested)
-    besides = f", {missing} not tested" if missing else ""
-    if not tested:
+    """The answer in a line: the findings, as everywhere; never better than what was tested."""
+    cells = subject.run.cells
+    missing = sum(not cell.is_tested for cell in cells)
+    if missing == len(cells):
         return "Nothing was tested"
-    if not bad:
-        return f"No violation in {many(len(tested), 'tested cell')}{besides}"
-    return f"{many(counts(run)[Verdict.VIOLATES], 'violation')} in {bad} of {many(len(tested), 'tested cell')}{besides}"
+    besides = f"; {missing} of {many(len(cells), 'cell')} not tested" if missing else ""
+    told = telling.headline(subject.findings)
+    return f"{told[0].upper()}{told[1:]}{besides}"
+
+
+def gate_line(subject: Subject) -> str:
+    """The answer of the gate in a line; empty where nothing was judged."""
+    return f"The gate {gate_word(subject.judgement.exit)}" if subject.judgement else ""
 
 
 def gate_word(code: Exit) -> str:

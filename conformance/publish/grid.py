@@ -1,19 +1,19 @@
-"""Cells × libraries in little room: cells that look alike are one row."""
+"""Cells × libraries in little room: cells that look alike are one row, and a failure counts only for the library that it accuses."""
 
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 
-from conformance.verdict import Verdict
+from conformance.verdict import BY_LETTER, Verdict
 from conformance.verdicts.model import CellResult, RunFile
 
-from .words import SIGNS
-
 Field = tuple[tuple[Verdict, int], ...]
-"""How many cases are in which states, the worst first; nothing where the library has no case in the cell."""
+"""How many cases have which verdict, the worst first; nothing where the library has no case in the cell."""
 _QUIET = frozenset({Verdict.CONFORMS, Verdict.REFUSED, Verdict.OBSERVED})
+NOT_KNOWN = "not known"
+"""The column of failures that accuse no known library; only where there are any."""
 
 
 @dataclass(frozen=True)
@@ -25,8 +25,8 @@ class Row:
 
     @property
     def violations(self) -> int:
-        """Of all libraries; a case counts for each that takes part."""
-        return sum(number for field in self.fields for state, number in field if state is Verdict.VIOLATES)
+        """Of all libraries; a case counts for each that it accuses."""
+        return sum(number for field in self.fields for verdict, number in field if verdict is Verdict.VIOLATES)
 
 
 @dataclass(frozen=True)
@@ -49,7 +49,7 @@ def grid(run: RunFile) -> Grid:
     tested = [cell for cell in run.cells if cell.is_tested]
     common, titles_apart = _apart([cell.title for cell in tested])
     for cell, title in zip(tested, titles_apart):
-        alike.setdefault(_fields(pairs[cell.plan], cell, names), []).append(title)
+        alike.setdefault(_fields(run, pairs[cell.plan], cell, names), []).append(title)
     rows = [Row(tuple(titles), fields) for fields, titles in alike.items()]
     return Grid(tuple(names), tuple(sorted(rows, key=lambda row: -row.violations)), common)
 
@@ -71,13 +71,23 @@ def shown(field: Field) -> Field:
 
 def _libraries(run: RunFile, pairs: Iterable[str]) -> list[str]:
     found = {name for pair in pairs for name in pair.split("-")}
-    absent = {name for cell in run.cells for name in cell.absent}
-    return sorted(found | absent, key=lambda name: (name != "reference", name))
+    found |= {name for cell in run.cells for name in cell.absent}
+    nameless = [NOT_KNOWN] if any(e.verdict.speaks_against and not e.accused for e in run.evidence) else []
+    return [*sorted(found, key=lambda name: (name != "reference", name)), *nameless]
 
 
-def _fields(pairs: Sequence[str], cell: CellResult, names: Sequence[str]) -> tuple[Field, ...]:
-    found: dict[str, Counter[str]] = {name: Counter() for name in names}
+def _fields(run: RunFile, pairs: Sequence[str], cell: CellResult, names: Sequence[str]) -> tuple[Field, ...]:
+    found: dict[str, Counter[Verdict]] = {name: Counter() for name in names}
     for (pair, letter), number in Counter(zip(pairs, cell.states)).items():
-        for name in set(pair.split("-")):
-            found[name][letter] += number
-    return tuple(tuple((s, found[name][s.value]) for s in SIGNS if found[name][s.value]) for name in names)
+        verdict = BY_LETTER[letter]
+        for name in () if verdict.speaks_against else set(pair.split("-")):
+            found[name][verdict] += number
+    for index, number in Counter(cell.evidence).items():
+        evidence = run.evidence[index]
+        for name in (evidence.accused or (NOT_KNOWN,)) if evidence.verdict.speaks_against else ():
+            found.setdefault(name, Counter())[evidence.verdict] += number
+    return tuple(_field(found[name]) for name in names)
+
+
+def _field(found: Mapping[Verdict, int]) -> Field:
+    return tuple((verdict, found[verdict]) for verdict in Verdict if found[verdict])

@@ -8,18 +8,19 @@ from __future__ import annotations
 
 import re
 from collections.abc import Iterable, Iterator, Sequence
+from itertools import groupby
 
 from conformance.report.screen import many
-from conformance.suite.catalogue import catalogue
-from conformance.verdict import Verdict
+from conformance.verdict import LEGEND, Verdict
 from conformance.verdicts import gate
 from conformance.verdicts.model import RunFile
 
-from .coverage import Reason, counts, headline, untested
+from .accounts import NO_DEMAND, Account, Demand, heading, versions
+from .coverage import Reason, counts, gate_line, headline, untested
 from .grid import Field, grid, shown
-from .kinds import Kind, kinds
 from .subject import Subject, origin
-from .words import LEGEND, SIGNS, line, seen_in_short
+from .undecided import Alike, undecided
+from .words import expected_and_seen, line, seen_in_short
 
 MOST_BYTES = 1_000_000
 """GitHub shows a summary of up to 1 MiB, and none that is larger."""
@@ -27,7 +28,8 @@ _RESERVE = 2_000
 """Bytes that are kept for saying how much did not fit."""
 MOST_ROWS = 60
 MOST_NAMES = 6
-_SECTIONS = ((Verdict.VIOLATES, "Violations"), (Verdict.DEVIATES, "Deviations"), (Verdict.UNDECIDED, "Not decided"), (Verdict.LOST, "Lost"))  # fmt: skip
+_SECTIONS = {Verdict.UNDECIDED: "Not decided", Verdict.LOST: "Lost"}
+_ADDRESS = re.compile(r"[\w./#?=&%+~:-]+")
 _MARKUP = re.compile(r"[^\w ,;–—→✓✗∅·…-]|_")
 
 
@@ -60,21 +62,87 @@ def markdown(subject: Subject) -> str:
 def _blocks(subject: Subject) -> Iterator[str]:
     run = subject.run
     yield f"# {escaped(headline(subject))}\n\n"
+    if subject.judgement:
+        yield f"**{escaped(gate_line(subject))}**\n\n"
     yield f"Of {', '.join(f'{name} {code(value)}' for name, value in origin(run))}\n\n"
-    yield from _counts(run)
     yield from _untested(run)
+    yield from _findings(subject.accounts)
     yield from _gate(subject)
     yield from _grid(run)
-    found = kinds(run, frozenset(state for state, _ in _SECTIONS), subject.waived())
-    for state, title in _SECTIONS:
-        yield from _kinds([kind for kind in found if kind.verdict is state], title)
+    yield from _counts(run)
+    for verdict, found in undecided(run).items():
+        yield from _undecided(found, _SECTIONS[verdict])
 
 
 def _counts(run: RunFile) -> Iterator[str]:
     found = counts(run)
-    yield "| " + " | ".join(f"{sign.symbol} {state.word}" for state, sign in SIGNS.items()) + " |\n"
-    yield "|" + "---:|" * len(SIGNS) + "\n"
-    yield "| " + " | ".join(str(found[state]) for state in SIGNS) + " |\n\n"
+    yield "## Cases by verdict\n\n"
+    yield "| " + " | ".join(f"{verdict.symbol} {verdict.word}" for verdict in Verdict) + " |\n"
+    yield "|" + "---:|" * len(Verdict) + "\n"
+    yield "| " + " | ".join(str(found[verdict]) for verdict in Verdict) + " |\n\n"
+
+
+# -- findings
+
+
+def _findings(found: Sequence[Account]) -> Iterator[str]:
+    if not found:
+        return
+    yield "## Findings\n\n"
+    for library, members in groupby(found, key=lambda account: account.finding.library):
+        accounts = list(members)
+        told = versions(accounts[0].finding)
+        yield f"### {escaped(heading(library))}{f' ({escaped(told)})' if told else ''}\n\n"
+        yield from map(_finding, accounts)
+        yield "\n"
+
+
+def _finding(account: Account) -> str:
+    finding, seen = account.finding, account.finding.smallest
+    notes = [f"{label}: {code(text, 600)}" for label, text in account.crash_notes]
+    lines = [
+        f"{finding.verdict.symbol} **{escaped(finding.sentence)}** {_status(account)}",
+        escaped("; ".join(part for part in _extent(account) if part), 800),
+        f"Demanded: {_demanded(account)}",
+        f"Seen: {code(f'{seen.reason}{expected_and_seen(seen.expected, seen.seen)}', 1000)}",
+        *notes,
+        f"Accused because: {escaped(account.why)}" if account.why else "",
+        f"Finding {code(finding.id)}, smallest case {code(seen.case)}",
+    ]
+    return "- " + "  \n  ".join(text for text in lines if text) + "\n"
+
+
+def _status(account: Account) -> str:
+    """In brackets; first of all how a process was lost."""
+    told = [f"**{account.ended}**" if account.ended else "", _linked(account.status), account.waived_text]
+    return f"({'; '.join(text for text in told if text)})"
+
+
+def _linked(status: str) -> str:
+    """Our own words, with the address in them as a link."""
+    before, found, address = status.partition("https://")
+    return f"{escaped(before)}<https://{address}>" if found and _ADDRESS.fullmatch(address) else escaped(status)
+
+
+def _extent(account: Account) -> Iterator[str]:
+    yield f"{account.extent} ({_named(account.cells)})"
+    yield f"with {', '.join(account.partners)}" if account.partners else ""
+    yield ", ".join(account.places)
+    yield str(account.since)
+
+
+def _demanded(account: Account) -> str:
+    if not account.demands:
+        return NO_DEMAND if account.finding.verdict is Verdict.ROBUSTNESS else "no clause is cited"
+    return " ".join(map(_demand, account.demands))
+
+
+def _demand(demand: Demand) -> str:
+    told = f"{escaped(demand.id)}: {escaped(demand.text, 1000)}"
+    return f"{told} ([{escaped(demand.source)}](<{demand.url}>))" if demand.url else told
+
+
+# -- the run
 
 
 def _untested(run: RunFile) -> Iterator[str]:
@@ -93,7 +161,7 @@ def _untested(run: RunFile) -> Iterator[str]:
     if missing.lost:
         yield f"> - {many(missing.lost, 'case')} lost: planned, and there is no outcome\n"
     if missing.undecided:
-        yield f"> - {many(missing.undecided, 'case')} not decided: they ran, and nobody can say what they mean\n"
+        yield f"> - {many(missing.undecided, 'case')} not decided: they ran, and the checks could not decide\n"
     yield "\n"
 
 
@@ -103,9 +171,13 @@ def _reason(reason: Reason, what: str) -> str:
 
 def listed(names: Iterable[str]) -> str:
     """The first names, and how many more there are."""
-    every = list(names)
+    return escaped(_named(names), 1000)
+
+
+def _named(names: Iterable[str]) -> str:
+    every = [line(name, 80) for name in names]
     more = f" and {len(every) - MOST_NAMES} more" if len(every) > MOST_NAMES else ""
-    return ", ".join(escaped(name, 80) for name in every[:MOST_NAMES]) + more
+    return ", ".join(every[:MOST_NAMES]) + more
 
 
 def _gate(subject: Subject) -> Iterator[str]:
@@ -135,29 +207,25 @@ def _grid(run: RunFile) -> Iterator[str]:
     if len(whole.rows) > MOST_ROWS:
         more = sum(len(row.titles) for row in whole.rows[MOST_ROWS:])
         yield f"\n{many(more, 'more cell')} with fewer violations not in this table.\n"
-    yield f"\n{LEGEND}   · not tested\n\n"
+    yield f"\n{escaped(LEGEND)}   · not tested\n\n"
+    yield "A failure counts only for the library that it accuses; every other case for each library in it.\n\n"
 
 
 def _field(field: Field) -> str:
-    return " ".join(f"{SIGNS[state].symbol}{number}" for state, number in shown(field)) or "·"
+    return " ".join(f"{escaped(verdict.symbol)}{number}" for verdict, number in shown(field)) or "·"
 
 
-def _kinds(found: Sequence[Kind], title: str) -> Iterator[str]:
+def _undecided(found: Sequence[Alike], title: str) -> Iterator[str]:
     if not found:
         return
-    yield f"## {title}: {many(sum(kind.cases for kind in found), 'case')}, {many(len(found), 'kind')}\n\n"
-    for kind in found:
-        yield _kind(kind)
+    yield f"## {title}: {many(sum(alike.cases for alike in found), 'case')}\n\n"
+    yield from map(_alike, found)
     yield "\n"
 
 
-def _kind(kind: Kind) -> str:
-    known = catalogue().get(kind.invariant)
-    promised = f"\n  Promised: {escaped(known.statement)}" if known else ""
-    clauses = f" ({', '.join(escaped(name) for name in kind.evidence.clauses)})" if kind.evidence.clauses else ""
-    waived = f", {kind.waived} waived" if kind.waived else ""
+def _alike(alike: Alike) -> str:
     return (
-        f"- {SIGNS[kind.verdict].symbol} **{escaped(kind.invariant)}**: {escaped(kind.where(), 600)}{promised}{clauses}  \n"
-        f"  Seen: {code(seen_in_short(kind.evidence), 600)}  \n"
-        f"  In {many(len(kind.cells), 'cell')} ({listed(kind.cells)}), {many(kind.cases, 'case')}{waived}; {code(kind.case)}\n"
+        f"- &#{ord(alike.verdict.symbol)}; **{escaped(alike.invariant)}**: {escaped(alike.where(), 600)}  \n"
+        f"  {code(seen_in_short(alike.evidence), 600)}  \n"
+        f"  In {many(len(alike.cells), 'cell')} ({listed(alike.cells)}), {many(alike.cases, 'case')}; {code(alike.case)}\n"
     )

@@ -11,8 +11,10 @@ from conformance.findings.model import Finding
 from conformance.verdict import Verdict
 from conformance.verdicts.model import CellResult, RunFile
 
-_CLEAN = frozenset({Verdict.CONFORMS.letter, Verdict.REFUSED.letter})
+_WELL = frozenset({Verdict.CONFORMS.letter, Verdict.REFUSED.letter})
 """A case that ends so does not show the mistake: the invariant holds, or the library refuses as it may."""
+_NOT_WORSE = _WELL | {Verdict.OBSERVED.letter, Verdict.DEVIATES.letter}
+"""A case that ends otherwise may hide the mistake: it breaks another promise, or says nothing."""
 
 
 @dataclass(frozen=True)
@@ -54,7 +56,7 @@ class Sinces:
             if cell.plan not in places:
                 at = self._places[cell.plan]
                 places[cell.plan] = [at[case] for case in finding.cases if case in at]
-            if places[cell.plan] and all(cell.states[place] in _CLEAN for place in places[cell.plan]):
+            if _is_free({cell.states[place] for place in places[cell.plan]}):
                 not_seen.add(label)
         return Since(_ordered(seen), _ordered(not_seen))
 
@@ -62,6 +64,11 @@ class Sinces:
         if library not in self._labels:
             self._labels[library] = labels(self._cells, library)
         return self._labels[library]
+
+
+def _is_free(letters: set[str]) -> bool:
+    """Whether the cases of a finding that end so, in a cell that does not show it, say that the mistake is not there."""
+    return not letters.isdisjoint(_WELL) and letters <= _NOT_WORSE
 
 
 def since(run: RunFile, finding: Finding) -> Since:
@@ -75,10 +82,9 @@ def labels(cells: Iterable[CellResult], library: str) -> dict[str, str]:
     if all(len(versions) == 1 for versions in found.values()):
         return {cell: next(iter(versions.values())) for cell, versions in found.items()}
     distributions = {name for versions in found.values() for name in versions}
-    alike = {name for name in distributions if len({versions.get(name) for versions in found.values()}) == 1}
-    told = alike if alike == distributions else set()
+    differing = {name for name in distributions if len({versions.get(name) for versions in found.values()}) > 1}
     return {
-        cell: ", ".join(f"{name} {version}" for name, version in versions.items() if name in told or name not in alike)
+        cell: ", ".join(f"{name} {version}" for name, version in versions.items() if name in differing or not differing)
         for cell, versions in found.items()
     }
 

@@ -4,11 +4,16 @@ from __future__ import annotations
 
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
+from functools import cached_property
 
+from conformance.findings.model import Finding
+from conformance.verdicts import observed
 from conformance.verdicts.history import Streak
 from conformance.verdicts.model import RunFile
 from conformance.verdicts.remarks import Judgement, Remark
 from conformance.verdicts.waivers import Spot
+
+from .accounts import Account, accounts
 
 
 @dataclass(frozen=True)
@@ -30,6 +35,27 @@ class Subject:
         """What the gate says, if there was one."""
         return self.judgement.remarks if self.judgement else ()
 
+    @cached_property
+    def findings(self) -> list[Finding]:
+        """The root causes of everything that speaks against a library."""
+        return observed.findings(self.run)
+
+    @cached_property
+    def accounts(self) -> list[Account]:
+        """The findings in the order of reports, each with everything that a report tells of it."""
+        return accounts(self.run, self.findings, self.waived)
+
+    @cached_property
+    def by_spot(self) -> Mapping[Spot, tuple[int, ...]]:
+        """The findings that each case shows in each cell, as places in ``accounts``."""
+        found: dict[Spot, tuple[int, ...]] = {}
+        for number, account in enumerate(self.accounts):
+            for observation in account.finding.observations:
+                spot = (observation.cell, observation.case)
+                found[spot] = (*found.get(spot, ()), number)
+        return found
+
+    @cached_property
     def waived(self) -> dict[Spot, str]:
         """The waiver of each cell and case that one covers."""
         return {(f.cell, f.case): f.waiver for f in self.remarks if f.waiver and f.case}

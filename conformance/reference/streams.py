@@ -317,6 +317,7 @@ class SimulatedStreams:
 
     def __init__(self) -> None:
         self._last: dict[int, list[_Work]] = {LEGACY: [], PER_THREAD: []}
+        self._free: list[int] = []
         self._gpus: dict[int, int] = {}
         self._blocking = {PER_THREAD}
         self._recordings: dict[int, Recording] = {}
@@ -324,9 +325,9 @@ class SimulatedStreams:
         self._changed = threading.Condition(threading.RLock())
 
     def create(self, *, blocking: bool = False) -> int:
-        """The next number."""
+        """The number of the stream that was destroyed last, as drivers do, else the next one."""
         with self._changed:
-            made = max(self._last) + 16
+            made = self._free.pop() if self._free else max(self._last) + 16
             self._last[made] = []
             self._gpus[made] = gpus.SIMULATED.current()
             if blocking:
@@ -338,6 +339,8 @@ class SimulatedStreams:
         with self._changed:
             del self._last[stream]
             self._blocking.discard(stream)
+            if stream not in self._recordings:
+                self._free.append(stream)
 
     def gpu_of(self, stream: int) -> int:
         """The one that was current then; default streams are those of the current one."""

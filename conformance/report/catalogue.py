@@ -9,7 +9,7 @@ from typing import Any
 from conformance.execution.environment import Facts
 from conformance.suite.catalogue import Case, Invariant
 
-from .terminal import Screen, many
+from .terminal import Screen, many, not_trusted
 
 
 def as_json(invariants: list[Invariant], cases: list[Case]) -> list[dict[str, Any]]:
@@ -50,6 +50,8 @@ def show(screen: Screen, invariants: list[Invariant], cases: list[Case], facts: 
         screen.line()
     names = ", ".join(library.name for library in facts.environment.present)
     screen.line(f"{len(invariants)} invariants, {len(cases)} cases with {names}")
+    for library in facts.environment.untrusted:
+        not_trusted(screen, library)
 
 
 def _count(count: int, invariant: Invariant) -> str:

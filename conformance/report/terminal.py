@@ -18,6 +18,7 @@ from conformance.execution.results import Result
 from conformance.execution.supervisor import Run
 from conformance.findings.model import Finding
 from conformance.findings.telling import SIDES, SIDES_LEGEND
+from conformance.suite.libraries import Library
 from conformance.suite.outcomes import Outcome
 from conformance.verdict import LEGEND, Verdict
 
@@ -83,6 +84,9 @@ def announce(screen: Screen, facts: Facts, cases: int, processes: int, out: Path
     screen.line(screen.paint("Libraries", "bold"))
     for library in facts.environment.libraries:
         versions = ", ".join(f"{name} {version}" for name, version in library.versions.items())
+        if library.untrusted is not None:
+            not_trusted(screen, library)
+            continue
         if library.absent is not None:
             screen.noted(f"  – {library.name:<12} not tested: {library.absent}")
             continue
@@ -97,6 +101,11 @@ def announce(screen: Screen, facts: Facts, cases: int, processes: int, out: Path
     screen.line()
 
 
+def not_trusted(screen: Screen, library: Library) -> None:
+    """A library that is there and is not tested, because its adapter says what is not so."""
+    screen.wrapped(f"✗ {library.name:<12} not tested: {library.absent}", "  ", "red")
+
+
 def _gpu(facts: Facts) -> str:
     if not facts.driver["available"]:
         return f"No GPU ({facts.driver['reason'].split(':')[0]}): host memory only"
@@ -108,6 +117,8 @@ def summarize(screen: Screen, run: Run, facts: Facts, found: Sequence[Finding], 
     """Findings first, then the tables, what is not decided, and the sum; refusals and observations with ``verbose``."""
     order = [library.name for library in facts.environment.libraries]
     results = canaries.without(run.results)
+    for library in facts.environment.untrusted:
+        not_trusted(screen, library)
     findings.show(screen, found, verbose=verbose)
     tables(screen, results, order)
     _waits(screen, results, order)
@@ -115,7 +126,7 @@ def summarize(screen: Screen, run: Run, facts: Facts, found: Sequence[Finding], 
     if verbose:
         _observations(screen, results)
         _refusals(screen, results)
-    _totals(screen, run, results, found, out)
+    _totals(screen, run, results, found, out, len(facts.environment.untrusted))
 
 
 def tables(screen: Screen, results: Iterable[Result], order: list[str]) -> None:
@@ -267,7 +278,9 @@ def _refusals(screen: Screen, results: Iterable[Result]) -> None:
     screen.line()
 
 
-def _totals(screen: Screen, run: Run, results: tuple[Result, ...], found: Sequence[Finding], out: Path) -> None:
+def _totals(
+    screen: Screen, run: Run, results: tuple[Result, ...], found: Sequence[Finding], out: Path, untrusted: int
+) -> None:
     outcomes = Counter(r.outcome.value for r in results)
     told = ", ".join(f"{count} {name}" for name, count in outcomes.most_common())
     time = f" in {run.seconds:.1f} s" if run.seconds else ""
@@ -276,9 +289,12 @@ def _totals(screen: Screen, run: Run, results: tuple[Result, ...], found: Sequen
     if run.lost:
         lost = f"{many(len(run.lost), 'planned case')} without an outcome: this run proves nothing about them"
         screen.line(screen.paint(lost, "bold", "red") + f"; see {out}")
+    if untrusted:
+        told = f"{many(untrusted, 'library', 'libraries')} not tested, because an adapter is not to be trusted"
+        screen.line(screen.paint(told, "bold", "red") + ": this run proves nothing about them")
     if bad:
         screen.line(screen.paint(findings.headline(found), "bold", "red") + f"; everything is in {out}")
-    elif not run.lost:
+    elif not run.lost and not untrusted:
         told = "no library breaks a promise" + (f" ({findings.headline(found)})" if found else "")
         screen.line(screen.paint(told, "bold", "green") + f"; everything is in {out}")
     _canaries(screen, run.results)

@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+import copy
 import gc
+import struct
 import sys
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import cached_property, partial, reduce
 from typing import Any, NoReturn
 
@@ -14,9 +16,9 @@ from conformance.adapters.base import Adapter, Device, Protocol, Trait, Unsuppor
 from conformance.adapters.reference import ReferenceAdapter
 from conformance.adapters.states import STATES, Use, use_state
 from conformance.protocols import capsule, dlpack
-from conformance.protocols.clauses import Level, Role
-from conformance.protocols.dtypes import ARRAY_API, DType, dtype
-from conformance.protocols.strided import Strided, gather, offsets, same_strides
+from conformance.protocols.clauses import Level, Role, clause
+from conformance.protocols.dtypes import ARRAY_API, DLCode, DType, dtype
+from conformance.protocols.strided import Strided, gather, offsets, same_strides, span
 from conformance.reference.exporter import NEWEST, Exporter
 
 from .catalogue import VIA, Case
@@ -89,12 +91,18 @@ class Exchange:
         """Whether the suite has made something that the protocol forbids: no failure from here on breaks a promise."""
         self.handed: Handed | None = None
         """The newest description that a producer has handed over, decoded before the consumer got it."""
-        self._made: tuple[DType, Strided, int] | None = None
-        """Of the array that was made last: element type, view in elements, address of element 0. The array itself must not be held."""
+        self._made: Source | None = None
+        """The array that was made last, without the array itself, which must not be held."""
         self._is_crafted = False
         self.notes: dict[str, str] = {}
         """What belongs beside the result, whatever it is: how a verdict was come to."""
         self._mark(Doing.CHECK)
+
+    def apart(self) -> Exchange:
+        """This exchange for one of several threads: what the others hand over meanwhile does not show in it."""
+        own = copy.copy(self)
+        own.handed = own._made = None
+        return own
 
     # -- what is special, and what is going on
 
@@ -191,7 +199,7 @@ class Exchange:
         array = reduce(library.view, form.steps, base)
         start = library.describe(base).address
         made = Source(array, kind, form.view, start + form.view.offset * kind.itemsize, block)
-        self._made = (kind, form.view, made.address)
+        self._made = replace(made, array=None)
         return made
 
     def crafted(
@@ -361,9 +369,9 @@ class Exchange:
     def _refused(self, side: Adapter, role: Role, error: Exception, promised: str = "") -> NoReturn:
         self.check_context(error)
         text = f"{side.name} refused to {'export' if role is Role.PRODUCER else 'import'}: {brief(error)}"
-        if promised:
+        if promised and clause(promised).binds(role):
             if role is Role.CONSUMER:
-                self._expect_handed()
+                self.expect_handed()
             fail(
                 Code.REFUSED, promised, role=role, reason=f"the {role.value} refuses the exchange",
                 expected="the array is exchanged", seen=text,
@@ -418,7 +426,7 @@ class Exchange:
             raise
         except Exception as error:
             self.check_context(error)
-            self._expect_handed()
+            self.expect_handed()
             fail(
                 Code.IMPORT_UNUSABLE,
                 self.reading(),
@@ -444,25 +452,41 @@ class Exchange:
         in_chain = VIA in dict(self.case.parameters)
         return None if self.handed is None or self._is_crafted or in_chain else Side.CONSUMER
 
-    def _expect_handed(self, source: Source | None = None, *, copied: bool = False) -> None:
-        """What the producer handed over describes its array; else the producer fails, whatever came of it.
+    def expect_handed(self, source: Source | None = None) -> None:
+        """What the producer handed over describes its array, or a copy of it; else the producer fails, whatever came of it.
 
         Without ``source`` the newest array that :meth:`make` has made is meant.
         """
-        made = (source.dtype, source.view, source.address) if source else self._made
+        made = source or self._made
         if self.handed is None or made is None or self._is_crafted:
             return
-        wrong = mismatch(self.handed, *made, copied=copied)
+        is_copy = self._is_elsewhere(made, self.handed.address)
+        wrong = mismatch(self.handed, made.dtype, made.view, made.address, copied=is_copy)
         if wrong is not None:
             fail(
                 wrong.code, wrong.clause, role=Role.PRODUCER, reason=wrong.reason, expected=wrong.expected,
                 seen=wrong.seen, accused=Side.PRODUCER,
             )  # fmt: skip
 
+    def handed_elements(self, itemsize: int) -> bytes | None:
+        """The elements of what was handed over last in row-major order, by our own instruments; ``None`` if it cannot be read."""
+        if self.handed is None or any(stride % itemsize for stride in self.handed.strides):
+            return None
+        view = Strided(self.handed.shape, tuple(stride // itemsize for stride in self.handed.strides))
+        low, high = span(view)
+        block = self.peek(self.handed.address + low * itemsize, (high - low) * itemsize)
+        return gather(block, replace(view, offset=-low), itemsize)
+
+    def _is_handed_elsewhere(self, source: Source) -> bool:
+        """Whether the producer handed over other memory than the array's."""
+        return self.handed is not None and not self._is_crafted and self._is_elsewhere(source, self.handed.address)
+
     def expect_address(self, source: Source, view: View, cited: str = "", *, copying: Level | None = None) -> None:
         """The consumer's element 0 is the producer's. ``copying`` is how much it says against a consumer that it copies, if not all."""
         if source.view.size and view.address != source.address:
-            self._expect_handed(source)
+            self.expect_handed(source)
+            if self.handed is not None and self._is_handed_elsewhere(source):
+                self._other_memory(source, self.handed.address)
             is_copy = self._is_elsewhere(source, view.address)
             fail(
                 Code.NOT_SHARED if is_copy else Code.WRONG_ADDRESS,
@@ -475,11 +499,27 @@ class Exchange:
                 accused=self.reader_at_fault(),
             )
 
+    def _other_memory(self, source: Source, address: int) -> NoReturn:
+        fail(
+            Code.NOT_SHARED,
+            "DLP-43" if self.protocol is Protocol.DLPACK else "CAI-05",
+            role=Role.PRODUCER,
+            reason="the producer hands over other memory than the array's",
+            expected=f"element 0 at {source.address:#x}",
+            seen=f"element 0 at {address:#x}",
+            accused=Side.PRODUCER,
+        )
+
     def expect_values(self, source: Source, seen: bytes, cited: str = "", *, expected: bytes | None = None) -> None:
         """The elements are bit for bit the producer's."""
         wanted = source.values if expected is None else expected
         if seen != wanted:
-            self._expect_handed(source)
+            self.expect_handed(source)
+            is_known = self._is_in_memory(source, wanted)
+            if self._is_handed_elsewhere(source):
+                is_known = self.handed_elements(source.dtype.itemsize) == wanted
+                if not is_known:
+                    self._other_elements(source, wanted, seen)
             fail(
                 Code.VALUES_CHANGED,
                 cited or self.reading(),
@@ -487,29 +527,41 @@ class Exchange:
                 reason="the consumer reads other elements than the producer's",
                 expected=show(wanted, source.dtype),
                 seen=show(seen, source.dtype) + _beyond_shown(wanted, seen, source.dtype),
-                accused=self.reader_at_fault() if self._is_in_memory(source, wanted) else None,
+                accused=self.reader_at_fault() if is_known else None,
             )
 
+    def _other_elements(self, source: Source, wanted: bytes, seen: bytes) -> NoReturn:
+        fail(
+            Code.VALUES_CHANGED,
+            "DLP-59" if self.protocol is Protocol.DLPACK else "CAI-05",
+            role=Role.PRODUCER,
+            reason="the producer hands over memory with other elements than the array's",
+            expected=show(wanted, source.dtype),
+            seen=show(seen, source.dtype) + _beyond_shown(wanted, seen, source.dtype),
+            accused=Side.PRODUCER,
+        )
+
     def expect_shape(self, source: Source, view: View, cited: str = "") -> None:
-        """Same shape; same strides wherever an extent is above 1."""
+        """Same shape; same strides wherever an extent is above 1. A copy has strides of its own."""
         if view.shape != source.view.shape:
-            self._expect_handed(source)
+            self.expect_handed(source)
             fail(
                 Code.SHAPE_CHANGED,
                 cited or self.reading(),
                 role=Role.CONSUMER,
-                reason="the shape changed",
+                reason="the consumer reads another shape",
                 expected=source.view.shape,
                 seen=view.shape,
                 accused=self.reader_at_fault(),
             )
-        if not same_strides(view.shape, view.strides, source.strides):
-            self._expect_handed(source)
+        is_copy = self._is_elsewhere(source, view.address)
+        if not is_copy and not same_strides(view.shape, view.strides, source.strides):
+            self.expect_handed(source)
             fail(
                 Code.STRIDES_CHANGED,
                 cited or self.reading(),
                 role=Role.CONSUMER,
-                reason="the strides changed",
+                reason="the consumer reads other strides",
                 expected=f"{source.strides} bytes",
                 seen=f"{view.strides} bytes",
                 accused=self.reader_at_fault(),
@@ -518,12 +570,12 @@ class Exchange:
     def expect_type(self, source: Source, view: View, cited: str = "") -> None:
         """The consumer names the producer's element type."""
         if view.dtype != source.dtype.name:
-            self._expect_handed(source)
+            self.expect_handed(source)
             fail(
                 Code.DTYPE_CHANGED,
                 cited or self.reading(),
                 role=Role.CONSUMER,
-                reason="the element type changed",
+                reason="the consumer reads another element type",
                 expected=source.dtype.name,
                 seen=view.dtype,
                 accused=self.reader_at_fault(),
@@ -651,15 +703,28 @@ _SHOWN = 8
 
 
 def show(data: bytes, kind: DType, limit: int = _SHOWN) -> str:
-    """The first elements as hexadecimal words, and how many bytes there are in all."""
+    """The first elements, and how many bytes there are in all: numbers as such, everything else as hexadecimal words."""
     size = kind.itemsize
-    words = [_word(data, i, size) for i in range(0, min(len(data), limit * size), size)]
+    words = [_word(data[i : i + size], kind) for i in range(0, min(len(data), limit * size), size)]
     more = f" … ({len(data)} bytes)" if len(data) > limit * size else ""
     return f"{kind.name} [{' '.join(words)}]{more}"
 
 
-def _word(data: bytes, start: int, size: int) -> str:
-    return format(int.from_bytes(data[start : start + size], sys.byteorder), f"0{2 * size}x")
+def _word(data: bytes, kind: DType) -> str:
+    """One element. Each number has digits enough to tell it from every other; a NaN has many forms, and so stays a word."""
+    word = int.from_bytes(data, sys.byteorder)
+    if kind.code in (DLCode.INT, DLCode.UINT) and kind.bits == 8 * len(data):
+        return str(int.from_bytes(data, sys.byteorder, signed=kind.code is DLCode.INT))
+    if kind.code is DLCode.FLOAT and kind.bits in _FLOATS and kind.bits == 8 * len(data):
+        letter, digits = _FLOATS[kind.bits]
+        (value,) = struct.unpack(f"={letter}", data)
+        if value == value:
+            return f"{value:.{digits}g}"
+    return f"0x{word:0{2 * len(data)}x}"
+
+
+_FLOATS = {16: ("e", 5), 32: ("f", 9), 64: ("d", 17)}
+"""By the number of bits: the letter of :mod:`struct`, and the digits that tell all numbers apart."""
 
 
 def _beyond_shown(wanted: bytes, seen: bytes, kind: DType) -> str:
@@ -670,7 +735,8 @@ def _beyond_shown(wanted: bytes, seen: bytes, kind: DType) -> str:
     )
     if first < _SHOWN * size:
         return ""
-    return f"; element {first // size} should be {_word(wanted, first, size)} and is {_word(seen, first, size)}"
+    should, is_ = (_word(data[first : first + size], kind) for data in (wanted, seen))
+    return f"; element {first // size} should be {should} and is {is_}"
 
 
 def collect() -> None:

@@ -89,13 +89,14 @@ def mismatch(handed: Handed, kind: DType, view: Strided, address: int, *, copied
         return None
     strides = tuple(stride * kind.itemsize for stride in view.strides)
     if not same_strides(view.shape, handed.strides, strides):
-        clause = "DLP-20" if by_dlpack else "CAI-11"
         if not handed.are_strides_told:
-            reason = "the producer hands over no strides, though the array is not C-contiguous"
-            return Mismatch(Code.STRIDES_MISSING, clause, reason, f"{strides} bytes", "no strides")
+            return Mismatch(
+                Code.STRIDES_MISSING, "DLP-20" if by_dlpack else "CAI-12",
+                "the producer hands over no strides, though the array is not C-contiguous", f"{strides} bytes", "no strides",
+            )  # fmt: skip
         return Mismatch(
-            Code.STRIDES_CHANGED, clause, "the producer hands over other strides", f"{strides} bytes",
-            f"{handed.strides} bytes",
+            Code.STRIDES_CHANGED, "DLP-20" if by_dlpack else "CAI-11", "the producer hands over other strides",
+            f"{strides} bytes", f"{handed.strides} bytes",
         )  # fmt: skip
     if view.size and handed.address != address:
         return Mismatch(

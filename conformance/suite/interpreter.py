@@ -23,6 +23,8 @@ from .programs import MARK
 
 _SHARE = 0.75
 """Of a case's own time limit: a program that hangs is to be reported by its case, not together with it."""
+SURVIVAL = "DLP-58"
+"""The clause against a library that ends an interpreter without an exchange: no document says in so many words that it must not."""
 _OUTPUT = 65536
 _TAIL = 1500
 
@@ -48,6 +50,11 @@ class Ended:
     def last_step(self) -> str:
         """What the program was doing when it last told."""
         return next((str(r["step"]) for r in reversed(self.records) if "step" in r), "the start of the interpreter")
+
+    @property
+    def at_work(self) -> str:
+        """The library that was at work when the program last told, nothing if it did not say."""
+        return next((str(r["library"]) for r in reversed(self.records) if "library" in r), "")
 
     def told(self, key: str) -> dict[str, Any] | None:
         """The first record with this key."""
@@ -99,8 +106,7 @@ def expect_survival(
         if ended.code is None
         else "a fresh interpreter does not survive",
         expected="exit code 0",
-        seen=f"{ended.death} at or after {ended.last_step}"
-        + (f"; standard error ends with: {words}" if words else ""),
+        seen=f"{ended.death} at or after {ended.last_step}" + (f"; standard error ends with: {words}" if words else ""),
         given=given or ended.last_step,
         accused=accused,
     )

@@ -9,6 +9,8 @@ from typing import Any
 from conformance.adapters.base import Device, Protocol, Trait
 
 REFERENCE = "reference"
+NOT_TRUSTED = "adapter not to be trusted"
+"""Begins the reason why a library is absent that is there, but cannot be tested."""
 
 
 @dataclass(frozen=True)
@@ -25,7 +27,10 @@ class Side:
 
 @dataclass(frozen=True)
 class Library:
-    """One library: ``absent`` says why it cannot be used at all, ``unusable`` why a device cannot."""
+    """One library: ``absent`` says why it cannot be used at all, ``unusable`` why a device cannot.
+
+    ``untrusted`` is what its adapter says that is not so; the library is absent for that.
+    """
 
     name: str
     versions: dict[str, str] = field(compare=False)
@@ -33,6 +38,12 @@ class Library:
     absent: str | None = None
     sides: dict[Device, Side] = field(default_factory=dict, compare=False)
     unusable: dict[str, str] = field(default_factory=dict, compare=False)
+    untrusted: str | None = None
+
+    @classmethod
+    def not_trusted(cls, name: str, versions: dict[str, str], fact: str) -> Library:
+        """One that cannot be tested: its adapter would accuse it of what it does not do."""
+        return cls(name, versions, absent=f"{NOT_TRUSTED}: {fact}", untrusted=fact)
 
     def has(self, trait: Trait) -> bool:
         """Whether the library has this trait."""
@@ -45,6 +56,7 @@ class Library:
             "versions": self.versions,
             "traits": sorted(self.traits),
             "absent": self.absent,
+            "untrusted": self.untrusted,
             "unusable": self.unusable,
             "devices": {
                 device.value: {
@@ -67,6 +79,7 @@ class Library:
             versions=data["versions"],
             traits=frozenset(Trait(t) for t in data["traits"]),
             absent=data["absent"],
+            untrusted=data.get("untrusted"),
             unusable=data["unusable"],
             sides={
                 Device(device): Side(
@@ -128,6 +141,11 @@ class Environment:
     def present(self) -> tuple[Library, ...]:
         """Those that work on at least one device."""
         return tuple(lib for lib in self.libraries if lib.absent is None and lib.sides)
+
+    @property
+    def untrusted(self) -> tuple[Library, ...]:
+        """Those that are there and cannot be tested, because their adapters are not to be trusted."""
+        return tuple(lib for lib in self.libraries if lib.untrusted is not None)
 
     def get(self, name: str) -> Library | None:
         """The present library of this name."""

@@ -143,7 +143,7 @@ def _lent(exchange: Exchange) -> tuple[Any, Source]:
 def _require_releases(exchange: Exchange) -> None:
     """End the case as refused if an import of the producer's is not released, not even by its documented call."""
     array, source = _lent(exchange)
-    (witness,) = source.array.log.exports
+    witness = source.array.log.exports[-1]
     del array
 
     def is_released() -> bool:
@@ -220,11 +220,11 @@ def happens(event: Callable[[], bool]) -> bool:
 
 def unreleased(
     exchange: Exchange, event: Callable[[], bool], cited: str, *, role: Role, reason: str, expected: object, seen: str,
-    what: str = "memory", level: Level | None = None,
+    what: str = "", level: Level | None = None,
 ) -> NoReturn:  # fmt: skip
     """Fail because something was not released in time; ``event`` tells whether it has been by now.
 
-    A library that releases it when its documented call asks for that is late, which is a deviation, and it is that library that is
+    ``what`` is not released, by default what a side releases whatever was special about it. A library that releases it when its documented call asks for that is late, which is a deviation, and it is that library that is
     accused; else it is lost, which breaks the clause ``cited``.
     """
     for side, name in ((Role.CONSUMER, exchange.case.consumer), (Role.PRODUCER, exchange.case.producer)):
@@ -235,10 +235,13 @@ def unreleased(
                 expected=expected, seen=f"{seen}; released by {call}", given=f"`{call}`", accused=ACCUSED[side],
             )  # fmt: skip
     fail(
-        Code.NOT_RELEASED, cited, role=role, level=level, reason=reason, expected=expected, seen=seen, given=what,
+        Code.NOT_RELEASED, cited, role=role, level=level, reason=reason, expected=expected, seen=seen,
+        given=what or HELD[role],
     )  # fmt: skip
 
 
+HELD = {Role.PRODUCER: "an exported array", Role.CONSUMER: "an import"}
+"""What a side releases."""
 _RELEASING = {
     Protocol.DLPACK: {Role.PRODUCER: "DLP-27", Role.CONSUMER: "DLP-26"},
     Protocol.CAI: {Role.PRODUCER: "CAI-27", Role.CONSUMER: "CAI-27"},
@@ -246,10 +249,14 @@ _RELEASING = {
 """The clause about releasing memory. By the array interface none binds a library (CAI-27 binds the user)."""
 
 
+REFUSED_IMPORT = "the struct of a refused import"
+"""What is not released, or too often, by an import that fails."""
+
+
 def expect_one_owner(offer: Prepared, role: Role, what: str) -> None:
     """After a refused import: either the consumer took the capsule and has released it, or it is untouched.
 
-    A struct that is released and still in an unmarked capsule will be released again. One that is marked as taken and
+    ``what`` is what has happened, in words. A struct that is released and still in an unmarked capsule will be released again. One that is marked as taken and
     not released is lost; no document says in so many words who has to release it then (G7), so that is a deviation.
     """
     happens(lambda: offer.managed.deleter_calls == int(offer.consumed))
@@ -259,14 +266,14 @@ def expect_one_owner(offer: Prepared, role: Role, what: str) -> None:
         fail(
             Code.RELEASED_TWICE, "DLP-26", role=role, reason=f"{what}: the struct is released twice",
             expected="one call of the deleter, by the consumer or by the capsule", seen=state,
-            given="the struct of a refused import",
+            given=REFUSED_IMPORT,
         )  # fmt: skip
     if calls < int(consumed):
         fail(
             Code.NOT_RELEASED, "DLP-26", role=role, level=Level.SHOULD,
             reason=f"{what}: the struct is never released",
             expected="one call of the deleter by the consumer, which has marked the capsule as used", seen=state,
-            given="the struct of a refused import",
+            given=REFUSED_IMPORT,
         )  # fmt: skip
 
 

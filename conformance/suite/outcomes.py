@@ -61,11 +61,12 @@ class Failure(Exception):
 
     ``clause`` is the one that was broken, held against the side ``role``. ``given`` says what is special about the input, if anything.
     ``accused`` is set where the check itself has proven which side is at fault; else each side is tried with the reference later.
+    ``library`` names who is accused, where that is not the library on that side of the case.
     """
 
     def __init__(
         self, code: Code, clause: str, role: Role, level: Level, reason: str, expected: str, seen: str,
-        *, given: str | None = None, accused: Side | None = None,
+        *, given: str | None = None, accused: Side | None = None, library: str = "",
     ) -> None:  # fmt: skip
         self.code = code
         self.clause = clause
@@ -76,6 +77,7 @@ class Failure(Exception):
         self.seen = seen
         self.given = given
         self.accused = accused
+        self.library = library
         super().__init__(f"{reason} (expected {expected}; saw {seen})")
 
 
@@ -89,7 +91,7 @@ class Inconclusive(Exception):
 
 def fail(
     code: Code, cited: str, *, role: Role, reason: str, expected: object, seen: object, level: Level | None = None,
-    given: str | None = None, accused: Side | None = None,
+    given: str | None = None, accused: Side | None = None, library: str = "",
 ) -> NoReturn:  # fmt: skip
     """Report a broken invariant: the clause ``cited`` is held against the side ``role``.
 
@@ -98,7 +100,9 @@ def fail(
     """
     demanded = clause(cited).level(role)
     lowered = demanded if level is None else demanded.at_most(level)
-    raise Failure(code, cited, role, lowered, reason, str(expected), str(seen), given=given, accused=accused)
+    raise Failure(
+        code, cited, role, lowered, reason, str(expected), str(seen), given=given, accused=accused, library=library,
+    )  # fmt: skip
 
 
 ACCUSED = {Role.PRODUCER: Side.PRODUCER, Role.CONSUMER: Side.CONSUMER}

@@ -507,6 +507,13 @@ def _is_inside(source: Source, view: View) -> bool:
 
 # -- addresses that are none
 
+_GARBAGE = {
+    "small": "an address in the first page",
+    "nowhere": "an address that no process can have",
+    "host": "an address in pageable memory of the host",
+    "freed": "an address of device memory that was given back",
+}
+
 
 @invariant(
     "cai.garbage-address",
@@ -540,14 +547,6 @@ def test_garbage_address(exchange: Exchange) -> None:
         expected="a refusal",
         seen=f"a {type(taken).__name__} at {address:#x}",
     )
-
-
-_GARBAGE = {
-    "small": "an address in the first page",
-    "nowhere": "an address that no process can have",
-    "host": "an address in pageable memory of the host",
-    "freed": "an address of device memory that was given back",
-}
 
 
 class _Garbage:

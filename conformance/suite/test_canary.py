@@ -54,7 +54,6 @@ def canary(
     """Make a function a canary that has to end with this outcome on these devices."""
     return invariant(
         f"canary.{name}",
-
         level=Level.MUST,
         needs=needs,
         cases=_planned(*devices),

@@ -24,13 +24,15 @@ from conformance.reference.managed import Managed
 from conformance.reference.streams import LEGACY, PER_THREAD, Streams
 
 from .catalogue import Isolation, Needs, every, invariant
+from .codes import Code
 from .exchange import Exchange, brief
 from .libraries import REFERENCE as REFERENCE_NAME
 from .libraries import Environment, Pair, shows_one_library
 from .order import capturing
 from .order.capturing import Captured, Handover, Sides, Stand, Step, captured, content
 from .order.handover import REFERENCE, SHAPE, elements, stream_of
-from .outcomes import Inconclusive, Refused, fail
+from .outcomes import ACCUSED, Inconclusive, Refused, Side, fail
+from .steps import Doing
 
 _ON = (Device.CUDA, Device.SIMULATED)
 _KINDS = ("int32", "bool", "int8", "float16", "bfloat16", "float32", "float64", "complex64")
@@ -71,9 +73,9 @@ def _kinds(pair: Pair) -> tuple[str, ...]:
 
 @invariant(
     "capture.same-stream",
-    producer="CUD-08 CAI-05 DLP-33 DLP-43",
-    consumer="CUD-08 CAI-17 CAI-18 DLP-35 DLP-43",
-    context="CUD-10",
+    producer="CUD-08 DLP-43 CAI-05",
+    consumer="CUD-08 DLP-35 DLP-43 DLP-58 CAI-32",
+    context="CUD-10 DLP-33 CAI-17 CAI-18",
     bugs="I18",
     level=Level.MUST,
     needs=Needs.GPU,
@@ -97,9 +99,9 @@ def test_same_stream(exchange: Exchange) -> None:
 
 @invariant(
     "capture.pipeline",
-    producer="CUD-08 CAI-05 DLP-33 DLP-43",
-    consumer="CUD-08 CAI-18 DLP-35 DLP-43",
-    context="CUD-10",
+    producer="CUD-08 DLP-43 CAI-05",
+    consumer="CUD-08 DLP-35 DLP-43 DLP-58 CAI-32",
+    context="CUD-10 DLP-33 CAI-18",
     bugs="I18",
     level=Level.MUST,
     needs=Needs.GPU,
@@ -118,9 +120,9 @@ def test_pipeline(exchange: Exchange) -> None:
 
 @invariant(
     "capture.one-side",
-    producer="CUD-08 CAI-05 CAI-23 DLP-33 DLP-43",
-    consumer="CUD-08 CAI-17 CAI-18 DLP-43",
-    context="CUD-10",
+    producer="CUD-08 DLP-43 CAI-05 DLP-33 CAI-23",
+    consumer="CUD-08 DLP-43 DLP-58 CAI-18 CAI-32",
+    context="CUD-10 CAI-17",
     bugs="I18",
     level=Level.MUST,
     needs=Needs.GPU,
@@ -156,8 +158,8 @@ def test_one_side(exchange: Exchange) -> None:
 
 @invariant(
     "capture.replay",
-    producer="CAI-05 DLP-43",
-    consumer="DLP-43",
+    producer="DLP-43 CAI-05 CUD-08",
+    consumer="DLP-43 CAI-32 CUD-08",
     context="CUD-10",
     level=Level.MUST,
     needs=Needs.GPU,
@@ -171,7 +173,8 @@ def test_replay(exchange: Exchange) -> None:
     The graph is launched twice, each time with other data.
     """
     work = _rehearsed(exchange, Stand.SAME)
-    seen = captured(work.streams, work.captured, work.steps[1:], join=(work.writer, work.reader))
+    with exchange.step(Doing.USE, Role.CONSUMER):
+        seen = captured(work.streams, work.captured, work.steps[1:], join=(work.writer, work.reader))
     exchange.notes["seen"] = str(seen)
     if seen.graph is None:
         _report_broken(exchange, work, seen)
@@ -180,9 +183,9 @@ def test_replay(exchange: Exchange) -> None:
 
 @invariant(
     "capture.blocking",
-    producer="CUD-09 CUD-08",
-    consumer="CUD-09 CUD-08",
-    context="CUD-10",
+    producer="CUD-09",
+    consumer="CUD-09 DLP-58 CAI-32",
+    context="CUD-08 CUD-10",
     bugs="I18",
     level=Level.SHOULD,
     needs=Needs.GPU,
@@ -200,10 +203,11 @@ def test_blocking(exchange: Exchange) -> None:
     work = _rehearsed(exchange, stand, blocking)
     steps = work.steps if stand is Stand.NOBODY else work.steps[:1]
     work.change(content(work.sides.kind, 0))
-    seen = captured(streams, blocking, steps, join=(work.reader, work.writer))
+    with exchange.step(Doing.IMPORT, Role.CONSUMER):
+        seen = captured(streams, blocking, steps, join=(work.reader, work.writer))
     exchange.notes["seen"] = str(seen)
     if seen.graph is None:
-        _report_broken(exchange, work, seen, "CUD-09", "CUD-08")
+        _report_broken(exchange, work, seen, "CUD-09")
     seen.graph.close()
     _expect_usable(exchange, work)
     exchange.notes["control"] = capturing.control(device, blocking=True)
@@ -217,8 +221,9 @@ def _sides(exchange: Exchange) -> Sides:
 def _rehearsed(exchange: Exchange, stand: Stand, other: int = 0) -> Handover:
     """All is made and was done once; what is refused without a capture is refused."""
     try:
-        work = Handover(_sides(exchange), stand, other)
-        work.rehearse()
+        with exchange.step(Doing.IMPORT, Role.CONSUMER):
+            work = Handover(_sides(exchange), stand, other)
+            work.rehearse()
     except Inconclusive:
         raise
     except Exception as error:
@@ -235,7 +240,8 @@ def _captured_exchange(exchange: Exchange, stand: Stand, *, writes: bool = False
     work = _rehearsed(exchange, stand)
     work.change(elements(_OLD) if writes else content(work.sides.kind, 0))
     steps = [*([_write_step(exchange, work)] if writes else []), *work.steps]
-    seen = captured(work.streams, work.captured, steps, join=(work.writer, work.reader))
+    with exchange.step(Doing.IMPORT, Role.CONSUMER):
+        seen = captured(work.streams, work.captured, steps, join=(work.writer, work.reader))
     exchange.notes["seen"] = str(seen)
     joined = [(work.writer, "the producer's stream"), (work.reader, "the consumer's stream")]
     if seen.joined:
@@ -269,13 +275,14 @@ def _replayed_write(work: Handover, seen: Captured) -> str:
     return names.get(arrived, f"other data: {arrived[:16].hex()} …") + early
 
 
-def _report_broken(exchange: Exchange, work: Handover, seen: Captured, *clauses: str) -> NoReturn:
+def _report_broken(exchange: Exchange, work: Handover, seen: Captured, cited: str = "CUD-08") -> NoReturn:
     """The end of a case whose capture gave no graph: a refusal if a library refused and CUDA did not.
 
-    It is only reported, unless both sides work on the captured stream and the consumer asked the producer for another one.
+    It is only reported, unless both sides work on the captured stream and the consumer asked the producer for another one. That is no
+    violation of DLP-35: the consumer may have its own stream wait for the one that it names.
     """
     role, where = work.blame(seen)
-    asked, afterwards = work.asked_streams(), work.repeat()
+    asked, (afterwards, _) = work.asked_streams(), work.repeat()
     exchange.check_context()
     if not seen.invalidated:
         raise Refused(f"{where} is refused in a capture, which stays valid: {seen.raised}")
@@ -288,16 +295,19 @@ def _report_broken(exchange: Exchange, work: Handover, seen: Captured, *clauses:
     )
     if work.stand is Stand.SAME and role is Role.PRODUCER and asked - {work.captured, -1}:
         fail(
+            Code.WRONG_STREAM_NAMED,
             "DLP-35",
             role=Role.CONSUMER,
             level=Level.SHOULD,
-            reason=f"the import asks for another stream than the one it works on, and {where} for that breaks the capture",
+            reason=f"the consumer names another stream than the one it works on, and {where} for that breaks the capture",
             expected="the captured stream, or -1",
             seen=told,
+            given="",
+            accused=Side.CONSUMER,
         )
-    by_protocol = "DLP-33" if exchange.protocol is Protocol.DLPACK else "CAI-18"
     fail(
-        *(clauses or ("CUD-08", by_protocol)),
+        Code.CAPTURE_BROKEN,
+        cited,
         role=role,
         level=Level.OBSERVED,
         reason=f"{where} breaks the capture",
@@ -317,13 +327,15 @@ def _report_wrong(exchange: Exchange, work: Handover, wrong: str) -> None:
     if not wrong:
         return
     role = Role.CONSUMER if _wrong_from_reference(work.sides) else Role.PRODUCER
+    published = role is Role.PRODUCER and exchange.protocol is Protocol.CAI
     fail(
-        *exchange.sharing(),
+        Code.REPLAY_WRONG,
+        "CAI-05" if published else exchange.sharing(),
         role=role,
-        level=Level.MUST,
         reason="the capture stays valid, and its replay works with wrong data",
         expected="the data that memory holds at the replay",
         seen=wrong,
+        accused=Side.CONSUMER if role is Role.CONSUMER else None,
     )
 
 
@@ -346,6 +358,7 @@ def _report_read_too_soon(work: Handover, wrong: str) -> NoReturn:
     else:
         clause, role = ("CAI-18", Role.CONSUMER) if work.published() is not None else ("CAI-23", Role.PRODUCER)
     fail(
+        Code.READ_NOT_CAPTURED,
         clause,
         role=role,
         level=Level.OBSERVED,
@@ -357,16 +370,25 @@ def _report_read_too_soon(work: Handover, wrong: str) -> NoReturn:
 
 def _expect_usable(exchange: Exchange, work: Handover) -> None:
     """Once the capture is over, the same exchange on the same streams works."""
-    wrong = work.repeat()
+    wrong, raised = work.repeat()
     if wrong:
+        role = raised or _suspect(exchange)
+        by_dlpack = exchange.protocol is Protocol.DLPACK
         fail(
-            "CUD-10",
-            role=Role.CONSUMER,
+            Code.UNUSABLE_AFTER_CAPTURE,
+            exchange.reading() if role is Role.CONSUMER else "DLP-59" if by_dlpack else "CAI-05",
+            role=role,
             level=Level.SHOULD,
             reason="after the capture the same exchange on the same streams does not work any more",
             expected="the new data",
             seen=wrong,
+            accused=ACCUSED[raised] if raised else None,
         )
+
+
+def _suspect(exchange: Exchange) -> Role:
+    """The side that a failure is held against until the other one has been tried: the consumer, unless the reference is it."""
+    return Role.PRODUCER if exchange.case.consumer == REFERENCE_NAME else Role.CONSUMER
 
 
 # -- exports
@@ -375,7 +397,6 @@ def _expect_usable(exchange: Exchange, work: Handover) -> None:
 @invariant(
     "capture.export-stream",
     producer="DLP-32 DLP-43 CUD-08 CUD-09",
-    consumer="DLP-43 CUD-08 CUD-09",
     context="CUD-10",
     bugs="I18",
     level=Level.MUST,
@@ -414,7 +435,7 @@ def test_export_stream(exchange: Exchange) -> None:
     if seen.graph is None:
         _report_broken_export(exchange, seen, relaxed=relaxed)
     seen.graph.close()
-    export.expect_shared(exchange)
+    export.expect_shared()
     exchange.notes["control"] = capturing.control(device, blocking=which == "blocking")
 
 
@@ -432,6 +453,7 @@ class _Exporting:
         self._producer, self._standing, self._asked = exchange.producer, standing, asked
         self._array = self._producer.operand(_INT32, SHAPE, exchange.device)
         self._offer = DLPackOffer(self._producer.exporter(self._array, Protocol.DLPACK))
+        self._exchange = exchange
         self._capsules: list[Any] = []
         try:
             with self._producer.using(standing):
@@ -442,21 +464,23 @@ class _Exporting:
             raise Refused(told) from error
 
     def __call__(self) -> None:
-        self._capsules.append(self._offer.__dlpack__(stream=self._asked))
+        with self._exchange.step(Doing.EXPORT, Role.PRODUCER):
+            self._capsules.append(self._offer.__dlpack__(stream=self._asked))
 
     def write(self) -> None:
         """The producer's own write, on its stream, so that there is something that somebody could wait for."""
         self._producer.fill(self._array, _NEW, self._standing)
 
-    def expect_shared(self, exchange: Exchange) -> None:
+    def expect_shared(self) -> None:
         """The last capsule holds the array's own memory: a copy made in a capture would stay as it was then."""
         seen = dlpack.decode(capsule.pointer(self._capsules[-1]), capsule.name(self._capsules[-1]))
         address = self._producer.describe(self._array).address
         if seen.element0 != address:
             fail(
+                Code.NOT_SHARED,
                 "DLP-43",
                 role=Role.PRODUCER,
-                reason="the export in a capture is of other memory",
+                reason="the producer exports other memory than the array's in a capture",
                 expected=f"element 0 at {address:#x}",
                 seen=f"element 0 at {seen.element0:#x}",
             )
@@ -472,9 +496,10 @@ def _report_broken_export(exchange: Exchange, seen: Captured, *, relaxed: bool) 
     waits = relaxed and exchange.option("stream") == "minus-one"
     legacy = exchange.option("stream") in ("none", "legacy")
     fail(
+        Code.UNINVITED_WAIT if waits else Code.CAPTURE_BROKEN,
         "DLP-32" if waits else "CUD-09" if legacy else "CUD-08",
         role=Role.PRODUCER,
-        level=Level.MUST if waits else Level.OBSERVED,
+        level=None if waits else Level.OBSERVED,
         reason=f"{seen.step} breaks the capture" + ("" if relaxed else _NOT_RELAXED),
         expected="a valid capture",
         seen=seen.raised or "no exception",
@@ -540,7 +565,10 @@ def _drop_in_capture(
     sides = _sides(exchange)
     try:
         array = sides.producer.operand(sides.kind, SHAPE, sides.device)
-        held = [sides.consumer.take_operand(sides.producer.offer(array, sides.protocol), sides.protocol, sides.device)]
+        with exchange.step(Doing.IMPORT, Role.CONSUMER):
+            offer = sides.producer.offer(array, sides.protocol)
+            held = [sides.consumer.take_operand(offer, sides.protocol, sides.device)]
+            del offer
     except Exception as error:
         exchange.check_context(error)
         raise Refused(f"the exchange is refused even when nothing is captured: {brief(error)}") from error
@@ -571,8 +599,9 @@ def _report_drop(exchange: Exchange, seen: Captured, raised: list[str], *, relax
     exchange.check_context()
     told = "; ".join([*([seen.raised] if seen.raised else []), *raised]) or "no exception"
     fail(
+        Code.CAPTURE_BROKEN_BY_DROP,
         "CUD-08",
-        role=Role.PRODUCER,
+        role=_suspect(exchange),
         level=Level.SHOULD if exchange.option("array") == "kept" else Level.OBSERVED,
         reason="dropping an import "
         + (
@@ -606,7 +635,6 @@ def _tabled(env: Environment) -> Iterator[Pair]:
 @invariant(
     "capture.exchange-api",
     producer="DLX-04 CUD-08",
-    consumer="DLX-04 CUD-08",
     context="CUD-10",
     bugs="I18",
     level=Level.MUST,
@@ -628,9 +656,10 @@ def test_exchange_api(exchange: Exchange) -> None:
     calling.release()
     if seen.graph is None:
         fail(
+            Code.CAPTURE_BROKEN,
             "DLX-04" if relaxed else "CUD-08",
             role=Role.PRODUCER,
-            level=Level.MUST if relaxed else Level.OBSERVED,
+            level=None if relaxed else Level.OBSERVED,
             reason=f"{seen.step} breaks the capture" + ("" if relaxed else _NOT_RELAXED),
             expected="a valid capture",
             seen=seen.raised or "no exception",
@@ -642,7 +671,6 @@ def test_exchange_api(exchange: Exchange) -> None:
 @invariant(
     "capture.current-stream",
     producer="DLX-04",
-    consumer="DLX-04",
     level=Level.MUST,
     needs=Needs.GPU,
     cases=lambda env: every(
@@ -668,7 +696,8 @@ def test_current_stream(exchange: Exchange) -> None:
     right = {handle, 0} if handle == LEGACY else {handle}
     if answer not in right:
         fail(
-            "DLX-04", role=Role.PRODUCER, reason="current_work_stream answers another stream than the current one",
+            Code.WRONG_CURRENT_STREAM, "DLX-04", role=Role.PRODUCER,
+            reason="current_work_stream answers another stream than the current one",
             expected=f"{handle:#x}", seen="nothing" if answer is None else f"{answer:#x}",
         )  # fmt: skip
 
@@ -677,6 +706,7 @@ class _Calling:
     """Calls one function of the table whenever it is called, and keeps all that it made until :meth:`release`."""
 
     def __init__(self, exchange: Exchange, function: str) -> None:
+        self._exchange = exchange
         self._thing = exchange.producer.tabled(exchange.producer.operand(_INT32, SHAPE, exchange.device))
         found = exchange_api.table(type(self._thing))
         assert found is not None, "planned only where the type has the attribute"
@@ -695,7 +725,8 @@ class _Calling:
         self.answers: list[int] = []
 
     def __call__(self) -> None:
-        code = self._call()
+        with self._exchange.step(Doing.EXPORT, Role.PRODUCER):
+            code = self._call()
         if code:
             raise RuntimeError(f"the function answers {code}")
 

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from dataclasses import replace
 from typing import Any, NoReturn
 
@@ -12,16 +12,17 @@ from conformance.reference.streams import LEGACY, PER_THREAD
 
 from . import interpreter
 from .catalogue import Draft, Isolation, Needs, Tier, every, invariant
+from .codes import Code
 from .exchange import Exchange
 from .interpreter import Ended
 from .libraries import REFERENCE as REFERENCE_NAME
 from .libraries import Environment, Pair, shows_one_library, streaming
-from .order import evidence, two_contexts
+from .order import evidence, telling, two_contexts
 from .order.crossing import FromAnotherThread, Joined, PerThreadNamed, PerThreadPublished
-from .order.evidence import seen_in, setting_of
+from .order.evidence import Duty, seen_in, setting_of
 from .order.handover import REFERENCE, How, Setting, first_how
 from .order.observation import Wait
-from .outcomes import Inconclusive, Refused, fail
+from .outcomes import ACCUSED, Inconclusive, Refused, Side, fail
 
 _ON = (Device.CUDA, Device.SIMULATED)
 
@@ -33,8 +34,9 @@ def _inside(pair: Pair) -> tuple[str, ...]:
 
 @invariant(
     "crossing.two-streams",
-    producer="CAI-22 CAI-23 DLP-33",
-    consumer="CAI-18 DLP-35",
+    producer="CAI-22 DLP-33",
+    consumer="CAI-18 DLP-35 CAI-26",
+    context="CAI-21 CAI-23 CAI-30",
     level=Level.MUST,
     needs=Needs.GPU,
     cases=lambda env: every(
@@ -59,16 +61,17 @@ def test_two_streams(exchange: Exchange) -> None:
             setting,
             make,
             seen,
-            reason=f"of two arrays the {exchange.option('held')} is read before its producer has written it",
-            expected="the data that the producer had queued",
+            reason=f"of two arrays the consumer reads the {exchange.option('held')} before the pending write is done",
+            expected="the consumer reads the new value in both",
         )
     exchange.notes["control"] = evidence.overtaken(setting.streams, evidence.without_wait(setting, make, seen))
 
 
 @invariant(
     "crossing.threads",
-    producer="CAI-22 CAI-23 DLP-33",
-    consumer="CAI-18",
+    producer="CAI-22 DLP-33",
+    consumer="CAI-18 DLP-35 CAI-26",
+    context="CAI-21 CAI-23 CAI-30",
     bugs="I29 context-03",
     level=Level.MUST,
     needs=Needs.GPU,
@@ -88,8 +91,8 @@ def test_threads(exchange: Exchange) -> None:
             setting,
             FromAnotherThread,
             seen,
-            reason="in another thread the consumer reads before the producer has written",
-            expected="the data that the producer had queued",
+            reason="in another thread the consumer reads before the producer's pending write is done",
+            expected="the consumer reads the new value",
         )
     controls = evidence.without_wait(setting, FromAnotherThread, seen)
     exchange.notes["control"] = evidence.overtaken(setting.streams, controls)
@@ -97,8 +100,8 @@ def test_threads(exchange: Exchange) -> None:
 
 @invariant(
     "crossing.per-thread-published",
-    producer="CAI-16",
     consumer="CAI-18",
+    context="CAI-16 CAI-21",
     level=Level.MUST,
     needs=Needs.GPU,
     cases=lambda env: every(streaming(env.imports(Protocol.CAI, on=_ON)), thread=("same", "other")),
@@ -116,24 +119,25 @@ def test_per_thread_published(exchange: Exchange) -> None:
 
     seen = seen_in(exchange, setting.streams, lambda: make(setting))
     if not seen.in_order:
-        clause, level = evidence.duty_to_follow(setting)
+        cited, level = evidence.duty_to_follow(setting)
         fail(
-            clause if same else "CAI-16",
+            Code.STALE_READ,
+            cited,
             role=Role.CONSUMER,
             level=level if same else Level.OBSERVED,
-            reason="the per-thread default stream that was published is not waited for"
+            reason="the consumer does not wait for the per-thread default stream that was published"
             if same
-            else "2 is taken for the importing thread's stream, so the publishing thread's is not waited for",
-            expected="the data that had been queued on the publishing thread's default stream",
-            seen=seen,
+            else "the consumer takes 2 for its own thread's stream, and does not wait for that of the publishing thread",
+            expected="the consumer reads the new value",
+            seen=evidence.in_words(seen, setting),
+            given="",
         )
     exchange.notes["control"] = evidence.overtaken(setting.streams, evidence.without_wait(setting, make, seen))
 
 
 @invariant(
     "crossing.per-thread-named",
-    producer="DLP-31 DLP-33",
-    consumer="DLP-31",
+    producer="DLP-33 DLP-31",
     bugs="I14",
     level=Level.MUST,
     needs=Needs.GPU,
@@ -145,16 +149,18 @@ def test_per_thread_named(exchange: Exchange) -> None:
 
     That thread has done nothing before; the producer's stream, which was written on in another one, is made current in it.
     """
-    setting = setting_of(exchange)
+    setting = setting_of(exchange).but(how=How.INSIDE)
     seen = seen_in(exchange, setting.streams, lambda: PerThreadNamed(setting))
     if not seen.in_order:
         fail(
+            Code.NAMED_STREAM_NOT_ORDERED,
             "DLP-33",
             role=Role.PRODUCER,
-            level=None if exchange.producer.traits & {Trait.CURRENT_STREAM} else Level.SHOULD,
+            level=evidence.level_of_export(setting),
             reason="the calling thread's default stream does not wait for the producer's pending work",
-            expected="an import that reads the new data",
-            seen=seen,
+            expected="the reference reads the new value on that stream",
+            seen=f"{seen.told}; nothing waits for {telling.stream(seen.writer)}, on which the work of {exchange.producer.name} is pending",
+            given="",
         )
     exchange.notes["control"] = evidence.overtaken(setting.streams, _named_minus_one(setting))
 
@@ -171,8 +177,11 @@ _PER_THREAD_SWITCH = ("cupy", "cuda_python")
 
 
 def _record(ended: Ended, key: str) -> dict[str, Any]:
-    """What a program told under this key; :class:`Inconclusive` if it did not come that far."""
-    interpreter.expect_survival(ended, "CAI-05")
+    """What a program told under this key; :class:`Inconclusive` if it did not come that far.
+
+    The one library that it works with is the consumer of the case.
+    """
+    interpreter.expect_survival(ended, "CAI-32", accused=Side.CONSUMER)
     trouble = ended.told("trouble")
     if trouble is not None:
         raise Inconclusive(f"in the fresh interpreter: {trouble['trouble']}")
@@ -192,9 +201,9 @@ def _switched(env: Environment) -> Iterator[Draft]:
 
 @invariant(
     "crossing.default-stream",
-    producer="CAI-16 CAI-22 CAI-23 DLP-31",
-    consumer="DLP-31 DLP-35",
-    context="CUD-04",
+    producer="CAI-22 CAI-16 CUD-04",
+    consumer="DLP-35 DLP-31",
+    context="CAI-32",
     bugs="I15 I16 stream-24",
     level=Level.MUST,
     needs=Needs.GPU,
@@ -214,12 +223,14 @@ def test_default_stream(exchange: Exchange) -> None:
     expected, handle = ("per-thread", PER_THREAD) if switch == "on" else ("legacy", LEGACY)
     if record["works_on"] != expected:
         fail(
+            Code.SWITCH_WITHOUT_EFFECT,
             "CUD-04",
             role=Role.PRODUCER,
             level=Level.OBSERVED,
             reason="the switch does not decide on which stream the library works",
             expected=f"the {expected} default stream",
             seen=record["works_on"],
+            given=f"for per-thread default streams ({switch})",
         )
     _judge_published(record["publishes"], handle)
     _judge_named(record["names"], handle)
@@ -228,29 +239,37 @@ def test_default_stream(exchange: Exchange) -> None:
 def _judge_published(stream: int | None, handle: int) -> None:
     if stream == handle:
         return
-    clause, level = {None: ("CAI-23", None), 0: ("CAI-16", None)}.get(stream, ("CAI-22", None))
-    if stream in (LEGACY, PER_THREAD):
-        level = Level.OBSERVED
+    code, cited = {
+        None: (Code.PENDING_WITHOUT_STREAM, "CAI-22"),
+        0: (Code.INVALID_STREAM, "CAI-16"),
+    }.get(stream, (Code.STREAM_NOT_COVERING, "CAI-22"))
     fail(
-        clause,
+        code,
+        cited,
         role=Role.PRODUCER,
-        level=level,
-        reason="another stream is published than the default one that is worked on",
-        expected=f"stream {handle}",
-        seen=f"stream {stream!r}",
+        level=Level.OBSERVED if stream in (LEGACY, PER_THREAD) else None,
+        reason="the library publishes another stream than the default one that it works on",
+        expected=telling.stream(handle),
+        seen=telling.stream(stream),
+        given="",
+        accused=Side.PRODUCER,
     )
 
 
 def _judge_named(stream: int | None, handle: int) -> None:
     if stream == handle:
         return
+    ordered = stream in (None, LEGACY, PER_THREAD)
     fail(
+        {0: Code.INVALID_STREAM, None: Code.NO_STREAM_NAMED}.get(stream, Code.WRONG_STREAM_NAMED),
         "DLP-31" if stream == 0 else "DLP-35",
         role=Role.CONSUMER,
-        level=Level.SHOULD if stream in (None, LEGACY, PER_THREAD) else Level.MUST,
-        reason="another stream is named to __dlpack__ than the default one that is worked on",
+        level=Level.SHOULD if ordered else None,
+        reason="the library names another stream to `__dlpack__` than the default one that it works on",
         expected=f"stream={handle}",
         seen=f"stream={stream!r}",
+        given="",
+        accused=Side.CONSUMER,
     )
 
 
@@ -262,7 +281,8 @@ def _cupy_alone(env: Environment) -> Iterator[Draft]:
 @invariant(
     "crossing.opt-out",
     producer="CAI-24 LIB-10",
-    consumer="CAI-24 LIB-10",
+    consumer="LIB-10 CAI-24",
+    context="CAI-32",
     level=Level.MUST,
     needs=Needs.GPU,
     isolation=Isolation.FRESH,
@@ -277,12 +297,14 @@ def test_opt_out(exchange: Exchange) -> None:
     names_stream = record["version"] >= 3 and record["stream"] is not None
     if switch == "wait":
         if record["in_order"]:
-            _switch_fails("CUPY_CUDA_ARRAY_INTERFACE_SYNC=0", "no wait for the published stream", record["seen"])
+            switched = "CUPY_CUDA_ARRAY_INTERFACE_SYNC=0"
+            _switch_fails(switched, Role.CONSUMER, "no wait for the published stream", record["seen"])
         return
     if switch == "version":
         if record["version"] != 2 or record["stream"] is not None:
             seen = f"version {record['version']}, stream {record['stream']!r}"
-            _switch_fails("CUPY_CUDA_ARRAY_INTERFACE_EXPORT_VERSION=2", "version 2 without a stream", seen)
+            switched = "CUPY_CUDA_ARRAY_INTERFACE_EXPORT_VERSION=2"
+            _switch_fails(switched, Role.PRODUCER, "version 2 without a stream", seen)
         return
     if not names_stream:
         _on_by_default(Role.PRODUCER, "a stream", f"version {record['version']}, stream {record['stream']!r}")
@@ -292,12 +314,19 @@ def test_opt_out(exchange: Exchange) -> None:
         raise Inconclusive(f"the check could not be seen to fail: a dictionary without stream: {record['control']}")
 
 
-def _switch_fails(switch: str, expected: str, seen: str) -> None:
-    fail("LIB-10", role=Role.CONSUMER, reason=f"{switch} changes nothing", expected=expected, seen=seen)
+def _switch_fails(switch: str, role: Role, expected: str, seen: str) -> None:
+    """CuPy is at fault, whichever side the switch is about; in the case it stands as consumer."""
+    fail(
+        Code.SWITCH_WITHOUT_EFFECT, "LIB-10", role=role, reason=f"{switch} changes nothing", expected=expected, seen=seen,
+        given=f"`{switch}`", accused=Side.CONSUMER,
+    )  # fmt: skip
 
 
 def _on_by_default(role: Role, expected: str, seen: str) -> None:
-    fail("CAI-24", role=role, reason="without any switch there is an opt-out", expected=expected, seen=seen)
+    fail(
+        Code.OPT_OUT_BY_DEFAULT, "CAI-24", role=role, reason="without any switch there is an opt-out", expected=expected,
+        seen=seen, given="", accused=Side.CONSUMER,
+    )  # fmt: skip
 
 
 def _contexts(env: Environment) -> Iterator[Draft]:
@@ -312,9 +341,9 @@ def _contexts(env: Environment) -> Iterator[Draft]:
 
 @invariant(
     "crossing.contexts",
-    producer="CAI-23 CUD-06",
-    consumer="CAI-18 CAI-21 CUD-06",
-    context="CUD-05",
+    producer="CAI-22",
+    consumer="CAI-18 CAI-29",
+    context="CAI-21 CAI-30 CUD-05 CUD-06 CUD-12",
     bugs="I29 context-05",
     level=Level.MUST,
     needs=Needs.GPU,
@@ -336,15 +365,18 @@ def test_contexts(exchange: Exchange) -> None:
         _unusable_across(across.told)
     exchange.notes["seen"] = across.told
     if not across.seen.in_order:
-        clause, role, level = _duty_across(case.producer, case.consumer, published)
+        duty = _duty_across(case.producer, case.consumer, published, across.described)
         fail(
-            clause,
-            "CUD-05",
-            role=role,
-            level=level,
-            reason="across two contexts the consumer reads before the producer has written",
-            expected="the data that had been queued",
-            seen=across.told,
+            duty.code,
+            duty.clause,
+            role=duty.role,
+            level=duty.level,
+            reason="across two contexts the consumer reads before the producer's pending write is done",
+            expected="the consumer reads the new value",
+            seen=f"{across.seen.told or across.told}; {case.consumer} does not wait for {telling.stream(across.seen.writer)}, "
+            f"on which the work of {case.producer} is pending",
+            given="",
+            accused=Side.NEITHER if duty.level is Level.OBSERVED else ACCUSED[duty.role],
         )
     exchange.notes["control"] = f"a dictionary without stream: {across.control}"
     if not across.overtakes:
@@ -354,16 +386,16 @@ def test_contexts(exchange: Exchange) -> None:
 def _unusable_across(seen: str) -> NoReturn:
     """It was accepted, and somebody may have waited: what went wrong is not the order."""
     fail(
-        "CAI-29", "CUD-12",
-        role=Role.CONSUMER, reason="what was accepted from another context cannot be read right",
-        expected="the producer's elements", seen=seen,
+        Code.WRONG_ACROSS_CONTEXTS, "CAI-29", role=Role.CONSUMER, accused=Side.CONSUMER,
+        reason="the consumer cannot read right what it accepted from another context",
+        expected="the producer's elements", seen=seen, given="",
     )  # fmt: skip
 
 
-def _duty_across(producer: str, consumer: str, published: str) -> tuple[str, Role, Level]:
-    """PyCUDA's users take the pointer and order by themselves; what publishes nothing has nothing pending, or deviates."""
+def _duty_across(producer: str, consumer: str, published: str, described: Mapping[str, Any]) -> Duty:
+    """PyCUDA's users take the pointer and order by themselves; a consumer follows a stream that is named, and no other."""
     if consumer == "pycuda":
-        return "CAI-21", Role.CONSUMER, Level.OBSERVED
-    if producer == "pycuda" and published == "as-it-is":
-        return "CAI-23", Role.PRODUCER, Level.SHOULD
-    return "CAI-18", Role.CONSUMER, Level.MUST
+        return Duty(Role.CONSUMER, Code.STALE_READ, "CAI-21", Level.OBSERVED)
+    if published == "as-it-is" and not evidence.names_stream(described):
+        return evidence.published_duty(described)
+    return Duty(Role.CONSUMER, Code.STALE_READ, "CAI-18", Level.MUST)

@@ -2,10 +2,8 @@
 
 from __future__ import annotations
 
-import operator
 from collections.abc import Callable, Iterator
 from dataclasses import replace
-from typing import Any
 
 from conformance.adapters.base import Device, Protocol, Trait, Unsupported
 from conformance.adapters.reference import ReferenceAdapter
@@ -18,55 +16,77 @@ from conformance.reference.memory import CudaMemory, HostMemory, Memory
 
 from . import interpreter
 from .catalogue import Draft, Isolation, Needs, Tier, dtypes, every, invariant, layouts
-from .exchange import Exchange, Source, brief, show
+from .codes import Code
+from .exchange import Exchange, Source, show
 from .layouts import EMPTY
 from .libraries import REFERENCE, Environment, Pair
-from .outcomes import Inconclusive, Refused, fail
+from .outcomes import ACCUSED, Inconclusive, Refused, Side, fail
 from .patterns import pattern
 
 _KINDS = (Kind.PINNED, Kind.MANAGED, Kind.POOL)
 
 
-def _said(exchange: Exchange, offer: Any) -> tuple[int, int]:
-    """What ``__dlpack_device__`` answers, once it is seen to be a pair of integers."""
-    expected = "a tuple of two ints"
-    try:
-        answer = offer.__dlpack_device__()
-        kind, number = answer
-        said = operator.index(kind), operator.index(number)
-    except Exception as error:
-        exchange.check_context(error)
-        reason = "__dlpack_device__ does not tell a device"
-        fail("DLP-16", role=Role.PRODUCER, reason=reason, expected=expected, seen=brief(error))
-    if not isinstance(answer, tuple):
-        fail("DLP-16", role=Role.PRODUCER, reason="not a tuple", expected=expected, seen=type(answer).__name__)
-    return said
+Told = tuple[int, int]
+"""A device as DLPack writes it: type and number."""
+_PINNED = {(1, 0), (3, 0)}
+"""What pinned memory may be told as: it is the host's, so who sees plain host memory is not wrong, only less precise."""
 
 
-def _place(exchange: Exchange, address: int, role: Role) -> tuple[int, int]:
+def _place(exchange: Exchange, address: int, role: Role) -> Told:
     """The DLPack device of an address that this side tells: on CUDA by the driver, else that of the case."""
     if exchange.device is not Device.CUDA:
         return exchange.device.dlpack_type, 0
     found = pointers.query(address)
     if found is None:
+        by_dlpack = exchange.protocol is Protocol.DLPACK
+        cited = {
+            Role.PRODUCER: "DLP-59" if by_dlpack else "CAI-05", Role.CONSUMER: "DLP-58" if by_dlpack else "CAI-32",
+        }[role]  # fmt: skip
         fail(
-            "CAI-05" if exchange.protocol is Protocol.CAI else "DLP-43",
+            Code.UNKNOWN_ADDRESS,
+            cited,
             role=role,
-            reason="the driver does not know the address",
+            reason=f"the driver does not know the address that the {role.value} tells",
             expected="an address of CUDA memory",
             seen=hex(address),
+            accused=ACCUSED[role],
         )
     return found.dlpack_device
 
 
-def _expect_device(seen: tuple[int, int], expected: tuple[int, int], who: str, *clauses: str, role: Role) -> None:
-    if tuple(seen) != expected:
-        fail(*clauses, role=role, reason=f"{who} tells another device", expected=expected, seen=tuple(seen))
+def _expect_told(said: Told, in_capsule: Told, real: Told, given: str | None = None) -> None:
+    """``__dlpack_device__`` and the capsule name the device where the memory lies, and so the same one."""
+    for told, who in ((in_capsule, "the capsule"), (said, "`__dlpack_device__`")):
+        if told != real and not {told, real} <= _PINNED:
+            _wrong_device(f"{who} names another device than the memory's", real, told, given)
+    if said != in_capsule:
+        fail(
+            Code.DEVICES_DISAGREE, "DLP-16", role=Role.PRODUCER, level=Level.SHOULD,
+            reason="`__dlpack_device__` and the capsule name different devices", expected=f"{said} in both",
+            seen=f"{said} by `__dlpack_device__`, {in_capsule} in the capsule", given=given, accused=Side.PRODUCER,
+        )  # fmt: skip
+    if said != real:
+        _wrong_device("the producer names pinned memory as plain host memory", real, said, given, Level.OBSERVED)
+
+
+def _wrong_device(reason: str, real: Told, told: Told, given: str | None = None, level: Level | None = None) -> None:
+    fail(
+        Code.WRONG_DEVICE, "DLP-15", role=Role.PRODUCER, level=level, reason=reason, expected=real, seen=told, given=given,
+        accused=Side.PRODUCER,
+    )  # fmt: skip
+
+
+def _expect_kept(seen: Told, home: Told, who: str, cited: str) -> None:
+    if tuple(seen) != home:
+        fail(
+            Code.WRONG_DEVICE, cited, role=Role.CONSUMER, reason=f"{who} names another device than the producer's array",
+            expected=home, seen=tuple(seen),
+        )  # fmt: skip
 
 
 @invariant(
     "device.reported",
-    producer="DLP-15 DLP-16",
+    producer="DLP-15 DLP-16 DLP-59",
     bugs="I26 device-05 device-20 device-23",
     level=Level.MUST,
     cases=lambda env: every(env.exports(Protocol.DLPACK), dtype=dtypes()),
@@ -75,10 +95,8 @@ def test_reported(exchange: Exchange) -> None:
     """``__dlpack_device__``, the capsule and the memory itself name one device, whatever the element type."""
     source = exchange.source()
     tensor = exchange.decode(exchange.capsule_of(source))
-    said = _said(exchange, exchange.offer(source))
-    _expect_device(tensor.device, said, "the capsule", "DLP-16", role=Role.PRODUCER)
-    real = _place(exchange, tensor.element0, Role.PRODUCER)
-    _expect_device(said, real, "__dlpack_device__", "DLP-15", "DLP-16", role=Role.PRODUCER)
+    said = exchange.told_device(exchange.offer(source))
+    _expect_told(said, tensor.device, _place(exchange, tensor.element0, Role.PRODUCER))
 
 
 @invariant(
@@ -92,10 +110,8 @@ def test_reported_empty(exchange: Exchange) -> None:
     """An array without elements lies on the device that it was made on, though it has no address."""
     source = exchange.source()
     tensor = exchange.decode(exchange.capsule_of(source))
-    said = _said(exchange, exchange.offer(source))
-    _expect_device(tensor.device, said, "the capsule", "DLP-16", role=Role.PRODUCER)
-    home = (exchange.device.dlpack_type, 0)
-    _expect_device(said, home, "__dlpack_device__", "DLP-15", "DLP-16", role=Role.PRODUCER)
+    said = exchange.told_device(exchange.offer(source))
+    _expect_told(said, tensor.device, (exchange.device.dlpack_type, 0))
 
 
 def _forms(pair: Pair) -> tuple[str, ...]:
@@ -106,8 +122,8 @@ def _forms(pair: Pair) -> tuple[str, ...]:
 
 @invariant(
     "device.kept",
-    producer="DLP-43 CAI-05",
-    consumer="DLP-42 DLP-43 CAI-07",
+    producer="DLP-59 CAI-05",
+    consumer="DLP-42 DLP-58 CAI-32 CAI-29 CAI-07",
     bugs="I03 device-02 device-06 device-19 device-21",
     level=Level.MUST,
     cases=lambda env: every(env.pairs(), layout=_forms, dtype=dtypes("float32", "int32", "bool")),
@@ -116,20 +132,24 @@ def test_kept(exchange: Exchange) -> None:
     """What comes in lies on the device where the producer's array lies, and the consumer says so."""
     source = exchange.source()
     view = exchange.look(exchange.take(source))
+    by_dlpack = exchange.protocol is Protocol.DLPACK
+    home = (exchange.device.dlpack_type, 0)
     if source.view.size:
         home = _place(exchange, source.address, Role.PRODUCER)
-        clauses = ("DLP-42",) if exchange.protocol is Protocol.DLPACK else exchange.sharing()
         real = _place(exchange, view.address, Role.CONSUMER)
-        _expect_device(real, home, "the import's address", *clauses, role=Role.CONSUMER)
-    else:
-        home = (exchange.device.dlpack_type, 0)
-        clauses = ("DLP-42",) if exchange.protocol is Protocol.DLPACK else ("CAI-07",)
+        _expect_kept(real, home, "the address of the import", "DLP-42" if by_dlpack else exchange.sharing())
     if view.device is not None:
-        _expect_device(view.device, home, "the consumer", *clauses, role=Role.CONSUMER)
+        told = "DLP-42" if by_dlpack else "CAI-29" if source.view.size else "CAI-07"
+        _expect_kept(view.device, home, "the consumer", told)
 
 
 def _kind_of(exchange: Exchange) -> Kind:
     return Kind(exchange.option("kind"))
+
+
+def _memory_of(exchange: Exchange) -> str:
+    """The case's kind of memory, in words that end a sentence."""
+    return f"{_kind_of(exchange).value} memory"
 
 
 def _source_in(exchange: Exchange, memory: Memory) -> Source:
@@ -150,8 +170,8 @@ def _kinds_for_devices(env: Environment) -> Iterator[Draft]:
 
 @invariant(
     "device.memory-kind",
-    producer="DLP-43 CAI-05",
-    consumer="DLP-43",
+    producer="DLP-59 CAI-05",
+    consumer="DLP-58 CAI-32",
     bugs="I26 device-07 device-25 device-29",
     level=Level.MUST,
     cases=_kinds_for_devices,
@@ -160,6 +180,7 @@ def test_memory_kind(exchange: Exchange) -> None:
     """Pinned, managed and pool memory are read as they are, or refused, by who imports on the device."""
     named = CudaMemory(_kind_of(exchange))
     memory = named if exchange.device is Device.CUDA else HostMemory(named.device)
+    exchange.special(_memory_of(exchange))
     source = _source_in(exchange, memory)
     taken = exchange.take(source, promised="")
     exchange.expect_values(source, exchange.read(taken))
@@ -172,8 +193,8 @@ def _kinds_for_hosts(env: Environment) -> Iterator[Draft]:
 
 @invariant(
     "device.pinned-on-host",
-    producer="DLP-43",
-    consumer="DLP-43",
+    producer="DLP-59",
+    consumer="DLP-58",
     bugs="I13 device-28 readonly-06",
     level=Level.MUST,
     needs=Needs.GPU,
@@ -184,6 +205,7 @@ def test_pinned_on_host(exchange: Exchange) -> None:
 
     A versioned capsule without the read-only bit gives no ground for a read-only import.
     """
+    exchange.special(_memory_of(exchange))
     source = _source_in(exchange, CudaMemory(_kind_of(exchange)))
     taken = exchange.take(source, promised="")
     exchange.expect_values(source, exchange.read(taken))
@@ -208,8 +230,8 @@ def _own_kinds(env: Environment) -> Iterator[Draft]:
 
 @invariant(
     "device.own-memory-kind",
-    producer="DLP-15 DLP-16 DLP-43",
-    consumer="DLP-43",
+    producer="DLP-15 DLP-16 DLP-43 DLP-59",
+    consumer="DLP-58",
     bugs="I26 device-20 device-25 device-28",
     level=Level.MUST,
     needs=Needs.GPU,
@@ -218,29 +240,27 @@ def _own_kinds(env: Environment) -> Iterator[Draft]:
 def test_own_memory_kind(exchange: Exchange) -> None:
     """Of its own pinned, managed or pool memory a library tells the device that the driver tells, and shares it."""
     kind, view = _kind_of(exchange), packed(exchange.layout.base)
+    exchange.special(_memory_of(exchange))
     data = pattern(exchange.dtype, view.size)
     try:
         array = exchange.producer.empty_in(kind, exchange.dtype, view.shape)
     except Unsupported as lacking:
         raise Refused(str(lacking)) from lacking
-    source = Source(array, exchange.dtype, view, 0, data)
+    source = Source(array, exchange.dtype, view, exchange.producer.describe(array).address, data)
     tensor = exchange.decode(exchange.capsule_of(source))
     cuda_memory.write(tensor.element0, data)
-    _judge_own(_said(exchange, exchange.offer(source)), tensor.device, tensor.element0)
+    said = exchange.told_device(exchange.offer(source))
+    found = pointers.query(tensor.element0)
+    if found is None:
+        raise Inconclusive(f"the driver does not know {tensor.element0:#x}, which was asked for as CUDA memory")
+    _expect_told(said, tensor.device, found.dlpack_device, exchange.given)
+    if tensor.element0 != source.address:
+        fail(
+            Code.NOT_SHARED, "DLP-43", role=Role.PRODUCER, reason="the producer exports other memory than the array's",
+            expected=f"element 0 at {source.address:#x}", seen=f"element 0 at {tensor.element0:#x}", accused=Side.PRODUCER,
+        )  # fmt: skip
     taken = exchange.take(source, promised="")
     exchange.expect_values(source, exchange.read(taken))
-
-
-def _judge_own(said: tuple[int, int], in_capsule: tuple[int, int], address: int) -> None:
-    _expect_device(in_capsule, said, "the capsule", "DLP-16", role=Role.PRODUCER)
-    found = pointers.query(address)
-    if found is None:
-        raise Inconclusive(f"the driver does not know {address:#x}, which was asked for as CUDA memory")
-    if said == (1, 0) and found.dlpack_device == (3, 0):
-        # Page-locked memory is the host's all the same: who sees it as plain host memory is not wrong, only less precise.
-        reason = "pinned memory is told as plain host memory"
-        fail("DLP-15", role=Role.PRODUCER, level=Level.OBSERVED, reason=reason, expected=(3, 0), seen=said)
-    _expect_device(said, found.dlpack_device, "__dlpack_device__", "DLP-15", role=Role.PRODUCER)
 
 
 def _one_a_process(drafts: Callable[[Environment], Iterator[Draft]]) -> Callable[[Environment], Iterator[Draft]]:
@@ -249,8 +269,7 @@ def _one_a_process(drafts: Callable[[Environment], Iterator[Draft]]) -> Callable
 
 @invariant(
     "device.ipc",
-    producer="DLP-43 CAI-05",
-    consumer="DLP-43",
+    producer="DLP-59 CAI-05",
     bugs="pointer-14 device-31",
     level=Level.MUST,
     needs=Needs.GPU,
@@ -269,12 +288,13 @@ def test_ipc(exchange: Exchange) -> None:
     except driver.CudaError as error:
         raise Refused(f"the driver gives no handle for this memory of {exchange.producer.name}: {error}") from error
     ended = interpreter.run("ipc_read", handle.hex(), str(offset), str(len(source.block)))
-    interpreter.expect_survival(ended, "DLP-43", "CAI-05")
+    cited = "DLP-59" if exchange.protocol is Protocol.DLPACK else "CAI-05"
+    interpreter.expect_survival(ended, cited, role=Role.PRODUCER, accused=Side.PRODUCER)
     refused = ended.told("error")
     if refused is not None:
         raise Refused(f"the other process could not open the handle: {refused['error']}")
     told = ended.told("data")
-    _expect_opened(source, bytes.fromhex(told["data"] if told else ""), offset)
+    _expect_opened(source, bytes.fromhex(told["data"] if told else ""), offset, cited)
 
 
 def _published(exchange: Exchange, source: Source) -> int:
@@ -284,13 +304,14 @@ def _published(exchange: Exchange, source: Source) -> int:
     return exchange.decode(exchange.capsule_of(source)).element0
 
 
-def _expect_opened(source: Source, seen: bytes, offset: int) -> None:
+def _expect_opened(source: Source, seen: bytes, offset: int, cited: str) -> None:
     if seen != source.block:
         fail(
-            "DLP-43",
-            "CAI-05",
+            Code.WRONG_ADDRESS,
+            cited,
             role=Role.PRODUCER,
-            reason=f"at offset {offset} of the opened allocation lie other elements",
+            reason=f"another process finds other elements at offset {offset} of the allocation",
             expected=show(source.block, source.dtype),
             seen=show(seen, source.dtype),
+            accused=Side.PRODUCER,
         )

@@ -7,7 +7,6 @@ GPU than its own is current: what must not happen is that it lands elsewhere, sh
 from __future__ import annotations
 
 import json
-import operator
 import os
 from collections.abc import Callable, Iterator
 from dataclasses import replace
@@ -18,11 +17,13 @@ from conformance.protocols.clauses import Level, Role
 
 from . import interpreter
 from .catalogue import Draft, Isolation, Needs, Tier, every, invariant, layouts
-from .exchange import Exchange, Source, brief
+from .codes import Code
+from .exchange import Exchange, Source, brief, show
 from .garbage import uncollected
 from .interpreter import Ended
 from .libraries import Environment, streaming
-from .order.evidence import Controls, blame, overtaken, seen_in, without_wait
+from .order import telling
+from .order.evidence import Controls, blame, in_words, overtaken, seen_in, without_wait
 from .order.handover import REFERENCE, How, can_be_inside
 from .order.placed import (
     GPUS,
@@ -44,7 +45,8 @@ from .order.placed import (
     take_on,
     wake,
 )  # fmt: skip
-from .outcomes import Inconclusive, Refused, fail
+from .outcomes import Inconclusive, Refused, Side, fail
+from .steps import Doing
 
 _WHERE = tuple(PLACES)
 Cases = Callable[[Environment], Iterator[Draft]]
@@ -93,18 +95,20 @@ def test_made(exchange: Exchange) -> None:
         del made
         if seen != ordinal:
             fail(
+                Code.WRONG_GPU,
                 "CUD-11",
                 role=Role.PRODUCER,
                 level=Level.OBSERVED,
-                reason="an array was made on another GPU than the current one",
+                reason="the library makes an array on another GPU than the current one",
                 expected=f"GPU {ordinal}",
                 seen=f"GPU {seen}",
+                given="",
             )
 
 
 @invariant(
     "devices.reported",
-    producer="DLP-15 DLP-16",
+    producer="DLP-15 DLP-16 DLP-59",
     bugs="I27 device-27",
     level=Level.MUST,
     needs=Needs.TWO_GPUS,
@@ -117,40 +121,48 @@ def test_reported(exchange: Exchange) -> None:
     source = make_on(exchange, place.home)
     with current(exchange, place.current):
         offer = exchange.offer(source)
-        _expect_number(exchange, offer, place)
+        _expect_device(exchange.told_device(offer), place.home, "`__dlpack_device__`")
         export = offer.__dlpack__
-        exported = exchange.accepting(export, offer, promised=None if place.at_home else ())
+        exported = _exported(exchange, export, place)
         tensor = exchange.decode(exported)
-    reason = "the capsule names another device than the array lies on"
-    _expect_device(tensor.device, place.home, Role.PRODUCER, reason, "DLP-15", "DLP-16")
+    _expect_device(tensor.device, place.home, "the capsule")
     if source.view.size:
         seen = gpu_of(tensor.element0, exchange.device)
         if seen != place.home:
-            reason = "the capsule leads to memory of another GPU"
-            fail("DLP-15", role=Role.PRODUCER, reason=reason, expected=f"GPU {place.home}", seen=f"GPU {seen}")
+            reason = "the capsule leads to memory of another GPU than the array's"
+            _producer_fails(Code.WRONG_ADDRESS, "DLP-59", reason, f"GPU {place.home}", f"GPU {seen}")
 
 
-def _expect_number(exchange: Exchange, offer: Any, place: Place) -> None:
+def _exported(exchange: Exchange, export: Callable[[], Any], place: Place) -> Any:
+    """A capsule. Nothing promises that one is made while another GPU is current."""
     try:
-        kind, number = offer.__dlpack_device__()
-        said = operator.index(kind), operator.index(number)
+        with exchange.step(Doing.EXPORT, Role.PRODUCER):
+            return export()
     except Exception as error:
         exchange.check_context(error)
-        reason = "__dlpack_device__ does not tell a device"
-        fail("DLP-16", role=Role.PRODUCER, reason=reason, expected=_cuda(place.home), seen=brief(error))
-    reason = "__dlpack_device__ names another device than the array lies on"
-    _expect_device(said, place.home, Role.PRODUCER, reason, "DLP-15", "DLP-16")
+        promised = exchange.promises() if place.at_home else ""
+        told = f"{exchange.producer.name} refused to export: {brief(error)}"
+        if promised:
+            _producer_fails(Code.REFUSED, promised, "the producer refuses the exchange", "the array is exchanged", told)
+        raise Refused(told) from error
 
 
-def _expect_device(seen: tuple[int, int], home: int, role: Role, reason: str, *clauses: str) -> None:
+def _producer_fails(code: Code, cited: str, reason: str, expected: object, seen: object) -> NoReturn:
+    fail(code, cited, role=Role.PRODUCER, reason=reason, expected=expected, seen=seen, accused=Side.PRODUCER)
+
+
+def _expect_device(seen: tuple[int, int], home: int, who: str) -> None:
+    """What a producer tells is the array's GPU."""
     if tuple(seen) != _cuda(home):
-        fail(*clauses, role=role, reason=reason, expected=_cuda(home), seen=tuple(seen))
+        reason = f"{who} names another device than the array lies on"
+        _producer_fails(Code.WRONG_DEVICE, "DLP-15", reason, _cuda(home), tuple(seen))
 
 
 @invariant(
     "devices.kept",
-    producer="DLP-43 CAI-05 CUD-12",
-    consumer="DLP-42 DLP-43 DLP-47 CAI-29 CUD-12",
+    producer="DLP-59 CAI-05",
+    consumer="DLP-42 DLP-58 CAI-29 CAI-32",
+    context="CUD-12 DLP-47",
     bugs="I27 device-01 device-08 device-27",
     level=Level.MUST,
     needs=Needs.TWO_GPUS,
@@ -176,27 +188,38 @@ def _expect_import(exchange: Exchange, source: Source, taken: Any, place: Place)
     if view.address != source.address and not place.at_home:
         _moved(exchange, gpu_of(view.address, exchange.device), place)
     exchange.expect_address(source, view)
-    if view.device is not None:
+    if view.device is not None and tuple(view.device) != _cuda(place.home):
         reason = "the consumer names another device than the import lies on"
-        _expect_device(view.device, place.home, Role.CONSUMER, reason, _same(exchange, "DLP-42", "CAI-29"))
+        cited = _same(exchange, "DLP-42", "CAI-29")
+        fail(
+            Code.WRONG_DEVICE, cited, role=Role.CONSUMER, reason=reason, expected=_cuda(place.home), seen=tuple(view.device),
+            given=_GPUS[place.at_home], accused=exchange.reader_at_fault(),
+        )  # fmt: skip
+
+
+_GPUS = {True: "", False: "an array of a GPU that is not current"}
+"""What is special about an array, by whether its own GPU is the current one."""
 
 
 def _moved(exchange: Exchange, seen: int | None, place: Place) -> NoReturn:
     """A copy, made because another GPU was current: the array interface promises nothing about that."""
     fail(
+        Code.NOT_SHARED,
         _same(exchange, "DLP-42", "CAI-29"),
         role=Role.CONSUMER,
         level=None if exchange.protocol is Protocol.DLPACK else Level.OBSERVED,
         reason="the import is a copy, though nobody asked for another GPU",
         expected=f"the producer's memory, on GPU {place.home}",
         seen=f"memory of its own on GPU {seen}, while GPU {place.current} was current",
+        given=_GPUS[place.at_home],
+        accused=exchange.reader_at_fault(),
     )
 
 
 @invariant(
     "devices.in-turn",
-    producer="DLP-43 CAI-05",
-    consumer="DLP-42 DLP-43 CAI-29",
+    producer="DLP-59 CAI-05",
+    consumer="DLP-42 DLP-58 CAI-29 CAI-32",
     bugs="I27 device-14",
     level=Level.MUST,
     needs=Needs.TWO_GPUS,
@@ -257,11 +280,13 @@ def _expect_current(exchange: Exchange, ordinal: int) -> None:
     seen = gpus_of(exchange.device).current()
     if seen != ordinal:
         fail(
+            Code.CONTEXT_CHANGED,
             "G10",
             role=Role.CONSUMER,
             reason="after the conversion another GPU is current",
             expected=f"GPU {ordinal}",
             seen="none" if seen is None else f"GPU {seen}",
+            given="",
         )
 
 
@@ -329,8 +354,8 @@ def _joining(env: Environment) -> Iterator[Draft]:
 
 @invariant(
     "devices.mixed",
-    producer="DLP-43 CAI-05",
-    consumer="DLP-43",
+    producer="DLP-59 CAI-05",
+    consumer="DLP-58 CAI-32",
     bugs="I28 device-10",
     level=Level.MUST,
     needs=Needs.TWO_GPUS,
@@ -342,8 +367,10 @@ def test_mixed(exchange: Exchange) -> None:
     first = _ordinal(exchange.option("first").removesuffix("-first"))
     sources = [(make_on(exchange, gpu, seed=gpu), gpu) for gpu in (first, 1 - first)]
     parts = [(exchange.offer(source), gpu) for source, gpu in sources]
+    exchange.special("arrays of two GPUs in one operation")
     with current(exchange, first):
         seen = _attempt(exchange, lambda: exchange.consumer.joined(parts, exchange.protocol, exchange.device))
+    exchange.handed = None  # it describes the last array, and more than one is judged
     expected = b"".join(source.values for source, _ in sources)
     exchange.expect_values(sources[0][0], seen, expected=expected)
 
@@ -351,7 +378,8 @@ def test_mixed(exchange: Exchange) -> None:
 def _attempt(exchange: Exchange, action: Callable[[], Any]) -> Any:
     """What may be refused; whatever is raised counts as a refusal, as long as the context survives it."""
     try:
-        return action()
+        with exchange.step(Doing.IMPORT, Role.CONSUMER):
+            return action()
     except Exception as error:
         exchange.check_context(error)
         raise Refused(brief(error)) from error
@@ -359,8 +387,7 @@ def _attempt(exchange: Exchange, action: Callable[[], Any]) -> Any:
 
 @invariant(
     "devices.export-elsewhere",
-    producer="DLP-38 DLP-43",
-    consumer="DLP-43",
+    producer="DLP-38 DLP-59",
     bugs="I28 device-10",
     level=Level.MUST,
     needs=Needs.TWO_GPUS,
@@ -373,36 +400,45 @@ def test_export_elsewhere(exchange: Exchange) -> None:
     source = make_on(exchange, place.home)
     with current(exchange, place.current):
         offer = exchange.offer(source)
+        exchange.special("an export to another GPU")
         try:
-            exported = offer.__dlpack__(dl_device=_cuda(place.other))
+            with exchange.step(Doing.EXPORT, Role.PRODUCER):
+                exported = offer.__dlpack__(dl_device=_cuda(place.other))
         except BufferError as error:
             exchange.check_context(error)
             return
         except Exception as error:
             exchange.check_context(error)
-            _refused_elsewhere(error)
+            _refused_elsewhere(exchange, error)
     tensor = exchange.decode(exported)
-    reason = "exported to another device than was asked for"
-    _expect_device(tensor.device, place.other, Role.PRODUCER, reason, "DLP-38")
+    if tuple(tensor.device) != _cuda(place.other):
+        reason = "the producer exports to another device than `dl_device` asks for"
+        _producer_fails(Code.DEVICE_IGNORED, "DLP-38", reason, _cuda(place.other), tuple(tensor.device))
     seen = gpu_of(tensor.element0, exchange.device)
     if seen != place.other:
         reason = "the capsule names the GPU that was asked for, and leads to memory of the other"
-        fail("DLP-38", role=Role.PRODUCER, reason=reason, expected=f"GPU {place.other}", seen=f"GPU {seen}")
+        _producer_fails(Code.DEVICE_IGNORED, "DLP-38", reason, f"memory of GPU {place.other}", f"memory of GPU {seen}")
     streams_of(exchange.device, place.home).synchronize_device()
     data = exchange.peek(tensor.element0, len(source.values))
-    exchange.expect_values(source, data, "DLP-38")
+    if data != source.values:
+        reason = "the capsule leads to other elements than the array's"
+        _producer_fails(
+            Code.VALUES_CHANGED, "DLP-59", reason, show(source.values, source.dtype), show(data, source.dtype)
+        )
 
 
-def _refused_elsewhere(error: Exception) -> NoReturn:
+def _refused_elsewhere(exchange: Exchange, error: Exception) -> NoReturn:
     if isinstance(error, TypeError) and "keyword" in str(error):
         raise Refused(f"dl_device is unknown: {brief(error)}") from error
     fail(
+        Code.WRONG_EXCEPTION,
         "DLP-38",
         role=Role.PRODUCER,
         level=Level.SHOULD,
-        reason="another GPU cannot be served: refused, but with the wrong kind of exception",
+        reason=f"the producer refuses {exchange.given} with the wrong kind of exception",
         expected="BufferError",
         seen=brief(error),
+        accused=Side.PRODUCER,
     )
 
 
@@ -413,8 +449,8 @@ def _moving(env: Environment) -> Iterator[Draft]:
 
 @invariant(
     "devices.import-elsewhere",
-    producer="DLP-43 CAI-05",
-    consumer="DLP-42 DLP-43",
+    producer="DLP-59 CAI-05",
+    consumer="DLP-42 DLP-58 CAI-29 CAI-32",
     bugs="I28 device-10 device-22",
     level=Level.MUST,
     needs=Needs.TWO_GPUS,
@@ -429,6 +465,7 @@ def test_import_elsewhere(exchange: Exchange) -> None:
     place = place_of(exchange)
     source = make_on(exchange, place.home)
     asked = place.other
+    exchange.special("an import to another GPU")
     with current(exchange, place.current):
         offer = exchange.offer(source)
         taken = _attempt(exchange, lambda: exchange.consumer.take_to(offer, exchange.protocol, exchange.device, asked))
@@ -440,6 +477,7 @@ def test_import_elsewhere(exchange: Exchange) -> None:
     lies = gpu_of(view.address, exchange.device)
     if lies != asked or view.device not in (None, _cuda(asked)):
         fail(
+            Code.WRONG_GPU,
             _same(exchange, "DLP-42", "CAI-29"),
             role=Role.CONSUMER,
             level=Level.OBSERVED,
@@ -452,18 +490,21 @@ def test_import_elsewhere(exchange: Exchange) -> None:
 def _first_read(exchange: Exchange, taken: Any) -> bytes:
     """The elements. An exception here is a refusal that comes late: nobody got wrong data, but the import had been accepted."""
     try:
-        return exchange.consumer.read(taken)
+        with exchange.step(Doing.USE, Role.CONSUMER):
+            return exchange.consumer.read(taken)
     except Unsupported:
         raise
     except Exception as error:
         exchange.check_context(error)
         fail(
+            Code.IMPORT_UNUSABLE,
             _same(exchange, "DLP-42", "CAI-29"),
             role=Role.CONSUMER,
             level=Level.SHOULD,
-            reason="what was accepted for another GPU cannot be read",
+            reason="what the consumer accepted for another GPU cannot be read",
             expected="a refusal, or the array's elements",
             seen=brief(error),
+            accused=Side.CONSUMER,
         )
 
 
@@ -488,8 +529,9 @@ def _meeting(exchange: Exchange, place: Place) -> Meeting:
 
 @invariant(
     "devices.handover",
-    producer="CAI-22 CAI-23 CUD-06 DLP-33",
-    consumer="CAI-18 CUD-06 DLP-35",
+    producer="CAI-22 DLP-33",
+    consumer="CAI-18 DLP-35 CAI-26",
+    context="CAI-21 CAI-23 CAI-30 CUD-06",
     level=Level.MUST,
     needs=Needs.TWO_GPUS,
     cases=_handovers,
@@ -511,8 +553,8 @@ def test_handover(exchange: Exchange) -> None:
         Handed,
         seen,
         reason=f"with GPU {meeting.place.current} current, the consumer reads GPU {meeting.place.home} "
-        "before the producer has written",
-        expected="the data that the producer had queued",
+        "before the producer's pending write is done",
+        expected="the consumer reads the new value",
         offering=Handed,
     )
 
@@ -524,7 +566,6 @@ def _followers(env: Environment) -> Iterator[Draft]:
 
 @invariant(
     "devices.dictionary-stream",
-    producer="CUD-06",
     consumer="CAI-18 CUD-06",
     bugs="I28",
     level=Level.MUST,
@@ -543,11 +584,13 @@ def test_dictionary_stream(exchange: Exchange) -> None:
     seen = seen_in(exchange, meeting.streams, lambda: Published(meeting))
     if not seen.in_order:
         fail(
+            Code.STALE_READ,
             "CAI-18",
             role=Role.CONSUMER,
-            reason="the stream of another GPU is not waited for",
-            expected="the data that had been queued on it",
-            seen=seen,
+            reason="the consumer does not wait for a published stream of another GPU",
+            expected="the consumer reads the new value",
+            seen=in_words(seen, meeting),
+            given="",
         )
     controls: Controls = [
         ("a dictionary without stream", lambda: Published(meeting, told=False)),
@@ -584,13 +627,14 @@ def test_export_stream(exchange: Exchange) -> None:
     seen = seen_in(exchange, meeting.streams, lambda: Asked(meeting))
     if not seen.in_order:
         fail(
+            Code.NAMED_STREAM_NOT_ORDERED,
             "DLP-33",
-            "G8",
             role=Role.PRODUCER,
             level=Level.OBSERVED,
-            reason="the stream of another GPU does not wait for the producer's pending work",
-            expected="an import that reads the new data",
-            seen=seen,
+            reason="the named stream of another GPU does not wait for the producer's pending work",
+            expected="the reference reads the new value on the named stream",
+            seen=f"{seen.told}; nothing waits for {telling.stream(seen.writer)}, on which the work of {exchange.producer.name} is pending",
+            given="",
         )
     controls: Controls = [
         ("stream=-1", lambda: Asked(meeting, asked=-1)),
@@ -630,23 +674,25 @@ def test_untouched(exchange: Exchange) -> None:
     Such a context takes hundreds of megabytes of a GPU that nobody asked for. The second GPU is current from the beginning.
     """
     ended = interpreter.run("on_gpus", json.dumps(exchange.case.to_json()), "", "1")
-    interpreter.expect_survival(ended, "DLP-43", "CAI-05")
+    interpreter.expect_survival(ended, _same(exchange, "DLP-58", "CAI-32"))
     _judge_gpus(exchange, ended)
     guilty = next((r for r in ended.records if r.get("first_gpu")), None)
     if guilty is not None:
         fail(
+            Code.CONTEXT_CREATED,
             "G10",
             role=Role.CONSUMER,
-            reason="a context was made on a GPU that nobody has chosen",
+            reason="a context is made on a GPU that nobody has chosen",
             expected="no context on GPU 0",
             seen=f"one after {guilty['after']}",
+            given="",
         )
 
 
 @invariant(
     "devices.remapped",
-    producer="DLP-15 DLP-16",
-    consumer="DLP-42 CAI-29",
+    producer="DLP-15 DLP-16 CAI-05",
+    consumer="DLP-42 CAI-29 DLP-58 CAI-32",
     bugs="I27 device-08",
     level=Level.MUST,
     needs=Needs.TWO_GPUS,
@@ -661,7 +707,7 @@ def test_remapped(exchange: Exchange) -> None:
     swapped = exchange.option("visible") == "swapped"
     visible = ",".join(reversed(names)) if swapped else names[-1]
     ended = interpreter.run("on_gpus", json.dumps(exchange.case.to_json()), visible, "0,1" if swapped else "0")
-    interpreter.expect_survival(ended, "DLP-43", "CAI-05")
+    interpreter.expect_survival(ended, _same(exchange, "DLP-58", "CAI-32"))
     _judge_gpus(exchange, ended)
 
 
@@ -680,16 +726,19 @@ def _judge_one(exchange: Exchange, record: dict[str, Any]) -> None:
         raise Inconclusive(f"the array was made on GPU {record['lies']}, though GPU {gpu} was current")
     said = record.get("said")
     if said is not None and said != list(_cuda(gpu)):
-        reason = f"__dlpack_device__ names another device than GPU {gpu}"
-        fail("DLP-15", "DLP-16", role=Role.PRODUCER, reason=reason, expected=_cuda(gpu), seen=tuple(said))
+        reason = f"`__dlpack_device__` names another device than GPU {gpu}"
+        _producer_fails(Code.WRONG_DEVICE, "DLP-15", reason, _cuda(gpu), tuple(said))
     if "refused" in record:
         raise Refused(record["refused"])
     if record["values"] != "right":
-        reason = "the elements are not the producer's"
-        clause = _same(exchange, "DLP-43", "CAI-05")
-        fail(clause, role=Role.CONSUMER, level=Level.MUST, reason=reason, expected="the pattern", seen=record["values"])
+        fail(
+            Code.VALUES_CHANGED, _same(exchange, "DLP-58", "CAI-32"), role=Role.CONSUMER,
+            reason="the elements that are read are not the producer's", expected="the pattern", seen=record["values"], given="",
+        )  # fmt: skip
     told = record.get("told")
     if told is not None and told != list(_cuda(gpu)):
-        reason = f"the consumer names another device than GPU {gpu}"
-        clause = _same(exchange, "DLP-42", "CAI-29")
-        fail(clause, role=Role.CONSUMER, reason=reason, expected=_cuda(gpu), seen=tuple(told))
+        fail(
+            Code.WRONG_DEVICE, _same(exchange, "DLP-42", "CAI-29"), role=Role.CONSUMER,
+            reason=f"the consumer names another device than GPU {gpu}", expected=_cuda(gpu), seen=tuple(told), given="",
+            accused=Side.CONSUMER,
+        )  # fmt: skip

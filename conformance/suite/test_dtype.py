@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, NoReturn
 
 from conformance.adapters.base import Device, Protocol
 from conformance.adapters.numpy import numpy_dtype
@@ -16,9 +16,12 @@ from conformance.protocols.dtypes import NATIVE_ORDER, DLCode, DType, dtype, fro
 from conformance.protocols.strided import packed
 
 from .catalogue import dtypes, every, invariant
-from .exchange import Exchange, Source, brief, show
-from .libraries import Pair
-from .outcomes import Inconclusive, Refused, fail
+from .codes import Code
+from .exchange import UNCLEAN, Exchange, Source, brief, show
+from .exported import REFUSED_STATE
+from .libraries import REFERENCE, Pair
+from .outcomes import Inconclusive, Refused, Side, fail
+from .steps import Doing
 
 FOREIGN_ORDER = ">" if NATIVE_ORDER == "<" else "<"
 
@@ -28,8 +31,9 @@ FOREIGN_ORDER = ">" if NATIVE_ORDER == "<" else "<"
 
 @invariant(
     "dtype.exchange",
-    producer="DLP-13 DLP-46 DLP-43 CAI-03 CAI-05",
-    consumer="DLP-46 DLP-43",
+    producer="DLP-13 DLP-46 DLP-59 CAI-03 CAI-05",
+    consumer="DLP-58 DLP-46 DLP-43 CAI-32",
+    context="G4",
     bugs="I10 I31",
     level=Level.MUST,
     cases=lambda env: every(env.pairs(), dtype=dtypes()),
@@ -37,21 +41,23 @@ FOREIGN_ORDER = ">" if NATIVE_ORDER == "<" else "<"
 def test_exchange(exchange: Exchange) -> None:
     """An element type arrives as itself, bit for bit, or is refused.
 
-    The consumer has to call it by the same name. Where the array interface has no letter for a type (bfloat16, 8-bit
-    floats), raw bytes will do; another number type will not. Nor may one type be copied where others are shared.
+    The consumer has to call it by the same name; another type of the same width, with every byte as it was, is a deviation. Where the
+    array interface has no letter for a type (bfloat16, 8-bit floats), raw bytes will do; another number type will not. Nor may one type
+    be copied where others are shared.
     """
     source = exchange.source()
     taken = exchange.take(source)
     view = exchange.look(taken)
-    _expect_name(exchange, source.dtype, view.dtype)
+    _expect_typestr(exchange, source.dtype)
+    _expect_name(exchange, source, taken, view.dtype)
     exchange.expect_values(source, exchange.read(taken))
     exchange.expect_address(source, view)
 
 
 @invariant(
     "dtype.self-import",
-    producer="DLP-46 CAI-03",
-    consumer="DLP-46 DLP-41",
+    producer="DLP-13 DLP-46 CAI-03",
+    consumer="DLP-41 DLP-46 DLP-58 CAI-32",
     bugs="I10",
     level=Level.MUST,
     cases=lambda env: every(
@@ -71,14 +77,16 @@ def test_self_import(exchange: Exchange) -> None:
         if offer.raised is not None:
             raise
         fail(
-            "DLP-41" if exchange.protocol is Protocol.DLPACK else "CAI-03",
+            Code.REFUSED,
+            "DLP-41" if exchange.protocol is Protocol.DLPACK else "CAI-32",
             role=Role.CONSUMER,
             level=Level.SHOULD,
             reason="the library refuses what it exports itself",
             expected=f"its own {source.dtype.name}",
             seen=refusal,
+            accused=Side.CONSUMER,
         )
-    _expect_name(exchange, source.dtype, exchange.look(taken).dtype)
+    _expect_name(exchange, source, taken, exchange.look(taken).dtype)
 
 
 def _with_a_name(pair: Pair) -> tuple[str, ...]:
@@ -86,19 +94,70 @@ def _with_a_name(pair: Pair) -> tuple[str, ...]:
     return tuple(n for n in pair.source.dtypes if pair.protocol is Protocol.DLPACK or dtype(n).kind is not None)
 
 
-def _expect_name(exchange: Exchange, wanted: DType, seen: str | None) -> None:
+def _expect_typestr(exchange: Exchange, wanted: DType) -> None:
+    """Where the array interface has no letter for a type, the dictionary that was handed over does not call it by another's name."""
+    handed = exchange.handed
+    if (
+        wanted.typestr is None
+        and handed is not None
+        and isinstance(handed.type, str)
+        and not _says(handed.type, wanted)
+    ):
+        fail(
+            Code.DTYPE_CHANGED,
+            "CAI-03",
+            role=Role.PRODUCER,
+            reason=f"the producer publishes {wanted.name} as another element type",
+            expected=_truly(wanted),
+            seen=handed.type,
+            accused=Side.PRODUCER,
+        )
+
+
+def _expect_name(exchange: Exchange, source: Source, taken: Any, seen: str | None) -> None:
     """The consumer's own word for the element type is the usual one."""
     if seen is None:
         raise Inconclusive(f"{exchange.consumer.name} does not say what type the elements are")
-    unspoken = exchange.protocol is Protocol.CAI and wanted.kind is None
-    if seen != wanted.name and not (unspoken and _is_raw(seen)):
-        fail(
-            "DLP-13" if exchange.protocol is Protocol.DLPACK else "CAI-03",
-            role=Role.CONSUMER,
-            reason="the element type changed",
-            expected=wanted.name,
-            seen=seen,
-        )
+    unspoken = exchange.protocol is Protocol.CAI and source.dtype.kind is None
+    if seen == source.dtype.name or (unspoken and _is_raw(seen)):
+        return
+    exchange.expect_handed(source)
+    intact = exchange.read(taken) == source.values
+    if intact:
+        _note_other_protocol(exchange, source.dtype)
+    _type_changed(exchange, source.dtype.name, seen, intact=intact, accused=exchange.reader_at_fault())
+
+
+def _type_changed(exchange: Exchange, wanted: str, seen: str, *, intact: bool, accused: Side | None = None) -> NoReturn:
+    """The consumer takes elements for others. With every byte as it was nothing is lost, and their user can tell: a deviation."""
+    fail(
+        Code.DTYPE_CHANGED,
+        exchange.reading(),
+        role=Role.CONSUMER,
+        level=Level.SHOULD if intact else None,
+        reason="the consumer takes the elements for another type"
+        + (" of the same width, with every byte as it was" if intact else ""),
+        expected=wanted,
+        seen=seen,
+        accused=accused,
+    )
+
+
+def _note_other_protocol(exchange: Exchange, kind: DType) -> None:
+    """What the same consumer makes of a type by the array interface, where it takes it for another one by DLPack."""
+    consumer, device, reference = exchange.consumer, exchange.device, exchange.library(REFERENCE)
+    offered = Protocol.CAI in reference.protocols(device)[0] and Protocol.CAI in consumer.protocols(device)[1]
+    if exchange.protocol is not Protocol.DLPACK or not offered:
+        return
+    array = reference.array(kind, (2, 2), bytes(4 * kind.itemsize), device)
+    try:
+        with exchange.step(Doing.IMPORT, Role.CONSUMER):
+            name = consumer.describe(consumer.take(reference.offer(array, Protocol.CAI), Protocol.CAI, device)).dtype
+        told = f"takes {kind.name} as {name}"
+    except Exception as error:
+        exchange.check_context(error)
+        told = f"refuses {kind.name}: {brief(error)}"
+    exchange.notes["other protocol"] = f"by the CUDA Array Interface {consumer.name} {told}"
 
 
 def _is_raw(name: str) -> bool:
@@ -123,9 +182,10 @@ def test_export(exchange: Exchange) -> None:
     wanted = (int(source.dtype.code), source.dtype.bits, 1)
     if (tensor.code, tensor.bits, tensor.lanes) != wanted:
         fail(
+            Code.DTYPE_CHANGED,
             "DLP-13",
             role=Role.PRODUCER,
-            reason=f"{source.dtype.name} is exported as another element type",
+            reason=f"the producer exports {source.dtype.name} as another element type",
             expected="code {}, bits {}, lanes {}".format(*wanted),
             seen=f"code {tensor.code}, bits {tensor.bits}, lanes {tensor.lanes}",
         )
@@ -133,7 +193,8 @@ def test_export(exchange: Exchange) -> None:
 
 @invariant(
     "dtype.typestr",
-    producer="CAI-03 CAI-14",
+    producer="CAI-03 CAI-14 CAI-01 PY-01",
+    context="G4",
     bugs="I10",
     level=Level.MUST,
     cases=lambda env: every(env.exports(Protocol.CAI), dtype=dtypes()),
@@ -149,21 +210,29 @@ def test_typestr(exchange: Exchange) -> None:
     for problem in cai.problems(described):
         if problem.key in ("(the whole)", "typestr", "descr"):
             fail(
+                Code.DICTIONARY_MALFORMED,
                 problem.clause,
                 role=Role.PRODUCER,
                 reason=f"the dictionary's {problem.key} is malformed",
                 expected=problem.expected,
                 seen=problem.seen,
+                given="__cuda_array_interface__" if problem.key == "(the whole)" else problem.key,
             )
     typestr = described["typestr"]
     if not _says(typestr, source.dtype):
         fail(
+            Code.DTYPE_CHANGED,
             "CAI-03",
             role=Role.PRODUCER,
-            reason=f"{source.dtype.name} is published as another element type",
-            expected=source.dtype.typestr or f"raw bytes, such as |V{source.dtype.itemsize}",
+            reason=f"the producer publishes {source.dtype.name} as another element type",
+            expected=_truly(source.dtype),
             seen=typestr,
         )
+
+
+def _truly(kind: DType) -> str:
+    """The true name of this type in a dictionary."""
+    return kind.typestr or f"raw bytes, such as |V{kind.itemsize}"
 
 
 def _says(typestr: str, kind: DType) -> bool:
@@ -183,12 +252,19 @@ Build = Callable[[Any], Any]
 class Foreign:
     """Elements that DLPack has no word for, or none that every library uses.
 
-    ``words`` are the (code, bits) by which an export would be true all the same; without any it has to be refused.
+    ``words`` are the (code, bits) by which an export would be true all the same; without any it has to be refused. ``given`` is what they
+    have in common with others that the same mistake is made with; their own name if it is empty.
     """
 
     build: Build
     words: tuple[tuple[int, int], ...] = ()
     clause: str = "DLP-23"
+    given: str = ""
+
+
+def _narrow(code: DLCode, bits: int) -> tuple[tuple[int, int], ...]:
+    """The words for an integer narrower than a byte: its own, and the whole byte that it is stored in (DLP-56)."""
+    return ((code, bits), (code, 8))
 
 
 def _numpy_zeros(kind: Any) -> Build:
@@ -227,6 +303,7 @@ def _reference_dates(adapter: ReferenceAdapter) -> Any:
     return adapter.empty(DType("datetime64[s]", DLCode.OPAQUE, 64, "M"), (3,), Device.HOST)
 
 
+_FOREIGN_ORDER = "elements of foreign byte order"
 _RECORD = [("a", "f4"), ("b", "i4")]
 _FOREIGN: dict[tuple[str, Device], dict[str, Foreign]] = {
     ("numpy", Device.HOST): {
@@ -239,29 +316,29 @@ _FOREIGN: dict[tuple[str, Device], dict[str, Foreign]] = {
         "structured": Foreign(_numpy_zeros(_RECORD)),
         "longdouble": Foreign(_numpy_zeros("g")),
         "clongdouble": Foreign(_numpy_zeros("G")),
-        "foreign-order-f4": Foreign(_numpy_zeros(f"{FOREIGN_ORDER}f4"), clause="DLP-12"),
-        "foreign-order-i2": Foreign(_numpy_zeros(f"{FOREIGN_ORDER}i2"), clause="DLP-12"),
-        "foreign-order-c16": Foreign(_numpy_zeros(f"{FOREIGN_ORDER}c16"), clause="DLP-12"),
+        "foreign-order-f4": Foreign(_numpy_zeros(f"{FOREIGN_ORDER}f4"), clause="DLP-12", given=_FOREIGN_ORDER),
+        "foreign-order-i2": Foreign(_numpy_zeros(f"{FOREIGN_ORDER}i2"), clause="DLP-12", given=_FOREIGN_ORDER),
+        "foreign-order-c16": Foreign(_numpy_zeros(f"{FOREIGN_ORDER}c16"), clause="DLP-12", given=_FOREIGN_ORDER),
         "bfloat16": Foreign(_extension("bfloat16"), words=((DLCode.BFLOAT, 16),)),
         "float8": Foreign(_extension("float8_e5m2"), words=((DLCode.FLOAT8_E5M2, 8),)),
-        "int4": Foreign(_extension("int4"), words=((DLCode.INT, 4),)),
+        "int4": Foreign(_extension("int4"), words=_narrow(DLCode.INT, 4)),
     },
     ("torch", Device.HOST): {
         "bits8": Foreign(_torch_empty("bits8")),
         "bits16": Foreign(_torch_empty("bits16")),
-        "int4": Foreign(_torch_empty("int4"), words=((DLCode.INT, 4),)),
-        "uint1": Foreign(_torch_empty("uint1"), words=((DLCode.UINT, 1),)),
+        "int4": Foreign(_torch_empty("int4"), words=_narrow(DLCode.INT, 4)),
+        "uint1": Foreign(_torch_empty("uint1"), words=_narrow(DLCode.UINT, 1)),
     },
     ("jax", Device.HOST): {
-        "int4": Foreign(_jax_zeros("int4"), words=((DLCode.INT, 4),)),
-        "uint2": Foreign(_jax_zeros("uint2"), words=((DLCode.UINT, 2),)),
+        "int4": Foreign(_jax_zeros("int4"), words=_narrow(DLCode.INT, 4)),
+        "uint2": Foreign(_jax_zeros("uint2"), words=_narrow(DLCode.UINT, 2)),
     },
     ("cuda_python", Device.HOST): {
         "datetime64": Foreign(_strided_view("M8[s]")),
         "unicode": Foreign(_strided_view("U2")),
         "structured": Foreign(_strided_view(_RECORD)),
         "longdouble": Foreign(_strided_view("g")),
-        "foreign-order-f4": Foreign(_strided_view(f"{FOREIGN_ORDER}f4"), clause="DLP-12"),
+        "foreign-order-f4": Foreign(_strided_view(f"{FOREIGN_ORDER}f4"), clause="DLP-12", given=_FOREIGN_ORDER),
     },
     ("cupy", Device.CUDA): {
         "datetime64": Foreign(_cupy_zeros("M8[s]")),
@@ -279,6 +356,7 @@ def _foreign_of(pair: Pair) -> tuple[str, ...]:
 @invariant(
     "dtype.unsupported-export",
     producer="DLP-23 DLP-12",
+    context="DLP-56",
     bugs="I11 I25",
     level=Level.MUST,
     cases=lambda env: every(env.exports(Protocol.DLPACK), elements=_foreign_of),
@@ -286,28 +364,36 @@ def _foreign_of(pair: Pair) -> tuple[str, ...]:
 def test_unsupported_export(exchange: Exchange) -> None:
     """Elements that DLPack cannot express are not exported as others: the refusal is a ``BufferError``.
 
-    A type that DLPack has a word for, but that libraries seldom know, may also be exported by that word.
+    A type that DLPack has a word for, but that libraries seldom know, may also be exported by that word; an integer narrower than a byte
+    also as the whole byte that it is stored in.
     """
-    foreign = _FOREIGN[exchange.producer.name, exchange.device][exchange.option("elements")]
+    name = exchange.option("elements")
+    foreign = _FOREIGN[exchange.producer.name, exchange.device][name]
+    exchange.special(foreign.given or f"{name} elements")
     array = _made(exchange, foreign.build)
     try:
-        exported = exchange.producer.exporter(array, Protocol.DLPACK).__dlpack__()
+        with exchange.step(Doing.EXPORT, Role.PRODUCER):
+            exported = exchange.producer.exporter(array, Protocol.DLPACK).__dlpack__()
     except BufferError:
         return
     except Exception as error:
+        unclean = isinstance(error, UNCLEAN)
         fail(
+            Code.DEFECT_EXCEPTION if unclean else Code.WRONG_EXCEPTION,
             "DLP-23",
             role=Role.PRODUCER,
-            reason="refused, but with the wrong kind of exception",
+            reason=f"the producer refuses {name} elements with the wrong kind of exception",
             expected="BufferError",
             seen=brief(error),
+            given=type(error).__name__ if unclean else REFUSED_STATE,
         )
     tensor = exchange.decode(exported)
     if (tensor.code, tensor.bits) not in foreign.words:
         fail(
+            Code.DTYPE_CHANGED if foreign.words else Code.INEXPRESSIBLE_EXPORTED,
             foreign.clause,
             role=Role.PRODUCER,
-            reason=f"{exchange.option('elements')} is exported as another element type",
+            reason=f"the producer exports {name} elements as another element type",
             expected=" or ".join(["BufferError", *(f"code {int(c)}, bits {b}" for c, b in foreign.words)]),
             seen=f"code {tensor.code}, bits {tensor.bits}, lanes {tensor.lanes}",
         )
@@ -355,7 +441,6 @@ _FLOAT4 = {"reference": _reference_float4, "torch": _torch_float4, "jax": _jax_f
 @invariant(
     "dtype.sub-byte-export",
     producer="DLP-11 DLP-13",
-    consumer="DLP-11",
     level=Level.MUST,
     cases=lambda env: every(
         (pair for pair in env.exports(Protocol.DLPACK) if pair.producer.name in _FLOAT4), elements=("float4_e2m1fn",)
@@ -364,13 +449,15 @@ _FLOAT4 = {"reference": _reference_float4, "torch": _torch_float4, "jax": _jax_f
 def test_sub_byte_export(exchange: Exchange) -> None:
     """A 4-bit float is exported with 4 bits, and two of them share a byte unless the padded bit says otherwise."""
     array = _made(exchange, lambda adapter: _FLOAT4[adapter.name](adapter, exchange.device))
+    exchange.special("float4_e2m1fn elements")
     source = Source(array, dtype("uint8"), packed((len(_NIBBLES),)), 0, _NIBBLES)
     tensor = exchange.decode(exchange.newest_capsule(source))
     if (tensor.code, tensor.bits) != (DLCode.FLOAT4_E2M1FN, 4):
         fail(
+            Code.DTYPE_CHANGED,
             "DLP-13",
             role=Role.PRODUCER,
-            reason="float4_e2m1fn is exported as another element type",
+            reason="the producer exports float4_e2m1fn as another element type",
             expected="code 17, bits 4",
             seen=f"code {tensor.code}, bits {tensor.bits}",
         )
@@ -379,6 +466,7 @@ def test_sub_byte_export(exchange: Exchange) -> None:
     seen = exchange.peek(tensor.element0, len(wanted))
     if seen != wanted:
         fail(
+            Code.VALUES_CHANGED,
             "DLP-11",
             role=Role.PRODUCER,
             reason="the 4-bit elements do not lie as the capsule says",
@@ -406,7 +494,6 @@ _NARROW = {
 
 @invariant(
     "dtype.sub-byte-import",
-    producer="DLP-11",
     consumer="DLP-11",
     bugs="I10",
     level=Level.MUST,
@@ -420,6 +507,7 @@ def test_sub_byte_import(exchange: Exchange) -> None:
         kind=dtype("uint8"), override={"code": code, "bits": bits, "lanes": lanes, "shape": (count,), "strides": (1,)}
     )
     _expect_control(exchange, dtype("uint8"))
+    exchange.special("a 4- or 6-bit float with 8 bits" if bits == 8 else "a 4- or 6-bit float")
     taken = _taken(exchange, source)
     if taken is None:
         return
@@ -429,9 +517,10 @@ def test_sub_byte_import(exchange: Exchange) -> None:
     seen = exchange.read(taken) if understood else b""
     if not understood or seen not in (packed_bytes, _unpacked(packed_bytes, bits)):
         fail(
+            Code.NOT_REFUSED if bits == 8 else Code.VALUES_CHANGED if understood else Code.DTYPE_CHANGED,
             "DLP-11",
             role=Role.CONSUMER,
-            reason=f"a capsule with code {int(code)}, bits {bits}, lanes {lanes} was taken for something else",
+            reason=f"the consumer takes a capsule with code {int(code)}, bits {bits}, lanes {lanes} for something else",
             expected="a refusal"
             if bits == 8
             else f"{code.name.lower()} of the bytes {packed_bytes.hex()}, one by one or as they are, or a refusal",
@@ -444,8 +533,7 @@ def test_sub_byte_import(exchange: Exchange) -> None:
 
 @invariant(
     "dtype.lanes",
-    producer="DLP-43",
-    consumer="DLP-14 DLP-43",
+    consumer="DLP-58 DLP-14",
     level=Level.MUST,
     cases=lambda env: every(env.imports(Protocol.DLPACK), lanes=("2", "4"), dtype=("float32", "uint8")),
 )
@@ -455,6 +543,7 @@ def test_lanes(exchange: Exchange) -> None:
     _expect_control(exchange, exchange.dtype)
     rows, columns = exchange.layout.base
     vectors = columns // lanes
+    exchange.special("vector elements")
     source = exchange.crafted(override={"lanes": lanes, "shape": (rows, vectors), "strides": (vectors, 1)})
     taken = _taken(exchange, source)
     if taken is None:
@@ -462,65 +551,94 @@ def test_lanes(exchange: Exchange) -> None:
     seen = exchange.read(taken)
     if seen != source.block:
         fail(
-            "DLP-14",
-            "DLP-43",
+            Code.VALUES_CHANGED,
+            "DLP-58",
             role=Role.CONSUMER,
-            reason="vector elements were taken for scalars",
+            reason="the consumer takes vector elements for scalars",
             expected=f"{rows * vectors} elements of {lanes} lanes, {show(source.block, source.dtype)}, or a refusal",
             seen=f"{show(seen, source.dtype)}, called {exchange.look(taken).dtype}",
         )
 
 
-_UNKNOWN: dict[str, tuple[int, int]] = {
-    "code-200": (200, 32),
-    "code-99": (99, 8),
-    "opaque-64": (DLCode.OPAQUE, 64),
-    "float-24": (DLCode.FLOAT, 24),
-    "float-8": (DLCode.FLOAT, 8),
-    "float-0": (DLCode.FLOAT, 0),
-    "float-128": (DLCode.FLOAT, 128),
-    "bfloat-32": (DLCode.BFLOAT, 32),
-    "complex-16": (DLCode.COMPLEX, 16),
-    "int-4": (DLCode.INT, 4),
-    "int-24": (DLCode.INT, 24),
-    "int-128": (DLCode.INT, 128),
-    "uint-1": (DLCode.UINT, 1),
-    "bool-1": (DLCode.BOOL, 1),
-    "bool-32": (DLCode.BOOL, 32),
-    "float8-e5m2-16": (DLCode.FLOAT8_E5M2, 16),
+@dataclass(frozen=True)
+class Unknown:
+    """A type code and a width that no element type of the array API has.
+
+    ``illegal``: DLPack gives the code another width, so that no producer may write this (DLP-13). ``name`` is what a consumer may call it
+    that knows it all the same.
+    """
+
+    code: int
+    bits: int
+    illegal: bool = False
+    name: str = ""
+
+
+_UNKNOWN: dict[str, Unknown] = {
+    "code-200": Unknown(200, 32),
+    "code-99": Unknown(99, 8),
+    "opaque-64": Unknown(DLCode.OPAQUE, 64),
+    "float-24": Unknown(DLCode.FLOAT, 24),
+    "float-8": Unknown(DLCode.FLOAT, 8),
+    "float-0": Unknown(DLCode.FLOAT, 0, illegal=True),
+    "float-128": Unknown(DLCode.FLOAT, 128, name="float128"),
+    "bfloat-32": Unknown(DLCode.BFLOAT, 32, illegal=True),
+    "complex-16": Unknown(DLCode.COMPLEX, 16),
+    "int-4": Unknown(DLCode.INT, 4, name="int4"),
+    "int-24": Unknown(DLCode.INT, 24),
+    "int-128": Unknown(DLCode.INT, 128, name="int128"),
+    "uint-1": Unknown(DLCode.UINT, 1, name="uint1"),
+    "bool-1": Unknown(DLCode.BOOL, 1, illegal=True),
+    "bool-32": Unknown(DLCode.BOOL, 32, illegal=True),
+    "float8-e5m2-16": Unknown(DLCode.FLOAT8_E5M2, 16, illegal=True),
 }
-"""Codes and widths that no element type of the array API has."""
 _LATE_CODES = ("code-200", "code-99", "opaque-64")
-_REAL_NAMES = {"int-4": "int4", "uint-1": "uint1", "float-128": "float128", "int-128": "int128"}
-"""What a consumer may call those that are element types somewhere."""
+"""Those of which a consumer need not know the code: it has to refuse them (DLP-05)."""
 
 
 @invariant(
     "dtype.unknown",
-    producer="DLP-13",
-    consumer="DLP-05",
+    consumer="DLP-58 DLP-05",
+    context="DLP-13",
     bugs="I10",
     level=Level.MUST,
     cases=lambda env: every(env.imports(Protocol.DLPACK), elements=tuple(_UNKNOWN)),
 )
 def test_unknown(exchange: Exchange) -> None:
-    """A type code that the consumer does not know, or a width that the code does not have, is refused."""
+    """A type code that the consumer does not know, or a width that the code does not have, is refused.
+
+    A width that DLPack forbids is illegal input: taking it for something else is a matter of robustness.
+    """
     elements = exchange.option("elements")
-    code, bits = _UNKNOWN[elements]
-    _expect_control(exchange, dtype("float64"))
-    source = exchange.crafted(kind=dtype("float64"), override={"code": code, "bits": bits})
+    unknown = _UNKNOWN[elements]
+    kind = dtype("complex128" if unknown.bits > 64 else "float64")
+    _expect_control(exchange, kind)
+    (exchange.illegal if unknown.illegal else exchange.special)(_in_words(elements, unknown))
+    source = exchange.crafted(kind=kind, override={"code": unknown.code, "bits": unknown.bits})
     taken = _taken(exchange, source)
     if taken is None:
         return
     name = exchange.look(taken).dtype
-    if name != _REAL_NAMES.get(elements):
+    if name is None or name != unknown.name:
+        bytes_of_all = source.view.size * unknown.bits // 8
+        intact = unknown.bits % 8 == 0 and exchange.read(taken) == source.values[:bytes_of_all]
         fail(
-            "DLP-05" if elements in _LATE_CODES else "DLP-13",
+            Code.NOT_REFUSED if elements in _LATE_CODES else Code.DTYPE_CHANGED,
+            "DLP-05" if elements in _LATE_CODES else "DLP-58",
             role=Role.CONSUMER,
-            reason=f"a capsule with type code {int(code)} and {bits} bits was taken for something else",
-            expected="a refusal",
-            seen=name,
+            level=Level.SHOULD if intact else None,
+            reason=f"the consumer takes {exchange.given} for something else"
+            + (", with every byte as it was" if intact else ""),
+            expected=f"{unknown.name}, or a refusal" if unknown.name else "a refusal",
+            seen=name or "elements of a type that it does not tell",
         )
+
+
+def _in_words(elements: str, unknown: Unknown) -> str:
+    if elements in _LATE_CODES:
+        return f"elements of type code {int(unknown.code)}"
+    family, _, bits = elements.rpartition("-")
+    return f"{family} elements of {bits} bits"
 
 
 # -- dictionaries that no consumer has to understand
@@ -528,7 +646,7 @@ def test_unknown(exchange: Exchange) -> None:
 
 @invariant(
     "dtype.foreign-order",
-    producer="CAI-03 CAI-05",
+    consumer="CAI-32",
     bugs="I11",
     level=Level.MUST,
     cases=lambda env: every(env.dictionaries(), dtype=("float32", "int16", "uint64", "complex64")),
@@ -538,15 +656,16 @@ def test_foreign_order(exchange: Exchange) -> None:
     kind = exchange.dtype
     _expect_control(exchange, kind)
     typestr = f"{FOREIGN_ORDER}{kind.kind}{kind.itemsize}"
+    exchange.special(_FOREIGN_ORDER)
     source = exchange.crafted(cai_override={"typestr": typestr})
     taken = _taken(exchange, source)
     if taken is None:
         return
-    name = exchange.look(taken).dtype
+    name, seen = exchange.look(taken).dtype, exchange.read(taken)
     if name not in (typestr, kind.name):
-        fail("CAI-03", role=Role.CONSUMER, reason="the element type changed", expected=typestr, seen=name)
+        _type_changed(exchange, typestr, str(name), intact=seen == source.values)
     wanted = source.values if name == typestr else _swapped(source.values, kind)
-    exchange.expect_values(source, exchange.read(taken), "CAI-03", "CAI-05", expected=wanted)
+    exchange.expect_values(source, seen, expected=wanted)
 
 
 def _swapped(data: bytes, kind: DType) -> bytes:
@@ -565,7 +684,8 @@ _OFFSETS = {"packed": {"a": 0, "b": 4}, "padded": {"a": 0, "b": 4}}
 
 @invariant(
     "dtype.structured",
-    producer="CAI-14 CAI-03 CAI-05",
+    consumer="CAI-32",
+    context="CAI-14",
     bugs="I11",
     level=Level.MUST,
     cases=lambda env: every(env.dictionaries(), fields=tuple(_RECORDS)),
@@ -577,24 +697,35 @@ def test_structured(exchange: Exchange) -> None:
     """
     fields = exchange.option("fields")
     _expect_control(exchange, dtype("uint64"))
+    exchange.special("elements of a structured type")
     source = exchange.crafted(kind=dtype("uint64"), cai_override={"typestr": "|V8", "descr": _RECORDS[fields]})
     taken = _taken(exchange, source)
     if taken is None:
         return
-    name = str(exchange.look(taken).dtype)
+    name, seen = str(exchange.look(taken).dtype), exchange.read(taken)
     if not _is_raw(name):
-        fail("CAI-03", role=Role.CONSUMER, reason="the element type changed", expected="8 raw bytes", seen=name)
-    exchange.expect_values(source, exchange.read(taken))
+        _type_changed(exchange, "8 raw bytes", name, intact=seen == source.values)
+    exchange.expect_values(source, seen)
     found = getattr(getattr(taken, "dtype", None), "fields", None)
     offsets = {k: v[1] for k, v in found.items() if k in _OFFSETS[fields]} if found else None
+    if offsets is None:
+        fail(
+            Code.FIELDS_LOST,
+            "CAI-32",
+            role=Role.CONSUMER,
+            level=Level.OBSERVED,
+            reason="the consumer does not read the fields of ``descr``",
+            expected=f"fields at bytes {_OFFSETS[fields]}",
+            seen="no fields",
+        )
     if offsets != _OFFSETS[fields]:
         fail(
-            "CAI-14",
+            Code.DTYPE_CHANGED,
+            "CAI-32",
             role=Role.CONSUMER,
-            level=Level.OBSERVED if offsets is None else Level.MUST,
-            reason="the fields of ``descr`` were dropped" if offsets is None else "the fields lie elsewhere",
+            reason="the consumer reads the fields of ``descr`` at other places",
             expected=f"fields at bytes {_OFFSETS[fields]}",
-            seen="no fields" if offsets is None else f"fields at bytes {offsets}",
+            seen=f"fields at bytes {offsets}",
         )
 
 
@@ -608,34 +739,34 @@ _SPECIAL: dict[str, tuple[str, str, tuple[str, ...]]] = {
     "bit-field": ("|t8", "uint8", ()),
     "longdouble": (f"{NATIVE_ORDER}f16", "complex128", ("float128", "longdouble")),
     "half-complex": (f"{NATIVE_ORDER}c4", "uint32", ("complex32",)),
-    "24-bit": (f"{NATIVE_ORDER}i3", "uint8", ()),
+    "24-bit": (f"{NATIVE_ORDER}i3", "uint32", ()),
 }
-"""Typestr, a type of the same width that fills the memory, and what a consumer that knows the type may call it."""
+"""Typestr, a type of at least that width that fills the memory, and what a consumer that knows the type may call it."""
 
 
 @invariant(
     "dtype.special-typestr",
-    producer="CAI-03",
+    consumer="CAI-32",
     bugs="I11",
     level=Level.MUST,
     cases=lambda env: every(env.dictionaries(), elements=tuple(_SPECIAL)),
 )
 def test_special_typestr(exchange: Exchange) -> None:
     """Elements that are no numbers, or none of a usual width, are taken as what they are or refused."""
-    typestr, kind, names = _SPECIAL[exchange.option("elements")]
+    elements = exchange.option("elements")
+    typestr, kind, names = _SPECIAL[elements]
     _expect_control(exchange, dtype(kind))
-    taken = _taken(exchange, exchange.crafted(kind=dtype(kind), cai_override={"typestr": typestr}))
+    exchange.special(f"{elements} elements")
+    source = exchange.crafted(kind=dtype(kind), cai_override={"typestr": typestr})
+    taken = _taken(exchange, source)
     if taken is None:
         return
     name = str(exchange.look(taken).dtype)
     if name not in names and not _is_raw(name):
-        fail(
-            "CAI-03",
-            role=Role.CONSUMER,
-            reason="the element type changed",
-            expected=f"{' or '.join((*names, 'raw bytes'))}, or a refusal",
-            seen=f"{name} from typestr {typestr!r}",
-        )
+        described = source.values[: source.view.size * cai.typestr_bytes(typestr)]
+        wanted = f"{' or '.join((*names, 'raw bytes'))}, or a refusal"
+        seen = f"{name} from typestr {typestr!r}"
+        _type_changed(exchange, wanted, seen, intact=exchange.read(taken) == described)
 
 
 # -- where a refusal is right

@@ -10,14 +10,15 @@ from conformance.protocols.clauses import Level, Role
 from conformance.reference.faults.flight import HoldsNothing
 
 from .catalogue import Draft, Needs, every, invariant
+from .codes import Code
 from .exchange import Exchange
 from .libraries import Environment, shows_one_library, streaming
-from .order import evidence
+from .order import evidence, telling
 from .order.evidence import Latest, seen_in, setting_of
 from .order.flight import Copying, Dropped, Drops, Held, Overwriting, ToHost
-from .order.handover import REFERENCE, Export, How, Setting, first_how
+from .order.handover import REFERENCE, Export, Setting, first_how
 from .order.observation import Seen, Wait, observe
-from .outcomes import Inconclusive, Refused, fail
+from .outcomes import ACCUSED, Inconclusive, Refused, Side, fail
 
 _ON = (Device.CUDA, Device.SIMULATED)
 
@@ -94,29 +95,44 @@ def _control_of_drop(setting: Setting, work: Dropped) -> str:
 
 
 def _blame_early(exchange: Exchange, setting: Setting, reason: str, seen: Seen) -> None:
-    """By DLPack it is the producer's fault if it does so to a flawless consumer too, else the consumer's."""
-    by_producer = _handed_out_early(setting.but(consumer=REFERENCE))
-    guilty = setting.producer.name if by_producer else setting.consumer.name
+    """By DLPack it is the producer's fault if it does so to a flawless consumer too, else the consumer's.
+
+    By the array interface it is nobody's: the user keeps the array alive.
+    """
     if setting.protocol is Protocol.CAI:
-        clause, level, reason = "CAI-27", Level.OBSERVED, f"{reason}: the import holds no reference"
-    else:
-        clause, level, reason = "DLP-28" if by_producer else "DLP-26", None, f"{reason}; to blame: {guilty}"
+        _early(
+            Role.CONSUMER, "CAI-27", Level.OBSERVED, f"the import holds no reference, so {reason}", seen, Side.NEITHER
+        )
+    by_producer = _handed_out_early(setting.but(consumer=REFERENCE))
+    exchange.notes["blame"] = f"{setting.producer.name} to the reference: {_TOLD[by_producer]}"
+    if by_producer is None:
+        raise Inconclusive(f"{reason}, and which side is at fault cannot be told: {exchange.notes['blame']}")
+    role, cited = (Role.PRODUCER, "DLP-28") if by_producer else (Role.CONSUMER, "DLP-26")
+    _early(role, cited, None, reason, seen, ACCUSED[role])
+
+
+_TOLD = {True: "the memory is handed out early", False: "in order", None: "refused"}
+
+
+def _early(role: Role, cited: str, level: Level | None, reason: str, seen: Seen, accused: Side) -> None:
     fail(
-        clause,
-        role=Role.PRODUCER if by_producer else Role.CONSUMER,
-        level=level,
-        reason=reason,
-        expected="the data that was handed over, in memory that nobody else gets",
-        seen=seen,
-    )
+        Code.RELEASED_EARLY, cited, role=role, level=level, reason=reason,
+        expected="the data that was handed over, in memory that nobody else gets", seen=_what(seen), given="",
+        accused=accused,
+    )  # fmt: skip
 
 
-def _handed_out_early(setting: Setting) -> bool:
+def _what(seen: Seen) -> str:
+    return seen.told or "a new array of the producer's on the memory of the dropped one"
+
+
+def _handed_out_early(setting: Setting) -> bool | None:
+    """Whether memory is handed out again while the import lives; ``None`` if nothing can be exchanged."""
     latest = Latest(lambda: Dropped(setting, Drops.ARRAY))
     try:
         seen = observe(setting.streams, latest)
     except Exception:
-        return False
+        return None
     return not seen.in_order or latest.work.handed_out or latest.work.make_more()
 
 
@@ -138,12 +154,14 @@ def test_import_dropped(exchange: Exchange) -> None:
     seen, work = _observed(exchange, setting, Drops.BOTH)
     if not seen.in_order:
         fail(
+            Code.FREED_IN_FLIGHT,
             "G12",
             role=Role.PRODUCER,
             level=Level.OBSERVED,
-            reason="memory of a dropped import is handed out and written again while the consumer still reads it",
-            expected="the data that was handed over",
-            seen=seen,
+            reason="the producer hands out and writes memory of a dropped import while the consumer still reads it",
+            expected="the consumer reads the data that was handed over",
+            seen=_what(seen),
+            given="",
         )
     exchange.notes["control"] = _why_safe(setting, seen, work)
 
@@ -163,8 +181,9 @@ def _why_safe(setting: Setting, seen: Seen, work: Dropped) -> str:
 
 @invariant(
     "flight.consumer-writes",
-    producer="CAI-22 CAI-23 DLP-33",
-    consumer="CAI-18 DLP-35",
+    producer="CAI-22 DLP-33",
+    consumer="CAI-18 DLP-35 CAI-26",
+    context="CAI-21 CAI-23 CAI-30",
     level=Level.MUST,
     needs=Needs.GPU,
     cases=lambda env: every(
@@ -190,7 +209,10 @@ def test_consumer_writes(exchange: Exchange) -> None:
             make,
             seen,
             reason=f"the consumer's write overtakes the producer's pending {pending}",
-            expected="what was there before the write" if pending == "read" else "what the consumer wrote",
+            expected="the producer reads what was there before the write"
+            if pending == "read"
+            else "the array ends with what the consumer wrote",
+            code=Code.EARLY_WRITE,
         )
     exchange.notes["control"] = evidence.overtaken(setting.streams, evidence.without_wait(setting, make, seen))
 
@@ -206,7 +228,6 @@ def _host_exports(env: Environment) -> Iterator[Draft]:
 @invariant(
     "flight.host-copy",
     producer="DLP-37",
-    consumer="DLP-37",
     bugs="I15 stream-16",
     level=Level.MUST,
     needs=Needs.GPU,
@@ -214,9 +235,10 @@ def _host_exports(env: Environment) -> Iterator[Draft]:
     exclusive=True,
 )
 def test_host_copy(exchange: Exchange) -> None:
-    """What is exported to the host holds the producer's pending work when the call returns, and no stream is named for it.
+    """What is exported to the host holds the producer's pending work when the call returns.
 
-    The producer's stream is its current one. The elements are looked at as soon as the call has returned.
+    The producer's stream is its current one, and none is named, because the host has none. The elements are looked at as soon as the
+    call has returned.
     """
     setting = setting_of(exchange)
     keywords = {"copy": True} if exchange.option("copy") == "true" else {}
@@ -225,22 +247,18 @@ def test_host_copy(exchange: Exchange) -> None:
     seen = seen_in(exchange, setting.streams, latest)
     if not seen.in_order:
         fail(
+            Code.COPY_NOT_DONE,
             "DLP-37",
             role=Role.PRODUCER,
-            level=None if setting.how is How.INSIDE else Level.SHOULD,
+            level=evidence.level_of_export(setting),
             reason="the copy on the host is not done when the call returns",
-            expected="the data that the producer had queued",
-            seen=seen,
+            expected="the new value in every element",
+            seen=f"{seen.told}; the call does not wait for {telling.stream(seen.writer)}, on which the write is pending",
+            given="",
         )
     named = [arguments[1]["stream"] for arguments in latest.work.offer.calls if arguments[1].get("stream") is not None]
     if named:
-        fail(
-            "DLP-37",
-            role=Role.CONSUMER,
-            reason="a stream is named for the host, which has none",
-            expected="stream=None",
-            seen=f"stream={named[0]!r}",
-        )
+        raise Inconclusive(f"a stream was named for the host, which has none: stream={named[0]!r}")
     exchange.notes["control"] = evidence.overtaken(setting.streams, _unsynchronized(setting))
 
 
@@ -276,9 +294,12 @@ def test_copy_on_stream(exchange: Exchange) -> None:
     exchange.notes["control"] = f"with {Held.OWN.value} held: {late}"
     if late.wait is Wait.NONE and late.in_order:
         fail(
+            Code.COPY_ON_WRONG_STREAM,
             "DLP-40",
             role=Role.PRODUCER,
-            reason="the copy is made on the producer's own stream, not on the one that was named",
-            expected="no copy while the stream that was named is held, or one that is done on return",
-            seen="a copy while the stream that was named was held, none on return while the producer's own was",
+            reason="the producer makes the copy on its own stream and not on the one that was named",
+            expected="no copy while the named stream is held, or a copy that is done on return",
+            seen=f"the copy is made while the named stream is held, and it waits for {telling.stream(late.writer)}, "
+            f"the current stream of {exchange.producer.name}",
+            given="",
         )

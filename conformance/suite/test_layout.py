@@ -17,6 +17,7 @@ from conformance.protocols.strided import Index, Strided, packed, same_strides, 
 from conformance.reference.exporter import NEWEST, REMOVED
 
 from .catalogue import Isolation, Tier, dtypes, every, invariant, layouts
+from .codes import Code
 from .exchange import Exchange, Source, brief
 from .layouts import (
     EMPTY,
@@ -30,10 +31,12 @@ from .layouts import (
     UNIT,
     ZERO_STRIDE,
     Layout,
+    layout,
 )
-from .libraries import Pair
-from .outcomes import Inconclusive, Refused, fail
+from .libraries import REFERENCE, Pair
+from .outcomes import Inconclusive, Refused, Side, fail
 from .patterns import pattern
+from .steps import Doing
 
 ODD_STRIDES = {"zero": 0, "negative": -1, "odd": 7, "huge": 2**40}
 """Strides in elements that no dimension with an extent above 1 could have; ``split`` is 7 bytes."""
@@ -53,8 +56,7 @@ _WIDTHS = ("uint8", "int16", "complex128")
 
 @invariant(
     "layout.capsule-strides",
-    producer="DLP-20 DLP-43",
-    consumer="DLP-43",
+    producer="DLP-20 DLP-59",
     bugs="I04 I06",
     level=Level.MUST,
     cases=lambda env: chain(
@@ -75,40 +77,46 @@ def test_capsule_strides(exchange: Exchange) -> None:
     legacy = exchange.option("capsule", "newest") == "legacy"
     exported = exchange.capsule_of(source) if legacy else exchange.newest_capsule(source)
     tensor = exchange.decode(exported)
-    _expect_layout(source, tensor)
+    _expect_layout(exchange, source, tensor)
     if tensor.strides is None and (tensor.version or (0, 0)) >= (1, 2):
         fail(
+            Code.STRIDES_MISSING,
             "DLP-20",
             role=Role.PRODUCER,
-            reason=f"the capsule claims version {tensor.version} and has no strides",
+            reason=f"the producer exports a capsule of version {tensor.version} without strides",
             expected=f"strides of {len(source.view.shape)} dimensions",
             seen="NULL",
+            given="a C-contiguous array in a capsule of version 1.2 or newer",
         )
 
 
-def _expect_layout(source: Source, tensor: dlpack.Tensor) -> None:
+def _expect_layout(exchange: Exchange, source: Source, tensor: dlpack.Tensor) -> None:
     if tensor.shape != source.view.shape:
         fail(
-            "DLP-43",
+            Code.SHAPE_CHANGED,
+            "DLP-59",
             role=Role.PRODUCER,
-            reason="the capsule states another shape",
+            reason="the producer exports another shape in the capsule",
             expected=source.view.shape,
             seen=tensor.shape,
         )
+    if source.view.size and not source.start <= tensor.element0 < source.start + len(source.block):
+        raise Refused(f"{exchange.producer.name} exports other memory than the array's, with strides of its own")
     if not same_strides(tensor.shape, tensor.strides_or_packed, source.view.strides):
+        missing = tensor.strides is None
         fail(
+            Code.STRIDES_MISSING if missing else Code.STRIDES_CHANGED,
             "DLP-20",
             role=Role.PRODUCER,
-            reason="the capsule states other strides",
+            reason=f"the producer exports {'no' if missing else 'other'} strides in the capsule",
             expected=f"{source.view.strides} elements",
-            seen="NULL (C-contiguous)" if tensor.strides is None else f"{tensor.strides} elements",
+            seen="NULL (C-contiguous)" if missing else f"{tensor.strides} elements",
         )
 
 
 @invariant(
     "layout.interface-strides",
-    producer="CAI-02 CAI-11 CAI-12",
-    consumer="CAI-10",
+    producer="CAI-11 CAI-02 CAI-12",
     context="X14",
     level=Level.MUST,
     cases=lambda env: chain(
@@ -130,26 +138,28 @@ def test_interface_strides(exchange: Exchange) -> None:
     strides = described.get("strides")
     if described["shape"] != source.view.shape:
         fail(
+            Code.SHAPE_CHANGED,
             "CAI-02",
             role=Role.PRODUCER,
-            reason="the dictionary states another shape",
+            reason="the producer publishes another shape",
             expected=source.view.shape,
             seen=described["shape"],
         )
     if strides is None and not source.view.contiguous:
         fail(
-            "CAI-10",
+            Code.STRIDES_MISSING,
             "CAI-12",
             role=Role.PRODUCER,
-            reason="no strides, though the array is not C-contiguous",
+            reason="the producer publishes no strides, though the array is not C-contiguous",
             expected=f"{source.strides} bytes",
             seen="None" if "strides" in described else "no such key",
         )
     if strides is not None and not same_strides(source.view.shape, strides, source.strides):
         fail(
+            Code.STRIDES_CHANGED,
             "CAI-11",
             role=Role.PRODUCER,
-            reason="the dictionary states other strides",
+            reason="the producer publishes other strides",
             expected=f"{source.strides} bytes",
             seen=f"{strides} bytes",
         )
@@ -157,8 +167,7 @@ def test_interface_strides(exchange: Exchange) -> None:
 
 @invariant(
     "layout.empty-export",
-    producer="CAI-06 DLP-19",
-    consumer="DLP-19",
+    producer="CAI-06 DLP-19 CAI-04",
     context="X7",
     bugs="I02 I03",
     level=Level.MUST,
@@ -171,15 +180,21 @@ def test_empty_export(exchange: Exchange) -> None:
         clause, seen = "CAI-06", exchange.dictionary_of(source)["data"][0]
     else:
         clause, seen = "DLP-19", exchange.decode(exchange.newest_capsule(source)).data
+    if not isinstance(seen, int):
+        fail(
+            Code.DICTIONARY_MALFORMED, "CAI-04", role=Role.PRODUCER, reason="the producer publishes an address that is no integer",
+            expected="0", seen=repr(seen), given="data",
+        )  # fmt: skip
     if seen != 0:
-        told = hex(seen) if isinstance(seen, int) else repr(seen)
-        fail(clause, role=Role.PRODUCER, reason="an address for no elements", expected="0", seen=told)
+        fail(
+            Code.ADDRESS_FOR_EMPTY, clause, role=Role.PRODUCER, reason="the producer exports an address for an array without elements",
+            expected="0", seen=hex(seen),
+        )  # fmt: skip
 
 
 @invariant(
     "layout.unit-strides-export",
-    producer="DLP-23 DLP-43 CAI-11",
-    consumer="DLP-43 CAI-13",
+    producer="DLP-23 DLP-59 CAI-11",
     bugs="I05",
     level=Level.MUST,
     cases=lambda env: every(
@@ -194,19 +209,24 @@ def test_unit_strides_export(exchange: Exchange) -> None:
     exchange.take(plain)
     strides = _with_odd_strides(plain, exchange.option("stride"))
     source = replace(plain, array=exchange.producer.restride(plain.array, strides))
+    exchange.special(_MEANINGLESS)
     try:
         taken = exchange.take(source, promised="")
     except Refused as refusal:
         fail(
+            Code.REFUSED,
             "DLP-23" if exchange.protocol is Protocol.DLPACK else "CAI-11",
             role=Role.PRODUCER,
             level=Level.SHOULD,
-            reason=f"refused for strides of {strides} bytes, of which those of extent 1 mean nothing",
+            reason=f"the producer refuses strides of {strides} bytes, of which those of extent 1 mean nothing",
             expected=f"exported, as with strides of {plain.strides} bytes",
             seen=refusal,
         )
     exchange.expect_shape(source, exchange.look(taken))
     exchange.expect_values(source, exchange.read(taken))
+
+
+_MEANINGLESS = "an array with odd strides of dimensions that have one element or none"
 
 
 def _makeable_strides(pair: Pair) -> tuple[str, ...]:
@@ -224,7 +244,7 @@ def _with_odd_strides(source: Source, name: str) -> tuple[int, ...]:
 
 @invariant(
     "layout.partial-strides-export",
-    producer="DLP-23 DLP-20 CAI-11",
+    producer="DLP-20 DLP-23 CAI-11",
     level=Level.MUST,
     cases=lambda env: every(p for p in env.exports() if p.producer.has(Trait.BYTE_STRIDES)),
 )
@@ -239,22 +259,27 @@ def test_partial_strides_export(exchange: Exchange) -> None:
     if exchange.protocol is Protocol.CAI:
         seen = exchange.dictionary_of(replace(whole, array=array)).get("strides")
         if seen != (_PARTIAL,):
-            fail("CAI-11", role=Role.PRODUCER, reason="other strides", expected=(_PARTIAL,), seen=seen)
+            fail(
+                Code.STRIDES_CHANGED, "CAI-11", role=Role.PRODUCER, reason="the producer publishes other strides",
+                expected=f"{(_PARTIAL,)} bytes", seen=f"{seen} bytes", given=_PARTIAL_STRIDES,
+            )  # fmt: skip
         return
     offer = exchange.offer(array)
     exchange.expect_refusal(
         lambda: offer.__dlpack__(),
         "DLP-20",
         role=Role.PRODUCER,
-        reason=f"an array of {whole.dtype.name} with a stride of {_PARTIAL} bytes",
+        given=_PARTIAL_STRIDES,
         named=(BufferError,),
         class_clause="DLP-23",
+        accepted=Code.INEXPRESSIBLE_EXPORTED,
     )
 
 
 _FOUR_OF_TWELVE = Layout("four-of-twelve", (12,), (Index((slice(0, 4),)),))
 _PARTIAL = 6
 """Bytes from one float32 to the next."""
+_PARTIAL_STRIDES = "an array with strides that are no multiple of the element size"
 
 
 # -- imports
@@ -270,8 +295,8 @@ def _expressible(*names: str) -> Callable[[Pair], tuple[str, ...]]:
 
 @invariant(
     "layout.import-strides",
-    producer="DLP-43 DLP-20 CAI-11",
-    consumer="DLP-43",
+    producer="DLP-20 DLP-59 CAI-11",
+    consumer="DLP-58 CAI-32",
     bugs="I07",
     level=Level.MUST,
     cases=lambda env: every(
@@ -285,17 +310,13 @@ def test_import_strides(exchange: Exchange) -> None:
     """
     source = exchange.source()
     taken = exchange.take(source)
-    view = exchange.look(taken)
-    if view.address != source.address:
-        view = replace(view, strides=source.strides)
-    exchange.expect_shape(source, view)
+    exchange.expect_shape(source, exchange.look(taken))
     exchange.expect_values(source, exchange.read(taken))
 
 
 @invariant(
     "layout.unit-strides-import",
-    producer="DLP-43",
-    consumer="CAI-13 DLP-43",
+    consumer="DLP-58 DLP-53 CAI-13 CAI-32",
     bugs="I05",
     level=Level.MUST,
     cases=lambda env: every(env.imports(), layout=layouts(*UNIT, "empty-rows"), stride=_statable_strides),
@@ -308,14 +329,32 @@ def test_unit_strides_import(exchange: Exchange) -> None:
     strides = _with_odd_strides(plain, exchange.option("stride"))
     in_elements = tuple(s // plain.dtype.itemsize for s in strides)
     source = exchange.crafted(override={"strides": in_elements}, cai_override={"strides": strides})
-    taken = _take_as_well(exchange, source, f"strides of {strides} bytes for the shape {source.view.shape}")
+    exchange.special(_MEANINGLESS)
+    try:
+        taken = exchange.take(source, promised="")
+    except Refused as refusal:
+        fail(
+            Code.REFUSED,
+            _meaningless_strides(exchange, source),
+            role=Role.CONSUMER,
+            level=Level.SHOULD,
+            reason=f"the consumer refuses strides of {strides} bytes for the shape {source.view.shape}",
+            expected=f"the array is taken, as with strides of {plain.strides} bytes",
+            seen=refusal,
+        )
     view = exchange.look(taken)
     exchange.expect_shape(source, view)
     exchange.expect_values(source, exchange.read(taken))
     if Trait.CONTIGUITY in exchange.consumer.traits:
         before, after = exchange.consumer.contiguous(usual), exchange.consumer.contiguous(taken)
         if before != after:
-            _deviate(exchange, "meaningless strides decide whether the array is contiguous", before, after)
+            _wrong_contiguity(
+                exchange,
+                source,
+                "the consumer decides by meaningless strides whether the array is contiguous",
+                before,
+                after,
+            )
 
 
 def _statable_strides(pair: Pair) -> tuple[str, ...]:
@@ -323,23 +362,24 @@ def _statable_strides(pair: Pair) -> tuple[str, ...]:
     return (*ODD_STRIDES, "split") if pair.protocol is Protocol.CAI else tuple(ODD_STRIDES)
 
 
-def _take_as_well(exchange: Exchange, source: Source, what: str) -> Any:
-    """Import an array that is only another spelling of one that the consumer took: refusing it deviates."""
-    try:
-        return exchange.take(source, promised="")
-    except Refused as refusal:
-        _deviate(exchange, f"refused for {what}", "taken, as in its usual spelling", refusal)
+def _meaningless_strides(exchange: Exchange, source: Source) -> str:
+    """The clause by which strides of extents below 2 mean nothing."""
+    if exchange.protocol is Protocol.CAI:
+        return "CAI-13"
+    return "DLP-58" if source.view.size else "DLP-53"
 
 
-def _deviate(exchange: Exchange, reason: str, expected: object, seen: object) -> NoReturn:
-    clause = "DLP-43" if exchange.protocol is Protocol.DLPACK else "CAI-13"
-    fail(clause, role=Role.CONSUMER, level=Level.SHOULD, reason=reason, expected=expected, seen=seen)
+def _wrong_contiguity(exchange: Exchange, source: Source, reason: str, expected: bool, seen: bool) -> NoReturn:
+    words = {True: "C-contiguous", False: "not C-contiguous"}
+    fail(
+        Code.CONTIGUITY_WRONG, _meaningless_strides(exchange, source), role=Role.CONSUMER, level=Level.SHOULD, reason=reason,
+        expected=words[expected], seen=words[seen],
+    )  # fmt: skip
 
 
 @invariant(
     "layout.contiguity",
-    producer="DLP-43",
-    consumer="DLP-43 CAI-13",
+    consumer="DLP-58 DLP-53 CAI-13",
     bugs="I05",
     level=Level.SHOULD,
     cases=lambda env: every(
@@ -351,18 +391,20 @@ def test_contiguity(exchange: Exchange) -> None:
     """The import of an array is C-contiguous exactly if the array is: extents of 1 and 0 do not make a difference."""
     source = exchange.source()
     taken = exchange.take(source, promised="")
-    if exchange.look(taken).address != source.address and source.view.size:
-        raise Refused(f"{exchange.consumer.name} copied the array to a layout of its own")
+    view = exchange.look(taken)
+    exchange.expect_shape(source, view)
+    if view.address != source.address and source.view.size:
+        raise Refused(f"{exchange.consumer.name} copies the array to a layout of its own")
     seen = exchange.using(lambda: exchange.consumer.contiguous(taken), "asking whether the import is contiguous")
     if seen != source.view.contiguous:
-        _deviate(exchange, "wrong about being C-contiguous", source.view.contiguous, seen)
+        told = "the consumer is wrong about whether the import is C-contiguous"
+        _wrong_contiguity(exchange, source, told, source.view.contiguous, seen)
 
 
 @invariant(
     "layout.null-strides",
-    producer="DLP-20 DLP-43",
-    consumer="DLP-21 DLP-43",
-    context="X5",
+    consumer="DLP-21 DLP-58",
+    context="X5 DLP-20",
     bugs="I06",
     level=Level.MUST,
     cases=lambda env: every(
@@ -376,17 +418,17 @@ def test_null_strides(exchange: Exchange) -> None:
     name = exchange.option("capsule")
     newest = None if name == "legacy" else (1, int(name[-1]))
     source = exchange.crafted(override={"strides": None}, newest=newest)
-    taken = exchange.take(source, promised=("DLP-21",))
+    exchange.special("NULL strides")
+    taken = exchange.take(source, promised="DLP-21")
     if newest is not None:
         exchange.require_versioned(source)
-    exchange.expect_shape(source, exchange.look(taken), "DLP-20", "DLP-43")
+    exchange.expect_shape(source, exchange.look(taken))
     exchange.expect_values(source, exchange.read(taken))
 
 
 @invariant(
     "layout.stride-forms",
-    producer="CAI-11",
-    consumer="CAI-10 CAI-13",
+    consumer="CAI-10 CAI-13 CAI-32",
     bugs="I09",
     level=Level.MUST,
     cases=lambda env: every(
@@ -397,16 +439,18 @@ def test_stride_forms(exchange: Exchange) -> None:
     """No ``strides``, ``None``, and those of a C-contiguous array are three ways to say the same."""
     form = exchange.option("strides")
     source = _with_strides(exchange, form)
+    exchange.special(_SPELLINGS[form])
     try:
         taken = exchange.take(source, promised="")
     except Refused as refusal:
         others = [name for name in _FORMS if name != form and _is_taken(exchange, name)]
         if others:
             fail(
+                Code.REFUSED,
                 "CAI-13" if form == "explicit" else "CAI-10",
                 role=Role.CONSUMER,
-                reason=f"refused with strides {form}, but taken with strides {others[0]}",
-                expected="either spelling is taken",
+                reason=f"the consumer refuses {_SPELLINGS[form]}, and takes {_SPELLINGS[others[0]]}",
+                expected="both are taken",
                 seen=refusal,
             )
         raise
@@ -418,6 +462,13 @@ _FORMS: dict[str, Callable[[Source], Any]] = {
     "missing": lambda source: REMOVED,
     "none": lambda source: None,
     "explicit": lambda source: source.strides,
+}
+
+
+_SPELLINGS = {
+    "missing": "a dictionary without `strides`",
+    "none": "`strides` of `None`",
+    "explicit": "explicit strides of a C-contiguous array",
 }
 
 
@@ -437,19 +488,21 @@ def _is_taken(exchange: Exchange, form: str) -> bool:
 
 @invariant(
     "layout.partial-strides-import",
-    producer="CAI-11",
+    consumer="CAI-32",
     level=Level.MUST,
     cases=lambda env: every(env.dictionaries()),
 )
 def test_partial_strides_import(exchange: Exchange) -> None:
     """A dictionary with strides that are no multiple of the element size is taken as it is or refused, never rounded."""
     source = exchange.crafted(form=_FOUR_OF_TWELVE, cai_override={"strides": (_PARTIAL,)})
+    exchange.special(_PARTIAL_STRIDES)
     view = exchange.look(exchange.take(source, promised=""))
     if (view.shape, view.strides) != (source.view.shape, (_PARTIAL,)):
         fail(
-            "CAI-11",
+            Code.STRIDES_CHANGED,
+            "CAI-32",
             role=Role.CONSUMER,
-            reason="accepted, with other strides",
+            reason="the consumer accepts the array with other strides",
             expected=f"shape {source.view.shape}, strides {(_PARTIAL,)} bytes",
             seen=f"shape {view.shape}, strides {view.strides} bytes",
         )
@@ -460,8 +513,9 @@ def test_partial_strides_import(exchange: Exchange) -> None:
 
 @invariant(
     "layout.zero-dimensional",
-    producer="DLP-43 CAI-02 CAI-05 DLP-22",
-    consumer="DLP-43 DLP-22",
+    producer="DLP-59 CAI-02 CAI-05",
+    consumer="DLP-58 CAI-32",
+    context="DLP-22",
     level=Level.MUST,
     cases=lambda env: every(env.pairs(), layout=layouts(*SCALAR), dtype=dtypes("float32", "complex128")),
 )
@@ -475,8 +529,7 @@ def test_zero_dimensional(exchange: Exchange) -> None:
 
 @invariant(
     "layout.zero-dimensional-null",
-    producer="DLP-22 DLP-43",
-    consumer="DLP-22 DLP-43",
+    consumer="DLP-22 DLP-52 DLP-58",
     bugs="I06",
     level=Level.MUST,
     cases=lambda env: every(
@@ -489,52 +542,71 @@ def test_zero_dimensional_null(exchange: Exchange) -> None:
     exchange.take(exchange.crafted(newest=newest), promised="")
     nothing = None if exchange.option("shape") == "null" else ()
     source = exchange.crafted(newest=newest, override={"shape": nothing, "strides": None})
-    taken = exchange.take(source, promised=("DLP-22",))
+    exchange.special(f"a 0-d array with NULL {'strides' if nothing == () else 'shape and strides'}")
+    taken = exchange.take(source, promised="DLP-22" if nothing == () else "DLP-52")
     if newest is not None:
         exchange.require_versioned(source)
     exchange.expect_shape(source, exchange.look(taken))
-    exchange.expect_address(source, exchange.look(taken))
+    exchange.expect_address(source, exchange.look(taken), copying=Level.OBSERVED)
     exchange.expect_values(source, exchange.read(taken))
 
 
 @invariant(
     "layout.empty-import",
-    producer="DLP-19 DLP-43 CAI-02 CAI-03",
-    consumer="DLP-19 CAI-07 DLP-43",
+    producer="DLP-59 CAI-02 CAI-03",
+    consumer="DLP-19 CAI-07 DLP-58 DLP-42 CAI-32",
     bugs="I03",
     level=Level.MUST,
     cases=lambda env: every(env.pairs(), layout=layouts(*EMPTY), dtype=dtypes("float32", "uint8")),
 )
 def test_empty_import(exchange: Exchange) -> None:
-    """An array without elements is taken, and keeps its shape, its element type and its device."""
+    """An array without elements is taken where one with elements is, and keeps its shape, its element type and its device."""
+    exchange.take(exchange.source(form=layout("c-order")), promised="")
     source = exchange.source()
-    taken = exchange.take(source, promised=_EMPTIES[exchange.protocol])
+    offer = exchange.offer(source)
+    try:
+        taken = exchange.take(offer, promised="")
+    except Refused as refusal:
+        if offer.raised is not None:
+            raise
+        _fail_refused_empty(exchange, refusal)
     _expect_empty(exchange, source, taken)
 
 
-_EMPTIES = {Protocol.DLPACK: ("DLP-19",), Protocol.CAI: ("CAI-07",)}
+def _fail_refused_empty(exchange: Exchange, refusal: Refused) -> NoReturn:
+    """The consumer refuses arrays without elements, or only those that are published as this one is."""
+    strides = exchange.protocol is Protocol.CAI and exchange.handed is not None and exchange.handed.are_strides_told
+    by_strides = strides and _takes_empty(exchange, "no-strides") and not _takes_empty(exchange, "strides")
+    fail(
+        Code.REFUSED, _EMPTIES[exchange.protocol], role=Role.CONSUMER, reason="the consumer refuses an array without elements",
+        expected="the array is exchanged", seen=refusal, given=_EMPTY_SPELLINGS["strides"] if by_strides else None,
+        accused=Side.CONSUMER if by_strides else None,
+    )  # fmt: skip
+
+
+_EMPTIES = {Protocol.DLPACK: "DLP-19", Protocol.CAI: "CAI-07"}
 
 
 def _expect_empty(exchange: Exchange, source: Source, taken: Any) -> None:
     view = exchange.look(taken)
     exchange.expect_shape(source, view)
+    exchange.expect_type(source, view)
     device = (exchange.device.dlpack_type, 0)
-    expected, seen = (source.dtype.name, device), (view.dtype, view.device or device)
-    if seen != expected:
+    if view.device not in (None, device):
         fail(
-            "DLP-43" if exchange.protocol is Protocol.DLPACK else "CAI-03",
+            Code.WRONG_DEVICE,
+            "DLP-42" if exchange.protocol is Protocol.DLPACK else "CAI-32",
             role=Role.CONSUMER,
-            reason="an empty array changed its element type or its device",
-            expected=expected,
-            seen=seen,
+            reason="the consumer takes the array for one on another device",
+            expected=f"device {device}",
+            seen=f"device {view.device}",
         )
     exchange.expect_values(source, exchange.read(taken))
 
 
 @invariant(
     "layout.empty-spelling",
-    producer="DLP-19 DLP-43 CAI-02",
-    consumer="DLP-19 CAI-07 DLP-43",
+    consumer="DLP-19 CAI-07 DLP-58 DLP-42 CAI-32",
     context="X7",
     bugs="I03 I05",
     level=Level.MUST,
@@ -545,11 +617,39 @@ def _expect_empty(exchange: Exchange, source: Source, taken: Any) -> None:
 def test_empty_spelling(exchange: Exchange) -> None:
     """An array without elements is taken with a NULL pointer and with a valid one, with strides and without."""
     spelling = exchange.option("spelling")
-    source = exchange.crafted()
-    source.array.override = {"data": source.start if spelling == "valid-pointer" else 0}
-    source.array.cai_override = {"strides": source.strides if spelling == "strides" else None}
+    if spelling in _EMPTY_SPELLINGS and _takes_empty(exchange, _USUAL[exchange.protocol]):
+        exchange.special(_EMPTY_SPELLINGS[spelling])
+    source = _spelt(exchange, spelling)
     taken = exchange.take(source, promised=_EMPTIES[exchange.protocol])
     _expect_empty(exchange, source, taken)
+
+
+def _spelt(exchange: Exchange, spelling: str) -> Source:
+    """An array of the reference without elements, as a capsule or a dictionary may tell of it."""
+    source = exchange.make(exchange.library(REFERENCE))
+    source.array.override = {"data": source.start if spelling == "valid-pointer" else 0}
+    source.array.cai_override = {"strides": source.strides if spelling == "strides" else None}
+    return source
+
+
+def _takes_empty(exchange: Exchange, spelling: str) -> bool:
+    """Whether the consumer takes an array of the reference that is spelt like this."""
+    offer = exchange.library(REFERENCE).offer(_spelt(exchange, spelling).array, exchange.protocol)
+    try:
+        with exchange.step(Doing.IMPORT, Role.CONSUMER):
+            exchange.consumer.take(offer, exchange.protocol, exchange.device)
+    except Exception as error:
+        exchange.check_context(error)
+        return False
+    return True
+
+
+_USUAL = {Protocol.DLPACK: "null-pointer", Protocol.CAI: "no-strides"}
+_EMPTY_SPELLINGS = {
+    "valid-pointer": "an array without elements at a valid pointer",
+    "strides": "an array without elements at address 0 with explicit strides",
+}
+"""What those spellings are called that a consumer may refuse though it takes the usual one."""
 
 
 def _empty_spellings(pair: Pair) -> tuple[str, ...]:
@@ -562,8 +662,8 @@ def _empty_spellings(pair: Pair) -> tuple[str, ...]:
 
 @invariant(
     "layout.rank",
-    producer="DLP-43 CAI-11",
-    consumer="DLP-43",
+    producer="DLP-59 DLP-20 CAI-11",
+    consumer="DLP-58 CAI-32",
     bugs="I07",
     level=Level.MUST,
     cases=lambda env: every(env.pairs(), layout=layouts(*(n for n in HIGH_RANK if n != "rank-65"))),
@@ -578,8 +678,7 @@ def test_rank(exchange: Exchange) -> None:
 
 @invariant(
     "layout.rank-beyond-limits",
-    producer="DLP-43 CAI-11",
-    consumer="DLP-43",
+    consumer="DLP-58 CAI-32",
     bugs="I07",
     level=Level.MUST,
     cases=lambda env: every(env.imports(), layout=("rank-65",)),
@@ -591,8 +690,7 @@ def test_rank_beyond_limits(exchange: Exchange) -> None:
 
 @invariant(
     "layout.beyond-2gib",
-    producer="DLP-43 CAI-05",
-    consumer="DLP-43",
+    consumer="DLP-58 CAI-32",
     level=Level.MUST,
     cases=lambda env: (replace(draft, tier=Tier.FULL) for draft in every(env.imports(), reach=tuple(_LARGE))),
 )
@@ -607,12 +705,21 @@ def test_beyond_2gib(exchange: Exchange) -> None:
         raise Inconclusive(f"no room for {span(view)[1] * kind.itemsize} bytes: {brief(error)}") from error
     source = Source(array, kind, view, array.element0(), b"")
     first, last = _mark_ends(exchange, source)
+    exchange.special(_LARGE_INPUTS[exchange.option("reach")])
     taken = exchange.take(source, promised="")
     exchange.expect_shape(source, exchange.look(taken))
     exchange.expect_address(source, exchange.look(taken))
     seen = exchange.using(lambda: exchange.consumer.last(taken), "reading the last element")
-    exchange.expect_values(source, seen, expected=last)
-    exchange.expect_values(source, exchange.peek(exchange.look(taken).address, kind.itemsize), expected=first)
+    _expect_end(exchange, "last", last, seen)
+    _expect_end(exchange, "first", first, exchange.peek(exchange.look(taken).address, kind.itemsize))
+
+
+def _expect_end(exchange: Exchange, which: str, wanted: bytes, seen: bytes) -> None:
+    if seen != wanted:
+        fail(
+            Code.VALUES_CHANGED, exchange.reading(), role=Role.CONSUMER, reason=f"the consumer reads another {which} element than the producer's",
+            expected=f"bytes {wanted.hex()}", seen=f"bytes {seen.hex()}",
+        )  # fmt: skip
 
 
 _BEYOND = 2**31 + 64
@@ -621,6 +728,7 @@ _LARGE: dict[str, tuple[DType, Strided]] = {
     "stride": (dtype("uint8"), Strided((2, 2), (_BEYOND, 1))),
 }
 """By the number of elements, and by a stride between few elements."""
+_LARGE_INPUTS = {"elements": "an array of more than 2**31 elements", "stride": "an array with a stride above 2**31"}
 
 
 def _mark_ends(exchange: Exchange, source: Source) -> tuple[bytes, bytes]:
@@ -648,17 +756,20 @@ def test_refusal_says_why(exchange: Exchange) -> None:
     """A consumer that does not take a layout says so with an exception that has a text."""
     offer = exchange.offer(exchange.source())
     try:
-        exchange.consumer.take(offer, exchange.protocol, exchange.device)
+        with exchange.step(Doing.IMPORT, Role.CONSUMER):
+            exchange.consumer.take(offer, exchange.protocol, exchange.device)
     except Exception as error:
         exchange.check_context(error)
         if not str(error).strip():
-            fail("G6", role=Role.CONSUMER, reason="a refusal without a word", expected="a text", seen=brief(error))
+            fail(
+                Code.REFUSAL_WITHOUT_REASON, "G6", role=Role.CONSUMER, reason="the consumer refuses without a message",
+                expected="a message", seen=brief(error),
+            )  # fmt: skip
 
 
 @invariant(
     "layout.impossible",
-    producer="DLP-43",
-    consumer="DLP-43 DLP-45",
+    consumer="DLP-58 DLP-45",
     context="G6",
     bugs="I07",
     level=Level.MUST,
@@ -666,18 +777,23 @@ def test_refusal_says_why(exchange: Exchange) -> None:
     cases=lambda env: every(env.imports(Protocol.DLPACK), capsule=tuple(_IMPOSSIBLE)),
 )
 def test_impossible(exchange: Exchange) -> None:
-    """A capsule whose numbers no array can have is refused, or described as it is; it kills nobody."""
-    override = _IMPOSSIBLE[exchange.option("capsule")]
+    """A capsule whose numbers no array can have is refused, or described as it is; it kills nobody.
+
+    The protocol has no such capsules, so whatever becomes of them is a matter of robustness.
+    """
+    given, override = _IMPOSSIBLE[exchange.option("capsule")]
     source = exchange.crafted(override=override)
+    exchange.illegal(given)
     view = exchange.look(exchange.take(source, promised=""))
     shape = override.get("shape", source.view.shape)
     strides = override.get("strides", source.view.strides)
     sensible = min(shape) >= 0 and "ndim" not in override
     if not sensible or view.shape != shape or not _same_modulo(view.strides, strides, source.dtype.itemsize):
         fail(
-            "G6",
+            Code.ILLEGAL_ACCEPTED,
+            "DLP-58",
             role=Role.CONSUMER,
-            reason="accepted a capsule that describes no array",
+            reason=f"the consumer accepts {given}",
             expected="a refusal" if not sensible else f"a refusal, or shape {shape} with strides of {strides} elements",
             seen=f"shape {view.shape}, strides {view.strides} bytes",
         )
@@ -688,13 +804,13 @@ def _same_modulo(seen: tuple[int, ...], strides: tuple[int, ...], itemsize: int)
     return len(seen) == len(strides) and all((a - b * itemsize) % 2**64 == 0 for a, b in zip(seen, strides))
 
 
-_IMPOSSIBLE: dict[str, dict[str, Any]] = {
-    "negative-extent": {"shape": (3, -4)},
-    "negative-rank": {"ndim": -1},
-    "elements-overflow": {"shape": (2**32, 2**32), "strides": (0, 0)},
-    "stride-overflow": {"strides": (2**61, 1)},
+_IMPOSSIBLE: dict[str, tuple[str, dict[str, Any]]] = {
+    "negative-extent": ("a negative extent", {"shape": (3, -4)}),
+    "negative-rank": ("a negative `ndim`", {"ndim": -1}),
+    "elements-overflow": ("more elements than 64 bits can count", {"shape": (2**32, 2**32), "strides": (0, 0)}),
+    "stride-overflow": ("a stride of more bytes than 64 bits can count", {"strides": (2**61, 1)}),
 }
-"""Fields of a capsule of float32. What overflows is the number of elements, or a stride in bytes, in 64 bits."""
+"""What it is called, and fields of a capsule of float32."""
 
 
 # -- padded rows
@@ -702,8 +818,8 @@ _IMPOSSIBLE: dict[str, dict[str, Any]] = {
 
 @invariant(
     "layout.padded-rows",
-    producer="DLP-43 CAI-05 CAI-11",
-    consumer="DLP-43",
+    producer="DLP-59 DLP-20 CAI-05 CAI-11",
+    consumer="DLP-58 CAI-32",
     bugs="I07",
     level=Level.MUST,
     cases=lambda env: every(
@@ -720,6 +836,7 @@ def test_padded_rows(exchange: Exchange) -> None:
     block = pattern(exchange.dtype, span(view)[1])
     exchange.poke(described.address, block)
     source = Source(array, exchange.dtype, view, described.address, block)
+    exchange.special("padded rows")
     taken = exchange.take(source, promised="")
     exchange.expect_shape(source, exchange.look(taken))
     exchange.expect_values(source, exchange.read(taken))

@@ -12,25 +12,28 @@ import sys
 import threading
 import types
 import weakref
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from functools import partial
-from typing import Any
+from typing import Any, NoReturn
 
 from conformance.adapters.base import Adapter, Device, Protocol
 from conformance.adapters.reference import ReferenceAdapter
 from conformance.cuda import memory as cuda_memory
 from conformance.protocols import capsule
 from conformance.protocols.clauses import Level, Role
-from conformance.protocols.dlpack import USED_LEGACY, USED_VERSIONED
+from conformance.protocols.dlpack import DELETER, USED_LEGACY, USED_VERSIONED
 from conformance.protocols.strided import Index
 from conformance.reference.exporter import Exporter, Log
 from conformance.reference.managed import Deleter, Managed, stray_deleter_calls
 
 from .catalogue import Isolation, Needs, every, invariant
-from .exchange import Exchange, Source, brief
+from .codes import Code
+from .exchange import Exchange, Source, brief, show
 from .layouts import Layout
 from .libraries import REFERENCE, Environment, Pair
 from .offers import (
+    HELD,
+    REFUSED_IMPORT,
     STRUCTS,
     Prepared,
     Watched,
@@ -38,11 +41,12 @@ from .offers import (
     export_again,
     exports_of_imports,
     happens,
-    late_or_lost,
     prepared,
+    unreleased,
     watched,
 )
 from .outcomes import Inconclusive, Refused, fail
+from .steps import Doing
 
 PRESSURE = 16
 """Arrays that are made to fill whatever memory has become free."""
@@ -76,43 +80,74 @@ def _pressed(exchange: Exchange, library: Adapter) -> list[Source]:
 
 @invariant(
     "lifetime.deleter-once",
-    consumer="DLP-26",
+    consumer="DLP-26 DLP-58",
     bugs="I20",
     level=Level.MUST,
     cases=lambda env: every(env.imports(Protocol.DLPACK), struct=STRUCTS),
 )
 def test_deleter_once(exchange: Exchange) -> None:
-    """The consumer calls the deleter when its array dies, not before, once, and with the pointer that it was given."""
+    """The consumer calls the deleter when its array dies, not before, once, and with the pointer that it was given.
+
+    A consumer that copies need not wait for the end of its array.
+    """
     source = exchange.source()
     offer = prepared(exchange, source)
     strays = len(stray_deleter_calls)
     taken = _take(exchange, offer)
-    _expect_no_call(exchange, offer, "the import lives")
     exchange.expect_values(source, exchange.read(taken))
-    _expect_no_call(exchange, offer, "the import has been read")
+    if not _is_copy(exchange, source, taken):
+        _expect_no_call(offer, "while the import lives")
     del taken
     happens(lambda: offer.managed.deleter_calls >= 1 or len(stray_deleter_calls) > strays)
-    if offer.managed.deleter_calls != 1 or len(stray_deleter_calls) > strays:
+    others = [hex(address) for address in stray_deleter_calls[strays:]]
+    if others:
         fail(
-            "DLP-26",
-            role=Role.CONSUMER,
-            reason="the import is gone, and its memory not released once",
-            expected=f"one call of the deleter, with {offer.managed.address:#x}",
-            **late_or_lost(
-                exchange,
-                lambda: offer.managed.deleter_calls == 1 and len(stray_deleter_calls) == strays,
-                f"{offer.managed.deleter_calls} calls with it, "
-                f"{[hex(address) for address in stray_deleter_calls[strays:]]} others",
-            ),
-        )
+            Code.DELETER_ARGUMENT_WRONG, "DLP-26", role=Role.CONSUMER,
+            reason="the consumer calls the deleter with another pointer than it was given",
+            expected=f"one call, with {offer.managed.address:#x}",
+            seen=f"{offer.managed.deleter_calls} calls with it, and calls with {', '.join(others)}",
+        )  # fmt: skip
+    _expect_one_call(exchange, offer.managed, "when its array is gone")
 
 
-def _expect_no_call(exchange: Exchange, offer: Prepared, what: str) -> None:
-    if offer.managed.deleter_calls:
+def _is_copy(exchange: Exchange, source: Source, taken: Any) -> bool:
+    """Whether the consumer has copied the array, and so needs the producer's memory no longer."""
+    return not source.start <= exchange.look(taken).address < source.start + len(source.block)
+
+
+def _expect_no_call(offer: Prepared, when: str) -> None:
+    """The deleter has not been called; a consumer may be about to do so on a thread of its own."""
+    if happens(lambda: offer.managed.deleter_calls > 0):
         fail(
-            "DLP-26", role=Role.CONSUMER, reason=f"{what}, and its memory is released already",
+            Code.RELEASED_EARLY, "DLP-26", role=Role.CONSUMER, reason=f"the consumer releases the producer's memory {when}",
             expected="no call of the deleter", seen=f"{offer.managed.deleter_calls} calls",
         )  # fmt: skip
+
+
+def _expect_one_call(exchange: Exchange, managed: Managed, when: str, special: str = "") -> None:
+    """The deleter is called once, at the latest when the patience is at its end.
+
+    ``special`` is what is not released if it is not, where plain imports are.
+    """
+    if not happens(lambda: managed.deleter_calls >= 1):
+        what = special if special and _releases(exchange) else HELD[Role.CONSUMER]
+        unreleased(
+            exchange, lambda: managed.deleter_calls == 1, "DLP-26", role=Role.CONSUMER,
+            reason=f"the consumer does not release the producer's memory {when}", expected="one call of the deleter", seen="no call",
+            what=what,
+        )  # fmt: skip
+    if managed.deleter_calls > 1:
+        fail(
+            Code.RELEASED_TWICE, "DLP-26", role=Role.CONSUMER, reason=f"the consumer releases the producer's memory more than once {when}",
+            expected="one call of the deleter", seen=f"{managed.deleter_calls} calls", given=HELD[Role.CONSUMER],
+        )  # fmt: skip
+
+
+def _releases(exchange: Exchange) -> bool:
+    """Whether the consumer releases a plain import that is dropped in this thread."""
+    offer = prepared(exchange, exchange.source())
+    _take(exchange, offer)
+    return happens(lambda: offer.managed.deleter_calls >= 1)
 
 
 NO_VIEWS = frozenset({"cuda_python"})
@@ -128,7 +163,7 @@ def _viewing(env: Environment) -> Iterator[Pair]:
 
 @invariant(
     "lifetime.derived-view",
-    consumer="DLP-26",
+    consumer="DLP-26 DLP-58",
     bugs="I19 I20",
     level=Level.MUST,
     cases=lambda env: every(_viewing(env), struct=STRUCTS),
@@ -140,22 +175,14 @@ def test_derived_view(exchange: Exchange) -> None:
     taken = _take(exchange, offer)
     rest = Index((slice(1, None), slice(None)))
     part = exchange.using(partial(exchange.consumer.view, taken, rest), "slicing the import")
+    copied = _is_copy(exchange, source, taken)
     del taken
-    _expect_no_call(exchange, offer, "a view of the import lives")
+    if not copied:
+        _expect_no_call(offer, "while a view of the import lives")
     row = source.view.shape[1] * source.dtype.itemsize
     exchange.expect_values(source, exchange.read(part), expected=source.values[row:])
     del part
-    happens(lambda: offer.managed.deleter_calls >= 1)
-    if offer.managed.deleter_calls != 1:
-        fail(
-            "DLP-26", role=Role.CONSUMER, reason="the last view is gone, and the memory not released once",
-            expected="one call of the deleter", **_late_or_lost(exchange, offer.managed),
-        )  # fmt: skip
-
-
-def _late_or_lost(exchange: Exchange, managed: Managed) -> dict[str, Any]:
-    """What to say of a struct whose deleter was not called once when the import was gone."""
-    return late_or_lost(exchange, lambda: managed.deleter_calls == 1, f"{managed.deleter_calls} calls")
+    _expect_one_call(exchange, offer.managed, "when the last view is gone")
 
 
 @invariant(
@@ -167,41 +194,68 @@ def _late_or_lost(exchange: Exchange, managed: Managed) -> dict[str, Any]:
 )
 def test_other_thread(exchange: Exchange) -> None:
     """An import whose last reference goes in another thread than the one that made it is released there, once."""
-    offer = prepared(exchange, exchange.crafted(override={"deleter": Deleter.NATIVE}))
+    source = exchange.crafted(override={"deleter": Deleter.NATIVE})
+    offer = prepared(exchange, source)
     holder = [_take(exchange, offer)]
-    _expect_no_call(exchange, offer, "the import lives")
+    if not _is_copy(exchange, source, holder[0]):
+        _expect_no_call(offer, "while the import lives")
     thread = threading.Thread(target=holder.clear)
     thread.start()
     thread.join()
     happens(lambda: offer.managed.deleter_calls >= 1)
     exchange.check_context()
-    if offer.managed.deleter_calls != 1:
-        fail(
-            "DLP-26", role=Role.CONSUMER, reason="the import died in another thread, and was not released once",
-            expected="one call of the deleter", **_late_or_lost(exchange, offer.managed),
-        )  # fmt: skip
+    special = "an import that is dropped in another thread"
+    _expect_one_call(exchange, offer.managed, "when its array dies in another thread", special)
 
 
 @invariant(
     "lifetime.null-deleter",
-    consumer="DLP-26",
+    consumer="DLP-26 DLP-58",
     level=Level.MUST,
     isolation=Isolation.RISKY,
     cases=lambda env: every(env.imports(Protocol.DLPACK), struct=STRUCTS),
 )
 def test_null_deleter(exchange: Exchange) -> None:
     """A struct without deleter is used like any other, and dropping the import calls nothing."""
+    _take(exchange, prepared(exchange, exchange.source()))
     source = exchange.crafted(override={"deleter": Deleter.NULL})
     offer = prepared(exchange, source)
-    taken = _take(exchange, offer)
+    exchange.special("a NULL deleter")
+    taken = exchange.take(offer, promised="DLP-26")
     exchange.expect_values(source, exchange.read(taken))
-    del taken
-    exchange.consumer.let_go()  # what it keeps for later would kill a later case instead of this one
-    if exchange.producer.read(source.array) != source.values:
+    with exchange.step(Doing.RELEASE, Role.CONSUMER):
+        del taken
+        exchange.consumer.let_go()  # what it keeps for later would kill a later case instead of this one
+    seen = exchange.producer.read(source.array)
+    if seen != source.values:
         fail(
-            "DLP-26", role=Role.CONSUMER, reason="dropping an import that has no deleter changed its memory",
-            expected=source.values.hex(), seen=exchange.producer.read(source.array).hex(),
+            Code.FREED_WITHOUT_DELETER, "DLP-26", role=Role.CONSUMER,
+            reason="the consumer changes the memory of an import without deleter when it drops it",
+            expected=show(source.values, source.dtype), seen=show(seen, source.dtype),
         )  # fmt: skip
+
+
+@invariant(
+    "lifetime.null-context",
+    consumer="DLP-26 DLP-58",
+    level=Level.MUST,
+    cases=lambda env: every(env.imports(Protocol.DLPACK), struct=STRUCTS),
+)
+def test_null_context(exchange: Exchange) -> None:
+    """A struct whose ``manager_ctx`` is NULL is used and released like any other: the field is the producer's own.
+
+    All other structs of the reference have one that is not NULL.
+    """
+    _take(exchange, prepared(exchange, exchange.source()))
+    source = exchange.crafted(override={"has_context": False})
+    offer = prepared(exchange, source)
+    exchange.special("a NULL `manager_ctx`")
+    taken = exchange.take(offer)
+    exchange.expect_values(source, exchange.read(taken))
+    if not _is_copy(exchange, source, taken):
+        _expect_no_call(offer, "while the import lives")
+    del taken
+    _expect_one_call(exchange, offer.managed, "when its array is gone", "an import with a NULL `manager_ctx`")
 
 
 DAMAGE: dict[str, dict[str, Any]] = {
@@ -209,6 +263,12 @@ DAMAGE: dict[str, dict[str, Any]] = {
     "type-bits": {"code": 0, "bits": 7},
     "vector": {"lanes": 4},
     "device": {"device": (99, 0)},
+}
+_DAMAGED = {
+    "type-code": "an unknown element type",
+    "type-bits": "7-bit integers",
+    "vector": "elements of 4 lanes",
+    "device": "an array on an unknown device",
 }
 
 
@@ -224,13 +284,15 @@ def test_failed_import(exchange: Exchange) -> None:
     """An import that fails leaves one owner of the memory: it is released by the consumer, or later by the capsule."""
     source = exchange.crafted(override={"deleter": Deleter.NATIVE, **DAMAGE[exchange.option("damage")]})
     offer = prepared(exchange, source)
+    exchange.special(_DAMAGED[exchange.option("damage")])
     try:
-        taken = exchange.consumer.take(offer, exchange.protocol, exchange.device)
-        what = "a struct that cannot be held was accepted and dropped"
+        with exchange.step(Doing.IMPORT, Role.CONSUMER):
+            taken = exchange.consumer.take(offer, exchange.protocol, exchange.device)
+        what = "the consumer accepts a struct with an element type or device that it cannot hold"
         del taken
     except Exception as error:
         exchange.check_context(error)
-        what = "the import failed"
+        what = "the consumer refuses the capsule"
     expect_one_owner(offer, Role.CONSUMER, what)
 
 
@@ -242,11 +304,13 @@ FAILING: dict[str, dict[str, Any]] = {
     "version": {"max_version": "1.0"},
     "stream": {"stream": "x"},
 }
+_ILLEGAL = {"version": "`max_version='1.0'`", "stream": "`stream='x'`"}
+"""Those of them that the protocol does not know."""
 
 
 @invariant(
     "lifetime.failed-export",
-    producer="DLP-24 DLP-27 DLP-28",
+    producer="DLP-28 DLP-27",
     bugs="I20 I21",
     level=Level.MUST,
     cases=lambda env: every(exports_of_imports(env), reason=tuple(FAILING)),
@@ -255,27 +319,37 @@ def test_failed_export(exchange: Exchange) -> None:
     """Exports that fail hold nothing: once the array is gone so is its memory, after twenty of them as after none."""
     array = watched(exchange)
     exporter = exchange.producer.exporter(array.array, Protocol.DLPACK)
+    reason = exchange.option("reason")
+    if reason in _ILLEGAL:
+        exchange.illegal(_ILLEGAL[reason])
     for _ in range(20):
         try:
-            exporter.__dlpack__(**FAILING[exchange.option("reason")])
+            with exchange.step(Doing.EXPORT, Role.PRODUCER):
+                exporter.__dlpack__(**FAILING[reason])
         except Exception as error:
             exchange.check_context(error)
-    if array.released:
+    if happens(lambda: array.released > 0):
         fail(
-            "DLP-28", role=Role.PRODUCER, level=Level.MUST, reason="exports have failed, and the array's memory is released under it",
+            Code.RELEASED_EARLY, "DLP-28", role=Role.PRODUCER, reason="the producer releases the memory of a living array when exports of it fail",
             expected="not released while the array lives", seen=f"released {array.released} times",
         )  # fmt: skip
     array.array = exporter = None
-    _expect_released(exchange, array, "DLP-24", "exports had failed before")
+    _expect_released(
+        exchange, array, "after exports of the array have failed", lambda: "an array whose export has failed"
+    )
 
 
-def _expect_released(exchange: Exchange, array: Watched, clause: str, what: str) -> None:
-    happens(lambda: array.released >= 1)
-    if array.released != 1:
+def _expect_released(exchange: Exchange, array: Watched, when: str, what: Callable[[], str]) -> None:
+    """The producer releases the memory once; ``what`` tells, if it does not, what is not released."""
+    if not happens(lambda: array.released >= 1):
+        unreleased(
+            exchange, lambda: array.released == 1, "DLP-27", role=Role.PRODUCER, reason=f"the producer does not release its memory {when}",
+            expected="released once", seen="never released", what=what(),
+        )  # fmt: skip
+    if array.released > 1:
         fail(
-            clause, role=Role.PRODUCER, reason=f"{what}: the memory is not released once",
-            expected="released once",
-            **late_or_lost(exchange, lambda: array.released == 1, f"released {array.released} times"),
+            Code.RELEASED_TWICE, "DLP-27", role=Role.PRODUCER, reason=f"the producer releases its memory more than once {when}",
+            expected="released once", seen=f"released {array.released} times", given=HELD[Role.PRODUCER],
         )  # fmt: skip
 
 
@@ -291,6 +365,17 @@ def test_native_thread(exchange: Exchange) -> None:
 
     The thread's start routine is the deleter itself, so no Python runs between the two.
     """
+    array = _deleted(exchange, _call_on_native_thread)
+
+    def what() -> str:
+        special = _is_deleted_in_python(exchange)
+        return "an export whose deleter runs on a native thread" if special else HELD[Role.PRODUCER]
+
+    _expect_released(exchange, array, "when the deleter is called on a native thread", what)
+
+
+def _deleted(exchange: Exchange, call: Callable[[int, int], None]) -> Watched:
+    """An array that the producer has exported and dropped, when its export's deleter has been called in this way."""
     array = watched(exchange)
     exported = export_again(exchange, array.array, versioned=exchange.option("struct") == "versioned")
     tensor = exchange.decode(exported)
@@ -298,8 +383,15 @@ def test_native_thread(exchange: Exchange) -> None:
     array.array = exported = None
     if not tensor.deleter:
         raise Refused(f"{exchange.producer.name} exports without deleter")
-    _call_on_native_thread(tensor.deleter, tensor.address)
-    _expect_released(exchange, array, "DLP-27", "the deleter was called on a native thread")
+    with exchange.step(Doing.RELEASE, Role.PRODUCER):
+        call(tensor.deleter, tensor.address)
+    return array
+
+
+def _is_deleted_in_python(exchange: Exchange) -> bool:
+    """Whether the same memory is released where the deleter is called in this thread."""
+    array = _deleted(exchange, lambda function, argument: DELETER(function)(argument))
+    return happens(lambda: array.released >= 1)
 
 
 def _call_on_native_thread(function: int, argument: int) -> None:
@@ -333,16 +425,27 @@ def test_temporary(exchange: Exchange) -> None:
     pressure = _pressed(exchange, exchange.producer)
     seen = exchange.read(taken)
     del pressure
-    if seen != values:
-        clauses = ("DLP-26", "DLP-28") if exchange.protocol is Protocol.DLPACK else ("CAI-27",)
+    if seen == values:
+        return
+    expected, told = show(values, exchange.dtype), show(seen, exchange.dtype)
+    if exchange.protocol is Protocol.CAI:
         fail(
-            *clauses,
-            role=Role.CONSUMER,
-            level=Level.MUST if exchange.protocol is Protocol.DLPACK else Level.OBSERVED,
-            reason="the memory was reused under the import",
-            expected=values.hex(),
-            seen=seen.hex(),
-        )
+            Code.OWNER_NOT_HELD, "CAI-27", role=Role.CONSUMER, reason="the consumer does not hold the exporting object, and its memory is reused",
+            expected=expected, seen=told,
+        )  # fmt: skip
+    _reused(exchange, "the memory is reused under the import", expected, told)
+
+
+def _reused(exchange: Exchange, reason: str, expected: str, seen: str) -> NoReturn:
+    """Memory has been released though somebody still sees it: by the side that is not the reference, as far as that is known."""
+    role = _suspect(exchange)
+    clause = "DLP-28" if role is Role.PRODUCER else "DLP-26"
+    fail(Code.RELEASED_EARLY, clause, role=role, reason=reason, expected=expected, seen=seen)
+
+
+def _suspect(exchange: Exchange) -> Role:
+    """The side whose part in the lifetime of the memory is in question."""
+    return Role.PRODUCER if exchange.consumer.name == REFERENCE else Role.CONSUMER
 
 
 def _from_temporary(exchange: Exchange) -> tuple[Any, bytes]:
@@ -370,17 +473,21 @@ def test_owner_released(exchange: Exchange) -> None:
     del taken
     if happens(lambda: owner() is None):
         return
+    _still_held(exchange, lambda: owner() is None, f"{sys.getrefcount(owner()) - 1} references to the producer's array")
+
+
+def _still_held(exchange: Exchange, event: Callable[[], bool], seen: str) -> NoReturn:
+    """The producer's array is held by nobody's import; ``event`` tells whether it has been let go of meanwhile."""
+    role = _suspect(exchange)
     by_dlpack = exchange.protocol is Protocol.DLPACK
-    role = Role.PRODUCER if exchange.consumer.name == REFERENCE else Role.CONSUMER
-    told = late_or_lost(exchange, lambda: owner() is None, f"{sys.getrefcount(owner()) - 1} references")
-    fail(
-        ("DLP-27" if role is Role.PRODUCER else "DLP-26") if by_dlpack else "CAI-27",
-        role=role,
-        reason="the producer's array is still held though the import is gone",
-        expected="released",
-        seen=told["seen"],
-        level=told["level"] if by_dlpack else Level.SHOULD,
-    )
+    unreleased(
+        exchange, event, _RELEASING[role] if by_dlpack else "CAI-27", role=role,
+        reason="the producer's array is still held though the import is gone", expected="no reference to it", seen=seen,
+        what=HELD[role],
+    )  # fmt: skip
+
+
+_RELEASING = {Role.PRODUCER: "DLP-27", Role.CONSUMER: "DLP-26"}
 
 
 def _chains(env: Environment) -> Iterator[Pair]:
@@ -408,10 +515,9 @@ def test_chain(exchange: Exchange) -> None:
         for link, reader in zip(links, readers):
             seen = exchange.using(partial(reader.read, link), "reading a link of the chain")
             if seen != values:
-                fail(
-                    "DLP-26", "DLP-28", role=Role.CONSUMER, level=Level.MUST,
-                    reason="the memory was reused under a link of the chain",
-                    expected=values.hex(), seen=f"{reader.name} reads {seen.hex()}",
+                _reused(
+                    exchange, "the memory is reused under a link of the chain", show(values, exchange.dtype),
+                    f"{reader.name} reads {show(seen, exchange.dtype)}",
                 )  # fmt: skip
         del pressure
 
@@ -448,18 +554,23 @@ def test_flat_counts(exchange: Exchange) -> None:
     source = exchange.source()
     for _ in range(WARM_UP):
         _exchange_and_drop(exchange, source)
+    before, _ = _counts(source)
     for _ in range(PATIENT_TRIES):
         references, blocks = _left_behind(exchange, source)
         if references <= 0 and blocks < EXCHANGES:
             return
-    role = Role.PRODUCER if exchange.consumer.name == REFERENCE else Role.CONSUMER
+    seen = f"{references:+d} references to the array, {blocks:+d} blocks of the interpreter's memory"
+    if references > 0:
+        _still_held(exchange, lambda: sys.getrefcount(source.array) <= before, f"{seen} after {EXCHANGES} exchanges")
+    role = _suspect(exchange)
     fail(
-        {Role.PRODUCER: "DLP-27", Role.CONSUMER: "DLP-26"}[role] if exchange.protocol is Protocol.DLPACK else "CAI-27",
+        Code.MEMORY_LEAKED,
+        _RELEASING[role] if exchange.protocol is Protocol.DLPACK else "CAI-27",
         role=role,
-        level=Level.MUST if exchange.protocol is Protocol.DLPACK and references > 0 else Level.SHOULD,
+        level=Level.SHOULD,
         reason="every exchange leaves something behind",
         expected=f"as many references and objects as before {EXCHANGES} exchanges",
-        seen=f"{references:+d} references to the array, {blocks:+d} blocks of the interpreter's memory",
+        seen=seen,
     )
 
 
@@ -505,22 +616,22 @@ def test_device_memory(exchange: Exchange) -> None:
     Other processes use the same device, so what is missing has to be missing every time, and the arrays' own memory too.
     """
     _big_exchange(exchange)
+    before = cuda_memory.free_bytes()
     for _ in range(PATIENT_TRIES):
         lost, addresses = _big_exchanges(exchange)
         if lost < LEAK_BYTES:
             return
     if addresses < BIG_EXCHANGES // 2:
         raise Inconclusive(f"{lost >> 20} MiB are missing, but the arrays' memory was reused: others use the device")
-    by_dlpack = exchange.protocol is Protocol.DLPACK
-    role = Role.PRODUCER if exchange.consumer.name == REFERENCE else Role.CONSUMER
-    fail(
-        ("DLP-27" if role is Role.PRODUCER else "DLP-26") if by_dlpack else "CAI-27",
-        role=role,
-        level=Level.MUST if by_dlpack else Level.SHOULD,
-        reason="device memory does not come back",
+    refused, role = exchange.option("imports") == "refused", _suspect(exchange)
+    unreleased(
+        exchange, lambda: before - cuda_memory.free_bytes() < LEAK_BYTES,
+        _RELEASING[role] if exchange.protocol is Protocol.DLPACK else "CAI-27", role=role,
+        level=Level.SHOULD if refused else None, reason="device memory does not come back",
         expected=f"less than {LEAK_BYTES >> 20} MiB missing after {BIG_EXCHANGES} exchanges of 256 MiB",
         seen=f"{lost >> 20} MiB missing, and the arrays were at {addresses} different addresses",
-    )
+        what=REFUSED_IMPORT if refused else HELD[role],
+    )  # fmt: skip
 
 
 def _big_exchanges(exchange: Exchange) -> tuple[int, int]:
@@ -539,8 +650,10 @@ def _big_exchange(exchange: Exchange) -> int:
     array = exchange.producer.empty(exchange.dtype, BIG.base, exchange.device)
     if exchange.option("imports") == "refused":
         array.override = {"lanes": 4}
+    offer = exchange.offer(array)
     try:
-        exchange.consumer.take(exchange.offer(array), exchange.protocol, exchange.device)
+        with exchange.step(Doing.IMPORT, Role.CONSUMER):
+            exchange.consumer.take(offer, exchange.protocol, exchange.device)
     except Exception as error:
         exchange.check_context(error)
         if exchange.option("imports") == "taken":
@@ -562,6 +675,7 @@ def _big_exchange(exchange: Exchange) -> int:
 def test_import_until_exit(exchange: Exchange) -> None:
     """An import that lives until the interpreter ends lets it end cleanly, whoever is taken apart first."""
     source = _for_exit(exchange)
+    exchange.special("an import that lives until the interpreter ends")
     _keep(exchange.take(source))
 
 
@@ -576,6 +690,7 @@ def test_import_until_exit(exchange: Exchange) -> None:
 def test_capsule_until_exit(exchange: Exchange) -> None:
     """A capsule that nobody consumed and that lives until the interpreter ends lets it end cleanly."""
     source = _for_exit(exchange)
+    exchange.special("a capsule that lives until the interpreter ends")
     versioned = exchange.option("struct") == "versioned"
     _keep(exchange.capsule_of(source, **({"max_version": (1, 0)} if versioned else {})))
 

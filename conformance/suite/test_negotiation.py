@@ -775,7 +775,7 @@ def test_foreign_major(exchange: Exchange) -> None:
         role=Role.CONSUMER,
         given=given,
     )
-    expect_one_owner(offer, Role.CONSUMER, "the consumer has refused a struct of another major version")
+    expect_one_owner(offer, Role.CONSUMER, "the consumer refuses a struct of another major version")
 
 
 _DEVICES = {

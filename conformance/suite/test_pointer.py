@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import sys
 from collections.abc import Callable, Iterable, Iterator
+from functools import reduce
 from itertools import chain
 from typing import Any, NoReturn
 
@@ -12,13 +13,17 @@ from conformance.protocols.clauses import Level, Role
 from conformance.protocols.dtypes import dtype
 from conformance.protocols.strided import Broadcast, Index, offsets, span
 from conformance.reference.exporter import NEWEST
+from conformance.reference.memory import ALIGNMENT
 
 from .catalogue import VIA, Draft, dtypes, every, invariant, layouts
+from .codes import Code
 from .exchange import Exchange, Source, brief, show
+from .handed import decoded
 from .layouts import NEGATIVE, OFFSET, PLAIN, STRIDED, ZERO_STRIDE, Layout
 from .libraries import REFERENCE, Environment, Pair
-from .outcomes import Refused, fail
+from .outcomes import ACCUSED, Inconclusive, Refused, Side, fail
 from .patterns import pattern
+from .steps import Doing
 
 WRITE_LAYOUTS = ("c-order", "columns", "fortran")
 
@@ -33,10 +38,41 @@ def mutable(pairs: Iterable[Pair], *traits: Trait) -> Iterator[Pair]:
     return (p for p in pairs if not p.producer.has(Trait.IMMUTABLE) and all(p.consumer.has(trait) for trait in traits))
 
 
+# -- sharing
+
+
+def expect_shared(exchange: Exchange, source: Source, taken: Any) -> None:
+    """The import is on the producer's memory. That a consumer copies what it need not share is only observed.
+
+    DLPack wants the memory shared "if possible": it leaves open to copy what is not aligned to 256 bytes, or has a layout that the
+    consumer's arrays cannot have.
+    """
+    view = exchange.look(taken)
+    is_left_open = view.address != source.address and _may_copy(exchange, source)
+    exchange.expect_address(source, view, copying=Level.OBSERVED if is_left_open else None)
+
+
+def _may_copy(exchange: Exchange, source: Source) -> bool:
+    """Whether the protocol leaves the consumer a reason to copy this array though nobody asks for a copy."""
+    is_aligned = source.address % ALIGNMENT == 0 or exchange.protocol is Protocol.CAI
+    return not is_aligned or not (source.view.contiguous or _has_layout(exchange))
+
+
+def _has_layout(exchange: Exchange) -> bool:
+    """Whether the consumer has arrays of the case's layout itself."""
+    library, form = exchange.consumer, exchange.layout
+    try:
+        base = library.array(exchange.dtype, form.base, pattern(exchange.dtype, form.elements), exchange.device)
+        reduce(library.view, form.steps, base)
+    except Exception:
+        return False
+    return True
+
+
 @invariant(
     "pointer.same-address",
-    producer="DLP-43 CAI-05",
-    consumer="DLP-43",
+    producer="DLP-59 CAI-05",
+    consumer="DLP-43 CAI-32",
     bugs="I31",
     level=Level.MUST,
     cases=lambda env: chain(
@@ -47,17 +83,17 @@ def mutable(pairs: Iterable[Pair], *traits: Trait) -> Iterator[Pair]:
 def test_same_address(exchange: Exchange) -> None:
     """The consumer's element 0 lies at the producer's address: nothing was copied on the way.
 
-    Packed arrays have to be shared by every consumer, other layouts by those that have such views themselves.
+    Packed arrays have to be shared by every consumer, other layouts by those that have such views themselves. A consumer may copy what
+    is not aligned to 256 bytes, which is only observed.
     """
     source = exchange.source()
-    taken = exchange.take(source)
-    exchange.expect_address(source, exchange.look(taken))
+    expect_shared(exchange, source, exchange.take(source))
 
 
 @invariant(
     "pointer.values",
-    producer="DLP-43 CAI-05",
-    consumer="DLP-43",
+    producer="DLP-59 DLP-20 CAI-05 CAI-11",
+    consumer="DLP-58 CAI-32",
     bugs="I07",
     level=Level.MUST,
     cases=lambda env: chain(
@@ -77,8 +113,7 @@ def test_values(exchange: Exchange) -> None:
 
 @invariant(
     "pointer.view-export",
-    producer="CAI-05 DLP-43",
-    consumer="DLP-43",
+    producer="DLP-59 CAI-05",
     bugs="I02",
     level=Level.MUST,
     cases=lambda env: every(
@@ -90,20 +125,28 @@ def test_values(exchange: Exchange) -> None:
 def test_view_export(exchange: Exchange) -> None:
     """A view publishes its own first element: the block's address plus the view's offset."""
     source = exchange.source()
-    if exchange.protocol is Protocol.CAI:
-        seen = exchange.dictionary_of(source)["data"][0]
-        clause = "CAI-05"
+    if exchange.protocol is Protocol.DLPACK:
+        clause, seen = "DLP-59", exchange.decode(exchange.capsule_of(source)).element0
     else:
-        seen = exchange.decode(exchange.capsule_of(source)).element0
-        clause = "DLP-43"
+        clause, seen = "CAI-05", _published_address(exchange, source)
     if seen != source.address:
+        inside = source.start <= seen < source.start + len(source.block)
         fail(
+            Code.WRONG_ADDRESS if inside else Code.NOT_SHARED,
             clause,
             role=Role.PRODUCER,
-            reason="the exported address is not that of the view's first element",
-            expected=hex(source.address),
-            seen=hex(seen),
+            reason="the producer exports another address than that of the view's first element",
+            expected=f"element 0 at {source.address:#x}",
+            seen=f"element 0 at {seen:#x}" + (f", {seen - source.address:+d} bytes off" if inside else ""),
         )
+
+
+def _published_address(exchange: Exchange, source: Source) -> int:
+    """The address in the producer's dictionary; undecided if it cannot be read."""
+    published = decoded(exchange.protocol, exchange.dictionary_of(source))
+    if published is None:
+        raise Inconclusive(f"the dictionary of {exchange.producer.name} is malformed (see cai.form)")
+    return published.address
 
 
 # -- writes
@@ -111,8 +154,8 @@ def test_view_export(exchange: Exchange) -> None:
 
 @invariant(
     "pointer.producer-write-seen",
-    producer="DLP-43 CAI-05",
-    consumer="DLP-43",
+    producer="DLP-59 CAI-05",
+    consumer="DLP-43 DLP-58 CAI-32",
     context="G2",
     bugs="I31",
     level=Level.MUST,
@@ -121,20 +164,22 @@ def test_view_export(exchange: Exchange) -> None:
 def test_producer_write_seen(exchange: Exchange) -> None:
     """What the producer writes after the exchange is what the consumer reads.
 
-    A consumer whose arrays are immutable leaves this undefined; there it is only observed.
+    A consumer whose arrays are immutable leaves this undefined; there it is only observed, as is a copy that the consumer may make.
     """
     source = exchange.source()
     taken = exchange.take(source)
     exchange.read(taken)
     data = exchange.rewrite(source)
     undefined = Trait.IMMUTABLE in exchange.consumer.traits
-    exchange.expect_values(source, exchange.read(taken), *(("G2",) if undefined else exchange.sharing()), expected=data)
+    if not undefined:
+        expect_shared(exchange, source, taken)
+    exchange.expect_values(source, exchange.read(taken), "G2" if undefined else "", expected=data)
 
 
 @invariant(
     "pointer.consumer-write-seen",
-    producer="DLP-43 CAI-05",
-    consumer="DLP-43",
+    producer="DLP-59 CAI-05",
+    consumer="DLP-43 DLP-58 CAI-32",
     bugs="I31",
     level=Level.MUST,
     cases=lambda env: every(mutable(env.pairs(), Trait.WRITES), layout=layouts(*WRITE_LAYOUTS)),
@@ -144,16 +189,16 @@ def test_consumer_write_seen(exchange: Exchange) -> None:
     source = exchange.source()
     taken = exchange.take(source)
     _require_writable(exchange, taken)
+    expect_shared(exchange, source, taken)
     data = pattern(source.dtype, source.view.size, seed=1)
     exchange.using(lambda: exchange.consumer.write(taken, data), "writing through the import")
-    exchange.expect_values(source, exchange.producer.read(source.array), *exchange.sharing(), expected=data)
-    _expect_block(exchange, source, data)
+    _expect_written(exchange, source, data)
 
 
 @invariant(
     "pointer.kernel-write-seen",
-    producer="DLP-43 CAI-05",
-    consumer="DLP-43",
+    producer="DLP-59 CAI-05",
+    consumer="DLP-43 DLP-58 CAI-32",
     bugs="I32",
     level=Level.MUST,
     cases=lambda env: every(mutable(env.pairs(), Trait.KERNEL), layout=layouts("vector", "cube", *OFFSET)),
@@ -166,10 +211,9 @@ def test_kernel_write_seen(exchange: Exchange) -> None:
     before = exchange.peek(source.start, len(source.block))
     taken = exchange.take(source)
     _require_writable(exchange, taken)
+    expect_shared(exchange, source, taken)
     exchange.using(lambda: exchange.consumer.kernel_increment(taken), "a kernel on the import")
-    after = _numbers(source.view.size, start=2)
-    exchange.expect_values(source, exchange.producer.read(source.array), *exchange.sharing(), expected=after)
-    _expect_block(exchange, source, after, before)
+    _expect_written(exchange, source, _numbers(source.view.size, start=2), before)
 
 
 def _numbers(count: int, start: int) -> bytes:
@@ -182,24 +226,43 @@ def _require_writable(exchange: Exchange, taken: Any) -> None:
         raise Refused(f"{exchange.consumer.name} made a read-only array of it")
 
 
-def _expect_block(exchange: Exchange, source: Source, data: bytes, before: bytes | None = None) -> None:
-    """The block holds ``data`` in the view's elements and is unchanged elsewhere."""
-    expected = Source(source.array, source.dtype, source.view, source.address, before or source.block).block_with(data)
-    seen = exchange.peek(source.start, len(source.block))
-    if seen != expected:
+def _expect_written(exchange: Exchange, source: Source, data: bytes, before: bytes | None = None) -> None:
+    """The producer reads ``data`` from the view's elements, and the block is unchanged elsewhere."""
+    seen = exchange.producer.read(source.array)
+    if seen != data:
+        exchange.expect_handed(source)
         fail(
-            *exchange.sharing(),
+            Code.VALUES_CHANGED,
+            exchange.reading(),
             role=Role.CONSUMER,
-            reason="the write changed elements outside the view",
-            expected=show(expected, source.dtype, limit=32),
-            seen=show(seen, source.dtype, limit=32),
+            reason="the producer does not read what the consumer has written",
+            expected=show(data, source.dtype),
+            seen=show(seen, source.dtype),
+            accused=exchange.reader_at_fault(),
         )
+    expected = Source(source.array, source.dtype, source.view, source.address, before or source.block).block_with(data)
+    block = exchange.peek(source.start, len(source.block))
+    if block != expected:
+        _fail_outside(exchange, source, "the consumer's write changes elements outside of the view", expected, block)
+
+
+def _fail_outside(exchange: Exchange, source: Source, reason: str, expected: bytes, seen: bytes) -> NoReturn:
+    exchange.expect_handed(source)
+    fail(
+        Code.WRITE_OUTSIDE,
+        exchange.reading(),
+        role=Role.CONSUMER,
+        reason=reason,
+        expected=show(expected, source.dtype, limit=32),
+        seen=show(seen, source.dtype, limit=32),
+        accused=exchange.reader_at_fault(),
+    )
 
 
 @invariant(
     "pointer.zero-stride-write",
-    producer="DLP-43 CAI-05",
-    consumer="DLP-43",
+    producer="DLP-59 CAI-05",
+    consumer="DLP-58 CAI-32",
     context="G5",
     level=Level.OBSERVED,
     cases=lambda env: every(mutable(env.pairs(), Trait.WRITES), layout=layouts(*ZERO_STRIDE)),
@@ -215,7 +278,8 @@ def test_zero_stride_write(exchange: Exchange) -> None:
     _require_writable(exchange, taken)
     data = pattern(source.dtype, source.view.size, seed=1)
     try:
-        exchange.consumer.write(taken, data)
+        with exchange.step(Doing.USE, Role.CONSUMER):
+            exchange.consumer.write(taken, data)
     except Exception as error:
         exchange.check_context(error)
         raise Refused(f"{exchange.consumer.name} does not write through stride 0: {brief(error)}") from error
@@ -237,12 +301,16 @@ def _expect_one_of_the_written(exchange: Exchange, source: Source, data: bytes) 
     block = exchange.peek(source.start, len(source.block))
     for offset in range(len(block) // size):
         seen, old = (b[offset * size : (offset + 1) * size] for b in (block, source.block))
-        if seen not in allowed.get(offset, {old}):
+        if offset not in allowed and seen != old:
+            told = f"the consumer's write changes element {offset} of the block, which is outside of the view"
+            _fail_outside(exchange, source, told, old, seen)
+        if offset in allowed and seen not in allowed[offset]:
             fail(
-                *(("G5",) if offset in allowed else exchange.sharing()),
+                Code.VALUES_CHANGED,
+                "G5",
                 role=Role.CONSUMER,
-                reason=f"element {offset} of the block holds what nobody wrote there",
-                expected=" or ".join(show(value, source.dtype) for value in sorted(allowed.get(offset, {old}))),
+                reason=f"element {offset} of the block holds none of the values that the consumer has written there",
+                expected=" or ".join(show(value, source.dtype) for value in sorted(allowed[offset])),
                 seen=show(seen, source.dtype),
             )
 
@@ -257,7 +325,7 @@ _WINDOWS = {
 """Views whose element 0 lies 64 elements into the block, so that whatever is split off its address stays inside."""
 _OFFSETS = {"aligned": 256, "element": 4}
 """In bytes: down to the block's start, as the header wants ``data`` aligned (DLP-18), and one element."""
-_NO_OFFSET = ("DLP-17", "DLP-43")
+_GIVEN_OFFSET = "a capsule with a `byte_offset`"
 
 
 def _split(exchange: Exchange) -> Source:
@@ -266,6 +334,7 @@ def _split(exchange: Exchange) -> Source:
     newest = None if exchange.option("capsule") == "legacy" else NEWEST
     source = exchange.crafted(form=_WINDOWS[exchange.option("view")], newest=newest)
     source.array.override = {"data": source.address - offset, "byte_offset": offset}
+    exchange.special(_GIVEN_OFFSET)
     return source
 
 
@@ -275,8 +344,7 @@ def _splits(pairs: Iterable[Pair]) -> Iterator[Draft]:
 
 @invariant(
     "pointer.byte-offset",
-    producer="DLP-43",
-    consumer="DLP-17 DLP-43",
+    consumer="DLP-58 DLP-17 DLP-43",
     bugs="I01",
     level=Level.MUST,
     cases=lambda env: _splits(env.imports(Protocol.DLPACK)),
@@ -284,17 +352,16 @@ def _splits(pairs: Iterable[Pair]) -> Iterator[Draft]:
 def test_byte_offset(exchange: Exchange) -> None:
     """Element 0 of the import lies at ``data + byte_offset``, whichever way the address is split between the two."""
     source = _split(exchange)
-    taken = exchange.take(source, promised=exchange.promises() if exchange.option("view") == "packed" else ())
+    taken = exchange.take(source, promised=None if exchange.option("view") == "packed" else "")
     if exchange.option("capsule") == "versioned":
         exchange.require_versioned(source)
-    exchange.expect_values(source, exchange.read(taken), *_NO_OFFSET)
-    exchange.expect_address(source, exchange.look(taken), *_NO_OFFSET)
+    exchange.expect_address(source, exchange.look(taken), copying=Level.OBSERVED)
+    exchange.expect_values(source, exchange.read(taken))
 
 
 @invariant(
     "pointer.byte-offset-passed-on",
-    producer="DLP-43",
-    consumer="DLP-17 DLP-43",
+    consumer="DLP-58 DLP-17",
     bugs="I01",
     level=Level.MUST,
     cases=lambda env: _splits(p for p in env.imports(Protocol.DLPACK) if Protocol.DLPACK in p.target.exports),
@@ -305,15 +372,19 @@ def test_byte_offset_passed_on(exchange: Exchange) -> None:
     taken = exchange.take(source, promised="")
     if exchange.option("capsule") == "versioned":
         exchange.require_versioned(source)
+    imported = exchange.look(taken)
+    exchange.expect_address(source, imported, copying=Level.OBSERVED)
+    exchange.special("what it imported with a `byte_offset`")
     again = _passed_on(exchange, exchange.consumer, taken, exchange.library(REFERENCE))
     seen = exchange.library(REFERENCE).describe(again).address
     if seen != source.address:
         fail(
-            *_NO_OFFSET,
-            role=Role.PRODUCER,
-            reason="exporting the import again gives another element 0",
-            expected=hex(source.address),
-            seen=f"{seen:#x}, {seen - source.address:+d} bytes off",
+            Code.WRONG_ADDRESS,
+            "DLP-58",
+            role=Role.CONSUMER,
+            reason="the consumer exports its import with another element 0",
+            expected=f"element 0 at {source.address:#x}",
+            seen=f"element 0 at {seen:#x}, {seen - source.address:+d} bytes off",
         )
 
 
@@ -327,8 +398,8 @@ def _passed_on(exchange: Exchange, giver: Adapter, taken: Any, taker: Adapter) -
 
 @invariant(
     "pointer.imports-alias",
-    producer="DLP-43 CAI-05",
-    consumer="DLP-43",
+    producer="DLP-59 CAI-05",
+    consumer="DLP-43 DLP-58 CAI-32",
     level=Level.MUST,
     cases=lambda env: every(env.pairs(), layout=layouts("c-order", "columns", "vector")),
 )
@@ -339,12 +410,12 @@ def test_imports_alias(exchange: Exchange) -> None:
     """
     source = exchange.source()
     first, second = exchange.take(source), exchange.take(source)
-    exchange.expect_address(source, exchange.look(first))
-    exchange.expect_address(source, exchange.look(second))
+    expect_shared(exchange, source, first)
+    expect_shared(exchange, source, second)
     partners = exchange.producer.traits | exchange.consumer.traits
     if Trait.IMMUTABLE not in partners:
         data = _write_first(exchange, source, first)
-        exchange.expect_values(source, exchange.read(second), *exchange.sharing(), expected=data)
+        exchange.expect_values(source, exchange.read(second), expected=data)
 
 
 def _write_first(exchange: Exchange, source: Source, first: Any) -> bytes:
@@ -358,8 +429,8 @@ def _write_first(exchange: Exchange, source: Source, first: Any) -> bytes:
 
 @invariant(
     "pointer.imports-apart",
-    producer="DLP-43 CAI-05",
-    consumer="DLP-43",
+    producer="DLP-59 CAI-05",
+    consumer="DLP-58 CAI-32 DLP-43",
     level=Level.MUST,
     cases=lambda env: every(env.pairs(), first=("kept", "dropped")),
 )
@@ -374,9 +445,10 @@ def test_imports_apart(exchange: Exchange) -> None:
     exchange.read(before)
     if exchange.option("first") == "dropped":
         del before
+    exchange.special("an array like one that came before it")
     taken = exchange.take(source)
-    exchange.expect_address(source, exchange.look(taken))
     exchange.expect_values(source, exchange.read(taken))
+    expect_shared(exchange, source, taken)
 
 
 # -- copies
@@ -388,8 +460,8 @@ def _copying(env: Environment) -> Iterator[Pair]:
 
 @invariant(
     "pointer.copy-true",
-    producer="DLP-39",
-    consumer="DLP-44",
+    producer="DLP-39 DLP-59",
+    consumer="DLP-44 DLP-58",
     bugs="I23",
     level=Level.MUST,
     cases=lambda env: every(_copying(env), layout=layouts("c-order", "columns", "stepped-permuted", *OFFSET)),
@@ -403,25 +475,56 @@ def test_copy_true(exchange: Exchange) -> None:
     except Refused as refusal:
         role, clause = _blamed(offer)
         if exchange.promises() and not _unknown_keyword(offer):
-            fail(clause, role=role, reason="copy=True is refused for a plain array", expected="a copy", seen=refusal)
+            fail(
+                Code.COPY_REFUSED, clause, role=role, reason=f"the {role.value} refuses copy=True for a plain array", expected="a copy",
+                seen=refusal, accused=ACCUSED[role],
+            )  # fmt: skip
         raise
-    exchange.expect_values(source, exchange.read(taken), "DLP-44")
+    _expect_copy(exchange, source, exchange.read(taken))
     view = exchange.look(taken)
     if source.start <= view.address < source.start + len(source.block):
-        asked = any(keywords.get("copy") for _, keywords in offer.calls)
-        fail(
-            "DLP-39" if asked else "DLP-44",
-            role=Role.PRODUCER if asked else Role.CONSUMER,
-            reason="copy=True shares the producer's memory"
-            + (
-                ", though the producer was asked for a copy" if asked else ", and the producer was not asked for a copy"
-            ),
-            expected="an address outside the producer's block",
-            seen=f"element 0 at {view.address:#x}, the producer's at {source.address:#x}",
-        )
+        told = f"element 0 at {view.address:#x}, the producer's at {source.address:#x}"
+        _copy_is_shared(offer, expected="an address outside of the producer's block", seen=told)
     if Trait.IMMUTABLE not in exchange.producer.traits:
         exchange.rewrite(source)
-        exchange.expect_values(source, exchange.read(taken), "DLP-44")
+        seen = exchange.read(taken)
+        if seen != source.values:
+            _copy_is_shared(offer, expected=show(source.values, source.dtype), seen=show(seen, source.dtype))
+
+
+def _expect_copy(exchange: Exchange, source: Source, seen: bytes) -> None:
+    """A copy has the producer's elements. If what was handed over has others, the producer has copied wrongly."""
+    if seen == source.values:
+        return
+    handed = exchange.handed_elements(source.dtype.itemsize)
+    by_producer = handed is not None and handed != source.values
+    role = Role.PRODUCER if by_producer else Role.CONSUMER
+    fail(
+        Code.VALUES_CHANGED,
+        "DLP-59" if by_producer else "DLP-58",
+        role=role,
+        reason=f"the {role.value} makes a copy with other elements",
+        expected=show(source.values, source.dtype),
+        seen=show(seen, source.dtype),
+        given="`copy=True`",
+        accused=None if handed is None else ACCUSED[role],
+    )
+
+
+def _copy_is_shared(offer: DLPackOffer, *, expected: str, seen: str) -> NoReturn:
+    """``copy=True`` gave no copy: the producer's fault if it was asked for one, else the consumer's."""
+    asked = any(keywords.get("copy") for _, keywords in offer.calls)
+    fail(
+        Code.COPY_SHARED,
+        "DLP-39" if asked else "DLP-44",
+        role=Role.PRODUCER if asked else Role.CONSUMER,
+        reason="the producer shares its memory, though the consumer asks it for a copy"
+        if asked
+        else "the consumer shares the producer's memory, and does not ask the producer for a copy",
+        expected=expected,
+        seen=seen,
+        accused=Side.PRODUCER if asked else Side.CONSUMER,
+    )
 
 
 @invariant(
@@ -439,11 +542,23 @@ def test_copy_false(exchange: Exchange) -> None:
     shares = exchange.look(exchange.take(source)).address == source.address
     offer = exchange.offer(source)
     try:
-        taken = exchange.consumer.take(offer, exchange.protocol, exchange.device, copy=False)
+        with exchange.step(Doing.IMPORT, Role.CONSUMER):
+            taken = exchange.consumer.take(offer, exchange.protocol, exchange.device, copy=False)
     except Exception as error:
         _judge_refused_copy(exchange, offer, error, shares=shares)
-    exchange.expect_address(source, exchange.look(taken), "DLP-44")
     exchange.expect_values(source, exchange.read(taken))
+    view = exchange.look(taken)
+    if view.address != source.address:
+        by_producer = exchange.handed is not None and exchange.handed.address != source.address
+        fail(
+            Code.COPY_MADE,
+            "DLP-39" if by_producer else "DLP-44",
+            role=Role.PRODUCER if by_producer else Role.CONSUMER,
+            reason=f"the {'producer' if by_producer else 'consumer'} copies although copy=False forbids it",
+            expected=f"element 0 at {source.address:#x}",
+            seen=f"element 0 at {view.address:#x}",
+            accused=Side.PRODUCER if by_producer else Side.CONSUMER,
+        )
 
 
 def _judge_refused_copy(exchange: Exchange, offer: DLPackOffer, error: Exception, *, shares: bool) -> NoReturn:
@@ -453,20 +568,25 @@ def _judge_refused_copy(exchange: Exchange, offer: DLPackOffer, error: Exception
     if not _unknown_keyword(offer):
         if shares and exchange.promises():
             fail(
+                Code.SHARING_REFUSED,
                 clause,
                 role=role,
-                reason="copy=False is refused, though the array is shared without it",
+                reason=f"the {role.value} refuses copy=False, though the array is shared without it",
                 expected="the producer's memory",
                 seen=brief(error),
+                accused=ACCUSED[role],
             )
         if not isinstance(error, (BufferError, ValueError)):
             fail(
+                Code.WRONG_EXCEPTION,
                 clause,
                 role=role,
                 level=Level.SHOULD,
-                reason="copy=False is refused with the wrong kind of exception",
+                reason=f"the {role.value} refuses copy=False with the wrong kind of exception",
                 expected="BufferError (or ValueError, X4)",
                 seen=brief(error),
+                given="`copy=False`",
+                accused=ACCUSED[role],
             )
     raise Refused(f"copy=False is refused: {brief(error)}") from error
 
@@ -493,7 +613,8 @@ def test_copy_false_elsewhere(exchange: Exchange) -> None:
     elsewhere = (2, 0) if exchange.device is Device.HOST else (1, 0)
     offer = exchange.offer(source)
     try:
-        exported = offer.__dlpack__(max_version=NEWEST, dl_device=elsewhere, copy=False)
+        with exchange.step(Doing.EXPORT, Role.PRODUCER):
+            exported = offer.__dlpack__(max_version=NEWEST, dl_device=elsewhere, copy=False)
     except BufferError:
         return
     except Exception as error:
@@ -501,9 +622,12 @@ def test_copy_false_elsewhere(exchange: Exchange) -> None:
     tensor = exchange.decode(exported)
     ignored = tensor.device != elsewhere
     fail(
+        Code.DEVICE_IGNORED if ignored else Code.COPY_MADE,
         "DLP-38" if ignored else "DLP-39",
         role=Role.PRODUCER,
-        reason="the device that was asked for is ignored" if ignored else "copied although copy=False",
+        reason="the producer exports to another device than it is asked for"
+        if ignored
+        else "the producer copies although copy=False forbids it",
         expected="BufferError",
         seen=f"a capsule on device {tensor.device}, element 0 at {tensor.element0:#x} (the array's: {source.address:#x})",
     )
@@ -514,33 +638,36 @@ def _judge_refused_device(exchange: Exchange, error: Exception, elsewhere: tuple
     if isinstance(error, TypeError):
         raise Refused(f"{exchange.producer.name} does not take dl_device and copy: {brief(error)}") from error
     fail(
+        Code.WRONG_EXCEPTION,
         "DLP-39",
         role=Role.PRODUCER,
         level=Level.SHOULD,
-        reason=f"dl_device={elsewhere} with copy=False is refused with the wrong kind of exception",
+        reason=f"the producer refuses dl_device={elsewhere} with copy=False with the wrong kind of exception",
         expected="BufferError",
         seen=brief(error),
+        given="`copy=False` with another device as `dl_device`",
     )
 
 
 @invariant(
     "pointer.misaligned",
-    producer="DLP-18 DLP-43 CAI-05",
-    consumer="DLP-18 DLP-43",
+    producer="DLP-59 CAI-05",
+    consumer="DLP-58 CAI-32 DLP-43",
+    context="DLP-18 X6",
     bugs="I32 I31",
     level=Level.MUST,
     cases=lambda env: every(env.pairs(), layout=layouts(*OFFSET), dtype=dtypes("float32", "complex128")),
 )
 def test_misaligned(exchange: Exchange) -> None:
-    """A packed array that is aligned to its elements and to nothing more is shared like any other, not silently copied.
+    """A packed array that is aligned to its elements and to nothing more arrives with its elements, and is shared or copied.
 
-    The header asks for 256 bytes and says in the same breath not to rely on them.
+    The header asks for 256 bytes and says in the same breath not to rely on them, so by DLPack a consumer may copy it: which one
+    does is observed. By the array interface it is shared like any other.
     """
     source = exchange.source()
     taken = exchange.take(source)
     exchange.expect_values(source, exchange.read(taken))
-    by_alignment = ("DLP-18",) if exchange.protocol is Protocol.DLPACK else exchange.sharing()
-    exchange.expect_address(source, exchange.look(taken), *by_alignment)
+    expect_shared(exchange, source, taken)
 
 
 # -- three libraries
@@ -564,8 +691,8 @@ def _chains(env: Environment) -> Iterator[Draft]:
 
 @invariant(
     "pointer.chain",
-    producer="DLP-43 CAI-05",
-    consumer="DLP-43",
+    producer="DLP-59 CAI-05",
+    consumer="DLP-43 DLP-58 CAI-32",
     level=Level.MUST,
     cases=_chains,
 )
@@ -576,6 +703,7 @@ def test_chain(exchange: Exchange) -> None:
     """
     source = exchange.source()
     middle = exchange.library(exchange.option(VIA))
+    exchange.special("an array that goes through a library in between")
     between = exchange.take(source, promised="", taker=middle)
     _expect_same_memory(exchange, source, middle, between)
     last = _passed_on(exchange, middle, between, exchange.consumer)
@@ -588,19 +716,15 @@ def test_chain(exchange: Exchange) -> None:
     if Trait.WRITES in exchange.consumer.traits and not exchange.look(last).readonly:
         data = pattern(source.dtype, source.view.size, seed=2)
         exchange.using(lambda: exchange.consumer.write(last, data), "writing through the last import")
-        exchange.expect_values(source, exchange.producer.read(source.array), expected=data)
+        _expect_written(exchange, source, data)
 
 
 def _expect_same_memory(exchange: Exchange, source: Source, library: Adapter, taken: Any) -> None:
-    seen = exchange.using(lambda: library.describe(taken), f"describing the import of {library.name}").address
-    if seen != source.address:
-        fail(
-            "DLP-43" if exchange.protocol is Protocol.DLPACK else "CAI-05",
-            role=Role.CONSUMER,
-            reason=f"{library.name} has other memory than the producer",
-            expected=f"element 0 at {source.address:#x}",
-            seen=f"element 0 at {seen:#x}",
-        )
+    """This link of the chain is on the producer's memory. One that copies what it need not share ends the case."""
+    view = exchange.using(lambda: library.describe(taken), f"describing the import of {library.name}")
+    if view.address != source.address and _may_copy(exchange, source):
+        raise Refused(f"{library.name} copies what is not aligned to {ALIGNMENT} bytes, as it may")
+    exchange.expect_address(source, view, exchange.reading() if exchange.protocol is Protocol.CAI else "")
 
 
 # -- the memory behind
@@ -608,8 +732,7 @@ def _expect_same_memory(exchange: Exchange, source: Source, library: Adapter, ta
 
 @invariant(
     "pointer.memory-behind",
-    producer="DLP-43 CAI-05",
-    consumer="DLP-43",
+    consumer="DLP-58 CAI-32",
     level=Level.OBSERVED,
     cases=lambda env: every(
         (p for p in env.imports() if p.consumer.has(Trait.EXTENT)),
@@ -624,13 +747,15 @@ def test_memory_behind(exchange: Exchange) -> None:
     """
     source = exchange.source()
     taken = exchange.take(source)
+    exchange.expect_shape(source, exchange.look(taken))
     low, high = span(source.view)
     size = source.dtype.itemsize
     first, end = source.start + low * size, source.start + high * size
     seen = exchange.using(lambda: exchange.consumer.extent(taken), "asking for the memory behind the import")
     if not (source.start <= seen[0] <= first and end <= seen[1] <= source.start + len(source.block)):
         fail(
-            *exchange.sharing(),
+            Code.WRONG_EXTENT,
+            exchange.reading(),
             role=Role.CONSUMER,
             level=Level.OBSERVED,
             reason="the consumer is wrong about the memory behind the import",

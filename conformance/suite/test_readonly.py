@@ -3,17 +3,19 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
-from typing import Any
+from typing import Any, NoReturn
 
 from conformance.adapters.base import DLPackOffer, Protocol, Trait
 from conformance.protocols.clauses import Level, Role
 from conformance.protocols.dlpack import DLFlags, Tensor
 
 from .catalogue import every, invariant, layouts
+from .codes import Code
 from .exchange import Exchange, Source, brief
 from .libraries import Environment, Library, Pair
-from .outcomes import Finding, Inconclusive, Refused, fail
+from .outcomes import Failure, Inconclusive, Refused, Side, fail
 from .patterns import pattern
+from .steps import Doing
 
 
 def _locks(library: Library) -> bool:
@@ -35,7 +37,6 @@ def _read_only(exchange: Exchange) -> Source:
 @invariant(
     "readonly.export",
     producer="DLP-08 CAI-08",
-    consumer="CAI-08",
     context="G2",
     bugs="I13",
     level=Level.SHOULD,
@@ -50,7 +51,7 @@ def test_export(exchange: Exchange) -> None:
     if exchange.protocol is Protocol.CAI:
         said = _published_bit(exchange.dictionary_of(source))
         if not said:
-            _not_said("CAI-08", expected="data[1] is True", seen=f"data[1] is {said}")
+            _not_said("CAI-08", expected="True in data[1]", seen=f"{said} in data[1]")
         return
     tensor = exchange.decode(exchange.newest_capsule(source, promised=""))
     if tensor.flags is None:
@@ -63,9 +64,10 @@ def test_export(exchange: Exchange) -> None:
 
 def _not_said(clause: str, *, expected: str, seen: str) -> None:
     fail(
+        Code.READONLY_LOST,
         clause,
         role=Role.PRODUCER,
-        reason="an array that must not be written is exported without saying so",
+        reason="the producer exports an array that must not be written, and does not say so",
         expected=expected,
         seen=seen,
     )
@@ -97,17 +99,22 @@ def test_legacy_export(exchange: Exchange) -> None:
     A legacy capsule cannot say that an array is read-only. The documents leave open whether it may be made; it is noted.
     """
     source = _read_only(exchange)
+    offer = exchange.offer(source)
     try:
-        exported = exchange.offer(source).__dlpack__()
+        with exchange.step(Doing.EXPORT, Role.PRODUCER):
+            exported = offer.__dlpack__()
     except BufferError:
         return
     except Exception as error:
+        exchange.check_context(error)
         fail(
+            Code.WRONG_EXCEPTION,
             "DLP-23",
             role=Role.PRODUCER,
-            reason="refused, but with the wrong kind of exception",
+            reason="the producer refuses a legacy capsule of a read-only array with the wrong kind of exception",
             expected="BufferError",
             seen=brief(error),
+            given="a legacy capsule of a read-only array",
         )
     if not _flagged(exchange.decode(exported)):
         _not_said("G2", expected="BufferError", seen="a legacy capsule, which has no flags")
@@ -116,7 +123,6 @@ def test_legacy_export(exchange: Exchange) -> None:
 @invariant(
     "readonly.writable-export",
     producer="DLP-07 CAI-08",
-    consumer="CAI-08",
     bugs="I13",
     level=Level.SHOULD,
     cases=lambda env: every(
@@ -134,13 +140,19 @@ def test_writable_export(exchange: Exchange) -> None:
             raise Refused(f"{exchange.producer.name} makes no versioned capsule")
         clause, said = "DLP-07", _flagged(tensor)
     if said:
-        fail(
-            clause,
-            role=Role.PRODUCER,
-            reason="a writable array is exported as read-only",
-            expected="the bit not set",
-            seen="the bit set",
-        )
+        _invented_by_producer(clause)
+
+
+def _invented_by_producer(clause: str) -> NoReturn:
+    fail(
+        Code.READONLY_INVENTED,
+        clause,
+        role=Role.PRODUCER,
+        reason="the producer exports a writable array as read-only",
+        expected="the read-only bit not set",
+        seen="the read-only bit set",
+        accused=Side.PRODUCER,
+    )
 
 
 # -- what consumers make of it
@@ -163,9 +175,10 @@ def test_accepted(exchange: Exchange) -> None:
         if offer.raised is not None:
             raise
         fail(
+            Code.READONLY_REFUSED,
             "DLP-09",
             role=Role.CONSUMER,
-            reason="the read-only capsule was refused",
+            reason="the consumer refuses a read-only capsule",
             expected="the array, read-only or with the bit ignored",
             seen=refusal,
         )
@@ -179,29 +192,43 @@ def _told_by_reference(env: Environment) -> Iterator[Pair]:
 
 @invariant(
     "readonly.import",
-    producer="CAI-08",
-    consumer="DLP-09 CAI-08",
+    consumer="DLP-09",
+    context="G2",
     bugs="I13",
     level=Level.SHOULD,
     cases=lambda env: every(p for p in _told_by_reference(env) if p.consumer.has(Trait.READONLY)),
 )
 def test_import(exchange: Exchange) -> None:
-    """A library that has read-only arrays makes one of what was given as read-only."""
+    """A library that has read-only arrays makes one of what was given as read-only.
+
+    The array interface says nothing of what a consumer does with the bit, so there it is only observed.
+    """
     taken = exchange.take(exchange.crafted(readonly=True), promised="")
     if not exchange.look(taken).readonly:
-        fail(
-            "DLP-09" if exchange.protocol is Protocol.DLPACK else "CAI-08",
-            role=Role.CONSUMER,
-            reason="the read-only bit was dropped",
-            expected="a read-only array",
-            seen="a writable one",
-        )
+        _dropped(exchange)
+
+
+def _dropped(exchange: Exchange) -> NoReturn:
+    fail(
+        Code.READONLY_LOST,
+        _duty_to_lock(exchange.protocol),
+        role=Role.CONSUMER,
+        reason="the consumer drops the read-only bit",
+        expected="a read-only array",
+        seen="a writable one",
+    )
+
+
+def _duty_to_lock(protocol: Protocol) -> str:
+    """What is said of a consumer that gets a read-only array; nothing is by the array interface."""
+    return "DLP-09" if protocol is Protocol.DLPACK else "G2"
 
 
 @invariant(
     "readonly.writable-import",
-    producer="CAI-08",
-    consumer="DLP-09 CAI-08",
+    producer="DLP-07 CAI-08",
+    consumer="DLP-58",
+    context="G2",
     bugs="I13",
     level=Level.SHOULD,
     cases=lambda env: every(
@@ -209,19 +236,28 @@ def test_import(exchange: Exchange) -> None:
     ),
 )
 def test_writable_import(exchange: Exchange) -> None:
-    """A writable array stays writable on the other side, wherever the exchange can say so."""
+    """A writable array stays writable on the other side, wherever the exchange can say so.
+
+    The array interface says nothing of what a consumer does with the bit, so there it is only observed.
+    """
     source = exchange.source()
     offer = exchange.offer(source)
     taken = exchange.take(offer, promised="")
     if isinstance(offer, DLPackOffer) and not _was_versioned(exchange, source, offer):
         raise Refused("the exchange was by a legacy capsule, which cannot say that an array is writable")
     if exchange.look(taken).readonly:
+        by_dlpack = exchange.protocol is Protocol.DLPACK
+        if exchange.handed is not None and exchange.handed.readonly:
+            _invented_by_producer("DLP-07" if by_dlpack else "CAI-08")
         fail(
-            "DLP-09" if exchange.protocol is Protocol.DLPACK else "CAI-08",
+            Code.READONLY_INVENTED,
+            "DLP-58" if by_dlpack else "G2",
             role=Role.CONSUMER,
-            reason="a writable array became read-only",
+            level=Level.SHOULD,
+            reason="the consumer makes a read-only array of a writable one",
             expected="a writable array",
             seen="a read-only one",
+            accused=exchange.reader_at_fault(),
         )
 
 
@@ -233,9 +269,7 @@ def _was_versioned(exchange: Exchange, source: Source, offer: DLPackOffer) -> bo
 
 @invariant(
     "readonly.legacy-import",
-    producer="LIB-27",
-    consumer="LIB-27",
-    context="G2",
+    context="G2 LIB-27",
     bugs="I13",
     level=Level.OBSERVED,
     cases=lambda env: every(p for p in env.imports(Protocol.DLPACK) if p.consumer.has(Trait.READONLY)),
@@ -248,9 +282,10 @@ def test_legacy_import(exchange: Exchange) -> None:
     taken = exchange.take(exchange.crafted(newest=None), promised="")
     if exchange.look(taken).readonly:
         fail(
+            Code.READONLY_INVENTED,
             "G2",
             role=Role.CONSUMER,
-            reason="what came in a legacy capsule is read-only",
+            reason="the consumer makes a read-only array of a legacy capsule",
             expected="a writable array",
             seen="a read-only one",
         )
@@ -261,8 +296,8 @@ def test_legacy_import(exchange: Exchange) -> None:
 
 @invariant(
     "readonly.write",
-    producer="CAI-08",
-    consumer="DLP-09 CAI-08",
+    producer="DLP-08 CAI-08",
+    consumer="DLP-09",
     context="G2",
     bugs="I13",
     level=Level.SHOULD,
@@ -278,30 +313,27 @@ def test_write(exchange: Exchange) -> None:
     """A write through the consumer does not change an array that must not be written: it fails, or stays in a copy.
 
     Over DLPack, a library without read-only arrays may leave that to its user, and nobody can heed what the producer did
-    not say; such a write is noted. Over the array interface it deviates.
+    not say; the array interface leaves it open. Such a write is noted.
     """
     source = _read_only(exchange)
     told = _is_said(exchange, source)
     taken = exchange.take(source, promised="")
     try:
-        exchange.consumer.write(taken, pattern(source.dtype, source.view.size, seed=1))
+        with exchange.step(Doing.USE, Role.CONSUMER):
+            exchange.consumer.write(taken, pattern(source.dtype, source.view.size, seed=1))
     except Exception as error:
         exchange.check_context(error)
     if exchange.peek(source.address, len(source.block)) == source.block:
         return
-    bound = told and (exchange.protocol is Protocol.CAI or Trait.READONLY in exchange.consumer.traits)
+    bound = told and Trait.READONLY in exchange.consumer.traits
     fail(
-        _clause_of(exchange.protocol) if bound else "G2",
+        Code.READONLY_WRITTEN,
+        _duty_to_lock(exchange.protocol) if bound else "G2",
         role=Role.CONSUMER,
-        reason="a write through the consumer changed an array that must not be written",
+        reason="the consumer writes an array that must not be written",
         expected="an exception, or a copy that is written instead",
-        seen=f"the producer's elements changed{'' if told else ', which it had not called read-only'}",
+        seen=f"the producer's elements changed{'' if told else ', and the producer had not called them read-only'}",
     )
-
-
-def _clause_of(protocol: Protocol) -> str:
-    """What the consumer's side says of a read-only array."""
-    return "DLP-09" if protocol is Protocol.DLPACK else "CAI-08"
 
 
 def _is_said(exchange: Exchange, source: Source) -> bool:
@@ -310,7 +342,7 @@ def _is_said(exchange: Exchange, source: Source) -> bool:
         if exchange.protocol is Protocol.CAI:
             return _published_bit(exchange.dictionary_of(source))
         return _flagged(exchange.decode(exchange.newest_capsule(source, promised="")))
-    except (Finding, Refused, Inconclusive):
+    except (Failure, Refused, Inconclusive):
         return False
 
 
@@ -321,9 +353,8 @@ def _onward(pair: Pair) -> tuple[str, ...]:
 
 @invariant(
     "readonly.re-export",
-    producer="DLP-08 CAI-08",
-    consumer="CAI-08",
-    context="G2",
+    consumer="DLP-09",
+    context="G2 DLP-08 CAI-08",
     bugs="I13",
     level=Level.SHOULD,
     cases=lambda env: every(_told_by_reference(env), onward=_onward),
@@ -331,7 +362,8 @@ def _onward(pair: Pair) -> tuple[str, ...]:
 def test_re_export(exchange: Exchange) -> None:
     """What was taken as read-only is passed on as read-only, or not at all: no detour makes it writable.
 
-    A copy may be writable. A library without read-only arrays may ignore a capsule's bit, so losing that one is noted.
+    A copy may be writable. A library without read-only arrays may ignore a capsule's bit, and the array interface says nothing of what
+    a consumer does with it; that it is lost is noted then.
     """
     source = exchange.crafted(readonly=True)
     taken = exchange.take(source, promised="")
@@ -340,11 +372,13 @@ def test_re_export(exchange: Exchange) -> None:
     if said or address != source.address:
         return
     knows = bool(exchange.consumer.traits & {Trait.READONLY, Trait.IMMUTABLE})
-    excused = not versioned or (exchange.protocol is Protocol.DLPACK and not knows)
+    if knows and versioned and not exchange.look(taken).readonly:
+        _dropped(exchange)
     fail(
-        "G2" if excused else {Protocol.DLPACK: "DLP-08", Protocol.CAI: "CAI-08"}[onward],
-        role=Role.PRODUCER,
-        reason="what was taken as read-only is passed on as writable",
+        Code.READONLY_PASSED_ON,
+        _duty_to_lock(exchange.protocol) if knows and versioned else "G2",
+        role=Role.CONSUMER,
+        reason="the consumer passes on as writable what it takes as read-only",
         expected="the read-only bit, a refusal, or a copy",
         seen="the same memory in a legacy capsule" if not versioned else "the same memory without the bit",
     )

@@ -18,13 +18,24 @@ from conformance.reference.importer import Importer
 from conformance.reference.streams import LEGACY, PER_THREAD, Streams
 
 from .catalogue import Isolation, Needs, every, invariant
+from .codes import Code
 from .exchange import UNCLEAN, Exchange, brief, collect
 from .libraries import Environment, Library, Pair
-from .order.evidence import overtaken
+from .order import telling
+from .order.evidence import overtaken, published_duty
 from .order.handover import NEW, OLD, REFERENCE, Forward, How, Setting, filled, holds, somebody_elses, stream_of
 from .order.observation import Seen, Work, observe
-from .order.published import Dropped, OnImported, Published, described_while_pending, lives, named
-from .outcomes import Inconclusive, Refused, fail
+from .order.published import (
+    Dropped,
+    Gone,
+    OnImported,
+    Published,
+    described_while_pending,
+    is_given_out_again,
+    named,
+)  # fmt: skip
+from .outcomes import Inconclusive, Refused, Side, fail
+from .steps import Doing
 
 _ON = (Device.CUDA, Device.SIMULATED)
 
@@ -80,8 +91,8 @@ def _published(exchange: Exchange, *, instead: int | None = None) -> Published:
 
 @invariant(
     "stream.published",
-    producer="CAI-16 CAI-22 CAI-30",
-    consumer="CAI-30",
+    producer="CAI-22 CAI-16",
+    context="CAI-30",
     bugs="I14 I16",
     level=Level.MUST,
     needs=Needs.GPU,
@@ -97,15 +108,18 @@ def test_published(exchange: Exchange) -> None:
     streams = _streams(exchange)
     made = _published(exchange)
     made.before()
-    stream = _live(exchange, _described(exchange, made))
+    stream = _live(exchange, _described(exchange, made), known=(made.writer, made.current))
     seen = _seen(exchange, lambda: _published(exchange))
     if not seen.in_order:
+        current = ", the current one," if stream == made.current else ""
         fail(
+            Code.STREAM_NOT_COVERING,
             "CAI-22",
             role=Role.PRODUCER,
-            reason="waiting for the published stream does not wait for the pending write",
-            expected=f"a stream that comes after the one that was written on, {made.writer:#x}",
-            seen=f"stream {stream:#x}: {seen}",
+            reason="the published stream does not cover the pending write",
+            expected=f"a stream that comes after {telling.stream(made.writer)}, on which the write is pending",
+            seen=f"the producer publishes {telling.stream(stream)}{current}; {seen.told} after a wait for that stream",
+            given="",
         )
     exchange.notes["control"] = overtaken(
         streams, [("the same, waiting for no stream", lambda: _published(exchange, instead=0))]
@@ -118,9 +132,9 @@ def test_published(exchange: Exchange) -> None:
 
 @invariant(
     "stream.none-means-done",
-    producer="CAI-23 CAI-30",
-    consumer="CAI-30",
-    level=Level.SHOULD,
+    producer="CAI-22",
+    context="CAI-23 CAI-30",
+    level=Level.MUST,
     needs=Needs.GPU,
     exclusive=True,
     cases=lambda env: every(_producers(env), written=_written, read=_read),
@@ -148,18 +162,22 @@ def test_none_means_done(exchange: Exchange) -> None:
         exchange.notes["pending"] = overtaken(
             _streams(exchange), [("a read that waits for nothing", lambda: _published(exchange, instead=0))]
         )
+        duty = published_duty(described)
         fail(
-            "CAI-23",
+            duty.code,
+            duty.clause,
             role=Role.PRODUCER,
-            reason="no stream is published though a write is pending",
-            expected="a stream that covers the write, or a wait for it",
+            level=duty.level,
+            reason="the producer publishes no stream while its write is pending",
+            expected="a stream that covers the write, or a dictionary that is read when the write is done",
             seen=f"version {described['version']}, stream {described.get('stream', 'absent')!r}",
+            given="",
         )
 
 
 @invariant(
     "stream.outlives",
-    producer="CAI-28 CAI-22",
+    producer="CAI-28 CAI-22 CAI-16",
     level=Level.MUST,
     needs=Needs.GPU,
     exclusive=True,
@@ -169,31 +187,42 @@ def test_none_means_done(exchange: Exchange) -> None:
 def test_outlives(exchange: Exchange) -> None:
     """The published stream lives as long as the array, though nobody holds the object of the stream any more.
 
-    The producer writes on a stream that is let go once the dictionary has been read. After that it has to be there still, and who
-    waits for it has to be in order with a write that a latch holds back.
+    The producer writes on a stream that is let go once the dictionary has been read. If the driver then gives the handle to a new stream
+    while the array lives, the published one was destroyed; the handle itself is not used before that is known. That the driver would do
+    so is seen each time by a stream of our own, destroyed in the same moment. Who waits for a stream that lives has to be in order with a
+    write that a latch holds back.
     """
     streams, producer, device = _streams(exchange), exchange.producer, exchange.device
-    made = Dropped(producer, device)
-    made.before()
-    described = _described(exchange, made)
-    stream = _live(exchange, described, look=False)
-    collect()
-    if not lives(streams, stream):
+    gone = Gone(streams, lambda: Dropped(producer, device))
+    try:
+        gone.look()
+    except (Inconclusive, Unsupported):
+        raise
+    except Exception as error:
+        _refuse(exchange, error)
+    stream = _live(exchange, gone.described)
+    if gone.is_destroyed:
         fail(
+            Code.STREAM_DESTROYED,
             "CAI-28",
             role=Role.PRODUCER,
-            reason="the published stream was destroyed before the array",
-            expected="a live stream",
-            seen=f"stream {stream:#x} of a stream object that was let go",
+            reason="the producer destroys the published stream while the array lives",
+            expected="a stream that lives as long as the array",
+            seen=f"the driver gives the handle {stream:#x} to a new stream once the object of the published one was let go",
+            given="",
+            accused=Side.PRODUCER,
         )
+    exchange.notes["control of the handle"] = gone.control
     seen = _seen(exchange, lambda: Dropped(producer, device))
     if not seen.in_order:
         fail(
+            Code.STREAM_NOT_COVERING,
             "CAI-22",
             role=Role.PRODUCER,
-            reason="the published stream no longer covers the write once the stream's object was let go",
-            expected="an order by the published stream alone",
-            seen=seen,
+            reason="the published stream does not cover the pending write once the stream's object was let go",
+            expected=f"a stream that comes after {telling.stream(seen.writer)}, on which the write is pending",
+            seen=f"{seen.told} after a wait for the published stream",
+            given="",
         )
     exchange.notes["control"] = overtaken(
         streams, [("the same, waiting for no stream", lambda: Dropped(producer, device, instead=0))]
@@ -210,20 +239,27 @@ def _described(exchange: Exchange, made: Published) -> dict[str, Any]:
     return described
 
 
-def _live(exchange: Exchange, described: dict[str, Any], *, look: bool = True) -> int:
-    """The stream that a dictionary names; a dictionary that names none ends the case. ``look``: the driver has to know it."""
+def _live(exchange: Exchange, described: dict[str, Any], *, known: tuple[int, ...] | None = None) -> int:
+    """The stream that a dictionary names; a dictionary that names none ends the case.
+
+    ``known`` are handles of streams that live; of any other the driver is asked, unless there are none to know.
+    """
     stream = named(described)
     if stream is None:
         raise Refused(f"{exchange.producer.name} publishes no stream: version {described.get('version')}")
-    if not isinstance(stream, int) or stream <= 0 or (look and not _streams(exchange).alive(stream)):
+    is_handle = isinstance(stream, int) and stream > 0
+    if not is_handle or not (known is None or stream in known or _streams(exchange).alive(stream)):
         fail(
+            Code.INVALID_STREAM,
             "CAI-16",
             role=Role.PRODUCER,
-            reason="what is published names no stream",
+            reason="the producer publishes a value that names no stream",
             expected="1, 2 or the handle of a live stream",
-            seen=f"stream {stream!r}",
+            seen=telling.stream(stream),
+            given="",
+            accused=Side.PRODUCER,
         )
-    return stream
+    return int(stream)
 
 
 def _seen(exchange: Exchange, make: Callable[[], Work]) -> Seen:
@@ -248,8 +284,7 @@ def _refuse(exchange: Exchange, error: Exception) -> NoReturn:
 
 @invariant(
     "stream.passed-on",
-    producer="DLP-31",
-    consumer="DLP-31 DLP-35",
+    consumer="DLP-35 DLP-31",
     bugs="I15",
     level=Level.MUST,
     needs=Needs.GPU,
@@ -280,19 +315,25 @@ def test_passed_on(exchange: Exchange) -> None:
         return
     if passed is not None and (not isinstance(passed, int) or passed == 0 or passed < -1):
         fail(
-            "DLP-31", role=Role.CONSUMER, reason="not a stream that the protocol allows",
-            expected=f"stream={wanted}", seen=f"stream={passed!r}",
+            Code.INVALID_STREAM, "DLP-31", role=Role.CONSUMER, reason="the consumer names a stream that the protocol does not allow",
+            expected=f"stream={wanted}", seen=f"stream={passed!r}", given="", accused=Side.CONSUMER,
         )  # fmt: skip
     setting = Setting(REFERENCE, consumer, Protocol.DLPACK, device, How.OUTSIDE, role)
     seen = _seen(exchange, lambda: Forward(setting))
     fail(
+        Code.NO_STREAM_NAMED if passed is None else Code.WRONG_STREAM_NAMED,
         "DLP-35",
         role=Role.CONSUMER,
-        level=Level.OBSERVED if seen.in_order else Level.MUST,
-        reason="the consumer passes another stream than its current one"
-        + (", which waits all the same" if seen.in_order else ", and reads before the producer has written"),
-        expected=f"stream={wanted}",
-        seen=f"stream={passed}; {seen}",
+        level=Level.OBSERVED if seen.in_order else None,
+        reason="the consumer names another stream than its current one"
+        + (
+            ", and makes its own wait all the same"
+            if seen.in_order
+            else ", and reads before the producer's write is done"
+        ),
+        expected=f"stream={wanted:#x}",
+        seen=f"stream={passed:#x}" if isinstance(passed, int) else f"stream={passed!r}",
+        given="",
     )
 
 
@@ -326,6 +367,7 @@ def test_not_kept(exchange: Exchange) -> None:
     write_on = stream_of(producer, "producer", device)
     producer.fill(array, NEW, write_on)
     taken = _export(exchange, array, write_on, ours)
+    _expect_left(streams, ours)
     try:
         if destroyed:
             streams.destroy(ours)
@@ -346,16 +388,20 @@ def test_not_kept(exchange: Exchange) -> None:
     if not written:
         _keeps("the producer's next write is not in the array")
     for stream in (second,) if destroyed else (ours, second):
-        if not lives(streams, stream):
-            _keeps("the consumer's stream is gone")
+        _expect_left(streams, stream)
         streams.destroy(stream)
+
+
+def _expect_left(streams: Streams, stream: int) -> None:
+    if is_given_out_again(streams, stream):
+        _keeps("the consumer's stream is gone: the driver gives its handle to a new stream")
 
 
 def _export(exchange: Exchange, array: Any, write_on: Any, stream: int) -> Any:
     """What the reference takes from an export for a stream; a refusal ends the case."""
     offer = DLPackOffer(exchange.producer.exporter(array, Protocol.DLPACK))
     try:
-        with exchange.producer.using(write_on):
+        with exchange.step(Doing.EXPORT, Role.PRODUCER), exchange.producer.using(write_on):
             exported = offer.__dlpack__(stream=stream)
     except Exception as error:
         exchange.check_context(error)
@@ -365,11 +411,13 @@ def _export(exchange: Exchange, array: Any, write_on: Any, stream: int) -> Any:
 
 def _keeps(seen: str) -> NoReturn:
     fail(
+        Code.STREAM_NOT_LEFT,
         "DLP-34",
         role=Role.PRODUCER,
         reason="the producer does not leave the consumer's stream to the consumer",
         expected="nothing that depends on the stream after the export",
         seen=seen,
+        given="",
     )
 
 
@@ -415,7 +463,10 @@ def test_protocol_form(exchange: Exchange) -> None:
 def _answer(stream: Any) -> Any:
     """What the method gives; anything but a method that returns is a failure."""
     if not hasattr(stream, "__cuda_stream__"):
-        _malformed("STR-01", "a method __cuda_stream__", f"{type(stream).__qualname__} has none", Level.SHOULD)
+        fail(
+            Code.STREAM_PROTOCOL_MISSING, "STR-01", role=Role.PRODUCER, level=Level.SHOULD, reason="there is no `__cuda_stream__`",
+            expected="a method `__cuda_stream__`", seen=f"{type(stream).__qualname__} has none", given="", accused=Side.PRODUCER,
+        )  # fmt: skip
     method = stream.__cuda_stream__
     if not callable(method):
         _malformed("STR-03", "a method", f"an attribute: {method!r}")
@@ -425,16 +476,17 @@ def _answer(stream: Any) -> Any:
         _malformed("STR-01", "(0, handle)", brief(error))
 
 
-def _malformed(clause: str, expected: str, seen: str, level: Level | None = None) -> NoReturn:
+def _malformed(cited: str, expected: str, seen: str, level: Level | None = None) -> NoReturn:
     fail(
-        clause,
+        Code.STREAM_PROTOCOL_MALFORMED,
+        cited,
         role=Role.PRODUCER,
         level=level,
-        reason="__cuda_stream__ does not give (0, handle)"
-        if level is not Level.SHOULD
-        else "there is no __cuda_stream__",
+        reason="`__cuda_stream__` does not give (0, handle)",
         expected=expected,
         seen=seen,
+        given="",
+        accused=Side.PRODUCER,
     )
 
 
@@ -457,6 +509,9 @@ class _Attribute:
         self.__cuda_stream__ = answer
 
 
+_OF_SOMEBODY = "a stream of another library"
+
+
 class _Unheard(Exception):
     """An exception that no library knows."""
 
@@ -468,27 +523,29 @@ def _import(exchange: Exchange, source: Any) -> Any:
         return exchange.consumer.import_stream(source, exchange.device)
 
 
-def _imported(exchange: Exchange, source: Any, clause: str = "STR-04") -> Any:
+def _imported(exchange: Exchange, source: Any, cited: str = "STR-04", given: str = _OF_SOMEBODY) -> Any:
     """As :func:`_import`, of an object that follows the protocol: refusing it is a failure."""
     try:
-        return _import(exchange, source)
+        with exchange.step(Doing.IMPORT, Role.CONSUMER):
+            return _import(exchange, source)
     except Exception as error:
         exchange.check_context(error)
         fail(
-            clause,
+            Code.STREAM_REFUSED,
+            cited,
             role=Role.CONSUMER,
-            reason="a stream that follows the protocol is refused",
+            reason="the consumer refuses a stream that follows the protocol",
             expected="a stream",
             seen=brief(error),
+            given=given,
         )
 
 
 @invariant(
     "stream.protocol-handle",
-    producer="STR-01",
-    consumer="STR-04",
-    context="G8",
-    level=Level.MUST,
+    consumer="STR-04 STR-05",
+    context="G8 STR-01",
+    level=Level.SHOULD,
     needs=Needs.GPU,
     exclusive=True,
     cases=lambda env: every(
@@ -500,26 +557,34 @@ def test_protocol_handle(exchange: Exchange) -> None:
 
     What becomes of the special handles 0, 1 and 2 is only observed.
     """
-    given = exchange.option("given")
+    name = exchange.option("given")
     ours = somebody_elses(exchange.device).handle
-    handle = {"legacy": LEGACY, "per-thread": PER_THREAD, "zero": 0}.get(given, ours)
+    handle = {"legacy": LEGACY, "per-thread": PER_THREAD, "zero": 0}.get(name, ours)
     allowed = {0: (LEGACY, PER_THREAD)}.get(handle, (handle,))
-    grey = given != "handle"
-    seen = exchange.consumer.handle(_imported(exchange, _Offered((0, handle)), "G8" if grey else "STR-04"))
+    grey = name != "handle"
+    given = f"the {name} default stream" if handle in (LEGACY, PER_THREAD) else "the handle 0" if grey else _OF_SOMEBODY
+    offered = _Offered((0, handle))
+    seen = exchange.consumer.handle(_imported(exchange, offered, "G8" if grey else "STR-04", given))
     if seen not in allowed:
-        fail(
-            "G8" if grey else "STR-01",
-            role=Role.CONSUMER,
-            reason="the imported stream is another one",
-            expected=f"handle {handle:#x}",
-            seen=f"handle {seen:#x}",
-        )
+        _changed(exchange, "G8" if grey else "STR-05", given, handle, seen)
+
+
+def _changed(exchange: Exchange, cited: str, given: str, handle: int, seen: int) -> NoReturn:
+    fail(
+        Code.STREAM_CHANGED,
+        cited,
+        role=Role.CONSUMER,
+        reason="the imported stream is another one",
+        expected=f"handle {handle:#x}",
+        seen=f"handle {seen:#x}",
+        given=given,
+    )
 
 
 @invariant(
     "stream.protocol-work",
     producer="STR-01",
-    consumer="STR-04",
+    consumer="STR-04 STR-05",
     level=Level.MUST,
     needs=Needs.GPU,
     exclusive=True,
@@ -536,21 +601,37 @@ def test_protocol_work(exchange: Exchange) -> None:
     offered = stream_of(producer, "producer", device)
     if not hasattr(offered, "__cuda_stream__"):
         raise Refused(f"{producer.name}'s streams have no __cuda_stream__")
-    _imported(exchange, offered)
     handle = producer.handle(offered)
+    _expect_offered(exchange, offered, handle)
+    _imported(exchange, offered)
     seen = _seen(exchange, lambda: OnImported(consumer, device, offered, handle))
     if not seen.in_order:
         fail(
-            "STR-01",
+            Code.STREAM_CHANGED,
+            "STR-05",
             role=Role.CONSUMER,
             reason="work on the imported stream does not run on the stream that was offered",
-            expected=f"work on stream {handle:#x}",
-            seen=seen,
+            expected=f"work on {telling.stream(handle)}",
+            seen=f"{seen.told}; its work does not wait for {telling.stream(handle)}",
+            given=_OF_SOMEBODY,
+            accused=Side.CONSUMER,
         )
     exchange.notes["control"] = overtaken(
         _streams(exchange),
         [("on another stream", lambda: OnImported(consumer, device, offered, handle, elsewhere=True))],
     )
+
+
+def _expect_offered(exchange: Exchange, offered: Any, handle: int) -> None:
+    """What the producer's object answers names its stream; else the producer fails, whatever came of it."""
+    try:
+        answer = offered.__cuda_stream__() if callable(offered.__cuda_stream__) else offered.__cuda_stream__
+    except Exception as error:
+        exchange.check_context(error)
+        _malformed("STR-01", "(0, handle)", brief(error))
+    told = answer[1] if isinstance(answer, tuple) and len(answer) == 2 else answer
+    if told != handle and not (told == 0 and handle in (LEGACY, PER_THREAD)):
+        _malformed("STR-01", f"(0, {handle:#x})", repr(answer))
 
 
 _BAD: dict[str, tuple[str, Level]] = {
@@ -560,9 +641,20 @@ _BAD: dict[str, tuple[str, Level]] = {
     "long": ("STR-04", Level.SHOULD),
     "version": ("STR-04", Level.SHOULD),
     "raises": ("STR-04", Level.SHOULD),
-    "attribute": ("STR-03", Level.OBSERVED),
-    "text-handle": ("STR-02", Level.OBSERVED),
-    "float-handle": ("STR-02", Level.OBSERVED),
+    "attribute": ("STR-04", Level.OBSERVED),
+    "text-handle": ("STR-04", Level.OBSERVED),
+    "float-handle": ("STR-04", Level.OBSERVED),
+}
+_BAD_GIVEN = {
+    "missing": "an object without `__cuda_stream__`",
+    "none": "a `__cuda_stream__` that returns `None`",
+    "short": "a `__cuda_stream__` that returns a tuple of one",
+    "long": "a `__cuda_stream__` that returns a tuple of three",
+    "version": "a `__cuda_stream__` of version 1",
+    "raises": "a `__cuda_stream__` that raises",
+    "attribute": "a `__cuda_stream__` that is an attribute",
+    "text-handle": "a `__cuda_stream__` with a handle as text",
+    "float-handle": "a `__cuda_stream__` with a handle as a float",
 }
 """What is no stream by the protocol, the clause that says so, and what taking it means.
 
@@ -583,8 +675,8 @@ def _bad(kind: str, handle: int) -> Any:
 
 @invariant(
     "stream.protocol-refusal",
-    producer="STR-02 STR-03",
-    consumer="STR-04",
+    consumer="STR-04 STR-05",
+    context="STR-02 STR-03",
     level=Level.SHOULD,
     needs=Needs.GPU,
     exclusive=True,
@@ -593,43 +685,43 @@ def _bad(kind: str, handle: int) -> Any:
 def test_protocol_refusal(exchange: Exchange) -> None:
     """What does not follow the stream protocol is refused with a clean exception, and a good stream is taken afterwards."""
     kind = exchange.option("offered")
-    clause, level = _BAD[kind]
+    cited, level = _BAD[kind]
     handle = somebody_elses(exchange.device).handle
-    problem = _taken_or_unclean(exchange, _bad(kind, handle))
-    if problem:
-        fail(
-            clause,
-            role=Role.CONSUMER,
-            level=level,
-            reason=f"what is no stream by the protocol ({kind}) is not refused cleanly",
-            expected="TypeError, ValueError, RuntimeError or the like",
-            seen=problem,
-        )
-    after = exchange.consumer.handle(_imported(exchange, _Offered((0, handle))))
+    exchange.special(_BAD_GIVEN[kind])
+    _refused_cleanly(exchange, _bad(kind, handle), cited, level)
+    exchange.special("a stream of another library after a refusal")
+    after = exchange.consumer.handle(_imported(exchange, _Offered((0, handle)), given=exchange.given))
     if after != handle:
-        fail(
-            "STR-01", role=Role.CONSUMER, reason="after a refusal a good stream becomes another one",
-            expected=hex(handle), seen=hex(after),
-        )  # fmt: skip
+        _changed(exchange, "STR-05", exchange.given, handle, after)
 
 
-def _taken_or_unclean(exchange: Exchange, source: Any) -> str:
-    """What is wrong with how an object was refused; nothing if it was refused as it should be."""
+def _refused_cleanly(exchange: Exchange, source: Any, cited: str, level: Level) -> None:
+    """An object that is no stream by the protocol has to be refused, and by an exception that means a refusal."""
+    code, reason = Code.NOT_REFUSED, f"the consumer takes {exchange.given}"
     try:
-        made = _import(exchange, source)
+        with exchange.step(Doing.IMPORT, Role.CONSUMER):
+            made = _import(exchange, source)
+        seen = f"a {type(made).__name__} with handle {exchange.consumer.handle(made):#x}"
     except UNCLEAN as error:
         exchange.check_context(error)
-        return brief(error)
+        code, reason = (
+            Code.WRONG_EXCEPTION,
+            f"the consumer refuses {exchange.given} with an exception that means a defect",
+        )
+        seen = brief(error)
     except Exception as error:
         exchange.check_context(error)
-        return ""
-    return f"a {type(made).__name__} with handle {exchange.consumer.handle(made):#x}"
+        return
+    fail(
+        code, cited, role=Role.CONSUMER, level=level, reason=reason,
+        expected="TypeError, ValueError, RuntimeError or the like", seen=seen, accused=Side.CONSUMER,
+    )  # fmt: skip
 
 
 @invariant(
     "stream.protocol-owner",
-    producer="LIB-12",
-    consumer="STR-05 LIB-12",
+    consumer="STR-05 STR-04",
+    context="LIB-12",
     level=Level.SHOULD,
     needs=Needs.GPU,
     exclusive=True,
@@ -649,29 +741,36 @@ def test_protocol_owner(exchange: Exchange) -> None:
         kept = watched() is not None
         del made
         collect()
-        if lives(streams, handle):
-            streams.destroy(handle)
+        if is_given_out_again(streams, handle):
+            _loses(*_DESTROYED)
+        streams.destroy(handle)
         if not kept:
-            _loses(
-                exchange, "an object that lives as long as the imported stream", "it is gone while the stream is held"
-            )
+            _loses("an object that lives as long as the imported stream", "the object is gone while the stream is held")
         return
     del made
+    gone = is_given_out_again(streams, handle)
     collect()
-    if not lives(streams, handle):
-        _loses(exchange, "a stream that its owner can go on with", "it is gone with the imported one")
+    if gone or is_given_out_again(streams, handle):
+        _loses(*_DESTROYED)
     streams.destroy(handle)
 
 
-def _loses(exchange: Exchange, expected: str, seen: str) -> NoReturn:
-    documented = ("LIB-12",) if exchange.consumer.name == "cupy" else ()
+_DESTROYED = (
+    "a stream that its owner can go on with",
+    "the driver gives the handle to a new stream: it was destroyed with the imported one",
+)
+
+
+def _loses(expected: str, seen: str) -> NoReturn:
     fail(
+        Code.STREAM_NOT_KEPT,
         "STR-05",
-        *documented,
         role=Role.CONSUMER,
-        reason="the stream that was offered is not left to its owner",
+        reason="the consumer does not leave the stream that was offered to its owner",
         expected=expected,
         seen=seen,
+        given="",
+        accused=Side.CONSUMER,
     )
 
 
@@ -680,7 +779,7 @@ def _loses(exchange: Exchange, expected: str, seen: str) -> NoReturn:
 
 @invariant(
     "stream.nested",
-    consumer="DLP-35",
+    context="DLP-35",
     level=Level.OBSERVED,
     needs=Needs.GPU,
     exclusive=True,
@@ -724,7 +823,10 @@ def test_nested(exchange: Exchange) -> None:
 
 
 def _not_current(reason: str, expected: object, seen: object) -> NoReturn:
-    fail("DLP-35", role=Role.PRODUCER, level=Level.OBSERVED, reason=reason, expected=expected, seen=seen)
+    fail(
+        Code.WRONG_CURRENT_STREAM, "DLP-35", role=Role.CONSUMER, level=Level.OBSERVED, reason=reason, expected=expected,
+        seen=seen, given="",
+    )  # fmt: skip
 
 
 def _has_current(pair: Pair) -> bool:
@@ -759,6 +861,7 @@ def test_current_unchanged(exchange: Exchange) -> None:
     exchange.check_context(error)
     if before != after:
         fail(
+            Code.OTHER_STREAM_CURRENT,
             "G10",
             role=Role.CONSUMER,
             reason="the exchange changes which stream is current",

@@ -61,4 +61,4 @@ def test_a_case_that_began_and_did_not_end_is_known(tmp_path: Path) -> None:
     """Whatever stopped the run was not far from it."""
     account = journal.tell([{"event": "start", "case": CASE.id}, END, {"event": "start", "case": "x"}])
     assert account.unended == {"x"}
-    assert account.results[CASE.id].outcome is Outcome.PASS
+    assert account.results[CASE.id]["outcome"] == "pass"

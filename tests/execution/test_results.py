@@ -10,17 +10,24 @@ import pytest
 
 from conformance.adapters.base import Device
 from conformance.execution import results
-from conformance.execution.results import Attempt, Result, Where, death, put_together
-from conformance.protocols.clauses import Level
-from conformance.suite.catalogue import Case
-from conformance.suite.outcomes import Outcome
+from conformance.execution.deaths import died
+from conformance.execution.results import Accused, Attempt, Result, Where, put_together
+from conformance.protocols.clauses import Level, Role
+from conformance.suite.catalogue import Case, catalogue
+from conformance.suite.outcomes import Outcome, Side
+from conformance.suite.steps import Doing, Step
 
 CASE = Case("pointer.values", "numpy", "reference", "dlpack", Device.HOST, (("layout", "rows"),))
 FULL = Result(
     CASE,
     Outcome.FAIL,
     Level.SHOULD,
-    clauses=("DLP-23",),
+    code="dlpack-not-aligned",
+    clause="DLP-46",
+    role=Role.PRODUCER,
+    given="strided rows",
+    step="export",
+    accused=Accused(Side.PRODUCER, ("numpy",), "the other side is the reference"),
     reason="not aligned",
     expected="256",
     seen="64",
@@ -35,27 +42,34 @@ ACCUSED = (Outcome.FAIL, Outcome.CRASH, Outcome.HANG, Outcome.POISONED)
 def ended(outcome: Outcome, seconds: float = 0.0) -> Result:
     """A try that ended like this, with something to say about it."""
     return Result(
-        CASE, outcome, Level.MUST, ("DLP-43",), f"it was {outcome.value}", "good", "bad", seconds, {"of": outcome.value}
-    )
+        CASE, outcome, Level.MUST, "values-differ", "DLP-59", Role.PRODUCER, reason=f"it was {outcome.value}",
+        expected="good", seen="bad", duration=seconds, attachments={"of": outcome.value},
+    )  # fmt: skip
 
 
 @pytest.mark.parametrize("level", Level)
 @pytest.mark.parametrize("outcome", Outcome)
 def test_the_verdict_follows_from_the_outcome_and_a_failures_level(outcome: Outcome, level: Level) -> None:
-    """A lost process always violates; what did not end accuses nobody, and never counts as kept."""
-    failed = {Level.MUST: "violates", Level.SHOULD: "deviates", Level.OBSERVED: "observed"}
+    """A lost process violates unless the input was illegal; what did not end accuses nobody, and never counts as kept."""
+    failed = {
+        Level.MUST: "violates",
+        Level.SHOULD: "deviates",
+        Level.OBSERVED: "observed",
+        Level.ROBUSTNESS: "robustness",
+    }
+    dead = "robustness" if level is Level.ROBUSTNESS else "violates"
     verdicts = {
         Outcome.PASS: "conforms",
         Outcome.FAIL: failed[level],
         Outcome.REFUSED: "refused",
-        Outcome.CRASH: "violates",
-        Outcome.HANG: "violates",
-        Outcome.POISONED: "violates",
+        Outcome.CRASH: dead,
+        Outcome.HANG: dead,
+        Outcome.POISONED: dead,
         Outcome.INCONCLUSIVE: "not decided",
         Outcome.SKIPPED: "not decided",
-        Outcome.LOST: "not decided",
+        Outcome.LOST: "lost",
     }
-    assert Result(CASE, outcome, level).verdict == verdicts[outcome]
+    assert Result(CASE, outcome, level).verdict.word == verdicts[outcome]
 
 
 def test_a_result_is_written_in_full() -> None:
@@ -69,7 +83,12 @@ def test_a_result_is_written_in_full() -> None:
         "outcome": "fail",
         "verdict": "deviates",
         "level": "should",
-        "clauses": ["DLP-23"],
+        "code": "dlpack-not-aligned",
+        "clause": "DLP-46",
+        "role": "producer",
+        "given": "strided rows",
+        "step": "export",
+        "accused": {"side": "producer", "libraries": ["numpy"], "why": "the other side is the reference"},
         "reason": "not aligned",
         "expected": "256",
         "seen": "64",
@@ -85,13 +104,15 @@ def test_a_result_is_written_in_full() -> None:
 def test_a_result_says_nothing_that_it_was_not_given() -> None:
     """No reason, no time, no tries."""
     bare = Result(CASE, Outcome.PASS, Level.MUST)
-    assert (bare.clauses, bare.reason, bare.expected, bare.seen) == ((), "", "", "")
+    assert (bare.code, bare.clause, bare.role, bare.given, bare.step, bare.accused) == ("", "", None, "", "", None)
+    assert (bare.reason, bare.expected, bare.seen) == ("", "", "")
     assert (bare.duration, bare.attachments, bare.attempts) == (0.0, {}, ())
 
 
 def test_a_result_reads_back_as_it_was() -> None:
     """A run that goes on knows everything about what came before."""
-    assert Result.from_json(json.loads(json.dumps(FULL.to_json()))) == FULL
+    for result in (FULL, Result(CASE, Outcome.PASS, Level.MUST)):
+        assert Result.from_json(json.loads(json.dumps(result.to_json()))) == result
 
 
 def test_the_family_is_what_stands_before_the_first_dot() -> None:
@@ -113,29 +134,36 @@ def test_notes_lie_beside_what_a_result_has() -> None:
 
 @pytest.mark.parametrize("bad", [Outcome.CRASH, Outcome.HANG, Outcome.POISONED])
 def test_a_lost_process_violates_whatever_the_invariant_demands(bad: Outcome) -> None:
-    """With the clauses that were at stake; a process that ended by itself was expected to live."""
-    told = {"stderr": "words", "stdout": ""}
-    lost = death(CASE, ("DLP-43",), bad, "SIGSEGV", seen="signal 11", attachments=told)
-    assert lost == Result(
-        CASE, bad, Level.MUST, ("DLP-43",), "SIGSEGV", "a living process", "signal 11", attachments={"stderr": "words"}
-    )
+    """With a clause of the side that was at work; a process that ended by itself was expected to go on."""
+    told, step = {"stderr": "words", "stdout": ""}, Step(Doing.EXPORT, given="strided rows")
+    lost = died(CASE, catalogue()[CASE.invariant], step, bad, "SIGSEGV", seen="signal 11", attachments=told)
+    assert (lost.outcome, lost.level, lost.verdict.word, lost.role) == (bad, Level.MUST, "violates", Role.PRODUCER)
+    assert (lost.step, lost.given, lost.reason) == ("export", "strided rows", "SIGSEGV")
+    assert (lost.expected, lost.seen, lost.attachments) == ("a process that goes on", "signal 11", {"stderr": "words"})
+    assert lost.clause.startswith("DLP-")
 
 
 def test_a_process_that_did_not_end_by_itself_was_not_seen_to_die() -> None:
     """Then there is nothing to expect otherwise."""
-    assert death(CASE, (), Outcome.HANG, "no end") == Result(CASE, Outcome.HANG, Level.MUST, reason="no end")
+    hung = died(CASE, catalogue()[CASE.invariant], Step(), Outcome.HANG, "no end")
+    assert (hung.expected, hung.seen, hung.attachments) == ("", "", {})
+
+
+def test_no_clause_is_broken_where_the_suite_had_made_what_is_forbidden() -> None:
+    """A library should survive it all the same."""
+    lost = died(CASE, catalogue()[CASE.invariant], Step(Doing.IMPORT, illegal=True), Outcome.CRASH, "SIGSEGV")
+    assert (lost.clause, lost.level, lost.verdict.word) == ("", Level.ROBUSTNESS, "robustness")
 
 
 @pytest.mark.parametrize("alone", CLEARED)
 @pytest.mark.parametrize("first", ACCUSED)
 def test_what_does_not_show_again_alone_is_undecided(first: Outcome, alone: Outcome) -> None:
-    """Neither a pass nor an accusation; both tries are told, and the first one's clauses and attachments kept."""
+    """Neither a pass nor an accusation: no code, no clause. Both tries are told, and the first one's attachments kept."""
     together = put_together(ended(first, 1.0), ("a",), Where.COMPANY, ended(alone, 2.0))
     assert together == Result(
         CASE,
         Outcome.INCONCLUSIVE,
         Level.MUST,
-        ("DLP-43",),
         reason=f"{first.value} in company (it was {first.value}), but {alone.value} alone",
         duration=3.0,
         attachments={"of": first.value},

@@ -13,8 +13,10 @@ from pathlib import Path
 
 import pytest
 from conftest import Command, Finished, mark, marked
+from libraries import install
 
-from conformance.execution.folder import PLAN, prepare, read
+from conformance.execution import held
+from conformance.execution.folder import PLAN, prepare
 from conformance.execution.results import read_lines
 
 SELECTION = ("--between", "numpy", "--family", "pointer,layout", "--device", "host", "-n", "2", "--canaries")
@@ -132,13 +134,43 @@ def test_a_finished_run_has_nothing_left_to_do(conformance: Command) -> None:
     assert (again.code, outcomes(again)) == (first.code, outcomes(first))
 
 
+CASE = "pointer.same-address/numpy-copying/dlpack/host/c-order/float32"
+
+
+def test_cases_that_only_tell_who_is_accused_are_not_run_again(conformance: Command, tmp_path: Path) -> None:
+    """They were not planned, and what they told is in the journal: with it the run that goes on says what the first one said."""
+    path = install(tmp_path / "site", "copying", take="offer = type(offer)(offer._source.copied())")
+    first = conformance("check", "--case", CASE, path=path)
+    trials = {id for id in ended(first.out) if id != CASE}
+    assert trials == {CASE.replace("numpy-", "reference-"), CASE.replace("-copying", "-reference")}
+    assert [record["accused"]["libraries"] for record in first.results] == [["copying"]]
+    account = (first.out / "results.jsonl").read_bytes()
+    (first.out / "results.jsonl").unlink()
+    again = conformance("check", "--resume", "conform-results", path=path)
+    assert "1 of them known from before" in " ".join(again.stdout.split())
+    assert (first.out / "results.jsonl").read_bytes() == account
+    assert sorted(ended(first.out)) == sorted([CASE, *trials])
+
+
+def test_without_its_journal_a_complete_run_has_nothing_left_to_do(conformance: Command, tmp_path: Path) -> None:
+    """Its account is all that is needed, to show it and to go on with it."""
+    done = conformance("check", "--between", "numpy", "--family", "pointer", "--device", "host", "--tier", "quick")
+    account = (done.out / "results.jsonl").read_bytes()
+    (done.out / "journal.jsonl").unlink()
+    shown = conformance("report", "conform-results")
+    assert (shown.code, "without an outcome" in shown.stdout) == (done.code, False)
+    again = conformance("check", "--resume", "conform-results")
+    assert (again.code, (done.out / "results.jsonl").read_bytes()) == (done.code, account)
+    assert ended(done.out) == []
+
+
 def test_a_run_killed_before_its_plan_is_written_leaves_none_not_the_one_from_before(
     conformance: Command, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """Going on with it would run what nobody has asked for."""
     conformance("check", "--case", "pointer.values/reference-reference/dlpack/host/c-order/uint8")
     out = tmp_path / "conform-results"
-    assert read(out).cases
+    assert held.left(out).cases
 
     def killed(*_: object) -> None:
         raise KeyboardInterrupt

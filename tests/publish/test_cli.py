@@ -11,13 +11,13 @@ from conftest import Command
 
 from conformance.publish import scripts
 from conformance.publish.coverage import believable, counts, untested
+from conformance.verdict import Verdict
 from conformance.verdicts import history, runfile
 from conformance.verdicts.merging import canonical
-from conformance.verdicts.model import Evidence, RunFile
-from conformance.verdict import Verdict
+from conformance.verdicts.model import RunFile
 from conformance.verdicts.trust import UNBELIEVABLE
 
-from .samples import BOOL, CASES, CLEAN, SMALL, VIOLATION, Told, made
+from .samples import BOOL, CASES, CLEAN, CRASH, SMALL, VIOLATION, Told, made
 
 
 def kept(run: RunFile, path: Path) -> str:
@@ -31,7 +31,7 @@ def test_a_run_becomes_a_page_a_summary_and_a_file_for_viewers(conformance: Comm
     done = conformance("publish", "--run", kept(SMALL, tmp_path / "run.json.gz"), "--out", "there")
     assert (done.code, done.stderr) == (0, "")
     assert sorted(path.name for path in (tmp_path / "there").iterdir()) == ["index.html", "junit.xml", "summary.md"]
-    assert "4 violations in 3 of 3 tested cells, 2 not tested" in done.stdout
+    assert done.stdout.startswith("2 findings in 2 libraries: 2 new; 1 about robustness; 1 deviation; 2 of 5 cells not")
     assert "the whole: there/index.html" in done.stdout
 
 
@@ -49,7 +49,7 @@ def test_with_a_baseline_the_gate_is_told(conformance: Command, tmp_path: Path) 
     given = ("--run", kept(SMALL, tmp_path / "now.json"), "--baseline", kept(CLEAN, tmp_path / "before.json"))
     gate, done = conformance("gate", *given), conformance("publish", *given)
     assert done.code == 0
-    assert f"(exit {gate.code})" in done.stdout.splitlines()[0]
+    assert f"(exit {gate.code})" in done.stdout.splitlines()[1]
     assert f"(exit {gate.code})" in (tmp_path / "conform-report" / "summary.md").read_text().replace("&#40;", "(").replace("&#41;", ")")  # fmt: skip
 
 
@@ -98,7 +98,7 @@ def test_what_check_wrote_can_be_published(conformance: Command, tmp_path: Path)
     conformance("check", "--between", "reference", "--family", "dtype", "--device", "host", "--tier", "quick")
     done = conformance("publish", "--run", "conform-results")
     assert (done.code, done.stderr) == (0, "")
-    assert "1 tested cell" in done.stdout
+    assert "in 1 cell:" in done.stdout
 
 
 # -- scripts
@@ -114,7 +114,7 @@ def test_a_case_that_has_a_readable_script_brings_it() -> None:
 # -- what can be believed
 
 ABORT = "canary.aborts/reference-reference/none/host"
-CRASHED = Evidence(Verdict.VIOLATES, "crash", "must", (), "SIGABRT", "", "")
+CRASHED = CRASH._replace(clause="", step="check", accused=(), side="not known")
 
 
 def test_canaries_that_sang_as_built_are_no_violations() -> None:

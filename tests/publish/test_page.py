@@ -8,9 +8,9 @@ from urllib.parse import quote
 import pytest
 
 from conformance.publish.subject import Subject
-from conformance.verdicts.remarks import Remark, Judgement, Kind
-from conformance.verdicts.history import Streak
 from conformance.verdict import Verdict
+from conformance.verdicts.history import Streak
+from conformance.verdicts.remarks import Judgement, Kind, Remark
 
 from .browser import Browser
 from .conftest import Opened

@@ -14,16 +14,35 @@ import pytest
 
 from conformance.publish import console, junit, markdown
 from conformance.publish.grid import grid
-from conformance.publish.kinds import kinds
 from conformance.publish.page import page
 from conformance.publish.subject import Subject
 from conformance.report.screen import Screen
-from conformance.verdicts.remarks import Remark, Judgement, Kind
 from conformance.verdict import Verdict
+from conformance.verdicts.remarks import Judgement, Kind, Remark
 
-from .samples import BOOL, CHAIN, CLEAN, HANDOVER, HOSTILE, LONG, SMALL, VIOLATION, Told, hostile, large, made
+from .samples import (
+    BOOL,
+    CHAIN,
+    CLEAN,
+    HANDOVER,
+    HANDOVER_ID,
+    HOSTILE,
+    LONG,
+    NOBODY,
+    RANK,
+    RANK_ID,
+    SMALL,
+    UNDECIDED,
+    VALUES,
+    VIOLATION,
+    Told,
+    hostile,
+    large,
+    made,
+)
 
 MEGABYTE = 1_000_000
+HEADLINE = "2 findings in 2 libraries: 2 new; 1 about robustness; 1 deviation; 2 of 5 cells not tested"
 
 
 def shown(subject: Subject, width: int = 100) -> str:
@@ -46,37 +65,75 @@ WAIVED = Subject(
 # -- terminal
 
 
-def test_the_terminal_says_what_was_not_tested_before_what_failed() -> None:
-    """With the reasons, and the cases that nobody knows about."""
+def test_the_terminal_begins_with_the_headline_and_the_findings() -> None:
+    """Then everything that was not tested, with the reasons, then the table."""
     text = shown(Subject(SMALL))
-    assert text.index("NOT TESTED") < text.index("Violations (")
+    assert text.splitlines()[0] == HEADLINE
+    places = [text.index(told) for told in ("PyTorch reads an imported array", "NOT TESTED", "cu12-torch2.10  ")]
+    assert places == sorted(places)
     for told in ("1 cell killed (cu13-torch2.10): ended by SIGKILL", "1 cell unresolvable", "pycuda in 1 cell", "1 case lost", "1 case not decided"):  # fmt: skip
         assert told in " ".join(text.split())
 
 
-def test_the_terminal_shows_cells_by_libraries() -> None:
-    """What is wrong where a library has a part; a dot where it has none."""
+def test_a_failure_counts_only_for_the_library_that_it_accuses() -> None:
+    """CuPy gave PyTorch the array that PyTorch read too early, PyTorch gave CV-CUDA the one that came out as another type."""
     lines = [line.split() for line in shown(Subject(SMALL)).splitlines()]
     header = next(line for line in lines if line[:1] == ["cell"])
-    row = next(line for line in lines if line[:1] == ["cu12-torch2.10"])
+    rows = {line[0]: line[1:] for line in lines if line and line[0].startswith("cu1") and "cell" not in line}
     assert header[1:] == ["reference", "cupy", "cvcuda", "numpy", "pycuda", "torch"]
-    assert row[1:] == ["✓1", "✗2", "~1", "✓2", "·", "✗2", "~1"]
+    assert rows["cu12-torch2.10"] == ["✓2", "✓1", "~1", "✓2", "·", "✗2"]
+    assert rows["cu12-torch2.11"] == ["i1", "!1", "✗1", "✓2", "·", "✓5"]
 
 
-def test_the_same_violation_is_told_once_with_its_cells() -> None:
-    """The rule, the clause, what was seen, and how to repeat it."""
+def test_a_finding_is_told_once_with_its_evidence() -> None:
+    """Sentence, status, extent, demand, what was seen, how the accused was found, the id, and a case to repeat."""
     text = " ".join(shown(Subject(SMALL)).split())
-    assert text.count("the consumer reads before the producer has written") == 1
-    assert "In 2 cells, 3 cases: cu12-torch2.10, cu13-torch2.11" in text
-    assert f"python -m conformance check --case {HANDOVER}" in text
-    assert "Violations (4 cases, 2 kinds)" in text
+    assert text.count("PyTorch reads an imported array before the producer's pending work is done") == 1
+    for told in (
+        "PyTorch torch 2.10.0, 2.11.0",
+        "2 cases in 2 cells with CuPy; CUDA Array Interface on cuda; seen in 2.10.0, 2.11.0",
+        "Demanded: CAI-18: A consumer must synchronise",
+        "expected the values that the producer had queued; saw the old values",
+        "Accused because: cupy to the reference: pass; torch from the reference: fail (stale-read)",
+        HANDOVER_ID,
+        f"python -m conformance repro {HANDOVER}",
+        "~ 1 deviation: see the page",
+    ):
+        assert told in text
+
+
+def test_the_process_that_died_is_told_loudly() -> None:
+    """With the last words and the frame of the library; on input that the protocol forbids nothing is demanded."""
+    text = " ".join(shown(Subject(SMALL)).split())
+    assert "! CuPy ends the process while it imports a negative rank. the process died; new" in text
+    assert "Demanded: No clause demands anything: the protocol forbids the input." in text
+    assert "Last words: terminate called after throwing" in text
+    assert "Innermost frame of a library: libnvcv_types.so.0: nvcv::Tensor::Tensor" in text
+
+
+def test_a_failure_of_nobody_known_stands_in_a_column_of_its_own() -> None:
+    """No library of the exchange is red, and the finding is under no library's name."""
+    run = made({"cu13-torch2.11": Told({HANDOVER: NOBODY})})
+    (row,) = grid(run).rows
+    fields = dict(zip(grid(run).libraries, row.fields))
+    assert fields["not known"] == ((Verdict.VIOLATES, 1),)
+    assert {verdict for name in ("cupy", "torch") for verdict, _ in fields[name]} == {Verdict.CONFORMS}
+    text = shown(Subject(run))
+    assert text.startswith("1 finding: 1 new; 1 of them accuses no known library")
+    assert "\nNot known\n" in re.sub(" +\n", "\n", text)
 
 
 def test_a_clean_run_is_short() -> None:
     """And says that nothing is missing."""
     text = shown(Subject(CLEAN))
-    assert "No violation in 1 tested cell" in text
+    assert text.startswith("No broken promise\n")
     assert "Everything that was planned has been tested and decided." in text
+
+
+def test_where_nothing_was_tested_no_promise_is_kept() -> None:
+    """The headline is never better than the run."""
+    run = made({"cu13-torch2.11": Told(lifecycle="killed", reason="ended by SIGKILL")})
+    assert shown(Subject(run)).startswith("Nothing was tested\n")
 
 
 @pytest.mark.parametrize("width", [60, 100, 160])
@@ -107,60 +164,46 @@ def test_rows_say_only_what_tells_cells_apart() -> None:
         assert (whole.common, sorted(t for row in whole.rows for t in row.titles)) == ("", sorted(names))
 
 
-# -- kinds
-
-
-def test_kinds_are_told_worst_first_and_numbers_do_not_keep_them_apart() -> None:
-    """An address in a message makes no other kind of it; another rule or another state does."""
-    run = made(
-        {
-            f"cu13-torch2.{n}": Told({BOOL: VIOLATION._replace(reason=f"at {0xABC + n:#x}, {n} bytes"), HANDOVER: VIOLATION._replace(state=Verdict.DEVIATES, reason=f"at {0xABC + n:#x}, {n} bytes")})
-            for n in range(5)
-        }
-    )  # fmt: skip
-    found = kinds(run, frozenset({Verdict.VIOLATES, Verdict.DEVIATES}), {})
-    assert [(kind.verdict, kind.cases, len(kind.cells)) for kind in found] == [
-        (Verdict.VIOLATES, 5, 5),
-        (Verdict.DEVIATES, 5, 5),
-    ]
-
-
-def test_of_a_chain_all_three_libraries_are_told() -> None:
-    """An exchange of the two at its ends is another one, whoever is to blame."""
-    run = made({"cu13": Told({CHAIN: VIOLATION, BOOL: VIOLATION}, cases=(CHAIN, BOOL))})
-    told = [kind.where() for kind in kinds(run, frozenset({Verdict.VIOLATES}), {})]
-    assert sorted(told) == ["torch → cvcuda → torch, DLPack on cuda", "torch → cvcuda, DLPack on cuda"]
-    whole = grid(run)
+def test_in_a_chain_only_the_accused_counts() -> None:
+    """The libraries beside it did their part."""
+    evidence = VIOLATION._replace(side="between", accused=("cvcuda",))
+    whole = grid(made({"cu13": Told({CHAIN: evidence}, cases=(CHAIN, BOOL))}))
     assert dict(zip(whole.libraries, whole.rows[0].fields)) == {
-        "cvcuda": ((Verdict.VIOLATES, 2),),
-        "torch": ((Verdict.VIOLATES, 2),),
+        "cvcuda": ((Verdict.VIOLATES, 1), (Verdict.CONFORMS, 1)),
+        "torch": ((Verdict.CONFORMS, 1),),
     }
 
 
 # -- Markdown
 
 
-def test_markdown_has_counts_holes_and_kinds() -> None:
-    """In this order."""
+def test_markdown_has_findings_holes_and_cases() -> None:
+    """The headline first; findings by accused library before tables and before open cases."""
     text = markdown.markdown(Subject(SMALL))
-    places = [text.index(told) for told in ("4 violations", "Not tested: this run", "## Cells and libraries", "## Violations", "## Deviations", "## Not decided", "## Lost")]  # fmt: skip
+    parts = ("# 2 findings in 2 libraries", "Not tested: this run", "### CV-CUDA", "### PyTorch", "### CuPy", "## Cells and libraries", "## Cases by verdict", "## Not decided", "## Lost")  # fmt: skip
+    places = [text.index(told) for told in parts]
     assert places == sorted(places)
+    for told in ("**the process died**; new", "seen in 2&#46;10&#46;0, 2&#46;11&#46;0", "Demanded: CAI-18", "<https://nvidia.github.io/numba-cuda/", "torch&#47;consumer&#47;not-ordered&#47;cai"):  # fmt: skip
+        assert told in text
+
+
+MARKUP = "a|b `c` <img> @torvalds #77 [x](http://y) *z* _u_ www.example.org"
 
 
 def test_nothing_from_outside_is_markup_in_markdown() -> None:
     """No table is broken, nobody is mentioned, no element begins."""
-    evil = VIOLATION._replace(reason="a|b `c` <img> @torvalds #77 [x](http://y) *z* _u_ www.example.org")
+    evil = VIOLATION._replace(reason=MARKUP, given=MARKUP, code="values-changed")
     text = markdown.markdown(Subject(made({"cu13-torch2.11": Told({BOOL: evil}, absent={"a|b": "@all"})})))
     for sign in ("a|b", "`c`", "<img>", "@torvalds", "#77", "[x]", "http:", "*z*", "_u_", "www.", "@all"):
         assert sign not in text
-    assert "a&#124;b &#96;c&#96; &#60;img&#62; &#64;torvalds" in text
+    assert text.count("a&#124;b &#96;c&#96; &#60;img&#62; &#64;torvalds") == 2
 
 
 def test_markdown_is_never_larger_than_github_shows() -> None:
     """Nor anywhere near it, where nothing has to be left out."""
     words = Random(0)
     told = {
-        f"cu13-torch2.{n}": Told({BOOL: VIOLATION._replace(reason="".join(words.choices("abc<|@", k=300)))})
+        f"cu13-torch2.{n}": Told({BOOL: UNDECIDED._replace(reason="".join(words.choices("abc<|@", k=300)))})
         for n in range(900)
     }
     text = markdown.markdown(Subject(made(told)))
@@ -219,9 +262,43 @@ def test_each_verdict_has_its_element(tmp_path: Path) -> None:
     """Deviations are no failures and no passes; what is not known is an error."""
     root = written(Subject(SMALL), tmp_path)
     first = elements(root, "cu12-torch2.10")
-    assert (first[HANDOVER], first[BOOL], first["1 case refused"], first["3 cases conforms"]) == ("failure", "skipped", "skipped", "passes")  # fmt: skip
+    assert (first[HANDOVER], first[BOOL], first["refused: 1 case"], first["conforms: 4 cases"]) == ("failure", "skipped", "skipped", "passes")  # fmt: skip
     last = elements(root, "cu13-torch2.11")
     assert Counter(last.values()) == {"failure": 1, "error": 2, "passes": 1}
+
+
+def cases(root: ElementTree.Element, name: str) -> list[tuple[str, ElementTree.Element]]:
+    """The entries with this name: whose each is, and what became of it."""
+    return [(case.get("classname", ""), case[0]) for case in root.iter("testcase") if case.get("name") == name]
+
+
+def test_an_innocent_library_never_fails(tmp_path: Path) -> None:
+    """Every failure is under the name of the accused, with the code, the finding's id and its sentence."""
+    root = written(Subject(SMALL), tmp_path)
+    failed = {case.get("classname", "").partition(".")[0] for case in root.iter("testcase") if case.find("failure") is not None}  # fmt: skip
+    assert failed == {"torch", "cvcuda"}
+    for classname, element in cases(root, HANDOVER):
+        assert (classname, element.tag, element.get("type")) == ("torch.ordering", "failure", "stale-read")
+        assert f"[{HANDOVER_ID}]" in element.get("message", "")
+        assert "PyTorch reads an imported array" in element.get("message", "")
+
+
+def test_two_accused_libraries_have_an_entry_each(tmp_path: Path) -> None:
+    """And a broken promise of nobody known is nobody's."""
+    both = VIOLATION._replace(side="both", accused=("cupy", "torch"))
+    root = written(Subject(made({"cu13-torch2.11": Told({HANDOVER: both})})), tmp_path)
+    assert sorted(classname for classname, _ in cases(root, HANDOVER)) == ["cupy.ordering", "torch.ordering"]
+    root = written(Subject(made({"cu13-torch2.11": Told({HANDOVER: NOBODY, VALUES: UNDECIDED})})), tmp_path)
+    assert [classname for classname, _ in cases(root, HANDOVER)] == ["unknown.ordering"]
+    assert [classname for classname, _ in cases(root, VALUES)] == ["nobody.pointer"]
+
+
+def test_robustness_is_skipped_and_says_that_the_process_died(tmp_path: Path) -> None:
+    """No promise is broken by a failure on input that the protocol forbids."""
+    ((classname, element),) = cases(written(Subject(SMALL), tmp_path), RANK)
+    assert (classname, element.tag, element.get("type")) == ("cupy.layout", "skipped", "crash")
+    assert element.get("message", "").startswith("robustness, the process died: CuPy ends the process")
+    assert RANK_ID in element.get("message", "")
 
 
 def test_a_cell_without_results_is_no_empty_success(tmp_path: Path) -> None:
@@ -239,12 +316,13 @@ def test_what_is_waived_is_skipped_with_its_waiver(tmp_path: Path) -> None:
 
 
 def test_a_large_run_is_grouped_and_still_has_every_cell(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    """An entry for each kind of trouble, with its cells."""
+    """An entry for each finding, under its library, with its cells."""
     monkeypatch.setattr(junit, "MOST_ENTRIES", 3)
     root = written(Subject(SMALL), tmp_path)
-    assert [suite.get("name") for suite in root] == ["cells", "claim", "dtype", "layout", "ordering", "pointer"]
-    (case,) = next(suite for suite in root if suite.get("name") == "ordering").iter("testcase")
-    assert "3 cases in 2 cells: cu12-torch2.10, cu13-torch2.11" in (case[0].text or "")
+    assert [suite.get("name") for suite in root] == ["cells", "cvcuda", "torch", "cupy", "nobody"]
+    (case,) = next(suite for suite in root if suite.get("name") == "torch").iter("testcase")
+    assert (case.get("classname"), case[0].get("type")) == ("torch.stale-read", "stale-read")
+    assert "2 cases in 2 cells: cu12-torch2.10, cu13-torch2.11" in (case[0].text or "")
     whole = next(suite for suite in root if suite.get("name") == "cells")
     assert {case.get("classname") for case in whole.iter("testcase")} == {cell.title for cell in SMALL.cells}
 

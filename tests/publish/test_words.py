@@ -7,9 +7,8 @@ import unicodedata
 from hypothesis import given
 from hypothesis import strategies as st
 
-from conformance.publish.words import LEGEND, MEANINGS, SIGNS, line, plain
+from conformance.publish.words import MEANINGS, line, plain
 from conformance.verdicts.remarks import Kind
-from conformance.verdict import Verdict
 
 ANY = st.text(st.characters(), max_size=200) | st.text("\x00\x1b\u202e\u2066\ud800\n\tab ", max_size=50)
 
@@ -42,13 +41,6 @@ def test_a_line_is_one_line() -> None:
     assert line("a\r\n b\t\tc\n") == "a b c"
 
 
-def test_every_state_has_a_sign_of_its_own() -> None:
-    """And the legend names them all."""
-    assert set(SIGNS) == set(Verdict)
-    assert len({sign.symbol for sign in SIGNS.values()}) == len(Verdict)
-    assert all(state.word in LEGEND for state in Verdict)
-
-
-def test_every_kind_of_finding_has_a_meaning() -> None:
+def test_every_kind_of_remark_has_a_meaning() -> None:
     """A new one cannot be forgotten."""
     assert set(MEANINGS) == set(Kind)

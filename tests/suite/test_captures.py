@@ -21,10 +21,11 @@ from conformance.reference.faults import all_faults
 from conformance.reference.importer import Importer
 from conformance.reference.streams import WorkStream
 from conformance.suite.catalogue import catalogue
+from conformance.suite.codes import Code
 from conformance.suite.libraries import Environment
 from conformance.suite.order import capturing
 from conformance.suite.order.capturing import Handover, Sides, Stand, captured, content
-from conformance.suite.outcomes import Finding, Inconclusive, Outcome
+from conformance.suite.outcomes import Failure, Inconclusive, Outcome, Side
 
 from .conftest import Runner
 
@@ -47,31 +48,46 @@ def failed(run_reference: Runner, invariant: str, fault: str) -> list[Result]:
 
 
 @pytest.mark.parametrize(
-    ("invariant", "fault", "level", "clause"),
+    ("invariant", "fault", "level", "clause", "code"),
     [
-        ("export-stream", "SynchronizesForMinusOne", Level.MUST, "DLP-32"),
-        ("export-stream", "TakesMinusOneForTheLegacyStream", Level.MUST, "DLP-32"),
-        ("export-stream", "AllocatesWhenItExports", Level.OBSERVED, "CUD-08"),
-        ("same-stream", "SynchronizesItsStream", Level.OBSERVED, "CUD-08"),
-        ("same-stream", "WaitsForAnEventFromOutside", Level.OBSERVED, "CUD-08"),
-        ("same-stream", "LeavesAStreamUnjoined", Level.OBSERVED, "CUD-08"),
-        ("same-stream", "CannotWorkAfterACapture", Level.SHOULD, "CUD-10"),
-        ("pipeline", "AsksForTheLegacyStream", Level.SHOULD, "DLP-35"),
-        ("replay", "ExportsATemporary", Level.MUST, "DLP-43"),
-        ("replay", "ExportsATemporary", Level.MUST, "CAI-05"),
-        ("one-side", "IgnoresTheCapturedWrite", Level.OBSERVED, "CAI-18"),
-        ("blocking", "UsesTheLegacyStream", Level.OBSERVED, "CUD-09"),
-        ("drop", "SynchronizesInTheDeleter", Level.SHOULD, "CUD-08"),
-        ("exchange-api", "SynchronizesInTheTable", Level.MUST, "DLX-04"),
-        ("current-stream", "AnswersTheDefaultStream", Level.MUST, "DLX-04"),
+        ("export-stream", "SynchronizesForMinusOne", Level.MUST, "DLP-32", Code.UNINVITED_WAIT),
+        ("export-stream", "TakesMinusOneForTheLegacyStream", Level.MUST, "DLP-32", Code.UNINVITED_WAIT),
+        ("export-stream", "AllocatesWhenItExports", Level.OBSERVED, "CUD-08", Code.CAPTURE_BROKEN),
+        ("export-stream", "ExportsATemporary", Level.MUST, "DLP-43", Code.NOT_SHARED),
+        ("same-stream", "SynchronizesItsStream", Level.OBSERVED, "CUD-08", Code.CAPTURE_BROKEN),
+        ("same-stream", "WaitsForAnEventFromOutside", Level.OBSERVED, "CUD-08", Code.CAPTURE_BROKEN),
+        ("same-stream", "LeavesAStreamUnjoined", Level.OBSERVED, "CUD-08", Code.CAPTURE_BROKEN),
+        ("same-stream", "CannotWorkAfterACapture", Level.SHOULD, "DLP-58", Code.UNUSABLE_AFTER_CAPTURE),
+        ("pipeline", "AsksForTheLegacyStream", Level.SHOULD, "DLP-35", Code.WRONG_STREAM_NAMED),
+        ("replay", "ExportsATemporary", Level.MUST, "DLP-43", Code.REPLAY_WRONG),
+        ("replay", "ExportsATemporary", Level.MUST, "CAI-05", Code.REPLAY_WRONG),
+        ("replay", "KeepsATemporary", Level.MUST, "CAI-32", Code.REPLAY_WRONG),
+        ("one-side", "IgnoresTheCapturedWrite", Level.OBSERVED, "CAI-18", Code.READ_NOT_CAPTURED),
+        ("blocking", "UsesTheLegacyStream", Level.OBSERVED, "CUD-09", Code.CAPTURE_BROKEN),
+        ("drop", "SynchronizesInTheDeleter", Level.SHOULD, "CUD-08", Code.CAPTURE_BROKEN_BY_DROP),
+        ("exchange-api", "SynchronizesInTheTable", Level.MUST, "DLX-04", Code.CAPTURE_BROKEN),
+        ("current-stream", "AnswersTheDefaultStream", Level.MUST, "DLX-04", Code.WRONG_CURRENT_STREAM),
     ],
 )
 def test_a_fault_is_as_bad_as_the_documents_say(
-    run_reference: Runner, invariant: str, fault: str, level: Level, clause: str
+    run_reference: Runner, invariant: str, fault: str, level: Level, clause: str, code: Code
 ) -> None:
     """A wait that is allowed elsewhere is reported; one for -1, a wrong stream and wrong data are more than that."""
-    assert (level, clause) in {
-        (r.level, c) for r in failed(run_reference, f"capture.{invariant}", fault) for c in r.clauses
+    seen = {(r.level, r.clause, r.code) for r in failed(run_reference, f"capture.{invariant}", fault)}
+    assert (level, clause, code.value) in seen
+
+
+def test_a_stream_that_is_named_wrongly_is_one_mistake_of_the_consumer(run_reference: Runner) -> None:
+    """Whatever the element type: our own instruments have seen the argument."""
+    found = [
+        r
+        for invariant in ("same-stream", "pipeline")
+        for r in failed(run_reference, f"capture.{invariant}", "AsksForTheLegacyStream")
+    ]
+    named = [r for r in found if r.code == Code.WRONG_STREAM_NAMED.value]
+    assert named
+    assert {(r.given, r.role, r.accused.side if r.accused else None) for r in named} == {
+        ("", Role.CONSUMER, Side.CONSUMER)
     }
 
 
@@ -131,18 +147,18 @@ def test_a_refusal_of_the_library_alone_is_told_apart(stream: int) -> None:
 
 
 def test_nothing_is_left_behind_whatever_happens(stream: int) -> None:
-    """The capture ends and garbage is collected again, also when the check is interrupted; a finding comes out."""
+    """The capture ends and garbage is collected again, also when the check is interrupted; a failure comes out."""
 
     def interrupt() -> None:
         assert not gc.isenabled()
         raise KeyboardInterrupt
 
     def find() -> None:
-        raise Finding(("CUD-08",), Level.OBSERVED, "reason", "expected", "seen")
+        raise Failure(Code.CAPTURE_BROKEN, "CUD-08", Role.PRODUCER, Level.OBSERVED, "reason", "expected", "seen")
 
     with pytest.raises(KeyboardInterrupt):
         captured(DEVICE, stream, [("step", interrupt)])
-    with pytest.raises(Finding):
+    with pytest.raises(Failure):
         captured(DEVICE, stream, [("step", find)])
     assert gc.isenabled()
     assert DEVICE.capturing(stream) is Capturing.NO

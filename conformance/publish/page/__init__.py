@@ -1,6 +1,6 @@
 """One HTML page with everything in it: no network, no framework, and nothing in it that came from outside can act.
 
-What it shows is data, packed and in base64, that the page's own script unpacks and sets as text. A content security policy allows that
+The data are packed and in base64; the page's own script unpacks them and sets them as text. A content security policy allows that
 script and that style sheet by their digests, and nothing else from anywhere.
 """
 
@@ -13,7 +13,7 @@ from importlib import resources
 from ..subject import Subject
 from .content import packed
 
-SCRIPTS = ("data.js", "dom.js", "view.js", "matrix.js", "detail.js", "pages.js", "main.js")
+SCRIPTS = ("data.js", "dom.js", "view.js", "matrix.js", "detail.js", "findings.js", "pages.js", "main.js")
 """In this order they are one script."""
 _STYLE = "page.css"
 

@@ -1,4 +1,4 @@
-"""All that the page shows, as one packed block of bytes: each text, piece of evidence and script in it once."""
+"""The content of the page as one packed block of bytes: each text, piece of evidence and script in it once."""
 
 from __future__ import annotations
 
@@ -7,31 +7,34 @@ import zlib
 from collections.abc import Hashable, Iterator, Mapping
 from typing import Any, Generic, TypeVar
 
-from conformance.exchanges import way
+from conformance.exchanges import duty, way
+from conformance.findings.telling import SIDES
 from conformance.protocols import clauses
 from conformance.suite.catalogue import catalogue
 from conformance.verdict import Verdict
 from conformance.verdicts import gate
 from conformance.verdicts.model import CellResult, Evidence, Place, RunFile, place
-from conformance.verdicts.remarks import Judgement, Kind, Remark
+from conformance.verdicts.remarks import Kind, Remark
 from conformance.verdicts.trust import evidence_at
 
-from ..coverage import Reason, counts, headline, untested
+from ..accounts import Account, heading, versions
+from ..coverage import Reason, counts, gate_line, headline, untested
 from ..subject import Subject
-from ..words import MEANINGS, SIGNS, line, plain
+from ..words import MEANINGS, NOTES, line, plain
 from .packing import Packer
 
 TEXTS = 16_000_000
 """Characters of evidence that a page may hold before compression; where there are more, each text is cut shorter."""
 LENGTHS = (4000, 1200, 400, 120)
 """What is tried for the longest text, in characters."""
-MOST_FINDINGS = 200
+MOST_REMARKS = 200
 """Remarks about more than one case that are told on the page; the number of all is told beside them."""
 NAME = 160
 """Characters of a cell's name."""
-SCRIPTED = frozenset({Verdict.VIOLATES, Verdict.DEVIATES, Verdict.UNDECIDED})
+SCRIPTED = frozenset(verdict for verdict in Verdict if verdict.speaks_against) | {Verdict.UNDECIDED}
+"""Verdicts on cases that bring their scripts."""
 CHANGED = (Kind.REGRESSION, Kind.NEW_VIOLATION, Kind.FIXED, Kind.NEW_CASE, Kind.SHRUNK)
-"""What makes a case one that changed against the baseline."""
+"""Remarks by which a case changed against the baseline."""
 _T = TypeVar("_T", bound=Hashable)
 _Row = dict[int, int]
 
@@ -51,20 +54,28 @@ class Interned(Generic[_T]):
 
 
 def packed(subject: Subject) -> bytes:
-    """The page's content, deflated: a JSON document, the plans, and three layers of rows (values, marks, streaks)."""
+    """The page's content, deflated: a JSON document, the plans, and layers of rows (values, marks, streaks, findings)."""
     run = subject.run
     cases = _Cases(subject)
     values: Interned[tuple[str, int]] = Interned()
     marks: Interned[tuple[str, str, str]] = Interned()
     streaks: Interned[tuple[str, str, int, int]] = Interned()
+    shown: Interned[tuple[int, ...]] = Interned()
     rows = Packer()
     for plan in cases.plans:
         rows.stretches(sorted(plan))
     rows.rows(_values(cell, cases, values) for cell in run.cells)
     rows.rows(_marks(subject, cases, marks))
     rows.rows(_streaks(subject, cases, streaks))
+    rows.rows(_shown(subject, cases, shown))
+    tables: dict[str, list[Any]] = {
+        "values": list(values),
+        "marks": list(marks),
+        "streaks": list(streaks),
+        "shown": list(shown),
+    }
     whole = Packer()
-    whole.block(_json(_document(subject, cases, values, marks, streaks)))
+    whole.block(_json(_document(subject, cases, tables)))
     whole.block(bytes(rows))
     return zlib.compress(bytes(whole), 9)
 
@@ -109,7 +120,7 @@ def _marks(subject: Subject, cases: _Cases, marks: Interned[tuple[str, str, str]
             by_cell.setdefault(remark.cell, []).append(remark)
     for cell in subject.run.cells:
         yield {
-            cases.numbers[f.case]: marks.of((f.kind.word, f.before.value if f.before else "", f.waiver))
+            cases.numbers[f.case]: marks.of((f.kind.word, f.before.letter if f.before else "", f.waiver))
             for f in by_cell.get(cell.name, ())
         }
 
@@ -124,26 +135,34 @@ def _streaks(subject: Subject, cases: _Cases, streaks: Interned[tuple[str, str, 
         yield by_cell.get(one.name, {})
 
 
+def _shown(subject: Subject, cases: _Cases, shown: Interned[tuple[int, ...]]) -> Iterator[_Row]:
+    """Which findings a case shows."""
+    by_cell: dict[str, _Row] = {}
+    for (cell, case), numbers in subject.by_spot.items():
+        by_cell.setdefault(cell, {})[cases.numbers[case]] = shown.of(numbers)
+    for one in subject.run.cells:
+        yield by_cell.get(one.name, {})
+
+
 # -- the document
 
 
-def _document(
-    subject: Subject,
-    cases: _Cases,
-    values: Interned[tuple[str, int]],
-    marks: Interned[tuple[str, str, str]],
-    streaks: Interned[tuple[str, str, int, int]],
-) -> dict[str, Any]:
+def _document(subject: Subject, cases: _Cases, tables: Mapping[str, list[Any]]) -> dict[str, Any]:
     run = subject.run
     texts: Interned[str] = Interned()
+    cells = {cell.name: number for number, cell in enumerate(run.cells)}
     most, invariants = longest(run.evidence), _invariants(cases.ids)
     return {
         "run": {"id": run.id, "began": run.began, "suite": run.suite, "tier": run.tier},
         "headline": headline(subject),
-        "states": [[s.value, s.word, sign.symbol, sign.meaning] for s, sign in SIGNS.items()],
+        "states": [[v.letter, v.word, v.symbol, v.meaning] for v in Verdict],
+        "sides": {side.value: letter for side, letter in SIDES.items()},
+        "findings": [_finding(account, cases, cells, most) for account in subject.accounts],
+        "libraries": _libraries(subject),
+        "notes": dict(NOTES),
         "counts": {state.letter: number for state, number in counts(run).items()},
         "untested": _untested(run),
-        "gate": _gate(subject.judgement),
+        "gate": _gate(subject),
         "cells": [_cell(cell) for cell in run.cells],
         "cases": cases.ids,
         "columns": _columns(cases.ids),
@@ -152,9 +171,7 @@ def _document(
         "cut": most,
         "scripts": _scripts(subject),
         "texts": list(texts),
-        "values": list(values),
-        "marks": list(marks),
-        "streaks": list(streaks),
+        **tables,
         "waivers": dict(subject.waivers),
         "invariants": invariants,
         "clauses": _clauses(run.evidence, invariants),
@@ -163,15 +180,57 @@ def _document(
 
 def longest(evidence: tuple[Evidence, ...]) -> int:
     """How many characters of a text the page has room for."""
-    lengths = [len(text) for e in evidence for text in (e.reason, e.expected, e.seen, *(text for _, text in e.notes))]
+    lengths = [len(text) for e in evidence for text in (*_said(e), *(text for _, text in e.notes))]
     fitting = (most for most in LENGTHS if sum(min(length, most) for length in lengths) <= TEXTS)
     return next(fitting, LENGTHS[-1])
 
 
+def _said(e: Evidence) -> tuple[str, ...]:
+    return (e.reason, e.expected, e.seen, e.why)
+
+
 def _evidence(e: Evidence, texts: Interned[str], most: int) -> list[Any]:
-    told = [texts.of(plain(text, most)) for text in (e.reason, e.expected, e.seen)]
+    told = [texts.of(plain(text, most)) for text in _said(e)]
     notes = [texts.of(plain(text, most)) for note in e.notes for text in note]
-    return [e.outcome, e.level, list(e.clauses), *told, notes]
+    return [e.outcome, e.level, e.clause, e.side, list(e.accused), *told, notes]
+
+
+# -- findings
+
+
+def _libraries(subject: Subject) -> list[list[str]]:
+    """The accused libraries in the order of the findings: name, title, versions in the run."""
+    found = {account.finding.library: account.finding for account in subject.accounts}
+    return [[name, heading(name), versions(finding)] for name, finding in found.items()]
+
+
+def _finding(account: Account, cases: _Cases, cells: Mapping[str, int], most: int) -> dict[str, Any]:
+    """A finding with everything that its detail tells, save the cases that show it."""
+    finding, seen = account.finding, account.finding.smallest
+    return {
+        "id": line(finding.id, most),
+        "library": finding.library,
+        "side": finding.side or seen.side.value,
+        "code": finding.code,
+        "state": finding.verdict.letter,
+        "sentence": line(finding.sentence, most),
+        "status": finding.status.value,
+        "told": account.status,
+        "upstream": [finding.known.reference, finding.known.note] if finding.known else None,
+        "ended": account.ended,
+        "since": str(account.since),
+        "partners": list(account.partners),
+        "places": list(account.places),
+        "demands": [[one.id, one.text, one.source, one.url] for one in account.demands],
+        "why": plain(account.why, most),
+        "smallest": cases.numbers[seen.case],
+        "cell": cells[seen.cell],
+        "said": [plain(text, most) for text in (seen.reason, seen.expected, seen.seen)],
+        "notes": [[plain(name, most), plain(text, most)] for name, text in account.notes.items()],
+    }
+
+
+# -- the run
 
 
 def _untested(run: RunFile) -> dict[str, Any]:
@@ -186,14 +245,16 @@ def _reason(reason: Reason) -> list[Any]:
     return [reason.what, reason.why, [line(title, NAME) for title in reason.cells]]
 
 
-def _gate(judgement: Judgement | None) -> dict[str, Any] | None:
-    """The verdict, how often each kind was found, and in words what is about more than one case."""
+def _gate(subject: Subject) -> dict[str, Any] | None:
+    """The verdict, how often each kind was found, and in words the remarks about more than one case."""
+    judgement = subject.judgement
     if judgement is None:
         return None
     whole = [f for f in judgement.remarks if not f.case]
     baseline = judgement.baseline
     return {
         "passes": judgement.exit == 0,
+        "answer": gate_line(subject),
         "baseline": f"{baseline.id} {baseline.began}".strip() if baseline else "",
         "kinds": [
             [kind.word, MEANINGS[kind], int(kind.exit), number - waived, waived]
@@ -201,8 +262,8 @@ def _gate(judgement: Judgement | None) -> dict[str, Any] | None:
             if number
         ],
         "changed": [kind.word for kind in CHANGED],
-        "whole": [[f.kind.word, f.sentence, f.waiver] for f in whole[:MOST_FINDINGS]],
-        "more": max(len(whole) - MOST_FINDINGS, 0),
+        "whole": [[f.kind.word, f.sentence, f.waiver] for f in whole[:MOST_REMARKS]],
+        "more": max(len(whole) - MOST_REMARKS, 0),
     }
 
 
@@ -268,12 +329,12 @@ def _invariants(cases: list[str]) -> dict[str, list[Any]]:
 
 
 def _clauses(evidence: tuple[Evidence, ...], invariants: dict[str, list[Any]]) -> dict[str, list[str]]:
-    """Statement, source and address of each clause that is cited."""
-    cited = {name for e in evidence for name in e.clauses}
+    """Statement, source, address and whom it binds, of each clause that is cited."""
+    cited = {e.clause for e in evidence}
     cited |= {name for told in invariants.values() for name in told[3]}
     every = {clause.id: clause for clause in clauses.all_clauses()}
     return {
-        name: [every[name].statement, every[name].source, next(iter(every[name].urls), "")]
+        name: [every[name].statement, every[name].source, next(iter(every[name].urls), ""), duty(every[name])]
         for name in sorted(cited & every.keys())
     }
 

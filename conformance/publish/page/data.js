@@ -2,7 +2,9 @@
 
 const NONE = -1;
 const CHAINS = 'chains of three';
-const GONE = ['g', 'not planned', '−', 'the baseline has it, and this run did not even plan it'];
+const GONE = ['g', 'not planned', '□', 'the baseline has the case, and this run does not plan it'];
+/** Letters of the verdicts that speak against a library. */
+const AGAINST = 'vbd';
 
 /** Bytes of base64 text. */
 function bytesOf(text) {
@@ -108,19 +110,29 @@ async function unpacked(text) {
   model.rows = reader.rows(count);
   model.markRows = reader.rows(count);
   model.streakRows = reader.rows(count);
+  model.shownRows = reader.rows(count);
   model.states.push(GONE);
   model.stateOf = Object.fromEntries(model.states.map(([letter], index) => [letter, index]));
   model.values = model.values.map(([letter, evidence]) => ({state: model.stateOf[letter], evidence}));
   model.evidence = model.evidence.map((told) => evidenceOf(told, model.texts));
   indexCases(model);
+  for (const finding of model.findings) finding.state = model.stateOf[finding.state];
+  model.findingOf = new Map(model.findings.map(({id}, index) => [id, index]));
+  model.titleOf = Object.fromEntries(model.libraries.map(([name, title]) => [name, title]));
   model.waived = model.marks.some(([, , waiver]) => waiver) ? waivedViolations(model) : null;
   return model;
 }
 
-function evidenceOf([outcome, level, clauses, reason, expected, seen, notes], texts) {
+function evidenceOf([outcome, level, clause, side, accused, reason, expected, seen, why, notes], texts) {
   const pairs = [];
   for (let i = 0; i < notes.length; i += 2) pairs.push([texts[notes[i]], texts[notes[i + 1]]]);
-  return {outcome, level, clauses, reason: texts[reason], expected: texts[expected], seen: texts[seen], notes: pairs};
+  return {outcome, level, clause, side, accused, reason: texts[reason], expected: texts[expected], seen: texts[seen], why: texts[why], notes: pairs};
+}
+
+/** The findings that a case of a cell shows, by number. */
+function findingsAt(model, cell, one) {
+  const number = numberAt(model.shownRows[cell], one);
+  return number === NONE ? [] : model.shown[number];
 }
 
 /** Takes the case ids apart: `family.name/producer-consumer/protocol/device[/value…]`. Chains have other libraries between, and one column. */

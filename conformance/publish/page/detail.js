@@ -1,6 +1,5 @@
-// The panel beside the matrix: a cell, or all that a field has to tell.
+// The panel: a finding, a cell, or everything behind a field of the matrix.
 
-const NOTES = {blame: 'To blame', instead: 'Instead', seen: 'Seen in detail', stderr: 'Standard error'};
 const OPENED = 2;
 const MOST = 12;
 
@@ -15,47 +14,55 @@ function terms(entries) {
   return make('dl', {}, told.map(([name, value]) => [make('dt', {}, name), make('dd', {}, value)]));
 }
 
-/** The clauses in words. */
+/** The clauses in words, with whom they bind. */
 function clauseList(model, ids) {
   return ids.map((id) => {
     const told = model.clauses[id];
-    return make('p', {class: 'clause'}, make('b', {}, id), told ? [' ', prose(told[0]), ' ', make('small', {}, sourceOf(told))] : '');
+    return told ? clauseTold(id, told[0], told[1], told[2], told[3]) : clauseTold(id, '', '', '');
   });
 }
 
-/** Where a clause is from; the page itself never goes there. */
-function sourceOf([, source, address]) {
-  return address ? make('a', {href: address, rel: 'noreferrer', target: '_blank'}, source) : source;
+/** One clause. The page itself never goes to its address. */
+function clauseTold(id, text, source, address, binds = '') {
+  return make('p', {class: 'clause'}, make('b', {}, id), ' ', prose(text), ' ', make('small', {}, binds ? `(${binds}) ` : '',
+    address ? make('a', {href: address, rel: 'noreferrer', target: '_blank'}, source) : source));
 }
 
 /** The reason without figures, so that addresses and counts do not keep like from like. */
 const core = (reason) => reason.replace(/0x[0-9a-f]+|\d+/gi, '').slice(0, 80);
 
 /**
- * What is alike, told once: `cases` of several cells grouped by rule, state and words. `found` yields `{cell, one, state, value}`.
- * Worst first, then those in most cells and cases.
+ * Cases that are alike, told once: those of one finding, or those of one rule that end in the same words. `found` yields
+ * `{cell, one, state, value}`. The worst verdict first, then those in most cells and cases.
  */
 function kindsOf(model, found) {
   const kinds = new Map();
-  for (const {cell, one, state, value} of found) {
-    const invariant = model.cases[one].invariant, evidence = value === NONE ? null : model.evidence[model.values[value].evidence];
-    const key = [state, invariant, evidence ? `${evidence.outcome} ${evidence.clauses} ${core(evidence.reason)}` : ''].join('\n');
-    if (!kinds.has(key)) kinds.set(key, {invariant, state, evidence, members: [], cells: new Map()});
-    const kind = kinds.get(key);
-    kind.members.push({cell, one, value});
-    kind.cells.set(cell, (kind.cells.get(cell) || 0) + 1);
+  for (const member of found) {
+    const shown = findingsAt(model, member.cell, member.one);
+    for (const finding of shown.length ? shown : [NONE]) addTo(kinds, model, member, finding);
   }
   return [...kinds.values()].sort((a, b) => a.state - b.state || b.cells.size - a.cells.size || b.members.length - a.members.length);
 }
 
+function addTo(kinds, model, member, finding) {
+  const {cell, one, state, value} = member, {invariant} = model.cases[one];
+  const evidence = value === NONE ? null : model.evidence[model.values[value].evidence];
+  const words = evidence ? `${evidence.outcome} ${core(evidence.reason)}` : '';
+  const key = finding === NONE ? [state, invariant, words].join('\n') : `${state} ${finding}`;
+  if (!kinds.has(key)) kinds.set(key, {invariant, state, evidence, finding, members: [], cells: new Map()});
+  const kind = kinds.get(key);
+  kind.members.push(member);
+  kind.cells.set(cell, (kind.cells.get(cell) || 0) + 1);
+}
+
 /** A kind that can be opened. `place` says in words where it shows. */
 function kindBox(model, kind, place, isOpen, link) {
-  const told = make('div', {class: 'told'});
+  const told = make('div', {class: 'told'}), finding = model.findings[kind.finding];
   const box = make('details', {class: `kind state-${model.states[kind.state][0]}`, ontoggle: () => {
     if (box.open && !told.firstChild) fill(told, kindBody(model, kind, link));
   }}, make('summary', {},
-    sign(model, kind.state), ' ', make('b', {}, kind.invariant), make('span', {class: 'count'}, many(kind.members.length, 'case')),
-    make('span', {class: 'sentence'}, kind.evidence ? kind.evidence.reason || kind.evidence.outcome : 'it conforms now'),
+    sign(model, kind.state), ' ', make('b', {}, finding ? isolated(finding.sentence) : kind.invariant), make('span', {class: 'count'}, many(kind.members.length, 'case')),
+    finding ? make('span', {class: 'sentence'}, finding.told) : make('span', {class: 'sentence'}, kind.evidence ? kind.evidence.reason || kind.evidence.outcome : 'it conforms now'),
     place ? make('span', {class: 'place'}, place) : null), told);
   box.open = isOpen;
   if (isOpen) fill(told, kindBody(model, kind, link));
@@ -63,24 +70,31 @@ function kindBox(model, kind, place, isOpen, link) {
 }
 
 function kindBody(model, kind, link) {
-  const [statement] = model.invariants[kind.invariant], {evidence} = kind;
+  const {evidence} = kind, finding = model.findings[kind.finding];
+  const rules = [...new Set(kind.members.map(({one}) => model.cases[one].invariant))];
   return [
+    finding ? make('p', {}, make('a', {href: link({place: 'finding', argument: finding.id, open: ''})}, 'Everything about this finding')) : null,
     terms([
-      ['Promised', [prose(statement), ' ', make('a', {href: link({place: 'invariant', argument: kind.invariant, open: ''})}, 'About this rule')]],
-      ['By clause', evidence ? clauseList(model, evidence.clauses) : null],
-      ['Level', evidence && evidence.level ? levelText(evidence) : null],
+      ['Demanded', finding ? demandsTold(finding) : null],
+      [rules.length === 1 ? 'Rule' : 'Rules', rules.slice(0, MOST).map((name) => ruleTold(model, name, link))],
+      ['Level', evidence && evidence.level && kind.state <= model.stateOf.d ? levelText(evidence) : null],
     ]),
     longList('div', seenAlike(model, kind), MOST, (seen) => seenBox(model, seen)),
   ];
 }
 
-function levelText(evidence) {
-  const ends = {crash: 'the process died', hang: 'the deadline was reached', poisoned: 'the CUDA context was lost'};
-  if (ends[evidence.outcome]) return `must: ${ends[evidence.outcome]}, which is a violation at any level`;
-  return {must: 'must', should: 'should, or inferred', observed: 'told only'}[evidence.level] || evidence.level;
+function ruleTold(model, name, link) {
+  return make('p', {}, make('a', {href: link({place: 'invariant', argument: name, open: ''})}, name), ' ', prose(model.invariants[name][0]));
 }
 
-/** The members of a kind put together by what exactly was seen and what is known of it besides. */
+function levelText({level, outcome}) {
+  if (level === 'robustness') return 'none: the protocol forbids the input, and the suite made it';
+  const ends = {crash: 'the process died', hang: 'the process did not come back', poisoned: 'the CUDA context was lost'};
+  if (ends[outcome]) return `must: ${ends[outcome]}, which breaks a promise at any level`;
+  return {must: 'must', should: 'should, or inferred', observed: 'recorded only'}[level] || level;
+}
+
+/** The members of a kind put together by their evidence and by what is known of them besides. */
 function seenAlike(model, kind) {
   const found = new Map();
   for (const member of kind.members) {
@@ -97,9 +111,11 @@ function seenBox(model, {value, mark, streak, members}) {
   const first = model.cases[members[0].one];
   return make('section', {class: 'seen'},
     terms([
+      ['Accused', evidence && evidence.side && value !== NONE && AGAINST.includes(model.states[model.values[value].state][0]) ? accusedText(model, evidence) : null],
+      ['Reason', evidence && evidence.reason ? quoted(evidence.reason) : null],
       ['Expected', evidence && evidence.expected ? quoted(evidence.expected) : null],
-      ['Seen', evidence ? quoted(evidence.seen || evidence.reason) : null],
-      ...(evidence ? evidence.notes.filter(([name, text]) => text && text !== evidence.seen).map(noteTerm) : []),
+      ['Seen', evidence && evidence.seen ? quoted(evidence.seen) : null],
+      ...(evidence ? notesOf(model, evidence.notes).filter(([, text]) => text !== evidence.seen).map((note) => noteTerm(model, note)) : []),
       ['Fails since', streak === NONE ? null : streakText(model.streaks[streak])],
       ['Against the baseline', mark === NONE ? null : markText(model, model.marks[mark])],
       ['Waiver', mark === NONE || !model.marks[mark][2] ? null : waiverText(model, model.marks[mark][2])],
@@ -108,11 +124,25 @@ function seenBox(model, {value, mark, streak, members}) {
     script(model, first.id));
 }
 
+/** The libraries that a case accuses, on which side, and how that was found out. */
+function accusedText(model, {side, accused, why}) {
+  const names = accused.map((name) => model.titleOf[name] || name).join(', ');
+  return [names ? `${names}, the ${side === 'both' ? 'libraries on both sides' : side === 'between' ? 'library between' : side}` : 'not known', why ? [make('small', {}, ' because: '), quoted(why)] : ''];
+}
+
 /** Words from outside: set apart, and whatever they are, only text. */
 const quoted = (text) => make('bdi', {class: 'quoted'}, text);
+/** Our own sentence, of which a part may be from outside. */
+const isolated = (text) => make('bdi', {}, text);
 
-function noteTerm([name, text]) {
-  return [NOTES[name] || name, text.length > 300 || text.includes('\n') ? make('pre', {tabindex: '0', 'aria-label': name}, text) : quoted(text)];
+/** Attachments, those first that reports have names for. */
+function notesOf(model, notes) {
+  const order = Object.keys(model.notes), place = ([name]) => order.includes(name) ? order.indexOf(name) : order.length;
+  return notes.filter(([, text]) => text).sort((a, b) => place(a) - place(b));
+}
+
+function noteTerm(model, [name, text]) {
+  return [model.notes[name] || name, text.length > 300 || text.includes('\n') ? make('pre', {tabindex: '0', 'aria-label': name}, text) : quoted(text)];
 }
 
 function streakText([began, run, runs, flaps]) {
@@ -142,13 +172,14 @@ function caseList(model, members) {
 }
 
 /** How to see it for oneself: a script that stands alone, where there is one, or the command. */
-function script(model, id) {
+function script(model, id, isOpen = false) {
   const number = model.scripts.cases[id];
   if (number === undefined) return copied(`python -m conformance repro ${id}`, `The command that reproduces ${id}`);
   const text = () => model.scripts.scripts[number].map((line) => model.scripts.lines[line]).join('\n') + '\n';
   const box = make('details', {class: 'script', ontoggle: () => {
     if (box.open && box.children.length === 1) box.append(copied(text(), `A script that reproduces ${id}`));
   }}, make('summary', {}, 'A script that shows it, and needs nothing of this suite'));
+  box.open = isOpen;
   return box;
 }
 
@@ -169,9 +200,9 @@ class Detail {
     document.body.classList.remove('with-detail');
   }
 
-  /** Shows a field, or a cell as a whole; moves there if the reader did not come by the back button. */
-  show(view, cell, column, focus) {
-    const [title, ...content] = column === NONE ? this.ofCell(view, cell) : this.ofField(view, cell, column);
+  /** Shows a finding, a field, or a cell as a whole, and moves there if `focus` says so. */
+  show(view, {finding, id, cell, column}, focus) {
+    const [title, ...content] = finding !== undefined ? findingDetail(this.model, view, finding, id, this.link) : column === NONE ? this.ofCell(view, cell) : this.ofField(view, cell, column);
     const button = make('button', {type: 'button', class: 'close', 'aria-label': 'Close', onclick: () => this.close()}, '×');
     fill(this.element, make('div', {class: 'bar'}, title, button), content);
     this.element.hidden = false;
@@ -222,7 +253,7 @@ class Detail {
       told.title === told.name ? null : make('p', {class: 'where'}, told.name),
       this.sum(counts, isFiltered(view.address)),
       terms([
-        ['What became of it', isTroubled(told) ? make('b', {class: 'loud'}, `not tested, or not whole: ${told.lifecycle}`) : told.lifecycle],
+        ['Lifecycle', isTroubled(told) ? make('b', {class: 'loud'}, `not tested, or not whole: ${told.lifecycle}`) : told.lifecycle],
         ['Why', told.reason && quoted(told.reason)],
         ['Planned with', pairs(told.axes)],
         ['Found in it', pairs(told.versions)],
@@ -234,7 +265,7 @@ class Detail {
         ['Digests', pairs(told.digests)],
       ]),
       pairGrids(model, view, cell, this.link),
-      make('h3', {}, 'What did not conform'),
+      make('h3', {}, 'Cases that do not conform'),
       this.kinds(kindsOf(model, view.telling(cell))),
     ];
   }

@@ -1,4 +1,4 @@
-// Puts it together: the address says what is shown, and every change of it is drawn from the address.
+// Puts it together: the address says which view is shown, and every change of it is drawn from the address.
 
 function start(model) {
   let address = readAddress(), view = null, opener = null;
@@ -12,11 +12,10 @@ function start(model) {
     draw(true);
   };
   const open = (cell, column) => {
-    opener = document.activeElement;
     go({open: model.cells[cell].name + (column === NONE ? '' : `~${model.columns[column].key}`)});
   };
   const close = () => {
-    go({open: ''});
+    go(address.place === 'finding' ? {place: 'findings', argument: ''} : {open: ''});
     if (opener && opener.isConnected) opener.focus(); else byId('content').focus();
   };
   const matrix = new Matrix(model, open), detail = new Detail(byId('detail'), model, link, close);
@@ -39,36 +38,42 @@ function start(model) {
   };
   const content = () => {
     switch (address.place) {
-      case 'wrong': return wrong(model, view, link);
+      case 'matrix': return whole();
+      case 'cases': return otherCases(model, view, link);
       case 'invariants': return rules(model, view, link);
       case 'invariant': return rule(model, view, address.argument, link);
-      default: return whole();
+      default: return findingsList(model, view, link);
     }
   };
   const draw = (moves) => {
     const before = address;
     address = readAddress();
-    const same = view && ['place', 'argument', 'order', ...FILTERS].every((name) => before[name] === address[name]);
-    if (!view || ['order', ...FILTERS].some((name) => before[name] !== address[name])) view = new View(model, address);
-    if (!same) {
+    const isSame = ['order', ...FILTERS].every((name) => before[name] === address[name]);
+    const stays = view && isSame && tabOf(before) === tabOf(address) && (tabOf(address) === 'findings' || before.argument === address.argument);
+    if (!view || !isSame) view = new View(model, address);
+    if (!stays) {
       showFilters(byId('filters'), address);
-      byId('status').textContent = leftText(view);
+      byId('status').textContent = leftText(view, address);
       fill(byId('content'), content());
       if (address.place === 'matrix') matrix.show(view);
+      if (moves && address.place === 'invariant') byId('views').scrollIntoView();
     }
     fill(byId('views'), tabs(address, link));
-    document.title = `${address.place === 'invariant' ? address.argument : model.headline} · array interop conformance`;
-    if (!same || before.open !== address.open) showOpen(moves);
+    document.title = `${titleOf(address)} · array interop conformance`;
+    if (!stays || before.open !== address.open || before.argument !== address.argument) showOpen(moves);
   };
+  const titleOf = ({place, argument}) => place === 'invariant' || place === 'finding' ? argument : model.headline;
   const showOpen = (moves) => {
-    const found = opened(model, address.open);
-    if (found) detail.show(view, found.cell, found.column, moves);
+    if (byId('content').contains(document.activeElement)) opener = document.activeElement;
+    const found = address.place === 'finding' ? {finding: model.findingOf.get(address.argument) ?? NONE, id: address.argument} : opened(model, address.open);
+    if (found) detail.show(view, found, moves);
     else detail.hide();
+    markFinding(found && found.finding);
     if (address.place === 'matrix') matrix.draw();
   };
   addEventListener('hashchange', () => draw(true));
   addEventListener('keydown', (event) => {
-    if (event.key === 'Escape' && address.open && !byId('detail').contains(event.target)) close();
+    if (event.key === 'Escape' && (address.open || address.place === 'finding') && !byId('detail').contains(event.target)) close();
   });
   draw(false);
   document.documentElement.dataset.ready = 'yes';

@@ -119,12 +119,12 @@ class Matrix {
   field(index, place, cell, column) {
     const counts = this.view.field(cell, column), state = worst(this.model, counts), {pair, group} = this.model.columns[column];
     const waived = this.model.waived && state === this.model.stateOf.v && this.model.waived[cell][column] >= counts[state];
-    const told = state === NONE ? 'not tested' : toldCounts(this.model, counts) + (waived ? '; all violations waived' : '');
+    const told = state === NONE ? 'not tested' : fieldText(this.view, cell, column) + (waived ? '; all violations waived' : '');
     return make('td', {
       role: 'gridcell', id: fieldId(index, place), 'data-row': index, 'data-column': place, 'aria-colindex': place + 1,
       class: `field ${state === NONE ? 'none' : `state-${this.model.states[state][0]}`}${waived ? ' waived' : ''} ${this.edge(place - 1) || ''}`,
       title: `${pair}, ${group}: ${told}`, 'aria-label': `${pair}, ${group}: ${told}`,
-    }, state === NONE ? '·' : [this.model.states[state][2], make('i', {}, short(counts[state]))]);
+    }, state === NONE ? '·' : [this.model.states[state][2], make('i', {}, short(counts[state])), make('b', {}, this.view.letters(cell, column, state))]);
   }
 
   /** One wide field says why there are none. */
@@ -223,13 +223,24 @@ function toldCounts(model, counts) {
   return model.states.map(([, word], state) => counts[state] ? `${counts[state].toLocaleString('en')} ${word}` : '').filter(Boolean).join(', ');
 }
 
+/** The same of one field, with the libraries that its cases accuse. */
+function fieldText(view, cell, column) {
+  const {model, width} = view, counts = view.field(cell, column);
+  return model.states.map(([, word], state) => {
+    if (!counts[state]) return '';
+    const found = view.accused(cell).get(column * width + state), names = found ? [...found.names] : [];
+    const accused = found ? ` (accused: ${names.join(', ') || 'not known'})` : '';
+    return `${counts[state].toLocaleString('en')} ${word}${accused}`;
+  }).filter(Boolean).join(', ');
+}
+
 /** The versions of a cell on one line: those that were planned, else those that were found. */
 function versionsOf(cell) {
   const told = Object.keys(cell.axes).length ? cell.axes : cell.versions;
   return Object.entries(told).map(([name, version]) => `${name} ${version}`).join('  ');
 }
 
-/** For each way and device a table of producers by consumers, as links to what the fields have to tell. */
+/** For each way and device a table of producers by consumers, as links to the details of the fields. */
 function pairGrids(model, view, cell, link) {
   const groups = new Map();
   for (const column of view.columns) {
@@ -255,7 +266,7 @@ function pairGrid(model, view, cell, group, columns, link) {
 function pairField(model, view, cell, column, link) {
   if (column === undefined) return null;
   const counts = view.field(cell, column), state = worst(model, counts), [letter, , symbol] = model.states[state];
-  const told = `${model.columns[column].pair}: ${toldCounts(model, counts)}`;
+  const told = `${model.columns[column].pair}: ${fieldText(view, cell, column)}`;
   return make('a', {href: link({open: `${model.cells[cell].name}~${model.columns[column].key}`}), class: `state-${letter}`, title: told, 'aria-label': told},
-    symbol, make('small', {}, short(counts[state])));
+    symbol, make('small', {}, short(counts[state]), make('b', {}, view.letters(cell, column, state))));
 }

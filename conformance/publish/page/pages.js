@@ -1,6 +1,6 @@
 // Everything around the matrix: the answer at the top, the filters, and the other views.
 
-/** What the run came to, in one screen: verdict, counts, and what was not tested as loudly as what failed. */
+/** The answer in one screen: findings, the gate, and as loudly everything that was not tested. */
 function answer(model, link) {
   const tested = model.cells.filter((cell) => cell.tested).length, {run, counts, gate} = model;
   const planned = Object.values(counts).reduce((sum, count) => sum + count, 0);
@@ -9,38 +9,56 @@ function answer(model, link) {
     make('h1', {}, model.headline),
     make('p', {class: 'about'}, [
       `Run ${run.id || '(unnamed)'}`, run.began && `begun ${readable(run.began)}`, run.suite && `suite ${run.suite}`, run.tier && `tier ${run.tier}`,
-      `${tested.toLocaleString('en')} of ${many(model.cells.length, 'cell')} with results`, many(planned, 'case'),
+      `${tested.toLocaleString('en')} of ${many(model.cells.length, 'cell')} with results`,
     ].filter(Boolean).join(' · ')),
     gate ? gateBox(gate) : null,
-    make('ul', {class: 'tiles', 'aria-label': 'Cases by verdict'}, model.states.filter(([letter]) => letter in counts).map((state) => tile(state, counts, link))),
+    make('ul', {class: 'tiles', 'aria-label': 'Findings by status'}, tiles(model, link)),
     untestedBox(model, counts, link),
+    make('p', {class: 'signs cases'}, make('span', {}, `${many(planned, 'case')}:`), model.states.filter(([letter]) => counts[letter]).map((state) => caseCount(model, state, counts, link))),
   ];
 }
 
 const readable = (time) => time.replace('T', ' ').replace(/(\.\d+)?(\+00:00|Z)$/, ' UTC');
 
-function tile([letter, word, symbol, meaning], counts, link) {
-  return make('li', {class: counts[letter] ? `tile state-${letter}` : 'tile zero'}, make('a', {href: link({place: letter === 'c' ? 'matrix' : 'wrong', argument: '', verdict: word, open: ''}), title: meaning},
-    make('span', {class: 'figure'}, make('span', {'aria-hidden': 'true'}, symbol), ` ${counts[letter].toLocaleString('en')}`), make('span', {class: 'word'}, word)));
+/** Findings by status: broken promises, then what breaks none. */
+function tiles(model, link) {
+  const {v, b, d} = model.stateOf, count = (state, status) => model.findings.filter((one) => one.state === state && (!status || one.status === status)).length;
+  const statuses = [...new Set(['new', ...model.findings.filter(({state}) => state === v).map(({status}) => status)])];
+  return [
+    ...statuses.map((status) => tile(model, v, count(v, status), status, status, link)),
+    ...[[b, 'about robustness'], [d, 'deviations']].filter(([state]) => count(state)).map(([state, word]) => tile(model, state, count(state), word, '', link)),
+  ];
+}
+
+function tile(model, state, count, word, status, link) {
+  const [letter, verdict, symbol, meaning] = model.states[state];
+  return make('li', {class: count ? `tile state-${letter}` : 'tile zero'}, make('a', {href: link({place: 'findings', argument: '', verdict, status, open: ''}), title: meaning},
+    make('span', {class: 'figure'}, make('span', {'aria-hidden': 'true'}, symbol), ` ${count.toLocaleString('en')}`), make('span', {class: 'word'}, word)));
+}
+
+/** How many cases have a verdict, as a way to them in the matrix. */
+function caseCount(model, [letter, word, , meaning], counts, link) {
+  return make('a', {href: link({place: 'matrix', argument: '', verdict: word, open: ''}), title: meaning}, sign(model, model.stateOf[letter], `${counts[letter].toLocaleString('en')} ${word}`));
 }
 
 function gateBox(gate) {
   return make('section', {class: `gate ${gate.passes ? 'passes' : 'fails'}`, 'aria-label': 'The gate'},
+    make('h2', {}, gate.answer),
     make('p', {}, gate.baseline ? `Compared with ${gate.baseline}. ` : 'Compared with no baseline. ', gate.kinds.length ? '' : 'It found nothing.'),
     make('ul', {}, gate.kinds.map(([word, meaning, exit, count, waived]) => make('li', {class: exit && count ? 'counts' : null},
       make('b', {}, `${count.toLocaleString('en')} ${word}`), waived ? ` and ${waived.toLocaleString('en')} waived` : '', meaning ? `: ${meaning}` : ''))),
-    gate.whole.length ? make('details', {open: gate.whole.length <= 8}, make('summary', {}, `${many(gate.whole.length + gate.more, 'finding')} about more than one case`),
+    gate.whole.length ? make('details', {open: gate.whole.length <= 8}, make('summary', {}, `${many(gate.whole.length + gate.more, 'remark')} about more than one case`),
       longList('ul', gate.whole, 20, ([word, sentence, waiver]) => make('li', {}, make('b', {}, word), ': ', quoted(sentence), waiver ? ` (waived: ${waiver})` : '')),
       gate.more ? make('p', {}, `and ${gate.more.toLocaleString('en')} more, which the command \`gate\` tells`) : null) : null);
 }
 
-/** What this run proves nothing about. */
+/** Everything of which this run proves nothing. */
 function untestedBox(model, counts, link) {
   const {cells, libraries} = model.untested;
   if (!cells.length && !libraries.length && !counts.u && !counts.l) {
     return make('p', {class: 'complete'}, '✓ Everything that was planned was tested and decided.');
   }
-  const to = (verdict, text) => make('a', {href: link({place: 'wrong', argument: '', verdict, open: ''})}, text);
+  const to = (verdict, text) => make('a', {href: link({place: 'cases', argument: '', verdict, open: ''})}, text);
   return make('section', {class: 'loud-box', 'aria-label': 'Not tested'},
     make('h2', {}, 'Not tested: this run proves nothing about'),
     longList('ul', [
@@ -48,57 +66,79 @@ function untestedBox(model, counts, link) {
       ...libraries.map(([name, why, titles]) => [name, `could not be used in ${many(titles.length, 'cell')}`, why, titles]),
     ], 12, ([what, how, why, titles]) => make('li', {}, make('b', {}, what), ` ${how}`, why ? [': ', quoted(why)] : '', make('small', {}, ` (${listed(titles, 3)})`))),
     counts.l || counts.u ? make('p', {}, counts.l ? [to('lost', many(counts.l, 'case')), ' lost: planned, and there is no outcome. '] : '',
-      counts.u ? [to('not decided', many(counts.u, 'case')), ' not decided: they ran, and nobody can say what they mean.'] : '') : null,
+      counts.u ? [to('not decided', many(counts.u, 'case')), ' not decided: they ran, and the checks could not decide.'] : '') : null,
     cells.length ? make('p', {}, make('a', {href: link({place: 'matrix', argument: '', verdict: UNTESTED, open: ''})}, 'These cells in the matrix')) : null);
 }
 
 // -- filters
 
 function tabs(address, link) {
-  const names = {matrix: 'Matrix', wrong: 'What went wrong', invariants: 'Rules'};
+  const names = {findings: 'Findings', matrix: 'Matrix', cases: 'Not decided', invariants: 'Rules'};
   return Object.entries(names).map(([place, name]) => make('a', {
-    href: link({place, argument: '', open: ''}), 'aria-current': place === address.place || (place === 'invariants' && address.place === 'invariant') ? 'page' : null,
+    href: link({place, argument: '', open: ''}), 'aria-current': place === tabOf(address) ? 'page' : null,
   }, name));
 }
+
+/** The view that a place belongs to. */
+const tabOf = ({place}) => ({finding: 'findings', invariant: 'invariants'}[place] || place);
+
+/** Filters that only some views show, unless they are set. */
+const ONLY_IN = {accused: ['findings', 'matrix'], status: ['findings'], exchange: ['matrix', 'cases', 'invariants'], family: ['matrix', 'cases', 'invariants'], order: ['matrix']};
 
 /** The fields of the filters; `change(name, value, isTyping)` is called for each edit. */
 function filterFields(model, change) {
   const {columns, cases} = model;
-  const choice = (name, label, every, values) => make('label', {}, make('span', {}, label),
-    make('select', {name, onchange: (event) => change(name, event.target.value, false)}, make('option', {value: ''}, every), values.map((value) => make('option', {value}, value))));
+  const choice = (name, label, every, values, told = values) => make('label', {}, make('span', {}, label),
+    make('select', {name, onchange: (event) => change(name, event.target.value, false)}, make('option', {value: ''}, every), values.map((value, index) => make('option', {value}, told[index]))));
   const unique = (values) => [...new Set(values)];
   return [
-    choice('library', 'Library', 'all libraries', unique(cases.flatMap(({libraries}) => libraries)).sort()),
+    choice('accused', 'Accused library', 'all accused', model.libraries.map(([name]) => name), model.libraries.map(([, title]) => title)),
+    choice('status', 'Status', 'all statuses', unique(model.findings.map(({status}) => status))),
+    choice('library', 'Takes part', 'all libraries', unique(cases.flatMap(({libraries}) => libraries)).sort()),
     choice('exchange', 'Exchange', 'all ways', unique(columns.map(({group}) => group))),
     choice('family', 'Family of rules', 'all families', unique(cases.map(({family}) => family)).sort()),
     choice('verdict', 'Verdict', 'all verdicts', [...model.states.map(([, word]) => word).filter((word) => word !== GONE[1] || model.gate), UNTESTED]),
     make('label', {class: 'wide'}, make('span', {}, 'Search'),
-      make('input', {type: 'search', name: 'text', placeholder: 'case, cell, version, message …', autocomplete: 'off', spellcheck: 'false', oninput: (event) => change('text', event.target.value, true)})),
+      make('input', {type: 'search', name: 'text', placeholder: 'finding, case, cell, version, message …', autocomplete: 'off', spellcheck: 'false', oninput: (event) => change('text', event.target.value, true)})),
     model.gate && model.gate.baseline ? make('label', {class: 'check'}, make('input', {type: 'checkbox', name: 'changed', onchange: (event) => change('changed', event.target.checked ? '1' : '', false)}),
       make('span', {}, 'only what changed')) : null,
     make('label', {}, make('span', {}, 'Order of cells'), make('select', {name: 'order', onchange: (event) => change('order', event.target.value, false)},
       make('option', {value: ''}, 'by name'), make('option', {value: 'worst'}, 'worst first'))),
+    make('button', {type: 'button', class: 'fold', 'aria-expanded': 'false', onclick: (event) => unfold(event.target)}, 'Filters'),
     make('button', {type: 'reset', onclick: (event) => { event.preventDefault(); change(null, '', false); }}, 'Clear'),
   ];
 }
 
-/** Puts what the address says into the fields. */
+/** On a narrow screen the filters beside the search come and go with a button. */
+function unfold(button) {
+  button.setAttribute('aria-expanded', String(button.form.classList.toggle('unfolded')));
+}
+
+/** Puts the address into the fields. */
 function showFilters(form, address) {
   for (const name of [...FILTERS, 'order']) {
     const field = form.elements[name];
     if (!field) continue;
     if (field.type === 'checkbox') field.checked = Boolean(address[name]);
     else if (field !== document.activeElement || field.tagName === 'SELECT') field.value = address[name];
+    field.parentNode.hidden = Boolean(ONLY_IN[name]) && !ONLY_IN[name].includes(tabOf(address)) && !address[name];
   }
   form.classList.toggle('filtering', isFiltered(address));
 }
 
-/** What the filters leave, in a sentence. */
-function leftText(view) {
+/** The extent of what the filters leave, in a sentence. */
+function leftText(view, address) {
+  if (tabOf(address) === 'findings') return findingsLeft(view);
   const sum = new Int32Array(view.width);
   for (const cell of view.cells) view.counts[cell].forEach((count, i) => { sum[i % view.width] += count; });
   const told = toldCounts(view.model, sum) || 'no case';
   return `${many(view.cells.length, 'cell')}, ${many(view.columns.length, 'exchange')}: ${told}`;
+}
+
+function findingsLeft(view) {
+  const members = view.byFinding(), all = view.model.findings.length;
+  const results = [...members.values()].reduce((sum, found) => sum + found.length, 0);
+  return `${members.size === all ? many(all, 'finding') : `${members.size.toLocaleString('en')} of ${many(all, 'finding')}`}, ${many(results, 'result')} behind them`;
 }
 
 function legend(model) {
@@ -106,20 +146,21 @@ function legend(model) {
   return make('ul', {class: 'legend', 'aria-label': 'Legend'},
     entries.map(([, word, , meaning], state) => make('li', {title: meaning}, sign(model, model.states.indexOf(entries[state])), make('small', {}, ` ${meaning}`))),
     make('li', {}, make('span', {class: 'sign none'}, '· not tested'), make('small', {}, ' the cell does not have this pair')),
-    make('li', {class: 'how'}, 'A field shows its worst verdict and how many cases have it. Choose one to see them.'));
+    make('li', {class: 'how'}, 'A field shows its worst verdict, how many cases have it, and which side they accuse: ', make('b', {}, 'p'), ' the producer, ', make('b', {}, 'c'), ' the consumer, ', make('b', {}, 'b'), ' both; without a letter neither, or not known. Choose a field to see its cases.'));
 }
 
-// -- what went wrong
+// -- cases that accuse nobody
 
-function wrong(model, view, link) {
-  const {stateOf} = model, isWanted = (state) => view.wanted >= 0 || view.changed || state <= stateOf.l;
+function otherCases(model, view, link) {
+  const {stateOf} = model, isOpen = (state) => state === stateOf.u || state === stateOf.l;
+  const isTold = ({cell, one, state}) => !findingsAt(model, cell, one).length && (view.wanted >= 0 || view.changed || isOpen(state));
   const found = function* () {
-    for (const cell of view.cells) for (const told of view.telling(cell)) if (isWanted(told.state)) yield told;
+    for (const cell of view.cells) for (const told of view.telling(cell)) if (isTold(told)) yield told;
   };
   const kinds = kindsOf(model, found());
-  if (!kinds.length) return [make('p', {class: 'nothing'}, isFiltered(view.address) ? 'The filters let nothing through.' : 'Nothing went wrong in what was tested.')];
+  if (!kinds.length) return [make('p', {class: 'nothing'}, isFiltered(view.address) ? 'No case that accuses nobody fits the filters.' : 'Every case that was planned is decided.')];
   return [
-    make('p', {class: 'hint'}, `${many(kinds.length, 'kind')} of trouble: the same rule broken in the same words is told once. Refusals and observations are not among them unless a verdict is chosen above.`),
+    make('p', {class: 'hint'}, 'Cases that accuse nobody; those of one rule that end in the same words are told once. Not decided and lost cases are here; choose the verdict refused or observed above to see those instead.'),
     kindsTold(model, kinds, link),
   ];
 }
@@ -203,12 +244,12 @@ function rule(model, view, id, link) {
     terms([['Why', details && prose(details)], ['Level', level && `${level}: ${LEVELS[level] || ''}`], ['Clauses', clauseList(model, clauses)]]),
     signs(model, countsByInvariant(model, view).get(id)),
     make('p', {}, make('a', {href: link({place: 'matrix', argument: '', text: id, open: ''})}, 'Show it in the matrix')),
-    make('h3', {}, 'Where it did not conform'),
-    kinds.length ? [whereTable(model, found), kindsTold(model, kinds, link)] : make('p', {class: 'nothing'}, 'Nowhere, in what was tested and the filters let through.'),
+    make('h3', {}, 'Where it does not conform'),
+    kinds.length ? [whereTable(model, found), kindsTold(model, kinds, link)] : make('p', {class: 'nothing'}, 'Nowhere, as far as cells were tested and the filters let them through.'),
   ];
 }
 
-const LEVELS = {must: 'breaking it is a violation', should: 'breaking it is a deviation', observed: 'told only, no contract asks for it'};
+const LEVELS = {must: 'breaking it is a violation', should: 'breaking it is a deviation', observed: 'recorded only, no clause demands it'};
 
 /** Exchanges down, verdicts across, and how many cells are concerned. */
 function whereTable(model, found) {

@@ -1,7 +1,7 @@
-// What is shown: the place and the filters that stand in the address, and the counts that follow from them.
+// The address says which place is shown under which filters; the counts follow from them.
 
-const PLACES = ['matrix', 'wrong', 'invariants', 'invariant'];
-const FILTERS = ['library', 'exchange', 'family', 'verdict', 'text', 'changed'];
+const PLACES = ['findings', 'finding', 'matrix', 'cases', 'invariants', 'invariant'];
+const FILTERS = ['accused', 'status', 'library', 'exchange', 'family', 'verdict', 'text', 'changed'];
 const UNTESTED = 'not tested';
 
 /** The address's fragment, `#/place/argument?filter=value`, as data. */
@@ -9,7 +9,7 @@ function readAddress() {
   const [path, query = ''] = location.hash.replace(/^#\/?/, '').split('?');
   const [place, ...rest] = path.split('/').map(decoded);
   const given = new URLSearchParams(query);
-  const address = {place: PLACES.includes(place) ? place : 'matrix', argument: rest.join('/'), open: given.get('open') || ''};
+  const address = {place: PLACES.includes(place) ? place : PLACES[0], argument: rest.join('/'), open: given.get('open') || ''};
   for (const name of [...FILTERS, 'order']) address[name] = given.get(name) || '';
   return address;
 }
@@ -27,7 +27,7 @@ function written(address) {
   const given = new URLSearchParams();
   for (const name of [...FILTERS, 'order', 'open']) if (address[name]) given.set(name, address[name]);
   const query = given.toString();
-  const argument = address.argument ? `/${encodeURIComponent(address.argument)}` : '';
+  const argument = address.argument ? `/${address.argument.split('/').map(encodeURIComponent).join('/')}` : '';
   return `#/${address.place}${argument}${query ? `?${query}` : ''}`;
 }
 
@@ -36,8 +36,8 @@ const isFiltered = (address) => FILTERS.some((name) => address[name]);
 /**
  * The counts of each cell, exchange and state under the filters of an address.
  *
- * Words of the text filter are looked for in the cell, in the case with its statement, and in what was seen; each has to be in one of
- * them. `counts[cell]` holds, for each column, the number of cases in each state; a cell that is filtered out has none.
+ * The text filter looks for its words in the cell, in the case with its statement, in the evidence and in the finding; each word has to be in
+ * one of them. `counts[cell]` holds, for each column, the number of cases in each state; a cell that is filtered out has none.
  */
 class View {
   constructor(model, address) {
@@ -48,6 +48,9 @@ class View {
     this.wanted = model.states.findIndex(([, word]) => word === address.verdict);
     this.onlyUntested = address.verdict === UNTESTED;
     this.changed = model.gate && address.changed ? new Set(model.gate.changed) : null;
+    this.asksFinding = Boolean(address.accused || address.status);
+    this.findingPasses = model.findings.map((one) => (!address.accused || one.library === address.accused) && (!address.status || one.status === address.status));
+    this.findingWords = model.findings.map((one) => this.found(findingText(one)));
     this.cellWords = model.cells.map((cell) => this.found(cellText(cell)));
     this.caseWords = this.ofCases();
     this.valueWords = this.ofValues();
@@ -100,13 +103,13 @@ class View {
       for (const {one, state} of this.changedCases(cell)) counts[model.cases[one].column * width + state]++;
       return counts;
     }
-    const conforms = model.stateOf.c;
+    const conforms = model.stateOf.c, wantsConforming = !this.asksFinding && (this.wanted < 0 || this.wanted === conforms);
     const {planned, rest} = this.plannedIn(model.cells[cell].plan, this.cellWords[cell]);
-    if (this.wanted < 0 || this.wanted === conforms) for (let c = 0; c < planned.length; c++) counts[c * width + conforms] = planned[c];
+    if (wantsConforming) for (let c = 0; c < planned.length; c++) counts[c * width + conforms] = planned[c];
     const {positions, numbers} = model.rows[cell];
     for (let i = 0; i < positions.length; i++) {
       const one = positions[i], column = model.cases[one].column, state = model.values[numbers[i]].state;
-      if (rest[one] && (this.wanted < 0 || this.wanted === conforms)) counts[column * width + conforms]--;
+      if (rest[one] && wantsConforming) counts[column * width + conforms]--;
       if (this.passes(cell, one, numbers[i])) counts[column * width + state]++;
     }
     return counts;
@@ -134,7 +137,10 @@ class View {
   /** Whether a case of a cell passes all filters; `value` is NONE for one that conforms. */
   passes(cell, one, value, state = this.model.values[value].state) {
     if (this.caseWords[one] === NONE || (this.wanted >= 0 && state !== this.wanted)) return false;
-    const seen = value === NONE ? 0 : this.valueWords[value];
+    if (!this.asksFinding && !this.words.length) return true;
+    const shown = findingsAt(this.model, cell, one).filter((number) => this.findingPasses[number]);
+    if (this.asksFinding && !shown.length) return false;
+    const seen = shown.reduce((bits, number) => bits | this.findingWords[number], value === NONE ? 0 : this.valueWords[value]);
     return (this.cellWords[cell] | this.caseWords[one] | seen) === this.all;
   }
 
@@ -161,7 +167,7 @@ class View {
   isCellShown(cell) {
     if (this.counts[cell].some(Boolean)) return true;
     if (this.onlyUntested) return isTroubled(this.model.cells[cell]) || Object.keys(this.model.cells[cell].absent).length > 0;
-    const asks = this.wanted >= 0 || this.changed;
+    const asks = this.wanted >= 0 || this.changed || this.asksFinding;
     return !this.isTested(cell) && !asks && this.cellWords[cell] === this.all;
   }
 
@@ -192,6 +198,46 @@ class View {
   /** The counts of one field, by state. */
   field(cell, column) {
     return this.counts[cell].subarray(column * this.width, (column + 1) * this.width);
+  }
+
+  /** Who is accused in the fields of a cell: for each column and state the letters of sides and the names of libraries. */
+  accused(cell) {
+    this.accusations = this.accusations || new Map();
+    if (!this.accusations.has(cell)) this.accusations.set(cell, this.accusedIn(cell));
+    return this.accusations.get(cell);
+  }
+
+  accusedIn(cell) {
+    const found = new Map(), {model} = this;
+    for (const {one, state, value} of this.telling(cell)) {
+      if (value === NONE || !AGAINST.includes(model.states[state][0])) continue;
+      const {side, accused} = model.evidence[model.values[value].evidence], key = model.cases[one].column * this.width + state;
+      if (!found.has(key)) found.set(key, {letters: new Set(), names: new Set()});
+      if (model.sides[side]) found.get(key).letters.add(model.sides[side]);
+      for (const name of accused) found.get(key).names.add(name);
+    }
+    return found;
+  }
+
+  /** The letters of the sides that are accused in a field's cases of one state. */
+  letters(cell, column, state) {
+    const found = this.accused(cell).get(column * this.width + state);
+    return found ? [...found.letters].sort().join('') : '';
+  }
+
+  /** The findings that pass, each with its cases that do: `{cell, one, state, value}`. */
+  byFinding() {
+    if (!this.members) {
+      this.members = new Map();
+      for (const cell of this.cells) for (const told of this.telling(cell)) for (const number of findingsAt(this.model, cell, told.one)) this.addMember(number, told);
+    }
+    return this.members;
+  }
+
+  addMember(number, told) {
+    if (!this.findingPasses[number] || (this.wanted >= 0 && this.model.findings[number].state !== this.wanted)) return;
+    if (!this.members.has(number)) this.members.set(number, []);
+    this.members.get(number).push(told);
   }
 
   /**
@@ -227,13 +273,17 @@ function cellText(cell) {
 }
 
 function evidenceText(evidence) {
-  return [evidence.outcome, evidence.reason, evidence.expected, evidence.seen, ...evidence.clauses, ...evidence.notes.flat()].join(' ');
+  return [evidence.outcome, evidence.reason, evidence.expected, evidence.seen, evidence.clause, ...evidence.accused, ...evidence.notes.flat()].join(' ');
 }
 
-/** What a field says in one sign: the worst of its states, or NONE where the cell does not have the pair. */
+function findingText(finding) {
+  return [finding.id, finding.sentence, finding.told, finding.ended, finding.since].join(' ');
+}
+
+/** The one sign of a field: the worst of its states, or NONE where the cell does not have the pair. */
 function worst(model, counts) {
-  const {v, d, u, l, g, c, r, o} = model.stateOf;
-  const state = [v, d, u, l, g, c, r, o].find((one) => counts[one]);
+  const {v, b, d, u, l, g, c, r, o} = model.stateOf;
+  const state = [v, b, d, u, l, g, c, r, o].find((one) => counts[one]);
   return state === undefined ? NONE : state;
 }
 

@@ -7,7 +7,7 @@ import math
 import threading
 from typing import Any, ClassVar
 
-from conformance.protocols.dlpack import DELETER, DLManagedTensorVersioned, Tensor
+from conformance.protocols.dlpack import DELETER, DLManagedTensor, DLManagedTensorVersioned, Tensor
 from conformance.protocols.strided import Step
 from conformance.reference.exporter import Exporter
 from conformance.reference.importer import Imported, Importer
@@ -107,6 +107,49 @@ class DeleterExpected(Importer):
         if not tensor.deleter:
             raise BufferError("the struct has no deleter")
         return super().read_tensor(tensor)
+
+
+def _context(tensor: Tensor) -> int:
+    """The ``manager_ctx`` of a struct that was taken over; 0 for NULL."""
+    kind = DLManagedTensor if tensor.version is None else DLManagedTensorVersioned
+    return kind.from_address(tensor.address).manager_ctx or 0
+
+
+@fault("lifetime.null-context")
+class ContextMeansOwner(Importer):
+    """A struct whose ``manager_ctx`` is NULL is taken for one that nobody owns, and its deleter is never called."""
+
+    def call_deleter(self, tensor: Tensor) -> None:
+        """Only with a context."""
+        if _context(tensor):
+            super().call_deleter(tensor)
+
+
+@fault("lifetime.null-context")
+class ContextExpected(Importer):
+    """A struct whose ``manager_ctx`` is NULL is refused."""
+
+    def read_tensor(self, tensor: Tensor) -> Imported:
+        """Only with one."""
+        if not _context(tensor):
+            raise BufferError("the struct has no context")
+        return super().read_tensor(tensor)
+
+
+@fault("lifetime.deleter-once", "lifetime.derived-view", "lifetime.other-thread", "lifetime.null-context")
+class ReleasedOnAnotherThread(Importer):
+    """The memory is given back by a thread of the importer's own, right after the import is made."""
+
+    def read_tensor(self, tensor: Tensor) -> Imported:
+        """Read, then given back by somebody else."""
+        taken = super().read_tensor(tensor)
+        threading.Thread(target=self.give_back, args=(tensor,)).start()
+        taken.tensor = None
+        return taken
+
+    def give_back(self, tensor: Tensor) -> None:
+        """As if nobody needed it."""
+        super().call_deleter(tensor)
 
 
 @fault("lifetime.failed-import", bugs="capsule-10")

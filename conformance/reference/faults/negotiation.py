@@ -134,6 +134,23 @@ class DeviceToldTwoWays(Exporter):
         return kind, number + 1
 
 
+@fault("negotiation.device-report", "negotiation.device-argument", bugs="device-05")
+class DeviceNumberIsNone(Exporter):
+    """``__dlpack_device__`` gives no number for a device of which there is one only."""
+
+    def __dlpack_device__(self) -> Any:
+        kind, _ = super().__dlpack_device__()
+        return kind, None
+
+
+@fault("negotiation.device-report", "negotiation.device-argument", "pointer.values", bugs="device-05")
+class DeviceIsOneNumber(Exporter):
+    """``__dlpack_device__`` gives the type of the device alone."""
+
+    def __dlpack_device__(self) -> Any:
+        return super().__dlpack_device__()[0]
+
+
 @fault("negotiation.device-report", bugs="device-05")
 class DeviceIsAnObject(Exporter):
     """``__dlpack_device__`` gives names instead of integers."""

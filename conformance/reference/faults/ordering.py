@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from types import SimpleNamespace
 from typing import Any
 
 from conformance.reference.exporter import Exporter
@@ -45,6 +46,31 @@ class PassesAnotherStream(Importer):
     def stream(self) -> int | None:
         """Always 1."""
         return LEGACY
+
+
+@fault("ordering.handover")
+class KernelsIgnoreThePublishedStream(Importer):
+    """What is imported is waited for; a kernel that is given the producer's object takes the pointer alone."""
+
+    def take_argument(self, source: Any) -> Imported:
+        """As if no stream were published."""
+        described = {k: v for k, v in source.__cuda_array_interface__.items() if k != "stream"}
+        taken = self.take_cai(SimpleNamespace(__cuda_array_interface__=described))
+        taken.holder = source
+        return taken
+
+
+@fault("ordering.handover")
+class KernelsFollowOnTheDefaultStream(Importer):
+    """A kernel that is given the producer's object has the default stream wait for the published one, whatever it is launched on."""
+
+    def take_argument(self, source: Any) -> Imported:
+        """In the wrong place."""
+        launched_on, self.work_stream = self.work_stream, LEGACY
+        try:
+            return self.take_cai(source)
+        finally:
+            self.work_stream = launched_on
 
 
 @fault("ordering.cost", bugs="perf-01")

@@ -344,16 +344,17 @@ class Handover:
                 return False
             raise
 
-    def repeat(self) -> str:
-        """What goes wrong with the same exchange once the capture is over; nothing if all is in order."""
+    def repeat(self) -> tuple[str, Role | None]:
+        """What goes wrong with the same exchange once the capture is over, nothing if all is in order; and the side that raised."""
         self.change(content(self.sides.kind, 3))
         try:
             self.take()
             self.copy()
             data = self._done()
         except Exception as error:  # whatever it is, it is what was seen
-            return brief(error)
-        return "" if data == content(self.sides.kind, 3) else "other data arrive"
+            by_producer = bool(self.offers) and self.offers[-1].raised is not None
+            return brief(error), Role.PRODUCER if by_producer else Role.CONSUMER
+        return "" if data == content(self.sides.kind, 3) else "other data arrive", None
 
     def _done(self) -> bytes:
         self.streams.synchronize_device()

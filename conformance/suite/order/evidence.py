@@ -11,8 +11,8 @@ from conformance.adapters.base import Protocol as Exchanged
 from conformance.protocols.clauses import Level, Role
 from conformance.reference.streams import Streams
 
-from ..exchange import Exchange, brief
 from ..codes import Code
+from ..exchange import Exchange, brief
 from ..outcomes import ACCUSED, Inconclusive, Refused, Side, fail
 from . import telling
 from .handover import REFERENCE, Call, Forward, How, S, Setting, Without
@@ -161,10 +161,8 @@ def blame(
     from which no clause demands anything is not accused; where that is true of both, the failure is only observed.
     """
     trials = (
-        _trial(f"{setting.producer.name} to the reference", setting.but(consumer=REFERENCE), make),
-        _trial(
-            f"the reference to {setting.consumer.name}", setting.but(producer=REFERENCE, how=How.OUTSIDE), make
-        ),
+        tried(f"{setting.producer.name} to the reference", setting.but(consumer=REFERENCE), make),
+        tried(f"the reference to {setting.consumer.name}", setting.but(producer=REFERENCE, how=How.OUTSIDE), make),
     )
     exchange.notes["blame"] = "; ".join(map(str, trials))
     duties = _broken(setting, code, offering, *trials)
@@ -179,16 +177,15 @@ def blame(
     )  # fmt: skip
 
 
-def _trial(who: str, setting: S, make: Make[S]) -> Trial:
+def tried(who: str, setting: S, make: Make[S]) -> Trial:
+    """Observe a hand-over that only shows who is at fault."""
     try:
         return Trial(who, observe(setting.streams, lambda: make(setting)))
     except Exception as error:
         return Trial(who, None, brief(error))
 
 
-def _broken(
-    setting: S, code: Code, offering: Callable[[S], Offering], producer: Trial, consumer: Trial
-) -> list[Duty]:
+def _broken(setting: S, code: Code, offering: Callable[[S], Offering], producer: Trial, consumer: Trial) -> list[Duty]:
     """The duties of the sides that go wrong. A consumer owes nothing where the dictionary names no stream (CAI-17)."""
     if setting.protocol is Exchanged.DLPACK:
         duties = [(producer, _exporters_duty(setting)), (consumer, Duty(Role.CONSUMER, code, "DLP-35", Level.MUST))]

@@ -78,7 +78,10 @@ class Dropped:
 
     def told(self) -> str:
         """What the consumer read instead."""
-        names = {NEW: "the value that was handed over", OLD: f"the value of another array of {self.setting.producer.name}"}
+        names = {
+            NEW: "the value that was handed over",
+            OLD: f"the value of another array of {self.setting.producer.name}",
+        }
         into = self.setting.consumer.describe(self._into).address
         data = peek(into, len(elements(0, self.setting.count)), self.setting.device)
         return f"{self.setting.consumer.name} reads {telling.elements(data, names)}"

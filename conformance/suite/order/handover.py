@@ -95,6 +95,12 @@ class Setting:
         return replace(self, **changes)
 
 
+def takes_arguments(pair: Pair) -> bool:
+    """Whether the consumer has kernels that take the array interface; the reference shows only that a fault of it would be seen."""
+    own = pair.consumer.name != REFERENCE.name or pair.producer.name == REFERENCE.name
+    return own and pair.consumer.has(Trait.KERNEL_ARGUMENTS)
+
+
 def can_be_inside(producer: Library | Adapter, consumer: Library | Adapter, protocol: Protocol) -> bool:
     """A library without a current stream cannot be inside one; neither can two that are the same library, by DLPack."""
     same = producer.name == consumer.name and protocol is Protocol.DLPACK

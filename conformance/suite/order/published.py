@@ -6,8 +6,9 @@ from collections.abc import Callable
 from typing import Any
 
 from conformance.adapters.base import Adapter, Device, Protocol
-from conformance.reference.streams import Streams
+from conformance.reference.streams import PER_THREAD, Streams
 
+from ..exchange import collect
 from ..outcomes import Inconclusive
 from . import blocking
 from .blocking import Called
@@ -16,6 +17,8 @@ from .observation import ATTEMPTS, BURNT_NANOSECONDS, LIMIT_SECONDS, nothing_fre
 
 NEW_STREAMS = 64
 """So many streams are made to see whether one of them gets a handle that somebody else should still have."""
+_TRIES = 4
+"""How often an object is dropped to see whether its stream goes with it."""
 
 
 class Published:
@@ -36,6 +39,7 @@ class Published:
         self._streams = self._into.memory.streams()
         self.libraries: tuple[Adapter, ...] = (producer,)
         self.writer = producer.handle(write_on)
+        self.current = producer.handle(current)
         self.reader = REFERENCE.handle(stream_of(REFERENCE, "consumer", device))
         self.array = filled(producer, OLD, device)
         self._address = producer.describe(self.array).address
@@ -68,17 +72,28 @@ class Published:
 
 
 class Dropped(Published):
-    """As :class:`Published`, on a stream of the producer's that nobody holds any more once the dictionary has been read."""
+    """As :class:`Published`, on a stream of the producer's that nobody holds any more once the dictionary has been read.
+
+    The dictionary is read inside the stream's block.
+    """
 
     def __init__(self, producer: Adapter, device: Device, *, instead: int | None = None) -> None:
         own = producer.stream(device)
         super().__init__(producer, device, own, own, instead=instead)
 
     def described(self) -> dict[str, Any]:
-        """The dictionary, read inside the stream's block; then the stream's object is let go."""
-        described = super().described()
-        self._write_on = self._current = None
+        """The dictionary; then the stream's object is let go."""
+        described = self.read()
+        self.let_go()
         return described
+
+    def read(self) -> dict[str, Any]:
+        """The dictionary alone."""
+        return super().described()
+
+    def let_go(self) -> None:
+        """Of the stream's object."""
+        self._write_on = self._current = None
 
 
 class OnImported:
@@ -160,12 +175,59 @@ def _read_under_latch(streams: Streams, made: Published) -> tuple[Called, Called
     return queued, called, held
 
 
-def lives(streams: Streams, handle: int) -> bool:
-    """Whether a stream that once was is still there.
+def is_given_out_again(streams: Streams, handle: int) -> bool:
+    """Whether the driver gives a handle to a new stream: the stream that had it was destroyed. The handle itself is not used.
 
-    Asking for a handle that is dead may find what was there before. A handle that new streams are given is dead for certain.
+    Raises :class:`Inconclusive` if the driver does not do so with a stream of ours either, which is destroyed here.
     """
-    made = [streams.create() for _ in range(NEW_STREAMS)]
-    for each in made:
-        streams.destroy(each)
-    return handle not in made and streams.alive(handle)
+    control = streams.create()
+    streams.destroy(control)
+    made: list[int] = [control]
+    try:
+        while handle not in made and len(made) <= NEW_STREAMS:
+            made.append(streams.create())
+    finally:
+        for each in made[1:]:
+            streams.destroy(each)
+    if handle in made:
+        return True
+    if control not in made[1:]:
+        raise Inconclusive(
+            f"whether stream {handle:#x} was destroyed cannot be told: the driver has not given the handle of a destroyed "
+            f"stream to any of {NEW_STREAMS} new ones"
+        )
+    return False
+
+
+class Gone:
+    """Whether a published stream outlives its object while the array lives: looked at more than once, because memory may be taken by others.
+
+    ``described`` is the newest dictionary, ``control`` says what was seen of streams that were destroyed for certain.
+    """
+
+    def __init__(self, streams: Streams, make: Callable[[], Dropped]) -> None:
+        self._streams = streams
+        self._make = make
+        self.described: dict[str, Any] = {}
+        self.is_destroyed = False
+        self.control = ""
+
+    def look(self) -> None:
+        """Until it is seen to be destroyed, or was not often enough."""
+        for _ in range(_TRIES):
+            made = self._make()
+            made.before()
+            self.described = made.read()
+            self._streams.synchronize_device()
+            stream = named(self.described)
+            made.let_go()
+            if not isinstance(stream, int) or stream <= PER_THREAD:
+                self.control = "a default stream is never destroyed"
+                return
+            self.is_destroyed = is_given_out_again(self._streams, stream)
+            if not self.is_destroyed:
+                collect()
+                self.is_destroyed = is_given_out_again(self._streams, stream)
+            if self.is_destroyed:
+                return
+        self.control = f"the driver gives the handle of a destroyed stream to a new one, each of {2 * _TRIES} times"

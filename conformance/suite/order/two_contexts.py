@@ -7,10 +7,10 @@ stream of one context is ordered with any of the other (CUD-05), and an event be
 from __future__ import annotations
 
 import ctypes
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
-from dataclasses import dataclass
-from typing import Any
+from dataclasses import dataclass, field
+from typing import Any, ClassVar
 
 from conformance.adapters import registry
 from conformance.adapters.base import Adapter, CAIOffer, Device, Protocol
@@ -96,6 +96,8 @@ class Handover:
 
     accepted = False
     """Whether any import has been made: what fails afterwards is no refusal."""
+    described: ClassVar[Mapping[str, Any]] = {}
+    """The newest dictionary that was handed over."""
 
     def __init__(self, giver: Side, taker: Side, published: str) -> None:
         self.libraries: tuple[Adapter, ...] = (giver.adapter, taker.adapter)
@@ -114,6 +116,7 @@ class Handover:
         """The dictionary, the import and the taker's own read."""
         with self._giver.at_work() as giver, giver.using(self._giver.stream):
             offer = Recorded(self._offer(giver))
+            Handover.described = offer.__cuda_array_interface__
         with self._taker.at_work() as taker, taker.using(self._taker.stream):
             self._taken = taker.take_operand(offer, Protocol.CAI, Device.CUDA)
             Handover.accepted = True
@@ -139,6 +142,7 @@ class Across:
     """What came of an exchange across two contexts, and of the same with a dictionary that names no stream.
 
     ``seen`` is ``None`` if nothing was exchanged, and ``told`` says why; ``accepted`` says whether any import had been made.
+    ``described`` is the newest dictionary that was handed over.
     """
 
     seen: Seen | None
@@ -146,6 +150,7 @@ class Across:
     accepted: bool = False
     control: str = ""
     overtakes: bool = False
+    described: Mapping[str, Any] = field(default_factory=dict)
 
 
 def look(producer: str, consumer: str, published: str) -> Across:
@@ -161,7 +166,9 @@ def look(producer: str, consumer: str, published: str) -> Across:
         seen = _observe(streams, giver, taker, published)
     except Exception as error:
         return Across(None, brief(error), Handover.accepted)
-    return Across(seen, str(seen), True, *_control(streams, giver, taker))
+    described = Handover.described
+    control, overtakes = _control(streams, giver, taker)
+    return Across(seen, str(seen), True, control, overtakes, described)
 
 
 def _observe(streams: CudaStreams, giver: Side, taker: Side, published: str) -> Seen:

@@ -35,7 +35,7 @@ def main(setup: str, first: str, producer: str, consumer: str) -> None:
     try:
         loaded = {name: load(name, setup) for name in (first, second)}
         giver, taker = loaded[producer], loaded[consumer]
-        tell(step=f"the making of an array of {producer}")
+        tell(step=f"the making of an array of {producer}", library=producer)
         array = giver.empty(_KIND, _SHAPE, Device.CUDA)
         fill(giver, array)
         own = read(giver, array)
@@ -52,13 +52,13 @@ def main(setup: str, first: str, producer: str, consumer: str) -> None:
             expected=wrong.expected, seen=wrong.seen,
         )  # fmt: skip
         return
-    tell(step=f"an import by {consumer}")
+    tell(step=f"an import by {consumer}", library=consumer)
     try:
         taken = taker.take(giver.offer(array, Protocol.CAI), Protocol.CAI, Device.CUDA)
     except Exception as error:
         tell(outcome="refused", seen=f"{consumer} refused to import: {brief(error)}")
         return
-    tell(step=f"a read by {consumer}")
+    tell(step=f"a read by {consumer}", library=consumer)
     try:
         seen = read(taker, taken)
     except Exception as error:
@@ -80,7 +80,7 @@ def misdescribed(adapter: Adapter, array: object) -> Mismatch | None:
 
 def load(name: str, setup: str) -> Adapter:
     """Import and use once, so that whatever context the library makes is there."""
-    tell(step=f"the import of {name}")
+    tell(step=f"the import of {name}", library=name)
     adapter = registry.create(name)
     if isinstance(adapter, PycudaAdapter):
         adapter.context_module = f"pycuda.{setup}"

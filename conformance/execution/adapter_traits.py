@@ -1,0 +1,336 @@
+"""Whether each trait that an adapter declares is really there, and does what it is for. Sizes and strides are bytes."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from functools import partial
+
+from conformance.adapters.base import Adapter, Device, Trait, Unsupported
+from conformance.cuda.memory import Kind
+from conformance.cuda.streams import LEGACY, PER_THREAD
+from conformance.protocols.dtypes import dtype
+from conformance.protocols.strided import c_strides
+from conformance.suite.exchange import brief
+from conformance.suite.libraries import Side
+
+from .adapter_bench import (
+    EITHER,
+    OTHER,
+    Bench,
+    Made,
+    NotSo,
+    answering,
+    description,
+    elements,
+    from_columns,
+    lying,
+    make,
+    read,
+    told,
+    unchanged,
+)
+
+_METHODS: dict[Trait, tuple[str, ...]] = {
+    Trait.WRITES: ("write",),
+    Trait.KERNEL: ("kernel_increment",),
+    Trait.KERNEL_ARGUMENTS: ("take_argument", "argument_address"),
+    Trait.READONLY: ("freeze",),
+    Trait.CAPSULES: ("take_capsule",),
+    Trait.PITCHED: ("pitched",),
+    Trait.STRIDES: ("restride",),
+    Trait.BYTE_STRIDES: ("restride",),
+    Trait.CONTIGUITY: ("contiguous",),
+    Trait.EXTENT: ("extent",),
+    Trait.PINNED: ("empty_in",),
+    Trait.MANAGED: ("empty_in",),
+    Trait.POOL: ("empty_in",),
+    Trait.STREAMS: ("stream", "default_stream", "handle", "using", "fill", "copy"),
+    Trait.PER_THREAD_STREAM: ("per_thread_stream", "handle"),
+    Trait.FOREIGN_STREAM: ("foreign_stream", "handle"),
+    Trait.STREAM_PROTOCOL: ("import_stream",),
+    Trait.GPUS: ("on_gpu",),
+    Trait.JOINS: ("joined",),
+}
+"""What an adapter with a trait has to have of its own."""
+_BY_ITSELF = {Trait.READONLY: Trait.IMMUTABLE}
+"""Traits whose methods are not needed where there is another trait."""
+
+
+def methods(bench: Bench) -> None:
+    """No declared trait rests on a method that only says that there is no such thing."""
+    for trait in sorted(bench.traits & _METHODS.keys()):
+        if _BY_ITSELF.get(trait) in bench.traits:
+            continue
+        for name in _METHODS[trait]:
+            if getattr(getattr(bench.adapter, name), "__func__", None) is getattr(Adapter, name):
+                raise NotSo(f"it declares the trait {trait.value}, but has no {name}() of its own")
+
+
+def trials(bench: Bench, side: Side) -> Iterator[tuple[Trait, Callable[[], None]]]:
+    """The trials of the traits that the adapter declares for this device."""
+    for trait, trial in _TRIALS.items():
+        if trait in bench.traits and (trait not in _ON_GPUS or bench.device is not Device.HOST):
+            yield trait, partial(trial, bench, side)
+
+
+@contextmanager
+def _declared(trait: Trait, what: str, *, strictly: bool = True) -> Iterator[None]:
+    """Inside, the adapter may not say that it has no such thing. What the library does not have here is no matter of the adapter's.
+
+    An adapter says that of its library by an exception with a cause. With ``strictly`` any other exception is a mistake; without, it is
+    put down to the library: a compiler, a driver or a GPU may be missing.
+    """
+    try:
+        yield
+    except NotSo:
+        raise
+    except Unsupported as error:
+        if error.__cause__ is None:
+            raise NotSo(f"it declares the trait {trait.value}, but {what} raises Unsupported: {error}") from error
+        raise
+    except Exception as error:
+        if strictly:
+            raise NotSo(f"{what} raises {brief(error)}{EITHER}") from error
+        raise Unsupported(what) from error
+
+
+# -- writing
+
+
+def _writes(bench: Bench, side: Side) -> None:
+    """Of a packed array in the first element type that is taken; then of views, as far as the library writes them."""
+    name = next((name for name in side.dtypes if _is_written(bench, name)), None)
+    if name is None:
+        with _declared(Trait.WRITES, "write()"):
+            _write(bench, make(bench, dtype(side.dtypes[0]), "c-order"))
+        return
+    for form in ("fortran", "rows", "stepped"):
+        if form in side.layouts:
+            _write_if_possible(bench, make(bench, dtype(name), form))
+
+
+def _is_written(bench: Bench, name: str) -> bool:
+    try:
+        with answering(f"write() to a packed array of {name}"):
+            _write(bench, make(bench, dtype(name), "c-order"))
+    except Unsupported:
+        return False
+    return True
+
+
+def _write_if_possible(bench: Bench, made: Made) -> None:
+    try:
+        _write(bench, made)
+    except NotSo:
+        raise
+    except Exception:
+        return  # a library may be unable to write such a view
+
+
+def _write(bench: Bench, made: Made) -> None:
+    """What is written arrives in row-major order, and nothing else is written."""
+    data = elements(made.kind, made.form.size, OTHER)
+    bench.adapter.write(made.array, data)
+    block = bench.memory.read(made.start, len(made.block))
+    if block == made.block_with(data):
+        return
+    seen, said = made.values(block), f"write() of {told(data, made.kind)} to {made.what} and shape {made.form.shape}"
+    if seen == data:
+        raise NotSo(f"{said} also changes what lies beside its elements{EITHER}")
+    columns = seen == from_columns(data, made.kind, made.form.shape)
+    raise NotSo(f"{said} stores {told(seen, made.kind)}" + (": it goes column by column" if columns else EITHER))
+
+
+def _kernel(bench: Bench, side: Side) -> None:
+    if "int32" not in side.dtypes:
+        return
+    made = make(bench, dtype("int32"), "vector")
+    with _declared(Trait.KERNEL, "kernel_increment()", strictly=False):
+        bench.adapter.kernel_increment(made.array)
+    seen, wanted = bench.memory.read(made.start, len(made.block)), elements(made.kind, made.form.size, 2)
+    if seen != wanted:
+        raise NotSo(
+            f"kernel_increment() makes {told(seen, made.kind)} of {told(made.block, made.kind)}; expected "
+            f"{told(wanted, made.kind)}{EITHER}"
+        )
+
+
+def _readonly(bench: Bench, side: Side) -> None:
+    if Trait.IMMUTABLE in bench.traits:
+        return
+    made = make(bench, dtype(side.dtypes[0]), "c-order")
+    before = description(bench, made.array, made.what)
+    with _declared(Trait.READONLY, "freeze()"):
+        bench.adapter.freeze(made.array)
+    after = description(bench, made.array, made.what)
+    if (after.address, after.shape, after.strides) != (before.address, before.shape, before.strides):
+        raise NotSo(f"freeze() changes where {made.what} lies; expected that it makes it read-only in place")
+    if after.readonly is False:
+        raise NotSo(f"describe() of {made.what} says that it can be written after freeze(){EITHER}")
+
+
+# -- layouts
+
+
+def _contiguity(bench: Bench, side: Side) -> None:
+    kind = dtype(side.dtypes[0])
+    for form in ("c-order", "fortran", "columns", "stepped"):
+        if form not in side.layouts:
+            continue
+        made = make(bench, kind, form)
+        with unchanged(bench, made, "contiguous()"), _declared(Trait.CONTIGUITY, f"contiguous() of {made.what}"):
+            answer = bench.adapter.contiguous(made.array)
+        if answer is not made.form.contiguous:
+            raise NotSo(f"contiguous() of {made.what} is {answer!r}; expected {made.form.contiguous}{EITHER}")
+
+
+def _extent(bench: Bench, side: Side) -> None:
+    """Of an array of the library's own, if the adapter tells it of those too: what is behind an import is for the suite to find out."""
+    made = make(bench, dtype(side.dtypes[0]), "c-order")
+    try:
+        with unchanged(bench, made, "extent()"), _declared(Trait.EXTENT, "extent()", strictly=False):
+            first, end = bench.adapter.extent(made.array)
+    except Unsupported:
+        return
+    if not first <= made.start < made.start + len(made.block) <= end:
+        raise NotSo(f"extent() of {made.what} leaves out elements of it: it begins or ends among them{EITHER}")
+
+
+def _strides(bench: Bench, side: Side) -> None:
+    """Rows that overlap, and so stay within the block."""
+    made = make(bench, dtype(side.dtypes[0]), "c-order")
+    size = made.kind.itemsize
+    again = _restrided(bench, made, Trait.STRIDES, (2 * size, size))
+    if read(bench, again) != lying(bench, description(bench, again.array, again.what), made.kind, again.what):
+        raise NotSo(f"read() of {again.what} does not give what lies there{EITHER}")
+
+
+def _byte_strides(bench: Bench, side: Side) -> None:
+    name = next((name for name in side.dtypes if dtype(name).itemsize > 1), None)
+    if name is not None:
+        made = make(bench, dtype(name), "vector")
+        _restrided(bench, made, Trait.BYTE_STRIDES, (made.kind.itemsize // 2,))
+
+
+def _restrided(bench: Bench, made: Made, trait: Trait, strides: tuple[int, ...]) -> Made:
+    with unchanged(bench, made, "restride()"), _declared(trait, f"restride() to {strides} bytes"):
+        array = bench.adapter.restride(made.array, strides)
+    what = f"{made.what} with strides of one's choice"
+    view = description(bench, array, what)
+    if view.strides != strides or view.shape != made.form.shape:
+        told_ = f"the shape {view.shape} and the strides {view.strides}"
+        raise NotSo(
+            f"restride() of {made.what} to {strides} bytes gives {told_}; expected {made.form.shape} and {strides}{EITHER}"
+        )
+    if view.address != made.address:
+        raise NotSo(f"restride() of {made.what} moves element 0; expected that it stays{EITHER}")
+    return Made(what, array, made.kind, made.form, made.start, made.block)
+
+
+_IMAGE = (4, 5, 3)
+"""Height, width and channels."""
+
+
+def _pitched(bench: Bench, side: Side) -> None:
+    kind = dtype("uint8" if "uint8" in side.dtypes else side.dtypes[0])
+    with _declared(Trait.PITCHED, f"pitched() of shape {_IMAGE}"):
+        array = bench.adapter.pitched(kind, _IMAGE, bench.device)
+    view = description(bench, array, "an array with padded rows")
+    packed = tuple(stride * kind.itemsize for stride in c_strides(_IMAGE))
+    if view.shape != _IMAGE or view.strides[1:] != packed[1:] or view.strides[0] < packed[0]:
+        raise NotSo(
+            f"pitched() of shape {_IMAGE} and {kind.name} gives the shape {view.shape} and the strides {view.strides}; expected rows that "
+            f"are packed in themselves, {packed[0]} bytes apart or more{EITHER}"
+        )
+
+
+# -- memory, streams and GPUs
+
+
+def _empty_in(memory: Kind, trait: Trait, bench: Bench, side: Side) -> None:
+    if bench.device is Device.CUDA:
+        with _declared(trait, f"empty_in() for {memory.value} memory", strictly=False):
+            bench.adapter.empty_in(memory, dtype(side.dtypes[0]), (3, 4))
+
+
+def _streams(bench: Bench, side: Side) -> None:
+    """A new stream, the default one, and work on the new one that is done as told."""
+    adapter, trait = bench.adapter, Trait.STREAMS
+    with _declared(trait, "stream()", strictly=False):
+        stream = adapter.stream(bench.device)
+        default = adapter.handle(adapter.default_stream(bench.device))
+        handle = adapter.handle(stream)
+        with adapter.using(stream):
+            pass
+    if handle in (0, LEGACY, PER_THREAD):
+        raise NotSo(
+            f"handle() of a new stream is {handle}; expected a stream of its own, and none of the default ones{EITHER}"
+        )
+    if default not in (LEGACY, PER_THREAD):
+        raise NotSo(f"handle() of the default stream is {default}; expected {LEGACY} or {PER_THREAD}")
+    if "int32" in side.dtypes:
+        _work(bench, stream)
+
+
+def _work(bench: Bench, stream: object) -> None:
+    kind, count, value = dtype("int32"), 12, 7
+    wanted = elements(kind, 1, value) * count
+    with _declared(Trait.STREAMS, "operand(), fill() or copy()", strictly=False):
+        source, target = (bench.adapter.operand(kind, (1, count, 1), bench.device) for _ in range(2))
+        bench.adapter.fill(source, value, stream)
+        bench.adapter.copy(target, source, stream)
+    for name, array in (("fill()", source), ("copy()", target)):
+        view = description(bench, array, "an operand of int32")
+        seen = lying(bench, view, kind, "an operand of int32")
+        if seen != wanted:
+            raise NotSo(f"{name} on a stream leaves {told(seen, kind)}; expected {told(wanted, kind)}{EITHER}")
+
+
+def _per_thread(bench: Bench, side: Side) -> None:
+    with _declared(Trait.PER_THREAD_STREAM, "per_thread_stream()", strictly=False):
+        handle = bench.adapter.handle(bench.adapter.per_thread_stream(bench.device))
+    if handle != PER_THREAD:
+        raise NotSo(f"handle() of the per-thread default stream is {handle}; expected {PER_THREAD}{EITHER}")
+
+
+def _foreign(bench: Bench, side: Side) -> None:
+    streams = bench.memory.streams()
+    given = streams.create()
+    try:
+        with _declared(Trait.FOREIGN_STREAM, "foreign_stream()", strictly=False):
+            handle = bench.adapter.handle(bench.adapter.foreign_stream(given, bench.device))
+    finally:
+        streams.destroy(given)
+    if handle != given:
+        raise NotSo(f"handle() of a stream that was made of a handle is another one{EITHER}")
+
+
+def _gpus(bench: Bench, side: Side) -> None:
+    with _declared(Trait.GPUS, "on_gpu()", strictly=False), bench.adapter.on_gpu(0, bench.device):
+        pass
+
+
+_TRIALS: dict[Trait, Callable[[Bench, Side], None]] = {
+    Trait.CONTIGUITY: _contiguity,
+    Trait.EXTENT: _extent,
+    Trait.STRIDES: _strides,
+    Trait.BYTE_STRIDES: _byte_strides,
+    Trait.PITCHED: _pitched,
+    Trait.WRITES: _writes,
+    Trait.READONLY: _readonly,
+    Trait.KERNEL: _kernel,
+    Trait.PINNED: partial(_empty_in, Kind.PINNED, Trait.PINNED),
+    Trait.MANAGED: partial(_empty_in, Kind.MANAGED, Trait.MANAGED),
+    Trait.POOL: partial(_empty_in, Kind.POOL, Trait.POOL),
+    Trait.STREAMS: _streams,
+    Trait.PER_THREAD_STREAM: _per_thread,
+    Trait.FOREIGN_STREAM: _foreign,
+    Trait.GPUS: _gpus,
+}
+_ON_GPUS = frozenset(
+    {
+        Trait.PINNED, Trait.MANAGED, Trait.POOL, Trait.STREAMS, Trait.PER_THREAD_STREAM, Trait.FOREIGN_STREAM, Trait.GPUS,
+    }
+)  # fmt: skip
+"""Of no meaning on the host."""

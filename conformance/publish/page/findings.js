@@ -1,0 +1,132 @@
+// Findings: the root causes of everything that speaks against a library. The list, and the detail of one.
+
+/** Partners that a line of the list names; the others are counted. */
+const PARTNERS = 5;
+
+/** All findings that the filters let through, by accused library. Deviations are folded, unless they are asked for. */
+function findingsList(model, view, link) {
+  const members = view.byFinding();
+  const groups = model.libraries.map(([name, title, versions]) => ({title, versions, numbers: [...members.keys()].filter((number) => model.findings[number].library === name).sort((a, b) => a - b)}));
+  const shown = groups.filter(({numbers}) => numbers.length);
+  if (!shown.length) return [make('p', {class: 'nothing'}, nothingFound(model, view))];
+  return [
+    make('p', {class: 'hint'}, 'A finding is one root cause, held against the library that makes the mistake. Choose one for its evidence, its cases and a script. The reference is this suite\'s own exporter and importer.'),
+    shown.map((group) => librarySection(model, view, group, members, link)),
+  ];
+}
+
+function nothingFound(model, view) {
+  if (!model.findings.length) return 'No library is accused of anything, in the cells that were tested.';
+  return isFiltered(view.address) ? 'No finding fits the filters.' : 'No finding.';
+}
+
+function librarySection(model, view, {title, versions, numbers}, members, link) {
+  const isDeviation = (number) => model.findings[number].state === model.stateOf.d;
+  const line = (number) => findingLine(model, number, members.get(number), link);
+  const first = numbers.filter((number) => !isDeviation(number)), deviations = numbers.filter(isDeviation);
+  const isAsked = view.wanted === model.stateOf.d || view.words.length > 0;
+  return make('section', {class: 'accused'},
+    make('h2', {}, title, ' ', make('small', {}, isolated(versions))),
+    first.length ? longList('ul', first, 60, line) : null,
+    deviations.length ? make('details', {class: 'deviations', open: isAsked}, make('summary', {}, sign(model, model.stateOf.d, many(deviations.length, 'deviation'))), longList('ul', deviations, 60, line)) : null);
+}
+
+function findingLine(model, number, members, link) {
+  const finding = model.findings[number], cells = new Set(members.map(({cell}) => cell));
+  return make('li', {}, make('a', {class: `finding edge-${model.states[finding.state][0]}`, href: link({place: 'finding', argument: finding.id, open: ''}), 'data-finding': number},
+    make('span', {class: 'signs'}, sign(model, finding.state), finding.ended ? make('span', {class: 'sign ended'}, finding.ended) : null, make('span', {class: `sign status${finding.status === 'new' ? ' new' : ''}`}, finding.status)),
+    make('span', {class: 'said'}, isolated(finding.sentence)),
+    make('span', {class: 'extent'}, [extentText(model, finding, members, cells), finding.since].filter(Boolean).join(' · ')),
+    make('span', {class: 'quoted id'}, finding.id)));
+}
+
+/** Marks the finding in the list that is open beside it. */
+function markFinding(number) {
+  for (const line of document.querySelectorAll('.finding')) {
+    if (line.dataset.finding === String(number)) line.setAttribute('aria-current', 'true'); else line.removeAttribute('aria-current');
+  }
+  const chosen = document.querySelector('.finding[aria-current]'), folded = chosen && chosen.closest('details');
+  if (folded) folded.open = true;
+}
+
+/** In how many cases and cells, with whom, and where. */
+function extentText(model, finding, members, cells) {
+  const cases = new Set(members.map(({one}) => one));
+  const parts = [`${many(cases.size, 'case')} in ${many(cells.size, 'cell')}`, finding.partners.length ? `with ${listed(finding.partners, PARTNERS)}` : '', finding.places.join(', ')];
+  return parts.filter(Boolean).join(' · ');
+}
+
+/** The status in words, with the address of a reference as a link. */
+function statusOf(finding) {
+  const [before, address] = finding.told.split(/(?=https:\/\/)/);
+  return /^https:\/\/[\w./#?=&%+~:-]+$/.test(address || '') ? [before, make('a', {href: address, rel: 'noreferrer', target: '_blank'}, address)] : finding.told;
+}
+
+const demandsTold = (finding) => finding.demands.map(([id, text, source, address]) => clauseTold(id, text, source, address));
+
+// -- the detail of one finding
+
+/** Everything about one finding: heading first. */
+function findingDetail(model, view, number, id, link) {
+  const finding = model.findings[number];
+  if (!finding) return [make('h2', {id: 'detail-title', tabindex: '-1'}, 'Not in this run'), make('p', {}, 'This run has no finding of the id ', quoted(id), '.')];
+  const members = view.byFinding().get(number) || [], [, title, versions] = model.libraries.find(([name]) => name === finding.library);
+  const [reason, expected, seen] = finding.said, waivers = waiversOf(model, members);
+  return [
+    make('h2', {id: 'detail-title', tabindex: '-1', class: 'said'}, isolated(finding.sentence)),
+    make('p', {class: 'signs'}, sign(model, finding.state), finding.ended ? make('span', {class: 'sign ended'}, finding.ended) : null, make('span', {class: `sign status${finding.status === 'new' ? ' new' : ''}`}, finding.status)),
+    terms([
+      ['Accused', [title, finding.side && finding.side !== 'not known' ? `, the ${finding.side}` : '', versions ? [' ', make('small', {}, isolated(versions))] : '']],
+      ['Because', finding.why && quoted(finding.why)],
+      ['Status', [make('p', {}, statusOf(finding)), finding.upstream ? make('p', {}, finding.upstream[1]) : null]],
+      ['Versions', finding.since],
+      ['Extent', extentText(model, finding, members, new Set(members.map(({cell}) => cell))) + (isFiltered(view.address) ? ', of those that the filters let through' : '')],
+      ['Waived', waivers.map((id) => make('p', {}, waiverText(model, id)))],
+      ['Demanded', finding.demands.length ? demandsTold(finding) : NO_DEMAND[model.states[finding.state][0]] || 'no clause is cited'],
+    ]),
+    make('h3', {}, 'The smallest case'),
+    terms([
+      ['Case', [make('code', {}, model.cases[finding.smallest].id), model.cells.length > 1 ? make('small', {}, ` in ${model.cells[finding.cell].title}`) : null]],
+      ['Reason', reason && quoted(reason)],
+      ['Expected', expected && quoted(expected)],
+      ['Seen', seen && quoted(seen)],
+      ...notesOf(model, finding.notes).map((note) => noteTerm(model, note)),
+    ]),
+    script(model, model.cases[finding.smallest].id, true),
+    make('h3', {}, 'The id'),
+    copied(finding.id, 'The id of this finding'),
+    make('p', {class: 'hint'}, 'Waivers and the command ', make('code', {}, 'python -m conformance finding'), ' go by this id.'),
+    make('h3', {}, 'Its cases, by exchange'),
+    members.length ? byExchange(model, number, members) : make('p', {class: 'nothing'}, 'The filters let none of its cases through.'),
+  ];
+}
+
+const NO_DEMAND = {b: 'No clause demands anything: the protocol forbids the input. A clean exception is better than any other end.'};
+
+function waiversOf(model, members) {
+  const numbers = members.map(({cell, one}) => numberAt(model.markRows[cell], one)).filter((mark) => mark !== NONE);
+  return [...new Set(numbers.map((mark) => model.marks[mark][2]).filter(Boolean))];
+}
+
+/** The cases of a finding, put together by exchange; a single exchange is open. */
+function byExchange(model, number, members) {
+  const columns = new Map();
+  for (const member of members) {
+    const {column} = model.cases[member.one];
+    if (!columns.has(column)) columns.set(column, []);
+    columns.get(column).push(member);
+  }
+  const ordered = [...columns].sort((a, b) => a[0] - b[0]);
+  return longList('div', ordered, 40, ([column, found]) => exchangeBox(model, number, column, found, ordered.length === 1));
+}
+
+function exchangeBox(model, number, column, members, isOpen) {
+  const {pair, group} = model.columns[column], told = make('div', {class: 'told'}), cells = new Set(members.map(({cell}) => cell));
+  const content = () => longList('div', seenAlike(model, {members}), MOST, (seen) => seenBox(model, seen));
+  const box = make('details', {class: `kind state-${model.states[model.findings[number].state][0]}`, ontoggle: () => {
+    if (box.open && !told.firstChild) fill(told, content());
+  }}, make('summary', {}, make('b', {}, pair), make('span', {class: 'count'}, group), make('span', {class: 'place'}, `${many(new Set(members.map(({one}) => one)).size, 'case')} in ${many(cells.size, 'cell')}`)), told);
+  box.open = isOpen;
+  if (isOpen) fill(told, content());
+  return box;
+}

@@ -1,0 +1,87 @@
+"""Two threads in an order of our choosing: the first is stopped at a step of its Python code, and the second does its work there.
+
+Which of two threads gets ahead is a matter of the machine's load, and no verdict may hang on it. So nothing is left to the scheduler: the
+tracing function of the first thread is called between any two lines of Python that it runs, the suite's and the library's alike, and
+there it waits until the second has done its work. Trying one step after the other tries every order that there is between lines.
+
+In an interpreter with a lock there is no other order, as long as the library keeps the lock: what it does in C between two lines of
+Python is one step then. A library that lets go of the lock in there, and one in an interpreter without a lock, can be overtaken where
+nobody can stop it. What comes of that is luck, and not judged.
+"""
+
+from __future__ import annotations
+
+import sys
+import threading
+from collections.abc import Callable
+from dataclasses import dataclass
+from pathlib import Path
+from types import FrameType
+from typing import Any
+
+_LOOK_SECONDS = 0.001
+_SLEEPS = 20
+"""Looks in a row at a thread that sleeps in the kernel: it waits for somebody, and a scheduler without time for it looks otherwise."""
+
+
+@dataclass
+class Meeting:
+    """How it went: whether the first got as far as the step, and whether the second then waited for the first to go on."""
+
+    reached: bool = False
+    waited: bool = False
+
+
+def meet(first: Callable[[], Any], second: Callable[[], Any], step: int, begun: Callable[[], bool]) -> Meeting:
+    """Run both, each in a thread of its own: ``second`` in the ``step``-th step that ``first`` takes once it has ``begun``.
+
+    The second that waits for something that the first holds is left to wait, and ends when it can. Where the first does not get that far
+    the second follows it.
+    """
+    meeting, passed = Meeting(), 0
+    beside = threading.Thread(target=second, daemon=True)
+
+    def trace(frame: FrameType, event: str, argument: Any) -> Any:
+        nonlocal passed
+        if meeting.reached or not begun():
+            return trace
+        passed += 1
+        if passed > step:
+            meeting.reached = True
+            beside.start()
+            meeting.waited = not _ends(beside)
+        return trace
+
+    def run() -> None:
+        sys.settrace(trace)
+        try:
+            first()
+        finally:
+            sys.settrace(None)
+
+    ahead = threading.Thread(target=run, daemon=True)
+    ahead.start()
+    ahead.join()
+    if not meeting.reached:
+        beside.start()
+    beside.join()
+    return meeting
+
+
+def _ends(thread: threading.Thread) -> bool:
+    """Whether a thread comes to its end; not if it sleeps and nothing but this thread could wake it."""
+    sleeps = 0
+    while thread.is_alive():
+        thread.join(_LOOK_SECONDS)
+        sleeps = sleeps + 1 if _sleeps(thread.native_id) else 0
+        if sleeps > _SLEEPS:
+            return False
+    return True
+
+
+def _sleeps(native: int | None) -> bool:
+    try:
+        status = Path(f"/proc/self/task/{native}/stat").read_bytes()
+    except OSError:
+        return False
+    return status.rpartition(b")")[2].split()[0] in (b"S", b"D")

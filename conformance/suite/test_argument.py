@@ -1,0 +1,88 @@
+"""Family ``argument``: objects with the array interface that a library's kernels take as arguments, without making an array of them.
+
+What a kernel finds at the address, and when, is the question of ``ordering.handover`` with ``kernel``.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+
+from conformance.adapters.base import Device, Protocol
+from conformance.protocols.clauses import Level, Role
+
+from . import working
+from .catalogue import Needs, every, invariant, layouts
+from .codes import Code
+from .exchange import Exchange, Source
+from .layouts import EMPTY, OFFSET
+from .libraries import Environment, Pair
+from .order.handover import takes_arguments
+from .outcomes import fail
+
+_ON = (Device.CUDA, Device.SIMULATED)
+
+
+def _pairs(env: Environment) -> Iterator[Pair]:
+    """Every producer with each library that has such kernels."""
+    return filter(takes_arguments, env.pairs(Protocol.CAI, on=_ON))
+
+
+def _address(exchange: Exchange, source: Source, promised: str = "") -> int:
+    """What a kernel of the consumer's gets for the producer's array; a refusal ends the case."""
+    working.expect_kernels(exchange, exchange.consumer)
+    offer = exchange.offer(source)
+    argument = exchange.accepting(
+        lambda: exchange.consumer.take_argument(offer, exchange.device), offer, promised=promised
+    )
+    address: int = exchange.accepting(lambda: exchange.consumer.argument_address(argument), offer, promised=promised)
+    return address
+
+
+@invariant(
+    "argument.address",
+    producer="CAI-05",
+    consumer="CAI-32",
+    level=Level.MUST,
+    needs=Needs.GPU,
+    cases=lambda env: every(_pairs(env), layout=layouts("c-order", *OFFSET, "reversed-rows")),
+)
+def test_address(exchange: Exchange) -> None:
+    """A kernel that is given the producer's object gets the address of its first element."""
+    source = exchange.source()
+    address = _address(exchange, source)
+    if address == source.address:
+        return
+    exchange.expect_handed(source)
+    fail(
+        Code.WRONG_ADDRESS,
+        "CAI-32",
+        role=Role.CONSUMER,
+        reason="a kernel of the consumer gets another address than the published one",
+        expected=f"element 0 at {source.address:#x}",
+        seen=f"element 0 at {address:#x}",
+        accused=exchange.reader_at_fault(),
+    )
+
+
+@invariant(
+    "argument.empty",
+    consumer="CAI-07",
+    level=Level.SHOULD,
+    needs=Needs.GPU,
+    cases=lambda env: every(_pairs(env), layout=layouts(*EMPTY)),
+)
+def test_empty(exchange: Exchange) -> None:
+    """An array without elements is an argument like any other: a kernel gets the address that is published, which is 0 as a rule."""
+    source = exchange.source()
+    address = _address(exchange, source, promised="CAI-07")
+    published = exchange.handed.address if exchange.handed else 0
+    if address != published:
+        fail(
+            Code.WRONG_ADDRESS,
+            "CAI-07",
+            role=Role.CONSUMER,
+            reason="a kernel of the consumer gets another address than the published one",
+            expected=hex(published),
+            seen=hex(address),
+            accused=exchange.reader_at_fault(),
+        )

@@ -1,0 +1,627 @@
+"""An adapter is tried against itself: each kind of mistake is told by name, and the adapters that are built in are trusted."""
+
+from __future__ import annotations
+
+import json
+from dataclasses import replace
+from pathlib import Path
+from typing import Any
+
+import pytest
+from conftest import Command, Finished
+
+from conformance.adapters import registry
+from conformance.adapters.base import Adapter, Device, Protocol, Unsupported, View
+from conformance.adapters.numpy import NumpyAdapter
+from conformance.adapters.reference import ReferenceAdapter
+from conformance.execution import adapter_check, environment, probe
+from conformance.execution.adapter_bench import EITHER, is_memory
+from conformance.protocols.dtypes import DType
+from conformance.selftest.make_believe.installing import announce
+
+numpy = pytest.importorskip("numpy")
+
+
+def silent(_: str) -> None:
+    """Nobody listens."""
+
+
+def found(adapter: Adapter, device: Device = Device.HOST) -> str | None:
+    """What the probe finds out about an adapter on a device."""
+    adapter.load()
+    first = adapter_check.first_look(adapter, device, silent)
+    return first or adapter_check.mistake(adapter, device, probe._side(adapter, device), silent)
+
+
+# -- a library whose arrays are objects of its own, so that every mistake can be made
+
+
+class Box:
+    """An array that can be changed in place."""
+
+    def __init__(self, inside: Any) -> None:
+        self.inside = inside
+
+
+class Boxes(NumpyAdapter):
+    """NumPy's arrays in boxes: a flawless adapter."""
+
+    name = "boxes"
+
+    def empty(self, dtype: DType, shape: tuple[int, ...], device: Device) -> Any:
+        return Box(super().empty(dtype, shape, device))
+
+    def view(self, array: Any, step: Any) -> Any:
+        return Box(super().view(array.inside, step))
+
+    def restride(self, array: Any, strides: tuple[int, ...]) -> Any:
+        return Box(super().restride(array.inside, strides))
+
+    def contiguous(self, array: Any) -> bool:
+        return super().contiguous(array.inside)
+
+    def describe(self, array: Any) -> View:
+        return super().describe(array.inside)
+
+    def read(self, array: Any) -> bytes:
+        return super().read(array.inside)
+
+    def write(self, array: Any, data: bytes) -> None:
+        super().write(array.inside, data)
+
+    def freeze(self, array: Any) -> None:
+        super().freeze(array.inside)
+
+    def exporter(self, array: Any, protocol: Protocol) -> Any:
+        return array.inside
+
+
+class Elements(Boxes):
+    """Strides are told in elements."""
+
+    def describe(self, array: Any) -> View:
+        view = super().describe(array)
+        return replace(view, strides=tuple(s // array.inside.itemsize for s in view.strides))
+
+
+class ReadsColumns(Boxes):
+    def read(self, array: Any) -> bytes:
+        return bytes(array.inside.tobytes("F"))
+
+
+class WritesColumns(Boxes):
+    def write(self, array: Any, data: bytes) -> None:
+        array.inside[...] = numpy.frombuffer(data, array.inside.dtype).reshape(array.inside.shape, order="F")
+
+
+class TakesColumns(Boxes):
+    def array(self, dtype: DType, shape: tuple[int, ...], data: bytes, device: Device) -> Any:
+        made = super().array(dtype, shape, data, device)
+        made.inside[...] = numpy.frombuffer(data, made.inside.dtype).reshape(shape, order="F")
+        return made
+
+
+class Packs(Boxes):
+    """``contiguous()`` makes the array contiguous."""
+
+    def contiguous(self, array: Any) -> bool:
+        array.inside = numpy.ascontiguousarray(array.inside)
+        return True
+
+
+class PacksToRead(Boxes):
+    def read(self, array: Any) -> bytes:
+        array.inside = numpy.asarray(array.inside, order="C")
+        return super().read(array)
+
+
+class ClearsToRead(Boxes):
+    def read(self, array: Any) -> bytes:
+        data = super().read(array)
+        array.inside[...] = 0
+        return data
+
+
+class Beside(Boxes):
+    """The address is that of the second byte of element 1."""
+
+    def describe(self, array: Any) -> View:
+        view = super().describe(array)
+        return replace(view, address=view.address + 5)
+
+
+class Nowhere(Boxes):
+    def describe(self, array: Any) -> View:
+        return replace(super().describe(array), address=8)
+
+
+class OfACopy(Boxes):
+    """The address is that of a copy, which has the same elements."""
+
+    def __init__(self) -> None:
+        self.copies: dict[int, tuple[Any, Any]] = {}
+
+    def empty(self, dtype: DType, shape: tuple[int, ...], device: Device) -> Any:
+        made = super().empty(dtype, shape, device)
+        self.copies[id(made.inside)] = made.inside, made.inside.copy()
+        return made
+
+    def array(self, dtype: DType, shape: tuple[int, ...], data: bytes, device: Device) -> Any:
+        made = super().array(dtype, shape, data, device)
+        self.write(made, data)
+        return made
+
+    def view(self, array: Any, step: Any) -> Any:
+        raise Unsupported("it has no views")
+
+    def write(self, array: Any, data: bytes) -> None:
+        super().write(array, data)
+        numpy.copyto(self.copies[id(array.inside)][1], array.inside)
+
+    def describe(self, array: Any) -> View:
+        return replace(super().describe(array), address=self.copies[id(array.inside)][1].ctypes.data)
+
+
+class StartOfBlock(Boxes):
+    """A view is told to begin where its block does."""
+
+    def view(self, array: Any, step: Any) -> Any:
+        made = super().view(array, step)
+        made.block = self.describe(array).address
+        return made
+
+    def describe(self, array: Any) -> View:
+        view = super().describe(array)
+        return replace(view, address=getattr(array, "block", view.address))
+
+
+class Copies(Boxes):
+    """A view is a copy."""
+
+    def view(self, array: Any, step: Any) -> Any:
+        return Box(super().view(array, step).inside.copy())
+
+
+class OneStepTooFew(Boxes):
+    """The steps of slices are lost."""
+
+    def view(self, array: Any, step: Any) -> Any:
+        keys = getattr(step, "keys", ())
+        plain = tuple(slice(k.start, k.stop) if isinstance(k, slice) else k for k in keys)
+        return super().view(array, replace(step, keys=plain) if keys else step)
+
+
+class Restless(Boxes):
+    """Every description is another."""
+
+    def __init__(self) -> None:
+        self.asked = 0
+
+    def describe(self, array: Any) -> View:
+        self.asked += 1
+        return replace(super().describe(array), readonly=bool(self.asked % 2))
+
+
+class Lists(Boxes):
+    def describe(self, array: Any) -> View:
+        view = super().describe(array)
+        return replace(view, shape=list(view.shape))  # type: ignore[arg-type]
+
+
+class Nicknames(Boxes):
+    def describe(self, array: Any) -> View:
+        view = super().describe(array)
+        return replace(view, dtype="float" if view.dtype == "float32" else view.dtype)
+
+
+class OnAGpu(Boxes):
+    def describe(self, array: Any) -> View:
+        return replace(super().describe(array), device=(2, 0))
+
+
+class Swaps(Boxes):
+    """Elements are stored in the other byte order."""
+
+    def array(self, dtype: DType, shape: tuple[int, ...], data: bytes, device: Device) -> Any:
+        made = super().array(dtype, shape, data, device)
+        made.inside.byteswap(inplace=True)
+        return made
+
+
+class Shares(Boxes):
+    """All arrays have the same memory."""
+
+    def __init__(self) -> None:
+        self.memory: Any = None
+
+    def empty(self, dtype: DType, shape: tuple[int, ...], device: Device) -> Any:
+        if self.memory is None:
+            self.memory = numpy.zeros(4096, numpy.uint8)
+        count = int(numpy.prod(shape)) * dtype.itemsize
+        return Box(self.memory[:count].view(dtype.typestr).reshape(shape))
+
+
+class Remembers(Boxes):
+    """What was read once is given again."""
+
+    def read(self, array: Any) -> bytes:
+        if not hasattr(array, "seen"):
+            array.seen = super().read(array)
+        return bytes(array.seen)
+
+    def write(self, array: Any, data: bytes) -> None:
+        super().write(array, data)
+        vars(array).pop("seen", None)
+
+
+class ReadsLess(Boxes):
+    def read(self, array: Any) -> bytes:
+        return super().read(array)[:-1]
+
+
+class ReadsLists(Boxes):
+    def read(self, array: Any) -> bytes:
+        return list(super().read(array))  # type: ignore[return-value]
+
+
+class CannotRead(Boxes):
+    def read(self, array: Any) -> bytes:
+        raise AttributeError("no attribute 'tobyte'")
+
+
+class WritesBeside(Boxes):
+    """A slice is written with what lies between its elements."""
+
+    def view(self, array: Any, step: Any) -> Any:
+        made = super().view(array, step)
+        made.block = array
+        return made
+
+    def write(self, array: Any, data: bytes) -> None:
+        if hasattr(array, "block"):
+            array.block.inside[...] = 0
+        super().write(array, data)
+
+
+class CannotWrite(Boxes):
+    def write(self, array: Any, data: bytes) -> None:
+        raise Unsupported("boxes are sealed")
+
+
+class NoWriting(ReferenceAdapter):
+    """A trait is declared without its method."""
+
+    write = Adapter.write  # type: ignore[assignment]
+
+
+class AlwaysContiguous(Boxes):
+    def contiguous(self, array: Any) -> bool:
+        return True
+
+
+class NeverFrozen(Boxes):
+    def freeze(self, array: Any) -> None:
+        pass
+
+
+class FreezesCopies(Boxes):
+    def freeze(self, array: Any) -> None:
+        array.inside = array.inside.copy()
+        super().freeze(array)
+
+
+class RestridesElements(Boxes):
+    def restride(self, array: Any, strides: tuple[int, ...]) -> Any:
+        return super().restride(array, tuple(s * array.inside.itemsize for s in strides))
+
+
+class RoundsStrides(Boxes):
+    """Strides of part of an element are rounded."""
+
+    def restride(self, array: Any, strides: tuple[int, ...]) -> Any:
+        size = array.inside.itemsize
+        return super().restride(array, tuple(s // size * size for s in strides))
+
+
+class FirstIsLast(Boxes):
+    def last(self, array: Any) -> bytes:
+        return self.read(array)[: array.inside.itemsize]
+
+
+class ShowsBoxes(Boxes):
+    """What is exported has no protocol."""
+
+    def exporter(self, array: Any, protocol: Protocol) -> Any:
+        return array
+
+
+class ShowsNothing(Boxes):
+    def exporter(self, array: Any, protocol: Protocol) -> Any:
+        raise Unsupported("boxes stay shut")
+
+
+class TakesNothing(Boxes):
+    def take(self, offer: Any) -> Any:  # type: ignore[override]
+        return offer
+
+
+class MakesNothing(Boxes):
+    def empty(self, dtype: DType, shape: tuple[int, ...], device: Device) -> Any:
+        raise Unsupported("there are no boxes left")
+
+
+class ShortExtent(ReferenceAdapter):
+    def extent(self, array: Any) -> tuple[int, int]:
+        view = self.describe(array)
+        return view.address, view.address + 4
+
+
+class TightRows(ReferenceAdapter):
+    """Padded rows overlap."""
+
+    def pitched(self, dtype: DType, shape: tuple[int, ...], device: Device) -> Any:
+        made = super().pitched(dtype, shape, device)
+        view = self.describe(made)
+        return self.restride(made, (4, *view.strides[1:]))
+
+
+class AddsTwo(ReferenceAdapter):
+    def kernel_increment(self, array: Any) -> None:
+        super().kernel_increment(array)
+        super().kernel_increment(array)
+
+
+class ZeroIsDefault(ReferenceAdapter):
+    def handle(self, stream: Any) -> int:
+        return 0 if stream.handle == 1 else int(stream.handle)
+
+
+class FillsBytes(ReferenceAdapter):
+    def fill(self, array: Any, value: int, stream: Any) -> None:
+        super().fill(array, value * 0x01010101, stream)
+
+
+class CopiesNothing(ReferenceAdapter):
+    def copy(self, into: Any, array: Any, stream: Any) -> None:
+        pass
+
+
+class OtherStream(ReferenceAdapter):
+    def foreign_stream(self, handle: int, device: Device) -> Any:
+        return super().foreign_stream(handle + 1 if handle > 2 else handle, device)
+
+
+MISTAKES = {
+    Elements: "describe() of a new array of float32 and shape (3, 4) gives the strides (4, 1); expected (16, 4) bytes: it counts elements",
+    ReadsColumns: "read() of a packed array of float32 gives 1 5 9 2 6 10 3 7 …; expected 1 2 3 4 5 6 7 8 …, which lie in its memory: it "
+    "goes column by column",
+    WritesColumns: "write() of 60 61 62 63 64 65 66 67 … to a packed array of float32 and shape (3, 4) stores 60 63 66 69 61 64 67 70 …: it "
+    "goes column by column",
+    Packs: "contiguous() changes the address of a transposed array of float32; expected that it leaves the array as it is",
+    PacksToRead: "read() changes the address of a transposed array of float32; expected that it leaves the array as it is",
+    TakesColumns: "array() makes 1 4 7 10 2 5 8 11 … of 1 2 3 4 5 6 7 8 … for a packed array of float32: it goes column by column",
+    ClearsToRead: "read() changes the elements of",
+    Beside: "where describe() says that a new array of float32 is lies",
+    Nowhere: "describe() of a new array of float32 leads to addresses at which this process has no memory",
+    OfACopy: "one of them is about a copy",
+    StartOfBlock: "describe() of a slice of rows of float32 puts element 0 0 bytes behind the start of its block; expected 16 bytes behind it",
+    Copies: "describe() of a transposed array of float32 and shape (3, 4) gives the strides (16, 4); expected (4, 12) bytes"
+    + EITHER,
+    OneStepTooFew: "describe() of a slice with steps of float32 gives the shape (6, 7); expected (3, 3)" + EITHER,
+    Restless: "describe() of a new array of float32 gives another readonly when it is asked again",
+    Lists: "describe() of a new array of float32 gives the shape [3, 4]; expected a tuple of ints",
+    Nicknames: "describe() of a new array of float32 names the element type 'float'; expected 'float32'",
+    OnAGpu: "describe() of a new array of float32 on host gives the device type 2; expected 1",
+    Swaps: "array() makes 4.6006e-41 8.96831e-44 2.30486e-41 of 1 2 3 for a short vector of float32" + EITHER,
+    Shares: "a packed array of float32 reads 60 61 62 63 64 65 66 67 … once another was made; expected 1 2 3 4 5 6 7 8 …: they share memory",
+    Remembers: "read() of a packed array of float32 gives 1 2 3 4 5 6 7 8 … after 60 61 62 63 64 65 66 67 … was written where describe() says",
+    ReadsLess: "read() of a new array of float32 and shape (3, 4) gives 47 bytes; expected 48 bytes",
+    ReadsLists: "read() of a new array of float32 and shape (3, 4) gives a list; expected 48 bytes",
+    CannotRead: "read() of a new array of float32 raises AttributeError: no attribute 'tobyte'" + EITHER,
+    WritesBeside: "also changes what lies beside its elements",
+    CannotWrite: "it declares the trait writes, but write() raises Unsupported: boxes are sealed",
+    NoWriting: "it declares the trait writes, but has no write() of its own",
+    AlwaysContiguous: "contiguous() of a transposed array of float32 is True; expected False" + EITHER,
+    NeverFrozen: "describe() of a packed array of float32 says that it can be written after freeze()",
+    FreezesCopies: "freeze() changes where a packed array of float32 lies",
+    RestridesElements: "restride() of a packed array of float32 to (8, 4) bytes gives the shape (3, 4) and the strides (32, 16)",
+    RoundsStrides: "restride() of a vector of float32 to (2,) bytes gives the shape (7,) and the strides (0,)",
+    FirstIsLast: "last() of a packed array of float32 gives 1; expected 12",
+    ShowsBoxes: "it declares that it exports DLPack on host, but what exporter() gives has no __dlpack__",
+    ShowsNothing: "it declares that it exports DLPack on host, but exporter() raises Unsupported: boxes stay shut",
+    TakesNothing: "take() cannot be called with an offer, a protocol and a device",
+    MakesNothing: "array() on host makes nothing of any of its element types: there are no boxes left" + EITHER,
+    ShortExtent: "extent() of a packed array of float32 leaves out elements of it",
+    TightRows: "pitched() of shape (4, 5, 3) and uint8 gives the shape (4, 5, 3) and the strides (4, 3, 1)",
+    AddsTwo: "kernel_increment() makes 3 4 5 6 7 8 9 of 1 2 3 4 5 6 7; expected 2 3 4 5 6 7 8",
+}
+"""A wrong adapter for each mistake, and the fact that tells it."""
+ON_STREAMS = {
+    ZeroIsDefault: "handle() of the default stream is 0; expected 1 or 2",
+    FillsBytes: "fill() on a stream leaves 1.17901e+08",
+    CopiesNothing: "copy() on a stream leaves 0 0 0 0 0 0 0 0 …; expected 7 7 7 7 7 7 7 7 …",
+    OtherStream: "handle() of a stream that was made of a handle is another one",
+}
+
+
+@pytest.mark.parametrize("kind", MISTAKES, ids=lambda kind: kind.__name__)
+def test_a_wrong_adapter_is_told_by_what_it_says(kind: type[Adapter]) -> None:
+    """The fact, and nothing that differs from run to run: two environments are compared by these words."""
+    told = found(kind())
+    assert told is not None
+    assert MISTAKES[kind] in told
+    assert told == found(kind())
+
+
+@pytest.mark.parametrize("kind", ON_STREAMS, ids=lambda kind: kind.__name__)
+def test_a_wrong_adapter_is_told_by_what_it_does_on_streams(kind: type[Adapter]) -> None:
+    """Where there are streams: the host has none, so nothing is found there."""
+    assert ON_STREAMS[kind] in (found(kind(), Device.SIMULATED) or "")
+    assert found(kind()) is None
+
+
+@pytest.mark.parametrize("device", [Device.HOST, Device.SIMULATED])
+def test_the_reference_is_trusted(device: Device) -> None:
+    """On both of its devices that need no GPU."""
+    assert found(ReferenceAdapter(), device) is None
+
+
+def test_a_flawless_adapter_of_arrays_of_its_own_is_trusted() -> None:
+    """So what the mistakes above are told by is the mistake."""
+    assert found(Boxes()) is None
+
+
+@pytest.mark.parametrize("name", [name for name in registry.names() if name != "reference"])
+def test_the_adapters_that_are_built_in_are_trusted(name: str) -> None:
+    """As far as their libraries are here."""
+    (measured,) = environment.measure((name,)).environment.libraries
+    if measured.absent is not None and measured.untrusted is None:
+        pytest.skip(measured.absent)
+    assert measured.untrusted is None
+
+
+class Declines(ReferenceAdapter):
+    """Its library cannot do here what it can do elsewhere: the adapter says so, and why."""
+
+    def pitched(self, dtype: DType, shape: tuple[int, ...], device: Device) -> Any:
+        raise Unsupported("not on this machine") from OSError("no such thing here")
+
+    def kernel_increment(self, array: Any) -> None:
+        raise RuntimeError("there is no compiler")
+
+
+def test_what_a_library_does_not_have_here_is_no_mistake_of_its_adapter() -> None:
+    """A cause says that it was the library that declined; kernels and memory may need what is not there."""
+    assert found(Declines()) is None
+
+
+class Refuses(ReferenceAdapter):
+    """Its exports and imports fail, which is for the suite to find out."""
+
+    def exporter(self, array: Any, protocol: Protocol) -> Any:
+        class Refusing:
+            def __dlpack__(self) -> Any:
+                raise BufferError
+
+            @property
+            def __dlpack_device__(self) -> Any:
+                raise KeyError
+
+        return Refusing()
+
+    def take(self, offer: Any, protocol: Protocol, device: Device, **keywords: Any) -> Any:
+        raise BufferError("never")
+
+
+def test_how_a_library_exchanges_says_nothing_about_its_adapter() -> None:
+    """No array changes hands."""
+    assert found(Refuses()) is None
+
+
+def test_memory_is_known_without_a_crash() -> None:
+    """Ours, nobody's, and what can only be read."""
+    import ctypes
+    import mmap
+
+    buffer = ctypes.create_string_buffer(b"abc", 10_000)
+    assert is_memory(ctypes.addressof(buffer), 10_000, writable=True)
+    assert buffer.raw[:3] == b"abc"
+    assert not is_memory(8, 1)
+    pages = mmap.mmap(-1, 2 * mmap.PAGESIZE)
+    start = ctypes.addressof(ctypes.c_char.from_buffer(pages))
+    ctypes.CDLL(None).mprotect(ctypes.c_void_p(start), mmap.PAGESIZE, mmap.PROT_READ)
+    assert is_memory(start, 2 * mmap.PAGESIZE)
+    assert not is_memory(start, 2 * mmap.PAGESIZE, writable=True)
+
+
+# -- as a user sees it
+
+ADAPTER = """
+import os, signal
+from dataclasses import replace
+from conformance.adapters.reference import ReferenceAdapter
+from conformance.adapters.base import Device, Protocol
+
+class Adapter(ReferenceAdapter):
+    name = "{name}"
+    distributions = ("{name}-library",)
+    exports = {{Device.HOST: (Protocol.DLPACK,)}}
+    imports = exports
+    candidate_dtypes = ("float32",)
+{wrong}
+"""
+ELEMENTS = """
+    def describe(self, array):
+        view = super().describe(array)
+        return replace(view, strides=tuple(stride // 4 for stride in view.strides))
+"""
+DIES = """
+    def contiguous(self, array):
+        os.kill(os.getpid(), signal.SIGSEGV)
+"""
+RAISES = """
+    def protocols(self, device):
+        raise AttributeError("no attribute 'from_dlpak'")
+"""
+CASE = "pointer.values/reference-reference/dlpack/host/c-order/uint8"
+
+
+def installed(folder: Path, wrong: str) -> Path:
+    """A folder for ``PYTHONPATH`` with a third-party adapter that is wrong in this way."""
+    folder.mkdir()
+    (folder / "stripes_module.py").write_text(ADAPTER.format(name="stripes", wrong=wrong))
+    announce(folder, "stripes", "stripes_module:Adapter")
+    return folder
+
+
+def library(done: Finished) -> dict[str, Any]:
+    """What ``environment.json`` says of it."""
+    libraries = json.loads((done.out / "environment.json").read_text())["libraries"]
+    return next(library for library in libraries if library["name"] == "stripes")
+
+
+def words(text: str) -> str:
+    """On one line."""
+    return " ".join(text.split())
+
+
+def test_a_third_partys_wrong_adapter_is_told_and_no_run_is_green(conformance: Command, tmp_path: Path) -> None:
+    """In the environment, before the first table, in the sum, in `list` and in the exit code; none of its cases is planned."""
+    path = installed(tmp_path / "site", ELEMENTS)
+    fact = "adapter not to be trusted: describe() of a new array of float32 and shape (3, 4) gives the strides (4, 1)"
+    done = conformance("check", "--case", CASE, path=path)
+    assert done.code == 4, done.stderr
+    assert library(done)["absent"].startswith(fact)
+    assert library(done)["untrusted"]
+    assert not library(done)["devices"]
+    told = words(done.stdout)
+    assert told.index(fact) < told.index("producer ↓")
+    assert "1 library not tested, because an adapter is not to be trusted: this run proves nothing about them" in told
+    assert "no library breaks a promise" not in told
+    assert fact in words(conformance("list", "--family", "pointer", path=path).stdout)
+    cases = conformance("list", "--cases", path=path)
+    assert "stripes" not in cases.stdout
+    assert fact in words(cases.stderr)
+    again = conformance("report", str(done.out), path=path)
+    assert again.code == 4
+    assert fact in words(again.stdout)
+    refused = conformance("check", "--between", "stripes", path=path)
+    assert (refused.code, fact in words(refused.stderr)) == (2, True)
+
+
+@pytest.mark.parametrize(
+    ("wrong", "fact"),
+    [
+        (DIES, "while its trait contiguity is tried, the probe of stripes died with signal 11"),
+        (RAISES, "to ask what it can do here raises AttributeError: no attribute 'from_dlpak'"),
+    ],
+)
+def test_an_adapter_that_ends_its_probe_is_not_trusted_either(
+    conformance: Command, tmp_path: Path, wrong: str, fact: str
+) -> None:
+    """What was tried is known, because it is told before."""
+    done = conformance("check", "--case", CASE, path=installed(tmp_path / "site", wrong))
+    assert done.code == 4, done.stderr
+    assert fact in library(done)["absent"]
+    assert library(done)["absent"].startswith("adapter not to be trusted: ")
+    assert EITHER in library(done)["absent"]

@@ -1,0 +1,238 @@
+"""What a folder of `check` holds, read by one reader: which of its files counts where, and who is accused."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Iterable
+from dataclasses import replace
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from conformance.adapters.base import Device
+from conformance.execution import folder, held, journal
+from conformance.execution.ledger import Ledger, lost
+from conformance.execution.results import Accused, Result, write_lines
+from conformance.protocols.clauses import Level, Role
+from conformance.suite.catalogue import Case
+from conformance.suite.outcomes import Outcome, Side
+
+LIBRARIES = {"name": "numpy", "versions": {"numpy": "2.4"}}
+
+
+def case(producer: str = "numpy", consumer: str = "torch", layout: str = "rows") -> Case:
+    """A case on host memory."""
+    return Case("pointer.values", producer, consumer, "dlpack", Device.HOST, (("layout", layout),))
+
+
+ONE, TWO, THREE = case(), case(layout="columns"), case(layout="stepped")
+OF_NUMPY, OF_TORCH = case(consumer="reference"), case(producer="reference")
+"""The trials of the first."""
+
+
+def passed(case: Case) -> Result:
+    """The case conforms."""
+    return Result(case, Outcome.PASS, Level.MUST)
+
+
+def failed(case: Case, role: Role = Role.CONSUMER, accused: Accused | None = None) -> Result:
+    """The case violates; nobody is accused yet."""
+    clause = "DLP-58" if role is Role.CONSUMER else "DLP-59"
+    return Result(
+        case, Outcome.FAIL, Level.MUST, "values-differ", clause, role, accused=accused,
+        reason="the consumer reads other values", expected="1", seen="2",
+    )  # fmt: skip
+
+
+@pytest.fixture
+def out(tmp_path: Path) -> Path:
+    """A folder in which three cases are planned, and nothing has been run."""
+    folder.prepare([ONE, TWO, THREE], {"libraries": [LIBRARIES]}, tmp_path)
+    return tmp_path
+
+
+def settle(out: Path, *results: Result) -> None:
+    """Write ``results.jsonl``."""
+    write_lines(out / folder.RESULTS, (result.to_json() for result in results))
+
+
+def note(out: Path, *results: Result, begun: Iterable[Case] = (), torn: str = "") -> None:
+    """Write a journal in which these cases have ended."""
+    lines: list[dict[str, Any]] = [{"event": "begin", "plan": folder.digest(out)}]
+    lines += [{"event": "start", "case": case.id} for case in (*(r.case for r in results), *begun)]
+    lines += [{"event": "end", "result": result.to_json()} for result in results]
+    (out / journal.FILE).write_text("".join(json.dumps(line) + "\n" for line in lines) + torn)
+
+
+def outcomes(out: Path) -> list[str]:
+    """In the order of the plan, as both sides read them."""
+    found = held.read(out)
+    told = [found.results[id]["outcome"] for id in found.plan.ids]
+    assert [result.outcome.value for result in held.left(out).results] == told
+    return told
+
+
+def test_a_complete_account_needs_no_journal(out: Path) -> None:
+    """Nothing is lost that is written down."""
+    settle(out, passed(ONE), passed(TWO), passed(THREE))
+    assert (outcomes(out), held.read(out).is_complete) == (["pass"] * 3, True)
+    assert held.left(out).known.keys() == {ONE.id, TWO.id, THREE.id}
+
+
+def test_without_an_account_the_journal_counts(out: Path) -> None:
+    """As far as it goes; the rest is lost, with the reason."""
+    note(out, passed(ONE), failed(TWO), begun=[THREE])
+    found = held.read(out)
+    assert (outcomes(out), found.is_complete) == (["pass", "fail", "lost"], False)
+    assert found.results[THREE.id]["reason"] == "planned, but without an outcome: the run has not come to it"
+    assert held.left(out).unended == {THREE.id}
+
+
+def test_a_folder_with_a_plan_alone_has_lost_everything(out: Path) -> None:
+    """And one without a plan holds nothing."""
+    assert outcomes(out) == ["lost"] * 3
+    (out / folder.PLAN).unlink()
+    assert held.read(out).plan.ids == ()
+    with pytest.raises(ValueError, match=r"plan\.jsonl is empty or missing"):
+        held.left(out)
+
+
+def test_an_account_that_is_older_than_the_journal_is_filled_in(out: Path) -> None:
+    """A run was stopped, wrote what it had, went on and was killed: nothing of either is lost."""
+    settle(out, passed(ONE), lost(TWO, "the run was stopped by SIGTERM"), lost(THREE, "the run was stopped by SIGTERM"))
+    note(out, passed(ONE), passed(TWO))
+    assert outcomes(out) == ["pass", "pass", "lost"]
+    assert "SIGTERM" in held.read(out).results[THREE.id]["reason"]
+
+
+def test_an_account_that_does_not_cover_the_plan_fills_in_a_journal_that_was_cut(out: Path) -> None:
+    """Whichever file decides a case."""
+    settle(out, passed(ONE))
+    note(out, passed(TWO))
+    assert outcomes(out) == ["pass", "pass", "lost"]
+
+
+def test_what_was_lost_and_decided_later_is_decided(out: Path) -> None:
+    """A GPU that could not be used any more, for a while; in whichever of the files it is."""
+    settle(out, passed(ONE), lost(TWO, "no GPU"), passed(THREE))
+    note(out, lost(ONE, "no GPU"), passed(TWO), lost(THREE, "no GPU"))
+    assert outcomes(out) == ["pass"] * 3
+
+
+def test_a_complete_account_counts_against_a_journal_that_says_otherwise(out: Path) -> None:
+    """What is decided is not run again, so the journal was altered; a run that goes on does not take its word either."""
+    settle(out, failed(ONE, accused=Accused(Side.CONSUMER, ("torch",), "tried")), passed(TWO), passed(THREE))
+    note(out, passed(ONE), passed(TWO), passed(THREE))
+    assert outcomes(out) == ["fail", "pass", "pass"]
+    assert held.left(out).known[ONE.id].outcome is Outcome.FAIL
+
+
+def test_a_complete_account_is_read_alone(out: Path) -> None:
+    """The journal is the larger file, and says nothing new."""
+    settle(out, passed(ONE), passed(TWO), passed(THREE))
+    (out / journal.FILE).write_text("no journal\n")
+    assert held.read(out).is_complete
+
+
+# -- who is accused
+
+
+def test_who_is_accused_is_found_out_from_the_journal(out: Path) -> None:
+    """With the trials in it, as the run would have done at its end."""
+    note(out, failed(ONE), passed(OF_NUMPY), failed(OF_TORCH))
+    told = held.read(out).results[ONE.id]
+    assert told["accused"] == {
+        "side": "consumer",
+        "libraries": ["torch"],
+        "why": "numpy to the reference: pass; torch from the reference: fail (values-differ)",
+    }
+    known = {result.case.id: result for result in (failed(ONE), passed(OF_NUMPY), failed(OF_TORCH))}
+    book = Ledger([ONE, TWO, THREE], known, out / "other")
+    assert [result.to_json() for result in book.results(held.NOT_COME_TO)] == list(held.read(out).results.values())
+
+
+def test_trials_are_no_results_of_the_run_and_are_not_run_again(out: Path) -> None:
+    """They were not planned."""
+    note(out, failed(ONE), passed(OF_NUMPY), failed(OF_TORCH))
+    left = held.left(out)
+    assert [result.case.id for result in left.results] == [ONE.id, TWO.id, THREE.id]
+    assert left.known.keys() == {ONE.id, OF_NUMPY.id, OF_TORCH.id}
+
+
+def test_who_could_not_be_accused_is_tried_again_with_what_is_known_since(out: Path) -> None:
+    """The account was written before the trials were run."""
+    nobody = Accused(Side.UNKNOWN, (), "numpy to the reference: not tried; torch from the reference: not tried")
+    settle(out, failed(ONE, accused=nobody), passed(TWO), lost(THREE, "stopped"))
+    note(out, passed(OF_NUMPY), failed(OF_TORCH))
+    assert held.read(out).results[ONE.id]["accused"]["libraries"] == ["torch"]
+
+
+def test_a_run_that_goes_on_accuses_nobody_by_what_was_known_before(out: Path) -> None:
+    """One side had been tried when the account was written; the other may have failed since."""
+    settle(out, failed(ONE, accused=Accused(Side.CONSUMER, ("torch",), "…")), passed(TWO), lost(THREE, "stopped"))
+    note(out, failed(ONE), passed(TWO), failed(OF_TORCH))
+    assert held.left(out).known[ONE.id].accused is None
+
+
+def test_a_failure_of_an_invariant_that_this_suite_does_not_know_accuses_nobody(out: Path) -> None:
+    """A folder may come from another version."""
+    strange = replace(ONE, invariant="pointer.of-tomorrow")
+    folder.prepare([strange], {}, out)
+    note(out, failed(strange))
+    assert held.read(out).results[strange.id]["accused"]["side"] == "not known"
+
+
+# -- what cannot be read
+
+
+def test_a_result_that_was_not_planned_is_a_mistake(out: Path) -> None:
+    """In the account; in the journal it is a trial."""
+    settle(out, passed(OF_NUMPY))
+    with pytest.raises(
+        ValueError, match=r"there is a result of pointer\.values/numpy-reference.* which was not planned"
+    ):
+        held.read(out)
+
+
+def test_the_journal_of_another_plan_is_a_mistake(out: Path) -> None:
+    """It was copied there."""
+    note(out, passed(ONE))
+    folder.write_lines(out / folder.PLAN, [ONE.to_json()])
+    with pytest.raises(ValueError, match=r"journal\.jsonl belongs to another plan"):
+        held.read(out)
+
+
+def test_a_line_of_the_journal_that_was_cut_off_is_left_out(out: Path) -> None:
+    """Whatever stopped the run; any other line that is none is told."""
+    note(out, passed(ONE), torn='{"event": "end", "resu')
+    assert outcomes(out) == ["pass", "lost", "lost"]
+    note(out, passed(ONE), torn='{"event": "end", "resu\n')
+    with pytest.raises(ValueError, match=r"line 4 of journal\.jsonl is no JSON"):
+        held.read(out)
+
+
+def test_a_plan_is_read_once_for_all_folders_that_have_it(out: Path, tmp_path: Path) -> None:
+    """By whatever parses lines."""
+    asked: list[bytes] = []
+
+    def loads(line: bytes) -> Any:
+        asked.append(line)
+        return json.loads(line)
+
+    settle(out, passed(ONE), passed(TWO), passed(THREE))
+    plans: dict[str, held.Plan] = {}
+    first, again = held.read(out, loads, plans), held.read(out, loads, plans)
+    assert (first.plan is again.plan, len(asked)) == (True, 3 + 3 + 3)
+
+
+def test_cases_that_kill_are_known_from_either_file(out: Path) -> None:
+    """They run alone in the next run."""
+    died = Result(ONE, Outcome.CRASH, Level.MUST)
+    settle(out, died, passed(TWO), passed(THREE))
+    assert held.deadly(out) == {ONE.id}
+    (out / folder.RESULTS).unlink()
+    note(out, died, Result(OF_TORCH, Outcome.HANG, Level.MUST))
+    assert held.deadly(out) == {ONE.id, OF_TORCH.id}
+    (out / journal.FILE).write_text("no journal\n")
+    assert held.deadly(out) == frozenset()
