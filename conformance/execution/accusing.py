@@ -8,11 +8,12 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Iterator, Mapping
 from dataclasses import replace
+from functools import lru_cache
 
 from conformance.protocols.clauses import Level, Role, clause
 from conformance.suite.catalogue import VIA, Case, catalogue
 from conformance.suite.libraries import REFERENCE
-from conformance.suite.outcomes import Side
+from conformance.suite.outcomes import Outcome, Side
 from conformance.verdict import Verdict
 
 from .deaths import general_clause
@@ -46,8 +47,8 @@ def accused(result: Result, find: Find) -> Result:
         return replace(result, accused=None)
     if result.verdict is Verdict.OBSERVED:
         return replace(result, accused=Accused(Side.NEITHER, (), "no clause demands anything here"))
-    found = _found(result, find)
-    return _lowered(_with_clause(replace(result, accused=found), find))
+    found = _without_ours(result, _found(result, find))
+    return _cleared(_lowered(_with_clause(replace(result, accused=found), find)))
 
 
 def _needs_trial(result: Result) -> bool:
@@ -140,6 +141,43 @@ def _with_clause(result: Result, find: Find) -> Result:
     cited = general_clause(result.case, catalogue()[result.case.invariant], role)
     level = result.level if result.outcome in BAD or not cited else clause(cited).level(role)
     return replace(result, role=role, clause=cited, level=level)
+
+
+def _without_ours(result: Result, found: Accused) -> Accused:
+    """Of two that are accused the consumer alone, where the producer's dictionary is the suite's own."""
+    if found.side is not Side.BOTH or not _is_ours(result, result.case.producer):
+        return found
+    return Accused(Side.CONSUMER, (result.case.consumer,), found.why)
+
+
+def _cleared(result: Result) -> Result:
+    """Nobody is accused of a dictionary that the suite has written itself: what is wrong with it is the suite's own mistake."""
+    accused = result.accused
+    if result.outcome in BAD or accused is None or result.role is not Role.PRODUCER:
+        return result
+    ours = next((name for name in accused.libraries if _is_ours(result, name)), "")
+    if not ours:
+        return result
+    told = f"{result.reason} (expected {result.expected}; saw {result.seen})"
+    return Result(
+        result.case, Outcome.INCONCLUSIVE, result.level, reason=f"{own_exporter(ours)} is at fault: {told}",
+        duration=result.duration, attachments=result.attachments, attempts=result.attempts,
+    )  # fmt: skip
+
+
+def _is_ours(result: Result, name: str) -> bool:
+    return result.clause.startswith(("CAI-", "PY-01")) and bool(own_exporter(name))
+
+
+@lru_cache
+def own_exporter(name: str) -> str:
+    """What shows the array interface of a library's arrays, if the suite wrote it; nothing where the library does it itself."""
+    from conformance.adapters import registry
+
+    try:
+        return registry.create(name).own_exporter
+    except Exception:  # an adapter that cannot be made here has told nothing
+        return ""
 
 
 def _lowered(result: Result) -> Result:

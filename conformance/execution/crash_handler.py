@@ -18,7 +18,6 @@ import signal
 import struct
 import sys
 from dataclasses import dataclass
-from typing import Any
 
 HEADER = b"Native stack, innermost frame first:\n"
 """What the handler writes before the frames, each on a line of its own."""
@@ -36,56 +35,53 @@ _NO_DEFER = 0x40000000
 _MASK = 128
 """Bytes of glibc's ``sigset_t``."""
 
-_MINUS_8 = 0x78
-"""As DWARF writes it: words of saved registers are counted downwards."""
-
 _X86_64 = bytes.fromhex(
     # rehearse(frames, most)
-    "55"              # push rbp
-    "48 89 e5"        # mov  rbp, rsp
-    "48 8b 05 ed000000"  # mov  rax, [backtrace]
-    "ff d0"           # call rax
-    "5d"              # pop  rbp
-    "c3"              # ret
+    "55"                          # push rbp
+    "48 89 e5"                    # mov  rbp, rsp
+    "48 8b 05 ed000000"           # mov  rax, [backtrace]
+    "ff d0"                       # call rax
+    "5d"                          # pop  rbp
+    "c3"                          # ret
     "90909090 90909090 90909090 90909090 90"
     # handle(signal)
-    "55"              # push rbp
-    "48 89 e5"        # mov  rbp, rsp
-    "53"              # push rbx
-    "41 54"           # push r12
-    "89 fb"           # mov  ebx, edi
-    "4c 8b 25 90000000"  # mov  r12, [first]
-    "31 c0"           # xor  eax, eax
-    "f0 41 0f b1 1c 24"  # lock cmpxchg [r12], ebx     the first signal is kept
-    "75 65"           # jne  end                          and only that one is told
-    "48 8b 25 97000000"  # mov  rsp, [stack]
-    "bf 0e000000"     # mov  edi, SIGALRM
-    "48 8d 35 d3ffffff"  # lea  rsi, handle
-    "ff 15 b5000000"  # call [signal]
-    "bf 05000000"     # mov  edi, 5                       seconds that the stack may take
-    "ff 15 ba000000"  # call [alarm]
-    "bf 02000000"     # mov  edi, 2
-    "48 8b 35 76000000"  # mov  rsi, [header]
-    "48 8b 15 77000000"  # mov  rdx, [header's length]
-    "ff 15 79000000"  # call [write]
-    "48 8b 3d 4a000000"  # mov  rdi, [frames]
-    "48 8b 35 4b000000"  # mov  rsi, [most]
-    "ff 15 6d000000"  # call [backtrace]
-    "48 8b 3d 36000000"  # mov  rdi, [frames]
-    "89 c6"           # mov  esi, eax
-    "ba 02000000"     # mov  edx, 2
-    "ff 15 61000000"  # call [backtrace_symbols_fd]
-    "41 8b 1c 24"     # end: mov ebx, [r12]
-    "89 df"           # mov  edi, ebx
-    "31 f6"           # xor  esi, esi
-    "ff 15 5b000000"  # call [signal]
-    "89 df"           # mov  edi, ebx
-    "ff 15 5b000000"  # call [raise]
-    "48 8d 65 f0"     # lea  rsp, [rbp - 16]
-    "41 5c"           # pop  r12
-    "5b"              # pop  rbx
-    "5d"              # pop  rbp
-    "c3"              # ret
+    "55"                          # push rbp
+    "48 89 e5"                    # mov  rbp, rsp
+    "53"                          # push rbx
+    "41 54"                       # push r12
+    "89 fb"                       # mov  ebx, edi
+    "4c 8b 25 90000000"           # mov  r12, [first]
+    "31 c0"                       # xor  eax, eax
+    "f0 41 0f b1 1c 24"           # lock cmpxchg [r12], ebx; the first signal is kept,
+    "75 65"                       # jne  end; and only that one is told
+    "48 8b 25 97000000"           # mov  rsp, [stack]
+    "bf 0e000000"                 # mov  edi, SIGALRM
+    "48 8d 35 d3ffffff"           # lea  rsi, handle
+    "ff 15 b5000000"              # call [signal]
+    "bf 05000000"                 # mov  edi, 5; seconds that the stack may take
+    "ff 15 ba000000"              # call [alarm]
+    "bf 02000000"                 # mov  edi, 2
+    "48 8b 35 76000000"           # mov  rsi, [header]
+    "48 8b 15 77000000"           # mov  rdx, [header's length]
+    "ff 15 79000000"              # call [write]
+    "48 8b 3d 4a000000"           # mov  rdi, [frames]
+    "48 8b 35 4b000000"           # mov  rsi, [most]
+    "ff 15 6d000000"              # call [backtrace]
+    "48 8b 3d 36000000"           # mov  rdi, [frames]
+    "89 c6"                       # mov  esi, eax
+    "ba 02000000"                 # mov  edx, 2
+    "ff 15 61000000"              # call [backtrace_symbols_fd]
+    "41 8b 1c 24"                 # end: mov ebx, [r12]
+    "89 df"                       # mov  edi, ebx
+    "31 f6"                       # xor  esi, esi
+    "ff 15 5b000000"              # call [signal]
+    "89 df"                       # mov  edi, ebx
+    "ff 15 5b000000"              # call [raise]
+    "48 8d 65 f0"                 # lea  rsp, [rbp - 16]
+    "41 5c"                       # pop  r12
+    "5b"                          # pop  rbx
+    "5d"                          # pop  rbp
+    "c3"                          # ret
     "66 90"
 )  # fmt: skip
 _AARCH64 = struct.pack(
@@ -105,8 +101,8 @@ _AARCH64 = struct.pack(
     0xA90153F3,  # stp  x19, x20, [sp, #16]
     0x2A0003F3,  # mov  w19, w0
     0x58000554,  # ldr  x20, first
-    0x885FFE89,  # ldaxr w9, [x20]           the first signal is kept
-    0x35000349,  # cbnz w9, end              and only that one is told
+    0x885FFE89,  # ldaxr w9, [x20]; the first signal is kept,
+    0x35000349,  # cbnz w9, end; and only that one is told
     0x880AFE93,  # stlxr w10, w19, [x20]
     0x35FFFFAA,  # cbnz w10, ldaxr
     0x58000569,  # ldr  x9, stack
@@ -115,7 +111,7 @@ _AARCH64 = struct.pack(
     0x10FFFE81,  # adr  x1, handle
     0x58000669,  # ldr  x9, signal
     0xD63F0120,  # blr  x9
-    0x528000A0,  # mov  w0, #5               seconds that the stack may take
+    0x528000A0,  # mov  w0, #5; seconds that the stack may take
     0x58000689,  # ldr  x9, alarm
     0xD63F0120,  # blr  x9
     0x52800040,  # mov  w0, #2
@@ -169,9 +165,6 @@ MACHINES = {
     "aarch64": Machine(_AARCH64, frame=29, back=30, size=48, saved=(6, 5)),
 }
 
-_kept: list[Any] = []
-"""The memory of what has been installed: signals may come as long as the process lives."""
-
 
 def install() -> bool:
     """Handle :data:`SIGNALS` in this process, with whatever handled them before forgotten; whether that could be done here.
@@ -190,51 +183,47 @@ def install() -> bool:
 
 def give_room() -> None:
     """Have handlers in this thread called on a stack with room: the one that :mod:`faulthandler` makes is for itself alone."""
-    memory = mmap.mmap(-1, _STACK)
-    _kept.append(memory)
-    wanted = struct.pack("=QiiQ", _address(memory), 0, 0, _STACK)
+    stack = _memory(_STACK)
+    wanted = struct.pack("=QiiQ", _address(stack), 0, 0, _STACK)
     ctypes.CDLL(None).sigaltstack(wanted, None)
 
 
 def _entry(machine: Machine, libc: ctypes.CDLL, libgcc: ctypes.CDLL) -> int | None:
     """The handler's address, once the unwinder has found its way through it; ``None`` if it does not."""
-    page = mmap.PAGESIZE
-    data = mmap.mmap(-1, page + _STACK)
-    code = mmap.mmap(-1, page)
-    here, there = _address(code), _address(data)
-    first, frames, header, unwinding = there, there + 64, there + 1024, there + 2048
-    called = [
+    code, data = _memory(mmap.PAGESIZE), _memory(mmap.PAGESIZE + _STACK)
+    start, first = _address(code), _address(data)
+    frames, header, unwinding, stack = first + 64, first + 1024, first + 2048, first + mmap.PAGESIZE + _STACK
+    called = (
         _address_of(libc, name) for name in ("write", "backtrace", "backtrace_symbols_fd", "signal", "raise", "alarm")
-    ]
-    table = (first, frames, MOST, there + page + _STACK, header, len(HEADER), *called)
+    )
+    table = (first, frames, MOST, stack, header, len(HEADER), *called)
     code.write(machine.code + struct.pack(f"={len(table)}Q", *table))
-    data[header - there : header - there + len(HEADER)] = HEADER
-    told = call_frames(machine, here, len(machine.code))
-    data[unwinding - there : unwinding - there + len(told)] = told
-    _kept.extend((code, data))
-    if libc.mprotect(ctypes.c_void_p(here), page, mmap.PROT_READ | mmap.PROT_EXEC):
+    for place, content in ((header, HEADER), (unwinding, call_frames(machine, start, len(machine.code)))):
+        data[place - first : place - first + len(content)] = content
+    if libc.mprotect(ctypes.c_void_p(start), mmap.PAGESIZE, mmap.PROT_READ | mmap.PROT_EXEC):
         return None
-    register = getattr(libgcc, "__register_frame")
-    register(ctypes.c_void_p(unwinding))
-    rehearse = ctypes.CFUNCTYPE(ctypes.c_int, ctypes.c_void_p, ctypes.c_int)(here)
-    return here + _ENTRY if rehearse(frames, MOST) > 2 else None
+    libgcc["__register_frame"](ctypes.c_void_p(unwinding))
+    rehearse = ctypes.CFUNCTYPE(ctypes.c_int, ctypes.c_void_p, ctypes.c_int)(start)
+    return start + _ENTRY if rehearse(frames, MOST) > _OURS else None
+
+
+_OURS = 2
+"""Frames that the unwinder sees even if it cannot leave our instructions."""
 
 
 def call_frames(machine: Machine, start: int, size: int) -> bytes:
     """Call frame information (``.eh_frame``) of these instructions, valid behind their prologues: one record about all of them."""
-    common = struct.pack("=IBBBBB", 0, 1, 0, 1, _MINUS_8, machine.back) + bytes(
-        (
-            0x0C,
-            machine.frame,
-            machine.size,
-            0x80 | machine.frame,
-            machine.saved[0],
-            0x80 | machine.back,
-            machine.saved[1],
-        )
+    rules = (
+        *(_DEFINE_FRAME, machine.frame, machine.size),
+        *(_SAVED | machine.frame, machine.saved[0]),
+        *(_SAVED | machine.back, machine.saved[1]),
     )
-    common = _record(common)
+    common = _record(struct.pack("=IBBBBB", 0, 1, 0, 1, _MINUS_8, machine.back) + bytes(rules))
     return common + _record(struct.pack("=IQQ", len(common) + 4, start, size)) + bytes(4)
+
+
+_DEFINE_FRAME, _SAVED, _MINUS_8 = 0x0C, 0x80, 0x78
+"""DWARF: a frame lies so far from a register; a register is saved so many units from the frame's end; a unit is -8 bytes."""
 
 
 def _record(content: bytes) -> bytes:
@@ -243,10 +232,20 @@ def _record(content: bytes) -> bytes:
     return struct.pack("=I", len(filled)) + filled
 
 
+def _memory(nbytes: int) -> mmap.mmap:
+    """Memory of this process alone, as long as it lives: a process that it forks has a copy of its own."""
+    made = mmap.mmap(-1, nbytes, flags=mmap.MAP_PRIVATE | mmap.MAP_ANONYMOUS)
+    _kept.append(made)
+    return made
+
+
+_kept: list[mmap.mmap] = []
+
+
 def _handled(number: int, entry: int) -> bool:
     """``sigaction``, as glibc declares it: the handler, a mask, flags, and a field that glibc fills in itself."""
     wanted = struct.pack(f"=Q{_MASK}xi4xQ", entry, _ON_STACK | _NO_DEFER, 0)
-    return ctypes.CDLL(None).sigaction(int(number), wanted, None) == 0
+    return not ctypes.CDLL(None).sigaction(int(number), wanted, None)
 
 
 def _address(memory: mmap.mmap) -> int:

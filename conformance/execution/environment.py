@@ -15,7 +15,7 @@ from conformance.adapters import registry
 from conformance.suite import children
 from conformance.suite.libraries import Environment, Library
 
-from . import candidates
+from . import candidates, crash_trace
 from .adapter_bench import EITHER
 from .probe import CHECKING, DRIVER, machine_facts
 
@@ -75,16 +75,20 @@ def measure(names: tuple[str, ...] | None = None) -> Facts:
     chosen = registry.names() if names is None else names
     folders = children.candidates()
     with ThreadPoolExecutor(max_workers=len(chosen) + len(folders) + 1) as pool:
-        driver = pool.submit(_probe, DRIVER)
+        driver = pool.submit(_driver)
         placed = [pool.submit(_candidate, folder) for folder in folders]
         libraries = tuple(pool.map(_library, chosen))
-    told = driver.result() or {"available": False, "reason": "the probe died"}
-    return _facts(libraries, told, tuple(found.result() for found in placed))
+    return _facts(libraries, driver.result(), tuple(found.result() for found in placed))
 
 
 def _facts(libraries: tuple[Library, ...], driver: dict[str, Any], placed: tuple[dict[str, Any], ...]) -> Facts:
     """The number of GPUs stands among what the driver tells."""
     return Facts(Environment(libraries, len(driver.get("gpus", ()))), driver, placed)
+
+
+def _driver() -> dict[str, Any]:
+    found = _probe(DRIVER)
+    return {"available": False, "reason": found["reason"]} if "ended" in found else found
 
 
 def _candidate(folder: str) -> dict[str, Any]:
@@ -97,7 +101,7 @@ def _library(name: str) -> Library:
     if "name" in found:
         return Library.from_json(found)
     if CHECKING in found:
-        fact = f"while {found[CHECKING]}, {found['reason']}{EITHER}"
+        fact = f"while {found[CHECKING]}, its process {found['ended']}{EITHER}"
         return Library.not_trusted(name, _versions(name), fact)
     return Library(name, _versions(name), absent=found["reason"])
 
@@ -126,16 +130,24 @@ def _probe(name: str, module: str = "conformance.execution.probe") -> dict[str, 
                 check=False,
             )
         except subprocess.TimeoutExpired as late:
-            reason = f"the probe of {name} did not end within {PROBE_SECONDS} s"
-            return {"available": False, "reason": reason, **_checking(late.stdout)}
+            return _dead(name, f"did not end within {PROBE_SECONDS} s", late.stdout)
         lines = done.stdout.strip().splitlines()
         if done.returncode == 0 and lines:
             facts: dict[str, Any] = json.loads(lines[-1])
             return facts
         errors.seek(0)
-        tail = " ".join(errors.read()[-_TAIL:].split())
         died = f"signal {-done.returncode}" if done.returncode < 0 else f"exit code {done.returncode}"
-        return {"available": False, "reason": f"the probe of {name} died with {died}: {tail}", **_checking(done.stdout)}
+        return _dead(name, f"died with {died}", done.stdout, errors.read())
+
+
+def _dead(name: str, ended: str, said: str | bytes | None, errors: str = "") -> dict[str, Any]:
+    """What is known of a library whose probe has ended in this way: its last words, and what it was trying of the adapter, if it was."""
+    words, _ = crash_trace.parted(errors)
+    tail = " ".join(words[-_TAIL:].split())
+    notes = crash_trace.evidence(errors)
+    where = "".join(f" ({notes[key]})" for key in ("terminate", "frame") if key in notes)
+    reason = f"the probe of {name} {ended}{': ' if tail else ''}{tail}"
+    return {"available": False, "reason": reason, "ended": f"{ended}{where}", **_checking(said)}
 
 
 def _checking(said: str | bytes | None) -> dict[str, str]:

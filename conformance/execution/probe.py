@@ -22,7 +22,7 @@ from conformance.suite.layouts import LAYOUTS, Layout
 from conformance.suite.libraries import Library, Side
 from conformance.suite.patterns import pattern
 
-from . import adapter_check
+from . import adapter_check, crash_trace
 from .adapter_bench import EITHER, SHORT
 
 DRIVER = "driver"
@@ -194,6 +194,7 @@ def machine_facts() -> dict[str, Any]:
 
 def main(name: str) -> None:
     """Print the facts of one library, or of the driver."""
+    crash_trace.enable()
     _say(driver_facts() if name == DRIVER else probe(name, lambda doing: _say({CHECKING: doing})).to_json())
     os._exit(0)
 

@@ -22,10 +22,7 @@ TITLES = {
 """By the name of the adapter; a library that is not built in goes by its own."""
 PROTOCOLS = {"dlpack": "DLPack", "cai": "the CUDA Array Interface"}
 PLAIN = "a plain array"
-_RELEASE = {
-    Role.PRODUCER: "ends the process when an export is released",
-    Role.CONSUMER: "ends the process when an import is released",
-}
+_RELEASE = {Role.PRODUCER: "an export", Role.CONSUMER: "an import"}
 
 
 def title(library: str) -> str:
@@ -35,6 +32,8 @@ def title(library: str) -> str:
 
 def sentence(library: str, role: Role, code: Code, given: str, protocol: str, step: str) -> str:
     """One plain sentence: which library does what, to what, by which protocol."""
-    says = _RELEASE[role] if code is Code.CRASH and step == Doing.RELEASE.value else code.says(role)
+    says = code.says(role)
+    if code is Code.CRASH and step == Doing.RELEASE.value:
+        says = f"ends the process when {_RELEASE[role]}{' with {given}' if given else ''} is released"
     by = f", by {PROTOCOLS[protocol]}" if protocol in PROTOCOLS else ""
     return f"{title(library)} {says.format(given=given or PLAIN)}{by}."

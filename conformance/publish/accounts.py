@@ -57,10 +57,15 @@ class Account:
         """How a process was lost; empty where each went on."""
         return telling.ended(self.finding)
 
+    @cached_property
+    def cases(self) -> tuple[str, ...]:
+        """The ids of its cases, each once."""
+        return self.finding.cases
+
     @property
     def extent(self) -> str:
         """In how many cases, and in how many cells."""
-        return f"{many(len(self.finding.cases), 'case')} in {many(len(self.cells), 'cell')}"
+        return f"{many(len(self.cases), 'case')} in {many(len(self.cells), 'cell')}"
 
     @property
     def is_waived(self) -> bool:
@@ -80,7 +85,7 @@ class Account:
     @cached_property
     def places(self) -> tuple[str, ...]:
         """``DLPack on cuda`` and the like, each once."""
-        at = (place(case) for case in self.finding.cases)
+        at = (place(case) for case in self.cases)
         return tuple(dict.fromkeys(f"{way(one.invariant, one.protocol)} on {one.device}" for one in at))
 
     @property
@@ -110,7 +115,11 @@ class Account:
         """How the accused was found, in a sentence without its end; empty where nobody noted it."""
         told = self.finding.smallest.why
         if self.finding.library == UNKNOWN:
-            return f"the evidence decides nothing: {told}" if told else "the evidence does not decide who is at fault"
+            return (
+                f"the evidence decides nothing: {told}"
+                if told
+                else "the evidence does not decide which side is at fault"
+            )
         return told
 
 

@@ -59,7 +59,8 @@ def _table(screen: Screen, run: RunFile) -> None:
         screen.wrapped(f"all cells: {line(whole.common, 200)}", "")
     names = [line(name, 20) for name in whole.libraries]
     widths = [max(len(name), *(len(row[n][0]) for _, row in rows)) + 2 for n, name in enumerate(names)]
-    first = min(max(len(label) for label, _ in rows), max(screen.width * 45 // 100, 16)) + 2
+    longest = max(len("cell"), *(len(label) for label, _ in rows))
+    first = min(longest, max(screen.width * 45 // 100, 16)) + 2
     for columns in _folded(widths, max(screen.width - first, 1)):
         header = "".join(f"{names[n]:<{widths[n]}}" for n in columns)
         screen.line(screen.paint(f"{'cell':<{first}}{header}".rstrip(), "bold"))
@@ -176,7 +177,7 @@ def _finding(screen: Screen, account: Account) -> None:
     for text in (f"  {first}", *(f"    {text}" for text in rest)):
         screen.line(screen.paint(text, verdict.colour, *(("bold",) if account.ended else ())))
     screen.wrapped(_about(account), "    ")
-    screen.wrapped(f"Demanded: {_demanded(account)}", "    ")
+    screen.wrapped(_demanded(account), "    ")
     screen.wrapped(f"Seen: {line(seen.reason)}{expected_and_seen(seen.expected, seen.seen)}", "    ")
     for label, text in account.crash_notes:
         screen.wrapped(f"{label}: {line(text)}", "    ")
@@ -196,8 +197,8 @@ def _about(account: Account) -> str:
 
 def _demanded(account: Account) -> str:
     if not account.demands:
-        return NO_DEMAND if account.finding.verdict is Verdict.ROBUSTNESS else "no clause is cited"
-    return " ".join(line(f"{one.id}: {one.text}", 1000) for one in account.demands)
+        return NO_DEMAND if account.finding.verdict is Verdict.ROBUSTNESS else ""
+    return f"Demanded: {' '.join(line(f'{one.id}: {one.text}', 1000) for one in account.demands)}"
 
 
 def _folded_text(text: str, width: int) -> list[str]:
@@ -213,8 +214,8 @@ def _gate(screen: Screen, subject: Subject) -> None:
     count = gate.counts(subject.remarks)
     found = ", ".join(f"{number - waived} {kind.word}" for kind, (number, waived) in count.items() if number > waived)
     covered = sum(waived for _, waived in count.values())
-    answer = screen.paint(gate_line(subject), "bold", _colour(subject.judgement.exit))
-    screen.line(f"{answer} ({found or 'nothing found'}; {covered} waived)")
+    colour = _colour(subject.judgement.exit)
+    screen.line(screen.paint("Gate: ", "bold", colour) + f"{found or 'nothing found'}; {covered} waived")
     sentences = _sentences(subject)
     for (kind, _), places in list(sentences.items())[:MOST_REMARKS]:
         screen.wrapped(f"{kind}: {line(places[0].sentence)}{_at(places)}", "  ")
@@ -229,7 +230,7 @@ def _colour(code: Exit) -> str:
 
 
 def _sentences(subject: Subject) -> dict[tuple[str, str], list[Remark]]:
-    """What counts, by kind, the same sentence once."""
+    """Remarks that count, by kind, the same sentence once."""
     found: dict[tuple[str, str], list[Remark]] = {}
     for remark in subject.remarks:
         if remark.exit is not Exit.OK:

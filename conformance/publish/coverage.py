@@ -18,7 +18,7 @@ from .subject import Subject
 
 
 def believable(run: RunFile) -> RunFile:
-    """What the run says about libraries: without canaries, and without the results of cells that nobody should go by."""
+    """The run as far as it speaks of libraries: without canaries, and without the results of cells that nobody should go by."""
     known = trust.canaries()
     whole = trust.without_canaries(trust.believed(run, known), known)
     return replace(whole, cells=tuple(map(_believable, whole.cells)))
@@ -63,7 +63,7 @@ def counts(run: RunFile) -> dict[Verdict, int]:
 
 
 def untested(run: RunFile) -> Untested:
-    """What was not tested; a cell that came to its end but has no results is told as that."""
+    """Cells, libraries and cases without a verdict; a cell that came to its end and has no results is one of them."""
     cells: dict[tuple[str, str], list[str]] = {}
     libraries: dict[tuple[str, str], list[str]] = {}
     for cell in run.cells:
@@ -77,7 +77,7 @@ def untested(run: RunFile) -> Untested:
 
 
 def troubles(cell: CellResult) -> list[tuple[str, str]]:
-    """What became of a cell instead of a whole run, with the reason: nothing, if it came to its end and has results."""
+    """How a cell ended instead of a whole run, with the reason: nothing, if it came to its end and has results."""
     if cell.lifecycle != "done":
         some = " after some of its cases" if cell.is_tested else ""
         return [(cell.lifecycle + some, cell.reason)]
@@ -105,5 +105,5 @@ def gate_line(subject: Subject) -> str:
 
 
 def gate_word(code: Exit) -> str:
-    """What a gate's exit code says."""
+    """A gate's exit code in words."""
     return "passes" if code is Exit.OK else f"does not pass: {code.name.lower().replace('_', ' ')} (exit {code.value})"

@@ -65,7 +65,7 @@ def _apart(titles: Sequence[str]) -> tuple[str, list[str]]:
 
 
 def shown(field: Field) -> Field:
-    """What a field says in little room: all that is wrong or open, else the first of what is left."""
+    """A field in little room: every verdict that is wrong or open, else the first of the others."""
     return tuple(one for one in field if one[0] not in _QUIET) or field[:1]
 
 

@@ -62,7 +62,7 @@ _ELEMENTS = {
 _COUNTED = {"failures": "failure", "errors": "error", "skipped": "skipped"}
 _UNRESOLVABLE = "unresolvable"
 _SECONDS = len("2026-01-01T00:00:00")
-"""What the format allows of a time: no fraction, no zone."""
+"""The format allows this much of a time: no fraction, no zone."""
 
 
 class Entry(NamedTuple):

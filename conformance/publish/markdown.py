@@ -44,7 +44,7 @@ def code(text: str, most: int = 400) -> str:
 
 
 def markdown(subject: Subject) -> str:
-    """The whole summary. What does not fit any more is counted at its end."""
+    """The whole summary. Its end counts the entries that do not fit any more."""
     kept: list[str] = []
     left, dropped = MOST_BYTES - _RESERVE, 0
     for block in _blocks(subject):
@@ -103,7 +103,7 @@ def _finding(account: Account) -> str:
     lines = [
         f"{finding.verdict.symbol} **{escaped(finding.sentence)}** {_status(account)}",
         escaped("; ".join(part for part in _extent(account) if part), 800),
-        f"Demanded: {_demanded(account)}",
+        _demanded(account),
         f"Seen: {code(f'{seen.reason}{expected_and_seen(seen.expected, seen.seen)}', 1000)}",
         *notes,
         f"Accused because: {escaped(account.why)}" if account.why else "",
@@ -133,8 +133,8 @@ def _extent(account: Account) -> Iterator[str]:
 
 def _demanded(account: Account) -> str:
     if not account.demands:
-        return NO_DEMAND if account.finding.verdict is Verdict.ROBUSTNESS else "no clause is cited"
-    return " ".join(map(_demand, account.demands))
+        return NO_DEMAND if account.finding.verdict is Verdict.ROBUSTNESS else ""
+    return f"Demanded: {' '.join(map(_demand, account.demands))}"
 
 
 def _demand(demand: Demand) -> str:

@@ -35,7 +35,7 @@ class Since:
 
 
 class Sinces:
-    """What the cells of a run tell of its findings. The places of cases in plans are looked up once."""
+    """The cells of a run as witnesses of its findings. The places of cases in plans are looked up once."""
 
     def __init__(self, run: RunFile) -> None:
         self._cells = [cell for cell in run.cells if cell.is_tested]
@@ -44,7 +44,7 @@ class Sinces:
 
     def of(self, finding: Finding) -> Since:
         """The versions that show a finding, and those that do not."""
-        labels = self._of_library(finding.library)
+        labels, cases = self._of_library(finding.library), finding.cases
         showing = {observation.cell for observation in finding.observations}
         seen = {labels[name] for name in showing if name in labels}
         not_seen: set[str] = set()
@@ -55,7 +55,7 @@ class Sinces:
                 continue
             if cell.plan not in places:
                 at = self._places[cell.plan]
-                places[cell.plan] = [at[case] for case in finding.cases if case in at]
+                places[cell.plan] = [at[case] for case in cases if case in at]
             if _is_free({cell.states[place] for place in places[cell.plan]}):
                 not_seen.add(label)
         return Since(_ordered(seen), _ordered(not_seen))
@@ -77,7 +77,7 @@ def since(run: RunFile, finding: Finding) -> Since:
 
 
 def labels(cells: Iterable[CellResult], library: str) -> dict[str, str]:
-    """What tells a library's versions apart, by cell: the version; with its distribution where the library has several."""
+    """The version of a library in each cell; with its distribution where the library has several."""
     found = {cell.name: cell.libraries[library] for cell in cells if cell.libraries.get(library)}
     if all(len(versions) == 1 for versions in found.values()):
         return {cell: next(iter(versions.values())) for cell, versions in found.items()}

@@ -1,4 +1,4 @@
-"""What is reported on: a run, and what is known about it besides."""
+"""The subject of a report: a run, and everything that is known about it besides."""
 
 from __future__ import annotations
 
@@ -32,7 +32,7 @@ class Subject:
 
     @property
     def remarks(self) -> tuple[Remark, ...]:
-        """What the gate says, if there was one."""
+        """Everything that the gate says, if there was one."""
         return self.judgement.remarks if self.judgement else ()
 
     @cached_property

@@ -16,6 +16,8 @@ NOTES: Mapping[str, str] = {
     "instead": "Ordered instead",
     "seen": "Seen in detail",
     "stderr": "Standard error",
+    "python stack": "Python stack",
+    "native stack": "Native stack",
 }
 """How reports name attachments; others go by their own names. Evidence of a crash stands first."""
 
@@ -33,7 +35,7 @@ MEANINGS: Mapping[Kind, str] = {
     Kind.NEW_CASE: "the baseline does not have the case, and it violates nothing",
     Kind.NOTE: "a reader should know it, and it counts for nothing",
 }
-"""What a remark of the gate says, by its kind."""
+"""The meaning of a remark of the gate, by its kind."""
 
 
 def plain(text: str, most: int = 4000) -> str:
@@ -54,7 +56,7 @@ def line(text: str, most: int = 400) -> str:
 
 
 def seen_in_short(evidence: Evidence) -> str:
-    """What was expected and what was seen, on one line."""
+    """The end of a case on one line: reason, expected and seen."""
     outcome = "" if evidence.outcome == "fail" else f"{line(evidence.outcome)}: "
     return f"{outcome}{line(evidence.reason)}{expected_and_seen(evidence.expected, evidence.seen)}"
 

@@ -16,7 +16,7 @@ from conformance.adapters.base import Adapter, Device, Protocol, Trait, Unsuppor
 from conformance.adapters.reference import ReferenceAdapter
 from conformance.adapters.states import STATES, Use, use_state
 from conformance.protocols import capsule, dlpack
-from conformance.protocols.clauses import Level, Role, clause
+from conformance.protocols.clauses import Level, NotBound, Role, clause
 from conformance.protocols.dtypes import ARRAY_API, DLCode, DType, dtype
 from conformance.protocols.strided import Strided, gather, offsets, same_strides, span
 from conformance.reference.exporter import NEWEST, Exporter
@@ -369,7 +369,7 @@ class Exchange:
     def _refused(self, side: Adapter, role: Role, error: Exception, promised: str = "") -> NoReturn:
         self.check_context(error)
         text = f"{side.name} refused to {'export' if role is Role.PRODUCER else 'import'}: {brief(error)}"
-        if promised and clause(promised).binds(role):
+        if promised and _speaks_of(promised, role):
             if role is Role.CONSUMER:
                 self.expect_handed()
             fail(
@@ -474,7 +474,10 @@ class Exchange:
             return None
         view = Strided(self.handed.shape, tuple(stride // itemsize for stride in self.handed.strides))
         low, high = span(view)
-        block = self.peek(self.handed.address + low * itemsize, (high - low) * itemsize)
+        try:
+            block = self.peek(self.handed.address + low * itemsize, (high - low) * itemsize)
+        except Exception:
+            return None
         return gather(block, replace(view, offset=-low), itemsize)
 
     def _is_handed_elsewhere(self, source: Source) -> bool:
@@ -517,8 +520,9 @@ class Exchange:
             self.expect_handed(source)
             is_known = self._is_in_memory(source, wanted)
             if self._is_handed_elsewhere(source):
-                is_known = self.handed_elements(source.dtype.itemsize) == wanted
-                if not is_known:
+                handed = self.handed_elements(source.dtype.itemsize)
+                is_known = handed == wanted
+                if handed is not None and not is_known:
                     self._other_elements(source, wanted, seen)
             fail(
                 Code.VALUES_CHANGED,
@@ -684,6 +688,15 @@ _SHARING_CLAIMS = {
     "cupy": "LIB-32", "torch": "LIB-33", "cvcuda": "LIB-34", "pycuda": "DOC-PC-3", "cuda_python": "LIB-36",
 }  # fmt: skip
 """Where each library's documentation says that its import of the array interface shares memory."""
+
+
+def _speaks_of(cited: str, role: Role) -> bool:
+    """Whether a clause can be held against this side, or at least cited for what it does."""
+    try:
+        clause(cited).level(role)
+    except NotBound:
+        return False
+    return True
 
 
 class Poisoned(Exception):

@@ -281,8 +281,3 @@ def older_signature(error: BaseException) -> bool:
     """Whether a call failed because the method does not know a keyword."""
     text = str(error)
     return isinstance(error, TypeError) and ("keyword" in text or "incompatible function arguments" in text)
-
-
-def late_or_lost(*_: Any) -> Any:
-    """Temporary: modules that have not been moved to :func:`unreleased` yet import it."""
-    raise NotImplementedError

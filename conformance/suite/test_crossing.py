@@ -19,10 +19,11 @@ from .libraries import REFERENCE as REFERENCE_NAME
 from .libraries import Environment, Pair, shows_one_library, streaming
 from .order import evidence, telling, two_contexts
 from .order.crossing import FromAnotherThread, Joined, PerThreadNamed, PerThreadPublished
-from .order.evidence import Duty, seen_in, setting_of
+from .order.evidence import Duty, seen_in, seen_of_export, setting_of
 from .order.handover import REFERENCE, How, Setting, first_how
 from .order.observation import Wait
 from .outcomes import ACCUSED, Inconclusive, Refused, Side, fail
+from .steps import Doing
 
 _ON = (Device.CUDA, Device.SIMULATED)
 
@@ -150,7 +151,7 @@ def test_per_thread_named(exchange: Exchange) -> None:
     That thread has done nothing before; the producer's stream, which was written on in another one, is made current in it.
     """
     setting = setting_of(exchange).but(how=How.INSIDE)
-    seen = seen_in(exchange, setting.streams, lambda: PerThreadNamed(setting))
+    seen = seen_of_export(exchange, setting.streams, lambda: PerThreadNamed(setting))
     if not seen.in_order:
         fail(
             Code.NAMED_STREAM_NOT_ORDERED,
@@ -358,7 +359,8 @@ def test_contexts(exchange: Exchange) -> None:
     on, and a consumer has to make its event in that stream's context.
     """
     case, published = exchange.case, exchange.option("published")
-    across = two_contexts.look(case.producer, case.consumer, published)
+    with exchange.step(Doing.IMPORT, Role.CONSUMER):
+        across = two_contexts.look(case.producer, case.consumer, published)
     if across.seen is None and not across.accepted:
         raise Refused(across.told)
     if across.seen is None or (across.seen.wait is not Wait.NONE and not across.seen.in_order):

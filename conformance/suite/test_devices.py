@@ -23,7 +23,7 @@ from .garbage import uncollected
 from .interpreter import Ended
 from .libraries import Environment, streaming
 from .order import telling
-from .order.evidence import Controls, blame, in_words, overtaken, seen_in, without_wait
+from .order.evidence import Controls, blame, in_words, overtaken, seen_in, seen_of_export, without_wait
 from .order.handover import REFERENCE, How, can_be_inside
 from .order.placed import (
     GPUS,
@@ -192,7 +192,7 @@ def _expect_import(exchange: Exchange, source: Source, taken: Any, place: Place)
         reason = "the consumer names another device than the import lies on"
         cited = _same(exchange, "DLP-42", "CAI-29")
         fail(
-            Code.WRONG_DEVICE, cited, role=Role.CONSUMER, reason=reason, expected=_cuda(place.home), seen=tuple(view.device),
+            Code.WRONG_DEVICE, cited, role=Role.CONSUMER, reason=reason, expected=_cuda(place.home), seen=tuple(map(int, view.device)),
             given=_GPUS[place.at_home], accused=exchange.reader_at_fault(),
         )  # fmt: skip
 
@@ -483,7 +483,7 @@ def test_import_elsewhere(exchange: Exchange) -> None:
             level=Level.OBSERVED,
             reason="the import is not where it was asked for",
             expected=f"memory of GPU {asked}, told as device {_cuda(asked)}",
-            seen=f"memory of GPU {lies}, told as device {view.device}",
+            seen=f"memory of GPU {lies}, told as device {view.device and tuple(map(int, view.device))}",
         )
 
 
@@ -624,7 +624,7 @@ def test_export_stream(exchange: Exchange) -> None:
     """
     home = _ordinal(exchange.option("where").split("-current-")[0].replace("on-", "gpu-"))
     meeting = _meeting(exchange, Place(home, home))
-    seen = seen_in(exchange, meeting.streams, lambda: Asked(meeting))
+    seen = seen_of_export(exchange, meeting.streams, lambda: Asked(meeting))
     if not seen.in_order:
         fail(
             Code.NAMED_STREAM_NOT_ORDERED,
@@ -660,6 +660,8 @@ def _visible(draft: Draft) -> str:
 
 @invariant(
     "devices.untouched",
+    producer="DLP-15 CAI-05",
+    consumer="DLP-42 CAI-29 DLP-58 CAI-32",
     context="G10",
     bugs="I27 device-14",
     level=Level.OBSERVED,

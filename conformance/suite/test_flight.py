@@ -14,7 +14,7 @@ from .codes import Code
 from .exchange import Exchange
 from .libraries import Environment, shows_one_library, streaming
 from .order import evidence, telling
-from .order.evidence import Latest, seen_in, setting_of
+from .order.evidence import Latest, seen_in, seen_of_export, setting_of
 from .order.flight import Copying, Dropped, Drops, Held, Overwriting, ToHost
 from .order.handover import REFERENCE, Export, Setting, first_how
 from .order.observation import Seen, Wait, observe
@@ -244,7 +244,7 @@ def test_host_copy(exchange: Exchange) -> None:
     keywords = {"copy": True} if exchange.option("copy") == "true" else {}
     numpy = exchange.library("numpy") if exchange.option("by") == "numpy" else None
     latest = Latest(lambda: ToHost(setting, keywords, numpy))
-    seen = seen_in(exchange, setting.streams, latest)
+    seen = seen_of_export(exchange, setting.streams, latest)
     if not seen.in_order:
         fail(
             Code.COPY_NOT_DONE,
@@ -283,7 +283,7 @@ def test_copy_on_stream(exchange: Exchange) -> None:
     which is seen with the producer's own stream held, nothing that the consumer queues on its stream waits for it.
     """
     setting = setting_of(exchange)
-    seen = seen_in(exchange, setting.streams, lambda: Copying(setting, Held.NAMED))
+    seen = seen_of_export(exchange, setting.streams, lambda: Copying(setting, Held.NAMED))
     if seen.wait in (Wait.HOST, Wait.DEVICE):
         raise Inconclusive(f"where the copy ran cannot be told: {seen}")
     if not seen.overtakes:

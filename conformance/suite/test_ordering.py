@@ -18,7 +18,16 @@ from .codes import Code
 from .exchange import Exchange
 from .libraries import Environment, Pair, shows_one_library, streaming
 from .order import telling
-from .order.evidence import blame, level_of_export, overtaken, seen_in, setting_of, waiting, without_wait
+from .order.evidence import (
+    blame,
+    level_of_export,
+    overtaken,
+    seen_in,
+    seen_of_export,
+    setting_of,
+    waiting,
+    without_wait,
+)
 from .order.handover import (
     REFERENCE,
     Backward,
@@ -116,7 +125,7 @@ def test_export_stream(exchange: Exchange) -> None:
     """
     name = exchange.option("stream")
     setting = setting_of(exchange).but(how=How.INSIDE)
-    seen = seen_in(exchange, setting.streams, lambda: Export(setting, name))
+    seen = seen_of_export(exchange, setting.streams, lambda: Export(setting, name))
     if name == "minus-one":
         exchange.notes["control"] = waiting(setting.streams, _waiting_controls(setting))
         if seen.wait is not Wait.NONE:

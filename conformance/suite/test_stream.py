@@ -111,14 +111,14 @@ def test_published(exchange: Exchange) -> None:
     stream = _live(exchange, _described(exchange, made), known=(made.writer, made.current))
     seen = _seen(exchange, lambda: _published(exchange))
     if not seen.in_order:
-        current = ", the current one," if stream == made.current else ""
+        current = "its current stream, " if stream == made.current else ""
         fail(
             Code.STREAM_NOT_COVERING,
             "CAI-22",
             role=Role.PRODUCER,
             reason="the published stream does not cover the pending write",
             expected=f"a stream that comes after {telling.stream(made.writer)}, on which the write is pending",
-            seen=f"the producer publishes {telling.stream(stream)}{current}; {seen.told} after a wait for that stream",
+            seen=f"the producer publishes {current}{telling.stream(stream)}; {seen.told} after a wait for that stream",
             given="",
         )
     exchange.notes["control"] = overtaken(
@@ -265,7 +265,8 @@ def _live(exchange: Exchange, described: dict[str, Any], *, known: tuple[int, ..
 def _seen(exchange: Exchange, make: Callable[[], Work]) -> Seen:
     """Observe; a refusal ends the case."""
     try:
-        seen = observe(_streams(exchange), make)
+        with exchange.step(Doing.EXPORT, Role.PRODUCER):
+            seen = observe(_streams(exchange), make)
     except (Inconclusive, Unsupported):
         raise
     except Exception as error:

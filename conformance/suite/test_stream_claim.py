@@ -81,9 +81,10 @@ def _expect_covered(exchange: Exchange, setting: S, make: Make[S], seen: Seen) -
         )  # fmt: skip
 
 
-def _expect_event(cited: str, what: str, reason: str, seen: Seen) -> None:
+def _expect_event(exchange: Exchange, cited: str, what: str, reason: str, seen: Seen) -> None:
     """``what`` the page says of the cost, as the end of a sentence."""
     if seen.wait not in _CHEAP:
+        _expect_no_wait_of_the_producer(exchange, _inside(exchange))
         expected = f"{Wait.EVENT.value}, in one of {_TIMES} observations at least"
         _costs(cited, what, reason, expected, seen)
 
@@ -135,7 +136,7 @@ def test_barrier(exchange: Exchange) -> None:
         exchange, setting, Forward, "DOC-CP-5", "the operator reads before the published stream's write is done", seen
     )
     exchange.notes["control"] = evidence.overtaken(setting.streams, evidence.without_wait(setting, Forward, seen))
-    _expect_event("LIB-03", _BY_EVENT, "`cvcuda.as_tensor` waits for more than the published stream", seen)
+    _expect_event(exchange, "LIB-03", _BY_EVENT, "`cvcuda.as_tensor` waits for more than the published stream", seen)
 
 
 @invariant(
@@ -168,6 +169,7 @@ def test_default_streams(exchange: Exchange) -> None:
 
 @invariant(
     "stream-claim.later-use",
+    producer="CAI-22",
     consumer="DOC-CP-6 DOC-PT-4",
     level=Level.MUST,
     needs=Needs.GPU,
@@ -187,7 +189,7 @@ def test_later_use(exchange: Exchange) -> None:
         )  # fmt: skip
     bare = [("a copy past the library", lambda: LaterUse(setting, bare=True))]
     exchange.notes["control"] = evidence.overtaken(setting.streams, bare)
-    _expect_event(cited, _BY_EVENT, "a later use waits for more than an event", seen)
+    _expect_event(exchange, cited, _BY_EVENT, "a later use waits for more than an event", seen)
 
 
 @invariant(
@@ -208,7 +210,7 @@ def test_chain(exchange: Exchange) -> None:
         exchange, setting, Forward, "DOC-CP-6", "the second operator reads before the first has written", seen
     )
     exchange.notes["control"] = evidence.overtaken(setting.streams, evidence.without_wait(setting, Forward, seen))
-    _expect_event("DOC-CP-6", _BY_EVENT, "the chain waits for more than an event", seen)
+    _expect_event(exchange, "DOC-CP-6", _BY_EVENT, "the chain waits for more than an event", seen)
 
 
 @invariant(
@@ -257,6 +259,7 @@ def test_filled_inside(exchange: Exchange) -> None:
 
 @invariant(
     "stream-claim.opt-out",
+    producer="CAI-22",
     consumer="DOC-CP-8",
     level=Level.MUST,
     needs=Needs.GPU,
@@ -287,7 +290,7 @@ def _expect_no_wait_of_the_producer(exchange: Exchange, setting: Setting) -> Non
     exchange.notes["blame"] = str(trial)
     if trial.seen is not None and trial.seen.wait is not Wait.NONE:
         fail(
-            Code.HANDOVER_COST, "DOC-CP-8", role=Role.PRODUCER, level=Level.OBSERVED,
+            Code.HANDOVER_COST, "CAI-22", role=Role.PRODUCER, level=Level.OBSERVED,
             reason="the producer waits when its dictionary is read, whoever reads it", expected=Wait.NONE.value,
             seen=trial.seen.wait.value, given="",
         )  # fmt: skip

@@ -612,7 +612,7 @@ def test_a_third_partys_wrong_adapter_is_told_and_no_run_is_green(conformance: C
 @pytest.mark.parametrize(
     ("wrong", "fact"),
     [
-        (DIES, "while its trait contiguity is tried, the probe of stripes died with signal 11"),
+        (DIES, "while its trait contiguity is tried, its process died with signal 11; the adapter or the library"),
         (RAISES, "to ask what it can do here raises AttributeError: no attribute 'from_dlpak'"),
     ],
 )

@@ -196,6 +196,20 @@ def test_handlers_that_were_there_before_are_not_in_the_way() -> None:
     assert told.notes["native stack"]
 
 
+@tells
+def test_the_death_of_a_process_that_was_forked_is_its_own() -> None:
+    """Its parent dies later, of another signal, and tells a stack of its own."""
+    told = dead("""
+child = os.fork()
+if not child:
+    os.abort()
+assert os.waitpid(child, 0)[1] & 127 == signal.SIGABRT
+ctypes.string_at(0)
+""")
+    assert told.status == -signal.SIGSEGV
+    assert told.words.count(crash_trace.HEADERS[sys.version_info >= (3, 14)]) == 2
+
+
 @pytest.mark.parametrize(
     "without", ["platform.machine = lambda: 'riscv64'", "def none(*_, **__):\n    raise OSError\nctypes.CDLL = none"]
 )

@@ -140,7 +140,7 @@ CASE = "pointer.same-address/numpy-copying/dlpack/host/c-order/float32"
 def test_cases_that_only_tell_who_is_accused_are_not_run_again(conformance: Command, tmp_path: Path) -> None:
     """They were not planned, and what they told is in the journal: with it the run that goes on says what the first one said."""
     path = install(tmp_path / "site", "copying", take="offer = type(offer)(offer._source.copied())")
-    first = conformance("check", "--case", CASE, path=path)
+    first = conformance("check", "--between", "numpy,copying", "--case", CASE, path=path)
     trials = {id for id in ended(first.out) if id != CASE}
     assert trials == {CASE.replace("numpy-", "reference-"), CASE.replace("-copying", "-reference")}
     assert [record["accused"]["libraries"] for record in first.results] == [["copying"]]

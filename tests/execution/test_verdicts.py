@@ -12,6 +12,7 @@ from conformance.execution.supervisor import Run
 from conformance.exits import Exit
 from conformance.protocols.clauses import Level
 from conformance.suite.catalogue import Case
+from conformance.suite.libraries import Library
 from conformance.suite.outcomes import Outcome
 
 
@@ -64,3 +65,10 @@ def test_a_canary_surprises_unless_it_ends_as_built_or_not_at_all(outcome: Outco
 def test_the_worst_decides_the_exit_code(results: tuple[Result, ...], code: Exit) -> None:
     """A canary that ended otherwise than built, then something lost, then a violation; nothing else is an error."""
     assert exit_code(Run(results, 0.0)) is code
+
+
+def test_a_library_that_cannot_be_tested_makes_no_run_green() -> None:
+    """An adapter that is not to be trusted is told like a case without an outcome: worse than a violation, better than a void run."""
+    untrusted = (Library.not_trusted("stripes", {}, "it lies"),)
+    codes = [exit_code(Run((kept,), 0.0), untrusted) for kept in (KEPT, BROKEN, SILENT)]
+    assert codes == [Exit.INCOMPLETE, Exit.INCOMPLETE, Exit.VOID]

@@ -37,7 +37,7 @@ os.execv(sys.argv[3], sys.argv[3:])
 
 
 class Browser:
-    """A headless browser with a profile of its own. What pages ask of the network, log or raise is kept in ``events``."""
+    """A headless browser with a profile of its own. ``events`` keeps everything that pages ask of the network, log or raise."""
 
     def __init__(self, folder: Path) -> None:
         found = program()
@@ -149,7 +149,7 @@ class Browser:
             time.sleep(0.02)
 
     def text(self, selector: str) -> str:
-        """What the elements that a selector finds say, as they are seen."""
+        """The text of the elements that a selector finds, as it is seen."""
         return str(
             self.run(f"[...document.querySelectorAll({json.dumps(selector)})].map((e) => e.innerText).join('\\n')")
         )

@@ -105,7 +105,7 @@ def axes(name: str) -> dict[str, str]:
 
 
 def _libraries(name: str) -> dict[str, dict[str, str]]:
-    """What was found in the cell: those that its name has, and two more."""
+    """Libraries that were found in the cell: those that its name has, and two more."""
     named = {library: {library: f"{version}.0"} for library, version in axes(name).items() if library != "cu"}
     return {"cupy": {"cupy-cuda13x": "14.2.0"}, "cvcuda": {"cvcuda-cu13": "0.17.0"}, **named}
 
@@ -136,9 +136,9 @@ def hostile() -> RunFile:
         reason=HOSTILE, expected=HOSTILE, seen=LONG, why=HOSTILE, level=HOSTILE,
         notes=(("blame", HOSTILE), ("terminate", HOSTILE), (HOSTILE, LONG)),
     )  # fmt: skip
-    other = evil._replace(code="values-changed", clause=HOSTILE, given=HOSTILE, step=HOSTILE)
+    changed = evil._replace(code="values-changed", clause=HOSTILE, given=HOSTILE, step=HOSTILE)
     unknown = evil._replace(verdict=Verdict.UNDECIDED, outcome=HOSTILE)
-    run = made({"cu13-torch2.11": Told({HANDOVER: evil, BOOL: other._replace(accused=("cvcuda",)), VALUES: unknown})})
+    run = made({"cu13-torch2.11": Told({HANDOVER: evil, BOOL: changed._replace(accused=("cvcuda",)), VALUES: unknown})})
     (cell,) = run.cells
     wrong = replace(
         cell, title=HOSTILE, reason=HOSTILE, versions={HOSTILE: HOSTILE, "torch": LONG},

@@ -36,7 +36,7 @@ def test_a_run_becomes_a_page_a_summary_and_a_file_for_viewers(conformance: Comm
 
 
 def test_the_page_is_the_same_in_every_process(conformance: Command, tmp_path: Path) -> None:
-    """Whatever the hashes of its texts are."""
+    """However its texts are hashed."""
     run = kept(SMALL, tmp_path / "run.json")
     for seed in ("1", "2"):
         assert conformance("publish", "--run", run, "--out", seed, PYTHONHASHSEED=seed).code == 0

@@ -43,7 +43,7 @@ class Reader:
 
 @given(ROWS)
 def test_rows_come_back_as_they_were(rows: list[dict[int, int]]) -> None:
-    """Whatever row they were told by."""
+    """By whichever row they were told."""
     packer = Packer()
     packer.rows(rows)
     reader, found = Reader(bytes(packer)), []

@@ -46,7 +46,7 @@ HEADLINE = "2 findings in 2 libraries: 2 new; 1 about robustness; 1 deviation; 2
 
 
 def shown(subject: Subject, width: int = 100) -> str:
-    """What the terminal shows."""
+    """The text that the terminal shows."""
     stream = io.StringIO()
     console.show(Screen(stream, width, colours=False), subject, "out/index.html")
     return stream.getvalue()
@@ -106,7 +106,7 @@ def test_the_process_that_died_is_told_loudly() -> None:
     """With the last words and the frame of the library; on input that the protocol forbids nothing is demanded."""
     text = " ".join(shown(Subject(SMALL)).split())
     assert "! CuPy ends the process while it imports a negative rank. the process died; new" in text
-    assert "Demanded: No clause demands anything: the protocol forbids the input." in text
+    assert "No clause demands anything: the protocol forbids the input." in text
     assert "Last words: terminate called after throwing" in text
     assert "Innermost frame of a library: libnvcv_types.so.0: nvcv::Tensor::Tensor" in text
 
@@ -156,7 +156,7 @@ def test_cells_that_look_alike_are_one_row() -> None:
 
 
 def test_rows_say_only_what_tells_cells_apart() -> None:
-    """What all cells have alike stands above the table; cells of other kinds of names keep them whole."""
+    """Parts that all cells have alike stand above the table; cells of other kinds of names keep them whole."""
     whole = grid(made({"cu13-py3.12-torch2.7": Told({BOOL: VIOLATION}), "cu13-py3.13-torch2.7": Told()}))
     assert (whole.common, [row.titles for row in whole.rows]) == ("cu13-torch2.7", [("py3.12",), ("py3.13",)])
     for names in (["smoke-12", "oldest-13"], ["cu13", "cu13-torch2.7"], ["cu13-torch2.7"]):
@@ -253,7 +253,7 @@ def test_junit_is_as_every_reader_takes_it(run: object, tmp_path: Path) -> None:
 
 
 def elements(root: ElementTree.Element, suite: str) -> dict[str, str]:
-    """What became of the entries of a suite, by name."""
+    """The element of each entry of a suite, by name."""
     (found,) = (one for one in root if one.get("name") == suite)
     return {case.get("name", ""): next((child.tag for child in case), "passes") for case in found.iter("testcase")}
 

@@ -37,7 +37,7 @@ def test_what_is_cut_out_is_the_middle() -> None:
 
 
 def test_a_line_is_one_line() -> None:
-    """Whatever ends lines."""
+    """By whichever sign its lines end."""
     assert line("a\r\n b\t\tc\n") == "a b c"
 
 

@@ -46,6 +46,22 @@ def test_any_field_can_be_wrong() -> None:
 
 
 @EITHER
+def test_every_struct_has_a_context_of_its_own(fields: Fields) -> None:
+    """Memory of ours that differs from struct to struct, as the contexts of libraries do: importers have to leave it alone."""
+    first, second = Managed(fields, None), Managed(fields, None)
+    contexts = [first.struct.manager_ctx, second.struct.manager_ctx]
+    assert all(contexts)
+    assert len(set(contexts)) == 2
+    assert [ctypes.string_at(context, 16) for context in contexts] == [bytes(16)] * 2
+
+
+@EITHER
+def test_a_struct_may_have_no_context(fields: Fields) -> None:
+    """``manager_ctx`` is the producer's own business."""
+    assert Managed(replace(fields, has_context=False), None).struct.manager_ctx is None
+
+
+@EITHER
 def test_the_struct_holds_its_owner_until_the_deleter_is_called(fields: Fields) -> None:
     """Also when nobody holds the struct."""
     owner = Owner()

@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from types import SimpleNamespace
 from typing import Any
 
@@ -11,14 +12,16 @@ import pytest
 from conformance.adapters.base import Device, Protocol, Trait, Unsupported
 from conformance.adapters.reference import ReferenceAdapter
 from conformance.protocols.clauses import Level
+from conformance.suite.codes import Code
 from conformance.suite.order import evidence
 from conformance.suite.order.evidence import Latest
-from conformance.suite.order.handover import REFERENCE, How, Setting, Without
+from conformance.suite.order.handover import REFERENCE, Call, How, Setting, Without
 from conformance.suite.order.observation import Seen, Wait
-from conformance.suite.outcomes import Finding, Inconclusive, Refused
+from conformance.suite.outcomes import Failure, Inconclusive, Refused, Side
+from conformance.suite.steps import Doing
 
 IN_ORDER = Seen(Wait.EVENT, True)
-OVERTAKEN = Seen(Wait.NONE, False, rounds=3)
+OVERTAKEN = Seen(Wait.NONE, False, rounds=3, writer=0x7F, told="two reads the old value in 9 of 9 elements")
 LUCKY = Seen(Wait.NONE, True)
 TOO_LATE = Seen(Wait.HOST, False)
 STREAMS: Any = SimpleNamespace(synchronize_device=lambda: None)
@@ -52,12 +55,18 @@ class Exchange:
         self.options = options
         self.notes: dict[str, str] = {}
         self.asked: list[Any] = []
+        self.steps: list[Doing] = []
 
     def option(self, name: str, default: str) -> str:
         return self.options.get(name, default)
 
     def check_context(self, error: Exception) -> None:
         self.asked.append(error)
+
+    @contextmanager
+    def step(self, doing: Doing, role: Any) -> Iterator[None]:
+        self.steps.append(doing)
+        yield
 
 
 @pytest.fixture
@@ -81,14 +90,14 @@ def sees(monkeypatch: pytest.MonkeyPatch) -> Callable[..., None]:
 
 
 def test_a_case_says_where_both_sides_stand() -> None:
-    """Outside and on a stream of its own where it says nothing."""
+    """Outside, on a stream of its own and by an import where it says nothing."""
     exchange: Any = Exchange()
     assert evidence.setting_of(exchange) == Setting(
-        ONE, TWO, Protocol.DLPACK, Device.SIMULATED, How.OUTSIDE, reader="stream"
+        ONE, TWO, Protocol.DLPACK, Device.SIMULATED, How.OUTSIDE, reader="stream", call=Call.IMPORT
     )
-    exchange = Exchange(how="inside", reader="per-thread")
+    exchange = Exchange(how="inside", reader="per-thread", call="kernel")
     assert evidence.setting_of(exchange) == Setting(
-        ONE, TWO, Protocol.DLPACK, Device.SIMULATED, How.INSIDE, reader="per-thread"
+        ONE, TWO, Protocol.DLPACK, Device.SIMULATED, How.INSIDE, reader="per-thread", call=Call.KERNEL
     )
 
 
@@ -106,6 +115,15 @@ def test_what_is_seen_is_noted(sees: Callable[..., None]) -> None:
     sees(lambda work: work)
     assert evidence.seen_in(exchange, STREAMS, lambda: OVERTAKEN) is OVERTAKEN  # type: ignore[arg-type, return-value]
     assert exchange.notes == {"seen": "none, out of order"}
+    assert exchange.steps == [Doing.IMPORT]
+
+
+def test_a_death_in_an_export_is_told_as_one(sees: Callable[..., None]) -> None:
+    """Where the export is what is looked at."""
+    exchange: Any = Exchange()
+    sees(lambda work: work)
+    evidence.seen_of_export(exchange, STREAMS, lambda: IN_ORDER)  # type: ignore[arg-type, return-value]
+    assert exchange.steps == [Doing.EXPORT]
 
 
 def test_an_exception_of_a_library_is_a_refusal(sees: Callable[..., None]) -> None:
@@ -223,8 +241,8 @@ def test_what_costs_the_latches_whole_time_is_tried_last() -> None:
 
 def blamed(
     sees: Callable[..., None], of: Setting, *, producer: Seen | Exception = IN_ORDER, consumer: Seen | Exception = IN_ORDER
-) -> tuple[Finding, str]:  # fmt: skip
-    """The finding where the two sides end like this with a flawless partner, and the note about it."""
+) -> tuple[Failure, str]:  # fmt: skip
+    """The failure where the two sides end like this with a flawless partner, and the note about it."""
 
     def with_reference(made: Setting) -> Seen | Exception:
         assert made.device is of.device
@@ -236,12 +254,12 @@ def blamed(
 
     sees(with_reference)
     exchange: Any = Exchange()
-    with pytest.raises(Finding) as caught:
+    with pytest.raises(Failure) as caught:
         evidence.blame(
             exchange, of, lambda each: each, OVERTAKEN, reason="too early", expected="new data", offering=Offering  # type: ignore[arg-type, return-value]
         )  # fmt: skip
     found = caught.value
-    assert (found.expected, found.seen) == ("new data", "none, out of order")
+    assert found.expected == "new data"
     return found, exchange.notes["blame"]
 
 
@@ -262,87 +280,141 @@ class Offering:
         return SimpleNamespace(__cuda_array_interface__=self.described)
 
 
+def judged(found: Failure) -> tuple[Code, str, Level, Side | None]:
+    """What a failure is, and who is accused of it."""
+    return found.code, found.clause, found.level, found.accused
+
+
 @pytest.mark.parametrize("how", How)
 @pytest.mark.parametrize(
-    ("protocol", "clause", "inside", "outside"),
-    [(Protocol.DLPACK, "DLP-33", Level.MUST, Level.SHOULD), (Protocol.CAI, "CAI-22", Level.MUST, Level.MUST)],
+    ("protocol", "code", "clause", "inside", "outside"),
+    [
+        (Protocol.DLPACK, Code.NAMED_STREAM_NOT_ORDERED, "DLP-33", Level.MUST, Level.SHOULD),
+        (Protocol.CAI, Code.STREAM_NOT_COVERING, "CAI-22", Level.MUST, Level.MUST),
+    ],
 )
 def test_a_producer_that_fails_with_a_flawless_consumer_is_to_blame(
-    protocol: Protocol, clause: str, inside: Level, outside: Level, how: How, sees: Callable[..., None]
+    protocol: Protocol, code: Code, clause: str, inside: Level, outside: Level, how: How, sees: Callable[..., None]
 ) -> None:
-    """Outside its stream DLPack only recommends what a library cannot know; a published stream is meant anywhere."""
-    found, note = blamed(sees, setting(protocol, how=how), producer=OVERTAKEN)
-    assert found.reason == "too early; to blame: one"
-    assert (found.clauses, found.level) == ((clause,), inside if how is How.INSIDE else outside)
-    assert note == "one with the reference: none, out of order; the reference with two: in order"
+    """A published stream is meant anywhere; of one without a current stream DLPack only recommends what it cannot know."""
+    knowing = Named("one", traits=frozenset({Trait.CURRENT_STREAM} if how is How.INSIDE else ()))
+    found, note = blamed(sees, setting(protocol, how=how, producer=knowing), producer=OVERTAKEN)
+    assert judged(found) == (code, clause, inside if how is How.INSIDE else outside, Side.PRODUCER)
+    assert note == "one to the reference: none, out of order; the reference to two: in order"
+
+
+@pytest.mark.parametrize(
+    ("trait", "how"),
+    [(Trait.VIEW_ONLY, How.INSIDE), (Trait.VIEW_ONLY, How.OUTSIDE), (Trait.CURRENT_STREAM, How.OUTSIDE)],
+)
+def test_what_both_libraries_leave_to_the_user_is_only_observed(
+    trait: Trait, how: How, sees: Callable[..., None]
+) -> None:
+    """A producer whose exports only describe memory, and one that was written outside of its current stream."""
+    producer = Named("one", traits=frozenset({trait}))
+    found, _ = blamed(sees, setting(Protocol.DLPACK, how=how, producer=producer), producer=OVERTAKEN)
+    assert judged(found) == (Code.NAMED_STREAM_NOT_ORDERED, "DLP-33", Level.OBSERVED, Side.NEITHER)
 
 
 @pytest.mark.parametrize(("protocol", "clause"), [(Protocol.DLPACK, "DLP-35"), (Protocol.CAI, "CAI-18")])
 def test_a_consumer_that_fails_with_a_flawless_producer_is_to_blame(
     protocol: Protocol, clause: str, sees: Callable[..., None]
 ) -> None:
-    """Both protocols bind it; an exception is no order either."""
-    found, note = blamed(sees, setting(protocol), consumer=ValueError("no"))
-    assert found.reason == "too early; to blame: two"
-    assert (found.clauses, found.level) == ((clause,), Level.MUST)
-    assert note == "one with the reference: in order; the reference with two: ValueError: no"
+    """Both protocols bind it."""
+    found, note = blamed(sees, setting(protocol), consumer=TOO_LATE)
+    assert judged(found) == (Code.STALE_READ, clause, Level.MUST, Side.CONSUMER)
+    assert found.reason == "too early"
+    assert note == "one to the reference: in order; the reference to two: host-sync, out of order"
 
 
-def test_of_two_that_fail_the_producer_is_judged_and_both_are_named(sees: Callable[..., None]) -> None:
-    """Once, if they are the same library."""
+def test_a_failure_tells_what_was_read_and_which_stream_was_not_waited_for(sees: Callable[..., None]) -> None:
+    """By its handle, and with what the producer has published."""
+    found, _ = blamed(sees, setting(), consumer=OVERTAKEN)
+    assert found.seen == (
+        "two reads the old value in 9 of 9 elements; two does not wait for stream 0x7f, on which the work of one is pending; "
+        "one publishes stream 0x7 in version 3"
+    )
+
+
+@pytest.mark.parametrize("described", [{"version": 3, "stream": None}, {"version": 2, "stream": 7}, {"version": 2}])
+def test_a_consumer_owes_nothing_where_no_stream_is_named(
+    described: dict[str, Any], sees: Callable[..., None], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """That it would not follow a stream that is named shows with the reference, which names one."""
+    monkeypatch.setattr(Offering, "described", described)
+    found, _ = blamed(sees, setting(), producer=OVERTAKEN, consumer=OVERTAKEN)
+    assert found.accused is (Side.PRODUCER if described["version"] == 3 else Side.NEITHER)
+    assert found.code is Code.PENDING_WITHOUT_STREAM
+
+
+def test_an_exception_with_a_flawless_partner_shows_nothing_about_order(sees: Callable[..., None]) -> None:
+    """Nobody is accused then."""
+    with pytest.raises(Inconclusive, match=r"which side is at fault cannot be told: .* two: ValueError: no$"):
+        blamed(sees, setting(), consumer=ValueError("no"))
+
+
+def test_of_two_that_fail_the_producer_is_judged_and_both_are_accused(sees: Callable[..., None]) -> None:
+    """Each has its own cause with the reference."""
     found, _ = blamed(sees, setting(Protocol.DLPACK), producer=OVERTAKEN, consumer=TOO_LATE)
-    assert (found.clauses, found.reason) == (("DLP-33",), "too early; to blame: one and two")
-    found, _ = blamed(sees, setting(Protocol.DLPACK, consumer=ONE), producer=OVERTAKEN, consumer=TOO_LATE)
-    assert found.reason == "too early; to blame: one"
+    assert judged(found)[:2] == (Code.NAMED_STREAM_NOT_ORDERED, "DLP-33")
+    assert found.accused is Side.BOTH
 
 
-@pytest.mark.parametrize(("protocol", "clause"), [(Protocol.DLPACK, "DLP-33"), (Protocol.CAI, "CAI-26")])
+@pytest.mark.parametrize(("protocol", "clause"), [(Protocol.DLPACK, "DLP-35"), (Protocol.CAI, "CAI-26")])
 def test_where_both_do_their_part_the_contract_has_a_gap(
     protocol: Protocol, clause: str, sees: Callable[..., None]
 ) -> None:
     """That is observed, and nobody is accused."""
     found, note = blamed(sees, setting(protocol))
-    gap = "too early; each does its part with the reference: the contract leaves a gap"
-    assert (found.clauses, found.level, found.reason) == ((clause,), Level.OBSERVED, gap)
-    assert note == "one with the reference: in order; the reference with two: in order"
+    assert judged(found) == (Code.STALE_READ, clause, Level.OBSERVED, Side.NEITHER)
+    assert found.reason == "too early: each side does its part with the reference, so the contract leaves a gap"
+    assert note == "one to the reference: in order; the reference to two: in order"
 
 
 @pytest.mark.parametrize(
-    ("described", "clause", "level"),
+    ("described", "code", "clause", "level"),
     [
-        ({"version": 3, "stream": 7}, "CAI-22", Level.MUST),
-        ({"version": 4, "stream": 7}, "CAI-22", Level.MUST),
-        ({"version": 3, "stream": None}, "CAI-23", Level.SHOULD),
-        ({"version": 3}, "CAI-23", Level.SHOULD),
-        ({"version": 2, "stream": 7}, "CAI-23", Level.SHOULD),
-        ({"stream": 7}, "CAI-23", Level.SHOULD),
+        ({"version": 3, "stream": 7}, Code.STREAM_NOT_COVERING, "CAI-22", Level.MUST),
+        ({"version": 4, "stream": 7}, Code.STREAM_NOT_COVERING, "CAI-22", Level.MUST),
+        ({"version": 3, "stream": None}, Code.PENDING_WITHOUT_STREAM, "CAI-22", Level.MUST),
+        ({"version": 3}, Code.PENDING_WITHOUT_STREAM, "CAI-22", Level.MUST),
+        ({"version": 2, "stream": 7}, Code.PENDING_WITHOUT_STREAM, "CAI-30", Level.OBSERVED),
+        ({"stream": 7}, Code.PENDING_WITHOUT_STREAM, "CAI-30", Level.OBSERVED),
     ],
 )
-def test_a_producer_is_held_to_the_stream_that_it_names(
-    described: dict[str, Any], clause: str, level: Level, sees: Callable[..., None], monkeypatch: pytest.MonkeyPatch
-) -> None:
-    """One that names none, or under a version that gives it no meaning, should have made sure by itself."""
+def test_a_producer_is_held_to_the_version_that_it_publishes(
+    described: dict[str, Any], code: Code, clause: str, level: Level, sees: Callable[..., None],
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:  # fmt: skip
+    """Version 3 promises that a stream covers all pending work; earlier ones say nothing of streams."""
     monkeypatch.setattr(Offering, "described", described)
     found, _ = blamed(sees, setting(), producer=OVERTAKEN)
-    assert (found.clauses, found.level) == ((clause,), level)
+    assert judged(found)[:3] == (code, clause, level)
+
+
+def test_between_a_library_and_itself_the_user_knows_the_streams(sees: Callable[..., None]) -> None:
+    """So what it publishes of them is only observed."""
+    found, _ = blamed(sees, setting(consumer=Named("one")), producer=OVERTAKEN)
+    assert judged(found) == (Code.STREAM_NOT_COVERING, "CAI-22", Level.OBSERVED, Side.NEITHER)
 
 
 def test_where_the_user_takes_the_pointer_the_wait_is_the_users() -> None:
-    """Such a library never sees the dictionary."""
+    """Such a library never sees the dictionary, unless a kernel of its own is given the object."""
     assert evidence.duty_to_follow(setting()) == ("CAI-18", Level.MUST)
     by_hand = Named("two", traits=frozenset({Trait.POINTER_ONLY, Trait.WRITES}))
     assert evidence.duty_to_follow(setting(consumer=by_hand)) == ("CAI-21", Level.OBSERVED)
+    assert evidence.duty_to_follow(setting(consumer=by_hand, call=Call.KERNEL)) == ("CAI-18", Level.MUST)
 
 
 def test_looking_at_a_dictionary_leaves_nothing_pending(monkeypatch: pytest.MonkeyPatch) -> None:
     """What comes next starts on an idle device."""
     waits: list[str] = []
     monkeypatch.setattr(Setting, "streams", SimpleNamespace(synchronize_device=lambda: waits.append("device")))
-    assert evidence.publishes(setting(), Offering)
+    assert evidence.names_stream(evidence.published_by(setting(), Offering))
     assert waits == ["device"]
 
 
 def test_blame_and_dictionaries_rest_on_the_hand_over_of_the_suite() -> None:
     """The reference itself publishes the stream that it writes on."""
     reference = setting(producer=REFERENCE, consumer=REFERENCE)
-    assert evidence.publishes(reference)
+    assert evidence.names_stream(evidence.published_by(reference))

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import subprocess
+import sys
 from pathlib import Path
 
 import pytest
@@ -11,13 +13,14 @@ from conformance.adapters.base import Adapter, Device, Protocol
 from conformance.adapters.reference import ReferenceAdapter
 from conformance.execution.results import Result
 from conformance.execution.workbench import Workbench
-from conformance.protocols.clauses import Level
+from conformance.protocols.clauses import Level, Role
 from conformance.reference.memory import Memory, simulated
 from conformance.suite import interpreter
 from conformance.suite.catalogue import Case, catalogue
 from conformance.suite.interpreter import Ended
-from conformance.suite.outcomes import Outcome
-from conformance.suite.programs import import_alone, pycuda_context
+from conformance.suite.outcomes import Outcome, Side
+from conformance.suite.programs import after_fork, import_alone, pycuda_context
+from conformance.verdict import Verdict
 
 
 def run(name: str, producer: str = "one", consumer: str = "two", **parameters: str) -> Result:
@@ -47,6 +50,121 @@ def test_a_conversion_that_is_refused_before_the_fork_is_refused(
     """There is nothing to try then."""
     monkeypatch.setenv("PYTHONPATH", str(install(tmp_path, "two", take="raise BufferError('never')")))
     assert run("context.after-fork", "reference", "two").outcome is Outcome.REFUSED
+
+
+CHILDREN = {
+    "sleeps": "import time; time.sleep(600)",
+    "computes": "while True: pass",
+    "is not run": "import os, signal; os.kill(os.getpid(), signal.SIGSTOP)",
+    "tells": "print('right', flush=True); import time; time.sleep(600)",
+    "is over": "",
+}
+
+
+@pytest.mark.parametrize(
+    ("does", "ended"),
+    [
+        ("sleeps", after_fork.HANG),
+        ("computes", after_fork.HANG),
+        ("is not run", after_fork.UNDECIDED),
+        ("tells", ""),
+        ("is over", ""),
+    ],
+)
+def test_a_child_hangs_if_it_sleeps_or_computes_on_and_on(
+    does: str, ended: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """One that gets no processor does neither: a busy machine makes nobody hang."""
+    monkeypatch.setattr(interpreter, "limit", lambda: 1.5)
+    if ended == after_fork.HANG:
+        monkeypatch.setattr(after_fork, "_WHOLE", 1e6)  # on a busy machine it takes as long as it takes
+    child = subprocess.Popen([sys.executable, "-S", "-c", CHILDREN[does]], stdout=subprocess.PIPE)
+    assert child.stdout is not None
+    try:
+        assert after_fork._watched(child.pid, child.stdout.fileno()) == ended
+    finally:
+        child.kill()
+        child.wait()
+        child.stdout.close()
+
+
+@pytest.mark.parametrize(
+    ("ended", "outcome", "code"),
+    [
+        ("right", Outcome.PASS, ""),
+        ("raised RuntimeError: no", Outcome.PASS, ""),
+        ("wrong", Outcome.FAIL, "wrong-after-fork"),
+        ("SIGSEGV", Outcome.FAIL, "program-crash"),
+        (after_fork.HANG, Outcome.FAIL, "program-hang"),
+        (after_fork.UNDECIDED, Outcome.INCONCLUSIVE, ""),
+    ],
+)
+def test_what_happens_in_a_fork_is_a_matter_of_robustness(
+    ended: str, outcome: Outcome, code: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """CUDA forbids the forked process to use it, so no clause of a protocol is claimed."""
+    answer(monkeypatch, {"before": "right"}, {"ended": ended})
+    result = run("context.after-fork", "reference", "two")
+    assert (result.outcome, result.code, result.clause) == (outcome, code, "")
+    assert result.verdict is (Verdict.ROBUSTNESS if outcome is Outcome.FAIL else result.verdict)
+
+
+def beside(monkeypatch: pytest.MonkeyPatch, alone: dict[str, object], together: dict[str, object]) -> Result:
+    """Two libraries that are imported one after the other, of which the second has run a kernel, with this library alone."""
+
+    def program(name: str, *names: str) -> Ended:
+        return Ended(0, (alone if names == ("two",) else together,))
+
+    monkeypatch.setattr(interpreter, "run", program)
+    return run("imports.pair")
+
+
+KERNEL = {"kernel": "two/cuda", "library": "two", "outcome": "raised", "seen": "RuntimeError: no kernel image"}
+
+
+def test_a_kernel_that_fails_alone_too_is_the_environments_fault(monkeypatch: pytest.MonkeyPatch) -> None:
+    """The order of imports has nothing to do with it, and no library either."""
+    result = beside(monkeypatch, KERNEL, KERNEL)
+    assert result.outcome is Outcome.INCONCLUSIVE
+    assert result.reason.startswith("environment: two/cuda: a kernel fails on the library's own array, also alone")
+
+
+@pytest.mark.parametrize("outcome", ["raised", "wrong"])
+def test_a_kernel_that_fails_beside_other_libraries_only_is_a_failure(
+    outcome: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Of the library whose kernel it is, wherever that stands."""
+    result = beside(monkeypatch, {**KERNEL, "outcome": "right"}, {**KERNEL, "outcome": outcome})
+    assert (result.outcome, result.code) == (Outcome.FAIL, "import-order")
+    assert result.accused is not None
+    assert result.accused.libraries == ("two",)
+
+
+def test_in_an_order_of_imports_the_library_is_named_that_is_at_fault(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Also one that is neither the first nor the last."""
+    wrong = {
+        "exchange": "three-four/cai/cuda", "outcome": "wrong", "code": "values-changed", "clause": "CAI-32",
+        "role": "consumer", "level": "must", "reason": "other elements", "expected": "1", "seen": "2", "guilty": "four",
+    }  # fmt: skip
+    answer(monkeypatch, wrong)
+    result = run("imports.rotation", order="one,three,four,two")
+    assert (result.outcome, result.role, result.clause) == (Outcome.FAIL, Role.CONSUMER, "CAI-32")
+    assert result.accused is not None
+    assert (result.accused.side, result.accused.libraries) == (Side.CONSUMER, ("four",))
+
+
+def test_of_an_order_of_imports_each_end_is_tried_with_the_reference(monkeypatch: pytest.MonkeyPatch) -> None:
+    """The order itself is not tried again: it would fail again, and accuse both."""
+    asked = []
+
+    def program(name: str, *names: str) -> Ended:
+        asked.append(names)
+        return Ended(0, ())
+
+    monkeypatch.setattr(interpreter, "run", program)
+    run("imports.rotation", "one", "reference", order="one,three,two")
+    run("imports.rotation", "one", "two", order="one,three,two")
+    assert asked == [("one", "reference"), ("one", "three", "two")]
 
 
 def answer(monkeypatch: pytest.MonkeyPatch, *records: dict[str, object], code: int | None = 0) -> None:
@@ -170,7 +288,8 @@ def test_an_exchange_with_pycuda_is_right_or_refused(
 
 def test_a_death_beside_pycuda_is_a_violation(monkeypatch: pytest.MonkeyPatch) -> None:
     """As anywhere."""
-    answer(monkeypatch, {"step": "import by torch"}, code=-11)
+    answer(monkeypatch, {"step": "an import by torch"}, code=-11)
     result = run("context.pycuda", "pycuda", "torch", setup="autoinit", order="torch-first")
     assert (result.outcome, result.level) == (Outcome.FAIL, Level.MUST)
-    assert result.seen == "SIGSEGV at or after: import by torch"
+    assert result.seen == "SIGSEGV at or after an import by torch"
+    assert (result.code, result.given) == ("program-crash", "an import by torch")

@@ -14,9 +14,10 @@ from conformance.protocols.dlpack import DELETER, USED_VERSIONED
 from conformance.reference.exporter import NEWEST
 from conformance.suite import offers
 from conformance.suite.catalogue import Case
+from conformance.suite.codes import Code
 from conformance.suite.exchange import Exchange, Partners
 from conformance.suite.offers import KeywordOnly, Offered, Prepared, StreamAndVersion, StreamOnly
-from conformance.suite.outcomes import Finding, Refused
+from conformance.suite.outcomes import Failure, Refused, Side
 
 
 @pytest.fixture
@@ -44,7 +45,9 @@ def test_a_prepared_offer_hands_out_one_capsule_and_keeps_the_calls(offer: Prepa
     assert offer.__dlpack_device__() == (1, 0)
 
 
-@pytest.mark.parametrize(("version", "asked"), [(None, False), ((0, 8), False), ((1, 0), True)])
+@pytest.mark.parametrize(
+    ("version", "asked"), [(None, False), ((0, 8), False), ((1, 0), True), ([1, 0], True), ((), False), ("1.0", False)]
+)
 def test_an_offer_knows_whether_it_was_asked_for_a_versioned_capsule(version: Any, asked: bool) -> None:
     """Which is what a refusal of one is judged by."""
     offer = Offered(lambda **keywords: None, (1, 0))
@@ -75,17 +78,20 @@ def test_two_owners_are_a_violation(offer: Prepared, consumed: bool, released: i
         capsule.rename(offer.capsule, USED_VERSIONED)
     for _ in range(released):
         release(offer)
-    with pytest.raises(Finding, match="released twice") as caught:
+    with pytest.raises(Failure, match="released twice") as caught:
         offers.expect_one_owner(offer, Role.CONSUMER, "the import failed")
-    assert caught.value.level is Level.MUST
+    assert (caught.value.code, caught.value.level) == (Code.RELEASED_TWICE, Level.MUST)
 
 
 def test_no_owner_is_a_deviation(offer: Prepared) -> None:
     """Taken and forgotten: no document says in so many words who releases it then (G7)."""
     capsule.rename(offer.capsule, USED_VERSIONED)
-    with pytest.raises(Finding, match="never released") as caught:
+    with pytest.raises(Failure, match="never released") as caught:
         offers.expect_one_owner(offer, Role.CONSUMER, "the import failed")
-    assert caught.value.level is Level.SHOULD
+    failure = caught.value
+    assert (failure.code, failure.level, failure.given) == (
+        Code.NOT_RELEASED, Level.SHOULD, "the struct of a refused import",
+    )  # fmt: skip
 
 
 def test_a_watched_array_tells_when_its_memory_is_released(exchange: Exchange) -> None:
@@ -111,6 +117,66 @@ def test_a_producer_that_copies_on_import_cannot_be_watched(
     )
     with pytest.raises(Refused, match="copies what it imports"):
         offers.watched(exchange)
+
+
+def test_a_producer_whose_imports_are_never_released_cannot_be_watched(
+    exchange: Exchange, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """What it exports again could never be seen released either, and that would be told of its exports."""
+    kept: list[Any] = []
+    take = exchange.producer.take
+
+    def keeping(*arguments: Any, **keywords: Any) -> Any:
+        kept.append(take(*arguments, **keywords))
+        return kept[-1]
+
+    monkeypatch.setattr(exchange.producer, "take", keeping)
+    with pytest.raises(Refused, match=r"its imports do not release .*so its exports cannot be watched"):
+        offers.watched(exchange)
+
+
+def test_a_producer_that_releases_when_it_is_told_to_can_be_watched(
+    exchange: Exchange, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """By its documented call: then its exports can be told apart from its cache."""
+    kept: list[Any] = []
+    take = exchange.producer.take
+
+    def keeping(*arguments: Any, **keywords: Any) -> Any:
+        kept.append(take(*arguments, **keywords))
+        return kept[-1]
+
+    def let_go() -> str:
+        kept.clear()
+        return "cache.clear()"
+
+    monkeypatch.setattr(exchange.producer, "take", keeping)
+    monkeypatch.setattr(exchange.producer, "let_go", let_go)
+    assert offers.watched(exchange).released == 0
+
+
+def test_what_a_documented_call_releases_is_late_and_not_lost(
+    exchange: Exchange, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """It is the library with that call that is accused, at most of a deviation."""
+    kept = ["memory"]
+    monkeypatch.setattr(exchange.producer, "let_go", lambda: kept.clear() or "cache.clear()")
+    with pytest.raises(Failure) as caught:
+        offers.unreleased(
+            exchange, lambda: not kept, "DLP-26", role=Role.CONSUMER, reason="kept", expected="released", seen="not yet"
+        )
+    failure = caught.value
+    assert (failure.code, failure.level, failure.given) == (Code.RELEASED_LATE, Level.SHOULD, "`cache.clear()`")
+    assert failure.accused is Side.CONSUMER
+
+
+@pytest.mark.parametrize(("role", "what"), [(Role.PRODUCER, "an exported array"), (Role.CONSUMER, "an import")])
+def test_what_nothing_releases_is_lost(exchange: Exchange, role: Role, what: str) -> None:
+    """It is told alike in every invariant, so that it is one cause."""
+    clause = {Role.PRODUCER: "DLP-27", Role.CONSUMER: "DLP-26"}[role]
+    with pytest.raises(Failure) as caught:
+        offers.unreleased(exchange, lambda: False, clause, role=role, reason="kept", expected="released", seen="never")
+    assert (caught.value.code, caught.value.level, caught.value.given) == (Code.NOT_RELEASED, Level.MUST, what)
 
 
 @pytest.mark.parametrize(

@@ -19,7 +19,7 @@ from conformance.suite.libraries import Environment
 from conformance.suite.order import evidence, observation
 from conformance.suite.order.handover import Forward, How, Setting
 from conformance.suite.order.observation import Wait
-from conformance.suite.outcomes import Inconclusive, Outcome
+from conformance.suite.outcomes import Inconclusive, Outcome, Side
 
 from .conftest import Runner
 
@@ -42,7 +42,8 @@ def signature(results: list[Result]) -> tuple[tuple[str, ...], ...]:
         (
             r.case.id,
             r.outcome.value,
-            *r.clauses,
+            r.code,
+            r.clause,
             r.reason,
             r.seen,
             r.attachments.get("blame", ""),
@@ -101,8 +102,10 @@ def test_blame_names_the_side_that_fails_with_a_flawless_partner(run_reference: 
     """Both sides are called reference here; which one failed is in what was seen with the flawless one."""
     producer = run_reference("ordering.handover", faulty("PublishesTheDefaultStream"))
     consumer = run_reference("ordering.handover", faulty("IgnoresThePublishedStream"))
-    assert {r.clauses for r in producer if r.outcome is Outcome.FAIL} == {("CAI-22",)}
-    assert {r.clauses for r in consumer if r.outcome is Outcome.FAIL} == {("CAI-18",)}
+    assert {r.clause for r in producer if r.outcome is Outcome.FAIL} == {"CAI-22"}
+    assert {r.clause for r in consumer if r.outcome is Outcome.FAIL} == {"CAI-18"}
+    assert {r.accused.side for r in consumer if r.accused} == {Side.CONSUMER}
+    assert {r.accused.side for r in producer if r.accused} == {Side.NEITHER}, "between a library and itself"
     assert all("blame" in r.attachments for r in (*producer, *consumer) if r.outcome is Outcome.FAIL)
 
 
@@ -134,9 +137,19 @@ def test_every_pass_shows_its_control(run_reference: Runner) -> None:
 
 
 def test_a_way_back_that_nobody_asks_for_is_only_observed(run_reference: Runner) -> None:
-    """The reference does what DLPack asks, which is nothing."""
-    results = run_reference("ordering.reuse", devices=(Device.SIMULATED,))
-    assert {(r.outcome, r.level) for r in results} == {(Outcome.FAIL, Level.OBSERVED)}
+    """The reference does what DLPack asks, which is nothing; of a later read the array interface says nothing either."""
+    by_dlpack = run_reference("ordering.reuse", devices=(Device.SIMULATED,))
+    by_interface = run_reference("ordering.way-back", faulty("ForgetsTheWayBack"), (Device.SIMULATED,))
+    assert {(r.outcome, r.level) for r in (*by_dlpack, *by_interface)} == {(Outcome.FAIL, Level.OBSERVED)}
+    assert all("leaves a gap" in r.reason for r in by_interface)
+
+
+def test_a_kernel_that_is_given_the_object_is_looked_at_apart_from_imports(run_reference: Runner) -> None:
+    """Its cases say so in their ids, and a fault of either shows in its own cases alone."""
+    results = run_reference("ordering.handover", faulty("KernelsIgnoreThePublishedStream"), (Device.SIMULATED,))
+    failed = {r.case.id for r in results if r.outcome is Outcome.FAIL}
+    assert failed
+    assert failed == {r.case.id for r in results if r.case.id.endswith("/kernel")}
 
 
 # -- the instrument

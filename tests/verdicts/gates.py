@@ -12,7 +12,7 @@ from packaging.specifiers import SpecifierSet
 from conformance.verdicts.integrity import Present
 from conformance.verdicts.merging import canonical
 from conformance.verdicts.model import Candidate, CellResult, Evidence, OwnTests, RunFile
-from conformance.verdict import Verdict
+from conformance.verdict import BY_LETTER, Verdict
 from conformance.verdicts.waivers import Waiver
 
 TODAY = date(2026, 11, 22)
@@ -22,25 +22,37 @@ D = "layout.null-strides/torch-numpy/dlpack/host/vector"
 GPU = "layout.null-strides/torch-numpy/dlpack/cuda/vector"
 CRASHES, PASSES = "canary.crashes/reference-reference/dlpack/host", "canary.passes/reference-reference/dlpack/host"
 CANARIES = {"canary.crashes": "crash", "canary.passes": "pass"}
-OUTCOMES = {"r": "refused", "o": "fail", "d": "fail", "v": "fail", "u": "inconclusive", "l": "lost", "x": "crash"}
+OUTCOMES = {
+    "r": "refused", "o": "fail", "d": "fail", "b": "fail", "v": "fail", "u": "inconclusive", "l": "lost", "x": "crash",
+}  # fmt: skip
 """By letter; ``x`` is a crash, which violates."""
 MESSAGE = "the element type changed"
+CODE = "dtype-changed"
 AXES = {"cuda": "13.0", "python": "3.12", "numpy": "2.5", "torch": "2.12"}
+HOLDS = {"numpy": "numpy", "torch": "torch"}
 VERSIONS = {"suite": "0.1.0", "python": "3.12.4", "numpy": "2.5.2", "torch": "2.12.1+cu130", "driver_cuda": "13.1"}
 
 
 def evidence(letter: str, message: str = MESSAGE) -> Evidence:
     """What a result with this letter says."""
-    state = Verdict.VIOLATES if letter == "x" else Verdict(letter)
-    return Evidence(state, OUTCOMES[letter], "must", ("DLP-13",), message, "bool", "int8", (("blame", "torch"),))
+    verdict = Verdict.VIOLATES if letter == "x" else BY_LETTER[letter]
+    code = {"fail": CODE, "crash": "crash"}.get(OUTCOMES[letter], "")
+    side, accused, why = (
+        ("consumer", ("torch",), "tried with the reference") if verdict.speaks_against else ("", (), "")
+    )
+    return Evidence(
+        verdict, OUTCOMES[letter], "must", code, "DLP-13" if code else "", "", "", side, accused, why, message, "bool", "int8",
+        (("stderr", "words"),),
+    )  # fmt: skip
 
 
 def cell(name: str = "one", lifecycle: str = "done", **changes: Any) -> CellResult:
     """A cell that was run from a lock by the suite of now; ``changes`` replace what it has."""
     digests = {"suite": SUITE, "lock": f"{name}-lock", "results": f"{name}-results"}
     made = CellResult(
-        name, name, lifecycle, changes.pop("reason", "as it went"), dict(AXES), dict(VERSIONS), digests=digests
-    )
+        name, name, lifecycle, changes.pop("reason", "as it went"), dict(AXES), dict(VERSIONS), holds=dict(HOLDS),
+        digests=digests,
+    )  # fmt: skip
     return replace(made, **changes)
 
 
@@ -79,7 +91,7 @@ def waiver(id: str = "w", days: int = 30, where: Mapping[str, str] | None = None
     expires = TODAY + timedelta(days)
     bounds = tuple((k, SpecifierSet(v)) for k, v in ({"torch": ">=2.10,<2.13"} if where is None else where).items())
     made = Waiver(
-        id, "somebody", "it is being mended", "https://example.org/1", expires - timedelta(60), expires, bounds, (B,), ("fail",), MESSAGE, 2
+        id, "somebody", "it is being mended", "https://example.org/1", expires - timedelta(60), expires, bounds, (B,), ("fail",), (CODE,), line=2
     )  # fmt: skip
     return replace(made, **changes)
 

@@ -54,6 +54,7 @@ class Scenario:
 
 GOOD = run({"one": {A: "c", B: "c", D: "c"}})
 BAD = run({"one": {A: "c", B: "v", D: "c"}})
+GOOD_ONE = run({"one": {A: "c"}})
 TWO = run({"one": {A: "c", B: "c"}, "two": {A: "c", B: "c"}})
 REGRESSED, NEW, WAIVER = Kind.REGRESSION, Kind.NEW_VIOLATION, Kind.WAIVER
 
@@ -113,7 +114,7 @@ SCENARIOS = {
     "a waiver on its last day": Scenario(BAD, GOOD, Exit.OK, (REGRESSED,), waivers=[waiver(days=0)], waived=1),
     "a waiver of a new violation": Scenario(BAD, None, Exit.OK, (NEW,), waivers=[waiver()], waived=1),
     "a waiver of what is refused now": Scenario(
-        *changed("c", "r"), Exit.OK, (REGRESSED,), waivers=[waiver(outcomes=("refused",))], waived=1
+        *changed("c", "r"), Exit.OK, (REGRESSED,), waivers=[waiver(outcomes=("refused",), codes=())], waived=1
     ),
     "an expired waiver of what fails as before": Scenario(
         BAD, BAD, Exit.WAIVER, (WAIVER, Kind.STILL), "expired on 2026-11-21, 1 day ago", [waiver(days=-1)]
@@ -124,7 +125,7 @@ SCENARIOS = {
         Exit.WAIVER,
         (WAIVER, Kind.STILL),
         "its cases end otherwise (1 violates)",
-        [waiver(message="something else")],
+        [waiver(codes=("something-else",))],
     ),
     "a waiver for cases that are not planned": Scenario(
         BAD, BAD, Exit.WAIVER, (WAIVER, Kind.STILL), "no such case in them", [waiver(cases=(C,))]
@@ -367,18 +368,43 @@ SCENARIOS = {
         "canary.crashes, canary.passes: canaries of the baseline that were not planned",
     ),
     "a library that could not be used in a new cell": Scenario(
-        run({"one": {A: "c"}}, absent={"cupy": "ImportError: libc", "jax": "not installed"}, axes={"cupy": "14"}),
+        run({"one": {A: "c"}}, absent={"cupy": "ImportError: libc", "jax": "not installed"}, holds={"cupy": "cupy"}),
         run({"two": {A: "c"}}),
         Exit.NOT_TESTED,
         (Kind.NOT_TESTED, Kind.SHRUNK, Kind.NEW_CASE),
         "cupy could not be used, so nothing of it was tested: ImportError: libc",
     ),
+    "a library of an axis with another name could not be used": Scenario(
+        run({"one": {A: "c"}}, absent={"cuda_python": "ImportError: libc"}, holds={"cuda_python": "cuda_bindings"}),
+        None,
+        Exit.NOT_TESTED,
+        (Kind.NOT_TESTED,),
+        "cuda_python could not be used, so nothing of it was tested: ImportError: libc",
+    ),
+    "a library that the baseline was not planned with could not be used": Scenario(
+        run({"one": {A: "c"}}, absent={"cupy": "ImportError: libc"}, holds={"cupy": "cupy"}),
+        GOOD_ONE,
+        Exit.NOT_TESTED,
+        (Kind.NOT_TESTED,),
+        "cupy could not be used, so nothing of it was tested: ImportError: libc",
+    ),
+    "a library that no axis stands for is not there": Scenario(
+        run({"one": {A: "c"}}, absent={"jax": "not installed"}), GOOD_ONE, Exit.OK
+    ),
     "a library that could not be used before either": Scenario(
-        run({"one": {A: "c"}}, absent={"cupy": "ImportError: libc"}, axes={"cupy": "14"}),
-        run({"one": {A: "c"}}, absent={"cupy": "ImportError: libc"}, axes={"cupy": "14"}),
+        run({"one": {A: "c"}}, absent={"cupy": "ImportError: libc"}, holds={"cupy": "cupy"}),
+        run({"one": {A: "c"}}, absent={"cupy": "ImportError: libc"}, holds={"cupy": "cupy"}),
         Exit.OK,
         (Kind.STILL,),
         "as in the baseline, cupy could not be used",
+    ),
+    "a waiver by the axis that a library is planned by": Scenario(
+        run({"one": {B: "v"}}, axes={"nightly_torch": "2.12"}, holds={"torch": "nightly_torch"}, versions={}),
+        None,
+        Exit.OK,
+        (Kind.NEW_VIOLATION,),
+        waivers=[waiver()],
+        waived=1,
     ),
     "a run that is its own baseline": Scenario(BAD, BAD, Exit.OK, (Kind.STILL,), "the run and its baseline are the same"),
     # stale: 26

@@ -8,20 +8,62 @@ from pathlib import Path
 
 import pytest
 from conftest import Command
+from libraries import install
 
 from conformance.engines import records
 from conformance.engines.model import Bounds, Cell
+from conformance.execution import held
 from conformance.exits import Exit, UserError
-from conformance.verdicts import reading, runfile
-from conformance.verdict import Verdict
+from conformance.verdict import BY_LETTER, Verdict
+from conformance.verdicts import gate, reading, runfile
+from conformance.verdicts.remarks import Kind
+
+from . import gates
 
 CASE = "pointer.same-address/numpy-numpy/dlpack/host"
 
 
+ACCUSED = {"side": "consumer", "libraries": ["numpy"], "why": "tried with the reference"}
+PLANNED: dict[str, object] = {"axes": {}, "holds": {}}
+"""What each record of a cell has."""
+
+
 def line(case: str, outcome: str = "pass", verdict: str = "conforms", **more: object) -> dict[str, object]:
     """One result."""
-    said = {"reason": "", "expected": "", "seen": "", "attachments": {}, "clauses": ["DLP-01"], "level": "must", **more}
-    return {"id": case, "outcome": outcome, "verdict": verdict, **said}
+    has_failed = verdict in ("violates", "deviates")
+    names = ("code", "clause", "role", "given", "step", "reason", "expected", "seen")
+    failure = {"code": "values-differ", "clause": "DLP-58", "role": "consumer"} if has_failed else {}
+    said = {
+        "level": "must",
+        "attachments": {},
+        "attempts": [],
+        "accused": ACCUSED if has_failed else None,
+        "duration": 0.1,
+    }
+    return {
+        **planned(case),
+        "outcome": outcome,
+        "verdict": verdict,
+        **dict.fromkeys(names, ""),
+        **failure,
+        **said,
+        **more,
+    }
+
+
+def planned(case: str) -> dict[str, object]:
+    """One line of a plan."""
+    invariant, who, protocol, device, *values = case.split("/")
+    producer, consumer = who.split("-")
+    parameters = {f"value {number}": value for number, value in enumerate(values)}
+    where = {
+        "producer": producer,
+        "consumer": consumer,
+        "protocol": protocol,
+        "device": device,
+        "parameters": parameters,
+    }
+    return {"id": case, "invariant": invariant, **where, "tier": "full"}
 
 
 def wrong(**more: object) -> str:
@@ -29,13 +71,20 @@ def wrong(**more: object) -> str:
     return json.dumps({**line(CASE, "fail", "violates"), **more}) + "\n"
 
 
+def of_cell(**told: object) -> str:
+    """A record with this in it."""
+    return json.dumps({**PLANNED, **told})
+
+
 def cell(folder: Path, plan: list[str], results: list[dict[str, object]] | None, **record: object) -> Path:
     """The files of one cell."""
     folder.mkdir(parents=True)
-    (folder / "plan.jsonl").write_text("".join(json.dumps({"id": case}) + "\n" for case in plan))
+    (folder / "plan.jsonl").write_text("".join(json.dumps(planned(case)) + "\n" for case in plan))
     if results is not None:
         (folder / "results.jsonl").write_text("".join(json.dumps(r) + "\n" for r in results))
-    (folder / "cell.json").write_text(json.dumps({"lifecycle": "done", "reason": "", "starts": [], **record}))
+    (folder / "cell.json").write_text(
+        json.dumps({"lifecycle": "done", "reason": "", "starts": [], **PLANNED, **record})
+    )
     return folder
 
 
@@ -48,7 +97,8 @@ def test_a_run_of_check_is_a_run_of_one_cell(conformance: Command, tmp_path: Pat
     assert len(run.cases(found)) == len(found.states) == len(done.results)
     assert found.versions["numpy"]
     by_id = {r["id"]: r["verdict"] for r in done.results}
-    assert {case: Verdict(letter).verdict for case, letter in zip(run.cases(found), found.states)} == by_id
+    assert {case: BY_LETTER[letter].word for case, letter in zip(run.cases(found), found.states)} == by_id
+    assert found.libraries["numpy"] == {"numpy": found.versions["numpy"]}
     assert [run.evidence[f.evidence].reason for f in run.found(found)] == [
         r["reason"] for r in done.results if r["verdict"] != "conforms"
     ]
@@ -71,7 +121,7 @@ def test_a_case_without_an_outcome_is_lost(tmp_path: Path) -> None:
     folder = cell(tmp_path / "cell", ["a.a/x-y/cai/host", "a.b/x-y/cai/host"], [line("a.a/x-y/cai/host")])
     run = reading.load(folder)
     assert run.cells[0].states == "cl"
-    assert [(f.case, f.state) for f in run.found(run.cells[0])] == [("a.b/x-y/cai/host", Verdict.LOST)]
+    assert [(f.case, f.verdict) for f in run.found(run.cells[0])] == [("a.b/x-y/cai/host", Verdict.LOST)]
 
 
 def test_a_cell_that_did_not_come_to_its_end_is_read_from_its_journal(tmp_path: Path) -> None:
@@ -79,7 +129,7 @@ def test_a_cell_that_did_not_come_to_its_end_is_read_from_its_journal(tmp_path: 
     plan = ["a.a/x-y/cai/host", "a.b/x-y/cai/host"]
     folder = cell(tmp_path / "cell", plan, None, lifecycle="killed", reason="somebody killed it")
     ends = [
-        {"event": "end", "result": line(plan[0], "crash", "violates", reason="SIGSEGV")},
+        {"event": "end", "result": line(plan[0], "crash", "violates", reason="SIGSEGV", accused=None)},
         {"event": "end", "result": line(plan[0])},
     ]
     torn = json.dumps({"event": "end", "result": line(plan[1])})[:-9]
@@ -110,14 +160,14 @@ def test_a_folder_without_a_run_is_a_sentence(tmp_path: Path) -> None:
         ("plan.jsonl", "plan\n", "line 1 of plan.jsonl is no JSON"),
         ("cell.json", "", "cell.json is no JSON (Expecting value: line 1 column 1 (char 0))"),
         ("cell.json", "[]", "'list' object has no attribute 'get'"),
-        ("cell.json", '{"starts": [1.5]}', "'float' object is not subscriptable"),
+        ("cell.json", of_cell(starts=[1.5]), "'float' object is not subscriptable"),
         ("cell.json", "[" * 100_000, "cell.json is no JSON (it is nested too deeply)"),
-        ("cell.json", '{"reason": null}', "cell.json has None as its reason, which is no text"),
-        ("cell.json", '{"digests": {"suite": 5}}', "cell.json, among its digests, has 5 as its suite"),
-        ("cell.json", '{"seconds": "1"}', "cell.json has '1' as its seconds, which is no time"),
+        ("cell.json", of_cell(reason=None), "cell.json has None as its reason, which is no text"),
+        ("cell.json", of_cell(digests={"suite": 5}), "cell.json, among its digests, has 5 as its suite"),
+        ("cell.json", of_cell(seconds="1"), "cell.json has '1' as its seconds, which is no time"),
         (
             "cell.json",
-            '{"candidates": [{"name": "a", "version": 1, "sha256": ""}]}',
+            of_cell(candidates=[{"name": "a", "version": 1, "sha256": ""}]),
             "a candidate has 1 as its version",
         ),
         ("plan.jsonl", '{"id": "x"}\n', "line 1 of plan.jsonl has 'x' as its id, which is none of a case"),
@@ -127,10 +177,40 @@ def test_a_folder_without_a_run_is_a_sentence(tmp_path: Path) -> None:
         ("results.jsonl", wrong(verdict="maybe"), f"the result of {CASE} has the verdict 'maybe', which nobody knows"),
         ("results.jsonl", wrong(verdict=None), f"the result of {CASE} has None as its verdict, which is no text"),
         ("results.jsonl", wrong(reason=None), f"the result of {CASE} has None as its reason, which is no text"),
-        ("results.jsonl", wrong(clauses=None), f"the result of {CASE} has clauses that are no list"),
-        ("results.jsonl", wrong(clauses=["A", 5]), f"the result of {CASE} has 5 as its clause 2, which is no text"),
+        ("results.jsonl", wrong(clause=None), f"the result of {CASE} has None as its clause, which is no text"),
+        ("results.jsonl", wrong(accused=None), f"the result of {CASE} does not say who is accused of it"),
+        (
+            "results.jsonl",
+            wrong(accused=["torch"]),
+            f"the result of {CASE} has attachments, or an accused, that are no",
+        ),
+        (
+            "results.jsonl",
+            wrong(accused={"side": "consumer"}),
+            f"the result of {CASE} has an accused that is no side with",
+        ),
+        (
+            "results.jsonl",
+            wrong(accused={**ACCUSED, "libraries": "torch"}),
+            f"the result of {CASE} has an accused that is no side with a list of libraries, and why",
+        ),
+        (
+            "results.jsonl",
+            wrong(accused={**ACCUSED, "libraries": ["torch", 5]}),
+            f"the result of {CASE} has 5 as its accused library 2, which is no text",
+        ),
+        (
+            "results.jsonl",
+            wrong(accused={**ACCUSED, "side": "left"}),
+            f"the result of {CASE} accuses a side that there is",
+        ),
+        (
+            "results.jsonl",
+            json.dumps({"id": CASE, "outcome": "fail", "verdict": "violates", "clauses": ["DLP-01"]}) + "\n",
+            f"the result of {CASE} has no accused, so an older version of this suite has made it",
+        ),
         ("results.jsonl", wrong(attachments={"what": 5}), f"the result of {CASE} has 5 as its what, which is no text"),
-        ("results.jsonl", json.dumps({"id": CASE}) + "\n", f"the result of {CASE} has no attachments"),
+        ("results.jsonl", json.dumps({"id": CASE, "outcome": "fail"}) + "\n", f"the result of {CASE} has no accused"),
         ("results.jsonl", json.dumps({**line(CASE), "id": 5}) + "\n", "there is a result of 5, which was not planned"),
         ("environment.json", None, "Is a directory"),
     ],
@@ -190,7 +270,11 @@ def of_one(folder: Path, **changes: object) -> Path:
         ({"suite": None}, "does not say which suite was run"),
         ({"cells": ...}, "run.json has no 'cells'"),
         ({"cells": ["x"]}, "'str' object has no attribute 'get'"),
-        ({"cells": [{"name": 5}]}, "a cell has 5 as its name, which is no text"),
+        ({"cells": [{"name": 5, **PLANNED}]}, "a cell has 5 as its name, which is no text"),
+        (
+            {"cells": [{"name": "x", "axes": {"torch": 2.12}, "holds": {}}]},
+            "the cell x, among its axes, has 2.12 as its torch",
+        ),
         ({"tier": None}, "run.json has None as its tier, which is no text"),
     ],
 )
@@ -317,17 +401,150 @@ def test_merge_tells_all_that_it_cannot_read(conformance: Command, tmp_path: Pat
     assert (nothing.code, "there is no run to merge" in nothing.stderr) == (Exit.USAGE, True)
 
 
+# -- what a cell was planned with
+
+AXES = {"cuda": "13.0", "python": "3.12", "numpy": "2.4", "cuda_bindings": "13.0", "numba_cuda": "0.30"}
+HOLDS = {"numpy": "numpy", "cuda_python": "cuda_bindings", "numba_cuda": "numba_cuda"}
+UNUSABLE = "ImportError: libnvvm.so: cannot open"
+
+
+def library(name: str, absent: str | None = None) -> dict[str, object]:
+    """As the environment has it."""
+    return {"name": name, "versions": {name: "1.0"}, "absent": absent}
+
+
+def with_libraries(folder: Path, *libraries: dict[str, object]) -> None:
+    """Write an environment that has these."""
+    driver = {"available": False, "reason": "no driver"}
+    environment = {"suite": "0.1.0", "python": "3.12.4", "driver": driver, "libraries": list(libraries)}
+    (folder / "environment.json").write_text(json.dumps(environment))
+
+
+def one_planned(folder: Path, *libraries: dict[str, object], name: str = "one", **record: object) -> Path:
+    """A run over a cell that was planned with these axes; ``record`` is what its own record says otherwise."""
+    planned_with: dict[str, object] = {"axes": AXES, "holds": HOLDS}
+    cell(folder / name, [CASE], [line(CASE)], **{**planned_with, **record})
+    with_libraries(folder / name, *libraries)
+    run = records.Run(
+        "1", "smoke", "here", "it was asked for", "none", Bounds(), (), (Cell(name, axes=AXES, holds=HOLDS),)
+    )
+    records.write(folder / "run.json", run.to_json())
+    return folder
+
+
+@pytest.mark.parametrize("name", ["cu13.0-py3.12-numpy2.4-cudapy13.0-numbacuda0.30", "one"])
+def test_a_cell_has_the_axes_that_its_plan_has_whatever_it_is_called(name: str, tmp_path: Path) -> None:
+    """By their names in matrix.yaml, with what the cell has to hold."""
+    (found,) = reading.load(one_planned(tmp_path, name=name)).cells
+    assert (found.axes, found.holds) == (AXES, HOLDS)
+
+
+def test_a_cell_that_is_read_alone_has_the_axes_of_its_own_record(tmp_path: Path) -> None:
+    """As if it had been brought without its run; a folder of `check` has none."""
+    one_planned(tmp_path)
+    assert reading.load(tmp_path / "one").cells[0].axes == AXES
+    (tmp_path / "one" / "cell.json").unlink()
+    assert reading.load(tmp_path / "one").cells[0].axes == {}
+
+
+def test_a_cell_without_a_record_has_the_axes_of_its_plan(tmp_path: Path) -> None:
+    """It was not run, and it is known what it would have been."""
+    one_planned(tmp_path)
+    (tmp_path / "one" / "cell.json").unlink()
+    assert reading.load(tmp_path).cells[0].axes == AXES
+
+
+def test_a_record_that_was_planned_otherwise_is_a_mistake(tmp_path: Path) -> None:
+    """It is of another cell."""
+    one_planned(tmp_path, axes={**AXES, "numpy": "2.5"})
+    with pytest.raises(UserError, match=r"cell\.json says that it was planned otherwise than run\.json does"):
+        reading.load(tmp_path)
+
+
+@pytest.mark.parametrize("part", ["axes", "holds"])
+def test_a_run_that_an_older_suite_has_made_is_a_sentence(part: str, tmp_path: Path) -> None:
+    """It knew the axes of a cell by its name alone, and not all of them."""
+    run = json.loads((one_planned(tmp_path) / "run.json").read_text())
+    record = json.loads((tmp_path / "one" / "cell.json").read_text())
+    del record[part], run["cells"][0][part]
+    (tmp_path / "one" / "cell.json").write_text(json.dumps(record))
+    told = "the versions that cells were planned with are not in it, so an older version of this suite has made it"
+    with pytest.raises(UserError, match=rf"{told}; run the cell again$"):
+        reading.load(tmp_path / "one")
+    (tmp_path / "run.json").write_text(json.dumps(run))
+    with pytest.raises(UserError, match=rf"run\.json: {told}; run it again$"):
+        reading.load(tmp_path)
+
+
 @pytest.mark.parametrize(
-    ("name", "axes"),
+    ("libraries", "absent"),
     [
-        (
-            "cu13.0-py3.12-numpy2.4-cudapy13.0",
-            {"cuda": "13.0", "python": "3.12", "numpy": "2.4", "cuda_python": "13.0"},
-        ),
-        ("here", {}),
-        ("my-results", {}),
+        ([library("numpy"), library("cuda_python"), library("numba_cuda", UNUSABLE)], {"numba_cuda": UNUSABLE}),
+        ([library("numpy"), library("cuda_python", UNUSABLE), library("numba_cuda")], {"cuda_python": UNUSABLE}),
     ],
 )
-def test_the_versions_that_a_cell_was_planned_with_stand_in_its_name(name: str, axes: dict[str, str]) -> None:
-    """Other names tell nothing."""
-    assert reading.axes(name) == axes
+def test_a_library_that_could_not_be_used_is_red_whatever_its_axis_is_called(
+    libraries: list[dict[str, object]], absent: dict[str, str], tmp_path: Path
+) -> None:
+    """Its name may have an underscore, its tag another name, and its axis too."""
+    run = reading.load(one_planned(tmp_path, *libraries, name="cu13.0-py3.12-numpy2.4-cudabind13.0-numbacuda0.30"))
+    assert run.cells[0].absent == absent
+    judged = gate.judge(run, None, (), gates.present())
+    told = [remark.sentence for remark in judged.remarks if remark.kind is Kind.NOT_TESTED]
+    assert told == [f"{name} could not be used, so nothing of it was tested: {UNUSABLE}" for name in absent]
+    assert judged.exit is Exit.NOT_TESTED
+
+
+def test_a_library_that_nobody_has_looked_for_could_not_be_used(tmp_path: Path) -> None:
+    """Its adapter is not in the cell, or matrix.yaml does not say what its axis stands for."""
+    run = reading.load(one_planned(tmp_path, library("numpy"), library("cuda_python")))
+    assert run.cells[0].absent.keys() == {"numba_cuda"}
+    assert "if the axis numba_cuda stands for other libraries" in run.cells[0].absent["numba_cuda"]
+
+
+# -- two readers of one folder
+
+
+def kept(out: Path) -> list[tuple[str, str, str, str]]:
+    """What a report says of each case: verdict, code, clause and who is accused."""
+    left = held.left(out)
+    return [(r.verdict.word, r.code, r.clause, str(r.accused and r.accused.libraries)) for r in left.results]
+
+
+def merged(out: Path) -> list[tuple[str, str, str, str]]:
+    """The same of what is merged."""
+    run = reading.load(out)
+    wrong = {found.case: run.evidence[found.evidence] for found in run.found(run.cells[0])}
+    found = [wrong.get(case) for case in run.cases(run.cells[0])]
+    return [
+        (e.verdict.word, e.code, e.clause, str(e.accused if e.side else None)) if e else ("conforms", "", "", "None")
+        for e in found
+    ]
+
+
+@pytest.mark.parametrize("without", [(), ("journal.jsonl",), ("results.jsonl",)])
+def test_a_report_and_a_merged_run_say_the_same_of_a_folder(
+    without: tuple[str, ...], conformance: Command, tmp_path: Path
+) -> None:
+    """Whichever of its files is there: the one has the results of a run that came to its end, the other all that led to them."""
+    path = install(tmp_path / "site", "copying", take="offer = type(offer)(offer._source.copied())")
+    selection = ("--between", "numpy,copying", "--family", "pointer", "--device", "host", "--tier", "quick")
+    done = conformance("check", *selection, path=path)
+    whole = kept(done.out)
+    assert any(told[3] == "('copying',)" for told in whole)
+    for name in without:
+        (done.out / name).unlink()
+    assert kept(done.out) == merged(done.out) == whole
+    assert "without an outcome" not in conformance("report", "conform-results").stdout
+
+
+def test_a_report_and_a_merged_run_say_the_same_of_half_a_run(conformance: Command, tmp_path: Path) -> None:
+    """Killed while it ran: what the journal has, with who is accused, and the rest is lost."""
+    path = install(tmp_path / "site", "copying", take="offer = type(offer)(offer._source.copied())")
+    selection = ("--between", "numpy,copying", "--family", "pointer", "--device", "host", "--tier", "quick")
+    out = conformance("check", *selection, path=path).out
+    (out / "results.jsonl").unlink()
+    lines = (out / "journal.jsonl").read_bytes().splitlines(keepends=True)
+    (out / "journal.jsonl").write_bytes(b"".join(lines[: len(lines) // 2]))
+    assert kept(out) == merged(out)
+    assert {told[0] for told in kept(out)} >= {"lost", "violates", "conforms"}

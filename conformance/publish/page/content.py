@@ -8,6 +8,7 @@ from collections.abc import Hashable, Iterator, Mapping
 from typing import Any, Generic, TypeVar
 
 from conformance.exchanges import duty, way
+from conformance.findings.model import Status
 from conformance.findings.telling import SIDES
 from conformance.protocols import clauses
 from conformance.suite.catalogue import catalogue
@@ -26,7 +27,7 @@ from .packing import Packer
 TEXTS = 16_000_000
 """Characters of evidence that a page may hold before compression; where there are more, each text is cut shorter."""
 LENGTHS = (4000, 1200, 400, 120)
-"""What is tried for the longest text, in characters."""
+"""Lengths that are tried for the longest text, in characters."""
 MOST_REMARKS = 200
 """Remarks about more than one case that are told on the page; the number of all is told beside them."""
 NAME = 160
@@ -113,7 +114,7 @@ def _values(cell: CellResult, cases: _Cases, values: Interned[tuple[str, int]]) 
 
 
 def _marks(subject: Subject, cases: _Cases, marks: Interned[tuple[str, str, str]]) -> Iterator[_Row]:
-    """What the gate says of single cases: kind, state before, waiver."""
+    """The gate's remarks about single cases: kind, verdict before, waiver."""
     by_cell: dict[str, list[Remark]] = {}
     for remark in subject.remarks:
         if remark.case:
@@ -157,6 +158,7 @@ def _document(subject: Subject, cases: _Cases, tables: Mapping[str, list[Any]]) 
         "headline": headline(subject),
         "states": [[v.letter, v.word, v.symbol, v.meaning] for v in Verdict],
         "sides": {side.value: letter for side, letter in SIDES.items()},
+        "statuses": [status.value for status in Status],
         "findings": [_finding(account, cases, cells, most) for account in subject.accounts],
         "libraries": _libraries(subject),
         "notes": dict(NOTES),
@@ -201,7 +203,7 @@ def _evidence(e: Evidence, texts: Interned[str], most: int) -> list[Any]:
 def _libraries(subject: Subject) -> list[list[str]]:
     """The accused libraries in the order of the findings: name, title, versions in the run."""
     found = {account.finding.library: account.finding for account in subject.accounts}
-    return [[name, heading(name), versions(finding)] for name, finding in found.items()]
+    return [[name, heading(name), line(versions(finding), NAME)] for name, finding in found.items()]
 
 
 def _finding(account: Account, cases: _Cases, cells: Mapping[str, int], most: int) -> dict[str, Any]:
@@ -216,6 +218,7 @@ def _finding(account: Account, cases: _Cases, cells: Mapping[str, int], most: in
         "sentence": line(finding.sentence, most),
         "status": finding.status.value,
         "told": account.status,
+        "waived": account.waived_text,
         "upstream": [finding.known.reference, finding.known.note] if finding.known else None,
         "ended": account.ended,
         "since": str(account.since),
@@ -297,7 +300,7 @@ def _columns(cases: list[str]) -> list[list[str]]:
 
 
 def _key(at: Place) -> str:
-    """What an address calls the column; a documented claim is about a call, whatever protocol lies below it."""
+    """The column's name in an address; a documented claim is about a call, whatever protocol lies below it."""
     return f"{at.family if at.family == 'claim' else at.protocol}/{at.device}/{'-'.join(_ends(at))}"
 
 

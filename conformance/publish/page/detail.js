@@ -132,8 +132,8 @@ function accusedText(model, {side, accused, why}) {
 
 /** Words from outside: set apart, and whatever they are, only text. */
 const quoted = (text) => make('bdi', {class: 'quoted'}, text);
-/** Our own sentence, of which a part may be from outside. */
-const isolated = (text) => make('bdi', {}, text);
+/** A sentence of ours, with code between backquotes, of which a part may be from outside. */
+const isolated = (text) => make('bdi', {}, prose(text));
 
 /** Attachments, those first that reports have names for. */
 function notesOf(model, notes) {

@@ -34,10 +34,19 @@ function librarySection(model, view, {title, versions, numbers}, members, link) 
 function findingLine(model, number, members, link) {
   const finding = model.findings[number], cells = new Set(members.map(({cell}) => cell));
   return make('li', {}, make('a', {class: `finding edge-${model.states[finding.state][0]}`, href: link({place: 'finding', argument: finding.id, open: ''}), 'data-finding': number},
-    make('span', {class: 'signs'}, sign(model, finding.state), finding.ended ? make('span', {class: 'sign ended'}, finding.ended) : null, make('span', {class: `sign status${finding.status === 'new' ? ' new' : ''}`}, finding.status)),
+    make('span', {class: 'signs'}, badges(model, finding)),
     make('span', {class: 'said'}, isolated(finding.sentence)),
     make('span', {class: 'extent'}, [extentText(model, finding, members, cells), finding.since].filter(Boolean).join(' · ')),
     make('span', {class: 'quoted id'}, finding.id)));
+}
+
+/** Verdict, how a process was lost, status and waivers, each as a badge. */
+function badges(model, finding) {
+  const isNew = finding.status === 'new', status = isNew ? finding.status : finding.told.replace(/https:\/\/(github\.com\/)?/, '');
+  return [
+    sign(model, finding.state), finding.ended ? make('span', {class: 'sign ended'}, finding.ended) : null,
+    make('span', {class: `sign status${isNew ? ' new' : ''}`}, status), finding.waived ? make('span', {class: 'sign status'}, finding.waived) : null,
+  ];
 }
 
 /** Marks the finding in the list that is open beside it. */
@@ -74,7 +83,7 @@ function findingDetail(model, view, number, id, link) {
   const [reason, expected, seen] = finding.said, waivers = waiversOf(model, members);
   return [
     make('h2', {id: 'detail-title', tabindex: '-1', class: 'said'}, isolated(finding.sentence)),
-    make('p', {class: 'signs'}, sign(model, finding.state), finding.ended ? make('span', {class: 'sign ended'}, finding.ended) : null, make('span', {class: `sign status${finding.status === 'new' ? ' new' : ''}`}, finding.status)),
+    make('p', {class: 'signs'}, badges(model, finding)),
     terms([
       ['Accused', [title, finding.side && finding.side !== 'not known' ? `, the ${finding.side}` : '', versions ? [' ', make('small', {}, isolated(versions))] : '']],
       ['Because', finding.why && quoted(finding.why)],

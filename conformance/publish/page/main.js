@@ -79,7 +79,7 @@ function start(model) {
   document.documentElement.dataset.ready = 'yes';
 }
 
-/** What an address has open: `cell` or `cell~exchange`; nothing, if this run has no such thing. */
+/** The field or cell that an address has open: `cell` or `cell~exchange`; nothing, if this run has no such thing. */
 function opened(model, text) {
   const cellOf = (name) => model.cells.findIndex((one) => one.name === name);
   if (!text) return null;

@@ -23,7 +23,7 @@ const readable = (time) => time.replace('T', ' ').replace(/(\.\d+)?(\+00:00|Z)$/
 /** Findings by status: broken promises, then what breaks none. */
 function tiles(model, link) {
   const {v, b, d} = model.stateOf, count = (state, status) => model.findings.filter((one) => one.state === state && (!status || one.status === status)).length;
-  const statuses = [...new Set(['new', ...model.findings.filter(({state}) => state === v).map(({status}) => status)])];
+  const statuses = model.statuses.filter((status) => status === 'new' || count(v, status));
   return [
     ...statuses.map((status) => tile(model, v, count(v, status), status, status, link)),
     ...[[b, 'about robustness'], [d, 'deviations']].filter(([state]) => count(state)).map(([state, word]) => tile(model, state, count(state), word, '', link)),
@@ -93,7 +93,7 @@ function filterFields(model, change) {
   const unique = (values) => [...new Set(values)];
   return [
     choice('accused', 'Accused library', 'all accused', model.libraries.map(([name]) => name), model.libraries.map(([, title]) => title)),
-    choice('status', 'Status', 'all statuses', unique(model.findings.map(({status}) => status))),
+    choice('status', 'Status', 'all statuses', model.statuses.filter((status) => model.findings.some((one) => one.status === status))),
     choice('library', 'Takes part', 'all libraries', unique(cases.flatMap(({libraries}) => libraries)).sort()),
     choice('exchange', 'Exchange', 'all ways', unique(columns.map(({group}) => group))),
     choice('family', 'Family of rules', 'all families', unique(cases.map(({family}) => family)).sort()),

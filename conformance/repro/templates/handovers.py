@@ -93,7 +93,7 @@ def _forward(
 def handover(case: Case) -> Readable | None:
     """Inside or outside the block in which the stream that was written on is the current one."""
     found = sides(case)
-    if found is None:
+    if found is None or case.option("call", "import") != "import":
         return None
     producer, consumer = found
     how = case.option("how") if producer.has_current else ""

@@ -2,9 +2,14 @@
 
 from __future__ import annotations
 
+import ctypes
 from collections.abc import Callable
+from functools import partial
 from types import SimpleNamespace
 from typing import Any
+
+from conformance.reference.memory import simulated
+from conformance.reference.streams import LEGACY, WorkStream
 
 from . import memory
 from .array import Array
@@ -46,6 +51,63 @@ class GPUArray(Array):
     def set(self, host: Any) -> None:
         """Overwrite all elements."""
         self.host[...] = host
+
+
+class Kernels:
+    """``pycuda.driver`` as far as kernels and streams go: it knows the suite's own kernels by name, and works on the simulated device.
+
+    What has the array interface is an argument like any other. Its stream is waited for before a kernel begins.
+    """
+
+    def __init__(self) -> None:
+        self.streams = simulated().streams()
+        self.driver = SimpleNamespace(
+            Stream=lambda flags: WorkStream(self.streams),
+            module_from_buffer=lambda ptx: SimpleNamespace(get_function=lambda name: partial(self.launch, name)),
+            memset_d32_async=lambda to, value, count, stream: self.streams.fill(to, count, value, _handle(stream)),
+            Context=SimpleNamespace(synchronize=self.streams.synchronize_device),
+        )
+
+    def launch(self, name: str, *arguments: Any, block: Any, grid: Any, stream: WorkStream | None = None) -> None:
+        """A kernel, on a stream."""
+        numbers = [self.number(argument, stream) for argument in arguments]
+        getattr(self, name)(*numbers, _handle(stream))
+
+    def number(self, argument: Any, stream: WorkStream | None) -> int:
+        """What a kernel gets for an argument."""
+        described = getattr(argument, "__cuda_array_interface__", None)
+        if described is None:
+            return int(argument)
+        self.follow(described, stream)
+        return self.pointer(described)
+
+    def follow(self, described: Any, stream: WorkStream | None) -> None:
+        """Have the launch wait for a published stream."""
+        published = described.get("stream") if described["version"] >= 3 else None
+        if published not in (None, _handle(stream)):
+            self.streams.wait(_handle(stream), published)
+
+    def pointer(self, described: Any) -> int:
+        """The published address."""
+        return int(described["data"][0])
+
+    def copy_words(self, target: int, source: int, count: int, stream: int) -> None:
+        """As :data:`conformance.cuda.kernels.PTX` has it."""
+        self.streams.copy(target, source, 4 * count, stream)
+
+    def store_address(self, target: int, address: int, stream: int) -> None:
+        """As :data:`conformance.cuda.kernels.PTX` has it."""
+        ctypes.c_uint64.from_address(target).value = address
+
+    def add_to_words(self, address: int, count: int, value: int, stream: int) -> None:
+        """As :data:`conformance.cuda.kernels.PTX` has it."""
+        words = (ctypes.c_uint32 * count).from_address(address)
+        for i in range(count):
+            words[i] += value
+
+
+def _handle(stream: WorkStream | None) -> int:
+    return LEGACY if stream is None else stream.handle
 
 
 class Pycuda:

@@ -6,7 +6,7 @@ from typing import Any
 
 from conformance.adapters.base import Adapter, Device, Trait
 from conformance.adapters.reference import ReferenceAdapter
-from conformance.reference.faults.stream import PublishesNone
+from conformance.reference.exporter import Exporter
 from conformance.reference.importer import Importer
 from conformance.reference.streams import LEGACY, PER_THREAD, Streams, WorkStream
 from conformance.suite.libraries import Environment
@@ -77,11 +77,20 @@ class Cupy(ReferenceAdapter):
     name = "cupy"
 
 
+class Version2(Exporter):
+    """Publishes the version that says nothing of streams."""
+
+    @property
+    def __cuda_array_interface__(self) -> dict[str, Any]:
+        described = super().__cuda_array_interface__
+        return {**{k: v for k, v in described.items() if k != "stream"}, "version": 2}
+
+
 class Torch(ReferenceAdapter):
-    """Publishes no stream."""
+    """Publishes no stream, under a version that has none."""
 
     name = "torch"
-    exporter_class = PublishesNone
+    exporter_class: type[Exporter] = Version2
 
 
 def libraries() -> dict[str, Adapter]:

@@ -14,6 +14,7 @@ from conformance.reference.streams import Streams
 from ..codes import Code
 from ..exchange import Exchange, brief
 from ..outcomes import ACCUSED, Inconclusive, Refused, Side, fail
+from ..steps import Doing
 from . import telling
 from .handover import REFERENCE, Call, Forward, How, S, Setting, Without
 from .observation import Seen, Wait, Work, observe
@@ -61,10 +62,20 @@ def setting_of(exchange: Exchange) -> Setting:
     return Setting(exchange.producer, exchange.consumer, exchange.protocol, exchange.device, how, reader, call=call)
 
 
-def seen_in(exchange: Exchange, streams: Streams, make: Callable[[], Work]) -> Seen:
-    """Observe, and note what was seen; whatever the libraries raise ends the case as a refusal."""
+def seen_in(
+    exchange: Exchange,
+    streams: Streams,
+    make: Callable[[], Work],
+    doing: Doing = Doing.IMPORT,
+    role: Role = Role.CONSUMER,
+) -> Seen:
+    """Observe, and note what was seen; whatever the libraries raise ends the case as a refusal.
+
+    A death meanwhile is told as one of this side in this step, until each side has been tried with the reference.
+    """
     try:
-        seen = observe(streams, make)
+        with exchange.step(doing, role):
+            seen = observe(streams, make)
     except (Inconclusive, Unsupported):
         raise
     except Exception as error:
@@ -72,6 +83,11 @@ def seen_in(exchange: Exchange, streams: Streams, make: Callable[[], Work]) -> S
         raise Refused(f"the exchange was refused: {brief(error)}") from error
     exchange.notes["seen"] = str(seen)
     return seen
+
+
+def seen_of_export(exchange: Exchange, streams: Streams, make: Callable[[], Work]) -> Seen:
+    """As :func:`seen_in`, where the producer's export is what is looked at."""
+    return seen_in(exchange, streams, make, Doing.EXPORT, Role.PRODUCER)
 
 
 def overtaken(streams: Streams, controls: Controls) -> str:
@@ -165,16 +181,30 @@ def blame(
         tried(f"the reference to {setting.consumer.name}", setting.but(producer=REFERENCE, how=How.OUTSIDE), make),
     )
     exchange.notes["blame"] = "; ".join(map(str, trials))
-    duties = _broken(setting, code, offering, *trials)
+    described = published_by(setting, offering) if setting.protocol is Exchanged.CAI else None
+    duties = _broken(setting, code, described, *trials)
     if not duties and any(trial.seen is None for trial in trials):
         raise Inconclusive(f"{reason}, and which side is at fault cannot be told: {exchange.notes['blame']}")
     bound = [duty for duty in duties if duty.level is not Level.OBSERVED]
     duty = next(iter(bound or duties), _gap(setting, code))
     side = (Side.BOTH if len(bound) > 1 else ACCUSED[duty.role]) if bound else Side.NEITHER
+    told = in_words(seen, setting)
+    if described is not None:
+        told += f"; {setting.producer.name} publishes {in_a_dictionary(described)}"
+    why = _WHY.get(duty.code, "") if duties else _GAP
     fail(
-        duty.code, duty.clause, role=duty.role, level=duty.level, reason=reason, expected=expected,
-        seen=in_words(seen, setting), given="", accused=side,
+        duty.code, duty.clause, role=duty.role, level=duty.level, reason=f"{reason}{why}", expected=expected, seen=told,
+        given="", accused=side,
     )  # fmt: skip
+
+
+_GAP = ": each side does its part with the reference, so the contract leaves a gap"
+_WHY = {
+    Code.NAMED_STREAM_NOT_ORDERED: ": the producer does not make the named stream wait",
+    Code.PENDING_WITHOUT_STREAM: ": the producer publishes no stream",
+    Code.STREAM_NOT_COVERING: ": the stream that the producer publishes does not cover the work",
+}
+"""Why things go wrong, where the producer is at fault."""
 
 
 def tried(who: str, setting: S, make: Make[S]) -> Trial:
@@ -185,14 +215,13 @@ def tried(who: str, setting: S, make: Make[S]) -> Trial:
         return Trial(who, None, brief(error))
 
 
-def _broken(setting: S, code: Code, offering: Callable[[S], Offering], producer: Trial, consumer: Trial) -> list[Duty]:
+def _broken(
+    setting: Setting, code: Code, described: Mapping[str, Any] | None, producer: Trial, consumer: Trial
+) -> list[Duty]:
     """The duties of the sides that go wrong. A consumer owes nothing where the dictionary names no stream (CAI-17)."""
-    if setting.protocol is Exchanged.DLPACK:
+    if described is None:
         duties = [(producer, _exporters_duty(setting)), (consumer, Duty(Role.CONSUMER, code, "DLP-35", Level.MUST))]
         return [duty for trial, duty in duties if trial.wrong]
-    if not (producer.wrong or consumer.wrong):
-        return []
-    described = published_by(setting, offering)
     found = []
     if producer.wrong:
         found.append(published_duty(described, same=setting.producer.name == setting.consumer.name))
@@ -214,6 +243,11 @@ _WAITED = {
     Wait.HOST: "the calling thread waits, but not for all of {pending}",
     Wait.DEVICE: "the call waits for the device, and still misses {pending}",
 }
+
+
+def in_a_dictionary(described: Mapping[str, Any]) -> str:
+    """The stream that a dictionary names, with the version that gives it a meaning."""
+    return f"{telling.stream(described.get('stream'))} in version {described.get('version')}"
 
 
 def _exporters_duty(setting: Setting) -> Duty:
@@ -270,8 +304,3 @@ def published_by(setting: S, offering: Callable[[S], Offering] = Forward) -> Map
 def names_stream(described: Mapping[str, Any]) -> bool:
     """Whether a dictionary names a stream under a version that gives it a meaning (CAI-30)."""
     return described.get("version", 0) >= 3 and described.get("stream") is not None
-
-
-def publishes(*_: Any) -> Any:
-    """Temporary: modules that have not been moved to :func:`published_by` yet import it."""
-    raise NotImplementedError

@@ -16,7 +16,9 @@ def stream(handle: object) -> str:
         return "the legacy default stream (1)"
     if handle == PER_THREAD:
         return "the per-thread default stream (2)"
-    return f"stream {handle:#x}" if isinstance(handle, int) else f"stream {handle!r}"
+    if handle is None:
+        return "no stream"
+    return f"stream {handle:#x}" if isinstance(handle, int) and handle else f"stream {handle!r}"
 
 
 def elements(data: bytes, known: Mapping[int, str]) -> str:

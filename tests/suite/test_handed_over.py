@@ -1,0 +1,113 @@
+"""What a producer hands over is inspected: where it is wrong, nobody else is accused of what came of it."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import pytest
+
+from conformance.protocols.clauses import Role
+from conformance.reference.exporter import Exporter
+from conformance.reference.faults import Fault, all_faults
+from conformance.reference.importer import Imported, Importer
+from conformance.suite.codes import Code
+from conformance.suite.outcomes import Outcome
+
+from .conftest import Runner
+
+
+def failures(results: list[Any]) -> set[tuple[str, str, str]]:
+    """Code, clause and side of each."""
+    return {(r.code, r.clause, r.role.value) for r in results if r.outcome is Outcome.FAIL}
+
+
+def test_wrong_strides_in_a_capsule_are_one_cause_in_every_invariant(run_reference: Runner) -> None:
+    """The consumer that reads by them is innocent."""
+    fault = all_faults()["layout.StridesUnsigned"]
+    results = [
+        result
+        for name in ("layout.capsule-strides", "layout.import-strides", "pointer.values")
+        for result in run_reference(name, fault)
+    ]
+    assert failures(results) == {(Code.STRIDES_CHANGED.value, "DLP-20", "producer")}
+    assert {r.given for r in results if r.outcome is Outcome.FAIL} == {"an array with negative strides"}
+
+
+def test_missing_strides_are_told_from_wrong_ones(run_reference: Runner) -> None:
+    """By the invariant about them, and where elements are read."""
+    fault = all_faults()["layout.StridesUnpublished"]
+    for name in ("layout.interface-strides", "pointer.values"):
+        assert failures(run_reference(name, fault)) == {(Code.STRIDES_MISSING.value, "CAI-12", "producer")}
+
+
+class Copying(Exporter):
+    """Every capsule holds a packed copy."""
+
+    def placed(self, stream: int | None, dl_device: tuple[int, int] | None, copy: bool | None) -> Exporter:
+        """Never the array itself."""
+        return super().placed(stream, dl_device, True)
+
+
+def test_a_producer_that_exports_copies_is_told_of_where_sharing_is_asked(run_reference: Runner) -> None:
+    """And not where the elements or the strides are: those of the copy are right."""
+    fault = Fault("copying", "copies", (), exporter=Copying)
+    assert failures(run_reference("pointer.same-address", fault)) == {(Code.NOT_SHARED.value, "DLP-43", "producer")}
+    for name in ("pointer.values", "layout.import-strides", "layout.capsule-strides"):
+        assert failures(run_reference(name, fault)) == set()
+
+
+class CopiesWrongly(Copying):
+    """As many elements as the copy has, but none of the array's."""
+
+    def copied(self) -> Exporter:
+        """Zeros."""
+        made = super().copied()
+        self.memory.write(made.element0(), bytes(made.view.size * made.dtype.itemsize))
+        return made
+
+
+def test_a_copy_with_other_elements_is_the_producers_fault(run_reference: Runner) -> None:
+    """Our own instruments read them before the consumer is accused."""
+    fault = Fault("copies-wrongly", "copies zeros", (), exporter=CopiesWrongly)
+    for name in ("pointer.values", "pointer.copy-true"):
+        assert failures(run_reference(name, fault)) == {(Code.VALUES_CHANGED.value, "DLP-59", "producer")}
+
+
+class Refusing(Importer):
+    """Takes nothing."""
+
+    def take_capsule(self, offered: Any) -> Imported:
+        """A refusal."""
+        raise BufferError("not today")
+
+
+def test_a_refusal_of_a_right_capsule_is_the_consumers(run_reference: Runner) -> None:
+    """It is the consumer that has to take it (DLP-46)."""
+    fault = Fault("refusing", "refuses", (), importer=Refusing)
+    (result,) = run_reference("lifetime.temporary", fault)[:1]
+    assert (result.code, result.clause, result.role) == (Code.REFUSED.value, "DLP-46", Role.CONSUMER)
+
+
+@pytest.mark.parametrize("name", ["layout.empty-import", "layout.unit-strides-import"])
+def test_who_takes_nothing_does_not_refuse_this_array_in_particular(name: str, run_reference: Runner) -> None:
+    """A plain array is tried first, and its refusal is no more than that."""
+    fault = Fault("refusing", "refuses", (), importer=Refusing)
+    dlpack = [result for result in run_reference(name, fault) if result.case.protocol == "dlpack"]
+    assert {result.outcome for result in dlpack} == {Outcome.REFUSED}
+
+
+class ExportsNoEmpties(Exporter):
+    """An array without elements is not exported."""
+
+    def dlpack(self, **asked: Any) -> Any:
+        """Only something."""
+        if not self.view.size:
+            raise BufferError("nothing to export")
+        return super().dlpack(**asked)
+
+
+def test_a_producer_is_not_held_to_what_binds_the_consumer(run_reference: Runner) -> None:
+    """That arrays without elements have to be taken does not say that they have to be exported."""
+    fault = Fault("no-empties", "refuses", (), exporter=ExportsNoEmpties)
+    dlpack = [result for result in run_reference("layout.empty-import", fault) if result.case.protocol == "dlpack"]
+    assert {result.outcome for result in dlpack} == {Outcome.REFUSED}
