@@ -34,7 +34,7 @@ class Verdict(str, Enum):
     )
     DEVIATES = ("deviates", "d", "~", "yellow", "a library does not follow a recommendation, or a rule that we infer")
     UNDECIDED = ("not decided", "u", "?", "blue", "the case ran, and the check could not decide")
-    LOST = ("lost", "l", "-", "blue", "the case was planned and has no outcome")
+    LOST = ("lost", "l", "○", "blue", "the case was planned and has no outcome")
     CONFORMS = ("conforms", "c", "✓", "green", "the check saw the invariant hold")
     REFUSED = ("refused", "r", "∅", "dim", "a library refused the exchange cleanly, as it may")
     OBSERVED = ("observed", "o", "i", "dim", "recorded only; no clause demands anything")

@@ -51,15 +51,15 @@ def _slug(words: str) -> str:
     return _ARTICLE.sub("", found)
 
 
-Versions = Mapping[str, Mapping[str, str]]
-"""Distribution and version, by library."""
+Versions = Mapping[str, Mapping[str, Mapping[str, str]]]
+"""Distribution and version, by cell (empty for a run in one environment) and by library."""
 
 
 def findings(observations: Iterable[Observation], versions: Versions, book: Book) -> list[Finding]:
     """Every finding, the accused libraries in alphabetical order, the most serious first."""
     seen = [o for o in observations if o.verdict.speaks_against]
     by_place = {(o.cell, o.case): o for o in seen}
-    groups: dict[Cause, list[tuple[Observation, Code]]] = defaultdict(list)
+    groups: dict[Cause, _Members] = defaultdict(list)
     for observation in seen:
         for cause, code in _causes(observation, by_place):
             groups[cause].append((observation, code))
@@ -72,17 +72,19 @@ def _order(finding: Finding) -> tuple[object, ...]:
     return (finding.library == UNKNOWN, finding.library, worst, -len(finding.cases), finding.id)
 
 
-def _causes(observation: Observation, by_place: Mapping[tuple[str, str], Observation]) -> list[tuple[Cause, Code]]:
+def _causes(
+    observation: Observation, by_place: Mapping[tuple[str, str], Observation]
+) -> list[tuple[Cause, Code | None]]:
     """The cause of a case; one for each accused library where there are several."""
     if not observation.accused:
-        code = BY_SLUG[observation.code]
+        code = BY_SLUG.get(observation.code)
         return [(_cause(UNKNOWN, "", code, observation), code)]
     found = []
     for name in observation.accused:
         for side in _sides_of(name, observation):
             anchor = by_place.get((observation.cell, _with_reference(observation.case, side)))
             shown = anchor if anchor is not None and anchor.accused == (name,) else observation
-            code = BY_SLUG[shown.code]
+            code = BY_SLUG.get(shown.code)
             found.append((_cause(name, side.value, code, shown), code))
     return list(dict(found).items())
 
@@ -105,19 +107,20 @@ def _with_reference(case: str, side: Side) -> str:
     return "/".join((invariant, "-".join(names), *rest))
 
 
-def _cause(library: str, side: str, code: Code, shown: Observation) -> Cause:
-    facets = code.facets
+def _cause(library: str, side: str, code: Code | None, shown: Observation) -> Cause:
+    """A code that only a newer suite knows is a cause of its own."""
+    facets = tuple(Facet) if code is None else code.facets
     return Cause(
         library,
         side if Facet.SIDE in facets else "",
-        code.cause,
+        shown.code if code is None else code.cause,
         shown.protocol if Facet.PROTOCOL in facets else "",
         shown.step if Facet.STEP in facets else "",
         shown.given if Facet.GIVEN in facets else "",
     )
 
 
-_Members = list[tuple[Observation, Code]]
+_Members = list[tuple[Observation, "Code | None"]]
 
 
 def _generalised(groups: Mapping[Cause, _Members]) -> dict[Cause, _Members]:
@@ -135,23 +138,33 @@ def _generalised(groups: Mapping[Cause, _Members]) -> dict[Cause, _Members]:
 def _finding(cause: Cause, members: _Members, versions: Versions, book: Book) -> Finding:
     observations = sorted({o: None for o, _ in members}, key=_smallness)
     verdict = min((o.verdict for o in observations), key=_WORST_FIRST.index)
-    of_library = versions.get(cause.library, {})
+    shown_in = {o.cell for o in observations}
+    of_cells = [of_cell.get(cause.library, {}) for cell, of_cell in versions.items() if cell in shown_in]
     code = next(code for o, code in members if o == observations[0])
     known = book.about(cause.id)
     return Finding(
         cause.id,
         cause.library,
         cause.side,
-        code.value,
+        observations[0].code if code is None else code.value,
         cause.given,
         cause.step,
         verdict,
         sentence(cause.library, _role(cause, observations[0]), code, cause.given, cause.protocol, cause.step),
-        book.status(known, of_library),
+        book.status(known, of_cells),
         tuple(observations),
-        of_library,
+        _together(of_cells),
         known,
     )
+
+
+def _together(of_cells: Iterable[Mapping[str, str]]) -> dict[str, str]:
+    """Versions by distribution; all of them, where cells differ."""
+    found: dict[str, dict[str, None]] = defaultdict(dict)
+    for versions in of_cells:
+        for distribution, version in versions.items():
+            found[distribution][version] = None
+    return {distribution: ", ".join(seen) for distribution, seen in found.items()}
 
 
 def _role(cause: Cause, smallest: Observation) -> Role:

@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import json
 import re
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from functools import lru_cache
 from importlib import resources
@@ -36,17 +36,22 @@ class Book:
         return next((entry for entry in self.entries if fits(entry.finding, finding)), None)
 
     @staticmethod
-    def status(known: Known | None, versions: Mapping[str, str]) -> Status:
-        """What an entry means for a library of these versions, by distribution."""
+    def status(known: Known | None, tested: Sequence[Mapping[str, str]]) -> Status:
+        """What an entry means for a library that was tested with these versions, by distribution; one mapping for each cell."""
         if known is None or known.upstream is Upstream.UNREPORTED:
             return Status.NEW
         if known.upstream is Upstream.INTENDED:
             return Status.INTENDED
         if known.upstream is Upstream.OPEN:
             return Status.KNOWN
-        version = versions.get(known.distribution) if known.distribution else next(iter(versions.values()), None)
-        is_older = version is not None and _release(version) < _release(known.fixed_in)
-        return Status.FIXED if is_older else Status.NEW
+        is_older = [_is_older(known, versions) for versions in tested]
+        return Status.FIXED if is_older and all(is_older) else Status.NEW
+
+
+def _is_older(known: Known, versions: Mapping[str, str]) -> bool:
+    """Whether the version is known and comes before the fix."""
+    version = versions.get(known.distribution) if known.distribution else next(iter(versions.values()), None)
+    return version is not None and _release(version) < _release(known.fixed_in)
 
 
 def _release(version: str) -> tuple[int, ...]:

@@ -30,8 +30,10 @@ def title(library: str) -> str:
     return TITLES.get(library, library)
 
 
-def sentence(library: str, role: Role, code: Code, given: str, protocol: str, step: str) -> str:
-    """One plain sentence: which library does what, to what, by which protocol."""
+def sentence(library: str, role: Role, code: Code | None, given: str, protocol: str, step: str) -> str:
+    """One plain sentence: which library does what, to what, by which protocol. ``None`` is a code of a newer suite."""
+    if code is None:
+        return f"{title(library)} fails in a way that this version of the suite has no words for."
     says = code.says(role)
     if code is Code.CRASH and step == Doing.RELEASE.value:
         says = f"ends the process when {_RELEASE[role]}{' with {given}' if given else ''} is released"

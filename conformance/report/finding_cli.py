@@ -9,7 +9,7 @@ from collections.abc import Sequence
 from pathlib import Path
 
 from conformance import files
-from conformance.execution import accusing, folder, ledger
+from conformance.execution import held
 from conformance.execution.environment import Facts
 from conformance.execution.results import Result
 from conformance.exits import Exit, UserError, given_by
@@ -59,13 +59,12 @@ def finding(options: argparse.Namespace) -> int:
 
 def _read(path: Path) -> tuple[Sequence[Result], Facts]:
     try:
-        left = folder.read(path)
-    except (OSError, ValueError, KeyError) as error:
+        left = held.left(path)
+    except (OSError, ValueError, KeyError, TypeError) as error:
         raise UserError(
             f"--results: {path} holds no run that can be read ({error}); give the folder that `check --out` made"
         ) from error
-    planned = (left.results.get(case.id) or ledger.lost(case, "the run has not come to it") for case in left.cases)
-    return tuple(accusing.accuse(planned, left.results)), Facts.from_json(left.environment)
+    return left.results, Facts.from_json(left.environment)
 
 
 def _list(found: Sequence[Finding]) -> int:

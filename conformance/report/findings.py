@@ -41,7 +41,7 @@ def versions(facts: Facts) -> dict[str, Mapping[str, str]]:
 
 def of_run(results: Iterable[Result], facts: Facts) -> list[Finding]:
     """The findings of a run."""
-    return causes.findings(observations(results), versions(facts), known.book())
+    return causes.findings(observations(results), {"": versions(facts)}, known.book())
 
 
 def write(found: Sequence[Finding], facts: Facts, out: Path) -> None:

@@ -34,17 +34,9 @@ def findings(run: RunFile) -> list[Finding]:
     return causes.findings(observations(run), versions(run), known.book())
 
 
-def versions(run: RunFile) -> dict[str, dict[str, str]]:
-    """For each library the versions of its distributions; where cells differ all of them, separated by commas."""
-    found: dict[str, dict[str, list[str]]] = defaultdict(lambda: defaultdict(list))
-    for cell in run.cells:
-        for name, distributions in cell.libraries.items():
-            for distribution, version in distributions.items():
-                found[name][distribution].append(version)
-    return {
-        name: {distribution: ", ".join(dict.fromkeys(seen)) for distribution, seen in of_library.items()}
-        for name, of_library in found.items()
-    }
+def versions(run: RunFile) -> dict[str, dict[str, dict[str, str]]]:
+    """For each cell and library the versions of its distributions."""
+    return {cell.name: cell.libraries for cell in run.cells}
 
 
 def by_spot(run: RunFile) -> dict[Spot, tuple[str, ...]]:

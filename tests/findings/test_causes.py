@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import random
+from dataclasses import replace
 
 from conformance.findings.causes import findings
 from conformance.findings.known import Book
@@ -22,7 +23,8 @@ EMPTY = Book()
 def found(*observations: Observation, book: Book = EMPTY, version: str = "2.11.0") -> list[Finding]:
     """Findings of libraries that all have one version."""
     names = {name for one in observations for name in one.libraries}
-    return findings(observations, {name: {name: version} for name in names}, book)
+    cells = {one.cell for one in observations}
+    return findings(observations, {cell: {name: {name: version} for name in names} for cell in cells}, book)
 
 
 def ids(*observations: Observation) -> list[str]:
@@ -146,3 +148,21 @@ def test_known_causes_are_told_by_the_version_that_was_tested() -> None:
     (old,), (new,) = found(case, book=book), found(case, book=book, version="2.15.0")
     assert (old.status, old.advice) == (Status.FIXED, "fixed in 2.15: upgrade")
     assert (new.status, new.advice) == (Status.NEW, "seen although 2.15 is said to fix it")
+
+
+def test_a_fix_counts_only_for_the_cells_that_show_the_cause() -> None:
+    """Seen in the fixed version, too, it is new; the versions of other cells say nothing."""
+    book = Book((Known("torch/consumer/*", Upstream.FIXED, "r", "note", "2.14"),))
+    versions = {cell: {"torch": {"torch": version}} for cell, version in (("old", "2.13.0"), ("new", "2.15.0"))}
+    old, new = (seen("a.b/reference-torch/dlpack/host", cell=cell) for cell in versions)
+    (only_old,), (both,) = findings([old], versions, book), findings([old, new], versions, book)
+    assert (only_old.status, only_old.versions) == (Status.FIXED, {"torch": "2.13.0"})
+    assert (both.status, both.versions) == (Status.NEW, {"torch": "2.13.0, 2.15.0"})
+
+
+def test_a_code_of_a_newer_suite_is_a_finding_of_its_own() -> None:
+    """A run file may come from one."""
+    strange = replace(seen("a.b/reference-torch/dlpack/host"), code="not-invented-yet")
+    (one,) = found(strange)
+    assert one.id == "torch/consumer/not-invented-yet/dlpack"
+    assert one.sentence.startswith("PyTorch fails")

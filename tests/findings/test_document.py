@@ -31,7 +31,7 @@ def test_what_is_written_is_as_the_schema_says(tmp_path: Path) -> None:
             seen("p.v/cupy-torch/dlpack/cuda", Code.STALE_READ, Side.BOTH),
             seen("p.v/cupy-torch/cai/cuda", Code.VALUES_CHANGED, Side.UNKNOWN, clause=""),
         ],
-        VERSIONS,
+        {"": VERSIONS},
         known.book(),
     )  # fmt: skip
     document.write(found, VERSIONS, tmp_path / "findings.json")

@@ -77,16 +77,16 @@ def test_all_mistakes_are_told_at_once() -> None:
 def test_what_an_entry_means_depends_on_the_version(upstream: Upstream, version: str, status: Status) -> None:
     """Numbers are compared as numbers: 1.9 is older than 1.10."""
     entry = Known("a/*", upstream, "r", "n", "1.10")
-    assert Book((entry,)).status(entry, {"a": version}) is status
+    assert Book((entry,)).status(entry, [{"a": version}]) is status
 
 
 def test_a_library_of_unknown_version_is_not_said_to_be_fixed() -> None:
     """Nobody is sent to upgrade by a guess."""
     entry = Known("a/*", Upstream.FIXED, "r", "n", "1.10")
-    assert Book((entry,)).status(entry, {}) is Status.NEW
+    assert Book((entry,)).status(entry, [{}]) is Status.NEW
 
 
 def test_an_entry_may_name_the_distribution_that_the_fix_is_in() -> None:
     """A library may come as several."""
     entry = Known("a/*", Upstream.FIXED, "r", "n", "2.0", "a-core")
-    assert Book((entry,)).status(entry, {"a-bindings": "13.0", "a-core": "1.0"}) is Status.FIXED
+    assert Book((entry,)).status(entry, [{"a-bindings": "13.0", "a-core": "1.0"}]) is Status.FIXED
