@@ -18,7 +18,7 @@ from conformance.verdict import Verdict
 from conformance.wildcards import STAR, fits
 
 from . import findings
-from .finding_page import page, run_script
+from .finding_page import page, run_script, shortest
 from .screen import Screen, many
 
 RESULTS = Path("conform-results")
@@ -92,7 +92,7 @@ def _share(one: str, other: str) -> bool:
 
 
 def _page(one: Finding, results: Sequence[Result], facts: Facts, *, tried: bool) -> str:
-    ran = run_script(one.smallest, results, one.versions) if tried else None
+    ran = run_script(shortest(one, results), one.versions) if tried else None
     return page(one, results, facts, ran)
 
 

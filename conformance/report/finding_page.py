@@ -15,7 +15,7 @@ import conformance
 from conformance.exchanges import PROTOCOLS, demand
 from conformance.execution.environment import Facts
 from conformance.execution.results import Result
-from conformance.findings.model import Finding, Observation, Upstream
+from conformance.findings.model import Finding, Upstream
 from conformance.findings.wording import title
 from conformance.protocols.clauses import Role, clause
 from conformance.repro.scripts import is_readable, script
@@ -46,13 +46,13 @@ class Ran:
 
 
 def page(finding: Finding, results: Sequence[Result], facts: Facts, ran: Ran | None = None) -> str:
-    """The whole report; ``results`` are those of the run, which also tell what is not affected."""
+    """The whole report; ``results`` are those of the run, which also tell what is not affected. ``ran`` is of :func:`shortest`."""
     parts = (
         f"# {finding.sentence}",
         _table(_about(finding, facts)),
         *_expected(finding),
         *_seen(finding),
-        *_script(finding, results, ran),
+        *_script(finding, shortest(finding, results), ran),
         *_extent(finding, results),
         *_relatives(finding),
     )
@@ -123,9 +123,19 @@ _EVIDENCE = {
 """Notes of a case that a maintainer wants to see, and what they are called."""
 
 
-def _script(finding: Finding, results: Sequence[Result], ran: Ran | None) -> Iterator[str]:
+def shortest(finding: Finding, results: Sequence[Result]) -> Result:
+    """The case with the shortest script that a person can read; the smallest case where there is none.
+
+    A few lines with a second library convince sooner than a page that makes a capsule by hand.
+    """
+    by_id = {result.case.id: result for result in results}
+    alone = [o for o in finding.observations if len(o.accused) == 1 and o.verdict is finding.verdict]
+    readable = [by_id[o.case] for o in alone if is_readable(by_id[o.case].case)]
+    return min(readable, key=lambda result: script(result.case).count("\n"), default=by_id[finding.smallest.case])
+
+
+def _script(finding: Finding, result: Result, ran: Ran | None) -> Iterator[str]:
     yield "## Reproduce"
-    result = next(r for r in results if r.case.id == finding.smallest.case)
     if is_readable(result.case):
         yield f"```python\n{script(result.case, result, versions=finding.versions).rstrip()}\n```"
     else:
@@ -191,9 +201,8 @@ def _relatives(finding: Finding) -> Iterator[str]:
 # -- running a script
 
 
-def run_script(observation: Observation, results: Sequence[Result], versions: Mapping[str, str]) -> Ran:
+def run_script(result: Result, versions: Mapping[str, str]) -> Ran:
     """Run the script of a case in a fresh interpreter of this environment."""
-    result = next(r for r in results if r.case.id == observation.case)
     with tempfile.TemporaryDirectory(prefix="conformance-script-") as private:
         path = Path(private, "script.py")
         path.write_text(script(result.case, result, versions=versions), encoding="utf-8")
@@ -203,11 +212,14 @@ def run_script(observation: Observation, results: Sequence[Result], versions: Ma
                 timeout=_SECONDS, check=False, cwd=private, env={**os.environ, "PYTHONUNBUFFERED": "1"},
             )  # fmt: skip
         except subprocess.TimeoutExpired as slow:
-            return Ran(124, _last((slow.stdout or b"") + f"\nno end after {_SECONDS:g} s".encode(), private))
-        return Ran(done.returncode, _last(done.stdout, private))
+            return Ran(124, last_lines((slow.stdout or b"") + f"\nno end after {_SECONDS:g} s".encode()))
+        return Ran(done.returncode, last_lines(done.stdout))
 
 
-def _last(said: bytes, private: str) -> str:
-    """The end of the output, without the names of folders that are gone."""
-    text = said.decode(errors="backslashreplace").replace(private + os.sep, "")
+def last_lines(said: bytes) -> str:
+    """The end of the output, with files by their names only: their folders are of this machine."""
+    text = _FOLDERS.sub("", said.decode(errors="backslashreplace"))
     return "\n".join(text.splitlines()[-_LINES:])
+
+
+_FOLDERS = re.compile(r"(?<![\w:/.])/(?:[\w.+@-]+/)+(?=[\w.+@-])")

@@ -16,7 +16,7 @@ WIDTH = 118
 PROTOCOLS = {"dlpack": "DLPack", "cai": "the CUDA Array Interface", "none": "no protocol"}
 _NOT_OF = {"dlpack": "CAI-", "cai": "DL"}
 """How the clauses begin that an exchange by this protocol cannot break."""
-_ENDS = "0 it is right, 1 it is wrong, 2 it cannot be run here, 3 refused or not decided"
+_ENDS = "0 it is right, or refused as it may be; 1 it is wrong; 2 it cannot be run here; 3 not decided"
 
 
 _REFERENCE = "stands for no library: the script does that side itself"

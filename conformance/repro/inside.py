@@ -10,10 +10,9 @@ from conformance.adapters.base import Device
 from conformance.execution import environment
 from conformance.execution.child import Child
 from conformance.execution.environment import Facts
-from conformance.execution.results import ACCUSING, Result
+from conformance.execution.results import ACCUSING, Result, TRUSTED
 from conformance.suite.catalogue import Case, Invariant, Isolation, catalogue
 from conformance.suite.libraries import REFERENCE
-from conformance.suite.outcomes import Outcome
 
 RIGHT, WRONG, NOT_HERE, UNDECIDED = 0, 1, 2, 3
 
@@ -43,7 +42,7 @@ def code_of(result: Result) -> int:
     """The exit code that stands for an outcome."""
     if result.outcome in ACCUSING:
         return WRONG
-    return RIGHT if result.outcome is Outcome.PASS else UNDECIDED
+    return RIGHT if result.outcome in TRUSTED else UNDECIDED
 
 
 def _measured(case: Case, invariant: Invariant) -> Facts:

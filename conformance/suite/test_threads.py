@@ -10,7 +10,7 @@ from collections.abc import Iterator
 from contextlib import AbstractContextManager, nullcontext
 from typing import Any
 
-from conformance.adapters.base import Device, Protocol, Trait
+from conformance.adapters.base import Adapter, Device, Protocol, Trait
 from conformance.adapters.reference import ReferenceAdapter
 from conformance.protocols.clauses import Level, Role
 from conformance.protocols.strided import gather
@@ -188,8 +188,9 @@ def test_release_elsewhere(exchange: Exchange) -> None:
     _take_and_compare(exchange, exchange.source(seed=1))
 
 
-def _expect_unharmed(exchange: Exchange, source: Source) -> None:
-    """The producer's array has its elements still, by our own instruments and by its own reading."""
+def _expect_unharmed(exchange: Exchange, source: Source, owner: Adapter | None = None) -> None:
+    """An array has its elements still, by our own instruments and by its owner's reading; that is the producer if nobody is named."""
+    owner = owner or exchange.producer
     by_dlpack = exchange.protocol is Protocol.DLPACK
     lies = exchange.peek(source.start, len(source.block))
     if gather(lies, source.view, source.dtype.itemsize) != source.values:
@@ -198,9 +199,9 @@ def _expect_unharmed(exchange: Exchange, source: Source) -> None:
             reason="after the end of an import the producer's memory has changed",
             expected=show(source.values, source.dtype), seen=show(lies, source.dtype), given="",
         )  # fmt: skip
-    read = exchange.producer.read(source.array)
+    read = owner.read(source.array)
     if read != source.values:
-        raise Inconclusive(f"{exchange.producer.name} does not read its own array: {show(read, source.dtype)}")
+        raise Inconclusive(f"{owner.name} does not read its own array: {show(read, source.dtype)}")
 
 
 def _beside_reference(env: Environment) -> Iterator[Pair]:
@@ -262,7 +263,7 @@ def test_chain(exchange: Exchange) -> None:
     elsewhere(lambda: end.pop().release())
     if exchange.option("entry") == Protocol.DLPACK.value:
         _expect_released(exchange, source)
-    _expect_unharmed(exchange, source)
+    _expect_unharmed(exchange, source, reference)
 
 
 def _pass_on(exchange: Exchange, reference: Any, source: Source) -> Imported:

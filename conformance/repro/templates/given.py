@@ -183,7 +183,7 @@ try:
     y = «call»
 except Exception as error:
     print("refused, as it may be:", repr(error))
-    sys.exit(3)
+    sys.exit(0)
 seen = «values»
 del y
 gc.collect()

@@ -41,7 +41,7 @@ child = os.fork()  # what is tried may kill its process, so this one looks on
 if child:
     code = os.waitstatus_to_exitcode(os.waitpid(child, 0)[1])
     if code < 0:
-        print("expected: a living process")
+        print("expected: the process goes on")
         print("seen:     ended by", signal.Signals(-code).name, "" if begun[0] else "before anything was tried")
     sys.exit(code if code >= 0 else 1 if begun[0] else 3)
 """

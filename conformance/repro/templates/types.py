@@ -73,7 +73,7 @@ try:
     y = cupy.asarray(Shown(x))
 except Exception as error:
     print("refused, as it may be:", repr(error))
-    sys.exit(3)
+    sys.exit(0)
 expected, seen = cupy.asnumpy(x).tobytes().hex(), cupy.asnumpy(y).tobytes().hex()
 """
 _NEEDS = """

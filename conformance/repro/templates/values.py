@@ -21,7 +21,7 @@ try:
     y = «taken»
 except Exception as error:
     print("refused, as it may be:", repr(error))
-    sys.exit(3)
+    sys.exit(0)
 seen = «values»
 """
 _DICTIONARY = '''
