@@ -48,7 +48,7 @@ def probe(name: str, tell: adapter_check.Tell = _unheard) -> Library:
     except BaseException as error:
         return Library(name, versions, absent=_absence(adapter, versions, error))
     try:
-        return _measured(adapter, versions, tell)
+        return _measured(name, adapter, versions, tell)
     except _Wrong as found:
         return Library.not_trusted(name, versions, str(found))
     except Exception as error:
@@ -59,7 +59,7 @@ class _Wrong(Exception):
     """An adapter that is not to be trusted; the text says why."""
 
 
-def _measured(adapter: Adapter, versions: dict[str, str], tell: adapter_check.Tell) -> Library:
+def _measured(name: str, adapter: Adapter, versions: dict[str, str], tell: adapter_check.Tell) -> Library:
     """Of a library that is loaded."""
     sides: dict[Device, Side] = {}
     unusable: dict[str, str] = {}
@@ -75,7 +75,7 @@ def _measured(adapter: Adapter, versions: dict[str, str], tell: adapter_check.Te
             unusable[device.value] = reason
     absent = None if sides else "; ".join(unusable.values())
     traits = adapter.present_traits() | _measured_traits(adapter, sides)
-    return Library(adapter.name, versions, traits, absent, sides, unusable)
+    return Library(name, versions, traits, absent, sides, unusable)
 
 
 def _trusted(adapter: Adapter, device: Device, tell: adapter_check.Tell) -> Side:

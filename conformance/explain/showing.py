@@ -19,11 +19,12 @@ from .subjects import Kind, Subject
 _MOST = 6
 """Bugs, faults or invariants of a kind that are told unless all are asked for."""
 _MARGIN = "  "
-_COLOURS = {"must": "red", "should": "yellow", "observed": "dim"}
+_COLOURS = {"must": "red", "should": "yellow", "observed": "dim", "robustness": "magenta"}
 _VERDICTS = {
     "must": "To break it violates a promise",
     "should": "To break it deviates from a recommendation",
     "observed": "It is only observed, because no clause decides",
+    "robustness": "To fail it breaks no promise, because what the suite does there is forbidden",
 }
 
 

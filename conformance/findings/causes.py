@@ -150,7 +150,7 @@ def _finding(cause: Cause, members: _Members, versions: Versions, book: Book) ->
         cause.given,
         cause.step,
         verdict,
-        sentence(cause.library, _role(cause, observations[0]), code, cause.given, cause.protocol, cause.step),
+        sentence(cause.library, _role(cause, observations[0]), code, _given(cause, members), cause.protocol, cause.step),
         book.status(known, of_cells),
         tuple(observations),
         _together(of_cells),
@@ -165,6 +165,12 @@ def _together(of_cells: Iterable[Mapping[str, str]]) -> dict[str, str]:
         for distribution, version in versions.items():
             found[distribution][version] = None
     return {distribution: ", ".join(seen) for distribution, seen in found.items()}
+
+
+def _given(cause: Cause, members: _Members) -> str:
+    """What the sentence says was given; where it is no part of the cause it is the same in all cases, or is not said."""
+    given = {o.given for o, code in members if code is not None and Facet.GIVEN not in code.facets}
+    return given.pop() if len(given) == 1 else cause.given
 
 
 def _role(cause: Cause, smallest: Observation) -> Role:

@@ -373,7 +373,8 @@ def test_contexts(exchange: Exchange) -> None:
             duty.clause,
             role=duty.role,
             level=duty.level,
-            reason="across two contexts the consumer reads before the producer's pending write is done",
+            reason="across two contexts the consumer reads before the producer's pending write is done"
+            + evidence.WHY.get(duty.code, ""),
             expected="the consumer reads the new value",
             seen=f"{across.seen.told or across.told}; {case.consumer} does not wait for {telling.stream(across.seen.writer)}, "
             f"on which the work of {case.producer} is pending",

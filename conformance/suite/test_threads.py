@@ -137,13 +137,13 @@ def _expect_released(exchange: Exchange, source: Source) -> None:
     calls = [export.deleter_calls for export in exports]
     never, often = calls.count(0), sum(count > 1 for count in calls)
     seen = f"{never} never called, {often} called more than once"
-    expected = f"{len(calls)} deleters, one call each"
+    expected = f"one call of each deleter, {len(calls)} in all"
     if often:
         fail(
             Code.RELEASED_TWICE, "DLP-26", role=Role.CONSUMER, reason="the consumer releases a capsule more than once",
             expected=expected, seen=seen, given="memory",
         )  # fmt: skip
-    reason = "the consumer does not release every capsule"
+    reason = "not every capsule is released"
     unreleased(exchange, is_right, "DLP-26", role=Role.CONSUMER, reason=reason, expected=expected, seen=seen)
 
 

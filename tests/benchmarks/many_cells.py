@@ -27,10 +27,11 @@ FLIPPED = 0.05
 OWN_WORDS = 0.002
 
 
-def names(count: int) -> list[str]:
-    """Names of cells, as matrix.yaml makes them."""
-    every = (f"cu13.0-py{p}-numpy{n}-torch{t}-cupy{c}" for p, n, t, c in product(PYTHONS, NUMPYS, TORCHES, CUPYS))
-    return [name for name, _ in zip(every, range(count))]
+def chosen(count: int) -> list[dict[str, str]]:
+    """The versions of so many cells."""
+    every = product(PYTHONS, NUMPYS, TORCHES, CUPYS)
+    axes = ({"cuda": "13.0", "python": p, "numpy": n, "torch": t, "cupy": c} for p, n, t, c in every)
+    return [one for one, _ in zip(axes, range(count))]
 
 
 def make(source: Path, out: Path, count: int, cases: int) -> None:
@@ -44,7 +45,7 @@ def make(source: Path, out: Path, count: int, cases: int) -> None:
     for line in lines:
         said.setdefault(line["invariant"], []).append(line)
     out.mkdir()
-    cells = [_cell(name) for name in names(count)]
+    cells = [_cell(axes) for axes in chosen(count)]
     for number, cell in enumerate(cells):
         rng = random.Random(number)
         folder = out / cell["name"]
@@ -75,18 +76,20 @@ def _changed(line: dict[str, Any], said: dict[str, list[dict[str, Any]]], rng: r
     return changed
 
 
-def _cell(name: str) -> dict[str, Any]:
+def _cell(axes: dict[str, str]) -> dict[str, Any]:
+    name = "cu{cuda}-py{python}-numpy{numpy}-torch{torch}-cupy{cupy}".format_map(axes)
     return {
-        "name": name, "alias": "", "python": name.split("-")[1][2:], "cuda": "13", "lock": f"locks/{name}.txt",
-        "problem": "", "unresolvable": False,
+        "name": name, "alias": "", "python": axes["python"], "cuda": "13", "lock": f"locks/{name}.txt",
+        "problem": "", "unresolvable": False, "axes": axes,
+        "holds": {library: library for library in ("numpy", "torch", "cupy")},
     }  # fmt: skip
 
 
 def _record(cell: dict[str, Any]) -> dict[str, Any]:
     start = {"at": "2026-01-01T00:00:00+00:00", "seconds": 60.0, "lifecycle": "done", "reason": ""}
     return {
-        "cell": cell["name"], "alias": None, "lifecycle": "done", "reason": "", "exit": 1, "ran_in": {}, "seconds": 60.0,
-        "starts": [start],
+        "cell": cell["name"], "alias": None, "axes": cell["axes"], "holds": cell["holds"],
+        "lifecycle": "done", "reason": "", "exit": 1, "ran_in": {}, "seconds": 60.0, "starts": [start],
     }  # fmt: skip
 
 

@@ -10,8 +10,10 @@ from conformance.engines import commands, direct, venv_commands
 from conformance.engines.model import Bounds, Cell, Gpus, Prepared, Task, User
 from conformance.images.commands import Engine
 
-CELL = Cell("cu13.2-py3.12-numpy2.5-cupy14.2", "smoke", "3.12", "13", "locks/x.txt")
-OLD = Cell("cu12.9-py3.12-numpy2.0-cupy13.6", "old", "3.12", "12", "locks/y.txt")
+CELL = Cell(
+    "cu13.2-py3.12-cupy14.2", "smoke", "3.12", "13", "locks/x.txt", axes={"cupy": "14.2"}, holds={"cupy": "cupy"}
+)
+OLD = Cell("cu12.9-py3.12-cupy13.6", "old", "3.12", "12", "locks/y.txt", axes={"cupy": "13.6"}, holds={"cupy": "cupy"})
 TASK = Task(
     Prepared(CELL, "cuda-interop-cell:1"), ("--out", "{out}", "--case", "a/b"), Path("/r/cell"), "conformance-1-x"
 )
@@ -80,6 +82,8 @@ def test_a_shell_on_the_machine_itself_has_what_a_run_has_around_it() -> None:
 def test_old_cupy_is_told_where_the_cuda_libraries_of_wheels_are() -> None:
     """From version 14 on it finds them by itself."""
     assert (OLD.needs_library_path, CELL.needs_library_path) == (True, False)
+    by_another_axis = Cell("one", axes={"cuda_arrays": "12.3.1"}, holds={"cupy": "cuda_arrays"})
+    assert (by_another_axis.needs_library_path, Cell("cu12-cupy13.6").needs_library_path) == (True, False)
     assert "/s/nvidia/cuda_nvrtc/lib" in commands.library_path("/s", "12").split(":")
     assert commands.library_path("/s", "13") == "/s/nvidia/cu13/lib"
 

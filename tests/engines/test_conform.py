@@ -338,6 +338,28 @@ def test_two_runners_do_not_write_to_one_folder(bench: Bench) -> None:
     process.communicate(timeout=60)
 
 
+def test_what_a_cell_was_planned_with_is_written_down(bench: Bench) -> None:
+    """By the names that matrix.yaml has, in the plan and in the cell's own record: its name tells people, and nobody else."""
+    done = bench.conform("--cells", "smoke-12")
+    axes = {
+        "cuda": "12.9", "python": "3.12", "numpy": "1.26", "cupy": "13.6", "cvcuda": "0.17", "pycuda": "2026.1", "cuda_python": "12.9",
+    }  # fmt: skip
+    holds = {name: name for name in axes if name not in ("cuda", "python")}
+    for told in (done.plan["cells"][0], done.records["smoke-12"]):
+        assert (told["axes"], told["holds"]) == (axes, holds)
+
+
+def test_a_run_that_an_older_suite_has_planned_is_not_gone_on_with(bench: Bench) -> None:
+    """It knew the axes of a cell by its name alone."""
+    done = bench.conform("--cells", "smoke-12")
+    plan = done.plan
+    del plan["cells"][0]["axes"], plan["cells"][0]["holds"]
+    (bench.out / "run.json").write_text(json.dumps(plan))
+    refused = bench.conform("--resume", str(bench.out))
+    told = "the versions that cells were planned with are not in it, so an older version of this suite has made it; run it again"
+    assert (refused.code, refused.stderr) == (2, f"conformance: {bench.out}/run.json: {told}\n")
+
+
 def test_a_cell_that_cannot_be_resolved_is_an_outcome_with_the_resolvers_sentence(bench: Bench) -> None:
     """The others are run, and the run is complete."""
     without_solution(bench)

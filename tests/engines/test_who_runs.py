@@ -13,10 +13,7 @@ from conformance.engines.containers import Containers
 from conformance.engines.model import Bounds, Cell, Prepared, Task
 from conformance.images.process import Answer, Shell
 
-CELL = dict.fromkeys(Cell.__dataclass_fields__, "")
-TASK = Task(
-    Prepared(Cell(**{**CELL, "python": "3.12", "cuda": "13"}), "IMAGE"), ("--out", "{out}"), Path("/out"), "name"
-)
+TASK = Task(Prepared(Cell("", python="3.12", cuda="13"), "IMAGE"), ("--out", "{out}"), Path("/out"), "name")
 DOCKER = {"ServerVersion": "28.0", "SecurityOptions": ["name=seccomp"]}
 DOCKER_ROOTLESS = {**DOCKER, "SecurityOptions": ["name=seccomp", "name=rootless"]}
 PODMAN = {"version": {"Version": "5.0"}, "host": {"security": {"rootless": False}}}

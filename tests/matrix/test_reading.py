@@ -53,7 +53,32 @@ def test_a_cell_does_without_what_is_none(written: Written) -> None:
     assert (cell.name, matrix.requirements(cell)) == ("cu13.0-py3.12", ("cuda-toolkit==13.0.*",))
 
 
+@pytest.mark.parametrize(
+    ("said", "held"),
+    [
+        ("", {"lib": "lib"}),
+        ("    libraries: [one_lib, other]\n", {"one_lib": "lib", "other": "lib"}),
+        ("    libraries: one_lib\n", {"one_lib": "lib"}),
+        ("    libraries: []\n", {}),
+    ],
+)
+def test_an_axis_stands_for_the_library_of_its_name_or_for_those_it_says(
+    said: str, held: dict[str, str], written: Written
+) -> None:
+    """The CUDA line and the Python stand for none; nor does a cell hold what it does without."""
+    matrix = read(written(changed("    tag: lib\n", f"    tag: lib\n{said}")))
+    cell = matrix.cell({"cuda": "13.0", "python": "3.12", "lib": "2.10"})
+    assert (matrix.versions(cell), matrix.libraries(cell)) == ({"cuda": "13.0", "python": "3.12", "lib": "2.10"}, held)
+    without = matrix.cell({"cuda": "13.0", "python": "3.12", "lib": "none"})
+    assert (matrix.versions(without), matrix.libraries(without)) == ({"cuda": "13.0", "python": "3.12"}, {})
+
+
 ONE_MISTAKE = {
+    "no name of a library": (
+        "    tag: lib\n",
+        "    tag: lib\n    libraries: [Lib-1]\n",
+        "libraries of axis lib: 'Lib-1' is no name of an adapter: small letters, digits and _",
+    ),
     "unknown key at the top": ("suite:", "suit:", "the file has no key suit; did you mean suite?"),
     "unknown key of an axis": ("    tag: lib", "    tog: lib", "axis lib has no key tog; did you mean tag?"),
     "unknown key of a value": ("released: 2026-01-02", "relased: 2026-01-02", "lib 2.10 has no key relased"),

@@ -191,7 +191,7 @@ def blame(
     told = in_words(seen, setting)
     if described is not None:
         told += f"; {setting.producer.name} publishes {in_a_dictionary(described)}"
-    why = _WHY.get(duty.code, "") if duties else _GAP
+    why = WHY.get(duty.code, "") if duties else _GAP
     fail(
         duty.code, duty.clause, role=duty.role, level=duty.level, reason=f"{reason}{why}", expected=expected, seen=told,
         given="", accused=side,
@@ -199,7 +199,7 @@ def blame(
 
 
 _GAP = ": each side does its part with the reference, so the contract leaves a gap"
-_WHY = {
+WHY = {
     Code.NAMED_STREAM_NOT_ORDERED: ": the producer does not make the named stream wait",
     Code.PENDING_WITHOUT_STREAM: ": the producer publishes no stream",
     Code.STREAM_NOT_COVERING: ": the stream that the producer publishes does not cover the work",
