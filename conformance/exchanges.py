@@ -34,6 +34,11 @@ def core(reason: str) -> str:
     return NUMBERS.sub("", reason)[:_CORE]
 
 
+def many(count: int, one: str, several: str = "") -> str:
+    """A number with its noun."""
+    return f"{count} {one if count == 1 else several or one + 's'}"
+
+
 def _names(names: Iterable[str]) -> str:
     return ", ".join(dict.fromkeys(names))
 

@@ -14,44 +14,33 @@ import conformance
 
 ROOT = Path(conformance.__file__).parent
 MAY_IMPORT = {
-    "protocols": set(),
+    "protocols": {"verdict"},
     "cuda": set(),
     "reference": {"protocols", "cuda"},
     "adapters": {"protocols", "cuda", "reference"},
     "suite": {"protocols", "cuda", "reference", "adapters"},
-    "execution": {"files", "protocols", "cuda", "reference", "adapters", "suite", "signals"},
-    "report": {"exchanges", "protocols", "adapters", "suite", "execution"},
+    "execution": {"files", "verdict", "protocols", "cuda", "reference", "adapters", "suite", "signals"},
+    "findings": {"exchanges", "files", "verdict", "wildcards", "protocols", "suite"},
     "repro": {"exchanges", "files", "protocols", "adapters", "suite", "execution", "exits"},
+    "report": {
+        "exchanges", "files", "exits", "verdict", "wildcards", "protocols", "adapters", "suite", "execution", "findings", "repro",
+    },
     "explain": {"exchanges", "protocols", "suite", "execution", "exits", "report", "repro", "selftest"},
     "matrix": {"files", "exits", "report"},
     "images": {"exits", "report", "matrix"},
     "engines": {"files", "exits", "signals", "ownership", "verdict", "report", "matrix", "images", "execution"},
     "selftest": {
-        "files",
-        "protocols",
-        "cuda",
-        "reference",
-        "adapters",
-        "suite",
-        "execution",
-        "report",
-        "exits",
-        "signals",
+        "files", "verdict", "protocols", "cuda", "reference", "adapters", "suite", "execution", "report", "exits", "signals",
+    },
+    "verdicts": {
+        "exchanges", "files", "exits", "verdict", "wildcards", "report", "matrix", "engines", "protocols", "suite", "execution",
+        "findings",
     },
     "publish": {
-        "exchanges",
-        "files",
-        "exits",
-        "report",
-        "protocols",
-        "adapters",
-        "suite",
-        "execution",
-        "repro",
+        "exchanges", "files", "exits", "verdict", "report", "protocols", "adapters", "suite", "execution", "findings", "repro",
         "verdicts",
     },
-    "verdicts": {"exchanges", "files", "exits", "verdict", "report", "matrix", "engines", "protocols", "suite", "execution"},
-}
+}  # fmt: skip
 OUTSIDE = ("matrix", "images", "engines", "verdicts", "publish")
 """What runs outside the cells: nothing that runs inside one may need it, or what it brings."""
 JUDGES = ("protocols", "cuda", "reference")

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections import Counter, defaultdict
 from collections.abc import Iterable, Sequence
 
-from conformance.report.screen import many
+from conformance.exchanges import many
 from conformance.suite.outcomes import Outcome, Side
 from conformance.verdict import Verdict
 

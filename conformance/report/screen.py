@@ -13,6 +13,8 @@ import textwrap
 from dataclasses import dataclass
 from typing import TextIO
 
+from conformance.exchanges import many as many
+
 _COLOURS = {"red": "31", "green": "32", "yellow": "33", "blue": "34", "magenta": "35", "dim": "2", "bold": "1"}
 _MOST_LINES = 3
 _CODE = f"(?:{'|'.join(_COLOURS.values())})"
@@ -74,8 +76,3 @@ class Screen:
             harmless(text), self.width, subsequent_indent=" " * 17, max_lines=_MOST_LINES, placeholder=" …"
         ):
             self.line(self.paint(line, "dim"))
-
-
-def many(count: int, one: str, several: str = "") -> str:
-    """A number with its noun."""
-    return f"{count} {one if count == 1 else several or one + 's'}"
