@@ -17,6 +17,7 @@ _CODES = {
     Outcome.POISONED: Code.CONTEXT_CORRUPTED,
 }
 _ROLES = {Doing.EXPORT: Role.PRODUCER, Doing.IMPORT: Role.CONSUMER, Doing.USE: Role.CONSUMER}
+_NO_PROTOCOL = "none"
 GENERAL: dict[tuple[str, Role], tuple[str, ...]] = {
     (Protocol.DLPACK.value, Role.PRODUCER): (
         "DLP-59",
@@ -28,10 +29,13 @@ GENERAL: dict[tuple[str, Role], tuple[str, ...]] = {
         "DLP-27",
         "DLP-43",
         "DLP-46",
+        "PY-02",
     ),
-    (Protocol.DLPACK.value, Role.CONSUMER): ("DLP-58", "DLP-26", "DLP-43", "DLP-45", "DLP-46"),
-    (Protocol.CAI.value, Role.PRODUCER): ("CAI-05", "CAI-01", "CAI-02", "CAI-03", "CAI-11", "CAI-12", "PY-01"),
-    (Protocol.CAI.value, Role.CONSUMER): ("CAI-32", "G6"),
+    (Protocol.DLPACK.value, Role.CONSUMER): ("DLP-58", "DLP-26", "DLP-43", "DLP-45", "DLP-46", "PY-02"),
+    (Protocol.CAI.value, Role.PRODUCER): ("CAI-05", "CAI-01", "CAI-02", "CAI-03", "CAI-11", "CAI-12", "PY-01", "PY-02"),
+    (Protocol.CAI.value, Role.CONSUMER): ("CAI-32", "G6", "PY-02"),
+    (_NO_PROTOCOL, Role.PRODUCER): ("PY-02",),
+    (_NO_PROTOCOL, Role.CONSUMER): ("PY-02",),
 }
 """Clauses that any invariant may hold against a side, the most general first: every exchange can show that they are broken."""
 _RELEASING = {

@@ -21,6 +21,7 @@ import reprlib
 from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass
 from functools import cached_property, lru_cache
+from operator import itemgetter
 from pathlib import Path
 from typing import Any
 
@@ -38,6 +39,8 @@ Loads = Callable[[bytes], Any]
 NOT_COME_TO = "the run has not come to it"
 _PARTS = 4
 """Parts that the id of a case has at least."""
+_LOST = Outcome.LOST.value
+_outcome_of = itemgetter("outcome")
 _ACCUSING = frozenset(outcome.value for outcome in ACCUSING)
 
 
@@ -64,7 +67,7 @@ class Held:
     @property
     def is_complete(self) -> bool:
         """Whether every planned case is decided, by whatever outcome."""
-        return len(self.results) == len(self.plan.ids) and all(map(_is_decided, self.results.values()))
+        return len(self.results) == len(self.plan.ids) and _LOST not in map(_outcome_of, self.results.values())
 
 
 @dataclass(frozen=True)
@@ -222,7 +225,7 @@ def _better(told: Line | None, settled: Line | None) -> Line:
 
 
 def _is_decided(line: Line) -> bool:
-    return bool(line["outcome"] != Outcome.LOST.value)
+    return bool(_outcome_of(line) != _LOST)
 
 
 def _finder(lines: dict[str, Line]) -> Find:

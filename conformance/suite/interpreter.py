@@ -23,8 +23,8 @@ from .programs import MARK
 
 _SHARE = 0.75
 """Of a case's own time limit: a program that hangs is to be reported by its case, not together with it."""
-SURVIVAL = "DLP-58"
-"""The clause against a library that ends an interpreter without an exchange: no document says in so many words that it must not."""
+SURVIVAL = "PY-02"
+"""The clause against a library that ends an interpreter without an exchange."""
 _OUTPUT = 65536
 _TAIL = 1500
 

@@ -431,7 +431,7 @@ _MALFORMED: dict[str, Malformed] = {
     "cai.malformed",
     context="CAI-01 CAI-02 CAI-03 CAI-04 CAI-09 CAI-11",
     bugs="I25",
-    level=Level.MUST,
+    level=Level.ROBUSTNESS,
     isolation=Isolation.RISKY,
     cases=lambda env: every(env.dictionaries(), dictionary=tuple(_MALFORMED)),
 )

@@ -17,10 +17,11 @@ SELECTED = tuple(word for case in CASES for word in ("--case", case))
 def test_a_risky_case_that_kills_its_child_is_a_crash_and_the_next_has_a_new_child(
     conformance: Command, tmp_path: Path
 ) -> None:
-    """Every one of them is told with its signal."""
+    """Every one of them is told with its signal. What is given here no protocol allows, so no promise is broken."""
     path = install(tmp_path / "site", "deadly", take="os.kill(os.getpid(), signal.SIGSEGV)")
     done = conformance("check", "--between", "deadly", *SELECTED, "-n", "1", path=path)
-    assert done.code == 1, done.stderr
+    assert done.code == 0, done.stderr
+    assert {r["verdict"] for r in done.results} == {"robustness"}
     assert set(done.outcomes().values()) == {"crash"}
     assert all("SIGSEGV" in r["reason"] for r in done.results)
 
