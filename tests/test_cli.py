@@ -50,13 +50,15 @@ def test_a_selection_without_a_case_is_not_a_success(conformance: Command) -> No
 
 
 def test_the_catalogue_is_printed_for_machines(conformance: Command) -> None:
-    """Ids, statements, clauses, levels and the number of cases here."""
+    """Ids, statements, clauses with the side that each is held against, levels and the number of cases here."""
     done = conformance("list", "--between", "numpy", "--json")
     entries = {e["id"]: e for e in json.loads(done.stdout)}
     entry = entries["pointer.same-address"]
     assert entry["statement"].startswith("The consumer's element 0")
-    assert entry["clauses"] == ["DLP-43", "CAI-05"]
-    assert entry["cases"] > 0
+    assert entry["duties"]["consumer"][0] == "DLP-43"
+    assert "CAI-05" in entry["duties"]["producer"]
+    assert entry["clauses"] == [*entry["duties"]["producer"], *entry["duties"]["consumer"]]
+    assert (entry["level"], entry["cases"] > 0) == ("must", True)
 
 
 def test_listed_case_ids_are_those_that_would_run(conformance: Command) -> None:

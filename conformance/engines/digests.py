@@ -3,14 +3,15 @@
 from __future__ import annotations
 
 import hashlib
+from collections.abc import Iterable
 from collections.abc import Mapping
 from pathlib import Path
 
 import conformance
 
 SUITE = Path(conformance.__file__).parent
-DECIDES = ("adapters", "cuda", "execution", "protocols", "reference", "suite")
-"""The packages that decide what a result says; a change of a report, of an engine or of a gate makes no result stale."""
+DECIDES = ("adapters", "cuda", "execution", "protocols", "reference", "suite", "verdict.py")
+"""The packages and modules that decide what a result says; a change of a report, of an engine or of a gate makes no result stale."""
 PARTS = "+"
 """Stands between the digests of the parts of a cell that was gone on with by something else."""
 
@@ -18,10 +19,14 @@ PARTS = "+"
 def of_suite(package: Path = SUITE) -> str:
     """The suite's source, as far as it decides results: names and contents of its files."""
     digest = hashlib.sha256()
-    for path in sorted(path for part in DECIDES for path in (package / part).rglob("*") if _is_source(path)):
+    for path in sorted(path for part in DECIDES for path in _files(package / part) if _is_source(path)):
         content = hashlib.sha256(path.read_bytes()).hexdigest()
         digest.update(f"{path.relative_to(package).as_posix()}\0{content}\n".encode())
     return digest.hexdigest()
+
+
+def _files(part: Path) -> Iterable[Path]:
+    return (part,) if part.is_file() else part.rglob("*")
 
 
 def _is_source(path: Path) -> bool:

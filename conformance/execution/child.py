@@ -16,10 +16,10 @@ from typing import Any, NoReturn
 from conformance.suite import children, deadline
 from conformance.suite.catalogue import Case, Invariant, Isolation, catalogue
 from conformance.suite.outcomes import Outcome
-from conformance.suite.steps import Steps
+from conformance.suite.steps import Step, Steps
 
 from . import crash_trace, stacks
-from .deaths import died
+from .deaths import AT_EXIT, died, when
 from .health import gpu_trouble
 from .link import encoded
 from .results import Result
@@ -87,13 +87,14 @@ class Child:
         limit = limit_of(invariant)
         self._words.clear()
         answer, in_time = self._asked({"case": case.to_json()}, limit, last=last)
-        if not in_time:
-            reason = f"no end after {limit:g} s" + (", at the interpreter's exit" if answer else "")
-            return self._hang(case, invariant, reason)
-        if self._status is None:
+        if in_time and self._status is None:
             result = Result.from_json(json.loads(answer)["result"])
             return result if result.outcome is not Outcome.INCONCLUSIVE else result.beside(self._stderr())
-        return self._conclude(case, invariant, answer)
+        step = self._steps.newest
+        when_lost = AT_EXIT if answer else when(case, step)  # it answers once the check has ended
+        if not in_time:
+            return self._hang(case, invariant, step, f"no end after {limit:g} s {when_lost}")
+        return self._conclude(case, invariant, step, answer, when_lost)
 
     def trouble_with_gpu(self, seconds: float) -> str | None:
         """Have this child use the GPU; why that does not work, or ``None``."""
@@ -172,8 +173,8 @@ class Child:
 
     # -- ending
 
-    def _hang(self, case: Case, invariant: Invariant, reason: str) -> Result:
-        """Ask for the stacks, then kill."""
+    def _hang(self, case: Case, invariant: Invariant, step: Step, reason: str) -> Result:
+        """Ask for the stacks, then kill. ``step`` was read before: the question may wake the child up, and then it goes on."""
         native = stacks.native(self.pid)  # first: the signal may wake it up
         self._listen()
         notes = {**self._stderr(), **crash_trace.evidence(self._words.held, native), "native stack": native}
@@ -186,21 +187,18 @@ class Child:
         notes["python stack"] = self._words.text
         if not self.end():
             reason += f", and not gone {REAP_SECONDS:g} s after SIGKILL"
-        return died(case, invariant, self._steps.newest, Outcome.HANG, reason, attachments=notes)
+        return died(case, invariant, step, Outcome.HANG, reason, attachments=notes)
 
-    def _conclude(self, case: Case, invariant: Invariant, answer: bytes) -> Result:
+    def _conclude(self, case: Case, invariant: Invariant, step: Step, answer: bytes, when_lost: str) -> Result:
         """What the end of a child says; its answer counts only if it then ended well."""
         assert self._status is not None
         told = _told(self._status)
         notes = {**self._stderr(), **crash_trace.evidence(self._words.held)}
-        step = self._steps.newest
-        if os.WIFSIGNALED(self._status):
-            when = "at the interpreter's exit, after the check had ended" if answer else "during the check"
-            return died(case, invariant, step, Outcome.CRASH, f"{told} {when}", seen=told, attachments=notes)
-        if os.WEXITSTATUS(self._status) or not answer:
-            reason = f"the process ended by itself with {told}"
-            return died(case, invariant, step, Outcome.CRASH, reason, seen=told, attachments=notes)
-        return Result.from_json(json.loads(answer)["result"])
+        if not os.WIFSIGNALED(self._status) and not os.WEXITSTATUS(self._status) and answer:
+            return Result.from_json(json.loads(answer)["result"])
+        how = f"died of {told}" if os.WIFSIGNALED(self._status) else f"ended by itself with {told}"
+        reason = f"the process {how} {when_lost}"
+        return died(case, invariant, step, Outcome.CRASH, reason, seen=told, attachments=notes)
 
     def _wait(self, seconds: float) -> bool:
         """Whether the child has ended, after so long at most."""
@@ -235,7 +233,8 @@ class Child:
 
 def _told(status: int) -> str:
     if os.WIFSIGNALED(status):
-        return signal.Signals(os.WTERMSIG(status)).name
+        number = os.WTERMSIG(status)
+        return signal.Signals(number).name if number in set(signal.Signals) else f"signal {number}"
     return f"exit code {os.WEXITSTATUS(status)}"
 
 

@@ -4,8 +4,9 @@ from __future__ import annotations
 
 from conformance.adapters.base import Protocol
 from conformance.protocols.clauses import LIBRARY, Level, Role, clause
-from conformance.suite.catalogue import Case, Invariant
+from conformance.suite.catalogue import VIA, Case, Invariant
 from conformance.suite.codes import Code
+from conformance.suite.libraries import REFERENCE
 from conformance.suite.outcomes import Outcome
 from conformance.suite.steps import Doing, Step
 
@@ -77,6 +78,42 @@ def died(
         seen=seen,
         attachments=told,
     )
+
+
+# -- when it died, in words
+
+AT_EXIT = "at the interpreter's exit, after the check had ended"
+_DID = {Doing.EXPORT: "exported the array", Doing.IMPORT: "imported the array", Doing.USE: "used the import"}
+
+
+def when(case: Case, step: Step) -> str:
+    """What was going on in a step: ``while torch imported the array``, or ``during the check`` before a library was at work."""
+    doing = _doing(case, step)
+    return f"while {doing}" if doing else "during the check"
+
+
+def after(case: Case, step: Step) -> str:
+    """The same of something that was seen once the step was over."""
+    return f"after {_doing(case, step) or 'the check'}"
+
+
+def _doing(case: Case, step: Step) -> str:
+    """Who did what. The step has only the role; in a chain two libraries of three have each role."""
+    role = step.role or _ROLES.get(step.doing)
+    if step.doing is Doing.RELEASE:
+        return f"{_actor(case, role)} released arrays" if role else "arrays were released"
+    did = _DID.get(step.doing)
+    return f"{_actor(case, role)} {did}" if did and role else ""
+
+
+def _actor(case: Case, role: Role) -> str:
+    if VIA in dict(case.parameters):
+        return "a library of the chain"
+    name = case.producer if role is Role.PRODUCER else case.consumer
+    return "the reference" if name == REFERENCE else name
+
+
+# -- which clause that is about
 
 
 def clause_of(case: Case, invariant: Invariant, role: Role | None, doing: Doing) -> str:

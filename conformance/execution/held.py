@@ -41,6 +41,7 @@ _PARTS = 4
 """Parts that the id of a case has at least."""
 _LOST = Outcome.LOST.value
 _outcome_of = itemgetter("outcome")
+_OF_ANOTHER_SUITE = Accused(Side.UNKNOWN, (), "this suite does not know the invariant or the clause")
 _ACCUSING = frozenset(outcome.value for outcome in ACCUSING)
 
 
@@ -246,7 +247,7 @@ def _accused(line: Line, find: Find) -> Line:
     if line["outcome"] not in _ACCUSING or (told and told["libraries"]):
         return line
     if not _is_known(line):
-        return {**line, "accused": told or Accused(Side.UNKNOWN, (), "this suite does not know the invariant").to_json()}
+        return {**line, "accused": told or _OF_ANOTHER_SUITE.to_json()}
     return accused(Result.from_json(line), find).to_json()
 
 

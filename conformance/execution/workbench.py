@@ -9,11 +9,12 @@ from conformance.adapters import registry
 from conformance.adapters.base import Adapter, Unsupported
 from conformance.protocols.clauses import Level
 from conformance.suite.catalogue import Case, Invariant
+from conformance.suite.codes import Code
 from conformance.suite.exchange import Exchange, Partners, Poisoned, brief
 from conformance.suite.outcomes import Failure, Inconclusive, Outcome, Refused
 from conformance.suite.steps import Steps
 
-from .deaths import declares, died
+from .deaths import after, declares, died, when
 from .results import Accused, Result
 
 
@@ -40,15 +41,22 @@ class Workbench:
     def _outcome(self, case: Case, invariant: Invariant, steps: Steps) -> Result:
         exchange = Exchange(case, Partners(self.get), steps)
         result = self._judged(exchange, case, invariant, steps)
+        if result.outcome is not Outcome.POISONED:
+            result = self._looked_at(exchange, result, invariant, steps)
+        return result.beside(exchange.notes)
+
+    def _looked_at(self, exchange: Exchange, result: Result, invariant: Invariant, steps: Steps) -> Result:
+        """The result, if the context is sound after it: a lost one is this case's doing, not that of the next one."""
         try:
             exchange.check_context()
         except Poisoned as poisoned:
-            told = f"{poisoned}; the check had ended as {result.outcome.value} {result.reason}".rstrip()
-            result = died(case, invariant, steps.newest, Outcome.POISONED, told)
+            step, ended = steps.newest, f"{result.outcome.value} {result.reason}".rstrip()
+            told = f"{poisoned}, seen {after(result.case, step)}; the check had ended as {ended}"
+            return died(result.case, invariant, step, Outcome.POISONED, told)
         except Exception as error:
             told = f"whether the CUDA context is sound cannot be told: {brief(error)}"
-            result = Result(case, Outcome.INCONCLUSIVE, invariant.level, reason=told)
-        return result.beside(exchange.notes)
+            return Result(result.case, Outcome.INCONCLUSIVE, invariant.level, reason=told)
+        return result
 
     def _judged(self, exchange: Exchange, case: Case, invariant: Invariant, steps: Steps) -> Result:
         level = invariant.level
@@ -59,7 +67,8 @@ class Workbench:
         except Refused as refusal:
             return Result(case, Outcome.REFUSED, level, reason=str(refusal))
         except Poisoned as poisoned:
-            return died(case, invariant, steps.newest, Outcome.POISONED, str(poisoned))
+            step = steps.newest
+            return died(case, invariant, step, Outcome.POISONED, f"{poisoned}, seen {when(case, step)}")
         except Inconclusive as undecided:
             return Result(case, Outcome.INCONCLUSIVE, level, reason=str(undecided))
         except Unsupported as unsupported:
@@ -86,7 +95,7 @@ def failed(case: Case, invariant: Invariant, failure: Failure, exchange: Exchang
     return Result(
         case,
         Outcome.FAIL,
-        Level.ROBUSTNESS if exchange.is_illegal else failure.level,
+        _level(failure, exchange),
         code=failure.code.value,
         clause="" if exchange.is_illegal else failure.clause,
         role=failure.role,
@@ -102,6 +111,13 @@ def _accused(failure: Failure) -> Accused | None:
     if failure.accused is None:
         return None
     return Accused(failure.accused, (failure.library,) if failure.library else (), "seen in the check")
+
+
+def _level(failure: Failure, exchange: Exchange) -> Level:
+    """Taking illegal input is no failure of robustness by itself: nothing went wrong that anybody could see."""
+    if not exchange.is_illegal:
+        return failure.level
+    return Level.OBSERVED if failure.code is Code.ILLEGAL_ACCEPTED else Level.ROBUSTNESS
 
 
 def _trace(error: BaseException) -> str:

@@ -24,6 +24,8 @@ from .wording import sentence
 
 _ROLES = {Side.PRODUCER: Role.PRODUCER, Side.CONSUMER: Role.CONSUMER}
 _WORST_FIRST = list(Verdict)
+_BY_LEGAL_INPUT = (Verdict.VIOLATES, Verdict.DEVIATES, Verdict.ROBUSTNESS)
+"""A cause that legal input shows is judged by that, whatever illegal input shows besides."""
 _DEVICES = ("host", "cuda", "simulated")
 _ARTICLE = re.compile(r"^(a|an|the)-")
 
@@ -137,7 +139,7 @@ def _generalised(groups: Mapping[Cause, _Members]) -> dict[Cause, _Members]:
 
 def _finding(cause: Cause, members: _Members, versions: Versions, book: Book) -> Finding:
     observations = sorted({o: None for o, _ in members}, key=_smallness)
-    verdict = min((o.verdict for o in observations), key=_WORST_FIRST.index)
+    verdict = min((o.verdict for o in observations), key=_BY_LEGAL_INPUT.index)
     shown_in = {o.cell for o in observations}
     of_cells = [of_cell.get(cause.library, {}) for cell, of_cell in versions.items() if cell in shown_in]
     code = next(code for o, code in members if o == observations[0])
@@ -179,10 +181,10 @@ def _role(cause: Cause, smallest: Observation) -> Role:
 
 
 def _smallness(observation: Observation) -> tuple[object, ...]:
-    """Worst first; then with the reference, with few parameters, on the host."""
+    """What counts most first; then with the reference, with few parameters, on the host."""
     device = _DEVICES.index(observation.device) if observation.device in _DEVICES else len(_DEVICES)
     return (
-        _WORST_FIRST.index(observation.verdict),
+        _BY_LEGAL_INPUT.index(observation.verdict),
         REFERENCE not in observation.libraries,
         observation.side is Side.BOTH,
         device,

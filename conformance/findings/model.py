@@ -133,8 +133,9 @@ class Finding:
 
     @property
     def clauses(self) -> tuple[str, ...]:
-        """The clauses that its cases break, each once."""
-        return tuple(dict.fromkeys(o.clause for o in self.observations if o.clause))
+        """The clauses that its cases break, each once; where two libraries are accused, the clause may be the other one's."""
+        alone = [o for o in self.observations if o.side is not Side.BOTH] or self.observations
+        return tuple(dict.fromkeys(o.clause for o in alone if o.clause))
 
     @property
     def advice(self) -> str:

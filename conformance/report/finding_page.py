@@ -30,6 +30,7 @@ from .screen import harmless, many
 _ROLES = {role.value: role for role in Role}
 _MOST_CASES = 12
 _MOST_RELATIVES = 4
+_MOST_SPARED = 10
 _SECONDS = 120.0
 """What a script may take."""
 _LINES = 40
@@ -153,21 +154,26 @@ def _extent(finding: Finding, results: Sequence[Result]) -> Iterator[str]:
     yield f"{told}: {', '.join(f'{protocol} on {device}' for protocol, device in where)}."
     more = f"\n- and {len(finding.cases) - _MOST_CASES} more" if len(finding.cases) > _MOST_CASES else ""
     yield "\n".join(f"- `{case}`" for case in finding.cases[:_MOST_CASES]) + more
-    spared = sorted(set(_not_affected(finding, results)))
+    spared = not_affected(finding, results)
     if spared:
-        yield "Not affected, by the same checks: " + "; ".join(spared) + "."
+        more = f"\n- and {len(spared) - _MOST_SPARED} more" if len(spared) > _MOST_SPARED else ""
+        yield "Not affected, by the same checks:"
+        yield "\n".join(f"- {told}" for told in spared[:_MOST_SPARED]) + more
 
 
-def _not_affected(finding: Finding, results: Sequence[Result]) -> Iterator[str]:
-    """Inputs, protocols and devices with which the same invariants hold for the accused library."""
+def not_affected(finding: Finding, results: Sequence[Result]) -> list[str]:
+    """Inputs with which the same invariants hold for the accused library, each with the protocols and devices."""
     invariants = {case.partition("/")[0] for case in finding.cases}
-    bad = {_input(observation.given, observation.protocol, observation.device) for observation in finding.observations}
+    bad = {(observation.given, observation.protocol, observation.device) for observation in finding.observations}
+    found: dict[str, dict[str, None]] = {}
     for result in results:
         case = result.case
         if case.invariant in invariants and result.outcome is Outcome.PASS and _is_accused_side(finding, result):
-            told = _input(special(case), case.protocol, case.device.value)
-            if told not in bad:
-                yield told
+            given = special(case)
+            if (given, case.protocol, case.device.value) not in bad:
+                place = f"{PROTOCOLS.get(case.protocol, case.protocol)} on {case.device.value}"
+                found.setdefault(given or "plain arrays", {})[place] = None
+    return [f"{given}: {', '.join(places)}" for given, places in sorted(found.items())]
 
 
 def _is_accused_side(finding: Finding, result: Result) -> bool:
@@ -177,10 +183,6 @@ def _is_accused_side(finding: Finding, result: Result) -> bool:
     return (
         same == finding.library and other == REFERENCE if finding.side in _ROLES else finding.library in case.libraries
     )
-
-
-def _input(given: str, protocol: str, device: str) -> str:
-    return f"{given or 'plain arrays'} ({PROTOCOLS.get(protocol, protocol)} on {device})"
 
 
 def _relatives(finding: Finding) -> Iterator[str]:

@@ -19,7 +19,7 @@ _NOT_OF = {"dlpack": "CAI-", "cai": "DL"}
 _ENDS = "0 it is right, or refused as it may be; 1 it is wrong; 2 it cannot be run here; 3 not decided"
 
 
-_REFERENCE = "stands for no library: the script does that side itself"
+_REFERENCE = "is this script's own implementation in ctypes"
 
 
 def head(case: Case, how: str, result: Result | None, versions: Mapping[str, str]) -> str:

@@ -10,7 +10,7 @@ from conformance.adapters.base import Device
 from conformance.execution import environment
 from conformance.execution.child import Child
 from conformance.execution.environment import Facts
-from conformance.execution.results import ACCUSING, Result, TRUSTED
+from conformance.execution.results import ACCUSING, TRUSTED, Result
 from conformance.suite.catalogue import Case, Invariant, Isolation, catalogue
 from conformance.suite.libraries import REFERENCE
 

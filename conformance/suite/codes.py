@@ -230,7 +230,7 @@ class Code(str, Enum):
     ILLEGAL_ACCEPTED = ("illegal-accepted", _GIVEN, "takes {given}, which the protocol forbids")
     REFUSED = ("refused", _GIVEN, "refuses to export {given}", "refuses to import {given}")
     WRONG_EXCEPTION = ("wrong-exception", _GIVEN, "refuses {given} with the wrong kind of exception")
-    DEFECT_EXCEPTION = ("defect-exception", _GIVEN, "raises an exception that means a defect: {given}")
+    DEFECT_EXCEPTION = ("defect-exception", _GIVEN, "raises {given} in place of a clean refusal")
     EXCEPTION_REPLACED = ("exception-replaced", _SIDE, "", "replaces the producer's exception")
     EXCEPTION_SWALLOWED = ("exception-swallowed", _SIDE, "", "swallows the producer's exception")
     EXCEPTION_LOST = ("exception-lost", _SIDE, "loses an exception that is in flight when a capsule is destroyed")
@@ -262,7 +262,8 @@ class Code(str, Enum):
 
     # -- copies
 
-    COPIED_FLAG_WRONG = ("copied-flag-wrong", _SIDE, "does not set the IS_COPIED flag as the export was made")
+    COPIED_FLAG_MISSING = ("copied-flag-missing", _SIDE, "exports a copy without the IS_COPIED flag")
+    COPIED_FLAG_INVENTED = ("copied-flag-invented", _SIDE, "sets the IS_COPIED flag on shared memory")
     COPY_SHARED = ("copy-shared", _PROTOCOL, "shares memory although `copy=True` asks for a copy")
     COPY_REFUSED = ("copy-refused", _SIDE, "refuses `copy=True` for a plain array")
     COPY_MADE = ("copy-made", _SIDE, "copies although `copy=False` forbids it")

@@ -94,6 +94,8 @@ class Exchange:
         self._made: Source | None = None
         """The array that was made last, without the array itself, which must not be held."""
         self._is_crafted = False
+        self._worked: tuple[Doing, Role] | None = None
+        """The newest step of a library."""
         self.notes: dict[str, str] = {}
         """What belongs beside the result, whatever it is: how a verdict was come to."""
         self._mark(Doing.CHECK)
@@ -129,6 +131,8 @@ class Exchange:
             self._mark(Doing.RELEASE)
 
     def _mark(self, doing: Doing, role: Role | None = None) -> None:
+        if role is not None:
+            self._worked = doing, role
         if self._steps is not None:
             self._steps.mark(Step(doing, role, self.given, self.is_illegal))
 
@@ -377,14 +381,9 @@ class Exchange:
                 expected="the array is exchanged", seen=text,
             )  # fmt: skip
         if isinstance(error, UNCLEAN):
-            by_dlpack = self.protocol is Protocol.DLPACK
-            if role is Role.PRODUCER:
-                cited = "DLP-23" if by_dlpack else "PY-01"
-            else:
-                cited = "DLP-45" if by_dlpack else "G6"
             fail(
                 Code.DEFECT_EXCEPTION,
-                cited,
+                _CLEAN_REFUSAL[self.protocol, role],
                 role=role,
                 level=Level.SHOULD,
                 reason=f"the {role.value} refuses with an exception that means a defect",
@@ -395,7 +394,7 @@ class Exchange:
         raise Refused(text) from error
 
     def check_context(self, error: BaseException | None = None) -> None:
-        """Raise :class:`Poisoned` if the CUDA context does not survive what just happened."""
+        """Raise :class:`Poisoned` if the CUDA context does not survive what just happened: the step that ``error`` came out of."""
         if self.device is not Device.CUDA:
             return
         from conformance.cuda import context
@@ -403,6 +402,8 @@ class Exchange:
         for ordinal in context.in_use() or (0,):
             code = context.health(ordinal)
             if code:
+                if error is not None and self._worked is not None:
+                    self._mark(*self._worked)
                 raise Poisoned(f"the CUDA context answers {code}" + (f" after {brief(error)}" if error else ""))
 
     # -- looking at what came of it
@@ -684,6 +685,13 @@ class Exchange:
         poke(address, data, self.device)
 
 
+_CLEAN_REFUSAL = {
+    (Protocol.DLPACK, Role.PRODUCER): "DLP-23",
+    (Protocol.DLPACK, Role.CONSUMER): "DLP-45",
+    (Protocol.CAI, Role.PRODUCER): "PY-01",
+    (Protocol.CAI, Role.CONSUMER): "G6",
+}
+"""The clause about how to refuse an array."""
 _SHARING_CLAIMS = {
     "cupy": "LIB-32", "torch": "LIB-33", "cvcuda": "LIB-34", "pycuda": "DOC-PC-3", "cuda_python": "LIB-36",
 }  # fmt: skip

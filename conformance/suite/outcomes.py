@@ -107,5 +107,3 @@ def fail(
 
 ACCUSED = {Role.PRODUCER: Side.PRODUCER, Role.CONSUMER: Side.CONSUMER}
 """The side of a role, where a check has proven who is at fault."""
-Finding = Failure
-"""Temporary: modules that have not been moved to :class:`Failure` yet import it."""

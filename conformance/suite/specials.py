@@ -27,4 +27,4 @@ def special(case: Case) -> str:
         return f"a tensor in the state {state}"
     layout = _LAYOUTS.get(case.option("layout", "c-order"), "")
     kind = case.option("dtype", PLAIN_DTYPE)
-    return layout or ("" if kind == PLAIN_DTYPE else kind)
+    return layout or ("" if kind == PLAIN_DTYPE else f"an array of {kind}")

@@ -48,7 +48,8 @@ class Steps:
 
     def mark(self, step: Step) -> None:
         """From now on the process is in this step."""
-        data = json.dumps({**asdict(step), "given": step.given[:500]}).encode()
+        text = json.dumps({**asdict(step), "given": step.given[:500]}, ensure_ascii=False)
+        data = text.encode("utf-8", "backslashreplace")  # at most 6 bytes a character, so it always finds room
         self._memory[: _HEAD.size] = _HEAD.pack(0)  # a process that dies in between leaves no half of a step
         self._memory[_HEAD.size : _HEAD.size + len(data)] = data
         self._memory[: _HEAD.size] = _HEAD.pack(len(data))

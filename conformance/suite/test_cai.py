@@ -417,7 +417,7 @@ _MALFORMED: dict[str, Malformed] = {
         _with("strides", lambda s: [_ROW, _ELEMENT]), "a dictionary with `strides` that are a list", readable=True
     ),
     "strides-short": Malformed(
-        _with("strides", lambda s: (_ROW,)), "a dictionary with fewer `strides` than dimensions"
+        _with("strides", lambda s: (_ROW,)), "a dictionary with fewer strides than dimensions"
     ),
     "strides-long": Malformed(
         _with("strides", lambda s: (_ROW, _ELEMENT, 1 << 40)), "a dictionary with more `strides` than dimensions"
@@ -436,7 +436,7 @@ _MALFORMED: dict[str, Malformed] = {
     cases=lambda env: every(env.dictionaries(), dictionary=tuple(_MALFORMED)),
 )
 def test_malformed(exchange: Exchange) -> None:
-    """A malformed dictionary ends in an exception, or in an array that lies in the producer's memory; never in a crash.
+    """A malformed dictionary is refused, or read as the array that it must mean; the process survives.
 
     Which exception is left to the reader. Where it can still be told which array is meant, it has to be that one. No clause demands
     anything of a reader here: the dictionary is illegal, so a failure is one of robustness.

@@ -118,7 +118,7 @@ def test_name(exchange: Exchange) -> None:
     cases=lambda env: every(exports_of_imports(env), struct=STRUCTS, dies=("array-first", "capsule-first")),
 )
 def test_unconsumed(exchange: Exchange) -> None:
-    """A capsule that nobody consumes keeps the memory as long as it lives, and releases it then."""
+    """A capsule that nobody consumes keeps the memory until it is destroyed."""
     array = watched(exchange)
     exported = export_again(exchange, array.array, versioned=_versioned(exchange))
     if exchange.option("dies") == "array-first":
@@ -141,7 +141,7 @@ def test_unconsumed(exchange: Exchange) -> None:
     cases=lambda env: every(exports_of_imports(env), struct=STRUCTS),
 )
 def test_many_exports(exchange: Exchange) -> None:
-    """An array can be exported many times; each capsule is on its own, and the last one out releases the memory."""
+    """An array can be exported many times; the capsules are independent, and the last one releases the memory."""
     array = watched(exchange)
     exported = [export_again(exchange, array.array, versioned=_versioned(exchange)) for _ in range(3)]
     decoded = [exchange.decode(each) for each in exported]
@@ -167,7 +167,7 @@ def test_many_exports(exchange: Exchange) -> None:
     cases=lambda env: every(exports_of_imports(env), struct=STRUCTS),
 )
 def test_used_is_inert(exchange: Exchange) -> None:
-    """A capsule that is marked as used does nothing when it dies: the memory waits for the consumer's deleter call."""
+    """A capsule that is marked as used does nothing when it is destroyed; the consumer releases the memory."""
     array = watched(exchange)
     exported = export_again(exchange, array.array, versioned=_versioned(exchange))
     tensor = exchange.decode(exported)
@@ -190,7 +190,7 @@ def test_used_is_inert(exchange: Exchange) -> None:
     cases=lambda env: every(exports_of_imports(env), struct=STRUCTS),
 )
 def test_exception_in_flight(exchange: Exchange) -> None:
-    """A capsule that dies while an exception is on its way releases the memory, and lets the exception pass.
+    """A capsule that is destroyed while an exception propagates releases the memory and keeps the exception.
 
     ``int(capsule)`` raises ``TypeError`` and drops the capsule before anybody has seen it.
     """
@@ -275,7 +275,7 @@ def test_second_import(exchange: Exchange) -> None:
     cases=lambda env: every(env.imports(Protocol.DLPACK), struct=STRUCTS),
 )
 def test_dies_before_the_view(exchange: Exchange) -> None:
-    """The import does not need the capsule: with the capsule gone it still reads its memory, and releases it once."""
+    """An import stays valid after its capsule is destroyed, and releases the memory once."""
     source = exchange.source()
     offer = prepared(exchange, source)
     managed = offer.managed

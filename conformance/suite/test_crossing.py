@@ -46,7 +46,7 @@ def _inside(pair: Pair) -> tuple[str, ...]:
     exclusive=True,
 )
 def test_two_streams(exchange: Exchange) -> None:
-    """Who takes two arrays that were written on two streams, and reads both on one, has waited for either.
+    """A consumer of two arrays waits for the streams of both producers.
 
     Both are imported before either is read; one of the writing streams is held, the other is not.
     """
@@ -80,7 +80,7 @@ def test_two_streams(exchange: Exchange) -> None:
     exclusive=True,
 )
 def test_threads(exchange: Exchange) -> None:
-    """What was exported in one thread is in the array when the consumer reads it in another, which has no context yet.
+    """A consumer in another thread sees all work that the producer queued before the hand-over.
 
     A capsule was made for the consumer's stream, a dictionary was read where the producer's stream was current.
     """
@@ -109,7 +109,7 @@ def test_threads(exchange: Exchange) -> None:
     exclusive=True,
 )
 def test_per_thread_published(exchange: Exchange) -> None:
-    """``stream: 2`` is the publishing thread's own default stream, and is waited for wherever the import happens.
+    """``stream: 2`` means the default stream of the publishing thread, and is waited for in any thread.
 
     In another thread 2 means another stream. The documents say nothing of that, so what happens there is only observed.
     """
@@ -353,7 +353,7 @@ def _contexts(env: Environment) -> Iterator[Draft]:
     exclusive=True,
 )
 def test_contexts(exchange: Exchange) -> None:
-    """Between PyCUDA's own context and the primary one a published stream is waited for as within one context.
+    """A published stream is waited for across PyCUDA's own context and the primary context.
 
     Nothing else orders two contexts. PyCUDA publishes no stream; with ``stream`` its user has added the one that was written
     on, and a consumer has to make its event in that stream's context.

@@ -62,7 +62,7 @@ def _expect_told(said: Told, in_capsule: Told, real: Told, given: str | None = N
             _wrong_device(f"{who} names another device than the memory's", real, told, given)
     if said != in_capsule:
         fail(
-            Code.DEVICES_DISAGREE, "DLP-16", role=Role.PRODUCER, level=Level.SHOULD,
+            Code.DEVICES_DISAGREE, "DLP-60", role=Role.PRODUCER, level=Level.SHOULD,
             reason="`__dlpack_device__` and the capsule name different devices", expected=f"{said} in both",
             seen=f"{said} by `__dlpack_device__`, {in_capsule} in the capsule", given=given, accused=Side.PRODUCER,
         )  # fmt: skip
@@ -87,7 +87,7 @@ def _expect_kept(seen: Told, home: Told, who: str, cited: str) -> None:
 
 @invariant(
     "device.reported",
-    producer="DLP-15 DLP-16 DLP-59",
+    producer="DLP-15 DLP-16 DLP-60 DLP-59",
     bugs="I26 device-05 device-20 device-23",
     level=Level.MUST,
     cases=lambda env: every(env.exports(Protocol.DLPACK), dtype=dtypes()),
@@ -102,7 +102,7 @@ def test_reported(exchange: Exchange) -> None:
 
 @invariant(
     "device.reported-empty",
-    producer="DLP-15 DLP-16",
+    producer="DLP-15 DLP-16 DLP-60",
     bugs="I03 device-02",
     level=Level.MUST,
     cases=lambda env: every(env.exports(Protocol.DLPACK), layout=layouts(*EMPTY)),
@@ -231,7 +231,7 @@ def _own_kinds(env: Environment) -> Iterator[Draft]:
 
 @invariant(
     "device.own-memory-kind",
-    producer="DLP-15 DLP-16 DLP-43 DLP-59",
+    producer="DLP-15 DLP-16 DLP-60 DLP-43 DLP-59",
     consumer="DLP-58",
     bugs="I26 device-20 device-25 device-28",
     level=Level.MUST,

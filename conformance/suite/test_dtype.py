@@ -303,7 +303,7 @@ def _reference_dates(adapter: ReferenceAdapter) -> Any:
     return adapter.empty(DType("datetime64[s]", DLCode.OPAQUE, 64, "M"), (3,), Device.HOST)
 
 
-_FOREIGN_ORDER = "elements of foreign byte order"
+_FOREIGN_ORDER = "an array of foreign byte order"
 _RECORD = [("a", "f4"), ("b", "i4")]
 _FOREIGN: dict[tuple[str, Device], dict[str, Foreign]] = {
     ("numpy", Device.HOST): {
@@ -605,7 +605,7 @@ _LATE_CODES = ("code-200", "code-99", "opaque-64")
     cases=lambda env: every(env.imports(Protocol.DLPACK), elements=tuple(_UNKNOWN)),
 )
 def test_unknown(exchange: Exchange) -> None:
-    """A type code that the consumer does not know, or a width that the code does not have, is refused.
+    """A consumer refuses a type code that it does not know, and a width that the code does not have.
 
     A width that DLPack forbids is illegal input: taking it for something else is a matter of robustness.
     """
@@ -652,7 +652,7 @@ def _in_words(elements: str, unknown: Unknown) -> str:
     cases=lambda env: every(env.dictionaries(), dtype=("float32", "int16", "uint64", "complex64")),
 )
 def test_foreign_order(exchange: Exchange) -> None:
-    """Elements of foreign byte order keep their values, or are refused: their bytes are never taken for native ones."""
+    """Elements of foreign byte order keep their values, or are refused; they are never read as native."""
     kind = exchange.dtype
     _expect_control(exchange, kind)
     typestr = f"{FOREIGN_ORDER}{kind.kind}{kind.itemsize}"

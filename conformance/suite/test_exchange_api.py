@@ -420,7 +420,7 @@ def _judge_allocated(exchange: Exchange, tensor: Tensor) -> None:
     ),
 )
 def test_inexpressible(exchange: Exchange) -> None:
-    """What DLPack cannot express the functions refuse: -1 and a Python exception, a ``BufferError`` if possible.
+    """The table functions refuse an array that DLPack cannot express, with -1 and a Python exception.
 
     Where they describe it all the same, memory holds the elements that it stands for. What only a private constructor of the library
     makes is observed.

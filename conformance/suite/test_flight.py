@@ -192,7 +192,7 @@ def _why_safe(setting: Setting, seen: Seen, work: Dropped) -> str:
     exclusive=True,
 )
 def test_consumer_writes(exchange: Exchange) -> None:
-    """The consumer's write into the producer's array comes after what the producer has queued: its reads and its writes.
+    """The consumer's write into an imported array comes after all pending reads and writes of the producer.
 
     Work that only reads is pending work too: who waits for writes alone overwrites what is still to be read.
     """
@@ -277,7 +277,7 @@ def _unsynchronized(setting: Setting) -> evidence.Controls:
     exclusive=True,
 )
 def test_copy_on_stream(exchange: Exchange) -> None:
-    """The copy that ``copy=True`` makes is made on the stream that was named, or is done when the call returns.
+    """``copy=True`` copies on the named stream, or has finished the copy when it returns.
 
     That stream is held. A copy that is there before it is let go was made elsewhere; if it is not done on return either,
     which is seen with the producer's own stream held, nothing that the consumer queues on its stream waits for it.

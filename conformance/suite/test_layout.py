@@ -69,7 +69,7 @@ _WIDTHS = ("uint8", "int16", "complex128")
     ),
 )
 def test_capsule_strides(exchange: Exchange) -> None:
-    """A capsule states the view's shape and its strides in elements, signed, wherever an extent is above 1.
+    """A capsule states the shape of the view, and its signed strides in elements.
 
     NULL strides say that the array is C-contiguous, which only capsules below version 1.2 may leave to be guessed.
     """
@@ -174,7 +174,7 @@ def test_interface_strides(exchange: Exchange) -> None:
     cases=lambda env: every(env.exports(), layout=layouts(*EMPTY)),
 )
 def test_empty_export(exchange: Exchange) -> None:
-    """An array without elements is exported with address 0, however it came to have none."""
+    """An array without elements is exported with address 0, whichever way it was made."""
     source = exchange.source()
     if exchange.protocol is Protocol.CAI:
         clause, seen = "CAI-06", exchange.dictionary_of(source)["data"][0]
@@ -226,7 +226,7 @@ def test_unit_strides_export(exchange: Exchange) -> None:
     exchange.expect_values(source, exchange.read(taken))
 
 
-_MEANINGLESS = "an array with odd strides of dimensions that have one element or none"
+_MEANINGLESS = "an array with arbitrary strides in dimensions of size 0 or 1"
 
 
 def _makeable_strides(pair: Pair) -> tuple[str, ...]:
@@ -304,7 +304,7 @@ def _expressible(*names: str) -> Callable[[Pair], tuple[str, ...]]:
     ),
 )
 def test_import_strides(exchange: Exchange) -> None:
-    """The import has the producer's shape, its strides wherever an extent is above 1, and its elements.
+    """The import has the producer's shape, strides and elements; strides of size-1 dimensions do not matter.
 
     A consumer that cannot hold the layout may copy the elements to another, but not on its way change the shape.
     """
@@ -412,13 +412,13 @@ def test_contiguity(exchange: Exchange) -> None:
     ),
 )
 def test_null_strides(exchange: Exchange) -> None:
-    """A capsule without strides, as versions below 1.2 may make them, is taken as row-major."""
+    """A consumer reads a capsule without strides, which is legal before DLPack 1.2, as row-major."""
     plain = exchange.source()
     exchange.take(plain, promised="")
     name = exchange.option("capsule")
     newest = None if name == "legacy" else (1, int(name[-1]))
     source = exchange.crafted(override={"strides": None}, newest=newest)
-    exchange.special("NULL strides")
+    exchange.special("an array with NULL strides")
     taken = exchange.take(source, promised="DLP-21")
     if newest is not None:
         exchange.require_versioned(source)
@@ -777,7 +777,7 @@ def test_refusal_says_why(exchange: Exchange) -> None:
     cases=lambda env: every(env.imports(Protocol.DLPACK), capsule=tuple(_IMPOSSIBLE)),
 )
 def test_impossible(exchange: Exchange) -> None:
-    """A capsule whose numbers no array can have is refused, or described as it is; it kills nobody.
+    """A capsule with numbers that no array can have is refused, or described as it is; the process survives.
 
     The protocol has no such capsules, so whatever becomes of them is a matter of robustness.
     """
@@ -806,9 +806,9 @@ def _same_modulo(seen: tuple[int, ...], strides: tuple[int, ...], itemsize: int)
 
 _IMPOSSIBLE: dict[str, tuple[str, dict[str, Any]]] = {
     "negative-extent": ("a negative extent", {"shape": (3, -4)}),
-    "negative-rank": ("a negative `ndim`", {"ndim": -1}),
+    "negative-rank": ("an array of negative rank", {"ndim": -1}),
     "elements-overflow": ("more elements than 64 bits can count", {"shape": (2**32, 2**32), "strides": (0, 0)}),
-    "stride-overflow": ("a stride of more bytes than 64 bits can count", {"strides": (2**61, 1)}),
+    "stride-overflow": ("an array with a stride of more bytes than 64 bits can count", {"strides": (2**61, 1)}),
 }
 """What it is called, and fields of a capsule of float32."""
 

@@ -86,7 +86,7 @@ def _pressed(exchange: Exchange, library: Adapter) -> list[Source]:
     cases=lambda env: every(env.imports(Protocol.DLPACK), struct=STRUCTS),
 )
 def test_deleter_once(exchange: Exchange) -> None:
-    """The consumer calls the deleter when its array dies, not before, once, and with the pointer that it was given.
+    """The consumer calls the deleter once, when its array dies, with the pointer that it was given.
 
     A consumer that copies need not wait for the end of its array.
     """
@@ -193,7 +193,7 @@ def test_derived_view(exchange: Exchange) -> None:
     cases=lambda env: every(env.imports(Protocol.DLPACK), struct=STRUCTS),
 )
 def test_other_thread(exchange: Exchange) -> None:
-    """An import whose last reference goes in another thread than the one that made it is released there, once."""
+    """An import that is dropped in another thread is released there, once."""
     source = exchange.crafted(override={"deleter": Deleter.NATIVE})
     offer = prepared(exchange, source)
     holder = [_take(exchange, offer)]
@@ -216,7 +216,7 @@ def test_other_thread(exchange: Exchange) -> None:
     cases=lambda env: every(env.imports(Protocol.DLPACK), struct=STRUCTS),
 )
 def test_null_deleter(exchange: Exchange) -> None:
-    """A struct without deleter is used like any other, and dropping the import calls nothing."""
+    """A consumer uses a struct without a deleter like any other, and calls nothing when it drops the import."""
     _take(exchange, prepared(exchange, exchange.source()))
     source = exchange.crafted(override={"deleter": Deleter.NULL})
     offer = prepared(exchange, source)
@@ -242,7 +242,7 @@ def test_null_deleter(exchange: Exchange) -> None:
     cases=lambda env: every(env.imports(Protocol.DLPACK), struct=STRUCTS),
 )
 def test_null_context(exchange: Exchange) -> None:
-    """A struct whose ``manager_ctx`` is NULL is used and released like any other: the field is the producer's own.
+    """A consumer uses and releases a struct with a NULL ``manager_ctx`` like any other.
 
     All other structs of the reference have one that is not NULL.
     """
@@ -316,7 +316,7 @@ _ILLEGAL = {"version": "`max_version='1.0'`", "stream": "`stream='x'`"}
     cases=lambda env: every(exports_of_imports(env), reason=tuple(FAILING)),
 )
 def test_failed_export(exchange: Exchange) -> None:
-    """Exports that fail hold nothing: once the array is gone so is its memory, after twenty of them as after none."""
+    """Failed exports keep nothing alive: after twenty of them the memory is released with the array."""
     array = watched(exchange)
     exporter = exchange.producer.exporter(array.array, Protocol.DLPACK)
     reason = exchange.option("reason")
@@ -361,7 +361,7 @@ def _expect_released(exchange: Exchange, array: Watched, when: str, what: Callab
     cases=lambda env: every(exports_of_imports(env), struct=STRUCTS),
 )
 def test_native_thread(exchange: Exchange) -> None:
-    """The producer's deleter works on a thread that Python has never seen, without the GIL, and frees everything.
+    """The producer's deleter works on a thread that Python does not know, without the GIL, and frees everything.
 
     The thread's start routine is the deleter itself, so no Python runs between the two.
     """

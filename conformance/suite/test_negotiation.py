@@ -128,7 +128,7 @@ def test_version(exchange: Exchange) -> None:
     ),
 )
 def test_copied_flag(exchange: Exchange) -> None:
-    """IS_COPIED is set exactly if the capsule holds other memory than the array's."""
+    """IS_COPIED is set if and only if the capsule holds a copy."""
     keywords: dict[str, dict[str, Any]] = {
         "true": {"copy": True}, "false": {"copy": False}, "default": {}, "to-host": {"dl_device": DEVICES["host"]},
     }  # fmt: skip
@@ -138,7 +138,7 @@ def test_copied_flag(exchange: Exchange) -> None:
     flagged = bool((tensor.flags or 0) & DLFlags.IS_COPIED)
     if moved != flagged:
         fail(
-            Code.COPIED_FLAG_WRONG,
+            Code.COPIED_FLAG_MISSING if moved else Code.COPIED_FLAG_INVENTED,
             "DLP-10",
             role=Role.PRODUCER,
             reason=f"the producer {'copies without setting' if moved else 'sets'} IS_COPIED{'' if moved else ' and shares'}",
@@ -180,7 +180,7 @@ _KEYWORDS = ("stream", "max_version", "dl_device", "copy")
     cases=lambda env: every(env.exports(Protocol.DLPACK), keyword=("all", *_KEYWORDS)),
 )
 def test_signature(exchange: Exchange) -> None:
-    """``None`` may be given for each of the four keywords, and means what leaving it out means."""
+    """Each of the four keywords takes ``None``, which means the same as leaving it out."""
     chosen = _KEYWORDS if exchange.option("keyword") == "all" else (exchange.option("keyword"),)
     source = exchange.source()
     keywords = dict.fromkeys(chosen)
@@ -340,7 +340,7 @@ HOST_STREAMS: dict[str, Any] = {"none": None, "legacy": 1, "per-thread": 2, "min
     cases=lambda env: every(env.exports(Protocol.DLPACK, on=(Device.HOST,)), stream=tuple(HOST_STREAMS)),
 )
 def test_host_stream(exchange: Exchange) -> None:
-    """Host memory has no streams: its export takes ``stream=None`` and refuses everything else cleanly.
+    """An export of host memory takes ``stream=None`` and refuses every other stream cleanly.
 
     It is the caller that must not pass a stream, so what becomes of one is a matter of robustness. Some libraries also take -1 there,
     which is only observed.
@@ -404,7 +404,7 @@ REFUSED_STREAMS: dict[str, Any] = {"zero": 0, "text": "x", "float": 1.5, "object
     cases=lambda env: every(env.exports(Protocol.DLPACK, on=ON_CUDA), stream=tuple(REFUSED_STREAMS)),
 )
 def test_ambiguous_stream(exchange: Exchange) -> None:
-    """An export of CUDA memory refuses stream 0, which the protocol disallows, and what is no stream at all.
+    """An export of CUDA memory refuses ``stream=0``, which the protocol forbids, and everything that is no stream.
 
     The rule binds who passes the stream, so a producer that takes it all the same breaks no promise: it is a matter of robustness.
     """
@@ -421,7 +421,7 @@ def test_ambiguous_stream(exchange: Exchange) -> None:
     cases=lambda env: every(env.exports(Protocol.DLPACK, on=ON_CUDA)),
 )
 def test_negative_stream(exchange: Exchange) -> None:
-    """An export of CUDA memory survives stream -2: it is refused, and never used as a handle.
+    """An export of CUDA memory refuses ``stream=-2`` cleanly, and never uses it as a handle.
 
     The protocol has no such stream, so a process that ends there is a matter of robustness.
     """
@@ -763,7 +763,7 @@ def test_newer_minor(exchange: Exchange) -> None:
     cases=lambda env: every(env.imports(Protocol.DLPACK), content=("plain", "garbage")),
 )
 def test_foreign_major(exchange: Exchange) -> None:
-    """A struct of another major version is refused and released once, and nothing behind its flags is touched."""
+    """A struct of another major version is refused and released once; nothing behind its flags is read."""
     garbage = {"data": 0xDEAD0000, "ndim": 0x7FFFFFF0, "shape": None, "strides": None, "code": 255, "bits": 255}
     content = garbage if exchange.option("content") == "garbage" else {}
     source = exchange.crafted(override={"version": (2, 0), "deleter": Deleter.NATIVE, **content})

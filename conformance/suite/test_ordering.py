@@ -82,7 +82,7 @@ def _backs(*protocols: Protocol) -> Callable[[Environment], Iterator[Draft]]:
     exclusive=True,
 )
 def test_handover(exchange: Exchange) -> None:
-    """What the producer has queued on its own stream is in the array when the consumer reads it on its own.
+    """A consumer that reads on its own stream sees all work that the producer queued before the hand-over.
 
     The producer's stream is held by a latch, its write queued behind; the array is handed over, and the consumer's own
     operation reads it. Only the consumer's stream is waited for. With ``kernel`` the consumer makes no array: its kernel is given the

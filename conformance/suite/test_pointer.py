@@ -467,7 +467,7 @@ def _copying(env: Environment) -> Iterator[Pair]:
     cases=lambda env: every(_copying(env), layout=layouts("c-order", "columns", "stepped-permuted", *OFFSET)),
 )
 def test_copy_true(exchange: Exchange) -> None:
-    """``copy=True`` gives memory of its own with the same values, which a later write of the producer does not reach."""
+    """``copy=True`` gives a copy with the same values: a later write of the producer does not reach it."""
     source = exchange.source()
     offer = exchange.offer(source)
     try:

@@ -39,7 +39,7 @@ def _simple(pair: Pair) -> tuple[str, ...]:
     cases=lambda env: every(env.exports(), state=_states),
 )
 def test_resolved_or_refused(exchange: Exchange) -> None:
-    """An array whose elements are not what lies in memory is refused, or exported with the elements that it stands for.
+    """An array with lazy or missing elements is refused, or exported with the elements that it stands for.
 
     What DLPack cannot express is refused with ``BufferError``. What only a private constructor of the library makes is observed.
     """

@@ -100,7 +100,7 @@ def _published(exchange: Exchange, *, instead: int | None = None) -> Published:
     cases=lambda env: every(_producers(env), written=_written, read=_read),
 )
 def test_published(exchange: Exchange) -> None:
-    """The published stream is a live one, never 0, and who waits for it alone has waited for every write.
+    """The published stream is alive and not 0, and waiting for it covers every pending write.
 
     The stream that was written on is held by a latch, the write queued behind; the dictionary is read while that stream
     is current, or while another is. Which stream is named does not matter, if only it covers the write.
@@ -140,7 +140,7 @@ def test_published(exchange: Exchange) -> None:
     cases=lambda env: every(_producers(env), written=_written, read=_read),
 )
 def test_none_means_done(exchange: Exchange) -> None:
-    """A dictionary of version 3 names no stream only if nothing is pending on the array.
+    """A dictionary of version 3 names no stream only if no work on the array is pending.
 
     A latch holds the stream that is written on while the dictionary is read; that the write is pending then is seen by a read
     that comes before it. Dictionaries of version 2 promise nothing.
@@ -185,7 +185,7 @@ def test_none_means_done(exchange: Exchange) -> None:
     cases=lambda env: every(_producers(env)),
 )
 def test_outlives(exchange: Exchange) -> None:
-    """The published stream lives as long as the array, though nobody holds the object of the stream any more.
+    """The published stream lives as long as the array, even if nobody holds the stream object.
 
     The producer writes on a stream that is let go once the dictionary has been read. If the driver then gives the handle to a new stream
     while the array lives, the published one was destroyed; the handle itself is not used before that is known. That the driver would do

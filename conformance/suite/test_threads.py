@@ -155,7 +155,7 @@ def _expect_released(exchange: Exchange, source: Source) -> None:
     cases=lambda env: every(_counting(env), build=BUILDS),
 )
 def test_deleters(exchange: Exchange) -> None:
-    """Of the imports that eight threads make of one array and drop again, each is released exactly once."""
+    """Eight threads import one array and drop the imports; each import is released exactly once."""
     source = exchange.source()
     _take_and_compare(exchange, source)
 
@@ -178,7 +178,7 @@ def test_deleters(exchange: Exchange) -> None:
     cases=lambda env: every(env.pairs(), build=BUILDS),
 )
 def test_release_elsewhere(exchange: Exchange) -> None:
-    """An import whose last reference goes in another thread is released well: all later exchanges are right."""
+    """An import that is dropped in another thread is released, and all later exchanges work."""
     source = exchange.source()
     held = [exchange.take(source)]
     elsewhere(held.clear)
@@ -252,7 +252,7 @@ def _chains(env: Environment) -> Iterator[Pair]:
     cases=lambda env: every(_chains(env), entry=_links, build=BUILDS),
 )
 def test_chain(exchange: Exchange) -> None:
-    """An array passed on through two libraries is released by a thread without the lock, once, and the process lives.
+    """An array that passed through two libraries is released once, by a thread without the GIL.
 
     Each link holds the one before it. The last is released by its C function, called with the lock let go.
     """

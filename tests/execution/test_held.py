@@ -198,7 +198,7 @@ def test_a_result_that_was_not_planned_is_a_mistake(out: Path) -> None:
 def test_the_journal_of_another_plan_is_a_mistake(out: Path) -> None:
     """It was copied there."""
     note(out, passed(ONE))
-    folder.write_lines(out / folder.PLAN, [ONE.to_json()])
+    write_lines(out / folder.PLAN, [ONE.to_json()])
     with pytest.raises(ValueError, match=r"journal\.jsonl belongs to another plan"):
         held.read(out)
 

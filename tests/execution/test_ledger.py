@@ -66,6 +66,18 @@ def test_the_status_counts_verdicts_of_before_and_of_now(tmp_path: Path) -> None
     assert (book.status().done, book.status().newest, book.status("other").newest) == (4, CANARY.id, "other")
 
 
+def test_cases_beside_the_plan_count_for_nothing_but_are_run_once(tmp_path: Path) -> None:
+    """They tell who is accused; one that is known from before is not left."""
+    before, new = case("pointer.values", "trial"), case("pointer.values", "other trial")
+    book = opened(tmp_path, (passed(ONE), passed(before)))
+    book.add_trials([before, new])
+    assert (book.decided, book.status().done, book.status().planned) == (1, 1, 4)
+    assert book.left() == [TWO, THREE, CANARY, new]
+    book.take(passed(new))
+    assert (book.decided, book.status().done, book.left()) == (1, 1, [TWO, THREE, CANARY])
+    assert [result.case for result in book.results("no time")] == [ONE, TWO, THREE, CANARY]
+
+
 def test_what_it_is_given_stays_the_givers(tmp_path: Path) -> None:
     """The results of before are looked at again by whoever read them."""
     known = {ONE.id: passed(ONE)}

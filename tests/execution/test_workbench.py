@@ -2,23 +2,52 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from dataclasses import replace
 
 import pytest
 
-from conformance.adapters.base import Device
+from conformance.adapters.base import Device, Unsupported
+from conformance.cuda import context
+from conformance.execution.results import Accused, Result
 from conformance.execution.workbench import Workbench
+from conformance.protocols.clauses import Level, Role
 from conformance.suite.catalogue import Case, catalogue
+from conformance.suite.codes import Code
 from conformance.suite.exchange import Exchange, Poisoned
-from conformance.suite.outcomes import Inconclusive, Outcome
+from conformance.suite.outcomes import Inconclusive, Outcome, Refused, Side, fail
+from conformance.suite.steps import Doing
 
-CASE = Case("pointer.values", "reference", "reference", "dlpack", Device.HOST)
+CASE = Case("pointer.values", "reference", "reference", "dlpack", Device.HOST, (("layout", "rows"),))
+ON_GPU = replace(CASE, device=Device.CUDA)
+Check = Callable[[Exchange], None]
+
+
+def ran(check: Check, case: Case = CASE) -> Result:
+    """The result of a case whose check does this."""
+    return Workbench().run(case, replace(catalogue()[case.invariant], check=check))
 
 
 def undecided(exchange: Exchange) -> None:
     """A check that cannot tell."""
     exchange.notes["seen"] = "something"
     raise Inconclusive("who knows")
+
+
+def failing(
+    cited: str = "DLP-58", *, given: str | None = None, accused: Side | None = None, library: str = "",
+    before: Check = lambda exchange: None,
+) -> Check:  # fmt: skip
+    """A check that fails by this clause against the consumer."""
+
+    def check(exchange: Exchange) -> None:
+        before(exchange)
+        fail(
+            Code.VALUES_CHANGED, cited, role=Role.CONSUMER, reason="other elements", expected=1, seen=2, given=given,
+            accused=accused, library=library,
+        )  # fmt: skip
+
+    return check
 
 
 @pytest.mark.parametrize(
@@ -35,11 +64,117 @@ def test_the_context_is_looked_at_whatever_a_check_ended_as(
 
     monkeypatch.setattr(Exchange, "check_context", ask)
     for check in (undecided, lambda exchange: None):
-        result = Workbench().run(CASE, replace(catalogue()[CASE.invariant], check=check))
+        result = ran(check)
         assert (result.outcome, str(answer) in result.reason) == (outcome, True)
 
 
 def test_what_was_noted_lies_beside_the_result() -> None:
     """Also where nothing was decided."""
-    result = Workbench().run(CASE, replace(catalogue()[CASE.invariant], check=undecided))
+    result = ran(undecided)
     assert (result.outcome, result.attachments["seen"]) == (Outcome.INCONCLUSIVE, "something")
+
+
+# -- a lost context, and when it was seen
+
+
+@pytest.fixture
+def sick(monkeypatch: pytest.MonkeyPatch) -> None:
+    """A GPU whose context answers with an error, always."""
+    monkeypatch.setattr(context, "in_use", lambda: (0,))
+    monkeypatch.setattr(context, "health", lambda ordinal: 700)
+
+
+def at_work(exchange: Exchange, error: Exception | None = None) -> None:
+    """The consumer imports, and looks at what is wrong if that raises."""
+    try:
+        with exchange.step(Doing.IMPORT, Role.CONSUMER):
+            if error is not None:
+                raise error
+    except RuntimeError as caught:
+        exchange.check_context(caught)
+
+
+@pytest.mark.usefixtures("sick")
+def test_a_context_that_is_lost_in_a_step_is_told_with_the_step() -> None:
+    """The driver's answer, the exception, and who was at work; once."""
+    result = ran(lambda exchange: at_work(exchange, RuntimeError("boom")), ON_GPU)
+    assert result.reason == (
+        "the CUDA context answers 700 after RuntimeError: boom, seen while the reference imported the array"
+    )
+    assert (result.outcome, result.code, result.step) == (Outcome.POISONED, "context-corrupted", "import")
+    assert (result.role, result.level, result.given) == (Role.CONSUMER, Level.MUST, "a view with an offset")
+
+
+@pytest.mark.usefixtures("sick")
+def test_a_context_that_is_found_lost_at_the_end_is_told_with_what_came_before() -> None:
+    """Nobody knows which step it was; how the check had ended is told, too."""
+    told = "the CUDA context answers 700, seen after arrays were released; the check had ended as pass"
+    assert ran(at_work, ON_GPU).reason == told
+    told = "the CUDA context answers 700, seen after the check; the check had ended as inconclusive who knows"
+    assert ran(undecided, ON_GPU).reason == told
+
+
+# -- a failure
+
+
+def test_a_failure_becomes_a_result_with_all_that_it_says() -> None:
+    """What is special about the input comes from the case, where the check says nothing of it."""
+    assert replace(ran(failing()), duration=0.0) == Result(
+        CASE, Outcome.FAIL, Level.MUST, "values-changed", "DLP-58", Role.CONSUMER, given="a view with an offset",
+        reason="other elements", expected="1", seen="2",
+    )  # fmt: skip
+
+
+def test_what_is_special_is_told_by_the_check_where_it_knows() -> None:
+    """An empty text, too: nothing is special then."""
+    said = failing(before=lambda exchange: exchange.special("NULL strides"))
+    assert [ran(check).given for check in (said, failing(given="a lie"), failing(given=""))] == [
+        "NULL strides",
+        "a lie",
+        "",
+    ]
+
+
+def test_who_is_accused_is_told_where_the_check_has_proven_it() -> None:
+    """And is left open where it has not; the library is told only where it is not the one on that side."""
+    assert ran(failing()).accused is None
+    assert ran(failing(accused=Side.CONSUMER)).accused == Accused(Side.CONSUMER, (), "seen in the check")
+    named = ran(failing(accused=Side.PRODUCER, library="numpy")).accused
+    assert named == Accused(Side.PRODUCER, ("numpy",), "seen in the check")
+
+
+def test_a_failure_on_illegal_input_breaks_no_promise() -> None:
+    """It is one of robustness, whatever clause the check had in mind; also one that the invariant does not declare."""
+    for cited in ("DLP-58", "DLP-30"):
+        result = ran(failing(cited, before=lambda exchange: exchange.illegal("a rank of -1")))
+        assert (result.verdict.word, result.level, result.clause) == ("robustness", Level.ROBUSTNESS, "")
+        assert (result.given, result.code) == ("a rank of -1", "values-changed")
+
+
+def test_a_clause_that_the_invariant_does_not_declare_accuses_nobody() -> None:
+    """It is a mistake of the suite's, and told as such."""
+    result = ran(failing("DLP-30"))
+    assert (result.outcome, result.code, result.clause, result.accused) == (Outcome.INCONCLUSIVE, "", "", None)
+    assert result.reason == (
+        "the suite cites DLP-30 against the consumer, which pointer.values does not declare: "
+        "other elements (expected 1; saw 2)"
+    )
+
+
+@pytest.mark.parametrize(
+    ("error", "outcome", "reason"),
+    [
+        (Refused("torch refused to import: no"), Outcome.REFUSED, "torch refused to import: no"),
+        (Unsupported("no bool"), Outcome.INCONCLUSIVE, "not supported: no bool"),
+        (ZeroDivisionError("of us"), Outcome.INCONCLUSIVE, "the check itself raised ZeroDivisionError: of us"),
+    ],
+)
+def test_what_else_a_check_raises_accuses_nobody(error: Exception, outcome: Outcome, reason: str) -> None:
+    """A mistake of the check's own is kept with its traceback."""
+
+    def check(exchange: Exchange) -> None:
+        raise error
+
+    result = ran(check)
+    assert (result.outcome, result.reason, result.code, result.accused) == (outcome, reason, "", None)
+    assert ("in check" in result.attachments.get("traceback", "")) is isinstance(error, ZeroDivisionError)

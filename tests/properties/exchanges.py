@@ -22,6 +22,7 @@ from conformance.reference.exporter import REMOVED, Exporter
 from conformance.reference.managed import Deleter, Managed, settle, stray_deleter_calls
 from conformance.reference.memory import BorrowedBlock
 from conformance.suite.catalogue import Case
+from conformance.suite.codes import Code
 from conformance.suite.exchange import Exchange, Partners, Source
 from conformance.suite.offers import Offered, happens
 from conformance.suite.order.handover import stream_of
@@ -252,18 +253,20 @@ def follow(drawn: Drawn) -> None:
     life = Life(exchange)
     with life.current():
         refused = life.begin()
-        if refused != bool(drawn.refusal):
-            expect("the exchange", "refused" if drawn.refusal else "made", "refused" if refused else "made")
+        code = Code.REFUSED if refused else Code.NOT_REFUSED
+        ends = {True: "refused", False: "made"}
+        expect(code, exchange.reading(), "the exchange", ends[bool(drawn.refusal)], ends[refused])
         for act in drawn.acts:
             life.happen(act)
     life.end()
-    expect("calls of the deleter with a strange pointer", 0, len(stray_deleter_calls) - strays)
+    strange = len(stray_deleter_calls) - strays
+    expect(Code.DELETER_ARGUMENT_WRONG, "DLP-26", "calls of the deleter with a strange pointer", 0, strange)
 
 
-def expect(what: str, wanted: object, seen: object) -> None:
+def expect(code: Code, cited: str, what: str, wanted: object, seen: object, *, role: Role = Role.CONSUMER) -> None:
     """What has nothing to do with elements: counts and bits."""
     if wanted != seen:
-        fail("DLP-26", role=Role.CONSUMER, reason=what, expected=wanted, seen=seen)
+        fail(code, cited, role=role, reason=what, expected=wanted, seen=seen)
 
 
 class Life:
@@ -333,11 +336,13 @@ class Life:
         """Memory of its own, packed, and called a copy."""
         source, address = self.source, self.exchange.look(held.thing).address
         inside = source.start <= address < source.start + max(len(source.block), 1)
-        expect("copy=True shares the memory", False, inside and source.view.size > 0)
+        shares = inside and source.view.size > 0
+        expect(Code.COPY_SHARED, "DLP-44", "copy=True shares the memory", False, shares)
         held.truth = Source(None, source.dtype, packed(source.view.shape), address, source.values)
         flags = None if held.struct is None else held.struct.fields.flags
         wanted = None if self.drawn.newest is None else int(DLFlags.IS_COPIED)
-        expect("the flags of a copy", wanted, None if self.drawn.newest is None else flags)
+        told = None if self.drawn.newest is None else flags
+        expect(Code.COPIED_FLAG_MISSING, "DLP-10", "the flags of a copy", wanted, told, role=Role.PRODUCER)
 
     def _judge(self, held: Held) -> None:
         """Address, shape, strides, element type, read-only bit and elements, by the suite's own judgement."""
@@ -345,10 +350,13 @@ class Life:
         exchange.expect_address(held.truth, view)
         exchange.expect_shape(held.truth, view)
         exchange.expect_values(held.truth, exchange.read(held.thing))
-        expect("the element type", self.drawn.dtype, view.dtype)
-        expect("the read-only bit", held.readonly, view.readonly)
-        expect("the device", LIBRARY.memory(self.drawn.device).device, view.device)
-        expect("contiguity", held.truth.view.contiguous, LIBRARY.contiguous(held.thing))
+        cited, device = exchange.reading(), LIBRARY.memory(self.drawn.device).device
+        locked = Code.READONLY_LOST if held.readonly else Code.READONLY_INVENTED
+        whole, told = held.truth.view.contiguous, LIBRARY.contiguous(held.thing)
+        expect(Code.DTYPE_CHANGED, cited, "the element type", self.drawn.dtype, view.dtype)
+        expect(locked, cited, "the read-only bit", held.readonly, view.readonly)
+        expect(Code.WRONG_DEVICE, cited, "the device", device, view.device)
+        expect(Code.CONTIGUITY_WRONG, cited, "contiguity", whole, told)
 
     def _judge_all(self) -> None:
         for held in self.imports:
@@ -385,7 +393,7 @@ class Life:
         data = pattern(truth.dtype, truth.view.size, act.seed)
         if readonly:
             self.exchange.expect_refusal(
-                lambda: LIBRARY.write(array, data), "CAI-08", role=Role.CONSUMER, reason="a write", named=(BufferError,)
+                lambda: LIBRARY.write(array, data), "CAI-08", role=Role.CONSUMER, given="a write", named=(BufferError,)
             )
             return
         LIBRARY.write(array, data)
@@ -436,7 +444,8 @@ class Life:
         """Nothing is released while anybody has it."""
         for held in self.imports:
             if held.struct is not None:
-                expect("calls of the deleter while an import lives", 0, held.struct.deleter_calls)
+                calls = held.struct.deleter_calls
+                expect(Code.RELEASED_EARLY, "DLP-26", "calls of the deleter while an import lives", 0, calls)
 
     def end(self) -> None:
         """All is let go of, in any order: each struct is released when its last import is gone, once, and so is the array."""
@@ -455,7 +464,10 @@ class Life:
             self.expect_held()
         settle()
         once = 0 if self.drawn.deleter is Deleter.NULL else 1
-        expect("calls of the deleter in the end", [once] * len(structs), [each.deleter_calls for each in structs])
+        calls = [each.deleter_calls for each in structs]
+        code = Code.RELEASED_TWICE if sum(calls) > once * len(calls) else Code.NOT_RELEASED
+        expect(code, "DLP-26", "calls of the deleter in the end", [once] * len(structs), calls)
         del structs
         self.log.exports.clear()
-        expect("the producer's array is gone", True, happens(lambda: self.owner() is None))
+        gone = happens(lambda: self.owner() is None)
+        expect(Code.MEMORY_LEAKED, self.exchange.reading(), "the producer's array is gone", True, gone)

@@ -11,7 +11,7 @@ from conformance.adapters.base import Device
 from conformance.adapters.reference import ReferenceAdapter
 from conformance.reference.faults import all_faults
 from conformance.suite import offers
-from conformance.suite.outcomes import Finding
+from conformance.suite.outcomes import Failure
 
 from . import exchanges, judges
 from .exchanges import Drawn
@@ -61,6 +61,6 @@ def accused(chance: Random) -> bool:
     """Whether anybody is, in one exchange."""
     try:
         exchanges.follow(exchanges.draw(chance, DEVICES))
-    except Finding:
+    except Failure:
         return True
     return False

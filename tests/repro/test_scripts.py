@@ -8,6 +8,7 @@ import subprocess
 import sys
 import zipfile
 from collections.abc import Sequence
+from dataclasses import replace
 from pathlib import Path
 
 import libraries
@@ -17,7 +18,7 @@ from conftest import Command
 from conformance.adapters.base import Device
 from conformance.execution.naming import UnknownName, case_named, everything
 from conformance.execution.results import Result
-from conformance.protocols.clauses import Level
+from conformance.protocols.clauses import Level, Role
 from conformance.repro import bundle
 from conformance.repro.inside import code_of
 from conformance.repro.scripts import is_readable, script
@@ -27,6 +28,7 @@ from conformance.suite.outcomes import Outcome
 
 EVERYTHING = everything((Device.HOST, Device.CUDA))
 READABLE = [case for i in catalogue().values() for case in i.cases(EVERYTHING) if is_readable(case)]
+HANDOVER = case_named("ordering.handover/cupy-torch/cai/cuda/inside/stream")
 NULL_DELETER = "lifetime.null-deleter/reference-jax/dlpack/host/legacy"
 JAX = """
 from types import SimpleNamespace
@@ -115,13 +117,43 @@ def test_a_script_begins_with_what_was_promised_and_ends_with_a_code(name: str) 
 
 
 def test_what_was_seen_is_told_at_the_top() -> None:
-    """With the versions that it was seen with, and only the clauses that were broken."""
-    case = case_named("ordering.handover/cupy-torch/cai/cuda/inside/stream")
-    result = Result(case, Outcome.FAIL, Level.MUST, ("CAI-18",), "read too early", "new data", "old data")
-    text = script(case, result, versions={"torch": "2.11.0"})
-    assert "read too early; expected new data; saw old data" in text
-    assert "torch 2.11.0" in text
+    """With the versions that it was seen with, and only the clause that was broken, as it binds the accused side."""
+    text = script(HANDOVER, seen("CAI-18", Role.CONSUMER), versions={"torch": "2.11.0"})
+    assert "# Seen      read too early; expected new data; saw old data\n" in text
+    assert "# Seen with torch 2.11.0\n" in text
+    assert "# Promised  CAI-18: A consumer must synchronise on an integer `stream`" in text
     assert "CAI-22" not in text
+    assert text.count("# Promised") == 1
+
+
+def seen(cited: str, role: Role, level: Level = Level.MUST) -> Result:
+    """A failure of the hand-over by this clause."""
+    return Result(
+        HANDOVER, Outcome.FAIL, level, "stale-read", cited, role, reason="read too early", expected="new data",
+        seen="old data",
+    )  # fmt: skip
+
+
+def test_a_clause_of_two_sides_is_told_by_the_half_of_the_accused() -> None:
+    """The other half would accuse whoever did nothing wrong."""
+    text = " ".join(script(HANDOVER, seen("CAI-09", Role.CONSUMER)).replace("#", "").split())
+    assert "Promised CAI-09: A consumer should not refuse an array only because its `version` is newer" in text
+    assert "A producer must publish `version`" not in text
+
+
+def test_what_illegal_input_did_is_told_without_a_broken_clause() -> None:
+    """Nothing was promised for it; what the invariant is about is told, each clause with whom it binds."""
+    result = replace(seen("", Role.CONSUMER, Level.ROBUSTNESS), outcome=Outcome.CRASH, reason="it died", expected="")
+    text = script(HANDOVER, result)
+    assert "# Seen      it died\n" in text
+    assert "# Promised  CAI-18 (the consumer must): " in text
+
+
+@pytest.mark.parametrize("outcome", [Outcome.PASS, Outcome.REFUSED, Outcome.INCONCLUSIVE, Outcome.LOST])
+def test_a_script_of_a_case_that_accuses_nobody_tells_no_failure(outcome: Outcome) -> None:
+    """Whatever its result says beside."""
+    result = Result(HANDOVER, outcome, Level.MUST, reason="no news")
+    assert "no news" not in script(HANDOVER, result)
 
 
 def test_a_wrong_library_ends_a_script_with_1(tmp_path: Path) -> None:
@@ -165,7 +197,9 @@ def test_whatever_was_not_foreseen_is_no_verdict(tmp_path: Path) -> None:
     [
         ("pointer.values/reference-reference/dlpack/host/c-order/float32", 0),
         ("canary.crashes", 1),
-        ("canary.refuses", 3),
+        ("canary.refuses", 0),
+        ("canary.poisons", 1),
+        ("canary.undecided", 3),
     ],
 )
 def test_a_bundle_ends_as_its_case_does(name: str, code: int, tmp_path: Path) -> None:
@@ -187,7 +221,15 @@ def test_a_bundle_whose_case_fails_ends_with_1(tmp_path: Path) -> None:
     )
     done = run(known + script(case, bundled=True), tmp_path)
     assert done.returncode == 1, done.stdout + done.stderr
-    assert "the elements are not the producer's" in done.stdout
+    for told in (
+        "outcome:  fail (violates)",
+        "reason:   the consumer reads other elements than the producer's",
+        "expected: float32 [",
+        "seen:     float32 [0 0 0 0 0 0 0 0]",
+        "clause:   DLP-58",
+        "code:     values-changed",
+    ):
+        assert f"\n{told}" in done.stdout
 
 
 def _first(name: str) -> Case:
@@ -279,8 +321,8 @@ def test_the_head_says_of_whom_a_clause_asks_something() -> None:
     """Whoever it does not bind would be accused by a report that quotes it."""
     told = script(case_named("layout.null-strides/reference-cvcuda/dlpack/cuda/c-order/legacy"))
     for words in (
-        "DLP-21 (the consumer must, as we infer)",
+        "DLP-21 (the consumer must, as we infer from the text)",
         "DLP-20 (the producer must)",
-        "X5 (nobody is bound: left open)",
+        "X5 (binds no library)",
     ):
         assert f"# Promised  {words}" in told

@@ -28,9 +28,9 @@ def test_before_the_first_step_nobody_is_at_work() -> None:
     assert Steps().newest == Step(Doing.CHECK, None, "", False)
 
 
-@pytest.mark.parametrize("given", ["", "ä" * 5000, "\x00", "line\nbreak"])
+@pytest.mark.parametrize("given", ["", "ä" * 5000, "\x00" * 5000, "\U0001f980" * 5000, "\ud800" * 5000, "line\nbreak"])
 def test_any_words_can_be_kept(given: str) -> None:
     """Long ones are cut."""
     steps = Steps()
     steps.mark(Step(given=given))
-    assert steps.newest.given == given[: len(steps.newest.given)]
+    assert steps.newest.given == given[:500]

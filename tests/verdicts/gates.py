@@ -9,10 +9,10 @@ from typing import Any
 
 from packaging.specifiers import SpecifierSet
 
+from conformance.verdict import BY_LETTER, Verdict
 from conformance.verdicts.integrity import Present
 from conformance.verdicts.merging import canonical
 from conformance.verdicts.model import Candidate, CellResult, Evidence, OwnTests, RunFile
-from conformance.verdict import BY_LETTER, Verdict
 from conformance.verdicts.waivers import Waiver
 
 TODAY = date(2026, 11, 22)

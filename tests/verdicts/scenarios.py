@@ -7,9 +7,9 @@ from dataclasses import dataclass, replace
 
 from conformance.exits import Exit
 from conformance.verdicts import gate
-from conformance.verdicts.remarks import Judgement, Kind
 from conformance.verdicts.integrity import Present
 from conformance.verdicts.model import RunFile
+from conformance.verdicts.remarks import Judgement, Kind
 from conformance.verdicts.waivers import Waiver
 
 from .gates import (

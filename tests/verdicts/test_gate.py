@@ -12,11 +12,11 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from conformance.verdict import Verdict
 from conformance.verdicts import gate, gate_document
 from conformance.verdicts.comparing import CHANGE
-from conformance.verdicts.remarks import Kind
 from conformance.verdicts.model import RunFile
-from conformance.verdict import Verdict
+from conformance.verdicts.remarks import Kind
 from conformance.verdicts.waivers import Waiver
 
 from .gates import GPU, MESSAGE, TODAY, A, B, C, D, present, run, waiver

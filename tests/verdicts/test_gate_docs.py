@@ -10,10 +10,10 @@ import pytest
 
 import conformance
 from conformance.suite.catalogue import catalogue
+from conformance.verdict import Verdict
 from conformance.verdicts import waiver_file
 from conformance.verdicts.comparing import CHANGE
 from conformance.verdicts.remarks import Kind
-from conformance.verdict import Verdict
 
 PAGES = [root / "docs" / "gate.md" for root in (Path(conformance.__file__).parents[1], Path.cwd())]
 PAGE = next((page for page in PAGES if page.is_file()), None)

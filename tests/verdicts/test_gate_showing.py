@@ -9,8 +9,8 @@ from hypothesis import given, settings
 
 from conformance.report.screen import Screen
 from conformance.verdicts import gate, gate_showing
-from conformance.verdicts.remarks import Judgement, Kind
 from conformance.verdicts.model import RunFile
+from conformance.verdicts.remarks import Judgement, Kind
 
 from .gates import A, B, D, present, run, waiver
 from .test_gate import NOW, runs

@@ -16,9 +16,9 @@ from hypothesis import strategies as st
 
 from conformance.exits import UserError
 from conformance.report.screen import Screen
+from conformance.verdict import Verdict
 from conformance.verdicts import history, history_showing
 from conformance.verdicts.model import RunFile
-from conformance.verdict import Verdict
 
 from .gates import CANARIES, CRASHES, A, B, D, run
 

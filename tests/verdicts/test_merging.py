@@ -9,10 +9,10 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from conformance.exits import UserError
+from conformance.verdict import Verdict
 from conformance.verdicts import runfile
 from conformance.verdicts.merging import merge
 from conformance.verdicts.model import RunFile
-from conformance.verdict import Verdict
 
 from .gates import run
 

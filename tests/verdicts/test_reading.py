@@ -33,7 +33,7 @@ def line(case: str, outcome: str = "pass", verdict: str = "conforms", **more: ob
     has_failed = verdict in ("violates", "deviates")
     names = ("code", "clause", "role", "given", "step", "reason", "expected", "seen")
     failure = {"code": "values-differ", "clause": "DLP-58", "role": "consumer"} if has_failed else {}
-    said = {
+    said: dict[str, object] = {
         "level": "must",
         "attachments": {},
         "attempts": [],

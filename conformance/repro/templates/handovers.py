@@ -93,20 +93,70 @@ def _forward(
 def handover(case: Case) -> Readable | None:
     """Inside or outside the block in which the stream that was written on is the current one."""
     found = sides(case)
-    if found is None or case.option("call", "import") != "import":
+    by_kernel = case.option("call", "import") == "kernel"
+    if found is None or (by_kernel and case.consumer != KernelArguments.library):
         return None
     producer, consumer = found
     how = case.option("how") if producer.has_current else ""
     read = f"read the dictionary {how} that stream's block" if how else "publish that stream as far as it can"
+    takes = "pass it to a kernel" if by_kernel else "import the array and read it"
     return _forward(
         case,
         producer,
-        consumer,
-        f"Has {_name(case.producer)} write on a stream that is held, {read}, and {_name(case.consumer)} import the array and read it on "
+        KernelArguments(consumer.name) if by_kernel else consumer,
+        f"Has {_name(case.producer)} write on a stream that is held, {read}, and {_name(case.consumer)} {takes} on "
         "a stream of its own.",
         show=producer.show("write_on") if how == "inside" else "",
         shown="shown" if how == "inside" else producer.shows("write_on"),
+        before=KernelArguments.kernel if by_kernel else "",
     )
+
+
+class KernelArguments(Side):
+    """PyCUDA, which passes an object with the array interface to a kernel as it is."""
+
+    library = "pycuda"
+    kernel = '''
+PTX = b"""
+.version 6.5
+.target sm_70
+.address_size 64
+.visible .entry copy_words(.param .u64 target, .param .u64 source, .param .u32 count)
+{
+    .reg .pred %p1;
+    .reg .b32 %r<6>;
+    .reg .b64 %d<6>;
+    ld.param.u64 %d1, [target];
+    ld.param.u64 %d2, [source];
+    ld.param.u32 %r1, [count];
+    cvta.to.global.u64 %d1, %d1;
+    cvta.to.global.u64 %d2, %d2;
+    mov.u32 %r2, %ctaid.x;
+    mov.u32 %r3, %ntid.x;
+    mov.u32 %r4, %tid.x;
+    mad.lo.u32 %r2, %r2, %r3, %r4;
+    setp.ge.u32 %p1, %r2, %r1;
+    @%p1 bra DONE;
+    mul.wide.u32 %d3, %r2, 4;
+    add.u64 %d4, %d2, %d3;
+    ld.global.u32 %r5, [%d4];
+    add.u64 %d5, %d1, %d3;
+    st.global.u32 [%d5], %r5;
+DONE:
+    ret;
+}
+"""
+copy_words = pycuda.driver.module_from_buffer(PTX).get_function("copy_words")  # into, from, how many words
+'''
+
+    def take(self, shown: str, stream: str) -> str:
+        """Nothing is imported."""
+        return f"y = {shown}"
+
+    def copy(self, into: str, array: str, stream: str) -> str:
+        """The kernel takes the object itself."""
+        arguments = f"numpy.uint64(int({into}.ptr)), {array}, numpy.uint32(256)"
+        return f"copy_words({arguments}, block=(256, 1, 1), grid=(1, 1), stream={stream})"
 
 
 def _shown(producer: Side, stream: str) -> str:

@@ -1,0 +1,185 @@
+"""A process that was lost: what it was doing then, in words, and which clause that is about."""
+
+from __future__ import annotations
+
+import os
+import signal
+from collections.abc import Callable
+from dataclasses import replace
+from typing import Any
+
+import pytest
+
+from conformance.adapters.base import Device
+from conformance.execution import child
+from conformance.execution.child import Child
+from conformance.execution.deaths import GENERAL, after, clause_of, declares, when
+from conformance.execution.results import Result
+from conformance.execution.workbench import Workbench
+from conformance.protocols.clauses import Role, clause
+from conformance.suite import deadline
+from conformance.suite.catalogue import Case, catalogue
+from conformance.suite.exchange import Exchange
+from conformance.suite.outcomes import Outcome
+from conformance.suite.steps import Doing, Step
+
+PRODUCER, CONSUMER = Role.PRODUCER, Role.CONSUMER
+CASE = Case("pointer.values", "cupy", "torch", "dlpack", Device.HOST, (("layout", "rows"),))
+OURS = Case("pointer.values", "reference", "reference", "dlpack", Device.HOST)
+CHAIN = replace(CASE, parameters=(("via", "jax"),))
+INVARIANT = catalogue()["pointer.values"]
+
+
+# -- in words
+
+
+@pytest.mark.parametrize(
+    ("step", "told"),
+    [
+        (Step(), "during the check"),
+        (Step(Doing.CHECK, CONSUMER), "during the check"),
+        (Step(Doing.EXPORT, PRODUCER), "while cupy exported the array"),
+        (Step(Doing.EXPORT), "while cupy exported the array"),
+        (Step(Doing.EXPORT, CONSUMER), "while torch exported the array"),
+        (Step(Doing.IMPORT, CONSUMER), "while torch imported the array"),
+        (Step(Doing.IMPORT), "while torch imported the array"),
+        (Step(Doing.IMPORT, PRODUCER), "while cupy imported the array"),
+        (Step(Doing.USE, CONSUMER), "while torch used the import"),
+        (Step(Doing.RELEASE), "while arrays were released"),
+        (Step(Doing.RELEASE, PRODUCER), "while cupy released arrays"),
+    ],
+)
+def test_a_step_is_told_with_its_actor(step: Step, told: str) -> None:
+    """The step has the role, and the case the name; what was seen afterwards is told by the same words."""
+    assert when(CASE, step) == told
+    assert after(CASE, step) == ("after the check" if told == "during the check" else told.replace("while", "after"))
+
+
+def test_the_reference_is_no_library_by_name() -> None:
+    """A reader does not know an adapter of that name."""
+    assert when(OURS, Step(Doing.IMPORT, CONSUMER)) == "while the reference imported the array"
+
+
+@pytest.mark.parametrize("role", Role)
+def test_in_a_chain_nobody_is_named_by_the_role(role: Role) -> None:
+    """The library between is consumer and producer in turn."""
+    assert when(CHAIN, Step(Doing.IMPORT, role)) == "while a library of the chain imported the array"
+
+
+@pytest.mark.parametrize("doing", Doing)
+def test_every_step_has_words(doing: Doing) -> None:
+    """A new one must not go by as the suite's own work."""
+    assert (when(CASE, Step(doing, CONSUMER)) == "during the check") is (doing is Doing.CHECK)
+
+
+# -- in a child
+
+
+def lost(check: Callable[[Exchange], None], monkeypatch: pytest.MonkeyPatch, *, last: bool = False) -> Result:
+    """What becomes of a child whose check does this."""
+    monkeypatch.setitem(catalogue(), OURS.invariant, replace(INVARIANT, check=check))
+    run = Child(workbench=Workbench)
+    try:
+        return run.run(OURS, last=last)
+    finally:
+        run.end()
+
+
+def in_import(action: Callable[[], object]) -> Callable[[Exchange], None]:
+    """A check that does this while the consumer imports."""
+
+    def check(exchange: Exchange) -> None:
+        exchange.special("NULL strides")
+        with exchange.step(Doing.IMPORT, CONSUMER):
+            action()
+
+    return check
+
+
+@pytest.mark.parametrize(
+    ("action", "how", "seen"),
+    [
+        (lambda: os.kill(os.getpid(), signal.SIGKILL), "died of", "SIGKILL"),
+        (lambda: os.kill(os.getpid(), 40), "died of", "signal 40"),
+        (lambda: os._exit(7), "ended by itself with", "exit code 7"),
+        (lambda: os._exit(0), "ended by itself with", "exit code 0"),
+    ],
+)
+def test_a_death_names_the_actor_and_the_step(
+    action: Callable[[], object], how: str, seen: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A signal without a name has its number; exit code 0 without an answer is a death, too."""
+    result = lost(in_import(action), monkeypatch)
+    assert result.reason == f"the process {how} {seen} while the reference imported the array"
+    assert (result.outcome, result.code, result.step) == (Outcome.CRASH, "crash", "import")
+    assert (result.role, result.given) == (CONSUMER, "NULL strides")
+    assert (result.expected, result.seen) == ("a process that goes on", seen)
+
+
+def test_a_hang_names_the_actor_and_the_step(monkeypatch: pytest.MonkeyPatch) -> None:
+    """With the time that the case had."""
+    monkeypatch.setenv(deadline.VARIABLE, "0.5")
+    result = lost(in_import(signal.pause), monkeypatch)
+    assert result.reason == "no end after 0.5 s while the reference imported the array"
+    assert (result.outcome, result.code, result.step) == (Outcome.HANG, "hang", "import")
+
+
+@pytest.mark.parametrize(
+    ("end", "told", "outcome"),
+    [
+        (lambda: os.kill(os.getpid(), signal.SIGKILL), "the process died of SIGKILL", Outcome.CRASH),
+        (lambda: os._exit(7), "the process ended by itself with exit code 7", Outcome.CRASH),
+        (signal.pause, "no end after 0.5 s", Outcome.HANG),
+    ],
+)
+def test_what_happens_after_the_answer_is_told_so(
+    end: Callable[[], object], told: str, outcome: Outcome, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Whatever step came last, it is over then."""
+    send = child._send
+
+    def send_and_end(writer: int, record: dict[str, Any]) -> None:
+        send(writer, record)
+        end()
+
+    monkeypatch.setenv(deadline.VARIABLE, "0.5")
+    monkeypatch.setattr(child, "_send", send_and_end)
+    result = lost(in_import(lambda: None), monkeypatch, last=True)
+    assert result.reason == f"{told} at the interpreter's exit, after the check had ended"
+    assert result.outcome is outcome
+
+
+# -- which clause
+
+
+def test_a_death_cites_what_the_invariant_is_about_for_the_side_at_work() -> None:
+    """By the protocol of the case; what a library does at a release has clauses of its own."""
+    assert clause_of(CASE, INVARIANT, CONSUMER, Doing.IMPORT) == INVARIANT.duties[CONSUMER][0]
+    assert clause_of(CASE, INVARIANT, PRODUCER, Doing.EXPORT) == INVARIANT.duties[PRODUCER][0]
+    assert clause_of(CASE, INVARIANT, PRODUCER, Doing.RELEASE) == "DLP-27"
+    assert clause_of(CASE, INVARIANT, CONSUMER, Doing.RELEASE) == "DLP-26"
+    by_cai = clause_of(replace(CASE, protocol="cai"), INVARIANT, CONSUMER, Doing.IMPORT)
+    assert by_cai.startswith("CAI-")
+
+
+@pytest.mark.parametrize("role", Role)
+@pytest.mark.parametrize("protocol", ["dlpack", "cai"])
+@pytest.mark.parametrize("name", ["pointer.values", "lifetime.deleter-once", "canary.crashes"])
+def test_a_death_cites_a_clause_that_binds_the_side_at_work(name: str, protocol: str, role: Role) -> None:
+    """Also where the invariant has nothing to say of that side."""
+    cited = clause_of(replace(CASE, protocol=protocol), catalogue()[name], role, Doing.IMPORT)
+    clause(cited).level(role)
+    assert declares(catalogue()[name], role, cited)
+
+
+@pytest.mark.parametrize(("protocol", "role"), GENERAL)
+def test_what_any_exchange_can_show_need_not_be_declared(protocol: str, role: Role) -> None:
+    """Whatever the invariant is about."""
+    for cited in GENERAL[protocol, role]:
+        assert declares(catalogue()["canary.crashes"], role, cited)
+
+
+def test_a_clause_that_the_invariant_does_not_have_is_not_declared() -> None:
+    """For a side that it does not hold it against, in particular."""
+    assert not declares(INVARIANT, CONSUMER, "DLP-35")
+    assert declares(INVARIANT, CONSUMER, "DLP-58")
