@@ -295,7 +295,8 @@ def _totals(
     if bad:
         screen.line(screen.paint(findings.headline(found), "bold", "red") + f"; everything is in {out}")
     elif not run.lost and not untrusted:
-        told = "no library breaks a promise" + (f" ({findings.headline(found)})" if found else "")
+        _, _, beside = findings.headline(found).partition("; ")
+        told = "no library breaks a promise" + (f" ({beside})" if beside else "")
         screen.line(screen.paint(told, "bold", "green") + f"; everything is in {out}")
     _canaries(screen, run.results)
 

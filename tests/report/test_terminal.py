@@ -1,9 +1,11 @@
-"""What a person sees in a terminal."""
+"""What a person sees in a terminal: findings first, then the tables, what is not decided, and the sum."""
 
 from __future__ import annotations
 
 import io
 from collections import Counter
+from collections.abc import Sequence
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
@@ -13,130 +15,212 @@ from conformance.execution.environment import Facts
 from conformance.execution.ledger import Status
 from conformance.execution.results import Result
 from conformance.execution.supervisor import Run
+from conformance.findings.telling import SIDES_LEGEND
 from conformance.protocols.clauses import Level
 from conformance.report import terminal
 from conformance.suite.catalogue import Case
+from conformance.suite.codes import Code
 from conformance.suite.libraries import Environment, Library
-from conformance.suite.outcomes import Outcome
+from conformance.suite.outcomes import Outcome, Side
+from conformance.verdict import LEGEND, Verdict
 
-FACTS = Facts(
-    Environment((Library("cupy", {}, absent="not installed (cupy)"),)), {"available": False, "reason": "none"}
-)
+from .samples import FACTS, LIBRARIES, case, died, failed, found, only, plain
 
-
-def result(
-    outcome: Outcome, layout: str = "c-order", level: Level = Level.MUST, consumer: str = "torch", reason: str = "why"
-) -> Result:
-    """A result of NumPy to somebody."""
-    case = Case("pointer.values", "numpy", consumer, "dlpack", Device.HOST, (("layout", layout),))
-    return Result(case, outcome, level, ("DLP-43",), reason, "this", "that")
+WIDE = 200
+"""So wide that no sentence is folded."""
+KEPT = plain(case(layout="c-order"))
 
 
-def summary(*results: Result, verbose: bool = False, width: int = 100) -> str:
+def summary(*results: Result, verbose: bool = False, width: int = WIDE, facts: Facts = FACTS) -> str:
     """The whole summary as plain text."""
     stream = io.StringIO()
     screen = terminal.Screen(stream, width, colours=False)
-    terminal.summarize(screen, Run(results, 1.5), FACTS, Path("there"), verbose=verbose)
+    run = Run(results, 1.5)
+    terminal.summarize(screen, run, facts, found(results, facts), Path("there"), verbose=verbose)
     return stream.getvalue()
 
 
+def rows(text: str) -> list[list[str]]:
+    """Every line by its words."""
+    return [line.split() for line in text.splitlines()]
+
+
+# -- findings
+
+
+def test_a_finding_is_told_in_a_sentence_under_the_accused_library() -> None:
+    """With versions, what is known upstream, how many cases and with whom, and the id to go on with; once for all its cases."""
+    results = [failed(case(layout=name)) for name in ("c-order", "vector", "cube")]
+    one, text = only(results), summary(*results)
+    assert [line.rstrip() for line in text.splitlines()[:5]] == [
+        "Findings: 1 finding in 1 library: 1 new",
+        "  PyTorch  torch 2.11.0",
+        f"    ✗ {one.sentence}",
+        "      new; 3 cases with numpy",
+        f"      {one.id}",
+    ]
+    assert "`python -m conformance finding ID` prints a report" in text
+
+
+def test_findings_come_before_the_tables() -> None:
+    """They are what a run is for; then come the tables, what is not decided, and the sum."""
+    undecided = plain(case(layout="cube"), Outcome.INCONCLUSIVE, "the latch ran out")
+    text = summary(failed(case()), undecided)
+    parts = ["Findings:", "DLPack on host", LEGEND, "Not decided (1)", "2 cases in 1.5 s", "everything is in there"]
+    assert sorted(parts, key=text.index) == parts
+
+
+def test_cases_are_listed_on_request() -> None:
+    """Everything alike is one finding; its cases are many."""
+    results = [failed(case(layout=name)) for name in ("c-order", "vector", "cube")]
+    assert results[2].case.id not in summary(*results)
+    assert all(f"        {one.case.id}\n" in summary(*results, verbose=True) for one in results)
+
+
+def test_a_case_of_two_accused_stands_under_each() -> None:
+    """Either has done wrong."""
+    text = summary(failed(case("cupy", "torch"), Side.BOTH))
+    assert text.count("    ✗ ") == 2
+    assert "Findings: 2 findings in 2 libraries: 2 new" in text
+
+
+def test_a_failure_of_which_nobody_knows_whose_it_is_comes_last() -> None:
+    """No library is named for it."""
+    text = summary(failed(case(), Side.UNKNOWN), failed(case("reference", "torch")), died(case("torch", "numpy")))
+    titles = [line.strip() for line in text.splitlines() if line.startswith("  ") and not line.startswith("   ")]
+    assert titles[:3] == ["NumPy  numpy 2.3.1", "PyTorch  torch 2.11.0", "One of the libraries"]
+    assert "1 of them accuses no known library" in text
+
+
+@pytest.mark.parametrize(("level", "word"), [(Level.SHOULD, "1 deviation"), (Level.ROBUSTNESS, "1 about robustness")])
+def test_what_breaks_no_promise_is_counted_apart(level: Level, word: str) -> None:
+    """A recommendation that is not followed is no broken promise, nor is what comes of illegal input."""
+    text = summary(failed(case(), level=level))
+    assert text.startswith(f"Findings: no broken promise; {word}\n")
+    assert f"no library breaks a promise ({word}); everything is in there" in text
+
+
+def test_deviations_are_shown_on_request() -> None:
+    """They would hide what is worse; their number is told. Robustness is always shown."""
+    deviating = failed(case(), level=Level.SHOULD)
+    breaking = failed(case("torch", "numpy"))
+    illegal = died(case("reference", "numpy", layout="cube"), level=Level.ROBUSTNESS, given="a rank of -1")
+    results = (deviating, breaking, illegal)
+    sentences = {one.verdict: one.sentence for one in found(results)}
+    text = summary(*results)
+    assert f"~ {sentences[Verdict.DEVIATES]}" not in text
+    assert "    ~ 1 deviation; --verbose shows them\n" in text
+    assert f"    ! {sentences[Verdict.ROBUSTNESS]}\n" in text
+    assert f"    ✗ {sentences[Verdict.VIOLATES]}\n" in text
+    assert f"    ~ {sentences[Verdict.DEVIATES]}\n" in summary(*results, verbose=True)
+    assert "--verbose shows them" not in summary(*results, verbose=True)
+
+
+def test_what_is_known_upstream_is_told_with_the_finding() -> None:
+    """Where it is fixed already, the reader only has to upgrade."""
+    crash = died(case("numpy", "torch", layout="reversed"), given="an array with negative strides")
+    assert only([crash]).known is not None
+    assert "fixed in 2.14: upgrade; 1 case with numpy" in summary(crash)
+    assert "1 finding in 1 library: 1 fixed in a newer release" in summary(crash)
+
+
+def test_a_run_without_findings_has_no_such_part() -> None:
+    """It begins with the tables."""
+    assert summary(KEPT).startswith("DLPack on host")
+    assert "no library breaks a promise; everything is in there" in summary(KEPT)
+
+
+def test_a_long_sentence_is_folded_to_the_screen() -> None:
+    """With what follows indented."""
+    text = summary(failed(case(), given="a tensor in a state with a very long name " * 3), width=60)
+    told = text.split("DLPack on host")[0].splitlines()
+    assert max(len(line) for line in told if "/" not in line) <= 60
+
+
+# -- tables
+
+
 def test_a_cell_shows_what_is_wrong_first_and_the_rest_below() -> None:
-    """Violations above, passes and refusals in the second line."""
-    text = summary(result(Outcome.FAIL), result(Outcome.PASS, "vector"), result(Outcome.REFUSED, "cube"))
-    rows = [line.split() for line in text.splitlines()]
-    assert ["numpy", "✗1"] in rows
-    assert ["✓1", "∅1"] in rows
+    """Failures above with the accused side, passes and refusals in the second line."""
+    text = summary(failed(case()), plain(case(layout="vector")), plain(case(layout="cube"), Outcome.REFUSED))
+    assert ["numpy", "✗1c"] in rows(text)
+    assert ["✓1", "∅1"] in rows(text)
+
+
+@pytest.mark.parametrize(
+    ("side", "cell"),
+    [
+        (Side.PRODUCER, "✗1p"),
+        (Side.CONSUMER, "✗1c"),
+        (Side.BOTH, "✗1b"),
+        (Side.NEITHER, "✗1"),
+        (Side.UNKNOWN, "✗1"),
+    ],
+)
+def test_a_number_of_failures_has_the_letter_of_the_accused_side(side: Side, cell: str) -> None:
+    """And none where neither is accused, or nobody knows; a legend says so."""
+    text = summary(failed(case(), side))
+    assert ["numpy", cell] in rows(text)
+    assert SIDES_LEGEND in text
+
+
+def test_each_side_is_counted_apart_worst_verdict_first() -> None:
+    """A reader of a column sees at once whether its library has done anything."""
+    at = iter(case(layout=str(number)) for number in range(99))
+    results = [
+        *(failed(next(at), Side.PRODUCER) for _ in range(2)),
+        *(failed(next(at), Side.CONSUMER) for _ in range(4)),
+        failed(next(at), Side.BOTH),
+        failed(next(at), Side.UNKNOWN),
+        failed(next(at), Side.CONSUMER, level=Level.ROBUSTNESS),
+        failed(next(at), Side.PRODUCER, level=Level.SHOULD),
+        plain(next(at), Outcome.INCONCLUSIVE),
+        plain(next(at), Outcome.LOST),
+        *(plain(next(at)) for _ in range(3)),
+        failed(next(at), Side.NEITHER, level=Level.OBSERVED),
+    ]
+    text = summary(*results)
+    assert ["numpy", "✗2p", "✗4c", "✗1b", "✗1", "!1c", "~1p", "?1", "○1"] in rows(text)
+    assert ["✓3", "i1"] in rows(text)
+
+
+@pytest.mark.parametrize("outcome", [Outcome.PASS, Outcome.REFUSED, Outcome.INCONCLUSIVE, Outcome.LOST])
+def test_an_innocent_side_carries_no_letter(outcome: Outcome) -> None:
+    """Only what speaks against somebody accuses; an observation does not, whatever it was told with."""
+    symbol = plain(case(), outcome).verdict.symbol
+    assert ["numpy", f"{symbol}1"] in rows(summary(plain(case(), outcome)))
+    assert ["numpy", "i1"] in rows(summary(failed(case(), Side.NEITHER, level=Level.OBSERVED)))
 
 
 def test_a_cell_without_anything_wrong_is_one_line() -> None:
     """A tick and a count."""
-    text = summary(result(Outcome.PASS), result(Outcome.PASS, "vector"))
-    assert ["numpy", "✓2"] in [line.split() for line in text.splitlines()]
-    assert "nothing is violated" in text
+    text = summary(plain(case()), plain(case(layout="vector")))
+    assert ["numpy", "✓2"] in rows(text)
+    assert "no library breaks a promise" in text
 
 
 def test_a_chain_is_no_exchange_of_those_at_its_ends() -> None:
-    """It stands below the table, and its violation names all three."""
-    case = Case("pointer.chain", "torch", "torch", "dlpack", Device.HOST, (("via", "jax"),))
-    text = summary(Result(case, Outcome.CRASH, Level.MUST, ("DLP-43",), "SIGSEGV", "a living process", "SIGSEGV"))
-    assert "chains of three  ✗1" in text
-    assert "✗ pointer.chain: torch → jax → torch, DLPack on host" in text
-    assert not [line for line in text.splitlines() if line.split() == ["torch", "✗1"]]
-
-
-def test_alike_violations_are_told_once_with_the_others_named() -> None:
-    """The first in full, the rest by their parameters."""
-    text = summary(
-        *(result(Outcome.FAIL, name, reason=f"off by {n}") for n, name in enumerate(("vector", "cube", "rows")))
-    )
-    assert text.count("Promised:") == 1
-    assert "also numpy-torch/dlpack/host/cube, numpy-torch/dlpack/host/rows" in " ".join(text.split())
-    assert "Violations (3 cases, 1 kind)" in text
-
-
-def test_a_crash_is_a_violation_whatever_the_level() -> None:
-    """Dying is never a deviation."""
-    assert "1 case in violation" in summary(result(Outcome.CRASH, level=Level.OBSERVED))
-
-
-@pytest.mark.parametrize(("level", "heading"), [(Level.SHOULD, "Deviations"), (Level.MUST, "Violations")])
-def test_a_failure_is_called_by_its_level(level: Level, heading: str) -> None:
-    """A recommendation that is not followed is no violation."""
-    assert heading in summary(result(Outcome.FAIL, level=level))
-
-
-def test_what_could_not_be_decided_is_shown_with_its_reason() -> None:
-    """Not run is never pass."""
-    text = summary(result(Outcome.INCONCLUSIVE, reason="the latch ran out"))
-    assert "Not decided (1)" in text
-    assert "the latch ran out" in text
-
-
-def test_a_run_that_lost_cases_does_not_say_that_nothing_is_violated() -> None:
-    """And says where to look."""
-    text = summary(result(Outcome.LOST))
-    assert "without an outcome" in text
-    assert "see there" in text
-    assert "nothing is violated" not in text
-
-
-def test_refusals_and_observations_are_listed_on_request() -> None:
-    """Counted in the table, told in full with --verbose."""
-    results = (result(Outcome.REFUSED, reason="torch refused"), result(Outcome.FAIL, "cube", Level.OBSERVED))
-    assert "torch refused" not in summary(*results)
-    assert "torch refused" in summary(*results, verbose=True)
-    assert "Observations" in summary(*results, verbose=True)
+    """It stands below the table; the one between has no letter, and its finding names it."""
+    chain = Case("pointer.chain", "torch", "torch", "dlpack", Device.HOST, (("via", "numpy"),))
+    text = summary(died(chain, Side.BETWEEN), verbose=True)
+    assert "chains of three  ✗1\n" in text
+    assert "  NumPy  numpy 2.3.1\n" in text
+    assert "        pointer.chain/torch-numpy-torch/dlpack/host\n" in text
+    assert ["torch", "✗1"] not in rows(text)
 
 
 def test_a_wide_table_is_folded_to_the_screen() -> None:
     """No line of a table is wider than the screen."""
-    results = [result(Outcome.PASS, consumer=f"library{n}") for n in range(12)]
-    table = summary(*results, width=60).split("✓ conforms")[0]
+    results = [plain(case(consumer=f"library{n}")) for n in range(12)]
+    table = summary(*results, width=60).split(LEGEND[:20])[0]
     assert max(len(line) for line in table.splitlines()) <= 60
     assert all(f"library{n}" in table for n in range(12))
 
 
-def test_absent_libraries_are_named_before_anything_runs() -> None:
-    """With the reason."""
-    stream = io.StringIO()
-    terminal.announce(terminal.Screen(stream, 100, colours=False), FACTS, 5, 2, Path("there"))
-    assert "cupy         not tested: not installed (cupy)" in stream.getvalue()
-
-
-def test_progress_into_a_file_is_a_line_for_every_tenth() -> None:
-    """Not one for every case."""
-    stream = io.StringIO()
-    progress = terminal.Progress(stream)
-    for done in range(1001):
-        progress.update(Status(1000, Counter(conforms=done), "x"))
-    assert len(stream.getvalue().splitlines()) == 11
-
-
 def handed_over(consumer: str, how: str, seen: str, outcome: Outcome = Outcome.PASS) -> Result:
     """What one hand-over from CuPy was seen to wait for."""
-    parameters = (("how", how), ("reader", "stream"))
-    case = Case("ordering.cost", "cupy", consumer, "cai", Device.CUDA, parameters)
-    return Result(case, outcome, Level.OBSERVED, attachments={"seen": seen} if seen else {})
+    at = Case("ordering.cost", "cupy", consumer, "cai", Device.CUDA, (("how", how), ("reader", "stream")))
+    return Result(at, outcome, Level.OBSERVED, attachments={"seen": seen} if seen else {})
 
 
 def test_what_waits_is_a_table_of_its_own() -> None:
@@ -157,18 +241,133 @@ def test_what_waits_is_a_table_of_its_own() -> None:
     ]
 
 
-def test_blame_is_told_with_the_violation() -> None:
-    """Who was tried with whom, and what came of it."""
-    bad = Result(
-        result(Outcome.FAIL).case,
-        Outcome.FAIL,
-        Level.MUST,
-        ("DLP-33",),
-        "too early",
-        "new",
-        "old",
-        attachments={"blame": "cupy with the reference: in order", "instead": "the default stream waits"},
-    )
-    text = summary(bad)
-    assert "Blame: cupy with the reference: in order" in text
-    assert "Instead: the default stream waits" in text
+# -- what is not decided, and what is told on request
+
+
+def test_what_could_not_be_decided_is_shown_with_its_reason() -> None:
+    """Not run is never pass. What differs in numbers only is told once."""
+    results = [plain(case(layout=str(n)), Outcome.INCONCLUSIVE, f"the latch ran out after {n} ms") for n in range(3)]
+    text = summary(*results)
+    assert "Not decided (3)\n" in text
+    assert f"  ? {results[0].case.id} (and 2 like it)\n      inconclusive: the latch ran out after 0 ms\n" in text
+
+
+def test_refusals_and_observations_are_listed_on_request() -> None:
+    """Counted in the table, told in full with --verbose."""
+    refused = plain(case(), Outcome.REFUSED, "torch refused")
+    observed = failed(case(layout="cube"), Side.NEITHER, level=Level.OBSERVED, reason="it copies")
+    results = (refused, observed)
+    assert "torch refused" not in summary(*results)
+    assert "it copies" not in summary(*results)
+    text = summary(*results, verbose=True)
+    assert "Refusals (1)\n  ∅ 1× numpy → torch, dlpack on host: torch refused\n" in text
+    assert "Observations: no clause demands anything (1)\n" in text
+    assert "      it copies; expected this; saw that\n" in text
+
+
+def test_an_observation_is_no_finding() -> None:
+    """No clause demands anything, so nobody is accused."""
+    text = summary(failed(case(), Side.NEITHER, level=Level.OBSERVED), verbose=True)
+    assert "Findings" not in text
+    assert "no library breaks a promise; everything" in text
+
+
+# -- the sum
+
+
+@pytest.mark.parametrize("level", [Level.MUST, Level.SHOULD, Level.OBSERVED])
+def test_a_crash_breaks_a_promise_whatever_the_level(level: Level) -> None:
+    """Dying is never a deviation."""
+    assert "1 finding in 1 library: 1 new; everything is in there" in summary(died(case(), level=level))
+
+
+def test_a_crash_on_illegal_input_breaks_none() -> None:
+    """The suite has made what the protocol forbids."""
+    text = summary(died(case(), level=Level.ROBUSTNESS, given="a rank of -1"))
+    assert "no library breaks a promise (1 about robustness); everything" in text
+
+
+def test_the_sum_counts_cases_by_outcome() -> None:
+    """The most frequent first."""
+    text = summary(failed(case()), KEPT, plain(case(layout="cube")), plain(case(layout="vector"), Outcome.REFUSED))
+    assert "4 cases in 1.5 s: 2 pass, 1 fail, 1 refused\n" in text
+
+
+@pytest.mark.parametrize("others", [(), (KEPT,), (failed(case(layout="vector"), level=Level.SHOULD),)])
+def test_a_run_that_lost_cases_does_not_say_that_no_promise_is_broken(others: Sequence[Result]) -> None:
+    """And says where to look."""
+    text = summary(plain(case(), Outcome.LOST), *others)
+    assert "1 planned case without an outcome: this run proves nothing about them; see there" in text
+    assert "no library breaks a promise" not in text
+
+
+def test_a_run_that_lost_cases_tells_what_it_has_found_all_the_same() -> None:
+    """A broken promise is one, whatever else was not run."""
+    text = summary(plain(case(layout="cube"), Outcome.LOST), failed(case()))
+    assert "1 planned case without an outcome" in text
+    assert text.rstrip().endswith("1 finding in 1 library: 1 new; everything is in there")
+
+
+def test_a_library_that_is_not_tested_makes_no_run_a_good_one() -> None:
+    """It is told with what is not so, before the findings, and again at the end."""
+    lying = Library.not_trusted("stripes", {"stripes": "1"}, "it says that its arrays are packed, but they are not")
+    text = summary(KEPT, facts=replace(FACTS, environment=Environment((*LIBRARIES, lying))))
+    assert text.startswith(f"  ✗ stripes      not tested: {lying.absent}\n")
+    assert "1 library not tested, because an adapter is not to be trusted" in text
+    assert "no library breaks a promise" not in text
+
+
+def canary(outcome: Outcome) -> Result:
+    """The one that was built to crash."""
+    return plain(Case("canary.crashes", "reference", "reference", "dlpack", Device.HOST), outcome, "SIGSEGV")
+
+
+@pytest.mark.parametrize(
+    ("outcome", "told"),
+    [
+        (Outcome.CRASH, "all 1 canaries ended as they were built to"),
+        (Outcome.LOST, "1 of 1 canaries have not ended yet"),
+        (Outcome.PASS, "1 of 1 canary ended otherwise: this run is void; believe nothing above"),
+    ],
+)
+def test_canaries_are_told_at_the_end_and_are_no_findings(outcome: Outcome, told: str) -> None:
+    """They say whether the run itself can be believed."""
+    text = summary(KEPT, canary(outcome))
+    assert text.rstrip().endswith(told)
+    assert "Findings" not in text
+    assert "1 case in 1.5 s: 1 pass\n" in text
+
+
+# -- before and meanwhile
+
+
+def test_absent_libraries_are_named_before_anything_runs() -> None:
+    """With the reason."""
+    stream = io.StringIO()
+    terminal.announce(terminal.Screen(stream, 100, colours=False), FACTS, 5, 2, Path("there"))
+    assert "cupy         not tested: not installed (cupy)" in stream.getvalue()
+
+
+def test_progress_into_a_file_is_a_line_for_every_tenth() -> None:
+    """Not one for every case."""
+    stream = io.StringIO()
+    progress = terminal.Progress(stream)
+    for done in range(1001):
+        progress.update(Status(1000, Counter(conforms=done), "x"))
+    assert len(stream.getvalue().splitlines()) == 11
+
+
+def test_progress_counts_by_verdict_worst_first() -> None:
+    """By its symbol; canaries are done and count for no library."""
+    stream = io.StringIO()
+    counts = Counter({"conforms": 5, "violates": 2, "robustness": 1, "not decided": 1, "canary": 1})
+    terminal.Progress(stream).update(Status(10, counts, "x"))
+    assert stream.getvalue() == "10/10 cases  ✗ 2  ! 1  ? 1  ✓ 5\n"
+
+
+def test_a_code_of_a_newer_suite_is_told_all_the_same() -> None:
+    """Without words for it; nothing is left out of a report."""
+    newer = replace(failed(case()), code="brand-new")
+    text = summary(newer, failed(case(layout="cube"), code=Code.SHAPE_CHANGED))
+    assert "PyTorch fails in a way that this version of the suite has no words for." in text
+    assert "2 findings in 1 library: 2 new" in text
