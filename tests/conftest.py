@@ -74,9 +74,8 @@ def _read(file: Path) -> bytes:
         return b""
 
 
-@pytest.fixture
-def conformance(tmp_path: Path) -> Command:
-    """``python -m conformance …`` in an empty folder; ``path`` goes to ``PYTHONPATH``."""
+def command_in(folder: Path) -> Command:
+    """``python -m conformance …`` in a folder; ``path`` goes to ``PYTHONPATH``."""
 
     def run(*arguments: str, path: Path | None = None, **environment: str) -> Finished:
         variables = {k: v for k, v in os.environ.items() if not k.startswith(("CONFORMANCE_", "PYTEST_"))}
@@ -84,8 +83,14 @@ def conformance(tmp_path: Path) -> Command:
             variables["PYTHONPATH"] = str(path)
         done = subprocess.run(
             [sys.executable, "-m", "conformance", *arguments],
-            cwd=tmp_path, env={**variables, **environment}, capture_output=True, text=True, timeout=1200, check=False,
+            cwd=folder, env={**variables, **environment}, capture_output=True, text=True, timeout=1200, check=False,
         )  # fmt: skip
-        return Finished(done.returncode, done.stdout, done.stderr, tmp_path / "conform-results")
+        return Finished(done.returncode, done.stdout, done.stderr, folder / "conform-results")
 
     return run
+
+
+@pytest.fixture
+def conformance(tmp_path: Path) -> Command:
+    """The command in an empty folder."""
+    return command_in(tmp_path)

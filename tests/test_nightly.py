@@ -16,6 +16,7 @@ import pytest
 import yaml
 
 from conformance.engines import digests
+from conformance.engines.cells import planned
 from conformance.verdicts import history, runfile
 
 ROOT = Path(__file__).parent.parent
@@ -135,14 +136,11 @@ def _is_run(condition: str, folder: Path, failed: bool) -> bool:
 
 
 def _cell(folder: Path, outcomes: dict[str, str], began: float) -> None:
-    verdicts = {"pass": "conforms", "fail": "violates"}
-    said = {"expected": "bool", "seen": "int8", "attachments": {}, "clauses": ["DLP-01"], "level": "must"}
-    lines = [
-        {"id": case, "outcome": outcome, "verdict": verdicts[outcome], "reason": "" if outcome == "pass" else "the type changed", **said}
-        for case, outcome in outcomes.items()
-    ]  # fmt: skip
+    """What a machine brings: the cell as it was planned, and a result for each of its cases."""
+    cell = next(cell for cell in planned(ROOT / "matrix.yaml", "smoke", ()) if cell.name == folder.name)
     folder.mkdir(parents=True)
     (folder / "plan.jsonl").write_text("".join(json.dumps({"id": case}) + "\n" for case in outcomes))
+    lines = [_result(case, outcome) for case, outcome in outcomes.items()]
     (folder / "results.jsonl").write_text("".join(json.dumps(line) + "\n" for line in lines))
     (folder / "journal.jsonl").write_text(json.dumps({"event": "begin", "at": began}) + "\n")
     of = {
@@ -150,9 +148,22 @@ def _cell(folder: Path, outcomes: dict[str, str], began: float) -> None:
         "lock": digests.of_file(ROOT / "locks" / f"{folder.name}.txt"),
         "results": digests.of_file(folder / "results.jsonl"),
     }
-    (folder / "cell.json").write_text(
-        json.dumps({"lifecycle": "done", "reason": "", "starts": [{"at": str(began)}], "digests": of})
-    )
+    record = {
+        "lifecycle": "done", "reason": "", "starts": [{"at": str(began)}], "digests": of,
+        "axes": dict(cell.axes), "holds": dict(cell.holds),
+    }  # fmt: skip
+    (folder / "cell.json").write_text(json.dumps(record))
+
+
+def _result(case: str, outcome: str) -> dict[str, Any]:
+    if outcome == "pass":
+        return {"id": case, "outcome": outcome, "verdict": "conforms"}
+    return {
+        "id": case, "outcome": outcome, "verdict": "violates", "level": "must", "code": "dtype-changed", "clause": "DLP-59",
+        "role": "producer", "given": "", "step": "", "reason": "the type changed", "expected": "bool", "seen": "int8",
+        "accused": {"side": "producer", "libraries": ["numpy"], "why": "the other side is the reference"},
+        "attachments": {},
+    }  # fmt: skip
 
 
 @pytest.fixture
@@ -193,6 +204,7 @@ def test_every_night_is_in_the_history_also_one_that_is_red(hub: Hub) -> None:
     assert runs[-1].digest == runfile.digest(runfile.read(last.folder / "run" / "run.json.gz"))
     assert (last.codes["the gate"], last.codes["the reports"]) == (REGRESSION, 0)
     assert "regression" in (last.folder / "summary.md").read_text()
+    assert "NumPy exports a plain array as another element type, by DLPack." in last.told
 
 
 @pytest.mark.parametrize(("brought", "states"), [(1, ["cc", ""]), (0, ["", ""])])

@@ -48,7 +48,12 @@ _RELEASING = {
 def declares(invariant: Invariant, role: Role, cited: str) -> bool:
     """Whether an invariant may hold this clause against this side; documents of a library bind it in every invariant."""
     general = {id for (_, side), ids in GENERAL.items() if side is role for id in ids}
-    return cited in invariant.duties[role] or cited in invariant.context or cited in general or LIBRARY in clause(cited).duties
+    return (
+        cited in invariant.duties[role]
+        or cited in invariant.context
+        or cited in general
+        or LIBRARY in clause(cited).duties
+    )
 
 
 def died(

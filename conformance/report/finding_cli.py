@@ -14,6 +14,7 @@ from conformance.execution.environment import Facts
 from conformance.execution.results import Result
 from conformance.exits import Exit, UserError, given_by
 from conformance.findings.model import Finding, Status
+from conformance.suite.catalogue import catalogue
 from conformance.verdict import Verdict
 from conformance.wildcards import STAR, fits
 
@@ -42,6 +43,7 @@ def add(name: str, command: argparse.ArgumentParser) -> None:
 
 def finding(options: argparse.Namespace) -> int:
     """List the findings of a run, or print a report."""
+    _check_options(options)
     results, facts = _read(options.results)
     found = findings.of_run(results, facts)
     if options.new:
@@ -57,6 +59,16 @@ def finding(options: argparse.Namespace) -> int:
     return Exit.OK
 
 
+def _check_options(options: argparse.Namespace) -> None:
+    """No option that is given is passed over."""
+    if options.new and options.id is not None:
+        raise UserError("--new chooses the findings by itself; leave the id out, or --new")
+    if options.new and options.out is None:
+        raise UserError("--new writes a page for each finding; name the folder for them with --out")
+    if not options.new and options.id is None and (options.out is not None or options.tried):
+        raise UserError("--out and --run are for a page; name the finding, or give --new for all that are new")
+
+
 def _read(path: Path) -> tuple[Sequence[Result], Facts]:
     try:
         left = held.left(path)
@@ -64,6 +76,9 @@ def _read(path: Path) -> tuple[Sequence[Result], Facts]:
         raise UserError(
             f"--results: {path} holds no run that can be read ({error}); give the folder that `check --out` made"
         ) from error
+    unknown = [case.id for case in left.cases if case.invariant not in catalogue()]
+    if unknown:
+        raise UserError(f"--results: this suite has no case {unknown[0]}; {path} comes from another version of it")
     return left.results, Facts.from_json(left.environment)
 
 
@@ -97,8 +112,6 @@ def _page(one: Finding, results: Sequence[Result], facts: Facts, *, tried: bool)
 
 
 def _write_new(options: argparse.Namespace, found: Sequence[Finding], results: Sequence[Result], facts: Facts) -> int:
-    if options.out is None:
-        raise UserError("--new writes a page for each finding; name the folder for them with --out")
     new = [one for one in found if one.status is Status.NEW and one.verdict is Verdict.VIOLATES]
     with given_by("--out", options.out):
         options.out.mkdir(parents=True, exist_ok=True)

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 import re
+import signal
 import subprocess
 import sys
 import tempfile
@@ -12,15 +13,15 @@ from dataclasses import dataclass
 from pathlib import Path
 
 import conformance
-from conformance.exchanges import PROTOCOLS, demand
+from conformance.exchanges import PROTOCOLS, demand, known
 from conformance.execution.environment import Facts
 from conformance.execution.results import Result
 from conformance.findings.model import Finding, Upstream
 from conformance.findings.wording import title
-from conformance.protocols.clauses import Role, clause
+from conformance.protocols.clauses import Role
 from conformance.repro.scripts import is_readable, script
 from conformance.suite import bugs
-from conformance.suite.catalogue import catalogue
+from conformance.suite.catalogue import VIA, Case, catalogue
 from conformance.suite.libraries import REFERENCE
 from conformance.suite.outcomes import Outcome
 from conformance.suite.specials import special
@@ -45,11 +46,18 @@ class Ran:
     code: int
     said: str
 
+    @property
+    def end(self) -> str:
+        """``ends with exit code 1``, or the signal that it dies of."""
+        names = {number.value: number.name for number in signal.Signals}
+        died = f"dies of {names.get(-self.code, f'signal {-self.code}')}"
+        return died if self.code < 0 else f"ends with exit code {self.code}"
+
 
 def page(finding: Finding, results: Sequence[Result], facts: Facts, ran: Ran | None = None) -> str:
     """The whole report; ``results`` are those of the run, which also tell what is not affected. ``ran`` is of :func:`shortest`."""
     parts = (
-        f"# {finding.sentence}",
+        f"# {_text(finding.sentence)}",
         _table(_about(finding, facts)),
         *_expected(finding),
         *_seen(finding),
@@ -91,7 +99,28 @@ def _table(rows: Iterable[tuple[str, str]]) -> str:
 
 
 def _cell(text: str) -> str:
-    return " ".join(text.split()).replace("|", "\\|")
+    return _text(text).replace("|", "\\|")
+
+
+def _text(text: str) -> str:
+    """One line in which nothing but code in backticks is markup: an exception's ``<class 'int'>`` would not be seen as HTML."""
+    parts = _CODE.split(" ".join(text.split()))  # each second one is code
+    return "".join(part if number % 2 else _MARKUP.sub(_as_text, part) for number, part in enumerate(parts))
+
+
+_CODE = re.compile(r"(`[^`|\\]+`)")
+_MARKUP = re.compile(r"[<\\`]|(?<=\])(?=\()")
+"""What begins HTML, an escape or code; and what stands between the two parts of a link."""
+
+
+def _as_text(markup: re.Match[str]) -> str:
+    return "&lt;" if markup[0] == "<" else f"\\{markup[0]}"
+
+
+def _fenced(text: str, language: str = "") -> str:
+    """A block of code that nothing in it can end."""
+    ticks = "`" * max(3, 1 + max(map(len, re.findall("`+", text)), default=0))
+    return f"{ticks}{language}\n{text.rstrip()}\n{ticks}"
 
 
 def _expected(finding: Finding) -> Iterator[str]:
@@ -101,8 +130,13 @@ def _expected(finding: Finding) -> Iterator[str]:
             "No clause demands anything here: the input breaks the protocol. A clean exception is better than a crash or wrong data."
         )
     for id in finding.clauses:
-        sources = ", ".join(f"<{url}>" for url in clause(id).urls) or clause(id).source
-        yield f"> {demand(id, _ROLES.get(finding.side))}\n>\n> {sources}"
+        yield "\n>\n".join(f"> {text}" for text in (demand(id, _ROLES.get(finding.side)), _sources(id)) if text)
+
+
+def _sources(id: str) -> str:
+    """The documents that a clause comes from, or where in them it stands; empty for a clause that is unknown here."""
+    found = known(id)
+    return (", ".join(f"<{url}>" for url in found.urls) or found.source) if found else ""
 
 
 def _seen(finding: Finding) -> Iterator[str]:
@@ -138,12 +172,12 @@ def shortest(finding: Finding, results: Sequence[Result]) -> Result:
 def _script(finding: Finding, result: Result, ran: Ran | None) -> Iterator[str]:
     yield "## Reproduce"
     if is_readable(result.case):
-        yield f"```python\n{script(result.case, result, versions=finding.versions).rstrip()}\n```"
+        yield _fenced(script(result.case, result, versions=finding.versions), "python")
     else:
         yield f"`python -m conformance repro {result.case.id}` prints a standalone script."
     if ran is not None:
-        yield f"It ends with exit code {ran.code} and says:"
-        yield f"```\n{ran.said.rstrip()}\n```"
+        yield f"It {ran.end} and says:"
+        yield _fenced(ran.said)
 
 
 def _extent(finding: Finding, results: Sequence[Result]) -> Iterator[str]:
@@ -164,16 +198,28 @@ def _extent(finding: Finding, results: Sequence[Result]) -> Iterator[str]:
 def not_affected(finding: Finding, results: Sequence[Result]) -> list[str]:
     """Inputs with which the same invariants hold for the accused library, each with the protocols and devices."""
     invariants = {case.partition("/")[0] for case in finding.cases}
+    cases = {result.case.id: result.case for result in results}
     bad = {(observation.given, observation.protocol, observation.device) for observation in finding.observations}
+    bad |= {(_input(cases[id]), cases[id].protocol, cases[id].device.value) for id in finding.cases if id in cases}
     found: dict[str, dict[str, None]] = {}
     for result in results:
         case = result.case
         if case.invariant in invariants and result.outcome is Outcome.PASS and _is_accused_side(finding, result):
-            given = special(case)
-            if (given, case.protocol, case.device.value) not in bad:
+            way = case.protocol, case.device.value
+            if not {(_input(case), *way), (special(case), *way)} & bad:
                 place = f"{PROTOCOLS.get(case.protocol, case.protocol)} on {case.device.value}"
-                found.setdefault(given or "plain arrays", {})[place] = None
+                found.setdefault(_input(case) or "plain arrays", {})[place] = None
     return [f"{given}: {', '.join(places)}" for given, places in sorted(found.items())]
+
+
+def _input(case: Case) -> str:
+    """What a case is about beside its libraries: what is special about its array, and the values that only its invariant knows."""
+    values = [f"{name}={value}" for name, value in case.parameters if name not in _OF_THE_ARRAY]
+    return ", ".join(filter(None, (special(case), *values)))
+
+
+_OF_THE_ARRAY = ("layout", "dtype", "state", VIA)
+"""Parameters that :func:`special` tells, and the library of a chain."""
 
 
 def _is_accused_side(finding: Finding, result: Result) -> bool:
@@ -224,4 +270,4 @@ def last_lines(said: bytes) -> str:
     return "\n".join(text.splitlines()[-_LINES:])
 
 
-_FOLDERS = re.compile(r"(?<![\w:/.])/(?:[\w.+@-]+/)+(?=[\w.+@-])")
+_FOLDERS = re.compile(r"(?<![\w/.])/(?:[\w.+@-]+/)+(?=[\w.+@-])")

@@ -3,12 +3,12 @@
 from __future__ import annotations
 
 import textwrap
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Iterator, Mapping
 
 import conformance
-from conformance.exchanges import demand, duty
+from conformance.exchanges import demand, duty, known
 from conformance.execution.results import ACCUSING, Result
-from conformance.protocols.clauses import clause
+from conformance.protocols.clauses import Level
 from conformance.suite.catalogue import VIA, Case, catalogue
 from conformance.suite.libraries import REFERENCE
 
@@ -28,7 +28,7 @@ def head(case: Case, how: str, result: Result | None, versions: Mapping[str, str
         ("", catalogue()[case.invariant].statement),
         ("Case", f"{case.invariant}: {place(case)}"),
         ("Does", how),
-        *(("Promised", text) for text in _promises(_cited(case, result), result)),
+        *(("Promised", text) for text in _promises(case, result)),
         *([("Reference", _REFERENCE)] if REFERENCE in case.libraries else []),
         *_seen(result, versions),
         ("Made by", f"python -m conformance repro {case.id}   (cuda-interop-conformance {conformance.__version__})"),
@@ -52,12 +52,17 @@ def _cited(case: Case, result: Result | None) -> tuple[str, ...]:
     return tuple(id for id in clauses if not id.startswith(_NOT_OF.get(case.protocol, "?"))) or clauses
 
 
-def _promises(ids: Iterable[str], result: Result | None) -> Iterator[str]:
-    for each in (clause(id) for id in ids):
-        told = (
-            demand(each.id, result.role) if result and result.clause else f"{each.id} ({duty(each)}): {each.statement}"
-        )
-        yield f"{told} [{', '.join((each.source, *each.urls))}]"
+def _promises(case: Case, result: Result | None) -> Iterator[str]:
+    if result is not None and result.outcome in ACCUSING and result.level is Level.ROBUSTNESS:
+        yield "nothing: the protocol forbids the input, so no clause demands anything"
+        return
+    for id in _cited(case, result):
+        found = known(id)
+        if found is None:
+            yield id
+            continue
+        told = demand(id, result.role) if result and result.clause else f"{id} ({duty(found)}): {found.statement}"
+        yield f"{told} [{', '.join((found.source, *found.urls))}]"
 
 
 def _seen(result: Result | None, versions: Mapping[str, str]) -> Iterator[tuple[str, str]]:

@@ -101,7 +101,8 @@ def _show(screen: Screen, run: RunFile) -> None:
         letters.update(cell.states)
     screen.line(
         f"{many(len(run.cells), 'cell')}, {len(tested)} with results: {many(letters.total(), 'case')}, "
-        f"{letters['v']} violate, {letters['d']} deviate, {letters['u'] + letters['l']} not decided or lost"
+        f"{letters['v']} violate, {letters['b']} about robustness, {letters['d']} deviate, "
+        f"{letters['u'] + letters['l']} not decided or lost"
     )
     for cell in run.cells:
         if not (cell.is_tested and _is_whole(cell)):

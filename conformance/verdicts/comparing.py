@@ -38,8 +38,8 @@ CHANGE: dict[Verdict, dict[Verdict, Kind | None]] = {
 }
 """What it is to have been the one and to be the other; ``None`` where there is nothing to tell.
 
-Worse is: not to conform any more, to be refused where it was supported, to deviate or violate where nothing worse than an observation
-was, to violate where it deviated. What violates was not supported: a refusal in place of wrong data or a crash is better. What was
+Worse is: not to conform any more, to be refused where it was supported, and a worse failure than before, from an observation by robustness
+and a deviation to a violation. What violates was not supported, and forbidden input need not be: a refusal in their place is better. What was
 refused had no exchange that could be judged, so that what it does now is judged as if it were new. What has no verdict now is never
 more than not tested, and what had none is new.
 """
@@ -241,18 +241,23 @@ def _absent(cell: CellResult, before: CellResult | None) -> Iterator[Remark]:
 
 
 def _sentence(was: Verdict | None, now: Verdict, evidence: Evidence | None, before: Evidence | None) -> str:
-    said = f": {message_of(evidence)}" if evidence else ""
+    said, told = f": {message_of(evidence)}" if evidence else "", _told(now)
     if not now.is_decided:
-        return f"{now.word}{said}"
+        return f"{told}{said}"
     if was is None or not was.is_decided:
-        return f"{now.word}, and the baseline has no verdict on it{said}"
+        return f"{told}, and the baseline has no verdict on it{said}"
     if was is not now:
         earlier = f" (before: {message_of(before)})" if before and not evidence else ""
         better = ", which is better" if CHANGE[was][now] is Kind.FIXED and now is not C else ""
-        return f"{was.word} before, {now.word} now{better}{said}{earlier}"
+        return f"{_told(was)} before, {told} now{better}{said}{earlier}"
     if evidence and before and evidence.outcome != before.outcome:
-        return f"{now.word} as before, but otherwise ({before.outcome} before, {evidence.outcome} now){said}"
-    return f"{now.word} as before{said}"
+        return f"{told} as before, but otherwise ({before.outcome} before, {evidence.outcome} now){said}"
+    return f"{told} as before{said}"
+
+
+def _told(verdict: Verdict) -> str:
+    """The word, where it can stand in a sentence."""
+    return "a failure of robustness" if verdict is B else verdict.word
 
 
 def _counted(counts: Counter[Verdict]) -> str:

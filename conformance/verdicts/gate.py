@@ -11,6 +11,7 @@ from conformance.report.screen import many
 from . import comparing, integrity, observed, trust, waivers
 from .integrity import Present
 from .model import RunFile
+from .observed import Shown
 from .remarks import Judgement, Kind, Remark
 from .waivers import Waiver
 
@@ -28,21 +29,22 @@ def judge(run: RunFile, baseline: RunFile | None, given: Sequence[Waiver], prese
     libraries = trust.without_canaries(run, present.canaries)
     believed = trust.believed(baseline, present.canaries) if baseline else None
     earlier = trust.without_canaries(believed, present.canaries) if believed else None
-    covered = waivers.coverage(libraries, given, present.today)
+    findings = tuple(observed.findings(libraries))
+    shown = observed.by_spot(findings)
+    covered = waivers.coverage(libraries, given, present.today, shown)
     remarks = [
         *integrity.check(run, present),
         *trust.surprises(run, present.canaries),
         *_canaries_gone(run, believed, present.canaries),
-        *_with_findings(waivers.applied(comparing.compare(libraries, earlier), covered), libraries),
+        *_with_findings(waivers.applied(comparing.compare(libraries, earlier), covered), shown),
         *_own_tests(run, baseline),
         *waivers.troubles(libraries, earlier, given, covered, present.today),
         *_about_baseline(run, baseline, present.canaries),
     ]
-    return Judgement(run, baseline, tuple(sorted(remarks, key=_order)), tuple(observed.findings(libraries)))
+    return Judgement(run, baseline, tuple(sorted(remarks, key=_order)), findings)
 
 
-def _with_findings(remarks: Iterable[Remark], run: RunFile) -> Iterator[Remark]:
-    shown = observed.by_spot(run)
+def _with_findings(remarks: Iterable[Remark], shown: Shown) -> Iterator[Remark]:
     for remark in remarks:
         yield replace(remark, findings=shown.get((remark.cell, remark.case), ()))
 
@@ -103,7 +105,7 @@ def verdict(found: Judgement) -> str:
     """In one sentence."""
     counted = [remark for remark in found.remarks if remark.exit]
     waived = sum(bool(remark.waiver) for remark in found.remarks)
-    also = f"; {many(waived, 'remark')} covered by waivers" if waived else ""
+    also = f"; {waived} waived" if waived else ""
     if not counted:
         return f"green: nothing speaks against this run{also}"
     worst = counted[0].kind

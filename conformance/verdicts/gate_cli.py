@@ -278,7 +278,7 @@ def _show_waiver(screen: Screen, waiver: Waiver, today: date, covered: waivers.C
     )
     screen.wrapped(f"{waiver.reason} ({waiver.link})", "    ")
     if covered is not None:
-        screen.wrapped(_covers(covered.spots.get(waiver.id, set())), "    ")
+        screen.wrapped(_covers(covered.spots(waiver.id)), "    ")
 
 
 def _covers(spots: Collection[waivers.Spot]) -> str:
@@ -296,7 +296,7 @@ def _propose(options: argparse.Namespace) -> int:
     given = _read_waivers(options)
     text = proposing.text(
         _judged_by_cases(options, originals.load(options.judged), given),
-        [waiver.id for waiver in given],
+        given,
         _today(options),
     )
     if options.out is None:

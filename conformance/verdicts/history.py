@@ -30,7 +30,7 @@ from .trust import is_trusted, without_canaries
 from .waivers import Spot
 
 FORMAT = "conformance-history/1"
-FAILING = frozenset({Verdict.DEVIATES, Verdict.VIOLATES})
+FAILING = frozenset(verdict for verdict in Verdict if verdict.speaks_against)
 """What counts as failing; what was not decided or lost says nothing, neither way."""
 _PLAN = 16
 """Characters of the digest of a plan."""

@@ -3,17 +3,19 @@
 from __future__ import annotations
 
 from collections import defaultdict
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator, Mapping
 
 from conformance.findings import causes, known
 from conformance.findings.model import Finding, Observation
 from conformance.suite.outcomes import Side
 
-from .model import CellResult, RunFile
+from .model import RunFile
 from .trust import is_trusted
 
 Spot = tuple[str, str]
 """A cell and a case in it, by their names."""
+Shown = Mapping[Spot, tuple[str, ...]]
+"""The ids of the findings that each case shows, in each cell."""
 
 
 def observations(run: RunFile) -> Iterator[Observation]:
@@ -39,16 +41,10 @@ def versions(run: RunFile) -> dict[str, dict[str, dict[str, str]]]:
     return {cell.name: cell.libraries for cell in run.cells}
 
 
-def by_spot(run: RunFile) -> dict[Spot, tuple[str, ...]]:
+def by_spot(found: Iterable[Finding]) -> Shown:
     """The ids of the findings that each case shows, in each cell."""
-    found: dict[Spot, list[str]] = defaultdict(list)
-    for finding in findings(run):
+    shown: dict[Spot, dict[str, None]] = defaultdict(dict)
+    for finding in found:
         for observation in finding.observations:
-            found[observation.cell, observation.case].append(finding.id)
-    return {spot: tuple(dict.fromkeys(ids)) for spot, ids in found.items()}
-
-
-def cells_with(run: RunFile, finding: Finding) -> tuple[CellResult, ...]:
-    """The cells that show it."""
-    names = {observation.cell for observation in finding.observations}
-    return tuple(cell for cell in run.cells if cell.name in names)
+            shown[observation.cell, observation.case][finding.id] = None
+    return {spot: tuple(ids) for spot, ids in shown.items()}

@@ -56,8 +56,8 @@ class Remark:
     """One thing that a gate says, in a sentence. ``cell`` or ``case`` are empty where it is about more than one.
 
     ``before`` and ``now`` are the verdicts that are compared; ``evidence`` indexes the run's evidence, ``findings`` are the ids of those
-    that the case shows. ``waiver`` is the id of the one
-    that covers it: such a remark does not count for the exit code.
+    that the case shows. ``waiver`` is the id of the one that covers it, or several with commas between them where each is for another
+    of its findings: such a remark does not count for the exit code.
     """
 
     kind: Kind

@@ -18,6 +18,8 @@ from .model import Candidate, CellResult, Evidence, OwnTests, RunFile
 from .stretches import expanded, stretches
 
 FORMAT = "conformance-run/2"
+OLDER = ("conformance-run/1",)
+"""What earlier versions of the suite have written: other evidence, from which no finding can be made."""
 _GZIPPED = b"\x1f\x8b"
 
 
@@ -115,6 +117,11 @@ def read(path: Path) -> RunFile:
     """Read a run file. Raises UserError where it is none, or not what was written: its digest has to fit."""
     try:
         document = records.parsed(_unpacked(path))
+        if document.get("format") in OLDER:
+            raise UserError(
+                f"{path} was written by an older version of this suite ({document['format']}, not {FORMAT}); "
+                "run its cells again, and make it anew with `merge`"
+            )
         said = document.pop("digest")
         run = from_json(document)
     except (OSError, ValueError, KeyError, TypeError, IndexError, AttributeError) as error:

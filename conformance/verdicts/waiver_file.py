@@ -24,6 +24,9 @@ NEEDED = ("id", "owner", "reason", "link", "opened", "expires", "where")
 BY_CASE = ("cases", "outcome", "code")
 """What a waiver says of its failures where it names no finding."""
 KEYS = (*NEEDED, "finding", *BY_CASE)
+MESSAGE = "message"
+"""What older files have in place of a finding or a code."""
+_INSTEAD = "write a `finding` in its place, as `gate` prints it, or the `code` of the failure"
 MOST_DAYS = 90
 """From ``opened`` to ``expires``."""
 OUTCOMES = (Outcome.FAIL, Outcome.CRASH, Outcome.HANG, Outcome.POISONED, Outcome.REFUSED)
@@ -70,11 +73,15 @@ class _Reading:
 
     def waiver(self, node: Node) -> Waiver:
         """One entry."""
-        table = self.reader.table(node, "a waiver", KEYS, needed=NEEDED)
+        old = node.get(MESSAGE) if isinstance(node, Table) else None
+        table = self.reader.table(_without(node, MESSAGE), "a waiver", KEYS, needed=NEEDED)
         id = self.id(table.get("id"))
         what = f"waiver {id}" if id else "a waiver"
         opened, expires = self.dates(table, what)
-        self.check_scope(table, what, node.line)
+        if old is None:
+            self.check_scope(table, what, node.line)
+        else:
+            self.mistakes.add(old.line, f"{what} goes by a message, and sentences change; {_INSTEAD}")
         return Waiver(
             id, self.written(table.get("owner"), f"owner of {what}"), self.written(table.get("reason"), f"reason of {what}"),
             self.link(table.get("link"), what), opened, expires, self.where(table.get("where"), what),
@@ -172,7 +179,7 @@ class _Reading:
         elif not any(may_begin(pattern.text, f"{name}/") for name in self.invariants):
             name = pattern.text.partition("/")[0]
             told = f"cases of {what}: no case can be {pattern.text}, there is no invariant {name}"
-            self.mistakes.add(pattern.line, told + _meant(name, self.invariants))
+            self.mistakes.add(pattern.line, told + _meant(name, self.invariants, "`list` shows all"))
 
     def outcomes(self, node: Node | None, what: str) -> tuple[str, ...]:
         """Raw outcomes."""
@@ -197,8 +204,9 @@ class _Reading:
             self.mistakes.add(node.line, f"code of {what} names no code")
         for text in texts:
             if text.text not in BY_SLUG:
+                told = f"code of {what}: there is no code {text.text}"
                 self.mistakes.add(
-                    text.line, f"code of {what}: there is no code {text.text}{nearest(text.text, BY_SLUG)}"
+                    text.line, told + _meant(text.text, BY_SLUG, "results.jsonl has that of each failure")
                 )
         return tuple(text.text for text in texts)
 
@@ -213,6 +221,10 @@ class _Reading:
     def check_scope(self, table: Table, what: str, line: int) -> None:
         """That it says which failures it covers: those of a finding, or cases with their outcome and code."""
         if table.get("finding") is not None:
+            return
+        if all(table.get(key) is None for key in BY_CASE):
+            told = f"{what} does not say which failures it is for; give `finding`, or `cases`, `outcome` and `code`"
+            self.mistakes.add(line, told)
             return
         missing = [key for key in ("cases", "outcome") if table.get(key) is None]
         outcomes = {text.text for text in self.reader.texts(table.get("outcome"), f"outcome of {what}")}
@@ -230,7 +242,14 @@ def _is_web_address(text: str) -> bool:
         return False
 
 
-def _meant(name: str, known: Collection[str]) -> str:
-    """There are hundreds of invariants: the nearest is named, or none."""
+def _without(node: Node, key: str) -> Node:
+    """The mapping without one of its keys."""
+    if not isinstance(node, Table):
+        return node
+    return Table(tuple(entry for entry in node.entries if entry[0].text != key), node.line)
+
+
+def _meant(name: str, known: Collection[str], others: str) -> str:
+    """There are hundreds of invariants and codes: the nearest is named, or where they all are."""
     close = get_close_matches(name, known, 1)
-    return f"; did you mean {close[0]}?" if close else "; `list` shows all"
+    return f"; did you mean {close[0]}?" if close else f"; {others}"

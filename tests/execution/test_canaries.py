@@ -10,10 +10,11 @@ from conftest import Command, Finished, mark, marked
 
 from conformance.adapters.base import Device
 from conformance.execution import canaries
-from conformance.execution.results import Result
+from conformance.execution.results import Accused, Result
 from conformance.protocols.clauses import Level
+from conformance.report import findings
 from conformance.suite.catalogue import Case, Needs, catalogue
-from conformance.suite.outcomes import Outcome
+from conformance.suite.outcomes import Outcome, Side
 
 RUNS = 10
 """With one process, and as many with four."""
@@ -85,8 +86,9 @@ def test_a_canary_that_ends_otherwise_makes_the_run_void(conformance: Command, t
 def test_canaries_are_no_verdict_about_anybody() -> None:
     """A crash that was ordered is neither a violation nor a surprise."""
     case = Case("canary.crashes", "reference", "reference", "dlpack", Device.HOST)
-    result = Result(case, Outcome.CRASH, Level.MUST, reason="SIGSEGV")
+    result = Result(case, Outcome.CRASH, Level.MUST, "crash", reason="SIGSEGV", accused=Accused(Side.UNKNOWN))
     assert canaries.without([result]) == ()
+    assert list(findings.observations([result])) == []
     assert canaries.among([result]) == (result,)
     assert canaries.surprises([result]) == ()
 

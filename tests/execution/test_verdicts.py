@@ -27,6 +27,7 @@ def crashing(outcome: Outcome) -> Result:
 
 
 KEPT, BROKEN, LOST = (result(outcome) for outcome in (Outcome.PASS, Outcome.FAIL, Outcome.LOST))
+ILLEGAL, ILLEGAL_DEATH = (result(outcome, level=Level.ROBUSTNESS) for outcome in (Outcome.FAIL, Outcome.CRASH))
 SINGS, SILENT, UNHEARD = (crashing(outcome) for outcome in (Outcome.CRASH, Outcome.PASS, Outcome.LOST))
 
 
@@ -53,7 +54,11 @@ def test_a_canary_surprises_unless_it_ends_as_built_or_not_at_all(outcome: Outco
         ((KEPT, SINGS), Exit.OK),
         ((KEPT, BROKEN), Exit.VIOLATIONS),
         ((result(Outcome.CRASH),), Exit.VIOLATIONS),
+        ((result(Outcome.CRASH, level=Level.OBSERVED),), Exit.VIOLATIONS),
         ((result(Outcome.FAIL, level=Level.SHOULD), result(Outcome.FAIL, level=Level.OBSERVED)), Exit.OK),
+        ((ILLEGAL, ILLEGAL_DEATH), Exit.OK),
+        ((ILLEGAL_DEATH, BROKEN), Exit.VIOLATIONS),
+        ((ILLEGAL_DEATH, LOST), Exit.INCOMPLETE),
         ((result(Outcome.REFUSED), result(Outcome.INCONCLUSIVE), result(Outcome.SKIPPED)), Exit.OK),
         ((KEPT, LOST), Exit.INCOMPLETE),
         ((BROKEN, LOST), Exit.INCOMPLETE),
@@ -63,7 +68,10 @@ def test_a_canary_surprises_unless_it_ends_as_built_or_not_at_all(outcome: Outco
     ],
 )
 def test_the_worst_decides_the_exit_code(results: tuple[Result, ...], code: Exit) -> None:
-    """A canary that ended otherwise than built, then something lost, then a violation; nothing else is an error."""
+    """A canary that ended otherwise than built, then something lost, then a broken promise; nothing else is an error.
+
+    A deviation, an observation, and whatever comes of illegal input break no promise: not even a process that dies of it.
+    """
     assert exit_code(Run(results, 0.0)) is code
 
 

@@ -35,7 +35,7 @@ def undecided(exchange: Exchange) -> None:
 
 
 def failing(
-    cited: str = "DLP-58", *, given: str | None = None, accused: Side | None = None, library: str = "",
+    cited: str = "DLP-58", *, code: Code = Code.VALUES_CHANGED, given: str | None = None, accused: Side | None = None, library: str = "",
     before: Check = lambda exchange: None,
 ) -> Check:  # fmt: skip
     """A check that fails by this clause against the consumer."""
@@ -43,7 +43,7 @@ def failing(
     def check(exchange: Exchange) -> None:
         before(exchange)
         fail(
-            Code.VALUES_CHANGED, cited, role=Role.CONSUMER, reason="other elements", expected=1, seen=2, given=given,
+            code, cited, role=Role.CONSUMER, reason="other elements", expected=1, seen=2, given=given,
             accused=accused, library=library,
         )  # fmt: skip
 
@@ -149,6 +149,12 @@ def test_a_failure_on_illegal_input_breaks_no_promise() -> None:
         result = ran(failing(cited, before=lambda exchange: exchange.illegal("a rank of -1")))
         assert (result.verdict.word, result.level, result.clause) == ("robustness", Level.ROBUSTNESS, "")
         assert (result.given, result.code) == ("a rank of -1", "values-changed")
+
+
+def test_to_take_illegal_input_is_no_failure_by_itself() -> None:
+    """Nothing went wrong that anybody could see."""
+    result = ran(failing(code=Code.ILLEGAL_ACCEPTED, before=lambda exchange: exchange.illegal("a rank of -1")))
+    assert (result.verdict.word, result.level, result.clause) == ("observed", Level.OBSERVED, "")
 
 
 def test_a_clause_that_the_invariant_does_not_declare_accuses_nobody() -> None:

@@ -65,14 +65,14 @@ FITTING: dict[Fits, str] = {
         negotiation.ambiguous-stream negotiation.device-report negotiation.keyword-call negotiation.version-request
         negotiation.stream-request negotiation.older-producer negotiation.producer-error negotiation.missing-method
         negotiation.capsule-name negotiation.newer-minor negotiation.unknown-device negotiation.precedence
-        pointer.same-address pointer.values pointer.imports-apart pointer.copy-true pointer.copy-false
+        pointer.same-address pointer.values pointer.imports-apart pointer.copy-true
         pointer.copy-false-elsewhere pointer.misaligned pointer.byte-offset pointer.byte-offset-passed-on
         readonly.export readonly.legacy-export readonly.writable-export readonly.accepted readonly.import
         readonly.writable-import readonly.legacy-import readonly.re-export state.resolved-or-refused state.refusal-releases
     """,
     _has_elements: """
         cai.device-address device.reported exchange-api.import negotiation.copied-flag negotiation.signature negotiation.device-argument
-        negotiation.bad-arguments pointer.view-export pointer.memory-behind
+        negotiation.bad-arguments pointer.view-export pointer.memory-behind pointer.copy-false
     """,
     _is_apart: "pointer.producer-write-seen pointer.consumer-write-seen pointer.imports-alias pointer.chain",
     _is_packed: "capsule.unconsumed capsule.many-exports capsule.used-is-inert layout.null-strides",

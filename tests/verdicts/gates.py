@@ -24,24 +24,35 @@ CRASHES, PASSES = "canary.crashes/reference-reference/dlpack/host", "canary.pass
 CANARIES = {"canary.crashes": "crash", "canary.passes": "pass"}
 OUTCOMES = {
     "r": "refused", "o": "fail", "d": "fail", "b": "fail", "v": "fail", "u": "inconclusive", "l": "lost", "x": "crash",
+    "y": "crash", "w": "fail",
 }  # fmt: skip
-"""By letter; ``x`` is a crash, which violates."""
+"""By letter, beside those of the verdicts: ``x`` is a crash, ``y`` one on forbidden input, and in ``w`` both libraries are accused."""
+VERDICTS = {**BY_LETTER, "x": Verdict.VIOLATES, "y": Verdict.ROBUSTNESS, "w": Verdict.VIOLATES}
 MESSAGE = "the element type changed"
 CODE = "dtype-changed"
+FINDING, CRASH, NUMPYS = (
+    "torch/consumer/dtype-changed/dlpack",
+    "torch/consumer/crash",
+    "numpy/producer/dtype-changed/dlpack",
+)
+"""What failures accuse torch of, what crashes do, and what they accuse numpy of where both are accused."""
 AXES = {"cuda": "13.0", "python": "3.12", "numpy": "2.5", "torch": "2.12"}
 HOLDS = {"numpy": "numpy", "torch": "torch"}
 VERSIONS = {"suite": "0.1.0", "python": "3.12.4", "numpy": "2.5.2", "torch": "2.12.1+cu130", "driver_cuda": "13.1"}
 
 
-def evidence(letter: str, message: str = MESSAGE) -> Evidence:
+def evidence(letter: str, message: str = MESSAGE, code: str = CODE) -> Evidence:
     """What a result with this letter says."""
-    verdict = Verdict.VIOLATES if letter == "x" else BY_LETTER[letter]
-    code = {"fail": CODE, "crash": "crash"}.get(OUTCOMES[letter], "")
-    side, accused, why = (
-        ("consumer", ("torch",), "tried with the reference") if verdict.speaks_against else ("", (), "")
-    )
+    verdict = VERDICTS[letter]
+    named = {"fail": code, "crash": "crash"}.get(OUTCOMES[letter], "")
+    if letter == "w":
+        side, accused, why = "both", ("numpy", "torch"), "each was tried with the reference"
+    elif verdict.speaks_against:
+        side, accused, why = "consumer", ("torch",), "tried with the reference"
+    else:
+        side, accused, why = "", (), ""
     return Evidence(
-        verdict, OUTCOMES[letter], "must", code, "DLP-13" if code else "", "", "", side, accused, why, message, "bool", "int8",
+        verdict, OUTCOMES[letter], "must", named, "DLP-13" if named else "", "", "", side, accused, why, message, "bool", "int8",
         (("stderr", "words"),),
     )  # fmt: skip
 
@@ -56,7 +67,9 @@ def cell(name: str = "one", lifecycle: str = "done", **changes: Any) -> CellResu
     return replace(made, **changes)
 
 
-def run(cells: Mapping[str, str | Mapping[str, str]], message: str = MESSAGE, **changes: Any) -> RunFile:
+def run(
+    cells: Mapping[str, str | Mapping[str, str]], message: str = MESSAGE, code: str = CODE, **changes: Any
+) -> RunFile:
     """A run: for each cell the letter of each of its cases, or the lifecycle of a cell without results.
 
     ``changes`` go to every cell; those of a :class:`RunFile` (``id``, ``suite``) to the run.
@@ -71,9 +84,9 @@ def run(cells: Mapping[str, str | Mapping[str, str]], message: str = MESSAGE, **
             continue
         plans.append(tuple(letters))
         wrong = [letter for letter in letters.values() if letter != "c"]
-        states = "".join("v" if letter == "x" else letter for letter in letters.values())
+        states = "".join(VERDICTS[letter].letter for letter in letters.values())
         indices = tuple(range(len(table), len(table) + len(wrong)))
-        table += [evidence(letter, message) for letter in wrong]
+        table += [evidence(letter, message, code) for letter in wrong]
         made.append(replace(cell(name, **changes), plan=len(plans) - 1, states=states, evidence=indices))
     whole = RunFile("run", "2026-11-20T10:00:00+00:00", "0.1.0", "smoke", tuple(made), tuple(plans), tuple(table))
     return replace(canonical(whole), **of_run)
@@ -94,6 +107,11 @@ def waiver(id: str = "w", days: int = 30, where: Mapping[str, str] | None = None
         id, "somebody", "it is being mended", "https://example.org/1", expires - timedelta(60), expires, bounds, (B,), ("fail",), (CODE,), line=2
     )  # fmt: skip
     return replace(made, **changes)
+
+
+def of_finding(finding: str = FINDING, id: str = "w", **changes: Any) -> Waiver:
+    """One for all cases that show a finding."""
+    return waiver(id, **{"finding": finding, "cases": (), "outcomes": (), "codes": (), **changes})
 
 
 def own_tests(**letters: str) -> OwnTests:

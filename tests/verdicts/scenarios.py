@@ -13,9 +13,12 @@ from conformance.verdicts.remarks import Judgement, Kind
 from conformance.verdicts.waivers import Waiver
 
 from .gates import (
+    CRASH,
     CRASHES,
+    FINDING,
     GPU,
     MESSAGE,
+    NUMPYS,
     OTHER,
     PASSES,
     SUITE,
@@ -25,6 +28,7 @@ from .gates import (
     D,
     candidate,
     cell,
+    of_finding,
     own_tests,
     present,
     run,
@@ -55,6 +59,7 @@ class Scenario:
 GOOD = run({"one": {A: "c", B: "c", D: "c"}})
 BAD = run({"one": {A: "c", B: "v", D: "c"}})
 GOOD_ONE = run({"one": {A: "c"}})
+GOOD_TWO = run({"one": {A: "c", B: "c"}})
 TWO = run({"one": {A: "c", B: "c"}, "two": {A: "c", B: "c"}})
 REGRESSED, NEW, WAIVER = Kind.REGRESSION, Kind.NEW_VIOLATION, Kind.WAIVER
 
@@ -108,6 +113,115 @@ SCENARIOS = {
     ),
     "all tests beside ours pass": Scenario(
         replace(GOOD, cells=(replace(GOOD.cells[0], own_tests=own_tests()),)), GOOD, Exit.OK
+    ),
+    # robustness: input that the protocol forbids
+    "new robustness without a baseline": Scenario(
+        run({"one": {A: "c", B: "b"}}), None, Exit.OK, (Kind.NEW_CASE,), f"a failure of robustness, and the baseline has no verdict on it: {MESSAGE}"
+    ),
+    "a new case of robustness is named": Scenario(
+        run({"one": {A: "c", B: "b"}}), GOOD_ONE, Exit.OK, (Kind.NEW_CASE,), MESSAGE
+    ),
+    "a crash that is robustness is listed": Scenario(
+        run({"one": {A: "y", B: "y"}}), None, Exit.OK, (Kind.NEW_CASE,) * 2, MESSAGE
+    ),
+    "it conformed, and is robustness": Scenario(
+        *changed("c", "b"), Exit.REGRESSION, (REGRESSED,), "conforms before, a failure of robustness now"
+    ),
+    "it conformed, and crashes on forbidden input": Scenario(*changed("c", "y"), Exit.REGRESSION, (REGRESSED,)),
+    "it was observed, and is robustness": Scenario(*changed("o", "b"), Exit.REGRESSION, (REGRESSED,)),
+    "robustness as before": Scenario(*changed("b", "b"), Exit.OK, (Kind.STILL,), "a failure of robustness as before"),
+    "robustness as before, but a crash": Scenario(*changed("b", "y"), Exit.OK, (Kind.STILL,), "fail before, crash now"),
+    "it was robustness, and deviates": Scenario(*changed("b", "d"), Exit.REGRESSION, (REGRESSED,)),
+    "it was robustness, and violates": Scenario(*changed("y", "v"), Exit.REGRESSION, (REGRESSED,)),
+    "it violated, and is robustness": Scenario(*changed("v", "b"), Exit.OK, (Kind.FIXED,), "which is better"),
+    "it deviated, and is robustness": Scenario(*changed("d", "b"), Exit.OK, (Kind.FIXED,), "which is better"),
+    "forbidden input is refused at last": Scenario(*changed("b", "r"), Exit.OK, (Kind.FIXED,), "refused now, which is better"),
+    "forbidden input was refused": Scenario(*changed("r", "b"), Exit.OK, (Kind.NEW_CASE,)),
+    "robustness was not decided": Scenario(*changed("u", "b"), Exit.OK, (Kind.NEW_CASE,)),
+    "robustness is not decided": Scenario(*changed("b", "u"), Exit.NOT_TESTED, (Kind.NOT_TESTED,)),
+    "a waiver of robustness": Scenario(*changed("c", "b"), Exit.OK, (REGRESSED,), waivers=[waiver()], waived=1),
+    # waivers of findings
+    "a waiver of a finding covers all its cases in its cells": Scenario(
+        run({"one": {A: "v", B: "d", D: "c"}, "two": {A: "v", D: "v"}}), None, Exit.OK, (NEW, Kind.NEW_CASE, NEW, NEW), waivers=[of_finding()], waived=4
+    ),
+    "a waiver of a finding covers nothing in other cells": Scenario(
+        replace(TWO, cells=(BAD.cells[0], replace(BAD.cells[0], name="two", digests={**cell("two").digests}, versions={"suite": "0.1.0", "torch": "2.13.0"})), plans=BAD.plans, evidence=BAD.evidence),
+        None, Exit.NEW_VIOLATION, (NEW, NEW), waivers=[of_finding()], waived=1
+    ),
+    "a waiver of a finding covers no other finding": Scenario(
+        run({"one": {A: "v", B: "x"}}), None, Exit.NEW_VIOLATION, (NEW, NEW), waivers=[of_finding()], waived=1
+    ),
+    "a waiver of a finding that fails as before": Scenario(BAD, BAD, Exit.OK, (Kind.STILL,), waivers=[of_finding()], waived=1),
+    "a waiver of findings by a pattern": Scenario(
+        run({"one": {A: "v", B: "x"}}), None, Exit.OK, (NEW, NEW), waivers=[of_finding("torch/consumer/*")], waived=2
+    ),
+    "an expired waiver of a finding": Scenario(
+        BAD, BAD, Exit.WAIVER, (WAIVER, Kind.STILL), "expired on 2026-11-21", [of_finding(days=-1)]
+    ),
+    "a waiver of a finding that no case shows": Scenario(
+        BAD, BAD, Exit.WAIVER, (WAIVER, Kind.STILL), f"no case in its cells shows the finding torch/consumer/dtype-changed/cai; remove it, or name {FINDING}, which they show",
+        [of_finding("torch/consumer/dtype-changed/cai")],
+    ),
+    "a waiver of a finding where nothing is wrong": Scenario(
+        GOOD, GOOD, Exit.WAIVER, (WAIVER,), f"shows the finding {FINDING}; remove it", [of_finding()]
+    ),
+    "a waiver of a finding that was mended": Scenario(
+        GOOD, BAD, Exit.WAIVER, (WAIVER, Kind.FIXED), f"expects what passes unexpectedly: 1 case of the finding {FINDING} conforms, and none shows it", [of_finding()]
+    ),
+    "a waiver of a finding that one of two cells does not show": Scenario(
+        run({"one": {B: "v"}, "two": {B: "c"}}), run({"one": {B: "v"}, "two": {B: "c"}}), Exit.WAIVER, (WAIVER, Kind.STILL),
+        f"expects what passes unexpectedly: {B} in two; narrow its bounds", [of_finding()], waived=1,
+    ),
+    "a waiver of a finding that was mended in one of two cells": Scenario(
+        run({"one": {A: "c", B: "v"}, "two": {A: "c"}}), run({"one": {A: "c", B: "v"}, "two": {A: "v"}}), Exit.WAIVER, (WAIVER, Kind.STILL, Kind.FIXED),
+        f"{A} in two", [of_finding()], waived=1,
+    ),
+    "a waiver of a finding that fewer cases show": Scenario(
+        run({"one": {A: "c", B: "v"}}), run({"one": {A: "v", B: "v"}}), Exit.OK, (Kind.STILL, Kind.FIXED), waivers=[of_finding()], waived=1
+    ),
+    "a waiver of a finding and of a case that passes": Scenario(
+        run({"one": {A: "c", B: "v"}}), run({"one": {A: "v", B: "v"}}), Exit.WAIVER, (WAIVER, WAIVER, Kind.STILL, Kind.FIXED),
+        f"{A} in one; narrow", [of_finding(cases=(A, B))], waived=1,
+    ),
+    "a waiver of some cases of a finding": Scenario(
+        run({"one": {A: "v", B: "v"}}), None, Exit.NEW_VIOLATION, (NEW, NEW), waivers=[of_finding(cases=(B,))], waived=1
+    ),
+    "a waiver of a finding with another outcome": Scenario(
+        BAD, BAD, Exit.WAIVER, (WAIVER, Kind.STILL), "only in cases, outcomes or codes that it does not name", [of_finding(outcomes=("crash",))]
+    ),
+    "a waiver of a finding for cells of another tier": Scenario(
+        BAD, BAD, Exit.OK, (Kind.STILL,), "the cells that it is for are not in this run", [of_finding(where={"torch": "<2.10"})]
+    ),
+    "two waivers of one finding": Scenario(
+        BAD, BAD, Exit.WAIVER, (WAIVER, Kind.STILL), f"both cover {B} in one", [of_finding(id="a"), of_finding("torch/*", "b")], waived=1
+    ),
+    "a waiver of a finding and one of its case": Scenario(
+        BAD, BAD, Exit.WAIVER, (WAIVER, Kind.STILL), "both cover", [of_finding(id="a"), waiver("b")], waived=1
+    ),
+    "a waiver of one of two findings of a case": Scenario(
+        run({"one": {A: "v", B: "w"}}), None, Exit.NEW_VIOLATION, (NEW, NEW), waivers=[of_finding()], waived=1
+    ),
+    "waivers of both findings of a case": Scenario(
+        run({"one": {A: "v", B: "w"}}), None, Exit.OK, (NEW, NEW), waivers=[of_finding(id="a"), of_finding(NUMPYS, "b")], waived=2
+    ),
+    "a waiver of a case with two findings": Scenario(
+        run({"one": {A: "c", B: "w"}}), None, Exit.OK, (NEW,), waivers=[waiver()], waived=1
+    ),
+    "a waiver of a finding covers no refusal": Scenario(
+        run({"one": {A: "x", B: "r"}}), run({"one": {A: "x", B: "c"}}), Exit.REGRESSION, (REGRESSED, Kind.STILL), waivers=[of_finding(CRASH)], waived=1
+    ),
+    # waivers by code
+    "a sentence that changes its wording is covered": Scenario(
+        run({"one": {A: "c", B: "v"}}, message="it is of another type now"), GOOD_TWO, Exit.OK, (REGRESSED,), "it is of another type now", [waiver()], waived=1
+    ),
+    "another code is not covered": Scenario(
+        run({"one": {A: "c", B: "v"}}, code="values-changed"), GOOD_TWO, Exit.REGRESSION, (REGRESSED, WAIVER), "its cases end otherwise (1 violates)", [waiver()]
+    ),
+    "one of several codes": Scenario(
+        run({"one": {A: "c", B: "v"}}, code="values-changed"), GOOD_TWO, Exit.OK, (REGRESSED,), waivers=[waiver(codes=("dtype-changed", "values-changed"))], waived=1
+    ),
+    "a refusal has no code": Scenario(
+        *changed("c", "r"), Exit.OK, (REGRESSED,), waivers=[waiver(outcomes=("fail", "refused"))], waived=1
     ),
     # waivers: exit code 20
     "a waiver that covers a regression": Scenario(BAD, GOOD, Exit.OK, (REGRESSED,), waivers=[waiver()], waived=1),

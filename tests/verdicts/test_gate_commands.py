@@ -38,7 +38,7 @@ waivers:
   where: {{torch: "2.12"}}
   cases: {B}
   outcome: fail
-  message: the element type changed
+  code: dtype-changed
 """
 DAY = ("--today", TODAY.isoformat())
 
@@ -83,12 +83,45 @@ def test_a_regression_is_red_and_in_the_document(conformance: Command, files: Pa
     lines = done.stdout.splitlines()
     assert lines[0] == "1 cell of run bad compared with good"
     assert lines[1].split() == ["regression", "1", "exit", "code", "23"]
-    assert "  ✗ dtype.exchange numpy-torch" in lines
+    at = lines.index("  ✗ PyTorch imports a plain array as another element type, by DLPack.")
+    assert lines[at + 1 : at + 3] == ["      torch/consumer/dtype-changed/dlpack", "      new"]
     assert lines[-1] == "red: regression; 1 remark against this run; exit code 23"
     document = json.loads((files / "gate.json").read_text())
     schema = json.loads(resources.files("conformance.verdicts").joinpath("schemas", "gate.schema.json").read_text())
     jsonschema.validate(document, schema)
     assert (document["exit"], document["run"]["id"], document["baseline"]["id"]) == (23, "bad", "good")
+    assert [finding["id"] for finding in document["findings"]] == ["torch/consumer/dtype-changed/dlpack"]
+
+
+def test_a_run_file_of_an_older_suite_is_one_sentence(conformance: Command, files: Path) -> None:
+    """As run, as baseline, and wherever else one is read; it says what to do."""
+    older = {**json.loads((files / "good.json").read_text()), "format": "conformance-run/1"}
+    (files / "old.json").write_text(json.dumps(older))
+    told = (
+        "conformance: old.json was written by an older version of this suite (conformance-run/1, not conformance-run/2); "
+        "run its cells again, and make it anew with `merge`"
+    )
+    for arguments in (
+        ("gate", "--run", "old.json"),
+        ("gate", "--run", "good.json", "--baseline", "old.json"),
+        ("merge", "old.json"),
+        ("publish", "--run", "old.json"),
+        ("waivers", "--propose", "--run", "old.json"),
+    ):
+        done = conformance(*arguments)
+        assert (done.code, done.stderr.splitlines(), done.stdout) == (Exit.USAGE, [told], "")
+
+
+def test_waivers_of_an_older_suite_are_one_sentence_each(conformance: Command, files: Path) -> None:
+    """Nothing is judged by them."""
+    (files / "waivers.yaml").write_text(WAIVER.replace("code: dtype-changed", "message: the element type changed"))
+    done = conformance("gate", "--run", "bad.json", "--baseline", "good.json", *DAY)
+    assert (done.code, done.stdout) == (Exit.USAGE, "")
+    assert done.stderr.splitlines() == [
+        "conformance: waivers.yaml has a mistake; nothing was done",
+        "  waivers.yaml:11: waiver w goes by a message, and sentences change; write a `finding` in its place, as `gate` prints it, "
+        "or the `code` of the failure",
+    ]
 
 
 def test_waivers_that_lie_beside_are_taken(conformance: Command, files: Path) -> None:

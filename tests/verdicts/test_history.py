@@ -44,7 +44,7 @@ def one_after_the_other(*planned: dict[str, str]) -> list[history.Entry]:
     return made
 
 
-cases = st.dictionaries(st.sampled_from([A, B, D]), st.sampled_from("crodvulx"), min_size=1)
+cases = st.dictionaries(st.sampled_from([A, B, D]), st.sampled_from("crodbvulxyw"), min_size=1)
 runs = st.dictionaries(st.sampled_from(["one", "two"]), cases | st.sampled_from(["not run", "unresolvable"])).map(run)
 
 
@@ -163,6 +163,8 @@ def test_a_file_that_cannot_be_written_is_a_sentence(tmp_path: Path) -> None:
         ("v-v", True, "run-1", 2, 0),
         ("vr", False, "run-2", 1, 1),
         ("vo", False, "run-2", 1, 1),
+        ("cb", True, "run-2", 1, 1),
+        ("vby", True, "run-1", 3, 0),
         ("v-c-v", True, "run-5", 1, 2),
     ],
 )

@@ -30,7 +30,18 @@ waivers:
   - {B}
   - dtype.exchange/torch-*/dlpack/[cuda]*
   outcome: fail
-  message: the element type changed; expected * saw int8
+  code: dtype-changed
+"""
+OF_FINDING = """\
+waivers:
+- id: torch-bool
+  owner: somebody
+  reason: bool is taken for int8 until 2.13
+  link: https://example.org/issues/1
+  opened: 2026-11-01
+  expires: 2027-01-30
+  where: {torch: ">=2.10,<2.13"}
+  finding: torch/consumer/dtype-changed/dlpack/bool
 """
 INVARIANTS = ("dtype.exchange", "layout.null-strides")
 Written = Callable[[str], Path]
@@ -60,7 +71,36 @@ def test_a_waiver_says_who_why_where_and_until_when(written: Written) -> None:
     assert (found.opened, found.expires) == (date(2026, 11, 1), date(2027, 1, 30))
     assert found.where == (("torch", SpecifierSet(">=2.10,<2.13")), ("cuda", SpecifierSet("==13.*")))
     assert found.cases == (B, "dtype.exchange/torch-*/dlpack/[cuda]*")
-    assert (found.outcomes, found.message) == (("fail",), "the element type changed; expected * saw int8")
+    assert (found.outcomes, found.codes, found.finding) == (("fail",), ("dtype-changed",), "")
+
+
+def test_a_waiver_may_name_a_finding_alone(written: Written) -> None:
+    """Then it is for all its cases, however they end."""
+    (found,) = read(written(OF_FINDING))
+    assert (found.finding, found.cases, found.outcomes, found.codes) == (
+        "torch/consumer/dtype-changed/dlpack/bool",
+        (),
+        (),
+        (),
+    )
+
+
+def test_a_finding_may_be_narrowed_and_be_a_pattern(written: Written) -> None:
+    """By cases, outcome and code, each alone."""
+    for more, names in (
+        (f"  cases: {B}\n", ((B,), (), ())),
+        ("  outcome: [fail, crash]\n", ((), ("fail", "crash"), ())),
+        ("  code: [dtype-changed, crash]\n", ((), (), ("dtype-changed", "crash"))),
+    ):
+        (found,) = read(written(OF_FINDING.replace("dlpack/bool", "dlpack/*") + more))
+        assert found.finding == "torch/consumer/dtype-changed/dlpack/*"
+        assert (found.cases, found.outcomes, found.codes) == names
+
+
+def test_a_refusal_needs_no_code(written: Written) -> None:
+    """It has none."""
+    (found,) = read(written(GOOD.replace("outcome: fail\n  code: dtype-changed", "outcome: refused")))
+    assert (found.outcomes, found.codes) == (("refused",), ())
 
 
 def test_several_outcomes_may_be_named(written: Written) -> None:
@@ -126,7 +166,20 @@ MISTAKES = {
     "lost": ("outcome: fail", "outcome: [fail, lost]", 14, "lost cannot be waived"),
     "pass": ("outcome: fail", "outcome: pass", 14, "pass cannot be waived"),
     "no outcome": ("outcome: fail", "outcome: []", 14, "names no outcome"),
-    "any message": ("the element type changed; expected * saw int8", '"**"', 15, "fits every message"),
+    "unknown code": ("code: dtype-changed", "code: dtype-change", 15, "there is no code dtype-change; did you mean dtype-changed?"),
+    "no such code": ("code: dtype-changed", "code: [dtype-changed, zzz]", 15, "there is no code zzz; results.jsonl has that of each failure"),
+    "no code": ("code: dtype-changed", "code: []", 15, "code of waiver torch-bool names no code"),
+    "code missing": ("  code: dtype-changed\n", "", 2, "waiver torch-bool names no finding, so it needs code"),
+    "code missing beside a refusal": ("outcome: fail\n  code: dtype-changed", "outcome: [fail, refused]", 2, "names no finding, so it needs code"),
+    "outcome missing": ("  outcome: fail\n", "", 2, "waiver torch-bool names no finding, so it needs outcome"),
+    "cases and finding missing": (
+        f"  cases:\n  - {B}\n  - dtype.exchange/torch-*/dlpack/[cuda]*\n  outcome: fail\n  code: dtype-changed\n", "", 2,
+        "waiver torch-bool does not say which failures it is for; give `finding`, or `cases`, `outcome` and `code`",
+    ),
+    "a finding without a slash": ("code: dtype-changed", "finding: not-ordered", 15, "finding of waiver torch-bool is an id such as torch/consumer/not-ordered/cai, as `gate` and `check` print it, not 'not-ordered'"),
+    "any finding": ("code: dtype-changed", 'finding: "*/*"', 15, "finding of waiver torch-bool is an id such as"),
+    "finding not filled in": ("code: dtype-changed", "finding: FILL IN/it", 15, "finding of waiver torch-bool is not filled in"),
+    "a message": ("code: dtype-changed", "message: the element type changed", 15, "waiver torch-bool goes by a message, and sentences change; write a `finding` in its place, as `gate` prints it, or the `code` of the failure"),
     "bad id": ("id: torch-bool", "id: Torch bool", 2, "an id has small letters"),
     "no list": (GOOD, "waivers: torch-bool\n", 1, "waivers is a list, not text"),
     "no mapping": (GOOD, "waivers: [torch-bool]\n", 1, "a waiver is a mapping, not text"),
@@ -142,6 +195,19 @@ def test_a_mistake_is_told_with_its_line(written: Written, name: str) -> None:
     with pytest.raises(UserError) as raised:
         read(path)
     assert any(text.strip().startswith(f"{path}:{line}: ") and told in text for text in str(raised.value).splitlines())
+
+
+def test_an_older_file_is_told_in_one_sentence_a_waiver(written: Written) -> None:
+    """Which says what to write in place of the message."""
+    old = GOOD.replace("  code: dtype-changed\n", "  message: the element type changed; expected * saw int8\n")
+    second = old.removeprefix("waivers:\n").replace("torch-bool", "torch-int4")
+    path = written(old + second)
+    with pytest.raises(UserError) as raised:
+        read(path)
+    first, *told = (text.strip() for text in str(raised.value).splitlines())
+    assert first == f"{path} has 2 mistakes; nothing was done"
+    wanted = "goes by a message, and sentences change; write a `finding` in its place, as `gate` prints it, or the `code` of the failure"
+    assert told == [f"{path}:15: waiver torch-bool {wanted}", f"{path}:29: waiver torch-int4 {wanted}"]
 
 
 def test_all_mistakes_are_told_at_once(written: Written) -> None:

@@ -1,0 +1,403 @@
+"""A finding as a page for a library's tracker: what it says, what it leaves out, and what becomes of text from outside."""
+
+from __future__ import annotations
+
+import re
+import signal
+from dataclasses import replace
+from pathlib import Path
+
+import pytest
+
+import conformance
+from conformance.adapters.base import Device
+from conformance.execution.results import Result
+from conformance.findings.model import Finding, Known, Status, Upstream
+from conformance.protocols.clauses import Level, clause
+from conformance.report import finding_page
+from conformance.report.finding_page import Ran, last_lines, page, run_script, shortest
+from conformance.repro.scripts import is_readable, script
+from conformance.suite.catalogue import Case
+from conformance.suite.codes import Code
+from conformance.suite.outcomes import Outcome, Side
+
+from .samples import FACTS, ON_GPU, case, died, failed, found, only, plain
+
+REVERSED = "an array with negative strides"
+BY_HAND = case("reference", "torch", layout="reversed-step", dtype="float32")
+"""Its script makes a capsule by hand."""
+BY_NUMPY = case("numpy", "torch", layout="reversed-step", dtype="float32")
+WITHOUT_SCRIPT = case("reference", "torch", invariant="lifetime.temporary", layout="reversed-step", dtype="float32")
+CRASHES = [died(at, given=REVERSED) for at in (BY_HAND, BY_NUMPY)]
+PLAIN = case("reference", "torch", layout="c-order", dtype="float32")
+
+
+def written(results: list[Result], ran: Ran | None = None, **changes: object) -> str:
+    """The page of the one finding that these results have."""
+    return page(replace(only(results), **changes), results, FACTS, ran)  # type: ignore[arg-type]
+
+
+def sections(text: str) -> dict[str, str]:
+    """The text under each heading of the second level; what stands before them is under no name."""
+    parts = re.split(r"^## (.*)\n", text, flags=re.MULTILINE)
+    return dict(zip(["", *parts[1::2]], [part.strip() for part in parts[::2]]))
+
+
+def table(text: str) -> dict[str, str]:
+    """The rows of a table of two columns."""
+    return dict(re.findall(r"^\| (\S[^|]*) \| (.*) \|$", text, flags=re.MULTILINE))
+
+
+# -- what it says
+
+
+def test_a_page_has_everything_that_a_tracker_asks_for() -> None:
+    """The sentence, with what it was seen, what is demanded, what happened, a script, how far it goes, and what is known of it."""
+    text = written([*CRASHES, plain(PLAIN)])
+    assert text.startswith(f"# {only(CRASHES).sentence}\n\n| | |\n|---|---|\n")
+    assert list(sections(text)) == ["", "Expected", "Seen", "Reproduce", "Extent", "Known relatives"]
+    assert text.endswith("\n")
+    assert not text.endswith("\n\n")
+
+
+def test_its_head_says_what_it_is_about() -> None:
+    """The library with its versions, the machine, what the verdict means, and the id that leads back to the run."""
+    assert table(sections(written(CRASHES, known=None))[""]) == {
+        "Library": "PyTorch (torch 2.11.0)",
+        "On": "Python 3.12.1",
+        "Verdict": "violates: a library breaks a promise",
+        "Found by": f"cuda-interop-conformance {conformance.__version__}, finding `{only(CRASHES).id}`",
+    }
+
+
+def test_partners_are_told_with_their_versions_where_the_smallest_case_has_one() -> None:
+    """The reference is no library."""
+    assert table(written([CRASHES[1]]))["With"] == "numpy 2.3.1"
+    assert "With" not in table(written([CRASHES[0]]))
+
+
+def test_a_machine_with_gpus_is_told_with_its_driver() -> None:
+    """GPUs that are alike once."""
+    text = page(only(CRASHES), CRASHES, ON_GPU)
+    assert table(text)["On"] == "Python 3.12.1, Made-up GPU, driver 600.1, CUDA 13.9"
+
+
+def test_what_is_expected_is_the_clause_as_it_binds_the_accused_side() -> None:
+    """With the documents that it comes from; each clause of the cases once."""
+    results = [
+        failed(BY_HAND, cited="CAI-09", given=REVERSED),
+        failed(BY_NUMPY, cited="DLP-21", given=REVERSED),
+    ]
+    expected = sections(written(results))["Expected"].split("\n\n")
+    assert [part.splitlines()[0][:9] for part in expected] == ["> CAI-09:", "> DLP-21:"]
+    assert "A consumer should not refuse an array only because its `version` is newer" in expected[0]
+    assert "A producer" not in expected[0]
+    sources = ", ".join(f"<{url}>" for url in clause("CAI-09").urls)
+    assert sources.startswith("<https://nvidia.github.io/numba-cuda/")
+    assert expected[0].splitlines()[1:] == [">", f"> {sources}"]
+    assert ", as we infer from the text." in expected[1]
+
+
+def test_robustness_says_that_no_clause_demands_anything() -> None:
+    """The suite's own input was illegal: a report that quoted a clause would be wrong."""
+    crash = died(PLAIN, level=Level.ROBUSTNESS, given="a rank of -1")
+    text = sections(written([crash]))
+    assert text["Expected"].startswith("No clause demands anything here: the input breaks the protocol.")
+    assert ">" not in text["Expected"]
+    assert table(text[""])["Verdict"].startswith("robustness: a library fails on input that the protocol forbids")
+
+
+def test_a_clause_of_another_version_of_the_suite_is_told_by_its_id() -> None:
+    """The results may be newer than the suite that reads them."""
+    assert sections(written([replace(CRASHES[0], clause="DLP-999")]))["Expected"] == "> DLP-999"
+
+
+def test_what_was_seen_is_the_smallest_case_with_its_evidence() -> None:
+    """Last words and the like, each under a name that a stranger understands; what else was noted stays in the results."""
+    notes = {
+        "terminate": "terminate called after throwing",
+        "frame": "libtorch.so: at::Tensor",
+        "blame": "torch from the reference: out of order",
+        "instead": "the default stream waits",
+        "stderr": "a thousand lines",
+    }
+    text = sections(written([replace(CRASHES[0], attachments=notes)]))["Seen"]
+    assert table(text) == {
+        "What happened": "the process died of SIGSEGV while torch imported the array",
+        "Expected": "a process that goes on",
+        "Seen": "SIGSEGV",
+        "Last words": "terminate called after throwing",
+        "Innermost frame of a library": "libtorch.so: at::Tensor",
+        "Each side with the reference": "torch from the reference: out of order",
+        "Ordered instead": "the default stream waits",
+    }
+    assert "a thousand lines" not in text
+
+
+def test_why_a_library_is_accused_is_told_where_two_took_part() -> None:
+    """With the reference on the other side there is nobody else."""
+    result = failed(BY_NUMPY, why="numpy to the reference: pass; torch from the reference: fail (values-changed)")
+    told = "PyTorch is accused because: numpy to the reference: pass; torch from the reference: fail (values-changed)."
+    assert told in sections(written([result]))["Seen"]
+    assert "is accused because" not in written([failed(BY_HAND)])
+
+
+# -- the script
+
+
+def test_the_shortest_script_that_can_be_read_is_chosen() -> None:
+    """A few lines with a second library convince sooner than a page that makes a capsule by hand."""
+    assert script(BY_NUMPY).count("\n") < script(BY_HAND).count("\n")
+    results = [*CRASHES, died(WITHOUT_SCRIPT, given=REVERSED)]
+    for order in (results, results[::-1]):
+        assert shortest(only(order), order).case == BY_NUMPY
+    text = sections(written(results))["Reproduce"]
+    assert text.startswith("```python\n#!/usr/bin/env python3\n")
+    assert "numpy → torch" in text
+    assert "# Seen      the process died of SIGSEGV" in text
+    assert "# Seen with torch 2.11.0" in text
+
+
+def test_a_case_that_shows_less_or_two_culprits_gives_no_script() -> None:
+    """However short: the page is about the worst, and about one library."""
+    weaker = failed(BY_NUMPY, level=Level.SHOULD)
+    results = [failed(BY_HAND), weaker]
+    assert shortest(only(results), results).case == BY_HAND
+    both = failed(BY_NUMPY, Side.BOTH)
+    results = [failed(BY_HAND), both]
+    (mine,) = (one for one in found(results) if one.library == "torch")
+    assert shortest(mine, results).case == BY_HAND
+
+
+def test_without_a_script_that_can_be_read_the_command_for_one_is_told() -> None:
+    """A bundle is too long for a tracker."""
+    assert not is_readable(WITHOUT_SCRIPT)
+    results = [died(WITHOUT_SCRIPT, given=REVERSED)]
+    told = f"`python -m conformance repro {WITHOUT_SCRIPT.id}` prints a standalone script."
+    assert sections(written(results))["Reproduce"] == told
+
+
+@pytest.mark.parametrize(
+    ("code", "told"),
+    [
+        (1, "It ends with exit code 1 and says:"),
+        (-signal.SIGABRT, "It dies of SIGABRT and says:"),
+        (-40, "It dies of signal 40 and says:"),
+    ],
+)
+def test_what_a_script_said_stands_below_it(code: int, told: str) -> None:
+    """With how it ended."""
+    text = sections(written(CRASHES, Ran(code, "expected: 1\nseen:     2\n")))["Reproduce"]
+    assert text.endswith(f"```\n\n{told}\n\n```\nexpected: 1\nseen:     2\n```")
+
+
+# -- how far it goes
+
+
+def test_the_extent_counts_cases_and_names_partners_protocols_and_devices() -> None:
+    """And lists the cases, so that somebody can run one."""
+    by_cai = died(replace(BY_NUMPY, producer="cupy", protocol="cai", device=Device.CUDA), given=REVERSED)
+    lines = sections(written([*CRASHES, by_cai]))["Extent"].splitlines()
+    told = "3 cases with the reference, NumPy, CuPy: CUDA Array Interface on cuda, DLPack on host."
+    assert lines == [told, "", *(f"- `{one.case.id}`" for one in (*CRASHES, by_cai))]
+
+
+def test_many_cases_are_counted() -> None:
+    """Nobody reads a hundred ids."""
+    results = [
+        died(replace(BY_HAND, parameters=(*BY_HAND.parameters, ("n", str(n)))), given=REVERSED) for n in range(15)
+    ]
+    text = sections(written(results))["Extent"]
+    assert text.count("- `pointer.values/") == 12
+    assert text.endswith("- and 3 more")
+
+
+def test_inputs_with_which_the_same_checks_hold_are_told_as_not_affected() -> None:
+    """For the accused library with the reference, so that nobody else's merit is told as its own."""
+    results = [
+        *CRASHES,
+        plain(PLAIN),
+        plain(case("reference", "torch", "cai", Device.CUDA, layout="c-order", dtype="float32")),
+        plain(case("reference", "torch", layout="c-order", dtype="int8")),
+        plain(case("reference", "torch", layout="broadcast-rows", dtype="float32"), Outcome.REFUSED),
+        plain(case("reference", "numpy", layout="vector", dtype="int16")),
+        plain(case("numpy", "torch", layout="vector", dtype="int32")),
+        plain(case("torch", "reference", layout="vector", dtype="int64")),
+        plain(case("reference", "torch", invariant="pointer.same-address", layout="vector", dtype="uint8")),
+        plain(case("reference", "torch", layout="reversed-rows", dtype="float32")),
+    ]
+    text = sections(written(results))["Extent"]
+    assert text.split("Not affected, by the same checks:\n\n")[1].splitlines() == [
+        "- an array of int8: DLPack on host",
+        "- plain arrays: DLPack on host, CUDA Array Interface on cuda",
+    ]
+
+
+def test_what_only_an_invariant_knows_of_its_input_is_told_by_its_parameters() -> None:
+    """Such an input is no plain array; and with the values that fail nothing is told to hold."""
+
+    def crafted(capsule: str, layout: str = "c-order") -> Case:
+        return case("reference", "torch", invariant="layout.impossible", layout=layout, capsule=capsule)
+
+    bad = died(crafted("negative-rank"), level=Level.ROBUSTNESS, given="a rank of -1")
+    others = [
+        plain(crafted(*how)) for how in (("huge-rank",), ("huge-rank", "broadcast-rows"), ("negative-rank", "vector"))
+    ]
+    text = sections(written([bad, *others]))["Extent"]
+    assert text.split("Not affected, by the same checks:\n\n")[1].splitlines() == [
+        "- a broadcast view, capsule=huge-rank: DLPack on host",
+        "- capsule=huge-rank: DLPack on host",
+    ]
+
+
+def test_nothing_is_told_as_not_affected_where_nothing_was_seen_to_hold() -> None:
+    """Silence would be a claim, too."""
+    assert "Not affected" not in written(CRASHES)
+
+
+# -- what is known
+
+
+def known(upstream: Upstream, fixed_in: str = "", reference: str = "https://tracker.example/1") -> Known:
+    """What is known upstream."""
+    return Known("torch/*", upstream, reference, "An exception leaves a function.", fixed_in)
+
+
+def test_a_known_fix_says_upgrade() -> None:
+    """The page is for somebody who has the old version, and for no tracker."""
+    text = sections(written(CRASHES, known=known(Upstream.FIXED, "2.14"), status=Status.FIXED))
+    assert table(text[""])["Upstream"] == "fixed in 2.14: upgrade (https://tracker.example/1)"
+    assert text["Known relatives"].startswith("- An exception leaves a function. (https://tracker.example/1)")
+
+
+def test_a_fix_that_does_not_help_is_told_as_such() -> None:
+    """The version is new enough, and the finding is there."""
+    text = written(CRASHES, known=known(Upstream.FIXED, "2.10"), status=Status.NEW)
+    assert table(text)["Upstream"] == "seen although 2.10 is said to fix it (https://tracker.example/1)"
+
+
+def test_what_nobody_has_reported_has_no_relative_but_similar_bugs() -> None:
+    """A place in somebody's source is no address, and its note is for the list of known causes."""
+    unreported = known(Upstream.UNREPORTED, reference="torch/csrc/utils/tensor_numpy.cpp")
+    text = sections(written(CRASHES, known=unreported, status=Status.NEW))
+    assert table(text[""])["Upstream"] == "not found in a public tracker"
+    assert "An exception leaves a function." not in text.get("Known relatives", "")
+
+
+def test_similar_bugs_are_those_of_the_accused_library() -> None:
+    """With address, year and what became of them; a few of them."""
+    relatives = sections(written(CRASHES, known=None))["Known relatives"].splitlines()
+    assert 1 <= len(relatives) <= 4
+    assert all(re.match(r"- \S+#\d+.*: .*\. \(20\d\d, .*\)$", line) for line in relatives)
+
+
+# -- text from outside
+
+
+EVIL = "a\x1b[31mred\u202etxet|cell\n\n# heading <img src=x> ![p](http://x) `code` \\| end\udc80"
+
+
+@pytest.fixture
+def hostile() -> str:
+    """The page of a finding in which everything that comes from outside is an attack."""
+    notes = {"terminate": EVIL, "frame": EVIL, "blame": EVIL}
+    result = replace(
+        failed(BY_NUMPY, given=EVIL, reason=EVIL, expected=EVIL, seen=EVIL, notes=notes, why=EVIL.split("\n")[0])
+    )
+    one: Finding = replace(only([result]), versions={EVIL: EVIL})
+    return page(one, [result], FACTS, Ran(0, f"{EVIL}\n```\n# out of the block\n"))
+
+
+def test_nothing_acts_instead_of_being_seen(hostile: str) -> None:
+    """Escape sequences, marks of direction, halves of surrogate pairs: spelt out."""
+    assert not re.search("[\x00-\x08\x0b-\x1f\x7f-\x9f\u202e\ud800-\udfff]", hostile)
+    assert "\\u001b[31mred" in hostile
+    hostile.encode()
+
+
+def test_nothing_from_outside_makes_a_heading_a_row_or_an_image(hostile: str) -> None:
+    """Outside of blocks of code."""
+    prose = re.sub(r"^(`{3,})[^`]*\n.*?^\1$", "", hostile, flags=re.MULTILINE | re.DOTALL)
+    headings = [line for line in prose.splitlines() if line.startswith("#")]
+    assert [line[:3] for line in headings] == ["# P", *["## "] * (len(headings) - 1)]
+    rows = [line for line in prose.splitlines() if line.startswith("|")]
+    assert {len(re.findall(r"(?<!\\)(?:\\\\)*\|", row)) for row in rows} == {3}
+    assert not re.search(r"<(?!https:)(?!/?\w*>)", prose)
+    assert "](http" not in prose
+    assert "&lt;img src=x>" in prose
+    assert "`code`" in prose
+
+
+def test_what_a_script_says_does_not_end_its_block(hostile: str) -> None:
+    """The fence is longer than any in it."""
+    assert "\n````\n" in hostile
+    assert "\n```\n# out of the block\n````\n" in hostile
+
+
+# -- a script that is run
+
+
+@pytest.mark.parametrize(
+    ("said", "shown"),
+    [
+        ('  File "/home/me/my-env/lib/python3.12/x.py", line 3', '  File "x.py", line 3'),
+        ("/opt/a.b/lib+x/libc.so.6(abort+0x26)", "libc.so.6(abort+0x26)"),
+        (
+            "see https://docs.example.org/a/b.html and http://x/y",
+            "see https://docs.example.org/a/b.html and http://x/y",
+        ),
+        ("PYTHONPATH=/srv/one/two:/srv/three", "PYTHONPATH=two:three"),
+        ("and/or, 3/4, ./here/x.py, a / b, /", "and/or, 3/4, ./here/x.py, a / b, /"),
+        ("in /tmp/conformance-script-1/script.py", "in script.py"),
+    ],
+)
+def test_folders_of_this_machine_are_left_out(said: str, shown: str) -> None:
+    """Files stay by their names, and addresses as they are."""
+    assert last_lines(said.encode()) == shown
+
+
+def test_only_the_end_of_a_long_output_is_shown() -> None:
+    """Bytes that are no text are spelt out."""
+    said = "".join(f"{number}\n" for number in range(100)).encode() + b"\xff\n"
+    assert last_lines(said).splitlines() == [*map(str, range(61, 100)), "\\xff"]
+
+
+def scripted(text: str, monkeypatch: pytest.MonkeyPatch) -> Ran:
+    """What comes of a script with this text."""
+    monkeypatch.setattr(finding_page, "script", lambda at, result, versions: text)
+    return run_script(CRASHES[1], {"torch": "2.11.0"})
+
+
+def test_a_script_is_run_in_a_fresh_interpreter(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+    """In an empty folder; both streams are kept, in their order, with its exit code."""
+    text = """import os, sys
+print(sorted(os.listdir()), __file__)
+print("trouble", file=sys.stderr)
+print(sys.stdin.read() == "")
+sys.exit(3)
+"""
+    monkeypatch.chdir(tmp_path)
+    ran = scripted(text, monkeypatch)
+    assert (ran.code, ran.said) == (3, "['script.py'] script.py\ntrouble\nTrue")
+    assert list(tmp_path.iterdir()) == []
+
+
+def test_a_script_that_dies_is_told_with_its_signal(monkeypatch: pytest.MonkeyPatch) -> None:
+    """As ``subprocess`` has it."""
+    ran = scripted("import os\nprint('before')\nos.abort()\n", monkeypatch)
+    assert (ran.code, ran.said, ran.end) == (-signal.SIGABRT, "before", "dies of SIGABRT")
+
+
+def test_a_script_that_does_not_end_is_ended(monkeypatch: pytest.MonkeyPatch) -> None:
+    """With what it had said until then."""
+    monkeypatch.setattr(finding_page, "_SECONDS", 1.0)
+    ran = scripted("import time\nprint('before')\ntime.sleep(60)\n", monkeypatch)
+    assert (ran.code, ran.said) == (124, "before\n\nno end after 1 s")
+
+
+def test_a_finding_of_no_known_library_has_a_page_all_the_same() -> None:
+    """Nothing is told of versions that nobody knows."""
+    text = written([failed(BY_NUMPY, Side.UNKNOWN, code=Code.SHAPE_CHANGED)])
+    assert text.startswith("# One of the libraries ")
+    assert table(text)["Library"] == "One of the libraries (version not known)"
+    assert "Not affected" not in text
