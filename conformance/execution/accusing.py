@@ -88,12 +88,13 @@ def _found(result: Result, find: Find) -> Accused:
     real = _real(result.case)
     if not real:
         return Accused(Side.UNKNOWN, (), "no library takes part but the reference")
+    if result.accused is not None and result.accused.libraries and _is_known(result.accused):
+        return result.accused  # it saw which library it was: not always the one that stands on that side of the case
     if len(real) == 1:
         ((side, name),) = real.items()
         return Accused(side, (name,), "the other side is the reference")
     if result.accused is not None and _is_known(result.accused):
-        named = result.accused.libraries or _libraries(result.accused.side, _sides(result.case))
-        return replace(result.accused, libraries=named)
+        return replace(result.accused, libraries=_libraries(result.accused.side, _sides(result.case)))
     return _tried(result.case, real, find)
 
 

@@ -7,10 +7,10 @@ from conformance.protocols.clauses import LIBRARY, Level, Role, clause
 from conformance.suite.catalogue import VIA, Case, Invariant
 from conformance.suite.codes import Code
 from conformance.suite.libraries import REFERENCE
-from conformance.suite.outcomes import Outcome
+from conformance.suite.outcomes import Outcome, Side
 from conformance.suite.steps import Doing, Step
 
-from .results import Result
+from .results import Accused, Result
 
 _CODES = {
     Outcome.CRASH: Code.CRASH,
@@ -78,11 +78,19 @@ def died(
         role=role,
         given=step.given,
         step=step.doing.value,
+        accused=_stand_in(step),
         reason=reason,
         expected="a process that goes on" if seen else "",
         seen=seen,
         attachments=told,
     )
+
+
+def _stand_in(step: Step) -> Accused | None:
+    """The library at work, where it is not the one that stands on that side of the case."""
+    if not step.library or step.role is not Role.CONSUMER:
+        return None
+    return Accused(Side.CONSUMER, (step.library,), f"{step.library} was importing, for another part of the check")
 
 
 # -- when it died, in words
@@ -106,15 +114,15 @@ def _doing(case: Case, step: Step) -> str:
     """Who did what. The step has only the role; in a chain two libraries of three have each role."""
     role = step.role or _ROLES.get(step.doing)
     if step.doing is Doing.RELEASE:
-        return f"{_actor(case, role)} released arrays" if role else "arrays were released"
+        return f"{_actor(case, step, role)} released arrays" if role else "arrays were released"
     did = _DID.get(step.doing)
-    return f"{_actor(case, role)} {did}" if did and role else ""
+    return f"{_actor(case, step, role)} {did}" if did and role else ""
 
 
-def _actor(case: Case, role: Role) -> str:
+def _actor(case: Case, step: Step, role: Role) -> str:
     if VIA in dict(case.parameters):
         return "a library of the chain"
-    name = case.producer if role is Role.PRODUCER else case.consumer
+    name = step.library or (case.producer if role is Role.PRODUCER else case.consumer)
     return "the reference" if name == REFERENCE else name
 
 

@@ -152,7 +152,9 @@ def _finding(cause: Cause, members: _Members, versions: Versions, book: Book) ->
         cause.given,
         cause.step,
         verdict,
-        sentence(cause.library, _role(cause, observations[0]), code, _given(cause, members), cause.protocol, cause.step),
+        sentence(
+            cause.library, _role(cause, observations[0]), code, _given(cause, members), cause.protocol, cause.step
+        ),
         book.status(known, of_cells),
         tuple(observations),
         _together(of_cells),

@@ -96,6 +96,8 @@ class Exchange:
         self._is_crafted = False
         self._worked: tuple[Doing, Role] | None = None
         """The newest step of a library."""
+        self._stand_in = ""
+        """The library at work in this step, where it is not the one that stands on that side of the case."""
         self.notes: dict[str, str] = {}
         """What belongs beside the result, whatever it is: how a verdict was come to."""
         self._mark(Doing.CHECK)
@@ -122,19 +124,22 @@ class Exchange:
         self._given, self.is_illegal = given, True
 
     @contextmanager
-    def step(self, doing: Doing, role: Role | None) -> Iterator[None]:
-        """Inside, that side is at work; a death there is told as one in this step."""
+    def step(self, doing: Doing, role: Role | None, library: str = "") -> Iterator[None]:
+        """Inside, that side is at work; a death there is told as one in this step, of ``library`` if it stands on no such side."""
+        self._stand_in = library
         self._mark(doing, role)
         try:
             yield
         finally:
+            self._stand_in = ""
             self._mark(Doing.RELEASE)
 
     def _mark(self, doing: Doing, role: Role | None = None) -> None:
         if role is not None:
             self._worked = doing, role
         if self._steps is not None:
-            self._steps.mark(Step(doing, role, self.given, self.is_illegal))
+            library = self._stand_in if role is Role.CONSUMER else ""
+            self._steps.mark(Step(doing, role, self.given, self.is_illegal, library))
 
     def _watch(self, offer: Any, *, is_producer: bool) -> Any:
         """Have an offer tell when its library is asked, and decode what the case's producer answers."""
@@ -285,8 +290,9 @@ class Exchange:
     ) -> Any:  # fmt: skip
         """As :meth:`take`, by another call than the usual one; ``offer`` knows whether it was the producer that raised."""
         giver, taker = giver or self.producer, taker or self.consumer
+        stand_in = taker.name if taker.name != self.case.consumer else ""
         try:
-            with self.step(Doing.IMPORT, Role.CONSUMER):
+            with self.step(Doing.IMPORT, Role.CONSUMER, stand_in):
                 return action()
         except Exception as error:
             if giver is self.producer and self.protocol is Protocol.DLPACK:

@@ -133,7 +133,7 @@ def _lent(exchange: Exchange) -> tuple[Any, Source]:
     source.array.override = {"deleter": Deleter.NATIVE}
     offer = reference.offer(source.array, Protocol.DLPACK)
     try:
-        with exchange.step(Doing.IMPORT, Role.PRODUCER):
+        with exchange.step(Doing.IMPORT, Role.CONSUMER, exchange.producer.name):
             return exchange.producer.take(offer, Protocol.DLPACK, exchange.device), source
     except Exception as error:
         exchange.check_context(error)

@@ -32,12 +32,17 @@ class Doing(str, Enum):
 
 @dataclass(frozen=True)
 class Step:
-    """``role`` is the side that works; ``given`` says what is special about the input; ``illegal`` that the protocol forbids it."""
+    """``role`` is the side that works; ``given`` says what is special about the input; ``illegal`` that the protocol forbids it.
+
+    ``library`` is the one at work, by name, where it is not the library that stands on that side of the case: a producer
+    imports, too, when the suite puts its array on memory of ours.
+    """
 
     doing: Doing = Doing.CHECK
     role: Role | None = None
     given: str = ""
     illegal: bool = False
+    library: str = ""
 
 
 class Steps:
@@ -62,4 +67,4 @@ class Steps:
             return Step()
         data = json.loads(self._memory[_HEAD.size : _HEAD.size + length])
         role = Role(data["role"]) if data["role"] else None
-        return Step(Doing(data["doing"]), role, data["given"], data["illegal"])
+        return Step(Doing(data["doing"]), role, data["given"], data["illegal"], data["library"])

@@ -416,9 +416,7 @@ _MALFORMED: dict[str, Malformed] = {
     "strides-list": Malformed(
         _with("strides", lambda s: [_ROW, _ELEMENT]), "a dictionary with `strides` that are a list", readable=True
     ),
-    "strides-short": Malformed(
-        _with("strides", lambda s: (_ROW,)), "a dictionary with fewer strides than dimensions"
-    ),
+    "strides-short": Malformed(_with("strides", lambda s: (_ROW,)), "a dictionary with fewer strides than dimensions"),
     "strides-long": Malformed(
         _with("strides", lambda s: (_ROW, _ELEMENT, 1 << 40)), "a dictionary with more `strides` than dimensions"
     ),

@@ -155,8 +155,8 @@ function markText(model, [kind, before]) {
   return state === undefined ? kind : [kind, ', before: ', sign(model, state)];
 }
 
-function waiverText(model, id) {
-  return [make('b', {}, id), model.waivers[id] ? ` ${model.waivers[id]}` : ''];
+function waiverText(model, ids) {
+  return ids.split(', ').flatMap((id, n) => [n ? '; ' : '', make('b', {}, id), model.waivers[id] ? ` ${model.waivers[id]}` : '']);
 }
 
 /** Each case once, with the cells that have it. */
