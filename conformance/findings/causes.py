@@ -49,7 +49,8 @@ class Cause:
 
 
 def _slug(words: str) -> str:
-    found = re.sub(r"[^a-z0-9.=]+", "-", words.lower()).strip("-")
+    signed = re.sub(r"(?<![\w.])-(?=\d)", "minus-", words.lower())  # ``stream=-1`` is not ``stream=1``
+    found = re.sub(r"[^a-z0-9.=]+", "-", signed).strip("-")
     return _ARTICLE.sub("", found)
 
 

@@ -238,12 +238,25 @@ def _relatives(finding: Finding) -> Iterator[str]:
     if known is not None and known.upstream is not Upstream.UNREPORTED:
         told.append(f"- {known.note} ({known.reference})")
     keys = [key for case in finding.cases for key in catalogue()[case.partition("/")[0]].bugs]
-    similar = [bug for bug in (*bugs.named(keys), *bugs.of_classes(keys)) if finding.library in bug.libraries.lower()]
+    similar = [bug for bug in (*bugs.named(keys), *bugs.of_classes(keys)) if _is_of(finding.library, bug)]
     for bug in list(dict.fromkeys(similar))[:_MOST_RELATIVES]:
         told.append(f"- {', '.join(bug.references)}: {bug.symptom} ({bug.year}, {bug.status})")
     if told:
         yield "## Known relatives"
         yield "\n".join(told)
+
+
+_TRACKERS = {
+    "torch": ("pytorch",), "numpy": ("numpy",), "cupy": ("cupy",), "cvcuda": ("CV-CUDA",), "pycuda": ("pycuda",),
+    "cuda_python": ("cuda-python",), "numba": ("numba", "numba-cuda"), "jax": ("jax",),
+}  # fmt: skip
+"""The repositories in which each library's bugs are told."""
+
+
+def _is_of(library: str, bug: bugs.Bug) -> bool:
+    """Whether a thread of the library's own tracker tells this bug: another library's bug is no relative."""
+    trackers = _TRACKERS.get(library, (library,))
+    return any(reference.partition("#")[0] in trackers for reference in bug.references)
 
 
 # -- running a script

@@ -431,7 +431,7 @@ def test_negative_stream(exchange: Exchange) -> None:
 def _expect_stream_refused(exchange: Exchange, stream: Any, given: str = "") -> None:
     given = given or f"`stream={stream!r}`"
     offer = exchange.offer(exchange.source())
-    exchange.illegal(given)
+    exchange.illegal(f"an array with {given}")
     exchange.expect_refusal(lambda: offer.__dlpack__(stream=stream), "DLP-31", role=Role.PRODUCER, given=given)
 
 

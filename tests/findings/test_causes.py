@@ -50,6 +50,14 @@ def test_a_library_has_findings_of_its_own() -> None:
     ) == ["cupy/consumer/not-refused/major-version-2", "cvcuda/consumer/not-refused/major-version-2"]
 
 
+def test_the_sign_of_a_number_is_part_of_an_id() -> None:
+    """Stream -1 asks for no order, stream 1 for the legacy default stream."""
+    assert ids(
+        seen("negotiation.stream-request/torch-reference/dlpack/cuda", Code.KEYWORD_REFUSED, given="`stream=1`"),
+        seen("negotiation.stream-request/torch-reference/dlpack/cuda/none", Code.KEYWORD_REFUSED, given="`stream=-1`"),
+    ) == ["torch/consumer/keyword-refused/stream=1", "torch/consumer/keyword-refused/stream=minus-1"]
+
+
 def test_protocols_are_kept_apart_where_other_code_handles_them() -> None:
     """Order by DLPack and by the array interface; a crash in the same step is one, whatever the protocol."""
     assert len(ids(

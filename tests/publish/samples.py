@@ -30,7 +30,7 @@ VIOLATION = Evidence(
 """PyTorch does not wait for CuPy: CuPy is innocent."""
 CRASH = Evidence(
     Verdict.VIOLATES, "crash", "must", "crash", "DLP-21", "NULL strides", "import", "consumer", ("cvcuda",),
-    "the other side is the reference", "SIGSEGV during the check", "a process that goes on", "SIGSEGV",
+    "the other side is the reference", "the process died of SIGSEGV while cvcuda imported the array", "a process that goes on", "SIGSEGV",
     (
         ("frame", "libnvcv_types.so.0: nvcv::Tensor::Tensor"),
         ("stderr", "Fatal Python error: Segmentation fault\n  File one\n  File two"),
@@ -43,7 +43,7 @@ DEVIATION = Evidence(
 )  # fmt: skip
 ROBUSTNESS = Evidence(
     Verdict.ROBUSTNESS, "crash", "robustness", "crash", "", "a negative rank", "import", "consumer", ("cupy",),
-    "the other side is the reference", "SIGABRT during the check", "a process that goes on", "SIGABRT",
+    "the other side is the reference", "the process died of SIGABRT while cupy imported the array", "a process that goes on", "SIGABRT",
 )  # fmt: skip
 PLAIN = ("", "", "", "", "", (), "")
 """Code, clause, given, step, side, accused and why of a case that accuses nobody."""

@@ -31,7 +31,8 @@ def test_a_run_becomes_a_page_a_summary_and_a_file_for_viewers(conformance: Comm
     done = conformance("publish", "--run", kept(SMALL, tmp_path / "run.json.gz"), "--out", "there")
     assert (done.code, done.stderr) == (0, "")
     assert sorted(path.name for path in (tmp_path / "there").iterdir()) == ["index.html", "junit.xml", "summary.md"]
-    assert done.stdout.startswith("2 findings in 2 libraries: 2 new; 1 about robustness; 1 deviation; 2 of 5 cells not")
+    told = " ".join(done.stdout.split())  # however wide the terminal is
+    assert told.startswith("2 findings in 2 libraries: 2 new; 1 about robustness; 1 deviation; 2 of 5 cells not tested")
     assert "the whole: there/index.html" in done.stdout
 
 
@@ -49,7 +50,7 @@ def test_with_a_baseline_the_gate_is_told(conformance: Command, tmp_path: Path) 
     given = ("--run", kept(SMALL, tmp_path / "now.json"), "--baseline", kept(CLEAN, tmp_path / "before.json"))
     gate, done = conformance("gate", *given), conformance("publish", *given)
     assert done.code == 0
-    assert f"(exit {gate.code})" in done.stdout.splitlines()[1]
+    assert f"(exit {gate.code})" in done.stdout
     assert f"(exit {gate.code})" in (tmp_path / "conform-report" / "summary.md").read_text().replace("&#40;", "(").replace("&#41;", ")")  # fmt: skip
 
 

@@ -289,6 +289,7 @@ def test_similar_bugs_are_those_of_the_accused_library() -> None:
     relatives = sections(written(CRASHES, known=None))["Known relatives"].splitlines()
     assert 1 <= len(relatives) <= 4
     assert all(re.match(r"- \S+#\d+.*: .*\. \(20\d\d, .*\)$", line) for line in relatives)
+    assert all("pytorch#" in line for line in relatives)
 
 
 # -- text from outside

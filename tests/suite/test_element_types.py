@@ -40,7 +40,7 @@ def test_another_type_with_every_byte_as_it_was_deviates(run_reference: Runner) 
     """The consumer calls it by another name, and nothing is lost: no violation, and the reason says why."""
     found = failures(run_reference("dtype.exchange", all_faults()["dtype.BytesAsBooleans"]))
     assert {(r.code, r.clause, r.role, r.level, r.given) for r in found} == {
-        (Code.DTYPE_CHANGED.value, "DLP-58", Role.CONSUMER, Level.SHOULD, "uint8")
+        (Code.DTYPE_CHANGED.value, "DLP-58", Role.CONSUMER, Level.SHOULD, "an array of uint8")
     }
     assert all("every byte as it was" in r.reason for r in found)
 
@@ -120,7 +120,7 @@ def test_foreign_byte_order_read_as_native_is_one_cause(run_reference: Runner) -
     found = failures(run_reference("dtype.foreign-order", all_faults()["dtype.ByteOrderIgnored"]))
     assert len(found) > 1
     assert {(r.code, r.clause, r.level, r.given) for r in found} == {
-        (Code.VALUES_CHANGED.value, "CAI-32", Level.MUST, "elements of foreign byte order")
+        (Code.VALUES_CHANGED.value, "CAI-32", Level.MUST, "an array of foreign byte order")
     }
 
 

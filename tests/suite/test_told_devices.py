@@ -23,7 +23,7 @@ def judged(run_reference: Runner, fault: Fault, device: Device) -> set[tuple[str
 @pytest.mark.parametrize(
     ("device", "expected"),
     [
-        (Device.HOST, ("devices-disagree", "DLP-16", Level.SHOULD)),
+        (Device.HOST, ("devices-disagree", "DLP-60", Level.SHOULD)),
         (Device.SIMULATED, ("wrong-device", "DLP-15", Level.MUST)),
     ],
 )

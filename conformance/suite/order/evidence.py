@@ -232,9 +232,14 @@ def _broken(
 
 def in_words(seen: Seen, setting: Setting) -> str:
     """A disorder as a person would tell it: what was read, and which stream was not waited for."""
-    told = seen.told or f"{setting.consumer.name} reads the old data"
-    pending = f"{telling.stream(seen.writer)}, on which the work of {setting.producer.name} is pending"
-    return f"{told}; {_WAITED[seen.wait].format(consumer=setting.consumer.name, pending=pending)}"
+    consumer = _name(setting.consumer)
+    told = seen.told or f"{consumer} reads the old data"
+    pending = f"{telling.stream(seen.writer)}, on which the work of {_name(setting.producer)} is pending"
+    return f"{told}; {_WAITED[seen.wait].format(consumer=consumer, pending=pending)}"
+
+
+def _name(library: Adapter) -> str:
+    return "the reference" if library.name == REFERENCE.name else library.name
 
 
 _WAITED = {
