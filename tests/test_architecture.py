@@ -21,7 +21,7 @@ MAY_IMPORT = {
     "suite": {"protocols", "cuda", "reference", "adapters"},
     "execution": {"files", "verdict", "protocols", "cuda", "reference", "adapters", "suite", "signals"},
     "findings": {"exchanges", "files", "verdict", "wildcards", "protocols", "suite"},
-    "repro": {"exchanges", "files", "protocols", "adapters", "suite", "execution", "exits"},
+    "repro": {"exchanges", "files", "verdict", "protocols", "adapters", "suite", "execution", "exits"},
     "report": {
         "exchanges", "files", "exits", "verdict", "wildcards", "protocols", "adapters", "suite", "execution", "findings", "repro",
     },

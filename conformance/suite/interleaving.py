@@ -21,7 +21,10 @@ from typing import Any
 
 _LOOK_SECONDS = 0.001
 _SLEEPS = 20
-"""Looks in a row at a thread that sleeps in the kernel: it waits for somebody, and a scheduler without time for it looks otherwise."""
+"""Looks in a row at a thread that sleeps in the kernel and does not wake in between: it waits for something that is held.
+
+Each look lets go of the interpreter's lock. A thread that waits for that lock is woken by it, however busy the machine is.
+"""
 
 
 @dataclass
@@ -70,18 +73,24 @@ def meet(first: Callable[[], Any], second: Callable[[], Any], step: int, begun: 
 
 def _ends(thread: threading.Thread) -> bool:
     """Whether a thread comes to its end; not if it sleeps and nothing but this thread could wake it."""
-    sleeps = 0
+    looks, last = 0, None
     while thread.is_alive():
         thread.join(_LOOK_SECONDS)
-        sleeps = sleeps + 1 if _sleeps(thread.native_id) else 0
-        if sleeps > _SLEEPS:
+        asleep = _asleep(thread.native_id)
+        looks = looks + 1 if asleep is not None and asleep == last else 0
+        last = asleep
+        if looks > _SLEEPS:
             return False
     return True
 
 
-def _sleeps(native: int | None) -> bool:
+def _asleep(native: int | None) -> bytes | None:
+    """How often a thread has gone to sleep in the kernel, if it is asleep."""
     try:
-        status = Path(f"/proc/self/task/{native}/stat").read_bytes()
+        text = Path(f"/proc/self/task/{native}/status").read_bytes()
     except OSError:
-        return False
-    return status.rpartition(b")")[2].split()[0] in (b"S", b"D")
+        return None
+    status = dict(line.partition(b":")[::2] for line in text.splitlines())
+    if status.get(b"State", b"").split()[:1] not in ([b"S"], [b"D"]):
+        return None
+    return status.get(b"voluntary_ctxt_switches", b"").strip()

@@ -53,8 +53,8 @@ def test_a_library_has_findings_of_its_own() -> None:
 def test_the_sign_of_a_number_is_part_of_an_id() -> None:
     """Stream -1 asks for no order, stream 1 for the legacy default stream."""
     assert ids(
-        seen("negotiation.stream-request/torch-reference/dlpack/cuda", Code.KEYWORD_REFUSED, given="`stream=1`"),
-        seen("negotiation.stream-request/torch-reference/dlpack/cuda/none", Code.KEYWORD_REFUSED, given="`stream=-1`"),
+        seen("negotiation.stream-request/reference-torch/dlpack/cuda", Code.KEYWORD_REFUSED, given="`stream=1`"),
+        seen("negotiation.stream-request/reference-torch/dlpack/cuda/none", Code.KEYWORD_REFUSED, given="`stream=-1`"),
     ) == ["torch/consumer/keyword-refused/stream=1", "torch/consumer/keyword-refused/stream=minus-1"]
 
 
