@@ -20,7 +20,7 @@ MAY_IMPORT = {
     "adapters": {"protocols", "cuda", "reference"},
     "suite": {"protocols", "cuda", "reference", "adapters"},
     "execution": {"files", "verdict", "protocols", "cuda", "reference", "adapters", "suite", "signals"},
-    "findings": {"exchanges", "files", "verdict", "wildcards", "protocols", "suite"},
+    "findings": {"exchanges", "exits", "files", "verdict", "wildcards", "protocols", "suite"},
     "repro": {"exchanges", "files", "verdict", "protocols", "adapters", "suite", "execution", "exits"},
     "report": {
         "exchanges", "files", "exits", "verdict", "wildcards", "protocols", "adapters", "suite", "execution", "findings", "repro",

@@ -62,6 +62,10 @@ class Attempt:
         return cls(Where(data["where"]), Outcome(data["outcome"]), data["reason"], tuple(data["after"]))
 
 
+SEEN = "seen in the check"
+"""Why a side is accused, where the check itself tells the sides apart."""
+
+
 @dataclass(frozen=True)
 class Accused:
     """Who is accused of a failure: the side, the libraries by name, and how that was found out, in words."""

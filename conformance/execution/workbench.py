@@ -15,7 +15,7 @@ from conformance.suite.outcomes import Failure, Inconclusive, Outcome, Refused
 from conformance.suite.steps import Steps
 
 from .deaths import after, declares, died, when
-from .results import Accused, Result
+from .results import SEEN, Accused, Result
 
 
 class Workbench:
@@ -110,7 +110,7 @@ def failed(case: Case, invariant: Invariant, failure: Failure, exchange: Exchang
 def _accused(failure: Failure) -> Accused | None:
     if failure.accused is None:
         return None
-    return Accused(failure.accused, (failure.library,) if failure.library else (), "seen in the check")
+    return Accused(failure.accused, (failure.library,) if failure.library else (), SEEN)
 
 
 def _level(failure: Failure, exchange: Exchange) -> Level:

@@ -41,16 +41,20 @@ def show(screen: Screen, told: Explanation, *, everything: bool) -> None:
     _show_faults(screen, told.faults, most)
 
 
+def _needs(subject: Subject) -> str:
+    return ", or ".join(dict.fromkeys(invariant.needs.value for invariant in subject.invariants))
+
+
 def show_cases(screen: Screen, subject: Subject, cases: Sequence[Case], *, everything: bool) -> None:
     """How many cases this environment has, and between whom; of a case, whether it is one of them."""
     if subject.kind is Kind.CASE:
-        here = "This environment can run it." if cases else "This environment cannot run it."
-        screen.line(screen.paint(here, "bold"))
+        lacks = f"This environment cannot run it: it needs {_needs(subject)}, and the libraries that the id names."
+        here = "This environment can run it." if cases else lacks
+        screen.wrapped(here, "", "bold")
         return
     _title(screen, "Cases here", many(len(cases), "case"))
     if not cases:
-        needs = dict.fromkeys(invariant.needs.value for invariant in subject.invariants)
-        screen.wrapped(f"None: needs {', or '.join(needs)}, and libraries that can show it.", _MARGIN)
+        screen.wrapped(f"None: it needs {_needs(subject)}, and libraries that can show it.", _MARGIN)
     for (protocol, device), found in _by_way(cases).items():
         screen.line(f"{_MARGIN}{PROTOCOLS[protocol]} on {device}")
         for producer in dict.fromkeys(case.producer for case in found):

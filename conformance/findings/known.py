@@ -12,6 +12,7 @@ from dataclasses import dataclass
 from functools import lru_cache
 from importlib import resources
 
+from conformance.exits import UserError
 from conformance.wildcards import fits
 
 from .model import Known, Status, Upstream
@@ -21,7 +22,7 @@ _FIELDS = ("finding", "upstream", "reference", "note", "fixed_in", "distribution
 _NEEDED = ("finding", "upstream", "reference", "note")
 
 
-class BadKnown(ValueError):
+class BadKnown(UserError):
     """known.yaml cannot be read; every mistake with its line."""
 
 
@@ -42,7 +43,7 @@ class Book:
             return Status.NEW
         if known.upstream is Upstream.INTENDED:
             return Status.INTENDED
-        if known.upstream is Upstream.OPEN:
+        if known.upstream in (Upstream.OPEN, Upstream.MERGED):
             return Status.KNOWN
         is_older = [_is_older(known, versions) for versions in tested]
         return Status.FIXED if is_older and all(is_older) else Status.NEW
@@ -63,15 +64,20 @@ def _release(version: str) -> tuple[int, ...]:
 @lru_cache(maxsize=1)
 def book() -> Book:
     """The entries that this version of the suite brings."""
-    return parsed(resources.files(__package__).joinpath("known.yaml").read_text(encoding="utf-8"))
+    path = resources.files(__package__).joinpath("known.yaml")
+    try:
+        text = path.read_text(encoding="utf-8")
+    except (OSError, ValueError) as error:
+        raise BadKnown(f"{path} cannot be read ({error}); install the suite again") from error
+    return parsed(text, str(path))
 
 
-def parsed(text: str) -> Book:
-    """The entries of a file. Raises :class:`BadKnown` with all its mistakes."""
+def parsed(text: str, path: str = "known.yaml") -> Book:
+    """The entries of a file. Raises :class:`BadKnown` with all its mistakes, each with the file and the line."""
     mistakes: list[str] = []
     entries = [_entry(line, fields, mistakes) for line, fields in _mappings(text, mistakes)]
     if mistakes:
-        raise BadKnown("\n".join(mistakes))
+        raise BadKnown("\n".join(f"{path}:{mistake}" for mistake in mistakes))
     return Book(tuple(entry for entry in entries if entry is not None))
 
 
@@ -84,7 +90,7 @@ def _mappings(text: str, mistakes: list[str]) -> Iterator[tuple[int, dict[str, s
             continue
         found = _LINE.match(line)
         if found is None:
-            mistakes.append(f"line {number}: write `- key: text` or `  key: text`")
+            mistakes.append(f"{number}: write `- key: text` or `  key: text`")
             continue
         if found["start"] == "- ":
             if fields:
@@ -92,7 +98,7 @@ def _mappings(text: str, mistakes: list[str]) -> Iterator[tuple[int, dict[str, s
             start, fields = number, {}
         key = found["key"]
         if key not in _FIELDS or key in fields or not start:
-            mistakes.append(f"line {number}: {key} is unknown, stands twice, or belongs to no entry")
+            mistakes.append(f"{number}: {key} is unknown, stands twice, or belongs to no entry")
             continue
         fields[key] = _text(found["value"], number, mistakes)
     if fields:
@@ -105,7 +111,7 @@ def _text(value: str, line: int, mistakes: list[str]) -> str:
     try:
         text: str = json.loads(value)
     except ValueError:
-        mistakes.append(f"line {line}: the double-quoted text does not end, or goes on behind its end")
+        mistakes.append(f"{line}: the double-quoted text does not end, or goes on behind its end")
         return ""
     return text
 
@@ -113,14 +119,14 @@ def _text(value: str, line: int, mistakes: list[str]) -> str:
 def _entry(line: int, fields: dict[str, str], mistakes: list[str]) -> Known | None:
     missing = [name for name in _NEEDED if name not in fields]
     if missing:
-        mistakes.append(f"line {line}: the entry has no {' and no '.join(missing)}")
+        mistakes.append(f"{line}: the entry has no {' and no '.join(missing)}")
         return None
     try:
         upstream = Upstream(fields.pop("upstream"))
     except ValueError:
-        mistakes.append(f"line {line}: upstream is one of {', '.join(one.value for one in Upstream)}")
+        mistakes.append(f"{line}: upstream is one of {', '.join(one.value for one in Upstream)}")
         return None
     if upstream is Upstream.FIXED and not fields.get("fixed_in"):
-        mistakes.append(f"line {line}: what is fixed needs fixed_in, the first version without it")
+        mistakes.append(f"{line}: what is fixed needs fixed_in, the first version without it")
         return None
     return Known(upstream=upstream, line=line, **fields)

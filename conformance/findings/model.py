@@ -58,6 +58,8 @@ class Upstream(str, Enum):
 
     OPEN = "open"
     FIXED = "fixed"
+    MERGED = "merged"
+    """Fixed in the library's source, and in no release yet."""
     INTENDED = "intended"
     UNREPORTED = "unreported"
     """Seen by this suite, and not found in any public tracker."""
@@ -149,5 +151,6 @@ class Finding:
         return {
             Upstream.INTENDED: "the library intends it",
             Upstream.OPEN: "open upstream",
+            Upstream.MERGED: "fixed upstream, and in no release yet",
             Upstream.UNREPORTED: "not found in a public tracker",
         }[self.known.upstream]

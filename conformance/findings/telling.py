@@ -79,6 +79,6 @@ def status(finding: Finding) -> str:
     known = finding.known
     if finding.status is Status.NEW or known is None:
         return f"new: {finding.advice}" if finding.advice else Status.NEW.value
-    if known.upstream is Upstream.OPEN:
-        return f"known: {known.reference}"
+    if finding.status is Status.KNOWN:
+        return f"known: {known.reference}{', fixed but not released' if known.upstream is Upstream.MERGED else ''}"
     return finding.advice

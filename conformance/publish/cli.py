@@ -68,6 +68,8 @@ def _streaks(path: Path | None, run: RunFile) -> dict[Spot, Streak]:
         return {}
     if not path.exists():
         raise UserError(f"--history: {path} is not there; `gate --history {path}` makes it")
+    if not history.is_one(path):
+        raise UserError(f"--history: {path} is no history of runs; name a file that `gate --history` has made")
     found = history.read(path)
     for complaint in found.complaints:
         print(f"conformance: {line(complaint)}", file=sys.stderr)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import argparse
+import difflib
 import re
 import sys
 from collections.abc import Sequence
@@ -87,7 +88,7 @@ def _list(found: Sequence[Finding]) -> int:
     for one in found:
         screen.line(f"{screen.paint(one.verdict.symbol, one.verdict.colour)} {one.id}")
         screen.wrapped(f"{one.sentence} {findings.extent(one)}", "    ")
-    screen.line(findings.headline(found))
+    screen.wrapped(findings.headline(found), "")
     return Exit.OK
 
 
@@ -95,15 +96,23 @@ def _chosen(found: Sequence[Finding], id: str, path: Path) -> Finding:
     fitting = [one for one in found if (fits(id, one.id) if STAR in id else one.id == id)]
     if len(fitting) == 1:
         return fitting[0]
-    close = [one.id for one in fitting or found if fitting or _share(one.id, id)]
-    hint = f"; there are {', '.join(close[:4])}" if close else "; `finding` without an id lists them"
-    what = f"{len(fitting)} findings" if fitting else "no finding"
-    raise UserError(f"{path} has {what} of the id {id}{hint}")
+    if fitting:
+        raise UserError(f"{path} has {len(fitting)} findings that {id} fits; name one of {_names(fitting)}")
+    ids = [one.id for one in found]
+    close = difflib.get_close_matches(id, ids, _CLOSE) or [
+        one for one in ids if one.partition("/")[0] == id.partition("/")[0]
+    ]
+    hint = f"did you mean {', '.join(close[:_CLOSE])}?" if close else "`finding` without an id lists all"
+    raise UserError(f"{path} has no finding {id}; {hint}")
 
 
-def _share(one: str, other: str) -> bool:
-    """Whether they accuse the same library."""
-    return one.partition("/")[0] == other.partition("/")[0]
+_CLOSE = 3
+"""Ids that a message suggests."""
+
+
+def _names(found: Sequence[Finding]) -> str:
+    more = f" and {len(found) - _CLOSE} more" if len(found) > _CLOSE else ""
+    return ", ".join(one.id for one in found[:_CLOSE]) + more
 
 
 def _page(one: Finding, results: Sequence[Result], facts: Facts, *, tried: bool) -> str:

@@ -15,8 +15,8 @@ from pathlib import Path
 import conformance
 from conformance.exchanges import PROTOCOLS, demand, known
 from conformance.execution.environment import Facts
-from conformance.execution.results import Result
-from conformance.findings.model import Finding, Upstream
+from conformance.execution.results import SEEN, Result
+from conformance.findings.model import Finding, Observation, Upstream
 from conformance.findings.wording import title
 from conformance.protocols.clauses import Role
 from conformance.repro.scripts import is_readable, script
@@ -56,12 +56,13 @@ class Ran:
 
 def page(finding: Finding, results: Sequence[Result], facts: Facts, ran: Ran | None = None) -> str:
     """The whole report; ``results`` are those of the run, which also tell what is not affected. ``ran`` is of :func:`shortest`."""
+    shown = shortest(finding, results)
     parts = (
         f"# {_text(finding.sentence)}",
         _table(_about(finding, facts)),
         *_expected(finding),
-        *_seen(finding),
-        *_script(finding, shortest(finding, results), ran),
+        *_seen(finding, next(o for o in finding.observations if o.case == shown.case.id)),
+        *_script(finding, shown, ran),
         *_extent(finding, results),
         *_relatives(finding),
     )
@@ -79,6 +80,10 @@ def _about(finding: Finding, facts: Facts) -> Iterator[tuple[str, str]]:
     if finding.advice:
         reference = finding.known.reference if finding.known else ""
         yield "Upstream", f"{finding.advice} ({reference})" if _ADDRESS.match(reference) else finding.advice
+        if reference and not _ADDRESS.match(reference):
+            yield "Source", reference
+    if finding.known and finding.known.upstream is not Upstream.OPEN:
+        yield "Note", finding.known.note
     yield "Found by", f"cuda-interop-conformance {conformance.__version__}, finding `{finding.id}`"
 
 
@@ -139,14 +144,14 @@ def _sources(id: str) -> str:
     return (", ".join(f"<{url}>" for url in found.urls) or found.source) if found else ""
 
 
-def _seen(finding: Finding) -> Iterator[str]:
-    seen = finding.smallest
+def _seen(finding: Finding, seen: Observation) -> Iterator[str]:
+    """What the case of the script has shown."""
     yield "## Seen"
     rows = [("What happened", seen.reason), ("Expected", seen.expected), ("Seen", seen.seen)]
     rows += [(label, seen.notes.get(name, "")) for name, label in _EVIDENCE.items()]
     yield _table((label, text) for label, text in rows if text)
-    if seen.why and REFERENCE not in seen.libraries:
-        yield f"{title(finding.library)} is accused because: {seen.why}."
+    if seen.why not in ("", SEEN) and REFERENCE not in seen.libraries:
+        yield f"How the accused side was found: {seen.why}."
 
 
 _EVIDENCE = {
@@ -208,14 +213,19 @@ def not_affected(finding: Finding, results: Sequence[Result]) -> list[str]:
             way = case.protocol, case.device.value
             if not {(_input(case), *way), (special(case), *way)} & bad:
                 place = f"{PROTOCOLS.get(case.protocol, case.protocol)} on {case.device.value}"
-                found.setdefault(_input(case) or "plain arrays", {})[place] = None
+                of_its_own = _values(case)
+                given = f"other cases of `{case.invariant}`" if of_its_own else special(case) or "plain arrays"
+                found.setdefault(given, {})[place] = None
     return [f"{given}: {', '.join(places)}" for given, places in sorted(found.items())]
 
 
 def _input(case: Case) -> str:
     """What a case is about beside its libraries: what is special about its array, and the values that only its invariant knows."""
-    values = [f"{name}={value}" for name, value in case.parameters if name not in _OF_THE_ARRAY]
-    return ", ".join(filter(None, (special(case), *values)))
+    return ", ".join(filter(None, (special(case), *_values(case))))
+
+
+def _values(case: Case) -> list[str]:
+    return [f"{name}={value}" for name, value in case.parameters if name not in _OF_THE_ARRAY]
 
 
 _OF_THE_ARRAY = ("layout", "dtype", "state", VIA)

@@ -54,7 +54,7 @@ def show(screen: Screen, found: Sequence[Finding], *, verbose: bool) -> None:
     if not found:
         return
     colour = "red" if any(finding.verdict is Verdict.VIOLATES for finding in found) else "yellow"
-    screen.line(screen.paint("Findings: " + headline(found), "bold", colour))
+    screen.wrapped(headline(found), "", "bold", colour)
     for library, members in by_library(found):
         _library(screen, library, members, verbose=verbose)
     screen.wrapped("`python -m conformance finding ID` prints a report for the library's tracker, with a script.", "")

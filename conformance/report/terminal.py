@@ -284,20 +284,20 @@ def _totals(
     outcomes = Counter(r.outcome.value for r in results)
     told = ", ".join(f"{count} {name}" for name, count in outcomes.most_common())
     time = f" in {run.seconds:.1f} s" if run.seconds else ""
-    screen.line(f"{many(len(results), 'case')}{time}: {told}")
+    screen.wrapped(f"{many(len(results), 'case')}{time}: {told}", "")
     bad = any(r.verdict is Verdict.VIOLATES for r in results)
     if run.lost:
         lost = f"{many(len(run.lost), 'planned case')} without an outcome: this run proves nothing about them"
-        screen.line(screen.paint(lost, "bold", "red") + f"; see {out}")
+        screen.wrapped(f"{lost}; see {out}", "", "bold", "red")
     if untrusted:
         told = f"{many(untrusted, 'library', 'libraries')} not tested, because an adapter is not to be trusted"
-        screen.line(screen.paint(told, "bold", "red") + ": this run proves nothing about them")
+        screen.wrapped(f"{told}: this run proves nothing about them", "", "bold", "red")
     if bad:
-        screen.line(screen.paint(findings.headline(found), "bold", "red") + f"; everything is in {out}")
+        screen.wrapped(f"{findings.headline(found)}; everything is in {out}", "", "bold", "red")
     elif not run.lost and not untrusted:
         _, _, beside = findings.headline(found).partition("; ")
         told = "no library breaks a promise" + (f" ({beside})" if beside else "")
-        screen.line(screen.paint(told, "bold", "green") + f"; everything is in {out}")
+        screen.wrapped(f"{told}; everything is in {out}", "", "bold", "green")
     _canaries(screen, run.results)
 
 

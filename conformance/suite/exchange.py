@@ -732,6 +732,8 @@ _SHOWN = 8
 def show(data: bytes, kind: DType, limit: int = _SHOWN) -> str:
     """The first elements, and how many bytes there are in all: numbers as such, everything else as hexadecimal words."""
     size = kind.itemsize
+    if not data:
+        return f"no {kind.name} elements"
     words = [_word(data[i : i + size], kind) for i in range(0, min(len(data), limit * size), size)]
     more = f" … ({len(data)} bytes)" if len(data) > limit * size else ""
     return f"{kind.name} [{' '.join(words)}]{more}"

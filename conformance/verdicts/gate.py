@@ -24,6 +24,7 @@ def judge(run: RunFile, baseline: RunFile | None, given: Sequence[Waiver], prese
     Without a baseline everything is new. The order of cells, in the run and in the baseline, changes nothing. By what is not as it was
     written nothing is judged.
     """
+    baseline = _of_the_same_cell(run, baseline)
     if present.altered:
         return Judgement(run, baseline, tuple(Remark(Kind.INTEGRITY, told) for told in sorted(present.altered)))
     libraries = trust.without_canaries(run, present.canaries)
@@ -42,6 +43,18 @@ def judge(run: RunFile, baseline: RunFile | None, given: Sequence[Waiver], prese
         *_about_baseline(run, baseline, present.canaries),
     ]
     return Judgement(run, baseline, tuple(sorted(remarks, key=_order)), findings)
+
+
+def _of_the_same_cell(run: RunFile, baseline: RunFile | None) -> RunFile | None:
+    """The baseline with the run's name of the cell, where both are a folder of ``check``: the folders' names tell nothing then."""
+    if baseline is None or not _is_of_check(run) or not _is_of_check(baseline):
+        return baseline
+    (now,), (before,) = run.cells, baseline.cells
+    return replace(baseline, cells=(replace(before, name=now.name, title=now.title),))
+
+
+def _is_of_check(run: RunFile) -> bool:
+    return run.tier == "check" and len(run.cells) == 1
 
 
 def _with_findings(remarks: Iterable[Remark], shown: Shown) -> Iterator[Remark]:

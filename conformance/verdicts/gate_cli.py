@@ -315,6 +315,8 @@ def _propose(options: argparse.Namespace) -> int:
 def _history(options: argparse.Namespace) -> int:
     if not options.file.exists():
         raise UserError(f"{options.file} is not there; `gate --history {options.file}` makes it")
+    if not history.is_one(options.file):
+        raise UserError(f"{options.file} is no history of runs; name a file that `gate --history` has made")
     found = history.read(options.file)
     for complaint in found.complaints:
         print(f"conformance: {harmless(complaint)}", file=sys.stderr)

@@ -9,7 +9,7 @@ import pytest
 
 from conformance.adapters.base import Device, Unsupported
 from conformance.cuda import context
-from conformance.execution.results import Accused, Result
+from conformance.execution.results import SEEN, Accused, Result
 from conformance.execution.workbench import Workbench
 from conformance.protocols.clauses import Level, Role
 from conformance.suite.catalogue import Case, catalogue
@@ -138,9 +138,9 @@ def test_what_is_special_is_told_by_the_check_where_it_knows() -> None:
 def test_who_is_accused_is_told_where_the_check_has_proven_it() -> None:
     """And is left open where it has not; the library is told only where it is not the one on that side."""
     assert ran(failing()).accused is None
-    assert ran(failing(accused=Side.CONSUMER)).accused == Accused(Side.CONSUMER, (), "seen in the check")
+    assert ran(failing(accused=Side.CONSUMER)).accused == Accused(Side.CONSUMER, (), SEEN)
     named = ran(failing(accused=Side.PRODUCER, library="numpy")).accused
-    assert named == Accused(Side.PRODUCER, ("numpy",), "seen in the check")
+    assert named == Accused(Side.PRODUCER, ("numpy",), SEEN)
 
 
 def test_a_failure_on_illegal_input_breaks_no_promise() -> None:

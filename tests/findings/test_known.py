@@ -39,13 +39,13 @@ def test_no_two_entries_are_about_the_same_finding() -> None:
 @pytest.mark.parametrize(
     ("text", "told"),
     [
-        ("- finding: a/b\n  upstream: open\n  reference: r\n", "line 1: the entry has no note"),
-        ("- finding: a/b\n  upstream: closed\n  reference: r\n  note: n\n", "line 1: upstream is one of open"),
-        ("- finding: a/b\n  upstream: fixed\n  reference: r\n  note: n\n", "line 1: what is fixed needs fixed_in"),
-        ("- finding: a/b\n  upstream: open\n  colour: red\n  reference: r\n  note: n\n", "line 3: colour is unknown"),
-        ("- finding: [a, b]\n nothing\n", "line 2: write `- key: text`"),
-        ('- finding: "a\n', "line 1: the double-quoted text does not end"),
-        ("  finding: a\n", "line 1: finding is unknown, stands twice, or belongs to no entry"),
+        ("- finding: a/b\n  upstream: open\n  reference: r\n", "1: the entry has no note"),
+        ("- finding: a/b\n  upstream: closed\n  reference: r\n  note: n\n", "1: upstream is one of open"),
+        ("- finding: a/b\n  upstream: fixed\n  reference: r\n  note: n\n", "1: what is fixed needs fixed_in"),
+        ("- finding: a/b\n  upstream: open\n  colour: red\n  reference: r\n  note: n\n", "3: colour is unknown"),
+        ("- finding: [a, b]\n nothing\n", "2: write `- key: text`"),
+        ('- finding: "a\n', "1: the double-quoted text does not end"),
+        ("  finding: a\n", "1: finding is unknown, stands twice, or belongs to no entry"),
     ],
 )
 def test_a_mistake_is_told_with_its_line(text: str, told: str) -> None:

@@ -53,7 +53,7 @@ def test_a_finding_is_told_in_a_sentence_under_the_accused_library() -> None:
     results = [failed(case(layout=name)) for name in ("c-order", "vector", "cube")]
     one, text = only(results), summary(*results)
     assert [line.rstrip() for line in text.splitlines()[:5]] == [
-        "Findings: 1 finding in 1 library: 1 new",
+        "1 finding in 1 library: 1 new",
         "  PyTorch  torch 2.11.0",
         f"    ✗ {one.sentence}",
         "      new; 3 cases with numpy",
@@ -66,7 +66,7 @@ def test_findings_come_before_the_tables() -> None:
     """They are what a run is for; then come the tables, what is not decided, and the sum."""
     undecided = plain(case(layout="cube"), Outcome.INCONCLUSIVE, "the latch ran out")
     text = summary(failed(case()), undecided)
-    parts = ["Findings:", "DLPack on host", LEGEND, "Not decided (1)", "2 cases in 1.5 s", "everything is in there"]
+    parts = ["1 finding in", "DLPack on host", LEGEND, "Not decided (1)", "2 cases in 1.5 s", "everything is in there"]
     assert sorted(parts, key=text.index) == parts
 
 
@@ -81,7 +81,7 @@ def test_a_case_of_two_accused_stands_under_each() -> None:
     """Either has done wrong."""
     text = summary(failed(case("cupy", "torch"), Side.BOTH))
     assert text.count("    ✗ ") == 2
-    assert "Findings: 2 findings in 2 libraries: 2 new" in text
+    assert "2 findings in 2 libraries: 2 new" in text
 
 
 def test_a_failure_of_which_nobody_knows_whose_it_is_comes_last() -> None:
@@ -96,7 +96,7 @@ def test_a_failure_of_which_nobody_knows_whose_it_is_comes_last() -> None:
 def test_what_breaks_no_promise_is_counted_apart(level: Level, word: str) -> None:
     """A recommendation that is not followed is no broken promise, nor is what comes of illegal input."""
     text = summary(failed(case(), level=level))
-    assert text.startswith(f"Findings: no broken promise; {word}\n")
+    assert text.startswith(f"no broken promise; {word}\n")
     assert f"no library breaks a promise ({word}); everything is in there" in text
 
 

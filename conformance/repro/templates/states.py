@@ -127,10 +127,7 @@ _JUDGED = """
 elements = «elements»
 refused = «refused»
 """
-_RIGHT = {
-    "dlpack": "isinstance(seen, BufferError)",
-    "cai": "isinstance(seen, Exception) and not isinstance(seen, (LookupError, AssertionError, SystemError))",
-}
+_RIGHT = "isinstance(seen, Exception) and not isinstance(seen, (LookupError, AssertionError, SystemError))"
 
 
 @template("state.resolved-or-refused", "exchange-api.inexpressible")
@@ -147,10 +144,10 @@ def write(case: Case) -> Readable | None:
         _TABLE if by_table else READER if case.protocol == "dlpack" else "",
         peek(case),
         fill(_EXPORTED, export=_way(case, by_table)),
-        fill(_JUDGED, make=fill(state.code, place=place), elements=state.elements, refused=_RIGHT[case.protocol]),
+        fill(_JUDGED, make=fill(state.code, place=place), elements=state.elements, refused=_RIGHT),
         fill(
             END,
-            expected='"a BufferError" + (f", or {elements}" if elements else "")',
+            expected='"a refusal" + (f", or {elements}" if elements else "")',
             seen="repr(seen)",
             right="refused or (elements and seen == elements)",
         ),

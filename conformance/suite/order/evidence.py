@@ -177,8 +177,8 @@ def blame(
     from which no clause demands anything is not accused; where that is true of both, the failure is only observed.
     """
     trials = (
-        tried(f"{setting.producer.name} to the reference", setting.but(consumer=REFERENCE), make),
-        tried(f"the reference to {setting.consumer.name}", setting.but(producer=REFERENCE, how=How.OUTSIDE), make),
+        tried(f"{_name(setting.producer)} to the reference", setting.but(consumer=REFERENCE), make),
+        tried(f"the reference to {_name(setting.consumer)}", setting.but(producer=REFERENCE, how=How.OUTSIDE), make),
     )
     exchange.notes["blame"] = "; ".join(map(str, trials))
     described = published_by(setting, offering) if setting.protocol is Exchanged.CAI else None
@@ -190,7 +190,7 @@ def blame(
     side = (Side.BOTH if len(bound) > 1 else ACCUSED[duty.role]) if bound else Side.NEITHER
     told = in_words(seen, setting)
     if described is not None:
-        told += f"; {setting.producer.name} publishes {in_a_dictionary(described)}"
+        told += f"; {_name(setting.producer)} publishes {in_a_dictionary(described)}"
     why = WHY.get(duty.code, "") if duties else _GAP
     fail(
         duty.code, duty.clause, role=duty.role, level=duty.level, reason=f"{reason}{why}", expected=expected, seen=told,
