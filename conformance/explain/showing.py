@@ -21,10 +21,10 @@ _MOST = 6
 _MARGIN = "  "
 _COLOURS = {"must": "red", "should": "yellow", "observed": "dim", "robustness": "magenta"}
 _VERDICTS = {
-    "must": "To break it violates a promise",
-    "should": "To break it deviates from a recommendation",
+    "must": "A library that breaks it violates a promise",
+    "should": "A library that breaks it deviates from a recommendation",
     "observed": "It is only observed, because no clause decides",
-    "robustness": "To fail it breaks no promise, because what the suite does there is forbidden",
+    "robustness": "A library that fails it breaks no promise, because the protocol forbids the input",
 }
 
 
