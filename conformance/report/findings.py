@@ -14,6 +14,7 @@ from conformance.findings.model import Finding, Observation
 from conformance.findings.telling import by_library, status
 from conformance.findings.telling import headline as headline
 from conformance.findings.wording import title
+from conformance.suite.libraries import REFERENCE
 from conformance.verdict import Verdict
 
 from .screen import Screen, many
@@ -87,7 +88,8 @@ def _finding(screen: Screen, finding: Finding, *, verbose: bool) -> None:
 def extent(finding: Finding) -> str:
     """In how many cases, and with whom."""
     partners = finding.partners
-    named = ", ".join(partners[:_NAMED]) + (f" and {len(partners) - _NAMED} more" if len(partners) > _NAMED else "")
+    named = ", ".join("the reference" if name == REFERENCE else name for name in partners[:_NAMED])
+    named += f" and {len(partners) - _NAMED} more" if len(partners) > _NAMED else ""
     return many(len(finding.cases), "case") + (f" with {named}" if partners else "")
 
 

@@ -32,7 +32,8 @@ function tiles(model, link) {
 
 function tile(model, state, count, word, status, link) {
   const [letter, verdict, symbol, meaning] = model.states[state];
-  return make('li', {class: count ? `tile state-${letter}` : 'tile zero'}, make('a', {href: link({place: 'findings', argument: '', verdict, status, open: ''}), title: meaning},
+  const settled = status.startsWith('fixed') || status === 'intended' ? ' settled' : '';  // there is nothing to report
+  return make('li', {class: count ? `tile state-${letter}${settled}` : 'tile zero'}, make('a', {href: link({place: 'findings', argument: '', verdict, status, open: ''}), title: meaning},
     make('span', {class: 'figure'}, make('span', {'aria-hidden': 'true'}, symbol), ` ${count.toLocaleString('en')}`), make('span', {class: 'word'}, word)));
 }
 
