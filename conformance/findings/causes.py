@@ -1,8 +1,8 @@
 """From failures to findings, by rule: which cases share a root cause. Pure functions on data.
 
 Cases share a cause if they accuse the same library of the same kind of mistake (:attr:`Code.cause`) with the same facets. A case
-between two libraries joins the cause that the accused one shows with the reference, if it shows any. What is special about the
-input is a part of the cause only where a plain array does not show it.
+between two libraries joins the cause that the accused one shows with the reference, if both end in the same way: a crash never joins
+a wrong value. What is special about the input is a part of the cause only where a plain array does not show it.
 """
 
 from __future__ import annotations
@@ -86,7 +86,8 @@ def _causes(
     for name in observation.accused:
         for side in _sides_of(name, observation):
             anchor = by_place.get((observation.cell, _with_reference(observation.case, side)))
-            shown = anchor if anchor is not None and anchor.accused == (name,) else observation
+            is_alike = anchor is not None and anchor.accused == (name,) and anchor.outcome == observation.outcome
+            shown = anchor if anchor is not None and is_alike else observation
             code = BY_SLUG.get(shown.code)
             found.append((_cause(name, side.value, code, shown), code))
     return list(dict(found).items())

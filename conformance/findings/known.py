@@ -18,6 +18,7 @@ from conformance.wildcards import fits
 from .model import Known, Status, Upstream
 
 _LINE = re.compile(r"^(?P<start>- |  )(?P<key>[a-z_]+): (?P<value>\S.*)$")
+_VERSION = re.compile(r"\d+(\.\d+)*")
 _FIELDS = ("finding", "upstream", "reference", "note", "fixed_in", "distribution")
 _NEEDED = ("finding", "upstream", "reference", "note")
 
@@ -58,7 +59,10 @@ def _is_older(known: Known, versions: Mapping[str, str]) -> bool:
 def _release(version: str) -> tuple[int, ...]:
     """The numbers of a version's release: what stands behind them decides nothing here."""
     found = re.match(r"\d+(\.\d+)*", version)
-    return tuple(int(part) for part in found[0].split(".")) if found else ()
+    numbers = [int(part) for part in found[0].split(".")] if found else []
+    while numbers and not numbers[-1]:  # 2.14 and 2.14.0 are one release
+        numbers.pop()
+    return tuple(numbers)
 
 
 @lru_cache(maxsize=1)
@@ -76,6 +80,10 @@ def parsed(text: str, path: str = "known.yaml") -> Book:
     """The entries of a file. Raises :class:`BadKnown` with all its mistakes, each with the file and the line."""
     mistakes: list[str] = []
     entries = [_entry(line, fields, mistakes) for line, fields in _mappings(text, mistakes)]
+    lines: dict[str, int] = {}
+    for entry in filter(None, entries):
+        if lines.setdefault(entry.finding, entry.line) != entry.line:
+            mistakes.append(f"{entry.line}: {entry.finding} is also the entry of line {lines[entry.finding]}")
     if mistakes:
         raise BadKnown("\n".join(f"{path}:{mistake}" for mistake in mistakes))
     return Book(tuple(entry for entry in entries if entry is not None))
@@ -128,5 +136,8 @@ def _entry(line: int, fields: dict[str, str], mistakes: list[str]) -> Known | No
         return None
     if upstream is Upstream.FIXED and not fields.get("fixed_in"):
         mistakes.append(f"{line}: what is fixed needs fixed_in, the first version without it")
+        return None
+    if not _VERSION.fullmatch(fields.get("fixed_in", "0")):
+        mistakes.append(f"{line}: fixed_in is {fields['fixed_in']}; write a version of numbers and dots, such as 2.14")
         return None
     return Known(upstream=upstream, line=line, **fields)

@@ -55,6 +55,7 @@ def finding(options: argparse.Namespace) -> int:
     if options.out is None:
         sys.stdout.write(text)
     else:
+        _refuse_to_overwrite(options.out)
         with given_by("--out", options.out):
             files.write(options.out, text)
     return Exit.OK
@@ -81,6 +82,13 @@ def _read(path: Path) -> tuple[Sequence[Result], Facts]:
     if unknown:
         raise UserError(f"--results: this suite has no case {unknown[0]}; {path} comes from another version of it")
     return left.results, Facts.from_json(left.environment)
+
+
+def _refuse_to_overwrite(*paths: Path) -> None:
+    there = [str(path) for path in paths if path.exists()]
+    if there:
+        more = f" and {len(there) - 1} more" if len(there) > 1 else ""
+        raise UserError(f"--out: {there[0]}{more} is there already; choose another place, or remove it")
 
 
 def _list(found: Sequence[Finding]) -> int:
@@ -122,11 +130,13 @@ def _page(one: Finding, results: Sequence[Result], facts: Facts, *, tried: bool)
 
 def _write_new(options: argparse.Namespace, found: Sequence[Finding], results: Sequence[Result], facts: Facts) -> int:
     new = [one for one in found if one.status is Status.NEW and one.verdict is Verdict.VIOLATES]
+    index = options.out / "README.md"
+    _refuse_to_overwrite(index, *(options.out / file_name(one) for one in new))
     with given_by("--out", options.out):
         options.out.mkdir(parents=True, exist_ok=True)
         for one in new:
             files.write(options.out / file_name(one), _page(one, results, facts, tried=options.tried))
-        files.write(options.out / "README.md", _index(new, findings.headline(found)))
+        files.write(index, _index(new, findings.headline(found)))
     print(f"{many(len(new), 'page')} and an index in {options.out}")
     return Exit.OK
 

@@ -99,21 +99,31 @@ def _machine(facts: Facts) -> str:
     return ", ".join(told)
 
 
-def _table(rows: Iterable[tuple[str, str]]) -> str:
-    return "\n".join(("| | |", "|---|---|", *(f"| {name} | {_cell(text)} |" for name, text in rows)))
+def _table(rows: Iterable[tuple[str, str]], *, linked: bool = True) -> str:
+    """A table of two columns; without ``linked`` nothing in it is a mention, an issue or an address."""
+    return "\n".join(("| | |", "|---|---|", *(f"| {name} | {_cell(text, linked)} |" for name, text in rows)))
 
 
-def _cell(text: str) -> str:
-    return _text(text).replace("|", "\\|")
+def _cell(text: str, linked: bool) -> str:
+    return _text(text, linked=linked).replace("|", "\\|")
 
 
-def _text(text: str) -> str:
+def _text(text: str, *, linked: bool = True) -> str:
     """One line in which nothing but code in backticks is markup: an exception's ``<class 'int'>`` would not be seen as HTML."""
     parts = _CODE.split(" ".join(text.split()))  # each second one is code
-    return "".join(part if number % 2 else _MARKUP.sub(_as_text, part) for number, part in enumerate(parts))
+    return "".join(part if number % 2 else _without_markup(part, linked) for number, part in enumerate(parts))
+
+
+def _without_markup(text: str, linked: bool) -> str:
+    escaped = _MARKUP.sub(_as_text, text)
+    return escaped if linked else _LINKS.sub(_UNLINKED, escaped)
 
 
 _CODE = re.compile(r"(`[^`|\\]+`)")
+_LINKS = re.compile(r"(?<=@)(?=\w)|(?<=#)(?=\d)|(?<=:)(?=//)|(?<=www)(?=\.)")
+"""Inside of what trackers take for a mention, for an issue or for an address."""
+_UNLINKED = "<!-- -->"
+"""Nothing to be seen, and yet no link: a library's message calls nobody into the report, and refers to no other issue."""
 _MARKUP = re.compile(r"[<\\`]|(?<=\])(?=\()")
 """What begins HTML, an escape or code; and what stands between the two parts of a link."""
 
@@ -149,7 +159,7 @@ def _seen(finding: Finding, seen: Observation) -> Iterator[str]:
     yield "## Seen"
     rows = [("What happened", seen.reason), ("Expected", seen.expected), ("Seen", seen.seen)]
     rows += [(label, seen.notes.get(name, "")) for name, label in _EVIDENCE.items()]
-    yield _table((label, text) for label, text in rows if text)
+    yield _table(((label, text) for label, text in rows if text), linked=False)
     if seen.why not in ("", SEEN) and REFERENCE not in seen.libraries:
         yield f"How the accused side was found: {seen.why}."
 

@@ -70,6 +70,14 @@ def test_protocols_are_kept_apart_where_other_code_handles_them() -> None:
     ) == ["torch/consumer/crash/import/array-with-negative-strides"]
 
 
+def test_a_crash_does_not_join_the_wrong_values_that_the_reference_sees() -> None:
+    """Otherwise a waiver for the values would cover the crash, and nobody would read of it."""
+    assert ids(
+        seen("pointer.values/reference-torch/dlpack/host", Code.VALUES_CHANGED),
+        seen("pointer.values/numpy-torch/dlpack/host", Code.CRASH, step="import", outcome="crash"),
+    ) == ["torch/consumer/crash/import", "torch/consumer/values-changed/dlpack"]
+
+
 def test_a_special_input_is_a_part_of_the_cause_only_where_a_plain_array_does_not_show_it() -> None:
     """Else every layout and every element type would be a finding."""
     special = seen("pointer.values/reference-torch/dlpack/host/reversed", given=REVERSED)

@@ -9,6 +9,7 @@ import jsonschema
 import pytest
 import yaml
 
+from conformance.adapters import registry
 from conformance.findings import known
 from conformance.findings.known import BadKnown, Book, parsed
 from conformance.findings.model import Known, Status, Upstream
@@ -30,10 +31,11 @@ def test_the_file_is_as_its_schema_says() -> None:
     jsonschema.validate(yaml.safe_load(TEXT), SCHEMA)
 
 
-def test_no_two_entries_are_about_the_same_finding() -> None:
-    """The first one would hide the other."""
-    ids = [entry.finding for entry in known.book().entries]
-    assert len(ids) == len(set(ids))
+def test_every_distribution_is_one_of_the_accused_library() -> None:
+    """Otherwise no version of it is ever found, and the fix is never told."""
+    for entry in known.book().entries:
+        library = entry.finding.partition("/")[0]
+        assert entry.distribution in ("", *registry.create(library).distributions)
 
 
 @pytest.mark.parametrize(
@@ -46,6 +48,14 @@ def test_no_two_entries_are_about_the_same_finding() -> None:
         ("- finding: [a, b]\n nothing\n", "2: write `- key: text`"),
         ('- finding: "a\n', "1: the double-quoted text does not end"),
         ("  finding: a\n", "1: finding is unknown, stands twice, or belongs to no entry"),
+        (
+            "- finding: a/b\n  upstream: fixed\n  reference: r\n  note: n\n  fixed_in: soon\n",
+            "1: fixed_in is soon; write a version",
+        ),
+        (
+            2 * "- finding: a/b\n  upstream: open\n  reference: r\n  note: n\n",
+            "5: a/b is also the entry of line 1",
+        ),
     ],
 )
 def test_a_mistake_is_told_with_its_line(text: str, told: str) -> None:
@@ -70,14 +80,16 @@ def test_all_mistakes_are_told_at_once() -> None:
         (Upstream.INTENDED, "1.0", Status.INTENDED),
         (Upstream.FIXED, "1.9.9", Status.FIXED),
         (Upstream.FIXED, "1.10", Status.NEW),
+        (Upstream.FIXED, "1.10.0", Status.NEW),
         (Upstream.FIXED, "1.10.1+cpu", Status.NEW),
         (Upstream.FIXED, "2.0", Status.NEW),
     ],
 )
 def test_what_an_entry_means_depends_on_the_version(upstream: Upstream, version: str, status: Status) -> None:
     """Numbers are compared as numbers: 1.9 is older than 1.10."""
-    entry = Known("a/*", upstream, "r", "n", "1.10")
-    assert Book((entry,)).status(entry, [{"a": version}]) is status
+    for fixed_in in ("1.10", "1.10.0"):
+        entry = Known("a/*", upstream, "r", "n", fixed_in)
+        assert Book((entry,)).status(entry, [{"a": version}]) is status
 
 
 def test_a_library_of_unknown_version_is_not_said_to_be_fixed() -> None:

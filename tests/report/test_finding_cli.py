@@ -289,6 +289,16 @@ def test_a_run_without_new_findings_has_an_index_all_the_same(finding: Given, tm
     assert [path.name for path in out.iterdir()] == ["README.md"]
 
 
+@pytest.mark.parametrize("wanted", [["--new"], [IDS[VALUES.case.id]]])
+def test_nothing_is_overwritten(wanted: list[str], finding: Given, tmp_path: Path) -> None:
+    """A page may be somebody's work by then, and a run's results lie in a file, too."""
+    out = tmp_path / ("README.md" if wanted != ["--new"] else "")
+    (tmp_path / "README.md").write_text("mine")
+    mistake = finding(*wanted, "--out", out).mistake
+    assert mistake == f"--out: {tmp_path / 'README.md'} is there already; choose another place, or remove it"
+    assert (tmp_path / "README.md").read_text() == "mine"
+
+
 @pytest.mark.parametrize(
     ("id", "name"),
     [

@@ -320,7 +320,7 @@ def test_nothing_acts_instead_of_being_seen(hostile: str) -> None:
 
 def test_nothing_from_outside_makes_a_heading_a_row_or_an_image(hostile: str) -> None:
     """Outside of blocks of code."""
-    prose = re.sub(r"^(`{3,})[^`]*\n.*?^\1$", "", hostile, flags=re.MULTILINE | re.DOTALL)
+    prose = re.sub(r"^(`{3,})[^`]*\n.*?^\1$", "", hostile, flags=re.MULTILINE | re.DOTALL).replace("<!-- -->", "")
     headings = [line for line in prose.splitlines() if line.startswith("#")]
     assert [line[:3] for line in headings] == ["# P", *["## "] * (len(headings) - 1)]
     rows = [line for line in prose.splitlines() if line.startswith("|")]
@@ -338,6 +338,15 @@ def test_what_a_script_says_does_not_end_its_block(hostile: str) -> None:
 
 
 # -- a script that is run
+
+
+@pytest.mark.parametrize("linking", ["@octocat", "#1", "https://example.org/x", "www.example.org"])
+def test_what_a_library_says_calls_nobody_into_the_tracker(linking: str) -> None:
+    """A mention, an issue's number and an address are text there; in code they are text anyway."""
+    text = written([replace(failed(PLAIN), seen=f"ask {linking} or `{linking}`")])
+    (row,) = (line for line in text.splitlines() if line.startswith("| Seen |"))
+    assert linking not in row.replace(f"`{linking}`", "")
+    assert row.replace("<!-- -->", "") == f"| Seen | ask {linking} or `{linking}` |"
 
 
 @pytest.mark.parametrize(
