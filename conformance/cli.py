@@ -297,8 +297,9 @@ def _left_in(out: Path, option: str, advice: str) -> held.Left:
 def _stopped(run: supervisor.Run, out: Path) -> int:
     """One line: what is there, and how to go on."""
     decided = len(run.results) - len(run.lost)
+    told = f", and {terminal.unsettled(run)}" if run.unsettled else ""
     print(
-        f"\nconformance: {run.stopped}; {decided} of {len(run.results)} cases have an outcome: "
+        f"\nconformance: {run.stopped}; {decided} of {len(run.results)} cases have an outcome{told}: "
         f"`report {out}` shows them, `check --resume {out}` runs the rest",
         file=sys.stderr,
     )
@@ -320,9 +321,9 @@ def _no_room(error: OSError, out: Path, decided: int, planned: int) -> int:
 
 
 def _report(options: argparse.Namespace) -> int:
-    """The summary of what lies in a folder; cases without an outcome are lost."""
+    """The summary of what lies in a folder; cases without an outcome are lost, and accusations that were not settled are counted."""
     left = _left_in(options.folder, "", "give the folder of a run, as `check --out` made it")
-    run = supervisor.Run(left.results, 0.0)
+    run = supervisor.Run(left.results, 0.0, unsettled=len(left.unsettled))
     screen = terminal.Screen.of(sys.stdout)
     facts = Facts.from_json(left.environment)
     told = findings.of_run(run.results, facts)
@@ -346,10 +347,10 @@ def _check_nothing_else_is_chosen(options: argparse.Namespace) -> None:
 
 
 def exit_code(run: supervisor.Run, untrusted: Sequence[Library] = ()) -> Exit:
-    """Worst first: a canary that should not sing, something lost or a library that cannot be tested, something violated."""
+    """Worst first: a canary that should not sing, something lost, not settled or not to be tested, something violated."""
     if canaries.surprises(run.results):
         return Exit.VOID
-    if run.lost or untrusted:
+    if run.lost or run.unsettled or untrusted:
         return Exit.INCOMPLETE
     return Exit.VIOLATIONS if any(r.verdict is Verdict.VIOLATES for r in canaries.without(run.results)) else Exit.OK
 

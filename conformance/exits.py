@@ -22,7 +22,8 @@ class Exit(IntEnum):
     USAGE = 2
     """The command cannot be carried out as it was given."""
     INCOMPLETE = 4
-    """Something that was planned has no outcome, or something that is installed cannot be tested: its adapter is not to be trusted."""
+    """Something that was planned has no outcome, something that is installed cannot be tested because its adapter is not to be trusted, or
+    a run that was stopped has not found out whom its failures accuse."""
     VOID = 5
     """A canary did not end as it was built to: nothing of this run can be believed."""
     NO_ROOM = 6

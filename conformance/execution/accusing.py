@@ -1,7 +1,8 @@
 """Who is accused of a failure: by the check itself, by elimination, or by trying each side with the reference.
 
 An exchange of two libraries that fails does not say which of them is at fault. The same invariant with the reference in one side's
-place does: most of those cases are in the plan anyway, and :func:`untried` names the others.
+place does: most of those cases are in the plan anyway, and :func:`untried` names the others. A trial has to end in the same way to
+speak against its library: another failure alone says nothing about this one. Beside one that does, it is a second mistake.
 """
 
 from __future__ import annotations
@@ -12,8 +13,9 @@ from functools import lru_cache
 
 from conformance.protocols.clauses import Level, Role, clause
 from conformance.suite.catalogue import VIA, Case, catalogue
+from conformance.suite.codes import BY_SLUG
 from conformance.suite.libraries import REFERENCE
-from conformance.suite.outcomes import Outcome, Side
+from conformance.suite.outcomes import ACCUSED, Outcome, Side
 from conformance.verdict import Verdict
 
 from .deaths import general_clause
@@ -39,6 +41,13 @@ def untried(results: Mapping[str, Result]) -> list[Case]:
         if case.id not in results
     }
     return list(wanted.values())
+
+
+def unsettled(results: Mapping[str, Result]) -> Iterator[str]:
+    """The ids of failures of which nobody knows yet who is accused, because a trial has no result."""
+    for id, result in results.items():
+        if _needs_trial(result) and any(trial.id not in results for trial in trials(result.case).values()):
+            yield id
 
 
 def accused(result: Result, find: Find) -> Result:
@@ -95,7 +104,7 @@ def _found(result: Result, find: Find) -> Accused:
         return Accused(side, (name,), "the other side is the reference")
     if result.accused is not None and _is_known(result.accused):
         return replace(result.accused, libraries=_libraries(result.accused.side, _sides(result.case)))
-    return _tried(result.case, real, find)
+    return _tried(result, real, find)
 
 
 def _libraries(side: Side, sides: Mapping[Side, str]) -> tuple[str, ...]:
@@ -104,18 +113,39 @@ def _libraries(side: Side, sides: Mapping[Side, str]) -> tuple[str, ...]:
     return (sides[side],) if side in sides else ()
 
 
-def _tried(case: Case, real: Mapping[Side, str], find: Find) -> Accused:
-    seen = {side: find(trial.id) for side, trial in trials(case).items()}
+def _tried(result: Result, real: Mapping[Side, str], find: Find) -> Accused:
+    seen = {side: find(trial.id) for side, trial in trials(result.case).items()}
     why = "; ".join(f"{_told(side, real[side])}: {_outcome(trial)}" for side, trial in seen.items())
-    guilty = [side for side, trial in seen.items() if _is_bad(trial)]
-    if not guilty:
-        return Accused(Side.UNKNOWN, (), why)
-    names = tuple(dict.fromkeys(real[side] for side in guilty))
-    return Accused(guilty[0] if len(guilty) == 1 else Side.BOTH, names, why)
+    alike = [side for side, trial in seen.items() if _is_alike(result, trial)]
+    if alike:  # two mistakes meet where the other side fails, too, in its own way
+        guilty = [side for side, trial in seen.items() if _is_bad(trial)]
+        names = tuple(dict.fromkeys(real[side] for side in guilty))
+        return Accused(guilty[0] if len(guilty) == 1 else Side.BOTH, names, why)
+    if len(set(real.values())) == 1:
+        return _with_itself(result, next(iter(real.values())), why)
+    return Accused(Side.UNKNOWN, (), why)
+
+
+def _with_itself(result: Result, name: str, why: str) -> Accused:
+    """One library on every side is the one, whichever side it is; the trials do not tell, so it is the side that the failure is told of."""
+    side = Side.BOTH if result.role is None else ACCUSED[result.role]
+    return Accused(side, (name,), f"{name} is on every side; {why}")
 
 
 def _is_bad(trial: Result | None) -> bool:
     return trial is not None and trial.outcome in ACCUSING and trial.verdict is not Verdict.OBSERVED
+
+
+def _is_alike(result: Result, trial: Result | None) -> bool:
+    """Whether a trial shows what the case shows: where none does, none speaks against the library in it."""
+    if trial is None or not _is_bad(trial):
+        return False
+    return trial.outcome is result.outcome and _cause(trial.code) == _cause(result.code)
+
+
+def _cause(code: str) -> str:
+    """What codes that show one mistake from several angles have in common."""
+    return BY_SLUG[code].cause if code in BY_SLUG else code
 
 
 def _told(side: Side, name: str) -> str:
@@ -137,7 +167,7 @@ def _with_clause(result: Result, find: Find) -> Result:
         return result
     if result.role is not role and result.accused.side in _ROLE:
         trial = find(_only(result.case, result.accused.side).id)
-        if trial is not None and _is_bad(trial) and trial.role is role and trial.clause:
+        if trial is not None and _is_alike(result, trial) and trial.role is role and trial.clause:
             return replace(result, role=role, clause=trial.clause, level=trial.level, code=trial.code)
     cited = general_clause(result.case, catalogue()[result.case.invariant], role)
     level = result.level if result.outcome in BAD or not cited else clause(cited).level(role)

@@ -42,7 +42,7 @@ from .adapter_bench import (
 )
 
 Tell = Callable[[str], None]
-"""Hears what is tried next, in words that can follow "while", and nothing once it is over: a process that dies of it cannot say so."""
+"""Hears what is tried next, in words that can follow "while": a process that dies of it cannot say so."""
 _EASY = ("float32", "int32", "uint8", "int64", "float64")
 """Element types whose values a sentence can show best."""
 _PROTOCOLS = {
@@ -84,8 +84,10 @@ def _first_mistake(steps: Iterable[tuple[str, Callable[[], None]]], tell: Tell) 
             return str(found)
         except Unsupported:
             continue  # nothing of the kind is made by this library
-        finally:
-            tell("")
+        except Exception:
+            raise
+        except BaseException as error:
+            return f"while {doing}, it raises {brief(error)}{EITHER}"
     return None
 
 

@@ -8,6 +8,7 @@ from conformance.suite.catalogue import VIA, Case, Invariant
 from conformance.suite.codes import Code
 from conformance.suite.libraries import REFERENCE
 from conformance.suite.outcomes import Outcome, Side
+from conformance.suite.specials import is_ordinary
 from conformance.suite.steps import Doing, Step
 
 from .results import Accused, Result
@@ -32,13 +33,24 @@ GENERAL: dict[tuple[str, Role], tuple[str, ...]] = {
         "DLP-46",
         "PY-02",
     ),
-    (Protocol.DLPACK.value, Role.CONSUMER): ("DLP-58", "DLP-26", "DLP-43", "DLP-45", "DLP-46", "PY-02"),
+    (Protocol.DLPACK.value, Role.CONSUMER): (
+        "DLP-58",
+        "DLP-26",
+        "DLP-31",
+        "DLP-36",
+        "DLP-43",
+        "DLP-45",
+        "DLP-46",
+        "PY-02",
+    ),
     (Protocol.CAI.value, Role.PRODUCER): ("CAI-05", "CAI-01", "CAI-02", "CAI-03", "CAI-11", "CAI-12", "PY-01", "PY-02"),
     (Protocol.CAI.value, Role.CONSUMER): ("CAI-32", "G6", "PY-02"),
     (_NO_PROTOCOL, Role.PRODUCER): ("PY-02",),
     (_NO_PROTOCOL, Role.CONSUMER): ("PY-02",),
 }
 """Clauses that any invariant may hold against a side, the most general first: every exchange can show that they are broken."""
+_OTHER_SUBJECTS = ("DLX-", "STR-", "LIB-", "DOC-")
+"""How the clauses begin that are about tables, stream objects and documented calls."""
 _RELEASING = {
     (Protocol.DLPACK.value, Role.PRODUCER): "DLP-27",
     (Protocol.DLPACK.value, Role.CONSUMER): "DLP-26",
@@ -74,7 +86,7 @@ def died(
         outcome,
         Level.ROBUSTNESS if step.illegal else Level.MUST,
         code=_CODES[outcome].value,
-        clause="" if step.illegal else clause_of(case, invariant, role, step.doing),
+        clause="" if step.illegal else clause_of(case, invariant, role, step.doing, step.given),
         role=role,
         given=step.given,
         step=step.doing.value,
@@ -129,14 +141,26 @@ def _actor(case: Case, step: Step, role: Role) -> str:
 # -- which clause that is about
 
 
-def clause_of(case: Case, invariant: Invariant, role: Role | None, doing: Doing) -> str:
-    """The clause that a step is about: the first that the invariant declares for the side at work, else the most general one."""
+def clause_of(case: Case, invariant: Invariant, role: Role | None, doing: Doing, given: str = "") -> str:
+    """The clause that a step is about: to describe an array, to read it as it is described, to release it.
+
+    Where the input is special in a way that only a check makes, the check is about that, and so its invariant says which clause. So it does
+    where it is about another protocol than that of the exchange: a table, a stream object, a documented call.
+    """
     if role is None:
         declared = [id for side in (Role.CONSUMER, Role.PRODUCER) for id in invariant.duties[side]]
         return declared[0] if declared else ""
     if doing is Doing.RELEASE and (case.protocol, role) in _RELEASING:
         return _RELEASING[case.protocol, role]
+    of_step = GENERAL.get((case.protocol, role), ("",))[0]
+    if of_step and is_ordinary(given) and _is_about_exchange(invariant, role):
+        return of_step
     return general_clause(case, invariant, role)
+
+
+def _is_about_exchange(invariant: Invariant, role: Role) -> bool:
+    """Whether the invariant is mainly about an exchange, as far as it is about this side."""
+    return not any(id.startswith(_OTHER_SUBJECTS) for id in invariant.duties[role][:1])
 
 
 def general_clause(case: Case, invariant: Invariant, role: Role) -> str:

@@ -97,21 +97,12 @@ def _candidate(folder: str) -> dict[str, Any]:
 
 
 def _library(name: str) -> Library:
+    """An adapter, or a library, that ends its process is there and cannot be tested."""
     found = _probe(name)
     if "name" in found:
         return Library.from_json(found)
-    if CHECKING in found:
-        fact = f"while {found[CHECKING]}, its process {found['ended']}{EITHER}"
-        return Library.not_trusted(name, _versions(name), fact)
-    return Library(name, _versions(name), absent=found["reason"])
-
-
-def _versions(name: str) -> dict[str, str]:
-    """Without the probe: an adapter that cannot even be imported has none."""
-    try:
-        return registry.create(name).versions()
-    except Exception:
-        return {}
+    doing = found.get(CHECKING) or "it is looked at"
+    return Library.not_trusted(name, {}, f"while {doing}, its process {found['ended']}{EITHER}")
 
 
 def _probe(name: str, module: str = "conformance.execution.probe") -> dict[str, Any]:
@@ -131,13 +122,14 @@ def _probe(name: str, module: str = "conformance.execution.probe") -> dict[str, 
             )
         except subprocess.TimeoutExpired as late:
             return _dead(name, f"did not end within {PROBE_SECONDS} s", late.stdout)
-        lines = done.stdout.strip().splitlines()
-        if done.returncode == 0 and lines:
-            facts: dict[str, Any] = json.loads(lines[-1])
+        facts = _said(done.stdout)
+        if facts and CHECKING not in facts:
             return facts
         errors.seek(0)
-        died = f"signal {-done.returncode}" if done.returncode < 0 else f"exit code {done.returncode}"
-        return _dead(name, f"died with {died}", done.stdout, errors.read())
+        died = (
+            f"died with signal {-done.returncode}" if done.returncode < 0 else f"ended with exit code {done.returncode}"
+        )
+        return _dead(name, died, done.stdout, errors.read())
 
 
 def _dead(name: str, ended: str, said: str | bytes | None, errors: str = "") -> dict[str, Any]:
@@ -147,12 +139,21 @@ def _dead(name: str, ended: str, said: str | bytes | None, errors: str = "") -> 
     notes = crash_trace.evidence(errors)
     where = "".join(f" ({notes[key]})" for key in ("terminate", "frame") if key in notes)
     reason = f"the probe of {name} {ended}{': ' if tail else ''}{tail}"
-    return {"available": False, "reason": reason, "ended": f"{ended}{where}", **_checking(said)}
-
-
-def _checking(said: str | bytes | None) -> dict[str, str]:
-    """What was tried of an adapter when a probe ended that has said this; nothing, if it died of something else."""
     text = said.decode(errors="replace") if isinstance(said, bytes) else said or ""
-    lines = [line for line in text.splitlines() if line.startswith(f'{{"{CHECKING}": ')]
-    found: dict[str, str] = json.loads(lines[-1]) if lines else {}
-    return {key: doing for key, doing in found.items() if doing}
+    return {"available": False, "reason": reason, "ended": f"{ended}{where}", **_said(text)}
+
+
+def _said(text: str) -> dict[str, Any]:
+    """The last line of a probe: what it has found out, or what it tried when it ended. A library may have written others."""
+    for line in reversed(text.splitlines()):
+        try:
+            found = json.loads(line)
+        except ValueError:
+            continue
+        if isinstance(found, dict) and found.keys() & _SAID:
+            return found
+    return {}
+
+
+_SAID = {CHECKING, "name", "available", "folder"}
+"""Keys by which the line of a probe is known: of an adapter's trial, of a library, of the driver, of a candidate."""

@@ -29,7 +29,7 @@ from conformance.protocols.clauses import all_clauses
 from conformance.suite.catalogue import Case, catalogue
 from conformance.suite.outcomes import Outcome, Side
 
-from . import folder, journal
+from . import folder, journal, repeating
 from .accusing import Find, accused
 from .ledger import lost
 from .results import ACCUSING, BAD, Accused, Line, Result
@@ -83,6 +83,8 @@ class Left:
     """What is decided, trials too, with nobody accused yet as far as the journal has it: by what is run now it may be somebody else."""
     unended: frozenset[str]
     """Cases that were begun and have no result."""
+    unsettled: frozenset[str] = frozenset()
+    """Failures of which a run that was stopped would still have found out whom they accuse."""
 
     def result(self, id: str) -> Result | None:
         """What is decided of a case, of one that was planned or of a trial."""
@@ -110,7 +112,9 @@ def left(out: Path) -> Left:
     if not found.plan.ids:
         raise ValueError(f"{folder.PLAN} is empty or missing")
     results = tuple(Result.from_json(found.held.results[id]) for id in found.plan.ids)
-    return Left(found.cases(), environment, results, _known(found.held, found.account), found.account.unended)
+    known, account = _known(found.held, found.account), found.account
+    unsettled = frozenset() if account.is_complete else repeating.unsettled(known)
+    return Left(found.cases(), environment, results, known, account.unended, unsettled)
 
 
 def deadly(out: Path) -> frozenset[str]:

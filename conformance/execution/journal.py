@@ -36,6 +36,10 @@ class Event(str, Enum):
     """The run is over: complete, or why not."""
 
 
+COMPLETE = "complete"
+"""Why a run is over that was not stopped."""
+
+
 class Journal:
     """The open file of a run. A line that a machine's end has cut off is removed first."""
 
@@ -77,6 +81,8 @@ class Account:
     starts: Counter[str] = field(default_factory=Counter)
     plan: str = ""
     """Digest of the plan that the journal belongs to."""
+    is_complete: bool = True
+    """Whether the run came to its end, or was never begun: then there is nothing that it would still have found out."""
 
     def take(self, record: dict[str, Any]) -> None:
         """One line more."""
@@ -86,7 +92,9 @@ class Account:
         elif event == Event.END.value:
             self.results[record["result"]["id"]] = record["result"]
         elif event == Event.BEGIN.value:
-            self.plan = record["plan"]
+            self.plan, self.is_complete = record["plan"], False
+        elif event == Event.STOP.value:
+            self.is_complete = record["why"] == COMPLETE
 
     @property
     def unended(self) -> frozenset[str]:

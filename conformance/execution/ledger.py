@@ -56,6 +56,8 @@ class Ledger:
         self.trials: dict[str, Case] = {}
         """Cases that are run beside the plan, only to find out who is accused in a failure."""
         self.known = dict(known)
+        self.again: dict[str, Result] = {}
+        """The first results of failures that are to be tried again, alone."""
         self.full: OSError | None = None
         """Why nothing can be written any more."""
         self._verdicts = Counter(_verdict(result) for id, result in known.items() if id in self.cases)
@@ -88,9 +90,13 @@ class Ledger:
 
     def take(self, result: Result) -> None:
         """What the journal has told just now."""
+        before = self.known.get(result.case.id)
         self.known[result.case.id] = result
+        self.again.pop(result.case.id, None)
         if result.case.id in self.trials:
             return
+        if before is not None:
+            self._verdicts[_verdict(before)] -= 1
         self._verdicts[_verdict(result)] += 1
         self._newest = result.case.id
 
@@ -99,12 +105,18 @@ class Ledger:
         return Status(len(self.cases), self._verdicts, newest or self._newest)
 
     def left(self) -> list[Case]:
-        """Cases without a result, in the plan's order; after them the trials."""
-        return [case for id, case in (self.cases | self.trials).items() if id not in self.known]
+        """Cases without a result, and those that are to be tried again, in the plan's order; after them the trials."""
+        return [case for id, case in (self.cases | self.trials).items() if id not in self.known or id in self.again]
 
     def add_trials(self, cases: Iterable[Case]) -> None:
         """Also run these, beside the plan."""
         self.trials.update({case.id: case for case in cases if case.id not in self.cases})
+
+    def repeat(self, cases: Iterable[Case]) -> None:
+        """Also try these again, planned cases or trials: each has failed in company."""
+        wanted = list(cases)
+        self.add_trials(wanted)
+        self.again.update({case.id: self.known[case.id] for case in wanted})
 
     def case(self, id: str) -> Case:
         """A planned case or a trial."""

@@ -9,6 +9,7 @@ from itertools import chain
 from conformance.adapters import registry
 from conformance.adapters.base import Adapter, Device, Trait
 from conformance.suite.catalogue import Case, Invariant, catalogue
+from conformance.suite.exchange import brief
 from conformance.suite.layouts import LAYOUTS
 from conformance.suite.libraries import Environment, Library, Side
 
@@ -30,7 +31,10 @@ def everything(devices: tuple[Device, ...]) -> Environment:
 
 
 def _library(name: str, devices: tuple[Device, ...]) -> Library:
-    adapter = registry.create(name)
+    try:
+        adapter = registry.create(name)
+    except (Exception, SystemExit) as error:  # somebody else's
+        return Library(name, {}, absent=f"its adapter cannot be imported: {brief(error)}")
     sides = {device: _side(adapter, device) for device in devices if _has(adapter, device)}
     versions = dict.fromkeys(adapter.distributions, "any")
     return Library(name, versions, adapter.traits | {Trait.EXCHANGE_API}, None, sides)

@@ -9,6 +9,7 @@ from __future__ import annotations
 import json
 import os
 import platform
+import signal
 import sys
 from functools import partial, reduce
 from typing import Any
@@ -22,12 +23,13 @@ from conformance.suite.layouts import LAYOUTS, Layout
 from conformance.suite.libraries import Library, Side
 from conformance.suite.patterns import pattern
 
-from . import adapter_check, crash_trace
+from . import adapter_check, adapter_keywords, crash_trace
 from .adapter_bench import EITHER, SHORT
 
 DRIVER = "driver"
 SIMULATE = "CONFORMANCE_SIMULATE"
 """Set where the suite itself is tried, and nowhere else: adds the simulated device, which no real library has."""
+_KEYWORD_SECONDS = 20
 CHECKING = "checking"
 """Key of a line that says what is tried of an adapter at that moment, or nothing: the last one is all that a probe leaves that dies of it."""
 
@@ -38,21 +40,53 @@ def _unheard(_: str) -> None:
 
 def probe(name: str, tell: adapter_check.Tell = _unheard) -> Library:
     """Everything about one library, absent or not. ``tell`` hears what is tried of its adapter."""
+    tell("its adapter is imported")
     try:
         adapter = registry.create(name)
-    except Exception as error:
+    except ImportError as error:
         return Library(name, {}, absent=f"its adapter cannot be imported: {brief(error)}")
-    versions = adapter.versions()
-    try:
-        adapter.load()
     except BaseException as error:
+        return Library.not_trusted(name, {}, f"to import it raises {brief(error)}")
+    versions: dict[str, str] = {}
+    try:
+        _expect_its_name(adapter, name)
+        versions = _versions(adapter, tell)
+        tell("its library is loaded")
+        adapter.load()
+    except _Wrong as found:
+        return Library.not_trusted(name, versions, str(found))
+    except Exception as error:
         return Library(name, versions, absent=_absence(adapter, versions, error))
+    except BaseException as error:
+        return Library.not_trusted(name, versions, f"load() raises {brief(error)}{EITHER}")
+    tell("it is asked what it can do")
     try:
         return _measured(name, adapter, versions, tell)
     except _Wrong as found:
         return Library.not_trusted(name, versions, str(found))
-    except Exception as error:
+    except BaseException as error:
         return Library.not_trusted(name, versions, f"to ask what it can do here raises {brief(error)}{EITHER}")
+
+
+def _expect_its_name(adapter: Adapter, name: str) -> None:
+    """An adapter copied from another keeps the other's name, and its library's failures would be told of that one."""
+    said = getattr(adapter, "name", None)
+    if said != name:
+        raise _Wrong(
+            f"it is announced as {name!r}, and its class {type(adapter).__qualname__} in {type(adapter).__module__} has the name {said!r}, so "
+            "failures would be held against another library; give the class and the entry point the same name"
+        )
+
+
+def _versions(adapter: Adapter, tell: adapter_check.Tell) -> dict[str, str]:
+    tell("it is asked for versions")
+    try:
+        found = adapter.versions()
+    except BaseException as error:
+        raise _Wrong(f"versions() raises {brief(error)}") from error
+    if not isinstance(found, dict) or not all(isinstance(word, str) for pair in found.items() for word in pair):
+        raise _Wrong(f"versions() gives {found!r}; expected a dictionary of texts by the names of distributions")
+    return found
 
 
 class _Wrong(Exception):
@@ -61,6 +95,7 @@ class _Wrong(Exception):
 
 def _measured(name: str, adapter: Adapter, versions: dict[str, str], tell: adapter_check.Tell) -> Library:
     """Of a library that is loaded."""
+    traits = _traits(adapter)
     sides: dict[Device, Side] = {}
     unusable: dict[str, str] = {}
     for device in Device:
@@ -74,8 +109,17 @@ def _measured(name: str, adapter: Adapter, versions: dict[str, str], tell: adapt
         else:
             unusable[device.value] = reason
     absent = None if sides else "; ".join(unusable.values())
-    traits = adapter.present_traits() | _measured_traits(adapter, sides)
-    return Library(name, versions, traits, absent, sides, unusable)
+    return Library(name, versions, traits | _measured_traits(adapter, sides), absent, sides, unusable)
+
+
+def _traits(adapter: Adapter) -> frozenset[Trait]:
+    found = adapter.present_traits()
+    other = next((trait for trait in found if not isinstance(trait, Trait)), None)
+    if other is not None:
+        raise _Wrong(
+            f"its traits have {other!r} among them; expected members of {Trait.__module__}.{Trait.__qualname__}"
+        )
+    return frozenset(found)
 
 
 def _trusted(adapter: Adapter, device: Device, tell: adapter_check.Tell) -> Side:
@@ -195,8 +239,26 @@ def machine_facts() -> dict[str, Any]:
 def main(name: str) -> None:
     """Print the facts of one library, or of the driver."""
     crash_trace.enable()
-    _say(driver_facts() if name == DRIVER else probe(name, lambda doing: _say({CHECKING: doing})).to_json())
+    if name == DRIVER:
+        _say(driver_facts())
+    else:
+        _tell_of(name)
     os._exit(0)
+
+
+def _tell_of(name: str) -> None:
+    """Twice, where the last trial finds more: it may end this process, and does not take away what is known by then."""
+    found = probe(name, lambda doing: _say({CHECKING: doing}))
+    _say(found.to_json())
+    if not found.has(Trait.COPY_KEYWORD):
+        return
+    signal.signal(signal.SIGALRM, signal.SIG_DFL)
+    signal.alarm(_KEYWORD_SECONDS)
+    adapter = registry.create(name)
+    adapter.load()
+    wrong = adapter_keywords.mistake(found, adapter)
+    if wrong is not None:
+        _say(Library.not_trusted(name, found.versions, wrong).to_json())
 
 
 def _say(line: dict[str, Any]) -> None:

@@ -35,6 +35,8 @@ class Where(str, Enum):
     """After other cases."""
     RESTARTED = "first after a restart"
     """In a process that took the place of one that was lost."""
+    SHARED = "in a shared process"
+    """With or without other cases before."""
     ALONE = "alone"
 
 
@@ -182,15 +184,17 @@ _VERDICTS = {Outcome.PASS: Verdict.CONFORMS, Outcome.REFUSED: Verdict.REFUSED, O
 def put_together(first: Result, after: tuple[str, ...], where: Where, alone: Result) -> Result:
     """Two tries of one case as one result: the one alone counts, unless it clears what the other had accused.
 
-    A death or a failure that does not show again is somebody's doing, and nobody knows whose: that is no pass.
+    A death or a failure that does not show again is somebody's doing, and nobody knows whose: that is no pass. Nor does a failure accuse
+    anybody that could not be tried alone; a death does, for it may be what took the GPU away.
     """
     attempts = (
         Attempt(where, first.outcome, first.reason, after),
         Attempt(Where.ALONE, alone.outcome, alone.reason),
     )
     seconds = first.duration + alone.duration
-    if alone.outcome in TRUSTED and first.outcome in ACCUSING:
-        reason = f"{first.outcome.value} {where.value} ({first.reason}), but {alone.outcome.value} alone"
+    unseen = alone.outcome is Outcome.LOST and first.outcome is Outcome.FAIL
+    if (alone.outcome in TRUSTED or unseen) and first.outcome in ACCUSING:
+        reason = f"{first.outcome.value} {where.value} ({first.reason}), but {_told_alone(alone)}"
         first = Result(
             first.case, Outcome.INCONCLUSIVE, first.level, reason=reason, duration=first.duration,
             attachments=first.attachments,
@@ -198,6 +202,10 @@ def put_together(first: Result, after: tuple[str, ...], where: Where, alone: Res
         return replace(first, attempts=attempts).lasting(seconds)
     counts = first if alone.outcome is Outcome.LOST else alone
     return replace(counts, attempts=attempts).lasting(seconds)
+
+
+def _told_alone(alone: Result) -> str:
+    return f"not tried alone: {alone.reason}" if alone.outcome is Outcome.LOST else f"{alone.outcome.value} alone"
 
 
 def write_lines(path: Path, records: Iterable[dict[str, Any]]) -> None:

@@ -11,7 +11,7 @@ import signal
 import subprocess
 import tempfile
 import time
-from collections import Counter
+from collections import Counter, defaultdict, deque
 from contextlib import AbstractContextManager, nullcontext
 from dataclasses import dataclass, field
 from enum import Enum
@@ -27,14 +27,14 @@ from conformance.suite.libraries import REFERENCE
 from conformance.suite.outcomes import Outcome
 from conformance.suite.steps import Step
 
-from . import accusing, folder, forkserver, journal, monitor, sharing, worker
+from . import accusing, folder, forkserver, journal, monitor, repeating, sharing, worker
 from .child import REAP_SECONDS, limit_of
 from .deaths import died
 from .hazards import isolation_of
 from .journal import Event
-from .ledger import Ledger, NoRoom, Progress, phase_cases
+from .ledger import Ledger, NoRoom, Progress, lost, phase_cases
 from .link import Inbox
-from .results import Result, write_lines
+from .results import Result, Where, put_together, write_lines
 from .tail import Tail
 
 DEFAULT_LIMIT = 6 * 3600.0
@@ -65,12 +65,16 @@ class Settings:
 
 @dataclass(frozen=True)
 class Run:
-    """A run that is over. ``stopped`` says why it is not complete, if it was stopped; ``signal`` by which signal."""
+    """A run that is over. ``stopped`` says why it is not complete, if it was stopped; ``signal`` by which signal.
+
+    ``unsettled`` counts the failures of a run that is not complete of which it would still have found out whom they accuse.
+    """
 
     results: tuple[Result, ...]
     seconds: float
     stopped: str = ""
     signal: int | None = None
+    unsettled: int = 0
 
     @property
     def lost(self) -> tuple[str, ...]:
@@ -103,7 +107,8 @@ def run(
         write_lines(out / folder.RESULTS, (result.to_json() for result in results))
     except OSError as error:
         raise NoRoom(error, ledger.decided) from error
-    return Run(results, time.monotonic() - started, supervisor.stopped, stops.number)
+    waiting = repeating.unsettled(ledger.known, deadly) if supervisor.stopped else ()
+    return Run(results, time.monotonic() - started, supervisor.stopped, stops.number, len(waiting))
 
 
 @dataclass
@@ -155,6 +160,10 @@ class Supervisor:
         self._deadly = deadly
         self._silenced: Counter[str] = Counter()
         """How often the worker of a case had to be killed."""
+        self._companies: dict[int, deque[str]] = defaultdict(lambda: deque(maxlen=monitor.REMEMBERED))
+        """The cases that each process has run last, by its id."""
+        self._before: dict[str, tuple[str, ...]] = {}
+        """Of each case that failed the cases that its process had run before."""
         self._words = Words()
         self._pass = Pass()
         self.stopped = ""
@@ -173,9 +182,27 @@ class Supervisor:
             seed=self._settings.seed,
         )
         self._phases(end)
+        self._repeat(end)
         self._ledger.add_trials(accusing.untried(self._ledger.known))
         self._phases(end)
-        self._ledger.note(Event.STOP, why=self.stopped or "complete")
+        self._repeat(end)
+        self._ledger.note(Event.STOP, why=self.stopped or journal.COMPLETE)
+
+    def _repeat(self, end: float) -> None:
+        """Of the failures that were seen in company one of each kind has to show alone; where it does not, each of its kind has to."""
+        for some in (repeating.smallest, repeating.all_of):
+            kinds = [] if self.stopped else repeating.unproven(self._ledger.known.values(), self._deadly)
+            if not kinds:
+                return
+            self._ledger.repeat(some(kinds))
+            self._phases(end)
+            if not self.stopped:
+                self._give_up_repeats()
+
+    def _give_up_repeats(self) -> None:
+        """What could not be tried alone accuses nobody."""
+        for first in list(self._ledger.again.values()):
+            self._conclude(lost(first.case, self.why_not), 0)
 
     def _phases(self, end: float) -> None:
         for phase, most in ((Phase.SHARED, self._settings.processes), (Phase.EXCLUSIVE, 1)):
@@ -254,7 +281,8 @@ class Supervisor:
         self._inbox.drain()
 
     def _jobs(self, left: list[Case]) -> list[worker.Job]:
-        return [worker.Job(case, isolation_of(case, self._catalogue[case.invariant], self._deadly)) for case in left]
+        alone = {*self._deadly, *self._ledger.again}
+        return [worker.Job(case, isolation_of(case, self._catalogue[case.invariant], alone)) for case in left]
 
     def _started(self, processes: int, server: forkserver.Server, output: int) -> subprocess.Popen[bytes]:
         environment = {
@@ -316,24 +344,44 @@ class Supervisor:
         if self._silenced[begun.case.id] > 1:
             invariant = self._catalogue[begun.case.invariant]
             result = died(begun.case, invariant, Step(), Outcome.HANG, f"{told}, and had to be killed, twice")
-            self._ledger.note(Event.END, result=result.to_json(), process=begun.pid)
-            self._take(result)
+            self._conclude(result, begun.pid)
+
+    def _conclude(self, result: Result, process: int) -> None:
+        """A result that no worker has told."""
+        result = self._put_together(result)
+        self._ledger.note(Event.END, result=result.to_json(), process=process)
+        self._take(result)
 
     # -- what is heard
 
     def _receive(self, record: dict[str, Any]) -> None:
         """A message of a worker: into the journal first."""
         self._pass.heard = time.monotonic()
-        if not self._ledger.write(record):
-            return
         event, name = Event(record["event"]), record.get("worker", "")
+        result = self._ended(record) if event is Event.END else None
+        if not self._ledger.write(record if result is None else {**record, "result": result.to_json()}):
+            return
         if event is Event.START:
             self._pass.open[name] = Open(self._ledger.case(record["case"]), time.monotonic(), record["pid"])
-        elif event is Event.END:
-            self._pass.open.pop(name, None)
-            self._take(Result.from_json(record["result"]))
         elif event is Event.TROUBLE:
             self._pass.trouble = self._pass.trouble or record["what"]
+        if result is not None:
+            self._pass.open.pop(name, None)
+            self._take(result)
+
+    def _ended(self, record: dict[str, Any]) -> Result:
+        """What a worker tells of a case; together with what was seen in company, where that was there before."""
+        result, company = Result.from_json(record["result"]), self._companies[record["process"]]
+        if result.outcome is Outcome.FAIL:
+            self._before.setdefault(result.case.id, tuple(company))
+        company.append(result.case.id)
+        return self._put_together(result)
+
+    def _put_together(self, result: Result) -> Result:
+        first = self._ledger.again.get(result.case.id)
+        if first is None:
+            return result
+        return put_together(first, self._before.get(result.case.id, ()), Where.SHARED, result)
 
     def _take(self, result: Result) -> None:
         self._pass.results += 1

@@ -2,7 +2,7 @@
 
 Cases share a cause if they accuse the same library of the same kind of mistake (:attr:`Code.cause`) with the same facets. A case
 between two libraries joins the cause that the accused one shows with the reference, if both end in the same way: a crash never joins
-a wrong value. What is special about the input is a part of the cause only where a plain array does not show it.
+a wrong value, save where two mistakes meet and each library is accused of its own. What is special about the input is a part of the cause only where a plain array does not show it.
 """
 
 from __future__ import annotations
@@ -86,11 +86,16 @@ def _causes(
     for name in observation.accused:
         for side in _sides_of(name, observation):
             anchor = by_place.get((observation.cell, _with_reference(observation.case, side)))
-            is_alike = anchor is not None and anchor.accused == (name,) and anchor.outcome == observation.outcome
-            shown = anchor if anchor is not None and is_alike else observation
+            shown = anchor if anchor is not None and _is_shown(name, anchor, observation) else observation
             code = BY_SLUG.get(shown.code)
             found.append((_cause(name, side.value, code, shown), code))
     return list(dict(found).items())
+
+
+def _is_shown(name: str, anchor: Observation, observation: Observation) -> bool:
+    """Whether the same case with the reference shows what this library does in the other."""
+    ends_alike = anchor.outcome == observation.outcome or observation.side is Side.BOTH
+    return anchor.accused == (name,) and ends_alike
 
 
 def _sides_of(name: str, observation: Observation) -> list[Side]:

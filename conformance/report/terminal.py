@@ -289,16 +289,25 @@ def _totals(
     if run.lost:
         lost = f"{many(len(run.lost), 'planned case')} without an outcome: this run proves nothing about them"
         screen.wrapped(f"{lost}; see {out}", "", "bold", "red")
+    if run.unsettled:
+        told = f"{unsettled(run)}: the run was stopped before each was tried alone and with the reference"
+        screen.wrapped(f"{told}; `check --resume {out}` goes on", "", "bold", "red")
     if untrusted:
         told = f"{many(untrusted, 'library', 'libraries')} not tested, because an adapter is not to be trusted"
         screen.wrapped(f"{told}: this run proves nothing about them", "", "bold", "red")
     if bad:
         screen.wrapped(f"{findings.headline(found)}; everything is in {out}", "", "bold", "red")
-    elif not run.lost and not untrusted:
+    elif not run.lost and not untrusted and not run.unsettled:
         _, _, beside = findings.headline(found).partition("; ")
         told = "no library breaks a promise" + (f" ({beside})" if beside else "")
         screen.wrapped(f"{told}; everything is in {out}", "", "bold", "green")
     _canaries(screen, run.results)
+
+
+def unsettled(run: Run) -> str:
+    """How many accusations a run that was stopped has not settled."""
+    is_one = run.unsettled == 1
+    return f"{many(run.unsettled, 'accusation')} {'is' if is_one else 'are'} not settled"
 
 
 def _canaries(screen: Screen, results: tuple[Result, ...]) -> None:

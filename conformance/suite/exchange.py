@@ -23,14 +23,18 @@ from conformance.reference.exporter import NEWEST, Exporter
 
 from .catalogue import VIA, Case
 from .codes import Code
-from .handed import Handed, decoded, device_pair, mismatch
+from .escaped import Escaped, stand_in
+from .handed import Handed, Mismatch, decoded, device_pair, elements_at, looked_at, mismatch, of_tensor
 from .layouts import PLAIN, Layout, layout
+from .libraries import REFERENCE
 from .outcomes import ACCUSED, Failure, Inconclusive, Refused, Side, fail
 from .patterns import pattern
-from .specials import special
+from .specials import described, special
 from .steps import Doing, Step, Steps
 
-UNCLEAN = (KeyError, IndexError, AssertionError, SystemError, NameError, ArithmeticError, RecursionError, MemoryError)
+UNCLEAN = (
+    KeyError, IndexError, AssertionError, SystemError, NameError, ArithmeticError, RecursionError, MemoryError, Escaped,
+)  # fmt: skip
 """Exceptions that say that something broke, not that something was refused (I25)."""
 
 
@@ -73,6 +77,18 @@ class Source:
 
 
 @dataclass(frozen=True)
+class Answer:
+    """One answer of a producer to ``__dlpack__``: what it was asked with, and what it handed over, decoded before the consumer got it.
+
+    ``malformed`` says why a capsule cannot be read.
+    """
+
+    keywords: dict[str, Any]
+    handed: Handed | None
+    malformed: str = ""
+
+
+@dataclass(frozen=True)
 class Partners:
     """The adapters that a case runs with; ``get`` loads one by name."""
 
@@ -91,6 +107,10 @@ class Exchange:
         """Whether the suite has made something that the protocol forbids: no failure from here on breaks a promise."""
         self.handed: Handed | None = None
         """The newest description that a producer has handed over, decoded before the consumer got it."""
+        self.answers: list[Answer] = []
+        """What the case's producer has answered to the newest offer, in order."""
+        self._passed_on: tuple[str, Handed] | None = None
+        """The newest description, if a library that is not the case's producer has handed it over, and the library."""
         self._made: Source | None = None
         """The array that was made last, without the array itself, which must not be held."""
         self._is_crafted = False
@@ -105,7 +125,8 @@ class Exchange:
     def apart(self) -> Exchange:
         """This exchange for one of several threads: what the others hand over meanwhile does not show in it."""
         own = copy.copy(self)
-        own.handed = own._made = None
+        own.handed = own._made = own._passed_on = None
+        own.answers = []
         return own
 
     # -- what is special, and what is going on
@@ -124,12 +145,27 @@ class Exchange:
         self._given, self.is_illegal = given, True
 
     @contextmanager
+    def control(self, given: str = "") -> Iterator[None]:
+        """Inside, this is all that is special about the input: a control goes before what the case is about, or beside it.
+
+        What ends in a failure inside is told of the control.
+        """
+        before, self._given = self._given, given
+        yield
+        self._given = before
+
+    @contextmanager
     def step(self, doing: Doing, role: Role | None, library: str = "") -> Iterator[None]:
         """Inside, that side is at work; a death there is told as one in this step, of ``library`` if it stands on no such side."""
         self._stand_in = library
         self._mark(doing, role)
         try:
             yield
+        except BaseException as error:
+            escaped = stand_in(error)
+            if escaped is None:
+                raise
+            raise escaped from error
         finally:
             self._stand_in = ""
             self._mark(Doing.RELEASE)
@@ -141,18 +177,40 @@ class Exchange:
             library = self._stand_in if role is Role.CONSUMER else ""
             self._steps.mark(Step(doing, role, self.given, self.is_illegal, library))
 
-    def _watch(self, offer: Any, *, is_producer: bool) -> Any:
-        """Have an offer tell when its library is asked, and decode what the case's producer answers."""
+    def _watch(self, offer: Any, giver: Adapter) -> Any:
+        """Have an offer tell when its library is asked, and decode what it answers."""
+        answers: list[Answer] = []
+        calls = getattr(offer, "calls", [])  # and not the offer itself: a cycle would keep its array alive
+        if giver is self.producer:
+            self.answers = answers
 
         def asked() -> None:
             self._mark(Doing.EXPORT, Role.PRODUCER)
 
         def answered(answer: Any) -> None:
-            self.handed = decoded(self.protocol, answer) if is_producer else None
+            handed = self._looked_at(decoded(self.protocol, answer))
+            if giver is self.producer:
+                answers.append(Answer(dict(calls[-1][1]) if calls else {}, handed, self._malformed(answer, handed)))
+            self.handed = handed if giver is self.producer else None
+            self._passed_on = None if giver is self.producer or handed is None else (giver.name, handed)
             self._mark(Doing.IMPORT, Role.CONSUMER)
 
         offer.asked, offer.answered = asked, answered
         return offer
+
+    def _looked_at(self, handed: Handed | None) -> Handed | None:
+        """With the elements that lie there, on the host: on a GPU a look would have to wait for pending work."""
+        return handed if self.device is Device.CUDA or self._is_crafted else looked_at(handed)
+
+    def _malformed(self, answer: Any, handed: Handed | None) -> str:
+        """What is wrong with a capsule that cannot be read; empty for what is our own doing."""
+        if handed is not None or self._is_crafted or self.protocol is not Protocol.DLPACK:
+            return ""
+        try:
+            dlpack.decode(capsule.pointer(answer), capsule.name(answer))
+        except Exception as error:
+            return brief(error)
+        return ""
 
     # -- who and what
 
@@ -263,7 +321,7 @@ class Exchange:
         array = source.array if isinstance(source, Source) else source
         try:
             with self.step(Doing.EXPORT, Role.PRODUCER):
-                return self._watch(giver.offer(array, self.protocol), is_producer=giver is self.producer)
+                return self._watch(giver.offer(array, self.protocol), giver)
         except Unsupported:
             raise
         except Exception as error:
@@ -295,9 +353,12 @@ class Exchange:
             with self.step(Doing.IMPORT, Role.CONSUMER, stand_in):
                 return action()
         except Exception as error:
+            raised_by_producer = getattr(offer, "raised", None) is not None
             if giver is self.producer and self.protocol is Protocol.DLPACK:
                 self._expect_device(offer)
-            raised_by_producer = getattr(offer, "raised", None) is not None
+                self.expect_call(offer, taker.name)
+                if not raised_by_producer:
+                    self._expect_readable()
             role = Role.PRODUCER if raised_by_producer else Role.CONSUMER
             side = giver if raised_by_producer else taker
             self._refused(side, role, error, self.promises() if promised is None else promised)
@@ -320,6 +381,32 @@ class Exchange:
             return  # there is nothing to judge
         if device_pair(told) is None:
             self._device_malformed(repr(told))
+
+    def expect_call(self, offer: Any, library: str = "") -> None:
+        """The call that the producer has refused is one that the protocol allows; else it is the consumer that fails."""
+        if getattr(offer, "raised", None) is None or self.is_illegal:
+            return
+        called = offer.calls[-1][1] if offer.calls else {}
+        wrong = _forbidden_stream(called, on_host=self.device is Device.HOST)
+        if wrong is not None:
+            cited, reason, expected = wrong
+            fail(
+                Code.INVALID_STREAM, cited, role=Role.CONSUMER, reason=reason, expected=expected,
+                seen=f"stream={called['stream']!r}, and the producer raises {brief(offer.raised)}", accused=Side.CONSUMER,
+                library=library or self.case.consumer, given="",
+            )  # fmt: skip
+
+    def _expect_readable(self) -> None:
+        """The producer's newest answer is a capsule that can be read (DLP-01); else it fails, whatever came of it."""
+        wrong = self.answers[-1].malformed if self.answers else ""
+        if wrong:
+            self._capsule_malformed(wrong)
+
+    def _capsule_malformed(self, seen: str) -> NoReturn:
+        fail(
+            Code.CAPSULE_MALFORMED, "DLP-01", role=Role.PRODUCER, reason="no readable DLPack capsule",
+            expected="a capsule", seen=seen, accused=Side.PRODUCER,
+        )  # fmt: skip
 
     def _device_malformed(self, seen: str) -> NoReturn:
         fail(
@@ -387,6 +474,8 @@ class Exchange:
                 expected="the array is exchanged", seen=text,
             )  # fmt: skip
         if isinstance(error, UNCLEAN):
+            if role is Role.CONSUMER:
+                self.expect_handed()
             fail(
                 Code.DEFECT_EXCEPTION,
                 _CLEAN_REFUSAL[self.protocol, role],
@@ -460,29 +549,79 @@ class Exchange:
         return None if self.handed is None or self._is_crafted or in_chain else Side.CONSUMER
 
     def expect_handed(self, source: Source | None = None) -> None:
-        """What the producer handed over describes its array, or a copy of it; else the producer fails, whatever came of it.
+        """What was handed over last describes the producer's array, or a copy of it; else who gave it fails, whatever came of it.
 
-        Without ``source`` the newest array that :meth:`make` has made is meant.
+        Without ``source`` the newest array that :meth:`make` has made is meant. What a library in between has passed on is its export.
         """
         made = source or self._made
-        if self.handed is None or made is None or self._is_crafted:
+        if made is None or self._is_crafted:
             return
-        is_copy = self._is_elsewhere(made, self.handed.address)
-        wrong = mismatch(self.handed, made.dtype, made.view, made.address, copied=is_copy)
+        self._expect_readable()
+        if self._passed_on is not None:
+            giver, handed = self._passed_on
+            self.expect_described(made, handed, library=giver)
+        elif self.handed is not None:
+            self.expect_described(made, self.handed)
+
+    def expect_described(self, made: Source, handed: Handed, *, library: str = "") -> None:
+        """A hand-over of this array describes it, or a copy of it; else its giver fails: ``library``, if not the case's producer."""
+        is_copy = self._is_elsewhere(made, handed.address)
+        shift = self._shift(made, handed) if is_copy else 0
+        wrong = mismatch(handed, made.dtype, made.view, made.address, copied=is_copy)
+        if wrong is None and shift:
+            wrong = self._shifted(handed, shift)
         if wrong is not None:
             fail(
                 wrong.code, wrong.clause, role=Role.PRODUCER, reason=wrong.reason, expected=wrong.expected,
-                seen=wrong.seen, accused=Side.PRODUCER,
+                seen=wrong.seen, accused=Side.PRODUCER, library=library, given="" if library else None,
             )  # fmt: skip
 
-    def handed_elements(self, itemsize: int) -> bytes | None:
-        """The elements of what was handed over last in row-major order, by our own instruments; ``None`` if it cannot be read."""
-        if self.handed is None or any(stride % itemsize for stride in self.handed.strides):
+    def expect_tensor(self, source: Source, tensor: dlpack.Tensor) -> None:
+        """The content of a capsule of the producer's describes its array, or a copy of it; else the producer fails."""
+        if not self._is_crafted:
+            self.expect_described(source, of_tensor(tensor))
+
+    def expect_intact(self, source: Source, taker: Adapter, protocol: Protocol | None = None) -> None:
+        """The array has its elements still, once ``taker`` alone has had it: else its import has changed them."""
+        if not self.holds(source, source.values):
+            lies = gather(self.peek(source.start, len(source.block)), source.view, source.dtype.itemsize)
+            fail(
+                Code.VALUES_CHANGED, "CAI-32" if (protocol or self.protocol) is Protocol.CAI else "DLP-58", role=Role.CONSUMER,
+                reason="the import changes the elements of the array", expected=show(source.values, source.dtype),
+                seen=show(lies, source.dtype), given="", accused=Side.CONSUMER, library=taker.name,
+            )  # fmt: skip
+
+    def _shift(self, source: Source, handed: Handed) -> int:
+        """By how many bytes a hand-over misses elements that lie beside it: those of the array, or of a copy; 0 if it does not."""
+        if handed.elements is None or handed.elements == source.values or handed.itemsize != source.dtype.itemsize:
+            return 0
+        steps = [sign * n * handed.itemsize for n in range(1, _NEAR + 1) for sign in (1, -1)]
+        return next((step for step in steps if elements_at(handed, handed.address - step) == source.values), 0)
+
+    def _shifted(self, handed: Handed, shift: int) -> Mismatch:
+        return Mismatch(
+            Code.WRONG_ADDRESS, self.describing(), "the producer hands over another address than that of the elements",
+            f"element 0 at {handed.address - shift:#x}", f"element 0 at {handed.address:#x}, {shift:+d} bytes off",
+        )  # fmt: skip
+
+    def describing(self) -> str:
+        """The clause by which a producer describes its elements."""
+        return "DLP-59" if self.protocol is Protocol.DLPACK else "CAI-05"
+
+    def handed_elements(self) -> bytes | None:
+        """The elements that lie now where the producer has handed over; ``None`` if they cannot be read by our own instruments."""
+        handed = self.handed
+        if handed is None:
             return None
-        view = Strided(self.handed.shape, tuple(stride // itemsize for stride in self.handed.strides))
+        if self.device is not Device.CUDA:
+            return elements_at(handed, handed.address)
+        itemsize = handed.itemsize
+        if not itemsize or any(stride % itemsize for stride in handed.strides):
+            return None
+        view = Strided(handed.shape, tuple(stride // itemsize for stride in handed.strides))
         low, high = span(view)
         try:
-            block = self.peek(self.handed.address + low * itemsize, (high - low) * itemsize)
+            block = self.peek(handed.address + low * itemsize, (high - low) * itemsize)
         except Exception:
             return None
         return gather(block, replace(view, offset=-low), itemsize)
@@ -491,10 +630,44 @@ class Exchange:
         """Whether the producer handed over other memory than the array's."""
         return self.handed is not None and not self._is_crafted and self._is_elsewhere(source, self.handed.address)
 
+    def is_of(self, source: Source, handed: Handed) -> bool:
+        """Whether a hand-over is of the array's own memory."""
+        return not self._is_elsewhere(source, handed.address)
+
+    def holds(self, source: Source, wanted: bytes) -> bool:
+        """Whether these row-major bytes lie in the producer's memory, read by our own instruments."""
+        block = self.peek(source.start, len(source.block))
+        return gather(block, source.view, source.dtype.itemsize) == wanted
+
+    def changed_by(self, source: Source, wanted: bytes) -> Side | None:
+        """Who is at fault where the consumer reads others than these elements, as far as memory shows it; ``None`` if it does not.
+
+        A copy that had other elements before the consumer got it is the producer's doing. Where the right elements lie in what was handed
+        over, the consumer reads them wrongly. Memory that was right then and is wrong now says nothing: the consumer may have written it,
+        or the producer may have released it.
+        """
+        if self.handed is None or self.reader_at_fault() is None:
+            return None
+        intact = self.holds(source, wanted)
+        if not self._is_handed_elsewhere(source):
+            return Side.CONSUMER if intact else None
+        before = self.handed.elements
+        if before is not None and before != wanted and wanted == source.values and intact:
+            return Side.PRODUCER
+        return Side.CONSUMER if self.handed_elements() == wanted else None
+
+    def suspect(self, seen: Side | None) -> Role:
+        """The side that a failure is held against: the one that memory shows, else the one that is not the reference."""
+        if seen is None:
+            is_producers = self.case.consumer == REFERENCE != self.case.producer
+            return Role.PRODUCER if is_producers else Role.CONSUMER
+        return Role.PRODUCER if seen is Side.PRODUCER else Role.CONSUMER
+
     def expect_address(self, source: Source, view: View, cited: str = "", *, copying: Level | None = None) -> None:
         """The consumer's element 0 is the producer's. ``copying`` is how much it says against a consumer that it copies, if not all."""
         if source.view.size and view.address != source.address:
-            self.expect_handed(source)
+            if not self._is_handed_at(source):
+                self.expect_handed(source)
             if self.handed is not None and self._is_handed_elsewhere(source):
                 self._other_memory(source, self.handed.address)
             is_copy = self._is_elsewhere(source, view.address)
@@ -506,8 +679,17 @@ class Exchange:
                 reason="the import is not on the producer's memory",
                 expected=f"element 0 at {source.address:#x}",
                 seen=f"element 0 at {view.address:#x}{self._relation(source, view.address)}",
-                accused=self.reader_at_fault(),
+                accused=self.reader_at_fault() if self._is_described(source) else None,
             )
+
+    def _is_handed_at(self, source: Source) -> bool:
+        """Whether what was handed over last has the array's address: then nothing else in it leads to another one."""
+        handed = self._passed_on[1] if self._passed_on is not None else self.handed
+        return handed is not None and handed.address == source.address
+
+    def _is_described(self, source: Source) -> bool:
+        """Whether the producer's hand-over is right in all: a consumer may copy what it cannot hold, as a wrong one may be."""
+        return self.handed is not None and mismatch(self.handed, source.dtype, source.view, source.address) is None
 
     def _other_memory(self, source: Source, address: int) -> NoReturn:
         fail(
@@ -525,32 +707,39 @@ class Exchange:
         wanted = source.values if expected is None else expected
         if seen != wanted:
             self.expect_handed(source)
-            is_known = self._is_in_memory(source, wanted)
-            if self._is_handed_elsewhere(source):
-                handed = self.handed_elements(source.dtype.itemsize)
-                is_known = handed == wanted
-                if handed is not None and not is_known:
-                    self._other_elements(source, wanted, seen)
+            side = self.changed_by(source, wanted)
+            role = Role.CONSUMER if cited and side is not Side.PRODUCER else self.suspect(side)
+            by_producer = role is Role.PRODUCER
             fail(
                 Code.VALUES_CHANGED,
-                cited or self.reading(),
-                role=Role.CONSUMER,
-                reason="the consumer reads other elements than the producer's",
+                self.describing() if by_producer else cited or self.reading(),
+                role=role,
+                reason="the producer hands over memory with other elements than the array's"
+                if side is Side.PRODUCER
+                else "the consumer reads other elements than the producer's",
                 expected=show(wanted, source.dtype),
                 seen=show(seen, source.dtype) + _beyond_shown(wanted, seen, source.dtype),
-                accused=self.reader_at_fault() if is_known else None,
+                given=self._shown_by_type(source),
+                accused=side,
             )
 
-    def _other_elements(self, source: Source, wanted: bytes, seen: bytes) -> NoReturn:
-        fail(
-            Code.VALUES_CHANGED,
-            "DLP-59" if self.protocol is Protocol.DLPACK else "CAI-05",
-            role=Role.PRODUCER,
-            reason="the producer hands over memory with other elements than the array's",
-            expected=show(wanted, source.dtype),
-            seen=show(seen, source.dtype) + _beyond_shown(wanted, seen, source.dtype),
-            accused=Side.PRODUCER,
-        )
+    def _shown_by_type(self, source: Source) -> str | None:
+        """What is special about the input, if the elements of a packed array of this type are read wrongly, too: its type alone.
+
+        ``None`` where that is not so, or where layout and type are not special both.
+        """
+        by_type = described(kind=source.dtype.name)
+        if self._given is not None or not by_type or self.given == by_type or VIA in dict(self.case.parameters):
+            return None
+        try:
+            plain = self.make(self.producer, kind=source.dtype, form=layout("c-order"))
+            with self.step(Doing.IMPORT, Role.CONSUMER):
+                offer = self.producer.offer(plain.array, self.protocol)
+                seen = self.consumer.read(self.consumer.take(offer, self.protocol, self.device))
+        except Exception as error:
+            self.check_context(error)
+            return None
+        return None if seen == plain.values else by_type
 
     def expect_shape(self, source: Source, view: View, cited: str = "") -> None:
         """Same shape; same strides wherever an extent is above 1. A copy has strides of its own."""
@@ -591,11 +780,6 @@ class Exchange:
                 seen=view.dtype,
                 accused=self.reader_at_fault(),
             )
-
-    def _is_in_memory(self, source: Source, wanted: bytes) -> bool:
-        """Whether these row-major bytes lie in the producer's memory, read by our own instruments."""
-        block = self.peek(source.start, len(source.block))
-        return gather(block, source.view, source.dtype.itemsize) == wanted
 
     def _is_elsewhere(self, source: Source, address: int) -> bool:
         return not source.start <= address < source.start + max(len(source.block), 1)
@@ -656,14 +840,7 @@ class Exchange:
         try:
             return dlpack.decode(capsule.pointer(exported), capsule.name(exported))
         except (TypeError, dlpack.Malformed) as error:
-            fail(
-                Code.CAPSULE_MALFORMED,
-                "DLP-01",
-                role=Role.PRODUCER,
-                reason="no readable DLPack capsule",
-                expected="a capsule",
-                seen=brief(error),
-            )
+            self._capsule_malformed(brief(error))
 
     def rewrite(self, source: Source, *, seed: int = 1) -> bytes:
         """Overwrite the producer's elements with another pattern, and return its row-major bytes.
@@ -689,6 +866,22 @@ class Exchange:
     def poke(self, address: int, data: bytes) -> None:
         """Memory by our own instruments."""
         poke(address, data, self.device)
+
+
+_NEAR = 8
+"""Elements. How far off an address is looked for the elements that it should have led to."""
+
+
+def _forbidden_stream(keywords: dict[str, Any], *, on_host: bool) -> tuple[str, str, str] | None:
+    """The clause that a consumer's call breaks by its ``stream``, in which way, and what is allowed; ``None`` if it does not."""
+    stream = keywords.get("stream")
+    if stream is None:
+        return None
+    if on_host:
+        return "DLP-36", "the consumer passes a stream for host memory", "stream=None, or no stream"
+    if not isinstance(stream, int) or stream == 0 or stream < -1:
+        return "DLP-31", "the consumer passes a stream that the protocol does not allow", "-1, 1, 2 or a handle"
+    return None
 
 
 _CLEAN_REFUSAL = {

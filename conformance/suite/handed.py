@@ -6,14 +6,15 @@ If the description is wrong already, the producer is at fault, whatever the cons
 from __future__ import annotations
 
 import operator
-from dataclasses import dataclass
+import os
+from dataclasses import dataclass, replace
 from enum import Enum
 from typing import Any
 
 from conformance.adapters.base import Protocol
 from conformance.protocols import cai, capsule, dlpack
 from conformance.protocols.dtypes import DType
-from conformance.protocols.strided import Strided, packed, same_strides
+from conformance.protocols.strided import Strided, offsets, packed, same_strides, span
 
 from .codes import Code
 
@@ -31,6 +32,54 @@ class Handed:
     type: tuple[int, int, int] | str
     readonly: bool | None
     are_strides_told: bool = True
+    elements: bytes | None = None
+    """What lay there before the consumer got it, in row-major order; ``None`` where that was not looked at."""
+
+    @property
+    def itemsize(self) -> int:
+        """Bytes of an element; 0 where elements are no whole bytes."""
+        if isinstance(self.type, str):
+            return cai.typestr_bytes(self.type)
+        _, bits, lanes = self.type
+        return 0 if bits * lanes % 8 else bits * lanes // 8
+
+
+_MOST_LOOKED_AT = 1 << 16
+"""Bytes. The arrays of the suite are small; larger ones are not worth the time of every exchange."""
+
+
+def looked_at(handed: Handed | None) -> Handed | None:
+    """The same with its elements, read in this process's memory: for memory that the host reaches, and not on another device."""
+    return handed and replace(handed, elements=elements_at(handed, handed.address))
+
+
+def elements_at(handed: Handed, address: int) -> bytes | None:
+    """The elements of such an array at this address in row-major order; ``None`` where none can be read, or not all."""
+    size, bytewise = handed.itemsize, Strided(handed.shape, handed.strides)
+    if not size or any(extent < 0 for extent in handed.shape) or bytewise.size * size > _MOST_LOOKED_AT:
+        return None
+    low, high = span(bytewise)
+    if high - low > _MOST_LOOKED_AT:
+        return None
+    block = _own_memory(address + low, high - low and high - low - 1 + size)
+    if block is None:
+        return None
+    return b"".join(block[offset - low : offset - low + size] for offset in offsets(bytewise))
+
+
+def _own_memory(address: int, nbytes: int) -> bytes | None:
+    """Memory of this process; ``None`` where there is none. The kernel reads it, so an address that is wrong kills nobody."""
+    try:
+        file = os.open("/proc/self/mem", os.O_RDONLY)
+    except OSError:
+        return None
+    try:
+        found = os.pread(file, nbytes, address)
+    except (OSError, OverflowError, ValueError):
+        return None
+    finally:
+        os.close(file)
+    return found if len(found) == nbytes else None
 
 
 @dataclass(frozen=True)
@@ -53,7 +102,11 @@ def decoded(protocol: Protocol, answer: Any) -> Handed | None:
 
 
 def _of_capsule(made: Any) -> Handed:
-    tensor = dlpack.decode(capsule.pointer(made), capsule.name(made))
+    return of_tensor(dlpack.decode(capsule.pointer(made), capsule.name(made)))
+
+
+def of_tensor(tensor: dlpack.Tensor) -> Handed:
+    """What a decoded struct says."""
     width = (tensor.bits * tensor.lanes + 7) // 8
     strides = tuple(stride * width for stride in tensor.strides_or_packed)
     readonly = None if tensor.flags is None else bool(tensor.flags & dlpack.DLFlags.READ_ONLY)

@@ -8,7 +8,7 @@ from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from typing import Any, NoReturn
 
-from conformance.adapters.base import Device, Protocol
+from conformance.adapters.base import Adapter, Device, Protocol
 from conformance.protocols import capsule
 from conformance.protocols.clauses import Level, Role
 from conformance.protocols.dlpack import USED_LEGACY, USED_VERSIONED
@@ -119,39 +119,81 @@ def watched(exchange: Exchange) -> Watched:
     The witness is native code: it counts right with an exception in flight and on any thread. A producer whose imports are never
     released would be accused of its exports, whatever they do: it is tried first, and cannot be watched.
     """
-    _require_releases(exchange)
-    array, source = _lent(exchange)
+    if not releases_imports(exchange, exchange.producer):
+        told = "its imports do not release (see lifetime.deleter-once), so its exports cannot be watched"
+        raise Refused(f"{exchange.producer.name}: {told}")
+    array, source = _lent(exchange, exchange.producer)
+    if not exchange.holds(source, source.values):
+        raise Refused(f"{exchange.producer.name} changes what it imports, so its memory cannot be watched")
     if exchange.producer.describe(array).address != source.address:
         raise Refused(f"{exchange.producer.name} copies what it imports, so what it releases cannot be seen")
     return Watched(array, source.address, source.values, source.array.log.exports[-1])
 
 
-def _lent(exchange: Exchange) -> tuple[Any, Source]:
-    """The producer's import of an array of the reference, and that array; a refusal ends the case."""
+def _lent(exchange: Exchange, library: Adapter) -> tuple[Any, Source]:
+    """The library's import of an array of the reference, and that array; a refusal ends the case."""
     reference = exchange.library(REFERENCE)
     source = exchange.make(reference)
     source.array.override = {"deleter": Deleter.NATIVE}
     offer = reference.offer(source.array, Protocol.DLPACK)
     try:
-        with exchange.step(Doing.IMPORT, Role.CONSUMER, exchange.producer.name):
-            return exchange.producer.take(offer, Protocol.DLPACK, exchange.device), source
+        with exchange.step(Doing.IMPORT, Role.CONSUMER, library.name):
+            return library.take(offer, Protocol.DLPACK, exchange.device), source
     except Exception as error:
         exchange.check_context(error)
-        raise Refused(f"{exchange.producer.name} does not import what is to be watched: {brief(error)}") from error
+        raise Refused(f"{library.name} does not import what is to be watched: {brief(error)}") from error
 
 
-def _require_releases(exchange: Exchange) -> None:
-    """End the case as refused if an import of the producer's is not released, not even by its documented call."""
-    array, source = _lent(exchange)
-    witness = source.array.log.exports[-1]
-    del array
+def releases_imports(exchange: Exchange, library: Adapter) -> bool:
+    """Whether a plain import of a library's is released when it is dropped, or at least by its documented call."""
+    with exchange.control():
+        array, source = _lent(exchange, library)
+        witness = source.array.log.exports[-1]
+        del array
+        return _is_released(library, witness)
 
+
+def releases_exports(exchange: Exchange, library: Adapter) -> bool:
+    """Whether a plain export of a library's is released when whoever has imported it drops it. The array is one that it has imported."""
+    reference = exchange.library(REFERENCE)
+    with exchange.control():
+        array, source = _lent(exchange, library)
+        witness = source.array.log.exports[-1]
+        try:
+            with exchange.step(Doing.EXPORT, Role.PRODUCER):
+                taken = reference.take(library.offer(array, Protocol.DLPACK), Protocol.DLPACK, exchange.device)
+        except Exception as error:
+            exchange.check_context(error)
+            raise Refused(f"{library.name} does not export what it has imported: {brief(error)}") from error
+        del array, taken
+        return _is_released(library, witness)
+
+
+def _is_released(library: Adapter, witness: Managed) -> bool:
     def is_released() -> bool:
         return bool(witness.deleter_calls)
 
-    if not happens(is_released) and not (exchange.producer.let_go() and happens(is_released)):
-        told = "its imports do not release (see lifetime.deleter-once), so its exports cannot be watched"
-        raise Refused(f"{exchange.producer.name}: {told}")
+    return happens(is_released) or bool(library.let_go() and happens(is_released))
+
+
+def expect_plain_releases(exchange: Exchange, *libraries: Adapter) -> None:
+    """Each of these libraries releases plain imports and plain exports; one that does not fails by that alone, and by nothing else.
+
+    That is asked once something was not released: who leaks everything says nothing about what was special there.
+    """
+    for library in libraries:
+        if not releases_imports(exchange, library):
+            _leaks(library, Role.CONSUMER)
+        if not releases_exports(exchange, library):
+            _leaks(library, Role.PRODUCER)
+
+
+def _leaks(library: Adapter, role: Role) -> NoReturn:
+    does, cited = ("imports", "DLP-26") if role is Role.CONSUMER else ("exports", "DLP-27")
+    fail(
+        Code.NOT_RELEASED, cited, role=role, reason=f"the library does not release what it {does}, not even a plain array",
+        expected="one call of the deleter", seen="no call", given=HELD[role], accused=ACCUSED[role], library=library.name,
+    )  # fmt: skip
 
 
 def export_again(exchange: Exchange, array: Any, *, versioned: bool) -> Any:
@@ -253,7 +295,7 @@ REFUSED_IMPORT = "the struct of a refused import"
 """What is not released, or too often, by an import that fails."""
 
 
-def expect_one_owner(offer: Prepared, role: Role, what: str) -> None:
+def expect_one_owner(exchange: Exchange, offer: Prepared, role: Role, what: str) -> None:
     """After a refused import: either the consumer took the capsule and has released it, or it is untouched.
 
     ``what`` is what has happened, in words. A struct that is released and still in an unmarked capsule will be released again. One that is marked as taken and
@@ -269,6 +311,8 @@ def expect_one_owner(offer: Prepared, role: Role, what: str) -> None:
             given=REFUSED_IMPORT,
         )  # fmt: skip
     if calls < int(consumed):
+        if not releases_imports(exchange, exchange.consumer):
+            _leaks(exchange.consumer, Role.CONSUMER)
         fail(
             Code.NOT_RELEASED, "DLP-26", role=role, level=Level.SHOULD,
             reason=f"{what}: the struct is never released",

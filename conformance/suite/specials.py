@@ -6,6 +6,8 @@ from .catalogue import Case
 from .layouts import EMPTY, HIGH_RANK, NEGATIVE, OFFSET, PLAIN, SCALAR, STRIDED, UNIT, ZERO_STRIDE
 
 PLAIN_DTYPE = "float32"
+_OF_DTYPE = "an array of "
+_STATE = "a tensor in the state "
 _LAYOUTS = {
     **dict.fromkeys(STRIDED, "a strided view"),
     **dict.fromkeys(UNIT, "an array with dimensions of size 1"),
@@ -24,7 +26,15 @@ def special(case: Case) -> str:
     """The case's state, its class of layout or its element type, whichever is not the plain one; empty if all are."""
     state = case.option("state", "")
     if state:
-        return f"a tensor in the state {state}"
-    layout = _LAYOUTS.get(case.option("layout", "c-order"), "")
-    kind = case.option("dtype", PLAIN_DTYPE)
-    return layout or ("" if kind == PLAIN_DTYPE else f"an array of {kind}")
+        return f"{_STATE}{state}"
+    return described(case.option("layout", "c-order"), case.option("dtype", PLAIN_DTYPE))
+
+
+def described(layout: str = "c-order", kind: str = PLAIN_DTYPE) -> str:
+    """What is special about an array of this layout and element type; empty for a plain one."""
+    return _LAYOUTS.get(layout, "") or ("" if kind == PLAIN_DTYPE else f"{_OF_DTYPE}{kind}")
+
+
+def is_ordinary(given: str) -> bool:
+    """Whether a library could meet such input anywhere: an array of some layout, element type or state, and nothing that a check crafts."""
+    return not given or given in _LAYOUTS.values() or given.startswith((_OF_DTYPE, _STATE))

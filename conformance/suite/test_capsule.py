@@ -21,6 +21,7 @@ from .offers import (
     Prepared,
     Watched,
     expect_one_owner,
+    expect_plain_releases,
     export_again,
     exports_of_imports,
     happens,
@@ -28,7 +29,7 @@ from .offers import (
     unreleased,
     watched,
 )
-from .outcomes import fail
+from .outcomes import Side, fail
 from .steps import Doing
 
 STEPS = 1000
@@ -55,6 +56,7 @@ def _expect_released(exchange: Exchange, array: Watched, cited: str, reason: str
             expected="released once", seen=f"released {array.released} times", given=what,
         )  # fmt: skip
     if not array.released:
+        expect_plain_releases(exchange, exchange.producer)
         unreleased(
             exchange, lambda: array.released == 1, cited, role=Role.PRODUCER,
             reason=f"{reason}: the producer does not release the memory",
@@ -145,6 +147,7 @@ def test_many_exports(exchange: Exchange) -> None:
     array = watched(exchange)
     exported = [export_again(exchange, array.array, versioned=_versioned(exchange)) for _ in range(3)]
     decoded = [exchange.decode(each) for each in exported]
+    _expect_address(array, decoded)
     if len({tensor.address for tensor in decoded}) != 3 or {tensor.element0 for tensor in decoded} != {array.address}:
         fail(
             Code.EXPORTS_ENTANGLED, "DLP-24", role=Role.PRODUCER, reason="several exports of one array share a struct",
@@ -157,6 +160,18 @@ def test_many_exports(exchange: Exchange) -> None:
         exported.pop()
         settle()
     _expect_released(exchange, array, "DLP-24", "all capsules are gone", _UNCONSUMED)
+
+
+def _expect_address(array: Watched, decoded: list[dlpack.Tensor]) -> None:
+    """No export names another place in the array's memory than that of its first element."""
+    for tensor in decoded:
+        off = tensor.element0 - array.address
+        if off and abs(off) < len(array.values):
+            fail(
+                Code.WRONG_ADDRESS, "DLP-59", role=Role.PRODUCER, reason="the producer exports another address than the array's",
+                expected=f"element 0 at {array.address:#x}", seen=f"element 0 at {tensor.element0:#x}, {off:+d} bytes off",
+                accused=Side.PRODUCER,
+            )  # fmt: skip
 
 
 @invariant(
@@ -264,7 +279,7 @@ def test_second_import(exchange: Exchange) -> None:
     )
     exchange.expect_values(source, exchange.read(taken))
     del taken
-    expect_one_owner(offer, Role.CONSUMER, "the second import was refused")
+    expect_one_owner(exchange, offer, Role.CONSUMER, "the second import was refused")
 
 
 @invariant(
@@ -417,7 +432,7 @@ class _Race:
                 expected="one import and one refusal", seen="; ".join([f"{winners} imports", *self._lost]),
                 given="a capsule that two threads import at once",
             )  # fmt: skip
-        expect_one_owner(self._offer, Role.CONSUMER, when)
+        expect_one_owner(self._exchange, self._offer, Role.CONSUMER, when)
 
 
 _MISTAKES: dict[int, tuple[Code, str, Level | None]] = {

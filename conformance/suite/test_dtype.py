@@ -21,6 +21,7 @@ from .exchange import UNCLEAN, Exchange, Source, brief, show
 from .exported import REFUSED_STATE
 from .libraries import REFERENCE, Pair
 from .outcomes import Inconclusive, Refused, Side, fail
+from .specials import described
 from .steps import Doing
 
 FOREIGN_ORDER = ">" if NATIVE_ORDER == "<" else "<"
@@ -774,7 +775,8 @@ def test_special_typestr(exchange: Exchange) -> None:
 
 def _expect_control(exchange: Exchange, kind: DType) -> None:
     """The consumer takes a plain array: only then does refusing the special one say anything. Else the case ends."""
-    exchange.take(exchange.source(kind=kind), promised="")
+    with exchange.control(described(kind=kind.name)):
+        exchange.take(exchange.source(kind=kind), promised="")
 
 
 def _taken(exchange: Exchange, source: Source) -> Any | None:

@@ -45,7 +45,7 @@ from .offers import (
     unreleased,
     watched,
 )
-from .outcomes import Inconclusive, Refused, fail
+from .outcomes import ACCUSED, Inconclusive, Refused, fail
 from .steps import Doing
 
 PRESSURE = 16
@@ -293,7 +293,7 @@ def test_failed_import(exchange: Exchange) -> None:
     except Exception as error:
         exchange.check_context(error)
         what = "the consumer refuses the capsule"
-    expect_one_owner(offer, Role.CONSUMER, what)
+    expect_one_owner(exchange, offer, Role.CONSUMER, what)
 
 
 # -- the producer's side
@@ -421,6 +421,7 @@ def test_temporary(exchange: Exchange) -> None:
 
     The array interface leaves keeping the owner alive to the user, so there it is only observed that a consumer does not.
     """
+    _expect_sound(exchange)
     taken, values = _from_temporary(exchange)
     pressure = _pressed(exchange, exchange.producer)
     seen = exchange.read(taken)
@@ -448,10 +449,18 @@ def _suspect(exchange: Exchange) -> Role:
     return Role.PRODUCER if exchange.consumer.name == REFERENCE else Role.CONSUMER
 
 
+def _expect_sound(exchange: Exchange) -> None:
+    """An array that lives is read right: only then do other elements of one that is gone say anything about its memory."""
+    source = exchange.source()
+    exchange.expect_values(source, exchange.read(exchange.take(source)))
+
+
 def _from_temporary(exchange: Exchange) -> tuple[Any, bytes]:
     """An import whose producer's array nobody else holds, and its elements."""
     source = exchange.source()
-    return exchange.take(source), source.values
+    taken = exchange.take(source)
+    exchange.expect_handed(source)
+    return taken, source.values
 
 
 @invariant(
@@ -505,6 +514,7 @@ def _chains(env: Environment) -> Iterator[Pair]:
 )
 def test_chain(exchange: Exchange) -> None:
     """In a chain of imports of imports every link keeps the memory, whichever dies first."""
+    _expect_sound(exchange)
     values, links = _chain(exchange)
     reference = exchange.library(REFERENCE)
     readers = [exchange.producer, exchange.consumer, reference]
@@ -515,6 +525,7 @@ def test_chain(exchange: Exchange) -> None:
         for link, reader in zip(links, readers):
             seen = exchange.using(partial(reader.read, link), "reading a link of the chain")
             if seen != values:
+                _expect_plain_holds(exchange)
                 _reused(
                     exchange, "the memory is reused under a link of the chain", show(values, exchange.dtype),
                     f"{reader.name} reads {show(seen, exchange.dtype)}",
@@ -527,9 +538,46 @@ def _chain(exchange: Exchange) -> tuple[bytes, list[Any]]:
     reference = exchange.library(REFERENCE)
     source = exchange.source()
     middle = exchange.take(source)
+    exchange.expect_handed(source)
     offer = exchange.offer(middle, giver=exchange.consumer)
     last = exchange.take(offer, promised="", giver=exchange.consumer, taker=reference)
+    exchange.expect_handed(source)
     return source.values, [source.array, middle, last]
+
+
+def _expect_plain_holds(exchange: Exchange) -> None:
+    """Each of the two libraries holds memory in a plain exchange with the reference; one that does not fails by that alone."""
+    reference = exchange.library(REFERENCE)
+    for library, role in (
+        (exchange.producer, Role.PRODUCER),
+        (exchange.consumer, Role.CONSUMER),
+        (exchange.consumer, Role.PRODUCER),
+    ):
+        giver, taker = (library, reference) if role is Role.PRODUCER else (reference, library)
+        with exchange.control():
+            kept = _kept(exchange, giver, taker)
+        if kept:
+            expected, seen = kept
+            fail(
+                Code.RELEASED_EARLY, "DLP-28" if role is Role.PRODUCER else "DLP-26", role=role,
+                reason="the memory is reused under an import", expected=expected, seen=seen, accused=ACCUSED[role],
+                library=library.name, given="",
+            )  # fmt: skip
+
+
+def _kept(exchange: Exchange, giver: Adapter, taker: Adapter) -> tuple[str, str] | None:
+    """The elements of an array that is gone, and what its import reads then; ``None`` if it reads them, or takes no such array."""
+    source = exchange.make(giver)
+    try:
+        taken = taker.take(giver.offer(source.array, Protocol.DLPACK), Protocol.DLPACK, exchange.device)
+    except Exception as error:
+        exchange.check_context(error)
+        return None
+    source.array = None
+    pressure = _pressed(exchange, giver)
+    seen = taker.read(taken)
+    del pressure
+    return None if seen == source.values else (show(source.values, source.dtype), show(seen, source.dtype))
 
 
 def _one_side_ours(env: Environment) -> Iterator[Pair]:

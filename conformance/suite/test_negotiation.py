@@ -134,6 +134,7 @@ def test_copied_flag(exchange: Exchange) -> None:
     }  # fmt: skip
     source = exchange.source()
     tensor = _versioned(exchange, source, **keywords[exchange.option("copy")])
+    exchange.expect_tensor(source, tensor)
     moved = tensor.element0 != source.address
     flagged = bool((tensor.flags or 0) & DLFlags.IS_COPIED)
     if moved != flagged:
@@ -196,7 +197,9 @@ def test_signature(exchange: Exchange) -> None:
             expected="a legacy struct", seen=f"version {tensor.version} for {_call(keywords)}",
         )  # fmt: skip
     if tensor.element0 != source.address:
-        _copied(source, tensor, f"the producer copies for {_call(keywords)}, as if None did not mean the default")
+        _copied(
+            exchange, source, tensor, f"the producer copies for {_call(keywords)}, as if None did not mean the default"
+        )
 
 
 def _judge_refused_none(exchange: Exchange, source: Source, chosen: tuple[str, ...], error: Exception) -> NoReturn:
@@ -237,7 +240,9 @@ def _refuses_keyword(name: str, value: Any, clause: str, error: Exception) -> No
     )  # fmt: skip
 
 
-def _copied(source: Source, tensor: Tensor, reason: str) -> NoReturn:
+def _copied(exchange: Exchange, source: Source, tensor: Tensor, reason: str) -> NoReturn:
+    """The producer exports other memory than the array's; another place in the array's is a wrong address, and no copy."""
+    exchange.expect_tensor(source, tensor)
     fail(
         Code.NOT_SHARED, "DLP-43", role=Role.PRODUCER, reason=reason,
         expected=f"element 0 at {source.address:#x}", seen=f"element 0 at {tensor.element0:#x}",
@@ -277,7 +282,7 @@ def test_device_argument(exchange: Exchange) -> None:
             expected=f"device {asked}, or BufferError", seen=f"device {tensor.device}",
         )  # fmt: skip
     if asked == own and tensor.element0 != source.address:
-        _copied(source, tensor, "the producer copies, though the array is on the device that it is asked for")
+        _copied(exchange, source, tensor, "the producer copies, though the array is on the device that it is asked for")
 
 
 def _judge_device_refusal(exchange: Exchange, error: Exception, asked: tuple[int, ...], own: tuple[int, ...]) -> None:
@@ -326,7 +331,7 @@ def test_bad_arguments(exchange: Exchange) -> None:
     exchange.expect_refusal(lambda: offer.__dlpack__(**keywords), clause, role=Role.PRODUCER, given=given)
     after = exchange.decode(exchange.capsule_of(source))
     if after.element0 != source.address:
-        _copied(source, after, "the producer exports a copy after it has refused an export")
+        _copied(exchange, source, after, "the producer exports a copy after it has refused an export")
 
 
 HOST_STREAMS: dict[str, Any] = {"none": None, "legacy": 1, "per-thread": 2, "minus-one": -1, "text": "x"}
@@ -776,7 +781,7 @@ def test_foreign_major(exchange: Exchange) -> None:
         role=Role.CONSUMER,
         given=given,
     )
-    expect_one_owner(offer, Role.CONSUMER, "the consumer refuses a struct of another major version")
+    expect_one_owner(exchange, offer, Role.CONSUMER, "the consumer refuses a struct of another major version")
 
 
 _DEVICES = {

@@ -130,6 +130,7 @@ def test_view_export(exchange: Exchange) -> None:
     else:
         clause, seen = "CAI-05", _published_address(exchange, source)
     if seen != source.address:
+        exchange.expect_handed(source)
         inside = source.start <= seen < source.start + len(source.block)
         fail(
             Code.WRONG_ADDRESS if inside else Code.NOT_SHARED,
@@ -188,7 +189,7 @@ def test_consumer_write_seen(exchange: Exchange) -> None:
     """What the consumer writes is what the producer reads, and no element outside the view changes."""
     source = exchange.source()
     taken = exchange.take(source)
-    _require_writable(exchange, taken)
+    _require_writable(exchange, source, taken)
     expect_shared(exchange, source, taken)
     data = pattern(source.dtype, source.view.size, seed=1)
     exchange.using(lambda: exchange.consumer.write(taken, data), "writing through the import")
@@ -210,7 +211,7 @@ def test_kernel_write_seen(exchange: Exchange) -> None:
     exchange.poke(source.address, _numbers(source.view.size, start=1))
     before = exchange.peek(source.start, len(source.block))
     taken = exchange.take(source)
-    _require_writable(exchange, taken)
+    _require_writable(exchange, source, taken)
     expect_shared(exchange, source, taken)
     exchange.using(lambda: exchange.consumer.kernel_increment(taken), "a kernel on the import")
     _expect_written(exchange, source, _numbers(source.view.size, start=2), before)
@@ -221,7 +222,9 @@ def _numbers(count: int, start: int) -> bytes:
     return b"".join(number.to_bytes(4, sys.byteorder) for number in range(start, start + count))
 
 
-def _require_writable(exchange: Exchange, taken: Any) -> None:
+def _require_writable(exchange: Exchange, source: Source, taken: Any) -> None:
+    """The import can be written, and the hand-over leads nobody to other memory."""
+    exchange.expect_handed(source)
     if exchange.look(taken).readonly:
         raise Refused(f"{exchange.consumer.name} made a read-only array of it")
 
@@ -231,6 +234,16 @@ def _expect_written(exchange: Exchange, source: Source, data: bytes, before: byt
     seen = exchange.producer.read(source.array)
     if seen != data:
         exchange.expect_handed(source)
+        if exchange.holds(source, data):
+            fail(
+                Code.VALUES_CHANGED,
+                exchange.describing(),
+                role=Role.PRODUCER,
+                reason="the consumer's elements lie in the memory that the producer has handed over, and the producer reads others",
+                expected=show(data, source.dtype),
+                seen=show(seen, source.dtype),
+                accused=Side.PRODUCER,
+            )
         fail(
             Code.VALUES_CHANGED,
             exchange.reading(),
@@ -275,7 +288,7 @@ def test_zero_stride_write(exchange: Exchange) -> None:
     """
     source = exchange.source(form=_REPEATED[exchange.layout.name])
     taken = exchange.take(source)
-    _require_writable(exchange, taken)
+    _require_writable(exchange, source, taken)
     data = pattern(source.dtype, source.view.size, seed=1)
     try:
         with exchange.step(Doing.USE, Role.CONSUMER):
@@ -377,14 +390,16 @@ def test_byte_offset_passed_on(exchange: Exchange) -> None:
     exchange.special("what it imported with a `byte_offset`")
     again = _passed_on(exchange, exchange.consumer, taken, exchange.library(REFERENCE))
     seen = exchange.library(REFERENCE).describe(again).address
-    if seen != source.address:
+    if seen != imported.address:
         fail(
             Code.WRONG_ADDRESS,
-            "DLP-58",
-            role=Role.CONSUMER,
-            reason="the consumer exports its import with another element 0",
-            expected=f"element 0 at {source.address:#x}",
-            seen=f"element 0 at {seen:#x}, {seen - source.address:+d} bytes off",
+            "DLP-59",
+            role=Role.PRODUCER,
+            reason="the library exports its import with another element 0",
+            expected=f"element 0 at {imported.address:#x}",
+            seen=f"element 0 at {seen:#x}, {seen - imported.address:+d} bytes off",
+            accused=Side.PRODUCER,
+            library=exchange.consumer.name,
         )
 
 
@@ -414,6 +429,7 @@ def test_imports_alias(exchange: Exchange) -> None:
     expect_shared(exchange, source, second)
     partners = exchange.producer.traits | exchange.consumer.traits
     if Trait.IMMUTABLE not in partners:
+        exchange.expect_handed(source)
         data = _write_first(exchange, source, first)
         exchange.expect_values(source, exchange.read(second), expected=data)
 
@@ -484,47 +500,55 @@ def test_copy_true(exchange: Exchange) -> None:
     view = exchange.look(taken)
     if source.start <= view.address < source.start + len(source.block):
         told = f"element 0 at {view.address:#x}, the producer's at {source.address:#x}"
-        _copy_is_shared(offer, expected="an address outside of the producer's block", seen=told)
+        _copy_is_shared(exchange, source, expected="an address outside of the producer's block", seen=told)
     if Trait.IMMUTABLE not in exchange.producer.traits:
         exchange.rewrite(source)
         seen = exchange.read(taken)
         if seen != source.values:
-            _copy_is_shared(offer, expected=show(source.values, source.dtype), seen=show(seen, source.dtype))
+            _copy_is_shared(exchange, source, expected=show(source.values, source.dtype), seen=show(seen, source.dtype))
 
 
 def _expect_copy(exchange: Exchange, source: Source, seen: bytes) -> None:
-    """A copy has the producer's elements. If what was handed over has others, the producer has copied wrongly."""
+    """A copy has the producer's elements. If what was handed over had others, the producer has copied wrongly."""
     if seen == source.values:
         return
-    handed = exchange.handed_elements(source.dtype.itemsize)
-    by_producer = handed is not None and handed != source.values
-    role = Role.PRODUCER if by_producer else Role.CONSUMER
+    exchange.expect_handed(source)
+    side = exchange.changed_by(source, source.values)
+    role = exchange.suspect(side)
     fail(
         Code.VALUES_CHANGED,
-        "DLP-59" if by_producer else "DLP-58",
+        exchange.describing() if role is Role.PRODUCER else exchange.reading(),
         role=role,
-        reason=f"the {role.value} makes a copy with other elements",
+        reason="the producer makes a copy with other elements"
+        if side is Side.PRODUCER
+        else "the consumer reads other elements from the copy",
         expected=show(source.values, source.dtype),
         seen=show(seen, source.dtype),
         given="`copy=True`",
-        accused=None if handed is None else ACCUSED[role],
+        accused=side,
     )
 
 
-def _copy_is_shared(offer: DLPackOffer, *, expected: str, seen: str) -> NoReturn:
-    """``copy=True`` gave no copy: the producer's fault if it was asked for one, else the consumer's."""
-    asked = any(keywords.get("copy") for _, keywords in offer.calls)
+def _copy_is_shared(exchange: Exchange, source: Source, *, expected: str, seen: str) -> NoReturn:
+    """``copy=True`` gave no copy: the producer's fault if it answers a request for one with its memory, else the consumer's."""
+    side, reason = _who_shares(exchange, source)
+    role = exchange.suspect(side)
     fail(
-        Code.COPY_SHARED,
-        "DLP-39" if asked else "DLP-44",
-        role=Role.PRODUCER if asked else Role.CONSUMER,
-        reason="the producer shares its memory, though the consumer asks it for a copy"
-        if asked
-        else "the consumer shares the producer's memory, and does not ask the producer for a copy",
-        expected=expected,
-        seen=seen,
-        accused=Side.PRODUCER if asked else Side.CONSUMER,
-    )
+        Code.COPY_SHARED, "DLP-39" if role is Role.PRODUCER else "DLP-44", role=role, reason=reason, expected=expected, seen=seen,
+        accused=side,
+    )  # fmt: skip
+
+
+def _who_shares(exchange: Exchange, source: Source) -> tuple[Side | None, str]:
+    """Who has made no copy, as far as the capsules show it, and in which way."""
+    copies = [answer for answer in exchange.answers if answer.keywords.get("copy")]
+    if not copies:
+        return Side.CONSUMER, "the consumer shares the producer's memory, and does not ask the producer for a copy"
+    if any(answer.handed is not None and exchange.is_of(source, answer.handed) for answer in copies):
+        return Side.PRODUCER, "the producer shares its memory, though the consumer asks it for a copy"
+    if not exchange.answers[-1].keywords.get("copy"):
+        return Side.CONSUMER, "the consumer asks the producer for a copy, and takes another capsule"
+    return None, "the import shares the producer's memory, though the consumer asks for a copy"
 
 
 @invariant(
@@ -545,11 +569,16 @@ def test_copy_false(exchange: Exchange) -> None:
         with exchange.step(Doing.IMPORT, Role.CONSUMER):
             taken = exchange.consumer.take(offer, exchange.protocol, exchange.device, copy=False)
     except Exception as error:
-        _judge_refused_copy(exchange, offer, error, shares=shares and source.view.size > 0)
+        _judge_refused_copy(exchange, source, offer, error, shares=shares and source.view.size > 0)
     exchange.expect_values(source, exchange.read(taken))
     view = exchange.look(taken)
     if view.address != source.address:
-        by_producer = exchange.handed is not None and exchange.handed.address != source.address
+        by_producer = any(
+            answer.keywords.get("copy") is False
+            and answer.handed is not None
+            and not exchange.is_of(source, answer.handed)
+            for answer in exchange.answers
+        )
         fail(
             Code.COPY_MADE,
             "DLP-39" if by_producer else "DLP-44",
@@ -561,9 +590,17 @@ def test_copy_false(exchange: Exchange) -> None:
         )
 
 
-def _judge_refused_copy(exchange: Exchange, offer: DLPackOffer, error: Exception, *, shares: bool) -> NoReturn:
-    """Refusing is what has to be done where a copy is needed, and is wrong for a plain array that can be shared."""
+def _judge_refused_copy(
+    exchange: Exchange, source: Source, offer: DLPackOffer, error: Exception, *, shares: bool
+) -> NoReturn:
+    """Refusing is what has to be done where a copy is needed, and is wrong for a plain array that can be shared.
+
+    Nobody has to take what describes another array, or to serve a call that the protocol forbids.
+    """
     exchange.check_context(error)
+    exchange.expect_call(offer)
+    if offer.raised is None:
+        exchange.expect_handed(source)
     role, clause = _blamed(offer)
     if not _unknown_keyword(offer):
         if shares and exchange.promises():
@@ -705,8 +742,10 @@ def test_chain(exchange: Exchange) -> None:
     middle = exchange.library(exchange.option(VIA))
     exchange.special("an array that goes through a library in between")
     between = exchange.take(source, promised="", taker=middle)
+    exchange.expect_intact(source, middle)
     _expect_same_memory(exchange, source, middle, between)
     last = _passed_on(exchange, middle, between, exchange.consumer)
+    exchange.expect_intact(source, exchange.consumer)
     _expect_same_memory(exchange, source, exchange.consumer, last)
     exchange.expect_values(source, exchange.read(last))
     if Trait.IMMUTABLE in exchange.producer.traits | middle.traits | exchange.consumer.traits:
@@ -714,6 +753,7 @@ def test_chain(exchange: Exchange) -> None:
     data = exchange.rewrite(source)
     exchange.expect_values(source, exchange.read(last), expected=data)
     if Trait.WRITES in exchange.consumer.traits and not exchange.look(last).readonly:
+        exchange.expect_handed(source)
         data = pattern(source.dtype, source.view.size, seed=2)
         exchange.using(lambda: exchange.consumer.write(last, data), "writing through the last import")
         _expect_written(exchange, source, data)

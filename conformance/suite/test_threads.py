@@ -22,7 +22,7 @@ from .codes import Code
 from .concurrency import BUILDS, THREADS, elsewhere, together
 from .exchange import Exchange, Source, brief, show
 from .libraries import REFERENCE, Environment, Pair
-from .offers import happens, unreleased
+from .offers import expect_plain_releases, happens, unreleased
 from .outcomes import ACCUSED, Failure, Inconclusive, Refused, fail
 
 _ARRAYS = 4
@@ -125,8 +125,11 @@ def _counting(env: Environment) -> Iterator[Pair]:
     return env.imports(Protocol.DLPACK)
 
 
-def _expect_released(exchange: Exchange, source: Source) -> None:
-    """Every capsule that the reference made of this array was released once; who releases later is waited for."""
+def _expect_released(exchange: Exchange, source: Source, *passing: Adapter) -> None:
+    """Every capsule that the reference made of this array was released once; who releases later is waited for.
+
+    If it was not, those that have passed the array on (``passing``) are tried with a plain one first.
+    """
     exports = source.array.log.exports
 
     def is_right() -> bool:
@@ -143,6 +146,7 @@ def _expect_released(exchange: Exchange, source: Source) -> None:
             Code.RELEASED_TWICE, "DLP-26", role=Role.CONSUMER, reason="the consumer releases a capsule more than once",
             expected=expected, seen=seen, given="memory",
         )  # fmt: skip
+    expect_plain_releases(exchange, *passing)
     reason = "not every capsule is released"
     unreleased(exchange, is_right, "DLP-26", role=Role.CONSUMER, reason=reason, expected=expected, seen=seen)
 
@@ -181,6 +185,7 @@ def test_release_elsewhere(exchange: Exchange) -> None:
     """An import that is dropped in another thread is released, and all later exchanges work."""
     source = exchange.source()
     held = [exchange.take(source)]
+    exchange.expect_intact(source, exchange.consumer)
     elsewhere(held.clear)
     if exchange.producer.name == REFERENCE and exchange.protocol is Protocol.DLPACK:
         _expect_released(exchange, source)
@@ -262,7 +267,7 @@ def test_chain(exchange: Exchange) -> None:
     exchange.expect_values(source, reference.read(end[0]))
     elsewhere(lambda: end.pop().release())
     if exchange.option("entry") == Protocol.DLPACK.value:
-        _expect_released(exchange, source)
+        _expect_released(exchange, source, exchange.producer, exchange.consumer)
     _expect_unharmed(exchange, source, reference)
 
 
@@ -272,8 +277,14 @@ def _pass_on(exchange: Exchange, reference: Any, source: Source) -> Imported:
     first, second = exchange.producer, exchange.consumer
     try:
         given = first.take(reference.offer(source.array, entry), entry, exchange.device)
-        passed = second.take(first.offer(given, Protocol.DLPACK), Protocol.DLPACK, exchange.device)
-        back: Imported = reference.take(second.offer(passed, Protocol.DLPACK), Protocol.DLPACK, exchange.device)
+        exchange.expect_intact(source, first, entry)
+        passed = second.take(exchange.offer(given, giver=first), Protocol.DLPACK, exchange.device)
+        exchange.expect_handed(source)
+        exchange.expect_intact(source, second)
+        back: Imported = reference.take(exchange.offer(passed, giver=second), Protocol.DLPACK, exchange.device)
+        exchange.expect_handed(source)
+    except (Failure, Refused):
+        raise
     except Exception as error:
         exchange.check_context(error)
         raise Refused(f"the chain ends on the way: {brief(error)}") from error

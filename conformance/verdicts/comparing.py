@@ -12,6 +12,7 @@ from dataclasses import dataclass, field
 
 from conformance.engines.model import Lifecycle
 from conformance.report.screen import many
+from conformance.suite.libraries import NOT_TRUSTED
 from conformance.verdict import Verdict
 
 from .model import CellResult, Evidence, RunFile, place
@@ -228,11 +229,12 @@ def _lifecycle(cell: CellResult, before: CellResult | None) -> Iterator[Remark]:
 
 
 def _absent(cell: CellResult, before: CellResult | None) -> Iterator[Remark]:
-    """Libraries that a cell was planned with and that could not be used in it: it proves nothing about them.
+    """Libraries that a cell was planned with, or whose adapters are there, and that could not be used in it: it proves nothing about them.
 
     If the baseline could use one, its cases are not planned any more, which is told by :func:`_gone`.
     """
-    for name in sorted(cell.absent.keys() & cell.holds.keys()) if is_trusted(cell) else ():
+    installed = {name for name, why in cell.absent.items() if why.startswith(NOT_TRUSTED)}
+    for name in sorted(cell.absent.keys() & cell.holds.keys() | installed) if is_trusted(cell) else ():
         told = f"{name} could not be used, so nothing of it was tested: {cell.absent[name]}"
         if before is None or not is_trusted(before) or name not in {**before.absent, **before.holds}:
             yield Remark(Kind.NOT_TESTED, told, cell.name)

@@ -123,9 +123,36 @@ def test_a_trial_that_was_refused_or_undecided_proves_nothing() -> None:
 
 def test_the_clause_always_binds_the_accused() -> None:
     """A consumer's duty that was cited gives way to the producer's, which the trial has broken."""
-    trial = failed(case("cupy", "reference"), Code.STRIDES_CHANGED, "DLP-20", Role.PRODUCER)
+    trial = failed(case("cupy", "reference"), Code.EARLY_WRITE, "DLP-20", Role.PRODUCER)
+    found = judged(failed(case("cupy", "torch"), Code.STALE_READ), [trial, passed(case("reference", "torch"))])
+    assert (found.clause, found.role, found.code) == ("DLP-20", Role.PRODUCER, "early-write")
+
+
+@pytest.mark.parametrize(
+    ("trial", "speaks"),
+    [
+        (failed(case("cupy", "reference")), True),
+        (failed(case("cupy", "reference"), Code.WRONG_ADDRESS), False),
+        (failed(case("cupy", "reference"), Code.CRASH, outcome=Outcome.CRASH), False),
+        (failed(case("cupy", "reference"), level=Level.OBSERVED), False),
+    ],
+)
+def test_a_trial_that_fails_otherwise_says_nothing_of_this_failure(trial: Result, speaks: bool) -> None:
+    """A producer's wrong address is no reason to hold the consumer's death against it."""
     found = judged(failed(case("cupy", "torch")), [trial, passed(case("reference", "torch"))])
-    assert (found.clause, found.role, found.code) == ("DLP-20", Role.PRODUCER, "strides-changed")
+    assert who(found) == ((Side.PRODUCER, ("cupy",)) if speaks else (Side.UNKNOWN, ()))
+
+
+def test_a_death_is_held_against_a_side_only_where_one_dies_alike() -> None:
+    """Where the other side fails with the reference, too, of something else, two mistakes meet."""
+    died = failed(case("cupy", "torch"), Code.CRASH, "DLP-58", Role.CONSUMER, outcome=Outcome.CRASH)
+    wrong = failed(case("cupy", "reference"), Code.WRONG_ADDRESS, "DLP-59", Role.PRODUCER)
+    dies = failed(case("reference", "torch"), Code.CRASH, outcome=Outcome.CRASH)
+    hangs = failed(case("reference", "torch"), Code.HANG, outcome=Outcome.HANG)
+    assert who(judged(died, [wrong, passed(dies.case)])) == (Side.UNKNOWN, ())
+    assert who(judged(died, [wrong, hangs])) == (Side.UNKNOWN, ())
+    assert who(judged(died, [passed(wrong.case), dies])) == (Side.CONSUMER, ("torch",))
+    assert who(judged(died, [wrong, dies])) == (Side.BOTH, ("cupy", "torch"))
 
 
 @pytest.mark.parametrize("protocol", ["dlpack", "cai"])
@@ -172,6 +199,20 @@ def test_a_library_with_itself_is_tried_on_either_side() -> None:
     """Which of its two halves it is, the trials say."""
     others = [passed(case("cupy", "reference")), failed(case("reference", "cupy"))]
     assert who(judged(failed(case("cupy", "cupy")), others)) == (Side.CONSUMER, ("cupy",))
+
+
+@pytest.mark.parametrize(
+    ("role", "side"), [(Role.PRODUCER, Side.PRODUCER), (Role.CONSUMER, Side.CONSUMER), (None, Side.BOTH)]
+)
+def test_a_library_with_itself_is_the_one_whatever_the_trials_say(role: Role | None, side: Side) -> None:
+    """Only the side is in doubt: it is the one that the failure is told of."""
+    died = failed(case("cupy", "cupy"), Code.CRASH, "", role, outcome=Outcome.CRASH)
+    others = [passed(case("cupy", "reference")), passed(case("reference", "cupy"))]
+    assert who(judged(died, others)) == (side, ("cupy",))
+    chain = case("cupy", "cupy", "dlpack", ("via", "reference"))
+    assert who(judged(replace(died, case=chain))) == (side, ("cupy",))
+    other = case("cupy", "cupy", "dlpack", ("via", "torch"))
+    assert who(judged(replace(died, case=other))) == (Side.UNKNOWN, ())
 
 
 def test_all_results_get_an_accused_or_none() -> None:

@@ -540,7 +540,7 @@ ADAPTER = """
 import os, signal
 from dataclasses import replace
 from conformance.adapters.reference import ReferenceAdapter
-from conformance.adapters.base import Device, Protocol
+from conformance.adapters.base import Device, Protocol, Unsupported
 
 class Adapter(ReferenceAdapter):
     name = "{name}"
@@ -558,6 +558,14 @@ ELEMENTS = """
 DIES = """
     def contiguous(self, array):
         os.kill(os.getpid(), signal.SIGSEGV)
+"""
+LEAVES = """
+    def read(self, array):
+        os._exit(0)
+"""
+ASKS_TO_END = """
+    def contiguous(self, array):
+        raise SystemExit(0)
 """
 RAISES = """
     def protocols(self, device):
@@ -614,6 +622,21 @@ def test_a_third_partys_wrong_adapter_is_told_and_no_run_is_green(conformance: C
     [
         (DIES, "while its trait contiguity is tried, its process died with signal 11; the adapter or the library"),
         (RAISES, "to ask what it can do here raises AttributeError: no attribute 'from_dlpak'"),
+        (
+            LEAVES,
+            "while its first array is looked at, its process ended with exit code 0; the adapter or the library",
+        ),
+        (
+            ASKS_TO_END,
+            "while its trait contiguity is tried, it raises SystemExit: 0; the adapter or the library is wrong",
+        ),
+        ("    def load(self): os.abort()", "while its library is loaded, its process died with signal 6"),
+        ("    def load(self): raise KeyboardInterrupt", "load() raises KeyboardInterrupt"),
+        ("    def versions(self): raise OSError('gone')", "versions() raises OSError: gone"),
+        ("    def versions(self): return {'it': 3}", "versions() gives {'it': 3}; expected a dictionary of texts"),
+        ("    traits = {'writes'}", "its traits have 'writes' among them; expected members of"),
+        ("import sys; sys.exit(0)", "to import it raises SystemExit: 0"),
+        ("os.kill(os.getpid(), signal.SIGSEGV)", "while its adapter is imported, its process died with signal 11"),
     ],
 )
 def test_an_adapter_that_ends_its_probe_is_not_trusted_either(
@@ -622,6 +645,43 @@ def test_an_adapter_that_ends_its_probe_is_not_trusted_either(
     """What was tried is known, because it is told before."""
     done = conformance("check", "--case", CASE, path=installed(tmp_path / "site", wrong))
     assert done.code == 4, done.stderr
-    assert fact in library(done)["absent"]
     assert library(done)["absent"].startswith("adapter not to be trusted: ")
-    assert EITHER in library(done)["absent"]
+    assert fact in library(done)["absent"]
+
+
+def test_an_adapter_that_keeps_the_name_of_another_is_not_trusted(conformance: Command, tmp_path: Path) -> None:
+    """Copied from NumPy's, it would have NumPy accused."""
+    path = installed(tmp_path / "site", '    name = "numpy"')
+    done = conformance("check", "--case", CASE, path=path)
+    assert done.code == 4
+    assert library(done)["untrusted"] == (
+        "it is announced as 'stripes', and its class Adapter in stripes_module has the name 'numpy', so failures would be held against "
+        "another library; give the class and the entry point the same name"
+    )
+
+
+@pytest.mark.parametrize(
+    ("take", "fact"),
+    [
+        ("(self, offer, protocol, device, **keywords): return super().take(offer, protocol, device)", "shares memory and hands `copy` to nobody"),
+        ("(self, offer, protocol, device): return super().take(offer, protocol, device)", "raises TypeError: "),
+        ("(self, offer, protocol, device, copy=None): raise Unsupported('no')", "raises Unsupported: no"),
+        ("(self, offer, protocol, device, **keywords): os.abort()", None),
+        ("(self, offer, protocol, device, **keywords): raise ValueError", None),
+        ("(self, offer, protocol, device, copy=None): return super().take(offer, protocol, device, copy=copy)", None),
+    ],
+)  # fmt: skip
+def test_a_declared_copy_keyword_is_tried(take: str, fact: str | None, conformance: Command, tmp_path: Path) -> None:
+    """An adapter that drops it would have its library accused; a library that cannot import says nothing of its adapter."""
+    done = conformance("check", "--case", CASE, path=installed(tmp_path / "site", f"    def take{take}"))
+    if fact is None:
+        assert library(done)["absent"] is None
+    else:
+        assert (done.code, fact in library(done)["absent"]) == (4, True)
+        assert "it declares the trait copy-keyword, but take() with copy=True" in library(done)["absent"]
+
+
+def test_an_adapter_that_cannot_be_imported_keeps_nobody_from_a_script(conformance: Command, tmp_path: Path) -> None:
+    """Whoever asks for a case of other libraries gets it, and not the end of the broken one."""
+    done = conformance("repro", CASE, path=installed(tmp_path / "site", "import sys; sys.exit(0)"))
+    assert (done.code, CASE in done.stdout) == (0, True)

@@ -152,14 +152,33 @@ def test_what_happens_after_the_answer_is_told_so(
 # -- which clause
 
 
-def test_a_death_cites_what_the_invariant_is_about_for_the_side_at_work() -> None:
-    """By the protocol of the case; what a library does at a release has clauses of its own."""
-    assert clause_of(CASE, INVARIANT, CONSUMER, Doing.IMPORT) == INVARIANT.duties[CONSUMER][0]
-    assert clause_of(CASE, INVARIANT, PRODUCER, Doing.EXPORT) == INVARIANT.duties[PRODUCER][0]
-    assert clause_of(CASE, INVARIANT, PRODUCER, Doing.RELEASE) == "DLP-27"
-    assert clause_of(CASE, INVARIANT, CONSUMER, Doing.RELEASE) == "DLP-26"
-    by_cai = clause_of(replace(CASE, protocol="cai"), INVARIANT, CONSUMER, Doing.IMPORT)
-    assert by_cai.startswith("CAI-")
+@pytest.mark.parametrize("name", ["pointer.values", "capsule.race", "dtype.unknown", "negotiation.version-request"])
+@pytest.mark.parametrize("given", ["", "a strided view", "an array of complex128"])
+def test_a_death_on_ordinary_input_cites_the_clause_of_the_step(name: str, given: str) -> None:
+    """By the protocol of the case, whatever the invariant is about: a plain import that dies says nothing about races or versions."""
+    invariant = catalogue()[name]
+    assert clause_of(CASE, invariant, CONSUMER, Doing.IMPORT, given) == "DLP-58"
+    assert clause_of(CASE, invariant, CONSUMER, Doing.USE, given) == "DLP-58"
+    assert clause_of(CASE, invariant, PRODUCER, Doing.EXPORT, given) == "DLP-59"
+    assert clause_of(CASE, invariant, PRODUCER, Doing.RELEASE, given) == "DLP-27"
+    assert clause_of(CASE, invariant, CONSUMER, Doing.RELEASE, given) == "DLP-26"
+    by_cai = replace(CASE, protocol="cai")
+    assert clause_of(by_cai, invariant, CONSUMER, Doing.IMPORT, given) == "CAI-32"
+    assert clause_of(by_cai, invariant, PRODUCER, Doing.EXPORT, given) == "CAI-05"
+
+
+def test_a_death_on_crafted_input_cites_what_the_invariant_is_about() -> None:
+    """The check has made it on purpose, so the check says which clause it is about."""
+    invariant = catalogue()["lifetime.null-deleter"]
+    cited = clause_of(CASE, invariant, CONSUMER, Doing.IMPORT, "a NULL deleter")
+    assert cited == invariant.duties[CONSUMER][0] == "DLP-26"
+
+
+def test_a_death_in_a_table_cites_the_table() -> None:
+    """Its invariants are about another protocol, whatever array goes through it."""
+    invariant = next(i for i in catalogue().values() if i.id.startswith("exchange-api.") and i.duties[PRODUCER])
+    cited = clause_of(CASE, invariant, PRODUCER, Doing.EXPORT)
+    assert cited in invariant.duties[PRODUCER]
 
 
 @pytest.mark.parametrize("role", Role)

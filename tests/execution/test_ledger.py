@@ -78,6 +78,23 @@ def test_cases_beside_the_plan_count_for_nothing_but_are_run_once(tmp_path: Path
     assert [result.case for result in book.results("no time")] == [ONE, TWO, THREE, CANARY]
 
 
+def test_a_failure_that_is_tried_again_is_left_and_counts_once(tmp_path: Path) -> None:
+    """What it was counts until the second result is there; a trial is tried again, too."""
+    failed, trial = (
+        Result(ONE, Outcome.FAIL, Level.MUST),
+        Result(case("pointer.values", "trial"), Outcome.FAIL, Level.MUST),
+    )
+    book = opened(tmp_path, (failed, trial, passed(TWO)))
+    book.repeat([ONE, trial.case])
+    assert book.left() == [ONE, THREE, CANARY, trial.case]
+    assert book.again == {ONE.id: failed, trial.case.id: trial}
+    assert book.status().done == 2
+    book.take(Result(ONE, Outcome.INCONCLUSIVE, Level.MUST))
+    book.take(trial)
+    assert (book.left(), book.again) == ([THREE, CANARY], {})
+    assert +book.status().verdicts == Counter({"not decided": 1, "conforms": 1})
+
+
 def test_what_it_is_given_stays_the_givers(tmp_path: Path) -> None:
     """The results of before are looked at again by whoever read them."""
     known = {ONE.id: passed(ONE)}

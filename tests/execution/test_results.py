@@ -177,10 +177,10 @@ def test_what_does_not_show_again_alone_is_undecided(first: Outcome, alone: Outc
 @pytest.mark.parametrize("alone", Outcome)
 @pytest.mark.parametrize("first", Outcome)
 def test_of_two_tries_the_one_alone_counts(first: Outcome, alone: Outcome) -> None:
-    """Unless it clears what the first had accused, or was lost; then the first one stands."""
+    """Unless it clears what the first had accused, or was lost; then a death stands, and a failure that could not be tried alone does not."""
     together = put_together(ended(first, 1.0), (), Where.RESTARTED, ended(alone, 2.0))
     assert (together.duration, together.attempts[0].where) == (3.0, Where.RESTARTED)
-    if first in ACCUSED and alone in CLEARED:
+    if (first in ACCUSED and alone in CLEARED) or (first, alone) == (Outcome.FAIL, Outcome.LOST):
         assert together.outcome is Outcome.INCONCLUSIVE
         return
     counts = first if alone is Outcome.LOST else alone

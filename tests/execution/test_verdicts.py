@@ -75,6 +75,12 @@ def test_the_worst_decides_the_exit_code(results: tuple[Result, ...], code: Exit
     assert exit_code(Run(results, 0.0)) is code
 
 
+def test_accusations_that_are_not_settled_make_a_run_incomplete() -> None:
+    """A run that was stopped does not say whom its failures accuse."""
+    codes = [exit_code(Run((kept,), 0.0, unsettled=1)) for kept in (KEPT, BROKEN, SILENT)]
+    assert codes == [Exit.INCOMPLETE, Exit.INCOMPLETE, Exit.VOID]
+
+
 def test_a_library_that_cannot_be_tested_makes_no_run_green() -> None:
     """An adapter that is not to be trusted is told like a case without an outcome: worse than a violation, better than a void run."""
     untrusted = (Library.not_trusted("stripes", {}, "it lies"),)

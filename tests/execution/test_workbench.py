@@ -2,16 +2,19 @@
 
 from __future__ import annotations
 
+import signal
 from collections.abc import Callable
 from dataclasses import replace
 
 import pytest
 
 from conformance.adapters.base import Device, Unsupported
+from conformance.adapters.reference import ReferenceAdapter
 from conformance.cuda import context
 from conformance.execution.results import SEEN, Accused, Result
 from conformance.execution.workbench import Workbench
 from conformance.protocols.clauses import Level, Role
+from conformance.reference.importer import Imported
 from conformance.suite.catalogue import Case, catalogue
 from conformance.suite.codes import Code
 from conformance.suite.exchange import Exchange, Poisoned
@@ -82,6 +85,51 @@ def sick(monkeypatch: pytest.MonkeyPatch) -> None:
     """A GPU whose context answers with an error, always."""
     monkeypatch.setattr(context, "in_use", lambda: (0,))
     monkeypatch.setattr(context, "health", lambda ordinal: 700)
+
+
+class Panic(BaseException):
+    """What Rust's panics are: no ``Exception``."""
+
+
+@pytest.mark.parametrize("error", [Panic("unwrap on None"), SystemExit(0)])
+def test_what_a_library_raises_is_told_though_no_except_exception_catches_it(error: BaseException) -> None:
+    """It refuses, and not cleanly; the process goes on."""
+
+    class Panics(ReferenceAdapter):
+        def take(self, offer: object, protocol: object, device: object, **keywords: object) -> Imported:
+            raise error
+
+    bench, name = Workbench({"reference": ReferenceAdapter(), "panics": Panics()}), type(error).__name__
+    packed = replace(CASE, consumer="panics", parameters=(("layout", "c-order"),))
+    result = bench.run(packed, catalogue()["pointer.values"])
+    assert (result.outcome, result.code, result.role) == (Outcome.FAIL, "refused", Role.CONSUMER)
+    assert f"refused to import: {name}: " in result.seen
+    assert "`except Exception` does not catch it" in result.seen
+    result = bench.run(replace(CASE, consumer="panics"), catalogue()["pointer.values"])
+    assert (result.outcome, result.code, result.given) == (Outcome.FAIL, "defect-exception", name)
+
+
+@pytest.mark.parametrize("error", [KeyboardInterrupt(), pytest.fail.Exception("pytest's own")])
+def test_what_is_not_a_librarys_goes_on(error: BaseException) -> None:
+    """Ctrl-C is the user's where it raises, and pytest ends its own tests so."""
+
+    def check(exchange: Exchange) -> None:
+        with exchange.step(Doing.IMPORT, Role.CONSUMER):
+            raise error
+
+    with pytest.raises(type(error)):
+        ran(check)
+
+
+def test_a_library_raises_keyboard_interrupt_where_ctrl_c_does_not(monkeypatch: pytest.MonkeyPatch) -> None:
+    """As in the processes that cases run in."""
+    monkeypatch.setattr(signal, "getsignal", lambda number: signal.SIG_DFL)
+
+    def check(exchange: Exchange) -> None:
+        with exchange.step(Doing.IMPORT, Role.CONSUMER):
+            raise KeyboardInterrupt
+
+    assert ran(check).reason.startswith("the check itself raised KeyboardInterrupt")
 
 
 def at_work(exchange: Exchange, error: Exception | None = None) -> None:

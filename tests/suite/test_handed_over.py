@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import ctypes
+from dataclasses import replace
 from typing import Any
 
 import pytest
@@ -11,6 +13,7 @@ from conformance.reference.exporter import Exporter
 from conformance.reference.faults import Fault, all_faults
 from conformance.reference.importer import Imported, Importer
 from conformance.suite.codes import Code
+from conformance.suite.handed import Handed, elements_at
 from conformance.suite.outcomes import Outcome
 
 from .conftest import Runner
@@ -111,3 +114,78 @@ def test_a_producer_is_not_held_to_what_binds_the_consumer(run_reference: Runner
     fault = Fault("no-empties", "refuses", (), exporter=ExportsNoEmpties)
     dlpack = [result for result in run_reference("layout.empty-import", fault) if result.case.protocol == "dlpack"]
     assert {result.outcome for result in dlpack} == {Outcome.REFUSED}
+
+
+# -- who is at fault for a copy
+
+
+@pytest.mark.parametrize("name", ["pointer.copy-true", "pointer.copy-false"])
+def test_a_capsule_that_nobody_can_read_is_the_producers_fault(run_reference: Runner, name: str) -> None:
+    """Its consumer has a reason to refuse it."""
+    fault = all_faults()["pointer.CapsuleMisnamedForCopy"]
+    assert failures(run_reference(name, fault)) == {(Code.CAPSULE_MALFORMED.value, "DLP-01", "producer")}
+
+
+def test_a_copy_that_is_thrown_away_is_not_what_the_consumer_has_taken(run_reference: Runner) -> None:
+    """The producer has made the copy that it was asked for."""
+    fault = all_faults()["pointer.CopyThrownAway"]
+    assert failures(run_reference("pointer.copy-true", fault)) == {(Code.COPY_SHARED.value, "DLP-44", "consumer")}
+
+
+@pytest.mark.parametrize("name", ["pointer.copy-true", "pointer.copy-false"])
+def test_nobody_has_to_serve_a_call_that_the_protocol_forbids(run_reference: Runner, name: str) -> None:
+    """The clause depends on whether the memory has streams."""
+    fault = all_faults()["pointer.CopyOnAForbiddenStream"]
+    assert failures(run_reference(name, fault)) == {
+        (Code.INVALID_STREAM.value, "DLP-36", "consumer"),
+        (Code.INVALID_STREAM.value, "DLP-31", "consumer"),
+    }
+
+
+def test_what_lies_in_the_memory_was_written_there(run_reference: Runner) -> None:
+    """A producer that reads something else does not accuse the consumer, which has written what it was handed."""
+    fault = all_faults()["pointer.ReadFromACopy"]
+    assert failures(run_reference("pointer.consumer-write-seen", fault)) == {
+        (Code.VALUES_CHANGED.value, "DLP-59", "producer"),
+        (Code.VALUES_CHANGED.value, "CAI-05", "producer"),
+    }
+
+
+class OneTooFar(Exporter):
+    """Every export begins one element further on, that of a copy too."""
+
+    def dl_data(self) -> int:
+        """Off by one."""
+        return super().dl_data() + (self.dtype.itemsize if self.view.size else 0)
+
+
+@pytest.mark.parametrize(
+    "name",
+    [
+        "pointer.copy-true", "pointer.values", "pointer.view-export", "pointer.chain", "negotiation.signature",
+        "negotiation.copied-flag", "negotiation.device-argument", "lifetime.temporary",
+        "lifetime.chain", "threads.chain",
+    ],
+)  # fmt: skip
+def test_a_wrong_address_is_one_cause_in_every_invariant(run_reference: Runner, name: str) -> None:
+    """It is no copy, and no memory that was released; also where the address lies outside of the array, or in a copy."""
+    fault = Fault("one-too-far", "exports an address one element too far", (), exporter=OneTooFar)
+    found = {failure for failure in failures(run_reference(name, fault)) if not failure[1].startswith("CAI")}
+    assert found == {(Code.WRONG_ADDRESS.value, "DLP-59", "producer")}
+
+
+# -- what lies at an address
+
+
+def test_elements_are_read_where_there_is_memory() -> None:
+    """In row-major order, whatever the strides; an address that leads nowhere kills nobody."""
+    memory = (ctypes.c_uint8 * 6)(*range(6))
+    start = ctypes.addressof(memory)
+    handed = Handed(start + 5, (2, 3), (-3, -1), (1, 8, 1), None)
+    assert elements_at(handed, handed.address) == bytes([5, 4, 3, 2, 1, 0])
+    assert elements_at(handed, 16) is None
+    assert elements_at(handed, -1) is None
+    assert elements_at(replace(handed, shape=(0, 3)), start) == b""
+    assert elements_at(replace(handed, shape=(-1, 3)), start) is None
+    assert elements_at(replace(handed, shape=(1 << 20, 3)), start) is None
+    assert elements_at(replace(handed, type=(1, 4, 1)), start) is None

@@ -63,31 +63,31 @@ def test_a_capsule_is_consumed_when_it_is_renamed(offer: Prepared) -> None:
 
 
 @pytest.mark.parametrize("consumed", [False, True])
-def test_one_owner_is_no_finding(offer: Prepared, consumed: bool) -> None:
+def test_one_owner_is_no_finding(exchange: Exchange, offer: Prepared, consumed: bool) -> None:
     """Untouched, or taken and released."""
     if consumed:
         capsule.rename(offer.capsule, USED_VERSIONED)
         release(offer)
-    offers.expect_one_owner(offer, Role.CONSUMER, "the import failed")
+    offers.expect_one_owner(exchange, offer, Role.CONSUMER, "the import failed")
 
 
 @pytest.mark.parametrize(("consumed", "released"), [(False, 1), (True, 2)])
-def test_two_owners_are_a_violation(offer: Prepared, consumed: bool, released: int) -> None:
+def test_two_owners_are_a_violation(exchange: Exchange, offer: Prepared, consumed: bool, released: int) -> None:
     """The struct is, or will be, released twice."""
     if consumed:
         capsule.rename(offer.capsule, USED_VERSIONED)
     for _ in range(released):
         release(offer)
     with pytest.raises(Failure, match="released twice") as caught:
-        offers.expect_one_owner(offer, Role.CONSUMER, "the import failed")
+        offers.expect_one_owner(exchange, offer, Role.CONSUMER, "the import failed")
     assert (caught.value.code, caught.value.level) == (Code.RELEASED_TWICE, Level.MUST)
 
 
-def test_no_owner_is_a_deviation(offer: Prepared) -> None:
+def test_no_owner_is_a_deviation(exchange: Exchange, offer: Prepared) -> None:
     """Taken and forgotten: no document says in so many words who releases it then (G7)."""
     capsule.rename(offer.capsule, USED_VERSIONED)
     with pytest.raises(Failure, match="never released") as caught:
-        offers.expect_one_owner(offer, Role.CONSUMER, "the import failed")
+        offers.expect_one_owner(exchange, offer, Role.CONSUMER, "the import failed")
     failure = caught.value
     assert (failure.code, failure.level, failure.given) == (
         Code.NOT_RELEASED, Level.SHOULD, "the struct of a refused import",

@@ -505,6 +505,13 @@ SCENARIOS = {
     "a library that no axis stands for is not there": Scenario(
         run({"one": {A: "c"}}, absent={"jax": "not installed"}), GOOD_ONE, Exit.OK
     ),
+    "a library whose adapter is not to be trusted, which no axis stands for": Scenario(
+        run({"one": {A: "c"}}, absent={"stripes": "adapter not to be trusted: it lies", "jax": "not installed"}),
+        None,
+        Exit.NOT_TESTED,
+        (Kind.NOT_TESTED,),
+        "stripes could not be used, so nothing of it was tested: adapter not to be trusted: it lies",
+    ),
     "a library that could not be used before either": Scenario(
         run({"one": {A: "c"}}, absent={"cupy": "ImportError: libc"}, holds={"cupy": "cupy"}),
         run({"one": {A: "c"}}, absent={"cupy": "ImportError: libc"}, holds={"cupy": "cupy"}),

@@ -5,13 +5,13 @@ from __future__ import annotations
 from typing import Any
 from weakref import WeakValueDictionary
 
-from conformance.protocols import cai
+from conformance.protocols import cai, capsule
 from conformance.protocols.dlpack import Tensor
 from conformance.protocols.dtypes import DType
 from conformance.protocols.strided import c_strides, packed
-from conformance.reference.exporter import Exporter
+from conformance.reference.exporter import NEWEST, Exporter
 from conformance.reference.importer import Imported, Importer
-from conformance.reference.memory import ALIGNMENT, BorrowedBlock, Memory, gather
+from conformance.reference.memory import ALIGNMENT, Block, BorrowedBlock, Memory, gather
 
 from . import fault
 
@@ -410,3 +410,85 @@ class CopyLosesStrides(Exporter):
         block = memory.allocate(len(data))
         memory.write(block.address, data)
         return type(self)(memory, block, self.dtype, whole)
+
+
+@fault("pointer.copy-true", "pointer.values", "pointer.copy-false")
+class ImportsChanged(Importer):
+    """The importer adds 1 to every byte of what it imports, before anybody reads it."""
+
+    def take_capsule(self, offered: object) -> Imported:
+        """Import, then write."""
+        taken = super().take_capsule(offered)
+        if taken.contiguous and not taken.readonly:
+            count = taken.view.size * taken.dtype.itemsize
+            data = self.memory.read(taken.address, count)
+            self.memory.write(taken.address, bytes((byte + 1) % 256 for byte in data))
+        return taken
+
+
+@fault("pointer.consumer-write-seen", "pointer.kernel-write-seen")
+class ReadFromACopy(Exporter):
+    """Once exported, a packed array has its elements in a copy that is made at the export, and what is written to it is never read."""
+
+    own: Block | None = None
+
+    def element0(self) -> int:
+        """That of the copy, once there is one."""
+        return super().element0() if self.own is None else self.own.address
+
+    def dl_data(self) -> int:
+        """Where the elements were."""
+        return self.handed_over()
+
+    def cai_address(self) -> int:
+        """Where the elements were."""
+        return self.handed_over()
+
+    def handed_over(self) -> int:
+        """The address of the old memory, now that it is handed over."""
+        count = self.view.size * self.dtype.itemsize
+        if not count:
+            return 0
+        if self.own is None and self.contiguous:
+            block = self.memory.allocate(count)
+            self.memory.write(block.address, self.memory.read(super().element0(), count))
+            self.own = block
+        return super().element0()
+
+
+@fault("pointer.copy-true", "pointer.copy-false")
+class CapsuleMisnamedForCopy(Exporter):
+    """An export with ``copy`` is a capsule under a name that no consumer knows."""
+
+    def dlpack(self, *, copy: bool | None = None, **keywords: Any) -> Any:
+        """Renamed where ``copy`` is given."""
+        made = super().dlpack(copy=copy, **keywords)
+        if copy is not None:
+            capsule.rename(made, _MISNAMED)
+        return made
+
+
+_MISNAMED = b"dltensor_of_a_copy"
+
+
+@fault("pointer.copy-true")
+class CopyThrownAway(Importer):
+    """The importer asks the producer for a copy, throws it away, and imports a second capsule that it asks no copy for."""
+
+    def call_dlpack(self, source: Any, requested: dict[str, Any]) -> Any:
+        """Ask twice where a copy is wanted."""
+        if requested.get("copy"):
+            super().call_dlpack(source, requested)
+            return super().call_dlpack(source, {})
+        return super().call_dlpack(source, requested)
+
+
+@fault("pointer.copy-true", "pointer.copy-false")
+class CopyOnAForbiddenStream(Importer):
+    """The importer names a stream that no protocol knows, -7, where it asks for a copy, or for none."""
+
+    def call_dlpack(self, source: Any, requested: dict[str, Any]) -> Any:
+        """A call that has to be refused."""
+        if "copy" in requested:
+            return source.__dlpack__(stream=-7, max_version=NEWEST, **requested)
+        return super().call_dlpack(source, requested)

@@ -1,0 +1,77 @@
+"""Which failures are run again, alone, before anybody is accused of them.
+
+Ordinary cases share a process, so what one of them shows may be the doing of another: a thread that writes to memory which is somebody
+else's by now fails the cases that come later. A death is tried again at once (``monitor.py``), and so is whatever a risky case shows. Of
+the other failures one of each kind is run again, after all the rest: to start a process with CUDA in it costs seconds. A kind is as
+narrow as a line of a report: the same invariant, libraries, protocol and device, the same code, and the same that is special about the
+input. Where one of them shows alone, that library does make that mistake. Where it does not, every other of its kind has to show alone.
+"""
+
+from __future__ import annotations
+
+from collections import defaultdict
+from collections.abc import Collection, Hashable, Iterable, Mapping
+from functools import partial
+
+from conformance.suite.catalogue import Case, Isolation, catalogue
+from conformance.suite.outcomes import Outcome
+
+from . import accusing
+from .hazards import isolation_of
+from .results import Result, Where
+
+_SHARING = (Isolation.SHARED, Isolation.FRESH)
+"""Kinds of process whose failures are told without a second try."""
+
+
+def unproven(results: Iterable[Result], deadly: Collection[str] = ()) -> list[list[Result]]:
+    """The failures that have not been seen alone, nor any other of their kind: by kind, the smallest of each first."""
+    kinds: dict[Hashable, list[Result]] = defaultdict(list)
+    for result in results:
+        if _speaks_against(result):
+            kinds[_kind(result)].append(result)
+    seen = partial(_was_alone, deadly=deadly)
+    return [sorted(members, key=_smallness) for members in kinds.values() if not any(map(seen, members))]
+
+
+def _speaks_against(result: Result) -> bool:
+    invariant = catalogue().get(result.case.invariant)  # another suite's cannot be run here
+    is_run = invariant is not None and invariant.canary is None
+    return is_run and result.outcome is Outcome.FAIL and result.verdict.speaks_against
+
+
+def _was_alone(result: Result, deadly: Collection[str]) -> bool:
+    if result.attempts:
+        return result.attempts[-1].where is Where.ALONE
+    return isolation_of(result.case, catalogue()[result.case.invariant], deadly) not in _SHARING
+
+
+def _kind(result: Result) -> Hashable:
+    """What the results have in common that stand or fall together."""
+    case, accused = result.case, result.accused
+    by_check = (accused.side, accused.libraries) if accused else None
+    return (
+        case.invariant, case.libraries, case.protocol, case.device, result.code, result.clause, result.role, result.level, result.given,
+        by_check,
+    )  # fmt: skip
+
+
+def _smallness(result: Result) -> tuple[int, int, str]:
+    """As for a finding, whose smallest case has the script."""
+    return result.case.id.count("/"), len(result.case.id), result.case.id
+
+
+def smallest(kinds: Iterable[list[Result]]) -> list[Case]:
+    """One case of each kind."""
+    return [members[0].case for members in kinds]
+
+
+def all_of(kinds: Iterable[list[Result]]) -> list[Case]:
+    """Every case of these kinds."""
+    return [result.case for members in kinds for result in members]
+
+
+def unsettled(results: Mapping[str, Result], deadly: Collection[str] = ()) -> frozenset[str]:
+    """The failures, of planned cases and of trials, that are still to be seen alone, or whose sides are still to be tried."""
+    alone = (result.case.id for members in unproven(results.values(), deadly) for result in members)
+    return frozenset((*alone, *accusing.unsettled(results)))

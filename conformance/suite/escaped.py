@@ -1,0 +1,29 @@
+"""Exceptions of libraries that are no ``Exception``: ``except Exception`` lets them through, and a process ends of them.
+
+Rust's panics come as such, and a library that raises ``SystemExit`` ends the program that imports an array. Whoever judges what a
+library raises has to see them, so a stand-in that is an ``Exception`` takes their place at the edge of the library's work.
+"""
+
+from __future__ import annotations
+
+import signal
+
+
+class Escaped(Exception):
+    """Stands for an exception that is no ``Exception``; its class has the other's name."""
+
+
+def stand_in(error: BaseException) -> Escaped | None:
+    """What is raised in place of what a library has raised; nothing for an ``Exception``, and for what is not the library's.
+
+    Where Ctrl-C raises ``KeyboardInterrupt`` it is the user's; pytest ends its own tests by exceptions of the kind.
+    """
+    if isinstance(error, (Exception, GeneratorExit)) or any(
+        k.__module__.startswith("_pytest.") for k in type(error).__mro__
+    ):
+        return None
+    if isinstance(error, KeyboardInterrupt) and signal.getsignal(signal.SIGINT) is signal.default_int_handler:
+        return None
+    kind: type[Escaped] = type(type(error).__name__, (Escaped,), {})
+    text = " ".join(str(error).split())
+    return kind(f"{text}; `except Exception` does not catch it" if text else "`except Exception` does not catch it")
