@@ -149,8 +149,10 @@ def _show_clauses(screen: Screen, told: Explanation) -> None:
     for clause in subject.clauses:
         screen.line(f"{_MARGIN}{screen.paint(clause.id, 'bold')}  {screen.paint(duty(clause), 'dim')}")
         screen.wrapped(_plain(clause.statement), 3 * _MARGIN)
-        for line in (clause.source, *clause.urls) if subject.kind is not Kind.FAMILY else ():
-            screen.line(3 * _MARGIN + screen.paint(line, "dim"))
+        if subject.kind is not Kind.FAMILY:
+            screen.wrapped(clause.documents, 3 * _MARGIN, "dim")
+            for url in clause.urls:
+                screen.line(3 * _MARGIN + screen.paint(url, "dim"))
     screen.line()
 
 

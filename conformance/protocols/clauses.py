@@ -131,6 +131,13 @@ class Clause:
         return " ".join(dict.fromkeys(duty.text for duty in self.duties.values()))
 
     @property
+    def documents(self) -> str:
+        """The documents that the source names by their titles, each with the place in it; none is abbreviated."""
+        documents = _text()["sources"]
+        parts = (part.split(maxsplit=1) for part in self.source.split(";"))
+        return "; ".join(f"{documents[key]['title']}{f' ({place[0]})' if place else ''}" for key, *place in parts)
+
+    @property
     def urls(self) -> tuple[str, ...]:
         """The addresses of the documents that the source names, as far as they have one."""
         documents = _text()["sources"]

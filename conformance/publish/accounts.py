@@ -155,4 +155,4 @@ def _demand(id: str, role: Role | None) -> Demand:
     except KeyError:
         return Demand(id, "")
     text = demand(id, role).removeprefix(f"{id}: ")
-    return Demand(id, text, found.source, next(iter(found.urls), ""))
+    return Demand(id, text, found.documents, next(iter(found.urls), ""))

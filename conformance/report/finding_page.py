@@ -151,7 +151,7 @@ def _expected(finding: Finding) -> Iterator[str]:
 def _sources(id: str) -> str:
     """The documents that a clause comes from, or where in them it stands; empty for a clause that is unknown here."""
     found = known(id)
-    return (", ".join(f"<{url}>" for url in found.urls) or found.source) if found else ""
+    return (", ".join(f"<{url}>" for url in found.urls) or found.documents) if found else ""
 
 
 def _seen(finding: Finding, seen: Observation) -> Iterator[str]:

@@ -62,7 +62,7 @@ def _promises(case: Case, result: Result | None) -> Iterator[str]:
             yield id
             continue
         told = demand(id, result.role) if result and result.clause else f"{id} ({duty(found)}): {found.statement}"
-        yield f"{told} [{', '.join((found.source, *found.urls))}]"
+        yield f"{told} [{', '.join((found.documents, *found.urls))}]"
 
 
 def _seen(result: Result | None, versions: Mapping[str, str]) -> Iterator[tuple[str, str]]:

@@ -337,7 +337,7 @@ def _clauses(evidence: tuple[Evidence, ...], invariants: dict[str, list[Any]]) -
     cited |= {name for told in invariants.values() for name in told[3]}
     every = {clause.id: clause for clause in clauses.all_clauses()}
     return {
-        name: [every[name].statement, every[name].source, next(iter(every[name].urls), ""), duty(every[name])]
+        name: [every[name].statement, every[name].documents, next(iter(every[name].urls), ""), duty(every[name])]
         for name in sorted(cited & every.keys())
     }
 
