@@ -137,16 +137,21 @@ class Malformed(ValueError):
     """A struct that cannot be decoded without following garbage."""
 
 
+class ForeignVersion(Malformed):
+    """A struct of another major version: nothing is wrong with it, and nothing behind its flags may be read."""
+
+
 def decode(address: int, name: bytes) -> Tensor:
     """Copy out the struct at ``address``; ``name`` is the capsule's name, which decides the layout (I23).
 
-    Raises :class:`Malformed` for an unknown name, an absurd ``ndim`` or a NULL shape with ``ndim > 0``.
+    Raises :class:`Malformed` for an unknown name, an absurd ``ndim`` or a NULL shape with ``ndim > 0``; :class:`ForeignVersion`, which
+    is one, for another major version.
     """
     if name in (VERSIONED, USED_VERSIONED):
         managed = DLManagedTensorVersioned.from_address(address)
         version = (managed.version.major, managed.version.minor)
         if version[0] != 1:
-            raise Malformed(f"major version {version[0]}: nothing behind its flags may be read (DLP-04)")
+            raise ForeignVersion(f"major version {version[0]}: nothing behind its flags may be read (DLP-04)")
         return _tensor(address, managed.dl_tensor, managed.deleter, version, managed.flags)
     if name in (LEGACY, USED_LEGACY):
         legacy = DLManagedTensor.from_address(address)

@@ -208,6 +208,8 @@ class Exchange:
             return ""
         try:
             dlpack.decode(capsule.pointer(answer), capsule.name(answer))
+        except dlpack.ForeignVersion:
+            return ""  # a consumer may refuse it, and that is all
         except Exception as error:
             return brief(error)
         return ""

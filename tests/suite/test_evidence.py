@@ -300,7 +300,7 @@ def test_a_producer_that_fails_with_a_flawless_consumer_is_to_blame(
     knowing = Named("one", traits=frozenset({Trait.CURRENT_STREAM} if how is How.INSIDE else ()))
     found, note = blamed(sees, setting(protocol, how=how, producer=knowing), producer=OVERTAKEN)
     assert judged(found) == (code, clause, inside if how is How.INSIDE else outside, Side.PRODUCER)
-    assert note == "one to the reference: none, out of order; the reference to two: in order"
+    assert note == "one to the reference: out of order, nothing waits; the reference to two: in order"
 
 
 @pytest.mark.parametrize(
@@ -324,7 +324,7 @@ def test_a_consumer_that_fails_with_a_flawless_producer_is_to_blame(
     found, note = blamed(sees, setting(protocol), consumer=TOO_LATE)
     assert judged(found) == (Code.STALE_READ, clause, Level.MUST, Side.CONSUMER)
     assert found.reason == "too early"
-    assert note == "one to the reference: in order; the reference to two: host-sync, out of order"
+    assert note == "one to the reference: in order; the reference to two: out of order, though the calling thread waits"
 
 
 def test_a_failure_tells_what_was_read_and_which_stream_was_not_waited_for(sees: Callable[..., None]) -> None:

@@ -20,6 +20,13 @@ from .handover import REFERENCE, Call, Forward, How, S, Setting, Without
 from .observation import Seen, Wait, Work, observe
 
 W = TypeVar("W", bound=Work)
+_OUT_OF_ORDER = {
+    Wait.NONE: "out of order, nothing waits",
+    Wait.EVENT: "out of order, though the consumer's stream waits",
+    Wait.HOST: "out of order, though the calling thread waits",
+    Wait.DEVICE: "out of order, though the whole device is waited for",
+}
+"""Of a side that goes wrong: what waits, which is not what has to."""
 Make = Callable[[S], Work]
 Controls = Iterable[tuple[str, Callable[[], Work]]]
 
@@ -163,7 +170,7 @@ class Trial:
         return self.seen is not None and not self.seen.in_order
 
     def __str__(self) -> str:
-        how = self.trouble if self.seen is None else "in order" if self.seen.in_order else str(self.seen)
+        how = self.trouble if self.seen is None else "in order" if self.seen.in_order else _OUT_OF_ORDER[self.seen.wait]
         return f"{self.who}: {how}"
 
 
