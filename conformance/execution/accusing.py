@@ -1,8 +1,9 @@
 """Who is accused of a failure: by the check itself, by elimination, or by trying each side with the reference.
 
 An exchange of two libraries that fails does not say which of them is at fault. The same invariant with the reference in one side's
-place does: most of those cases are in the plan anyway, and :func:`untried` names the others. A trial has to end in the same way to
-speak against its library: another failure alone says nothing about this one. Beside one that does, it is a second mistake.
+place does: most of those cases are in the plan anyway, and :func:`untried` names the others. A trial has to end in the same way, or
+with the process, to speak against its library: another failure alone says nothing about this one. Beside one that does, it is a second
+mistake.
 """
 
 from __future__ import annotations
@@ -137,9 +138,16 @@ def _is_bad(trial: Result | None) -> bool:
 
 
 def _is_alike(result: Result, trial: Result | None) -> bool:
-    """Whether a trial shows what the case shows: where none does, none speaks against the library in it."""
+    """Whether a trial shows what the case shows, or ends the process: where none does, none speaks against the library in it.
+
+    How memory or a stream that is gone shows is luck: the process dies, hangs, loses its context, or reads something else.
+    """
     if trial is None or not _is_bad(trial):
         return False
+    return trial.outcome in BAD or _is_same(result, trial)
+
+
+def _is_same(result: Result, trial: Result) -> bool:
     return trial.outcome is result.outcome and _cause(trial.code) == _cause(result.code)
 
 
@@ -167,7 +175,7 @@ def _with_clause(result: Result, find: Find) -> Result:
         return result
     if result.role is not role and result.accused.side in _ROLE:
         trial = find(_only(result.case, result.accused.side).id)
-        if trial is not None and _is_alike(result, trial) and trial.role is role and trial.clause:
+        if trial is not None and _is_bad(trial) and _is_same(result, trial) and trial.role is role and trial.clause:
             return replace(result, role=role, clause=trial.clause, level=trial.level, code=trial.code)
     cited = general_clause(result.case, catalogue()[result.case.invariant], role)
     level = result.level if result.outcome in BAD or not cited else clause(cited).level(role)
