@@ -69,8 +69,12 @@ def _seriousness(finding: Finding) -> tuple[object, ...]:
 
 
 def ended(finding: Finding) -> str:
-    """How a process was lost in one of the finding's cases, in words; empty where each went on."""
-    outcomes = {observation.outcome for observation in finding.observations}
+    """How a process was lost in one of the finding's cases, in words; empty where each went on.
+
+    Where two mistakes meet, either library's may be the one that ended the process: such a case tells only where there is no other.
+    """
+    alone = [one for one in finding.observations if one.side is not Side.BOTH] or finding.observations
+    outcomes = {observation.outcome for observation in alone}
     return next((told for outcome, told in DEATHS.items() if outcome in outcomes), "")
 
 
