@@ -149,7 +149,7 @@ class Finding:
         if self.known.upstream is Upstream.FIXED:
             return f"seen although {self.known.fixed_in} is said to fix it"
         return {
-            Upstream.INTENDED: "the library intends it",
+            Upstream.INTENDED: "the library documents or intends it",
             Upstream.OPEN: "open upstream",
             Upstream.MERGED: "fixed upstream, and in no release yet",
             Upstream.UNREPORTED: "not found in a public tracker",

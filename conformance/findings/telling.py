@@ -79,7 +79,7 @@ def ended(finding: Finding) -> str:
 
 
 def status(finding: Finding) -> str:
-    """``new``, ``known: <reference>``, ``fixed in 2.15: upgrade`` or ``the library intends it``."""
+    """``new``, ``known: <reference>``, ``fixed in 2.15: upgrade`` or ``the library documents or intends it``."""
     known = finding.known
     if finding.status is Status.NEW or known is None:
         return f"new: {finding.advice}" if finding.advice else Status.NEW.value

@@ -15,6 +15,7 @@ from conformance.execution.environment import Facts
 from conformance.execution.results import Result
 from conformance.exits import Exit, UserError, given_by
 from conformance.findings.model import Finding, Status
+from conformance.findings.telling import by_library
 from conformance.suite.catalogue import catalogue
 from conformance.verdict import Verdict
 from conformance.wildcards import STAR, fits
@@ -72,6 +73,8 @@ def _check_options(options: argparse.Namespace) -> None:
 
 
 def _read(path: Path) -> tuple[Sequence[Result], Facts]:
+    if not path.is_dir():
+        raise UserError(f"there is no run in {path}; name the folder that `check --out` made with --results DIR")
     try:
         left = held.left(path)
     except (OSError, ValueError, KeyError, TypeError) as error:
@@ -93,7 +96,7 @@ def _refuse_to_overwrite(*paths: Path) -> None:
 
 def _list(found: Sequence[Finding]) -> int:
     screen = Screen.of(sys.stdout)
-    for one in found:
+    for one in (one for _, members in by_library(found) for one in members):
         screen.line(f"{screen.paint(one.verdict.symbol, one.verdict.colour)} {one.id}")
         screen.wrapped(f"{one.sentence} {findings.extent(one)}", "    ")
     screen.wrapped(findings.headline(found), "")

@@ -17,6 +17,7 @@ from conformance.exchanges import PROTOCOLS, demand, known
 from conformance.execution.environment import Facts
 from conformance.execution.results import SEEN, Result
 from conformance.findings.model import Finding, Observation, Upstream
+from conformance.findings.telling import ended
 from conformance.findings.wording import title
 from conformance.protocols.clauses import Role
 from conformance.repro.scripts import is_readable, script
@@ -144,14 +145,24 @@ def _expected(finding: Finding) -> Iterator[str]:
         yield (
             "No clause demands anything here: the input breaks the protocol. A clean exception is better than a crash or wrong data."
         )
+    role = _ROLES.get(finding.side)
     for id in finding.clauses:
-        yield "\n>\n".join(f"> {text}" for text in (demand(id, _ROLES.get(finding.side)), _sources(id)) if text)
+        yield "\n\n".join(text for text in (demand(id, role), _sources(id)) if text)
+    if ended(finding) and any(_is_inferred(id, role) for id in finding.clauses):
+        yield "The finding counts as a violation, although the text states this demand in other words, because the process ends."
 
 
 def _sources(id: str) -> str:
-    """The documents that a clause comes from, or where in them it stands; empty for a clause that is unknown here."""
+    """The documents that a clause comes from, with the place in each; empty for a clause that is unknown here."""
     found = known(id)
-    return (", ".join(f"<{url}>" for url in found.urls) or found.documents) if found else ""
+    if found is None:
+        return ""
+    return f"Clause {id} of this suite is our summary of: {', '.join((found.documents, *(f'<{url}>' for url in found.urls)))}"
+
+
+def _is_inferred(id: str, role: Role | None) -> bool:
+    found = known(id)
+    return found is not None and role is not None and found.binds(role) and found.duty(role).inferred
 
 
 def _seen(finding: Finding, seen: Observation) -> Iterator[str]:
@@ -203,6 +214,8 @@ def _extent(finding: Finding, results: Sequence[Result]) -> Iterator[str]:
     yield f"{told}: {', '.join(f'{protocol} on {device}' for protocol, device in where)}."
     more = f"\n- and {len(finding.cases) - _MOST_CASES} more" if len(finding.cases) > _MOST_CASES else ""
     yield "\n".join(f"- `{case}`" for case in finding.cases[:_MOST_CASES]) + more
+    if REFERENCE in finding.partners:
+        yield "The reference is this suite's own producer and consumer."
     spared = not_affected(finding, results)
     if spared:
         more = f"\n- and {len(spared) - _MOST_SPARED} more" if len(spared) > _MOST_SPARED else ""
@@ -211,22 +224,41 @@ def _extent(finding: Finding, results: Sequence[Result]) -> Iterator[str]:
 
 
 def not_affected(finding: Finding, results: Sequence[Result]) -> list[str]:
-    """Inputs with which the same invariants hold for the accused library, each with the protocols and devices."""
-    invariants = {case.partition("/")[0] for case in finding.cases}
+    """Inputs with which the same invariants hold for the accused library, each with the protocols and devices.
+
+    Of an invariant that has inputs of its own nothing is told but its name, and only where the library keeps all of it.
+    """
     cases = {result.case.id: result.case for result in results}
     bad = {(observation.given, observation.protocol, observation.device) for observation in finding.observations}
-    bad |= {(_input(cases[id]), cases[id].protocol, cases[id].device.value) for id in finding.cases if id in cases}
+    bad |= {(_input(cases[id]), *_way(cases[id])) for id in finding.cases if id in cases}
+    crafted = {
+        o.case.partition("/")[0]
+        for o in finding.observations
+        if o.given and o.case in cases and not _input(cases[o.case])
+    }
+    mine = [result for result in results if _is_checked_alike(finding, result)]
+    broken = {(result.case.invariant, *_way(result.case)) for result in mine if result.outcome is not Outcome.PASS}
     found: dict[str, dict[str, None]] = {}
-    for result in results:
-        case = result.case
-        if case.invariant in invariants and result.outcome is Outcome.PASS and _is_accused_side(finding, result):
-            way = case.protocol, case.device.value
-            if not {(_input(case), *way), (special(case), *way)} & bad:
-                place = f"{PROTOCOLS.get(case.protocol, case.protocol)} on {case.device.value}"
-                of_its_own = _values(case)
-                given = f"other cases of `{case.invariant}`" if of_its_own else special(case) or "plain arrays"
-                found.setdefault(given, {})[place] = None
+    for case in (result.case for result in mine if result.outcome is Outcome.PASS):
+        has_own = bool(_values(case))
+        if {(_input(case), *_way(case)), (special(case), *_way(case))} & bad:
+            continue
+        if has_own and (case.invariant, *_way(case)) in broken:
+            continue
+        plain = "the same input" if case.invariant in crafted else "plain arrays"
+        given = f"`{case.invariant}`" if has_own else special(case) or plain
+        found.setdefault(given, {})[f"{PROTOCOLS.get(case.protocol, case.protocol)} on {case.device.value}"] = None
     return [f"{given}: {', '.join(places)}" for given, places in sorted(found.items())]
+
+
+def _is_checked_alike(finding: Finding, result: Result) -> bool:
+    """Whether it is of an invariant of the finding, with the accused library on the accused side and the reference on the other."""
+    invariants = {case.partition("/")[0] for case in finding.cases}
+    return result.case.invariant in invariants and _is_accused_side(finding, result)
+
+
+def _way(case: Case) -> tuple[str, str]:
+    return case.protocol, case.device.value
 
 
 def _input(case: Case) -> str:
@@ -260,7 +292,8 @@ def _relatives(finding: Finding) -> Iterator[str]:
     keys = [key for case in finding.cases for key in catalogue()[case.partition("/")[0]].bugs]
     similar = [bug for bug in (*bugs.named(keys), *bugs.of_classes(keys)) if _is_of(finding.library, bug)]
     for bug in list(dict.fromkeys(similar))[:_MOST_RELATIVES]:
-        told.append(f"- {', '.join(bug.references)}: {bug.symptom} ({bug.year}, {bug.status})")
+        references = ", ".join(_with_owner(reference) for reference in bug.references)
+        told.append(f"- {references}: {bug.symptom} ({bug.year}, {bug.status})")
     if told:
         yield "## Known relatives"
         yield "\n".join(told)
@@ -271,6 +304,18 @@ _TRACKERS = {
     "cuda_python": ("cuda-python",), "numba": ("numba", "numba-cuda"), "jax": ("jax",),
 }  # fmt: skip
 """The repositories in which each library's bugs are told."""
+
+
+_OWNERS = {
+    "pytorch": "pytorch", "numpy": "numpy", "cupy": "cupy", "CV-CUDA": "CVCUDA", "pycuda": "inducer", "cuda-python": "NVIDIA",
+    "numba": "numba", "numba-cuda": "NVIDIA", "jax": "jax-ml",
+}  # fmt: skip
+"""Who owns each repository: without the owner a tracker makes no link of a reference to another repository."""
+
+
+def _with_owner(reference: str) -> str:
+    owner = _OWNERS.get(reference.partition("#")[0])
+    return f"{owner}/{reference}" if owner else reference
 
 
 def _is_of(library: str, bug: bugs.Bug) -> bool:

@@ -22,14 +22,14 @@ _ENDS = "0 it is right, or refused as it may be; 1 it is wrong; 2 it cannot be r
 _REFERENCE = "is this script's own implementation in ctypes"
 
 
-def head(case: Case, how: str, result: Result | None, versions: Mapping[str, str]) -> str:
-    """A comment. ``how`` says in words what the script does; ``versions`` are those that ``result`` comes from."""
+def head(case: Case, how: str, result: Result | None, versions: Mapping[str, str], code: str) -> str:
+    """A comment above the code. ``how`` says in words what the script does; ``versions`` are those that ``result`` comes from."""
     told = [
         ("", catalogue()[case.invariant].statement),
         ("Case", f"{case.invariant}: {place(case)}"),
         ("Does", how),
         *(("Promised", text) for text in _promises(case, result)),
-        *([("Reference", _REFERENCE)] if REFERENCE in case.libraries else []),
+        *([("Reference", _REFERENCE)] if REFERENCE in case.libraries and "import ctypes" in code else []),
         *_seen(result, versions),
         ("Made by", f"python -m conformance repro {case.id}   (cuda-interop-conformance {conformance.__version__})"),
         ("Ends with", _ENDS),

@@ -31,4 +31,4 @@ def script(
     """
     found = None if bundled else readable(case)
     how, code = (found.how, found.code) if found else (bundle.how(case), bundle.body(case))
-    return head(case, how, result, versions or {}) + code.rstrip("\n") + "\n"
+    return head(case, how, result, versions or {}, code) + code.rstrip("\n") + "\n"

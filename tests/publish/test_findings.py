@@ -93,7 +93,7 @@ KNOWN = Known("*", Upstream.OPEN, "https://example.org/7", "it is known")
         (Status.NEW, None, "new"),
         (Status.KNOWN, KNOWN, "known: https://example.org/7"),
         (Status.FIXED, replace(KNOWN, upstream=Upstream.FIXED, fixed_in="2.15"), "fixed in 2.15: upgrade"),
-        (Status.INTENDED, replace(KNOWN, upstream=Upstream.INTENDED), "the library intends it"),
+        (Status.INTENDED, replace(KNOWN, upstream=Upstream.INTENDED), "the library documents or intends it"),
         (Status.NEW, replace(KNOWN, upstream=Upstream.UNREPORTED), "new: not found in a public tracker"),
     ],
 )
