@@ -125,8 +125,8 @@ _LINKS = re.compile(r"(?<=@)(?=\w)|(?<=#)(?=\d)|(?<=:)(?=//)|(?<=www)(?=\.)")
 """Inside of what trackers take for a mention, for an issue or for an address."""
 _UNLINKED = "<!-- -->"
 """Nothing to be seen, and yet no link: a library's message calls nobody into the report, and refers to no other issue."""
-_MARKUP = re.compile(r"[<\\`]|(?<=\])(?=\()")
-"""What begins HTML, an escape or code; and what stands between the two parts of a link."""
+_MARKUP = re.compile(r"[<\\`*]|_(?=_)|(?<=_)_|(?<!\w)_|_(?!\w)|(?<=\])(?=\()")
+"""Marks the begin of HTML, of an escape, of code or of emphasis, and the place between the two parts of a link."""
 
 
 def _as_text(markup: re.Match[str]) -> str:
