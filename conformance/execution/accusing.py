@@ -2,8 +2,8 @@
 
 An exchange of two libraries that fails does not say which of them is at fault. The same invariant with the reference in one side's
 place does: most of those cases are in the plan anyway, and :func:`untried` names the others. A trial has to end in the same way, or
-with the process, to speak against its library: another failure alone says nothing about this one. Beside one that does, it is a second
-mistake.
+with the process, to speak against its library: another failure alone says nothing about this one. Where the consumer's trial speaks against it and the
+producer breaks a promise in its own way, two mistakes meet.
 """
 
 from __future__ import annotations
@@ -98,7 +98,8 @@ def _found(result: Result, find: Find) -> Accused:
     real = _real(result.case)
     if not real:
         return Accused(Side.UNKNOWN, (), "no library takes part but the reference")
-    if result.accused is not None and result.accused.libraries and _is_known(result.accused):
+    named = () if result.accused is None else result.accused.libraries
+    if result.accused is not None and named and REFERENCE not in named and _is_known(result.accused):
         return result.accused  # it saw which library it was: not always the one that stands on that side of the case
     if len(real) == 1:
         ((side, name),) = real.items()
@@ -117,9 +118,13 @@ def _libraries(side: Side, sides: Mapping[Side, str]) -> tuple[str, ...]:
 def _tried(result: Result, real: Mapping[Side, str], find: Find) -> Accused:
     seen = {side: find(trial.id) for side, trial in trials(result.case).items()}
     why = "; ".join(f"{_told(side, real[side])}: {_outcome(trial)}" for side, trial in seen.items())
-    alike = [side for side, trial in seen.items() if _is_alike(result, trial)]
-    if alike:  # two mistakes meet where the other side fails, too, in its own way
-        guilty = [side for side, trial in seen.items() if _is_bad(trial)]
+    guilty = [side for side, trial in seen.items() if _is_alike(result, trial)]
+    if guilty == [Side.CONSUMER] and _breaks_a_promise(seen.get(Side.PRODUCER)):
+        guilty = [
+            Side.PRODUCER,
+            Side.CONSUMER,
+        ]  # two mistakes meet: the consumer gets a wrong hand-over, and fails in its own way
+    if guilty:
         names = tuple(dict.fromkeys(real[side] for side in guilty))
         return Accused(guilty[0] if len(guilty) == 1 else Side.BOTH, names, why)
     if len(set(real.values())) == 1:
@@ -135,6 +140,10 @@ def _with_itself(result: Result, name: str, why: str) -> Accused:
 
 def _is_bad(trial: Result | None) -> bool:
     return trial is not None and trial.outcome in ACCUSING and trial.verdict is not Verdict.OBSERVED
+
+
+def _breaks_a_promise(trial: Result | None) -> bool:
+    return trial is not None and trial.outcome in ACCUSING and trial.verdict is Verdict.VIOLATES
 
 
 def _is_alike(result: Result, trial: Result | None) -> bool:

@@ -99,8 +99,8 @@ def died(
 
 
 def _stand_in(step: Step) -> Accused | None:
-    """The library at work, where it is not the one that stands on that side of the case."""
-    if not step.library or step.role is not Role.CONSUMER:
+    """The library at work, where it is not the one that stands on that side of the case, and nobody but it can be at fault."""
+    if not step.is_lent or step.role is not Role.CONSUMER or step.library in ("", REFERENCE):
         return None
     return Accused(Side.CONSUMER, (step.library,), f"{step.library} was importing, for another part of the check")
 

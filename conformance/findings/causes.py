@@ -146,7 +146,10 @@ def _generalised(groups: Mapping[Cause, _Members]) -> dict[Cause, _Members]:
 
 def _finding(cause: Cause, members: _Members, versions: Versions, book: Book) -> Finding:
     observations = sorted({o: None for o, _ in members}, key=_smallness)
-    verdict = min((o.verdict for o in observations), key=_BY_LEGAL_INPUT.index)
+    alone = [
+        o for o in observations if o.side is not Side.BOTH
+    ] or observations  # of two mistakes the other may be the worse
+    verdict = min((o.verdict for o in alone), key=_BY_LEGAL_INPUT.index)
     shown_in = {o.cell for o in observations}
     of_cells = [of_cell.get(cause.library, {}) for cell, of_cell in versions.items() if cell in shown_in]
     code = next(code for o, code in members if o == observations[0])
@@ -190,11 +193,11 @@ def _role(cause: Cause, smallest: Observation) -> Role:
 
 
 def _smallness(observation: Observation) -> tuple[object, ...]:
-    """What counts most first; then with the reference, with few parameters, on the host."""
+    """What counts most first; then with few libraries beside the reference, with few parameters, on the host."""
     device = _DEVICES.index(observation.device) if observation.device in _DEVICES else len(_DEVICES)
     return (
         _BY_LEGAL_INPUT.index(observation.verdict),
-        REFERENCE not in observation.libraries,
+        sum(name != REFERENCE for name in observation.libraries),
         observation.side is Side.BOTH,
         device,
         observation.case.count("/"),

@@ -116,6 +116,7 @@ class Exchange:
         self._is_crafted = False
         self._worked: tuple[Doing, Role] | None = None
         """The newest step of a library."""
+        self._is_lent = False
         self._stand_in = ""
         """The library at work in this step, where it is not the one that stands on that side of the case."""
         self.notes: dict[str, str] = {}
@@ -155,9 +156,12 @@ class Exchange:
         self._given = before
 
     @contextmanager
-    def step(self, doing: Doing, role: Role | None, library: str = "") -> Iterator[None]:
-        """Inside, that side is at work; a death there is told as one in this step, of ``library`` if it stands on no such side."""
-        self._stand_in = library
+    def step(self, doing: Doing, role: Role | None, library: str = "", *, is_lent: bool = False) -> Iterator[None]:
+        """Inside, that side is at work; a death there is told as one in this step, of ``library`` if it stands on no such side.
+
+        ``is_lent`` says that this library imports from the reference.
+        """
+        self._stand_in, self._is_lent = library, is_lent
         self._mark(doing, role)
         try:
             yield
@@ -167,7 +171,7 @@ class Exchange:
                 raise
             raise escaped from error
         finally:
-            self._stand_in = ""
+            self._stand_in, self._is_lent = "", False
             self._mark(Doing.RELEASE)
 
     def _mark(self, doing: Doing, role: Role | None = None) -> None:
@@ -175,7 +179,7 @@ class Exchange:
             self._worked = doing, role
         if self._steps is not None:
             library = self._stand_in if role is Role.CONSUMER else ""
-            self._steps.mark(Step(doing, role, self.given, self.is_illegal, library))
+            self._steps.mark(Step(doing, role, self.given, self.is_illegal, library, bool(library) and self._is_lent))
 
     def _watch(self, offer: Any, giver: Adapter) -> Any:
         """Have an offer tell when its library is asked, and decode what it answers."""
@@ -352,7 +356,7 @@ class Exchange:
         giver, taker = giver or self.producer, taker or self.consumer
         stand_in = taker.name if taker.name != self.case.consumer else ""
         try:
-            with self.step(Doing.IMPORT, Role.CONSUMER, stand_in):
+            with self.step(Doing.IMPORT, Role.CONSUMER, stand_in, is_lent=giver.name == REFERENCE):
                 return action()
         except Exception as error:
             raised_by_producer = getattr(offer, "raised", None) is not None
@@ -584,14 +588,28 @@ class Exchange:
             self.expect_described(source, of_tensor(tensor))
 
     def expect_intact(self, source: Source, taker: Adapter, protocol: Protocol | None = None) -> None:
-        """The array has its elements still, once ``taker`` alone has had it: else its import has changed them."""
-        if not self.holds(source, source.values):
-            lies = gather(self.peek(source.start, len(source.block)), source.view, source.dtype.itemsize)
+        """The array has its elements still, once ``taker`` has had it.
+
+        Else the export has changed them, if they were wrong already when they were handed over, or the import, if they were right. Where
+        nobody has looked in between, each side is tried.
+        """
+        if self.holds(source, source.values):
+            return
+        lies = gather(self.peek(source.start, len(source.block)), source.view, source.dtype.itemsize)
+        giver, handed = self._passed_on or (self.case.producer, self.handed)
+        if handed is not None and handed.elements not in (None, source.values):
             fail(
-                Code.VALUES_CHANGED, "CAI-32" if (protocol or self.protocol) is Protocol.CAI else "DLP-58", role=Role.CONSUMER,
-                reason="the import changes the elements of the array", expected=show(source.values, source.dtype),
-                seen=show(lies, source.dtype), given="", accused=Side.CONSUMER, library=taker.name,
+                Code.VALUES_CHANGED, self.describing(), role=Role.PRODUCER, reason="the export changes the elements of the array",
+                expected=show(source.values, source.dtype), seen=show(lies, source.dtype), given="", accused=Side.PRODUCER,
+                library=giver,
             )  # fmt: skip
+        is_seen = handed is None or handed.elements is not None
+        fail(
+            Code.VALUES_CHANGED, "CAI-32" if (protocol or self.protocol) is Protocol.CAI else "DLP-58", role=Role.CONSUMER,
+            reason="the elements of the array change during the import", expected=show(source.values, source.dtype),
+            seen=show(lies, source.dtype), given="", accused=Side.CONSUMER if is_seen else None,
+            library=taker.name if is_seen else "",
+        )  # fmt: skip
 
     def _shift(self, source: Source, handed: Handed) -> int:
         """By how many bytes a hand-over misses elements that lie beside it: those of the array, or of a copy; 0 if it does not."""

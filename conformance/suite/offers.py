@@ -137,7 +137,7 @@ def _lent(exchange: Exchange, library: Adapter) -> tuple[Any, Source]:
     source.array.override = {"deleter": Deleter.NATIVE}
     offer = reference.offer(source.array, Protocol.DLPACK)
     try:
-        with exchange.step(Doing.IMPORT, Role.CONSUMER, library.name):
+        with exchange.step(Doing.IMPORT, Role.CONSUMER, library.name, is_lent=True):
             return library.take(offer, Protocol.DLPACK, exchange.device), source
     except Exception as error:
         exchange.check_context(error)

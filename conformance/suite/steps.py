@@ -35,7 +35,8 @@ class Step:
     """``role`` is the side that works; ``given`` says what is special about the input; ``illegal`` that the protocol forbids it.
 
     ``library`` is the one at work, by name, where it is not the library that stands on that side of the case: a producer
-    imports, too, when the suite puts its array on memory of ours.
+    imports, too, when the suite puts its array on memory of ours. ``is_lent`` says that it imports from the reference, so that nobody
+    else can be at fault.
     """
 
     doing: Doing = Doing.CHECK
@@ -43,6 +44,7 @@ class Step:
     given: str = ""
     illegal: bool = False
     library: str = ""
+    is_lent: bool = False
 
 
 class Steps:
@@ -67,4 +69,4 @@ class Steps:
             return Step()
         data = json.loads(self._memory[_HEAD.size : _HEAD.size + length])
         role = Role(data["role"]) if data["role"] else None
-        return Step(Doing(data["doing"]), role, data["given"], data["illegal"], data["library"])
+        return Step(Doing(data["doing"]), role, data["given"], data["illegal"], data["library"], data["is_lent"])

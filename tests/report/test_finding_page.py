@@ -248,7 +248,9 @@ def test_what_only_an_invariant_knows_of_its_input_is_told_by_its_name() -> None
     """Such an input is no plain array. Where the library fails on one of them, nobody knows what the others have in common."""
 
     def crafted(capsule: str, device: Device = Device.HOST) -> Case:
-        return case("reference", "torch", device=device, invariant="layout.impossible", layout="c-order", capsule=capsule)
+        return case(
+            "reference", "torch", device=device, invariant="layout.impossible", layout="c-order", capsule=capsule
+        )
 
     bad = died(crafted("negative-rank"), level=Level.ROBUSTNESS, given="a rank of -1")
     here, there = plain(crafted("huge-rank")), plain(crafted("huge-rank", Device.CUDA))
