@@ -71,7 +71,7 @@ def _table(screen: Screen, run: RunFile) -> None:
     if len(whole.rows) > MOST_ROWS:
         more = sum(len(row.titles) for row in whole.rows[MOST_ROWS:])
         screen.line(f"and {many(more, 'cell')} with fewer violations, not in this table")
-    screen.wrapped(f"{LEGEND}   · not tested", "")
+    screen.entries(f"{LEGEND}   · not tested")
     screen.wrapped("a failure counts only for the library that it accuses; every other case for each library in it", "")
     screen.line()
 

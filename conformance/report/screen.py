@@ -34,6 +34,10 @@ def harmless(text: str) -> str:
     return _HIDDEN.sub(lambda found: f"\\u{ord(found[0]):04x}", text.replace("\r\n", "\n"))
 
 
+_WITHIN = "\u00a0"
+"""A space at which no line is folded."""
+
+
 @dataclass(frozen=True)
 class Screen:
     """Where to print: how wide it is and whether it knows colours."""
@@ -69,6 +73,12 @@ class Screen:
             harmless(text), max(self.width - len(indent), 40), break_long_words=False, break_on_hyphens=False
         ):
             self.line(indent + self.paint(line, *colours))
+
+    def entries(self, text: str, *colours: str) -> None:
+        """Print entries that three spaces divide, folded, in these colours; no line ends inside of one."""
+        whole = "   ".join(entry.replace(" ", _WITHIN) for entry in harmless(text).split("   "))
+        for line in textwrap.wrap(whole, max(self.width, 40), break_long_words=False, break_on_hyphens=False):
+            self.line(self.paint(line.replace(_WITHIN, " "), *colours))
 
     def noted(self, text: str) -> None:
         """Print a dim line; what does not fit goes on below, indented."""

@@ -140,7 +140,7 @@ def tables(screen: Screen, results: Iterable[Result], order: list[str]) -> None:
         _table(screen, members, order)
         screen.line()
     for text in (LEGEND, SIDES_LEGEND):
-        screen.wrapped(text, "", "dim")
+        screen.entries(text, "dim")
     screen.line()
 
 
@@ -175,7 +175,7 @@ def _waits(screen: Screen, results: Iterable[Result], order: list[str]) -> None:
         _grid(screen, cells, order)
         screen.line()
     if found:
-        screen.wrapped(WAITS_LEGEND, "")
+        screen.entries(WAITS_LEGEND)
         screen.line()
 
 

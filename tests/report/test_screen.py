@@ -16,6 +16,7 @@ WAYS: dict[str, Callable[[Screen, str], None]] = {
     "painted": lambda screen, text: screen.line(screen.paint(text, "red", "bold")),
     "wrapped": lambda screen, text: screen.wrapped(text, "", "red", "bold"),
     "noted": lambda screen, text: screen.noted(text),
+    "entries": lambda screen, text: screen.entries(text, "red", "bold"),
 }
 
 
@@ -48,3 +49,10 @@ def test_a_colour_from_outside_ends_with_its_line() -> None:
     assert printed("line", "a\x1b[31mb", colours=False) == "a\\u001b[31mb\n"
     for kept in ("\x1b[31mb\x1b[0m", "\x1b[32mb\x1b[0m c \x1b[2;1md\x1b[0m", ""):
         assert printed("line", kept, colours=True) == f"{kept}\n"
+
+
+def test_no_line_of_a_legend_ends_inside_of_an_entry() -> None:
+    """A sign at the end of a line and its word on the next one are read as nothing."""
+    stream = io.StringIO()
+    Screen(stream, 40, False).entries("✓ conforms as it must   ✗ violates a promise   ? not decided")
+    assert stream.getvalue() == "✓ conforms as it must\n✗ violates a promise   ? not decided\n"
