@@ -9,9 +9,10 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import TextIO
 
-from conformance.adapters.base import Device
+from conformance.adapters.base import Device, Protocol
 from conformance.exchanges import CLAIMS, PROTOCOLS, core, way
 from conformance.execution import canaries
+from conformance.execution.accusing import own_exporter
 from conformance.execution.environment import Facts
 from conformance.execution.ledger import Status
 from conformance.execution.results import Result
@@ -132,7 +133,10 @@ def summarize(screen: Screen, run: Run, facts: Facts, found: Sequence[Finding], 
 def tables(screen: Screen, results: Iterable[Result], order: list[str]) -> None:
     """One table for each device and protocol: producers down, consumers across, in this order."""
     groups: dict[tuple[int, int], list[Result]] = defaultdict(list)
+    exporters: dict[str, None] = {}
     for result in results:
+        if result.case.protocol == Protocol.CAI.value:
+            exporters[result.case.producer] = None
         groups[_DEVICES.index(result.case.device.value), _WAYS.index(_way(result))].append(result)
     for (device, number), members in sorted(groups.items()):
         title = f"{_WAYS[number]} on {_DEVICES[device]}"
@@ -141,6 +145,8 @@ def tables(screen: Screen, results: Iterable[Result], order: list[str]) -> None:
         screen.line()
     for text in (LEGEND, SIDES_LEGEND):
         screen.entries(text, "dim")
+    for name in filter(own_exporter, exporters):
+        screen.wrapped(f"{name} as producer of the CUDA Array Interface: {own_exporter(name)}", "", "dim")
     screen.line()
 
 

@@ -192,6 +192,15 @@ def test_an_innocent_side_carries_no_letter(outcome: Outcome) -> None:
     assert ["numpy", "i1"] in rows(summary(failed(case(), Side.NEITHER, level=Level.OBSERVED)))
 
 
+def test_a_producer_whose_dictionary_the_suite_writes_is_named_for_what_it_is() -> None:
+    """CUDA Python has no array of its own by the array interface; its users write the class."""
+    told = "cuda_python as producer of the CUDA Array Interface: the class around an allocation"
+    assert told in summary(plain(case("cuda_python", "torch", "cai", Device.CUDA)))
+    assert told not in summary(
+        plain(case("cuda_python", "torch", "dlpack", Device.CUDA)), plain(case("torch", "numpy"))
+    )
+
+
 def test_a_cell_without_anything_wrong_is_one_line() -> None:
     """A tick and a count."""
     text = summary(plain(case()), plain(case(layout="vector")))
