@@ -2,8 +2,8 @@
 
 An exchange of two libraries that fails does not say which of them is at fault. The same invariant with the reference in one side's
 place does: most of those cases are in the plan anyway, and :func:`untried` names the others. A trial has to end in the same way, or
-with the process, to speak against its library: another failure alone says nothing about this one. Where the consumer's trial speaks against it and the
-producer breaks a promise in its own way, two mistakes meet.
+with the process, to speak against its library: another failure alone says nothing about this one. Where the consumer's trial speaks
+against it and the producer breaks a promise in its own way, two mistakes meet.
 """
 
 from __future__ import annotations
@@ -119,11 +119,10 @@ def _tried(result: Result, real: Mapping[Side, str], find: Find) -> Accused:
     seen = {side: find(trial.id) for side, trial in trials(result.case).items()}
     why = "; ".join(f"{_told(side, real[side])}: {_outcome(trial)}" for side, trial in seen.items())
     guilty = [side for side, trial in seen.items() if _is_alike(result, trial)]
-    if guilty == [Side.CONSUMER] and _breaks_a_promise(seen.get(Side.PRODUCER)):
-        guilty = [
-            Side.PRODUCER,
-            Side.CONSUMER,
-        ]  # two mistakes meet: the consumer gets a wrong hand-over, and fails in its own way
+    producers = seen.get(Side.PRODUCER)
+    if guilty == [Side.CONSUMER] and producers is not None and producers.verdict is Verdict.VIOLATES:
+        # Two mistakes meet: the consumer gets a wrong hand-over, and fails in its own way.
+        guilty = [Side.PRODUCER, Side.CONSUMER]
     if guilty:
         names = tuple(dict.fromkeys(real[side] for side in guilty))
         return Accused(guilty[0] if len(guilty) == 1 else Side.BOTH, names, why)
@@ -138,30 +137,23 @@ def _with_itself(result: Result, name: str, why: str) -> Accused:
     return Accused(side, (name,), f"{name} is on every side; {why}")
 
 
-def _is_bad(trial: Result | None) -> bool:
-    return trial is not None and trial.outcome in ACCUSING and trial.verdict is not Verdict.OBSERVED
-
-
-def _breaks_a_promise(trial: Result | None) -> bool:
-    return trial is not None and trial.outcome in ACCUSING and trial.verdict is Verdict.VIOLATES
-
-
 def _is_alike(result: Result, trial: Result | None) -> bool:
     """Whether a trial shows what the case shows, or ends the process: where none does, none speaks against the library in it.
 
     How memory or a stream that is gone shows is luck: the process dies, hangs, loses its context, or reads something else.
     """
-    if trial is None or not _is_bad(trial):
+    if trial is None or not trial.verdict.speaks_against:
         return False
     return trial.outcome in BAD or _is_same(result, trial)
 
 
 def _is_same(result: Result, trial: Result) -> bool:
+    """Whether both end in the same way: the same outcome, and a code of the same cause."""
     return trial.outcome is result.outcome and _cause(trial.code) == _cause(result.code)
 
 
 def _cause(code: str) -> str:
-    """What codes that show one mistake from several angles have in common."""
+    """The cause that this code shares with the codes that show the same mistake from other angles."""
     return BY_SLUG[code].cause if code in BY_SLUG else code
 
 
@@ -184,7 +176,8 @@ def _with_clause(result: Result, find: Find) -> Result:
         return result
     if result.role is not role and result.accused.side in _ROLE:
         trial = find(_only(result.case, result.accused.side).id)
-        if trial is not None and _is_bad(trial) and _is_same(result, trial) and trial.role is role and trial.clause:
+        speaks = trial is not None and trial.verdict.speaks_against and _is_same(result, trial)
+        if trial is not None and speaks and trial.role is role and trial.clause:
             return replace(result, role=role, clause=trial.clause, level=trial.level, code=trial.code)
     cited = general_clause(result.case, catalogue()[result.case.invariant], role)
     level = result.level if result.outcome in BAD or not cited else clause(cited).level(role)

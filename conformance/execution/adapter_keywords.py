@@ -33,7 +33,7 @@ class _Value:
 
 
 def mistake(library: Library, adapter: Adapter) -> str | None:
-    """What is not so of the declared keyword, ``None`` if nothing is, or if it cannot be told."""
+    """A fact that contradicts the declared keyword, in a sentence; ``None`` if there is none, or if it cannot be told."""
     sides = library.sides.items() if library.has(Trait.COPY_KEYWORD) else ()
     for device, side in sides:
         if Protocol.DLPACK in side.exports and Protocol.DLPACK in side.imports:

@@ -248,9 +248,8 @@ def _live(
     try:
         os.setpgid(0, 0)
         signal.signal(signal.SIGTERM, signal.SIG_DFL)
-        signal.signal(
-            signal.SIGINT, signal.SIG_DFL
-        )  # Ctrl-C does not come here, so KeyboardInterrupt is a library's own
+        # Ctrl-C does not come here, so KeyboardInterrupt is a library's own.
+        signal.signal(signal.SIGINT, signal.SIG_DFL)
         children.die_with_parent()
         if os.getppid() != supervisor:
             os._exit(0)

@@ -47,7 +47,7 @@ def _was_alone(result: Result, deadly: Collection[str]) -> bool:
 
 
 def _kind(result: Result) -> Hashable:
-    """What the results have in common that stand or fall together."""
+    """The facts that results share if they stand or fall together."""
     case, accused = result.case, result.accused
     by_check = (accused.side, accused.libraries) if accused else None
     return (

@@ -200,7 +200,7 @@ class Supervisor:
                 self._give_up_repeats()
 
     def _give_up_repeats(self) -> None:
-        """What could not be tried alone accuses nobody."""
+        """A failure that could not be tried alone accuses nobody."""
         for first in list(self._ledger.again.values()):
             self._conclude(lost(first.case, self.why_not), 0)
 
@@ -370,7 +370,7 @@ class Supervisor:
             self._take(result)
 
     def _ended(self, record: dict[str, Any]) -> Result:
-        """What a worker tells of a case; together with what was seen in company, where that was there before."""
+        """The result that a worker tells; put together with the one that was seen in company, if there is one."""
         result, company = Result.from_json(record["result"]), self._companies[record["process"]]
         if result.outcome is Outcome.FAIL:
             self._before.setdefault(result.case.id, tuple(company))

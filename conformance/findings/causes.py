@@ -2,7 +2,8 @@
 
 Cases share a cause if they accuse the same library of the same kind of mistake (:attr:`Code.cause`) with the same facets. A case
 between two libraries joins the cause that the accused one shows with the reference, if both end in the same way: a crash never joins
-a wrong value, save where two mistakes meet and each library is accused of its own. What is special about the input is a part of the cause only where a plain array does not show it.
+a wrong value, save where two mistakes meet and each library is accused of its own. The special input is a part of the cause only where
+a plain array does not show it.
 """
 
 from __future__ import annotations
@@ -19,7 +20,7 @@ from conformance.suite.outcomes import Side
 from conformance.verdict import Verdict
 
 from .known import Book
-from .model import UNKNOWN, Finding, Observation
+from .model import UNKNOWN, Finding, Observation, held_alone
 from .wording import sentence
 
 _ROLES = {Side.PRODUCER: Role.PRODUCER, Side.CONSUMER: Role.CONSUMER}
@@ -146,10 +147,7 @@ def _generalised(groups: Mapping[Cause, _Members]) -> dict[Cause, _Members]:
 
 def _finding(cause: Cause, members: _Members, versions: Versions, book: Book) -> Finding:
     observations = sorted({o: None for o, _ in members}, key=_smallness)
-    alone = [
-        o for o in observations if o.side is not Side.BOTH
-    ] or observations  # of two mistakes the other may be the worse
-    verdict = min((o.verdict for o in alone), key=_BY_LEGAL_INPUT.index)
+    verdict = min((o.verdict for o in held_alone(observations)), key=_BY_LEGAL_INPUT.index)
     shown_in = {o.cell for o in observations}
     of_cells = [of_cell.get(cause.library, {}) for cell, of_cell in versions.items() if cell in shown_in]
     code = next(code for o, code in members if o == observations[0])
@@ -193,7 +191,7 @@ def _role(cause: Cause, smallest: Observation) -> Role:
 
 
 def _smallness(observation: Observation) -> tuple[object, ...]:
-    """What counts most first; then with few libraries beside the reference, with few parameters, on the host."""
+    """The worst verdict first; then with few libraries beside the reference, with few parameters, on the host."""
     device = _DEVICES.index(observation.device) if observation.device in _DEVICES else len(_DEVICES)
     return (
         _BY_LEGAL_INPUT.index(observation.verdict),

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from enum import Enum
 
@@ -51,6 +51,11 @@ class Observation:
     def device(self) -> str:
         """Where the elements lay."""
         return self.case.split("/")[3]
+
+
+def held_alone(observations: Sequence[Observation]) -> Sequence[Observation]:
+    """Those that accuse one side alone; all of them, where two mistakes meet in each, and the other one may be the worse."""
+    return [one for one in observations if one.side is not Side.BOTH] or observations
 
 
 class Upstream(str, Enum):
@@ -136,8 +141,7 @@ class Finding:
     @property
     def clauses(self) -> tuple[str, ...]:
         """The clauses that its cases break, each once; where two libraries are accused, the clause may be the other one's."""
-        alone = [o for o in self.observations if o.side is not Side.BOTH] or self.observations
-        return tuple(dict.fromkeys(o.clause for o in alone if o.clause))
+        return tuple(dict.fromkeys(one.clause for one in held_alone(self.observations) if one.clause))
 
     @property
     def advice(self) -> str:

@@ -9,7 +9,7 @@ from conformance.exchanges import many
 from conformance.suite.outcomes import Outcome, Side
 from conformance.verdict import Verdict
 
-from .model import UNKNOWN, Finding, Status, Upstream
+from .model import UNKNOWN, Finding, Status, Upstream, held_alone
 
 SIDES = {Side.PRODUCER: "p", Side.CONSUMER: "c", Side.BOTH: "b"}
 """The letter behind a number of failures in a table of producers and consumers: which side is accused."""
@@ -73,8 +73,7 @@ def ended(finding: Finding) -> str:
 
     Where two mistakes meet, either library's may be the one that ended the process: such a case tells only where there is no other.
     """
-    alone = [one for one in finding.observations if one.side is not Side.BOTH] or finding.observations
-    outcomes = {observation.outcome for observation in alone}
+    outcomes = {observation.outcome for observation in held_alone(finding.observations)}
     return next((told for outcome, told in DEATHS.items() if outcome in outcomes), "")
 
 

@@ -236,7 +236,8 @@ def not_affected(finding: Finding, results: Sequence[Result]) -> list[str]:
         for o in finding.observations
         if o.given and o.case in cases and not _input(cases[o.case])
     }
-    mine = [result for result in results if _is_checked_alike(finding, result)]
+    invariants = {case.partition("/")[0] for case in finding.cases}
+    mine = [one for one in results if one.case.invariant in invariants and _is_accused_side(finding, one)]
     broken = {(result.case.invariant, *_way(result.case)) for result in mine if result.outcome is not Outcome.PASS}
     found: dict[str, dict[str, None]] = {}
     for case in (result.case for result in mine if result.outcome is Outcome.PASS):
@@ -249,12 +250,6 @@ def not_affected(finding: Finding, results: Sequence[Result]) -> list[str]:
         given = f"`{case.invariant}`" if has_own else special(case) or plain
         found.setdefault(given, {})[f"{PROTOCOLS.get(case.protocol, case.protocol)} on {case.device.value}"] = None
     return [f"{given}: {', '.join(places)}" for given, places in sorted(found.items())]
-
-
-def _is_checked_alike(finding: Finding, result: Result) -> bool:
-    """Whether it is of an invariant of the finding, with the accused library on the accused side and the reference on the other."""
-    invariants = {case.partition("/")[0] for case in finding.cases}
-    return result.case.invariant in invariants and _is_accused_side(finding, result)
 
 
 def _way(case: Case) -> tuple[str, str]:
@@ -300,28 +295,24 @@ def _relatives(finding: Finding) -> Iterator[str]:
 
 
 _TRACKERS = {
-    "torch": ("pytorch",), "numpy": ("numpy",), "cupy": ("cupy",), "cvcuda": ("CV-CUDA",), "pycuda": ("pycuda",),
-    "cuda_python": ("cuda-python",), "numba": ("numba", "numba-cuda"), "jax": ("jax",),
+    "torch": ("pytorch/pytorch",), "numpy": ("numpy/numpy",), "cupy": ("cupy/cupy",), "cvcuda": ("CVCUDA/CV-CUDA",),
+    "pycuda": ("inducer/pycuda",), "cuda_python": ("NVIDIA/cuda-python",), "numba": ("numba/numba", "NVIDIA/numba-cuda"),
+    "jax": ("jax-ml/jax",),
 }  # fmt: skip
-"""The repositories in which each library's bugs are told."""
-
-
-_OWNERS = {
-    "pytorch": "pytorch", "numpy": "numpy", "cupy": "cupy", "CV-CUDA": "CVCUDA", "pycuda": "inducer", "cuda-python": "NVIDIA",
-    "numba": "numba", "numba-cuda": "NVIDIA", "jax": "jax-ml",
-}  # fmt: skip
-"""Who owns each repository: without the owner a tracker makes no link of a reference to another repository."""
+"""The repositories in which each library's bugs are told, with their owners: without one a tracker makes no link of a reference."""
+_FULL_NAMES = {path.partition("/")[2]: path for paths in _TRACKERS.values() for path in paths}
+"""By the name of the repository, as references have it."""
 
 
 def _with_owner(reference: str) -> str:
-    owner = _OWNERS.get(reference.partition("#")[0])
-    return f"{owner}/{reference}" if owner else reference
+    repository, mark, number = reference.partition("#")
+    return f"{_FULL_NAMES.get(repository, repository)}{mark}{number}"
 
 
 def _is_of(library: str, bug: bugs.Bug) -> bool:
     """Whether a thread of the library's own tracker tells this bug: another library's bug is no relative."""
     trackers = _TRACKERS.get(library, (library,))
-    return any(reference.partition("#")[0] in trackers for reference in bug.references)
+    return any(_with_owner(reference).partition("#")[0] in trackers for reference in bug.references)
 
 
 # -- running a script

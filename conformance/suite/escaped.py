@@ -14,13 +14,12 @@ class Escaped(Exception):
 
 
 def stand_in(error: BaseException) -> Escaped | None:
-    """What is raised in place of what a library has raised; nothing for an ``Exception``, and for what is not the library's.
+    """The exception to raise in place of a library's own; ``None`` for an ``Exception``, and for one that is not the library's.
 
     Where Ctrl-C raises ``KeyboardInterrupt`` it is the user's; pytest ends its own tests by exceptions of the kind.
     """
-    if isinstance(error, (Exception, GeneratorExit)) or any(
-        k.__module__.startswith("_pytest.") for k in type(error).__mro__
-    ):
+    is_pytests = any(kind.__module__.startswith("_pytest.") for kind in type(error).__mro__)
+    if is_pytests or isinstance(error, (Exception, GeneratorExit)):
         return None
     if isinstance(error, KeyboardInterrupt) and signal.getsignal(signal.SIGINT) is signal.default_int_handler:
         return None

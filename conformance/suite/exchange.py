@@ -18,7 +18,7 @@ from conformance.adapters.states import STATES, Use, use_state
 from conformance.protocols import capsule, dlpack
 from conformance.protocols.clauses import Level, NotBound, Role, clause
 from conformance.protocols.dtypes import ARRAY_API, DLCode, DType, dtype
-from conformance.protocols.strided import Strided, gather, offsets, same_strides, span
+from conformance.protocols.strided import Strided, gather, offsets, same_strides
 from conformance.reference.exporter import NEWEST, Exporter
 
 from .catalogue import VIA, Case
@@ -108,7 +108,7 @@ class Exchange:
         self.handed: Handed | None = None
         """The newest description that a producer has handed over, decoded before the consumer got it."""
         self.answers: list[Answer] = []
-        """What the case's producer has answered to the newest offer, in order."""
+        """The answers of the case's producer to the newest offer, in order."""
         self._passed_on: tuple[str, Handed] | None = None
         """The newest description, if a library that is not the case's producer has handed it over, and the library."""
         self._made: Source | None = None
@@ -149,7 +149,7 @@ class Exchange:
     def control(self, given: str = "") -> Iterator[None]:
         """Inside, this is all that is special about the input: a control goes before what the case is about, or beside it.
 
-        What ends in a failure inside is told of the control.
+        A failure inside is told of the control.
         """
         before, self._given = self._given, given
         yield
@@ -207,7 +207,7 @@ class Exchange:
         return handed if self.device is Device.CUDA or self._is_crafted else looked_at(handed)
 
     def _malformed(self, answer: Any, handed: Handed | None) -> str:
-        """What is wrong with a capsule that cannot be read; empty for what is our own doing."""
+        """The reason why a capsule cannot be read; empty if it can, or if the suite itself has crafted it."""
         if handed is not None or self._is_crafted or self.protocol is not Protocol.DLPACK:
             return ""
         try:
@@ -555,9 +555,9 @@ class Exchange:
         return None if self.handed is None or self._is_crafted or in_chain else Side.CONSUMER
 
     def expect_handed(self, source: Source | None = None) -> None:
-        """What was handed over last describes the producer's array, or a copy of it; else who gave it fails, whatever came of it.
+        """The last hand-over describes the producer's array, or a copy of it; else the library that gave it fails, whatever came of it.
 
-        Without ``source`` the newest array that :meth:`make` has made is meant. What a library in between has passed on is its export.
+        Without ``source`` the newest array that :meth:`make` has made is meant. A library in between exports the array that it passes on.
         """
         made = source or self._made
         if made is None or self._is_crafted:
@@ -571,7 +571,7 @@ class Exchange:
 
     def expect_described(self, made: Source, handed: Handed, *, library: str = "") -> None:
         """A hand-over of this array describes it, or a copy of it; else its giver fails: ``library``, if not the case's producer."""
-        is_copy = self._is_elsewhere(made, handed.address)
+        is_copy = self.is_elsewhere(made, handed.address)
         shift = self._shift(made, handed) if is_copy else 0
         wrong = mismatch(handed, made.dtype, made.view, made.address, copied=is_copy)
         if wrong is None and shift:
@@ -635,24 +635,19 @@ class Exchange:
             return None
         if self.device is not Device.CUDA:
             return elements_at(handed, handed.address)
-        itemsize = handed.itemsize
-        if not itemsize or any(stride % itemsize for stride in handed.strides):
+        if not handed.itemsize or any(stride % handed.itemsize for stride in handed.strides):
             return None
-        view = Strided(handed.shape, tuple(stride // itemsize for stride in handed.strides))
-        low, high = span(view)
+        return elements_at(handed, handed.address, self._peeked)
+
+    def _peeked(self, address: int, nbytes: int) -> bytes | None:
         try:
-            block = self.peek(handed.address + low * itemsize, (high - low) * itemsize)
+            return self.peek(address, nbytes)
         except Exception:
             return None
-        return gather(block, replace(view, offset=-low), itemsize)
 
     def _is_handed_elsewhere(self, source: Source) -> bool:
         """Whether the producer handed over other memory than the array's."""
-        return self.handed is not None and not self._is_crafted and self._is_elsewhere(source, self.handed.address)
-
-    def is_of(self, source: Source, handed: Handed) -> bool:
-        """Whether a hand-over is of the array's own memory."""
-        return not self._is_elsewhere(source, handed.address)
+        return self.handed is not None and not self._is_crafted and self.is_elsewhere(source, self.handed.address)
 
     def holds(self, source: Source, wanted: bytes) -> bool:
         """Whether these row-major bytes lie in the producer's memory, read by our own instruments."""
@@ -676,11 +671,10 @@ class Exchange:
             return Side.PRODUCER
         return Side.CONSUMER if self.handed_elements() == wanted else None
 
-    def suspect(self, seen: Side | None) -> Role:
+    def suspect(self, seen: Side | None = None) -> Role:
         """The side that a failure is held against: the one that memory shows, else the one that is not the reference."""
         if seen is None:
-            is_producers = self.case.consumer == REFERENCE != self.case.producer
-            return Role.PRODUCER if is_producers else Role.CONSUMER
+            return Role.PRODUCER if self.case.consumer == REFERENCE else Role.CONSUMER
         return Role.PRODUCER if seen is Side.PRODUCER else Role.CONSUMER
 
     def expect_address(self, source: Source, view: View, cited: str = "", *, copying: Level | None = None) -> None:
@@ -690,7 +684,7 @@ class Exchange:
                 self.expect_handed(source)
             if self.handed is not None and self._is_handed_elsewhere(source):
                 self._other_memory(source, self.handed.address)
-            is_copy = self._is_elsewhere(source, view.address)
+            is_copy = self.is_elsewhere(source, view.address)
             fail(
                 Code.NOT_SHARED if is_copy else Code.WRONG_ADDRESS,
                 cited or (self.sharing() if is_copy else self.reading()),
@@ -774,7 +768,7 @@ class Exchange:
                 seen=view.shape,
                 accused=self.reader_at_fault(),
             )
-        is_copy = self._is_elsewhere(source, view.address)
+        is_copy = self.is_elsewhere(source, view.address)
         if not is_copy and not same_strides(view.shape, view.strides, source.strides):
             self.expect_handed(source)
             fail(
@@ -801,7 +795,8 @@ class Exchange:
                 accused=self.reader_at_fault(),
             )
 
-    def _is_elsewhere(self, source: Source, address: int) -> bool:
+    def is_elsewhere(self, source: Source, address: int) -> bool:
+        """Whether an address is none of the array's own memory."""
         return not source.start <= address < source.start + max(len(source.block), 1)
 
     def _relation(self, source: Source, address: int) -> str:

@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import operator
 import os
+from collections.abc import Callable
 from dataclasses import dataclass, replace
 from enum import Enum
 from typing import Any
@@ -44,6 +45,8 @@ class Handed:
         return 0 if bits * lanes % 8 else bits * lanes // 8
 
 
+Read = Callable[[int, int], "bytes | None"]
+"""Reads so many bytes at an address; ``None`` where it cannot."""
 _MOST_LOOKED_AT = 1 << 16
 """Bytes. The arrays of the suite are small; larger ones are not worth the time of every exchange."""
 
@@ -53,15 +56,18 @@ def looked_at(handed: Handed | None) -> Handed | None:
     return handed and replace(handed, elements=elements_at(handed, handed.address))
 
 
-def elements_at(handed: Handed, address: int) -> bytes | None:
-    """The elements of such an array at this address in row-major order; ``None`` where none can be read, or not all."""
+def elements_at(handed: Handed, address: int, read: Read | None = None) -> bytes | None:
+    """The elements of such an array at this address in row-major order; ``None`` where none can be read, or not all.
+
+    ``read`` reads bytes at an address; without it the memory of this process is read.
+    """
     size, bytewise = handed.itemsize, Strided(handed.shape, handed.strides)
     if not size or any(extent < 0 for extent in handed.shape) or bytewise.size * size > _MOST_LOOKED_AT:
         return None
     low, high = span(bytewise)
     if high - low > _MOST_LOOKED_AT:
         return None
-    block = _own_memory(address + low, high - low and high - low - 1 + size)
+    block = (read or _own_memory)(address + low, high - low and high - low - 1 + size)
     if block is None:
         return None
     return b"".join(block[offset - low : offset - low + size] for offset in offsets(bytewise))
@@ -106,7 +112,7 @@ def _of_capsule(made: Any) -> Handed:
 
 
 def of_tensor(tensor: dlpack.Tensor) -> Handed:
-    """What a decoded struct says."""
+    """The description in a decoded struct."""
     width = (tensor.bits * tensor.lanes + 7) // 8
     strides = tuple(stride * width for stride in tensor.strides_or_packed)
     readonly = None if tensor.flags is None else bool(tensor.flags & dlpack.DLFlags.READ_ONLY)

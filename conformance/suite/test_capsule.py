@@ -298,7 +298,7 @@ def test_dies_before_the_view(exchange: Exchange) -> None:
     name = capsule.name(offer.capsule)
     del offer
     settle()
-    is_copy = not source.start <= exchange.consumer.describe(taken).address < source.start + len(source.block)
+    is_copy = exchange.is_elsewhere(source, exchange.consumer.describe(taken).address)
     early = 0 if is_copy else managed.deleter_calls  # a copy needs nothing of the producer's
     if early and name in (LEGACY, VERSIONED):
         _not_renamed(USED_VERSIONED if _versioned(exchange) else USED_LEGACY, name)

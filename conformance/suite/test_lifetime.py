@@ -439,14 +439,9 @@ def test_temporary(exchange: Exchange) -> None:
 
 def _reused(exchange: Exchange, reason: str, expected: str, seen: str) -> NoReturn:
     """Memory has been released though somebody still sees it: by the side that is not the reference, as far as that is known."""
-    role = _suspect(exchange)
+    role = exchange.suspect()
     clause = "DLP-28" if role is Role.PRODUCER else "DLP-26"
     fail(Code.RELEASED_EARLY, clause, role=role, reason=reason, expected=expected, seen=seen)
-
-
-def _suspect(exchange: Exchange) -> Role:
-    """The side whose part in the lifetime of the memory is in question."""
-    return Role.PRODUCER if exchange.consumer.name == REFERENCE else Role.CONSUMER
 
 
 def _expect_sound(exchange: Exchange) -> None:
@@ -487,7 +482,7 @@ def test_owner_released(exchange: Exchange) -> None:
 
 def _still_held(exchange: Exchange, event: Callable[[], bool], seen: str) -> NoReturn:
     """The producer's array is held by nobody's import; ``event`` tells whether it has been let go of meanwhile."""
-    role = _suspect(exchange)
+    role = exchange.suspect()
     by_dlpack = exchange.protocol is Protocol.DLPACK
     unreleased(
         exchange, event, _RELEASING[role] if by_dlpack else "CAI-27", role=role,
@@ -610,7 +605,7 @@ def test_flat_counts(exchange: Exchange) -> None:
     seen = f"{references:+d} references to the array, {blocks:+d} blocks of the interpreter's memory"
     if references > 0:
         _still_held(exchange, lambda: sys.getrefcount(source.array) <= before, f"{seen} after {EXCHANGES} exchanges")
-    role = _suspect(exchange)
+    role = exchange.suspect()
     fail(
         Code.MEMORY_LEAKED,
         _RELEASING[role] if exchange.protocol is Protocol.DLPACK else "CAI-27",
@@ -671,7 +666,7 @@ def test_device_memory(exchange: Exchange) -> None:
             return
     if addresses < BIG_EXCHANGES // 2:
         raise Inconclusive(f"{lost >> 20} MiB are missing, but the arrays' memory was reused: others use the device")
-    refused, role = exchange.option("imports") == "refused", _suspect(exchange)
+    refused, role = exchange.option("imports") == "refused", exchange.suspect()
     unreleased(
         exchange, lambda: before - cuda_memory.free_bytes() < LEAK_BYTES,
         _RELEASING[role] if exchange.protocol is Protocol.DLPACK else "CAI-27", role=role,

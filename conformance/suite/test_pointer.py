@@ -544,7 +544,7 @@ def _who_shares(exchange: Exchange, source: Source) -> tuple[Side | None, str]:
     copies = [answer for answer in exchange.answers if answer.keywords.get("copy")]
     if not copies:
         return Side.CONSUMER, "the consumer shares the producer's memory, and does not ask the producer for a copy"
-    if any(answer.handed is not None and exchange.is_of(source, answer.handed) for answer in copies):
+    if any(answer.handed is not None and not exchange.is_elsewhere(source, answer.handed.address) for answer in copies):
         return Side.PRODUCER, "the producer shares its memory, though the consumer asks it for a copy"
     if not exchange.answers[-1].keywords.get("copy"):
         return Side.CONSUMER, "the consumer asks the producer for a copy, and takes another capsule"
@@ -576,7 +576,7 @@ def test_copy_false(exchange: Exchange) -> None:
         by_producer = any(
             answer.keywords.get("copy") is False
             and answer.handed is not None
-            and not exchange.is_of(source, answer.handed)
+            and exchange.is_elsewhere(source, answer.handed.address)
             for answer in exchange.answers
         )
         fail(
