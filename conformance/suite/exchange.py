@@ -672,9 +672,9 @@ class Exchange:
         return Side.CONSUMER if self.handed_elements() == wanted else None
 
     def suspect(self, seen: Side | None = None) -> Role:
-        """The side that a failure is held against: the one that memory shows, else the one that is not the reference."""
+        """The side that a failure is held against: the one that memory shows, else the one that is not the reference, else the consumer."""
         if seen is None:
-            return Role.PRODUCER if self.case.consumer == REFERENCE else Role.CONSUMER
+            return Role.PRODUCER if self.case.consumer == REFERENCE != self.case.producer else Role.CONSUMER
         return Role.PRODUCER if seen is Side.PRODUCER else Role.CONSUMER
 
     def expect_address(self, source: Source, view: View, cited: str = "", *, copying: Level | None = None) -> None:
