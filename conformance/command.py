@@ -5,9 +5,9 @@ from __future__ import annotations
 import os
 import sys
 
-import conformance
+from conformance import launcher
 
-LAUNCHER = os.path.join(os.path.dirname(os.path.abspath(conformance.__file__)), "launcher.py")
+LAUNCHER = launcher.__file__
 MODULE = "conformance.command"
 OPTIMIZE = "PYTHONOPTIMIZE"
 USAGE = 2

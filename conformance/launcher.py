@@ -6,7 +6,9 @@ started by its own path instead, and nothing is added to the path: libraries are
 
 import sys
 
-if not (sys.flags.isolated or getattr(sys.flags, "safe_path", False)):  # safe_path: from Python 3.11 on
+if __name__ == "__main__" and not (
+    sys.flags.isolated or getattr(sys.flags, "safe_path", False)
+):  # 3.10 has no safe_path
     del sys.path[0]  # the folder of this file, whose modules are none of their own
 
 import importlib.util

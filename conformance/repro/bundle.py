@@ -19,7 +19,7 @@ from conformance.suite.catalogue import Case, catalogue
 _ROOT = Path(conformance.__file__).parent
 _EARLIEST = (1980, 1, 1, 0, 0, 0)
 """The date of every file in the bundle: the same sources give the same script."""
-_ALWAYS = ("conformance.repro.inside", "conformance.execution.probe", "conformance.launcher")
+_ALWAYS = ("conformance.repro.inside", "conformance.execution.probe")
 _WIDTH = 120
 _TEXT = '''
 import base64

@@ -8,10 +8,9 @@ import os
 import signal
 import subprocess
 import sys
-from pathlib import Path
 from typing import IO, Any
 
-import conformance
+from conformance import launcher
 
 from . import surroundings
 
@@ -21,7 +20,7 @@ QUEUES = "CUDA_DEVICE_MAX_CONNECTIONS"
 Every queue costs time and memory when CUDA starts, so only processes that look at order ask for all of them.
 """
 MOST_QUEUES = "32"
-LAUNCHER = Path(conformance.__file__).with_name("launcher.py")
+LAUNCHER = launcher.__file__
 _SET_DEATH_SIGNAL = 1
 _STANDARD_OUTPUT = 1
 
@@ -33,7 +32,7 @@ def python() -> str:
 
 def command(module: str, *arguments: str) -> list[str]:
     """The command line that runs a module of this copy of the package."""
-    return [python(), str(LAUNCHER), module, *arguments]
+    return [python(), LAUNCHER, module, *arguments]
 
 
 def environment(**more: str) -> dict[str, str]:
