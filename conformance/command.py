@@ -9,7 +9,8 @@ from conformance import launcher
 
 LAUNCHER = launcher.__file__
 MODULE = "conformance.command"
-OPTIMIZE = "PYTHONOPTIMIZE"
+OPTIMIZE, INSPECT = "PYTHONOPTIMIZE", "PYTHONINSPECT"
+"""Variables without which the command is started again."""
 USAGE = 2
 """``Exit.USAGE``. Nothing else of the package is imported before Python is known to be able to run it."""
 
@@ -23,17 +24,22 @@ def main() -> int:
             file=sys.stderr,
         )
         return USAGE
-    if sys.flags.optimize:
-        _again_as_it_is_written()
+    if sys.flags.optimize or _is_inspected():
+        _again()
     from conformance.cli import main as run
 
     return run()
 
 
-def _again_as_it_is_written() -> None:
-    """Start again without ``-O`` and ``PYTHONOPTIMIZE``: the catalogue is made of docstrings, and they are gone."""
+def _is_inspected() -> bool:
+    """Whether Python would read commands when this one has ended, and then end with another exit code. ``-i`` asks for that."""
+    return bool(os.environ.get(INSPECT)) and not sys.flags.ignore_environment
+
+
+def _again() -> None:
+    """Start again as it is meant: with docstrings, of which the catalogue is made, and with an exit code of our own."""
     given = [flag for flag, is_given in _flags() if is_given]
-    environment = {name: value for name, value in os.environ.items() if name != OPTIMIZE}
+    environment = {name: value for name, value in os.environ.items() if name not in (OPTIMIZE, INSPECT)}
     sys.stdout.flush()
     os.execve(sys.executable, [sys.executable, *given, LAUNCHER, MODULE, *sys.argv[1:]], environment)
 

@@ -18,7 +18,9 @@ PLACES = ("/tmp", "/var/tmp", "/dev/shm")
 """Taken where the folder for temporary files cannot be trusted."""
 _PREFIX = "conformance-"
 _NOBODY = 65534
-"""The owner that the kernel shows for users which a container does not have. No process of that container can be one of them."""
+"""The owner that the kernel shows in a container for users that the container does not have."""
+_ALL_USERS = ["0", "0", "4294967295"]
+"""How the kernel tells, in ``uid_map``, that it shows users as they are: this is no container with users of its own."""
 
 
 @contextmanager
@@ -61,7 +63,12 @@ def _made(where: Iterable[str]) -> Path:
 
 
 def distrust(place: str) -> str | None:
-    """Why another user could exchange what is made in this folder, or ``None``. Every folder above it counts as well."""
+    """Why nothing of a run can lie there, or ``None``: another user could exchange it, in this folder or in one above it.
+
+    Folders whose names are no UTF-8 are not used either: pytest's workers are told the path in UTF-8.
+    """
+    if not _is_utf8(place):
+        return f"the name of {place!a} is not UTF-8"
     try:
         real = os.path.realpath(place)
         for path in (real, *map(str, Path(real).parents)):
@@ -76,7 +83,7 @@ def distrust(place: str) -> str | None:
 
 def _trouble(found: os.stat_result) -> str | None:
     """In a sticky folder only the owner of an entry may rename it, the owner of the folder and root aside."""
-    if found.st_uid not in (0, os.geteuid(), _NOBODY):
+    if found.st_uid not in (0, os.geteuid()) and not (found.st_uid == _NOBODY and _has_users_of_its_own()):
         return f"belongs to another user (uid {found.st_uid})"
     if found.st_mode & stat.S_ISVTX:
         return None
@@ -85,6 +92,21 @@ def _trouble(found: os.stat_result) -> str | None:
     if found.st_mode & stat.S_IWGRP and found.st_gid not in (0, os.getegid()):
         return f"can be written to by another group (gid {found.st_gid})"
     return None
+
+
+def _is_utf8(place: str) -> bool:
+    try:
+        place.encode()
+    except UnicodeEncodeError:
+        return False
+    return True
+
+
+def _has_users_of_its_own() -> bool:
+    try:
+        return Path("/proc/self/uid_map").read_text(encoding="ascii").split() != _ALL_USERS
+    except OSError:
+        return False
 
 
 def _is_ours_alone(made: Path) -> bool:

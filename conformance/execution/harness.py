@@ -37,7 +37,7 @@ def start(processes: int, private: Path, output: int, variables: Mapping[str, st
         **variables,
     }
     return subprocess.Popen(
-        command(processes, code / "conformance" / "suite"),
+        command(processes, private),
         stdin=subprocess.DEVNULL,
         stdout=output,
         stderr=output,
@@ -48,12 +48,13 @@ def start(processes: int, private: Path, output: int, variables: Mapping[str, st
     )
 
 
-def command(processes: int, suite: Path) -> list[str]:
-    """The pytest command line: our plugin and xdist, nothing of the user's configuration."""
+def command(processes: int, private: Path) -> list[str]:
+    """The pytest command line: our plugin and xdist, nothing of the user's configuration, and no folder in a place that all users share."""
+    suite = private / _CODE / "conformance" / "suite"
     return [
         children.python(), "-m", "pytest", str(suite),
         "-c", os.devnull, "--rootdir", str(suite), "--noconftest", "-q", "--capture=no",
-        "-p", "no:cacheprovider", "-p", "xdist.plugin", "-p", PLUGIN,
+        "--basetemp", str(private / "pytest"), "-p", "no:cacheprovider", "-p", "xdist.plugin", "-p", PLUGIN,
         "-n", str(processes), "--dist", "worksteal", "--max-worker-restart", "1000",
     ]  # fmt: skip
 
