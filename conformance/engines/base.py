@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import subprocess
 from collections.abc import Mapping, Sequence
+from pathlib import Path
 from typing import Protocol
 
 from conformance.images.commands import Command
@@ -43,5 +44,5 @@ class Engine(Protocol):
     def ended(self, task: Task, code: int, said: str, *, wrote: bool) -> Ending:
         """How a cell ended: exit code of the command, what it said, whether it has written results. Leaves nothing behind."""
 
-    def shell(self, prepared: Prepared) -> Command:
-        """Opens a shell where the cell runs."""
+    def shell(self, prepared: Prepared, suite: Path) -> Command:
+        """Opens a shell where the cell runs. ``suite`` is a folder from which the suite can be imported, and nothing else."""

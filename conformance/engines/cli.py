@@ -13,6 +13,7 @@ from collections.abc import Iterator, Sequence
 from dataclasses import replace
 from pathlib import Path
 
+from conformance import private
 from conformance.exits import Exit, UserError
 from conformance.images import cli as images
 from conformance.images import commands as image_commands
@@ -29,7 +30,7 @@ from .candidates import asked
 from .candidates.index import Index
 from .candidates.placing import Placing
 from .candidates.unpacking import Unpacking
-from .containers import Containers
+from .containers import SUITE, Containers
 from .here import Here
 from .model import Bounds, Cell, Ending, Prepared, Task, WithTests
 from .records import Run
@@ -189,10 +190,10 @@ def _light(arguments: Sequence[str]) -> int:
         "no GPU is to be used and no cells were asked for, so what is installed here is tested on host memory; "
         f"for cells: `conform --tier {LIGHT_TIER}`"
     )
-    command = (sys.executable, "-m", "conformance", "check", *arguments)
+    command = (sys.executable, *direct.SUITE, "check", *arguments)
     print(f"+ {shlex.join(command)}", file=sys.stderr)
     sys.stdout.flush()
-    os.execve(command[0], command, {**os.environ, **direct.OURS, **direct.HIDDEN})
+    os.execve(command[0], command, {**os.environ, **direct.HIDDEN})
 
 
 def _planned(options: argparse.Namespace, shell: Shell) -> tuple[Run, Engine]:
@@ -330,6 +331,8 @@ def _shell(options: argparse.Namespace) -> int:
     found = engine.prepare(chosen)[chosen[0].name]
     if isinstance(found, Ending):
         raise UserError(f"{chosen[0].title}: {found.lifecycle.value}: {found.reason}")
-    command = engine.shell(found)
-    print(f"+ {shlex.join(command)}", file=sys.stderr, flush=True)
-    return Exit.OK if options.dry_run else subprocess.run(command, check=False).returncode
+    with private.folder() as suite:
+        (suite / "conformance").symlink_to(SUITE, target_is_directory=True)
+        command = engine.shell(found, suite)
+        print(f"+ {shlex.join(command)}", file=sys.stderr, flush=True)
+        return Exit.OK if options.dry_run else subprocess.run(command, check=False).returncode

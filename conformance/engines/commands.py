@@ -6,6 +6,7 @@ import os
 from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
 
+from conformance.execution import sharing
 from conformance.images.commands import Command, Engine
 
 from .model import Bounds, Gpus, Placed, Task, User
@@ -21,29 +22,29 @@ STARTUP = "conformance/suite/startup"
 RUN_LABEL = "conformance.run"
 STOP_SECONDS = 20
 """What ``check`` has to put everything down in order; then it is killed."""
-GPU_LOCK = "/tmp/conformance-gpus.lock"
+GPU_LOCK = os.fspath(sharing.LOCK)
 """By which runs on one machine keep out of each other's way on the GPU; containers have to see the same one."""
 PODMANS_INIT = tuple(Path(folder, "catatonit") for folder in ("/usr/libexec/podman", "/usr/lib/podman", "/usr/bin"))
 _CUDA_12 = ("cublas", "cuda_nvrtc", "cuda_runtime", "cufft", "curand", "cusolver", "cusparse", "nvjitlink")
 
 
-def check(python: str, arguments: Iterable[str], out: str) -> Command:
-    """``python -m conformance check`` with these arguments."""
-    return (python, "-m", "conformance", "check", *(argument.replace("{out}", out) for argument in arguments))
+def program(
+    interpreter: str, task: Task, out: str, tests: str, suite: Sequence[str] = ("-m", "conformance")
+) -> Command:
+    """What a task runs: ``check``, or pytest on the package's own tests. ``out`` and ``tests`` are the folders as it sees them.
 
-
-def program(python: str, task: Task, out: str, tests: str) -> Command:
-    """What a task runs: ``check``, or pytest on the package's own tests. ``out`` and ``tests`` are the folders as it sees them."""
+    ``suite`` has the interpreter run the suite's command.
+    """
     if task.tests is None:
-        return check(python, task.arguments, out)
+        return (interpreter, *suite, "check", *(argument.replace("{out}", out) for argument in task.arguments))
     words = (argument.replace("{out}", out).replace("{tests}", tests) for argument in task.arguments)
-    return (python, "-m", "pytest", *words)
+    return (interpreter, "-m", "pytest", *words)
 
 
 def paths(root: str, folders: Sequence[str], *others: str) -> dict[str, str]:
-    """The variables by which a cell imports the suite, which is in ``root``, and before it what candidates there are."""
+    """The variables by which a cell imports what candidates there are, and after them these others. The suite is in ``root``."""
     front = (f"{root}/{STARTUP}", *folders) if folders else ()
-    found = {"PYTHONPATH": os.pathsep.join((*front, root, *others))}
+    found = {"PYTHONPATH": os.pathsep.join((*front, *others))} if front or others else {}
     return {**found, CANDIDATES_VARIABLE: os.pathsep.join(folders)} if folders else found
 
 
@@ -54,9 +55,9 @@ def library_path(site: str, line: str) -> str:
 
 
 def contained(
-    engine: Engine, suite: Path, bounds: Bounds, gpus: Gpus, user: User, placed: Sequence[Placed] = ()
-) -> Command:
-    """The part of ``run`` that every container of ours has: nothing but what it needs."""
+    engine: Engine, suite: Path, bounds: Bounds, gpus: Gpus, user: User, placed: Sequence[Placed] = (), *, lock: bool = True,
+) -> Command:  # fmt: skip
+    """The part of ``run`` that every container of ours has: nothing but what it needs. ``lock``: whether the GPU lock can be mounted."""
     return (
         *_first_process(engine), "--pull", "never", "--network", "none", *_files(engine), "--shm-size", "1g",
         "--cap-drop", "ALL", "--security-opt", "no-new-privileges",
@@ -65,8 +66,9 @@ def contained(
         "--stop-timeout", str(STOP_SECONDS),
         "--volume", f"{suite}:{SUITE}/conformance:ro",
         *(part for one in placed for part in ("--volume", f"{one.folder}:{_inside(one)}:ro")),
-        *_variables(paths(SUITE, [_inside(one) for one in placed])),
+        *_variables(paths(SUITE, [_inside(one) for one in placed], SUITE)),
         *_gpus(engine, gpus),
+        *(_lock() if lock and gpus.way != "none" else ()),
     )  # fmt: skip
 
 
@@ -99,8 +101,10 @@ def _gpus(engine: Engine, gpus: Gpus) -> Iterable[str]:
     elif gpus.way == "--gpus":
         # The inner quotes are docker's: a list with commas is one value.
         yield from ("--gpus", f'"device={",".join(gpus.ids)}"' if gpus.ids else "all")
-    if gpus.way != "none":
-        yield from ("--volume", f"{GPU_LOCK}:{GPU_LOCK}:ro")
+
+
+def _lock() -> Command:
+    return ("--volume", f"{GPU_LOCK}:{GPU_LOCK}:ro")
 
 
 def run(

@@ -13,6 +13,7 @@ from pathlib import Path
 from typing import Any
 
 import conformance
+from conformance.execution import sharing
 from conformance.images import making
 from conformance.images.commands import Command
 from conformance.images.commands import Engine as Program
@@ -116,7 +117,8 @@ class Containers:
         return commands.run(self.program, task, self._common(task.prepared.placed), variables, labels)
 
     def _common(self, placed: Sequence[Placed] = ()) -> Command:
-        return commands.contained(self.program, SUITE, self._bounds, self._gpus, self._user, placed)
+        lock = sharing.can_be_file(sharing.LOCK)
+        return commands.contained(self.program, SUITE, self._bounds, self._gpus, self._user, placed, lock=lock)
 
     def _variables(self, cell: Cell) -> dict[str, str]:
         site = f"/opt/cell/lib/python{cell.python}/site-packages"
@@ -132,11 +134,20 @@ class Containers:
         """A container of that name may be there, running even, if its runner was killed."""
         self._shell.ask(commands.remove(self.program, task.name))
         if self._gpus.way != "none":
-            Path(commands.GPU_LOCK).touch()
+            self._make_lock()
         uid, _, gid = self._user.ids.partition(":")
         if os.getuid() == 0 and uid != "0":
             for path in (task.out, *task.out.iterdir()):
                 shutil.chown(path, int(uid), int(gid))
+
+    def _make_lock(self) -> None:
+        """Where it cannot be a file, the container goes without: what lies there may be a link to any file of the machine."""
+        os.close(sharing.opened(sharing.LOCK))
+        if not sharing.can_be_file(sharing.LOCK):
+            self._shell.say(
+                f"{sharing.LOCK} is no file that everybody can read, so it is not mounted: other runs on this machine's GPUs may disturb "
+                "this one; remove it"
+            )
 
     def stop(self, task: Task, process: subprocess.Popen[bytes]) -> None:
         """The engine asks its first process, and kills it when it does not end."""
@@ -175,7 +186,7 @@ class Containers:
             )
         return endings.of_container(state, said, self._bounds.memory, wrote=wrote, tests=tests)
 
-    def shell(self, prepared: Prepared) -> Command:
+    def shell(self, prepared: Prepared, suite: Path) -> Command:
         """In a container as a run has it."""
         return commands.shell(self.program, prepared.what, self._common(), self._variables(prepared.cell))
 

@@ -9,7 +9,7 @@ from pathlib import Path
 import conformance
 
 SUITE = Path(conformance.__file__).parent
-DECIDES = ("adapters", "cuda", "execution", "protocols", "reference", "suite", "verdict.py")
+DECIDES = ("adapters", "cuda", "execution", "launcher.py", "protocols", "reference", "suite", "verdict.py")
 """The packages and modules that decide what a result says; a change of a report, of an engine or of a gate makes no result stale."""
 PARTS = "+"
 """Stands between the digests of the parts of a cell that was gone on with by something else."""

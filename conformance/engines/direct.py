@@ -9,14 +9,17 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 
 import conformance
+from conformance import command
 from conformance.images.commands import Command
 
 from . import commands, endings, gpus
 from .model import Cell, Ending, Gpus, Prepared, Task
 
 ROOT = Path(conformance.__file__).parents[1]
-OURS = {"PYTHONPATH": os.fspath(ROOT), "PYTHONSAFEPATH": "1"}
-"""By which a child runs this copy of the suite, and none that lies in the working folder (from Python 3.11 on)."""
+SUITE = (command.LAUNCHER, command.MODULE)
+"""By which an interpreter runs this copy of the suite, with nothing of the runner's other packages in its path."""
+SAFE_PATH = {"PYTHONSAFEPATH": "1"}
+"""By which pytest finds nothing in the working folder (from Python 3.11 on)."""
 HIDDEN = {"CUDA_VISIBLE_DEVICES": ""}
 """By which no GPU is seen."""
 _STRANGE = ("CUDA_PATH", "CUDA_HOME", "PYTHONHOME", "PYTHONPATH", "VIRTUAL_ENV")
@@ -36,11 +39,12 @@ class Direct:
 
     def command(self, task: Task) -> Command:
         """``check`` itself, or pytest on the package's own tests."""
-        return commands.program(task.prepared.what, task, os.fspath(task.out), str(task.tests))
+        return commands.program(task.prepared.what, task, os.fspath(task.out), str(task.tests), SUITE)
 
-    def shell(self, prepared: Prepared) -> Command:
-        """The user's own, with what a run has around it and the cell's interpreter first in the path."""
+    def shell(self, prepared: Prepared, suite: Path) -> Command:
+        """The user's own, with what a run has around it, the cell's interpreter first in the path, and the suite after all else."""
         found = variables(os.environ, self.gpus, prepared.cell, prepared.what)
+        found["PYTHONPATH"] = os.pathsep.join(filter(None, (found.get("PYTHONPATH"), os.fspath(suite))))
         if not prepared.cell.lock:
             found["PATH"] = f"{Path(prepared.what).parent}:{found.get('PATH', '')}"
         del found["PYTHONSAFEPATH"]
@@ -75,7 +79,7 @@ def variables(
     ``candidates`` are folders that stand in front of everything else.
     """
     kept = {name: value for name, value in around.items() if not (cell.lock and name in _STRANGE)}
-    kept["PYTHONSAFEPATH"] = OURS["PYTHONSAFEPATH"]
+    kept |= SAFE_PATH
     kept |= commands.paths(os.fspath(ROOT), candidates, *filter(None, [kept.get("PYTHONPATH")]))
     if found.way == "none":
         kept.update(HIDDEN)

@@ -1,4 +1,4 @@
-"""What became of candidates inside a cell: ``python -m conformance.execution.candidates FOLDER`` prints JSON.
+"""What became of candidates inside a cell: ``python -m conformance.execution.candidates FOLDER`` answers with JSON.
 
 A candidate is a folder in front of the path, with one distribution in it. Whether it came into effect is not believed but looked at, in
 a process of its own: what ``importlib.metadata`` tells of the distribution, and from where each of its modules is imported.
@@ -9,7 +9,6 @@ from __future__ import annotations
 import importlib
 import importlib.machinery
 import importlib.util
-import json
 import os
 import re
 import sys
@@ -18,6 +17,7 @@ from importlib import metadata
 from pathlib import PurePosixPath
 from typing import Any
 
+from conformance.suite import children
 from conformance.suite.exchange import brief
 
 SUFFIXES = tuple(importlib.machinery.all_suffixes())
@@ -84,10 +84,8 @@ def _module(name: str) -> dict[str, Any]:
 
 
 def main(folder: str) -> None:
-    """Print what became of the candidate in this folder."""
-    facts = measure(folder)
-    sys.stdout.write("\n" + json.dumps(facts) + "\n")
-    sys.stdout.flush()
+    """Tell what became of the candidate in this folder."""
+    children.tell(measure(folder))
     os._exit(0)
 
 

@@ -2,15 +2,19 @@
 
 from __future__ import annotations
 
-import json
+import os
+import signal
 import subprocess
 import tempfile
 from collections.abc import Mapping
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, field, replace
+from functools import partial
+from pathlib import Path
 from typing import Any
 
 import conformance
+from conformance import private
 from conformance.adapters import registry
 from conformance.suite import children
 from conformance.suite.libraries import Environment, Library
@@ -21,6 +25,9 @@ from .probe import CHECKING, DRIVER, machine_facts
 
 PROBE_SECONDS = 120
 _TAIL = 600
+_ANSWERS = 1 << 20
+_WORDS = 64_000
+"""Bytes that are read of what a probe answers, and of what it prints."""
 
 
 @dataclass(frozen=True)
@@ -74,10 +81,13 @@ def measure(names: tuple[str, ...] | None = None) -> Facts:
     """Probe these libraries (all that are known, if ``None``) and the driver."""
     chosen = registry.names() if names is None else names
     folders = children.candidates()
-    with ThreadPoolExecutor(max_workers=len(chosen) + len(folders) + 1) as pool:
-        driver = pool.submit(_driver)
-        placed = [pool.submit(_candidate, folder) for folder in folders]
-        libraries = tuple(pool.map(_library, chosen))
+    with (
+        private.folder() as neutral,
+        ThreadPoolExecutor(max_workers=len(chosen) + len(folders) + 1) as pool,
+    ):
+        driver = pool.submit(_driver, neutral)
+        placed = [pool.submit(_candidate, folder, neutral) for folder in folders]
+        libraries = tuple(pool.map(partial(_library, neutral=neutral), chosen))
     return _facts(libraries, driver.result(), tuple(found.result() for found in placed))
 
 
@@ -86,74 +96,75 @@ def _facts(libraries: tuple[Library, ...], driver: dict[str, Any], placed: tuple
     return Facts(Environment(libraries, len(driver.get("gpus", ()))), driver, placed)
 
 
-def _driver() -> dict[str, Any]:
-    found = _probe(DRIVER)
+def _driver(neutral: Path) -> dict[str, Any]:
+    found = _probe(DRIVER, neutral)
     return {"available": False, "reason": found["reason"]} if "ended" in found else found
 
 
-def _candidate(folder: str) -> dict[str, Any]:
-    found = _probe(folder, "conformance.execution.candidates")
+def _candidate(folder: str, neutral: Path) -> dict[str, Any]:
+    found = _probe(folder, neutral, "conformance.execution.candidates")
     return found if "folder" in found else candidates.died(folder, found["reason"])
 
 
-def _library(name: str) -> Library:
+def _library(name: str, neutral: Path) -> Library:
     """An adapter, or a library, that ends its process is there and cannot be tested."""
-    found = _probe(name)
+    found = _probe(name, neutral)
     if "name" in found:
         return Library.from_json(found)
     doing = found.get(CHECKING) or "it is looked at"
     return Library.not_trusted(name, {}, f"while {doing}, its process {found['ended']}{EITHER}")
 
 
-def _probe(name: str, module: str = "conformance.execution.probe") -> dict[str, Any]:
-    """The probe's JSON, or a ``reason`` if its process died, hung or printed none."""
-    with tempfile.TemporaryFile("w+", encoding="utf-8", errors="replace") as errors:
+def _probe(name: str, neutral: Path, module: str = "conformance.execution.probe") -> dict[str, Any]:
+    """The probe's answer, or a ``reason`` if its process died, hung or gave none. It runs in the folder ``neutral``."""
+    with tempfile.TemporaryFile() as answers, tempfile.TemporaryFile() as said:
+        process = children.start(
+            module,
+            name,
+            folder=neutral,
+            output=said,
+            answers=answers.fileno(),
+            variables={"PYTHONFAULTHANDLER": "1"},
+        )
         try:
-            done = subprocess.run(
-                [children.python(), "-m", module, name],
-                stdin=subprocess.DEVNULL,
-                stdout=subprocess.PIPE,
-                stderr=errors,
-                text=True,
-                timeout=PROBE_SECONDS,
-                env=children.environment(PYTHONFAULTHANDLER="1"),
-                cwd=children.folder(),
-                check=False,
-            )
-        except subprocess.TimeoutExpired as late:
-            return _dead(name, f"did not end within {PROBE_SECONDS} s", late.stdout)
-        facts = _said(done.stdout)
+            ended = _ended(process.wait(PROBE_SECONDS))
+        except subprocess.TimeoutExpired:
+            ended = f"did not end within {PROBE_SECONDS} s"
+        finally:
+            _stop(process)
+        facts = _told(children.tail(answers, _ANSWERS))
         if facts and CHECKING not in facts:
             return facts
-        errors.seek(0)
-        died = (
-            f"died with signal {-done.returncode}" if done.returncode < 0 else f"ended with exit code {done.returncode}"
-        )
-        return _dead(name, died, done.stdout, errors.read())
+        return _dead(name, ended, facts, children.tail(said, _WORDS))
 
 
-def _dead(name: str, ended: str, said: str | bytes | None, errors: str = "") -> dict[str, Any]:
+def _ended(code: int) -> str:
+    return f"died with signal {-code}" if code < 0 else f"ended with exit code {code}"
+
+
+def _stop(process: subprocess.Popen[bytes]) -> None:
+    """With all that the library has started."""
+    try:
+        os.killpg(process.pid, signal.SIGKILL)
+    except ProcessLookupError:
+        pass
+    process.wait()
+
+
+def _dead(name: str, ended: str, told: dict[str, Any], errors: str = "") -> dict[str, Any]:
     """What is known of a library whose probe has ended in this way: its last words, and what it was trying of the adapter, if it was."""
     words, _ = crash_trace.parted(errors)
     tail = " ".join(words[-_TAIL:].split())
     notes = crash_trace.evidence(errors)
     where = "".join(f" ({notes[key]})" for key in ("terminate", "frame") if key in notes)
     reason = f"the probe of {name} {ended}{': ' if tail else ''}{tail}"
-    text = said.decode(errors="replace") if isinstance(said, bytes) else said or ""
-    return {"available": False, "reason": reason, "ended": f"{ended}{where}", **_said(text)}
+    return {"available": False, "reason": reason, "ended": f"{ended}{where}", **told}
 
 
-def _said(text: str) -> dict[str, Any]:
-    """The last line of a probe: what it has found out, or what it tried when it ended. A library may have written others."""
-    for line in reversed(text.splitlines()):
-        try:
-            found = json.loads(line)
-        except ValueError:
-            continue
-        if isinstance(found, dict) and found.keys() & _SAID:
-            return found
-    return {}
+def _told(text: str) -> dict[str, Any]:
+    """The last answer of a probe: what it has found out, or what it tried when it ended."""
+    return next((found for found in reversed(children.records(text)) if found.keys() & _SAID), {})
 
 
 _SAID = {CHECKING, "name", "available", "folder"}
-"""Keys by which the line of a probe is known: of an adapter's trial, of a library, of the driver, of a candidate."""
+"""Keys by which the answer of a probe is known: of an adapter's trial, of a library, of the driver, of a candidate."""

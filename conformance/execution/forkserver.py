@@ -10,8 +10,8 @@ import json
 import os
 import signal
 import socket
-import subprocess
 import sys
+from pathlib import Path
 from types import FrameType
 from typing import NoReturn
 
@@ -19,7 +19,7 @@ from conformance.suite import children
 from conformance.suite.catalogue import Case, Isolation, catalogue
 
 from .child import Child
-from .link import encoded
+from .link import encoded, listening
 from .monitor import Monitor
 from .workbench import preload
 
@@ -30,19 +30,12 @@ START_SECONDS = 120.0
 
 
 class Server:
-    """The server as its starter sees it. ``output`` is the descriptor that it writes its own troubles to."""
+    """The server as its starter sees it. ``output`` is the descriptor that it writes its own troubles to, ``folder`` where it runs."""
 
-    def __init__(self, libraries: tuple[str, ...], path: str, output: int) -> None:
+    def __init__(self, libraries: tuple[str, ...], path: str, output: int, folder: Path) -> None:
         self.path = path
-        self._process = subprocess.Popen(
-            [children.python(), "-m", "conformance.execution.forkserver", path, *libraries],
-            stdin=subprocess.DEVNULL,
-            stdout=output,
-            stderr=output,
-            start_new_session=True,
-            preexec_fn=children.die_with_parent,
-            env=children.environment(),
-            cwd=children.folder(),
+        self._process = children.start(
+            "conformance.execution.forkserver", path, *libraries, folder=folder, output=output, dies_with_us=True
         )
 
     @property
@@ -76,10 +69,7 @@ def serve(path: str, libraries: tuple[str, ...]) -> None:
     catalogue()
     gc.freeze()  # nothing of what is here now will ever be garbage, so no child need look at it
     signal.signal(signal.SIGCHLD, signal.SIG_IGN)
-    listener = socket.socket(socket.AF_UNIX, socket.SOCK_STREAM)
-    listener.bind(path + ".new")
-    listener.listen(128)
-    os.rename(path + ".new", path)
+    listener = listening(path)
     server = os.getpid()
     while True:
         connection, _ = listener.accept()

@@ -7,15 +7,47 @@ import os
 import selectors
 import socket
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from typing import Any
 
 _PIECE = 1 << 16
+_LONGEST = 107
+"""Bytes of a socket's name (``unix(7)``: 108, with a zero at the end)."""
+_WAITING = 128
+"""How many may have connected, and not been heard yet."""
 
 
 def encoded(record: dict[str, Any]) -> bytes:
     """One message. Pure ASCII, whatever an exception's text holds."""
     return json.dumps(record).encode() + b"\n"
+
+
+@contextmanager
+def address(path: str) -> Iterator[str]:
+    """A name for a socket of this path that the kernel takes, however long the path is.
+
+    A socket's name has room for 107 bytes, and the folder for temporary files may have a longer one. Through a descriptor of the
+    folder the name is short.
+    """
+    if len(os.fsencode(path)) <= _LONGEST:
+        yield path
+        return
+    folder = os.open(os.path.dirname(path), os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC)
+    try:
+        yield f"/proc/self/fd/{folder}/{os.path.basename(path)}"
+    finally:
+        os.close(folder)
+
+
+def listening(path: str) -> socket.socket:
+    """A socket that listens there. It can be connected to as soon as there is a file of that path."""
+    listener = socket.socket(socket.AF_UNIX, socket.SOCK_STREAM)
+    with address(f"{path}.new") as name:
+        listener.bind(name)
+    listener.listen(_WAITING)
+    os.rename(f"{path}.new", path)
+    return listener
 
 
 class Line:
@@ -29,7 +61,8 @@ class Line:
     def _connect(self, path: str, give_up: float) -> None:
         while True:
             try:
-                self._socket.connect(path)
+                with address(path) as name:
+                    self._socket.connect(name)
                 return
             except (FileNotFoundError, ConnectionRefusedError):
                 if time.monotonic() > give_up:
@@ -61,9 +94,7 @@ class Inbox:
     def __init__(self, path: str, receive: Callable[[dict[str, Any]], None]) -> None:
         self._receive = receive
         self._selector = selectors.DefaultSelector()
-        self._listener = socket.socket(socket.AF_UNIX, socket.SOCK_STREAM)
-        self._listener.bind(path)
-        self._listener.listen(128)
+        self._listener = listening(path)
         self._listener.setblocking(False)
         self._selector.register(self._listener, selectors.EVENT_READ, self._accept)
 

@@ -1,4 +1,4 @@
-"""Measure one library in a process of its own: ``python -m conformance.execution.probe NAME`` prints JSON.
+"""Measure one library in a process of its own: ``python -m conformance.execution.probe NAME`` answers with JSON.
 
 What a library can do is found by trying, not by believing: every element type is allocated and every
 layout is made once on every device. Nor is its adapter believed (``adapter_check.py``).
@@ -6,7 +6,6 @@ layout is made once on every device. Nor is its adapter believed (``adapter_chec
 
 from __future__ import annotations
 
-import json
 import os
 import platform
 import signal
@@ -18,6 +17,7 @@ from conformance.adapters import registry
 from conformance.adapters.base import Adapter, Device, Protocol, Trait, Unsupported
 from conformance.protocols import exchange_api
 from conformance.protocols.dtypes import dtype
+from conformance.suite import children
 from conformance.suite.exchange import brief
 from conformance.suite.layouts import LAYOUTS, Layout
 from conformance.suite.libraries import Library, Side
@@ -237,10 +237,10 @@ def machine_facts() -> dict[str, Any]:
 
 
 def main(name: str) -> None:
-    """Print the facts of one library, or of the driver."""
+    """Tell the facts of one library, or of the driver."""
     crash_trace.enable()
     if name == DRIVER:
-        _say(driver_facts())
+        children.tell(driver_facts())
     else:
         _tell_of(name)
     os._exit(0)
@@ -248,8 +248,8 @@ def main(name: str) -> None:
 
 def _tell_of(name: str) -> None:
     """Twice, where the last trial finds more: it may end this process, and does not take away what is known by then."""
-    found = probe(name, lambda doing: _say({CHECKING: doing}))
-    _say(found.to_json())
+    found = probe(name, lambda doing: children.tell({CHECKING: doing}))
+    children.tell(found.to_json())
     if not found.has(Trait.COPY_KEYWORD):
         return
     signal.signal(signal.SIGALRM, signal.SIG_DFL)
@@ -258,12 +258,7 @@ def _tell_of(name: str) -> None:
     adapter.load()
     wrong = adapter_keywords.mistake(found, adapter)
     if wrong is not None:
-        _say(Library.not_trusted(name, found.versions, wrong).to_json())
-
-
-def _say(line: dict[str, Any]) -> None:
-    sys.stdout.write("\n" + json.dumps(line) + "\n")
-    sys.stdout.flush()
+        children.tell(Library.not_trusted(name, found.versions, wrong).to_json())
 
 
 if __name__ == "__main__":

@@ -9,7 +9,6 @@ from __future__ import annotations
 import os
 import signal
 import subprocess
-import tempfile
 import time
 from collections import Counter, defaultdict, deque
 from contextlib import AbstractContextManager, nullcontext
@@ -18,16 +17,15 @@ from enum import Enum
 from pathlib import Path
 from typing import Any
 
-from conformance import suite
+from conformance import private
 from conformance.adapters.base import Device
 from conformance.signals import Stops
-from conformance.suite import children
 from conformance.suite.catalogue import Case, Invariant, catalogue
 from conformance.suite.libraries import REFERENCE
 from conformance.suite.outcomes import Outcome
 from conformance.suite.steps import Step
 
-from . import accusing, folder, forkserver, journal, monitor, repeating, sharing, worker
+from . import accusing, folder, forkserver, harness, jobs, journal, monitor, repeating, sharing
 from .child import REAP_SECONDS, limit_of
 from .deaths import died
 from .hazards import isolation_of
@@ -96,8 +94,8 @@ def run(
     """
     started = time.monotonic()
     ledger = Ledger(cases, known or {}, out / journal.FILE)
-    with tempfile.TemporaryDirectory(prefix="conformance-") as private, Stops() as stops:
-        supervisor = Supervisor(ledger, out, settings, progress, Path(private), stops, deadly)
+    with private.folder() as ours, Stops() as stops:
+        supervisor = Supervisor(ledger, out, settings, progress, ours, stops, deadly)
         try:
             supervisor.work(started + settings.limit)
         finally:
@@ -167,6 +165,9 @@ class Supervisor:
         self._words = Words()
         self._pass = Pass()
         self.stopped = ""
+        self._neutral = private / "neutral"
+        """Where the libraries' processes run: an empty folder."""
+        self._neutral.mkdir(mode=0o700)
         self._inbox = Inbox(str(private / "report"), self._receive)
 
     # -- the run
@@ -256,7 +257,8 @@ class Supervisor:
         self._words = Words()
         self._inbox.watch(reading, self._words.add)
         names = dict.fromkeys(n for case in left for n in case.libraries if n != REFERENCE)
-        server = forkserver.Server(tuple(names), str(self._private / f"server{time.monotonic_ns()}"), writing)
+        place = self._private / f"server{time.monotonic_ns()}"
+        server = forkserver.Server(tuple(names), str(place), writing, self._neutral)
         pytest = self._started(min(most, len(left)), server, writing)
         os.close(writing)
         try:
@@ -280,30 +282,18 @@ class Supervisor:
         server.close_all()
         self._inbox.drain()
 
-    def _jobs(self, left: list[Case]) -> list[worker.Job]:
+    def _jobs(self, left: list[Case]) -> list[jobs.Job]:
         alone = {*self._deadly, *self._ledger.again}
-        return [worker.Job(case, isolation_of(case, self._catalogue[case.invariant], alone)) for case in left]
+        return [jobs.Job(case, isolation_of(case, self._catalogue[case.invariant], alone)) for case in left]
 
     def _started(self, processes: int, server: forkserver.Server, output: int) -> subprocess.Popen[bytes]:
-        environment = {
-            **children.environment(),
-            "PYTEST_DISABLE_PLUGIN_AUTOLOAD": "1",
-            "PYTEST_ADDOPTS": "",
-            worker.JOBS: str(self._private / "jobs"),
-            worker.REPORT: str(self._private / "report"),
-            worker.SEED: self._settings.seed,
+        variables = {
+            jobs.JOBS: str(self._private / "jobs"),
+            jobs.REPORT: str(self._private / "report"),
+            jobs.SEED: self._settings.seed,
             forkserver.SOCKET: server.path,
         }
-        return subprocess.Popen(
-            command(processes),
-            stdin=subprocess.DEVNULL,
-            stdout=output,
-            stderr=output,
-            start_new_session=True,
-            preexec_fn=children.die_with_parent,
-            env=environment,
-            cwd=children.folder(),
-        )
+        return harness.start(processes, self._private, output, variables)
 
     def _over(self, end: float) -> bool:
         """Whether the whole run has to end now, and why."""
@@ -390,16 +380,6 @@ class Supervisor:
     def _trouble(self, what: str) -> None:
         self._pass.trouble = what
         self._ledger.note(Event.TROUBLE, what=what)
-
-
-def command(processes: int) -> list[str]:
-    """The pytest command line: our plugin and xdist, nothing of the user's configuration."""
-    return [
-        children.python(), "-m", "pytest", str(Path(suite.__file__).parent),
-        "-c", os.devnull, "--rootdir", str(Path(suite.__file__).parent), "--noconftest", "-q", "--capture=no",
-        "-p", "no:cacheprovider", "-p", "xdist.plugin", "-p", worker.__name__,
-        "-n", str(processes), "--dist", "worksteal", "--max-worker-restart", "1000",
-    ]  # fmt: skip
 
 
 def patience(invariant: Invariant) -> float:

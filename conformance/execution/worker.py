@@ -11,44 +11,21 @@ import os
 import time
 from collections import defaultdict
 from collections.abc import Iterable
-from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, cast
 
 import pytest
 
 from conformance.suite import children
-from conformance.suite.catalogue import Case, Isolation
+from conformance.suite.catalogue import Case
 
 from . import forkserver
+from .jobs import JOBS, REPORT, SEED, Job
 from .journal import Event
 from .link import Line
 from .results import read_lines
 
-JOBS = "CONFORMANCE_JOBS"
-"""Environment variable with the path of the file of jobs, a :class:`Job` a line."""
-REPORT = "CONFORMANCE_REPORT"
-"""Environment variable with the path of the supervisor's socket."""
-SEED = "CONFORMANCE_SEED"
-"""Environment variable with a word that decides in which order cases run."""
 _PATIENCE = 10.0
-
-
-@dataclass(frozen=True)
-class Job:
-    """A case, and in what kind of process it is to run."""
-
-    case: Case
-    isolation: Isolation
-
-    def to_json(self) -> dict[str, Any]:
-        """A line of the file."""
-        return {"case": self.case.to_json(), "isolation": self.isolation.value}
-
-    @classmethod
-    def from_json(cls, data: dict[str, Any]) -> Job:
-        """The reverse of :meth:`to_json`."""
-        return cls(Case.from_json(data["case"]), Isolation(data["isolation"]))
 
 
 class Worker:

@@ -149,7 +149,7 @@ class Resolver:
         self.tell(uv.shown(command, requirements))
         done = subprocess.run(
             command, input="\n".join(requirements), capture_output=True, text=True, check=False,
-            env=uv.environment(os.environ), cwd=tempfile.gettempdir(),
+            env=uv.environment(os.environ), cwd=uv.NEUTRAL,
         )  # fmt: skip
         why = uv.verdict(done.returncode, done.stderr)
         return why if why is not None else pins(done.stdout)

@@ -12,6 +12,9 @@ from pathlib import Path
 from conformance.exits import UserError
 
 PLATFORM = "x86_64-manylinux_2_28"
+NEUTRAL = "/"
+"""Where uv runs: it reads uv.toml and pyproject.toml of its folder and of all above it, and in the folder for temporary files they may be
+another user's."""
 KEPT = ("INDEX", "DEFAULT_INDEX", "EXTRA_INDEX", "CACHE_DIR", "HTTP", "INSECURE_HOST", "KEYRING", "CONCURRENT", "NATIVE_TLS",
         "SYSTEM_CERTS")  # fmt: skip
 """Settings of the user's that say how to reach an index; others would change what comes out."""

@@ -2,17 +2,14 @@
 
 from __future__ import annotations
 
-import os
 import re
 import signal
 import subprocess
-import sys
-import tempfile
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
-from pathlib import Path
 
 import conformance
+from conformance import private
 from conformance.exchanges import PROTOCOLS, demand, known
 from conformance.execution.environment import Facts
 from conformance.execution.results import SEEN, Result
@@ -21,7 +18,7 @@ from conformance.findings.telling import ended
 from conformance.findings.wording import title
 from conformance.protocols.clauses import Role
 from conformance.repro.scripts import is_readable, script
-from conformance.suite import bugs
+from conformance.suite import bugs, children
 from conformance.suite.catalogue import VIA, Case, catalogue
 from conformance.suite.libraries import REFERENCE
 from conformance.suite.outcomes import Outcome
@@ -320,13 +317,13 @@ def _is_of(library: str, bug: bugs.Bug) -> bool:
 
 def run_script(result: Result, versions: Mapping[str, str]) -> Ran:
     """Run the script of a case in a fresh interpreter of this environment."""
-    with tempfile.TemporaryDirectory(prefix="conformance-script-") as private:
-        path = Path(private, "script.py")
+    with private.folder() as folder:
+        path = folder / "script.py"
         path.write_text(script(result.case, result, versions=versions), encoding="utf-8")
         try:
             done = subprocess.run(
-                [sys.executable, str(path)], stdin=subprocess.DEVNULL, stdout=subprocess.PIPE, stderr=subprocess.STDOUT,
-                timeout=_SECONDS, check=False, cwd=private, env={**os.environ, "PYTHONUNBUFFERED": "1"},
+                [children.python(), str(path)], stdin=subprocess.DEVNULL, stdout=subprocess.PIPE, stderr=subprocess.STDOUT,
+                timeout=_SECONDS, check=False, cwd=folder, env=children.environment(PYTHONUNBUFFERED="1"),
             )  # fmt: skip
         except subprocess.TimeoutExpired as slow:
             return Ran(124, last_lines((slow.stdout or b"") + f"\nno end after {_SECONDS:g} s".encode()))

@@ -2,11 +2,11 @@
 
 from __future__ import annotations
 
-import tempfile
 import threading
 from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import FIRST_COMPLETED, ThreadPoolExecutor, wait
 
+from conformance import private
 from conformance.adapters.base import Device
 from conformance.signals import Stops
 from conformance.suite.catalogue import Case, catalogue
@@ -58,9 +58,9 @@ def run(
     found: list[Trial] = []
     lost: list[tuple[Job, str]] = []
     total, done = len(together) + len(alone), 0
-    with tempfile.TemporaryDirectory(prefix="conformance-selftest-", ignore_cleanup_errors=True) as folder:
+    with private.folder() as folder:
         for part, at_once in ((together, processes), (alone, 1)):
-            for job, result in _finished(part, at_once, stops, folder):
+            for job, result in _finished(part, at_once, stops, str(folder)):
                 done += 1
                 progress(done, total)
                 if isinstance(result, str):

@@ -10,7 +10,7 @@ import os
 import subprocess
 import sys
 from dataclasses import asdict, dataclass
-from typing import Any
+from typing import IO, Any
 
 from conformance.suite import children
 from conformance.suite.catalogue import Case
@@ -19,6 +19,7 @@ from . import trials
 from .stages import stages
 from .trials import Trial
 
+_STANDARD_ERROR = 2
 STOPPED = "the selftest was asked to stop"
 
 
@@ -48,28 +49,31 @@ class Worker:
 
     def __init__(self, folder: str) -> None:
         self._folder = folder
-        self._process: subprocess.Popen[str] | None = None
+        self._process: subprocess.Popen[bytes] | None = None
+        self._answers: IO[bytes] | None = None
         self._ended = False
 
     def run(self, job: Job) -> list[Trial] | str:
         """The trials of a job, or why there are none."""
         if self._ended:
             return STOPPED
-        process = self._process = self._process or _start(self._folder)
+        if self._process is None or self._answers is None:
+            self._process, self._answers = _start(self._folder)
+        process, answers = self._process, self._answers
         assert process.stdin is not None
-        assert process.stdout is not None
         try:
-            process.stdin.write(json.dumps(job.to_json()) + "\n")
+            process.stdin.write(json.dumps(job.to_json()).encode() + b"\n")
             process.stdin.flush()
-            answer = process.stdout.readline()
+            answer = answers.readline()
         except OSError:
-            answer = ""
-        if not answer.endswith("\n"):
+            answer = b""
+        if not answer.endswith(b"\n"):
             self._process = None
+            answers.close()
             if self._ended:
                 return STOPPED
             return f"its process ended with exit code {process.wait()}"
-        return [Trial.from_json(trial) for trial in json.loads(answer)]
+        return [Trial.from_json(trial) for trial in json.loads(answer)["trials"]]
 
     def end(self) -> None:
         """Kill it; what it has forked ends with it."""
@@ -79,29 +83,32 @@ class Worker:
             self._process.wait()
 
 
-def _start(folder: str) -> subprocess.Popen[str]:
-    return subprocess.Popen(
-        [children.python(), "-m", __name__],
-        stdin=subprocess.PIPE,
-        stdout=subprocess.PIPE,
-        text=True,
-        start_new_session=True,
-        env=children.environment(TMPDIR=folder),
-        cwd=children.folder(),
-    )
+def _start(folder: str) -> tuple[subprocess.Popen[bytes], IO[bytes]]:
+    """The process, and what it answers."""
+    reader, writer = os.pipe()
+    try:
+        process = children.start(
+            __name__,
+            folder=folder,
+            stdin=subprocess.PIPE,
+            output=_STANDARD_ERROR,
+            answers=writer,
+            variables={"TMPDIR": folder},
+        )
+    finally:
+        os.close(writer)
+    return process, os.fdopen(reader, "rb")
 
 
 def main() -> None:
     """Until there are no more jobs."""
     children.die_with_parent()
-    answers = os.fdopen(os.dup(1), "w", encoding="utf-8")
-    os.dup2(2, 1)  # what a fault prints is no answer
     known = {stage.name: stage for stage in stages()}
     for line in sys.stdin:
         job = Job.from_json(json.loads(line))
         stage = known[job.stage]
         fault = next((fault for fault in stage.faults if fault.name == job.fault), None)
-        print(json.dumps([asdict(trial) for trial in trials.run(stage, fault, job.cases)]), file=answers, flush=True)
+        children.tell({"trials": [asdict(trial) for trial in trials.run(stage, fault, job.cases)]})
 
 
 if __name__ == "__main__":

@@ -1,16 +1,18 @@
-"""How child processes are started (this interpreter, this copy of the package, nothing of the working folder) and read."""
+"""The one way to start a child process: this interpreter, this copy of the package, nothing of the working folder."""
 
 from __future__ import annotations
 
 import ctypes
+import json
 import os
 import signal
+import subprocess
 import sys
-import tempfile
-from pathlib import Path
-from typing import IO
+from typing import IO, Any
 
-import conformance
+from conformance import launcher
+
+from . import surroundings
 
 QUEUES = "CUDA_DEVICE_MAX_CONNECTIONS"
 """Environment variable: how many hardware queues a process has for its streams. Streams that share one wait for each other.
@@ -18,11 +20,9 @@ QUEUES = "CUDA_DEVICE_MAX_CONNECTIONS"
 Every queue costs time and memory when CUDA starts, so only processes that look at order ask for all of them.
 """
 MOST_QUEUES = "32"
-CANDIDATES = "CONFORMANCE_CANDIDATES"
-"""Environment variable: folders that stand in front of everything else in the path (``execution/candidates.py``)."""
-STARTUP = "startup"
-"""The folder beside this file whose ``sitecustomize`` hides what candidates replace."""
+LAUNCHER = launcher.__file__
 _SET_DEATH_SIGNAL = 1
+_STANDARD_OUTPUT = 1
 
 
 def python() -> str:
@@ -30,32 +30,60 @@ def python() -> str:
     return sys.executable
 
 
+def command(module: str, *arguments: str) -> list[str]:
+    """The command line that runs a module of this copy of the package."""
+    return [python(), LAUNCHER, module, *arguments]
+
+
 def environment(**more: str) -> dict[str, str]:
-    """Our own environment with this package's folder in front of the path, and candidates in front of that."""
-    ours = str(Path(conformance.__file__).parent.parent)
-    absolute = [os.path.abspath(p) for p in (*_front(), ours, *_folders("PYTHONPATH"))]
-    return {**os.environ, "PYTHONPATH": os.pathsep.join(dict.fromkeys(absolute)), **more}
+    """The environment variables of a child."""
+    return surroundings.variables(os.environ, **more)
 
 
 def candidates() -> list[str]:
     """The folders of the candidates that stand in this cell."""
-    return _folders(CANDIDATES)
+    return surroundings.candidates(os.environ)
 
 
-def _front() -> list[str]:
-    found = candidates()
-    return [str(Path(__file__).with_name(STARTUP)), *found] if found else []
+def start(
+    module: str,
+    *arguments: str,
+    folder: str | os.PathLike[str] | None = None,
+    stdin: int = subprocess.DEVNULL,
+    output: int | IO[bytes] = subprocess.DEVNULL,
+    answers: int | None = None,
+    dies_with_us: bool = False,
+    variables: dict[str, str] | None = None,
+) -> subprocess.Popen[bytes]:
+    """Start a module of this copy of the package in a session of its own.
+
+    ``output`` takes what it prints, to both standard streams. ``answers`` is a descriptor that it :func:`tell`\\ s to: whatever else is
+    printed in the process does not disturb it. ``folder`` is where it runs; this process's own, if there is none.
+    """
+    more = dict(variables or {})
+    if answers is not None:
+        more[surroundings.ANSWERS] = str(answers)
+    return subprocess.Popen(
+        command(module, *arguments),
+        stdin=stdin,
+        stdout=output,
+        stderr=output,
+        pass_fds=() if answers is None else (answers,),
+        start_new_session=True,
+        preexec_fn=die_with_parent if dies_with_us else None,
+        env=environment(**more),
+        cwd=folder,
+    )
 
 
-def _folders(variable: str) -> list[str]:
-    return [path for path in os.environ.get(variable, "").split(os.pathsep) if path]
+def tell(record: dict[str, Any]) -> None:
+    """In a child: answer the process that started it, past all buffers, so that the answer outlives a crash.
 
-
-def folder() -> str:
-    """Where children run: a folder in which no file of the user's can pass for a module."""
-    neutral = Path(tempfile.gettempdir(), "conformance-children")
-    neutral.mkdir(exist_ok=True)
-    return str(neutral)
+    Standard output takes the answer where nobody has given a descriptor for it.
+    """
+    data = f"{json.dumps(record)}\n".encode()
+    while data:
+        data = data[os.write(int(os.environ.get(surroundings.ANSWERS, _STANDARD_OUTPUT)), data) :]
 
 
 def die_with_parent(by: int = signal.SIGKILL) -> None:
@@ -69,3 +97,15 @@ def tail(file: IO[bytes], most: int) -> str:
     size = file.seek(0, os.SEEK_END)
     file.seek(max(0, size - most))
     return file.read().decode(errors="replace")
+
+
+def records(told: str) -> list[dict[str, Any]]:
+    """What a child has answered, oldest first. A line that a death has cut off is none."""
+    return [record for line in told.splitlines() if isinstance(record := _read(line), dict)]
+
+
+def _read(line: str) -> object:
+    try:
+        return json.loads(line)
+    except (ValueError, RecursionError):
+        return None

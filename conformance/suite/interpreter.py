@@ -1,12 +1,11 @@
 """Fresh interpreters, for what cannot be undone in this process: import orders, contexts, forks.
 
-A program is a module of :mod:`conformance.suite.programs`. It tells what it does as records on standard output, so that a
+A program is a module of :mod:`conformance.suite.programs`. It tells what it does as records on a descriptor of its own, so that a
 process that dies still leaves the last thing it was about to do.
 """
 
 from __future__ import annotations
 
-import json
 import os
 import signal
 import subprocess
@@ -19,7 +18,6 @@ from conformance.protocols.clauses import Role
 from . import children, deadline
 from .codes import BY_SLUG, Code
 from .outcomes import Inconclusive, Refused, Side, fail
-from .programs import MARK
 
 _SHARE = 0.75
 """Of a case's own time limit: a program that hangs is to be reported by its case, not together with it."""
@@ -68,14 +66,13 @@ def limit() -> float:
 
 def run(program: str, *arguments: str) -> Ended:
     """Run a program to its end; one that does not end is stopped with its whole process group."""
-    with tempfile.TemporaryFile() as out, tempfile.TemporaryFile() as errors:
-        process = subprocess.Popen(
-            [children.python(), "-m", f"{__package__}.programs.{program}", *arguments],
-            stdin=subprocess.DEVNULL,
-            stdout=out,
-            stderr=errors,
-            start_new_session=True,
-            env=children.environment(PYTHONFAULTHANDLER="1"),
+    with tempfile.TemporaryFile() as answers, tempfile.TemporaryFile() as said:
+        process = children.start(
+            f"{__package__}.programs.{program}",
+            *arguments,
+            output=said,
+            answers=answers.fileno(),
+            variables={"PYTHONFAULTHANDLER": "1"},
         )
         code: int | None = None
         try:
@@ -85,7 +82,8 @@ def run(program: str, *arguments: str) -> Ended:
         finally:
             if code is None:
                 _stop(process)
-        return Ended(code, _records(children.tail(out, _OUTPUT)), children.tail(errors, _TAIL))
+        told = children.records(children.tail(answers, _OUTPUT))
+        return Ended(code, tuple(told), children.tail(said, _TAIL))
 
 
 def expect_survival(
@@ -158,7 +156,3 @@ def _stop(process: subprocess.Popen[bytes]) -> None:
         except subprocess.TimeoutExpired:
             continue
     process.wait()
-
-
-def _records(text: str) -> tuple[dict[str, Any], ...]:
-    return tuple(json.loads(line[len(MARK) :]) for line in text.splitlines() if line.startswith(MARK))

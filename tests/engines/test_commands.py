@@ -6,6 +6,7 @@ from pathlib import Path
 
 import pytest
 
+from conformance import launcher
 from conformance.engines import commands, direct, venv_commands
 from conformance.engines.model import Bounds, Cell, Gpus, Prepared, Task, User
 from conformance.images.commands import Engine
@@ -100,8 +101,18 @@ def test_a_cell_on_the_machine_itself_sees_nothing_of_the_machines_cuda() -> Non
     assert found["PATH"] == "/v/bin:/usr/local/bin:/usr/bin:/bin"
     assert (found["CUDA_VISIBLE_DEVICES"], found["HOME"]) == ("1", "/h")
     assert "CUDA_PATH" not in found
-    assert "/else" not in found["PYTHONPATH"]
+    assert "PYTHONPATH" not in found
     assert found["LD_LIBRARY_PATH"].startswith("/v/lib/python3.12/site-packages/nvidia/")
+
+
+def test_a_cell_on_the_machine_itself_gets_nothing_of_what_is_installed_beside_the_suite() -> None:
+    """The suite is started by its own path. Where a candidate stands, only it is in front."""
+    found = direct.variables({"PYTHONPATH": "/mine"}, NO_GPU, Cell("here"), "/v/bin/python", ["/c"])
+    startup = f"{direct.ROOT}/{commands.STARTUP}"
+    assert found["PYTHONPATH"].split(":") == [startup, "/c", "/mine"]
+    task = Task(Prepared(CELL, "/v/bin/python"), ("--out", "{out}"), Path("/r"), "x")
+    command = direct.Direct("none").command(task)
+    assert command == ("/v/bin/python", launcher.__file__, "conformance.command", "check", "--out", "/r")
 
 
 def test_without_gpus_none_is_seen() -> None:

@@ -22,7 +22,7 @@ from conformance.engines.records import Record, Run
 from conformance.engines.running import Runner, container_name
 from conformance.engines.stops import Stops
 from conformance.images.process import Shell
-from conformance.suite import children
+from conformance.suite import surroundings
 
 ENGINE = os.environ.get("CONFORMANCE_ENGINE") or shutil.which("docker") or "docker"
 PYTHONS = ("3.12", "3.13", "3.11", "3.10", "3.14")
@@ -115,7 +115,7 @@ class Bench:
         suite.mkdir()
         (suite / "__init__.py").touch()
         (suite / "__main__.py").write_text(SUITE)
-        shutil.copytree(Path(children.__file__).with_name(children.STARTUP), suite / "suite" / "startup")
+        shutil.copytree(Path(surroundings.__file__).with_name(surroundings.STARTUP), suite / "suite" / "startup")
         for path in (suite, *suite.rglob("*")):
             path.chmod(0o755)
         monkeypatch.setattr(containers, "SUITE", suite)

@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+import os
+import stat
 import subprocess
 import sys
 import threading
-from collections.abc import Iterator
+from collections.abc import Callable
 from pathlib import Path
 
 import pytest
@@ -13,8 +15,9 @@ import pytest
 from conformance.execution import sharing
 
 HOLDS = """
-import sys
+import pathlib, sys
 from conformance.execution import sharing
+sharing.LOCK = pathlib.Path({lock!r})
 with sharing.gpus(alone={alone}, waits=lambda: True) as granted:
     assert granted
     print("holds", flush=True)
@@ -23,17 +26,15 @@ with sharing.gpus(alone={alone}, waits=lambda: True) as granted:
 
 
 @pytest.fixture(autouse=True)
-def own_folder(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:
+def lock(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     """Runs of the suite itself on this machine are none of these tests' business."""
-    monkeypatch.setenv("TMPDIR", str(tmp_path))
-    monkeypatch.setattr(sharing.tempfile, "tempdir", None)
-    yield
-    monkeypatch.setattr(sharing.tempfile, "tempdir", None)
+    monkeypatch.setattr(sharing, "LOCK", tmp_path / "lock")
+    return sharing.LOCK
 
 
 def other_run(*, alone: bool) -> subprocess.Popen[str]:
     """Another process that has the GPUs until its input ends."""
-    program = [sys.executable, "-c", HOLDS.format(alone=alone)]
+    program = [sys.executable, "-c", HOLDS.format(alone=alone, lock=str(sharing.LOCK))]
     process = subprocess.Popen(program, stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True)
     assert process.stdout is not None
     assert process.stdout.readline() == "holds\n"
@@ -81,10 +82,85 @@ def test_who_does_not_want_to_wait_any_longer_goes_without() -> None:
     other.communicate()
 
 
-def test_the_file_of_another_user_is_not_created_again() -> None:
+def test_the_file_of_another_user_is_not_created_again(lock: Path) -> None:
     """Where everybody may write, the kernel refuses to."""
-    path = Path(sharing.tempfile.gettempdir(), sharing.NAME)
-    path.touch()
-    path.chmod(0o444)
+    lock.touch()
+    lock.chmod(0o444)
     with sharing.gpus(alone=True, waits=lambda: False) as granted:
         assert granted
+        assert lock.is_file()
+
+
+def test_every_user_can_open_the_file(lock: Path) -> None:
+    """The user's own mask is for the user's own files."""
+    before = os.umask(0o077)
+    try:
+        with sharing.gpus(alone=True, waits=lambda: False) as granted:
+            assert granted
+    finally:
+        os.umask(before)
+    assert stat.S_IMODE(lock.stat().st_mode) == 0o444
+
+
+def link(lock: Path) -> None:
+    """To a file that is not there yet."""
+    lock.symlink_to(lock.with_name("victim"))
+
+
+def pipe(lock: Path) -> None:
+    """Nobody writes to it."""
+    os.mkfifo(lock, 0o644)
+
+
+def folder(lock: Path) -> None:
+    """An entry that nobody can take away."""
+    lock.mkdir()
+
+
+def closed(lock: Path) -> None:
+    """A file that its owner keeps for himself."""
+    lock.touch(0o600)
+
+
+@pytest.mark.parametrize("prepared", [link, pipe, folder, closed])
+def test_whatever_another_user_has_put_there_runs_still_exclude_each_other(
+    prepared: Callable[[Path], None], lock: Path
+) -> None:
+    """Nothing is written through it, nobody waits for it, and nobody goes without the lock."""
+    prepared(lock)
+    other = other_run(alone=True)
+    with sharing.gpus(alone=False, waits=lambda: False) as granted:
+        assert not granted
+    other.communicate()
+    with sharing.gpus(alone=True, waits=lambda: False) as granted:
+        assert granted
+    assert [path.name for path in lock.parent.iterdir()] == ["lock"]
+
+
+def test_a_lock_that_was_taken_away_meanwhile_is_not_the_lock(lock: Path) -> None:
+    """Another run has made a new file, and holds that one."""
+    other = other_run(alone=True)
+    asked = 0
+
+    def waits() -> bool:
+        nonlocal asked, other
+        asked += 1
+        if asked == 1:
+            lock.unlink()
+            newer = other_run(alone=True)
+            other.communicate()
+            other = newer
+        return asked < 3
+
+    with sharing.gpus(alone=False, waits=waits) as granted:
+        assert not granted
+    other.communicate()
+
+
+def test_the_lock_does_not_depend_on_the_folder_for_temporary_files(tmp_path: Path) -> None:
+    """Users with folders of their own use the same GPUs."""
+    program = [sys.executable, "-c", "from conformance.execution import sharing; print(sharing.LOCK)"]
+    done = subprocess.run(
+        program, env={**os.environ, "TMPDIR": str(tmp_path)}, capture_output=True, text=True, check=True
+    )
+    assert done.stdout == "/tmp/conformance-gpus.lock\n"

@@ -10,7 +10,7 @@ import pytest
 from libraries import install
 
 from conformance.adapters.base import Device
-from conformance.execution import folder, journal, supervisor
+from conformance.execution import folder, harness, journal, supervisor
 from conformance.execution.ledger import Status
 from conformance.execution.results import read_lines
 from conformance.suite.catalogue import Case
@@ -82,7 +82,7 @@ def test_what_never_works_ends_with_everything_lost_and_the_reason(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """Two passes without a single result are enough; the words of the processes are kept."""
-    monkeypatch.setattr(supervisor, "command", lambda processes: ["/bin/sh", "-c", "echo no such luck; exit 7"])
+    monkeypatch.setattr(harness, "command", lambda processes, private: ["/bin/sh", "-c", "echo no such luck; exit 7"])
     done = run(tmp_path, monkeypatch, "pass", [])
     assert {r.outcome for r in done.results} == {Outcome.LOST}
     assert len(done.lost) == len(CASES)

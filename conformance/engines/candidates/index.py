@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import re
 import subprocess
-import tempfile
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from urllib.parse import unquote
@@ -48,7 +47,7 @@ class Index:
         self.tell(f"+ {uv.shown(command, [requirement])}")
         done = subprocess.run(
             command, input=requirement, capture_output=True, text=True, check=False,
-            env=dict(self.environment), cwd=tempfile.gettempdir(),
+            env=dict(self.environment), cwd=uv.NEUTRAL,
         )  # fmt: skip
         if done.returncode:
             why = uv.no_solution(done.stderr)

@@ -1,0 +1,83 @@
+"""How pytest is started over the suite: this copy of the suite, the installed pytest, nothing of the user's in front of them.
+
+The controller and its workers load no library under test, so their path is not the user's. In front of it stands a folder that holds a
+link to this package, and nothing else that could be imported in place of pytest.
+"""
+
+from __future__ import annotations
+
+import os
+import subprocess
+from collections.abc import Mapping
+from importlib import metadata
+from pathlib import Path
+
+import conformance
+from conformance.suite import children, surroundings
+
+PLUGIN = "conformance.execution.worker"
+_TOOLS = (
+    "pytest", "pytest-xdist", "execnet", "pluggy", "iniconfig", "packaging", "pygments", "exceptiongroup", "tomli",
+    "typing_extensions",
+)  # fmt: skip
+"""The distributions that pytest and xdist consist of."""
+_QUIET = ("sitecustomize.py", "usercustomize.py")
+"""Empty modules in front of the machine's own: xdist's workers speak on standard output, and what prints there ends them."""
+_CODE = "code"
+
+
+def start(processes: int, private: Path, output: int, variables: Mapping[str, str]) -> subprocess.Popen[bytes]:
+    """Start pytest with so many workers. ``private`` is a private folder, in which it runs; ``output`` takes all that is printed."""
+    code = _prepared(private)
+    path = (str(code), *_folders_of_tools())
+    environment = {
+        **children.environment(),
+        "PYTHONPATH": os.pathsep.join(path),
+        "PYTEST_DISABLE_PLUGIN_AUTOLOAD": "1",
+        **variables,
+    }
+    return subprocess.Popen(
+        command(processes, private),
+        stdin=subprocess.DEVNULL,
+        stdout=output,
+        stderr=output,
+        start_new_session=True,
+        preexec_fn=children.die_with_parent,
+        env=environment,
+        cwd=code,
+    )
+
+
+def command(processes: int, private: Path) -> list[str]:
+    """The pytest command line: our plugin and xdist, nothing of the user's configuration, and no folder in a place that all users share."""
+    suite = private / _CODE / "conformance" / "suite"
+    return [
+        children.python(), "-m", "pytest", str(suite),
+        "-c", os.devnull, "--rootdir", str(suite), "--noconftest", "-q", "--capture=no",
+        "--basetemp", str(private / "pytest"), "-p", "no:cacheprovider", "-p", "xdist.plugin", "-p", PLUGIN,
+        "-n", str(processes), "--dist", "worksteal", "--max-worker-restart", "1000",
+    ]  # fmt: skip
+
+
+def _prepared(private: Path) -> Path:
+    code = private / _CODE
+    if not code.exists():
+        code.mkdir(mode=0o700)
+        (code / "conformance").symlink_to(Path(conformance.__file__).parent, target_is_directory=True)
+        for name in _QUIET:
+            (code / name).touch()
+    return code
+
+
+def _folders_of_tools() -> tuple[str, ...]:
+    """Those folders of the user's path in which pytest is installed; the others would be asked before the interpreter's own."""
+    wanted = {os.path.realpath(folder) for name in _TOOLS for folder in _folder_of(name)}
+    given = surroundings.folders(children.environment(), "PYTHONPATH")
+    return tuple(folder for folder in given if os.path.realpath(folder) in wanted)
+
+
+def _folder_of(distribution: str) -> tuple[str, ...]:
+    try:
+        return (str(metadata.distribution(distribution).locate_file("")),)
+    except metadata.PackageNotFoundError:
+        return ()

@@ -1,0 +1,82 @@
+"""The environment variables of child processes: the user's, without those that change how our own processes start, talk and end.
+
+The rest stays, whatever it is: ``LD_LIBRARY_PATH``, ``CUDA_…``, ``PYTHONHOME``, ``PYTHONNOUSERSITE``, ``PYTHONHASHSEED``, ``PYTHONUTF8``,
+``PYTHONMALLOC``, … decide what is imported and what libraries do, and libraries are tested as the user has them.
+"""
+
+from __future__ import annotations
+
+import os
+import sys
+from collections.abc import Mapping
+from pathlib import Path
+
+CANDIDATES = "CONFORMANCE_CANDIDATES"
+"""Environment variable: folders that stand in front of everything else in the path (``execution/candidates.py``)."""
+ANSWERS = "CONFORMANCE_ANSWERS"
+"""Environment variable: the descriptor that a child writes its answers to."""
+STARTUP = "startup"
+"""The folder beside this file whose ``sitecustomize`` hides what candidates replace."""
+_PATH = "PYTHONPATH"
+_TEMPORARY = ("TMPDIR", "TEMP", "TMP")
+_PYTHONS = "PYTHON"
+
+TAKEN_OUT = {
+    "PYTHONOPTIMIZE": "it takes away docstrings, of which the catalogue is made, and assertions",
+    "PYTHONINSPECT": "at its end a process would read commands, and end with another exit code",
+    "PYTHONSTARTUP": "it belongs to the interpreter at the keyboard",
+    "PYTHONWARNINGS": "it makes exceptions of warnings, and they would be held against the library that warns",
+    "PYTHONDEVMODE": "it prints warnings that the library's users do not see, and replaces the memory allocator",
+    "PYTHONIOENCODING": "the processes of a run read each other's output as UTF-8",
+    "PYTHONVERBOSE": "it drowns the last words of a process that dies",
+    "PYTHONPROFILEIMPORTTIME": "it drowns the last words of a process that dies",
+    "PYTHONDUMPREFS": "it drowns the last words of a process that dies",
+    "PYTHONDUMPREFSFILE": "every process would write over the same file",
+    "PYTHONMALLOCSTATS": "it drowns the last words of a process that dies",
+    "PYTHON_COLORS": "tracebacks are evidence, and hold no codes for terminals",
+    "FORCE_COLOR": "tracebacks are evidence, and hold no codes for terminals",
+    "EXECNET_DEBUG": "the workers of pytest would write into a file of the shared folder for temporary files",
+    ANSWERS: "it holds for one process, and not for those that this one starts",
+}
+"""Variables that no child has, with the reason."""
+_TAKEN_OUT_BEGIN = ("PYTEST_", "_PYTEST_", "PY_COLORS")
+"""The user's pytest and its plugins are not to change how the suite collects and runs its cases."""
+
+
+def variables(around: Mapping[str, str], **more: str) -> dict[str, str]:
+    """The environment of a child, from the one around this process."""
+    kept = {name: value for name, value in around.items() if _is_kept(name)}
+    path = [os.path.abspath(folder) for folder in (*_front(around), *folders(kept, _PATH))]
+    kept.pop(_PATH, None)
+    if path:
+        kept[_PATH] = os.pathsep.join(dict.fromkeys(path))
+    if sys.flags.no_user_site:
+        kept["PYTHONNOUSERSITE"] = "1"
+    return {**kept, **_temporary(kept), **more}
+
+
+def candidates(around: Mapping[str, str]) -> list[str]:
+    """The folders of the candidates that stand in this cell."""
+    return folders(around, CANDIDATES)
+
+
+def folders(around: Mapping[str, str], variable: str) -> list[str]:
+    """The folders that a variable names. An empty name stands for the current folder, mostly by mistake, and is left out."""
+    return [path for path in around.get(variable, "").split(os.pathsep) if path]
+
+
+def _is_kept(name: str) -> bool:
+    """With ``-E`` or ``-I`` Python itself has not heard its variables."""
+    if name in TAKEN_OUT or name.startswith(_TAKEN_OUT_BEGIN):
+        return False
+    return not (sys.flags.ignore_environment and name.startswith(_PYTHONS))
+
+
+def _front(around: Mapping[str, str]) -> list[str]:
+    found = candidates(around)
+    return [str(Path(__file__).with_name(STARTUP)), *found] if found else []
+
+
+def _temporary(kept: Mapping[str, str]) -> dict[str, str]:
+    """A child runs in another folder, and a relative name would be another one there."""
+    return {name: os.path.abspath(kept[name]) for name in _TEMPORARY if kept.get(name)}
