@@ -54,10 +54,15 @@ class UserError(Exception):
     """A mistake of the user's. The text is one sentence: what, where, why, what to do next."""
 
 
+def why(error: OSError) -> str:
+    """Why the operating system, or Python in its name, refuses something: never empty. An error without a number has only its text."""
+    return error.strerror or str(error) or type(error).__name__
+
+
 @contextmanager
 def given_by(option: str, path: Path) -> Iterator[None]:
     """Inside, a file is written that was asked for by an option: what cannot be written is the user's to mend."""
     try:
         yield
     except OSError as error:
-        raise UserError(f"{option}: {path} cannot be written: {error.strerror}; choose another place") from error
+        raise UserError(f"{option}: {path} cannot be written: {why(error)}; choose another place") from error

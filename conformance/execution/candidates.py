@@ -1,4 +1,4 @@
-"""What became of candidates inside a cell: ``python -m conformance.execution.candidates FOLDER`` prints JSON.
+"""What became of candidates inside a cell: ``python -m conformance.execution.candidates FOLDER ANSWER`` writes JSON to the file ANSWER.
 
 A candidate is a folder in front of the path, with one distribution in it. Whether it came into effect is not believed but looked at, in
 a process of its own: what ``importlib.metadata`` tells of the distribution, and from where each of its modules is imported.
@@ -9,16 +9,17 @@ from __future__ import annotations
 import importlib
 import importlib.machinery
 import importlib.util
-import json
 import os
 import re
 import sys
 from collections.abc import Iterable
 from importlib import metadata
-from pathlib import PurePosixPath
+from pathlib import Path, PurePosixPath
 from typing import Any
 
 from conformance.suite.exchange import brief
+
+from . import answers
 
 SUFFIXES = tuple(importlib.machinery.all_suffixes())
 _PACKAGE = "__init__"
@@ -83,13 +84,11 @@ def _module(name: str) -> dict[str, Any]:
     return told
 
 
-def main(folder: str) -> None:
-    """Print what became of the candidate in this folder."""
-    facts = measure(folder)
-    sys.stdout.write("\n" + json.dumps(facts) + "\n")
-    sys.stdout.flush()
+def main(folder: str, answer: str) -> None:
+    """Write what became of the candidate in this folder."""
+    answers.say(Path(answer), measure(folder))
     os._exit(0)
 
 
 if __name__ == "__main__":
-    main(sys.argv[1])
+    main(*sys.argv[1:])

@@ -2,25 +2,28 @@
 
 from __future__ import annotations
 
-import json
 import subprocess
-import tempfile
 from collections.abc import Mapping
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, field, replace
+from pathlib import Path
 from typing import Any
 
 import conformance
+from conformance import temporary
 from conformance.adapters import registry
 from conformance.suite import children
 from conformance.suite.libraries import Environment, Library
 
-from . import candidates, crash_trace
+from . import answers, candidates, crash_trace
 from .adapter_bench import EITHER
 from .probe import CHECKING, DRIVER, machine_facts
 
 PROBE_SECONDS = 120
 _TAIL = 600
+"""Characters of a probe's last words that are told."""
+_WORDS = 1 << 20
+"""Bytes of what a probe has written that are read."""
 
 
 @dataclass(frozen=True)
@@ -105,55 +108,50 @@ def _library(name: str) -> Library:
     return Library.not_trusted(name, {}, f"while {doing}, its process {found['ended']}{EITHER}")
 
 
+def declared(name: str) -> Library:
+    """What an adapter declares for any version of its library; one that ends its process is absent, with the reason."""
+    found = _probe(name, "conformance.execution.declared")
+    return Library.from_json(found) if "name" in found else Library.not_trusted(name, {}, found["reason"])
+
+
 def _probe(name: str, module: str = "conformance.execution.probe") -> dict[str, Any]:
-    """The probe's JSON, or a ``reason`` if its process died, hung or printed none."""
-    with tempfile.TemporaryFile("w+", encoding="utf-8", errors="replace") as errors:
+    """The last answer of the probe, or a ``reason`` if its process died, hung or gave none. Raises :class:`NoTemporaryFiles`."""
+    with temporary.folder() as private, open(private / "words", "w+b") as words:
+        answer = private / "answers"
+        with temporary.room():
+            answers.prepare(answer)
         try:
             done = subprocess.run(
-                [children.python(), "-m", module, name],
+                [children.python(), "-m", module, name, str(answer)],
                 stdin=subprocess.DEVNULL,
-                stdout=subprocess.PIPE,
-                stderr=errors,
-                text=True,
+                stdout=subprocess.DEVNULL,
+                stderr=words,
                 timeout=PROBE_SECONDS,
                 env=children.environment(PYTHONFAULTHANDLER="1"),
                 cwd=children.folder(),
                 check=False,
             )
-        except subprocess.TimeoutExpired as late:
-            return _dead(name, f"did not end within {PROBE_SECONDS} s", late.stdout)
-        facts = _said(done.stdout)
+        except subprocess.TimeoutExpired:
+            return _dead(name, f"did not end within {PROBE_SECONDS} s", _newest(answer))
+        facts = _newest(answer)
         if facts and CHECKING not in facts:
             return facts
-        errors.seek(0)
         died = (
             f"died with signal {-done.returncode}" if done.returncode < 0 else f"ended with exit code {done.returncode}"
         )
-        return _dead(name, died, done.stdout, errors.read())
+        return _dead(name, died, facts, children.tail(words, _WORDS))
 
 
-def _dead(name: str, ended: str, said: str | bytes | None, errors: str = "") -> dict[str, Any]:
+def _newest(answer: Path) -> dict[str, Any]:
+    """What a process has found out, or what it tried when it ended."""
+    return next(reversed(answers.told(answer)), {})
+
+
+def _dead(name: str, ended: str, said: dict[str, Any], errors: str = "") -> dict[str, Any]:
     """What is known of a library whose probe has ended in this way: its last words, and what it was trying of the adapter, if it was."""
     words, _ = crash_trace.parted(errors)
     tail = " ".join(words[-_TAIL:].split())
     notes = crash_trace.evidence(errors)
     where = "".join(f" ({notes[key]})" for key in ("terminate", "frame") if key in notes)
     reason = f"the probe of {name} {ended}{': ' if tail else ''}{tail}"
-    text = said.decode(errors="replace") if isinstance(said, bytes) else said or ""
-    return {"available": False, "reason": reason, "ended": f"{ended}{where}", **_said(text)}
-
-
-def _said(text: str) -> dict[str, Any]:
-    """The last line of a probe: what it has found out, or what it tried when it ended. A library may have written others."""
-    for line in reversed(text.splitlines()):
-        try:
-            found = json.loads(line)
-        except ValueError:
-            continue
-        if isinstance(found, dict) and found.keys() & _SAID:
-            return found
-    return {}
-
-
-_SAID = {CHECKING, "name", "available", "folder"}
-"""Keys by which the line of a probe is known: of an adapter's trial, of a library, of the driver, of a candidate."""
+    return {"available": False, "reason": reason, "ended": f"{ended}{where}", **said}

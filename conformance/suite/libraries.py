@@ -11,6 +11,8 @@ from conformance.adapters.base import Device, Protocol, Trait
 REFERENCE = "reference"
 NOT_TRUSTED = "adapter not to be trusted"
 """Begins the reason why a library is absent that is there, but cannot be tested."""
+INSTALLED = "installed, and"
+"""Begins the reason why a library is absent that is there, but cannot be used."""
 
 
 @dataclass(frozen=True)
@@ -27,7 +29,9 @@ class Side:
 
 @dataclass(frozen=True)
 class Library:
-    """One library: ``absent`` says why it cannot be used at all, ``unusable`` why a device cannot.
+    """One library: ``absent`` says why it cannot be used at all, ``unusable`` why a device cannot, of those that its adapter supports.
+
+    A library that is not installed is absent, and nothing of it is unusable.
 
     ``untrusted`` is what its adapter says that is not so; the library is absent for that.
     """
