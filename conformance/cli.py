@@ -238,7 +238,7 @@ def _check(options: argparse.Namespace) -> int:
     try:
         with owned(out):
             if not options.resume:
-                folder.prepare(job.cases, job.facts.to_json(), out)
+                folder.prepare(job.cases, job.facts.to_json(), out, job.facts.contents)
             progress = terminal.Progress(sys.stderr).update
             run = supervisor.run(job.cases, out, chosen, progress, job.known, job.deadly)
     except ledger.NoRoom as error:
@@ -286,6 +286,7 @@ def _resumed(options: argparse.Namespace) -> Job:
     with terminal.waiting(sys.stderr, "looking at the libraries …"):
         facts = environment.measure(tuple(library["name"] for library in left.environment["libraries"]))
     changed = environment.differences(left.environment, facts.to_json())
+    changed = changed or environment.rebuilt(left.environment, folder.contents(options.resume), facts)
     if changed:
         raise UserError(
             f"--resume: this is not the environment that {options.resume} was run in: {'; '.join(changed[:3])}; "

@@ -15,11 +15,13 @@ from conformance.adapters import registry
 from conformance.suite import children
 from conformance.suite.libraries import Environment, Library
 
-from . import answers, candidates, crash_trace
+from . import answers, candidates, crash_trace, fingerprint
 from .adapter_bench import EITHER
-from .probe import CHECKING, DRIVER, machine_facts
+from .probe import CHECKING, CONTENTS, DRIVER, machine_facts
 
 PROBE_SECONDS = 120
+SUITE = "suite"
+"""The name of this suite among the contents of libraries."""
 _TAIL = 600
 """Characters of a probe's last words that are told."""
 _WORDS = 1 << 20
@@ -36,11 +38,16 @@ class Facts:
     """What became of each candidate that stands in this cell (``candidates.py``)."""
     machine: Mapping[str, Any] = field(default_factory=machine_facts)
     """Python's version and the like."""
+    contents: Mapping[str, fingerprint.Contents] = field(default_factory=dict, compare=False)
+    """A mark for each file of each library, and of this suite under ``suite``, as far as they were measured; not in ``to_json``."""
+    suite_files: str | None = None
+    """What tells this copy of the suite from others of its version."""
 
     def to_json(self) -> dict[str, Any]:
         """Plain data."""
         return {
             "suite": conformance.__version__,
+            "suite_files": self.suite_files,
             **self.machine,
             "driver": self.driver,
             "candidates": list(self.candidates),
@@ -52,7 +59,11 @@ class Facts:
         """The reverse of :meth:`to_json`."""
         libraries = tuple(Library.from_json(d) for d in data["libraries"])
         found = _facts(libraries, data["driver"], tuple(data.get("candidates", ())))
-        return replace(found, machine={key: data[key] for key in machine_facts() if key in data})
+        return replace(
+            found,
+            suite_files=data.get("suite_files"),
+            machine={key: data[key] for key in machine_facts() if key in data},
+        )
 
 
 def differences(before: dict[str, Any], now: dict[str, Any]) -> list[str]:
@@ -70,7 +81,23 @@ def differences(before: dict[str, Any], now: dict[str, Any]) -> list[str]:
 
 
 def _differs(key: str, before: dict[str, Any], now: dict[str, Any]) -> bool:
-    return key != "libraries" and before[key] != now.get(key)
+    return key not in ("libraries", "suite_files") and before[key] != now.get(key)
+
+
+def rebuilt(before: dict[str, Any], contents: Mapping[str, fingerprint.Contents], now: Facts) -> list[str]:
+    """The libraries, and the suite, that have other files now though their versions are the same, each with the first such file.
+
+    ``before`` is an ``environment.json`` and ``contents`` the ``contents.json`` beside it, as far as it is there.
+    """
+    then = {SUITE: before.get("suite_files"), **{one["name"]: one.get("files") for one in before["libraries"]}}
+    files = {SUITE: now.suite_files, **{library.name: library.files for library in now.environment.libraries}}
+    changed = [name for name in then if then[name] and files.get(name) and then[name] != files[name]]
+    return [f"{name} was rebuilt: {_first(contents.get(name), now.contents.get(name))}" for name in changed]
+
+
+def _first(before: fingerprint.Contents | None, now: fingerprint.Contents | None) -> str:
+    found = fingerprint.first_difference(before, now) if before and now else ""
+    return found or "its files are not the same, and nobody has noted which one differs"
 
 
 def measure(names: tuple[str, ...] | None = None) -> Facts:
@@ -80,8 +107,11 @@ def measure(names: tuple[str, ...] | None = None) -> Facts:
     with ThreadPoolExecutor(max_workers=len(chosen) + len(folders) + 1) as pool:
         driver = pool.submit(_driver)
         placed = [pool.submit(_candidate, folder) for folder in folders]
-        libraries = tuple(pool.map(_library, chosen))
-    return _facts(libraries, driver.result(), tuple(found.result() for found in placed))
+        looked_at = tuple(pool.map(_library, chosen))
+    found = _facts(tuple(library for library, _ in looked_at), driver.result(), tuple(one.result() for one in placed))
+    suite = fingerprint.of_trees([Path(conformance.__file__).parent])
+    contents = {SUITE: suite, **{library.name: files for library, files in looked_at if files}}
+    return replace(found, contents=contents, suite_files=fingerprint.digest(suite))
 
 
 def _facts(libraries: tuple[Library, ...], driver: dict[str, Any], placed: tuple[dict[str, Any], ...]) -> Facts:
@@ -99,13 +129,13 @@ def _candidate(folder: str) -> dict[str, Any]:
     return found if "folder" in found else candidates.died(folder, found["reason"])
 
 
-def _library(name: str) -> Library:
-    """An adapter, or a library, that ends its process is there and cannot be tested."""
+def _library(name: str) -> tuple[Library, fingerprint.Contents]:
+    """An adapter, or a library, that ends its process is there and cannot be tested; and the contents of one that is tested."""
     found = _probe(name)
     if "name" in found:
-        return Library.from_json(found)
+        return Library.from_json(found), found.get(CONTENTS, {})
     doing = found.get(CHECKING) or "it is looked at"
-    return Library.not_trusted(name, {}, f"while {doing}, its process {found['ended']}{EITHER}")
+    return Library.not_trusted(name, {}, f"while {doing}, its process {found['ended']}{EITHER}"), {}
 
 
 def declared(name: str) -> Library:
@@ -143,8 +173,11 @@ def _probe(name: str, module: str = "conformance.execution.probe") -> dict[str, 
 
 
 def _newest(answer: Path) -> dict[str, Any]:
-    """What a process has found out, or what it tried when it ended."""
-    return next(reversed(answers.told(answer)), {})
+    """What a process has found out, or what it tried when it ended; with the contents of the library, where it told them."""
+    told = answers.told(answer)
+    contents = [line for line in told if CONTENTS in line]
+    others = [line for line in told if CONTENTS not in line]
+    return {**others[-1], **(contents[-1] if contents else {})} if others else {}
 
 
 def _dead(name: str, ended: str, said: dict[str, Any], errors: str = "") -> dict[str, Any]:

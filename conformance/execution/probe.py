@@ -6,11 +6,13 @@ layout is made once on every device. Nor is its adapter believed (``adapter_chec
 
 from __future__ import annotations
 
+import contextlib
 import os
 import platform
 import signal
 import sys
 from collections.abc import Callable
+from dataclasses import replace
 from functools import partial, reduce
 from pathlib import Path
 from traceback import walk_tb
@@ -26,13 +28,15 @@ from conformance.suite.layouts import LAYOUTS, Layout
 from conformance.suite.libraries import INSTALLED, Library, Side
 from conformance.suite.patterns import pattern
 
-from . import adapter_check, adapter_keywords, answers, crash_trace
+from . import adapter_check, adapter_keywords, answers, crash_trace, fingerprint
 from .adapter_bench import EITHER, SHORT
 
 DRIVER = "driver"
 SIMULATE = "CONFORMANCE_SIMULATE"
 """Set where the suite itself is tried, and nowhere else: adds the simulated device, which no real library has."""
 _KEYWORD_SECONDS = 20
+CONTENTS = "contents"
+"""Key of a line with a mark for each file of the library."""
 CHECKING = "checking"
 """Key of a line that says what is tried of an adapter at that moment, or nothing: the last one is all that a probe leaves that dies of it."""
 
@@ -258,19 +262,29 @@ def machine_facts() -> dict[str, Any]:
 
 def main(name: str, answer: str) -> None:
     """Write the facts of one library, or of the driver, to the file of answers."""
+    before = fingerprint.loaded()
     crash_trace.enable()
     say = partial(answers.say, Path(answer))
     if name == DRIVER:
         say(driver_facts())
     else:
-        _tell_of(name, say)
+        _tell_of(name, say, before)
     os._exit(0)
 
 
-def _tell_of(name: str, say: Callable[[dict[str, Any]], None]) -> None:
-    """Twice, where the last trial finds more: it may end this process, and does not take away what is known by then."""
+def _tell_of(name: str, say: Callable[[dict[str, Any]], None], before: frozenset[str]) -> None:
+    """Again and again, where the next step finds more: it may end this process, and does not take away what is known by then.
+
+    ``before`` are the modules that were loaded without the library.
+    """
     found = probe(name, lambda doing: say({CHECKING: doing}))
     say(found.to_json())
+    if found.absent is None:
+        contents = fingerprint.since(before)
+        found = replace(found, files=fingerprint.digest(contents))
+        with contextlib.suppress(ValueError):  # more files than an answer holds: then nobody can tell which one differs
+            say({CONTENTS: contents})
+        say(found.to_json())
     if not found.has(Trait.COPY_KEYWORD):
         return
     signal.signal(signal.SIGALRM, signal.SIG_DFL)

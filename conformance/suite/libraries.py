@@ -43,6 +43,8 @@ class Library:
     sides: dict[Device, Side] = field(default_factory=dict, compare=False)
     unusable: dict[str, str] = field(default_factory=dict, compare=False)
     untrusted: str | None = None
+    files: str | None = field(default=None, compare=False)
+    """What tells one build from another (``execution/fingerprint.py``); ``None`` where it is not known."""
 
     @classmethod
     def not_trusted(cls, name: str, versions: dict[str, str], fact: str) -> Library:
@@ -62,6 +64,7 @@ class Library:
             "absent": self.absent,
             "untrusted": self.untrusted,
             "unusable": self.unusable,
+            "files": self.files,
             "devices": {
                 device.value: {
                     "dtypes": list(side.dtypes),
@@ -85,6 +88,7 @@ class Library:
             absent=data["absent"],
             untrusted=data.get("untrusted"),
             unusable=data["unusable"],
+            files=data.get("files"),
             sides={
                 Device(device): Side(
                     dtypes=tuple(side["dtypes"]),
