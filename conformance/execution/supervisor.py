@@ -269,7 +269,7 @@ class Supervisor:
         self._pass = Pass()
         try:
             with temporary.room():
-                write_lines(self._private / "jobs", (job.to_json() for job in self._jobs(left)))
+                write_jobs(self._private / "jobs", self._jobs(left))
         except temporary.NoTemporaryFiles as error:
             self.stopped = str(error)
             return
@@ -439,6 +439,11 @@ def command(processes: int) -> list[str]:
         "-p", "no:cacheprovider", "-p", "xdist.plugin", "-p", worker.__name__,
         "-n", str(processes), "--dist", "worksteal", "--max-worker-restart", "1000",
     ]  # fmt: skip
+
+
+def write_jobs(path: Path, jobs: list[worker.Job]) -> None:
+    """Write what the workers are to do. ``OSError`` where there is no room."""
+    write_lines(path, (job.to_json() for job in jobs))
 
 
 def patience(invariant: Invariant) -> float:
