@@ -15,6 +15,11 @@ INSTALLED = "installed, and"
 """Begins the reason why a library is absent that is there, but cannot be used."""
 
 
+def is_installed(absent: str) -> bool:
+    """Whether a library that is absent for this reason is there."""
+    return absent.startswith((NOT_TRUSTED, INSTALLED))
+
+
 @dataclass(frozen=True)
 class Side:
     """One library on one device. The ``missing`` ones come with the reason."""
