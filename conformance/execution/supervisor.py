@@ -232,7 +232,7 @@ class Supervisor:
         while (left := self._left(phase)) and not self.stopped and futile < _FUTILE:
             with self._among_runs(left, phase, end) as granted:
                 if granted:
-                    self._drive(left, most, end)
+                    self._start_and_drive(left, most, end)
             futile = 0 if self._pass.results else futile + 1
             if not self._has_begun and self._pass.is_final and not self.stopped:
                 self.stopped = f"no process can begin a case: {self._pass.trouble}"
@@ -263,6 +263,13 @@ class Supervisor:
         self._ledger.close()
 
     # -- one pass
+
+    def _start_and_drive(self, left: list[Case], most: int, end: float) -> None:
+        """One pass; where the system starts no process, that is why the run ends."""
+        try:
+            self._drive(left, most, end)
+        except OSError as error:
+            self.stopped = f"the processes of the run cannot be started: {why(error)}"
 
     def _drive(self, left: list[Case], most: int, end: float) -> None:
         """Start a server and pytest over these cases, and listen until they are done or have to be stopped."""

@@ -2,14 +2,15 @@
 
 from __future__ import annotations
 
+import sys
 from pathlib import Path
 
 import pytest
 from conftest import Command, Finished
 from libraries import install
 
-from conformance.adapters.base import Device
-from conformance.execution import accusing
+from conformance.adapters.base import Adapter, Device
+from conformance.execution import accusing, plan, probe
 from conformance.execution.untested import untested
 from conformance.exits import Exit
 from conformance.selftest.make_believe.installing import announce
@@ -137,7 +138,55 @@ def test_a_device_on_which_the_run_has_cases_counts_for_every_library_that_suppo
     assert not found.elsewhere
 
 
-def test_a_library_that_is_named_and_has_nothing_on_the_device_is_a_mistake(conformance: Command) -> None:
+def test_a_library_that_is_named_and_has_nothing_on_the_device_is_a_mistake() -> None:
     """Only the reference would be tested."""
-    done = conformance("check", "--between", "numpy", "--device", "host", "--family", "nothing")
-    assert done.code == Exit.USAGE
+    environment = Environment((NUMPY, TORCH))
+    with pytest.raises(plan.BadSelection, match="numpy has no arrays on cuda here; it has on host"):
+        plan.restrict(environment, plan.Selection(devices=(Device.CUDA,), between=("numpy",)))
+    with pytest.raises(
+        plan.BadSelection, match=r"torch has no arrays on cuda here \(built without CUDA\); it has on host"
+    ):
+        plan.restrict(environment, plan.Selection(devices=(Device.CUDA,), between=("torch",)))
+
+
+def made(tmp_path: Path, load: str, versions: dict[str, str], monkeypatch: pytest.MonkeyPatch) -> Library:
+    """What a probe finds out of a library whose ``load()`` does this."""
+    site = install(tmp_path / "site", "stripes", load=load)
+    (site / "there.py").write_text("import nobody_has_this\n")
+    module = site / "stripes_module.py"
+    module.write_text(module.read_text() + f"\n    def versions(self):\n        return {versions!r}\n")
+    monkeypatch.syspath_prepend(site)
+    try:
+        return probe.probe("stripes")
+    finally:
+        sys.modules.pop("stripes_module", None)
+        sys.modules.pop("there", None)
+
+
+@pytest.mark.parametrize(
+    ("load", "versions", "absent"),
+    [
+        ("import nobody_has_this", {}, "not installed (stripes-library)"),
+        ("import nobody_has_this", {"stripes-library": "1"}, "installed, and cannot be loaded: ModuleNotFoundError"),
+        ("import there", {}, "installed, and cannot be loaded: ModuleNotFoundError"),
+        ("raise ImportError('libx.so')", {}, "installed, and cannot be loaded: ImportError: libx.so"),
+        ("raise RuntimeError('no')", {}, "installed, and cannot be loaded: RuntimeError: no"),
+    ],
+)
+def test_only_what_is_not_there_is_not_installed(
+    load: str, versions: dict[str, str], absent: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A library that is there may fail to import, with or without metadata."""
+    found = made(tmp_path, load, versions, monkeypatch)
+    assert found.absent is not None
+    assert found.absent.startswith(absent)
+    assert set(found.unusable) == (set() if absent.startswith("not installed") else {"host"})
+
+
+def test_a_library_of_several_distributions_is_not_installed_without_the_one_that_it_needs(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """PyTorch brings a part of CUDA Python alone: nobody has installed CUDA Python for that."""
+    monkeypatch.setattr(Adapter, "needs", ("core", "library"))
+    found = made(tmp_path, "import nobody_has_this", {"library": "1"}, monkeypatch)
+    assert (found.absent, found.unusable) == ("not installed (core)", {})
