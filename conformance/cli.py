@@ -15,12 +15,14 @@ from pathlib import Path
 from typing import Any, NoReturn
 
 import conformance
+from conformance import settings, temporary
 from conformance.adapters import registry
 from conformance.adapters.base import Device
 from conformance.execution import canaries, environment, folder, held, ledger, plan, supervisor
 from conformance.execution.environment import Facts
 from conformance.execution.results import Result
-from conformance.exits import Exit, UserError
+from conformance.execution.untested import NOTHING, Untested, untested
+from conformance.exits import Exit, UserError, why
 from conformance.ownership import owned
 from conformance.report import catalogue as catalogue_report
 from conformance.report import findings, standard, terminal
@@ -28,7 +30,7 @@ from conformance.report.screen import harmless
 from conformance.suite import deadline
 from conformance.suite.catalogue import Case, Tier, catalogue
 from conformance.suite.exchange import brief
-from conformance.suite.libraries import REFERENCE, Library
+from conformance.suite.libraries import REFERENCE
 from conformance.verdict import Verdict
 
 DEFAULT_OUT = Path("conform-results")
@@ -87,8 +89,9 @@ def parser(asked: str = "") -> argparse.ArgumentParser:
     _add_selection(one)
     one.add_argument("--case", action="append", default=[], metavar="ID", help="run this case only (repeatable)")
     one.add_argument(
-        "-n", dest="processes", default="auto", metavar="N", help="worker processes (default: one a core, at most 12)"
-    )
+        "-n", dest="processes", type=settings.count("-n", "processes", auto=True), default="auto", metavar="N",
+        help="worker processes (default: one a core, at most 12)",
+    )  # fmt: skip
     one.add_argument(
         "--out", type=Path, default=DEFAULT_OUT, metavar="DIR", help=f"where results go (default: {DEFAULT_OUT})"
     )
@@ -99,10 +102,11 @@ def parser(asked: str = "") -> argparse.ArgumentParser:
         help="go on with an interrupted run: only what has no outcome in DIR, in the same environment",
     )
     one.add_argument(
-        "--deadline", type=float, metavar="SECONDS", help=f"what one case may take (default: {deadline.DEFAULT:g})"
-    )
+        "--deadline", type=settings.seconds("--deadline"), metavar="SECONDS",
+        help=f"what one case may take (default: {deadline.DEFAULT:g})",
+    )  # fmt: skip
     one.add_argument(
-        "--limit", type=float, default=supervisor.DEFAULT_LIMIT, metavar="SECONDS",
+        "--limit", type=settings.seconds("--limit"), default=supervisor.DEFAULT_LIMIT, metavar="SECONDS",
         help=f"what the whole run may take (default: {supervisor.DEFAULT_LIMIT:g})",
     )  # fmt: skip
     one.add_argument("--seed", default="", metavar="WORD", help="mix the cases in another order")
@@ -199,7 +203,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
         code = _ended(arguments)
     if out.full is None:
         return code
-    print(f"conformance: standard output cannot be written ({out.full.strerror}); give it a file", file=sys.stderr)
+    print(f"conformance: standard output cannot be written ({why(out.full)}); give it a file", file=sys.stderr)
     return max(code, Exit.NO_ROOM)
 
 
@@ -207,29 +211,36 @@ def _ended(arguments: Sequence[str] | None) -> int:
     try:
         given = sys.argv[1:] if arguments is None else list(arguments)
         options = parser(*given[:1]).parse_args(given)
+        settings.check(options, os.environ)
+        for told in settings.not_ours(os.environ):
+            print(f"conformance: {harmless(told)}", file=sys.stderr)
+        settings.forget_ours()
         return int(options.run(options))
     except (UserError, plan.BadSelection, registry.BadAnnouncement) as error:
         print(f"conformance: {harmless(str(error))}", file=sys.stderr)
         return Exit.USAGE
+    except temporary.NoTemporaryFiles as error:
+        print(f"conformance: {harmless(str(error))}", file=sys.stderr)
+        return Exit.NO_ROOM
     except KeyboardInterrupt:
         print("\nconformance: interrupted; results so far are kept", file=sys.stderr)
         return Exit.INTERRUPTED
 
 
 def _check(options: argparse.Namespace) -> int:
-    settings = supervisor.Settings(_processes(options.processes), options.seed, _seconds("--limit", options.limit))
+    chosen = supervisor.Settings(_processes(options.processes), options.seed, options.limit)
     if options.deadline is not None:
-        os.environ[deadline.VARIABLE] = str(_seconds("--deadline", options.deadline))
+        os.environ[deadline.VARIABLE] = str(options.deadline)
     job = _resumed(options) if options.resume else _begun(options)
     out = options.resume or options.out
     screen = terminal.Screen.of(sys.stdout)
-    terminal.announce(screen, job.facts, len(job.cases), settings.processes, out, earlier=job.earlier)
+    terminal.announce(screen, job.facts, len(job.cases), chosen.processes, out, earlier=job.earlier)
     try:
         with owned(out):
             if not options.resume:
-                folder.prepare(job.cases, job.facts.to_json(), out)
+                folder.prepare(job.cases, job.facts.to_json(), out, job.facts.contents)
             progress = terminal.Progress(sys.stderr).update
-            run = supervisor.run(job.cases, out, settings, progress, job.known, job.deadly)
+            run = supervisor.run(job.cases, out, chosen, progress, job.known, job.deadly)
     except ledger.NoRoom as error:
         return _no_room(error.error, out, error.decided, len(job.cases))
     except OSError as error:
@@ -242,7 +253,7 @@ def _check(options: argparse.Namespace) -> int:
     except OSError as error:
         return _no_room(error, out, len(run.results) - len(run.lost), len(job.cases))
     terminal.summarize(screen, run, job.facts, found, out, verbose=options.verbose)
-    return exit_code(run, job.facts.environment.untrusted)
+    return exit_code(run, untested(job.facts.environment, job.cases))
 
 
 @dataclass(frozen=True)
@@ -275,6 +286,7 @@ def _resumed(options: argparse.Namespace) -> Job:
     with terminal.waiting(sys.stderr, "looking at the libraries …"):
         facts = environment.measure(tuple(library["name"] for library in left.environment["libraries"]))
     changed = environment.differences(left.environment, facts.to_json())
+    changed = changed or environment.rebuilt(left.environment, folder.contents(options.resume), facts)
     if changed:
         raise UserError(
             f"--resume: this is not the environment that {options.resume} was run in: {'; '.join(changed[:3])}; "
@@ -310,10 +322,10 @@ def _stopped(run: supervisor.Run, out: Path) -> int:
 
 def _no_room(error: OSError, out: Path, decided: int, planned: int) -> int:
     print(
-        f"conformance: results cannot be written to {out} ({error.strerror}): {decided} of {planned} cases have an outcome "
+        f"conformance: results cannot be written to {out} ({why(error)}): {decided} of {planned} cases have an outcome "
         f"there; make room and run `check --resume {out}`"
         if decided
-        else f"conformance: results cannot be written to {out} ({error.strerror}): nothing was run; make room, or choose "
+        else f"conformance: results cannot be written to {out} ({why(error)}): nothing was run; make room, or choose "
         "another folder with --out",
         file=sys.stderr,
     )
@@ -328,7 +340,7 @@ def _report(options: argparse.Namespace) -> int:
     facts = Facts.from_json(left.environment)
     told = findings.of_run(run.results, facts)
     terminal.summarize(screen, run, facts, told, options.folder, verbose=options.verbose)
-    return exit_code(run, facts.environment.untrusted)
+    return exit_code(run, untested(facts.environment, left.cases))
 
 
 def _check_nothing_else_is_chosen(options: argparse.Namespace) -> None:
@@ -346,11 +358,11 @@ def _check_nothing_else_is_chosen(options: argparse.Namespace) -> None:
         raise UserError(f"{name} cannot be given with --resume: the run in {options.resume} has been planned already")
 
 
-def exit_code(run: supervisor.Run, untrusted: Sequence[Library] = ()) -> Exit:
-    """Worst first: a canary that should not sing, something lost, not settled or not to be tested, something violated."""
+def exit_code(run: supervisor.Run, gaps: Untested = NOTHING) -> Exit:
+    """Worst first: a canary that should not sing, something lost, not settled or not tested, something violated."""
     if canaries.surprises(run.results):
         return Exit.VOID
-    if run.lost or run.unsettled or untrusted:
+    if run.lost or run.unsettled or gaps.is_incomplete:
         return Exit.INCOMPLETE
     return Exit.VIOLATIONS if any(r.verdict is Verdict.VIOLATES for r in canaries.without(run.results)) else Exit.OK
 
@@ -382,8 +394,8 @@ def _runner(module: str) -> Any:
 def _list(options: argparse.Namespace) -> int:
     facts, cases = _planned(options)
     if options.cases or options.json:
-        for library in facts.environment.untrusted:
-            print(harmless(f"conformance: {library.name} is not tested: {library.absent}"), file=sys.stderr)
+        for gap in untested(facts.environment, cases).unusable:
+            print(harmless(f"conformance: {gap.name} is not tested: {gap.why}"), file=sys.stderr)
     families = options.family or None
     shown = [i for i in catalogue().values() if (i.canary is None if families is None else i.family in families)]
     if options.cases:
@@ -413,18 +425,8 @@ def _planned(options: argparse.Namespace) -> tuple[Facts, list[Case]]:
     return facts, plan.make(catalogue(), facts.environment, selection)
 
 
-def _processes(text: str) -> int:
-    if text == "auto":
-        return min(len(os.sched_getaffinity(0)), MOST_PROCESSES)
-    if not text.isdigit() or int(text) < 1:
-        raise UserError(f"-n: {text!r} is no number of processes; give 1 or more, or auto")
-    return int(text)
-
-
-def _seconds(option: str, seconds: float) -> float:
-    if not seconds > 0:
-        raise UserError(f"{option}: {seconds:g} is no time to run in; give seconds, more than 0")
-    return seconds
+def _processes(asked: int | None) -> int:
+    return min(len(os.sched_getaffinity(0)), MOST_PROCESSES) if asked is None else asked
 
 
 def _make_folder(out: Path) -> None:
@@ -434,6 +436,4 @@ def _make_folder(out: Path) -> None:
         probe.write_text("")
         probe.unlink()
     except OSError as error:
-        raise UserError(
-            f"--out: results cannot be written to {out}: {error.strerror}; choose another folder"
-        ) from error
+        raise UserError(f"--out: results cannot be written to {out}: {why(error)}; choose another folder") from error

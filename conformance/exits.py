@@ -22,12 +22,12 @@ class Exit(IntEnum):
     USAGE = 2
     """The command cannot be carried out as it was given."""
     INCOMPLETE = 4
-    """Something that was planned has no outcome, something that is installed cannot be tested because its adapter is not to be trusted, or
-    a run that was stopped has not found out whom its failures accuse."""
+    """Something that was planned has no outcome, something that is installed was not tested (it cannot be used, or its adapter is not to be
+    trusted), no library was tested at all, or a run that was stopped has not found out whom its failures accuse."""
     VOID = 5
     """A canary did not end as it was built to: nothing of this run can be believed."""
     NO_ROOM = 6
-    """What was found out could not be written down."""
+    """What was found out, or what is needed on the way to it (temporary files), could not be written down."""
     WAIVER = 20
     """Gate: a waiver is expired, matches nothing, overlaps another, or expects a failure that no longer happens."""
     OWN_TESTS = 21
@@ -54,10 +54,15 @@ class UserError(Exception):
     """A mistake of the user's. The text is one sentence: what, where, why, what to do next."""
 
 
+def why(error: OSError) -> str:
+    """Why the operating system, or Python in its name, refuses something: never empty. An error without a number has only its text."""
+    return error.strerror or str(error) or type(error).__name__
+
+
 @contextmanager
 def given_by(option: str, path: Path) -> Iterator[None]:
     """Inside, a file is written that was asked for by an option: what cannot be written is the user's to mend."""
     try:
         yield
     except OSError as error:
-        raise UserError(f"{option}: {path} cannot be written: {error.strerror}; choose another place") from error
+        raise UserError(f"{option}: {path} cannot be written: {why(error)}; choose another place") from error

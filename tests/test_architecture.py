@@ -19,7 +19,9 @@ MAY_IMPORT = {
     "reference": {"protocols", "cuda"},
     "adapters": {"protocols", "cuda", "reference"},
     "suite": {"launcher", "protocols", "cuda", "reference", "adapters"},
-    "execution": {"private", "files", "verdict", "protocols", "cuda", "reference", "adapters", "suite", "signals"},
+    "execution": {
+        "private", "files", "temporary", "exits", "verdict", "protocols", "cuda", "reference", "adapters", "suite", "signals",
+    },
     "findings": {"exchanges", "exits", "files", "verdict", "wildcards", "protocols", "suite"},
     "repro": {"exchanges", "files", "verdict", "protocols", "adapters", "suite", "execution", "exits"},
     "report": {
@@ -27,10 +29,12 @@ MAY_IMPORT = {
     },
     "explain": {"exchanges", "protocols", "suite", "execution", "exits", "report", "repro", "selftest"},
     "matrix": {"files", "exits", "report"},
-    "images": {"exits", "report", "matrix"},
-    "engines": {"command", "private", "files", "exits", "signals", "ownership", "verdict", "report", "matrix", "images", "execution"},
+    "images": {"settings", "exits", "report", "matrix"},
+    "engines": {
+        "command", "private", "settings", "files", "exits", "signals", "ownership", "verdict", "report", "matrix", "images", "execution",
+    },
     "selftest": {
-        "private", "files", "verdict", "protocols", "cuda", "reference", "adapters", "suite", "execution", "report", "exits", "signals",
+        "private", "settings", "files", "verdict", "protocols", "cuda", "reference", "adapters", "suite", "execution", "report", "exits", "signals",
     },
     "verdicts": {
         "exchanges", "files", "exits", "verdict", "wildcards", "report", "matrix", "engines", "protocols", "suite", "execution",

@@ -183,6 +183,8 @@ class Adapter(ABC):
     name: ClassVar[str]
     distributions: ClassVar[tuple[str, ...]]
     """Names on the package index, for the versions; the first one found counts."""
+    needs: ClassVar[tuple[str, ...]] = ()
+    """Those of the distributions without which the library is not installed, where others may bring the rest."""
     preload: ClassVar[tuple[str, ...]] = ()
     """Modules that may be imported before a fork: importing them touches neither CUDA nor threads."""
     traits: ClassVar[frozenset[Trait]] = frozenset()

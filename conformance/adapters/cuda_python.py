@@ -68,6 +68,7 @@ class CudaPythonAdapter(Adapter):
 
     name = "cuda_python"
     distributions = ("cuda-bindings", "cuda-core", "cuda-python")
+    needs = ("cuda-bindings", "cuda-core")  # wheels of PyTorch bring the first one alone
     preload = ("cuda.core",)
     traits = frozenset(
         {

@@ -19,6 +19,7 @@ class JaxAdapter(Adapter):
 
     name = "jax"
     distributions = ("jax", "jaxlib")
+    needs = ("jax",)
     preload = ()
     traits = frozenset({Trait.ARRAY_API, Trait.IMMUTABLE, Trait.COPY_KEYWORD})
     exports = {Device.HOST: (Protocol.DLPACK,)}

@@ -31,8 +31,17 @@ def names() -> tuple[str, ...]:
     return (*_OURS, *sorted(_announced()))
 
 
+def is_ours(name: str) -> bool:
+    """Whether the adapter is part of this package: to import its module runs no code of others."""
+    return name in _OURS
+
+
 def create(name: str) -> Adapter:
-    """A new adapter; its library is not imported yet. ``KeyError`` for an unknown name."""
+    """A new adapter; its library is not imported yet. ``KeyError`` for an unknown name.
+
+    The module of an adapter that is not ours can do anything when it is imported, even end the process: only processes that are started
+    for that may create one.
+    """
     target = _OURS.get(name) or _announced()[name]
     module, _, attribute = target.partition(":")
     made: Adapter = getattr(importlib.import_module(module), attribute)()

@@ -13,8 +13,8 @@ from collections.abc import Iterator, Sequence
 from dataclasses import replace
 from pathlib import Path
 
-from conformance import private
-from conformance.exits import Exit, UserError
+from conformance import private, settings
+from conformance.exits import Exit, UserError, why
 from conformance.images import cli as images
 from conformance.images import commands as image_commands
 from conformance.images import making
@@ -56,14 +56,17 @@ def add(name: str, command: argparse.ArgumentParser) -> None:
     command.add_argument(
         "--cells", default="", metavar="A,B,…", help="these cells, by name or by their name in matrix.yaml"
     )
-    command.add_argument("--jobs", type=int, default=1, metavar="N", help="cells side by side (default: 1)")
+    command.add_argument(
+        "--jobs", type=settings.count("--jobs", "cells side by side"), default=1, metavar="N",
+        help="cells side by side (default: 1)",
+    )  # fmt: skip
     command.add_argument("--case", action="append", default=[], metavar="ID", help="run this case only (repeatable)")
     command.add_argument("--out", type=Path, metavar="DIR", help=f"where results go, a folder a cell (default: {OUT})")
     command.add_argument(
         "--resume", type=Path, metavar="DIR", help="go on with the run in DIR: what has not come to its end"
     )
     command.add_argument(
-        "--limit", type=float, metavar="SECONDS",
+        "--limit", type=settings.seconds("--limit"), metavar="SECONDS",
         help=f"what one cell may take (default: {DEFAULTS.seconds:g})",
     )  # fmt: skip
     command.add_argument(
@@ -91,7 +94,7 @@ def _add_gate(command: argparse.ArgumentParser) -> None:
         "--with-tests", type=Path, metavar="DIR", help="also run these pytest files in each cell, after the suite"
     )
     command.add_argument(
-        "--with-tests-limit", type=float, metavar="SECONDS",
+        "--with-tests-limit", type=settings.seconds("--with-tests-limit"), metavar="SECONDS",
         help=f"what they may take in one cell (default: {with_tests.SECONDS:g})",
     )  # fmt: skip
 
@@ -141,10 +144,6 @@ def _run(run: Run, engine: Engine, out: Path, jobs: int, stops: Stops) -> int:
 
 def _check(options: argparse.Namespace) -> None:
     """What can be said before anything is looked at."""
-    seconds = {"--limit": options.limit, "--with-tests-limit": options.with_tests_limit}
-    for name, value in {"--jobs": options.jobs, **seconds}.items():
-        if value is not None and not value > 0:
-            raise UserError(f"{name}: {value:g} is not more than 0")
     given = {
         "--tier": options.tier, "--cells": options.cells, "--case": options.case, "--out": options.out,
         "arguments for check": options.arguments, "--candidate": options.candidate,
@@ -267,8 +266,8 @@ def _engines(on: str, asked_gpus: str, bounds: Bounds, shell: Shell) -> list[Eng
 
 def _order(program: str) -> making.Order:
     """Images are built as the environment says (docs/images.md)."""
-    settings = images.from_environment(os.environ)
-    return making.Order(engine=Program(program), settings=settings, work=images.WORK, jobs=2, limit=images.LIMIT)
+    chosen = images.from_environment(os.environ)
+    return making.Order(engine=Program(program), settings=chosen, work=images.WORK, jobs=2, limit=images.LIMIT)
 
 
 def _build_shell(*, dry_run: bool) -> Shell:
@@ -316,9 +315,7 @@ def _make_folder(out: Path) -> None:
     try:
         out.mkdir(parents=True, exist_ok=True)
     except OSError as error:
-        raise UserError(
-            f"--out: results cannot be written to {out}: {error.strerror}; choose another folder"
-        ) from error
+        raise UserError(f"--out: results cannot be written to {out}: {why(error)}; choose another folder") from error
 
 
 def _shell(options: argparse.Namespace) -> int:

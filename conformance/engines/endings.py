@@ -22,7 +22,7 @@ _CHECK_ENDED = frozenset({Exit.OK, Exit.VIOLATIONS, Exit.INCOMPLETE, Exit.VOID})
 _WORDS = {
     Exit.OK: "complete, and nothing is violated",
     Exit.VIOLATIONS: "complete, with violations",
-    Exit.INCOMPLETE: "something that was planned has no outcome, or an adapter is not to be trusted",
+    Exit.INCOMPLETE: "something that was planned has no outcome, or something that is installed was not tested",
     Exit.VOID: "a canary did not end as it was built to: these results cannot be believed",
 }
 _DAEMON_FAILED, _FIRST_SIGNAL = 125, 128

@@ -1,4 +1,4 @@
-"""What became of candidates inside a cell: ``python -m conformance.execution.candidates FOLDER`` answers with JSON.
+"""What became of candidates inside a cell: ``python -m conformance.execution.candidates FOLDER ANSWER`` writes JSON to the file ANSWER.
 
 A candidate is a folder in front of the path, with one distribution in it. Whether it came into effect is not believed but looked at, in
 a process of its own: what ``importlib.metadata`` tells of the distribution, and from where each of its modules is imported.
@@ -14,11 +14,12 @@ import re
 import sys
 from collections.abc import Iterable
 from importlib import metadata
-from pathlib import PurePosixPath
+from pathlib import Path, PurePosixPath
 from typing import Any
 
-from conformance.suite import children
 from conformance.suite.exchange import brief
+
+from . import answers
 
 SUFFIXES = tuple(importlib.machinery.all_suffixes())
 _PACKAGE = "__init__"
@@ -83,11 +84,11 @@ def _module(name: str) -> dict[str, Any]:
     return told
 
 
-def main(folder: str) -> None:
-    """Tell what became of the candidate in this folder."""
-    children.tell(measure(folder))
+def main(folder: str, answer: str) -> None:
+    """Write what became of the candidate in this folder."""
+    answers.say(Path(answer), measure(folder))
     os._exit(0)
 
 
 if __name__ == "__main__":
-    main(sys.argv[1])
+    main(*sys.argv[1:])

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import faulthandler
 import json
 import os
@@ -294,12 +295,10 @@ def _serve(requests: int, answers: int, bench: Workbench, steps: Steps) -> Isola
 
 
 def _flush() -> None:
-    """What a case has printed belongs to it."""
+    """What a case has printed belongs to it. A library may have put anything in the place of the streams."""
     for stream in (sys.stdout, sys.stderr):
-        try:
+        with contextlib.suppress(Exception):
             stream.flush()
-        except (OSError, ValueError):
-            pass
 
 
 def _send(writer: int, record: dict[str, Any]) -> None:

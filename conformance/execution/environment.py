@@ -5,7 +5,6 @@ from __future__ import annotations
 import os
 import signal
 import subprocess
-import tempfile
 from collections.abc import Mapping
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, field, replace
@@ -14,20 +13,22 @@ from pathlib import Path
 from typing import Any
 
 import conformance
-from conformance import private
+from conformance import private, temporary
 from conformance.adapters import registry
 from conformance.suite import children
 from conformance.suite.libraries import Environment, Library
 
-from . import candidates, crash_trace
+from . import answers, candidates, crash_trace, fingerprint
 from .adapter_bench import EITHER
-from .probe import CHECKING, DRIVER, machine_facts
+from .probe import CHECKING, CONTENTS, DRIVER, machine_facts
 
 PROBE_SECONDS = 120
+SUITE = "suite"
+"""The name of this suite among the contents of libraries."""
 _TAIL = 600
-_ANSWERS = 1 << 20
-_WORDS = 64_000
-"""Bytes that are read of what a probe answers, and of what it prints."""
+"""Characters of a probe's last words that are told."""
+_WORDS = 1 << 20
+"""Bytes of what a probe has written that are read."""
 
 
 @dataclass(frozen=True)
@@ -40,11 +41,16 @@ class Facts:
     """What became of each candidate that stands in this cell (``candidates.py``)."""
     machine: Mapping[str, Any] = field(default_factory=machine_facts)
     """Python's version and the like."""
+    contents: Mapping[str, fingerprint.Contents] = field(default_factory=dict, compare=False)
+    """A mark for each file of each library, and of this suite under ``suite``, as far as they were measured; not in ``to_json``."""
+    suite_files: str | None = None
+    """What tells this copy of the suite from others of its version."""
 
     def to_json(self) -> dict[str, Any]:
         """Plain data."""
         return {
             "suite": conformance.__version__,
+            "suite_files": self.suite_files,
             **self.machine,
             "driver": self.driver,
             "candidates": list(self.candidates),
@@ -56,7 +62,11 @@ class Facts:
         """The reverse of :meth:`to_json`."""
         libraries = tuple(Library.from_json(d) for d in data["libraries"])
         found = _facts(libraries, data["driver"], tuple(data.get("candidates", ())))
-        return replace(found, machine={key: data[key] for key in machine_facts() if key in data})
+        return replace(
+            found,
+            suite_files=data.get("suite_files"),
+            machine={key: data[key] for key in machine_facts() if key in data},
+        )
 
 
 def differences(before: dict[str, Any], now: dict[str, Any]) -> list[str]:
@@ -74,7 +84,23 @@ def differences(before: dict[str, Any], now: dict[str, Any]) -> list[str]:
 
 
 def _differs(key: str, before: dict[str, Any], now: dict[str, Any]) -> bool:
-    return key != "libraries" and before[key] != now.get(key)
+    return key not in ("libraries", "suite_files") and before[key] != now.get(key)
+
+
+def rebuilt(before: dict[str, Any], contents: Mapping[str, fingerprint.Contents], now: Facts) -> list[str]:
+    """The libraries, and the suite, that have other files now though their versions are the same, each with the first such file.
+
+    ``before`` is an ``environment.json`` and ``contents`` the ``contents.json`` beside it, as far as it is there.
+    """
+    then = {SUITE: before.get("suite_files"), **{one["name"]: one.get("files") for one in before["libraries"]}}
+    files = {SUITE: now.suite_files, **{library.name: library.files for library in now.environment.libraries}}
+    changed = [name for name in then if then[name] and files.get(name) and then[name] != files[name]]
+    return [f"{name} was rebuilt: {_first(contents.get(name), now.contents.get(name))}" for name in changed]
+
+
+def _first(before: fingerprint.Contents | None, now: fingerprint.Contents | None) -> str:
+    found = fingerprint.first_difference(before, now) if before and now else ""
+    return found or "its files are not the same, and nobody has noted which one differs"
 
 
 def measure(names: tuple[str, ...] | None = None) -> Facts:
@@ -87,8 +113,12 @@ def measure(names: tuple[str, ...] | None = None) -> Facts:
     ):
         driver = pool.submit(_driver, neutral)
         placed = [pool.submit(_candidate, folder, neutral) for folder in folders]
-        libraries = tuple(pool.map(partial(_library, neutral=neutral), chosen))
-    return _facts(libraries, driver.result(), tuple(found.result() for found in placed))
+        looked_at = tuple(pool.map(partial(_library, neutral=neutral), chosen))
+        told = driver.result(), tuple(one.result() for one in placed)
+    found = _facts(tuple(library for library, _ in looked_at), *told)
+    suite = fingerprint.of_trees([Path(conformance.__file__).parent])
+    contents = {SUITE: suite, **{library.name: files for library, files in looked_at if files}}
+    return replace(found, contents=contents, suite_files=fingerprint.digest(suite))
 
 
 def _facts(libraries: tuple[Library, ...], driver: dict[str, Any], placed: tuple[dict[str, Any], ...]) -> Facts:
@@ -106,36 +136,46 @@ def _candidate(folder: str, neutral: Path) -> dict[str, Any]:
     return found if "folder" in found else candidates.died(folder, found["reason"])
 
 
-def _library(name: str, neutral: Path) -> Library:
-    """An adapter, or a library, that ends its process is there and cannot be tested."""
+def _library(name: str, neutral: Path) -> tuple[Library, fingerprint.Contents]:
+    """An adapter, or a library, that ends its process is there and cannot be tested; and the contents of one that is tested."""
     found = _probe(name, neutral)
     if "name" in found:
-        return Library.from_json(found)
+        return Library.from_json(found), found.get(CONTENTS, {})
     doing = found.get(CHECKING) or "it is looked at"
-    return Library.not_trusted(name, {}, f"while {doing}, its process {found['ended']}{EITHER}")
+    return Library.not_trusted(name, {}, f"while {doing}, its process {found['ended']}{EITHER}"), {}
+
+
+def declared(name: str) -> Library:
+    """What an adapter declares for any version of its library; one that ends its process is absent, with the reason."""
+    with private.folder() as neutral:
+        found = _probe(name, neutral, "conformance.execution.declared")
+    return Library.from_json(found) if "name" in found else Library.not_trusted(name, {}, found["reason"])
 
 
 def _probe(name: str, neutral: Path, module: str = "conformance.execution.probe") -> dict[str, Any]:
-    """The probe's answer, or a ``reason`` if its process died, hung or gave none. It runs in the folder ``neutral``."""
-    with tempfile.TemporaryFile() as answers, tempfile.TemporaryFile() as said:
-        process = children.start(
-            module,
-            name,
-            folder=neutral,
-            output=said,
-            answers=answers.fileno(),
-            variables={"PYTHONFAULTHANDLER": "1"},
-        )
-        try:
-            ended = _ended(process.wait(PROBE_SECONDS))
-        except subprocess.TimeoutExpired:
-            ended = f"did not end within {PROBE_SECONDS} s"
-        finally:
-            _stop(process)
-        facts = _told(children.tail(answers, _ANSWERS))
-        if facts and CHECKING not in facts:
-            return facts
-        return _dead(name, ended, facts, children.tail(said, _WORDS))
+    """The last answer of the probe, or a ``reason`` if its process died, hung or gave none. It runs in the folder ``neutral``.
+
+    Raises :class:`NoTemporaryFiles`.
+    """
+    with private.folder() as ours:
+        answer = ours / "answers"
+        with temporary.room():
+            answers.prepare(answer)
+            words = open(ours / "words", "w+b")  # noqa: SIM115 - closed below
+        with words:
+            process = children.start(
+                module, name, str(answer), folder=neutral, output=words, variables={"PYTHONFAULTHANDLER": "1"}
+            )
+            try:
+                ended = _ended(process.wait(PROBE_SECONDS))
+            except subprocess.TimeoutExpired:
+                ended = f"did not end within {PROBE_SECONDS} s"
+            finally:
+                _stop(process)
+            facts = _newest(answer)
+            if facts and CHECKING not in facts:
+                return facts
+            return _dead(name, ended, facts, children.tail(words, _WORDS))
 
 
 def _ended(code: int) -> str:
@@ -151,20 +191,19 @@ def _stop(process: subprocess.Popen[bytes]) -> None:
     process.wait()
 
 
-def _dead(name: str, ended: str, told: dict[str, Any], errors: str = "") -> dict[str, Any]:
+def _newest(answer: Path) -> dict[str, Any]:
+    """What a process has found out, or what it tried when it ended; with the contents of the library, where it told them."""
+    told = answers.told(answer)
+    contents = [line for line in told if CONTENTS in line]
+    others = [line for line in told if CONTENTS not in line]
+    return {**others[-1], **(contents[-1] if contents else {})} if others else {}
+
+
+def _dead(name: str, ended: str, said: dict[str, Any], errors: str = "") -> dict[str, Any]:
     """What is known of a library whose probe has ended in this way: its last words, and what it was trying of the adapter, if it was."""
     words, _ = crash_trace.parted(errors)
     tail = " ".join(words[-_TAIL:].split())
     notes = crash_trace.evidence(errors)
     where = "".join(f" ({notes[key]})" for key in ("terminate", "frame") if key in notes)
     reason = f"the probe of {name} {ended}{': ' if tail else ''}{tail}"
-    return {"available": False, "reason": reason, "ended": f"{ended}{where}", **told}
-
-
-def _told(text: str) -> dict[str, Any]:
-    """The last answer of a probe: what it has found out, or what it tried when it ended."""
-    return next((found for found in reversed(children.records(text)) if found.keys() & _SAID), {})
-
-
-_SAID = {CHECKING, "name", "available", "folder"}
-"""Keys by which the answer of a probe is known: of an adapter's trial, of a library, of the driver, of a candidate."""
+    return {"available": False, "reason": reason, "ended": f"{ended}{where}", **said}

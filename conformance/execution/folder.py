@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import hashlib
 import json
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
@@ -16,6 +17,8 @@ from .results import write_lines
 PLAN = "plan.jsonl"
 RESULTS = "results.jsonl"
 ENVIRONMENT = "environment.json"
+CONTENTS = "contents.json"
+"""A mark for each file of each library, so that a run which goes on can name the one that differs."""
 FINDINGS = "findings.json"
 DIAGNOSTICS = "diagnostics.log"
 """What the run's own processes wrote: empty if nothing went wrong with the run itself."""
@@ -26,13 +29,27 @@ def digest(out: Path) -> str:
     return hashlib.sha256((out / PLAN).read_bytes()).hexdigest()
 
 
-def prepare(cases: list[Case], environment: dict[str, Any], out: Path) -> None:
-    """Write environment and plan, and see them on the disk.
+def prepare(
+    cases: list[Case], environment: dict[str, Any], out: Path, contents: Mapping[str, Mapping[str, str]] | None = None
+) -> None:
+    """Write environment, contents of libraries and plan, and see them on the disk.
 
     The plan goes first and comes last: without one a folder holds no run, so that who goes on with a run killed in between is told so
     instead of running what somebody had planned here before.
     """
-    for old in (PLAN, RESULTS, FINDINGS, journal.FILE, DIAGNOSTICS):
+    for old in (PLAN, RESULTS, FINDINGS, CONTENTS, journal.FILE, DIAGNOSTICS):
         (out / old).unlink(missing_ok=True)
     files.write(out / ENVIRONMENT, json.dumps(environment, indent=1, ensure_ascii=False) + "\n")
+    if contents:
+        files.write(out / CONTENTS, json.dumps(contents) + "\n")
     write_lines(out / PLAN, (case.to_json() for case in cases))
+
+
+def contents(out: Path) -> dict[str, dict[str, str]]:
+    """The contents of libraries that a run has noted; none where they cannot be read, for only a sentence depends on them."""
+    try:
+        found = json.loads((out / CONTENTS).read_text(encoding="utf-8"))
+    except (OSError, ValueError, RecursionError):
+        return {}
+    named = found.items() if isinstance(found, dict) else ()
+    return {name: files for name, files in named if isinstance(files, dict)}

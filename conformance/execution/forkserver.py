@@ -39,6 +39,11 @@ class Server:
         )
 
     @property
+    def has_begun(self) -> bool:
+        """Whether it has imported everything and listens."""
+        return os.path.exists(self.path)
+
+    @property
     def ended(self) -> str | None:
         """How the server ended; ``None`` while it lives."""
         code = self._process.poll()
@@ -64,8 +69,9 @@ class Server:
 
 def serve(path: str, libraries: tuple[str, ...]) -> None:
     """Import, then answer until killed."""
-    for problem in preload(libraries):
-        sys.stderr.write(f"not preloaded: {problem}\n")
+    problems = preload(libraries)
+    _reopen()
+    os.write(2, "".join(f"not preloaded: {problem}\n" for problem in problems).encode(errors="backslashreplace"))
     catalogue()
     gc.freeze()  # nothing of what is here now will ever be garbage, so no child need look at it
     signal.signal(signal.SIGCHLD, signal.SIG_IGN)
@@ -81,6 +87,14 @@ def serve(path: str, libraries: tuple[str, ...]) -> None:
             listener.close()
             _watch(connection)
         connection.close()
+
+
+def _reopen() -> None:
+    """A library may have closed the standard streams: nothing that is opened from now on may get their numbers."""
+    nowhere = os.open(os.devnull, os.O_RDWR)
+    while nowhere <= 2:
+        nowhere = os.dup(nowhere)
+    os.close(nowhere)
 
 
 def _watch(connection: socket.socket) -> NoReturn:

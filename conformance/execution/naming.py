@@ -3,16 +3,16 @@
 from __future__ import annotations
 
 from collections.abc import Callable
+from dataclasses import replace
 from functools import lru_cache
 from itertools import chain
 
 from conformance.adapters import registry
-from conformance.adapters.base import Adapter, Device, Trait
+from conformance.adapters.base import Device
 from conformance.suite.catalogue import Case, Invariant, catalogue
-from conformance.suite.exchange import brief
-from conformance.suite.layouts import LAYOUTS
-from conformance.suite.libraries import Environment, Library, Side
+from conformance.suite.libraries import Environment, Library
 
+from . import declared, environment
 from .plan import BadSelection, meant
 
 
@@ -30,27 +30,15 @@ def everything(devices: tuple[Device, ...]) -> Environment:
     return Environment(tuple(_library(name, devices) for name in registry.names()), gpus=2)
 
 
+@lru_cache
+def _declared(name: str) -> Library:
+    """What an adapter declares. The module of one that is not ours is imported in a process of its own."""
+    return declared.library(name) if registry.is_ours(name) else environment.declared(name)
+
+
 def _library(name: str, devices: tuple[Device, ...]) -> Library:
-    try:
-        adapter = registry.create(name)
-    except (Exception, SystemExit) as error:  # somebody else's
-        return Library(name, {}, absent=f"its adapter cannot be imported: {brief(error)}")
-    sides = {device: _side(adapter, device) for device in devices if _has(adapter, device)}
-    versions = dict.fromkeys(adapter.distributions, "any")
-    return Library(name, versions, adapter.traits | {Trait.EXCHANGE_API}, None, sides)
-
-
-def _has(adapter: Adapter, device: Device) -> bool:
-    return device in adapter.exports or device in adapter.imports
-
-
-def _side(adapter: Adapter, device: Device) -> Side:
-    return Side(
-        dtypes=adapter.candidate_dtypes,
-        layouts=tuple(LAYOUTS),
-        exports=adapter.exports.get(device, ()),
-        imports=adapter.imports.get(device, ()),
-    )
+    found = _declared(name)
+    return replace(found, sides={device: side for device, side in found.sides.items() if device in devices})
 
 
 def case_named(name: str, here: Callable[[], Environment] | None = None) -> Case:
@@ -61,8 +49,8 @@ def case_named(name: str, here: Callable[[], Environment] | None = None) -> Case
     invariant = catalogue().get(name.partition("/")[0])
     if invariant is None:
         raise UnknownName(f"there is no case {name!r}{meant(name.partition('/')[0], catalogue())}; {_LIST}")
-    for environment in chain(map(everything, _PLACES), (measured() for measured in (here,) if measured)):
-        for case in invariant.cases(environment):
+    for place in chain(map(everything, _PLACES), (measured() for measured in (here,) if measured)):
+        for case in invariant.cases(place):
             if case.id == name:
                 return case
     raise UnknownName(f"there is no case {name!r}{meant(name, cases_anywhere(invariant))}; {_LIST}")

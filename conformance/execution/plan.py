@@ -53,7 +53,7 @@ def make(catalogue: dict[str, Invariant], environment: Environment, selection: S
 def restrict(environment: Environment, selection: Selection) -> Environment:
     """Only the chosen libraries, always with the reference, and only the chosen devices."""
     for name in selection.between:
-        _check_library(environment, name)
+        _check_library(environment, name, selection.devices)
     chosen = tuple(
         replace(library, sides={d: s for d, s in library.sides.items() if d in selection.devices})
         for library in environment.libraries
@@ -81,10 +81,18 @@ def _check_families(catalogue: dict[str, Invariant], wanted: tuple[str, ...]) ->
             )
 
 
-def _check_library(environment: Environment, name: str) -> None:
+def _check_library(environment: Environment, name: str, devices: tuple[Device, ...]) -> None:
+    """A library that was named has to be tested: without it only the others would be, or the reference alone."""
     found: Library | None = next((lib for lib in environment.libraries if lib.name == name), None)
     if found is not None and found.absent is not None:
         raise BadSelection(f"--between: {name} cannot be used here: {found.absent}")
+    if found is not None and not found.sides.keys() & set(devices):
+        places = " or ".join(device.value for device in devices if device is not Device.SIMULATED)
+        why = "; ".join(found.unusable[device.value] for device in devices if device.value in found.unusable)
+        raise BadSelection(
+            f"--between: {name} has no arrays on {places} here{f' ({why})' if why else ''}; "
+            f"it has on {' and '.join(device.value for device in found.sides)}"
+        )
 
 
 def _named(cases: list[Case], wanted: tuple[str, ...]) -> list[Case]:

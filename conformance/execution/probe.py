@@ -1,4 +1,4 @@
-"""Measure one library in a process of its own: ``python -m conformance.execution.probe NAME`` answers with JSON.
+"""Measure one library in a process of its own: ``python -m conformance.execution.probe NAME ANSWER`` writes JSON to the file ANSWER.
 
 What a library can do is found by trying, not by believing: every element type is allocated and every
 layout is made once on every device. Nor is its adapter believed (``adapter_check.py``).
@@ -6,30 +6,37 @@ layout is made once on every device. Nor is its adapter believed (``adapter_chec
 
 from __future__ import annotations
 
+import contextlib
 import os
 import platform
 import signal
 import sys
+from collections.abc import Callable
+from dataclasses import replace
 from functools import partial, reduce
+from pathlib import Path
+from traceback import walk_tb
+from types import FrameType
 from typing import Any
 
 from conformance.adapters import registry
 from conformance.adapters.base import Adapter, Device, Protocol, Trait, Unsupported
 from conformance.protocols import exchange_api
 from conformance.protocols.dtypes import dtype
-from conformance.suite import children
 from conformance.suite.exchange import brief
 from conformance.suite.layouts import LAYOUTS, Layout
-from conformance.suite.libraries import Library, Side
+from conformance.suite.libraries import INSTALLED, Library, Side
 from conformance.suite.patterns import pattern
 
-from . import adapter_check, adapter_keywords, crash_trace
+from . import adapter_check, adapter_keywords, answers, crash_trace, fingerprint
 from .adapter_bench import EITHER, SHORT
 
 DRIVER = "driver"
 SIMULATE = "CONFORMANCE_SIMULATE"
 """Set where the suite itself is tried, and nowhere else: adds the simulated device, which no real library has."""
 _KEYWORD_SECONDS = 20
+CONTENTS = "contents"
+"""Key of a line with a mark for each file of the library."""
 CHECKING = "checking"
 """Key of a line that says what is tried of an adapter at that moment, or nothing: the last one is all that a probe leaves that dies of it."""
 
@@ -43,8 +50,6 @@ def probe(name: str, tell: adapter_check.Tell = _unheard) -> Library:
     tell("its adapter is imported")
     try:
         adapter = registry.create(name)
-    except ImportError as error:
-        return Library(name, {}, absent=f"its adapter cannot be imported: {brief(error)}")
     except BaseException as error:
         return Library.not_trusted(name, {}, f"to import it raises {brief(error)}")
     versions: dict[str, str] = {}
@@ -56,7 +61,7 @@ def probe(name: str, tell: adapter_check.Tell = _unheard) -> Library:
     except _Wrong as found:
         return Library.not_trusted(name, versions, str(found))
     except Exception as error:
-        return Library(name, versions, absent=_absence(adapter, versions, error))
+        return _not_loaded(name, adapter, versions, error)
     except BaseException as error:
         return Library.not_trusted(name, versions, f"load() raises {brief(error)}{EITHER}")
     tell("it is asked what it can do")
@@ -108,7 +113,7 @@ def _measured(name: str, adapter: Adapter, versions: dict[str, str], tell: adapt
             sides[device] = _trusted(adapter, device, tell)
         else:
             unusable[device.value] = reason
-    absent = None if sides else "; ".join(unusable.values())
+    absent = None if sides else f"{INSTALLED} cannot be used here: {'; '.join(dict.fromkeys(unusable.values()))}"
     return Library(name, versions, traits | _measured_traits(adapter, sides), absent, sides, unusable)
 
 
@@ -143,10 +148,29 @@ def _measured_traits(adapter: Adapter, sides: dict[Device, Side]) -> frozenset[T
     return frozenset()
 
 
-def _absence(adapter: Adapter, versions: dict[str, str], error: BaseException) -> str:
-    if not versions and isinstance(error, ImportError):
-        return f"not installed ({' or '.join(adapter.distributions)})"
-    return f"cannot be loaded: {brief(error)}"
+def _not_loaded(name: str, adapter: Adapter, versions: dict[str, str], error: Exception) -> Library:
+    """A library that is not installed, or that is and cannot be loaded: then it is unusable wherever its adapter supports it."""
+    lacking = [needed for needed in adapter.needs if needed not in versions]
+    if (lacking or not versions) and _is_missing(adapter, error):
+        missing = " and ".join(lacking) if versions else " or ".join(adapter.distributions)
+        return Library(name, versions, absent=f"not installed ({missing})")
+    why = f"{INSTALLED} cannot be loaded: {brief(error)}"
+    devices = [device for device in Device if device in adapter.exports or device in adapter.imports]
+    usual = [device for device in devices if device is not Device.SIMULATED]
+    return Library(name, versions, absent=why, unusable={device.value: why for device in usual})
+
+
+def _is_missing(adapter: Adapter, error: Exception) -> bool:
+    """Whether the import of a module in the adapter itself found none; a library that is there may fail to import something else."""
+    if not isinstance(error, ModuleNotFoundError):
+        return False
+    frames = [frame for frame, _ in walk_tb(error.__traceback__) if not _is_importing(frame)]
+    package = type(adapter).__module__.partition(".")[0]
+    return bool(frames) and str(frames[-1].f_globals.get("__name__", "")).partition(".")[0] == package
+
+
+def _is_importing(frame: FrameType) -> bool:
+    return frame.f_code.co_filename.startswith("<frozen importlib") or frame.f_globals.get("__name__") == "importlib"
 
 
 def _unusable(adapter: Adapter, device: Device) -> str | None:
@@ -236,20 +260,31 @@ def machine_facts() -> dict[str, Any]:
     }
 
 
-def main(name: str) -> None:
-    """Tell the facts of one library, or of the driver."""
+def main(name: str, answer: str) -> None:
+    """Write the facts of one library, or of the driver, to the file of answers."""
+    before = fingerprint.loaded()
     crash_trace.enable()
+    say = partial(answers.say, Path(answer))
     if name == DRIVER:
-        children.tell(driver_facts())
+        say(driver_facts())
     else:
-        _tell_of(name)
+        _tell_of(name, say, before)
     os._exit(0)
 
 
-def _tell_of(name: str) -> None:
-    """Twice, where the last trial finds more: it may end this process, and does not take away what is known by then."""
-    found = probe(name, lambda doing: children.tell({CHECKING: doing}))
-    children.tell(found.to_json())
+def _tell_of(name: str, say: Callable[[dict[str, Any]], None], before: frozenset[str]) -> None:
+    """Again and again, where the next step finds more: it may end this process, and does not take away what is known by then.
+
+    ``before`` are the modules that were loaded without the library.
+    """
+    found = probe(name, lambda doing: say({CHECKING: doing}))
+    say(found.to_json())
+    if found.absent is None:
+        contents = fingerprint.since(before)
+        found = replace(found, files=fingerprint.digest(contents))
+        with contextlib.suppress(ValueError):  # more files than an answer holds: then nobody can tell which one differs
+            say({CONTENTS: contents})
+        say(found.to_json())
     if not found.has(Trait.COPY_KEYWORD):
         return
     signal.signal(signal.SIGALRM, signal.SIG_DFL)
@@ -258,8 +293,8 @@ def _tell_of(name: str) -> None:
     adapter.load()
     wrong = adapter_keywords.mistake(found, adapter)
     if wrong is not None:
-        children.tell(Library.not_trusted(name, found.versions, wrong).to_json())
+        say(Library.not_trusted(name, found.versions, wrong).to_json())
 
 
 if __name__ == "__main__":
-    main(sys.argv[1])
+    main(*sys.argv[1:])

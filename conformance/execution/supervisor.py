@@ -17,8 +17,9 @@ from enum import Enum
 from pathlib import Path
 from typing import Any
 
-from conformance import private
+from conformance import private, temporary
 from conformance.adapters.base import Device
+from conformance.exits import why
 from conformance.signals import Stops
 from conformance.suite.catalogue import Case, Invariant, catalogue
 from conformance.suite.libraries import REFERENCE
@@ -40,9 +41,13 @@ DEFAULT_LIMIT = 6 * 3600.0
 _POLL_SECONDS = 0.1
 _SILENCE = 300.0
 """Seconds without a word from anybody while no case runs: importing and collecting take a fraction of it."""
+_FIRST_WORD = 120.0
+"""The same before any worker has said a word: then there is nothing that the machine could be busy with for us."""
 _FUTILE = 2
 """Passes without a single result before the rest is given up."""
 _LOG_BYTES = 64_000
+_LINE = 300
+"""Characters of somebody's last line that are told."""
 
 
 class Phase(str, Enum):
@@ -95,7 +100,8 @@ def run(
     started = time.monotonic()
     ledger = Ledger(cases, known or {}, out / journal.FILE)
     with private.folder() as ours, Stops() as stops:
-        supervisor = Supervisor(ledger, out, settings, progress, ours, stops, deadly)
+        with temporary.room():
+            supervisor = Supervisor(ledger, out, settings, progress, ours, stops, deadly)
         try:
             supervisor.work(started + settings.limit)
         finally:
@@ -124,6 +130,8 @@ class Pass:
 
     results: int = 0
     trouble: str = ""
+    is_final: bool = False
+    """Whether the trouble is none that another start could be without."""
     open: dict[str, Open] = field(default_factory=dict)
     heard: float = field(default_factory=time.monotonic)
 
@@ -164,6 +172,10 @@ class Supervisor:
         """Of each case that failed the cases that its process had run before."""
         self._words = Words()
         self._pass = Pass()
+        self._has_begun = False
+        """Whether any worker has ever begun a case."""
+        self._preloads = True
+        """Whether libraries are imported before processes are forked: it saves time, and one of them may end the server."""
         self.stopped = ""
         self._neutral = private / "neutral"
         """Where the libraries' processes run: an empty folder."""
@@ -187,7 +199,10 @@ class Supervisor:
         self._ledger.add_trials(accusing.untried(self._ledger.known))
         self._phases(end)
         self._repeat(end)
-        self._ledger.note(Event.STOP, why=self.stopped or journal.COMPLETE)
+        left = len(self._ledger.left())
+        self._ledger.note(
+            Event.STOP, why=self.stopped or (f"{left} cases left: {self.why_not}" if left else journal.COMPLETE)
+        )
 
     def _repeat(self, end: float) -> None:
         """Of the failures that were seen in company one of each kind has to show alone; where it does not, each of its kind has to."""
@@ -219,8 +234,10 @@ class Supervisor:
         while (left := self._left(phase)) and not self.stopped and futile < _FUTILE:
             with self._among_runs(left, phase, end) as granted:
                 if granted:
-                    self._drive(left, most, end)
+                    self._start_and_drive(left, most, end)
             futile = 0 if self._pass.results else futile + 1
+            if not self._has_begun and self._pass.is_final and not self.stopped:
+                self.stopped = f"no process can begin a case: {self._pass.trouble}"
 
     def _left(self, phase: Phase) -> list[Case]:
         return phase_cases(self._ledger.left(), exclusive=phase is Phase.EXCLUSIVE)
@@ -249,16 +266,29 @@ class Supervisor:
 
     # -- one pass
 
+    def _start_and_drive(self, left: list[Case], most: int, end: float) -> None:
+        """One pass; where the system starts no process, that is why the run ends."""
+        try:
+            self._drive(left, most, end)
+        except OSError as error:
+            self.stopped = f"the processes of the run cannot be started: {why(error)}"
+
     def _drive(self, left: list[Case], most: int, end: float) -> None:
         """Start a server and pytest over these cases, and listen until they are done or have to be stopped."""
         self._pass = Pass()
-        write_lines(self._private / "jobs", (job.to_json() for job in self._jobs(left)))
+        try:
+            with temporary.room():
+                write_jobs(self._private / "jobs", self._jobs(left))
+        except temporary.NoTemporaryFiles as error:
+            self.stopped = str(error)
+            return
         reading, writing = os.pipe()
         self._words = Words()
         self._inbox.watch(reading, self._words.add)
         names = dict.fromkeys(n for case in left for n in case.libraries if n != REFERENCE)
         place = self._private / f"server{time.monotonic_ns()}"
-        server = forkserver.Server(tuple(names), str(place), writing, self._neutral)
+        preloaded = tuple(names) if self._preloads else ()
+        server = forkserver.Server(preloaded, str(place), writing, self._neutral)
         pytest = self._started(min(most, len(left)), server, writing)
         os.close(writing)
         try:
@@ -270,8 +300,11 @@ class Supervisor:
             _end(pytest)
             server.close()
             self._hear_the_last(server)
-        if pytest.returncode > 0 and not self._pass.results and not self._pass.trouble:
-            self._trouble(f"pytest ended with exit code {pytest.returncode}; {folder.DIAGNOSTICS} has its words")
+        if pytest.returncode > 0 and not self._pass.results:
+            self._pass.is_final = True
+            ended = f"pytest ended with exit code {pytest.returncode}"
+            if not self._pass.trouble:
+                self._trouble(f"{ended}{self._last_words()}; {folder.DIAGNOSTICS} has its words")
         self._progress(self._ledger.status())
 
     def _hear_the_last(self, server: forkserver.Server) -> None:
@@ -298,7 +331,7 @@ class Supervisor:
     def _over(self, end: float) -> bool:
         """Whether the whole run has to end now, and why."""
         if self._ledger.full is not None:
-            self.stopped = f"no room for results: {self._ledger.full.strerror}"
+            self.stopped = f"no room for results: {why(self._ledger.full)}"
         elif self._stops.number is not None:
             self.stopped = f"the run was stopped by {signal.Signals(self._stops.number).name}"
         elif time.monotonic() > end:
@@ -309,6 +342,12 @@ class Supervisor:
         """Whether this pass has to end now, and why."""
         if server.ended is not None:
             self._trouble(f"the server that forks processes ended with {server.ended}")
+            self._preloads = self._preloads and server.has_begun
+        elif not self._has_begun and time.monotonic() - self._pass.heard > _FIRST_WORD:
+            self._pass.is_final = True
+            self._trouble(
+                f"no worker has said a word for {_FIRST_WORD:g} s{self._last_words()}; {folder.DIAGNOSTICS} has all"
+            )
         elif not self._pass.open and time.monotonic() - self._pass.heard > _SILENCE:
             self._trouble(f"nothing was heard of any worker for {_SILENCE:g} s")
         return bool(self._pass.trouble)
@@ -352,9 +391,11 @@ class Supervisor:
         if not self._ledger.write(record if result is None else {**record, "result": result.to_json()}):
             return
         if event is Event.START:
+            self._has_begun = True
             self._pass.open[name] = Open(self._ledger.case(record["case"]), time.monotonic(), record["pid"])
         elif event is Event.TROUBLE:
             self._pass.trouble = self._pass.trouble or record["what"]
+            self._pass.is_final = self._pass.is_final or record.get("final", False)
         if result is not None:
             self._pass.open.pop(name, None)
             self._take(result)
@@ -377,9 +418,19 @@ class Supervisor:
         self._pass.results += 1
         self._ledger.take(result)
 
+    def _last_words(self) -> str:
+        """The last line that the processes of this pass have written, as a part of a sentence."""
+        lines = [line.strip() for line in self._words.text.splitlines() if line.strip()]
+        return f", and the last words were {lines[-1][:_LINE]!r}" if lines else ""
+
     def _trouble(self, what: str) -> None:
         self._pass.trouble = what
         self._ledger.note(Event.TROUBLE, what=what)
+
+
+def write_jobs(path: Path, to_do: list[jobs.Job]) -> None:
+    """Write what the workers are to do. ``OSError`` where there is no room."""
+    write_lines(path, (job.to_json() for job in to_do))
 
 
 def patience(invariant: Invariant) -> float:

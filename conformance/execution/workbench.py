@@ -127,9 +127,10 @@ def _trace(error: BaseException) -> str:
 def preload(names: tuple[str, ...]) -> list[str]:
     """Import what these libraries say may be imported before a fork; returns what could not be."""
     failed = []
-    for module in dict.fromkeys(m for name in names for m in registry.create(name).preload):
+    for name in names:
         try:
-            __import__(module)
+            for module in registry.create(name).preload:
+                __import__(module)
         except BaseException as error:
-            failed.append(f"{module}: {brief(error)}")
+            failed.append(f"{name}: {brief(error)}")
     return failed

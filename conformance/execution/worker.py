@@ -26,6 +26,8 @@ from .link import Line
 from .results import read_lines
 
 _PATIENCE = 10.0
+_FUTILE_STARTS = 3
+"""Workers that end before they have started, with none that has: the next one would, too."""
 
 
 class Worker:
@@ -66,7 +68,9 @@ class Worker:
         Slow cases are neighbours in the plan and would all fall to one worker. Mixed, no case can come to depend on the one
         before it; the order follows from the ids and the seed, so it is the same everywhere. xdist gives out such parts first.
         """
-        mixed = sorted(items, key=lambda item: hashlib.sha256((self._mix + item.nodeid).encode()).digest())
+        mixed = sorted(
+            items, key=lambda item: hashlib.sha256((self._mix + item.nodeid).encode(errors="surrogateescape")).digest()
+        )
         slow = [item for item in mixed if self._isolation[case_of(item).id].starts_processes]
         quick = [item for item in mixed if not self._isolation[case_of(item).id].starts_processes]
         return [i for part in range(self._workers) for i in slow[part :: self._workers] + quick[part :: self._workers]]
@@ -89,6 +93,7 @@ def pytest_configure(config: pytest.Config) -> None:
     """In a worker: end with the controlling process, and load the jobs."""
     global _worker
     if not hasattr(config, "workerinput"):
+        config.pluginmanager.register(Starts())
         return
     children.die_with_parent()
     _worker = Worker(config.workerinput["workerid"], config.workerinput["workercount"])
@@ -115,3 +120,30 @@ def pytest_runtest_protocol(item: pytest.Item, nextitem: pytest.Item | None) -> 
         return None
     _worker.run(case_of(item))
     return True
+
+
+# -- in the controller
+
+
+class Starts:
+    """Notices that no worker comes as far as to say that it is there: xdist would try again and again."""
+
+    def __init__(self) -> None:
+        self._failed = 0
+        self._works = False
+
+    @pytest.hookimpl(optionalhook=True)
+    def pytest_testnodeready(self, node: object) -> None:
+        """One is there."""
+        self._works = True
+
+    @pytest.hookimpl(optionalhook=True)
+    def pytest_testnodedown(self, node: object, error: object) -> None:
+        """One has ended."""
+        self._failed += bool(error)
+        if self._failed < _FUTILE_STARTS or self._works:
+            return
+        what = f"{self._failed} workers ended before they had started ({error}); diagnostics.log has their words"
+        record = {"event": Event.TROUBLE.value, "at": round(time.time(), 3), "what": what, "final": True}
+        Line(os.environ[REPORT], _PATIENCE).send(record)
+        pytest.exit(what, returncode=pytest.ExitCode.INTERNAL_ERROR)

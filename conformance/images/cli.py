@@ -9,6 +9,7 @@ import sys
 from collections.abc import Mapping
 from pathlib import Path
 
+from conformance import settings as numbers
 from conformance.exits import Exit, UserError
 from conformance.report.screen import Screen
 
@@ -49,10 +50,14 @@ def _add_building(command: argparse.ArgumentParser) -> None:
         "--tier", metavar="TIER", help=f"the cells of this tier (default: {TIER}, or all where cells are named)"
     )
     command.add_argument("--cells", default="", metavar="A,B,…", help="these cells (default: all)")
-    command.add_argument("--jobs", type=int, default=2, metavar="N", help="builds side by side (default: 2)")
     command.add_argument(
-        "--deadline", type=float, default=LIMIT, metavar="SECONDS", help=f"what one build may take (default: {LIMIT:g})"
-    )
+        "--jobs", type=numbers.count("--jobs", "builds side by side"), default=2, metavar="N",
+        help="builds side by side (default: 2)",
+    )  # fmt: skip
+    command.add_argument(
+        "--deadline", type=numbers.seconds("--deadline"), default=LIMIT, metavar="SECONDS",
+        help=f"what one build may take (default: {LIMIT:g})",
+    )  # fmt: skip
     command.add_argument(
         "--work", type=Path, default=WORK, metavar="DIR", help=f"where contexts and logs go (default: {WORK})"
     )
@@ -115,9 +120,6 @@ def _recipes(options: argparse.Namespace) -> list[Recipe]:
 
 
 def _images(options: argparse.Namespace) -> int:
-    for name, value in (("--jobs", options.jobs), ("--deadline", options.deadline)):
-        if value <= 0:
-            raise UserError(f"{name}: {value:g} is not more than 0")
     recipes, chosen = _recipes(options), settings(options, os.environ)
     shell = Shell(sys.stderr, commands.environment(chosen, os.environ), dry_run=options.dry_run)
     engine, version = find_engine(shell, options.engine)

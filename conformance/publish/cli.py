@@ -7,7 +7,7 @@ import sys
 from pathlib import Path
 
 from conformance import files
-from conformance.exits import Exit, UserError
+from conformance.exits import Exit, UserError, why
 from conformance.report.screen import Screen
 from conformance.verdicts import gate_cli, history, originals, trust
 from conformance.verdicts.history import Streak
@@ -82,4 +82,4 @@ def _write(out: Path, name: str, text: str) -> None:
         out.mkdir(parents=True, exist_ok=True)
         files.write(out / name, text)
     except OSError as error:
-        raise UserError(f"--out: {out / name} cannot be written: {error.strerror}; choose another folder") from error
+        raise UserError(f"--out: {out / name} cannot be written: {why(error)}; choose another folder") from error

@@ -21,10 +21,12 @@ def believable(run: RunFile) -> RunFile:
     """The run as far as it speaks of libraries: without canaries, and without the results of cells that nobody should go by."""
     known = trust.canaries()
     whole = trust.without_canaries(trust.believed(run, known), known)
-    return replace(whole, cells=tuple(map(_believable, whole.cells)))
+    return replace(whole, cells=tuple(_believable(whole, cell) for cell in whole.cells))
 
 
-def _believable(cell: CellResult) -> CellResult:
+def _believable(run: RunFile, cell: CellResult) -> CellResult:
+    if trust.has_only_reference(run, cell):
+        return replace(cell, plan=0, states="", evidence=(), reason=trust.ONLY_REFERENCE)
     if cell.is_tested and not trust.is_trusted(cell):
         reason = f"{cell.reason}; {trust.NOT_TRUSTED[cell.lifecycle]}, so its results do not count"
         return replace(cell, plan=0, states="", evidence=(), reason=reason)

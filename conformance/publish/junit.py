@@ -34,6 +34,7 @@ from xml.sax.xmlreader import AttributesImpl
 from conformance.findings import telling
 from conformance.findings.model import UNKNOWN, Finding, Observation
 from conformance.report.screen import many
+from conformance.suite.libraries import is_installed
 from conformance.verdict import Verdict
 from conformance.verdicts.model import CellResult, Evidence
 
@@ -166,6 +167,9 @@ def _troubles(cell: CellResult) -> Iterator[Entry]:
     for what, why in troubles(cell):
         element = "skipped" if what == _UNRESOLVABLE else "error"
         yield Entry(cell.title, "the cell as a whole", element, what, f"not tested: {what}: {why}")
+    for name, why in cell.absent.items():
+        if is_installed(why):
+            yield Entry(cell.title, f"the library {name}", "skipped", "not tested", f"not tested: {name}: {why}")
 
 
 def _counted(cell: CellResult) -> Iterator[Entry]:

@@ -7,9 +7,10 @@ from itertools import groupby
 from typing import Any
 
 from conformance.execution.environment import Facts
+from conformance.execution.untested import untested
 from conformance.suite.catalogue import Case, Invariant
 
-from .terminal import Screen, many, not_trusted
+from .terminal import Screen, many, not_tested
 
 
 def as_json(invariants: list[Invariant], cases: list[Case]) -> list[dict[str, Any]]:
@@ -50,8 +51,8 @@ def show(screen: Screen, invariants: list[Invariant], cases: list[Case], facts: 
         screen.line()
     names = ", ".join(library.name for library in facts.environment.present)
     screen.line(f"{len(invariants)} invariants, {len(cases)} cases with {names}")
-    for library in facts.environment.untrusted:
-        not_trusted(screen, library)
+    for gap in untested(facts.environment, cases).unusable:
+        not_tested(screen, gap)
 
 
 def _count(count: int, invariant: Invariant) -> str:

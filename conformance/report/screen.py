@@ -21,6 +21,8 @@ _CODE = f"(?:{'|'.join(_COLOURS.values())})"
 _PLAIN = "\x1b[0m"
 _PAINT = re.compile(rf"(\x1b\[{_CODE}(?:;{_CODE})*m|{re.escape(_PLAIN)})")
 """What :meth:`Screen.paint` puts around a text."""
+_NARROWEST, _WIDEST = 40, 160
+"""Columns: what is narrower gets lines that the terminal folds, and nobody reads longer lines than that."""
 _HIDDEN = re.compile(
     "[\x00-\x08\x0b-\x1f\x7f-\x9f\u00ad\u061c\u200b-\u200f\u2028-\u202e\u2060-\u206f\ufeff\ufff9-\ufffb\ud800-\udfff\ufffe\uffff]"
 )
@@ -32,6 +34,11 @@ def harmless(text: str) -> str:
     Control characters, marks of direction and halves of surrogate pairs become ``\\u202e`` and the like.
     """
     return _HIDDEN.sub(lambda found: f"\\u{ord(found[0]):04x}", text.replace("\r\n", "\n"))
+
+
+def columns(default: int) -> int:
+    """How wide the terminal is, by ``COLUMNS`` or by itself, at least 1; the default where neither says a positive number."""
+    return max(shutil.get_terminal_size((default, 24)).columns, 1)
 
 
 _WITHIN = "\u00a0"
@@ -51,7 +58,7 @@ class Screen:
         """As the stream and the environment (``NO_COLOR``, ``FORCE_COLOR``, ``COLUMNS``) say."""
         terminal = stream.isatty()
         colours = (terminal and "NO_COLOR" not in os.environ) or "FORCE_COLOR" in os.environ
-        return cls(stream, min(shutil.get_terminal_size((120, 24)).columns, 160), colours)
+        return cls(stream, min(max(columns(120), _NARROWEST), _WIDEST), colours)
 
     def paint(self, text: str, *colours: str) -> str:
         """The text in these colours, or plain."""
@@ -70,19 +77,23 @@ class Screen:
     def wrapped(self, text: str, indent: str, *colours: str) -> None:
         """Print a paragraph, indented and folded, in these colours."""
         for line in textwrap.wrap(
-            harmless(text), max(self.width - len(indent), 40), break_long_words=False, break_on_hyphens=False
+            harmless(text), max(self.width - len(indent), _NARROWEST), break_long_words=False, break_on_hyphens=False
         ):
             self.line(indent + self.paint(line, *colours))
 
     def entries(self, text: str, *colours: str) -> None:
         """Print entries that three spaces divide, folded, in these colours; no line ends inside of one."""
         whole = "   ".join(entry.replace(" ", _WITHIN) for entry in harmless(text).split("   "))
-        for line in textwrap.wrap(whole, max(self.width, 40), break_long_words=False, break_on_hyphens=False):
+        for line in textwrap.wrap(whole, max(self.width, _NARROWEST), break_long_words=False, break_on_hyphens=False):
             self.line(self.paint(line.replace(_WITHIN, " "), *colours))
 
     def noted(self, text: str) -> None:
         """Print a dim line; what does not fit goes on below, indented."""
         for line in textwrap.wrap(
-            harmless(text), self.width, subsequent_indent=" " * 17, max_lines=_MOST_LINES, placeholder=" …"
+            harmless(text),
+            max(self.width, _NARROWEST),
+            subsequent_indent=" " * 17,
+            max_lines=_MOST_LINES,
+            placeholder=" …",
         ):
             self.line(self.paint(line, "dim"))

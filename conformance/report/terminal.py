@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import shutil
 from collections import Counter, defaultdict
 from collections.abc import Iterable, Iterator, Sequence
 from contextlib import contextmanager
@@ -17,14 +16,15 @@ from conformance.execution.environment import Facts
 from conformance.execution.ledger import Status
 from conformance.execution.results import Result
 from conformance.execution.supervisor import Run
+from conformance.execution.untested import Gap, Untested, untested
 from conformance.findings.model import Finding
 from conformance.findings.telling import SIDES, SIDES_LEGEND
-from conformance.suite.libraries import Library
 from conformance.suite.outcomes import Outcome
 from conformance.verdict import LEGEND, Verdict
 
 from . import findings
 from .screen import Screen as Screen
+from .screen import columns
 from .screen import many as many
 from .waits import LEGEND as WAITS_LEGEND
 from .waits import waits
@@ -57,9 +57,9 @@ class Progress:
             print(text, file=self._stream, flush=True)
 
     def _rewrite(self, done: int, planned: int, text: str) -> None:
-        columns = shutil.get_terminal_size((80, 24)).columns
+        width = columns(80)
         filled = 20 * done // max(planned, 1)
-        line = f"[{'█' * filled}{'·' * (20 - filled)}] {text}"[: columns - 1]
+        line = f"[{'█' * filled}{'·' * (20 - filled)}] {text}"[: width - 1]
         end = "\n" if done >= planned else ""
         if end and self._tenth == planned:
             return
@@ -86,7 +86,7 @@ def announce(screen: Screen, facts: Facts, cases: int, processes: int, out: Path
     for library in facts.environment.libraries:
         versions = ", ".join(f"{name} {version}" for name, version in library.versions.items())
         if library.untrusted is not None:
-            not_trusted(screen, library)
+            not_tested(screen, Gap(library.name, library.absent or library.untrusted))
             continue
         if library.absent is not None:
             screen.noted(f"  – {library.name:<12} not tested: {library.absent}")
@@ -102,9 +102,9 @@ def announce(screen: Screen, facts: Facts, cases: int, processes: int, out: Path
     screen.line()
 
 
-def not_trusted(screen: Screen, library: Library) -> None:
-    """A library that is there and is not tested, because its adapter says what is not so."""
-    screen.wrapped(f"✗ {library.name:<12} not tested: {library.absent}", "  ", "red")
+def not_tested(screen: Screen, gap: Gap) -> None:
+    """A library that is there and is not tested, or not on a device."""
+    screen.wrapped(f"✗ {gap.name:<12} not tested: {gap.why}", "  ", "red")
 
 
 def _gpu(facts: Facts) -> str:
@@ -118,8 +118,9 @@ def summarize(screen: Screen, run: Run, facts: Facts, found: Sequence[Finding], 
     """Findings first, then the tables, what is not decided, and the sum; refusals and observations with ``verbose``."""
     order = [library.name for library in facts.environment.libraries]
     results = canaries.without(run.results)
-    for library in facts.environment.untrusted:
-        not_trusted(screen, library)
+    gaps = untested(facts.environment, (result.case for result in run.results))
+    for gap in gaps.unusable:
+        not_tested(screen, gap)
     findings.show(screen, found, verbose=verbose)
     tables(screen, results, order)
     _waits(screen, results, order)
@@ -127,7 +128,7 @@ def summarize(screen: Screen, run: Run, facts: Facts, found: Sequence[Finding], 
     if verbose:
         _observations(screen, results)
         _refusals(screen, results)
-    _totals(screen, run, results, found, out, len(facts.environment.untrusted))
+    _totals(screen, run, results, found, out, gaps)
 
 
 def tables(screen: Screen, results: Iterable[Result], order: list[str]) -> None:
@@ -285,7 +286,7 @@ def _refusals(screen: Screen, results: Iterable[Result]) -> None:
 
 
 def _totals(
-    screen: Screen, run: Run, results: tuple[Result, ...], found: Sequence[Finding], out: Path, untrusted: int
+    screen: Screen, run: Run, results: tuple[Result, ...], found: Sequence[Finding], out: Path, gaps: Untested
 ) -> None:
     outcomes = Counter(r.outcome.value for r in results)
     told = ", ".join(f"{count} {name}" for name, count in outcomes.most_common())
@@ -298,16 +299,35 @@ def _totals(
     if run.unsettled:
         told = f"{unsettled(run)}: the run was stopped before each was tried alone and with the reference"
         screen.wrapped(f"{told}; `check --resume {out}` goes on", "", "bold", "red")
-    if untrusted:
-        told = f"{many(untrusted, 'library', 'libraries')} not tested, because an adapter is not to be trusted"
-        screen.wrapped(f"{told}: this run proves nothing about them", "", "bold", "red")
+    for told in _unproven(gaps):
+        screen.wrapped(told, "", "bold", "red")
     if bad:
         screen.wrapped(f"{findings.headline(found)}; everything is in {out}", "", "bold", "red")
-    elif not run.lost and not untrusted and not run.unsettled:
+    elif gaps.only_canaries:
+        screen.wrapped(f"no library was tested: canaries test the run itself; everything is in {out}", "")
+    elif not run.lost and not gaps.is_incomplete and not run.unsettled:
         _, _, beside = findings.headline(found).partition("; ")
         told = "no library breaks a promise" + (f" ({beside})" if beside else "")
         screen.wrapped(f"{told}; everything is in {out}", "", "bold", "green")
+    if gaps.elsewhere:
+        names = ", ".join(gap.name for gap in gaps.elsewhere)
+        told = f"installed and not tested, because no case is planned on a device that they can use: {names}"
+        screen.wrapped(f"{told} ({gaps.elsewhere[0].why})", "", "dim")
     _canaries(screen, run.results)
+
+
+def _unproven(gaps: Untested) -> Iterator[str]:
+    """A sentence if the run proves nothing about what is installed: what, why, and what to do."""
+    reasons = "; ".join(f"{gap.name} ({gap.why})" for gap in gaps.unusable)
+    if gaps.only_reference and reasons:
+        yield f"no library was tested, only the reference with itself, because of {reasons}; repair or reinstall what is meant to be tested"
+    elif gaps.only_reference:
+        yield "no library was tested, only the reference with itself; install a library that is to be tested, or choose one that is installed"
+    elif gaps.unusable:
+        yield (
+            f"{many(len(gaps.unusable), 'library', 'libraries')} not tested, so this run proves nothing about them: {reasons}; "
+            "repair or uninstall them, or choose others by --between or --device"
+        )
 
 
 def unsettled(run: Run) -> str:

@@ -12,11 +12,11 @@ from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
-from conformance import files
+from conformance import files, settings
 from conformance.adapters.base import Device
 from conformance.execution import environment
 from conformance.execution.probe import SIMULATE
-from conformance.exits import Exit, UserError
+from conformance.exits import Exit, UserError, given_by
 from conformance.report import terminal
 from conformance.signals import Stops
 from conformance.suite.catalogue import Invariant, catalogue
@@ -41,7 +41,10 @@ def add(name: str, command: argparse.ArgumentParser) -> None:
         "--device", choices=[d.value for d in _DEVICES], default=Device.SIMULATED.value,
         help="what stands behind the reference, beside host memory (default: %(default)s)",
     )  # fmt: skip
-    command.add_argument("-n", dest="processes", type=int, metavar="N", help="processes (default: one a core)")
+    command.add_argument(
+        "-n", dest="processes", type=settings.count("-n", "processes", auto=True), default=None, metavar="N",
+        help="processes (default: one a core)",
+    )  # fmt: skip
     command.add_argument(
         "--all-invariants", action="store_true", help="try all invariants on each fault, not its families alone"
     )
@@ -97,8 +100,6 @@ def _check(options: argparse.Namespace, every: Sequence[Stage]) -> None:
             )
     if options.page and options.wanted:
         raise UserError("--page describes all faults, so all have to be tried; leave the names out")
-    if options.processes is not None and options.processes < 1:
-        raise UserError(f"-n: {options.processes} is no number of processes; give 1 or more")
 
 
 def _read(path: Path) -> dict[str, Any]:
@@ -143,13 +144,12 @@ def _write(
     options: argparse.Namespace, account: Account, before: dict[str, Any] | None, made: Callable[[], str]
 ) -> None:
     data = account.to_json()
-    try:
-        if options.json:
+    if options.json:
+        with given_by("--json", options.json):
             files.write(options.json, json.dumps(data, indent=1, ensure_ascii=False) + "\n")
-        if options.page and account.exit is Exit.OK:
+    if options.page and account.exit is Exit.OK:
+        with given_by("--page", options.page):
             files.write(options.page, made())
-    except OSError as error:
-        raise UserError(f"{error.filename} cannot be written: {error.strerror}; choose another place") from error
     if before is not None:
         told = differences(before, data)
         print(f"\n{len(told)} differences to {options.against}" + "".join(f"\n  {line}" for line in told))

@@ -11,6 +11,13 @@ from conformance.adapters.base import Device, Protocol, Trait
 REFERENCE = "reference"
 NOT_TRUSTED = "adapter not to be trusted"
 """Begins the reason why a library is absent that is there, but cannot be tested."""
+INSTALLED = "installed, and"
+"""Begins the reason why a library is absent that is there, but cannot be used."""
+
+
+def is_installed(absent: str) -> bool:
+    """Whether a library that is absent for this reason is there."""
+    return absent.startswith((NOT_TRUSTED, INSTALLED))
 
 
 @dataclass(frozen=True)
@@ -27,7 +34,9 @@ class Side:
 
 @dataclass(frozen=True)
 class Library:
-    """One library: ``absent`` says why it cannot be used at all, ``unusable`` why a device cannot.
+    """One library: ``absent`` says why it cannot be used at all, ``unusable`` why a device cannot, of those that its adapter supports.
+
+    A library that is not installed is absent, and nothing of it is unusable.
 
     ``untrusted`` is what its adapter says that is not so; the library is absent for that.
     """
@@ -39,6 +48,8 @@ class Library:
     sides: dict[Device, Side] = field(default_factory=dict, compare=False)
     unusable: dict[str, str] = field(default_factory=dict, compare=False)
     untrusted: str | None = None
+    files: str | None = field(default=None, compare=False)
+    """What tells one build from another (``execution/fingerprint.py``); ``None`` where it is not known."""
 
     @classmethod
     def not_trusted(cls, name: str, versions: dict[str, str], fact: str) -> Library:
@@ -58,6 +69,7 @@ class Library:
             "absent": self.absent,
             "untrusted": self.untrusted,
             "unusable": self.unusable,
+            "files": self.files,
             "devices": {
                 device.value: {
                     "dtypes": list(side.dtypes),
@@ -81,6 +93,7 @@ class Library:
             absent=data["absent"],
             untrusted=data.get("untrusted"),
             unusable=data["unusable"],
+            files=data.get("files"),
             sides={
                 Device(device): Side(
                     dtypes=tuple(side["dtypes"]),

@@ -12,12 +12,12 @@ from dataclasses import dataclass, field
 
 from conformance.engines.model import Lifecycle
 from conformance.report.screen import many
-from conformance.suite.libraries import NOT_TRUSTED
+from conformance.suite.libraries import is_installed
 from conformance.verdict import Verdict
 
 from .model import CellResult, Evidence, RunFile, place
 from .remarks import Kind, Remark
-from .trust import evidence_at, is_trusted
+from .trust import ONLY_REFERENCE, evidence_at, has_only_reference, is_trusted
 from .waivers import message_of
 
 C, R, O, B = Verdict.CONFORMS, Verdict.REFUSED, Verdict.OBSERVED, Verdict.ROBUSTNESS  # noqa: E741
@@ -89,6 +89,8 @@ class _Comparison:
         before = self.before.get(cell.name)
         yield from _lifecycle(cell, before)
         yield from _absent(cell, before)
+        if has_only_reference(self.run, cell):
+            yield Remark(Kind.NOT_TESTED, ONLY_REFERENCE, cell.name)
         if is_trusted(cell):
             yield from self.cases(cell, before if before and is_trusted(before) else None)
 
@@ -229,11 +231,11 @@ def _lifecycle(cell: CellResult, before: CellResult | None) -> Iterator[Remark]:
 
 
 def _absent(cell: CellResult, before: CellResult | None) -> Iterator[Remark]:
-    """Libraries that a cell was planned with, or whose adapters are there, and that could not be used in it: it proves nothing about them.
+    """Libraries that a cell was planned with, or that are installed in it, and that could not be used: it proves nothing about them.
 
     If the baseline could use one, its cases are not planned any more, which is told by :func:`_gone`.
     """
-    installed = {name for name, why in cell.absent.items() if why.startswith(NOT_TRUSTED)}
+    installed = {name for name, why in cell.absent.items() if is_installed(why)}
     for name in sorted(cell.absent.keys() & cell.holds.keys() | installed) if is_trusted(cell) else ():
         told = f"{name} could not be used, so nothing of it was tested: {cell.absent[name]}"
         if before is None or not is_trusted(before) or name not in {**before.absent, **before.holds}:

@@ -8,12 +8,14 @@ from dataclasses import replace
 
 from conformance.engines.model import Lifecycle
 from conformance.suite.catalogue import catalogue
+from conformance.suite.libraries import REFERENCE
 from conformance.verdict import BY_LETTER, Verdict
 
-from .model import CellResult, RunFile
+from .model import CellResult, RunFile, place
 from .remarks import Kind, Remark
 
 _WRONG = re.compile(f"[^{Verdict.CONFORMS.letter}]")
+ONLY_REFERENCE = "only the reference was tested, with itself, so nothing is known of any library"
 UNBELIEVABLE = "its canaries did not end as they were built to, so nothing in it can be believed"
 PASS = "pass"
 """The outcome of a case that conforms and so has no evidence."""
@@ -29,6 +31,11 @@ NOT_TRUSTED = {
 def is_trusted(cell: CellResult) -> bool:
     """Whether it has results that mean what they say."""
     return cell.is_tested and cell.lifecycle not in NOT_TRUSTED
+
+
+def has_only_reference(run: RunFile, cell: CellResult) -> bool:
+    """Whether a cell has results, and none of them is about a library. The run is one without canaries."""
+    return cell.is_tested and all(set(place(case).libraries) == {REFERENCE} for case in run.cases(cell))
 
 
 def canaries() -> dict[str, str]:

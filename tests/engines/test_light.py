@@ -14,7 +14,7 @@ pytestmark = pytest.mark.skipif(bool(gpus.present()), reason="there is a GPU her
 
 def test_without_a_gpu_and_without_arguments_it_is_check_in_this_environment(conformance: Callable[..., Any]) -> None:
     """What stands after -- is for ``check``; results are where ``check`` puts them."""
-    done = conformance("conform", "--", "--tier", "quick", "--between", "reference", "--family", "dtype")
+    done = conformance("conform", "--", "--tier", "quick", "--between", "numpy", "--family", "dtype")
     assert done.code == 0
     assert "no GPU is to be used" in done.stdout
     assert done.results
@@ -23,7 +23,7 @@ def test_without_a_gpu_and_without_arguments_it_is_check_in_this_environment(con
 
 def test_here_is_a_cell_too(conformance: Callable[..., Any]) -> None:
     """With a record of its own."""
-    done = conformance("conform", "--on", "here", "--out", "cells", "--", "--between", "reference", "--family", "dtype")
+    done = conformance("conform", "--on", "here", "--out", "cells", "--", "--between", "numpy", "--family", "dtype")
     assert done.code == 0
     folder = done.out.parent / "cells" / "here"
     assert {path.name for path in folder.iterdir()} >= {"cell.json", "results.jsonl", "environment.json", "check.log"}

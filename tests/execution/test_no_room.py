@@ -68,3 +68,13 @@ def test_a_disk_without_room_for_the_plan_runs_nothing(conformance: Command, sma
     assert (full.code, full.stderr.count("Traceback")) == (Exit.NO_ROOM, 0)
     assert "nothing was run" in full.stderr
     assert not list(small_disk.glob("out/plan*"))
+
+
+def test_a_full_folder_for_temporary_files_is_told_as_that(conformance: Command, small_disk: Path) -> None:
+    """The folder for results has room, and no library is to blame."""
+    fill(small_disk, 40_000)  # with less Python itself takes another folder
+    full = conformance("check", *SELECTION, TMPDIR=str(small_disk))
+    assert (full.code, full.stderr.count("Traceback")) == (Exit.NO_ROOM, 0), full.stderr
+    assert f"temporary files cannot be written to {small_disk}: No space left on device" in full.stderr
+    assert "results cannot be written" not in full.stderr
+    assert "not to be trusted" not in full.stdout + full.stderr

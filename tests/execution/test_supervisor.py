@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import errno
 import json
 import os
+import tempfile
 from pathlib import Path
 
 import pytest
@@ -81,11 +83,62 @@ def test_what_dies_of_the_runs_own_processes_is_started_again(
 def test_what_never_works_ends_with_everything_lost_and_the_reason(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """Two passes without a single result are enough; the words of the processes are kept."""
+    """The first pass in which no case was begun is enough; the run is not complete, and the words of the processes are kept."""
     monkeypatch.setattr(harness, "command", lambda processes, private: ["/bin/sh", "-c", "echo no such luck; exit 7"])
     done = run(tmp_path, monkeypatch, "pass", [])
     assert {r.outcome for r in done.results} == {Outcome.LOST}
     assert len(done.lost) == len(CASES)
-    assert all("pytest ended with exit code 7" in r.reason for r in done.results)
+    assert all(
+        "pytest ended with exit code 7, and the last words were 'no such luck'" in r.reason for r in done.results
+    )
+    assert done.stopped.startswith("no process can begin a case: pytest ended with exit code 7")
+    assert len(told(tmp_path)) == 1
+    (stop,) = [record for record in read_lines(tmp_path / "out" / journal.FILE) if record["event"] == "stop"]
+    assert stop["why"] == done.stopped
     assert "no such luck" in (tmp_path / "out" / folder.DIAGNOSTICS).read_text()
     assert json.loads((tmp_path / "out" / folder.RESULTS).read_text().splitlines()[0])["outcome"] == "lost"
+
+
+def test_workers_that_end_before_they_have_started_are_found_out_in_the_first_pass(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Here by a module of the user's that ends every process of xdist: else the next worker would be started, a thousand times."""
+    site = tmp_path / "start"
+    site.mkdir()
+    (site / "sitecustomize.py").write_text("import os, sys\nif sys.argv[:1] == ['-c']: os._exit(3)\n")
+    begin = supervisor.children.environment
+    monkeypatch.setattr(
+        supervisor.children,
+        "environment",
+        lambda **more: {**(given := begin(**more)), "PYTHONPATH": f"{site}:{given['PYTHONPATH']}"},
+    )
+    done = run(tmp_path, monkeypatch, "pass", [])
+    assert {r.outcome for r in done.results} == {Outcome.LOST}
+    assert done.stopped.startswith("no process can begin a case: "), done.stopped
+    assert len(told(tmp_path)) == 1
+
+
+def test_a_case_that_nobody_could_run_is_no_complete_run(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Others were begun, so the run goes on to its end; its journal says that cases are left."""
+    flag = tmp_path / "pytest-ended"
+    others = f"next(p for p in {CHILDREN.format(os.getpid())} if p != {SERVER})"
+    done = run(tmp_path, monkeypatch, f"Path('{flag}').touch(), os.kill({others}, signal.SIGKILL), time.sleep(600)", [])
+    assert [r.outcome for r in done.results][:1] == [Outcome.LOST]
+    (stop,) = [record for record in read_lines(tmp_path / "out" / journal.FILE) if record["event"] == "stop"]
+    assert stop["why"] != journal.COMPLETE
+    assert "left" in stop["why"]
+
+
+def test_a_full_folder_for_temporary_files_is_told_as_that(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """The results have room."""
+
+    def full(*arguments: object) -> None:
+        raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
+
+    monkeypatch.setattr(supervisor, "write_jobs", full)
+    done = run(tmp_path, monkeypatch, "pass", [])
+    assert done.stopped.startswith(
+        f"temporary files cannot be written to {tempfile.gettempdir()}: No space left on device"
+    )
+    assert len(done.lost) == len(CASES)
+    assert (tmp_path / "out" / folder.RESULTS).exists()

@@ -9,10 +9,11 @@ from conformance.cli import exit_code
 from conformance.execution import canaries
 from conformance.execution.results import Result
 from conformance.execution.supervisor import Run
+from conformance.execution.untested import untested
 from conformance.exits import Exit
 from conformance.protocols.clauses import Level
 from conformance.suite.catalogue import Case
-from conformance.suite.libraries import Library
+from conformance.suite.libraries import Environment, Library
 from conformance.suite.outcomes import Outcome
 
 
@@ -83,6 +84,6 @@ def test_accusations_that_are_not_settled_make_a_run_incomplete() -> None:
 
 def test_a_library_that_cannot_be_tested_makes_no_run_green() -> None:
     """An adapter that is not to be trusted is told like a case without an outcome: worse than a violation, better than a void run."""
-    untrusted = (Library.not_trusted("stripes", {}, "it lies"),)
+    untrusted = untested(Environment((Library.not_trusted("stripes", {}, "it lies"),)), ())
     codes = [exit_code(Run((kept,), 0.0), untrusted) for kept in (KEPT, BROKEN, SILENT)]
     assert codes == [Exit.INCOMPLETE, Exit.INCOMPLETE, Exit.VOID]

@@ -12,7 +12,7 @@ from xml.etree import ElementTree
 
 import pytest
 
-from conformance.publish import console, junit, markdown
+from conformance.publish import console, coverage, junit, markdown
 from conformance.publish.grid import grid
 from conformance.publish.page import page
 from conformance.publish.subject import Subject
@@ -134,6 +134,24 @@ def test_where_nothing_was_tested_no_promise_is_kept() -> None:
     """The headline is never better than the run."""
     run = made({"cu13-torch2.11": Told(lifecycle="killed", reason="ended by SIGKILL")})
     assert shown(Subject(run)).startswith("Nothing was tested\n")
+
+
+def test_the_reference_alone_is_nothing_tested(tmp_path: Path) -> None:
+    """In no report."""
+    case = "pointer.values/reference-reference/dlpack/host/c-order/float32"
+    run = coverage.believable(made({"cu13-torch2.11": Told(cases=(case,))}))
+    assert shown(Subject(run)).startswith("Nothing was tested\n")
+    assert "only the reference was tested" in markdown.markdown(Subject(run))
+    assert elements(written(Subject(run), tmp_path), "cu13-torch2.11") == {"the cell as a whole": "error"}
+
+
+def test_a_library_that_is_installed_and_was_not_tested_is_no_success_in_junit(tmp_path: Path) -> None:
+    """It is skipped, with the reason; one that is not installed is nothing."""
+    absent = {"cupy": "installed, and cannot be loaded: ImportError: libc", "jax": "not installed (jax or jaxlib)"}
+    root = written(Subject(made({"cu13-torch2.11": Told(absent=absent)})), tmp_path)
+    found = elements(root, "cu13-torch2.11")
+    assert found["the library cupy"] == "skipped"
+    assert "the library jax" not in found
 
 
 @pytest.mark.parametrize("width", [60, 100, 160])

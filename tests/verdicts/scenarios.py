@@ -512,6 +512,20 @@ SCENARIOS = {
         (Kind.NOT_TESTED,),
         "stripes could not be used, so nothing of it was tested: adapter not to be trusted: it lies",
     ),
+    "a library that is installed and cannot be used, which no axis stands for": Scenario(
+        run({"one": {A: "c"}}, absent={"cupy": "installed, and cannot be used here: no CUDA driver", "jax": "not installed"}),
+        None,
+        Exit.NOT_TESTED,
+        (Kind.NOT_TESTED,),
+        "cupy could not be used, so nothing of it was tested: installed, and cannot be used here: no CUDA driver",
+    ),
+    "only the reference was tested": Scenario(
+        run({"one": {"layout.x/reference-reference/dlpack/host": "c"}}),
+        None,
+        Exit.NOT_TESTED,
+        (Kind.NOT_TESTED,),
+        "only the reference was tested, with itself, so nothing is known of any library",
+    ),
     "a library that could not be used before either": Scenario(
         run({"one": {A: "c"}}, absent={"cupy": "ImportError: libc"}, holds={"cupy": "cupy"}),
         run({"one": {A: "c"}}, absent={"cupy": "ImportError: libc"}, holds={"cupy": "cupy"}),

@@ -1,0 +1,54 @@
+"""What adapters declare for any version of their libraries, read in a process of its own: an adapter's module can do anything.
+
+``python -m conformance.execution.declared NAME ANSWER`` writes a line of JSON to the file ANSWER. No library is loaded.
+"""
+
+from __future__ import annotations
+
+import os
+import sys
+from pathlib import Path
+from typing import Any
+
+from conformance.adapters import registry
+from conformance.adapters.base import Adapter, Device, Trait
+from conformance.suite.exchange import brief
+from conformance.suite.layouts import LAYOUTS
+from conformance.suite.libraries import Library, Side
+
+from . import answers
+
+
+def library(name: str) -> Library:
+    """The library with all that its adapter says it could have, on the devices of a machine with a GPU."""
+    try:
+        adapter = registry.create(name)
+        versions = dict.fromkeys(adapter.distributions, "any")
+        sides = {device: _side(adapter, device) for device in (Device.HOST, Device.CUDA) if _has(adapter, device)}
+        return Library(name, versions, frozenset(adapter.traits | {Trait.EXCHANGE_API}), None, sides)
+    except BaseException as error:  # somebody else's
+        return Library.not_trusted(name, {}, f"to import it raises {brief(error)}")
+
+
+def _has(adapter: Adapter, device: Device) -> bool:
+    return device in adapter.exports or device in adapter.imports
+
+
+def _side(adapter: Adapter, device: Device) -> Side:
+    return Side(
+        dtypes=adapter.candidate_dtypes,
+        layouts=tuple(LAYOUTS),
+        exports=adapter.exports.get(device, ()),
+        imports=adapter.imports.get(device, ()),
+    )
+
+
+def main(name: str, answer: str) -> None:
+    """Write what the adapter declares, and end."""
+    found: dict[str, Any] = library(name).to_json()
+    answers.say(Path(answer), found)
+    os._exit(0)
+
+
+if __name__ == "__main__":
+    main(*sys.argv[1:])

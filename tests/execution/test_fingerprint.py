@@ -1,0 +1,108 @@
+"""Two builds of one version are told apart by their files, and a run that goes on refuses to mix them."""
+
+from __future__ import annotations
+
+import os
+import sys
+from collections.abc import Callable
+from pathlib import Path
+
+import pytest
+from conftest import Command
+from libraries import install
+
+from conformance.execution import fingerprint
+from conformance.execution.folder import CONTENTS
+from conformance.exits import Exit
+
+
+def tree(folder: Path) -> Path:
+    """A package with sources, a native module, a cache and a hidden folder."""
+    package = folder / "stripes"
+    for name in ("__init__.py", "inner/core.so", "__pycache__/x.pyc", ".git/HEAD", "inner/y.pyc"):
+        (package / name).parent.mkdir(parents=True, exist_ok=True)
+        (package / name).write_bytes(b"one")
+    return package
+
+
+def touch(path: Path) -> None:
+    """The same content at another time."""
+    os.utime(path, ns=(1, 1))
+
+
+CHANGES: dict[str, tuple[Callable[[Path], object], str]] = {
+    "content of the same size": (
+        lambda p: (p / "inner/core.so").write_bytes(b"two"),
+        "stripes/inner/core.so has changed",
+    ),
+    "a new file": (lambda p: (p / "a.py").write_bytes(b""), "stripes/a.py is new"),
+    "a file less": (lambda p: (p / "__init__.py").unlink(), "stripes/__init__.py is gone"),
+    "a cache": (lambda p: (p / "__pycache__/x.pyc").write_bytes(b"two"), ""),
+    "a hidden file": (lambda p: (p / ".git/HEAD").write_bytes(b"two"), ""),
+    "the time of a small file": (lambda p: touch(p / "inner/core.so"), ""),
+}
+
+
+@pytest.mark.parametrize("change", CHANGES)
+def test_what_makes_another_build(change: str, tmp_path: Path) -> None:
+    """By content; by name; never by what Python writes itself."""
+    make, told = CHANGES[change]
+    package = tree(tmp_path)
+    before = fingerprint.of_trees([package])
+    assert fingerprint.of_trees([package]) == before
+    make(package)
+    now = fingerprint.of_trees([package])
+    assert fingerprint.first_difference(before, now) == told
+    assert (fingerprint.digest(before) == fingerprint.digest(now)) is (told == "")
+
+
+def test_a_large_file_counts_by_size_and_time(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """It is not read."""
+    monkeypatch.setattr(fingerprint, "BY_CONTENT", 2)
+    package = tree(tmp_path)
+    before = fingerprint.of_trees([package])
+    touch(package / "inner/core.so")
+    assert fingerprint.first_difference(before, fingerprint.of_trees([package])) == "stripes/inner/core.so has changed"
+
+
+def test_what_was_loaded_since_is_looked_at(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """With what lies beside a package; not the standard library."""
+    tree(tmp_path)
+    (tmp_path / "stripes.libs").mkdir()
+    (tmp_path / "stripes.libs" / "libone.so").write_bytes(b"one")
+    (tmp_path / "dots.py").write_text("")
+    (tmp_path / "stripes" / "__init__.py").write_text("")
+    monkeypatch.syspath_prepend(tmp_path)
+    before = fingerprint.loaded() - {"json"}
+    try:
+        __import__("stripes")
+        __import__("dots")
+        found = fingerprint.since(before)
+    finally:
+        sys.modules.pop("stripes", None)
+        sys.modules.pop("dots", None)
+    assert list(found) == ["dots.py", "stripes/__init__.py", "stripes/inner/core.so", "stripes.libs/libone.so"]
+
+
+SMALL = ("--between", "sound", "--family", "pointer", "--tier", "quick", "--device", "host", "-n", "2")
+
+
+def test_a_run_goes_on_with_the_same_builds_only(conformance: Command, tmp_path: Path) -> None:
+    """The library and its file are named; where the file cannot be named, the library is."""
+    site = install(tmp_path / "site", "sound")
+    first = conformance("check", *SMALL, path=site)
+    assert first.code == Exit.OK, first.stdout + first.stderr
+    assert conformance("check", "--resume", str(first.out), "-n", "2", path=site).code == Exit.OK
+    module = site / "sound_module.py"
+    module.write_text(module.read_text() + "\n# another build\n")
+    again = conformance("check", "--resume", str(first.out), "-n", "2", path=site)
+    assert again.code == Exit.USAGE
+    assert len(again.stderr.splitlines()) == 1
+    assert (
+        "sound was rebuilt: sound_module.py has changed; results of two environments are not put together"
+        in again.stderr
+    )
+    (first.out / CONTENTS).write_bytes(b"\xff nonsense")
+    again = conformance("check", "--resume", str(first.out), "-n", "2", path=site)
+    assert again.code == Exit.USAGE
+    assert "sound was rebuilt: its files are not the same, and nobody has noted which one differs" in again.stderr
