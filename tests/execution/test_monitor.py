@@ -22,6 +22,8 @@ class Script:
 
     endings: dict[str, list[Outcome]] = field(default_factory=dict)
     probes: list[str | None] = field(default_factory=list)
+    kills: dict[str, list[int]] = field(default_factory=dict)
+    """The signals of others that end the processes of each case, try by try; 0 for none."""
     children: list[Paper] = field(default_factory=list)
 
     def start(self, close: Iterable[int]) -> Paper:
@@ -42,6 +44,10 @@ class Paper:
     probed: list[float] = field(default_factory=list)
     told_last: list[bool] = field(default_factory=list)
     ended: int = 0
+    killed: int = 0
+    is_own: bool = False
+    watched: list[int] = field(default_factory=list)
+    patience: list[float] = field(default_factory=list)
 
     @property
     def is_new(self) -> bool:
@@ -51,10 +57,15 @@ class Paper:
     def descriptors(self) -> tuple[int, ...]:
         return () if self.died else (self.pid, self.pid + 1000)
 
-    def run(self, case: Case, *, last: bool) -> Result:
+    def run(self, case: Case, *, last: bool, watch: int, patience: float) -> Result:
         assert not self.died, "a case was given to a process that is gone"
         self.done.append(case.id)
         self.told_last.append(last)
+        self.watched.append(watch)
+        self.patience.append(patience)
+        kills = self.script.kills.get(case.invariant, [])
+        self.killed = kills.pop(0) if kills else 0
+        self.is_own = bool(watch and not self.killed)
         endings = self.script.endings.get(case.invariant, [])
         outcome = endings.pop(0) if endings else Outcome.PASS
         self.died = last or outcome in (Outcome.CRASH, Outcome.HANG)
