@@ -17,7 +17,7 @@ from typing import Any, NoReturn
 import conformance
 from conformance.adapters import registry
 from conformance.adapters.base import Device
-from conformance.execution import canaries, environment, folder, held, ledger, plan, supervisor
+from conformance.execution import canaries, environment, folder, held, ledger, machine, plan, supervisor
 from conformance.execution.environment import Facts
 from conformance.execution.results import Result
 from conformance.exits import Exit, UserError
@@ -33,9 +33,6 @@ from conformance.verdict import Verdict
 
 DEFAULT_OUT = Path("conform-results")
 MATRIX = Path("matrix.yaml")
-MOST_PROCESSES = 12
-"""Starting CUDA is one process at a time, so more would only wait for each other."""
-
 
 OUTSIDE = {
     "images": ("conformance.images.cli", "build the images of cells that are missing"),
@@ -87,7 +84,11 @@ def parser(asked: str = "") -> argparse.ArgumentParser:
     _add_selection(one)
     one.add_argument("--case", action="append", default=[], metavar="ID", help="run this case only (repeatable)")
     one.add_argument(
-        "-n", dest="processes", default="auto", metavar="N", help="worker processes (default: one a core, at most 12)"
+        "-n",
+        dest="processes",
+        default="auto",
+        metavar="N",
+        help="worker processes (default: one a core, at most 12; never more than cores)",
     )
     one.add_argument(
         "--out", type=Path, default=DEFAULT_OUT, metavar="DIR", help=f"where results go (default: {DEFAULT_OUT})"
@@ -217,13 +218,16 @@ def _ended(arguments: Sequence[str] | None) -> int:
 
 
 def _check(options: argparse.Namespace) -> int:
-    settings = supervisor.Settings(_processes(options.processes), options.seed, _seconds("--limit", options.limit))
+    processes = machine.processes(_processes(options.processes), machine.room())
+    settings = supervisor.Settings(
+        processes.number, options.seed, _seconds("--limit", options.limit), why_fewer=processes.why
+    )
     if options.deadline is not None:
         os.environ[deadline.VARIABLE] = str(_seconds("--deadline", options.deadline))
     job = _resumed(options) if options.resume else _begun(options)
     out = options.resume or options.out
     screen = terminal.Screen.of(sys.stdout)
-    terminal.announce(screen, job.facts, len(job.cases), settings.processes, out, earlier=job.earlier)
+    terminal.announce(screen, job.facts, len(job.cases), processes, out, earlier=job.earlier)
     try:
         with owned(out):
             if not options.resume:
@@ -413,9 +417,9 @@ def _planned(options: argparse.Namespace) -> tuple[Facts, list[Case]]:
     return facts, plan.make(catalogue(), facts.environment, selection)
 
 
-def _processes(text: str) -> int:
+def _processes(text: str) -> int | None:
     if text == "auto":
-        return min(len(os.sched_getaffinity(0)), MOST_PROCESSES)
+        return None
     if not text.isdigit() or int(text) < 1:
         raise UserError(f"-n: {text!r} is no number of processes; give 1 or more, or auto")
     return int(text)

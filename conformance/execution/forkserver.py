@@ -25,8 +25,8 @@ from .workbench import preload
 
 SOCKET = "CONFORMANCE_SERVER"
 """Environment variable with the path of the server's socket."""
-START_SECONDS = 120.0
-"""How long the server may take to import everything."""
+START_SECONDS = 900.0
+"""How long the server may take to import everything: a limit for what never ends. One that dies is noticed at once."""
 
 
 class Server:
@@ -44,6 +44,11 @@ class Server:
             env=children.environment(),
             cwd=children.folder(),
         )
+
+    @property
+    def code(self) -> int | None:
+        """Its exit code, negative for a signal; ``None`` while it lives."""
+        return self._process.poll()
 
     @property
     def ended(self) -> str | None:

@@ -36,7 +36,10 @@ class Runs(Protocol):
     died: bool
     pid: int
     killed: int
-    is_own: bool
+
+    @property
+    def is_own(self) -> bool:
+        """Whether it has sent itself the signal that it was watched for."""
 
     @property
     def is_new(self) -> bool:

@@ -65,7 +65,6 @@ def die_with_parent(by: int = signal.SIGKILL) -> None:
 
 
 def tail(file: IO[bytes], most: int) -> str:
-    """The last ``most`` bytes of what a child wrote."""
-    size = file.seek(0, os.SEEK_END)
-    file.seek(max(0, size - most))
-    return file.read().decode(errors="replace")
+    """The last ``most`` bytes of what a child wrote, or has written so far: the place at which it goes on to write stays as it is."""
+    size = os.fstat(file.fileno()).st_size
+    return os.pread(file.fileno(), most, max(0, size - most)).decode(errors="replace")

@@ -12,7 +12,6 @@ import struct
 import time
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
-from dataclasses import dataclass
 from pathlib import Path
 from typing import Protocol
 
@@ -172,6 +171,7 @@ class Watch:
         self._started = time.monotonic()
         self._paused = pauses.lasted(self._started)
         self._before: Waited | None = None
+        self._stopped: float | None = None
         self.late = ""
         self.is_decided = True
 
@@ -184,6 +184,10 @@ class Watch:
                 return self._started + _LOOK - now
             self._before = waited(self._group)
         until = self._pauses.until
+        if until is not None and is_stopped(self._group):  # a pause is for what goes on
+            self._stopped = self._stopped or now
+            return self._more(self._limit, self._limit - (now - self._stopped), "no end", self._before)
+        self._stopped = None
         if until is not None:
             return self._more(IMPORT_SECONDS, until - now, "no end of an import", self._before)
         used = now - self._started - (self._pauses.lasted(now) - self._paused)
