@@ -67,7 +67,9 @@ class Account:
             if outcome == "inconclusive":
                 self.undecided += 1
             elif outcome != undisturbed["outcome"] or now[id]["verdict"] != undisturbed["verdict"]:
-                self.wrong.append(f"{id}: {outcome} in place of {undisturbed['outcome']} ({now.get(id, {}).get('reason')})")
+                self.wrong.append(
+                    f"{id}: {outcome} in place of {undisturbed['outcome']} ({now.get(id, {}).get('reason')})"
+                )
 
 
 def kinds(supervisor: int, processes: Sequence[int]) -> dict[int, Kind]:
