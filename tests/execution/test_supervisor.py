@@ -89,3 +89,30 @@ def test_what_never_works_ends_with_everything_lost_and_the_reason(
     assert all("pytest ended with exit code 7" in r.reason for r in done.results)
     assert "no such luck" in (tmp_path / "out" / folder.DIAGNOSTICS).read_text()
     assert json.loads((tmp_path / "out" / folder.RESULTS).read_text().splitlines()[0])["outcome"] == "lost"
+
+
+def test_a_monitor_that_is_ended_costs_nothing(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Its worker gets another one, and the pass goes on."""
+    deed = f"os.kill({MONITOR}, signal.SIGKILL), time.sleep(600)"
+    done = run(tmp_path, monkeypatch, ONCE.format(flag=tmp_path / "done", deed=deed), [])
+    assert {r.outcome for r in done.results} == {Outcome.PASS}, [r.reason for r in done.results]
+    events = [record["event"] for record in read_lines(tmp_path / "out" / journal.FILE)]
+    assert events.count("start") == len(CASES)
+    assert told(tmp_path) == []
+
+
+@pytest.mark.parametrize(("times", "outcome"), [(supervisor._FUTILE + 3, Outcome.PASS), (10**6, Outcome.LOST)])
+def test_passes_that_somebody_ends_from_outside_are_not_futile(
+    times: int, outcome: Outcome, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """There may be many of them before one brings a result; but not without an end."""
+    starts = []
+    start = supervisor.command
+
+    def command(processes: int) -> list[str]:
+        starts.append(processes)
+        return ["/bin/sh", "-c", "kill -KILL $$"] if len(starts) <= times else start(processes)
+
+    monkeypatch.setattr(supervisor, "command", command)
+    done = run(tmp_path, monkeypatch, "pass", [])
+    assert {r.outcome for r in done.results} == {outcome}
