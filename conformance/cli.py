@@ -18,7 +18,7 @@ import conformance
 from conformance import settings, temporary
 from conformance.adapters import registry
 from conformance.adapters.base import Device
-from conformance.execution import canaries, environment, folder, held, ledger, plan, supervisor
+from conformance.execution import canaries, environment, folder, held, ledger, machine, plan, supervisor
 from conformance.execution.environment import Facts
 from conformance.execution.results import Result
 from conformance.execution.untested import NOTHING, Untested, untested
@@ -35,9 +35,6 @@ from conformance.verdict import Verdict
 
 DEFAULT_OUT = Path("conform-results")
 MATRIX = Path("matrix.yaml")
-MOST_PROCESSES = 12
-"""Starting CUDA is one process at a time, so more would only wait for each other."""
-
 
 OUTSIDE = {
     "images": ("conformance.images.cli", "build the images of cells that are missing"),
@@ -90,7 +87,7 @@ def parser(asked: str = "") -> argparse.ArgumentParser:
     one.add_argument("--case", action="append", default=[], metavar="ID", help="run this case only (repeatable)")
     one.add_argument(
         "-n", dest="processes", type=settings.count("-n", "processes", auto=True), default="auto", metavar="N",
-        help="worker processes (default: one a core, at most 12)",
+        help="worker processes (default: one a core, at most 12; never more than cores)",
     )  # fmt: skip
     one.add_argument(
         "--out", type=Path, default=DEFAULT_OUT, metavar="DIR", help=f"where results go (default: {DEFAULT_OUT})"
@@ -228,13 +225,14 @@ def _ended(arguments: Sequence[str] | None) -> int:
 
 
 def _check(options: argparse.Namespace) -> int:
-    chosen = supervisor.Settings(_processes(options.processes), options.seed, options.limit)
+    processes = machine.processes(options.processes, machine.room())
+    chosen = supervisor.Settings(processes.number, options.seed, options.limit, why_fewer=processes.why)
     if options.deadline is not None:
         os.environ[deadline.VARIABLE] = str(options.deadline)
     job = _resumed(options) if options.resume else _begun(options)
     out = options.resume or options.out
     screen = terminal.Screen.of(sys.stdout)
-    terminal.announce(screen, job.facts, len(job.cases), chosen.processes, out, earlier=job.earlier)
+    terminal.announce(screen, job.facts, len(job.cases), processes, out, earlier=job.earlier)
     try:
         with owned(out):
             if not options.resume:
@@ -423,10 +421,6 @@ def _planned(options: argparse.Namespace) -> tuple[Facts, list[Case]]:
     if options.device == "cuda" and not facts.driver["available"]:
         raise UserError(f"--device cuda: {facts.driver['reason']}; without it only --device host can run here")
     return facts, plan.make(catalogue(), facts.environment, selection)
-
-
-def _processes(asked: int | None) -> int:
-    return min(len(os.sched_getaffinity(0)), MOST_PROCESSES) if asked is None else asked
 
 
 def _make_folder(out: Path) -> None:

@@ -14,7 +14,7 @@ import traceback
 from collections.abc import Callable, Iterable
 from typing import Any, NoReturn
 
-from conformance.suite import children, deadline
+from conformance.suite import children, deadline, senders
 from conformance.suite.catalogue import Case, Invariant, Isolation, catalogue
 from conformance.suite.outcomes import Outcome
 from conformance.suite.steps import Step, Steps
@@ -54,6 +54,10 @@ class Child:
         self._status: int | None = None
         self._words = Tail(_WORDS)
         self._steps = Steps()
+        self._pauses = deadline.Pauses()
+        self._watched = 0
+        self.killed = 0
+        """The signal of others that has ended or stopped it, if one has."""
         requests, self._requests = os.pipe()
         self._answers, answers = os.pipe()
         self._spoken, speak = os.pipe()
@@ -62,7 +66,7 @@ class Child:
         if not self.pid:
             for descriptor in (self._requests, self._answers, self._spoken, *close):
                 os.close(descriptor)
-            _live(supervisor, requests, answers, speak, workbench, self._steps)
+            _live(supervisor, requests, answers, speak, workbench, self._steps, self._pauses)
         for descriptor in (requests, answers, speak):
             os.close(descriptor)
         os.set_blocking(self._spoken, False)
@@ -73,38 +77,50 @@ class Child:
         return () if self.died else (self._requests, self._answers, self._spoken)
 
     @property
+    def is_own(self) -> bool:
+        """Whether it has sent itself the signal that it was watched for."""
+        ended = self._status is not None and os.WIFSIGNALED(self._status)
+        return bool(ended and self._watched and os.WTERMSIG(self._status or 0) == senders.CAUGHT)
+
+    @property
     def is_new(self) -> bool:
         """Whether it has been given no case yet."""
         return not self.done
 
-    def run(self, case: Case, *, last: bool = False) -> Result:
-        """The case's result, or what became of the child. ``last``: its end belongs to the case, and is waited for."""
+    def run(self, case: Case, *, last: bool = False, watch: int = 0, patience: float = 1.0) -> Result:
+        """The case's result, or what became of the child. ``last``: its end belongs to the case, and is waited for.
+
+        ``watch`` is a signal: the child ends otherwise than by it where it sends it itself, until its end. ``patience`` is by how much the
+        case's deadline is longer than usual.
+        """
         started = time.perf_counter()
         self.done.append(case.id)
-        return self._run(case, last=last).lasting(time.perf_counter() - started)
+        return self._run(case, last, watch, patience).lasting(time.perf_counter() - started)
 
-    def _run(self, case: Case, *, last: bool) -> Result:
+    def _run(self, case: Case, last: bool, watch: int, patience: float) -> Result:
         invariant = catalogue()[case.invariant]
-        limit = limit_of(invariant)
+        kills = senders.memory_kills()
         self._words.clear()
-        answer, in_time = self._asked({"case": case.to_json()}, limit, last=last)
-        if in_time and self._status is None:
+        self._watched = watch
+        request = {"case": case.to_json(), "watch": watch}
+        answer, late = self._asked(request, patience * limit_of(invariant), last=last)
+        if late is None and self._status is None:
             result = Result.from_json(json.loads(answer)["result"])
             return result if result.outcome is not Outcome.INCONCLUSIVE else result.beside(self._stderr())
         step = self._steps.newest
         when_lost = AT_EXIT if answer else when(case, step)  # it answers once the check has ended
-        if not in_time:
-            return self._hang(case, invariant, step, f"no end after {limit:g} s {when_lost}")
-        return self._conclude(case, invariant, step, answer, when_lost)
+        if late is not None:
+            return self._hang(case, invariant, step, late, when_lost)
+        return self._conclude(case, invariant, step, answer, when_lost, kills)
 
     def trouble_with_gpu(self, seconds: float) -> str | None:
         """Have this child use the GPU; why that does not work, or ``None``."""
-        answer, in_time = self._asked({"probe": True}, seconds, last=False)
-        if not in_time:
+        answer, late = self._asked({"probe": True}, seconds, last=False)
+        if late is not None:
             self.end()
             return f"no answer after {seconds:g} s"
         if self._status is not None:
-            return f"a process that only tried it ended with {_told(self._status)}"
+            return f"a process that only tried it ended with {self._told(self._status)}"
         trouble: str | None = json.loads(answer)["trouble"]
         return trouble
 
@@ -119,8 +135,9 @@ class Child:
 
     # -- asking
 
-    def _asked(self, request: dict[str, Any], limit: float, *, last: bool) -> tuple[bytes, bool]:
-        """The answer, whole or as far as it came, and whether it, or the child's end, came in time."""
+    def _asked(self, request: dict[str, Any], limit: float, *, last: bool) -> tuple[bytes, deadline.Watch | None]:
+        """The answer, whole or as far as it came, and the deadline if neither it nor the child's end came in time."""
+        watch = deadline.Watch(self.pid, limit, self._pauses)
         try:
             os.write(self._requests, encoded(request))
         except BrokenPipeError:
@@ -128,19 +145,20 @@ class Child:
         if last:
             os.close(self._requests)
             self._requests = -1
-        answer, in_time = self._collect(time.monotonic() + limit, until_the_end=last)
+        answer, in_time = self._collect(watch, until_the_end=last)
         self._listen()
         if in_time and self._status is not None:
             self._let_go()
-        return answer, in_time
+        return answer, None if in_time else watch
 
-    def _collect(self, end: float, *, until_the_end: bool) -> tuple[bytes, bool]:
-        """Read until there is a whole answer, until the child's end, or until the time is up."""
+    def _collect(self, watch: deadline.Watch, *, until_the_end: bool) -> tuple[bytes, bool]:
+        """Read until there is a whole answer, until the child's end, or until the time is up and there is nothing to read."""
         answer = b""
         with selectors.DefaultSelector() as selector:
             selector.register(self._answers, selectors.EVENT_READ)
             selector.register(self._spoken, selectors.EVENT_READ)
-            while (left := end - time.monotonic()) > 0:
+            while True:
+                left = watch.left
                 ready = {key.fd for key, _ in selector.select(min(left, _GLANCE))}
                 if self._spoken in ready and not self._listen():
                     selector.unregister(self._spoken)
@@ -150,10 +168,18 @@ class Child:
                     if answer.endswith(b"\n") and not until_the_end:
                         return answer, True
                     if not piece:
-                        return answer, self._wait(max(end - time.monotonic(), _STACK_SECONDS))
+                        return answer, self._wait(_STACK_SECONDS) or self._ends(watch)
                 elif not ready and self._wait(0):  # gone, but something that it started keeps the pipe open
                     return answer, True
-        return answer, False
+                elif not left:
+                    return answer, False
+
+    def _ends(self, watch: deadline.Watch) -> bool:
+        """Whether the child ends before its time is up."""
+        while left := watch.left:
+            if self._wait(min(left, _GLANCE)):
+                return True
+        return self._wait(0)
 
     def _listen(self) -> bool:
         """Take in what the child has written to its standard streams; ``False`` at their end."""
@@ -174,8 +200,12 @@ class Child:
 
     # -- ending
 
-    def _hang(self, case: Case, invariant: Invariant, step: Step, reason: str) -> Result:
+    def _hang(self, case: Case, invariant: Invariant, step: Step, watch: deadline.Watch, when_lost: str) -> Result:
         """Ask for the stacks, then kill. ``step`` was read before: the question may wake the child up, and then it goes on."""
+        reason = f"{watch.late} {when_lost}"
+        if deadline.is_stopped(self.pid):
+            self.killed = signal.SIGSTOP
+            reason = f"{watch.late}: the process was stopped by a signal {when_lost}"
         native = stacks.native(self.pid)  # first: the signal may wake it up
         self._listen()
         notes = {**self._stderr(), **crash_trace.evidence(self._words.held, native), "native stack": native}
@@ -188,18 +218,32 @@ class Child:
         notes["python stack"] = self._words.text
         if not self.end():
             reason += f", and not gone {REAP_SECONDS:g} s after SIGKILL"
+        if not watch.is_decided:
+            return Result(case, Outcome.INCONCLUSIVE, invariant.level, reason=reason, attachments=notes)
         return died(case, invariant, step, Outcome.HANG, reason, attachments=notes)
 
-    def _conclude(self, case: Case, invariant: Invariant, step: Step, answer: bytes, when_lost: str) -> Result:
-        """What the end of a child says; its answer counts only if it then ended well."""
+    def _conclude(
+        self, case: Case, invariant: Invariant, step: Step, answer: bytes, when_lost: str, kills: int
+    ) -> Result:
+        """What the end of a child says; its answer counts only if it then ended well. ``kills`` is the kernel's count from before."""
         assert self._status is not None
-        told = _told(self._status)
+        told = self._told(self._status)
         notes = {**self._stderr(), **crash_trace.evidence(self._words.held)}
         if not os.WIFSIGNALED(self._status) and not os.WEXITSTATUS(self._status) and answer:
             return Result.from_json(json.loads(answer)["result"])
         how = f"died of {told}" if os.WIFSIGNALED(self._status) else f"ended by itself with {told}"
+        if os.WIFSIGNALED(self._status) and os.WTERMSIG(self._status) in senders.FOREIGN:
+            self.killed = os.WTERMSIG(self._status)
+            how += senders.told(self.killed, kills)
         reason = f"the process {how} {when_lost}"
         return died(case, invariant, step, Outcome.CRASH, reason, seen=told, attachments=notes)
+
+    def _told(self, status: int) -> str:
+        """How a process ended. The signal that ends one under watch stands for that which it sent itself."""
+        if not os.WIFSIGNALED(status):
+            return f"exit code {os.WEXITSTATUS(status)}"
+        number = os.WTERMSIG(status)
+        return senders.name_of(self._watched if self.is_own else number)
 
     def _wait(self, seconds: float) -> bool:
         """Whether the child has ended, after so long at most."""
@@ -232,19 +276,13 @@ class Child:
                 os.close(descriptor)
 
 
-def _told(status: int) -> str:
-    if os.WIFSIGNALED(status):
-        number = os.WTERMSIG(status)
-        return signal.Signals(number).name if number in set(signal.Signals) else f"signal {number}"
-    return f"exit code {os.WEXITSTATUS(status)}"
-
-
 # -- inside the child
 
 
 def _live(
-    supervisor: int, requests: int, answers: int, speak: int, workbench: Callable[[], Workbench], steps: Steps
-) -> NoReturn:
+    supervisor: int, requests: int, answers: int, speak: int, workbench: Callable[[], Workbench], steps: Steps,
+    pauses: deadline.Pauses,
+) -> NoReturn:  # fmt: skip
     """Run what is asked for, then end; by the interpreter's own exit, if that belongs to the case."""
     try:
         os.setpgid(0, 0)
@@ -257,6 +295,7 @@ def _live(
         os.dup2(speak, 1)
         os.dup2(speak, 2)
         os.close(speak)
+        deadline.keep(pauses)
         crash_trace.enable()
         faulthandler.register(signal.SIGUSR1, file=2, all_threads=True)
         isolation = _serve(requests, answers, workbench(), steps)
@@ -284,6 +323,8 @@ def _serve(requests: int, answers: int, bench: Workbench, steps: Steps) -> Isola
                 _send(answers, {"trouble": gpu_trouble()})
                 continue
             case = Case.from_json(request["case"])
+            if request["watch"]:
+                senders.watch(request["watch"])
             invariant = catalogue()[case.invariant]
             isolation = invariant.isolation
             if invariant.exclusive and not isolation.changes_others:  # heard when the first case of a child starts CUDA

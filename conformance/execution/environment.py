@@ -15,7 +15,7 @@ from typing import Any
 import conformance
 from conformance import private, temporary
 from conformance.adapters import registry
-from conformance.suite import children
+from conformance.suite import children, senders
 from conformance.suite.libraries import Environment, Library
 
 from . import answers, candidates, crash_trace, fingerprint
@@ -25,6 +25,9 @@ from .probe import CHECKING, CONTENTS, DRIVER, machine_facts
 PROBE_SECONDS = 120
 SUITE = "suite"
 """The name of this suite among the contents of libraries."""
+_TRIES = 3
+"""Probes of one library that somebody has to end before it counts as one that cannot be tested."""
+_CODE = "exit code"
 _TAIL = 600
 """Characters of a probe's last words that are told."""
 _WORDS = 1 << 20
@@ -153,9 +156,18 @@ def declared(name: str) -> Library:
 
 
 def _probe(name: str, neutral: Path, module: str = "conformance.execution.probe") -> dict[str, Any]:
-    """The last answer of the probe, or a ``reason`` if its process died, hung or gave none. It runs in the folder ``neutral``.
+    """As :func:`_probed`. A probe that a signal of others has ended (an operator's, the kernel's for want of memory) is made again."""
+    for _ in range(_TRIES):
+        found = _probed(name, neutral, module)
+        if -found.pop(_CODE, 0) not in senders.FOREIGN:
+            break
+    return found
 
-    Raises :class:`NoTemporaryFiles`.
+
+def _probed(name: str, neutral: Path, module: str) -> dict[str, Any]:
+    """The last answer of the probe, or a ``reason`` if its process died, hung or gave none; of one that died also its exit code.
+
+    It runs in the folder ``neutral``. Raises :class:`NoTemporaryFiles`.
     """
     with private.folder() as ours:
         answer = ours / "answers"
@@ -166,16 +178,20 @@ def _probe(name: str, neutral: Path, module: str = "conformance.execution.probe"
             process = children.start(
                 module, name, str(answer), folder=neutral, output=words, variables={"PYTHONFAULTHANDLER": "1"}
             )
+            code = None
             try:
-                ended = _ended(process.wait(PROBE_SECONDS))
+                code = process.wait(PROBE_SECONDS)
             except subprocess.TimeoutExpired:
-                ended = f"did not end within {PROBE_SECONDS} s"
+                pass
             finally:
                 _stop(process)
             facts = _newest(answer)
             if facts and CHECKING not in facts:
                 return facts
-            return _dead(name, ended, facts, children.tail(words, _WORDS))
+            said = children.tail(words, _WORDS)
+            if code is None:
+                return _dead(name, f"did not end within {PROBE_SECONDS} s", facts, said)
+            return {**_dead(name, _ended(code), facts, said), _CODE: code}
 
 
 def _ended(code: int) -> str:

@@ -25,8 +25,8 @@ from .workbench import preload
 
 SOCKET = "CONFORMANCE_SERVER"
 """Environment variable with the path of the server's socket."""
-START_SECONDS = 120.0
-"""How long the server may take to import everything."""
+START_SECONDS = 900.0
+"""How long the server may take to import everything: a limit for what never ends. One that dies is noticed at once."""
 
 
 class Server:
@@ -35,13 +35,23 @@ class Server:
     def __init__(self, libraries: tuple[str, ...], path: str, output: int, folder: Path) -> None:
         self.path = path
         self._process = children.start(
-            "conformance.execution.forkserver", path, *libraries, folder=folder, output=output, dies_with_us=True
+            "conformance.execution.forkserver",
+            path,
+            *libraries,
+            folder=folder,
+            output=output,
+            before=children.die_with_parent,
         )
 
     @property
     def has_begun(self) -> bool:
         """Whether it has imported everything and listens."""
         return os.path.exists(self.path)
+
+    @property
+    def code(self) -> int | None:
+        """Its exit code, negative for a signal; ``None`` while it lives."""
+        return self._process.poll()
 
     @property
     def ended(self) -> str | None:

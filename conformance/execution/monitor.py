@@ -6,21 +6,27 @@ One monitor stands behind each worker. It touches no CUDA and loads nothing, so 
 from __future__ import annotations
 
 import time
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Sequence
+from dataclasses import dataclass, replace
 from typing import Protocol
 
 from conformance.adapters.base import Device
 from conformance.protocols.clauses import Level
+from conformance.suite import senders
 from conformance.suite.catalogue import Case, Isolation
 from conformance.suite.outcomes import Outcome
 
-from .results import BAD, TRUSTED, Result, Where, put_together
+from .results import BAD, TRUSTED, Attempt, Result, Where, put_together
 
 REMEMBERED = 8
 """How many of the cases that ran before are told where a process was lost."""
 PROBES = 3
 PROBE_SECONDS = 20.0
 PAUSE_SECONDS = 2.0
+MOST_TRIES = 4
+"""Tries of one case, the one in company included. Each that a signal of others ends is replaced by another, as long as there are any."""
+PATIENCE = 2.0
+"""By how much the deadline of a case is longer once a try has reached it: a hang has to show again with more time."""
 
 
 class Runs(Protocol):
@@ -29,6 +35,11 @@ class Runs(Protocol):
     done: list[str]
     died: bool
     pid: int
+    killed: int
+
+    @property
+    def is_own(self) -> bool:
+        """Whether it has sent itself the signal that it was watched for."""
 
     @property
     def is_new(self) -> bool:
@@ -38,8 +49,8 @@ class Runs(Protocol):
     def descriptors(self) -> tuple[int, ...]:
         """What a sibling must not keep open."""
 
-    def run(self, case: Case, *, last: bool) -> Result:
-        """The case's result, or what became of the child."""
+    def run(self, case: Case, *, last: bool, watch: int, patience: float) -> Result:
+        """The case's result, or what became of the child; ``killed`` is then the signal of others that has ended it, if one has."""
 
     def trouble_with_gpu(self, seconds: float) -> str | None:
         """Why it cannot use the GPU."""
@@ -77,42 +88,55 @@ class Monitor:
         if lost:
             return lost
         if isolation.changes_others:
-            return self._alone(case)
+            return together(self._proven(case, [self._alone(case)]))
         kind = Isolation.RISKY if isolation is Isolation.RISKY else Isolation.SHARED
         child = self._child(kind)
         where = _where(child, restarted=kind in self._lost)
-        first = self._tried(child, case)
+        first = self._tried(child, case, where)
         before = tuple(child.done[:-1][-REMEMBERED:])
-        if self._counts(first, kind, where):
-            return first
-        return put_together(first, before, where, self._again(case, kind))
+        if self._counts(first.result, kind, where):
+            return first.result
+        first = replace(first, after=before)
+        lost = self._lost_with_gpu(case)
+        second = Try(Where.ALONE, lost) if lost else self._again(case, kind, first)
+        return together(self._proven(case, [first, second]))
 
     def _counts(self, first: Result, kind: Isolation, where: Where) -> bool:
         """Whether the first try is the last. Sets up what the second one needs."""
         if kind is Isolation.RISKY:
-            if first.outcome in TRUSTED or where is Where.ALONE:
+            if first.outcome in TRUSTED or (where is Where.ALONE and first.outcome not in BAD):
                 return True
             self._drop(kind)
             return False
         return first.outcome not in BAD and not (first.outcome is Outcome.FAIL and where is Where.RESTARTED)
 
-    def _again(self, case: Case, kind: Isolation) -> Result:
+    def _again(self, case: Case, kind: Isolation, first: Try) -> Try:
         """The same case as the first of a new process. A risky one may then have company: after what it has shown, it is the cheaper way."""
-        lost = self._lost_with_gpu(case)
-        if lost:
-            return lost
-        return self._tried(self._child(kind), case) if kind is Isolation.RISKY else self._alone(case)
+        if kind is Isolation.RISKY and not first.killed:
+            return self._tried(self._child(kind), case, Where.ALONE, after=first)
+        return self._alone(case, first)
 
-    def _alone(self, case: Case) -> Result:
+    def _proven(self, case: Case, tries: list[Try]) -> list[Try]:
+        """These tries and as many more, alone, as it takes to know whether a process that was lost is lost by what the case does."""
+        while not is_proven(tries) and len(tries) < MOST_TRIES:
+            lost = self._lost_with_gpu(case)
+            if lost:
+                return [*tries, Try(Where.ALONE, lost)]
+            tries = [*tries, self._alone(case, tries[-1])]
+        return tries
+
+    def _alone(self, case: Case, after: Try | None = None) -> Try:
         child = self._new()
         try:
-            return self._tried(child, case, last=True)
+            return self._tried(child, case, Where.ALONE, last=True, after=after)
         finally:
             child.end()
 
-    def _tried(self, child: Runs, case: Case, *, last: bool = False) -> Result:
-        """One try. A process that is not sound any more ends here."""
-        result = child.run(case, last=last)
+    def _tried(self, child: Runs, case: Case, where: Where, *, last: bool = False, after: Try | None = None) -> Try:
+        """One try, ``after`` another. A process that is not sound any more ends here."""
+        watch = after.killed if after else 0
+        hung = after is not None and after.result.outcome is Outcome.HANG
+        result = child.run(case, last=last, watch=watch, patience=PATIENCE if hung else 1.0)
         self.process = child.pid
         if result.outcome in BAD:
             child.end()
@@ -121,7 +145,7 @@ class Monitor:
         for kind in [kind for kind, other in self._company.items() if other.died]:
             self._drop(kind)
             self._lost.add(kind)
-        return result
+        return Try(where, result, child.killed, child.is_own)
 
     def _child(self, kind: Isolation) -> Runs:
         if kind not in self._company:
@@ -152,6 +176,60 @@ class Monitor:
                 return None
         reason = f"the GPU cannot be used any more after {self._doubt}: {trouble}"
         return Result(case, Outcome.LOST, Level.MUST, reason=reason)
+
+
+@dataclass(frozen=True)
+class Try:
+    """One of several tries of a case. ``killed`` is the signal of others that has ended or stopped its process, 0 if none has.
+
+    ``is_own``: under watch, it has sent such a signal to itself.
+    """
+
+    where: Where
+    result: Result
+    killed: int = 0
+    is_own: bool = False
+    after: tuple[str, ...] = ()
+
+    @property
+    def is_death(self) -> bool:
+        """Whether the process was lost by what it did itself, as far as this try can tell."""
+        return self.result.outcome in BAD and not self.killed
+
+
+def is_proven(tries: Sequence[Try]) -> bool:
+    """Whether nothing more has to be tried: the last process was not lost, or it was lost by itself, and not for the first time.
+
+    A process that is proven to have sent itself the signal by which the one before had ended need not show that again.
+    """
+    last = tries[-1]
+    if last.result.outcome not in BAD or last.is_own:
+        return True
+    return last.is_death and any(each.is_death for each in tries[:-1])
+
+
+def together(tries: Sequence[Try]) -> Result:
+    """All tries as one result. What others have ended accuses nobody, and is no pass either."""
+    first, last = tries[0], tries[-1]
+    if len(tries) == 1:
+        return last.result
+    found = put_together(first.result, first.after, first.where, last.result)
+    if not is_proven(tries) or (last.result.outcome is Outcome.LOST and first.killed):
+        found = _undecided(tries)
+    return replace(found, attempts=tuple(Attempt(t.where, t.result.outcome, t.result.reason, t.after) for t in tries))
+
+
+def _undecided(tries: Sequence[Try]) -> Result:
+    """No result: the process was ended from outside, each time, or never twice by itself."""
+    told = next(each for each in reversed(tries) if each.killed)
+    result = told.result
+    name = senders.name_of(told.killed)
+    how = "stopped" if result.outcome is Outcome.HANG else "killed"
+    reason = f"the process was {how} by {name} from outside: {result.reason}, in {len(tries)} tries"
+    return Result(
+        result.case, Outcome.INCONCLUSIVE, result.level, reason=reason, attachments=result.attachments,
+        duration=sum(each.result.duration for each in tries),
+    )  # fmt: skip
 
 
 def _where(child: Runs, *, restarted: bool) -> Where:

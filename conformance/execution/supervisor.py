@@ -21,14 +21,13 @@ from conformance import private, temporary
 from conformance.adapters.base import Device
 from conformance.exits import why
 from conformance.signals import Stops
+from conformance.suite import deadline, senders
 from conformance.suite.catalogue import Case, Invariant, catalogue
 from conformance.suite.libraries import REFERENCE
 from conformance.suite.outcomes import Outcome
-from conformance.suite.steps import Step
 
 from . import accusing, folder, forkserver, harness, jobs, journal, monitor, repeating, sharing
 from .child import REAP_SECONDS, limit_of
-from .deaths import died
 from .hazards import isolation_of
 from .journal import Event
 from .ledger import Ledger, NoRoom, Progress, lost, phase_cases
@@ -45,6 +44,8 @@ _FIRST_WORD = 120.0
 """The same before any worker has said a word: then there is nothing that the machine could be busy with for us."""
 _FUTILE = 2
 """Passes without a single result before the rest is given up."""
+_MOST_ENDED = 20
+"""Passes without a result in a row that somebody has ended from outside, by a signal, before the rest is given up."""
 _LOG_BYTES = 64_000
 _LINE = 300
 """Characters of somebody's last line that are told."""
@@ -59,11 +60,15 @@ class Phase(str, Enum):
 
 @dataclass(frozen=True)
 class Settings:
-    """How a plan is run: number of worker processes, a word that mixes the cases, seconds for all of it."""
+    """How a plan is run: number of worker processes, a word that mixes the cases, seconds for all of it.
+
+    ``why_fewer`` says why the processes are fewer than the user has asked for.
+    """
 
     processes: int
     seed: str = ""
     limit: float = DEFAULT_LIMIT
+    why_fewer: str = ""
 
 
 @dataclass(frozen=True)
@@ -132,6 +137,8 @@ class Pass:
     trouble: str = ""
     is_final: bool = False
     """Whether the trouble is none that another start could be without."""
+    was_ended: bool = False
+    """Whether somebody has ended it from outside."""
     open: dict[str, Open] = field(default_factory=dict)
     heard: float = field(default_factory=time.monotonic)
 
@@ -192,6 +199,7 @@ class Supervisor:
             planned=len(self._ledger.cases),
             known=self._ledger.decided,
             processes=self._settings.processes,
+            why_fewer=self._settings.why_fewer,
             seed=self._settings.seed,
         )
         self._phases(end)
@@ -230,13 +238,15 @@ class Supervisor:
         return self.stopped or self._pass.trouble or "nothing was reported"
 
     def _work_off(self, phase: Phase, most: int, end: float) -> None:
-        futile = 0
-        while (left := self._left(phase)) and not self.stopped and futile < _FUTILE:
+        futile = ended = 0
+        while (left := self._left(phase)) and not self.stopped and futile < _FUTILE and ended < _MOST_ENDED:
             with self._among_runs(left, phase, end) as granted:
                 if granted:
                     self._start_and_drive(left, most, end)
-            futile = 0 if self._pass.results else futile + 1
-            if not self._has_begun and self._pass.is_final and not self.stopped:
+            is_ended = self._pass.was_ended and not self._pass.results
+            futile = 0 if self._pass.results else futile + (not is_ended)
+            ended = ended + 1 if is_ended else 0
+            if not self._has_begun and self._pass.is_final and not self.stopped and not is_ended:
                 self.stopped = f"no process can begin a case: {self._pass.trouble}"
 
     def _left(self, phase: Phase) -> list[Case]:
@@ -297,6 +307,7 @@ class Supervisor:
                 self._end_the_silent()
                 self._progress(self._ledger.status())
         finally:
+            self._pass.was_ended = self._is_ended_by_others(pytest.poll(), server.code)
             _end(pytest)
             server.close()
             self._hear_the_last(server)
@@ -306,6 +317,11 @@ class Supervisor:
             if not self._pass.trouble:
                 self._trouble(f"{ended}{self._last_words()}; {folder.DIAGNOSTICS} has its words")
         self._progress(self._ledger.status())
+
+    def _is_ended_by_others(self, pytest: int | None, server: int | None) -> bool:
+        """Whether a signal of others has ended one of these two (their exit codes; ``None`` for one that lives), or a worker within a case."""
+        codes = [code for code in (pytest, server) if code is not None]
+        return any(-code in senders.FOREIGN for code in codes) or (bool(self._pass.open) and not server)
 
     def _hear_the_last(self, server: forkserver.Server) -> None:
         """Wait for the end of all that this pass has started: only monitors hold its output open now, and they end what they have."""
@@ -365,15 +381,15 @@ class Supervisor:
             self._give_up(begun)
 
     def _give_up(self, begun: Open) -> None:
-        """Once, the case is run again, alone; the second time that is its outcome."""
+        """Once, the case is run again, alone; the second time there is no result: what is stuck is the suite's own process, and not the case's."""
         self._silenced[begun.case.id] += 1
         told = f"its worker did not answer within {patience(self._catalogue[begun.case.invariant]):g} s"
         self._ledger.note(Event.TROUBLE, what=f"{begun.case.id}: {told}")
         self._deadly |= {begun.case.id}
         if self._silenced[begun.case.id] > 1:
-            invariant = self._catalogue[begun.case.invariant]
-            result = died(begun.case, invariant, Step(), Outcome.HANG, f"{told}, and had to be killed, twice")
-            self._conclude(result, begun.pid)
+            level = self._catalogue[begun.case.invariant].level
+            reason = f"{told}, and had to be killed, twice: a process of the run itself was stopped"
+            self._conclude(Result(begun.case, Outcome.INCONCLUSIVE, level, reason=reason), begun.pid)
 
     def _conclude(self, result: Result, process: int) -> None:
         """A result that no worker has told."""
@@ -434,9 +450,10 @@ def write_jobs(path: Path, to_do: list[jobs.Job]) -> None:
 
 
 def patience(invariant: Invariant) -> float:
-    """Seconds after which a worker that has begun a case must have told its end: two tries, two ends, and the GPU looked at."""
+    """Seconds after which a worker that has begun a case must have told its end: all tries, their ends, and the GPU looked at."""
     probing = monitor.PROBES * (monitor.PROBE_SECONDS + monitor.PAUSE_SECONDS)
-    return 2 * (limit_of(invariant) + REAP_SECONDS + probing) + forkserver.START_SECONDS
+    one = monitor.PATIENCE * deadline.MOST * limit_of(invariant) + deadline.IMPORT_SECONDS
+    return monitor.MOST_TRIES * (one + REAP_SECONDS + probing) + forkserver.START_SECONDS
 
 
 def _end(process: subprocess.Popen[bytes]) -> None:

@@ -8,6 +8,7 @@ import traceback
 from conformance.adapters import registry
 from conformance.adapters.base import Adapter, Unsupported
 from conformance.protocols.clauses import Level
+from conformance.suite import deadline
 from conformance.suite.catalogue import Case, Invariant
 from conformance.suite.codes import Code
 from conformance.suite.exchange import Exchange, Partners, Poisoned, brief
@@ -28,7 +29,8 @@ class Workbench:
         """The loaded adapter; the library's own exception if it cannot be loaded."""
         if name not in self._loaded:
             adapter = registry.create(name)
-            adapter.load()
+            with deadline.not_counted():
+                adapter.load()
             self._loaded[name] = adapter
         return self._loaded[name]
 

@@ -28,6 +28,8 @@ from .results import read_lines
 _PATIENCE = 10.0
 _FUTILE_STARTS = 3
 """Workers that end before they have started, with none that has: the next one would, too."""
+_MONITORS = 3
+"""Monitors that a case may lose: somebody may end one, and the server forks another."""
 
 
 class Worker:
@@ -48,14 +50,24 @@ class Worker:
     def run(self, case: Case) -> None:
         """Have it run, and tell its beginning and its end. It has no end where nobody could run it."""
         self._tell(Event.START, case=case.id)
+        for left in reversed(range(_MONITORS)):
+            try:
+                answer = self._asked({"case": case.to_json(), "isolation": self._isolation[case.id].value})
+            except OSError as error:
+                if not left:
+                    self._tell(Event.TROUBLE, what=f"no process to run {case.id} in: {type(error).__name__}: {error}")
+            else:
+                self._tell(Event.END, result=answer["result"], process=answer["process"])
+                return
+
+    def _asked(self, request: dict[str, Any]) -> dict[str, Any]:
+        """The answer of this worker's monitor; one that is gone is replaced when it is asked the next time."""
         try:
             self._monitor = self._monitor or Line(os.environ[forkserver.SOCKET], forkserver.START_SECONDS)
-            answer = self._monitor.ask({"case": case.to_json(), "isolation": self._isolation[case.id].value})
-        except OSError as error:
+            return self._monitor.ask(request)
+        except OSError:
             self._monitor = None
-            self._tell(Event.TROUBLE, what=f"no process to run {case.id} in: {type(error).__name__}: {error}")
-            return
-        self._tell(Event.END, result=answer["result"], process=answer["process"])
+            raise
 
     def _tell(self, event: Event, **facts: Any) -> None:
         self._report.send(

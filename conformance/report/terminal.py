@@ -14,6 +14,7 @@ from conformance.execution import canaries
 from conformance.execution.accusing import own_exporter
 from conformance.execution.environment import Facts
 from conformance.execution.ledger import Status
+from conformance.execution.machine import Processes
 from conformance.execution.results import Result
 from conformance.execution.supervisor import Run
 from conformance.execution.untested import Gap, Untested, untested
@@ -80,7 +81,9 @@ def waiting(stream: TextIO, text: str) -> Iterator[None]:
         stream.flush()
 
 
-def announce(screen: Screen, facts: Facts, cases: int, processes: int, out: Path, *, earlier: int = 0) -> None:
+def announce(
+    screen: Screen, facts: Facts, cases: int, processes: Processes, out: Path, *, earlier: int = 0
+) -> None:  # fmt: skip
     """What is about to run, on what; what is absent is said before anything else can hide it."""
     screen.line(screen.paint("Libraries", "bold"))
     for library in facts.environment.libraries:
@@ -97,8 +100,10 @@ def announce(screen: Screen, facts: Facts, cases: int, processes: int, out: Path
             screen.noted(f"  – {'':<12} not tested on {device}: {reason}")
     known = f", {earlier} of them known from before," if earlier else ""
     screen.line(
-        f"{_gpu(facts)}; {many(cases, 'case')}{known} in {many(processes, 'process', 'processes')}, results in {out}"
+        f"{_gpu(facts)}; {many(cases, 'case')}{known} in {many(processes.number, 'process', 'processes')}, results in {out}"
     )
+    if processes.why:
+        screen.noted(processes.why)
     screen.line()
 
 

@@ -8,6 +8,7 @@ import os
 import signal
 import subprocess
 import sys
+from collections.abc import Callable
 from typing import IO, Any
 
 from conformance import launcher
@@ -52,13 +53,14 @@ def start(
     stdin: int = subprocess.DEVNULL,
     output: int | IO[bytes] = subprocess.DEVNULL,
     answers: int | None = None,
-    dies_with_us: bool = False,
+    before: Callable[[], object] | None = None,
     variables: dict[str, str] | None = None,
 ) -> subprocess.Popen[bytes]:
     """Start a module of this copy of the package in a session of its own.
 
     ``output`` takes what it prints, to both standard streams. ``answers`` is a descriptor that it :func:`tell`\\ s to: whatever else is
-    printed in the process does not disturb it. ``folder`` is where it runs; this process's own, if there is none.
+    printed in the process does not disturb it. ``folder`` is where it runs; this process's own, if there is none. ``before`` is called in
+    the child before its program begins.
     """
     more = dict(variables or {})
     if answers is not None:
@@ -70,7 +72,7 @@ def start(
         stderr=output,
         pass_fds=() if answers is None else (answers,),
         start_new_session=True,
-        preexec_fn=die_with_parent if dies_with_us else None,
+        preexec_fn=before,
         env=environment(**more),
         cwd=folder,
     )
@@ -93,10 +95,9 @@ def die_with_parent(by: int = signal.SIGKILL) -> None:
 
 
 def tail(file: IO[bytes], most: int) -> str:
-    """The last ``most`` bytes of what a child wrote."""
-    size = file.seek(0, os.SEEK_END)
-    file.seek(max(0, size - most))
-    return file.read().decode(errors="replace")
+    """The last ``most`` bytes of what a child wrote, or has written so far: the place at which it goes on to write stays as it is."""
+    size = os.fstat(file.fileno()).st_size
+    return os.pread(file.fileno(), most, max(0, size - most)).decode(errors="replace")
 
 
 def records(told: str) -> list[dict[str, Any]]:

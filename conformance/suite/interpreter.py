@@ -10,19 +10,25 @@ import os
 import signal
 import subprocess
 import tempfile
-from dataclasses import dataclass
-from typing import Any, NoReturn
+import time
+from dataclasses import dataclass, replace
+from functools import partial
+from typing import IO, Any, NoReturn
 
 from conformance.protocols.clauses import Role
 
-from . import children, deadline
+from . import children, deadline, senders
 from .codes import BY_SLUG, Code
 from .outcomes import Inconclusive, Refused, Side, fail
+from .programs import IMPORTING
 
 _SHARE = 0.75
-"""Of a case's own time limit: a program that hangs is to be reported by its case, not together with it."""
+"""Of a case's own time limit, by which a program of the case is stopped."""
+_UNCOUNTED = 3600.0
+"""Seconds that two tries of a program may take of the case's time: it keeps its own deadline, and the case's stands still meanwhile."""
 SURVIVAL = "PY-02"
 """The clause against a library that ends an interpreter without an exchange."""
+_GLANCE = 0.25
 _OUTPUT = 65536
 _TAIL = 1500
 
@@ -34,14 +40,16 @@ class Ended:
     code: int | None
     records: tuple[dict[str, Any], ...]
     stderr: str = ""
+    late: str = ""
+    """Why it had to be stopped, if it had."""
 
     @property
     def death(self) -> str | None:
         """How the program ended, if not by itself and well."""
         if self.code is None:
-            return f"no end after {limit():g} s"
+            return self.late or f"no end after {limit():g} s"
         if self.code < 0:
-            return signal.Signals(-self.code).name
+            return senders.name_of(-self.code)
         return f"exit code {self.code}" if self.code else None
 
     @property
@@ -65,25 +73,86 @@ def limit() -> float:
 
 
 def run(program: str, *arguments: str) -> Ended:
-    """Run a program to its end; one that does not end is stopped with its whole process group."""
+    """Run a program to its end; one that does not end is stopped with its whole process group.
+
+    One that a signal of others has ended or stopped is tried once more, under watch. Raises ``Inconclusive`` unless it sends it to itself.
+    """
+    with deadline.not_counted(_UNCOUNTED):
+        ended, killed, _ = _tried(program, arguments)
+        if killed:
+            ended, again, own = _tried(program, arguments, killed)
+            if not own:
+                raise Inconclusive(_told(ended, killed, again))
+    return ended
+
+
+def _told(ended: Ended, killed: int, again: int) -> str:
+    """No result: what has ended the program is nothing that it does each time, or does itself."""
+    name = senders.name_of(killed)
+    where = f" at or after {ended.last_step}" if again else ", once of two times"
+    return f"a fresh interpreter was ended or stopped by {name} from outside{where}"
+
+
+def _tried(program: str, arguments: tuple[str, ...], watch: int = 0) -> tuple[Ended, int, bool]:
+    """How a program has ended, the signal of others that has ended or stopped it, and whether it is proven to have sent it itself."""
     with tempfile.TemporaryFile() as answers, tempfile.TemporaryFile() as said:
+        started = time.monotonic()
         process = children.start(
             f"{__package__}.programs.{program}",
             *arguments,
             output=said,
             answers=answers.fileno(),
+            before=partial(senders.watch, watch) if watch else None,
             variables={"PYTHONFAULTHANDLER": "1"},
         )
-        code: int | None = None
+        times = deadline.Watch(process.pid, limit(), _Imports(answers, started))
+        code, stopped = None, False
         try:
-            code = process.wait(limit())
-        except subprocess.TimeoutExpired:
-            pass
+            while code is None and (left := times.left):
+                try:
+                    code = process.wait(min(left, _GLANCE))
+                except subprocess.TimeoutExpired:
+                    pass
         finally:
             if code is None:
+                stopped = deadline.is_stopped(process.pid)
                 _stop(process)
-        told = children.records(children.tail(answers, _OUTPUT))
-        return Ended(code, tuple(told), children.tail(said, _TAIL))
+        told = tuple(children.records(children.tail(answers, _OUTPUT)))
+        ended = Ended(code, told, children.tail(said, _TAIL), times.late)
+    if code is None and not times.is_decided:
+        raise Inconclusive(f"a fresh interpreter came to {times.late}, at or after {ended.last_step}")
+    own = bool(watch and code == -senders.CAUGHT)
+    if own:
+        return replace(ended, code=-watch), 0, True
+    if stopped:
+        return ended, signal.SIGSTOP, False
+    return ended, -code if code is not None and -code in senders.FOREIGN else 0, False
+
+
+@dataclass(frozen=True)
+class _Imports:
+    """The time of a program that is not the case's: before its first record, and while it imports a library."""
+
+    answers: IO[bytes]
+    started: float
+
+    def lasted(self, now: float) -> float:
+        """Seconds of all imports up to now."""
+        return sum(end - begun for begun, end in self._spans(now))
+
+    @property
+    def until(self) -> float | None:
+        """When the import that is going on has to be over; ``None`` if there is none."""
+        now = time.monotonic()
+        begun = next((begun for begun, end in self._spans(now) if end == now), None)
+        return None if begun is None else begun + deadline.IMPORT_SECONDS
+
+    def _spans(self, now: float) -> list[tuple[float, float]]:
+        marks = [(self.started, True)]
+        for record in children.records(children.tail(self.answers, _OUTPUT)):
+            marks.append((record.get("at", self.started), IMPORTING in record))
+        ends = [at for at, _ in marks[1:]] + [now]
+        return [(at, end) for (at, imports), end in zip(marks, ends) if imports]
 
 
 def expect_survival(

@@ -116,7 +116,7 @@ def test_aborts(exchange: Exchange) -> None:
 
 @on_host("is-killed", Outcome.CRASH, Device.HOST)
 def test_is_killed(exchange: Exchange) -> None:
-    """A process that is killed from outside, as by a machine without memory, is a crash."""
+    """A process that sends itself SIGKILL is a crash, though others send that signal, too."""
     os.kill(os.getpid(), signal.SIGKILL)
 
 

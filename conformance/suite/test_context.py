@@ -12,7 +12,7 @@ from conformance.adapters.base import Adapter, Device, Protocol
 from conformance.cuda import context
 from conformance.protocols.clauses import Level, Role
 
-from . import interpreter
+from . import interpreter, senders
 from .catalogue import Draft, Isolation, Needs, Tier, every, invariant
 from .codes import Code
 from .concurrency import elsewhere
@@ -221,6 +221,8 @@ def _judge_fork(exchange: Exchange, ended: Ended) -> None:
         return
     if how == UNDECIDED:
         raise Inconclusive("whether the conversion in the fork would have ended cannot be told: it got too little time")
+    if how in {number.name for number in senders.FOREIGN}:
+        raise Inconclusive(f"the fork was ended by {how}, and who sent it is not known")
     code, reason = {
         "wrong": (Code.WRONG_AFTER_FORK, "the elements that are read in the fork are not the producer's"),
         HANG: (Code.PROGRAM_HANG, "the conversion in the fork never ends"),

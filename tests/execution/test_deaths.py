@@ -2,23 +2,30 @@
 
 from __future__ import annotations
 
+import ctypes
 import os
+import platform
 import signal
+import threading
+import time
 from collections.abc import Callable
 from dataclasses import replace
+from pathlib import Path
 from typing import Any
 
 import pytest
 
 from conformance.adapters.base import Device
-from conformance.execution import child
+from conformance.adapters.reference import ReferenceAdapter
+from conformance.execution import child, monitor, workbench
 from conformance.execution.child import Child
 from conformance.execution.deaths import GENERAL, after, clause_of, declares, when
+from conformance.execution.monitor import Monitor
 from conformance.execution.results import Result
 from conformance.execution.workbench import Workbench
 from conformance.protocols.clauses import Role, clause
-from conformance.suite import deadline
-from conformance.suite.catalogue import Case, catalogue
+from conformance.suite import deadline, senders
+from conformance.suite.catalogue import Case, Isolation, catalogue
 from conformance.suite.exchange import Exchange
 from conformance.suite.outcomes import Outcome
 from conformance.suite.steps import Doing, Step
@@ -147,6 +154,100 @@ def test_what_happens_after_the_answer_is_told_so(
     result = lost(in_import(lambda: None), monkeypatch, last=True)
     assert result.reason == f"{told} at the interpreter's exit, after the check had ended"
     assert result.outcome is outcome
+
+
+# -- whose doing it was
+
+
+def outside(number: int, flag: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """From now on every child that has written its number there gets this signal."""
+    start = Child.run
+
+    def run(self: Child, case: Case, **how: Any) -> Result:
+        flag.unlink(missing_ok=True)
+
+        def send() -> None:
+            while not flag.exists():
+                time.sleep(0.01)
+            os.kill(self.pid, number)
+
+        thread = threading.Thread(target=send)
+        thread.start()
+        try:
+            return start(self, case, **how)
+        finally:
+            flag.touch()
+            thread.join()
+
+    monkeypatch.setattr(Child, "run", run)
+
+
+@pytest.mark.parametrize("isolation", [Isolation.SHARED, Isolation.RISKY, Isolation.CHILD, Isolation.EXIT])
+@pytest.mark.parametrize("number", [signal.SIGKILL, signal.SIGTERM, signal.SIGSTOP])
+def test_a_signal_from_outside_accuses_nobody_however_often_it_comes(
+    number: signal.Signals, isolation: Isolation, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """With real processes: whoever sends it has nothing to do with the case."""
+    flag = tmp_path / "begun"
+    monkeypatch.setenv(deadline.VARIABLE, "1" if number == signal.SIGSTOP else "60")
+    monkeypatch.setattr(monitor, "PATIENCE", 1.0)
+    monkeypatch.setitem(
+        catalogue(), OURS.invariant, replace(INVARIANT, check=in_import(lambda: (flag.touch(), time.sleep(600))))
+    )
+    outside(number, flag, monkeypatch)
+    watch = Monitor(Child)
+    try:
+        result = watch.run(OURS, isolation)
+    finally:
+        watch.close()
+    assert (result.outcome, result.accused) == (Outcome.INCONCLUSIVE, None)
+    assert f"by {number.name} from outside" in result.reason
+    assert len(result.attempts) == monitor.MOST_TRIES
+
+
+@pytest.mark.skipif(platform.machine() not in senders._CALLS, reason="who sends a signal is not seen on this machine")
+@pytest.mark.parametrize("isolation", [Isolation.SHARED, Isolation.RISKY, Isolation.CHILD, Isolation.EXIT])
+@pytest.mark.parametrize(
+    "send",
+    [
+        lambda: os.kill(os.getpid(), signal.SIGKILL),
+        lambda: signal.raise_signal(signal.SIGTERM),
+        lambda: ctypes.CDLL(None)["raise"](int(signal.SIGKILL)),
+    ],
+)
+def test_a_process_that_ends_itself_by_such_a_signal_is_a_crash(
+    send: Callable[[], object], isolation: Isolation, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """It is seen to send it, so its library is at fault."""
+    monkeypatch.setitem(catalogue(), OURS.invariant, replace(INVARIANT, check=in_import(send)))
+    watch = Monitor(Child)
+    try:
+        result = watch.run(OURS, isolation)
+    finally:
+        watch.close()
+    assert result.outcome is Outcome.CRASH
+    assert result.seen in ("SIGKILL", "SIGTERM")
+    assert len(result.attempts) == 2
+
+
+def test_the_import_of_a_library_is_not_the_cases_time(monkeypatch: pytest.MonkeyPatch) -> None:
+    """However short the deadline of the case is."""
+
+    class Slow(ReferenceAdapter):
+        def load(self) -> None:
+            time.sleep(1.5)
+
+    def bench() -> Workbench:
+        return Workbench()
+
+    monkeypatch.setattr(workbench.registry, "create", lambda name: Slow())
+    monkeypatch.setenv(deadline.VARIABLE, "1")
+    monkeypatch.setitem(catalogue(), OURS.invariant, replace(INVARIANT, check=lambda exchange: exchange.producer))
+    run = Child(workbench=bench)
+    try:
+        assert run.run(OURS).outcome is Outcome.PASS
+    finally:
+        run.end()
 
 
 # -- which clause

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import signal
 from collections.abc import Iterable
 from dataclasses import dataclass, field
 
@@ -22,6 +23,8 @@ class Script:
 
     endings: dict[str, list[Outcome]] = field(default_factory=dict)
     probes: list[str | None] = field(default_factory=list)
+    kills: dict[str, list[int]] = field(default_factory=dict)
+    """The signals of others that end the processes of each case, try by try; 0 for none."""
     children: list[Paper] = field(default_factory=list)
 
     def start(self, close: Iterable[int]) -> Paper:
@@ -42,6 +45,10 @@ class Paper:
     probed: list[float] = field(default_factory=list)
     told_last: list[bool] = field(default_factory=list)
     ended: int = 0
+    killed: int = 0
+    is_own: bool = False
+    watched: list[int] = field(default_factory=list)
+    patience: list[float] = field(default_factory=list)
 
     @property
     def is_new(self) -> bool:
@@ -51,10 +58,15 @@ class Paper:
     def descriptors(self) -> tuple[int, ...]:
         return () if self.died else (self.pid, self.pid + 1000)
 
-    def run(self, case: Case, *, last: bool) -> Result:
+    def run(self, case: Case, *, last: bool, watch: int, patience: float) -> Result:
         assert not self.died, "a case was given to a process that is gone"
         self.done.append(case.id)
         self.told_last.append(last)
+        self.watched.append(watch)
+        self.patience.append(patience)
+        kills = self.script.kills.get(case.invariant, [])
+        self.killed = kills.pop(0) if kills else 0
+        self.is_own = bool(watch and not self.killed)
         endings = self.script.endings.get(case.invariant, [])
         outcome = endings.pop(0) if endings else Outcome.PASS
         self.died = last or outcome in (Outcome.CRASH, Outcome.HANG)
@@ -252,3 +264,52 @@ def test_a_gpu_that_does_not_come_back_loses_its_cases_and_no_others(script: Scr
     assert later == Result(case("b", Device.CUDA), Outcome.LOST, Level.MUST, reason=told)
     assert sum(len(child.probed) for child in script.children) == 2 * monitor.PROBES
     assert host.outcome is Outcome.PASS
+
+
+KILL, STOP = int(signal.SIGKILL), int(signal.SIGSTOP)
+CRASH, HANG, PASS, FAIL = Outcome.CRASH, Outcome.HANG, Outcome.PASS, Outcome.FAIL
+NO_RESULT = Outcome.INCONCLUSIVE
+
+
+@pytest.mark.parametrize("isolation", [Isolation.SHARED, Isolation.RISKY, Isolation.CHILD, Isolation.EXIT])
+@pytest.mark.parametrize(
+    ("endings", "kills", "outcome", "watched"),
+    [
+        ([CRASH, CRASH], [0, 0], CRASH, [0, 0]),
+        ([CRASH, PASS], [0, 0], NO_RESULT, [0, 0]),
+        ([CRASH, PASS], [KILL, 0], NO_RESULT, [0, KILL]),
+        ([CRASH, FAIL], [KILL, 0], FAIL, [0, KILL]),
+        ([CRASH, CRASH], [KILL, 0], CRASH, [0, KILL]),
+        ([CRASH] * 4, [KILL] * 4, NO_RESULT, [0, KILL, KILL, KILL]),
+        ([HANG] * 4, [STOP] * 4, NO_RESULT, [0, STOP, STOP, STOP]),
+        ([CRASH] * 3, [0, KILL, 0], CRASH, [0, 0, KILL]),
+        ([HANG, HANG], [0, 0], HANG, [0, 0]),
+        ([HANG, PASS], [0, 0], NO_RESULT, [0, 0]),
+    ],
+)
+def test_a_death_accuses_only_if_it_shows_again_or_is_proven_to_be_the_processs_own(
+    script: Script, isolation: Isolation, endings: list[Outcome], kills: list[int], outcome: Outcome, watched: list[int]
+) -> None:
+    """In every kind of process. After a signal of others the next try is under watch; every try is told."""
+    script.endings, script.kills = {"a": list(endings)}, {"a": list(kills)}
+    result = Monitor(script.start).run(case("a"), isolation)
+    assert result.outcome is outcome
+    assert [seen for child in script.children for seen in child.watched] == watched
+    assert [attempt.outcome for attempt in result.attempts] == endings
+
+
+def test_what_was_always_ended_from_outside_says_by_which_signal(script: Script) -> None:
+    """And how often it was tried."""
+    script.endings, script.kills = {"a": [CRASH] * 4}, {"a": [KILL] * 4}
+    result = Monitor(script.start).run(case("a"), Isolation.CHILD)
+    assert result.reason == "the process was killed by SIGKILL from outside: as written, in 4 tries"
+    assert result.accused is None
+
+
+def test_a_hang_has_to_show_again_with_more_time(script: Script) -> None:
+    """A crash needs no more of it."""
+    script.endings = {"a": [HANG, HANG], "b": [CRASH, CRASH]}
+    watch = Monitor(script.start)
+    for name in "ab":
+        watch.run(case(name), Isolation.CHILD)
+    assert [child.patience for child in script.children] == [[1.0], [monitor.PATIENCE], [1.0], [1.0]]

@@ -180,3 +180,15 @@ def test_two_runs_cannot_write_to_one_folder(conformance: Command, tmp_path: Pat
     assert (refused.code, refused.stderr.count("\n")) == (2, 1)
     assert "another run is writing to conform-results" in refused.stderr
     assert not (out / "plan.jsonl").exists()
+
+
+@pytest.mark.parametrize(("family", "tier"), [("pointer", "quick"), ("imports", "full")])
+def test_a_library_that_is_slow_to_import_is_judged_as_any_other(
+    family: str, tier: str, conformance: Command, tmp_path: Path
+) -> None:
+    """Its import takes longer than a case may: in the children of cases, and in fresh interpreters."""
+    path = install(tmp_path / "site", "slow", load="time.sleep(4)")
+    selection = ("--between", "slow,numpy", "--family", family, "--tier", tier, "-n", "2")
+    done = conformance("check", *selection, "--deadline", "3", path=path)
+    assert done.code == 0, done.stdout
+    assert set(done.outcomes().values()) <= {"pass", "refused"}

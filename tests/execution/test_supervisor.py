@@ -49,7 +49,7 @@ def told(tmp_path: Path) -> list[str]:
     return [record["what"] for record in read_lines(tmp_path / "out" / journal.FILE) if record["event"] == "trouble"]
 
 
-def test_a_worker_that_nobody_answers_is_killed_and_its_case_is_a_hang(
+def test_a_worker_that_nobody_answers_is_killed_and_its_case_has_no_result(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """The second of three deadlines: the monitor has been stopped, so it cannot keep the first. All other cases run."""
@@ -57,7 +57,7 @@ def test_a_worker_that_nobody_answers_is_killed_and_its_case_is_a_hang(
     monkeypatch.setattr(supervisor, "REAP_SECONDS", 1.0)
     done = run(tmp_path, monkeypatch, f"os.kill({MONITOR}, signal.SIGSTOP); time.sleep(600)", [])
     first, *others = done.results
-    assert first.outcome is Outcome.HANG
+    assert first.outcome is Outcome.INCONCLUSIVE
     assert "its worker did not answer within 2 s, and had to be killed, twice" in first.reason
     assert {r.outcome for r in others} == {Outcome.PASS}
     assert len(told(tmp_path)) == 2
@@ -142,3 +142,30 @@ def test_a_full_folder_for_temporary_files_is_told_as_that(tmp_path: Path, monke
     )
     assert len(done.lost) == len(CASES)
     assert (tmp_path / "out" / folder.RESULTS).exists()
+
+
+def test_a_monitor_that_is_ended_costs_nothing(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Its worker gets another one, and the pass goes on."""
+    deed = f"os.kill({MONITOR}, signal.SIGKILL), time.sleep(600)"
+    done = run(tmp_path, monkeypatch, ONCE.format(flag=tmp_path / "done", deed=deed), [])
+    assert {r.outcome for r in done.results} == {Outcome.PASS}, [r.reason for r in done.results]
+    events = [record["event"] for record in read_lines(tmp_path / "out" / journal.FILE)]
+    assert events.count("start") == len(CASES)
+    assert told(tmp_path) == []
+
+
+@pytest.mark.parametrize(("times", "outcome"), [(supervisor._FUTILE + 3, Outcome.PASS), (10**6, Outcome.LOST)])
+def test_passes_that_somebody_ends_from_outside_are_not_futile(
+    times: int, outcome: Outcome, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """There may be many of them before one brings a result; but not without an end."""
+    starts = []
+    start = harness.command
+
+    def command(processes: int, suite: Path) -> list[str]:
+        starts.append(processes)
+        return ["/bin/sh", "-c", "kill -KILL $$"] if len(starts) <= times else start(processes, suite)
+
+    monkeypatch.setattr(harness, "command", command)
+    done = run(tmp_path, monkeypatch, "pass", [])
+    assert {r.outcome for r in done.results} == {outcome}

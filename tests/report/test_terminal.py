@@ -13,6 +13,7 @@ import pytest
 from conformance.adapters.base import Device
 from conformance.execution.environment import Facts
 from conformance.execution.ledger import Status
+from conformance.execution.machine import Processes
 from conformance.execution.results import Result
 from conformance.execution.supervisor import Run
 from conformance.findings.telling import SIDES_LEGEND
@@ -355,7 +356,7 @@ def test_canaries_are_told_at_the_end_and_are_no_findings(outcome: Outcome, told
 def test_absent_libraries_are_named_before_anything_runs() -> None:
     """With the reason."""
     stream = io.StringIO()
-    terminal.announce(terminal.Screen(stream, 100, colours=False), FACTS, 5, 2, Path("there"))
+    terminal.announce(terminal.Screen(stream, 100, colours=False), FACTS, 5, Processes(2), Path("there"))
     assert "cupy         not tested: not installed (cupy)" in stream.getvalue()
 
 

@@ -2,8 +2,13 @@
 
 from __future__ import annotations
 
+import os
+import platform
+import signal
 import subprocess
 import sys
+import threading
+import time
 from pathlib import Path
 
 import pytest
@@ -15,10 +20,10 @@ from conformance.execution.results import Result
 from conformance.execution.workbench import Workbench
 from conformance.protocols.clauses import Level, Role
 from conformance.reference.memory import Memory, simulated
-from conformance.suite import interpreter
+from conformance.suite import deadline, interpreter, senders
 from conformance.suite.catalogue import Case, catalogue
 from conformance.suite.interpreter import Ended
-from conformance.suite.outcomes import Outcome, Side
+from conformance.suite.outcomes import Inconclusive, Outcome, Side
 from conformance.suite.programs import after_fork, import_alone, pycuda_context
 from conformance.verdict import Verdict
 
@@ -293,3 +298,85 @@ def test_a_death_beside_pycuda_is_a_violation(monkeypatch: pytest.MonkeyPatch) -
     assert (result.outcome, result.level) == (Outcome.FAIL, Level.MUST)
     assert result.seen == "SIGSEGV at or after an import by torch"
     assert (result.code, result.given) == ("program-crash", "an import by torch")
+
+
+# -- how they end
+
+
+def program(folder: Path, monkeypatch: pytest.MonkeyPatch, text: str) -> Ended:
+    """The end of a fresh interpreter that imports a module of these lines."""
+    folder.joinpath("slow_or_selfish.py").write_text(f"import ctypes, os, signal, time\n{text}\n")
+    monkeypatch.setenv("PYTHONPATH", str(folder))
+    return interpreter.run("import_alone", "slow_or_selfish")
+
+
+@pytest.mark.skipif(platform.machine() not in senders._CALLS, reason="who sends a signal is not seen on this machine")
+@pytest.mark.parametrize(
+    ("line", "death"),
+    [
+        ("os.kill(os.getpid(), signal.SIGKILL)", "SIGKILL"),
+        ("ctypes.CDLL(None)['raise'](15)", "SIGTERM"),
+        ("os.abort()", "SIGABRT"),
+        ("os._exit(3)", "exit code 3"),
+    ],
+)
+def test_a_library_that_ends_an_interpreter_is_told_by_how_it_did(
+    line: str, death: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Also by a signal that others send, if it is seen to send it."""
+    assert program(tmp_path, monkeypatch, line).death == death
+
+
+@pytest.mark.parametrize("number", [signal.SIGKILL, signal.SIGTERM, signal.SIGSTOP])
+def test_an_interpreter_that_is_ended_from_outside_decides_nothing(
+    number: signal.Signals, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """However often that happens."""
+    pids = tmp_path / "pids"
+    monkeypatch.setenv(deadline.VARIABLE, "2" if number == signal.SIGSTOP else "60")
+
+    def send() -> None:
+        for nth in range(2):
+            while not pids.exists() or len(found := pids.read_text().split("\n")) < nth + 2:
+                time.sleep(0.01)
+            os.kill(int(found[nth]), number)
+
+    thread = threading.Thread(target=send)
+    thread.start()
+    with pytest.raises(Inconclusive, match=rf"was ended or stopped by {number.name} from outside"):
+        program(
+            tmp_path, monkeypatch, f"print(os.getpid(), file=open({str(pids)!r}, 'a'), flush=True)\ntime.sleep(600)"
+        )
+    thread.join()
+
+
+def test_the_import_of_a_library_is_not_the_time_of_an_interpreter(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """However short its deadline is. All that it told is read, though it was read before, too."""
+    monkeypatch.setattr(interpreter, "limit", lambda: 1.0)
+    ended = program(tmp_path, monkeypatch, "time.sleep(2.5)")
+    assert ended.death is None
+    assert [key for record in ended.records for key in record if key != "at"][:3] == ["step", "importing", "imported"]
+
+
+def test_an_interpreter_that_never_ends_after_its_imports_is_late(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """By its own deadline, from then on."""
+    monkeypatch.setattr(interpreter, "limit", lambda: 1.0)
+    ended = program(tmp_path, monkeypatch, "import atexit; atexit.register(time.sleep, 600)")
+    assert (ended.death, ended.last_step) == ("no end after 1 s", "the exit of the interpreter")
+
+
+def test_a_record_that_is_none_is_passed_over() -> None:
+    """A library may print what looks like one, and a program may be cut off in one."""
+    lines = ["@conformance {", "@conformance 3", '@conformance {"step": "one"}', '@conformance {"st']
+    assert interpreter._records("\n".join(lines)) == ({"step": "one"},)
+
+
+@pytest.mark.parametrize("how", ["SIGKILL", "SIGTERM"])
+def test_a_fork_that_somebody_has_ended_decides_nothing(how: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Who it was is not known there."""
+    answer(monkeypatch, {"before": "right"}, {"ended": how})
+    assert run("context.after-fork", "reference", "two").outcome is Outcome.INCONCLUSIVE

@@ -17,7 +17,7 @@ from conformance.suite.catalogue import Case
 from conformance.suite.exchange import Exchange, Partners, Source, brief
 from conformance.suite.outcomes import Failure, Refused
 
-from . import tell
+from . import importing, tell
 
 HANG = "no end"
 """How a child ended that provably never would have."""
@@ -51,7 +51,8 @@ def main(case: Case) -> None:
 
 def _load(name: str) -> Adapter:
     adapter = registry.create(name)
-    adapter.load()
+    with importing(name):
+        adapter.load()
     return adapter
 
 

@@ -17,7 +17,7 @@ from conformance.reference.streams import PER_THREAD, Streams
 from conformance.suite.exchange import brief
 from conformance.suite.order.handover import KIND, NEW, OLD, SHAPE, elements, filled
 
-from . import tell
+from . import importing, tell
 
 SWITCHES = {"cupy": "CUPY_CUDA_PER_THREAD_DEFAULT_STREAM", "cuda_python": "CUDA_PYTHON_CUDA_PER_THREAD_DEFAULT_STREAM"}
 _SECONDS = 0.1
@@ -32,7 +32,8 @@ def main(name: str, switch: str, device: Device = Device.CUDA) -> None:
         os.environ[SWITCHES[name]] = "1"
     try:
         adapter = registry.create(name)
-        adapter.load()
+        with importing(name):
+            adapter.load()
         tell(
             works_on=works_on(adapter, device),
             publishes=published(adapter, device),

@@ -5,7 +5,7 @@ from __future__ import annotations
 import importlib
 import sys
 
-from . import tell
+from . import importing, tell
 
 MODULES = {
     "pycuda": ("pycuda.driver", "pycuda.gpuarray"),
@@ -18,8 +18,9 @@ MODULES = {
 def main(name: str) -> None:
     """Import; then ask the interpreter about its lock and the driver about contexts."""
     tell(step=f"the import of {name}")
-    for module in MODULES.get(name, (name,)):
-        importlib.import_module(module)
+    with importing(name):
+        for module in MODULES.get(name, (name,)):
+            importlib.import_module(module)
     tell(gil=getattr(sys, "_is_gil_enabled", lambda: True)())
     tell(step="a question to the driver")
     contexts()

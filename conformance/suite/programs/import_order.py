@@ -12,7 +12,7 @@ from conformance.suite.catalogue import Case
 from conformance.suite.exchange import Exchange, Partners, brief
 from conformance.suite.outcomes import Failure, Refused, Side
 
-from . import tell
+from . import importing, tell
 
 _WORDS = b"".join(word.to_bytes(4, sys.byteorder) for word in (7, 300, 70_000, 9_000_001))
 """Four int32 below 2**24: a kernel that counts in float32 still gets them right."""
@@ -24,7 +24,8 @@ def main(names: tuple[str, ...]) -> None:
     for name in names:
         tell(step=f"the import of {name}")
         loaded[name] = registry.create(name)
-        loaded[name].load()
+        with importing(name):
+            loaded[name].load()
     devices = {name: usable(adapter) for name, adapter in loaded.items()}
     for giver, taker in neighbours(names):
         for device in devices[giver]:

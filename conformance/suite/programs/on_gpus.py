@@ -15,7 +15,7 @@ from conformance.suite.catalogue import Case
 from conformance.suite.exchange import brief
 from conformance.suite.patterns import pattern
 
-from . import tell
+from . import importing, tell
 
 _KIND = dtype("float32")
 _SHAPE = (3, 4)
@@ -39,7 +39,8 @@ def load(name: str, ordinals: tuple[int, ...]) -> Adapter:
     """Import a library."""
     tell(step=f"the import of {name}")
     adapter = registry.create(name)
-    adapter.load()
+    with importing(name):
+        adapter.load()
     contexts(f"the import of {name}", ordinals)
     return adapter
 

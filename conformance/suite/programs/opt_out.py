@@ -13,7 +13,7 @@ from conformance.suite.exchange import brief
 from conformance.suite.order.handover import Forward, How, Setting, Without
 from conformance.suite.order.observation import observe
 
-from . import tell
+from . import importing, tell
 
 SWITCHES = {
     "wait": ("CUPY_CUDA_ARRAY_INTERFACE_SYNC", "0"),
@@ -30,7 +30,8 @@ def main(switch: str, device: Device = Device.CUDA) -> None:
         os.environ[variable] = value
     try:
         cupy = registry.create("cupy")
-        cupy.load()
+        with importing("cupy"):
+            cupy.load()
         reference = ReferenceAdapter()
         own = Forward(Setting(cupy, reference, Protocol.CAI, device))
         described: dict[str, Any] = own.offer().__cuda_array_interface__

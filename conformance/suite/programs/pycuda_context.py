@@ -20,7 +20,7 @@ from conformance.suite.exchange import brief, show
 from conformance.suite.handed import Mismatch, decoded, mismatch
 from conformance.suite.patterns import pattern
 
-from . import tell
+from . import importing, tell
 
 _KIND = dtype("float32")
 _SHAPE = (3, 4)
@@ -84,7 +84,8 @@ def load(name: str, setup: str) -> Adapter:
     adapter = registry.create(name)
     if isinstance(adapter, PycudaAdapter):
         adapter.context_module = f"pycuda.{setup}"
-    adapter.load()
+    with importing(name):
+        adapter.load()
     adapter.empty(_KIND, _SHAPE, Device.CUDA)
     return adapter
 

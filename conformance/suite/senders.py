@@ -1,0 +1,133 @@
+"""Who sent the signal by which a process ended: the process itself, or somebody else.
+
+A fault (SIGSEGV, SIGABRT, …) is the process's own. SIGKILL, SIGTERM and the like are what an operator, the limit of a container or the
+kernel's out-of-memory killer sends, and the exit status does not tell who it was. So the case is tried again under watch: a filter
+for system calls (seccomp) ends a process that sends the signal to itself by SIGSYS. A process that such a signal ends all the same was
+not its sender.
+"""
+
+from __future__ import annotations
+
+import ctypes
+import os
+import platform
+import signal
+import struct
+import sys
+from collections.abc import Iterable
+from dataclasses import dataclass
+from pathlib import Path
+
+FOREIGN = frozenset(
+    {
+        signal.SIGKILL,
+        signal.SIGTERM,
+        signal.SIGINT,
+        signal.SIGHUP,
+        signal.SIGQUIT,
+        signal.SIGXCPU,
+        signal.SIGSTOP,
+        signal.SIGTSTP,
+    }
+)
+"""Signals that others send. A process that one of them ends, or stops, is accused only if it is proven to have sent it itself."""
+CAUGHT = signal.SIGSYS
+"""The signal that ends a process under watch which sends itself the signal in question."""
+
+_NO_NEW_PRIVILEGES, _SET_SECCOMP, _FILTER = 38, 22, 2
+_LOAD, _EQUAL, _GO, _RETURN = 0x20, 0x15, 0x05, 0x06
+_ALLOW, _END = 0x7FFF0000, 0x80000000
+_NUMBER, _ARCHITECTURE, _FIRST, _SECOND, _THIRD = 0, 4, 16, 24, 32
+"""Offsets in the kernel's ``struct seccomp_data``; of each argument the lower half, on a little-endian machine."""
+
+
+@dataclass(frozen=True)
+class _Calls:
+    """The kernel's number of an architecture, and of its system calls that send signals."""
+
+    architecture: int
+    kill: int
+    tkill: int
+    tgkill: int
+
+
+_CALLS = {
+    "x86_64": _Calls(0xC000003E, 62, 200, 234),
+    "aarch64": _Calls(0xC00000B7, 129, 130, 131),
+}
+
+
+def watch(number: int) -> bool:
+    """From now on this process ends by :data:`CAUGHT` where it, or what it starts, sends it this signal; whether that could be set up.
+
+    The process also gives up privileges that it could gain by starting a program with the set-user-ID bit, as the kernel demands.
+    """
+    calls = _CALLS.get(platform.machine())
+    if calls is None or sys.platform != "linux" or sys.byteorder != "little":
+        return False
+    program = _program(calls, os.getpid(), number)
+    buffer = ctypes.create_string_buffer(program)
+    described = struct.pack("@HP", len(program) // 8, ctypes.addressof(buffer))
+    prctl = ctypes.CDLL(None).prctl
+    if prctl(_NO_NEW_PRIVILEGES, 1, 0, 0, 0):
+        return False
+    return not prctl(_SET_SECCOMP, _FILTER, ctypes.c_char_p(described))
+
+
+def _program(calls: _Calls, process: int, number: int) -> bytes:
+    """The filter: ``kill`` and ``tkill`` have the signal second, ``tgkill`` third; each names the process first, ``kill`` perhaps its group."""
+    allow, end = 15, 16
+    rows = (
+        (_LOAD, _ARCHITECTURE, 0, 0),
+        (_EQUAL, calls.architecture, 2, allow),
+        (_LOAD, _NUMBER, 0, 0),
+        (_EQUAL, calls.kill, 6, 4),
+        (_EQUAL, calls.tkill, 6, 5),
+        (_EQUAL, calls.tgkill, 8, allow),
+        (_LOAD, _SECOND, 0, 0),
+        (_GO, 1, 0, 0),
+        (_LOAD, _THIRD, 0, 0),
+        (_EQUAL, number, 10, allow),
+        (_LOAD, _FIRST, 0, 0),
+        (_EQUAL, process, end, 12),
+        (_EQUAL, 0, end, 13),
+        (_EQUAL, -1, end, 14),
+        (_EQUAL, -process, end, allow),
+        (_RETURN, _ALLOW, 0, 0),
+        (_RETURN, _END, 0, 0),
+    )
+    return b"".join(
+        struct.pack("=HBBI", code, *((yes - at - 1, no - at - 1) if code == _EQUAL else (0, 0)), value & 0xFFFFFFFF)
+        for at, (code, value, yes, no) in enumerate(rows)
+    )
+
+
+def name_of(number: int) -> str:
+    """The signal's name, or its number where it has none."""
+    return signal.Signals(number).name if number in set(signal.Signals) else f"signal {number}"
+
+
+# -- the kernel's out-of-memory killer
+
+_COUNTERS = (Path("/proc/vmstat"), Path("/sys/fs/cgroup/memory.events"))
+
+
+def memory_kills(counters: Iterable[Path] = _COUNTERS) -> int:
+    """How many processes the kernel has killed for want of memory, on this machine and in this container, as far as it tells."""
+    return sum(_counted(path) for path in counters)
+
+
+def _counted(path: Path) -> int:
+    try:
+        lines = path.read_text(encoding="utf-8").splitlines()
+    except OSError:
+        return 0
+    return sum(int(line.split()[1]) for line in lines if line.startswith("oom_kill "))
+
+
+def told(number: int, kills_before: int) -> str:
+    """In brackets: who sent a signal of others, where the kernel's count (before: ``kills_before``) says it; nothing where nobody knows."""
+    return MEMORY if number == signal.SIGKILL and memory_kills() > kills_before else ""
+
+
+MEMORY = " (the kernel's out-of-memory killer)"

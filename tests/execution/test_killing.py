@@ -1,0 +1,40 @@
+"""A few signals to each kind of process of a run; ``killing.py`` as a command sends more."""
+
+from __future__ import annotations
+
+import random
+from pathlib import Path
+
+import pytest
+
+from conformance.execution import environment
+
+from .killing import Account, Kind, Runs
+
+
+def test_what_somebody_ends_loses_nothing_and_accuses_nobody(tmp_path: Path) -> None:
+    """Ten signals in one run, to other processes and at other moments every time: verdicts change to *no result* only."""
+    seed = random.randrange(1 << 32)
+    print(f"seed {seed}")
+    account = Account()
+    Runs(tmp_path, seed).disturbed(10, account, only=frozenset(Kind) - {Kind.SUPERVISOR})
+    assert account.wrong == []
+    assert account.cases
+
+
+@pytest.mark.parametrize(("ended", "probes", "usable"), [(0, 1, True), (2, 3, True), (3, 3, False)])
+def test_a_probe_that_somebody_ends_is_made_again(
+    ended: int, probes: int, usable: bool, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Not for ever: then its library is not tested, and the exit code says so."""
+    made = []
+
+    def probed(name: str, module: str) -> dict[str, object]:
+        made.append(name)
+        if len(made) > ended:
+            return {"available": True}
+        return {"available": False, "reason": "ended", "ended": "died with signal 9", environment._CODE: -9}
+
+    monkeypatch.setattr(environment, "_probed", probed)
+    found = environment._probe("one")
+    assert (len(made), found["available"]) == (probes, usable)

@@ -1,0 +1,125 @@
+"""Who sent the signal by which a process ended."""
+
+from __future__ import annotations
+
+import ctypes
+import faulthandler
+import os
+import platform
+import signal
+import subprocess
+import sys
+import threading
+from collections.abc import Callable
+from pathlib import Path
+
+import pytest
+
+from conformance.suite import senders
+
+watchable = pytest.mark.skipif(
+    sys.platform != "linux" or platform.machine() not in senders._CALLS, reason="needs the filters of this kernel"
+)
+
+
+def ended(action: Callable[[], object], number: int) -> int:
+    """The signal that ends a process which is watched for one and does this, 0 if none does."""
+    process = os.fork()
+    if not process:
+        os.setpgid(0, 0)
+        faulthandler.disable()
+        if senders.watch(number):
+            action()
+        os._exit(0)
+    _, status = os.waitpid(process, 0)
+    return os.WTERMSIG(status) if os.WIFSIGNALED(status) else 0
+
+
+@watchable
+@pytest.mark.parametrize("number", [signal.SIGKILL, signal.SIGTERM, signal.SIGSTOP])
+@pytest.mark.parametrize(
+    "send",
+    [
+        lambda number: os.kill(os.getpid(), number),
+        lambda number: os.killpg(os.getpgrp(), number),
+        lambda number: os.kill(0, number),
+        lambda number: signal.raise_signal(number),
+        lambda number: ctypes.CDLL(None)["raise"](number),
+    ],
+    ids=["kill", "killpg", "kill 0", "raise_signal", "raise"],
+)
+def test_a_process_under_watch_that_sends_the_signal_to_itself_ends_otherwise(
+    send: Callable[[int], object], number: int
+) -> None:
+    """By Python or by C, by its own number or that of its group."""
+    assert ended(lambda: send(number), number) == senders.CAUGHT
+
+
+@watchable
+@pytest.mark.parametrize(
+    ("action", "number"),
+    [
+        (lambda: os.kill(os.getpid(), signal.SIGTERM), signal.SIGTERM),
+        (os.abort, signal.SIGABRT),
+        (lambda: ctypes.string_at(0), signal.SIGSEGV),
+        (lambda: subprocess.run(["sh", "-c", "kill -KILL $$"], check=False), 0),
+    ],
+)
+def test_all_else_is_as_without_a_watch(action: Callable[[], object], number: int) -> None:
+    """Another signal, a fault, the same signal of a program to itself."""
+    assert ended(action, signal.SIGKILL) == number
+
+
+@watchable
+def test_a_signal_from_outside_ends_a_process_under_watch_as_any_other() -> None:
+    """That is the difference by which the sender is known."""
+    outside = os.getpid()
+
+    def wait() -> None:
+        os.kill(outside, 0)
+        os.write(writer, b"x")
+        signal.pause()
+
+    reader, writer = os.pipe()
+    found: list[int] = []
+    thread = threading.Thread(target=lambda: (os.read(reader, 1), os.killpg(children()[0], signal.SIGKILL)))
+    thread.start()
+    found.append(ended(wait, signal.SIGKILL))
+    thread.join()
+    assert found == [signal.SIGKILL]
+
+
+def children() -> list[int]:
+    """The processes that this one has started."""
+    return [int(path.name) for path in Path("/proc").glob("[0-9]*") if _parent(path) == os.getpid()]
+
+
+def _parent(folder: Path) -> int:
+    try:
+        return int((folder / "stat").read_text().rpartition(")")[2].split()[1])
+    except OSError:
+        return 0
+
+
+def test_on_another_machine_nothing_is_known(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Then such a death accuses nobody."""
+    monkeypatch.setattr(platform, "machine", lambda: "abacus")
+    assert senders.watch(signal.SIGKILL) is False
+
+
+def test_the_kernels_out_of_memory_killer_is_named(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """By its counters, of the machine and of the container; where there are none nobody is named."""
+    machine, container = tmp_path / "vmstat", tmp_path / "memory.events"
+    machine.write_text("nr_free_pages 1\noom_kill 3\n")
+    container.write_text("oom 9\noom_kill 1\noom_group_kill 0\n")
+    assert senders.memory_kills([machine, container]) == 4
+    assert senders.memory_kills([tmp_path / "none"]) == 0
+    monkeypatch.setattr(senders, "memory_kills", lambda: 4)
+    assert senders.told(signal.SIGKILL, 3) == senders.MEMORY
+    assert senders.told(signal.SIGKILL, 4) == ""
+    assert senders.told(signal.SIGTERM, 3) == ""
+
+
+def test_a_signal_without_a_name_has_its_number() -> None:
+    """As real-time signals have none."""
+    assert (senders.name_of(9), senders.name_of(40)) == ("SIGKILL", "signal 40")
