@@ -3,9 +3,11 @@
 from __future__ import annotations
 
 import os
+import shutil
 import stat
 import subprocess
 import sys
+import tempfile
 import threading
 from collections.abc import Callable
 from pathlib import Path
@@ -135,6 +137,51 @@ def test_whatever_another_user_has_put_there_runs_still_exclude_each_other(
     with sharing.gpus(alone=True, waits=lambda: False) as granted:
         assert granted
     assert [path.name for path in lock.parent.iterdir()] == ["lock"]
+
+
+@pytest.mark.skipif(os.getuid() != 0, reason="only root can be another user as well")
+@pytest.mark.parametrize("prepared", [link, pipe, folder, closed])
+def test_another_user_who_was_there_first_changes_nothing(
+    prepared: Callable[[Path], None], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """In a sticky folder, where nobody can remove what that user has put there: both users' runs choose the same lock."""
+    shared = Path(tempfile.mkdtemp(dir="/tmp"))
+    try:
+        shared.chmod(0o1777)
+        monkeypatch.setattr(sharing, "LOCK", shared / "lock")
+        as_another_user(lambda: prepared(shared / "lock"))
+        as_another_user(expect_the_same_lock_as(os.stat(shared)))
+        expect_the_same_lock_as(os.stat(shared))()
+        assert not (shared / "victim").exists()
+    finally:
+        shutil.rmtree(shared)
+
+
+def as_another_user(does: Callable[[], None]) -> None:
+    """In a process of that user's."""
+    child = os.fork()
+    if not child:
+        code = 1
+        try:
+            os.setgid(12345)
+            os.setuid(12345)
+            does()
+            code = 0
+        finally:
+            os._exit(code)
+    _, status = os.waitpid(child, 0)
+    assert status == 0
+
+
+def expect_the_same_lock_as(folder: os.stat_result) -> Callable[[], None]:
+    """All meet at the folder, whatever each of them could open."""
+
+    def look() -> None:
+        lock = sharing.opened(sharing.LOCK)
+        assert os.path.samestat(os.fstat(lock), folder)
+        os.close(lock)
+
+    return look
 
 
 def test_a_lock_that_was_taken_away_meanwhile_is_not_the_lock(lock: Path) -> None:
