@@ -19,7 +19,7 @@ MAY_IMPORT = {
     "reference": {"protocols", "cuda"},
     "adapters": {"protocols", "cuda", "reference"},
     "suite": {"protocols", "cuda", "reference", "adapters"},
-    "execution": {"files", "verdict", "protocols", "cuda", "reference", "adapters", "suite", "signals"},
+    "execution": {"documents", "files", "shapes", "verdict", "protocols", "cuda", "reference", "adapters", "suite", "signals"},
     "findings": {"exchanges", "exits", "files", "verdict", "wildcards", "protocols", "suite"},
     "repro": {"exchanges", "files", "verdict", "protocols", "adapters", "suite", "execution", "exits"},
     "report": {
@@ -27,13 +27,13 @@ MAY_IMPORT = {
     },
     "explain": {"exchanges", "protocols", "suite", "execution", "exits", "report", "repro", "selftest"},
     "matrix": {"files", "exits", "report"},
-    "images": {"exits", "report", "matrix"},
-    "engines": {"files", "exits", "signals", "ownership", "verdict", "report", "matrix", "images", "execution"},
+    "images": {"documents", "files", "shapes", "exits", "report", "matrix"},
+    "engines": {"documents", "files", "shapes", "exits", "signals", "ownership", "verdict", "report", "matrix", "images", "execution"},
     "selftest": {
-        "files", "verdict", "protocols", "cuda", "reference", "adapters", "suite", "execution", "report", "exits", "signals",
+        "documents", "files", "verdict", "protocols", "cuda", "reference", "adapters", "suite", "execution", "report", "exits", "signals",
     },
     "verdicts": {
-        "exchanges", "files", "exits", "verdict", "wildcards", "report", "matrix", "engines", "protocols", "suite", "execution",
+        "documents", "exchanges", "files", "shapes", "exits", "verdict", "wildcards", "report", "matrix", "engines", "protocols", "suite", "execution",
         "findings",
     },
     "publish": {

@@ -11,7 +11,9 @@ from dataclasses import dataclass, field, replace
 from typing import Any
 
 import conformance
+from conformance import shapes
 from conformance.adapters import registry
+from conformance.adapters.base import Device, Protocol, Trait
 from conformance.suite import children
 from conformance.suite.libraries import Environment, Library
 
@@ -21,6 +23,38 @@ from .probe import CHECKING, DRIVER, machine_facts
 
 PROBE_SECONDS = 120
 _TAIL = 600
+
+
+_REASONS = shapes.Each(str)
+_PROTOCOLS = [frozenset(protocol.value for protocol in Protocol)]
+_SIDE = {
+    "dtypes": [str],
+    "layouts": [str],
+    "exports": _PROTOCOLS,
+    "imports": _PROTOCOLS,
+    **dict.fromkeys(("missing_dtypes", "missing_layouts"), _REASONS),
+}
+_LIBRARY = {
+    "name": str,
+    "versions": _REASONS,
+    "traits": [frozenset(trait.value for trait in Trait)],
+    "absent": (None, str),
+    "untrusted": shapes.Maybe((None, str)),
+    "unusable": _REASONS,
+    "devices": {device.value: shapes.Maybe(_SIDE) for device in Device},
+}
+_DRIVER = (
+    {"available": True, "driver_version": (None, str), "driver_cuda_version": str, "gpus": [{"name": str}]},
+    {"available": False, "reason": str},
+)
+SHAPE = {
+    "suite": str,
+    **dict.fromkeys(("python", "implementation", "platform", "machine"), shapes.Maybe(str)),
+    "driver": _DRIVER,
+    "candidates": shapes.Maybe([{}]),
+    "libraries": [_LIBRARY],
+}
+"""What ``environment.json`` has to have."""
 
 
 @dataclass(frozen=True)

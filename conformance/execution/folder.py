@@ -23,7 +23,7 @@ DIAGNOSTICS = "diagnostics.log"
 
 def digest(out: Path) -> str:
     """What tells one plan from another."""
-    return hashlib.sha256((out / PLAN).read_bytes()).hexdigest()
+    return hashlib.sha256(files.read(out / PLAN)).hexdigest()
 
 
 def prepare(cases: list[Case], environment: dict[str, Any], out: Path) -> None:
@@ -34,5 +34,5 @@ def prepare(cases: list[Case], environment: dict[str, Any], out: Path) -> None:
     """
     for old in (PLAN, RESULTS, FINDINGS, journal.FILE, DIAGNOSTICS):
         (out / old).unlink(missing_ok=True)
-    files.write(out / ENVIRONMENT, json.dumps(environment, indent=1, ensure_ascii=False) + "\n")
+    files.write_own(out / ENVIRONMENT, json.dumps(environment, indent=1, ensure_ascii=False) + "\n")
     write_lines(out / PLAN, (case.to_json() for case in cases))

@@ -32,11 +32,15 @@ def gpus(*, alone: bool, waits: Callable[[], bool]) -> Iterator[bool]:
 
 
 def _opened(path: Path) -> int:
-    """Where everybody may write, the kernel lets nobody create a file that is another user's; opening it is allowed."""
+    """Where everybody may write, the kernel lets nobody create a file that is another user's; opening it is allowed.
+
+    Whatever somebody has put there is not waited for: a lock on a pipe is one, too.
+    """
+    flags = os.O_RDONLY | os.O_NONBLOCK | os.O_CLOEXEC | os.O_NOCTTY
     try:
-        return os.open(path, os.O_RDONLY)
+        return os.open(path, flags)
     except FileNotFoundError:
-        return os.open(path, os.O_RDONLY | os.O_CREAT, 0o644)
+        return os.open(path, flags | os.O_CREAT | os.O_NOFOLLOW, 0o644)
 
 
 def _locked(lock: int, mode: int, waits: Callable[[], bool]) -> bool:

@@ -18,7 +18,7 @@ from enum import Enum
 from pathlib import Path
 from typing import Any
 
-from conformance import suite
+from conformance import files, suite
 from conformance.adapters.base import Device
 from conformance.signals import Stops
 from conformance.suite import children
@@ -241,7 +241,7 @@ class Supervisor:
         self._inbox.close()
         if self._pass.trouble:
             try:
-                (self._out / folder.DIAGNOSTICS).write_text(self._words.text, encoding="utf-8", errors="replace")
+                files.write_own(self._out / folder.DIAGNOSTICS, self._words.text)
             except OSError as error:
                 self._ledger.full = self._ledger.full or error
         self._ledger.close()

@@ -77,9 +77,9 @@ def _read(path: Path) -> tuple[Sequence[Result], Facts]:
         raise UserError(f"there is no run in {path}; name the folder that `check --out` made with --results DIR")
     try:
         left = held.left(path)
-    except (OSError, ValueError, KeyError, TypeError) as error:
+    except files.Unreadable as error:
         raise UserError(
-            f"--results: {path} holds no run that can be read ({error}); give the folder that `check --out` made"
+            f"--results: {path} holds no run that can be read ({error.brief}); give the folder that `check --out` made"
         ) from error
     unknown = [case.id for case in left.cases if case.invariant not in catalogue()]
     if unknown:

@@ -121,7 +121,7 @@ def _gate(options: argparse.Namespace) -> int:
     screen = Screen.of(sys.stdout)
     if options.json:
         with given_by("--json", options.json):
-            records.write(options.json, gate_document.to_json(found, _today(options)))
+            files.write(options.json, records.encoded(gate_document.to_json(found, _today(options))))
     if options.history and found.run.cells:
         _append(options.history, found.run)
     gate_showing.show(screen, found, verbose=options.verbose)
@@ -192,7 +192,7 @@ def _locks(folder: Path | None, run: RunFile) -> dict[str, str] | None:
 
 
 def _pinned(folder: Path) -> dict[str, frozenset[str]]:
-    locks = {path.name.removesuffix(LOCKED): path.read_text(encoding="utf-8") for path in folder.glob(f"*{LOCKED}")}
+    locks = {path.name.removesuffix(LOCKED): files.text(path) for path in folder.glob(f"*{LOCKED}")}
     return {name: frozenset(_PIN.findall(text)) for name, text in locks.items()}
 
 

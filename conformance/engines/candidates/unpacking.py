@@ -9,6 +9,7 @@ from email.message import Message
 from email.parser import HeaderParser
 from pathlib import Path
 
+from conformance import files
 from conformance.images import output
 from conformance.images.commands import Command
 from conformance.images.process import Shell
@@ -16,9 +17,9 @@ from conformance.matrix.locks import find_uv
 
 from .. import endings
 from ..model import Candidate, Cell, Ending, Lifecycle, Placed
+from ..records import CANDIDATES
 from . import commands, fitting, placing, wheels
 
-FOLDER = "candidates"
 LIMIT = 3600.0
 
 
@@ -67,13 +68,13 @@ class Unpacking:
     def _unpacked(self, one: Candidate, cell: Cell, what: Command | None) -> Path:
         if one.sha256 in self._done:
             return self._done[one.sha256]
-        folder = self.out.absolute() / FOLDER / one.sha256
+        folder = self.out.absolute() / CANDIDATES / one.sha256
         requirement = folder.with_name(f"{one.sha256}.txt")
         try:
             if not self.shell.dry_run:
                 shutil.rmtree(folder, ignore_errors=True)
                 folder.mkdir(parents=True)
-                requirement.write_text(f"{one.name}=={one.version} --hash=sha256:{one.sha256}\n", encoding="utf-8")
+                files.write_own(requirement, f"{one.name}=={one.version} --hash=sha256:{one.sha256}\n")
             command = commands.unpack(find_uv(), cell.python, folder, what or commands.by_digest(requirement))
             answer = self.shell.do(command)
         except OSError as error:
