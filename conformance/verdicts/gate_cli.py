@@ -204,7 +204,10 @@ def _candidates(given: Sequence[str]) -> dict[str, dict[str, str]]:
             raise UserError(f"--candidate: {text!r} is not NAME=FILE, such as torch=dist/torch-2.13.0.whl")
         if not Path(file).is_file():
             raise UserError(f"--candidate: {file} is no file; give the wheel that the cells were run with")
-        found[_distribution(name, Path(file))][wheels.digest(Path(file))] = Path(file).name
+        try:
+            found[_distribution(name, Path(file))][wheels.digest(Path(file))] = Path(file).name
+        except files.Unreadable as error:
+            raise UserError(f"--candidate: {error}; give the wheel that the cells were run with") from error
     return found
 
 
