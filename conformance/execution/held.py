@@ -125,10 +125,10 @@ def read_plan(out: Path, loads: Loads = documents.loads, plans: dict[str, Plan] 
 
 def left(out: Path) -> Left:
     """What a run has left, in whatever state. Raises ``Unreadable``, also where nothing is planned."""
-    measured = documents.read(out / folder.ENVIRONMENT, environment.SHAPE)
     found = _Folder(out)
     if not found.plan.ids:
         raise Unreadable(out / folder.PLAN, "is empty or missing")
+    measured = documents.read(out / folder.ENVIRONMENT, environment.SHAPE)
     cases = found.cases()
     results = tuple(Result.from_json(found.held.results[id]) for id in found.plan.ids)
     known, account = _known(found.held, found.account), found.account

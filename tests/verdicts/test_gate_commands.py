@@ -13,6 +13,7 @@ from pathlib import Path
 import jsonschema
 import pytest
 from conftest import Command
+from lines import line, planned
 
 import conformance as package
 from conformance.engines import digests, records
@@ -249,9 +250,8 @@ def brought(folder: Path, lock: Path) -> Path:
     place.mkdir(parents=True)
     plan = Run("id", "smoke", "venv", "because", "none", Bounds(), (), (cell,))
     records.write(folder / records.RUN, plan.to_json())
-    (place / records.PLAN).write_text(json.dumps({"id": A}) + "\n")
-    result = {"id": A, "outcome": "pass", "verdict": "conforms"}
-    (place / records.RESULTS).write_text(json.dumps(result) + "\n")
+    (place / records.PLAN).write_text(json.dumps(planned(A)) + "\n")
+    (place / records.RESULTS).write_text(json.dumps(line(A)) + "\n")
     found = {
         "suite": digests.of_suite(), "lock": digests.of_file(lock), "results": digests.of_file(place / records.RESULTS)
     }  # fmt: skip

@@ -11,6 +11,7 @@ from pathlib import Path
 import pytest
 from conftest import Command
 from libraries import install
+from lines import ACCUSED, line, planned
 
 from conformance import files
 from conformance.engines import records
@@ -26,47 +27,8 @@ from . import gates
 CASE = "pointer.same-address/numpy-numpy/dlpack/host"
 
 
-ACCUSED = {"side": "consumer", "libraries": ["numpy"], "why": "tried with the reference"}
 PLANNED: dict[str, object] = {"axes": {}, "holds": {}}
 """What each record of a cell has."""
-
-
-def line(case: str, outcome: str = "pass", verdict: str = "conforms", **more: object) -> dict[str, object]:
-    """One result."""
-    has_failed = verdict in ("violates", "deviates")
-    names = ("code", "clause", "role", "given", "step", "reason", "expected", "seen")
-    failure = {"code": "values-differ", "clause": "DLP-58", "role": "consumer"} if has_failed else {}
-    said: dict[str, object] = {
-        "level": "must",
-        "attachments": {},
-        "attempts": [],
-        "accused": ACCUSED if has_failed else None,
-        "duration": 0.1,
-    }
-    return {
-        **planned(case),
-        "outcome": outcome,
-        "verdict": verdict,
-        **dict.fromkeys(names, ""),
-        **failure,
-        **said,
-        **more,
-    }
-
-
-def planned(case: str) -> dict[str, object]:
-    """One line of a plan."""
-    invariant, who, protocol, device, *values = case.split("/")
-    producer, consumer = who.split("-")
-    parameters = {f"value {number}": value for number, value in enumerate(values)}
-    where = {
-        "producer": producer,
-        "consumer": consumer,
-        "protocol": protocol,
-        "device": device,
-        "parameters": parameters,
-    }
-    return {"id": case, "invariant": invariant, **where, "tier": "full"}
 
 
 def wrong(**more: object) -> str:
