@@ -128,7 +128,11 @@ def write(path: Path, content: str | bytes) -> None:
     A file is replaced whole, and seen on the disk, or stays as it was, and keeps mode and owner; a link is followed to it. A device, a
     pipe or a descriptor of ours (``/dev/stdout``) is written to. Raises OSError where that cannot be; nothing is left beside it then.
     """
-    data = _encoded(content)
+    with _told_by(path):
+        _write(path, _encoded(content))
+
+
+def _write(path: Path, data: bytes) -> None:
     given = _given(path)
     if given is not None:
         _into_given(given, data)
@@ -152,11 +156,27 @@ def write_own(path: Path, content: str | bytes) -> None:
 
     A link that lies there is not followed: somebody else may have laid it.
     """
+    with _told_by(path):
+        try:
+            there = os.lstat(path)
+        except FileNotFoundError:
+            there = None
+        _replace(path, _encoded(content), there if there and stat.S_ISREG(there.st_mode) else None)
+
+
+def is_kept(path: Path) -> bool:
+    """Whether something lies there that writing would take the place of: a file or a folder, and neither a device nor a pipe."""
+    return _given(path) is None and (path.is_file() or path.is_dir())
+
+
+@contextmanager
+def _told_by(path: Path) -> Iterator[None]:
+    """Whatever goes wrong inside is told of this path."""
     try:
-        there = os.lstat(path)
-    except FileNotFoundError:
-        there = None
-    _replace(path, _encoded(content), there if there and stat.S_ISREG(there.st_mode) else None)
+        yield
+    except OSError as error:
+        error.filename, error.filename2 = str(path), None
+        raise
 
 
 def own(path: Path, flags: int) -> int:

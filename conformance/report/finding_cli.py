@@ -88,7 +88,7 @@ def _read(path: Path) -> tuple[Sequence[Result], Facts]:
 
 
 def _refuse_to_overwrite(*paths: Path) -> None:
-    there = [str(path) for path in paths if path.exists()]
+    there = [str(path) for path in paths if files.is_kept(path)]
     if there:
         more = f" and {len(there) - 1} more" if len(there) > 1 else ""
         raise UserError(f"--out: {there[0]}{more} is there already; choose another place, or remove it")

@@ -305,7 +305,7 @@ def _propose(options: argparse.Namespace) -> int:
     if options.out is None:
         sys.stdout.write(text)
         return Exit.OK
-    if options.out.exists():
+    if files.is_kept(options.out):
         raise UserError(f"--out: {options.out} is there already, and may be somebody's work; choose another name")
     with given_by("--out", options.out):
         files.write(options.out, text)

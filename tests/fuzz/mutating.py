@@ -80,11 +80,11 @@ def _lines(random: Random, whole: bytes) -> bytes:
 
 def _data(random: Random, whole: bytes) -> bytes:
     """Something in what it says as JSON is of another kind, gone or new: in the document, or in one of its lines."""
-    with suppress(ValueError):
+    with suppress(ValueError, RecursionError):
         return _said(_changed(random, json.loads(whole)))
     found = whole.split(b"\n")
     at = random.randrange(len(found))
-    with suppress(ValueError):
+    with suppress(ValueError, RecursionError):
         found[at] = _said(_changed(random, json.loads(found[at])))
     return b"\n".join(found)
 
