@@ -49,8 +49,8 @@ class Fuzz:
     found: Found = field(default_factory=Found)
 
     def __post_init__(self) -> None:
-        self._targets = prepared(self.out)
-        self._sound = {target.file: (self.out / target.file).read_bytes() for target in self._targets}
+        self.targets = prepared(self.out)
+        self._sound = {target.file: (self.out / target.file).read_bytes() for target in self.targets}
         self._outcomes = {name: self._told(name) for name in _BY_LINES}
 
     def go(self, numbers: Iterable[int]) -> Found:
@@ -65,7 +65,7 @@ class Fuzz:
         if random.random() < 0.1:
             self._line(number, random)
             return
-        target = random.choice(self._targets)
+        target = random.choice(self.targets)
         path = self.out / target.file
         with self._damaged(path, self._drawn(random, target)):
             way = random.choice(target.ways)
