@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import errno
 import fcntl
 import os
 from collections.abc import Iterator
@@ -23,6 +24,10 @@ def owned(out: Path) -> Iterator[None]:
     try:
         lock = files.own(out / _LOCK, os.O_RDWR)
     except OSError as error:
+        if (
+            error.errno != errno.EINVAL
+        ):  # a full disk, or a folder that cannot be written to, is told by whoever writes there
+            raise
         raise UserError(
             f"{out / _LOCK} cannot be used: {error.strerror}; remove it, or choose another folder"
         ) from error

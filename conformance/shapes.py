@@ -7,7 +7,6 @@ a tuple of shapes (one of them); a set of texts (one of them); a mapping (an obj
 
 from __future__ import annotations
 
-import math
 import reprlib
 from collections.abc import Mapping, Set
 from dataclasses import dataclass
@@ -111,7 +110,7 @@ def _is(value: object, shape: Any) -> bool:
         return value is shape
     if shape is float:
         is_number = isinstance(value, (int, float)) and not isinstance(value, bool)
-        return is_number and math.isfinite(value) and abs(value) < _MOST  # type: ignore[arg-type]
+        return is_number and abs(value) < _MOST  # type: ignore[arg-type]
     if shape is int:
         return isinstance(value, int) and not isinstance(value, bool) and abs(value) < _MOST
     return isinstance(value, shape)

@@ -9,11 +9,12 @@ import secrets
 import shlex
 import subprocess
 import sys
+import tempfile
 from collections.abc import Iterator, Sequence
 from dataclasses import replace
 from pathlib import Path
 
-from conformance.exits import Exit, UserError
+from conformance.exits import Exit, UserError, given_by
 from conformance.images import cli as images
 from conformance.images import commands as image_commands
 from conformance.images import making
@@ -128,7 +129,8 @@ def _conform(options: argparse.Namespace) -> int:
     _make_folder(out)
     with owned(out), stops:
         if not options.resume:
-            _begin(run, out)
+            with given_by("--out", out):
+                _begin(run, out)
         return _run(run, engine, out, options.jobs, stops)
 
 
@@ -366,6 +368,7 @@ def _tasks(run: Run, prepared: Prepared, out: Path) -> Iterator[Task]:
 def _make_folder(out: Path) -> None:
     try:
         out.mkdir(parents=True, exist_ok=True)
+        tempfile.TemporaryFile(dir=out).close()
     except OSError as error:
         raise UserError(
             f"--out: results cannot be written to {out}: {error.strerror}; choose another folder"

@@ -202,7 +202,11 @@ class Runner:
             self._end_tests(replace(record, tests=with_tests.not_begun(why)), known)
             return
         self._write(replace(record, tests=with_tests.not_begun(NOT_SEEN.reason)))
-        (folder / with_tests.RESULTS).unlink(missing_ok=True)
+        try:
+            (folder / with_tests.RESULTS).unlink(missing_ok=True)
+        except OSError as error:
+            self._end_tests(replace(record, tests=with_tests.not_begun(f"{error.filename}: {error.strerror}")), known)
+            return
         name = f"{container_name(self.run, prepared.cell)}-tests"
         task = Task(prepared, with_tests.arguments(tests), folder, name, tests)
         failed = self._launch(task, folder / with_tests.LOG, given.seconds, live)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import re
 import shutil
 import signal
@@ -107,7 +108,7 @@ def copy(source: Path, out: Path) -> None:
     left_out = shutil.ignore_patterns(*_LEFT_OUT)
 
     def ignored(folder: str, names: list[str]) -> set[str]:
-        own = {name for name in names if Path(folder, name).resolve() == out.resolve()}
+        own = {name for name in names if os.path.realpath(Path(folder, name)) == os.path.realpath(out)}
         return left_out(folder, names) | own
 
     try:

@@ -101,7 +101,7 @@ def _of_conform(folder: Path) -> RunFile:
 
 
 def _of_check(folder: Path) -> RunFile:
-    name = os.fsencode(folder.resolve().name).decode("utf-8", "replace")
+    name = os.fsencode(os.path.basename(os.path.realpath(folder))).decode("utf-8", "replace")
     (read,) = _all([_Source(name, name, folder, _NEEDS_NONE)])
     suite = read.cell.versions.get("suite", "")
     id = sha256(f"{read.plan} {read.began}".encode()).hexdigest()[:_ID]  # the same plan is run again and again

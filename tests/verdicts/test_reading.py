@@ -407,6 +407,15 @@ def test_merge_writes_a_run_file_and_says_what_has_no_results(conformance: Comma
     assert "--tier smoke: one is not planned in it" in other.stderr
 
 
+def test_the_name_of_a_folder_need_not_be_utf_8(tmp_path: Path) -> None:
+    """Its sign for what is none can be written again."""
+    folder = Path(os.fsdecode(os.fsencode(tmp_path) + b"/a\xffb"))
+    cell(folder, [CASE], [line(CASE)])
+    run = reading.load(folder)
+    runfile.write(run, tmp_path / "run.json")
+    assert runfile.read(tmp_path / "run.json").cells[0].name == "a\ufffdb"
+
+
 def test_a_cell_that_left_no_record_was_not_run(tmp_path: Path) -> None:
     """Its folder may be there or not."""
     cells = (Cell("begun", "begun", ""), Cell("none", "none", ""))
