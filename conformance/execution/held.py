@@ -198,16 +198,17 @@ class _Folder:
         """The sound lines of ``results.jsonl`` by case; none where it is not there, or where two of a case differ."""
         found: dict[str, Line] = {}
         twice: set[str] = set()
+        known = self.plan.known
         for number, line in self._lines(folder.RESULTS):
             told = mistake(line)
-            if not told and line["id"] not in self.plan.known:
-                told = f"is a result of {line['id'][:_SHOWN]}, which was not planned"
-            elif not told and found.setdefault(line["id"], line) != line:
-                twice.add(line["id"])
-                told = f"is another result of {line['id']} than there is in it already"
-            if told:
-                self._damage.append(self._broken(folder.RESULTS, told, number))
-        return {id: line for id, line in found.items() if id not in twice}
+            if not told and (id := line["id"]) in known:
+                if found.setdefault(id, line) is line or found[id] == line:
+                    continue
+                twice.add(id)
+                told = f"is another result of {id} than there is in it already"
+            told = told or f"is a result of {line['id'][:_SHOWN]}, which was not planned"
+            self._damage.append(self._broken(folder.RESULTS, told, number))
+        return {id: line for id, line in found.items() if id not in twice} if twice else found
 
     @cached_property
     def account(self) -> journal.Account:
