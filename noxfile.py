@@ -108,6 +108,14 @@ def properties(session: nox.Session) -> None:
 
 
 @nox.session
+def fuzz(session: nox.Session) -> None:
+    """Damage files of every kind at random; no command may end in a traceback or wait: --inputs 100000 --seed N."""
+    session.install(".[test,runner]")
+    with session.chdir("tests"):
+        session.run("python", "-m", "fuzz", *session.posargs)
+
+
+@nox.session
 def lint(session: nox.Session) -> None:
     """Check style, types and workflows."""
     session.install(".[runner]", "mypy", "ruff", "nox", "types-PyYAML", "check-jsonschema", "zizmor")

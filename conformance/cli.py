@@ -8,6 +8,7 @@ import json
 import os
 import signal
 import sys
+import tempfile
 from collections.abc import Sequence
 from dataclasses import dataclass
 from datetime import date
@@ -23,13 +24,13 @@ from conformance.execution.environment import Facts
 from conformance.execution.results import Result
 from conformance.execution.untested import NOTHING, Untested, untested
 from conformance.exits import Exit, UserError, why
+from conformance.files import Unreadable
 from conformance.ownership import owned
 from conformance.report import catalogue as catalogue_report
 from conformance.report import findings, standard, terminal
 from conformance.report.screen import harmless
 from conformance.suite import deadline
 from conformance.suite.catalogue import Case, Tier, catalogue
-from conformance.suite.exchange import brief
 from conformance.suite.libraries import REFERENCE
 from conformance.verdict import Verdict
 
@@ -296,8 +297,10 @@ def _resumed(options: argparse.Namespace) -> Job:
 def _left_in(out: Path, option: str, advice: str) -> held.Left:
     try:
         left = held.left(out)
-    except (OSError, ValueError, KeyError, TypeError) as error:
-        raise UserError(f"{option}{out} holds no run that can be read ({brief(error)}); {advice}") from error
+    except Unreadable as error:
+        raise UserError(f"{option}{out} holds no run that can be read ({error.brief}); {advice}") from error
+    for told in left.damage:
+        print(f"conformance: {harmless(told)}; what it said is not known", file=sys.stderr)
     unknown = [case.id for case in left.cases if case.invariant not in catalogue()]
     if unknown:
         raise UserError(f"{option}this suite has no case {unknown[0]}; {out} comes from another version of it")
@@ -426,8 +429,6 @@ def _planned(options: argparse.Namespace) -> tuple[Facts, list[Case]]:
 def _make_folder(out: Path) -> None:
     try:
         out.mkdir(parents=True, exist_ok=True)
-        probe = out / ".writable"
-        probe.write_text("")
-        probe.unlink()
+        tempfile.TemporaryFile(dir=out).close()
     except OSError as error:
         raise UserError(f"--out: results cannot be written to {out}: {why(error)}; choose another folder") from error

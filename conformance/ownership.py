@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+import errno
 import fcntl
 import os
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
 
+from conformance import files
 from conformance.exits import UserError
 
 _LOCK = ".lock"
@@ -19,7 +21,16 @@ def owned(out: Path) -> Iterator[None]:
 
     Raises UserError where another one does.
     """
-    lock = os.open(out / _LOCK, os.O_RDWR | os.O_CREAT, 0o644)
+    try:
+        lock = files.own(out / _LOCK, os.O_RDWR)
+    except OSError as error:
+        if (
+            error.errno != errno.EINVAL
+        ):  # a full disk, or a folder that cannot be written to, is told by whoever writes there
+            raise
+        raise UserError(
+            f"{out / _LOCK} cannot be used: {error.strerror}; remove it, or choose another folder"
+        ) from error
     try:
         try:
             fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)

@@ -14,6 +14,8 @@ from typing import Any
 
 import pytest
 import yaml
+from lines import line
+from lines import planned as planned_case
 
 from conformance.engines import digests
 from conformance.engines.cells import planned
@@ -139,7 +141,7 @@ def _cell(folder: Path, outcomes: dict[str, str], began: float) -> None:
     """What a machine brings: the cell as it was planned, and a result for each of its cases."""
     cell = next(cell for cell in planned(ROOT / "matrix.yaml", "smoke", ()) if cell.name == folder.name)
     folder.mkdir(parents=True)
-    (folder / "plan.jsonl").write_text("".join(json.dumps({"id": case}) + "\n" for case in outcomes))
+    (folder / "plan.jsonl").write_text("".join(json.dumps(planned_case(case)) + "\n" for case in outcomes))
     lines = [_result(case, outcome) for case, outcome in outcomes.items()]
     (folder / "results.jsonl").write_text("".join(json.dumps(line) + "\n" for line in lines))
     (folder / "journal.jsonl").write_text(json.dumps({"event": "begin", "at": began}) + "\n")
@@ -157,13 +159,12 @@ def _cell(folder: Path, outcomes: dict[str, str], began: float) -> None:
 
 def _result(case: str, outcome: str) -> dict[str, Any]:
     if outcome == "pass":
-        return {"id": case, "outcome": outcome, "verdict": "conforms"}
-    return {
-        "id": case, "outcome": outcome, "verdict": "violates", "level": "must", "code": "dtype-changed", "clause": "DLP-59",
-        "role": "producer", "given": "", "step": "", "reason": "the type changed", "expected": "bool", "seen": "int8",
-        "accused": {"side": "producer", "libraries": ["numpy"], "why": "the other side is the reference"},
-        "attachments": {},
-    }  # fmt: skip
+        return line(case)
+    accused = {"side": "producer", "libraries": ["numpy"], "why": "the other side is the reference"}
+    return line(
+        case, outcome, "violates", code="dtype-changed", clause="DLP-59", role="producer", reason="the type changed",
+        expected="bool", seen="int8", accused=accused,
+    )  # fmt: skip
 
 
 @pytest.fixture

@@ -9,12 +9,13 @@ import secrets
 import shlex
 import subprocess
 import sys
+import tempfile
 from collections.abc import Iterator, Sequence
 from dataclasses import replace
 from pathlib import Path
 
 from conformance import private, settings
-from conformance.exits import Exit, UserError, why
+from conformance.exits import Exit, UserError, given_by, why
 from conformance.images import cli as images
 from conformance.images import commands as image_commands
 from conformance.images import making
@@ -43,6 +44,8 @@ LIGHT_TIER = "smoke"
 CONTAINERS = ("docker", "podman")
 PLACES = ("auto", "here", "venv", *CONTAINERS)
 DEFAULTS = Bounds()
+ENGINE = "CONFORMANCE_ENGINE"
+"""Environment variable: the engine's program."""
 
 
 def add(name: str, command: argparse.ArgumentParser) -> None:
@@ -118,7 +121,7 @@ def _conform(options: argparse.Namespace) -> int:
     stops = Stops()
     shell = _build_shell(dry_run=options.dry_run)
     if options.resume:
-        run, out = records.read_run(options.resume), options.resume
+        run, out = _left_in(options.resume), options.resume
         run = replace(run, bounds=_bounds(options, run.bounds))
         engine, _ = choosing.choose(_engines(run.on, run.gpus, run.bounds, shell))
     else:
@@ -130,7 +133,8 @@ def _conform(options: argparse.Namespace) -> int:
     _make_folder(out)
     with owned(out), stops:
         if not options.resume:
-            _begin(run, out)
+            with given_by("--out", out):
+                _begin(run, out)
         return _run(run, engine, out, options.jobs, stops)
 
 
@@ -160,9 +164,56 @@ def _check(options: argparse.Namespace) -> None:
         raise UserError(f"--with-tests: {options.with_tests} is no folder; name the one that the tests are in")
     if options.tier and options.cells:
         raise UserError("--tier and --cells both say which cells; give one of them")
-    for word in ("--out", "--resume", "--case"):
-        if any(argument.partition("=")[0] == word for argument in options.arguments):
-            raise UserError(f"{word} after `--`: that is given before it")
+    word = _not_for_check(options.arguments)
+    if word:
+        raise UserError(f"{word} after `--`: that is given before it")
+
+
+def _not_for_check(arguments: Sequence[str]) -> str:
+    """The first option among these that says where a cell's results are, or what is run, also where it is cut short; else nothing."""
+    given = [argument.partition("=")[0] for argument in arguments]
+    words = ("--out", "--resume", "--case")
+    return next((word for one in given for word in words if len(one) > _DASHES and word.startswith(one)), "")
+
+
+def _left_in(out: Path) -> Run:
+    """The run that is gone on with. What it says is carried out, so somebody else's word does not count, and no program is taken from it.
+
+    Raises UserError where it is not ours, or asks for something that no run of ours does.
+    """
+    _check_owner(out / records.RUN)
+    run = records.read_run(out)
+    own = os.environ.get(ENGINE)
+    if run.on not in (own, *PLACES[1:]):
+        raise UserError(
+            f"{out / records.RUN} says that its cells ran by the program {run.on!r}, and no program is taken from a folder of "
+            f"results; set {ENGINE} to it, if that is what you want"
+        )
+    word = _not_for_check(run.arguments)
+    if word not in ("", "--case"):
+        raise UserError(
+            f"{out / records.RUN} has {word} among the arguments for check, which no run has; begin a new one"
+        )
+    for cell in run.cells:
+        records.folder_of(out, cell.name)
+    for name in (records.CANDIDATES, with_tests.FOLDER):
+        records.folder_of(out, name)
+    return run
+
+
+def _check_owner(path: Path) -> None:
+    try:
+        owner = path.stat().st_uid
+    except OSError:
+        return  # whoever reads it says why
+    if owner not in (os.getuid(), 0):
+        raise UserError(
+            f"--resume: {path} belongs to another user (number {owner}), and to go on with a run is to do what it says; "
+            "if you trust it, copy its folder and go on with the copy"
+        )
+
+
+_DASHES = 2
 
 
 def _is_light(options: argparse.Namespace) -> bool:
@@ -258,7 +309,7 @@ def _engines(on: str, asked_gpus: str, bounds: Bounds, shell: Shell) -> list[Eng
     venv = Venv(asked_gpus, shell, limit=images.LIMIT)
     if on == "venv":
         return [venv]
-    own = os.environ.get("CONFORMANCE_ENGINE")
+    own = os.environ.get(ENGINE)
     programs = ([own] if own else CONTAINERS) if on == "auto" else [own if own and Path(own).name == on else on]
     found: list[Engine] = [Containers(program, shell, bounds, asked_gpus, _order(program)) for program in programs]
     return [*found, venv] if on == "auto" else found
@@ -278,9 +329,12 @@ def _build_shell(*, dry_run: bool) -> Shell:
 
 def _begin(run: Run, out: Path) -> None:
     """The plan is written before anything runs, and what an earlier run has left of these cells is gone before it."""
+    for name in (records.CANDIDATES, with_tests.FOLDER):
+        records.folder_of(out, name)
     for cell in run.cells:
+        folder = records.folder_of(out, cell.name)
         for name in (records.CELL, *records.OF_CHECK, records.LOG, with_tests.RESULTS, with_tests.LOG):
-            (out / cell.name / name).unlink(missing_ok=True)
+            (folder / name).unlink(missing_ok=True)
     if run.with_tests:
         with_tests.copy(Path(run.with_tests.folder), out)
     records.write(out / records.RUN, run.to_json())
@@ -314,6 +368,7 @@ def _tasks(run: Run, prepared: Prepared, out: Path) -> Iterator[Task]:
 def _make_folder(out: Path) -> None:
     try:
         out.mkdir(parents=True, exist_ok=True)
+        tempfile.TemporaryFile(dir=out).close()
     except OSError as error:
         raise UserError(f"--out: results cannot be written to {out}: {why(error)}; choose another folder") from error
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import os
 import re
 import reprlib
 from collections import Counter
@@ -11,20 +12,22 @@ from pathlib import Path
 from typing import Any
 
 import conformance
-from conformance import files
+from conformance import documents, files, shapes
 from conformance.execution import held
+from conformance.execution.results import mistake
 from conformance.exits import UserError
+from conformance.files import Unreadable
 from conformance.verdict import Verdict
 
 from .model import Bounds, Candidate, Cell, Ending, Lifecycle, Older, WithTests
-from .with_tests import OwnTests
+from .with_tests import FOLDER, Finish, OwnTests
 
 RUN = "run.json"
 CELL = "cell.json"
 PLAN, JOURNAL, RESULTS, LOG = "plan.jsonl", "journal.jsonl", "results.jsonl", "check.log"
 ENVIRONMENT = "environment.json"
-_HALVES = re.compile(rb"\\u[dD][89a-fA-F]")
-"""How JSON names halves of surrogate pairs: a pair is one character, and a half alone is nothing that a file can hold."""
+CANDIDATES = "candidates"
+"""The folder of what was unpacked, beside those of the cells."""
 OF_CHECK = (PLAN, JOURNAL, RESULTS, ENVIRONMENT, "findings.json", "diagnostics.log")
 
 
@@ -109,57 +112,126 @@ class Record:
 
 
 def write(path: Path, data: dict[str, Any]) -> None:
-    """Write a JSON file whole or not at all."""
-    files.write(path, json.dumps(data, indent=1, ensure_ascii=False) + "\n")
+    """Write a JSON file into a folder of results, whole or not at all."""
+    files.write_own(path, encoded(data))
 
 
-def parsed(data: bytes) -> Any:
-    """What this JSON says, so that it can be written again: a half of a surrogate pair is ``?``. Raises ValueError where it is none."""
-    try:
-        found = json.loads(data)
-        if _HALVES.search(data):
-            found = json.loads(json.dumps(found, ensure_ascii=False).encode("utf-8", "replace"))
-    except RecursionError as error:
-        raise ValueError("it is nested too deeply") from error
-    return found
+def encoded(data: dict[str, Any]) -> str:
+    """A JSON file as people can read it."""
+    return json.dumps(data, indent=1, ensure_ascii=False) + "\n"
 
 
-def texts(what: str, /, **told: object) -> None:
-    """Raise ValueError for the first of these that is no text; ``what`` has it."""
-    for name, value in told.items():
-        if not isinstance(value, str):
-            raise ValueError(f"{what} has {reprlib.repr(value)} as its {name}, which is no text")
+_TEXTS = shapes.Each(str)
+_CANDIDATE = dict.fromkeys(("name", "version", "file", "sha256", "source", "instead_of"), str)
+_CELL = {
+    "name": str,
+    **dict.fromkeys(("alias", "python", "cuda", "lock", "problem", "unfit"), shapes.Maybe(str)),
+    "unresolvable": shapes.Maybe(bool),
+    "candidates": shapes.Maybe([_CANDIDATE]),
+    "axes": shapes.Maybe((_TEXTS, None)),
+    "holds": shapes.Maybe((_TEXTS, None)),
+}
+_RUN = {
+    "suite": shapes.Maybe(str),
+    **dict.fromkeys(("id", "tier", "on", "why", "gpus"), str),
+    "bounds": {"memory": str, "pids": int, "seconds": float},
+    "arguments": [str],
+    "cells": [_CELL],
+    "asked": shapes.Maybe([str]),
+    "with_tests": shapes.Maybe((None, {"folder": str, "seconds": float})),
+}
+_COUNT = (None, int)
+_RECORD = {
+    "lifecycle": frozenset(one.value for one in Lifecycle),
+    "reason": str,
+    "exit": shapes.Maybe(_COUNT),
+    "axes": shapes.Maybe((_TEXTS, None)),
+    "holds": shapes.Maybe((_TEXTS, None)),
+    "ran_in": shapes.Maybe(_TEXTS),
+    "seconds": shapes.Maybe(float),
+    "starts": shapes.Maybe([{"at": str}]),
+    "candidates": shapes.Maybe([dict.fromkeys(("name", "version", "sha256"), str)]),
+    "with_tests": shapes.Maybe(
+        (
+            None,
+            {
+                "ended": frozenset(one.value for one in Finish),
+                "reason": shapes.Maybe(str),
+                "exit": shapes.Maybe(_COUNT),
+                **dict.fromkeys(("passed", "failed", "errors", "skipped"), _COUNT),
+                "seconds": shapes.Maybe(float),
+            },
+        )
+    ),
+    "digests": shapes.Maybe(_TEXTS),
+}
+_PLAIN_NAME = re.compile(r"[A-Za-z0-9_][^/\0-\x1f\x7f]{0,199}")
+"""What the folder of a cell can be called: one part of a path, no option of a command, and no file of our own."""
+_OURS = frozenset({RUN, FOLDER, CANDIDATES})
 
 
 def read_run(out: Path) -> Run:
     """The plan of the run in a folder. Raises UserError where there is none."""
+    return run_in(read_plan_of_cells(out), out)
+
+
+def read_plan_of_cells(out: Path) -> dict[str, Any]:
+    """``run.json`` as it is written. Raises UserError where there is none."""
     try:
-        run = Run.from_json(parsed((out / RUN).read_bytes()))
-        texts(RUN, id=run.id, tier=run.tier)
-        for cell in run.cells:
-            texts("a cell", name=cell.name, alias=cell.alias)
-            texts(f"the cell {cell.name}, among its axes,", **cell.axes)
-            texts(f"the cell {cell.name}, among what it holds,", **cell.holds)
+        found: dict[str, Any] = documents.read(out / RUN, _RUN)
+    except Unreadable as error:
+        raise UserError(
+            f"{out} holds no run over cells that can be read ({error.brief}); give a folder that `conform --out` has made"
+        ) from error
+    return found
+
+
+def run_in(data: dict[str, Any], out: Path) -> Run:
+    """What ``run.json`` says. Raises UserError for cells that can be none: their names are those of folders in ``out``."""
+    try:
+        run = Run.from_json(data)
     except Older as error:
         raise UserError(f"{out / RUN}: {error}; run it again") from error
-    except (OSError, ValueError, KeyError, TypeError, AttributeError) as error:
-        why = f"{RUN} has no {error}" if isinstance(error, KeyError) else error
+    except TypeError as error:
+        raise UserError(f"{out / RUN} is not as it was written: {error}; run it again") from error
+    names = Counter(cell.name for cell in run.cells)
+    wrong = [name for name in names if not _PLAIN_NAME.fullmatch(name) or name in _OURS or names[name] > 1]
+    if wrong:
+        told = ", ".join(map(reprlib.repr, wrong))
         raise UserError(
-            f"{out} holds no run over cells that can be read ({why}); give a folder that `conform --out` has made"
-        ) from error
+            f"{out / RUN} has cells that can be none: {told} (a name is that of one folder of its own); nothing was done"
+        )
     return run
+
+
+def folder_of(out: Path, name: str) -> Path:
+    """Where the results of a cell are. Raises UserError where a link leads out of the run from there."""
+    folder = out / name
+    if folder.is_symlink():
+        raise UserError(
+            f"{folder} is a link, and the results of a cell lie in the folder of their run; remove the link"
+        )
+    return folder
+
+
+def record_in(folder: Path) -> dict[str, Any]:
+    """``cell.json`` as it is written. Raises Unreadable where it is none, and Missing where it is not there."""
+    found: dict[str, Any] = documents.read(folder / CELL, _RECORD)
+    return found
 
 
 def read_record(out: Path, cell: Cell) -> Record:
     """What is known of a cell; one that left no record was not run."""
     try:
-        data = parsed((out / cell.name / CELL).read_bytes())
-        ending = Ending(Lifecycle(data["lifecycle"]), data["reason"], data["exit"])
-        tests = OwnTests.from_json(found) if (found := data.get("with_tests")) else None
-        digests = dict(data.get("digests", {}))
-        return Record(cell, ending, data["ran_in"], data["seconds"], tuple(data["starts"]), tests, digests)
-    except (OSError, ValueError, KeyError, TypeError):
+        data = record_in(folder_of(out, cell.name))
+    except Unreadable:
         return Record(cell, Ending(Lifecycle.NOT_RUN, "the run has not come to it"))
+    ending = Ending(Lifecycle(data["lifecycle"]), data["reason"], data.get("exit"))
+    tests = OwnTests.from_json(found) if (found := data.get("with_tests")) else None
+    return Record(
+        cell, ending, data.get("ran_in", {}), data.get("seconds", 0.0), tuple(data.get("starts", ())), tests,
+        data.get("digests", {}),
+    )  # fmt: skip
 
 
 @dataclass
@@ -177,24 +249,25 @@ class Counts:
         if not self._cases:
             self._cases = _planned(self.folder)
         try:
-            with (self.folder / JOURNAL).open("rb") as file:
+            with files.opened(self.folder / JOURNAL) as number, os.fdopen(number, "rb", closefd=False) as file:
                 file.seek(self._offset)
                 for line in file:
                     if not line.endswith(b"\n"):
                         break
                     self._offset += len(line)
                     self._take(line)
-        except OSError:
+        except Unreadable:
             return
 
     def _take(self, line: bytes) -> None:
         if b'"end"' not in line:
             return
         try:
-            result = json.loads(line).get("result") or {}
+            record = documents.loads(line)
         except ValueError:
             return
-        if result.get("id") not in self._cases:
+        result = record.get("result") if isinstance(record, dict) else None
+        if mistake(result) or not isinstance(result, dict) or result["id"] not in self._cases:
             return
         before = self._seen.get(result["id"])
         if before:
@@ -226,9 +299,9 @@ def ended(folder: Path) -> Ended:
     """As :mod:`conformance.execution.held` reads it; nothing where it cannot be read, which whoever merges the run is told."""
     try:
         found = held.read(folder)
-        verdicts = Counter(str(line["verdict"]) for line in found.results.values())
-    except (OSError, ValueError, KeyError, TypeError):
+    except Unreadable:
         return Ended(Counter(), 0, 0)
+    verdicts = Counter(str(line["verdict"]) for line in found.results.values())
     return Ended(verdicts, verdicts.total() - verdicts[Verdict.LOST.word], len(found.plan.ids))
 
 
@@ -236,12 +309,12 @@ def _planned(folder: Path) -> frozenset[str]:
     """The ids of the cases that were planned, as far as there is a plan."""
     try:
         return held.read_plan(folder).known
-    except (OSError, ValueError, KeyError, TypeError):
+    except Unreadable:
         return frozenset()
 
 
 def libraries(folder: Path) -> set[str]:
-    """Those that the plan of a cell has a case with, by the name that case ids have. ``OSError`` or ``ValueError`` if there is none."""
+    """Those that the plan of a cell has a case with, by the name that case ids have. Raises Unreadable if there is none."""
     return {name for id in held.read_plan(folder).ids for name in id.split("/")[1].split("-")}
 
 

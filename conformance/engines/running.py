@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import ctypes
-import json
 import os
 import shlex
 import signal
@@ -15,7 +14,9 @@ from dataclasses import dataclass, field, replace
 from datetime import datetime, timezone
 from pathlib import Path
 
+from conformance import documents, files
 from conformance.exits import Exit, UserError
+from conformance.files import Unreadable
 
 from . import commands, digests, endings, records, with_tests
 from .base import Engine
@@ -173,8 +174,8 @@ class Runner:
         """Start it; why that could not be, otherwise."""
         command: Sequence[str] = ("",)
         try:
-            with log.open("ab") as file:
-                start = file.tell()
+            with os.fdopen(files.own(log, os.O_WRONLY | os.O_APPEND), "ab") as file:
+                start = file.seek(0, os.SEEK_END)
                 self.engine.clear(task)
                 command = self.engine.command(task)
                 self.say(f"+ {shlex.join(command)}")
@@ -201,7 +202,11 @@ class Runner:
             self._end_tests(replace(record, tests=with_tests.not_begun(why)), known)
             return
         self._write(replace(record, tests=with_tests.not_begun(NOT_SEEN.reason)))
-        (folder / with_tests.RESULTS).unlink(missing_ok=True)
+        try:
+            (folder / with_tests.RESULTS).unlink(missing_ok=True)
+        except OSError as error:
+            self._end_tests(replace(record, tests=with_tests.not_begun(f"{error.filename}: {error.strerror}")), known)
+            return
         name = f"{container_name(self.run, prepared.cell)}-tests"
         task = Task(prepared, with_tests.arguments(tests), folder, name, tests)
         failed = self._launch(task, folder / with_tests.LOG, given.seconds, live)
@@ -334,11 +339,11 @@ def in_effect(ending: Ending, cell: Cell, folder: Path, *, also_tested: bool) ->
     if ending.lifecycle is not Lifecycle.DONE or not cell.candidates:
         return ending
     try:
-        environment = json.loads((folder / records.ENVIRONMENT).read_text(encoding="utf-8"))
+        environment = documents.read(folder / records.ENVIRONMENT, effect.SHAPE)
         planned = None if also_tested else records.libraries(folder)
         troubles = effect.troubles(environment, cell.candidates, planned)
-    except (OSError, ValueError, KeyError) as error:
-        troubles = [f"{records.ENVIRONMENT} does not tell what was tested ({error})"]
+    except Unreadable as error:
+        troubles = [f"{records.ENVIRONMENT} does not tell what was tested ({error.brief})"]
     return Ending(Lifecycle.NOT_IN_EFFECT, "; ".join(troubles), ending.exit) if troubles else ending
 
 
@@ -355,10 +360,11 @@ def _die_with_runner() -> None:
 
 def _tail(log: Path, start: int, most: int) -> str:
     """The end of what was said since then."""
-    with log.open("rb") as file:
-        size = file.seek(0, os.SEEK_END)
-        file.seek(max(start, size - most))
-        return file.read().decode(errors="replace")
+    try:
+        with files.opened(log, follow=False) as file:
+            return os.pread(file, most, max(start, os.fstat(file).st_size - most)).decode(errors="replace")
+    except Unreadable as error:
+        return str(error)
 
 
 def exit_code(run: Sequence[Record], stopped: int | None) -> int:

@@ -8,6 +8,7 @@ import time
 from collections.abc import Sequence
 from pathlib import Path
 
+from conformance import files
 from conformance.images import groups, output
 from conformance.images.commands import Command
 from conformance.images.groups import Group
@@ -79,8 +80,8 @@ class Venv(direct.Direct):
         if not self._shell.dry_run:
             shutil.rmtree(build, ignore_errors=True)
             build.mkdir(parents=True)
-            (build / "wheels.txt").write_text(groups.requirements(p for p in pins if p not in pycuda), encoding="utf-8")
-            (build / "pycuda.txt").write_text(groups.requirements(pycuda), encoding="utf-8")
+            files.write_own(build / "wheels.txt", groups.requirements(p for p in pins if p not in pycuda))
+            files.write_own(build / "pycuda.txt", groups.requirements(pycuda))
         steps = venv_commands.make(self._uv, cell, folder, build)
         if pycuda:
             steps += venv_commands.pycuda(self._uv, cell, folder, build, PYCUDA)

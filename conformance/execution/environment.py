@@ -13,8 +13,9 @@ from pathlib import Path
 from typing import Any
 
 import conformance
-from conformance import private, temporary
+from conformance import private, shapes, temporary
 from conformance.adapters import registry
+from conformance.adapters.base import Device, Protocol, Trait
 from conformance.suite import children, senders
 from conformance.suite.libraries import Environment, Library
 
@@ -32,6 +33,40 @@ _TAIL = 600
 """Characters of a probe's last words that are told."""
 _WORDS = 1 << 20
 """Bytes of what a probe has written that are read."""
+
+
+_REASONS = shapes.Each(str)
+_PROTOCOLS = [frozenset(protocol.value for protocol in Protocol)]
+_SIDE = {
+    "dtypes": [str],
+    "layouts": [str],
+    "exports": _PROTOCOLS,
+    "imports": _PROTOCOLS,
+    **dict.fromkeys(("missing_dtypes", "missing_layouts"), _REASONS),
+}
+_LIBRARY = {
+    "name": str,
+    "versions": _REASONS,
+    "traits": [frozenset(trait.value for trait in Trait)],
+    "absent": (None, str),
+    "untrusted": shapes.Maybe((None, str)),
+    "unusable": _REASONS,
+    "files": shapes.Maybe((None, str)),
+    "devices": {device.value: shapes.Maybe(_SIDE) for device in Device},
+}
+_DRIVER = (
+    {"available": True, "driver_version": (None, str), "driver_cuda_version": str, "gpus": [{"name": str}]},
+    {"available": False, "reason": str},
+)
+SHAPE = {
+    "suite": str,
+    "suite_files": shapes.Maybe((None, str)),
+    **dict.fromkeys(("python", "implementation", "platform", "machine"), shapes.Maybe(str)),
+    "driver": _DRIVER,
+    "candidates": shapes.Maybe([{}]),
+    "libraries": [_LIBRARY],
+}
+"""What ``environment.json`` has to have."""
 
 
 @dataclass(frozen=True)

@@ -8,7 +8,7 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
-from conformance import files
+from conformance import documents, files, shapes
 from conformance.suite.catalogue import Case
 
 from . import journal
@@ -26,7 +26,7 @@ DIAGNOSTICS = "diagnostics.log"
 
 def digest(out: Path) -> str:
     """What tells one plan from another."""
-    return hashlib.sha256((out / PLAN).read_bytes()).hexdigest()
+    return hashlib.sha256(files.read(out / PLAN)).hexdigest()
 
 
 def prepare(
@@ -39,17 +39,16 @@ def prepare(
     """
     for old in (PLAN, RESULTS, FINDINGS, CONTENTS, journal.FILE, DIAGNOSTICS):
         (out / old).unlink(missing_ok=True)
-    files.write(out / ENVIRONMENT, json.dumps(environment, indent=1, ensure_ascii=False) + "\n")
+    files.write_own(out / ENVIRONMENT, json.dumps(environment, indent=1, ensure_ascii=False) + "\n")
     if contents:
-        files.write(out / CONTENTS, json.dumps(contents) + "\n")
+        files.write_own(out / CONTENTS, json.dumps(contents) + "\n")
     write_lines(out / PLAN, (case.to_json() for case in cases))
 
 
 def contents(out: Path) -> dict[str, dict[str, str]]:
     """The contents of libraries that a run has noted; none where they cannot be read, for only a sentence depends on them."""
     try:
-        found = json.loads((out / CONTENTS).read_text(encoding="utf-8"))
-    except (OSError, ValueError, RecursionError):
+        found: dict[str, dict[str, str]] = documents.read(out / CONTENTS, shapes.Each(shapes.Each(str)))
+    except files.Unreadable:
         return {}
-    named = found.items() if isinstance(found, dict) else ()
-    return {name: files for name, files in named if isinstance(files, dict)}
+    return found

@@ -11,35 +11,49 @@ journal, with who is accused. The journal is written as things happen, and a run
 
 A journal also has trials, which were not planned: they are no results of the run, and tell who is accused. In ``results.jsonl`` a case
 that was not planned is a mistake.
+
+A line that is damaged costs what it said, and no other: it is passed over and told (``Held.damage``), and a case that has no other result
+is lost. That holds for no plan, though: without all of it nobody knows what is missing.
 """
 
 from __future__ import annotations
 
 import hashlib
-import json
 import reprlib
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 from functools import cached_property, lru_cache
 from operator import itemgetter
 from pathlib import Path
 from typing import Any
 
+from conformance import documents, files, shapes
+from conformance.adapters.base import Device
+from conformance.files import Unreadable
 from conformance.protocols.clauses import all_clauses
-from conformance.suite.catalogue import Case, catalogue
+from conformance.suite.catalogue import Case, Tier, catalogue
 from conformance.suite.outcomes import Outcome, Side
 
-from . import folder, journal, repeating
+from . import environment, folder, journal, repeating
 from .accusing import Find, accused
 from .ledger import lost
-from .results import ACCUSING, BAD, Accused, Line, Result
+from .results import ACCUSING, BAD, Accused, Line, Result, mistake
 
 Loads = Callable[[bytes], Any]
 """What parses a line; ``ValueError`` where it is no JSON."""
 NOT_COME_TO = "the run has not come to it"
+MAY_HAVE_HELD = "what was found out may have stood in what is damaged: {}"
+_SHOWN = 200
+"""Characters of an id that a sentence has."""
 _PARTS = 4
 """Parts that the id of a case has at least."""
 _LOST = Outcome.LOST.value
+_CASE = {
+    **dict.fromkeys(("id", "invariant", "producer", "consumer", "protocol"), str),
+    "device": frozenset(device.value for device in Device),
+    "parameters": shapes.Each(str),
+    "tier": frozenset(tier.value for tier in Tier),
+}
 _outcome_of = itemgetter("outcome")
 _OF_ANOTHER_SUITE = Accused(Side.UNKNOWN, (), "this suite does not know the invariant or the clause")
 _ACCUSING = frozenset(outcome.value for outcome in ACCUSING)
@@ -64,6 +78,8 @@ class Held:
 
     plan: Plan
     results: dict[str, Line]
+    damage: tuple[str, ...] = ()
+    """Lines that were passed over, each in a sentence."""
 
     @property
     def is_complete(self) -> bool:
@@ -85,6 +101,8 @@ class Left:
     """Cases that were begun and have no result."""
     unsettled: frozenset[str] = frozenset()
     """Failures of which a run that was stopped would still have found out whom they accuse."""
+    damage: tuple[str, ...] = ()
+    """Lines that were passed over, each in a sentence."""
 
     def result(self, id: str) -> Result | None:
         """What is decided of a case, of one that was planned or of a trial."""
@@ -92,29 +110,30 @@ class Left:
         return next(planned, None) or self.known.get(id)
 
 
-def read(out: Path, loads: Loads = json.loads, plans: dict[str, Plan] | None = None) -> Held:
+def read(out: Path, loads: Loads = documents.loads, plans: dict[str, Plan] | None = None) -> Held:
     """What a folder holds; nothing is planned where there is no plan. ``plans`` keeps what was read, by digest, for other folders.
 
-    Raises ``OSError``, ``ValueError``, ``KeyError`` or ``TypeError`` for what cannot be read.
+    Raises ``Unreadable`` for a plan that is none, and where nothing is left of the results that were there.
     """
     return _Folder(out, loads, plans).held
 
 
-def read_plan(out: Path, loads: Loads = json.loads, plans: dict[str, Plan] | None = None) -> Plan:
+def read_plan(out: Path, loads: Loads = documents.loads, plans: dict[str, Plan] | None = None) -> Plan:
     """The plan in a folder, with the same errors."""
     return _Folder(out, loads, plans).plan
 
 
 def left(out: Path) -> Left:
-    """What a run has left, in whatever state. ``ValueError`` where nothing is planned, and the errors of :func:`read`."""
-    environment = json.loads((out / folder.ENVIRONMENT).read_text(encoding="utf-8"))
+    """What a run has left, in whatever state. Raises ``Unreadable``, also where nothing is planned."""
     found = _Folder(out)
     if not found.plan.ids:
-        raise ValueError(f"{folder.PLAN} is empty or missing")
+        raise Unreadable(out / folder.PLAN, "is empty or missing")
+    measured = documents.read(out / folder.ENVIRONMENT, environment.SHAPE)
+    cases = found.cases()
     results = tuple(Result.from_json(found.held.results[id]) for id in found.plan.ids)
     known, account = _known(found.held, found.account), found.account
     unsettled = frozenset() if account.is_complete else repeating.unsettled(known)
-    return Left(found.cases(), environment, results, known, account.unended, unsettled)
+    return Left(cases, measured, results, known, account.unended, unsettled, found.held.damage)
 
 
 def deadly(out: Path) -> frozenset[str]:
@@ -122,9 +141,9 @@ def deadly(out: Path) -> frozenset[str]:
     found = _Folder(out)
     try:
         lines = {**found.settled, **found.account.results}
-        ended = {id: (line["invariant"], Outcome(line["outcome"])) for id, line in lines.items()}
-    except (OSError, ValueError, KeyError, TypeError):
+    except Unreadable:
         return frozenset()
+    ended = {id: (line["invariant"], Outcome(line["outcome"])) for id, line in lines.items()}
     canaries = {name for name, invariant in catalogue().items() if invariant.canary is not None}
     return frozenset(id for id, (name, outcome) in ended.items() if outcome in BAD and name not in canaries)
 
@@ -132,95 +151,124 @@ def deadly(out: Path) -> frozenset[str]:
 class _Folder:
     """The files of a folder, each read once, when it is asked for."""
 
-    def __init__(self, out: Path, loads: Loads = json.loads, plans: dict[str, Plan] | None = None) -> None:
+    def __init__(self, out: Path, loads: Loads = documents.loads, plans: dict[str, Plan] | None = None) -> None:
         self._out = out
         self._loads = loads
         self._plans = {} if plans is None else plans
+        self._damage: list[Unreadable] = []
 
     @cached_property
     def plan(self) -> Plan:
         """The plan, without cases where there is none."""
         path = self._out / folder.PLAN
         try:
-            content = path.read_bytes()
-        except FileNotFoundError:
+            content = files.read(path)
+        except files.Missing:
             return Plan("", ())
         digest = hashlib.sha256(content).hexdigest()
         if digest not in self._plans:
-            ids = tuple(record["id"] for record in _parsed(content.splitlines(), path, self._loads))
-            _check_ids(ids)
-            self._plans[digest] = Plan(digest, ids)
+            self._plans[digest] = Plan(digest, self._ids(content.splitlines()))
         return self._plans[digest]
+
+    def _ids(self, lines: Sequence[bytes]) -> tuple[str, ...]:
+        """The ids of these lines. Raises Unreadable for the first that has none, or one that was there."""
+        found: dict[str, int] = {}
+        for number, record in self._parsed(folder.PLAN, lines, raises=True):
+            id = record.get("id") if isinstance(record, dict) else None
+            if not isinstance(id, str) or id.count("/") < _PARTS - 1:
+                raise self._broken(folder.PLAN, f"has {reprlib.repr(id)} as its id, which is none of a case", number)
+            if found.setdefault(id, number) != number:
+                raise self._broken(folder.PLAN, f"has the case of line {found[id]} once more", number)
+        return tuple(found)
 
     def cases(self) -> tuple[Case, ...]:
         """The cases of the plan, read once more: they are wanted only where a result is missing, or where the run goes on."""
-        return tuple(map(Case.from_json, self._records(folder.PLAN)))
+        found = []
+        for number, record in self._lines(folder.PLAN, raises=True):
+            told = shapes.mistake(record, _CASE)
+            case = None if told else Case.from_json(record)
+            if case is None or case.id != record["id"]:
+                why = told or f"its id is {reprlib.repr(record['id'])}, and its case another"
+                raise self._broken(folder.PLAN, f"is no case: {why}", number)
+            found.append(case)
+        return tuple(found)
 
     @cached_property
     def settled(self) -> dict[str, Line]:
-        """The lines of ``results.jsonl`` by case; none where it is not there."""
-        found = {line["id"]: line for line in self._records(folder.RESULTS)}
-        unplanned = found.keys() - self.plan.known
-        if unplanned:
-            raise ValueError(f"there is a result of {min(map(str, unplanned))}, which was not planned")
-        return found
+        """The sound lines of ``results.jsonl`` by case; none where it is not there, or where two of a case differ."""
+        found: dict[str, Line] = {}
+        twice: set[str] = set()
+        known = self.plan.known
+        for number, line in self._lines(folder.RESULTS):
+            told = mistake(line)
+            if not told and (id := line["id"]) in known:
+                if found.setdefault(id, line) is line or found[id] == line:
+                    continue
+                twice.add(id)
+                told = f"is another result of {id} than there is in it already"
+            told = told or f"is a result of {line['id'][:_SHOWN]}, which was not planned"
+            self._damage.append(self._broken(folder.RESULTS, told, number))
+        return {id: line for id, line in found.items() if id not in twice} if twice else found
 
     @cached_property
     def account(self) -> journal.Account:
         """What the journal says, up to a line that has no end: its writer was cut off, or is still at it."""
-        account = journal.tell(self._records(journal.FILE, whole=True))
+        account = journal.Account()
+        for number, record in self._lines(journal.FILE, whole=True):
+            told = account.take(record)
+            if told:
+                self._damage.append(self._broken(journal.FILE, told, number))
         if account.plan not in ("", self.plan.digest):
-            raise ValueError(f"{journal.FILE} belongs to another plan")
+            raise self._broken(journal.FILE, "belongs to another plan")
         return account
 
-    def _records(self, name: str, *, whole: bool = False) -> list[dict[str, Any]]:
-        """What the lines of a file hold, the ``whole`` ones where it is written line by line; nothing where it is not there."""
-        path = self._out / name
+    def _lines(self, name: str, *, whole: bool = False, raises: bool = False) -> Iterator[tuple[int, Any]]:
+        """What the lines of a file hold, with their numbers; the ``whole`` ones where it is written line by line.
+
+        There are none where it is not there. One that is no JSON raises, or is noted as damaged.
+        """
         try:
-            content = path.read_bytes()
-        except FileNotFoundError:
-            return []
-        return _parsed(content.split(b"\n")[:-1] if whole else content.splitlines(), path, self._loads)
+            content = files.read(self._out / name)
+        except files.Missing:
+            return iter(())
+        return self._parsed(name, content.split(b"\n")[:-1] if whole else content.splitlines(), raises=raises)
+
+    def _parsed(self, name: str, lines: Sequence[bytes], *, raises: bool) -> Iterator[tuple[int, Any]]:
+        loads = self._loads
+        for number, line in enumerate(lines, 1):
+            try:
+                record = loads(line)
+            except (ValueError, RecursionError):
+                broken = self._broken(name, "is no JSON", number)
+                if raises:
+                    raise broken from None
+                self._damage.append(broken)
+                continue
+            yield number, record
+
+    def _broken(self, name: str, why: str, line: int = 0) -> Unreadable:
+        return Unreadable(self._out / name, why, line)
 
     @cached_property
     def held(self) -> Held:
         """As the rules at the top of this module say; the journal is read only where it has something to say."""
-        ended = Held(self.plan, self.settled)
+        ended = Held(self.plan, self.settled, self._told())
         if ended.is_complete:
             return ended
         told = self.account.results
         lines = {id: _better(told.get(id), self.settled.get(id)) for id in {**self.settled, **told}}
+        if self._damage and not lines:
+            raise self._damage[0]
         find = _finder(lines)
         found = {id: _accused(lines[id], find) for id in self.plan.ids if id in lines}
         if len(found) < len(self.plan.ids):
+            why = MAY_HAVE_HELD.format(self._damage[0].brief) if self._damage else NOT_COME_TO
             lost_ones = (case for case in self.cases() if case.id not in found)
-            found |= {case.id: lost(case, NOT_COME_TO).to_json() for case in lost_ones}
-        return Held(self.plan, found)
+            found |= {case.id: lost(case, why).to_json() for case in lost_ones}
+        return Held(self.plan, found, self._told())
 
-
-def _check_ids(ids: Iterable[object]) -> None:
-    for number, id in enumerate(ids, 1):
-        if not isinstance(id, str) or id.count("/") < _PARTS - 1:
-            raise ValueError(
-                f"line {number} of {folder.PLAN} has {reprlib.repr(id)} as its id, which is none of a case"
-            )
-
-
-def _parsed(lines: Sequence[bytes], path: Path, loads: Loads) -> list[dict[str, Any]]:
-    """What these lines of a file hold. ``ValueError``, with line and file, where one is no JSON."""
-    try:
-        return list(map(loads, lines))
-    except (ValueError, RecursionError):
-        number = next(number for number, line in enumerate(lines, 1) if not _is_json(line, loads))
-        raise ValueError(f"line {number} of {path.name} is no JSON") from None
-
-
-def _is_json(line: bytes, loads: Loads) -> bool:
-    try:
-        loads(line)
-    except (ValueError, RecursionError):
-        return False
-    return True
+    def _told(self) -> tuple[str, ...]:
+        return tuple(str(one) for one in self._damage)
 
 
 def _better(told: Line | None, settled: Line | None) -> Line:

@@ -16,9 +16,13 @@ from enum import Enum
 from pathlib import Path
 from typing import Any
 
-from .results import Line
+from conformance import files
+
+from .results import Line, mistake
 
 FILE = "journal.jsonl"
+_PIECE = 1 << 16
+"""Bytes that are looked through at once for the end of a line."""
 
 
 class Event(str, Enum):
@@ -44,10 +48,9 @@ class Journal:
     """The open file of a run. A line that a machine's end has cut off is removed first."""
 
     def __init__(self, path: Path) -> None:
-        self._file = os.open(path, os.O_CREAT | os.O_RDWR | os.O_APPEND, 0o644)
-        whole = path.read_bytes().rfind(b"\n") + 1
-        os.ftruncate(self._file, whole)
-        self._size = whole
+        self._file = files.own(path, os.O_RDWR | os.O_APPEND)
+        self._size = _whole(self._file)
+        os.ftruncate(self._file, self._size)
 
     def write(self, record: dict[str, Any]) -> None:
         """Append one line whole. ``OSError`` where there is no room: then nothing of it is in the file."""
@@ -72,6 +75,18 @@ class Journal:
             os.close(self._file)
 
 
+def _whole(file: int) -> int:
+    """The size in bytes of the lines that have an end."""
+    end = os.fstat(file).st_size
+    while end:
+        start = max(0, end - _PIECE)
+        found = os.pread(file, end - start, start).rfind(b"\n")
+        if found >= 0:
+            return start + found + 1
+        end = start
+    return 0
+
+
 @dataclass
 class Account:
     """What a journal says so far: the newest result of each case, as it was written, and how often each was started."""
@@ -84,17 +99,28 @@ class Account:
     is_complete: bool = True
     """Whether the run came to its end, or was never begun: then there is nothing that it would still have found out."""
 
-    def take(self, record: dict[str, Any]) -> None:
-        """One line more."""
-        event = record["event"]
+    def take(self, record: object) -> str:
+        """One line more. One that is none of a journal is passed over: then this is why, as the end of a sentence."""
+        if not isinstance(record, dict):
+            return "is no object"
+        event = record.get("event")
+        if event == Event.END.value:
+            told = mistake(record.get("result"))
+            if told:
+                return told
+            self.results[record["result"]["id"]] = record["result"]
+        key = _NEEDED.get(event) if isinstance(event, str) else None
+        if key and not isinstance(record.get(key), str):
+            return f"is no event: it has no text as its {key}"
         if event == Event.START.value:
             self.starts[record["case"]] += 1
-        elif event == Event.END.value:
-            self.results[record["result"]["id"]] = record["result"]
         elif event == Event.BEGIN.value:
             self.plan, self.is_complete = record["plan"], False
         elif event == Event.STOP.value:
             self.is_complete = record["why"] == COMPLETE
+        elif not isinstance(event, str):
+            return "is no event"
+        return ""
 
     @property
     def unended(self) -> frozenset[str]:
@@ -102,8 +128,12 @@ class Account:
         return frozenset(case for case in self.starts if case not in self.results)
 
 
-def tell(records: Iterable[dict[str, Any]]) -> Account:
-    """The account that these lines give. ``KeyError`` or ``TypeError`` if they are none of a journal."""
+_NEEDED = {Event.START.value: "case", Event.BEGIN.value: "plan", Event.STOP.value: "why"}
+"""The text that an event of this kind has."""
+
+
+def tell(records: Iterable[object]) -> Account:
+    """The account that these lines give."""
     account = Account()
     for record in records:
         account.take(record)

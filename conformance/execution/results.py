@@ -3,15 +3,19 @@
 from __future__ import annotations
 
 import json
+import math
+import reprlib
 from collections.abc import Iterable, Iterator
 from dataclasses import dataclass, field, replace
 from enum import Enum
+from operator import itemgetter
 from pathlib import Path
 from typing import Any
 
-from conformance import files
+from conformance import documents, files, shapes
+from conformance.adapters.base import Device
 from conformance.protocols.clauses import Level, Role
-from conformance.suite.catalogue import Case
+from conformance.suite.catalogue import VIA, Case
 from conformance.suite.outcomes import Outcome, Side
 from conformance.verdict import Verdict
 
@@ -208,18 +212,124 @@ def _told_alone(alone: Result) -> str:
     return f"not tried alone: {alone.reason}" if alone.outcome is Outcome.LOST else f"{alone.outcome.value} alone"
 
 
+# -- lines of files
+
+_TEXTS = (
+    "invariant",
+    "producer",
+    "consumer",
+    "protocol",
+    "code",
+    "clause",
+    "given",
+    "step",
+    "reason",
+    "expected",
+    "seen",
+)
+_WORDS = {
+    "device": frozenset(device.value for device in Device),
+    "outcome": frozenset(outcome.value for outcome in Outcome),
+    "verdict": frozenset(verdict.word for verdict in Verdict),
+    "level": frozenset(level.value for level in Level),
+    "role": frozenset(("", *(role.value for role in Role))),
+}
+_SIDES = frozenset(side.value for side in Side)
+_SHAPE = {
+    "id": str,
+    **dict.fromkeys(_TEXTS, str),
+    **_WORDS,
+    "parameters": shapes.Each(str),
+    "accused": (None, {"side": _SIDES, "libraries": [str], "why": str}),
+    "duration": float,
+    "attachments": shapes.Each(str),
+    "attempts": [
+        {"where": {where.value for where in Where}, "outcome": _WORDS["outcome"], "reason": str, "after": [str]}
+    ],
+}
+_OF_A_PASS: tuple[Any, ...] = ("outcome", "verdict", *_TEXTS[4:], "role", "accused", "attachments", "attempts")
+_PASS: tuple[Any, ...] = ("pass", "conforms", *("" for _ in _TEXTS[4:]), "", None, {}, [])
+"""What a case says that conforms, as most do."""
+_of_a_pass = itemgetter(*_OF_A_PASS)
+_texts_of = itemgetter(*_TEXTS)
+_words_of = itemgetter(*_WORDS)
+_KNOWN = tuple(_WORDS.values())
+_ONLY_TEXT = {str}
+
+
+def mistake(line: object) -> str:
+    """Why a line is no result that :meth:`Result.from_json` can take, as the end of a sentence; empty where it is one."""
+    if isinstance(line, dict) and _is_plain(line):
+        return ""
+    told = shapes.mistake(line, _SHAPE)
+    if told:
+        older = (
+            ", so an older version of this suite has made it" if isinstance(line, dict) and "clauses" in line else ""
+        )
+        return f"is no result: {told}{older}"
+    assert isinstance(line, dict)
+    if _id(line) != line["id"]:
+        return f"is no result: its id is {reprlib.repr(line['id'])}, and its case another"
+    return "" if _is_honest(line) else "is no result: a case that passed conforms, and no other does"
+
+
+def _is_plain(line: dict[str, Any]) -> bool:
+    """Whether it is a sound result with nothing nested in it, as most are: there may be millions of them."""
+    try:
+        if _of_a_pass(line) == _PASS:
+            is_sound = line["level"] in _WORDS["level"] and line["device"] in _WORDS["device"]
+        else:
+            is_sound = (
+                (line["accused"], line["attachments"], line["attempts"]) == (None, {}, [])
+                and set(map(type, _texts_of(line))) == _ONLY_TEXT
+                and all(map(_in, _words_of(line), _KNOWN))
+                and _is_honest(line)
+            )
+        duration = line["duration"]
+        # What is no text cannot be a part of an id.
+        return is_sound and type(duration) is float and math.isfinite(duration) and _id(line) == line["id"]
+    except (KeyError, TypeError, AttributeError):
+        return False
+
+
+def _is_honest(line: dict[str, Any]) -> bool:
+    return bool(line["outcome"] == Outcome.PASS.value) is bool(line["verdict"] == Verdict.CONFORMS.word)
+
+
+def _in(word: object, known: frozenset[str]) -> bool:
+    return word in known
+
+
+def _id(line: dict[str, Any]) -> str:
+    """The id of the case that it is of, as :attr:`Case.id` makes it."""
+    parameters = line["parameters"]
+    if VIA in parameters:
+        who = "-".join((line["producer"], parameters[VIA], line["consumer"]))
+        values = [value for name, value in parameters.items() if name != VIA]
+    else:
+        who, values = "-".join((line["producer"], line["consumer"])), parameters.values()
+    return "/".join((line["invariant"], who, line["protocol"], line["device"], *values))
+
+
 def write_lines(path: Path, records: Iterable[dict[str, Any]]) -> None:
     """Write a file of JSON lines, whole or not at all. Half a surrogate pair in a library's words is written as JSON's own escape."""
-    text = "".join(json.dumps(record, ensure_ascii=False) + "\n" for record in records)
-    files.write(path, text.encode("utf-8", "backslashreplace"))
+    files.write_own(path, "".join(json.dumps(record, ensure_ascii=False) + "\n" for record in records))
 
 
 def read_lines(path: Path) -> Iterator[dict[str, Any]]:
-    """The records of a file of JSON lines, up to one that has no end: its writer was cut off, or is still at it."""
-    if not path.exists():
+    """The records of a file of JSON lines, up to one that has no end: its writer was cut off, or is still at it.
+
+    Raises Unreadable for a file, or a line, that is none.
+    """
+    try:
+        lines = files.read(path).split(b"\n")[:-1]  # what is read after them may be the rest of one, written meanwhile
+    except files.Missing:
         return
-    with path.open(encoding="utf-8") as file:
-        for line in file:
-            if not line.endswith("\n"):
-                return  # what is read after it may be the rest of it, written meanwhile
-            yield json.loads(line)
+    for number, line in enumerate(lines, 1):
+        try:
+            record = documents.loads(line)
+        except ValueError as error:
+            raise files.Unreadable(path, f"is no JSON ({error})", number) from error
+        if not isinstance(record, dict):
+            raise files.Unreadable(path, "is no object", number)
+        yield record

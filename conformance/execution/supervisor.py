@@ -17,7 +17,7 @@ from enum import Enum
 from pathlib import Path
 from typing import Any
 
-from conformance import private, temporary
+from conformance import files, private, temporary
 from conformance.adapters.base import Device
 from conformance.exits import why
 from conformance.signals import Stops
@@ -269,7 +269,7 @@ class Supervisor:
         self._inbox.close()
         if self._pass.trouble:
             try:
-                (self._out / folder.DIAGNOSTICS).write_text(self._words.text, encoding="utf-8", errors="replace")
+                files.write_own(self._out / folder.DIAGNOSTICS, self._words.text)
             except OSError as error:
                 self._ledger.full = self._ledger.full or error
         self._ledger.close()

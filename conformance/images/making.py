@@ -9,6 +9,8 @@ from concurrent.futures import FIRST_COMPLETED, Future, ThreadPoolExecutor, wait
 from dataclasses import dataclass
 from pathlib import Path
 
+from conformance import files
+
 from . import commands, output, plan
 from .commands import Engine
 from .model import Outcome, Recipe, Settings, State
@@ -113,7 +115,7 @@ def write(context: Path, stage: Stage) -> None:
     for name, text in stage.files:
         path = context / name
         path.parent.mkdir(parents=True, exist_ok=True)
-        path.write_text(text, encoding="utf-8")
+        files.write_own(path, text)
 
 
 def _build(stage: Stage, users: str, order: Order, shell: Shell) -> Built:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import shlex
 import subprocess
 import threading
@@ -10,6 +11,8 @@ from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TextIO
+
+from conformance import files
 
 from .commands import Command
 
@@ -75,7 +78,10 @@ class Shell:
         """
         self.say(f"+ {shlex.join(command)}")
         late = threading.Event()
-        with log.open("w", encoding="utf-8") as file, self._started(command) as process:
+        with (
+            os.fdopen(files.own(log, os.O_WRONLY | os.O_TRUNC), "w", encoding="utf-8") as file,
+            self._started(command) as process,
+        ):
             timer = threading.Timer(limit, _end, (process, late))
             timer.start()
             try:

@@ -2,11 +2,11 @@
 
 from __future__ import annotations
 
-import json
 from collections.abc import Iterable, Sequence
 from pathlib import Path
 from typing import Any
 
+from conformance import documents, files, shapes
 from conformance.exits import UserError
 from conformance.matrix import commands as matrix
 from conformance.matrix.locks import State
@@ -45,11 +45,9 @@ def from_file(path: Path) -> list[Recipe]:
     Locks are relative to the file. Raises UserError with all that is wrong in it.
     """
     try:
-        entries = json.loads(path.read_text(encoding="utf-8"))
-    except OSError as error:
-        raise UserError(f"--plan: {path} cannot be read: {error.strerror}") from error
-    except ValueError as error:
-        raise UserError(f"--plan: {path} is no JSON: {error}") from error
+        entries = documents.read(path, shapes.ANYTHING)
+    except files.Unreadable as error:
+        raise UserError(f"--plan: {error}; give a list of cells as JSON") from error
     if not isinstance(entries, list):
         raise UserError(f"--plan: {path} is no list of cells")
     mistakes = [f"{path}: cell {n}: {what}" for n, entry in enumerate(entries, 1) for what in _mistakes(entry)]

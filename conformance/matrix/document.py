@@ -15,6 +15,7 @@ import yaml
 from yaml.composer import ComposerError
 from yaml.events import AliasEvent
 
+from conformance import files
 from conformance.exits import UserError
 
 from .mistakes import Mistakes, nearest
@@ -110,16 +111,11 @@ def load(path: Path, mistakes: Mistakes, *, keys: str = MATRIX_KEYS, option: str
 
 def _text(path: Path, option: str) -> str:
     try:
-        with path.open("rb") as file:
-            data = file.read(MOST_BYTES + 1)
-        if len(data) > MOST_BYTES:
-            raise UserError(f"{path}: larger than {MOST_BYTES >> 20} MiB; such a file is a page or two")
-        return data.decode()
-    except OSError as error:
-        raise UserError(f"{path}: cannot be read: {error.strerror}; name another file with {option}") from error
-    except UnicodeDecodeError as error:
-        line = data[: error.start].count(b"\n") + 1
-        raise UserError(f"{path}:{line}: no UTF-8; save the file as UTF-8") from error
+        return files.text(path, MOST_BYTES)
+    except files.Unreadable as error:
+        if error.line:
+            raise UserError(f"{path}:{error.line}: no UTF-8; save the file as UTF-8") from error
+        raise UserError(f"{error}; name another file with {option}") from error
 
 
 def _converted(node: yaml.Node, mistakes: Mistakes) -> Node:

@@ -18,6 +18,7 @@ from pathlib import Path
 from packaging.requirements import InvalidRequirement, Requirement
 from packaging.utils import canonicalize_name
 
+from conformance import files
 from conformance.exits import UserError
 
 LOCKED = ".txt"
@@ -106,8 +107,9 @@ def parse(path: Path) -> Lock:
 
     Raises:
         NoLock: the file is something else, or was edited into something else.
+        Unreadable: it is no file of text.
     """
-    text = path.read_text(encoding="utf-8")
+    text = files.text(path)
     head, _, body = text.partition("\n\n")
     wanted = _wanted(head)
     if path.suffix == UNRESOLVABLE:
@@ -142,11 +144,9 @@ def read(path: Path) -> tuple[Pin, ...]:
         UserError: with every line that pins nothing, or where there is no package, or no file.
     """
     try:
-        text = path.read_text(encoding="utf-8")
-    except OSError as error:
-        raise UserError(f"{path}: the lock cannot be read: {error.strerror}; {NEXT}") from error
-    except UnicodeDecodeError as error:
-        raise UserError(f"{path}: the lock is no text; {NEXT}") from error
+        text = files.text(path)
+    except files.Unreadable as error:
+        raise UserError(f"the lock cannot be read: {error}; {NEXT}") from error
     found, mistakes = parsed(text)
     if not found and not mistakes:
         raise UserError(f"{path}: the lock holds no requirement; {NEXT}")

@@ -14,6 +14,7 @@ from enum import Enum
 from pathlib import Path
 
 from conformance.exits import UserError
+from conformance.files import Unreadable
 from conformance.files import write as write_file
 
 from . import uv
@@ -61,7 +62,7 @@ def files(folder: Path) -> list[Path]:
 def _readable(path: Path) -> Lock | None:
     try:
         return parse(path)
-    except (NoLock, UnicodeDecodeError):
+    except (NoLock, Unreadable):
         return None
 
 
@@ -80,8 +81,10 @@ def standing(matrix: Matrix, cell: Cell, folder: Path, as_of: date | None) -> St
         return Standing(cell, State.STALE, "it has a lock and is unresolvable too")
     try:
         lock = parse(found[0])
-    except (NoLock, UnicodeDecodeError) as error:
+    except NoLock as error:
         return Standing(cell, State.STALE, f"{found[0].name}: {error}")
+    except Unreadable as error:
+        return Standing(cell, State.STALE, error.brief)
     why = _differs(lock, wanted(matrix, cell, as_of), cell)
     if why:
         return Standing(cell, State.STALE, why)

@@ -77,9 +77,9 @@ def _read(path: Path) -> tuple[Sequence[Result], Facts]:
         raise UserError(f"there is no run in {path}; name the folder that `check --out` made with --results DIR")
     try:
         left = held.left(path)
-    except (OSError, ValueError, KeyError, TypeError) as error:
+    except files.Unreadable as error:
         raise UserError(
-            f"--results: {path} holds no run that can be read ({error}); give the folder that `check --out` made"
+            f"--results: {path} holds no run that can be read ({error.brief}); give the folder that `check --out` made"
         ) from error
     unknown = [case.id for case in left.cases if case.invariant not in catalogue()]
     if unknown:
@@ -88,7 +88,7 @@ def _read(path: Path) -> tuple[Sequence[Result], Facts]:
 
 
 def _refuse_to_overwrite(*paths: Path) -> None:
-    there = [str(path) for path in paths if path.exists()]
+    there = [str(path) for path in paths if files.is_kept(path)]
     if there:
         more = f" and {len(there) - 1} more" if len(there) > 1 else ""
         raise UserError(f"--out: {there[0]}{more} is there already; choose another place, or remove it")

@@ -54,9 +54,9 @@ def _known(out: Path, id: str) -> tuple[Result | None, dict[str, str]]:
     """What a run has found out about a case, and the versions that it ran with."""
     try:
         left = held.left(out)
-    except (OSError, ValueError, KeyError, TypeError) as error:
+    except files.Unreadable as error:
         raise UserError(
-            f"--results: {out} holds no run that can be read ({error}); give the folder that `check --out` made"
+            f"--results: {out} holds no run that can be read ({error.brief}); give the folder that `check --out` made"
         ) from error
     found = left.result(id)
     if found is None:

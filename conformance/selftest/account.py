@@ -15,6 +15,9 @@ from .model import Fault, Stage
 from .trials import FLAWLESS, Trial
 from .worker import Job
 
+SHAPE = {"device": str, "faults": [{"fault": str, "trials": [{"invariant": str, "failed": int}]}]}
+"""What is read of the account of another selftest."""
+
 
 @dataclass(frozen=True)
 class Row:

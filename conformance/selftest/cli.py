@@ -12,7 +12,7 @@ from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
-from conformance import files, settings
+from conformance import documents, files, settings
 from conformance.adapters.base import Device
 from conformance.execution import environment
 from conformance.execution.probe import SIMULATE
@@ -23,7 +23,7 @@ from conformance.suite.catalogue import Invariant, catalogue
 from conformance.suite.libraries import Environment
 
 from . import running, showing
-from .account import Account, differences, settle
+from .account import SHAPE, Account, differences, settle
 from .model import Stage
 from .page import page
 from .stages import stages
@@ -104,12 +104,10 @@ def _check(options: argparse.Namespace, every: Sequence[Stage]) -> None:
 
 def _read(path: Path) -> dict[str, Any]:
     try:
-        data: dict[str, Any] = json.loads(path.read_text(encoding="utf-8"))
-        if "faults" not in data:
-            raise ValueError("it has no faults")
-    except (OSError, ValueError) as error:
+        data: dict[str, Any] = documents.read(path, SHAPE)
+    except files.Unreadable as error:
         raise UserError(
-            f"--against: {path} is no selftest that can be read ({error}); give a file that --json wrote"
+            f"--against: {path} is no selftest that can be read ({error.brief}); give a file that --json wrote"
         ) from error
     return data
 

@@ -121,7 +121,7 @@ def _gate(options: argparse.Namespace) -> int:
     screen = Screen.of(sys.stdout)
     if options.json:
         with given_by("--json", options.json):
-            records.write(options.json, gate_document.to_json(found, _today(options)))
+            files.write(options.json, records.encoded(gate_document.to_json(found, _today(options))))
     if options.history and found.run.cells:
         _append(options.history, found.run)
     gate_showing.show(screen, found, verbose=options.verbose)
@@ -192,7 +192,7 @@ def _locks(folder: Path | None, run: RunFile) -> dict[str, str] | None:
 
 
 def _pinned(folder: Path) -> dict[str, frozenset[str]]:
-    locks = {path.name.removesuffix(LOCKED): path.read_text(encoding="utf-8") for path in folder.glob(f"*{LOCKED}")}
+    locks = {path.name.removesuffix(LOCKED): files.text(path) for path in folder.glob(f"*{LOCKED}")}
     return {name: frozenset(_PIN.findall(text)) for name, text in locks.items()}
 
 
@@ -204,7 +204,10 @@ def _candidates(given: Sequence[str]) -> dict[str, dict[str, str]]:
             raise UserError(f"--candidate: {text!r} is not NAME=FILE, such as torch=dist/torch-2.13.0.whl")
         if not Path(file).is_file():
             raise UserError(f"--candidate: {file} is no file; give the wheel that the cells were run with")
-        found[_distribution(name, Path(file))][wheels.digest(Path(file))] = Path(file).name
+        try:
+            found[_distribution(name, Path(file))][wheels.digest(Path(file))] = Path(file).name
+        except files.Unreadable as error:
+            raise UserError(f"--candidate: {error}; give the wheel that the cells were run with") from error
     return found
 
 
@@ -302,7 +305,7 @@ def _propose(options: argparse.Namespace) -> int:
     if options.out is None:
         sys.stdout.write(text)
         return Exit.OK
-    if options.out.exists():
+    if files.is_kept(options.out):
         raise UserError(f"--out: {options.out} is there already, and may be somebody's work; choose another name")
     with given_by("--out", options.out):
         files.write(options.out, text)

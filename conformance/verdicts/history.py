@@ -19,7 +19,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
-from conformance.engines import records
+from conformance import documents, files, shapes
 from conformance.exits import UserError
 from conformance.verdict import BY_LETTER, Verdict
 
@@ -32,6 +32,8 @@ from .waivers import Spot
 FORMAT = "conformance-history/1"
 FAILING = frozenset(verdict for verdict in Verdict if verdict.speaks_against)
 """What counts as failing; what was not decided or lost says nothing, neither way."""
+_FIRST = 1 << 16
+"""Bytes of a line in which its format stands."""
 _PLAN = 16
 """Characters of the digest of a plan."""
 
@@ -149,26 +151,33 @@ def _cell_to_json(cell: CellEntry) -> dict[str, Any]:
     return {"lifecycle": cell.lifecycle, "plan": cell.plan, "planned": cell.planned, "found": found}
 
 
-def from_json(data: dict[str, Any]) -> Entry:
-    """The reverse of :func:`to_json`. Raises ``ValueError``, ``KeyError`` or ``TypeError`` for anything else."""
-    if data["format"] != FORMAT:
-        raise ValueError(f"its format is {data['format']!r} and not {FORMAT!r}")
-    records.texts("it", **{name: data[name] for name in ("id", "began", "suite", "tier", "digest")})
-    cells = {
-        name: CellEntry(
-            cell["lifecycle"], cell["plan"], cell["planned"],
-            {BY_LETTER[letter]: of_state for letter, of_state in cell["found"].items()},
-        )
-        for name, cell in data["cells"].items()
-    }  # fmt: skip
+_CELL = {"lifecycle": str, "plan": str, "planned": int, "found": shapes.Each([[int]])}
+_ENTRY = {
+    "format": frozenset((FORMAT,)),
+    **dict.fromkeys(("id", "began", "suite", "tier", "digest"), str),
+    "cases": [str],
+    "cells": shapes.Each(_CELL),
+}
+
+
+def from_json(data: object) -> Entry:
+    """The reverse of :func:`to_json`. Raises ``ValueError`` for anything else."""
+    told = shapes.mistake(data, _ENTRY)
+    if told or not isinstance(data, dict):
+        raise ValueError(told)
+    cells = {name: _cell_from_json(name, cell) for name, cell in data["cells"].items()}
     cases = tuple(map(sys.intern, data["cases"]))
     made = Entry(data["id"], data["began"], data["suite"], data["tier"], data["digest"], cases, cells)
-    for name, cell in cells.items():
-        records.texts(f"the cell {name}", lifecycle=cell.lifecycle, plan=cell.plan)
-        if not isinstance(cell.planned, int):
-            raise ValueError(f"the cell {name} has {cell.planned!r} as its number of planned cases")
+    for name in cells:
         made.found(name)
     return made
+
+
+def _cell_from_json(name: str, cell: dict[str, Any]) -> CellEntry:
+    found = cell["found"]
+    if not found.keys() <= BY_LETTER.keys() or any(len(pair) != 2 for pairs in found.values() for pair in pairs):
+        raise ValueError(f"cells.{name}.found has no pairs of numbers by verdicts")
+    return CellEntry(cell["lifecycle"], cell["plan"], cell["planned"], {BY_LETTER[k]: v for k, v in found.items()})
 
 
 def read(path: Path) -> History:
@@ -177,13 +186,11 @@ def read(path: Path) -> History:
     Raises UserError where the file cannot be read at all.
     """
     try:
-        data = path.read_bytes()
-    except FileNotFoundError:
+        data = files.read(path)
+    except files.Missing:
         return History(())
-    except OSError as error:
-        raise UserError(
-            f"{path}: cannot be read: {error.strerror}; name a file that `gate --history` has made"
-        ) from error
+    except files.Unreadable as error:
+        raise UserError(f"{error}; name a file that `gate --history` has made") from error
     return _parsed(path, data)
 
 
@@ -194,8 +201,8 @@ def _parsed(path: Path, data: bytes) -> History:
         if not line.strip():
             continue
         try:
-            entries.append(from_json(records.parsed(line)))
-        except (ValueError, KeyError, TypeError, AttributeError, IndexError) as error:
+            entries.append(from_json(documents.parsed(line)))
+        except ValueError as error:
             complaints.append(f"{path}:{number}: no run that can be read ({error}); it was passed over")
     if rest:
         complaints.append(
@@ -207,9 +214,9 @@ def _parsed(path: Path, data: bytes) -> History:
 def is_one(path: Path) -> bool:
     """Whether runs can be added to it: it is not there or empty, a line of it is a run, or its first line was to be one."""
     try:
-        with path.open("rb") as file:
-            first = file.readline()
-    except OSError:  # whoever adds to it is told
+        with files.opened(path) as file:
+            first = os.pread(file, _FIRST, 0).split(b"\n")[0]
+    except files.Unreadable:  # whoever adds to it is told
         return True
     return not first.strip() or FORMAT.encode() in first or bool(read(path).entries)
 
@@ -221,7 +228,7 @@ def append(path: Path, run: RunFile, canaries: Mapping[str, str]) -> tuple[bool,
     UserError where the file cannot be written.
     """
     try:
-        file = os.open(path, os.O_RDWR | os.O_CREAT | os.O_APPEND, 0o644)
+        file = _opened(path)
         try:
             fcntl.flock(file, fcntl.LOCK_EX)
             known = read(path)
@@ -237,6 +244,13 @@ def append(path: Path, run: RunFile, canaries: Mapping[str, str]) -> tuple[bool,
             f"--history: {path} cannot be written: {error.strerror}; make room, or choose another file"
         ) from error
     return True, known.complaints
+
+
+def _opened(path: Path) -> int:
+    """A file to be added to, which is made where there is none. A link is followed: somebody has named it."""
+    if path.exists() and not path.is_file():
+        raise OSError(errno.EINVAL, "it is no file, and runs are added to files alone", str(path))
+    return os.open(path, os.O_RDWR | os.O_CREAT | os.O_APPEND | os.O_NONBLOCK | os.O_CLOEXEC, 0o644)
 
 
 def _write(file: int, line: bytes) -> None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 from collections.abc import Iterable
 from pathlib import Path
 
@@ -32,11 +33,16 @@ def _is_in(path: Path, run: Path) -> bool:
     """Whether it is this file, or one of the files that make this folder a run."""
     if not run.is_dir():
         return _is_same(path, run)
-    return path.name in _OF_A_RUN and path.resolve().is_relative_to(run.resolve())
+    return path.name in _OF_A_RUN and _real(path).is_relative_to(_real(run))
 
 
 def _is_same(one: Path, other: Path) -> bool:
     """One file, also by two names."""
     if one.exists() and other.exists():
         return one.samefile(other)
-    return one.resolve() == other.resolve()
+    return _real(one) == _real(other)
+
+
+def _real(path: Path) -> Path:
+    """Without links, as far as they lead anywhere."""
+    return Path(os.path.realpath(path))

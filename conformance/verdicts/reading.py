@@ -2,13 +2,12 @@
 
 from __future__ import annotations
 
-import math
 import os
-import reprlib
-from collections.abc import Iterable, Mapping
+from collections.abc import Callable, Iterable, Mapping
 from concurrent.futures import ProcessPoolExecutor
 from dataclasses import replace
 from datetime import datetime, timezone
+from functools import partial
 from hashlib import sha256
 from operator import itemgetter
 from pathlib import Path
@@ -16,14 +15,15 @@ from typing import Any, NamedTuple
 
 import orjson
 
+from conformance import documents, files, shapes
 from conformance.engines import records
 from conformance.engines.model import Cell, Lifecycle, check_axes
-from conformance.engines.records import texts
 from conformance.execution import held
 from conformance.execution.held import Held, Plan
+from conformance.execution.results import Line
 from conformance.exits import UserError
+from conformance.files import Missing, Unreadable
 from conformance.suite.libraries import REFERENCE
-from conformance.suite.outcomes import Side
 from conformance.verdict import Verdict
 
 from . import runfile
@@ -36,6 +36,8 @@ _NOTE = 4000
 """Characters of a note that are kept: stacks can be long."""
 _LAST = 4096
 """Bytes of a journal in which its last line is looked for: it is short where the run came to its end."""
+_FIRST = 1 << 16
+"""Bytes in which its first line ends: it is about the run."""
 _ID = 8
 """Digits of the id of a run of `check`: as many as `conform` draws."""
 _NO_RECORD = (Lifecycle.NOT_RUN.value, "it left no record")
@@ -46,34 +48,52 @@ _NO_ADAPTER = (
 _NEEDS_NONE = (Lifecycle.DONE.value, "")
 """A run of `check` has its results, or not, and no lifecycle besides."""
 _TEXTS = ("verdict", "outcome", "level", "code", "clause", "given", "step", "reason", "expected", "seen")
-_FIELDS = {*_TEXTS, "accused", "attachments"}
-"""What the result of a case that did not conform has."""
 _texts_of = itemgetter(*_TEXTS)
 _VERDICTS = {verdict.word: verdict for verdict in Verdict}
-_SIDES = {"", *(side.value for side in Side)}
+_ENVIRONMENT = {
+    "suite": str,
+    "python": str,
+    "driver": (
+        {"available": True, "driver_version": (None, str), "driver_cuda_version": str, "gpus": [{"name": str}]},
+        {"available": False},
+    ),
+    "libraries": [{"name": str, "versions": shapes.Each(str), "absent": (None, str)}],
+}
+"""What is read of it; the suite that has written it may have been another."""
 _NOBODY: dict[str, Any] = {"side": "", "libraries": [], "why": ""}
 """Where nothing failed."""
 
 
 def load(path: Path) -> RunFile:
     """The run that a file or a folder holds. Raises UserError where there is none."""
-    if path.is_file():
-        return runfile.read(path)
-    if (path / records.RUN).exists():
-        return _of_conform(path)
-    if (path / records.PLAN).exists():
-        return _of_check(path)
-    what = "no run" if path.exists() else "nothing"
+    try:
+        if path.exists() and not path.is_dir():
+            return runfile.read(path)
+        if _is_there(path / records.RUN):
+            return _of_conform(path)
+        if _is_there(path / records.PLAN):
+            return _of_check(path)
+        what = "no run" if path.exists() else "nothing"
+    except (OSError, ValueError) as error:
+        what = f"nothing that can be looked at ({error})"
     raise UserError(
         f"{path} holds {what}; give a folder that `conform` or `check` has made, or a run file that `merge` wrote"
     )
 
 
+def _is_there(path: Path) -> bool:
+    """Whether anything lies there, also a link that leads nowhere."""
+    return os.path.lexists(path)
+
+
 def _of_conform(folder: Path) -> RunFile:
-    run = records.read_run(folder)
-    read = _all([_Source(cell.name, cell.title, folder / cell.name, _NO_RECORD, cell) for cell in run.cells])
-    suite = _json(folder / records.RUN).get("suite")
-    if not isinstance(suite, str):
+    written = records.read_plan_of_cells(folder)
+    run, suite = records.run_in(written, folder), written.get("suite")
+    sources = [
+        _Source(cell.name, cell.title, records.folder_of(folder, cell.name), _NO_RECORD, cell) for cell in run.cells
+    ]
+    read = _all(sources)
+    if suite is None:
         raise UserError(
             f"{folder / records.RUN} does not say which suite was run; give a folder that `conform --out` has made"
         )
@@ -81,7 +101,7 @@ def _of_conform(folder: Path) -> RunFile:
 
 
 def _of_check(folder: Path) -> RunFile:
-    name = folder.resolve().name
+    name = os.fsencode(os.path.basename(os.path.realpath(folder))).decode("utf-8", "replace")
     (read,) = _all([_Source(name, name, folder, _NEEDS_NONE)])
     suite = read.cell.versions.get("suite", "")
     id = sha256(f"{read.plan} {read.began}".encode()).hexdigest()[:_ID]  # the same plan is run again and again
@@ -127,9 +147,11 @@ def _tried(source: _Source) -> _Read | str:
     """The cell, or why there is none."""
     try:
         return _read(source)
-    except (OSError, ValueError, KeyError, TypeError, AttributeError) as error:
-        why = f"it has no {error}" if isinstance(error, KeyError) else error
-        return f"{source.folder} cannot be read as the results of a cell: {why}; run the cell again"
+    except Unreadable as error:
+        why: object = error.brief
+    except ValueError as error:
+        why = error
+    return f"{source.folder} cannot be read as the results of a cell: {why}; run the cell again"
 
 
 def _put_together(id: str, suite: str, tier: str, read: Iterable[_Read]) -> RunFile:
@@ -153,8 +175,8 @@ def _put_together(id: str, suite: str, tier: str, read: Iterable[_Read]) -> RunF
 
 
 def _read(source: _Source) -> _Read:
-    record = _json(source.folder / records.CELL)
-    environment = _json(source.folder / records.ENVIRONMENT)
+    record = _or_nothing(partial(records.record_in, source.folder))
+    environment = _or_nothing(partial(documents.read, source.folder / records.ENVIRONMENT, _ENVIRONMENT))
     found = held.read(source.folder, _loads, _plans)
     states, indices, evidence = _states(found)
     axes, holds = _planned(source, record)
@@ -167,8 +189,14 @@ def _read(source: _Source) -> _Read:
         own_tests=_own_tests(record.get("with_tests")),
         ended=_ended(source.folder, record), seconds=record.get("seconds", 0.0), states=states, evidence=indices,
     )  # fmt: skip
-    _check(cell)
     return _Read(cell, evidence, found.plan.digest, source.folder, _began(source.folder, record))
+
+
+def _or_nothing(read: Callable[[], dict[str, Any]]) -> dict[str, Any]:
+    try:
+        return read()
+    except Missing:
+        return {}
 
 
 def _ending(source: _Source, record: dict[str, Any]) -> tuple[str, str]:
@@ -176,45 +204,12 @@ def _ending(source: _Source, record: dict[str, Any]) -> tuple[str, str]:
     return (record.get("lifecycle", lifecycle), record.get("reason", "")) if record else (lifecycle, reason)
 
 
-def _check(cell: CellResult) -> None:
-    """Raise ValueError where something is not of its kind: what judges and reports goes by it."""
-    texts(records.CELL, lifecycle=cell.lifecycle, reason=cell.reason)
-    texts(f"{records.CELL}, among its axes,", **cell.axes)
-    texts(f"{records.CELL}, among what it holds,", **cell.holds)
-    texts(f"{records.CELL}, among its digests,", **cell.digests)
-    texts(
-        records.ENVIRONMENT,
-        **cell.versions,
-        **{f"reason why {name} is absent": why for name, why in cell.absent.items()},
-    )
-    for candidate in cell.candidates:
-        texts("a candidate", **candidate.__dict__)
-    if not (isinstance(cell.seconds, (int, float)) and math.isfinite(cell.seconds)):
-        raise ValueError(f"{records.CELL} has {cell.seconds!r} as its seconds, which is no time")
-    if cell.own_tests:
-        counted = {**cell.own_tests.__dict__}
-        texts("with_tests", ended=counted.pop("ended"))
-        for name, count in counted.items():
-            if not isinstance(count, (int, type(None))):
-                raise ValueError(f"with_tests has {count!r} as its {name}, which is no number")
-
-
-def _json(path: Path) -> dict[str, Any]:
-    try:
-        data: dict[str, Any] = records.parsed(path.read_bytes())
-    except FileNotFoundError:
-        return {}
-    except ValueError as error:
-        raise ValueError(f"{path.name} is no JSON ({error})") from error
-    return data
-
-
 def _loads(line: bytes) -> Any:
     """What a line says. Raises ValueError where it is no JSON."""
     try:
         return orjson.loads(line)
     except ValueError:  # it refuses halves of surrogate pairs, too
-        return records.parsed(line)
+        return documents.parsed(line)
 
 
 _plans: dict[str, Plan] = {}
@@ -237,50 +232,19 @@ def _states(found: Held) -> tuple[str, tuple[int, ...], tuple[Evidence, ...]]:
     return "".join(letters), tuple(indices), tuple(table)
 
 
-def _evidence(line: dict[str, Any], case: str) -> Evidence:
-    try:
-        said, attachments, accused = _texts_of(line), line["attachments"], line["accused"] or _NOBODY
-        verdict, side, libraries, why = _VERDICTS[said[0]], accused["side"], accused["libraries"], accused["why"]
-        kinds = {*map(type, said), *map(type, attachments.values()), *map(type, libraries), type(side), type(why)}
-        is_sound = kinds == {str} and type(libraries) is list and side in _SIDES
-        is_sound = is_sound and bool(side or not verdict.speaks_against)
-    except (KeyError, TypeError, AttributeError):
-        is_sound = False
-    if not is_sound:
-        raise ValueError(_mistake(line, f"the result of {case}"))
-    told = verdict not in (Verdict.REFUSED, Verdict.OBSERVED)
-    notes = tuple(sorted((k, v[:_NOTE]) for k, v in attachments.items())) if told else ()
-    _, outcome, level, code, clause, given, step, reason, expected, seen = said
+def _evidence(line: Line, case: str) -> Evidence:
+    accused = line["accused"] or _NOBODY
+    verdict, *said = _texts_of(line)
+    kind = _VERDICTS[verdict]
+    if kind.speaks_against and not accused["side"]:
+        raise ValueError(f"the result of {case} does not say who is accused of it")
+    told = kind not in (Verdict.REFUSED, Verdict.OBSERVED)
+    notes = tuple(sorted((k, v[:_NOTE]) for k, v in line["attachments"].items())) if told else ()
+    outcome, level, code, clause, given, step, reason, expected, seen = said
     return Evidence(
-        verdict, outcome, level, code, clause, given, step, side, tuple(libraries), why, reason, expected, seen, notes
-    )
-
-
-def _mistake(line: dict[str, Any], what: str) -> str:
-    """What is wrong with a result: looked for only where something is."""
-    missing = _FIELDS - line.keys()
-    if missing:
-        older = ", so an older version of this suite has made it" if "clauses" in line else ""
-        return f"{what} has no {min(missing)}{older}"
-    accused, attachments = line["accused"] or _NOBODY, line["attachments"]
-    if not (isinstance(accused, dict) and isinstance(attachments, dict)):
-        return f"{what} has attachments, or an accused, that are no object"
-    if accused.keys() != _NOBODY.keys() or not isinstance(accused["libraries"], list):
-        return f"{what} has an accused that is no side with a list of libraries, and why"
-    numbered = {f"accused library {number}": name for number, name in enumerate(accused["libraries"], 1)}
-    try:
-        texts(what, **{name: line[name] for name in _TEXTS})
-        texts(what, **attachments)
-        texts(what, **{**numbered, "accused side": accused["side"], "why of its accused": accused["why"]})
-    except ValueError as error:
-        return str(error)
-    if line["verdict"] not in _VERDICTS:
-        return f"{what} has the verdict {reprlib.repr(line['verdict'])}, which nobody knows"
-    return (
-        f"{what} does not say who is accused of it"
-        if not accused["side"]
-        else f"{what} accuses a side that there is not"
-    )
+        kind, outcome, level, code, clause, given, step,
+        accused["side"], tuple(accused["libraries"]), accused["why"], reason, expected, seen, notes,
+    )  # fmt: skip
 
 
 # -- what a cell was
@@ -351,21 +315,19 @@ def _ended(folder: Path, record: dict[str, Any]) -> str:
 def _moments(folder: Path) -> tuple[str, str]:
     """The times that the first and the last line of the journal carry."""
     try:
-        with (folder / records.JOURNAL).open("rb") as file:
-            first = file.readline()
-            file.seek(max(0, file.seek(0, os.SEEK_END) - _LAST))
-            last = file.read().splitlines()[-1:] or [b""]
-    except FileNotFoundError:
+        with files.opened(folder / records.JOURNAL) as file:
+            size = os.fstat(file).st_size
+            first = os.pread(file, _FIRST, 0).split(b"\n")[0]
+            last = os.pread(file, _LAST, max(0, size - _LAST)).splitlines()[-1:] or [b""]
+    except Missing:
         return "", ""
     return _moment(first), _moment(last[0])
 
 
 def _moment(line: bytes) -> str:
+    """The time that a line carries, in UTC; nothing where it carries none at which anything can have been."""
     try:
-        at = orjson.loads(line)["at"]
-    except (KeyError, ValueError):
+        record = orjson.loads(line)
+        return datetime.fromtimestamp(record["at"], timezone.utc).isoformat(timespec="seconds")
+    except (KeyError, OverflowError, OSError, TypeError, ValueError):
         return ""
-    try:
-        return datetime.fromtimestamp(at, timezone.utc).isoformat(timespec="seconds")
-    except (OverflowError, OSError, ValueError, TypeError):
-        raise ValueError(f"{records.JOURNAL} has the time {reprlib.repr(at)}, at which nothing can have been") from None

@@ -9,9 +9,10 @@ import zlib
 from pathlib import Path
 from typing import Any
 
-from conformance import files
-from conformance.engines import records
+from conformance import documents, files, shapes
 from conformance.exits import UserError
+from conformance.files import Unreadable
+from conformance.suite.outcomes import Side
 from conformance.verdict import BY_LETTER, Verdict
 
 from .model import Candidate, CellResult, Evidence, OwnTests, RunFile
@@ -21,6 +22,8 @@ FORMAT = "conformance-run/2"
 OLDER = ("conformance-run/1",)
 """What earlier versions of the suite have written: other evidence, from which no finding can be made."""
 _GZIPPED = b"\x1f\x8b"
+_OF_GZIP = 31
+"""How zlib calls the form of gzip, with its checksum."""
 
 
 class Altered(UserError):
@@ -55,35 +58,87 @@ def _cell(cell: CellResult) -> dict[str, Any]:
     return plain
 
 
+_TEXTS = shapes.Each(str)
+_STRETCHES = [[int]]
+_LETTERS = frozenset(BY_LETTER)
+_EVIDENCE = {
+    "verdict": _LETTERS,
+    **dict.fromkeys(("outcome", "level", "code", "clause", "given", "step", "why", "reason", "expected", "seen"), str),
+    "side": frozenset(("", *(side.value for side in Side))),
+    "accused": [str],
+    "notes": _TEXTS,
+}
+_COUNT = (None, int)
+_CELL = {
+    **dict.fromkeys(("name", "title", "lifecycle", "reason", "ended", "states"), str),
+    **dict.fromkeys(("axes", "versions", "holds", "absent", "digests"), _TEXTS),
+    "libraries": shapes.Each(_TEXTS),
+    "candidates": [{"name": str, "version": str, "sha256": str}],
+    "own_tests": (None, {**dict.fromkeys(("passed", "failed", "errors", "skipped"), _COUNT), "ended": str}),
+    "seconds": float,
+    "plan": int,
+    "evidence": [int],
+}
+_RUN = {
+    "format": frozenset((FORMAT,)),
+    "digest": shapes.Maybe(str),
+    **dict.fromkeys(("id", "began", "suite", "tier"), str),
+    "plans": {"cases": [str], "stretches": [_STRETCHES]},
+    "evidence": [_EVIDENCE],
+    "cells": [_CELL],
+}
+
+
 def from_json(data: dict[str, Any]) -> RunFile:
-    """The reverse of :func:`to_json`. Raises ``ValueError``, ``KeyError`` or ``TypeError`` for anything else."""
-    if data.get("format") != FORMAT:
-        raise ValueError(f"its format is {data.get('format')!r} and not {FORMAT!r}")
+    """The reverse of :func:`to_json`. Raises ``ValueError`` for anything else."""
+    told = shapes.mistake(data, _RUN)
+    if told:
+        raise ValueError(told)
+    _check_sizes(data)
     cases = data["plans"]["cases"]
     plans = tuple(tuple(expanded(found, cases)) for found in data["plans"]["stretches"])
-    evidence = tuple(
-        Evidence(
-            **{
-                **e,
-                "verdict": BY_LETTER[e["verdict"]],
-                "accused": tuple(e["accused"]),
-                "notes": tuple(e["notes"].items()),
-            }
+    try:
+        evidence = tuple(
+            Evidence(
+                **{
+                    **e,
+                    "verdict": BY_LETTER[e["verdict"]],
+                    "accused": tuple(e["accused"]),
+                    "notes": tuple(e["notes"].items()),
+                }
+            )
+            for e in data["evidence"]
         )
-        for e in data["evidence"]
-    )
-    cells = tuple(_read_cell(cell) for cell in data["cells"])
+        cells = tuple(_read_cell(cell) for cell in data["cells"])
+    except TypeError as error:  # a key that there is not
+        raise ValueError(str(error)) from error
     run = RunFile(data["id"], data["began"], data["suite"], data["tier"], cells, plans, evidence)
     _check(run)
     return run
 
 
+def _check_sizes(data: dict[str, Any]) -> None:
+    """A few stretches could stand for more cases than there is memory for; each plan is that of a cell, which has a state for each."""
+    all_of_them = data["plans"]["stretches"]
+    if any(len(pair) != 2 for found in all_of_them for pair in found):
+        raise ValueError("plans.stretches are pairs of numbers")
+    planned = sum(count for found in all_of_them for _, count in found)
+    if planned > sum(len(cell["states"]) for cell in data["cells"]):
+        raise ValueError(f"its plans have {planned} cases, and its cells not as many states")
+    if any(case.count("/") < 3 for case in data["plans"]["cases"]):
+        raise ValueError("plans.cases has what is no id of a case")
+
+
 def _check(run: RunFile) -> None:
     for cell in run.cells:
+        if not 0 <= cell.plan < len(run.plans):
+            raise ValueError(f"the cell {cell.name} has a plan that is not there")
+        if not set(cell.states) <= _LETTERS:
+            raise ValueError(f"the cell {cell.name} has a state that nobody knows")
         wanted = len(cell.states) - cell.states.count(Verdict.CONFORMS.letter)
         if len(cell.states) != len(run.plans[cell.plan]) or len(cell.evidence) != wanted:
             raise ValueError(f"the cell {cell.name} has another number of states than its plan has cases")
-        if any(index >= len(run.evidence) for index in cell.evidence):
+        if not all(0 <= index < len(run.evidence) for index in cell.evidence):
             raise ValueError(f"the cell {cell.name} refers to evidence that is not there")
 
 
@@ -116,16 +171,16 @@ def write(run: RunFile, path: Path) -> str:
 def read(path: Path) -> RunFile:
     """Read a run file. Raises UserError where it is none, or not what was written: its digest has to fit."""
     try:
-        document = records.parsed(_unpacked(path))
-        if document.get("format") in OLDER:
+        document = documents.parsed(_unpacked(path))
+        if isinstance(document, dict) and document.get("format") in OLDER:
             raise UserError(
                 f"{path} was written by an older version of this suite ({document['format']}, not {FORMAT}); "
                 "run its cells again, and make it anew with `merge`"
             )
-        said = document.pop("digest")
+        said = document.pop("digest", None) if isinstance(document, dict) else None
         run = from_json(document)
-    except (OSError, ValueError, KeyError, TypeError, IndexError, AttributeError) as error:
-        why = f"it has no {error}" if isinstance(error, KeyError) else error
+    except (Unreadable, ValueError) as error:
+        why = error.brief if isinstance(error, Unreadable) else error
         raise UserError(f"{path} is no run file that can be read ({why}); give one that `merge --out` wrote") from error
     if digest(run) != said:
         raise Altered(f"{path} is not as it was written: its digest does not fit; make it anew with `merge`")
@@ -133,12 +188,23 @@ def read(path: Path) -> RunFile:
 
 
 def _unpacked(path: Path) -> bytes:
-    data = path.read_bytes()
+    """Its content, of which no more than :data:`~conformance.files.MOST` bytes are unpacked."""
+    data = files.read(path)
     if not data.startswith(_GZIPPED):
         return data
+    unpacking = zlib.decompressobj(wbits=_OF_GZIP)
     try:
-        return gzip.decompress(data)
-    except (gzip.BadGzipFile, EOFError, zlib.error) as error:
-        raise Altered(
-            f"{path} is not as it was written: it cannot be unpacked ({error}); make it anew with `merge`"
-        ) from error
+        whole = unpacking.decompress(data, files.MOST)
+    except zlib.error as error:
+        raise _damaged(path, str(error)) from error
+    if not unpacking.eof:
+        if len(whole) < files.MOST:
+            raise _damaged(path, "it was cut off")
+        raise Unreadable(path, f"is, unpacked, larger than {files.too_large(files.MOST)}")
+    if unpacking.unused_data:
+        raise _damaged(path, "something stands behind its end")
+    return whole
+
+
+def _damaged(path: Path, why: str) -> Altered:
+    return Altered(f"{path} is not as it was written: it cannot be unpacked ({why}); make it anew with `merge`")

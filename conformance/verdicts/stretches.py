@@ -17,8 +17,11 @@ def stretches(numbers: Iterable[int]) -> list[list[int]]:
 
 
 def expanded(found: Iterable[Sequence[int]], names: Sequence[str]) -> Iterator[str]:
-    """The names at those numbers. Raises ``IndexError`` where there are not as many."""
+    """The names at those numbers. Raises ``ValueError`` where there are not as many, counted all together."""
+    found = tuple(found)
+    if sum(count for _, count in found) > len(names):
+        raise ValueError(f"{sum(count for _, count in found)} names are referred to, and there are {len(names)}")
     for first, count in found:
         if not 0 <= first < first + count <= len(names):
-            raise IndexError(f"{first + count} names are referred to, and there are {len(names)}")
+            raise ValueError(f"{first + count} names are referred to, and there are {len(names)}")
         yield from names[first : first + count]

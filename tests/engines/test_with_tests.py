@@ -117,6 +117,41 @@ def test_results_that_are_not_whole_are_none(tmp_path: Path) -> None:
     assert with_tests.account(Ending(Lifecycle.DONE, "0", 0), tmp_path, "", 1.0).code == 4
 
 
+WHOLE = "<testsuites><testsuite><testcase/></testsuite></testsuites>"
+BOMB = '<!DOCTYPE x [<!ENTITY a "aaaaaaaaaa"><!ENTITY b "&a;&a;&a;&a;&a;&a;&a;&a;&a;&a;">]><testsuites>&b;<testcase/></testsuites>'
+
+
+@pytest.mark.parametrize(
+    "content",
+    [
+        BOMB.encode(),
+        b'<!DOCTYPE x SYSTEM "file:///etc/passwd"><testsuites><testcase/></testsuites>',
+        b"\xff\xfe" + WHOLE.encode(),
+        b"<testsuites>" * 1000,
+        b"<testsuites>\xff<testcase/></testsuites>",
+        b"",
+        b"\x00" * 100,
+    ],
+)
+def test_odd_xml_is_none(content: bytes, tmp_path: Path) -> None:
+    """The tests are somebody else's, and so may the file be."""
+    (tmp_path / with_tests.RESULTS).write_bytes(content)
+    assert with_tests.counted(tmp_path / with_tests.RESULTS) is None
+
+
+@pytest.mark.parametrize("encoding", ["utf-7", "x-nothing", "utf-32", "idna", "rot13", "hex", "gb18030", "cp037"])
+def test_an_encoding_that_xml_claims_to_have_decides_nothing(encoding: str, tmp_path: Path) -> None:
+    """pytest writes UTF-8."""
+    (tmp_path / with_tests.RESULTS).write_text(f'<?xml version="1.0" encoding="{encoding}"?>{WHOLE}')
+    assert with_tests.counted(tmp_path / with_tests.RESULTS) == {"passed": 1}
+
+
+def test_results_that_are_no_file_are_none(tmp_path: Path) -> None:
+    """And not waited for."""
+    os.mkfifo(tmp_path / with_tests.RESULTS)
+    assert with_tests.counted(tmp_path / with_tests.RESULTS) is None
+
+
 def test_the_tests_are_copied_as_they_are_planned(tmp_path: Path) -> None:
     """Without what earlier runs left in them, and without the folder of the run itself."""
     tests, out = tmp_path / "tests", tmp_path / "tests" / "out"

@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import json
+import os
+import re
 from collections.abc import Iterable
 from dataclasses import replace
 from pathlib import Path
@@ -12,13 +14,18 @@ import pytest
 
 from conformance.adapters.base import Device
 from conformance.execution import folder, held, journal
+from conformance.execution.environment import Facts
 from conformance.execution.ledger import Ledger, lost
 from conformance.execution.results import Accused, Result, write_lines
+from conformance.files import Unreadable
 from conformance.protocols.clauses import Level, Role
 from conformance.suite.catalogue import Case
+from conformance.suite.libraries import Environment, Library
 from conformance.suite.outcomes import Outcome, Side
 
-LIBRARIES = {"name": "numpy", "versions": {"numpy": "2.4"}}
+ENVIRONMENT = Facts(
+    Environment((Library("numpy", {"numpy": "2.4"}),)), {"available": False, "reason": "no driver"}
+).to_json()
 
 
 def case(producer: str = "numpy", consumer: str = "torch", layout: str = "rows") -> Case:
@@ -48,7 +55,7 @@ def failed(case: Case, role: Role = Role.CONSUMER, accused: Accused | None = Non
 @pytest.fixture
 def out(tmp_path: Path) -> Path:
     """A folder in which three cases are planned, and nothing has been run."""
-    folder.prepare([ONE, TWO, THREE], {"libraries": [LIBRARIES]}, tmp_path)
+    folder.prepare([ONE, TWO, THREE], ENVIRONMENT, tmp_path)
     return tmp_path
 
 
@@ -94,7 +101,7 @@ def test_a_folder_with_a_plan_alone_has_lost_everything(out: Path) -> None:
     assert outcomes(out) == ["lost"] * 3
     (out / folder.PLAN).unlink()
     assert held.read(out).plan.ids == ()
-    with pytest.raises(ValueError, match=r"plan\.jsonl is empty or missing"):
+    with pytest.raises(Unreadable, match=r"plan\.jsonl is empty or missing"):
         held.left(out)
 
 
@@ -189,9 +196,8 @@ def test_a_failure_of_an_invariant_that_this_suite_does_not_know_accuses_nobody(
 def test_a_result_that_was_not_planned_is_a_mistake(out: Path) -> None:
     """In the account; in the journal it is a trial."""
     settle(out, passed(OF_NUMPY))
-    with pytest.raises(
-        ValueError, match=r"there is a result of pointer\.values/numpy-reference.* which was not planned"
-    ):
+    told = r"line 1 of .*/results\.jsonl is a result of pointer\.values/numpy-reference.*, which was not planned"
+    with pytest.raises(Unreadable, match=told):
         held.read(out)
 
 
@@ -199,17 +205,125 @@ def test_the_journal_of_another_plan_is_a_mistake(out: Path) -> None:
     """It was copied there."""
     note(out, passed(ONE))
     write_lines(out / folder.PLAN, [ONE.to_json()])
-    with pytest.raises(ValueError, match=r"journal\.jsonl belongs to another plan"):
+    with pytest.raises(Unreadable, match=r"journal\.jsonl belongs to another plan"):
         held.read(out)
 
 
 def test_a_line_of_the_journal_that_was_cut_off_is_left_out(out: Path) -> None:
-    """Whatever stopped the run; any other line that is none is told."""
+    """Whatever stopped the run."""
     note(out, passed(ONE), torn='{"event": "end", "resu')
-    assert outcomes(out) == ["pass", "lost", "lost"]
-    note(out, passed(ONE), torn='{"event": "end", "resu\n')
-    with pytest.raises(ValueError, match=r"line 4 of journal\.jsonl is no JSON"):
-        held.read(out)
+    assert (outcomes(out), held.read(out).damage) == (["pass", "lost", "lost"], ())
+
+
+SPOILT: dict[str, object] = {
+    "no JSON": '{"event": "end", "resu',
+    "a list": [],
+    "a number": 5,
+    "nothing": "",
+    "no UTF-8": b"\xff\xfe{",
+    "nested too deeply": "[" * 100_000,
+    "no event": {},
+    "an event that is no text": {"event": [1]},
+    "a start of no case": {"event": "start", "case": 5},
+    "a run without a plan": {"event": "begin"},
+    "an end without a reason": {"event": "stop"},
+    "an end without a result": {"event": "end"},
+    "a result that is a text": {"event": "end", "result": "pass"},
+    "a result of another kind": {"event": "end", "result": {**passed(TWO).to_json(), "reason": None}},
+    "an outcome that nobody knows": {"event": "end", "result": {**passed(TWO).to_json(), "outcome": "fine"}},
+    "a duration without end": {"event": "end", "result": {**passed(TWO).to_json(), "duration": float("inf")}},
+    "a duration that nobody can count": {"event": "end", "result": {**passed(TWO).to_json(), "duration": 10**400}},
+    "the id of another case": {"event": "end", "result": {**passed(TWO).to_json(), "layout": "x", "id": THREE.id}},
+    "a lost case that conforms": {"event": "end", "result": {**passed(TWO).to_json(), "outcome": "lost"}},
+}
+"""Lines of a journal that are damaged."""
+
+
+@pytest.mark.parametrize("name", SPOILT)
+def test_a_damaged_line_of_the_journal_costs_what_it_said_and_no_other(name: str, out: Path) -> None:
+    """It is told, in the case that may have been in it too; nothing that cannot be read has passed."""
+    spoilt = SPOILT[name]
+    line = spoilt if isinstance(spoilt, (str, bytes)) else json.dumps(spoilt)
+    note(out, passed(ONE), passed(THREE))
+    lines = (out / journal.FILE).read_bytes().splitlines()
+    lines.insert(4, line if isinstance(line, bytes) else line.encode())
+    (out / journal.FILE).write_bytes(b"\n".join([*lines, b""]))
+    assert outcomes(out) == ["pass", "lost", "pass"]
+    (told,) = held.left(out).damage
+    assert told.startswith(f"line 5 of {out / journal.FILE} ")
+    assert "line 5 of journal.jsonl" in held.read(out).results[TWO.id]["reason"]
+
+
+def test_a_damaged_account_is_filled_in_by_the_journal(out: Path) -> None:
+    """It has the same results, as they were found."""
+    settle(out, passed(ONE), passed(TWO), passed(THREE))
+    note(out, passed(ONE), passed(TWO), passed(THREE))
+    lines = (out / folder.RESULTS).read_text().splitlines(keepends=True)
+    (out / folder.RESULTS).write_text("".join([lines[0], lines[1][:40] + "\n", lines[2]]))
+    assert (outcomes(out), len(held.read(out).damage)) == (["pass"] * 3, 1)
+    (out / folder.RESULTS).write_text("no results\n")
+    assert outcomes(out) == ["pass"] * 3
+
+
+def test_two_results_of_a_case_that_differ_are_none(out: Path) -> None:
+    """Nobody can choose between them; a line that is doubled says the same twice."""
+    settle(out, passed(ONE), passed(ONE), failed(TWO), passed(TWO), passed(THREE))
+    assert outcomes(out) == ["pass", "lost", "pass"]
+    note(out, failed(TWO))
+    assert outcomes(out) == ["pass", "fail", "pass"]
+
+
+@pytest.mark.parametrize(
+    ("line", "told"),
+    [
+        (ONE.to_json(), "line 4 of .*has the case of line 1 once more"),
+        ({**ONE.to_json(), "id": 5}, "line 4 of .*has 5 as its id, which is none of a case"),
+        ([], r"line 4 of .*has None as its id"),
+        ("x", r"line 4 of .*has None as its id"),
+        ({"id": "a.b/c-d/e/f"}, r"line 4 of .*is no case: it has no 'invariant'"),
+        ({**ONE.to_json(), "id": TWO.id + "/x"}, r"line 4 of .*is no case: its id is"),
+        ({**case(layout="x").to_json(), "device": "moon"}, r"line 4 of .*is no case: device is 'moon'"),
+    ],
+)
+def test_a_damaged_plan_is_told(line: object, told: str, out: Path) -> None:
+    """Without all of it nobody knows what is missing."""
+    with (out / folder.PLAN).open("a") as plan:
+        plan.write(json.dumps(line) + "\n")
+    with pytest.raises(Unreadable, match=told):
+        held.left(out)
+
+
+@pytest.mark.parametrize("name", [folder.PLAN, folder.ENVIRONMENT, folder.RESULTS, journal.FILE])
+def test_what_is_no_file_is_told_and_not_waited_for(name: str, out: Path) -> None:
+    """Whatever lies there in its place."""
+    (out / name).unlink(missing_ok=True)
+    os.mkfifo(out / name)
+    with pytest.raises(Unreadable, match=rf"{re.escape(name)} is a FIFO and no file"):
+        held.left(out)
+    (out / name).unlink()
+    (out / name).symlink_to(out / name)
+    with pytest.raises(Unreadable, match="Too many levels of symbolic links"):
+        held.left(out)
+
+
+@pytest.mark.parametrize(
+    "change",
+    [
+        {"libraries": {}},
+        {"libraries": [5]},
+        {"libraries": [{**ENVIRONMENT["libraries"][0], "traits": ["wings"]}]},
+        {"libraries": [{**ENVIRONMENT["libraries"][0], "devices": {"host": []}}]},
+        {"libraries": [{**ENVIRONMENT["libraries"][0], "versions": {"numpy": 2.4}}]},
+        {"driver": None},
+        {"driver": {"available": True}},
+        {"suite": 1},
+    ],
+)
+def test_an_environment_of_another_kind_is_told(change: dict[str, object], out: Path) -> None:
+    """By its first part that is not as it was written."""
+    (out / folder.ENVIRONMENT).write_text(json.dumps({**ENVIRONMENT, **change}))
+    with pytest.raises(Unreadable, match=r"environment\.json is not as it was written: "):
+        held.left(out)
 
 
 def test_a_plan_is_read_once_for_all_folders_that_have_it(out: Path, tmp_path: Path) -> None:

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import json
-from contextlib import nullcontext
 from pathlib import Path
 
 import pytest
@@ -12,6 +11,7 @@ from conformance.adapters.base import Device
 from conformance.execution import results
 from conformance.execution.deaths import died
 from conformance.execution.results import Accused, Attempt, Result, Where, put_together
+from conformance.files import Unreadable
 from conformance.protocols.clauses import Level, Role
 from conformance.suite.catalogue import Case, catalogue
 from conformance.suite.outcomes import Outcome, Side
@@ -209,24 +209,6 @@ def test_half_a_surrogate_pair_is_written_and_read_back(tmp_path: Path) -> None:
     assert list(results.read_lines(tmp_path / "a.jsonl")) == [{"a": "é\ud800"}]
 
 
-def test_text_is_utf_8_wherever_it_is_written(tmp_path: Path) -> None:
-    """The locale of a machine decides nothing."""
-    opened: list[str | None] = []
-    real = Path.open
-
-    def watched(self: Path, mode: str = "r", buffering: int = -1, encoding: str | None = None) -> object:
-        if "b" not in mode:
-            opened.append(encoding)
-        return real(self, mode, buffering, encoding)
-
-    with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(Path, "open", watched)
-        results.write_lines(tmp_path / "a.jsonl", [{"é": 1}])
-        list(results.read_lines(tmp_path / "a.jsonl"))
-    assert [name and name.lower() for name in opened] == ["utf-8"]
-    assert (tmp_path / "a.jsonl").read_bytes() == b'{"\xc3\xa9": 1}\n'
-
-
 def test_a_line_that_was_cut_off_is_left_out(tmp_path: Path) -> None:
     """It is the last, and nobody knows what it would have said."""
     path = tmp_path / "journal.jsonl"
@@ -236,14 +218,13 @@ def test_a_line_that_was_cut_off_is_left_out(tmp_path: Path) -> None:
     assert list(results.read_lines(path)) == [{"a": 1}]
 
 
-def test_a_file_that_grows_while_it_is_read_ends_at_the_line_that_is_being_written(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    """What comes after the end of the file was met is the rest of that line, and no record."""
-    path = tmp_path / "journal.jsonl"
-    path.touch()
-    monkeypatch.setattr(Path, "open", lambda *_, **__: nullcontext(iter(['{"a": 1}\n', '{"b"', ": 2}\n"])))
-    assert list(results.read_lines(path)) == [{"a": 1}]
+@pytest.mark.parametrize("line", ["no JSON", "5", "NaN", "[" * 100_000])
+def test_a_line_that_is_no_object_is_told(line: str, tmp_path: Path) -> None:
+    """With its number."""
+    path = tmp_path / "jobs"
+    path.write_text('{"a": 1}\n' + line + "\n")
+    with pytest.raises(Unreadable, match=f"line 2 of {path} is no"):
+        list(results.read_lines(path))
 
 
 def test_a_file_that_is_not_there_has_no_lines(tmp_path: Path) -> None:

@@ -132,10 +132,10 @@ def test_every_rule_is_shown_with_its_reason_and_what_it_removes(
     ("arguments", "sentence"),
     [
         (("matrix", "--tier", "nightli"), "--tier: there is no tier nightli; did you mean nightly?"),
-        (("matrix", "--matrix", "absent.yaml"), "absent.yaml: cannot be read"),
+        (("matrix", "--matrix", "absent.yaml"), "absent.yaml is not there"),
         (("matrix", "--json", "--names"), "not allowed with argument"),
         (("lock", "--as-of", "soon"), "--as-of: 'soon' is no date; write it as 2026-11-20"),
-        (("lock", "--check", "--matrix", "absent.yaml"), "absent.yaml: cannot be read"),
+        (("lock", "--check", "--matrix", "absent.yaml"), "absent.yaml is not there"),
         (("lock", "--check", "--upgrade"), "--check changes nothing"),
         (("lock", "--check"), "the locks do not fit"),
     ],

@@ -258,6 +258,6 @@ def test_a_file_that_is_too_large_is_refused_unread(written: Written) -> None:
 
 def test_a_file_that_cannot_be_read_is_a_mistake_of_the_users(tmp_path: Path) -> None:
     """Absent, or no UTF-8."""
-    assert "cannot be read: No such file or directory" in mistakes(tmp_path / "absent.yaml")[0]
+    assert "absent.yaml is not there" in mistakes(tmp_path / "absent.yaml")[0]
     (tmp_path / "latin.yaml").write_bytes("a: 1\nb: ü\n".encode("latin-1"))
     assert mistakes(tmp_path / "latin.yaml")[0].startswith("2: no UTF-8")

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import hashlib
 import json
+import os
 import shutil
 import subprocess
 import sys
@@ -13,6 +14,7 @@ from pathlib import Path
 import jsonschema
 import pytest
 from conftest import Command
+from lines import line, planned
 
 import conformance as package
 from conformance.engines import digests, records
@@ -164,7 +166,7 @@ def test_waivers_that_lie_beside_are_taken(conformance: Command, files: Path) ->
         (("waivers", "--propose", "--run", "good.json", "--out", "none/w.yaml"), "--out: none/w.yaml cannot be written"),
         (("history",), "FILE"),
         (("history", "none.jsonl"), "none.jsonl is not there"),
-        (("history", "."), "cannot be read"),
+        (("history", "."), "is a folder and no file"),
     ],
 )  # fmt: skip
 def test_what_cannot_be_done_is_a_sentence(
@@ -242,6 +244,32 @@ def test_what_libraries_say_does_not_act_on_the_terminal(conformance: Command, f
         assert {"\x1b", "\x07", "\u202e"}.isdisjoint(done.stdout + done.stderr), arguments
 
 
+def test_outputs_go_where_somebody_has_asked_for_them(conformance: Command, files: Path) -> None:
+    """A device stays one, what is printed stays in its order, and a link is followed."""
+    done = conformance("gate", "--run", "good.json", "--json", "/dev/stdout")
+    document, end = json.JSONDecoder().raw_decode(done.stdout)
+    assert (document["exit"], "green" in done.stdout[end:]) == (done.code, True)
+    (files / "link.json").symlink_to("far.json")
+    for out in ("/dev/null", "link.json"):
+        assert conformance("merge", "good.json", "--out", out).code == Exit.OK
+    assert Path("/dev/null").is_char_device()
+    assert ((files / "link.json").is_symlink(), (files / "far.json").is_file()) == (True, True)
+    os.mkfifo(files / "pipe")
+    done = conformance("merge", "good.json", "--out", "pipe")
+    assert (done.code, done.stderr.count("\n"), "nobody reads from it" in done.stderr) == (Exit.USAGE, 1, True)
+
+
+def test_a_loop_of_links_is_a_sentence(conformance: Command, files: Path) -> None:
+    """In the place of a run."""
+    (files / "loop.json").symlink_to("loop.json")
+    done = conformance("gate", "--run", "loop.json", "--json", "gate.json")
+    assert (done.code, done.stderr.count("\n"), done.stderr.startswith("conformance: loop.json holds")) == (
+        Exit.USAGE,
+        1,
+        True,
+    )
+
+
 def brought(folder: Path, lock: Path) -> Path:
     """A run over one cell, as ``conform`` leaves it."""
     cell = Cell("one", lock=str(lock))
@@ -249,9 +277,8 @@ def brought(folder: Path, lock: Path) -> Path:
     place.mkdir(parents=True)
     plan = Run("id", "smoke", "venv", "because", "none", Bounds(), (), (cell,))
     records.write(folder / records.RUN, plan.to_json())
-    (place / records.PLAN).write_text(json.dumps({"id": A}) + "\n")
-    result = {"id": A, "outcome": "pass", "verdict": "conforms"}
-    (place / records.RESULTS).write_text(json.dumps(result) + "\n")
+    (place / records.PLAN).write_text(json.dumps(planned(A)) + "\n")
+    (place / records.RESULTS).write_text(json.dumps(line(A)) + "\n")
     found = {
         "suite": digests.of_suite(), "lock": digests.of_file(lock), "results": digests.of_file(place / records.RESULTS)
     }  # fmt: skip

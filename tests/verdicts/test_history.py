@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import io
 import json
+import os
 from functools import partial
 from importlib import resources
 from pathlib import Path
@@ -228,3 +229,44 @@ def test_people_see_runs_what_flaps_and_what_fails() -> None:
     assert [line.split()[1] for line in text.splitlines()[:4]] == ["run-1", "run-2", "run-3", "run-4"]
     assert f"{B} in one: 3 changes; fails since run run-4 (2026-11-04T10:00:00+00:00), 1 run" in text
     assert "since run run-1 (2026-11-01T10:00:00+00:00), 4 runs: 1 case" in text
+
+
+@pytest.mark.parametrize("kind", ["FIFO", "device", "folder"])
+def test_what_is_no_file_is_told_and_not_waited_for(kind: str, tmp_path: Path) -> None:
+    """Neither read nor added to."""
+    path = tmp_path / "history.jsonl"
+    if kind == "FIFO":
+        os.mkfifo(path)
+    elif kind == "device":
+        path.symlink_to("/dev/zero")
+    else:
+        path.mkdir()
+    with pytest.raises(UserError, match=f"is a {kind} and no file"):
+        history.read(path)
+    with pytest.raises(UserError, match="runs are added to files alone"):
+        append(path, on_day(1, {A: "v"}))
+
+
+@pytest.mark.parametrize(
+    "change",
+    [
+        {"cells": []},
+        {"cells": {"one": {"lifecycle": "done", "plan": "", "planned": 1, "found": {"z": []}}}},
+        {"cells": {"one": {"lifecycle": "done", "plan": "", "planned": 1, "found": {"v": [[0]]}}}},
+        {"cells": {"one": {"lifecycle": "done", "plan": "", "planned": 1, "found": {"v": [[0, 1 << 40]]}}}},
+        {"cells": {"one": {"lifecycle": "done", "plan": "", "planned": 1, "found": {"v": [[0, 1]] * 9}}}},
+        {"began": None},
+        {"cases": [5]},
+    ],
+)
+def test_a_line_of_another_kind_costs_what_it_said_and_no_other(change: dict[str, object], tmp_path: Path) -> None:
+    """It is passed over, and told with its number."""
+    path = tmp_path / "history.jsonl"
+    append(path, on_day(1, {A: "v"}))
+    line = json.loads(path.read_text())
+    path.write_text(json.dumps({**line, **change}) + "\n" + "[" * 100_000 + "\n" + json.dumps(line) + "\n")
+    found = history.read(path)
+    assert (len(found.entries), [told.partition(": ")[0] for told in found.complaints]) == (
+        1,
+        [f"{path}:1", f"{path}:2"],
+    )

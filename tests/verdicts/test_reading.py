@@ -2,14 +2,18 @@
 
 from __future__ import annotations
 
+import gzip
 import json
+import os
 import re
 from pathlib import Path
 
 import pytest
 from conftest import Command
 from libraries import install
+from lines import ACCUSED, line, planned
 
+from conformance import files
 from conformance.engines import records
 from conformance.engines.model import Bounds, Cell
 from conformance.execution import held
@@ -23,47 +27,8 @@ from . import gates
 CASE = "pointer.same-address/numpy-numpy/dlpack/host"
 
 
-ACCUSED = {"side": "consumer", "libraries": ["numpy"], "why": "tried with the reference"}
 PLANNED: dict[str, object] = {"axes": {}, "holds": {}}
 """What each record of a cell has."""
-
-
-def line(case: str, outcome: str = "pass", verdict: str = "conforms", **more: object) -> dict[str, object]:
-    """One result."""
-    has_failed = verdict in ("violates", "deviates")
-    names = ("code", "clause", "role", "given", "step", "reason", "expected", "seen")
-    failure = {"code": "values-differ", "clause": "DLP-58", "role": "consumer"} if has_failed else {}
-    said: dict[str, object] = {
-        "level": "must",
-        "attachments": {},
-        "attempts": [],
-        "accused": ACCUSED if has_failed else None,
-        "duration": 0.1,
-    }
-    return {
-        **planned(case),
-        "outcome": outcome,
-        "verdict": verdict,
-        **dict.fromkeys(names, ""),
-        **failure,
-        **said,
-        **more,
-    }
-
-
-def planned(case: str) -> dict[str, object]:
-    """One line of a plan."""
-    invariant, who, protocol, device, *values = case.split("/")
-    producer, consumer = who.split("-")
-    parameters = {f"value {number}": value for number, value in enumerate(values)}
-    where = {
-        "producer": producer,
-        "consumer": consumer,
-        "protocol": protocol,
-        "device": device,
-        "parameters": parameters,
-    }
-    return {"id": case, "invariant": invariant, **where, "tier": "full"}
 
 
 def wrong(**more: object) -> str:
@@ -73,7 +38,7 @@ def wrong(**more: object) -> str:
 
 def of_cell(**told: object) -> str:
     """A record with this in it."""
-    return json.dumps({**PLANNED, **told})
+    return json.dumps({"lifecycle": "done", "reason": "", **PLANNED, **told})
 
 
 def cell(folder: Path, plan: list[str], results: list[dict[str, object]] | None, **record: object) -> Path:
@@ -155,64 +120,57 @@ def test_a_folder_without_a_run_is_a_sentence(tmp_path: Path) -> None:
 @pytest.mark.parametrize(
     ("file", "content", "told"),
     [
-        ("results.jsonl", json.dumps(line(CASE)) + "\n{\n", "line 2 of results.jsonl is no JSON"),
-        ("results.jsonl", "{}\n", "it has no 'id'"),
+        ("results.jsonl", "{}\n", "line 1 of results.jsonl is no result: it has no 'id'"),
         ("plan.jsonl", "plan\n", "line 1 of plan.jsonl is no JSON"),
         ("cell.json", "", "cell.json is no JSON (Expecting value: line 1 column 1 (char 0))"),
-        ("cell.json", "[]", "'list' object has no attribute 'get'"),
-        ("cell.json", of_cell(starts=[1.5]), "'float' object is not subscriptable"),
+        ("cell.json", "[]", "cell.json is not as it was written: it is [], and has to be an object"),
+        ("cell.json", of_cell(starts=[1.5]), "starts[0] is 1.5, and has to be an object"),
         ("cell.json", "[" * 100_000, "cell.json is no JSON (it is nested too deeply)"),
-        ("cell.json", of_cell(reason=None), "cell.json has None as its reason, which is no text"),
-        ("cell.json", of_cell(digests={"suite": 5}), "cell.json, among its digests, has 5 as its suite"),
-        ("cell.json", of_cell(seconds="1"), "cell.json has '1' as its seconds, which is no time"),
+        ("cell.json", "[" * 60 + "]" * 60, "cell.json is not as it was written: it is [[[[[[[...]]]]]]]"),
+        ("cell.json", of_cell(more=eval("[" * 60 + "]" * 60)), "more is nested too deeply"),
+        ("cell.json", "\ufeff{}", "cell.json is no JSON (Unexpected UTF-8 BOM"),
+        ("cell.json", of_cell(reason=None), "reason is None, and has to be a text"),
+        ("cell.json", of_cell(digests={"suite": 5}), "digests.suite is 5, and has to be a text"),
+        ("cell.json", of_cell(seconds="1"), "seconds is '1', and has to be a number"),
+        ("cell.json", of_cell(seconds=1e999), "cell.json is no JSON (Infinity is no number of JSON)"),
+        ("cell.json", of_cell()[:-1] + ', "seconds": 1e999}', "seconds is inf, and has to be a number"),
+        ("cell.json", of_cell(lifecycle="fine"), "lifecycle is 'fine', which nobody knows"),
         (
             "cell.json",
             of_cell(candidates=[{"name": "a", "version": 1, "sha256": ""}]),
-            "a candidate has 1 as its version",
+            "candidates[0].version is 1, and has to be a text",
         ),
         ("plan.jsonl", '{"id": "x"}\n', "line 1 of plan.jsonl has 'x' as its id, which is none of a case"),
         ("plan.jsonl", '{"id": 5}\n', "line 1 of plan.jsonl has 5 as its id, which is none of a case"),
-        ("journal.jsonl", '{"at": 1e300}\n', "journal.jsonl has the time 1e+300, at which nothing can have been"),
-        ("journal.jsonl", '{"at": "now"}\n', "journal.jsonl has the time 'now', at which nothing can have been"),
-        ("results.jsonl", wrong(verdict="maybe"), f"the result of {CASE} has the verdict 'maybe', which nobody knows"),
-        ("results.jsonl", wrong(verdict=None), f"the result of {CASE} has None as its verdict, which is no text"),
-        ("results.jsonl", wrong(reason=None), f"the result of {CASE} has None as its reason, which is no text"),
-        ("results.jsonl", wrong(clause=None), f"the result of {CASE} has None as its clause, which is no text"),
+        ("results.jsonl", wrong(verdict="maybe"), "verdict is 'maybe', which nobody knows"),
+        ("results.jsonl", wrong(verdict=None), "verdict is None, which nobody knows"),
+        ("results.jsonl", wrong(verdict="conforms"), "a case that passed conforms, and no other does"),
+        ("results.jsonl", wrong(reason=None), "reason is None, and has to be a text"),
+        ("results.jsonl", wrong(clause=None), "clause is None, and has to be a text"),
         ("results.jsonl", wrong(accused=None), f"the result of {CASE} does not say who is accused of it"),
-        (
-            "results.jsonl",
-            wrong(accused=["torch"]),
-            f"the result of {CASE} has attachments, or an accused, that are no",
-        ),
-        (
-            "results.jsonl",
-            wrong(accused={"side": "consumer"}),
-            f"the result of {CASE} has an accused that is no side with",
-        ),
+        ("results.jsonl", wrong(accused=["torch"]), "accused is ['torch'], and has to be an object"),
+        ("results.jsonl", wrong(accused={"side": "consumer"}), "accused has no 'libraries'"),
         (
             "results.jsonl",
             wrong(accused={**ACCUSED, "libraries": "torch"}),
-            f"the result of {CASE} has an accused that is no side with a list of libraries, and why",
+            "accused.libraries is 'torch', and has to be a list",
         ),
         (
             "results.jsonl",
             wrong(accused={**ACCUSED, "libraries": ["torch", 5]}),
-            f"the result of {CASE} has 5 as its accused library 2, which is no text",
+            "accused.libraries[1] is 5, and has to be a text",
         ),
-        (
-            "results.jsonl",
-            wrong(accused={**ACCUSED, "side": "left"}),
-            f"the result of {CASE} accuses a side that there is",
-        ),
+        ("results.jsonl", wrong(accused={**ACCUSED, "side": "left"}), "accused.side is 'left', which nobody knows"),
         (
             "results.jsonl",
             json.dumps({"id": CASE, "outcome": "fail", "verdict": "violates", "clauses": ["DLP-01"]}) + "\n",
-            f"the result of {CASE} has no accused, so an older version of this suite has made it",
+            "it has no 'invariant', so an older version of this suite has made it",
         ),
-        ("results.jsonl", wrong(attachments={"what": 5}), f"the result of {CASE} has 5 as its what, which is no text"),
-        ("results.jsonl", json.dumps({"id": CASE, "outcome": "fail"}) + "\n", f"the result of {CASE} has no accused"),
-        ("results.jsonl", json.dumps({**line(CASE), "id": 5}) + "\n", "there is a result of 5, which was not planned"),
-        ("environment.json", None, "Is a directory"),
+        ("results.jsonl", wrong(attachments={"what": 5}), "attachments.what is 5, and has to be a text"),
+        ("results.jsonl", wrong(id=5), "id is 5, and has to be a text"),
+        ("results.jsonl", wrong(id=CASE + "/x"), "its id is"),
+        ("journal.jsonl", None, "journal.jsonl is a folder and no file"),
+        ("environment.json", None, "environment.json is a folder and no file"),
     ],
 )
 def test_every_cell_that_cannot_be_read_is_named_with_the_reason(
@@ -233,7 +191,52 @@ def test_every_cell_that_cannot_be_read_is_named_with_the_reason(
         str(tmp_path / "bad"),
         str(tmp_path / "worse"),
     ]
-    assert all(told in sentence and sentence.endswith("; run the cell again") for sentence in sentences)
+    assert [
+        sentence for sentence in sentences if told not in sentence or not sentence.endswith("; run the cell again")
+    ] == []
+
+
+def test_a_damaged_line_costs_what_it_said_and_no_other(tmp_path: Path) -> None:
+    """The results beside it are read; nothing that cannot be read has passed."""
+    other = f"{CASE}/x"
+    folder = cell(tmp_path / "one", [CASE, other], [line(CASE)])
+    with (folder / "results.jsonl").open("a") as results:
+        results.write("{\n")
+    (found,) = reading.load(folder).cells
+    assert (found.states, reading.load(folder).evidence[0].verdict) == ("cl", Verdict.LOST)
+    assert "line 2 of results.jsonl is no JSON" in reading.load(folder).evidence[0].reason
+
+
+@pytest.mark.parametrize("at", ["1e300", '"now"', "[]", "NaN", "null"])
+def test_a_time_at_which_nothing_can_have_been_is_not_known(at: str, tmp_path: Path) -> None:
+    """The results count without it."""
+    folder = cell(tmp_path / "one", [CASE], [line(CASE)])
+    (folder / "journal.jsonl").write_text(f'{{"event": "begin", "at": {at}}}\n')
+    assert (reading.load(folder).began, reading.load(folder).cells[0].states) == ("", "c")
+
+
+@pytest.mark.parametrize(
+    "name", ["../out", "/out", "a/../../out", "", ".", "..", "-v", "a/b", "run.json", "candidates", "a\0b", "x" * 300]
+)
+def test_a_cell_whose_name_leads_out_of_its_run_is_none(name: str, tmp_path: Path) -> None:
+    """Results are read there, and written."""
+    with pytest.raises(UserError, match="has cells that can be none"):
+        reading.load(of_one(tmp_path, cells=[{"name": name, **PLANNED}]))
+
+
+def test_a_cell_that_is_planned_twice_is_a_mistake(tmp_path: Path) -> None:
+    """They would have one folder."""
+    with pytest.raises(UserError, match="has cells that can be none: 'one'"):
+        reading.load(of_one(tmp_path, cells=[{"name": "one", **PLANNED}] * 2))
+
+
+def test_a_link_that_leads_out_of_a_run_is_not_followed(tmp_path: Path) -> None:
+    """As a folder of a cell."""
+    folder = of_one(tmp_path / "run")
+    (folder / "one").rename(tmp_path / "elsewhere")
+    (folder / "one").symlink_to(tmp_path / "elsewhere")
+    with pytest.raises(UserError, match="one is a link, and the results of a cell lie in the folder of their run"):
+        reading.load(folder)
 
 
 def over_cells(folder: Path, *names: str) -> None:
@@ -267,15 +270,15 @@ def of_one(folder: Path, **changes: object) -> Path:
     ("changes", "told"),
     [
         ({"suite": ...}, "does not say which suite was run"),
-        ({"suite": None}, "does not say which suite was run"),
-        ({"cells": ...}, "run.json has no 'cells'"),
-        ({"cells": ["x"]}, "'str' object has no attribute 'get'"),
-        ({"cells": [{"name": 5, **PLANNED}]}, "a cell has 5 as its name, which is no text"),
+        ({"suite": None}, "suite is None, and has to be a text"),
+        ({"cells": ...}, "it has no 'cells'"),
+        ({"cells": ["x"]}, "cells[0] is 'x', and has to be an object"),
+        ({"cells": [{"name": 5, **PLANNED}]}, "cells[0].name is 5, and has to be a text"),
         (
             {"cells": [{"name": "x", "axes": {"torch": 2.12}, "holds": {}}]},
-            "the cell x, among its axes, has 2.12 as its torch",
+            "cells[0].axes.torch is 2.12, and has to be a text",
         ),
-        ({"tier": None}, "run.json has None as its tier, which is no text"),
+        ({"tier": None}, "tier is None, and has to be a text"),
     ],
 )
 def test_a_written_plan_that_is_not_as_it_should_be_is_a_sentence(
@@ -312,6 +315,65 @@ def test_a_whole_surrogate_pair_is_one_character(tmp_path: Path) -> None:
     assert reading.load(folder).cells[0].reason == "\U0001f600 ?"
 
 
+def packed(content: bytes) -> bytes:
+    """As gzip does it."""
+    return gzip.compress(content, mtime=0)
+
+
+def test_a_run_file_that_is_unpacked_without_end_is_told(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Before it is in memory."""
+    monkeypatch.setattr(files, "MOST", 1 << 20)
+    (tmp_path / "run.json.gz").write_bytes(packed(b" " * (1 << 24)))
+    with pytest.raises(UserError, match="is, unpacked, larger than 1 MiB"):
+        runfile.read(tmp_path / "run.json.gz")
+
+
+def test_a_run_file_with_more_cases_than_states_is_told(tmp_path: Path) -> None:
+    """A few numbers could stand for more than there is memory for."""
+    path = tmp_path / "run.json"
+    runfile.write(reading.load(cell(tmp_path / "one", [CASE], [line(CASE)])), path)
+    said = json.loads(path.read_text())
+    said["plans"]["stretches"] += [[[0, 1]] * 99]
+    path.write_text(json.dumps(said))
+    with pytest.raises(UserError, match="its plans have 100 cases, and its cells not as many states"):
+        runfile.read(path)
+
+
+@pytest.mark.parametrize(
+    ("part", "value", "told"),
+    [
+        ("cells", [], "its plans have 1 cases"),
+        ("cells", {}, "cells is {}, and has to be a list"),
+        ("evidence", [5], "evidence[0] is 5, and has to be an object"),
+        ("plans", {"cases": [], "stretches": [[[0]]]}, "plans.stretches are pairs of numbers"),
+        ("plans", {"cases": ["x"], "stretches": []}, "has what is no id of a case"),
+        ("format", [], "format is [], which nobody knows"),
+        ("id", None, "id is None, and has to be a text"),
+    ],
+)
+def test_a_run_file_of_another_kind_is_told(part: str, value: object, told: str, tmp_path: Path) -> None:
+    """By its first part that is not as it was written."""
+    path = tmp_path / "run.json"
+    runfile.write(reading.load(cell(tmp_path / "one", [CASE], [line(CASE)])), path)
+    path.write_text(json.dumps({**json.loads(path.read_text()), part: value}))
+    with pytest.raises(UserError, match=re.escape(told)):
+        runfile.read(path)
+
+
+@pytest.mark.parametrize("kind", ["FIFO", "device", "[]", "5", "null"])
+def test_what_is_no_run_file_is_told(kind: str, tmp_path: Path) -> None:
+    """And not waited for."""
+    path = tmp_path / "run.json"
+    if kind == "FIFO":
+        os.mkfifo(path)
+    elif kind == "device":
+        path.symlink_to("/dev/zero")
+    else:
+        path.write_text(kind)
+    with pytest.raises(UserError, match="is no run file that can be read"):
+        reading.load(path)
+
+
 @pytest.mark.parametrize("damage", ["cut off", "a byte of its data", "its checksum"])
 def test_a_run_file_that_cannot_be_unpacked_is_not_as_it_was_written(damage: str, tmp_path: Path) -> None:
     """As one whose digest does not fit: a remark of the gate, a sentence elsewhere."""
@@ -343,6 +405,15 @@ def test_merge_writes_a_run_file_and_says_what_has_no_results(conformance: Comma
     other = conformance("merge", str(tmp_path / "one"), "--tier", "smoke", "--matrix", str(matrix), "--out", str(out))
     assert other.code == Exit.USAGE
     assert "--tier smoke: one is not planned in it" in other.stderr
+
+
+def test_the_name_of_a_folder_need_not_be_utf_8(tmp_path: Path) -> None:
+    """Its sign for what is none can be written again."""
+    folder = Path(os.fsdecode(os.fsencode(tmp_path) + b"/a\xffb"))
+    cell(folder, [CASE], [line(CASE)])
+    run = reading.load(folder)
+    runfile.write(run, tmp_path / "run.json")
+    assert runfile.read(tmp_path / "run.json").cells[0].name == "a\ufffdb"
 
 
 def test_a_cell_that_left_no_record_was_not_run(tmp_path: Path) -> None:

@@ -9,7 +9,19 @@ from typing import Any
 from packaging.utils import canonicalize_name
 from packaging.version import InvalidVersion, Version
 
+from conformance import shapes
+
 from ..model import Candidate
+
+_FOUND = {"version": str, "folder": str}
+_MODULE = {"module": str, **dict.fromkeys(("file", "version", "error"), (None, str))}
+SHAPE = {
+    "candidates": shapes.Maybe(
+        [{"folder": str, "distribution": (None, str), "found": [_FOUND], "modules": [_MODULE], "trouble": (None, str)}]
+    ),
+    "libraries": shapes.Maybe([{"name": str, "versions": shapes.Each(str), "absent": (None, str)}]),
+}
+"""What is read of ``environment.json``."""
 
 
 def troubles(

@@ -9,6 +9,7 @@ from email.message import Message
 from email.parser import HeaderParser
 from pathlib import Path
 
+from conformance import files
 from conformance.images import output
 from conformance.images.commands import Command
 from conformance.images.process import Shell
@@ -16,9 +17,9 @@ from conformance.matrix.locks import find_uv
 
 from .. import endings
 from ..model import Candidate, Cell, Ending, Lifecycle, Placed
+from ..records import CANDIDATES
 from . import commands, fitting, placing, wheels
 
-FOLDER = "candidates"
 LIMIT = 3600.0
 
 
@@ -58,7 +59,7 @@ class Unpacking:
         from_file = one.source.endswith(".whl")
         if from_file:
             _unchanged(one, path)
-            _check(wheels.metadata(path), one, cell, holding)
+            _check(_own_metadata(path), one, cell, holding)
         folder = self._unpacked(one, cell, commands.a_wheel(path) if from_file else None)
         if not from_file and not self.shell.dry_run:
             _check(_installed(folder), one, cell, holding)
@@ -67,13 +68,13 @@ class Unpacking:
     def _unpacked(self, one: Candidate, cell: Cell, what: Command | None) -> Path:
         if one.sha256 in self._done:
             return self._done[one.sha256]
-        folder = self.out.absolute() / FOLDER / one.sha256
+        folder = self.out.absolute() / CANDIDATES / one.sha256
         requirement = folder.with_name(f"{one.sha256}.txt")
         try:
             if not self.shell.dry_run:
                 shutil.rmtree(folder, ignore_errors=True)
                 folder.mkdir(parents=True)
-                requirement.write_text(f"{one.name}=={one.version} --hash=sha256:{one.sha256}\n", encoding="utf-8")
+                files.write_own(requirement, f"{one.name}=={one.version} --hash=sha256:{one.sha256}\n")
             command = commands.unpack(find_uv(), cell.python, folder, what or commands.by_digest(requirement))
             answer = self.shell.do(command)
         except OSError as error:
@@ -84,11 +85,18 @@ class Unpacking:
         return folder
 
 
+def _own_metadata(path: Path) -> Message:
+    try:
+        return wheels.metadata(path)
+    except wheels.NoWheel as error:
+        raise Failed(f"{path}: {error}") from error
+
+
 def _unchanged(one: Candidate, path: Path) -> None:
     try:
         now = wheels.digest(path)
-    except OSError as error:
-        raise Failed(f"{path} cannot be read any more: {error.strerror}; put it back, or begin a new run") from error
+    except files.Unreadable as error:
+        raise Failed(f"{error}; put it back, or begin a new run") from error
     if now != one.sha256:
         raise Failed(f"{path} is not the wheel any more that this run was planned with; begin a new run")
 
@@ -101,5 +109,8 @@ def _check(metadata: Message, one: Candidate, cell: Cell, holding: Mapping[str, 
 
 def _installed(folder: Path) -> Message:
     """The metadata of what was unpacked."""
-    found = next(folder.glob("*.dist-info/METADATA"))
-    return HeaderParser().parsestr(found.read_text(encoding="utf-8"))
+    found = next(folder.glob("*.dist-info/METADATA"), folder / "METADATA")
+    try:
+        return HeaderParser().parsestr(files.text(found, wheels.MOST_METADATA))
+    except files.Unreadable as error:
+        raise Failed(str(error)) from error

@@ -3,10 +3,14 @@
 from __future__ import annotations
 
 import hashlib
-import re
+import os
+import stat
+import struct
 import sys
 import zipfile
+import zlib
 from collections.abc import Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass
 from email.message import Message
 from email.parser import HeaderParser
@@ -16,12 +20,42 @@ from packaging.tags import Tag, compatible_tags, cpython_tags, sys_tags
 from packaging.utils import InvalidWheelFilename, canonicalize_name, parse_wheel_filename
 from packaging.version import Version
 
+from conformance import files
 from conformance.matrix.uv import PLATFORM
 
-RESERVED = ("conformance", "sitecustomize")
-"""Modules that stand in front of the path themselves."""
-_INSTALLED = re.compile(r"(?:[^/]+\.data/(?:purelib|platlib)/)?(?P<module>[A-Za-z_]\w*[./].*(?<=\.)(?:py|so))")
-"""Files that are put into the path; some wheels have them below a folder of their own."""
+RESERVED = frozenset(
+    (
+        "conformance", "sitecustomize", "usercustomize", "pytest", "_pytest", "py", "pluggy", "iniconfig", "xdist", "execnet",
+        *sys.stdlib_module_names,
+    )
+)  # fmt: skip
+"""Modules that stand in front of the path themselves: of the suite, of pytest, and of Python."""
+_SCHEMES = frozenset(("purelib", "platlib", "data"))
+"""Folders below ``NAME-VERSION.data`` whose files are put into the path."""
+_BESIDE = frozenset(("scripts", "headers"))
+"""Those whose files are put elsewhere."""
+_MODULES = (".py", ".so")
+MOST_FILES = 200_000
+MOST_METADATA = 16 << 20
+"""Bytes."""
+MOST_UNPACKED = 32 << 30
+"""Bytes of all files together."""
+MOST_RATIO = 200
+"""How many times its own size a wheel may be unpacked, if that is more than :data:`SMALL`: of real ones none comes to a tenth of it."""
+SMALL = 1 << 30
+"""Bytes, unpacked, of a wheel whose ratio nobody looks at."""
+_BROKEN = (
+    zipfile.BadZipFile,
+    zlib.error,
+    OSError,
+    EOFError,
+    KeyError,
+    ValueError,
+    NotImplementedError,
+    RuntimeError,
+    struct.error,
+)
+"""What reading an archive may raise that is damaged, encrypted, or packed in a way that is not known here."""
 
 
 class NoWheel(ValueError):
@@ -50,33 +84,95 @@ def read(path: Path) -> Wheel:
     Raises:
         NoWheel: there is none that could be tried.
     """
-    if not path.is_file():
+    if not path.exists():
         raise NoWheel("there is no such file; build the wheel, or mend the path")
     try:
         name, version, _, tags = parse_wheel_filename(path.name)
     except InvalidWheelFilename as error:
         raise NoWheel("its name is not that of a wheel (NAME-VERSION-PYTHON-ABI-PLATFORM.whl)") from error
-    try:
-        with zipfile.ZipFile(path) as archive:
-            _check(archive, name, version)
-    except (zipfile.BadZipFile, OSError, KeyError, UnicodeDecodeError) as error:
-        raise NoWheel(f"it cannot be read as a wheel ({error}); build it anew") from error
+    with _opened(path) as archive:
+        _check(archive, name, version)
     return Wheel(path.absolute(), name, str(version), tags, digest(path))
 
 
+@contextmanager
+def _opened(path: Path) -> Iterator[zipfile.ZipFile]:
+    """Raises NoWheel for what cannot be read as one, now or inside."""
+    try:
+        with (
+            files.opened(path) as number,
+            os.fdopen(number, "rb", closefd=False) as file,
+            zipfile.ZipFile(file) as archive,
+        ):
+            yield archive
+    except NoWheel:
+        raise
+    except files.Unreadable as error:
+        raise NoWheel(f"it {error.why}; build it anew") from error
+    except _BROKEN as error:
+        raise NoWheel(f"it cannot be read as a wheel ({error}); build it anew") from error
+
+
 def _check(archive: zipfile.ZipFile, name: str, version: Version) -> None:
-    told = _metadata(archive)
+    _check_entries(archive)
+    told = _metadata(archive, name)
     if canonicalize_name(told["Name"] or "") != name or not _equal(told["Version"] or "", version):
         raise NoWheel(
             f"its metadata is of {told['Name']} {told['Version']}, its name of {name} {version}; build it anew"
         )
-    modules = {
-        re.split("[./]", found["module"])[0] for file in archive.namelist() if (found := _INSTALLED.fullmatch(file))
-    }
-    if not modules:
+    installed = [parts for file in archive.namelist() if (parts := _installed(file))]
+    tops = {parts[0].partition(".")[0] for parts in installed}
+    for word in sorted(tops.intersection(RESERVED)):
+        raise NoWheel(
+            f"it holds a module {word}, which would stand in the place of the suite's, of pytest's or of Python's"
+        )
+    if not any(parts[-1].endswith(_MODULES) and parts[0].partition(".")[0].isidentifier() for parts in installed):
         raise NoWheel("it holds no module, so nobody could see whether it comes into effect")
-    for word in modules.intersection(RESERVED):
-        raise NoWheel(f"it holds a module {word}, which would stand in the place of the suite's own")
+
+
+def _check_entries(archive: zipfile.ZipFile) -> None:
+    """What is written in the archive itself of its files: before any of them is unpacked, by whomever."""
+    entries = archive.infolist()
+    if len(entries) > MOST_FILES:
+        raise NoWheel(f"it holds {len(entries)} files, and no wheel has more than {MOST_FILES}")
+    size = sum(entry.file_size for entry in entries)
+    packed = sum(entry.compress_size for entry in entries)
+    if size > MOST_UNPACKED or (size > SMALL and size > MOST_RATIO * packed):
+        raise NoWheel(f"it would be {size >> 20} MiB unpacked, of {packed >> 20} MiB, and no wheel is so")
+    known: set[str] = set()
+    for entry in entries:
+        path = entry.orig_filename
+        if not _is_plain(path):
+            raise NoWheel(f"it holds a file by the path {path[:_SHOWN]!r}, which leads elsewhere than it says")
+        if entry.flag_bits & _ENCRYPTED:
+            raise NoWheel(f"it is encrypted ({path[:_SHOWN]}); build it anew")
+        if stat.S_ISLNK(entry.external_attr >> 16):
+            raise NoWheel(f"it holds a link ({path[:_SHOWN]}), which a wheel cannot")
+        if path.rstrip("/") in known:
+            raise NoWheel(f"it holds {path[:_SHOWN]} twice; build it anew")
+        known.add(path.rstrip("/"))
+        archive.open(entry).close()  # that it is called so where it lies, too
+
+
+_ENCRYPTED = 1
+_SHOWN = 100
+"""Characters of a path that a sentence has."""
+
+
+def _is_plain(path: str) -> bool:
+    """Whether a path has one meaning for everybody: relative, with neither ``.`` nor ``..`` nor what some take for a separator."""
+    parts = path.removesuffix("/").split("/")
+    return path.isprintable() and not {"", ".", ".."}.intersection(parts) and not any(c in path for c in "\\:")
+
+
+def _installed(file: str) -> tuple[str, ...]:
+    """The parts of the path that a file is put into the path by; none of one that is not."""
+    parts = tuple(file.removesuffix("/").split("/"))
+    if not parts[0].endswith(".data"):
+        return parts if not parts[0].endswith(".dist-info") else ()
+    if len(parts) > 1 and parts[1] not in _SCHEMES | _BESIDE:
+        raise NoWheel(f"it holds {file[:_SHOWN]}, which no installer knows a place for")
+    return parts[2:] if len(parts) > 2 and parts[1] in _SCHEMES else ()
 
 
 def _equal(text: str, version: Version) -> bool:
@@ -86,22 +182,32 @@ def _equal(text: str, version: Version) -> bool:
         return False
 
 
-def _metadata(archive: zipfile.ZipFile) -> Message:
-    found = (file for file in archive.namelist() if re.fullmatch(r"[^/]+\.dist-info/METADATA", file))
-    return HeaderParser().parsestr(archive.read(next(found, "METADATA")).decode())
+def _metadata(archive: zipfile.ZipFile, name: str = "") -> Message:
+    """What it says of itself. Raises NoWheel where it does not, or more than once."""
+    folders = {file.partition("/")[0] for file in archive.namelist() if file.partition("/")[0].endswith(".dist-info")}
+    if len(folders) != 1:
+        raise NoWheel(f"it holds {len(folders)} folders with metadata, and a wheel has one; build it anew")
+    (folder,) = folders
+    if name and canonicalize_name(folder.partition("-")[0]) != name:
+        raise NoWheel(f"its metadata lies in {folder[:_SHOWN]}, its name is of {name}; build it anew")
+    with archive.open(f"{folder}/METADATA") as file:
+        data = file.read(MOST_METADATA + 1)
+    if len(data) > MOST_METADATA:
+        raise NoWheel(f"its metadata is larger than {MOST_METADATA >> 20} MiB")
+    return HeaderParser().parsestr(data.decode())
 
 
 def metadata(path: Path) -> Message:
-    """The metadata in a wheel."""
-    with zipfile.ZipFile(path) as archive:
+    """The metadata in a wheel. Raises NoWheel where there is none that can be read."""
+    with _opened(path) as archive:
         return _metadata(archive)
 
 
 def digest(path: Path) -> str:
-    """The SHA-256 of a file, in hexadecimal digits."""
+    """The SHA-256 of a file, in hexadecimal digits. Raises Unreadable where there is none."""
     found = hashlib.sha256()
-    with path.open("rb") as file:
-        while part := file.read(1 << 20):
+    with files.opened(path) as file:
+        while part := os.read(file, 1 << 20):
             found.update(part)
     return found.hexdigest()
 

@@ -1,0 +1,265 @@
+"""Every kind of file that a command reads, with a sound one of each and the commands that read it."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+from matrix.conftest import SMALL
+from verdicts.test_waiver_file import GOOD
+from wheels import make
+
+from conformance import files
+from conformance.adapters.base import Device, Protocol
+from conformance.cli import main
+from conformance.engines import records, with_tests
+from conformance.engines.candidates import asked
+from conformance.engines.model import Bounds, Cell, Ending, Lifecycle
+from conformance.engines.records import Counts, Record, Run
+from conformance.engines.with_tests import Finish, OwnTests
+from conformance.execution import folder, journal
+from conformance.execution.environment import Facts
+from conformance.execution.results import Accused, Result, write_lines
+from conformance.exits import Exit, UserError
+from conformance.findings import known
+from conformance.images import source
+from conformance.protocols.clauses import Level, Role
+from conformance.selftest import cli as selftest
+from conformance.selftest.account import differences
+from conformance.suite.catalogue import Case
+from conformance.suite.libraries import Environment, Library, Side
+from conformance.suite.outcomes import Outcome
+from conformance.suite.outcomes import Side as Of
+from conformance.verdicts import history, reading, runfile
+
+CODES = frozenset(int(code) for code in Exit)
+"""What a command may end with."""
+
+
+@dataclass(frozen=True)
+class Target:
+    """A file in the folder of sound files, and each way that it is read, which gives an exit code."""
+
+    file: str
+    ways: Sequence[Callable[[], int]]
+
+
+def command(*arguments: str) -> Callable[[], int]:
+    """One of ours, in this process."""
+    return lambda: main(list(arguments))
+
+
+def directly(read: Callable[[], object]) -> Callable[[], int]:
+    """What no command reads in a moment; a mistake of the user's is what it is there."""
+
+    def way() -> int:
+        try:
+            read()
+        except UserError:
+            return Exit.USAGE
+        return Exit.OK
+
+    return way
+
+
+# -- sound files
+
+
+def case(consumer: str, layout: str, invariant: str = "pointer.values") -> Case:
+    """One on host memory."""
+    return Case(invariant, "numpy", consumer, "dlpack", Device.HOST, (("layout", layout), ("dtype", "float32")))
+
+
+CASES = [
+    case(name, layout) for name in ("numpy", "reference") for layout in ("c-order", "fortran", "permuted", "columns")
+]
+TRIAL = Case("pointer.values", "reference", "numpy", "dlpack", Device.HOST, CASES[0].parameters)
+_SIDE = Side(("float32",), ("c-order",), (Protocol.DLPACK,), (Protocol.DLPACK,))
+FACTS = Facts(
+    Environment(tuple(Library(name, {name: "1.0"}, sides={Device.HOST: _SIDE}) for name in ("reference", "numpy"))),
+    {"available": False, "reason": "no driver"},
+)
+
+
+def results() -> list[Result]:
+    """Of every kind that there is."""
+    accused = Accused(Of.CONSUMER, ("numpy",), "seen in the check")
+    failed = Result(
+        CASES[1], Outcome.FAIL, Level.MUST, "values-changed", "DLP-58", Role.CONSUMER, accused=accused, reason="other values",
+        expected="1", seen="2", attachments={"stderr": "words"},
+    )  # fmt: skip
+    crashed = Result(CASES[2], Outcome.CRASH, Level.MUST, "crash", accused=accused, reason="SIGSEGV", duration=0.5)
+    refused = Result(CASES[3], Outcome.REFUSED, Level.MUST, reason="BufferError: no")
+    return [failed, crashed, refused, *(Result(one, Outcome.PASS, Level.MUST) for one in (CASES[0], *CASES[4:]))]
+
+
+def of_check(out: Path, *, ended: bool = True) -> None:
+    """What ``check`` leaves."""
+    out.mkdir(parents=True)
+    folder.prepare(CASES, FACTS.to_json(), out)
+    told = results()
+    lines = [{"event": "begin", "at": 1795353758.5, "plan": folder.digest(out), "planned": len(CASES), "known": 0, "processes": 1, "seed": ""}]  # fmt: skip
+    for one in [*told, Result(TRIAL, Outcome.PASS, Level.MUST)]:
+        lines.append({"event": "start", "at": 1795353759.5, "worker": "gw0", "pid": 5, "case": one.case.id})
+        lines.append({"event": "end", "at": 1795353760.5, "result": one.to_json(), "process": 6})
+    lines.append({"event": "stop", "at": 1795353761.5, "why": "complete"})
+    write_lines(out / journal.FILE, lines)
+    if ended:
+        write_lines(out / folder.RESULTS, (one.to_json() for one in told))
+
+
+def of_conform(out: Path) -> None:
+    """What ``conform`` leaves: a cell with results, and one that was not begun."""
+    cells = (
+        Cell("one", axes={"python": "3.12", "numpy": "2.4"}, holds={"numpy": "numpy"}),
+        Cell("two", problem="no lock"),
+    )
+    of_check(out / "one")
+    run = Run("1", "smoke", "here", "it was asked for", "none", Bounds(), ("--device", "host"), cells)
+    records.write(out / records.RUN, run.to_json())
+    start = {"at": "2026-11-20T10:00:00+00:00", "seconds": 1.0, "lifecycle": "done", "reason": "complete"}
+    tests = OwnTests(Finish.DONE, "complete", 0, 5, 0, 0, 0, 1.0)
+    digests = {"suite": "5" * 64}
+    record = Record(cells[0], Ending(Lifecycle.DONE, "complete", 1), {"engine": "here"}, 1.0, (start,), tests, digests)
+    records.write(out / "one" / records.CELL, record.to_json())
+
+
+LOCK = """\
+# cell: cu13.0-py3.12
+# as of: 2026-11-20
+# requires: cuda-toolkit==13.0.*
+
+numpy==2.4.0 \\
+    --hash=sha256:{}
+
+# the suite's own
+pytest==9.0.0 \\
+    --hash=sha256:{}
+""".format("a" * 64, "b" * 64)
+KNOWN = """\
+- finding: numpy/consumer/values-differ/dlpack
+  upstream: fixed
+  reference: https://example.org/1
+  note: "it is \\"mended\\""
+  fixed_in: 2.5
+  distribution: numpy
+"""
+JUNIT = """\
+<?xml version="1.0" encoding="utf-8"?>
+<testsuites><testsuite name="pytest" errors="0" tests="2"><testcase classname="a" name="test_a" time="0.1"/>
+<testcase classname="a" name="test_b"><failure message="no">assert &quot;0&quot;</failure></testcase></testsuite></testsuites>
+"""
+SELFTEST = {
+    "suite": "1",
+    "device": "simulated",
+    "faults": [{"stage": "s", "fault": "f", "trials": [{"invariant": "i", "failed": 1}]}],
+}
+RECIPES = [{"cell": "a", "python": "3.12", "cuda": "13", "lock": "one.txt"}]
+WHEEL = "other-1-py3-none-any.whl"
+
+
+def prepared(out: Path) -> Sequence[Target]:
+    """Sound files in a folder that is empty, and what reads them."""
+    of_check(out / "check")
+    of_check(out / "stopped", ended=False)
+    of_conform(out / "cells")
+    runfile.write(reading.load(out / "cells"), out / "run.json")
+    runfile.write(reading.load(out / "cells"), out / "run.json.gz")
+    history.append(out / "history.jsonl", reading.load(out / "cells"), {})
+    history.append(out / "history.jsonl", reading.load(out / "check"), {})
+    make(out, "other", "1", requires=["numpy>=2"], python=">=3.10")
+    texts: Mapping[str, str] = {
+        "waivers.yaml": GOOD,
+        "matrix.yaml": SMALL,
+        "locks/cu13.0-py3.12.txt": LOCK,
+        "known.yaml": KNOWN,
+        "junit.xml": JUNIT,
+        "selftest.json": json.dumps(SELFTEST),
+        "recipes.json": json.dumps(RECIPES),
+    }
+    for name, text in texts.items():
+        (out / name).parent.mkdir(exist_ok=True)
+        (out / name).write_text(text)
+    return [*_of_runs(out), *_of_others(out)]
+
+
+def _of_runs(out: Path) -> list[Target]:
+    check, stopped, cells = str(out / "check"), str(out / "stopped"), str(out / "cells")
+    id = CASES[1].id
+    in_check = [
+        command("report", check, "--verbose"),
+        command("merge", check, "--out", "/dev/null"),
+        command("repro", id, "--results", check, "--out", "/dev/null"),
+        command("finding", "--results", check),
+        command("gate", "--run", check, "--baseline", str(out / "run.json"), "--json", "/dev/null"),
+        command("finding", "numpy/consumer/crash", "--results", check),
+    ]
+    in_stopped = [
+        command("report", stopped),
+        command("merge", stopped, "--out", "/dev/null"),
+        command("gate", "--run", stopped, "--json", "/dev/null"),
+        directly(lambda: Counts(Path(stopped)).update()),
+        directly(lambda: records.ended(Path(stopped))),
+    ]
+    in_cells = [
+        command("merge", cells, "--out", "/dev/null"),
+        command("conform", "--resume", cells, "--dry-run"),
+        command("gate", "--run", cells),
+        command("waivers", "--propose", "--run", cells),
+    ]
+    in_file = [("run.json", str(out / "run.json")), ("run.json.gz", str(out / "run.json.gz"))]
+    of_check = (folder.PLAN, folder.ENVIRONMENT, journal.FILE)
+    return [
+        *(Target(f"check/{name}", in_check) for name in (*of_check, folder.RESULTS)),
+        *(Target(f"stopped/{name}", in_stopped) for name in of_check),
+        *(
+            Target(f"cells/{name}", in_cells)
+            for name in (records.RUN, "one/cell.json", "one/environment.json", "one/results.jsonl", "one/plan.jsonl")
+        ),
+        *(
+            Target(
+                name,
+                [
+                    command("merge", path, str(out / "check"), "--out", "/dev/null"),
+                    command("gate", "--run", path, "--json", "/dev/null"),
+                    command("gate", "--run", check, "--baseline", path, "--verbose"),
+                    command("publish", "--run", path, "--out", str(out / "page")),
+                    command("waivers", "--propose", "--run", path),
+                ],
+            )
+            for name, path in in_file
+        ),
+    ]
+
+
+def _of_others(out: Path) -> list[Target]:
+    run, waivers, matrix = str(out / "run.json"), str(out / "waivers.yaml"), str(out / "matrix.yaml")
+    runs = str(out / "history.jsonl")
+    today = ("--today", "2026-11-22")
+    return [
+        Target(
+            "history.jsonl",
+            [command("history", runs), command("publish", "--run", run, "--history", runs, "--out", str(out / "page"))],
+        ),
+        Target(
+            "waivers.yaml",
+            [
+                command("waivers", "--waivers", waivers, *today),
+                command("gate", "--run", run, "--waivers", waivers, *today),
+            ],
+        ),
+        Target(
+            "matrix.yaml", [command("matrix", "--matrix", matrix), command("matrix", "--matrix", matrix, "--rules")]
+        ),
+        Target(
+            "locks/cu13.0-py3.12.txt",
+            [command("lock", "--check", "--matrix", matrix), command("matrix", "--matrix", matrix)],
+        ),
+        Target("known.yaml", [directly(lambda: known.parsed(files.text(out / "known.yaml")))]),
+        Target("junit.xml", [directly(lambda: with_tests.counted(out / "junit.xml"))]),
+        Target("selftest.json", [directly(lambda: differences(*[selftest._read(out / "selftest.json")] * 2))]),
+        Target("recipes.json", [directly(lambda: source.from_file(out / "recipes.json"))]),
+        Target(WHEEL, [directly(lambda: asked.read([f"other={out / WHEEL}"]))]),
+    ]

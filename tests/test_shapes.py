@@ -1,0 +1,85 @@
+"""Data of JSON is held against the kinds that it has to have, and the first part that is of another is told."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import pytest
+
+from conformance import shapes
+from conformance.shapes import ANYTHING, Each, Maybe, mistake
+
+SHAPE: dict[str, Any] = {
+    "name": str,
+    "size": int,
+    "seconds": float,
+    "good": bool,
+    "parts": [{"id": (None, str)}],
+    "notes": Each(str),
+    "word": frozenset(("a", "b")),
+    "way": ({"open": True, "to": str}, {"open": False}),
+    "more": Maybe(str),
+}
+SOUND: dict[str, Any] = {
+    "name": "x", "size": 1, "seconds": 0.5, "good": True, "parts": [{"id": None}, {"id": "x"}], "notes": {"k": "v"},
+    "word": "a", "way": {"open": False},
+}  # fmt: skip
+
+
+def nested(levels: int) -> list[Any]:
+    """A list in a list in a list."""
+    found: list[Any] = []
+    for _ in range(levels):
+        found = [found]
+    return found
+
+
+@pytest.mark.parametrize(
+    "change",
+    [{}, {"more": "x"}, {"other": nested(40)}, {"seconds": 3}, {"way": {"open": True, "to": "x"}}, {"parts": []}],
+)
+def test_what_is_of_its_shape_is_none(change: dict[str, Any]) -> None:
+    """Keys that the shape does not have may be there."""
+    assert mistake({**SOUND, **change}, SHAPE) == ""
+
+
+@pytest.mark.parametrize(
+    ("change", "told"),
+    [
+        ({"name": 5}, "name is 5, and has to be a text"),
+        ({"size": True}, "size is True, and has to be a whole number"),
+        ({"size": 1.0}, "size is 1.0, and has to be a whole number"),
+        ({"size": 1 << 63}, "size is 9223372036854775808, and has to be a whole number"),
+        ({"seconds": float("inf")}, "seconds is inf, and has to be a number"),
+        ({"seconds": float("nan")}, "seconds is nan, and has to be a number"),
+        ({"seconds": 10**400}, "and has to be a number"),
+        ({"good": 1}, "good is 1, and has to be true or false"),
+        ({"parts": {}}, "parts is {}, and has to be a list"),
+        ({"parts": [{"id": "x"}, {"id": 5}]}, "parts[1].id is 5, and has to be a text"),
+        ({"parts": [{}]}, "parts[0] has no 'id'"),
+        ({"notes": []}, "notes is [], and has to be an object"),
+        ({"notes": {"k": None}}, "notes.k is None, and has to be a text"),
+        ({"word": "c"}, "word is 'c', which nobody knows"),
+        ({"word": ["a"]}, "word is ['a'], which nobody knows"),
+        ({"way": {"open": True}}, "way has no 'to'"),
+        ({"way": 5}, "way is 5, and has to be an object"),
+        ({"more": None}, "more is None, and has to be a text"),
+        ({"other": nested(100)}, "other is nested too deeply"),
+        ({"other": {"x": nested(900)}}, "other is nested too deeply"),
+    ],
+)
+def test_the_first_part_of_another_kind_is_told(change: dict[str, Any], told: str) -> None:
+    """By where it is, what it is, and what it has to be."""
+    assert told in mistake({**SOUND, **change}, SHAPE)
+
+
+@pytest.mark.parametrize("value", [None, 5, "x", [], ()])
+def test_what_is_no_object_at_all_is_told(value: object) -> None:
+    """It has no parts."""
+    assert mistake(value, SHAPE) == f"it is {value!r}, and has to be an object"
+
+
+def test_anything_goes_as_deep_as_anything_may(monkeypatch: pytest.MonkeyPatch) -> None:
+    """And no further."""
+    assert mistake(nested(shapes.LEVELS - 1), ANYTHING) == ""
+    assert mistake(nested(shapes.LEVELS), ANYTHING) == "it is nested too deeply"
