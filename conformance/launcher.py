@@ -21,17 +21,22 @@ ANSWERS = "CONFORMANCE_ANSWERS"
 
 
 def load(folder: str) -> None:
-    """Import the package from this folder, whatever else has its name."""
+    """Import the package from this folder, whatever else has its name. A sitecustomize may have imported it already, or another one."""
+    file = os.path.join(folder, "__init__.py")
+    if PACKAGE in sys.modules and _is_same(getattr(sys.modules[PACKAGE], "__file__", None), file):
+        return
     for name in [name for name in sys.modules if name.partition(".")[0] == PACKAGE]:
-        del sys.modules[name]  # a sitecustomize may have imported another one
-    spec = importlib.util.spec_from_file_location(
-        PACKAGE, os.path.join(folder, "__init__.py"), submodule_search_locations=[folder]
-    )
+        del sys.modules[name]
+    spec = importlib.util.spec_from_file_location(PACKAGE, file, submodule_search_locations=[folder])
     assert spec is not None
     assert spec.loader is not None
     module = importlib.util.module_from_spec(spec)
     sys.modules[PACKAGE] = module
     spec.loader.exec_module(module)
+
+
+def _is_same(file: object, other: str) -> bool:
+    return isinstance(file, str) and os.path.exists(file) and os.path.samefile(file, other)
 
 
 if __name__ == "__main__":

@@ -46,7 +46,7 @@ _TAKEN_OUT_BEGIN = ("PYTEST_", "_PYTEST_", "PY_COLORS")
 def variables(around: Mapping[str, str], **more: str) -> dict[str, str]:
     """The environment of a child, from the one around this process."""
     kept = {name: value for name, value in around.items() if _is_kept(name)}
-    path = [os.path.abspath(folder) for folder in (*_front(around), *folders(kept, _PATH))]
+    path = [os.path.abspath(folder) for folder in (*_front(around), *_given(around))]
     kept.pop(_PATH, None)
     if path:
         kept[_PATH] = os.pathsep.join(dict.fromkeys(path))
@@ -70,6 +70,12 @@ def _is_kept(name: str) -> bool:
     if name in TAKEN_OUT or name.startswith(_TAKEN_OUT_BEGIN):
         return False
     return not (sys.flags.ignore_environment and name.startswith(_PYTHONS))
+
+
+def _given(around: Mapping[str, str]) -> list[str]:
+    """The user's path, as this interpreter has it."""
+    given = folders(around, _PATH)
+    return [folder for folder in given if folder in sys.path] if sys.flags.ignore_environment else given
 
 
 def _front(around: Mapping[str, str]) -> list[str]:

@@ -12,6 +12,7 @@ from pathlib import Path
 from typing import TypeVar
 from unittest import mock
 
+import conformance
 from conformance.adapters import registry
 from conformance.adapters.base import Device, Protocol
 from conformance.adapters.reference import ReferenceAdapter
@@ -72,6 +73,7 @@ class Site:
         self._folder = Path(tempfile.mkdtemp(prefix="site-"))
         for name in self._names:
             self.install(name, MadeUpLibrary)
+        (self._folder / "conformance").symlink_to(Path(conformance.__file__).parent, target_is_directory=True)
         (self._folder / "sitecustomize.py").write_text("".join(map(_called, self._first)))
         path = os.pathsep.join([str(self._folder), os.environ.get("PYTHONPATH", "")])
         with mock.patch.dict(os.environ, PYTHONPATH=path):
