@@ -27,9 +27,10 @@ ANYTHING = _Anything()
 
 @dataclass(frozen=True)
 class Each:
-    """An object whose values have one shape."""
+    """An object whose values have one shape, with any keys, or with some of these."""
 
     shape: Any
+    keys: frozenset[str] | None = None
 
 
 @dataclass(frozen=True)
@@ -65,6 +66,9 @@ def _mistake(value: object, shape: Any, what: str, levels: int) -> str:
     if isinstance(shape, Each):
         if not isinstance(value, dict):
             return _is_no(value, "an object", what)
+        strange = next((key for key in value if shape.keys is not None and key not in shape.keys), None)
+        if strange is not None:
+            return f"{what} has {reprlib.repr(strange)}, which nobody knows"
         return _first(((_part(what, key), one, shape.shape) for key, one in value.items()), levels)
     if isinstance(shape, Mapping):
         return _mistake_of_object(value, shape, what, levels)

@@ -16,12 +16,13 @@ SHAPE: dict[str, Any] = {
     "good": bool,
     "parts": [{"id": (None, str)}],
     "notes": Each(str),
+    "some": Each(int, frozenset(("a", "b"))),
     "word": frozenset(("a", "b")),
     "way": ({"open": True, "to": str}, {"open": False}),
     "more": Maybe(str),
 }
 SOUND: dict[str, Any] = {
-    "name": "x", "size": 1, "seconds": 0.5, "good": True, "parts": [{"id": None}, {"id": "x"}], "notes": {"k": "v"},
+    "name": "x", "size": 1, "seconds": 0.5, "good": True, "parts": [{"id": None}, {"id": "x"}], "notes": {"k": "v"}, "some": {"a": 1},
     "word": "a", "way": {"open": False},
 }  # fmt: skip
 
@@ -59,6 +60,7 @@ def test_what_is_of_its_shape_is_none(change: dict[str, Any]) -> None:
         ({"parts": [{}]}, "parts[0] has no 'id'"),
         ({"notes": []}, "notes is [], and has to be an object"),
         ({"notes": {"k": None}}, "notes.k is None, and has to be a text"),
+        ({"some": {"c": 1}}, "some has 'c', which nobody knows"),
         ({"word": "c"}, "word is 'c', which nobody knows"),
         ({"word": ["a"]}, "word is ['a'], which nobody knows"),
         ({"way": {"open": True}}, "way has no 'to'"),

@@ -52,7 +52,7 @@ _LIBRARY = {
     "untrusted": shapes.Maybe((None, str)),
     "unusable": _REASONS,
     "files": shapes.Maybe((None, str)),
-    "devices": {device.value: shapes.Maybe(_SIDE) for device in Device},
+    "devices": shapes.Each(_SIDE, frozenset(device.value for device in Device)),
 }
 _DRIVER = (
     {"available": True, "driver_version": (None, str), "driver_cuda_version": str, "gpus": [{"name": str}]},
@@ -61,7 +61,7 @@ _DRIVER = (
 SHAPE = {
     "suite": str,
     "suite_files": shapes.Maybe((None, str)),
-    **dict.fromkeys(("python", "implementation", "platform", "machine"), shapes.Maybe(str)),
+    **dict.fromkeys(("python", "implementation", "platform", "machine"), str),
     "driver": _DRIVER,
     "candidates": shapes.Maybe([{}]),
     "libraries": [_LIBRARY],

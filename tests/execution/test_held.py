@@ -314,6 +314,8 @@ def test_what_is_no_file_is_told_and_not_waited_for(name: str, out: Path) -> Non
         {"libraries": [{**ENVIRONMENT["libraries"][0], "traits": ["wings"]}]},
         {"libraries": [{**ENVIRONMENT["libraries"][0], "devices": {"host": []}}]},
         {"libraries": [{**ENVIRONMENT["libraries"][0], "versions": {"numpy": 2.4}}]},
+        {"libraries": [{**ENVIRONMENT["libraries"][0], "devices": {"moon": {}}}]},
+        {"python": None},
         {"driver": None},
         {"driver": {"available": True}},
         {"suite": 1},
