@@ -59,7 +59,7 @@ def by_pytest(cases: list[Case], processes: int) -> float:
                 "-n", str(processes), "--dist", "worksteal",
             ],
             env={**children.environment(), plain.CASES: str(Path(out, "cases")), "PYTEST_DISABLE_PLUGIN_AUTOLOAD": "1",
-                 "PYTHONPATH": os.pathsep.join([str(Path(__file__).parent), children.environment()["PYTHONPATH"]])},
+                 "PYTHONPATH": os.pathsep.join([str(Path(__file__).parent), children.environment().get("PYTHONPATH", "")])},
             capture_output=True, text=True, check=False, cwd=out,
         )  # fmt: skip
         assert done.returncode in (0, 1), done.stdout[-2000:] + done.stderr[-2000:]

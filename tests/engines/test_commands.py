@@ -66,6 +66,12 @@ def test_gpus_come_by_cdi_or_by_dockers_own_way(gpus: Gpus, part: str) -> None:
     assert f"{commands.GPU_LOCK}:{commands.GPU_LOCK}:ro" in contained(gpus=gpus)
 
 
+def test_a_lock_that_is_no_file_is_not_mounted() -> None:
+    """A container would get whatever a link points to."""
+    common = commands.contained(DOCKER, Path("/s"), Bounds("4g", 100), Gpus("cdi"), PLAIN, lock=False)
+    assert commands.GPU_LOCK not in " ".join(common)
+
+
 def test_a_shell_is_in_a_container_as_a_run_has_it() -> None:
     """And leaves nothing behind."""
     command = " ".join(commands.shell(DOCKER, "image", ("--network", "none"), {}))

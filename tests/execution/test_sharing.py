@@ -130,6 +130,7 @@ def test_whatever_another_user_has_put_there_runs_still_exclude_each_other(
 ) -> None:
     """Nothing is written through it, nobody waits for it, and nobody goes without the lock."""
     prepared(lock)
+    assert not sharing.can_be_file(lock)
     other = other_run(alone=True)
     with sharing.gpus(alone=False, waits=lambda: False) as granted:
         assert not granted

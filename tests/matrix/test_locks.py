@@ -115,6 +115,17 @@ def test_every_cell_is_locked_with_hashes_and_without_addresses(index: Index, wr
     assert all(pin.hashes for pin in lock_of(path, "cu12.8-py3.11-lib2.9").pins)
 
 
+def test_settings_in_the_folder_for_temporary_files_are_not_read(
+    index: Index, written: Written, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Another user may have put them there, and could name another index."""
+    monkeypatch.setattr("tempfile.tempdir", str(tmp_path))
+    (tmp_path / "uv.toml").write_text("no settings at all")
+    path = written(SMALL)
+    commands.lock(path, Order(as_of=DAY))
+    assert set(states(path).values()) == {State.LOCKED}
+
+
 def test_the_suite_moves_no_version_under_test(index: Index, written: Written) -> None:
     """It would take the newest of what it shares; it takes what the cell has."""
     path = written(SMALL)
