@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from enum import Enum
@@ -101,7 +102,8 @@ class Cell:
     def needs_library_path(self) -> bool:
         """Whether its CuPy does not find the CUDA libraries of wheels by itself, as before version 14."""
         version = self.axes.get(self.holds.get("cupy", "cupy"), "")
-        return bool(version) and int(version.partition(".")[0]) < _FINDS_WHEELS
+        major = re.match(r"\d{1,9}(?!\d)", version)
+        return major is not None and int(major[0]) < _FINDS_WHEELS
 
     @property
     def title(self) -> str:

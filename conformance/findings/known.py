@@ -18,7 +18,7 @@ from conformance.wildcards import fits
 from .model import Known, Status, Upstream
 
 _LINE = re.compile(r"^(?P<start>- |  )(?P<key>[a-z_]+): (?P<value>\S.*)$")
-_VERSION = re.compile(r"\d+(\.\d+)*")
+_VERSION = re.compile(r"\d{1,9}(\.\d{1,9})*")
 _FIELDS = ("finding", "upstream", "reference", "note", "fixed_in", "distribution")
 _NEEDED = ("finding", "upstream", "reference", "note")
 
@@ -58,7 +58,7 @@ def _is_older(known: Known, versions: Mapping[str, str]) -> bool:
 
 def _release(version: str) -> tuple[int, ...]:
     """The numbers of a version's release: what stands behind them decides nothing here."""
-    found = re.match(r"\d+(\.\d+)*", version)
+    found = re.match(r"\d{1,9}(\.\d{1,9})*(?!\d)", version)
     numbers = [int(part) for part in found[0].split(".")] if found else []
     while numbers and not numbers[-1]:  # 2.14 and 2.14.0 are one release
         numbers.pop()

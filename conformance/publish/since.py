@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 
-from packaging.version import InvalidVersion, Version
+from packaging.version import Version
 
 from conformance.findings.model import Finding
 from conformance.verdict import Verdict
@@ -97,5 +97,5 @@ def _order(text: str) -> tuple[object, ...]:
     """Versions in their own order; other texts behind them."""
     try:
         return (0, Version(text), text)
-    except InvalidVersion:
+    except ValueError:  # no version, or one with thousands of digits
         return (1, text)

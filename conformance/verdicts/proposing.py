@@ -11,7 +11,7 @@ from datetime import date, timedelta
 
 import yaml
 from packaging.specifiers import SpecifierSet
-from packaging.version import InvalidVersion, Version
+from packaging.version import Version
 
 from conformance.exits import UserError
 from conformance.report.screen import harmless, many
@@ -169,7 +169,7 @@ def _bound(name: str, proposal: Proposal) -> str:
     """From the oldest version that shows it to the newest, without those that do not; empty where one of them is no version."""
     try:
         seen = _versions(name, proposal.cells)
-    except InvalidVersion:
+    except ValueError:
         return ""
     if not seen:
         return ""
@@ -187,7 +187,7 @@ def _known(name: str, cells: Iterable[CellResult]) -> list[Version]:
     """The versions of a library in those of the cells that have one."""
     found: set[Version] = set()
     for cell in cells:
-        with suppress(InvalidVersion):
+        with suppress(ValueError):
             found.update(_versions(name, [cell]))
     return sorted(found)
 

@@ -246,3 +246,11 @@ def test_a_file_that_is_not_there_is_a_sentence(tmp_path: Path) -> None:
     """With the option that names another."""
     with pytest.raises(UserError, match="name another file with --waivers"):
         read(tmp_path / "none.yaml")
+
+
+def test_a_version_of_thousands_of_digits_is_none(written: Written) -> None:
+    """Python makes no number of it, whoever says that it is one."""
+    with pytest.raises(UserError, match="torch in where of waiver torch-bool is a version or a bound"):
+        waiver_file.read(written(GOOD.replace(">=2.10,<2.13", "==" + "1" * 5000)), INVARIANTS, TODAY)
+    (found, *_) = waiver_file.read(written(GOOD), INVARIANTS, TODAY)
+    assert not found.is_for(cell(versions={"torch": "1" * 5000}))

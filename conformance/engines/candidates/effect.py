@@ -7,7 +7,7 @@ from pathlib import PurePosixPath
 from typing import Any
 
 from packaging.utils import canonicalize_name
-from packaging.version import InvalidVersion, Version
+from packaging.version import Version
 
 from conformance import shapes
 
@@ -97,12 +97,12 @@ def _used(one: Candidate, libraries: Sequence[Mapping[str, Any]], planned: Colle
 def _is_version(text: str | None) -> bool:
     try:
         return bool(Version(text or ""))
-    except InvalidVersion:
+    except ValueError:  # no version, or one with thousands of digits
         return False
 
 
 def _equal(one: str, other: str) -> bool:
     try:
         return Version(one) == Version(other)
-    except InvalidVersion:
+    except ValueError:  # no version, or one with thousands of digits
         return one == other
