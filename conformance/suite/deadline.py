@@ -96,12 +96,12 @@ def keep(pauses: Pauses) -> None:
 
 
 @contextmanager
-def not_counted(at_most: float = IMPORT_SECONDS) -> Iterator[None]:
-    """The time inside is not the case's, up to so many seconds."""
+def not_counted(at_most: float | None = None) -> Iterator[None]:
+    """The time inside is not the case's, up to so many seconds; :data:`IMPORT_SECONDS`, if it is not said."""
     if not _kept:
         yield
         return
-    with _kept[0].pause(at_most):
+    with _kept[0].pause(IMPORT_SECONDS if at_most is None else at_most):
         yield
 
 

@@ -102,7 +102,7 @@ def _tried(program: str, arguments: tuple[str, ...], watch: int = 0) -> tuple[En
             *arguments,
             output=said,
             answers=answers.fileno(),
-            before=partial(senders.watch, watch) if watch else None,
+            before=partial(_prepare, watch),
             variables={"PYTHONFAULTHANDLER": "1"},
         )
         times = deadline.Watch(process.pid, limit(), _Imports(answers, started))
@@ -127,6 +127,13 @@ def _tried(program: str, arguments: tuple[str, ...], watch: int = 0) -> tuple[En
     if stopped:
         return ended, signal.SIGSTOP, False
     return ended, -code if code is not None and -code in senders.FOREIGN else 0, False
+
+
+def _prepare(watch: int) -> None:
+    """In the new process: it ends with the one that has started it, and is watched for this signal, if there is one."""
+    children.die_with_parent()
+    if watch:
+        senders.watch(watch)
 
 
 @dataclass(frozen=True)

@@ -127,18 +127,21 @@ def test_a_process_that_is_stopped_while_its_clock_stands_still_is_not_waited_fo
 def test_a_pause_is_seen_by_the_process_that_has_forked() -> None:
     """The one that keeps the deadline is not the one that imports."""
     pauses = Pauses()
-    reader, writer = os.pipe()
+    heard, tell = os.pipe()
+    asked, ask = os.pipe()
     process = os.fork()
     if not process:
         deadline.keep(pauses)
         with not_counted():
-            os.write(writer, b"x")
-            os.read(reader, 1)
+            os.write(tell, b"x")
+            os.read(asked, 1)
         os._exit(0)
-    os.read(reader, 1)
+    os.read(heard, 1)
     assert pauses.until is not None
-    os.write(writer, b"x")
+    os.write(ask, b"x")
     os.waitpid(process, 0)
+    for descriptor in (heard, tell, asked, ask):
+        os.close(descriptor)
     assert pauses.until is None
     assert pauses.lasted(0.0) > 0
 

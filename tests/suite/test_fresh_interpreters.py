@@ -369,6 +369,28 @@ def test_an_interpreter_that_never_ends_after_its_imports_is_late(
     assert (ended.death, ended.last_step) == ("no end after 1 s", "the exit of the interpreter")
 
 
+def test_an_interpreter_ends_with_the_process_that_has_started_it(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """However that ends: it is in a session of its own, so nobody else would end it."""
+    pids = tmp_path / "pids"
+    process = os.fork()
+    if not process:
+        try:
+            program(
+                tmp_path, monkeypatch, f"print(os.getpid(), file=open({str(pids)!r}, 'a'), flush=True)\ntime.sleep(600)"
+            )
+        finally:
+            os._exit(0)
+    while not (pids.exists() and pids.read_text().endswith("\n")):
+        time.sleep(0.01)
+    os.kill(process, signal.SIGKILL)
+    os.waitpid(process, 0)
+    interpreter_of = Path("/proc", pids.read_text().strip(), "stat")
+    while interpreter_of.exists() and " Z " not in interpreter_of.read_text():
+        time.sleep(0.01)
+
+
 def test_a_record_that_is_none_is_passed_over() -> None:
     """A library may print what looks like one, and a program may be cut off in one."""
     lines = ["@conformance {", "@conformance 3", '@conformance {"step": "one"}', '@conformance {"st']
