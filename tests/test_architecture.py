@@ -102,6 +102,7 @@ def test_what_runs_outside_the_cells_prints_by_the_screen_alone() -> None:
 
 
 WRITES_ITSELF = {
+    "images/making.py",  # a context, which is made anew for each build
     "matrix/locks.py",  # into a folder of its own for a moment
     "report/finding_page.py",  # as that
     "selftest/make_believe/installing.py",  # as that

@@ -61,7 +61,8 @@ _DRIVER = (
 SHAPE = {
     "suite": str,
     "suite_files": shapes.Maybe((None, str)),
-    **dict.fromkeys(("python", "implementation", "platform", "machine"), str),
+    "python": str,
+    **dict.fromkeys(("implementation", "platform", "machine"), shapes.Maybe(str)),
     "driver": _DRIVER,
     "candidates": shapes.Maybe([{}]),
     "libraries": [_LIBRARY],

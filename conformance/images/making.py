@@ -9,8 +9,6 @@ from concurrent.futures import FIRST_COMPLETED, Future, ThreadPoolExecutor, wait
 from dataclasses import dataclass
 from pathlib import Path
 
-from conformance import files
-
 from . import commands, output, plan
 from .commands import Engine
 from .model import Outcome, Recipe, Settings, State
@@ -115,7 +113,7 @@ def write(context: Path, stage: Stage) -> None:
     for name, text in stage.files:
         path = context / name
         path.parent.mkdir(parents=True, exist_ok=True)
-        files.write_own(path, text)
+        path.write_text(text, encoding="utf-8")
 
 
 def _build(stage: Stage, users: str, order: Order, shell: Shell) -> Built:

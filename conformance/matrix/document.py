@@ -6,6 +6,7 @@ documents that are too large or too deep.
 
 from __future__ import annotations
 
+import re
 from dataclasses import dataclass
 from datetime import date
 from pathlib import Path
@@ -22,6 +23,8 @@ from .mistakes import Mistakes, nearest
 
 MOST_BYTES = 1 << 20
 MOST_LEVELS = 20
+_NO_NUMBER = re.compile(r"\d{101}")
+"""Python makes no number of thousands of digits."""
 
 
 @dataclass(frozen=True)
@@ -121,6 +124,9 @@ def _text(path: Path, option: str) -> str:
 def _converted(node: yaml.Node, mistakes: Mistakes) -> Node:
     line = node.start_mark.line + 1
     if isinstance(node, yaml.ScalarNode):
+        if _NO_NUMBER.search(str(node.value)):
+            mistakes.add(line, "a number has more than 100 digits, which no version and no date has")
+            return Text("", line)
         return Text(str(node.value), line)
     if isinstance(node, yaml.SequenceNode):
         return Items(tuple(_converted(item, mistakes) for item in node.value), line)

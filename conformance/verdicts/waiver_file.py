@@ -34,8 +34,6 @@ OUTCOMES = (Outcome.FAIL, Outcome.CRASH, Outcome.HANG, Outcome.POISONED, Outcome
 TO_FILL_IN = "FILL IN"
 """What a proposed waiver has where a person has to write; a file with it in it is refused."""
 _ID = re.compile(r"[a-z0-9][a-z0-9._-]*")
-_MOST_OF_A_BOUND = 200
-"""Characters: Python makes no number of thousands of digits."""
 _BARE = re.compile(r"\d+(\.\d+)*")
 _NAME = re.compile(r"[A-Za-z][A-Za-z0-9._-]*")
 
@@ -159,8 +157,6 @@ class _Reading:
         if not text:
             return None
         try:
-            if len(text) > _MOST_OF_A_BOUND:
-                raise InvalidSpecifier("too long")
             return SpecifierSet(f"=={text}.*" if _BARE.fullmatch(text) else text)
         except InvalidSpecifier:
             self.mistakes.add(node.line, f'{told} is a version or a bound such as ">=2.10,<2.13", not {text!r}')

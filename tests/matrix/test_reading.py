@@ -261,3 +261,9 @@ def test_a_file_that_cannot_be_read_is_a_mistake_of_the_users(tmp_path: Path) ->
     assert "absent.yaml is not there" in mistakes(tmp_path / "absent.yaml")[0]
     (tmp_path / "latin.yaml").write_bytes("a: 1\nb: ü\n".encode("latin-1"))
     assert mistakes(tmp_path / "latin.yaml")[0].startswith("2: no UTF-8")
+
+
+def test_a_number_of_thousands_of_digits_is_a_mistake(written: Written) -> None:
+    """Python makes no number of it; with every other mistake of the file."""
+    found = mistakes(written(changed('lib: "<2.10"', f'lib: "<{"1" * 5000}"')))
+    assert any("a number has more than 100 digits" in told for told in found)
