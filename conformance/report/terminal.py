@@ -151,8 +151,9 @@ def tables(screen: Screen, results: Iterable[Result], order: list[str]) -> None:
         screen.line()
     for text in (LEGEND, SIDES_LEGEND):
         screen.entries(text, "dim")
-    for name in filter(own_exporter, exporters):
-        screen.wrapped(f"{name} as producer of the CUDA Array Interface: {own_exporter(name)}", "", "dim")
+    for name in exporters:
+        if its_class := own_exporter(name):
+            screen.wrapped(f"{name} as producer of the CUDA Array Interface: {its_class}", "", "dim")
     screen.line()
 
 

@@ -112,9 +112,8 @@ def test_what_a_library_raises_is_told_though_no_except_exception_catches_it(err
 @pytest.mark.parametrize("error", [KeyboardInterrupt(), pytest.fail.Exception("pytest's own")])
 def test_what_is_not_a_librarys_goes_on(error: BaseException, monkeypatch: pytest.MonkeyPatch) -> None:
     """Ctrl-C is the user's where it raises, and pytest ends its own tests so."""
-    monkeypatch.setattr(
-        signal, "getsignal", lambda number: signal.default_int_handler
-    )  # a job in the background ignores SIGINT
+    # A job in the background ignores SIGINT.
+    monkeypatch.setattr(signal, "getsignal", lambda number: signal.default_int_handler)
 
     def check(exchange: Exchange) -> None:
         with exchange.step(Doing.IMPORT, Role.CONSUMER):
