@@ -95,6 +95,7 @@ OF_THE_USER: dict[str, Callable[[str], Read]] = {
 }
 """Variables that a command reads from its environment, each with the reader of its value."""
 OF_OURS: dict[str, str] = {
+    "CONFORMANCE_ANSWERS": "",
     "CONFORMANCE_INDEX": "; --index names a package index",
     "CONFORMANCE_JOBS": "; -n sets how many processes there are",
     "CONFORMANCE_REPORT": "",

@@ -102,6 +102,8 @@ def test_what_runs_outside_the_cells_prints_by_the_screen_alone() -> None:
 
 
 WRITES_ITSELF = {
+    "execution/answers.py",  # a private file of a probe, of its final size before the probe starts
+    "execution/environment.py",  # a private file for the output of a probe
     "images/making.py",  # a context, which is made anew for each build
     "matrix/locks.py",  # into a folder of its own for a moment
     "report/finding_page.py",  # as that

@@ -307,7 +307,8 @@ class Supervisor:
                 self._end_the_silent()
                 self._progress(self._ledger.status())
         finally:
-            self._pass.was_ended = self._is_ended_by_others(pytest.poll(), server.code)
+            is_ended = self._is_ended_by_others(pytest.poll(), server.code)
+            self._pass.was_ended = self._pass.was_ended or is_ended
             _end(pytest)
             server.close()
             self._hear_the_last(server)
@@ -412,6 +413,7 @@ class Supervisor:
         elif event is Event.TROUBLE:
             self._pass.trouble = self._pass.trouble or record["what"]
             self._pass.is_final = self._pass.is_final or record.get("final", False)
+            self._pass.was_ended = self._pass.was_ended or record.get("ended_by_others", False)
         if result is not None:
             self._pass.open.pop(name, None)
             self._take(result)

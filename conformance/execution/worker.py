@@ -16,7 +16,7 @@ from typing import Any, cast
 
 import pytest
 
-from conformance.suite import children
+from conformance.suite import children, senders
 from conformance.suite.catalogue import Case
 
 from . import forkserver
@@ -26,6 +26,7 @@ from .link import Line
 from .results import read_lines
 
 _PATIENCE = 10.0
+_REAP_SECONDS = 1.0
 _FUTILE_STARTS = 3
 """Workers that end before they have started, with none that has: the next one would, too."""
 _MONITORS = 3
@@ -149,6 +150,11 @@ class Starts:
         """One is there."""
         self._works = True
 
+    def pytest_internalerror(self) -> None:
+        """xdist fails as a whole where a worker ends before it answers for the first time."""
+        if _a_worker_was_killed():
+            _tell(what="a signal of another process ended a worker before it had started", ended_by_others=True)
+
     @pytest.hookimpl(optionalhook=True)
     def pytest_testnodedown(self, node: object, error: object) -> None:
         """One has ended."""
@@ -156,6 +162,34 @@ class Starts:
         if self._failed < _FUTILE_STARTS or self._works:
             return
         what = f"{self._failed} workers ended before they had started ({error}); diagnostics.log has their words"
-        record = {"event": Event.TROUBLE.value, "at": round(time.time(), 3), "what": what, "final": True}
-        Line(os.environ[REPORT], _PATIENCE).send(record)
+        _tell(what=what, final=True)
         pytest.exit(what, returncode=pytest.ExitCode.INTERNAL_ERROR)
+
+
+def _tell(**facts: Any) -> None:
+    """Send a trouble to the supervisor, from the controller."""
+    record = {"event": Event.TROUBLE.value, "at": round(time.time(), 3), **facts}
+    Line(os.environ[REPORT], _PATIENCE).send(record)
+
+
+def _a_worker_was_killed() -> bool:
+    """Whether a signal that other processes send has ended a child of this process.
+
+    A child closes its files before the kernel reports its end, so this function waits up to a second.
+    """
+    end = time.monotonic() + _REAP_SECONDS
+    while not (found := any(map(_was_killed, _children()))) and time.monotonic() < end:
+        time.sleep(0.05)
+    return found
+
+
+def _children() -> list[int]:
+    return [int(pid) for task in Path("/proc/self/task").iterdir() for pid in (task / "children").read_text().split()]
+
+
+def _was_killed(pid: int) -> bool:
+    try:
+        ended = os.waitid(os.P_PID, pid, os.WEXITED | os.WNOHANG | os.WNOWAIT)
+    except ChildProcessError:
+        return False
+    return ended is not None and ended.si_code != os.CLD_EXITED and ended.si_status in senders.FOREIGN

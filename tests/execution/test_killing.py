@@ -24,17 +24,17 @@ def test_what_somebody_ends_loses_nothing_and_accuses_nobody(tmp_path: Path) -> 
 
 @pytest.mark.parametrize(("ended", "probes", "usable"), [(0, 1, True), (2, 3, True), (3, 3, False)])
 def test_a_probe_that_somebody_ends_is_made_again(
-    ended: int, probes: int, usable: bool, monkeypatch: pytest.MonkeyPatch
+    ended: int, probes: int, usable: bool, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """Not for ever: then its library is not tested, and the exit code says so."""
     made = []
 
-    def probed(name: str, module: str) -> dict[str, object]:
+    def probed(name: str, neutral: Path, module: str) -> dict[str, object]:
         made.append(name)
         if len(made) > ended:
             return {"available": True}
         return {"available": False, "reason": "ended", "ended": "died with signal 9", environment._CODE: -9}
 
     monkeypatch.setattr(environment, "_probed", probed)
-    found = environment._probe("one")
+    found = environment._probe("one", tmp_path)
     assert (len(made), found["available"]) == (probes, usable)

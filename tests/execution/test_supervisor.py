@@ -102,20 +102,38 @@ def test_what_never_works_ends_with_everything_lost_and_the_reason(
 def test_workers_that_end_before_they_have_started_are_found_out_in_the_first_pass(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """Here by a module of the user's that ends every process of xdist: else the next worker would be started, a thousand times."""
-    site = tmp_path / "start"
-    site.mkdir()
-    (site / "sitecustomize.py").write_text("import os, sys\nif sys.argv[:1] == ['-c']: os._exit(3)\n")
-    begin = supervisor.children.environment
-    monkeypatch.setattr(
-        supervisor.children,
-        "environment",
-        lambda **more: {**(given := begin(**more)), "PYTHONPATH": f"{site}:{given['PYTHONPATH']}"},
-    )
+    """Here by a module that ends every process of xdist. Otherwise xdist starts the next worker, a thousand times."""
+    prepared = harness._prepared
+
+    def ending(private: Path) -> Path:
+        code = prepared(private)
+        (code / "sitecustomize.py").write_text("import os, sys\nif sys.argv[:1] == ['-c']: os._exit(3)\n")
+        return code
+
+    monkeypatch.setattr(harness, "_prepared", ending)
     done = run(tmp_path, monkeypatch, "pass", [])
     assert {r.outcome for r in done.results} == {Outcome.LOST}
     assert done.stopped.startswith("no process can begin a case: "), done.stopped
     assert len(told(tmp_path)) == 1
+
+
+@pytest.mark.parametrize("times", [1, 3])
+def test_workers_that_a_signal_ends_before_they_have_started_are_replaced(
+    times: int, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The signal comes from another process, so the next pass may succeed. Here the first workers of xdist send it."""
+    prepared = harness._prepared
+    code = f"import os, sys\nif sys.argv[:1] == ['-c']:\n for n in range({times}):\n  try: os.close(os.open(f'{tmp_path}/{{n}}', os.O_CREAT | os.O_EXCL))\n  except OSError: continue\n  os.kill(os.getpid(), 9)\n"
+
+    def ending(private: Path) -> Path:
+        folder = prepared(private)
+        (folder / "sitecustomize.py").write_text(code)
+        return folder
+
+    monkeypatch.setattr(harness, "_prepared", ending)
+    done = run(tmp_path, monkeypatch, "pass", [])
+    assert {r.outcome for r in done.results} == {Outcome.PASS}
+    assert len(told(tmp_path)) == times
 
 
 def test_a_case_that_nobody_could_run_is_no_complete_run(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
