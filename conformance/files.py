@@ -242,7 +242,7 @@ def _into_stream(path: Path, data: bytes) -> None:
     except OSError as error:
         if error.errno != errno.ENXIO:
             raise
-        raise OSError(errno.ENXIO, "nobody reads from it", str(path)) from error
+        raise OSError(errno.ENXIO, "no process reads from it", str(path)) from error
     try:
         os.set_blocking(file, True)
         _write_all(file, data)

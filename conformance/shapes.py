@@ -68,13 +68,13 @@ def _mistake(value: object, shape: Any, what: str, levels: int) -> str:
             return _is_no(value, "an object", what)
         strange = next((key for key in value if shape.keys is not None and key not in shape.keys), None)
         if strange is not None:
-            return f"{what} has {reprlib.repr(strange)}, which nobody knows"
+            return f"{what} has {reprlib.repr(strange)}, which is unknown"
         return _first(((_part(what, key), one, shape.shape) for key, one in value.items()), levels)
     if isinstance(shape, Mapping):
         return _mistake_of_object(value, shape, what, levels)
     if isinstance(shape, Set):
         known = isinstance(value, str) and value in shape
-        return "" if known else f"{what} is {reprlib.repr(value)}, which nobody knows"
+        return "" if known else f"{what} is {reprlib.repr(value)}, which is unknown"
     return "" if _is(value, shape) else _is_no(value, _NAMES[shape], what)
 
 

@@ -139,7 +139,7 @@ def rebuilt(before: dict[str, Any], contents: Mapping[str, fingerprint.Contents]
 
 def _first(before: fingerprint.Contents | None, now: fingerprint.Contents | None) -> str:
     found = fingerprint.first_difference(before, now) if before and now else ""
-    return found or "its files are not the same, and nobody has noted which one differs"
+    return found or "its files differ, and no list of them was kept that shows which"
 
 
 def measure(names: tuple[str, ...] | None = None) -> Facts:

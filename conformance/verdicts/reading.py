@@ -237,7 +237,7 @@ def _evidence(line: Line, case: str) -> Evidence:
     verdict, *said = _texts_of(line)
     kind = _VERDICTS[verdict]
     if kind.speaks_against and not accused["side"]:
-        raise ValueError(f"the result of {case} does not say who is accused of it")
+        raise ValueError(f"the result of {case} does not name the accused")
     told = kind not in (Verdict.REFUSED, Verdict.OBSERVED)
     notes = tuple(sorted((k, v[:_NOTE]) for k, v in line["attachments"].items())) if told else ()
     outcome, level, code, clause, given, step, reason, expected, seen = said

@@ -134,7 +134,7 @@ def _check(run: RunFile) -> None:
         if not 0 <= cell.plan < len(run.plans):
             raise ValueError(f"the cell {cell.name} has a plan that is not there")
         if not set(cell.states) <= _LETTERS:
-            raise ValueError(f"the cell {cell.name} has a state that nobody knows")
+            raise ValueError(f"the cell {cell.name} has an unknown state")
         wanted = len(cell.states) - cell.states.count(Verdict.CONFORMS.letter)
         if len(cell.states) != len(run.plans[cell.plan]) or len(cell.evidence) != wanted:
             raise ValueError(f"the cell {cell.name} has another number of states than its plan has cases")

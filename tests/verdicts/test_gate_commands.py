@@ -256,7 +256,7 @@ def test_outputs_go_where_somebody_has_asked_for_them(conformance: Command, file
     assert ((files / "link.json").is_symlink(), (files / "far.json").is_file()) == (True, True)
     os.mkfifo(files / "pipe")
     done = conformance("merge", "good.json", "--out", "pipe")
-    assert (done.code, done.stderr.count("\n"), "nobody reads from it" in done.stderr) == (Exit.USAGE, 1, True)
+    assert (done.code, done.stderr.count("\n"), "no process reads from it" in done.stderr) == (Exit.USAGE, 1, True)
 
 
 def test_a_loop_of_links_is_a_sentence(conformance: Command, files: Path) -> None:

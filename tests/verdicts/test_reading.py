@@ -134,7 +134,7 @@ def test_a_folder_without_a_run_is_a_sentence(tmp_path: Path) -> None:
         ("cell.json", of_cell(seconds="1"), "seconds is '1', and has to be a number"),
         ("cell.json", of_cell(seconds=1e999), "cell.json is no JSON (Infinity is no number of JSON)"),
         ("cell.json", of_cell()[:-1] + ', "seconds": 1e999}', "seconds is inf, and has to be a number"),
-        ("cell.json", of_cell(lifecycle="fine"), "lifecycle is 'fine', which nobody knows"),
+        ("cell.json", of_cell(lifecycle="fine"), "lifecycle is 'fine', which is unknown"),
         (
             "cell.json",
             of_cell(candidates=[{"name": "a", "version": 1, "sha256": ""}]),
@@ -142,12 +142,12 @@ def test_a_folder_without_a_run_is_a_sentence(tmp_path: Path) -> None:
         ),
         ("plan.jsonl", '{"id": "x"}\n', "line 1 of plan.jsonl has 'x' as its id, which is none of a case"),
         ("plan.jsonl", '{"id": 5}\n', "line 1 of plan.jsonl has 5 as its id, which is none of a case"),
-        ("results.jsonl", wrong(verdict="maybe"), "verdict is 'maybe', which nobody knows"),
-        ("results.jsonl", wrong(verdict=None), "verdict is None, which nobody knows"),
+        ("results.jsonl", wrong(verdict="maybe"), "verdict is 'maybe', which is unknown"),
+        ("results.jsonl", wrong(verdict=None), "verdict is None, which is unknown"),
         ("results.jsonl", wrong(verdict="conforms"), "a case that passed conforms, and no other does"),
         ("results.jsonl", wrong(reason=None), "reason is None, and has to be a text"),
         ("results.jsonl", wrong(clause=None), "clause is None, and has to be a text"),
-        ("results.jsonl", wrong(accused=None), f"the result of {CASE} does not say who is accused of it"),
+        ("results.jsonl", wrong(accused=None), f"the result of {CASE} does not name the accused"),
         ("results.jsonl", wrong(accused=["torch"]), "accused is ['torch'], and has to be an object"),
         ("results.jsonl", wrong(accused={"side": "consumer"}), "accused has no 'libraries'"),
         (
@@ -160,7 +160,7 @@ def test_a_folder_without_a_run_is_a_sentence(tmp_path: Path) -> None:
             wrong(accused={**ACCUSED, "libraries": ["torch", 5]}),
             "accused.libraries[1] is 5, and has to be a text",
         ),
-        ("results.jsonl", wrong(accused={**ACCUSED, "side": "left"}), "accused.side is 'left', which nobody knows"),
+        ("results.jsonl", wrong(accused={**ACCUSED, "side": "left"}), "accused.side is 'left', which is unknown"),
         (
             "results.jsonl",
             json.dumps({"id": CASE, "outcome": "fail", "verdict": "violates", "clauses": ["DLP-01"]}) + "\n",
@@ -347,7 +347,7 @@ def test_a_run_file_with_more_cases_than_states_is_told(tmp_path: Path) -> None:
         ("evidence", [5], "evidence[0] is 5, and has to be an object"),
         ("plans", {"cases": [], "stretches": [[[0]]]}, "plans.stretches are pairs of numbers"),
         ("plans", {"cases": ["x"], "stretches": []}, "has what is no id of a case"),
-        ("format", [], "format is [], which nobody knows"),
+        ("format", [], "format is [], which is unknown"),
         ("id", None, "id is None, and has to be a text"),
     ],
 )

@@ -120,6 +120,6 @@ class _NeverEnds(_HostLibrary):
 
 @STAGE.fault(*_BOTH)
 def hangs_at_import(_: Partners) -> None:
-    """Importing it after another library never ends; imports get less time than usual, so that nobody waits long."""
+    """Importing it after another library never ends; the selftest allows imports less time than usual."""
     _SITE.install("two", _NeverEnds)
     deadline.IMPORT_SECONDS = 5.0
