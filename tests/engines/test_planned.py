@@ -6,12 +6,18 @@ import json
 from collections import Counter
 from collections.abc import Sequence
 from pathlib import Path
+from typing import Any
 
 import pytest
 
+from conformance.adapters.base import Device
 from conformance.engines import cells, records, running
 from conformance.engines.model import Cell, Older
 from conformance.engines.records import Counts
+from conformance.execution.results import Result
+from conformance.protocols.clauses import Level
+from conformance.suite.catalogue import Case
+from conformance.suite.outcomes import Outcome
 
 ONE, TWO = "a.a/numpy-torch/dlpack/host", "a.a/torch-numpy/dlpack/host"
 TRIAL = "a.a/numpy-reference/dlpack/host"
@@ -44,12 +50,17 @@ def test_a_cell_reads_back_as_it_was() -> None:
             Cell.from_json({name: value for name, value in cell.to_json().items() if name != part})
 
 
+def result(id: str, outcome: Outcome) -> dict[str, Any]:
+    """One result as a run writes it."""
+    name, libraries, protocol, device = id.split("/")
+    producer, consumer = libraries.split("-")
+    return Result(Case(name, producer, consumer, protocol, Device(device)), outcome, Level.MUST).to_json()
+
+
 def ran(folder: Path, *ids: str) -> Path:
     """Two planned cases, and a journal in which these have passed."""
     plan = ({"id": id} for id in (ONE, TWO))
-    ends = (
-        {"event": "end", "result": {"id": id, "outcome": "pass", "verdict": "conforms", "accused": None}} for id in ids
-    )
+    ends = ({"event": "end", "result": result(id, Outcome.PASS)} for id in ids)
     (folder / records.PLAN).write_text("".join(json.dumps(line) + "\n" for line in plan))
     (folder / records.JOURNAL).write_text("".join(json.dumps(line) + "\n" for line in ends))
     return folder
@@ -68,8 +79,8 @@ def test_what_a_cell_has_come_to_is_told_without_its_journal(tmp_path: Path) -> 
     """As whoever merges the run is told; nothing is told of what cannot be read."""
     ran(tmp_path, ONE)
     (tmp_path / records.JOURNAL).unlink()
-    line = {"outcome": "fail", "verdict": "violates"}
-    (tmp_path / records.RESULTS).write_text("".join(json.dumps({"id": id, **line}) + "\n" for id in (ONE, TWO)))
+    lines = (json.dumps(result(id, Outcome.CRASH)) + "\n" for id in (ONE, TWO))
+    (tmp_path / records.RESULTS).write_text("".join(lines))
     assert records.ended(tmp_path).verdicts == Counter({"violates": 2})
     assert running.has_begun(tmp_path)
     (tmp_path / records.RESULTS).write_text("no results\n")
