@@ -33,7 +33,7 @@ SELECTION = ("--between", ",".join(LIBRARIES), "--family", "imports,lifetime,lay
 SIGNALS = (signal.SIGKILL, signal.SIGKILL, signal.SIGTERM)
 PAUSE_SECONDS = (0.05, 0.6)
 _AHEAD = 1
-_MODULE = "-m\0conformance.execution."
+_MODULE = "launcher.py\0conformance.execution."
 
 
 class Kind(Enum):
@@ -145,6 +145,14 @@ class Runs:
             planned = (out / "plan.jsonl").exists() and (out / "journal.jsonl").exists()
             process = self._begun(name, resumed=planned)
         account.compare(self.before, self._results(out))
+
+    def seen(self) -> set[Kind]:
+        """The kinds of process that one run has, left alone."""
+        found: set[Kind] = set()
+        process = self._begun("seen")
+        while process.poll() is None:
+            found.update(kinds(process.pid, marked(self._folder)).values())
+        return found
 
     def _kill(self, supervisor: subprocess.Popen[bytes], only: frozenset[Kind], account: Account) -> bool:
         """Send a signal to a process of the kind that was sent fewest, unless it is far ahead of those that do not live at this moment."""

@@ -22,6 +22,11 @@ def test_what_somebody_ends_loses_nothing_and_accuses_nobody(tmp_path: Path) -> 
     assert account.cases
 
 
+def test_every_kind_of_process_is_recognised(tmp_path: Path) -> None:
+    """Otherwise a kind is never killed, and the test above proves less than it says."""
+    assert Runs(tmp_path, 0).seen() == set(Kind)
+
+
 @pytest.mark.parametrize(("ended", "probes", "usable"), [(0, 1, True), (2, 3, True), (3, 3, False)])
 def test_a_probe_that_somebody_ends_is_made_again(
     ended: int, probes: int, usable: bool, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
