@@ -227,7 +227,7 @@ def test_what_is_no_file_is_told_and_not_waited_for(kind: str, tmp_path: Path) -
     """Whoever has put it there; as a file of our own it is refused, too."""
     path = tmp_path / "x"
     make(kind, path)
-    with pytest.raises(files.Unreadable, match=f"x is a {kind} and no file"):
+    with pytest.raises(files.Unreadable, match=f"x is a {kind}, not a file"):
         files.read(path)
     with pytest.raises(OSError, match=r"in the place of this file|Is a directory"):
         os.close(files.own(path, os.O_RDWR))
@@ -252,5 +252,5 @@ def test_standard_input_is_read_where_it_is_named() -> None:
 def test_a_line_that_is_no_utf_8_is_told(tmp_path: Path) -> None:
     """With its number."""
     (tmp_path / "file").write_bytes(b"a\n\xff\n")
-    with pytest.raises(files.Unreadable, match=r"line 2 of .*file is no UTF-8"):
+    with pytest.raises(files.Unreadable, match=r"line 2 of .*file is not valid UTF-8"):
         files.text(tmp_path / "file")

@@ -23,7 +23,7 @@ def test_what_is_no_time_is_a_mistake(text: str) -> None:
     """The name of the option and the text are in it."""
     found = settings.seconds("--deadline")(text)
     assert isinstance(found, settings.Mistake)
-    assert found.text.startswith(f"--deadline: {text!r} is no time to run in; give seconds")
+    assert found.text.startswith(f"--deadline: {text!r} is not a timeout; give seconds")
 
 
 @pytest.mark.parametrize("text", NO_COUNTS)
@@ -31,7 +31,7 @@ def test_what_is_no_number_of_processes_is_a_mistake(text: str) -> None:
     """Digits are those of ASCII."""
     found = settings.count("-n", "processes", auto=True)(text)
     assert isinstance(found, settings.Mistake)
-    assert "is no number of processes; give 1 to 1000, or auto" in found.text
+    assert "is not a number of processes; give 1 to 1000, or auto" in found.text
 
 
 @pytest.mark.parametrize(("text", "found"), [("1", 1.0), ("0.5", 0.5), ("1e3", 1000.0), ("1000000", 1e6)])
@@ -66,7 +66,9 @@ def test_a_variable_that_nobody_reads_is_told() -> None:
     """With the name that may have been meant."""
     around = {"CONFORMANCE_DEADLNE": "3", "CONFORMANCE_SEED": "x", "CONFORMANCE_DEADLINE": "3", "CONFORMANCE_": ""}
     _, typo, seed = settings.not_ours(around)
-    assert typo == "CONFORMANCE_DEADLNE is ignored: it is no setting of the suite; did you mean CONFORMANCE_DEADLINE?"
+    assert (
+        typo == "CONFORMANCE_DEADLNE is ignored: it is not a setting of the suite; did you mean CONFORMANCE_DEADLINE?"
+    )
     assert seed == "CONFORMANCE_SEED is ignored: the suite sets it for its own processes; --seed mixes the cases"
 
 

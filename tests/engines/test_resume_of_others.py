@@ -45,7 +45,7 @@ def test_a_cell_is_written_to_its_run_alone(name: str, out: Path, capsys: pytest
     name = name.format(out.parent)
     say(out, cells=[{"name": name, "problem": "it cannot run", **PLANNED}])
     assert main(["conform", "--resume", str(out)]) == Exit.USAGE
-    assert "has cells that can be none" in capsys.readouterr().err
+    assert "has invalid cells" in capsys.readouterr().err
     assert [path.name for path in out.parent.iterdir()] == ["out"]
 
 

@@ -276,13 +276,13 @@ def test_two_results_of_a_case_that_differ_are_none(out: Path) -> None:
 @pytest.mark.parametrize(
     ("line", "told"),
     [
-        (ONE.to_json(), "line 4 of .*has the case of line 1 once more"),
-        ({**ONE.to_json(), "id": 5}, "line 4 of .*has 5 as its id, which is none of a case"),
+        (ONE.to_json(), "line 4 of .*repeats the case of line 1"),
+        ({**ONE.to_json(), "id": 5}, "line 4 of .*has 5 as its id, which is not a case id"),
         ([], r"line 4 of .*has None as its id"),
         ("x", r"line 4 of .*has None as its id"),
-        ({"id": "a.b/c-d/e/f"}, r"line 4 of .*is no case: it has no 'invariant'"),
-        ({**ONE.to_json(), "id": TWO.id + "/x"}, r"line 4 of .*is no case: its id is"),
-        ({**case(layout="x").to_json(), "device": "moon"}, r"line 4 of .*is no case: device is 'moon'"),
+        ({"id": "a.b/c-d/e/f"}, r"line 4 of .*is not a case: it has no 'invariant'"),
+        ({**ONE.to_json(), "id": TWO.id + "/x"}, r"line 4 of .*is not a case: its id is"),
+        ({**case(layout="x").to_json(), "device": "moon"}, r"line 4 of .*is not a case: device is 'moon'"),
     ],
 )
 def test_a_damaged_plan_is_told(line: object, told: str, out: Path) -> None:
@@ -298,7 +298,7 @@ def test_what_is_no_file_is_told_and_not_waited_for(name: str, out: Path) -> Non
     """Whatever lies there in its place."""
     (out / name).unlink(missing_ok=True)
     os.mkfifo(out / name)
-    with pytest.raises(Unreadable, match=rf"{re.escape(name)} is a FIFO and no file"):
+    with pytest.raises(Unreadable, match=rf"{re.escape(name)} is a FIFO, not a file"):
         held.left(out)
     (out / name).unlink()
     (out / name).symlink_to(out / name)

@@ -166,7 +166,7 @@ def test_waivers_that_lie_beside_are_taken(conformance: Command, files: Path) ->
         (("waivers", "--propose", "--run", "good.json", "--out", "none/w.yaml"), "--out: none/w.yaml cannot be written"),
         (("history",), "FILE"),
         (("history", "none.jsonl"), "none.jsonl is not there"),
-        (("history", "."), "is a folder and no file"),
+        (("history", "."), "is a folder, not a file"),
     ],
 )  # fmt: skip
 def test_what_cannot_be_done_is_a_sentence(

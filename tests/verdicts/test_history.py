@@ -241,9 +241,9 @@ def test_what_is_no_file_is_told_and_not_waited_for(kind: str, tmp_path: Path) -
         path.symlink_to("/dev/zero")
     else:
         path.mkdir()
-    with pytest.raises(UserError, match=f"is a {kind} and no file"):
+    with pytest.raises(UserError, match=f"is a {kind}, not a file"):
         history.read(path)
-    with pytest.raises(UserError, match="runs are added to files alone"):
+    with pytest.raises(UserError, match="runs are added only to regular files"):
         append(path, on_day(1, {A: "v"}))
 
 
