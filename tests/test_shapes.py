@@ -1,4 +1,4 @@
-"""Data of JSON is held against the kinds that it has to have, and the first part that is of another is told."""
+"""Validation of JSON data: the first part of another shape is reported."""
 
 from __future__ import annotations
 
@@ -28,7 +28,7 @@ SOUND: dict[str, Any] = {
 
 
 def nested(levels: int) -> list[Any]:
-    """A list in a list in a list."""
+    """Return nested lists."""
     found: list[Any] = []
     for _ in range(levels):
         found = [found]
@@ -40,7 +40,7 @@ def nested(levels: int) -> list[Any]:
     [{}, {"more": "x"}, {"other": nested(40)}, {"seconds": 3}, {"way": {"open": True, "to": "x"}}, {"parts": []}],
 )
 def test_what_is_of_its_shape_is_none(change: dict[str, Any]) -> None:
-    """Keys that the shape does not have may be there."""
+    """Keys beyond the shape are allowed."""
     assert mistake({**SOUND, **change}, SHAPE) == ""
 
 
@@ -71,17 +71,17 @@ def test_what_is_of_its_shape_is_none(change: dict[str, Any]) -> None:
     ],
 )
 def test_the_first_part_of_another_kind_is_told(change: dict[str, Any], told: str) -> None:
-    """By where it is, what it is, and what it has to be."""
+    """The message has the part, its value and the expected shape."""
     assert told in mistake({**SOUND, **change}, SHAPE)
 
 
 @pytest.mark.parametrize("value", [None, 5, "x", [], ()])
 def test_what_is_no_object_at_all_is_told(value: object) -> None:
-    """It has no parts."""
+    """Such a value has no parts."""
     assert mistake(value, SHAPE) == f"it is {value!r}, but must be an object"
 
 
 def test_anything_goes_as_deep_as_anything_may(monkeypatch: pytest.MonkeyPatch) -> None:
-    """And no further."""
+    """The limit of the nesting depth applies."""
     assert mistake(nested(shapes.LEVELS - 1), ANYTHING) == ""
     assert mistake(nested(shapes.LEVELS), ANYTHING) == "it is nested too deeply"

@@ -197,7 +197,7 @@ def test_every_cell_that_cannot_be_read_is_named_with_the_reason(
 
 
 def test_a_damaged_line_costs_what_it_said_and_no_other(tmp_path: Path) -> None:
-    """The results beside it are read; nothing that cannot be read has passed."""
+    """The other results are read; an unreadable line is never a pass."""
     other = f"{CASE}/x"
     folder = cell(tmp_path / "one", [CASE, other], [line(CASE)])
     with (folder / "results.jsonl").open("a") as results:
@@ -209,7 +209,7 @@ def test_a_damaged_line_costs_what_it_said_and_no_other(tmp_path: Path) -> None:
 
 @pytest.mark.parametrize("at", ["1e300", '"now"', "[]", "NaN", "null"])
 def test_a_time_at_which_nothing_can_have_been_is_not_known(at: str, tmp_path: Path) -> None:
-    """The results count without it."""
+    """The results count without the time."""
     folder = cell(tmp_path / "one", [CASE], [line(CASE)])
     (folder / "journal.jsonl").write_text(f'{{"event": "begin", "at": {at}}}\n')
     assert (reading.load(folder).began, reading.load(folder).cells[0].states) == ("", "c")
@@ -219,19 +219,19 @@ def test_a_time_at_which_nothing_can_have_been_is_not_known(at: str, tmp_path: P
     "name", ["../out", "/out", "a/../../out", "", ".", "..", "-v", "a/b", "run.json", "candidates", "a\0b", "x" * 300]
 )
 def test_a_cell_whose_name_leads_out_of_its_run_is_none(name: str, tmp_path: Path) -> None:
-    """Results are read there, and written."""
+    """The suite reads and writes results in that folder."""
     with pytest.raises(UserError, match="has invalid cells"):
         reading.load(of_one(tmp_path, cells=[{"name": name, **PLANNED}]))
 
 
 def test_a_cell_that_is_planned_twice_is_a_mistake(tmp_path: Path) -> None:
-    """They would have one folder."""
+    """Both cells would share one folder."""
     with pytest.raises(UserError, match="has invalid cells: 'one'"):
         reading.load(of_one(tmp_path, cells=[{"name": "one", **PLANNED}] * 2))
 
 
 def test_a_link_that_leads_out_of_a_run_is_not_followed(tmp_path: Path) -> None:
-    """As a folder of a cell."""
+    """The link replaces the folder of a cell."""
     folder = of_one(tmp_path / "run")
     (folder / "one").rename(tmp_path / "elsewhere")
     (folder / "one").symlink_to(tmp_path / "elsewhere")
@@ -319,12 +319,12 @@ def test_a_whole_surrogate_pair_is_one_character(tmp_path: Path) -> None:
 
 
 def packed(content: bytes) -> bytes:
-    """As gzip does it."""
+    """Return the content compressed by gzip."""
     return gzip.compress(content, mtime=0)
 
 
 def test_a_run_file_that_is_unpacked_without_end_is_told(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    """Before it is in memory."""
+    """The check precedes unpacking the whole file."""
     monkeypatch.setattr(files, "MOST", 1 << 20)
     (tmp_path / "run.json.gz").write_bytes(packed(b" " * (1 << 24)))
     with pytest.raises(UserError, match="is, unpacked, larger than 1 MiB"):
@@ -332,7 +332,7 @@ def test_a_run_file_that_is_unpacked_without_end_is_told(tmp_path: Path, monkeyp
 
 
 def test_a_run_file_with_more_cases_than_states_is_told(tmp_path: Path) -> None:
-    """A few numbers could stand for more than there is memory for."""
+    """A few numbers could stand for more cases than fit into memory."""
     path = tmp_path / "run.json"
     runfile.write(reading.load(cell(tmp_path / "one", [CASE], [line(CASE)])), path)
     said = json.loads(path.read_text())
@@ -355,7 +355,7 @@ def test_a_run_file_with_more_cases_than_states_is_told(tmp_path: Path) -> None:
     ],
 )
 def test_a_run_file_of_another_kind_is_told(part: str, value: object, told: str, tmp_path: Path) -> None:
-    """By its first part that is not as it was written."""
+    """The message names the first invalid part."""
     path = tmp_path / "run.json"
     runfile.write(reading.load(cell(tmp_path / "one", [CASE], [line(CASE)])), path)
     path.write_text(json.dumps({**json.loads(path.read_text()), part: value}))
@@ -365,7 +365,7 @@ def test_a_run_file_of_another_kind_is_told(part: str, value: object, told: str,
 
 @pytest.mark.parametrize("kind", ["FIFO", "device", "[]", "5", "null"])
 def test_what_is_no_run_file_is_told(kind: str, tmp_path: Path) -> None:
-    """And not waited for."""
+    """The reader does not wait for a pipe."""
     path = tmp_path / "run.json"
     if kind == "FIFO":
         os.mkfifo(path)
@@ -411,7 +411,7 @@ def test_merge_writes_a_run_file_and_says_what_has_no_results(conformance: Comma
 
 
 def test_the_name_of_a_folder_need_not_be_utf_8(tmp_path: Path) -> None:
-    """Its sign for what is none can be written again."""
+    """The replacement character can be written again."""
     folder = Path(os.fsdecode(os.fsencode(tmp_path) + b"/a\xffb"))
     cell(folder, [CASE], [line(CASE)])
     run = reading.load(folder)
