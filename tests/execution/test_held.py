@@ -230,9 +230,9 @@ SPOILT: dict[str, object] = {
     "an end without a result": {"event": "end"},
     "a result that is a text": {"event": "end", "result": "pass"},
     "a result of another kind": {"event": "end", "result": {**passed(TWO).to_json(), "reason": None}},
-    "an outcome that nobody knows": {"event": "end", "result": {**passed(TWO).to_json(), "outcome": "fine"}},
+    "an unknown outcome": {"event": "end", "result": {**passed(TWO).to_json(), "outcome": "fine"}},
     "a duration without end": {"event": "end", "result": {**passed(TWO).to_json(), "duration": float("inf")}},
-    "a duration that nobody can count": {"event": "end", "result": {**passed(TWO).to_json(), "duration": 10**400}},
+    "a duration that is too large": {"event": "end", "result": {**passed(TWO).to_json(), "duration": 10**400}},
     "the id of another case": {"event": "end", "result": {**passed(TWO).to_json(), "layout": "x", "id": THREE.id}},
     "a lost case that conforms": {"event": "end", "result": {**passed(TWO).to_json(), "outcome": "lost"}},
 }
