@@ -109,7 +109,7 @@ def properties(session: nox.Session) -> None:
 
 @nox.session
 def fuzz(session: nox.Session) -> None:
-    """Damage files of every kind at random; no command may end in a traceback or wait: --inputs 100000 --seed N."""
+    """Damage files of every kind at random: --inputs 100000 --seed N. No command may end in a traceback or wait."""
     session.install(".[test,runner]")
     with session.chdir("tests"):
         session.run("python", "-m", "fuzz", *session.posargs)

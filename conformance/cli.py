@@ -101,7 +101,7 @@ def parser(asked: str = "") -> argparse.ArgumentParser:
     )
     one.add_argument(
         "--deadline", type=settings.seconds("--deadline"), metavar="SECONDS",
-        help=f"what one case may take (default: {deadline.DEFAULT:g})",
+        help=f"timeout of one case (default: {deadline.DEFAULT:g})",
     )  # fmt: skip
     one.add_argument(
         "--limit", type=settings.seconds("--limit"), default=supervisor.DEFAULT_LIMIT, metavar="SECONDS",
@@ -300,7 +300,7 @@ def _left_in(out: Path, option: str, advice: str) -> held.Left:
     except Unreadable as error:
         raise UserError(f"{option}{out} holds no run that can be read ({error.brief}); {advice}") from error
     for told in left.damage:
-        print(f"conformance: {harmless(told)}; what it said is not known", file=sys.stderr)
+        print(f"conformance: {harmless(told)}; its content is unknown", file=sys.stderr)
     unknown = [case.id for case in left.cases if case.invariant not in catalogue()]
     if unknown:
         raise UserError(f"{option}this suite has no case {unknown[0]}; {out} comes from another version of it")
@@ -360,7 +360,10 @@ def _check_nothing_else_is_chosen(options: argparse.Namespace) -> None:
 
 
 def exit_code(run: supervisor.Run, gaps: Untested = NOTHING) -> Exit:
-    """Worst first: a canary that should not sing, something lost, not settled or not tested, something violated."""
+    """Return the exit code of a run, the most serious reason first.
+
+    The order is: a canary with an unexpected result; lost, unsettled or untested cases; violations.
+    """
     if canaries.surprises(run.results):
         return Exit.VOID
     if run.lost or run.unsettled or gaps.is_incomplete:

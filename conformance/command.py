@@ -1,4 +1,4 @@
-"""The command, as ``python -m conformance`` and the installed program start it. See that Python can run it, then run it."""
+"""Entry point of ``python -m conformance`` and of the installed program: check the interpreter, then run the command."""
 
 from __future__ import annotations
 
@@ -10,16 +10,16 @@ from conformance import launcher
 LAUNCHER = launcher.__file__
 MODULE = "conformance.command"
 OPTIMIZE, INSPECT = "PYTHONOPTIMIZE", "PYTHONINSPECT"
-"""Variables without which the command is started again."""
+"""Variables that make the command start itself again without them."""
 USAGE = 2
-"""``Exit.USAGE``. Nothing else of the package is imported before Python is known to be able to run it."""
+"""Value of ``Exit.USAGE``. This module imports nothing else of the package until it has checked the interpreter."""
 
 
 def main() -> int:
-    """Run the command; returns its exit code."""
+    """Run the command and return its exit code."""
     if not os.path.isfile(LAUNCHER):
         print(
-            f"conformance: the package is in {os.path.dirname(os.path.dirname(LAUNCHER))}, which is no folder, and no process can be "
+            f"conformance: the package is in {os.path.dirname(os.path.dirname(LAUNCHER))}, which is not a folder, so no process can be "
             "started from there; install the package, or unpack it into a folder and put that into PYTHONPATH",
             file=sys.stderr,
         )
@@ -32,12 +32,15 @@ def main() -> int:
 
 
 def _is_inspected() -> bool:
-    """Whether Python would read commands when this one has ended, and then end with another exit code. ``-i`` asks for that."""
+    """Return whether Python would read commands after this one ends and then replace its exit code.
+
+    The option ``-i`` requests this mode explicitly and does not count.
+    """
     return bool(os.environ.get(INSPECT)) and not sys.flags.ignore_environment
 
 
 def _again() -> None:
-    """Start again as it is meant: with docstrings, of which the catalogue is made, and with an exit code of our own."""
+    """Restart the interpreter with docstrings, which the catalogue needs, and without interactive inspection."""
     given = [flag for flag, is_given in _flags() if is_given]
     environment = {name: value for name, value in os.environ.items() if name not in (OPTIMIZE, INSPECT)}
     sys.stdout.flush()
@@ -45,7 +48,7 @@ def _again() -> None:
 
 
 def _flags() -> tuple[tuple[str, int], ...]:
-    """The flags of the interpreter that decide what is imported."""
+    """Return the interpreter flags that decide which modules are imported."""
     return ("-I", sys.flags.isolated), ("-E", sys.flags.ignore_environment), ("-s", sys.flags.no_user_site)
 
 

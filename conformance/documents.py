@@ -1,4 +1,4 @@
-"""JSON as every command reads it: UTF-8, finite numbers, of the shape that it has to have."""
+"""JSON input of every command: UTF-8, finite numbers, and the expected shape."""
 
 from __future__ import annotations
 
@@ -10,21 +10,21 @@ from typing import Any, NoReturn
 from conformance import files, shapes
 
 _HALVES = re.compile(rb"\\u[dD][89a-fA-F]")
-"""How JSON names halves of surrogate pairs: a pair is one character, and a half alone is nothing that a file can hold."""
+"""Escapes of surrogates in JSON. A pair is one character; UTF-8 cannot encode an unpaired surrogate."""
 
 
 def loads(data: bytes) -> Any:
-    """What this JSON says. Raises ValueError where it is none."""
+    """Parse JSON. Raises ValueError if the data is not valid JSON."""
     try:
         return json.loads(data.decode(), parse_constant=_refused)
     except UnicodeDecodeError as error:
-        raise ValueError(f"byte {error.start + 1} is no UTF-8") from error
+        raise ValueError(f"byte {error.start + 1} is not valid UTF-8") from error
     except RecursionError as error:
         raise ValueError("it is nested too deeply") from error
 
 
 def parsed(data: bytes) -> Any:
-    """The same so that it can be written again: a half of a surrogate pair is ``?``."""
+    """Parse JSON and replace each unpaired surrogate with ``?``, so that the result can be written again."""
     found = loads(data)
     try:
         return (
@@ -37,16 +37,19 @@ def parsed(data: bytes) -> Any:
 
 
 def _refused(name: str) -> NoReturn:
-    raise ValueError(f"{name} is no number of JSON")
+    raise ValueError(f"{name} is not a JSON number")
 
 
 def read(path: Path, shape: Any, most: int = files.MOST) -> Any:
-    """What the one document in a file says. Raises Unreadable, also where it has another shape, and Missing where there is no file."""
+    """Return the JSON document in a file.
+
+    Raises Unreadable if the file cannot be read or has another shape, and Missing if there is no file.
+    """
     data = files.read(path, most)
     try:
         found = parsed(data)
     except ValueError as error:
-        raise files.Unreadable(path, f"is no JSON ({error})") from error
+        raise files.Unreadable(path, f"is not valid JSON ({error})") from error
     told = shapes.mistake(found, shape)
     if told:
         raise files.Unreadable(path, f"is not as it was written: {told}")

@@ -22,12 +22,15 @@ class Exit(IntEnum):
     USAGE = 2
     """The command cannot be carried out as it was given."""
     INCOMPLETE = 4
-    """Something that was planned has no outcome, something that is installed was not tested (it cannot be used, or its adapter is not to be
-    trusted), no library was tested at all, or a run that was stopped has not found out whom its failures accuse."""
+    """An incomplete result, for one of four reasons.
+
+    A planned case has no outcome; an installed library was not tested, because it cannot be used or its adapter is not
+    to be trusted; no library was tested at all; or a stopped run did not settle whom its failures accuse.
+    """
     VOID = 5
     """A canary did not end as it was built to: nothing of this run can be believed."""
     NO_ROOM = 6
-    """What was found out, or what is needed on the way to it (temporary files), could not be written down."""
+    """Results or temporary files could not be written."""
     WAIVER = 20
     """Gate: a waiver is expired, matches nothing, overlaps another, or expects a failure that no longer happens."""
     OWN_TESTS = 21
@@ -55,7 +58,7 @@ class UserError(Exception):
 
 
 def why(error: OSError) -> str:
-    """Why the operating system, or Python in its name, refuses something: never empty. An error without a number has only its text."""
+    """Return why the system or Python refuses an operation; never empty. An error without a number has only its text."""
     return error.strerror or str(error) or type(error).__name__
 
 

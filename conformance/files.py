@@ -1,6 +1,7 @@
-"""Files as every command reads and writes them: one reader, which waits for nothing, and one writer.
+"""File access of every command: one reader, which never waits, and one writer.
 
-Read are regular files alone, up to a size. ``/dev/stdin`` and ``/dev/fd/N`` are what the process was started with, and are read, too.
+The reader accepts regular files up to a size limit. It also reads ``/dev/stdin`` and ``/dev/fd/N``, which the process
+inherited.
 """
 
 from __future__ import annotations
@@ -18,22 +19,22 @@ from pathlib import Path
 from conformance.exits import UserError
 
 MOST = 256 << 20
-"""Bytes of a file that are read, also of what it holds packed. The largest that the suite writes have a few tens of MiB."""
+"""Limit of a file that is read, also after unpacking, in bytes. The suite's largest files have tens of MiB."""
 _NAME = 80
-"""Characters of a file's name that the name of its unfinished copy has."""
+"""Number of characters of a file's name that the name of its temporary copy contains."""
 _GIVEN = re.compile(r"/dev/(?:fd/(?P<number>\d{1,4})|(?P<name>stdin|stdout|stderr))|/proc/self/fd/(?P<same>\d{1,4})")
 _STANDARD = {"stdin": 0, "stdout": 1, "stderr": 2}
 _KINDS = (
-    (stat.S_ISDIR, "is a folder and no file"),
-    (stat.S_ISFIFO, "is a FIFO and no file"),
-    (stat.S_ISSOCK, "is a socket and no file"),
-    (stat.S_ISCHR, "is a device and no file"),
-    (stat.S_ISBLK, "is a device and no file"),
+    (stat.S_ISDIR, "is a folder, not a file"),
+    (stat.S_ISFIFO, "is a FIFO, not a file"),
+    (stat.S_ISSOCK, "is a socket, not a file"),
+    (stat.S_ISCHR, "is a device, not a file"),
+    (stat.S_ISBLK, "is a device, not a file"),
 )
 
 
 class Unreadable(UserError):
-    """A file that is not what it has to be: which one, in which line (0: none of them), and why, as the end of a sentence."""
+    """A file that cannot be used: its path, the line (0 for the whole file), and the reason as the end of a sentence."""
 
     def __init__(self, path: Path, why: str, line: int = 0) -> None:
         super().__init__(path, why, line)
@@ -44,7 +45,7 @@ class Unreadable(UserError):
 
     @property
     def brief(self) -> str:
-        """The same without the folder, for a sentence that names it."""
+        """The message without the folder, for a sentence that names the folder itself."""
         return self._told(self.path.name)
 
     def _told(self, name: str) -> str:
@@ -52,14 +53,14 @@ class Unreadable(UserError):
 
 
 class Missing(Unreadable):
-    """There is no such file."""
+    """A file that does not exist."""
 
 
 @contextmanager
 def opened(path: Path, *, follow: bool = True) -> Iterator[int]:
-    """The descriptor of a regular file, to read from it; without ``follow`` the path itself is no link.
+    """Open a regular file for reading and yield its descriptor. Without ``follow`` the path must not be a link.
 
-    Raises Unreadable, or Missing, and never waits.
+    Never waits. Raises Unreadable, or Missing if there is no file.
     """
     try:
         file = _opened(path, follow=follow)
@@ -79,7 +80,7 @@ def _opened(path: Path, *, follow: bool) -> int:
     given = _given(path)
     if given is not None:
         return os.dup(given)
-    _check_kind(path, os.stat(path, follow_symlinks=follow).st_mode)  # to open a device may already do something
+    _check_kind(path, os.stat(path, follow_symlinks=follow).st_mode)  # opening a device can have side effects
     file = os.open(path, os.O_RDONLY | os.O_NONBLOCK | os.O_CLOEXEC | os.O_NOCTTY | (0 if follow else os.O_NOFOLLOW))
     try:
         _check_kind(path, os.fstat(file).st_mode)
@@ -91,11 +92,14 @@ def _opened(path: Path, *, follow: bool) -> int:
 
 def _check_kind(path: Path, mode: int) -> None:
     if not stat.S_ISREG(mode):
-        raise Unreadable(path, next((told for is_one, told in _KINDS if is_one(mode)), "is a link and no file"))
+        raise Unreadable(path, next((told for is_one, told in _KINDS if is_one(mode)), "is a link, not a file"))
 
 
 def read(path: Path, most: int = MOST) -> bytes:
-    """What a file holds. Raises Unreadable, also where that is more than ``most`` bytes, and Missing where there is none."""
+    """Return the content of a file.
+
+    Raises Unreadable, also for more than ``most`` bytes, and Missing if there is no file.
+    """
     parts: list[bytes] = []
     size = 0
     with opened(path) as file:
@@ -108,25 +112,26 @@ def read(path: Path, most: int = MOST) -> bytes:
 
 
 def too_large(most: int) -> str:
-    """A limit in words; ``most`` in bytes."""
-    return f"{most >> 20} MiB, and no such file is" if most >= 1 << 20 else f"{most} bytes, and no such file is"
+    """Describe a size limit; ``most`` in bytes."""
+    return f"{most >> 20} MiB, which is the limit" if most >= 1 << 20 else f"{most} bytes, which is the limit"
 
 
 def text(path: Path, most: int = MOST) -> str:
-    """What a file of UTF-8 holds. Raises as :func:`read`, with the line that is none."""
+    """Return the content of a UTF-8 file. Raises as :func:`read`; for invalid UTF-8 the error has the line."""
     data = read(path, most)
     try:
         return data.decode()
     except UnicodeDecodeError as error:
         line = data[: error.start].count(b"\n") + 1
-        raise Unreadable(path, "is no UTF-8; save the file as UTF-8", line) from error
+        raise Unreadable(path, "is not valid UTF-8; save the file as UTF-8", line) from error
 
 
 def write(path: Path, content: str | bytes) -> None:
-    """Put this where somebody has asked for it, text as UTF-8, with what UTF-8 has no form for escaped.
+    """Write to a path that the user named. Text is UTF-8; characters that UTF-8 cannot encode are escaped.
 
-    A file is replaced whole, and seen on the disk, or stays as it was, and keeps mode and owner; a link is followed to it. A device, a
-    pipe or a descriptor of ours (``/dev/stdout``) is written to. Raises OSError where that cannot be; nothing is left beside it then.
+    A regular file is replaced atomically, flushed to the disk, and keeps its mode and owner. A link is followed to its
+    file. A device, a pipe or a descriptor of this process (``/dev/stdout``) is written to. Raises OSError if the write
+    fails, and then leaves no temporary file.
     """
     with _told_by(path):
         _write(path, _encoded(content))
@@ -152,9 +157,9 @@ def _write(path: Path, data: bytes) -> None:
 
 
 def write_own(path: Path, content: str | bytes) -> None:
-    """Put this into a file of our own, in a folder of results, as :func:`write` does.
+    """Write a file of the suite in a folder of results, as :func:`write` does.
 
-    A link that lies there is not followed: somebody else may have laid it.
+    A link at the path is replaced and never followed, because another user may have created it.
     """
     with _told_by(path):
         try:
@@ -165,13 +170,13 @@ def write_own(path: Path, content: str | bytes) -> None:
 
 
 def is_kept(path: Path) -> bool:
-    """Whether something lies there that writing would take the place of: a file or a folder, and neither a device nor a pipe."""
+    """Return whether writing would replace something: a file or a folder, but not a device or a pipe."""
     return _given(path) is None and (path.is_file() or path.is_dir())
 
 
 @contextmanager
 def _told_by(path: Path) -> Iterator[None]:
-    """Whatever goes wrong inside is told of this path."""
+    """Set the path of every OSError inside the context."""
     try:
         yield
     except OSError as error:
@@ -180,9 +185,9 @@ def _told_by(path: Path) -> Iterator[None]:
 
 
 def own(path: Path, flags: int) -> int:
-    """The descriptor of a file of our own, which is made where there is none: neither a link nor anything that could be waited for.
+    """Open a file of the suite and return its descriptor; the file is created if missing.
 
-    Raises OSError.
+    Raises OSError for a link, and for anything that an open could wait for.
     """
     try:
         file = os.open(path, flags | os.O_CREAT | os.O_NOFOLLOW | os.O_NONBLOCK | os.O_CLOEXEC | os.O_NOCTTY, 0o644)
@@ -205,7 +210,7 @@ def _encoded(content: str | bytes) -> bytes:
 
 
 def _replace(target: Path, data: bytes, there: os.stat_result | None) -> None:
-    """By a copy beside it, whose name nobody can foresee."""
+    """Replace a file by a copy beside it, whose name is unpredictable."""
     partial = target.with_name(f".{target.name[:_NAME]}.{secrets.token_hex(8)}.partial")
     flags = os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_NOFOLLOW | os.O_CLOEXEC
     file = os.open(partial, flags, 0o666 if there is None else 0o600)
@@ -224,7 +229,7 @@ def _replace(target: Path, data: bytes, there: os.stat_result | None) -> None:
 
 
 def _be_like(file: int, there: os.stat_result) -> None:
-    """The mode of what it takes the place of, and the owner, where that is allowed."""
+    """Copy the mode of the replaced file and, where permitted, its owner."""
     with suppress(PermissionError):
         os.fchown(file, there.st_uid, there.st_gid)
     os.fchmod(file, stat.S_IMODE(there.st_mode) & 0o777)
@@ -251,7 +256,7 @@ def _into_stream(path: Path, data: bytes) -> None:
 
 
 def _given(path: Path) -> int | None:
-    """The descriptor of this process that a path names, by its text: a link to one is somebody else's word."""
+    """Return the descriptor of this process that a path names by its text. A link to one does not count."""
     found = _GIVEN.fullmatch(os.fspath(path))
     if found is None:
         return None
@@ -259,7 +264,7 @@ def _given(path: Path) -> int | None:
 
 
 def _into_given(number: int, data: bytes) -> None:
-    """After what was printed so far. What is opened anew would begin at the start of a file, and a socket cannot be opened."""
+    """Write after all earlier output. Opening the path again would start at offset 0, and a socket cannot be opened."""
     for stream in (sys.stdout, sys.stderr):
         if stream is not None:
             stream.flush()

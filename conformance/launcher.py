@@ -1,7 +1,8 @@
-"""Run a module of this very copy of the package: ``python …/conformance/launcher.py MODULE ARGUMENT…``.
+"""Run a module of this copy of the package: ``python …/conformance/launcher.py MODULE ARGUMENT…``.
 
-``python -m`` takes the first ``conformance`` in the path, and the folder that it runs in stands in front of the path. This file is
-started by its own path instead, and nothing is added to the path: libraries are found where ``import`` finds them for the user.
+``python -m`` uses the first ``conformance`` in the path, and the working folder comes first there. The suite starts
+this file by its own path instead and adds nothing to ``sys.path``, so ``import`` finds libraries exactly as it does for
+the user.
 """
 
 import sys
@@ -9,7 +10,7 @@ import sys
 if __name__ == "__main__" and not (
     sys.flags.isolated or getattr(sys.flags, "safe_path", False)
 ):  # 3.10 has no safe_path
-    del sys.path[0]  # the folder of this file, whose modules are none of their own
+    del sys.path[0]  # the folder of this file: its modules are not top-level modules
 
 import importlib.util
 import os
@@ -17,11 +18,11 @@ import runpy
 
 PACKAGE = "conformance"
 ANSWERS = "CONFORMANCE_ANSWERS"
-"""As in ``suite/surroundings.py``."""
+"""Name of the variable, as in ``suite/surroundings.py``."""
 
 
 def load(folder: str) -> None:
-    """Import the package from this folder, whatever else has its name. A sitecustomize may have imported it already, or another one."""
+    """Import the package from this folder, even if a sitecustomize has already imported it or another of that name."""
     file = os.path.join(folder, "__init__.py")
     if PACKAGE in sys.modules and _is_same(getattr(sys.modules[PACKAGE], "__file__", None), file):
         return
@@ -43,6 +44,6 @@ if __name__ == "__main__":
     load(os.path.dirname(os.path.abspath(__file__)))
     answers = os.environ.get(ANSWERS)
     if answers:
-        os.set_inheritable(int(answers), False)  # a program that a library starts would keep it open
+        os.set_inheritable(int(answers), False)  # a program that a library starts would keep the descriptor open
     del sys.argv[0]
     runpy.run_module(sys.argv[0], run_name="__main__", alter_sys=True)

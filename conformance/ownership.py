@@ -24,9 +24,7 @@ def owned(out: Path) -> Iterator[None]:
     try:
         lock = files.own(out / _LOCK, os.O_RDWR)
     except OSError as error:
-        if (
-            error.errno != errno.EINVAL
-        ):  # a full disk, or a folder that cannot be written to, is told by whoever writes there
+        if error.errno != errno.EINVAL:  # the writer of the results reports a full or read-only folder
             raise
         raise UserError(
             f"{out / _LOCK} cannot be used: {error.strerror}; remove it, or choose another folder"

@@ -1,4 +1,4 @@
-"""A folder that only this user can enter: made afresh, with a name that nobody can know before, and looked at before it is used."""
+"""Folders that only this user can enter: created with an unpredictable name and checked before use."""
 
 from __future__ import annotations
 
@@ -13,22 +13,22 @@ from pathlib import Path
 from conformance.exits import UserError
 
 RUNTIME = "XDG_RUNTIME_DIR"
-"""Environment variable: a folder of this user alone, where the machine has such folders."""
+"""Environment variable with a folder that only this user can access, on machines that have one."""
 PLACES = ("/tmp", "/var/tmp", "/dev/shm")
-"""Taken where the folder for temporary files cannot be trusted."""
+"""Alternatives to a folder for temporary files that cannot be trusted."""
 _PREFIX = "conformance-"
 _NOBODY = 65534
-"""The owner that the kernel shows in a container for users that the container does not have."""
+"""Owner that the kernel shows in a container for users that the container does not map."""
 _ALL_USERS = ["0", "0", "4294967295"]
-"""How the kernel tells, in ``uid_map``, that it shows users as they are: this is no container with users of its own."""
+"""Content of ``uid_map`` outside a user namespace."""
 
 
 @contextmanager
 def folder() -> Iterator[Path]:
-    """An empty folder of mode 0700 that is this user's. It goes away in the end, with all that is in it.
+    """Yield an empty folder of mode 0700 that this user owns. It is removed at the end, with its content.
 
     Raises:
-        UserError: there is no place on this machine where one can be made.
+        UserError: no place on this machine is suitable.
     """
     made = _made(places())
     try:
@@ -38,7 +38,7 @@ def folder() -> Iterator[Path]:
 
 
 def places() -> tuple[str, ...]:
-    """Where such a folder may be made, best first."""
+    """Return the places for private folders, best first."""
     return tuple(dict.fromkeys(filter(None, (tempfile.gettempdir(), os.environ.get(RUNTIME, ""), *PLACES))))
 
 
@@ -63,9 +63,10 @@ def _made(where: Iterable[str]) -> Path:
 
 
 def distrust(place: str) -> str | None:
-    """Why nothing of a run can lie there, or ``None``: another user could exchange it, in this folder or in one above it.
+    """Return why no private folder may be created in a place, or ``None``.
 
-    Folders whose names are no UTF-8 are not used either: pytest's workers are told the path in UTF-8.
+    The reason is that another user could replace an entry there, or in a folder above it. A name that is not UTF-8 is
+    also refused, because pytest's workers receive the path as UTF-8.
     """
     if not _is_utf8(place):
         return f"the name of {place!a} is not UTF-8"
@@ -77,12 +78,12 @@ def distrust(place: str) -> str | None:
             if trouble:
                 return f"{path} {trouble}"
     except OSError as error:
-        return f"{place} cannot be looked at ({error.strerror})"
-    return None if stat.S_ISDIR(os.stat(real).st_mode) else f"{place} is no folder"
+        return f"{place} cannot be checked ({error.strerror})"
+    return None if stat.S_ISDIR(os.stat(real).st_mode) else f"{place} is not a folder"
 
 
 def _trouble(found: os.stat_result) -> str | None:
-    """In a sticky folder only the owner of an entry may rename it, the owner of the folder and root aside."""
+    """Return why a folder is unsafe. In a sticky folder only root and the owners of entry and folder may rename an entry."""
     if found.st_uid not in (0, os.geteuid()) and not (found.st_uid == _NOBODY and _has_users_of_its_own()):
         return f"belongs to another user (uid {found.st_uid})"
     if found.st_mode & stat.S_ISVTX:

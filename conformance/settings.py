@@ -1,6 +1,6 @@
-"""What a user sets by options and by environment variables: one reader for the numbers in both, and one list of the variables.
+"""Options and environment variables of the user: one reader for numbers, and one list of variables.
 
-A value that cannot be used becomes a :class:`Mistake` in its place, so that :func:`check` can tell all of them at once.
+An invalid value becomes a :class:`Mistake`, so that :func:`check` can report all of them at once.
 """
 
 from __future__ import annotations
@@ -18,16 +18,16 @@ from conformance.exits import UserError
 
 PREFIX = "CONFORMANCE_"
 MOST_SECONDS = 1_000_000.0
-"""No timeout may be longer: the system calls behind some take 32-bit milliseconds."""
+"""Limit of every timeout, because some system calls take milliseconds as 32-bit numbers."""
 MOST_PROCESSES = 1000
 _NUMBER = re.compile(r"[0-9]{1,20}(?:\.[0-9]{0,20})?(?:[eE][+-]?[0-9]{1,3})?")
 _COUNT = re.compile(r"[0-9]{1,20}")
-"""ASCII only: Python reads the digits of other scripts as well, and takes ``²`` for one."""
+"""Pattern of a count. ASCII only: Python also accepts digits of other scripts, and treats ``²`` as a digit."""
 
 
 @dataclass(frozen=True)
 class Mistake:
-    """A value that cannot be used: one sentence with the name of the option or variable."""
+    """An invalid value: one sentence with the name of the option or variable."""
 
     text: str
 
@@ -36,21 +36,19 @@ Read = Callable[[str], Any]
 
 
 def seconds(name: str) -> Read:
-    """Reads a time in seconds; for the ``type`` of an option."""
+    """Return a reader of a time in seconds, for the ``type`` of an option."""
 
     def read(text: str) -> float | Mistake:
         found = float(text) if _NUMBER.fullmatch(text) else 0.0
         if 0 < found <= MOST_SECONDS:
             return found
-        return Mistake(
-            f"{name}: {text!r} is no time to run in; give seconds, more than 0 and at most {MOST_SECONDS:.0f}"
-        )
+        return Mistake(f"{name}: {text!r} is not a timeout; give seconds, more than 0 and at most {MOST_SECONDS:.0f}")
 
     return read
 
 
 def count(name: str, what: str, *, auto: bool = False) -> Read:
-    """Reads how many of ``what`` there are to be, ``None`` for ``auto`` where that is allowed; for the ``type`` of an option."""
+    """Return a reader of a number of ``what``, for the ``type`` of an option. With ``auto`` that word reads as ``None``."""
 
     def read(text: str) -> int | Mistake | None:
         if auto and text == "auto":
@@ -59,7 +57,7 @@ def count(name: str, what: str, *, auto: bool = False) -> Read:
         if 1 <= found <= MOST_PROCESSES:
             return found
         more = ", or auto" if auto else ""
-        return Mistake(f"{name}: {text!r} is no number of {what}; give 1 to {MOST_PROCESSES}{more}")
+        return Mistake(f"{name}: {text!r} is not a number of {what}; give 1 to {MOST_PROCESSES}{more}")
 
     return read
 
@@ -72,7 +70,7 @@ def _text(name: str) -> Read:
 
 
 def _switch(name: str) -> Read:
-    return lambda text: text if text in ("", "1") else Mistake(f"{name}: {text!r} is no switch; give 1, or unset it")
+    return lambda text: text if text in ("", "1") else Mistake(f"{name}: {text!r} is not a switch; give 1, or unset it")
 
 
 def _words(name: str) -> Read:
@@ -103,11 +101,11 @@ OF_OURS: dict[str, str] = {
     "CONFORMANCE_SELFTEST_SPOIL": "",
     "CONFORMANCE_SERVER": "",
 }
-"""Variables that the suite sets for the processes that it starts, and the option that a user may have meant."""
+"""Variables that the suite sets for its own processes, and the option that a user may have meant."""
 
 
 def check(options: argparse.Namespace, around: Mapping[str, str]) -> None:
-    """Raise :class:`UserError` with every value of an option or of a variable that cannot be used, a line each."""
+    """Raise :class:`UserError` if any option or variable is invalid, with one line for each."""
     found = [value for value in vars(options).values() if isinstance(value, Mistake)]
     read = (reader(name)(around[name]) for name, reader in OF_THE_USER.items() if name in around)
     found += [value for value in read if isinstance(value, Mistake)]
@@ -116,17 +114,17 @@ def check(options: argparse.Namespace, around: Mapping[str, str]) -> None:
 
 
 def not_ours(around: Mapping[str, str]) -> Iterator[str]:
-    """A sentence for each variable of our prefix that no command reads."""
+    """Yield a sentence for each variable with the suite's prefix that no command reads."""
     for name in sorted(around):
         if name in OF_OURS:
             yield f"{name} is ignored: the suite sets it for its own processes{OF_OURS[name]}"
         elif name.startswith(PREFIX) and name not in OF_THE_USER:
             close = get_close_matches(name, OF_THE_USER, 1)
             meant = f"; did you mean {close[0]}?" if close else f"; there are {', '.join(OF_THE_USER)}"
-            yield f"{name} is ignored: it is no setting of the suite{meant}"
+            yield f"{name} is ignored: it is not a setting of the suite{meant}"
 
 
 def forget_ours(around: MutableMapping[str, str] = os.environ) -> None:
-    """Take out what only our own processes set, so that no process takes a user's value for ours."""
+    """Remove the variables that only the suite sets, so that no process uses a value from the user."""
     for name in OF_OURS:
         around.pop(name, None)

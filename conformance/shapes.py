@@ -1,8 +1,8 @@
-"""The kinds that data of JSON has to have, told where they are not so. Each shape is a few words in the place that reads the data.
+"""Validation of JSON data. The module that reads the data declares its shape.
 
-A shape is ``str``, ``int``, ``float`` (any finite number), ``bool``, ``None``, ``True``, ``False`` or :data:`ANYTHING`; a list of one shape (a list of those);
-a tuple of shapes (one of them); a set of texts (one of them); a mapping (an object with these keys, and others); or :class:`Each`
-(an object with any keys).
+A shape is ``str``, ``int``, ``float`` (any finite number), ``bool``, ``None``, ``True``, ``False`` or :data:`ANYTHING`.
+It can also be a list of one shape (a list of such values), a tuple of shapes (one of them), or a set of texts (one of
+them). A mapping is an object with these keys and possibly others, and :class:`Each` is an object with any keys.
 """
 
 from __future__ import annotations
@@ -13,13 +13,13 @@ from dataclasses import dataclass
 from typing import Any
 
 LEVELS = 50
-"""How deep anything may be nested."""
+"""Limit of the nesting depth."""
 _MOST = 1 << 63
-"""Numbers are smaller than that."""
+"""Exclusive limit of the magnitude of numbers."""
 
 
 class _Anything:
-    """What nobody reads any further."""
+    """The shape of a value that the suite does not use."""
 
 
 ANYTHING = _Anything()
@@ -27,7 +27,7 @@ ANYTHING = _Anything()
 
 @dataclass(frozen=True)
 class Each:
-    """An object whose values have one shape, with any keys, or with some of these."""
+    """An object whose values share one shape, with any keys or with keys from a set."""
 
     shape: Any
     keys: frozenset[str] | None = None
@@ -35,19 +35,22 @@ class Each:
 
 @dataclass(frozen=True)
 class Maybe:
-    """The value of a key that may be missing."""
+    """The value of an optional key."""
 
     shape: Any
 
 
 _SINGLE = (None, True, False)
 _NAMES: dict[Any, str] = {
-    str: "a text", int: "a whole number", float: "a number", bool: "true or false", None: "null", True: "true", False: "false",
+    str: "a string", int: "an integer", float: "a number", bool: "true or false", None: "null", True: "true", False: "false",
 }  # fmt: skip
 
 
 def mistake(value: object, shape: Any, what: str = "it") -> str:
-    """What the first part of a value that is of another shape should be, as a sentence about ``what``; empty where there is none."""
+    """Return a sentence about the first part of ``value`` with another shape; empty if there is none.
+
+    The sentence names the part after ``what`` and says what it has to be.
+    """
     return _mistake(value, shape, what, LEVELS)
 
 
@@ -103,7 +106,7 @@ def _too_deep(value: object, what: str, levels: int) -> str:
 
 
 def _nearest(value: object, shapes: tuple[Any, ...]) -> int:
-    """Of the shapes that do not fit, the one that was meant: an object for an object, a list for a list."""
+    """Return the index of the most likely shape: for an object the one of an object, for a list the one of a list."""
     wanted = (Mapping, Each) if isinstance(value, dict) else (list,) if isinstance(value, list) else ()
     meant = [n for n, shape in enumerate(shapes) if isinstance(shape, wanted)]
     return next(iter([*meant, *(n for n, shape in enumerate(shapes) if shape is not None)]))
@@ -126,4 +129,4 @@ def _part(what: str, key: str) -> str:
 
 
 def _is_no(value: object, wanted: str, what: str) -> str:
-    return f"{what} is {reprlib.repr(value)}, and has to be {wanted}"
+    return f"{what} is {reprlib.repr(value)}, but must be {wanted}"

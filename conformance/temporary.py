@@ -1,4 +1,4 @@
-"""The folder for temporary files: what goes wrong in it is told as that, and never as trouble with the results or with a library."""
+"""The folder for temporary files. Its errors are reported as such, never as errors of results or of a library."""
 
 from __future__ import annotations
 
@@ -10,23 +10,23 @@ from conformance.exits import why
 
 
 class NoTemporaryFiles(Exception):
-    """Nothing can be written to the folder for temporary files. The text is one sentence for the user."""
+    """The folder for temporary files cannot be written to. The text is one sentence for the user."""
 
 
 @contextmanager
 def room() -> Iterator[None]:
-    """Inside, temporary files are written, and nothing else: raises :class:`NoTemporaryFiles` where that is not possible."""
+    """Raise :class:`NoTemporaryFiles` if a write fails. The context must write temporary files only."""
     try:
         yield
     except OSError as error:
         raise NoTemporaryFiles(
-            f"temporary files cannot be written to {place()}: {why(error)}; make room there, or name another folder by TMPDIR"
+            f"temporary files cannot be written to {place()}: {why(error)}; make room there, or set TMPDIR to another folder"
         ) from error
 
 
 def place() -> str:
-    """The folder for temporary files."""
+    """Return the folder for temporary files, or a description if there is none."""
     try:
         return tempfile.gettempdir()
-    except OSError:  # there is none that can be written to
+    except OSError:  # no folder is writable
         return "any folder for temporary files"

@@ -1,4 +1,4 @@
-"""Lines of plans and results made by hand, with all that a reader asks for."""
+"""Handwritten lines of plans and results, with all keys that a reader needs."""
 
 from __future__ import annotations
 
@@ -6,7 +6,7 @@ ACCUSED = {"side": "consumer", "libraries": ["numpy"], "why": "tried with the re
 
 
 def line(case: str, outcome: str = "pass", verdict: str = "conforms", **more: object) -> dict[str, object]:
-    """One result."""
+    """Return one result."""
     has_failed = verdict in ("violates", "deviates")
     names = ("code", "clause", "role", "given", "step", "reason", "expected", "seen")
     failure = {"code": "values-differ", "clause": "DLP-58", "role": "consumer"} if has_failed else {}
@@ -29,7 +29,7 @@ def line(case: str, outcome: str = "pass", verdict: str = "conforms", **more: ob
 
 
 def planned(case: str) -> dict[str, object]:
-    """One line of a plan."""
+    """Return one line of a plan."""
     invariant, who, protocol, device, *values = case.split("/")
     producer, consumer = who.split("-")
     parameters = {f"value {number}": value for number, value in enumerate(values)}

@@ -102,18 +102,18 @@ def test_what_runs_outside_the_cells_prints_by_the_screen_alone() -> None:
 
 
 WRITES_ITSELF = {
-    "execution/answers.py",  # a private file of a probe, of its final size before the probe starts
+    "execution/answers.py",  # a private file of a probe, which has its final size before the probe starts
     "execution/environment.py",  # a private file for the output of a probe
-    "images/making.py",  # a context, which is made anew for each build
-    "matrix/locks.py",  # into a folder of its own for a moment
-    "report/finding_page.py",  # as that
-    "selftest/make_believe/installing.py",  # as that
+    "images/making.py",  # a build context, which each build replaces
+    "matrix/locks.py",  # a file in a temporary folder
+    "report/finding_page.py",  # a file in a temporary folder
+    "selftest/make_believe/installing.py",  # a file in a temporary folder
 }
 WRITING = {"write_text", "write_bytes"}
 
 
 def test_files_are_written_by_one_writer() -> None:
-    """It replaces no device, follows no link in a folder of results, and leaves nothing half; the rest has a reason."""
+    """The writer replaces no device, follows no link in results and leaves no partial file. Exceptions have a reason."""
     found = set()
     for path in ROOT.rglob("*.py"):
         for node in ast.walk(ast.parse(path.read_text(encoding="utf-8"))):

@@ -62,26 +62,26 @@ def test_a_folder_that_is_not_there_is_told(tmp_path: Path) -> None:
     assert caught.value.__context__ is None
 
 
-# -- where somebody has asked for it
+# -- write to a path of the user
 
 
 @pytest.mark.parametrize("name", ["/dev/null", "/dev/zero"])
 def test_a_device_is_written_to_and_stays_one(name: str) -> None:
-    """Also for root, who could put a file into its place."""
+    """The rule also holds for root, who could replace the device."""
     before = os.stat(name)
     files.write(Path(name), "text\n")
     assert (os.stat(name).st_ino, stat.S_ISCHR(os.stat(name).st_mode)) == (before.st_ino, True)
 
 
 def test_a_full_device_is_told() -> None:
-    """As a full disk is."""
+    """The error is that of a full disk."""
     with pytest.raises(OSError, match="No space left"):
         files.write(Path("/dev/full"), "text\n")
 
 
 @pytest.mark.parametrize("is_there", [True, False])
 def test_a_link_is_followed_to_its_file(is_there: bool, tmp_path: Path) -> None:
-    """Which is replaced whole, beside itself."""
+    """The target is replaced atomically, in its own folder."""
     (tmp_path / "far").mkdir()
     if is_there:
         (tmp_path / "far" / "file").write_text("old\n")
@@ -92,7 +92,7 @@ def test_a_link_is_followed_to_its_file(is_there: bool, tmp_path: Path) -> None:
 
 
 def test_a_link_in_a_folder_of_results_is_not_followed(tmp_path: Path) -> None:
-    """Somebody else may have laid it there."""
+    """Another user may have created the link."""
     (tmp_path / "theirs").write_text("theirs\n")
     (tmp_path / "link").symlink_to("theirs")
     files.write_own(tmp_path / "link", "ours\n")
@@ -101,14 +101,14 @@ def test_a_link_in_a_folder_of_results_is_not_followed(tmp_path: Path) -> None:
 
 
 def test_a_loop_of_links_is_told(tmp_path: Path) -> None:
-    """By the error of the file."""
+    """The error names the file."""
     (tmp_path / "loop").symlink_to("loop")
     with pytest.raises(OSError, match="Too many levels of symbolic links"):
         files.write(tmp_path / "loop", "x")
 
 
 def test_mode_and_owner_of_a_file_stay(tmp_path: Path) -> None:
-    """Whatever the mask of the process is."""
+    """The umask of the process does not apply."""
     path = tmp_path / "file"
     path.write_text("old")
     path.chmod(0o640)
@@ -121,14 +121,14 @@ def test_mode_and_owner_of_a_file_stay(tmp_path: Path) -> None:
 
 
 def test_a_new_file_has_the_mode_that_any_has(tmp_path: Path) -> None:
-    """As the mask of the process says."""
+    """The umask of the process applies."""
     (tmp_path / "other").touch()
     files.write(tmp_path / "file", "new")
     assert (tmp_path / "file").stat().st_mode == (tmp_path / "other").stat().st_mode
 
 
 def test_a_pipe_is_written_to_where_somebody_reads(tmp_path: Path) -> None:
-    """More than it holds at once, too; where nobody reads that is told, and not waited for."""
+    """The content exceeds the pipe's buffer. Without a reader the write fails at once."""
     path = tmp_path / "pipe"
     os.mkfifo(path)
     with pytest.raises(OSError, match="no process reads from it"):
@@ -143,7 +143,7 @@ def test_a_pipe_is_written_to_where_somebody_reads(tmp_path: Path) -> None:
 
 
 def test_a_socket_is_told(tmp_path: Path) -> None:
-    """And stays."""
+    """The socket stays."""
     path = Path(os.path.relpath(tmp_path / "s"))
     with socket.socket(socket.AF_UNIX) as server:
         server.bind(os.fspath(path))
@@ -158,7 +158,7 @@ WRITES = "from pathlib import Path; from conformance import files; print('first'
 @pytest.mark.parametrize("name", ["/dev/stdout", "/dev/fd/1", "/proc/self/fd/1"])
 @pytest.mark.parametrize("to", ["a pipe", "a file", "a socket"])
 def test_standard_output_is_written_to_in_its_order(name: str, to: str, tmp_path: Path) -> None:
-    """Wherever it leads."""
+    """Standard output can be a pipe, a file or a socket."""
     ours, theirs = socket.socketpair()
     file = (tmp_path / "out").open("w+b")
     out = {"a pipe": subprocess.PIPE, "a file": file, "a socket": theirs}[to]
@@ -173,7 +173,7 @@ def test_standard_output_is_written_to_in_its_order(name: str, to: str, tmp_path
 
 
 def test_half_a_surrogate_pair_is_written_as_an_escape(tmp_path: Path) -> None:
-    """The name of a folder that is not UTF-8 has such."""
+    """The name of a folder that is not UTF-8 contains such characters."""
     files.write(tmp_path / "file", "a\udcffb")
     assert (tmp_path / "file").read_bytes() == b"a\\udcffb"
 
@@ -181,7 +181,7 @@ def test_half_a_surrogate_pair_is_written_as_an_escape(tmp_path: Path) -> None:
 def test_an_unfinished_copy_that_somebody_has_laid_is_not_written_into(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """Not even where its name was foreseen."""
+    """The rule holds even for a predicted name."""
     monkeypatch.setattr(files.secrets, "token_hex", lambda _: "0")
     (tmp_path / "theirs").write_text("theirs")
     (tmp_path / ".file.0.partial").symlink_to("theirs")
@@ -194,14 +194,14 @@ def test_an_unfinished_copy_that_somebody_has_laid_is_not_written_into(
 
 
 def test_a_file_is_read_to_the_byte(tmp_path: Path) -> None:
-    """Through a link as well."""
+    """The file is read directly and through a link."""
     (tmp_path / "file").write_bytes(b"a\x00\xff")
     (tmp_path / "link").symlink_to("file")
     assert files.read(tmp_path / "link", 3) == files.read(tmp_path / "file") == b"a\x00\xff"
 
 
 def test_what_is_too_large_is_told(tmp_path: Path) -> None:
-    """Before all of it is in memory."""
+    """The check precedes reading the whole file."""
     with (tmp_path / "file").open("wb") as file:
         file.truncate(1 << 40)
     with pytest.raises(files.Unreadable, match="file is larger than 4 MiB"):
@@ -209,7 +209,7 @@ def test_what_is_too_large_is_told(tmp_path: Path) -> None:
 
 
 def make(kind: str, path: Path) -> None:
-    """Something that is no file."""
+    """Create an entry that is not a regular file."""
     if kind == "FIFO":
         os.mkfifo(path)
     elif kind == "folder":
@@ -224,17 +224,17 @@ def make(kind: str, path: Path) -> None:
 
 @pytest.mark.parametrize("kind", ["FIFO", "folder", "device", "socket"])
 def test_what_is_no_file_is_told_and_not_waited_for(kind: str, tmp_path: Path) -> None:
-    """Whoever has put it there; as a file of our own it is refused, too."""
+    """The reader and the writer of results both refuse it."""
     path = tmp_path / "x"
     make(kind, path)
-    with pytest.raises(files.Unreadable, match=f"x is a {kind} and no file"):
+    with pytest.raises(files.Unreadable, match=f"x is a {kind}, not a file"):
         files.read(path)
     with pytest.raises(OSError, match=r"in the place of this file|Is a directory"):
         os.close(files.own(path, os.O_RDWR))
 
 
 def test_what_is_not_there_is_told_apart(tmp_path: Path) -> None:
-    """A path that can be none is not."""
+    """An invalid path is another error."""
     with pytest.raises(files.Missing, match="none is not there"):
         files.read(tmp_path / "none")
     for path in (tmp_path / ("x" * 300), tmp_path / "a\0b"):
@@ -243,14 +243,14 @@ def test_what_is_not_there_is_told_apart(tmp_path: Path) -> None:
 
 
 def test_standard_input_is_read_where_it_is_named() -> None:
-    """A pipe has no size, and a link to it is somebody else's word."""
+    """A pipe has no size, and a link to a descriptor is not followed."""
     code = "from pathlib import Path; from conformance import files; print(files.read(Path('/dev/stdin')))"
     done = subprocess.run([sys.executable, "-c", code], input=b"text", capture_output=True, check=True)
     assert done.stdout == b"b'text'\n"
 
 
 def test_a_line_that_is_no_utf_8_is_told(tmp_path: Path) -> None:
-    """With its number."""
+    """The error has the line number."""
     (tmp_path / "file").write_bytes(b"a\n\xff\n")
-    with pytest.raises(files.Unreadable, match=r"line 2 of .*file is no UTF-8"):
+    with pytest.raises(files.Unreadable, match=r"line 2 of .*file is not valid UTF-8"):
         files.text(tmp_path / "file")

@@ -1,4 +1,4 @@
-"""Folders that only their maker can enter."""
+"""Folders that only their owner can enter."""
 
 from __future__ import annotations
 
@@ -12,12 +12,12 @@ from conformance import private
 from conformance.exits import UserError
 
 OTHER = 12345
-as_root = pytest.mark.skipif(os.getuid() != 0, reason="only root can give a folder to somebody else")
+as_root = pytest.mark.skipif(os.getuid() != 0, reason="only root can change the owner of a folder")
 
 
 @pytest.fixture(autouse=True)
 def one_place(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
-    """The only place where folders may be made."""
+    """Return the only place in which folders may be created."""
     place = tmp_path / "place"
     place.mkdir()
     monkeypatch.setattr(private.tempfile, "tempdir", str(place))
@@ -27,7 +27,7 @@ def one_place(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
 
 
 def test_a_folder_is_made_afresh_for_its_maker_alone(one_place: Path) -> None:
-    """Whatever the mask of the user's files is, and it is gone in the end."""
+    """The umask does not apply, and the folder is removed at the end."""
     before = os.umask(0)
     try:
         with private.folder() as made, private.folder() as other:
@@ -41,7 +41,7 @@ def test_a_folder_is_made_afresh_for_its_maker_alone(one_place: Path) -> None:
 
 @pytest.mark.parametrize(("mode", "is_trusted"), [(0o777, False), (0o1777, True), (0o700, True), (0o755, True)])
 def test_where_everybody_may_write_the_folder_has_to_be_sticky(one_place: Path, mode: int, *, is_trusted: bool) -> None:
-    """Else another user may exchange what is in it. This goes for the folders above it, too."""
+    """Otherwise another user may replace its entries. The rule also holds for the folders above it."""
     below = one_place / "below"
     below.mkdir()
     one_place.chmod(mode)
@@ -50,7 +50,7 @@ def test_where_everybody_may_write_the_folder_has_to_be_sticky(one_place: Path, 
 
 @as_root
 def test_a_folder_of_another_users_is_not_trusted(one_place: Path) -> None:
-    """That user may rename what is in it, sticky or not."""
+    """That user may rename the entries, even in a sticky folder."""
     os.chown(one_place, OTHER, OTHER)
     one_place.chmod(0o1777)
     assert str(private.distrust(str(one_place))).endswith(f"belongs to another user (uid {OTHER})")
@@ -58,14 +58,14 @@ def test_a_folder_of_another_users_is_not_trusted(one_place: Path) -> None:
 
 @as_root
 def test_a_folder_of_another_group_is_not_trusted(one_place: Path) -> None:
-    """Its members may rename what is in it."""
+    """The members of the group may rename the entries."""
     os.chown(one_place, 0, OTHER)
     one_place.chmod(0o770)
     assert private.distrust(str(one_place)) is not None
 
 
 def test_where_no_place_can_be_trusted_nothing_is_started(one_place: Path) -> None:
-    """One sentence says why, and what to do."""
+    """One sentence gives the reason and the remedy."""
     one_place.chmod(0o777)
     with pytest.raises(UserError) as told, private.folder():
         pass
@@ -78,7 +78,7 @@ def test_where_no_place_can_be_trusted_nothing_is_started(one_place: Path) -> No
 def test_another_place_is_taken_where_the_first_cannot_be_trusted(
     one_place: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """The user's own, where the machine has such folders."""
+    """The user's runtime folder is used on machines that have one."""
     one_place.chmod(0o777)
     own = tmp_path / "own"
     own.mkdir(0o700)
@@ -88,7 +88,7 @@ def test_another_place_is_taken_where_the_first_cannot_be_trusted(
 
 
 def test_a_file_system_that_lets_everybody_in_is_not_used(one_place: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    """Some know no owners: the folder is looked at after it was made."""
+    """Some file systems have no owners, so the folder is checked after its creation."""
     make = private.tempfile.mkdtemp
 
     def open_to_all(*, prefix: str, dir: str) -> str:

@@ -1,4 +1,4 @@
-"""Data of JSON is held against the kinds that it has to have, and the first part that is of another is told."""
+"""Validation of JSON data: the first part of another shape is reported."""
 
 from __future__ import annotations
 
@@ -28,7 +28,7 @@ SOUND: dict[str, Any] = {
 
 
 def nested(levels: int) -> list[Any]:
-    """A list in a list in a list."""
+    """Return nested lists."""
     found: list[Any] = []
     for _ in range(levels):
         found = [found]
@@ -40,48 +40,48 @@ def nested(levels: int) -> list[Any]:
     [{}, {"more": "x"}, {"other": nested(40)}, {"seconds": 3}, {"way": {"open": True, "to": "x"}}, {"parts": []}],
 )
 def test_what_is_of_its_shape_is_none(change: dict[str, Any]) -> None:
-    """Keys that the shape does not have may be there."""
+    """Keys beyond the shape are allowed."""
     assert mistake({**SOUND, **change}, SHAPE) == ""
 
 
 @pytest.mark.parametrize(
     ("change", "told"),
     [
-        ({"name": 5}, "name is 5, and has to be a text"),
-        ({"size": True}, "size is True, and has to be a whole number"),
-        ({"size": 1.0}, "size is 1.0, and has to be a whole number"),
-        ({"size": 1 << 63}, "size is 9223372036854775808, and has to be a whole number"),
-        ({"seconds": float("inf")}, "seconds is inf, and has to be a number"),
-        ({"seconds": float("nan")}, "seconds is nan, and has to be a number"),
-        ({"seconds": 10**400}, "and has to be a number"),
-        ({"good": 1}, "good is 1, and has to be true or false"),
-        ({"parts": {}}, "parts is {}, and has to be a list"),
-        ({"parts": [{"id": "x"}, {"id": 5}]}, "parts[1].id is 5, and has to be a text"),
+        ({"name": 5}, "name is 5, but must be a string"),
+        ({"size": True}, "size is True, but must be an integer"),
+        ({"size": 1.0}, "size is 1.0, but must be an integer"),
+        ({"size": 1 << 63}, "size is 9223372036854775808, but must be an integer"),
+        ({"seconds": float("inf")}, "seconds is inf, but must be a number"),
+        ({"seconds": float("nan")}, "seconds is nan, but must be a number"),
+        ({"seconds": 10**400}, "but must be a number"),
+        ({"good": 1}, "good is 1, but must be true or false"),
+        ({"parts": {}}, "parts is {}, but must be a list"),
+        ({"parts": [{"id": "x"}, {"id": 5}]}, "parts[1].id is 5, but must be a string"),
         ({"parts": [{}]}, "parts[0] has no 'id'"),
-        ({"notes": []}, "notes is [], and has to be an object"),
-        ({"notes": {"k": None}}, "notes.k is None, and has to be a text"),
+        ({"notes": []}, "notes is [], but must be an object"),
+        ({"notes": {"k": None}}, "notes.k is None, but must be a string"),
         ({"some": {"c": 1}}, "some has 'c', which is unknown"),
         ({"word": "c"}, "word is 'c', which is unknown"),
         ({"word": ["a"]}, "word is ['a'], which is unknown"),
         ({"way": {"open": True}}, "way has no 'to'"),
-        ({"way": 5}, "way is 5, and has to be an object"),
-        ({"more": None}, "more is None, and has to be a text"),
+        ({"way": 5}, "way is 5, but must be an object"),
+        ({"more": None}, "more is None, but must be a string"),
         ({"other": nested(100)}, "other is nested too deeply"),
         ({"other": {"x": nested(900)}}, "other is nested too deeply"),
     ],
 )
 def test_the_first_part_of_another_kind_is_told(change: dict[str, Any], told: str) -> None:
-    """By where it is, what it is, and what it has to be."""
+    """The message has the part, its value and the expected shape."""
     assert told in mistake({**SOUND, **change}, SHAPE)
 
 
 @pytest.mark.parametrize("value", [None, 5, "x", [], ()])
 def test_what_is_no_object_at_all_is_told(value: object) -> None:
-    """It has no parts."""
-    assert mistake(value, SHAPE) == f"it is {value!r}, and has to be an object"
+    """Such a value has no parts."""
+    assert mistake(value, SHAPE) == f"it is {value!r}, but must be an object"
 
 
 def test_anything_goes_as_deep_as_anything_may(monkeypatch: pytest.MonkeyPatch) -> None:
-    """And no further."""
+    """The limit of the nesting depth applies."""
     assert mistake(nested(shapes.LEVELS - 1), ANYTHING) == ""
     assert mistake(nested(shapes.LEVELS), ANYTHING) == "it is nested too deeply"

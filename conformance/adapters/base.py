@@ -184,7 +184,7 @@ class Adapter(ABC):
     distributions: ClassVar[tuple[str, ...]]
     """Names on the package index, for the versions; the first one found counts."""
     needs: ClassVar[tuple[str, ...]] = ()
-    """Those of the distributions without which the library is not installed, where others may bring the rest."""
+    """Distributions that must be present for the library to count as installed; empty if any one of them is enough."""
     preload: ClassVar[tuple[str, ...]] = ()
     """Modules that may be imported before a fork: importing them touches neither CUDA nor threads."""
     traits: ClassVar[frozenset[Trait]] = frozenset()

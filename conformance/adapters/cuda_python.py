@@ -68,7 +68,7 @@ class CudaPythonAdapter(Adapter):
 
     name = "cuda_python"
     distributions = ("cuda-bindings", "cuda-core", "cuda-python")
-    needs = ("cuda-bindings", "cuda-core")  # wheels of PyTorch bring the first one alone
+    needs = ("cuda-bindings", "cuda-core")  # PyTorch wheels install cuda-bindings alone
     preload = ("cuda.core",)
     traits = frozenset(
         {

@@ -32,15 +32,15 @@ def names() -> tuple[str, ...]:
 
 
 def is_ours(name: str) -> bool:
-    """Whether the adapter is part of this package: to import its module runs no code of others."""
+    """Return whether the adapter is part of this package, so that importing its module runs no third-party code."""
     return name in _OURS
 
 
 def create(name: str) -> Adapter:
-    """A new adapter; its library is not imported yet. ``KeyError`` for an unknown name.
+    """Return a new adapter, whose library is not imported yet. Raises ``KeyError`` for an unknown name.
 
-    The module of an adapter that is not ours can do anything when it is imported, even end the process: only processes that are started
-    for that may create one.
+    The module of a third-party adapter can run any code on import, and can even end the process. Only processes that
+    the suite starts for this purpose may create one.
     """
     target = _OURS.get(name) or _announced()[name]
     module, _, attribute = target.partition(":")

@@ -45,4 +45,7 @@ class Engine(Protocol):
         """How a cell ended: exit code of the command, what it said, whether it has written results. Leaves nothing behind."""
 
     def shell(self, prepared: Prepared, suite: Path) -> Command:
-        """Opens a shell where the cell runs. ``suite`` is a folder from which the suite can be imported, and nothing else."""
+        """Return the command that opens a shell in the environment of the cell.
+
+        ``suite`` is a folder that contains only the suite, for import.
+        """

@@ -45,7 +45,7 @@ CONTAINERS = ("docker", "podman")
 PLACES = ("auto", "here", "venv", *CONTAINERS)
 DEFAULTS = Bounds()
 ENGINE = "CONFORMANCE_ENGINE"
-"""Environment variable: the engine's program."""
+"""Environment variable with the program of the container engine."""
 
 
 def add(name: str, command: argparse.ArgumentParser) -> None:
@@ -170,29 +170,32 @@ def _check(options: argparse.Namespace) -> None:
 
 
 def _not_for_check(arguments: Sequence[str]) -> str:
-    """The first option among these that says where a cell's results are, or what is run, also where it is cut short; else nothing."""
+    """Return the first option that selects the results folder or the cases, including abbreviations; empty if none."""
     given = [argument.partition("=")[0] for argument in arguments]
     words = ("--out", "--resume", "--case")
     return next((word for one in given for word in words if len(one) > _DASHES and word.startswith(one)), "")
 
 
 def _left_in(out: Path) -> Run:
-    """The run that is gone on with. What it says is carried out, so somebody else's word does not count, and no program is taken from it.
+    """Return the run to resume.
 
-    Raises UserError where it is not ours, or asks for something that no run of ours does.
+    The suite executes what ``run.json`` says. Therefore another user must not own the file, and the file must not name a
+    program that ``CONFORMANCE_ENGINE`` does not name.
+
+    Raises UserError if the file breaks these rules, or requests something that the suite never writes.
     """
     _check_owner(out / records.RUN)
     run = records.read_run(out)
     own = os.environ.get(ENGINE)
     if run.on not in (own, *PLACES[1:]):
         raise UserError(
-            f"{out / records.RUN} says that its cells ran by the program {run.on!r}, and no program is taken from a folder of "
-            f"results; set {ENGINE} to it, if that is what you want"
+            f"{out / records.RUN} says that the program {run.on!r} ran its cells, and no program is taken from a folder of "
+            f"results; set {ENGINE} to use this program"
         )
     word = _not_for_check(run.arguments)
     if word not in ("", "--case"):
         raise UserError(
-            f"{out / records.RUN} has {word} among the arguments for check, which no run has; begin a new one"
+            f"{out / records.RUN} has {word} among the arguments for check, which no run contains; begin a new one"
         )
     for cell in run.cells:
         records.folder_of(out, cell.name)
@@ -205,11 +208,11 @@ def _check_owner(path: Path) -> None:
     try:
         owner = path.stat().st_uid
     except OSError:
-        return  # whoever reads it says why
+        return  # the reader of the file reports this error
     if owner not in (os.getuid(), 0):
         raise UserError(
-            f"--resume: {path} belongs to another user (number {owner}), and to go on with a run is to do what it says; "
-            "if you trust it, copy its folder and go on with the copy"
+            f"--resume: {path} belongs to another user (number {owner}), and resuming a run executes what its file says; "
+            "if you trust it, copy its folder and resume the copy"
         )
 
 

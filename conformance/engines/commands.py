@@ -31,9 +31,10 @@ _CUDA_12 = ("cublas", "cuda_nvrtc", "cuda_runtime", "cufft", "curand", "cusolver
 def program(
     interpreter: str, task: Task, out: str, tests: str, suite: Sequence[str] = ("-m", "conformance")
 ) -> Command:
-    """What a task runs: ``check``, or pytest on the package's own tests. ``out`` and ``tests`` are the folders as it sees them.
+    """Return the command line of a task: ``check``, or pytest on the package's own tests.
 
-    ``suite`` has the interpreter run the suite's command.
+    ``out`` and ``tests`` are the folders as the task sees them. ``suite`` holds the interpreter's arguments that start
+    the suite.
     """
     if task.tests is None:
         return (interpreter, *suite, "check", *(argument.replace("{out}", out) for argument in task.arguments))
@@ -42,7 +43,7 @@ def program(
 
 
 def paths(root: str, folders: Sequence[str], *others: str) -> dict[str, str]:
-    """The variables by which a cell imports what candidates there are, and after them these others. The suite is in ``root``."""
+    """Return the variables that put the candidates, and then ``others``, into the path. ``root`` contains the suite."""
     front = (f"{root}/{STARTUP}", *folders) if folders else ()
     found = {"PYTHONPATH": os.pathsep.join((*front, *others))} if front or others else {}
     return {**found, CANDIDATES_VARIABLE: os.pathsep.join(folders)} if folders else found
@@ -57,7 +58,10 @@ def library_path(site: str, line: str) -> str:
 def contained(
     engine: Engine, suite: Path, bounds: Bounds, gpus: Gpus, user: User, placed: Sequence[Placed] = (), *, lock: bool = True,
 ) -> Command:  # fmt: skip
-    """The part of ``run`` that every container of ours has: nothing but what it needs. ``lock``: whether the GPU lock can be mounted."""
+    """Return the part of ``run`` that all containers share, with the fewest rights that a cell needs.
+
+    ``lock`` is whether the GPU lock can be mounted.
+    """
     return (
         *_first_process(engine), "--pull", "never", "--network", "none", *_files(engine), "--shm-size", "1g",
         "--cap-drop", "ALL", "--security-opt", "no-new-privileges",

@@ -141,11 +141,15 @@ class Containers:
                 shutil.chown(path, int(uid), int(gid))
 
     def _make_lock(self) -> None:
-        """Where it cannot be a file, the container goes without: what lies there may be a link to any file of the machine."""
+        """Create the GPU lock, or report that it is not mounted.
+
+        An entry of another kind under the lock's name is never mounted, because it could be a link to any file of the
+        machine.
+        """
         os.close(sharing.opened(sharing.LOCK))
         if not sharing.can_be_file(sharing.LOCK):
             self._shell.say(
-                f"{sharing.LOCK} is no file that everybody can read, so it is not mounted: other runs on this machine's GPUs may disturb "
+                f"{sharing.LOCK} is not a file that all users can read, so it is not mounted: other runs on this machine's GPUs may disturb "
                 "this one; remove it"
             )
 

@@ -35,7 +35,7 @@ def _is_source(path: Path) -> bool:
 
 
 def of_file(path: Path) -> str:
-    """A file's content; empty where there is no such file, or something else in its place."""
+    """Return the digest of a file's content; empty if the path is not a regular file."""
     found = hashlib.sha256()
     try:
         with files.opened(path) as file:

@@ -17,9 +17,9 @@ from .model import Cell, Ending, Gpus, Prepared, Task
 
 ROOT = Path(conformance.__file__).parents[1]
 SUITE = (command.LAUNCHER, command.MODULE)
-"""By which an interpreter runs this copy of the suite, with nothing of the runner's other packages in its path."""
+"""Interpreter arguments that run this copy of the suite and put no other package of the runner into the path."""
 SAFE_PATH = {"PYTHONSAFEPATH": "1"}
-"""By which pytest finds nothing in the working folder (from Python 3.11 on)."""
+"""Variables that keep the working folder out of pytest's path (from Python 3.11 on)."""
 HIDDEN = {"CUDA_VISIBLE_DEVICES": ""}
 """By which no GPU is seen."""
 _STRANGE = ("CUDA_PATH", "CUDA_HOME", "PYTHONHOME", "PYTHONPATH", "VIRTUAL_ENV")
@@ -42,7 +42,10 @@ class Direct:
         return commands.program(task.prepared.what, task, os.fspath(task.out), str(task.tests), SUITE)
 
     def shell(self, prepared: Prepared, suite: Path) -> Command:
-        """The user's own, with what a run has around it, the cell's interpreter first in the path, and the suite after all else."""
+        """Return the user's shell with the variables of a run.
+
+        The cell's interpreter comes first in ``PATH``, and the suite comes last in ``PYTHONPATH``.
+        """
         found = variables(os.environ, self.gpus, prepared.cell, prepared.what)
         found["PYTHONPATH"] = os.pathsep.join(filter(None, (found.get("PYTHONPATH"), os.fspath(suite))))
         if not prepared.cell.lock:

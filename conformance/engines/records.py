@@ -27,7 +27,7 @@ CELL = "cell.json"
 PLAN, JOURNAL, RESULTS, LOG = "plan.jsonl", "journal.jsonl", "results.jsonl", "check.log"
 ENVIRONMENT = "environment.json"
 CANDIDATES = "candidates"
-"""The folder of what was unpacked, beside those of the cells."""
+"""Name of the folder with unpacked candidates, beside the folders of the cells."""
 OF_CHECK = (PLAN, JOURNAL, RESULTS, ENVIRONMENT, "findings.json", "diagnostics.log")
 
 
@@ -112,12 +112,12 @@ class Record:
 
 
 def write(path: Path, data: dict[str, Any]) -> None:
-    """Write a JSON file into a folder of results, whole or not at all."""
+    """Write a JSON file into a folder of results atomically."""
     files.write_own(path, encoded(data))
 
 
 def encoded(data: dict[str, Any]) -> str:
-    """A JSON file as people can read it."""
+    """Return the text of a JSON file, indented for people."""
     return json.dumps(data, indent=1, ensure_ascii=False) + "\n"
 
 
@@ -166,17 +166,17 @@ _RECORD = {
     "digests": shapes.Maybe(_TEXTS),
 }
 _PLAIN_NAME = re.compile(r"[A-Za-z0-9_][^/\0-\x1f\x7f]{0,199}")
-"""What the folder of a cell can be called: one part of a path, no option of a command, and no file of our own."""
+"""Pattern of a valid folder name of a cell: one path component that is neither an option nor a file of the suite."""
 _OURS = frozenset({RUN, FOLDER, CANDIDATES})
 
 
 def read_run(out: Path) -> Run:
-    """The plan of the run in a folder. Raises UserError where there is none."""
+    """Return the plan of the run in a folder. Raises UserError if it cannot be read."""
     return run_in(read_plan_of_cells(out), out)
 
 
 def read_plan_of_cells(out: Path) -> dict[str, Any]:
-    """``run.json`` as it is written. Raises UserError where there is none."""
+    """Return the content of ``run.json``. Raises UserError if it cannot be read."""
     try:
         found: dict[str, Any] = documents.read(out / RUN, _RUN)
     except Unreadable as error:
@@ -187,7 +187,7 @@ def read_plan_of_cells(out: Path) -> dict[str, Any]:
 
 
 def run_in(data: dict[str, Any], out: Path) -> Run:
-    """What ``run.json`` says. Raises UserError for cells that can be none: their names are those of folders in ``out``."""
+    """Return the run that ``run.json`` describes. Raises UserError for invalid cells, whose names are folders in ``out``."""
     try:
         run = Run.from_json(data)
     except Older as error:
@@ -199,23 +199,23 @@ def run_in(data: dict[str, Any], out: Path) -> Run:
     if wrong:
         told = ", ".join(map(reprlib.repr, wrong))
         raise UserError(
-            f"{out / RUN} has cells that can be none: {told} (a name is that of one folder of its own); nothing was done"
+            f"{out / RUN} has invalid cells: {told} (each name must be that of one separate folder); nothing was done"
         )
     return run
 
 
 def folder_of(out: Path, name: str) -> Path:
-    """Where the results of a cell are. Raises UserError where a link leads out of the run from there."""
+    """Return the results folder of a cell. Raises UserError if it is a link."""
     folder = out / name
     if folder.is_symlink():
         raise UserError(
-            f"{folder} is a link, and the results of a cell lie in the folder of their run; remove the link"
+            f"{folder} is a link, but the results of a cell must be in the folder of their run; remove the link"
         )
     return folder
 
 
 def record_in(folder: Path) -> dict[str, Any]:
-    """``cell.json`` as it is written. Raises Unreadable where it is none, and Missing where it is not there."""
+    """Return the content of ``cell.json``. Raises Unreadable if it is not valid, and Missing if it does not exist."""
     found: dict[str, Any] = documents.read(folder / CELL, _RECORD)
     return found
 
@@ -314,7 +314,7 @@ def _planned(folder: Path) -> frozenset[str]:
 
 
 def libraries(folder: Path) -> set[str]:
-    """Those that the plan of a cell has a case with, by the name that case ids have. Raises Unreadable if there is none."""
+    """Return the libraries in the plan of a cell, by the names that case ids use. Raises Unreadable without a plan."""
     return {name for id in held.read_plan(folder).ids for name in id.split("/")[1].split("-")}
 
 

@@ -343,7 +343,7 @@ def in_effect(ending: Ending, cell: Cell, folder: Path, *, also_tested: bool) ->
         planned = None if also_tested else records.libraries(folder)
         troubles = effect.troubles(environment, cell.candidates, planned)
     except Unreadable as error:
-        troubles = [f"{records.ENVIRONMENT} does not tell what was tested ({error.brief})"]
+        troubles = [f"{records.ENVIRONMENT} does not say which libraries were tested ({error.brief})"]
     return Ending(Lifecycle.NOT_IN_EFFECT, "; ".join(troubles), ending.exit) if troubles else ending
 
 

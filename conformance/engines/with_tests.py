@@ -145,9 +145,10 @@ def account(ending: Ending, folder: Path, said: str, seconds: float) -> OwnTests
 
 
 def counted(path: Path) -> Counter[str] | None:
-    """Tests by outcome, from JUnit's XML; ``None`` where it is not there or not whole.
+    """Return the number of tests by outcome from a JUnit XML file; ``None`` if the file is missing or damaged.
 
-    The tests are somebody else's, and so may the file be: it is UTF-8, as pytest writes it, whatever it says, and declares nothing itself.
+    The package under test controls the file. The reader treats it as UTF-8, as pytest writes it, and rejects document
+    types.
     """
     reading = _Reading()
     try:
@@ -158,7 +159,7 @@ def counted(path: Path) -> Counter[str] | None:
 
 
 class _Reading:
-    """One pass over such a file. Nothing of it is kept but the tags inside one test."""
+    """One pass over a JUnit file. It stores only the tags inside the current test."""
 
     def __init__(self) -> None:
         self.counted: Counter[str] = Counter()

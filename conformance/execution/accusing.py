@@ -212,9 +212,9 @@ def _is_ours(result: Result, name: str) -> bool:
 
 @lru_cache
 def own_exporter(name: str) -> str:
-    """What shows the array interface of a library's arrays, if the suite wrote it; nothing where the library does it itself.
+    """Return what exposes the array interface of a library's arrays if the suite provides it; empty otherwise.
 
-    Only adapters of this package can say so: nobody else's module is imported where results are judged.
+    Only adapters of this package can provide it: the module that judges results imports no other adapter.
     """
     from conformance.adapters import registry
 

@@ -1,7 +1,8 @@
-"""The answers of a process that runs the code of others: lines of JSON in a file, which stays writable whatever becomes of the process.
+"""Answers of a process that runs third-party code: lines of JSON in a file that stays writable.
 
-A library may print anything, replace or close the standard streams, or close every descriptor: none of that reaches the file, because
-each answer opens it anew. Room for the answers is taken beforehand, so that a full disk is no trouble of the library's.
+A library may print anything, replace or close the standard streams, or close every descriptor. The process opens the
+file again for each answer, so none of that reaches it. The file has its final size from the start, so that a full disk
+causes no failure in the library's process.
 """
 
 from __future__ import annotations
@@ -11,23 +12,23 @@ from pathlib import Path
 from typing import Any
 
 MOST_BYTES = 4 << 20
-"""What all the answers of one process may take."""
+"""Limit of all answers of one process, in bytes."""
 _UNUSED = b"\0"
 _ends: dict[Path, int] = {}
-"""Of each file that this process has answered in: where its answers end."""
+"""End of the last answer in each file that this process has written to, as an offset."""
 
 
 def prepare(path: Path) -> None:
-    """Make the file, with room for the answers. ``OSError`` where there is none."""
+    """Create the file and reserve space for the answers. Raises ``OSError`` if there is no space."""
     with open(path, "xb") as file:
         file.write(_UNUSED * MOST_BYTES)
 
 
 def say(path: Path, answer: dict[str, Any]) -> None:
-    """Put one answer behind those that are there. ``ValueError`` where it has no room."""
+    """Append one answer. Raises ``ValueError`` if it does not fit."""
     line, end = json.dumps(answer).encode() + b"\n", _ends.get(path, 0)
     if end + len(line) > MOST_BYTES:
-        raise ValueError(f"an answer of {len(line)} bytes has no room behind {end} others")
+        raise ValueError(f"there is no room for an answer of {len(line)} bytes after {end} others")
     with open(path, "r+b", buffering=0) as file:
         file.seek(end)
         while line:
@@ -36,7 +37,7 @@ def say(path: Path, answer: dict[str, Any]) -> None:
 
 
 def told(path: Path) -> list[dict[str, Any]]:
-    """All answers, in their order. A line that has no end, or that is none of ours, is no answer."""
+    """Return all answers in order. An incomplete or invalid line is skipped."""
     found = []
     for line in path.read_bytes().partition(_UNUSED)[0].split(b"\n")[:-1]:
         try:

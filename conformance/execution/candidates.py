@@ -1,7 +1,7 @@
-"""What became of candidates inside a cell: ``python -m conformance.execution.candidates FOLDER ANSWER`` writes JSON to the file ANSWER.
+"""State of candidates in a cell: ``python -m conformance.execution.candidates FOLDER ANSWER`` writes JSON to ANSWER.
 
-A candidate is a folder in front of the path, with one distribution in it. Whether it came into effect is not believed but looked at, in
-a process of its own: what ``importlib.metadata`` tells of the distribution, and from where each of its modules is imported.
+A candidate is a folder at the front of the path, with one distribution in it. A separate process checks that the
+candidate takes effect: the version that ``importlib.metadata`` reports, and the file of each imported module.
 """
 
 from __future__ import annotations
@@ -85,7 +85,7 @@ def _module(name: str) -> dict[str, Any]:
 
 
 def main(folder: str, answer: str) -> None:
-    """Write what became of the candidate in this folder."""
+    """Write the state of the candidate in this folder."""
     answers.say(Path(answer), measure(folder))
     os._exit(0)
 

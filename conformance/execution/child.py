@@ -57,7 +57,7 @@ class Child:
         self._pauses = deadline.Pauses()
         self._watched = 0
         self.killed = 0
-        """The signal of others that has ended or stopped it, if one has."""
+        """Signal from another process that ended or stopped the child; 0 if none did."""
         requests, self._requests = os.pipe()
         self._answers, answers = os.pipe()
         self._spoken, speak = os.pipe()
@@ -78,7 +78,7 @@ class Child:
 
     @property
     def is_own(self) -> bool:
-        """Whether it has sent itself the signal that it was watched for."""
+        """Whether the child sent itself the watched signal."""
         ended = self._status is not None and os.WIFSIGNALED(self._status)
         return bool(ended and self._watched and os.WTERMSIG(self._status or 0) == senders.CAUGHT)
 
@@ -88,10 +88,10 @@ class Child:
         return not self.done
 
     def run(self, case: Case, *, last: bool = False, watch: int = 0, patience: float = 1.0) -> Result:
-        """The case's result, or what became of the child. ``last``: its end belongs to the case, and is waited for.
+        """Return the result of a case, or a result that describes the death of the child.
 
-        ``watch`` is a signal: the child ends otherwise than by it where it sends it itself, until its end. ``patience`` is by how much the
-        case's deadline is longer than usual.
+        ``last`` includes the exit of the child in the case. ``watch`` is a signal: if the child sends it to itself, a
+        filter ends the child by another signal. ``patience`` multiplies the deadline of the case.
         """
         started = time.perf_counter()
         self.done.append(case.id)
@@ -136,7 +136,7 @@ class Child:
     # -- asking
 
     def _asked(self, request: dict[str, Any], limit: float, *, last: bool) -> tuple[bytes, deadline.Watch | None]:
-        """The answer, whole or as far as it came, and the deadline if neither it nor the child's end came in time."""
+        """Return the answer, possibly incomplete, and the expired deadline if neither an answer nor an exit came in time."""
         watch = deadline.Watch(self.pid, limit, self._pauses)
         try:
             os.write(self._requests, encoded(request))
@@ -152,7 +152,7 @@ class Child:
         return answer, None if in_time else watch
 
     def _collect(self, watch: deadline.Watch, *, until_the_end: bool) -> tuple[bytes, bool]:
-        """Read until there is a whole answer, until the child's end, or until the time is up and there is nothing to read."""
+        """Read until the answer is complete, the child ends, or the time is up and nothing is left to read."""
         answer = b""
         with selectors.DefaultSelector() as selector:
             selector.register(self._answers, selectors.EVENT_READ)
@@ -175,7 +175,7 @@ class Child:
                     return answer, False
 
     def _ends(self, watch: deadline.Watch) -> bool:
-        """Whether the child ends before its time is up."""
+        """Return whether the child ends before its deadline."""
         while left := watch.left:
             if self._wait(min(left, _GLANCE)):
                 return True
@@ -225,7 +225,10 @@ class Child:
     def _conclude(
         self, case: Case, invariant: Invariant, step: Step, answer: bytes, when_lost: str, kills: int
     ) -> Result:
-        """What the end of a child says; its answer counts only if it then ended well. ``kills`` is the kernel's count from before."""
+        """Return the result for a child that ended. Its answer counts only after a clean exit.
+
+        ``kills`` is the kernel's count of out-of-memory kills from before the case.
+        """
         assert self._status is not None
         told = self._told(self._status)
         notes = {**self._stderr(), **crash_trace.evidence(self._words.held)}
@@ -239,7 +242,7 @@ class Child:
         return died(case, invariant, step, Outcome.CRASH, reason, seen=told, attachments=notes)
 
     def _told(self, status: int) -> str:
-        """How a process ended. The signal that ends one under watch stands for that which it sent itself."""
+        """Return how a process ended. Under watch, the filter's signal stands for the watched signal."""
         if not os.WIFSIGNALED(status):
             return f"exit code {os.WEXITSTATUS(status)}"
         number = os.WTERMSIG(status)
@@ -336,7 +339,7 @@ def _serve(requests: int, answers: int, bench: Workbench, steps: Steps) -> Isola
 
 
 def _flush() -> None:
-    """What a case has printed belongs to it. A library may have put anything in the place of the streams."""
+    """Flush the output of a case before the next one starts. A library may have replaced the streams with any object."""
     for stream in (sys.stdout, sys.stderr):
         with contextlib.suppress(Exception):
             stream.flush()

@@ -1,6 +1,7 @@
-"""What adapters declare for any version of their libraries, read in a process of its own: an adapter's module can do anything.
+"""Declarations of adapters for any version of their libraries, read in a separate process.
 
-``python -m conformance.execution.declared NAME ANSWER`` writes a line of JSON to the file ANSWER. No library is loaded.
+``python -m conformance.execution.declared NAME ANSWER`` writes a line of JSON to ANSWER. It loads no library. The
+separate process is necessary because the module of an adapter can run any code.
 """
 
 from __future__ import annotations
@@ -20,13 +21,13 @@ from . import answers
 
 
 def library(name: str) -> Library:
-    """The library with all that its adapter says it could have, on the devices of a machine with a GPU."""
+    """Return the library with everything that its adapter declares, on the devices of a machine with a GPU."""
     try:
         adapter = registry.create(name)
         versions = dict.fromkeys(adapter.distributions, "any")
         sides = {device: _side(adapter, device) for device in (Device.HOST, Device.CUDA) if _has(adapter, device)}
         return Library(name, versions, frozenset(adapter.traits | {Trait.EXCHANGE_API}), None, sides)
-    except BaseException as error:  # somebody else's
+    except BaseException as error:  # third-party code can raise anything
         return Library.not_trusted(name, {}, f"to import it raises {brief(error)}")
 
 
@@ -44,7 +45,7 @@ def _side(adapter: Adapter, device: Device) -> Side:
 
 
 def main(name: str, answer: str) -> None:
-    """Write what the adapter declares, and end."""
+    """Write the declaration of the adapter, and end."""
     found: dict[str, Any] = library(name).to_json()
     answers.say(Path(answer), found)
     os._exit(0)

@@ -25,14 +25,14 @@ from .probe import CHECKING, CONTENTS, DRIVER, machine_facts
 
 PROBE_SECONDS = 120
 SUITE = "suite"
-"""The name of this suite among the contents of libraries."""
+"""Key of this suite among the contents of libraries."""
 _TRIES = 3
-"""Probes of one library that somebody has to end before it counts as one that cannot be tested."""
+"""Number of probes that outside signals may end before the library counts as impossible to test."""
 _CODE = "exit code"
 _TAIL = 600
-"""Characters of a probe's last words that are told."""
+"""Number of characters of a probe's last output that a message quotes."""
 _WORDS = 1 << 20
-"""Bytes of what a probe has written that are read."""
+"""Number of bytes of a probe's output that are read."""
 
 
 _REASONS = shapes.Each(str)
@@ -67,7 +67,7 @@ SHAPE = {
     "candidates": shapes.Maybe([{}]),
     "libraries": [_LIBRARY],
 }
-"""What ``environment.json`` has to have."""
+"""Expected shape of ``environment.json``."""
 
 
 @dataclass(frozen=True)
@@ -81,9 +81,9 @@ class Facts:
     machine: Mapping[str, Any] = field(default_factory=machine_facts)
     """Python's version and the like."""
     contents: Mapping[str, fingerprint.Contents] = field(default_factory=dict, compare=False)
-    """A mark for each file of each library, and of this suite under ``suite``, as far as they were measured; not in ``to_json``."""
+    """Digest of each file of each library and, under ``suite``, of this suite, if measured; not part of ``to_json``."""
     suite_files: str | None = None
-    """What tells this copy of the suite from others of its version."""
+    """Digest of the files of this copy of the suite."""
 
     def to_json(self) -> dict[str, Any]:
         """Plain data."""
@@ -127,9 +127,10 @@ def _differs(key: str, before: dict[str, Any], now: dict[str, Any]) -> bool:
 
 
 def rebuilt(before: dict[str, Any], contents: Mapping[str, fingerprint.Contents], now: Facts) -> list[str]:
-    """The libraries, and the suite, that have other files now though their versions are the same, each with the first such file.
+    """Return a sentence for each library, and for the suite, whose files differ although the versions are equal.
 
-    ``before`` is an ``environment.json`` and ``contents`` the ``contents.json`` beside it, as far as it is there.
+    ``before`` is an ``environment.json`` and ``contents`` the ``contents.json`` beside it, which may be incomplete.
+    Each sentence names the first file that differs.
     """
     then = {SUITE: before.get("suite_files"), **{one["name"]: one.get("files") for one in before["libraries"]}}
     files = {SUITE: now.suite_files, **{library.name: library.files for library in now.environment.libraries}}
@@ -139,7 +140,7 @@ def rebuilt(before: dict[str, Any], contents: Mapping[str, fingerprint.Contents]
 
 def _first(before: fingerprint.Contents | None, now: fingerprint.Contents | None) -> str:
     found = fingerprint.first_difference(before, now) if before and now else ""
-    return found or "its files differ, and no list of them was kept that shows which"
+    return found or "its files differ, but the list that would name them is missing"
 
 
 def measure(names: tuple[str, ...] | None = None) -> Facts:
@@ -176,7 +177,11 @@ def _candidate(folder: str, neutral: Path) -> dict[str, Any]:
 
 
 def _library(name: str, neutral: Path) -> tuple[Library, fingerprint.Contents]:
-    """An adapter, or a library, that ends its process is there and cannot be tested; and the contents of one that is tested."""
+    """Return a library and its contents.
+
+    If the adapter or the library ends the probe, the library counts as present but impossible to test, without
+    contents.
+    """
     found = _probe(name, neutral)
     if "name" in found:
         return Library.from_json(found), found.get(CONTENTS, {})
@@ -185,14 +190,20 @@ def _library(name: str, neutral: Path) -> tuple[Library, fingerprint.Contents]:
 
 
 def declared(name: str) -> Library:
-    """What an adapter declares for any version of its library; one that ends its process is absent, with the reason."""
+    """Return what an adapter declares for any version of its library.
+
+    If the adapter ends its process, the library is absent, with the reason.
+    """
     with private.folder() as neutral:
         found = _probe(name, neutral, "conformance.execution.declared")
     return Library.from_json(found) if "name" in found else Library.not_trusted(name, {}, found["reason"])
 
 
 def _probe(name: str, neutral: Path, module: str = "conformance.execution.probe") -> dict[str, Any]:
-    """As :func:`_probed`. A probe that a signal of others has ended (an operator's, the kernel's for want of memory) is made again."""
+    """Run :func:`_probed`, and repeat a probe that a signal from another process ended.
+
+    An operator or the kernel's out-of-memory killer can send such a signal.
+    """
     for _ in range(_TRIES):
         found = _probed(name, neutral, module)
         if -found.pop(_CODE, 0) not in senders.FOREIGN:
@@ -201,9 +212,10 @@ def _probe(name: str, neutral: Path, module: str = "conformance.execution.probe"
 
 
 def _probed(name: str, neutral: Path, module: str) -> dict[str, Any]:
-    """The last answer of the probe, or a ``reason`` if its process died, hung or gave none; of one that died also its exit code.
+    """Return the last answer of a probe, or a ``reason`` if its process died, hung or gave no answer.
 
-    It runs in the folder ``neutral``. Raises :class:`NoTemporaryFiles`.
+    For a process that died the result also has the exit code. The probe runs in the folder ``neutral``. Raises
+    :class:`NoTemporaryFiles`.
     """
     with private.folder() as ours:
         answer = ours / "answers"
@@ -235,7 +247,7 @@ def _ended(code: int) -> str:
 
 
 def _stop(process: subprocess.Popen[bytes]) -> None:
-    """With all that the library has started."""
+    """Stop the process and all processes that the library started."""
     try:
         os.killpg(process.pid, signal.SIGKILL)
     except ProcessLookupError:
@@ -244,7 +256,7 @@ def _stop(process: subprocess.Popen[bytes]) -> None:
 
 
 def _newest(answer: Path) -> dict[str, Any]:
-    """What a process has found out, or what it tried when it ended; with the contents of the library, where it told them."""
+    """Return the newest answer of a process, merged with the contents of the library if an answer has them."""
     told = answers.told(answer)
     contents = [line for line in told if CONTENTS in line]
     others = [line for line in told if CONTENTS not in line]

@@ -1,9 +1,9 @@
-"""What a library consists of, by its files: two builds of one version differ here, though all that they say of themselves is alike.
+"""Digests of a library's files, which distinguish two builds with the same version.
 
-The files are those of every top-level module that a process has loaded since :func:`loaded`: of wheels, editable installations and
-folders in ``PYTHONPATH`` alike, with what wheels put beside a package (``numpy.libs``). A file of up to ``BY_CONTENT`` bytes counts by its
-content, a larger one by its size and the time of its last change, so that a library of some GB takes seconds. Compiled caches and
-hidden folders do not count. The standard library does not: it belongs to the version of Python.
+The files belong to every top-level module that a process has loaded since :func:`loaded`: from wheels, editable
+installations and folders in ``PYTHONPATH``, including the folders that wheels put beside a package (``numpy.libs``). A
+file of up to ``BY_CONTENT`` bytes counts by its content. A larger file counts by its size and modification time, so
+that a library of several GB takes seconds. Compiled caches, hidden folders and the standard library do not count.
 """
 
 from __future__ import annotations
@@ -16,21 +16,21 @@ from pathlib import Path
 from types import ModuleType
 
 BY_CONTENT = 8 << 20
-"""Bytes: what is larger is not read."""
+"""Size up to which a file is read, in bytes."""
 MOST_FILES = 50_000
-"""What lies behind so many files in the order of names is not looked at."""
+"""Limit of the number of files, in order of their names; the rest is not checked."""
 _MARK = 16
 Contents = Mapping[str, str]
-"""A mark for each file, by its path from the folder in which the module was found."""
+"""Digest of each file, by its path relative to the folder that contains the module."""
 
 
 def loaded() -> frozenset[str]:
-    """The modules that this process has loaded so far."""
+    """Return the modules that this process has loaded so far."""
     return frozenset(sys.modules)
 
 
 def since(before: frozenset[str]) -> dict[str, str]:
-    """The contents of all that was loaded since then; this package, which has its own, is left out."""
+    """Return the contents of all modules loaded since then, except this package, which has its own digest."""
     names = {name.partition(".")[0] for name in sys.modules.keys() - before}
     wanted = sorted(names - sys.stdlib_module_names - {__package__.partition(".")[0]})
     modules = [module for name in wanted if isinstance(module := sys.modules.get(name), ModuleType)]
@@ -38,7 +38,7 @@ def since(before: frozenset[str]) -> dict[str, str]:
 
 
 def of_trees(roots: Iterable[Path]) -> dict[str, str]:
-    """The contents of folders and of single files."""
+    """Return the contents of folders and of single files."""
     found: dict[str, str] = {}
     for root in dict.fromkeys(roots):
         for path in _files(root):
@@ -49,13 +49,13 @@ def of_trees(roots: Iterable[Path]) -> dict[str, str]:
 
 
 def digest(contents: Contents) -> str:
-    """SHA-256 of all names and marks."""
+    """Return the SHA-256 of all names and digests."""
     lines = "".join(f"{name}\0{mark}\n" for name, mark in sorted(contents.items()))
     return hashlib.sha256(lines.encode(errors="surrogateescape")).hexdigest()
 
 
 def first_difference(before: Contents, now: Contents) -> str:
-    """The first file that is not what it was, in a few words; empty where there is none."""
+    """Describe the first file that differs; empty if there is none."""
     for name in sorted(before.keys() | now.keys()):
         if before.get(name) != now.get(name):
             return f"{name} {'is new' if name not in before else 'is gone' if name not in now else 'has changed'}"
@@ -63,11 +63,11 @@ def first_difference(before: Contents, now: Contents) -> str:
 
 
 def _roots(module: ModuleType) -> Iterator[Path]:
-    """Where a top-level module lies: the folders of a package with their companions, or its file."""
+    """Return the locations of a top-level module: the folders of a package and its companions, or its file."""
     try:
         folders = [Path(folder) for folder in getattr(module, "__path__", ())]
         file = getattr(module, "__file__", None)
-    except Exception:  # a module of somebody else's can be any object
+    except Exception:  # a third-party module can be any object
         return
     for folder in folders:
         yield folder
@@ -85,7 +85,7 @@ def _files(root: Path) -> Iterator[Path]:
 
 
 def _mark(path: Path) -> str:
-    """By content, or by size and time; a file that cannot be read has a mark, too."""
+    """Return a digest of the content, or the size and time. A file that cannot be read also gets a value."""
     try:
         facts = path.stat()
         if not path.is_file():

@@ -18,7 +18,7 @@ PLAN = "plan.jsonl"
 RESULTS = "results.jsonl"
 ENVIRONMENT = "environment.json"
 CONTENTS = "contents.json"
-"""A mark for each file of each library, so that a run which goes on can name the one that differs."""
+"""Name of the file with the digest of each library file, from which ``--resume`` names the file that differs."""
 FINDINGS = "findings.json"
 DIAGNOSTICS = "diagnostics.log"
 """What the run's own processes wrote: empty if nothing went wrong with the run itself."""
@@ -32,10 +32,10 @@ def digest(out: Path) -> str:
 def prepare(
     cases: list[Case], environment: dict[str, Any], out: Path, contents: Mapping[str, Mapping[str, str]] | None = None
 ) -> None:
-    """Write environment, contents of libraries and plan, and see them on the disk.
+    """Write the environment, the contents of libraries and the plan, and flush them to the disk.
 
-    The plan goes first and comes last: without one a folder holds no run, so that who goes on with a run killed in between is told so
-    instead of running what somebody had planned here before.
+    The old plan is removed first and the new plan is written last. A folder without a plan holds no run, so that
+    ``--resume`` after a kill in between reports an error and never runs an older plan.
     """
     for old in (PLAN, RESULTS, FINDINGS, CONTENTS, journal.FILE, DIAGNOSTICS):
         (out / old).unlink(missing_ok=True)
@@ -46,7 +46,7 @@ def prepare(
 
 
 def contents(out: Path) -> dict[str, dict[str, str]]:
-    """The contents of libraries that a run has noted; none where they cannot be read, for only a sentence depends on them."""
+    """Return the recorded contents of libraries; empty if they cannot be read, because only a message depends on them."""
     try:
         found: dict[str, dict[str, str]] = documents.read(out / CONTENTS, shapes.Each(shapes.Each(str)))
     except files.Unreadable:

@@ -26,11 +26,14 @@ from .workbench import preload
 SOCKET = "CONFORMANCE_SERVER"
 """Environment variable with the path of the server's socket."""
 START_SECONDS = 900.0
-"""How long the server may take to import everything: a limit for what never ends. One that dies is noticed at once."""
+"""Timeout of all imports in the server. A server that dies is detected at once."""
 
 
 class Server:
-    """The server as its starter sees it. ``output`` is the descriptor that it writes its own troubles to, ``folder`` where it runs."""
+    """The server, as its parent sees it.
+
+    ``output`` is the descriptor that receives the server's own errors. ``folder`` is its working folder.
+    """
 
     def __init__(self, libraries: tuple[str, ...], path: str, output: int, folder: Path) -> None:
         self.path = path
@@ -45,12 +48,12 @@ class Server:
 
     @property
     def has_begun(self) -> bool:
-        """Whether it has imported everything and listens."""
+        """Whether the server has imported everything and listens."""
         return os.path.exists(self.path)
 
     @property
     def code(self) -> int | None:
-        """Its exit code, negative for a signal; ``None`` while it lives."""
+        """Exit code of the server, negative for a signal; ``None`` while it runs."""
         return self._process.poll()
 
     @property
@@ -100,7 +103,7 @@ def serve(path: str, libraries: tuple[str, ...]) -> None:
 
 
 def _reopen() -> None:
-    """A library may have closed the standard streams: nothing that is opened from now on may get their numbers."""
+    """Reopen the standard streams that a library closed, so that no later file gets their descriptors."""
     nowhere = os.open(os.devnull, os.O_RDWR)
     while nowhere <= 2:
         nowhere = os.dup(nowhere)

@@ -1,7 +1,7 @@
-"""How pytest is started over the suite: this copy of the suite, the installed pytest, nothing of the user's in front of them.
+"""Start of pytest over the suite: this copy of the suite and the installed pytest, without the user's configuration.
 
-The controller and its workers load no library under test, so their path is not the user's. In front of it stands a folder that holds a
-link to this package, and nothing else that could be imported in place of pytest.
+The controller and its workers load no library under test, so they do not use the user's path. Their path starts with a
+folder that contains a link to this package and empty startup modules.
 """
 
 from __future__ import annotations
@@ -20,14 +20,17 @@ _TOOLS = (
     "pytest", "pytest-xdist", "execnet", "pluggy", "iniconfig", "packaging", "pygments", "exceptiongroup", "tomli",
     "typing_extensions",
 )  # fmt: skip
-"""The distributions that pytest and xdist consist of."""
+"""Distributions that pytest and xdist consist of."""
 _QUIET = ("sitecustomize.py", "usercustomize.py")
-"""Empty modules in front of the machine's own: xdist's workers speak on standard output, and what prints there ends them."""
+"""Empty modules that hide those of the machine. xdist workers use standard output, and other output there ends them."""
 _CODE = "code"
 
 
 def start(processes: int, private: Path, output: int, variables: Mapping[str, str]) -> subprocess.Popen[bytes]:
-    """Start pytest with so many workers. ``private`` is a private folder, in which it runs; ``output`` takes all that is printed."""
+    """Start pytest with the given number of workers.
+
+    pytest runs in the private folder ``private``. ``output`` receives all that it prints.
+    """
     code = _prepared(private)
     path = (str(code), *_folders_of_tools())
     environment = {
@@ -49,7 +52,7 @@ def start(processes: int, private: Path, output: int, variables: Mapping[str, st
 
 
 def command(processes: int, private: Path) -> list[str]:
-    """The pytest command line: our plugin and xdist, nothing of the user's configuration, and no folder in a place that all users share."""
+    """Return the pytest command line: the suite's plugin and xdist, no user configuration, and no shared folder."""
     suite = private / _CODE / "conformance" / "suite"
     return [
         children.python(), "-m", "pytest", str(suite),
@@ -70,7 +73,7 @@ def _prepared(private: Path) -> Path:
 
 
 def _folders_of_tools() -> tuple[str, ...]:
-    """Those folders of the user's path in which pytest is installed; the others would be asked before the interpreter's own."""
+    """Return the folders of the user's path in which pytest is installed. Other folders would shadow the interpreter's own."""
     wanted = {os.path.realpath(folder) for name in _TOOLS for folder in _folder_of(name)}
     given = surroundings.folders(children.environment(), "PYTHONPATH")
     return tuple(folder for folder in given if os.path.realpath(folder) in wanted)

@@ -1,19 +1,19 @@
-"""What a folder of ``check`` holds: the one reader of it, for what runs inside a cell and for what runs outside.
+"""Contents of a ``check`` folder: the only reader, both inside a cell and outside.
 
-Two files tell the result of a case. ``results.jsonl`` is the account of a run that came to its end: it is written last, from the whole
-journal, with who is accused. The journal is written as things happen, and a run that goes on with another appends to it. So:
+Two files hold the results of cases. A finished run writes ``results.jsonl`` last, from the whole journal, and it
+includes the accused. A run writes the journal as events happen, and a resumed run appends to it. Therefore:
 
-* Where ``results.jsonl`` decides every planned case, it counts, and it alone. ``--resume`` runs nothing that is decided, so nothing that
-  the journal has besides can be newer, and the digest that a cell's record keeps is of this file: a journal that says otherwise was altered.
-* Otherwise the run did not come to its end, or was gone on with since. Then a case has the result that decides it, the journal's before
-  the other where both do; ``results.jsonl`` fills in what the journal has not got. Who is accused is found out from all of that.
-* A planned case that neither of them has is lost.
+* If ``results.jsonl`` decides every planned case, only this file counts. ``--resume`` never runs a decided case, so the
+  journal has no newer result. A cell's record keeps the digest of this file, so a journal that differs was altered.
+* Otherwise the run did not finish, or was resumed since. If both files decide a case, the result in the journal counts;
+  ``results.jsonl`` supplies the others. The accused are determined from all of these results.
+* A planned case without a result in either file is lost.
 
-A journal also has trials, which were not planned: they are no results of the run, and tell who is accused. In ``results.jsonl`` a case
-that was not planned is a mistake.
+A journal also has trials, which were not planned. They are not results of the run; they determine the accused. In
+``results.jsonl`` an unplanned case is an error.
 
-A line that is damaged costs what it said, and no other: it is passed over and told (``Held.damage``), and a case that has no other result
-is lost. That holds for no plan, though: without all of it nobody knows what is missing.
+A damaged line affects only its own case. It is skipped and reported (``Held.damage``), and a case without another
+result is lost. A damaged plan is an error, because the missing cases are unknown.
 """
 
 from __future__ import annotations
@@ -40,11 +40,11 @@ from .ledger import lost
 from .results import ACCUSING, BAD, Accused, Line, Result, mistake
 
 Loads = Callable[[bytes], Any]
-"""What parses a line; ``ValueError`` where it is no JSON."""
+"""Parser of a line, which raises ``ValueError`` if it is not valid JSON."""
 NOT_COME_TO = "the run has not come to it"
-MAY_HAVE_HELD = "what was found out may have stood in what is damaged: {}"
+MAY_HAVE_HELD = "its result may have been in damaged data: {}"
 _SHOWN = 200
-"""Characters of an id that a sentence has."""
+"""Number of characters of an id that a message quotes."""
 _PARTS = 4
 """Parts that the id of a case has at least."""
 _LOST = Outcome.LOST.value
@@ -79,7 +79,7 @@ class Held:
     plan: Plan
     results: dict[str, Line]
     damage: tuple[str, ...] = ()
-    """Lines that were passed over, each in a sentence."""
+    """One sentence for each skipped line."""
 
     @property
     def is_complete(self) -> bool:
@@ -102,7 +102,7 @@ class Left:
     unsettled: frozenset[str] = frozenset()
     """Failures of which a run that was stopped would still have found out whom they accuse."""
     damage: tuple[str, ...] = ()
-    """Lines that were passed over, each in a sentence."""
+    """One sentence for each skipped line."""
 
     def result(self, id: str) -> Result | None:
         """What is decided of a case, of one that was planned or of a trial."""
@@ -111,9 +111,10 @@ class Left:
 
 
 def read(out: Path, loads: Loads = documents.loads, plans: dict[str, Plan] | None = None) -> Held:
-    """What a folder holds; nothing is planned where there is no plan. ``plans`` keeps what was read, by digest, for other folders.
+    """Return the contents of a folder; nothing is planned if there is no plan.
 
-    Raises ``Unreadable`` for a plan that is none, and where nothing is left of the results that were there.
+    ``plans`` caches plans by digest across folders. Raises ``Unreadable`` if the plan is damaged, or if no existing
+    result is readable.
     """
     return _Folder(out, loads, plans).held
 
@@ -124,7 +125,7 @@ def read_plan(out: Path, loads: Loads = documents.loads, plans: dict[str, Plan] 
 
 
 def left(out: Path) -> Left:
-    """What a run has left, in whatever state. Raises ``Unreadable``, also where nothing is planned."""
+    """Return the remains of a run in any state. Raises ``Unreadable``, also if nothing is planned."""
     found = _Folder(out)
     if not found.plan.ids:
         raise Unreadable(out / folder.PLAN, "is empty or missing")
@@ -171,14 +172,14 @@ class _Folder:
         return self._plans[digest]
 
     def _ids(self, lines: Sequence[bytes]) -> tuple[str, ...]:
-        """The ids of these lines. Raises Unreadable for the first that has none, or one that was there."""
+        """Return the ids in these lines. Raises Unreadable for an invalid or repeated id."""
         found: dict[str, int] = {}
         for number, record in self._parsed(folder.PLAN, lines, raises=True):
             id = record.get("id") if isinstance(record, dict) else None
             if not isinstance(id, str) or id.count("/") < _PARTS - 1:
-                raise self._broken(folder.PLAN, f"has {reprlib.repr(id)} as its id, which is none of a case", number)
+                raise self._broken(folder.PLAN, f"has {reprlib.repr(id)} as its id, which is not a case id", number)
             if found.setdefault(id, number) != number:
-                raise self._broken(folder.PLAN, f"has the case of line {found[id]} once more", number)
+                raise self._broken(folder.PLAN, f"repeats the case of line {found[id]}", number)
         return tuple(found)
 
     def cases(self) -> tuple[Case, ...]:
@@ -188,14 +189,14 @@ class _Folder:
             told = shapes.mistake(record, _CASE)
             case = None if told else Case.from_json(record)
             if case is None or case.id != record["id"]:
-                why = told or f"its id is {reprlib.repr(record['id'])}, and its case another"
-                raise self._broken(folder.PLAN, f"is no case: {why}", number)
+                why = told or f"its id is {reprlib.repr(record['id'])}, which is that of another case"
+                raise self._broken(folder.PLAN, f"is not a case: {why}", number)
             found.append(case)
         return tuple(found)
 
     @cached_property
     def settled(self) -> dict[str, Line]:
-        """The sound lines of ``results.jsonl`` by case; none where it is not there, or where two of a case differ."""
+        """Return the valid lines of ``results.jsonl`` by case; empty without the file. Conflicting results of a case are omitted."""
         found: dict[str, Line] = {}
         twice: set[str] = set()
         known = self.plan.known
@@ -205,7 +206,7 @@ class _Folder:
                 if found.setdefault(id, line) is line or found[id] == line:
                     continue
                 twice.add(id)
-                told = f"is another result of {id} than there is in it already"
+                told = f"differs from an earlier result of {id}"
             told = told or f"is a result of {line['id'][:_SHOWN]}, which was not planned"
             self._damage.append(self._broken(folder.RESULTS, told, number))
         return {id: line for id, line in found.items() if id not in twice} if twice else found
@@ -223,9 +224,10 @@ class _Folder:
         return account
 
     def _lines(self, name: str, *, whole: bool = False, raises: bool = False) -> Iterator[tuple[int, Any]]:
-        """What the lines of a file hold, with their numbers; the ``whole`` ones where it is written line by line.
+        """Yield the number and the content of each line of a file; nothing if the file does not exist.
 
-        There are none where it is not there. One that is no JSON raises, or is noted as damaged.
+        ``whole`` drops an unfinished last line. A line that is not valid JSON raises if ``raises`` is set, and is
+        recorded as damaged otherwise.
         """
         try:
             content = files.read(self._out / name)
@@ -239,7 +241,7 @@ class _Folder:
             try:
                 record = loads(line)
             except (ValueError, RecursionError):
-                broken = self._broken(name, "is no JSON", number)
+                broken = self._broken(name, "is not valid JSON", number)
                 if raises:
                     raise broken from None
                 self._damage.append(broken)

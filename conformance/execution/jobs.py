@@ -1,4 +1,4 @@
-"""What a worker is given to do, and the variables by which it finds that. The supervisor reads this, and not pytest."""
+"""Jobs of a worker, and the variables that point to them. The supervisor imports this module without pytest."""
 
 from __future__ import annotations
 
@@ -8,25 +8,25 @@ from typing import Any
 from conformance.suite.catalogue import Case, Isolation
 
 JOBS = "CONFORMANCE_JOBS"
-"""Environment variable with the path of the file of jobs, a :class:`Job` a line."""
+"""Environment variable with the path of the job file, which has one :class:`Job` a line."""
 REPORT = "CONFORMANCE_REPORT"
 """Environment variable with the path of the supervisor's socket."""
 SEED = "CONFORMANCE_SEED"
-"""Environment variable with a word that decides in which order cases run."""
+"""Environment variable with the word that seeds the order of cases."""
 
 
 @dataclass(frozen=True)
 class Job:
-    """A case, and in what kind of process it is to run."""
+    """A case and the kind of process that runs it."""
 
     case: Case
     isolation: Isolation
 
     def to_json(self) -> dict[str, Any]:
-        """A line of the file."""
+        """Return a line of the job file."""
         return {"case": self.case.to_json(), "isolation": self.isolation.value}
 
     @classmethod
     def from_json(cls, data: dict[str, Any]) -> Job:
-        """The reverse of :meth:`to_json`."""
+        """Return a job from the result of :meth:`to_json`."""
         return cls(Case.from_json(data["case"]), Isolation(data["isolation"]))

@@ -22,7 +22,7 @@ from .results import Line, mistake
 
 FILE = "journal.jsonl"
 _PIECE = 1 << 16
-"""Bytes that are looked through at once for the end of a line."""
+"""Size of the blocks in which the end of a line is searched, in bytes."""
 
 
 class Event(str, Enum):
@@ -76,7 +76,7 @@ class Journal:
 
 
 def _whole(file: int) -> int:
-    """The size in bytes of the lines that have an end."""
+    """Return the size of the complete lines, in bytes."""
     end = os.fstat(file).st_size
     while end:
         start = max(0, end - _PIECE)
@@ -100,9 +100,9 @@ class Account:
     """Whether the run came to its end, or was never begun: then there is nothing that it would still have found out."""
 
     def take(self, record: object) -> str:
-        """One line more. One that is none of a journal is passed over: then this is why, as the end of a sentence."""
+        """Add one line. Return why the line is invalid, as the end of a sentence, or an empty string."""
         if not isinstance(record, dict):
-            return "is no object"
+            return "is not an object"
         event = record.get("event")
         if event == Event.END.value:
             told = mistake(record.get("result"))
@@ -111,7 +111,7 @@ class Account:
             self.results[record["result"]["id"]] = record["result"]
         key = _NEEDED.get(event) if isinstance(event, str) else None
         if key and not isinstance(record.get(key), str):
-            return f"is no event: it has no text as its {key}"
+            return f"is not an event: its {key} is not a string"
         if event == Event.START.value:
             self.starts[record["case"]] += 1
         elif event == Event.BEGIN.value:
@@ -119,7 +119,7 @@ class Account:
         elif event == Event.STOP.value:
             self.is_complete = record["why"] == COMPLETE
         elif not isinstance(event, str):
-            return "is no event"
+            return "is not an event"
         return ""
 
     @property
@@ -129,11 +129,11 @@ class Account:
 
 
 _NEEDED = {Event.START.value: "case", Event.BEGIN.value: "plan", Event.STOP.value: "why"}
-"""The text that an event of this kind has."""
+"""Key that must hold text, by kind of event."""
 
 
 def tell(records: Iterable[object]) -> Account:
-    """The account that these lines give."""
+    """Return the account of these lines."""
     account = Account()
     for record in records:
         account.take(record)

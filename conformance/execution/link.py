@@ -13,9 +13,9 @@ from typing import Any
 
 _PIECE = 1 << 16
 _LONGEST = 107
-"""Bytes of a socket's name (``unix(7)``: 108, with a zero at the end)."""
+"""Limit of a socket's name, in bytes (``unix(7)``: 108, including the terminating zero)."""
 _WAITING = 128
-"""How many may have connected, and not been heard yet."""
+"""Limit of the connections that wait to be accepted."""
 
 
 def encoded(record: dict[str, Any]) -> bytes:
@@ -25,10 +25,10 @@ def encoded(record: dict[str, Any]) -> bytes:
 
 @contextmanager
 def address(path: str) -> Iterator[str]:
-    """A name for a socket of this path that the kernel takes, however long the path is.
+    """Yield a socket address for a path of any length.
 
-    A socket's name has room for 107 bytes, and the folder for temporary files may have a longer one. Through a descriptor of the
-    folder the name is short.
+    The kernel limits a socket's name to 107 bytes, and the path of the folder for temporary files may be longer. A name
+    through a descriptor of the folder is short.
     """
     if len(os.fsencode(path)) <= _LONGEST:
         yield path
@@ -41,7 +41,7 @@ def address(path: str) -> Iterator[str]:
 
 
 def listening(path: str) -> socket.socket:
-    """A socket that listens there. It can be connected to as soon as there is a file of that path."""
+    """Return a socket that listens at a path. Clients can connect as soon as the file exists."""
     listener = socket.socket(socket.AF_UNIX, socket.SOCK_STREAM)
     with address(f"{path}.new") as name:
         listener.bind(name)

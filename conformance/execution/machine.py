@@ -1,4 +1,4 @@
-"""How many processes this machine, or this container, has room for: processors and memory that are there to be used."""
+"""Number of processes for which this machine or container has processors and memory."""
 
 from __future__ import annotations
 
@@ -8,15 +8,15 @@ from dataclasses import dataclass
 from pathlib import Path
 
 MOST_PROCESSES = 12
-"""Starting CUDA is one process at a time, so more would only wait for each other."""
+"""Default limit of processes. CUDA starts in one process at a time, so more processes would only wait."""
 PROCESS_BYTES = 512 << 20
-"""What one worker may need with the libraries in it. What children share with the server that forks them counts once."""
+"""Memory that one worker may need with its libraries, in bytes. Memory shared with the server counts once."""
 _CGROUP = Path("/sys/fs/cgroup")
 
 
 @dataclass(frozen=True)
 class Room:
-    """What there is: processors, and bytes of memory that are free; ``None`` where the kernel does not tell."""
+    """Available processors and free memory in bytes; ``None`` if the kernel does not report it."""
 
     processors: int
     memory: int | None
@@ -24,14 +24,14 @@ class Room:
 
 @dataclass(frozen=True)
 class Processes:
-    """How many worker processes are started. ``why`` says in one sentence why they are fewer than asked for."""
+    """Number of worker processes. ``why`` is a sentence on why there are fewer than requested."""
 
     number: int
     why: str = ""
 
 
 def room(cgroup: Path = _CGROUP, meminfo: Path = Path("/proc/meminfo")) -> Room:
-    """What this process may use, the limits of its container included."""
+    """Return the processors and memory that this process may use, within the limits of its container."""
     allowed = len(os.sched_getaffinity(0))
     share = _share(cgroup)
     processors = allowed if share is None else min(allowed, max(1, round(share)))
@@ -40,9 +40,9 @@ def room(cgroup: Path = _CGROUP, meminfo: Path = Path("/proc/meminfo")) -> Room:
 
 
 def processes(asked: int | None, there: Room) -> Processes:
-    """As many as asked for, or one a processor up to :data:`MOST_PROCESSES`; never more than there is room for.
+    """Return the requested number of processes, or one per processor up to :data:`MOST_PROCESSES`, within ``there``.
 
-    Processes that have to take turns on a processor make nothing faster: they only get late, and look as if they were hanging.
+    More processes than processors do not run faster: each takes longer, and can appear to hang.
     """
     wanted = min(there.processors, MOST_PROCESSES) if asked is None else asked
     by_memory = wanted if there.memory is None else max(1, there.memory // PROCESS_BYTES)
@@ -67,7 +67,7 @@ def _gib(bytes: int) -> str:
 
 
 def _share(cgroup: Path) -> float | None:
-    """Processors that the container may use on average: the second version of cgroups, or the first."""
+    """Return the container's average share of processors, from version 2 or version 1 of cgroups."""
     words = _words(cgroup / "cpu.max") or [
         *_words(cgroup / "cpu/cpu.cfs_quota_us"),
         *_words(cgroup / "cpu/cpu.cfs_period_us"),
@@ -77,7 +77,7 @@ def _share(cgroup: Path) -> float | None:
 
 
 def _left_in(cgroup: Path) -> int | None:
-    """Bytes below the container's limit, if it has one."""
+    """Return the bytes left below the container's memory limit, if it has one."""
     for most, used in (
         ("memory.max", "memory.current"),
         ("memory/memory.limit_in_bytes", "memory/memory.usage_in_bytes"),
@@ -101,5 +101,5 @@ def _words(path: Path) -> list[str]:
 
 
 def _numbers(words: Iterable[str]) -> list[int]:
-    """``max`` is no number."""
+    """Return the numbers among the words. ``max`` is not a number."""
     return [int(word) for word in words if word.lstrip("-").isdigit()]

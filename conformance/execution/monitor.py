@@ -24,9 +24,9 @@ PROBES = 3
 PROBE_SECONDS = 20.0
 PAUSE_SECONDS = 2.0
 MOST_TRIES = 4
-"""Tries of one case, the one in company included. Each that a signal of others ends is replaced by another, as long as there are any."""
+"""Limit of the tries of one case, including the one in a shared process. Outside signals cause another try."""
 PATIENCE = 2.0
-"""By how much the deadline of a case is longer once a try has reached it: a hang has to show again with more time."""
+"""Factor by which the deadline grows after a try has reached it: a hang must repeat with more time."""
 
 
 class Runs(Protocol):
@@ -39,7 +39,7 @@ class Runs(Protocol):
 
     @property
     def is_own(self) -> bool:
-        """Whether it has sent itself the signal that it was watched for."""
+        """Whether the child sent itself the watched signal."""
 
     @property
     def is_new(self) -> bool:
@@ -50,7 +50,7 @@ class Runs(Protocol):
         """What a sibling must not keep open."""
 
     def run(self, case: Case, *, last: bool, watch: int, patience: float) -> Result:
-        """The case's result, or what became of the child; ``killed`` is then the signal of others that has ended it, if one has."""
+        """Return the result of a case or of the child's death; ``killed`` is then the outside signal that ended the child."""
 
     def trouble_with_gpu(self, seconds: float) -> str | None:
         """Why it cannot use the GPU."""
@@ -117,7 +117,7 @@ class Monitor:
         return self._alone(case, first)
 
     def _proven(self, case: Case, tries: list[Try]) -> list[Try]:
-        """These tries and as many more, alone, as it takes to know whether a process that was lost is lost by what the case does."""
+        """Repeat the case alone until the tries show whether the case itself ends its process."""
         while not is_proven(tries) and len(tries) < MOST_TRIES:
             lost = self._lost_with_gpu(case)
             if lost:
@@ -133,7 +133,7 @@ class Monitor:
             child.end()
 
     def _tried(self, child: Runs, case: Case, where: Where, *, last: bool = False, after: Try | None = None) -> Try:
-        """One try, ``after`` another. A process that is not sound any more ends here."""
+        """Run one try, after the try ``after``. A child that is no longer usable ends here."""
         watch = after.killed if after else 0
         hung = after is not None and after.result.outcome is Outcome.HANG
         result = child.run(case, last=last, watch=watch, patience=PATIENCE if hung else 1.0)
@@ -180,9 +180,9 @@ class Monitor:
 
 @dataclass(frozen=True)
 class Try:
-    """One of several tries of a case. ``killed`` is the signal of others that has ended or stopped its process, 0 if none has.
+    """One try of a case. ``killed`` is the outside signal that ended or stopped its process; 0 if none did.
 
-    ``is_own``: under watch, it has sent such a signal to itself.
+    ``is_own`` is whether the process sent itself the watched signal.
     """
 
     where: Where
@@ -193,14 +193,15 @@ class Try:
 
     @property
     def is_death(self) -> bool:
-        """Whether the process was lost by what it did itself, as far as this try can tell."""
+        """Whether the process died or hung without an outside signal, as far as this try shows."""
         return self.result.outcome in BAD and not self.killed
 
 
 def is_proven(tries: Sequence[Try]) -> bool:
-    """Whether nothing more has to be tried: the last process was not lost, or it was lost by itself, and not for the first time.
+    """Return whether the tries are sufficient.
 
-    A process that is proven to have sent itself the signal by which the one before had ended need not show that again.
+    They are if the last process survived, if it died by itself for the second time, or if it sent itself the signal
+    that ended an earlier process.
     """
     last = tries[-1]
     if last.result.outcome not in BAD or last.is_own:
@@ -209,7 +210,7 @@ def is_proven(tries: Sequence[Try]) -> bool:
 
 
 def together(tries: Sequence[Try]) -> Result:
-    """All tries as one result. What others have ended accuses nobody, and is no pass either."""
+    """Combine all tries into one result. A process that an outside signal ended accuses no library, and is no pass."""
     first, last = tries[0], tries[-1]
     if len(tries) == 1:
         return last.result
@@ -220,7 +221,7 @@ def together(tries: Sequence[Try]) -> Result:
 
 
 def _undecided(tries: Sequence[Try]) -> Result:
-    """No result: the process was ended from outside, each time, or never twice by itself."""
+    """Return an inconclusive result: a signal from outside ended the process, and it never died by itself twice."""
     told = next(each for each in reversed(tries) if each.killed)
     result = told.result
     name = senders.name_of(told.killed)

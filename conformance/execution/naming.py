@@ -32,7 +32,7 @@ def everything(devices: tuple[Device, ...]) -> Environment:
 
 @lru_cache
 def _declared(name: str) -> Library:
-    """What an adapter declares. The module of one that is not ours is imported in a process of its own."""
+    """Return what an adapter declares. The module of a third-party adapter is imported in a separate process."""
     return declared.library(name) if registry.is_ours(name) else environment.declared(name)
 
 

@@ -82,7 +82,7 @@ def _check_families(catalogue: dict[str, Invariant], wanted: tuple[str, ...]) ->
 
 
 def _check_library(environment: Environment, name: str, devices: tuple[Device, ...]) -> None:
-    """A library that was named has to be tested: without it only the others would be, or the reference alone."""
+    """Check that a named library can be tested. Without it the run would test the other libraries or the reference alone."""
     found: Library | None = next((lib for lib in environment.libraries if lib.name == name), None)
     if found is not None and found.absent is not None:
         raise BadSelection(f"--between: {name} cannot be used here: {found.absent}")

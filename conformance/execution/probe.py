@@ -1,7 +1,9 @@
-"""Measure one library in a process of its own: ``python -m conformance.execution.probe NAME ANSWER`` writes JSON to the file ANSWER.
+"""Measurement of one library in a separate process.
 
-What a library can do is found by trying, not by believing: every element type is allocated and every
-layout is made once on every device. Nor is its adapter believed (``adapter_check.py``).
+``python -m conformance.execution.probe NAME ANSWER`` writes JSON to the file ANSWER.
+
+The probe tries what a library can do: it allocates every element type and creates every layout once on every device. It
+also verifies the declarations of the adapter (``adapter_check.py``).
 """
 
 from __future__ import annotations
@@ -36,7 +38,7 @@ SIMULATE = "CONFORMANCE_SIMULATE"
 """Set where the suite itself is tried, and nowhere else: adds the simulated device, which no real library has."""
 _KEYWORD_SECONDS = 20
 CONTENTS = "contents"
-"""Key of a line with a mark for each file of the library."""
+"""Key of the answer with a digest for each file of the library."""
 CHECKING = "checking"
 """Key of a line that says what is tried of an adapter at that moment, or nothing: the last one is all that a probe leaves that dies of it."""
 
@@ -149,7 +151,10 @@ def _measured_traits(adapter: Adapter, sides: dict[Device, Side]) -> frozenset[T
 
 
 def _not_loaded(name: str, adapter: Adapter, versions: dict[str, str], error: Exception) -> Library:
-    """A library that is not installed, or that is and cannot be loaded: then it is unusable wherever its adapter supports it."""
+    """Return a library that is not installed, or that is installed and cannot be loaded.
+
+    A library that cannot be loaded is unusable on every device that its adapter supports.
+    """
     lacking = [needed for needed in adapter.needs if needed not in versions]
     if (lacking or not versions) and _is_missing(adapter, error):
         missing = " and ".join(lacking) if versions else " or ".join(adapter.distributions)
@@ -161,7 +166,7 @@ def _not_loaded(name: str, adapter: Adapter, versions: dict[str, str], error: Ex
 
 
 def _is_missing(adapter: Adapter, error: Exception) -> bool:
-    """Whether the import of a module in the adapter itself found none; a library that is there may fail to import something else."""
+    """Return whether the adapter's own import found no module. An installed library may fail to import another one."""
     if not isinstance(error, ModuleNotFoundError):
         return False
     frames = [frame for frame, _ in walk_tb(error.__traceback__) if not _is_importing(frame)]
@@ -273,16 +278,16 @@ def main(name: str, answer: str) -> None:
 
 
 def _tell_of(name: str, say: Callable[[dict[str, Any]], None], before: frozenset[str]) -> None:
-    """Again and again, where the next step finds more: it may end this process, and does not take away what is known by then.
+    """Write an answer after each step, because the next step may end this process.
 
-    ``before`` are the modules that were loaded without the library.
+    ``before`` contains the modules that were loaded without the library.
     """
     found = probe(name, lambda doing: say({CHECKING: doing}))
     say(found.to_json())
     if found.absent is None:
         contents = fingerprint.since(before)
         found = replace(found, files=fingerprint.digest(contents))
-        with contextlib.suppress(ValueError):  # more files than an answer holds: then nobody can tell which one differs
+        with contextlib.suppress(ValueError):  # too many files for one answer: no message can name the one that differs
             say({CONTENTS: contents})
         say(found.to_json())
     if not found.has(Trait.COPY_KEYWORD):

@@ -249,7 +249,7 @@ _SHAPE = {
 }
 _OF_A_PASS: tuple[Any, ...] = ("outcome", "verdict", *_TEXTS[4:], "role", "accused", "attachments", "attempts")
 _PASS: tuple[Any, ...] = ("pass", "conforms", *("" for _ in _TEXTS[4:]), "", None, {}, [])
-"""What a case says that conforms, as most do."""
+"""Values in the line of a case that conforms."""
 _of_a_pass = itemgetter(*_OF_A_PASS)
 _texts_of = itemgetter(*_TEXTS)
 _words_of = itemgetter(*_WORDS)
@@ -258,7 +258,7 @@ _ONLY_TEXT = {str}
 
 
 def mistake(line: object) -> str:
-    """Why a line is no result that :meth:`Result.from_json` can take, as the end of a sentence; empty where it is one."""
+    """Return why a line is not a valid result for :meth:`Result.from_json`, as the end of a sentence; empty if valid."""
     if isinstance(line, dict) and _is_plain(line):
         return ""
     told = shapes.mistake(line, _SHAPE)
@@ -266,15 +266,15 @@ def mistake(line: object) -> str:
         older = (
             ", so an older version of this suite has made it" if isinstance(line, dict) and "clauses" in line else ""
         )
-        return f"is no result: {told}{older}"
+        return f"is not a result: {told}{older}"
     assert isinstance(line, dict)
     if _id(line) != line["id"]:
-        return f"is no result: its id is {reprlib.repr(line['id'])}, and its case another"
-    return "" if _is_honest(line) else "is no result: a case that passed conforms, and no other does"
+        return f"is not a result: its id is {reprlib.repr(line['id'])}, which is that of another case"
+    return "" if _is_honest(line) else "is not a result: its outcome and its verdict disagree"
 
 
 def _is_plain(line: dict[str, Any]) -> bool:
-    """Whether it is a sound result with nothing nested in it, as most are: there may be millions of them."""
+    """Return whether the line is a valid result without nested values. This fast path handles most lines."""
     try:
         if _of_a_pass(line) == _PASS:
             is_sound = line["level"] in _WORDS["level"] and line["device"] in _WORDS["device"]
@@ -286,7 +286,7 @@ def _is_plain(line: dict[str, Any]) -> bool:
                 and _is_honest(line)
             )
         duration = line["duration"]
-        # What is no text cannot be a part of an id.
+        # A value that is not a text cannot be part of an id.
         return is_sound and type(duration) is float and math.isfinite(duration) and _id(line) == line["id"]
     except (KeyError, TypeError, AttributeError):
         return False
@@ -301,7 +301,7 @@ def _in(word: object, known: frozenset[str]) -> bool:
 
 
 def _id(line: dict[str, Any]) -> str:
-    """The id of the case that it is of, as :attr:`Case.id` makes it."""
+    """Return the id of the line's case, as :attr:`Case.id` builds it."""
     parameters = line["parameters"]
     if VIA in parameters:
         who = "-".join((line["producer"], parameters[VIA], line["consumer"]))
@@ -317,19 +317,19 @@ def write_lines(path: Path, records: Iterable[dict[str, Any]]) -> None:
 
 
 def read_lines(path: Path) -> Iterator[dict[str, Any]]:
-    """The records of a file of JSON lines, up to one that has no end: its writer was cut off, or is still at it.
+    """Yield the records of a JSON Lines file, up to a line without an end, which its writer has not finished.
 
-    Raises Unreadable for a file, or a line, that is none.
+    Raises Unreadable for an unreadable file or an invalid line.
     """
     try:
-        lines = files.read(path).split(b"\n")[:-1]  # what is read after them may be the rest of one, written meanwhile
+        lines = files.read(path).split(b"\n")[:-1]  # the last part may be a line that another process is writing
     except files.Missing:
         return
     for number, line in enumerate(lines, 1):
         try:
             record = documents.loads(line)
         except ValueError as error:
-            raise files.Unreadable(path, f"is no JSON ({error})", number) from error
+            raise files.Unreadable(path, f"is not valid JSON ({error})", number) from error
         if not isinstance(record, dict):
-            raise files.Unreadable(path, "is no object", number)
+            raise files.Unreadable(path, "is not an object", number)
         yield record

@@ -1,11 +1,11 @@
-"""The machine's GPUs among runs: several may use them at once, unless one of them looks at the order of streams.
+"""GPU access among runs: several runs share the GPUs, except while one of them tests the order of streams.
 
-Work of another process takes turns with ours on the device, so what is held may look held for longer than it is.
+The device alternates between processes, so an operation can appear to be pending for longer than it is.
 
-Runs of all users meet at one place, in a folder where each of them may put anything. Nothing is ever written there, no link is followed,
-and nothing is waited for but the lock. Where something else than a file that everybody can read has the lock's name, the folder itself is
-locked. It is root's, so that nobody can exchange it, and all runs see the same. Another user can still hold the lock, as any run does:
-the run says that it waits, and goes on to its limit.
+Runs of all users meet at one lock in a shared folder. The suite never writes to the lock, follows no link, and waits
+for nothing but the lock. If the name belongs to anything but a file that all users can read, the runs lock the folder
+itself. Root owns that folder, so no other user can replace it, and all runs see the same one. Another user can still
+hold the lock, as any run does. The waiting run reports this and waits until its time limit.
 """
 
 from __future__ import annotations
@@ -19,16 +19,19 @@ from contextlib import contextmanager
 from pathlib import Path
 
 LOCK = Path("/tmp/conformance-gpus.lock")
-"""Whatever ``TMPDIR`` says: another user's run has to find it. The kernel lets go of it when a process ends, however it ends."""
+"""Path of the lock, independent of ``TMPDIR`` so that runs of all users find it.
+
+The kernel releases the lock when a process ends for any reason.
+"""
 _READABLE = 0o444
 _POLL_SECONDS = 0.2
 
 
 @contextmanager
 def gpus(*, alone: bool, waits: Callable[[], bool]) -> Iterator[bool]:
-    """Use the GPUs beside other runs, or ``alone``; yields whether they were to be had.
+    """Use the GPUs with other runs, or ``alone``; yields whether they were available.
 
-    ``waits`` is asked again and again while another run has them, until it does not want to wait any longer.
+    ``waits`` is called repeatedly while another run holds the GPUs; it returns False to stop waiting.
 
     Raises:
         OSError: neither a file nor the folder can be locked.
@@ -46,13 +49,13 @@ def gpus(*, alone: bool, waits: Callable[[], bool]) -> Iterator[bool]:
 
 
 def opened(path: Path) -> int:
-    """A descriptor of the lock's file, which is made if nothing is there; that of its folder, if something else is."""
+    """Return a descriptor of the lock file, which is created if missing, or of its folder if the file is unsuitable."""
     if not os.path.lexists(path):
         _make(path)
     try:
         found = os.open(
             path, os.O_RDONLY | os.O_NOFOLLOW | os.O_NONBLOCK | os.O_CLOEXEC
-        )  # a pipe would wait for a writer
+        )  # O_NONBLOCK: opening a pipe would wait for a writer
     except OSError:
         return _folder(path)
     if is_fit(os.fstat(found)):
@@ -62,7 +65,7 @@ def opened(path: Path) -> int:
 
 
 def can_be_file(path: Path) -> bool:
-    """Whether the lock is a file, or will be."""
+    """Return whether the lock is a suitable file, or can be created as one."""
     try:
         return is_fit(os.lstat(path))
     except FileNotFoundError:
@@ -70,12 +73,12 @@ def can_be_file(path: Path) -> bool:
 
 
 def is_fit(found: os.stat_result) -> bool:
-    """Whether this is a file that every user can open: all have to choose the same lock."""
+    """Return whether every user can open this file: all runs must choose the same lock."""
     return stat.S_ISREG(found.st_mode) and found.st_mode & _READABLE == _READABLE
 
 
 def _make(path: Path) -> None:
-    """The kernel makes no file through a link with ``O_EXCL``. Where nothing can be made, the folder is what is locked."""
+    """Create the lock file. ``O_EXCL`` follows no link. If creation fails, the caller locks the folder."""
     before = os.umask(0)
     try:
         os.close(os.open(path, os.O_RDONLY | os.O_CREAT | os.O_EXCL | os.O_CLOEXEC, _READABLE))
@@ -90,7 +93,7 @@ def _folder(path: Path) -> int:
 
 
 def _is_still_there(lock: int) -> bool:
-    """Who comes now has to meet us: neither the file's owner nor whoever clears the folder up has taken it away meanwhile."""
+    """Return whether the lock still has its name. If another process removed the file, later runs would use a new one."""
     other = opened(LOCK)
     try:
         return os.path.samestat(os.fstat(lock), os.fstat(other))

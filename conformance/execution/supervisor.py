@@ -41,14 +41,14 @@ _POLL_SECONDS = 0.1
 _SILENCE = 300.0
 """Seconds without a word from anybody while no case runs: importing and collecting take a fraction of it."""
 _FIRST_WORD = 120.0
-"""The same before any worker has said a word: then there is nothing that the machine could be busy with for us."""
+"""Seconds without a message before any worker has sent its first one, when no case can keep the machine busy."""
 _FUTILE = 2
 """Passes without a single result before the rest is given up."""
 _MOST_ENDED = 20
-"""Passes without a result in a row that somebody has ended from outside, by a signal, before the rest is given up."""
+"""Consecutive passes without a result, ended by outside signals, before the run gives up."""
 _LOG_BYTES = 64_000
 _LINE = 300
-"""Characters of somebody's last line that are told."""
+"""Number of characters of a last output line that a message quotes."""
 
 
 class Phase(str, Enum):
@@ -60,9 +60,9 @@ class Phase(str, Enum):
 
 @dataclass(frozen=True)
 class Settings:
-    """How a plan is run: number of worker processes, a word that mixes the cases, seconds for all of it.
+    """Settings of a run: number of worker processes, seed of the case order, and time limit in seconds.
 
-    ``why_fewer`` says why the processes are fewer than the user has asked for.
+    ``why_fewer`` says why there are fewer processes than requested.
     """
 
     processes: int
@@ -136,9 +136,9 @@ class Pass:
     results: int = 0
     trouble: str = ""
     is_final: bool = False
-    """Whether the trouble is none that another start could be without."""
+    """Whether every further start would have the same problem."""
     was_ended: bool = False
-    """Whether somebody has ended it from outside."""
+    """Whether a signal from another process ended the pass."""
     open: dict[str, Open] = field(default_factory=dict)
     heard: float = field(default_factory=time.monotonic)
 
@@ -180,12 +180,12 @@ class Supervisor:
         self._words = Words()
         self._pass = Pass()
         self._has_begun = False
-        """Whether any worker has ever begun a case."""
+        """Whether any worker has begun a case."""
         self._preloads = True
-        """Whether libraries are imported before processes are forked: it saves time, and one of them may end the server."""
+        """Whether the server imports libraries before it forks. This saves time, but a library may end the server."""
         self.stopped = ""
         self._neutral = private / "neutral"
-        """Where the libraries' processes run: an empty folder."""
+        """Working folder of the processes that load libraries, which is empty."""
         self._neutral.mkdir(mode=0o700)
         self._inbox = Inbox(str(private / "report"), self._receive)
 
@@ -277,7 +277,7 @@ class Supervisor:
     # -- one pass
 
     def _start_and_drive(self, left: list[Case], most: int, end: float) -> None:
-        """One pass; where the system starts no process, that is why the run ends."""
+        """Run one pass. If the system cannot start a process, the run ends with that reason."""
         try:
             self._drive(left, most, end)
         except OSError as error:
@@ -316,11 +316,14 @@ class Supervisor:
             self._pass.is_final = True
             ended = f"pytest ended with exit code {pytest.returncode}"
             if not self._pass.trouble:
-                self._trouble(f"{ended}{self._last_words()}; {folder.DIAGNOSTICS} has its words")
+                self._trouble(f"{ended}{self._last_words()}; {folder.DIAGNOSTICS} has its output")
         self._progress(self._ledger.status())
 
     def _is_ended_by_others(self, pytest: int | None, server: int | None) -> bool:
-        """Whether a signal of others has ended one of these two (their exit codes; ``None`` for one that lives), or a worker within a case."""
+        """Return whether an outside signal ended pytest, the server, or a worker within a case.
+
+        The arguments are exit codes; ``None`` for a running process.
+        """
         codes = [code for code in (pytest, server) if code is not None]
         return any(-code in senders.FOREIGN for code in codes) or (bool(self._pass.open) and not server)
 
@@ -363,7 +366,7 @@ class Supervisor:
         elif not self._has_begun and time.monotonic() - self._pass.heard > _FIRST_WORD:
             self._pass.is_final = True
             self._trouble(
-                f"no worker has said a word for {_FIRST_WORD:g} s{self._last_words()}; {folder.DIAGNOSTICS} has all"
+                f"no worker has sent a message for {_FIRST_WORD:g} s{self._last_words()}; {folder.DIAGNOSTICS} has the whole output"
             )
         elif not self._pass.open and time.monotonic() - self._pass.heard > _SILENCE:
             self._trouble(f"nothing was heard of any worker for {_SILENCE:g} s")
@@ -382,7 +385,7 @@ class Supervisor:
             self._give_up(begun)
 
     def _give_up(self, begun: Open) -> None:
-        """Once, the case is run again, alone; the second time there is no result: what is stuck is the suite's own process, and not the case's."""
+        """Run the case again, alone, the first time. The second time it is inconclusive: the suite's own process is stuck."""
         self._silenced[begun.case.id] += 1
         told = f"its worker did not answer within {patience(self._catalogue[begun.case.invariant]):g} s"
         self._ledger.note(Event.TROUBLE, what=f"{begun.case.id}: {told}")
@@ -437,9 +440,9 @@ class Supervisor:
         self._ledger.take(result)
 
     def _last_words(self) -> str:
-        """The last line that the processes of this pass have written, as a part of a sentence."""
+        """Return the last output line of this pass's processes, as part of a sentence."""
         lines = [line.strip() for line in self._words.text.splitlines() if line.strip()]
-        return f", and the last words were {lines[-1][:_LINE]!r}" if lines else ""
+        return f", and the last line of output was {lines[-1][:_LINE]!r}" if lines else ""
 
     def _trouble(self, what: str) -> None:
         self._pass.trouble = what
@@ -447,12 +450,12 @@ class Supervisor:
 
 
 def write_jobs(path: Path, to_do: list[jobs.Job]) -> None:
-    """Write what the workers are to do. ``OSError`` where there is no room."""
+    """Write the workers' jobs. Raises ``OSError`` if there is no space."""
     write_lines(path, (job.to_json() for job in to_do))
 
 
 def patience(invariant: Invariant) -> float:
-    """Seconds after which a worker that has begun a case must have told its end: all tries, their ends, and the GPU looked at."""
+    """Return the timeout of a worker for one case, in seconds: all tries, their ends and the check of the GPU."""
     probing = monitor.PROBES * (monitor.PROBE_SECONDS + monitor.PAUSE_SECONDS)
     one = monitor.PATIENCE * deadline.MOST * limit_of(invariant) + deadline.IMPORT_SECONDS
     return monitor.MOST_TRIES * (one + REAP_SECONDS + probing) + forkserver.START_SECONDS

@@ -1,4 +1,4 @@
-"""What a run proves nothing about, though it is installed: from the environment and the plan alone. Pure."""
+"""Installed libraries that a run did not test, derived from the environment and the plan alone. Pure."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ from conformance.suite.libraries import REFERENCE, Environment, Library
 
 
 class Gap(NamedTuple):
-    """A library that was not tested, or not on one device, and why."""
+    """A library that was not tested, or not on one device, and the reason."""
 
     name: str
     why: str
@@ -19,30 +19,31 @@ class Gap(NamedTuple):
 
 @dataclass(frozen=True)
 class Untested:
-    """``unusable`` could not be tested where the run tests; ``elsewhere`` needs a device on which the run has no case.
+    """Libraries that were not tested.
 
-    The second is no fault of the environment: a laptop without a GPU may hold libraries for one.
+    ``unusable`` failed where the run tests. ``elsewhere`` needs a device on which the run has no case, which is no
+    fault: a laptop without a GPU may have libraries for one.
     """
 
     unusable: tuple[Gap, ...] = ()
     elsewhere: tuple[Gap, ...] = ()
     only_reference: bool = False
-    """Whether no case has a library in it."""
+    """Whether no case involves a library."""
     only_canaries: bool = False
-    """Whether nothing was asked for but the cases that test the run itself."""
+    """Whether the plan contains only canaries."""
 
     @property
     def is_incomplete(self) -> bool:
-        """Whether the run may not be called a success."""
+        """Whether the run must not count as a success."""
         return bool(self.unusable) or self.only_reference
 
 
 NOTHING = Untested()
-"""Everything that is installed was tested."""
+"""The result when every installed library was tested."""
 
 
 def untested(environment: Environment, cases: Iterable[Case]) -> Untested:
-    """What is installed in the environment and is not tested by these cases."""
+    """Return the libraries that are installed in the environment and not tested by these cases."""
     planned = list(cases)
     devices = {case.device.value for case in planned}
     real = [case for case in planned if catalogue()[case.invariant].canary is None]

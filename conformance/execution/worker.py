@@ -28,9 +28,9 @@ from .results import read_lines
 _PATIENCE = 10.0
 _REAP_SECONDS = 1.0
 _FUTILE_STARTS = 3
-"""Workers that end before they have started, with none that has: the next one would, too."""
+"""Number of workers that may fail to start before the run gives up."""
 _MONITORS = 3
-"""Monitors that a case may lose: somebody may end one, and the server forks another."""
+"""Number of monitors that a case may lose. The server forks a new monitor after each loss."""
 
 
 class Worker:
@@ -62,7 +62,7 @@ class Worker:
                 return
 
     def _asked(self, request: dict[str, Any]) -> dict[str, Any]:
-        """The answer of this worker's monitor; one that is gone is replaced when it is asked the next time."""
+        """Return the answer of this worker's monitor. The next call replaces a monitor that has ended."""
         try:
             self._monitor = self._monitor or Line(os.environ[forkserver.SOCKET], forkserver.START_SECONDS)
             return self._monitor.ask(request)
@@ -139,7 +139,7 @@ def pytest_runtest_protocol(item: pytest.Item, nextitem: pytest.Item | None) -> 
 
 
 class Starts:
-    """Notices that no worker comes as far as to say that it is there: xdist would try again and again."""
+    """Detection of workers that never start: without it, xdist would restart them forever."""
 
     def __init__(self) -> None:
         self._failed = 0
@@ -147,27 +147,27 @@ class Starts:
 
     @pytest.hookimpl(optionalhook=True)
     def pytest_testnodeready(self, node: object) -> None:
-        """One is there."""
+        """Record that a worker is ready."""
         self._works = True
 
     def pytest_internalerror(self) -> None:
-        """xdist fails as a whole where a worker ends before it answers for the first time."""
+        """Report a killed worker: xdist fails as a whole if a worker ends before its first answer."""
         if _a_worker_was_killed():
             _tell(what="a signal of another process ended a worker before it had started", ended_by_others=True)
 
     @pytest.hookimpl(optionalhook=True)
     def pytest_testnodedown(self, node: object, error: object) -> None:
-        """One has ended."""
+        """Count a worker that ended with an error, and stop if no worker has ever started."""
         self._failed += bool(error)
         if self._failed < _FUTILE_STARTS or self._works:
             return
-        what = f"{self._failed} workers ended before they had started ({error}); diagnostics.log has their words"
+        what = f"{self._failed} workers ended before they had started ({error}); diagnostics.log has their output"
         _tell(what=what, final=True)
         pytest.exit(what, returncode=pytest.ExitCode.INTERNAL_ERROR)
 
 
 def _tell(**facts: Any) -> None:
-    """Send a trouble to the supervisor, from the controller."""
+    """Send a trouble from the controller to the supervisor."""
     record = {"event": Event.TROUBLE.value, "at": round(time.time(), 3), **facts}
     Line(os.environ[REPORT], _PATIENCE).send(record)
 

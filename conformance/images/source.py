@@ -58,7 +58,7 @@ def from_file(path: Path) -> list[Recipe]:
 
 def _mistakes(entry: Any) -> Iterable[str]:
     if not isinstance(entry, dict):
-        yield "is no object"
+        yield "is not an object"
         return
     yield from (f"has no {name}" for name in NEEDED if name not in entry)
     yield from (f"has the unknown key {name!r}; known are {', '.join(KNOWN)}" for name in entry if name not in KNOWN)

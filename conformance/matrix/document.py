@@ -24,7 +24,7 @@ from .mistakes import Mistakes, nearest
 MOST_BYTES = 1 << 20
 MOST_LEVELS = 20
 _NO_NUMBER = re.compile(r"\d{101}")
-"""Python makes no number of thousands of digits."""
+"""Pattern of numbers that are refused: Python limits conversions of numbers with thousands of digits."""
 
 
 @dataclass(frozen=True)

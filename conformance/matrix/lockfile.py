@@ -103,11 +103,11 @@ class NoLock(ValueError):
 
 
 def parse(path: Path) -> Lock:
-    """The lock in a file.
+    """Return the lock in a file.
 
     Raises:
-        NoLock: the file is something else, or was edited into something else.
-        Unreadable: it is no file of text.
+        NoLock: the file is not a lock, or an edit made it invalid.
+        Unreadable: the file cannot be read as text.
     """
     text = files.text(path)
     head, _, body = text.partition("\n\n")

@@ -13,8 +13,11 @@ from conformance.exits import UserError
 
 PLATFORM = "x86_64-manylinux_2_28"
 NEUTRAL = "/"
-"""Where uv runs: it reads uv.toml and pyproject.toml of its folder and of all above it, and in the folder for temporary files they may be
-another user's."""
+"""Working folder of uv.
+
+uv reads uv.toml and pyproject.toml from its working folder and all parents. In a shared folder for temporary files
+another user could provide them.
+"""
 KEPT = ("INDEX", "DEFAULT_INDEX", "EXTRA_INDEX", "CACHE_DIR", "HTTP", "INSECURE_HOST", "KEYRING", "CONCURRENT", "NATIVE_TLS",
         "SYSTEM_CERTS")  # fmt: skip
 """Settings of the user's that say how to reach an index; others would change what comes out."""

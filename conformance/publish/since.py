@@ -97,5 +97,5 @@ def _order(text: str) -> tuple[object, ...]:
     """Versions in their own order; other texts behind them."""
     try:
         return (0, Version(text), text)
-    except ValueError:  # no version, or one with thousands of digits
+    except ValueError:  # not a version, or one with thousands of digits
         return (1, text)

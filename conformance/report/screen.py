@@ -22,7 +22,7 @@ _PLAIN = "\x1b[0m"
 _PAINT = re.compile(rf"(\x1b\[{_CODE}(?:;{_CODE})*m|{re.escape(_PLAIN)})")
 """What :meth:`Screen.paint` puts around a text."""
 _NARROWEST, _WIDEST = 40, 160
-"""Columns: what is narrower gets lines that the terminal folds, and nobody reads longer lines than that."""
+"""Limits of the width, in columns. The terminal folds longer lines, and lines above the maximum are hard to read."""
 _HIDDEN = re.compile(
     "[\x00-\x08\x0b-\x1f\x7f-\x9f\u00ad\u061c\u200b-\u200f\u2028-\u202e\u2060-\u206f\ufeff\ufff9-\ufffb\ud800-\udfff\ufffe\uffff]"
 )
@@ -37,7 +37,7 @@ def harmless(text: str) -> str:
 
 
 def columns(default: int) -> int:
-    """How wide the terminal is, by ``COLUMNS`` or by itself, at least 1; the default where neither says a positive number."""
+    """Return the terminal's width from ``COLUMNS`` or the terminal, at least 1; the default if neither is positive."""
     return max(shutil.get_terminal_size((default, 24)).columns, 1)
 
 

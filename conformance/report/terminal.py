@@ -108,7 +108,7 @@ def announce(
 
 
 def not_tested(screen: Screen, gap: Gap) -> None:
-    """A library that is there and is not tested, or not on a device."""
+    """Print a library that is installed but not tested, or not tested on one device."""
     screen.wrapped(f"✗ {gap.name:<12} not tested: {gap.why}", "  ", "red")
 
 
@@ -323,7 +323,7 @@ def _totals(
 
 
 def _unproven(gaps: Untested) -> Iterator[str]:
-    """A sentence if the run proves nothing about what is installed: what, why, and what to do."""
+    """Yield a sentence if installed libraries were not tested: the libraries, the reasons and the remedy."""
     reasons = "; ".join(f"{gap.name} ({gap.why})" for gap in gaps.unusable)
     if gaps.only_reference and reasons:
         yield f"no library was tested, only the reference with itself, because of {reasons}; repair or reinstall what is meant to be tested"

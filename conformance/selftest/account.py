@@ -16,7 +16,7 @@ from .trials import FLAWLESS, Trial
 from .worker import Job
 
 SHAPE = {"device": str, "faults": [{"fault": str, "trials": [{"invariant": str, "failed": int}]}]}
-"""What is read of the account of another selftest."""
+"""Keys of another selftest's account that this module reads."""
 
 
 @dataclass(frozen=True)

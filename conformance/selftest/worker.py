@@ -84,7 +84,7 @@ class Worker:
 
 
 def _start(folder: str) -> tuple[subprocess.Popen[bytes], IO[bytes]]:
-    """The process, and what it answers."""
+    """Start the process, and return it with the file of its answers."""
     reader, writer = os.pipe()
     try:
         process = children.start(

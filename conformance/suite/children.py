@@ -1,4 +1,4 @@
-"""The one way to start a child process: this interpreter, this copy of the package, nothing of the working folder."""
+"""Start of child processes: this interpreter, this copy of the package, and nothing of the working folder."""
 
 from __future__ import annotations
 
@@ -32,12 +32,12 @@ def python() -> str:
 
 
 def command(module: str, *arguments: str) -> list[str]:
-    """The command line that runs a module of this copy of the package."""
+    """Return the command line that runs a module of this copy of the package."""
     return [python(), LAUNCHER, module, *arguments]
 
 
 def environment(**more: str) -> dict[str, str]:
-    """The environment variables of a child."""
+    """Return the environment variables of a child."""
     return surroundings.variables(os.environ, **more)
 
 
@@ -56,11 +56,11 @@ def start(
     before: Callable[[], object] | None = None,
     variables: dict[str, str] | None = None,
 ) -> subprocess.Popen[bytes]:
-    """Start a module of this copy of the package in a session of its own.
+    """Start a module of this copy of the package in a new session.
 
-    ``output`` takes what it prints, to both standard streams. ``answers`` is a descriptor that it :func:`tell`\\ s to: whatever else is
-    printed in the process does not disturb it. ``folder`` is where it runs; this process's own, if there is none. ``before`` is called in
-    the child before its program begins.
+    ``output`` receives both standard streams. ``answers`` is a descriptor for :func:`tell`, so that other output of the
+    process does not disturb the answers. ``folder`` is the working folder; by default that of this process. ``before``
+    runs in the child before its program begins.
     """
     more = dict(variables or {})
     if answers is not None:
@@ -79,9 +79,9 @@ def start(
 
 
 def tell(record: dict[str, Any]) -> None:
-    """In a child: answer the process that started it, past all buffers, so that the answer outlives a crash.
+    """Send an answer from a child to its parent, unbuffered, so that the answer survives a crash.
 
-    Standard output takes the answer where nobody has given a descriptor for it.
+    Without a descriptor for answers it goes to standard output.
     """
     data = f"{json.dumps(record)}\n".encode()
     while data:
@@ -95,13 +95,13 @@ def die_with_parent(by: int = signal.SIGKILL) -> None:
 
 
 def tail(file: IO[bytes], most: int) -> str:
-    """The last ``most`` bytes of what a child wrote, or has written so far: the place at which it goes on to write stays as it is."""
+    """Return the last ``most`` bytes of a child's output so far, without moving its write position."""
     size = os.fstat(file.fileno()).st_size
     return os.pread(file.fileno(), most, max(0, size - most)).decode(errors="replace")
 
 
 def records(told: str) -> list[dict[str, Any]]:
-    """What a child has answered, oldest first. A line that a death has cut off is none."""
+    """Return a child's answers, oldest first. An incomplete line is skipped."""
     return [record for line in told.splitlines() if isinstance(record := _read(line), dict)]
 
 

@@ -1,7 +1,7 @@
-"""How long one case may take before it counts as hanging, and which time counts.
+"""Deadline of a case, and the time that counts for it.
 
-The time in which a process imports a library is not the case's, nor is the time in which it waits for a processor. The first is marked by
-the process itself, in memory that its parent can read; the second is the kernel's account of each thread (``schedstat``).
+Imports of libraries do not count, and neither does the wait for a processor. The process marks its imports in memory
+that its parent can read. The kernel reports the wait of each thread (``schedstat``).
 """
 
 from __future__ import annotations
@@ -20,11 +20,11 @@ VARIABLE = "CONFORMANCE_DEADLINE"
 DEFAULT = 60.0
 """A hang is decided by this limit alone, so it lies far above what any case needs."""
 IMPORT_SECONDS = 300.0
-"""What the import of one library may take. It is no part of the deadline of the case that needs it."""
+"""Timeout of the import of one library, which does not count for the case's deadline."""
 MOST = 5.0
-"""How many times its limit a case may take by the clock on the wall, however long it has to wait for a processor."""
+"""Factor of its limit that a case may take in wall-clock time, including the wait for a processor."""
 _LOOK = 0.25
-"""Seconds after which a process is looked at for the first time: most cases have ended by then."""
+"""Seconds until the first check of a process. Most cases end earlier."""
 
 
 def seconds() -> float:
@@ -36,18 +36,18 @@ def seconds() -> float:
 
 
 class Paused(Protocol):
-    """What is known of the time that does not count."""
+    """Time that does not count."""
 
     def lasted(self, now: float) -> float:
-        """Seconds of all pauses up to now, that which is going on included."""
+        """Return the seconds of all pauses up to now, including the current one."""
 
     @property
     def until(self) -> float | None:
-        """When the pause that is going on has to be over, by the monotonic clock; ``None`` if there is none."""
+        """End of the current pause at the latest, by the monotonic clock; ``None`` outside a pause."""
 
 
 class Pauses:
-    """When the clock of a process stands still. Made before a fork, written in the child, read in the parent."""
+    """Pauses in the clock of a process. Created before a fork, written by the child, read by the parent."""
 
     _FORM = struct.Struct("=3d")
 
@@ -56,7 +56,7 @@ class Pauses:
 
     @contextmanager
     def pause(self, at_most: float) -> Iterator[None]:
-        """The time inside does not count, up to so many seconds. A pause within a pause is a part of it."""
+        """Exclude the time inside the context, up to ``at_most`` seconds. A nested pause is part of the outer one."""
         over, since, _ = self._read()
         if since:
             yield
@@ -69,13 +69,13 @@ class Pauses:
             self._write(over + time.monotonic() - begun, 0.0, 0.0)
 
     def lasted(self, now: float) -> float:
-        """Seconds of all pauses up to now, that which is going on included."""
+        """Return the seconds of all pauses up to now, including the current one."""
         over, since, _ = self._read()
         return over + (now - since if since else 0.0)
 
     @property
     def until(self) -> float | None:
-        """When the pause that is going on has to be over, by the monotonic clock; ``None`` if there is none."""
+        """End of the current pause at the latest, by the monotonic clock; ``None`` outside a pause."""
         _, since, until = self._read()
         return until if since else None
 
@@ -91,13 +91,13 @@ _kept: list[Pauses] = []
 
 
 def keep(pauses: Pauses) -> None:
-    """Mark the pauses of this process there."""
+    """Record the pauses of this process in ``pauses``."""
     _kept[:] = [pauses]
 
 
 @contextmanager
 def not_counted(at_most: float | None = None) -> Iterator[None]:
-    """The time inside is not the case's, up to so many seconds; :data:`IMPORT_SECONDS`, if it is not said."""
+    """Exclude the time inside the context from the case, up to ``at_most`` seconds (:data:`IMPORT_SECONDS` by default)."""
     if not _kept:
         yield
         return
@@ -108,11 +108,11 @@ def not_counted(at_most: float | None = None) -> Iterator[None]:
 # -- the time without a processor
 
 Waited = Mapping[tuple[int, int], float]
-"""Seconds that each thread, by process and thread, has waited for a processor since it began."""
+"""Seconds that each thread has waited for a processor since it began, by process and thread."""
 
 
 def waited(group: int) -> dict[tuple[int, int], float]:
-    """The threads of all processes of a group; nothing where the kernel does not tell."""
+    """Return the waits of all threads of a process group; empty if the kernel does not report them."""
     return {
         (process, int(task.name)): _run_delay(task)
         for process in _members(group)
@@ -121,7 +121,7 @@ def waited(group: int) -> dict[tuple[int, int], float]:
 
 
 def longest(before: Waited, now: Waited) -> float:
-    """Seconds that the thread which had to wait most has waited meanwhile."""
+    """Return the longest additional wait of any thread, in seconds."""
     return max((seconds - before.get(thread, 0.0) for thread, seconds in now.items()), default=0.0)
 
 
@@ -135,7 +135,7 @@ def _members(group: int) -> list[int]:
 
 
 def stat_fields(process: int) -> list[str]:
-    """What the kernel tells of a process, from its state's letter on; nothing if there is none."""
+    """Return the fields of ``/proc/PID/stat`` from the state on; empty if there is no such process."""
     try:
         return Path(f"/proc/{process}/stat").read_text(encoding="utf-8", errors="replace").rpartition(")")[2].split()
     except OSError:
@@ -143,7 +143,7 @@ def stat_fields(process: int) -> list[str]:
 
 
 def is_stopped(process: int) -> bool:
-    """Whether somebody has stopped it, by a signal or with a debugger."""
+    """Return whether a signal or a debugger has stopped the process."""
     return stat_fields(process)[:1] in (["T"], ["t"])
 
 
@@ -158,10 +158,10 @@ def _run_delay(task: Path) -> float:
 
 
 class Watch:
-    """The deadline of a process group that has begun to work on something just now.
+    """The deadline of a process group that has just begun its work.
 
-    ``late`` says that it is over: no end of what, after how many seconds. ``is_decided`` is false where the group had too little time on a
-    processor for that to say anything.
+    ``late`` describes an expired deadline. ``is_decided`` is false if the group had too little processor time for a
+    verdict.
     """
 
     def __init__(self, group: int, limit: float, pauses: Paused) -> None:
@@ -177,14 +177,14 @@ class Watch:
 
     @property
     def left(self) -> float:
-        """Seconds after which to look again; 0 if the time is over."""
+        """Seconds until the next check; 0 if the deadline has expired."""
         now = time.monotonic()
         if self._before is None:
             if now < self._started + _LOOK:
                 return self._started + _LOOK - now
             self._before = waited(self._group)
         until = self._pauses.until
-        if until is not None and is_stopped(self._group):  # a pause is for what goes on
+        if until is not None and is_stopped(self._group):  # a pause applies only to a running process
             self._stopped = self._stopped or now
             return self._more(self._limit, self._limit - (now - self._stopped), "no end", self._before)
         self._stopped = None
@@ -194,7 +194,7 @@ class Watch:
         return self._more(self._limit, self._limit - used, "no end", self._before)
 
     def _more(self, limit: float, left: float, what: str, before: Waited) -> float:
-        """What is left of this limit once the time without a processor is added, up to :data:`MOST` of it."""
+        """Return the rest of the limit after the wait for a processor is added, up to :data:`MOST` times the limit."""
         if left > 0:
             return left
         without = longest(before, waited(self._group))

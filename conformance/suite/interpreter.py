@@ -1,7 +1,7 @@
-"""Fresh interpreters, for what cannot be undone in this process: import orders, contexts, forks.
+"""Fresh interpreters, for effects that a process cannot undo: import orders, contexts, forks.
 
-A program is a module of :mod:`conformance.suite.programs`. It tells what it does as records on a descriptor of its own, so that a
-process that dies still leaves the last thing it was about to do.
+A program is a module of :mod:`conformance.suite.programs`. It writes records to a separate descriptor, so that a
+process that dies leaves its last step.
 """
 
 from __future__ import annotations
@@ -23,9 +23,9 @@ from .outcomes import Inconclusive, Refused, Side, fail
 from .programs import IMPORTING
 
 _SHARE = 0.75
-"""Of a case's own time limit, by which a program of the case is stopped."""
+"""Share of the case's time limit after which a program is stopped."""
 _UNCOUNTED = 3600.0
-"""Seconds that two tries of a program may take of the case's time: it keeps its own deadline, and the case's stands still meanwhile."""
+"""Seconds that do not count for the case while two tries of a program run under their own deadlines."""
 SURVIVAL = "PY-02"
 """The clause against a library that ends an interpreter without an exchange."""
 _GLANCE = 0.25
@@ -41,7 +41,7 @@ class Ended:
     records: tuple[dict[str, Any], ...]
     stderr: str = ""
     late: str = ""
-    """Why it had to be stopped, if it had."""
+    """Reason for stopping the program after its deadline; empty if it ended by itself."""
 
     @property
     def death(self) -> str | None:
@@ -73,9 +73,10 @@ def limit() -> float:
 
 
 def run(program: str, *arguments: str) -> Ended:
-    """Run a program to its end; one that does not end is stopped with its whole process group.
+    """Run a program to its end. A program that does not end is stopped with its whole process group.
 
-    One that a signal of others has ended or stopped is tried once more, under watch. Raises ``Inconclusive`` unless it sends it to itself.
+    A program that an outside signal ended or stopped runs once more, under watch. Raises ``Inconclusive`` unless the
+    program sends this signal to itself.
     """
     with deadline.not_counted(_UNCOUNTED):
         ended, killed, _ = _tried(program, arguments)
@@ -87,14 +88,14 @@ def run(program: str, *arguments: str) -> Ended:
 
 
 def _told(ended: Ended, killed: int, again: int) -> str:
-    """No result: what has ended the program is nothing that it does each time, or does itself."""
+    """Return the reason of an inconclusive result: the program does not send the signal itself."""
     name = senders.name_of(killed)
     where = f" at or after {ended.last_step}" if again else ", once of two times"
     return f"a fresh interpreter was ended or stopped by {name} from outside{where}"
 
 
 def _tried(program: str, arguments: tuple[str, ...], watch: int = 0) -> tuple[Ended, int, bool]:
-    """How a program has ended, the signal of others that has ended or stopped it, and whether it is proven to have sent it itself."""
+    """Return how a program ended, the outside signal that ended or stopped it, and whether it sent the signal itself."""
     with tempfile.TemporaryFile() as answers, tempfile.TemporaryFile() as said:
         started = time.monotonic()
         process = children.start(
@@ -130,7 +131,7 @@ def _tried(program: str, arguments: tuple[str, ...], watch: int = 0) -> tuple[En
 
 
 def _prepare(watch: int) -> None:
-    """In the new process: it ends with the one that has started it, and is watched for this signal, if there is one."""
+    """Prepare the new process: it ends with its parent, and a filter watches for the signal, if there is one."""
     children.die_with_parent()
     if watch:
         senders.watch(watch)
@@ -138,18 +139,18 @@ def _prepare(watch: int) -> None:
 
 @dataclass(frozen=True)
 class _Imports:
-    """The time of a program that is not the case's: before its first record, and while it imports a library."""
+    """Time of a program that does not count for the case: before its first record, and during imports."""
 
     answers: IO[bytes]
     started: float
 
     def lasted(self, now: float) -> float:
-        """Seconds of all imports up to now."""
+        """Return the seconds of all imports up to now."""
         return sum(end - begun for begun, end in self._spans(now))
 
     @property
     def until(self) -> float | None:
-        """When the import that is going on has to be over; ``None`` if there is none."""
+        """End of the current import at the latest; ``None`` outside an import."""
         now = time.monotonic()
         begun = next((begun for begun, end in self._spans(now) if end == now), None)
         return None if begun is None else begun + deadline.IMPORT_SECONDS

@@ -12,11 +12,11 @@ REFERENCE = "reference"
 NOT_TRUSTED = "adapter not to be trusted"
 """Begins the reason why a library is absent that is there, but cannot be tested."""
 INSTALLED = "installed, and"
-"""Begins the reason why a library is absent that is there, but cannot be used."""
+"""Start of the reason for a library that is installed but cannot be used."""
 
 
 def is_installed(absent: str) -> bool:
-    """Whether a library that is absent for this reason is there."""
+    """Return whether a library that is absent for this reason is installed."""
     return absent.startswith((NOT_TRUSTED, INSTALLED))
 
 
@@ -34,11 +34,10 @@ class Side:
 
 @dataclass(frozen=True)
 class Library:
-    """One library: ``absent`` says why it cannot be used at all, ``unusable`` why a device cannot, of those that its adapter supports.
+    """One library: ``absent`` says why it cannot be used at all, ``unusable`` why not on a device that its adapter supports.
 
-    A library that is not installed is absent, and nothing of it is unusable.
-
-    ``untrusted`` is what its adapter says that is not so; the library is absent for that.
+    A library that is not installed is absent, and has no unusable device. ``untrusted`` says which declaration of its
+    adapter is false; such a library is also absent.
     """
 
     name: str
@@ -49,7 +48,7 @@ class Library:
     unusable: dict[str, str] = field(default_factory=dict, compare=False)
     untrusted: str | None = None
     files: str | None = field(default=None, compare=False)
-    """What tells one build from another (``execution/fingerprint.py``); ``None`` where it is not known."""
+    """Digest of the library's files (``execution/fingerprint.py``); ``None`` if unknown."""
 
     @classmethod
     def not_trusted(cls, name: str, versions: dict[str, str], fact: str) -> Library:

@@ -1,9 +1,9 @@
-"""Who sent the signal by which a process ended: the process itself, or somebody else.
+"""Sender of the signal that ended a process: the process itself, or another one.
 
-A fault (SIGSEGV, SIGABRT, …) is the process's own. SIGKILL, SIGTERM and the like are what an operator, the limit of a container or the
-kernel's out-of-memory killer sends, and the exit status does not tell who it was. So the case is tried again under watch: a filter
-for system calls (seccomp) ends a process that sends the signal to itself by SIGSYS. A process that such a signal ends all the same was
-not its sender.
+A fault (SIGSEGV, SIGABRT, …) comes from the process itself. An operator, a container limit or the kernel's
+out-of-memory killer can send SIGKILL or SIGTERM, and the exit status does not name the sender. Therefore the suite runs
+the case again under watch: a seccomp filter ends a process by SIGSYS if it sends the signal to itself. If the original
+signal ends a process under watch, another process sent it.
 """
 
 from __future__ import annotations
@@ -30,9 +30,9 @@ FOREIGN = frozenset(
         signal.SIGTSTP,
     }
 )
-"""Signals that others send. A process that one of them ends, or stops, is accused only if it is proven to have sent it itself."""
+"""Signals that other processes send. They accuse a process only if it is proven to have sent the signal itself."""
 CAUGHT = signal.SIGSYS
-"""The signal that ends a process under watch which sends itself the signal in question."""
+"""Signal that ends a process under watch that sends itself the watched signal."""
 
 _NO_NEW_PRIVILEGES, _SET_SECCOMP, _FILTER = 38, 22, 2
 _LOAD, _EQUAL, _GO, _RETURN = 0x20, 0x15, 0x05, 0x06
@@ -43,7 +43,7 @@ _NUMBER, _ARCHITECTURE, _FIRST, _SECOND, _THIRD = 0, 4, 16, 24, 32
 
 @dataclass(frozen=True)
 class _Calls:
-    """The kernel's number of an architecture, and of its system calls that send signals."""
+    """Number of an architecture in the kernel, and of its system calls that send signals."""
 
     architecture: int
     kill: int
@@ -58,9 +58,9 @@ _CALLS = {
 
 
 def watch(number: int) -> bool:
-    """From now on this process ends by :data:`CAUGHT` where it, or what it starts, sends it this signal; whether that could be set up.
+    """End this process and its children by :data:`CAUGHT` if they send it this signal. Return whether the filter is set.
 
-    The process also gives up privileges that it could gain by starting a program with the set-user-ID bit, as the kernel demands.
+    The kernel requires that the process also gives up the privileges of set-user-ID programs.
     """
     calls = _CALLS.get(platform.machine())
     if calls is None or sys.platform != "linux" or sys.byteorder != "little":
@@ -75,7 +75,11 @@ def watch(number: int) -> bool:
 
 
 def _program(calls: _Calls, process: int, number: int) -> bytes:
-    """The filter: ``kill`` and ``tkill`` have the signal second, ``tgkill`` third; each names the process first, ``kill`` perhaps its group."""
+    """Return the filter program.
+
+    ``kill`` and ``tkill`` have the signal as second argument, ``tgkill`` as third. The first argument is the process,
+    or for ``kill`` possibly its group.
+    """
     allow, end = 15, 16
     rows = (
         (_LOAD, _ARCHITECTURE, 0, 0),
@@ -103,7 +107,7 @@ def _program(calls: _Calls, process: int, number: int) -> bytes:
 
 
 def name_of(number: int) -> str:
-    """The signal's name, or its number where it has none."""
+    """Return the name of a signal, or its number if it has no name."""
     return signal.Signals(number).name if number in set(signal.Signals) else f"signal {number}"
 
 
@@ -113,7 +117,7 @@ _COUNTERS = (Path("/proc/vmstat"), Path("/sys/fs/cgroup/memory.events"))
 
 
 def memory_kills(counters: Iterable[Path] = _COUNTERS) -> int:
-    """How many processes the kernel has killed for want of memory, on this machine and in this container, as far as it tells."""
+    """Return the number of out-of-memory kills on this machine and in this container, as far as the kernel reports it."""
     return sum(_counted(path) for path in counters)
 
 
@@ -126,7 +130,10 @@ def _counted(path: Path) -> int:
 
 
 def told(number: int, kills_before: int) -> str:
-    """In brackets: who sent a signal of others, where the kernel's count (before: ``kills_before``) says it; nothing where nobody knows."""
+    """Return the sender of a signal in brackets if the kernel's counters show it; empty if it is unknown.
+
+    ``kills_before`` is the count from before.
+    """
     return MEMORY if number == signal.SIGKILL and memory_kills() > kills_before else ""
 
 

@@ -1,7 +1,8 @@
-"""The environment variables of child processes: the user's, without those that change how our own processes start, talk and end.
+"""Environment variables of child processes: the user's, except those that affect the suite's own processes.
 
-The rest stays, whatever it is: ``LD_LIBRARY_PATH``, ``CUDA_…``, ``PYTHONHOME``, ``PYTHONNOUSERSITE``, ``PYTHONHASHSEED``, ``PYTHONUTF8``,
-``PYTHONMALLOC``, … decide what is imported and what libraries do, and libraries are tested as the user has them.
+All other variables stay. ``LD_LIBRARY_PATH``, ``CUDA_…``, ``PYTHONHOME``, ``PYTHONNOUSERSITE``, ``PYTHONHASHSEED``,
+``PYTHONUTF8``, ``PYTHONMALLOC`` and others decide how libraries are imported and behave. The suite tests libraries in
+the user's configuration.
 """
 
 from __future__ import annotations
@@ -12,11 +13,11 @@ from collections.abc import Mapping
 from pathlib import Path
 
 CANDIDATES = "CONFORMANCE_CANDIDATES"
-"""Environment variable: folders that stand in front of everything else in the path (``execution/candidates.py``)."""
+"""Environment variable with the folders at the front of the path (``execution/candidates.py``)."""
 ANSWERS = "CONFORMANCE_ANSWERS"
-"""Environment variable: the descriptor that a child writes its answers to."""
+"""Environment variable with the descriptor for a child's answers."""
 STARTUP = "startup"
-"""The folder beside this file whose ``sitecustomize`` hides what candidates replace."""
+"""Name of the folder with the ``sitecustomize`` that hides the distributions that candidates replace."""
 _PATH = "PYTHONPATH"
 _TEMPORARY = ("TMPDIR", "TEMP", "TMP")
 _PYTHONS = "PYTHON"
@@ -38,13 +39,13 @@ TAKEN_OUT = {
     "EXECNET_DEBUG": "the workers of pytest would write into a file of the shared folder for temporary files",
     ANSWERS: "it holds for one process, and not for those that this one starts",
 }
-"""Variables that no child has, with the reason."""
+"""Variables that children do not inherit, with the reason."""
 _TAKEN_OUT_BEGIN = ("PYTEST_", "_PYTEST_", "PY_COLORS")
-"""The user's pytest and its plugins are not to change how the suite collects and runs its cases."""
+"""Prefixes of variables that children do not inherit: pytest settings must not change how the suite collects cases."""
 
 
 def variables(around: Mapping[str, str], **more: str) -> dict[str, str]:
-    """The environment of a child, from the one around this process."""
+    """Return the environment of a child, based on that of this process."""
     kept = {name: value for name, value in around.items() if _is_kept(name)}
     path = [os.path.abspath(folder) for folder in (*_front(around), *_given(around))]
     kept.pop(_PATH, None)
@@ -56,24 +57,24 @@ def variables(around: Mapping[str, str], **more: str) -> dict[str, str]:
 
 
 def candidates(around: Mapping[str, str]) -> list[str]:
-    """The folders of the candidates that stand in this cell."""
+    """Return the folders of the candidates in this cell."""
     return folders(around, CANDIDATES)
 
 
 def folders(around: Mapping[str, str], variable: str) -> list[str]:
-    """The folders that a variable names. An empty name stands for the current folder, mostly by mistake, and is left out."""
+    """Return the folders that a variable names. Empty entries, which mean the current folder, are left out."""
     return [path for path in around.get(variable, "").split(os.pathsep) if path]
 
 
 def _is_kept(name: str) -> bool:
-    """With ``-E`` or ``-I`` Python itself has not heard its variables."""
+    """Return whether a child inherits the variable. Under ``-E`` or ``-I`` Python's own variables are dropped."""
     if name in TAKEN_OUT or name.startswith(_TAKEN_OUT_BEGIN):
         return False
     return not (sys.flags.ignore_environment and name.startswith(_PYTHONS))
 
 
 def _given(around: Mapping[str, str]) -> list[str]:
-    """The user's path, as this interpreter has it."""
+    """Return the user's path, as this interpreter uses it."""
     given = folders(around, _PATH)
     return [folder for folder in given if folder in sys.path] if sys.flags.ignore_environment else given
 
@@ -84,5 +85,5 @@ def _front(around: Mapping[str, str]) -> list[str]:
 
 
 def _temporary(kept: Mapping[str, str]) -> dict[str, str]:
-    """A child runs in another folder, and a relative name would be another one there."""
+    """Return the variables for temporary folders as absolute paths, because a child runs in another folder."""
     return {name: os.path.abspath(kept[name]) for name in _TEMPORARY if kept.get(name)}

@@ -222,7 +222,7 @@ def _judge_fork(exchange: Exchange, ended: Ended) -> None:
     if how == UNDECIDED:
         raise Inconclusive("whether the conversion in the fork would have ended cannot be told: it got too little time")
     if how in {number.name for number in senders.FOREIGN}:
-        raise Inconclusive(f"the fork was ended by {how}, and its sender is unknown")
+        raise Inconclusive(f"{how} ended the fork, and the sender is unknown")
     code, reason = {
         "wrong": (Code.WRONG_AFTER_FORK, "the elements that are read in the fork are not the producer's"),
         HANG: (Code.PROGRAM_HANG, "the conversion in the fork never ends"),

@@ -231,9 +231,9 @@ def _lifecycle(cell: CellResult, before: CellResult | None) -> Iterator[Remark]:
 
 
 def _absent(cell: CellResult, before: CellResult | None) -> Iterator[Remark]:
-    """Libraries that a cell was planned with, or that are installed in it, and that could not be used: it proves nothing about them.
+    """Yield libraries that were planned or installed in a cell and could not be used; the cell proves nothing about them.
 
-    If the baseline could use one, its cases are not planned any more, which is told by :func:`_gone`.
+    If the baseline could use such a library, its cases are missing from the plan, and :func:`_gone` reports them.
     """
     installed = {name for name, why in cell.absent.items() if is_installed(why)}
     for name in sorted(cell.absent.keys() & cell.holds.keys() | installed) if is_trusted(cell) else ():

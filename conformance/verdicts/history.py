@@ -33,7 +33,7 @@ FORMAT = "conformance-history/1"
 FAILING = frozenset(verdict for verdict in Verdict if verdict.speaks_against)
 """What counts as failing; what was not decided or lost says nothing, neither way."""
 _FIRST = 1 << 16
-"""Bytes of a line in which its format stands."""
+"""Number of leading bytes of a line that contain its format."""
 _PLAN = 16
 """Characters of the digest of a plan."""
 
@@ -161,7 +161,7 @@ _ENTRY = {
 
 
 def from_json(data: object) -> Entry:
-    """The reverse of :func:`to_json`. Raises ``ValueError`` for anything else."""
+    """Return an entry from the result of :func:`to_json`. Raises ``ValueError`` for invalid data."""
     told = shapes.mistake(data, _ENTRY)
     if told or not isinstance(data, dict):
         raise ValueError(told)
@@ -216,7 +216,7 @@ def is_one(path: Path) -> bool:
     try:
         with files.opened(path) as file:
             first = os.pread(file, _FIRST, 0).split(b"\n")[0]
-    except files.Unreadable:  # whoever adds to it is told
+    except files.Unreadable:  # the function that appends to the file reports this error
         return True
     return not first.strip() or FORMAT.encode() in first or bool(read(path).entries)
 
@@ -247,9 +247,9 @@ def append(path: Path, run: RunFile, canaries: Mapping[str, str]) -> tuple[bool,
 
 
 def _opened(path: Path) -> int:
-    """A file to be added to, which is made where there is none. A link is followed: somebody has named it."""
+    """Open a file for appending; it is created if missing. A link is followed, because the user named the path."""
     if path.exists() and not path.is_file():
-        raise OSError(errno.EINVAL, "it is no file, and runs are added to files alone", str(path))
+        raise OSError(errno.EINVAL, "it is not a regular file, and runs are added only to regular files", str(path))
     return os.open(path, os.O_RDWR | os.O_CREAT | os.O_APPEND | os.O_NONBLOCK | os.O_CLOEXEC, 0o644)
 
 

@@ -44,5 +44,5 @@ def _is_same(one: Path, other: Path) -> bool:
 
 
 def _real(path: Path) -> Path:
-    """Without links, as far as they lead anywhere."""
+    """Return the path with its links resolved, also if its target does not exist."""
     return Path(os.path.realpath(path))

@@ -37,7 +37,7 @@ _NOTE = 4000
 _LAST = 4096
 """Bytes of a journal in which its last line is looked for: it is short where the run came to its end."""
 _FIRST = 1 << 16
-"""Bytes in which its first line ends: it is about the run."""
+"""Number of leading bytes that contain the first line, which describes the run."""
 _ID = 8
 """Digits of the id of a run of `check`: as many as `conform` draws."""
 _NO_RECORD = (Lifecycle.NOT_RUN.value, "it left no record")
@@ -59,7 +59,7 @@ _ENVIRONMENT = {
     ),
     "libraries": [{"name": str, "versions": shapes.Each(str), "absent": (None, str)}],
 }
-"""What is read of it; the suite that has written it may have been another."""
+"""Keys of ``environment.json`` that this module reads; another version of the suite may have written it."""
 _NOBODY: dict[str, Any] = {"side": "", "libraries": [], "why": ""}
 """Where nothing failed."""
 
@@ -75,14 +75,14 @@ def load(path: Path) -> RunFile:
             return _of_check(path)
         what = "no run" if path.exists() else "nothing"
     except (OSError, ValueError) as error:
-        what = f"nothing that can be looked at ({error})"
+        what = f"nothing that can be read ({error})"
     raise UserError(
         f"{path} holds {what}; give a folder that `conform` or `check` has made, or a run file that `merge` wrote"
     )
 
 
 def _is_there(path: Path) -> bool:
-    """Whether anything lies there, also a link that leads nowhere."""
+    """Return whether the path exists, including a link without a target."""
     return os.path.lexists(path)
 
 
@@ -205,7 +205,7 @@ def _ending(source: _Source, record: dict[str, Any]) -> tuple[str, str]:
 
 
 def _loads(line: bytes) -> Any:
-    """What a line says. Raises ValueError where it is no JSON."""
+    """Return the content of a line. Raises ValueError if it is not valid JSON."""
     try:
         return orjson.loads(line)
     except ValueError:  # it refuses halves of surrogate pairs, too
@@ -325,7 +325,7 @@ def _moments(folder: Path) -> tuple[str, str]:
 
 
 def _moment(line: bytes) -> str:
-    """The time that a line carries, in UTC; nothing where it carries none at which anything can have been."""
+    """Return the time in a line, in UTC; empty if it has no valid time."""
     try:
         record = orjson.loads(line)
         return datetime.fromtimestamp(record["at"], timezone.utc).isoformat(timespec="seconds")

@@ -23,7 +23,7 @@ OLDER = ("conformance-run/1",)
 """What earlier versions of the suite have written: other evidence, from which no finding can be made."""
 _GZIPPED = b"\x1f\x8b"
 _OF_GZIP = 31
-"""How zlib calls the form of gzip, with its checksum."""
+"""zlib's ``wbits`` value for the gzip format with its checksum."""
 
 
 class Altered(UserError):
@@ -90,7 +90,7 @@ _RUN = {
 
 
 def from_json(data: dict[str, Any]) -> RunFile:
-    """The reverse of :func:`to_json`. Raises ``ValueError`` for anything else."""
+    """Return a run file from the result of :func:`to_json`. Raises ``ValueError`` for invalid data."""
     told = shapes.mistake(data, _RUN)
     if told:
         raise ValueError(told)
@@ -110,7 +110,7 @@ def from_json(data: dict[str, Any]) -> RunFile:
             for e in data["evidence"]
         )
         cells = tuple(_read_cell(cell) for cell in data["cells"])
-    except TypeError as error:  # a key that there is not
+    except TypeError as error:  # an unknown key
         raise ValueError(str(error)) from error
     run = RunFile(data["id"], data["began"], data["suite"], data["tier"], cells, plans, evidence)
     _check(run)
@@ -118,21 +118,24 @@ def from_json(data: dict[str, Any]) -> RunFile:
 
 
 def _check_sizes(data: dict[str, Any]) -> None:
-    """A few stretches could stand for more cases than there is memory for; each plan is that of a cell, which has a state for each."""
+    """Check sizes before expansion: a few stretches could stand for more cases than fit into memory.
+
+    Each plan belongs to a cell, which has a state for each case.
+    """
     all_of_them = data["plans"]["stretches"]
     if any(len(pair) != 2 for found in all_of_them for pair in found):
         raise ValueError("plans.stretches are pairs of numbers")
     planned = sum(count for found in all_of_them for _, count in found)
     if planned > sum(len(cell["states"]) for cell in data["cells"]):
-        raise ValueError(f"its plans have {planned} cases, and its cells not as many states")
+        raise ValueError(f"its plans have {planned} cases, but its cells do not have as many states")
     if any(case.count("/") < 3 for case in data["plans"]["cases"]):
-        raise ValueError("plans.cases has what is no id of a case")
+        raise ValueError("plans.cases has an invalid case id")
 
 
 def _check(run: RunFile) -> None:
     for cell in run.cells:
         if not 0 <= cell.plan < len(run.plans):
-            raise ValueError(f"the cell {cell.name} has a plan that is not there")
+            raise ValueError(f"the cell {cell.name} has a plan that does not exist")
         if not set(cell.states) <= _LETTERS:
             raise ValueError(f"the cell {cell.name} has an unknown state")
         wanted = len(cell.states) - cell.states.count(Verdict.CONFORMS.letter)
@@ -188,7 +191,7 @@ def read(path: Path) -> RunFile:
 
 
 def _unpacked(path: Path) -> bytes:
-    """Its content, of which no more than :data:`~conformance.files.MOST` bytes are unpacked."""
+    """Return the unpacked content, up to :data:`~conformance.files.MOST` bytes."""
     data = files.read(path)
     if not data.startswith(_GZIPPED):
         return data
@@ -202,7 +205,7 @@ def _unpacked(path: Path) -> bytes:
             raise _damaged(path, "it was cut off")
         raise Unreadable(path, f"is, unpacked, larger than {files.too_large(files.MOST)}")
     if unpacking.unused_data:
-        raise _damaged(path, "something stands behind its end")
+        raise _damaged(path, "data follows its end")
     return whole
 
 

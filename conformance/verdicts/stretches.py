@@ -17,11 +17,11 @@ def stretches(numbers: Iterable[int]) -> list[list[int]]:
 
 
 def expanded(found: Iterable[Sequence[int]], names: Sequence[str]) -> Iterator[str]:
-    """The names at those numbers. Raises ``ValueError`` where there are not as many, counted all together."""
+    """Yield the names in these ranges. Raises ``ValueError`` if the ranges refer to more names than there are."""
     found = tuple(found)
     if sum(count for _, count in found) > len(names):
-        raise ValueError(f"{sum(count for _, count in found)} names are referred to, and there are {len(names)}")
+        raise ValueError(f"{sum(count for _, count in found)} names are referenced, but there are {len(names)}")
     for first, count in found:
         if not 0 <= first < first + count <= len(names):
-            raise ValueError(f"{first + count} names are referred to, and there are {len(names)}")
+            raise ValueError(f"{first + count} names are referenced, but there are {len(names)}")
         yield from names[first : first + count]

@@ -34,7 +34,7 @@ def is_trusted(cell: CellResult) -> bool:
 
 
 def has_only_reference(run: RunFile, cell: CellResult) -> bool:
-    """Whether a cell has results, and none of them is about a library. The run is one without canaries."""
+    """Return whether a cell has results, and none of them is about a library. The run must not contain canaries."""
     return cell.is_tested and all(set(place(case).libraries) == {REFERENCE} for case in run.cases(cell))
 
 

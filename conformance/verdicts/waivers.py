@@ -112,7 +112,7 @@ def is_within(cell: CellResult, where: Iterable[tuple[str, SpecifierSet]]) -> bo
 def _within(bound: SpecifierSet, version: str) -> bool:
     try:
         return bound.contains(Version(version), prereleases=True)
-    except ValueError:  # no version, or one with thousands of digits
+    except ValueError:  # not a version, or one with thousands of digits
         return False
 
 

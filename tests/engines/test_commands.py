@@ -67,7 +67,7 @@ def test_gpus_come_by_cdi_or_by_dockers_own_way(gpus: Gpus, part: str) -> None:
 
 
 def test_a_lock_that_is_no_file_is_not_mounted() -> None:
-    """A container would get whatever a link points to."""
+    """A container would otherwise receive the target of a link."""
     common = commands.contained(DOCKER, Path("/s"), Bounds("4g", 100), Gpus("cdi"), PLAIN, lock=False)
     assert commands.GPU_LOCK not in " ".join(common)
 
@@ -112,7 +112,7 @@ def test_a_cell_on_the_machine_itself_sees_nothing_of_the_machines_cuda() -> Non
 
 
 def test_a_cell_on_the_machine_itself_gets_nothing_of_what_is_installed_beside_the_suite() -> None:
-    """The suite is started by its own path. Where a candidate stands, only it is in front."""
+    """The interpreter runs the suite by its path. A candidate is the only addition to the path."""
     found = direct.variables({"PYTHONPATH": "/mine"}, NO_GPU, Cell("here"), "/v/bin/python", ["/c"])
     startup = f"{direct.ROOT}/{commands.STARTUP}"
     assert found["PYTHONPATH"].split(":") == [startup, "/c", "/mine"]

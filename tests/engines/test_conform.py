@@ -310,7 +310,7 @@ def test_one_case_in_one_cell(bench: Bench) -> None:
         (["--tier", "smoke", "--gpus", "7777"], "there is no GPU 7777"),
         (["--tier", "smoke", "--gpus", "some"], "names no GPUs"),
         (["--tier", "smoke", "--memory", "much"], "is no size"),
-        (["--tier", "smoke", "--jobs", "0"], "is no number of cells side by side"),
+        (["--tier", "smoke", "--jobs", "0"], "is not a number of cells side by side"),
         (["--on", "here", "--tier", "smoke"], "one environment"),
         (["--cells", "smoke-12", "--", "--out", "x"], "given before it"),
     ],

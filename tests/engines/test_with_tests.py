@@ -134,20 +134,20 @@ BOMB = '<!DOCTYPE x [<!ENTITY a "aaaaaaaaaa"><!ENTITY b "&a;&a;&a;&a;&a;&a;&a;&a
     ],
 )
 def test_odd_xml_is_none(content: bytes, tmp_path: Path) -> None:
-    """The tests are somebody else's, and so may the file be."""
+    """The package under test controls the file."""
     (tmp_path / with_tests.RESULTS).write_bytes(content)
     assert with_tests.counted(tmp_path / with_tests.RESULTS) is None
 
 
 @pytest.mark.parametrize("encoding", ["utf-7", "x-nothing", "utf-32", "idna", "rot13", "hex", "gb18030", "cp037"])
 def test_an_encoding_that_xml_claims_to_have_decides_nothing(encoding: str, tmp_path: Path) -> None:
-    """pytest writes UTF-8."""
+    """The reader assumes UTF-8, as pytest writes it."""
     (tmp_path / with_tests.RESULTS).write_text(f'<?xml version="1.0" encoding="{encoding}"?>{WHOLE}')
     assert with_tests.counted(tmp_path / with_tests.RESULTS) == {"passed": 1}
 
 
 def test_results_that_are_no_file_are_none(tmp_path: Path) -> None:
-    """And not waited for."""
+    """The reader does not wait for a pipe."""
     os.mkfifo(tmp_path / with_tests.RESULTS)
     assert with_tests.counted(tmp_path / with_tests.RESULTS) is None
 

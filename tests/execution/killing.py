@@ -1,6 +1,6 @@
-"""Signals from outside to every kind of process of a run: nothing may be lost, and nobody accused of what somebody else has done.
+"""Signals to every kind of process of a run: no result may be lost, and no library may be accused for the signal.
 
-As a command it goes on until so many signals were sent, in as many runs as that takes::
+As a command it starts runs until it has sent the given number of signals::
 
     cd tests && PYTHONPATH=.. python -m execution.killing --kills 200 --load 2
 """
@@ -28,7 +28,7 @@ from libraries import install
 from conformance.execution.results import read_lines
 
 LIBRARIES = ("one", "two", "three")
-"""Make-believe libraries: three, so that there are orders of imports, which fresh interpreters try."""
+"""Make-believe libraries: three, so that fresh interpreters can try orders of imports."""
 SELECTION = ("--between", ",".join(LIBRARIES), "--family", "imports,lifetime,layout,threads", "--device", "host")
 SIGNALS = (signal.SIGKILL, signal.SIGKILL, signal.SIGTERM)
 PAUSE_SECONDS = (0.05, 0.6)
@@ -37,7 +37,7 @@ _MODULE = "launcher.py\0conformance.execution."
 
 
 class Kind(Enum):
-    """What a process does in a run."""
+    """Role of a process in a run."""
 
     SUPERVISOR = "supervisor"
     PYTEST = "pytest"
@@ -51,16 +51,16 @@ class Kind(Enum):
 
 @dataclass
 class Account:
-    """What became of the runs: how many signals were sent to what, and what differs from the run that was left alone."""
+    """Results of the disturbed runs: number of signals by target, and differences from the undisturbed run."""
 
     sent: Counter[Kind] = field(default_factory=Counter)
     cases: int = 0
     undecided: int = 0
     wrong: list[str] = field(default_factory=list)
-    """Cases that are lost, accuse somebody, or have another outcome than before that is no *inconclusive*."""
+    """Cases that are lost, accuse a library, or changed their outcome to anything but *inconclusive*."""
 
     def compare(self, before: dict[str, dict[str, Any]], now: dict[str, dict[str, Any]]) -> None:
-        """Take in the results of one run, by case."""
+        """Add the results of one run, by case."""
         self.cases += len(before)
         for id, undisturbed in before.items():
             outcome = now[id]["outcome"] if id in now else "lost"
@@ -73,7 +73,7 @@ class Account:
 
 
 def kinds(supervisor: int, processes: Sequence[int]) -> dict[int, Kind]:
-    """The processes of a run that can be told; others, such as a debugger, are left alone."""
+    """Return the processes of a run by kind; processes of unknown kind, such as a debugger, are omitted."""
     parents = {process: _parent(process) for process in processes}
     found = {supervisor: Kind.SUPERVISOR}
     for process in sorted(processes):
@@ -94,7 +94,7 @@ def kinds(supervisor: int, processes: Sequence[int]) -> dict[int, Kind]:
 
 
 def _depth(process: int, supervisor: int, parents: dict[int, int]) -> int:
-    """How many parents there are between; 0 if it is no descendant."""
+    """Return the number of generations between the processes; 0 if ``process`` is not a descendant."""
     depth = 0
     while process in parents and process != supervisor:
         process, depth = parents[process], depth + 1
@@ -129,7 +129,7 @@ class Runs:
         self.before = self._results(self._finished(self._begun("undisturbed")))
 
     def disturbed(self, most: int, account: Account, only: frozenset[Kind] = frozenset(Kind)) -> None:
-        """One run that is sent so many signals, at most, at random; it is gone on with as often as its supervisor is killed."""
+        """Start one run and send up to ``most`` signals at random. Resume it each time its supervisor is killed."""
         self._number += 1
         name, sent = f"run{self._number}", 0
         process = self._begun(name)
@@ -155,7 +155,7 @@ class Runs:
         return found
 
     def _kill(self, supervisor: subprocess.Popen[bytes], only: frozenset[Kind], account: Account) -> bool:
-        """Send a signal to a process of the kind that was sent fewest, unless it is far ahead of those that do not live at this moment."""
+        """Send a signal to the kind with the fewest signals, unless it is far ahead of kinds that are not running."""
         found = {p: kind for p, kind in kinds(supervisor.pid, marked(self._folder)).items() if kind in only}
         if not found or supervisor.poll() is not None:
             return False
@@ -196,7 +196,7 @@ def _path() -> list[str]:
 
 
 def main() -> int:
-    """Kill as asked, tell what came of it, and end with 1 if anything is wrong."""
+    """Send the signals, print the result, and return 1 if anything is wrong."""
     asked = argparse.ArgumentParser(description=__doc__)
     asked.add_argument("--kills", type=int, default=200)
     asked.add_argument("--each", type=int, default=12, help="signals for each run, at most")

@@ -156,11 +156,11 @@ def test_what_happens_after_the_answer_is_told_so(
     assert result.outcome is outcome
 
 
-# -- whose doing it was
+# -- sender of a signal
 
 
 def outside(number: int, flag: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    """From now on every child that has written its number there gets this signal."""
+    """Send this signal to every child that has written its process number to ``flag``."""
     start = Child.run
 
     def run(self: Child, case: Case, **how: Any) -> Result:
@@ -187,7 +187,7 @@ def outside(number: int, flag: Path, monkeypatch: pytest.MonkeyPatch) -> None:
 def test_a_signal_from_outside_accuses_nobody_however_often_it_comes(
     number: signal.Signals, isolation: Isolation, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """With real processes: whoever sends it has nothing to do with the case."""
+    """The processes are real, and the sender is unrelated to the case."""
     flag = tmp_path / "begun"
     monkeypatch.setenv(deadline.VARIABLE, "1" if number == signal.SIGSTOP else "60")
     monkeypatch.setattr(monitor, "PATIENCE", 1.0)
@@ -205,7 +205,9 @@ def test_a_signal_from_outside_accuses_nobody_however_often_it_comes(
     assert len(result.attempts) == monitor.MOST_TRIES
 
 
-@pytest.mark.skipif(platform.machine() not in senders._CALLS, reason="who sends a signal is not seen on this machine")
+@pytest.mark.skipif(
+    platform.machine() not in senders._CALLS, reason="the sender of a signal is unknown on this machine"
+)
 @pytest.mark.parametrize("isolation", [Isolation.SHARED, Isolation.RISKY, Isolation.CHILD, Isolation.EXIT])
 @pytest.mark.parametrize(
     "send",
@@ -218,7 +220,7 @@ def test_a_signal_from_outside_accuses_nobody_however_often_it_comes(
 def test_a_process_that_ends_itself_by_such_a_signal_is_a_crash(
     send: Callable[[], object], isolation: Isolation, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """It is seen to send it, so its library is at fault."""
+    """The filter shows that the process sends the signal, so its library is at fault."""
     monkeypatch.setitem(catalogue(), OURS.invariant, replace(INVARIANT, check=in_import(send)))
     watch = Monitor(Child)
     try:
@@ -231,7 +233,7 @@ def test_a_process_that_ends_itself_by_such_a_signal_is_a_crash(
 
 
 def test_the_import_of_a_library_is_not_the_cases_time(monkeypatch: pytest.MonkeyPatch) -> None:
-    """However short the deadline of the case is."""
+    """The deadline of the case is shorter than the import."""
 
     class Slow(ReferenceAdapter):
         def load(self) -> None:

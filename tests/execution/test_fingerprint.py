@@ -1,4 +1,4 @@
-"""Two builds of one version are told apart by their files, and a run that goes on refuses to mix them."""
+"""Digests distinguish two builds of one version, and ``--resume`` refuses to mix their results."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ from conformance.exits import Exit
 
 
 def tree(folder: Path) -> Path:
-    """A package with sources, a native module, a cache and a hidden folder."""
+    """Create a package with sources, a native module, a cache and a hidden folder."""
     package = folder / "stripes"
     for name in ("__init__.py", "inner/core.so", "__pycache__/x.pyc", ".git/HEAD", "inner/y.pyc"):
         (package / name).parent.mkdir(parents=True, exist_ok=True)
@@ -26,7 +26,7 @@ def tree(folder: Path) -> Path:
 
 
 def touch(path: Path) -> None:
-    """The same content at another time."""
+    """Change the modification time of a file, but not its content."""
     os.utime(path, ns=(1, 1))
 
 
@@ -45,7 +45,7 @@ CHANGES: dict[str, tuple[Callable[[Path], object], str]] = {
 
 @pytest.mark.parametrize("change", CHANGES)
 def test_what_makes_another_build(change: str, tmp_path: Path) -> None:
-    """By content; by name; never by what Python writes itself."""
+    """Content and names count; files that Python writes do not."""
     make, told = CHANGES[change]
     package = tree(tmp_path)
     before = fingerprint.of_trees([package])
@@ -57,7 +57,7 @@ def test_what_makes_another_build(change: str, tmp_path: Path) -> None:
 
 
 def test_a_large_file_counts_by_size_and_time(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    """It is not read."""
+    """The content of a large file is not read."""
     monkeypatch.setattr(fingerprint, "BY_CONTENT", 2)
     package = tree(tmp_path)
     before = fingerprint.of_trees([package])
@@ -66,7 +66,7 @@ def test_a_large_file_counts_by_size_and_time(tmp_path: Path, monkeypatch: pytes
 
 
 def test_what_was_loaded_since_is_looked_at(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    """With what lies beside a package; not the standard library."""
+    """The files beside a package count; the standard library does not."""
     tree(tmp_path)
     (tmp_path / "stripes.libs").mkdir()
     (tmp_path / "stripes.libs" / "libone.so").write_bytes(b"one")
@@ -88,7 +88,7 @@ SMALL = ("--between", "sound", "--family", "pointer", "--tier", "quick", "--devi
 
 
 def test_a_run_goes_on_with_the_same_builds_only(conformance: Command, tmp_path: Path) -> None:
-    """The library and its file are named; where the file cannot be named, the library is."""
+    """The message names the library and the file; without a list of files it names the library alone."""
     site = install(tmp_path / "site", "sound")
     first = conformance("check", *SMALL, path=site)
     assert first.code == Exit.OK, first.stdout + first.stderr
@@ -105,4 +105,4 @@ def test_a_run_goes_on_with_the_same_builds_only(conformance: Command, tmp_path:
     (first.out / CONTENTS).write_bytes(b"\xff nonsense")
     again = conformance("check", "--resume", str(first.out), "-n", "2", path=site)
     assert again.code == Exit.USAGE
-    assert "sound was rebuilt: its files differ, and no list of them was kept that shows which" in again.stderr
+    assert "sound was rebuilt: its files differ, but the list that would name them is missing" in again.stderr

@@ -210,7 +210,7 @@ def test_the_journal_of_another_plan_is_a_mistake(out: Path) -> None:
 
 
 def test_a_line_of_the_journal_that_was_cut_off_is_left_out(out: Path) -> None:
-    """Whatever stopped the run."""
+    """The reader ignores an unfinished last line."""
     note(out, passed(ONE), torn='{"event": "end", "resu')
     assert (outcomes(out), held.read(out).damage) == (["pass", "lost", "lost"], ())
 
@@ -230,18 +230,18 @@ SPOILT: dict[str, object] = {
     "an end without a result": {"event": "end"},
     "a result that is a text": {"event": "end", "result": "pass"},
     "a result of another kind": {"event": "end", "result": {**passed(TWO).to_json(), "reason": None}},
-    "an outcome that nobody knows": {"event": "end", "result": {**passed(TWO).to_json(), "outcome": "fine"}},
+    "an unknown outcome": {"event": "end", "result": {**passed(TWO).to_json(), "outcome": "fine"}},
     "a duration without end": {"event": "end", "result": {**passed(TWO).to_json(), "duration": float("inf")}},
-    "a duration that nobody can count": {"event": "end", "result": {**passed(TWO).to_json(), "duration": 10**400}},
+    "a duration that is too large": {"event": "end", "result": {**passed(TWO).to_json(), "duration": 10**400}},
     "the id of another case": {"event": "end", "result": {**passed(TWO).to_json(), "layout": "x", "id": THREE.id}},
     "a lost case that conforms": {"event": "end", "result": {**passed(TWO).to_json(), "outcome": "lost"}},
 }
-"""Lines of a journal that are damaged."""
+"""Damaged lines of a journal."""
 
 
 @pytest.mark.parametrize("name", SPOILT)
 def test_a_damaged_line_of_the_journal_costs_what_it_said_and_no_other(name: str, out: Path) -> None:
-    """It is told, in the case that may have been in it too; nothing that cannot be read has passed."""
+    """The damage is reported, also in the case that the line may have held; an unreadable line is never a pass."""
     spoilt = SPOILT[name]
     line = spoilt if isinstance(spoilt, (str, bytes)) else json.dumps(spoilt)
     note(out, passed(ONE), passed(THREE))
@@ -255,7 +255,7 @@ def test_a_damaged_line_of_the_journal_costs_what_it_said_and_no_other(name: str
 
 
 def test_a_damaged_account_is_filled_in_by_the_journal(out: Path) -> None:
-    """It has the same results, as they were found."""
+    """The journal has the same results."""
     settle(out, passed(ONE), passed(TWO), passed(THREE))
     note(out, passed(ONE), passed(TWO), passed(THREE))
     lines = (out / folder.RESULTS).read_text().splitlines(keepends=True)
@@ -266,7 +266,7 @@ def test_a_damaged_account_is_filled_in_by_the_journal(out: Path) -> None:
 
 
 def test_two_results_of_a_case_that_differ_are_none(out: Path) -> None:
-    """Nobody can choose between them; a line that is doubled says the same twice."""
+    """The reader cannot choose between two results; a repeated line is harmless."""
     settle(out, passed(ONE), passed(ONE), failed(TWO), passed(TWO), passed(THREE))
     assert outcomes(out) == ["pass", "lost", "pass"]
     note(out, failed(TWO))
@@ -276,17 +276,17 @@ def test_two_results_of_a_case_that_differ_are_none(out: Path) -> None:
 @pytest.mark.parametrize(
     ("line", "told"),
     [
-        (ONE.to_json(), "line 4 of .*has the case of line 1 once more"),
-        ({**ONE.to_json(), "id": 5}, "line 4 of .*has 5 as its id, which is none of a case"),
+        (ONE.to_json(), "line 4 of .*repeats the case of line 1"),
+        ({**ONE.to_json(), "id": 5}, "line 4 of .*has 5 as its id, which is not a case id"),
         ([], r"line 4 of .*has None as its id"),
         ("x", r"line 4 of .*has None as its id"),
-        ({"id": "a.b/c-d/e/f"}, r"line 4 of .*is no case: it has no 'invariant'"),
-        ({**ONE.to_json(), "id": TWO.id + "/x"}, r"line 4 of .*is no case: its id is"),
-        ({**case(layout="x").to_json(), "device": "moon"}, r"line 4 of .*is no case: device is 'moon'"),
+        ({"id": "a.b/c-d/e/f"}, r"line 4 of .*is not a case: it has no 'invariant'"),
+        ({**ONE.to_json(), "id": TWO.id + "/x"}, r"line 4 of .*is not a case: its id is"),
+        ({**case(layout="x").to_json(), "device": "moon"}, r"line 4 of .*is not a case: device is 'moon'"),
     ],
 )
 def test_a_damaged_plan_is_told(line: object, told: str, out: Path) -> None:
-    """Without all of it nobody knows what is missing."""
+    """Without a complete plan the missing cases are unknown."""
     with (out / folder.PLAN).open("a") as plan:
         plan.write(json.dumps(line) + "\n")
     with pytest.raises(Unreadable, match=told):
@@ -295,10 +295,10 @@ def test_a_damaged_plan_is_told(line: object, told: str, out: Path) -> None:
 
 @pytest.mark.parametrize("name", [folder.PLAN, folder.ENVIRONMENT, folder.RESULTS, journal.FILE])
 def test_what_is_no_file_is_told_and_not_waited_for(name: str, out: Path) -> None:
-    """Whatever lies there in its place."""
+    """The check holds for any entry that replaces the file."""
     (out / name).unlink(missing_ok=True)
     os.mkfifo(out / name)
-    with pytest.raises(Unreadable, match=rf"{re.escape(name)} is a FIFO and no file"):
+    with pytest.raises(Unreadable, match=rf"{re.escape(name)} is a FIFO, not a file"):
         held.left(out)
     (out / name).unlink()
     (out / name).symlink_to(out / name)
@@ -322,7 +322,7 @@ def test_what_is_no_file_is_told_and_not_waited_for(name: str, out: Path) -> Non
     ],
 )
 def test_an_environment_of_another_kind_is_told(change: dict[str, object], out: Path) -> None:
-    """By its first part that is not as it was written."""
+    """The message names the first invalid part."""
     (out / folder.ENVIRONMENT).write_text(json.dumps({**ENVIRONMENT, **change}))
     with pytest.raises(Unreadable, match=r"environment\.json is not as it was written: "):
         held.left(out)

@@ -41,7 +41,7 @@ def test_a_crash_that_does_not_show_in_a_new_child_is_nobodys_pass(conformance: 
 
 
 def test_a_risky_case_that_never_ends_is_a_hang(conformance: Command, tmp_path: Path) -> None:
-    """The deadline holds in a shared child too, twice as long in the second try, and the stack is kept."""
+    """The deadline also applies in a shared child, doubled for the second try, and the stack is kept."""
     path = install(tmp_path / "site", "deadly", take="time.sleep(600)")
     done = conformance("check", "--between", "deadly", "--case", CASES[0], "--deadline", "2", path=path)
     assert set(done.outcomes().values()) == {"hang"}

@@ -1,4 +1,4 @@
-"""A few signals to each kind of process of a run; ``killing.py`` as a command sends more."""
+"""A few signals to each kind of process of a run; ``killing.py`` sends more as a command."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ from .killing import Account, Kind, Runs
 
 
 def test_what_somebody_ends_loses_nothing_and_accuses_nobody(tmp_path: Path) -> None:
-    """Ten signals in one run, to other processes and at other moments every time: verdicts change to *no result* only."""
+    """One run receives ten signals at random processes and times: verdicts may change to *no result* only."""
     seed = random.randrange(1 << 32)
     print(f"seed {seed}")
     account = Account()
@@ -31,7 +31,7 @@ def test_every_kind_of_process_is_recognised(tmp_path: Path) -> None:
 def test_a_probe_that_somebody_ends_is_made_again(
     ended: int, probes: int, usable: bool, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """Not for ever: then its library is not tested, and the exit code says so."""
+    """After three such probes the library is not tested, and the exit code says so."""
     made = []
 
     def probed(name: str, neutral: Path, module: str) -> dict[str, object]:

@@ -1,4 +1,4 @@
-"""How many processes there is room for."""
+"""Number of processes for which a machine has processors and memory."""
 
 from __future__ import annotations
 
@@ -32,12 +32,12 @@ ROOMY = Room(2, 64 * GIB)
     ],
 )
 def test_no_more_processes_run_than_there_is_room_for(asked: int | None, there: Room, number: int, why: str) -> None:
-    """And the reason is told, if they are fewer than asked for."""
+    """A reduced number has a reason."""
     assert processes(asked, there) == Processes(number, why)
 
 
 def files(folder: Path, **texts: str) -> Path:
-    """Files with these texts, by names in which two underscores stand for a slash."""
+    """Write files with these texts; two underscores in a name stand for a slash."""
     for name, text in texts.items():
         path = folder / name.replace("__", "/")
         path.parent.mkdir(parents=True, exist_ok=True)
@@ -47,14 +47,14 @@ def files(folder: Path, **texts: str) -> Path:
 
 @pytest.fixture
 def meminfo(tmp_path: Path) -> Path:
-    """A machine with 8 GiB of free memory."""
+    """Return the memory report of a machine with 8 GiB of free memory."""
     path = tmp_path / "meminfo"
     path.write_text(f"MemTotal: {16 << 20} kB\nMemAvailable: {8 << 20} kB\n")
     return path
 
 
 def test_the_limits_of_a_container_count(tmp_path: Path, meminfo: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    """Of either version of control groups, the second by its files beside the first."""
+    """The test covers both versions of control groups."""
     monkeypatch.setattr(os, "sched_getaffinity", lambda pid: set(range(16)))
     second = files(
         tmp_path / "2", **{"cpu.max": "250000 100000\n", "memory.max": f"{4 * GIB}\n", "memory.current": f"{GIB}\n"}
@@ -72,7 +72,7 @@ def test_the_limits_of_a_container_count(tmp_path: Path, meminfo: Path, monkeypa
 
 
 def test_without_limits_the_machine_counts(tmp_path: Path, meminfo: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    """A group without a limit says ``max`` or -1; where nothing is told nothing is known."""
+    """A group without a limit has ``max`` or -1; missing files mean that the limit is unknown."""
     monkeypatch.setattr(os, "sched_getaffinity", lambda pid: set(range(16)))
     free = files(tmp_path / "2", **{"cpu.max": "max 100000\n", "memory.max": "max\n", "memory.current": "1\n"})
     old = files(tmp_path / "1", **{"cpu/cpu.cfs_quota_us": "-1\n", "cpu/cpu.cfs_period_us": "100000\n"})
@@ -81,12 +81,12 @@ def test_without_limits_the_machine_counts(tmp_path: Path, meminfo: Path, monkey
 
 
 def test_a_share_of_a_processor_is_one(tmp_path: Path, meminfo: Path) -> None:
-    """Something has to run."""
+    """A run needs at least one process."""
     assert room(files(tmp_path / "2", **{"cpu.max": "10000 100000\n"}), meminfo).processors == 1
 
 
 def test_a_run_says_why_it_has_fewer_processes(conformance: Command) -> None:
-    """In one sentence at its beginning, and in its journal."""
+    """The output and the journal have the sentence."""
     done = conformance("check", "--between", "reference", "--family", "pointer", "--tier", "quick", "-n", "999")
     assert done.code == Exit.INCOMPLETE, done.stderr
     (begin,) = (record for record in done.journal if record["event"] == "begin")

@@ -24,7 +24,7 @@ class Script:
     endings: dict[str, list[Outcome]] = field(default_factory=dict)
     probes: list[str | None] = field(default_factory=list)
     kills: dict[str, list[int]] = field(default_factory=dict)
-    """The signals of others that end the processes of each case, try by try; 0 for none."""
+    """Outside signals that end the processes of each case, by try; 0 for none."""
     children: list[Paper] = field(default_factory=list)
 
     def start(self, close: Iterable[int]) -> Paper:
@@ -290,7 +290,7 @@ NO_RESULT = Outcome.INCONCLUSIVE
 def test_a_death_accuses_only_if_it_shows_again_or_is_proven_to_be_the_processs_own(
     script: Script, isolation: Isolation, endings: list[Outcome], kills: list[int], outcome: Outcome, watched: list[int]
 ) -> None:
-    """In every kind of process. After a signal of others the next try is under watch; every try is told."""
+    """The rule holds in every kind of process. After an outside signal the next try is under watch; every try is recorded."""
     script.endings, script.kills = {"a": list(endings)}, {"a": list(kills)}
     result = Monitor(script.start).run(case("a"), isolation)
     assert result.outcome is outcome
@@ -299,7 +299,7 @@ def test_a_death_accuses_only_if_it_shows_again_or_is_proven_to_be_the_processs_
 
 
 def test_what_was_always_ended_from_outside_says_by_which_signal(script: Script) -> None:
-    """And how often it was tried."""
+    """The reason also has the number of tries."""
     script.endings, script.kills = {"a": [CRASH] * 4}, {"a": [KILL] * 4}
     result = Monitor(script.start).run(case("a"), Isolation.CHILD)
     assert result.reason == "the process was killed by SIGKILL from outside: as written, in 4 tries"
@@ -307,7 +307,7 @@ def test_what_was_always_ended_from_outside_says_by_which_signal(script: Script)
 
 
 def test_a_hang_has_to_show_again_with_more_time(script: Script) -> None:
-    """A crash needs no more of it."""
+    """A crash is repeated with the same deadline."""
     script.endings = {"a": [HANG, HANG], "b": [CRASH, CRASH]}
     watch = Monitor(script.start)
     for name in "ab":

@@ -71,8 +71,8 @@ def test_a_disk_without_room_for_the_plan_runs_nothing(conformance: Command, sma
 
 
 def test_a_full_folder_for_temporary_files_is_told_as_that(conformance: Command, small_disk: Path) -> None:
-    """The folder for results has room, and no library is to blame."""
-    fill(small_disk, 40_000)  # with less Python itself takes another folder
+    """The folder for results has space, and the message blames no library."""
+    fill(small_disk, 40_000)  # with less space Python itself chooses another folder
     full = conformance("check", *SELECTION, TMPDIR=str(small_disk))
     assert (full.code, full.stderr.count("Traceback")) == (Exit.NO_ROOM, 0), full.stderr
     assert f"temporary files cannot be written to {small_disk}: No space left on device" in full.stderr

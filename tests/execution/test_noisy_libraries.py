@@ -1,4 +1,4 @@
-"""A library may do what it likes with its process when it is imported: it costs nobody else a result."""
+"""A library may do anything to its process on import without affecting the results of other libraries."""
 
 from __future__ import annotations
 
@@ -27,7 +27,7 @@ NOISES = {
 def test_noise_at_the_import_of_an_adapter_costs_nobody_a_result(
     noise: str, conformance: Command, tmp_path: Path
 ) -> None:
-    """It is preloaded by the server, too, and all that was planned has an outcome."""
+    """The server also preloads the library, and every planned case has an outcome."""
     site = install(tmp_path / "site", "noisy", load=NOISES[noise])
     module = site / "noisy_module.py"
     module.write_text(module.read_text() + f"\n{NOISES[noise]}\n")
@@ -55,7 +55,7 @@ def test_noise_at_the_import_of_an_adapter_costs_nobody_a_result(
 def test_a_library_that_ends_the_server_is_imported_where_it_ends_a_case_only(
     conformance: Command, tmp_path: Path
 ) -> None:
-    """The next start preloads nothing."""
+    """The next server preloads nothing."""
     site = install(tmp_path / "site", "deadly")
     (site / "deadly_library.py").write_text("import os; os._exit(0)\n")
     module = site / "deadly_module.py"
@@ -82,7 +82,7 @@ def test_a_library_that_ends_the_server_is_imported_where_it_ends_a_case_only(
 
 
 def test_answers_outlive_what_becomes_of_a_process(tmp_path: Path) -> None:
-    """A line without an end, and lines of others, are no answers."""
+    """An unfinished line and foreign lines are not answers."""
     path = tmp_path / "answers"
     answers.prepare(path)
     assert answers.told(path) == []
@@ -96,7 +96,7 @@ def test_answers_outlive_what_becomes_of_a_process(tmp_path: Path) -> None:
 
 
 def test_an_answer_that_is_too_long_is_an_error(tmp_path: Path) -> None:
-    """What is known by then stays."""
+    """Earlier answers stay."""
     path = tmp_path / "answers"
     answers.prepare(path)
     answers.say(path, {"checking": "one"})

@@ -220,7 +220,7 @@ def test_a_line_that_was_cut_off_is_left_out(tmp_path: Path) -> None:
 
 @pytest.mark.parametrize("line", ["no JSON", "5", "NaN", "[" * 100_000])
 def test_a_line_that_is_no_object_is_told(line: str, tmp_path: Path) -> None:
-    """With its number."""
+    """The error has the line number."""
     path = tmp_path / "jobs"
     path.write_text('{"a": 1}\n' + line + "\n")
     with pytest.raises(Unreadable, match=f"line 2 of {path} is no"):

@@ -76,7 +76,7 @@ def test_a_library_that_kills_its_process_costs_its_own_cases_only(
 
 
 def test_a_library_that_cannot_be_imported_is_absent_with_the_reason(conformance: Command, tmp_path: Path) -> None:
-    """Everything else runs, and the run is no success."""
+    """All other cases run, but the run is not a success."""
     path = install(tmp_path / "site", "broken", load="raise OSError('libmissing.so.1: cannot open')")
     done = conformance("check", "--case", "pointer.values/reference-reference/dlpack/host/c-order/uint8", path=path)
     assert done.code == 4
@@ -160,7 +160,7 @@ def test_results_can_be_shown_again(conformance: Command) -> None:
 
 
 def test_a_case_that_killed_its_process_is_alone_in_the_next_run(conformance: Command, tmp_path: Path) -> None:
-    """It costs nobody else a process then. There, too, its death has to show twice; the outcome is the same."""
+    """The case shares no process in the next run. Its death must repeat there, too, so the outcome is the same."""
     path = install(tmp_path / "site", "deadly", take="os.abort()")
     case = "pointer.values/reference-deadly/dlpack/host/c-order/uint8"
     tries = []
@@ -186,7 +186,7 @@ def test_two_runs_cannot_write_to_one_folder(conformance: Command, tmp_path: Pat
 def test_a_library_that_is_slow_to_import_is_judged_as_any_other(
     family: str, tier: str, conformance: Command, tmp_path: Path
 ) -> None:
-    """Its import takes longer than a case may: in the children of cases, and in fresh interpreters."""
+    """The import takes longer than the case's timeout, both in children and in fresh interpreters."""
     path = install(tmp_path / "site", "slow", load="time.sleep(4)")
     selection = ("--between", "slow,numpy", "--family", family, "--tier", tier, "-n", "2")
     done = conformance("check", *selection, "--deadline", "3", path=path)

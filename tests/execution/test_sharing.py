@@ -94,7 +94,7 @@ def test_the_file_of_another_user_is_not_created_again(lock: Path) -> None:
 
 
 def test_every_user_can_open_the_file(lock: Path) -> None:
-    """The user's own mask is for the user's own files."""
+    """The user's umask does not apply to the lock."""
     before = os.umask(0o077)
     try:
         with sharing.gpus(alone=True, waits=lambda: False) as granted:
@@ -105,22 +105,22 @@ def test_every_user_can_open_the_file(lock: Path) -> None:
 
 
 def link(lock: Path) -> None:
-    """To a file that is not there yet."""
+    """Create a link to a missing file."""
     lock.symlink_to(lock.with_name("victim"))
 
 
 def pipe(lock: Path) -> None:
-    """Nobody writes to it."""
+    """Create a pipe without a writer."""
     os.mkfifo(lock, 0o644)
 
 
 def folder(lock: Path) -> None:
-    """An entry that nobody can take away."""
+    """Create a folder that other users cannot remove."""
     lock.mkdir()
 
 
 def closed(lock: Path) -> None:
-    """A file that its owner keeps for himself."""
+    """Create a file that only its owner can read."""
     lock.touch(0o600)
 
 
@@ -128,7 +128,7 @@ def closed(lock: Path) -> None:
 def test_whatever_another_user_has_put_there_runs_still_exclude_each_other(
     prepared: Callable[[Path], None], lock: Path
 ) -> None:
-    """Nothing is written through it, nobody waits for it, and nobody goes without the lock."""
+    """A run never writes through the entry, never waits for it, and never works without the lock."""
     prepared(lock)
     assert not sharing.can_be_file(lock)
     other = other_run(alone=True)
@@ -145,7 +145,7 @@ def test_whatever_another_user_has_put_there_runs_still_exclude_each_other(
 def test_another_user_who_was_there_first_changes_nothing(
     prepared: Callable[[Path], None], monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """In a sticky folder, where nobody can remove what that user has put there: both users' runs choose the same lock."""
+    """In a sticky folder a user cannot remove another user's entry; the runs of both users still choose the same lock."""
     shared = Path(tempfile.mkdtemp(dir="/tmp"))
     try:
         shared.chmod(0o1777)
@@ -159,7 +159,7 @@ def test_another_user_who_was_there_first_changes_nothing(
 
 
 def as_another_user(does: Callable[[], None]) -> None:
-    """In a process of that user's."""
+    """Call the function in a process of another user."""
     child = os.fork()
     if not child:
         code = 1
@@ -175,7 +175,7 @@ def as_another_user(does: Callable[[], None]) -> None:
 
 
 def expect_the_same_lock_as(folder: os.stat_result) -> Callable[[], None]:
-    """All meet at the folder, whatever each of them could open."""
+    """Return a check that a run locks the folder, regardless of the entries that it could open."""
 
     def look() -> None:
         lock = sharing.opened(sharing.LOCK)
@@ -186,7 +186,7 @@ def expect_the_same_lock_as(folder: os.stat_result) -> Callable[[], None]:
 
 
 def test_a_lock_that_was_taken_away_meanwhile_is_not_the_lock(lock: Path) -> None:
-    """Another run has made a new file, and holds that one."""
+    """Another run has created a new file and holds that lock."""
     other = other_run(alone=True)
     asked = 0
 
@@ -206,7 +206,7 @@ def test_a_lock_that_was_taken_away_meanwhile_is_not_the_lock(lock: Path) -> Non
 
 
 def test_the_lock_does_not_depend_on_the_folder_for_temporary_files(tmp_path: Path) -> None:
-    """Users with folders of their own use the same GPUs."""
+    """Users with different temporary folders share the GPUs."""
     program = [sys.executable, "-c", "from conformance.execution import sharing; print(sharing.LOCK)"]
     done = subprocess.run(
         program, env={**os.environ, "TMPDIR": str(tmp_path)}, capture_output=True, text=True, check=True

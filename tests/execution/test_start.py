@@ -1,4 +1,4 @@
-"""How the processes of a run are started: whatever surrounds the user, this suite runs, on what the user imports, and nobody else's code."""
+"""Start of a run's processes: this copy of the suite runs on the user's libraries, without code of other users."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ from conformance.suite import children, surroundings
 
 PACKAGE = Path(conformance.__file__).parent
 LAUNCHED = (str(PACKAGE / "launcher.py"), "conformance.command")
-"""How an installed program starts the command: by a path, with nothing of the current folder."""
+"""Start of the command by an installed program: by its path, without the current folder."""
 BY_NAME = ("-m", "conformance")
 ONE_FAMILY = ("check", "--between", "mine", "--family", "pointer", "-n", "1")
 WITH_PROGRAMS = ("check", "--between", "mine,other", "--family", "imports,pointer", "-n", "1")
@@ -29,7 +29,7 @@ INTRUDER = "import pathlib; pathlib.Path({mark!r}).touch()\n"
 def run(
     folder: Path, *arguments: str, path: list[Path], start: tuple[str, ...] = BY_NAME, **variables: str | bytes
 ) -> Finished:
-    """The command in a folder, with this path."""
+    """Run the command in a folder, with this path."""
     around: dict[bytes, bytes] = {
         os.fsencode(name): os.fsencode(value)
         for name, value in {**os.environ, "PYTHONPATH": os.pathsep.join(map(str, path)), **variables}.items()
@@ -45,7 +45,7 @@ def run(
 
 
 def expect_a_whole_run(done: Finished) -> None:
-    """Every planned case has passed, or was refused as it may be."""
+    """Check that every planned case has passed, or was refused where the protocol permits it."""
     assert done.code == Exit.OK, (done.stdout[-2000:], done.stderr[-2000:])
     assert len(done.results) == len(done.plan) > 0
     assert {result["outcome"] for result in done.results} <= {"pass", "refused"}
@@ -53,14 +53,14 @@ def expect_a_whole_run(done: Finished) -> None:
 
 @pytest.fixture
 def site(tmp_path: Path) -> Path:
-    """A folder with two libraries: fresh interpreters import one after the other."""
+    """Return a folder with two libraries, so that fresh interpreters import one after the other."""
     install(tmp_path / "site", "other")
     return install(tmp_path / "site", "mine")
 
 
 @pytest.fixture
 def intruder(tmp_path: Path) -> tuple[Path, Path]:
-    """A folder of modules with names that a run imports, and the mark that they leave where one of them runs."""
+    """Return a folder of modules with common names, and the file that any of them creates when it runs."""
     folder, mark = tmp_path / "intruder", tmp_path / "an-intruder-ran"
     (folder / "conformance").mkdir(parents=True)
     for name in (
@@ -76,13 +76,13 @@ def intruder(tmp_path: Path) -> tuple[Path, Path]:
     return folder, mark
 
 
-# -- nobody else's code
+# -- code of other users
 
 
 def test_what_another_user_puts_into_the_folder_for_temporary_files_does_not_run(
     tmp_path: Path, site: Path, intruder: tuple[Path, Path]
 ) -> None:
-    """Nobody can know the name of the folder that processes run in."""
+    """The name of the folder for processes is unpredictable."""
     shared = tmp_path / "shared"
     shared.mkdir()
     shared.chmod(0o1777)
@@ -99,7 +99,7 @@ def test_what_another_user_puts_into_the_folder_for_temporary_files_does_not_run
 def test_a_folder_for_temporary_files_in_which_others_can_exchange_things_is_not_used(
     tmp_path: Path, site: Path
 ) -> None:
-    """The kernel keeps the entries of a folder apart only if it is sticky."""
+    """The kernel protects the entries of a folder from other users only if the folder is sticky."""
     shared = tmp_path / "shared"
     shared.mkdir()
     shared.chmod(0o777)
@@ -114,7 +114,7 @@ def test_a_folder_for_temporary_files_in_which_others_can_exchange_things_is_not
 def test_modules_in_the_current_folder_are_not_ours_to_run(
     tmp_path: Path, site: Path, intruder: tuple[Path, Path]
 ) -> None:
-    """Not even where Python itself puts that folder in front; save another ``conformance``, which it looks for there first."""
+    """Python itself puts the current folder first. It also finds a ``conformance`` there; this test leaves that name out."""
     folder, mark = intruder
     here = tmp_path / "here"
     here.mkdir()
@@ -128,19 +128,19 @@ def test_modules_in_the_current_folder_are_not_ours_to_run(
 def test_modules_in_the_path_stand_in_neither_for_the_suite_nor_for_pytest(
     tmp_path: Path, site: Path, intruder: tuple[Path, Path]
 ) -> None:
-    """Nor does a ``conformance`` in the current folder, if the installed program is what was started."""
+    """The installed program also ignores a ``conformance`` in the current folder."""
     folder, mark = intruder
     for name in ("json.py", "runpy.py", "typing.py"):
-        (folder / name).unlink()  # that is how the user's Python is
+        (folder / name).unlink()  # the user's Python itself uses these modules
     expect_a_whole_run(run(folder, *ONE_FAMILY, start=LAUNCHED, path=[folder, site]))
     assert not mark.exists()
 
 
-# -- what the user imports
+# -- libraries of the user
 
 
 def test_the_library_that_comes_first_in_the_path_is_what_is_tested(tmp_path: Path) -> None:
-    """Not the one that is installed beside the suite."""
+    """The library that is installed beside the suite is not tested."""
     installed, developed = install(tmp_path / "installed", "mine"), install(tmp_path / "developed", "mine")
     (installed / "conformance").symlink_to(PACKAGE)
     module = developed / "mine_module.py"
@@ -153,7 +153,7 @@ def test_the_library_that_comes_first_in_the_path_is_what_is_tested(tmp_path: Pa
 
 
 def test_the_order_of_the_path_is_the_users(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
-    """Relative folders are the same ones in a process that runs elsewhere, and nothing is put in front."""
+    """Relative folders are resolved for processes in other folders, and the suite puts nothing in front."""
     monkeypatch.chdir(tmp_path)
     monkeypatch.setenv("PYTHONPATH", "tree::/b:/a:tree")
     monkeypatch.delenv(surroundings.CANDIDATES, raising=False)
@@ -163,14 +163,14 @@ def test_the_order_of_the_path_is_the_users(monkeypatch: pytest.MonkeyPatch, tmp
 
 
 def test_candidates_stand_in_front_of_the_path(monkeypatch: pytest.MonkeyPatch) -> None:
-    """And in front of them what hides those that they replace."""
+    """The module that hides the replaced distributions comes first."""
     monkeypatch.setenv("PYTHONPATH", "/a")
     monkeypatch.setenv(surroundings.CANDIDATES, "/c")
     assert children.environment()["PYTHONPATH"].split(":") == [str(PACKAGE / "suite" / "startup"), "/c", "/a"]
 
 
 def test_what_decides_about_libraries_is_kept_and_what_is_about_processes_is_not() -> None:
-    """By the table of the variables."""
+    """The table of variables decides."""
     around = {"LD_LIBRARY_PATH": "/l", "CUDA_VISIBLE_DEVICES": "1", "PYTHONHASHSEED": "7", "PYTHONNOUSERSITE": "1"}
     disturbing = dict.fromkeys([*surroundings.TAKEN_OUT, "PYTEST_PLUGINS", "PYTEST_ADDOPTS"], "1")
     assert surroundings.variables({**around, **disturbing}) == around
@@ -200,13 +200,13 @@ def test_what_decides_about_libraries_is_kept_and_what_is_about_processes_is_not
 def test_variables_of_python_and_pytest_change_no_outcome(
     variables: dict[str, str], tmp_path: Path, site: Path
 ) -> None:
-    """Fresh interpreters are among what runs."""
+    """The selection includes fresh interpreters."""
     expect_a_whole_run(run(tmp_path / "here", *WITH_PROGRAMS, path=[site, PACKAGE.parent], **variables))
 
 
 @pytest.mark.parametrize("name", [b"x" * 120, b"not-utf-8-\xff", b"with space"], ids=["long", "not UTF-8", "space"])
 def test_the_folder_for_temporary_files_may_have_any_name(name: bytes, tmp_path: Path, site: Path) -> None:
-    """A socket's name has room for 107 bytes."""
+    """A socket's name is limited to 107 bytes."""
     folder = os.path.join(os.fsencode(tmp_path), name)
     os.mkdir(folder)
     expect_a_whole_run(run(tmp_path / "here", *WITH_PROGRAMS, path=[site, PACKAGE.parent], TMPDIR=folder))
@@ -214,7 +214,7 @@ def test_the_folder_for_temporary_files_may_have_any_name(name: bytes, tmp_path:
 
 
 def test_the_folder_for_temporary_files_may_be_relative(tmp_path: Path, site: Path) -> None:
-    """It is the same for the processes that run elsewhere."""
+    """Processes in other folders use the same folder."""
     here = tmp_path / "here"
     (here / "temporary").mkdir(parents=True)
     expect_a_whole_run(run(here, *WITH_PROGRAMS, path=[site, PACKAGE.parent], TMPDIR="temporary"))
@@ -222,7 +222,7 @@ def test_the_folder_for_temporary_files_may_be_relative(tmp_path: Path, site: Pa
 
 
 def test_what_is_printed_when_python_starts_disturbs_nobody(tmp_path: Path, site: Path) -> None:
-    """Answers have a descriptor of their own, and pytest's workers, which speak on standard output, do not read it."""
+    """Answers have a separate descriptor, and pytest's workers do not load the printing module."""
     told = json.dumps({"name": "mine", "available": False, "step": "none", "outcome": "wrong"})
     (site / "sitecustomize.py").write_text(f"print('''hello\n{told}\n@conformance {told}''', flush=True)\n")
     done = run(tmp_path / "here", *WITH_PROGRAMS, path=[site, PACKAGE.parent])
@@ -230,7 +230,7 @@ def test_what_is_printed_when_python_starts_disturbs_nobody(tmp_path: Path, site
 
 
 def test_a_suite_in_a_zip_says_that_it_cannot_start_anything(tmp_path: Path) -> None:
-    """In one sentence: the interpreter of a child runs files."""
+    """The message is one sentence: the interpreter of a child needs files."""
     archive = tmp_path / "suite.zip"
     with zipfile.ZipFile(archive, "w") as file:
         for path in PACKAGE.rglob("*.py"):

@@ -83,13 +83,14 @@ def test_what_dies_of_the_runs_own_processes_is_started_again(
 def test_what_never_works_ends_with_everything_lost_and_the_reason(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """The first pass in which no case was begun is enough; the run is not complete, and the words of the processes are kept."""
+    """The run ends after the first pass without a case. It is incomplete, and the output of its processes is kept."""
     monkeypatch.setattr(harness, "command", lambda processes, private: ["/bin/sh", "-c", "echo no such luck; exit 7"])
     done = run(tmp_path, monkeypatch, "pass", [])
     assert {r.outcome for r in done.results} == {Outcome.LOST}
     assert len(done.lost) == len(CASES)
     assert all(
-        "pytest ended with exit code 7, and the last words were 'no such luck'" in r.reason for r in done.results
+        "pytest ended with exit code 7, and the last line of output was 'no such luck'" in r.reason
+        for r in done.results
     )
     assert done.stopped.startswith("no process can begin a case: pytest ended with exit code 7")
     assert len(told(tmp_path)) == 1
@@ -102,7 +103,7 @@ def test_what_never_works_ends_with_everything_lost_and_the_reason(
 def test_workers_that_end_before_they_have_started_are_found_out_in_the_first_pass(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """Here by a module that ends every process of xdist. Otherwise xdist starts the next worker, a thousand times."""
+    """A startup module ends every process of xdist. Without the check xdist would restart the worker a thousand times."""
     prepared = harness._prepared
 
     def ending(private: Path) -> Path:
@@ -137,7 +138,7 @@ def test_workers_that_a_signal_ends_before_they_have_started_are_replaced(
 
 
 def test_a_case_that_nobody_could_run_is_no_complete_run(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    """Others were begun, so the run goes on to its end; its journal says that cases are left."""
+    """The run continues with the other cases; its journal says that cases are left."""
     flag = tmp_path / "pytest-ended"
     others = f"next(p for p in {CHILDREN.format(os.getpid())} if p != {SERVER})"
     done = run(tmp_path, monkeypatch, f"Path('{flag}').touch(), os.kill({others}, signal.SIGKILL), time.sleep(600)", [])
@@ -148,7 +149,7 @@ def test_a_case_that_nobody_could_run_is_no_complete_run(tmp_path: Path, monkeyp
 
 
 def test_a_full_folder_for_temporary_files_is_told_as_that(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    """The results have room."""
+    """The folder for results has space."""
 
     def full(*arguments: object) -> None:
         raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
@@ -163,7 +164,7 @@ def test_a_full_folder_for_temporary_files_is_told_as_that(tmp_path: Path, monke
 
 
 def test_a_monitor_that_is_ended_costs_nothing(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    """Its worker gets another one, and the pass goes on."""
+    """The worker gets another monitor, and the pass continues."""
     deed = f"os.kill({MONITOR}, signal.SIGKILL), time.sleep(600)"
     done = run(tmp_path, monkeypatch, ONCE.format(flag=tmp_path / "done", deed=deed), [])
     assert {r.outcome for r in done.results} == {Outcome.PASS}, [r.reason for r in done.results]
@@ -176,7 +177,7 @@ def test_a_monitor_that_is_ended_costs_nothing(tmp_path: Path, monkeypatch: pyte
 def test_passes_that_somebody_ends_from_outside_are_not_futile(
     times: int, outcome: Outcome, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """There may be many of them before one brings a result; but not without an end."""
+    """Many such passes may precede one with a result, but their number is limited."""
     starts = []
     start = harness.command
 

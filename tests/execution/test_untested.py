@@ -1,4 +1,4 @@
-"""What is installed and was not tested is never green: adapters that end their process, libraries that cannot be loaded."""
+"""A run is never a success if an installed library was not tested because its adapter or its import fails."""
 
 from __future__ import annotations
 
@@ -27,12 +27,12 @@ ENDS = {
 
 
 def told(done: Finished) -> str:
-    """What a command printed, whatever its lines are folded at."""
+    """Return the output of a command with its line breaks removed."""
     return " ".join(done.stdout.split())
 
 
 def ending(folder: Path, name: str) -> Path:
-    """An installed package whose adapter does this when its module is imported."""
+    """Install a package whose adapter module ends the process on import."""
     folder.mkdir(exist_ok=True)
     (folder / f"{name}_module.py").write_text(ENDS[name] + "\n")
     announce(folder, name, f"{name}_module:Adapter")
@@ -40,7 +40,7 @@ def ending(folder: Path, name: str) -> Path:
 
 
 def test_an_adapter_that_ends_its_process_leaves_everything_else_to_run(conformance: Command, tmp_path: Path) -> None:
-    """All kinds side by side, and the run is not a success."""
+    """The run tests all other libraries, but it is not a success."""
     for name in ENDS:
         ending(tmp_path / "site", name)
     install(tmp_path / "site", "sound")
@@ -56,7 +56,7 @@ def test_an_adapter_that_ends_its_process_leaves_everything_else_to_run(conforma
 
 @pytest.mark.parametrize("command", ["explain", "repro"])
 def test_reading_commands_import_no_adapter_of_others(command: str, conformance: Command, tmp_path: Path) -> None:
-    """Its module would end them, without a word and with the exit code 0."""
+    """The adapter's module would end the command silently with exit code 0."""
     path = ending(tmp_path / "site", "exits")
     done = conformance(command, "pointer.values/reference-reference/dlpack/host/c-order/float32", path=path)
     assert done.code == Exit.OK
@@ -64,14 +64,14 @@ def test_reading_commands_import_no_adapter_of_others(command: str, conformance:
 
 
 def test_judging_imports_no_adapter_of_others(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    """Whoever shows the array interface of its arrays, it is not the suite."""
+    """The suite does not provide the array interface of such a library."""
     monkeypatch.syspath_prepend(ending(tmp_path / "site", "raises"))
     accusing.own_exporter.cache_clear()
     assert accusing.own_exporter("raises") == ""
 
 
 def broken(folder: Path, *names: str) -> Path:
-    """Packages that are found in front of the installed ones, and cannot be imported."""
+    """Install packages that shadow the installed ones and fail to import."""
     for name in names:
         (folder / name).mkdir(parents=True)
         (folder / name / "__init__.py").write_text(f"raise ImportError('lib{name}.so is damaged')\n")
@@ -79,7 +79,7 @@ def broken(folder: Path, *names: str) -> Path:
 
 
 def test_libraries_that_cannot_be_loaded_are_no_success(conformance: Command, tmp_path: Path) -> None:
-    """Only the reference is tested, with itself; one sentence says why, and what to do."""
+    """Only the reference is tested, with itself; one sentence gives the reason and the remedy."""
     path = broken(tmp_path / "site", "numpy", "torch", "jax")
     done = conformance("check", *SMALL, path=path)
     assert done.code == Exit.INCOMPLETE
@@ -90,7 +90,7 @@ def test_libraries_that_cannot_be_loaded_are_no_success(conformance: Command, tm
 
 
 def test_one_library_that_cannot_be_loaded_is_no_success_either(conformance: Command, tmp_path: Path) -> None:
-    """The others are tested, and it is named."""
+    """The other libraries are tested, and the message names the broken one."""
     path = broken(install(tmp_path / "site", "sound"), "torch")
     done = conformance("check", *SMALL, path=path)
     assert done.code == Exit.INCOMPLETE
@@ -98,19 +98,19 @@ def test_one_library_that_cannot_be_loaded_is_no_success_either(conformance: Com
 
 
 def test_the_reference_alone_is_no_success(conformance: Command) -> None:
-    """Whoever asks for it."""
+    """The result does not depend on the reason for testing only the reference."""
     done = conformance("check", *SMALL, "--between", "reference")
     assert done.code == Exit.INCOMPLETE
     assert "no library was tested, only the reference with itself; install" in told(done)
 
 
 def test_canaries_alone_are_a_success_that_claims_nothing_of_a_library(conformance: Command) -> None:
-    """They test the run."""
+    """Canaries test the run itself."""
     done = conformance("check", "--device", "host", "--case", "canary.passes/reference-reference/dlpack/host/alone")
     assert (done.code, "no library was tested" in told(done)) == (Exit.OK, True), done.stdout + done.stderr
 
 
-# -- by the environment and the plan alone
+# -- from the environment and the plan alone
 
 SIDE = Side((), (), (), ())
 ON_HOST = Case("pointer.values", "reference", "numpy", "dlpack", Device.HOST)
@@ -124,14 +124,14 @@ MISSING = Library("jax", {}, absent="not installed (jax or jaxlib)")
 
 
 def test_a_laptop_without_a_gpu_is_a_success() -> None:
-    """What needs a GPU is told, and is no fault; what is not installed is nothing at all."""
+    """A library that needs a GPU is reported but is no fault; a library that is not installed is ignored."""
     found = untested(Environment((NUMPY, TORCH, CUPY, MISSING)), [ON_HOST])
     assert not found.is_incomplete
     assert [gap.name for gap in found.elsewhere] == ["cupy"]
 
 
 def test_a_device_on_which_the_run_has_cases_counts_for_every_library_that_supports_it() -> None:
-    """With a GPU, the same environment is not tested whole."""
+    """On a machine with a GPU the same environment counts as not completely tested."""
     found = untested(Environment((NUMPY, TORCH, CUPY, MISSING)), [ON_HOST, ON_CUDA])
     assert [gap.name for gap in found.unusable] == ["torch on cuda", "cupy"]
     assert found.is_incomplete
@@ -139,7 +139,7 @@ def test_a_device_on_which_the_run_has_cases_counts_for_every_library_that_suppo
 
 
 def test_a_library_that_is_named_and_has_nothing_on_the_device_is_a_mistake() -> None:
-    """Only the reference would be tested."""
+    """The run would otherwise test the reference alone."""
     environment = Environment((NUMPY, TORCH))
     with pytest.raises(plan.BadSelection, match="numpy has no arrays on cuda here; it has on host"):
         plan.restrict(environment, plan.Selection(devices=(Device.CUDA,), between=("numpy",)))
@@ -150,7 +150,7 @@ def test_a_library_that_is_named_and_has_nothing_on_the_device_is_a_mistake() ->
 
 
 def made(tmp_path: Path, load: str, versions: dict[str, str], monkeypatch: pytest.MonkeyPatch) -> Library:
-    """What a probe finds out of a library whose ``load()`` does this."""
+    """Return the probed library for an adapter with this ``load()``."""
     site = install(tmp_path / "site", "stripes", load=load)
     (site / "there.py").write_text("import nobody_has_this\n")
     module = site / "stripes_module.py"
@@ -176,7 +176,7 @@ def made(tmp_path: Path, load: str, versions: dict[str, str], monkeypatch: pytes
 def test_only_what_is_not_there_is_not_installed(
     load: str, versions: dict[str, str], absent: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """A library that is there may fail to import, with or without metadata."""
+    """An installed library may fail to import, with or without metadata."""
     found = made(tmp_path, load, versions, monkeypatch)
     assert found.absent is not None
     assert found.absent.startswith(absent)
@@ -186,7 +186,7 @@ def test_only_what_is_not_there_is_not_installed(
 def test_a_library_of_several_distributions_is_not_installed_without_the_one_that_it_needs(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """PyTorch brings a part of CUDA Python alone: nobody has installed CUDA Python for that."""
+    """PyTorch installs a part of CUDA Python, which does not count as an installation of CUDA Python."""
     monkeypatch.setattr(Adapter, "needs", ("core", "library"))
     found = made(tmp_path, "import nobody_has_this", {"library": "1"}, monkeypatch)
     assert (found.absent, found.unusable) == ("not installed (core)", {})

@@ -1,4 +1,4 @@
-"""Many damaged files by one seed: ``python -m fuzz --inputs 100000 --seed 1``, in the folder ``tests``."""
+"""Many damaged files from one seed: ``python -m fuzz --inputs 100000 --seed 1``, in the folder ``tests``."""
 
 from __future__ import annotations
 
@@ -16,13 +16,13 @@ _BATCH = 2000
 
 
 def batch(seed: int, numbers: range) -> Found:
-    """Some of the inputs, in a process and a folder of its own."""
+    """Run some of the inputs in a separate process and folder."""
     with tempfile.TemporaryDirectory(prefix="fuzz-") as folder:
         return Fuzz(Path(folder), seed).go(numbers)
 
 
 def main() -> int:
-    """Try them; 1 where anything is wrong."""
+    """Run the inputs, and return 1 if anything is wrong."""
     parser = argparse.ArgumentParser(prog="fuzz", description=__doc__)
     parser.add_argument("--inputs", type=int, default=10_000, metavar="N", help="damaged files (default: 10000)")
     parser.add_argument("--seed", type=int, default=1, metavar="S", help="what they are drawn from (default: 1)")

@@ -1,4 +1,4 @@
-"""Damage to a file, drawn from a ``random.Random``: to its bytes, to its lines, to the data that it holds, and to what kind of thing it is."""
+"""Random damage to a file: to its bytes, lines or data, or by an entry of another kind in its place."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ from typing import Any
 
 DEEP = 100_000
 Kind = Callable[[Path], None]
-"""Puts something that is no file into the place of one."""
+"""Function that replaces a file by an entry of another kind."""
 _TOKENS = (
     b"null", b"true", b"NaN", b"-Infinity", b"1e999", b"-1", b"0", b"1" * 5000, b"[]", b"{}", b'""', b'"\\ud800"', b'"\\u0000"',
     b"\x00", b"\xff\xfe", b"\xef\xbb\xbf", b"\xc3(", "\u202e".encode(), b"\x1b[2J", b"[" * DEEP, b'{"a":' * 2000, b"../x", b"/dev/zero",
@@ -27,7 +27,7 @@ _VALUES: tuple[Any, ...] = (
 
 
 def damaged(random: Random, whole: bytes) -> bytes:
-    """The content with one or a few things changed."""
+    """Return the content with one or a few changes."""
     for _ in range(random.choice((1, 1, 1, 2, 5))):
         whole = random.choice(_WAYS)(random, whole)
     return whole
@@ -47,7 +47,7 @@ def _token(random: Random, whole: bytes) -> bytes:
 
 
 def _part(random: Random, whole: bytes) -> bytes:
-    """A part of it is gone, or there twice."""
+    """Remove or repeat a part."""
     start, end = sorted(random.randint(0, len(whole)) for _ in range(2))
     end = min(end, start + random.choice((1, 10, 1000)))
     return whole[:start] + whole[start:end] * random.choice((0, 2, 3)) + whole[end:]
@@ -63,7 +63,7 @@ def _encoded(random: Random, whole: bytes) -> bytes:
 
 
 def _lines(random: Random, whole: bytes) -> bytes:
-    """A line is gone, there twice, in another place, or another line's."""
+    """Remove, repeat, move or replace a line."""
     found = whole.split(b"\n")
     at, other = random.randrange(len(found)), random.randrange(len(found))
     way = random.randrange(4)
@@ -79,7 +79,7 @@ def _lines(random: Random, whole: bytes) -> bytes:
 
 
 def _data(random: Random, whole: bytes) -> bytes:
-    """Something in what it says as JSON is of another kind, gone or new: in the document, or in one of its lines."""
+    """Change, remove or add a value in the JSON document, or in one of its lines."""
     with suppress(ValueError, RecursionError):
         return _said(_changed(random, json.loads(whole)))
     found = whole.split(b"\n")
@@ -94,7 +94,7 @@ def _said(data: Any) -> bytes:
 
 
 def _changed(random: Random, data: Any) -> Any:
-    """One place in it, each level as likely as the next."""
+    """Change one place in the data; each level has the same chance."""
     if isinstance(data, dict) and data and random.random() < 0.85:
         key = random.choice(list(data))
         way = random.random()
@@ -121,7 +121,7 @@ _WAYS: Sequence[Callable[[Random, bytes], bytes]] = (
 )  # fmt: skip
 
 
-# -- what is no file
+# -- entries that are not files
 
 
 def _pipe(path: Path) -> None:
@@ -141,7 +141,7 @@ def _device(path: Path) -> None:
 
 
 def _socket(path: Path) -> None:
-    folder = os.open(path.parent, os.O_RDONLY | os.O_DIRECTORY)  # the path of a socket is short
+    folder = os.open(path.parent, os.O_RDONLY | os.O_DIRECTORY)  # a relative path keeps the socket's name short
     try:
         with socket.socket(socket.AF_UNIX) as server:
             server.bind(f"/proc/self/fd/{folder}/{path.name}")
@@ -150,14 +150,14 @@ def _socket(path: Path) -> None:
 
 
 def _nothing(path: Path) -> None:
-    """It is gone."""
+    """Leave no entry."""
 
 
 OTHER_KINDS: Sequence[Kind] = (_pipe, Path.mkdir, _loop, _nowhere, _device, _socket, _nothing)
 
 
 def removed(path: Path) -> None:
-    """Whatever lies there."""
+    """Remove any entry at the path."""
     if path.is_dir() and not path.is_symlink():
         shutil.rmtree(path)
     else:

@@ -1,4 +1,4 @@
-"""Damaged files one after the other, each drawn from a seed and its number: no traceback, no wait, and no result lost that was sound."""
+"""Damaged files, each drawn from a seed and a number: no traceback, no wait, and no loss of an undamaged result."""
 
 from __future__ import annotations
 
@@ -20,20 +20,20 @@ from . import mutating
 from .targets import CODES, Target, prepared
 
 WAIT_SECONDS = 60
-"""What one input may take on the busiest machine: a command that waits would wait for ever."""
+"""Timeout of one input on a busy machine, in seconds."""
 OF_ANOTHER_KIND = 0.02
-"""Part of the inputs that are no file at all."""
+"""Share of the inputs that replace the file by an entry of another kind."""
 _BY_LINES = (f"check/{folder.RESULTS}", f"stopped/{journal.FILE}")
-"""Files of which a line is damaged, and every other has to be read as before."""
+"""Files in which a damaged line must not affect other lines."""
 
 
 class Waits(BaseException):
-    """A command does not end. No handler of ours takes it for an error of a file."""
+    """A command that does not end. No exception handler of the suite catches this error."""
 
 
 @dataclass
 class Found:
-    """What came of the inputs so far."""
+    """Results of the inputs so far."""
 
     inputs: int = 0
     codes: Counter[int] = field(default_factory=Counter)
@@ -42,7 +42,7 @@ class Found:
 
 @dataclass
 class Fuzz:
-    """One seed in a folder of its own, which is empty."""
+    """Inputs of one seed in an empty folder."""
 
     out: Path
     seed: int
@@ -54,7 +54,7 @@ class Fuzz:
         self._outcomes = {name: self._told(name) for name in _BY_LINES}
 
     def go(self, numbers: Iterable[int]) -> Found:
-        """Try the inputs with these numbers."""
+        """Run the inputs with these numbers."""
         for number in numbers:
             with _bounded():
                 self._input(number, Random(f"{self.seed}/{number}"))
@@ -87,7 +87,7 @@ class Fuzz:
         return mutating.damaged(random, sound)
 
     def _line(self, number: int, random: Random) -> None:
-        """One line of results is damaged; the cases of all others are as they were."""
+        """Damage one line of results, and check that the cases of all other lines are unchanged."""
         name = random.choice(_BY_LINES)
         lines = self._sound[name].split(b"\n")
         at = random.randrange(1 if name.endswith(journal.FILE) else 0, len(lines) - 1)
@@ -107,7 +107,7 @@ class Fuzz:
                 )
 
     def _told(self, name: str) -> dict[str, str]:
-        """The outcomes of the run that the file belongs to."""
+        """Return the outcomes of the run that the file belongs to."""
         return {result.case.id: result.outcome.value for result in held.left((self.out / name).parent).results}
 
     @contextmanager
@@ -138,7 +138,7 @@ def _ring(*_: object) -> None:
 
 @contextmanager
 def _bounded() -> Iterator[None]:
-    """Inside, a command that waits is ended."""
+    """Interrupt a command inside the context that does not end."""
     before = signal.signal(signal.SIGALRM, _ring)
     signal.alarm(WAIT_SECONDS)
     try:

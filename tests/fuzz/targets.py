@@ -1,4 +1,4 @@
-"""Every kind of file that a command reads, with a sound one of each and the commands that read it."""
+"""Every kind of file that a command reads: a valid one of each, and the commands that read it."""
 
 from __future__ import annotations
 
@@ -35,24 +35,24 @@ from conformance.suite.outcomes import Side as Of
 from conformance.verdicts import history, reading, runfile
 
 CODES = frozenset(int(code) for code in Exit)
-"""What a command may end with."""
+"""Valid exit codes of a command."""
 
 
 @dataclass(frozen=True)
 class Target:
-    """A file in the folder of sound files, and each way that it is read, which gives an exit code."""
+    """A file in the folder of valid files, and the functions that read it and return an exit code."""
 
     file: str
     ways: Sequence[Callable[[], int]]
 
 
 def command(*arguments: str) -> Callable[[], int]:
-    """One of ours, in this process."""
+    """Return a call of a command in this process."""
     return lambda: main(list(arguments))
 
 
 def directly(read: Callable[[], object]) -> Callable[[], int]:
-    """What no command reads in a moment; a mistake of the user's is what it is there."""
+    """Return a call of a reader for which no fast command exists; a user error becomes an exit code."""
 
     def way() -> int:
         try:
@@ -64,11 +64,11 @@ def directly(read: Callable[[], object]) -> Callable[[], int]:
     return way
 
 
-# -- sound files
+# -- valid files
 
 
 def case(consumer: str, layout: str, invariant: str = "pointer.values") -> Case:
-    """One on host memory."""
+    """Return a case on host memory."""
     return Case(invariant, "numpy", consumer, "dlpack", Device.HOST, (("layout", layout), ("dtype", "float32")))
 
 
@@ -84,7 +84,7 @@ FACTS = Facts(
 
 
 def results() -> list[Result]:
-    """Of every kind that there is."""
+    """Return results of every kind."""
     accused = Accused(Of.CONSUMER, ("numpy",), "seen in the check")
     failed = Result(
         CASES[1], Outcome.FAIL, Level.MUST, "values-changed", "DLP-58", Role.CONSUMER, accused=accused, reason="other values",
@@ -96,7 +96,7 @@ def results() -> list[Result]:
 
 
 def of_check(out: Path, *, ended: bool = True) -> None:
-    """What ``check`` leaves."""
+    """Write the files of ``check``."""
     out.mkdir(parents=True)
     folder.prepare(CASES, FACTS.to_json(), out)
     told = results()
@@ -111,7 +111,7 @@ def of_check(out: Path, *, ended: bool = True) -> None:
 
 
 def of_conform(out: Path) -> None:
-    """What ``conform`` leaves: a cell with results, and one that was not begun."""
+    """Write the files of ``conform``: a cell with results, and one that has not begun."""
     cells = (
         Cell("one", axes={"python": "3.12", "numpy": "2.4"}, holds={"numpy": "numpy"}),
         Cell("two", problem="no lock"),
@@ -161,7 +161,7 @@ WHEEL = "other-1-py3-none-any.whl"
 
 
 def prepared(out: Path) -> Sequence[Target]:
-    """Sound files in a folder that is empty, and what reads them."""
+    """Write valid files into an empty folder, and return them with their readers."""
     of_check(out / "check")
     of_check(out / "stopped", ended=False)
     of_conform(out / "cells")

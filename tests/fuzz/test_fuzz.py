@@ -1,4 +1,4 @@
-"""Damaged files of every kind, on every command that reads them; and that the search tells what goes wrong."""
+"""Damaged files of every kind on every command that reads them, and tests of the search itself."""
 
 from __future__ import annotations
 
@@ -20,13 +20,13 @@ PARTS = 6
 
 @pytest.mark.parametrize("part", range(PARTS))
 def test_a_damaged_file_is_a_sentence_and_costs_no_other_result(part: int, tmp_path: Path) -> None:
-    """No traceback, no wait, and an exit code that is documented; ``nox -s fuzz`` tries more."""
+    """No traceback, no wait, and a documented exit code; ``nox -s fuzz`` runs more inputs."""
     found = Fuzz(tmp_path, SEED).go(range(part * EACH, (part + 1) * EACH))
     assert (found.wrong, found.inputs) == ([], EACH)
 
 
 def test_sound_files_are_read(tmp_path: Path) -> None:
-    """Or no damage would be tried: each command comes to an end that is no mistake of the user's."""
+    """Each command ends without a user error; otherwise the damage would not be tested."""
     fuzz = Fuzz(tmp_path, SEED)
     ended = {
         target.file: [way() for way in target.ways] for target in fuzz.targets if not target.file.startswith("locks/")
@@ -35,19 +35,19 @@ def test_sound_files_are_read(tmp_path: Path) -> None:
 
 
 def raises() -> int:
-    """An error that is none of ours."""
+    """Raise an error that the suite does not define."""
     raise KeyError("x")
 
 
 def waits() -> int:
-    """Without an end."""
-    signal.raise_signal(signal.SIGALRM)  # in place of the time that it would take
+    """Wait without an end."""
+    signal.raise_signal(signal.SIGALRM)  # stands for the timeout
     return 0
 
 
 @pytest.mark.parametrize(("way", "told"), [(raises, "KeyError"), (waits, "Waits"), (lambda: 99, "it ended with 99")])
 def test_what_goes_wrong_is_told(way: Callable[[], int], told: str, tmp_path: Path) -> None:
-    """With the number that tries it again."""
+    """The message has the number that repeats the input."""
     fuzz = Fuzz(tmp_path, SEED)
     fuzz.targets = [Target(target.file, [way]) for target in fuzz.targets]
     found = fuzz.go(range(20))
@@ -56,7 +56,7 @@ def test_what_goes_wrong_is_told(way: Callable[[], int], told: str, tmp_path: Pa
 
 
 def test_a_result_that_is_lost_with_another_is_told(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    """As if one damaged line cost all."""
+    """The test makes the reader reject every line."""
     fuzz = Fuzz(tmp_path, SEED)
     monkeypatch.setattr(held, "mistake", lambda line: "is none")
     monkeypatch.setattr("conformance.execution.journal.mistake", lambda line: "is none")

@@ -269,7 +269,7 @@ def test_all_mistakes_of_a_plan_are_said_at_once(bench: Bench) -> None:
     bench.write([{"cell": "a", "python": "3.12", "lock": "a.txt", "colour": "red"}, 3])
     done = bench.run("images")
     assert (done.code, done.calls) == (2, [])
-    for told in ("cell 1: has no cuda", "cell 1: has the unknown key 'colour'", "cell 2: is no object"):
+    for told in ("cell 1: has no cuda", "cell 1: has the unknown key 'colour'", "cell 2: is not an object"):
         assert told in done.stderr
 
 

@@ -118,7 +118,7 @@ def test_every_cell_is_locked_with_hashes_and_without_addresses(index: Index, wr
 def test_settings_in_the_folder_for_temporary_files_are_not_read(
     index: Index, written: Written, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """Another user may have put them there, and could name another index."""
+    """Another user may have created the settings, and could name another index."""
     monkeypatch.setattr("tempfile.tempdir", str(tmp_path))
     (tmp_path / "uv.toml").write_text("no settings at all")
     path = written(SMALL)

@@ -264,6 +264,6 @@ def test_a_file_that_cannot_be_read_is_a_mistake_of_the_users(tmp_path: Path) ->
 
 
 def test_a_number_of_thousands_of_digits_is_a_mistake(written: Written) -> None:
-    """Python makes no number of it; with every other mistake of the file."""
+    """Python limits such conversions; all other mistakes of the file are reported with it."""
     found = mistakes(written(changed('lib: "<2.10"', f'lib: "<{"1" * 5000}"')))
     assert any("a number has more than 100 digits" in told for told in found)

@@ -137,7 +137,7 @@ def test_where_nothing_was_tested_no_promise_is_kept() -> None:
 
 
 def test_the_reference_alone_is_nothing_tested(tmp_path: Path) -> None:
-    """In no report."""
+    """The rule holds for every report."""
     case = "pointer.values/reference-reference/dlpack/host/c-order/float32"
     run = coverage.believable(made({"cu13-torch2.11": Told(cases=(case,))}))
     assert shown(Subject(run)).startswith("Nothing was tested\n")
@@ -146,7 +146,7 @@ def test_the_reference_alone_is_nothing_tested(tmp_path: Path) -> None:
 
 
 def test_a_library_that_is_installed_and_was_not_tested_is_no_success_in_junit(tmp_path: Path) -> None:
-    """It is skipped, with the reason; one that is not installed is nothing."""
+    """An untested library is skipped with the reason; a library that is not installed is omitted."""
     absent = {"cupy": "installed, and cannot be loaded: ImportError: libc", "jax": "not installed (jax or jaxlib)"}
     root = written(Subject(made({"cu13-torch2.11": Told(absent=absent)})), tmp_path)
     found = elements(root, "cu13-torch2.11")

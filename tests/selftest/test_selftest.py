@@ -71,7 +71,7 @@ def test_one_family_can_be_tried_alone(conformance: Command) -> None:
     [
         (("selftest", "stripes"), "there is no fault, stage or family 'stripes'"),
         (("selftest", "layout", "--page", "x.md"), "--page describes all faults"),
-        (("selftest", "-n", "0"), "-n: '0' is no number of processes"),
+        (("selftest", "-n", "0"), "-n: '0' is not a number of processes"),
         (("selftest", "--against", "none.json"), "--against: none.json is no selftest that can be read"),
     ],
 )

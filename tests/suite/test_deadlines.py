@@ -1,4 +1,4 @@
-"""Which time counts for a deadline: not that of imports, nor that in which there was no processor."""
+"""Time that counts for a deadline: neither imports nor the wait for a processor."""
 
 from __future__ import annotations
 
@@ -24,7 +24,7 @@ class World:
 
 @pytest.fixture
 def world(monkeypatch: pytest.MonkeyPatch) -> World:
-    """A world in which time is what the test says."""
+    """Return a world in which the test sets the time."""
     made = World()
     monkeypatch.setattr(deadline.time, "monotonic", lambda: made.now)
     monkeypatch.setattr(deadline, "waited", lambda group: dict(made.waited))
@@ -33,7 +33,7 @@ def world(monkeypatch: pytest.MonkeyPatch) -> World:
 
 
 def begun(world: World, pauses: Pauses | None = None) -> Watch:
-    """A deadline of 10 s that has been looked at for the first time."""
+    """Return a timeout of 10 s after its first check."""
     watch = Watch(1, 10.0, pauses or Pauses())
     assert watch.left == deadline._LOOK
     world.now += deadline._LOOK
@@ -42,7 +42,7 @@ def begun(world: World, pauses: Pauses | None = None) -> Watch:
 
 
 def test_time_that_is_used_counts(world: World) -> None:
-    """Ten seconds are ten seconds where nothing is in the way."""
+    """Without waits and imports, ten seconds count as ten seconds."""
     watch = begun(world)
     world.now = 1009.0
     assert watch.left == 1.0
@@ -52,7 +52,7 @@ def test_time_that_is_used_counts(world: World) -> None:
 
 
 def test_time_without_a_processor_does_not_count(world: World) -> None:
-    """That of the thread which had to wait longest; what a thread waited before counts for nothing."""
+    """The longest wait of any thread counts; waits before the start do not."""
     world.waited = {HERE: 100.0}
     watch = begun(world)
     world.now = 1010.0
@@ -64,7 +64,7 @@ def test_time_without_a_processor_does_not_count(world: World) -> None:
 
 
 def test_one_that_never_gets_a_processor_is_not_said_to_hang(world: World) -> None:
-    """It is not waited for without an end either."""
+    """The watch still ends after a limit."""
     watch = begun(world)
     world.now = 1000 + 10 * MOST
     world.waited = {HERE: 10 * MOST - 1}
@@ -74,7 +74,7 @@ def test_one_that_never_gets_a_processor_is_not_said_to_hang(world: World) -> No
 
 
 def test_the_time_of_an_import_does_not_count(world: World) -> None:
-    """It has a limit of its own; a pause within a pause is a part of it."""
+    """An import has a separate limit; a nested pause is part of the outer one."""
     pauses = Pauses()
     watch = begun(world, pauses)
     with pauses.pause(IMPORT_SECONDS), pauses.pause(1.0):
@@ -97,7 +97,7 @@ def test_pauses_of_an_earlier_case_are_no_gift(world: World) -> None:
 
 
 def test_an_import_that_never_ends_is_told_as_such(world: World) -> None:
-    """With its own limit."""
+    """The message names the limit of imports."""
     pauses = Pauses()
     watch = begun(world, pauses)
     with pauses.pause(IMPORT_SECONDS):
@@ -107,7 +107,7 @@ def test_an_import_that_never_ends_is_told_as_such(world: World) -> None:
 
 
 def test_a_process_that_is_stopped_while_its_clock_stands_still_is_not_waited_for(world: World) -> None:
-    """It has as long as the case has, from when it was seen to be stopped."""
+    """The limit of the case applies from the time at which the process was seen to be stopped."""
     pauses = Pauses()
     watch = begun(world, pauses)
     with pauses.pause(1e6):
@@ -125,7 +125,7 @@ def test_a_process_that_is_stopped_while_its_clock_stands_still_is_not_waited_fo
 
 
 def test_a_pause_is_seen_by_the_process_that_has_forked() -> None:
-    """The one that keeps the deadline is not the one that imports."""
+    """The process that enforces the deadline is not the one that imports."""
     pauses = Pauses()
     heard, tell = os.pipe()
     asked, ask = os.pipe()
@@ -147,13 +147,13 @@ def test_a_pause_is_seen_by_the_process_that_has_forked() -> None:
 
 
 def test_without_anybody_who_keeps_a_deadline_nothing_is_marked(monkeypatch: pytest.MonkeyPatch) -> None:
-    """As where a check is run by itself."""
+    """A check that runs alone has no deadline."""
     monkeypatch.setattr(deadline, "_kept", [])
     with not_counted():
         pass
 
 
 def test_the_kernel_tells_of_every_thread_of_a_group() -> None:
-    """Of this one at least."""
+    """The report contains at least the current thread."""
     assert (os.getpid(), os.getpid()) in deadline.waited(os.getpgrp())
     assert longest({}, {}) == 0

@@ -300,17 +300,19 @@ def test_a_death_beside_pycuda_is_a_violation(monkeypatch: pytest.MonkeyPatch) -
     assert (result.code, result.given) == ("program-crash", "an import by torch")
 
 
-# -- how they end
+# -- end of an interpreter
 
 
 def program(folder: Path, monkeypatch: pytest.MonkeyPatch, text: str) -> Ended:
-    """The end of a fresh interpreter that imports a module of these lines."""
+    """Return the end of a fresh interpreter that imports a module of these lines."""
     folder.joinpath("slow_or_selfish.py").write_text(f"import ctypes, os, signal, time\n{text}\n")
     monkeypatch.setenv("PYTHONPATH", str(folder))
     return interpreter.run("import_alone", "slow_or_selfish")
 
 
-@pytest.mark.skipif(platform.machine() not in senders._CALLS, reason="who sends a signal is not seen on this machine")
+@pytest.mark.skipif(
+    platform.machine() not in senders._CALLS, reason="the sender of a signal is unknown on this machine"
+)
 @pytest.mark.parametrize(
     ("line", "death"),
     [
@@ -323,7 +325,7 @@ def program(folder: Path, monkeypatch: pytest.MonkeyPatch, text: str) -> Ended:
 def test_a_library_that_ends_an_interpreter_is_told_by_how_it_did(
     line: str, death: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """Also by a signal that others send, if it is seen to send it."""
+    """An outside kind of signal counts if the filter shows that the process sends it."""
     assert program(tmp_path, monkeypatch, line).death == death
 
 
@@ -331,7 +333,7 @@ def test_a_library_that_ends_an_interpreter_is_told_by_how_it_did(
 def test_an_interpreter_that_is_ended_from_outside_decides_nothing(
     number: signal.Signals, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """However often that happens."""
+    """The result does not depend on the number of signals."""
     pids = tmp_path / "pids"
     monkeypatch.setenv(deadline.VARIABLE, "2" if number == signal.SIGSTOP else "60")
 
@@ -353,7 +355,7 @@ def test_an_interpreter_that_is_ended_from_outside_decides_nothing(
 def test_the_import_of_a_library_is_not_the_time_of_an_interpreter(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """However short its deadline is. All that it told is read, though it was read before, too."""
+    """The deadline is shorter than the import. The records are complete, although the parent reads them repeatedly."""
     monkeypatch.setattr(interpreter, "limit", lambda: 1.0)
     ended = program(tmp_path, monkeypatch, "time.sleep(2.5)")
     assert ended.death is None
@@ -363,7 +365,7 @@ def test_the_import_of_a_library_is_not_the_time_of_an_interpreter(
 def test_an_interpreter_that_never_ends_after_its_imports_is_late(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """By its own deadline, from then on."""
+    """The interpreter's own deadline starts after the imports."""
     monkeypatch.setattr(interpreter, "limit", lambda: 1.0)
     ended = program(tmp_path, monkeypatch, "import atexit; atexit.register(time.sleep, 600)")
     assert (ended.death, ended.last_step) == ("no end after 1 s", "the exit of the interpreter")
@@ -372,7 +374,7 @@ def test_an_interpreter_that_never_ends_after_its_imports_is_late(
 def test_an_interpreter_ends_with_the_process_that_has_started_it(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """However that ends: it is in a session of its own, so nobody else would end it."""
+    """The interpreter runs in its own session, so no other mechanism would end it."""
     pids = tmp_path / "pids"
     process = os.fork()
     if not process:
@@ -392,13 +394,13 @@ def test_an_interpreter_ends_with_the_process_that_has_started_it(
 
 
 def test_a_record_that_is_none_is_passed_over() -> None:
-    """A library may print what looks like one, and a program may be cut off in one."""
+    """A library may print a line of this form, and an interpreter may die while it writes one."""
     lines = ["{", "3", '{"step": "one"}', "[" * 100_000, '{"st']
     assert children.records("\n".join(lines)) == [{"step": "one"}]
 
 
 @pytest.mark.parametrize("how", ["SIGKILL", "SIGTERM"])
 def test_a_fork_that_somebody_has_ended_decides_nothing(how: str, monkeypatch: pytest.MonkeyPatch) -> None:
-    """Who it was is not known there."""
+    """The sender is unknown in that case."""
     answer(monkeypatch, {"before": "right"}, {"ended": how})
     assert run("context.after-fork", "reference", "two").outcome is Outcome.INCONCLUSIVE

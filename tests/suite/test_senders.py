@@ -1,4 +1,4 @@
-"""Who sent the signal by which a process ended."""
+"""Sender of the signal that ended a process."""
 
 from __future__ import annotations
 
@@ -23,7 +23,7 @@ watchable = pytest.mark.skipif(
 
 
 def ended(action: Callable[[], object], number: int) -> int:
-    """The signal that ends a process which is watched for one and does this, 0 if none does."""
+    """Return the signal that ends a process with this action under watch; 0 if none does."""
     process = os.fork()
     if not process:
         os.setpgid(0, 0)
@@ -51,7 +51,7 @@ def ended(action: Callable[[], object], number: int) -> int:
 def test_a_process_under_watch_that_sends_the_signal_to_itself_ends_otherwise(
     send: Callable[[int], object], number: int
 ) -> None:
-    """By Python or by C, by its own number or that of its group."""
+    """Python or C sends the signal, to the process or to its group."""
     assert ended(lambda: send(number), number) == senders.CAUGHT
 
 
@@ -66,13 +66,13 @@ def test_a_process_under_watch_that_sends_the_signal_to_itself_ends_otherwise(
     ],
 )
 def test_all_else_is_as_without_a_watch(action: Callable[[], object], number: int) -> None:
-    """Another signal, a fault, the same signal of a program to itself."""
+    """The actions are another signal, a fault, and a program that sends the signal to itself."""
     assert ended(action, signal.SIGKILL) == number
 
 
 @watchable
 def test_a_signal_from_outside_ends_a_process_under_watch_as_any_other() -> None:
-    """That is the difference by which the sender is known."""
+    """This difference identifies the sender."""
     outside = os.getpid()
 
     def wait() -> None:
@@ -90,7 +90,7 @@ def test_a_signal_from_outside_ends_a_process_under_watch_as_any_other() -> None
 
 
 def children() -> list[int]:
-    """The processes that this one has started."""
+    """Return the children of this process."""
     return [int(path.name) for path in Path("/proc").glob("[0-9]*") if _parent(path) == os.getpid()]
 
 
@@ -102,13 +102,13 @@ def _parent(folder: Path) -> int:
 
 
 def test_on_another_machine_nothing_is_known(monkeypatch: pytest.MonkeyPatch) -> None:
-    """Then such a death accuses nobody."""
+    """On such a machine a death accuses no library."""
     monkeypatch.setattr(platform, "machine", lambda: "abacus")
     assert senders.watch(signal.SIGKILL) is False
 
 
 def test_the_kernels_out_of_memory_killer_is_named(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    """By its counters, of the machine and of the container; where there are none nobody is named."""
+    """The counters of the machine and the container show it; without counters the sender stays unknown."""
     machine, container = tmp_path / "vmstat", tmp_path / "memory.events"
     machine.write_text("nr_free_pages 1\noom_kill 3\n")
     container.write_text("oom 9\noom_kill 1\noom_group_kill 0\n")
@@ -121,5 +121,5 @@ def test_the_kernels_out_of_memory_killer_is_named(tmp_path: Path, monkeypatch: 
 
 
 def test_a_signal_without_a_name_has_its_number() -> None:
-    """As real-time signals have none."""
+    """Real-time signals have no name."""
     assert (senders.name_of(9), senders.name_of(40)) == ("SIGKILL", "signal 40")

@@ -166,7 +166,7 @@ def test_waivers_that_lie_beside_are_taken(conformance: Command, files: Path) ->
         (("waivers", "--propose", "--run", "good.json", "--out", "none/w.yaml"), "--out: none/w.yaml cannot be written"),
         (("history",), "FILE"),
         (("history", "none.jsonl"), "none.jsonl is not there"),
-        (("history", "."), "is a folder and no file"),
+        (("history", "."), "is a folder, not a file"),
     ],
 )  # fmt: skip
 def test_what_cannot_be_done_is_a_sentence(
@@ -245,7 +245,7 @@ def test_what_libraries_say_does_not_act_on_the_terminal(conformance: Command, f
 
 
 def test_outputs_go_where_somebody_has_asked_for_them(conformance: Command, files: Path) -> None:
-    """A device stays one, what is printed stays in its order, and a link is followed."""
+    """A device stays a device, printed text stays in order, and a link is followed."""
     done = conformance("gate", "--run", "good.json", "--json", "/dev/stdout")
     document, end = json.JSONDecoder().raw_decode(done.stdout)
     assert (document["exit"], "green" in done.stdout[end:]) == (done.code, True)
@@ -260,7 +260,7 @@ def test_outputs_go_where_somebody_has_asked_for_them(conformance: Command, file
 
 
 def test_a_loop_of_links_is_a_sentence(conformance: Command, files: Path) -> None:
-    """In the place of a run."""
+    """The loop replaces the file of a run."""
     (files / "loop.json").symlink_to("loop.json")
     done = conformance("gate", "--run", "loop.json", "--json", "gate.json")
     assert (done.code, done.stderr.count("\n"), done.stderr.startswith("conformance: loop.json holds")) == (

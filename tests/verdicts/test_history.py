@@ -233,7 +233,7 @@ def test_people_see_runs_what_flaps_and_what_fails() -> None:
 
 @pytest.mark.parametrize("kind", ["FIFO", "device", "folder"])
 def test_what_is_no_file_is_told_and_not_waited_for(kind: str, tmp_path: Path) -> None:
-    """Neither read nor added to."""
+    """The history is neither read nor extended."""
     path = tmp_path / "history.jsonl"
     if kind == "FIFO":
         os.mkfifo(path)
@@ -241,9 +241,9 @@ def test_what_is_no_file_is_told_and_not_waited_for(kind: str, tmp_path: Path) -
         path.symlink_to("/dev/zero")
     else:
         path.mkdir()
-    with pytest.raises(UserError, match=f"is a {kind} and no file"):
+    with pytest.raises(UserError, match=f"is a {kind}, not a file"):
         history.read(path)
-    with pytest.raises(UserError, match="runs are added to files alone"):
+    with pytest.raises(UserError, match="runs are added only to regular files"):
         append(path, on_day(1, {A: "v"}))
 
 
@@ -260,7 +260,7 @@ def test_what_is_no_file_is_told_and_not_waited_for(kind: str, tmp_path: Path) -
     ],
 )
 def test_a_line_of_another_kind_costs_what_it_said_and_no_other(change: dict[str, object], tmp_path: Path) -> None:
-    """It is passed over, and told with its number."""
+    """The line is skipped, and the message has its number."""
     path = tmp_path / "history.jsonl"
     append(path, on_day(1, {A: "v"}))
     line = json.loads(path.read_text())

@@ -120,45 +120,45 @@ def test_a_folder_without_a_run_is_a_sentence(tmp_path: Path) -> None:
 @pytest.mark.parametrize(
     ("file", "content", "told"),
     [
-        ("results.jsonl", "{}\n", "line 1 of results.jsonl is no result: it has no 'id'"),
-        ("plan.jsonl", "plan\n", "line 1 of plan.jsonl is no JSON"),
-        ("cell.json", "", "cell.json is no JSON (Expecting value: line 1 column 1 (char 0))"),
-        ("cell.json", "[]", "cell.json is not as it was written: it is [], and has to be an object"),
-        ("cell.json", of_cell(starts=[1.5]), "starts[0] is 1.5, and has to be an object"),
-        ("cell.json", "[" * 100_000, "cell.json is no JSON (it is nested too deeply)"),
+        ("results.jsonl", "{}\n", "line 1 of results.jsonl is not a result: it has no 'id'"),
+        ("plan.jsonl", "plan\n", "line 1 of plan.jsonl is not valid JSON"),
+        ("cell.json", "", "cell.json is not valid JSON (Expecting value: line 1 column 1 (char 0))"),
+        ("cell.json", "[]", "cell.json is not as it was written: it is [], but must be an object"),
+        ("cell.json", of_cell(starts=[1.5]), "starts[0] is 1.5, but must be an object"),
+        ("cell.json", "[" * 100_000, "cell.json is not valid JSON (it is nested too deeply)"),
         ("cell.json", "[" * 60 + "]" * 60, "cell.json is not as it was written: it is [[[[[[[...]]]]]]]"),
         ("cell.json", of_cell(more=eval("[" * 60 + "]" * 60)), "more is nested too deeply"),
-        ("cell.json", "\ufeff{}", "cell.json is no JSON (Unexpected UTF-8 BOM"),
-        ("cell.json", of_cell(reason=None), "reason is None, and has to be a text"),
-        ("cell.json", of_cell(digests={"suite": 5}), "digests.suite is 5, and has to be a text"),
-        ("cell.json", of_cell(seconds="1"), "seconds is '1', and has to be a number"),
-        ("cell.json", of_cell(seconds=1e999), "cell.json is no JSON (Infinity is no number of JSON)"),
-        ("cell.json", of_cell()[:-1] + ', "seconds": 1e999}', "seconds is inf, and has to be a number"),
+        ("cell.json", "\ufeff{}", "cell.json is not valid JSON (Unexpected UTF-8 BOM"),
+        ("cell.json", of_cell(reason=None), "reason is None, but must be a string"),
+        ("cell.json", of_cell(digests={"suite": 5}), "digests.suite is 5, but must be a string"),
+        ("cell.json", of_cell(seconds="1"), "seconds is '1', but must be a number"),
+        ("cell.json", of_cell(seconds=1e999), "cell.json is not valid JSON (Infinity is not a JSON number)"),
+        ("cell.json", of_cell()[:-1] + ', "seconds": 1e999}', "seconds is inf, but must be a number"),
         ("cell.json", of_cell(lifecycle="fine"), "lifecycle is 'fine', which is unknown"),
         (
             "cell.json",
             of_cell(candidates=[{"name": "a", "version": 1, "sha256": ""}]),
-            "candidates[0].version is 1, and has to be a text",
+            "candidates[0].version is 1, but must be a string",
         ),
-        ("plan.jsonl", '{"id": "x"}\n', "line 1 of plan.jsonl has 'x' as its id, which is none of a case"),
-        ("plan.jsonl", '{"id": 5}\n', "line 1 of plan.jsonl has 5 as its id, which is none of a case"),
+        ("plan.jsonl", '{"id": "x"}\n', "line 1 of plan.jsonl has 'x' as its id, which is not a case id"),
+        ("plan.jsonl", '{"id": 5}\n', "line 1 of plan.jsonl has 5 as its id, which is not a case id"),
         ("results.jsonl", wrong(verdict="maybe"), "verdict is 'maybe', which is unknown"),
         ("results.jsonl", wrong(verdict=None), "verdict is None, which is unknown"),
-        ("results.jsonl", wrong(verdict="conforms"), "a case that passed conforms, and no other does"),
-        ("results.jsonl", wrong(reason=None), "reason is None, and has to be a text"),
-        ("results.jsonl", wrong(clause=None), "clause is None, and has to be a text"),
+        ("results.jsonl", wrong(verdict="conforms"), "its outcome and its verdict disagree"),
+        ("results.jsonl", wrong(reason=None), "reason is None, but must be a string"),
+        ("results.jsonl", wrong(clause=None), "clause is None, but must be a string"),
         ("results.jsonl", wrong(accused=None), f"the result of {CASE} does not name the accused"),
-        ("results.jsonl", wrong(accused=["torch"]), "accused is ['torch'], and has to be an object"),
+        ("results.jsonl", wrong(accused=["torch"]), "accused is ['torch'], but must be an object"),
         ("results.jsonl", wrong(accused={"side": "consumer"}), "accused has no 'libraries'"),
         (
             "results.jsonl",
             wrong(accused={**ACCUSED, "libraries": "torch"}),
-            "accused.libraries is 'torch', and has to be a list",
+            "accused.libraries is 'torch', but must be a list",
         ),
         (
             "results.jsonl",
             wrong(accused={**ACCUSED, "libraries": ["torch", 5]}),
-            "accused.libraries[1] is 5, and has to be a text",
+            "accused.libraries[1] is 5, but must be a string",
         ),
         ("results.jsonl", wrong(accused={**ACCUSED, "side": "left"}), "accused.side is 'left', which is unknown"),
         (
@@ -166,11 +166,11 @@ def test_a_folder_without_a_run_is_a_sentence(tmp_path: Path) -> None:
             json.dumps({"id": CASE, "outcome": "fail", "verdict": "violates", "clauses": ["DLP-01"]}) + "\n",
             "it has no 'invariant', so an older version of this suite has made it",
         ),
-        ("results.jsonl", wrong(attachments={"what": 5}), "attachments.what is 5, and has to be a text"),
-        ("results.jsonl", wrong(id=5), "id is 5, and has to be a text"),
+        ("results.jsonl", wrong(attachments={"what": 5}), "attachments.what is 5, but must be a string"),
+        ("results.jsonl", wrong(id=5), "id is 5, but must be a string"),
         ("results.jsonl", wrong(id=CASE + "/x"), "its id is"),
-        ("journal.jsonl", None, "journal.jsonl is a folder and no file"),
-        ("environment.json", None, "environment.json is a folder and no file"),
+        ("journal.jsonl", None, "journal.jsonl is a folder, not a file"),
+        ("environment.json", None, "environment.json is a folder, not a file"),
     ],
 )
 def test_every_cell_that_cannot_be_read_is_named_with_the_reason(
@@ -197,19 +197,19 @@ def test_every_cell_that_cannot_be_read_is_named_with_the_reason(
 
 
 def test_a_damaged_line_costs_what_it_said_and_no_other(tmp_path: Path) -> None:
-    """The results beside it are read; nothing that cannot be read has passed."""
+    """The other results are read; an unreadable line is never a pass."""
     other = f"{CASE}/x"
     folder = cell(tmp_path / "one", [CASE, other], [line(CASE)])
     with (folder / "results.jsonl").open("a") as results:
         results.write("{\n")
     (found,) = reading.load(folder).cells
     assert (found.states, reading.load(folder).evidence[0].verdict) == ("cl", Verdict.LOST)
-    assert "line 2 of results.jsonl is no JSON" in reading.load(folder).evidence[0].reason
+    assert "line 2 of results.jsonl is not valid JSON" in reading.load(folder).evidence[0].reason
 
 
 @pytest.mark.parametrize("at", ["1e300", '"now"', "[]", "NaN", "null"])
 def test_a_time_at_which_nothing_can_have_been_is_not_known(at: str, tmp_path: Path) -> None:
-    """The results count without it."""
+    """The results count without the time."""
     folder = cell(tmp_path / "one", [CASE], [line(CASE)])
     (folder / "journal.jsonl").write_text(f'{{"event": "begin", "at": {at}}}\n')
     assert (reading.load(folder).began, reading.load(folder).cells[0].states) == ("", "c")
@@ -219,23 +219,23 @@ def test_a_time_at_which_nothing_can_have_been_is_not_known(at: str, tmp_path: P
     "name", ["../out", "/out", "a/../../out", "", ".", "..", "-v", "a/b", "run.json", "candidates", "a\0b", "x" * 300]
 )
 def test_a_cell_whose_name_leads_out_of_its_run_is_none(name: str, tmp_path: Path) -> None:
-    """Results are read there, and written."""
-    with pytest.raises(UserError, match="has cells that can be none"):
+    """The suite reads and writes results in that folder."""
+    with pytest.raises(UserError, match="has invalid cells"):
         reading.load(of_one(tmp_path, cells=[{"name": name, **PLANNED}]))
 
 
 def test_a_cell_that_is_planned_twice_is_a_mistake(tmp_path: Path) -> None:
-    """They would have one folder."""
-    with pytest.raises(UserError, match="has cells that can be none: 'one'"):
+    """Both cells would share one folder."""
+    with pytest.raises(UserError, match="has invalid cells: 'one'"):
         reading.load(of_one(tmp_path, cells=[{"name": "one", **PLANNED}] * 2))
 
 
 def test_a_link_that_leads_out_of_a_run_is_not_followed(tmp_path: Path) -> None:
-    """As a folder of a cell."""
+    """The link replaces the folder of a cell."""
     folder = of_one(tmp_path / "run")
     (folder / "one").rename(tmp_path / "elsewhere")
     (folder / "one").symlink_to(tmp_path / "elsewhere")
-    with pytest.raises(UserError, match="one is a link, and the results of a cell lie in the folder of their run"):
+    with pytest.raises(UserError, match="one is a link, but the results of a cell must be in the folder of their run"):
         reading.load(folder)
 
 
@@ -254,7 +254,10 @@ def test_so_many_cells_that_several_processes_read_them_are_told_alike(conforman
     for name in ("bad", "worse"):
         (tmp_path / "run" / name / "plan.jsonl").write_text("plan\n")
     done = conformance("merge", "run")
-    assert (done.code, done.stderr.count("line 1 of plan.jsonl is no JSON; run the cell again\n")) == (Exit.USAGE, 2)
+    assert (done.code, done.stderr.count("line 1 of plan.jsonl is not valid JSON; run the cell again\n")) == (
+        Exit.USAGE,
+        2,
+    )
 
 
 def of_one(folder: Path, **changes: object) -> Path:
@@ -270,15 +273,15 @@ def of_one(folder: Path, **changes: object) -> Path:
     ("changes", "told"),
     [
         ({"suite": ...}, "does not say which suite was run"),
-        ({"suite": None}, "suite is None, and has to be a text"),
+        ({"suite": None}, "suite is None, but must be a string"),
         ({"cells": ...}, "it has no 'cells'"),
-        ({"cells": ["x"]}, "cells[0] is 'x', and has to be an object"),
-        ({"cells": [{"name": 5, **PLANNED}]}, "cells[0].name is 5, and has to be a text"),
+        ({"cells": ["x"]}, "cells[0] is 'x', but must be an object"),
+        ({"cells": [{"name": 5, **PLANNED}]}, "cells[0].name is 5, but must be a string"),
         (
             {"cells": [{"name": "x", "axes": {"torch": 2.12}, "holds": {}}]},
-            "cells[0].axes.torch is 2.12, and has to be a text",
+            "cells[0].axes.torch is 2.12, but must be a string",
         ),
-        ({"tier": None}, "tier is None, and has to be a text"),
+        ({"tier": None}, "tier is None, but must be a string"),
     ],
 )
 def test_a_written_plan_that_is_not_as_it_should_be_is_a_sentence(
@@ -316,12 +319,12 @@ def test_a_whole_surrogate_pair_is_one_character(tmp_path: Path) -> None:
 
 
 def packed(content: bytes) -> bytes:
-    """As gzip does it."""
+    """Return the content compressed by gzip."""
     return gzip.compress(content, mtime=0)
 
 
 def test_a_run_file_that_is_unpacked_without_end_is_told(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    """Before it is in memory."""
+    """The check precedes unpacking the whole file."""
     monkeypatch.setattr(files, "MOST", 1 << 20)
     (tmp_path / "run.json.gz").write_bytes(packed(b" " * (1 << 24)))
     with pytest.raises(UserError, match="is, unpacked, larger than 1 MiB"):
@@ -329,13 +332,13 @@ def test_a_run_file_that_is_unpacked_without_end_is_told(tmp_path: Path, monkeyp
 
 
 def test_a_run_file_with_more_cases_than_states_is_told(tmp_path: Path) -> None:
-    """A few numbers could stand for more than there is memory for."""
+    """A few numbers could stand for more cases than fit into memory."""
     path = tmp_path / "run.json"
     runfile.write(reading.load(cell(tmp_path / "one", [CASE], [line(CASE)])), path)
     said = json.loads(path.read_text())
     said["plans"]["stretches"] += [[[0, 1]] * 99]
     path.write_text(json.dumps(said))
-    with pytest.raises(UserError, match="its plans have 100 cases, and its cells not as many states"):
+    with pytest.raises(UserError, match="its plans have 100 cases, but its cells do not have as many states"):
         runfile.read(path)
 
 
@@ -343,16 +346,16 @@ def test_a_run_file_with_more_cases_than_states_is_told(tmp_path: Path) -> None:
     ("part", "value", "told"),
     [
         ("cells", [], "its plans have 1 cases"),
-        ("cells", {}, "cells is {}, and has to be a list"),
-        ("evidence", [5], "evidence[0] is 5, and has to be an object"),
+        ("cells", {}, "cells is {}, but must be a list"),
+        ("evidence", [5], "evidence[0] is 5, but must be an object"),
         ("plans", {"cases": [], "stretches": [[[0]]]}, "plans.stretches are pairs of numbers"),
-        ("plans", {"cases": ["x"], "stretches": []}, "has what is no id of a case"),
+        ("plans", {"cases": ["x"], "stretches": []}, "has an invalid case id"),
         ("format", [], "format is [], which is unknown"),
-        ("id", None, "id is None, and has to be a text"),
+        ("id", None, "id is None, but must be a string"),
     ],
 )
 def test_a_run_file_of_another_kind_is_told(part: str, value: object, told: str, tmp_path: Path) -> None:
-    """By its first part that is not as it was written."""
+    """The message names the first invalid part."""
     path = tmp_path / "run.json"
     runfile.write(reading.load(cell(tmp_path / "one", [CASE], [line(CASE)])), path)
     path.write_text(json.dumps({**json.loads(path.read_text()), part: value}))
@@ -362,7 +365,7 @@ def test_a_run_file_of_another_kind_is_told(part: str, value: object, told: str,
 
 @pytest.mark.parametrize("kind", ["FIFO", "device", "[]", "5", "null"])
 def test_what_is_no_run_file_is_told(kind: str, tmp_path: Path) -> None:
-    """And not waited for."""
+    """The reader does not wait for a pipe."""
     path = tmp_path / "run.json"
     if kind == "FIFO":
         os.mkfifo(path)
@@ -408,7 +411,7 @@ def test_merge_writes_a_run_file_and_says_what_has_no_results(conformance: Comma
 
 
 def test_the_name_of_a_folder_need_not_be_utf_8(tmp_path: Path) -> None:
-    """Its sign for what is none can be written again."""
+    """The replacement character can be written again."""
     folder = Path(os.fsdecode(os.fsencode(tmp_path) + b"/a\xffb"))
     cell(folder, [CASE], [line(CASE)])
     run = reading.load(folder)

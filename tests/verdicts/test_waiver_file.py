@@ -249,7 +249,7 @@ def test_a_file_that_is_not_there_is_a_sentence(tmp_path: Path) -> None:
 
 
 def test_a_version_of_thousands_of_digits_is_none(written: Written) -> None:
-    """Python makes no number of it, whoever says that it is one."""
+    """Python limits such conversions."""
     with pytest.raises(UserError, match="a number has more than 100 digits"):
         waiver_file.read(written(GOOD.replace(">=2.10,<2.13", "==" + "1" * 5000)), INVARIANTS, TODAY)
     (found, *_) = waiver_file.read(written(GOOD), INVARIANTS, TODAY)

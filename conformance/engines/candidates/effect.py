@@ -21,7 +21,7 @@ SHAPE = {
     ),
     "libraries": shapes.Maybe([{"name": str, "versions": shapes.Each(str), "absent": (None, str)}]),
 }
-"""What is read of ``environment.json``."""
+"""Keys of ``environment.json`` that this module reads."""
 
 
 def troubles(
@@ -97,12 +97,12 @@ def _used(one: Candidate, libraries: Sequence[Mapping[str, Any]], planned: Colle
 def _is_version(text: str | None) -> bool:
     try:
         return bool(Version(text or ""))
-    except ValueError:  # no version, or one with thousands of digits
+    except ValueError:  # not a version, or one with thousands of digits
         return False
 
 
 def _equal(one: str, other: str) -> bool:
     try:
         return Version(one) == Version(other)
-    except ValueError:  # no version, or one with thousands of digits
+    except ValueError:  # not a version, or one with thousands of digits
         return one == other

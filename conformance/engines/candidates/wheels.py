@@ -29,21 +29,21 @@ RESERVED = frozenset(
         *sys.stdlib_module_names,
     )
 )  # fmt: skip
-"""Modules that stand in front of the path themselves: of the suite, of pytest, and of Python."""
+"""Modules of the suite, of pytest and of Python that a candidate must not replace."""
 _SCHEMES = frozenset(("purelib", "platlib", "data"))
-"""Folders below ``NAME-VERSION.data`` whose files are put into the path."""
+"""Folders below ``NAME-VERSION.data`` whose files installers put into ``sys.path``."""
 _BESIDE = frozenset(("scripts", "headers"))
-"""Those whose files are put elsewhere."""
+"""Folders below ``NAME-VERSION.data`` whose files installers put elsewhere."""
 _MODULES = (".py", ".so")
 MOST_FILES = 200_000
 MOST_METADATA = 16 << 20
-"""Bytes."""
+"""Limit of the metadata, in bytes."""
 MOST_UNPACKED = 32 << 30
-"""Bytes of all files together."""
+"""Limit of all unpacked files together, in bytes."""
 MOST_RATIO = 200
-"""How many times its own size a wheel may be unpacked, if that is more than :data:`SMALL`: of real ones none comes to a tenth of it."""
+"""Limit of the ratio of unpacked to packed size above :data:`SMALL`. Real wheels stay below a tenth of it."""
 SMALL = 1 << 30
-"""Bytes, unpacked, of a wheel whose ratio nobody looks at."""
+"""Unpacked size up to which the ratio is not checked, in bytes."""
 _BROKEN = (
     zipfile.BadZipFile,
     zlib.error,
@@ -55,7 +55,7 @@ _BROKEN = (
     RuntimeError,
     struct.error,
 )
-"""What reading an archive may raise that is damaged, encrypted, or packed in a way that is not known here."""
+"""Exceptions that ``zipfile`` raises for a damaged, encrypted or unsupported archive."""
 
 
 class NoWheel(ValueError):
@@ -97,7 +97,7 @@ def read(path: Path) -> Wheel:
 
 @contextmanager
 def _opened(path: Path) -> Iterator[zipfile.ZipFile]:
-    """Raises NoWheel for what cannot be read as one, now or inside."""
+    """Open a wheel. Raises NoWheel if the archive cannot be read, both at the start and inside the context."""
     try:
         with (
             files.opened(path) as number,
@@ -108,9 +108,9 @@ def _opened(path: Path) -> Iterator[zipfile.ZipFile]:
     except NoWheel:
         raise
     except files.Unreadable as error:
-        raise NoWheel(f"it {error.why}; build it anew") from error
+        raise NoWheel(f"it {error.why}; build it again") from error
     except _BROKEN as error:
-        raise NoWheel(f"it cannot be read as a wheel ({error}); build it anew") from error
+        raise NoWheel(f"it cannot be read as a wheel ({error}); build it again") from error
 
 
 def _check(archive: zipfile.ZipFile, name: str, version: Version) -> None:
@@ -118,60 +118,61 @@ def _check(archive: zipfile.ZipFile, name: str, version: Version) -> None:
     told = _metadata(archive, name)
     if canonicalize_name(told["Name"] or "") != name or not _equal(told["Version"] or "", version):
         raise NoWheel(
-            f"its metadata is of {told['Name']} {told['Version']}, its name of {name} {version}; build it anew"
+            f"its metadata is of {told['Name']} {told['Version']}, its name of {name} {version}; build it again"
         )
     installed = [parts for file in archive.namelist() if (parts := _installed(file))]
     tops = {parts[0].partition(".")[0] for parts in installed}
     for word in sorted(tops.intersection(RESERVED)):
-        raise NoWheel(
-            f"it holds a module {word}, which would stand in the place of the suite's, of pytest's or of Python's"
-        )
+        raise NoWheel(f"it holds a module {word}, which would replace one of the suite, of pytest or of Python")
     if not any(parts[-1].endswith(_MODULES) and parts[0].partition(".")[0].isidentifier() for parts in installed):
-        raise NoWheel("it holds no module, so nobody could see whether it comes into effect")
+        raise NoWheel("it holds no module, so its effect cannot be checked")
 
 
 def _check_entries(archive: zipfile.ZipFile) -> None:
-    """What is written in the archive itself of its files: before any of them is unpacked, by whomever."""
+    """Check the central directory of the archive before any file is unpacked. Raises NoWheel."""
     entries = archive.infolist()
     if len(entries) > MOST_FILES:
-        raise NoWheel(f"it holds {len(entries)} files, and no wheel has more than {MOST_FILES}")
+        raise NoWheel(f"it holds {len(entries)} files; the limit is {MOST_FILES}")
     size = sum(entry.file_size for entry in entries)
     packed = sum(entry.compress_size for entry in entries)
     if size > MOST_UNPACKED or (size > SMALL and size > MOST_RATIO * packed):
-        raise NoWheel(f"it would be {size >> 20} MiB unpacked, of {packed >> 20} MiB, and no wheel is so")
+        raise NoWheel(f"it would unpack from {packed >> 20} MiB to {size >> 20} MiB, which is above the limit")
     known: set[str] = set()
     for entry in entries:
         path = entry.orig_filename
         if not _is_plain(path):
-            raise NoWheel(f"it holds a file by the path {path[:_SHOWN]!r}, which leads elsewhere than it says")
+            raise NoWheel(f"it holds a file by the path {path[:_SHOWN]!r}, which installers may read differently")
         if entry.flag_bits & _ENCRYPTED:
-            raise NoWheel(f"it is encrypted ({path[:_SHOWN]}); build it anew")
+            raise NoWheel(f"it is encrypted ({path[:_SHOWN]}); build it again")
         if stat.S_ISLNK(entry.external_attr >> 16):
-            raise NoWheel(f"it holds a link ({path[:_SHOWN]}), which a wheel cannot")
+            raise NoWheel(f"it holds a link ({path[:_SHOWN]}), which a wheel must not")
         if path.rstrip("/") in known:
-            raise NoWheel(f"it holds {path[:_SHOWN]} twice; build it anew")
+            raise NoWheel(f"it holds {path[:_SHOWN]} twice; build it again")
         known.add(path.rstrip("/"))
-        archive.open(entry).close()  # that it is called so where it lies, too
+        archive.open(entry).close()  # open() also checks the name in the local header
 
 
 _ENCRYPTED = 1
 _SHOWN = 100
-"""Characters of a path that a sentence has."""
+"""Number of characters of a path that a message quotes."""
 
 
 def _is_plain(path: str) -> bool:
-    """Whether a path has one meaning for everybody: relative, with neither ``.`` nor ``..`` nor what some take for a separator."""
+    """Return whether every installer reads a path in the same way.
+
+    Such a path is relative and printable, and contains no ``.``, no ``..`` and no other separator.
+    """
     parts = path.removesuffix("/").split("/")
     return path.isprintable() and not {"", ".", ".."}.intersection(parts) and not any(c in path for c in "\\:")
 
 
 def _installed(file: str) -> tuple[str, ...]:
-    """The parts of the path that a file is put into the path by; none of one that is not."""
+    """Return the parts of the path at which a file can be imported; empty for files that installers put elsewhere."""
     parts = tuple(file.removesuffix("/").split("/"))
     if not parts[0].endswith(".data"):
         return parts if not parts[0].endswith(".dist-info") else ()
     if len(parts) > 1 and parts[1] not in _SCHEMES | _BESIDE:
-        raise NoWheel(f"it holds {file[:_SHOWN]}, which no installer knows a place for")
+        raise NoWheel(f"it holds {file[:_SHOWN]}, for which installers have no place")
     return parts[2:] if len(parts) > 2 and parts[1] in _SCHEMES else ()
 
 
@@ -183,13 +184,13 @@ def _equal(text: str, version: Version) -> bool:
 
 
 def _metadata(archive: zipfile.ZipFile, name: str = "") -> Message:
-    """What it says of itself. Raises NoWheel where it does not, or more than once."""
+    """Return the metadata of a wheel. Raises NoWheel unless there is exactly one valid metadata folder."""
     folders = {file.partition("/")[0] for file in archive.namelist() if file.partition("/")[0].endswith(".dist-info")}
     if len(folders) != 1:
-        raise NoWheel(f"it holds {len(folders)} folders with metadata, and a wheel has one; build it anew")
+        raise NoWheel(f"it holds {len(folders)} folders with metadata, and a wheel has one; build it again")
     (folder,) = folders
     if name and canonicalize_name(folder.partition("-")[0]) != name:
-        raise NoWheel(f"its metadata lies in {folder[:_SHOWN]}, its name is of {name}; build it anew")
+        raise NoWheel(f"its metadata is in {folder[:_SHOWN]}, but its name is that of {name}; build it again")
     with archive.open(f"{folder}/METADATA") as file:
         data = file.read(MOST_METADATA + 1)
     if len(data) > MOST_METADATA:
@@ -198,13 +199,13 @@ def _metadata(archive: zipfile.ZipFile, name: str = "") -> Message:
 
 
 def metadata(path: Path) -> Message:
-    """The metadata in a wheel. Raises NoWheel where there is none that can be read."""
+    """Return the metadata of a wheel. Raises NoWheel if it cannot be read."""
     with _opened(path) as archive:
         return _metadata(archive)
 
 
 def digest(path: Path) -> str:
-    """The SHA-256 of a file, in hexadecimal digits. Raises Unreadable where there is none."""
+    """Return the SHA-256 of a file as hexadecimal digits. Raises Unreadable if the file cannot be read."""
     found = hashlib.sha256()
     with files.opened(path) as file:
         while part := os.read(file, 1 << 20):

@@ -10,18 +10,18 @@ from contextlib import contextmanager
 from conformance.suite import children
 
 IMPORTING = "importing"
-"""The key of a record after which a library is imported, up to the next record: that time is not the case's."""
+"""Key of a record that starts an import. The time up to the next record does not count for the case."""
 
 
 def tell(**record: object) -> None:
-    """Write a record, past all buffers, so that it outlives a crash; ``at`` is the time by the monotonic clock, in seconds."""
+    """Write a record, unbuffered, so that it survives a crash; ``at`` is the monotonic time in seconds."""
     sys.stdout.flush()
     children.tell({"at": time.monotonic(), **record})
 
 
 @contextmanager
 def importing(name: str) -> Iterator[None]:
-    """A library is imported inside."""
+    """Mark the time inside the context as the import of a library."""
     tell(**{IMPORTING: name})
     yield
     tell(imported=name)

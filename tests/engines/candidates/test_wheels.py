@@ -1,4 +1,4 @@
-"""A wheel may hold anything: what is damaged, or could act or stand in the place of something else, is told before it is unpacked."""
+"""Checks of wheels: damaged wheels, and wheels that could run code or replace a module, are rejected before unpacking."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ MODULE = {"other/__init__.py": ""}
 
 
 def told(path: Path) -> str:
-    """Why it is no wheel."""
+    """Return why the file is not a valid wheel."""
     with pytest.raises(wheels.NoWheel) as raised:
         wheels.read(path)
     return str(raised.value)
@@ -48,10 +48,10 @@ def told(path: Path) -> str:
     ],
 )
 def test_what_stands_in_the_place_of_the_suite_or_of_pytest_is_no_candidate(file: str, tmp_path: Path) -> None:
-    """In whatever form Python imports it; what runs the cases would come from the candidate."""
+    """The check covers every form that Python imports; such a candidate would provide the code that runs the cases."""
     word = file.replace("other-1.data/", "").removeprefix("purelib/").removeprefix("platlib/").removeprefix("data/")
     name = word.partition("/")[0].partition(".")[0]
-    assert f"it holds a module {name}, which would stand" in told(make(tmp_path, "other", "1", {**MODULE, file: ""}))
+    assert f"it holds a module {name}, which would replace" in told(make(tmp_path, "other", "1", {**MODULE, file: ""}))
 
 
 @pytest.mark.parametrize(
@@ -70,26 +70,26 @@ def test_what_stands_in_the_place_of_the_suite_or_of_pytest_is_no_candidate(file
     ],
 )
 def test_a_path_that_leads_elsewhere_than_it_says_is_told(file: str, tmp_path: Path) -> None:
-    """Installers take them as they please."""
-    assert "which leads elsewhere than it says" in told(make(tmp_path, "other", "1", {**MODULE, file: ""}))
+    """Installers interpret such a path differently."""
+    assert "which installers may read differently" in told(make(tmp_path, "other", "1", {**MODULE, file: ""}))
 
 
 def test_a_path_with_a_zero_is_told(tmp_path: Path) -> None:
-    """For Python it ends there, for others it does not."""
+    """Python cuts the path at the zero; other programs do not."""
     path = make(tmp_path, "other", "1", {**MODULE, "conformanceX.py": ""})
     path.write_bytes(path.read_bytes().replace(b"conformanceX.py", b"conformance\0.py"))
-    assert "which leads elsewhere than it says" in told(path)
+    assert "which installers may read differently" in told(path)
 
 
 def test_a_file_that_lies_there_under_another_name_is_told(tmp_path: Path) -> None:
-    """The list at the end of an archive and the files in it are read by different installers."""
+    """Some installers read the archive's central directory, others its local headers."""
     path = make(tmp_path, "other", "1", {**MODULE, "harmless123.py": ""})
     path.write_bytes(path.read_bytes().replace(b"harmless123.py", b"conformance.py", 1))
     assert "cannot be read as a wheel" in told(path)
 
 
 def test_a_link_is_told(tmp_path: Path) -> None:
-    """It would lead out of the folder that the wheel is unpacked into."""
+    """A link can point out of the folder that receives the unpacked wheel."""
     path = make(tmp_path, "other", "1", MODULE)
     with zipfile.ZipFile(path, "a") as archive:
         entry = zipfile.ZipInfo("other/link")
@@ -100,7 +100,7 @@ def test_a_link_is_told(tmp_path: Path) -> None:
 
 @pytest.mark.filterwarnings("ignore:Duplicate name")
 def test_a_file_that_is_there_twice_is_told(tmp_path: Path) -> None:
-    """The one that was looked at need not be the one that is unpacked."""
+    """The checked copy may differ from the unpacked one."""
     path = make(tmp_path, "other", "1", MODULE)
     with zipfile.ZipFile(path, "a") as archive:
         archive.writestr("other/__init__.py", "other")
@@ -108,20 +108,20 @@ def test_a_file_that_is_there_twice_is_told(tmp_path: Path) -> None:
 
 
 def test_a_place_that_no_installer_knows_is_told(tmp_path: Path) -> None:
-    """Below the folder for what is put elsewhere."""
-    assert "which no installer knows a place for" in told(
+    """The place is below the folder for files outside the path."""
+    assert "for which installers have no place" in told(
         make(tmp_path, "other", "1", {**MODULE, "other-1.data/x/conformance.py": ""})
     )
 
 
 def test_metadata_of_two_distributions_is_told(tmp_path: Path) -> None:
-    """One of them would be somebody else's."""
+    """One of the two metadata folders could describe another distribution."""
     path = make(tmp_path, "other", "1", {**MODULE, "pytest-9.dist-info/METADATA": "Name: pytest\nVersion: 9\n"})
     assert "it holds 2 folders with metadata" in told(path)
 
 
 def encrypted(path: Path) -> None:
-    """As the flags of its files say."""
+    """Set the encryption flag of all files."""
     data = bytearray(path.read_bytes())
     for mark, at in ((b"PK\x03\x04", 6), (b"PK\x01\x02", 8)):
         place = data.find(mark)
@@ -132,12 +132,12 @@ def encrypted(path: Path) -> None:
 
 
 def cut(path: Path) -> None:
-    """Half of it."""
+    """Keep the first half of the file."""
     path.write_bytes(path.read_bytes()[: path.stat().st_size // 2])
 
 
 def unknown_packing(path: Path) -> None:
-    """By a method that Python does not know."""
+    """Set a compression method that Python does not support."""
     data = bytearray(path.read_bytes())
     for mark, at in ((b"PK\x03\x04", 8), (b"PK\x01\x02", 10)):
         place = data.find(mark)
@@ -148,12 +148,12 @@ def unknown_packing(path: Path) -> None:
 
 
 def spoilt(path: Path) -> None:
-    """Its metadata does not fit its checksum."""
+    """Damage the metadata, so that its checksum does not match."""
     path.write_bytes(path.read_bytes().replace(b"Metadata-Version", b"Metadata-Versiom"))
 
 
 def no_text(path: Path) -> None:
-    """Its metadata is no UTF-8; its checksum fits."""
+    """Replace the metadata by invalid UTF-8 with a matching checksum."""
     with zipfile.ZipFile(path, "w") as archive:
         archive.writestr("other/__init__.py", "")
         archive.writestr("other-1.dist-info/METADATA", b"\xff")
@@ -170,7 +170,7 @@ def no_text(path: Path) -> None:
     ],
 )
 def test_a_damaged_wheel_is_a_sentence(damage: Callable[[Path], None], words: str, tmp_path: Path) -> None:
-    """Whatever is wrong with it."""
+    """Every kind of damage leads to one message."""
     path = make(tmp_path, "other", "1", MODULE)
     damage(path)
     assert words in told(path)
@@ -179,7 +179,7 @@ def test_a_damaged_wheel_is_a_sentence(damage: Callable[[Path], None], words: st
 
 
 def test_what_is_unpacked_without_end_is_told(tmp_path: Path) -> None:
-    """By the sizes that are written in it, and before any of it is unpacked."""
+    """The check uses the sizes in the archive, before it unpacks any file."""
     path = make(tmp_path, "other", "1", MODULE)
     with zipfile.ZipFile(path, "a", zipfile.ZIP_DEFLATED) as archive, archive.open("other/zeros", "w") as file:
         for _ in range(8):
@@ -187,19 +187,19 @@ def test_what_is_unpacked_without_end_is_told(tmp_path: Path) -> None:
     assert wheels.read(path).name == "other"
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr(wheels, "SMALL", 1 << 20)
-        assert "it would be 64 MiB unpacked, of 0 MiB, and no wheel is so" in told(path)
+        assert "it would unpack from 0 MiB to 64 MiB, which is above the limit" in told(path)
         patch.setattr(wheels, "MOST_FILES", 2)
-        assert "it holds 5 files, and no wheel has more than 2" in told(path)
+        assert "it holds 5 files; the limit is 2" in told(path)
 
 
 def test_metadata_without_end_is_told(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    """Before all of it is in memory."""
+    """The check stops before all of the metadata is in memory."""
     monkeypatch.setattr(wheels, "MOST_METADATA", 20)
     assert "its metadata is larger than" in told(make(tmp_path, "other", "1", MODULE))
 
 
 def test_what_is_no_file_is_told_and_not_waited_for(tmp_path: Path) -> None:
-    """A pipe by the name of a wheel."""
+    """The file with the name of a wheel is a pipe."""
     path = tmp_path / "other-1-py3-none-any.whl"
     os.mkfifo(path)
     assert told(path)
