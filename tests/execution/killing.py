@@ -25,8 +25,10 @@ from typing import Any
 from conftest import mark, marked
 from libraries import install
 
+import conformance
 from conformance.execution.results import read_lines
 
+PACKAGE = Path(conformance.__file__).parents[1]
 LIBRARIES = ("one", "two", "three")
 """Make-believe libraries: three, so that fresh interpreters can try orders of imports."""
 SELECTION = ("--between", ",".join(LIBRARIES), "--family", "imports,lifetime,layout,threads", "--device", "host")
@@ -125,7 +127,7 @@ class Runs:
         self._processes = processes
         for name in LIBRARIES:
             site = install(folder / "site", name)
-        self._environment = {**os.environ, "PYTHONPATH": os.pathsep.join((str(site), *sys.path[:1], *_path()))}
+        self._environment = {**os.environ, "PYTHONPATH": os.pathsep.join((str(site), str(PACKAGE), *_path()))}
         self.before = self._results(self._finished(self._begun("undisturbed")))
 
     def disturbed(self, most: int, account: Account, only: frozenset[Kind] = frozenset(Kind)) -> None:
