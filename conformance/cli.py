@@ -424,6 +424,11 @@ def _planned(options: argparse.Namespace) -> tuple[Facts, list[Case]]:
     names = (REFERENCE, *(n for n in options.between if n != REFERENCE)) if options.between else None
     with terminal.waiting(sys.stderr, "looking at the libraries …"):
         facts = environment.measure(names)
+    if options.device != "host" and environment.UNKNOWN in facts.driver:
+        raise UserError(
+            f"it is unknown whether this machine has a GPU: {facts.driver[environment.UNKNOWN]}; run the command again, or test "
+            "host memory only with --device host"
+        )
     if options.device == "cuda" and not facts.driver["available"]:
         raise UserError(f"--device cuda: {facts.driver['reason']}; without it only --device host can run here")
     return facts, plan.make(catalogue(), facts.environment, selection)

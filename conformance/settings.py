@@ -69,6 +69,18 @@ def _text(name: str) -> Read:
     return lambda text: text
 
 
+def _folders(name: str) -> Read:
+    def read(text: str) -> str | Mistake:
+        missing = [folder for folder in text.split(os.pathsep) if folder and not os.path.isdir(folder)]
+        return (
+            Mistake(f"{name}: {missing[0]!r} is no folder; unset it, or name folders with candidates")
+            if missing
+            else text
+        )
+
+    return read
+
+
 def _switch(name: str) -> Read:
     return lambda text: text if text in ("", "1") else Mistake(f"{name}: {text!r} is not a switch; give 1, or unset it")
 
@@ -86,7 +98,7 @@ def _words(name: str) -> Read:
 OF_THE_USER: dict[str, Callable[[str], Read]] = {
     "CONFORMANCE_BUILD_NETWORK": _text,
     "CONFORMANCE_BUILD_OPTIONS": _words,
-    "CONFORMANCE_CANDIDATES": _text,
+    "CONFORMANCE_CANDIDATES": _folders,
     "CONFORMANCE_DEADLINE": seconds,
     "CONFORMANCE_ENGINE": _text,
     "CONFORMANCE_SIMULATE": _switch,

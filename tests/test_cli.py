@@ -19,7 +19,7 @@ from conftest import Command
             ("check", "--between", "numpy", "--case", "pointer.values/numpy-reference/dlpack/host/c-order/float23"),
             "did you mean",
         ),
-        (("check", "-n", "0"), "no number of processes"),
+        (("check", "-n", "0"), "not a number of processes"),
         (("check", "--tier", "huge"), "huge"),
         (("check", "--deadline", "-1"), "more than 0"),
         (("check", "--device", "gpu"), "gpu"),

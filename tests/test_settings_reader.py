@@ -113,3 +113,12 @@ def test_a_word_that_is_no_text_mixes_the_cases_as_well(conformance: Command) ->
         "check", "--between", "numpy", "--family", "pointer", "--tier", "quick", "--device", "host", "--seed", word
     )
     assert done.code == Exit.OK, done.stderr
+
+
+def test_candidates_have_to_be_folders(tmp_path: Path) -> None:
+    """Otherwise each library under test fails when its versions are read."""
+    read = settings.OF_THE_USER["CONFORMANCE_CANDIDATES"]("CONFORMANCE_CANDIDATES")
+    assert read(f"{tmp_path}{os.pathsep}{tmp_path}") == f"{tmp_path}{os.pathsep}{tmp_path}"
+    found = read(f"{tmp_path}{os.pathsep}/nonexistent")
+    assert isinstance(found, settings.Mistake)
+    assert found.text.startswith("CONFORMANCE_CANDIDATES: '/nonexistent' is no folder")

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import importlib
 import re
+from collections.abc import Iterable
 from importlib import metadata
 
 from .base import Adapter
@@ -51,7 +52,7 @@ def create(name: str) -> Adapter:
 def _announced() -> dict[str, str]:
     found: dict[str, metadata.EntryPoint] = {}
     complaints = []
-    for point in metadata.entry_points(group=ENTRY_POINTS):
+    for point in _points():
         if point.name in _OURS:
             continue  # what tests a library here is what is in this package
         if not _NAME.fullmatch(point.name):
@@ -68,6 +69,26 @@ def _announced() -> dict[str, str]:
     if complaints:
         raise BadAnnouncement("\n".join(complaints))
     return {name: point.value for name, point in found.items()}
+
+
+def _points() -> Iterable[metadata.EntryPoint]:
+    """Return the entry points of our group. Raises :class:`BadAnnouncement` for the distributions whose files are damaged."""
+    try:
+        return metadata.entry_points(group=ENTRY_POINTS)
+    except Exception as error:
+        damaged = [named for one in metadata.distributions() if (named := _damaged(one))]
+        raise BadAnnouncement(
+            "\n".join(damaged) or f"entry points of installed packages cannot be read: {error}"
+        ) from error
+
+
+def _damaged(one: metadata.Distribution) -> str:
+    try:
+        tuple(one.entry_points)
+    except (OSError, ValueError, TypeError, AttributeError) as error:
+        told = " ".join(str(error).split()) or type(error).__name__
+        return f"the entry_points.txt of {one.metadata['Name']} cannot be read ({told}); reinstall or uninstall the package"
+    return ""
 
 
 def _by(point: metadata.EntryPoint) -> str:

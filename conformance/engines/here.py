@@ -48,7 +48,8 @@ def wanted(cell: Cell) -> dict[str, str]:
 
 def installed() -> dict[str, str]:
     """Versions by name, of this environment."""
-    return {canonicalize_name(d.metadata["Name"]): d.version for d in importlib.metadata.distributions()}
+    found = ((d.metadata["Name"], d) for d in importlib.metadata.distributions())
+    return {canonicalize_name(name): d.version for name, d in found if name}  # pip can leave a folder without metadata
 
 
 def differences(lock: Mapping[str, str], here: Mapping[str, str], python: str) -> list[str]:

@@ -17,7 +17,7 @@ from conformance import private, shapes, temporary
 from conformance.adapters import registry
 from conformance.adapters.base import Device, Protocol, Trait
 from conformance.suite import children, senders
-from conformance.suite.libraries import Environment, Library
+from conformance.suite.libraries import INSTALLED, Environment, Library
 
 from . import answers, candidates, crash_trace, fingerprint
 from .adapter_bench import EITHER
@@ -27,6 +27,11 @@ PROBE_SECONDS = 120
 SUITE = "suite"
 """Key of this suite among the contents of libraries."""
 _TRIES = 3
+_FAULTS = 2
+UNKNOWN = "unknown"
+"""Key of the reason why it is unknown whether this machine has a GPU."""
+KILLED = "killed"
+"""Key of the signal by which other processes have ended every probe."""
 """Number of probes that outside signals may end before the library counts as impossible to test."""
 _CODE = "exit code"
 _TAIL = 600
@@ -168,7 +173,13 @@ def _facts(libraries: tuple[Library, ...], driver: dict[str, Any], placed: tuple
 
 def _driver(neutral: Path) -> dict[str, Any]:
     found = _probe(DRIVER, neutral)
-    return {"available": False, "reason": found["reason"]} if "ended" in found else found
+    if "ended" not in found:
+        return found
+    return {
+        "available": False,
+        "reason": found["reason"],
+        UNKNOWN: "the process that asks the driver " + found["ended"],
+    }
 
 
 def _candidate(folder: str, neutral: Path) -> dict[str, Any]:
@@ -185,6 +196,9 @@ def _library(name: str, neutral: Path) -> tuple[Library, fingerprint.Contents]:
     found = _probe(name, neutral)
     if "name" in found:
         return Library.from_json(found), found.get(CONTENTS, {})
+    if KILLED in found:
+        why = f"{INSTALLED} its probe was ended {_TRIES} times by another process ({found[KILLED]}); run the command again"
+        return Library(name, {}, absent=why, unusable=dict.fromkeys((device.value for device in Device), why)), {}
     doing = found.get(CHECKING) or "it is looked at"
     return Library.not_trusted(name, {}, f"while {doing}, its process {found['ended']}{EITHER}"), {}
 
@@ -200,15 +214,19 @@ def declared(name: str) -> Library:
 
 
 def _probe(name: str, neutral: Path, module: str = "conformance.execution.probe") -> dict[str, Any]:
-    """Run :func:`_probed`, and repeat a probe that a signal from another process ended.
+    """Run :func:`_probed`, and repeat a probe that a signal ended.
 
-    An operator or the kernel's out-of-memory killer can send such a signal.
+    An operator or the kernel's out-of-memory killer can send a signal, so a fault has to occur twice. The result of a
+    probe that only signals of other processes ended has the key ``KILLED``.
     """
+    faults = 0
     for _ in range(_TRIES):
         found = _probed(name, neutral, module)
-        if -found.pop(_CODE, 0) not in senders.FOREIGN:
-            break
-    return found
+        number = -found.pop(_CODE, 0)
+        faults += number in senders.FAULTS
+        if number <= 0 or faults == _FAULTS:
+            return found
+    return found if faults else {**found, KILLED: senders.name_of(number)}
 
 
 def _probed(name: str, neutral: Path, module: str) -> dict[str, Any]:

@@ -1,9 +1,10 @@
 """Digests of a library's files, which distinguish two builds with the same version.
 
-The files belong to every top-level module that a process has loaded since :func:`loaded`: from wheels, editable
-installations and folders in ``PYTHONPATH``, including the folders that wheels put beside a package (``numpy.libs``). A
-file of up to ``BY_CONTENT`` bytes counts by its content. A larger file counts by its size and modification time, so
-that a library of several GB takes seconds. Compiled caches, hidden folders and the standard library do not count.
+The files belong to every top-level module that a process has loaded: from wheels, editable installations and folders
+in ``PYTHONPATH``, including the folders that wheels put beside a package (``numpy.libs``). Modules that a
+``sitecustomize`` or a ``.pth`` file has imported count too. A file of up to ``BY_CONTENT`` bytes counts by its content.
+A larger file counts by its size and modification time, so that a library of several GB takes seconds. Symbolic links
+are followed. Compiled caches, the folders of version control and tools, and the standard library do not count.
 """
 
 from __future__ import annotations
@@ -20,18 +21,19 @@ BY_CONTENT = 8 << 20
 MOST_FILES = 50_000
 """Limit of the number of files, in order of their names; the rest is not checked."""
 _MARK = 16
+_IGNORED = frozenset(
+    {
+        "__pycache__", ".git", ".hg", ".svn", ".venv", ".nox", ".tox", ".mypy_cache", ".pytest_cache", ".ruff_cache",
+        ".hypothesis",
+    }
+)  # fmt: skip
 Contents = Mapping[str, str]
 """Digest of each file, by its path relative to the folder that contains the module."""
 
 
-def loaded() -> frozenset[str]:
-    """Return the modules that this process has loaded so far."""
-    return frozenset(sys.modules)
-
-
-def since(before: frozenset[str]) -> dict[str, str]:
-    """Return the contents of all modules loaded since then, except this package, which has its own digest."""
-    names = {name.partition(".")[0] for name in sys.modules.keys() - before}
+def loaded() -> dict[str, str]:
+    """Return the contents of all modules that this process has loaded, except this package, which has its own digest."""
+    names = {name.partition(".")[0] for name in sys.modules}
     wanted = sorted(names - sys.stdlib_module_names - {__package__.partition(".")[0]})
     modules = [module for name in wanted if isinstance(module := sys.modules.get(name), ModuleType)]
     return of_trees(root for module in modules for root in _roots(module))
@@ -79,9 +81,27 @@ def _roots(module: ModuleType) -> Iterator[Path]:
 def _files(root: Path) -> Iterator[Path]:
     if root.is_file():
         yield root
-    for folder, inside, names in os.walk(root):
-        inside[:] = sorted(name for name in inside if name != "__pycache__" and not name.startswith("."))
-        yield from (Path(folder, name) for name in sorted(names) if not name.endswith(".pyc"))
+    seen: set[tuple[int, int]] = set()
+    for folder, inside, names in os.walk(root, followlinks=True):
+        inside[:] = sorted(
+            name for name in inside if name not in _IGNORED and _is_new(os.path.join(folder, name), seen)
+        )
+        sources = {name.removesuffix(".py") for name in names if name.endswith(".py")}
+        yield from (
+            Path(folder, name) for name in sorted(names) if not (name.endswith(".pyc") and name[:-4] in sources)
+        )
+
+
+def _is_new(folder: str, seen: set[tuple[int, int]]) -> bool:
+    """Whether a folder was not visited before; a link can lead back to a folder above it."""
+    try:
+        facts = os.stat(folder)
+    except OSError:
+        return False
+    key = facts.st_dev, facts.st_ino
+    is_new = key not in seen
+    seen.add(key)
+    return is_new
 
 
 def _mark(path: Path) -> str:

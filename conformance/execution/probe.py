@@ -267,25 +267,21 @@ def machine_facts() -> dict[str, Any]:
 
 def main(name: str, answer: str) -> None:
     """Write the facts of one library, or of the driver, to the file of answers."""
-    before = fingerprint.loaded()
     crash_trace.enable()
     say = partial(answers.say, Path(answer))
     if name == DRIVER:
         say(driver_facts())
     else:
-        _tell_of(name, say, before)
+        _tell_of(name, say)
     os._exit(0)
 
 
-def _tell_of(name: str, say: Callable[[dict[str, Any]], None], before: frozenset[str]) -> None:
-    """Write an answer after each step, because the next step may end this process.
-
-    ``before`` contains the modules that were loaded without the library.
-    """
+def _tell_of(name: str, say: Callable[[dict[str, Any]], None]) -> None:
+    """Write an answer after each step, because the next step may end this process."""
     found = probe(name, lambda doing: say({CHECKING: doing}))
     say(found.to_json())
     if found.absent is None:
-        contents = fingerprint.since(before)
+        contents = fingerprint.loaded()
         found = replace(found, files=fingerprint.digest(contents))
         with contextlib.suppress(ValueError):  # too many files for one answer: no message can name the one that differs
             say({CONTENTS: contents})

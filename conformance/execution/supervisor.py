@@ -324,8 +324,9 @@ class Supervisor:
 
         The arguments are exit codes; ``None`` for a running process.
         """
-        codes = [code for code in (pytest, server) if code is not None]
-        return any(-code in senders.FOREIGN for code in codes) or (bool(self._pass.open) and not server)
+        is_pytest = pytest is not None and pytest < 0  # it loads no library, so no signal is a library's fault
+        is_server = server is not None and -server in senders.FOREIGN
+        return is_pytest or is_server or (bool(self._pass.open) and not server)
 
     def _hear_the_last(self, server: forkserver.Server) -> None:
         """Wait for the end of all that this pass has started: only monitors hold its output open now, and they end what they have."""

@@ -18,19 +18,22 @@ from collections.abc import Iterable
 from dataclasses import dataclass
 from pathlib import Path
 
-FOREIGN = frozenset(
+FAULTS = frozenset(
     {
-        signal.SIGKILL,
-        signal.SIGTERM,
-        signal.SIGINT,
-        signal.SIGHUP,
-        signal.SIGQUIT,
-        signal.SIGXCPU,
-        signal.SIGSTOP,
-        signal.SIGTSTP,
+        signal.SIGSEGV,
+        signal.SIGBUS,
+        signal.SIGILL,
+        signal.SIGFPE,
+        signal.SIGABRT,
+        signal.SIGTRAP,
+        signal.SIGSYS,
+        signal.SIGPIPE,
     }
 )
-"""Signals that other processes send. They accuse a process only if it is proven to have sent the signal itself."""
+"""Signals that the code of a process causes."""
+FOREIGN = frozenset(map(int, signal.valid_signals())) - FAULTS
+"""Signals that other processes, batch systems and limits send. A process that dies from one is accused only if it is
+proven to have sent the signal itself."""
 CAUGHT = signal.SIGSYS
 """Signal that ends a process under watch that sends itself the watched signal."""
 

@@ -221,7 +221,7 @@ def _judge_fork(exchange: Exchange, ended: Ended) -> None:
         return
     if how == UNDECIDED:
         raise Inconclusive("whether the conversion in the fork would have ended cannot be told: it got too little time")
-    if how in {number.name for number in senders.FOREIGN}:
+    if how in map(senders.name_of, senders.FOREIGN):
         raise Inconclusive(f"{how} ended the fork, and the sender is unknown")
     code, reason = {
         "wrong": (Code.WRONG_AFTER_FORK, "the elements that are read in the fork are not the producer's"),

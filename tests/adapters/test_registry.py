@@ -58,3 +58,17 @@ def test_everything_that_is_wrong_is_told_at_once_and_by_command(
     ):
         assert part in told
     assert "Traceback" not in told
+
+
+@pytest.mark.parametrize("content", [b"[a\xff]\nb = c\n", b"[a]\nno equals sign\n"])
+def test_a_damaged_list_of_entry_points_names_its_package(
+    content: bytes, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Any installed package can have one."""
+    announce(tmp_path, "stripes")
+    (tmp_path / "stripes-1.0.dist-info" / "entry_points.txt").write_bytes(content)
+    monkeypatch.syspath_prepend(tmp_path)
+    with pytest.raises(
+        registry.BadAnnouncement, match=r"^the entry_points.txt of stripes cannot be read \(.*\); reinst"
+    ):
+        registry.names()

@@ -3,11 +3,12 @@
 from __future__ import annotations
 
 from collections.abc import Callable
+from pathlib import Path
 from typing import Any
 
 import pytest
 
-from conformance.engines import gpus
+from conformance.engines import gpus, here
 
 pytestmark = pytest.mark.skipif(bool(gpus.present()), reason="there is a GPU here, so the smoke cells would be run")
 
@@ -33,3 +34,10 @@ def test_a_cell_of_the_matrix_is_only_here_if_it_is_what_is_installed(conformanc
     """A folder without a matrix is told, too."""
     done = conformance("conform", "--on", "here", "--cells", "smoke-12")
     assert (done.code, "matrix.yaml" in done.stderr) == (2, True)
+
+
+def test_a_folder_without_metadata_is_passed_over(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """An interrupted installation by pip leaves such folders."""
+    (tmp_path / "~umpy-2.0.dist-info").mkdir()
+    monkeypatch.syspath_prepend(tmp_path)
+    assert "pytest" in here.installed()

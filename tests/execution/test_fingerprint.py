@@ -19,9 +19,16 @@ from conformance.exits import Exit
 def tree(folder: Path) -> Path:
     """Create a package with sources, a native module, a cache and a hidden folder."""
     package = folder / "stripes"
-    for name in ("__init__.py", "inner/core.so", "__pycache__/x.pyc", ".git/HEAD", "inner/y.pyc"):
+    for name in (
+        "__init__.py", "inner/core.so", "__pycache__/x.pyc", ".git/HEAD", "__init__.pyc", "inner/y.pyc", ".libs/one.so",
+        "inner/y",
+    ):  # fmt: skip
         (package / name).parent.mkdir(parents=True, exist_ok=True)
         (package / name).write_bytes(b"one")
+    (folder / "linked").mkdir()
+    (folder / "linked" / "two.py").write_bytes(b"one")
+    (package / "two").symlink_to(folder / "linked")
+    (package / "loop").symlink_to(package)
     return package
 
 
@@ -39,6 +46,10 @@ CHANGES: dict[str, tuple[Callable[[Path], object], str]] = {
     "a file less": (lambda p: (p / "__init__.py").unlink(), "stripes/__init__.py is gone"),
     "a cache": (lambda p: (p / "__pycache__/x.pyc").write_bytes(b"two"), ""),
     "a hidden file": (lambda p: (p / ".git/HEAD").write_bytes(b"two"), ""),
+    "compiled code beside its source": (lambda p: (p / "__init__.pyc").write_bytes(b"two"), ""),
+    "compiled code alone": (lambda p: (p / "inner/y.pyc").write_bytes(b"two"), "stripes/inner/y.pyc has changed"),
+    "a folder of libraries": (lambda p: (p / ".libs/one.so").write_bytes(b"two"), "stripes/.libs/one.so has changed"),
+    "a file in a linked folder": (lambda p: (p / "two/two.py").write_bytes(b"two"), "stripes/two/two.py has changed"),
     "the time of a small file": (lambda p: touch(p / "inner/core.so"), ""),
 }
 
@@ -65,23 +76,25 @@ def test_a_large_file_counts_by_size_and_time(tmp_path: Path, monkeypatch: pytes
     assert fingerprint.first_difference(before, fingerprint.of_trees([package])) == "stripes/inner/core.so has changed"
 
 
-def test_what_was_loaded_since_is_looked_at(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_loaded_modules_are_looked_at(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """The files beside a package count; the standard library does not."""
-    tree(tmp_path)
+    package = tmp_path / "stripes"
     (tmp_path / "stripes.libs").mkdir()
     (tmp_path / "stripes.libs" / "libone.so").write_bytes(b"one")
     (tmp_path / "dots.py").write_text("")
-    (tmp_path / "stripes" / "__init__.py").write_text("")
+    package.mkdir()
+    (package / "__init__.py").write_text("")
     monkeypatch.syspath_prepend(tmp_path)
-    before = fingerprint.loaded() - {"json"}
     try:
         __import__("stripes")
         __import__("dots")
-        found = fingerprint.since(before)
+        found = fingerprint.loaded()
     finally:
         sys.modules.pop("stripes", None)
         sys.modules.pop("dots", None)
-    assert list(found) == ["dots.py", "stripes/__init__.py", "stripes/inner/core.so", "stripes.libs/libone.so"]
+    ours = [name for name in found if name.partition("/")[0] in ("dots.py", "stripes", "stripes.libs")]
+    assert ours == ["dots.py", "stripes/__init__.py", "stripes.libs/libone.so"]
+    assert not [name for name in found if name.startswith(("json/", "conformance/"))]
 
 
 SMALL = ("--between", "sound", "--family", "pointer", "--tier", "quick", "--device", "host", "-n", "2")
@@ -106,3 +119,15 @@ def test_a_run_goes_on_with_the_same_builds_only(conformance: Command, tmp_path:
     again = conformance("check", "--resume", str(first.out), "-n", "2", path=site)
     assert again.code == Exit.USAGE
     assert "sound was rebuilt: its files differ, but the list that would name them is missing" in again.stderr
+
+
+def test_a_library_that_starts_with_python_is_looked_at(conformance: Command, tmp_path: Path) -> None:
+    """A ``sitecustomize`` may import it before the probe asks for it."""
+    site = install(tmp_path / "site", "sound", load="import stripes")
+    (site / "sitecustomize.py").write_text("import stripes\n")
+    (site / "stripes.py").write_text("")
+    first = conformance("check", *SMALL, path=site)
+    assert first.code == Exit.OK, first.stdout + first.stderr
+    (site / "stripes.py").write_text("# another build\n")
+    again = conformance("check", "--resume", str(first.out), "-n", "2", path=site)
+    assert (again.code, "sound was rebuilt: stripes.py has changed" in again.stderr) == (Exit.USAGE, True), again.stderr

@@ -7,7 +7,11 @@ from pathlib import Path
 
 import pytest
 
+from conformance.adapters.base import Device
 from conformance.execution import environment
+from conformance.execution.untested import untested
+from conformance.suite.catalogue import Case
+from conformance.suite.libraries import Environment
 
 from .killing import Account, Kind, Runs
 
@@ -27,19 +31,46 @@ def test_every_kind_of_process_is_recognised(tmp_path: Path) -> None:
     assert Runs(tmp_path, 0).seen() == set(Kind)
 
 
-@pytest.mark.parametrize(("ended", "probes", "usable"), [(0, 1, True), (2, 3, True), (3, 3, False)])
-def test_a_probe_that_somebody_ends_is_made_again(
-    ended: int, probes: int, usable: bool, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+@pytest.mark.parametrize(
+    ("numbers", "probes", "usable", "killed"),
+    [
+        ((), 1, True, False),
+        ((9, 9), 3, True, False),
+        ((9, 9, 9), 3, False, True),
+        ((11,), 2, True, False),
+        ((11, 6), 2, False, False),
+        ((9, 11), 3, True, False),
+        ((9, 11, 9), 3, False, False),
+    ],
+)
+def test_a_probe_that_a_signal_ends_is_made_again(
+    numbers: tuple[int, ...], probes: int, usable: bool, killed: bool, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """After three such probes the library is not tested, and the exit code says so."""
+    """A fault has to occur twice before it counts against the library; a signal of another process never does."""
     made = []
 
     def probed(name: str, neutral: Path, module: str) -> dict[str, object]:
         made.append(name)
-        if len(made) > ended:
+        if len(made) > len(numbers):
             return {"available": True}
-        return {"available": False, "reason": "ended", "ended": "died with signal 9", environment._CODE: -9}
+        return {"available": False, "reason": "ended", "ended": "died", environment._CODE: -numbers[len(made) - 1]}
 
     monkeypatch.setattr(environment, "_probed", probed)
     found = environment._probe("one", tmp_path)
-    assert (len(made), found["available"]) == (probes, usable)
+    assert (len(made), found["available"], environment.KILLED in found) == (probes, usable, killed)
+
+
+def test_a_library_whose_probes_were_killed_is_not_accused(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """It is installed and untested, so the run cannot be a success."""
+    dead = {"available": False, "reason": "ended", "ended": "died with signal 9", environment._CODE: -9}
+    monkeypatch.setattr(environment, "_probed", lambda name, neutral, module: dict(dead))
+    library, contents = environment._library("one", tmp_path)
+    assert (library.untrusted, contents) == (None, {})
+    assert library.absent == (
+        "installed, and its probe was ended 3 times by another process (SIGKILL); run the command again"
+    )
+    assert untested(Environment((library,)), [HOST]).unusable == (("one", library.absent),)
+    assert environment._driver(tmp_path)[environment.UNKNOWN] == "the process that asks the driver died with signal 9"
+
+
+HOST = Case("pointer.values", "reference", "reference", "dlpack", Device.HOST)

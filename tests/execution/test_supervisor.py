@@ -5,6 +5,7 @@ from __future__ import annotations
 import errno
 import json
 import os
+import signal
 import tempfile
 from pathlib import Path
 
@@ -118,13 +119,13 @@ def test_workers_that_end_before_they_have_started_are_found_out_in_the_first_pa
     assert len(told(tmp_path)) == 1
 
 
-@pytest.mark.parametrize("times", [1, 3])
+@pytest.mark.parametrize(("times", "number"), [(1, 9), (3, 9), (1, signal.SIGUSR1), (1, signal.SIGSEGV)])
 def test_workers_that_a_signal_ends_before_they_have_started_are_replaced(
-    times: int, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+    times: int, number: int, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """The signal comes from another process, so the next pass may succeed. Here the first workers of xdist send it."""
+    """A worker loads no library, so every signal comes from another process, so the next pass may succeed. Here the first workers of xdist send it."""
     prepared = harness._prepared
-    code = f"import os, sys\nif sys.argv[:1] == ['-c']:\n for n in range({times}):\n  try: os.close(os.open(f'{tmp_path}/{{n}}', os.O_CREAT | os.O_EXCL))\n  except OSError: continue\n  os.kill(os.getpid(), 9)\n"
+    code = f"import os, sys\nif sys.argv[:1] == ['-c']:\n for n in range({times}):\n  try: os.close(os.open(f'{tmp_path}/{{n}}', os.O_CREAT | os.O_EXCL))\n  except OSError: continue\n  os.kill(os.getpid(), {int(number)})\n"
 
     def ending(private: Path) -> Path:
         folder = prepared(private)
