@@ -8,7 +8,6 @@ import json
 import os
 import signal
 import sys
-import tempfile
 from collections.abc import Sequence
 from dataclasses import dataclass
 from datetime import date
@@ -16,7 +15,7 @@ from pathlib import Path
 from typing import Any, NoReturn
 
 import conformance
-from conformance import settings, temporary
+from conformance import files, settings, temporary
 from conformance.adapters import registry
 from conformance.adapters.base import Device
 from conformance.execution import canaries, environment, folder, held, ledger, machine, plan, supervisor
@@ -274,7 +273,7 @@ def _begun(options: argparse.Namespace) -> Job:
     facts, cases = _planned(options)
     if not cases:
         raise UserError("nothing to run: this selection has no case in this environment; `list` shows what there is")
-    _make_folder(options.out)
+    _make_folder("--out", options.out)
     return Job(facts, cases, {}, held.deadly(options.out))
 
 
@@ -282,6 +281,7 @@ def _resumed(options: argparse.Namespace) -> Job:
     """What an interrupted run had planned, and what it found out; the environment has to be the one it ran in."""
     _check_nothing_else_is_chosen(options)
     left = _left_in(options.resume, "--resume: ", "run without --resume")
+    _make_folder("--resume", options.resume)
     with terminal.waiting(sys.stderr, "looking at the libraries …"):
         facts = environment.measure(tuple(library["name"] for library in left.environment["libraries"]))
     changed = environment.differences(left.environment, facts.to_json())
@@ -429,9 +429,8 @@ def _planned(options: argparse.Namespace) -> tuple[Facts, list[Case]]:
     return facts, plan.make(catalogue(), facts.environment, selection)
 
 
-def _make_folder(out: Path) -> None:
+def _make_folder(option: str, out: Path) -> None:
     try:
-        out.mkdir(parents=True, exist_ok=True)
-        tempfile.TemporaryFile(dir=out).close()
+        files.make_folder(out, tried=True)
     except OSError as error:
-        raise UserError(f"--out: results cannot be written to {out}: {why(error)}; choose another folder") from error
+        raise UserError(f"{option}: results cannot be written to {out}: {why(error)}; choose another folder") from error

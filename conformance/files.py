@@ -1,4 +1,4 @@
-"""File access of every command: one reader, which never waits, and one writer.
+"""File access of every command: one reader, which never waits, one writer, and one way to ask about a path.
 
 The reader accepts regular files up to a size limit. It also reads ``/dev/stdin`` and ``/dev/fd/N``, which the process
 inherited.
@@ -12,10 +12,12 @@ import re
 import secrets
 import stat
 import sys
+import tempfile
 from collections.abc import Iterator
 from contextlib import contextmanager, suppress
 from pathlib import Path
 
+from conformance import links
 from conformance.exits import UserError
 
 MOST = 256 << 20
@@ -74,6 +76,42 @@ def opened(path: Path, *, follow: bool = True) -> Iterator[int]:
         raise Unreadable(path, f"cannot be read: {_strerror(error)}") from error
     finally:
         os.close(file)
+
+
+def is_there(path: Path) -> bool:
+    """Return whether a path leads to anything. A link without a target does not. Raises Unreadable as :func:`is_folder`."""
+    return _mode(path) is not None
+
+
+def is_file(path: Path) -> bool:
+    """Return whether a path leads to a regular file. Raises Unreadable as :func:`is_folder`."""
+    return stat.S_ISREG(_mode(path) or 0)
+
+
+def is_folder(path: Path) -> bool:
+    """Return whether a path leads to a folder.
+
+    Raises Unreadable if the system cannot tell: the name is too long or has a NUL, or a folder may not be entered.
+    """
+    return stat.S_ISDIR(_mode(path) or 0)
+
+
+def is_same(one: Path, other: Path) -> bool:
+    """Return whether two paths lead to one entry, which may be missing. Raises Unreadable as :func:`is_folder`."""
+    if is_there(one) and is_there(other):
+        return os.path.samefile(one, other)
+    return os.path.realpath(one) == os.path.realpath(other)
+
+
+def _mode(path: Path) -> int | None:
+    try:
+        return os.stat(path).st_mode
+    except OSError as error:
+        if error.errno in (errno.ENOENT, errno.ENOTDIR, errno.ELOOP, errno.EBADF):
+            return None
+        raise Unreadable(path, f"cannot be used: {_strerror(error)}") from error
+    except ValueError as error:  # a NUL in the path
+        raise Unreadable(path, f"cannot be used: {error}") from error
 
 
 def _opened(path: Path, *, follow: bool) -> int:
@@ -142,18 +180,17 @@ def _write(path: Path, data: bytes) -> None:
     if given is not None:
         _into_given(given, data)
         return
-    if not path.name:  # a folder whatever is there: "." or "/"
-        raise IsADirectoryError(errno.EISDIR, os.strerror(errno.EISDIR), str(path))
-    try:
-        there = os.stat(path)
-    except FileNotFoundError:
-        there = None
-    if there is None or stat.S_ISREG(there.st_mode):
-        _replace(Path(os.path.realpath(path)), data, there)
-    elif stat.S_ISDIR(there.st_mode):
-        raise IsADirectoryError(errno.EISDIR, os.strerror(errno.EISDIR), str(path))
-    else:
-        _into_stream(path, data)
+    with links.entry(path, follow=True) as (folder, name):
+        try:
+            there = os.stat(name, dir_fd=folder, follow_symlinks=False)
+        except FileNotFoundError:
+            there = None
+        if there is None or stat.S_ISREG(there.st_mode):
+            _replace(folder, name, data, there)
+        elif stat.S_ISDIR(there.st_mode):
+            raise IsADirectoryError(errno.EISDIR, os.strerror(errno.EISDIR), str(path))
+        else:
+            _into_stream(folder, name, there, data)
 
 
 def write_own(path: Path, content: str | bytes) -> None:
@@ -161,17 +198,50 @@ def write_own(path: Path, content: str | bytes) -> None:
 
     A link at the path is replaced and never followed, because another user may have created it.
     """
-    with _told_by(path):
+    with _told_by(path), links.entry(path, follow=False) as (folder, name):
         try:
-            there = os.lstat(path)
+            there = os.stat(name, dir_fd=folder, follow_symlinks=False)
         except FileNotFoundError:
             there = None
-        _replace(path, _encoded(content), there if there and stat.S_ISREG(there.st_mode) else None)
+        if there and stat.S_ISDIR(there.st_mode):
+            raise _no_file(path)
+        _replace(folder, name, _encoded(content), there if there and stat.S_ISREG(there.st_mode) else None)
+
+
+def remove(path: Path) -> None:
+    """Remove a file of the suite in a folder of results, if it is there. Raises OSError for a folder in its place."""
+    with _told_by(path), suppress(FileNotFoundError), links.entry(path, follow=False) as (folder, name):
+        try:
+            os.unlink(name, dir_fd=folder)
+        except IsADirectoryError as error:
+            raise _no_file(path) from error
+
+
+def make_folder(path: Path, *, tried: bool = False) -> None:
+    """Create a folder for output, with those above it. ``tried`` also checks that a file can be created in it.
+
+    Raises OSError, also if another user may have put the folder, or a link to it, in this place (:mod:`.links`).
+    """
+    with _told_by(path), links.folder(path) as folder:
+        if tried:
+            tempfile.TemporaryFile(dir=f"/proc/self/fd/{folder}").close()
+
+
+def make_above(path: Path) -> None:
+    """Create the folders above a file that the user named. Raises OSError as :func:`make_folder`."""
+    if _given(path) is None:
+        with _told_by(path), links.entry(path, follow=False, make=True):
+            return
 
 
 def is_kept(path: Path) -> bool:
     """Return whether writing would replace something: a file or a folder, but not a device or a pipe."""
-    return _given(path) is None and (path.is_file() or path.is_dir())
+    return _given(path) is None and (is_file(path) or is_folder(path))
+
+
+def is_regular(path: Path) -> bool:
+    """Return whether writing creates or replaces a regular file. A descriptor of the process (``/dev/stdout``) is none."""
+    return _given(path) is None and (is_file(path) or not is_there(path))
 
 
 @contextmanager
@@ -187,12 +257,28 @@ def _told_by(path: Path) -> Iterator[None]:
 def own(path: Path, flags: int) -> int:
     """Open a file of the suite and return its descriptor; the file is created if missing.
 
-    Raises OSError for a link, and for anything that an open could wait for.
+    Raises OSError for a link, for a folder, and for anything that an open could wait for.
     """
+    with links.entry(path, follow=False) as (folder, name):
+        return _regular(path, folder, name, flags)
+
+
+def appendable(path: Path) -> int:
+    """Open a file that the user named for reading and appending and return its descriptor; it is created if missing.
+
+    A link is followed as :func:`write` does. Raises OSError for anything but a regular file.
+    """
+    with links.entry(path, follow=True) as (folder, name):
+        return _regular(path, folder, name, os.O_RDWR | os.O_APPEND)
+
+
+def _regular(path: Path, folder: int, name: str, flags: int) -> int:
+    flags |= os.O_CREAT | os.O_NOFOLLOW | os.O_NONBLOCK | os.O_CLOEXEC | os.O_NOCTTY
     try:
-        file = os.open(path, flags | os.O_CREAT | os.O_NOFOLLOW | os.O_NONBLOCK | os.O_CLOEXEC | os.O_NOCTTY, 0o644)
+        file = os.open(name, flags, 0o644, dir_fd=folder)
     except OSError as error:
-        if error.errno not in (errno.ELOOP, errno.ENXIO):
+        if error.errno not in (errno.ELOOP, errno.ENXIO, errno.EISDIR):
+            error.filename = str(path)
             raise
         raise _no_file(path) from error
     if not stat.S_ISREG(os.fstat(file).st_mode):
@@ -202,18 +288,18 @@ def own(path: Path, flags: int) -> int:
 
 
 def _no_file(path: Path) -> OSError:
-    return OSError(errno.EINVAL, "a link, a pipe or a device is in the place of this file", str(path))
+    return OSError(errno.EINVAL, "a folder, a link, a pipe or a device is in the place of this file", str(path))
 
 
 def _encoded(content: str | bytes) -> bytes:
     return content.encode("utf-8", "backslashreplace") if isinstance(content, str) else content
 
 
-def _replace(target: Path, data: bytes, there: os.stat_result | None) -> None:
-    """Replace a file by a copy beside it, whose name is unpredictable."""
-    partial = target.with_name(f".{target.name[:_NAME]}.{secrets.token_hex(8)}.partial")
+def _replace(folder: int, name: str, data: bytes, there: os.stat_result | None) -> None:
+    """Replace a file in a folder by a copy beside it, whose name is unpredictable."""
+    partial = f".{name[:_NAME]}.{secrets.token_hex(8)}.partial"
     flags = os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_NOFOLLOW | os.O_CLOEXEC
-    file = os.open(partial, flags, 0o666 if there is None else 0o600)
+    file = os.open(partial, flags, 0o666 if there is None else 0o600, dir_fd=folder)
     try:
         try:
             if there is not None:
@@ -222,9 +308,10 @@ def _replace(target: Path, data: bytes, there: os.stat_result | None) -> None:
             os.fsync(file)
         finally:
             os.close(file)
-        partial.replace(target)
+        os.replace(partial, name, src_dir_fd=folder, dst_dir_fd=folder)
     except BaseException:
-        partial.unlink(missing_ok=True)
+        with suppress(FileNotFoundError):
+            os.unlink(partial, dir_fd=folder)
         raise
 
 
@@ -241,13 +328,15 @@ def _write_all(file: int, data: bytes) -> None:
         rest = rest[os.write(file, rest) :]
 
 
-def _into_stream(path: Path, data: bytes) -> None:
+def _into_stream(folder: int, name: str, there: os.stat_result, data: bytes) -> None:
+    """Write to a device, to a pipe, or to an open file of a process, which is the one kind of link that comes here."""
+    flags = os.O_WRONLY | os.O_NONBLOCK | os.O_CLOEXEC | os.O_NOCTTY
     try:
-        file = os.open(path, os.O_WRONLY | os.O_NONBLOCK | os.O_CLOEXEC | os.O_NOCTTY)
+        file = os.open(name, flags | (0 if stat.S_ISLNK(there.st_mode) else os.O_NOFOLLOW), dir_fd=folder)
     except OSError as error:
-        if error.errno != errno.ENXIO:
+        if error.errno != errno.ENXIO or stat.S_ISCHR(there.st_mode):
             raise
-        raise OSError(errno.ENXIO, "no process reads from it", str(path)) from error
+        raise OSError(errno.ENXIO, "no process reads from it") from error
     try:
         os.set_blocking(file, True)
         _write_all(file, data)

@@ -9,12 +9,11 @@ import secrets
 import shlex
 import subprocess
 import sys
-import tempfile
 from collections.abc import Iterator, Sequence
 from dataclasses import replace
 from pathlib import Path
 
-from conformance import private, settings
+from conformance import files, private, settings
 from conformance.exits import Exit, UserError, given_by, why
 from conformance.images import cli as images
 from conformance.images import commands as image_commands
@@ -337,7 +336,7 @@ def _begin(run: Run, out: Path) -> None:
     for cell in run.cells:
         folder = records.folder_of(out, cell.name)
         for name in (records.CELL, *records.OF_CHECK, records.LOG, with_tests.RESULTS, with_tests.LOG):
-            (folder / name).unlink(missing_ok=True)
+            files.remove(folder / name)
     if run.with_tests:
         with_tests.copy(Path(run.with_tests.folder), out)
     records.write(out / records.RUN, run.to_json())
@@ -370,8 +369,7 @@ def _tasks(run: Run, prepared: Prepared, out: Path) -> Iterator[Task]:
 
 def _make_folder(out: Path) -> None:
     try:
-        out.mkdir(parents=True, exist_ok=True)
-        tempfile.TemporaryFile(dir=out).close()
+        files.make_folder(out, tried=True)
     except OSError as error:
         raise UserError(f"--out: results cannot be written to {out}: {why(error)}; choose another folder") from error
 

@@ -203,7 +203,7 @@ class Runner:
             return
         self._write(replace(record, tests=with_tests.not_begun(NOT_SEEN.reason)))
         try:
-            (folder / with_tests.RESULTS).unlink(missing_ok=True)
+            files.remove(folder / with_tests.RESULTS)
         except OSError as error:
             self._end_tests(replace(record, tests=with_tests.not_begun(f"{error.filename}: {error.strerror}")), known)
             return
@@ -294,7 +294,7 @@ class Runner:
     def _write(self, record: Record) -> None:
         folder = self.out / record.cell.name
         try:
-            folder.mkdir(parents=True, exist_ok=True)
+            files.make_folder(folder)
             records.write(folder / records.CELL, record.to_json())
         except OSError as error:
             self.say(f"conformance: the record of {record.cell.name} cannot be written: {error.strerror}")

@@ -38,7 +38,7 @@ def prepare(
     ``--resume`` after a kill in between reports an error and never runs an older plan.
     """
     for old in (PLAN, RESULTS, FINDINGS, CONTENTS, journal.FILE, DIAGNOSTICS):
-        (out / old).unlink(missing_ok=True)
+        files.remove(out / old)
     files.write_own(out / ENVIRONMENT, json.dumps(environment, indent=1, ensure_ascii=False) + "\n")
     if contents:
         files.write_own(out / CONTENTS, json.dumps(contents) + "\n")

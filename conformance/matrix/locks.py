@@ -14,7 +14,7 @@ from enum import Enum
 from pathlib import Path
 
 from conformance.exits import UserError
-from conformance.files import Unreadable
+from conformance.files import Unreadable, make_folder, remove
 from conformance.files import write as write_file
 
 from . import uv
@@ -189,10 +189,10 @@ def find_uv() -> str:
 
 def write(lock: Lock, folder: Path) -> Path:
     """Put a lock into its file; the other kind of file, if there is one, goes."""
-    folder.mkdir(parents=True, exist_ok=True)
+    make_folder(folder)
     for suffix in SUFFIXES:
         if suffix != lock.suffix:
-            (folder / f"{lock.wanted.cell}{suffix}").unlink(missing_ok=True)
+            remove(folder / f"{lock.wanted.cell}{suffix}")
     path = folder / f"{lock.wanted.cell}{lock.suffix}"
     write_file(path, lock.text)
     return path

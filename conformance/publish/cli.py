@@ -79,7 +79,7 @@ def _streaks(path: Path | None, run: RunFile) -> dict[Spot, Streak]:
 def _write(out: Path, name: str, text: str) -> None:
     """Raises UserError where the file cannot be written."""
     try:
-        out.mkdir(parents=True, exist_ok=True)
+        files.make_folder(out)
         files.write(out / name, text)
     except OSError as error:
         raise UserError(f"--out: {out / name} cannot be written: {why(error)}; choose another folder") from error

@@ -136,7 +136,7 @@ def _write_new(options: argparse.Namespace, found: Sequence[Finding], results: S
     index = options.out / "README.md"
     _refuse_to_overwrite(index, *(options.out / file_name(one) for one in new))
     with given_by("--out", options.out):
-        options.out.mkdir(parents=True, exist_ok=True)
+        files.make_folder(options.out)
         for one in new:
             files.write(options.out / file_name(one), _page(one, results, facts, tried=options.tried))
         files.write(index, _index(new, findings.headline(found)))

@@ -9,6 +9,7 @@ from collections.abc import Iterable
 from dataclasses import replace
 from pathlib import Path
 
+from conformance import files
 from conformance.engines import cells
 from conformance.engines.model import Lifecycle
 from conformance.exits import Exit, UserError, given_by
@@ -44,7 +45,7 @@ def _merge(options: argparse.Namespace) -> int:
     whole = merging.merge(runs)
     whole = replace(whole, tier=options.tier or whole.tier)
     with given_by("--out", options.out):
-        options.out.parent.mkdir(parents=True, exist_ok=True)
+        files.make_above(options.out)
         digest = runfile.write(whole, options.out)
     libraries = trust.without_canaries(whole, trust.canaries())
     _show(Screen.of(sys.stdout), libraries)
