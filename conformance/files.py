@@ -17,7 +17,7 @@ from collections.abc import Iterator
 from contextlib import contextmanager, suppress
 from pathlib import Path
 
-from conformance import links
+from conformance import links, private
 from conformance.exits import UserError
 
 MOST = 256 << 20
@@ -58,14 +58,20 @@ class Missing(Unreadable):
     """A file that does not exist."""
 
 
+class NotOwn(Unreadable):
+    """A file that another user could have written, or a link in its place."""
+
+
 @contextmanager
-def opened(path: Path, *, follow: bool = True) -> Iterator[int]:
+def opened(path: Path, *, follow: bool = True, own: bool = False) -> Iterator[int]:
     """Open a regular file for reading and yield its descriptor. Without ``follow`` the path must not be a link.
 
-    Never waits. Raises Unreadable, or Missing if there is no file.
+    With ``own`` it must not be a link either, and only this user and root may be able to write to the open file.
+
+    Never waits. Raises Unreadable, or Missing if there is no file, or NotOwn.
     """
     try:
-        file = _opened(path, follow=follow)
+        file = _opened(path, follow=follow and not own, own=own)
     except FileNotFoundError:
         raise Missing(path, "is not there") from None
     except (OSError, ValueError) as error:  # ValueError: a NUL in the path
@@ -114,18 +120,27 @@ def _mode(path: Path) -> int | None:
         raise Unreadable(path, f"cannot be used: {error}") from error
 
 
-def _opened(path: Path, *, follow: bool) -> int:
+def _opened(path: Path, *, follow: bool, own: bool) -> int:
     given = _given(path)
     if given is not None:
         return os.dup(given)
     _check_kind(path, os.stat(path, follow_symlinks=follow).st_mode)  # opening a device can have side effects
     file = os.open(path, os.O_RDONLY | os.O_NONBLOCK | os.O_CLOEXEC | os.O_NOCTTY | (0 if follow else os.O_NOFOLLOW))
     try:
-        _check_kind(path, os.fstat(file).st_mode)
+        found = os.fstat(file)
+        _check_kind(path, found.st_mode)
+        if own and not private.is_closed(found):
+            raise NotOwn(path, _not_own(found))
     except BaseException:
         os.close(file)
         raise
     return file
+
+
+def _not_own(found: os.stat_result) -> str:
+    if private.is_ours(found):
+        return "can be written to by other users"
+    return f"belongs to another user (uid {found.st_uid})"
 
 
 def _check_kind(path: Path, mode: int) -> None:
@@ -133,14 +148,14 @@ def _check_kind(path: Path, mode: int) -> None:
         raise Unreadable(path, next((told for is_one, told in _KINDS if is_one(mode)), "is a link, not a file"))
 
 
-def read(path: Path, most: int = MOST) -> bytes:
-    """Return the content of a file.
+def read(path: Path, most: int = MOST, *, own: bool = False) -> bytes:
+    """Return the content of a file. ``own`` is that of :func:`opened`.
 
     Raises Unreadable, also for more than ``most`` bytes, and Missing if there is no file.
     """
     parts: list[bytes] = []
     size = 0
-    with opened(path) as file:
+    with opened(path, own=own) as file:
         while part := os.read(file, 1 << 20):
             parts.append(part)
             size += len(part)

@@ -11,10 +11,11 @@ import re
 import stat
 from collections import deque
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from pathlib import Path
 
 from conformance import private
+from conformance.exits import why
 
 _MOST = 40
 """Number of links that one path may lead through, as in the kernel."""
@@ -59,12 +60,20 @@ class _Way:
         self._left = deque(_parts(text))
         self._links = 0
         self.folder = os.open("/" if text.startswith("/") else ".", _LOOK | os.O_DIRECTORY)
+        self.troubles = [self.told]
+        """For each folder on the way, why another user could exchange an entry of it, or ``None``."""
 
     def __enter__(self) -> _Way:
         return self
 
     def __exit__(self, *_: object) -> None:
         os.close(self.folder)
+
+    @property
+    def told(self) -> str | None:
+        """Why another user could exchange an entry of the folder that the walk has come to, or ``None``."""
+        told = private.trouble(os.fstat(self.folder))
+        return told and f"{os.readlink(f'/proc/self/fd/{self.folder}')} {told}"
 
     def end(self, *, follow: bool, make: bool) -> str:
         """Walk to the folder of the last entry and return the entry's name."""
@@ -128,6 +137,7 @@ class _Way:
     def _enter(self, folder: int) -> None:
         os.close(self.folder)
         self.folder = folder
+        self.troubles.append(self.told)
 
 
 def _parts(text: str) -> list[str]:
@@ -170,3 +180,22 @@ def folder(path: Path) -> Iterator[int]:
             yield found
         finally:
             os.close(found)
+
+
+def exchange(path: Path) -> str | None:
+    """Return why another user could exchange a folder, an entry in it, or a part of the path to it, or ``None``.
+
+    Code may be run from a folder only if there is no such reason. On the way to it, sticky folders are safe. The folder
+    itself must not be one: in it other users can create the entries that are still missing. For a missing folder the
+    folder above it decides.
+    """
+    try:
+        with _Way(path.absolute()) as way:
+            with suppress(FileNotFoundError):
+                name = way.end(follow=True, make=False)
+                facts = os.stat(name, dir_fd=way.folder, follow_symlinks=False)
+                if not private.is_closed(facts):
+                    way.troubles.append(f"{path} {private.trouble(facts) or 'can be written to by every user'}")
+            return next(filter(None, way.troubles), None)
+    except OSError as error:
+        return f"{path} cannot be checked ({why(error)})"

@@ -76,29 +76,12 @@ def distrust(place: str) -> str | None:
     try:
         real = os.path.realpath(place)
         for path in (real, *map(str, Path(real).parents)):
-            trouble = _trouble(os.stat(path))
-            if trouble:
-                return f"{path} {trouble}"
+            found = trouble(os.stat(path))
+            if found:
+                return f"{path} {found}"
     except OSError as error:
         return f"{place} cannot be checked ({error.strerror})"
     return None if stat.S_ISDIR(os.stat(real).st_mode) else f"{place} is not a folder"
-
-
-def exchange(path: Path) -> str | None:
-    """Return why another user could exchange a folder, or an entry in it, or ``None``.
-
-    Code may be run from a folder only if there is no such reason. Unlike :func:`distrust` this also refuses a sticky
-    folder: in it other users can create the entries that are still missing. Folders that are missing are passed over:
-    the folder above them decides who can create them.
-    """
-    real = Path(os.path.realpath(path))
-    there = [one for one in (real, *real.parents) if os.path.lexists(one)]
-    if not there:
-        return f"{path} cannot be checked"
-    trouble = distrust(os.fspath(there[0]))
-    if trouble is None and there[0] == real and not is_closed(os.stat(real)):
-        trouble = f"{real} can be written to by every user"
-    return trouble
 
 
 def exchange_within(folder: Path) -> str | None:
@@ -137,7 +120,7 @@ def is_planted(found: os.stat_result, above: os.stat_result) -> bool:
     return not is_ours(found) and bool(above.st_mode & stat.S_IWOTH)
 
 
-def _trouble(found: os.stat_result) -> str | None:
+def trouble(found: os.stat_result) -> str | None:
     """Return why a folder is unsafe. In a sticky folder only root and the owners of entry and folder may rename an entry."""
     if not is_ours(found):
         return f"belongs to another user (uid {found.st_uid})"

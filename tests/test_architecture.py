@@ -32,7 +32,7 @@ MAY_IMPORT = {
     "matrix": {"files", "exits", "report"},
     "images": {"documents", "files", "settings", "shapes", "exits", "report", "matrix"},
     "engines": {
-        "command", "documents", "private", "settings", "files", "shapes", "exits", "signals", "ownership", "verdict", "report", "matrix",
+        "command", "documents", "links", "private", "settings", "files", "shapes", "exits", "signals", "ownership", "verdict", "report", "matrix",
         "images", "execution",
     },
     "selftest": {

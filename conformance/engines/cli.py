@@ -24,13 +24,13 @@ from conformance.matrix import uv
 from conformance.ownership import owned
 from conformance.report.screen import Screen
 
-from . import cells, choosing, direct, gpus, records, running, showing, with_tests
+from . import cells, choosing, direct, gpus, owning, records, running, showing, with_tests
 from .base import Engine
 from .candidates import asked
 from .candidates.index import Index
 from .candidates.placing import Placing
 from .candidates.unpacking import Unpacking
-from .containers import SUITE, Containers
+from .containers import PLAIN_USER, SUITE, Containers
 from .here import Here
 from .model import Bounds, Cell, Ending, Prepared, Task, WithTests
 from .records import Run
@@ -178,13 +178,17 @@ def _not_for_check(arguments: Sequence[str]) -> str:
 def _left_in(out: Path) -> Run:
     """Return the run to resume.
 
-    The suite executes what ``run.json`` says. Therefore another user must not own the file, and the file must not name a
-    program that ``CONFORMANCE_ENGINE`` does not name.
+    The suite executes what ``run.json`` says. Therefore no other user may be able to change it or its folder, and it must
+    not name a program that ``CONFORMANCE_ENGINE`` does not name.
 
     Raises UserError if the file breaks these rules, or requests something that the suite never writes.
     """
-    _check_owner(out / records.RUN)
-    run = records.read_run(out)
+    advice = "if you trust it, copy the folder to a place that only you can change, and resume the copy"
+    owning.check("--resume", out, advice)
+    try:
+        run = records.read_run(out, own=True)
+    except files.NotOwn as error:
+        raise UserError(f"--resume: {error}, and resuming a run executes what its file says; {advice}") from error
     own = os.environ.get(ENGINE)
     if run.on not in (own, *PLACES[1:]):
         raise UserError(
@@ -200,19 +204,14 @@ def _left_in(out: Path) -> Run:
         records.folder_of(out, cell.name)
     for name in (records.CANDIDATES, with_tests.FOLDER):
         records.folder_of(out, name)
+    owning.check("--resume", out, advice, [cell.name for cell in run.cells], contained=_contained(run))
+    owning.check_tests("--resume", out, advice)
     return run
 
 
-def _check_owner(path: Path) -> None:
-    try:
-        owner = path.stat().st_uid
-    except OSError:
-        return  # the reader of the file reports this error
-    if owner not in (os.getuid(), 0):
-        raise UserError(
-            f"--resume: {path} belongs to another user (number {owner}), and resuming a run executes what its file says; "
-            "if you trust it, copy its folder and resume the copy"
-        )
+def _contained(run: Run) -> int | None:
+    """Return the user that owns the folders of cells after root has run them in containers."""
+    return PLAIN_USER if os.getuid() == 0 and run.on not in ("here", "venv") else None
 
 
 _DASHES = 2
