@@ -130,6 +130,9 @@ def _conform(options: argparse.Namespace) -> int:
     if options.dry_run:
         return _dry(run, engine, out, shell)
     _make_folder(out)
+    if not options.resume and (run.with_tests or run.candidates):
+        advice = "choose a folder that only you can change"
+        owning.check("--out", out, advice, [cell.name for cell in run.cells], contained=_contained(run))
     with owned(out), stops:
         if not options.resume:
             with given_by("--out", out):

@@ -113,8 +113,16 @@ def copy(source: Path, out: Path) -> None:
 
     try:
         shutil.copytree(source, target, ignore=ignored)
+        _close(target)
     except (OSError, shutil.Error) as error:
         raise UserError(f"--with-tests: {source} cannot be copied to {target}: {error}") from error
+
+
+def _close(copy: Path) -> None:
+    """Take the right to write to the copy from all other users: a resumed run runs it again."""
+    for folder, _, names in os.walk(copy):
+        for path in (Path(folder), *(Path(folder, name) for name in names)):
+            path.chmod(path.stat().st_mode & 0o7755)
 
 
 def arguments(folder: Path) -> tuple[str, ...]:
