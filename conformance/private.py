@@ -120,6 +120,14 @@ def is_planted(found: os.stat_result, above: os.stat_result) -> bool:
     return not is_ours(found) and bool(above.st_mode & stat.S_IWOTH)
 
 
+def planted(path: Path) -> bool:
+    """Return whether another user may have put an entry in this place, as :func:`is_planted`; never for a missing one."""
+    try:
+        return is_planted(os.lstat(path), os.stat(path.absolute().parent))
+    except OSError:
+        return False
+
+
 def trouble(found: os.stat_result) -> str | None:
     """Return why a folder is unsafe. In a sticky folder only root and the owners of entry and folder may rename an entry."""
     if not is_ours(found):

@@ -30,9 +30,9 @@ MAY_IMPORT = {
     },
     "explain": {"exchanges", "protocols", "suite", "execution", "exits", "report", "repro", "selftest"},
     "matrix": {"files", "exits", "report"},
-    "images": {"documents", "files", "settings", "shapes", "exits", "report", "matrix"},
+    "images": {"documents", "kept", "private", "files", "settings", "shapes", "exits", "report", "matrix"},
     "engines": {
-        "command", "documents", "links", "private", "settings", "files", "shapes", "exits", "signals", "ownership", "verdict", "report", "matrix",
+        "command", "documents", "kept", "links", "private", "settings", "files", "shapes", "exits", "signals", "ownership", "verdict", "report", "matrix",
         "images", "execution",
     },
     "selftest": {

@@ -322,7 +322,7 @@ def _engines(on: str, asked_gpus: str, bounds: Bounds, shell: Shell) -> list[Eng
 def _order(program: str) -> making.Order:
     """Images are built as the environment says (docs/images.md)."""
     chosen = images.from_environment(os.environ)
-    return making.Order(engine=Program(program), settings=chosen, work=images.WORK, jobs=2, limit=images.LIMIT)
+    return making.Order(engine=Program(program), settings=chosen, work=None, jobs=2, limit=images.LIMIT)
 
 
 def _build_shell(*, dry_run: bool) -> Shell:

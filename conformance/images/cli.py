@@ -9,6 +9,7 @@ import sys
 from collections.abc import Mapping
 from pathlib import Path
 
+from conformance import kept
 from conformance import settings as numbers
 from conformance.exits import Exit, UserError
 from conformance.report.screen import Screen
@@ -21,7 +22,6 @@ from .process import Shell
 ENGINES = ("docker", "podman")
 MATRIX = Path("matrix.yaml")
 TIER = "smoke"
-WORK = Path("build/cells")
 LIMIT = 3600.0
 
 
@@ -59,7 +59,10 @@ def _add_building(command: argparse.ArgumentParser) -> None:
         help=f"what one build may take (default: {LIMIT:g})",
     )  # fmt: skip
     command.add_argument(
-        "--work", type=Path, default=WORK, metavar="DIR", help=f"where contexts and logs go (default: {WORK})"
+        "--work",
+        type=Path,
+        metavar="DIR",
+        help=f"where contexts and logs go (default: {kept.BUILD / making.WORK})",
     )
     command.add_argument(
         "--ca", type=Path, metavar="FILE", help="certificates to trust in the build (default: $SSL_CERT_FILE)"
