@@ -20,7 +20,7 @@ MAY_IMPORT = {
     "adapters": {"protocols", "cuda", "reference"},
     "suite": {"launcher", "protocols", "cuda", "reference", "adapters"},
     "execution": {
-        "documents", "private", "files", "shapes", "temporary", "exits", "verdict",
+        "documents", "ownership", "private", "files", "shapes", "temporary", "exits", "verdict",
         "protocols", "cuda", "reference", "adapters", "suite", "signals",
     },
     "findings": {"exchanges", "exits", "files", "verdict", "wildcards", "protocols", "suite"},

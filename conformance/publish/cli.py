@@ -9,7 +9,7 @@ from pathlib import Path
 from conformance import files
 from conformance.exits import Exit, UserError, why
 from conformance.report.screen import Screen
-from conformance.verdicts import gate_cli, history, originals, trust
+from conformance.verdicts import gate_cli, history, originals, outputs, trust
 from conformance.verdicts.history import Streak
 from conformance.verdicts.model import RunFile
 from conformance.verdicts.waivers import Spot, Waiver
@@ -38,9 +38,14 @@ def add(name: str, command: argparse.ArgumentParser) -> None:
     command.set_defaults(run=_publish)
 
 
+_MADE = (("summary.md", markdown), ("junit.xml", junit), ("index.html", page))
+
+
 def _publish(options: argparse.Namespace) -> int:
+    given = gate_cli.given(options) + ([("--history", options.history)] if options.history else [])
+    outputs.keep([("--out", options.out / name) for name, _ in _MADE], given)
     subject = _subject(options)
-    for name, made in (("summary.md", markdown), ("junit.xml", junit), ("index.html", page)):
+    for name, made in _MADE:
         _write(options.out, name, made(subject))
     console.show(Screen.of(sys.stdout), subject, str(options.out / "index.html"))
     return Exit.OK

@@ -10,7 +10,7 @@ from collections.abc import Sequence
 from pathlib import Path
 
 from conformance import files
-from conformance.execution import held
+from conformance.execution import folder, held
 from conformance.execution.environment import Facts
 from conformance.execution.results import Result
 from conformance.exits import Exit, UserError, given_by
@@ -56,6 +56,7 @@ def finding(options: argparse.Namespace) -> int:
     if options.out is None:
         sys.stdout.write(text)
     else:
+        folder.refuse("--out", options.out, "--results", options.results)
         _refuse_to_overwrite(options.out)
         with given_by("--out", options.out):
             files.write(options.out, text)

@@ -116,7 +116,7 @@ def _today(options: argparse.Namespace) -> date:
 
 def _gate(options: argparse.Namespace) -> int:
     _check_can_be_written("--json", options.json)
-    outputs.check(options.json, options.history, _given(options))
+    outputs.check(options.json, options.history, given(options))
     found = _judged(options, _read_waivers(options))
     screen = Screen.of(sys.stdout)
     if options.json:
@@ -128,8 +128,8 @@ def _gate(options: argparse.Namespace) -> int:
     return found.exit
 
 
-def _given(options: argparse.Namespace) -> list[tuple[str, Path]]:
-    """The files and folders that it is judged by, each with its option."""
+def given(options: argparse.Namespace) -> list[tuple[str, Path]]:
+    """The files and folders that a run is judged by, each with its option."""
     named = [("--run", options.judged), ("--baseline", options.baseline), ("--waivers", options.waivers or WAIVERS)]
     named += [("--candidate", Path(text.partition("=")[2])) for text in options.candidate]
     return [(option, path) for option, path in named if path]
