@@ -3,10 +3,14 @@
 from __future__ import annotations
 
 import json
+import os
 from pathlib import Path
 
 import pytest
 from conftest import Command
+
+from conformance.cli import main
+from conformance.exits import Exit
 
 
 @pytest.mark.parametrize(
@@ -32,6 +36,59 @@ def test_a_mistake_is_told_in_one_sentence(conformance: Command, arguments: tupl
     assert done.code == 2
     assert told in done.stderr
     assert len(done.stderr.strip().splitlines()) == 1, done.stderr
+
+
+LONG = "x" * 300
+as_user = pytest.mark.skipif(os.getuid() == 0, reason="root may enter every folder")
+
+
+@pytest.mark.parametrize(
+    "arguments",
+    [
+        ("check", "--between", "numpy", "--out", LONG),
+        ("check", "--resume", LONG),
+        ("report", LONG),
+        ("history", LONG),
+        ("gate", "--run", LONG),
+        ("gate", "--run", ".", "--json", LONG),
+        ("gate", "--run", ".", "--json", f"{LONG}/x"),
+        ("gate", "--run", ".", "--history", LONG),
+        ("gate", "--run", ".", "--locks", LONG),
+        ("gate", "--run", ".", "--baseline", LONG),
+        ("gate", "--run", ".", "--candidate", f"numpy={LONG}"),
+        ("publish", "--run", ".", "--history", LONG),
+        ("publish", "--run", ".", "--out", LONG),
+        ("waivers", "--propose", "--run", LONG),
+        ("waivers", "--propose", "--run", ".", "--out", LONG),
+        ("merge", LONG),
+        ("merge", ".", "--out", f"{LONG}/x"),
+        ("finding", "--results", LONG),
+        ("finding", "--new", "--out", LONG),
+        ("repro", "pointer.values/numpy-reference/dlpack/host/c-order/float32", "--results", LONG, "--out", LONG),
+        ("images", "--ca", LONG),
+        ("matrix", "--matrix", LONG),
+        ("conform", "--candidate", f"numpy={LONG}"),
+        ("conform", "--candidate", f"numpy={LONG}.whl"),
+        ("conform", "--with-tests", LONG),
+        ("conform", "--on", "here", "--resume", LONG),
+        ("conform", "--on", "here", "--dry-run", "--out", LONG),
+        ("conform", "--on", "here", "--out", LONG),
+    ],
+)
+@pytest.mark.parametrize("is_closed", [False, pytest.param(True, marks=as_user)])
+def test_a_path_that_cannot_be_used_is_told(
+    arguments: tuple[str, ...],
+    is_closed: bool,
+    tmp_path: Path,
+    capsys: pytest.CaptureFixture[str],
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    """The name is too long for the file system, or its folder may not be entered."""
+    monkeypatch.chdir(tmp_path)
+    (tmp_path / "closed").mkdir(0o000)
+    given = tuple(word.replace(LONG, "closed/x") if is_closed else word for word in arguments)
+    assert main(given) == Exit.USAGE
+    assert capsys.readouterr().err.count("conformance: ") == 1
 
 
 def test_an_output_folder_that_cannot_be_written_is_a_mistake_of_the_users(

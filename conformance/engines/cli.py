@@ -162,7 +162,7 @@ def _check(options: argparse.Namespace) -> None:
         raise UserError("--only-candidate says which cells a candidate goes into; give one by --candidate")
     if options.with_tests_limit and not options.with_tests:
         raise UserError("--with-tests-limit bounds the tests that --with-tests names; give both")
-    if options.with_tests and not options.with_tests.is_dir():
+    if options.with_tests and not files.is_folder(options.with_tests):
         raise UserError(f"--with-tests: {options.with_tests} is no folder; name the one that the tests are in")
     if options.tier and options.cells:
         raise UserError("--tier and --cells both say which cells; give one of them")

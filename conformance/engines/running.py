@@ -319,7 +319,7 @@ def _digests(prepared: Prepared, earlier: dict[str, str]) -> dict[str, str]:
 def has_begun(folder: Path) -> bool:
     """Whether ``check`` has left something there that it can go on with."""
     results = (folder / records.JOURNAL, folder / records.RESULTS)
-    return (folder / records.PLAN).exists() and any(path.exists() for path in results)
+    return files.is_there(folder / records.PLAN) and any(files.is_there(path) for path in results)
 
 
 def arguments(run: Run, folder: Path, *, anew: bool = False) -> tuple[str, ...]:

@@ -127,7 +127,7 @@ def _close(copy: Path) -> None:
 
 def arguments(folder: Path) -> tuple[str, ...]:
     """What pytest is told, on top of what the tests' own settings say. Nothing is written but the results."""
-    settings = next((name for name in SETTINGS if (folder / name).is_file()), None)
+    settings = next((name for name in SETTINGS if files.is_file(folder / name)), None)
     return (
         "-v", "-p", "no:cacheprovider", "-c", f"{{tests}}/{settings}" if settings else "/dev/null",
         "--rootdir", "{tests}", "--junitxml", f"{{out}}/{RESULTS}", "{tests}",
@@ -136,7 +136,7 @@ def arguments(folder: Path) -> tuple[str, ...]:
 
 def in_the_way(folder: Path, placed: Iterable[Placed]) -> list[str]:
     """Modules of candidates that lie among the tests too, where pytest would import them from."""
-    ours = {path.name.removesuffix(".py") for path in folder.iterdir() if path.suffix == ".py" or path.is_dir()}
+    ours = {path.name.removesuffix(".py") for path in folder.iterdir() if path.suffix == ".py" or files.is_folder(path)}
     theirs = {path.name.partition(".")[0] for one in placed for path in one.folder.iterdir()}
     return sorted(name for name in ours & theirs if name.isidentifier())
 

@@ -9,7 +9,7 @@ import sys
 from collections.abc import Mapping
 from pathlib import Path
 
-from conformance import kept
+from conformance import files, kept
 from conformance import settings as numbers
 from conformance.exits import Exit, UserError
 from conformance.report.screen import Screen
@@ -88,10 +88,10 @@ def _add_building(command: argparse.ArgumentParser) -> None:
 def settings(options: argparse.Namespace, around: Mapping[str, str]) -> Settings:
     """How builds reach the world: as the options say, else as the environment does."""
     authority = options.ca or (Path(around["SSL_CERT_FILE"]) if around.get("SSL_CERT_FILE") else None)
-    if options.ca and not options.ca.is_file():
+    if options.ca and not files.is_file(options.ca):
         raise UserError(f"--ca: {options.ca} is no file; give one with certificates in PEM form")
     return Settings(
-        authority=authority if authority and authority.is_file() else None,
+        authority=authority if authority and files.is_file(authority) else None,
         index=options.index or around.get("UV_DEFAULT_INDEX") or around.get("PIP_INDEX_URL"),
         network=options.network or around.get("CONFORMANCE_BUILD_NETWORK"),
         options=tuple(options.build_option or shlex.split(around.get("CONFORMANCE_BUILD_OPTIONS", ""))),

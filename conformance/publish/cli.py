@@ -71,7 +71,7 @@ def _streaks(path: Path | None, run: RunFile) -> dict[Spot, Streak]:
     """With this run as the newest, whether the file has it already or not."""
     if path is None:
         return {}
-    if not path.exists():
+    if not files.is_there(path):
         raise UserError(f"--history: {path} is not there; `gate --history {path}` makes it")
     if not history.is_one(path):
         raise UserError(f"--history: {path} is no history of runs; name a file that `gate --history` has made")

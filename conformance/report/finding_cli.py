@@ -74,7 +74,7 @@ def _check_options(options: argparse.Namespace) -> None:
 
 
 def _read(path: Path) -> tuple[Sequence[Result], Facts]:
-    if not path.is_dir():
+    if not files.is_folder(path):
         raise UserError(f"there is no run in {path}; name the folder that `check --out` made with --results DIR")
     try:
         left = held.left(path)
