@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import argparse
+import errno
 import importlib
 import json
 import os
@@ -196,6 +197,7 @@ def _words(text: str) -> tuple[str, ...]:
 
 def main(arguments: Sequence[str] | None = None) -> int:
     """Run a command; returns its exit code, whether or not somebody reads what it says."""
+    os.umask(os.umask(0) & 0o077)  # this user can read and write the results, whatever the umask is
     with standard.patient() as out:
         code = _ended(arguments)
     if out.full is None:
@@ -322,15 +324,20 @@ def _stopped(run: supervisor.Run, out: Path) -> int:
 
 
 def _no_room(error: OSError, out: Path, decided: int, planned: int) -> int:
+    place = error.filename if error.errno == errno.EINVAL and error.filename else out
+    remedy = "remove it" if place != out else "make room" if error.errno in _FULL else "mend that"
+    told = f"conformance: results cannot be written to {place} ({why(error)}): "
     print(
-        f"conformance: results cannot be written to {out} ({why(error)}): {decided} of {planned} cases have an outcome "
-        f"there; make room and run `check --resume {out}`"
+        f"{told}{decided} of {planned} cases have an outcome in {out}; {remedy} and run `check --resume {out}`"
         if decided
-        else f"conformance: results cannot be written to {out} ({why(error)}): nothing was run; make room, or choose "
-        "another folder with --out",
+        else f"{told}nothing was run; {remedy}, or choose another folder with --out",
         file=sys.stderr,
     )
     return Exit.NO_ROOM
+
+
+_FULL = (errno.ENOSPC, errno.EDQUOT, errno.EFBIG)
+"""Errors of a file system without room."""
 
 
 def _report(options: argparse.Namespace) -> int:

@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import json
 import os
+import subprocess
+import sys
 from pathlib import Path
 
 import pytest
@@ -98,6 +100,33 @@ def test_an_output_folder_that_cannot_be_written_is_a_mistake_of_the_users(
     (tmp_path / "file").write_text("")
     done = conformance("check", "--between", "numpy", "--out", str(tmp_path / "file" / "results"))
     assert (done.code, done.stderr.startswith("conformance: --out: results cannot be written")) == (2, True)
+
+
+QUICK = ("check", "--between", "numpy", "--family", "pointer", "--tier", "quick", "-n", "1")
+
+
+@pytest.mark.parametrize(("name", "code"), [("plan.jsonl", 6), ("contents.json", 6), (".lock", 2)])
+def test_a_folder_in_the_place_of_a_file_is_told(conformance: Command, name: str, code: int) -> None:
+    """More room would not help."""
+    (conformance("list").out / name).mkdir(parents=True)
+    done = conformance(*QUICK)
+    assert (done.code, "a folder, a link, a pipe or a device is in the place of this file" in done.stderr) == (
+        code,
+        True,
+    )
+    assert (f"conform-results/{name}" in done.stderr, "remove it" in done.stderr, "make room" in done.stderr) == (
+        True, True, False,
+    )  # fmt: skip
+
+
+def test_results_can_be_read_by_their_user_under_any_umask(tmp_path: Path) -> None:
+    """The umask takes away the rights of other users alone."""
+    done = subprocess.run(
+        [sys.executable, "-m", "conformance", *QUICK], cwd=tmp_path, umask=0o777, capture_output=True, check=False
+    )
+    assert done.returncode in (0, 1), done.stderr
+    made = [tmp_path / "conform-results", *(tmp_path / "conform-results").iterdir()]
+    assert {path.stat().st_mode & 0o777 for path in made} <= {0o700, 0o600}
 
 
 def test_a_selection_without_a_case_is_not_a_success(conformance: Command) -> None:

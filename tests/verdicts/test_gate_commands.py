@@ -189,6 +189,7 @@ def test_what_cannot_be_done_is_a_sentence(
         (("--json", "h.jsonl", "--history", "h.jsonl"), "--json: h.jsonl is what --history names"),
         (("--json", "n.jsonl", "--history", "./n.jsonl"), "--json: n.jsonl is what --history names"),
         (("--history", "good.json"), "--history: good.json is what --run names"),
+        (("--history", "/dev/stdout"), "--history: /dev/stdout is not a regular file"),
         (("--history", "other.json"), "--history: other.json is no history of runs"),
         (("--history", "a.whl"), "--history: a.whl is no history of runs"),
         (("--run", "ran", "--json", "ran/one/results.jsonl"), "--json: ran/one/results.jsonl is what --run names"),
