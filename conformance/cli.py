@@ -3,12 +3,12 @@
 from __future__ import annotations
 
 import argparse
+import errno
 import importlib
 import json
 import os
 import signal
 import sys
-import tempfile
 from collections.abc import Sequence
 from dataclasses import dataclass
 from datetime import date
@@ -16,7 +16,7 @@ from pathlib import Path
 from typing import Any, NoReturn
 
 import conformance
-from conformance import settings, temporary
+from conformance import files, settings, temporary
 from conformance.adapters import registry
 from conformance.adapters.base import Device
 from conformance.execution import canaries, environment, folder, held, ledger, machine, plan, supervisor
@@ -197,6 +197,7 @@ def _words(text: str) -> tuple[str, ...]:
 
 def main(arguments: Sequence[str] | None = None) -> int:
     """Run a command; returns its exit code, whether or not somebody reads what it says."""
+    os.umask(os.umask(0) & 0o077)  # this user can read and write the results, whatever the umask is
     with standard.patient() as out:
         code = _ended(arguments)
     if out.full is None:
@@ -274,7 +275,7 @@ def _begun(options: argparse.Namespace) -> Job:
     facts, cases = _planned(options)
     if not cases:
         raise UserError("nothing to run: this selection has no case in this environment; `list` shows what there is")
-    _make_folder(options.out)
+    _make_folder("--out", options.out)
     return Job(facts, cases, {}, held.deadly(options.out))
 
 
@@ -282,6 +283,7 @@ def _resumed(options: argparse.Namespace) -> Job:
     """What an interrupted run had planned, and what it found out; the environment has to be the one it ran in."""
     _check_nothing_else_is_chosen(options)
     left = _left_in(options.resume, "--resume: ", "run without --resume")
+    _make_folder("--resume", options.resume)
     with terminal.waiting(sys.stderr, "looking at the libraries …"):
         facts = environment.measure(tuple(library["name"] for library in left.environment["libraries"]))
     changed = environment.differences(left.environment, facts.to_json())
@@ -322,15 +324,20 @@ def _stopped(run: supervisor.Run, out: Path) -> int:
 
 
 def _no_room(error: OSError, out: Path, decided: int, planned: int) -> int:
+    place = error.filename if error.errno == errno.EINVAL and error.filename else out
+    remedy = "remove it" if place != out else "make room" if error.errno in _FULL else "mend that"
+    told = f"conformance: results cannot be written to {place} ({why(error)}): "
     print(
-        f"conformance: results cannot be written to {out} ({why(error)}): {decided} of {planned} cases have an outcome "
-        f"there; make room and run `check --resume {out}`"
+        f"{told}{decided} of {planned} cases have an outcome in {out}; {remedy} and run `check --resume {out}`"
         if decided
-        else f"conformance: results cannot be written to {out} ({why(error)}): nothing was run; make room, or choose "
-        "another folder with --out",
+        else f"{told}nothing was run; {remedy}, or choose another folder with --out",
         file=sys.stderr,
     )
     return Exit.NO_ROOM
+
+
+_FULL = (errno.ENOSPC, errno.EDQUOT, errno.EFBIG)
+"""Errors of a file system without room."""
 
 
 def _report(options: argparse.Namespace) -> int:
@@ -434,9 +441,8 @@ def _planned(options: argparse.Namespace) -> tuple[Facts, list[Case]]:
     return facts, plan.make(catalogue(), facts.environment, selection)
 
 
-def _make_folder(out: Path) -> None:
+def _make_folder(option: str, out: Path) -> None:
     try:
-        out.mkdir(parents=True, exist_ok=True)
-        tempfile.TemporaryFile(dir=out).close()
+        files.make_folder(out, tried=True)
     except OSError as error:
-        raise UserError(f"--out: results cannot be written to {out}: {why(error)}; choose another folder") from error
+        raise UserError(f"{option}: results cannot be written to {out}: {why(error)}; choose another folder") from error

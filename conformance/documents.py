@@ -40,12 +40,12 @@ def _refused(name: str) -> NoReturn:
     raise ValueError(f"{name} is not a JSON number")
 
 
-def read(path: Path, shape: Any, most: int = files.MOST) -> Any:
-    """Return the JSON document in a file.
+def read(path: Path, shape: Any, most: int = files.MOST, *, own: bool = False) -> Any:
+    """Return the JSON document in a file. ``own`` is that of :func:`.files.opened`.
 
     Raises Unreadable if the file cannot be read or has another shape, and Missing if there is no file.
     """
-    data = files.read(path, most)
+    data = files.read(path, most, own=own)
     try:
         found = parsed(data)
     except ValueError as error:

@@ -12,7 +12,7 @@ from pathlib import Path
 from conformance import files
 from conformance.exits import UserError
 
-_LOCK = ".lock"
+LOCK = ".lock"
 
 
 @contextmanager
@@ -22,12 +22,12 @@ def owned(out: Path) -> Iterator[None]:
     Raises UserError where another one does.
     """
     try:
-        lock = files.own(out / _LOCK, os.O_RDWR)
+        lock = files.own(out / LOCK, os.O_RDWR)
     except OSError as error:
         if error.errno != errno.EINVAL:  # the writer of the results reports a full or read-only folder
             raise
         raise UserError(
-            f"{out / _LOCK} cannot be used: {error.strerror}; remove it, or choose another folder"
+            f"{out / LOCK} cannot be used: {error.strerror}; remove it, or choose another folder"
         ) from error
     try:
         try:

@@ -1,4 +1,7 @@
-"""Folders that only this user can enter: created with an unpredictable name and checked before use."""
+"""Which paths another user may exchange, and folders that only this user can enter.
+
+Private folders have an unpredictable name and are checked before use.
+"""
 
 from __future__ import annotations
 
@@ -73,21 +76,67 @@ def distrust(place: str) -> str | None:
     try:
         real = os.path.realpath(place)
         for path in (real, *map(str, Path(real).parents)):
-            found = os.stat(path)
-            trouble = _trouble(found)
-            if trouble:
-                return f"{path} {trouble}"
+            found = trouble(os.stat(path))
+            if found:
+                return f"{path} {found}"
     except OSError as error:
         return f"{place} cannot be checked ({error.strerror})"
     return None if stat.S_ISDIR(os.stat(real).st_mode) else f"{place} is not a folder"
 
 
-def _trouble(found: os.stat_result) -> str | None:
-    """Return why a folder is unsafe. In a sticky folder only root and the owners of entry and folder may rename an entry."""
-    if found.st_uid not in (0, os.geteuid()) and not (found.st_uid == _NOBODY and _has_users_of_its_own()):
-        return f"belongs to another user (uid {found.st_uid})"
-    if found.st_mode & stat.S_ISVTX:
+def exchange_within(folder: Path) -> str | None:
+    """Return why another user could change a file in a folder or below it, or ``None``. Links are not followed."""
+    found = os.lstat(folder)
+    if not is_ours(found):
+        return f"{folder} belongs to another user (uid {found.st_uid})"
+    if stat.S_ISLNK(found.st_mode):
         return None
+    if not is_closed(found):
+        return f"{folder} can be written to by other users"
+    if not stat.S_ISDIR(found.st_mode):
+        return None
+    return next(filter(None, (exchange_within(Path(one.path)) for one in os.scandir(folder))), None)
+
+
+def is_ours(found: os.stat_result) -> bool:
+    """Return whether an entry belongs to this user or to root.
+
+    In a user namespace the owner can also be one that the namespace does not map.
+    """
+    return found.st_uid in (0, os.geteuid()) or (found.st_uid == _NOBODY and _has_users_of_its_own())
+
+
+def is_closed(found: os.stat_result) -> bool:
+    """Return whether only this user and root can write to a file, or can create and replace entries of a folder."""
+    return is_ours(found) and not _open_to(found)
+
+
+def is_planted(found: os.stat_result, above: os.stat_result) -> bool:
+    """Return whether another user may have chosen the name of an entry: it is theirs, and every user can create it.
+
+    An entry of another user in other folders is one that this user has named, such as a folder that a container has
+    mounted, or a checkout of another user.
+    """
+    return not is_ours(found) and bool(above.st_mode & stat.S_IWOTH)
+
+
+def planted(path: Path) -> bool:
+    """Return whether another user may have put an entry in this place, as :func:`is_planted`; never for a missing one."""
+    try:
+        return is_planted(os.lstat(path), os.stat(path.absolute().parent))
+    except OSError:
+        return False
+
+
+def trouble(found: os.stat_result) -> str | None:
+    """Return why a folder is unsafe. In a sticky folder only root and the owners of entry and folder may rename an entry."""
+    if not is_ours(found):
+        return f"belongs to another user (uid {found.st_uid})"
+    return None if found.st_mode & stat.S_ISVTX else _open_to(found)
+
+
+def _open_to(found: os.stat_result) -> str | None:
+    """Return which other users can write to an entry of this user or of root."""
     if found.st_mode & stat.S_IWOTH:
         return "can be written to by everybody and is not sticky"
     if found.st_mode & stat.S_IWGRP and found.st_gid not in (0, os.getegid()):

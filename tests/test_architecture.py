@@ -20,7 +20,7 @@ MAY_IMPORT = {
     "adapters": {"protocols", "cuda", "reference"},
     "suite": {"launcher", "protocols", "cuda", "reference", "adapters"},
     "execution": {
-        "documents", "private", "files", "shapes", "temporary", "exits", "verdict",
+        "documents", "ownership", "private", "files", "shapes", "temporary", "exits", "verdict",
         "protocols", "cuda", "reference", "adapters", "suite", "signals",
     },
     "findings": {"exchanges", "exits", "files", "verdict", "wildcards", "protocols", "suite"},
@@ -30,9 +30,9 @@ MAY_IMPORT = {
     },
     "explain": {"exchanges", "protocols", "suite", "execution", "exits", "report", "repro", "selftest"},
     "matrix": {"files", "exits", "report"},
-    "images": {"documents", "files", "settings", "shapes", "exits", "report", "matrix"},
+    "images": {"documents", "kept", "private", "files", "settings", "shapes", "exits", "report", "matrix"},
     "engines": {
-        "command", "documents", "private", "settings", "files", "shapes", "exits", "signals", "ownership", "verdict", "report", "matrix",
+        "command", "documents", "kept", "links", "private", "settings", "files", "shapes", "exits", "signals", "ownership", "verdict", "report", "matrix",
         "images", "execution",
     },
     "selftest": {
@@ -99,6 +99,30 @@ def test_what_runs_outside_the_cells_prints_by_the_screen_alone() -> None:
     """The rest of the report knows results, and with them the suite."""
     ours = [(f, n) for p in OUTSIDE for f, n in imports(p) if n.startswith("conformance.report")]
     assert [(f, n) for f, n in ours if not n.startswith("conformance.report.screen")] == []
+
+
+ASKS_ITSELF = {
+    "engines/commands.py",  # programs of podman, by constant paths
+    "engines/digests.py",  # files of the suite
+    "engines/gpus.py",  # folders of the system
+    "engines/records.py",  # whether an entry is a link, in the folder of a run
+    "engines/venv.py",  # the suite's own recipe
+    "images/stages.py",  # the recipe, which is in the working folder
+    "repro/bundle.py",  # files of the suite
+}
+ASKING = {"exists", "is_dir", "is_file", "is_symlink", "samefile"}
+
+
+def test_commands_ask_about_paths_in_one_way() -> None:
+    """``pathlib`` raises for a name that is too long and for a folder that may not be entered. Exceptions have a reason."""
+    found = set()
+    for package in (*OUTSIDE, "report", "repro", "explain"):
+        for path in (ROOT / package).rglob("*.py"):
+            called = [n.func for n in ast.walk(ast.parse(path.read_text(encoding="utf-8"))) if isinstance(n, ast.Call)]
+            asked = (ast.unparse(one) for one in called if isinstance(one, ast.Attribute) and one.attr in ASKING)
+            if any(not one.startswith("files.") for one in asked):
+                found.add(str(path.relative_to(ROOT)))
+    assert found == ASKS_ITSELF
 
 
 WRITES_ITSELF = {

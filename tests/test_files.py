@@ -73,6 +73,15 @@ def test_a_device_is_written_to_and_stays_one(name: str) -> None:
     assert (os.stat(name).st_ino, stat.S_ISCHR(os.stat(name).st_mode)) == (before.st_ino, True)
 
 
+def test_a_terminal_that_is_not_there_is_told_as_a_device() -> None:
+    """A terminal has no reader to wait for."""
+    code = "from pathlib import Path; from conformance import files; files.write(Path('/dev/tty'), 'text')"
+    done = subprocess.run(
+        [sys.executable, "-c", code], start_new_session=True, capture_output=True, text=True, check=False
+    )
+    assert "OSError: [Errno 6] No such device or address: '/dev/tty'" in done.stderr
+
+
 def test_a_full_device_is_told() -> None:
     """The error is that of a full disk."""
     with pytest.raises(OSError, match="No space left"):

@@ -9,12 +9,11 @@ import secrets
 import shlex
 import subprocess
 import sys
-import tempfile
 from collections.abc import Iterator, Sequence
 from dataclasses import replace
 from pathlib import Path
 
-from conformance import private, settings
+from conformance import files, private, settings
 from conformance.exits import Exit, UserError, given_by, why
 from conformance.images import cli as images
 from conformance.images import commands as image_commands
@@ -25,13 +24,13 @@ from conformance.matrix import uv
 from conformance.ownership import owned
 from conformance.report.screen import Screen
 
-from . import cells, choosing, direct, gpus, records, running, showing, with_tests
+from . import cells, choosing, direct, gpus, owning, records, running, showing, with_tests
 from .base import Engine
 from .candidates import asked
 from .candidates.index import Index
 from .candidates.placing import Placing
 from .candidates.unpacking import Unpacking
-from .containers import SUITE, Containers
+from .containers import PLAIN_USER, SUITE, Containers
 from .here import Here
 from .model import Bounds, Cell, Ending, Prepared, Task, WithTests
 from .records import Run
@@ -131,6 +130,9 @@ def _conform(options: argparse.Namespace) -> int:
     if options.dry_run:
         return _dry(run, engine, out, shell)
     _make_folder(out)
+    if not options.resume and (run.with_tests or run.candidates):
+        advice = "choose a folder that only you can change"
+        owning.check("--out", out, advice, [cell.name for cell in run.cells], contained=_contained(run))
     with owned(out), stops:
         if not options.resume:
             with given_by("--out", out):
@@ -160,7 +162,7 @@ def _check(options: argparse.Namespace) -> None:
         raise UserError("--only-candidate says which cells a candidate goes into; give one by --candidate")
     if options.with_tests_limit and not options.with_tests:
         raise UserError("--with-tests-limit bounds the tests that --with-tests names; give both")
-    if options.with_tests and not options.with_tests.is_dir():
+    if options.with_tests and not files.is_folder(options.with_tests):
         raise UserError(f"--with-tests: {options.with_tests} is no folder; name the one that the tests are in")
     if options.tier and options.cells:
         raise UserError("--tier and --cells both say which cells; give one of them")
@@ -179,13 +181,17 @@ def _not_for_check(arguments: Sequence[str]) -> str:
 def _left_in(out: Path) -> Run:
     """Return the run to resume.
 
-    The suite executes what ``run.json`` says. Therefore another user must not own the file, and the file must not name a
-    program that ``CONFORMANCE_ENGINE`` does not name.
+    The suite executes what ``run.json`` says. Therefore no other user may be able to change it or its folder, and it must
+    not name a program that ``CONFORMANCE_ENGINE`` does not name.
 
     Raises UserError if the file breaks these rules, or requests something that the suite never writes.
     """
-    _check_owner(out / records.RUN)
-    run = records.read_run(out)
+    advice = "if you trust it, copy the folder to a place that only you can change, and resume the copy"
+    owning.check("--resume", out, advice)
+    try:
+        run = records.read_run(out, own=True)
+    except files.NotOwn as error:
+        raise UserError(f"--resume: {error}, and resuming a run executes what its file says; {advice}") from error
     own = os.environ.get(ENGINE)
     if run.on not in (own, *PLACES[1:]):
         raise UserError(
@@ -201,19 +207,14 @@ def _left_in(out: Path) -> Run:
         records.folder_of(out, cell.name)
     for name in (records.CANDIDATES, with_tests.FOLDER):
         records.folder_of(out, name)
+    owning.check("--resume", out, advice, [cell.name for cell in run.cells], contained=_contained(run))
+    owning.check_tests("--resume", out, advice)
     return run
 
 
-def _check_owner(path: Path) -> None:
-    try:
-        owner = path.stat().st_uid
-    except OSError:
-        return  # the reader of the file reports this error
-    if owner not in (os.getuid(), 0):
-        raise UserError(
-            f"--resume: {path} belongs to another user (number {owner}), and resuming a run executes what its file says; "
-            "if you trust it, copy its folder and resume the copy"
-        )
+def _contained(run: Run) -> int | None:
+    """Return the user that owns the folders of cells after root has run them in containers."""
+    return PLAIN_USER if os.getuid() == 0 and run.on not in ("here", "venv") else None
 
 
 _DASHES = 2
@@ -321,7 +322,7 @@ def _engines(on: str, asked_gpus: str, bounds: Bounds, shell: Shell) -> list[Eng
 def _order(program: str) -> making.Order:
     """Images are built as the environment says (docs/images.md)."""
     chosen = images.from_environment(os.environ)
-    return making.Order(engine=Program(program), settings=chosen, work=images.WORK, jobs=2, limit=images.LIMIT)
+    return making.Order(engine=Program(program), settings=chosen, work=None, jobs=2, limit=images.LIMIT)
 
 
 def _build_shell(*, dry_run: bool) -> Shell:
@@ -337,7 +338,7 @@ def _begin(run: Run, out: Path) -> None:
     for cell in run.cells:
         folder = records.folder_of(out, cell.name)
         for name in (records.CELL, *records.OF_CHECK, records.LOG, with_tests.RESULTS, with_tests.LOG):
-            (folder / name).unlink(missing_ok=True)
+            files.remove(folder / name)
     if run.with_tests:
         with_tests.copy(Path(run.with_tests.folder), out)
     records.write(out / records.RUN, run.to_json())
@@ -370,8 +371,7 @@ def _tasks(run: Run, prepared: Prepared, out: Path) -> Iterator[Task]:
 
 def _make_folder(out: Path) -> None:
     try:
-        out.mkdir(parents=True, exist_ok=True)
-        tempfile.TemporaryFile(dir=out).close()
+        files.make_folder(out, tried=True)
     except OSError as error:
         raise UserError(f"--out: results cannot be written to {out}: {why(error)}; choose another folder") from error
 

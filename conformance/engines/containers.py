@@ -5,7 +5,6 @@ from __future__ import annotations
 import json
 import os
 import shlex
-import shutil
 import subprocess
 from collections.abc import Mapping, Sequence
 from dataclasses import replace
@@ -138,7 +137,7 @@ class Containers:
         uid, _, gid = self._user.ids.partition(":")
         if os.getuid() == 0 and uid != "0":
             for path in (task.out, *task.out.iterdir()):
-                shutil.chown(path, int(uid), int(gid))
+                os.chown(path, int(uid), int(gid), follow_symlinks=False)  # the container can create links there
 
     def _make_lock(self) -> None:
         """Create the GPU lock, or report that it is not mounted.

@@ -16,7 +16,7 @@ from conformance import documents, files, shapes
 from conformance.execution import held
 from conformance.execution.results import mistake
 from conformance.exits import UserError
-from conformance.files import Unreadable
+from conformance.files import NotOwn, Unreadable
 from conformance.verdict import Verdict
 
 from .model import Bounds, Candidate, Cell, Ending, Lifecycle, Older, WithTests
@@ -170,15 +170,20 @@ _PLAIN_NAME = re.compile(r"[A-Za-z0-9_][^/\0-\x1f\x7f]{0,199}")
 _OURS = frozenset({RUN, FOLDER, CANDIDATES})
 
 
-def read_run(out: Path) -> Run:
-    """Return the plan of the run in a folder. Raises UserError if it cannot be read."""
-    return run_in(read_plan_of_cells(out), out)
+def read_run(out: Path, *, own: bool = False) -> Run:
+    """Return the plan of the run in a folder. Raises as :func:`read_plan_of_cells`."""
+    return run_in(read_plan_of_cells(out, own=own), out)
 
 
-def read_plan_of_cells(out: Path) -> dict[str, Any]:
-    """Return the content of ``run.json``. Raises UserError if it cannot be read."""
+def read_plan_of_cells(out: Path, *, own: bool = False) -> dict[str, Any]:
+    """Return the content of ``run.json``.
+
+    Raises UserError if it cannot be read, and NotOwn with ``own`` if another user could have written it.
+    """
     try:
-        found: dict[str, Any] = documents.read(out / RUN, _RUN)
+        found: dict[str, Any] = documents.read(out / RUN, _RUN, own=own)
+    except NotOwn:
+        raise
     except Unreadable as error:
         raise UserError(
             f"{out} holds no run over cells that can be read ({error.brief}); give a folder that `conform --out` has made"

@@ -203,7 +203,7 @@ class Runner:
             return
         self._write(replace(record, tests=with_tests.not_begun(NOT_SEEN.reason)))
         try:
-            (folder / with_tests.RESULTS).unlink(missing_ok=True)
+            files.remove(folder / with_tests.RESULTS)
         except OSError as error:
             self._end_tests(replace(record, tests=with_tests.not_begun(f"{error.filename}: {error.strerror}")), known)
             return
@@ -294,7 +294,7 @@ class Runner:
     def _write(self, record: Record) -> None:
         folder = self.out / record.cell.name
         try:
-            folder.mkdir(parents=True, exist_ok=True)
+            files.make_folder(folder)
             records.write(folder / records.CELL, record.to_json())
         except OSError as error:
             self.say(f"conformance: the record of {record.cell.name} cannot be written: {error.strerror}")
@@ -319,7 +319,7 @@ def _digests(prepared: Prepared, earlier: dict[str, str]) -> dict[str, str]:
 def has_begun(folder: Path) -> bool:
     """Whether ``check`` has left something there that it can go on with."""
     results = (folder / records.JOURNAL, folder / records.RESULTS)
-    return (folder / records.PLAN).exists() and any(path.exists() for path in results)
+    return files.is_there(folder / records.PLAN) and any(files.is_there(path) for path in results)
 
 
 def arguments(run: Run, folder: Path, *, anew: bool = False) -> tuple[str, ...]:

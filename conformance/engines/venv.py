@@ -1,4 +1,7 @@
-"""An environment on the machine itself, made by uv from the cell's lock. What was made once is kept, by the lock's digest."""
+"""An environment on the machine itself, made by uv from the cell's lock. What was made once is kept, by the lock's digest.
+
+Its interpreter runs as this user, so no other user may be able to exchange it (:mod:`conformance.kept`).
+"""
 
 from __future__ import annotations
 
@@ -8,7 +11,8 @@ import time
 from collections.abc import Sequence
 from pathlib import Path
 
-from conformance import files
+from conformance import files, kept, links
+from conformance.exits import UserError
 from conformance.images import groups, output
 from conformance.images.commands import Command
 from conformance.images.groups import Group
@@ -21,8 +25,7 @@ from conformance.matrix.locks import find_uv
 from . import direct, endings, venv_commands
 from .model import Cell, Ending, Prepared
 
-WORK = Path("build/venvs")
-PYCUDA = Path("docker/pycuda")
+WORK = "venvs"
 READY = "ready"
 """A file that is there when the environment is whole."""
 
@@ -32,19 +35,26 @@ class Venv(direct.Direct):
 
     name = "venv"
 
-    def __init__(self, asked_gpus: str, shell: Shell, work: Path = WORK, limit: float = 3600.0) -> None:
+    def __init__(self, asked_gpus: str, shell: Shell, work: Path | None = None, limit: float = 3600.0) -> None:
         super().__init__(asked_gpus)
         self._shell = shell
-        self._work = work
+        self._given = work
+        self._work = Path()
         self._limit = limit
         self._uv = self._version = ""
 
     def available(self) -> str | None:
-        """Whether uv is there; it brings Python itself."""
+        """Whether uv is there, which brings Python itself, and a folder that no other user can exchange."""
         self._uv = find_uv()
         answer = self._shell.ask(venv_commands.version(self._uv))
         self._version = answer.stdout.strip()
-        return None if answer.ok else f"uv does not answer: {answer.complaint}"
+        if not answer.ok:
+            return f"uv does not answer: {answer.complaint}"
+        try:
+            self._work = kept.place(WORK, self._shell.say, self._given)
+        except UserError as error:
+            return str(error)
+        return None
 
     def facts(self) -> dict[str, str]:
         """uv's version and the GPUs."""
@@ -58,11 +68,16 @@ class Venv(direct.Direct):
         pins = lockfile.read(Path(cell.lock))
         folder = (self._work / f"{cell.name}-{digest(groups.requirements(pins))[:12]}").absolute()
         python = folder / "bin" / "python"
-        if not (folder / READY).exists():
+        trouble = next(filter(None, map(links.exchange, (folder, python.parent))), None)
+        if trouble:
+            return endings.build_failed(f"{trouble}, so it is not run; remove {folder}")
+        if not files.is_there(folder / READY):
             try:
                 failed = self._make(cell, pins, folder)
             except OSError as error:
                 failed = f"{error.filename or folder}: {error.strerror}"
+            except UserError as error:
+                failed = str(error)
             if failed:
                 return endings.build_failed(failed)
         return Prepared(cell, os.fspath(python), {"python": os.fspath(python)})
@@ -78,13 +93,14 @@ class Venv(direct.Direct):
                 "compiler, or use a container engine (--on docker, --on podman)"
             )
         if not self._shell.dry_run:
+            kept.make(self._work)
             shutil.rmtree(build, ignore_errors=True)
-            build.mkdir(parents=True)
+            build.mkdir()
             files.write_own(build / "wheels.txt", groups.requirements(p for p in pins if p not in pycuda))
             files.write_own(build / "pycuda.txt", groups.requirements(pycuda))
         steps = venv_commands.make(self._uv, cell, folder, build)
         if pycuda:
-            steps += venv_commands.pycuda(self._uv, cell, folder, build, PYCUDA)
+            steps += venv_commands.pycuda(self._uv, cell, folder, build, recipe())
         failed = self._follow(steps, build / "build.log")
         if not failed and not self._shell.dry_run:
             shutil.rmtree(build)
@@ -105,3 +121,12 @@ class Venv(direct.Direct):
             if code:
                 return f"{output.reason(log.read_text(encoding='utf-8', errors='replace'))}; see {log}"
         return ""
+
+
+def recipe() -> Path:
+    """Return the folder with the recipe of PyCUDA's wheel: of this copy of the suite, and never of the working folder.
+
+    An installed package has it inside, a checkout in ``docker``.
+    """
+    inside = Path(__file__).with_name("pycuda")
+    return inside if inside.is_dir() else direct.ROOT / "docker" / "pycuda"

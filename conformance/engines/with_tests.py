@@ -113,13 +113,21 @@ def copy(source: Path, out: Path) -> None:
 
     try:
         shutil.copytree(source, target, ignore=ignored)
+        _close(target)
     except (OSError, shutil.Error) as error:
         raise UserError(f"--with-tests: {source} cannot be copied to {target}: {error}") from error
 
 
+def _close(copy: Path) -> None:
+    """Take the right to write to the copy from all other users: a resumed run runs it again."""
+    for folder, _, names in os.walk(copy):
+        for path in (Path(folder), *(Path(folder, name) for name in names)):
+            path.chmod(path.stat().st_mode & 0o7755)
+
+
 def arguments(folder: Path) -> tuple[str, ...]:
     """What pytest is told, on top of what the tests' own settings say. Nothing is written but the results."""
-    settings = next((name for name in SETTINGS if (folder / name).is_file()), None)
+    settings = next((name for name in SETTINGS if files.is_file(folder / name)), None)
     return (
         "-v", "-p", "no:cacheprovider", "-c", f"{{tests}}/{settings}" if settings else "/dev/null",
         "--rootdir", "{tests}", "--junitxml", f"{{out}}/{RESULTS}", "{tests}",
@@ -128,7 +136,7 @@ def arguments(folder: Path) -> tuple[str, ...]:
 
 def in_the_way(folder: Path, placed: Iterable[Placed]) -> list[str]:
     """Modules of candidates that lie among the tests too, where pytest would import them from."""
-    ours = {path.name.removesuffix(".py") for path in folder.iterdir() if path.suffix == ".py" or path.is_dir()}
+    ours = {path.name.removesuffix(".py") for path in folder.iterdir() if path.suffix == ".py" or files.is_folder(path)}
     theirs = {path.name.partition(".")[0] for one in placed for path in one.folder.iterdir()}
     return sorted(name for name in ours & theirs if name.isidentifier())
 

@@ -4,11 +4,14 @@ from __future__ import annotations
 
 import hashlib
 import json
-from collections.abc import Mapping
+import os
+from collections.abc import Mapping, Set
 from pathlib import Path
 from typing import Any
 
 from conformance import documents, files, shapes
+from conformance.exits import UserError
+from conformance.ownership import LOCK
 from conformance.suite.catalogue import Case
 
 from . import journal
@@ -22,6 +25,26 @@ CONTENTS = "contents.json"
 FINDINGS = "findings.json"
 DIAGNOSTICS = "diagnostics.log"
 """What the run's own processes wrote: empty if nothing went wrong with the run itself."""
+
+FILES = frozenset((PLAN, RESULTS, ENVIRONMENT, CONTENTS, FINDINGS, DIAGNOSTICS, journal.FILE, LOCK))
+"""Names of the files that make a folder a run. No other output may replace one."""
+
+
+def refuse(option: str, output: Path, run: str, out: Path, names: Set[str] = FILES) -> None:
+    """Raise UserError if an output would replace a file of a run, or the run file itself.
+
+    ``run`` is the option, or the word, that names the run. ``names`` are the names that its files have, at any depth.
+    """
+    if holds(out, output, names):
+        raise UserError(f"{option}: {output} is what {run} names, and would be lost; choose another place")
+
+
+def holds(out: Path, path: Path, names: Set[str] = FILES) -> bool:
+    """Return whether a path leads to this file, or to a file of the run in this folder. The path may be missing."""
+    if not files.is_folder(out):
+        return files.is_same(path, out)
+    real = Path(os.path.realpath(path))
+    return not names.isdisjoint((path.name, real.name)) and real.is_relative_to(os.path.realpath(out))
 
 
 def digest(out: Path) -> str:
@@ -38,7 +61,7 @@ def prepare(
     ``--resume`` after a kill in between reports an error and never runs an older plan.
     """
     for old in (PLAN, RESULTS, FINDINGS, CONTENTS, journal.FILE, DIAGNOSTICS):
-        (out / old).unlink(missing_ok=True)
+        files.remove(out / old)
     files.write_own(out / ENVIRONMENT, json.dumps(environment, indent=1, ensure_ascii=False) + "\n")
     if contents:
         files.write_own(out / CONTENTS, json.dumps(contents) + "\n")

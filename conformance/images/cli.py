@@ -9,6 +9,7 @@ import sys
 from collections.abc import Mapping
 from pathlib import Path
 
+from conformance import files, kept
 from conformance import settings as numbers
 from conformance.exits import Exit, UserError
 from conformance.report.screen import Screen
@@ -21,7 +22,6 @@ from .process import Shell
 ENGINES = ("docker", "podman")
 MATRIX = Path("matrix.yaml")
 TIER = "smoke"
-WORK = Path("build/cells")
 LIMIT = 3600.0
 
 
@@ -59,7 +59,10 @@ def _add_building(command: argparse.ArgumentParser) -> None:
         help=f"what one build may take (default: {LIMIT:g})",
     )  # fmt: skip
     command.add_argument(
-        "--work", type=Path, default=WORK, metavar="DIR", help=f"where contexts and logs go (default: {WORK})"
+        "--work",
+        type=Path,
+        metavar="DIR",
+        help=f"where contexts and logs go (default: {kept.BUILD / making.WORK})",
     )
     command.add_argument(
         "--ca", type=Path, metavar="FILE", help="certificates to trust in the build (default: $SSL_CERT_FILE)"
@@ -85,10 +88,10 @@ def _add_building(command: argparse.ArgumentParser) -> None:
 def settings(options: argparse.Namespace, around: Mapping[str, str]) -> Settings:
     """How builds reach the world: as the options say, else as the environment does."""
     authority = options.ca or (Path(around["SSL_CERT_FILE"]) if around.get("SSL_CERT_FILE") else None)
-    if options.ca and not options.ca.is_file():
+    if options.ca and not files.is_file(options.ca):
         raise UserError(f"--ca: {options.ca} is no file; give one with certificates in PEM form")
     return Settings(
-        authority=authority if authority and authority.is_file() else None,
+        authority=authority if authority and files.is_file(authority) else None,
         index=options.index or around.get("UV_DEFAULT_INDEX") or around.get("PIP_INDEX_URL"),
         network=options.network or around.get("CONFORMANCE_BUILD_NETWORK"),
         options=tuple(options.build_option or shlex.split(around.get("CONFORMANCE_BUILD_OPTIONS", ""))),

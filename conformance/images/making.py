@@ -6,14 +6,18 @@ import shutil
 import time
 from collections.abc import Mapping, Sequence
 from concurrent.futures import FIRST_COMPLETED, Future, ThreadPoolExecutor, wait
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
+
+from conformance import kept
 
 from . import commands, output, plan
 from .commands import Engine
 from .model import Outcome, Recipe, Settings, State
 from .process import Shell
 from .stages import REPOSITORY, Stage, Target, all_of
+
+WORK = "cells"
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -22,8 +26,8 @@ class Order:
 
     engine: Engine
     settings: Settings
-    work: Path
-    """Where contexts and logs go, a folder for each stage."""
+    work: Path | None
+    """Where contexts and logs go, a folder for each stage; ``None`` for a folder that :mod:`conformance.kept` chooses."""
     jobs: int
     limit: float
     """Seconds that one stage may take."""
@@ -43,10 +47,14 @@ def make(recipes: Sequence[Recipe], order: Order, shell: Shell) -> list[Outcome]
     """An outcome for each recipe, in their order. What is there is not built again; a dry run builds nothing."""
     planned = plan.make(recipes, order.engine, shell, fetch=True)
     absent = missing(planned.cells, order.engine, shell)
+    if absent:
+        order = replace(order, work=kept.place(WORK, shell.say, order.work))
     if shell.dry_run:
         for stage in absent:
             shell.do(command(stage, order))
         return [_expected(recipe, planned, absent) for recipe in recipes]
+    if order.work and absent:
+        kept.make(order.work)
     users = {stage: _users(stage, planned.cells) for stage in absent}
     built = _work_off(absent, users, order, shell)
     return [_outcome(recipe, planned, built) for recipe in recipes]
@@ -99,7 +107,7 @@ def _work_off(stages: Sequence[Stage], users: Mapping[Stage, str], order: Order,
 
 def folder(stage: Stage, order: Order) -> Path:
     """Where a stage's context and log are."""
-    return order.work / stage.name.removeprefix(f"{REPOSITORY}-").replace(":", "-")
+    return (order.work or kept.BUILD / WORK) / stage.name.removeprefix(f"{REPOSITORY}-").replace(":", "-")
 
 
 def command(stage: Stage, order: Order) -> commands.Command:

@@ -16,6 +16,11 @@ from conformance import files
 
 from .commands import Command
 
+ASK_SECONDS = 120.0
+"""Timeout of a question. An engine that works answers in seconds, also on a busy machine."""
+DO_SECONDS = 3600.0
+"""Timeout of a command that loads or unpacks files."""
+
 
 @dataclass(frozen=True)
 class Answer:
@@ -53,23 +58,28 @@ class Shell:
         with self._lock:
             print(line, file=self._stream, flush=True)
 
-    def ask(self, command: Command) -> Answer:
-        """Run a short command that changes nothing; a dry run does so too."""
+    def ask(self, command: Command, limit: float | None = None) -> Answer:
+        """Run a short command that changes nothing; a dry run does so too.
+
+        Bytes that are not UTF-8 are replaced. After ``limit`` seconds (default: ``ASK_SECONDS``) the command is killed,
+        and the answer is that it did not answer.
+        """
         self.say(f"+ {shlex.join(command)}")
         try:
-            done = subprocess.run(
-                command, env=self.environment, capture_output=True, text=True, stdin=subprocess.DEVNULL, check=False
-            )
+            with subprocess.Popen(
+                command, env=self.environment, text=True, encoding="utf-8", errors="replace",
+                stdin=subprocess.DEVNULL, stdout=subprocess.PIPE, stderr=subprocess.PIPE,
+            ) as process:  # fmt: skip
+                return _answer(process, command, ASK_SECONDS if limit is None else limit)
         except OSError as error:
             return Answer(127, "", f"{command[0]}: {error.strerror}")
-        return Answer(done.returncode, done.stdout, done.stderr)
 
     def do(self, command: Command) -> Answer:
-        """Run a short command that changes something; a dry run shows it only."""
+        """Run a command that changes something and may load files, within ``DO_SECONDS``; a dry run shows it only."""
         if self.dry_run:
             self.say(f"+ {shlex.join(command)}")
             return Answer(0, "", "")
-        return self.ask(command)
+        return self.ask(command, DO_SECONDS)
 
     def follow(self, command: Command, log: Path, limit: float) -> int | None:
         """Run a long command and keep its output in a file.
@@ -115,6 +125,21 @@ class Shell:
             self._stopped = True
             for process in tuple(self._running):
                 process.terminate()
+
+
+def _answer(process: subprocess.Popen[str], command: Command, limit: float) -> Answer:
+    try:
+        out, err = process.communicate(timeout=limit)
+    except subprocess.TimeoutExpired:
+        process.kill()
+        for stream in (process.stdout, process.stderr):  # a child of the command may hold the other ends for ever
+            if stream is not None:
+                stream.close()
+        return Answer(124, "", f"{command[0]} did not answer within {limit:g} s")
+    except BaseException:
+        process.kill()
+        raise
+    return Answer(process.returncode, out, err)
 
 
 def _end(process: subprocess.Popen[str], late: threading.Event) -> None:

@@ -14,6 +14,7 @@ from enum import Enum
 from functools import cached_property
 from pathlib import Path
 
+from conformance import private
 from conformance.exits import UserError
 from conformance.matrix.lockfile import Pin
 
@@ -164,6 +165,10 @@ def all_of(stage: Stage) -> Iterator[Stage]:
 
 def recipe_files(folder: Path = FOLDER) -> dict[str, str]:
     """The files of the recipe, by path below the folder; what an interpreter has compiled of them is none."""
+    if private.planted(folder):
+        raise UserError(
+            f"{folder} belongs to another user, in a folder to which every user can write; run this in a checkout of your own"
+        )
     if not (folder / "Dockerfile").is_file():
         raise UserError(f"{folder}/Dockerfile is not here; run this in a checkout of the suite")
     files = sorted(path for path in folder.rglob("*") if path.is_file() and path.parent.name != "__pycache__")

@@ -14,7 +14,7 @@ from enum import Enum
 from pathlib import Path
 
 from conformance.exits import UserError
-from conformance.files import Unreadable
+from conformance.files import Unreadable, is_there, make_folder, remove
 from conformance.files import write as write_file
 
 from . import uv
@@ -74,7 +74,7 @@ def orphans(folder: Path, cells: Iterable[Cell]) -> list[Path]:
 
 def standing(matrix: Matrix, cell: Cell, folder: Path, as_of: date | None) -> Standing:
     """Whether the lock of a cell is there and answers what matrix.yaml asks now."""
-    found = [path for suffix in SUFFIXES if (path := folder / f"{cell.name}{suffix}").exists()]
+    found = [path for suffix in SUFFIXES if is_there(path := folder / f"{cell.name}{suffix}")]
     if not found or as_of is None:
         return Standing(cell, State.MISSING, "it has no lock")
     if len(found) > 1:
@@ -189,10 +189,10 @@ def find_uv() -> str:
 
 def write(lock: Lock, folder: Path) -> Path:
     """Put a lock into its file; the other kind of file, if there is one, goes."""
-    folder.mkdir(parents=True, exist_ok=True)
+    make_folder(folder)
     for suffix in SUFFIXES:
         if suffix != lock.suffix:
-            (folder / f"{lock.wanted.cell}{suffix}").unlink(missing_ok=True)
+            remove(folder / f"{lock.wanted.cell}{suffix}")
     path = folder / f"{lock.wanted.cell}{lock.suffix}"
     write_file(path, lock.text)
     return path

@@ -9,7 +9,7 @@ from pathlib import Path
 from conformance import files
 from conformance.exits import Exit, UserError, why
 from conformance.report.screen import Screen
-from conformance.verdicts import gate_cli, history, originals, trust
+from conformance.verdicts import gate_cli, history, originals, outputs, trust
 from conformance.verdicts.history import Streak
 from conformance.verdicts.model import RunFile
 from conformance.verdicts.waivers import Spot, Waiver
@@ -38,9 +38,14 @@ def add(name: str, command: argparse.ArgumentParser) -> None:
     command.set_defaults(run=_publish)
 
 
+_MADE = (("summary.md", markdown), ("junit.xml", junit), ("index.html", page))
+
+
 def _publish(options: argparse.Namespace) -> int:
+    given = gate_cli.given(options) + ([("--history", options.history)] if options.history else [])
+    outputs.keep([("--out", options.out / name) for name, _ in _MADE], given)
     subject = _subject(options)
-    for name, made in (("summary.md", markdown), ("junit.xml", junit), ("index.html", page)):
+    for name, made in _MADE:
         _write(options.out, name, made(subject))
     console.show(Screen.of(sys.stdout), subject, str(options.out / "index.html"))
     return Exit.OK
@@ -66,7 +71,7 @@ def _streaks(path: Path | None, run: RunFile) -> dict[Spot, Streak]:
     """With this run as the newest, whether the file has it already or not."""
     if path is None:
         return {}
-    if not path.exists():
+    if not files.is_there(path):
         raise UserError(f"--history: {path} is not there; `gate --history {path}` makes it")
     if not history.is_one(path):
         raise UserError(f"--history: {path} is no history of runs; name a file that `gate --history` has made")
@@ -79,7 +84,7 @@ def _streaks(path: Path | None, run: RunFile) -> dict[Spot, Streak]:
 def _write(out: Path, name: str, text: str) -> None:
     """Raises UserError where the file cannot be written."""
     try:
-        out.mkdir(parents=True, exist_ok=True)
+        files.make_folder(out)
         files.write(out / name, text)
     except OSError as error:
         raise UserError(f"--out: {out / name} cannot be written: {why(error)}; choose another folder") from error

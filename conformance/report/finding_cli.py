@@ -10,7 +10,7 @@ from collections.abc import Sequence
 from pathlib import Path
 
 from conformance import files
-from conformance.execution import held
+from conformance.execution import folder, held
 from conformance.execution.environment import Facts
 from conformance.execution.results import Result
 from conformance.exits import Exit, UserError, given_by
@@ -56,6 +56,7 @@ def finding(options: argparse.Namespace) -> int:
     if options.out is None:
         sys.stdout.write(text)
     else:
+        folder.refuse("--out", options.out, "--results", options.results)
         _refuse_to_overwrite(options.out)
         with given_by("--out", options.out):
             files.write(options.out, text)
@@ -73,7 +74,7 @@ def _check_options(options: argparse.Namespace) -> None:
 
 
 def _read(path: Path) -> tuple[Sequence[Result], Facts]:
-    if not path.is_dir():
+    if not files.is_folder(path):
         raise UserError(f"there is no run in {path}; name the folder that `check --out` made with --results DIR")
     try:
         left = held.left(path)
@@ -136,7 +137,7 @@ def _write_new(options: argparse.Namespace, found: Sequence[Finding], results: S
     index = options.out / "README.md"
     _refuse_to_overwrite(index, *(options.out / file_name(one) for one in new))
     with given_by("--out", options.out):
-        options.out.mkdir(parents=True, exist_ok=True)
+        files.make_folder(options.out)
         for one in new:
             files.write(options.out / file_name(one), _page(one, results, facts, tried=options.tried))
         files.write(index, _index(new, findings.headline(found)))

@@ -7,7 +7,7 @@ import sys
 from pathlib import Path
 
 from conformance import files
-from conformance.execution import environment, held
+from conformance.execution import environment, folder, held
 from conformance.execution.naming import case_named
 from conformance.execution.results import Result
 from conformance.exits import Exit, UserError, given_by
@@ -39,6 +39,8 @@ def repro(options: argparse.Namespace) -> int:
         raise UserError(
             f"{case.id} is a canary, which tests a run and no library, so it has no script; `check --case` runs it"
         )
+    if options.out and options.results:
+        folder.refuse("--out", options.out, "--results", options.results)
     result, versions = _known(options.results, case.id) if options.results else (None, {})
     text = script(case, result, versions=versions, bundled=options.bundle)
     if options.out is None:

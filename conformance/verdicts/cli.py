@@ -9,13 +9,14 @@ from collections.abc import Iterable
 from dataclasses import replace
 from pathlib import Path
 
+from conformance import files
 from conformance.engines import cells
 from conformance.engines.model import Lifecycle
 from conformance.exits import Exit, UserError, given_by
 from conformance.report.screen import Screen, many
 from conformance.verdict import Verdict
 
-from . import merging, originals, runfile, trust
+from . import merging, originals, outputs, runfile, trust
 from .model import CellResult, RunFile
 
 MATRIX = Path("matrix.yaml")
@@ -38,18 +39,24 @@ def add(name: str, command: argparse.ArgumentParser) -> None:
 def _merge(options: argparse.Namespace) -> int:
     if not options.runs and not options.tier:
         raise UserError("there is no run to merge; name run files or folders, or --tier if no cell of it was brought")
+    outputs.keep([("--out", options.out)], _given(options))
     runs = _loaded(options.runs)
     if options.tier:
         runs.append(_planned(options, runs))
     whole = merging.merge(runs)
     whole = replace(whole, tier=options.tier or whole.tier)
     with given_by("--out", options.out):
-        options.out.parent.mkdir(parents=True, exist_ok=True)
+        files.make_above(options.out)
         digest = runfile.write(whole, options.out)
     libraries = trust.without_canaries(whole, trust.canaries())
     _show(Screen.of(sys.stdout), libraries)
     print(f"run file {options.out}, sha256 {digest[:12]}")
     return Exit.OK if libraries.cells and all(map(_is_whole, libraries.cells)) else Exit.INCOMPLETE
+
+
+def _given(options: argparse.Namespace) -> list[tuple[str, Path]]:
+    """The runs, and the matrix if it is read."""
+    return [("RUN", path) for path in options.runs] + ([("--matrix", options.matrix)] if options.tier else [])
 
 
 def _is_whole(cell: CellResult) -> bool:

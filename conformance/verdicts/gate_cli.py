@@ -116,7 +116,7 @@ def _today(options: argparse.Namespace) -> date:
 
 def _gate(options: argparse.Namespace) -> int:
     _check_can_be_written("--json", options.json)
-    outputs.check(options.json, options.history, _given(options))
+    outputs.check(options.json, options.history, given(options))
     found = _judged(options, _read_waivers(options))
     screen = Screen.of(sys.stdout)
     if options.json:
@@ -128,8 +128,8 @@ def _gate(options: argparse.Namespace) -> int:
     return found.exit
 
 
-def _given(options: argparse.Namespace) -> list[tuple[str, Path]]:
-    """The files and folders that it is judged by, each with its option."""
+def given(options: argparse.Namespace) -> list[tuple[str, Path]]:
+    """The files and folders that a run is judged by, each with its option."""
     named = [("--run", options.judged), ("--baseline", options.baseline), ("--waivers", options.waivers or WAIVERS)]
     named += [("--candidate", Path(text.partition("=")[2])) for text in options.candidate]
     return [(option, path) for option, path in named if path]
@@ -182,7 +182,7 @@ def _present(options: argparse.Namespace, run: RunFile, altered: Sequence[str]) 
 
 def _locks(folder: Path | None, run: RunFile) -> dict[str, str] | None:
     wanted = any(LOCK in cell.digests for cell in run.cells)
-    if not (folder or LOCKS).is_dir():
+    if not files.is_folder(folder or LOCKS):
         if wanted or folder:
             raise UserError(
                 f"--locks: {folder or LOCKS} is no folder, and without locks nobody can tell whether results are stale"
@@ -202,7 +202,7 @@ def _candidates(given: Sequence[str]) -> dict[str, dict[str, str]]:
         name, equals, file = text.partition("=")
         if not (name and equals and file):
             raise UserError(f"--candidate: {text!r} is not NAME=FILE, such as torch=dist/torch-2.13.0.whl")
-        if not Path(file).is_file():
+        if not files.is_file(Path(file)):
             raise UserError(f"--candidate: {file} is no file; give the wheel that the cells were run with")
         try:
             found[_distribution(name, Path(file))][wheels.digest(Path(file))] = Path(file).name
@@ -224,7 +224,7 @@ def _distribution(called: str, file: Path) -> str:
 
 def _check_can_be_written(option: str, path: Path | None) -> None:
     """Before anything is judged."""
-    if path and not path.absolute().parent.is_dir():
+    if path and not files.is_folder(path.absolute().parent):
         raise UserError(f"{option}: {path} cannot be written: there is no folder {path.parent}; choose another place")
 
 
@@ -240,7 +240,7 @@ def _append(path: Path, run: RunFile) -> None:
 
 
 def _read_waivers(options: argparse.Namespace) -> tuple[Waiver, ...]:
-    if options.waivers is None and not WAIVERS.exists():
+    if options.waivers is None and not files.is_there(WAIVERS):
         return ()
     invariants = [name for name, found in catalogue().items() if found.canary is None]
     return waiver_file.read(options.waivers or WAIVERS, invariants, _today(options))
@@ -252,7 +252,7 @@ def _waivers(options: argparse.Namespace) -> int:
     if options.out:
         raise UserError("--out is for a proposal; give --propose with it")
     given = _read_waivers(options)
-    if not given and options.waivers is None and not WAIVERS.exists():
+    if not given and options.waivers is None and not files.is_there(WAIVERS):
         raise UserError(f"there is no {WAIVERS} here; name the file with --waivers")
     screen, today = Screen.of(sys.stdout), _today(options)
     run = originals.load(options.judged) if options.judged else None
@@ -316,7 +316,7 @@ def _propose(options: argparse.Namespace) -> int:
 
 
 def _history(options: argparse.Namespace) -> int:
-    if not options.file.exists():
+    if not files.is_there(options.file):
         raise UserError(f"{options.file} is not there; `gate --history {options.file}` makes it")
     if not history.is_one(options.file):
         raise UserError(f"{options.file} is no history of runs; name a file that `gate --history` has made")

@@ -228,7 +228,7 @@ def append(path: Path, run: RunFile, canaries: Mapping[str, str]) -> tuple[bool,
     UserError where the file cannot be written.
     """
     try:
-        file = _opened(path)
+        file = files.appendable(path)
         try:
             fcntl.flock(file, fcntl.LOCK_EX)
             known = read(path)
@@ -244,13 +244,6 @@ def append(path: Path, run: RunFile, canaries: Mapping[str, str]) -> tuple[bool,
             f"--history: {path} cannot be written: {error.strerror}; make room, or choose another file"
         ) from error
     return True, known.complaints
-
-
-def _opened(path: Path) -> int:
-    """Open a file for appending; it is created if missing. A link is followed, because the user named the path."""
-    if path.exists() and not path.is_file():
-        raise OSError(errno.EINVAL, "it is not a regular file, and runs are added only to regular files", str(path))
-    return os.open(path, os.O_RDWR | os.O_CREAT | os.O_APPEND | os.O_NONBLOCK | os.O_CLOEXEC, 0o644)
 
 
 def _write(file: int, line: bytes) -> None:

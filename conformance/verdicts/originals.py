@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from pathlib import Path
 
+from conformance import files
 from conformance.engines import digests, records
 
 from . import reading
@@ -14,9 +15,9 @@ from .runfile import Altered
 
 def results(path: Path, run: RunFile) -> dict[str, str] | None:
     """The digest of each cell's results as they are now, by cell; ``None`` for a run file, which has them in it."""
-    if (path / records.RUN).exists():
+    if files.is_there(path / records.RUN):
         return {cell.name: digests.of_file(path / cell.name / records.RESULTS) for cell in run.cells}
-    if path.is_dir():  # that of one cell
+    if files.is_folder(path):  # that of one cell
         return {cell.name: digests.of_file(path / records.RESULTS) for cell in run.cells}
     return None
 

@@ -1,48 +1,54 @@
-"""The files that a gate writes, beside those that it goes by: none of these is overwritten, or added to where it is no history."""
+"""The files that commands write, beside those that they go by: none of these is overwritten, or added to where it is no history."""
 
 from __future__ import annotations
 
 import os
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping
 from pathlib import Path
 
-from conformance.engines import records
+from conformance import files
+from conformance.engines import records, with_tests
+from conformance.execution import folder
 from conformance.exits import UserError
 
 from . import history
 
-_OF_A_RUN = frozenset({records.RUN, records.CELL, *records.OF_CHECK})
+_OF_A_RUN = folder.FILES | {
+    records.RUN, records.CELL, *records.OF_CHECK, records.LOG, with_tests.RESULTS, with_tests.LOG,
+}  # fmt: skip
+_OF_OTHERS = (records.CANDIDATES, with_tests.FOLDER)
+"""Folders of a run over cells in which every file belongs to the run."""
+
+Given = Iterable[tuple[str, Path]]
+"""What a command goes by: files and folders, each with the option, or the word, that names it."""
 
 
-def check(document: Path | None, kept: Path | None, given: Iterable[tuple[str, Path]]) -> None:
-    """Raise UserError where ``--json`` (the document) or ``--history`` (what is kept) would spoil what the other options have given."""
+def keep(outputs: Iterable[tuple[str, Path]], given: Given) -> None:
+    """Raise UserError if one of the outputs, each with its option, is a file that the command goes by, or a part of a run."""
+    named = list(outputs)
     for other, one in given:
-        for option, path in (("--json", document), ("--history", kept)):
-            if path and _is_in(path, one):
-                raise UserError(f"{option}: {path} is what {other} names, and would be lost; choose another place")
-    if document and kept and _is_same(document, kept):
+        for option, path in named:
+            folder.refuse(option, path, other, one, _OF_A_RUN)
+            if any(_is_below(path, one / name) for name in _OF_OTHERS):
+                raise UserError(f"{option}: {path} is a part of what {other} names; choose another place")
+
+
+def check(document: Path | None, kept: Path | None, given: Given) -> None:
+    """Raise UserError where ``--json`` (the document) or ``--history`` (what is kept) would spoil what the other options have given."""
+    named: Mapping[str, Path] = {o: path for o, path in (("--json", document), ("--history", kept)) if path}
+    keep(named.items(), given)
+    if document and kept and files.is_same(document, kept):
         raise UserError(f"--json: {document} is what --history names, and would be lost; choose another place")
-    for option, path in (("--json", document), ("--history", kept)):
-        if path and path.is_dir():
+    for option, path in named.items():
+        if files.is_folder(path):
             raise UserError(f"{option}: {path} cannot be written: it is a folder; choose another place")
+    if kept and not files.is_regular(kept):
+        raise UserError(
+            f"--history: {kept} is not a regular file, and runs are added only to such a file; choose another"
+        )
     if kept and not history.is_one(kept):
         raise UserError(f"--history: {kept} is no history of runs, and nothing is added to it; choose another file")
 
 
-def _is_in(path: Path, run: Path) -> bool:
-    """Whether it is this file, or one of the files that make this folder a run."""
-    if not run.is_dir():
-        return _is_same(path, run)
-    return path.name in _OF_A_RUN and _real(path).is_relative_to(_real(run))
-
-
-def _is_same(one: Path, other: Path) -> bool:
-    """One file, also by two names."""
-    if one.exists() and other.exists():
-        return one.samefile(other)
-    return _real(one) == _real(other)
-
-
-def _real(path: Path) -> Path:
-    """Return the path with its links resolved, also if its target does not exist."""
-    return Path(os.path.realpath(path))
+def _is_below(path: Path, above: Path) -> bool:
+    return Path(os.path.realpath(path)).is_relative_to(os.path.realpath(above))

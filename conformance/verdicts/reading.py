@@ -67,13 +67,13 @@ _NOBODY: dict[str, Any] = {"side": "", "libraries": [], "why": ""}
 def load(path: Path) -> RunFile:
     """The run that a file or a folder holds. Raises UserError where there is none."""
     try:
-        if path.exists() and not path.is_dir():
+        if files.is_there(path) and not files.is_folder(path):
             return runfile.read(path)
         if _is_there(path / records.RUN):
             return _of_conform(path)
         if _is_there(path / records.PLAN):
             return _of_check(path)
-        what = "no run" if path.exists() else "nothing"
+        what = "no run" if files.is_there(path) else "nothing"
     except (OSError, ValueError) as error:
         what = f"nothing that can be read ({error})"
     raise UserError(

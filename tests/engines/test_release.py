@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 from pathlib import Path
 
 import jsonschema
@@ -203,3 +204,24 @@ def test_a_run_that_goes_on_takes_no_other_candidate(bench: Bench, wheel: Path) 
     bench.conform("--cells", "smoke-13")
     done = bench.conform("--resume", str(bench.out), "--candidate", f"cvcuda={wheel}")
     assert (done.code, "cannot be given with --resume" in done.stderr) == (2, True)
+
+
+@pytest.mark.parametrize(("mode", "is_used"), [(0o777, False), (0o1777, False), (0o755, True)])
+def test_code_is_not_put_where_other_users_can_exchange_it(bench: Bench, tests: Path, mode: int, is_used: bool) -> None:
+    """Nothing is written there. A run without code of the user's own may use the folder."""
+    bench.out.mkdir()
+    bench.out.chmod(mode)
+    done = bench.conform("--cells", "smoke-12", "--with-tests", str(tests))
+    assert (done.code == 0, "choose a folder that only you can change" in done.stderr) == (is_used, not is_used)
+    assert any(bench.out.iterdir()) == is_used
+    assert bench.conform("--cells", "smoke-12").code == 0
+
+
+@pytest.mark.skipif(os.getuid() != 0, reason="only root can give files away")
+@pytest.mark.parametrize("name", ["out", "out/candidates"])
+def test_code_is_not_put_into_a_folder_of_another_user(bench: Bench, wheel: Path, name: str) -> None:
+    """That user could exchange a candidate before it runs."""
+    (bench.folder / name).mkdir(parents=True)
+    os.chown(bench.folder / name, 12345, 12345)
+    done = bench.conform("--cells", "smoke-12", "--candidate", f"cvcuda={wheel}")
+    assert (done.code, "belongs to another user (uid 12345)" in done.stderr) == (2, True)

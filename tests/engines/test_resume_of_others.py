@@ -9,11 +9,12 @@ from pathlib import Path
 import pytest
 
 from conformance.cli import main
-from conformance.engines import records
+from conformance.engines import owning, records
 from conformance.engines.cli import ENGINE
+from conformance.engines.containers import PLAIN_USER
 from conformance.engines.model import Bounds, Cell
 from conformance.engines.records import Run
-from conformance.exits import Exit
+from conformance.exits import Exit, UserError
 
 PLANNED: dict[str, object] = {"axes": {}, "holds": {}}
 
@@ -114,7 +115,65 @@ def test_the_run_of_another_user_is_not_gone_on_with(
     """A run file of another user could make this user run arbitrary commands."""
     os.chown(out / records.RUN, 12345, 12345)
     assert main(["conform", "--resume", str(out)]) == Exit.USAGE
-    assert "belongs to another user (number 12345)" in capsys.readouterr().err
+    assert "belongs to another user (uid 12345)" in capsys.readouterr().err
+
+
+@pytest.mark.skipif(os.getuid() != 0, reason="only root can give files away")
+@pytest.mark.parametrize("name", ["", "..", "one", "candidates", "with-tests", "with-tests/conftest.py"])
+def test_a_run_in_a_folder_of_another_user_is_not_gone_on_with(
+    name: str, out: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """That user could exchange ``run.json``, or code, after it has been checked."""
+    (out / "with-tests").mkdir()
+    (out / "with-tests" / "conftest.py").touch()
+    for folder in ("one", "candidates"):
+        (out / folder).mkdir()
+    os.chown(out / name, 12345, 12345)
+    assert main(["conform", "--resume", str(out)]) == Exit.USAGE
+    told = capsys.readouterr().err
+    assert "belongs to another user (uid 12345)" in told
+    assert "copy the folder to a place that only you can change" in told
+
+
+@pytest.mark.parametrize("name", ["", "..", "one", "candidates", "with-tests", "with-tests/conftest.py", "run.json"])
+def test_a_run_that_other_users_can_change_is_not_gone_on_with(
+    name: str, out: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """The mode of a folder or of a file lets them in."""
+    (out / "with-tests").mkdir()
+    (out / "with-tests" / "conftest.py").touch()
+    for folder in ("one", "candidates"):
+        (out / folder).mkdir()
+    (out / name).chmod(0o777)
+    assert main(["conform", "--resume", str(out)]) == Exit.USAGE
+    assert "can be written to by" in capsys.readouterr().err
+
+
+def test_a_run_file_that_is_a_link_is_not_followed(out: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    """The file is opened once, and its owner is read from the open file."""
+    (out / records.RUN).rename(out / "real.json")
+    (out / records.RUN).symlink_to("real.json")
+    assert main(["conform", "--resume", str(out)]) == Exit.USAGE
+    assert "run.json is a link, not a file" in capsys.readouterr().err
+
+
+def test_a_run_below_a_sticky_folder_is_gone_on_with(out: Path) -> None:
+    """Other users cannot rename an entry of this user there."""
+    out.parent.chmod(0o1777)
+    assert main(["conform", "--resume", str(out)]) == Exit.INCOMPLETE
+
+
+@pytest.mark.skipif(os.getuid() != 0, reason="only root starts containers as another user")
+def test_folders_that_containers_have_written_to_are_gone_on_with(out: Path) -> None:
+    """When root starts containers, their user owns the folders of the cells, but nothing else of a run."""
+    (out / "one").mkdir()
+    os.chown(out / "one", PLAIN_USER, PLAIN_USER)
+    owning.check("--resume", out, "", ["one"], contained=PLAIN_USER)
+    with pytest.raises(UserError):
+        owning.check("--resume", out, "", ["one"])
+    os.chown(out, PLAIN_USER, PLAIN_USER)
+    with pytest.raises(UserError):
+        owning.check("--resume", out, "", ["one"], contained=PLAIN_USER)
 
 
 @pytest.mark.parametrize(

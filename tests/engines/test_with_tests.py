@@ -164,6 +164,18 @@ def test_the_tests_are_copied_as_they_are_planned(tmp_path: Path) -> None:
     assert copied == ["data", "data/x.bin", "test_a.py"]
 
 
+def test_the_copy_of_the_tests_lets_no_other_user_write(tmp_path: Path) -> None:
+    """The original may: a resumed run executes the copy alone."""
+    (tmp_path / "own" / "below").mkdir(parents=True)
+    (tmp_path / "own" / "below" / "conftest.py").touch()
+    for path in (tmp_path / "own", *(tmp_path / "own").rglob("*")):
+        path.chmod(0o777)
+    (tmp_path / "out").mkdir()
+    with_tests.copy(tmp_path / "own", tmp_path / "out")
+    copied = [tmp_path / "out" / "with-tests", *(tmp_path / "out" / "with-tests").rglob("*")]
+    assert [path.stat().st_mode & 0o777 for path in copied] == [0o755] * 3
+
+
 def test_a_dangling_link_among_the_tests_is_told(tmp_path: Path) -> None:
     """A container would see nothing behind it."""
     (tmp_path / "tests").mkdir()

@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+import os
 from pathlib import Path
 
 import pytest
 from samples import DIGESTS, FILES, below, cell, pins, recipe
 
+from conformance.exits import UserError
 from conformance.images import stages
 from conformance.images.stages import Stage, all_of
 from conformance.matrix import lockfile
@@ -90,6 +92,18 @@ def test_nothing_of_the_suite_is_given_to_a_build() -> None:
     suite = {text for path in (root / "conformance").rglob("*.py") if (text := path.read_text(encoding="utf-8"))}
     assert suite.isdisjoint(given)
     assert not any("COPY conformance" in text or "COPY . " in text for text in given)
+
+
+@pytest.mark.skipif(os.getuid() != 0, reason="only root can give files away")
+def test_a_recipe_that_another_user_has_put_into_a_shared_folder_is_not_built(tmp_path: Path) -> None:
+    """A checkout of another user in another folder is one that this user has chosen."""
+    (tmp_path / "docker").mkdir()
+    (tmp_path / "docker" / "Dockerfile").write_text("FROM scratch\n")
+    os.chown(tmp_path / "docker", 12345, 12345)
+    assert stages.recipe_files(tmp_path / "docker")
+    tmp_path.chmod(0o1777)
+    with pytest.raises(UserError, match="belongs to another user"):
+        stages.recipe_files(tmp_path / "docker")
 
 
 def test_what_an_interpreter_has_compiled_is_no_file_of_the_recipe(tmp_path: Path) -> None:

@@ -153,3 +153,15 @@ def test_a_cell_at_its_memory_limit_accuses_nobody() -> None:
     run = believable(replace(run, cells=(replace(cell, lifecycle="out of memory", reason="at its limit of 8g"),)))
     assert counts(run)[Verdict.VIOLATES] == 0
     assert "at its limit of 8g" in untested(run).cells[0].why
+
+
+def test_a_report_does_not_replace_the_run_that_it_was_made_from(conformance: Command, tmp_path: Path) -> None:
+    """The file of the run has the name of a report."""
+    run = kept(SMALL, tmp_path / "index.html")
+    before = (tmp_path / "index.html").read_bytes()
+    done = conformance("publish", "--run", run, "--out", ".")
+    assert (done.code, "is what --run names, and would be lost" in done.stderr) == (2, True)
+    assert ((tmp_path / "index.html").read_bytes(), [path.name for path in tmp_path.iterdir()]) == (
+        before,
+        ["index.html"],
+    )

@@ -330,3 +330,23 @@ def test_the_command_reads_what_check_has_left(conformance: Command, tmp_path: P
     assert f"- `{id}`" in told.stdout
     missing = conformance("finding", "blind/nothing", path=path)
     assert (missing.code, "did you mean blind/consumer/values-changed/dlpack" in missing.stderr) == (Exit.USAGE, True)
+
+
+def test_where_a_folder_is_needed_this_is_told(run: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    """A device and a file are none."""
+    for out in ("/dev/null", str(run / "plan.jsonl")):
+        assert main(["finding", "--new", "--results", str(run), "--out", out]) == Exit.USAGE
+        assert "a folder is needed, and it is not a folder" in capsys.readouterr().err
+
+
+@pytest.mark.parametrize("name", sorted(folder.FILES))
+def test_no_output_replaces_a_file_of_the_run_that_it_was_made_from(
+    name: str, run: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """Neither a page nor a script, whether or not the file is there."""
+    before = {path: path.read_bytes() for path in run.iterdir()}
+    out = ("--results", str(run), "--out", str(run / name))
+    for arguments in (("finding", IDS[EXPORT.case.id], *out), ("repro", EXPORT.case.id, *out)):
+        assert main(arguments) == Exit.USAGE
+        assert "is what --results names, and would be lost" in capsys.readouterr().err
+    assert {path: path.read_bytes() for path in run.iterdir()} == before

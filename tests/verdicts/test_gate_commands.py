@@ -189,6 +189,7 @@ def test_what_cannot_be_done_is_a_sentence(
         (("--json", "h.jsonl", "--history", "h.jsonl"), "--json: h.jsonl is what --history names"),
         (("--json", "n.jsonl", "--history", "./n.jsonl"), "--json: n.jsonl is what --history names"),
         (("--history", "good.json"), "--history: good.json is what --run names"),
+        (("--history", "/dev/stdout"), "--history: /dev/stdout is not a regular file"),
         (("--history", "other.json"), "--history: other.json is no history of runs"),
         (("--history", "a.whl"), "--history: a.whl is no history of runs"),
         (("--run", "ran", "--json", "ran/one/results.jsonl"), "--json: ran/one/results.jsonl is what --run names"),
@@ -209,6 +210,40 @@ def test_nothing_that_a_run_is_judged_by_is_written_to(
     done = conformance("gate", "--run", "good.json", "--baseline", "bad.json", *arguments)
     assert (done.code, told in done.stderr, done.stdout) == (Exit.USAGE, True, ""), done.stderr
     assert {path: path.read_bytes() for path in files.rglob("*") if path.is_file()} == before
+
+
+RAN = (
+    "run.json",
+    "one/cell.json",
+    "one/plan.jsonl",
+    "one/results.jsonl",
+    "one/journal.jsonl",
+    "one/contents.json",
+    "one/.lock",
+    "with-tests/a.py",
+)
+"""Files of a run over cells, some of which are missing in the one of these tests."""
+
+
+@pytest.mark.parametrize("out", ["good.json", "link.json", *(f"ran/{name}" for name in RAN), "linked/one/plan.jsonl"])
+def test_a_run_is_not_merged_into_a_part_of_itself(conformance: Command, files: Path, out: str) -> None:
+    """By whatever name, and every file is as it was."""
+    brought(files / "ran", files / "none.txt")
+    (files / "link.json").symlink_to("good.json")
+    (files / "linked").symlink_to("ran")
+    before = {path: path.read_bytes() for path in files.rglob("*") if path.is_file()}
+    done = conformance("merge", "good.json" if "json" in out.partition("/")[0] else "ran", "--out", out)
+    assert (done.code, "is what RUN names" in done.stderr or "is a part of what" in done.stderr, done.stdout) == (
+        Exit.USAGE, True, "",
+    ), done.stderr  # fmt: skip
+    assert {path: path.read_bytes() for path in files.rglob("*") if path.is_file()} == before
+
+
+def test_a_run_may_be_merged_into_another_file_in_its_folder(conformance: Command, files: Path) -> None:
+    """No file of the run has this name."""
+    brought(files / "ran", files / "none.txt")
+    conformance("merge", "ran", "--out", "ran/run.json.gz")
+    assert (files / "ran" / "run.json.gz").is_file()
 
 
 def test_mistakes_of_the_waivers_are_told_at_once(conformance: Command, files: Path) -> None:

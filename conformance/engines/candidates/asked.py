@@ -9,6 +9,7 @@ from pathlib import Path
 from packaging.requirements import InvalidRequirement, Requirement
 from packaging.utils import canonicalize_name
 
+from conformance import files
 from conformance.matrix.lockfile import without_line
 
 from . import wheels
@@ -52,7 +53,7 @@ def _one(text: str) -> Asked:
     name, mark, value = text.partition("=")
     if not (mark and value and _requirement(name)):
         raise Mistake(f"that is neither a wheel nor a requirement; {FORMS}")
-    if value.endswith(".whl") or "/" in value or Path(value).exists():
+    if value.endswith(".whl") or "/" in value or _is_there(Path(value)):
         return _from_file(text, name, Path(value))
     wanted = _requirement(value)
     if value[0].isdigit():
@@ -62,6 +63,14 @@ def _one(text: str) -> Asked:
     if not same(name, canonicalize_name(wanted.name)):
         raise Mistake(f"{value!r} asks for {wanted.name}, not for {name}; {FORMS}")
     return _from_index(text, wanted.name, wanted)
+
+
+def _is_there(path: Path) -> bool:
+    """Return whether a path leads to anything. A requirement that can be no path does not."""
+    try:
+        return files.is_there(path)
+    except files.Unreadable:
+        return False
 
 
 def _requirement(text: str) -> Requirement | None:

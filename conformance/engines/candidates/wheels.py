@@ -84,7 +84,7 @@ def read(path: Path) -> Wheel:
     Raises:
         NoWheel: there is none that could be tried.
     """
-    if not path.exists():
+    if not _is_there(path):
         raise NoWheel("there is no such file; build the wheel, or mend the path")
     try:
         name, version, _, tags = parse_wheel_filename(path.name)
@@ -93,6 +93,13 @@ def read(path: Path) -> Wheel:
     with _opened(path) as archive:
         _check(archive, name, version)
     return Wheel(path.absolute(), name, str(version), tags, digest(path))
+
+
+def _is_there(path: Path) -> bool:
+    try:
+        return files.is_there(path)
+    except files.Unreadable as error:
+        raise NoWheel(f"it {error.why}; mend the path") from error
 
 
 @contextmanager
