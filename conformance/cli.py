@@ -191,8 +191,15 @@ def _day(text: str) -> date:
         raise UserError(f"--as-of: {text!r} is no date; write it as 2026-11-20") from error
 
 
+_MOST_DAMAGE = 10
+"""Damaged lines that a command reports one by one."""
+
+
 def _words(text: str) -> tuple[str, ...]:
-    return tuple(word.strip() for word in text.split(",") if word.strip())
+    found = tuple(word.strip() for word in text.split(",") if word.strip())
+    if not found:
+        raise argparse.ArgumentTypeError(f"{text!r} names nothing; leave the option out to choose everything")
+    return found
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
@@ -301,8 +308,10 @@ def _left_in(out: Path, option: str, advice: str) -> held.Left:
         left = held.left(out)
     except Unreadable as error:
         raise UserError(f"{option}{out} holds no run that can be read ({error.brief}); {advice}") from error
-    for told in left.damage:
+    for told in left.damage[:_MOST_DAMAGE]:
         print(f"conformance: {harmless(told)}; its content is unknown", file=sys.stderr)
+    if len(left.damage) > _MOST_DAMAGE:
+        print(f"conformance: {len(left.damage) - _MOST_DAMAGE} more lines are damaged", file=sys.stderr)
     unknown = [case.id for case in left.cases if case.invariant not in catalogue()]
     if unknown:
         raise UserError(f"{option}this suite has no case {unknown[0]}; {out} comes from another version of it")

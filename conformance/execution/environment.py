@@ -197,7 +197,7 @@ def _library(name: str, neutral: Path) -> tuple[Library, fingerprint.Contents]:
     if "name" in found:
         return Library.from_json(found), found.get(CONTENTS, {})
     if KILLED in found:
-        why = f"{INSTALLED} its probe was ended {_TRIES} times by another process ({found[KILLED]}); run the command again"
+        why = f"{INSTALLED} {found[KILLED]} ended its probe {_TRIES} times; the sender is unknown, so check the memory limit and the library"
         return Library(name, {}, absent=why, unusable=dict.fromkeys((device.value for device in Device), why)), {}
     doing = found.get(CHECKING) or "it is looked at"
     return Library.not_trusted(name, {}, f"while {doing}, its process {found['ended']}{EITHER}"), {}

@@ -100,7 +100,7 @@ def _named(cases: list[Case], wanted: tuple[str, ...]) -> list[Case]:
     for name in wanted:
         if name not in by_id:
             raise BadSelection(
-                f"--case: this environment has no case {name!r}{meant(name, by_id)}; `list --cases` prints all {len(by_id)}"
+                f"--case: this environment has no case {name!r}{meant(name, by_id)}; `list --cases` prints those there are"
             )
     return [by_id[name] for name in wanted]
 

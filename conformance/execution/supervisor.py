@@ -356,7 +356,7 @@ class Supervisor:
         elif self._stops.number is not None:
             self.stopped = f"the run was stopped by {signal.Signals(self._stops.number).name}"
         elif time.monotonic() > end:
-            self.stopped = f"the run had reached its limit of {self._settings.limit:g} s"
+            self.stopped = f"the run reached its limit of {self._settings.limit:g} s"
         return bool(self.stopped)
 
     def _hopeless(self, server: forkserver.Server) -> bool:

@@ -317,7 +317,7 @@ def _totals(
         screen.wrapped(f"{told}; everything is in {out}", "", "bold", "green")
     if gaps.elsewhere:
         names = ", ".join(gap.name for gap in gaps.elsewhere)
-        told = f"installed and not tested, because no case is planned on a device that they can use: {names}"
+        told = f"installed and not tested, because this run has no case on a device for which they are made: {names}"
         screen.wrapped(f"{told} ({gaps.elsewhere[0].why})", "", "dim")
     _canaries(screen, run.results)
 
@@ -331,8 +331,8 @@ def _unproven(gaps: Untested) -> Iterator[str]:
         yield "no library was tested, only the reference with itself; install a library that is to be tested, or choose one that is installed"
     elif gaps.unusable:
         yield (
-            f"{many(len(gaps.unusable), 'library', 'libraries')} not tested, so this run proves nothing about them: {reasons}; "
-            "repair or uninstall them, or choose others by --between or --device"
+            f"{many(len(gaps.unusable), 'installed library was', 'installed libraries were')} not tested: {reasons}; "
+            "repair or uninstall what is named, or choose others by --between or --device"
         )
 
 

@@ -67,7 +67,7 @@ def test_a_library_whose_probes_were_killed_is_not_accused(tmp_path: Path, monke
     library, contents = environment._library("one", tmp_path)
     assert (library.untrusted, contents) == (None, {})
     assert library.absent == (
-        "installed, and its probe was ended 3 times by another process (SIGKILL); run the command again"
+        "installed, and SIGKILL ended its probe 3 times; the sender is unknown, so check the memory limit and the library"
     )
     assert untested(Environment((library,)), [HOST]).unusable == (("one", library.absent),)
     assert environment._driver(tmp_path)[environment.UNKNOWN] == "the process that asks the driver died with signal 9"

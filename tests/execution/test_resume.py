@@ -130,7 +130,7 @@ def test_who_is_asked_to_stop_puts_down_what_is_known_and_says_how_to_go_on(
 def test_a_run_ends_at_its_limit(conformance: Command) -> None:
     """What it has not come to is lost, and can be gone on with."""
     stopped = conformance("check", *SELECTION, "--limit", "0.4")
-    assert (stopped.code, "the run had reached its limit of 0.4 s" in stopped.stderr) == (4, True)
+    assert (stopped.code, "the run reached its limit of 0.4 s" in stopped.stderr) == (4, True)
     assert "lost" in stopped.outcomes().values()
     assert len(stopped.results) == len(stopped.plan)
 
