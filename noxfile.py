@@ -89,7 +89,7 @@ def gate(session: nox.Session) -> None:
 def tests(session: nox.Session) -> None:
     """Run the project's own tests against the installed package."""
     session.install(".[test,runner]", "numpy", "jax")
-    session.run("pytest", *session.posargs)
+    session.run("pytest", "-n", "auto", *session.posargs)
 
 
 @nox.session(reuse_venv=True)
