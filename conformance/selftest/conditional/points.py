@@ -12,7 +12,7 @@ from conformance.reference.memory import Memory
 from conformance.suite.patterns import pattern
 
 from .levels import (
-    ACCESS, DEFAULTS, FACTORS, HUGE, KIND, LAYOUT, LONG, OFFSET, PAGE, RANK, SIZE, WIDTH, Level, of_array,
+    ACCESS, DEFAULTS, FACTORS, HUGE, KIND, LAYOUT, LONG, OFFSET, PAGE, PATH, RANK, SIZE, WIDTH, Level, of_array,
 )  # fmt: skip
 
 _OF_ARRAY = (LAYOUT, RANK, SIZE, OFFSET, ACCESS)
@@ -70,8 +70,11 @@ def _filling(kind: DType, nbytes: int) -> bytes:
     return (repeats * (nbytes // len(repeats) + 1))[:nbytes]
 
 
-def point(levels: dict[str, str]) -> Point | None:
-    """The array with these levels, defaults for the others; ``None`` if there is none, such as a transposed vector."""
+def point(levels: dict[str, str], behind: int = 0) -> Point | None:
+    """The array with these levels, defaults for the others; ``None`` if there is none, such as a transposed vector.
+
+    ``behind`` is the number of elements of the block that lie behind the array.
+    """
     chosen = {**DEFAULTS, **levels}
     name = _type(levels)
     if name is None:
@@ -85,7 +88,7 @@ def point(levels: dict[str, str]) -> Point | None:
     made = Point(
         name,
         Strided(placed.shape, placed.strides, begins),
-        max(high - low, 0) + _OFFSETS[chosen[OFFSET]],
+        max(high - low, 0) + _OFFSETS[chosen[OFFSET]] + behind,
         chosen[ACCESS] == "readonly",
     )
     kind = made.kind
@@ -167,7 +170,7 @@ def allowed(condition: tuple[Level, ...]) -> tuple[Point, ...]:
     for more in ({}, *single, *types):
         if any(fixed.get(factor, level) != level for factor, level in more.items()):
             continue
-        made = point({**_fitting(fixed, more), **more, **fixed})
+        made = point({**_fitting(fixed, more), **more, **fixed}, behind=int((PATH, "view") in condition))
         if made is not None:
             found[made] = None
     return tuple(found)

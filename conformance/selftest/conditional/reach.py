@@ -1,0 +1,101 @@
+"""Which cases reach which levels: found by one run of every case with partners that are flawless and note what they know.
+
+Until a conditional fault is wrong for the first time, everything goes as in that run. So a case that has not reached the condition in one
+of the methods that the fault replaces cannot show it, and need not be tried.
+"""
+
+from __future__ import annotations
+
+from collections import defaultdict
+from collections.abc import Iterable, Iterator, Sequence
+from dataclasses import dataclass, field
+
+from conformance.adapters.base import Adapter
+from conformance.adapters.reference import ReferenceAdapter
+from conformance.execution.accusing import accused
+from conformance.execution.results import ACCUSING, Result
+from conformance.reference.exporter import Exporter
+from conformance.reference.importer import Importer
+from conformance.selftest.accusations import FAULTY, placed
+from conformance.selftest.trials import Bench
+from conformance.suite.catalogue import Case, Isolation, catalogue
+from conformance.suite.libraries import REFERENCE
+from conformance.suite.outcomes import Side
+
+from .generating import noting
+from .levels import Level, State
+
+ORDER = frozenset({"capture", "crossing", "devices", "flight", "ordering", "stream"})
+"""Families of the order of streams and of two devices: their arrays are all alike, and no fault that is tried here is about them."""
+_ISOLATED = (Isolation.CHILD, Isolation.EXIT, Isolation.FRESH)
+
+
+@dataclass
+class Reach:
+    """For each side: methods with the states of their calls, and the cases in which each was seen.
+
+    ``accused`` are the flawless partners' cases that failed: the id, and what was said. ``unplaced`` counts the cases that decide nothing
+    where the partner is no library that the suite knows.
+    """
+
+    cases: tuple[Case, ...]
+    seen: dict[Side, dict[str, dict[State, set[int]]]] = field(default_factory=dict)
+    accused: list[tuple[str, str]] = field(default_factory=list)
+    unplaced: int = 0
+
+    def reaching(self, side: Side, methods: Iterable[str], condition: tuple[Level, ...]) -> list[int]:
+        """Numbers of the cases that reach the condition in one of the methods, in their order."""
+        wanted = frozenset(condition)
+        of_side = self.seen.get(side, {})
+        found: set[int] = set()
+        for method in methods:
+            for state, cases in of_side.get(method, {}).items():
+                if wanted <= state:
+                    found |= cases
+        return sorted(found)
+
+
+def useful(cases: Iterable[Case]) -> Iterator[Case]:
+    """The cases that need no process of their own and are not about order."""
+    for case in cases:
+        invariant = catalogue()[case.invariant]
+        if invariant.family not in ORDER and invariant.isolation not in _ISOLATED:
+            yield case
+
+
+def partners(exporter: type[Exporter], importer: type[Importer]) -> dict[str, Adapter]:
+    """The flawless reference, and a library with this exporter and this importer."""
+    made = type("FaultyAdapter", (ReferenceAdapter,), {"name": FAULTY})()
+    made.exporter_class, made.importer_class = exporter, importer
+    return {REFERENCE: ReferenceAdapter(), FAULTY: made}
+
+
+def measured(cases: Sequence[Case]) -> Reach:
+    """Run every case with each side noted. Call it in a process that is not used for anything else afterwards."""
+    reach = Reach(tuple(cases))
+    for side in (Side.PRODUCER, Side.CONSUMER):
+        noted: dict[str, dict[State, set[int]]] = defaultdict(lambda: defaultdict(set))
+        now: set[tuple[str, State]] = set()
+        exporter, importer = noting(lambda name, state: now.add((name, state)))
+        bench = Bench(
+            partners(exporter, Importer) if side is Side.PRODUCER else partners(Exporter, importer)
+        )
+        for number, case in enumerate(cases):
+            now.clear()
+            exporter.life.__init__()  # type: ignore[attr-defined]
+            importer.life.__init__()  # type: ignore[attr-defined]
+            result = run(bench, placed(case, side, FAULTY, REFERENCE))
+            if result.outcome in ACCUSING:
+                reach.accused.append((result.case.id, result.reason))
+            if not result.verdict.is_decided:
+                reach.unplaced += 1
+                continue
+            for name, state in list(now):
+                noted[name][state].add(number)
+        reach.seen[side] = {name: dict(states) for name, states in noted.items()}
+    return reach
+
+
+def run(bench: Bench, case: Case) -> Result:
+    """The result of a case, with the accused."""
+    return accused(bench.run(case, catalogue()[case.invariant]), dict[str, Result]().get)

@@ -1,0 +1,203 @@
+"""Trying one conditional fault, in a forked process: the point at which it shows, then the cases that reach its condition until one fails."""
+
+from __future__ import annotations
+
+import json
+import os
+import select
+import signal
+import time
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import NoReturn
+from unittest import mock
+
+from conformance.execution.results import ACCUSING
+from conformance.reference import faults
+from conformance.reference.exporter import Exporter
+from conformance.reference.importer import Importer
+from conformance.selftest.accusations import FAULTY, placed
+from conformance.selftest.trials import Bench
+from conformance.suite import children, offers
+from conformance.suite.libraries import REFERENCE
+from conformance.suite.outcomes import Side
+from conformance.verdict import Verdict
+
+from . import levels, witness
+from .generating import conditional, overridden
+from .levels import Level
+from .reach import Reach, partners, run
+
+_PATIENCE = 0.02
+"""Seconds. The reference releases what it has at once, so what a fault never releases need not be waited for."""
+_SECONDS = 60.0
+"""Silence of a process after which it hangs."""
+_CAUGHT, _SHOWS, _HIDES, _TRIES, _ENDS = "caught", "shows", "hides", "tries", "ends"
+
+
+@dataclass(frozen=True)
+class Candidate:
+    """An always-wrong fault and a condition."""
+
+    fault: str
+    condition: tuple[Level, ...]
+
+    @property
+    def name(self) -> str:
+        """Such as ``reference.layout.StridesInBytes@width=8,layout=transposed``."""
+        return f"reference.{self.fault}@{levels.name_of(self.condition)}"
+
+    @classmethod
+    def named(cls, name: str) -> Candidate:
+        """The reverse of :attr:`name`. Raises ``ValueError`` for what is no such name."""
+        fault, at, condition = name.removeprefix("reference.").partition("@")
+        if not at or fault not in faults.all_faults():
+            raise ValueError(f"{name!r} is no fault with a condition")
+        return cls(fault, levels.parsed(condition))
+
+
+@dataclass(frozen=True)
+class Tried:
+    """What became of a candidate.
+
+    ``witness`` is where it shows, empty if it shows nowhere. ``caught_by`` is the id of the case that failed, and ``said`` its sentence.
+    ``reached`` are the cases that reach the condition. ``wrongly`` is who is accused, if that is not the library with the fault.
+    """
+
+    name: str
+    statement: str
+    factors: int
+    witness: str
+    caught_by: str = ""
+    said: str = ""
+    reached: int = 0
+    wrongly: str = ""
+    seconds: float = 0.0
+
+    @property
+    def missed(self) -> bool:
+        """Whether it shows somewhere, and no case fails."""
+        return bool(self.witness) and not self.caught_by
+
+    @property
+    def reason(self) -> str:
+        """Why it was missed, as far as a rule knows."""
+        if not self.missed:
+            return ""
+        if not self.reached:
+            return f"no case reaches the condition; it shows with {self.witness}"
+        return f"none of the {self.reached} cases that reach the condition notices; it shows with {self.witness}"
+
+
+def methods(fault: faults.Fault) -> tuple[str, ...]:
+    """What a fault replaces."""
+    if fault.exporter is Exporter:
+        return overridden(fault.importer, Importer)
+    return overridden(fault.exporter, Exporter)
+
+
+def side_of(fault: faults.Fault) -> Side:
+    """The side that a fault is on."""
+    return Side.CONSUMER if fault.exporter is Exporter else Side.PRODUCER
+
+
+def tried(candidate: Candidate, reach: Reach, first: Sequence[str] = ()) -> Tried:
+    """Try a candidate; ``first`` are invariants whose cases come before the others, after those that have to catch the fault."""
+    started = time.perf_counter()
+    always = faults.all_faults()[candidate.fault]
+    witness.prepare(always, candidate.condition)
+    numbers = reach.reaching(side_of(always), methods(always), candidate.condition)
+    numbers.sort(key=lambda number: _distance(reach, number, always, first))
+    words = list(_told(candidate, reach, numbers, look=True))
+    if not words:  # the exchange in which it shows has ended the process
+        words = [(_SHOWS, "an exchange that ends the process"), *_told(candidate, reach, numbers, look=False)]
+    statement = f"{always.statement} Only with {levels.told(candidate.condition)}."
+    case, said, wrongly = _outcome(words)
+    return Tried(
+        candidate.name,
+        statement,
+        len(candidate.condition),
+        next((text for word, text in words if word == _SHOWS), ""),
+        case,
+        said,
+        len(numbers),
+        wrongly,
+        time.perf_counter() - started,
+    )
+
+
+def _outcome(words: Sequence[tuple[str, str]]) -> tuple[str, str, str]:
+    """The case that failed, what it said, and who is wrongly accused; a case that ends its process has failed too."""
+    word, text = words[-1]
+    if word == _CAUGHT:
+        case, said, wrongly = json.loads(text)
+        return case, said, wrongly
+    return (text, "the process of the case ends or hangs", "") if word == _TRIES else ("", "", "")
+
+
+def _distance(reach: Reach, number: int, fault: faults.Fault, first: Sequence[str]) -> tuple[int, int]:
+    name = reach.cases[number].invariant
+    families = {caught.partition(".")[0] for caught in fault.caught_by}
+    rank = 0 if name in fault.caught_by else 1 if name in first else 2 if name.partition(".")[0] in families else 3
+    return rank, number
+
+
+def _told(candidate: Candidate, reach: Reach, numbers: Sequence[int], *, look: bool) -> list[tuple[str, str]]:
+    """What a process tells of its trial, in order; ``look`` for the point at which the fault shows."""
+    reader, writer = os.pipe()
+    pid = os.fork()
+    if not pid:
+        os.close(reader)
+        _live(candidate, reach, numbers, writer, look=look)
+    os.close(writer)
+    text = b""
+    while select.select([reader], [], [], _SECONDS)[0] and (piece := os.read(reader, 1 << 16)):
+        text += piece
+    os.close(reader)
+    try:
+        os.killpg(pid, signal.SIGKILL)
+    except ProcessLookupError:
+        os.kill(pid, signal.SIGKILL)
+    os.waitpid(pid, 0)
+    lines = text.decode(errors="replace").split("\n")[:-1]
+    return [(word, rest) for word, _, rest in (line.partition(" ") for line in lines)]
+
+
+def _live(candidate: Candidate, reach: Reach, numbers: Sequence[int], writer: int, *, look: bool) -> NoReturn:
+    """In the forked process."""
+    try:
+        os.setpgid(0, 0)
+        children.die_with_parent()
+        nothing = os.open(os.devnull, os.O_WRONLY)
+        os.dup2(nothing, 1)
+        os.dup2(nothing, 2)
+        always = faults.all_faults()[candidate.fault]
+        found = witness.of(conditional(always, candidate.condition), candidate.condition) if look else None
+        if look:
+            _say(writer, _SHOWS if found else _HIDES, str(found or ""))
+        if found or not look:
+            with mock.patch.object(offers, "PATIENCE", _PATIENCE):
+                _try_cases(candidate, reach, numbers, writer)
+    finally:
+        os._exit(0)
+
+
+def _try_cases(candidate: Candidate, reach: Reach, numbers: Sequence[int], writer: int) -> None:
+    always = faults.all_faults()[candidate.fault]
+    side = side_of(always)
+    for number in numbers:
+        case = placed(reach.cases[number], side, FAULTY, REFERENCE)
+        made = conditional(always, candidate.condition)
+        _say(writer, _TRIES, case.id)
+        result = run(Bench(partners(made.exporter, made.importer)), case)
+        if result.outcome in ACCUSING and result.verdict is not Verdict.OBSERVED:
+            found = result.accused
+            right = found is not None and found.libraries == (FAULTY,) and found.side is side
+            whom = "" if right else " and ".join(found.libraries if found else ()) or "nobody"
+            _say(writer, _CAUGHT, json.dumps([case.id, result.reason, whom]))
+            return
+    _say(writer, _ENDS, "")
+
+
+def _say(writer: int, word: str, rest: str) -> None:
+    os.write(writer, f"{word} {' '.join(rest.splitlines())}\n".encode())
