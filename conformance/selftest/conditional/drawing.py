@@ -33,6 +33,8 @@ def left_out(fault: faults.Fault) -> str:
         return "it is about the order of streams or about two devices, not about one array"
     if family in TABLES:
         return "it is about kernels, contexts or the table of the C exchange API, not about an exchange of one array"
+    if family == "combination":
+        return "it is wrong under a condition already"
     if not methods(fault):
         return "it replaces no method, so there is no moment at which a condition could be looked at"
     return UNSEEN.get(fault.name, "")

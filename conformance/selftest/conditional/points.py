@@ -166,8 +166,9 @@ def allowed(condition: tuple[Level, ...]) -> tuple[Point, ...]:
     free = [factor for factor in (LAYOUT, RANK, SIZE, OFFSET, ACCESS) if factor not in fixed]
     types: list[dict[str, str]] = [{WIDTH: width, KIND: kind} for width, kind in _NAMES]
     single = [{factor: level} for factor in free for level in FACTORS[factor]]
+    pairs = [{RANK: "0", SIZE: "one", OFFSET: "some"}, {ACCESS: "readonly", OFFSET: "some"}]
     found = {}
-    for more in ({}, *single, *types):
+    for more in ({}, *single, *types, *pairs):
         if any(fixed.get(factor, level) != level for factor, level in more.items()):
             continue
         made = point({**_fitting(fixed, more), **more, **fixed}, behind=int((PATH, "view") in condition))

@@ -55,6 +55,22 @@ class Reach:
         return sorted(found)
 
 
+def together(parts: Sequence[Reach]) -> Reach:
+    """What was measured of several groups of cases, as one."""
+    whole = Reach(tuple(case for part in parts for case in part.cases))
+    begins = 0
+    for part in parts:
+        for side, methods in part.seen.items():
+            for name, states in methods.items():
+                of_method = whole.seen.setdefault(side, {}).setdefault(name, {})
+                for state, cases in states.items():
+                    of_method.setdefault(state, set()).update(begins + number for number in cases)
+        whole.accused += part.accused
+        whole.unplaced += part.unplaced
+        begins += len(part.cases)
+    return whole
+
+
 def useful(cases: Iterable[Case]) -> Iterator[Case]:
     """The cases that need no process of their own and are not about order."""
     for case in cases:

@@ -6,6 +6,7 @@ import json
 import os
 import select
 import signal
+import tempfile
 import time
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -28,7 +29,7 @@ from .generating import conditional, overridden
 from .levels import Level
 from .reach import Reach, partners, run
 
-_PATIENCE = 0.02
+PATIENCE = 0.02
 """Seconds. The reference releases what it has at once, so what a fault never releases need not be waited for."""
 _SECONDS = 60.0
 """Silence of a process after which it hangs."""
@@ -101,16 +102,16 @@ def side_of(fault: faults.Fault) -> Side:
     return Side.CONSUMER if fault.exporter is Exporter else Side.PRODUCER
 
 
-def tried(candidate: Candidate, reach: Reach, first: Sequence[str] = ()) -> Tried:
-    """Try a candidate; ``first`` are invariants whose cases come before the others, after those that have to catch the fault."""
+def tried(candidate: Candidate, reach: Reach, folder: str, first: Sequence[str] = ()) -> Tried:
+    """Try a candidate; ``folder`` is for temporary files. ``first`` are invariants whose cases come before the others, after those that have to catch the fault."""
     started = time.perf_counter()
     always = faults.all_faults()[candidate.fault]
     witness.prepare(always, candidate.condition)
     numbers = reach.reaching(side_of(always), methods(always), candidate.condition)
     numbers.sort(key=lambda number: _distance(reach, number, always, first))
-    words = list(_told(candidate, reach, numbers, look=True))
+    words = list(_told(candidate, reach, numbers, folder, look=True))
     if not words:  # the exchange in which it shows has ended the process
-        words = [(_SHOWS, "an exchange that ends the process"), *_told(candidate, reach, numbers, look=False)]
+        words = [(_SHOWS, "an exchange that ends the process"), *_told(candidate, reach, numbers, folder, look=False)]
     statement = f"{always.statement} Only with {levels.told(candidate.condition)}."
     case, said, wrongly = _outcome(words)
     return Tried(
@@ -142,13 +143,15 @@ def _distance(reach: Reach, number: int, fault: faults.Fault, first: Sequence[st
     return rank, number
 
 
-def _told(candidate: Candidate, reach: Reach, numbers: Sequence[int], *, look: bool) -> list[tuple[str, str]]:
+def _told(
+    candidate: Candidate, reach: Reach, numbers: Sequence[int], folder: str, *, look: bool
+) -> list[tuple[str, str]]:
     """What a process tells of its trial, in order; ``look`` for the point at which the fault shows."""
     reader, writer = os.pipe()
     pid = os.fork()
     if not pid:
         os.close(reader)
-        _live(candidate, reach, numbers, writer, look=look)
+        _live(candidate, reach, numbers, writer, folder, look=look)
     os.close(writer)
     text = b""
     while select.select([reader], [], [], _SECONDS)[0] and (piece := os.read(reader, 1 << 16)):
@@ -163,11 +166,12 @@ def _told(candidate: Candidate, reach: Reach, numbers: Sequence[int], *, look: b
     return [(word, rest) for word, _, rest in (line.partition(" ") for line in lines)]
 
 
-def _live(candidate: Candidate, reach: Reach, numbers: Sequence[int], writer: int, *, look: bool) -> NoReturn:
+def _live(candidate: Candidate, reach: Reach, numbers: Sequence[int], writer: int, folder: str, *, look: bool) -> NoReturn:
     """In the forked process."""
     try:
         os.setpgid(0, 0)
         children.die_with_parent()
+        os.environ["TMPDIR"] = tempfile.tempdir = folder
         nothing = os.open(os.devnull, os.O_WRONLY)
         os.dup2(nothing, 1)
         os.dup2(nothing, 2)
@@ -176,7 +180,7 @@ def _live(candidate: Candidate, reach: Reach, numbers: Sequence[int], writer: in
         if look:
             _say(writer, _SHOWS if found else _HIDES, str(found or ""))
         if found or not look:
-            with mock.patch.object(offers, "PATIENCE", _PATIENCE):
+            with mock.patch.object(offers, "PATIENCE", PATIENCE):
                 _try_cases(candidate, reach, numbers, writer)
     finally:
         os._exit(0)

@@ -229,6 +229,7 @@ def _exported(array: Exporter, at: Point, **keywords: Any) -> Iterator[Any]:
     del made
     taken.release()
     yield managed and (managed.deleter_calls, managed.owner is None)
+    yield _place(array, array.element0())
 
 
 def _elements(array: Exporter, taken: Imported, at: Point) -> Iterator[Any]:

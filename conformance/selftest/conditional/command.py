@@ -1,0 +1,88 @@
+"""``selftest --conditional`` and ``selftest --all-conditional``: generated faults that are wrong only under a condition."""
+
+from __future__ import annotations
+
+import argparse
+import json
+import secrets
+import signal
+import sys
+from collections import Counter
+from collections.abc import Callable, Iterator, Sequence
+
+from conformance import files
+from conformance.adapters.base import Device
+from conformance.exits import Exit, UserError, given_by
+from conformance.reference import faults
+from conformance.report import terminal
+from conformance.selftest.model import Stage
+from conformance.signals import Stops
+from conformance.suite.libraries import Environment
+
+from . import drawing, running, showing
+from .account import Account
+from .reach import useful
+from .trying import Candidate
+
+SINGLE_SHARE = 4
+"""One fault with a condition on one factor is tried for so many with conditions on two."""
+_SEEDS = 1 << 31
+
+
+def check(options: argparse.Namespace) -> None:
+    """Raise :class:`UserError` for options that do not go together."""
+    sampling = options.conditional is not None
+    if options.seed is not None and not sampling:
+        raise UserError("--seed chooses the faults of --conditional N, so give it too")
+    if sampling and options.all_conditional:
+        raise UserError("--all-conditional tries every conditional fault; leave --conditional out")
+    if not sampling and not options.all_conditional:
+        return
+    for given, name in ((options.page, "--page"), (options.against, "--against"), (options.all_invariants, "--all-invariants")):
+        if given:
+            raise UserError(f"{name} is about faults without a condition; leave it out")
+    if options.device != Device.SIMULATED.value:
+        raise UserError("conditional faults are tried on host memory and on the simulated device; leave --device out")
+    if sampling and options.wanted:
+        raise UserError("a seed or a name chooses the faults; leave one out")
+    for name in options.wanted:
+        try:
+            Candidate.named(name)
+        except ValueError as error:
+            raise UserError(f"{error}; a name is such as reference.layout.StridesInBytes@width=8,layout=transposed") from error
+
+
+def conditional(options: argparse.Namespace, stage: Stage, measured: Environment, processes: int) -> int:
+    """Try them; the exit code says whether the suite catches enough of them and accuses nobody without fault."""
+    seed = None
+    if options.conditional is not None:
+        seed = secrets.randbelow(_SEEDS) if options.seed is None else options.seed
+        print(f"seed {seed}", flush=True)
+    cases = tuple(useful(stage.cases(measured)))
+    progress = terminal.Progress(sys.stderr)
+    with Stops() as stops:
+        found = running.run(cases, _streams(options, seed), processes, _told(progress), stops)
+    rules = Counter(rule for fault in faults.all_faults().values() if (rule := drawing.left_out(fault)))
+    account = Account(
+        seed, tuple(found.tried), found.cases, tuple(found.accused), tuple(dict.fromkeys(found.lost)), dict(rules)
+    )
+    showing.show(terminal.Screen.of(sys.stdout), account)
+    if options.json:
+        with given_by("--json", options.json):
+            files.write(options.json, json.dumps(account.to_json(), indent=1, ensure_ascii=False) + "\n")
+    if stops.number is not None:
+        return Exit.INTERRUPTED if stops.number == signal.SIGINT else Exit.TERMINATED
+    return account.exit
+
+
+def _streams(options: argparse.Namespace, seed: int | None) -> Sequence[tuple[Iterator[Candidate], int | None]]:
+    if options.wanted:
+        return [(iter([Candidate.named(name) for name in options.wanted]), None)]
+    if seed is None:
+        return [(drawing.every(1), None), (drawing.every(2), None)]
+    singles = -(-options.conditional // SINGLE_SHARE)
+    return [(drawing.sampled(1, seed), singles), (drawing.sampled(2, seed), options.conditional)]
+
+
+def _told(progress: terminal.Progress) -> Callable[[int, int | None], None]:
+    return lambda done, planned: progress.show(done, planned or done, f"{done}{f'/{planned}' if planned else ''} conditional faults")

@@ -1,0 +1,128 @@
+"""A process that tries conditional faults: ``python -m conformance.selftest.conditional.worker`` reads requests and answers each in a line."""
+
+from __future__ import annotations
+
+import gc
+import json
+import os
+import pickle
+import subprocess
+import sys
+import tempfile
+from collections import defaultdict
+from collections.abc import Sequence
+from dataclasses import asdict
+from pathlib import Path
+from typing import IO, Any
+from unittest import mock
+
+from conformance.suite import children, offers
+from conformance.suite.catalogue import Case
+
+from . import reach, trying
+from .reach import Reach
+from .trying import PATIENCE, Candidate, Tried
+
+_STANDARD_ERROR = 2
+
+
+class Lost(Exception):
+    """The process has ended; the text says how."""
+
+
+class Worker:
+    """The process, seen from outside. ``folder`` is for its temporary files."""
+
+    def __init__(self, folder: str) -> None:
+        reader, writer = os.pipe()
+        try:
+            self._process: subprocess.Popen[bytes] = children.start(
+                __name__,
+                folder=folder,
+                stdin=subprocess.PIPE,
+                output=_STANDARD_ERROR,
+                answers=writer,
+                variables={"TMPDIR": folder},
+            )
+        finally:
+            os.close(writer)
+        self._answers: IO[bytes] = os.fdopen(reader, "rb")
+
+    def measure(self, cases: Sequence[Case], into: Path) -> dict[str, Any]:
+        """Find out what these cases reach, and leave it in a file; what is told of the flawless partners."""
+        return self._ask({"measure": [case.to_json() for case in cases], "into": str(into)})
+
+    def load(self, parts: Sequence[Path]) -> None:
+        """Take what was measured."""
+        self._ask({"load": [str(part) for part in parts]})
+
+    def tried(self, names: Sequence[str]) -> list[Tried]:
+        """Try these candidates."""
+        return [Tried(**one) for one in self._ask({"try": list(names)})["tried"]]
+
+    def end(self) -> None:
+        """Kill it; what it has forked ends with it."""
+        self._process.kill()
+        self._process.wait()
+
+    def _ask(self, request: dict[str, Any]) -> dict[str, Any]:
+        assert self._process.stdin is not None
+        try:
+            self._process.stdin.write(json.dumps(request).encode() + b"\n")
+            self._process.stdin.flush()
+            answer = self._answers.readline()
+        except OSError:
+            answer = b""
+        if not answer.endswith(b"\n"):
+            raise Lost(f"its process ended with exit code {self._process.wait()}")
+        told: dict[str, Any] = json.loads(answer)
+        return told
+
+
+def _measure(cases: Sequence[Case], into: Path) -> dict[str, Any]:
+    """In a process of its own: the cases leave behind what no later one may find."""
+    pid = os.fork()
+    if not pid:
+        try:
+            with mock.patch.object(offers, "PATIENCE", PATIENCE):
+                into.write_bytes(pickle.dumps(reach.measured(cases)))
+            os._exit(0)
+        finally:
+            os._exit(1)
+    _, status = os.waitpid(pid, 0)
+    if status:
+        return {"lost": f"the flawless partners' process ended with status {status}"}
+    found: Reach = pickle.loads(into.read_bytes())
+    return {"accused": found.accused, "cases": len(found.cases), "unplaced": found.unplaced}
+
+
+def main() -> None:
+    """Until there are no more requests."""
+    children.die_with_parent()
+    known = Reach(())
+    caught: dict[str, list[str]] = defaultdict(list)
+    for line in sys.stdin:
+        request = json.loads(line)
+        if "measure" in request:
+            children.tell(_measure([Case.from_json(case) for case in request["measure"]], Path(request["into"])))
+        elif "load" in request:
+            known = reach.together([pickle.loads(Path(part).read_bytes()) for part in request["load"]])
+            gc.collect()
+            gc.freeze()  # what is there already need not be searched whenever a case collects garbage
+            children.tell({})
+        else:
+            children.tell({"tried": [asdict(_tried(name, known, caught)) for name in request["try"]]})
+
+
+def _tried(name: str, known: Reach, caught: dict[str, list[str]]) -> Tried:
+    candidate = Candidate.named(name)
+    with tempfile.TemporaryDirectory(prefix="conformance-trial-") as folder:
+        found = trying.tried(candidate, known, folder, caught[candidate.fault])
+    invariant = found.caught_by.partition("/")[0]
+    if invariant and invariant not in caught[candidate.fault]:
+        caught[candidate.fault].append(invariant)
+    return found
+
+
+if __name__ == "__main__":
+    main()
