@@ -42,6 +42,7 @@ from .offers import (
     exports_of_imports,
     happens,
     prepared,
+    still_held,
     unreleased,
     watched,
 )
@@ -477,18 +478,7 @@ def test_owner_released(exchange: Exchange) -> None:
     del taken
     if happens(lambda: owner() is None):
         return
-    _still_held(exchange, lambda: owner() is None, f"{sys.getrefcount(owner()) - 1} references to the producer's array")
-
-
-def _still_held(exchange: Exchange, event: Callable[[], bool], seen: str) -> NoReturn:
-    """The producer's array is held by nobody's import; ``event`` tells whether it has been let go of meanwhile."""
-    role = exchange.suspect()
-    by_dlpack = exchange.protocol is Protocol.DLPACK
-    unreleased(
-        exchange, event, _RELEASING[role] if by_dlpack else "CAI-27", role=role,
-        reason="the producer's array is still held though the import is gone", expected="no reference to it", seen=seen,
-        what=HELD[role],
-    )  # fmt: skip
+    still_held(exchange, lambda: owner() is None, f"{sys.getrefcount(owner()) - 1} references to the producer's array")
 
 
 _RELEASING = {Role.PRODUCER: "DLP-27", Role.CONSUMER: "DLP-26"}
@@ -604,7 +594,7 @@ def test_flat_counts(exchange: Exchange) -> None:
             return
     seen = f"{references:+d} references to the array, {blocks:+d} blocks of the interpreter's memory"
     if references > 0:
-        _still_held(exchange, lambda: sys.getrefcount(source.array) <= before, f"{seen} after {EXCHANGES} exchanges")
+        still_held(exchange, lambda: sys.getrefcount(source.array) <= before, f"{seen} after {EXCHANGES} exchanges")
     role = exchange.suspect()
     fail(
         Code.MEMORY_LEAKED,
