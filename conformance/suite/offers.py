@@ -310,6 +310,13 @@ def unreleased(
     )  # fmt: skip
 
 
+def reused(exchange: Exchange, reason: str, expected: str, seen: str) -> NoReturn:
+    """Memory has been released though somebody still sees it: by the side that is not the reference, as far as that is known."""
+    role = exchange.suspect()
+    clause = "DLP-28" if role is Role.PRODUCER else "DLP-26"
+    fail(Code.RELEASED_EARLY, clause, role=role, reason=reason, expected=expected, seen=seen)
+
+
 def still_held(exchange: Exchange, event: Callable[[], bool], seen: str) -> NoReturn:
     """The producer's array is held by nobody's import; ``event`` tells whether it has been let go of meanwhile."""
     role = exchange.suspect()

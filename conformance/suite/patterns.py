@@ -20,6 +20,7 @@ _BFLOAT_SPECIALS = (0x8000, 0x7F80, 0xFF80, 0x7FEA, 0x7F7F, 0x0001, 0xFF7F)
 _BITS = "1101000110010111"
 
 
+_FEW = 100
 _PERIOD = 1021
 """Elements after which a pattern begins again: a prime number, so that no wrong stride or extent leads to the same elements."""
 
@@ -30,15 +31,14 @@ def pattern(dtype: DType, count: int, seed: int = 0) -> bytes:
     Signalling NaNs are left out (a copy through a floating-point register may quiet them). ``seed`` makes
     another pattern of the same kind.
     """
-    if count <= _PERIOD:
+    if count <= _FEW:
         return b"".join(_element(dtype, i, seed) for i in range(count))
-    period = _period(dtype, seed)
-    return (period * (count // _PERIOD + 1))[: count * dtype.itemsize]
+    return (_period(dtype, seed) * (count // _PERIOD + 1))[: count * dtype.itemsize]
 
 
 @lru_cache(maxsize=64)
 def _period(dtype: DType, seed: int) -> bytes:
-    return pattern(dtype, _PERIOD, seed)
+    return b"".join(_element(dtype, i, seed) for i in range(_PERIOD))
 
 
 def raw(dtype: DType, count: int) -> bytes:
@@ -47,12 +47,14 @@ def raw(dtype: DType, count: int) -> bytes:
     Raises ``ValueError`` for a type whose every bit counts.
     """
     if dtype.code is DLCode.BOOL:
-        return bytes(2 + index % 254 for index in range(count))
+        return (bytes(range(2, 256)) * (count // 254 + 1))[:count]
     half = dtype.bits // 2 if dtype.code is DLCode.COMPLEX else dtype.bits
     exponent = _BFLOAT_INFINITY if dtype.code is DLCode.BFLOAT else _INFINITIES.get(half)
     if exponent is None or dtype.code not in (DLCode.FLOAT, DLCode.COMPLEX, DLCode.BFLOAT):
         raise ValueError(f"every bit of {dtype.name} counts")
-    return b"".join(_word(exponent | 1 + index % 31, half) for index in range(count * dtype.bits // half))
+    period = b"".join(_word(exponent | 1 + index, half) for index in range(31))
+    nbytes = count * dtype.itemsize
+    return (period * (nbytes // len(period) + 1))[:nbytes]
 
 
 _INFINITIES = {16: 0x7C00, 32: 0x7F800000, 64: 0x7FF0000000000000}

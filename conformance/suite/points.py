@@ -162,14 +162,14 @@ def _padded(point: Point, shape: tuple[int, ...]) -> Layout:
 
 
 def _stepped(point: Point, shape: tuple[int, ...]) -> Layout:
-    """Every third element of the last axis, and every second of the first where there are several."""
+    """Every third element of the last axis and every second of the first where there are several; of a large array every second of the last."""
     *outer, last = shape
-    at = point.skipped
+    at, step = point.skipped, 2 if point.size == "large" else 3
     keys = [slice(None) for _ in outer]
     base = list(outer)
-    if outer:
+    if outer and point.size != "large":
         keys[0], base[0] = slice(None, None, 2), 2 * outer[0]
-    return Layout("stepped", (*base, at + 3 * last), (Index((*keys, slice(at, at + 3 * last, 3))),))
+    return Layout("stepped", (*base, at + step * last), (Index((*keys, slice(at, at + step * last, step))),))
 
 
 def _reversed(point: Point, shape: tuple[int, ...]) -> Layout:
