@@ -317,6 +317,8 @@ def _apart(pair: Pair, space: Space) -> frozenset[Couple]:
         ("size", ("huge",), "rank", ranks),
         ("size", ("huge",), "offset", OFFSETS[1:]),
         ("size", ("huge",), "path", ("view", "reexport", "copy", "shared", "after-fork")),
+        ("size", ("empty",), "path", ("copy", "shared")),
+        ("size", ("large",), "path", ("after-fork",)),  # libraries copy them in threads of theirs, which a fork has not
         ("content", ("raw",), "dtype", [name for name in levels["dtype"] if not _has_raw(name)]),
         ("content", CONTENTS[1:], "size", ("empty", "huge")),
     ]

@@ -358,9 +358,9 @@ def _judge_flags(exchange: Exchange, point: Point, source: Source, view: View) -
 
 
 def _expect_no_address(exchange: Exchange, source: Source) -> None:
-    """An array without elements is handed over with address 0."""
+    """An array without elements is handed over with address 0. It is judged where the reference takes it, as in ``layout.empty-export``."""
     handed = exchange.handed
-    if source.view.size or handed is None or not handed.address:
+    if source.view.size or handed is None or not handed.address or exchange.case.consumer != REFERENCE:
         return
     fail(
         Code.ADDRESS_FOR_EMPTY, "DLP-19" if exchange.protocol is Protocol.DLPACK else "CAI-06", role=Role.PRODUCER,
