@@ -27,6 +27,7 @@ from .named import expect_name, expect_typestr
 from .offers import HELD, expect_plain_releases, expect_streams, happens, reused, still_held, unreleased
 from .outcomes import Failure, Inconclusive, Refused, Side, fail
 from .patterns import pattern, raw
+from .places import expect_home
 from .points import VERSIONS, Point, far_rows, points, reach
 from .programs.after_fork import HANG, UNDECIDED, in_child
 from .specials import combined
@@ -53,7 +54,7 @@ def _of_pair(pair: Pair) -> Iterator[Draft]:
     "combination.exchange",
     producer="DLP-59 DLP-02 DLP-07 DLP-08 DLP-10 DLP-13 DLP-15 DLP-19 DLP-20 DLP-27 DLP-28 DLP-39 DLP-43 DLP-46 "
     "CAI-05 CAI-02 CAI-03 CAI-06 CAI-08 CAI-11 CAI-12",
-    consumer="DLP-58 DLP-09 DLP-26 DLP-31 DLP-36 DLP-43 DLP-44 DLP-46 DLP-63 CAI-32",
+    consumer="DLP-58 DLP-09 DLP-26 DLP-31 DLP-36 DLP-42 DLP-43 DLP-44 DLP-46 DLP-63 CAI-32 CAI-07 CAI-29",
     context="G2 CAI-27",
     level=Level.MUST,
     cases=_drafts,
@@ -225,6 +226,8 @@ def _judge_description(exchange: Exchange, point: Point, source: Source, taken: 
     if view.dtype is not None:
         expect_name(exchange, source, taken, view.dtype)
     exchange.expect_shape(source, view)
+    if source.view.size or not exchange.consumer.traits & {Trait.POINTER_ONLY}:
+        expect_home(exchange, source, view)
     if point.path == "shared":
         expect_no_copy(exchange, source, view)
     if point.path == "copy" or (exchange.is_elsewhere(source, view.address) and _may_copy(exchange, point, source)):
