@@ -49,17 +49,17 @@ def seconds(name: str) -> Read:
     return read
 
 
-def count(name: str, what: str, *, auto: bool = False) -> Read:
-    """Reads how many of ``what`` there are to be, ``None`` for ``auto`` where that is allowed; for the ``type`` of an option."""
+def count(name: str, what: str, *, auto: bool = False, least: int = 1, most: int = MOST_PROCESSES) -> Read:
+    """Reads how many of ``what`` there are to be, ``None`` for ``auto`` where that is allowed, between two bounds; for the ``type`` of an option."""
 
     def read(text: str) -> int | Mistake | None:
         if auto and text == "auto":
             return None
-        found = int(text) if _COUNT.fullmatch(text) else 0
-        if 1 <= found <= MOST_PROCESSES:
+        found = int(text) if _COUNT.fullmatch(text) else least - 1
+        if least <= found <= most:
             return found
         more = ", or auto" if auto else ""
-        return Mistake(f"{name}: {text!r} is no number of {what}; give 1 to {MOST_PROCESSES}{more}")
+        return Mistake(f"{name}: {text!r} is no number of {what}; give {least} to {most}{more}")
 
     return read
 

@@ -57,11 +57,11 @@ def add(name: str, command: argparse.ArgumentParser) -> None:
         "--page", type=Path, metavar="FILE", help="write the page of faults, if nothing is wrong and all was run"
     )
     command.add_argument(
-        "--conditional", type=settings.count("--conditional", "faults"), default=None, metavar="N",
+        "--conditional", type=settings.count("--conditional", "faults", most=conditional.MOST), default=None, metavar="N",
         help="try N generated faults that are wrong only under a condition on two factors, and a quarter as many on one factor",
     )  # fmt: skip
     command.add_argument(
-        "--seed", type=settings.count("--seed", "sample"), default=None, metavar="S",
+        "--seed", type=settings.count("--seed", "sample", least=0, most=conditional.MOST_SEED), default=None, metavar="S",
         help="the seed that chooses those N faults (default: a random one, which is printed)",
     )  # fmt: skip
     command.add_argument(

@@ -26,7 +26,9 @@ from .trying import Candidate
 
 SINGLE_SHARE = 4
 """One fault with a condition on one factor is tried for so many with conditions on two."""
-_SEEDS = 1 << 31
+MOST = 10**6
+"""Faults of a sample."""
+MOST_SEED = (1 << 31) - 1
 
 
 def check(options: argparse.Namespace) -> None:
@@ -56,7 +58,7 @@ def conditional(options: argparse.Namespace, stage: Stage, measured: Environment
     """Try them; the exit code says whether the suite catches enough of them and accuses nobody without fault."""
     seed = None
     if options.conditional is not None:
-        seed = secrets.randbelow(_SEEDS) if options.seed is None else options.seed
+        seed = secrets.randbelow(MOST_SEED + 1) if options.seed is None else options.seed
         print(f"seed {seed}", flush=True)
     cases = tuple(useful(stage.cases(measured)))
     progress = terminal.Progress(sys.stderr)

@@ -6,6 +6,7 @@ of the methods that the fault replaces cannot show it, and need not be tried.
 
 from __future__ import annotations
 
+import os
 from collections import defaultdict
 from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass, field
@@ -23,10 +24,11 @@ from conformance.suite.libraries import REFERENCE
 from conformance.suite.outcomes import Side
 
 from .generating import noting
-from .levels import Level, State
+from .levels import FORK, Level, State
 
 ORDER = frozenset({"capture", "crossing", "devices", "flight", "ordering", "stream"})
 """Families of the order of streams and of two devices: their arrays are all alike, and no fault that is tried here is about them."""
+IN_FORK: Level = (FORK, "child")
 _ISOLATED = (Isolation.CHILD, Isolation.EXIT, Isolation.FRESH)
 
 
@@ -40,19 +42,25 @@ class Reach:
 
     cases: tuple[Case, ...]
     seen: dict[Side, dict[str, dict[State, set[int]]]] = field(default_factory=dict)
+    forking: set[int] = field(default_factory=set)
+    """Cases that fork: their children go on where they are, and what those know cannot be noted here."""
     accused: list[tuple[str, str]] = field(default_factory=list)
     unplaced: int = 0
 
     def reaching(self, side: Side, methods: Iterable[str], condition: tuple[Level, ...]) -> list[int]:
-        """Numbers of the cases that reach the condition in one of the methods, in their order."""
-        wanted = frozenset(condition)
+        """Numbers of the cases that reach the condition in one of the methods, in their order.
+
+        A forked process repeats what its parent has done before, so for it the rest of the condition is looked for in the parent.
+        """
+        is_forked = IN_FORK in condition
+        wanted = frozenset(condition) - {IN_FORK}
         of_side = self.seen.get(side, {})
         found: set[int] = set()
         for method in methods:
             for state, cases in of_side.get(method, {}).items():
                 if wanted <= state:
                     found |= cases
-        return sorted(found)
+        return sorted(found & self.forking if is_forked else found)
 
 
 def together(parts: Sequence[Reach]) -> Reach:
@@ -65,6 +73,7 @@ def together(parts: Sequence[Reach]) -> Reach:
                 of_method = whole.seen.setdefault(side, {}).setdefault(name, {})
                 for state, cases in states.items():
                     of_method.setdefault(state, set()).update(begins + number for number in cases)
+        whole.forking |= {begins + number for number in part.forking}
         whole.accused += part.accused
         whole.unplaced += part.unplaced
         begins += len(part.cases)
@@ -89,6 +98,8 @@ def partners(exporter: type[Exporter], importer: type[Importer]) -> dict[str, Ad
 def measured(cases: Sequence[Case]) -> Reach:
     """Run every case with each side noted. Call it in a process that is not used for anything else afterwards."""
     reach = Reach(tuple(cases))
+    at_work: list[int] = []
+    os.register_at_fork(before=lambda: reach.forking.update(at_work))
     for side in (Side.PRODUCER, Side.CONSUMER):
         noted: dict[str, dict[State, set[int]]] = defaultdict(lambda: defaultdict(set))
         now: set[tuple[str, State]] = set()
@@ -98,6 +109,7 @@ def measured(cases: Sequence[Case]) -> Reach:
         )
         for number, case in enumerate(cases):
             now.clear()
+            at_work[:] = [number]
             exporter.life.__init__()  # type: ignore[attr-defined]
             importer.life.__init__()  # type: ignore[attr-defined]
             result = run(bench, placed(case, side, FAULTY, REFERENCE))
