@@ -303,37 +303,65 @@ def _paths_missing(pair: Pair) -> dict[str, str]:
     return found
 
 
-def _apart(pair: Pair, space: Space) -> frozenset[Couple]:
-    """Levels that cannot come together, or mean nothing together."""
-    levels = dict(space.factors)
-    strided, ranks = LAYOUTS[1:], [rank for rank in RANKS if rank != "rank-2"]
-    rules: list[tuple[str, Iterable[str], str, Iterable[str]]] = [
-        ("layout", strided, "rank", ("rank-0",)),
-        ("layout", ("transposed", "padded"), "rank", ("rank-1",)),
-        ("layout", ("reversed", "broadcast"), "size", ("empty",)),
-        ("layout", ("broadcast",), "size", ("one",)),
-        ("size", SIZES[1:], "rank", ("rank-0",)),
-        ("size", ("huge",), "layout", strided),
-        ("size", ("huge",), "rank", ranks),
-        ("size", ("huge",), "offset", OFFSETS[1:]),
-        ("size", ("huge",), "path", ("view", "reexport", "copy", "shared", "after-fork")),
-        ("size", ("empty",), "path", ("copy", "shared")),
-        ("size", ("large",), "path", ("after-fork",)),  # libraries copy them in threads of theirs, which a fork has not
-        ("content", ("raw",), "dtype", [name for name in levels["dtype"] if not _has_raw(name)]),
-        ("content", CONTENTS[1:], "size", ("empty", "huge")),
-    ]
-    if pair.producer.name == REFERENCE:
-        rules.append(
-            ("access", ("readonly",), "form", ("legacy",))
-        )  # the reference refuses: no such capsule can say it
+@dataclass(frozen=True)
+class Rule:
+    """No level of ``these`` comes together with one of ``those``. ``these`` are of the factor ``one``, ``those`` of ``other``."""
+
+    one: str
+    these: tuple[str, ...]
+    other: str
+    those: tuple[str, ...]
+    why: str
+
+
+RULES = (
+    Rule("layout", LAYOUTS[1:], "rank", ("rank-0",), "an array without dimensions has one layout"),
+    Rule("layout", ("transposed", "padded"), "rank", ("rank-1",), "an array of one dimension has no rows"),
+    Rule("layout", ("reversed", "broadcast"), "size", ("empty",), "no stride is taken"),
+    Rule("layout", ("broadcast",), "size", ("one",), "no element is repeated"),
+    Rule("size", SIZES[1:], "rank", ("rank-0",), "an array without dimensions has one element"),
+    Rule("size", ("huge",), "layout", LAYOUTS[1:], "it has a layout of its own"),
+    Rule("size", ("huge",), "rank", tuple(rank for rank in RANKS if rank != "rank-2"), "it has a layout of its own"),
+    Rule("size", ("huge",), "offset", OFFSETS[1:], "it has a layout of its own"),
+    Rule("size", ("huge",), "path", ("view", "reexport", "copy", "shared", "after-fork"), "few exchanges of it are enough"),
+    Rule("size", ("empty",), "path", ("copy", "shared"), "there is nothing to copy or to share"),
+    Rule("size", ("large",), "path", ("after-fork",), "libraries copy it in threads of theirs, which a fork has not"),
+    Rule("content", CONTENTS[1:], "size", ("empty", "huge"), "there is nothing to see"),
+)  # fmt: skip
+
+
+def rules(pair: Pair) -> tuple[Rule, ...]:
+    """The levels that cannot come together in an exchange, or mean nothing together, and why."""
+    every_bit = tuple(name for name in pair.source.dtypes if not _has_raw(name))
+    found = (*RULES, Rule("content", ("raw",), "dtype", every_bit, "every bit of these types counts"))
     if pair.producer.name != REFERENCE:
-        rules.append(("path", ("reexport",), "access", ("readonly",)))  # and no call makes an import read-only
+        return found
+    why = "a legacy capsule cannot say it, so the reference makes none"
+    return (*found, Rule("access", ("readonly",), "form", ("legacy",), why))
+
+
+def _apart(pair: Pair, space: Space) -> frozenset[Couple]:
+    levels = dict(space.factors)
     return frozenset(
-        frozenset({(one, a), (other, b)})
-        for one, these, other, those in rules
-        for a, b in product(these, those)
-        if a in levels[one] and b in levels[other]
+        frozenset({(rule.one, a), (rule.other, b)})
+        for rule in rules(pair)
+        for a, b in product(rule.these, rule.those)
+        if a in levels[rule.one] and b in levels[rule.other]
     )
+
+
+def left_out(pairs: Iterable[Pair]) -> Iterator[tuple[str, str]]:
+    """The levels, and the pairs of levels, that no point of these exchanges has; each with the reason."""
+    found: dict[tuple[str, str], None] = {}
+    for pair in pairs:
+        for level, why in reach(pair).missing:
+            found[
+                f"{level} from {pair.producer.name} to {pair.consumer.name} by {pair.protocol.value} on {pair.device.value}",
+                why,
+            ] = None
+        for rule in rules(pair):
+            found[f"{' or '.join(rule.these)} with {' or '.join(rule.those)}", rule.why] = None
+    return iter(found)
 
 
 def _has_raw(name: str) -> bool:
