@@ -65,7 +65,9 @@ def add(name: str, command: argparse.ArgumentParser) -> None:
         help="the seed that chooses those N faults (default: a random one, which is printed)",
     )  # fmt: skip
     command.add_argument(
-        "--all-conditional", action="store_true", help="try every conditional fault, or those that are named: FAULT@FACTOR=LEVEL"
+        "--all-conditional",
+        action="store_true",
+        help="try every conditional fault, or those that are named: FAULT@FACTOR=LEVEL",
     )
     command.set_defaults(run=selftest)
 

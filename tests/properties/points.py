@@ -49,7 +49,9 @@ def draw(chance: Random, devices: tuple[Device, ...]) -> Combined:
     """A point at which no two levels exclude each other."""
     pair, space, turns = chance.choice(spaces(chance.choice(devices)))
     while True:
-        levels = {name: levels[0] if chosen(chance, _PLAIN) else chance.choice(levels) for name, levels in space.factors}
+        levels = {
+            name: levels[0] if chosen(chance, _PLAIN) else chance.choice(levels) for name, levels in space.factors
+        }
         if not any(couple <= set(levels.items()) for couple in space.apart):
             break
     if levels["dtype"] in turns:

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Sequence
 from dataclasses import asdict, dataclass
 from typing import Any
 
@@ -81,5 +80,3 @@ class Account:
 
 def _factors(name: str) -> str:
     return " × ".join(part.partition("=")[0] for part in name.partition("@")[2].split(","))
-
-

@@ -40,7 +40,11 @@ def check(options: argparse.Namespace) -> None:
         raise UserError("--all-conditional tries every conditional fault; leave --conditional out")
     if not sampling and not options.all_conditional:
         return
-    for given, name in ((options.page, "--page"), (options.against, "--against"), (options.all_invariants, "--all-invariants")):
+    for given, name in (
+        (options.page, "--page"),
+        (options.against, "--against"),
+        (options.all_invariants, "--all-invariants"),
+    ):
         if given:
             raise UserError(f"{name} is about faults without a condition; leave it out")
     if options.device != Device.SIMULATED.value:
@@ -51,7 +55,9 @@ def check(options: argparse.Namespace) -> None:
         try:
             Candidate.named(name)
         except ValueError as error:
-            raise UserError(f"{error}; a name is such as reference.layout.StridesInBytes@width=8,layout=transposed") from error
+            raise UserError(
+                f"{error}; a name is such as reference.layout.StridesInBytes@width=8,layout=transposed"
+            ) from error
 
 
 def conditional(options: argparse.Namespace, stage: Stage, measured: Environment, processes: int) -> int:
@@ -87,4 +93,6 @@ def _streams(options: argparse.Namespace, seed: int | None) -> Sequence[tuple[It
 
 
 def _told(progress: terminal.Progress) -> Callable[[int, int | None], None]:
-    return lambda done, planned: progress.show(done, planned or done, f"{done}{f'/{planned}' if planned else ''} conditional faults")
+    return lambda done, planned: progress.show(
+        done, planned or done, f"{done}{f'/{planned}' if planned else ''} conditional faults"
+    )

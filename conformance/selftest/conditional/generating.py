@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable
 from functools import partial
 from inspect import isfunction
-from typing import Any, Generic, TypeVar
+from typing import Any, cast
 
 from conformance.protocols import capsule
 from conformance.reference import faults
@@ -16,7 +16,6 @@ from . import levels
 from .knowing import Life
 from .levels import Level, State
 
-_T = TypeVar("_T", type[Exporter], type[Importer])
 _NEVER = ("__init__", "__init_subclass__", "__new__")
 _INTERFACE = "__cuda_array_interface__"
 _TAKES_DICTIONARY = ("take_cai", "take_argument")
@@ -27,7 +26,9 @@ Decide = Callable[[str, Callable[[], State]], bool]
 
 def overridden(broken: type, flawless: type) -> tuple[str, ...]:
     """The methods and properties of the flawless class that a fault replaces."""
-    return tuple(name for name, value in _replaced(broken, flawless) if isfunction(value) or isinstance(value, property))
+    return tuple(
+        name for name, value in _replaced(broken, flawless) if isfunction(value) or isinstance(value, property)
+    )
 
 
 def replaced_attributes(broken: type, flawless: type) -> tuple[str, ...]:
@@ -104,7 +105,7 @@ def exporter(broken: type[Exporter], decide: Decide, names: tuple[str, ...] | No
     made.__dlpack__ = exported
     setattr(made, _INTERFACE, property(published))
     made.life = life
-    return made
+    return cast(type[Exporter], made)
 
 
 def importer(broken: type[Importer], decide: Decide, names: tuple[str, ...] | None = None) -> type[Importer]:
@@ -138,7 +139,7 @@ def importer(broken: type[Importer], decide: Decide, names: tuple[str, ...] | No
 
     made.take_dlpack, made.take_capsule, made.take_cai = take_dlpack, take_capsule, take_cai
     made.life = life
-    return made
+    return cast(type[Importer], made)
 
 
 def _address(taken: Any) -> int:

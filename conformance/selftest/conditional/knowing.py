@@ -4,8 +4,8 @@ from __future__ import annotations
 
 import os
 import threading
-from contextlib import contextmanager
 from collections.abc import Iterator
+from contextlib import contextmanager
 from typing import Any
 from weakref import WeakSet
 
@@ -38,6 +38,10 @@ class Life:
     """What a library remembers in one process: how much it has exchanged, what lives, and in which process it began."""
 
     def __init__(self) -> None:
+        self.begin()
+
+    def begin(self) -> None:
+        """Forget everything: this process is the first."""
         self.home = os.getpid()
         self.exports = 0
         self.imports = 0
@@ -151,7 +155,11 @@ class Life:
         size = (tensor.bits + 7) // 8 * max(tensor.lanes, 1)
         known = set(_of_array(tensor.code, tensor.bits, tensor.shape, tensor.strides_or_packed, size))
         known |= of_version(tensor.version)
-        known |= {_offset(tensor.element0), _access(bool((tensor.flags or 0) & DLFlags.READ_ONLY)), _strides(tensor.strides)}
+        known |= {
+            _offset(tensor.element0),
+            _access(bool((tensor.flags or 0) & DLFlags.READ_ONLY)),
+            _strides(tensor.strides),
+        }
         remembered = self._paths.get(tensor.address)
         if remembered is not None:
             return self._known(known | remembered, set(), self.imports, is_array=False)

@@ -12,7 +12,21 @@ from conformance.reference.memory import Memory
 from conformance.suite.patterns import pattern
 
 from .levels import (
-    ACCESS, DEFAULTS, FACTORS, HUGE, KIND, LAYOUT, LONG, OFFSET, PAGE, PATH, RANK, SIZE, WIDTH, Level, of_array,
+    ACCESS,
+    DEFAULTS,
+    FACTORS,
+    HUGE,
+    KIND,
+    LAYOUT,
+    LONG,
+    OFFSET,
+    PAGE,
+    PATH,
+    RANK,
+    SIZE,
+    WIDTH,
+    Level,
+    of_array,
 )  # fmt: skip
 
 _OF_ARRAY = (LAYOUT, RANK, SIZE, OFFSET, ACCESS)
@@ -167,7 +181,7 @@ def allowed(condition: tuple[Level, ...]) -> tuple[Point, ...]:
     types: list[dict[str, str]] = [{WIDTH: width, KIND: kind} for width, kind in _NAMES]
     single = [{factor: level} for factor in free for level in FACTORS[factor]]
     pairs = [{RANK: "0", SIZE: "one", OFFSET: "some"}, {ACCESS: "readonly", OFFSET: "some"}]
-    found = {}
+    found: dict[Point, None] = {}
     for more in ({}, *single, *types, *pairs):
         if any(fixed.get(factor, level) != level for factor, level in more.items()):
             continue

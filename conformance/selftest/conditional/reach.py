@@ -101,27 +101,30 @@ def measured(cases: Sequence[Case]) -> Reach:
     at_work: list[int] = []
     os.register_at_fork(before=lambda: reach.forking.update(at_work))
     for side in (Side.PRODUCER, Side.CONSUMER):
-        noted: dict[str, dict[State, set[int]]] = defaultdict(lambda: defaultdict(set))
-        now: set[tuple[str, State]] = set()
-        exporter, importer = noting(lambda name, state: now.add((name, state)))
-        bench = Bench(
-            partners(exporter, Importer) if side is Side.PRODUCER else partners(Exporter, importer)
-        )
-        for number, case in enumerate(cases):
-            now.clear()
-            at_work[:] = [number]
-            exporter.life.__init__()  # type: ignore[attr-defined]
-            importer.life.__init__()  # type: ignore[attr-defined]
-            result = run(bench, placed(case, side, FAULTY, REFERENCE))
-            if result.outcome in ACCUSING:
-                reach.accused.append((result.case.id, result.reason))
-            if not result.verdict.is_decided:
-                reach.unplaced += 1
-                continue
-            for name, state in list(now):
-                noted[name][state].add(number)
-        reach.seen[side] = {name: dict(states) for name, states in noted.items()}
+        reach.seen[side] = _noted(reach, side, at_work)
     return reach
+
+
+def _noted(reach: Reach, side: Side, at_work: list[int]) -> dict[str, dict[State, set[int]]]:
+    """The states of each method on one side. ``at_work`` gets the number of the case that runs."""
+    noted: dict[str, dict[State, set[int]]] = defaultdict(lambda: defaultdict(set))
+    now: set[tuple[str, State]] = set()
+    exporter, importer = noting(lambda name, state: now.add((name, state)))
+    bench = Bench(partners(exporter, Importer) if side is Side.PRODUCER else partners(Exporter, importer))
+    for number, case in enumerate(reach.cases):
+        now.clear()
+        at_work[:] = [number]
+        exporter.life.begin()  # type: ignore[attr-defined]
+        importer.life.begin()  # type: ignore[attr-defined]
+        result = run(bench, placed(case, side, FAULTY, REFERENCE))
+        if result.outcome in ACCUSING:
+            reach.accused.append((result.case.id, result.reason))
+        if not result.verdict.is_decided:
+            reach.unplaced += 1
+            continue
+        for name, state in list(now):
+            noted[name][state].add(number)
+    return {name: dict(states) for name, states in noted.items()}
 
 
 def run(bench: Bench, case: Case) -> Result:

@@ -35,7 +35,9 @@ def show(screen: Screen, account: Account) -> None:
     slowest = sorted(one.seconds for one in account.shown)
     if slowest:
         mean = 1000 * sum(slowest) / len(slowest)
-        screen.line(f"{mean:.0f} ms a fault on average; {len(account.tried) - len(account.shown)} candidates show nowhere")
+        screen.line(
+            f"{mean:.0f} ms a fault on average; {len(account.tried) - len(account.shown)} candidates show nowhere"
+        )
     screen.line(
         f"{many(account.cases, 'case')} with flawless partners: {len(account.accused)} accused; "
         f"{many(len(account.wrong), 'wrong accusation')}; {many(len(account.lost), 'part')} not run"

@@ -166,7 +166,9 @@ def _told(
     return [(word, rest) for word, _, rest in (line.partition(" ") for line in lines)]
 
 
-def _live(candidate: Candidate, reach: Reach, numbers: Sequence[int], writer: int, folder: str, *, look: bool) -> NoReturn:
+def _live(
+    candidate: Candidate, reach: Reach, numbers: Sequence[int], writer: int, folder: str, *, look: bool
+) -> NoReturn:
     """In the forked process."""
     try:
         os.setpgid(0, 0)

@@ -23,7 +23,6 @@ from conformance.reference.exporter import NEWEST, REMOVED, Exporter
 from conformance.reference.importer import Imported, Importer
 from conformance.reference.managed import Deleter, settle
 from conformance.reference.memory import BorrowedBlock, HostMemory, Memory, gather_by_bytes, simulated
-from conformance.protocols.strided import Strided
 
 from .generating import overridden
 from .levels import COUNT, FORK, LARGE, THREAD, Level
@@ -135,7 +134,7 @@ def _guarded(seen: Iterator[Any]) -> Iterator[Any]:
     """What is seen; an exception where none belongs is seen too."""
     try:
         yield from seen
-    except Exception as error:
+    except Exception as error:  # noqa: BLE001 - whatever a fault raises is seen
         yield "raised", type(error).__name__
 
 
@@ -181,7 +180,9 @@ def _exports(kind: type[Exporter], where: At) -> Iterator[Any]:
 
 def _refused(memory: Memory) -> tuple[dict[str, Any], ...]:
     device = int(memory.device[0])
-    streams: tuple[dict[str, Any], ...] = ({"stream": 1}, {"stream": 1, "max_version": NEWEST}) if device == 1 else ({"stream": 0},)
+    streams: tuple[dict[str, Any], ...] = (
+        ({"stream": 1}, {"stream": 1, "max_version": NEWEST}) if device == 1 else ({"stream": 0},)
+    )
     return (*streams, {"dl_device": (7, 0)}, {"unknown": None})
 
 
@@ -189,7 +190,7 @@ def array_of(array: Exporter, keywords: dict[str, Any]) -> Any:
     """What ``__dlpack__`` answers, or the exception that it raises."""
     try:
         return array.__dlpack__(**keywords)
-    except Exception as error:
+    except Exception as error:  # noqa: BLE001 - whatever a fault raises is seen
         return error
 
 
@@ -266,7 +267,7 @@ def _published(array: Exporter, at: Point) -> Iterator[Any]:
     for _ in range(2):
         try:
             told = array.__cuda_array_interface__
-        except Exception as error:
+        except Exception as error:  # noqa: BLE001 - whatever a fault raises is seen
             yield type(error).__name__
             return
         if not isinstance(told, dict):
@@ -339,7 +340,7 @@ def _used(array: Exporter, memory: Memory, **more: Any) -> None:
 def _attempt(action: Callable[[], Any]) -> Any:
     try:
         return action()
-    except Exception as error:
+    except Exception as error:  # noqa: BLE001 - whatever a fault raises is seen
         return type(error).__name__
 
 
@@ -392,13 +393,13 @@ def _overrides(at: Point, version: tuple[int, int] | None) -> Iterator[str]:
 
 
 def _with(array: Exporter, override: str) -> dict[str, Any]:
-    data = array.element0()
-    return {
-        "byte_offset": {"data": data - 64, "byte_offset": 64},
+    overrides: dict[str, dict[str, Any]] = {
+        "byte_offset": {"data": array.element0() - 64, "byte_offset": 64},
         "strides": {"strides": None},
         "deleter": {"deleter": Deleter.NULL},
         "context": {"has_context": False},
-    }[override]
+    }
+    return overrides[override]
 
 
 def _imported(
@@ -411,7 +412,7 @@ def _imported(
     watched = weakref.ref(array)
     try:
         taken = kind(memory).take_dlpack(array, **asked)
-    except Exception as error:
+    except Exception as error:  # noqa: BLE001 - whatever a fault raises is seen
         yield "refused", type(error).__name__
         return
     yield [(call.positional, _typed(call.keywords)) for call in array.log.dlpack]
@@ -434,7 +435,9 @@ def _import(kind: type[Importer], array: Exporter, taken: Imported, at: Point) -
     yield _place(array, taken.address), high - low, _place(array, low)
     yield taken.view
     yield from _elements(array, taken, at)
-    again = Exporter(taken.importer.memory, BorrowedBlock(taken.address, taken), taken.dtype, taken.view, readonly=taken.readonly)
+    again = Exporter(
+        taken.importer.memory, BorrowedBlock(taken.address, taken), taken.dtype, taken.view, readonly=taken.readonly
+    )
     yield again.flags(copied=False)
 
 
@@ -459,19 +462,24 @@ def _consumed(kind: type[Importer], at: Point, memory: Memory) -> Iterator[Any]:
         array = at.make(Exporter, memory)
         array.newest = version
         made = array_of(array, {"max_version": NEWEST})
-        if not capsule.is_capsule(made):
-            continue
-        before = dlpack.raw(capsule.pointer(made), capsule.name(made))
-        taken = kind(memory).take_capsule(made)
-        yield capsule.name(made)
-        yield dlpack.raw(capsule.pointer(made), capsule.name(made)) == before
-        yield _attempt(lambda: kind(memory).take_capsule(made).shape)
-        yield array.log.exports[-1].deleter_calls
-        del made
-        settle()
-        yield array.log.exports[-1].deleter_calls
-        del taken
-        yield array.log.exports[-1].deleter_calls
+        if capsule.is_capsule(made):
+            yield from _offered_twice(kind, array, [made], memory)
+
+
+def _offered_twice(kind: type[Importer], array: Exporter, held: list[Any], memory: Memory) -> Iterator[Any]:
+    """``held`` has the capsule, and nobody else."""
+    address, name = capsule.pointer(held[0]), capsule.name(held[0])
+    before = dlpack.raw(address, name)
+    taken = kind(memory).take_capsule(held[0])
+    yield capsule.name(held[0])
+    yield dlpack.raw(address, name) == before
+    yield _attempt(lambda: kind(memory).take_capsule(held[0]).shape)
+    yield array.log.exports[-1].deleter_calls
+    held.clear()
+    settle()
+    yield array.log.exports[-1].deleter_calls
+    del taken
+    yield array.log.exports[-1].deleter_calls
 
 
 class _Offer:
@@ -523,7 +531,7 @@ def _dictionaries(kind: type[Importer], at: Point, memory: Memory) -> Iterator[A
         watched = weakref.ref(array)
         try:
             taken = kind(memory).take_cai(array)
-        except Exception as error:
+        except Exception as error:  # noqa: BLE001 - whatever a fault raises is seen
             yield "refused", type(error).__name__
             continue
         yield from _import(kind, array, taken, at)
