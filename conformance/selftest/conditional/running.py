@@ -46,9 +46,11 @@ def run(
         workers = [Worker(str(folder)) for _ in range(processes)]
         try:
             _measure(workers, cases, Path(str(folder)), found)
-            if not found.lost:
-                for candidates, wanted in streams:
-                    _try(workers, candidates, wanted, found, progress, stops)
+            counts = [wanted for _, wanted in streams]
+            planned = None if None in counts else sum(count or 0 for count in counts)
+            for candidates, wanted in () if found.lost else streams:
+                before = sum(bool(one.witness) for one in found.tried)
+                _try(workers, candidates, wanted, found, lambda done: progress(before + done, planned), stops)  # noqa: B023
         except Lost as lost:
             found.lost.append(str(lost))
         finally:
@@ -75,7 +77,7 @@ def _try(
     candidates: Iterator[Candidate],
     wanted: int | None,
     found: Found,
-    progress: Callable[[int, int | None], None],
+    progress: Callable[[int], None],
     stops: Stops,
 ) -> None:
     idle: queue.SimpleQueue[Worker] = queue.SimpleQueue()
@@ -110,7 +112,7 @@ def _try(
                         found.tried.append(one)
                         shown += bool(one.witness)
                 ended += 1
-            progress(shown, wanted)
+            progress(shown)
             if stops.number is not None:
                 found.lost.append(STOPPED)
                 for worker in workers:
