@@ -24,19 +24,20 @@ from conformance.selftest.conditional.account import BAR, Account
 from conformance.selftest.conditional.generating import conditional, overridden
 from conformance.selftest.conditional.levels import FACTORS
 from conformance.selftest.conditional.points import allowed, point
+from conformance.selftest.conditional.subjects import PREFIX
 from conformance.selftest.conditional.trying import Candidate, Tried
 from conformance.selftest.conditional.unseen import UNSEEN
 
 SAMPLE, SEED = 200, 16
 FLOOR = 0.25
 """The share of the fixed sample that the suite catches at least. It only ever rises, up to :data:`BAR`."""
-STRIDES = "layout.StridesInBytes"
+STRIDES = "reference.layout.StridesInBytes"
 
 
 def made(name: str) -> faults.Fault:
     """The conditional fault of this name."""
     candidate = Candidate.named(name)
-    return conditional(faults.all_faults()[candidate.fault], candidate.condition)
+    return conditional(faults.all_faults()[candidate.fault.removeprefix(PREFIX)], candidate.condition)
 
 
 def exported(kind: type[Exporter], dtype: str, view: Strided) -> dlpack.Tensor:
@@ -53,7 +54,7 @@ def exported(kind: type[Exporter], dtype: str, view: Strided) -> dlpack.Tensor:
 @pytest.mark.parametrize(("dtype", "strides"), [("float64", (8, 24)), ("float32", (1, 3))])
 def test_an_exporter_is_wrong_where_its_condition_holds(dtype: str, strides: tuple[int, ...]) -> None:
     """The same view of another element type is exported as by the flawless reference."""
-    broken = made(f"reference.{STRIDES}@width=8,layout=transposed").exporter
+    broken = made(f"{STRIDES}@width=8,layout=transposed").exporter
     assert exported(broken, dtype, Strided((3, 4), (1, 3))).strides == strides
     assert exported(broken, dtype, packed((3, 4))).strides == (4, 1)
 
@@ -83,7 +84,7 @@ def test_a_look_at_a_dictionary_does_not_read_it_twice() -> None:
 )  # fmt: skip
 def test_a_path_is_told_from_what_the_array_has_been_through(path: str, lives: bool, wanted: list[bool]) -> None:
     """Which of two exports counts strides in bytes, where the first lives still at the second, or is gone."""
-    broken = made(f"reference.{STRIDES}@path={path}").exporter
+    broken = made(f"{STRIDES}@path={path}").exporter
     memory, view = HostMemory(), packed((3, 4))
     array = broken(memory, memory.allocate(48), DTYPES["float32"], view)
     kept, seen = [], []
@@ -119,9 +120,7 @@ def test_a_name_leads_back_to_the_fault() -> None:
     assert set(Candidate.named(candidate.name).condition) == set(candidate.condition)
 
 
-@pytest.mark.parametrize(
-    "name", ["layout.StridesInBytes", f"{STRIDES}@width=3", "layout.None@width=8", f"{STRIDES}@x=1"]
-)
+@pytest.mark.parametrize("name", [STRIDES, f"{STRIDES}@width=3", "reference.layout.None@width=8", f"{STRIDES}@x=1"])
 def test_what_is_no_name_is_refused(name: str) -> None:
     """With the part that is wrong."""
     with pytest.raises(ValueError, match="is no"):
@@ -160,13 +159,13 @@ def test_what_is_left_out_as_unseen_shows_in_no_exchange_of_one_array(name: str)
 @pytest.mark.parametrize(
     ("name", "shows"),
     [
-        ("layout.StridesInBytes@width=8,layout=transposed", True),
-        ("layout.StridesInBytes@width=1", False),
-        ("readonly.ReadOnlyUnsaid@access=writable", False),
-        ("readonly.ReadOnlyUnsaid@kind=complex,path=view", True),
-        ("lifetime.NeverReleased@size=empty,thread=other", True),
-        ("pointer.CopyNotMade@path=own", False),
-        ("layout.StridesUnsigned@layout=packed", False),
+        ("reference.layout.StridesInBytes@width=8,layout=transposed", True),
+        ("reference.layout.StridesInBytes@width=1", False),
+        ("reference.readonly.ReadOnlyUnsaid@access=writable", False),
+        ("reference.readonly.ReadOnlyUnsaid@kind=complex,path=view", True),
+        ("reference.lifetime.NeverReleased@size=empty,thread=other", True),
+        ("reference.pointer.CopyNotMade@path=own", False),
+        ("reference.layout.StridesUnsigned@layout=packed", False),
     ],
 )
 def test_a_witness_is_a_point_at_which_the_exchange_goes_otherwise(name: str, shows: bool) -> None:
@@ -227,7 +226,10 @@ def test_a_miss_is_explained() -> None:
         (("--conditional", "2", "--device", "cuda"), "leave --device out"),
         (("--conditional", "2", "--page", "x.md"), "--page is about faults without a condition"),
         (("--conditional", "2", "layout"), "leave one out"),
-        (("--all-conditional", "layout.StridesInBytes@width=3"), "a name is such as reference.layout.StridesInBytes@"),
+        (
+            ("--all-conditional", "reference.layout.StridesInBytes@width=3"),
+            "a name is such as reference.layout.StridesInBytes@",
+        ),
     ],
 )
 def test_a_mistake_is_one_sentence(arguments: tuple[str, ...], told: str, conformance: Command) -> None:

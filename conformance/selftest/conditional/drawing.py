@@ -13,7 +13,8 @@ from conformance.reference.exporter import Exporter
 from . import witness
 from .levels import COUNT, FACTORS, FORK, FORM, PATH, STRIDES, THREAD, Level
 from .reach import ORDER
-from .trying import Candidate, methods
+from .subjects import PREFIX, methods
+from .trying import Candidate
 from .unseen import UNSEEN
 
 TABLES = frozenset({"argument", "context", "exchange_api"})
@@ -71,7 +72,7 @@ def every(count: int) -> Iterator[Candidate]:
         for factors in combinations(known, count):
             for condition in product(*([(factor, level) for level in known[factor]] for factor in factors)):
                 if witness.is_possible(condition):
-                    yield Candidate(fault.name, condition)
+                    yield Candidate(PREFIX + fault.name, condition)
 
 
 def sampled(count: int, seed: int) -> Iterator[Candidate]:
@@ -84,7 +85,7 @@ def sampled(count: int, seed: int) -> Iterator[Candidate]:
         order = list(FACTORS)
         factors = sorted(draw.sample(list(known), count), key=order.index)
         condition: tuple[Level, ...] = tuple((factor, draw.choice(known[factor])) for factor in factors)
-        candidate = Candidate(fault.name, condition)
+        candidate = Candidate(PREFIX + fault.name, condition)
         if candidate not in seen and witness.is_possible(condition):
             seen.add(candidate)
             yield candidate

@@ -14,31 +14,26 @@ from typing import NoReturn
 from unittest import mock
 
 from conformance.execution.results import ACCUSING
-from conformance.reference import faults
-from conformance.reference.exporter import Exporter
-from conformance.reference.importer import Importer
-from conformance.selftest.accusations import FAULTY, placed
 from conformance.selftest.trials import Bench
 from conformance.suite import children, offers
-from conformance.suite.libraries import REFERENCE
-from conformance.suite.outcomes import Side
+from conformance.suite.exchange import brief
 from conformance.verdict import Verdict
 
-from . import levels, witness
-from .generating import conditional, overridden
+from . import levels, subjects
 from .levels import Level
-from .reach import Reach, partners, run
+from .reach import Reach, run
+from .subjects import Subject
 
 PATIENCE = 0.02
 """Seconds. The reference releases what it has at once, so what a fault never releases need not be waited for."""
 _SECONDS = 60.0
 """Silence of a process after which it hangs."""
-_CAUGHT, _SHOWS, _HIDES, _TRIES, _ENDS = "caught", "shows", "hides", "tries", "ends"
+_CAUGHT, _SHOWS, _HIDES, _TRIES, _ENDS, _BREAKS = "caught", "shows", "hides", "tries", "ends", "breaks"
 
 
 @dataclass(frozen=True)
 class Candidate:
-    """An always-wrong fault and a condition."""
+    """An always-wrong fault, with the name of its stage, and a condition."""
 
     fault: str
     condition: tuple[Level, ...]
@@ -46,13 +41,13 @@ class Candidate:
     @property
     def name(self) -> str:
         """Such as ``reference.layout.StridesInBytes@width=8,layout=transposed``."""
-        return f"reference.{self.fault}@{levels.name_of(self.condition)}"
+        return f"{self.fault}@{levels.name_of(self.condition)}"
 
     @classmethod
     def named(cls, name: str) -> Candidate:
         """The reverse of :attr:`name`. Raises ``ValueError`` for what is no such name."""
-        fault, at, condition = name.removeprefix("reference.").partition("@")
-        if not at or fault not in faults.all_faults():
+        fault, at, condition = name.partition("@")
+        if not at or fault not in subjects.known():
             raise ValueError(f"{name!r} is no fault with a condition")
         return cls(fault, levels.parsed(condition))
 
@@ -90,24 +85,15 @@ class Tried:
         return f"none of the {self.reached} cases that reach the condition notices; it shows with {self.witness}"
 
 
-def methods(fault: faults.Fault) -> tuple[str, ...]:
-    """What a fault replaces."""
-    if fault.exporter is Exporter:
-        return overridden(fault.importer, Importer)
-    return overridden(fault.exporter, Exporter)
-
-
-def side_of(fault: faults.Fault) -> Side:
-    """The side that a fault is on."""
-    return Side.CONSUMER if fault.exporter is Exporter else Side.PRODUCER
-
-
 def tried(candidate: Candidate, reach: Reach, folder: str, first: Sequence[str] = ()) -> Tried:
-    """Try a candidate; ``folder`` is for temporary files. ``first`` are invariants whose cases come before the others, after those that have to catch the fault."""
+    """Try a candidate; ``folder`` is for temporary files.
+
+    ``first`` are invariants whose cases come before the others, after those that have to catch the fault.
+    """
     started = time.perf_counter()
-    always = faults.all_faults()[candidate.fault]
-    witness.prepare(always, candidate.condition)
-    numbers = reach.reaching(side_of(always), methods(always), candidate.condition)
+    always = subjects.known()[candidate.fault]
+    always.prepare(candidate.condition)
+    numbers = reach.reaching(always.side, always.methods, candidate.condition)
     numbers.sort(key=lambda number: _distance(reach, number, always, first))
     words = list(_told(candidate, reach, numbers, folder, look=True))
     if not words:  # the exchange in which it shows has ended the process
@@ -133,10 +119,12 @@ def _outcome(words: Sequence[tuple[str, str]]) -> tuple[str, str, str]:
     if word == _CAUGHT:
         case, said, wrongly = json.loads(text)
         return case, said, wrongly
+    if word == _BREAKS:
+        return "", text, "the selftest itself"
     return (text, "the process of the case ends or hangs", "") if word == _TRIES else ("", "", "")
 
 
-def _distance(reach: Reach, number: int, fault: faults.Fault, first: Sequence[str]) -> tuple[int, int]:
+def _distance(reach: Reach, number: int, fault: Subject, first: Sequence[str]) -> tuple[int, int]:
     name = reach.cases[number].invariant
     families = {caught.partition(".")[0] for caught in fault.caught_by}
     rank = 0 if name in fault.caught_by else 1 if name in first else 2 if name.partition(".")[0] in families else 3
@@ -177,28 +165,27 @@ def _live(
         nothing = os.open(os.devnull, os.O_WRONLY)
         os.dup2(nothing, 1)
         os.dup2(nothing, 2)
-        always = faults.all_faults()[candidate.fault]
-        found = witness.of(conditional(always, candidate.condition), candidate.condition) if look else None
+        found = subjects.known()[candidate.fault].witness(candidate.condition) if look else ""
         if look:
-            _say(writer, _SHOWS if found else _HIDES, str(found or ""))
+            _say(writer, _SHOWS if found else _HIDES, found)
         if found or not look:
             with mock.patch.object(offers, "PATIENCE", PATIENCE):
                 _try_cases(candidate, reach, numbers, writer)
+    except Exception as error:  # noqa: BLE001 - otherwise a mistake of the selftest's would read as a crash of the fault's
+        _say(writer, _BREAKS, f"the trial itself raised {brief(error)}")
     finally:
         os._exit(0)
 
 
 def _try_cases(candidate: Candidate, reach: Reach, numbers: Sequence[int], writer: int) -> None:
-    always = faults.all_faults()[candidate.fault]
-    side = side_of(always)
+    always = subjects.known()[candidate.fault]
     for number in numbers:
-        case = placed(reach.cases[number], side, FAULTY, REFERENCE)
-        made = conditional(always, candidate.condition)
+        case = always.placed(reach.cases[number])
         _say(writer, _TRIES, case.id)
-        result = run(Bench(partners(made.exporter, made.importer)), case)
+        result = run(Bench(always.partners(candidate.condition)), case)
         if result.outcome in ACCUSING and result.verdict is not Verdict.OBSERVED:
             found = result.accused
-            right = found is not None and found.libraries == (FAULTY,) and found.side is side
+            right = found is not None and found.libraries == (always.library,) and found.side is always.side
             whom = "" if right else " and ".join(found.libraries if found else ()) or "nobody"
             _say(writer, _CAUGHT, json.dumps([case.id, result.reason, whom]))
             return
