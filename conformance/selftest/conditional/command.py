@@ -17,11 +17,12 @@ from conformance.reference import faults
 from conformance.report import terminal
 from conformance.selftest.model import Stage
 from conformance.signals import Stops
-from conformance.suite.libraries import Environment
+from conformance.suite.libraries import REFERENCE, Environment
 
-from . import drawing, running, showing
+from . import drawing, running, showing, wrapped
 from .account import Account
 from .reach import useful
+from .subjects import wrapped_stages
 from .trying import Candidate
 
 SINGLE_SHARE = 4
@@ -49,9 +50,16 @@ def check(options: argparse.Namespace) -> None:
             raise UserError(f"{name} is about faults without a condition; leave it out")
     if options.device != Device.SIMULATED.value:
         raise UserError("conditional faults are tried on host memory and on the simulated device; leave --device out")
-    if sampling and options.wanted:
-        raise UserError("a seed or a name chooses the faults; leave one out")
+    stages = (REFERENCE, *wrapped_stages())
+    if len(options.wanted) > 1 and (sampling or set(options.wanted) & set(stages)):
+        raise UserError("the faults of one stage are sampled at a time; give one")
+    if sampling and not set(options.wanted) <= set(stages):
+        raise UserError(
+            f"a seed or a name chooses the faults; with --conditional give no name but that of a stage: {', '.join(stages)}"
+        )
     for name in options.wanted:
+        if name in stages:
+            continue
         try:
             Candidate.named(name)
         except ValueError as error:
@@ -66,10 +74,14 @@ def conditional(options: argparse.Namespace, stage: Stage, measured: Environment
     if options.conditional is not None:
         seed = secrets.randbelow(MOST_SEED + 1) if options.seed is None else options.seed
         print(f"seed {seed}", flush=True)
-    cases = tuple(useful(stage.cases(measured)))
+    chosen, library = _stage(options)
+    if chosen != REFERENCE and (why := wrapped_stages()[chosen].absent()):
+        raise UserError(f"{chosen} cannot be tried here: {why}; leave it out")
+    found_cases = stage.cases(measured) if chosen == REFERENCE else wrapped.cases(library)
+    cases = tuple(useful(found_cases))
     progress = terminal.Progress(sys.stderr)
     with Stops() as stops:
-        found = running.run(cases, _streams(options, seed), processes, _told(progress), stops)
+        found = running.run(cases, library, _streams(options, seed, chosen), processes, _told(progress), stops)
     rules = Counter(rule for fault in faults.all_faults().values() if (rule := drawing.left_out(fault)))
     account = Account(
         seed, tuple(found.tried), found.cases, tuple(found.accused), tuple(dict.fromkeys(found.lost)), dict(rules)
@@ -83,13 +95,21 @@ def conditional(options: argparse.Namespace, stage: Stage, measured: Environment
     return account.exit
 
 
-def _streams(options: argparse.Namespace, seed: int | None) -> Sequence[tuple[Iterator[Candidate], int | None]]:
-    if options.wanted:
+def _stage(options: argparse.Namespace) -> tuple[str, str]:
+    """The stage whose faults are tried, and the library that they are of."""
+    name = options.wanted[0].partition(".")[0] if options.wanted else REFERENCE
+    return name, REFERENCE if name == REFERENCE else wrapped_stages()[name].library
+
+
+def _streams(
+    options: argparse.Namespace, seed: int | None, stage: str
+) -> Sequence[tuple[Iterator[Candidate], int | None]]:
+    if options.wanted and options.wanted != [stage]:
         return [(iter([Candidate.named(name) for name in options.wanted]), None)]
     if seed is None:
-        return [(drawing.every(1), None), (drawing.every(2), None)]
+        return [(drawing.every(1, stage), None), (drawing.every(2, stage), None)]
     singles = -(-options.conditional // SINGLE_SHARE)
-    return [(drawing.sampled(1, seed), singles), (drawing.sampled(2, seed), options.conditional)]
+    return [(drawing.sampled(1, seed, stage), singles), (drawing.sampled(2, seed, stage), options.conditional)]
 
 
 def _told(progress: terminal.Progress) -> Callable[[int, int | None], None]:

@@ -8,12 +8,28 @@ from functools import cache
 from itertools import combinations, product
 
 from conformance.reference import faults
-from conformance.reference.exporter import Exporter
+from conformance.suite.libraries import REFERENCE
+from conformance.suite.outcomes import Side
 
-from . import witness
-from .levels import COUNT, FACTORS, FORK, FORM, PATH, STRIDES, THREAD, Level
+from . import witness, wrapped
+from .levels import (
+    ACCESS,
+    COUNT,
+    FACTORS,
+    FORK,
+    FORM,
+    KIND,
+    LAYOUT,
+    PATH,
+    RANK,
+    SIZE,
+    STRIDES,
+    THREAD,
+    WIDTH,
+    Level,
+)  # fmt: skip
 from .reach import ORDER
-from .subjects import PREFIX, methods
+from .subjects import PREFIX, OfReference, known, methods
 from .trying import Candidate
 from .unseen import UNSEEN
 
@@ -21,10 +37,14 @@ TABLES = frozenset({"argument", "context", "exchange_api"})
 """Families of kernels, of contexts and of the table of DLPack's C exchange API."""
 _BEFORE_THE_ARRAY = frozenset({"call_dlpack", "take_dlpack", "stream"})
 """Methods of an importer that are called before it knows anything of the array."""
-_OF_CALLS = (PATH, COUNT, THREAD, FORK)
 _OF_IMPORTS = ("own", "second", "copy", "shared", "after-refusal")
 """Paths that an importer can tell apart."""
 _BEFORE_PATHS = ("copy", "shared", "after-refusal")
+_OF_CAPSULES = (WIDTH, KIND, LAYOUT, RANK, SIZE, ACCESS, FORM)
+"""What a wrapper around a real library sees in a capsule; its addresses are the library's own."""
+_WRAPPED = ("own", "copy", "shared")
+_VAIN = 10_000
+"""Draws without anything new after which there is nothing left."""
 
 
 def left_out(fault: faults.Fault) -> str:
@@ -42,50 +62,58 @@ def left_out(fault: faults.Fault) -> str:
 
 
 @cache
-def chosen() -> tuple[faults.Fault, ...]:
-    """The faults that conditions are put on."""
-    return tuple(fault for fault in faults.all_faults().values() if not left_out(fault))
+def chosen(stage: str = REFERENCE) -> tuple[str, ...]:
+    """The names of the faults of a stage that conditions are put on."""
+    if stage != REFERENCE:
+        return tuple(name for name in known() if name.startswith(f"{stage}."))
+    return tuple(PREFIX + name for name, fault in faults.all_faults().items() if not left_out(fault))
 
 
 @cache
 def levels_of(name: str) -> dict[str, tuple[str, ...]]:
     """The factors that a fault's methods can know, with the levels that they can tell apart."""
-    fault = faults.all_faults()[name]
-    is_importer = fault.exporter is Exporter
-    replaced = methods(fault)
-    if is_importer and _BEFORE_THE_ARRAY.issuperset(replaced):
-        return {PATH: _BEFORE_PATHS, **{factor: FACTORS[factor] for factor in _OF_CALLS[1:]}}
-    known = dict(FACTORS)
-    if is_importer:
-        known[PATH] = _OF_IMPORTS
+    subject = known()[name]
+    calls = {factor: FACTORS[factor] for factor in (COUNT, THREAD, FORK)}
+    if not isinstance(subject, OfReference):
+        if not wrapped.KNOWING.intersection(subject.methods):
+            return {PATH: ("copy", "shared"), **calls}
+        return {**{factor: FACTORS[factor] for factor in _OF_CAPSULES}, PATH: _WRAPPED, **calls}
+    if subject.side is Side.CONSUMER and _BEFORE_THE_ARRAY.issuperset(subject.methods):
+        return {PATH: _BEFORE_PATHS, **calls}
+    found = dict(FACTORS)
+    if subject.side is Side.CONSUMER:
+        found[PATH] = _OF_IMPORTS
     else:
-        del known[STRIDES]
-    if all("cai" in method or "cuda_array" in method for method in replaced):
-        del known[FORM]
-    return known
+        del found[STRIDES]
+    if all("cai" in method or "cuda_array" in method for method in subject.methods):
+        del found[FORM]
+    return found
 
 
-def every(count: int) -> Iterator[Candidate]:
-    """All candidates with conditions on so many factors."""
-    for fault in chosen():
-        known = levels_of(fault.name)
-        for factors in combinations(known, count):
-            for condition in product(*([(factor, level) for level in known[factor]] for factor in factors)):
+def every(count: int, stage: str = REFERENCE) -> Iterator[Candidate]:
+    """All candidates of a stage with conditions on so many factors."""
+    for name in chosen(stage):
+        found = levels_of(name)
+        for factors in combinations(found, count):
+            for condition in product(*([(factor, level) for level in found[factor]] for factor in factors)):
                 if witness.is_possible(condition):
-                    yield Candidate(PREFIX + fault.name, condition)
+                    yield Candidate(name, condition)
 
 
-def sampled(count: int, seed: int) -> Iterator[Candidate]:
-    """An endless sample of :func:`every`, each once: the fault first, then its factors, then their levels."""
+def sampled(count: int, seed: int, stage: str = REFERENCE) -> Iterator[Candidate]:
+    """A sample of :func:`every`, each once: the fault first, then its factors, then their levels. It ends where nothing new is found."""
     draw = random.Random(f"{seed} {count}")
-    seen = set()
-    while True:
-        fault = draw.choice(chosen())
-        known = levels_of(fault.name)
+    seen: set[Candidate] = set()
+    vain = 0
+    while vain < _VAIN:
+        name = draw.choice(chosen(stage))
+        found = levels_of(name)
         order = list(FACTORS)
-        factors = sorted(draw.sample(list(known), count), key=order.index)
-        condition: tuple[Level, ...] = tuple((factor, draw.choice(known[factor])) for factor in factors)
-        candidate = Candidate(PREFIX + fault.name, condition)
+        factors = sorted(draw.sample(list(found), count), key=order.index)
+        condition: tuple[Level, ...] = tuple((factor, draw.choice(found[factor])) for factor in factors)
+        candidate = Candidate(name, condition)
+        vain += 1
         if candidate not in seen and witness.is_possible(condition):
+            vain = 0
             seen.add(candidate)
             yield candidate

@@ -175,20 +175,26 @@ def _huge(shape: tuple[int, ...], layout: str, itemsize: int) -> Strided | None:
 
 @lru_cache(maxsize=1024)
 def allowed(condition: tuple[Level, ...]) -> tuple[Point, ...]:
-    """The points at which a condition can hold: default levels elsewhere, then each other level, then each other element type."""
+    """The points at which a condition can hold."""
+    behind = int((PATH, "view") in condition)
+    made = (point(dict(chosen), behind) for chosen in choices(condition))
+    return tuple(dict.fromkeys(one for one in made if one is not None))
+
+
+@lru_cache(maxsize=1024)
+def choices(condition: tuple[Level, ...]) -> tuple[tuple[Level, ...], ...]:
+    """Levels with which a condition can hold: default levels elsewhere, then each other level, then each other element type."""
     fixed = {factor: level for factor, level in condition if factor in (*_OF_ARRAY, WIDTH, KIND)}
     free = [factor for factor in (LAYOUT, RANK, SIZE, OFFSET, ACCESS) if factor not in fixed]
     types: list[dict[str, str]] = [{WIDTH: width, KIND: kind} for width, kind in _NAMES]
     single = [{factor: level} for factor in free for level in FACTORS[factor]]
     pairs = [{RANK: "0", SIZE: "one", OFFSET: "some"}, {ACCESS: "readonly", OFFSET: "some"}]
-    found: dict[Point, None] = {}
-    for more in ({}, *single, *types, *pairs):
-        if any(fixed.get(factor, level) != level for factor, level in more.items()):
-            continue
-        made = point({**_fitting(fixed, more), **more, **fixed}, behind=int((PATH, "view") in condition))
-        if made is not None:
-            found[made] = None
-    return tuple(found)
+    fitting = (
+        {**_fitting(fixed, more), **more, **fixed}
+        for more in ({}, *single, *types, *pairs)
+        if all(fixed.get(factor, level) == level for factor, level in more.items())
+    )
+    return tuple(dict.fromkeys(tuple(chosen.items()) for chosen in fitting))
 
 
 def _fitting(fixed: dict[str, str], more: dict[str, str]) -> dict[str, str]:

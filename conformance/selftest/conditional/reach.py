@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import os
 from collections import defaultdict
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass, field
 
 from conformance.adapters.base import Adapter
@@ -95,30 +95,56 @@ def partners(exporter: type[Exporter], importer: type[Importer]) -> dict[str, Ad
     return {REFERENCE: ReferenceAdapter(), FAULTY: made}
 
 
-def measured(cases: Sequence[Case]) -> Reach:
-    """Run every case with each side noted. Call it in a process that is not used for anything else afterwards."""
+Note = Callable[[str, State], None]
+"""Called with the name of a method and the state at its call."""
+
+
+@dataclass(frozen=True)
+class Noted:
+    """Flawless partners that tell what they know; how their lives begin anew; and how a case is put to them."""
+
+    partners: dict[str, Adapter]
+    begin: Callable[[], None]
+    placed: Callable[[Case], Case]
+
+
+def of_reference(side: Side, note: Note) -> Noted:
+    """The reference, with itself on the other side."""
+    exporter, importer = noting(note)
+    life = exporter.life if side is Side.PRODUCER else importer.life  # type: ignore[attr-defined]
+    made = partners(exporter, Importer) if side is Side.PRODUCER else partners(Exporter, importer)
+    return Noted(made, life.begin, lambda case: placed(case, side, FAULTY, REFERENCE))
+
+
+def measured(cases: Sequence[Case], make: Callable[[Side, Note], Noted], *, is_real: bool = False) -> Reach:
+    """Run every case with each side noted. Call it in a process that is not used for anything else afterwards.
+
+    A real library breaks some rules by itself: cases that it fails show no fault, and accuse nobody without fault.
+    """
     reach = Reach(tuple(cases))
     at_work: list[int] = []
     os.register_at_fork(before=lambda: reach.forking.update(at_work))
     for side in (Side.PRODUCER, Side.CONSUMER):
-        reach.seen[side] = _noted(reach, side, at_work)
+        reach.seen[side] = _noted(reach, side, make, at_work, is_real=is_real)
     return reach
 
 
-def _noted(reach: Reach, side: Side, at_work: list[int]) -> dict[str, dict[State, set[int]]]:
+def _noted(
+    reach: Reach, side: Side, make: Callable[[Side, Note], Noted], at_work: list[int], *, is_real: bool
+) -> dict[str, dict[State, set[int]]]:
     """The states of each method on one side. ``at_work`` gets the number of the case that runs."""
     noted: dict[str, dict[State, set[int]]] = defaultdict(lambda: defaultdict(set))
     now: set[tuple[str, State]] = set()
-    exporter, importer = noting(lambda name, state: now.add((name, state)))
-    bench = Bench(partners(exporter, Importer) if side is Side.PRODUCER else partners(Exporter, importer))
+    flawless = make(side, lambda name, state: now.add((name, state)))
+    bench = Bench(flawless.partners)
     for number, case in enumerate(reach.cases):
         now.clear()
         at_work[:] = [number]
-        exporter.life.begin()  # type: ignore[attr-defined]
-        importer.life.begin()  # type: ignore[attr-defined]
-        result = run(bench, placed(case, side, FAULTY, REFERENCE))
+        flawless.begin()
+        result = run(bench, flawless.placed(case))
         if result.outcome in ACCUSING:
-            reach.accused.append((result.case.id, result.reason))
+            reach.accused += [] if is_real else [(result.case.id, result.reason)]
+            continue
         if not result.verdict.is_decided:
             reach.unplaced += 1
             continue

@@ -35,17 +35,18 @@ class Found:
 
 def run(
     cases: Sequence[Case],
+    library: str,
     streams: Sequence[tuple[Iterator[Candidate], int | None]],
     processes: int,
     progress: Callable[[int, int | None], None],
     stops: Stops,
 ) -> Found:
-    """Try candidates of each stream until so many of it show; all of them for ``None``."""
+    """Try candidates of each stream, all of ``library``, until so many of it show; all of them for ``None``."""
     found = Found()
     with private.folder() as folder:
         workers = [Worker(str(folder)) for _ in range(processes)]
         try:
-            _measure(workers, cases, Path(str(folder)), found)
+            _measure(workers, cases, library, Path(str(folder)), found)
             counts = [wanted for _, wanted in streams]
             planned = None if None in counts else sum(count or 0 for count in counts)
             for candidates, wanted in () if found.lost else streams:
@@ -59,12 +60,12 @@ def run(
     return found
 
 
-def _measure(workers: Sequence[Worker], cases: Sequence[Case], folder: Path, found: Found) -> None:
+def _measure(workers: Sequence[Worker], cases: Sequence[Case], library: str, folder: Path, found: Found) -> None:
     """Each process runs a share of the cases; then all of them know what was seen."""
     parts = [folder / f"reach-{number}" for number in range(len(workers))]
     shares = [cases[number :: len(workers)] for number in range(len(workers))]
     with ThreadPoolExecutor(len(workers)) as pool:
-        for told in pool.map(lambda one: one[0].measure(one[1], one[2]), zip(workers, shares, parts)):
+        for told in pool.map(lambda one: one[0].measure(one[1], library, one[2]), zip(workers, shares, parts)):
             found.lost += [told["lost"]] if "lost" in told else []
             found.accused += [(case, said) for case, said in told.get("accused", ())]
             found.cases += 2 * told.get("cases", 0)

@@ -10,6 +10,8 @@ from conformance.reference import faults
 from conformance.reference.exporter import Exporter
 from conformance.reference.importer import Importer
 from conformance.selftest.accusations import FAULTY, placed
+from conformance.selftest.model import Stage
+from conformance.selftest.stages import stages
 from conformance.suite.catalogue import Case
 from conformance.suite.libraries import REFERENCE
 from conformance.suite.outcomes import Side
@@ -88,8 +90,17 @@ class OfReference(Subject):
         witness.prepare(self._fault, condition)
 
 
+def wrapped_stages() -> dict[str, Stage]:
+    """The stages of wrappers around real libraries, by name."""
+    return {stage.name: stage for stage in stages() if stage.name.endswith("-wrappers")}
+
+
 @cache
 def known() -> dict[str, Subject]:
     """All of them by name."""
-    found = [OfReference(fault) for fault in faults.all_faults().values()]
+    from . import wrapped
+
+    found: list[Subject] = [OfReference(fault) for fault in faults.all_faults().values()]
+    for stage in wrapped_stages().values():
+        found += wrapped.subjects(stage)
     return {subject.name: subject for subject in found}

@@ -9,17 +9,21 @@ import pickle
 import subprocess
 import sys
 import tempfile
+import traceback
 from collections import defaultdict
 from collections.abc import Sequence
+from contextlib import nullcontext
 from dataclasses import asdict
+from functools import partial
 from pathlib import Path
 from typing import IO, Any
 from unittest import mock
 
 from conformance.suite import children, offers
 from conformance.suite.catalogue import Case
+from conformance.suite.libraries import REFERENCE
 
-from . import reach, trying
+from . import reach, trying, wrapped
 from .reach import Reach
 from .trying import PATIENCE, Candidate, Tried
 
@@ -48,9 +52,9 @@ class Worker:
             os.close(writer)
         self._answers: IO[bytes] = os.fdopen(reader, "rb")
 
-    def measure(self, cases: Sequence[Case], into: Path) -> dict[str, Any]:
-        """Find out what these cases reach, and leave it in a file; what is told of the flawless partners."""
-        return self._ask({"measure": [case.to_json() for case in cases], "into": str(into)})
+    def measure(self, cases: Sequence[Case], library: str, into: Path) -> dict[str, Any]:
+        """Find out what these cases reach with a library, and leave it in a file; what is told of the flawless partners."""
+        return self._ask({"measure": [case.to_json() for case in cases], "library": library, "into": str(into)})
 
     def load(self, parts: Sequence[Path]) -> None:
         """Take what was measured."""
@@ -79,14 +83,18 @@ class Worker:
         return told
 
 
-def _measure(cases: Sequence[Case], into: Path) -> dict[str, Any]:
+def _measure(cases: Sequence[Case], library: str, into: Path) -> dict[str, Any]:
     """In a process of its own: the cases leave behind what no later one may find."""
     pid = os.fork()
     if not pid:
         try:
-            with mock.patch.object(offers, "PATIENCE", PATIENCE):
-                into.write_bytes(pickle.dumps(reach.measured(cases)))
+            is_real = library != REFERENCE
+            make = partial(wrapped.noted, library) if is_real else reach.of_reference
+            with nullcontext() if is_real else mock.patch.object(offers, "PATIENCE", PATIENCE):
+                into.write_bytes(pickle.dumps(reach.measured(cases, make, is_real=is_real)))
             os._exit(0)
+        except Exception:  # noqa: BLE001 - told, and the process ends with another code
+            traceback.print_exc()
         finally:
             os._exit(1)
     _, status = os.waitpid(pid, 0)
@@ -104,7 +112,8 @@ def main() -> None:
     for line in sys.stdin:
         request = json.loads(line)
         if "measure" in request:
-            children.tell(_measure([Case.from_json(case) for case in request["measure"]], Path(request["into"])))
+            cases = [Case.from_json(case) for case in request["measure"]]
+            children.tell(_measure(cases, request["library"], Path(request["into"])))
         elif "load" in request:
             known = reach.together([pickle.loads(Path(part).read_bytes()) for part in request["load"]])
             gc.collect()
