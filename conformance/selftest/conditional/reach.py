@@ -116,21 +116,29 @@ def of_reference(side: Side, note: Note) -> Noted:
     return Noted(made, life.begin, lambda case: placed(case, side, FAULTY, REFERENCE))
 
 
-def measured(cases: Sequence[Case], make: Callable[[Side, Note], Noted], *, is_real: bool = False) -> Reach:
+def measured(
+    cases: Sequence[Case], make: Callable[[Side, Note], Noted], begun: Callable[[int], None], *, is_real: bool = False
+) -> Reach:
     """Run every case with each side noted. Call it in a process that is not used for anything else afterwards.
 
-    A real library breaks some rules by itself: cases that it fails show no fault, and accuse nobody without fault.
+    ``begun`` is called with the number of each case before it runs. A real library breaks some rules by itself: cases that it fails show no fault, and accuse nobody without fault.
     """
     reach = Reach(tuple(cases))
     at_work: list[int] = []
     os.register_at_fork(before=lambda: reach.forking.update(at_work))
     for side in (Side.PRODUCER, Side.CONSUMER):
-        reach.seen[side] = _noted(reach, side, make, at_work, is_real=is_real)
+        reach.seen[side] = _noted(reach, side, make, at_work, begun, is_real=is_real)
     return reach
 
 
 def _noted(
-    reach: Reach, side: Side, make: Callable[[Side, Note], Noted], at_work: list[int], *, is_real: bool
+    reach: Reach,
+    side: Side,
+    make: Callable[[Side, Note], Noted],
+    at_work: list[int],
+    begun: Callable[[int], None],
+    *,
+    is_real: bool,
 ) -> dict[str, dict[State, set[int]]]:
     """The states of each method on one side. ``at_work`` gets the number of the case that runs."""
     noted: dict[str, dict[State, set[int]]] = defaultdict(lambda: defaultdict(set))
@@ -140,6 +148,7 @@ def _noted(
     for number, case in enumerate(reach.cases):
         now.clear()
         at_work[:] = [number]
+        begun(number)
         flawless.begin()
         result = run(bench, flawless.placed(case))
         if result.outcome in ACCUSING:

@@ -28,6 +28,8 @@ from .reach import Reach
 from .trying import PATIENCE, Candidate, Tried
 
 _STANDARD_ERROR = 2
+_GROUP = 100
+"""Cases of a real library that share a process while it is measured."""
 
 
 class Lost(Exception):
@@ -84,24 +86,49 @@ class Worker:
 
 
 def _measure(cases: Sequence[Case], library: str, into: Path) -> dict[str, Any]:
-    """In a process of its own: the cases leave behind what no later one may find."""
+    """In processes of their own: the cases leave behind what no later one may find, and some end the process of a real library."""
+    is_real = library != REFERENCE
+    groups = [list(cases[at : at + _GROUP]) for at in range(0, len(cases), _GROUP)] if is_real else [list(cases)]
+    parts = []
+    while groups:
+        group = groups.pop(0)
+        status, number = _measured(group, library, into)
+        if not status:
+            parts.append(pickle.loads(into.read_bytes()))
+        elif is_real:  # the library itself ends the process in this case
+            groups.insert(0, group[:number] + group[number + 1 :])
+        else:
+            return {"lost": f"the flawless partners' process ended with status {status} in {group[number].id}"}
+    found = reach.together(parts)
+    into.write_bytes(pickle.dumps(found))
+    return {"accused": found.accused, "cases": len(found.cases), "unplaced": found.unplaced}
+
+
+def _measured(cases: Sequence[Case], library: str, into: Path) -> tuple[int, int]:
+    """How the process that measures these cases has ended, and the number of the last case that it began."""
+    is_real = library != REFERENCE
+    reader, writer = os.pipe()
     pid = os.fork()
     if not pid:
+        os.close(reader)
         try:
-            is_real = library != REFERENCE
             make = partial(wrapped.noted, library) if is_real else reach.of_reference
             with nullcontext() if is_real else mock.patch.object(offers, "PATIENCE", PATIENCE):
-                into.write_bytes(pickle.dumps(reach.measured(cases, make, is_real=is_real)))
+                begun = partial(_begun, writer)
+                into.write_bytes(pickle.dumps(reach.measured(cases, make, begun, is_real=is_real)))
             os._exit(0)
         except Exception:  # noqa: BLE001 - told, and the process ends with another code
             traceback.print_exc()
         finally:
             os._exit(1)
-    _, status = os.waitpid(pid, 0)
-    if status:
-        return {"lost": f"the flawless partners' process ended with status {status}"}
-    found: Reach = pickle.loads(into.read_bytes())
-    return {"accused": found.accused, "cases": len(found.cases), "unplaced": found.unplaced}
+    os.close(writer)
+    with os.fdopen(reader) as told:
+        lines = told.read().split()
+    return os.waitpid(pid, 0)[1], int(lines[-1]) if lines else 0
+
+
+def _begun(writer: int, number: int) -> None:
+    os.write(writer, f"{number}\n".encode())
 
 
 def main() -> None:
