@@ -20,6 +20,7 @@ from conformance.reference.memory import ALIGNMENT
 
 from .catalogue import Draft, Tier, invariant
 from .codes import BY_SLUG, Code
+from .concurrency import elsewhere
 from .copies import copy_is_shared, expect_no_copy
 from .exchange import Exchange, Source, brief, show
 from .libraries import REFERENCE, Environment, Pair
@@ -35,6 +36,7 @@ from .steps import Doing
 
 _PRESSURE = 3
 """Arrays of the producer's that take up memory which should not be free."""
+_MANY = 99
 _NOWHERE = (99, 0)
 """A device that DLPack does not know."""
 
@@ -114,16 +116,26 @@ def _fails_alike(exchange: Exchange, point: Point, failure: Failure) -> bool:
 def _try(exchange: Exchange, point: Point) -> None:
     """Make the array of the point, hand it over on its path, and judge all that there is to be seen."""
     exchange.special(combined(point.changed))
-    if point.path == "after-fork":
-        _in_fork(exchange, point.without("path"))
+    if "fork" in point.place:
+        _in_fork(exchange, point)
         return
+    if point.place == "in-thread":
+        elsewhere(lambda: _exchange(exchange, point))
+        return
+    _exchange(exchange, point)
+
+
+def _exchange(exchange: Exchange, point: Point) -> None:
+    """In this thread and this process."""
     if point.path == "after-refusal":
         _refuse(exchange)
     source, lent = _source(exchange, point)
     strays = len(stray_deleter_calls)
-    first = [_take(exchange, point, source)] if point.path in ("second", "again") else []
-    if point.path == "again":
+    first = [_take(exchange, point, source)] if point.count in ("second", "again") else []
+    if point.count == "again":
         first.clear()
+    for _ in range(_MANY if point.count == "hundredth" else 0):
+        _take(exchange, point, source)
     holder = [_take(exchange, point, source)]
     view = exchange.look(holder[0])
     _judge_description(exchange, point, source, holder[0], view)
@@ -487,9 +499,10 @@ def _in_fork(exchange: Exchange, point: Point) -> None:
     No document speaks of forks, so what goes wrong there is a deviation; an end of the process, of which POSIX warns where there are
     threads, a matter of robustness.
     """
-    given = exchange.given
-    _try(exchange, point)
-    ended = in_child(lambda: json.dumps(_told(exchange.apart(), point, given)))
+    given, inside = exchange.given, point.without("place")
+    _try(exchange, inside)
+    action = partial(_told, exchange.apart(), inside)
+    ended = in_child(lambda: json.dumps(elsewhere(action) if point.place == "in-thread-of-fork" else action()))
     exchange.special(given)
     if ended == UNDECIDED:
         raise Inconclusive("whether the exchange in the fork would have ended cannot be told: it got too little time")
@@ -515,7 +528,7 @@ def _in_fork(exchange: Exchange, point: Point) -> None:
         )  # fmt: skip
 
 
-def _told(exchange: Exchange, point: Point, given: str) -> dict[str, Any]:
+def _told(exchange: Exchange, point: Point) -> dict[str, Any]:
     """How an exchange ends, as plain data."""
     exchange.alone()
     try:
