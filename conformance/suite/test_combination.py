@@ -5,10 +5,11 @@ from __future__ import annotations
 import json
 import weakref
 from collections.abc import Callable, Iterator
+from dataclasses import replace
 from functools import partial
 from typing import Any
 
-from conformance.adapters.base import Protocol, Trait, View
+from conformance.adapters.base import Protocol, Trait, Unsupported, View
 from conformance.adapters.reference import ReferenceAdapter
 from conformance.protocols.clauses import Level, Role
 from conformance.protocols.dlpack import DLFlags, Tensor
@@ -18,7 +19,7 @@ from conformance.reference.importer import Imported
 from conformance.reference.managed import Managed, stray_deleter_calls
 from conformance.reference.memory import ALIGNMENT
 
-from .catalogue import Draft, Tier, invariant
+from .catalogue import Draft, Tier, catalogue, invariant
 from .codes import BY_SLUG, Code
 from .concurrency import elsewhere
 from .copies import copy_is_shared, expect_no_copy
@@ -31,12 +32,15 @@ from .patterns import pattern, raw
 from .places import expect_home
 from .points import VERSIONS, Point, far_rows, left_out, points, reach
 from .programs.after_fork import HANG, UNDECIDED, in_child
+from .repeated import REPEATED, Repeated
 from .specials import combined
 from .steps import Doing
 
 _PRESSURE = 3
 """Arrays of the producer's that take up memory which should not be free."""
 _MANY = 99
+_NOT_PLAIN = "columns"
+"""A layout that is not promised to be taken."""
 _NOWHERE = (99, 0)
 """A device that DLPack does not know."""
 
@@ -61,6 +65,7 @@ def _of_pair(pair: Pair) -> Iterator[Draft]:
     level=Level.MUST,
     cases=_drafts,
     left_out=lambda env: left_out(env.pairs()),
+    repeats=dict.fromkeys(one.invariant for one in REPEATED),
 )
 def test_exchange(exchange: Exchange) -> None:
     """An array that is special in two respects at once arrives as it is, or is refused, and is released once.
@@ -144,6 +149,52 @@ def _exchange(exchange: Exchange, point: Point) -> None:
     is_shared = bool(source.view.size) and not exchange.is_elsewhere(source, view.address)
     _judge_lifetime(exchange, point, source, lent, holder, is_shared=is_shared, strays=strays)
     _judge_flags(exchange, point, source, view)
+    _repeat(exchange, point)
+
+
+# -- checks of other families
+
+
+def _repeat(exchange: Exchange, point: Point) -> None:
+    """Make checks of other families on arrays of this point.
+
+    What a plain array shows as well is theirs to tell; so are refusals, and what breaks no promise.
+    """
+    if point == Point() or point.size in ("huge", "large") or REFERENCE not in exchange.case.libraries:
+        return
+    point = point.without("content")
+    for one in REPEATED:
+        if not one.applies(point, exchange.producer, exchange.consumer, exchange.protocol, exchange.device):
+            continue
+        failure = _repeated(exchange, point, one)
+        if failure is None:
+            continue
+        plain = _repeated(exchange, Point(), one)
+        if plain is None or plain.code != failure.code:
+            raise failure
+
+
+def _repeated(exchange: Exchange, point: Point, one: Repeated) -> Failure | None:
+    """How this check fails at a point, if it does."""
+    parameters = (("dtype", point.dtype), ("layout", "c-order" if point.is_plain else _NOT_PLAIN), *one.options)
+    own = exchange.at(
+        replace(exchange.case, invariant=one.invariant, parameters=parameters), lambda _: _source(own, point)[0]
+    )
+    given = own.given
+    try:
+        catalogue()[one.invariant].check(own)
+    except Failure as failure:
+        if failure.level is Level.OBSERVED or own.is_illegal:
+            return None
+        if failure.given is None and own.given != given:
+            failure.given = own.given
+        return failure
+    except (Refused, Inconclusive, Unsupported):
+        return None
+    except Exception as error:
+        exchange.check_context(error)
+        raise
+    return None
 
 
 def _source(exchange: Exchange, point: Point) -> tuple[Source, Managed | None]:
@@ -213,6 +264,8 @@ def _imported(exchange: Exchange, point: Point) -> tuple[Source, Managed | None]
     if point.access == "readonly" and not found.readonly:
         raise Refused(f"{producer.name} makes no read-only array of what is to be exported again (see readonly.import)")
     exports = lent.array.log.exports
+    if isinstance(producer, ReferenceAdapter):
+        array = producer.exporter(array, exchange.protocol)
     return exchange.made(Source(array, point.kind, form.view, lent.address, block)), exports[-1] if exports else None
 
 
