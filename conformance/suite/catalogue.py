@@ -150,6 +150,7 @@ class Invariant:
     ``exclusive`` cases have the GPU to themselves: nothing else of the run works on it meanwhile.
     ``canary`` is the outcome that its cases have been built for, if they test the run and no library.
     ``seconds`` is what one case may take, if not what every case may. ``left_out`` tells what its cases do not combine, and why.
+    ``repeats`` are the ids of other invariants whose checks it makes, too: it may cite what they cite.
     """
 
     id: str
@@ -167,6 +168,7 @@ class Invariant:
     canary: Outcome | None = None
     seconds: float | None = None
     left_out: LeftOut | None = None
+    repeats: tuple[str, ...] = ()
 
     @property
     def family(self) -> str:
@@ -202,6 +204,7 @@ def invariant(
     canary: Outcome | None = None,
     seconds: float | None = None,
     left_out: LeftOut | None = None,
+    repeats: Iterable[str] = (),
 ) -> Callable[[Check], Check]:
     """Make a test function an invariant: its docstring's first paragraph is the statement, the rest says why.
 
@@ -241,6 +244,7 @@ def invariant(
             canary,
             seconds,
             left_out,
+            tuple(repeats),
         )
         check.__invariant__ = id  # type: ignore[attr-defined]
         return check

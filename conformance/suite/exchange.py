@@ -116,6 +116,7 @@ class Exchange:
         self._made: Source | None = None
         """The array that was made last, without the array itself, which must not be held."""
         self._is_crafted = False
+        self._maker: Callable[[int], Source] | None = None
         self._worked: tuple[Doing, Role] | None = None
         """The newest step of a library."""
         self._is_lent = False
@@ -130,6 +131,13 @@ class Exchange:
         own = copy.copy(self)
         own.handed = own._made = own._passed_on = None
         own.answers = []
+        return own
+
+    def at(self, case: Case, maker: Callable[[int], Source]) -> Exchange:
+        """This exchange as another case on arrays of the same kind: ``maker`` makes the producer's by a seed, where a check asks for no other."""
+        own = self.apart()
+        own.case, own._maker, own._given = case, maker, self.given
+        own.notes = {}
         return own
 
     def alone(self) -> None:
@@ -268,6 +276,8 @@ class Exchange:
 
     def source(self, *, seed: int = 0, kind: DType | None = None, form: Layout | None = None) -> Source:
         """The producer's array with the case's element type and layout, filled with a pattern."""
+        if self._maker is not None and kind is None and form is None:
+            return self._maker(seed)
         return self.make(self.producer, seed=seed, kind=kind, form=form)
 
     def make(
@@ -291,7 +301,7 @@ class Exchange:
 
     def crafted(
         self, *, override: dict[str, Any] | None = None, cai_override: dict[str, Any] | None = None, seed: int = 0,
-        kind: DType | None = None, form: Layout | None = None, readonly: bool = False,
+        kind: DType | None = None, form: Layout | None = None, readonly: bool | None = None,
         newest: tuple[int, int] | None = NEWEST,
     ) -> Source:  # fmt: skip
         """An array of the reference with fields of its capsule or dictionary replaced; the producer has to be it.
@@ -303,9 +313,10 @@ class Exchange:
         self._is_crafted = True
         exporter: Exporter = source.array
         exporter.override = override or {}
-        exporter.cai_override = cai_override or {}
-        exporter.readonly = readonly
-        exporter.newest = newest
+        exporter.cai_override = {**exporter.cai_override, **(cai_override or {})}
+        exporter.readonly = exporter.readonly if readonly is None else readonly
+        if newest != NEWEST:
+            exporter.newest = newest
         return source
 
     def require_versioned(self, source: Source) -> None:

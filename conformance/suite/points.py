@@ -30,7 +30,10 @@ FORMS = {
 }
 ASKED = ("version-1.1", "version-1.2", "version-1.9")
 """Versions that only a consumer can name: it gets the newest one that the producer has, if that has the same major number."""
-PATHS = ("own", "view", "reexport", "second", "again", "copy", "shared", "after-refusal", "after-fork")
+PATHS = ("own", "view", "reexport", "copy", "shared", "after-refusal")
+COUNTS = ("first", "second", "again", "hundredth")
+"""Which exchange of the array is judged: one while an earlier one lives, one after it is gone, and one after many."""
+PLACES = ("here", "in-thread", "in-fork", "in-thread-of-fork")
 VERSIONS: dict[str, tuple[int, int] | None] = {
     "legacy": None, "version-1.0": (1, 0), "version-1.1": (1, 1), "version-1.2": (1, 2), "version-1.9": (1, 9),
 }  # fmt: skip
@@ -56,6 +59,8 @@ class Point:
     content: str = "pattern"
     form: str = ""
     path: str = "own"
+    count: str = "first"
+    place: str = "here"
 
     @classmethod
     def of(cls, parameters: Iterable[tuple[str, str]]) -> Point:
@@ -93,7 +98,7 @@ class Point:
         """Whether only element type (of the array API standard), size, content and path may be special: arrays that are promised to be taken."""
         return (
             self.dtype in ARRAY_API and self.layout == "packed" and 1 <= self.ndim <= 3 and self.size not in ("empty", "huge")
-            and not self.skipped and self.access == "writable" and not self.form and self.path not in ("copy", "shared", "after-fork")
+            and not self.skipped and self.access == "writable" and not self.form and self.path not in ("copy", "shared") and "fork" not in self.place
         )  # fmt: skip
 
     def array(self) -> Layout:
@@ -237,6 +242,8 @@ def reach(pair: Pair) -> Reach:
             ("content", CONTENTS if pair.with_reference else CONTENTS[:1]),
             ("form", _forms(pair)),
             ("path", having(PATHS, _paths_missing(pair))),
+            ("count", having(COUNTS, {} if pair.with_reference else dict.fromkeys(COUNTS[1:], _ALONE))),
+            ("place", having(PLACES, _places_missing(pair))),
         )
     )
     return Reach(Space(space.factors, _apart(pair, space)), turns, tuple(missing.items()))
@@ -297,10 +304,17 @@ def _paths_missing(pair: Pair) -> dict[str, str]:
     elif not pair.consumer.has(Trait.COPY_KEYWORD):
         found.update(dict.fromkeys(("copy", "shared"), f"{pair.consumer.name} takes no copy="))
     if not pair.with_reference:
-        found.update(dict.fromkeys(("second", "again", "after-refusal", "after-fork"), _ALONE))
-    elif pair.device is Device.CUDA:
-        found["after-fork"] = "CUDA does not survive a fork"
+        found["after-refusal"] = _ALONE
     return found
+
+
+def _places_missing(pair: Pair) -> dict[str, str]:
+    if not pair.with_reference:
+        return dict.fromkeys(PLACES[1:], _ALONE)
+    if pair.device is not Device.CUDA:
+        return {}
+    forks = dict.fromkeys(("in-fork", "in-thread-of-fork"), "CUDA does not survive a fork")
+    return {"in-thread": "contexts of CUDA in other threads are for the family context", **forks}
 
 
 @dataclass(frozen=True)
@@ -323,9 +337,11 @@ RULES = (
     Rule("size", ("huge",), "layout", LAYOUTS[1:], "it has a layout of its own"),
     Rule("size", ("huge",), "rank", tuple(rank for rank in RANKS if rank != "rank-2"), "it has a layout of its own"),
     Rule("size", ("huge",), "offset", OFFSETS[1:], "it has a layout of its own"),
-    Rule("size", ("huge",), "path", ("view", "reexport", "copy", "shared", "after-fork"), "few exchanges of it are enough"),
+    Rule("size", ("huge",), "path", ("view", "reexport", "copy", "shared"), "few exchanges of it are enough"),
+    Rule("size", ("huge",), "place", PLACES[1:], "few exchanges of it are enough"),
     Rule("size", ("empty",), "path", ("copy", "shared"), "there is nothing to copy or to share"),
-    Rule("size", ("large",), "path", ("after-fork",), "libraries copy it in threads of theirs, which a fork has not"),
+    Rule("size", ("large",), "place", ("in-fork", "in-thread-of-fork"), "libraries copy it in threads of theirs, which a fork has not"),
+    Rule("size", ("large", "huge"), "count", ("hundredth",), "it takes too long"),
     Rule("content", CONTENTS[1:], "size", ("empty", "huge"), "there is nothing to see"),
 )  # fmt: skip
 

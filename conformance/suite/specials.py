@@ -62,9 +62,15 @@ _WAYS = {
         "strides-told": "explicit strides of a C-contiguous array", "dictionary-2-strides-told": "explicit strides in a dictionary of version 2",
     },
     "path": {
-        "view": "a view of an array that is gone", "reexport": "an import that is exported again", "second": "a second export",
-        "again": "an export after one that was released", "copy": "`copy=True`", "shared": "`copy=False`",
-        "after-refusal": "an exchange after a refusal", "after-fork": "an exchange in a forked process",
+        "view": "a view of an array that is gone", "reexport": "an import that is exported again", "copy": "`copy=True`",
+        "shared": "`copy=False`", "after-refusal": "an exchange after a refusal",
+    },
+    "count": {
+        "second": "a second export", "again": "an export after one that was released", "hundredth": "the hundredth exchange",
+    },
+    "place": {
+        "in-thread": "an exchange in another thread", "in-fork": "an exchange in a forked process",
+        "in-thread-of-fork": "an exchange in a thread of a forked process",
     },
 }  # fmt: skip
 """Levels that say how the array changes hands."""

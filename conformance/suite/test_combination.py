@@ -5,10 +5,11 @@ from __future__ import annotations
 import json
 import weakref
 from collections.abc import Callable, Iterator
+from dataclasses import replace
 from functools import partial
 from typing import Any
 
-from conformance.adapters.base import Protocol, Trait, View
+from conformance.adapters.base import Protocol, Trait, Unsupported, View
 from conformance.adapters.reference import ReferenceAdapter
 from conformance.protocols.clauses import Level, Role
 from conformance.protocols.dlpack import DLFlags, Tensor
@@ -18,8 +19,9 @@ from conformance.reference.importer import Imported
 from conformance.reference.managed import Managed, stray_deleter_calls
 from conformance.reference.memory import ALIGNMENT
 
-from .catalogue import Draft, Tier, invariant
+from .catalogue import Draft, Tier, catalogue, invariant
 from .codes import BY_SLUG, Code
+from .concurrency import elsewhere
 from .copies import copy_is_shared, expect_no_copy
 from .exchange import Exchange, Source, brief, show
 from .libraries import REFERENCE, Environment, Pair
@@ -30,11 +32,15 @@ from .patterns import pattern, raw
 from .places import expect_home
 from .points import VERSIONS, Point, far_rows, left_out, points, reach
 from .programs.after_fork import HANG, UNDECIDED, in_child
+from .repeated import REPEATED, Repeated
 from .specials import combined
 from .steps import Doing
 
 _PRESSURE = 3
 """Arrays of the producer's that take up memory which should not be free."""
+_MANY = 99
+_NOT_PLAIN = "columns"
+"""A layout that is not promised to be taken."""
 _NOWHERE = (99, 0)
 """A device that DLPack does not know."""
 
@@ -59,6 +65,7 @@ def _of_pair(pair: Pair) -> Iterator[Draft]:
     level=Level.MUST,
     cases=_drafts,
     left_out=lambda env: left_out(env.pairs()),
+    repeats=dict.fromkeys(one.invariant for one in REPEATED),
 )
 def test_exchange(exchange: Exchange) -> None:
     """An array that is special in two respects at once arrives as it is, or is refused, and is released once.
@@ -114,16 +121,26 @@ def _fails_alike(exchange: Exchange, point: Point, failure: Failure) -> bool:
 def _try(exchange: Exchange, point: Point) -> None:
     """Make the array of the point, hand it over on its path, and judge all that there is to be seen."""
     exchange.special(combined(point.changed))
-    if point.path == "after-fork":
-        _in_fork(exchange, point.without("path"))
+    if "fork" in point.place:
+        _in_fork(exchange, point)
         return
+    if point.place == "in-thread":
+        elsewhere(lambda: _exchange(exchange, point))
+        return
+    _exchange(exchange, point)
+
+
+def _exchange(exchange: Exchange, point: Point) -> None:
+    """In this thread and this process."""
     if point.path == "after-refusal":
         _refuse(exchange)
     source, lent = _source(exchange, point)
     strays = len(stray_deleter_calls)
-    first = [_take(exchange, point, source)] if point.path in ("second", "again") else []
-    if point.path == "again":
+    first = [_take(exchange, point, source)] if point.count in ("second", "again") else []
+    if point.count == "again":
         first.clear()
+    for _ in range(_MANY if point.count == "hundredth" else 0):
+        _take(exchange, point, source)
     holder = [_take(exchange, point, source)]
     view = exchange.look(holder[0])
     _judge_description(exchange, point, source, holder[0], view)
@@ -132,6 +149,52 @@ def _try(exchange: Exchange, point: Point) -> None:
     is_shared = bool(source.view.size) and not exchange.is_elsewhere(source, view.address)
     _judge_lifetime(exchange, point, source, lent, holder, is_shared=is_shared, strays=strays)
     _judge_flags(exchange, point, source, view)
+    _repeat(exchange, point)
+
+
+# -- checks of other families
+
+
+def _repeat(exchange: Exchange, point: Point) -> None:
+    """Make checks of other families on arrays of this point.
+
+    What a plain array shows as well is theirs to tell; so are refusals, and what breaks no promise.
+    """
+    if point == Point() or point.size in ("huge", "large") or REFERENCE not in exchange.case.libraries:
+        return
+    point = point.without("content")
+    for one in REPEATED:
+        if not one.applies(point, exchange.producer, exchange.consumer, exchange.protocol, exchange.device):
+            continue
+        failure = _repeated(exchange, point, one)
+        if failure is None:
+            continue
+        plain = _repeated(exchange, Point(), one)
+        if plain is None or plain.code != failure.code:
+            raise failure
+
+
+def _repeated(exchange: Exchange, point: Point, one: Repeated) -> Failure | None:
+    """How this check fails at a point, if it does."""
+    parameters = (("dtype", point.dtype), ("layout", "c-order" if point.is_plain else _NOT_PLAIN), *one.options)
+    own = exchange.at(
+        replace(exchange.case, invariant=one.invariant, parameters=parameters), lambda _: _source(own, point)[0]
+    )
+    given = own.given
+    try:
+        catalogue()[one.invariant].check(own)
+    except Failure as failure:
+        if failure.level is Level.OBSERVED or own.is_illegal:
+            return None
+        if failure.given is None and own.given != given:
+            failure.given = own.given
+        return failure
+    except (Refused, Inconclusive, Unsupported):
+        return None
+    except Exception as error:
+        exchange.check_context(error)
+        raise
+    return None
 
 
 def _source(exchange: Exchange, point: Point) -> tuple[Source, Managed | None]:
@@ -201,6 +264,8 @@ def _imported(exchange: Exchange, point: Point) -> tuple[Source, Managed | None]
     if point.access == "readonly" and not found.readonly:
         raise Refused(f"{producer.name} makes no read-only array of what is to be exported again (see readonly.import)")
     exports = lent.array.log.exports
+    if isinstance(producer, ReferenceAdapter):
+        array = producer.exporter(array, exchange.protocol)
     return exchange.made(Source(array, point.kind, form.view, lent.address, block)), exports[-1] if exports else None
 
 
@@ -487,9 +552,10 @@ def _in_fork(exchange: Exchange, point: Point) -> None:
     No document speaks of forks, so what goes wrong there is a deviation; an end of the process, of which POSIX warns where there are
     threads, a matter of robustness.
     """
-    given = exchange.given
-    _try(exchange, point)
-    ended = in_child(lambda: json.dumps(_told(exchange.apart(), point, given)))
+    given, inside = exchange.given, point.without("place")
+    _try(exchange, inside)
+    action = partial(_told, exchange.apart(), inside)
+    ended = in_child(lambda: json.dumps(elsewhere(action) if point.place == "in-thread-of-fork" else action()))
     exchange.special(given)
     if ended == UNDECIDED:
         raise Inconclusive("whether the exchange in the fork would have ended cannot be told: it got too little time")
@@ -515,7 +581,7 @@ def _in_fork(exchange: Exchange, point: Point) -> None:
         )  # fmt: skip
 
 
-def _told(exchange: Exchange, point: Point, given: str) -> dict[str, Any]:
+def _told(exchange: Exchange, point: Point) -> dict[str, Any]:
     """How an exchange ends, as plain data."""
     exchange.alone()
     try:

@@ -26,7 +26,7 @@ from conformance.suite.outcomes import Outcome
 from .conftest import Runner, broken
 
 INVARIANT = "combination.exchange"
-DEFAULT_ORDER = ("dtype", "layout", "rank", "size", "offset", "access", "content", "form", "path")
+DEFAULT_ORDER = ("dtype", "layout", "rank", "size", "offset", "access", "content", "form", "path", "count", "place")
 
 
 def run(fault: Fault | None = None, *, device: Device = Device.HOST, protocol: str = "dlpack", **levels: str) -> Result:
@@ -60,7 +60,7 @@ def test_what_is_special_is_what_the_failure_needs() -> None:
         layout="stepped",
         rank="rank-3",
         access="readonly",
-        path="second",
+        count="second",
     )
     assert (result.code, result.given) == (Code.STRIDES_CHANGED.value, "an array of int64 that is also a strided view")
 
@@ -87,7 +87,7 @@ class Shifted(Exporter):
 
 def test_nothing_is_special_about_what_every_array_shows() -> None:
     """The finding of a plain array."""
-    result = run(with_exporter(Shifted), dtype="int8", layout="transposed", path="again")
+    result = run(with_exporter(Shifted), dtype="int8", layout="transposed", count="again")
     assert (result.code, result.given) == (Code.WRONG_ADDRESS.value, "")
 
 
@@ -165,7 +165,7 @@ class WrongElsewhere(Importer):
 def test_what_goes_wrong_in_a_fork_alone_deviates(monkeypatch: pytest.MonkeyPatch) -> None:
     """No document speaks of forks."""
     monkeypatch.setattr(WrongElsewhere, "home", os.getpid())
-    result = run(with_importer(WrongElsewhere), dtype="int16", path="after-fork")
+    result = run(with_importer(WrongElsewhere), dtype="int16", place="in-fork")
     assert (result.outcome, result.level) == (Outcome.FAIL, Level.SHOULD)
     assert (result.code, result.given) == (Code.WRONG_ADDRESS.value, "an exchange in a forked process")
 
@@ -184,7 +184,7 @@ class DiesElsewhere(Importer):
 def test_a_fork_that_ends_is_a_matter_of_robustness(monkeypatch: pytest.MonkeyPatch) -> None:
     """The process of the case goes on."""
     monkeypatch.setattr(DiesElsewhere, "home", os.getpid())
-    result = run(with_importer(DiesElsewhere), path="after-fork")
+    result = run(with_importer(DiesElsewhere), place="in-fork")
     assert (result.outcome, result.level, result.seen) == (Outcome.FAIL, Level.ROBUSTNESS, "exit code 3")
 
 
@@ -201,7 +201,7 @@ class RefusesLarge(Importer):
 def test_a_plain_array_is_not_refused_for_its_size() -> None:
     """The array API standard promises it; not where it is special otherwise."""
     fault = with_importer(RefusesLarge)
-    result = run(fault, size="large", path="again")
+    result = run(fault, size="large", count="again")
     assert (result.outcome, result.code, result.given) == (
         Outcome.FAIL, Code.REFUSED.value, "an array of more than 64 Ki elements",
     )  # fmt: skip
@@ -231,7 +231,7 @@ def test_a_write_beside_the_view_is_seen() -> None:
 
 def test_rows_may_lie_beyond_what_32_bits_count() -> None:
     """In memory that nobody touches."""
-    assert run(size="huge", dtype="complex128", path="second").outcome is Outcome.PASS
+    assert run(size="huge", dtype="complex128", count="second").outcome is Outcome.PASS
 
 
 def test_versions_of_dlpack_and_of_the_dictionary_are_made() -> None:

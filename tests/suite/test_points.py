@@ -92,7 +92,7 @@ def test_a_point_is_read_from_the_parameters_of_its_case() -> None:
 
 def test_only_what_is_plain_is_promised() -> None:
     """Element type, size and path may be special, and nothing else."""
-    assert Point(dtype="int8", size="large", path="second").is_plain
+    assert Point(dtype="int8", size="large", count="second").is_plain
     assert Point(rank="rank-3").is_plain
     for special in (
         Point(dtype="bfloat16"), Point(layout="stepped"), Point(rank="rank-4"), Point(offset="offset-1"), Point(access="readonly"),
@@ -118,5 +118,5 @@ def test_what_is_left_out_has_a_reason() -> None:
     told = dict(left_out(pairs()))
     assert told["readonly from plain to able by dlpack on host"] == "all arrays of plain are read-only"
     assert told["copy from able to plain by dlpack on host"] == "plain takes no copy="
-    assert told["after-fork from reference to able by dlpack on cuda"] == "CUDA does not survive a fork"
+    assert told["in-fork from reference to able by dlpack on cuda"] == "CUDA does not survive a fork"
     assert all(told.values())
