@@ -10,6 +10,7 @@ from pathlib import Path
 import pytest
 from conftest import Command
 
+from conformance.adapters.base import Device, Protocol
 from conformance.exits import Exit
 from conformance.protocols import capsule, dlpack
 from conformance.protocols.dtypes import DTYPES
@@ -94,6 +95,34 @@ def test_a_path_is_told_from_what_the_array_has_been_through(path: str, lives: b
         del offered
         settle()
     assert seen == wanted
+
+
+@pytest.mark.parametrize(("dtype", "strides"), [("float64", (32, 8)), ("float32", (4, 1))])
+def test_a_wrapper_around_a_real_library_looks_at_the_opened_capsule(dtype: str, strides: tuple[int, ...]) -> None:
+    """The capsule is NumPy's own where the condition does not hold."""
+    pytest.importorskip("numpy")
+    subject = subjects.known()["numpy-wrappers.ExportsStridesInBytes"]
+    partner = subject.partners((("width", "8"), ("rank", "2")))["numpy"]
+    array = partner.array(DTYPES[dtype], (3, 4), bytes(12 * DTYPES[dtype].itemsize), Device.HOST)
+    offered = partner.exporter(array, Protocol.DLPACK).__dlpack__(max_version=(1, 0))
+    assert dlpack.decode(capsule.pointer(offered), capsule.name(offered)).strides == strides
+
+
+@pytest.mark.parametrize(
+    ("name", "shows"),
+    [
+        ("numpy-wrappers.ExportsStridesInBytes@width=8,layout=stepped", True),
+        ("numpy-wrappers.ExportsStridesInBytes@width=1", False),
+        ("numpy-wrappers.NeverReleases@size=empty", False),
+        ("numpy-wrappers.NeverReleases@thread=other", True),
+        ("numpy-wrappers.IgnoresCopy@path=copy", True),
+    ],
+)
+def test_a_wrapper_shows_where_an_exchange_goes_otherwise_than_with_the_library(name: str, shows: bool) -> None:
+    """A wrapper that looks at an import before there is a capsule knows nothing of the array."""
+    pytest.importorskip("numpy")
+    candidate = Candidate.named(name)
+    assert bool(subjects.known()[candidate.fault].witness(candidate.condition)) is shows
 
 
 def test_every_level_has_an_array_and_a_word() -> None:

@@ -25,6 +25,7 @@ from conformance.reference.managed import Deleter, settle
 from conformance.reference.memory import BorrowedBlock, HostMemory, Memory, gather_by_bytes, simulated
 
 from .generating import overridden
+from .knowing import Life
 from .levels import COUNT, FORK, LARGE, THREAD, Level
 from .points import Point, allowed
 
@@ -97,9 +98,10 @@ class At:
 def _differs(fault: faults.Fault, at: At, levels: dict[str, str]) -> int | None:
     right = _flawless(fault.exporter is Exporter, at)
     seen = _seen(fault, at)
-    _remember(fault, levels)
+    for made in (fault.exporter, fault.importer):
+        remember(getattr(made, "life", None), levels)
     if THREAD in levels:
-        return _in_thread(lambda: _first(seen, right))
+        return in_thread(lambda: _first(seen, right))
     return _first(seen, right)
 
 
@@ -110,7 +112,8 @@ def _first(seen: Iterator[Any], right: tuple[Any, ...]) -> int | None:
     return None
 
 
-def _in_thread(action: Callable[[], int | None]) -> int | None:
+def in_thread(action: Callable[[], int | None]) -> int | None:
+    """What an action gives in a thread that is not the main one; 0 if it does not end well."""
     found: list[int | None] = []
     thread = threading.Thread(target=lambda: found.append(action()))
     thread.start()
@@ -118,16 +121,14 @@ def _in_thread(action: Callable[[], int | None]) -> int | None:
     return found[0] if found else 0
 
 
-def _remember(fault: faults.Fault, levels: dict[str, str]) -> None:
-    """Have the fault's library remember what a condition asks for, instead of doing it."""
-    for made in (fault.exporter, fault.importer):
-        life = getattr(made, "life", None)
-        if life is None:
-            continue
-        if FORK in levels:
-            life.home = -1
-        if COUNT in levels:
-            life.exports = life.imports = int(levels[COUNT])
+def remember(life: Life | None, levels: dict[str, str]) -> None:
+    """Have a library remember what a condition asks for, instead of doing it."""
+    if life is None:
+        return
+    if FORK in levels:
+        life.home = -1
+    if COUNT in levels:
+        life.exports = life.imports = int(levels[COUNT])
 
 
 def _guarded(seen: Iterator[Any]) -> Iterator[Any]:

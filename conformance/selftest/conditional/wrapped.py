@@ -28,10 +28,11 @@ from conformance.suite.patterns import pattern
 
 from .generating import Decide, overridden
 from .knowing import Life
-from .levels import ACCESS, DEFAULTS, LAYOUT, RANK, SIZE, Level, State
+from .levels import ACCESS, DEFAULTS, LAYOUT, RANK, SIZE, THREAD, Level, State
 from .points import Point, choices, point
 from .reach import Note, Noted
 from .subjects import Subject
+from .witness import in_thread, remember
 
 OF_EXPORTS = frozenset({"told_device", "asked", "exported", "outgoing"})
 KNOWING = frozenset({"asked", "exported", "outgoing", "incoming"})
@@ -112,11 +113,14 @@ class OfLibrary(Subject):
 
     def partners(self, condition: tuple[Level, ...]) -> dict[str, Adapter]:
         """The library with the fault, and the reference."""
+        return self._made(condition)[0]
+
+    def _made(self, condition: tuple[Level, ...]) -> tuple[dict[str, Adapter], Life]:
         wanted = frozenset(condition)
-        kind = generated(self._kind, lambda name, state: wanted <= state())
+        kind: Any = generated(self._kind, lambda name, state: wanted <= state())
         partners: dict[str, Adapter] = real.partners(self.library)
         wrap(self._real, kind, partners)
-        return partners
+        return partners, kind.life
 
     def placed(self, case: Case) -> Case:
         """As it is: the library stands on one side of each of its cases."""
@@ -125,12 +129,18 @@ class OfLibrary(Subject):
     def witness(self, condition: tuple[Level, ...]) -> str:
         """By an exchange with the reference that goes otherwise than with the library itself."""
         for chosen in choices(condition):
-            levels = dict(chosen)
-            right = _flawless(self.library, self.side, chosen)
-            adapter = self.partners(condition)[self.library]
-            if any(one != other for one, other in zip_longest(_seen(adapter, self.side, levels), right)):
+            differs = partial(self._differs, condition, chosen)
+            if (in_thread(differs) if THREAD in dict(condition) else differs()) is not None:
                 return ", ".join(f"{factor} {level}" for factor, level in chosen) or "an ordinary array"
         return ""
+
+    def _differs(self, condition: tuple[Level, ...], chosen: tuple[Level, ...]) -> int | None:
+        """The number of the first observation that is another one than of the library itself."""
+        right = _flawless(self.library, self.side, chosen)
+        partners, life = self._made(condition)
+        remember(life, dict(condition))
+        seen = _seen(partners[self.library], self.side, dict(chosen))
+        return next((number for number, (one, other) in enumerate(zip_longest(seen, right)) if one != other), None)
 
     def prepare(self, condition: tuple[Level, ...]) -> None:
         """Nothing: some of the libraries cannot be used before a fork."""
