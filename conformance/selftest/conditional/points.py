@@ -64,8 +64,8 @@ class Point:
 
     @property
     def is_small(self) -> bool:
-        """Whether reading it element by element costs little."""
-        return self.view.size <= _FEW
+        """Whether reading it element by element costs little, and its block too."""
+        return self.view.size <= _FEW and self.elements * self.kind.itemsize <= _MOST_FILLED
 
     def make(self, made: type[Exporter], memory: Memory) -> Exporter:
         """The array in a new block, which is filled with a pattern unless it is huge."""

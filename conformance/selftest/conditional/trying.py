@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import gc
 import json
 import os
 import select
@@ -93,6 +94,7 @@ def tried(candidate: Candidate, reach: Reach, folder: str, first: Sequence[str] 
     started = time.perf_counter()
     always = subjects.known()[candidate.fault]
     always.prepare(candidate.condition)
+    gc.freeze()  # a process that looks for leaks need not search what it shares with others
     numbers = reach.reaching(always.side, always.methods, candidate.condition)
     numbers.sort(key=lambda number: _distance(reach, number, always, first))
     words = list(_told(candidate, reach, numbers, folder, look=True))
