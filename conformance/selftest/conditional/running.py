@@ -104,6 +104,7 @@ def _try(
                 running[pool.submit(work, group)] = begun
                 begun += 1
             if not running:
+                found.lost += [STOPPED] if stops.number is not None else []
                 break
             for future in wait(running, _GLANCE, FIRST_COMPLETED).done:
                 done[running.pop(future)] = future.result()
