@@ -47,17 +47,17 @@ def seconds(name: str) -> Read:
     return read
 
 
-def count(name: str, what: str, *, auto: bool = False) -> Read:
-    """Return a reader of a number of ``what``, for the ``type`` of an option. With ``auto`` that word reads as ``None``."""
+def count(name: str, what: str, *, auto: bool = False, least: int = 1, most: int = MOST_PROCESSES) -> Read:
+    """Return a reader of a number of ``what`` between two bounds, for the ``type`` of an option. With ``auto`` that word reads as ``None``."""
 
     def read(text: str) -> int | Mistake | None:
         if auto and text == "auto":
             return None
-        found = int(text) if _COUNT.fullmatch(text) else 0
-        if 1 <= found <= MOST_PROCESSES:
+        found = int(text) if _COUNT.fullmatch(text) else least - 1
+        if least <= found <= most:
             return found
         more = ", or auto" if auto else ""
-        return Mistake(f"{name}: {text!r} is not a number of {what}; give 1 to {MOST_PROCESSES}{more}")
+        return Mistake(f"{name}: {text!r} is not a number of {what}; give {least} to {most}{more}")
 
     return read
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from conformance.adapters.base import Protocol
 from conformance.protocols.clauses import LIBRARY, Level, Role, clause
-from conformance.suite.catalogue import VIA, Case, Invariant
+from conformance.suite.catalogue import VIA, Case, Invariant, catalogue
 from conformance.suite.codes import Code
 from conformance.suite.libraries import REFERENCE
 from conformance.suite.outcomes import Outcome, Side
@@ -65,6 +65,7 @@ def declares(invariant: Invariant, role: Role, cited: str) -> bool:
         or cited in invariant.context
         or cited in general
         or LIBRARY in clause(cited).duties
+        or any(declares(catalogue()[other], role, cited) for other in invariant.repeats)
     )
 
 

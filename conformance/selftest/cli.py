@@ -20,10 +20,11 @@ from conformance.exits import Exit, UserError, given_by
 from conformance.report import terminal
 from conformance.signals import Stops
 from conformance.suite.catalogue import Invariant, catalogue
-from conformance.suite.libraries import Environment
+from conformance.suite.libraries import REFERENCE, Environment
 
 from . import running, showing
 from .account import SHAPE, Account, differences, settle
+from .conditional import command as conditional
 from .model import Stage
 from .page import page
 from .stages import stages
@@ -55,12 +56,31 @@ def add(name: str, command: argparse.ArgumentParser) -> None:
     command.add_argument(
         "--page", type=Path, metavar="FILE", help="write the page of faults, if nothing is wrong and all was run"
     )
+    command.add_argument(
+        "--conditional", type=settings.count("--conditional", "faults", most=conditional.MOST), default=None, metavar="N",
+        help="try N generated faults that are wrong only under a condition on two factors, and a quarter as many on one factor",
+    )  # fmt: skip
+    command.add_argument(
+        "--seed", type=settings.count("--seed", "sample", least=0, most=conditional.MOST_SEED), default=None, metavar="S",
+        help="the seed that chooses those N faults (default: a random one, which is printed)",
+    )  # fmt: skip
+    command.add_argument(
+        "--all-conditional",
+        action="store_true",
+        help="try every conditional fault, or those that are named: FAULT@FACTOR=LEVEL",
+    )
     command.set_defaults(run=selftest)
 
 
 def selftest(options: argparse.Namespace) -> int:
     """Try every fault and the flawless partners; the exit code says whether the suite can be believed."""
+    conditional.check(options)
     every = stages()
+    if options.conditional is not None or options.all_conditional:
+        with terminal.waiting(sys.stderr, "looking at the device …"):
+            measured = _measured(Device(options.device))
+        (stage,) = (stage for stage in every if stage.name == REFERENCE)
+        return conditional.conditional(options, stage, measured, _processes(options.processes))
     invariants = [invariant for invariant in catalogue().values() if invariant.canary is None]
     _check(options, every)
     before = _read(options.against) if options.against else None

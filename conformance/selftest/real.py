@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from functools import cache, partial
 
 from conformance.adapters import registry
@@ -41,7 +41,11 @@ def cases(name: str, faults: list[Fault]) -> Iterator[Case]:
 
     What a real library breaks by itself no fault is tried on: its flawless partner would be accused, and rightly.
     """
-    invariants = dict.fromkeys(invariant for fault in faults for invariant in fault.caught_by)
+    yield from between(name, dict.fromkeys(invariant for fault in faults for invariant in fault.caught_by))
+
+
+def between(name: str, invariants: Iterable[str]) -> Iterator[Case]:
+    """The cases of these invariants between the library and the reference on host memory."""
     for case in planned(_measured(name), *invariants):
         if case.device is Device.HOST and {case.producer, case.consumer} == {REFERENCE, name}:
             yield case

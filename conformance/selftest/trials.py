@@ -62,7 +62,7 @@ class Trial:
         return cls(**{**data, "accused": accused, "accusations": accusations})
 
 
-class _Bench(Workbench):
+class Bench(Workbench):
     """A workbench on which no case leaves another current stream behind than it found: a fault may."""
 
     def run(self, case: Case, invariant: Invariant, steps: Steps | None = None) -> Result:
@@ -138,7 +138,7 @@ def _tried(stage: Stage, fault: Fault | None, cases: Iterable[Case], folder: str
         partners = stage.partners()
         if fault is not None:
             fault.spoil(partners)
-        return _Bench(partners)
+        return Bench(partners)
 
     try:
         for case in cases:

@@ -137,12 +137,13 @@ class _Incoming:
 def add(stage: Stage, real: Real, *wrappers: type[Wrapper], without: tuple[str, ...] = ()) -> None:
     """Register each of these around a real library as a fault; ``without`` are invariants that it does not keep by itself."""
     for kind in wrappers:
-        spoil = partial(_wrap, real, kind)
+        spoil = partial(wrap, real, kind)
         caught_by = tuple(name for name in kind.caught_by if name not in without)
         stage.add(kind.__name__, kind.__doc__ or "", caught_by, spoil, ())
 
 
-def _wrap(real: Real, kind: type[Wrapper], partners: Partners) -> None:
+def wrap(real: Real, kind: type[Wrapper], partners: Partners) -> None:
+    """Put a wrapper of this kind around the library, in place."""
     adapter, wrapper = partners[real.name], kind(real)
     exporter, take = adapter.exporter, adapter.take
 

@@ -18,13 +18,14 @@ from random import Random
 
 from conformance.adapters.base import Device
 
-from . import exchanges, judges, streams
+from . import exchanges, judges, points, streams
 
 MOST_SHOWN = 5
 """Accused exchanges that are printed in full."""
 MADE = "made"
 REFUSED = "refused, as they had to be"
 JUDGED = "more, each judged by an invariant of the suite"
+COMBINED = "points of the family combination, each with a level of every factor"
 ORDERED = "works on several streams in order, and as many out of order with a wait left out"
 
 
@@ -61,6 +62,7 @@ class Run:
         """What is tried under each number."""
         yield self.followed
         yield self.judged
+        yield self.combined
         if Device.SIMULATED in self.devices:
             yield self.ordered
 
@@ -77,6 +79,13 @@ class Run:
         with shown(drawn):
             judges.judge(drawn)
         self.done[JUDGED] += 1
+
+    def combined(self, chance: Random) -> None:
+        """A point of the family ``combination`` that no plan has."""
+        drawn = points.draw(chance, self.devices)
+        with shown(drawn):
+            points.judge(drawn)
+        self.done[COMBINED] += 1
 
     def ordered(self, chance: Random) -> None:
         """Work on several streams, and other work with a wait left out."""
@@ -131,7 +140,7 @@ def main() -> int:
     print(f"{run.command} --exchanges {given.exchanges}", flush=True)
     for number in range(given.exchanges) if given.only is None else (given.only,):
         run.exchange(number)
-    for what in (MADE, REFUSED, JUDGED, ORDERED):
+    for what in (MADE, REFUSED, JUDGED, COMBINED, ORDERED):
         print(f"{run.done[what]:>10,} {what}")
     print(run.verdict())
     return bool(run.accused)

@@ -401,6 +401,7 @@ class Life:
         for each in (truth, self.source, *(held.truth for held in self.imports)):
             if each.start == truth.start:
                 each.block = written
+                vars(each).pop("values", None)  # gathered from the block as it was
 
     def _part(self, act: Act) -> None:
         """A view of the first import; it keeps the whole."""

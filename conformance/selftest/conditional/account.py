@@ -1,0 +1,82 @@
+"""What a trial of conditional faults has shown: what was caught, what was missed and why, who was accused without fault."""
+
+from __future__ import annotations
+
+from collections import Counter
+from dataclasses import asdict, dataclass
+from typing import Any
+
+import conformance
+from conformance.exits import Exit
+
+from .trying import Tried
+
+BAR = 0.95
+"""The share of faults on two factors that has to be caught; of those on one factor all have to be."""
+
+
+@dataclass(frozen=True)
+class Account:
+    """All faults that were tried. ``seed`` is ``None`` where every fault was.
+
+    ``accused`` are flawless partners' cases that failed: id, and what was said. ``lost`` is the reason why a part was not run.
+    ``left_out`` counts always-wrong faults by the rule that leaves them out.
+    """
+
+    seed: int | None
+    tried: tuple[Tried, ...]
+    cases: int
+    accused: tuple[tuple[str, str], ...]
+    lost: tuple[str, ...]
+    left_out: dict[str, int]
+
+    @property
+    def shown(self) -> tuple[Tried, ...]:
+        """The faults that show somewhere: the others are none."""
+        return tuple(one for one in self.tried if one.witness)
+
+    @property
+    def missed(self) -> tuple[Tried, ...]:
+        """Those that no case caught."""
+        return tuple(one for one in self.shown if one.missed)
+
+    @property
+    def wrong(self) -> tuple[Tried, ...]:
+        """Those that somebody else is accused of."""
+        return tuple(one for one in self.shown if one.wrongly)
+
+    def of(self, factors: int) -> tuple[int, int]:
+        """How many of the faults with conditions on so many factors were caught, and how many there are."""
+        found = [one for one in self.shown if one.factors == factors]
+        return sum(not one.missed for one in found), len(found)
+
+    @property
+    def exit(self) -> Exit:
+        """``VOID`` if too much was missed or somebody was accused without fault, ``INCOMPLETE`` if a part was not run."""
+        single, singles = self.of(1)
+        double, doubles = self.of(2)
+        if self.accused or self.wrong or single < singles or double < BAR * doubles:
+            return Exit.VOID
+        return Exit.INCOMPLETE if self.lost or not self.shown else Exit.OK
+
+    def missing(self) -> list[tuple[str, int]]:
+        """How many faults were missed because of each pair of factors, those that miss most first."""
+        return Counter(_factors(one.name) for one in self.missed).most_common()
+
+    def to_json(self) -> dict[str, Any]:
+        """For machines."""
+        return {
+            "suite": conformance.__version__,
+            "seed": self.seed,
+            "caught": {str(n): dict(zip(("caught", "of"), self.of(n))) for n in (1, 2)},
+            "flawless_cases": self.cases,
+            "accused": [{"case": case, "said": said} for case, said in self.accused],
+            "faults": [{**asdict(one), "missed": one.missed, "reason": one.reason} for one in self.shown],
+            "shows_nowhere": [one.name for one in self.tried if not one.witness],
+            "left_out": self.left_out,
+            "lost": list(self.lost),
+        }
+
+
+def _factors(name: str) -> str:
+    return " × ".join(part.partition("=")[0] for part in name.partition("@")[2].split(","))

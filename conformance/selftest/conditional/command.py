@@ -1,0 +1,118 @@
+"""``selftest --conditional`` and ``selftest --all-conditional``: generated faults that are wrong only under a condition."""
+
+from __future__ import annotations
+
+import argparse
+import json
+import secrets
+import signal
+import sys
+from collections import Counter
+from collections.abc import Callable, Iterator, Sequence
+
+from conformance import files
+from conformance.adapters.base import Device
+from conformance.exits import Exit, UserError, given_by
+from conformance.reference import faults
+from conformance.report import terminal
+from conformance.selftest.model import Stage
+from conformance.signals import Stops
+from conformance.suite.libraries import REFERENCE, Environment
+
+from . import drawing, running, showing, wrapped
+from .account import Account
+from .reach import useful
+from .subjects import wrapped_stages
+from .trying import Candidate
+
+SINGLE_SHARE = 4
+"""One fault with a condition on one factor is tried for so many with conditions on two."""
+MOST = 10**6
+"""Faults of a sample."""
+MOST_SEED = (1 << 31) - 1
+
+
+def check(options: argparse.Namespace) -> None:
+    """Raise :class:`UserError` for options that do not go together."""
+    sampling = options.conditional is not None
+    if options.seed is not None and not sampling:
+        raise UserError("--seed chooses the faults of --conditional N, so give it too")
+    if sampling and options.all_conditional:
+        raise UserError("--all-conditional tries every conditional fault; leave --conditional out")
+    if not sampling and not options.all_conditional:
+        return
+    for given, name in (
+        (options.page, "--page"),
+        (options.against, "--against"),
+        (options.all_invariants, "--all-invariants"),
+    ):
+        if given:
+            raise UserError(f"{name} is about faults without a condition; leave it out")
+    if options.device != Device.SIMULATED.value:
+        raise UserError("conditional faults are tried on host memory and on the simulated device; leave --device out")
+    stages = (REFERENCE, *wrapped_stages())
+    if len(options.wanted) > 1 and (sampling or set(options.wanted) & set(stages)):
+        raise UserError("the faults of one stage are sampled at a time; give one")
+    if sampling and not set(options.wanted) <= set(stages):
+        raise UserError(
+            f"a seed or a name chooses the faults; with --conditional give no name but that of a stage: {', '.join(stages)}"
+        )
+    for name in options.wanted:
+        if name in stages:
+            continue
+        try:
+            Candidate.named(name)
+        except ValueError as error:
+            raise UserError(
+                f"{error}; a name is such as reference.layout.StridesInBytes@width=8,layout=transposed"
+            ) from error
+
+
+def conditional(options: argparse.Namespace, stage: Stage, measured: Environment, processes: int) -> int:
+    """Try them; the exit code says whether the suite catches enough of them and accuses nobody without fault."""
+    seed = None
+    if options.conditional is not None:
+        seed = secrets.randbelow(MOST_SEED + 1) if options.seed is None else options.seed
+        print(f"seed {seed}", flush=True)
+    chosen, library = _stage(options)
+    if chosen != REFERENCE and (why := wrapped_stages()[chosen].absent()):
+        raise UserError(f"{chosen} cannot be tried here: {why}; leave it out")
+    found_cases = stage.cases(measured) if chosen == REFERENCE else wrapped.cases(library)
+    cases = tuple(useful(found_cases))
+    progress = terminal.Progress(sys.stderr)
+    with Stops() as stops:
+        found = running.run(cases, library, _streams(options, seed, chosen), processes, _told(progress), stops)
+    rules = Counter(rule for fault in faults.all_faults().values() if (rule := drawing.left_out(fault)))
+    account = Account(
+        seed, tuple(found.tried), found.cases, tuple(found.accused), tuple(dict.fromkeys(found.lost)), dict(rules)
+    )
+    showing.show(terminal.Screen.of(sys.stdout), account)
+    if options.json:
+        with given_by("--json", options.json):
+            files.write(options.json, json.dumps(account.to_json(), indent=1, ensure_ascii=False) + "\n")
+    if stops.number is not None:
+        return Exit.INTERRUPTED if stops.number == signal.SIGINT else Exit.TERMINATED
+    return account.exit
+
+
+def _stage(options: argparse.Namespace) -> tuple[str, str]:
+    """The stage whose faults are tried, and the library that they are of."""
+    name = options.wanted[0].partition(".")[0] if options.wanted else REFERENCE
+    return name, REFERENCE if name == REFERENCE else wrapped_stages()[name].library
+
+
+def _streams(
+    options: argparse.Namespace, seed: int | None, stage: str
+) -> Sequence[tuple[Iterator[Candidate], int | None]]:
+    if options.wanted and options.wanted != [stage]:
+        return [(iter([Candidate.named(name) for name in options.wanted]), None)]
+    if seed is None:
+        return [(drawing.every(1, stage), None), (drawing.every(2, stage), None)]
+    singles = -(-options.conditional // SINGLE_SHARE)
+    return [(drawing.sampled(1, seed, stage), singles), (drawing.sampled(2, seed, stage), options.conditional)]
+
+
+def _told(progress: terminal.Progress) -> Callable[[int, int | None], None]:
+    return lambda done, planned: progress.show(
+        done, planned or done, f"{done}{f'/{planned}' if planned else ''} conditional faults"
+    )

@@ -1,0 +1,119 @@
+"""The candidates: every always-wrong fault of the reference with every condition that can be, and samples of them by a seed."""
+
+from __future__ import annotations
+
+import random
+from collections.abc import Iterator
+from functools import cache
+from itertools import combinations, product
+
+from conformance.reference import faults
+from conformance.suite.libraries import REFERENCE
+from conformance.suite.outcomes import Side
+
+from . import witness, wrapped
+from .levels import (
+    ACCESS,
+    COUNT,
+    FACTORS,
+    FORK,
+    FORM,
+    KIND,
+    LAYOUT,
+    PATH,
+    RANK,
+    SIZE,
+    STRIDES,
+    THREAD,
+    WIDTH,
+    Level,
+)  # fmt: skip
+from .reach import ORDER
+from .subjects import PREFIX, OfReference, known, methods
+from .trying import Candidate
+from .unseen import UNSEEN
+
+TABLES = frozenset({"argument", "context", "exchange_api"})
+"""Families of kernels, of contexts and of the table of DLPack's C exchange API."""
+_BEFORE_THE_ARRAY = frozenset({"call_dlpack", "take_dlpack", "stream"})
+"""Methods of an importer that are called before it knows anything of the array."""
+_OF_IMPORTS = ("own", "second", "copy", "shared", "after-refusal")
+"""Paths that an importer can tell apart."""
+_BEFORE_PATHS = ("copy", "shared", "after-refusal")
+_OF_CAPSULES = (WIDTH, KIND, LAYOUT, RANK, SIZE, ACCESS, FORM)
+"""What a wrapper around a real library sees in a capsule; its addresses are the library's own."""
+_WRAPPED = ("own", "copy", "shared")
+_VAIN = 10_000
+"""Draws without anything new after which there is nothing left."""
+
+
+def left_out(fault: faults.Fault) -> str:
+    """The rule by which no condition is put on a fault; empty if conditions are."""
+    family = fault.name.partition(".")[0]
+    if family in ORDER:
+        return "it is about the order of streams or about two devices, not about one array"
+    if family in TABLES:
+        return "it is about kernels, contexts or the table of the C exchange API, not about an exchange of one array"
+    if family == "combination":
+        return "it is wrong under a condition already"
+    if not methods(fault):
+        return "it replaces no method, so there is no moment at which a condition could be looked at"
+    return UNSEEN.get(fault.name, "")
+
+
+@cache
+def chosen(stage: str = REFERENCE) -> tuple[str, ...]:
+    """The names of the faults of a stage that conditions are put on."""
+    if stage != REFERENCE:
+        return tuple(name for name in known() if name.startswith(f"{stage}."))
+    return tuple(PREFIX + name for name, fault in faults.all_faults().items() if not left_out(fault))
+
+
+@cache
+def levels_of(name: str) -> dict[str, tuple[str, ...]]:
+    """The factors that a fault's methods can know, with the levels that they can tell apart."""
+    subject = known()[name]
+    calls = {factor: FACTORS[factor] for factor in (COUNT, THREAD, FORK)}
+    if not isinstance(subject, OfReference):
+        if not wrapped.KNOWING.intersection(subject.methods):
+            return {PATH: ("copy", "shared"), **calls}
+        return {**{factor: FACTORS[factor] for factor in _OF_CAPSULES}, PATH: _WRAPPED, **calls}
+    if subject.side is Side.CONSUMER and _BEFORE_THE_ARRAY.issuperset(subject.methods):
+        return {PATH: _BEFORE_PATHS, **calls}
+    found = dict(FACTORS)
+    if subject.side is Side.CONSUMER:
+        found[PATH] = _OF_IMPORTS
+    else:
+        del found[STRIDES]
+    if all("cai" in method or "cuda_array" in method for method in subject.methods):
+        del found[FORM]
+    return found
+
+
+def every(count: int, stage: str = REFERENCE) -> Iterator[Candidate]:
+    """All candidates of a stage with conditions on so many factors."""
+    for name in chosen(stage):
+        found = levels_of(name)
+        for factors in combinations(found, count):
+            for condition in product(*([(factor, level) for level in found[factor]] for factor in factors)):
+                if witness.is_possible(condition):
+                    yield Candidate(name, condition)
+
+
+def sampled(count: int, seed: int, stage: str = REFERENCE) -> Iterator[Candidate]:
+    """A sample of :func:`every`, each once: the fault first, then its factors, then their levels. It ends where nothing new is found."""
+    draw = random.Random(f"{seed} {count}")
+    seen: set[Candidate] = set()
+    vain = 0
+    while vain < _VAIN:
+        name = draw.choice(chosen(stage))
+        found = levels_of(name)
+        order = list(FACTORS)
+        factors = sorted(draw.sample(list(found), count), key=order.index)
+        condition: tuple[Level, ...] = tuple((factor, draw.choice(found[factor])) for factor in factors)
+        candidate = Candidate(name, condition)
+        vain += 1
+        if candidate not in seen and witness.is_possible(condition):
+            vain = 0
+            seen.add(candidate)
+            yield candidate

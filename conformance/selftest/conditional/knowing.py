@@ -1,0 +1,229 @@
+"""The levels that the reference's exporter and importer know when one of their methods is called, from the object and its arguments alone."""
+
+from __future__ import annotations
+
+import os
+import threading
+from collections.abc import Iterator
+from contextlib import contextmanager
+from typing import Any
+from weakref import WeakSet
+
+from conformance.protocols import cai, capsule, dlpack
+from conformance.protocols.dlpack import VERSIONED, DLFlags, Tensor
+from conformance.protocols.dtypes import from_typestr
+from conformance.protocols.strided import c_strides
+from conformance.reference.exporter import Exporter
+from conformance.reference.importer import Imported
+from conformance.reference.memory import BorrowedBlock
+
+from .levels import ACCESS, ALIGNMENT, COUNT, FORK, OFFSET, PATH, STRIDES, THREAD, WIDTH, State, of_array, of_version
+
+_NOTHING: State = frozenset()
+_REFUSED = "refused_before"
+"""Attribute of an exporter that has refused an export."""
+_PUBLISHED = "published_before"
+"""Attribute of an exporter: whether its dictionary had been read before the newest time."""
+
+
+class _Now(threading.local):
+    """What a thread is doing: the keywords of the export or import under way, and the array that is being imported."""
+
+    keywords: dict[str, Any] = {}
+    is_capsule = False
+    array: State = _NOTHING
+
+
+class Life:
+    """What a library remembers in one process: how much it has exchanged, what lives, and in which process it began."""
+
+    def __init__(self) -> None:
+        self.begin()
+
+    def begin(self) -> None:
+        """Forget everything: this process is the first."""
+        self.home = os.getpid()
+        self.exports = 0
+        self.imports = 0
+        self.refused = False
+        self.now = _Now()
+        self._alive: dict[int, WeakSet[Imported]] = {}
+        self._paths: dict[int, State] = {}
+
+    # -- what is counted
+
+    @contextmanager
+    def exporting(self, array: Exporter, keywords: dict[str, Any] | None) -> Iterator[None]:
+        """Inside, this array is exported with these keywords; ``None`` for a dictionary."""
+        before = self.now.keywords, self.now.is_capsule
+        self.exports += 1
+        self.now.keywords, self.now.is_capsule = keywords or {}, keywords is not None
+        if keywords is None:
+            vars(array)[_PUBLISHED] = array.log.cai > 0
+        try:
+            yield
+        except Exception:
+            vars(array)[_REFUSED] = True
+            raise
+        finally:
+            self.now.keywords, self.now.is_capsule = before
+
+    @contextmanager
+    def asking(self, keywords: dict[str, Any]) -> Iterator[None]:
+        """Inside, an array is imported with these keywords."""
+        before, self.now.keywords = self.now.keywords, keywords
+        try:
+            yield
+        finally:
+            self.now.keywords = before
+
+    @contextmanager
+    def importing(self, known: State, struct: int) -> Iterator[None]:
+        """Inside, an array with these levels is imported; ``struct`` is the address of its struct, 0 if it has none."""
+        before, self.now.array = self.now.array, known
+        self.imports += 1
+        if struct:
+            self._paths[struct] = frozenset(level for level in known if level[0] == PATH)
+        try:
+            yield
+        except Exception:
+            self.refused = True
+            raise
+        finally:
+            self.now.array = before
+
+    def imported(self, taken: Any, address: int) -> None:
+        """Note an import that lives from now on."""
+        if address and isinstance(taken, Imported):
+            self._alive.setdefault(address, WeakSet()).add(taken)
+
+    # -- the levels
+
+    def of_exporter(self, array: Exporter) -> State:
+        """Those of an exporter: of its array, of the request that it answers, and of what was exported before."""
+        size = array.dtype.itemsize
+        strides = array.byte_strides or tuple(s * size for s in array.view.strides)
+        known = set(of_array(int(array.dtype.code), array.dtype.bits, array.view.shape, strides))
+        is_borrowed = isinstance(array.block, BorrowedBlock)
+        begins = array.block.address % ALIGNMENT if is_borrowed else array.view.offset
+        known |= {_offset(begins), _access(array.readonly)}
+        paths = set()
+        if is_borrowed:
+            paths.add("reexport")
+        elif array.view.size * size < array.block.nbytes:
+            paths.add("view")
+        if array.log.exports:
+            paths.add("second" if any(made.owner is not None for made in array.log.exports) else "again")
+        elif vars(array).get(_PUBLISHED):
+            paths.add("second")
+        if vars(array).get(_REFUSED):
+            paths.add("after-refusal")
+        if self.now.is_capsule:
+            known |= of_version(_version(self.now.keywords.get("max_version")))
+        return self._known(known, paths, self.exports)
+
+    def of_importer(self, argument: Any) -> State:
+        """Those of an importer whose method has this first argument: of the array, if it is known by then, and of earlier imports."""
+        if isinstance(argument, Tensor):
+            return self._of_tensor(argument)
+        if isinstance(argument, cai.ArrayInterface):
+            return self._of_interface(argument)
+        if isinstance(argument, Imported):
+            return self._of_import(argument)
+        if capsule.is_capsule(argument):
+            return self._of_struct(capsule.pointer(argument), capsule.name(argument))
+        if isinstance(argument, int) and not isinstance(argument, bool) and argument > ALIGNMENT:
+            return self._of_struct(argument, VERSIONED)
+        if isinstance(argument, dict) and "typestr" in argument:
+            try:
+                return self._of_interface(cai.parse(argument))
+            except (ValueError, TypeError, KeyError):
+                return self.here()
+        return self.here() | self.now.array
+
+    def here(self) -> State:
+        """The levels without an array."""
+        return self._known(set(), set(), self.imports, is_array=False)
+
+    def _of_struct(self, address: int, name: bytes) -> State:
+        try:
+            return self._of_tensor(dlpack.decode(address, name))
+        except dlpack.Malformed:
+            return self.here()
+
+    def _of_tensor(self, tensor: Tensor) -> State:
+        size = (tensor.bits + 7) // 8 * max(tensor.lanes, 1)
+        known = set(_of_array(tensor.code, tensor.bits, tensor.shape, tensor.strides_or_packed, size))
+        known |= of_version(tensor.version)
+        known |= {
+            _offset(tensor.element0),
+            _access(bool((tensor.flags or 0) & DLFlags.READ_ONLY)),
+            _strides(tensor.strides),
+        }
+        remembered = self._paths.get(tensor.address)
+        if remembered is not None:
+            return self._known(known | remembered, set(), self.imports, is_array=False)
+        return self._known(known, self._paths_of(tensor.element0), self.imports)
+
+    def _of_interface(self, interface: cai.ArrayInterface) -> State:
+        dtype = from_typestr(interface.typestr)
+        size = cai.typestr_bytes(interface.typestr)
+        strides = interface.strides or tuple(s * size for s in c_strides(interface.shape))
+        if dtype is None:
+            known = {level for level in of_array(0, 8 * size, interface.shape, strides) if level[0] in _OF_VIEW}
+        else:
+            known = set(of_array(int(dtype.code), dtype.bits, interface.shape, strides))
+        known |= {_offset(interface.address), _access(interface.readonly), _strides(interface.strides)}
+        return self._known(known, self._paths_of(interface.address), self.imports)
+
+    def _of_import(self, taken: Imported) -> State:
+        if taken.tensor is not None:
+            return self._of_tensor(taken.tensor)
+        if taken.interface is not None:
+            return self._of_interface(taken.interface)
+        dtype = taken.dtype
+        known = set(of_array(int(dtype.code), dtype.bits, taken.shape, taken.strides))
+        known |= {_offset(taken.address), _access(taken.readonly)}
+        return self._known(known, set(), self.imports)
+
+    def _paths_of(self, address: int) -> set[str]:
+        paths = {"second"} if self._alive.get(address) else set()
+        return paths | ({"after-refusal"} if self.refused else set())
+
+    def _known(self, known: set[tuple[str, str]], paths: set[str], count: int, *, is_array: bool = True) -> State:
+        asked = self.now.keywords.get("copy")
+        if asked is not None:
+            paths = paths | {"copy" if asked else "shared"}
+        if not paths and is_array:
+            paths = {"own"}
+        known |= {(PATH, path) for path in paths}
+        known |= {(COUNT, level) for level in ("2", "100") if count >= int(level)}
+        if threading.current_thread() is not threading.main_thread():
+            known.add((THREAD, "other"))
+        if os.getpid() != self.home:
+            known.add((FORK, "child"))
+        return frozenset(known)
+
+
+_OF_VIEW = (WIDTH, "layout", "rank", "size")
+
+
+def _of_array(code: int, bits: int, shape: tuple[int, ...], strides: tuple[int, ...], size: int) -> State:
+    return of_array(code, bits, shape, tuple(s * size for s in strides))
+
+
+def _version(asked: Any) -> tuple[int, int] | None:
+    pair = isinstance(asked, tuple) and len(asked) == 2 and all(isinstance(part, int) for part in asked)
+    return asked if pair else None
+
+
+def _offset(begins: int) -> tuple[str, str]:
+    return OFFSET, "some" if begins % ALIGNMENT else "0"
+
+
+def _access(readonly: bool) -> tuple[str, str]:
+    return ACCESS, "readonly" if readonly else "writable"
+
+
+def _strides(strides: Any) -> tuple[str, str]:
+    return STRIDES, "none" if strides is None else "given"

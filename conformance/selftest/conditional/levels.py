@@ -1,0 +1,155 @@
+"""Factors of an exchange and their levels, as an exporter or an importer knows them at the moment of a call."""
+
+from __future__ import annotations
+
+from functools import lru_cache
+from math import prod
+
+from conformance.protocols.dtypes import DLCode
+from conformance.protocols.strided import Strided, c_strides, same_strides, span
+from conformance.reference.exporter import NEWEST
+
+Level = tuple[str, str]
+"""A factor and one of its levels."""
+State = frozenset[Level]
+"""Every level that holds at one moment. Of some factors several levels hold at once: a long array can be larger than a page."""
+
+WIDTH, KIND, LAYOUT, RANK, SIZE, OFFSET, ACCESS, FORM, STRIDES, PATH, COUNT, THREAD, FORK = (
+    "width", "kind", "layout", "rank", "size", "offset", "access", "form", "strides", "path", "count", "thread", "fork",
+)  # fmt: skip
+
+FACTORS: dict[str, tuple[str, ...]] = {
+    WIDTH: ("1", "2", "4", "8", "16"),
+    KIND: ("bool", "int", "uint", "float", "bfloat", "complex", "float8"),
+    LAYOUT: ("packed", "transposed", "padded", "stepped", "reversed", "broadcast"),
+    RANK: ("0", "1", "2", "3", "4", "5", "6", "7"),
+    SIZE: ("empty", "one", "few", "long", "page", "large", "huge"),
+    OFFSET: ("0", "some"),
+    ACCESS: ("writable", "readonly"),
+    FORM: ("newest", "1.0", "legacy"),
+    STRIDES: ("given", "none"),
+    PATH: ("own", "view", "reexport", "second", "again", "copy", "shared", "after-refusal"),
+    COUNT: ("2", "100"),
+    THREAD: ("other",),
+    FORK: ("child",),
+}
+"""Every factor with its levels, in a fixed order."""
+
+DEFAULTS: dict[str, str] = {
+    WIDTH: "4", KIND: "float", LAYOUT: "packed", RANK: "2", SIZE: "few", OFFSET: "0", ACCESS: "writable", FORM: "newest",
+    PATH: "own",
+}  # fmt: skip
+"""The level of a factor in an ordinary exchange; factors without one have no level there."""
+
+WORDS: dict[str, str] = {
+    WIDTH: "elements of {} bytes",
+    KIND: "elements of kind {}",
+    LAYOUT: "a {} layout",
+    RANK: "rank {}",
+    SIZE: "size '{}'",
+    OFFSET: "offset '{}'",
+    ACCESS: "a {} array",
+    FORM: "the form '{}'",
+    STRIDES: "strides '{}' in the dictionary or capsule",
+    PATH: "the path '{}'",
+    COUNT: "exchange number {} and later ones",
+    THREAD: "a thread that is not the main one",
+    FORK: "a forked process",
+}
+"""How a level is told in a sentence."""
+
+LONG = 256
+"""Elements along one axis from which an array is long: they no longer fit into 8 bits."""
+PAGE = 4096
+"""Bytes above which an array is larger than a page."""
+LARGE = 1 << 16
+"""Elements above which an array is large: they no longer fit into 16 bits."""
+HUGE = 1 << 31
+"""Bytes from which the span of an array is huge: offsets no longer fit into 31 bits."""
+FEW = 64
+"""Elements up to which an array is one of few."""
+ALIGNMENT = 256
+"""Bytes. The blocks of the reference begin at multiples of it, so another address has an offset."""
+
+_KINDS = {
+    DLCode.BOOL: "bool", DLCode.INT: "int", DLCode.UINT: "uint", DLCode.FLOAT: "float", DLCode.BFLOAT: "bfloat",
+    DLCode.COMPLEX: "complex",
+}  # fmt: skip
+_FLOAT8 = range(DLCode.FLOAT8_E3M4, DLCode.FLOAT8_E8M0FNU + 1)
+
+
+@lru_cache(maxsize=4096)
+def of_array(code: int, bits: int, shape: tuple[int, ...], strides: tuple[int, ...]) -> State:
+    """Levels of element type and view; ``strides`` count bytes. Only levels that are defined: 3 bytes have no level of width."""
+    found = {(LAYOUT, _layout(shape, strides, bits // 8 or 1)), (RANK, str(len(shape)))}
+    found |= {(SIZE, size) for size in _sizes(shape, strides, bits // 8 or 1)}
+    if bits % 8 == 0:
+        found.add((WIDTH, str(bits // 8)))
+    kind = "float8" if code in _FLOAT8 else _KINDS.get(DLCode(code)) if code in tuple(DLCode) else None
+    if kind:
+        found.add((KIND, kind))
+    return frozenset(level for level in found if level[1] in FACTORS[level[0]])
+
+
+def _layout(shape: tuple[int, ...], strides: tuple[int, ...], itemsize: int) -> str:
+    """The first that holds of: packed, broadcast, reversed, transposed, stepped, padded."""
+    if same_strides(shape, strides, tuple(s * itemsize for s in c_strides(shape))):
+        return "packed"
+    taken = [stride for extent, stride in zip(shape, strides) if extent > 1]
+    if 0 in taken:
+        return "broadcast"
+    if any(stride < 0 for stride in taken):
+        return "reversed"
+    if taken != sorted(taken, reverse=True):
+        return "transposed"
+    return "stepped" if shape[-1] > 1 and strides[-1] > itemsize else "padded"
+
+
+def _sizes(shape: tuple[int, ...], strides: tuple[int, ...], itemsize: int) -> list[str]:
+    count = prod(shape)
+    if count < 2:
+        return ["empty" if count == 0 else "one"]
+    low, high = span(Strided(shape, strides))
+    checks = {
+        "few": count <= FEW,
+        "long": max(shape) >= LONG,
+        "page": count * itemsize > PAGE,
+        "large": count > LARGE,
+        "huge": high - low >= HUGE,
+    }
+    return [size for size, holds in checks.items() if holds]
+
+
+def of_version(version: tuple[int, int] | None) -> State:
+    """The level of form of a struct's version, or of the one that is asked for; none for versions between."""
+    if version is None or version[0] < 1:
+        return _LEGACY
+    if version == (1, 0):
+        return _FIRST
+    return _NEWEST if version >= NEWEST else _NONE
+
+
+_LEGACY, _FIRST, _NEWEST = (frozenset({(FORM, level)}) for level in ("legacy", "1.0", "newest"))
+_NONE: State = frozenset()
+
+
+def name_of(condition: tuple[Level, ...]) -> str:
+    """Such as ``width=8,layout=transposed``: factors in their fixed order, so that a condition has one name."""
+    order = list(FACTORS)
+    return ",".join(f"{f}={level}" for f, level in sorted(condition, key=lambda pair: order.index(pair[0])))
+
+
+def parsed(name: str) -> tuple[Level, ...]:
+    """The reverse of :func:`name_of`. Raises ``ValueError`` for a factor or a level that there is not."""
+    found = []
+    for part in name.split(","):
+        factor, _, level = part.partition("=")
+        if level not in FACTORS.get(factor, ()):
+            raise ValueError(f"{part!r} is no factor with one of its levels")
+        found.append((factor, level))
+    return tuple(found)
+
+
+def told(condition: tuple[Level, ...]) -> str:
+    """The condition as the end of a sentence."""
+    return " and ".join(WORDS[factor].format(level) for factor, level in condition)

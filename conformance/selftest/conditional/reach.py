@@ -1,0 +1,167 @@
+"""Which cases reach which levels: found by one run of every case with partners that are flawless and note what they know.
+
+Until a conditional fault is wrong for the first time, everything goes as in that run. So a case that has not reached the condition in one
+of the methods that the fault replaces cannot show it, and need not be tried.
+"""
+
+from __future__ import annotations
+
+import os
+from collections import defaultdict
+from collections.abc import Callable, Iterable, Iterator, Sequence
+from dataclasses import dataclass, field
+
+from conformance.adapters.base import Adapter
+from conformance.adapters.reference import ReferenceAdapter
+from conformance.execution.accusing import accused
+from conformance.execution.results import ACCUSING, Result
+from conformance.reference.exporter import Exporter
+from conformance.reference.importer import Importer
+from conformance.selftest.accusations import FAULTY, placed
+from conformance.selftest.trials import Bench
+from conformance.suite.catalogue import Case, Isolation, catalogue
+from conformance.suite.libraries import REFERENCE
+from conformance.suite.outcomes import Side
+
+from .generating import noting
+from .levels import FORK, Level, State
+
+ORDER = frozenset({"capture", "crossing", "devices", "flight", "ordering", "stream"})
+"""Families of the order of streams and of two devices: their arrays are all alike, and no fault that is tried here is about them."""
+IN_FORK: Level = (FORK, "child")
+_ISOLATED = (Isolation.CHILD, Isolation.EXIT, Isolation.FRESH)
+
+
+@dataclass
+class Reach:
+    """For each side: methods with the states of their calls, and the cases in which each was seen.
+
+    ``accused`` are the flawless partners' cases that failed: the id, and what was said. ``unplaced`` counts the cases that decide nothing
+    where the partner is no library that the suite knows.
+    """
+
+    cases: tuple[Case, ...]
+    seen: dict[Side, dict[str, dict[State, set[int]]]] = field(default_factory=dict)
+    forking: set[int] = field(default_factory=set)
+    """Cases that fork: their children go on where they are, and what those know cannot be noted here."""
+    accused: list[tuple[str, str]] = field(default_factory=list)
+    unplaced: int = 0
+
+    def reaching(self, side: Side, methods: Iterable[str], condition: tuple[Level, ...]) -> list[int]:
+        """Numbers of the cases that reach the condition in one of the methods, in their order.
+
+        A forked process repeats what its parent has done before, so for it the rest of the condition is looked for in the parent.
+        """
+        is_forked = IN_FORK in condition
+        wanted = frozenset(condition) - {IN_FORK}
+        of_side = self.seen.get(side, {})
+        found: set[int] = set()
+        for method in methods:
+            for state, cases in of_side.get(method, {}).items():
+                if wanted <= state:
+                    found |= cases
+        return sorted(found & self.forking if is_forked else found)
+
+
+def together(parts: Sequence[Reach]) -> Reach:
+    """What was measured of several groups of cases, as one."""
+    whole = Reach(tuple(case for part in parts for case in part.cases))
+    begins = 0
+    for part in parts:
+        for side, methods in part.seen.items():
+            for name, states in methods.items():
+                of_method = whole.seen.setdefault(side, {}).setdefault(name, {})
+                for state, cases in states.items():
+                    of_method.setdefault(state, set()).update(begins + number for number in cases)
+        whole.forking |= {begins + number for number in part.forking}
+        whole.accused += part.accused
+        whole.unplaced += part.unplaced
+        begins += len(part.cases)
+    return whole
+
+
+def useful(cases: Iterable[Case]) -> Iterator[Case]:
+    """The cases that need no process of their own and are not about order."""
+    for case in cases:
+        invariant = catalogue()[case.invariant]
+        if invariant.family not in ORDER and invariant.isolation not in _ISOLATED:
+            yield case
+
+
+def partners(exporter: type[Exporter], importer: type[Importer]) -> dict[str, Adapter]:
+    """The flawless reference, and a library with this exporter and this importer."""
+    made = type("FaultyAdapter", (ReferenceAdapter,), {"name": FAULTY})()
+    made.exporter_class, made.importer_class = exporter, importer
+    return {REFERENCE: ReferenceAdapter(), FAULTY: made}
+
+
+Note = Callable[[str, State], None]
+"""Called with the name of a method and the state at its call."""
+
+
+@dataclass(frozen=True)
+class Noted:
+    """Flawless partners that tell what they know; how their lives begin anew; and how a case is put to them."""
+
+    partners: dict[str, Adapter]
+    begin: Callable[[], None]
+    placed: Callable[[Case], Case]
+
+
+def of_reference(side: Side, note: Note) -> Noted:
+    """The reference, with itself on the other side."""
+    exporter, importer = noting(note)
+    life = exporter.life if side is Side.PRODUCER else importer.life  # type: ignore[attr-defined]
+    made = partners(exporter, Importer) if side is Side.PRODUCER else partners(Exporter, importer)
+    return Noted(made, life.begin, lambda case: placed(case, side, FAULTY, REFERENCE))
+
+
+def measured(
+    cases: Sequence[Case], make: Callable[[Side, Note], Noted], begun: Callable[[int], None], *, is_real: bool = False
+) -> Reach:
+    """Run every case with each side noted. Call it in a process that is not used for anything else afterwards.
+
+    ``begun`` is called with the number of each case before it runs. A real library breaks some rules by itself: cases that it fails show no fault, and accuse nobody without fault.
+    """
+    reach = Reach(tuple(cases))
+    at_work: list[int] = []
+    os.register_at_fork(before=lambda: reach.forking.update(at_work))
+    for side in (Side.PRODUCER, Side.CONSUMER):
+        reach.seen[side] = _noted(reach, side, make, at_work, begun, is_real=is_real)
+    return reach
+
+
+def _noted(
+    reach: Reach,
+    side: Side,
+    make: Callable[[Side, Note], Noted],
+    at_work: list[int],
+    begun: Callable[[int], None],
+    *,
+    is_real: bool,
+) -> dict[str, dict[State, set[int]]]:
+    """The states of each method on one side. ``at_work`` gets the number of the case that runs."""
+    noted: dict[str, dict[State, set[int]]] = defaultdict(lambda: defaultdict(set))
+    now: set[tuple[str, State]] = set()
+    flawless = make(side, lambda name, state: now.add((name, state)))
+    bench = Bench(flawless.partners)
+    for number, case in enumerate(reach.cases):
+        now.clear()
+        at_work[:] = [number]
+        begun(number)
+        flawless.begin()
+        result = run(bench, flawless.placed(case))
+        if result.outcome in ACCUSING:
+            reach.accused += [] if is_real else [(result.case.id, result.reason)]
+            continue
+        if not result.verdict.is_decided:
+            reach.unplaced += 1
+            continue
+        for name, state in list(now):
+            noted[name][state].add(number)
+    return {name: dict(states) for name, states in noted.items()}
+
+
+def run(bench: Bench, case: Case) -> Result:
+    """The result of a case, with the accused."""
+    return accused(bench.run(case, catalogue()[case.invariant]), dict[str, Result]().get)

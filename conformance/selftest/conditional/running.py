@@ -1,0 +1,123 @@
+"""Conditional faults, several at once: the flawless run that says what cases reach, then the trials, in the order in which they were drawn."""
+
+from __future__ import annotations
+
+import queue
+import threading
+from collections.abc import Callable, Iterator, Sequence
+from concurrent.futures import FIRST_COMPLETED, Future, ThreadPoolExecutor, wait
+from dataclasses import dataclass, field
+from itertools import islice
+from pathlib import Path
+
+from conformance import private
+from conformance.signals import Stops
+from conformance.suite.catalogue import Case
+
+from .trying import Candidate, Tried
+from .worker import Lost, Worker
+
+STOPPED = "the selftest was asked to stop"
+_GROUP = 10
+"""Candidates that a process is given at once."""
+_GLANCE = 0.5
+
+
+@dataclass
+class Found:
+    """What came of it: trials in the order of the candidates, what flawless partners were accused of, what was lost."""
+
+    tried: list[Tried] = field(default_factory=list)
+    cases: int = 0
+    accused: list[tuple[str, str]] = field(default_factory=list)
+    lost: list[str] = field(default_factory=list)
+
+
+def run(
+    cases: Sequence[Case],
+    library: str,
+    streams: Sequence[tuple[Iterator[Candidate], int | None]],
+    processes: int,
+    progress: Callable[[int, int | None], None],
+    stops: Stops,
+) -> Found:
+    """Try candidates of each stream, all of ``library``, until so many of it show; all of them for ``None``."""
+    found = Found()
+    with private.folder() as folder:
+        workers = [Worker(str(folder)) for _ in range(processes)]
+        try:
+            _measure(workers, cases, library, Path(str(folder)), found)
+            counts = [wanted for _, wanted in streams]
+            planned = None if None in counts else sum(count or 0 for count in counts)
+            for candidates, wanted in () if found.lost else streams:
+                before = sum(bool(one.witness) for one in found.tried)
+                _try(workers, candidates, wanted, found, lambda done: progress(before + done, planned), stops)  # noqa: B023
+        except Lost as lost:
+            found.lost.append(str(lost))
+        finally:
+            for worker in workers:
+                worker.end()
+    return found
+
+
+def _measure(workers: Sequence[Worker], cases: Sequence[Case], library: str, folder: Path, found: Found) -> None:
+    """Each process runs a share of the cases; then all of them know what was seen."""
+    parts = [folder / f"reach-{number}" for number in range(len(workers))]
+    shares = [cases[number :: len(workers)] for number in range(len(workers))]
+    with ThreadPoolExecutor(len(workers)) as pool:
+        for told in pool.map(lambda one: one[0].measure(one[1], library, one[2]), zip(workers, shares, parts)):
+            found.lost += [told["lost"]] if "lost" in told else []
+            found.accused += [(case, said) for case, said in told.get("accused", ())]
+            found.cases += 2 * told.get("cases", 0)
+        if not found.lost:
+            list(pool.map(lambda worker: worker.load(parts), workers))
+
+
+def _try(
+    workers: Sequence[Worker],
+    candidates: Iterator[Candidate],
+    wanted: int | None,
+    found: Found,
+    progress: Callable[[int], None],
+    stops: Stops,
+) -> None:
+    idle: queue.SimpleQueue[Worker] = queue.SimpleQueue()
+    for worker in workers:
+        idle.put(worker)
+    local = threading.local()
+
+    def work(group: list[str]) -> list[Tried]:
+        if not hasattr(local, "worker"):
+            local.worker = idle.get()
+        told: list[Tried] = local.worker.tried(group)
+        return told
+
+    done: dict[int, list[Tried]] = {}
+    shown = begun = ended = 0
+    with ThreadPoolExecutor(len(workers)) as pool:
+        running: dict[Future[list[Tried]], int] = {}
+        while wanted is None or shown < wanted:
+            while len(running) < 2 * len(workers) and stops.number is None:
+                group = [candidate.name for candidate in islice(candidates, _GROUP)]
+                if not group:
+                    break
+                running[pool.submit(work, group)] = begun
+                begun += 1
+            if not running:
+                found.lost += [STOPPED] if stops.number is not None else []
+                break
+            for future in wait(running, _GLANCE, FIRST_COMPLETED).done:
+                done[running.pop(future)] = future.result()
+            while ended in done and (wanted is None or shown < wanted):
+                for one in done.pop(ended):
+                    if wanted is None or shown < wanted:
+                        found.tried.append(one)
+                        shown += bool(one.witness)
+                ended += 1
+            progress(shown)
+            if stops.number is not None:
+                found.lost.append(STOPPED)
+                for worker in workers:
+                    worker.end()
+                break
+        pool.shutdown(cancel_futures=True)

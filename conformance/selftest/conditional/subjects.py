@@ -1,0 +1,106 @@
+"""The always-wrong faults that conditions are put on, whatever stage they are of: what they replace, how they are made, where they show."""
+
+from __future__ import annotations
+
+from abc import ABC, abstractmethod
+from functools import cache
+
+from conformance.adapters.base import Adapter
+from conformance.reference import faults
+from conformance.reference.exporter import Exporter
+from conformance.reference.importer import Importer
+from conformance.selftest.accusations import FAULTY, placed
+from conformance.selftest.model import Stage
+from conformance.selftest.stages import stages
+from conformance.suite.catalogue import Case
+from conformance.suite.libraries import REFERENCE
+from conformance.suite.outcomes import Side
+
+from . import reach, witness
+from .generating import conditional, overridden
+from .levels import Level
+
+PREFIX = "reference."
+"""Of the names of faults of the reference: that of their stage."""
+
+
+def methods(fault: faults.Fault) -> tuple[str, ...]:
+    """What a fault of the reference replaces."""
+    if fault.exporter is Exporter:
+        return overridden(fault.importer, Importer)
+    return overridden(fault.exporter, Exporter)
+
+
+class Subject(ABC):
+    """An always-wrong fault."""
+
+    name: str
+    statement: str
+    caught_by: tuple[str, ...]
+    side: Side
+    """The side that it is on."""
+    library: str
+    """The only one that may be accused."""
+    methods: tuple[str, ...]
+    """What it replaces."""
+
+    @abstractmethod
+    def partners(self, condition: tuple[Level, ...]) -> dict[str, Adapter]:
+        """Partners with the fault under this condition, new for each case."""
+
+    @abstractmethod
+    def placed(self, case: Case) -> Case:
+        """The case with the fault on its side."""
+
+    @abstractmethod
+    def witness(self, condition: tuple[Level, ...]) -> str:
+        """Where it shows under this condition, empty if nowhere."""
+
+    @abstractmethod
+    def prepare(self, condition: tuple[Level, ...]) -> None:
+        """What several trials can share, before a process is forked for one."""
+
+
+class OfReference(Subject):
+    """A changed exporter or importer of the reference."""
+
+    def __init__(self, fault: faults.Fault) -> None:
+        self._fault = fault
+        self.name, self.statement, self.caught_by = f"{PREFIX}{fault.name}", fault.statement, fault.caught_by
+        self.side = Side.CONSUMER if fault.exporter is Exporter else Side.PRODUCER
+        self.library = FAULTY
+        self.methods = methods(fault)
+
+    def partners(self, condition: tuple[Level, ...]) -> dict[str, Adapter]:
+        """The flawless reference, and one that is not."""
+        made = conditional(self._fault, condition)
+        return reach.partners(made.exporter, made.importer)
+
+    def placed(self, case: Case) -> Case:
+        """The flawless reference on the other side."""
+        return placed(case, self.side, FAULTY, REFERENCE)
+
+    def witness(self, condition: tuple[Level, ...]) -> str:
+        """By an exchange that goes otherwise than with the flawless reference."""
+        found = witness.of(conditional(self._fault, condition), condition)
+        return str(found) if found else ""
+
+    def prepare(self, condition: tuple[Level, ...]) -> None:
+        """Follow the flawless reference."""
+        witness.prepare(self._fault, condition)
+
+
+def wrapped_stages() -> dict[str, Stage]:
+    """The stages of wrappers around real libraries, by name."""
+    return {stage.name: stage for stage in stages() if stage.name.endswith("-wrappers")}
+
+
+@cache
+def known() -> dict[str, Subject]:
+    """All of them by name."""
+    from . import wrapped
+
+    found: list[Subject] = [OfReference(fault) for fault in faults.all_faults().values()]
+    for stage in wrapped_stages().values():
+        found += wrapped.subjects(stage)
+    return {subject.name: subject for subject in found}

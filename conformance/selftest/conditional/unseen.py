@@ -1,0 +1,92 @@
+"""Faults that no exchange of one ordinary array shows, so that no condition is put on them, each with the reason."""
+
+from __future__ import annotations
+
+_ILLEGAL = "it shows only where something illegal or foreign is handed over, which has cases of its own"
+_TYPES = "it shows only with element types that are foreign to the exchange of numbers, which have cases of their own"
+_STRIDES = "it shows only with strides or ranks that have cases of their own"
+_STREAMS = "it shows only with a stream that is named, which has cases of its own"
+_RACE = "it shows only where threads race or an exception is in flight, which has cases of its own"
+_STATE = "it shows only with an array whose elements are not in memory"
+
+_BY_RULE = {
+    _ILLEGAL: (
+        "cai.AddressJudgedByItsLooks",
+        "cai.AddressUnchecked",
+        "cai.LaterVersionsCopied",
+        "cai.MaskBecomesNoMask",
+        "cai.MaskDropped",
+        "cai.MissingTypeIsDouble",
+        "cai.NegativeExtentsTaken",
+        "cai.OffsetKeyRead",
+        "cai.UnknownKeysRefused",
+        "device.ForeignKindIsNotRead",
+        "layout.EmptyMustBeNull",
+        "layout.ExtentsUnchecked",
+        "layout.NegativeRankIsNone",
+        "layout.NullShapeIsEmpty",
+        "lifetime.FailedExportFreesTheArray",
+        "lifetime.FreesWithoutDeleter",
+        "negotiation.ForeignStructKept",
+        "negotiation.HostArraysUploaded",
+        "negotiation.MajorNotChecked",
+        "negotiation.MinorMustMatch",
+        "negotiation.MissingMethodIsRuntimeError",
+        "negotiation.NewerElementsTakenForBytes",
+        "negotiation.ShortDeviceIndexed",
+        "negotiation.VersionsLookedUp",
+        "pointer.ByteOffsetLostOnExport",
+    ),
+    _TYPES: (
+        "dtype.ByteOrderIgnored",
+        "dtype.ComplexSwappedWhole",
+        "dtype.DatesTakenForIntegers",
+        "dtype.LanesIgnored",
+        "dtype.LanesWithoutTheirStrides",
+        "dtype.NarrowFloatsAsWider",
+        "dtype.NarrowFloatsInBytes",
+        "dtype.NibblesTheWrongWayRound",
+        "dtype.PaddedWithoutPadding",
+        "dtype.RecordsAsIntegers",
+        "dtype.RefusedByTypeError",
+        "dtype.UnknownAsFloat",
+        "dtype.UnusualWidthsNarrowed",
+    ),
+    _STRIDES: (
+        "layout.DimensionsCutOff",
+        "layout.ExtentsIn32Bits",
+        "layout.PartialStridesByAttributeError",
+        "layout.PartialStridesRounded",
+        "layout.PartialStridesRoundedInBytes",
+        "layout.PixelsFolded",
+        "layout.StridesBeyondEightLost",
+        "layout.StridesInWholeElements",
+        "layout.UnitDimensionsDropped",
+        "layout.UnitStridesChecked",
+    ),
+    _STREAMS: (
+        "negotiation.MinusOneRefused",
+        "negotiation.NegativeMeansNoWait",
+        "negotiation.NegativeStreamOverflows",
+        "negotiation.StreamMadeAnInt",
+        "negotiation.StreamsRefused",
+    ),
+    _RACE: (
+        "capsule.BothGiveUp",
+        "capsule.DestructorLosesExceptions",
+        "capsule.MarkedTooLate",
+        "threads.LastImportWins",
+        "threads.OneExportAtATime",
+        "threads.OneImportAtATime",
+        "threads.RenamesLate",
+    ),
+    _STATE: (
+        "state.LastErrorKept",
+        "state.PendingIgnored",
+        "state.PendingIsAnError",
+        "state.RefusedArraysKept",
+    ),
+}
+
+UNSEEN: dict[str, str] = {name: rule for rule, names in _BY_RULE.items() for name in names}
+"""Name of a fault to the rule that leaves it out. A test holds this list against the witness of each fault."""

@@ -1,0 +1,164 @@
+"""A process that tries conditional faults: ``python -m conformance.selftest.conditional.worker`` reads requests and answers each in a line."""
+
+from __future__ import annotations
+
+import gc
+import json
+import os
+import pickle
+import subprocess
+import sys
+import tempfile
+import traceback
+from collections import defaultdict
+from collections.abc import Sequence
+from contextlib import nullcontext
+from dataclasses import asdict
+from functools import partial
+from pathlib import Path
+from typing import IO, Any
+from unittest import mock
+
+from conformance.suite import children, offers
+from conformance.suite.catalogue import Case
+from conformance.suite.libraries import REFERENCE
+
+from . import reach, trying, wrapped
+from .reach import Reach
+from .trying import PATIENCE, Candidate, Tried
+
+_STANDARD_ERROR = 2
+_GROUP = 100
+"""Cases of a real library that share a process while it is measured."""
+
+
+class Lost(Exception):
+    """The process has ended; the text says how."""
+
+
+class Worker:
+    """The process, seen from outside. ``folder`` is for its temporary files."""
+
+    def __init__(self, folder: str) -> None:
+        reader, writer = os.pipe()
+        try:
+            self._process: subprocess.Popen[bytes] = children.start(
+                __name__,
+                folder=folder,
+                stdin=subprocess.PIPE,
+                output=_STANDARD_ERROR,
+                answers=writer,
+                variables={"TMPDIR": folder},
+            )
+        finally:
+            os.close(writer)
+        self._answers: IO[bytes] = os.fdopen(reader, "rb")
+
+    def measure(self, cases: Sequence[Case], library: str, into: Path) -> dict[str, Any]:
+        """Find out what these cases reach with a library, and leave it in a file; what is told of the flawless partners."""
+        return self._ask({"measure": [case.to_json() for case in cases], "library": library, "into": str(into)})
+
+    def load(self, parts: Sequence[Path]) -> None:
+        """Take what was measured."""
+        self._ask({"load": [str(part) for part in parts]})
+
+    def tried(self, names: Sequence[str]) -> list[Tried]:
+        """Try these candidates."""
+        return [Tried(**one) for one in self._ask({"try": list(names)})["tried"]]
+
+    def end(self) -> None:
+        """Kill it; what it has forked ends with it."""
+        self._process.kill()
+        self._process.wait()
+
+    def _ask(self, request: dict[str, Any]) -> dict[str, Any]:
+        assert self._process.stdin is not None
+        try:
+            self._process.stdin.write(json.dumps(request).encode() + b"\n")
+            self._process.stdin.flush()
+            answer = self._answers.readline()
+        except OSError:
+            answer = b""
+        if not answer.endswith(b"\n"):
+            raise Lost(f"its process ended with exit code {self._process.wait()}")
+        told: dict[str, Any] = json.loads(answer)
+        return told
+
+
+def _measure(cases: Sequence[Case], library: str, into: Path) -> dict[str, Any]:
+    """In processes of their own: the cases leave behind what no later one may find, and some end the process of a real library."""
+    is_real = library != REFERENCE
+    groups = [list(cases[at : at + _GROUP]) for at in range(0, len(cases), _GROUP)] if is_real else [list(cases)]
+    parts = []
+    while groups:
+        group = groups.pop(0)
+        status, number = _measured(group, library, into)
+        if not status:
+            parts.append(pickle.loads(into.read_bytes()))
+        elif is_real:  # the library itself ends the process in this case
+            groups.insert(0, group[:number] + group[number + 1 :])
+        else:
+            return {"lost": f"the flawless partners' process ended with status {status} in {group[number].id}"}
+    found = reach.together(parts)
+    into.write_bytes(pickle.dumps(found))
+    return {"accused": found.accused, "cases": len(found.cases), "unplaced": found.unplaced}
+
+
+def _measured(cases: Sequence[Case], library: str, into: Path) -> tuple[int, int]:
+    """How the process that measures these cases has ended, and the number of the last case that it began."""
+    is_real = library != REFERENCE
+    reader, writer = os.pipe()
+    pid = os.fork()
+    if not pid:
+        os.close(reader)
+        try:
+            make = partial(wrapped.noted, library) if is_real else reach.of_reference
+            with nullcontext() if is_real else mock.patch.object(offers, "PATIENCE", PATIENCE):
+                begun = partial(_begun, writer)
+                into.write_bytes(pickle.dumps(reach.measured(cases, make, begun, is_real=is_real)))
+            os._exit(0)
+        except Exception:  # noqa: BLE001 - told, and the process ends with another code
+            traceback.print_exc()
+        finally:
+            os._exit(1)
+    os.close(writer)
+    with os.fdopen(reader) as told:
+        lines = told.read().split()
+    return os.waitpid(pid, 0)[1], int(lines[-1]) if lines else 0
+
+
+def _begun(writer: int, number: int) -> None:
+    os.write(writer, f"{number}\n".encode())
+
+
+def main() -> None:
+    """Until there are no more requests."""
+    children.die_with_parent()
+    known = Reach(())
+    caught: dict[str, list[str]] = defaultdict(list)
+    for line in sys.stdin:
+        request = json.loads(line)
+        if "measure" in request:
+            cases = [Case.from_json(case) for case in request["measure"]]
+            children.tell(_measure(cases, request["library"], Path(request["into"])))
+        elif "load" in request:
+            known = reach.together([pickle.loads(Path(part).read_bytes()) for part in request["load"]])
+            gc.collect()
+            gc.freeze()  # what is there already need not be searched whenever a case collects garbage
+            children.tell({})
+        else:
+            children.tell({"tried": [asdict(_tried(name, known, caught)) for name in request["try"]]})
+
+
+def _tried(name: str, known: Reach, caught: dict[str, list[str]]) -> Tried:
+    candidate = Candidate.named(name)
+    with tempfile.TemporaryDirectory(prefix="conformance-trial-") as folder:
+        found = trying.tried(candidate, known, folder, caught[candidate.fault])
+    invariant = found.caught_by.partition("/")[0]
+    if invariant and invariant not in caught[candidate.fault]:
+        caught[candidate.fault].append(invariant)
+    return found
+
+
+if __name__ == "__main__":
+    main()

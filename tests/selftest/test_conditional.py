@@ -1,0 +1,288 @@
+"""Faults that are wrong under a condition only: generated as said, drawn by a seed, tried with what reaches them, and counted."""
+
+from __future__ import annotations
+
+import json
+from dataclasses import replace
+from itertools import islice
+from pathlib import Path
+
+import pytest
+from conftest import Command
+
+from conformance.adapters.base import Device, Protocol
+from conformance.exits import Exit
+from conformance.protocols import capsule, dlpack
+from conformance.protocols.dtypes import DTYPES
+from conformance.protocols.strided import Strided, packed
+from conformance.reference import faults
+from conformance.reference.exporter import NEWEST, Exporter
+from conformance.reference.managed import settle
+from conformance.reference.memory import HostMemory, simulated
+from conformance.selftest.conditional import drawing, levels, subjects, witness
+from conformance.selftest.conditional.account import BAR, Account
+from conformance.selftest.conditional.generating import conditional
+from conformance.selftest.conditional.levels import FACTORS
+from conformance.selftest.conditional.points import allowed, point
+from conformance.selftest.conditional.subjects import PREFIX
+from conformance.selftest.conditional.trying import Candidate, Tried
+from conformance.selftest.conditional.unseen import UNSEEN
+
+SAMPLE, SEED = 200, 16
+FLOOR = 0.25
+"""The share of the fixed sample that the suite catches at least. It only ever rises, up to :data:`BAR`."""
+STRIDES = "reference.layout.StridesInBytes"
+
+
+def made(name: str) -> faults.Fault:
+    """The conditional fault of this name."""
+    candidate = Candidate.named(name)
+    return conditional(faults.all_faults()[candidate.fault.removeprefix(PREFIX)], candidate.condition)
+
+
+def exported(kind: type[Exporter], dtype: str, view: Strided) -> dlpack.Tensor:
+    """What a capsule of a new array says."""
+    memory, size = HostMemory(), DTYPES[dtype].itemsize
+    array = kind(memory, memory.allocate(256 * size), DTYPES[dtype], view)
+    offered = array.__dlpack__(max_version=NEWEST)
+    return dlpack.decode(capsule.pointer(offered), capsule.name(offered))
+
+
+# -- what is generated
+
+
+@pytest.mark.parametrize(("dtype", "strides"), [("float64", (8, 24)), ("float32", (1, 3))])
+def test_an_exporter_is_wrong_where_its_condition_holds(dtype: str, strides: tuple[int, ...]) -> None:
+    """The same view of another element type is exported as by the flawless reference."""
+    broken = made(f"{STRIDES}@width=8,layout=transposed").exporter
+    assert exported(broken, dtype, Strided((3, 4), (1, 3))).strides == strides
+    assert exported(broken, dtype, packed((3, 4))).strides == (4, 1)
+
+
+@pytest.mark.parametrize(("dtype", "calls"), [("int16", 0), ("int32", 1)])
+def test_an_importer_is_wrong_where_its_condition_holds(dtype: str, calls: int) -> None:
+    """It knows the tensor when it releases it."""
+    broken = made("reference.lifetime.NeverReleased@width=2").importer
+    memory = HostMemory()
+    array = Exporter(memory, memory.allocate(256), DTYPES[dtype], packed((3,)))
+    broken(memory).take_dlpack(array).release()
+    assert array.log.exports[0].deleter_calls == calls
+
+
+def test_a_look_at_a_dictionary_does_not_read_it_twice() -> None:
+    """The producer would see another consumer than without the condition."""
+    broken = made("reference.cai.OwnerForgotten@rank=1").importer
+    memory = simulated()
+    array = Exporter(memory, memory.allocate(256), DTYPES["int8"], packed((3,)))
+    taken = broken(memory).take_cai(array)
+    assert (array.log.cai, taken.holder) == (1, None)
+
+
+@pytest.mark.parametrize(
+    ("path", "lives", "wanted"),
+    [("own", True, [True, False]), ("second", True, [False, True]), ("again", True, [False, False]), ("again", False, [False, True])],
+)  # fmt: skip
+def test_a_path_is_told_from_what_the_array_has_been_through(path: str, lives: bool, wanted: list[bool]) -> None:
+    """Which of two exports counts strides in bytes, where the first lives still at the second, or is gone."""
+    broken = made(f"{STRIDES}@path={path}").exporter
+    memory, view = HostMemory(), packed((3, 4))
+    array = broken(memory, memory.allocate(48), DTYPES["float32"], view)
+    kept, seen = [], []
+    for _ in range(2):
+        offered = array.__dlpack__(max_version=NEWEST)
+        seen.append(dlpack.decode(capsule.pointer(offered), capsule.name(offered)).strides == (16, 4))
+        kept += [offered] if lives else []
+        del offered
+        settle()
+    assert seen == wanted
+
+
+@pytest.mark.parametrize(("dtype", "strides"), [("float64", (32, 8)), ("float32", (4, 1))])
+def test_a_wrapper_around_a_real_library_looks_at_the_opened_capsule(dtype: str, strides: tuple[int, ...]) -> None:
+    """The capsule is NumPy's own where the condition does not hold."""
+    pytest.importorskip("numpy")
+    subject = subjects.known()["numpy-wrappers.ExportsStridesInBytes"]
+    partner = subject.partners((("width", "8"), ("rank", "2")))["numpy"]
+    array = partner.array(DTYPES[dtype], (3, 4), bytes(12 * DTYPES[dtype].itemsize), Device.HOST)
+    offered = partner.exporter(array, Protocol.DLPACK).__dlpack__(max_version=(1, 0))
+    assert dlpack.decode(capsule.pointer(offered), capsule.name(offered)).strides == strides
+
+
+@pytest.mark.parametrize(
+    ("name", "shows"),
+    [
+        ("numpy-wrappers.ExportsStridesInBytes@width=8,layout=stepped", True),
+        ("numpy-wrappers.ExportsStridesInBytes@width=1", False),
+        ("numpy-wrappers.NeverReleases@size=empty", False),
+        ("numpy-wrappers.NeverReleases@thread=other", True),
+        ("numpy-wrappers.IgnoresCopy@path=copy", True),
+    ],
+)
+def test_a_wrapper_shows_where_an_exchange_goes_otherwise_than_with_the_library(name: str, shows: bool) -> None:
+    """A wrapper that looks at an import before there is a capsule knows nothing of the array."""
+    pytest.importorskip("numpy")
+    candidate = Candidate.named(name)
+    assert bool(subjects.known()[candidate.fault].witness(candidate.condition)) is shows
+
+
+def test_every_level_has_an_array_and_a_word() -> None:
+    """A level that no array has would leave faults out without a reason."""
+    assert [(f, level) for f, found in FACTORS.items() for level in found if not allowed(((f, level),))] == []
+    assert set(levels.WORDS) == set(FACTORS)
+
+
+@pytest.mark.parametrize(
+    "condition",
+    [{"layout": "transposed", "rank": "1"}, {"size": "empty", "rank": "0"}, {"width": "16", "kind": "bool"}],
+)
+def test_levels_that_exclude_each_other_have_none(condition: dict[str, str]) -> None:
+    """So no fault has them as its condition."""
+    assert point(condition) is None
+    assert not witness.is_possible(tuple(condition.items()))
+
+
+def test_a_name_leads_back_to_the_fault() -> None:
+    """One that was missed can be tried again."""
+    candidate = Candidate(STRIDES, (("layout", "transposed"), ("width", "8")))
+    assert candidate.name == "reference.layout.StridesInBytes@width=8,layout=transposed"
+    assert set(Candidate.named(candidate.name).condition) == set(candidate.condition)
+
+
+@pytest.mark.parametrize("name", [STRIDES, f"{STRIDES}@width=3", "reference.layout.None@width=8", f"{STRIDES}@x=1"])
+def test_what_is_no_name_is_refused(name: str) -> None:
+    """With the part that is wrong."""
+    with pytest.raises(ValueError, match="is no"):
+        Candidate.named(name)
+
+
+# -- what is drawn
+
+
+def test_a_seed_draws_the_same_faults_and_another_seed_others() -> None:
+    """What one night misses can be drawn again."""
+    first, again, other = (list(islice(drawing.sampled(2, seed), 50)) for seed in (1, 1, 2))
+    assert first == again != other
+    assert len(set(first)) == 50
+
+
+def test_every_fault_of_the_reference_has_conditions_or_a_rule_that_leaves_it_out() -> None:
+    """None is dropped because it is not caught."""
+    known = faults.all_faults()
+    assert set(UNSEEN) <= set(known)
+    left = {name for name, fault in known.items() if drawing.left_out(fault)}
+    assert {name.removeprefix(PREFIX) for name in drawing.chosen()} == set(known) - left
+    assert [name for name in drawing.chosen() if not subjects.known()[name].methods] == []
+
+
+@pytest.mark.parametrize(
+    "name", ["dtype.LanesIgnored", "negotiation.MinusOneRefused", "state.PendingIgnored", "cai.MaskDropped"]
+)
+def test_what_is_left_out_as_unseen_shows_in_no_exchange_of_one_array(name: str) -> None:
+    """The rule says what is so."""
+    assert witness.of(conditional(faults.all_faults()[name], ())) is None
+
+
+@pytest.mark.parametrize(
+    ("name", "shows"),
+    [
+        ("reference.layout.StridesInBytes@width=8,layout=transposed", True),
+        ("reference.layout.StridesInBytes@width=1", False),
+        ("reference.readonly.ReadOnlyUnsaid@access=writable", False),
+        ("reference.readonly.ReadOnlyUnsaid@kind=complex,path=view", True),
+        ("reference.lifetime.NeverReleased@size=empty,thread=other", True),
+        ("reference.pointer.CopyNotMade@path=own", False),
+        ("reference.layout.StridesUnsigned@layout=packed", False),
+    ],
+)
+def test_a_witness_is_a_point_at_which_the_exchange_goes_otherwise(name: str, shows: bool) -> None:
+    """It knows nothing of the suite's checks."""
+    assert (witness.of(made(name), Candidate.named(name).condition) is not None) is shows
+
+
+# -- what is counted
+
+_CAUGHT = Tried("a@width=1", "It is wrong.", 1, "somewhere", "layout.rank/x", "wrong")
+_MISSED = Tried("b@width=1,rank=2", "It is wrong.", 2, "float32 of shape (3, 4)", reached=3)
+
+
+def account(*tried: Tried, lost: tuple[str, ...] = (), accused: tuple[tuple[str, str], ...] = ()) -> Account:
+    """Of these."""
+    return Account(1, tried, 10, accused, lost, {})
+
+
+@pytest.mark.parametrize(
+    ("found", "code"),
+    [
+        (account(_CAUGHT), Exit.OK),
+        (account(_CAUGHT, _MISSED), Exit.VOID),
+        (account(_CAUGHT, replace(_MISSED, witness="")), Exit.OK),
+        (account(*(replace(_CAUGHT, factors=2),) * 19, _MISSED), Exit.OK),
+        (account(*(replace(_CAUGHT, factors=2),) * 18, _MISSED), Exit.VOID),
+        (account(replace(_MISSED, factors=1)), Exit.VOID),
+        (account(replace(_CAUGHT, wrongly="reference")), Exit.VOID),
+        (account(_CAUGHT, accused=(("case", "why"),)), Exit.VOID),
+        (account(_CAUGHT, lost=("stopped",)), Exit.INCOMPLETE),
+        (account(), Exit.INCOMPLETE),
+    ],
+)
+def test_the_exit_code_says_whether_enough_is_caught(found: Account, code: Exit) -> None:
+    """All on one factor, 95 of 100 on two; nobody without fault is accused; everything was run."""
+    assert BAR == 0.95
+    assert found.exit is code
+
+
+def test_a_miss_is_explained() -> None:
+    """By where it shows, and by whether any case gets there."""
+    assert (
+        _MISSED.reason == "none of the 3 cases that reach the condition notices; it shows with float32 of shape (3, 4)"
+    )
+    assert "no case reaches the condition" in replace(_MISSED, reached=0).reason
+    assert _CAUGHT.reason == ""
+
+
+# -- the command
+
+
+@pytest.mark.parametrize(
+    ("arguments", "told"),
+    [
+        (("--conditional", "0"), "--conditional: '0' is no number of faults"),
+        (("--seed", "1"), "--seed chooses the faults of --conditional N"),
+        (("--conditional", "2", "--all-conditional"), "leave --conditional out"),
+        (("--conditional", "2", "--device", "cuda"), "leave --device out"),
+        (("--conditional", "2", "--page", "x.md"), "--page is about faults without a condition"),
+        (("--conditional", "2", "layout"), "give no name but that of a stage: reference,"),
+        (
+            ("--all-conditional", "reference.layout.StridesInBytes@width=3"),
+            "a name is such as reference.layout.StridesInBytes@",
+        ),
+    ],
+)
+def test_a_mistake_is_one_sentence(arguments: tuple[str, ...], told: str, conformance: Command) -> None:
+    """And exit code 2."""
+    done = conformance("selftest", *arguments)
+    assert (done.code, told in done.stderr) == (Exit.USAGE, True), done.stderr
+
+
+def test_one_is_repeated_by_its_name(conformance: Command) -> None:
+    """An array in a fork too: the case that forks is tried, though what its child knows cannot be noted."""
+    names = (
+        "reference.pointer.OffsetDropped@width=4,offset=some",
+        "reference.pointer.OffsetDropped@offset=some,fork=child",
+    )
+    done = conformance("selftest", "--all-conditional", *names)
+    assert done.code == Exit.OK, done.stdout[-3000:]
+    assert "conditions on two factors: 2 of 2 faults caught, 100.0 %" in done.stdout
+    assert "0 accused; 0 wrong accusations; 0 parts not run" in done.stdout
+
+
+def test_a_fixed_sample_is_caught_and_nobody_else_accused(conformance: Command, tmp_path: Path) -> None:
+    """The nightly sample is larger, and another one each night."""
+    written = tmp_path / "all.json"
+    done = conformance("selftest", "--conditional", str(SAMPLE), "--seed", str(SEED), "--json", str(written))
+    told = json.loads(written.read_text())
+    assert done.stdout.startswith(f"seed {SEED}\n")
+    assert (told["accused"], told["lost"], [one["name"] for one in told["faults"] if one["wrongly"]]) == ([], [], [])
+    assert told["caught"]["2"]["of"] == SAMPLE
+    assert told["caught"]["2"]["caught"] >= FLOOR * SAMPLE, done.stdout[-3000:]
+    assert all(one["reason"] for one in told["faults"] if one["missed"])
