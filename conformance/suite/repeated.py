@@ -92,10 +92,6 @@ REPEATED: tuple[Repeated, ...] = (
     *_of("cai.device-address", "producer", protocols=_CAI, needs_elements=True),
     *_of("readonly.legacy-export", "producer", access="readonly"),
     # what a consumer makes of it
-    *(
-        Repeated("pointer.byte-offset", (("view", "packed"), ("offset", "element"), ("capsule", struct)), "consumer", access="writable")
-        for struct in _STRUCTS
-    ),
     *_of("capsule.renamed", "consumer", option="struct", values=_STRUCTS, access="writable"),
     *_of("capsule.second-import", "consumer", option="struct", values=_STRUCTS, access="writable"),
     *_of("capsule.struct-untouched", "consumer", option="struct", values=_STRUCTS, access="writable"),
