@@ -452,7 +452,7 @@ class Exchange:
         """
         both_bound = self.producer.traits & self.consumer.traits & {Trait.ARRAY_API}
         if plain is None:
-            plain = self.layout.name in PLAIN and self.dtype.name in ARRAY_API
+            plain = self.option("layout", "c-order") in PLAIN and self.dtype.name in ARRAY_API
         return "DLP-46" if self.protocol is Protocol.DLPACK and both_bound and plain else ""
 
     def expect_refusal(

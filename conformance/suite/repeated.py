@@ -33,6 +33,7 @@ class Repeated:
     writes: bool = False
     """Writes the elements, each of which has to have a place of its own."""
     access: str = ""
+    size: str = ""
     producer: frozenset[Trait] = frozenset()
     consumer: frozenset[Trait] = frozenset()
 
@@ -51,6 +52,7 @@ class Repeated:
             and (not self.writes or point.layout != "broadcast")
             and not (point.form == "legacy" and ("struct", "versioned") in self.options)
             and self.access in ("", point.access)
+            and self.size in ("", point.size)
             and producer.traits >= self.producer
             and consumer.traits >= self.consumer
         )
@@ -88,6 +90,7 @@ REPEATED: tuple[Repeated, ...] = (
     *_of("cai.required-keys", "producer", protocols=_CAI),
     *_of("dtype.typestr", "producer", protocols=_CAI),
     *_of("cai.device-address", "producer", protocols=_CAI, needs_elements=True),
+    *_of("readonly.legacy-export", "producer", access="readonly"),
     # what a consumer makes of it
     *_of("capsule.renamed", "consumer", option="struct", values=_STRUCTS, access="writable"),
     *_of("capsule.second-import", "consumer", option="struct", values=_STRUCTS, access="writable"),
@@ -104,8 +107,8 @@ REPEATED: tuple[Repeated, ...] = (
         Repeated("lifetime.failed-import", (("struct", "versioned"), ("damage", damage)), "consumer")
         for damage in ("type-code", "device")
     ),
-    *_of("readonly.accepted", "consumer"),
-    *_of("readonly.import", "consumer", protocols=_BOTH, consumer=frozenset({Trait.READONLY})),
+    *_of("readonly.accepted", "consumer", needs_elements=True),
+    *_of("readonly.import", "consumer", needs_elements=True, protocols=_BOTH, consumer=frozenset({Trait.READONLY})),
     *_of("cai.versions", "consumer", option="version", values=("0", "2", "3"), protocols=_CAI),
     *_of("cai.unknown-keys", "consumer", protocols=_CAI),
     *_of("layout.stride-forms", "consumer", option="strides", values=("missing", "none", "explicit"), protocols=_CAI, is_packed=True),
@@ -115,6 +118,7 @@ REPEATED: tuple[Repeated, ...] = (
     *_of("pointer.imports-apart", "either", option="first", values=("kept", "dropped"), protocols=_BOTH, needs_elements=True),
     *_of("pointer.copy-true", "either", writes=True, needs_elements=True, access="writable", consumer=frozenset({Trait.COPY_KEYWORD})),
     *_of("pointer.copy-false", "either", needs_elements=True, access="writable", consumer=frozenset({Trait.COPY_KEYWORD})),
+    *_of("layout.empty-import", "either", protocols=_BOTH, size="empty"),
     *_of("layout.contiguity", "either", protocols=_BOTH, consumer=frozenset({Trait.CONTIGUITY})),
     *_of("threads.release-elsewhere", "either", option="build", values=("gil",), protocols=_BOTH),
 )  # fmt: skip

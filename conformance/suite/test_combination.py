@@ -3,17 +3,19 @@
 from __future__ import annotations
 
 import json
+import os
 import weakref
 from collections.abc import Callable, Iterator
 from dataclasses import replace
 from functools import partial
 from typing import Any
+from weakref import WeakKeyDictionary
 
-from conformance.adapters.base import Protocol, Trait, Unsupported, View
+from conformance.adapters.base import Adapter, Protocol, Trait, Unsupported, View
 from conformance.adapters.reference import ReferenceAdapter
 from conformance.protocols.clauses import Level, Role
 from conformance.protocols.dlpack import DLFlags, Tensor
-from conformance.protocols.strided import offsets
+from conformance.protocols.strided import Index, offsets
 from conformance.reference.exporter import NEWEST, Exporter
 from conformance.reference.importer import Imported
 from conformance.reference.managed import Managed, stray_deleter_calls
@@ -26,7 +28,7 @@ from .copies import copy_is_shared, expect_no_copy
 from .exchange import Exchange, Source, brief, show
 from .libraries import REFERENCE, Environment, Pair
 from .named import expect_name, expect_typestr
-from .offers import HELD, expect_plain_releases, expect_streams, happens, reused, still_held, unreleased
+from .offers import HELD, NO_VIEWS, expect_plain_releases, expect_streams, happens, reused, still_held, unreleased
 from .outcomes import Failure, Inconclusive, Refused, Side, fail
 from .patterns import pattern, raw
 from .places import expect_home
@@ -77,6 +79,8 @@ def test_exchange(exchange: Exchange) -> None:
     the same failure still shows; the rest is what is special.
     """
     point = Point.of(exchange.case.parameters)
+    if point.place != "here":
+        _shown_by_plain(exchange)
     try:
         _try(exchange, point)
     except Failure as failure:
@@ -146,6 +150,8 @@ def _exchange(exchange: Exchange, point: Point) -> None:
     _judge_description(exchange, point, source, holder[0], view)
     _judge_content(exchange, point, source, holder[0], view)
     first.clear()
+    if exchange.case.consumer == REFERENCE and exchange.protocol is Protocol.DLPACK:
+        _export_in_vain(exchange, source)
     is_shared = bool(source.view.size) and not exchange.is_elsewhere(source, view.address)
     _judge_lifetime(exchange, point, source, lent, holder, is_shared=is_shared, strays=strays)
     _judge_flags(exchange, point, source, view)
@@ -162,16 +168,31 @@ def _repeat(exchange: Exchange, point: Point) -> None:
     """
     if point == Point() or point.size in ("huge", "large") or REFERENCE not in exchange.case.libraries:
         return
+    known = _shown_by_plain(exchange)
     point = point.without("content")
-    for one in REPEATED:
-        if not one.applies(point, exchange.producer, exchange.consumer, exchange.protocol, exchange.device):
-            continue
+    for one in _applying(exchange, point):
         failure = _repeated(exchange, point, one)
-        if failure is None:
-            continue
-        plain = _repeated(exchange, Point(), one)
-        if plain is None or plain.code != failure.code:
+        if failure is not None and known.get(one) is not failure.code:
             raise failure
+
+
+def _applying(exchange: Exchange, point: Point) -> Iterator[Repeated]:
+    where = (exchange.producer, exchange.consumer, exchange.protocol, exchange.device)
+    return (one for one in REPEATED if one.applies(point, *where))
+
+
+_by_plain: WeakKeyDictionary[Adapter, dict[tuple[str, str, str], dict[Repeated, Code]]] = WeakKeyDictionary()
+"""By producer; then by consumer, protocol and device. The same in every case of a process."""
+
+
+def _shown_by_plain(exchange: Exchange) -> dict[Repeated, Code]:
+    """The checks that a plain array fails, each with its code: tried once in a process, and by the thread of its cases."""
+    of_producer = _by_plain.setdefault(exchange.producer, {})
+    key = (exchange.case.consumer, exchange.case.protocol, exchange.case.device.value)
+    if key not in of_producer:
+        tried = ((one, _repeated(exchange, Point(), one)) for one in _applying(exchange, Point()))
+        of_producer[key] = {one: failure.code for one, failure in tried if failure is not None}
+    return of_producer[key]
 
 
 def _repeated(exchange: Exchange, point: Point, one: Repeated) -> Failure | None:
@@ -467,6 +488,7 @@ def _judge_lifetime(
     del pressure
     if seen != source.values:
         _gone(exchange, source, seen)
+    _expect_part_holds(exchange, point, source, holder)
     if lent is not None and is_shared and lent.deleter_calls:
         reused(
             exchange,
@@ -491,6 +513,29 @@ def _judge_lifetime(
             exchange, lambda: lent.deleter_calls > 0, "DLP-27", role=Role.PRODUCER,
             reason="the producer does not release an import that it has exported again", expected="released once", seen="never released",
         )  # fmt: skip
+
+
+def _expect_part_holds(exchange: Exchange, point: Point, source: Source, holder: list[Any]) -> None:
+    """A view of the import keeps what the import kept. It takes the import's place in ``holder``."""
+    if (
+        not point.ndim
+        or exchange.protocol is not Protocol.DLPACK
+        or exchange.consumer.name in NO_VIEWS
+        or Trait.IMMUTABLE in exchange.consumer.traits
+    ):
+        return
+    whole = Index((slice(None),))
+    holder[0] = exchange.using(lambda: exchange.consumer.view(holder[0], whole), "slicing the import")
+    pressure = _press(exchange, point)
+    seen = exchange.read(holder[0]) if point.content != "raw" else source.values
+    del pressure
+    if seen != source.values:
+        reused(
+            exchange,
+            "the memory is reused under a view of the import",
+            show(source.values, source.dtype),
+            show(seen, source.dtype),
+        )
 
 
 def _gone(exchange: Exchange, source: Source, seen: bytes) -> None:
@@ -546,14 +591,22 @@ def _refused(exchange: Exchange, role: Role, action: Callable[[], Any]) -> None:
         exchange.check_context(error)
 
 
+def _export_in_vain(exchange: Exchange, source: Source) -> None:
+    """A capsule that nobody takes, and an export that is refused: neither may keep the array afterwards."""
+    exporter = exchange.producer.exporter(source.array, Protocol.DLPACK)
+    _refused(exchange, Role.PRODUCER, exporter.__dlpack__)
+    _refused(exchange, Role.PRODUCER, partial(exporter.__dlpack__, dl_device=_NOWHERE))
+
+
 def _in_fork(exchange: Exchange, point: Point) -> None:
     """The exchange here, and again in a fork of this process; what the child sees is told of here.
 
-    No document speaks of forks, so what goes wrong there is a deviation; an end of the process, of which POSIX warns where there are
-    threads, a matter of robustness.
+    No document speaks of forks, so what goes wrong there is a deviation, and an end of the process a matter of robustness. POSIX promises
+    nothing of a fork where there are threads: there a hang or a death decides nothing.
     """
     given, inside = exchange.given, point.without("place")
     _try(exchange, inside)
+    threads = len(os.listdir("/proc/self/task"))
     action = partial(_told, exchange.apart(), inside)
     ended = in_child(lambda: json.dumps(elsewhere(action) if point.place == "in-thread-of-fork" else action()))
     exchange.special(given)
@@ -562,6 +615,11 @@ def _in_fork(exchange: Exchange, point: Point) -> None:
     try:
         told = json.loads(ended)
     except ValueError:
+        if threads > 1:
+            told = f"{threads} threads, of which POSIX promises nothing"
+            raise Inconclusive(
+                f"the exchange in the fork ended with {ended}, in a fork of a process with {told}"
+            ) from None
         exchange.illegal(given)
         role = exchange.suspect()
         clause = exchange.describing() if role is Role.PRODUCER else exchange.reading()

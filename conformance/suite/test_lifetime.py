@@ -33,6 +33,7 @@ from .layouts import Layout
 from .libraries import REFERENCE, Environment, Pair
 from .offers import (
     HELD,
+    NO_VIEWS,
     REFUSED_IMPORT,
     STRUCTS,
     Prepared,
@@ -150,10 +151,6 @@ def _releases(exchange: Exchange) -> bool:
     offer = prepared(exchange, exchange.source())
     _take(exchange, offer)
     return happens(lambda: offer.managed.deleter_calls >= 1)
-
-
-NO_VIEWS = frozenset({"cuda_python"})
-"""Whose imports have no views, though the arrays that the adapter makes have."""
 
 
 def _viewing(env: Environment) -> Iterator[Pair]:

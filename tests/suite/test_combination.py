@@ -29,6 +29,13 @@ INVARIANT = "combination.exchange"
 DEFAULT_ORDER = ("dtype", "layout", "rank", "size", "offset", "access", "content", "form", "path", "count", "place")
 
 
+@pytest.fixture(autouse=True)
+def with_no_other_threads(monkeypatch: pytest.MonkeyPatch) -> None:
+    """A library that an earlier test has loaded may have started some."""
+    listed = os.listdir
+    monkeypatch.setattr(os, "listdir", lambda path: ["1"] if path == "/proc/self/task" else listed(path))
+
+
 def run(fault: Fault | None = None, *, device: Device = Device.HOST, protocol: str = "dlpack", **levels: str) -> Result:
     """The case with these levels, the reference with itself."""
     bench = Workbench({"reference": broken(fault) if fault else ReferenceAdapter()})
@@ -186,6 +193,42 @@ def test_a_fork_that_ends_is_a_matter_of_robustness(monkeypatch: pytest.MonkeyPa
     monkeypatch.setattr(DiesElsewhere, "home", os.getpid())
     result = run(with_importer(DiesElsewhere), place="in-fork")
     assert (result.outcome, result.level, result.seen) == (Outcome.FAIL, Level.ROBUSTNESS, "exit code 3")
+
+
+def test_a_death_in_a_fork_of_a_process_with_threads_decides_nothing(monkeypatch: pytest.MonkeyPatch) -> None:
+    """POSIX promises nothing of it."""
+    monkeypatch.setattr(DiesElsewhere, "home", os.getpid())
+    monkeypatch.setattr(os, "listdir", lambda _: ["1", "2"])
+    result = run(with_importer(DiesElsewhere), place="in-fork")
+    assert (result.outcome, "2 threads" in result.reason) == (Outcome.INCONCLUSIVE, True)
+
+
+class ExtraKeyword(Exporter):
+    """Refuses ``dl_device``, even the array's own device, if the array is strided."""
+
+    def check_device(self, dl_device: tuple[int, int] | None) -> None:
+        if dl_device is not None and not self.view.contiguous:
+            raise BufferError("not on this device")
+
+
+def test_checks_of_other_families_are_made_at_the_point() -> None:
+    """What they say is told as they tell it."""
+    result = run(with_exporter(ExtraKeyword), layout="stepped", rank="rank-3")
+    assert (result.code, result.clause, result.given) == (Code.OWN_DEVICE_REFUSED.value, "DLP-61", "a strided view")
+
+
+class NoDeviceAtAll(Exporter):
+    """Refuses ``dl_device``, even the array's own device."""
+
+    def check_device(self, dl_device: tuple[int, int] | None) -> None:
+        if dl_device is not None:
+            raise BufferError("not on this device")
+
+
+@pytest.mark.parametrize("place", ["here", "in-thread", "in-fork"])
+def test_what_a_plain_array_shows_is_left_to_the_other_family(place: str) -> None:
+    """Otherwise every point would fail by it, and show nothing else."""
+    assert run(with_exporter(NoDeviceAtAll), layout="stepped", place=place).outcome is Outcome.PASS
 
 
 class RefusesLarge(Importer):
