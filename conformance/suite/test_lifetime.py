@@ -16,7 +16,7 @@ from collections.abc import Callable, Iterator
 from functools import partial
 from typing import Any
 
-from conformance.adapters.base import Adapter, Device, Protocol
+from conformance.adapters.base import Adapter, Device, Protocol, Trait
 from conformance.adapters.reference import ReferenceAdapter
 from conformance.cuda import memory as cuda_memory
 from conformance.protocols import capsule
@@ -152,14 +152,10 @@ def _releases(exchange: Exchange) -> bool:
     return happens(lambda: offer.managed.deleter_calls >= 1)
 
 
-NO_VIEWS = frozenset({"cuda_python"})
-"""Whose imports have no views, though the arrays that the adapter makes have."""
-
-
 def _viewing(env: Environment) -> Iterator[Pair]:
     """Consumers that make views of parts of their arrays."""
     for pair in env.imports(Protocol.DLPACK):
-        if "rows" in pair.target.layouts and pair.consumer.name not in NO_VIEWS:
+        if "rows" in pair.target.layouts and not pair.consumer.has(Trait.VIEW_ONLY):
             yield pair
 
 
