@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 import weakref
 from collections.abc import Callable, Iterator
 from functools import partial
@@ -19,9 +18,10 @@ from conformance.reference.managed import Managed, stray_deleter_calls
 from conformance.reference.memory import ALIGNMENT
 
 from .catalogue import Draft, Tier, invariant
-from .codes import BY_SLUG, Code
+from .codes import Code
 from .copies import copy_is_shared, expect_no_copy
 from .exchange import Exchange, Source, brief, show
+from .forked import in_fork
 from .libraries import REFERENCE, Environment, Pair
 from .named import expect_name, expect_typestr
 from .offers import HELD, expect_plain_releases, expect_streams, happens, reused, still_held, unreleased
@@ -29,7 +29,6 @@ from .outcomes import Failure, Inconclusive, Refused, Side, fail
 from .patterns import pattern, raw
 from .places import expect_home
 from .points import VERSIONS, Point, far_rows, left_out, points, reach
-from .programs.after_fork import HANG, UNDECIDED, in_child
 from .specials import combined
 from .steps import Doing
 
@@ -482,51 +481,7 @@ def _refused(exchange: Exchange, role: Role, action: Callable[[], Any]) -> None:
 
 
 def _in_fork(exchange: Exchange, point: Point) -> None:
-    """The exchange here, and again in a fork of this process; what the child sees is told of here.
-
-    No document speaks of forks, so what goes wrong there is a deviation; an end of the process, of which POSIX warns where there are
-    threads, a matter of robustness.
-    """
+    """The exchange here, and again in a fork of this process."""
     given = exchange.given
     _try(exchange, point)
-    ended = in_child(lambda: json.dumps(_told(exchange.apart(), point, given)))
-    exchange.special(given)
-    if ended == UNDECIDED:
-        raise Inconclusive("whether the exchange in the fork would have ended cannot be told: it got too little time")
-    try:
-        told = json.loads(ended)
-    except ValueError:
-        exchange.illegal(given)
-        role = exchange.suspect()
-        clause = exchange.describing() if role is Role.PRODUCER else exchange.reading()
-        fail(
-            Code.PROGRAM_HANG if ended == HANG else Code.PROGRAM_CRASH, clause, role=role,
-            reason="the exchange in a forked process does not end well", expected="an array or an exception", seen=ended,
-        )  # fmt: skip
-    if "undecided" in told:
-        raise Inconclusive(f"in the fork: {told['undecided']}")
-    if "refused" in told:
-        raise Refused(f"in the fork: {told['refused']}")
-    if "code" in told:
-        level, accused = Level(told["level"]).at_most(Level.SHOULD), told["accused"]
-        raise Failure(
-            BY_SLUG[told["code"]], told["clause"], Role(told["role"]), level, f"in a forked process {told['reason']}", told["expected"],
-            told["seen"], accused=Side(accused) if accused else None, library=told["library"],
-        )  # fmt: skip
-
-
-def _told(exchange: Exchange, point: Point, given: str) -> dict[str, Any]:
-    """How an exchange ends, as plain data."""
-    exchange.alone()
-    try:
-        _try(exchange, point)
-    except Failure as f:
-        return {
-            "code": f.code.value, "clause": f.clause, "role": f.role.value, "level": f.level.value, "reason": f.reason, "expected": f.expected,
-            "seen": f.seen, "accused": f.accused.value if f.accused else "", "library": f.library,
-        }  # fmt: skip
-    except Refused as refusal:
-        return {"refused": str(refusal)}
-    except BaseException as error:
-        return {"undecided": brief(error)}
-    return {}
+    in_fork(exchange, given, lambda child: _try(child, point))

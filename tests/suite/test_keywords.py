@@ -29,7 +29,7 @@ def test_the_calls_cover_every_two_values(device: Device) -> None:
     [
         ("CopiesVersionedOnly", ""),
         ("HostStreamBesideAVersion", "`max_version=(1, 0)` with `stream=1`"),
-        ("TwoKeywordsRefused", "`max_version=(1, 0)` with `copy=False`"),
+        ("TwoKeywordsRefused", "`max_version=(1, 1)` with `copy=False`"),
     ],
 )
 def test_a_failure_is_told_by_the_keywords_that_it_needs(run_reference: Runner, fault: str, given: str) -> None:

@@ -1,0 +1,63 @@
+"""A part of an exchange in a fork of the process of the case, and what the fork saw, told of by its parent."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Callable
+from typing import Any
+
+from conformance.protocols.clauses import Level, Role
+
+from .codes import BY_SLUG, Code
+from .exchange import Exchange, brief
+from .outcomes import Failure, Inconclusive, Refused, Side, fail
+from .programs.after_fork import HANG, UNDECIDED, in_child
+
+
+def in_fork(exchange: Exchange, given: str, check: Callable[[Exchange], None]) -> None:
+    """Run ``check`` in a fork of this process; its end there is its end here. ``given`` is what is special about it.
+
+    No document speaks of forks, so what goes wrong there is a deviation; an end of the process, of which POSIX warns where there are
+    threads, a matter of robustness.
+    """
+    ended = in_child(lambda: json.dumps(_told(exchange.apart(), check)))
+    exchange.special(given)
+    if ended == UNDECIDED:
+        raise Inconclusive("whether the exchange in the fork would have ended cannot be told: it got too little time")
+    try:
+        told = json.loads(ended)
+    except ValueError:
+        exchange.illegal(given)
+        role = exchange.suspect()
+        clause = exchange.describing() if role is Role.PRODUCER else exchange.reading()
+        fail(
+            Code.PROGRAM_HANG if ended == HANG else Code.PROGRAM_CRASH, clause, role=role,
+            reason="the exchange in a forked process does not end well", expected="an array or an exception", seen=ended,
+        )  # fmt: skip
+    if "undecided" in told:
+        raise Inconclusive(f"in the fork: {told['undecided']}")
+    if "refused" in told:
+        raise Refused(f"in the fork: {told['refused']}")
+    if "code" in told:
+        level, accused = Level(told["level"]).at_most(Level.SHOULD), told["accused"]
+        raise Failure(
+            BY_SLUG[told["code"]], told["clause"], Role(told["role"]), level, f"in a forked process {told['reason']}", told["expected"],
+            told["seen"], accused=Side(accused) if accused else None, library=told["library"],
+        )  # fmt: skip
+
+
+def _told(exchange: Exchange, check: Callable[[Exchange], None]) -> dict[str, Any]:
+    """How it ends, as plain data."""
+    exchange.alone()
+    try:
+        check(exchange)
+    except Failure as f:
+        return {
+            "code": f.code.value, "clause": f.clause, "role": f.role.value, "level": f.level.value, "reason": f.reason, "expected": f.expected,
+            "seen": f.seen, "accused": f.accused.value if f.accused else "", "library": f.library,
+        }  # fmt: skip
+    except Refused as refusal:
+        return {"refused": str(refusal)}
+    except BaseException as error:
+        return {"undecided": brief(error)}
+    return {}
