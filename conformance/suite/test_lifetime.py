@@ -216,10 +216,14 @@ def test_across_fork(exchange: Exchange) -> None:
 
 
 def _exported(exchange: Exchange, source: Source) -> Offered:
-    """An offer of one capsule that is exported now. A consumer that does not take one ends the case as refused."""
+    """An offer of one capsule that is exported now, as the consumer has asked for it last.
+
+    A consumer that does not take one ends the case as refused.
+    """
+    asked = exchange.answers[-1].keywords if exchange.answers else {}
     offers = []
     for _ in range(2):
-        exported = exchange.newest_capsule(source)
+        exported = exchange.capsule_of(source, **asked)
         offers.append(
             Offered(lambda *args, capsule=exported, **keywords: capsule, exchange.told_device(exchange.offer(source)))
         )
