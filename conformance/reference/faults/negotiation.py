@@ -613,7 +613,7 @@ class InterfaceOfKnownObjects(Importer):
 # -- wrong only if keywords come together
 
 
-@fault("negotiation.keywords-together", bugs="I23")
+@fault("negotiation.keywords-together")
 class CopiesVersionedOnly(Exporter):
     """``copy=True`` makes no copy if no version is named."""
 
@@ -626,7 +626,7 @@ class CopiesVersionedOnly(Exporter):
         return super().dlpack(stream=stream, max_version=max_version, dl_device=dl_device, copy=kept)
 
 
-@fault("negotiation.keywords-together", bugs="I23")
+@fault("negotiation.keywords-together")
 class LegacyForMinorVersions(Exporter):
     """A consumer that asks for 1.1 to 1.9 gets a legacy capsule."""
 

@@ -89,7 +89,7 @@ def _as(kind: DType, code: DLCode) -> dict[str, Any]:
     return {"fields": fields, "check_dtype": check_dtype}
 
 
-@STAGE.fault(_FOREIGN, bugs="I11")
+@STAGE.fault(_FOREIGN)
 def exports_foreign_order_as_native(found: Partners) -> None:
     """Numbers of the other byte order are exported as if they were native."""
     _exporting(found, **_as(_SWAPPED, DLCode.FLOAT))
@@ -122,7 +122,7 @@ def says_that_six_bits_have_a_byte(found: Partners) -> None:
     _exporting(found, flags=flags)
 
 
-@STAGE.fault(_STATE, bugs="I12")
+@STAGE.fault(_STATE)
 def exports_lazy_elements_as_they_lie(found: Partners) -> None:
     """An array that is still to be computed is exported with what lies in its memory."""
     _exporting(found, check_pending=lambda self: None)
