@@ -14,11 +14,14 @@ from contextlib import AbstractContextManager
 from dataclasses import dataclass
 from enum import Enum
 from importlib import metadata
-from typing import Any, ClassVar
+from typing import TYPE_CHECKING, Any, ClassVar
 
 from conformance.cuda import memory as cuda_memory
 from conformance.protocols.dtypes import DType
 from conformance.protocols.strided import Broadcast, Index, Step, Transpose
+
+if TYPE_CHECKING:
+    from .special import Foreign, State
 
 
 class Protocol(str, Enum):
@@ -83,7 +86,7 @@ class Trait(str, Enum):
     """Its kernels take any object with the array interface as an argument."""
 
     VIEW_ONLY = "view-only"
-    """What it makes of an import only describes it: whatever is queued on it is its user's own doing."""
+    """What it makes of an import only describes it: it has no views, and whatever is queued on it is its user's own doing."""
     STREAMS = "streams"
     """Queues work on streams of its own making, and can say which one is current."""
 
@@ -195,6 +198,12 @@ class Adapter(ABC):
     exports: ClassVar[dict[Device, tuple[Protocol, ...]]]
     imports: ClassVar[dict[Device, tuple[Protocol, ...]]]
     candidate_dtypes: ClassVar[tuple[str, ...]]
+    narrow_dtypes: ClassVar[tuple[str, ...]] = ()
+    """Those of :data:`conformance.protocols.dtypes.NARROW` of which :meth:`narrow` makes arrays."""
+    foreign: ClassVar[tuple[Foreign, ...]] = ()
+    """Arrays of elements that DLPack has no word for, or none that every library uses: the library refuses to export them."""
+    states: ClassVar[tuple[State, ...]] = ()
+    """Arrays that are more than their memory: the library resolves them or refuses to export them."""
 
     # -- loading
 
@@ -287,6 +296,13 @@ class Adapter(ABC):
     def freeze(self, array: Any) -> None:
         """Make the array read-only in place."""
         raise Unsupported(f"{self.name} has no read-only arrays")
+
+    def narrow(self, dtype: DType, data: bytes, device: Device) -> Any:
+        """A vector of elements narrower than a byte, of one of the :attr:`narrow_dtypes`; ``data`` has them packed from the low bits up.
+
+        A library that keeps each element in a byte of its own makes the same elements.
+        """
+        raise Unsupported(f"{self.name} has no {dtype.name}")
 
     def pitched(self, dtype: DType, shape: tuple[int, ...], device: Device) -> Any:
         """An array with padded rows, content undefined."""

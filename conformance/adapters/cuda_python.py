@@ -15,7 +15,8 @@ from conformance.protocols.dtypes import DType, from_typestr
 from conformance.protocols.strided import Step, Strided, apply, gather_by_bytes, offsets, packed, span
 
 from .base import Adapter, Device, Protocol, Trait, Unsupported, View, last_address, peek
-from .numpy import NumpyAdapter, dtype_name, numpy_dtype
+from .numpy import AN_ARRAY_OF_FOREIGN_ORDER, FOREIGN_ORDER, RECORD, NumpyAdapter, dtype_name, numpy_dtype
+from .special import Foreign
 
 _AT_ONCE = 1 << 28
 """Bytes from the first to the last element, above which each is read by itself: only few lie so far apart."""
@@ -26,6 +27,17 @@ _RESOURCES = {
     Kind.MANAGED: "ManagedMemoryResource",
     Kind.POOL: "DeviceMemoryResource",
 }
+
+
+def _foreign(name: str, kind: Any, **facts: Any) -> Foreign:
+    """A ``StridedMemoryView`` of a NumPy array."""
+
+    def build(adapter: CudaPythonAdapter) -> Any:
+        import numpy
+
+        return adapter.view_class.from_array_interface(numpy.zeros(3, kind))
+
+    return Foreign(name, build, **facts)
 
 
 class CudaPythonArray:
@@ -86,6 +98,13 @@ class CudaPythonAdapter(Adapter):
         "bool", "int8", "int16", "int32", "int64", "uint8", "uint16", "uint32", "uint64",
         "float16", "float32", "float64", "complex64", "complex128", "bfloat16",
     )  # fmt: skip
+    foreign = (
+        _foreign("datetime64", "M8[s]"),
+        _foreign("unicode", "U2"),
+        _foreign("structured", RECORD),
+        _foreign("longdouble", "g"),
+        _foreign("foreign-order-f4", f"{FOREIGN_ORDER}f4", clause="DLP-12", given=AN_ARRAY_OF_FOREIGN_ORDER),
+    )
 
     def __init__(self) -> None:
         self._using: Any = None

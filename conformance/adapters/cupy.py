@@ -12,9 +12,14 @@ from conformance.protocols.dtypes import DType
 from conformance.protocols.strided import Broadcast
 
 from .base import Adapter, Device, Protocol, Trait, View
-from .numpy import dtype_name, numpy_dtype
+from .numpy import RECORD, dtype_name, numpy_dtype
+from .special import Foreign
 
 _BOTH = (Protocol.DLPACK, Protocol.CAI)
+
+
+def _foreign(name: str, kind: Any) -> Foreign:
+    return Foreign(name, lambda adapter: adapter.cupy.zeros(3, kind), (Device.CUDA,))
 
 
 class CupyAdapter(Adapter):
@@ -37,6 +42,7 @@ class CupyAdapter(Adapter):
         "bool", "int8", "int16", "int32", "int64", "uint8", "uint16", "uint32", "uint64",
         "float16", "float32", "float64", "complex64", "complex128", "bfloat16",
     )  # fmt: skip
+    foreign = (_foreign("datetime64", "M8[s]"), _foreign("structured", RECORD))
 
     def load(self) -> None:
         """Import CuPy."""

@@ -2,16 +2,47 @@
 
 from __future__ import annotations
 
+import struct
 from typing import Any
 
-from conformance.protocols.dtypes import DTYPES, DType
+from conformance.protocols.dtypes import DTYPES, DLCode, DType
 from conformance.protocols.strided import Step, c_strides
 
 from .base import Adapter, Device, Protocol, Trait, Unsupported, View, by_keywords
-from .numpy import numpy_dtype
+from .numpy import narrow_integer, numpy_dtype
+from .special import Foreign, State, Use
 
 _NUMPY_NDIM = 32
 """The limit of NumPy 1; NumPy 2 allows 64."""
+_FLOAT4 = (0.0, 0.5, 1.0, 1.5, 2.0, 3.0, 4.0, 6.0)
+"""The non-negative values of float4_e2m1fn by their bits; the highest of the four bits is the sign."""
+
+
+def _foreign(name: str, words: tuple[tuple[int, int], ...]) -> Foreign:
+    return Foreign(name, lambda adapter: adapter.jax.numpy.zeros(3, getattr(adapter.jax.numpy, name)), words=words)
+
+
+def _traced(transform: str) -> State:
+    def build(adapter: JaxAdapter, device: Device, use: Use) -> None:
+        def body(x: Any) -> Any:
+            use(x, None)
+            return x.sum()
+
+        getattr(adapter.jax, transform)(body)(adapter.jax.numpy.ones((2, 3), "float32"))
+
+    return State(f"traced-by-{transform}", build, (Device.HOST,), inexpressible=False, simple=False)
+
+
+def _deleted(adapter: JaxAdapter, device: Device, use: Use) -> None:
+    made = adapter.jax.numpy.ones(3, "float32")
+    made.delete()
+    use(made, None)
+
+
+def _donated(adapter: JaxAdapter, device: Device, use: Use) -> None:
+    made = adapter.jax.numpy.ones(3, "float32").block_until_ready()
+    adapter.jax.jit(lambda x: x + 1, donate_argnums=0)(made).block_until_ready()
+    use(made, None if made.is_deleted() else struct.pack("=3f", 1, 1, 1))
 
 
 class JaxAdapter(Adapter):
@@ -25,6 +56,16 @@ class JaxAdapter(Adapter):
     exports = {Device.HOST: (Protocol.DLPACK,)}
     imports = {Device.HOST: (Protocol.DLPACK,)}
     candidate_dtypes = tuple(name for name in DTYPES if name != "complex32")
+    narrow_dtypes = ("float4_e2m1fn",)
+    foreign = (
+        _foreign("int4", narrow_integer(DLCode.INT, 4)),
+        _foreign("uint2", narrow_integer(DLCode.UINT, 2)),
+    )
+    states = (
+        *map(_traced, ("jit", "vmap", "grad")),
+        State("deleted", _deleted, (Device.HOST,), inexpressible=False),
+        State("donated", _donated, (Device.HOST,), inexpressible=False),
+    )
 
     def load(self) -> None:
         """Import JAX for the CPU only and with 64-bit types, which it hides unless asked."""
@@ -58,6 +99,12 @@ class JaxAdapter(Adapter):
         if start <= made.unsafe_buffer_pointer() < start + max(len(data), 1):
             made = self.jax.numpy.array(host, copy=True, device=self.cpu).block_until_ready()
         return made
+
+    def narrow(self, dtype: DType, data: bytes, device: Device) -> Any:
+        """``jax.numpy.array`` of the numbers that the bits of float4_e2m1fn stand for."""
+        codes = [part for byte in data for part in (byte & 15, byte >> 4)]
+        numbers = [-_FLOAT4[code & 7] if code & 8 else _FLOAT4[code] for code in codes]
+        return self.jax.numpy.array(numbers, dtype=self.jax.numpy.float4_e2m1fn)
 
     def view(self, array: Any, step: Step) -> Any:
         """None: indexing makes new arrays."""

@@ -4,12 +4,42 @@ from __future__ import annotations
 
 from typing import Any
 
-from conformance.protocols.dtypes import DType
+from conformance.protocols.dtypes import NATIVE_ORDER, DLCode, DType
 from conformance.protocols.strided import Broadcast, Index, Step
 
 from .base import Adapter, Device, Protocol, Trait, Unsupported, View, by_keywords
+from .special import Foreign, State, Use
 
 _ALIGNMENT = 256
+FOREIGN_ORDER = ">" if NATIVE_ORDER == "<" else "<"
+AN_ARRAY_OF_FOREIGN_ORDER = "an array of foreign byte order"
+RECORD = [("a", "f4"), ("b", "i4")]
+"""A structured type of 8 bytes."""
+
+
+def _foreign(name: str, kind: Any, **facts: Any) -> Foreign:
+    return Foreign(name, lambda adapter: adapter.numpy.zeros(3, kind), **facts)
+
+
+def _foreign_order(kind: str) -> Foreign:
+    name = f"foreign-order-{kind}"
+    return _foreign(name, f"{FOREIGN_ORDER}{kind}", clause="DLP-12", given=AN_ARRAY_OF_FOREIGN_ORDER)
+
+
+def _extension(name: str, dtype: str, words: tuple[tuple[int, int], ...]) -> Foreign:
+    """Of a type from ml_dtypes, which is there wherever JAX is."""
+    kind = DType(dtype, DLCode.OPAQUE, 0, None)
+    return Foreign(name, lambda adapter: adapter.numpy.zeros(3, numpy_dtype(kind)), words=words)
+
+
+def narrow_integer(code: DLCode, bits: int) -> tuple[tuple[int, int], ...]:
+    """The words for an integer narrower than a byte: its own, and the whole byte that it is stored in (DLP-56)."""
+    return ((code, bits), (code, 8))
+
+
+def _masked(adapter: NumpyAdapter, device: Device, use: Use) -> None:
+    numpy = adapter.numpy
+    use(numpy.ma.masked_array(numpy.array([1, 2, 3], "float32"), mask=[False, True, False]), None)
 
 
 class NumpyAdapter(Adapter):
@@ -30,6 +60,24 @@ class NumpyAdapter(Adapter):
         "bool", "int8", "int16", "int32", "int64", "uint8", "uint16", "uint32", "uint64",
         "float16", "float32", "float64", "complex64", "complex128",
     )  # fmt: skip
+    foreign = (
+        _foreign("object", "O"),
+        _foreign("datetime64", "M8[s]"),
+        _foreign("timedelta64", "m8[s]"),
+        _foreign("unicode", "U2"),
+        _foreign("bytes", "S2"),
+        _foreign("void", "V4"),
+        _foreign("structured", RECORD),
+        _foreign("longdouble", "g"),
+        _foreign("clongdouble", "G"),
+        _foreign_order("f4"),
+        _foreign_order("i2"),
+        _foreign_order("c16"),
+        _extension("bfloat16", "bfloat16", ((DLCode.BFLOAT, 16),)),
+        _extension("float8", "float8_e5m2", ((DLCode.FLOAT8_E5M2, 8),)),
+        _extension("int4", "int4", narrow_integer(DLCode.INT, 4)),
+    )
+    states = (State("masked", _masked, (Device.HOST,), masked=True),)
 
     def load(self) -> None:
         """Import NumPy."""

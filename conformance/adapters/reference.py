@@ -4,9 +4,9 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 from contextlib import contextmanager
-from typing import Any
+from typing import Any, ClassVar
 
-from conformance.protocols.dtypes import DTYPES, DType
+from conformance.protocols.dtypes import DTYPES, DLCode, DType, dtype
 from conformance.protocols.strided import (
     Broadcast,
     Step,
@@ -23,9 +23,18 @@ from conformance.reference.memory import BorrowedBlock, CudaMemory, HostMemory, 
 from conformance.reference.streams import LEGACY, PER_THREAD, Current, WorkStream
 
 from .base import Adapter, Device, Protocol, Trait, Unsupported, View, last_address
+from .special import Foreign, State, Use
 
 _BOTH = (Protocol.DLPACK, Protocol.CAI)
 _ROW_BYTES = 64
+_DATES = DType("datetime64[s]", DLCode.OPAQUE, 64, "M")
+
+
+def _pending(adapter: ReferenceAdapter, device: Device, use: Use) -> None:
+    """Memory holds what the elements are still to be computed from."""
+    array = adapter.empty(dtype("float32"), (3, 4), device)
+    array.pending = True
+    use(array, None)
 
 
 class ReferenceAdapter(Adapter):
@@ -44,6 +53,11 @@ class ReferenceAdapter(Adapter):
     exports = {Device.HOST: (Protocol.DLPACK,), Device.CUDA: _BOTH, Device.SIMULATED: _BOTH}
     imports = exports
     candidate_dtypes = tuple(DTYPES)
+    narrow_dtypes: ClassVar[tuple[str, ...]] = ("float4_e2m1fn",)
+    foreign: ClassVar[tuple[Foreign, ...]] = (
+        Foreign("datetime64", lambda adapter: adapter.empty(_DATES, (3,), Device.HOST)),
+    )
+    states: ClassVar[tuple[State, ...]] = (State("pending", _pending, (Device.HOST, Device.CUDA, Device.SIMULATED)),)
     _ordinal = 0
     exporter_class: type[Exporter] = Exporter
     importer_class: type[Importer] = Importer
@@ -92,6 +106,13 @@ class ReferenceAdapter(Adapter):
         made = self.exporter_class(array.memory, array.block, array.dtype, array.view, readonly=array.readonly)
         made.byte_strides = strides
         return made
+
+    def narrow(self, dtype: DType, data: bytes, device: Device) -> Exporter:
+        """The bytes as they are."""
+        memory = self.memory(device)
+        block = memory.allocate(len(data))
+        memory.write(block.address, data)
+        return self.exporter_class(memory, block, dtype, packed((8 * len(data) // dtype.bits,)))
 
     def pitched(self, dtype: DType, shape: tuple[int, ...], device: Device) -> Exporter:
         """Rows (the first of two dimensions, or of three with packed pixels) that start every 64 bytes."""

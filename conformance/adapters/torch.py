@@ -7,10 +7,17 @@ from typing import Any
 
 from conformance.cuda.memory import Kind
 from conformance.cuda.streams import LEGACY
-from conformance.protocols.dtypes import DTYPES, DType
+from conformance.protocols.dtypes import DTYPES, DLCode, DType
 from conformance.protocols.strided import Broadcast, Index, Step
 
 from .base import Adapter, Device, Protocol, Trait, Unsupported, View, by_keywords
+from .numpy import narrow_integer
+from .special import Foreign
+from .torch_states import STATES
+
+
+def _foreign(name: str, words: tuple[tuple[int, int], ...] = ()) -> Foreign:
+    return Foreign(name, lambda adapter: adapter.torch.empty(3, dtype=getattr(adapter.torch, name)), words=words)
 
 
 class TorchAdapter(Adapter):
@@ -29,6 +36,14 @@ class TorchAdapter(Adapter):
     exports = {Device.HOST: (Protocol.DLPACK,), Device.CUDA: (Protocol.DLPACK, Protocol.CAI)}
     imports = {Device.HOST: (Protocol.DLPACK,), Device.CUDA: (Protocol.DLPACK, Protocol.CAI)}
     candidate_dtypes = tuple(DTYPES)
+    narrow_dtypes = ("float4_e2m1fn",)
+    foreign = (
+        _foreign("bits8"),
+        _foreign("bits16"),
+        _foreign("int4", narrow_integer(DLCode.INT, 4)),
+        _foreign("uint1", narrow_integer(DLCode.UINT, 1)),
+    )
+    states = tuple(STATES)
 
     def load(self) -> None:
         """Import PyTorch."""
@@ -58,6 +73,11 @@ class TorchAdapter(Adapter):
         if not isinstance(kind, self.torch.dtype):
             raise Unsupported(f"PyTorch has no {dtype.name}")
         return self.torch.empty(shape, dtype=kind, device="cuda" if device is Device.CUDA else "cpu")
+
+    def narrow(self, dtype: DType, data: bytes, device: Device) -> Any:
+        """The bytes as ``torch.float4_e2m1fn_x2``, of which each element is two of DLPack's."""
+        pairs = self.torch.frombuffer(bytearray(data), dtype=self.torch.uint8).view(self.torch.float4_e2m1fn_x2)
+        return pairs.cuda() if device is Device.CUDA else pairs
 
     def empty_in(self, kind: Kind, dtype: DType, shape: tuple[int, ...]) -> Any:
         """Pinned by ``pin_memory=True``."""

@@ -19,7 +19,7 @@ from conformance.protocols.strided import packed
 from conformance.suite.exchange import brief
 from conformance.suite.libraries import Side
 
-from . import adapter_traits
+from . import adapter_special, adapter_traits
 from .adapter_bench import (
     EITHER,
     FORMS,
@@ -108,6 +108,7 @@ def _steps(bench: Bench, side: Side) -> Iterator[tuple[str, Callable[[], None]]]
         yield f"an array is shown by {_PROTOCOLS[protocol][0]}", partial(_exports, bench, main, protocol)
     for trait, trial in adapter_traits.trials(bench, side):
         yield f"its trait {trait.value} is tried", trial
+    yield from adapter_special.trials(bench)
 
 
 # -- the first array

@@ -41,7 +41,7 @@ def _side(adapter: Adapter, device: Device) -> Side:
         layouts=tuple(LAYOUTS),
         exports=adapter.exports.get(device, ()),
         imports=adapter.imports.get(device, ()),
-    )
+    ).with_special(adapter, device)
 
 
 def main(name: str, answer: str) -> None:

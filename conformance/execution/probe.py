@@ -211,7 +211,7 @@ def _side(adapter: Adapter, device: Device) -> Side:
         imports=imports,
         missing_dtypes=missing_dtypes,
         missing_layouts=missing_layouts,
-    )
+    ).with_special(adapter, device)
 
 
 def _try(action: Any, name: str, missing: dict[str, str]) -> None:

@@ -90,6 +90,16 @@ DTYPES: dict[str, DType] = {
     )
 }
 
+NARROW: dict[str, DType] = {
+    d.name: d
+    for d in (
+        DType("float4_e2m1fn", DLCode.FLOAT4_E2M1FN, 4, None),
+        DType("float6_e2m3fn", DLCode.FLOAT6_E2M3FN, 6, None),
+        DType("float6_e3m2fn", DLCode.FLOAT6_E3M2FN, 6, None),
+    )
+}
+"""Types narrower than a byte. Elements are packed from the low bits up, unless a flag says that each has a byte (DLP-11)."""
+
 ARRAY_API = (
     "bool", "int8", "int16", "int32", "int64", "uint8", "uint16", "uint32", "uint64",
     "float32", "float64", "complex64", "complex128",

@@ -14,7 +14,7 @@ from typing import Any, NoReturn
 
 from conformance.adapters.base import Adapter, Device, Protocol, Trait, Unsupported, View, peek, poke
 from conformance.adapters.reference import ReferenceAdapter
-from conformance.adapters.states import STATES, Use, use_state
+from conformance.adapters.special import Use, named, use_state
 from conformance.protocols import capsule, dlpack
 from conformance.protocols.clauses import Level, NotBound, Role, clause
 from conformance.protocols.dtypes import ARRAY_API, DLCode, DType, dtype
@@ -330,14 +330,12 @@ class Exchange:
 
         Notes which private constructor has made the array, if one has, and what was warned of meanwhile.
         """
-        library, state = self.producer.name, self.option("state")
-        module = self.source().array if isinstance(self.producer, ReferenceAdapter) else self.producer.module()
-        private = STATES[library, state].private
-        if private:
-            self.notes["array"] = f"made by a private constructor of {library} ({private})"
+        state = named(self.producer.states, self.option("state"))
+        if state.private:
+            self.notes["array"] = f"made by a private constructor of {self.producer.name} ({state.private})"
         warned: list[str] = []
         try:
-            use_state(library, state, module, "cuda" if self.device is Device.CUDA else "cpu", use, warned)
+            use_state(self.producer, state, self.device, use, warned)
         except Unsupported as missing:
             raise Refused(str(missing)) from missing
         finally:

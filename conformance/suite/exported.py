@@ -6,15 +6,13 @@ import struct
 from dataclasses import dataclass
 
 from conformance.adapters.base import Protocol
-from conformance.adapters.states import STATES, State
+from conformance.adapters.special import State, named
 from conformance.protocols.clauses import Level, Role
 
 from .codes import Code
 from .exchange import UNCLEAN, Exchange, brief
 from .outcomes import fail
 
-NO_WORDS = frozenset({"masked"})
-"""What neither protocol has a word for and nothing is said about: DLPack has no masks, so losing one is observed."""
 REFUSED_STATE = "an array that DLPack cannot express"
 """What is given where such an array is refused in the wrong way: libraries do that alike for all of them."""
 
@@ -31,7 +29,7 @@ class Answer:
 
 def state_of(exchange: Exchange) -> State:
     """The state that the case's array is in."""
-    return STATES[exchange.case.producer, exchange.option("state")]
+    return named(exchange.producer.states, exchange.option("state"))
 
 
 def at_most(state: State, level: Level | None = None) -> Level | None:
@@ -83,7 +81,7 @@ def _judge_elements(exchange: Exchange, answer: Answer, elements: bytes | None, 
 def _mistake(state: State, answer: Answer, elements: bytes | None) -> tuple[Code, Level | None, str]:
     if not answer.address:
         return Code.NULL_ADDRESS, None, "as elements at address 0"
-    if state.name in NO_WORDS:
+    if state.masked:
         return Code.MASK_DROPPED, Level.OBSERVED, "without its mask"
     if state.unresolved:
         return Code.UNRESOLVED_ELEMENTS, None, "as it lies in memory, without the operation that is still to be done"

@@ -3,10 +3,11 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Iterator
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import Any
 
-from conformance.adapters.base import Device, Protocol, Trait
+from conformance.adapters.base import Adapter, Device, Protocol, Trait
+from conformance.adapters.special import on
 
 REFERENCE = "reference"
 NOT_TRUSTED = "adapter not to be trusted"
@@ -22,7 +23,11 @@ def is_installed(absent: str) -> bool:
 
 @dataclass(frozen=True)
 class Side:
-    """One library on one device. The ``missing`` ones come with the reason."""
+    """One library on one device. The ``missing`` ones come with the reason.
+
+    ``narrow``, ``foreign`` and ``states`` name what its adapter declares besides plain arrays; ``simple_states`` are the states of an array
+    that exists by itself.
+    """
 
     dtypes: tuple[str, ...]
     layouts: tuple[str, ...]
@@ -30,6 +35,22 @@ class Side:
     imports: tuple[Protocol, ...]
     missing_dtypes: dict[str, str] = field(default_factory=dict, compare=False)
     missing_layouts: dict[str, str] = field(default_factory=dict, compare=False)
+    narrow: tuple[str, ...] = ()
+    foreign: tuple[str, ...] = ()
+    states: tuple[str, ...] = ()
+    simple_states: tuple[str, ...] = ()
+
+    def with_special(self, adapter: Adapter, device: Device) -> Side:
+        """The same, with the arrays that the adapter declares besides plain ones."""
+        states = on(adapter.states, device)
+        return replace(
+            self, narrow=adapter.narrow_dtypes, foreign=tuple(one.name for one in on(adapter.foreign, device)),
+            states=tuple(one.name for one in states), simple_states=tuple(one.name for one in states if one.simple),
+        )  # fmt: skip
+
+
+_SPECIAL = ("narrow", "foreign", "states", "simple_states")
+"""Keys that the results of older runs lack."""
 
 
 @dataclass(frozen=True)
@@ -77,6 +98,7 @@ class Library:
                     "imports": [p.value for p in side.imports],
                     "missing_dtypes": side.missing_dtypes,
                     "missing_layouts": side.missing_layouts,
+                    **{name: list(getattr(side, name)) for name in _SPECIAL},
                 }
                 for device, side in self.sides.items()
             },
@@ -101,6 +123,7 @@ class Library:
                     imports=tuple(Protocol(p) for p in side["imports"]),
                     missing_dtypes=side["missing_dtypes"],
                     missing_layouts=side["missing_layouts"],
+                    **{name: tuple(side.get(name, ())) for name in _SPECIAL},
                 )
                 for device, side in data["devices"].items()
             },

@@ -24,9 +24,6 @@ from .steps import Doing
 PATIENCE = 1.0
 """Seconds that a library gets to release memory on a thread of its own. It decides nothing but how soon we give up."""
 
-NO_VIEWS = frozenset({"cuda_python"})
-"""Whose imports have no views, though the arrays that the adapter makes have."""
-
 STRUCTS = ("versioned", "legacy")
 """An axis: which of the two structs a capsule holds."""
 

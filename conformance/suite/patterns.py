@@ -100,3 +100,15 @@ def _word(value: int, bits: int) -> bytes:
     import sys
 
     return (value & ((1 << bits) - 1)).to_bytes(bits // 8, sys.byteorder)
+
+
+def first_elements(kind: DType) -> bytes:
+    """The first eight bit patterns of a type narrower than a byte in ascending order, packed from the low bits up (DLP-11)."""
+    whole = sum(code << code * kind.bits for code in range(8))
+    return whole.to_bytes(kind.bits, "little")
+
+
+def unpacked(block: bytes, bits: int) -> bytes:
+    """One element in the low bits of each byte, from elements packed from the low bits up."""
+    whole = int.from_bytes(block, "little")
+    return bytes((whole >> i) & ((1 << bits) - 1) for i in range(0, 8 * len(block), bits))

@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-import json
-import os
 import weakref
 from collections.abc import Callable, Iterator
 from dataclasses import replace
@@ -22,18 +20,18 @@ from conformance.reference.managed import Managed, stray_deleter_calls
 from conformance.reference.memory import ALIGNMENT
 
 from .catalogue import Draft, Tier, catalogue, invariant
-from .codes import BY_SLUG, Code
+from .codes import Code
 from .concurrency import elsewhere
 from .copies import copy_is_shared, expect_no_copy
 from .exchange import Exchange, Source, brief, show
+from .forked import in_fork
 from .libraries import REFERENCE, Environment, Pair
 from .named import expect_name, expect_typestr
-from .offers import HELD, NO_VIEWS, expect_plain_releases, expect_streams, happens, reused, still_held, unreleased
+from .offers import HELD, expect_plain_releases, expect_streams, happens, reused, still_held, unreleased
 from .outcomes import Failure, Inconclusive, Refused, Side, fail
 from .patterns import pattern, raw
 from .places import expect_home
 from .points import VERSIONS, Point, far_rows, left_out, points, reach
-from .programs.after_fork import HANG, UNDECIDED, in_child
 from .repeated import REPEATED, Repeated
 from .specials import combined
 from .steps import Doing
@@ -520,8 +518,7 @@ def _expect_part_holds(exchange: Exchange, point: Point, source: Source, holder:
     if (
         not point.ndim
         or exchange.protocol is not Protocol.DLPACK
-        or exchange.consumer.name in NO_VIEWS
-        or Trait.IMMUTABLE in exchange.consumer.traits
+        or exchange.consumer.traits & {Trait.VIEW_ONLY, Trait.IMMUTABLE}
     ):
         return
     whole = Index((slice(None),))
@@ -599,58 +596,7 @@ def _export_in_vain(exchange: Exchange, source: Source) -> None:
 
 
 def _in_fork(exchange: Exchange, point: Point) -> None:
-    """The exchange here, and again in a fork of this process; what the child sees is told of here.
-
-    No document speaks of forks, so what goes wrong there is a deviation, and an end of the process a matter of robustness. POSIX promises
-    nothing of a fork where there are threads: there a hang or a death decides nothing.
-    """
+    """The exchange here, and again in a fork of this process."""
     given, inside = exchange.given, point.without("place")
     _try(exchange, inside)
-    threads = len(os.listdir("/proc/self/task"))
-    action = partial(_told, exchange.apart(), inside)
-    ended = in_child(lambda: json.dumps(elsewhere(action) if point.place == "in-thread-of-fork" else action()))
-    exchange.special(given)
-    if ended == UNDECIDED:
-        raise Inconclusive("whether the exchange in the fork would have ended cannot be told: it got too little time")
-    try:
-        told = json.loads(ended)
-    except ValueError:
-        if threads > 1:
-            told = f"{threads} threads, of which POSIX promises nothing"
-            raise Inconclusive(
-                f"the exchange in the fork ended with {ended}, in a fork of a process with {told}"
-            ) from None
-        exchange.illegal(given)
-        role = exchange.suspect()
-        clause = exchange.describing() if role is Role.PRODUCER else exchange.reading()
-        fail(
-            Code.PROGRAM_HANG if ended == HANG else Code.PROGRAM_CRASH, clause, role=role,
-            reason="the exchange in a forked process does not end well", expected="an array or an exception", seen=ended,
-        )  # fmt: skip
-    if "undecided" in told:
-        raise Inconclusive(f"in the fork: {told['undecided']}")
-    if "refused" in told:
-        raise Refused(f"in the fork: {told['refused']}")
-    if "code" in told:
-        level, accused = Level(told["level"]).at_most(Level.SHOULD), told["accused"]
-        raise Failure(
-            BY_SLUG[told["code"]], told["clause"], Role(told["role"]), level, f"in a forked process {told['reason']}", told["expected"],
-            told["seen"], accused=Side(accused) if accused else None, library=told["library"],
-        )  # fmt: skip
-
-
-def _told(exchange: Exchange, point: Point) -> dict[str, Any]:
-    """How an exchange ends, as plain data."""
-    exchange.alone()
-    try:
-        _try(exchange, point)
-    except Failure as f:
-        return {
-            "code": f.code.value, "clause": f.clause, "role": f.role.value, "level": f.level.value, "reason": f.reason, "expected": f.expected,
-            "seen": f.seen, "accused": f.accused.value if f.accused else "", "library": f.library,
-        }  # fmt: skip
-    except Refused as refusal:
-        return {"refused": str(refusal)}
-    except BaseException as error:
-        return {"undecided": brief(error)}
-    return {}
+    in_fork(exchange, given, lambda child: _try(child, inside), in_thread=point.place == "in-thread-of-fork")

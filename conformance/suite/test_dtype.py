@@ -6,13 +6,13 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Any
 
-from conformance.adapters.base import Device, Protocol
-from conformance.adapters.numpy import numpy_dtype
-from conformance.adapters.reference import ReferenceAdapter
+from conformance.adapters.base import Protocol
+from conformance.adapters.numpy import AN_ARRAY_OF_FOREIGN_ORDER, FOREIGN_ORDER
+from conformance.adapters.special import named
 from conformance.protocols import cai
 from conformance.protocols.clauses import Level, Role
 from conformance.protocols.dlpack import DLFlags
-from conformance.protocols.dtypes import NATIVE_ORDER, DLCode, DType, dtype
+from conformance.protocols.dtypes import NARROW, NATIVE_ORDER, DLCode, DType, dtype
 from conformance.protocols.strided import packed
 
 from .catalogue import dtypes, every, invariant
@@ -22,11 +22,9 @@ from .exported import REFUSED_STATE
 from .libraries import Pair, shows_one_library
 from .named import expect_name, expect_typestr, is_raw, says, truly, type_changed
 from .outcomes import Refused, Side, fail
+from .patterns import first_elements, unpacked
 from .specials import described
 from .steps import Doing
-
-FOREIGN_ORDER = ">" if NATIVE_ORDER == "<" else "<"
-
 
 # -- every element type
 
@@ -163,114 +161,6 @@ def test_typestr(exchange: Exchange) -> None:
 
 # -- what no number type of DLPack says
 
-Build = Callable[[Any], Any]
-"""Makes an array of the producer's own; gets the adapter."""
-
-
-@dataclass(frozen=True)
-class Foreign:
-    """Elements that DLPack has no word for, or none that every library uses.
-
-    ``words`` are the (code, bits) by which an export would be true all the same; without any it has to be refused. ``given`` is what they
-    have in common with others that the same mistake is made with; their own name if it is empty.
-    """
-
-    build: Build
-    words: tuple[tuple[int, int], ...] = ()
-    clause: str = "DLP-23"
-    given: str = ""
-
-
-def _narrow(code: DLCode, bits: int) -> tuple[tuple[int, int], ...]:
-    """The words for an integer narrower than a byte: its own, and the whole byte that it is stored in (DLP-56)."""
-    return ((code, bits), (code, 8))
-
-
-def _numpy_zeros(kind: Any) -> Build:
-    return lambda adapter: adapter.module().zeros(3, kind)
-
-
-def _extension(name: str) -> Build:
-    """NumPy's array of a type from ml_dtypes, which is there wherever JAX is."""
-    return lambda adapter: adapter.module().zeros(3, numpy_dtype(DType(name, DLCode.OPAQUE, 0, None)))
-
-
-def _torch_empty(name: str) -> Build:
-    return lambda adapter: adapter.module().empty(3, dtype=getattr(adapter.module(), name))
-
-
-def _jax_zeros(name: str) -> Build:
-    return lambda adapter: adapter.module().numpy.zeros(3, getattr(adapter.module().numpy, name))
-
-
-def _cupy_zeros(kind: Any) -> Build:
-    return lambda adapter: adapter.module().zeros(3, kind)
-
-
-def _strided_view(kind: Any) -> Build:
-    """A ``StridedMemoryView`` of a NumPy array."""
-
-    def build(adapter: Any) -> Any:
-        import numpy
-
-        return adapter.view_class.from_array_interface(numpy.zeros(3, kind))
-
-    return build
-
-
-def _reference_dates(adapter: ReferenceAdapter) -> Any:
-    return adapter.empty(DType("datetime64[s]", DLCode.OPAQUE, 64, "M"), (3,), Device.HOST)
-
-
-_FOREIGN_ORDER = "an array of foreign byte order"
-_RECORD = [("a", "f4"), ("b", "i4")]
-_FOREIGN: dict[tuple[str, Device], dict[str, Foreign]] = {
-    ("numpy", Device.HOST): {
-        "object": Foreign(_numpy_zeros("O")),
-        "datetime64": Foreign(_numpy_zeros("M8[s]")),
-        "timedelta64": Foreign(_numpy_zeros("m8[s]")),
-        "unicode": Foreign(_numpy_zeros("U2")),
-        "bytes": Foreign(_numpy_zeros("S2")),
-        "void": Foreign(_numpy_zeros("V4")),
-        "structured": Foreign(_numpy_zeros(_RECORD)),
-        "longdouble": Foreign(_numpy_zeros("g")),
-        "clongdouble": Foreign(_numpy_zeros("G")),
-        "foreign-order-f4": Foreign(_numpy_zeros(f"{FOREIGN_ORDER}f4"), clause="DLP-12", given=_FOREIGN_ORDER),
-        "foreign-order-i2": Foreign(_numpy_zeros(f"{FOREIGN_ORDER}i2"), clause="DLP-12", given=_FOREIGN_ORDER),
-        "foreign-order-c16": Foreign(_numpy_zeros(f"{FOREIGN_ORDER}c16"), clause="DLP-12", given=_FOREIGN_ORDER),
-        "bfloat16": Foreign(_extension("bfloat16"), words=((DLCode.BFLOAT, 16),)),
-        "float8": Foreign(_extension("float8_e5m2"), words=((DLCode.FLOAT8_E5M2, 8),)),
-        "int4": Foreign(_extension("int4"), words=_narrow(DLCode.INT, 4)),
-    },
-    ("torch", Device.HOST): {
-        "bits8": Foreign(_torch_empty("bits8")),
-        "bits16": Foreign(_torch_empty("bits16")),
-        "int4": Foreign(_torch_empty("int4"), words=_narrow(DLCode.INT, 4)),
-        "uint1": Foreign(_torch_empty("uint1"), words=_narrow(DLCode.UINT, 1)),
-    },
-    ("jax", Device.HOST): {
-        "int4": Foreign(_jax_zeros("int4"), words=_narrow(DLCode.INT, 4)),
-        "uint2": Foreign(_jax_zeros("uint2"), words=_narrow(DLCode.UINT, 2)),
-    },
-    ("cuda_python", Device.HOST): {
-        "datetime64": Foreign(_strided_view("M8[s]")),
-        "unicode": Foreign(_strided_view("U2")),
-        "structured": Foreign(_strided_view(_RECORD)),
-        "longdouble": Foreign(_strided_view("g")),
-        "foreign-order-f4": Foreign(_strided_view(f"{FOREIGN_ORDER}f4"), clause="DLP-12", given=_FOREIGN_ORDER),
-    },
-    ("cupy", Device.CUDA): {
-        "datetime64": Foreign(_cupy_zeros("M8[s]")),
-        "structured": Foreign(_cupy_zeros(_RECORD)),
-    },
-    ("reference", Device.HOST): {"datetime64": Foreign(_reference_dates)},
-}
-"""By library and device: what each can hold and DLPack cannot say, or not for sure."""
-
-
-def _foreign_of(pair: Pair) -> tuple[str, ...]:
-    return tuple(_FOREIGN.get((pair.producer.name, pair.device), ()))
-
 
 @invariant(
     "dtype.unsupported-export",
@@ -278,7 +168,7 @@ def _foreign_of(pair: Pair) -> tuple[str, ...]:
     context="DLP-56",
     bugs="I11 I25",
     level=Level.MUST,
-    cases=lambda env: every(env.exports(Protocol.DLPACK), elements=_foreign_of),
+    cases=lambda env: every(env.exports(Protocol.DLPACK), elements=lambda pair: pair.source.foreign),
 )
 def test_unsupported_export(exchange: Exchange) -> None:
     """Elements that DLPack cannot express are not exported as others: the refusal is a ``BufferError``.
@@ -287,9 +177,9 @@ def test_unsupported_export(exchange: Exchange) -> None:
     also as the whole byte that it is stored in.
     """
     name = exchange.option("elements")
-    foreign = _FOREIGN[exchange.producer.name, exchange.device][name]
+    foreign = named(exchange.producer.foreign, name)
     exchange.special(foreign.given or f"{name} elements")
-    array = _made(exchange, foreign.build)
+    array = _made(exchange, lambda: foreign.build(exchange.producer))
     try:
         with exchange.step(Doing.EXPORT, Role.PRODUCER):
             exported = exchange.producer.exporter(array, Protocol.DLPACK).__dlpack__()
@@ -318,10 +208,10 @@ def test_unsupported_export(exchange: Exchange) -> None:
         )
 
 
-def _made(exchange: Exchange, build: Build) -> Any:
+def _made(exchange: Exchange, build: Callable[[], Any]) -> Any:
     """What ``build`` makes; a library that has no such arrays ends the case."""
     try:
-        return build(exchange.producer)
+        return build()
     except Exception as error:
         raise Refused(
             f"{exchange.producer.name} has no array of {exchange.option('elements')}: {brief(error)}"
@@ -330,74 +220,41 @@ def _made(exchange: Exchange, build: Build) -> Any:
 
 # -- narrower than a byte
 
-_NIBBLES = bytes((0x10, 0x32, 0x54, 0x76))
-"""The eight non-negative values of float4_e2m1fn in ascending order, packed from the low bits up (DLP-11)."""
-_FLOAT4_VALUES = (0.0, 0.5, 1.0, 1.5, 2.0, 3.0, 4.0, 6.0)
-
-
-def _reference_float4(adapter: ReferenceAdapter, device: Device) -> Any:
-    kind = DType("float4_e2m1fn", DLCode.FLOAT4_E2M1FN, 4, None)
-    memory = adapter.memory(device)
-    block = memory.allocate(len(_NIBBLES))
-    memory.write(block.address, _NIBBLES)
-    return adapter.exporter_class(memory, block, kind, packed((2 * len(_NIBBLES),)))
-
-
-def _torch_float4(adapter: Any, device: Device) -> Any:
-    torch = adapter.module()
-    pairs = torch.frombuffer(bytearray(_NIBBLES), dtype=torch.uint8).view(torch.float4_e2m1fn_x2)
-    return pairs.cuda() if device is Device.CUDA else pairs
-
-
-def _jax_float4(adapter: Any, device: Device) -> Any:
-    jax_numpy = adapter.module().numpy
-    return jax_numpy.array(_FLOAT4_VALUES, dtype=jax_numpy.float4_e2m1fn)
-
-
-_FLOAT4 = {"reference": _reference_float4, "torch": _torch_float4, "jax": _jax_float4}
-
 
 @invariant(
     "dtype.sub-byte-export",
     producer="DLP-11 DLP-13",
     level=Level.MUST,
-    cases=lambda env: every(
-        (pair for pair in env.exports(Protocol.DLPACK) if pair.producer.name in _FLOAT4), elements=("float4_e2m1fn",)
-    ),
+    cases=lambda env: every(env.exports(Protocol.DLPACK), elements=lambda pair: pair.source.narrow),
 )
 def test_sub_byte_export(exchange: Exchange) -> None:
-    """A 4-bit float is exported with 4 bits, and two of them share a byte unless the padded bit says otherwise."""
-    array = _made(exchange, lambda adapter: _FLOAT4[adapter.name](adapter, exchange.device))
-    exchange.special("float4_e2m1fn elements")
-    source = Source(array, dtype("uint8"), packed((len(_NIBBLES),)), 0, _NIBBLES)
-    tensor = exchange.decode(exchange.newest_capsule(source))
-    if (tensor.code, tensor.bits) != (DLCode.FLOAT4_E2M1FN, 4):
+    """A 4- or 6-bit float is exported with its own bits, and elements share bytes unless the padded bit says otherwise."""
+    kind = NARROW[exchange.option("elements")]
+    data = first_elements(kind)
+    array = _made(exchange, lambda: exchange.producer.narrow(kind, data, exchange.device))
+    exchange.special(f"{kind.name} elements")
+    tensor = exchange.decode(exchange.newest_capsule(Source(array, dtype("uint8"), packed((len(data),)), 0, data)))
+    if (tensor.code, tensor.bits) != (kind.code, kind.bits):
         fail(
             Code.DTYPE_CHANGED,
             "DLP-13",
             role=Role.PRODUCER,
-            reason="the producer exports float4_e2m1fn as another element type",
-            expected="code 17, bits 4",
+            reason=f"the producer exports {kind.name} as another element type",
+            expected=f"code {int(kind.code)}, bits {kind.bits}",
             seen=f"code {tensor.code}, bits {tensor.bits}",
         )
     padded = bool((tensor.flags or 0) & DLFlags.SUBBYTE_PADDED)
-    wanted = _unpacked(_NIBBLES, 4) if padded else _NIBBLES
+    wanted = unpacked(data, kind.bits) if padded else data
     seen = exchange.peek(tensor.element0, len(wanted))
     if seen != wanted:
         fail(
             Code.VALUES_CHANGED,
             "DLP-11",
             role=Role.PRODUCER,
-            reason="the 4-bit elements do not lie as the capsule says",
+            reason=f"the {kind.bits}-bit elements do not lie as the capsule says",
             expected=show(wanted, dtype("uint8")),
             seen=show(seen, dtype("uint8")),
         )
-
-
-def _unpacked(block: bytes, bits: int) -> bytes:
-    """One element in the low bits of each byte, from elements packed from the low bits up."""
-    whole = int.from_bytes(block, "little")
-    return bytes((whole >> i) & ((1 << bits) - 1) for i in range(0, 8 * len(block), bits))
 
 
 _NARROW = {
@@ -434,7 +291,7 @@ def test_sub_byte_import(exchange: Exchange) -> None:
     packed_bytes = source.block[: 8 * bits // 8]
     understood = bits < 8 and str(name).startswith(code.name.lower())
     seen = exchange.read(taken) if understood else b""
-    if not understood or seen not in (packed_bytes, _unpacked(packed_bytes, bits)):
+    if not understood or seen not in (packed_bytes, unpacked(packed_bytes, bits)):
         fail(
             Code.NOT_REFUSED if bits == 8 else Code.VALUES_CHANGED if understood else Code.DTYPE_CHANGED,
             "DLP-11",
@@ -575,7 +432,7 @@ def test_foreign_order(exchange: Exchange) -> None:
     kind = exchange.dtype
     _expect_control(exchange, kind)
     typestr = f"{FOREIGN_ORDER}{kind.kind}{kind.itemsize}"
-    exchange.special(_FOREIGN_ORDER)
+    exchange.special(AN_ARRAY_OF_FOREIGN_ORDER)
     source = exchange.crafted(cai_override={"typestr": typestr})
     taken = _taken(exchange, source)
     if taken is None:

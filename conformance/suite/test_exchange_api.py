@@ -9,7 +9,6 @@ from functools import partial
 from typing import Any, NoReturn
 
 from conformance.adapters.base import Device, Protocol, Trait
-from conformance.adapters.states import states
 from conformance.protocols import capsule, dlpack, exchange_api
 from conformance.protocols.clauses import Level, Role
 from conformance.protocols.dlpack import DELETER, DLManagedTensorVersioned, DLTensor, Tensor
@@ -415,7 +414,7 @@ def _judge_allocated(exchange: Exchange, tensor: Tensor) -> None:
     level=Level.MUST,
     cases=lambda env: every(
         _offering(env),
-        state=lambda pair: states(pair.producer.name, pair.device),
+        state=lambda pair: pair.source.states,
         function=("export", "borrow"),
     ),
 )

@@ -16,7 +16,7 @@ from collections.abc import Callable, Iterator
 from functools import partial
 from typing import Any
 
-from conformance.adapters.base import Adapter, Device, Protocol
+from conformance.adapters.base import Adapter, Device, Protocol, Trait
 from conformance.adapters.reference import ReferenceAdapter
 from conformance.cuda import memory as cuda_memory
 from conformance.protocols import capsule
@@ -29,13 +29,14 @@ from conformance.reference.managed import Deleter, Managed, stray_deleter_calls
 from .catalogue import Isolation, Needs, every, invariant
 from .codes import Code
 from .exchange import Exchange, Source, brief, show
+from .forked import in_fork
 from .layouts import Layout
 from .libraries import REFERENCE, Environment, Pair
 from .offers import (
     HELD,
-    NO_VIEWS,
     REFUSED_IMPORT,
     STRUCTS,
+    Offered,
     Prepared,
     Watched,
     expect_one_owner,
@@ -48,7 +49,7 @@ from .offers import (
     unreleased,
     watched,
 )
-from .outcomes import ACCUSED, Inconclusive, Refused, fail
+from .outcomes import ACCUSED, Failure, Inconclusive, Refused, fail
 from .steps import Doing
 
 PRESSURE = 16
@@ -156,7 +157,7 @@ def _releases(exchange: Exchange) -> bool:
 def _viewing(env: Environment) -> Iterator[Pair]:
     """Consumers that make views of parts of their arrays."""
     for pair in env.imports(Protocol.DLPACK):
-        if "rows" in pair.target.layouts and pair.consumer.name not in NO_VIEWS:
+        if "rows" in pair.target.layouts and not pair.consumer.has(Trait.VIEW_ONLY):
             yield pair
 
 
@@ -182,6 +183,76 @@ def test_derived_view(exchange: Exchange) -> None:
     exchange.expect_values(source, exchange.read(part), expected=source.values[row:])
     del part
     _expect_one_call(exchange, offer.managed, "when the last view is gone")
+
+
+_ACROSS = "an exchange across a fork"
+
+
+@invariant(
+    "lifetime.across-fork",
+    producer="DLP-59 DLP-27 DLP-28",
+    consumer="DLP-58 DLP-26",
+    level=Level.SHOULD,
+    isolation=Isolation.RISKY,
+    cases=lambda env: every(pair for pair in env.pairs(Protocol.DLPACK, on=(Device.HOST,)) if pair.with_reference),
+)
+def test_across_fork(exchange: Exchange) -> None:
+    """What was exported before a fork is imported in the child and in the parent, and both release what they have.
+
+    The child drops an import of the parent's as well. Its memory is a copy of the parent's, so nothing that it does shows there. No
+    document speaks of forks: a failure is a deviation.
+    """
+    source = exchange.source()
+    held = [exchange.take(source)]
+    exchange.expect_values(source, exchange.read(held[0]))
+    capsule = _exported(exchange, source)
+    exchange.special(_ACROSS)
+    in_fork(exchange, _ACROSS, lambda child: _both_end(child, source, held, capsule))
+    try:
+        _both_end(exchange, source, held, capsule)
+    except Failure as failure:
+        failure.level = failure.level.at_most(Level.SHOULD)
+        raise
+
+
+def _exported(exchange: Exchange, source: Source) -> Offered:
+    """An offer of one capsule that is exported now, as the consumer has asked for it last.
+
+    A consumer that does not take one ends the case as refused.
+    """
+    asked = exchange.answers[-1].keywords if exchange.answers else {}
+    offers = []
+    for _ in range(2):
+        exported = exchange.capsule_of(source, **asked)
+        offers.append(
+            Offered(lambda *args, capsule=exported, **keywords: capsule, exchange.told_device(exchange.offer(source)))
+        )
+    trial, kept = offers
+    try:
+        with exchange.step(Doing.IMPORT, Role.CONSUMER):
+            exchange.consumer.take(trial, exchange.protocol, exchange.device)
+    except Exception as error:
+        raise Refused(
+            f"{exchange.consumer.name} does not take a capsule that was made before: {brief(error)}"
+        ) from error
+    return kept
+
+
+def _both_end(exchange: Exchange, source: Source, held: list[Any], offer: Offered) -> None:
+    """Import the capsule, read it and what was imported before the fork, drop both, and count what was released."""
+    exports = source.array.log.exports if isinstance(source.array, Exporter) else []
+    exchange.expect_values(source, exchange.read(held[0]))
+    action = partial(exchange.consumer.take, offer, exchange.protocol, exchange.device)
+    taken = [exchange.accepting(action, offer, promised="")]
+    view = exchange.look(taken[0])
+    exchange.expect_shape(source, view)
+    exchange.expect_values(source, exchange.read(taken[0]))
+    exchange.expect_intact(source, exchange.consumer)
+    taken.clear()
+    held.clear()
+    for managed in exports:
+        _expect_one_call(exchange, managed, "after a fork", _ACROSS)
+    exchange.expect_intact(source, exchange.consumer)
 
 
 @invariant(

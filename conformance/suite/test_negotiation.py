@@ -14,9 +14,10 @@ from conformance.protocols.strided import packed
 from conformance.reference.managed import Deleter
 from conformance.reference.memory import HostMemory
 
-from .catalogue import Isolation, dtypes, every, invariant
+from .catalogue import Draft, Isolation, Tier, dtypes, every, invariant
 from .codes import Code
 from .exchange import Exchange, Source, brief
+from .keywords import calls, judge_call
 from .libraries import REFERENCE, Environment, Pair
 from .offers import (
     STRUCTS,
@@ -248,6 +249,31 @@ def _copied(exchange: Exchange, source: Source, tensor: Tensor, reason: str) -> 
         Code.NOT_SHARED, "DLP-43", role=Role.PRODUCER, reason=reason,
         expected=f"element 0 at {source.address:#x}", seen=f"element 0 at {tensor.element0:#x}",
     )  # fmt: skip
+
+
+def _calls(env: Environment) -> Iterator[Draft]:
+    """One case for each call; the quick tier has those with a single keyword."""
+    for pair in env.exports(Protocol.DLPACK):
+        for call in calls(pair.device):
+            names = (pair.producer.name, pair.consumer.name, pair.protocol.value, pair.device)
+            yield Draft(*names, call, Tier.QUICK if len(call) == 1 else Tier.FULL)
+
+
+@invariant(
+    "negotiation.keywords-together",
+    producer="DLP-30 DLP-01 DLP-02 DLP-07 DLP-10 DLP-13 DLP-16 DLP-38 DLP-39 DLP-43 DLP-59",
+    context="DLP-31 DLP-36 DLP-37",
+    level=Level.MUST,
+    cases=_calls,
+)
+def test_keywords_together(exchange: Exchange) -> None:
+    """Keywords that ``__dlpack__`` gets together mean the same as each of them alone.
+
+    The calls cover every two values of two keywords. Each answer is held against all rules: version, device, copy or shared memory, flags,
+    description and elements. What a stream waits for is another family's matter. After a failure each keyword is left out where the same
+    failure still shows.
+    """
+    judge_call(exchange, dict(exchange.case.parameters))
 
 
 def _asked_devices(pair: Pair) -> tuple[str, ...]:

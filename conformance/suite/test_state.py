@@ -6,7 +6,6 @@ import weakref
 from typing import Any
 
 from conformance.adapters.base import Device, Protocol
-from conformance.adapters.states import states
 from conformance.protocols import cai, dlpack
 from conformance.protocols.clauses import Level, Role
 from conformance.protocols.dtypes import from_typestr
@@ -24,11 +23,11 @@ from .steps import Doing
 
 
 def _states(pair: Pair) -> tuple[str, ...]:
-    return states(pair.producer.name, pair.device)
+    return pair.source.states
 
 
 def _simple(pair: Pair) -> tuple[str, ...]:
-    return states(pair.producer.name, pair.device, simple=True)
+    return pair.source.simple_states
 
 
 @invariant(

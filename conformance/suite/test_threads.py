@@ -10,9 +10,10 @@ from collections.abc import Iterator
 from contextlib import AbstractContextManager, nullcontext
 from typing import Any
 
-from conformance.adapters.base import Adapter, Device, Protocol, Trait
+from conformance.adapters.base import Adapter, Device, Protocol, Trait, Unsupported
 from conformance.adapters.reference import ReferenceAdapter
 from conformance.protocols.clauses import Level, Role
+from conformance.protocols.dtypes import dtype
 from conformance.protocols.strided import gather
 from conformance.reference.importer import Imported
 from conformance.reference.managed import Deleter
@@ -21,9 +22,12 @@ from .catalogue import Isolation, every, invariant
 from .codes import Code
 from .concurrency import BUILDS, THREADS, elsewhere, together
 from .exchange import Exchange, Source, brief, show
+from .layouts import layout
 from .libraries import REFERENCE, Environment, Pair
+from .named import expect_name, expect_typestr
 from .offers import expect_plain_releases, happens, unreleased
 from .outcomes import ACCUSED, Failure, Inconclusive, Refused, fail
+from .specials import described
 
 _ARRAYS = 4
 _ROUNDS = 2
@@ -212,6 +216,95 @@ def _expect_unharmed(exchange: Exchange, source: Source, owner: Adapter | None =
 def _beside_reference(env: Environment) -> Iterator[Pair]:
     """Every library on either side of the reference, by DLPack: only there is anything to release."""
     return (p for p in env.pairs(Protocol.DLPACK) if REFERENCE in (p.producer.name, p.consumer.name))
+
+
+_FORMS = ("c-order", "vector", "cube", "fortran", "stepped", "rows", "scalar", "permuted")
+_DIFFERENT = "one of several different arrays in threads"
+"""Given: the array itself is exchanged rightly alone."""
+
+
+def _shown_in_threads(env: Environment) -> Iterator[Pair]:
+    """Each library on either side of the reference: which of its tables threads share shows there."""
+    return (pair for pair in env.pairs() if pair.with_reference)
+
+
+@invariant(
+    "threads.different-arrays",
+    producer="DLP-59 DLP-13 DLP-16 CAI-05 CAI-03",
+    consumer="DLP-58 DLP-26 DLP-43 DLP-46 CAI-32",
+    context="CAI-27",
+    bugs="capsule-15",
+    level=Level.MUST,
+    cases=lambda env: every(_shown_in_threads(env), build=BUILDS),
+)
+def test_different_arrays(exchange: Exchange) -> None:
+    """Arrays of all element types and of different shapes that threads exchange at once arrive as they are, and end in other threads.
+
+    Each thread looks at address, shape, strides, element type and elements of what it has got. Then it looks at what its neighbour has got,
+    and drops that. Arrays that are not exchanged rightly alone are left out.
+    """
+    sources = _right_alone(exchange)
+    rounds = [sources[index::THREADS] or sources[:1] for index in range(THREADS)]
+    exchange.special(_DIFFERENT)
+
+    def take(index: int) -> list[tuple[Source, bool, Any]]:
+        with _context(exchange):
+            return [(source, shared, _looked_at(exchange.apart(), source, shared)) for source, shared in rounds[index]]
+
+    held = together(take)
+    _all_well(exchange, held)
+
+    def drop(index: int) -> None:
+        neighbours: Any = held[(index + 1) % THREADS]
+        with _context(exchange):
+            for source, _, taken in neighbours:
+                exchange.apart().expect_values(source, exchange.read(taken))
+            del taken
+            neighbours.clear()
+
+    _all_well(exchange, together(drop))
+    for source, _ in sources:
+        if exchange.producer.name == REFERENCE and exchange.protocol is Protocol.DLPACK:
+            _expect_released(exchange, source)
+
+
+def _right_alone(exchange: Exchange) -> list[tuple[Source, bool]]:
+    """Arrays of the producer's, as many as it has element types, each with whether it is shared; a refusal ends the case if none is right."""
+    found: list[tuple[Source, bool]] = []
+    for number, name in enumerate(exchange.producer.candidate_dtypes):
+        for form in (_FORMS[number % len(_FORMS)], _FORMS[0]):
+            try:
+                source = exchange.source(seed=number, kind=dtype(name), form=layout(form))
+            except Exception as error:  # the library has no such array
+                exchange.check_context(error)
+                continue
+            try:
+                with exchange.control(described(form, name)):
+                    taken = _looked_at(exchange, source, is_shared=False)
+                    shared = exchange.consumer.describe(taken).address == source.address
+                    del taken
+            except (Failure, Refused, Unsupported, Inconclusive):
+                continue
+            found.append((source, shared))
+            break
+    if not found:
+        raise Refused(f"no array of {exchange.producer.name} is exchanged rightly alone")
+    return found
+
+
+def _looked_at(exchange: Exchange, source: Source, is_shared: bool) -> Any:
+    """What the consumer makes of an array, if it describes that array."""
+    taken = exchange.take(source, promised=_BESIDE_OTHERS)
+    view = exchange.look(taken)
+    exchange.expect_handed(source)
+    expect_typestr(exchange, source.dtype)
+    if view.dtype is not None:
+        expect_name(exchange, source, taken, view.dtype)
+    exchange.expect_shape(source, view)
+    if is_shared:
+        exchange.expect_address(source, view)
+    exchange.expect_values(source, exchange.read(taken))
+    return taken
 
 
 @invariant(

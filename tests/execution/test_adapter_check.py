@@ -14,6 +14,7 @@ from conformance.adapters import registry
 from conformance.adapters.base import Adapter, Device, Protocol, Unsupported, View
 from conformance.adapters.numpy import NumpyAdapter
 from conformance.adapters.reference import ReferenceAdapter
+from conformance.adapters.special import Foreign, State
 from conformance.execution import adapter_check, environment, probe
 from conformance.execution.adapter_bench import EITHER, is_memory
 from conformance.protocols.dtypes import DType
@@ -365,6 +366,57 @@ class TightRows(ReferenceAdapter):
         return self.restride(made, (4, *view.strides[1:]))
 
 
+class PlainIsForeign(Boxes):
+    """A plain array is declared as one that cannot be exported."""
+
+    foreign = (Foreign("foreign-order", lambda adapter: Box(numpy.zeros(3, "f4"))),)
+
+
+class ForeignTwice(Boxes):
+    foreign = (Foreign("dates", lambda adapter: None), Foreign("dates", lambda adapter: None))
+
+
+class ForeignInNoCase(Boxes):
+    foreign = (Foreign("Dates/Times", lambda adapter: None),)
+
+
+class NoWords(Boxes):
+    foreign = (Foreign("int4", lambda adapter: None, words=((0, 4), 4)),)  # type: ignore[arg-type]
+
+
+class OtherClause(Boxes):
+    foreign = (Foreign("dates", lambda adapter: None, clause="DLP-58"),)
+
+
+class UnknownNarrow(Boxes):
+    narrow_dtypes = ("int3",)
+
+
+class OtherNarrow(Boxes):
+    """The halves of each byte are the wrong way round."""
+
+    narrow_dtypes = ("float4_e2m1fn",)
+
+    def narrow(self, dtype: DType, data: bytes, device: Device) -> Any:
+        return Box(numpy.frombuffer(bytes(byte >> 4 | (byte & 15) << 4 for byte in data), "uint8"))
+
+
+class NoState(Boxes):
+    """A state that makes no array."""
+
+    states = (State("lazy", lambda adapter, device, use: None),)
+
+
+class TellsText(Boxes):
+    """The elements of a state are told as text."""
+
+    states = (State("lazy", lambda adapter, device, use: use(Box(numpy.zeros(3)), "zeros")),)  # type: ignore[arg-type]
+
+
+class StateRaises(Boxes):
+    states = (State("lazy", lambda adapter, device, use: {}["lazy"]),)
+
+
 class AddsTwo(ReferenceAdapter):
     def kernel_increment(self, array: Any) -> None:
         super().kernel_increment(array)
@@ -433,6 +485,17 @@ MISTAKES = {
     MakesNothing: "array() on host makes nothing of any of its element types: there are no boxes left" + EITHER,
     ShortExtent: "extent() of a packed array of float32 leaves out elements of it",
     TightRows: "pitched() of shape (4, 5, 3) and uint8 gives the shape (4, 5, 3) and the strides (4, 3, 1)",
+    PlainIsForeign: "it declares foreign-order elements as foreign, but describe() of such an array names the element type 'float32'"
+    + EITHER,
+    ForeignTwice: "foreign has the name 'dates' twice",
+    ForeignInNoCase: "foreign has the name 'Dates/Times'; expected lower-case letters, digits, _ and -",
+    NoWords: "foreign 'int4' has the words ((0, 4), 4); expected pairs of a type code and bits",
+    OtherClause: "foreign 'dates' cites 'DLP-58'; expected DLP-23 or DLP-12",
+    UnknownNarrow: "narrow_dtypes has 'int3' in it; expected some of float4_e2m1fn, float6_e2m3fn, float6_e3m2fn",
+    OtherNarrow: "narrow() of float4_e2m1fn does not make the elements that it is given" + EITHER,
+    NoState: "the state lazy hands 0 arrays to its user; expected one",
+    TellsText: "the state lazy tells of its elements by a str; expected bytes or None",
+    StateRaises: "to make an array in the state lazy raises KeyError: 'lazy'" + EITHER,
     AddsTwo: "kernel_increment() makes 3 4 5 6 7 8 9 of 1 2 3 4 5 6 7; expected 2 3 4 5 6 7 8",
 }
 """A wrong adapter for each mistake, and the fact that tells it."""
@@ -540,6 +603,7 @@ ADAPTER = """
 import os, signal
 from dataclasses import replace
 from conformance.adapters.reference import ReferenceAdapter
+from conformance.adapters.special import Foreign, State
 from conformance.adapters.base import Device, Protocol, Unsupported
 
 class Adapter(ReferenceAdapter):
@@ -571,7 +635,7 @@ RAISES = """
     def protocols(self, device):
         raise AttributeError("no attribute 'from_dlpak'")
 """
-CASE = "pointer.values/reference-reference/dlpack/host/c-order/uint8"
+CASE = "pointer.values/reference-reference/dlpack/host/c-order/float32"
 
 
 def installed(folder: Path, wrong: str) -> Path:

@@ -9,10 +9,12 @@ from typing import Any
 
 import pytest
 
-from conformance.adapters import states
 from conformance.adapters.base import Device, Unsupported
 from conformance.adapters.reference import ReferenceAdapter
-from conformance.adapters.states import STATES, State, use_state
+from conformance.adapters.registry import create
+from conformance.adapters.special import State, Use, on, use_state
+from conformance.adapters.torch_states import STATES
+from conformance.execution.declared import library as declared_library
 from conformance.protocols.clauses import Level, Role
 from conformance.suite import test_exchange_api
 from conformance.suite.catalogue import Case
@@ -22,18 +24,16 @@ from conformance.suite.exported import Answer, judge
 from conformance.suite.outcomes import Failure
 
 
-def exchange(producer: str, state: str, protocol: str = "dlpack") -> Exchange:
-    """A case of a state; the reference stands in for every library."""
+def exchange(producer: str, state: str, protocol: str = "dlpack", *more: State) -> Exchange:
+    """A case of a state; the reference stands in for every library, with the states of that one and ``more``."""
     adapter = ReferenceAdapter()
+    adapter.states = (*create(producer).states, *more)  # type: ignore[misc]
     case = Case("state.x", producer, "reference", protocol, Device.HOST, (("state", state),))
     return Exchange(case, Partners(lambda name: adapter))
 
 
-@pytest.fixture
-def state(monkeypatch: pytest.MonkeyPatch) -> str:
-    """A state that DLPack cannot express, of the reference."""
-    monkeypatch.setitem(STATES, ("reference", "odd"), State("reference", "odd", lambda module, device, use: None))
-    return "odd"
+ODD = State("odd", lambda adapter, device, use: None)
+"""A state that DLPack cannot express."""
 
 
 @pytest.mark.parametrize(
@@ -47,11 +47,9 @@ def state(monkeypatch: pytest.MonkeyPatch) -> str:
         (Answer(address=0, size=2), Level.MUST),
     ],
 )
-def test_an_answer_is_a_refusal_of_the_right_kind_or_the_elements(
-    state: str, answer: Answer, level: Level | None
-) -> None:
+def test_an_answer_is_a_refusal_of_the_right_kind_or_the_elements(answer: Answer, level: Level | None) -> None:
     """Raw memory and no memory at all are violations, other exceptions deviations."""
-    judged = exchange("reference", state)
+    judged = exchange("reference", "odd", "dlpack", ODD)
     if level is None:
         judge(judged, answer, b"right", "DLP-59")
         return
@@ -60,10 +58,10 @@ def test_an_answer_is_a_refusal_of_the_right_kind_or_the_elements(
     assert caught.value.level is level
 
 
-def test_an_array_without_elements_of_its_own_can_only_be_refused(state: str) -> None:
+def test_an_array_without_elements_of_its_own_can_only_be_refused() -> None:
     """Whatever lies at the address."""
     with pytest.raises(Failure):
-        judge(exchange("reference", state), Answer(address=4096, size=2, data=b"right"), None, "DLP-59")
+        judge(exchange("reference", "odd", "dlpack", ODD), Answer(address=4096, size=2, data=b"right"), None, "DLP-59")
 
 
 def test_what_no_document_speaks_of_is_only_observed() -> None:
@@ -73,7 +71,7 @@ def test_what_no_document_speaks_of_is_only_observed() -> None:
     assert (caught.value.level, caught.value.code) == (Level.OBSERVED, Code.MASK_DROPPED)
 
 
-_LAZY = [name for (library, name), state in STATES.items() if library == "torch" and state.unresolved]
+_LAZY = [state.name for state in STATES if state.unresolved]
 _EMPTY = ["masked", "storage-freed", "batched", "functionalised", "zero", "fake", "functional", "wrapper"]
 
 
@@ -116,15 +114,14 @@ def test_an_exception_that_means_a_defect_is_one_cause_for_every_state() -> None
     assert failure.level is Level.SHOULD
 
 
-def test_the_result_tells_of_a_private_constructor_and_of_warnings(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_the_result_tells_of_a_private_constructor_and_of_warnings() -> None:
     """Nothing that a library says of such an array is kept from the reader."""
 
-    def build(module: Any, device: str, use: states.Use) -> None:
+    def build(adapter: Any, device: Device, use: Use) -> None:
         warnings.warn("this is not what you think", stacklevel=1)
         use(1, None)
 
-    monkeypatch.setitem(STATES, ("reference", "odd"), State("reference", "odd", build, private="made._up"))
-    with_one = exchange("reference", "odd")
+    with_one = exchange("reference", "odd", "dlpack", State("odd", build, private="made._up"))
     with_one.with_state(lambda array, elements: warnings.warn("nor is this", stacklevel=1))
     assert with_one.notes == {
         "array": "made by a private constructor of reference (made._up)",
@@ -134,40 +131,40 @@ def test_the_result_tells_of_a_private_constructor_and_of_warnings(monkeypatch: 
 
 def test_every_constructor_of_torch_that_is_private_is_told() -> None:
     """A name that begins with an underscore is none of the documented calls."""
-    for state in STATES.values():
+    for state in STATES:
         source = inspect.getsource(state.build)
         assert bool(re.search(r"torch\.(Tensor\.)?_[a-z]|from torch\._", source)) == bool(state.private), state.name
 
 
-def test_a_state_that_this_version_cannot_make_ends_the_case(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_state_that_this_version_cannot_make_ends_the_case() -> None:
     """As a refusal with the reason; what the use of the array raises is not taken for that."""
 
-    def unknown(module: Any, device: str, use: states.Use) -> None:
+    def unknown(adapter: Any, device: Device, use: Use) -> None:
         raise AttributeError("module has no such thing")
 
-    def known(module: Any, device: str, use: states.Use) -> None:
+    def known(adapter: Any, device: Device, use: Use) -> None:
         use(1, None)
 
     def broken(array: Any, elements: bytes | None) -> None:
         raise RuntimeError("from the check")
 
-    monkeypatch.setitem(STATES, ("a", "unknown"), State("a", "unknown", unknown))
-    monkeypatch.setitem(STATES, ("a", "known"), State("a", "known", known))
     with pytest.raises(Unsupported, match="no such thing"):
-        use_state("a", "unknown", None, "cpu", lambda array, elements: None)
+        use_state(ReferenceAdapter(), State("unknown", unknown), Device.HOST, lambda array, elements: None)
     with pytest.raises(RuntimeError, match="from the check"):
-        use_state("a", "known", None, "cpu", broken)
+        use_state(ReferenceAdapter(), State("known", known), Device.HOST, broken)
 
 
 def test_states_are_listed_for_the_devices_that_have_them() -> None:
     """And only the simple ones where an array has to exist by itself."""
-    assert "meta" in states.states("torch", Device.HOST)
-    assert "meta" not in states.states("torch", Device.CUDA)
-    assert "batched" in states.states("torch", Device.CUDA)
-    assert "batched" not in states.states("torch", Device.CUDA, simple=True)
+    declared = declared_library("torch").sides
+    assert "meta" in declared[Device.HOST].states
+    assert "meta" not in declared[Device.CUDA].states
+    assert "batched" in declared[Device.CUDA].states
+    assert "batched" not in declared[Device.CUDA].simple_states
+    assert declared[Device.HOST].states == tuple(state.name for state in on(STATES, Device.HOST))
 
 
-def test_a_failure_without_exception_is_forgiven_to_the_reference_alone(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_failure_without_exception_is_forgiven_to_the_reference_alone() -> None:
     """Its functions are Python behind ctypes, which cannot leave one."""
     named = ReferenceAdapter()
     named.name = "other"  # type: ignore[misc]
@@ -175,6 +172,6 @@ def test_a_failure_without_exception_is_forgiven_to_the_reference_alone(monkeypa
         Case("a.b", "other", "other", "dlpack", Device.HOST, (("state", "odd"),)), Partners(lambda name: named)
     )
     test_exchange_api._judge_silence(exchange("reference", "pending"), -1)
-    monkeypatch.setitem(STATES, ("other", "odd"), State("other", "odd", lambda module, device, use: None))
+    named.states = (ODD,)  # type: ignore[misc]
     with pytest.raises(Failure, match="without a Python exception"):
         test_exchange_api._judge_silence(other, -1)

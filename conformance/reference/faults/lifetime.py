@@ -4,8 +4,10 @@ from __future__ import annotations
 
 import ctypes
 import math
+import os
 import threading
 from typing import Any, ClassVar
+from weakref import WeakSet
 
 from conformance.protocols.dlpack import DELETER, DLManagedTensor, DLManagedTensorVersioned, Tensor
 from conformance.protocols.strided import Step
@@ -352,3 +354,83 @@ class DictionariesKept(Exporter):
         """With a note of the array."""
         self.published.append({"owner": self})
         return super().cai_strides()
+
+
+# -- wrong only in a process that has forked
+
+
+@fault("lifetime.across-fork")
+class ReleasesOnlyWhereItTook(Importer):
+    """An import that ends in another process than it came in by is never given back."""
+
+    _home: ClassVar[dict[int, int]] = {}
+
+    def dl_address(self, tensor: Tensor) -> int:
+        """Remember the process."""
+        self._home[tensor.address] = os.getpid()
+        return super().dl_address(tensor)
+
+    def call_deleter(self, tensor: Tensor) -> None:
+        """Only there."""
+        if self._home.get(tensor.address, os.getpid()) == os.getpid():
+            super().call_deleter(tensor)
+
+
+@fault("lifetime.across-fork")
+class NewMemoryInAFork(Importer):
+    """In a fork of the process that it was first used in, an importer takes memory of its own for what it is given."""
+
+    _process: ClassVar[int] = 0
+    _blocks: ClassVar[list[Any]] = []
+
+    def dl_address(self, tensor: Tensor) -> int:
+        """Zeros."""
+        NewMemoryInAFork._process = self._process or os.getpid()
+        if self._process == os.getpid():
+            return super().dl_address(tensor)
+        block = self.memory.allocate(1 << 16)
+        self._blocks.append(block)
+        self.memory.write(block.address, bytes(1 << 16))
+        return block.address
+
+
+_wiped: WeakSet[Exporter] = WeakSet()
+
+
+def _wipe() -> None:
+    for exporter in _wiped:
+        exporter.memory.write(exporter.element0(), bytes(exporter.dtype.itemsize))
+
+
+os.register_at_fork(after_in_child=_wipe)
+
+
+@fault("lifetime.across-fork")
+class WipedInAFork(Exporter):
+    """Memory that has been exported loses its first element in a fork, as with ``MADV_WIPEONFORK``."""
+
+    def export(self, fields: Fields, owner: Any) -> Any:
+        """Remember what to wipe."""
+        _wiped.add(self)
+        return super().export(fields, owner)
+
+
+@fault("lifetime.across-fork")
+class NothingReleasedAfterAFork(Importer):
+    """A process that has forked gives nothing back that it took before."""
+
+    _forks: ClassVar[dict[int, int]] = {}
+
+    def dl_address(self, tensor: Tensor) -> int:
+        """Remember how often this process had forked."""
+        self._forks[tensor.address] = len(_forked)
+        return super().dl_address(tensor)
+
+    def call_deleter(self, tensor: Tensor) -> None:
+        """Not if it has since."""
+        if self._forks.get(tensor.address, len(_forked)) == len(_forked):
+            super().call_deleter(tensor)
+
+
+_forked: list[None] = []
+os.register_at_fork(after_in_parent=lambda: _forked.append(None))

@@ -608,3 +608,80 @@ class InterfaceOfKnownObjects(Importer):
             return self.take_cai(source)
         self.known.add(source)
         return super().take_dlpack(source, **requested)
+
+
+# -- wrong only if keywords come together
+
+
+@fault("negotiation.keywords-together")
+class CopiesVersionedOnly(Exporter):
+    """``copy=True`` makes no copy if no version is named."""
+
+    def dlpack(
+        self, *, stream: int | None = None, max_version: tuple[int, int] | None = None,
+        dl_device: tuple[int, int] | None = None, copy: bool | None = None,
+    ) -> Any:  # fmt: skip
+        """The legacy way knows no copies."""
+        kept = copy if max_version is not None or copy is False else None
+        return super().dlpack(stream=stream, max_version=max_version, dl_device=dl_device, copy=kept)
+
+
+@fault("negotiation.keywords-together")
+class LegacyForMinorVersions(Exporter):
+    """A consumer that asks for 1.1 to 1.9 gets a legacy capsule."""
+
+    def negotiate(self, max_version: tuple[int, int] | None) -> tuple[int, int] | None:
+        """Only 1.0 and whole numbers above are looked for."""
+        return super().negotiate(None if max_version is not None and max_version[1] else max_version)
+
+
+@fault("negotiation.keywords-together")
+class HostStreamBesideAVersion(Exporter):
+    """A stream for host memory is accepted if a version is named."""
+
+    def dlpack(
+        self, *, stream: int | None = None, max_version: tuple[int, int] | None = None,
+        dl_device: tuple[int, int] | None = None, copy: bool | None = None,
+    ) -> Any:  # fmt: skip
+        """The stream is dropped."""
+        on_host = self.device()[0] == DLDeviceType.CPU and max_version is not None
+        return super().dlpack(
+            stream=None if on_host else stream, max_version=max_version, dl_device=dl_device, copy=copy
+        )
+
+
+@fault("negotiation.keywords-together")
+class DeviceIgnoredBesideACopy(Exporter):
+    """``dl_device`` is not looked at if ``copy`` is given."""
+
+    def dlpack(
+        self, *, stream: int | None = None, max_version: tuple[int, int] | None = None,
+        dl_device: tuple[int, int] | None = None, copy: bool | None = None,
+    ) -> Any:  # fmt: skip
+        """A copy is made where the array is."""
+        return super().dlpack(
+            stream=stream, max_version=max_version, dl_device=dl_device if copy is None else None, copy=copy
+        )
+
+
+@fault("negotiation.keywords-together")
+class NoCopyBesideItsDevice(Exporter):
+    """``copy=True`` makes no copy if the array's own device is named."""
+
+    def placed(self, stream: int | None, dl_device: tuple[int, int] | None, copy: bool | None) -> Exporter:
+        """It is there already."""
+        return super().placed(stream, dl_device, None if copy and dl_device is not None else copy)
+
+
+@fault("negotiation.keywords-together")
+class TwoKeywordsRefused(Exporter):
+    """``copy=False`` beside a version is refused, as if a versioned capsule were always of a copy."""
+
+    def dlpack(
+        self, *, stream: int | None = None, max_version: tuple[int, int] | None = None,
+        dl_device: tuple[int, int] | None = None, copy: bool | None = None,
+    ) -> Any:  # fmt: skip
+        """``BufferError``."""
+        if copy is False and max_version is not None:
+            raise BufferError("a versioned capsule needs a copy")
+        return super().dlpack(stream=stream, max_version=max_version, dl_device=dl_device, copy=copy)

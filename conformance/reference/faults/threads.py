@@ -9,6 +9,7 @@ from typing import Any, ClassVar
 
 from conformance.protocols import cai, capsule, dlpack
 from conformance.protocols.dlpack import USED_LEGACY, USED_VERSIONED, Tensor
+from conformance.protocols.dtypes import DType
 from conformance.protocols.strided import Strided
 from conformance.reference.exporter import Exporter
 from conformance.reference.importer import Imported, Importer
@@ -186,3 +187,52 @@ class LosersReleaseToo(Importer):
             if name in (USED_LEGACY, USED_VERSIONED):
                 self.call_deleter(dlpack.decode(capsule.pointer(offered), name))
             raise
+
+
+# -- wrong only for arrays that differ
+
+
+@fault("threads.different-arrays", bugs="capsule-15")
+class ShapeOfTheLast(Exporter):
+    """The shape and the strides of what is being exported are kept where all threads see them."""
+
+    _kept: ClassVar[Strided | None] = None
+
+    def fields(self, version: tuple[int, int] | None, *, copied: bool) -> Fields:
+        """Those of whatever was asked for last."""
+        made = super().fields(version, copied=copied)
+        kept = self._last()
+        return replace(made, shape=kept.shape, strides=kept.strides)
+
+    def cai_typestr(self) -> str:
+        """The interface is disturbed in its element type instead: no array of a single byte is described as its neighbour is."""
+        return super().cai_typestr() if self._last() == self.view else "|V1"
+
+    def _last(self) -> Strided:
+        ShapeOfTheLast._kept = self.view
+        time.sleep(_PAUSE)
+        return ShapeOfTheLast._kept or self.view
+
+
+@fault("threads.different-arrays")
+class TypeOfTheLast(Importer):
+    """The element type of what is being imported is kept where all threads see it."""
+
+    _kept: ClassVar[DType | None] = None
+
+    def dl_dtype(self, tensor: Tensor) -> DType:
+        """That of whatever came in last."""
+        made = super().dl_dtype(tensor)
+        TypeOfTheLast._kept = made
+        time.sleep(_PAUSE)
+        return TypeOfTheLast._kept or made
+
+
+@fault("threads.different-arrays", bugs="capsule-13")
+class NarrowOnlyReleasedAtHome(Importer):
+    """Imports of 8-bit elements that end in another thread than the main one are never given back."""
+
+    def call_deleter(self, tensor: Tensor) -> None:
+        """Not in a foreign thread."""
+        if tensor.bits != 8 or threading.current_thread() is threading.main_thread():
+            super().call_deleter(tensor)

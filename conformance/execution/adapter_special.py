@@ -1,0 +1,124 @@
+"""Whether the arrays that an adapter declares besides plain ones can be what it says. None of them changes hands here.
+
+A declaration that is false would accuse the library: a plain array that is called foreign is rightly exported.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator
+from functools import partial
+from typing import Any
+
+from conformance.adapters.base import Device, Unsupported
+from conformance.adapters.special import NAME, Foreign, State, on, use_state
+from conformance.protocols.dtypes import NARROW, dtype
+from conformance.suite.exchange import brief
+from conformance.suite.patterns import first_elements, unpacked
+
+from .adapter_bench import EITHER, Bench, NotSo, description, is_memory
+
+_CLAUSES = ("DLP-23", "DLP-12")
+
+
+def trials(bench: Bench) -> Iterator[tuple[str, Callable[[], None]]]:
+    """Each declaration with what is tried of it, in words that can follow "while"."""
+    adapter, device = bench.adapter, bench.device
+    yield "its declarations are read", partial(_well_formed, bench)
+    for name in adapter.narrow_dtypes:
+        yield f"a vector of {name} is made", partial(_narrow, bench, name)
+    for foreign in on(adapter.foreign, device):
+        yield f"an array of {foreign.name} elements is made", partial(_foreign, bench, foreign)
+    for state in on(adapter.states, device):
+        yield f"an array in the state {state.name} is made", partial(_state, bench, state)
+
+
+def _well_formed(bench: Bench) -> None:
+    adapter = bench.adapter
+    for where, kind, declared in (("foreign", Foreign, adapter.foreign), ("states", State, adapter.states)):
+        names = []
+        for one in declared:
+            if not isinstance(one, kind):
+                raise NotSo(f"{where} has {one!r} in it; expected a {kind.__name__}")
+            if not NAME.fullmatch(one.name):
+                raise NotSo(f"{where} has the name {one.name!r}; expected lower-case letters, digits, _ and -")
+            if one.name in names:
+                raise NotSo(f"{where} has the name {one.name!r} twice")
+            names.append(one.name)
+    for name in adapter.narrow_dtypes:
+        if name not in NARROW:
+            raise NotSo(f"narrow_dtypes has {name!r} in it; expected some of {', '.join(NARROW)}")
+    for one in adapter.foreign:
+        if one.clause not in _CLAUSES:
+            raise NotSo(f"foreign {one.name!r} cites {one.clause!r}; expected {' or '.join(_CLAUSES)}")
+        if not all(_is_word(word) for word in one.words):
+            raise NotSo(f"foreign {one.name!r} has the words {one.words!r}; expected pairs of a type code and bits")
+
+
+def _is_word(word: Any) -> bool:
+    return isinstance(word, tuple) and len(word) == 2 and all(isinstance(number, int) for number in word)
+
+
+def _narrow(bench: Bench, name: str) -> None:
+    """The elements lie where the adapter says, packed or each in a byte of its own."""
+    kind = NARROW[name]
+    data = first_elements(kind)
+    array = _built(partial(bench.adapter.narrow, kind, data, bench.device))
+    address = _told(bench, array, f"a vector of {name}")
+    if address is None:
+        return
+    for wanted in (data, unpacked(data, kind.bits)):
+        on_host = bench.device is not Device.CUDA
+        if on_host and not is_memory(address, len(wanted)):
+            raise NotSo(
+                f"describe() of a vector of {name} leads to addresses at which this process has no memory{EITHER}"
+            )
+        if bench.memory.read(address, len(wanted)) == wanted:
+            return
+    raise NotSo(f"narrow() of {name} does not make the elements that it is given{EITHER}")
+
+
+def _foreign(bench: Bench, declared: Foreign) -> None:
+    """The array is not of an element type that the library exchanges."""
+    array = _built(partial(declared.build, bench.adapter))
+    try:
+        name = bench.adapter.describe(array).dtype
+    except Exception:
+        return  # an adapter need not know such arrays
+    plain = {dtype(known).name for known in bench.adapter.candidate_dtypes}
+    if name in plain:
+        raise NotSo(
+            f"it declares {declared.name} elements as foreign, but describe() of such an array names the element type {name!r}{EITHER}"
+        )
+
+
+def _state(bench: Bench, declared: State) -> None:
+    """``build`` uses one array, and tells of its elements as bytes or not at all."""
+    used: list[Any] = []
+    try:
+        use_state(bench.adapter, declared, bench.device, lambda array, elements: used.append(elements))
+    except Unsupported:
+        raise
+    except Exception as error:
+        raise NotSo(f"to make an array in the state {declared.name} raises {brief(error)}{EITHER}") from error
+    if len(used) != 1:
+        raise NotSo(f"the state {declared.name} hands {len(used)} arrays to its user; expected one")
+    if not isinstance(used[0], (bytes, type(None))):
+        raise NotSo(
+            f"the state {declared.name} tells of its elements by a {type(used[0]).__name__}; expected bytes or None"
+        )
+
+
+def _built(build: Callable[[], Any]) -> Any:
+    """What is made; :class:`Unsupported` where this version of the library has no such array."""
+    try:
+        return build()
+    except Exception as error:
+        raise Unsupported(brief(error)) from error
+
+
+def _told(bench: Bench, array: Any, what: str) -> int | None:
+    try:
+        bench.adapter.describe(array)
+    except Exception:
+        return None
+    return description(bench, array, what).address
