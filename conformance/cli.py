@@ -405,7 +405,7 @@ def _list(options: argparse.Namespace) -> int:
     if options.cases:
         print("\n".join(case.id for case in cases))
     elif options.json:
-        print(json.dumps(catalogue_report.as_json(shown, cases), indent=1, ensure_ascii=False))
+        print(json.dumps(catalogue_report.as_json(shown, cases, facts), indent=1, ensure_ascii=False))
     else:
         catalogue_report.show(terminal.Screen.of(sys.stdout), shown, cases, facts)
     return Exit.OK

@@ -12,10 +12,13 @@ from conformance.cuda.memory import Kind
 from conformance.cuda.streams import LEGACY
 from conformance.protocols import cai
 from conformance.protocols.dtypes import DType, from_typestr
-from conformance.protocols.strided import Step, Strided, apply, packed
+from conformance.protocols.strided import Step, Strided, apply, gather_by_bytes, offsets, packed, span
 
 from .base import Adapter, Device, Protocol, Trait, Unsupported, View, last_address, peek
 from .numpy import NumpyAdapter, dtype_name, numpy_dtype
+
+_AT_ONCE = 1 << 28
+"""Bytes from the first to the last element, above which each is read by itself: only few lie so far apart."""
 
 _BOTH = (Protocol.DLPACK, Protocol.CAI)
 _RESOURCES = {
@@ -222,17 +225,17 @@ class CudaPythonAdapter(Adapter):
 
     def read(self, array: Any) -> bytes:
         """A view has no copy that keeps every stride: read what it describes, with our own instruments."""
-        from conformance.protocols.strided import offsets, span
-
         view = self.describe(array)
-        itemsize = array.dtype.itemsize
-        strided = Strided(view.shape, tuple(s // itemsize for s in view.strides))
-        if strided.size == 0:
+        if 0 in view.shape:
             return b""
-        low, high = span(strided)
+        itemsize = array.dtype.itemsize
         device = Device.HOST if view.device and view.device[0] == 1 else Device.CUDA
-        block = peek(view.address + low * itemsize, (high - low) * itemsize, device)
-        return b"".join(block[(o - low) * itemsize : (o - low + 1) * itemsize] for o in offsets(strided))
+        bytewise = Strided(view.shape, view.strides)
+        low, high = span(bytewise)
+        if high - low > _AT_ONCE:
+            return b"".join(peek(view.address + offset, itemsize, device) for offset in offsets(bytewise))
+        block = peek(view.address + low, high - 1 - low + itemsize, device)
+        return gather_by_bytes(block, Strided(view.shape, view.strides, -low), itemsize)
 
     def last(self, array: Any) -> bytes:
         """A view cannot be indexed: read where it says that its last element is."""

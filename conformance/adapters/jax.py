@@ -46,15 +46,18 @@ class JaxAdapter(Adapter):
         raise Unsupported("JAX arrays cannot be filled after they are made")
 
     def array(self, dtype: DType, shape: tuple[int, ...], data: bytes, device: Device) -> Any:
-        """``jax.numpy.array`` of these bytes, in memory of JAX's own.
+        """A copy of these bytes in memory of JAX's own.
 
-        ``device_put`` shares an aligned NumPy array's memory even with ``may_alias=False``, so chance would decide.
+        ``device_put`` shares an aligned NumPy array's memory even with ``may_alias=False``, so what it is given is never aligned.
+        ``jax.numpy.array`` always copies, but compiles a program for each shape.
         """
-        import numpy
-
-        host = numpy.frombuffer(data, numpy_dtype(dtype)).reshape(shape)
-        made = self.jax.numpy.array(host, copy=True, device=self.cpu)
-        return made.block_until_ready()
+        kind = numpy_dtype(dtype)
+        host = _misaligned(data, kind).reshape(shape)
+        made = self.jax.device_put(host, self.cpu).block_until_ready()
+        start = host.ctypes.data
+        if start <= made.unsafe_buffer_pointer() < start + max(len(data), 1):
+            made = self.jax.numpy.array(host, copy=True, device=self.cpu).block_until_ready()
+        return made
 
     def view(self, array: Any, step: Step) -> Any:
         """None: indexing makes new arrays."""
@@ -90,6 +93,21 @@ class JaxAdapter(Adapter):
     def module(self) -> Any:
         """``jax``."""
         return self.jax
+
+
+_ALIGNMENT = 64
+"""Bytes. XLA shares no memory that is aligned to less."""
+
+
+def _misaligned(data: bytes, kind: Any) -> Any:
+    """A packed NumPy array of these bytes that begins one element, or 16 bytes, behind a multiple of the alignment."""
+    import numpy
+
+    raw: Any = numpy.empty(len(data) + 2 * _ALIGNMENT, numpy.uint8)
+    start = -raw.ctypes.data % _ALIGNMENT + min(kind.itemsize, 16)
+    found = raw[start : start + len(data)]
+    found[...] = numpy.frombuffer(data, numpy.uint8)
+    return found.view(kind)
 
 
 def _strides(array: Any) -> tuple[int, ...]:

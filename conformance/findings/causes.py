@@ -3,20 +3,21 @@
 Cases share a cause if they accuse the same library of the same kind of mistake (:attr:`Code.cause`) with the same facets. A case
 between two libraries joins the cause that the accused one shows with the reference, if both end in the same way: a crash never joins
 a wrong value, save where two mistakes meet and each library is accused of its own. The special input is a part of the cause only where
-a plain array does not show it.
+a plain array does not show it. Input that is special in several respects joins the cause of the first of them that shows it alone.
 """
 
 from __future__ import annotations
 
 import re
 from collections import defaultdict
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, replace
 
 from conformance.protocols.clauses import Role
 from conformance.suite.codes import BY_SLUG, Code, Facet
 from conformance.suite.libraries import REFERENCE
 from conformance.suite.outcomes import Side
+from conformance.suite.specials import parts
 from conformance.verdict import Verdict
 
 from .known import Book
@@ -141,8 +142,16 @@ def _generalised(groups: Mapping[Cause, _Members]) -> dict[Cause, _Members]:
     found: dict[Cause, _Members] = defaultdict(list)
     for plain, causes in alike.items():
         for cause in causes:
-            found[plain if plain in causes else cause] += groups[cause]
+            found[plain if plain in causes else _simplest(cause, causes)] += groups[cause]
     return found
+
+
+def _simplest(cause: Cause, causes: Sequence[Cause]) -> Cause:
+    """Of these, the cause whose input is special in one respect alone, if that is one of those in which this one's is special.
+
+    A process that has died cannot try which of them it was.
+    """
+    return next((one for part in parts(cause.given) for one in causes if one.given == part), cause)
 
 
 def _finding(cause: Cause, members: _Members, versions: Versions, book: Book) -> Finding:

@@ -140,4 +140,38 @@ def span(view: Strided) -> tuple[int, int]:
 
 def gather(block: bytes, view: Strided, itemsize: int) -> bytes:
     """The bytes of the view's elements in row-major order, taken from the block's bytes."""
-    return b"".join(block[o * itemsize : (o + 1) * itemsize] for o in offsets(view))
+    strides = tuple(stride * itemsize for stride in view.strides)
+    return gather_by_bytes(block, Strided(view.shape, strides, view.offset * itemsize), itemsize)
+
+
+def gather_by_bytes(block: bytes, view: Strided, itemsize: int) -> bytes:
+    """As :func:`gather`, of a view whose strides and offset count bytes.
+
+    The longest axis is taken at once, byte by byte of its elements: so a large array costs no more than a copy of it.
+    """
+    if not view.size:
+        return b""
+    if not view.shape:
+        return block[view.offset : view.offset + itemsize]
+    axis = max(range(view.ndim), key=view.shape.__getitem__)
+    extent, step, into = view.shape[axis], view.strides[axis], c_strides(view.shape)[axis] * itemsize
+    others = [n for n in range(view.ndim) if n != axis]
+    here = Strided(tuple(view.shape[n] for n in others), tuple(view.strides[n] for n in others), view.offset)
+    there = Strided(here.shape, tuple(c_strides(view.shape)[n] * itemsize for n in others))
+    found = bytearray(view.size * itemsize)
+    for at, to in zip(offsets(here), offsets(there)):
+        if step == into == itemsize:
+            found[to : to + extent * itemsize] = block[at : at + extent * itemsize]
+            continue
+        for byte in range(itemsize):
+            found[to + byte : to + (extent - 1) * into + byte + 1 : into] = _every(block, at + byte, extent, step)
+    return bytes(found)
+
+
+def _every(block: bytes, first: int, count: int, step: int) -> bytes:
+    """So many bytes of the block, so far from each other."""
+    if not step:
+        return block[first : first + 1] * count
+    last = first + (count - 1) * step
+    end = last + (1 if step > 0 else -1)
+    return block[first : end if end >= 0 else None : step]

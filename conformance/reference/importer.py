@@ -272,17 +272,17 @@ class Importer:
     def take_dlpack(self, source: Any, **requested: Any) -> Imported:
         """Import through ``__dlpack_device__`` and ``__dlpack__`` (DLP-41).
 
-        ``requested`` may hold ``copy`` and ``dl_device``. ``BufferError`` for a device or content that cannot be
+        ``requested`` may hold ``copy``, ``dl_device`` and ``max_version``. ``BufferError`` for a device or content that cannot be
         served; exceptions of the producer propagate unchanged.
         """
         self.check_device(source.__dlpack_device__())
         return self.take_capsule(self.call_dlpack(source, requested))
 
     def call_dlpack(self, source: Any, requested: dict[str, Any]) -> Any:
-        """Ask by keyword, for the newest version; ask again with fewer keywords where they are unknown (DLP-30)."""
+        """Ask by keyword, for the newest version if no other is wanted; ask again with fewer keywords where they are unknown (DLP-30)."""
         stream = self.stream()
         try:
-            return source.__dlpack__(stream=stream, max_version=NEWEST, **requested)
+            return source.__dlpack__(stream=stream, **{"max_version": NEWEST, **requested})
         except TypeError as error:
             if not _unknown_keyword(error):
                 raise

@@ -13,12 +13,14 @@ from typing import Any, Protocol
 
 from conformance.cuda import memory as cuda_memory
 from conformance.cuda import pointers as cuda_pointers
+from conformance.protocols import strided
 from conformance.protocols.dlpack import DLDeviceType
 from conformance.protocols.strided import Strided, offsets, span
 
 from . import streams
 
 ALIGNMENT = 256
+_NO_RESERVE: int = getattr(mmap, "MAP_NORESERVE", 0)
 POISON = 0xDD
 """What a released block is overwritten with, so that a reader that comes too late sees it."""
 
@@ -117,7 +119,7 @@ class ReservedBlock:
     ordinal = 0
 
     def __init__(self, nbytes: int) -> None:
-        self._map = mmap.mmap(-1, nbytes, flags=mmap.MAP_PRIVATE | mmap.MAP_ANONYMOUS)
+        self._map = mmap.mmap(-1, nbytes, flags=mmap.MAP_PRIVATE | mmap.MAP_ANONYMOUS | _NO_RESERVE)
         self._start = ctypes.c_char.from_buffer(self._map)
         self.address = ctypes.addressof(self._start)
         self.nbytes = nbytes
@@ -278,5 +280,11 @@ def gather_by_bytes(memory: Memory, element0: int, view: Strided, itemsize: int)
     if relative.size == 0:
         return b""
     low, high = span(relative)
+    if high - low > _AT_ONCE:
+        return b"".join(memory.read(element0 + offset, itemsize) for offset in offsets(relative))
     block = memory.read(element0 + low, high - 1 - low + itemsize)
-    return b"".join(block[o - low : o - low + itemsize] for o in offsets(relative))
+    return strided.gather_by_bytes(block, Strided(view.shape, view.strides, -low), itemsize)
+
+
+_AT_ONCE = 1 << 28
+"""Bytes from the first to the last element, above which each is read by itself: only few lie so far apart."""

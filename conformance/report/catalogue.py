@@ -13,8 +13,8 @@ from conformance.suite.catalogue import Case, Invariant
 from .terminal import Screen, many, not_tested
 
 
-def as_json(invariants: list[Invariant], cases: list[Case]) -> list[dict[str, Any]]:
-    """One object for each invariant, with its number of cases here."""
+def as_json(invariants: list[Invariant], cases: list[Case], facts: Facts) -> list[dict[str, Any]]:
+    """One object for each invariant, with its number of cases here, and what they leave out."""
     counts = Counter(case.invariant for case in cases)
     return [
         {
@@ -29,6 +29,7 @@ def as_json(invariants: list[Invariant], cases: list[Case]) -> list[dict[str, An
             "needs": i.needs.value,
             "isolation": i.isolation.value,
             "cases": counts[i.id],
+            "left_out": [{"what": what, "why": why} for what, why in _left_out(i, facts)],
         }
         for i in invariants
     ]
@@ -48,11 +49,28 @@ def show(screen: Screen, invariants: list[Invariant], cases: list[Case], facts: 
             told = f"{i.level.value}; {' '.join(i.clauses)}; {_count(counts[i.id], i)}"
             screen.line(f"  {i.id}  " + screen.paint(told, "dim"))
             screen.wrapped(i.statement, "      ")
+            for why, group in groupby(
+                sorted(_left_out(i, facts), key=lambda entry: entry[1]), key=lambda entry: entry[1]
+            ):
+                _show_left_out(screen, [what for what, _ in group], why)
         screen.line()
     names = ", ".join(library.name for library in facts.environment.present)
     screen.line(f"{len(invariants)} invariants, {len(cases)} cases with {names}")
     for gap in untested(facts.environment, cases).unusable:
         not_tested(screen, gap)
+
+
+_MOST = 3
+"""Things left out for one reason that are told; the rest is counted."""
+
+
+def _left_out(invariant: Invariant, facts: Facts) -> list[tuple[str, str]]:
+    return list(invariant.left_out(facts.environment)) if invariant.left_out is not None else []
+
+
+def _show_left_out(screen: Screen, what: list[str], why: str) -> None:
+    more = f" and {len(what) - _MOST} more" if len(what) > _MOST else ""
+    screen.wrapped(f"left out: {'; '.join(what[:_MOST])}{more}: {why}", "      ", "dim")
 
 
 def _count(count: int, invariant: Invariant) -> str:

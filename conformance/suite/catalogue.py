@@ -138,6 +138,7 @@ class Draft:
 
 Check = Callable[[Any], None]
 Planner = Callable[[Environment], Iterable[Draft]]
+LeftOut = Callable[[Environment], Iterable[tuple[str, str]]]
 
 
 @dataclass(frozen=True)
@@ -148,7 +149,7 @@ class Invariant:
     explain it and bind neither side. ``bugs`` are the known bugs, or classes of bugs, that it is drawn from.
     ``exclusive`` cases have the GPU to themselves: nothing else of the run works on it meanwhile.
     ``canary`` is the outcome that its cases have been built for, if they test the run and no library.
-    ``seconds`` is what one case may take, if not what every case may.
+    ``seconds`` is what one case may take, if not what every case may. ``left_out`` tells what its cases do not combine, and why.
     """
 
     id: str
@@ -165,6 +166,7 @@ class Invariant:
     plan: Planner
     canary: Outcome | None = None
     seconds: float | None = None
+    left_out: LeftOut | None = None
 
     @property
     def family(self) -> str:
@@ -199,6 +201,7 @@ def invariant(
     exclusive: bool = False,
     canary: Outcome | None = None,
     seconds: float | None = None,
+    left_out: LeftOut | None = None,
 ) -> Callable[[Check], Check]:
     """Make a test function an invariant: its docstring's first paragraph is the statement, the rest says why.
 
@@ -237,6 +240,7 @@ def invariant(
             cases,
             canary,
             seconds,
+            left_out,
         )
         check.__invariant__ = id  # type: ignore[attr-defined]
         return check

@@ -43,7 +43,8 @@ class Source:
     """A producer's array and what the suite knows about it without asking anybody.
 
     ``address`` is that of element 0; ``view`` counts elements from the block's start; ``block`` holds the
-    bytes of the whole packed block, ``values`` those of the view in row-major order.
+    bytes of the whole packed block, ``values`` those of the view in row-major order. A block that is too large to be held is empty here, and
+    ``elements`` are the view's.
     """
 
     array: Any
@@ -51,11 +52,12 @@ class Source:
     view: Strided
     address: int
     block: bytes
+    elements: bytes | None = None
 
-    @property
+    @cached_property
     def values(self) -> bytes:
         """The view's elements in row-major order."""
-        return gather(self.block, self.view, self.dtype.itemsize)
+        return gather(self.block, self.view, self.dtype.itemsize) if self.elements is None else self.elements
 
     @property
     def strides(self) -> tuple[int, ...]:
@@ -129,6 +131,10 @@ class Exchange:
         own.handed = own._made = own._passed_on = None
         own.answers = []
         return own
+
+    def alone(self) -> None:
+        """From here on nobody hears what this exchange is doing: it runs in a fork, and its parent goes on with the case."""
+        self._steps = None
 
     # -- what is special, and what is going on
 
@@ -264,16 +270,24 @@ class Exchange:
         """The producer's array with the case's element type and layout, filled with a pattern."""
         return self.make(self.producer, seed=seed, kind=kind, form=form)
 
-    def make(self, library: Adapter, *, seed: int = 0, kind: DType | None = None, form: Layout | None = None) -> Source:
-        """An array of any library's own."""
+    def make(
+        self, library: Adapter, *, seed: int = 0, kind: DType | None = None, form: Layout | None = None,
+        block: bytes | None = None, readonly: bool = False,
+    ) -> Source:  # fmt: skip
+        """An array of any library's own, with a pattern in its block if nothing else is given; ``readonly`` is made so before the view is."""
         kind, form = kind or self.dtype, form or self.layout
-        block = pattern(kind, form.elements, seed)
+        block = pattern(kind, form.elements, seed) if block is None else block
         base = library.array(kind, form.base, block, self.device)
-        array = reduce(library.view, form.steps, base)
         start = library.describe(base).address
-        made = Source(array, kind, form.view, start + form.view.offset * kind.itemsize, block)
-        self._made = replace(made, array=None)
-        return made
+        if readonly:
+            library.freeze(base)
+        array = reduce(library.view, form.steps, base)
+        return self.made(Source(array, kind, form.view, start + form.view.offset * kind.itemsize, block))
+
+    def made(self, source: Source) -> Source:
+        """This is the array that the newest hand-over is to describe."""
+        self._made = replace(source, array=None)
+        return source
 
     def crafted(
         self, *, override: dict[str, Any] | None = None, cai_override: dict[str, Any] | None = None, seed: int = 0,
@@ -420,10 +434,14 @@ class Exchange:
             expected="(type, id)", seen=seen, given="", accused=Side.PRODUCER,
         )  # fmt: skip
 
-    def promises(self) -> str:
-        """The clause that demands that this exchange works: DLP-46 for a plain array of a standard element type, else none."""
+    def promises(self, plain: bool | None = None) -> str:
+        """The clause that demands that this exchange works: DLP-46 for a plain array of a standard element type, else none.
+
+        ``plain`` says whether it is one, where the case's layout and element type do not.
+        """
         both_bound = self.producer.traits & self.consumer.traits & {Trait.ARRAY_API}
-        plain = self.layout.name in PLAIN and self.dtype.name in ARRAY_API
+        if plain is None:
+            plain = self.layout.name in PLAIN and self.dtype.name in ARRAY_API
         return "DLP-46" if self.protocol is Protocol.DLPACK and both_bound and plain else ""
 
     def expect_refusal(
@@ -595,7 +613,7 @@ class Exchange:
         """
         if self.holds(source, source.values):
             return
-        lies = gather(self.peek(source.start, len(source.block)), source.view, source.dtype.itemsize)
+        lies = self.lying(source)
         giver, handed = self._passed_on or (self.case.producer, self.handed)
         if handed is not None and handed.elements not in (None, source.values):
             fail(
@@ -651,8 +669,15 @@ class Exchange:
 
     def holds(self, source: Source, wanted: bytes) -> bool:
         """Whether these row-major bytes lie in the producer's memory, read by our own instruments."""
+        return self.lying(source) == wanted
+
+    def lying(self, source: Source) -> bytes:
+        """The elements that lie in the array's own memory now, in row-major order."""
+        size = source.dtype.itemsize
+        if source.elements is not None:
+            return b"".join(self.peek(source.start + offset * size, size) for offset in offsets(source.view))
         block = self.peek(source.start, len(source.block))
-        return gather(block, source.view, source.dtype.itemsize) == wanted
+        return source.values if block == source.block else gather(block, source.view, size)
 
     def changed_by(self, source: Source, wanted: bytes) -> Side | None:
         """Who is at fault where the consumer reads others than these elements, as far as memory shows it; ``None`` if it does not.

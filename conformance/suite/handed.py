@@ -15,7 +15,7 @@ from typing import Any
 from conformance.adapters.base import Protocol
 from conformance.protocols import cai, capsule, dlpack
 from conformance.protocols.dtypes import DType
-from conformance.protocols.strided import Strided, offsets, packed, same_strides, span
+from conformance.protocols.strided import Strided, gather_by_bytes, packed, same_strides, span
 
 from .codes import Code
 
@@ -47,8 +47,8 @@ class Handed:
 
 Read = Callable[[int, int], "bytes | None"]
 """Reads so many bytes at an address; ``None`` where it cannot."""
-_MOST_LOOKED_AT = 1 << 16
-"""Bytes. The arrays of the suite are small; larger ones are not worth the time of every exchange."""
+_MOST_LOOKED_AT = 1 << 24
+"""Bytes. Larger arrays are not worth the time of every exchange."""
 
 
 def looked_at(handed: Handed | None) -> Handed | None:
@@ -70,7 +70,7 @@ def elements_at(handed: Handed, address: int, read: Read | None = None) -> bytes
     block = (read or _own_memory)(address + low, high - low and high - low - 1 + size)
     if block is None:
         return None
-    return b"".join(block[offset - low : offset - low + size] for offset in offsets(bytewise))
+    return gather_by_bytes(block, Strided(handed.shape, handed.strides, -low), size)
 
 
 def _own_memory(address: int, nbytes: int) -> bytes | None:

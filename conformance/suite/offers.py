@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import time
 from abc import ABC, abstractmethod
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass
 from typing import Any, NoReturn
 
@@ -57,6 +57,34 @@ def asks_for_versioned(keywords: dict[str, Any]) -> bool:
     asked = keywords.get("max_version")
     major = asked[0] if isinstance(asked, (tuple, list)) and asked else 0
     return isinstance(major, int) and major >= 1
+
+
+def expect_streams(exchange: Exchange, calls: Iterable[tuple[tuple[Any, ...], dict[str, Any]]]) -> None:
+    """The consumer names no stream for host memory, and one that the protocol has for CUDA memory, in each of these calls."""
+    for _, keywords in calls:
+        stream = keywords.get("stream")
+        if exchange.device is Device.HOST and stream is not None:
+            fail(
+                Code.INVALID_STREAM, "DLP-36", role=Role.CONSUMER, reason="the consumer passes a stream for host memory",
+                expected="stream=None, or no stream", seen=told_call(keywords),
+            )  # fmt: skip
+        if exchange.device is Device.HOST:
+            continue
+        if stream is None:
+            fail(
+                Code.NO_STREAM_NAMED, "DLP-63", role=Role.CONSUMER, reason="the consumer does not name its stream",
+                expected="stream=1 for the legacy default stream, or a handle", seen=told_call(keywords),
+            )  # fmt: skip
+        if not isinstance(stream, int) or stream == 0 or stream < -1:
+            fail(
+                Code.INVALID_STREAM, "DLP-31", role=Role.CONSUMER, reason="the consumer passes a stream that the protocol does not allow",
+                expected="-1, 1, 2 or a handle", seen=told_call(keywords),
+            )  # fmt: skip
+
+
+def told_call(keywords: dict[str, Any]) -> str:
+    """A call of ``__dlpack__`` as a person writes it."""
+    return f"__dlpack__({', '.join(f'{name}={value!r}' for name, value in keywords.items())})"
 
 
 class Offered(Recorded):
@@ -279,6 +307,24 @@ def unreleased(
     fail(
         Code.NOT_RELEASED, cited, role=role, level=level, reason=reason, expected=expected, seen=seen,
         given=what or HELD[role],
+    )  # fmt: skip
+
+
+def reused(exchange: Exchange, reason: str, expected: str, seen: str) -> NoReturn:
+    """Memory has been released though somebody still sees it: by the side that is not the reference, as far as that is known."""
+    role = exchange.suspect()
+    clause = "DLP-28" if role is Role.PRODUCER else "DLP-26"
+    fail(Code.RELEASED_EARLY, clause, role=role, reason=reason, expected=expected, seen=seen)
+
+
+def still_held(exchange: Exchange, event: Callable[[], bool], seen: str) -> NoReturn:
+    """The producer's array is held by nobody's import; ``event`` tells whether it has been let go of meanwhile."""
+    role = exchange.suspect()
+    by_dlpack = exchange.protocol is Protocol.DLPACK
+    unreleased(
+        exchange, event, _RELEASING[Protocol.DLPACK][role] if by_dlpack else "CAI-27", role=role,
+        reason="the producer's array is still held though the import is gone", expected="no reference to it", seen=seen,
+        what=HELD[role],
     )  # fmt: skip
 
 

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from functools import lru_cache
+
 from conformance.protocols.dtypes import DLCode, DType
 
 _GOLDEN = 0x9E3779B97F4A7C15
@@ -18,18 +20,51 @@ _BFLOAT_SPECIALS = (0x8000, 0x7F80, 0xFF80, 0x7FEA, 0x7F7F, 0x0001, 0xFF7F)
 _BITS = "1101000110010111"
 
 
+_FEW = 100
+_PERIOD = 1021
+"""Elements after which a pattern begins again: a prime number, so that no wrong stride or extent leads to the same elements."""
+
+
 def pattern(dtype: DType, count: int, seed: int = 0) -> bytes:
     """``count`` elements: first the type's special values, then values that repeat nowhere near.
 
     Signalling NaNs are left out (a copy through a floating-point register may quiet them). ``seed`` makes
     another pattern of the same kind.
     """
-    return b"".join(_element(dtype, i, seed) for i in range(count))
+    if count <= _FEW:
+        return b"".join(_element(dtype, i, seed) for i in range(count))
+    return (_period(dtype, seed) * (count // _PERIOD + 1))[: count * dtype.itemsize]
+
+
+@lru_cache(maxsize=64)
+def _period(dtype: DType, seed: int) -> bytes:
+    return b"".join(_element(dtype, i, seed) for i in range(_PERIOD))
+
+
+def raw(dtype: DType, count: int) -> bytes:
+    """``count`` elements that arithmetic would change: signalling NaNs, and bytes of a bool other than 0 and 1.
+
+    Raises ``ValueError`` for a type whose every bit counts.
+    """
+    if dtype.code is DLCode.BOOL:
+        return (bytes(range(2, 256)) * (count // 254 + 1))[:count]
+    half = dtype.bits // 2 if dtype.code is DLCode.COMPLEX else dtype.bits
+    exponent = _BFLOAT_INFINITY if dtype.code is DLCode.BFLOAT else _INFINITIES.get(half)
+    if exponent is None or dtype.code not in (DLCode.FLOAT, DLCode.COMPLEX, DLCode.BFLOAT):
+        raise ValueError(f"every bit of {dtype.name} counts")
+    period = b"".join(_word(exponent | 1 + index, half) for index in range(31))
+    nbytes = count * dtype.itemsize
+    return (period * (nbytes // len(period) + 1))[:nbytes]
+
+
+_INFINITIES = {16: 0x7C00, 32: 0x7F800000, 64: 0x7FF0000000000000}
+_BFLOAT_INFINITY = 0x7F80
+"""With low bits of the mantissa set, and the highest not, they are signalling NaNs."""
 
 
 def _element(dtype: DType, index: int, seed: int) -> bytes:
     if dtype.code is DLCode.BOOL:
-        return bytes([int(_BITS[(index + 5 * seed) % len(_BITS)])])
+        return bytes([int(_BITS[(index + 5 * seed) % len(_BITS)]) if index < len(_BITS) else _mixed(index, seed, 1)])
     if dtype.code is DLCode.COMPLEX:
         half = dtype.bits // 2
         return _float(half, 2 * index, seed) + _float(half, 2 * index + 1, seed)

@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterable
+from functools import lru_cache
+
 from .catalogue import Case
 from .layouts import EMPTY, HIGH_RANK, NEGATIVE, OFFSET, PLAIN, SCALAR, STRIDED, UNIT, ZERO_STRIDE
 
@@ -33,6 +36,77 @@ def special(case: Case) -> str:
 def described(layout: str = "c-order", kind: str = PLAIN_DTYPE) -> str:
     """What is special about an array of this layout and element type; empty for a plain one."""
     return _LAYOUTS.get(layout, "") or ("" if kind == PLAIN_DTYPE else f"{_OF_DTYPE}{kind}")
+
+
+# -- what is special in several respects
+
+_AND = " that is also "
+_WAY = ", "
+_SHAPED = {
+    "layout": {
+        **dict.fromkeys(("transposed", "padded", "stepped"), "a strided view"),
+        "reversed": "an array with negative strides", "broadcast": "a broadcast view",
+    },
+    "rank": {"rank-0": "a 0-d array"},
+    "size": {
+        "one": "an array of one element", "empty": "an array without elements", "long": "an array with an extent of 300",
+        "page": "an array of more than 4 KiB", "large": "an array of more than 64 Ki elements", "huge": "an array with a stride above 2**31",
+    },
+    "access": {"readonly": "a read-only array"},
+    "content": {"zeros": "an array of zeros", "raw": "an array of signalling NaNs or of bool bytes above 1"},
+}  # fmt: skip
+"""Levels of the factors of an exchange (``points.py``) that an array has: each is a noun phrase."""
+_WAYS = {
+    "form": {
+        "legacy": "a legacy capsule", "dictionary-2": "a dictionary of version 2",
+        "strides-told": "explicit strides of a C-contiguous array", "dictionary-2-strides-told": "explicit strides in a dictionary of version 2",
+    },
+    "path": {
+        "view": "a view of an array that is gone", "reexport": "an import that is exported again", "second": "a second export",
+        "again": "an export after one that was released", "copy": "`copy=True`", "shared": "`copy=False`",
+        "after-refusal": "an exchange after a refusal", "after-fork": "an exchange in a forked process",
+    },
+}  # fmt: skip
+"""Levels that say how the array changes hands."""
+
+
+def combined(changed: Iterable[tuple[str, str]]) -> str:
+    """What is special about an exchange whose factors have these levels; empty if there are none. :func:`parts` takes it apart."""
+    levels = tuple(changed)
+    arrays = dict.fromkeys(word for name, level in levels if (word := _shaped(name, level)))
+    ways = [word for name, level in levels if (word := _way(name, level))]
+    return _WAY.join([*([_AND.join(arrays)] if arrays else []), *ways])
+
+
+def _shaped(name: str, level: str) -> str:
+    if name == "dtype":
+        return f"{_OF_DTYPE}{level}"
+    if name == "offset":
+        return "a view with an offset"
+    if name == "rank" and level not in _SHAPED["rank"]:
+        return f"an array of {level.removeprefix('rank-')} dimension{'s' * (level != 'rank-1')}"
+    return _SHAPED.get(name, {}).get(level, "")
+
+
+def _way(name: str, level: str) -> str:
+    if level.startswith("version-"):
+        return f"a capsule for DLPack {level.removeprefix('version-')}"
+    return _WAYS.get(name, {}).get(level, "")
+
+
+def parts(given: str) -> tuple[str, ...]:
+    """The single phrases of :func:`combined`, in order; a phrase that it has not made is one part."""
+    array, *ways = given.split(_WAY)
+    found = (*array.split(_AND), *ways)
+    return found if all(part in _ways() or is_ordinary(part) for part in found) else (given,)
+
+
+@lru_cache
+def _ways() -> frozenset[str]:
+    numbered = {f"a capsule for DLPack 1.{minor}" for minor in range(10)}
+    ranks = {_shaped("rank", f"rank-{rank}") for rank in range(8)}
+    tables = (*_SHAPED.values(), *_WAYS.values())
+    return frozenset(word for table in tables for word in table.values()) | numbered | ranks
 
 
 def is_ordinary(given: str) -> bool:

@@ -8,7 +8,7 @@ from __future__ import annotations
 import json
 import mmap
 import struct
-from dataclasses import asdict, dataclass
+from dataclasses import dataclass
 from enum import Enum
 
 from conformance.protocols.clauses import Role
@@ -55,7 +55,7 @@ class Steps:
 
     def mark(self, step: Step) -> None:
         """From now on the process is in this step."""
-        text = json.dumps({**asdict(step), "given": step.given[:500]}, ensure_ascii=False)
+        text = json.dumps({**vars(step), "given": step.given[:500]}, ensure_ascii=False)
         data = text.encode("utf-8", "backslashreplace")  # at most 6 bytes a character, so it always finds room
         self._memory[: _HEAD.size] = _HEAD.pack(0)  # a process that dies in between leaves no half of a step
         self._memory[_HEAD.size : _HEAD.size + len(data)] = data

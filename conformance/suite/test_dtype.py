@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from dataclasses import dataclass
-from typing import Any, NoReturn
+from typing import Any
 
 from conformance.adapters.base import Device, Protocol
 from conformance.adapters.numpy import numpy_dtype
@@ -12,22 +12,23 @@ from conformance.adapters.reference import ReferenceAdapter
 from conformance.protocols import cai
 from conformance.protocols.clauses import Level, Role
 from conformance.protocols.dlpack import DLFlags
-from conformance.protocols.dtypes import NATIVE_ORDER, DLCode, DType, dtype, from_typestr
+from conformance.protocols.dtypes import NATIVE_ORDER, DLCode, DType, dtype
 from conformance.protocols.strided import packed
 
 from .catalogue import dtypes, every, invariant
 from .codes import Code
 from .exchange import UNCLEAN, Exchange, Source, brief, show
 from .exported import REFUSED_STATE
-from .libraries import REFERENCE, Pair
-from .outcomes import Inconclusive, Refused, Side, fail
+from .libraries import Pair, shows_one_library
+from .named import expect_name, expect_typestr, is_raw, says, truly, type_changed
+from .outcomes import Refused, Side, fail
 from .specials import described
 from .steps import Doing
 
 FOREIGN_ORDER = ">" if NATIVE_ORDER == "<" else "<"
 
 
-# -- every element type, between every two libraries
+# -- every element type
 
 
 @invariant(
@@ -37,7 +38,7 @@ FOREIGN_ORDER = ">" if NATIVE_ORDER == "<" else "<"
     context="G4",
     bugs="I10 I31",
     level=Level.MUST,
-    cases=lambda env: every(env.pairs(), dtype=dtypes()),
+    cases=lambda env: every(filter(shows_one_library, env.pairs()), dtype=dtypes()),
 )
 def test_exchange(exchange: Exchange) -> None:
     """An element type arrives as itself, bit for bit, or is refused.
@@ -49,8 +50,8 @@ def test_exchange(exchange: Exchange) -> None:
     source = exchange.source()
     taken = exchange.take(source)
     view = exchange.look(taken)
-    _expect_typestr(exchange, source.dtype)
-    _expect_name(exchange, source, taken, view.dtype)
+    expect_typestr(exchange, source.dtype)
+    expect_name(exchange, source, taken, view.dtype)
     exchange.expect_values(source, exchange.read(taken))
     exchange.expect_address(source, view)
 
@@ -87,83 +88,12 @@ def test_self_import(exchange: Exchange) -> None:
             seen=refusal,
             accused=Side.CONSUMER,
         )
-    _expect_name(exchange, source, taken, exchange.look(taken).dtype)
+    expect_name(exchange, source, taken, exchange.look(taken).dtype)
 
 
 def _with_a_name(pair: Pair) -> tuple[str, ...]:
     """The producer's element types that the protocol has a word for."""
     return tuple(n for n in pair.source.dtypes if pair.protocol is Protocol.DLPACK or dtype(n).kind is not None)
-
-
-def _expect_typestr(exchange: Exchange, wanted: DType) -> None:
-    """Where the array interface has no letter for a type, the dictionary that was handed over does not call it by another's name."""
-    handed = exchange.handed
-    if (
-        wanted.typestr is None
-        and handed is not None
-        and isinstance(handed.type, str)
-        and not _says(handed.type, wanted)
-    ):
-        fail(
-            Code.DTYPE_CHANGED,
-            "CAI-03",
-            role=Role.PRODUCER,
-            reason=f"the producer publishes {wanted.name} as another element type",
-            expected=_truly(wanted),
-            seen=handed.type,
-            accused=Side.PRODUCER,
-        )
-
-
-def _expect_name(exchange: Exchange, source: Source, taken: Any, seen: str | None) -> None:
-    """The consumer's own word for the element type is the usual one."""
-    if seen is None:
-        raise Inconclusive(f"{exchange.consumer.name} does not say what type the elements are")
-    unspoken = exchange.protocol is Protocol.CAI and source.dtype.kind is None
-    if seen == source.dtype.name or (unspoken and _is_raw(seen)):
-        return
-    exchange.expect_handed(source)
-    intact = exchange.read(taken) == source.values
-    if intact:
-        _note_other_protocol(exchange, source.dtype)
-    _type_changed(exchange, source.dtype.name, seen, intact=intact, accused=exchange.reader_at_fault())
-
-
-def _type_changed(exchange: Exchange, wanted: str, seen: str, *, intact: bool, accused: Side | None = None) -> NoReturn:
-    """The consumer takes elements for others. With every byte as it was nothing is lost, and their user can tell: a deviation."""
-    fail(
-        Code.DTYPE_CHANGED,
-        exchange.reading(),
-        role=Role.CONSUMER,
-        level=Level.SHOULD if intact else None,
-        reason="the consumer takes the elements for another type"
-        + (" of the same width, with every byte as it was" if intact else ""),
-        expected=wanted,
-        seen=seen,
-        accused=accused,
-    )
-
-
-def _note_other_protocol(exchange: Exchange, kind: DType) -> None:
-    """What the same consumer makes of a type by the array interface, where it takes it for another one by DLPack."""
-    consumer, device, reference = exchange.consumer, exchange.device, exchange.library(REFERENCE)
-    offered = Protocol.CAI in reference.protocols(device)[0] and Protocol.CAI in consumer.protocols(device)[1]
-    if exchange.protocol is not Protocol.DLPACK or not offered:
-        return
-    array = reference.array(kind, (2, 2), bytes(4 * kind.itemsize), device)
-    try:
-        with exchange.step(Doing.IMPORT, Role.CONSUMER):
-            name = consumer.describe(consumer.take(reference.offer(array, Protocol.CAI), Protocol.CAI, device)).dtype
-        told = f"takes {kind.name} as {name}"
-    except Exception as error:
-        exchange.check_context(error)
-        told = f"refuses {kind.name}: {brief(error)}"
-    exchange.notes["other protocol"] = f"by the CUDA Array Interface {consumer.name} {told}"
-
-
-def _is_raw(name: str) -> bool:
-    """Whether a library's word for a type means bytes without a meaning: NumPy's ``void16``, a typestr ``|V2``."""
-    return name.startswith("void") or name[1:2] == "V"
 
 
 # -- what producers write
@@ -220,27 +150,15 @@ def test_typestr(exchange: Exchange) -> None:
                 given="__cuda_array_interface__" if problem.key == "(the whole)" else problem.key,
             )
     typestr = described["typestr"]
-    if not _says(typestr, source.dtype):
+    if not says(typestr, source.dtype):
         fail(
             Code.DTYPE_CHANGED,
             "CAI-03",
             role=Role.PRODUCER,
             reason=f"the producer publishes {source.dtype.name} as another element type",
-            expected=_truly(source.dtype),
+            expected=truly(source.dtype),
             seen=typestr,
         )
-
-
-def _truly(kind: DType) -> str:
-    """The true name of this type in a dictionary."""
-    return kind.typestr or f"raw bytes, such as |V{kind.itemsize}"
-
-
-def _says(typestr: str, kind: DType) -> bool:
-    """Whether a well-formed ``typestr`` is a true name of this type."""
-    if kind.typestr is not None:
-        return from_typestr(typestr) is kind
-    return typestr[1] == "V" and cai.typestr_bytes(typestr) == kind.itemsize
 
 
 # -- what no number type of DLPack says
@@ -664,7 +582,7 @@ def test_foreign_order(exchange: Exchange) -> None:
         return
     name, seen = exchange.look(taken).dtype, exchange.read(taken)
     if name not in (typestr, kind.name):
-        _type_changed(exchange, typestr, str(name), intact=seen == source.values)
+        type_changed(exchange, typestr, str(name), intact=seen == source.values)
     wanted = source.values if name == typestr else _swapped(source.values, kind)
     exchange.expect_values(source, seen, expected=wanted)
 
@@ -704,8 +622,8 @@ def test_structured(exchange: Exchange) -> None:
     if taken is None:
         return
     name, seen = str(exchange.look(taken).dtype), exchange.read(taken)
-    if not _is_raw(name):
-        _type_changed(exchange, "8 raw bytes", name, intact=seen == source.values)
+    if not is_raw(name):
+        type_changed(exchange, "8 raw bytes", name, intact=seen == source.values)
     exchange.expect_values(source, seen)
     found = getattr(getattr(taken, "dtype", None), "fields", None)
     offsets = {k: v[1] for k, v in found.items() if k in _OFFSETS[fields]} if found else None
@@ -763,11 +681,11 @@ def test_special_typestr(exchange: Exchange) -> None:
     if taken is None:
         return
     name = str(exchange.look(taken).dtype)
-    if name not in names and not _is_raw(name):
+    if name not in names and not is_raw(name):
         described = source.values[: source.view.size * cai.typestr_bytes(typestr)]
         wanted = f"{' or '.join((*names, 'raw bytes'))}, or a refusal"
         seen = f"{name} from typestr {typestr!r}"
-        _type_changed(exchange, wanted, seen, intact=exchange.read(taken) == described)
+        type_changed(exchange, wanted, seen, intact=exchange.read(taken) == described)
 
 
 # -- where a refusal is right

@@ -14,7 +14,7 @@ import types
 import weakref
 from collections.abc import Callable, Iterator
 from functools import partial
-from typing import Any, NoReturn
+from typing import Any
 
 from conformance.adapters.base import Adapter, Device, Protocol
 from conformance.adapters.reference import ReferenceAdapter
@@ -42,6 +42,8 @@ from .offers import (
     exports_of_imports,
     happens,
     prepared,
+    reused,
+    still_held,
     unreleased,
     watched,
 )
@@ -434,14 +436,7 @@ def test_temporary(exchange: Exchange) -> None:
             Code.OWNER_NOT_HELD, "CAI-27", role=Role.CONSUMER, reason="the consumer does not hold the exporting object, and its memory is reused",
             expected=expected, seen=told,
         )  # fmt: skip
-    _reused(exchange, "the memory is reused under the import", expected, told)
-
-
-def _reused(exchange: Exchange, reason: str, expected: str, seen: str) -> NoReturn:
-    """Memory has been released though somebody still sees it: by the side that is not the reference, as far as that is known."""
-    role = exchange.suspect()
-    clause = "DLP-28" if role is Role.PRODUCER else "DLP-26"
-    fail(Code.RELEASED_EARLY, clause, role=role, reason=reason, expected=expected, seen=seen)
+    reused(exchange, "the memory is reused under the import", expected, told)
 
 
 def _expect_sound(exchange: Exchange) -> None:
@@ -477,18 +472,7 @@ def test_owner_released(exchange: Exchange) -> None:
     del taken
     if happens(lambda: owner() is None):
         return
-    _still_held(exchange, lambda: owner() is None, f"{sys.getrefcount(owner()) - 1} references to the producer's array")
-
-
-def _still_held(exchange: Exchange, event: Callable[[], bool], seen: str) -> NoReturn:
-    """The producer's array is held by nobody's import; ``event`` tells whether it has been let go of meanwhile."""
-    role = exchange.suspect()
-    by_dlpack = exchange.protocol is Protocol.DLPACK
-    unreleased(
-        exchange, event, _RELEASING[role] if by_dlpack else "CAI-27", role=role,
-        reason="the producer's array is still held though the import is gone", expected="no reference to it", seen=seen,
-        what=HELD[role],
-    )  # fmt: skip
+    still_held(exchange, lambda: owner() is None, f"{sys.getrefcount(owner()) - 1} references to the producer's array")
 
 
 _RELEASING = {Role.PRODUCER: "DLP-27", Role.CONSUMER: "DLP-26"}
@@ -521,7 +505,7 @@ def test_chain(exchange: Exchange) -> None:
             seen = exchange.using(partial(reader.read, link), "reading a link of the chain")
             if seen != values:
                 _expect_plain_holds(exchange)
-                _reused(
+                reused(
                     exchange, "the memory is reused under a link of the chain", show(values, exchange.dtype),
                     f"{reader.name} reads {show(seen, exchange.dtype)}",
                 )  # fmt: skip
@@ -604,7 +588,7 @@ def test_flat_counts(exchange: Exchange) -> None:
             return
     seen = f"{references:+d} references to the array, {blocks:+d} blocks of the interpreter's memory"
     if references > 0:
-        _still_held(exchange, lambda: sys.getrefcount(source.array) <= before, f"{seen} after {EXCHANGES} exchanges")
+        still_held(exchange, lambda: sys.getrefcount(source.array) <= before, f"{seen} after {EXCHANGES} exchanges")
     role = exchange.suspect()
     fail(
         Code.MEMORY_LEAKED,

@@ -27,8 +27,10 @@ from .offers import (
     StreamOnly,
     asks_for_versioned,
     expect_one_owner,
+    expect_streams,
     older_signature,
     prepared,
+    told_call,
 )
 from .outcomes import Refused, fail
 from .steps import Doing
@@ -50,17 +52,13 @@ def _export(exchange: Exchange, source: Source, **keywords: Any) -> Any:
         return _ask(exchange, offer, **keywords)
     except Exception as error:
         exchange.check_context(error)
-        raise Refused(f"{exchange.producer.name} refused {_call(keywords)}: {brief(error)}") from error
+        raise Refused(f"{exchange.producer.name} refused {told_call(keywords)}: {brief(error)}") from error
 
 
 def _ask(exchange: Exchange, offer: Any, **keywords: Any) -> Any:
     """The producer's answer to these keywords; lets its exception out."""
     with exchange.step(Doing.EXPORT, Role.PRODUCER):
         return offer.__dlpack__(**keywords)
-
-
-def _call(keywords: dict[str, Any]) -> str:
-    return f"__dlpack__({', '.join(f'{name}={value!r}' for name, value in keywords.items())})"
 
 
 def _versioned(exchange: Exchange, source: Source, **keywords: Any) -> Tensor:
@@ -194,11 +192,14 @@ def test_signature(exchange: Exchange) -> None:
     if tensor.version is not None:
         fail(
             Code.VERSION_TOO_NEW, "DLP-02", role=Role.PRODUCER, reason="the producer exports a versioned struct to a consumer that names no version",
-            expected="a legacy struct", seen=f"version {tensor.version} for {_call(keywords)}",
+            expected="a legacy struct", seen=f"version {tensor.version} for {told_call(keywords)}",
         )  # fmt: skip
     if tensor.element0 != source.address:
         _copied(
-            exchange, source, tensor, f"the producer copies for {_call(keywords)}, as if None did not mean the default"
+            exchange,
+            source,
+            tensor,
+            f"the producer copies for {told_call(keywords)}, as if None did not mean the default",
         )
 
 
@@ -215,11 +216,11 @@ def _judge_refused_none(exchange: Exchange, source: Source, chosen: tuple[str, .
         fail(
             Code.OLDER_SIGNATURE, "DLP-30", role=Role.PRODUCER, level=Level.SHOULD,
             reason="the producer has the signature of an older edition of the standard", expected="a capsule",
-            seen=f"{_call(dict.fromkeys(chosen))}: {brief(error)}",
+            seen=f"{told_call(dict.fromkeys(chosen))}: {brief(error)}",
         )  # fmt: skip
     fail(
         Code.KEYWORD_REFUSED, "DLP-30", role=Role.PRODUCER, reason="the producer refuses its own defaults where all are given",
-        expected="a capsule", seen=f"{_call(dict.fromkeys(chosen))}: {brief(error)}", given="`None` for all four keywords",
+        expected="a capsule", seen=f"{told_call(dict.fromkeys(chosen))}: {brief(error)}", given="`None` for all four keywords",
     )  # fmt: skip
 
 
@@ -236,7 +237,7 @@ def _refusal_of_none(exchange: Exchange, source: Source, name: str) -> Exception
 def _refuses_keyword(name: str, value: Any, clause: str, error: Exception) -> NoReturn:
     fail(
         Code.KEYWORD_REFUSED, clause, role=Role.PRODUCER, reason=f"the producer refuses {name}={value!r}, which the protocol allows",
-        expected="a capsule", seen=f"{_call({name: value})}: {brief(error)}", given=f"`{name}={value!r}`",
+        expected="a capsule", seen=f"{told_call({name: value})}: {brief(error)}", given=f"`{name}={value!r}`",
     )  # fmt: skip
 
 
@@ -291,13 +292,13 @@ def _judge_device_refusal(exchange: Exchange, error: Exception, asked: tuple[int
     if asked == own:
         fail(
             Code.OWN_DEVICE_REFUSED, "DLP-61", role=Role.PRODUCER,
-            reason="the producer refuses the array's own device", expected="a capsule", seen=f"{_call({'dl_device': asked})}: {brief(error)}",
+            reason="the producer refuses the array's own device", expected="a capsule", seen=f"{told_call({'dl_device': asked})}: {brief(error)}",
         )  # fmt: skip
     if not isinstance(error, BufferError):
         fail(
             Code.WRONG_EXCEPTION, "DLP-38", role=Role.PRODUCER, level=Level.SHOULD,
             reason="the producer refuses a device that it cannot export to with the wrong kind of exception",
-            expected="BufferError", seen=f"{_call({'dl_device': asked})}: {brief(error)}",
+            expected="BufferError", seen=f"{told_call({'dl_device': asked})}: {brief(error)}",
             given="a `dl_device` that it cannot export to",
         )  # fmt: skip
 
@@ -506,7 +507,7 @@ def test_version_request(exchange: Exchange) -> None:
     if not asks_for_versioned(first):
         fail(
             Code.LEGACY_REQUESTED, "DLP-30", role=Role.CONSUMER, reason="the consumer asks for a legacy capsule",
-            expected="max_version of 1.0 or higher", seen=_call(first),
+            expected="max_version of 1.0 or higher", seen=told_call(first),
         )  # fmt: skip
 
 
@@ -524,25 +525,7 @@ def test_stream_request(exchange: Exchange) -> None:
     Leaving it to ``None`` means the legacy default stream, but saying so (1) is recommended.
     """
     offer = _watched(exchange)
-    for _, keywords in offer.calls:
-        stream = keywords.get("stream")
-        if exchange.device is Device.HOST and stream is not None:
-            fail(
-                Code.INVALID_STREAM, "DLP-36", role=Role.CONSUMER, reason="the consumer passes a stream for host memory",
-                expected="stream=None, or no stream", seen=_call(keywords),
-            )  # fmt: skip
-        if exchange.device is Device.HOST:
-            continue
-        if stream is None:
-            fail(
-                Code.NO_STREAM_NAMED, "DLP-63", role=Role.CONSUMER, reason="the consumer does not name its stream",
-                expected="stream=1 for the legacy default stream, or a handle", seen=_call(keywords),
-            )  # fmt: skip
-        if not isinstance(stream, int) or stream == 0 or stream < -1:
-            fail(
-                Code.INVALID_STREAM, "DLP-31", role=Role.CONSUMER, reason="the consumer passes a stream that the protocol does not allow",
-                expected="-1, 1, 2 or a handle", seen=_call(keywords),
-            )  # fmt: skip
+    expect_streams(exchange, offer.calls)
 
 
 def _watched(exchange: Exchange) -> Any:

@@ -17,10 +17,11 @@ from conformance.reference.memory import ALIGNMENT
 
 from .catalogue import VIA, Draft, dtypes, every, invariant, layouts
 from .codes import Code
+from .copies import copy_is_shared, expect_copied, expect_no_copy
 from .exchange import Exchange, Source, brief, show
 from .handed import decoded
 from .layouts import NEGATIVE, OFFSET, PLAIN, STRIDED, ZERO_STRIDE, Layout
-from .libraries import REFERENCE, Environment, Pair
+from .libraries import REFERENCE, Environment, Pair, shows_one_library
 from .outcomes import ACCUSED, Inconclusive, Refused, Side, fail
 from .patterns import pattern
 from .steps import Doing
@@ -76,8 +77,12 @@ def _has_layout(exchange: Exchange) -> bool:
     bugs="I31",
     level=Level.MUST,
     cases=lambda env: chain(
-        every(env.pairs(), layout=layouts(*PLAIN), dtype=dtypes("float32", "uint8", "complex128")),
-        every(env.pairs(), layout=both_have(*STRIDED, *ZERO_STRIDE, "scalar"), dtype=("float32",)),
+        every(env.pairs(), layout=layouts(*PLAIN), dtype=("float32",)),
+        every(
+            filter(shows_one_library, env.pairs()),
+            layout=both_have(*STRIDED, *ZERO_STRIDE, "scalar"),
+            dtype=("float32",),
+        ),
     ),
 )
 def test_same_address(exchange: Exchange) -> None:
@@ -97,8 +102,8 @@ def test_same_address(exchange: Exchange) -> None:
     bugs="I07",
     level=Level.MUST,
     cases=lambda env: chain(
-        every(env.pairs(), layout=layouts("c-order", *STRIDED, *ZERO_STRIDE), dtype=dtypes("float32", "uint8")),
-        every(env.pairs(), layout=layouts("reversed-rows", "reversed-step"), dtype=("float32",)),
+        every(env.pairs(), layout=layouts("c-order", "reversed-rows", "reversed-step"), dtype=("float32",)),
+        every(filter(shows_one_library, env.pairs()), layout=layouts(*STRIDED, *ZERO_STRIDE), dtype=("float32",)),
     ),
 )
 def test_values(exchange: Exchange) -> None:
@@ -496,59 +501,16 @@ def test_copy_true(exchange: Exchange) -> None:
                 seen=refusal, accused=ACCUSED[role],
             )  # fmt: skip
         raise
-    _expect_copy(exchange, source, exchange.read(taken))
+    expect_copied(exchange, source, exchange.read(taken))
     view = exchange.look(taken)
     if source.start <= view.address < source.start + len(source.block):
         told = f"element 0 at {view.address:#x}, the producer's at {source.address:#x}"
-        _copy_is_shared(exchange, source, expected="an address outside of the producer's block", seen=told)
+        copy_is_shared(exchange, source, expected="an address outside of the producer's block", seen=told)
     if Trait.IMMUTABLE not in exchange.producer.traits:
         exchange.rewrite(source)
         seen = exchange.read(taken)
         if seen != source.values:
-            _copy_is_shared(exchange, source, expected=show(source.values, source.dtype), seen=show(seen, source.dtype))
-
-
-def _expect_copy(exchange: Exchange, source: Source, seen: bytes) -> None:
-    """A copy has the producer's elements. If what was handed over had others, the producer has copied wrongly."""
-    if seen == source.values:
-        return
-    exchange.expect_handed(source)
-    side = exchange.changed_by(source, source.values)
-    role = exchange.suspect(side)
-    fail(
-        Code.VALUES_CHANGED,
-        exchange.describing() if role is Role.PRODUCER else exchange.reading(),
-        role=role,
-        reason="the producer makes a copy with other elements"
-        if side is Side.PRODUCER
-        else "the consumer reads other elements from the copy",
-        expected=show(source.values, source.dtype),
-        seen=show(seen, source.dtype),
-        given="`copy=True`",
-        accused=side,
-    )
-
-
-def _copy_is_shared(exchange: Exchange, source: Source, *, expected: str, seen: str) -> NoReturn:
-    """``copy=True`` gave no copy: the producer's fault if it answers a request for one with its memory, else the consumer's."""
-    side, reason = _who_shares(exchange, source)
-    role = exchange.suspect(side)
-    fail(
-        Code.COPY_SHARED, "DLP-39" if role is Role.PRODUCER else "DLP-44", role=role, reason=reason, expected=expected, seen=seen,
-        accused=side,
-    )  # fmt: skip
-
-
-def _who_shares(exchange: Exchange, source: Source) -> tuple[Side | None, str]:
-    """Who has made no copy, as far as the capsules show it, and in which way."""
-    copies = [answer for answer in exchange.answers if answer.keywords.get("copy")]
-    if not copies:
-        return Side.CONSUMER, "the consumer shares the producer's memory, and does not ask the producer for a copy"
-    if any(answer.handed is not None and not exchange.is_elsewhere(source, answer.handed.address) for answer in copies):
-        return Side.PRODUCER, "the producer shares its memory, though the consumer asks it for a copy"
-    if not exchange.answers[-1].keywords.get("copy"):
-        return Side.CONSUMER, "the consumer asks the producer for a copy, and takes another capsule"
-    return None, "the import shares the producer's memory, though the consumer asks for a copy"
+            copy_is_shared(exchange, source, expected=show(source.values, source.dtype), seen=show(seen, source.dtype))
 
 
 @invariant(
@@ -571,23 +533,7 @@ def test_copy_false(exchange: Exchange) -> None:
     except Exception as error:
         _judge_refused_copy(exchange, source, offer, error, shares=shares and source.view.size > 0)
     exchange.expect_values(source, exchange.read(taken))
-    view = exchange.look(taken)
-    if view.address != source.address:
-        by_producer = any(
-            answer.keywords.get("copy") is False
-            and answer.handed is not None
-            and exchange.is_elsewhere(source, answer.handed.address)
-            for answer in exchange.answers
-        )
-        fail(
-            Code.COPY_MADE,
-            "DLP-39" if by_producer else "DLP-44",
-            role=Role.PRODUCER if by_producer else Role.CONSUMER,
-            reason=f"the {'producer' if by_producer else 'consumer'} copies although copy=False forbids it",
-            expected=f"element 0 at {source.address:#x}",
-            seen=f"element 0 at {view.address:#x}",
-            accused=Side.PRODUCER if by_producer else Side.CONSUMER,
-        )
+    expect_no_copy(exchange, source, exchange.look(taken))
 
 
 def _judge_refused_copy(

@@ -182,3 +182,17 @@ def test_a_code_of_a_newer_suite_is_a_finding_of_its_own() -> None:
     (one,) = found(strange)
     assert one.id == "torch/consumer/not-invented-yet/dlpack"
     assert one.sentence.startswith("PyTorch fails")
+
+
+def test_what_died_with_several_things_special_joins_the_one_that_dies_alone() -> None:
+    """A process that is gone cannot try which of them it was."""
+    point = "combination.exchange/reference-torch/dlpack/host"
+    crash = {"step": "import", "outcome": "crash"}
+    both = seen(
+        f"{point}/int8/reversed", Code.CRASH, given=f"an array of int8 that is also {REVERSED}, `copy=True`", **crash
+    )
+    assert ids(both) == [
+        "torch/consumer/crash/import/array-of-int8-that-is-also-an-array-with-negative-strides-copy=true"
+    ]
+    alone = seen("pointer.values/reference-torch/dlpack/host/reversed", Code.CRASH, given=REVERSED, **crash)
+    assert ids(both, alone) == ["torch/consumer/crash/import/array-with-negative-strides"]

@@ -8,6 +8,7 @@ import select
 import signal
 import sys
 import time
+from collections.abc import Callable
 from pathlib import Path
 
 from conformance.adapters import registry
@@ -45,7 +46,7 @@ def main(case: Case) -> None:
         return
     tell(before="right")
     tell(step="the exchange in the child")
-    tell(ended=in_child(exchange, source))
+    tell(ended=in_child(lambda: attempt(exchange, source)))
     tell(step="the exit of the interpreter")
 
 
@@ -56,13 +57,13 @@ def _load(name: str) -> Adapter:
     return adapter
 
 
-def in_child(exchange: Exchange, source: Source) -> str:
-    """``right``, ``wrong``, ``raised …``, the name of the signal that ended the child, :data:`HANG` or :data:`UNDECIDED`."""
+def in_child(action: Callable[[], str]) -> str:
+    """What ``action`` says in a fork of this process, the name of the signal that ended the child, :data:`HANG` or :data:`UNDECIDED`."""
     reader, writer = os.pipe()
     child = os.fork()
     if child == 0:
         os.close(reader)
-        os.write(writer, attempt(exchange, source).encode())
+        os.write(writer, action().encode(errors="backslashreplace"))
         os._exit(0)
     os.close(writer)
     with os.fdopen(reader, "rb") as pipe:
@@ -106,7 +107,7 @@ def _state(child: int) -> tuple[str, float]:
 
 
 def attempt(exchange: Exchange, source: Source) -> str:
-    """Take and read, by the adapters alone: the suite's own view of the CUDA context is lost here too."""
+    """``right``, ``wrong`` or ``raised …``. Take and read, by the adapters alone: the suite's own view of the CUDA context is lost here too."""
     try:
         offer = exchange.producer.offer(source.array, exchange.protocol)
         taken = exchange.consumer.take(offer, exchange.protocol, exchange.device)

@@ -1,0 +1,125 @@
+"""Covering arrays of strength 2: few points that together have every pair of levels which can come together. Pure and deterministic."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass
+from itertools import combinations
+
+Level = tuple[str, str]
+"""A factor and one of its levels."""
+Pair = frozenset[Level]
+"""Two levels of two factors."""
+
+
+@dataclass(frozen=True)
+class Space:
+    """Factors with their levels, the default first, and the pairs of levels that cannot come together.
+
+    Every level goes with every default, so that a pair which is allowed is in a point that exists. Raises ``ValueError`` for a space
+    in which one does not.
+    """
+
+    factors: tuple[tuple[str, tuple[str, ...]], ...]
+    apart: frozenset[Pair] = frozenset()
+
+    def __post_init__(self) -> None:
+        defaults = set(self.default.items())
+        for pair in self.apart:
+            if pair & defaults:
+                raise ValueError(f"{sorted(pair)} are kept apart, and one of them is a default")
+
+    @property
+    def default(self) -> dict[str, str]:
+        """The point that has the default of each factor."""
+        return {name: levels[0] for name, levels in self.factors}
+
+    def singles(self) -> Iterator[dict[str, str]]:
+        """The default, then each point that differs from it in one level."""
+        yield self.default
+        for name, levels in self.factors:
+            for level in levels[1:]:
+                yield {**self.default, name: level}
+
+    def pairs(self) -> Iterator[Pair]:
+        """Every pair of levels, allowed or not."""
+        for (one, these), (other, those) in combinations(self.factors, 2):
+            for a in these:
+                for b in those:
+                    yield frozenset({(one, a), (other, b)})
+
+
+def covering(space: Space) -> list[dict[str, str]]:
+    """Points that have every allowed pair: the singles first, then those that a greedy search adds. The same space gives the same points."""
+    found = list(space.singles())
+    search = _Search(space)
+    for point in found:
+        search.cover(point)
+    while search.left:
+        point = search.best()
+        search.cover(point)
+        found.append(point)
+    return found
+
+
+def uncovered(space: Space, points: Sequence[Mapping[str, str]]) -> list[Pair]:
+    """The allowed pairs that none of these points has. It shares nothing with the search."""
+    had = {frozenset(pair) for point in points for pair in combinations(point.items(), 2)}
+    return [pair for pair in space.pairs() if pair not in space.apart and pair not in had]
+
+
+class _Search:
+    """What is left to cover. Levels are numbers, and sets of levels are the bits of an integer."""
+
+    def __init__(self, space: Space) -> None:
+        self._names = [(name, level) for name, levels in space.factors for level in levels]
+        number = {name: n for n, name in enumerate(self._names)}
+        self._number = number
+        self._of_factor = [[number[name, level] for level in levels] for name, levels in space.factors]
+        self._factor_of = {n: f for f, numbers in enumerate(self._of_factor) for n in numbers}
+        self._apart = [0] * len(number)
+        for pair in space.apart:
+            levels = [number[level] for level in pair if level in number]
+            if len(levels) == 2:
+                self._apart[levels[0]] |= 1 << levels[1]
+                self._apart[levels[1]] |= 1 << levels[0]
+        every = (1 << len(number)) - 1
+        own = [sum(1 << n for n in numbers) for numbers in self._of_factor]
+        self._open = [every & ~own[self._factor_of[n]] & ~self._apart[n] for n in range(len(number))]
+
+    @property
+    def left(self) -> bool:
+        """Whether a pair is not covered yet."""
+        return any(self._open)
+
+    def cover(self, point: Mapping[str, str]) -> None:
+        """The pairs of this point are covered."""
+        numbers = [self._number[level] for level in point.items()]
+        mask = sum(1 << n for n in numbers)
+        for n in numbers:
+            self._open[n] &= ~mask
+
+    def best(self) -> dict[str, str]:
+        """The point that begins with the pair which has most left to cover and takes, factor by factor, the level that covers most.
+
+        A default goes with every level, so there is always one to take.
+        """
+        weight = [mask.bit_count() for mask in self._open]
+        first = max(range(len(weight)), key=weight.__getitem__)
+        second = max(_bits(self._open[first]), key=weight.__getitem__)
+        chosen = {self._factor_of[first]: first, self._factor_of[second]: second}
+        mask, apart = 1 << first | 1 << second, self._apart[first] | self._apart[second]
+        rest = [f for f in range(len(self._of_factor)) if f not in chosen]
+        for factor in sorted(rest, key=lambda f: -max(weight[n] for n in self._of_factor[f])):
+            free = [n for n in self._of_factor[factor] if not apart >> n & 1]
+            taken = max(free, key=lambda n: ((self._open[n] & mask).bit_count(), weight[n]))
+            chosen[factor] = taken
+            mask, apart = mask | 1 << taken, apart | self._apart[taken]
+        return dict(self._names[chosen[factor]] for factor in sorted(chosen))
+
+
+def _bits(mask: int) -> Iterator[int]:
+    while mask:
+        lowest = mask & -mask
+        yield lowest.bit_length() - 1
+        mask ^= lowest

@@ -1,0 +1,94 @@
+"""Whether both sides call an element type by its name."""
+
+from __future__ import annotations
+
+from typing import Any, NoReturn
+
+from conformance.adapters.base import Protocol
+from conformance.protocols import cai
+from conformance.protocols.clauses import Level, Role
+from conformance.protocols.dtypes import DType, from_typestr
+
+from .codes import Code
+from .exchange import Exchange, Source, brief
+from .libraries import REFERENCE
+from .outcomes import Inconclusive, Side, fail
+from .steps import Doing
+
+
+def expect_typestr(exchange: Exchange, wanted: DType) -> None:
+    """Where the array interface has no letter for a type, the dictionary that was handed over does not call it by another's name."""
+    handed = exchange.handed
+    if wanted.typestr is None and handed is not None and isinstance(handed.type, str) and not says(handed.type, wanted):
+        fail(
+            Code.DTYPE_CHANGED,
+            "CAI-03",
+            role=Role.PRODUCER,
+            reason=f"the producer publishes {wanted.name} as another element type",
+            expected=truly(wanted),
+            seen=handed.type,
+            accused=Side.PRODUCER,
+        )
+
+
+def expect_name(exchange: Exchange, source: Source, taken: Any, seen: str | None) -> None:
+    """The consumer's own word for the element type is the usual one."""
+    if seen is None:
+        raise Inconclusive(f"{exchange.consumer.name} does not say what type the elements are")
+    unspoken = exchange.protocol is Protocol.CAI and source.dtype.kind is None
+    if seen == source.dtype.name or (unspoken and is_raw(seen)):
+        return
+    exchange.expect_handed(source)
+    intact = exchange.read(taken) == source.values
+    if intact:
+        _note_other_protocol(exchange, source.dtype)
+    type_changed(exchange, source.dtype.name, seen, intact=intact, accused=exchange.reader_at_fault())
+
+
+def type_changed(exchange: Exchange, wanted: str, seen: str, *, intact: bool, accused: Side | None = None) -> NoReturn:
+    """The consumer takes elements for others. With every byte as it was nothing is lost, and their user can tell: a deviation."""
+    fail(
+        Code.DTYPE_CHANGED,
+        exchange.reading(),
+        role=Role.CONSUMER,
+        level=Level.SHOULD if intact else None,
+        reason="the consumer takes the elements for another type"
+        + (" of the same width, with every byte as it was" if intact else ""),
+        expected=wanted,
+        seen=seen,
+        accused=accused,
+    )
+
+
+def _note_other_protocol(exchange: Exchange, kind: DType) -> None:
+    """What the same consumer makes of a type by the array interface, where it takes it for another one by DLPack."""
+    consumer, device, reference = exchange.consumer, exchange.device, exchange.library(REFERENCE)
+    offered = Protocol.CAI in reference.protocols(device)[0] and Protocol.CAI in consumer.protocols(device)[1]
+    if exchange.protocol is not Protocol.DLPACK or not offered:
+        return
+    array = reference.array(kind, (2, 2), bytes(4 * kind.itemsize), device)
+    try:
+        with exchange.step(Doing.IMPORT, Role.CONSUMER):
+            name = consumer.describe(consumer.take(reference.offer(array, Protocol.CAI), Protocol.CAI, device)).dtype
+        told = f"takes {kind.name} as {name}"
+    except Exception as error:
+        exchange.check_context(error)
+        told = f"refuses {kind.name}: {brief(error)}"
+    exchange.notes["other protocol"] = f"by the CUDA Array Interface {consumer.name} {told}"
+
+
+def is_raw(name: str) -> bool:
+    """Whether a library's word for a type means bytes without a meaning: NumPy's ``void16``, a typestr ``|V2``."""
+    return name.startswith("void") or name[1:2] == "V"
+
+
+def truly(kind: DType) -> str:
+    """The true name of this type in a dictionary."""
+    return kind.typestr or f"raw bytes, such as |V{kind.itemsize}"
+
+
+def says(typestr: str, kind: DType) -> bool:
+    """Whether a well-formed ``typestr`` is a true name of this type."""
+    if kind.typestr is not None:
+        return from_typestr(typestr) is kind
+    return typestr[1] == "V" and cai.typestr_bytes(typestr) == kind.itemsize

@@ -1,0 +1,57 @@
+"""On which device an array lies, by its address and by what is told of it."""
+
+from __future__ import annotations
+
+from conformance.adapters.base import Device, Protocol, View
+from conformance.cuda import pointers
+from conformance.protocols.clauses import Role
+
+from .codes import Code
+from .exchange import Exchange, Source
+from .outcomes import ACCUSED, fail
+
+Told = tuple[int, int]
+"""A device as DLPack writes it: type and number."""
+
+
+def place(exchange: Exchange, address: int, role: Role) -> Told:
+    """The DLPack device of an address that this side tells: on CUDA by the driver, else that of the case."""
+    if exchange.device is not Device.CUDA:
+        return exchange.device.dlpack_type, 0
+    found = pointers.query(address)
+    if found is None:
+        by_dlpack = exchange.protocol is Protocol.DLPACK
+        cited = {
+            Role.PRODUCER: "DLP-59" if by_dlpack else "CAI-05", Role.CONSUMER: "DLP-58" if by_dlpack else "CAI-32",
+        }[role]  # fmt: skip
+        fail(
+            Code.UNKNOWN_ADDRESS,
+            cited,
+            role=role,
+            reason=f"the driver does not know the address that the {role.value} tells",
+            expected="an address of CUDA memory",
+            seen=hex(address),
+            accused=ACCUSED[role],
+        )
+    return found.dlpack_device
+
+
+def expect_home(exchange: Exchange, source: Source, view: View) -> None:
+    """The import lies on the device of the producer's array, and the consumer says so."""
+    by_dlpack = exchange.protocol is Protocol.DLPACK
+    home = (exchange.device.dlpack_type, 0)
+    if source.view.size:
+        home = place(exchange, source.address, Role.PRODUCER)
+        real = place(exchange, view.address, Role.CONSUMER)
+        _expect_kept(real, home, "the address of the import", "DLP-42" if by_dlpack else exchange.sharing())
+    if view.device is not None:
+        told = "DLP-42" if by_dlpack else "CAI-29" if source.view.size else "CAI-07"
+        _expect_kept(view.device, home, "the consumer", told)
+
+
+def _expect_kept(seen: Told, home: Told, who: str, cited: str) -> None:
+    if tuple(map(int, seen)) != home:
+        fail(
+            Code.WRONG_DEVICE, cited, role=Role.CONSUMER, reason=f"{who} names another device than the producer's array",
+            expected=home, seen=tuple(map(int, seen)),
+        )  # fmt: skip

@@ -1,0 +1,392 @@
+"""Points of the family ``combination``: the factors of an exchange, their levels, which go together, and the array that a point has."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Iterator, Mapping
+from dataclasses import dataclass, fields
+from functools import lru_cache
+from itertools import product
+
+from conformance.adapters.base import Device, Protocol, Trait
+from conformance.protocols.dtypes import ARRAY_API, DType, dtype
+from conformance.protocols.strided import Broadcast, Index, Step, Strided, Transpose
+
+from .covering import Pair as Couple
+from .covering import Space, covering
+from .layouts import Layout
+from .libraries import REFERENCE, Pair
+
+LAYOUTS = ("packed", "transposed", "padded", "stepped", "reversed", "broadcast")
+RANKS = ("rank-2", "rank-0", "rank-1", "rank-3", "rank-4", "rank-5", "rank-6", "rank-7")
+SIZES = ("few", "one", "empty", "long", "page", "large", "huge")
+OFFSETS = ("offset-0", "offset-1", "offset-3", "offset-65")
+"""In elements; in rows where the elements of a view with several dimensions lie without gaps."""
+ACCESS = ("writable", "readonly")
+CONTENTS = ("pattern", "zeros", "raw")
+"""``raw`` are bits that a type need not keep when it computes: signalling NaNs, and bytes of a bool other than 0 and 1."""
+FORMS = {
+    Protocol.DLPACK: ("newest", "version-1.0", "legacy"),
+    Protocol.CAI: ("dictionary-3", "dictionary-2", "strides-told", "dictionary-2-strides-told"),
+}
+ASKED = ("version-1.1", "version-1.2", "version-1.9")
+"""Versions that only a consumer can name: it gets the newest one that the producer has, if that has the same major number."""
+PATHS = ("own", "view", "reexport", "second", "again", "copy", "shared", "after-refusal", "after-fork")
+VERSIONS: dict[str, tuple[int, int] | None] = {
+    "legacy": None, "version-1.0": (1, 0), "version-1.1": (1, 1), "version-1.2": (1, 2), "version-1.9": (1, 9),
+}  # fmt: skip
+"""By the level of ``form``; the newest version is what the reference has."""
+MANY = (1 << 16) + 1
+"""Elements along one axis of a ``large`` array."""
+PAGE = 4096
+"""Bytes. An array of the size ``page`` is just larger."""
+FAR = 1 << 31
+"""Bytes between the rows of a ``huge`` array, at least."""
+
+
+@dataclass(frozen=True)
+class Point:
+    """A level of each factor."""
+
+    dtype: str = "float32"
+    layout: str = "packed"
+    rank: str = "rank-2"
+    size: str = "few"
+    offset: str = "offset-0"
+    access: str = "writable"
+    content: str = "pattern"
+    form: str = ""
+    path: str = "own"
+
+    @classmethod
+    def of(cls, parameters: Iterable[tuple[str, str]]) -> Point:
+        """The point of a case: the levels among its parameters, and the default of every other factor."""
+        known = {field.name for field in fields(cls)}
+        return cls(**{name: level for name, level in parameters if name in known})
+
+    @property
+    def changed(self) -> tuple[tuple[str, str], ...]:
+        """The levels that are not the default of their factor, in the order of the factors."""
+        return tuple((f.name, getattr(self, f.name)) for f in fields(self) if getattr(self, f.name) != f.default)
+
+    def without(self, name: str) -> Point:
+        """The same point with the default of this factor."""
+        default = next(field.default for field in fields(self) if field.name == name)
+        return Point(**{**dict(self.changed), name: str(default)})
+
+    @property
+    def kind(self) -> DType:
+        """The element type."""
+        return dtype(self.dtype)
+
+    @property
+    def ndim(self) -> int:
+        """Dimensions."""
+        return int(self.rank.removeprefix("rank-"))
+
+    @property
+    def skipped(self) -> int:
+        """The number in ``offset``."""
+        return int(self.offset.removeprefix("offset-"))
+
+    @property
+    def is_plain(self) -> bool:
+        """Whether only element type (of the array API standard), size, content and path may be special: arrays that are promised to be taken."""
+        return (
+            self.dtype in ARRAY_API and self.layout == "packed" and 1 <= self.ndim <= 3 and self.size not in ("empty", "huge")
+            and not self.skipped and self.access == "writable" and not self.form and self.path not in ("copy", "shared", "after-fork")
+        )  # fmt: skip
+
+    def array(self) -> Layout:
+        """The packed block and the steps of the view. A ``huge`` array has none: see :func:`far_rows`."""
+        assert self.size != "huge"
+        return _BUILD[self.layout](self, _shape(self))
+
+
+def far_rows(kind: DType) -> Strided:
+    """Two rows of six elements, more than :data:`FAR` bytes apart."""
+    return Strided((2, 6), (FAR // kind.itemsize + 64, 1))
+
+
+# -- the array of a point
+
+_FEW = {
+    0: (), 1: (12,), 2: (3, 4), 3: (2, 3, 2), 4: (2, 3, 2, 2), 5: (2, 2, 2, 1, 3), 6: (2, 1, 2, 2, 1, 3), 7: (2, 1, 2, 1, 2, 1, 3),
+}  # fmt: skip
+
+
+def _shape(point: Point) -> tuple[int, ...]:
+    """The shape of the view. The long axis is the one along which an offset costs least memory."""
+    rank, few = point.ndim, _FEW[point.ndim]
+    if point.size == "few" or not rank:
+        return few
+    if point.size == "one":
+        return (1,) * rank
+    if point.size == "empty":
+        return tuple(0 if axis == rank // 2 else extent for axis, extent in enumerate(few))
+    ends = 2 if rank > 1 else 1
+    along = {"long": 300, "page": PAGE // (point.kind.itemsize * ends) + 1, "large": MANY}[point.size]
+    longest = 0 if point.layout == "packed" else rank - 1
+    shape = [ends if axis in (0, rank - 1) else 1 for axis in range(rank)]
+    shape[longest] = along
+    return tuple(shape)
+
+
+def _packed(point: Point, shape: tuple[int, ...]) -> Layout:
+    skipped, room = point.skipped, int(point.path == "view")
+    if not skipped and not room:
+        return Layout("packed", shape)
+    if not shape:
+        return Layout("packed", (skipped + 1 + room,), (Index((skipped,)),))
+    rows = shape[0]
+    return Layout(
+        "packed", (skipped + rows + room, *shape[1:]), (Index((slice(skipped, skipped + rows),)),)
+    )  # fmt: skip
+
+
+def _transposed(point: Point, shape: tuple[int, ...]) -> Layout:
+    rank, skipped, room = len(shape), point.skipped, int(point.path == "view")
+    axes = tuple(reversed(range(rank))) if rank % 2 == 0 else (*range(1, rank), 0)
+    base = [shape[axes.index(axis)] for axis in range(rank)]
+    steps: list[Step] = []
+    if skipped or room:
+        steps.append(Index((slice(skipped, skipped + base[0]),)))
+        base[0] += skipped + room
+    return Layout("transposed", tuple(base), (*steps, Transpose(axes)))
+
+
+def _padded(point: Point, shape: tuple[int, ...]) -> Layout:
+    *outer, last = shape
+    at = point.skipped
+    keys = (*(slice(None) for _ in outer), slice(at, at + last))
+    return Layout("padded", (*outer, at + last + 3), (Index(keys),))
+
+
+def _stepped(point: Point, shape: tuple[int, ...]) -> Layout:
+    """Every third element of the last axis and every second of the first where there are several; of a large array every second of the last."""
+    *outer, last = shape
+    at, step = point.skipped, 2 if point.size == "large" else 3
+    keys = [slice(None) for _ in outer]
+    base = list(outer)
+    if outer and point.size != "large":
+        keys[0], base[0] = slice(None, None, 2), 2 * outer[0]
+    return Layout("stepped", (*base, at + step * last), (Index((*keys, slice(at, at + step * last, step))),))
+
+
+def _reversed(point: Point, shape: tuple[int, ...]) -> Layout:
+    """Backwards along the first and the last axis. ``offset`` elements lie in front of the lowest one."""
+    *outer, last = shape
+    at = point.skipped
+    keys = [slice(None) for _ in outer]
+    if outer:
+        keys[0] = slice(None, None, -1)
+    return Layout(
+        "reversed", (*outer, at + last + 1), (Index((*keys, slice(at + last - 1, at - 1 if at else None, -1))),)
+    )
+
+
+def _broadcast(point: Point, shape: tuple[int, ...]) -> Layout:
+    """Stride 0 in the first, a middle or the last axis, by the rank."""
+    rank, at = len(shape), point.skipped
+    axis = {0: rank // 2, 1: rank - 1, 2: 0}[rank % 3]
+    view = tuple(max(extent, 3) if n == axis else extent for n, extent in enumerate(shape))
+    once = tuple(1 if n == axis else extent for n, extent in enumerate(view))
+    keys = (*(slice(None) for _ in once[:-1]), slice(at, at + once[-1]))
+    return Layout("broadcast", (*once[:-1], at + once[-1] + 1), (Index(keys), Broadcast(view)))
+
+
+_BUILD = {
+    "packed": _packed, "transposed": _transposed, "padded": _padded, "stepped": _stepped, "reversed": _reversed, "broadcast": _broadcast,
+}  # fmt: skip
+
+
+# -- which levels an exchange has
+
+
+@dataclass(frozen=True)
+class Reach:
+    """What an exchange can show: its space, the element types that take turns in one level of it, and why levels are missing."""
+
+    space: Space
+    turns: tuple[str, ...] = ()
+    """8-bit floats: one level, because their width and their way through a library are the same."""
+    missing: tuple[tuple[str, str], ...] = ()
+    """A level that the exchange cannot have, and the reason."""
+
+
+_ALONE = "each side shows it with the reference"
+
+
+def reach(pair: Pair) -> Reach:
+    """The levels that both sides of an exchange can have, by what was measured of them."""
+    missing: dict[str, str] = {}
+
+    def having(levels: Iterable[str], reasons: Mapping[str, str]) -> tuple[str, ...]:
+        found = tuple(levels)
+        missing.update({level: reasons[level] for level in found if level in reasons})
+        return tuple(level for level in found if level not in reasons)
+
+    types, turns = _types(pair.source.dtypes)
+    space = Space(
+        (
+            ("dtype", types),
+            ("layout", having(LAYOUTS, _layouts_missing(pair))),
+            ("rank", having(RANKS, {} if pair.with_reference else dict.fromkeys(("rank-5", "rank-6"), _ALONE))),
+            ("size", having(SIZES, _sizes_missing(pair))),
+            ("offset", having(OFFSETS, _views_missing(pair, OFFSETS[1:]))),
+            ("access", having(ACCESS, _access_missing(pair))),
+            ("content", CONTENTS if pair.with_reference else CONTENTS[:1]),
+            ("form", _forms(pair)),
+            ("path", having(PATHS, _paths_missing(pair))),
+        )
+    )
+    return Reach(Space(space.factors, _apart(pair, space)), turns, tuple(missing.items()))
+
+
+def _types(names: tuple[str, ...]) -> tuple[tuple[str, ...], tuple[str, ...]]:
+    """float32 first, the 8-bit floats as one level."""
+    small = tuple(name for name in names if name.startswith("float8_"))
+    default = "float32" if "float32" in names else names[0]
+    rest = tuple(name for name in names if name not in (default, *small))
+    return (default, *rest, *small[:1]), small
+
+
+def _layouts_missing(pair: Pair) -> dict[str, str]:
+    have = {
+        "transposed": "permuted", "padded": "columns", "stepped": "stepped", "reversed": "reversed-step", "broadcast": "broadcast-rows",
+    }  # fmt: skip
+    found = {
+        level: f"{pair.producer.name} has no such views"
+        for level, name in have.items()
+        if name not in pair.source.layouts
+    }
+    if "reversed" not in found and have["reversed"] not in pair.target.layouts:
+        found["reversed"] = f"{pair.consumer.name} has no such views; pointer.values asks it once"
+    return found
+
+
+def _views_missing(pair: Pair, levels: Iterable[str]) -> dict[str, str]:
+    return {} if "rows" in pair.source.layouts else dict.fromkeys(levels, f"{pair.producer.name} has no views")
+
+
+def _sizes_missing(pair: Pair) -> dict[str, str]:
+    if pair.producer.name != REFERENCE:
+        return {"huge": f"{pair.producer.name} would have to fill all of the memory"}
+    return {"huge": "memory of a GPU is taken at once"} if pair.device is Device.CUDA else {}
+
+
+def _access_missing(pair: Pair) -> dict[str, str]:
+    if pair.producer.has(Trait.IMMUTABLE):
+        return {"readonly": f"all arrays of {pair.producer.name} are read-only"}
+    return {} if pair.producer.has(Trait.READONLY) else {"readonly": f"{pair.producer.name} has no read-only arrays"}
+
+
+def _forms(pair: Pair) -> tuple[str, ...]:
+    """Only the reference can be told which form to offer, or to ask for. The default is not named."""
+    if not pair.with_reference or (pair.protocol is Protocol.CAI and pair.producer.name != REFERENCE):
+        return ("",)
+    asked = ASKED if pair.protocol is Protocol.DLPACK and pair.consumer.name == REFERENCE else ()
+    return ("", *FORMS[pair.protocol][1:], *asked)
+
+
+def _paths_missing(pair: Pair) -> dict[str, str]:
+    found = _views_missing(pair, ("view",))
+    if pair.protocol not in pair.source.imports:
+        found["reexport"] = f"{pair.producer.name} imports nothing by this protocol"
+    if pair.protocol is not Protocol.DLPACK:
+        found.update(dict.fromkeys(("copy", "shared"), "only DLPack has a word for copies"))
+    elif not pair.consumer.has(Trait.COPY_KEYWORD):
+        found.update(dict.fromkeys(("copy", "shared"), f"{pair.consumer.name} takes no copy="))
+    if not pair.with_reference:
+        found.update(dict.fromkeys(("second", "again", "after-refusal", "after-fork"), _ALONE))
+    elif pair.device is Device.CUDA:
+        found["after-fork"] = "CUDA does not survive a fork"
+    return found
+
+
+@dataclass(frozen=True)
+class Rule:
+    """No level of ``these`` comes together with one of ``those``. ``these`` are of the factor ``one``, ``those`` of ``other``."""
+
+    one: str
+    these: tuple[str, ...]
+    other: str
+    those: tuple[str, ...]
+    why: str
+
+
+RULES = (
+    Rule("layout", LAYOUTS[1:], "rank", ("rank-0",), "an array without dimensions has one layout"),
+    Rule("layout", ("transposed", "padded"), "rank", ("rank-1",), "an array of one dimension has no rows"),
+    Rule("layout", ("reversed", "broadcast"), "size", ("empty",), "no stride is taken"),
+    Rule("layout", ("broadcast",), "size", ("one",), "no element is repeated"),
+    Rule("size", SIZES[1:], "rank", ("rank-0",), "an array without dimensions has one element"),
+    Rule("size", ("huge",), "layout", LAYOUTS[1:], "it has a layout of its own"),
+    Rule("size", ("huge",), "rank", tuple(rank for rank in RANKS if rank != "rank-2"), "it has a layout of its own"),
+    Rule("size", ("huge",), "offset", OFFSETS[1:], "it has a layout of its own"),
+    Rule("size", ("huge",), "path", ("view", "reexport", "copy", "shared", "after-fork"), "few exchanges of it are enough"),
+    Rule("size", ("empty",), "path", ("copy", "shared"), "there is nothing to copy or to share"),
+    Rule("size", ("large",), "path", ("after-fork",), "libraries copy it in threads of theirs, which a fork has not"),
+    Rule("content", CONTENTS[1:], "size", ("empty", "huge"), "there is nothing to see"),
+)  # fmt: skip
+
+
+def rules(pair: Pair) -> tuple[Rule, ...]:
+    """The levels that cannot come together in an exchange, or mean nothing together, and why."""
+    every_bit = tuple(name for name in pair.source.dtypes if not _has_raw(name))
+    found = (*RULES, Rule("content", ("raw",), "dtype", every_bit, "every bit of these types counts"))
+    if pair.producer.name != REFERENCE:
+        return found
+    why = "a legacy capsule cannot say it, so the reference makes none"
+    return (*found, Rule("access", ("readonly",), "form", ("legacy",), why))
+
+
+def _apart(pair: Pair, space: Space) -> frozenset[Couple]:
+    levels = dict(space.factors)
+    return frozenset(
+        frozenset({(rule.one, a), (rule.other, b)})
+        for rule in rules(pair)
+        for a, b in product(rule.these, rule.those)
+        if a in levels[rule.one] and b in levels[rule.other]
+    )
+
+
+def left_out(pairs: Iterable[Pair]) -> Iterator[tuple[str, str]]:
+    """The levels, and the pairs of levels, that no point of these exchanges has; each with the reason."""
+    found: dict[tuple[str, str], None] = {}
+    for pair in pairs:
+        for level, why in reach(pair).missing:
+            found[
+                f"{level} from {pair.producer.name} to {pair.consumer.name} by {pair.protocol.value} on {pair.device.value}",
+                why,
+            ] = None
+        for rule in rules(pair):
+            found[f"{' or '.join(rule.these)} with {' or '.join(rule.those)}", rule.why] = None
+    return iter(found)
+
+
+def _has_raw(name: str) -> bool:
+    """Whether a type has bits that it need not keep when it computes."""
+    return name == "bool" or name.startswith(("float16", "float32", "float64", "complex", "bfloat"))
+
+
+# -- the points of an exchange
+
+
+def points(found: Reach) -> Iterator[tuple[Point, bool]]:
+    """Every point of an exchange, and whether at most one of its levels is not the default."""
+    types, turn = dict(found.space.factors)["dtype"], 0
+    alone = len(list(found.space.singles()))
+    for number, chosen in enumerate(_covered(found.space)):
+        if chosen["dtype"] in found.turns:
+            chosen = {**chosen, "dtype": found.turns[turn % len(found.turns)]}
+            turn += 1
+        yield Point(**chosen), number < alone
+    default = found.space.default
+    for name in found.turns:
+        if name not in types:
+            yield Point(**{**default, "dtype": name}), True
+
+
+@lru_cache(maxsize=256)
+def _covered(space: Space) -> tuple[dict[str, str], ...]:
+    return tuple(covering(space))

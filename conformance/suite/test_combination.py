@@ -1,0 +1,532 @@
+"""Family ``combination``: arrays that are special in two respects at once. A case is a point, and shows all that its exchange can show."""
+
+from __future__ import annotations
+
+import json
+import weakref
+from collections.abc import Callable, Iterator
+from functools import partial
+from typing import Any
+
+from conformance.adapters.base import Protocol, Trait, View
+from conformance.adapters.reference import ReferenceAdapter
+from conformance.protocols.clauses import Level, Role
+from conformance.protocols.dlpack import DLFlags, Tensor
+from conformance.protocols.strided import offsets
+from conformance.reference.exporter import NEWEST, Exporter
+from conformance.reference.importer import Imported
+from conformance.reference.managed import Managed, stray_deleter_calls
+from conformance.reference.memory import ALIGNMENT
+
+from .catalogue import Draft, Tier, invariant
+from .codes import BY_SLUG, Code
+from .copies import copy_is_shared, expect_no_copy
+from .exchange import Exchange, Source, brief, show
+from .libraries import REFERENCE, Environment, Pair
+from .named import expect_name, expect_typestr
+from .offers import HELD, expect_plain_releases, expect_streams, happens, reused, still_held, unreleased
+from .outcomes import Failure, Inconclusive, Refused, Side, fail
+from .patterns import pattern, raw
+from .places import expect_home
+from .points import VERSIONS, Point, far_rows, left_out, points, reach
+from .programs.after_fork import HANG, UNDECIDED, in_child
+from .specials import combined
+from .steps import Doing
+
+_PRESSURE = 3
+"""Arrays of the producer's that take up memory which should not be free."""
+_NOWHERE = (99, 0)
+"""A device that DLPack does not know."""
+
+
+def _drafts(env: Environment) -> Iterator[Draft]:
+    return (draft for pair in env.pairs() for draft in _of_pair(pair))
+
+
+def _of_pair(pair: Pair) -> Iterator[Draft]:
+    """The quick tier has the points that differ from a plain exchange in one level, with the reference on one side."""
+    names = (pair.producer.name, pair.consumer.name, pair.protocol.value, pair.device)
+    for point, is_single in points(reach(pair)):
+        yield Draft(*names, point.changed, Tier.QUICK if is_single and pair.with_reference else Tier.FULL)
+
+
+@invariant(
+    "combination.exchange",
+    producer="DLP-59 DLP-02 DLP-07 DLP-08 DLP-10 DLP-13 DLP-15 DLP-19 DLP-20 DLP-27 DLP-28 DLP-39 DLP-43 DLP-46 "
+    "CAI-05 CAI-02 CAI-03 CAI-06 CAI-08 CAI-11 CAI-12",
+    consumer="DLP-58 DLP-09 DLP-26 DLP-31 DLP-36 DLP-42 DLP-43 DLP-44 DLP-46 DLP-63 CAI-32 CAI-07 CAI-29",
+    context="G2 CAI-27",
+    level=Level.MUST,
+    cases=_drafts,
+    left_out=lambda env: left_out(env.pairs()),
+)
+def test_exchange(exchange: Exchange) -> None:
+    """An array that is special in two respects at once arrives as it is, or is refused, and is released once.
+
+    The factors are element type, layout, rank, size, offset, writability, content, the form of capsule or dictionary, and the path by
+    which the array comes to its exchange. The points cover every pair of levels that the two libraries can have. Each exchange shows
+    all that it can: the call, the capsule, address, shape, strides, element type, values, flags, memory around the view, the base of a
+    view, and release. A consumer may copy what is misaligned or not row-major. After a failure each level is put back to its default where
+    the same failure still shows; the rest is what is special.
+    """
+    point = Point.of(exchange.case.parameters)
+    try:
+        _try(exchange, point)
+    except Failure as failure:
+        raise _reduced(exchange, point, failure) from failure
+
+
+# -- what is special about a failure
+
+
+def _reduced(exchange: Exchange, point: Point, failure: Failure) -> Failure:
+    """The failure with what is special about it: the levels without which it does not show."""
+    is_of_point = failure.given is None or failure.given in HELD.values()
+    if not is_of_point or failure.level is Level.OBSERVED or exchange.is_illegal:
+        return failure
+    for name, _ in point.changed:
+        simpler = point.without(name)
+        if _fails_alike(exchange, simpler, failure):
+            point = simpler
+    given = combined(point.changed) or failure.given or ""
+    return Failure(
+        failure.code, failure.clause, failure.role, failure.level, failure.reason, failure.expected, failure.seen,
+        given=given, accused=failure.accused, library=failure.library,
+    )  # fmt: skip
+
+
+def _fails_alike(exchange: Exchange, point: Point, failure: Failure) -> bool:
+    try:
+        _try(exchange.apart(), point)
+    except Failure as other:
+        return (other.code, other.role) == (failure.code, failure.role)
+    except (Refused, Inconclusive):
+        return False
+    except Exception as error:
+        exchange.check_context(error)
+        return False
+    return False
+
+
+# -- one exchange
+
+
+def _try(exchange: Exchange, point: Point) -> None:
+    """Make the array of the point, hand it over on its path, and judge all that there is to be seen."""
+    exchange.special(combined(point.changed))
+    if point.path == "after-fork":
+        _in_fork(exchange, point.without("path"))
+        return
+    if point.path == "after-refusal":
+        _refuse(exchange)
+    source, lent = _source(exchange, point)
+    strays = len(stray_deleter_calls)
+    first = [_take(exchange, point, source)] if point.path in ("second", "again") else []
+    if point.path == "again":
+        first.clear()
+    holder = [_take(exchange, point, source)]
+    view = exchange.look(holder[0])
+    _judge_description(exchange, point, source, holder[0], view)
+    _judge_content(exchange, point, source, holder[0], view)
+    first.clear()
+    is_shared = bool(source.view.size) and not exchange.is_elsewhere(source, view.address)
+    _judge_lifetime(exchange, point, source, lent, holder, is_shared=is_shared, strays=strays)
+    _judge_flags(exchange, point, source, view)
+
+
+def _source(exchange: Exchange, point: Point) -> tuple[Source, Managed | None]:
+    """The producer's array; and, if it is an import, our struct that tells when the producer has let go of it."""
+    lent: Managed | None = None
+    if point.size == "huge":
+        source = _far_apart(exchange, point)
+    elif point.path == "reexport":
+        source, lent = _imported(exchange, point)
+    else:
+        form = point.array()
+        block = _content(point, form.elements)
+        source = exchange.make(
+            exchange.producer, kind=point.kind, form=form, block=block, readonly=point.access == "readonly"
+        )
+    if isinstance(source.array, Exporter):
+        source.array.newest = VERSIONS.get(point.form, NEWEST)
+        source.array.cai_override = _dictionary(point, source)
+    if point.path == "view":
+        _press(exchange, point)
+    return source, lent
+
+
+def _content(point: Point, count: int) -> bytes:
+    if point.content == "zeros":
+        return bytes(count * point.kind.itemsize)
+    return raw(point.kind, count) if point.content == "raw" else pattern(point.kind, count)
+
+
+def _dictionary(point: Point, source: Source) -> dict[str, Any]:
+    """What is replaced in the reference's dictionary."""
+    version = {"version": 2} if point.form.startswith("dictionary-2") else {}
+    return {**version, "strides": source.strides} if point.form.endswith("strides-told") else version
+
+
+def _far_apart(exchange: Exchange, point: Point) -> Source:
+    """An array of the reference's whose rows lie so far apart that no 32 bits can count the bytes."""
+    reference, view = exchange.producer, far_rows(point.kind)
+    assert isinstance(reference, ReferenceAdapter)
+    try:
+        array = reference.reserved(point.kind, view, exchange.device)
+    except (OSError, MemoryError) as error:
+        raise Inconclusive(
+            f"no room for an array with rows {view.strides[0]} elements apart: {brief(error)}"
+        ) from error
+    size, data = point.kind.itemsize, _content(point, view.size)
+    for number, offset in enumerate(offsets(view)):
+        exchange.poke(array.element0() + offset * size, data[number * size : (number + 1) * size])
+    array.readonly = point.access == "readonly"
+    return exchange.made(Source(array, point.kind, view, array.element0(), b"", data))
+
+
+def _imported(exchange: Exchange, point: Point) -> tuple[Source, Managed | None]:
+    """The producer's import of an array of the reference, on whose memory it is; a refusal ends the case."""
+    producer, reference, form = exchange.producer, exchange.library(REFERENCE), point.array()
+    block = _content(point, form.elements)
+    lent = exchange.make(reference, kind=point.kind, form=form, block=block, readonly=point.access == "readonly")
+    try:
+        with exchange.step(Doing.IMPORT, Role.CONSUMER, producer.name, is_lent=True):
+            array = producer.take(reference.offer(lent.array, exchange.protocol), exchange.protocol, exchange.device)
+            found = producer.describe(array)
+    except Exception as error:
+        exchange.check_context(error)
+        raise Refused(f"{producer.name} does not import what it is to export again: {brief(error)}") from error
+    if form.view.size and found.address != lent.address:
+        raise Refused(f"{producer.name} copies what it imports, so what it exports is an array of its own")
+    if point.access == "readonly" and not found.readonly:
+        raise Refused(f"{producer.name} makes no read-only array of what is to be exported again (see readonly.import)")
+    exports = lent.array.log.exports
+    return exchange.made(Source(array, point.kind, form.view, lent.address, block)), exports[-1] if exports else None
+
+
+def _take(exchange: Exchange, point: Point, source: Source) -> Any:
+    """Import by the consumer as the point says; the consumer's calls are judged."""
+    keywords: dict[str, Any] = {"copy": {"copy": True}, "shared": {"copy": False}}.get(point.path, {})
+    if isinstance(exchange.consumer, ReferenceAdapter) and point.form in VERSIONS:
+        keywords = {**keywords, "max_version": VERSIONS[point.form]}
+    offer = exchange.offer(source)
+    taken = exchange.take(offer, promised=exchange.promises(point.is_plain), **keywords)
+    expect_streams(exchange, getattr(offer, "calls", ()))
+    return taken
+
+
+# -- what the import is
+
+
+def _judge_description(exchange: Exchange, point: Point, source: Source, taken: Any, view: View) -> None:
+    """The hand-over and the import describe the producer's array, or a copy where there may be one."""
+    exchange.expect_handed(source)
+    if isinstance(taken, Imported) and taken.tensor is not None:
+        _expect_capsule(exchange, point, source, taken.tensor)
+    expect_typestr(exchange, source.dtype)
+    if view.dtype is not None:
+        expect_name(exchange, source, taken, view.dtype)
+    exchange.expect_shape(source, view)
+    if source.view.size or not exchange.consumer.traits & {Trait.POINTER_ONLY}:
+        expect_home(exchange, source, view)
+    if point.path == "shared":
+        expect_no_copy(exchange, source, view)
+    if point.path == "copy" or (exchange.is_elsewhere(source, view.address) and _may_copy(exchange, point, source)):
+        return
+    exchange.expect_address(source, view)
+
+
+def _may_copy(exchange: Exchange, point: Point, source: Source) -> bool:
+    """Whether the consumer has a reason to copy what nobody asks it to copy: DLPack wants memory shared where that is possible.
+
+    The producer has none: it has this array. A consumer without read-only arrays keeps one safe by a copy.
+    """
+    if exchange.handed is not None and exchange.is_elsewhere(source, exchange.handed.address):
+        return False
+    is_aligned = source.address % ALIGNMENT == 0 or exchange.protocol is Protocol.CAI
+    lacks_readonly = point.access == "readonly" and Trait.READONLY not in exchange.consumer.traits
+    may = not is_aligned or not source.view.contiguous or lacks_readonly
+    if may:
+        exchange.notes["copy"] = f"{exchange.consumer.name} copies, which the protocol leaves open"
+    return may
+
+
+def _expect_capsule(exchange: Exchange, point: Point, source: Source, tensor: Tensor) -> None:
+    """The struct that the reference has taken is of a version that it asked for, on the device of the array, and has its strides."""
+    asked = VERSIONS.get(point.form, NEWEST)
+    if tensor.version is not None and tensor.version[0] > (asked or (0,))[0]:
+        fail(
+            Code.VERSION_TOO_NEW, "DLP-02", role=Role.PRODUCER, reason="the producer exports a newer struct than the consumer asked for",
+            expected=f"legacy or at most major version {(asked or (0,))[0]}", seen=f"version {tensor.version} for max_version={asked}",
+        )  # fmt: skip
+    if tensor.version is None and asked is not None and asked > (1, 0):
+        least = exchange.decode(exchange.capsule_of(source, max_version=(1, 0))).version
+        if least is not None:
+            fail(
+                Code.VERSION_TOO_OLD, "DLP-02", role=Role.PRODUCER,
+                reason="the producer exports an older struct to a consumer that asks for a newer one",
+                expected=f"a versioned struct, as for max_version=(1, 0): {least}", seen=f"the legacy struct for max_version={asked}",
+            )  # fmt: skip
+    plain = (exchange.device.dlpack_type, 0)
+    if tensor.device != plain:
+        fail(
+            Code.WRONG_DEVICE, "DLP-15", role=Role.PRODUCER, reason="the capsule names another device than that of the array",
+            expected=f"device {plain}", seen=f"device {tensor.device}",
+        )  # fmt: skip
+    if tensor.strides is None and source.view.ndim and (tensor.version or (0, 0)) >= (1, 2):
+        fail(
+            Code.STRIDES_MISSING, "DLP-20", role=Role.PRODUCER, reason=f"the producer exports a capsule of version {tensor.version} without strides",
+            expected=f"strides of {source.view.ndim} dimensions", seen="NULL",
+            given="a C-contiguous array in a capsule of version 1.2 or newer",
+        )  # fmt: skip
+    _expect_copied_flag(source, tensor)
+
+
+def _expect_copied_flag(source: Source, tensor: Tensor) -> None:
+    """IS_COPIED is set exactly if the struct is about a copy, and no flag that means nothing."""
+    if tensor.flags is None:
+        return
+    moved, flagged = tensor.element0 != source.address, bool(tensor.flags & DLFlags.IS_COPIED)
+    if source.view.size and moved != flagged:
+        fail(
+            Code.COPIED_FLAG_MISSING if moved else Code.COPIED_FLAG_INVENTED, "DLP-10", role=Role.PRODUCER,
+            reason="the producer copies without setting IS_COPIED" if moved else "the producer sets IS_COPIED and shares",
+            expected=f"IS_COPIED {'set' if moved else 'clear'}: element 0 is at {tensor.element0:#x}, the array's at {source.address:#x}",
+            seen=f"flags {tensor.flags}",
+        )  # fmt: skip
+    allowed = int(DLFlags.READ_ONLY | DLFlags.IS_COPIED)
+    if tensor.flags & ~allowed:
+        fail(
+            Code.FLAG_UNDEFINED, "DLP-07", role=Role.PRODUCER, reason="the producer sets a flag that means nothing here",
+            expected=f"at most {allowed:#x}", seen=f"flags {tensor.flags:#x}",
+        )  # fmt: skip
+
+
+def _judge_content(exchange: Exchange, point: Point, source: Source, taken: Any, view: View) -> None:
+    """The import has the elements, and the producer's memory is what it was.
+
+    Nothing says how a library reads signalling NaNs and odd bools: of these only the memory counts.
+    """
+    if point.content != "raw":
+        exchange.expect_values(source, exchange.read(taken))
+    exchange.expect_intact(source, exchange.consumer)
+    _expect_block(exchange, source)
+    if point.path == "copy" and source.view.size and not exchange.is_elsewhere(source, view.address):
+        told = f"element 0 at {view.address:#x}, the producer's at {source.address:#x}"
+        copy_is_shared(exchange, source, expected="an address outside of the producer's block", seen=told)
+
+
+def _expect_block(exchange: Exchange, source: Source) -> None:
+    """Nothing beside the view's elements has changed either."""
+    seen = exchange.peek(source.start, len(source.block))
+    if seen == source.block:
+        return
+    side = Side.CONSUMER if exchange.case.producer == REFERENCE else None
+    fail(
+        Code.WRITE_OUTSIDE, exchange.reading(), role=Role.CONSUMER, reason="elements beside those of the view change during the exchange",
+        expected=show(source.block, source.dtype), seen=show(seen, source.dtype), accused=side,
+    )  # fmt: skip
+
+
+def _judge_flags(exchange: Exchange, point: Point, source: Source, view: View) -> None:
+    """What must not be written says so, and is taken so by a library that can; and what may be written is not locked.
+
+    Neither is judged of a copy. A legacy capsule cannot say it, and the array interface leaves to the consumer what it makes of it.
+    """
+    handed = exchange.handed
+    if handed is None or not source.view.size or exchange.is_elsewhere(source, handed.address):
+        _expect_no_address(exchange, source)
+        return
+    wanted = point.access == "readonly" or Trait.IMMUTABLE in exchange.producer.traits
+    by_dlpack = exchange.protocol is Protocol.DLPACK
+    if handed.readonly is not None and handed.readonly != wanted:
+        fail(
+            Code.READONLY_LOST if wanted else Code.READONLY_INVENTED, ("DLP-08" if wanted else "DLP-07") if by_dlpack else "CAI-08",
+            role=Role.PRODUCER,
+            reason="the producer exports an array that must not be written, and does not say so"
+            if wanted
+            else "the producer exports a writable array as read-only",
+            expected=f"the read-only bit {'set' if wanted else 'not set'}", seen=f"the read-only bit {'not set' if wanted else 'set'}",
+            accused=Side.PRODUCER,
+        )  # fmt: skip
+    knows = Trait.READONLY in exchange.consumer.traits and Trait.IMMUTABLE not in exchange.consumer.traits
+    if not by_dlpack or handed.readonly is None or not knows or exchange.is_elsewhere(source, view.address):
+        return
+    if bool(view.readonly) != wanted:
+        fail(
+            Code.READONLY_LOST if wanted else Code.READONLY_INVENTED, "DLP-09" if wanted else "DLP-58", role=Role.CONSUMER, level=Level.SHOULD,
+            reason="the consumer drops the read-only bit" if wanted else "the consumer makes a read-only array of a writable one",
+            expected="a read-only array" if wanted else "a writable array", seen="a writable one" if wanted else "a read-only one",
+            accused=exchange.reader_at_fault(),
+        )  # fmt: skip
+
+
+def _expect_no_address(exchange: Exchange, source: Source) -> None:
+    """An array without elements is handed over with address 0. It is judged where the reference takes it, as in ``layout.empty-export``."""
+    handed = exchange.handed
+    if source.view.size or handed is None or not handed.address or exchange.case.consumer != REFERENCE:
+        return
+    fail(
+        Code.ADDRESS_FOR_EMPTY, "DLP-19" if exchange.protocol is Protocol.DLPACK else "CAI-06", role=Role.PRODUCER,
+        reason="the producer exports an address for an array without elements", expected="0", seen=hex(handed.address), accused=Side.PRODUCER,
+    )  # fmt: skip
+
+
+# -- how long memory lives
+
+
+def _press(exchange: Exchange, point: Point) -> list[Any]:
+    """Arrays of the producer's own of the same size and other content, which take up memory that should not be free."""
+    if point.size == "huge":
+        return []
+    form = point.array()
+    block = bytes([1]) * (form.elements * point.kind.itemsize)
+    return [exchange.producer.array(point.kind, form.base, block, exchange.device) for _ in range(_PRESSURE)]
+
+
+def _judge_lifetime(
+    exchange: Exchange, point: Point, source: Source, lent: Managed | None, holder: list[Any], *, is_shared: bool, strays: int
+) -> None:  # fmt: skip
+    """While the import lives, its memory does; once it is gone, all is released, once. ``holder`` has the import, and nobody else."""
+    exports: list[Managed] = source.array.log.exports[:] if isinstance(source.array, Exporter) else []
+    owner = weakref.ref(source.array)
+    if is_shared and exports and all(managed.deleter_calls for managed in exports):
+        fail(
+            Code.RELEASED_EARLY, "DLP-26", role=Role.CONSUMER, reason="the consumer releases the producer's memory while the import lives",
+            expected="no call of the deleter", seen=f"{sum(managed.deleter_calls for managed in exports)} calls",
+        )  # fmt: skip
+    if exchange.protocol is Protocol.DLPACK:
+        source.array = None
+    pressure = _press(exchange, point)
+    seen = exchange.read(holder[0]) if point.content != "raw" else source.values
+    del pressure
+    if seen != source.values:
+        _gone(exchange, source, seen)
+    if lent is not None and is_shared and lent.deleter_calls:
+        reused(
+            exchange,
+            "the memory of an import is released while an export of it lives",
+            "no call of the deleter",
+            "a call",
+        )
+    source.array = None
+    holder.clear()
+    for managed in exports:
+        _expect_one_call(exchange, managed)
+    if len(stray_deleter_calls) > strays:
+        fail(
+            Code.DELETER_ARGUMENT_WRONG, "DLP-26", role=Role.CONSUMER, reason="the consumer calls the deleter with another pointer than it was given",
+            expected="calls with the pointer of the capsule", seen=f"calls with {', '.join(map(hex, stray_deleter_calls[strays:]))}",
+        )  # fmt: skip
+    if not happens(lambda: owner() is None):
+        still_held(exchange, lambda: owner() is None, "a reference to the producer's array")
+    if lent is not None and not happens(lambda: lent.deleter_calls > 0):
+        expect_plain_releases(exchange, exchange.producer)
+        unreleased(
+            exchange, lambda: lent.deleter_calls > 0, "DLP-27", role=Role.PRODUCER,
+            reason="the producer does not release an import that it has exported again", expected="released once", seen="never released",
+        )  # fmt: skip
+
+
+def _gone(exchange: Exchange, source: Source, seen: bytes) -> None:
+    """An import reads other elements than before. Where the producer's array lives still, only a base can be gone that it is a view of."""
+    reason = "the memory is reused under the import"
+    if exchange.protocol is Protocol.DLPACK:
+        reused(exchange, reason, show(source.values, source.dtype), show(seen, source.dtype))
+    fail(
+        Code.RELEASED_EARLY, "CAI-05", role=Role.PRODUCER, reason=reason, expected=show(source.values, source.dtype),
+        seen=show(seen, source.dtype),
+    )  # fmt: skip
+
+
+def _expect_one_call(exchange: Exchange, managed: Managed) -> None:
+    if not happens(lambda: managed.deleter_calls >= 1):
+        unreleased(
+            exchange, lambda: managed.deleter_calls == 1, "DLP-26", role=Role.CONSUMER,
+            reason="the consumer does not release the producer's memory when its array is gone", expected="one call of the deleter", seen="no call",
+        )  # fmt: skip
+    if managed.deleter_calls > 1:
+        fail(
+            Code.RELEASED_TWICE, "DLP-26", role=Role.CONSUMER, reason="the consumer releases the producer's memory more than once",
+            expected="one call of the deleter", seen=f"{managed.deleter_calls} calls", given=HELD[Role.CONSUMER],
+        )  # fmt: skip
+
+
+# -- paths with a past
+
+
+def _refuse(exchange: Exchange) -> None:
+    """Have the library refuse something: the producer a device that there is not, the consumer an array on it, or of no element type."""
+    form = Point().array()
+    if exchange.case.consumer == REFERENCE:
+        array = exchange.make(exchange.producer, kind=Point().kind, form=form).array
+        _refused(
+            exchange,
+            Role.PRODUCER,
+            lambda: exchange.producer.exporter(array, Protocol.DLPACK).__dlpack__(dl_device=_NOWHERE),
+        )
+    if exchange.case.producer == REFERENCE:
+        array = exchange.make(exchange.producer, kind=Point().kind, form=form).array
+        array.override, array.cai_override = {"device": _NOWHERE}, {"typestr": "<f3"}
+        offer = exchange.producer.offer(array, exchange.protocol)
+        _refused(exchange, Role.CONSUMER, partial(exchange.consumer.take, offer, exchange.protocol, exchange.device))
+
+
+def _refused(exchange: Exchange, role: Role, action: Callable[[], Any]) -> None:
+    """What becomes of it is another invariant's matter."""
+    try:
+        with exchange.step({Role.PRODUCER: Doing.EXPORT, Role.CONSUMER: Doing.IMPORT}[role], role):
+            action()
+    except Exception as error:
+        exchange.check_context(error)
+
+
+def _in_fork(exchange: Exchange, point: Point) -> None:
+    """The exchange here, and again in a fork of this process; what the child sees is told of here.
+
+    No document speaks of forks, so what goes wrong there is a deviation; an end of the process, of which POSIX warns where there are
+    threads, a matter of robustness.
+    """
+    given = exchange.given
+    _try(exchange, point)
+    ended = in_child(lambda: json.dumps(_told(exchange.apart(), point, given)))
+    exchange.special(given)
+    if ended == UNDECIDED:
+        raise Inconclusive("whether the exchange in the fork would have ended cannot be told: it got too little time")
+    try:
+        told = json.loads(ended)
+    except ValueError:
+        exchange.illegal(given)
+        role = exchange.suspect()
+        clause = exchange.describing() if role is Role.PRODUCER else exchange.reading()
+        fail(
+            Code.PROGRAM_HANG if ended == HANG else Code.PROGRAM_CRASH, clause, role=role,
+            reason="the exchange in a forked process does not end well", expected="an array or an exception", seen=ended,
+        )  # fmt: skip
+    if "undecided" in told:
+        raise Inconclusive(f"in the fork: {told['undecided']}")
+    if "refused" in told:
+        raise Refused(f"in the fork: {told['refused']}")
+    if "code" in told:
+        level, accused = Level(told["level"]).at_most(Level.SHOULD), told["accused"]
+        raise Failure(
+            BY_SLUG[told["code"]], told["clause"], Role(told["role"]), level, f"in a forked process {told['reason']}", told["expected"],
+            told["seen"], accused=Side(accused) if accused else None, library=told["library"],
+        )  # fmt: skip
+
+
+def _told(exchange: Exchange, point: Point, given: str) -> dict[str, Any]:
+    """How an exchange ends, as plain data."""
+    exchange.alone()
+    try:
+        _try(exchange, point)
+    except Failure as f:
+        return {
+            "code": f.code.value, "clause": f.clause, "role": f.role.value, "level": f.level.value, "reason": f.reason, "expected": f.expected,
+            "seen": f.seen, "accused": f.accused.value if f.accused else "", "library": f.library,
+        }  # fmt: skip
+    except Refused as refusal:
+        return {"refused": str(refusal)}
+    except BaseException as error:
+        return {"undecided": brief(error)}
+    return {}

@@ -1,0 +1,242 @@
+"""The family ``combination``: what it says of a failure, and whom it leaves alone."""
+
+from __future__ import annotations
+
+import os
+from typing import Any
+
+import pytest
+
+from conformance.adapters.base import Device
+from conformance.adapters.reference import ReferenceAdapter
+from conformance.execution.results import Result
+from conformance.execution.workbench import Workbench
+from conformance.protocols.clauses import Level
+from conformance.protocols.dlpack import Tensor
+from conformance.protocols.strided import c_strides
+from conformance.reference.exporter import Exporter
+from conformance.reference.faults import Fault
+from conformance.reference.faults.pointer import move
+from conformance.reference.importer import Imported, Importer
+from conformance.reference.memory import ALIGNMENT
+from conformance.suite.catalogue import Case, catalogue
+from conformance.suite.codes import Code
+from conformance.suite.outcomes import Outcome
+
+from .conftest import Runner, broken
+
+INVARIANT = "combination.exchange"
+DEFAULT_ORDER = ("dtype", "layout", "rank", "size", "offset", "access", "content", "form", "path")
+
+
+def run(fault: Fault | None = None, *, device: Device = Device.HOST, protocol: str = "dlpack", **levels: str) -> Result:
+    """The case with these levels, the reference with itself."""
+    bench = Workbench({"reference": broken(fault) if fault else ReferenceAdapter()})
+    parameters = tuple((name, levels[name]) for name in DEFAULT_ORDER if name in levels)
+    case = Case(INVARIANT, "reference", "reference", protocol, device, parameters)
+    return bench.run(case, catalogue()[INVARIANT])
+
+
+def with_exporter(exporter: type[Exporter]) -> Fault:
+    return Fault("fault", "fault", (INVARIANT,), exporter=exporter)
+
+
+def with_importer(importer: type[Importer]) -> Fault:
+    return Fault("fault", "fault", (INVARIANT,), importer=importer)
+
+
+class StridesOfWideLost(Exporter):
+    """Exports strided arrays of 8-byte elements as packed ones."""
+
+    def dl_strides(self, version: tuple[int, int] | None) -> tuple[int, ...] | None:
+        return c_strides(self.view.shape) if self.dtype.itemsize == 8 else super().dl_strides(version)
+
+
+def test_what_is_special_is_what_the_failure_needs() -> None:
+    """Of five levels two; in the words of older invariants."""
+    result = run(
+        with_exporter(StridesOfWideLost),
+        dtype="int64",
+        layout="stepped",
+        rank="rank-3",
+        access="readonly",
+        path="second",
+    )
+    assert (result.code, result.given) == (Code.STRIDES_CHANGED.value, "an array of int64 that is also a strided view")
+
+
+class NeverStrided(Exporter):
+    """Exports all strided arrays as packed ones."""
+
+    def dl_strides(self, version: tuple[int, int] | None) -> tuple[int, ...] | None:
+        return c_strides(self.view.shape)
+
+
+def test_one_respect_is_told_as_an_older_invariant_tells_it() -> None:
+    """So that both are one finding."""
+    result = run(with_exporter(NeverStrided), dtype="int64", layout="stepped", rank="rank-3")
+    assert (result.code, result.given) == (Code.STRIDES_CHANGED.value, "a strided view")
+
+
+class Shifted(Exporter):
+    """Exports every array from its second element on."""
+
+    def dl_data(self) -> int:
+        return super().dl_data() + self.dtype.itemsize
+
+
+def test_nothing_is_special_about_what_every_array_shows() -> None:
+    """The finding of a plain array."""
+    result = run(with_exporter(Shifted), dtype="int8", layout="transposed", path="again")
+    assert (result.code, result.given) == (Code.WRONG_ADDRESS.value, "")
+
+
+class LeaksStrided(Importer):
+    """Never releases a strided import."""
+
+    def read_tensor(self, tensor: Tensor) -> Imported:
+        taken = super().read_tensor(tensor)
+        if not taken.contiguous:
+            taken.tensor = None
+        return taken
+
+
+def test_what_is_not_released_is_told_by_what_is_special() -> None:
+    """Where plain imports are released."""
+    result = run(with_importer(LeaksStrided), dtype="int8", layout="padded", size="page")
+    assert (result.code, result.given) == (Code.NOT_RELEASED.value, "a strided view")
+
+
+class MayCopy(Importer):
+    """Copies what is misaligned and what is not row-major, unless that is forbidden, and releases the original at once."""
+
+    def take_dlpack(self, source: Any, **requested: Any) -> Imported:
+        taken = super().take_dlpack(source, **requested)
+        if requested.get("copy") is False or (taken.contiguous and taken.address % ALIGNMENT == 0):
+            return taken
+        tensor, taken.tensor = taken.tensor, None
+        moved = move(taken)
+        moved.holder = moved.holder[1]
+        assert tensor is not None
+        self.call_deleter(tensor)
+        return moved
+
+
+@pytest.fixture(scope="module")
+def of_copying(run_reference: Runner) -> list[Result]:
+    """All points on host memory with a consumer that copies where it may."""
+    return run_reference(INVARIANT, with_importer(MayCopy), (Device.HOST,))
+
+
+def test_a_consumer_that_copies_where_it_may_is_not_accused(of_copying: list[Result]) -> None:
+    """Neither of the copy nor of an early release. What it has copied cannot be watched when it is exported again."""
+    wrong = [(r.case.id, r.reason) for r in of_copying if r.outcome not in (Outcome.PASS, Outcome.REFUSED)]
+    assert not wrong
+    assert all("/reexport" in r.case.id for r in of_copying if r.outcome is Outcome.REFUSED)
+
+
+def test_a_copy_that_nobody_asked_for_is_noted(of_copying: list[Result]) -> None:
+    """Beside the result."""
+    assert any("leaves open" in result.attachments.get("copy", "") for result in of_copying)
+
+
+class CopiesAll(Importer):
+    """Copies every import."""
+
+    def take_dlpack(self, source: Any, **requested: Any) -> Imported:
+        return move(super().take_dlpack(source, **requested))
+
+
+def test_a_copy_of_a_plain_array_is_a_failure() -> None:
+    """DLPack wants it shared."""
+    result = run(with_importer(CopiesAll), size="large")
+    assert (result.code, result.given) == (Code.NOT_SHARED.value, "")
+
+
+class WrongElsewhere(Importer):
+    """Reads another address in a process that is not the one which has loaded it."""
+
+    home = os.getpid()
+
+    def dl_address(self, tensor: Tensor) -> int:
+        return super().dl_address(tensor) + (0 if os.getpid() == self.home else tensor.bits // 8)
+
+
+def test_what_goes_wrong_in_a_fork_alone_deviates(monkeypatch: pytest.MonkeyPatch) -> None:
+    """No document speaks of forks."""
+    monkeypatch.setattr(WrongElsewhere, "home", os.getpid())
+    result = run(with_importer(WrongElsewhere), dtype="int16", path="after-fork")
+    assert (result.outcome, result.level) == (Outcome.FAIL, Level.SHOULD)
+    assert (result.code, result.given) == (Code.WRONG_ADDRESS.value, "an exchange in a forked process")
+
+
+class DiesElsewhere(Importer):
+    """Ends a process that is not the one which has loaded it."""
+
+    home = 0
+
+    def dl_address(self, tensor: Tensor) -> int:
+        if os.getpid() != self.home:
+            os._exit(3)
+        return super().dl_address(tensor)
+
+
+def test_a_fork_that_ends_is_a_matter_of_robustness(monkeypatch: pytest.MonkeyPatch) -> None:
+    """The process of the case goes on."""
+    monkeypatch.setattr(DiesElsewhere, "home", os.getpid())
+    result = run(with_importer(DiesElsewhere), path="after-fork")
+    assert (result.outcome, result.level, result.seen) == (Outcome.FAIL, Level.ROBUSTNESS, "exit code 3")
+
+
+class RefusesLarge(Importer):
+    """Refuses arrays of more than 64 Ki elements in a clean way."""
+
+    def read_tensor(self, tensor: Tensor) -> Imported:
+        taken = super().read_tensor(tensor)
+        if taken.view.size > 1 << 16:
+            raise BufferError("too large")
+        return taken
+
+
+def test_a_plain_array_is_not_refused_for_its_size() -> None:
+    """The array API standard promises it; not where it is special otherwise."""
+    fault = with_importer(RefusesLarge)
+    result = run(fault, size="large", path="again")
+    assert (result.outcome, result.code, result.given) == (
+        Outcome.FAIL, Code.REFUSED.value, "an array of more than 64 Ki elements",
+    )  # fmt: skip
+    assert run(fault, size="large", layout="stepped").outcome is Outcome.REFUSED
+
+
+class WritesBehind(Importer):
+    """Writes the byte behind the last element of a view."""
+
+    def read_tensor(self, tensor: Tensor) -> Imported:
+        taken = super().read_tensor(tensor)
+        if not taken.contiguous:
+            self.memory.write(
+                taken.address
+                + taken.dtype.itemsize
+                * sum((n - 1) * s // taken.dtype.itemsize for n, s in zip(taken.shape, taken.strides))
+                + taken.dtype.itemsize,
+                b"\xff",
+            )
+        return taken
+
+
+def test_a_write_beside_the_view_is_seen() -> None:
+    """All bytes of the block are what they were."""
+    assert run(with_importer(WritesBehind), layout="padded").code == Code.WRITE_OUTSIDE.value
+
+
+def test_rows_may_lie_beyond_what_32_bits_count() -> None:
+    """In memory that nobody touches."""
+    assert run(size="huge", dtype="complex128", path="second").outcome is Outcome.PASS
+
+
+def test_versions_of_dlpack_and_of_the_dictionary_are_made() -> None:
+    """The reference offers and asks for them."""
+    for form in ("version-1.0", "legacy", "version-1.9"):
+        assert run(form=form).outcome is Outcome.PASS
+    for form in ("dictionary-2", "strides-told", "dictionary-2-strides-told"):
+        assert run(form=form, protocol="cai", device=Device.SIMULATED).outcome is Outcome.PASS

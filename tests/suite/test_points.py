@@ -1,0 +1,122 @@
+"""The points of an exchange: their arrays, their number, and what is left out."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+
+import pytest
+
+from conformance.adapters.base import Device, Protocol, Trait
+from conformance.protocols.dtypes import DTYPES
+from conformance.protocols.strided import span
+from conformance.suite.covering import covering, uncovered
+from conformance.suite.layouts import LAYOUTS
+from conformance.suite.libraries import REFERENCE, Environment, Library, Pair, Side
+from conformance.suite.points import MANY, PAGE, Point, left_out, points, reach
+from conformance.suite.specials import combined, parts
+
+BOTH = (Protocol.DLPACK, Protocol.CAI)
+ALL = frozenset({Trait.READONLY, Trait.COPY_KEYWORD, Trait.ARRAY_API})
+
+
+def library(name: str, traits: frozenset[Trait] = ALL, layouts: tuple[str, ...] = tuple(LAYOUTS)) -> Library:
+    """One with every element type, on host memory and on a GPU."""
+    sides = {device: Side(tuple(DTYPES), layouts, BOTH, BOTH) for device in (Device.HOST, Device.CUDA)}
+    return Library(name, {}, traits, sides=sides)
+
+
+def pairs() -> Iterator[Pair]:
+    """Each of the reference, a library that can do all, and one without views and without copies."""
+    plain = library("plain", frozenset({Trait.IMMUTABLE}), ("c-order", "vector", "cube"))
+    return Environment((library(REFERENCE), library("able"), plain)).pairs()
+
+
+EVERY = [(pair, point) for pair in pairs() for point, _ in points(reach(pair))]
+
+
+def test_the_points_of_every_exchange_cover_its_pairs() -> None:
+    """By the check that shares nothing with the search."""
+    for pair in pairs():
+        space = reach(pair).space
+        assert not uncovered(space, covering(space))
+
+
+def test_every_element_type_has_a_point_of_its_own() -> None:
+    """Those that take turns in the covering array, too."""
+    for pair in pairs():
+        single = {point.dtype for point, is_single in points(reach(pair)) if is_single and len(point.changed) < 2}
+        assert single == set(pair.source.dtypes)
+
+
+def test_an_exchange_has_no_point_twice_and_not_too_many() -> None:
+    """The run has to stay short."""
+    for pair in pairs():
+        found = [point for point, _ in points(reach(pair))]
+        assert len(set(found)) == len(found)
+        assert len(found) <= (200 if pair.with_reference else 150)
+
+
+def test_an_array_is_as_its_point_says() -> None:
+    """Rank, size, layout and offset, and everything inside of the block."""
+    for _, point in EVERY:
+        if point.size == "huge":
+            continue
+        form = point.array()
+        view, size = form.view, form.view.size
+        low, high = span(view)
+        assert view.ndim == point.ndim
+        assert not size or (low >= 0 and high <= form.elements), point
+        assert (size == 0) == (point.size == "empty")
+        assert point.size != "large" or size >= MANY
+        assert point.size != "page" or PAGE < size * point.kind.itemsize <= PAGE * 4
+        assert point.size != "long" or max(view.shape) == 300
+        assert size < 2 or view.contiguous == (point.layout == "packed"), point
+        assert not point.skipped or point.layout == "reversed" or not size or view.offset >= point.skipped
+        assert form.elements * point.kind.itemsize < 8 << 20
+
+
+@pytest.mark.parametrize(("layout", "sign"), [("reversed", -1), ("broadcast", 0)])
+def test_strides_have_the_sign_of_their_layout(layout: str, sign: int) -> None:
+    """In every rank."""
+    for rank in range(1, 8):
+        view = Point(layout=layout, rank=f"rank-{rank}").array().view
+        assert any((stride > 0) - (stride < 0) == sign for n, stride in zip(view.shape, view.strides) if n > 1)
+
+
+def test_a_point_is_read_from_the_parameters_of_its_case() -> None:
+    """They have the levels that are not defaults, so the plain exchange has none."""
+    for _, point in EVERY:
+        assert Point.of(point.changed) == point
+    assert Point().changed == ()
+
+
+def test_only_what_is_plain_is_promised() -> None:
+    """Element type, size and path may be special, and nothing else."""
+    assert Point(dtype="int8", size="large", path="second").is_plain
+    assert Point(rank="rank-3").is_plain
+    for special in (
+        Point(dtype="bfloat16"), Point(layout="stepped"), Point(rank="rank-4"), Point(offset="offset-1"), Point(access="readonly"),
+        Point(form="legacy"), Point(path="copy"), Point(size="empty"),
+    ):  # fmt: skip
+        assert not special.is_plain
+
+
+def test_what_is_special_is_said_in_words_and_taken_apart_again() -> None:
+    """One respect alone is said as older invariants say it."""
+    assert combined(Point(layout="stepped").changed) == "a strided view"
+    assert combined(Point(dtype="int8").changed) == "an array of int8"
+    assert combined(Point(path="copy").changed) == "`copy=True`"
+    for _, point in EVERY:
+        given = combined(point.changed)
+        single = [combined([level]) for level in point.changed]
+        assert not point.changed or list(parts(given)) == list(dict.fromkeys(single))
+    assert parts("an array of 65 dimensions, and more") == ("an array of 65 dimensions, and more",)
+
+
+def test_what_is_left_out_has_a_reason() -> None:
+    """The catalogue tells it."""
+    told = dict(left_out(pairs()))
+    assert told["readonly from plain to able by dlpack on host"] == "all arrays of plain are read-only"
+    assert told["copy from able to plain by dlpack on host"] == "plain takes no copy="
+    assert told["after-fork from reference to able by dlpack on cuda"] == "CUDA does not survive a fork"
+    assert all(told.values())
