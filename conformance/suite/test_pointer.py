@@ -43,20 +43,21 @@ def mutable(pairs: Iterable[Pair], *traits: Trait) -> Iterator[Pair]:
 
 
 def expect_shared(exchange: Exchange, source: Source, taken: Any) -> None:
-    """The import is on the producer's memory. That a consumer copies what it need not share is only observed.
-
-    DLPack wants the memory shared "if possible": it leaves open to copy what is not aligned to 256 bytes, or has a layout that the
-    consumer's arrays cannot have.
-    """
+    """The import is on the producer's memory. That a consumer copies what it need not share is only observed."""
     view = exchange.look(taken)
-    is_left_open = view.address != source.address and _may_copy(exchange, source)
+    is_left_open = view.address != source.address and may_copy(exchange, source)
     exchange.expect_address(source, view, copying=Level.OBSERVED if is_left_open else None)
 
 
-def _may_copy(exchange: Exchange, source: Source) -> bool:
-    """Whether the protocol leaves the consumer a reason to copy this array though nobody asks for a copy."""
-    is_aligned = source.address % ALIGNMENT == 0 or exchange.protocol is Protocol.CAI
-    return not is_aligned or not (source.view.contiguous or _has_layout(exchange))
+def may_copy(exchange: Exchange, source: Source) -> bool:
+    """Whether the protocol leaves the consumer a reason to copy this array though nobody asks for a copy.
+
+    DLPack wants the memory shared "if possible". It leaves open to copy what is not aligned to 256 bytes, and what is not row-major. By the
+    array interface a consumer has to share what its own arrays can be.
+    """
+    if exchange.protocol is Protocol.DLPACK:
+        return bool(source.address % ALIGNMENT) or not source.view.contiguous
+    return not source.view.contiguous and not _has_layout(exchange)
 
 
 def _has_layout(exchange: Exchange) -> bool:
@@ -88,8 +89,8 @@ def _has_layout(exchange: Exchange) -> bool:
 def test_same_address(exchange: Exchange) -> None:
     """The consumer's element 0 lies at the producer's address: nothing was copied on the way.
 
-    Packed arrays have to be shared by every consumer, other layouts by those that have such views themselves. A consumer may copy what
-    is not aligned to 256 bytes, which is only observed.
+    Row-major arrays have to be shared by every consumer. By DLPack a consumer may copy another layout, and what is not aligned to 256 bytes;
+    by the array interface a layout that its own arrays cannot have. Such a copy is only observed.
     """
     source = exchange.source()
     expect_shared(exchange, source, exchange.take(source))
@@ -708,8 +709,8 @@ def test_chain(exchange: Exchange) -> None:
 def _expect_same_memory(exchange: Exchange, source: Source, library: Adapter, taken: Any) -> None:
     """This link of the chain is on the producer's memory. One that copies what it need not share ends the case."""
     view = exchange.using(lambda: library.describe(taken), f"describing the import of {library.name}")
-    if view.address != source.address and _may_copy(exchange, source):
-        raise Refused(f"{library.name} copies what is not aligned to {ALIGNMENT} bytes, as it may")
+    if view.address != source.address and may_copy(exchange, source):
+        raise Refused(f"{library.name} copies what is not aligned to {ALIGNMENT} bytes or not row-major, as it may")
     exchange.expect_address(source, view, exchange.reading() if exchange.protocol is Protocol.CAI else "")
 
 
