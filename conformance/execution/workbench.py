@@ -12,6 +12,7 @@ from conformance.reference.guards import GUARDS
 from conformance.suite import deadline
 from conformance.suite.catalogue import Case, Invariant
 from conformance.suite.codes import Code
+from conformance.suite.escaped import stand_in
 from conformance.suite.exchange import Exchange, Partners, Poisoned, brief
 from conformance.suite.outcomes import Failure, Inconclusive, Outcome, Refused
 from conformance.suite.steps import Steps
@@ -77,7 +78,9 @@ class Workbench:
             return Result(case, Outcome.INCONCLUSIVE, level, reason=str(undecided))
         except Unsupported as unsupported:
             return Result(case, Outcome.INCONCLUSIVE, level, reason=f"not supported: {unsupported}")
-        except Exception as error:
+        except BaseException as error:
+            if not isinstance(error, Exception) and stand_in(error) is None:
+                raise
             return Result(
                 case,
                 Outcome.INCONCLUSIVE,

@@ -311,6 +311,7 @@ class Code(str, Enum):
     # -- lifetime
 
     RELEASED_LATE = ("released-late", (), "keeps memory until {given} is called")
+    RELEASED_AFTER_A_WHILE = ("released-after-a-while", _SIDE, "releases memory only a while after its last use")
     NOT_RELEASED = ("not-released", _BOTH, "does not release {given}")
     RELEASED_TWICE = ("released-twice", _BOTH, "releases {given} more than once")
     RELEASED_EARLY = (

@@ -23,7 +23,7 @@ from conformance.reference.exporter import NEWEST, Exporter
 
 from .catalogue import VIA, Case
 from .codes import Code
-from .escaped import Escaped, stand_in
+from .escaped import Escaped, stand_in, text_of
 from .handed import Handed, Mismatch, decoded, device_pair, elements_at, is_mapped, looked_at, mismatch, of_tensor
 from .layouts import PLAIN, Layout, layout
 from .libraries import REFERENCE
@@ -860,7 +860,7 @@ class Exchange:
             with self.step(Doing.EXPORT, Role.PRODUCER):
                 return offer.__dlpack__(**keywords)
         except Exception as error:
-            older = isinstance(error, TypeError) and bool(keywords) and "keyword" in str(error)
+            older = isinstance(error, TypeError) and bool(keywords) and "keyword" in text_of(error)
             self._refused(self.producer, Role.PRODUCER, error, "" if older else self.promises())
 
     def newest_capsule(self, array: Source | Any, *, giver: Adapter | None = None, promised: str | None = None) -> Any:
@@ -876,7 +876,7 @@ class Exchange:
                 try:
                     return offer.__dlpack__(max_version=NEWEST)
                 except TypeError as error:
-                    if "keyword" not in str(error):
+                    if "keyword" not in text_of(error):
                         raise
                     return offer.__dlpack__()
         except Exception as error:
@@ -977,7 +977,7 @@ def brief(error: BaseException | None, limit: int = 300) -> str:
     """Exception class and text on one line."""
     if error is None:
         return "no exception"
-    text = " ".join(str(error).split())
+    text = " ".join(text_of(error).split())
     return f"{type(error).__name__}: {text[:limit]}" if text else type(error).__name__
 
 

@@ -20,6 +20,7 @@ from .garbage import of_now
 from .libraries import REFERENCE, Environment, Pair
 from .offers import HELD, exports_of_imports, happens, unreleased, watched
 from .outcomes import ACCUSED, Inconclusive, Refused, fail
+from .patterns import pattern
 from .points import Point, reach
 from .specials import combined
 from .steps import Doing
@@ -200,14 +201,32 @@ def _exchange_of(exchange: Exchange, by: str) -> Callable[[], object]:
     point = _POINTS.get(by) or Point(dtype=_other_type(exchange.producer.candidate_dtypes))
     exchange.special(combined(point.changed))
     if by == "reexport":
-        return partial(_exported_again, exchange)
+        return _exported_again(exchange)
     keywords = {"copy": True} if by == "copy" else {}
-    return partial(_own, exchange, point, keywords)
+    return _own(exchange, point, keywords)
 
 
-def _own(exchange: Exchange, point: Point, keywords: dict[str, Any]) -> None:
-    source = exchange.make(exchange.producer, kind=point.kind, form=point.array(), readonly=point.access == "readonly")
-    exchange.read(exchange.take(source, promised="", **keywords))
+def _own(exchange: Exchange, point: Point, keywords: dict[str, Any]) -> Callable[[], object]:
+    """The first exchange is watched, so that a refusal ends the case; the others are only made."""
+    kind, form, readonly = point.kind, point.array(), point.access == "readonly"
+    block = pattern(kind, form.elements)
+
+    def made() -> Source:
+        return exchange.make(exchange.producer, kind=kind, form=form, block=block, readonly=readonly)
+
+    exchange.read(exchange.take(made(), promised="", **keywords))
+    return lambda: _handed(exchange, made().array, **keywords)
+
+
+def _handed(exchange: Exchange, array: Any, **keywords: Any) -> None:
+    """One hand-over that nobody looks at: the looks take longer than the hand-over."""
+    try:
+        with exchange.step(Doing.IMPORT, Role.CONSUMER):
+            offer = exchange.producer.offer(array, exchange.protocol)
+            exchange.consumer.take(offer, exchange.protocol, exchange.device, **keywords)
+    except Exception as error:
+        exchange.check_context(error)
+        raise Refused(f"refused after it was accepted many times: {brief(error)}") from error
 
 
 def _lend(exchange: Exchange, library: Adapter) -> Any:
@@ -222,8 +241,9 @@ def _lend(exchange: Exchange, library: Adapter) -> Any:
         raise Refused(f"{library.name} does not import what it is to export again: {brief(error)}") from error
 
 
-def _exported_again(exchange: Exchange) -> None:
+def _exported_again(exchange: Exchange) -> Callable[[], object]:
     exchange.read(exchange.take(exchange.offer(_lend(exchange, exchange.producer)), promised=""))
+    return lambda: _handed(exchange, _lend(exchange, exchange.producer))
 
 
 def _refused_export(exchange: Exchange, source: Source) -> None:
@@ -239,7 +259,8 @@ def _refused_export(exchange: Exchange, source: Source) -> None:
 def _refused_import(exchange: Exchange, source: Source) -> None:
     try:
         with exchange.step(Doing.IMPORT, Role.CONSUMER):
-            exchange.consumer.take(exchange.offer(source), exchange.protocol, exchange.device)
+            offer = exchange.producer.offer(source.array, exchange.protocol)
+            exchange.consumer.take(offer, exchange.protocol, exchange.device)
     except Exception as error:
         exchange.check_context(error)
     _forget(source)
@@ -265,8 +286,10 @@ def test_import_after_thousands(exchange: Exchange) -> None:
     """Each of more than 5,000 imports is released once, the last like the first."""
     source = exchange.crafted(override={"deleter": Deleter.NATIVE})
 
+    exchange.take(source, promised="")
+
     def imported() -> Managed:
-        exchange.take(source, promised="")
+        _handed(exchange, source.array)
         managed: Managed = source.array.log.exports[-1]
         _forget(source)
         return managed
@@ -291,7 +314,7 @@ def test_export_after_thousands(exchange: Exchange) -> None:
     def exported() -> Managed:
         with exchange.step(Doing.IMPORT, Role.CONSUMER, producer.name, is_lent=True):
             array = producer.take(reference.offer(lent.array, Protocol.DLPACK), Protocol.DLPACK, exchange.device)
-        exchange.take(exchange.offer(array), promised="")
+        _handed(exchange, array)
         managed: Managed = lent.array.log.exports[-1]
         _forget(lent)
         return managed
