@@ -85,6 +85,15 @@ def read_behind(address: int, nbytes: int, stream: int) -> bytes:
     return buffer.raw
 
 
+def write_behind(address: int, data: bytes, stream: int) -> None:
+    """Copy host bytes to device memory behind what one stream has queued, and wait for that stream alone."""
+    with context.using(_home(address)):
+        call(
+            "cuMemcpyHtoDAsync_v2", ctypes.c_void_p(address), data, ctypes.c_size_t(len(data)), ctypes.c_void_p(stream)
+        )
+        call("cuStreamSynchronize", ctypes.c_void_p(stream))
+
+
 def copy(target: int, source: int, nbytes: int, stream: int) -> None:
     """Queue a copy in device memory, within a GPU or between two, on a stream of the current context."""
     size, handle = ctypes.c_size_t(nbytes), ctypes.c_void_p(stream)

@@ -29,6 +29,7 @@ GENERAL: dict[tuple[str, Role], tuple[str, ...]] = {
         "DLP-20",
         "DLP-23",
         "DLP-27",
+        "DLP-28",
         "DLP-43",
         "DLP-46",
         "PY-02",

@@ -6,11 +6,13 @@ import time
 import traceback
 
 from conformance.adapters import registry
-from conformance.adapters.base import Adapter, Unsupported
-from conformance.protocols.clauses import Level
+from conformance.adapters.base import Adapter, Protocol, Unsupported
+from conformance.protocols.clauses import Level, Role
+from conformance.reference.guards import GUARDS
 from conformance.suite import deadline
 from conformance.suite.catalogue import Case, Invariant
 from conformance.suite.codes import Code
+from conformance.suite.escaped import stand_in
 from conformance.suite.exchange import Exchange, Partners, Poisoned, brief
 from conformance.suite.outcomes import Failure, Inconclusive, Outcome, Refused
 from conformance.suite.steps import Steps
@@ -42,7 +44,8 @@ class Workbench:
 
     def _outcome(self, case: Case, invariant: Invariant, steps: Steps) -> Result:
         exchange = Exchange(case, Partners(self.get), steps)
-        result = self._judged(exchange, case, invariant, steps)
+        GUARDS.begin()
+        result = outside(exchange, invariant, self._judged(exchange, case, invariant, steps))
         if result.outcome is not Outcome.POISONED:
             result = self._looked_at(exchange, result, invariant, steps)
         return result.beside(exchange.notes)
@@ -75,7 +78,9 @@ class Workbench:
             return Result(case, Outcome.INCONCLUSIVE, level, reason=str(undecided))
         except Unsupported as unsupported:
             return Result(case, Outcome.INCONCLUSIVE, level, reason=f"not supported: {unsupported}")
-        except Exception as error:
+        except BaseException as error:
+            if not isinstance(error, Exception) and stand_in(error) is None:
+                raise
             return Result(
                 case,
                 Outcome.INCONCLUSIVE,
@@ -84,6 +89,30 @@ class Workbench:
                 attachments={"traceback": _trace(error)},
             )
         return Result(case, Outcome.PASS, level)
+
+
+_READING = {Protocol.DLPACK.value: "DLP-58", Protocol.CAI.value: "CAI-32"}
+"""The clause by which a consumer uses an array as it is described."""
+
+
+def outside(exchange: Exchange, invariant: Invariant, result: Result) -> Result:
+    """The result, or a failure if bytes beside a block of ours have changed during the case; another failure stays, and this is noted.
+
+    The reference writes nothing there, so its only partner is accused, on whichever side it stands. Where there are two, each is tried with
+    the reference (``accusing.py``); if the bytes do not change there, nobody knows which of them it was.
+    """
+    spills = GUARDS.spills()
+    if not spills:
+        return result
+    told = "; ".join(spill.told for spill in spills)
+    exchange.notes["beside a block"] = told
+    if result.outcome not in (Outcome.PASS, Outcome.REFUSED, Outcome.INCONCLUSIVE):
+        return result
+    failure = Failure(
+        Code.WRITE_OUTSIDE, _READING.get(result.case.protocol, "PY-02"), Role.CONSUMER, Level.MUST,
+        "bytes beside the memory of the array change during the exchange", "no change", told,
+    )  # fmt: skip
+    return failed(result.case, invariant, failure, exchange)
 
 
 def failed(case: Case, invariant: Invariant, failure: Failure, exchange: Exchange) -> Result:

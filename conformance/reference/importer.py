@@ -385,4 +385,4 @@ class Importer:
 
 def _unknown_keyword(error: TypeError) -> bool:
     """Whether the call itself was refused for its keywords; a ``TypeError`` from inside stays the producer's."""
-    return "keyword" in str(error)
+    return any("keyword" in part for part in error.args if isinstance(part, str))

@@ -9,15 +9,20 @@ import ctypes
 import mmap
 import weakref
 from collections.abc import Callable
+from functools import lru_cache
 from typing import Any, Protocol
 
+from conformance.cuda import context as cuda_context
 from conformance.cuda import memory as cuda_memory
 from conformance.cuda import pointers as cuda_pointers
+from conformance.cuda import streams as cuda_streams
+from conformance.cuda.driver import CudaError
 from conformance.protocols import strided
 from conformance.protocols.dlpack import DLDeviceType
 from conformance.protocols.strided import Strided, offsets, span
 
-from . import streams
+from . import guards, streams
+from .guards import GUARDS
 
 ALIGNMENT = 256
 _NO_RESERVE: int = getattr(mmap, "MAP_NORESERVE", 0)
@@ -63,20 +68,43 @@ class Memory(Protocol):
 
 
 class HostBlock:
-    """A block of plain host memory. ``ordinal`` is the GPU of the simulated device that it stands for."""
+    """A block of plain host memory between guard bytes. ``ordinal`` is the GPU of the simulated device that it stands for."""
 
     ordinal = 0
 
     def __init__(self, nbytes: int, buffer: Any = None) -> None:
-        self._buffer = buffer or ctypes.create_string_buffer(nbytes + ALIGNMENT)
-        start = ctypes.addressof(self._buffer)
+        self._buffer = buffer or ctypes.create_string_buffer(nbytes + ALIGNMENT + 2 * guards.SIZE)
+        start = ctypes.addressof(self._buffer) + guards.SIZE
         self.address = start + (-start % ALIGNMENT)
         self.nbytes = nbytes
+        _guard(self.address, nbytes)
         _host_blocks.add(self)
+        GUARDS.enrol(self)
+
+    def guards(self) -> tuple[bytes, bytes]:
+        """The bytes before and behind."""
+        return _guards(self.address, self.nbytes)
 
     def release(self) -> None:
         """Poison the block."""
         ctypes.memset(self.address, POISON, self.nbytes)
+
+    def __del__(self) -> None:
+        try:
+            GUARDS.retire(self)
+        except (AttributeError, TypeError):
+            pass  # the interpreter has taken this module apart already, or there was no memory for the block
+
+
+def _guard(address: int, nbytes: int) -> None:
+    """Write the guard bytes around host memory."""
+    ctypes.memmove(address - guards.SIZE, guards.PATTERN, guards.SIZE)
+    ctypes.memmove(address + nbytes, guards.PATTERN, guards.SIZE)
+
+
+def _guards(address: int, nbytes: int) -> tuple[bytes, bytes]:
+    """The guard bytes around host memory."""
+    return ctypes.string_at(address - guards.SIZE, guards.SIZE), ctypes.string_at(address + nbytes, guards.SIZE)
 
 
 class SimulatedBlock(HostBlock):
@@ -92,6 +120,7 @@ class SimulatedBlock(HostBlock):
             ctypes.memset(self.address, 0, nbytes)
 
     def __del__(self) -> None:
+        super().__del__()
         try:
             done = streams.simulated().pending()
             _returned.setdefault(self.nbytes, []).append((self._buffer, done))
@@ -119,15 +148,28 @@ class ReservedBlock:
     ordinal = 0
 
     def __init__(self, nbytes: int) -> None:
-        self._map = mmap.mmap(-1, nbytes, flags=mmap.MAP_PRIVATE | mmap.MAP_ANONYMOUS | _NO_RESERVE)
+        beside = mmap.PAGESIZE
+        self._map = mmap.mmap(-1, nbytes + 2 * beside, flags=mmap.MAP_PRIVATE | mmap.MAP_ANONYMOUS | _NO_RESERVE)
         self._start = ctypes.c_char.from_buffer(self._map)
-        self.address = ctypes.addressof(self._start)
+        self.address = ctypes.addressof(self._start) + beside
         self.nbytes = nbytes
+        _guard(self.address, nbytes)
         _host_blocks.add(self)
+        GUARDS.enrol(self)
+
+    def guards(self) -> tuple[bytes, bytes]:
+        """The bytes before and behind."""
+        return _guards(self.address, self.nbytes)
 
     def release(self) -> None:
         """Poison the first page: poisoning all of them would take the memory that was only reserved."""
         ctypes.memset(self.address, POISON, min(self.nbytes, mmap.PAGESIZE))
+
+    def __del__(self) -> None:
+        try:
+            GUARDS.retire(self)
+        except (AttributeError, TypeError):
+            pass  # as in a host block
 
 
 _host_blocks: weakref.WeakSet[HostBlock | ReservedBlock] = weakref.WeakSet()
@@ -201,13 +243,37 @@ def simulated(ordinal: int = 0) -> HostMemory:
 
 
 class CudaBlock:
-    """A block of CUDA memory, freed when the last reference to it goes."""
+    """A block of CUDA memory between guard bytes, freed when the last reference to it goes.
+
+    The guard bytes are written and read on a stream of their own: nothing that is queued elsewhere is waited for.
+    """
 
     def __init__(self, nbytes: int, kind: cuda_memory.Kind, ordinal: int = 0) -> None:
-        self.address = cuda_memory.allocate(nbytes, kind, ordinal)
+        self._start = cuda_memory.allocate(nbytes + 2 * guards.SIZE, kind, ordinal)
+        self.address = self._start + guards.SIZE
         self._ordinal = ordinal
         self.nbytes = nbytes
         self._kind = kind
+        self._guard()
+
+    def _guard(self) -> None:
+        """Write the guard bytes; a block on which that fails has none."""
+        try:
+            stream = _apart(self._ordinal)
+            cuda_memory.write_behind(self._start, guards.PATTERN, stream)
+            cuda_memory.write_behind(self.address + self.nbytes, guards.PATTERN, stream)
+        except CudaError:
+            return
+        GUARDS.enrol(self)
+
+    def guards(self) -> tuple[bytes, bytes] | None:
+        """The bytes before and behind; ``None`` where the driver does not let them be read."""
+        try:
+            stream = _apart(self._ordinal)
+            before = cuda_memory.read_behind(self._start, guards.SIZE, stream)
+            return before, cuda_memory.read_behind(self.address + self.nbytes, guards.SIZE, stream)
+        except CudaError:
+            return None
 
     def release(self) -> None:
         """Poison the block."""
@@ -215,9 +281,17 @@ class CudaBlock:
 
     def __del__(self) -> None:
         try:
-            cuda_memory.free(self.address, self._kind, self._ordinal)
+            GUARDS.retire(self)
+            cuda_memory.free(self._start, self._kind, self._ordinal)
         except Exception:  # noqa: BLE001 - the context may be gone at exit; there is nobody left to tell
             pass
+
+
+@lru_cache
+def _apart(ordinal: int) -> int:
+    """A stream of this GPU that waits for no other, for guard bytes alone."""
+    with cuda_context.using(cuda_context.primary(ordinal)):
+        return cuda_streams.Stream(cuda_streams.StreamKind.NON_BLOCKING).handle
 
 
 _TYPE_OF_KIND = {

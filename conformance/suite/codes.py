@@ -197,7 +197,7 @@ class Code(str, Enum):
         "reads wrong strides from {given}",
     )
     STRIDES_MISSING = ("strides-missing", _BOTH, "exports no strides for {given}")
-    WRITE_OUTSIDE = ("write-outside", _BOTH, "", "changes elements outside of the view when it writes {given}")
+    WRITE_OUTSIDE = ("write-outside", _BOTH, "", "changes memory outside of {given}")
     WRONG_EXTENT = ("wrong-extent", _SIDE, "", "reports a wrong extent of the memory behind an import")
     IMPORT_UNUSABLE = ("import-unusable", _BOTH, "", "accepts {given} and then raises when it is used")
     CONTIGUITY_WRONG = ("contiguity-wrong", _BOTH, "", "is wrong about whether {given} is C-contiguous")
@@ -311,6 +311,7 @@ class Code(str, Enum):
     # -- lifetime
 
     RELEASED_LATE = ("released-late", (), "keeps memory until {given} is called")
+    RELEASED_AFTER_A_WHILE = ("released-after-a-while", _SIDE, "releases memory only a while after its last use")
     NOT_RELEASED = ("not-released", _BOTH, "does not release {given}")
     RELEASED_TWICE = ("released-twice", _BOTH, "releases {given} more than once")
     RELEASED_EARLY = (

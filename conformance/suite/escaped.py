@@ -24,5 +24,13 @@ def stand_in(error: BaseException) -> Escaped | None:
     if isinstance(error, KeyboardInterrupt) and signal.getsignal(signal.SIGINT) is signal.default_int_handler:
         return None
     kind: type[Escaped] = type(type(error).__name__, (Escaped,), {})
-    text = " ".join(str(error).split())
+    text = " ".join(text_of(error).split())
     return kind(f"{text}; `except Exception` does not catch it" if text else "`except Exception` does not catch it")
+
+
+def text_of(error: BaseException) -> str:
+    """The text of an exception. One of a library's own may have none to give: then it is said what giving it has raised."""
+    try:
+        return str(error)
+    except BaseException as second:
+        return f"(its text cannot be had: `__str__` raises {type(second).__name__})"

@@ -23,8 +23,8 @@ from conformance.reference.exporter import NEWEST, Exporter
 
 from .catalogue import VIA, Case
 from .codes import Code
-from .escaped import Escaped, stand_in
-from .handed import Handed, Mismatch, decoded, device_pair, elements_at, looked_at, mismatch, of_tensor
+from .escaped import Escaped, stand_in, text_of
+from .handed import Handed, Mismatch, decoded, device_pair, elements_at, is_mapped, looked_at, mismatch, of_tensor
 from .layouts import PLAIN, Layout, layout
 from .libraries import REFERENCE
 from .outcomes import ACCUSED, Failure, Inconclusive, Refused, Side, fail
@@ -542,9 +542,28 @@ class Exchange:
         return view
 
     def read(self, taken: Any) -> bytes:
-        """The elements as the consumer reads them; an exception there is a failure."""
+        """The elements as the consumer reads them; an exception there, and memory that is gone, are failures."""
+        if self.is_gone(taken):
+            self.expect_handed()
+            by_dlpack = self.protocol is Protocol.DLPACK
+            role = self.suspect() if by_dlpack else Role.PRODUCER
+            clause_of = {Role.PRODUCER: "DLP-28" if by_dlpack else "CAI-05", Role.CONSUMER: "DLP-26"}
+            fail(
+                Code.RELEASED_EARLY, clause_of[role], role=role, reason="the memory of an import is given back to the system while it lives",
+                expected="memory", seen=GONE,
+            )  # fmt: skip
         data: bytes = self.using(lambda: self.consumer.read(taken), "reading the import")
         return data
+
+    def is_gone(self, taken: Any) -> bool:
+        """Whether an import is on memory that was handed over and is not there any more: to read it would end the process.
+
+        On a GPU the driver answers a read with an error. The memory of a copy is the consumer's own.
+        """
+        handed = self.handed
+        if handed is None or self.device is Device.CUDA or self._is_crafted or is_mapped(handed):
+            return False
+        return self.look(taken).address == handed.address
 
     def using(self, action: Callable[[], Any], what: str) -> Any:
         """Run an operation on an import: what was accepted has to be usable."""
@@ -850,7 +869,7 @@ class Exchange:
             with self.step(Doing.EXPORT, Role.PRODUCER):
                 return offer.__dlpack__(**keywords)
         except Exception as error:
-            older = isinstance(error, TypeError) and bool(keywords) and "keyword" in str(error)
+            older = isinstance(error, TypeError) and bool(keywords) and "keyword" in text_of(error)
             self._refused(self.producer, Role.PRODUCER, error, "" if older else self.promises())
 
     def newest_capsule(self, array: Source | Any, *, giver: Adapter | None = None, promised: str | None = None) -> Any:
@@ -866,7 +885,7 @@ class Exchange:
                 try:
                     return offer.__dlpack__(max_version=NEWEST)
                 except TypeError as error:
-                    if "keyword" not in str(error):
+                    if "keyword" not in text_of(error):
                         raise
                     return offer.__dlpack__()
         except Exception as error:
@@ -959,11 +978,15 @@ class Poisoned(Exception):
     """The CUDA context is lost: nothing in this process can be believed any more."""
 
 
+GONE = "no memory: the system has taken it back"
+"""What lies where memory has been unmapped."""
+
+
 def brief(error: BaseException | None, limit: int = 300) -> str:
     """Exception class and text on one line."""
     if error is None:
         return "no exception"
-    text = " ".join(str(error).split())
+    text = " ".join(text_of(error).split())
     return f"{type(error).__name__}: {text[:limit]}" if text else type(error).__name__
 
 

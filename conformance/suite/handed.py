@@ -5,6 +5,7 @@ If the description is wrong already, the producer is at fault, whatever the cons
 
 from __future__ import annotations
 
+import mmap
 import operator
 import os
 from collections.abc import Callable
@@ -71,6 +72,17 @@ def elements_at(handed: Handed, address: int, read: Read | None = None) -> bytes
     if block is None:
         return None
     return gather_by_bytes(block, Strided(handed.shape, handed.strides, -low), size)
+
+
+def is_mapped(handed: Handed) -> bool:
+    """Whether this process has memory where the elements are said to be: at both ends, and in the pages between if they are not too many."""
+    bytewise = Strided(handed.shape, handed.strides)
+    if not bytewise.size or not handed.itemsize:
+        return True
+    low, high = span(bytewise)
+    first, last = handed.address + low, handed.address + high - 2 + handed.itemsize
+    pages = range(first, last, mmap.PAGESIZE) if last - first <= _MOST_LOOKED_AT else ()
+    return all(_own_memory(address, 1) is not None for address in (first, *pages, last))
 
 
 def _own_memory(address: int, nbytes: int) -> bytes | None:

@@ -16,6 +16,7 @@ from conformance.reference.exporter import NEWEST, Exporter
 from conformance.reference.managed import Deleter, Managed, settle
 
 from .codes import Code
+from .escaped import text_of
 from .exchange import Exchange, Source, brief, collect
 from .libraries import REFERENCE, Environment, Pair
 from .outcomes import ACCUSED, Refused, fail
@@ -23,6 +24,9 @@ from .steps import Doing
 
 PATIENCE = 1.0
 """Seconds that a library gets to release memory on a thread of its own. It decides nothing but how soon we give up."""
+
+LATE = 5
+"""How many times as long it then gets until what it has not released counts as lost, and not as late."""
 
 STRUCTS = ("versioned", "legacy")
 """An axis: which of the two structs a capsule holds."""
@@ -201,7 +205,7 @@ def _is_released(library: Adapter, witness: Managed) -> bool:
     def is_released() -> bool:
         return bool(witness.deleter_calls)
 
-    return happens(is_released) or bool(library.let_go() and happens(is_released))
+    return _comes_true(is_released, (1 + LATE) * PATIENCE) or bool(library.let_go() and happens(is_released))
 
 
 def expect_plain_releases(exchange: Exchange, *libraries: Adapter) -> None:
@@ -274,10 +278,14 @@ def happens(event: Callable[[], bool]) -> bool:
 
     A library may release on a thread of its own: that it has not released yet says nothing before the patience is at its end.
     """
+    return _comes_true(event, PATIENCE)
+
+
+def _comes_true(event: Callable[[], bool], seconds: float) -> bool:
     settle()
     if event():
         return True
-    end = time.monotonic() + PATIENCE
+    end = time.monotonic() + seconds
     while True:
         collect()
         settle()
@@ -288,6 +296,17 @@ def happens(event: Callable[[], bool]) -> bool:
         time.sleep(0.01)
 
 
+def expect_not_late(
+    event: Callable[[], bool], cited: str, *, role: Role, reason: str, expected: object, seen: str
+) -> None:
+    """Return if what was not released in time is not released later either: if it is, the side ``role`` is late, which is a deviation."""
+    if _comes_true(event, LATE * PATIENCE):
+        fail(
+            Code.RELEASED_AFTER_A_WHILE, cited, role=role, level=Level.SHOULD, reason=f"{reason} in time", expected=expected,
+            seen=f"{seen} within {PATIENCE:g} s; it came later",
+        )  # fmt: skip
+
+
 def unreleased(
     exchange: Exchange, event: Callable[[], bool], cited: str, *, role: Role, reason: str, expected: object, seen: str,
     what: str = "", level: Level | None = None,
@@ -295,8 +314,9 @@ def unreleased(
     """Fail because something was not released in time; ``event`` tells whether it has been by now.
 
     ``what`` is not released, by default what a side releases whatever was special about it. A library that releases it when its documented call asks for that is late, which is a deviation, and it is that library that is
-    accused; else it is lost, which breaks the clause ``cited``.
+    accused; one that releases it by itself, but only later, is late as well. Else it is lost, which breaks the clause ``cited``.
     """
+    expect_not_late(event, cited, role=role, reason=reason, expected=expected, seen=seen)
     for side, name in ((Role.CONSUMER, exchange.case.consumer), (Role.PRODUCER, exchange.case.producer)):
         call = exchange.library(name).let_go()
         if call and happens(event):
@@ -357,6 +377,10 @@ def expect_one_owner(exchange: Exchange, offer: Prepared, role: Role, what: str)
             given=REFUSED_IMPORT,
         )  # fmt: skip
     if calls < int(consumed):
+        expect_not_late(
+            lambda: offer.managed.deleter_calls >= int(offer.consumed), "DLP-26", role=Role.CONSUMER,
+            reason=f"{what}: the struct is not released", expected="one call of the deleter", seen=state,
+        )  # fmt: skip
         if not releases_imports(exchange, exchange.consumer):
             _leaks(exchange.consumer, Role.CONSUMER)
         fail(
@@ -369,5 +393,5 @@ def expect_one_owner(exchange: Exchange, offer: Prepared, role: Role, what: str)
 
 def older_signature(error: BaseException) -> bool:
     """Whether a call failed because the method does not know a keyword."""
-    text = str(error)
+    text = text_of(error)
     return isinstance(error, TypeError) and ("keyword" in text or "incompatible function arguments" in text)

@@ -4,6 +4,9 @@ A fault (SIGSEGV, SIGABRT, …) comes from the process itself. An operator, a co
 out-of-memory killer can send SIGKILL or SIGTERM, and the exit status does not name the sender. Therefore the suite runs
 the case again under watch: a seccomp filter ends a process by SIGSYS if it sends the signal to itself. If the original
 signal ends a process under watch, another process sent it.
+
+The signals of timers (SIGALRM, SIGVTALRM, SIGPROF) come from the kernel, and a process asks for them: under watch, the filter ends a
+process that sets such a timer. A timer of ``timer_create`` names its signal in memory, which a filter cannot read, so such a death decides nothing.
 """
 
 from __future__ import annotations
@@ -46,17 +49,22 @@ _NUMBER, _ARCHITECTURE, _FIRST, _SECOND, _THIRD = 0, 4, 16, 24, 32
 
 @dataclass(frozen=True)
 class _Calls:
-    """Number of an architecture in the kernel, and of its system calls that send signals."""
+    """Number of an architecture in the kernel, and of its system calls that send signals or set timers; ``alarm`` may be missing."""
 
     architecture: int
     kill: int
     tkill: int
     tgkill: int
+    setitimer: int
+    alarm: int
 
 
+_NO_CALL = 0xFFFFFFFF
+_TIMERS = {int(signal.SIGALRM): 0, int(signal.SIGVTALRM): 1, int(signal.SIGPROF): 2}
+"""The timer of ``setitimer`` that ends in this signal."""
 _CALLS = {
-    "x86_64": _Calls(0xC000003E, 62, 200, 234),
-    "aarch64": _Calls(0xC00000B7, 129, 130, 131),
+    "x86_64": _Calls(0xC000003E, 62, 200, 234, 38, 37),
+    "aarch64": _Calls(0xC00000B7, 129, 130, 131, 103, _NO_CALL),
 }
 
 
@@ -81,16 +89,18 @@ def _program(calls: _Calls, process: int, number: int) -> bytes:
     """Return the filter program.
 
     ``kill`` and ``tkill`` have the signal as second argument, ``tgkill`` as third. The first argument is the process,
-    or for ``kill`` possibly its group.
+    or for ``kill`` possibly its group. ``setitimer`` has the kind of timer as first argument, and ``alarm`` has one kind and the seconds,
+    of which 0 set nothing.
     """
-    allow, end = 15, 16
+    timers, allow, end = 15, 21, 22
+    is_timer = number in _TIMERS
     rows = (
         (_LOAD, _ARCHITECTURE, 0, 0),
         (_EQUAL, calls.architecture, 2, allow),
         (_LOAD, _NUMBER, 0, 0),
         (_EQUAL, calls.kill, 6, 4),
         (_EQUAL, calls.tkill, 6, 5),
-        (_EQUAL, calls.tgkill, 8, allow),
+        (_EQUAL, calls.tgkill, 8, timers),
         (_LOAD, _SECOND, 0, 0),
         (_GO, 1, 0, 0),
         (_LOAD, _THIRD, 0, 0),
@@ -100,6 +110,12 @@ def _program(calls: _Calls, process: int, number: int) -> bytes:
         (_EQUAL, 0, end, 13),
         (_EQUAL, -1, end, 14),
         (_EQUAL, -process, end, allow),
+        (_EQUAL, calls.setitimer if is_timer else _NO_CALL, 16, 18),
+        (_LOAD, _FIRST, 0, 0),
+        (_EQUAL, _TIMERS.get(number, 0), end, allow),
+        (_EQUAL, calls.alarm if number == signal.SIGALRM else _NO_CALL, 19, allow),
+        (_LOAD, _FIRST, 0, 0),
+        (_EQUAL, 0, allow, end),
         (_RETURN, _ALLOW, 0, 0),
         (_RETURN, _END, 0, 0),
     )

@@ -6,7 +6,7 @@ import weakref
 from collections.abc import Callable, Iterator
 from dataclasses import replace
 from functools import partial
-from typing import Any
+from typing import Any, NoReturn
 from weakref import WeakKeyDictionary
 
 from conformance.adapters.base import Adapter, Protocol, Trait, Unsupported, View
@@ -23,7 +23,7 @@ from .catalogue import Draft, Tier, catalogue, invariant
 from .codes import Code
 from .concurrency import elsewhere
 from .copies import copy_is_shared, expect_no_copy
-from .exchange import Exchange, Source, brief, show
+from .exchange import GONE, Exchange, Source, brief, show
 from .forked import in_fork
 from .libraries import REFERENCE, Environment, Pair
 from .named import expect_name, expect_typestr
@@ -294,9 +294,22 @@ def _take(exchange: Exchange, point: Point, source: Source) -> Any:
     if isinstance(exchange.consumer, ReferenceAdapter) and point.form in VERSIONS:
         keywords = {**keywords, "max_version": VERSIONS[point.form]}
     offer = exchange.offer(source)
-    taken = exchange.take(offer, promised=exchange.promises(point.is_plain), **keywords)
+    try:
+        taken = exchange.take(offer, promised=exchange.promises(point.is_plain), **keywords)
+    except Refused:
+        if _is_unknown(exchange, source):
+            _gone(exchange, source, "no memory of the device at the address of element 0")
+        raise
     expect_streams(exchange, getattr(offer, "calls", ()))
     return taken
+
+
+def _is_unknown(exchange: Exchange, source: Source) -> bool:
+    """Whether the reference has refused the array for its address: it was memory of the device when the array was made."""
+    taker, handed = exchange.consumer, exchange.handed
+    if not isinstance(taker, ReferenceAdapter) or handed is None or not source.view.size:
+        return False
+    return handed.address == source.address and not taker.memory(exchange.device).reaches(handed.address)
 
 
 # -- what the import is
@@ -481,11 +494,13 @@ def _judge_lifetime(
         )  # fmt: skip
     if exchange.protocol is Protocol.DLPACK:
         source.array = None
+    if exchange.is_gone(holder[0]):
+        _gone(exchange, source, GONE)
     pressure = _press(exchange, point)
     seen = exchange.read(holder[0]) if point.content != "raw" else source.values
     del pressure
     if seen != source.values:
-        _gone(exchange, source, seen)
+        _gone(exchange, source, show(seen, source.dtype))
     _expect_part_holds(exchange, point, source, holder)
     if lent is not None and is_shared and lent.deleter_calls:
         reused(
@@ -535,15 +550,12 @@ def _expect_part_holds(exchange: Exchange, point: Point, source: Source, holder:
         )
 
 
-def _gone(exchange: Exchange, source: Source, seen: bytes) -> None:
+def _gone(exchange: Exchange, source: Source, seen: str) -> NoReturn:
     """An import reads other elements than before. Where the producer's array lives still, only a base can be gone that it is a view of."""
-    reason = "the memory is reused under the import"
+    reason, expected = "the memory is reused under the import", show(source.values, source.dtype)
     if exchange.protocol is Protocol.DLPACK:
-        reused(exchange, reason, show(source.values, source.dtype), show(seen, source.dtype))
-    fail(
-        Code.RELEASED_EARLY, "CAI-05", role=Role.PRODUCER, reason=reason, expected=show(source.values, source.dtype),
-        seen=show(seen, source.dtype),
-    )  # fmt: skip
+        reused(exchange, reason, expected, seen)
+    fail(Code.RELEASED_EARLY, "CAI-05", role=Role.PRODUCER, reason=reason, expected=expected, seen=seen)
 
 
 def _expect_one_call(exchange: Exchange, managed: Managed) -> None:

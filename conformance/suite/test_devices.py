@@ -18,6 +18,7 @@ from conformance.protocols.clauses import Level, Role
 from . import interpreter
 from .catalogue import Draft, Isolation, Needs, Tier, every, invariant, layouts
 from .codes import Code
+from .escaped import text_of
 from .exchange import Exchange, Source, brief, show
 from .garbage import uncollected
 from .interpreter import Ended
@@ -428,7 +429,7 @@ def test_export_elsewhere(exchange: Exchange) -> None:
 
 
 def _refused_elsewhere(exchange: Exchange, error: Exception) -> NoReturn:
-    if isinstance(error, TypeError) and "keyword" in str(error):
+    if isinstance(error, TypeError) and "keyword" in text_of(error):
         raise Refused(f"dl_device is unknown: {brief(error)}") from error
     fail(
         Code.WRONG_EXCEPTION,

@@ -17,7 +17,7 @@ from .codes import Code
 from .exchange import Exchange
 from .exported import Answer, at_most, judge, state_of
 from .libraries import Pair
-from .offers import happens
+from .offers import expect_not_late, happens
 from .outcomes import Inconclusive, fail
 from .steps import Doing
 
@@ -94,7 +94,15 @@ def test_refusal_releases(exchange: Exchange) -> None:
     """Exports of such an array, refused or not, leave nothing that keeps it alive."""
     owners: list[weakref.ref[Any]] = []
     exchange.with_state(lambda array, elements: owners.append(_export_often(exchange, array)))
-    if not happens(lambda: all(owner() is None for owner in owners)):
+
+    def is_gone() -> bool:
+        return all(owner() is None for owner in owners)
+
+    if not happens(is_gone):
+        expect_not_late(
+            is_gone, "DLP-27", role=Role.PRODUCER, reason="the producer does not let go of the array", expected="an array that is gone",
+            seen="an array that is still there",
+        )  # fmt: skip
         fail(
             Code.MEMORY_LEAKED, "DLP-27", role=Role.PRODUCER, level=at_most(state_of(exchange)),
             reason="the producer keeps the array after twenty exports, refused or not, though nobody has one",

@@ -14,6 +14,7 @@ from conformance.cuda import context
 from conformance.execution.results import SEEN, Accused, Result
 from conformance.execution.workbench import Workbench
 from conformance.protocols.clauses import Level, Role
+from conformance.reference.exporter import Exporter
 from conformance.reference.importer import Imported
 from conformance.suite.catalogue import Case, catalogue
 from conformance.suite.codes import Code
@@ -107,6 +108,47 @@ def test_what_a_library_raises_is_told_though_no_except_exception_catches_it(err
     assert "`except Exception` does not catch it" in result.seen
     result = bench.run(replace(CASE, consumer="panics"), catalogue()["pointer.values"])
     assert (result.outcome, result.code, result.given) == (Outcome.FAIL, "defect-exception", name)
+
+
+class Speechless(TypeError):
+    """An exception that has no text to give."""
+
+    def __str__(self) -> str:
+        raise ZeroDivisionError
+
+
+@pytest.mark.parametrize("side", ["producer", "consumer"])
+def test_a_refusal_without_a_text_to_be_had_is_a_refusal(side: str) -> None:
+    """By either side, and said as such."""
+
+    class Refuses(ReferenceAdapter):
+        def take(self, offer: object, protocol: object, device: object, **keywords: object) -> Imported:
+            raise Speechless
+
+    class RefusesToExport(Exporter):
+        def dlpack(self, **keywords: object) -> object:
+            raise Speechless
+
+    adapter = Refuses() if side == "consumer" else ReferenceAdapter()
+    if side == "producer":
+        adapter.exporter_class = RefusesToExport
+    bench = Workbench({"reference": ReferenceAdapter(), "speechless": adapter})
+    result = bench.run(replace(CASE, **{side: "speechless"}), catalogue()["pointer.values"])
+    assert (result.outcome, result.code) == (Outcome.REFUSED, "")
+    told = "Speechless: (its text cannot be had: `__str__` raises ZeroDivisionError)"
+    assert told in result.reason
+    assert f" refused to {'import' if side == 'consumer' else 'export'}: " in result.reason
+
+
+def test_an_exception_that_is_none_outside_of_a_step_ends_no_process() -> None:
+    """It is a matter of the check then, and accuses nobody."""
+
+    def check(exchange: Exchange) -> None:
+        raise Panic("in between")
+
+    result = ran(check)
+    assert (result.outcome, result.accused) == (Outcome.INCONCLUSIVE, None)
+    assert result.reason == "the check itself raised Panic: in between"
 
 
 @pytest.mark.parametrize("error", [KeyboardInterrupt(), pytest.fail.Exception("pytest's own")])

@@ -13,12 +13,14 @@ from conformance.execution.results import Result
 from conformance.execution.workbench import Workbench
 from conformance.protocols.clauses import Level
 from conformance.protocols.dlpack import Tensor
-from conformance.protocols.strided import c_strides
+from conformance.protocols.dtypes import DType
+from conformance.protocols.strided import Strided, c_strides
 from conformance.reference.exporter import Exporter
 from conformance.reference.faults import Fault
 from conformance.reference.faults.pointer import move
 from conformance.reference.importer import Imported, Importer
-from conformance.reference.memory import ALIGNMENT
+from conformance.reference.managed import Fields
+from conformance.reference.memory import ALIGNMENT, Block, BorrowedBlock, Memory
 from conformance.suite.catalogue import Case, catalogue
 from conformance.suite.codes import Code
 from conformance.suite.outcomes import Outcome
@@ -283,3 +285,35 @@ def test_versions_of_dlpack_and_of_the_dictionary_are_made() -> None:
         assert run(form=form).outcome is Outcome.PASS
     for form in ("dictionary-2", "strides-told", "dictionary-2-strides-told"):
         assert run(form=form, protocol="cai", device=Device.SIMULATED).outcome is Outcome.PASS
+
+
+class BaseNotKept(Exporter):
+    """A view does not keep the memory of its base."""
+
+    def __init__(self, memory: Memory, block: Block, dtype: DType, view: Strided, **more: Any) -> None:
+        is_part = view.size * dtype.itemsize < block.nbytes
+        super().__init__(memory, BorrowedBlock(block.address, None) if is_part else block, dtype, view, **more)
+
+
+@pytest.mark.parametrize("protocol", ["dlpack", "cai"])
+@pytest.mark.parametrize("size", ["few", "large"])
+def test_a_base_that_is_not_kept_is_told_whether_its_memory_is_reused_or_gone(size: str, protocol: str) -> None:
+    """Memory that the system has taken back does not end the process that judges."""
+    device = Device.HOST if protocol == "dlpack" else Device.SIMULATED
+    result = run(with_exporter(BaseNotKept), device=device, protocol=protocol, size=size, path="view")
+    assert result.outcome is Outcome.FAIL, result.reason
+    assert result.code in (Code.RELEASED_EARLY.value, Code.VALUES_CHANGED.value)
+
+
+class OwnerNotKept(Exporter):
+    """An export does not keep its array."""
+
+    def export(self, fields: Fields, owner: Any) -> Any:
+        return super().export(fields, None)
+
+
+@pytest.mark.parametrize("size", ["few", "page", "large"])
+def test_an_array_that_is_not_kept_is_told_whether_its_memory_is_reused_or_gone(size: str) -> None:
+    """Also by the reference, which would read it."""
+    result = run(with_exporter(OwnerNotKept), size=size)
+    assert (result.outcome, result.code) == (Outcome.FAIL, Code.RELEASED_EARLY.value)

@@ -4,11 +4,15 @@ from __future__ import annotations
 
 from typing import Any
 
+import pytest
+
+from conformance.adapters.base import Device
 from conformance.protocols.clauses import Level
 from conformance.reference.faults import Fault
 from conformance.reference.faults.pointer import move
 from conformance.reference.importer import Imported, Importer
 from conformance.reference.memory import ALIGNMENT
+from conformance.suite.catalogue import Isolation, Needs, catalogue
 from conformance.suite.codes import Code
 from conformance.suite.outcomes import Outcome
 
@@ -66,3 +70,44 @@ def test_a_consumer_that_copies_may_release_before_its_array_dies(run_reference:
     for name in ("lifetime.deleter-once", "lifetime.derived-view", "lifetime.other-thread", "lifetime.null-context"):
         results = run_reference(name, fault)
         assert {result.outcome for result in results} == {Outcome.PASS}, [(r.case.id, r.reason) for r in results]
+
+
+class CopiesStrided(Importer):
+    """Copies whatever is not row-major, unless ``copy=False`` forbids it."""
+
+    def take_dlpack(self, source: Any, **requested: Any) -> Imported:
+        """Import, then move."""
+        taken = super().take_dlpack(source, **requested)
+        return taken if taken.contiguous or requested.get("copy") is False else move(taken)
+
+
+@pytest.mark.parametrize("importer", [CopiesUnaligned, CopiesStrided])
+def test_a_permitted_copy_accuses_nobody_in_any_family(importer: type[Importer], run_reference: Runner) -> None:
+    """In none of the invariants about memory: what they say of it is at most observed."""
+
+    class Permitted(importer):  # type: ignore[misc, valid-type]
+        """Not where ``copy=False`` forbids it."""
+
+        def take_dlpack(self, source: Any, **requested: Any) -> Imported:
+            if requested.get("copy") is False:
+                return Importer(self.memory, self.work_stream, self.current).take_dlpack(source, **requested)
+            taken: Imported = super().take_dlpack(source, **requested)
+            return taken
+
+    fault = Fault("copies", "copies", (), importer=Permitted)
+    families = ("pointer", "layout", "readonly", "lifetime", "capsule")
+    names = [
+        name
+        for name, entry in catalogue().items()
+        if entry.family in families
+        and entry.isolation is Isolation.SHARED
+        and entry.needs is not Needs.GPU
+        and not name.startswith(("lifetime.nothing-left", "lifetime.import-after", "lifetime.export-after"))
+    ]
+    spoken = [
+        (result.case.id, result.reason)
+        for name in names
+        for result in run_reference(name, fault, devices=(Device.HOST,))
+        if result.verdict.speaks_against
+    ]
+    assert not spoken

@@ -57,6 +57,28 @@ def test_a_process_under_watch_that_sends_the_signal_to_itself_ends_otherwise(
 
 @watchable
 @pytest.mark.parametrize(
+    ("number", "timer"),
+    [
+        (signal.SIGALRM, signal.ITIMER_REAL), (signal.SIGVTALRM, signal.ITIMER_VIRTUAL), (signal.SIGPROF, signal.ITIMER_PROF),
+    ],
+)  # fmt: skip
+def test_a_process_under_watch_that_sets_a_timer_for_the_signal_ends_otherwise(number: int, timer: int) -> None:
+    """The kernel sends this signal, and the process has asked for it. Timers for other signals go on."""
+    assert ended(lambda: signal.setitimer(timer, 100), number) == senders.CAUGHT
+    assert ended(lambda: signal.setitimer((timer + 1) % 3, 100), number) == 0
+    assert ended(lambda: signal.setitimer(timer, 100), signal.SIGTERM) == 0
+
+
+@watchable
+def test_an_alarm_is_a_timer() -> None:
+    """One of 0 seconds is none."""
+    assert ended(lambda: signal.alarm(100), signal.SIGALRM) == senders.CAUGHT
+    assert ended(lambda: signal.alarm(0), signal.SIGALRM) == 0
+    assert ended(lambda: signal.alarm(100), signal.SIGTERM) == 0
+
+
+@watchable
+@pytest.mark.parametrize(
     ("action", "number"),
     [
         (lambda: os.kill(os.getpid(), signal.SIGTERM), signal.SIGTERM),

@@ -434,3 +434,120 @@ class NothingReleasedAfterAFork(Importer):
 
 _forked: list[None] = []
 os.register_at_fork(after_in_parent=lambda: _forked.append(None))
+
+
+# -- in the long run
+
+
+_malloc = ctypes.CDLL(None).malloc
+
+
+@fault("lifetime.nothing-left")
+class HeapLostByExports(Exporter):
+    """Each export leaves 256 bytes of the C heap behind."""
+
+    def export(self, fields: Fields, owner: Any) -> Any:
+        """And a block that nobody frees."""
+        _malloc(256)
+        return super().export(fields, owner)
+
+    def cai_strides(self) -> tuple[int, ...] | None:
+        """Likewise."""
+        _malloc(256)
+        return super().cai_strides()
+
+
+@fault("lifetime.nothing-left")
+class HeapLostByRefusals(Importer):
+    """Each import that is refused leaves 4 KiB of the C heap behind."""
+
+    def take_dlpack(self, source: Any, **requested: Any) -> Imported:
+        """And a block that nobody frees, after a failure."""
+        try:
+            return super().take_dlpack(source, **requested)
+        except Exception:
+            _malloc(4096)
+            raise
+
+
+@fault("lifetime.nothing-left")
+class CopiesKept(Exporter):
+    """The memory of a copy that ``copy=True`` asks for is never released."""
+
+    kept: ClassVar[list[Any]] = []
+
+    def copied(self) -> Exporter:
+        """A copy that stays."""
+        made = super().copied()
+        self.kept.append(made.block)
+        return made
+
+
+_AFTER = 5_000
+"""Releases that work."""
+
+
+@fault("lifetime.import-after-thousands")
+class ImportsKeptAfterThousands(Importer):
+    """After 5,000 imports no deleter is called any more."""
+
+    released: ClassVar[int] = 0
+
+    def call_deleter(self, tensor: Tensor) -> None:
+        """As long as the table has room."""
+        cls = type(self)
+        cls.released += 1
+        if cls.released <= _AFTER:
+            super().call_deleter(tensor)
+
+
+@fault("lifetime.export-after-thousands")
+class ExportsKeptAfterThousands(Exporter):
+    """After 5,000 exports each keeps its array for good."""
+
+    exported: ClassVar[int] = 0
+    kept: ClassVar[list[Any]] = []
+
+    def export(self, fields: Fields, owner: Any) -> Any:
+        """As long as the table has room."""
+        if isinstance(self.block, BorrowedBlock):
+            cls = type(self)
+            cls.exported += 1
+            if cls.exported > _AFTER:
+                self.kept.append(owner)
+        return super().export(fields, owner)
+
+
+_ROUND = 4_096
+"""Entries of a table whose first one is taken for "none"."""
+
+
+@fault("lifetime.import-after-thousands")
+class EveryFourThousandthImportKept(Importer):
+    """One import in 4,096 is not released: its index is the one that means none."""
+
+    released: ClassVar[int] = 0
+
+    def call_deleter(self, tensor: Tensor) -> None:
+        """By index, but for the index 0."""
+        cls = type(self)
+        cls.released += 1
+        if cls.released % _ROUND:
+            super().call_deleter(tensor)
+
+
+@fault("lifetime.export-after-thousands")
+class EveryFourThousandthExportKept(Exporter):
+    """One export in 4,096 keeps its array for good: its index is the one that means none."""
+
+    exported: ClassVar[int] = 0
+    kept: ClassVar[list[Any]] = []
+
+    def export(self, fields: Fields, owner: Any) -> Any:
+        """By index, but for the index 0."""
+        if isinstance(self.block, BorrowedBlock):
+            cls = type(self)
+            cls.exported += 1
+            if not cls.exported % _ROUND:
+                self.kept.append(owner)
+        return super().export(fields, owner)

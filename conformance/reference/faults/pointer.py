@@ -492,3 +492,26 @@ class CopyOnAForbiddenStream(Importer):
         if "copy" in requested:
             return source.__dlpack__(stream=-7, max_version=NEWEST, **requested)
         return super().call_dlpack(source, requested)
+
+
+@fault("pointer.same-address", "pointer.values")
+class WritesBehindTheEnd(Importer):
+    """An import writes the byte behind the last element, as the end of a text."""
+
+    def read_tensor(self, tensor: Tensor) -> Imported:
+        """One byte too far."""
+        taken = super().read_tensor(tensor)
+        if taken.view.size:
+            self.memory.write(self.extent(taken)[1], b"\0")
+        return taken
+
+
+@fault("pointer.same-address", "pointer.values")
+class WritesInFront(Exporter):
+    """An export keeps its count in the byte before the block."""
+
+    def element0(self) -> int:
+        """One byte too far."""
+        if self.block.nbytes:
+            self.memory.write(self.block.address - 1, b"\1")
+        return super().element0()

@@ -30,7 +30,7 @@ _NAMES = {
     _INVALID_CONTEXT: b"CUDA_ERROR_INVALID_CONTEXT",
 }
 _TOTAL_BYTES = 80 << 30
-_FIRST_PRIMARY, _FIRST_PRIVATE = 0x1000, 0x9000
+_FIRST_PRIMARY, _FIRST_PRIVATE, _FIRST_STREAM = 0x1000, 0x9000, 0xA000
 _HOST, _DEVICE = 1, 2
 
 
@@ -60,6 +60,7 @@ class MadeUpDriver:
         self._threads = threading.local()
         self._blocks: dict[int, _Allocation] = {}
         self._gone: list[_Allocation] = []
+        self._streams = 0
 
     def __getattribute__(self, name: str) -> Any:
         """A function that has not been made up raises ``AttributeError``, as one that a library does not have."""
@@ -244,6 +245,26 @@ class MadeUpDriver:
         """At once."""
         ctypes.memmove(data, source.value, size.value)
         return _SUCCESS
+
+    # -- streams for the instruments alone: all work is done at once
+
+    def cuStreamCreate(self, handle: Any, flags: int) -> int:
+        """One more."""
+        self._streams += 1
+        handle._obj.value = _FIRST_STREAM + self._streams
+        return _SUCCESS
+
+    def cuStreamSynchronize(self, stream: Any) -> int:
+        """Nothing is pending."""
+        return _SUCCESS
+
+    def cuMemcpyHtoDAsync_v2(self, target: Any, data: Any, size: Any, stream: Any) -> int:
+        """At once."""
+        return self.cuMemcpyHtoD_v2(target, data, size)
+
+    def cuMemcpyDtoHAsync_v2(self, data: Any, source: Any, size: Any, stream: Any) -> int:
+        """At once."""
+        return self.cuMemcpyDtoH_v2(data, source, size)
 
     # -- other processes
 

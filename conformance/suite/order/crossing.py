@@ -10,6 +10,7 @@ from conformance.reference.importer import Importer
 from conformance.reference.streams import PER_THREAD
 
 from ..concurrency import Beside
+from ..escaped import text_of
 from .handover import NEW, Forward, Recorded, Setting, Target, Without, filled, stream_of
 
 ROLES = ("producer", "elsewhere")
@@ -108,7 +109,7 @@ class FromAnotherThread(Forward):
         try:
             made = offer.__dlpack__(stream=stream, max_version=NEWEST)
         except TypeError as error:
-            if "keyword" not in str(error):
+            if "keyword" not in text_of(error):
                 raise
             made = offer.__dlpack__(stream=stream)
         return Capsule(made, offer.__dlpack_device__())

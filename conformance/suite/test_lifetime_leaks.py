@@ -1,0 +1,353 @@
+"""Family ``lifetime``, in the long run: nothing stays behind, however often and by whatever path arrays change hands."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass
+from functools import partial
+from typing import Any
+
+from conformance.adapters.base import Adapter, Protocol
+from conformance.protocols.clauses import Level, Role
+from conformance.reference.exporter import Exporter, Log
+from conformance.reference.managed import Deleter, Managed
+
+from . import heap
+from .catalogue import Draft, Tier, every, invariant
+from .codes import Code
+from .exchange import Exchange, Source, brief
+from .garbage import of_now
+from .libraries import REFERENCE, Environment, Pair
+from .offers import HELD, exports_of_imports, happens, unreleased, watched
+from .outcomes import ACCUSED, Inconclusive, Refused, fail
+from .patterns import pattern
+from .points import Point, reach
+from .specials import combined
+from .steps import Doing
+
+LEAST = 16
+"""Bytes that the smallest allocation of a C heap takes."""
+WARM_UP = 32
+ROUND = 64
+"""Exchanges between two looks at what is held."""
+IN_A_ROW = 3
+"""Rounds that all have to grow before a leak is suspected."""
+LONG_ROUND = 1024
+LONG_ROUNDS = 5
+"""Then as many long rounds have to grow as well: a cache that has room for :data:`LONG_ROUND` × this many exchanges is no leak."""
+_QUIET = 2
+"""Rounds without growth that show that there is no leak."""
+MANY = 5_120
+BATCH = 512
+"""Exchanges whose structs are looked at together."""
+_NOWHERE = (99, 0)
+"""A device that DLPack does not know."""
+_RELEASING = {Role.PRODUCER: "DLP-27", Role.CONSUMER: "DLP-26"}
+
+
+# -- what stays behind
+
+
+_POINTS = {
+    "own": Point(), "view": Point(path="view"), "reexport": Point(path="reexport"), "copy": Point(path="copy"),
+    "empty": Point(size="empty"), "strided": Point(layout="transposed"), "readonly": Point(access="readonly"),
+}  # fmt: skip
+_REFUSED_EXPORT, _REFUSED_IMPORT, _OTHER_TYPE = "refused-export", "refused-import", "other-type"
+
+
+def _by(pair: Pair) -> tuple[str, ...]:
+    """An axis: the paths that an exchange can take. Only the reference can be told to make what has to be refused."""
+    have = {level for _, levels in reach(pair).space.factors for level in levels}
+    found = [name for name, point in _POINTS.items() if {level for _, level in point.changed} <= have]
+    if pair.protocol is Protocol.DLPACK and pair.consumer.name == REFERENCE:
+        found.append(_REFUSED_EXPORT)
+    if pair.producer.name == REFERENCE:
+        found.append(_REFUSED_IMPORT)
+    if _other_type(pair.source.dtypes):
+        found.append(_OTHER_TYPE)
+    return tuple(found)
+
+
+def _other_type(names: tuple[str, ...]) -> str:
+    """An element type that is not the usual one; empty if there is none."""
+    return next((name for name in names if name not in ("float32", "bool")), "")
+
+
+def _leaking(env: Environment) -> Iterator[Draft]:
+    return every((pair for pair in env.pairs() if pair.with_reference), by=_by)
+
+
+@invariant(
+    "lifetime.nothing-left",
+    producer="DLP-27",
+    consumer="DLP-26",
+    context="CAI-27",
+    bugs="I20 I21",
+    level=Level.SHOULD,
+    cases=_leaking,
+)
+def test_nothing_left(exchange: Exchange) -> None:
+    """Many exchanges of a kind leave neither bytes of the C heap nor blocks of Python's memory behind: taken, copied or refused.
+
+    A leak grows by 16 bytes or by one block for each exchange, in every round. A cache that fills does not grow any more: it may have room
+    for 5,000 exchanges. Where nothing counts the bytes of the C heap, only Python's blocks are looked at, and the case is not decided.
+    """
+    once = _exchange_of(exchange, exchange.option("by"))
+    with of_now():
+        grown = _growth(exchange, once)
+        if grown is not None:
+            _leaks(exchange, grown)
+    if heap.counter() is None:
+        raise Inconclusive("not run: nothing counts the bytes in use of the C heap here")
+
+
+def _leaks(exchange: Exchange, grown: Growth) -> None:
+    """Fail: the side that is not the reference leaves something behind; where it exports an import, its imports may be what leaks."""
+    role, library = exchange.suspect(), ""
+    if exchange.option("by") == "reexport" and exchange.producer.name != REFERENCE:
+        imports = _growth(exchange, partial(_lend, exchange, exchange.producer))
+        if imports is not None:
+            role, library, grown = Role.CONSUMER, exchange.producer.name, imports
+            exchange.special("")
+    fail(
+        Code.MEMORY_LEAKED,
+        _RELEASING[role] if exchange.protocol is Protocol.DLPACK else "CAI-27",
+        role=role, level=Level.SHOULD, reason="every exchange leaves memory behind",
+        expected=f"less than {LEAST} bytes of the C heap, and no block of Python's memory, for each of {grown.exchanges} exchanges",
+        seen=grown.told, accused=ACCUSED[role] if library else None, library=library,
+    )  # fmt: skip
+
+
+@dataclass(frozen=True)
+class Growth:
+    """What many exchanges have left behind, at least, in each of several rounds."""
+
+    exchanges: int
+    heap: int
+    blocks: int
+
+    @property
+    def grows(self) -> bool:
+        """Whether it is as much as the smallest allocation for each exchange, or a block of Python's."""
+        return self.heap >= self.exchanges * LEAST or self.blocks >= self.exchanges
+
+    @property
+    def told(self) -> str:
+        """In words."""
+        per = [f"{self.heap / self.exchanges:.0f} bytes of the C heap"] if self.heap >= self.exchanges * LEAST else []
+        per += (
+            [f"{self.blocks / self.exchanges:.1f} blocks of Python's memory"] if self.blocks >= self.exchanges else []
+        )
+        return f"{' and '.join(per)} for each exchange, in each of {LONG_ROUNDS} rounds"
+
+
+def _growth(exchange: Exchange, once: Callable[[], object]) -> Growth | None:
+    """What each of many rounds leaves behind; ``None`` if there are rounds that leave nothing."""
+    for _ in range(WARM_UP):
+        once()
+    if _rounds(exchange, once, ROUND, IN_A_ROW) is None:
+        return None
+    found = _rounds(exchange, once, LONG_ROUND, LONG_ROUNDS)
+    if found is None:
+        return None
+    least = Growth(LONG_ROUND, min(each.heap for each in found), min(each.blocks for each in found))
+    return least if least.grows else None
+
+
+def _rounds(exchange: Exchange, once: Callable[[], object], count: int, needed: int) -> list[Growth] | None:
+    """So many rounds that grow; ``None`` if two leave nothing behind: one may, where something else is freed meanwhile."""
+    found: list[Growth] = []
+    quiet = 0
+    while len(found) < needed:
+        grown = _grown(exchange, once, count)
+        if grown.grows:
+            found.append(grown)
+        else:
+            quiet += 1
+        if quiet == _QUIET:
+            return None
+    return found
+
+
+def _grown(exchange: Exchange, once: Callable[[], object], count: int) -> Growth:
+    """What these exchanges leave behind, once there was patience and both libraries have let go of what they keep for later."""
+    before = heap.held()
+    for _ in range(count):
+        once()
+    for name in {exchange.case.producer, exchange.case.consumer}:
+        exchange.library(name).let_go()
+    found = Growth(count, 0, 0)
+
+    def is_released() -> bool:
+        nonlocal found
+        since = heap.held().since(before)
+        found = Growth(count, since.heap or 0, since.blocks)
+        return not found.grows
+
+    happens(is_released)
+    return found
+
+
+def _exchange_of(exchange: Exchange, by: str) -> Callable[[], object]:
+    """One exchange by this path, with arrays of its own, all of which are gone when it returns."""
+    if by == _REFUSED_EXPORT:
+        exchange.special("an export that is refused")
+        source = exchange.source()
+        return partial(_refused_export, exchange, source)
+    if by == _REFUSED_IMPORT:
+        exchange.special("an import that is refused")
+        source = exchange.crafted(override={"lanes": 4}, cai_override={"typestr": "<f3"})
+        return partial(_refused_import, exchange, source)
+    point = _POINTS.get(by) or Point(dtype=_other_type(exchange.producer.candidate_dtypes))
+    exchange.special(combined(point.changed))
+    if by == "reexport":
+        return _exported_again(exchange)
+    keywords = {"copy": True} if by == "copy" else {}
+    return _own(exchange, point, keywords)
+
+
+def _own(exchange: Exchange, point: Point, keywords: dict[str, Any]) -> Callable[[], object]:
+    """The first exchange is watched, so that a refusal ends the case; the others are only made."""
+    kind, form, readonly = point.kind, point.array(), point.access == "readonly"
+    block = pattern(kind, form.elements)
+
+    def made() -> Source:
+        return exchange.make(exchange.producer, kind=kind, form=form, block=block, readonly=readonly)
+
+    exchange.read(exchange.take(made(), promised="", **keywords))
+    return lambda: _handed(exchange, made().array, **keywords)
+
+
+def _handed(exchange: Exchange, array: Any, **keywords: Any) -> None:
+    """One hand-over that nobody looks at: the looks take longer than the hand-over."""
+    try:
+        with exchange.step(Doing.IMPORT, Role.CONSUMER):
+            offer = exchange.producer.offer(array, exchange.protocol)
+            exchange.consumer.take(offer, exchange.protocol, exchange.device, **keywords)
+    except Exception as error:
+        exchange.check_context(error)
+        raise Refused(f"refused after it was accepted many times: {brief(error)}") from error
+
+
+def _lend(exchange: Exchange, library: Adapter) -> Any:
+    """The library's import of a new array of the reference."""
+    reference = exchange.library(REFERENCE)
+    lent = exchange.make(reference)
+    try:
+        with exchange.step(Doing.IMPORT, Role.CONSUMER, library.name, is_lent=True):
+            return library.take(reference.offer(lent.array, exchange.protocol), exchange.protocol, exchange.device)
+    except Exception as error:
+        exchange.check_context(error)
+        raise Refused(f"{library.name} does not import what it is to export again: {brief(error)}") from error
+
+
+def _exported_again(exchange: Exchange) -> Callable[[], object]:
+    exchange.read(exchange.take(exchange.offer(_lend(exchange, exchange.producer)), promised=""))
+    return lambda: _handed(exchange, _lend(exchange, exchange.producer))
+
+
+def _refused_export(exchange: Exchange, source: Source) -> None:
+    exporter = exchange.producer.exporter(source.array, Protocol.DLPACK)
+    try:
+        with exchange.step(Doing.EXPORT, Role.PRODUCER):
+            exporter.__dlpack__(dl_device=_NOWHERE)
+    except Exception as error:
+        exchange.check_context(error)
+    _forget(source)
+
+
+def _refused_import(exchange: Exchange, source: Source) -> None:
+    try:
+        with exchange.step(Doing.IMPORT, Role.CONSUMER):
+            offer = exchange.producer.offer(source.array, exchange.protocol)
+            exchange.consumer.take(offer, exchange.protocol, exchange.device)
+    except Exception as error:
+        exchange.check_context(error)
+    _forget(source)
+
+
+def _forget(source: Source) -> None:
+    """What the reference remembers of the calls is no leak."""
+    if isinstance(source.array, Exporter):
+        source.array.log = Log()
+
+
+# -- the thousandth like the first
+
+
+@invariant(
+    "lifetime.import-after-thousands",
+    consumer="DLP-26",
+    bugs="I20",
+    level=Level.MUST,
+    cases=lambda env: _full(env.imports(Protocol.DLPACK)),
+)
+def test_import_after_thousands(exchange: Exchange) -> None:
+    """Each of more than 5,000 imports is released once, the last like the first."""
+    source = exchange.crafted(override={"deleter": Deleter.NATIVE})
+
+    exchange.take(source, promised="")
+
+    def imported() -> Managed:
+        _handed(exchange, source.array)
+        managed: Managed = source.array.log.exports[-1]
+        _forget(source)
+        return managed
+
+    _expect_each_released(exchange, imported, lambda managed: managed.deleter_calls, Role.CONSUMER)
+
+
+@invariant(
+    "lifetime.export-after-thousands",
+    producer="DLP-27",
+    bugs="I21",
+    level=Level.MUST,
+    cases=lambda env: _full(exports_of_imports(env)),
+)
+def test_export_after_thousands(exchange: Exchange) -> None:
+    """Each of more than 5,000 exported arrays is released once, the last like the first: the arrays are on memory of ours."""
+    watched(exchange)
+    producer, reference = exchange.producer, exchange.library(REFERENCE)
+    lent = exchange.make(reference)
+    lent.array.override = {"deleter": Deleter.NATIVE}
+
+    def exported() -> Managed:
+        with exchange.step(Doing.IMPORT, Role.CONSUMER, producer.name, is_lent=True):
+            array = producer.take(reference.offer(lent.array, Protocol.DLPACK), Protocol.DLPACK, exchange.device)
+        _handed(exchange, array)
+        managed: Managed = lent.array.log.exports[-1]
+        _forget(lent)
+        return managed
+
+    _expect_each_released(exchange, exported, lambda managed: managed.deleter_calls, Role.PRODUCER)
+
+
+def _full(pairs: Iterator[Pair]) -> Iterator[Draft]:
+    for pair in pairs:
+        yield Draft(pair.producer.name, pair.consumer.name, pair.protocol.value, pair.device, (), Tier.FULL)
+
+
+def _expect_each_released(
+    exchange: Exchange, once: Callable[[], Managed], calls: Callable[[Managed], int], role: Role
+) -> None:
+    """Batch by batch, so that at most one batch is held at a time."""
+    cited = _RELEASING[role]
+    for start in range(0, MANY, BATCH):
+        batch = [once() for _ in range(BATCH)]
+
+        def is_released(batch: list[Managed] = batch) -> bool:
+            return all(calls(managed) for managed in batch)
+
+        if not happens(is_released):
+            first = next(number for number, managed in enumerate(batch, start + 1) if not calls(managed))
+            unreleased(
+                exchange, is_released, cited, role=role, reason=f"the {role.value} does not release {HELD[role]}, number {first} of many",
+                expected="one call of the deleter", seen="no call",
+                what=HELD[role] if first <= WARM_UP else f"{HELD[role]} after thousands of others",
+            )  # fmt: skip
+        twice = next((managed for managed in batch if calls(managed) > 1), None)
+        if twice is not None:
+            fail(
+                Code.RELEASED_TWICE, cited, role=role, reason="the memory is released more than once", expected="one call of the deleter",
+                seen=f"{calls(twice)} calls", given=HELD[role],
+            )  # fmt: skip

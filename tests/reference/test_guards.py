@@ -1,0 +1,136 @@
+"""What is written beside a block of the reference is seen, where it was, and by whom."""
+
+from __future__ import annotations
+
+import ctypes
+from dataclasses import replace
+
+import pytest
+
+from conformance.adapters.base import Device
+from conformance.adapters.reference import ReferenceAdapter
+from conformance.cuda import memory as cuda_memory
+from conformance.execution.accusing import accused
+from conformance.execution.results import Result
+from conformance.execution.workbench import Workbench
+from conformance.protocols.clauses import Role
+from conformance.reference import guards
+from conformance.reference.guards import GUARDS, Guards, spills
+from conformance.reference.memory import ALIGNMENT, CudaMemory, HostMemory, Memory, simulated
+from conformance.selftest.make_believe import driver
+from conformance.suite.catalogue import Case, catalogue
+from conformance.suite.codes import Code
+from conformance.suite.exchange import Exchange
+from conformance.suite.outcomes import Outcome, Refused, Side
+
+CASE = Case("pointer.values", "reference", "reference", "dlpack", Device.HOST, (("layout", "c-order"),))
+
+
+@pytest.mark.parametrize("memory", [HostMemory(), simulated()], ids=["host", "simulated"])
+@pytest.mark.parametrize("nbytes", [0, 1, 48, 5000])
+def test_blocks_are_aligned_and_guarded_on_both_sides(memory: Memory, nbytes: int) -> None:
+    """Also one that has its memory from a block that is gone."""
+    for _ in range(2):
+        block = memory.allocate(nbytes)
+        assert block.address % ALIGNMENT == 0
+        assert memory.read(block.address, nbytes) == bytes(nbytes)
+        assert not spills(block)  # type: ignore[arg-type]
+        ctypes.memset(block.address + nbytes, 0, 1)
+        ctypes.memset(block.address - 8, 0xFF, 8)
+        assert [(spill.offset, spill.changed) for spill in spills(block)] == [(-8, 8), (nbytes, 1)]  # type: ignore[arg-type]
+        ctypes.memmove(block.address - guards.SIZE, guards.PATTERN, guards.SIZE)
+        del block
+
+
+def test_cuda_memory_is_guarded_too() -> None:
+    """All kinds, by the driver; what is beside a block is told in bytes from it."""
+    with driver.believed():
+        for kind in cuda_memory.Kind:
+            memory = CudaMemory(kind)
+            block = memory.allocate(48)
+            assert not spills(block)
+            memory.write(block.address + 50, b"\0\0")
+            (spill,) = spills(block)
+            assert spill.told.startswith("2 bytes changed from 2 bytes behind the end of the block on (48 bytes at ")
+
+
+def test_reserved_address_space_is_guarded() -> None:
+    """By the pages beside it."""
+    memory = HostMemory()
+    block = memory.reserve(1 << 20)
+    memory.write(block.address - 1, b"\0")
+    (spill,) = spills(block)
+    assert spill.told.startswith("1 byte changed from 1 bytes before the block on")
+
+
+def test_a_block_counts_from_its_beginning_to_its_end_and_in_its_case_alone() -> None:
+    """One that is gone is not forgotten; one of an earlier case is."""
+    watch, memory = Guards(), HostMemory()
+    gone, early = memory.allocate(8), memory.allocate(8)
+    watch.enrol(early)
+    watch.begin()
+    watch.enrol(gone)
+    for block in (gone, early):
+        memory.write(block.address + 8, b"\0")
+    watch.retire(gone)
+    watch.retire(early)
+    assert [spill.address for spill in watch.spills()] == [gone.address]
+
+
+# -- as a verdict
+
+
+def ran(names: tuple[str, str], writer: str, error: Exception | None = None) -> Result:
+    """The result of a case between two libraries, with a write beside an array of the reference that is lent to them."""
+
+    def check(exchange: Exchange) -> None:
+        source = exchange.make(exchange.library("reference"))
+        if writer in names:
+            exchange.poke(source.start + len(source.block) + 3, b"\0")
+        if error is not None:
+            raise error
+
+    case = replace(CASE, producer=names[0], consumer=names[1])
+    bench = Workbench({name: ReferenceAdapter() for name in ("reference", "one", "two")})
+    return bench.run(case, replace(catalogue()[case.invariant], check=check))
+
+
+@pytest.mark.parametrize("names", [("reference", "one"), ("one", "reference")])
+def test_the_only_library_that_takes_part_is_accused(names: tuple[str, str]) -> None:
+    """On whichever side it stands."""
+    result = accused(ran(names, "one"), {}.get)
+    assert (result.outcome, result.code, result.seen[:51]) == (
+        Outcome.FAIL, Code.WRITE_OUTSIDE.value, "1 byte changed from 3 bytes behind the end of the b",
+    )  # fmt: skip
+    assert result.accused is not None
+    assert result.accused.libraries == ("one",)
+    assert (result.role is Role.CONSUMER) == (names[1] == "one")
+
+
+def test_of_two_libraries_the_one_that_does_it_alone_is_accused() -> None:
+    """If neither does, nobody knows."""
+    both = ran(("one", "two"), "two")
+    trials = {
+        each.case.id: each for each in (ran(("one", "reference"), "two"), ran(("reference", "two"), "two"))
+    }  # the second one writes
+    found = accused(both, trials.get).accused
+    assert found is not None
+    assert (found.side, found.libraries) == (Side.CONSUMER, ("two",))
+    quiet = {id: replace(each, outcome=Outcome.PASS, code="") for id, each in trials.items()}
+    found = accused(both, quiet.get).accused
+    assert found is not None
+    assert found.side is Side.UNKNOWN
+
+
+def test_a_refusal_that_writes_is_no_refusal() -> None:
+    """And a failure stays what it is, with a note."""
+    assert ran(("reference", "one"), "one", Refused("one: no")).code == Code.WRITE_OUTSIDE.value
+    assert "beside a block" in ran(("reference", "one"), "one", Refused("one: no")).attachments
+    assert ran(("reference", "one"), "", Refused("one: no")).outcome is Outcome.REFUSED
+
+
+def test_no_case_is_blamed_for_what_an_earlier_one_has_written() -> None:
+    """Each begins anew."""
+    assert ran(("reference", "one"), "one").outcome is Outcome.FAIL
+    assert ran(("reference", "one"), "").outcome is Outcome.PASS
+    assert not GUARDS.spills()

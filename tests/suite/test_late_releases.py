@@ -1,0 +1,97 @@
+"""A library that releases on a thread of its own gets the same verdict every time: in time, late, or never."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Callable
+from types import SimpleNamespace
+
+import pytest
+
+from conformance.adapters.base import Device
+from conformance.execution.results import Result
+from conformance.execution.workbench import Workbench
+from conformance.protocols.clauses import Level
+from conformance.protocols.dlpack import Tensor
+from conformance.reference.faults import Fault
+from conformance.reference.importer import Importer
+from conformance.suite import offers
+from conformance.suite.catalogue import Case, catalogue
+from conformance.suite.outcomes import Outcome
+
+from .conftest import broken
+
+PATIENCE = 1.0
+CASES = (
+    ("lifetime.deleter-once", ("struct", "versioned")),
+    ("lifetime.derived-view", ("struct", "versioned")),
+    ("lifetime.other-thread", ("struct", "versioned")),
+    ("lifetime.null-context", ("struct", "versioned")),
+    ("combination.exchange", ("layout", "stepped")),
+)
+
+
+class Clock:
+    """Time that passes while somebody sleeps. What is due is done then, as by another thread."""
+
+    def __init__(self) -> None:
+        self.now = 0.0
+        self._due: list[tuple[float, Callable[[], None]]] = []
+
+    def after(self, seconds: float, action: Callable[[], None]) -> None:
+        """Do this later."""
+        self._due.append((self.now + seconds, action))
+
+    def sleep(self, seconds: float) -> None:
+        """Let time pass."""
+        self.now += max(seconds, 0.25)
+        due = [entry for entry in self._due if entry[0] <= self.now]
+        self._due = [entry for entry in self._due if entry[0] > self.now]
+        for _, action in due:
+            action()
+
+    def monotonic(self) -> float:
+        """The time."""
+        return self.now
+
+
+@pytest.fixture
+def clock(monkeypatch: pytest.MonkeyPatch) -> Clock:
+    """The clock that the suite waits by."""
+    found = Clock()
+    monkeypatch.setattr(offers, "PATIENCE", PATIENCE)
+    monkeypatch.setattr(offers, "time", SimpleNamespace(monotonic=found.monotonic, sleep=found.sleep))
+    return found
+
+
+def run(clock: Clock, delay: float, invariant: str, parameter: tuple[str, str]) -> Result:
+    """The case with an importer that releases so many seconds after its array is gone."""
+
+    class ReleasesLater(Importer):
+        def call_deleter(self, tensor: Tensor) -> None:
+            release = super().call_deleter
+            clock.after(delay, lambda: release(tensor))
+
+    fault = Fault("later", "releases later", (), importer=ReleasesLater)
+    case = Case(invariant, "reference", "reference", "dlpack", Device.HOST, (parameter,))
+    return Workbench({"reference": broken(fault)}).run(case, catalogue()[invariant])
+
+
+@pytest.mark.parametrize("case", CASES, ids=lambda case: case[0])
+@pytest.mark.parametrize(
+    ("delay", "outcome", "code", "level"),
+    [
+        (0.0, Outcome.PASS, "", None),
+        (0.5, Outcome.PASS, "", None),
+        (1.5, Outcome.FAIL, "released-after-a-while", Level.SHOULD),
+        (5.0, Outcome.FAIL, "released-after-a-while", Level.SHOULD),
+        (math.inf, Outcome.FAIL, "not-released", Level.MUST),
+    ],
+)
+def test_a_release_is_waited_for(
+    clock: Clock, case: tuple[str, tuple[str, str]], delay: float, outcome: Outcome, code: str, level: Level | None
+) -> None:
+    """Within the patience it is in time, after it late, and much later lost."""
+    result = run(clock, delay, *case)
+    assert (result.outcome, result.code) == (outcome, code), result.reason
+    assert level is None or result.level is level
