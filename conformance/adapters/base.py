@@ -104,6 +104,9 @@ class Trait(str, Enum):
     JOINS = "joins"
     """Has a call that makes one object of several arrays."""
 
+    THREADED = "threaded"
+    """Runs threads of its own on host memory, and says that a fork of its process may hang."""
+
     EXCHANGE_API = "exchange-api"
     """The type of what it exports offers DLPack's C exchange API. Measured, never declared."""
 

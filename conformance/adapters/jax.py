@@ -52,7 +52,7 @@ class JaxAdapter(Adapter):
     distributions = ("jax", "jaxlib")
     needs = ("jax",)
     preload = ()
-    traits = frozenset({Trait.ARRAY_API, Trait.IMMUTABLE, Trait.COPY_KEYWORD})
+    traits = frozenset({Trait.ARRAY_API, Trait.IMMUTABLE, Trait.COPY_KEYWORD, Trait.THREADED})
     exports = {Device.HOST: (Protocol.DLPACK,)}
     imports = {Device.HOST: (Protocol.DLPACK,)}
     candidate_dtypes = tuple(name for name in DTYPES if name != "complex32")

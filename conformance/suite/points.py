@@ -312,7 +312,8 @@ def _places_missing(pair: Pair) -> dict[str, str]:
     if not pair.with_reference:
         return dict.fromkeys(PLACES[1:], _ALONE)
     if pair.device is not Device.CUDA:
-        return {}
+        threaded = next((side.name for side in (pair.producer, pair.consumer) if side.has(Trait.THREADED)), "")
+        return dict.fromkeys(PLACES[2:], f"{threaded} runs threads, and says that a fork may hang") if threaded else {}
     forks = dict.fromkeys(("in-fork", "in-thread-of-fork"), "CUDA does not survive a fork")
     return {"in-thread": "contexts of CUDA in other threads are for the family context", **forks}
 

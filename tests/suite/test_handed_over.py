@@ -187,5 +187,5 @@ def test_elements_are_read_where_there_is_memory() -> None:
     assert elements_at(handed, -1) is None
     assert elements_at(replace(handed, shape=(0, 3)), start) == b""
     assert elements_at(replace(handed, shape=(-1, 3)), start) is None
-    assert elements_at(replace(handed, shape=(1 << 20, 3)), start) is None
+    assert elements_at(replace(handed, shape=(1 << 24, 3)), start) is None
     assert elements_at(replace(handed, type=(1, 4, 1)), start) is None

@@ -120,3 +120,11 @@ def test_what_is_left_out_has_a_reason() -> None:
     assert told["copy from able to plain by dlpack on host"] == "plain takes no copy="
     assert told["in-fork from reference to able by dlpack on cuda"] == "CUDA does not survive a fork"
     assert all(told.values())
+
+
+def test_who_runs_threads_is_not_forked() -> None:
+    """Whether it hangs then is luck."""
+    threaded = library("threaded", ALL | {Trait.THREADED})
+    for pair in Environment((library(REFERENCE), threaded)).pairs(on=(Device.HOST,)):
+        places = dict(reach(pair).space.factors)["place"]
+        assert ("in-fork" in places) == ("threaded" not in (pair.producer.name, pair.consumer.name))
