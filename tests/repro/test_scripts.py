@@ -276,7 +276,7 @@ def test_a_bundle_carries_the_check_and_not_the_rest_of_the_suite() -> None:
     assert [name for name in names if ".test_" in name] == ["conformance.suite.test_pointer"]
     parts = {name.split(".")[1] for name in names if "." in name}
     assert parts == {
-        "adapters", "cuda", "documents", "execution", "exits", "files", "launcher", "private", "protocols", "reference", "repro",
+        "adapters", "cuda", "documents", "execution", "exits", "files", "launcher", "links", "private", "protocols", "reference", "repro",
         "shapes", "suite", "temporary", "verdict",
     }  # fmt: skip
 

@@ -243,7 +243,7 @@ def test_what_is_no_file_is_told_and_not_waited_for(kind: str, tmp_path: Path) -
         path.mkdir()
     with pytest.raises(UserError, match=f"is a {kind}, not a file"):
         history.read(path)
-    with pytest.raises(UserError, match="runs are added only to regular files"):
+    with pytest.raises(UserError, match="is in the place of this file"):
         append(path, on_day(1, {A: "v"}))
 
 
