@@ -82,6 +82,7 @@ def _files(root: Path) -> Iterator[Path]:
     if root.is_file():
         yield root
     seen: set[tuple[int, int]] = set()
+    _is_new(str(root), seen)  # a link back to the root adds no file
     for folder, inside, names in os.walk(root, followlinks=True):
         inside[:] = sorted(
             name for name in inside if name not in _IGNORED and _is_new(os.path.join(folder, name), seen)

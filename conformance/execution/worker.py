@@ -71,9 +71,7 @@ class Worker:
             raise
 
     def _tell(self, event: Event, **facts: Any) -> None:
-        self._report.send(
-            {"event": event.value, "at": round(time.time(), 3), "worker": self.name, "pid": os.getpid(), **facts}
-        )
+        self._report.send(_record(event, worker=self.name, pid=os.getpid(), **facts))
 
     def order(self, items: Iterable[pytest.Item]) -> list[pytest.Item]:
         """Mixed, and split into one part for each worker that begins with its share of what starts processes.
@@ -135,6 +133,11 @@ def pytest_runtest_protocol(item: pytest.Item, nextitem: pytest.Item | None) -> 
     return True
 
 
+def _record(event: Event, **facts: Any) -> dict[str, Any]:
+    """Return a message to the supervisor."""
+    return {"event": event.value, "at": round(time.time(), 3), **facts}
+
+
 # -- in the controller
 
 
@@ -168,8 +171,7 @@ class Starts:
 
 def _tell(**facts: Any) -> None:
     """Send a trouble from the controller to the supervisor."""
-    record = {"event": Event.TROUBLE.value, "at": round(time.time(), 3), **facts}
-    Line(os.environ[REPORT], _PATIENCE).send(record)
+    Line(os.environ[REPORT], _PATIENCE).send(_record(Event.TROUBLE, **facts))
 
 
 def _a_worker_was_killed() -> bool:

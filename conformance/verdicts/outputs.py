@@ -20,7 +20,7 @@ _OF_OTHERS = (records.CANDIDATES, with_tests.FOLDER)
 """Folders of a run over cells in which every file belongs to the run."""
 
 Given = Iterable[tuple[str, Path]]
-"""What a command goes by: files and folders, each with the option, or the word, that names it."""
+"""Files and folders that a command reads, each with the option, or the word, that names it."""
 
 
 def keep(outputs: Iterable[tuple[str, Path]], given: Given) -> None:

@@ -118,16 +118,24 @@ def test_the_run_of_another_user_is_not_gone_on_with(
     assert "belongs to another user (uid 12345)" in capsys.readouterr().err
 
 
+PARTS = ("", "..", "one", "candidates", "with-tests", "with-tests/conftest.py")
+"""Places from which code of a run could be exchanged, relative to its folder."""
+
+
+def fill(out: Path) -> None:
+    """Create the folders of a run that hold code."""
+    for folder in ("one", "candidates", "with-tests"):
+        (out / folder).mkdir()
+    (out / "with-tests" / "conftest.py").touch()
+
+
 @pytest.mark.skipif(os.getuid() != 0, reason="only root can give files away")
-@pytest.mark.parametrize("name", ["", "..", "one", "candidates", "with-tests", "with-tests/conftest.py"])
+@pytest.mark.parametrize("name", PARTS)
 def test_a_run_in_a_folder_of_another_user_is_not_gone_on_with(
     name: str, out: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
     """That user could exchange ``run.json``, or code, after it has been checked."""
-    (out / "with-tests").mkdir()
-    (out / "with-tests" / "conftest.py").touch()
-    for folder in ("one", "candidates"):
-        (out / folder).mkdir()
+    fill(out)
     os.chown(out / name, 12345, 12345)
     assert main(["conform", "--resume", str(out)]) == Exit.USAGE
     told = capsys.readouterr().err
@@ -135,15 +143,12 @@ def test_a_run_in_a_folder_of_another_user_is_not_gone_on_with(
     assert "copy the folder to a place that only you can change" in told
 
 
-@pytest.mark.parametrize("name", ["", "..", "one", "candidates", "with-tests", "with-tests/conftest.py", "run.json"])
+@pytest.mark.parametrize("name", [*PARTS, "run.json"])
 def test_a_run_that_other_users_can_change_is_not_gone_on_with(
     name: str, out: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
     """The mode of a folder or of a file lets them in."""
-    (out / "with-tests").mkdir()
-    (out / "with-tests" / "conftest.py").touch()
-    for folder in ("one", "candidates"):
-        (out / folder).mkdir()
+    fill(out)
     (out / name).chmod(0o777)
     assert main(["conform", "--resume", str(out)]) == Exit.USAGE
     assert "can be written to by" in capsys.readouterr().err

@@ -12,6 +12,7 @@ from libraries import install
 from conformance.execution import answers
 from conformance.exits import Exit
 
+SMALL = ("--family", "pointer", "--tier", "quick", "--device", "host", "-n", "2")
 NOISES = {
     "bytes": "os.write(1, b'\\xff\\xfe\\n' * 9); os.write(2, b'\\xff\\xfe\\n' * 9)",
     "lines": "print('noise\\n' * 200_000); print('noise\\n' * 200_000, file=sys.stderr)",
@@ -31,20 +32,7 @@ def test_noise_at_the_import_of_an_adapter_costs_nobody_a_result(
     site = install(tmp_path / "site", "noisy", load=NOISES[noise])
     module = site / "noisy_module.py"
     module.write_text(module.read_text() + f"\n{NOISES[noise]}\n")
-    done = conformance(
-        "check",
-        "--between",
-        "noisy",
-        "--family",
-        "pointer",
-        "--tier",
-        "quick",
-        "--device",
-        "host",
-        "-n",
-        "2",
-        path=site,
-    )
+    done = conformance("check", "--between", "noisy", *SMALL, path=site)
     assert "Traceback" not in done.stderr
     assert done.code in (Exit.OK, Exit.VIOLATIONS), done.stdout + done.stderr
     assert len(done.results) == len(done.plan)
@@ -60,20 +48,7 @@ def test_a_library_that_ends_the_server_is_imported_where_it_ends_a_case_only(
     (site / "deadly_library.py").write_text("import os; os._exit(0)\n")
     module = site / "deadly_module.py"
     module.write_text(module.read_text().replace("preload = ()", 'preload = ("deadly_library",)'))
-    done = conformance(
-        "check",
-        "--between",
-        "deadly",
-        "--family",
-        "pointer",
-        "--tier",
-        "quick",
-        "--device",
-        "host",
-        "-n",
-        "2",
-        path=site,
-    )
+    done = conformance("check", "--between", "deadly", *SMALL, path=site)
     assert done.code == Exit.OK, done.stdout + done.stderr
     assert {record["outcome"] for record in done.results} <= {"pass", "refused"}
 
