@@ -140,6 +140,11 @@ class Exchange:
         own.notes = {}
         return own
 
+    @property
+    def is_repeated(self) -> bool:
+        """Whether the check runs on arrays of another case."""
+        return self._maker is not None
+
     def alone(self) -> None:
         """From here on nobody hears what this exchange is doing: it runs in a fork, and its parent goes on with the case."""
         self._steps = None

@@ -53,7 +53,7 @@ def in_fork(exchange: Exchange, given: str, check: Callable[[Exchange], None], *
         level, accused = Level(told["level"]).at_most(Level.SHOULD), told["accused"]
         raise Failure(
             BY_SLUG[told["code"]], told["clause"], Role(told["role"]), level, f"in a forked process {told['reason']}", told["expected"],
-            told["seen"], accused=Side(accused) if accused else None, library=told["library"],
+            told["seen"], given=told["given"], accused=Side(accused) if accused else None, library=told["library"],
         )  # fmt: skip
 
 
@@ -65,7 +65,7 @@ def _told(exchange: Exchange, check: Callable[[Exchange], None]) -> dict[str, An
     except Failure as f:
         return {
             "code": f.code.value, "clause": f.clause, "role": f.role.value, "level": f.level.value, "reason": f.reason, "expected": f.expected,
-            "seen": f.seen, "accused": f.accused.value if f.accused else "", "library": f.library,
+            "seen": f.seen, "accused": f.accused.value if f.accused else "", "library": f.library, "given": f.given,
         }  # fmt: skip
     except Refused as refusal:
         return {"refused": str(refusal)}

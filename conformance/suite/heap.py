@@ -48,6 +48,11 @@ class Held:
 def held() -> Held:
     """The counts of now, after the garbage of Python is collected."""
     gc.collect()
+    return counted()
+
+
+def counted() -> Held:
+    """The counts of now, garbage included."""
     count = counter()
     return Held(None if count is None else count(), sys.getallocatedblocks())
 

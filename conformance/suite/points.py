@@ -8,7 +8,7 @@ from functools import lru_cache
 from itertools import product
 
 from conformance.adapters.base import Device, Protocol, Trait
-from conformance.protocols.dtypes import ARRAY_API, DType, dtype
+from conformance.protocols.dtypes import ARRAY_API, DTYPES, DType, dtype
 from conformance.protocols.strided import Broadcast, Index, Step, Strided, Transpose
 
 from .covering import Pair as Couple
@@ -77,6 +77,18 @@ class Point:
         """The same point with the default of this factor."""
         default = next(field.default for field in fields(self) if field.name == name)
         return Point(**{**dict(self.changed), name: str(default)})
+
+    def nearest(self, levels: Iterable[tuple[str, str]], *, is_of_reference: bool) -> Point:
+        """The point with these levels, and with the default of each factor whose level does not go with them.
+
+        ``is_of_reference`` says whether the reference is the producer.
+        """
+        wanted, apart = dict(levels), couples_apart(is_of_reference=is_of_reference)
+        kept = {
+            name: level for name, level in self.changed
+            if name not in wanted and not any(frozenset({(name, level), other}) in apart for other in wanted.items())
+        }  # fmt: skip
+        return Point(**{**kept, **wanted})
 
     @property
     def kind(self) -> DType:
@@ -347,24 +359,29 @@ RULES = (
 )  # fmt: skip
 
 
-def rules(pair: Pair) -> tuple[Rule, ...]:
-    """The levels that cannot come together in an exchange, or mean nothing together, and why."""
-    every_bit = tuple(name for name in pair.source.dtypes if not _has_raw(name))
+def rules(names: tuple[str, ...], *, is_of_reference: bool) -> tuple[Rule, ...]:
+    """The levels that cannot come together in an exchange of these element types, or mean nothing together, and why."""
+    every_bit = tuple(name for name in names if not _has_raw(name))
     found = (*RULES, Rule("content", ("raw",), "dtype", every_bit, "every bit of these types counts"))
-    if pair.producer.name != REFERENCE:
+    if not is_of_reference:
         return found
     why = "a legacy capsule cannot say it, so the reference makes none"
     return (*found, Rule("access", ("readonly",), "form", ("legacy",), why))
 
 
-def _apart(pair: Pair, space: Space) -> frozenset[Couple]:
-    levels = dict(space.factors)
+@lru_cache
+def couples_apart(*, is_of_reference: bool) -> frozenset[Couple]:
+    """Every two levels that cannot come together, by :func:`rules`."""
     return frozenset(
         frozenset({(rule.one, a), (rule.other, b)})
-        for rule in rules(pair)
+        for rule in rules(tuple(DTYPES), is_of_reference=is_of_reference)
         for a, b in product(rule.these, rule.those)
-        if a in levels[rule.one] and b in levels[rule.other]
     )
+
+
+def _apart(pair: Pair, space: Space) -> frozenset[Couple]:
+    levels = {(name, level) for name, found in space.factors for level in found}
+    return frozenset(c for c in couples_apart(is_of_reference=pair.producer.name == REFERENCE) if c <= levels)
 
 
 def left_out(pairs: Iterable[Pair]) -> Iterator[tuple[str, str]]:
@@ -376,7 +393,7 @@ def left_out(pairs: Iterable[Pair]) -> Iterator[tuple[str, str]]:
                 f"{level} from {pair.producer.name} to {pair.consumer.name} by {pair.protocol.value} on {pair.device.value}",
                 why,
             ] = None
-        for rule in rules(pair):
+        for rule in rules(pair.source.dtypes, is_of_reference=pair.producer.name == REFERENCE):
             found[f"{' or '.join(rule.these)} with {' or '.join(rule.those)}", rule.why] = None
     return iter(found)
 

@@ -1,4 +1,4 @@
-"""Checks of other families that a point makes on arrays of its kind, and where each of them says something."""
+"""Checks that each point makes on arrays of its kind: exchanges with one more level changed, and checks of other families."""
 
 from __future__ import annotations
 
@@ -16,43 +16,47 @@ _HOST, _DEVICE = (Device.HOST,), (Device.CUDA, Device.SIMULATED)
 _ANYWHERE = tuple(Device)
 
 
+EXCHANGE = "combination.exchange"
+"""The invariant of the family itself: one exchange, without further checks."""
+
+
 @dataclass(frozen=True)
 class Repeated:
-    """An invariant with the options of a case, less layout and element type, which are those of the point.
+    """An invariant with the options of a case, and the levels that are changed at the point before it is tried there.
 
-    ``of`` is the side that it is about, ``producer``, ``consumer`` or ``either``: the reference has to stand on the other one.
+    Layout and element type are those of the point. ``of`` is the side that the check is about, ``producer``, ``consumer`` or ``either``:
+    the reference has to stand on the other one, except for ``any``.
     """
 
     invariant: str
-    options: tuple[tuple[str, str], ...]
-    of: str
+    options: tuple[tuple[str, str], ...] = ()
+    of: str = "either"
+    levels: tuple[tuple[str, str], ...] = ()
     protocols: tuple[Protocol, ...] = _DLPACK
     devices: tuple[Device, ...] = _ANYWHERE
     needs_elements: bool = False
     is_packed: bool = False
     writes: bool = False
     """Writes the elements, each of which has to have a place of its own."""
-    access: str = ""
-    size: str = ""
     producer: frozenset[Trait] = frozenset()
     consumer: frozenset[Trait] = frozenset()
 
     def applies(self, point: Point, producer: Adapter, consumer: Adapter, protocol: Protocol, device: Device) -> bool:
-        """Whether it says something about this exchange."""
-        watched = {"producer": consumer.name == REFERENCE, "consumer": producer.name == REFERENCE}
+        """Whether the check says something about this exchange; ``point`` has the changed levels already."""
+        watched = {"producer": consumer.name == REFERENCE, "consumer": producer.name == REFERENCE, "any": True}
         if (
             protocol not in self.protocols
             or device not in self.devices
-            or not watched.get(self.of, any(watched.values()))
+            or not watched.get(self.of, REFERENCE in (producer.name, consumer.name))
         ):
             return False
         return (
             (not self.needs_elements or point.size != "empty")
             and (not self.is_packed or point.layout == "packed")
-            and (not self.writes or point.layout != "broadcast")
+            and (not self.writes or (point.layout != "broadcast" and point.access == "writable"))
             and not (point.form == "legacy" and ("struct", "versioned") in self.options)
-            and self.access in ("", point.access)
-            and self.size in ("", point.size)
+            and not (point.size == "large" and (self.writes or self.invariant not in _AT_LARGE))
+            and not (point.size == "huge" and self.writes)
             and producer.traits >= self.producer
             and consumer.traits >= self.consumer
         )
@@ -65,60 +69,146 @@ def _of(
         yield Repeated(invariant, ((option, value),) if option else (), of, **more)  # type: ignore[arg-type]
 
 
+def _with(*levels: tuple[str, str], **more: object) -> Repeated:
+    return Repeated(EXCHANGE, levels=levels, protocols=_BOTH, **more)  # type: ignore[arg-type]
+
+
 _WRITES = frozenset({Trait.WRITES})
+_COPIES = frozenset({Trait.COPY_KEYWORD})
+_READS_ONLY = frozenset({Trait.READONLY})
 _STRUCTS = ("versioned", "legacy")
-REPEATED: tuple[Repeated, ...] = (
+_EMPTY, _LOCKED, _LEGACY = ("size", "empty"), ("access", "readonly"), ("form", "legacy")
+_SCALAR = ("rank", "rank-0")
+_TYPES = (
+    "bool",
+    "uint8",
+    "int16",
+    "int32",
+    "int64",
+    "float16",
+    "bfloat16",
+    "float64",
+    "complex64",
+    "complex128",
+    "float8_e4m3fn",
+)
+"""One element type for each width and each kind."""
+_AT_LARGE = (
+    EXCHANGE,
+    "negotiation.version",
+    "negotiation.host-stream",
+    "dtype.export",
+    "layout.capsule-strides",
+    "cai.form",
+)
+"""Checks of a ``large`` array that look at no element: one look takes long."""
+EXCHANGES: tuple[Repeated, ...] = (
+    *(_with(("dtype", name)) for name in _TYPES),
+    *(_with(("layout", name)) for name in ("transposed", "padded", "stepped", "reversed", "broadcast")),
+    *(_with(("rank", name)) for name in ("rank-0", "rank-1", "rank-3")),
+    *(_with(("size", name)) for name in ("empty", "one", "long")),
+    *(_with(("offset", name)) for name in ("offset-1", "offset-65")),
+    _with(("path", "view")), _with(("path", "reexport")), _with(("count", "second")), _with(("count", "again")),
+    _with(_LOCKED, producer=_READS_ONLY), _with(_LOCKED, ("path", "view"), producer=_READS_ONLY), _with(_LOCKED, ("offset", "offset-1"), producer=_READS_ONLY),
+    _with(("content", "zeros")),
+)  # fmt: skip
+"""Exchanges with a further level changed: a fault that needs that level, too, shows wherever else it depends on."""
+FORMS: tuple[Repeated, ...] = (
+    Repeated(EXCHANGE, levels=(_LEGACY,)), Repeated(EXCHANGE, levels=(("form", "version-1.0"),)),
+    Repeated(EXCHANGE, levels=(("path", "copy"),), consumer=_COPIES), Repeated(EXCHANGE, levels=(("path", "shared"),), consumer=_COPIES),
+    Repeated(EXCHANGE, levels=(("path", "copy"), _LEGACY), consumer=_COPIES),
+    Repeated(EXCHANGE, levels=(("path", "copy"), ("layout", "transposed")), consumer=_COPIES),
+)  # fmt: skip
+CHECKS: tuple[Repeated, ...] = (
     # what a producer answers
-    *_of("capsule.name", "producer", option="struct", values=_STRUCTS, access="writable"),
-    *_of("negotiation.signature", "producer", option="keyword", values=("all", "stream"), needs_elements=True, access="writable"),
+    *_of("capsule.name", "producer", option="struct", values=_STRUCTS),
+    *_of("negotiation.signature", "producer", option="keyword", values=("all", "stream"), needs_elements=True),
+    *_of("negotiation.bad-arguments", "producer", option="argument", values=("unknown-keyword", "device-short", "version-number"), needs_elements=True),
     *_of("negotiation.copied-flag", "producer", option="copy", values=("true", "false"), needs_elements=True),
-    *_of("negotiation.version", "producer", option="asked", values=("none", "1.99")),
-    *_of("negotiation.device-argument", "producer", option="asked", values=("own",), needs_elements=True, access="writable"),
+    *_of("negotiation.version", "producer", option="asked", values=("none", "1.0", "1.99")),
+    *_of("negotiation.device-argument", "producer", option="asked", values=("own",), needs_elements=True),
     *_of("negotiation.device-argument", "producer", option="asked", values=("unknown",)),
-    *_of("negotiation.device-report", "producer", access="writable"),
-    *_of("negotiation.host-stream", "producer", option="stream", values=("none",), devices=_HOST, access="writable"),
-    *_of("negotiation.cuda-stream", "producer", option="stream", values=("none",), devices=_DEVICE, access="writable"),
+    *_of("negotiation.device-report", "producer"),
+    *_of("negotiation.host-stream", "producer", option="stream", values=("none", "legacy", "minus-one", "text"), devices=_HOST),
+    *_of("negotiation.cuda-stream", "producer", option="stream", values=("none", "legacy", "unsynchronised"), devices=_DEVICE),
+    *_of("negotiation.ambiguous-stream", "producer", option="stream", values=("zero",), devices=_DEVICE),
+    *_of("negotiation.negative-stream", "producer", devices=_DEVICE),
+    *_of("negotiation.defined-flags", "producer"),
+    *(
+        Repeated("negotiation.keywords-together", (("max_version", version), *more), "producer")
+        for version in ("version-none", "version-1.9")
+        for more in ((("copy", "copy-true"), ("dl_device", "device-own")), (("copy", "copy-false"), ("dl_device", "device-own")))
+    ),
+    *(
+        Repeated("negotiation.keywords-together", (("max_version", version), ("stream", "stream-1")), "producer", devices=_HOST)
+        for version in ("version-none", "version-1.9")
+    ),
     *_of("pointer.copy-false-elsewhere", "producer"),
     *_of("cai.host-absent", "producer", devices=_HOST),
     *_of("lifetime.native-thread", "producer", option="struct", values=_STRUCTS),
-    *_of("dtype.export", "producer", option="capsule", values=("newest", "plain"), access="writable"),
-    *_of("layout.capsule-strides", "producer", option="capsule", values=("newest", "legacy"), access="writable"),
+    *_of("dtype.export", "producer", option="capsule", values=("newest", "plain")),
+    *_of("layout.capsule-strides", "producer", option="capsule", values=("newest", "legacy")),
+    *_of("layout.capsule-strides", "producer", option="capsule", values=("legacy",), levels=(("layout", "stepped"),)),
+    *_of("layout.unit-strides-export", "producer", option="stride", values=("zero", "odd"), levels=(("size", "one"),)),
     *_of(
         "cai.form", "producer", option="key", protocols=_CAI,
         values=("shape", "typestr", "data", "version", "strides", "descr", "mask", "stream"),
     ),
+    *_of("cai.form", "producer", option="key", values=("data", "strides"), protocols=_CAI, levels=(("layout", "reversed"),)),
+    *_of("cai.form", "producer", option="key", values=("data",), protocols=_CAI, levels=(_EMPTY,)),
     *_of("cai.required-keys", "producer", protocols=_CAI),
+    *_of("cai.owner-held", "either", protocols=_CAI, needs_elements=True),
     *_of("dtype.typestr", "producer", protocols=_CAI),
     *_of("cai.device-address", "producer", protocols=_CAI, needs_elements=True),
-    *_of("readonly.legacy-export", "producer", access="readonly"),
+    *_of("readonly.legacy-export", "producer", levels=(_LOCKED,), producer=_READS_ONLY),
+    *_of("readonly.export", "producer", levels=(_LOCKED,), protocols=_BOTH, producer=_READS_ONLY),
+    *_of("readonly.re-export", "producer", option="onward", values=("dlpack",), needs_elements=True),
     # what a consumer makes of it
-    *_of("capsule.renamed", "consumer", option="struct", values=_STRUCTS, access="writable"),
-    *_of("capsule.second-import", "consumer", option="struct", values=_STRUCTS, access="writable"),
-    *_of("capsule.struct-untouched", "consumer", option="struct", values=_STRUCTS, access="writable"),
+    *_of("capsule.renamed", "consumer", option="struct", values=_STRUCTS),
+    *_of("capsule.second-import", "consumer", option="struct", values=_STRUCTS),
+    *_of("capsule.struct-untouched", "consumer", option="struct", values=_STRUCTS),
     *_of("negotiation.keyword-call", "consumer"),
     *_of("negotiation.version-request", "consumer"),
-    *_of("negotiation.older-producer", "consumer", option="signature", values=("stream-only", "stream-and-version"), access="writable"),
+    *_of("negotiation.older-producer", "consumer", option="signature", values=("stream-only", "stream-and-version")),
     *_of("negotiation.producer-error", "consumer", option="error", values=("own-class", "type-error")),
-    *_of("negotiation.missing-method", "consumer", option="missing", values=("dlpack",)),
-    *_of("negotiation.capsule-name", "consumer", option="struct", values=_STRUCTS, access="writable"),
+    *_of("negotiation.missing-method", "consumer", option="missing", values=("dlpack", "dlpack-device")),
+    *_of("negotiation.precedence", "consumer"),
+    *_of("negotiation.capsule-name", "consumer", option="struct", values=_STRUCTS),
     *_of("negotiation.newer-minor", "consumer"),
     *_of("negotiation.unknown-device", "consumer", option="device", values=("rocm", "only-in-capsule")),
+    *_of("layout.null-strides", "consumer", option="capsule", values=("legacy", "1.0"), levels=(("layout", "packed"),)),
+    *(
+        Repeated("pointer.byte-offset", (("view", "packed"), ("offset", "aligned"), ("capsule", struct)), "consumer", needs_elements=True)
+        for struct in _STRUCTS
+    ),
+    *_of("lifetime.null-deleter", "consumer", option="struct", values=_STRUCTS),
+    *_of("lifetime.null-context", "consumer", option="struct", values=_STRUCTS),
     *(
         Repeated("lifetime.failed-import", (("struct", "versioned"), ("damage", damage)), "consumer")
         for damage in ("type-code", "device")
     ),
+    *_of("pointer.memory-behind", "consumer"),
+    *_of("pointer.memory-behind", "consumer", levels=(("layout", "padded"),)),
+    *_of("layout.unit-strides-import", "consumer", option="stride", values=("zero", "odd"), levels=(("size", "one"),)),
     *_of("readonly.accepted", "consumer", needs_elements=True),
-    *_of("readonly.import", "consumer", needs_elements=True, protocols=_BOTH, consumer=frozenset({Trait.READONLY})),
-    *_of("cai.versions", "consumer", option="version", values=("0", "2", "3"), protocols=_CAI),
+    *_of("readonly.import", "consumer", needs_elements=True, protocols=_BOTH, consumer=_READS_ONLY),
+    *_of("readonly.write", "consumer", needs_elements=True, protocols=_BOTH, consumer=_WRITES),
+    *_of("cai.versions", "consumer", option="version", values=("0", "2", "3", "4"), protocols=_CAI),
     *_of("cai.unknown-keys", "consumer", protocols=_CAI),
-    *_of("layout.stride-forms", "consumer", option="strides", values=("missing", "none", "explicit"), protocols=_CAI, is_packed=True),
+    *(
+        Repeated("cai.optional-keys", (("key", key), ("form", "absent")), "consumer", protocols=_CAI, levels=(("layout", "packed"),))
+        for key in ("strides", "stream", "descr", "mask")
+    ),
+    *_of("layout.stride-forms", "consumer", option="strides", values=("missing", "none", "explicit"), protocols=_CAI, levels=(("layout", "packed"),)),
     # what both do
-    *_of("pointer.producer-write-seen", "either", writes=True, protocols=_BOTH, needs_elements=True, access="writable", producer=_WRITES),
-    *_of("pointer.consumer-write-seen", "either", writes=True, protocols=_BOTH, needs_elements=True, access="writable", consumer=_WRITES),
+    *_of("pointer.producer-write-seen", "either", writes=True, protocols=_BOTH, needs_elements=True, producer=_WRITES),
+    *_of("pointer.consumer-write-seen", "either", writes=True, protocols=_BOTH, needs_elements=True, consumer=_WRITES),
     *_of("pointer.imports-apart", "either", option="first", values=("kept", "dropped"), protocols=_BOTH, needs_elements=True),
-    *_of("pointer.copy-true", "either", writes=True, needs_elements=True, access="writable", consumer=frozenset({Trait.COPY_KEYWORD})),
-    *_of("pointer.copy-false", "either", needs_elements=True, access="writable", consumer=frozenset({Trait.COPY_KEYWORD})),
-    *_of("layout.empty-import", "either", protocols=_BOTH, size="empty"),
+    *_of("pointer.copy-true", "either", writes=True, needs_elements=True, consumer=_COPIES),
+    *_of("pointer.copy-false", "either", needs_elements=True, consumer=_COPIES),
+    *_of("layout.empty-import", "either", protocols=_BOTH, levels=(_EMPTY,)),
     *_of("layout.contiguity", "either", protocols=_BOTH, consumer=frozenset({Trait.CONTIGUITY})),
     *_of("threads.release-elsewhere", "either", option="build", values=("gil",), protocols=_BOTH),
 )  # fmt: skip
+REPEATED = (*EXCHANGES, *FORMS, *CHECKS)
+"""All of them."""

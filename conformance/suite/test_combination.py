@@ -32,7 +32,7 @@ from .outcomes import Failure, Inconclusive, Refused, Side, fail
 from .patterns import pattern, raw
 from .places import expect_home
 from .points import VERSIONS, Point, far_rows, left_out, points, reach
-from .repeated import REPEATED, Repeated
+from .repeated import EXCHANGE, REPEATED, Repeated
 from .specials import combined
 from .steps import Doing
 
@@ -65,7 +65,7 @@ def _of_pair(pair: Pair) -> Iterator[Draft]:
     level=Level.MUST,
     cases=_drafts,
     left_out=lambda env: left_out(env.pairs()),
-    repeats=dict.fromkeys(one.invariant for one in REPEATED),
+    repeats=dict.fromkeys(one.invariant for one in REPEATED if one.invariant != EXCHANGE),
 )
 def test_exchange(exchange: Exchange) -> None:
     """An array that is special in two respects at once arrives as it is, or is refused, and is released once.
@@ -77,59 +77,63 @@ def test_exchange(exchange: Exchange) -> None:
     the same failure still shows; the rest is what is special.
     """
     point = Point.of(exchange.case.parameters)
-    if point.place != "here":
-        _shown_by_plain(exchange)
+    inside = point.without("place")
+    _judge(exchange, inside)
+    if point.place == "in-thread":
+        elsewhere(lambda: _judge(exchange, inside, point.place))
+    elif "fork" in point.place:
+        told = combined(point.changed)
+        in_fork(
+            exchange,
+            told,
+            lambda child: _judge(child, inside, point.place),
+            in_thread=point.place == "in-thread-of-fork",
+        )
+
+
+def _judge(exchange: Exchange, point: Point, place: str = "here") -> None:
+    """Judge the exchange of a point, and each check that is repeated there. A refusal of the exchange itself ends the case after the checks."""
+    refused: Refused | None = None
+    exchange.special(_special(point, place))
     try:
-        _try(exchange, point)
+        _exchange(exchange, point)
+    except Refused as refusal:
+        refused = refusal
     except Failure as failure:
-        raise _reduced(exchange, point, failure) from failure
+        raise _reduced(exchange, point, place, _PLAIN, failure) from failure
+    except _NotMade as missing:
+        raise Inconclusive(f"not run: {missing}") from missing
+    if REFERENCE in exchange.case.libraries:
+        _repeat(exchange, point, place)
+    if refused is not None:
+        raise refused
 
 
 # -- what is special about a failure
 
 
-def _reduced(exchange: Exchange, point: Point, failure: Failure) -> Failure:
-    """The failure with what is special about it: the levels without which it does not show."""
+def _special(point: Point, place: str) -> str:
+    return combined((*point.changed, *([("place", place)] if place != Point().place else [])))
+
+
+def _reduced(exchange: Exchange, point: Point, place: str, one: Repeated, failure: Failure) -> Failure:
+    """The failure of a check with what is special about it: the levels without which it does not show."""
     is_of_point = failure.given is None or failure.given in HELD.values()
-    if not is_of_point or failure.level is Level.OBSERVED or exchange.is_illegal:
+    if not is_of_point or failure.level is Level.OBSERVED:
         return failure
-    for name, _ in point.changed:
-        simpler = point.without(name)
-        if _fails_alike(exchange, simpler, failure):
-            point = simpler
-    given = combined(point.changed) or failure.given or ""
+    at = _at(exchange, point, one)
+    for name in [name for name, _ in at.changed if name not in dict(one.levels)]:
+        simpler = at.without(name)
+        other = _tried(exchange, simpler, one)
+        if other is not None and (other.code, other.role) == (failure.code, failure.role):
+            at = simpler
     return Failure(
         failure.code, failure.clause, failure.role, failure.level, failure.reason, failure.expected, failure.seen,
-        given=given, accused=failure.accused, library=failure.library,
+        given=_special(at, place) or failure.given or "", accused=failure.accused, library=failure.library,
     )  # fmt: skip
 
 
-def _fails_alike(exchange: Exchange, point: Point, failure: Failure) -> bool:
-    try:
-        _try(exchange.apart(), point)
-    except Failure as other:
-        return (other.code, other.role) == (failure.code, failure.role)
-    except (Refused, Inconclusive):
-        return False
-    except Exception as error:
-        exchange.check_context(error)
-        return False
-    return False
-
-
 # -- one exchange
-
-
-def _try(exchange: Exchange, point: Point) -> None:
-    """Make the array of the point, hand it over on its path, and judge all that there is to be seen."""
-    exchange.special(combined(point.changed))
-    if "fork" in point.place:
-        _in_fork(exchange, point)
-        return
-    if point.place == "in-thread":
-        elsewhere(lambda: _exchange(exchange, point))
-        return
-    _exchange(exchange, point)
 
 
 def _exchange(exchange: Exchange, point: Point) -> None:
@@ -153,30 +157,35 @@ def _exchange(exchange: Exchange, point: Point) -> None:
     is_shared = bool(source.view.size) and not exchange.is_elsewhere(source, view.address)
     _judge_lifetime(exchange, point, source, lent, holder, is_shared=is_shared, strays=strays)
     _judge_flags(exchange, point, source, view)
-    _repeat(exchange, point)
 
 
-# -- checks of other families
+# -- checks that are repeated at each point
+
+_PLAIN = Repeated(EXCHANGE, of="any", protocols=tuple(Protocol))
+"""The exchange of a point itself."""
 
 
-def _repeat(exchange: Exchange, point: Point) -> None:
-    """Make checks of other families on arrays of this point.
+class _NotMade(Exception):
+    """The producer has no array with these levels."""
 
-    What a plain array shows as well is theirs to tell; so are refusals, and what breaks no promise.
+
+def _repeat(exchange: Exchange, point: Point, place: str) -> None:
+    """Make each check that says something about this exchange, on arrays of this point with the levels of the check.
+
+    What a plain array shows as well is told where it is plain; so are refusals, and what breaks no promise.
     """
-    if point == Point() or point.size in ("huge", "large") or REFERENCE not in exchange.case.libraries:
-        return
     known = _shown_by_plain(exchange)
-    point = point.without("content")
-    for one in _applying(exchange, point):
-        failure = _repeated(exchange, point, one)
+    for one in REPEATED:
+        if place == "here" and point == Point():
+            continue
+        failure = _tried(exchange, point, one)
         if failure is not None and known.get(one) is not failure.code:
-            raise failure
+            raise _reduced(exchange, point, place, one, failure)
 
 
-def _applying(exchange: Exchange, point: Point) -> Iterator[Repeated]:
-    where = (exchange.producer, exchange.consumer, exchange.protocol, exchange.device)
-    return (one for one in REPEATED if one.applies(point, *where))
+def _at(exchange: Exchange, point: Point, one: Repeated) -> Point:
+    """The point at which a check is made: with the levels of the check."""
+    return point.nearest(one.levels, is_of_reference=exchange.case.producer == REFERENCE)
 
 
 _by_plain: WeakKeyDictionary[Adapter, dict[tuple[str, str, str], dict[Repeated, Code]]] = WeakKeyDictionary()
@@ -188,32 +197,47 @@ def _shown_by_plain(exchange: Exchange) -> dict[Repeated, Code]:
     of_producer = _by_plain.setdefault(exchange.producer, {})
     key = (exchange.case.consumer, exchange.case.protocol, exchange.case.device.value)
     if key not in of_producer:
-        tried = ((one, _repeated(exchange, Point(), one)) for one in _applying(exchange, Point()))
+        tried = ((one, _tried(exchange, Point(), one)) for one in REPEATED)
         of_producer[key] = {one: failure.code for one, failure in tried if failure is not None}
     return of_producer[key]
 
 
-def _repeated(exchange: Exchange, point: Point, one: Repeated) -> Failure | None:
-    """How this check fails at a point, if it does."""
-    parameters = (("dtype", point.dtype), ("layout", "c-order" if point.is_plain else _NOT_PLAIN), *one.options)
-    own = exchange.at(
-        replace(exchange.case, invariant=one.invariant, parameters=parameters), lambda _: _source(own, point)[0]
-    )
+def _tried(exchange: Exchange, point: Point, one: Repeated) -> Failure | None:
+    """How this check fails at a point, if it does; ``None`` where it says nothing about the exchange, or there is no such array."""
+    at = _at(exchange, point, one)
+    if one.invariant != EXCHANGE:
+        at = at.without("content")
+    if not one.applies(at, exchange.producer, exchange.consumer, exchange.protocol, exchange.device):
+        return None
+    own = _own(exchange, at, one)
     given = own.given
     try:
-        catalogue()[one.invariant].check(own)
+        _exchange(own, at) if one.invariant == EXCHANGE else catalogue()[one.invariant].check(own)
     except Failure as failure:
         if failure.level is Level.OBSERVED or own.is_illegal:
             return None
         if failure.given is None and own.given != given:
             failure.given = own.given
         return failure
-    except (Refused, Inconclusive, Unsupported):
+    except (Refused, Inconclusive, Unsupported, _NotMade):
         return None
     except Exception as error:
         exchange.check_context(error)
         raise
     return None
+
+
+def _own(exchange: Exchange, at: Point, one: Repeated) -> Exchange:
+    """The exchange as this check's."""
+    if one.invariant == EXCHANGE:
+        own = exchange.apart()
+        own.special(combined(at.changed))
+        return own
+    parameters = (("dtype", at.dtype), ("layout", "c-order" if at.is_plain else _NOT_PLAIN), *one.options)
+    own = exchange.at(
+        replace(exchange.case, invariant=one.invariant, parameters=parameters), lambda _: _source(own, at)[0]
+    )
+    return own
 
 
 def _source(exchange: Exchange, point: Point) -> tuple[Source, Managed | None]:
@@ -224,17 +248,24 @@ def _source(exchange: Exchange, point: Point) -> tuple[Source, Managed | None]:
     elif point.path == "reexport":
         source, lent = _imported(exchange, point)
     else:
-        form = point.array()
-        block = _content(point, form.elements)
-        source = exchange.make(
-            exchange.producer, kind=point.kind, form=form, block=block, readonly=point.access == "readonly"
-        )
+        source = _made(exchange, exchange.producer, point)
     if isinstance(source.array, Exporter):
         source.array.newest = VERSIONS.get(point.form, NEWEST)
         source.array.cai_override = _dictionary(point, source)
     if point.path == "view":
         _press(exchange, point)
     return source, lent
+
+
+def _made(exchange: Exchange, library: Adapter, point: Point) -> Source:
+    """The array of a point in the hands of a library."""
+    form = point.array()
+    block, readonly = _content(point, form.elements), point.access == "readonly"
+    try:
+        return exchange.make(library, kind=point.kind, form=form, block=block, readonly=readonly)
+    except Exception as error:
+        exchange.check_context(error)
+        raise _NotMade(f"{library.name} makes no such array: {brief(error)}") from error
 
 
 def _content(point: Point, count: int) -> bytes:
@@ -605,10 +636,3 @@ def _export_in_vain(exchange: Exchange, source: Source) -> None:
     exporter = exchange.producer.exporter(source.array, Protocol.DLPACK)
     _refused(exchange, Role.PRODUCER, exporter.__dlpack__)
     _refused(exchange, Role.PRODUCER, partial(exporter.__dlpack__, dl_device=_NOWHERE))
-
-
-def _in_fork(exchange: Exchange, point: Point) -> None:
-    """The exchange here, and again in a fork of this process."""
-    given, inside = exchange.given, point.without("place")
-    _try(exchange, inside)
-    in_fork(exchange, given, lambda child: _try(child, inside), in_thread=point.place == "in-thread-of-fork")

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator
-from dataclasses import dataclass
 from functools import partial
 from typing import Any
 
@@ -17,6 +16,7 @@ from .catalogue import Draft, Tier, every, invariant
 from .codes import Code
 from .exchange import Exchange, Source, brief
 from .garbage import of_now
+from .leaks import LEAST, QUICK, THOROUGH, Growth, growth
 from .libraries import REFERENCE, Environment, Pair
 from .offers import HELD, exports_of_imports, happens, unreleased, watched
 from .outcomes import ACCUSED, Inconclusive, Refused, fail
@@ -25,18 +25,6 @@ from .points import Point, reach
 from .specials import combined
 from .steps import Doing
 
-LEAST = 16
-"""Bytes that the smallest allocation of a C heap takes."""
-WARM_UP = 32
-ROUND = 64
-"""Exchanges between two looks at what is held."""
-IN_A_ROW = 3
-"""Rounds that all have to grow before a leak is suspected."""
-LONG_ROUND = 1024
-LONG_ROUNDS = 5
-"""Then as many long rounds have to grow as well: a cache that has room for :data:`LONG_ROUND` × this many exchanges is no leak."""
-_QUIET = 2
-"""Rounds without growth that show that there is no leak."""
 MANY = 5_120
 BATCH = 512
 """Exchanges whose structs are looked at together."""
@@ -93,8 +81,9 @@ def test_nothing_left(exchange: Exchange) -> None:
     for 5,000 exchanges. Where nothing counts the bytes of the C heap, only Python's blocks are looked at, and the case is not decided.
     """
     once = _exchange_of(exchange, exchange.option("by"))
+    look = QUICK if exchange.is_repeated else THOROUGH
     with of_now():
-        grown = _growth(exchange, once)
+        grown = growth(exchange, once, look)
         if grown is not None:
             _leaks(exchange, grown)
     if heap.counter() is None:
@@ -105,7 +94,7 @@ def _leaks(exchange: Exchange, grown: Growth) -> None:
     """Fail: the side that is not the reference leaves something behind; where it exports an import, its imports may be what leaks."""
     role, library = exchange.suspect(), ""
     if exchange.option("by") == "reexport" and exchange.producer.name != REFERENCE:
-        imports = _growth(exchange, partial(_lend, exchange, exchange.producer))
+        imports = growth(exchange, partial(_lend, exchange, exchange.producer), THOROUGH)
         if imports is not None:
             role, library, grown = Role.CONSUMER, exchange.producer.name, imports
             exchange.special("")
@@ -118,76 +107,6 @@ def _leaks(exchange: Exchange, grown: Growth) -> None:
     )  # fmt: skip
 
 
-@dataclass(frozen=True)
-class Growth:
-    """What many exchanges have left behind, at least, in each of several rounds."""
-
-    exchanges: int
-    heap: int
-    blocks: int
-
-    @property
-    def grows(self) -> bool:
-        """Whether it is as much as the smallest allocation for each exchange, or a block of Python's."""
-        return self.heap >= self.exchanges * LEAST or self.blocks >= self.exchanges
-
-    @property
-    def told(self) -> str:
-        """In words."""
-        per = [f"{self.heap / self.exchanges:.0f} bytes of the C heap"] if self.heap >= self.exchanges * LEAST else []
-        per += (
-            [f"{self.blocks / self.exchanges:.1f} blocks of Python's memory"] if self.blocks >= self.exchanges else []
-        )
-        return f"{' and '.join(per)} for each exchange, in each of {LONG_ROUNDS} rounds"
-
-
-def _growth(exchange: Exchange, once: Callable[[], object]) -> Growth | None:
-    """What each of many rounds leaves behind; ``None`` if there are rounds that leave nothing."""
-    for _ in range(WARM_UP):
-        once()
-    if _rounds(exchange, once, ROUND, IN_A_ROW) is None:
-        return None
-    found = _rounds(exchange, once, LONG_ROUND, LONG_ROUNDS)
-    if found is None:
-        return None
-    least = Growth(LONG_ROUND, min(each.heap for each in found), min(each.blocks for each in found))
-    return least if least.grows else None
-
-
-def _rounds(exchange: Exchange, once: Callable[[], object], count: int, needed: int) -> list[Growth] | None:
-    """So many rounds that grow; ``None`` if two leave nothing behind: one may, where something else is freed meanwhile."""
-    found: list[Growth] = []
-    quiet = 0
-    while len(found) < needed:
-        grown = _grown(exchange, once, count)
-        if grown.grows:
-            found.append(grown)
-        else:
-            quiet += 1
-        if quiet == _QUIET:
-            return None
-    return found
-
-
-def _grown(exchange: Exchange, once: Callable[[], object], count: int) -> Growth:
-    """What these exchanges leave behind, once there was patience and both libraries have let go of what they keep for later."""
-    before = heap.held()
-    for _ in range(count):
-        once()
-    for name in {exchange.case.producer, exchange.case.consumer}:
-        exchange.library(name).let_go()
-    found = Growth(count, 0, 0)
-
-    def is_released() -> bool:
-        nonlocal found
-        since = heap.held().since(before)
-        found = Growth(count, since.heap or 0, since.blocks)
-        return not found.grows
-
-    happens(is_released)
-    return found
-
-
 def _exchange_of(exchange: Exchange, by: str) -> Callable[[], object]:
     """One exchange by this path, with arrays of its own, all of which are gone when it returns."""
     if by == _REFUSED_EXPORT:
@@ -198,11 +117,13 @@ def _exchange_of(exchange: Exchange, by: str) -> Callable[[], object]:
         exchange.special("an import that is refused")
         source = exchange.crafted(override={"lanes": 4}, cai_override={"typestr": "<f3"})
         return partial(_refused_import, exchange, source)
+    keywords = {"copy": True} if by == "copy" else {}
+    if exchange.is_repeated:
+        return _same(exchange, keywords)
     point = _POINTS.get(by) or Point(dtype=_other_type(exchange.producer.candidate_dtypes))
     exchange.special(combined(point.changed))
     if by == "reexport":
         return _exported_again(exchange)
-    keywords = {"copy": True} if by == "copy" else {}
     return _own(exchange, point, keywords)
 
 
@@ -216,6 +137,18 @@ def _own(exchange: Exchange, point: Point, keywords: dict[str, Any]) -> Callable
 
     exchange.read(exchange.take(made(), promised="", **keywords))
     return lambda: _handed(exchange, made().array, **keywords)
+
+
+def _same(exchange: Exchange, keywords: dict[str, Any]) -> Callable[[], object]:
+    """The same array again and again."""
+    source = exchange.source()
+    exchange.read(exchange.take(source, promised="", **keywords))
+
+    def once() -> None:
+        _handed(exchange, source.array, **keywords)
+        _forget(source)
+
+    return once
 
 
 def _handed(exchange: Exchange, array: Any, **keywords: Any) -> None:
@@ -343,7 +276,7 @@ def _expect_each_released(
             unreleased(
                 exchange, is_released, cited, role=role, reason=f"the {role.value} does not release {HELD[role]}, number {first} of many",
                 expected="one call of the deleter", seen="no call",
-                what=HELD[role] if first <= WARM_UP else f"{HELD[role]} after thousands of others",
+                what=HELD[role] if first <= THOROUGH.warm_up else f"{HELD[role]} after thousands of others",
             )  # fmt: skip
         twice = next((managed for managed in batch if calls(managed) > 1), None)
         if twice is not None:

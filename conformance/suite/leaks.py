@@ -1,0 +1,119 @@
+"""Leaks: memory that stays behind after many exchanges, told apart from caches that fill and from late releases."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass
+
+from . import heap
+from .exchange import Exchange
+from .offers import happens
+
+LEAST = 16
+"""Bytes that the smallest allocation of a C heap takes."""
+LONG_ROUND = 1024
+"""Exchanges of a round that decides."""
+LONG_ROUNDS = 5
+"""So many long rounds have to grow: a cache that has room for :data:`LONG_ROUND` × this many exchanges is no leak."""
+_QUIET = 2
+"""Rounds without growth that show that there is no leak."""
+
+
+@dataclass(frozen=True)
+class Look:
+    """A first look: exchanges before it, exchanges of a round, rounds that have to grow, and rounds without growth that end it."""
+
+    warm_up: int
+    round: int
+    rounds: int
+    quiet: int
+
+
+THOROUGH = Look(warm_up=32, round=64, rounds=3, quiet=2)
+"""For a case of its own."""
+QUICK = Look(warm_up=2, round=6, rounds=2, quiet=1)
+"""For one of many checks."""
+
+
+@dataclass(frozen=True)
+class Growth:
+    """The memory that each of several rounds of exchanges has left behind, at least."""
+
+    exchanges: int
+    heap: int
+    """Bytes of the C heap."""
+    blocks: int
+    """Blocks of Python's memory."""
+
+    @property
+    def grows(self) -> bool:
+        """Whether it is as much as the smallest allocation for each exchange, or a block of Python's."""
+        return self.heap >= self.exchanges * LEAST or self.blocks >= self.exchanges
+
+    @property
+    def told(self) -> str:
+        """In words."""
+        per = [f"{self.heap / self.exchanges:.0f} bytes of the C heap"] if self.heap >= self.exchanges * LEAST else []
+        per += (
+            [f"{self.blocks / self.exchanges:.1f} blocks of Python's memory"] if self.blocks >= self.exchanges else []
+        )
+        return f"{' and '.join(per)} for each exchange, in each of {LONG_ROUNDS} rounds"
+
+
+def growth(exchange: Exchange, once: Callable[[], object], look: Look) -> Growth | None:
+    """The memory that each of many long rounds leaves behind; ``None`` if there are rounds that leave nothing.
+
+    The short rounds are a first look: they neither wait for a late release nor collect garbage. Only the long ones decide.
+    """
+    for _ in range(look.warm_up):
+        once()
+    if _rounds(lambda: _at_once(once, look.round), look.rounds, look.quiet) is None:
+        return None
+    found = _rounds(lambda: _in_the_end(exchange, once), LONG_ROUNDS, _QUIET)
+    if found is None:
+        return None
+    least = Growth(LONG_ROUND, min(each.heap for each in found), min(each.blocks for each in found))
+    return least if least.grows else None
+
+
+def _rounds(grown: Callable[[], Growth], needed: int, allowed: int) -> list[Growth] | None:
+    """So many rounds that grow; ``None`` once ``allowed`` rounds leave nothing behind: something else may be freed in one."""
+    found: list[Growth] = []
+    quiet = 0
+    while len(found) < needed:
+        round_ = grown()
+        if round_.grows:
+            found.append(round_)
+        else:
+            quiet += 1
+        if quiet == allowed:
+            return None
+    return found
+
+
+def _at_once(once: Callable[[], object], count: int) -> Growth:
+    """The growth by these exchanges, without patience."""
+    before = heap.counted()
+    for _ in range(count):
+        once()
+    since = heap.counted().since(before)
+    return Growth(count, since.heap or 0, since.blocks)
+
+
+def _in_the_end(exchange: Exchange, once: Callable[[], object]) -> Growth:
+    """The growth by a long round, once there was patience and both libraries have let go of what they keep for later."""
+    before = heap.held()
+    for _ in range(LONG_ROUND):
+        once()
+    for name in {exchange.case.producer, exchange.case.consumer}:
+        exchange.library(name).let_go()
+    found = Growth(LONG_ROUND, 0, 0)
+
+    def is_released() -> bool:
+        nonlocal found
+        since = heap.held().since(before)
+        found = Growth(LONG_ROUND, since.heap or 0, since.blocks)
+        return not found.grows
+
+    happens(is_released)
+    return found
