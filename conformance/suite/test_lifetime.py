@@ -787,6 +787,7 @@ def _big_exchange(exchange: Exchange) -> int:
 @invariant(
     "lifetime.import-until-exit",
     producer="DLP-29 DLP-27",
+    consumer="DLP-26",
     bugs="I24",
     level=Level.SHOULD,
     isolation=Isolation.EXIT,
