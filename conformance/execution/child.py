@@ -12,6 +12,7 @@ import sys
 import time
 import traceback
 from collections.abc import Callable, Iterable
+from functools import partial
 from typing import Any, NoReturn
 
 from conformance.suite import children, deadline, senders
@@ -19,11 +20,11 @@ from conformance.suite.catalogue import Case, Invariant, Isolation, catalogue
 from conformance.suite.outcomes import Outcome
 from conformance.suite.steps import Step, Steps
 
-from . import crash_trace, stacks
+from . import crash_trace, loading, stacks
 from .deaths import AT_EXIT, died, when
 from .health import gpu_trouble
 from .link import encoded
-from .results import Result
+from .results import BAD, Result
 from .tail import Tail
 from .workbench import Workbench
 
@@ -61,6 +62,7 @@ class Child:
         requests, self._requests = os.pipe()
         self._answers, answers = os.pipe()
         self._spoken, speak = os.pipe()
+        self._workbench = workbench
         supervisor = os.getpid()
         self.pid = os.fork()
         if not self.pid:
@@ -110,8 +112,11 @@ class Child:
         step = self._steps.newest
         when_lost = AT_EXIT if answer else when(case, step)  # it answers once the check has ended
         if late is not None:
-            return self._hang(case, invariant, step, late, when_lost)
-        return self._conclude(case, invariant, step, answer, when_lost, kills)
+            result = self._hang(case, invariant, step, late, when_lost)
+        else:
+            result = self._conclude(case, invariant, step, answer, when_lost, kills)
+        is_lost_at_exit = bool(answer) and result.outcome in BAD and not self.killed
+        return loading.compared(result, partial(self._loaded, watch)) if is_lost_at_exit else result
 
     def trouble_with_gpu(self, seconds: float) -> str | None:
         """Have this child use the GPU; why that does not work, or ``None``."""
@@ -123,6 +128,29 @@ class Child:
             return f"a process that only tried it ended with {self._told(self._status)}"
         trouble: str | None = json.loads(answer)["trouble"]
         return trouble
+
+    def load(self, libraries: tuple[str, ...], watch: int = 0) -> loading.Ended:
+        """Have this child load these libraries and exit, and nothing else. ``watch`` is as in :meth:`run`."""
+        self._watched = watch
+        answer, late = self._asked({"load": libraries, "watch": watch}, deadline.seconds(), last=True)
+        if late is not None:
+            told = late.late
+            self.end()
+            return loading.Ended(Outcome.HANG if late.is_decided else Outcome.INCONCLUSIVE, told)
+        assert self._status is not None
+        told = self._told(self._status)
+        if os.WIFSIGNALED(self._status) and os.WTERMSIG(self._status) in senders.FOREIGN:
+            return loading.Ended(Outcome.INCONCLUSIVE, f"{told} from outside")
+        is_well = self._status == 0 and answer
+        return loading.Ended(Outcome.PASS if is_well else Outcome.CRASH, told)
+
+    def _loaded(self, watch: int, libraries: tuple[str, ...]) -> loading.Ended:
+        """The end of another child that only loads these libraries. It ends at once, so it may keep what siblings have open."""
+        control = Child(workbench=self._workbench)
+        try:
+            return control.load(libraries, watch)
+        finally:
+            control.end()
 
     def end(self) -> bool:
         """Kill the child and all that it has started; whether it is gone then."""
@@ -325,9 +353,15 @@ def _serve(requests: int, answers: int, bench: Workbench, steps: Steps) -> Isola
             if "probe" in request:
                 _send(answers, {"trouble": gpu_trouble()})
                 continue
-            case = Case.from_json(request["case"])
             if request["watch"]:
                 senders.watch(request["watch"])
+            if "load" in request:
+                for name in request["load"]:
+                    bench.get(name)
+                _send(answers, {})
+                isolation = Isolation.EXIT
+                continue
+            case = Case.from_json(request["case"])
             invariant = catalogue()[case.invariant]
             isolation = invariant.isolation
             if invariant.exclusive and not isolation.changes_others:  # heard when the first case of a child starts CUDA

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from conformance.protocols.clauses import Role
 from conformance.suite.codes import Code
+from conformance.suite.programs import EXITING
 from conformance.suite.steps import Doing
 
 from .model import UNKNOWN
@@ -23,6 +24,13 @@ TITLES = {
 PROTOCOLS = {"dlpack": "DLPack", "cai": "the CUDA Array Interface"}
 PLAIN = "a plain array"
 _RELEASE = {Role.PRODUCER: "an export", Role.CONSUMER: "an import"}
+_RELEASED = ("an export", "an import", "a capsule", "an array")
+"""How words begin that name what is released, and not how it is special."""
+_LOST = {Code.CRASH: "ends the process", Code.HANG: "does not come back"}
+_AT_EXIT = {
+    Code.PROGRAM_CRASH: "makes the exit of the interpreter fail",
+    Code.PROGRAM_HANG: "keeps the interpreter from exiting",
+}
 
 
 def title(library: str) -> str:
@@ -35,7 +43,15 @@ def sentence(library: str, role: Role, code: Code | None, given: str, protocol: 
     if code is None:
         return f"{title(library)} fails in a way that this version of the suite has no words for."
     says = code.says(role)
-    if code is Code.CRASH and step == Doing.RELEASE.value:
-        says = f"ends the process when {_RELEASE[role]}{' with {given}' if given else ''} is released"
+    if code in _LOST and step == Doing.RELEASE.value:
+        says = f"{_LOST[code]} when {_released(role, given)} is released"
+    if code in _AT_EXIT and given == EXITING:
+        says = _AT_EXIT[code]
     by = f", by {PROTOCOLS[protocol]}" if protocol in PROTOCOLS else ""
     return f"{title(library)} {says.format(given=given or PLAIN)}{by}."
+
+
+def _released(role: Role, given: str) -> str:
+    if given.startswith(_RELEASED):
+        return "{given}"
+    return f"{_RELEASE[role]} with {{given}}" if given else _RELEASE[role]

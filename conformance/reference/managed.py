@@ -13,6 +13,7 @@ from __future__ import annotations
 
 import atexit
 import ctypes
+import threading
 import weakref
 from dataclasses import dataclass
 from enum import Enum
@@ -75,13 +76,13 @@ class Managed:
     """One exported struct and what became of it.
 
     ``deleter_calls`` counts calls of the deleter with this struct's address; ``owner`` is what the
-    struct keeps alive until the first of them.
+    struct keeps alive until the first of them. ``callers`` are the threads that called the counting deleter, by their identifiers.
     """
 
     def __init__(self, fields: Fields, owner: Any) -> None:
         self.fields = fields
         self.owner = owner
-        self._counted = 0
+        self.callers: list[int] = []
         self._shape = _int64s(fields.shape)
         self._strides = _int64s(fields.strides)
         self._context = ctypes.create_string_buffer(_CONTEXT_BYTES) if fields.has_context else None
@@ -111,7 +112,7 @@ class Managed:
         """How often the deleter was called with the right pointer."""
         if self.fields.deleter is Deleter.NATIVE:
             return _steps(self._first_word, ctypes.c_uint32.from_address(self.address).value)
-        return self._counted
+        return len(self.callers)
 
     def capsule(self) -> Any:
         """A fresh capsule around the struct, with the destructor that the specification describes (DLP-24).
@@ -125,7 +126,7 @@ class Managed:
 
     def run_deleter(self) -> None:
         """What a call of the counting deleter does; releases the owner once."""
-        self._counted += 1
+        self.callers.append(threading.get_ident())
         self.owner = None
         _live.pop(self.address, None)
 

@@ -8,9 +8,9 @@ import struct
 import sys
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 from functools import cached_property, partial, reduce
-from typing import Any, NoReturn
+from typing import Any, NamedTuple, NoReturn
 
 from conformance.adapters.base import Adapter, Device, Protocol, Trait, Unsupported, View, peek, poke
 from conformance.adapters.reference import ReferenceAdapter
@@ -24,7 +24,18 @@ from conformance.reference.exporter import NEWEST, Exporter
 from .catalogue import VIA, Case
 from .codes import Code
 from .escaped import Escaped, stand_in, text_of
-from .handed import Handed, Mismatch, decoded, device_pair, elements_at, is_mapped, looked_at, mismatch, of_tensor
+from .handed import (
+    Handed,
+    Mismatch,
+    covers,
+    decoded,
+    device_pair,
+    elements_at,
+    is_mapped,
+    looked_at,
+    mismatch,
+    of_tensor,
+)
 from .layouts import PLAIN, Layout, layout
 from .libraries import REFERENCE
 from .outcomes import ACCUSED, Failure, Inconclusive, Refused, Side, fail
@@ -36,6 +47,14 @@ UNCLEAN = (
     KeyError, IndexError, AssertionError, SystemError, NameError, ArithmeticError, RecursionError, MemoryError, Escaped,
 )  # fmt: skip
 """Exceptions that say that something broke, not that something was refused (I25)."""
+
+
+class _Gathered(NamedTuple):
+    """Elements, and the block and view that they were gathered from."""
+
+    block: bytes
+    view: Strided
+    values: bytes
 
 
 @dataclass
@@ -53,11 +72,18 @@ class Source:
     address: int
     block: bytes
     elements: bytes | None = None
+    _gathered: _Gathered | None = field(default=None, init=False, repr=False, compare=False)
 
-    @cached_property
+    @property
     def values(self) -> bytes:
         """The view's elements in row-major order."""
-        return gather(self.block, self.view, self.dtype.itemsize) if self.elements is None else self.elements
+        if self.elements is not None:
+            return self.elements
+        known = self._gathered
+        if known is None or known.block is not self.block or known.view is not self.view:
+            values = gather(self.block, self.view, self.dtype.itemsize)
+            known = self._gathered = _Gathered(self.block, self.view, values)
+        return known.values
 
     @property
     def strides(self) -> tuple[int, ...]:
@@ -568,7 +594,18 @@ class Exchange:
         handed = self.handed
         if handed is None or self.device is Device.CUDA or self._is_crafted or is_mapped(handed):
             return False
-        return self.look(taken).address == handed.address
+        return covers(handed, self.look(taken).address)
+
+    def memory_of(self, reader: Adapter, array: Any) -> Handed | None:
+        """The memory in which an array of the case's element type lies now, as its library tells it.
+
+        ``None`` where this process has no such memory, and on a GPU: there a read of lost memory is an error.
+        """
+        if self.device is Device.CUDA:
+            return None
+        view: View = self.using(lambda: reader.describe(array), "describing an array")
+        found = Handed(view.address, view.shape, view.strides, (int(self.dtype.code), self.dtype.bits, 1), None)
+        return found if is_mapped(found) else None
 
     def using(self, action: Callable[[], Any], what: str) -> Any:
         """Run an operation on an import: what was accepted has to be usable."""

@@ -85,6 +85,12 @@ def is_mapped(handed: Handed) -> bool:
     return all(_own_memory(address, 1) is not None for address in (first, *pages, last))
 
 
+def covers(handed: Handed, address: int) -> bool:
+    """Whether an address lies between the elements that were handed over, the first and the last of them included."""
+    low, high = span(Strided(handed.shape, handed.strides))
+    return handed.address + low <= address < handed.address + max(high, low + 1)
+
+
 def _own_memory(address: int, nbytes: int) -> bytes | None:
     """Memory of this process; ``None`` where there is none. The kernel reads it, so an address that is wrong kills nobody."""
     try:

@@ -13,6 +13,7 @@ import threading
 import types
 import weakref
 from collections.abc import Callable, Iterator
+from dataclasses import dataclass
 from functools import partial
 from typing import Any
 
@@ -30,6 +31,7 @@ from .catalogue import Isolation, Needs, every, invariant
 from .codes import Code
 from .exchange import GONE, Exchange, Source, brief, show
 from .forked import in_fork
+from .handed import Handed, is_mapped
 from .layouts import Layout
 from .libraries import REFERENCE, Environment, Pair
 from .offers import (
@@ -567,22 +569,39 @@ def _chains(env: Environment) -> Iterator[Pair]:
 def test_chain(exchange: Exchange) -> None:
     """In a chain of imports of imports every link keeps the memory, whichever dies first."""
     _expect_sound(exchange)
-    values, links = _chain(exchange)
-    reference = exchange.library(REFERENCE)
-    readers = [exchange.producer, exchange.consumer, reference]
+    values, arrays = _chain(exchange)
+    readers = [exchange.producer, exchange.consumer, exchange.library(REFERENCE)]
+    links = [_Link(reader, array, exchange.memory_of(reader, array)) for reader, array in zip(readers, arrays)]
+    arrays.clear()
     for _ in range(2):
-        at = 0 if exchange.option("dies") == "first-to-last" else -1
-        links.pop(at), readers.pop(at)
+        links.pop(0 if exchange.option("dies") == "first-to-last" else -1)
         pressure = _pressed(exchange, exchange.producer)
-        for link, reader in zip(links, readers):
-            seen = exchange.using(partial(reader.read, link), "reading a link of the chain")
-            if seen != values:
+        for link in links:
+            seen = _wrong_in(exchange, link, values)
+            if seen:
                 _expect_plain_holds(exchange)
                 reused(
                     exchange, "the memory is reused under a link of the chain", show(values, exchange.dtype),
-                    f"{reader.name} reads {show(seen, exchange.dtype)}",
+                    f"{link.reader.name} reads {seen}",
                 )  # fmt: skip
         del pressure
+
+
+@dataclass(frozen=True)
+class _Link:
+    """An array, the library whose array it is, and where it lay when all links lived."""
+
+    reader: Adapter
+    array: Any
+    memory: Handed | None
+
+
+def _wrong_in(exchange: Exchange, link: _Link, values: bytes) -> str:
+    """The elements that a link reads, in words, or the memory that it has lost; empty if it reads ``values``."""
+    if link.memory is not None and not is_mapped(link.memory):
+        return GONE
+    seen = exchange.using(partial(link.reader.read, link.array), "reading a link of the chain")
+    return "" if seen == values else show(seen, exchange.dtype)
 
 
 def _chain(exchange: Exchange) -> tuple[bytes, list[Any]]:
@@ -625,11 +644,12 @@ def _kept(exchange: Exchange, giver: Adapter, taker: Adapter) -> tuple[str, str]
     except Exception as error:
         exchange.check_context(error)
         return None
+    link = _Link(taker, taken, exchange.memory_of(taker, taken))
     source.array = None
     pressure = _pressed(exchange, giver)
-    seen = taker.read(taken)
+    seen = _wrong_in(exchange, link, source.values)
     del pressure
-    return None if seen == source.values else (show(source.values, source.dtype), show(seen, source.dtype))
+    return (show(source.values, source.dtype), seen) if seen else None
 
 
 def _one_side_ours(env: Environment) -> Iterator[Pair]:
@@ -767,6 +787,7 @@ def _big_exchange(exchange: Exchange) -> int:
 @invariant(
     "lifetime.import-until-exit",
     producer="DLP-29 DLP-27",
+    consumer="DLP-26",
     bugs="I24",
     level=Level.SHOULD,
     isolation=Isolation.EXIT,

@@ -1,21 +1,155 @@
-"""What the invariants about an interpreter's end see of it: it belongs to the case."""
+"""What the invariants about an interpreter's end see of it: it belongs to the case, unless the library alone ends like that."""
 
 from __future__ import annotations
 
+import os
+import signal
+import sys
 from pathlib import Path
 
+import pytest
 from conftest import Command
 from libraries import install
 
+from conformance.adapters.base import Adapter, Device
+from conformance.execution import accusing, loading
+from conformance.execution.child import Child
+from conformance.execution.results import Result
+from conformance.execution.workbench import Workbench
+from conformance.protocols.clauses import Level, Role
+from conformance.suite import deadline
+from conformance.suite.catalogue import Case
+from conformance.suite.codes import Code
+from conformance.suite.outcomes import Outcome, Side
+
+NAME = "lifetime.import-until-exit"
 BOMB = "sys.modules['bomb'] = type('Bomb', (), {'__del__': lambda self: os.kill(os.getpid(), signal.SIGSEGV)})()"
 """A thing that kills the process when the interpreter takes its modules apart."""
+HANDLER = "import atexit; atexit.register(os._exit, 3)"
+STREAM = "sys.stdout = type('Odd', (), {'write': lambda self, text: len(text), 'flush': lambda self: 1 / 0})()"
+"""A stream that the interpreter cannot flush when it exits, so its exit code is 120."""
 
 
-def test_a_library_that_dies_at_exit_is_seen_to_die(conformance: Command, tmp_path: Path) -> None:
-    """The check itself is long over then; the outcome says when the process died."""
-    path = install(tmp_path / "site", "deadly", load=BOMB)
-    name = "lifetime.import-until-exit/deadly-reference/dlpack/host"
-    done = conformance("check", "--case", name, "--between", "deadly", path=path)
-    assert done.outcomes() == {name: "crash"}, done.stderr
-    told = "the process died of SIGSEGV at the interpreter's exit, after the check had ended"
-    assert done.results[0]["reason"] == told
+def at_exit(load: str, take: str, conformance: Command, folder: Path) -> dict[str, object]:
+    """The result of an import that such a library keeps until the interpreter ends."""
+    path = install(folder / "site", "odd", load=load, take=take)
+    done = conformance("check", "--case", f"{NAME}/reference-odd/dlpack/host", "--between", "odd", path=path)
+    assert len(done.results) == 1, done.stderr
+    return done.results[0]
+
+
+@pytest.mark.parametrize(
+    ("load", "how"), [(BOMB, "SIGSEGV"), (HANDLER, "exit code 3"), (STREAM, "exit code 120")], ids=lambda each: each[:9]
+)
+def test_what_a_library_does_without_an_exchange_too_is_not_told_of_the_import(
+    load: str, how: str, conformance: Command, tmp_path: Path
+) -> None:
+    """Its clause is the one about libraries that end a process."""
+    result = at_exit(load, "pass", conformance, tmp_path)
+    assert (result["outcome"], result["code"], result["clause"]) == ("crash", Code.PROGRAM_CRASH.value, "PY-02")
+    assert result["reason"] == "odd ends the process at the interpreter's exit, also without an exchange"
+    assert str(result["seen"]).endswith(f"; a process that only loads odd: {how}")
+    assert result["accused"] == {
+        "side": "consumer",
+        "libraries": ["odd"],
+        "why": "the process only loaded the library",
+    }
+
+
+def test_what_only_an_import_does_is_told_of_the_import(conformance: Command, tmp_path: Path) -> None:
+    """The check itself is long over then; the reason says when the process died."""
+    result = at_exit("pass", HANDLER, conformance, tmp_path)
+    assert (result["outcome"], result["code"]) == ("crash", Code.CRASH.value)
+    told = "the process ended by itself with exit code 3 at the interpreter's exit, after the check had ended"
+    assert result["reason"] == told
+    assert result["attachments"]["control"] == "a process that only loads odd ends well"  # type: ignore[index]
+
+
+# -- controls
+
+
+def lost(producer: str, consumer: str) -> Result:
+    """The result of a case whose process has died at exit."""
+    case = Case(NAME, producer, consumer, "dlpack", Device.HOST)
+    return Result(case, Outcome.CRASH, Level.MUST, code=Code.CRASH.value, reason="it died")
+
+
+def test_libraries_that_end_a_process_only_together_are_not_told_apart() -> None:
+    """Each is loaded alone first."""
+    asked: list[tuple[str, ...]] = []
+
+    def load(names: tuple[str, ...]) -> loading.Ended:
+        asked.append(names)
+        return loading.Ended(Outcome.HANG, "no end") if len(names) > 1 else loading.Ended(Outcome.PASS, "exit code 0")
+
+    result = loading.compared(lost("a", "b"), load)
+    assert asked == [("a",), ("b",), ("a", "b")]
+    assert (result.code, result.accused) == (Code.PROGRAM_HANG.value, None)
+    assert result.reason == "a and b keep the process from ending at the interpreter's exit, also without an exchange"
+
+
+def test_a_control_that_is_ended_from_outside_decides_nothing() -> None:
+    """Neither for the import nor against the library."""
+    ended = loading.Ended(Outcome.INCONCLUSIVE, "SIGKILL from outside")
+    result = loading.compared(lost("a", "reference"), lambda names: ended)
+    assert (result.outcome, "SIGKILL from outside" in result.reason) == (Outcome.INCONCLUSIVE, True)
+
+
+def test_the_side_of_the_library_is_accused() -> None:
+    """Each library is the consumer of one case and the producer of another."""
+    dies = loading.Ended(Outcome.CRASH, "exit code 3")
+    for producer, consumer, side, role in (
+        ("a", "reference", Side.PRODUCER, Role.PRODUCER),
+        ("reference", "a", Side.CONSUMER, Role.CONSUMER),
+    ):
+        result = accusing.accused(loading.compared(lost(producer, consumer), lambda names: dies), lambda id: None)
+        assert result.accused is not None
+        assert (result.accused.side, result.accused.libraries, result.role) == (side, ("a",), role)
+        assert result.clause == "PY-02"
+
+
+# -- an import that hangs
+
+
+RELEASES_IN_A_THREAD = """
+import threading
+from conformance.reference.importer import Importer
+
+class ReleasesInAThread(Importer):
+    def call_deleter(self, tensor):
+        threading.Thread(target=super().call_deleter, args=(tensor,), daemon=True).start()
+
+Adapter.importer_class = ReleasesInAThread
+"""
+
+
+@pytest.mark.skipif(sys.version_info >= (3, 12), reason="a later Python refuses to start the thread")
+def test_an_import_that_waits_for_a_thread_at_the_end_hangs_in_its_release(
+    conformance: Command, tmp_path: Path
+) -> None:
+    """A thread that is started while the interpreter ends never begins, and the one that starts it waits for that."""
+    path = install(tmp_path / "site", "odd")
+    module = path / "odd_module.py"
+    module.write_text(module.read_text() + RELEASES_IN_A_THREAD)
+    name = f"{NAME}/reference-odd/dlpack/host"
+    done = conformance("check", "--case", name, "--between", "odd", path=path, **{deadline.VARIABLE: "2"})
+    (result,) = done.results
+    assert (result["outcome"], result["step"], result["clause"]) == ("hang", "release", "DLP-26"), result["reason"]
+    assert result["accused"]["libraries"] == ["odd"]
+    assert "call_deleter" in result["attachments"]["python stack"]
+
+
+# -- the process of a control
+
+
+class Dies(Workbench):
+    """Loads nothing: the process is gone before."""
+
+    def get(self, name: str) -> Adapter:
+        os.kill(os.getpid(), signal.SIGSEGV)
+        raise AssertionError(name)
+
+
+def test_a_control_that_dies_tells_how() -> None:
+    """As a case does."""
+    assert Child(workbench=Dies).load(("odd",)) == loading.Ended(Outcome.CRASH, "SIGSEGV")

@@ -197,6 +197,10 @@ class DrawnExchange(Exchange):
         """The window."""
         return self.drawn.form
 
+    def promises(self, plain: bool | None = None) -> str:
+        """No clause: an array that was drawn may have to be refused, as by a legacy capsule that cannot call it read-only."""
+        return ""
+
     def offered(self) -> Source:
         """The producer's array, as it was drawn."""
         drawn, kind, form = self.drawn, self.drawn.kind, self.drawn.form
@@ -401,7 +405,6 @@ class Life:
         for each in (truth, self.source, *(held.truth for held in self.imports)):
             if each.start == truth.start:
                 each.block = written
-                vars(each).pop("values", None)  # gathered from the block as it was
 
     def _part(self, act: Act) -> None:
         """A view of the first import; it keeps the whole."""

@@ -3,18 +3,21 @@
 from __future__ import annotations
 
 import math
+import threading
 from collections.abc import Callable
 from types import SimpleNamespace
 
 import pytest
 
-from conformance.adapters.base import Device
+from conformance.adapters.base import Adapter, Device
+from conformance.adapters.reference import ReferenceAdapter
 from conformance.execution.results import Result
 from conformance.execution.workbench import Workbench
 from conformance.protocols.clauses import Level
 from conformance.protocols.dlpack import Tensor
+from conformance.reference.exporter import Exporter
 from conformance.reference.faults import Fault
-from conformance.reference.importer import Importer
+from conformance.reference.importer import Imported, Importer
 from conformance.suite import offers
 from conformance.suite.catalogue import Case, catalogue
 from conformance.suite.outcomes import Outcome
@@ -95,3 +98,57 @@ def test_a_release_is_waited_for(
     result = run(clock, delay, *case)
     assert (result.outcome, result.code) == (outcome, code), result.reason
     assert level is None or result.level is level
+
+
+# -- on real threads
+
+
+class ReleasesEarly(Importer):
+    """Releases a strided import on a thread of its own, a moment after it was made."""
+
+    def read_tensor(self, tensor: Tensor) -> Imported:
+        taken = super().read_tensor(tensor)
+        if not taken.contiguous:
+            threading.Timer(0.02, taken.release).start()
+        return taken
+
+
+class ReleasesElsewhere(Importer):
+    """Releases on a thread of its own, once the import is gone."""
+
+    def call_deleter(self, tensor: Tensor) -> None:
+        threading.Thread(target=super().call_deleter, args=(tensor,)).start()
+
+
+class ReleasesWhenRead(ReferenceAdapter):
+    """Releases a strided import when its elements are read."""
+
+    def read(self, array: Exporter | Imported) -> bytes:
+        data = super().read(array)
+        if isinstance(array, Imported) and not array.contiguous:
+            array.release()
+        return data
+
+
+def with_importer(importer: type[Importer]) -> Adapter:
+    """The reference with this importer."""
+    return broken(Fault("thread", "releases on a thread", (), importer=importer))
+
+
+@pytest.mark.parametrize(
+    ("library", "outcome", "code"),
+    [
+        (with_importer(ReleasesEarly), Outcome.FAIL, "released-early"),
+        (with_importer(ReleasesElsewhere), Outcome.PASS, ""),
+        (ReleasesWhenRead(), Outcome.FAIL, "released-early"),
+    ],
+    ids=["early", "elsewhere", "when-read"],
+)
+def test_a_release_is_early_where_the_import_lives(
+    monkeypatch: pytest.MonkeyPatch, library: Adapter, outcome: Outcome, code: str
+) -> None:
+    """After a release on another thread the exchange is tried again and the import kept, so the speed of a thread decides nothing."""
+    monkeypatch.setattr(offers, "PATIENCE", PATIENCE)
+    case = Case("combination.exchange", "reference", "reference", "dlpack", Device.HOST, (("layout", "stepped"),))
+    result = Workbench({"reference": library}).run(case, catalogue()[case.invariant])
+    assert (result.outcome, result.code) == (outcome, code), result.reason

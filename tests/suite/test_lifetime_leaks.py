@@ -81,7 +81,7 @@ def test_a_leak_is_told_with_its_path(name: str, by: str, given: str, monkeypatc
     """And not seen on another path."""
     if heap.counter() is None and name != "CopiesKept":
         pytest.skip("this C library counts nothing")
-    monkeypatch.setattr(test_lifetime_leaks, "LONG_ROUND", 128)
+    monkeypatch.setattr(leaks, "LONG_ROUND", 128)
     fault = faults.all_faults()[f"lifetime.{name}"]
     result = run(fault, ("by", by))
     assert (result.outcome, result.code, result.given) == (Outcome.FAIL, Code.MEMORY_LEAKED.value, given)
@@ -120,7 +120,7 @@ class FreesOften(Exporter):
 
 def test_one_round_without_growth_is_no_pass(monkeypatch: pytest.MonkeyPatch) -> None:
     """Whatever was freed in it."""
-    monkeypatch.setattr(test_lifetime_leaks, "LONG_ROUND", 128)
+    monkeypatch.setattr(leaks, "LONG_ROUND", 128)
     assert run(Fault("frees", "leaks", (), exporter=FreesOften), ("by", "own")).code == Code.MEMORY_LEAKED.value
 
 

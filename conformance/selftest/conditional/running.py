@@ -81,6 +81,7 @@ def _try(
     progress: Callable[[int], None],
     stops: Stops,
 ) -> None:
+    """Try groups of candidates. A run that is stopped, or loses a process, keeps every group that has ended."""
     idle: queue.SimpleQueue[Worker] = queue.SimpleQueue()
     for worker in workers:
         idle.put(worker)
@@ -94,30 +95,46 @@ def _try(
 
     done: dict[int, list[Tried]] = {}
     shown = begun = ended = 0
-    with ThreadPoolExecutor(len(workers)) as pool:
-        running: dict[Future[list[Tried]], int] = {}
-        while wanted is None or shown < wanted:
-            while len(running) < 2 * len(workers) and stops.number is None:
-                group = [candidate.name for candidate in islice(candidates, _GROUP)]
-                if not group:
+
+    def keep(group: list[Tried]) -> None:
+        nonlocal shown
+        for one in group:
+            if wanted is None or shown < wanted:
+                found.tried.append(one)
+                shown += bool(one.witness)
+
+    running: dict[Future[list[Tried]], int] = {}
+    try:
+        with ThreadPoolExecutor(len(workers)) as pool:
+            while wanted is None or shown < wanted:
+                while len(running) < 2 * len(workers) and stops.number is None:
+                    group = [candidate.name for candidate in islice(candidates, _GROUP)]
+                    if not group:
+                        break
+                    running[pool.submit(work, group)] = begun
+                    begun += 1
+                if not running:
+                    found.lost += [STOPPED] if stops.number is not None else []
                     break
-                running[pool.submit(work, group)] = begun
-                begun += 1
-            if not running:
-                found.lost += [STOPPED] if stops.number is not None else []
-                break
-            for future in wait(running, _GLANCE, FIRST_COMPLETED).done:
-                done[running.pop(future)] = future.result()
-            while ended in done and (wanted is None or shown < wanted):
-                for one in done.pop(ended):
-                    if wanted is None or shown < wanted:
-                        found.tried.append(one)
-                        shown += bool(one.witness)
-                ended += 1
-            progress(shown)
-            if stops.number is not None:
-                found.lost.append(STOPPED)
-                for worker in workers:
-                    worker.end()
-                break
-        pool.shutdown(cancel_futures=True)
+                for future in wait(running, _GLANCE, FIRST_COMPLETED).done:
+                    done[running[future]] = future.result()
+                    del running[future]
+                while ended in done:
+                    keep(done.pop(ended))
+                    ended += 1
+                progress(shown)
+                if stops.number is not None:
+                    found.lost.append(STOPPED)
+                    for worker in workers:
+                        worker.end()
+                    break
+            pool.shutdown(cancel_futures=True)
+    finally:
+        done |= {number: future.result() for future, number in running.items() if _has_ended(future)}
+        for number in sorted(done):
+            keep(done[number])
+
+
+def _has_ended(future: Future[list[Tried]]) -> bool:
+    """Whether its group was tried to the end."""
+    return future.done() and not future.cancelled() and future.exception() is None

@@ -10,7 +10,7 @@ from conformance.adapters.reference import ReferenceAdapter
 from conformance.reference import faults
 from conformance.selftest.accusations import Accusation, Run, of_reference
 from conformance.selftest.model import Fault, Partners, Spoil, Stage
-from conformance.suite import offers, test_lifetime_leaks
+from conformance.suite import offers, leaks
 from conformance.suite.catalogue import Case, catalogue
 from conformance.suite.libraries import REFERENCE, Environment
 
@@ -35,7 +35,7 @@ def _impatient() -> Iterator[None]:
     """The reference has no cache either, so a leak need not show in thousands of exchanges."""
     with (
         mock.patch.object(offers, "PATIENCE", _PATIENCE),
-        mock.patch.multiple(test_lifetime_leaks, LONG_ROUND=test_lifetime_leaks.ROUND, LONG_ROUNDS=2),
+        mock.patch.multiple(leaks, LONG_ROUND=leaks.THOROUGH.round, LONG_ROUNDS=2),
     ):
         yield
 

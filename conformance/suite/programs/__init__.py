@@ -11,6 +11,8 @@ from conformance.suite import children
 
 IMPORTING = "importing"
 """Key of a record that starts an import. The time up to the next record does not count for the case."""
+EXITING = "the exit of the interpreter"
+"""The last step of a program."""
 
 
 def tell(**record: object) -> None:

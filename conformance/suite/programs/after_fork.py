@@ -18,7 +18,7 @@ from conformance.suite.catalogue import Case
 from conformance.suite.exchange import Exchange, Partners, Source, brief
 from conformance.suite.outcomes import Failure, Refused
 
-from . import importing, tell
+from . import EXITING, importing, tell
 
 HANG = "no end"
 """How a child ended that provably never would have."""
@@ -47,7 +47,7 @@ def main(case: Case) -> None:
     tell(before="right")
     tell(step="the exchange in the child")
     tell(ended=in_child(lambda: attempt(exchange, source)))
-    tell(step="the exit of the interpreter")
+    tell(step=EXITING)
 
 
 def _load(name: str) -> Adapter:

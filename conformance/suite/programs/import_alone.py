@@ -5,7 +5,7 @@ from __future__ import annotations
 import importlib
 import sys
 
-from . import importing, tell
+from . import EXITING, importing, tell
 
 MODULES = {
     "pycuda": ("pycuda.driver", "pycuda.gpuarray"),
@@ -24,7 +24,7 @@ def main(name: str) -> None:
     tell(gil=getattr(sys, "_is_gil_enabled", lambda: True)())
     tell(step="a question to the driver")
     contexts()
-    tell(step="the exit of the interpreter")
+    tell(step=EXITING)
 
 
 def contexts() -> None:

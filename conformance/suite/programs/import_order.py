@@ -12,7 +12,7 @@ from conformance.suite.catalogue import Case
 from conformance.suite.exchange import Exchange, Partners, brief
 from conformance.suite.outcomes import Failure, Refused, Side
 
-from . import importing, tell
+from . import EXITING, importing, tell
 
 _WORDS = b"".join(word.to_bytes(4, sys.byteorder) for word in (7, 300, 70_000, 9_000_001))
 """Four int32 below 2**24: a kernel that counts in float32 still gets them right."""
@@ -35,7 +35,7 @@ def main(names: tuple[str, ...]) -> None:
     for name, adapter in loaded.items():
         for device in devices[name]:
             compute(adapter, device)
-    tell(step="the exit of the interpreter")
+    tell(step=EXITING)
 
 
 def neighbours(names: tuple[str, ...]) -> Iterator[tuple[str, str]]:

@@ -15,7 +15,7 @@ from conformance.suite.catalogue import Case
 from conformance.suite.exchange import brief
 from conformance.suite.patterns import pattern
 
-from . import importing, tell
+from . import EXITING, importing, tell
 
 _KIND = dtype("float32")
 _SHAPE = (3, 4)
@@ -32,7 +32,7 @@ def main(case: Case, visible: str, ordinals: tuple[int, ...]) -> None:
     for ordinal in ordinals:
         context.set_current(context.primary(ordinal))
         tell(gpu=ordinal, **exchange(producer, consumer, Protocol(case.protocol), ordinal, ordinals))
-    tell(step="the exit of the interpreter")
+    tell(step=EXITING)
 
 
 def load(name: str, ordinals: tuple[int, ...]) -> Adapter:

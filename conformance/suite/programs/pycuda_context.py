@@ -20,7 +20,7 @@ from conformance.suite.exchange import brief, show
 from conformance.suite.handed import Mismatch, decoded, mismatch
 from conformance.suite.patterns import pattern
 
-from . import importing, tell
+from . import EXITING, importing, tell
 
 _KIND = dtype("float32")
 _SHAPE = (3, 4)
@@ -65,7 +65,7 @@ def main(setup: str, first: str, producer: str, consumer: str) -> None:
         tell(outcome="unusable", seen=brief(error))
         return
     tell(outcome="right" if seen == _DATA else "wrong", expected=show(_DATA, _KIND), seen=show(seen, _KIND))
-    tell(step="the exit of the interpreter")
+    tell(step=EXITING)
 
 
 def misdescribed(adapter: Adapter, array: object) -> Mismatch | None:

@@ -1,0 +1,30 @@
+"""The sentence of a finding, where the code alone does not make it."""
+
+from __future__ import annotations
+
+import pytest
+
+from conformance.findings.wording import sentence
+from conformance.protocols.clauses import Role
+from conformance.suite.codes import Code
+from conformance.suite.programs import EXITING
+
+KEPT = "an import that lives until the interpreter ends"
+
+
+@pytest.mark.parametrize(
+    ("code", "given", "step", "told"),
+    [
+        (Code.CRASH, "a NULL deleter", "release", "odd ends the process when an import with a NULL deleter is released."),
+        (Code.CRASH, "", "release", "odd ends the process when an import is released."),
+        (Code.CRASH, KEPT, "release", f"odd ends the process when {KEPT} is released."),
+        (Code.HANG, KEPT, "release", f"odd does not come back when {KEPT} is released."),
+        (Code.HANG, "", "import", "odd does not come back while it imports a plain array."),
+        (Code.PROGRAM_CRASH, EXITING, "", "odd makes the exit of the interpreter fail."),
+        (Code.PROGRAM_HANG, EXITING, "", "odd keeps the interpreter from exiting."),
+        (Code.PROGRAM_CRASH, "the import of odd", "", "odd ends a fresh interpreter during the import of odd."),
+    ],
+)  # fmt: skip
+def test_a_lost_process_is_told_by_what_it_was_doing(code: Code, given: str, step: str, told: str) -> None:
+    """A release is no import, and an exit is neither."""
+    assert sentence("odd", Role.CONSUMER, code, given, "", step) == told
