@@ -119,9 +119,10 @@ class Point:
         return _BUILD[self.layout](self, _shape(self))
 
 
-def far_rows(kind: DType) -> Strided:
-    """Two rows of six elements, more than :data:`FAR` bytes apart."""
-    return Strided((2, 6), (FAR // kind.itemsize + 64, 1))
+def far_rows(kind: DType, ndim: int = 2) -> Strided:
+    """Two rows of six elements, more than :data:`FAR` bytes apart, or three elements in one dimension."""
+    far = FAR // kind.itemsize + 64
+    return Strided((*(1,) * (ndim - 2), 2, 6), (*(2 * far,) * (ndim - 2), far, 1)) if ndim > 1 else Strided((3,), (far,))
 
 
 # -- the array of a point
@@ -348,10 +349,9 @@ RULES = (
     Rule("layout", ("broadcast",), "size", ("one",), "no element is repeated"),
     Rule("size", SIZES[1:], "rank", ("rank-0",), "an array without dimensions has one element"),
     Rule("size", ("huge",), "layout", LAYOUTS[1:], "it has a layout of its own"),
-    Rule("size", ("huge",), "rank", tuple(rank for rank in RANKS if rank != "rank-2"), "it has a layout of its own"),
     Rule("size", ("huge",), "offset", OFFSETS[1:], "it has a layout of its own"),
-    Rule("size", ("huge",), "path", ("view", "reexport", "copy", "shared"), "few exchanges of it are enough"),
-    Rule("size", ("huge",), "place", PLACES[1:], "few exchanges of it are enough"),
+    Rule("size", ("huge",), "path", ("view", "reexport"), "it has a layout of its own"),
+    Rule("size", ("huge",), "place", PLACES[2:], "few exchanges of it are enough"),
     Rule("size", ("empty",), "path", ("copy", "shared"), "there is nothing to copy or to share"),
     Rule("size", ("large",), "place", ("in-fork", "in-thread-of-fork"), "libraries copy it in threads of theirs, which a fork has not"),
     Rule("size", ("large", "huge"), "count", ("hundredth",), "it takes too long"),

@@ -146,6 +146,10 @@ def _exchange(exchange: Exchange, point: Point, *, patient: bool = False) -> Non
     if point.path == "after-refusal":
         _refuse(exchange)
     source, lent = _source(exchange, point)
+    if point.path == "after-refusal" and exchange.case.consumer == REFERENCE:
+        exporter = exchange.producer.exporter(source.array, Protocol.DLPACK)
+        _refused(exchange, Role.PRODUCER, partial(exporter.__dlpack__, dl_device=_NOWHERE))
+        del exporter
     strays = len(stray_deleter_calls)
     first = [_take(exchange, point, source)] if point.count in ("second", "again") else []
     if point.count == "again":
@@ -293,7 +297,7 @@ def _dictionary(point: Point, source: Source) -> dict[str, Any]:
 
 def _far_apart(exchange: Exchange, point: Point) -> Source:
     """An array of the reference's whose rows lie so far apart that no 32 bits can count the bytes."""
-    reference, view = exchange.producer, far_rows(point.kind)
+    reference, view = exchange.producer, far_rows(point.kind, point.ndim)
     assert isinstance(reference, ReferenceAdapter)
     try:
         array = reference.reserved(point.kind, view, exchange.device)

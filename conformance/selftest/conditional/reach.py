@@ -24,7 +24,7 @@ from conformance.suite.libraries import REFERENCE
 from conformance.suite.outcomes import Side
 
 from .generating import noting
-from .levels import FORK, Level, State
+from .levels import COUNT, FACTORS, FORK, PATH, Level, State
 
 ORDER = frozenset({"capture", "crossing", "devices", "flight", "ordering", "stream"})
 """Families of the order of streams and of two devices: their arrays are all alike, and no fault that is tried here is about them."""
@@ -50,10 +50,14 @@ class Reach:
     def reaching(self, side: Side, methods: Iterable[str], condition: tuple[Level, ...]) -> list[int]:
         """Numbers of the cases that reach the condition in one of the methods, in their order.
 
-        A forked process repeats what its parent has done before, so for it the rest of the condition is looked for in the parent.
+        A forked process repeats what its parent has done before, so for it the rest of the condition is looked for in the parent. A library
+        remembers how often it has exchanged, and that it has refused, from case to case, so every case reaches that.
         """
         is_forked = IN_FORK in condition
-        wanted = frozenset(condition) - {IN_FORK}
+        remembered = {IN_FORK, *((COUNT, level) for level in FACTORS[COUNT])}
+        if side is Side.CONSUMER:
+            remembered.add((PATH, "after-refusal"))
+        wanted = frozenset(condition) - remembered
         of_side = self.seen.get(side, {})
         found: set[int] = set()
         for method in methods:

@@ -21,7 +21,7 @@ from conformance.suite.exchange import brief
 from conformance.verdict import Verdict
 
 from . import levels, subjects
-from .levels import Level
+from .levels import COUNT, Level
 from .reach import Reach, run
 from .subjects import Subject
 
@@ -97,6 +97,8 @@ def tried(candidate: Candidate, reach: Reach, folder: str, first: Sequence[str] 
     gc.freeze()  # a process that looks for leaks need not search what it shares with others
     numbers = reach.reaching(always.side, always.methods, candidate.condition)
     numbers.sort(key=lambda number: _distance(reach, number, always, first))
+    if COUNT in dict(candidate.condition):  # in a run most cases come after a hundred exchanges, these too
+        numbers += [number for number in numbers if not _distance(reach, number, always, first)[0]]
     words = list(_told(candidate, reach, numbers, folder, look=True))
     if not words:  # the exchange in which it shows has ended the process
         words = [(_SHOWS, "an exchange that ends the process"), *_told(candidate, reach, numbers, folder, look=False)]
@@ -181,10 +183,11 @@ def _live(
 
 def _try_cases(candidate: Candidate, reach: Reach, numbers: Sequence[int], writer: int) -> None:
     always = subjects.known()[candidate.fault]
+    bench = Bench(always.partners(candidate.condition))
     for number in numbers:
         case = always.placed(reach.cases[number])
         _say(writer, _TRIES, case.id)
-        result = run(Bench(always.partners(candidate.condition)), case)
+        result = run(bench, case)
         if result.outcome in ACCUSING and result.verdict is not Verdict.OBSERVED:
             found = result.accused
             right = found is not None and found.libraries == (always.library,) and found.side is always.side

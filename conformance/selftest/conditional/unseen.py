@@ -9,7 +9,40 @@ _STREAMS = "it shows only with a stream that is named, which has cases of its ow
 _RACE = "it shows only where threads race or an exception is in flight, which has cases of its own"
 _STATE = "it shows only with an array whose elements are not in memory"
 
+_OBSERVED = "no document forbids it, so that the suite only observes it"
+_OWN_CONDITION = "it is wrong under a condition already: after thousands of exchanges, across a fork, or in a race of two threads"
+
 _BY_RULE = {
+    _OBSERVED: (
+        "cai.NewestOwnerHeld",
+        "cai.OwnerForgotten",
+        "dtype.BrainFloatsRefused",
+        "layout.RefusesInSilence",
+        "negotiation.AnyStreamTaken",
+        "negotiation.DefaultStreamsTakenOnHost",
+        "negotiation.HostStreamBesideAVersion",
+        "negotiation.KeywordsSwallowed",
+        "negotiation.ZeroTakenForLegacy",
+        "pointer.ExtentOfAPackedArray",
+        "pointer.ExtentOfWholeRows",
+        "pointer.ExtentsSummed",
+        "readonly.BitReadAsWritable",
+        "readonly.LegacyLocked",
+        "readonly.ReadOnlyInLegacyCapsule",
+    ),
+    _OWN_CONDITION: (
+        "lifetime.EveryFourThousandthExportKept",
+        "lifetime.EveryFourThousandthImportKept",
+        "lifetime.ExportsKeptAfterThousands",
+        "lifetime.ImportsKeptAfterThousands",
+        "lifetime.NewMemoryInAFork",
+        "lifetime.NothingReleasedAfterAFork",
+        "lifetime.ReleasesOnlyWhereItTook",
+        "lifetime.WipedInAFork",
+        "threads.NarrowOnlyReleasedAtHome",
+        "threads.ShapeOfTheLast",
+        "threads.TypeOfTheLast",
+    ),
     _ILLEGAL: (
         "cai.AddressJudgedByItsLooks",
         "cai.AddressUnchecked",
@@ -50,6 +83,7 @@ _BY_RULE = {
         "dtype.RecordsAsIntegers",
         "dtype.RefusedByTypeError",
         "dtype.UnknownAsFloat",
+        "dtype.PaddingIgnored",
         "dtype.UnusualWidthsNarrowed",
     ),
     _STRIDES: (
