@@ -12,6 +12,8 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from functools import lru_cache
 
+from conformance.reference.managed import settle
+
 _NAMES = ("arena", "ordblks", "smblks", "hblks", "hblkhd", "usmblks", "fsmblks", "uordblks", "fordblks", "keepcost")
 """The fields of ``struct mallinfo`` and of ``struct mallinfo2``."""
 
@@ -48,11 +50,7 @@ class Held:
 def held() -> Held:
     """The counts of now, after the garbage of Python is collected."""
     gc.collect()
-    return counted()
-
-
-def counted() -> Held:
-    """The counts of now, garbage included."""
+    settle()
     count = counter()
     return Held(None if count is None else count(), sys.getallocatedblocks())
 

@@ -13,6 +13,7 @@ from conformance.protocols.dlpack import DLFlags, Tensor
 from .codes import Code
 from .covering import Space, covering
 from .exchange import Exchange, Source, brief, show
+from .handed import elements_at, of_tensor
 from .offers import older_signature, told_call
 from .outcomes import Failure, Inconclusive, Refused, Side, fail
 from .steps import Doing
@@ -217,8 +218,9 @@ def _judge_memory(
         )  # fmt: skip
     _judge_flags(keywords, tensor, moved=moved)
     where = Device.HOST if to_host else exchange.device
-    seen = peek(tensor.element0, len(source.values), where)
-    if seen != source.values:
+    handed = of_tensor(tensor)
+    seen = elements_at(handed, handed.address, lambda address, nbytes: peek(address, nbytes, where))
+    if seen is not None and seen != source.values:
         fail(
             Code.VALUES_CHANGED, "DLP-59", role=Role.PRODUCER, reason="the producer hands over other elements than the array's",
             expected=show(source.values, source.dtype), seen=show(seen, source.dtype), accused=Side.PRODUCER,

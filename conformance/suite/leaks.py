@@ -63,7 +63,7 @@ class Growth:
 def growth(exchange: Exchange, once: Callable[[], object], look: Look) -> Growth | None:
     """The memory that each of many long rounds leaves behind; ``None`` if there are rounds that leave nothing.
 
-    The short rounds are a first look: they neither wait for a late release nor collect garbage. Only the long ones decide.
+    The short rounds are a first look: they do not wait for late releases. The long ones decide.
     """
     for _ in range(look.warm_up):
         once()
@@ -93,10 +93,10 @@ def _rounds(grown: Callable[[], Growth], needed: int, allowed: int) -> list[Grow
 
 def _at_once(once: Callable[[], object], count: int) -> Growth:
     """The growth by these exchanges, without patience."""
-    before = heap.counted()
+    before = heap.held()
     for _ in range(count):
         once()
-    since = heap.counted().since(before)
+    since = heap.held().since(before)
     return Growth(count, since.heap or 0, since.blocks)
 
 

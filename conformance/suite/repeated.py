@@ -36,6 +36,12 @@ class Repeated:
     devices: tuple[Device, ...] = _ANYWHERE
     needs_elements: bool = False
     is_packed: bool = False
+    whole: bool = False
+    """Looks at the whole block."""
+    at_large: bool = False
+    """Whether it is made on a ``large`` array too: most checks look at every element, which takes long."""
+    legacy: bool = False
+    """Asks for legacy capsules too, which cannot say that an array is read-only."""
     writes: bool = False
     """Writes the elements, each of which has to have a place of its own."""
     producer: frozenset[Trait] = frozenset()
@@ -52,11 +58,12 @@ class Repeated:
             return False
         return (
             (not self.needs_elements or point.size != "empty")
-            and (not self.is_packed or point.layout == "packed")
+            and (not self.is_packed or (point.layout == "packed" and point.size != "huge"))
+            and not (self.legacy and point.access == "readonly")
             and (not self.writes or (point.layout != "broadcast" and point.access == "writable"))
             and not (point.form == "legacy" and ("struct", "versioned") in self.options)
-            and not (point.size == "large" and (self.writes or self.invariant not in _AT_LARGE))
-            and not (point.size == "huge" and self.writes)
+            and not (point.size == "large" and not self.at_large)
+            and not (point.size == "huge" and (self.writes or self.whole))
             and producer.traits >= self.producer
             and consumer.traits >= self.consumer
         )
@@ -114,23 +121,23 @@ EXCHANGES: tuple[Repeated, ...] = (
 )  # fmt: skip
 """Exchanges with a further level changed: a fault that needs that level, too, shows wherever else it depends on."""
 FORMS: tuple[Repeated, ...] = (
-    Repeated(EXCHANGE, levels=(_LEGACY,)), Repeated(EXCHANGE, levels=(("form", "version-1.0"),)),
-    Repeated(EXCHANGE, levels=(("path", "copy"),), consumer=_COPIES), Repeated(EXCHANGE, levels=(("path", "shared"),), consumer=_COPIES),
+    Repeated(EXCHANGE, levels=(_LEGACY,), at_large=True), Repeated(EXCHANGE, levels=(("form", "version-1.0"),)),
+    Repeated(EXCHANGE, levels=(("path", "copy"),), consumer=_COPIES, at_large=True), Repeated(EXCHANGE, levels=(("path", "shared"),), consumer=_COPIES, at_large=True),
     Repeated(EXCHANGE, levels=(("path", "copy"), _LEGACY), consumer=_COPIES),
     Repeated(EXCHANGE, levels=(("path", "copy"), ("layout", "transposed")), consumer=_COPIES),
 )  # fmt: skip
 CHECKS: tuple[Repeated, ...] = (
     # what a producer answers
-    *_of("capsule.name", "producer", option="struct", values=_STRUCTS),
-    *_of("negotiation.signature", "producer", option="keyword", values=("all", "stream"), needs_elements=True),
+    *_of("capsule.name", "producer", at_large=True, legacy=True, option="struct", values=_STRUCTS),
+    *_of("negotiation.signature", "producer", at_large=True, legacy=True, option="keyword", values=("all", "stream"), needs_elements=True),
     *_of("negotiation.copied-flag", "producer", option="copy", values=("true", "false"), needs_elements=True),
-    *_of("negotiation.version", "producer", option="asked", values=("none", "1.0", "1.99")),
-    *_of("negotiation.device-argument", "producer", option="asked", values=("own",), needs_elements=True),
-    *_of("negotiation.device-argument", "producer", option="asked", values=("unknown",)),
-    *_of("negotiation.device-report", "producer"),
-    *_of("negotiation.host-stream", "producer", option="stream", values=("none",), devices=_HOST),
-    *_of("negotiation.cuda-stream", "producer", option="stream", values=("none", "legacy", "unsynchronised"), devices=_DEVICE),
-    *_of("negotiation.defined-flags", "producer"),
+    *_of("negotiation.version", "producer", at_large=True, option="asked", values=("none", "1.0", "1.99")),
+    *_of("negotiation.device-argument", "producer", at_large=True, legacy=True, option="asked", values=("own",), needs_elements=True),
+    *_of("negotiation.device-argument", "producer", at_large=True, option="asked", values=("unknown",)),
+    *_of("negotiation.device-report", "producer", at_large=True),
+    *_of("negotiation.host-stream", "producer", at_large=True, legacy=True, option="stream", values=("none",), devices=_HOST),
+    *_of("negotiation.cuda-stream", "producer", at_large=True, legacy=True, option="stream", values=("none", "legacy", "unsynchronised"), devices=_DEVICE),
+    *_of("negotiation.defined-flags", "producer", at_large=True),
     *(
         Repeated("negotiation.keywords-together", (("max_version", version), *more), "producer")
         for version in ("version-none", "version-1.9")
@@ -139,41 +146,41 @@ CHECKS: tuple[Repeated, ...] = (
     *_of("pointer.copy-false-elsewhere", "producer"),
     *_of("cai.host-absent", "producer", devices=_HOST),
     *_of("lifetime.native-thread", "producer", option="struct", values=_STRUCTS),
-    *_of("dtype.export", "producer", option="capsule", values=("newest", "plain")),
-    *_of("layout.capsule-strides", "producer", option="capsule", values=("newest", "legacy")),
-    *_of("layout.capsule-strides", "producer", option="capsule", values=("legacy",), levels=(("layout", "stepped"),)),
-    *_of("layout.unit-strides-export", "producer", option="stride", values=("zero", "odd"), levels=(("size", "one"),)),
+    *_of("dtype.export", "producer", at_large=True, legacy=True, option="capsule", values=("newest", "plain")),
+    *_of("layout.capsule-strides", "producer", at_large=True, legacy=True, option="capsule", values=("newest", "legacy")),
+    *_of("layout.capsule-strides", "producer", at_large=True, legacy=True, option="capsule", values=("legacy",), levels=(("layout", "stepped"),)),
+    *_of("layout.unit-strides-export", "producer", legacy=True, option="stride", values=("zero", "odd"), levels=(("size", "one"),)),
     *_of(
-        "cai.form", "producer", option="key", protocols=_CAI,
+        "cai.form", "producer", at_large=True, option="key", protocols=_CAI,
         values=("shape", "typestr", "data", "version", "strides", "descr", "mask", "stream"),
     ),
-    *_of("cai.form", "producer", option="key", values=("shape", "data", "strides"), protocols=_CAI, levels=(("layout", "reversed"),)),
-    *_of("cai.form", "producer", option="key", values=("data",), protocols=_CAI, levels=(_EMPTY,)),
-    *_of("cai.required-keys", "producer", protocols=_CAI),
-    *_of("dtype.typestr", "producer", protocols=_CAI),
+    *_of("cai.form", "producer", at_large=True, option="key", values=("shape", "data", "strides"), protocols=_CAI, levels=(("layout", "reversed"),)),
+    *_of("cai.form", "producer", at_large=True, option="key", values=("data",), protocols=_CAI, levels=(_EMPTY,)),
+    *_of("cai.required-keys", "producer", at_large=True, protocols=_CAI),
+    *_of("dtype.typestr", "producer", at_large=True, protocols=_CAI),
     *_of("cai.device-address", "producer", protocols=_CAI, needs_elements=True),
     *_of("readonly.legacy-export", "producer", levels=(_LOCKED,), producer=_READS_ONLY),
     *_of("readonly.export", "producer", levels=(_LOCKED,), protocols=_BOTH, producer=_READS_ONLY),
     # what a consumer makes of it
-    *_of("capsule.renamed", "consumer", option="struct", values=_STRUCTS),
-    *_of("capsule.second-import", "consumer", option="struct", values=_STRUCTS),
-    *_of("capsule.struct-untouched", "consumer", option="struct", values=_STRUCTS),
+    *_of("capsule.renamed", "consumer", at_large=True, legacy=True, option="struct", values=_STRUCTS),
+    *_of("capsule.second-import", "consumer", legacy=True, option="struct", values=_STRUCTS),
+    *_of("capsule.struct-untouched", "consumer", legacy=True, option="struct", values=_STRUCTS),
     *_of("negotiation.keyword-call", "consumer"),
-    *_of("negotiation.version-request", "consumer"),
-    *_of("negotiation.older-producer", "consumer", option="signature", values=("stream-only", "stream-and-version")),
+    *_of("negotiation.version-request", "consumer", at_large=True),
+    *_of("negotiation.older-producer", "consumer", legacy=True, option="signature", values=("stream-only", "stream-and-version")),
     *_of("negotiation.producer-error", "consumer", option="error", values=("own-class", "type-error")),
     *_of("negotiation.missing-method", "consumer", option="missing", values=("dlpack", "dlpack-device")),
     *_of("negotiation.precedence", "consumer"),
-    *_of("negotiation.capsule-name", "consumer", option="struct", values=_STRUCTS),
+    *_of("negotiation.capsule-name", "consumer", at_large=True, legacy=True, option="struct", values=_STRUCTS),
     *_of("negotiation.newer-minor", "consumer"),
     *_of("negotiation.unknown-device", "consumer", option="device", values=("rocm", "only-in-capsule")),
-    *_of("layout.null-strides", "consumer", option="capsule", values=("legacy", "1.0"), levels=(("layout", "packed"),)),
+    *_of("layout.null-strides", "consumer", option="capsule", values=("legacy", "1.0"), levels=(("layout", "packed"),), is_packed=True),
     *(
         Repeated("pointer.byte-offset", (("view", "packed"), ("offset", "aligned"), ("capsule", struct)), "consumer", needs_elements=True)
         for struct in _STRUCTS
     ),
-    *_of("lifetime.null-deleter", "consumer", option="struct", values=_STRUCTS),
-    *_of("lifetime.null-context", "consumer", option="struct", values=_STRUCTS),
+    *_of("lifetime.null-deleter", "consumer", at_large=True, legacy=True, option="struct", values=_STRUCTS),
+    *_of("lifetime.null-context", "consumer", at_large=True, legacy=True, option="struct", values=_STRUCTS),
     *(
         Repeated("lifetime.failed-import", (("struct", "versioned"), ("damage", damage)), "consumer")
         for damage in ("type-code", "device")
@@ -181,14 +188,13 @@ CHECKS: tuple[Repeated, ...] = (
     *_of("layout.unit-strides-import", "consumer", option="stride", values=("zero", "odd"), levels=(("size", "one"),)),
     *_of("readonly.accepted", "consumer", needs_elements=True),
     *_of("readonly.import", "consumer", needs_elements=True, protocols=_BOTH, consumer=_READS_ONLY),
-    *_of("readonly.write", "consumer", needs_elements=True, protocols=_BOTH, consumer=_WRITES),
     *_of("cai.versions", "consumer", option="version", values=("0", "2", "3", "4"), protocols=_CAI),
     *_of("cai.unknown-keys", "consumer", protocols=_CAI),
     *(
-        Repeated("cai.optional-keys", (("key", key), ("form", "absent")), "consumer", protocols=_CAI, levels=(("layout", "packed"),))
+        Repeated("cai.optional-keys", (("key", key), ("form", "absent")), "consumer", protocols=_CAI, levels=(("layout", "packed"),), is_packed=True)
         for key in ("strides", "stream", "descr", "mask")
     ),
-    *_of("layout.stride-forms", "consumer", option="strides", values=("missing", "none", "explicit"), protocols=_CAI, levels=(("layout", "packed"),)),
+    *_of("layout.stride-forms", "consumer", option="strides", values=("missing", "none", "explicit"), protocols=_CAI, levels=(("layout", "packed"),), is_packed=True),
     # what both do
     *_of("pointer.producer-write-seen", "either", writes=True, protocols=_BOTH, needs_elements=True, producer=_WRITES),
     *_of("pointer.consumer-write-seen", "either", writes=True, protocols=_BOTH, needs_elements=True, consumer=_WRITES),
@@ -200,11 +206,11 @@ CHECKS: tuple[Repeated, ...] = (
     *_of("layout.empty-import", "either", protocols=_BOTH, levels=(_EMPTY,)),
     *_of("layout.contiguity", "either", protocols=_BOTH, consumer=frozenset({Trait.CONTIGUITY})),
     *_of("layout.contiguity", "either", protocols=_BOTH, consumer=frozenset({Trait.CONTIGUITY}), levels=(("layout", "stepped"),)),
-    *_of("lifetime.nothing-left", "either", option="by", values=("own",), protocols=_BOTH),
-    *_of("lifetime.nothing-left", "either", option="by", values=("copy",), consumer=_COPIES),
-    *_of("lifetime.nothing-left", "producer", option="by", values=("refused-export",)),
-    *_of("lifetime.nothing-left", "consumer", option="by", values=("refused-import",), protocols=_BOTH),
-    *_of("threads.release-elsewhere", "either", option="build", values=("gil",), protocols=_BOTH),
+    *_of("lifetime.nothing-left", "either", at_large=True, option="by", values=("own",), protocols=_BOTH),
+    *_of("lifetime.nothing-left", "either", at_large=True, option="by", values=("copy",), consumer=_COPIES),
+    *_of("lifetime.nothing-left", "producer", at_large=True, option="by", values=("refused-export",)),
+    *_of("lifetime.nothing-left", "consumer", at_large=True, option="by", values=("refused-import",), protocols=_BOTH),
+    *_of("threads.release-elsewhere", "either", option="build", values=("gil",), protocols=_BOTH, whole=True),
 )  # fmt: skip
 REPEATED = (*EXCHANGES, *FORMS, *CHECKS)
 """All of them."""
