@@ -9,14 +9,15 @@ import select
 import signal
 import tempfile
 import time
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
 from dataclasses import dataclass
 from typing import NoReturn
 from unittest import mock
 
 from conformance.execution.results import ACCUSING
 from conformance.selftest.trials import Bench
-from conformance.suite import children, offers
+from conformance.suite import children, leaks, offers
 from conformance.suite.exchange import brief
 from conformance.verdict import Verdict
 
@@ -117,6 +118,16 @@ def tried(candidate: Candidate, reach: Reach, folder: str, first: Sequence[str] 
     )
 
 
+@contextmanager
+def impatient() -> Iterator[None]:
+    """Inside, the suite waits and repeats as little as the reference needs, which has no cache and releases at once."""
+    with (
+        mock.patch.object(offers, "PATIENCE", PATIENCE),
+        mock.patch.multiple(leaks, LONG_ROUND=leaks.QUICK.round, LONG_ROUNDS=2),
+    ):
+        yield
+
+
 def _outcome(words: Sequence[tuple[str, str]]) -> tuple[str, str, str]:
     """The case that failed, what it said, and who is wrongly accused; a case that ends its process has failed too."""
     word, text = words[-1]
@@ -173,7 +184,7 @@ def _live(
         if look:
             _say(writer, _SHOWS if found else _HIDES, found)
         if found or not look:
-            with mock.patch.object(offers, "PATIENCE", PATIENCE):
+            with impatient():
                 _try_cases(candidate, reach, numbers, writer)
     except Exception as error:  # noqa: BLE001 - otherwise a mistake of the selftest's would read as a crash of the fault's
         _say(writer, _BREAKS, f"the trial itself raised {brief(error)}")

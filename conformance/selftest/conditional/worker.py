@@ -17,15 +17,14 @@ from dataclasses import asdict
 from functools import partial
 from pathlib import Path
 from typing import IO, Any
-from unittest import mock
 
-from conformance.suite import children, offers
+from conformance.suite import children
 from conformance.suite.catalogue import Case
 from conformance.suite.libraries import REFERENCE
 
 from . import reach, trying, wrapped
 from .reach import Reach
-from .trying import PATIENCE, Candidate, Tried
+from .trying import Candidate, Tried
 
 _STANDARD_ERROR = 2
 _GROUP = 100
@@ -113,7 +112,7 @@ def _measured(cases: Sequence[Case], library: str, into: Path) -> tuple[int, int
         os.close(reader)
         try:
             make = partial(wrapped.noted, library) if is_real else reach.of_reference
-            with nullcontext() if is_real else mock.patch.object(offers, "PATIENCE", PATIENCE):
+            with nullcontext() if is_real else trying.impatient():
                 begun = partial(_begun, writer)
                 into.write_bytes(pickle.dumps(reach.measured(cases, make, begun, is_real=is_real)))
             os._exit(0)
