@@ -455,8 +455,8 @@ def _judge_state(exchange: Exchange, array: Any, elements: bytes | None) -> None
 
 
 def _judge_silence(exchange: Exchange, code: int) -> None:
-    """A failure without exception; the reference's functions, which are Python, cannot leave one."""
-    if not isinstance(exchange.producer, ReferenceAdapter):
+    """A failure without exception; the reference's functions, which are Python, cannot leave one for a state of its own."""
+    if state_of(exchange) not in ReferenceAdapter.states:
         fail(
             Code.TABLE_SILENT_FAILURE, "DLX-06", role=Role.PRODUCER, level=at_most(state_of(exchange)),
             reason="a function of the table fails without a Python exception",
