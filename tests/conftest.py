@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import gc
 import json
 import os
 import subprocess
@@ -17,6 +18,12 @@ from hypothesis import HealthCheck, settings
 settings.register_profile("steady", deadline=None, suppress_health_check=[HealthCheck.too_slow])
 settings.load_profile("steady")
 """How long an example takes says nothing: a busy machine holds any process up."""
+
+
+def pytest_collection_finish(session: pytest.Session) -> None:
+    """Leave what is there by now out of later searches for garbage: the suite searches often, and the modules of all tests are many objects."""
+    gc.collect()
+    gc.freeze()
 
 
 @dataclass(frozen=True)

@@ -19,6 +19,8 @@ from .worker import STOPPED, Job, Worker
 
 _PIECE = 400
 """Flawless cases are tried in pieces of this many, so that they spread over the processes."""
+_LONG = frozenset({"lifetime.nothing-left", "lifetime.import-after-thousands", "lifetime.export-after-thousands"})
+"""Invariants that make thousands of exchanges. They are tried on flawless partners, and on the faults that they have to catch."""
 _GLANCE = 0.5
 """Seconds after which a request to stop is heard at the latest."""
 
@@ -35,12 +37,18 @@ def jobs(
         for start in range(0, len(flawless), _PIECE):
             yield Job(stage.name, trials.FLAWLESS, flawless[start : start + _PIECE])
         for fault in faults:
-            yield Job(stage.name, fault.name, cases if everything else _of(cases, fault.families))
+            yield Job(stage.name, fault.name, cases if everything else _for(fault, cases))
 
 
 def is_wanted(fault: Fault, stage: Stage, wanted: Sequence[str]) -> bool:
     """Whether one of these names is the fault's, its stage's or that of a family that has to catch it; all are, if there is none."""
     return not wanted or fault.name in wanted or stage.name in wanted or bool(fault.families & set(wanted))
+
+
+def _for(fault: Fault, cases: tuple[Case, ...]) -> tuple[Case, ...]:
+    """Those of the families that have to catch a fault."""
+    left_out = _LONG.difference(fault.caught_by)
+    return tuple(case for case in _of(cases, fault.families) if case.invariant not in left_out)
 
 
 def _of(cases: tuple[Case, ...], families: frozenset[str] | None) -> tuple[Case, ...]:

@@ -246,7 +246,7 @@ def test_a_miss_is_explained() -> None:
 @pytest.mark.parametrize(
     ("arguments", "told"),
     [
-        (("--conditional", "0"), "--conditional: '0' is no number of faults"),
+        (("--conditional", "0"), "--conditional: '0' is not a number of faults"),
         (("--seed", "1"), "--seed chooses the faults of --conditional N"),
         (("--conditional", "2", "--all-conditional"), "leave --conditional out"),
         (("--conditional", "2", "--device", "cuda"), "leave --device out"),

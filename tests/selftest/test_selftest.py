@@ -14,10 +14,14 @@ from pathlib import Path
 import pytest
 from conftest import Command, mark, marked
 
+from conformance.adapters.base import Device
 from conformance.exits import Exit
+from conformance.selftest import running
+from conformance.selftest.model import Stage
 from conformance.selftest.page import page
 from conformance.selftest.stages import stages
-from conformance.suite.catalogue import catalogue
+from conformance.suite.catalogue import Case, catalogue
+from conformance.suite.libraries import Environment
 
 ROOT = Path(__file__).parents[2]
 FAULTS = [fault for stage in stages() for fault in stage.faults]
@@ -64,6 +68,21 @@ def test_one_family_can_be_tried_alone(conformance: Command) -> None:
     assert done.code == Exit.OK, done.stdout
     assert "0 escaped" in done.stdout
     assert "0 accused" in done.stdout
+
+
+@pytest.mark.parametrize("everything", [False, True])
+def test_an_invariant_of_thousands_of_exchanges_is_tried_on_the_faults_that_it_has_to_catch(everything: bool) -> None:
+    """Other faults of its family would cost seconds each and show nothing."""
+    once, often = "lifetime.deleter-once", "lifetime.nothing-left"
+    cases = [Case(name, "reference", "reference", "dlpack", Device.HOST) for name in (once, often)]
+    stage = Stage("paper", "on paper", dict, lambda _: iter(cases))
+    for name, invariant in (("a", once), ("b", often)):
+        stage.add(name, "It is wrong.", (invariant,), lambda _: None, ())
+    found = {
+        job.fault: [case.invariant for case in job.cases]
+        for job in running.jobs([stage], Environment(()), wanted=(), everything=everything)
+    }
+    assert list(found.values()) == [[once, often], [once, often] if everything else [once], [once, often]]
 
 
 @pytest.mark.parametrize(
