@@ -7,6 +7,7 @@ from abc import ABC, abstractmethod
 from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass
 from typing import Any, NoReturn
+from weakref import WeakKeyDictionary
 
 from conformance.adapters.base import Adapter, Device, Protocol
 from conformance.protocols import capsule
@@ -64,7 +65,13 @@ def asks_for_versioned(keywords: dict[str, Any]) -> bool:
 
 
 def expect_streams(exchange: Exchange, calls: Iterable[tuple[tuple[Any, ...], dict[str, Any]]]) -> None:
-    """The consumer names no stream for host memory, and one that the protocol has for CUDA memory, in each of these calls."""
+    """The consumer names no stream for host memory, and one that the protocol has for CUDA memory, in each of these calls.
+
+    A consumer to which the producer names another device than the array's is not judged by that: the producer is, where devices are.
+    """
+    named = exchange.handed.device if exchange.handed is not None else None
+    if named is not None and named[0] != exchange.device.dlpack_type:
+        return
     for _, keywords in calls:
         stream = keywords.get("stream")
         if exchange.device is Device.HOST and stream is not None:
@@ -176,8 +183,29 @@ def _lent(exchange: Exchange, library: Adapter) -> tuple[Any, Source]:
         raise Refused(f"{library.name} does not import what is to be watched: {brief(error)}") from error
 
 
+_releases: WeakKeyDictionary[Adapter, dict[tuple[Role, Device], bool]] = WeakKeyDictionary()
+"""Whether plain imports, or plain exports, of a library are released: the same in every case of a process, and long to wait for."""
+
+
 def releases_imports(exchange: Exchange, library: Adapter) -> bool:
     """Whether a plain import of a library's is released when it is dropped, or at least by its documented call."""
+    known = _releases.setdefault(library, {})
+    key = Role.CONSUMER, exchange.device
+    if key not in known:
+        known[key] = _releases_import(exchange, library)
+    return known[key]
+
+
+def releases_exports(exchange: Exchange, library: Adapter) -> bool:
+    """Whether a plain export of a library's is released when whoever has imported it drops it. The array is one that it has imported."""
+    known = _releases.setdefault(library, {})
+    key = Role.PRODUCER, exchange.device
+    if key not in known:
+        known[key] = _releases_export(exchange, library)
+    return known[key]
+
+
+def _releases_import(exchange: Exchange, library: Adapter) -> bool:
     with exchange.control():
         array, source = _lent(exchange, library)
         witness = source.array.log.exports[-1]
@@ -185,8 +213,7 @@ def releases_imports(exchange: Exchange, library: Adapter) -> bool:
         return _is_released(library, witness)
 
 
-def releases_exports(exchange: Exchange, library: Adapter) -> bool:
-    """Whether a plain export of a library's is released when whoever has imported it drops it. The array is one that it has imported."""
+def _releases_export(exchange: Exchange, library: Adapter) -> bool:
     reference = exchange.library(REFERENCE)
     with exchange.control():
         array, source = _lent(exchange, library)
@@ -279,6 +306,23 @@ def happens(event: Callable[[], bool]) -> bool:
     A library may release on a thread of its own: that it has not released yet says nothing before the patience is at its end.
     """
     return _comes_true(event, PATIENCE)
+
+
+def comes_late(library: Adapter, event: Callable[[], bool]) -> bool:
+    """Whether this comes true after the patience only: when the library's documented call asks for it, or by itself."""
+    if happens(event):
+        return False
+    return bool(library.let_go() and happens(event)) or _comes_true(event, LATE * PATIENCE)
+
+
+def at_once(event: Callable[[], bool]) -> bool:
+    """Whether this is true now, or after collecting cycles."""
+    settle()
+    if event():
+        return True
+    collect()
+    settle()
+    return event()
 
 
 def _comes_true(event: Callable[[], bool], seconds: float) -> bool:

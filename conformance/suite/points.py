@@ -384,7 +384,7 @@ RULES = (
 def rules(pair: Pair) -> tuple[Rule, ...]:
     """The levels that cannot come together in an exchange, or mean nothing together, and why."""
     every_bit = tuple(name for name in pair.source.dtypes if not _has_raw(name))
-    found = (*RULES, Rule("content", ("raw",), "dtype", every_bit, "every bit of these types counts"))
+    found: tuple[Rule, ...] = (*RULES, Rule("content", ("raw",), "dtype", every_bit, "every bit of these types counts"))
     if "empty-slice" not in pair.source.layouts:
         why = f"{pair.producer.name} makes no view without elements"
         views = {"layout": LAYOUTS[1:], "offset": OFFSETS[1:], "path": ("view",)}

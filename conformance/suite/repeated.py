@@ -32,6 +32,8 @@ class Repeated:
     is_packed: bool = False
     writes: bool = False
     """Writes the elements, each of which has to have a place of its own."""
+    releases: bool = False
+    """Waits until something is released."""
     access: str = ""
     size: str = ""
     producer: frozenset[Trait] = frozenset()
@@ -80,7 +82,7 @@ REPEATED: tuple[Repeated, ...] = (
     *_of("negotiation.cuda-stream", "producer", option="stream", values=("none",), devices=_DEVICE, access="writable"),
     *_of("pointer.copy-false-elsewhere", "producer"),
     *_of("cai.host-absent", "producer", devices=_HOST),
-    *_of("lifetime.native-thread", "producer", option="struct", values=_STRUCTS),
+    *_of("lifetime.native-thread", "producer", option="struct", values=_STRUCTS, releases=True),
     *_of("dtype.export", "producer", option="capsule", values=("newest", "plain"), access="writable"),
     *_of("layout.capsule-strides", "producer", option="capsule", values=("newest", "legacy"), access="writable"),
     *_of(
@@ -93,7 +95,7 @@ REPEATED: tuple[Repeated, ...] = (
     *_of("readonly.legacy-export", "producer", access="readonly"),
     # what a consumer makes of it
     *_of("capsule.renamed", "consumer", option="struct", values=_STRUCTS, access="writable"),
-    *_of("capsule.second-import", "consumer", option="struct", values=_STRUCTS, access="writable"),
+    *_of("capsule.second-import", "consumer", option="struct", values=_STRUCTS, access="writable", releases=True),
     *_of("capsule.struct-untouched", "consumer", option="struct", values=_STRUCTS, access="writable"),
     *_of("negotiation.keyword-call", "consumer"),
     *_of("negotiation.version-request", "consumer"),
@@ -104,14 +106,14 @@ REPEATED: tuple[Repeated, ...] = (
     *_of("negotiation.newer-minor", "consumer"),
     *_of("negotiation.unknown-device", "consumer", option="device", values=("rocm", "only-in-capsule")),
     *(
-        Repeated("lifetime.failed-import", (("struct", "versioned"), ("damage", damage)), "consumer")
+        Repeated("lifetime.failed-import", (("struct", "versioned"), ("damage", damage)), "consumer", releases=True)
         for damage in ("type-code", "device")
     ),
     *_of("readonly.accepted", "consumer", needs_elements=True),
     *_of("readonly.import", "consumer", needs_elements=True, protocols=_BOTH, consumer=frozenset({Trait.READONLY})),
     *_of("cai.versions", "consumer", option="version", values=("0", "2", "3"), protocols=_CAI),
     *_of("cai.unknown-keys", "consumer", protocols=_CAI),
-    *_of("layout.stride-forms", "consumer", option="strides", values=("missing", "none", "explicit"), protocols=_CAI, is_packed=True),
+    *_of("layout.stride-forms", "consumer", option="strides", values=("missing", "none", "explicit"), protocols=_CAI, is_packed=True, needs_elements=True),
     # what both do
     *_of("pointer.producer-write-seen", "either", writes=True, protocols=_BOTH, needs_elements=True, access="writable", producer=_WRITES),
     *_of("pointer.consumer-write-seen", "either", writes=True, protocols=_BOTH, needs_elements=True, access="writable", consumer=_WRITES),
@@ -120,5 +122,5 @@ REPEATED: tuple[Repeated, ...] = (
     *_of("pointer.copy-false", "either", needs_elements=True, access="writable", consumer=frozenset({Trait.COPY_KEYWORD})),
     *_of("layout.empty-import", "either", protocols=_BOTH, size="empty"),
     *_of("layout.contiguity", "either", protocols=_BOTH, consumer=frozenset({Trait.CONTIGUITY})),
-    *_of("threads.release-elsewhere", "either", option="build", values=("gil",), protocols=_BOTH),
+    *_of("threads.release-elsewhere", "either", option="build", values=("gil",), protocols=_BOTH, releases=True),
 )  # fmt: skip

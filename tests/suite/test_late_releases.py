@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
+import gc
 import math
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from types import SimpleNamespace
 
 import pytest
@@ -13,6 +14,7 @@ from conformance.execution.results import Result
 from conformance.execution.workbench import Workbench
 from conformance.protocols.clauses import Level
 from conformance.protocols.dlpack import Tensor
+from conformance.protocols.strided import c_strides
 from conformance.reference.faults import Fault
 from conformance.reference.importer import Importer
 from conformance.suite import offers
@@ -27,8 +29,8 @@ CASES = (
     ("lifetime.derived-view", ("struct", "versioned")),
     ("lifetime.other-thread", ("struct", "versioned")),
     ("lifetime.null-context", ("struct", "versioned")),
-    ("combination.exchange", ("layout", "stepped")),
 )
+POINT = ("combination.exchange", ("layout", "stepped"))
 
 
 class Clock:
@@ -56,25 +58,39 @@ class Clock:
 
 
 @pytest.fixture
-def clock(monkeypatch: pytest.MonkeyPatch) -> Clock:
-    """The clock that the suite waits by."""
+def clock(monkeypatch: pytest.MonkeyPatch) -> Iterator[Clock]:
+    """The clock that the suite waits by. Each look collects cycles, which is quick without all that other tests have loaded."""
     found = Clock()
     monkeypatch.setattr(offers, "PATIENCE", PATIENCE)
     monkeypatch.setattr(offers, "time", SimpleNamespace(monotonic=found.monotonic, sleep=found.sleep))
-    return found
+    gc.freeze()
+    yield found
+    gc.unfreeze()
 
 
 def run(clock: Clock, delay: float, invariant: str, parameter: tuple[str, str]) -> Result:
     """The case with an importer that releases so many seconds after its array is gone."""
 
+    return run_with(bench(clock, delay), invariant, (parameter,))
+
+
+def bench(clock: Clock, delay: float, *, strided_only: bool = False) -> Workbench:
+    """With an importer that releases so many seconds after its array is gone, or only a strided one so late."""
+
     class ReleasesLater(Importer):
         def call_deleter(self, tensor: Tensor) -> None:
             release = super().call_deleter
-            clock.after(delay, lambda: release(tensor))
+            packed = tensor.strides in (None, c_strides(tensor.shape))
+            clock.after(0 if strided_only and packed else delay, lambda: release(tensor))
 
     fault = Fault("later", "releases later", (), importer=ReleasesLater)
-    case = Case(invariant, "reference", "reference", "dlpack", Device.HOST, (parameter,))
-    return Workbench({"reference": broken(fault)}).run(case, catalogue()[invariant])
+    return Workbench({"reference": broken(fault)})
+
+
+def run_with(bench: Workbench, invariant: str, parameters: tuple[tuple[str, str], ...]) -> Result:
+    """A case of the reference with itself."""
+    case = Case(invariant, "reference", "reference", "dlpack", Device.HOST, parameters)
+    return bench.run(case, catalogue()[invariant])
 
 
 @pytest.mark.parametrize("case", CASES, ids=lambda case: case[0])
@@ -95,3 +111,39 @@ def test_a_release_is_waited_for(
     result = run(clock, delay, *case)
     assert (result.outcome, result.code) == (outcome, code), result.reason
     assert level is None or result.level is level
+
+
+@pytest.mark.parametrize(
+    ("delay", "outcome", "code"),
+    [
+        (0.5, Outcome.PASS, ""),
+        (1.5, Outcome.PASS, ""),
+        (5.0, Outcome.PASS, ""),
+        (math.inf, Outcome.FAIL, "not-released"),
+    ],
+)
+def test_lateness_is_not_told_again_at_a_point(clock: Clock, delay: float, outcome: Outcome, code: str) -> None:
+    """The family ``lifetime`` tells it once; what is never released is told."""
+    result = run(clock, delay, *POINT)
+    assert (result.outcome, result.code) == (outcome, code), result.reason
+    assert ("releases plain arrays late" in result.attachments.get("release", "")) == (delay in (1.5, 5.0))
+
+
+def test_a_late_library_is_waited_for_once_in_a_process(clock: Clock) -> None:
+    """Then it is known, and a point costs no time."""
+    late = bench(clock, 3.0)
+    run_with(late, POINT[0], (POINT[1],))
+    waited = clock.now
+    for layout in ("padded", "transposed", "reversed"):
+        assert run_with(late, POINT[0], (("layout", layout),)).outcome is Outcome.PASS
+    assert waited > PATIENCE
+    assert clock.now == pytest.approx(waited, abs=PATIENCE)
+
+
+@pytest.mark.parametrize(("delay", "code"), [(3.0, ""), (math.inf, "not-released")])
+def test_what_only_some_arrays_show_is_waited_for(clock: Clock, delay: float, code: str) -> None:
+    """A library that is prompt with plain arrays is caught where it never releases; how late it is elsewhere is no verdict."""
+    result = run_with(bench(clock, delay, strided_only=True), POINT[0], (POINT[1],))
+    assert result.code == code, result.reason
+    assert result.given == ("a strided view" if code else "")
+    assert bool(code) != ("in time" in result.attachments.get("release", ""))

@@ -27,7 +27,9 @@ def library(name: str, traits: frozenset[Trait] = ALL, layouts: tuple[str, ...] 
 
 def pairs() -> Iterator[Pair]:
     """Each of the reference, a library that can do all, and one without views and without copies."""
-    plain = library("plain", frozenset({Trait.IMMUTABLE}), ("c-order", "vector", "cube", "scalar", "rank-8", "empty-columns"))
+    plain = library(
+        "plain", frozenset({Trait.IMMUTABLE}), ("c-order", "vector", "cube", "scalar", "rank-8", "empty-columns")
+    )
     return Environment((library(REFERENCE), library("able"), plain)).pairs()
 
 
@@ -77,7 +79,12 @@ def test_an_array_is_as_its_point_says() -> None:
 
 def test_a_view_without_elements_is_part_of_an_array_that_has_some() -> None:
     """A library may make no view of an array without memory, as PyCUDA does not."""
-    for levels in ({"layout": "transposed", "rank": "rank-4"}, {"layout": "stepped"}, {"offset": "offset-3"}, {"path": "view"}):
+    for levels in (
+        {"layout": "transposed", "rank": "rank-4"},
+        {"layout": "stepped"},
+        {"offset": "offset-3"},
+        {"path": "view"},
+    ):
         form = Point(size="empty", **levels).array()
         assert (form.elements > 0, form.view.size) == (True, 0)
     assert Point(size="empty").array().steps == ()
