@@ -28,11 +28,11 @@ INVARIANT = "combination.exchange"
 
 
 def run(
-    library: ReferenceAdapter, *levels: tuple[str, str], protocol: str = "dlpack", device: Device = Device.HOST
-) -> Result:
-    """The point with these levels, of such a library with itself."""
-    case = Case(INVARIANT, "reference", "reference", protocol, device, levels)
-    return Workbench({"reference": library}).run(case, catalogue()[INVARIANT])
+    library: ReferenceAdapter, *levels: tuple[str, str], protocol: str = "dlpack", device: Device = Device.HOST, invariant: str = INVARIANT
+) -> Result:  # fmt: skip
+    """The point with these levels, of such a library with itself; or a case of another invariant."""
+    case = Case(invariant, "reference", "reference", protocol, device, levels)
+    return Workbench({"reference": library}).run(case, catalogue()[invariant])
 
 
 class WithoutViews(ReferenceAdapter):
@@ -124,8 +124,9 @@ class Believes(ReferenceAdapter):
         return super().take(offer, *args, **keywords)
 
 
-def test_a_consumer_that_believes_the_producer_is_not_accused() -> None:
+@pytest.mark.parametrize(("invariant", "level"), [(INVARIANT, ("size", "empty")), ("device.kept", ("layout", "empty"))])
+def test_a_consumer_that_believes_the_producer_is_not_accused(invariant: str, level: tuple[str, str]) -> None:
     """Neither for the device that it names nor for the stream that it does not."""
-    result = run(Believes(), ("size", "empty"), device=Device.SIMULATED)
+    result = run(Believes(), level, device=Device.SIMULATED, invariant=invariant)
     assert (result.code, result.clause) == (Code.WRONG_DEVICE.value, "DLP-15")
     assert result.role is Role.PRODUCER
