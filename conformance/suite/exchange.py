@@ -382,7 +382,8 @@ class Exchange:
             with self.step(Doing.IMPORT, Role.CONSUMER, stand_in, is_lent=giver.name == REFERENCE):
                 return action()
         except Exception as error:
-            raised_by_producer = getattr(offer, "raised", None) is not None
+            raised = getattr(offer, "raised", None)
+            raised_by_producer = raised is not None
             if giver is self.producer and self.protocol is Protocol.DLPACK:
                 self._expect_device(offer)
                 self.expect_call(offer, taker.name)
@@ -390,7 +391,11 @@ class Exchange:
                     self._expect_readable()
             role = Role.PRODUCER if raised_by_producer else Role.CONSUMER
             side = giver if raised_by_producer else taker
-            self._refused(side, role, error, self.promises() if promised is None else promised)
+            by_cai = (
+                self.protocol is Protocol.CAI
+            )  # a consumer that looks for the attribute in vain says something of its own
+            refusal = raised if by_cai and isinstance(raised, Exception) else error
+            self._refused(side, role, refusal, self.promises() if promised is None else promised)
 
     def told_device(self, offer: Any) -> tuple[int, int]:
         """The device that an offer of the producer's tells; anything but a pair of integers is a failure of the producer (DLP-16)."""

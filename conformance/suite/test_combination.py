@@ -42,6 +42,8 @@ _PRESSURE = 3
 _MANY = 99
 _NOT_PLAIN = "columns"
 """A layout that is not promised to be taken."""
+_SPECIAL_STRIDES = ("reversed", "broadcast")
+"""Layouts that are strided ones, too: only what no other strided view shows is told of them."""
 _NOWHERE = (99, 0)
 """A device that DLPack does not know."""
 
@@ -98,6 +100,8 @@ def _reduced(exchange: Exchange, point: Point, failure: Failure) -> Failure:
         simpler = point.without(name)
         if _fails_alike(exchange, simpler, failure):
             point = simpler
+    if point.layout in _SPECIAL_STRIDES and _fails_alike(exchange, replace(point, layout="stepped"), failure):
+        point = replace(point, layout="stepped")
     given = combined(point.changed) or failure.given or ""
     return Failure(
         failure.code, failure.clause, failure.role, failure.level, failure.reason, failure.expected, failure.seen,

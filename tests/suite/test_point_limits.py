@@ -15,7 +15,7 @@ from conformance.protocols.cai import ArrayInterface, typestr_bytes
 from conformance.protocols.clauses import Role
 from conformance.protocols.dlpack import DLDeviceType
 from conformance.protocols.dtypes import DLCode, DType
-from conformance.protocols.strided import Step
+from conformance.protocols.strided import Step, c_strides
 from conformance.reference.exporter import Exporter
 from conformance.reference.importer import Imported, Importer
 from conformance.reference.managed import Fields
@@ -130,3 +130,52 @@ def test_a_consumer_that_believes_the_producer_is_not_accused(invariant: str, le
     result = run(Believes(), level, device=Device.SIMULATED, invariant=invariant)
     assert (result.code, result.clause) == (Code.WRONG_DEVICE.value, "DLP-15")
     assert result.role is Role.PRODUCER
+
+
+class HasNoName(Exporter):
+    """Raises what means a defect for an element type that it does not know, as PyTorch does."""
+
+    @property
+    def __cuda_array_interface__(self) -> dict[str, Any]:
+        if self.dtype.kind is None:
+            raise KeyError(self.dtype.name)
+        return super().__cuda_array_interface__
+
+
+class LooksInVain(ReferenceAdapter):
+    """Takes no object without the attribute, and says so in words of its own."""
+
+    exporter_class = HasNoName
+
+    def take(self, offer: Any, *args: Any, **keywords: Any) -> Any:
+        try:
+            return super().take(offer, *args, **keywords)
+        except KeyError:
+            raise TypeError("cannot infer the type of such an object") from None
+
+
+def test_a_producer_is_judged_by_what_it_raises() -> None:
+    """And not by what a consumer makes of that."""
+    result = run(LooksInVain(), ("dtype", "complex32"), protocol="cai", device=Device.SIMULATED)
+    assert (result.code, result.given, result.role) == (Code.DEFECT_EXCEPTION.value, "KeyError", Role.PRODUCER)
+    assert result.seen == "reference refused to export: KeyError: 'complex32'"
+
+
+class NoStridesOfTwoBytes(Exporter):
+    """Exports strided arrays of 2-byte elements as packed ones, and of others not."""
+
+    def dl_strides(self, version: tuple[int, int] | None) -> tuple[int, ...] | None:
+        return c_strides(self.view.shape) if self.dtype.itemsize == 2 else super().dl_strides(version)
+
+
+class WrongForTwoBytes(ReferenceAdapter):
+    """With that exporter."""
+
+    exporter_class = NoStridesOfTwoBytes
+
+
+@pytest.mark.parametrize("layout", ["padded", "stepped", "reversed", "broadcast"])
+def test_negative_strides_and_strides_of_0_are_no_cause_of_their_own(layout: str) -> None:
+    """Where any strided view shows the same, it is one finding."""
+    result = run(WrongForTwoBytes(), ("dtype", "int16"), ("layout", layout))
+    assert (result.code, result.given) == (Code.STRIDES_CHANGED.value, "an array of int16 that is also a strided view")
