@@ -76,8 +76,8 @@ def test_exchange(exchange: Exchange) -> None:
     The factors are element type, layout, rank, size, offset, writability, content, the form of capsule or dictionary, and the path by
     which the array comes to its exchange. The points cover every pair of levels that the two libraries can have. Each exchange shows
     all that it can: the call, the capsule, address, shape, strides, element type, values, flags, memory around the view, the base of a
-    view, and release. A consumer may copy what is misaligned or not row-major. After a failure each level is put back to its default where
-    the same failure still shows; the rest is what is special.
+    view, and release. A consumer may copy what is misaligned or not row-major. The family ``lifetime`` tells how late a release is. After a
+    failure each level is put back to its default where the same failure still shows; the rest is what is special.
     """
     point = Point.of(exchange.case.parameters)
     if point.place != "here":

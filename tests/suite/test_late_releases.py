@@ -19,6 +19,7 @@ from conformance.reference.faults import Fault
 from conformance.reference.importer import Importer
 from conformance.suite import offers
 from conformance.suite.catalogue import Case, catalogue
+from conformance.suite.exchange import Exchange, Partners
 from conformance.suite.outcomes import Outcome
 
 from .conftest import broken
@@ -147,3 +148,15 @@ def test_what_only_some_arrays_show_is_waited_for(clock: Clock, delay: float, co
     assert result.code == code, result.reason
     assert result.given == ("a strided view" if code else "")
     assert bool(code) != ("in time" in result.attachments.get("release", ""))
+
+
+def test_whether_plain_arrays_are_released_is_asked_once_in_a_process(clock: Clock) -> None:
+    """Of a library that never releases it takes long to find out."""
+    leaking = bench(clock, math.inf)
+    case = Case("lifetime.native-thread", "reference", "reference", "dlpack", Device.HOST, (("struct", "versioned"),))
+    exchange = Exchange(case, Partners(leaking.get))
+    assert not offers.releases_imports(exchange, exchange.consumer)
+    waited = clock.now
+    assert not offers.releases_imports(exchange, exchange.consumer)
+    assert waited > PATIENCE
+    assert clock.now == waited
