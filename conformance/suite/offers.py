@@ -357,10 +357,11 @@ def unreleased(
 ) -> NoReturn:  # fmt: skip
     """Fail because something was not released in time; ``event`` tells whether it has been by now.
 
-    ``what`` is not released, by default what a side releases whatever was special about it. A library that releases it when its documented call asks for that is late, which is a deviation, and it is that library that is
-    accused; one that releases it by itself, but only later, is late as well. Else it is lost, which breaks the clause ``cited``.
+    ``what`` is not released, by default what a side releases whatever was special about it. A library that releases it when its documented
+    call asks for that is late, which is a deviation, and it is that library that is accused. It is asked first: a cache that is emptied by
+    other work meanwhile is the same cause. One that releases it by itself, but only later, is late as well. Else it is lost, which breaks
+    the clause ``cited``.
     """
-    expect_not_late(event, cited, role=role, reason=reason, expected=expected, seen=seen)
     for side, name in ((Role.CONSUMER, exchange.case.consumer), (Role.PRODUCER, exchange.case.producer)):
         call = exchange.library(name).let_go()
         if call and happens(event):
@@ -368,6 +369,7 @@ def unreleased(
                 Code.RELEASED_LATE, _RELEASING[exchange.protocol][side], role=side, level=Level.SHOULD, reason=reason,
                 expected=expected, seen=f"{seen}; released by {call}", given=f"`{call}`", accused=ACCUSED[side],
             )  # fmt: skip
+    expect_not_late(event, cited, role=role, reason=reason, expected=expected, seen=seen)
     fail(
         Code.NOT_RELEASED, cited, role=role, level=level, reason=reason, expected=expected, seen=seen,
         given=what or HELD[role],
