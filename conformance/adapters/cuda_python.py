@@ -11,7 +11,7 @@ from conformance.cuda import context
 from conformance.cuda.memory import Kind
 from conformance.cuda.streams import LEGACY
 from conformance.protocols import cai
-from conformance.protocols.dtypes import DType, from_typestr
+from conformance.protocols.dtypes import DLCode, DType, from_typestr, is_raw
 from conformance.protocols.strided import Step, Strided, apply, gather_by_bytes, offsets, packed, span
 
 from .base import Adapter, Device, Protocol, Trait, Unsupported, View, last_address, peek
@@ -55,6 +55,12 @@ class CudaPythonArray:
         """Handle of the stream that still writes it, ``None`` if none can."""
         self.writer: Any = None
         """The object of that stream, which has to live as long as the array (CAI-28)."""
+
+    def seen(self, view: Strided) -> CudaPythonArray:
+        """A view of the same allocation: read-only, and still being written, as this one is."""
+        made = CudaPythonArray(self.owner, self.address, self.dtype, view, self.gpu)
+        made.readonly, made.stream, made.writer = self.readonly, self.stream, self.writer
+        return made
 
     @property
     def element0(self) -> int:
@@ -181,14 +187,12 @@ class CudaPythonAdapter(Adapter):
 
     def view(self, array: CudaPythonArray, step: Step) -> CudaPythonArray:
         """Arithmetic of the wrapper: an allocation has no views of its own."""
-        return CudaPythonArray(array.owner, array.address, array.dtype, apply(array.view, step), array.gpu)
+        return array.seen(apply(array.view, step))
 
     def restride(self, array: CudaPythonArray, strides: tuple[int, ...]) -> CudaPythonArray:
         """Arithmetic of the wrapper."""
         elements = tuple(s // array.dtype.itemsize for s in strides)
-        return CudaPythonArray(
-            array.owner, array.address, array.dtype, Strided(array.view.shape, elements, array.view.offset), array.gpu
-        )
+        return array.seen(Strided(array.view.shape, elements, array.view.offset))
 
     def freeze(self, array: CudaPythonArray) -> None:
         """The wrapper publishes itself as read-only, and every ``StridedMemoryView`` of it is."""
@@ -205,8 +209,10 @@ class CudaPythonAdapter(Adapter):
         return self._strided(array)
 
     def _wrapped(self, array: Any) -> CudaPythonArray:
-        """An imported view has no array interface of its own."""
+        """An imported view has no array interface of its own. Elements without a letter stay bytes without a meaning."""
         dtype = from_typestr(array.dtype.str)
+        if dtype is None and is_raw(array.dtype.str):
+            dtype = DType(dtype_name(array.dtype), DLCode.OPAQUE, 8 * array.dtype.itemsize, None)
         if dtype is None:
             raise Unsupported(f"the array interface has no letter for {array.dtype}")
         strides = array.strides if array.strides is not None else packed(tuple(array.shape)).strides
@@ -215,8 +221,10 @@ class CudaPythonAdapter(Adapter):
         return wrapped
 
     def _strided(self, array: CudaPythonArray) -> Any:
+        """Of the buffer wherever that can be said: an array interface without elements has no address, and so no device."""
         kind = numpy_dtype(array.dtype)
-        if array.view.contiguous and array.view.offset == 0 and not isinstance(array.owner, _ndarray()):
+        is_whole = array.view.contiguous and (array.view.offset == 0 or not array.view.size)
+        if is_whole and not isinstance(array.owner, _ndarray()):
             locked = {"is_readonly": True} if array.readonly else {}
             return self.view_class.from_buffer(array.owner, array.view.shape, dtype=kind, **locked)
         source = _Interface(array, kind)

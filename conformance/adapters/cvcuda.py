@@ -9,7 +9,7 @@ from typing import Any
 from conformance.cuda import context
 from conformance.cuda.streams import LEGACY
 from conformance.protocols.dtypes import DTYPES, DType, from_typestr
-from conformance.protocols.strided import Step, Strided, c_strides
+from conformance.protocols.strided import Step, Strided, c_strides, same_strides
 from conformance.reference.memory import CudaMemory, gather_by_bytes
 
 from .base import Adapter, Device, Protocol, Trait, Unsupported, View, last_address, peek, poke
@@ -55,7 +55,7 @@ class CvcudaAdapter(Adapter):
         if 0 in shape:
             self.cvcuda.Tensor((1,) * len(shape), self._type(dtype), rowalign=1)
         made = self.cvcuda.Tensor(shape, self._type(dtype), rowalign=1)
-        if self.describe(made).strides != tuple(s * dtype.itemsize for s in c_strides(shape)):
+        if not same_strides(shape, self.describe(made).strides, tuple(s * dtype.itemsize for s in c_strides(shape))):
             raise Unsupported(f"CV-CUDA pads a packed tensor of shape {shape}")
         return made
 

@@ -122,6 +122,11 @@ def from_typestr(typestr: str) -> DType | None:
     return next((d for d in DTYPES.values() if d.typestr and _same(d.typestr, typestr)), None)
 
 
+def is_raw(name: str) -> bool:
+    """Whether a library's word for a type means bytes without a meaning: NumPy's ``void16``, a typestr ``|V2``."""
+    return name.startswith("void") or name[1:2] == "V"
+
+
 def _same(ours: str, theirs: str) -> bool:
     if len(theirs) < 3 or theirs[1:] != ours[1:]:
         return False

@@ -17,7 +17,7 @@ from conformance.adapters.reference import ReferenceAdapter
 from conformance.adapters.special import Use, named, use_state
 from conformance.protocols import capsule, dlpack
 from conformance.protocols.clauses import Level, NotBound, Role, clause
-from conformance.protocols.dtypes import ARRAY_API, DLCode, DType, dtype
+from conformance.protocols.dtypes import ARRAY_API, DLCode, DType, dtype, is_raw
 from conformance.protocols.strided import Strided, gather, offsets, same_strides
 from conformance.reference.exporter import NEWEST, Exporter
 
@@ -413,7 +413,8 @@ class Exchange:
             with self.step(Doing.IMPORT, Role.CONSUMER, stand_in, is_lent=giver.name == REFERENCE):
                 return action()
         except Exception as error:
-            raised_by_producer = getattr(offer, "raised", None) is not None
+            raised = getattr(offer, "raised", None)
+            raised_by_producer = raised is not None
             if giver is self.producer and self.protocol is Protocol.DLPACK:
                 self._expect_device(offer)
                 self.expect_call(offer, taker.name)
@@ -421,7 +422,11 @@ class Exchange:
                     self._expect_readable()
             role = Role.PRODUCER if raised_by_producer else Role.CONSUMER
             side = giver if raised_by_producer else taker
-            self._refused(side, role, error, self.promises() if promised is None else promised)
+            by_cai = (
+                self.protocol is Protocol.CAI
+            )  # a consumer that looks for the attribute in vain says something of its own
+            refusal = raised if by_cai and isinstance(raised, Exception) else error
+            self._refused(side, role, refusal, self.promises() if promised is None else promised)
 
     def told_device(self, offer: Any) -> tuple[int, int]:
         """The device that an offer of the producer's tells; anything but a pair of integers is a failure of the producer (DLP-16)."""
@@ -877,8 +882,9 @@ class Exchange:
             )
 
     def expect_type(self, source: Source, view: View, cited: str = "") -> None:
-        """The consumer names the producer's element type."""
-        if view.dtype != source.dtype.name:
+        """The consumer names the producer's element type, or calls it bytes where the array interface has no letter for it."""
+        unspoken = self.protocol is Protocol.CAI and source.dtype.kind is None
+        if view.dtype != source.dtype.name and not (unspoken and is_raw(view.dtype or "")):
             self.expect_handed(source)
             fail(
                 Code.DTYPE_CHANGED,
@@ -955,15 +961,15 @@ class Exchange:
     def rewrite(self, source: Source, *, seed: int = 1) -> bytes:
         """Overwrite the producer's elements with another pattern, and return its row-major bytes.
 
-        By the library's own operation; by our instruments where it has none.
+        By the library's own operation; by our instruments where it has none, or has one that does not take such an array of its own.
         """
         data = pattern(source.dtype, source.view.size, seed)
         if Trait.WRITES in self.producer.traits:
             try:
                 self.producer.write(source.array, data)
                 return data
-            except Unsupported:
-                pass
+            except Exception as error:
+                self.check_context(error)
         size = source.dtype.itemsize
         for i, offset in enumerate(offsets(source.view)):
             self.poke(source.start + offset * size, data[i * size : (i + 1) * size])

@@ -36,6 +36,8 @@ class Handed:
     are_strides_told: bool = True
     elements: bytes | None = None
     """What lay there before the consumer got it, in row-major order; ``None`` where that was not looked at."""
+    device: tuple[int, int] | None = None
+    """The device that a capsule names; a dictionary names none."""
 
     @property
     def itemsize(self) -> int:
@@ -135,7 +137,8 @@ def of_tensor(tensor: dlpack.Tensor) -> Handed:
     strides = tuple(stride * width for stride in tensor.strides_or_packed)
     readonly = None if tensor.flags is None else bool(tensor.flags & dlpack.DLFlags.READ_ONLY)
     type = (tensor.code, tensor.bits, tensor.lanes)
-    return Handed(tensor.element0, tensor.shape, strides, type, readonly, tensor.strides is not None)
+    told = tensor.strides is not None
+    return Handed(tensor.element0, tensor.shape, strides, type, readonly, told, device=tensor.device)
 
 
 def _of_dictionary(described: Any) -> Handed:

@@ -7,7 +7,7 @@ from typing import Any, NoReturn
 from conformance.adapters.base import Protocol
 from conformance.protocols import cai
 from conformance.protocols.clauses import Level, Role
-from conformance.protocols.dtypes import DType, from_typestr
+from conformance.protocols.dtypes import DType, from_typestr, is_raw
 
 from .codes import Code
 from .exchange import Exchange, Source, brief
@@ -75,11 +75,6 @@ def _note_other_protocol(exchange: Exchange, kind: DType) -> None:
         exchange.check_context(error)
         told = f"refuses {kind.name}: {brief(error)}"
     exchange.notes["other protocol"] = f"by the CUDA Array Interface {consumer.name} {told}"
-
-
-def is_raw(name: str) -> bool:
-    """Whether a library's word for a type means bytes without a meaning: NumPy's ``void16``, a typestr ``|V2``."""
-    return name.startswith("void") or name[1:2] == "V"
 
 
 def truly(kind: DType) -> str:

@@ -7,6 +7,7 @@ from abc import ABC, abstractmethod
 from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass
 from typing import Any, NoReturn
+from weakref import WeakKeyDictionary
 
 from conformance.adapters.base import Adapter, Device, Protocol
 from conformance.protocols import capsule
@@ -64,7 +65,13 @@ def asks_for_versioned(keywords: dict[str, Any]) -> bool:
 
 
 def expect_streams(exchange: Exchange, calls: Iterable[tuple[tuple[Any, ...], dict[str, Any]]]) -> None:
-    """The consumer names no stream for host memory, and one that the protocol has for CUDA memory, in each of these calls."""
+    """The consumer names no stream for host memory, and one that the protocol has for CUDA memory, in each of these calls.
+
+    A consumer to which the producer names another device than the array's is not judged by that: the producer is, where devices are.
+    """
+    named = exchange.handed.device if exchange.handed is not None else None
+    if named is not None and named[0] != exchange.device.dlpack_type:
+        return
     for _, keywords in calls:
         stream = keywords.get("stream")
         if exchange.device is Device.HOST and stream is not None:
@@ -176,8 +183,29 @@ def _lent(exchange: Exchange, library: Adapter) -> tuple[Any, Source]:
         raise Refused(f"{library.name} does not import what is to be watched: {brief(error)}") from error
 
 
+_releases: WeakKeyDictionary[Adapter, dict[tuple[Role, Device], bool]] = WeakKeyDictionary()
+"""Whether plain imports, or plain exports, of a library are released: the same in every case of a process, and long to wait for."""
+
+
 def releases_imports(exchange: Exchange, library: Adapter) -> bool:
     """Whether a plain import of a library's is released when it is dropped, or at least by its documented call."""
+    known = _releases.setdefault(library, {})
+    key = Role.CONSUMER, exchange.device
+    if key not in known:
+        known[key] = _releases_import(exchange, library)
+    return known[key]
+
+
+def releases_exports(exchange: Exchange, library: Adapter) -> bool:
+    """Whether a plain export of a library's is released when whoever has imported it drops it. The array is one that it has imported."""
+    known = _releases.setdefault(library, {})
+    key = Role.PRODUCER, exchange.device
+    if key not in known:
+        known[key] = _releases_export(exchange, library)
+    return known[key]
+
+
+def _releases_import(exchange: Exchange, library: Adapter) -> bool:
     with exchange.control():
         array, source = _lent(exchange, library)
         witness = source.array.log.exports[-1]
@@ -185,8 +213,7 @@ def releases_imports(exchange: Exchange, library: Adapter) -> bool:
         return _is_released(library, witness)
 
 
-def releases_exports(exchange: Exchange, library: Adapter) -> bool:
-    """Whether a plain export of a library's is released when whoever has imported it drops it. The array is one that it has imported."""
+def _releases_export(exchange: Exchange, library: Adapter) -> bool:
     reference = exchange.library(REFERENCE)
     with exchange.control():
         array, source = _lent(exchange, library)
@@ -281,6 +308,23 @@ def happens(event: Callable[[], bool]) -> bool:
     return _comes_true(event, PATIENCE)
 
 
+def comes_late(library: Adapter, event: Callable[[], bool]) -> bool:
+    """Whether this comes true after the patience only: when the library's documented call asks for it, or by itself."""
+    if happens(event):
+        return False
+    return bool(library.let_go() and happens(event)) or _comes_true(event, LATE * PATIENCE)
+
+
+def at_once(event: Callable[[], bool]) -> bool:
+    """Whether this is true now, or after collecting cycles."""
+    settle()
+    if event():
+        return True
+    collect()
+    settle()
+    return event()
+
+
 def _comes_true(event: Callable[[], bool], seconds: float) -> bool:
     settle()
     if event():
@@ -313,10 +357,11 @@ def unreleased(
 ) -> NoReturn:  # fmt: skip
     """Fail because something was not released in time; ``event`` tells whether it has been by now.
 
-    ``what`` is not released, by default what a side releases whatever was special about it. A library that releases it when its documented call asks for that is late, which is a deviation, and it is that library that is
-    accused; one that releases it by itself, but only later, is late as well. Else it is lost, which breaks the clause ``cited``.
+    ``what`` is not released, by default what a side releases whatever was special about it. A library that releases it when its documented
+    call asks for that is late, which is a deviation, and it is that library that is accused. It is asked first: a cache that is emptied by
+    other work meanwhile is the same cause. One that releases it by itself, but only later, is late as well. Else it is lost, which breaks
+    the clause ``cited``.
     """
-    expect_not_late(event, cited, role=role, reason=reason, expected=expected, seen=seen)
     for side, name in ((Role.CONSUMER, exchange.case.consumer), (Role.PRODUCER, exchange.case.producer)):
         call = exchange.library(name).let_go()
         if call and happens(event):
@@ -324,6 +369,7 @@ def unreleased(
                 Code.RELEASED_LATE, _RELEASING[exchange.protocol][side], role=side, level=Level.SHOULD, reason=reason,
                 expected=expected, seen=f"{seen}; released by {call}", given=f"`{call}`", accused=ACCUSED[side],
             )  # fmt: skip
+    expect_not_late(event, cited, role=role, reason=reason, expected=expected, seen=seen)
     fail(
         Code.NOT_RELEASED, cited, role=role, level=level, reason=reason, expected=expected, seen=seen,
         given=what or HELD[role],

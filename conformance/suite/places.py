@@ -45,8 +45,19 @@ def expect_home(exchange: Exchange, source: Source, view: View) -> None:
         real = place(exchange, view.address, Role.CONSUMER)
         _expect_kept(real, home, "the address of the import", "DLP-42" if by_dlpack else exchange.sharing())
     if view.device is not None:
+        _expect_named(exchange, view.device, home)
         told = "DLP-42" if by_dlpack else "CAI-29" if source.view.size else "CAI-07"
         _expect_kept(view.device, home, "the consumer", told)
+
+
+def _expect_named(exchange: Exchange, seen: Told, home: Told) -> None:
+    """A consumer that says what the producer's capsule says is not at fault."""
+    named = exchange.handed.device if exchange.handed is not None else None
+    if named != home and named == tuple(map(int, seen)):
+        fail(
+            Code.WRONG_DEVICE, "DLP-15", role=Role.PRODUCER, reason="the capsule names another device than that of the array",
+            expected=f"device {home}", seen=f"device {named}", accused=ACCUSED[Role.PRODUCER],
+        )  # fmt: skip
 
 
 def _expect_kept(seen: Told, home: Told, who: str, cited: str) -> None:

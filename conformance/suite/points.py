@@ -114,15 +114,25 @@ class Point:
         )  # fmt: skip
 
     def array(self) -> Layout:
-        """The packed block and the steps of the view. A ``huge`` array has none: see :func:`far_rows`."""
+        """The packed block and the steps of the view. A ``huge`` array has none: see :func:`far_rows`.
+
+        A view without elements is cut out of one that has some: some libraries make no view of an array without memory.
+        """
         assert self.size != "huge"
-        return _BUILD[self.layout](self, _shape(self))
+        is_view = self.layout != "packed" or self.skipped or self.path == "view"
+        if self.size != "empty" or not is_view:
+            return _BUILD[self.layout](self, _shape(self))
+        whole = _BUILD[self.layout](self, _FEW[self.ndim])
+        cut = (*(slice(None) for _ in range(self.ndim // 2)), slice(0, 0))
+        return Layout(whole.name, whole.base, (*whole.steps, Index(cut)))
 
 
 def far_rows(kind: DType, ndim: int = 2) -> Strided:
     """Two rows of six elements, more than :data:`FAR` bytes apart, or three elements in one dimension."""
     far = FAR // kind.itemsize + 64
-    return Strided((*(1,) * (ndim - 2), 2, 6), (*(2 * far,) * (ndim - 2), far, 1)) if ndim > 1 else Strided((3,), (far,))
+    return (
+        Strided((*(1,) * (ndim - 2), 2, 6), (*(2 * far,) * (ndim - 2), far, 1)) if ndim > 1 else Strided((3,), (far,))
+    )
 
 
 # -- the array of a point
@@ -248,7 +258,7 @@ def reach(pair: Pair) -> Reach:
         (
             ("dtype", types),
             ("layout", having(LAYOUTS, _layouts_missing(pair))),
-            ("rank", having(RANKS, {} if pair.with_reference else dict.fromkeys(("rank-5", "rank-6"), _ALONE))),
+            ("rank", having(RANKS, _ranks_missing(pair))),
             ("size", having(SIZES, _sizes_missing(pair))),
             ("offset", having(OFFSETS, _views_missing(pair, OFFSETS[1:]))),
             ("access", having(ACCESS, _access_missing(pair))),
@@ -288,10 +298,31 @@ def _views_missing(pair: Pair, levels: Iterable[str]) -> dict[str, str]:
     return {} if "rows" in pair.source.layouts else dict.fromkeys(levels, f"{pair.producer.name} has no views")
 
 
+def _ranks_missing(pair: Pair) -> dict[str, str]:
+    """A library that makes no array of rank 8 was not asked for its limit, so it is given none above rank 3."""
+    found = {} if pair.with_reference else dict.fromkeys(("rank-5", "rank-6"), _ALONE)
+    if "scalar" not in pair.source.layouts:
+        found["rank-0"] = _not_made(pair, "scalar", "arrays without dimensions")
+    if "rank-8" not in pair.source.layouts:
+        found.update(dict.fromkeys(RANKS[4:], _not_made(pair, "rank-8", "arrays of rank 8")))
+    return found
+
+
 def _sizes_missing(pair: Pair) -> dict[str, str]:
+    found = {}
+    if "empty-columns" not in pair.source.layouts:
+        found["empty"] = _not_made(pair, "empty-columns", "arrays without elements")
     if pair.producer.name != REFERENCE:
-        return {"huge": f"{pair.producer.name} would have to fill all of the memory"}
-    return {"huge": "memory of a GPU is taken at once"} if pair.device is Device.CUDA else {}
+        found["huge"] = f"{pair.producer.name} would have to fill all of the memory"
+    elif pair.device is Device.CUDA:
+        found["huge"] = "memory of a GPU is taken at once"
+    return found
+
+
+def _not_made(pair: Pair, layout: str, arrays: str) -> str:
+    """The reason why the producer makes no such arrays, as it was measured."""
+    why = pair.source.missing_layouts.get(layout, "")
+    return f"{pair.producer.name} makes no {arrays}" + (f": {why}" if why else "")
 
 
 def _access_missing(pair: Pair) -> dict[str, str]:
@@ -325,8 +356,13 @@ def _places_missing(pair: Pair) -> dict[str, str]:
     if not pair.with_reference:
         return dict.fromkeys(PLACES[1:], _ALONE)
     if pair.device is not Device.CUDA:
-        threaded = next((side.name for side in (pair.producer, pair.consumer) if side.has(Trait.THREADED)), "")
-        return dict.fromkeys(PLACES[2:], f"{threaded} runs threads, and says that a fork may hang") if threaded else {}
+        sides = [side for side in (pair.producer, pair.consumer) if side.name != REFERENCE]
+        for side in sides:
+            if side.has(Trait.THREADED):
+                return dict.fromkeys(PLACES[2:], f"{side.name} runs threads, and says that a fork may hang")
+            if Device.CUDA in side.sides:
+                return dict.fromkeys(PLACES[2:], f"{side.name} works with CUDA here, which does not survive a fork")
+        return {}
     forks = dict.fromkeys(("in-fork", "in-thread-of-fork"), "CUDA does not survive a fork")
     return {"in-thread": "contexts of CUDA in other threads are for the family context", **forks}
 
@@ -359,10 +395,19 @@ RULES = (
 )  # fmt: skip
 
 
-def rules(names: tuple[str, ...], *, is_of_reference: bool) -> tuple[Rule, ...]:
+_NO_EMPTY_VIEWS = "the producer makes no view without elements"
+
+
+def rules(names: tuple[str, ...], *, is_of_reference: bool, has_empty_views: bool = True) -> tuple[Rule, ...]:
     """The levels that cannot come together in an exchange of these element types, or mean nothing together, and why."""
     every_bit = tuple(name for name in names if not _has_raw(name))
-    found = (*RULES, Rule("content", ("raw",), "dtype", every_bit, "every bit of these types counts"))
+    found: tuple[Rule, ...] = (*RULES, Rule("content", ("raw",), "dtype", every_bit, "every bit of these types counts"))
+    if not has_empty_views:
+        views = {"layout": LAYOUTS[1:], "offset": OFFSETS[1:], "path": ("view",)}
+        found = (
+            *found,
+            *(Rule("size", ("empty",), factor, levels, _NO_EMPTY_VIEWS) for factor, levels in views.items()),
+        )
     if not is_of_reference:
         return found
     why = "a legacy capsule cannot say it, so the reference makes none"
@@ -370,18 +415,24 @@ def rules(names: tuple[str, ...], *, is_of_reference: bool) -> tuple[Rule, ...]:
 
 
 @lru_cache
-def couples_apart(*, is_of_reference: bool) -> frozenset[Couple]:
+def couples_apart(*, is_of_reference: bool, has_empty_views: bool = True) -> frozenset[Couple]:
     """Every two levels that cannot come together, by :func:`rules`."""
     return frozenset(
         frozenset({(rule.one, a), (rule.other, b)})
-        for rule in rules(tuple(DTYPES), is_of_reference=is_of_reference)
+        for rule in rules(tuple(DTYPES), is_of_reference=is_of_reference, has_empty_views=has_empty_views)
         for a, b in product(rule.these, rule.those)
     )
 
 
 def _apart(pair: Pair, space: Space) -> frozenset[Couple]:
     levels = {(name, level) for name, found in space.factors for level in found}
-    return frozenset(c for c in couples_apart(is_of_reference=pair.producer.name == REFERENCE) if c <= levels)
+    return frozenset(couple for couple in couples_apart(**_kind(pair)) if couple <= levels)
+
+
+def _kind(pair: Pair) -> dict[str, bool]:
+    return {
+        "is_of_reference": pair.producer.name == REFERENCE, "has_empty_views": "empty-slice" in pair.source.layouts,
+    }  # fmt: skip
 
 
 def left_out(pairs: Iterable[Pair]) -> Iterator[tuple[str, str]]:
@@ -393,7 +444,7 @@ def left_out(pairs: Iterable[Pair]) -> Iterator[tuple[str, str]]:
                 f"{level} from {pair.producer.name} to {pair.consumer.name} by {pair.protocol.value} on {pair.device.value}",
                 why,
             ] = None
-        for rule in rules(pair.source.dtypes, is_of_reference=pair.producer.name == REFERENCE):
+        for rule in rules(pair.source.dtypes, **_kind(pair)):
             found[f"{' or '.join(rule.these)} with {' or '.join(rule.those)}", rule.why] = None
     return iter(found)
 

@@ -44,6 +44,8 @@ class Repeated:
     """Asks for legacy capsules too, which cannot say that an array is read-only."""
     writes: bool = False
     """Writes the elements, each of which has to have a place of its own."""
+    releases: bool = False
+    """Waits until something is released."""
     producer: frozenset[Trait] = frozenset()
     consumer: frozenset[Trait] = frozenset()
 
@@ -100,15 +102,6 @@ _TYPES = (
     "float8_e4m3fn",
 )
 """One element type for each width and each kind."""
-_AT_LARGE = (
-    EXCHANGE,
-    "negotiation.version",
-    "negotiation.host-stream",
-    "dtype.export",
-    "layout.capsule-strides",
-    "cai.form",
-)
-"""Checks of a ``large`` array that look at no element: one look takes long."""
 EXCHANGES: tuple[Repeated, ...] = (
     *(_with(("dtype", name)) for name in _TYPES),
     *(_with(("layout", name)) for name in ("transposed", "padded", "stepped", "reversed", "broadcast")),
@@ -145,7 +138,7 @@ CHECKS: tuple[Repeated, ...] = (
     ),
     *_of("pointer.copy-false-elsewhere", "producer"),
     *_of("cai.host-absent", "producer", devices=_HOST),
-    *_of("lifetime.native-thread", "producer", option="struct", values=_STRUCTS),
+    *_of("lifetime.native-thread", "producer", option="struct", values=_STRUCTS, releases=True),
     *_of("dtype.export", "producer", at_large=True, legacy=True, option="capsule", values=("newest", "plain")),
     *_of("layout.capsule-strides", "producer", at_large=True, legacy=True, option="capsule", values=("newest", "legacy")),
     *_of("layout.capsule-strides", "producer", at_large=True, legacy=True, option="capsule", values=("legacy",), levels=(("layout", "stepped"),)),
@@ -163,7 +156,7 @@ CHECKS: tuple[Repeated, ...] = (
     *_of("readonly.export", "producer", levels=(_LOCKED,), protocols=_BOTH, producer=_READS_ONLY),
     # what a consumer makes of it
     *_of("capsule.renamed", "consumer", at_large=True, legacy=True, option="struct", values=_STRUCTS),
-    *_of("capsule.second-import", "consumer", legacy=True, option="struct", values=_STRUCTS),
+    *_of("capsule.second-import", "consumer", releases=True, legacy=True, option="struct", values=_STRUCTS),
     *_of("capsule.struct-untouched", "consumer", legacy=True, option="struct", values=_STRUCTS),
     *_of("negotiation.keyword-call", "consumer"),
     *_of("negotiation.version-request", "consumer", at_large=True),
@@ -182,7 +175,7 @@ CHECKS: tuple[Repeated, ...] = (
     *_of("lifetime.null-deleter", "consumer", at_large=True, legacy=True, option="struct", values=_STRUCTS),
     *_of("lifetime.null-context", "consumer", at_large=True, legacy=True, option="struct", values=_STRUCTS),
     *(
-        Repeated("lifetime.failed-import", (("struct", "versioned"), ("damage", damage)), "consumer")
+        Repeated("lifetime.failed-import", (("struct", "versioned"), ("damage", damage)), "consumer", releases=True)
         for damage in ("type-code", "device")
     ),
     *_of("layout.unit-strides-import", "consumer", option="stride", values=("zero", "odd"), levels=(("size", "one"),)),
@@ -194,7 +187,7 @@ CHECKS: tuple[Repeated, ...] = (
         Repeated("cai.optional-keys", (("key", key), ("form", "absent")), "consumer", protocols=_CAI, levels=(("layout", "packed"),), is_packed=True)
         for key in ("strides", "stream", "descr", "mask")
     ),
-    *_of("layout.stride-forms", "consumer", option="strides", values=("missing", "none", "explicit"), protocols=_CAI, levels=(("layout", "packed"),), is_packed=True),
+    *_of("layout.stride-forms", "consumer", needs_elements=True, option="strides", values=("missing", "none", "explicit"), protocols=_CAI, levels=(("layout", "packed"),), is_packed=True),
     # what both do
     *_of("pointer.producer-write-seen", "either", writes=True, protocols=_BOTH, needs_elements=True, producer=_WRITES),
     *_of("pointer.consumer-write-seen", "either", writes=True, protocols=_BOTH, needs_elements=True, consumer=_WRITES),
@@ -206,11 +199,11 @@ CHECKS: tuple[Repeated, ...] = (
     *_of("layout.empty-import", "either", protocols=_BOTH, levels=(_EMPTY,)),
     *_of("layout.contiguity", "either", protocols=_BOTH, consumer=frozenset({Trait.CONTIGUITY})),
     *_of("layout.contiguity", "either", protocols=_BOTH, consumer=frozenset({Trait.CONTIGUITY}), levels=(("layout", "stepped"),)),
-    *_of("lifetime.nothing-left", "either", at_large=True, option="by", values=("own",), protocols=_BOTH),
-    *_of("lifetime.nothing-left", "either", at_large=True, option="by", values=("copy",), consumer=_COPIES),
-    *_of("lifetime.nothing-left", "producer", at_large=True, option="by", values=("refused-export",)),
-    *_of("lifetime.nothing-left", "consumer", at_large=True, option="by", values=("refused-import",), protocols=_BOTH),
-    *_of("threads.release-elsewhere", "either", option="build", values=("gil",), protocols=_BOTH, whole=True),
+    *_of("lifetime.nothing-left", "either", at_large=True, releases=True, option="by", values=("own",), protocols=_BOTH),
+    *_of("lifetime.nothing-left", "either", at_large=True, releases=True, option="by", values=("copy",), consumer=_COPIES),
+    *_of("lifetime.nothing-left", "producer", at_large=True, releases=True, option="by", values=("refused-export",)),
+    *_of("lifetime.nothing-left", "consumer", at_large=True, releases=True, option="by", values=("refused-import",), protocols=_BOTH),
+    *_of("threads.release-elsewhere", "either", option="build", values=("gil",), protocols=_BOTH, whole=True, releases=True),
 )  # fmt: skip
 REPEATED = (*EXCHANGES, *FORMS, *CHECKS)
 """All of them."""

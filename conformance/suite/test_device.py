@@ -93,7 +93,7 @@ def _forms(pair: Pair) -> tuple[str, ...]:
 
 @invariant(
     "device.kept",
-    producer="DLP-59 CAI-05",
+    producer="DLP-59 DLP-15 CAI-05",
     consumer="DLP-42 DLP-58 CAI-32 CAI-29 CAI-07",
     bugs="I03 device-02 device-06 device-19 device-21",
     level=Level.MUST,

@@ -12,7 +12,7 @@ from conformance.adapters.special import named
 from conformance.protocols import cai
 from conformance.protocols.clauses import Level, Role
 from conformance.protocols.dlpack import DLFlags
-from conformance.protocols.dtypes import NARROW, NATIVE_ORDER, DLCode, DType, dtype
+from conformance.protocols.dtypes import NARROW, NATIVE_ORDER, DLCode, DType, dtype, is_raw
 from conformance.protocols.strided import packed
 
 from .catalogue import dtypes, every, invariant
@@ -20,7 +20,7 @@ from .codes import Code
 from .exchange import UNCLEAN, Exchange, Source, brief, show
 from .exported import REFUSED_STATE
 from .libraries import Pair, shows_one_library
-from .named import expect_name, expect_typestr, is_raw, says, truly, type_changed
+from .named import expect_name, expect_typestr, says, truly, type_changed
 from .outcomes import Refused, Side, fail
 from .patterns import first_elements, unpacked
 from .specials import described

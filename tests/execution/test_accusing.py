@@ -163,6 +163,16 @@ def test_a_clause_of_the_other_side_gives_way_even_without_a_trial(protocol: str
     assert clause(found.clause).binds(Role.PRODUCER)
 
 
+def test_what_the_check_has_lowered_stays_so_with_the_clause_of_the_other_side() -> None:
+    """A release that is only late deviates, whichever side is late."""
+    late = failed(case("cupy", "reference"), Code.RELEASED_AFTER_A_WHILE, "DLP-26", level=Level.SHOULD)
+    lost = failed(case("cupy", "reference"), Code.NOT_RELEASED, "DLP-26")
+    assert [(found.role, found.verdict) for found in map(judged, (late, lost))] == [
+        (Role.PRODUCER, "deviates"),
+        (Role.PRODUCER, "violates"),
+    ]
+
+
 def test_a_crash_stays_a_violation_whoever_is_accused() -> None:
     """A process that dies is told at its own level."""
     crash = failed(case("cupy", "reference"), Code.CRASH, "DLP-58", Role.CONSUMER, outcome=Outcome.CRASH)

@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
+import gc
 import math
 import threading
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from types import SimpleNamespace
 
 import pytest
@@ -15,11 +16,13 @@ from conformance.execution.results import Result
 from conformance.execution.workbench import Workbench
 from conformance.protocols.clauses import Level
 from conformance.protocols.dlpack import Tensor
+from conformance.protocols.strided import c_strides
 from conformance.reference.exporter import Exporter
 from conformance.reference.faults import Fault
 from conformance.reference.importer import Imported, Importer
 from conformance.suite import offers
 from conformance.suite.catalogue import Case, catalogue
+from conformance.suite.exchange import Exchange, Partners
 from conformance.suite.outcomes import Outcome
 
 from .conftest import broken
@@ -30,8 +33,8 @@ CASES = (
     ("lifetime.derived-view", ("struct", "versioned")),
     ("lifetime.other-thread", ("struct", "versioned")),
     ("lifetime.null-context", ("struct", "versioned")),
-    ("combination.exchange", ("layout", "stepped")),
 )
+POINT = ("combination.exchange", ("layout", "stepped"))
 
 
 class Clock:
@@ -59,25 +62,39 @@ class Clock:
 
 
 @pytest.fixture
-def clock(monkeypatch: pytest.MonkeyPatch) -> Clock:
-    """The clock that the suite waits by."""
+def clock(monkeypatch: pytest.MonkeyPatch) -> Iterator[Clock]:
+    """The clock that the suite waits by. Each look collects cycles, which is quick without all that other tests have loaded."""
     found = Clock()
     monkeypatch.setattr(offers, "PATIENCE", PATIENCE)
     monkeypatch.setattr(offers, "time", SimpleNamespace(monotonic=found.monotonic, sleep=found.sleep))
-    return found
+    gc.freeze()
+    yield found
+    gc.unfreeze()
 
 
 def run(clock: Clock, delay: float, invariant: str, parameter: tuple[str, str]) -> Result:
     """The case with an importer that releases so many seconds after its array is gone."""
 
+    return run_with(bench(clock, delay), invariant, (parameter,))
+
+
+def bench(clock: Clock, delay: float, *, strided_only: bool = False) -> Workbench:
+    """With an importer that releases so many seconds after its array is gone, or only a strided one so late."""
+
     class ReleasesLater(Importer):
         def call_deleter(self, tensor: Tensor) -> None:
             release = super().call_deleter
-            clock.after(delay, lambda: release(tensor))
+            packed = tensor.strides in (None, c_strides(tensor.shape))
+            clock.after(0 if strided_only and packed else delay, lambda: release(tensor))
 
     fault = Fault("later", "releases later", (), importer=ReleasesLater)
-    case = Case(invariant, "reference", "reference", "dlpack", Device.HOST, (parameter,))
-    return Workbench({"reference": broken(fault)}).run(case, catalogue()[invariant])
+    return Workbench({"reference": broken(fault)})
+
+
+def run_with(bench: Workbench, invariant: str, parameters: tuple[tuple[str, str], ...]) -> Result:
+    """A case of the reference with itself."""
+    case = Case(invariant, "reference", "reference", "dlpack", Device.HOST, parameters)
+    return bench.run(case, catalogue()[invariant])
 
 
 @pytest.mark.parametrize("case", CASES, ids=lambda case: case[0])
@@ -152,3 +169,51 @@ def test_a_release_is_early_where_the_import_lives(
     case = Case("combination.exchange", "reference", "reference", "dlpack", Device.HOST, (("layout", "stepped"),))
     result = Workbench({"reference": library}).run(case, catalogue()[case.invariant])
     assert (result.outcome, result.code) == (outcome, code), result.reason
+
+
+@pytest.mark.parametrize(
+    ("delay", "outcome", "code"),
+    [
+        (0.5, Outcome.PASS, ""),
+        (1.5, Outcome.PASS, ""),
+        (5.0, Outcome.PASS, ""),
+        (math.inf, Outcome.FAIL, "not-released"),
+    ],
+)
+def test_lateness_is_not_told_again_at_a_point(clock: Clock, delay: float, outcome: Outcome, code: str) -> None:
+    """The family ``lifetime`` tells it once; what is never released is told."""
+    result = run(clock, delay, *POINT)
+    assert (result.outcome, result.code) == (outcome, code), result.reason
+    assert ("releases plain arrays late" in result.attachments.get("release", "")) == (delay in (1.5, 5.0))
+
+
+def test_a_late_library_is_waited_for_once_in_a_process(clock: Clock) -> None:
+    """Then it is known, and a point costs no time."""
+    late = bench(clock, 3.0)
+    run_with(late, POINT[0], (POINT[1],))
+    waited = clock.now
+    for layout in ("padded", "transposed", "reversed"):
+        assert run_with(late, POINT[0], (("layout", layout),)).outcome is Outcome.PASS
+    assert waited > PATIENCE
+    assert clock.now == pytest.approx(waited, abs=PATIENCE)
+
+
+@pytest.mark.parametrize(("delay", "code"), [(3.0, ""), (math.inf, "not-released")])
+def test_what_only_some_arrays_show_is_waited_for(clock: Clock, delay: float, code: str) -> None:
+    """A library that is prompt with plain arrays is caught where it never releases; how late it is elsewhere is no verdict."""
+    result = run_with(bench(clock, delay, strided_only=True), POINT[0], (POINT[1],))
+    assert result.code == code, result.reason
+    assert result.given == ("a strided view" if code else "")
+    assert bool(code) != ("in time" in result.attachments.get("release", ""))
+
+
+def test_whether_plain_arrays_are_released_is_asked_once_in_a_process(clock: Clock) -> None:
+    """Of a library that never releases it takes long to find out."""
+    leaking = bench(clock, math.inf)
+    case = Case("lifetime.native-thread", "reference", "reference", "dlpack", Device.HOST, (("struct", "versioned"),))
+    exchange = Exchange(case, Partners(leaking.get))
+    assert not offers.releases_imports(exchange, exchange.consumer)
+    waited = clock.now
+    assert not offers.releases_imports(exchange, exchange.consumer)
+    assert waited > PATIENCE
+    assert clock.now == waited

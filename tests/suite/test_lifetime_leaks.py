@@ -14,7 +14,7 @@ from conformance.reference import faults
 from conformance.reference.exporter import Exporter
 from conformance.reference.faults import Fault
 from conformance.reference.managed import Fields
-from conformance.suite import heap, test_lifetime_leaks
+from conformance.suite import heap, leaks
 from conformance.suite.catalogue import Case, catalogue
 from conformance.suite.codes import Code
 from conformance.suite.outcomes import Outcome

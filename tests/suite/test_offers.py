@@ -170,6 +170,20 @@ def test_what_a_documented_call_releases_is_late_and_not_lost(
     assert failure.accused is Side.CONSUMER
 
 
+def test_the_documented_call_is_asked_before_more_time_passes(
+    exchange: Exchange, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A cache that other work may empty meanwhile is one cause, not sometimes another."""
+    kept = ["memory"]
+    monkeypatch.setattr(exchange.producer, "let_go", lambda: kept.clear() or "cache.clear()")
+    monkeypatch.setattr(offers, "expect_not_late", lambda *_, **__: pytest.fail("waits first"))
+    with pytest.raises(Failure) as caught:
+        offers.unreleased(
+            exchange, lambda: not kept, "DLP-26", role=Role.CONSUMER, reason="kept", expected="released", seen="not yet"
+        )
+    assert caught.value.code is Code.RELEASED_LATE
+
+
 @pytest.mark.parametrize(("role", "what"), [(Role.PRODUCER, "an exported array"), (Role.CONSUMER, "an import")])
 def test_what_nothing_releases_is_lost(exchange: Exchange, role: Role, what: str) -> None:
     """It is told alike in every invariant, so that it is one cause."""

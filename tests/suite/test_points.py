@@ -27,7 +27,9 @@ def library(name: str, traits: frozenset[Trait] = ALL, layouts: tuple[str, ...] 
 
 def pairs() -> Iterator[Pair]:
     """Each of the reference, a library that can do all, and one without views and without copies."""
-    plain = library("plain", frozenset({Trait.IMMUTABLE}), ("c-order", "vector", "cube"))
+    plain = library(
+        "plain", frozenset({Trait.IMMUTABLE}), ("c-order", "vector", "cube", "scalar", "rank-8", "empty-columns")
+    )
     return Environment((library(REFERENCE), library("able"), plain)).pairs()
 
 
@@ -73,6 +75,43 @@ def test_an_array_is_as_its_point_says() -> None:
         assert size < 2 or view.contiguous == (point.layout == "packed"), point
         assert not point.skipped or point.layout == "reversed" or not size or view.offset >= point.skipped
         assert form.elements * point.kind.itemsize < 8 << 20
+
+
+def test_a_view_without_elements_is_part_of_an_array_that_has_some() -> None:
+    """A library may make no view of an array without memory, as PyCUDA does not."""
+    for levels in (
+        {"layout": "transposed", "rank": "rank-4"},
+        {"layout": "stepped"},
+        {"offset": "offset-3"},
+        {"path": "view"},
+    ):
+        form = Point(size="empty", **levels).array()
+        assert (form.elements > 0, form.view.size) == (True, 0)
+    assert Point(size="empty").array().steps == ()
+
+
+@pytest.mark.parametrize(
+    ("missing", "level"),
+    [("scalar", "rank-0"), ("rank-8", "rank-4"), ("rank-8", "rank-7"), ("empty-columns", "empty")],
+)
+def test_an_array_that_the_producer_does_not_make_is_left_out(missing: str, level: str) -> None:
+    """As it was measured, with the library's own words."""
+    able = library("able", layouts=tuple(name for name in LAYOUTS if name != missing))
+    for side in able.sides.values():
+        side.missing_layouts[missing] = "Shape data must not be NULL"
+    pair = Pair(able, library(REFERENCE), Protocol.DLPACK, Device.CUDA)
+    told = dict(left_out([pair]))
+    assert told[f"{level} from able to reference by dlpack on cuda"].endswith(": Shape data must not be NULL")
+    assert not any(level in dict(point.changed).values() for point, _ in points(reach(pair)))
+
+
+def test_a_producer_without_empty_views_has_empty_arrays() -> None:
+    """Only together with what makes them views they are left out."""
+    able = library("able", layouts=tuple(name for name in LAYOUTS if name != "empty-slice"))
+    pair = Pair(able, library(REFERENCE), Protocol.DLPACK, Device.CUDA)
+    empties = [point for point, _ in points(reach(pair)) if point.size == "empty"]
+    assert empties
+    assert all(point.layout == "packed" and not point.skipped and point.path != "view" for point in empties)
 
 
 @pytest.mark.parametrize(("layout", "sign"), [("reversed", -1), ("broadcast", 0)])
@@ -128,3 +167,15 @@ def test_who_runs_threads_is_not_forked() -> None:
     for pair in Environment((library(REFERENCE), threaded)).pairs(on=(Device.HOST,)):
         places = dict(reach(pair).space.factors)["place"]
         assert ("in-fork" in places) == ("threaded" not in (pair.producer.name, pair.consumer.name))
+
+
+def test_who_works_with_cuda_is_not_forked() -> None:
+    """Such a library may ask the driver about host memory, too, and CUDA does not survive a fork."""
+    host = Library("host", {}, ALL, sides={Device.HOST: library("host").sides[Device.HOST]})
+    for pair in Environment((library(REFERENCE), host, library("able"))).pairs(on=(Device.HOST,)):
+        if pair.with_reference:
+            places = dict(reach(pair).space.factors)["place"]
+            assert ("in-fork" in places) == ("able" not in (pair.producer.name, pair.consumer.name))
+    told = dict(left_out([Pair(library("able"), library(REFERENCE), Protocol.DLPACK, Device.HOST)]))
+    why = told["in-fork from able to reference by dlpack on host"]
+    assert why == "able works with CUDA here, which does not survive a fork"

@@ -6,6 +6,7 @@ of the methods that the fault replaces cannot show it, and need not be tried.
 
 from __future__ import annotations
 
+import gc
 import os
 from collections import defaultdict
 from collections.abc import Callable, Iterable, Iterator, Sequence
@@ -154,6 +155,7 @@ def _noted(
         at_work[:] = [number]
         begun(number)
         flawless.begin()
+        gc.freeze()  # what has been noted need not be searched whenever a case collects garbage
         result = run(bench, flawless.placed(case))
         if result.outcome in ACCUSING:
             reach.accused += [] if is_real else [(result.case.id, result.reason)]

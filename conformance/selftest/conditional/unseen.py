@@ -10,7 +10,9 @@ _RACE = "it shows only where threads race or an exception is in flight, which ha
 _STATE = "it shows only with an array whose elements are not in memory"
 
 _OBSERVED = "no document forbids it, so that the suite only observes it"
-_OWN_CONDITION = "it is wrong under a condition already: after thousands of exchanges, across a fork, or in a race of two threads"
+_OWN_CONDITION = (
+    "it is wrong under a condition already: after thousands of exchanges, across a fork, or in a race of two threads"
+)
 
 _BY_RULE = {
     _OBSERVED: (

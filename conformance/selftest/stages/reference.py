@@ -10,7 +10,7 @@ from conformance.adapters.reference import ReferenceAdapter
 from conformance.reference import faults
 from conformance.selftest.accusations import Accusation, Run, of_reference
 from conformance.selftest.model import Fault, Partners, Spoil, Stage
-from conformance.suite import offers, leaks
+from conformance.suite import leaks, offers
 from conformance.suite.catalogue import Case, catalogue
 from conformance.suite.libraries import REFERENCE, Environment
 
