@@ -5,6 +5,7 @@ from __future__ import annotations
 import gc
 from collections.abc import Iterator
 from contextlib import contextmanager
+from functools import lru_cache
 
 
 @contextmanager
@@ -22,7 +23,7 @@ def uncollected() -> Iterator[None]:
 @contextmanager
 def of_now() -> Iterator[None]:
     """Inside, a collection looks only at what is made inside: a process with large libraries takes a fraction of a second for all else."""
-    freezes = not gc.get_freeze_count()
+    freezes = not _is_frozen()
     if freezes:
         gc.collect()
         gc.freeze()
@@ -31,3 +32,9 @@ def of_now() -> Iterator[None]:
     finally:
         if freezes:
             gc.unfreeze()
+
+
+@lru_cache(maxsize=1)
+def _is_frozen() -> bool:
+    """Whether this process began with frozen objects. Asked once: to count them takes milliseconds."""
+    return gc.get_freeze_count() > 0

@@ -202,14 +202,13 @@ class _NotMade(Exception):
 def _repeat(exchange: Exchange, point: Point, place: str) -> None:
     """Make each check that says something about this exchange, on arrays of this point with the levels of the check.
 
-    What a plain array shows as well is told where it is plain; so are refusals, and what breaks no promise.
+    A failure that a plain array shows as well is told where the array is plain. Refusals are another invariant's matter.
     """
-    known = _shown_by_plain(exchange)
+    if place == "here" and point == Point():
+        return
     for one in REPEATED:
-        if place == "here" and point == Point():
-            continue
         failure = _tried(exchange, point, one)
-        if failure is not None and known.get(one) is not failure.code:
+        if failure is not None and not _is_of_plain(exchange, one, failure, place):
             with _never(exchange):
                 raise _reduced(exchange, point, place, one, failure)
 
@@ -223,18 +222,18 @@ def _at(exchange: Exchange, point: Point, one: Repeated) -> Point:
     return point.nearest(one.levels, is_of_reference=exchange.case.producer == REFERENCE)
 
 
-_by_plain: WeakKeyDictionary[Adapter, dict[tuple[str, str, str], dict[Repeated, Code]]] = WeakKeyDictionary()
-"""By producer; then by consumer, protocol and device. The same in every case of a process."""
+_by_plain: WeakKeyDictionary[Adapter, dict[tuple[str, str, str, Repeated], Code | None]] = WeakKeyDictionary()
+"""By producer; then by consumer, protocol, device and check: how a plain array fails, if it does. The same in every case of a process."""
 
 
-def _shown_by_plain(exchange: Exchange) -> dict[Repeated, Code]:
-    """The checks that a plain array fails, each with its code: tried once in a process, and by the thread of its cases."""
+def _is_of_plain(exchange: Exchange, one: Repeated, failure: Failure, place: str) -> bool:
+    """Whether a plain array fails this check alike. In a thread or a fork only what was found before counts."""
     of_producer = _by_plain.setdefault(exchange.producer, {})
-    key = (exchange.case.consumer, exchange.case.protocol, exchange.case.device.value)
-    if key not in of_producer:
-        tried = ((one, _tried(exchange, Point(), one)) for one in REPEATED)
-        of_producer[key] = {one: failure.code for one, failure in tried if failure is not None}
-    return of_producer[key]
+    key = (exchange.case.consumer, exchange.case.protocol, exchange.case.device.value, one)
+    if key not in of_producer and place == "here":
+        plain = _tried(exchange, Point(), one)
+        of_producer[key] = plain.code if plain is not None else None
+    return of_producer.get(key) is failure.code
 
 
 def _tried(exchange: Exchange, point: Point, one: Repeated) -> Failure | None:

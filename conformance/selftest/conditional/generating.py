@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable
-from functools import partial
+from functools import cache, partial
 from inspect import isfunction
 from typing import Any, cast
 
@@ -72,15 +72,16 @@ def noting(note: Callable[[str, State], None]) -> tuple[type[Exporter], type[Imp
         note(name, state())
         return False
 
-    return exporter(Exporter, decide, _all(Exporter)), importer(Importer, decide, _all(Importer))
+    return exporter(Exporter, decide, _by_faults()[0]), importer(Importer, decide, _by_faults()[1])
 
 
-def _all(flawless: type) -> tuple[str, ...]:
-    return tuple(
-        name
-        for name, value in vars(flawless).items()
-        if name not in _NEVER and (isfunction(value) or isinstance(value, property))
-    )
+@cache
+def _by_faults() -> tuple[tuple[str, ...], tuple[str, ...]]:
+    """The methods that some fault replaces, of exporters and of importers: to note the others takes long and tells nothing."""
+    known = faults.all_faults().values()
+    of_exporters = dict.fromkeys(name for fault in known for name in overridden(fault.exporter, Exporter))
+    of_importers = dict.fromkeys(name for fault in known for name in overridden(fault.importer, Importer))
+    return tuple(of_exporters), tuple(of_importers)
 
 
 def exporter(broken: type[Exporter], decide: Decide, names: tuple[str, ...] | None = None) -> type[Exporter]:

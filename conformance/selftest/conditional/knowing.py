@@ -20,6 +20,8 @@ from conformance.reference.memory import BorrowedBlock
 from .levels import ACCESS, ALIGNMENT, COUNT, FORK, OFFSET, PATH, STRIDES, THREAD, WIDTH, State, of_array, of_version
 
 _NOTHING: State = frozenset()
+_NEWEST = 8
+"""Exports of an array of which one may live still."""
 _REFUSED = "refused_before"
 """Attribute of an exporter that has refused an export."""
 _PUBLISHED = "published_before"
@@ -113,7 +115,7 @@ class Life:
         elif array.view.size * size < array.block.nbytes:
             paths.add("view")
         if array.log.exports:
-            paths.add("second" if any(made.owner is not None for made in array.log.exports) else "again")
+            paths.add("second" if any(made.owner is not None for made in array.log.exports[-_NEWEST:]) else "again")
         elif vars(array).get(_PUBLISHED):
             paths.add("second")
         if vars(array).get(_REFUSED):

@@ -81,14 +81,18 @@ _FLOAT8 = range(DLCode.FLOAT8_E3M4, DLCode.FLOAT8_E8M0FNU + 1)
 @lru_cache(maxsize=4096)
 def of_array(code: int, bits: int, shape: tuple[int, ...], strides: tuple[int, ...]) -> State:
     """Levels of element type and view; ``strides`` count bytes. Only levels that are defined: 3 bytes have no level of width."""
-    found = {(LAYOUT, _layout(shape, strides, bits // 8 or 1)), (RANK, str(len(shape)))}
+    found = {(LAYOUT, _layout(shape, strides, bits // 8 or 1)), (RANK, str(len(shape))), *of_type(code, bits)}
     found |= {(SIZE, size) for size in _sizes(shape, strides, bits // 8 or 1)}
-    if bits % 8 == 0:
-        found.add((WIDTH, str(bits // 8)))
+    return frozenset(level for level in found if level[1] in FACTORS[level[0]])
+
+
+def of_type(code: int, bits: int) -> State:
+    """Levels of an element type: its width, where that is whole bytes, and its kind."""
+    found = {(WIDTH, str(bits // 8))} if bits % 8 == 0 else set()
     kind = "float8" if code in _FLOAT8 else _KINDS.get(DLCode(code)) if code in tuple(DLCode) else None
     if kind:
         found.add((KIND, kind))
-    return frozenset(level for level in found if level[1] in FACTORS[level[0]])
+    return frozenset(found)
 
 
 def _layout(shape: tuple[int, ...], strides: tuple[int, ...], itemsize: int) -> str:

@@ -10,7 +10,7 @@ import gc
 import os
 from collections import defaultdict
 from collections.abc import Callable, Iterable, Iterator, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 
 from conformance.adapters.base import Adapter
 from conformance.adapters.reference import ReferenceAdapter
@@ -24,6 +24,7 @@ from conformance.suite.catalogue import Case, Isolation, catalogue
 from conformance.suite.libraries import REFERENCE
 from conformance.suite.outcomes import Side
 
+from . import matching
 from .generating import noting
 from .levels import COUNT, FACTORS, FORK, PATH, Level, State
 
@@ -42,6 +43,8 @@ class Reach:
     """
 
     cases: tuple[Case, ...]
+    points: tuple[tuple[int, Case], ...] = ()
+    """Cases of the family ``combination`` with their numbers: their parameters say what they reach, so they are not measured."""
     seen: dict[Side, dict[str, dict[State, set[int]]]] = field(default_factory=dict)
     forking: set[int] = field(default_factory=set)
     """Cases that fork: their children go on where they are, and what those know cannot be noted here."""
@@ -49,7 +52,7 @@ class Reach:
     unplaced: int = 0
 
     def reaching(self, side: Side, methods: Iterable[str], condition: tuple[Level, ...]) -> list[int]:
-        """Numbers of the cases that reach the condition in one of the methods, in their order.
+        """Numbers of the cases that reach the condition in one of the methods: points by their parameters, then the others.
 
         A forked process repeats what its parent has done before, so for it the rest of the condition is looked for in the parent. A library
         remembers how often it has exchanged, and that it has refused, from case to case, so every case reaches that.
@@ -65,7 +68,14 @@ class Reach:
             for state, cases in of_side.get(method, {}).items():
                 if wanted <= state:
                     found |= cases
-        return sorted(found & self.forking if is_forked else found)
+        if is_forked:
+            found &= self.forking
+        return [*matching.best(self.points, condition, methods), *sorted(found)]
+
+    def with_points(self, points: Iterable[Case]) -> Reach:
+        """With these cases of the family ``combination``, after the others."""
+        numbered = tuple(enumerate(points, len(self.cases)))
+        return replace(self, cases=(*self.cases, *(case for _, case in numbered)), points=numbered)
 
 
 def together(parts: Sequence[Reach]) -> Reach:

@@ -14,6 +14,7 @@ from conformance import private
 from conformance.signals import Stops
 from conformance.suite.catalogue import Case
 
+from .matching import is_point
 from .trying import Candidate, Tried
 from .worker import Lost, Worker
 
@@ -61,7 +62,9 @@ def run(
 
 
 def _measure(workers: Sequence[Worker], cases: Sequence[Case], library: str, folder: Path, found: Found) -> None:
-    """Each process runs a share of the cases; then all of them know what was seen."""
+    """Each process runs a share of the cases; then all of them know what was seen. The points need not be run for that."""
+    points = [case for case in cases if is_point(case)]
+    cases = [case for case in cases if not is_point(case)]
     parts = [folder / f"reach-{number}" for number in range(len(workers))]
     shares = [cases[number :: len(workers)] for number in range(len(workers))]
     with ThreadPoolExecutor(len(workers)) as pool:
@@ -70,7 +73,7 @@ def _measure(workers: Sequence[Worker], cases: Sequence[Case], library: str, fol
             found.accused += [(case, said) for case, said in told.get("accused", ())]
             found.cases += 2 * told.get("cases", 0)
         if not found.lost:
-            list(pool.map(lambda worker: worker.load(parts), workers))
+            list(pool.map(lambda worker: worker.load(parts, points), workers))
 
 
 def _try(

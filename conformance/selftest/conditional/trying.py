@@ -21,7 +21,7 @@ from conformance.suite import children, leaks, offers
 from conformance.suite.exchange import brief
 from conformance.verdict import Verdict
 
-from . import levels, subjects
+from . import levels, matching, subjects
 from .levels import COUNT, Level
 from .reach import Reach, run
 from .subjects import Subject
@@ -97,9 +97,9 @@ def tried(candidate: Candidate, reach: Reach, folder: str, first: Sequence[str] 
     always.prepare(candidate.condition)
     gc.freeze()  # a process that looks for leaks need not search what it shares with others
     numbers = reach.reaching(always.side, always.methods, candidate.condition)
-    numbers.sort(key=lambda number: _distance(reach, number, always, first))
+    numbers.sort(key=lambda number: _rank(reach, number, always, first))
     if COUNT in dict(candidate.condition):  # in a run most cases come after a hundred exchanges, these too
-        numbers += [number for number in numbers if not _distance(reach, number, always, first)[0]]
+        numbers += [number for number in numbers if not _rank(reach, number, always, first)]
     words = list(_told(candidate, reach, numbers, folder, look=True))
     if not words:  # the exchange in which it shows has ended the process
         words = [(_SHOWS, "an exchange that ends the process"), *_told(candidate, reach, numbers, folder, look=False)]
@@ -139,11 +139,13 @@ def _outcome(words: Sequence[tuple[str, str]]) -> tuple[str, str, str]:
     return (text, "the process of the case ends or hangs", "") if word == _TRIES else ("", "", "")
 
 
-def _distance(reach: Reach, number: int, fault: Subject, first: Sequence[str]) -> tuple[int, int]:
+def _rank(reach: Reach, number: int, fault: Subject, first: Sequence[str]) -> int:
     name = reach.cases[number].invariant
     families = {caught.partition(".")[0] for caught in fault.caught_by}
-    rank = 0 if name in fault.caught_by else 1 if name in first else 2 if name.partition(".")[0] in families else 3
-    return rank, number
+    rank = 0 if name in fault.caught_by else 1 if matching.is_point(reach.cases[number]) else 2 if name in first else 3
+    if rank == 3:
+        rank += name.partition(".")[0] not in families
+    return rank
 
 
 def _told(

@@ -57,9 +57,9 @@ class Worker:
         """Find out what these cases reach with a library, and leave it in a file; what is told of the flawless partners."""
         return self._ask({"measure": [case.to_json() for case in cases], "library": library, "into": str(into)})
 
-    def load(self, parts: Sequence[Path]) -> None:
-        """Take what was measured."""
-        self._ask({"load": [str(part) for part in parts]})
+    def load(self, parts: Sequence[Path], points: Sequence[Case]) -> None:
+        """Take what was measured, and the cases of the family ``combination``."""
+        self._ask({"load": [str(part) for part in parts], "points": [case.to_json() for case in points]})
 
     def tried(self, names: Sequence[str]) -> list[Tried]:
         """Try these candidates."""
@@ -141,7 +141,8 @@ def main() -> None:
             cases = [Case.from_json(case) for case in request["measure"]]
             children.tell(_measure(cases, request["library"], Path(request["into"])))
         elif "load" in request:
-            known = reach.together([pickle.loads(Path(part).read_bytes()) for part in request["load"]])
+            measured = reach.together([pickle.loads(Path(part).read_bytes()) for part in request["load"]])
+            known = measured.with_points(Case.from_json(case) for case in request["points"])
             gc.collect()
             gc.freeze()  # what is there already need not be searched whenever a case collects garbage
             children.tell({})

@@ -1,0 +1,59 @@
+"""Cases of the family ``combination`` that have the levels of a condition, by their parameters alone."""
+
+from __future__ import annotations
+
+from collections import defaultdict
+from collections.abc import Iterable, Sequence
+
+from conformance.adapters.base import Protocol
+from conformance.suite.catalogue import Case
+from conformance.suite.points import Point
+from conformance.suite.repeated import EXCHANGE
+
+from .levels import ACCESS, COUNT, FORK, FORM, LAYOUT, OFFSET, PATH, RANK, SIZE, STRIDES, THREAD, Level, of_type
+
+MOST = 8
+"""Cases of each protocol and device that are tried for a condition."""
+_FORMS = {"": "newest", "version-1.0": "1.0", "legacy": "legacy"}
+
+
+def is_point(case: Case) -> bool:
+    """Whether it is a case of the family."""
+    return case.invariant == EXCHANGE
+
+
+def best(points: Sequence[tuple[int, Case]], condition: Iterable[Level], methods: Iterable[str]) -> list[int]:
+    """The numbers of the cases that have most of the condition's levels, best first; a fork is needed where the condition names one.
+
+    ``methods`` are those that a fault replaces: a fault of dictionaries alone needs no capsule, and the reverse.
+    """
+    wanted = frozenset(condition)
+    of_dictionary = [("cai" in name or "cuda_array" in name) for name in methods]
+    groups: dict[tuple[str, str], list[tuple[int, int]]] = defaultdict(list)
+    for number, case in points:
+        is_cai = case.protocol == Protocol.CAI.value
+        if (all(of_dictionary) and not is_cai) or (not any(of_dictionary) and is_cai):
+            continue
+        levels = levels_of(case)
+        if (FORK, "child") in wanted - levels:
+            continue
+        groups[case.protocol, case.device.value].append((-len(wanted & levels), number))
+    kept = [entry for group in groups.values() for entry in sorted(group)[:MOST]]
+    return [number for _, number in sorted(kept)]
+
+
+def levels_of(case: Case) -> frozenset[Level]:
+    """The levels that the array of a case and its exchange have. Every case makes checks that name strides, and repeats exchanges."""
+    point = Point.of(case.parameters)
+    kind = point.kind
+    found = {
+        *of_type(int(kind.code), kind.bits),
+        (LAYOUT, point.layout), (RANK, str(point.ndim)), (SIZE, point.size), (OFFSET, "some" if point.skipped else "0"),
+        (ACCESS, point.access), (FORM, _FORMS.get(point.form, "")), (PATH, point.path), (PATH, point.count),
+        (STRIDES, "given"), (STRIDES, "none"), (COUNT, "2"), (COUNT, "100"),
+    }  # fmt: skip
+    if "thread" in point.place:
+        found.add((THREAD, "other"))
+    if "fork" in point.place:
+        found.add((FORK, "child"))
+    return frozenset(found)
