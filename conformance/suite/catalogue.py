@@ -6,7 +6,7 @@ import importlib
 import inspect
 import pkgutil
 from collections.abc import Callable, Iterable, Iterator, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from enum import Enum
 from functools import lru_cache
 from itertools import product
@@ -75,6 +75,8 @@ class Case:
     device: Device
     parameters: tuple[tuple[str, str], ...] = ()
     tier: Tier = Tier.FULL
+    missing: tuple[tuple[str, str], ...] = field(default=(), compare=False)
+    """Factors with levels that the two libraries were measured not to have, for a check that tries several."""
 
     @property
     def id(self) -> str:
@@ -108,6 +110,7 @@ class Case:
             "device": self.device.value,
             "parameters": dict(self.parameters),
             "tier": self.tier.value,
+            **({"missing": [list(level) for level in self.missing]} if self.missing else {}),
         }
 
     @classmethod
@@ -121,6 +124,7 @@ class Case:
             device=Device(data["device"]),
             parameters=tuple(data["parameters"].items()),
             tier=Tier(data["tier"]),
+            missing=tuple((name, level) for name, level in data.get("missing", ())),
         )
 
 
@@ -134,6 +138,7 @@ class Draft:
     device: Device
     parameters: tuple[tuple[str, str], ...]
     tier: Tier
+    missing: tuple[tuple[str, str], ...] = ()
 
 
 Check = Callable[[Any], None]
@@ -183,7 +188,7 @@ class Invariant:
     def cases(self, environment: Environment) -> Iterator[Case]:
         """Every case that this environment allows."""
         for d in self.plan(environment):
-            yield Case(self.id, d.producer, d.consumer, d.protocol, d.device, d.parameters, d.tier)
+            yield Case(self.id, d.producer, d.consumer, d.protocol, d.device, d.parameters, d.tier, d.missing)
 
 
 _registered: dict[str, Invariant] = {}

@@ -240,6 +240,13 @@ class Reach:
     missing: tuple[tuple[str, str], ...] = ()
     """A level that the exchange cannot have, and the reason."""
 
+    @property
+    def levels(self) -> frozenset[tuple[str, str]]:
+        """Each factor with each of its levels, the element types that take turns, and the defaults."""
+        found = {(name, level) for name, levels in self.space.factors for level in levels}
+        defaults = {(field.name, str(field.default)) for field in fields(Point)}
+        return frozenset(found | defaults | {("dtype", name) for name in self.turns})
+
 
 _ALONE = "each side shows it with the reference"
 

@@ -44,6 +44,8 @@ class Repeated:
     """Asks for legacy capsules too, which cannot say that an array is read-only."""
     writes: bool = False
     """Writes the elements, each of which has to have a place of its own."""
+    is_risky: bool = False
+    """Ends the process of some libraries."""
     releases: bool = False
     """Waits until something is released."""
     producer: frozenset[Trait] = frozenset()
@@ -132,7 +134,7 @@ CHECKS: tuple[Repeated, ...] = (
     *_of("negotiation.cuda-stream", "producer", at_large=True, legacy=True, option="stream", values=("none", "legacy", "unsynchronised"), devices=_DEVICE),
     *_of("negotiation.defined-flags", "producer", at_large=True),
     *(
-        Repeated("negotiation.keywords-together", (("max_version", version), *more), "producer")
+        Repeated("negotiation.keywords-together", (("max_version", version), *more), "producer", needs_elements=True)
         for version in ("version-none", "version-1.9")
         for more in ((("copy", "copy-true"), ("dl_device", "device-own")), (("copy", "copy-false"), ("dl_device", "device-own")))
     ),
@@ -172,8 +174,8 @@ CHECKS: tuple[Repeated, ...] = (
         Repeated("pointer.byte-offset", (("view", "packed"), ("offset", "aligned"), ("capsule", struct)), "consumer", needs_elements=True)
         for struct in _STRUCTS
     ),
-    *_of("lifetime.null-deleter", "consumer", at_large=True, legacy=True, option="struct", values=_STRUCTS),
-    *_of("lifetime.null-context", "consumer", at_large=True, legacy=True, option="struct", values=_STRUCTS),
+    *_of("lifetime.null-deleter", "consumer", is_risky=True, at_large=True, legacy=True, option="struct", values=_STRUCTS),
+    *_of("lifetime.null-context", "consumer", is_risky=True, at_large=True, legacy=True, option="struct", values=_STRUCTS),
     *(
         Repeated("lifetime.failed-import", (("struct", "versioned"), ("damage", damage)), "consumer", releases=True)
         for damage in ("type-code", "device")

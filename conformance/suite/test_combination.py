@@ -3,14 +3,14 @@
 from __future__ import annotations
 
 import threading
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from contextlib import contextmanager
 from dataclasses import replace
 from functools import partial
 from typing import Any, NoReturn
 from weakref import WeakKeyDictionary
 
-from conformance.adapters.base import Adapter, Protocol, Trait, Unsupported, View
+from conformance.adapters.base import Adapter, Device, Protocol, Trait, Unsupported, View
 from conformance.adapters.reference import ReferenceAdapter
 from conformance.protocols.clauses import Level, Role
 from conformance.protocols.dlpack import DLFlags, Tensor
@@ -34,7 +34,8 @@ from .outcomes import Failure, Inconclusive, Refused, Side, fail
 from .patterns import pattern, raw
 from .places import expect_home
 from .points import VERSIONS, Point, far_rows, left_out, points, reach
-from .repeated import EXCHANGE, REPEATED, Repeated
+from .programs.after_fork import in_child
+from .repeated import EXCHANGE, EXCHANGES, REPEATED, Repeated
 from .specials import combined
 from .steps import Doing
 
@@ -49,6 +50,10 @@ _NOWHERE = (99, 0)
 """A device that DLPack does not know."""
 
 
+_NAMED = frozenset(level for one in REPEATED for level in one.levels)
+"""The levels that checks change at a point."""
+
+
 def _drafts(env: Environment) -> Iterator[Draft]:
     return (draft for pair in env.pairs() for draft in _of_pair(pair))
 
@@ -56,8 +61,10 @@ def _drafts(env: Environment) -> Iterator[Draft]:
 def _of_pair(pair: Pair) -> Iterator[Draft]:
     """The quick tier has the points that differ from a plain exchange in one level, with the reference on one side."""
     names = (pair.producer.name, pair.consumer.name, pair.protocol.value, pair.device)
-    for point, is_single in points(reach(pair)):
-        yield Draft(*names, point.changed, Tier.QUICK if is_single and pair.with_reference else Tier.FULL)
+    found = reach(pair)
+    missing = tuple(sorted(_NAMED - found.levels)) if pair.with_reference else ()
+    for point, is_single in points(found):
+        yield Draft(*names, point.changed, Tier.QUICK if is_single and pair.with_reference else Tier.FULL, missing)
 
 
 @invariant(
@@ -95,7 +102,7 @@ def test_exchange(exchange: Exchange) -> None:
         )
 
 
-def _judge(exchange: Exchange, point: Point, place: str = "here") -> None:
+def _judge(exchange: Exchange, point: Point, place: str = "") -> None:
     """Judge the exchange of a point, and each check that is repeated there.
 
     A refusal of the exchange ends the case after the checks; so does a failure that a simpler point shows as well.
@@ -107,13 +114,13 @@ def _judge(exchange: Exchange, point: Point, place: str = "here") -> None:
     except Refused as refusal:
         ended = refusal
     except Failure as failure:
-        ended = _reduced(exchange, point, place, _PLAIN, failure)
-        if ended.given == _special(point, place) or ended.level is Level.OBSERVED:
+        ended, at = _reduced(exchange, point, place, _PLAIN, failure)
+        if at == point or ended.level is Level.OBSERVED:
             raise ended from failure
     except _NotMade as missing:
         raise Inconclusive(f"not run: {missing}") from missing
-    if REFERENCE in exchange.case.libraries:
-        _repeat(exchange, point, place)
+    if REFERENCE in exchange.case.libraries and exchange.case.parameters:
+        _repeat(exchange, point, place, EXCHANGES if isinstance(ended, Refused) else REPEATED)
     if ended is not None:
         raise ended
 
@@ -122,15 +129,17 @@ def _judge(exchange: Exchange, point: Point, place: str = "here") -> None:
 
 
 def _special(point: Point, place: str) -> str:
-    return combined((*point.changed, *([("place", place)] if place != Point().place else [])))
+    return combined((*point.changed, *([("place", place)] if place else [])))
 
 
-def _reduced(exchange: Exchange, point: Point, place: str, one: Repeated, failure: Failure) -> Failure:
-    """The failure of a check with what is special about it: the levels without which it does not show."""
+def _reduced(exchange: Exchange, point: Point, place: str, one: Repeated, failure: Failure) -> tuple[Failure, Point]:
+    """The failure of a check with what is special about it: the levels without which it does not show; and the point with these levels."""
+    at = _at(exchange, point, one)
     is_of_point = failure.given is None or failure.given in HELD.values()
     if not is_of_point or failure.level is Level.OBSERVED:
-        return failure
-    at = _at(exchange, point, one)
+        return failure, at
+    if one.invariant == EXCHANGE:
+        one = _PLAIN
     fixed = dict(one.levels)
     for name in [name for name, _ in at.changed if name not in fixed]:
         if _fails_alike(exchange, at.without(name), one, failure):
@@ -138,10 +147,11 @@ def _reduced(exchange: Exchange, point: Point, place: str, one: Repeated, failur
     if at.layout in _SPECIAL_STRIDES and "layout" not in fixed:
         stepped = replace(at, layout="stepped")
         at = stepped if _fails_alike(exchange, stepped, one, failure) else at
-    return Failure(
+    told = Failure(
         failure.code, failure.clause, failure.role, failure.level, failure.reason, failure.expected, failure.seen,
         given=_special(at, place) or failure.given or "", accused=failure.accused, library=failure.library,
     )  # fmt: skip
+    return told, at
 
 
 def _fails_alike(exchange: Exchange, at: Point, one: Repeated, failure: Failure) -> bool:
@@ -199,18 +209,21 @@ class _NotMade(Exception):
     """The producer has no array with these levels."""
 
 
-def _repeat(exchange: Exchange, point: Point, place: str) -> None:
+def _repeat(exchange: Exchange, point: Point, place: str, checks: Iterable[Repeated]) -> None:
     """Make each check that says something about this exchange, on arrays of this point with the levels of the check.
 
-    A failure that a plain array shows as well is told where the array is plain. Refusals are another invariant's matter.
+    A failure that a plain array shows as well is told where the array is plain, and one that a single level shows is told at the point with
+    that level. Refusals are another invariant's matter.
     """
-    if place == "here" and point == Point():
-        return
-    for one in REPEATED:
+    for one in checks:
         failure = _tried(exchange, point, one)
-        if failure is not None and not _is_of_plain(exchange, one, failure, place):
-            with _never(exchange):
-                raise _reduced(exchange, point, place, one, failure)
+        if failure is None or _is_of_plain(exchange, one, failure, place):
+            continue
+        told, at = _reduced(exchange, point, place, one, failure)
+        if one.invariant == EXCHANGE and not place and len(at.changed) < 2:
+            continue
+        with _never(exchange):
+            raise told
 
 
 def _is_late_with_plain(exchange: Exchange) -> bool:
@@ -230,7 +243,7 @@ def _is_of_plain(exchange: Exchange, one: Repeated, failure: Failure, place: str
     """Whether a plain array fails this check alike. In a thread or a fork only what was found before counts."""
     of_producer = _by_plain.setdefault(exchange.producer, {})
     key = (exchange.case.consumer, exchange.case.protocol, exchange.case.device.value, one)
-    if key not in of_producer and place == "here":
+    if key not in of_producer and not place:
         plain = _tried(exchange, Point(), one)
         of_producer[key] = plain.code if plain is not None else None
     return of_producer.get(key) is failure.code
@@ -241,6 +254,8 @@ def _tried(exchange: Exchange, point: Point, one: Repeated) -> Failure | None:
     at = _at(exchange, point, one)
     if one.invariant != EXCHANGE:
         at = at.without("content")
+    if set(one.levels) & set(exchange.case.missing) or (one.is_risky and _may_end_the_process(exchange, one)):
+        return None
     if not one.applies(at, exchange.producer, exchange.consumer, exchange.protocol, exchange.device):
         return None
     if one.releases and _is_late_with_plain(exchange):
@@ -261,6 +276,35 @@ def _tried(exchange: Exchange, point: Point, one: Repeated) -> Failure | None:
         exchange.check_context(error)
         raise
     return None
+
+
+_survived: WeakKeyDictionary[Adapter, dict[tuple[str, str, str, Repeated], bool]] = WeakKeyDictionary()
+"""By producer; then by consumer, protocol, device and check: whether a plain array has ended no process."""
+
+
+def _may_end_the_process(exchange: Exchange, one: Repeated) -> bool:
+    """Whether a check could end this process at every point. A fork tries it with a plain array, once; where there can be no fork, it may."""
+    sides = (exchange.producer, exchange.consumer)
+    if exchange.device is Device.CUDA or any(Trait.THREADED in side.traits for side in sides):
+        return True
+    of_producer = _survived.setdefault(exchange.producer, {})
+    key = (exchange.case.consumer, exchange.case.protocol, exchange.case.device.value, one)
+    if key not in of_producer:
+        of_producer[key] = in_child(lambda: _survives(exchange.apart(), replace(one, is_risky=False))) == _ENDED
+    return not of_producer[key]
+
+
+_ENDED = "ended"
+
+
+def _survives(exchange: Exchange, one: Repeated) -> str:
+    """Make the check with a plain array, in a fork: whatever comes of it, the process has survived."""
+    exchange.alone()
+    try:
+        _tried(exchange, Point(), one)
+    except Exception:
+        return _ENDED
+    return _ENDED
 
 
 def _own(exchange: Exchange, at: Point, one: Repeated) -> Exchange:
