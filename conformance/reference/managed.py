@@ -15,6 +15,7 @@ import atexit
 import ctypes
 import threading
 import weakref
+from collections import deque
 from dataclasses import dataclass
 from enum import Enum
 from typing import Any
@@ -91,6 +92,8 @@ class Managed:
         _known[self.address] = self
         if fields.deleter is not Deleter.NULL:
             _live[self.address] = self
+        if fields.deleter is Deleter.NATIVE:
+            _native.append(self)
 
     def _build(self) -> DLManagedTensor | DLManagedTensorVersioned:
         f = self.fields
@@ -140,11 +143,24 @@ stray_deleter_calls: list[int] = []
 _live: dict[int, Managed] = {}
 _known: weakref.WeakValueDictionary[int, Managed] = weakref.WeakValueDictionary()
 _held: list[Any] = []
+_native: list[Managed] = []
+"""Structs with a native deleter, which cannot let go of the owner itself."""
+_NEWEST = 64
+_released: deque[Managed] = deque(maxlen=_NEWEST)
+"""Those that were released last: their memory stays, so that a second call of the deleter still finds it."""
 
 
 def settle() -> None:
-    """Let go of the capsules that are held back: those that nobody else has are destroyed now."""
+    """Let go of the capsules that are held back, which are destroyed now, and of the owners whose native deleter was called."""
     _held.clear()
+    for managed in [managed for managed in _native if managed.deleter_calls]:
+        try:
+            _native.remove(managed)
+        except ValueError:
+            continue  # another thread has done so
+        managed.owner = None
+        _live.pop(managed.address, None)
+        _released.append(managed)
 
 
 atexit.register(settle)

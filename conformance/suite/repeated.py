@@ -37,7 +37,7 @@ class Repeated:
     needs_elements: bool = False
     is_packed: bool = False
     whole: bool = False
-    """Looks at the whole block."""
+    """Looks at the whole block, or may leave it behind."""
     at_large: bool = False
     """Whether it is made on a ``large`` array too: most checks look at every element, which takes long."""
     legacy: bool = False
@@ -177,7 +177,7 @@ CHECKS: tuple[Repeated, ...] = (
     *_of("lifetime.null-deleter", "consumer", is_risky=True, at_large=True, legacy=True, option="struct", values=_STRUCTS),
     *_of("lifetime.null-context", "consumer", is_risky=True, at_large=True, legacy=True, option="struct", values=_STRUCTS),
     *(
-        Repeated("lifetime.failed-import", (("struct", "versioned"), ("damage", damage)), "consumer", releases=True)
+        Repeated("lifetime.failed-import", (("struct", "versioned"), ("damage", damage)), "consumer", whole=True, releases=True)
         for damage in ("type-code", "device")
     ),
     *_of("layout.unit-strides-import", "consumer", option="stride", values=("zero", "odd"), levels=(("size", "one"),)),
