@@ -17,6 +17,7 @@ from typing import Any, NoReturn
 
 from conformance.suite import children, deadline, senders
 from conformance.suite.catalogue import Case, Invariant, Isolation, catalogue
+from conformance.suite.garbage import set_aside
 from conformance.suite.outcomes import Outcome
 from conformance.suite.steps import Step, Steps
 
@@ -366,6 +367,8 @@ def _serve(requests: int, answers: int, bench: Workbench, steps: Steps) -> Isola
             isolation = invariant.isolation
             if invariant.exclusive and not isolation.changes_others:  # heard when the first case of a child starts CUDA
                 os.environ.setdefault(children.QUEUES, children.MOST_QUEUES)
+            if not isolation.changes_others:
+                set_aside()
             result = bench.run(case, invariant, steps)
             _flush()
             _send(answers, {"result": result.to_json()})

@@ -143,9 +143,9 @@ stray_deleter_calls: list[int] = []
 _live: dict[int, Managed] = {}
 _known: weakref.WeakValueDictionary[int, Managed] = weakref.WeakValueDictionary()
 _held: list[Any] = []
-_native: list[Managed] = []
-"""Structs with a native deleter, which cannot let go of the owner itself."""
 _NEWEST = 64
+_native: deque[Managed] = deque(maxlen=_NEWEST)
+"""The newest structs with a native deleter, which cannot let go of the owner itself. One that is not released keeps it."""
 _released: deque[Managed] = deque(maxlen=_NEWEST)
 """Those that were released last: their memory stays, so that a second call of the deleter still finds it."""
 
