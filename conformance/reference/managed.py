@@ -144,7 +144,7 @@ _live: dict[int, Managed] = {}
 _known: weakref.WeakValueDictionary[int, Managed] = weakref.WeakValueDictionary()
 _held: list[Any] = []
 _NEWEST = 64
-_native: deque[Managed] = deque(maxlen=_NEWEST)
+_native: deque[Managed] = deque(maxlen=_NEWEST // 4)
 """The newest structs with a native deleter, which cannot let go of the owner itself. One that is not released keeps it."""
 _released: deque[Managed] = deque(maxlen=_NEWEST)
 """Those that were released last: their memory stays, so that a second call of the deleter still finds it."""

@@ -31,7 +31,7 @@ class Look:
 
 THOROUGH = Look(warm_up=32, round=64, rounds=3, quiet=2)
 """For a case of its own."""
-QUICK = Look(warm_up=2, round=6, rounds=2, quiet=1)
+QUICK = Look(warm_up=2, round=6, rounds=5, quiet=1)
 """For one of many checks."""
 
 

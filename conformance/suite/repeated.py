@@ -67,7 +67,7 @@ class Repeated:
             and (not self.writes or (point.layout != "broadcast" and point.access == "writable"))
             and not (point.form == "legacy" and ("struct", "versioned") in self.options)
             and not (point.size == "large" and not self.at_large)
-            and not (point.size == "huge" and (self.writes or self.whole))
+            and not (point.size == "huge" and (self.writes or self.whole or "dtype" in dict(self.levels)))
             and producer.traits >= self.producer
             and consumer.traits >= self.consumer
         )
