@@ -21,17 +21,20 @@ _QUIET = 2
 
 @dataclass(frozen=True)
 class Look:
-    """A first look: exchanges before it, exchanges of a round, rounds that have to grow, and rounds without growth that end it."""
+    """The first looks: exchanges before them, exchanges of a short round and of a middle one, rounds of each that have to grow, and rounds
+    without growth that end a look.
+    """
 
     warm_up: int
     round: int
+    middle: int
     rounds: int
     quiet: int
 
 
-THOROUGH = Look(warm_up=32, round=64, rounds=3, quiet=2)
+THOROUGH = Look(warm_up=32, round=64, middle=128, rounds=3, quiet=2)
 """For a case of its own."""
-QUICK = Look(warm_up=2, round=6, rounds=5, quiet=1)
+QUICK = Look(warm_up=2, round=6, middle=64, rounds=3, quiet=1)
 """For one of many checks."""
 
 
@@ -63,13 +66,15 @@ class Growth:
 def growth(exchange: Exchange, once: Callable[[], object], look: Look) -> Growth | None:
     """The memory that each of many long rounds leaves behind; ``None`` if there are rounds that leave nothing.
 
-    The short rounds are a first look: they do not wait for late releases. The long ones decide.
+    The short rounds do not wait for late releases, the middle ones do. The long ones decide.
     """
     for _ in range(look.warm_up):
         once()
     if _rounds(lambda: _at_once(once, look.round), look.rounds, look.quiet) is None:
         return None
-    found = _rounds(lambda: _in_the_end(exchange, once), LONG_ROUNDS, _QUIET)
+    if _rounds(lambda: _in_the_end(exchange, once, look.middle), look.rounds, look.quiet) is None:
+        return None
+    found = _rounds(lambda: _in_the_end(exchange, once, LONG_ROUND), LONG_ROUNDS, _QUIET)
     if found is None:
         return None
     least = Growth(LONG_ROUND, min(each.heap for each in found), min(each.blocks for each in found))
@@ -100,19 +105,19 @@ def _at_once(once: Callable[[], object], count: int) -> Growth:
     return Growth(count, since.heap or 0, since.blocks)
 
 
-def _in_the_end(exchange: Exchange, once: Callable[[], object]) -> Growth:
-    """The growth by a long round, once there was patience and both libraries have let go of what they keep for later."""
+def _in_the_end(exchange: Exchange, once: Callable[[], object], count: int) -> Growth:
+    """The growth by these exchanges, once there was patience and both libraries have let go of what they keep for later."""
     before = heap.held()
-    for _ in range(LONG_ROUND):
+    for _ in range(count):
         once()
     for name in {exchange.case.producer, exchange.case.consumer}:
         exchange.library(name).let_go()
-    found = Growth(LONG_ROUND, 0, 0)
+    found = Growth(count, 0, 0)
 
     def is_released() -> bool:
         nonlocal found
         since = heap.held().since(before)
-        found = Growth(LONG_ROUND, since.heap or 0, since.blocks)
+        found = Growth(count, since.heap or 0, since.blocks)
         return not found.grows
 
     happens(is_released)

@@ -89,21 +89,23 @@ def test_exchange(exchange: Exchange) -> None:
     """
     point = Point.of(exchange.case.parameters)
     inside = point.without("place")
-    _judge(exchange, inside)
+    told: Told = set()
+    _judge(exchange, inside, told)
     if point.place == "in-thread":
-        elsewhere(lambda: _judge(exchange, inside, point.place))
+        elsewhere(lambda: _judge(exchange, inside, told, point.place))
     elif "fork" in point.place:
-        told = combined(point.changed)
+        in_thread = point.place == "in-thread-of-fork"
         in_fork(
-            exchange,
-            told,
-            lambda child: _judge(child, inside, point.place),
-            in_thread=point.place == "in-thread-of-fork",
+            exchange, combined(point.changed), lambda own: _judge(own, inside, told, point.place), in_thread=in_thread
         )
 
 
-def _judge(exchange: Exchange, point: Point, place: str = "") -> None:
-    """Judge the exchange of a point, and each check that is repeated there.
+Told = set[tuple[Repeated, Code]]
+"""Checks that fail at this point as they do at a simpler one, where they are told."""
+
+
+def _judge(exchange: Exchange, point: Point, told: Told, place: str = "") -> None:
+    """Judge the exchange of a point, and each check that is repeated there: here, and then at another place, where ``told`` is known.
 
     A refusal of the exchange ends the case after the checks; so does a failure that a simpler point shows as well.
     """
@@ -120,7 +122,7 @@ def _judge(exchange: Exchange, point: Point, place: str = "") -> None:
     except _NotMade as missing:
         raise Inconclusive(f"not run: {missing}") from missing
     if REFERENCE in exchange.case.libraries and exchange.case.parameters:
-        _repeat(exchange, point, place, EXCHANGES if isinstance(ended, Refused) else REPEATED)
+        _repeat(exchange, point, told, place, EXCHANGES if isinstance(ended, Refused) else REPEATED)
     if ended is not None:
         raise ended
 
@@ -209,7 +211,7 @@ class _NotMade(Exception):
     """The producer has no array with these levels."""
 
 
-def _repeat(exchange: Exchange, point: Point, place: str, checks: Iterable[Repeated]) -> None:
+def _repeat(exchange: Exchange, point: Point, told: Told, place: str, checks: Iterable[Repeated]) -> None:
     """Make each check that says something about this exchange, on arrays of this point with the levels of the check.
 
     A failure that a plain array shows as well is told where the array is plain, and one that a single level shows is told at the point with
@@ -217,13 +219,17 @@ def _repeat(exchange: Exchange, point: Point, place: str, checks: Iterable[Repea
     """
     for one in checks:
         failure = _tried(exchange, point, one)
-        if failure is None or _is_of_plain(exchange, one, failure, place):
+        if failure is None or (one, failure.code) in told:
             continue
-        told, at = _reduced(exchange, point, place, one, failure)
+        if not place and _is_of_plain(exchange, one, failure):
+            told.add((one, failure.code))
+            continue
+        found, at = _reduced(exchange, point, place, one, failure)
         if one.invariant == EXCHANGE and not place and len(at.changed) < 2:
+            told.add((one, failure.code))
             continue
         with _never(exchange):
-            raise told
+            raise found
 
 
 def _is_late_with_plain(exchange: Exchange) -> bool:
@@ -239,14 +245,14 @@ _by_plain: WeakKeyDictionary[Adapter, dict[tuple[str, str, str, Repeated], Code 
 """By producer; then by consumer, protocol, device and check: how a plain array fails, if it does. The same in every case of a process."""
 
 
-def _is_of_plain(exchange: Exchange, one: Repeated, failure: Failure, place: str) -> bool:
-    """Whether a plain array fails this check alike. In a thread or a fork only what was found before counts."""
+def _is_of_plain(exchange: Exchange, one: Repeated, failure: Failure) -> bool:
+    """Whether a plain array fails this check alike: tried once in a process."""
     of_producer = _by_plain.setdefault(exchange.producer, {})
     key = (exchange.case.consumer, exchange.case.protocol, exchange.case.device.value, one)
-    if key not in of_producer and not place:
+    if key not in of_producer:
         plain = _tried(exchange, Point(), one)
         of_producer[key] = plain.code if plain is not None else None
-    return of_producer.get(key) is failure.code
+    return of_producer[key] is failure.code
 
 
 def _tried(exchange: Exchange, point: Point, one: Repeated) -> Failure | None:
