@@ -93,6 +93,7 @@ class Managed:
         if fields.deleter is not Deleter.NULL:
             _live[self.address] = self
         if fields.deleter is Deleter.NATIVE:
+            _let_go()
             _native.append(self)
 
     def _build(self) -> DLManagedTensor | DLManagedTensorVersioned:
@@ -151,8 +152,12 @@ _released: deque[Managed] = deque(maxlen=_NEWEST)
 
 
 def settle() -> None:
-    """Let go of the capsules that are held back, which are destroyed now, and of the owners whose native deleter was called."""
+    """Let go of the capsules that are held back: those that nobody else has are destroyed now."""
     _held.clear()
+
+
+def _let_go() -> None:
+    """Let go of the owners of structs whose native deleter was called."""
     for managed in [managed for managed in _native if managed.deleter_calls]:
         try:
             _native.remove(managed)
@@ -169,6 +174,7 @@ atexit.register(settle)
 def live_count() -> int:
     """Structs whose deleter has not run yet, after :func:`settle`."""
     settle()
+    _let_go()
     return len(_live)
 
 

@@ -32,8 +32,13 @@ def pattern(dtype: DType, count: int, seed: int = 0) -> bytes:
     another pattern of the same kind.
     """
     if count <= _FEW:
-        return b"".join(_element(dtype, i, seed) for i in range(count))
+        return _short(dtype, count, seed)
     return (_period(dtype, seed) * (count // _PERIOD + 1))[: count * dtype.itemsize]
+
+
+@lru_cache(maxsize=1024)
+def _short(dtype: DType, count: int, seed: int) -> bytes:
+    return b"".join(_element(dtype, i, seed) for i in range(count))
 
 
 @lru_cache(maxsize=64)

@@ -10,6 +10,7 @@ import mmap
 import struct
 from dataclasses import dataclass
 from enum import Enum
+from functools import lru_cache
 
 from conformance.protocols.clauses import Role
 
@@ -47,6 +48,12 @@ class Step:
     is_lent: bool = False
 
 
+@lru_cache(maxsize=256)
+def _encoded(step: Step) -> bytes:
+    text = json.dumps({**vars(step), "given": step.given[:500]}, ensure_ascii=False)
+    return text.encode("utf-8", "backslashreplace")  # at most 6 bytes a character, so it always finds room
+
+
 class Steps:
     """The newest step, in shared memory: made before a fork, written in the child, read in the parent."""
 
@@ -55,8 +62,7 @@ class Steps:
 
     def mark(self, step: Step) -> None:
         """From now on the process is in this step."""
-        text = json.dumps({**vars(step), "given": step.given[:500]}, ensure_ascii=False)
-        data = text.encode("utf-8", "backslashreplace")  # at most 6 bytes a character, so it always finds room
+        data = _encoded(step)
         self._memory[: _HEAD.size] = _HEAD.pack(0)  # a process that dies in between leaves no half of a step
         self._memory[_HEAD.size : _HEAD.size + len(data)] = data
         self._memory[: _HEAD.size] = _HEAD.pack(len(data))

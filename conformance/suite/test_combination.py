@@ -181,8 +181,9 @@ def _exchange(exchange: Exchange, point: Point, *, patient: bool = False) -> Non
     first = [_take(exchange, point, source)] if point.count in ("second", "again") else []
     if point.count == "again":
         first.clear()
-    for _ in range(_MANY if point.count == "hundredth" else 0):
+    if point.count == "hundredth":
         _take(exchange, point, source)
+        _hand_over(exchange, point, source, _MANY - 1)
     holder = [_take(exchange, point, source)]
     view = exchange.look(holder[0])
     _judge_description(exchange, point, source, holder[0], view)
@@ -407,11 +408,17 @@ def _imported(exchange: Exchange, point: Point) -> tuple[Source, Managed | None]
     return exchange.made(Source(array, point.kind, form.view, lent.address, block)), exports[-1] if exports else None
 
 
-def _take(exchange: Exchange, point: Point, source: Source) -> Any:
-    """Import by the consumer as the point says; the consumer's calls are judged."""
+def _keywords(exchange: Exchange, point: Point) -> dict[str, Any]:
+    """The keywords of the import."""
     keywords: dict[str, Any] = {"copy": {"copy": True}, "shared": {"copy": False}}.get(point.path, {})
     if isinstance(exchange.consumer, ReferenceAdapter) and point.form in VERSIONS:
         keywords = {**keywords, "max_version": VERSIONS[point.form]}
+    return keywords
+
+
+def _take(exchange: Exchange, point: Point, source: Source) -> Any:
+    """Import by the consumer as the point says; the consumer's calls are judged."""
+    keywords = _keywords(exchange, point)
     offer = exchange.offer(source)
     try:
         taken = exchange.take(offer, promised=exchange.promises(point.is_plain), **keywords)
@@ -421,6 +428,19 @@ def _take(exchange: Exchange, point: Point, source: Source) -> Any:
         raise
     expect_streams(exchange, getattr(offer, "calls", ()))
     return taken
+
+
+def _hand_over(exchange: Exchange, point: Point, source: Source, times: int) -> None:
+    """Hand the array over so many times without a look: the looks take longer than the hand-over."""
+    keywords = _keywords(exchange, point)
+    try:
+        with exchange.step(Doing.IMPORT, Role.CONSUMER):
+            for _ in range(times):
+                offer = exchange.producer.offer(source.array, exchange.protocol)
+                exchange.consumer.take(offer, exchange.protocol, exchange.device, **keywords)
+    except Exception as error:
+        exchange.check_context(error)
+        raise Refused(f"refused after it was accepted: {brief(error)}") from error
 
 
 def _is_unknown(exchange: Exchange, source: Source) -> bool:
