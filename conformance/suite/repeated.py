@@ -44,6 +44,8 @@ class Repeated:
     """Asks for legacy capsules too, which cannot say that an array is read-only."""
     writes: bool = False
     """Writes the elements, each of which has to have a place of its own."""
+    changes_the_array: bool = False
+    """Changes the producer's array, which has to be one of its own."""
     is_risky: bool = False
     """Ends the process of some libraries."""
     releases: bool = False
@@ -63,6 +65,7 @@ class Repeated:
         return (
             (not self.needs_elements or point.size != "empty")
             and (not self.is_packed or (point.layout == "packed" and point.size != "huge"))
+            and not (self.changes_the_array and point.path == "reexport")
             and not (self.legacy and point.access == "readonly")
             and (not self.writes or (point.layout != "broadcast" and point.access == "writable"))
             and not (point.form == "legacy" and ("struct", "versioned") in self.options)
@@ -144,7 +147,7 @@ CHECKS: tuple[Repeated, ...] = (
     *_of("dtype.export", "producer", at_large=True, legacy=True, option="capsule", values=("newest", "plain")),
     *_of("layout.capsule-strides", "producer", at_large=True, legacy=True, option="capsule", values=("newest", "legacy")),
     *_of("layout.capsule-strides", "producer", at_large=True, legacy=True, option="capsule", values=("legacy",), levels=(("layout", "stepped"),)),
-    *_of("layout.unit-strides-export", "producer", legacy=True, option="stride", values=("zero", "odd"), levels=(("size", "one"),)),
+    *_of("layout.unit-strides-export", "producer", changes_the_array=True, legacy=True, option="stride", values=("zero", "odd"), levels=(("size", "one"),)),
     *_of(
         "cai.form", "producer", at_large=True, option="key", protocols=_CAI,
         values=("shape", "typestr", "data", "version", "strides", "descr", "mask", "stream"),
@@ -154,8 +157,8 @@ CHECKS: tuple[Repeated, ...] = (
     *_of("cai.required-keys", "producer", at_large=True, protocols=_CAI),
     *_of("dtype.typestr", "producer", at_large=True, protocols=_CAI),
     *_of("cai.device-address", "producer", protocols=_CAI, needs_elements=True),
-    *_of("readonly.legacy-export", "producer", levels=(_LOCKED,), producer=_READS_ONLY),
-    *_of("readonly.export", "producer", levels=(_LOCKED,), protocols=_BOTH, producer=_READS_ONLY),
+    *_of("readonly.legacy-export", "producer", changes_the_array=True, levels=(_LOCKED,), producer=_READS_ONLY),
+    *_of("readonly.export", "producer", changes_the_array=True, levels=(_LOCKED,), protocols=_BOTH, producer=_READS_ONLY),
     # what a consumer makes of it
     *_of("capsule.renamed", "consumer", at_large=True, legacy=True, option="struct", values=_STRUCTS),
     *_of("capsule.second-import", "consumer", releases=True, legacy=True, option="struct", values=_STRUCTS),
@@ -169,7 +172,7 @@ CHECKS: tuple[Repeated, ...] = (
     *_of("negotiation.capsule-name", "consumer", at_large=True, legacy=True, option="struct", values=_STRUCTS),
     *_of("negotiation.newer-minor", "consumer"),
     *_of("negotiation.unknown-device", "consumer", option="device", values=("rocm", "only-in-capsule")),
-    *_of("layout.null-strides", "consumer", option="capsule", values=("legacy", "1.0"), levels=(("layout", "packed"),), is_packed=True),
+    *_of("layout.null-strides", "consumer", is_risky=True, option="capsule", values=("legacy", "1.0"), levels=(("layout", "packed"),), is_packed=True),
     *(
         Repeated("pointer.byte-offset", (("view", "packed"), ("offset", "aligned"), ("capsule", struct)), "consumer", needs_elements=True)
         for struct in _STRUCTS

@@ -122,7 +122,8 @@ def _judge(exchange: Exchange, point: Point, told: Told, place: str = "") -> Non
     except _NotMade as missing:
         raise Inconclusive(f"not run: {missing}") from missing
     if REFERENCE in exchange.case.libraries and exchange.case.parameters:
-        _repeat(exchange, point, told, place, EXCHANGES if isinstance(ended, Refused) else REPEATED)
+        is_refused = isinstance(ended, Refused) and exchange.case.consumer != REFERENCE
+        _repeat(exchange, point, told, place, EXCHANGES if is_refused else REPEATED)
     if ended is not None:
         raise ended
 
@@ -175,7 +176,7 @@ def _exchange(exchange: Exchange, point: Point, *, patient: bool = False) -> Non
     source, lent = _source(exchange, point)
     if point.path == "after-refusal" and exchange.case.consumer == REFERENCE:
         exporter = exchange.producer.exporter(source.array, Protocol.DLPACK)
-        _refused(exchange, Role.PRODUCER, partial(exporter.__dlpack__, dl_device=_NOWHERE))
+        _refused(exchange, Role.PRODUCER, lambda: exporter.__dlpack__(dl_device=_NOWHERE))
         del exporter
     strays = len(stray_deleter_calls)
     first = [_take(exchange, point, source)] if point.count in ("second", "again") else []
@@ -219,6 +220,8 @@ def _repeat(exchange: Exchange, point: Point, told: Told, place: str, checks: It
     that level. Refusals are another invariant's matter.
     """
     for one in checks:
+        if one.releases and not place and _plain(exchange, one) is not None:
+            continue  # whatever a library leaks of every array takes long to find out
         failure = _tried(exchange, point, one)
         if failure is None or (one, failure.code) in told:
             continue
@@ -247,13 +250,18 @@ _by_plain: WeakKeyDictionary[Adapter, dict[tuple[str, str, str, Repeated], Code 
 
 
 def _is_of_plain(exchange: Exchange, one: Repeated, failure: Failure) -> bool:
-    """Whether a plain array fails this check alike: tried once in a process."""
+    """Whether a plain array fails this check alike."""
+    return _plain(exchange, one) is failure.code
+
+
+def _plain(exchange: Exchange, one: Repeated) -> Code | None:
+    """How a plain array fails this check, if it does: tried once in a process."""
     of_producer = _by_plain.setdefault(exchange.producer, {})
     key = (exchange.case.consumer, exchange.case.protocol, exchange.case.device.value, one)
     if key not in of_producer:
         plain = _tried(exchange, Point(), one)
         of_producer[key] = plain.code if plain is not None else None
-    return of_producer[key] is failure.code
+    return of_producer[key]
 
 
 def _tried(exchange: Exchange, point: Point, one: Repeated) -> Failure | None:

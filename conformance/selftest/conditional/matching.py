@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections import defaultdict
 from collections.abc import Iterable, Sequence
 
-from conformance.adapters.base import Protocol
+from conformance.adapters.base import Device, Protocol
 from conformance.suite.catalogue import Case
 from conformance.suite.points import Point
 from conformance.suite.repeated import EXCHANGE
@@ -23,23 +23,29 @@ def is_point(case: Case) -> bool:
 
 
 def best(points: Sequence[tuple[int, Case]], condition: Iterable[Level], methods: Iterable[str]) -> list[int]:
-    """The numbers of the cases that have most of the condition's levels, best first; a fork is needed where the condition names one.
+    """The numbers of the cases that have most of the condition's levels, best first, then of those with one level and the whole condition.
+
+    Where the condition names a fork, a case without one cannot reach it.
 
     ``methods`` are those that a fault replaces: a fault of dictionaries alone needs no capsule, and the reverse.
     """
     wanted = frozenset(condition)
     of_dictionary = [("cai" in name or "cuda_array" in name) for name in methods]
     groups: dict[tuple[str, str], list[tuple[int, int]]] = defaultdict(list)
+    single: list[int] = []
     for number, case in points:
         is_cai = case.protocol == Protocol.CAI.value
-        if (all(of_dictionary) and not is_cai) or (not any(of_dictionary) and is_cai):
-            continue
+        is_on_device = case.device is not Device.HOST
+        if (all(of_dictionary) and not is_cai and is_on_device) or (not any(of_dictionary) and is_cai):
+            continue  # a dictionary on the host is looked for beside capsules
         levels = levels_of(case)
         if (FORK, "child") in wanted - levels:
             continue
         groups[case.protocol, case.device.value].append((-len(wanted & levels), number))
-    kept = [entry for group in groups.values() for entry in sorted(group)[:MOST]]
-    return [number for _, number in sorted(kept)]
+        if len(case.parameters) < 2 and wanted <= levels:
+            single.append(number)
+    kept = sorted(entry for group in groups.values() for entry in sorted(group)[:MOST])
+    return list(dict.fromkeys([*(number for _, number in kept), *single]))
 
 
 def levels_of(case: Case) -> frozenset[Level]:
