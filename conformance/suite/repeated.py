@@ -67,7 +67,10 @@ class Repeated:
             and (not self.is_packed or (point.layout == "packed" and point.size != "huge"))
             and not (self.changes_the_array and point.path == "reexport")
             and not (self.legacy and point.access == "readonly")
-            and (not self.writes or (point.layout != "broadcast" and point.access == "writable"))
+            and (
+                not self.writes
+                or (point.layout != "broadcast" and (point.access == "writable" or self.of == "consumer"))
+            )
             and not (point.form == "legacy" and ("struct", "versioned") in self.options)
             and not (point.size == "large" and not self.at_large)
             and not (point.size == "huge" and (self.writes or self.whole or "dtype" in dict(self.levels)))
@@ -115,7 +118,7 @@ EXCHANGES: tuple[Repeated, ...] = (
     *(_with(("offset", name)) for name in ("offset-1", "offset-65")),
     _with(("path", "view")), _with(("path", "reexport")), _with(("count", "second")), _with(("count", "again")),
     _with(_LOCKED, producer=_READS_ONLY), _with(_LOCKED, ("path", "view"), producer=_READS_ONLY), _with(_LOCKED, ("offset", "offset-1"), producer=_READS_ONLY),
-    _with(("content", "zeros")), _with(_SCALAR, ("offset", "offset-1")), _with(("path", "after-refusal")),
+    _with(_LOCKED, ("path", "reexport"), producer=_READS_ONLY), _with(("content", "zeros")), _with(_SCALAR, ("offset", "offset-1")), _with(("path", "after-refusal")),
 )  # fmt: skip
 """Exchanges with a further level changed: a fault that needs that level, too, shows wherever else it depends on."""
 FORMS: tuple[Repeated, ...] = (
@@ -177,8 +180,8 @@ CHECKS: tuple[Repeated, ...] = (
         Repeated("pointer.byte-offset", (("view", "packed"), ("offset", "aligned"), ("capsule", struct)), "consumer", needs_elements=True)
         for struct in _STRUCTS
     ),
-    *_of("lifetime.null-deleter", "consumer", is_risky=True, at_large=True, legacy=True, option="struct", values=_STRUCTS),
-    *_of("lifetime.null-context", "consumer", is_risky=True, at_large=True, legacy=True, option="struct", values=_STRUCTS),
+    *_of("lifetime.null-deleter", "consumer", releases=True, is_risky=True, at_large=True, legacy=True, option="struct", values=_STRUCTS),
+    *_of("lifetime.null-context", "consumer", releases=True, is_risky=True, at_large=True, legacy=True, option="struct", values=_STRUCTS),
     *(
         Repeated("lifetime.failed-import", (("struct", "versioned"), ("damage", damage)), "consumer", whole=True, releases=True)
         for damage in ("type-code", "device")
@@ -195,6 +198,7 @@ CHECKS: tuple[Repeated, ...] = (
     *_of("layout.stride-forms", "consumer", needs_elements=True, option="strides", values=("missing", "none", "explicit"), protocols=_CAI, levels=(("layout", "packed"),), is_packed=True),
     # what both do
     *_of("pointer.producer-write-seen", "either", writes=True, protocols=_BOTH, needs_elements=True, producer=_WRITES),
+    *_of("pointer.producer-write-seen", "consumer", writes=True, protocols=_BOTH, needs_elements=True, producer=_WRITES, levels=(_LOCKED,)),
     *_of("pointer.consumer-write-seen", "either", writes=True, protocols=_BOTH, needs_elements=True, consumer=_WRITES),
     *_of("pointer.imports-apart", "either", option="first", values=("kept", "dropped"), protocols=_BOTH, needs_elements=True),
     *_of("pointer.copy-true", "either", writes=True, needs_elements=True, consumer=_COPIES),

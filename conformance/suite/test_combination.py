@@ -35,7 +35,7 @@ from .patterns import pattern, raw
 from .places import expect_home
 from .points import VERSIONS, Point, far_rows, left_out, points, reach
 from .programs.after_fork import in_child
-from .repeated import EXCHANGE, EXCHANGES, REPEATED, Repeated
+from .repeated import CHECKS, EXCHANGE, EXCHANGES, REPEATED, Repeated
 from .specials import combined
 from .steps import Doing
 
@@ -50,6 +50,8 @@ _NOWHERE = (99, 0)
 """A device that DLPack does not know."""
 
 
+_WITHOUT_IMPORT = (*EXCHANGES, *(one for one in CHECKS if one.of == "producer"))
+"""The checks that say something where the consumer has refused the array of the point."""
 _NAMED = frozenset(level for one in REPEATED for level in one.levels)
 """The levels that checks change at a point."""
 
@@ -107,7 +109,8 @@ Told = set[tuple[Repeated, Code]]
 def _judge(exchange: Exchange, point: Point, told: Told, place: str = "") -> None:
     """Judge the exchange of a point, and each check that is repeated there: here, and then at another place, where ``told`` is known.
 
-    A refusal of the exchange ends the case after the checks; so does a failure that a simpler point shows as well.
+    A refusal of the exchange ends the case after the checks; so does a deviation that a simpler point shows as well. After a violation the
+    other checks could show the same once more.
     """
     ended: Failure | Refused | None = None
     exchange.special(_special(point, place))
@@ -117,13 +120,12 @@ def _judge(exchange: Exchange, point: Point, told: Told, place: str = "") -> Non
         ended = refusal
     except Failure as failure:
         ended, at = _reduced(exchange, point, place, _PLAIN, failure)
-        if at == point or ended.level is Level.OBSERVED:
+        if at == point or ended.level is not Level.SHOULD:
             raise ended from failure
     except _NotMade as missing:
         raise Inconclusive(f"not run: {missing}") from missing
     if REFERENCE in exchange.case.libraries and exchange.case.parameters:
-        is_refused = isinstance(ended, Refused) and exchange.case.consumer != REFERENCE
-        _repeat(exchange, point, told, place, EXCHANGES if is_refused else REPEATED)
+        _repeat(exchange, point, told, place, _WITHOUT_IMPORT if isinstance(ended, Refused) else REPEATED)
     if ended is not None:
         raise ended
 

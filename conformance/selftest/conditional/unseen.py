@@ -10,6 +10,7 @@ _RACE = "it shows only where threads race or an exception is in flight, which ha
 _STATE = "it shows only with an array whose elements are not in memory"
 
 _OBSERVED = "no document forbids it, so that the suite only observes it"
+_PLAIN_ONLY = "it refuses a request that the protocol lets a producer refuse, except for a plain array"
 _OWN_CONDITION = (
     "it is wrong under a condition already: after thousands of exchanges, across a fork, or in a race of two threads"
 )
@@ -29,8 +30,14 @@ _BY_RULE = {
         "pointer.ExtentOfWholeRows",
         "pointer.ExtentsSummed",
         "readonly.BitReadAsWritable",
+        "readonly.LegacyCapsulesOnly",
         "readonly.LegacyLocked",
+        "readonly.OlderStructsLocked",
         "readonly.ReadOnlyInLegacyCapsule",
+    ),
+    _PLAIN_ONLY: (
+        "pointer.CopyFalseRefused",
+        "pointer.CopyTrueRefused",
     ),
     _OWN_CONDITION: (
         "lifetime.EveryFourThousandthExportKept",
