@@ -111,6 +111,7 @@ _TYPES = (
 )
 """One element type for each width and each kind."""
 EXCHANGES: tuple[Repeated, ...] = (
+    *(_with(level) for level in (("rank", "rank-2"), ("size", "few"), ("layout", "packed"), ("offset", "offset-0"), ("access", "writable"))),
     *(_with(("dtype", name)) for name in _TYPES),
     *(_with(("layout", name)) for name in ("transposed", "padded", "stepped", "reversed", "broadcast")),
     *(_with(("rank", name)) for name in ("rank-0", "rank-1", "rank-3")),
@@ -120,7 +121,7 @@ EXCHANGES: tuple[Repeated, ...] = (
     _with(_LOCKED, producer=_READS_ONLY), _with(_LOCKED, ("path", "view"), producer=_READS_ONLY), _with(_LOCKED, ("offset", "offset-1"), producer=_READS_ONLY),
     _with(_LOCKED, ("path", "reexport"), producer=_READS_ONLY), _with(("content", "zeros")), _with(_SCALAR, ("offset", "offset-1")), _with(("path", "after-refusal")),
 )  # fmt: skip
-"""Exchanges with a further level changed: a fault that needs that level, too, shows wherever else it depends on."""
+"""Exchanges with a further level changed, some back to its default: a fault that needs that level, too, shows wherever else it depends on."""
 FORMS: tuple[Repeated, ...] = (
     Repeated(EXCHANGE, levels=(_LEGACY,), at_large=True), Repeated(EXCHANGE, levels=(("form", "version-1.0"),)),
     Repeated(EXCHANGE, levels=(("path", "copy"),), consumer=_COPIES, at_large=True), Repeated(EXCHANGE, levels=(("path", "shared"),), consumer=_COPIES, at_large=True),

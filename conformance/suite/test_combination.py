@@ -138,10 +138,12 @@ def _special(point: Point, place: str) -> str:
 
 
 def _reduced(exchange: Exchange, point: Point, place: str, one: Repeated, failure: Failure) -> tuple[Failure, Point]:
-    """The failure of a check with what is special about it: the levels without which it does not show; and the point with these levels."""
+    """The failure of a check with what is special about it: the levels without which it does not show; and the point with these levels.
+
+    What the check itself says to be special stands behind them.
+    """
     at = _at(exchange, point, one)
-    is_of_point = failure.given is None or failure.given in HELD.values()
-    if not is_of_point or failure.level is Level.OBSERVED:
+    if failure.level is Level.OBSERVED:
         return failure, at
     if one.invariant == EXCHANGE:
         one = _PLAIN
@@ -152,9 +154,12 @@ def _reduced(exchange: Exchange, point: Point, place: str, one: Repeated, failur
     if at.layout in _SPECIAL_STRIDES and "layout" not in fixed:
         stepped = replace(at, layout="stepped")
         at = stepped if _fails_alike(exchange, stepped, one, failure) else at
+    special, given = _special(at, place), failure.given or ""
+    if special and given and given not in HELD.values():
+        special = given if given in special else special if special in given else f"{special}, {given}"
     told = Failure(
         failure.code, failure.clause, failure.role, failure.level, failure.reason, failure.expected, failure.seen,
-        given=_special(at, place) or failure.given or "", accused=failure.accused, library=failure.library,
+        given=special or given, accused=failure.accused, library=failure.library,
     )  # fmt: skip
     return told, at
 
