@@ -130,6 +130,7 @@ class Result:
     def to_json(self) -> dict[str, Any]:
         """One line of ``results.jsonl``."""
         case = self.case.to_json()
+        case.pop("missing", None)
         del case["tier"]
         invariant_id = case["invariant"]
         return {

@@ -125,9 +125,16 @@ def _judge(exchange: Exchange, point: Point, told: Told, place: str = "") -> Non
     except _NotMade as missing:
         raise Inconclusive(f"not run: {missing}") from missing
     if REFERENCE in exchange.case.libraries and exchange.case.parameters:
-        _repeat(exchange, point, told, place, _WITHOUT_IMPORT if isinstance(ended, Refused) else REPEATED)
+        _repeat(exchange, point, told, place, _checks(exchange, is_refused=isinstance(ended, Refused)))
     if ended is not None:
         raise ended
+
+
+def _checks(exchange: Exchange, *, is_refused: bool) -> tuple[Repeated, ...]:
+    """The checks that say something. Where the producer has exported and the array is refused, its answers are judged still."""
+    if not is_refused:
+        return REPEATED
+    return _WITHOUT_IMPORT if exchange.case.consumer == REFERENCE and exchange.answers else EXCHANGES
 
 
 # -- what is special about a failure
@@ -143,7 +150,7 @@ def _reduced(exchange: Exchange, point: Point, place: str, one: Repeated, failur
     What the check itself says to be special stands behind them.
     """
     at = _at(exchange, point, one)
-    if failure.level is Level.OBSERVED:
+    if failure.level is Level.OBSERVED or failure.code is Code.DEFECT_EXCEPTION:  # its class is one cause, whatever it comes of
         return failure, at
     if one.invariant == EXCHANGE:
         one = _PLAIN
@@ -227,8 +234,9 @@ def _repeat(exchange: Exchange, point: Point, told: Told, place: str, checks: It
     that level. Refusals are another invariant's matter.
     """
     for one in checks:
-        if one.releases and not place and _plain(exchange, one) is not None:
-            continue  # whatever a library leaks of every array takes long to find out
+        if one.releases and not place and (known := _plain(exchange, one)) is not None:
+            told.add((one, known))  # to find it out once more takes long
+            continue
         failure = _tried(exchange, point, one)
         if failure is None or (one, failure.code) in told:
             continue
@@ -266,13 +274,16 @@ def _plain(exchange: Exchange, one: Repeated) -> Code | None:
     of_producer = _by_plain.setdefault(exchange.producer, {})
     key = (exchange.case.consumer, exchange.case.protocol, exchange.case.device.value, one)
     if key not in of_producer:
-        plain = _tried(exchange, Point(), one)
+        plain = _tried(exchange, Point(), one, observed=True)
         of_producer[key] = plain.code if plain is not None else None
     return of_producer[key]
 
 
-def _tried(exchange: Exchange, point: Point, one: Repeated) -> Failure | None:
-    """How this check fails at a point, if it does; ``None`` where it says nothing about the exchange, or there is no such array."""
+def _tried(exchange: Exchange, point: Point, one: Repeated, *, observed: bool = False) -> Failure | None:
+    """How this check fails at a point, if it does; ``None`` where it says nothing about the exchange, or there is no such array.
+
+    A failure that breaks no promise counts only with ``observed``.
+    """
     at = _at(exchange, point, one)
     if one.invariant != EXCHANGE:
         at = at.without("content")
@@ -289,7 +300,7 @@ def _tried(exchange: Exchange, point: Point, one: Repeated) -> Failure | None:
     try:
         _exchange(own, at) if one.invariant == EXCHANGE else catalogue()[one.invariant].check(own)
     except Failure as failure:
-        if failure.level is Level.OBSERVED or own.is_illegal:
+        if not observed and (failure.level is Level.OBSERVED or own.is_illegal):
             return None
         if failure.given is None and own.given != given:
             failure.given = own.given

@@ -107,7 +107,7 @@ def test_accusations_are_not_settled_until_each_was_alone_and_with_the_reference
 # -- in a run
 
 CASES = tuple(
-    f"pointer.same-address/reference-guilty/dlpack/host/{name}/uint8" for name in ("vector", "cube", "c-order")
+    f"pointer.same-address/reference-guilty/dlpack/host/{name}/float32" for name in ("vector", "cube", "c-order")
 )
 SELECTED = ("--between", "guilty", *(word for name in CASES for word in ("--case", name)), "-n", "1")
 COPIES = "offer = type(offer)(offer._source.copied())"

@@ -44,7 +44,7 @@ def test_two_runs_plan_the_same_cases_and_find_the_same_outcomes(conformance: Co
 
 def test_one_case_can_be_run_alone_by_its_id(conformance: Command) -> None:
     """The id is all that is needed."""
-    case = "pointer.values/numpy-reference/dlpack/host/stepped/uint8"
+    case = "pointer.values/numpy-reference/dlpack/host/stepped/float32"
     done = conformance("check", "--case", case, "--between", "numpy")
     assert (done.code, done.outcomes()) == (0, {case: "pass"})
 
@@ -78,7 +78,7 @@ def test_a_library_that_kills_its_process_costs_its_own_cases_only(
 def test_a_library_that_cannot_be_imported_is_absent_with_the_reason(conformance: Command, tmp_path: Path) -> None:
     """All other cases run, but the run is not a success."""
     path = install(tmp_path / "site", "broken", load="raise OSError('libmissing.so.1: cannot open')")
-    done = conformance("check", "--case", "pointer.values/reference-reference/dlpack/host/c-order/uint8", path=path)
+    done = conformance("check", "--case", "pointer.values/reference-reference/dlpack/host/c-order/float32", path=path)
     assert done.code == 4
     assert "libmissing.so.1: cannot open" in " ".join(done.stdout.split())
     libraries = json.loads((done.out / "environment.json").read_text())["libraries"]
@@ -151,7 +151,7 @@ def test_another_seed_mixes_the_cases_in_another_order(conformance: Command) -> 
 
 def test_results_can_be_shown_again(conformance: Command) -> None:
     """The same summary, save for the time that it took."""
-    case = "pointer.values/numpy-numpy/dlpack/host/c-order/uint8"
+    case = "pointer.values/numpy-numpy/dlpack/host/c-order/float32"
     first = conformance("check", "--case", case)
     again = conformance("report", "conform-results")
     assert again.code == first.code == 0
@@ -162,7 +162,7 @@ def test_results_can_be_shown_again(conformance: Command) -> None:
 def test_a_case_that_killed_its_process_is_alone_in_the_next_run(conformance: Command, tmp_path: Path) -> None:
     """The case shares no process in the next run. Its death must repeat there, too, so the outcome is the same."""
     path = install(tmp_path / "site", "deadly", take="os.abort()")
-    case = "pointer.values/reference-deadly/dlpack/host/c-order/uint8"
+    case = "pointer.values/reference-deadly/dlpack/host/c-order/float32"
     tries = []
     for _ in range(2):
         done = conformance("check", "--between", "deadly", "--case", case, path=path)
@@ -176,7 +176,7 @@ def test_two_runs_cannot_write_to_one_folder(conformance: Command, tmp_path: Pat
     out = tmp_path / "conform-results"
     out.mkdir()
     with owned(out):
-        refused = conformance("check", "--case", "pointer.values/reference-reference/dlpack/host/c-order/uint8")
+        refused = conformance("check", "--case", "pointer.values/reference-reference/dlpack/host/c-order/float32")
     assert (refused.code, refused.stderr.count("\n")) == (2, 1)
     assert "another run is writing to conform-results" in refused.stderr
     assert not (out / "plan.jsonl").exists()
