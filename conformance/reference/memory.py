@@ -25,7 +25,7 @@ from . import guards, streams
 from .guards import GUARDS
 
 ALIGNMENT = 256
-_NO_RESERVE: int = getattr(mmap, "MAP_NORESERVE", 0)
+_NO_RESERVE: int = getattr(mmap, "MAP_NORESERVE", 0x4000)  # of Linux; Python names it since 3.13
 POISON = 0xDD
 """What a released block is overwritten with, so that a reader that comes too late sees it."""
 

@@ -267,7 +267,7 @@ def reach(pair: Pair) -> Reach:
             ("layout", having(LAYOUTS, _layouts_missing(pair))),
             ("rank", having(RANKS, _ranks_missing(pair))),
             ("size", having(SIZES, _sizes_missing(pair))),
-            ("offset", having(OFFSETS, _views_missing(pair, OFFSETS[1:]))),
+            ("offset", having(OFFSETS, _offsets_missing(pair))),
             ("access", having(ACCESS, _access_missing(pair))),
             ("content", CONTENTS if pair.with_reference else CONTENTS[:1]),
             ("form", _forms(pair)),
@@ -305,9 +305,14 @@ def _views_missing(pair: Pair, levels: Iterable[str]) -> dict[str, str]:
     return {} if "rows" in pair.source.layouts else dict.fromkeys(levels, f"{pair.producer.name} has no views")
 
 
+def _offsets_missing(pair: Pair) -> dict[str, str]:
+    found = {} if pair.with_reference else dict.fromkeys(OFFSETS[2:], _ALONE)
+    return {**found, **_views_missing(pair, OFFSETS[1:])}
+
+
 def _ranks_missing(pair: Pair) -> dict[str, str]:
     """A library that makes no array of rank 8 was not asked for its limit, so it is given none above rank 3."""
-    found = {} if pair.with_reference else dict.fromkeys(("rank-5", "rank-6"), _ALONE)
+    found = {} if pair.with_reference else dict.fromkeys(("rank-4", "rank-5", "rank-6"), _ALONE)
     if "scalar" not in pair.source.layouts:
         found["rank-0"] = _not_made(pair, "scalar", "arrays without dimensions")
     if "rank-8" not in pair.source.layouts:
@@ -316,7 +321,7 @@ def _ranks_missing(pair: Pair) -> dict[str, str]:
 
 
 def _sizes_missing(pair: Pair) -> dict[str, str]:
-    found = {}
+    found = {} if pair.with_reference else {"long": _ALONE}
     if "empty-columns" not in pair.source.layouts:
         found["empty"] = _not_made(pair, "empty-columns", "arrays without elements")
     if pair.producer.name != REFERENCE:

@@ -150,7 +150,9 @@ def _reduced(exchange: Exchange, point: Point, place: str, one: Repeated, failur
     What the check itself says to be special stands behind them.
     """
     at = _at(exchange, point, one)
-    if failure.level is Level.OBSERVED or failure.code is Code.DEFECT_EXCEPTION:  # its class is one cause, whatever it comes of
+    if (
+        failure.level is Level.OBSERVED or failure.code is Code.DEFECT_EXCEPTION
+    ):  # its class is one cause, whatever it comes of
         return failure, at
     if one.invariant == EXCHANGE:
         one = _PLAIN
