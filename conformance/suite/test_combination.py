@@ -39,7 +39,7 @@ from .repeated import CHECKS, EXCHANGE, EXCHANGES, REPEATED, Repeated
 from .specials import combined
 from .steps import Doing
 
-_PRESSURE = 3
+_PRESSURE = 2
 """Arrays of the producer's that take up memory which should not be free."""
 _MANY = 99
 _NOT_PLAIN = "columns"
