@@ -28,7 +28,7 @@ def _under_test(env: Environment) -> tuple[Library, ...]:
 
 def _draft(first: Library, last: Library, tier: Tier, **parameters: str) -> Draft:
     """Where both have arrays, and by what they exchange them: the GPU and DLPack before the rest."""
-    places = [d for d in (Device.CUDA, Device.HOST) if d in first.sides or d in last.sides]
+    places = [d for d in (Device.CUDA, Device.HOST, Device.SIMULATED) if d in first.sides or d in last.sides]
     device = next((d for d in places if d in first.sides and d in last.sides), places[0])
     protocol = next((p.value for p in Protocol if _share(first, last, device, p)), "none")
     return Draft(first.name, last.name, protocol, device, tuple(parameters.items()), tier)
