@@ -16,6 +16,7 @@ from conformance.selftest.conditional.subjects import PREFIX
 from conformance.selftest.conditional.trying import Candidate, Tried
 from conformance.selftest.conditional.worker import Lost
 from conformance.signals import Stops
+from conformance.suite.catalogue import Case
 
 GROUP = 3
 
@@ -34,7 +35,7 @@ class Paper:
         """Nothing to measure."""
         return {}
 
-    def load(self, parts: Sequence[Path]) -> None:
+    def load(self, parts: Sequence[Path], points: Sequence[Case]) -> None:
         """Nothing to load."""
 
     def tried(self, names: Sequence[str]) -> list[Tried]:
