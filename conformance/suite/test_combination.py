@@ -291,9 +291,11 @@ def _tried(exchange: Exchange, point: Point, one: Repeated, *, observed: bool = 
         at = at.without("content")
     if one is not _PLAIN and at.count == "hundredth":
         at = at.without("count")  # the process has made a hundred exchanges by now
-    if set(one.levels) & set(exchange.case.missing) or (one.is_risky and _may_end_the_process(exchange, one)):
+    if set(one.levels) & set(exchange.case.missing):
         return None
     if not one.applies(at, exchange.producer, exchange.consumer, exchange.protocol, exchange.device):
+        return None
+    if one.is_risky and _may_end_the_process(exchange, one):  # by a fork, so only where the check applies
         return None
     if one.releases and _is_late_with_plain(exchange):
         return None
