@@ -129,24 +129,18 @@ def importer(broken: type[Importer], decide: Decide, names: tuple[str, ...] | No
         struct = capsule.pointer(offered) if capsule.is_capsule(offered) else 0
         with life.importing(known, struct):
             taken = capsules(self, offered)
-        life.imported(taken, _address(taken))
+        life.imported(taken)
         return taken
 
     def take_cai(self: Importer, source: Any) -> Any:
         with life.importing(frozenset(), 0):
             taken = dictionaries(self, source)
-        life.imported(taken, _address(taken))
+        life.imported(taken)
         return taken
 
     made.take_dlpack, made.take_capsule, made.take_cai = take_dlpack, take_capsule, take_cai
     made.life = life
     return cast(type[Importer], made)
-
-
-def _address(taken: Any) -> int:
-    if taken.tensor is not None:
-        return int(taken.tensor.element0)
-    return int(taken.interface.address) if taken.interface is not None else 0
 
 
 class _Read:

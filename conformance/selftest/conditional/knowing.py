@@ -22,6 +22,8 @@ from .levels import ACCESS, ALIGNMENT, COUNT, FORK, OFFSET, PATH, STRIDES, THREA
 _NOTHING: State = frozenset()
 _NEWEST = 8
 """Exports of an array of which one may live still."""
+_STRUCTS = 16
+"""Structs whose path is remembered: more than live at once in a check."""
 _REFUSED = "refused_before"
 """Attribute of an exporter that has refused an export."""
 _PUBLISHED = "published_before"
@@ -49,7 +51,7 @@ class Life:
         self.imports = 0
         self.refused = False
         self.now = _Now()
-        self._alive: dict[int, WeakSet[Imported]] = {}
+        self._alive: WeakSet[Imported] = WeakSet()
         self._paths: dict[int, State] = {}
 
     # -- what is counted
@@ -85,7 +87,7 @@ class Life:
         before, self.now.array = self.now.array, known
         self.imports += 1
         if struct:
-            self._paths[struct] = frozenset(level for level in known if level[0] == PATH)
+            self._remember(struct, frozenset(level for level in known if level[0] == PATH))
         try:
             yield
         except Exception:
@@ -94,10 +96,17 @@ class Life:
         finally:
             self.now.array = before
 
-    def imported(self, taken: Any, address: int) -> None:
+    def imported(self, taken: Any) -> None:
         """Note an import that lives from now on."""
-        if address and isinstance(taken, Imported):
-            self._alive.setdefault(address, WeakSet()).add(taken)
+        if isinstance(taken, Imported):
+            self._alive.add(taken)
+
+    def _remember(self, struct: int, paths: State) -> None:
+        """Note the path of a struct. Only the newest are kept: this must not grow, because checks for leaks would see it."""
+        self._paths.pop(struct, None)
+        self._paths[struct] = paths
+        if len(self._paths) > _STRUCTS:
+            del self._paths[next(iter(self._paths))]
 
     # -- the levels
 
@@ -189,7 +198,7 @@ class Life:
         return self._known(known, set(), self.imports)
 
     def _paths_of(self, address: int) -> set[str]:
-        paths = {"second"} if self._alive.get(address) else set()
+        paths = {"second"} if any(_address(taken) == address for taken in self._alive) else set()
         return paths | ({"after-refusal"} if self.refused else set())
 
     def _known(self, known: set[tuple[str, str]], paths: set[str], count: int, *, is_array: bool = True) -> State:
@@ -205,6 +214,13 @@ class Life:
         if os.getpid() != self.home:
             known.add((FORK, "child"))
         return frozenset(known)
+
+
+def _address(taken: Imported) -> int:
+    """The address of element 0; 0 if there is none."""
+    if taken.tensor is not None:
+        return int(taken.tensor.element0)
+    return int(taken.interface.address) if taken.interface is not None else 0
 
 
 _OF_VIEW = (WIDTH, "layout", "rank", "size")
