@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from functools import lru_cache
 from typing import Any
 
 from conformance.protocols.dtypes import NATIVE_ORDER, DLCode, DType
@@ -152,6 +153,7 @@ class NumpyAdapter(Adapter):
         return self.numpy.from_dlpack(offer, **keywords)
 
 
+@lru_cache(maxsize=256)
 def dtype_name(kind: Any) -> str:
     """What NumPy calls a dtype of its own: the name, or the typestr where the byte order is foreign."""
     return str(kind.name if kind.isnative else kind.str)

@@ -123,6 +123,24 @@ class Partners:
     get: Callable[[str], Adapter]
 
 
+class _AtWork:
+    """The context of :meth:`Exchange.step`. It is a class, because every exchange enters it many times: a generator takes three times as long."""
+
+    __slots__ = ("_doing", "_exchange", "_is_lent", "_library", "_role")
+
+    def __init__(self, exchange: Exchange, doing: Doing, role: Role | None, library: str, is_lent: bool) -> None:
+        self._exchange, self._doing, self._role = exchange, doing, role
+        self._library, self._is_lent = library, is_lent
+
+    def __enter__(self) -> None:
+        self._exchange.begin(self._doing, self._role, self._library, self._is_lent)
+
+    def __exit__(self, kind: object, error: BaseException | None, trace: object) -> None:
+        self._exchange.end()
+        if error is not None and (escaped := stand_in(error)) is not None:
+            raise escaped from error
+
+
 class Exchange:
     """One case while it runs. ``steps`` is where it tells what it is doing."""
 
@@ -200,24 +218,22 @@ class Exchange:
         yield
         self._given = before
 
-    @contextmanager
-    def step(self, doing: Doing, role: Role | None, library: str = "", *, is_lent: bool = False) -> Iterator[None]:
+    def step(self, doing: Doing, role: Role | None, library: str = "", *, is_lent: bool = False) -> _AtWork:
         """Inside, that side is at work; a death there is told as one in this step, of ``library`` if it stands on no such side.
 
         ``is_lent`` says that this library imports from the reference.
         """
+        return _AtWork(self, doing, role, library, is_lent)
+
+    def begin(self, doing: Doing, role: Role | None, library: str, is_lent: bool) -> None:
+        """Begin a step; :meth:`step` does, and ends it."""
         self._stand_in, self._is_lent = library, is_lent
         self._mark(doing, role)
-        try:
-            yield
-        except BaseException as error:
-            escaped = stand_in(error)
-            if escaped is None:
-                raise
-            raise escaped from error
-        finally:
-            self._stand_in, self._is_lent = "", False
-            self._mark(Doing.RELEASE)
+
+    def end(self) -> None:
+        """End the step: from now on the suite looks at things and drops them."""
+        self._stand_in, self._is_lent = "", False
+        self._mark(Doing.RELEASE)
 
     def _mark(self, doing: Doing, role: Role | None = None) -> None:
         if role is not None:

@@ -83,8 +83,9 @@ def is_mapped(handed: Handed) -> bool:
         return True
     low, high = span(bytewise)
     first, last = handed.address + low, handed.address + high - 2 + handed.itemsize
-    pages = range(first, last, mmap.PAGESIZE) if last - first <= _MOST_LOOKED_AT else ()
-    return all(_own_memory(address, 1) is not None for address in (first, *pages, last))
+    pages = range(first, last, mmap.PAGESIZE) if last - first <= _MOST_LOOKED_AT else (first,)
+    in_one_page = first // mmap.PAGESIZE == last // mmap.PAGESIZE
+    return all(_own_memory(address, 1) is not None for address in ((first,) if in_one_page else (*pages, last)))
 
 
 def covers(handed: Handed, address: int) -> bool:

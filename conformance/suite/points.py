@@ -65,18 +65,16 @@ class Point:
     @classmethod
     def of(cls, parameters: Iterable[tuple[str, str]]) -> Point:
         """The point of a case: the levels among its parameters, and the default of every other factor."""
-        known = {field.name for field in fields(cls)}
-        return cls(**{name: level for name, level in parameters if name in known})
+        return cls(**{name: level for name, level in parameters if name in _DEFAULTS})
 
     @property
     def changed(self) -> tuple[tuple[str, str], ...]:
         """The levels that are not the default of their factor, in the order of the factors."""
-        return tuple((f.name, getattr(self, f.name)) for f in fields(self) if getattr(self, f.name) != f.default)
+        return tuple((name, level) for name, level in vars(self).items() if level != _DEFAULTS[name])
 
     def without(self, name: str) -> Point:
         """The same point with the default of this factor."""
-        default = next(field.default for field in fields(self) if field.name == name)
-        return Point(**{**dict(self.changed), name: str(default)})
+        return Point(**{**vars(self), name: _DEFAULTS[name]})
 
     def nearest(self, levels: Iterable[tuple[str, str]], *, is_of_reference: bool) -> Point:
         """The point with these levels, and with the default of each factor whose level does not go with them.
@@ -125,6 +123,10 @@ class Point:
         whole = _BUILD[self.layout](self, _FEW[self.ndim])
         cut = (*(slice(None) for _ in range(self.ndim // 2)), slice(0, 0))
         return Layout(whole.name, whole.base, (*whole.steps, Index(cut)))
+
+
+_DEFAULTS = {field.name: str(field.default) for field in fields(Point)}
+"""The level of each factor that is not special, in the order of the factors."""
 
 
 def far_rows(kind: DType, ndim: int = 2) -> Strided:

@@ -7,8 +7,10 @@ from dataclasses import dataclass
 
 from conformance.adapters.base import Adapter, Device, Protocol, Trait
 
+from conformance.protocols.dtypes import DTYPES
+
 from .libraries import REFERENCE
-from .points import Point
+from .points import LAYOUTS, OFFSETS, PATHS, RANKS, SIZES, Point
 
 _DLPACK, _CAI = (Protocol.DLPACK,), (Protocol.CAI,)
 _BOTH = (Protocol.DLPACK, Protocol.CAI)
@@ -84,6 +86,11 @@ def _of(
 ) -> Iterator[Repeated]:
     for value in values:
         yield Repeated(invariant, ((option, value),) if option else (), of, **more)  # type: ignore[arg-type]
+
+
+def one_level(name: str, level: str) -> Repeated:
+    """An exchange with this level changed."""
+    return Repeated(EXCHANGE, levels=((name, level),), protocols=_BOTH, at_large=True)
 
 
 def _with(*levels: tuple[str, str], **more: object) -> Repeated:
@@ -217,3 +224,13 @@ CHECKS: tuple[Repeated, ...] = (
 )  # fmt: skip
 REPEATED = (*EXCHANGES, *FORMS, *CHECKS)
 """All of them."""
+
+
+_FACTORS = {"dtype": tuple(DTYPES), "layout": LAYOUTS, "rank": RANKS, "size": SIZES, "offset": OFFSETS, "path": PATHS}
+LEVELS = tuple(
+    one_level(name, level)
+    for name, levels in _FACTORS.items()
+    for level in levels
+    if ((name, level),) not in {one.levels for one in EXCHANGES}
+)
+"""Exchanges with each single level that :data:`EXCHANGES` leaves to the points."""

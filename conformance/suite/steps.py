@@ -8,9 +8,9 @@ from __future__ import annotations
 import json
 import mmap
 import struct
-from dataclasses import dataclass
 from enum import Enum
 from functools import lru_cache
+from typing import NamedTuple
 
 from conformance.protocols.clauses import Role
 
@@ -31,8 +31,7 @@ class Doing(str, Enum):
     """After a hand-over, while arrays, imports and capsules are looked at by the suite or dropped."""
 
 
-@dataclass(frozen=True)
-class Step:
+class Step(NamedTuple):
     """``role`` is the side that works; ``given`` says what is special about the input; ``illegal`` that the protocol forbids it.
 
     ``library`` is the one at work, by name, where it is not the library that stands on that side of the case: a producer
@@ -48,10 +47,15 @@ class Step:
     is_lent: bool = False
 
 
-@lru_cache(maxsize=256)
-def _encoded(step: Step) -> bytes:
-    text = json.dumps({**vars(step), "given": step.given[:500]}, ensure_ascii=False)
-    return text.encode("utf-8", "backslashreplace")  # at most 6 bytes a character, so it always finds room
+_NOTHING = _HEAD.pack(0)
+
+
+@lru_cache(maxsize=1024)
+def _encoded(step: Step) -> tuple[bytes, bytes]:
+    """The length, and the step as JSON."""
+    text = json.dumps({**step._asdict(), "given": step.given[:500]}, ensure_ascii=False)
+    data = text.encode("utf-8", "backslashreplace")  # at most 6 bytes a character, so it always finds room
+    return _HEAD.pack(len(data)), data
 
 
 class Steps:
@@ -62,10 +66,11 @@ class Steps:
 
     def mark(self, step: Step) -> None:
         """From now on the process is in this step."""
-        data = _encoded(step)
-        self._memory[: _HEAD.size] = _HEAD.pack(0)  # a process that dies in between leaves no half of a step
-        self._memory[_HEAD.size : _HEAD.size + len(data)] = data
-        self._memory[: _HEAD.size] = _HEAD.pack(len(data))
+        length, data = _encoded(step)
+        memory = self._memory
+        memory[: _HEAD.size] = _NOTHING  # a process that dies in between leaves no half of a step
+        memory[_HEAD.size : _HEAD.size + len(data)] = data
+        memory[: _HEAD.size] = length
 
     @property
     def newest(self) -> Step:

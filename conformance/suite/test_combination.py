@@ -115,19 +115,27 @@ def _judge(exchange: Exchange, point: Point, told: Told, place: str = "") -> Non
     ended: Failure | Refused | None = None
     exchange.special(_special(point, place))
     try:
-        _exchange(exchange, point)
+        make_exchange(exchange, point)
     except Refused as refusal:
         ended = refusal
     except Failure as failure:
         ended, at = _reduced(exchange, point, place, _PLAIN, failure)
         if at == point or ended.level is not Level.SHOULD:
             raise ended from failure
-    except _NotMade as missing:
+        if not place and len(at.changed) < 2:
+            _of_levels(exchange).add((failure.code, failure.role, frozenset(at.changed)))
+    except NotMade as missing:
         raise Inconclusive(f"not run: {missing}") from missing
-    if REFERENCE in exchange.case.libraries and exchange.case.parameters:
+    if _is_repeated(exchange):
         _repeat(exchange, point, told, place, _checks(exchange, is_refused=isinstance(ended, Refused)))
     if ended is not None:
         raise ended
+
+
+def _is_repeated(exchange: Exchange) -> bool:
+    """Whether checks are repeated: with the reference on one side. An exchange of the reference with itself says nothing of a library."""
+    sides = {exchange.case.producer, exchange.case.consumer}
+    return REFERENCE in sides and len(sides) > 1 and bool(exchange.case.parameters)
 
 
 def _checks(exchange: Exchange, *, is_refused: bool) -> tuple[Repeated, ...]:
@@ -174,14 +182,14 @@ def _reduced(exchange: Exchange, point: Point, place: str, one: Repeated, failur
 
 
 def _fails_alike(exchange: Exchange, at: Point, one: Repeated, failure: Failure) -> bool:
-    other = _tried(exchange, at, one)
+    other = tried(exchange, at, one)
     return other is not None and (other.code, other.role) == (failure.code, failure.role)
 
 
 # -- one exchange
 
 
-def _exchange(exchange: Exchange, point: Point, *, patient: bool = False) -> None:
+def make_exchange(exchange: Exchange, point: Point, *, patient: bool = False) -> None:
     """In this thread and this process.
 
     A release on another thread may have begun before the import was gone. So the exchange is then made again with ``patient``: the import lives
@@ -200,7 +208,7 @@ def _exchange(exchange: Exchange, point: Point, *, patient: bool = False) -> Non
         first.clear()
     if point.count == "hundredth":
         _take(exchange, point, source)
-        _hand_over(exchange, point, source, _MANY - 1)
+        hand_over(exchange, point, source, _MANY - 1)
     holder = [_take(exchange, point, source)]
     view = exchange.look(holder[0])
     _judge_description(exchange, point, source, holder[0], view)
@@ -214,7 +222,7 @@ def _exchange(exchange: Exchange, point: Point, *, patient: bool = False) -> Non
     )
     here = threading.get_ident()
     if is_shared and not patient and any(caller != here for managed in exports for caller in managed.callers):
-        _exchange(exchange, point, patient=True)
+        make_exchange(exchange, point, patient=True)
         return
     _judge_flags(exchange, point, source, view)
 
@@ -225,29 +233,30 @@ _PLAIN = Repeated(EXCHANGE, of="any", protocols=tuple(Protocol), at_large=True)
 """The exchange of a point itself."""
 
 
-class _NotMade(Exception):
+class NotMade(Exception):
     """The producer has no array with these levels."""
 
 
 def _repeat(exchange: Exchange, point: Point, told: Told, place: str, checks: Iterable[Repeated]) -> None:
     """Make each check that says something about this exchange, on arrays of this point with the levels of the check.
 
-    A failure that a plain array shows as well is told where the array is plain, and one that a single level shows is told at the point with
-    that level. Refusals are another invariant's matter.
+    The case of a plain array reports a failure that a plain array shows as well, and the point with one level one that this level shows.
+    ``combination.later`` makes sure that these cases do not miss a failure that begins late. Refusals are another invariant's matter.
     """
     for one in checks:
         if one.releases and not place and (known := _plain(exchange, one)) is not None:
             told.add((one, known))  # to find it out once more takes long
             continue
-        failure = _tried(exchange, point, one)
+        failure = tried(exchange, point, one)
         if failure is None or (one, failure.code) in told:
             continue
-        if not place and _is_of_plain(exchange, one, failure):
+        if not place and (_is_of_plain(exchange, one, failure) or _is_of_level(exchange, point, one, failure)):
             told.add((one, failure.code))
             continue
         found, at = _reduced(exchange, point, place, one, failure)
         if one.invariant == EXCHANGE and not place and len(at.changed) < 2:
             told.add((one, failure.code))
+            _of_levels(exchange).add((failure.code, failure.role, frozenset(at.changed)))
             continue
         with _never(exchange):
             raise found
@@ -266,6 +275,28 @@ _by_plain: WeakKeyDictionary[Adapter, dict[tuple[str, str, str, Repeated], Code 
 """By producer; then by consumer, protocol, device and check: how a plain array fails, if it does. The same in every case of a process."""
 
 
+_by_level: WeakKeyDictionary[
+    Adapter, dict[tuple[str, str, str], set[tuple[Code, Role | None, frozenset[tuple[str, str]]]]]
+] = WeakKeyDictionary()
+"""By producer; then by consumer, protocol and device: the failures of exchanges that a single level shows, and that level."""
+
+
+def _of_levels(exchange: Exchange) -> set[tuple[Code, Role | None, frozenset[tuple[str, str]]]]:
+    """The failures of exchanges of these two libraries that a single level has shown in this process."""
+    key = (exchange.case.consumer, exchange.case.protocol, exchange.case.device.value)
+    return _by_level.setdefault(exchange.producer, {}).setdefault(key, set())
+
+
+def _is_of_level(exchange: Exchange, point: Point, one: Repeated, failure: Failure) -> bool:
+    """Whether an exchange fails as one of its levels alone has failed before: it need not be reduced once more."""
+    if one.invariant != EXCHANGE:
+        return False
+    levels = frozenset(_at(exchange, point, one).changed)
+    return any(
+        (code, role) == (failure.code, failure.role) and single <= levels for code, role, single in _of_levels(exchange)
+    )
+
+
 def _is_of_plain(exchange: Exchange, one: Repeated, failure: Failure) -> bool:
     """Whether a plain array fails this check alike."""
     return _plain(exchange, one) is failure.code
@@ -276,12 +307,12 @@ def _plain(exchange: Exchange, one: Repeated) -> Code | None:
     of_producer = _by_plain.setdefault(exchange.producer, {})
     key = (exchange.case.consumer, exchange.case.protocol, exchange.case.device.value, one)
     if key not in of_producer:
-        plain = _tried(exchange, Point(), one, observed=True)
+        plain = tried(exchange, Point(), one, observed=True)
         of_producer[key] = plain.code if plain is not None else None
     return of_producer[key]
 
 
-def _tried(exchange: Exchange, point: Point, one: Repeated, *, observed: bool = False) -> Failure | None:
+def tried(exchange: Exchange, point: Point, one: Repeated, *, observed: bool = False) -> Failure | None:
     """How this check fails at a point, if it does; ``None`` where it says nothing about the exchange, or there is no such array.
 
     A failure that breaks no promise counts only with ``observed``.
@@ -302,14 +333,14 @@ def _tried(exchange: Exchange, point: Point, one: Repeated, *, observed: bool = 
     own = _own(exchange, at, one)
     given = own.given
     try:
-        _exchange(own, at) if one.invariant == EXCHANGE else catalogue()[one.invariant].check(own)
+        make_exchange(own, at) if one.invariant == EXCHANGE else catalogue()[one.invariant].check(own)
     except Failure as failure:
         if not observed and (failure.level is Level.OBSERVED or own.is_illegal):
             return None
         if failure.given is None and own.given != given:
             failure.given = own.given
         return failure
-    except (Refused, Inconclusive, Unsupported, _NotMade):
+    except (Refused, Inconclusive, Unsupported, NotMade):
         return None
     except Exception as error:
         exchange.check_context(error)
@@ -340,7 +371,7 @@ def _survives(exchange: Exchange, one: Repeated) -> str:
     """Make the check with a plain array, in a fork: whatever comes of it, the process has survived."""
     exchange.alone()
     try:
-        _tried(exchange, Point(), one)
+        tried(exchange, Point(), one)
     except Exception:
         return _ENDED
     return _ENDED
@@ -384,7 +415,7 @@ def _made(exchange: Exchange, library: Adapter, point: Point) -> Source:
         return exchange.make(library, kind=point.kind, form=form, block=block, readonly=readonly)
     except Exception as error:
         exchange.check_context(error)
-        raise _NotMade(f"{library.name} makes no such array: {brief(error)}") from error
+        raise NotMade(f"{library.name} makes no such array: {brief(error)}") from error
 
 
 def _content(point: Point, count: int) -> bytes:
@@ -460,7 +491,7 @@ def _take(exchange: Exchange, point: Point, source: Source) -> Any:
     return taken
 
 
-def _hand_over(exchange: Exchange, point: Point, source: Source, times: int) -> None:
+def hand_over(exchange: Exchange, point: Point, source: Source, times: int) -> None:
     """Hand the array over so many times without a look: the looks take longer than the hand-over."""
     keywords = _keywords(exchange, point)
     try:

@@ -19,7 +19,7 @@ from pathlib import Path
 from typing import IO, Any
 
 from conformance.suite import children
-from conformance.suite.catalogue import Case
+from conformance.suite.catalogue import Case, catalogue
 from conformance.suite.libraries import REFERENCE
 
 from . import reach, trying, wrapped
@@ -133,6 +133,7 @@ def _begun(writer: int, number: int) -> None:
 def main() -> None:
     """Until there are no more requests."""
     children.die_with_parent()
+    catalogue()  # once, and not in each process that is forked
     known = Reach(())
     caught: dict[str, list[str]] = defaultdict(list)
     for line in sys.stdin:
