@@ -4,10 +4,10 @@ from __future__ import annotations
 
 import os
 import threading
+import weakref
 from collections.abc import Iterator
 from contextlib import contextmanager
 from typing import Any
-from weakref import WeakSet
 
 from conformance.protocols import cai, capsule, dlpack
 from conformance.protocols.dlpack import VERSIONED, DLFlags, Tensor
@@ -51,7 +51,7 @@ class Life:
         self.imports = 0
         self.refused = False
         self.now = _Now()
-        self._alive: WeakSet[Imported] = WeakSet()
+        self._alive: dict[int, weakref.ref[Imported]] = {}
         self._paths: dict[int, State] = {}
 
     # -- what is counted
@@ -99,7 +99,12 @@ class Life:
     def imported(self, taken: Any) -> None:
         """Note an import that lives from now on."""
         if isinstance(taken, Imported):
-            self._alive.add(taken)
+            alive, key = self._alive, id(taken)
+            alive[key] = weakref.ref(taken, lambda _: alive.pop(key, None))
+
+    def _living(self) -> Iterator[Imported]:
+        """The imports that live. Other threads may import meanwhile, so this looks at a copy."""
+        return (taken for reference in list(self._alive.values()) if (taken := reference()) is not None)
 
     def _remember(self, struct: int, paths: State) -> None:
         """Note the path of a struct. Only the newest are kept: this must not grow, because checks for leaks would see it."""
@@ -198,7 +203,7 @@ class Life:
         return self._known(known, set(), self.imports)
 
     def _paths_of(self, address: int) -> set[str]:
-        paths = {"second"} if any(_address(taken) == address for taken in self._alive) else set()
+        paths = {"second"} if any(_address(taken) == address for taken in self._living()) else set()
         return paths | ({"after-refusal"} if self.refused else set())
 
     def _known(self, known: set[tuple[str, str]], paths: set[str], count: int, *, is_array: bool = True) -> State:
