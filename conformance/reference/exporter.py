@@ -47,6 +47,10 @@ class Log:
         return sum(m.deleter_calls for m in self.exports)
 
 
+_STRIDES_REQUIRED = (1, 2)
+"""The first version whose structs always have strides (DLP-20)."""
+
+
 class Exporter:
     """An array in ``block``: element type, view (in elements, relative to the block's start), read-only or not.
 
@@ -85,6 +89,10 @@ class Exporter:
         self.pending = False
         self.writer: WorkStream | None = None
         self.byte_strides: tuple[int, ...] | None = None
+        self.omits_strides = False
+        """Whether capsules before DLPack 1.2 have NULL strides where the array is C-contiguous (DLP-21)."""
+        self.byte_offset = 0
+        """Bytes between the data pointer of a capsule and element 0 (DLP-17)."""
         self.log = Log()
 
     # -- where the elements are
@@ -256,7 +264,8 @@ class Exporter:
     def fields(self, version: tuple[int, int] | None, *, copied: bool) -> Fields:
         """The struct's content before any override."""
         return Fields(
-            data=self.dl_data(),
+            data=self.dl_data() - self.split(),
+            byte_offset=self.split(),
             device=self.device(),
             code=int(self.dtype.code),
             bits=self.dtype.bits,
@@ -266,12 +275,21 @@ class Exporter:
             flags=self.flags(copied=copied),
         )
 
+    def split(self) -> int:
+        """The byte offset; 0 for no elements, which have no address (DLP-19)."""
+        return self.byte_offset if self.view.size else 0
+
     def dl_data(self) -> int:
         """The data pointer: NULL for no elements (DLP-19); offsets are already in it."""
         return self.element0() if self.view.size else 0
 
     def dl_strides(self, version: tuple[int, int] | None) -> tuple[int, ...] | None:
-        """Strides in elements, never NULL (DLP-20); ``BufferError`` for those that are not whole elements (DLP-23)."""
+        """Strides in elements; NULL only if asked for, where that is legal (DLP-20, DLP-21).
+
+        Raises ``BufferError`` for strides that are not whole elements (DLP-23).
+        """
+        if self.omits_strides and self.contiguous and (version is None or version < _STRIDES_REQUIRED):
+            return None
         if self.byte_strides is None:
             return self.view.strides
         return tuple(self.whole_elements(n, s) for n, s in zip(self.view.shape, self.byte_strides))

@@ -28,6 +28,13 @@ FORMS = {
     Protocol.DLPACK: ("newest", "version-1.0", "legacy"),
     Protocol.CAI: ("dictionary-3", "dictionary-2", "strides-told", "dictionary-2-strides-told"),
 }
+NO_STRIDES = ("legacy-no-strides", "version-1.0-no-strides")
+"""Capsules with NULL strides, which is legal before DLPack 1.2 (DLP-21)."""
+SPLIT = ("byte-offset", "legacy-byte-offset")
+"""Capsules whose data pointer lies before element 0 (DLP-17)."""
+LEGACY = ("legacy", "legacy-no-strides", "legacy-byte-offset")
+BYTE_OFFSET = 64
+"""Bytes between the two."""
 ASKED = ("version-1.1", "version-1.2", "version-1.9")
 """Versions that only a consumer can name: it gets the newest one that the producer has, if that has the same major number."""
 PATHS = ("own", "view", "reexport", "copy", "shared", "after-refusal")
@@ -35,7 +42,7 @@ COUNTS = ("first", "second", "again", "hundredth")
 """Which exchange of the array is judged: one while an earlier one lives, one after it is gone, and one after many."""
 PLACES = ("here", "in-thread", "in-fork", "in-thread-of-fork")
 VERSIONS: dict[str, tuple[int, int] | None] = {
-    "legacy": None, "version-1.0": (1, 0), "version-1.1": (1, 1), "version-1.2": (1, 2), "version-1.9": (1, 9),
+    "legacy": None, "legacy-no-strides": None, "legacy-byte-offset": None, "version-1.0-no-strides": (1, 0), "version-1.0": (1, 0), "version-1.1": (1, 1), "version-1.2": (1, 2), "version-1.9": (1, 9),
 }  # fmt: skip
 """By the level of ``form``; the newest version is what the reference has."""
 MANY = (1 << 16) + 1
@@ -102,6 +109,11 @@ class Point:
     def skipped(self) -> int:
         """The number in ``offset``."""
         return int(self.offset.removeprefix("offset-"))
+
+    @property
+    def is_legacy(self) -> bool:
+        """Whether the capsule is a legacy one."""
+        return self.form in LEGACY
 
     @property
     def is_plain(self) -> bool:
@@ -346,11 +358,20 @@ def _access_missing(pair: Pair) -> dict[str, str]:
 
 
 def _forms(pair: Pair) -> tuple[str, ...]:
-    """Only the reference can be told which form to offer, or to ask for. The default is not named."""
+    """Only the reference can be told which form to offer, or to ask for. The default is not named.
+
+    On a GPU NULL strides end the process of a library at every point, so that is left to ``layout.null-strides``.
+    """
     if not pair.with_reference or (pair.protocol is Protocol.CAI and pair.producer.name != REFERENCE):
         return ("",)
-    asked = ASKED if pair.protocol is Protocol.DLPACK and pair.consumer.name == REFERENCE else ()
-    return ("", *FORMS[pair.protocol][1:], *asked)
+    forms = ("", *FORMS[pair.protocol][1:])
+    if pair.protocol is not Protocol.DLPACK:
+        return forms
+    asked = ASKED if pair.consumer.name == REFERENCE else ()
+    offered = (
+        (*SPLIT, *(NO_STRIDES if pair.device is not Device.CUDA else ())) if pair.producer.name == REFERENCE else ()
+    )
+    return (*forms, *asked, *offered)
 
 
 def _paths_missing(pair: Pair) -> dict[str, str]:
@@ -406,6 +427,9 @@ RULES = (
     Rule("size", ("large",), "place", ("in-fork", "in-thread-of-fork"), "libraries copy it in threads of theirs, which a fork has not"),
     Rule("size", ("large", "huge"), "count", ("hundredth",), "it takes too long"),
     Rule("content", CONTENTS[1:], "size", ("empty", "huge"), "there is nothing to see"),
+    Rule("form", NO_STRIDES, "layout", LAYOUTS[1:], "only a C-contiguous array can do without strides"),
+    Rule("form", NO_STRIDES, "size", ("huge",), "only a C-contiguous array can do without strides"),
+    Rule("form", (*NO_STRIDES, *SPLIT), "path", ("reexport",), "an exporter of an import has them as they came"),
 )  # fmt: skip
 
 
@@ -425,7 +449,7 @@ def rules(names: tuple[str, ...], *, is_of_reference: bool, has_empty_views: boo
     if not is_of_reference:
         return found
     why = "a legacy capsule cannot say it, so the reference makes none"
-    return (*found, Rule("access", ("readonly",), "form", ("legacy",), why))
+    return (*found, Rule("access", ("readonly",), "form", LEGACY, why))
 
 
 @lru_cache

@@ -10,7 +10,7 @@ from conformance.adapters.base import Adapter, Device, Protocol, Trait
 from conformance.protocols.dtypes import DTYPES
 
 from .libraries import REFERENCE
-from .points import LAYOUTS, OFFSETS, PATHS, RANKS, SIZES, Point
+from .points import LAYOUTS, NO_STRIDES, OFFSETS, PATHS, RANKS, SIZES, SPLIT, Point
 
 _DLPACK, _CAI = (Protocol.DLPACK,), (Protocol.CAI,)
 _BOTH = (Protocol.DLPACK, Protocol.CAI)
@@ -68,12 +68,12 @@ class Repeated:
             (not self.needs_elements or point.size != "empty")
             and (not self.is_packed or (point.layout == "packed" and point.size != "huge"))
             and not (self.changes_the_array and point.path == "reexport")
-            and not (self.legacy and point.access == "readonly")
+            and not (self.legacy and point.access == "readonly" and ("struct", "versioned") not in self.options)
             and (
                 not self.writes
                 or (point.layout != "broadcast" and (point.access == "writable" or self.of == "consumer"))
             )
-            and not (point.form == "legacy" and ("struct", "versioned") in self.options)
+            and not (point.is_legacy and ("struct", "versioned") in self.options)
             and not (point.size == "large" and not self.at_large)
             and not (point.size == "huge" and (self.writes or self.whole or "dtype" in dict(self.levels)))
             and producer.traits >= self.producer
@@ -132,6 +132,8 @@ EXCHANGES: tuple[Repeated, ...] = (
 FORMS: tuple[Repeated, ...] = (
     Repeated(EXCHANGE, levels=(_LEGACY,), at_large=True), Repeated(EXCHANGE, levels=(("form", "version-1.0"),)),
     Repeated(EXCHANGE, levels=(("path", "copy"),), consumer=_COPIES, at_large=True), Repeated(EXCHANGE, levels=(("path", "shared"),), consumer=_COPIES, at_large=True),
+    *(Repeated(EXCHANGE, of="consumer", levels=(("form", name),), at_large=True) for name in SPLIT),
+    *(Repeated(EXCHANGE, of="consumer", levels=(("form", name), ("layout", "packed")), at_large=True) for name in NO_STRIDES),
     Repeated(EXCHANGE, levels=(("path", "copy"), _LEGACY), consumer=_COPIES),
     Repeated(EXCHANGE, levels=(("path", "copy"), ("layout", "transposed")), consumer=_COPIES),
 )  # fmt: skip

@@ -58,7 +58,9 @@ _SHAPED = {
 """Levels of the factors of an exchange (``points.py``) that an array has: each is a noun phrase."""
 _WAYS = {
     "form": {
-        "legacy": "a legacy capsule", "dictionary-2": "a dictionary of version 2",
+        "legacy": "a legacy capsule", "byte-offset": "a capsule with a `byte_offset`", "legacy-byte-offset": "a capsule with a `byte_offset`, a legacy capsule",
+        "version-1.0-no-strides": "an array with NULL strides", "legacy-no-strides": "an array with NULL strides, a legacy capsule",
+        "dictionary-2": "a dictionary of version 2",
         "strides-told": "explicit strides of a C-contiguous array", "dictionary-2-strides-told": "explicit strides in a dictionary of version 2",
     },
     "path": {
@@ -95,9 +97,12 @@ def _shaped(name: str, level: str) -> str:
 
 
 def _way(name: str, level: str) -> str:
-    if level.startswith("version-"):
-        return f"a capsule for DLPack {level.removeprefix('version-')}"
-    return _WAYS.get(name, {}).get(level, "")
+    known = _WAYS.get(name, {}).get(level, "")
+    return (
+        f"a capsule for DLPack {level.removeprefix('version-')}"
+        if level.startswith("version-") and not known
+        else known
+    )
 
 
 def parts(given: str) -> tuple[str, ...]:

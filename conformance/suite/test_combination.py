@@ -33,7 +33,7 @@ from .offers import HELD, at_once, expect_plain_releases, expect_streams, happen
 from .outcomes import Failure, Inconclusive, Refused, Side, fail
 from .patterns import pattern, raw
 from .places import expect_home
-from .points import VERSIONS, Point, far_rows, left_out, points, reach
+from .points import BYTE_OFFSET, NO_STRIDES, SPLIT, VERSIONS, Point, far_rows, left_out, points, reach
 from .programs.after_fork import in_child
 from .repeated import CHECKS, EXCHANGE, EXCHANGES, REPEATED, Repeated
 from .specials import combined
@@ -401,6 +401,8 @@ def _source(exchange: Exchange, point: Point) -> tuple[Source, Managed | None]:
         source = _made(exchange, exchange.producer, point)
     if isinstance(source.array, Exporter):
         source.array.newest = VERSIONS.get(point.form, NEWEST)
+        source.array.omits_strides = point.form in NO_STRIDES
+        source.array.byte_offset = BYTE_OFFSET if point.form in SPLIT else 0
         source.array.cai_override = _dictionary(point, source)
     if point.path == "view":
         _press(exchange, point)

@@ -39,11 +39,13 @@ def with_no_other_threads(monkeypatch: pytest.MonkeyPatch) -> None:
 
 
 def run(fault: Fault | None = None, *, device: Device = Device.HOST, protocol: str = "dlpack", **levels: str) -> Result:
-    """The case with these levels, the reference with itself."""
-    bench = Workbench({"reference": broken(fault) if fault else ReferenceAdapter()})
+    """The case with these levels, of a library with this fault and the reference."""
+    sides = ("flawed", "reference") if fault is None or fault.importer is Importer else ("reference", "flawed")
+    made = broken(fault) if fault else ReferenceAdapter()
+    made.name = "flawed"
     parameters = tuple((name, levels[name]) for name in DEFAULT_ORDER if name in levels)
-    case = Case(INVARIANT, "reference", "reference", protocol, device, parameters)
-    return bench.run(case, catalogue()[INVARIANT])
+    case = Case(INVARIANT, *sides, protocol, device, parameters)
+    return Workbench({"reference": ReferenceAdapter(), "flawed": made}).run(case, catalogue()[INVARIANT])
 
 
 def with_exporter(exporter: type[Exporter]) -> Fault:

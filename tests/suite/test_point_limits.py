@@ -70,11 +70,7 @@ class WritesNoReversed(ReferenceAdapter):
 def test_a_producer_that_cannot_write_its_array_has_it_written() -> None:
     """By the suite's instruments: how a library writes its own arrays is no matter of an exchange."""
     result = run(WritesNoReversed(), ("layout", "reversed"))
-    assert (result.outcome, result.code) == (
-        Outcome.FAIL,
-        Code.IMPORT_UNUSABLE.value,
-    )  # what it imports, it cannot write either
-    assert "the check itself" not in result.reason
+    assert result.outcome is Outcome.PASS
 
 
 class TakesBytes(Importer):

@@ -55,7 +55,8 @@ def test_an_exchange_has_no_point_twice_and_not_too_many() -> None:
     for pair in pairs():
         found = [point for point, _ in points(reach(pair))]
         assert len(set(found)) == len(found)
-        assert len(found) <= (200 if pair.with_reference else 150)
+        is_reference_alone = pair.producer.name == pair.consumer.name == REFERENCE
+        assert len(found) <= (220 if is_reference_alone else 200 if pair.with_reference else 150)
 
 
 def test_an_array_is_as_its_point_says() -> None:
@@ -147,7 +148,7 @@ def test_what_is_special_is_said_in_words_and_taken_apart_again() -> None:
     assert combined(Point(path="copy").changed) == "`copy=True`"
     for _, point in EVERY:
         given = combined(point.changed)
-        single = [combined([level]) for level in point.changed]
+        single = [word for level in point.changed for word in combined([level]).split(", ")]
         assert not point.changed or list(parts(given)) == list(dict.fromkeys(single))
     assert parts("an array of 65 dimensions, and more") == ("an array of 65 dimensions, and more",)
 

@@ -7,14 +7,20 @@ from collections.abc import Iterable, Sequence
 
 from conformance.adapters.base import Device, Protocol
 from conformance.suite.catalogue import Case
-from conformance.suite.points import Point
+from conformance.suite.points import LEGACY, Point
 from conformance.suite.repeated import EXCHANGE
 
 from .levels import ACCESS, COUNT, FORK, FORM, LAYOUT, OFFSET, PATH, RANK, SIZE, STRIDES, THREAD, Level, of_type
 
 MOST = 8
 """Cases of each protocol and device that are tried for a condition."""
-_FORMS = {"": "newest", "version-1.0": "1.0", "legacy": "legacy"}
+_FORMS = {
+    "": "newest",
+    "byte-offset": "newest",
+    "version-1.0": "1.0",
+    "version-1.0-no-strides": "1.0",
+    **dict.fromkeys(LEGACY, "legacy"),
+}
 
 
 def is_point(case: Case) -> bool:
