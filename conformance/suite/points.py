@@ -253,13 +253,16 @@ class Reach:
     """8-bit floats: one level, because their width and their way through a library are the same."""
     missing: tuple[tuple[str, str], ...] = ()
     """A level that the exchange cannot have, and the reason."""
+    forms: tuple[str, ...] = ()
+    """Forms that no covering point has: a point of their own has them, and each point repeats its exchange with them."""
 
     @property
     def levels(self) -> frozenset[tuple[str, str]]:
         """Each factor with each of its levels, the element types that take turns, and the defaults."""
         found = {(name, level) for name, levels in self.space.factors for level in levels}
         defaults = {(field.name, str(field.default)) for field in fields(Point)}
-        return frozenset(found | defaults | {("dtype", name) for name in self.turns})
+        alone = {("dtype", name) for name in self.turns} | {("form", name) for name in self.forms}
+        return frozenset(found | defaults | alone)
 
 
 _ALONE = "each side shows it with the reference"
@@ -290,7 +293,7 @@ def reach(pair: Pair) -> Reach:
             ("place", having(PLACES, _places_missing(pair))),
         )
     )
-    return Reach(Space(space.factors, _apart(pair, space)), turns, tuple(missing.items()))
+    return Reach(Space(space.factors, _apart(pair, space)), turns, tuple(missing.items()), _forms_alone(pair))
 
 
 def _types(names: tuple[str, ...]) -> tuple[tuple[str, ...], tuple[str, ...]]:
@@ -358,20 +361,23 @@ def _access_missing(pair: Pair) -> dict[str, str]:
 
 
 def _forms(pair: Pair) -> tuple[str, ...]:
-    """Only the reference can be told which form to offer, or to ask for. The default is not named.
-
-    On a GPU NULL strides end the process of a library at every point, so that is left to ``layout.null-strides``.
-    """
+    """Only the reference can be told which form to offer, or to ask for. The default is not named."""
     if not pair.with_reference or (pair.protocol is Protocol.CAI and pair.producer.name != REFERENCE):
         return ("",)
     forms = ("", *FORMS[pair.protocol][1:])
     if pair.protocol is not Protocol.DLPACK:
         return forms
-    asked = ASKED if pair.consumer.name == REFERENCE else ()
-    offered = (
-        (*SPLIT, *(NO_STRIDES if pair.device is not Device.CUDA else ())) if pair.producer.name == REFERENCE else ()
-    )
-    return (*forms, *asked, *offered)
+    return (*forms, *(ASKED if pair.consumer.name == REFERENCE else ()))
+
+
+def _forms_alone(pair: Pair) -> tuple[str, ...]:
+    """Forms of the reference's capsules.
+
+    On a GPU NULL strides end the process of a library at every point, so that is left to ``layout.null-strides``.
+    """
+    if pair.protocol is not Protocol.DLPACK or pair.producer.name != REFERENCE:
+        return ()
+    return (*SPLIT, *(NO_STRIDES if pair.device is not Device.CUDA else ()))
 
 
 def _paths_missing(pair: Pair) -> dict[str, str]:
@@ -508,6 +514,8 @@ def points(found: Reach) -> Iterator[tuple[Point, bool]]:
     for name in found.turns:
         if name not in types:
             yield Point(**{**default, "dtype": name}), True
+    for name in found.forms:
+        yield Point(**{**default, "form": name}), True
 
 
 @lru_cache(maxsize=256)

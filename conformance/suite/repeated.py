@@ -6,7 +6,6 @@ from collections.abc import Iterator
 from dataclasses import dataclass
 
 from conformance.adapters.base import Adapter, Device, Protocol, Trait
-
 from conformance.protocols.dtypes import DTYPES
 
 from .libraries import REFERENCE
