@@ -160,6 +160,7 @@ class Exchange:
         self._made: Source | None = None
         """The array that was made last, without the array itself, which must not be held."""
         self._is_crafted = False
+        self._is_asking = False
         self._maker: Callable[[int], Source] | None = None
         self._worked: tuple[Doing, Role] | None = None
         """The newest step of a library."""
@@ -183,6 +184,13 @@ class Exchange:
         own.case, own._maker, own._given = case, maker, self.given
         own.notes = {}
         return own
+
+    def asking(self, keywords: dict[str, Any]) -> None:
+        """Have the consumer import with these keywords from here on. No document promises that it then takes the array."""
+        if keywords:
+            consumer = copy.copy(self.consumer)
+            consumer.take = partial(self.consumer.take, **keywords)  # type: ignore[method-assign]
+            self.consumer, self._is_asking = consumer, True
 
     @property
     def is_repeated(self) -> bool:
@@ -442,6 +450,7 @@ class Exchange:
                 self.protocol is Protocol.CAI
             )  # a consumer that looks for the attribute in vain says something of its own
             refusal = raised if by_cai and isinstance(raised, Exception) else error
+            promised = "" if self._is_asking else promised
             self._refused(side, role, refusal, self.promises() if promised is None else promised)
 
     def told_device(self, offer: Any) -> tuple[int, int]:

@@ -49,6 +49,8 @@ class Repeated:
     """Changes the producer's array, which has to be one of its own."""
     is_risky: bool = False
     """Ends the process of some libraries."""
+    copies: bool = False
+    """Says something about an import with ``copy=`` too, so at such a point the consumer is given the keyword."""
     releases: bool = False
     """Waits until something is released."""
     producer: frozenset[Trait] = frozenset()
@@ -172,27 +174,27 @@ CHECKS: tuple[Repeated, ...] = (
     *_of("readonly.legacy-export", "producer", changes_the_array=True, levels=(_LOCKED,), producer=_READS_ONLY),
     *_of("readonly.export", "producer", changes_the_array=True, levels=(_LOCKED,), protocols=_BOTH, producer=_READS_ONLY),
     # what a consumer makes of it
-    *_of("capsule.renamed", "consumer", at_large=True, legacy=True, option="struct", values=_STRUCTS),
+    *_of("capsule.renamed", "consumer", copies=True, at_large=True, legacy=True, option="struct", values=_STRUCTS),
     *_of("capsule.second-import", "consumer", releases=True, legacy=True, option="struct", values=_STRUCTS),
-    *_of("capsule.struct-untouched", "consumer", legacy=True, option="struct", values=_STRUCTS),
-    *_of("negotiation.keyword-call", "consumer"),
-    *_of("negotiation.version-request", "consumer", at_large=True),
+    *_of("capsule.struct-untouched", "consumer", copies=True, legacy=True, option="struct", values=_STRUCTS),
+    *_of("negotiation.keyword-call", "consumer", copies=True),
+    *_of("negotiation.version-request", "consumer", copies=True, at_large=True),
     *_of("negotiation.older-producer", "consumer", legacy=True, option="signature", values=("stream-only", "stream-and-version")),
-    *_of("negotiation.producer-error", "consumer", option="error", values=("own-class", "type-error")),
+    *_of("negotiation.producer-error", "consumer", copies=True, option="error", values=("own-class", "type-error")),
     *_of("negotiation.missing-method", "consumer", option="missing", values=("dlpack", "dlpack-device")),
     *_of("negotiation.precedence", "consumer"),
     *_of("negotiation.capsule-name", "consumer", at_large=True, legacy=True, option="struct", values=_STRUCTS),
     *_of("negotiation.newer-minor", "consumer"),
-    *_of("negotiation.unknown-device", "consumer", option="device", values=("rocm", "only-in-capsule")),
+    *_of("negotiation.unknown-device", "consumer", copies=True, option="device", values=("rocm", "only-in-capsule")),
     *_of("layout.null-strides", "consumer", is_risky=True, option="capsule", values=("legacy", "1.0"), levels=(("layout", "packed"),), is_packed=True),
     *(
         Repeated("pointer.byte-offset", (("view", "packed"), ("offset", "aligned"), ("capsule", struct)), "consumer", needs_elements=True)
         for struct in _STRUCTS
     ),
-    *_of("lifetime.null-deleter", "consumer", releases=True, is_risky=True, at_large=True, legacy=True, option="struct", values=_STRUCTS),
-    *_of("lifetime.null-context", "consumer", releases=True, is_risky=True, at_large=True, legacy=True, option="struct", values=_STRUCTS),
+    *_of("lifetime.null-deleter", "consumer", copies=True, releases=True, is_risky=True, at_large=True, legacy=True, option="struct", values=_STRUCTS),
+    *_of("lifetime.null-context", "consumer", copies=True, releases=True, is_risky=True, at_large=True, legacy=True, option="struct", values=_STRUCTS),
     *(
-        Repeated("lifetime.failed-import", (("struct", "versioned"), ("damage", damage)), "consumer", whole=True, releases=True)
+        Repeated("lifetime.failed-import", (("struct", "versioned"), ("damage", damage)), "consumer", copies=True, whole=True, releases=True)
         for damage in ("type-code", "device")
     ),
     *_of("layout.unit-strides-import", "consumer", option="stride", values=("zero", "odd"), levels=(("size", "one"),)),

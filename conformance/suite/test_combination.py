@@ -46,6 +46,8 @@ _NOT_PLAIN = "columns"
 """A layout that is not promised to be taken."""
 _SPECIAL_STRIDES = ("reversed", "broadcast")
 """Layouts that are strided ones, too: only what no other strided view shows is told of them."""
+_COPYING: dict[str, dict[str, Any]] = {"copy": {"copy": True}, "shared": {"copy": False}}
+"""The keyword of an import by this path."""
 _NOWHERE = (99, 0)
 """A device that DLPack does not know."""
 
@@ -387,6 +389,8 @@ def _own(exchange: Exchange, at: Point, one: Repeated) -> Exchange:
     own = exchange.at(
         replace(exchange.case, invariant=one.invariant, parameters=parameters), lambda _: _source(own, at)[0]
     )
+    if one.copies:
+        own.asking(_COPYING.get(at.path, {}))
     return own
 
 
@@ -473,7 +477,7 @@ def _imported(exchange: Exchange, point: Point) -> tuple[Source, Managed | None]
 
 def _keywords(exchange: Exchange, point: Point) -> dict[str, Any]:
     """The keywords of the import."""
-    keywords: dict[str, Any] = {"copy": {"copy": True}, "shared": {"copy": False}}.get(point.path, {})
+    keywords = _COPYING.get(point.path, {})
     if isinstance(exchange.consumer, ReferenceAdapter) and point.form in VERSIONS:
         keywords = {**keywords, "max_version": VERSIONS[point.form]}
     return keywords
