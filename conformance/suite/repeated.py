@@ -39,8 +39,8 @@ class Repeated:
     is_packed: bool = False
     whole: bool = False
     """Looks at the whole block, or may leave it behind."""
-    at_large: bool = False
-    """Whether it is made on a ``large`` array too: most checks look at every element, which takes long."""
+    is_slow: bool = False
+    """Takes long for every element, so it is not made on a ``large`` array."""
     legacy: bool = False
     """Asks for legacy capsules too, which cannot say that an array is read-only."""
     writes: bool = False
@@ -75,7 +75,7 @@ class Repeated:
                 or (point.layout != "broadcast" and (point.access == "writable" or self.of == "consumer"))
             )
             and not (point.is_legacy and ("struct", "versioned") in self.options)
-            and not (point.size == "large" and not self.at_large)
+            and not (point.size == "large" and self.is_slow)
             and not (point.size == "huge" and (self.writes or self.whole or "dtype" in dict(self.levels)))
             and producer.traits >= self.producer
             and consumer.traits >= self.consumer
@@ -91,11 +91,11 @@ def _of(
 
 def one_level(name: str, level: str) -> Repeated:
     """An exchange with this level changed."""
-    return Repeated(EXCHANGE, levels=((name, level),), protocols=_BOTH, at_large=True)
+    return Repeated(EXCHANGE, levels=((name, level),), protocols=_BOTH)
 
 
 def _with(*levels: tuple[str, str], **more: object) -> Repeated:
-    return Repeated(EXCHANGE, levels=levels, protocols=_BOTH, **more)  # type: ignore[arg-type]
+    return Repeated(EXCHANGE, levels=levels, protocols=_BOTH, is_slow=True, **more)  # type: ignore[arg-type]
 
 
 _WRITES = frozenset({Trait.WRITES})
@@ -131,25 +131,25 @@ EXCHANGES: tuple[Repeated, ...] = (
 )  # fmt: skip
 """Exchanges with a further level changed, some back to its default: a fault that needs that level, too, shows wherever else it depends on."""
 FORMS: tuple[Repeated, ...] = (
-    Repeated(EXCHANGE, levels=(_LEGACY,), at_large=True), Repeated(EXCHANGE, levels=(("form", "version-1.0"),)),
-    Repeated(EXCHANGE, levels=(("path", "copy"),), consumer=_COPIES, at_large=True), Repeated(EXCHANGE, levels=(("path", "shared"),), consumer=_COPIES, at_large=True),
-    *(Repeated(EXCHANGE, of="consumer", levels=(("form", name),), at_large=True) for name in SPLIT),
-    *(Repeated(EXCHANGE, of="consumer", levels=(("form", name), ("layout", "packed")), at_large=True) for name in NO_STRIDES),
+    Repeated(EXCHANGE, levels=(_LEGACY,)), Repeated(EXCHANGE, levels=(("form", "version-1.0"),)),
+    Repeated(EXCHANGE, levels=(("path", "copy"),), consumer=_COPIES), Repeated(EXCHANGE, levels=(("path", "shared"),), consumer=_COPIES),
+    *(Repeated(EXCHANGE, of="consumer", levels=(("form", name),)) for name in SPLIT),
+    *(Repeated(EXCHANGE, of="consumer", levels=(("form", name), ("layout", "packed"))) for name in NO_STRIDES),
     Repeated(EXCHANGE, levels=(("path", "copy"), _LEGACY), consumer=_COPIES),
     Repeated(EXCHANGE, levels=(("path", "copy"), ("layout", "transposed")), consumer=_COPIES),
 )  # fmt: skip
 CHECKS: tuple[Repeated, ...] = (
     # what a producer answers
-    *_of("capsule.name", "producer", at_large=True, legacy=True, option="struct", values=_STRUCTS),
-    *_of("negotiation.signature", "producer", at_large=True, legacy=True, option="keyword", values=("all", "stream"), needs_elements=True),
+    *_of("capsule.name", "producer", legacy=True, option="struct", values=_STRUCTS),
+    *_of("negotiation.signature", "producer", legacy=True, option="keyword", values=("all", "stream"), needs_elements=True),
     *_of("negotiation.copied-flag", "producer", option="copy", values=("true", "false"), needs_elements=True),
-    *_of("negotiation.version", "producer", at_large=True, option="asked", values=("none", "1.0", "1.99")),
-    *_of("negotiation.device-argument", "producer", at_large=True, legacy=True, option="asked", values=("own",), needs_elements=True),
-    *_of("negotiation.device-argument", "producer", at_large=True, option="asked", values=("unknown",)),
-    *_of("negotiation.device-report", "producer", at_large=True),
-    *_of("negotiation.host-stream", "producer", at_large=True, legacy=True, option="stream", values=("none",), devices=_HOST),
-    *_of("negotiation.cuda-stream", "producer", at_large=True, legacy=True, option="stream", values=("none", "legacy", "unsynchronised"), devices=_DEVICE),
-    *_of("negotiation.defined-flags", "producer", at_large=True),
+    *_of("negotiation.version", "producer", option="asked", values=("none", "1.0", "1.99")),
+    *_of("negotiation.device-argument", "producer", legacy=True, option="asked", values=("own",), needs_elements=True),
+    *_of("negotiation.device-argument", "producer", option="asked", values=("unknown",)),
+    *_of("negotiation.device-report", "producer"),
+    *_of("negotiation.host-stream", "producer", legacy=True, option="stream", values=("none",), devices=_HOST),
+    *_of("negotiation.cuda-stream", "producer", legacy=True, option="stream", values=("none", "legacy", "unsynchronised"), devices=_DEVICE),
+    *_of("negotiation.defined-flags", "producer"),
     *(
         Repeated("negotiation.keywords-together", (("max_version", version), *more), "producer", needs_elements=True)
         for version in ("version-none", "version-1.9")
@@ -158,32 +158,32 @@ CHECKS: tuple[Repeated, ...] = (
     *_of("pointer.copy-false-elsewhere", "producer"),
     *_of("cai.host-absent", "producer", devices=_HOST),
     *_of("lifetime.native-thread", "producer", option="struct", values=_STRUCTS, releases=True),
-    *_of("dtype.export", "producer", at_large=True, legacy=True, option="capsule", values=("newest", "plain")),
-    *_of("layout.capsule-strides", "producer", at_large=True, legacy=True, option="capsule", values=("newest", "legacy")),
-    *_of("layout.capsule-strides", "producer", at_large=True, legacy=True, option="capsule", values=("legacy",), levels=(("layout", "stepped"),)),
+    *_of("dtype.export", "producer", legacy=True, option="capsule", values=("newest", "plain")),
+    *_of("layout.capsule-strides", "producer", legacy=True, option="capsule", values=("newest", "legacy")),
+    *_of("layout.capsule-strides", "producer", legacy=True, option="capsule", values=("legacy",), levels=(("layout", "stepped"),)),
     *_of("layout.unit-strides-export", "producer", changes_the_array=True, legacy=True, option="stride", values=("zero", "odd"), levels=(("size", "one"),)),
     *_of(
-        "cai.form", "producer", at_large=True, option="key", protocols=_CAI,
+        "cai.form", "producer", option="key", protocols=_CAI,
         values=("shape", "typestr", "data", "version", "strides", "descr", "mask", "stream"),
     ),
-    *_of("cai.form", "producer", at_large=True, option="key", values=("shape", "data", "strides"), protocols=_CAI, levels=(("layout", "reversed"),)),
-    *_of("cai.form", "producer", at_large=True, option="key", values=("data",), protocols=_CAI, levels=(_EMPTY,)),
-    *_of("cai.required-keys", "producer", at_large=True, protocols=_CAI),
-    *_of("dtype.typestr", "producer", at_large=True, protocols=_CAI),
+    *_of("cai.form", "producer", option="key", values=("shape", "data", "strides"), protocols=_CAI, levels=(("layout", "reversed"),)),
+    *_of("cai.form", "producer", option="key", values=("data",), protocols=_CAI, levels=(_EMPTY,)),
+    *_of("cai.required-keys", "producer", protocols=_CAI),
+    *_of("dtype.typestr", "producer", protocols=_CAI),
     *_of("cai.device-address", "producer", protocols=_CAI, needs_elements=True),
     *_of("readonly.legacy-export", "producer", changes_the_array=True, levels=(_LOCKED,), producer=_READS_ONLY),
     *_of("readonly.export", "producer", changes_the_array=True, levels=(_LOCKED,), protocols=_BOTH, producer=_READS_ONLY),
     # what a consumer makes of it
-    *_of("capsule.renamed", "consumer", copies=True, at_large=True, legacy=True, option="struct", values=_STRUCTS),
+    *_of("capsule.renamed", "consumer", copies=True, legacy=True, option="struct", values=_STRUCTS),
     *_of("capsule.second-import", "consumer", releases=True, legacy=True, option="struct", values=_STRUCTS),
     *_of("capsule.struct-untouched", "consumer", copies=True, legacy=True, option="struct", values=_STRUCTS),
     *_of("negotiation.keyword-call", "consumer", copies=True),
-    *_of("negotiation.version-request", "consumer", copies=True, at_large=True),
+    *_of("negotiation.version-request", "consumer", copies=True),
     *_of("negotiation.older-producer", "consumer", legacy=True, option="signature", values=("stream-only", "stream-and-version")),
     *_of("negotiation.producer-error", "consumer", copies=True, option="error", values=("own-class", "type-error")),
     *_of("negotiation.missing-method", "consumer", option="missing", values=("dlpack", "dlpack-device")),
     *_of("negotiation.precedence", "consumer"),
-    *_of("negotiation.capsule-name", "consumer", at_large=True, legacy=True, option="struct", values=_STRUCTS),
+    *_of("negotiation.capsule-name", "consumer", legacy=True, option="struct", values=_STRUCTS),
     *_of("negotiation.newer-minor", "consumer"),
     *_of("negotiation.unknown-device", "consumer", copies=True, option="device", values=("rocm", "only-in-capsule")),
     *_of("layout.null-strides", "consumer", is_risky=True, option="capsule", values=("legacy", "1.0"), levels=(("layout", "packed"),), is_packed=True),
@@ -191,8 +191,8 @@ CHECKS: tuple[Repeated, ...] = (
         Repeated("pointer.byte-offset", (("view", "packed"), ("offset", "aligned"), ("capsule", struct)), "consumer", needs_elements=True)
         for struct in _STRUCTS
     ),
-    *_of("lifetime.null-deleter", "consumer", copies=True, releases=True, is_risky=True, at_large=True, legacy=True, option="struct", values=_STRUCTS),
-    *_of("lifetime.null-context", "consumer", copies=True, releases=True, is_risky=True, at_large=True, legacy=True, option="struct", values=_STRUCTS),
+    *_of("lifetime.null-deleter", "consumer", copies=True, releases=True, is_risky=True, legacy=True, option="struct", values=_STRUCTS),
+    *_of("lifetime.null-context", "consumer", copies=True, releases=True, is_risky=True, legacy=True, option="struct", values=_STRUCTS),
     *(
         Repeated("lifetime.failed-import", (("struct", "versioned"), ("damage", damage)), "consumer", copies=True, whole=True, releases=True)
         for damage in ("type-code", "device")
@@ -208,21 +208,21 @@ CHECKS: tuple[Repeated, ...] = (
     ),
     *_of("layout.stride-forms", "consumer", needs_elements=True, option="strides", values=("missing", "none", "explicit"), protocols=_CAI, levels=(("layout", "packed"),), is_packed=True),
     # what both do
-    *_of("pointer.producer-write-seen", "either", writes=True, protocols=_BOTH, needs_elements=True, producer=_WRITES),
-    *_of("pointer.producer-write-seen", "consumer", writes=True, protocols=_BOTH, needs_elements=True, producer=_WRITES, levels=(_LOCKED,)),
-    *_of("pointer.consumer-write-seen", "either", writes=True, protocols=_BOTH, needs_elements=True, consumer=_WRITES),
+    *_of("pointer.producer-write-seen", "either", is_slow=True, writes=True, protocols=_BOTH, needs_elements=True, producer=_WRITES),
+    *_of("pointer.producer-write-seen", "consumer", is_slow=True, writes=True, protocols=_BOTH, needs_elements=True, producer=_WRITES, levels=(_LOCKED,)),
+    *_of("pointer.consumer-write-seen", "either", is_slow=True, writes=True, protocols=_BOTH, needs_elements=True, consumer=_WRITES),
     *_of("pointer.imports-apart", "either", option="first", values=("kept", "dropped"), protocols=_BOTH, needs_elements=True),
-    *_of("pointer.copy-true", "either", writes=True, needs_elements=True, consumer=_COPIES),
+    *_of("pointer.copy-true", "either", is_slow=True, writes=True, needs_elements=True, consumer=_COPIES),
     *_of("pointer.copy-false", "either", needs_elements=True, consumer=_COPIES),
     *_of("pointer.copy-false", "either", needs_elements=True, consumer=_COPIES, levels=(("layout", "padded"),)),
     *_of("pointer.copy-false", "either", needs_elements=True, consumer=_COPIES, levels=(("offset", "offset-1"),)),
     *_of("layout.empty-import", "either", protocols=_BOTH, levels=(_EMPTY,)),
     *_of("layout.contiguity", "either", protocols=_BOTH, consumer=frozenset({Trait.CONTIGUITY})),
     *_of("layout.contiguity", "either", protocols=_BOTH, consumer=frozenset({Trait.CONTIGUITY}), levels=(("layout", "stepped"),)),
-    *_of("lifetime.nothing-left", "either", at_large=True, releases=True, option="by", values=("own",), protocols=_BOTH),
-    *_of("lifetime.nothing-left", "either", at_large=True, releases=True, option="by", values=("copy",), consumer=_COPIES),
-    *_of("lifetime.nothing-left", "producer", at_large=True, releases=True, option="by", values=("refused-export",)),
-    *_of("lifetime.nothing-left", "consumer", at_large=True, releases=True, option="by", values=("refused-import",), protocols=_BOTH),
+    *_of("lifetime.nothing-left", "either", releases=True, option="by", values=("own",), protocols=_BOTH),
+    *_of("lifetime.nothing-left", "either", releases=True, option="by", values=("copy",), consumer=_COPIES),
+    *_of("lifetime.nothing-left", "producer", releases=True, option="by", values=("refused-export",)),
+    *_of("lifetime.nothing-left", "consumer", releases=True, option="by", values=("refused-import",), protocols=_BOTH),
     *_of("threads.release-elsewhere", "either", option="build", values=("gil",), protocols=_BOTH, whole=True, releases=True),
 )  # fmt: skip
 REPEATED = (*EXCHANGES, *FORMS, *CHECKS)

@@ -231,7 +231,7 @@ def make_exchange(exchange: Exchange, point: Point, *, patient: bool = False) ->
 
 # -- checks that are repeated at each point
 
-_PLAIN = Repeated(EXCHANGE, of="any", protocols=tuple(Protocol), at_large=True)
+_PLAIN = Repeated(EXCHANGE, of="any", protocols=tuple(Protocol))
 """The exchange of a point itself."""
 
 
