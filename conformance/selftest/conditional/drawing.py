@@ -20,6 +20,7 @@ from .levels import (
     FORM,
     KIND,
     LAYOUT,
+    OFFSET,
     PATH,
     RANK,
     SIZE,
@@ -31,7 +32,7 @@ from .levels import (
 from .reach import ORDER
 from .subjects import PREFIX, OfReference, known, methods
 from .trying import Candidate
-from .unseen import UNSEEN
+from .unseen import REFUSALS, UNSEEN
 
 TABLES = frozenset({"argument", "context", "exchange_api"})
 """Families of kernels, of contexts and of the table of DLPack's C exchange API."""
@@ -90,13 +91,32 @@ def levels_of(name: str) -> dict[str, tuple[str, ...]]:
     return found
 
 
+_PLAIN: dict[str, tuple[str, ...]] = {
+    KIND: ("bool", "int", "uint", "float", "complex"),
+    LAYOUT: ("packed",),
+    RANK: ("1", "2", "3"),
+    SIZE: ("few", "one", "long", "page", "large"),
+    OFFSET: ("0",),
+    ACCESS: ("writable",),
+    FORM: ("newest",),
+    PATH: ("own", "second", "again"),
+}
+"""The levels of arrays that libraries promise to take."""
+
+
+def _is_wrong(name: str, condition: tuple[Level, ...]) -> bool:
+    """Whether there is an array with these levels, and the fault breaks a promise with it."""
+    is_plain = all(level in _PLAIN.get(factor, (level,)) for factor, level in condition)
+    return witness.is_possible(condition) and (is_plain or name.removeprefix(PREFIX) not in REFUSALS)
+
+
 def every(count: int, stage: str = REFERENCE) -> Iterator[Candidate]:
     """All candidates of a stage with conditions on so many factors."""
     for name in chosen(stage):
         found = levels_of(name)
         for factors in combinations(found, count):
             for condition in product(*([(factor, level) for level in found[factor]] for factor in factors)):
-                if witness.is_possible(condition):
+                if _is_wrong(name, condition):
                     yield Candidate(name, condition)
 
 
@@ -113,7 +133,7 @@ def sampled(count: int, seed: int, stage: str = REFERENCE) -> Iterator[Candidate
         condition: tuple[Level, ...] = tuple((factor, draw.choice(found[factor])) for factor in factors)
         candidate = Candidate(name, condition)
         vain += 1
-        if candidate not in seen and witness.is_possible(condition):
+        if candidate not in seen and _is_wrong(name, condition):
             vain = 0
             seen.add(candidate)
             yield candidate

@@ -18,7 +18,7 @@ from conformance.suite.outcomes import Side
 
 from . import reach, witness
 from .generating import conditional, overridden
-from .levels import Level
+from .levels import COUNT, Level
 
 PREFIX = "reference."
 """Of the names of faults of the reference: that of their stage."""
@@ -72,8 +72,11 @@ class OfReference(Subject):
         self.methods = methods(fault)
 
     def partners(self, condition: tuple[Level, ...]) -> dict[str, Adapter]:
-        """The flawless reference, and one that is not."""
+        """The flawless reference, and one that is not. It has made the exchanges that a condition counts: in a run most cases come later."""
         made = conditional(self._fault, condition)
+        counted = {factor: level for factor, level in condition if factor == COUNT}
+        for kind in (made.exporter, made.importer):
+            witness.remember(getattr(kind, "life", None), counted)
         return reach.partners(made.exporter, made.importer)
 
     def placed(self, case: Case) -> Case:

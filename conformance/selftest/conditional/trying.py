@@ -22,7 +22,7 @@ from conformance.suite.exchange import brief
 from conformance.verdict import Verdict
 
 from . import levels, matching, subjects
-from .levels import COUNT, Level
+from .levels import Level
 from .reach import Reach, run
 from .subjects import Subject
 
@@ -98,8 +98,6 @@ def tried(candidate: Candidate, reach: Reach, folder: str, first: Sequence[str] 
     gc.freeze()  # a process that looks for leaks need not search what it shares with others
     numbers = reach.reaching(always.side, always.methods, candidate.condition)
     numbers.sort(key=lambda number: _rank(reach, number, always, first))
-    if COUNT in dict(candidate.condition):  # in a run most cases come after a hundred exchanges, these too
-        numbers += [number for number in numbers if not _rank(reach, number, always, first)]
     words = list(_told(candidate, reach, numbers, folder, look=True))
     if not words:  # the exchange in which it shows has ended the process
         words = [(_SHOWS, "an exchange that ends the process"), *_told(candidate, reach, numbers, folder, look=False)]

@@ -208,8 +208,15 @@ def _described(array: Exporter, made: Any) -> Any:
         return "malformed", name
     return (
         name, tensor.version, tensor.flags, tensor.device, tensor.code, tensor.bits, tensor.lanes, tensor.shape,
-        tensor.strides, _place(array, tensor.data), tensor.byte_offset, bool(tensor.deleter),
+        _taken(tensor), _place(array, tensor.data), tensor.byte_offset, bool(tensor.deleter),
     )  # fmt: skip
+
+
+def _taken(tensor: dlpack.Tensor) -> tuple[int | None, ...] | None:
+    """The strides. One that is never taken means nothing, whatever it is (I04, I05)."""
+    if tensor.strides is None or 0 in tensor.shape:
+        return None if tensor.strides is None else ()
+    return tuple(stride if extent > 1 else None for extent, stride in zip(tensor.shape, tensor.strides))
 
 
 def _place(array: Exporter, address: int) -> int | str:
