@@ -12,14 +12,21 @@ from conformance.protocols.strided import (
     Step,
     Strided,
     apply,
-    offsets,
     packed,
     span,
 )
 from conformance.reference import gpus, table
 from conformance.reference.exporter import Exporter
 from conformance.reference.importer import Imported, Importer
-from conformance.reference.memory import BorrowedBlock, CudaMemory, HostMemory, Memory, gather_by_bytes, simulated
+from conformance.reference.memory import (
+    BorrowedBlock,
+    CudaMemory,
+    HostMemory,
+    Memory,
+    gather_by_bytes,
+    scatter_by_bytes,
+    simulated,
+)
 from conformance.reference.streams import LEGACY, PER_THREAD, Current, WorkStream
 
 from .base import Adapter, Device, Protocol, Trait, Unsupported, View, last_address
@@ -179,7 +186,7 @@ class ReferenceAdapter(Adapter):
             raise BufferError("the array is read-only")
         memory = array.importer.memory if isinstance(array, Imported) else array.memory
         view = self.describe(array)
-        scatter(memory, view.address, view.shape, view.strides, array.dtype.itemsize, data)
+        scatter_by_bytes(memory, view.address, Strided(view.shape, view.strides), array.dtype.itemsize, data)
 
     def kernel_increment(self, array: Exporter | Imported) -> None:
         """The kernel of our own PTX on CUDA; plain arithmetic elsewhere."""
@@ -296,11 +303,3 @@ class ReferenceAdapter(Adapter):
     def module(self) -> Any:
         """There is none."""
         raise Unsupported("the reference has no module of its own")
-
-
-def scatter(
-    memory: Memory, element0: int, shape: tuple[int, ...], strides: tuple[int, ...], itemsize: int, data: bytes
-) -> None:
-    """Write row-major bytes through a view; strides in bytes."""
-    for i, offset in enumerate(offsets(Strided(shape, strides))):
-        memory.write(element0 + offset, data[i * itemsize : (i + 1) * itemsize])

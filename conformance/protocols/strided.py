@@ -175,3 +175,31 @@ def _every(block: bytes, first: int, count: int, step: int) -> bytes:
     last = first + (count - 1) * step
     end = last + (1 if step > 0 else -1)
     return block[first : end if end >= 0 else None : step]
+
+
+def scatter_by_bytes(block: bytearray, view: Strided, itemsize: int, data: bytes) -> None:
+    """Write elements in row-major order into the block's bytes, through a view whose strides and offset count bytes.
+
+    The longest axis is written at once, as :func:`gather_by_bytes` reads it. Of elements in one place the last one stays.
+    """
+    if not view.size:
+        return
+    if not view.shape:
+        block[view.offset : view.offset + itemsize] = data
+        return
+    axis = max(range(view.ndim), key=view.shape.__getitem__)
+    extent, step, taken = view.shape[axis], view.strides[axis], c_strides(view.shape)[axis] * itemsize
+    others = [n for n in range(view.ndim) if n != axis]
+    into = Strided(tuple(view.shape[n] for n in others), tuple(view.strides[n] for n in others), view.offset)
+    here = Strided(into.shape, tuple(c_strides(view.shape)[n] * itemsize for n in others))
+    for to, at in zip(offsets(into), offsets(here)):
+        if step == taken == itemsize:
+            block[to : to + extent * itemsize] = data[at : at + extent * itemsize]
+            continue
+        for byte in range(itemsize):
+            column = data[at + byte : at + (extent - 1) * taken + byte + 1 : taken]
+            if step:
+                end = to + byte + extent * step
+                block[to + byte : end if end >= 0 else None : step] = column
+            else:
+                block[to + byte] = column[-1]

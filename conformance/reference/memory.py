@@ -360,5 +360,25 @@ def gather_by_bytes(memory: Memory, element0: int, view: Strided, itemsize: int)
     return strided.gather_by_bytes(block, Strided(view.shape, view.strides, -low), itemsize)
 
 
+def scatter_by_bytes(memory: Memory, element0: int, view: Strided, itemsize: int, data: bytes) -> None:
+    """Write elements in row-major order through a view that counts bytes.
+
+    Many elements are written with the bytes between them, as they were before: on a GPU each write waits for the device.
+    """
+    relative = Strided(view.shape, view.strides)
+    if relative.size == 0:
+        return
+    low, high = span(relative)
+    if relative.size <= _FEW or high - low > _AT_ONCE:
+        for number, offset in enumerate(offsets(relative)):
+            memory.write(element0 + offset, data[number * itemsize : (number + 1) * itemsize])
+        return
+    block = bytearray(memory.read(element0 + low, high - 1 - low + itemsize))
+    strided.scatter_by_bytes(block, Strided(view.shape, view.strides, -low), itemsize, data)
+    memory.write(element0 + low, bytes(block))
+
+
+_FEW = 64
+"""Elements that are written one by one."""
 _AT_ONCE = 1 << 28
 """Bytes from the first to the last element, above which each is read by itself: only few lie so far apart."""

@@ -36,7 +36,7 @@ from .places import expect_home
 from .points import BYTE_OFFSET, NO_STRIDES, SPLIT, VERSIONS, Point, far_rows, left_out, points, reach
 from .programs.after_fork import in_child
 from .repeated import CHECKS, EXCHANGE, EXCHANGES, REPEATED, Repeated
-from .specials import combined
+from .specials import combined, parts
 from .steps import Doing
 
 _PRESSURE = 2
@@ -175,12 +175,20 @@ def _reduced(exchange: Exchange, point: Point, place: str, one: Repeated, failur
         at = stepped if _fails_alike(exchange, stepped, one, failure) else at
     special, given = _special(at, place), failure.given or ""
     if special and given and given not in HELD.values():
-        special = given if given in special else special if special in given else f"{special}, {given}"
+        special = _together(special, given)
     told = Failure(
         failure.code, failure.clause, failure.role, failure.level, failure.reason, failure.expected, failure.seen,
         given=special or given, accused=failure.accused, library=failure.library,
     )  # fmt: skip
     return told, at
+
+
+def _together(special: str, given: str) -> str:
+    """The phrases of the levels, then those of the check itself that no level has said."""
+    ours, own = parts(special), parts(given)
+    if set(ours) <= set(own):
+        return given
+    return special if set(own) <= set(ours) else f"{special}, {given}"
 
 
 def _fails_alike(exchange: Exchange, at: Point, one: Repeated, failure: Failure) -> bool:

@@ -20,6 +20,7 @@ from conformance.protocols.strided import (
     offsets,
     packed,
     same_strides,
+    scatter_by_bytes,
     span,
 )
 from conformance.suite.layouts import LAYOUTS, Layout
@@ -163,3 +164,17 @@ def test_each_layout_is_the_view_that_its_steps_make(name: str) -> None:
     assert form.view.shape == theirs.shape
     assert list(offsets(form.view)) == theirs.ravel().tolist()
     assert 0 <= low <= high <= max(form.elements, low)
+
+
+@given(STEPPED)
+def test_what_is_written_through_a_view_lies_where_its_elements_are(form: Layout) -> None:
+    """And the rest of the block is as before. Of elements in one place the last one stays."""
+    size = 3
+    block = bytearray(range(256)) * (-(-form.elements * size // 256) or 1)
+    wanted = bytearray(block)
+    data = bytes((7 * number) % 251 for number in range(form.view.size * size))
+    for number, offset in enumerate(offsets(form.view)):
+        wanted[offset * size : (offset + 1) * size] = data[number * size : (number + 1) * size]
+    bytewise = Strided(form.view.shape, tuple(s * size for s in form.view.strides), form.view.offset * size)
+    scatter_by_bytes(block, bytewise, size, data)
+    assert block == wanted
