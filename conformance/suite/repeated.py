@@ -68,18 +68,34 @@ class Repeated:
         return (
             (not self.needs_elements or point.size != "empty")
             and (not self.is_packed or (point.layout == "packed" and point.size != "huge"))
-            and not (self.changes_the_array and point.path == "reexport")
-            and not (self.legacy and point.access == "readonly" and ("struct", "versioned") not in self.options)
-            and (
-                not self.writes
-                or (point.layout != "broadcast" and (point.access == "writable" or self.of == "consumer"))
-            )
-            and not (point.is_legacy and ("struct", "versioned") in self.options)
+            and (not self.writes or point.access == "writable" or self.of == "consumer")
             and not (point.size == "large" and self.is_slow)
             and not (point.size == "huge" and (self.writes or self.whole or "dtype" in dict(self.levels)))
             and producer.traits >= self.producer
             and consumer.traits >= self.consumer
         )
+
+    @property
+    def keeps_count(self) -> bool:
+        """Whether it can be made on an array that has been exchanged before: a check of releases would count both."""
+        return not self.releases and not self.changes_the_array
+
+    def at(self, point: Point, *, is_of_reference: bool) -> Point:
+        """The nearest point at which the check can be made: with its levels, and without those that it cannot do with."""
+        found = point.nearest(self.levels, is_of_reference=is_of_reference)
+        fixed, is_versioned = dict(self.levels), ("struct", "versioned") in self.options
+        apart = {
+            "access": found.access == "readonly" and ((self.legacy and not is_versioned) or (self.writes and self.of != "consumer")),
+            "path": found.path == "reexport" and self.changes_the_array,
+            "layout": found.layout == "broadcast" and self.writes,
+            "form": found.is_legacy and is_versioned,
+            "content": self.invariant != EXCHANGE,
+            "count": found.count == "hundredth" and self != PLAIN,  # the process has made a hundred exchanges by now
+        }  # fmt: skip
+        for name, is_apart in apart.items():
+            if is_apart and name not in fixed:
+                found = found.without(name)
+        return found
 
 
 def _of(
@@ -87,6 +103,10 @@ def _of(
 ) -> Iterator[Repeated]:
     for value in values:
         yield Repeated(invariant, ((option, value),) if option else (), of, **more)  # type: ignore[arg-type]
+
+
+PLAIN = Repeated(EXCHANGE, of="any", protocols=tuple(Protocol))
+"""The exchange of a point itself."""
 
 
 def one_level(name: str, level: str) -> Repeated:
@@ -102,6 +122,7 @@ _WRITES = frozenset({Trait.WRITES})
 _COPIES = frozenset({Trait.COPY_KEYWORD})
 _READS_ONLY = frozenset({Trait.READONLY})
 _STRUCTS = ("versioned", "legacy")
+_WRITABLE = ("access", "writable")
 _EMPTY, _LOCKED, _LEGACY = ("size", "empty"), ("access", "readonly"), ("form", "legacy")
 _SCALAR = ("rank", "rank-0")
 _TYPES = (
@@ -131,11 +152,11 @@ EXCHANGES: tuple[Repeated, ...] = (
 )  # fmt: skip
 """Exchanges with a further level changed, some back to its default: a fault that needs that level, too, shows wherever else it depends on."""
 FORMS: tuple[Repeated, ...] = (
-    Repeated(EXCHANGE, levels=(_LEGACY,)), Repeated(EXCHANGE, levels=(("form", "version-1.0"),)),
+    Repeated(EXCHANGE, levels=(_LEGACY, _WRITABLE)), Repeated(EXCHANGE, levels=(("form", "version-1.0"),)),
     Repeated(EXCHANGE, levels=(("path", "copy"),), consumer=_COPIES), Repeated(EXCHANGE, levels=(("path", "shared"),), consumer=_COPIES),
     *(Repeated(EXCHANGE, of="consumer", levels=(("form", name),)) for name in SPLIT),
     *(Repeated(EXCHANGE, of="consumer", levels=(("form", name), ("layout", "packed"))) for name in NO_STRIDES),
-    Repeated(EXCHANGE, levels=(("path", "copy"), _LEGACY), consumer=_COPIES),
+    Repeated(EXCHANGE, levels=(("path", "copy"), _LEGACY, _WRITABLE), consumer=_COPIES),
     Repeated(EXCHANGE, levels=(("path", "copy"), ("layout", "transposed")), consumer=_COPIES),
 )  # fmt: skip
 CHECKS: tuple[Repeated, ...] = (

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import threading
 from collections.abc import Callable, Iterable, Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from dataclasses import replace
 from functools import partial
 from typing import Any, NoReturn
@@ -35,7 +35,7 @@ from .patterns import pattern, raw
 from .places import expect_home
 from .points import BYTE_OFFSET, NO_STRIDES, SPLIT, VERSIONS, Point, far_rows, left_out, points, reach
 from .programs.after_fork import in_child
-from .repeated import CHECKS, EXCHANGE, EXCHANGES, REPEATED, Repeated
+from .repeated import CHECKS, EXCHANGE, EXCHANGES, PLAIN, REPEATED, Repeated
 from .specials import combined, parts
 from .steps import Doing
 
@@ -121,7 +121,7 @@ def _judge(exchange: Exchange, point: Point, told: Told, place: str = "") -> Non
     except Refused as refusal:
         ended = refusal
     except Failure as failure:
-        ended, at = _reduced(exchange, point, place, _PLAIN, failure)
+        ended, at = _reduced(exchange, point, place, PLAIN, failure)
         if at == point or ended.level is not Level.SHOULD:
             raise ended from failure
         if not place and len(at.changed) < 2:
@@ -165,7 +165,7 @@ def _reduced(exchange: Exchange, point: Point, place: str, one: Repeated, failur
     ):  # its class is one cause, whatever it comes of
         return failure, at
     if one.invariant == EXCHANGE:
-        one = _PLAIN
+        one = PLAIN
     fixed = dict(one.levels)
     for name in [name for name, _ in at.changed if name not in fixed]:
         if _fails_alike(exchange, at.without(name), one, failure):
@@ -239,9 +239,6 @@ def make_exchange(exchange: Exchange, point: Point, *, patient: bool = False) ->
 
 # -- checks that are repeated at each point
 
-_PLAIN = Repeated(EXCHANGE, of="any", protocols=tuple(Protocol))
-"""The exchange of a point itself."""
-
 
 class NotMade(Exception):
     """The producer has no array with these levels."""
@@ -278,7 +275,7 @@ def _is_late_with_plain(exchange: Exchange) -> bool:
 
 def _at(exchange: Exchange, point: Point, one: Repeated) -> Point:
     """The point at which a check is made: with the levels of the check."""
-    return point.nearest(one.levels, is_of_reference=exchange.case.producer == REFERENCE)
+    return one.at(point, is_of_reference=exchange.case.producer == REFERENCE)
 
 
 _by_plain: WeakKeyDictionary[Adapter, dict[tuple[str, str, str, Repeated], Code | None]] = WeakKeyDictionary()
@@ -328,10 +325,6 @@ def tried(exchange: Exchange, point: Point, one: Repeated, *, observed: bool = F
     A failure that breaks no promise counts only with ``observed``.
     """
     at = _at(exchange, point, one)
-    if one.invariant != EXCHANGE:
-        at = at.without("content")
-    if one is not _PLAIN and at.count == "hundredth":
-        at = at.without("count")  # the process has made a hundred exchanges by now
     if set(one.levels) & set(exchange.case.missing):
         return None
     if not one.applies(at, exchange.producer, exchange.consumer, exchange.protocol, exchange.device):
@@ -394,12 +387,25 @@ def _own(exchange: Exchange, at: Point, one: Repeated) -> Exchange:
         own.special(combined(at.changed))
         return own
     parameters = (("dtype", at.dtype), ("layout", "c-order" if at.is_plain else _NOT_PLAIN), *one.options)
+    earlier: list[Any] = []
     own = exchange.at(
-        replace(exchange.case, invariant=one.invariant, parameters=parameters), lambda _: _source(own, at)[0]
+        replace(exchange.case, invariant=one.invariant, parameters=parameters), lambda _: _used(own, at, one, earlier)
     )
     if one.copies:
         own.asking(_COPYING.get(at.path, {}))
     return own
+
+
+def _used(exchange: Exchange, point: Point, one: Repeated, earlier: list[Any]) -> Source:
+    """An array for a check; before a second export ``earlier`` has an import of it, which lives as long as the check."""
+    source = _source(exchange, point)[0]
+    if point.count in ("second", "again") and one.keeps_count:
+        with suppress(Exception):
+            offer = exchange.producer.offer(source.array, exchange.protocol)
+            earlier.append(exchange.consumer.take(offer, exchange.protocol, exchange.device))
+        if point.count == "again":
+            earlier.clear()
+    return source
 
 
 def _source(exchange: Exchange, point: Point) -> tuple[Source, Managed | None]:

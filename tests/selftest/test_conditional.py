@@ -122,7 +122,8 @@ def test_a_wrapper_shows_where_an_exchange_goes_otherwise_than_with_the_library(
     """A wrapper that looks at an import before there is a capsule knows nothing of the array."""
     pytest.importorskip("numpy")
     candidate = Candidate.named(name)
-    assert bool(subjects.known()[candidate.fault].witness(candidate.condition)) is shows
+    told, _ = subjects.known()[candidate.fault].witness(candidate.condition)
+    assert bool(told) is shows
 
 
 def test_every_level_has_an_array_and_a_word() -> None:

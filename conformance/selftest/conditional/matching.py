@@ -28,16 +28,22 @@ def is_point(case: Case) -> bool:
     return case.invariant == EXCHANGE
 
 
-def best(points: Sequence[tuple[int, Case]], condition: Iterable[Level], methods: Iterable[str]) -> list[int]:
+def best(
+    points: Sequence[tuple[int, Case]],
+    condition: Iterable[Level],
+    methods: Iterable[str],
+    witness: Iterable[Level] = (),
+) -> list[int]:
     """The numbers of the cases that have most of the condition's levels, best first, then of those with one level and the whole condition.
 
-    Where the condition names a fork, a case without one cannot reach it.
+    Where the condition names a fork, a case without one cannot reach it. Of cases that are as good, those come first that have most levels of
+    ``witness``, an array with which the fault shows: it may need an element type that the condition does not name.
 
     ``methods`` are those that a fault replaces: a fault of dictionaries alone needs no capsule, and the reverse.
     """
-    wanted = frozenset(condition)
+    wanted, shown = frozenset(condition), frozenset(witness)
     of_dictionary = [("cai" in name or "cuda_array" in name) for name in methods]
-    groups: dict[tuple[str, str], list[tuple[int, int]]] = defaultdict(list)
+    groups: dict[tuple[str, str], list[tuple[int, int, int]]] = defaultdict(list)
     single: list[int] = []
     for number, case in points:
         is_cai = case.protocol == Protocol.CAI.value
@@ -47,11 +53,11 @@ def best(points: Sequence[tuple[int, Case]], condition: Iterable[Level], methods
         levels = levels_of(case)
         if (FORK, "child") in wanted - levels:
             continue
-        groups[case.protocol, case.device.value].append((-len(wanted & levels), number))
+        groups[case.protocol, case.device.value].append((-len(wanted & levels), -len(shown & levels), number))
         if len(case.parameters) < 2 and wanted <= levels:
             single.append(number)
     kept = sorted(entry for group in groups.values() for entry in sorted(group)[:MOST])
-    return list(dict.fromkeys([*(number for _, number in kept), *single]))
+    return list(dict.fromkeys([*(number for *_, number in kept), *single]))
 
 
 def levels_of(case: Case) -> frozenset[Level]:

@@ -51,7 +51,9 @@ class Reach:
     accused: list[tuple[str, str]] = field(default_factory=list)
     unplaced: int = 0
 
-    def reaching(self, side: Side, methods: Iterable[str], condition: tuple[Level, ...]) -> list[int]:
+    def reaching(
+        self, side: Side, methods: Iterable[str], condition: tuple[Level, ...], witness: Iterable[Level] = ()
+    ) -> list[int]:
         """Numbers of the cases that reach the condition in one of the methods: points by their parameters, then the others.
 
         A forked process repeats what its parent has done before, so for it the rest of the condition is looked for in the parent. A library
@@ -70,7 +72,7 @@ class Reach:
                     found |= cases
         if is_forked:
             found &= self.forking
-        return [*matching.best(self.points, condition, methods), *sorted(found)]
+        return [*matching.best(self.points, condition, methods, witness), *sorted(found)]
 
     def with_points(self, points: Iterable[Case]) -> Reach:
         """With these cases of the family ``combination``, after the others."""

@@ -18,7 +18,7 @@ from conformance.suite.outcomes import Side
 
 from . import reach, witness
 from .generating import conditional, overridden
-from .levels import COUNT, Level
+from .levels import COUNT, Level, State
 
 PREFIX = "reference."
 """Of the names of faults of the reference: that of their stage."""
@@ -53,8 +53,8 @@ class Subject(ABC):
         """The case with the fault on its side."""
 
     @abstractmethod
-    def witness(self, condition: tuple[Level, ...]) -> str:
-        """Where it shows under this condition, empty if nowhere."""
+    def witness(self, condition: tuple[Level, ...]) -> tuple[str, State]:
+        """Where it shows under this condition, empty if nowhere; and the levels of the array there."""
 
     @abstractmethod
     def prepare(self, condition: tuple[Level, ...]) -> None:
@@ -83,10 +83,10 @@ class OfReference(Subject):
         """The flawless reference on the other side."""
         return placed(case, self.side, FAULTY, REFERENCE)
 
-    def witness(self, condition: tuple[Level, ...]) -> str:
+    def witness(self, condition: tuple[Level, ...]) -> tuple[str, State]:
         """By an exchange that goes otherwise than with the flawless reference."""
         found = witness.of(conditional(self._fault, condition), condition)
-        return str(found) if found else ""
+        return (str(found), found.levels) if found else ("", frozenset())
 
     def prepare(self, condition: tuple[Level, ...]) -> None:
         """Follow the flawless reference."""

@@ -9,7 +9,7 @@ import select
 import signal
 import tempfile
 import time
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
 from typing import NoReturn
@@ -22,7 +22,7 @@ from conformance.suite.exchange import brief
 from conformance.verdict import Verdict
 
 from . import levels, matching, subjects
-from .levels import Level
+from .levels import Level, State
 from .reach import Reach, run
 from .subjects import Subject
 
@@ -30,6 +30,8 @@ PATIENCE = 0.02
 """Seconds. The reference releases what it has at once, so what a fault never releases need not be waited for."""
 _SECONDS = 60.0
 """Silence of a process after which it hangs."""
+Numbers = Callable[[State], Sequence[int]]
+"""Gives the numbers of the cases to try."""
 _CAUGHT, _SHOWS, _HIDES, _TRIES, _ENDS, _BREAKS = "caught", "shows", "hides", "tries", "ends", "breaks"
 
 
@@ -96,8 +98,12 @@ def tried(candidate: Candidate, reach: Reach, folder: str, first: Sequence[str] 
     always = subjects.known()[candidate.fault]
     always.prepare(candidate.condition)
     gc.freeze()  # a process that looks for leaks need not search what it shares with others
-    numbers = reach.reaching(always.side, always.methods, candidate.condition)
-    numbers.sort(key=lambda number: _rank(reach, number, always, first))
+
+    def numbers(witness: State) -> list[int]:
+        """The cases to try, in order; ``witness`` has the levels of an array with which the fault shows."""
+        found = reach.reaching(always.side, always.methods, candidate.condition, witness)
+        return sorted(found, key=lambda number: _rank(reach, number, always, first))
+
     words = list(_told(candidate, reach, numbers, folder, look=True))
     if not words:  # the exchange in which it shows has ended the process
         words = [(_SHOWS, "an exchange that ends the process"), *_told(candidate, reach, numbers, folder, look=False)]
@@ -110,7 +116,7 @@ def tried(candidate: Candidate, reach: Reach, folder: str, first: Sequence[str] 
         next((text for word, text in words if word == _SHOWS), ""),
         case,
         said,
-        len(numbers),
+        len(numbers(frozenset())),
         wrongly,
         time.perf_counter() - started,
     )
@@ -146,9 +152,7 @@ def _rank(reach: Reach, number: int, fault: Subject, first: Sequence[str]) -> in
     return rank
 
 
-def _told(
-    candidate: Candidate, reach: Reach, numbers: Sequence[int], folder: str, *, look: bool
-) -> list[tuple[str, str]]:
+def _told(candidate: Candidate, reach: Reach, numbers: Numbers, folder: str, *, look: bool) -> list[tuple[str, str]]:
     """What a process tells of its trial, in order; ``look`` for the point at which the fault shows."""
     reader, writer = os.pipe()
     pid = os.fork()
@@ -169,9 +173,7 @@ def _told(
     return [(word, rest) for word, _, rest in (line.partition(" ") for line in lines)]
 
 
-def _live(
-    candidate: Candidate, reach: Reach, numbers: Sequence[int], writer: int, folder: str, *, look: bool
-) -> NoReturn:
+def _live(candidate: Candidate, reach: Reach, numbers: Numbers, writer: int, folder: str, *, look: bool) -> NoReturn:
     """In the forked process."""
     try:
         os.setpgid(0, 0)
@@ -180,12 +182,14 @@ def _live(
         nothing = os.open(os.devnull, os.O_WRONLY)
         os.dup2(nothing, 1)
         os.dup2(nothing, 2)
-        found = subjects.known()[candidate.fault].witness(candidate.condition) if look else ""
+        found, levels_there = "", frozenset[Level]()
+        if look:
+            found, levels_there = subjects.known()[candidate.fault].witness(candidate.condition)
         if look:
             _say(writer, _SHOWS if found else _HIDES, found)
         if found or not look:
             with impatient():
-                _try_cases(candidate, reach, numbers, writer)
+                _try_cases(candidate, reach, numbers(levels_there), writer)
     except Exception as error:  # noqa: BLE001 - otherwise a mistake of the selftest's would read as a crash of the fault's
         _say(writer, _BREAKS, f"the trial itself raised {brief(error)}")
     finally:

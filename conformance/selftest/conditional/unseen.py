@@ -131,7 +131,15 @@ _BY_RULE = {
     ),
 }
 
-REFUSALS = frozenset({"dtype.BooleansRefused", "layout.ExplicitStridesRefused", "layout.ZeroStrideRefused"})
+REFUSALS = frozenset(
+    {
+        "dtype.BooleansRefused",
+        "layout.ExplicitStridesRefused",
+        "layout.ZeroStrideRefused",
+        "lifetime.ContextExpected",
+        "lifetime.DeleterExpected",
+    }
+)
 """Faults that refuse an array. A library may refuse what is not plain, so they are wrong only under conditions that plain arrays meet."""
 
 UNSEEN: dict[str, str] = {name: rule for rule, names in _BY_RULE.items() for name in names}

@@ -26,7 +26,7 @@ from conformance.reference.memory import BorrowedBlock, HostMemory, Memory, gath
 
 from .generating import overridden
 from .knowing import Life
-from .levels import COUNT, FORK, LARGE, THREAD, Level
+from .levels import COUNT, FORK, LARGE, THREAD, Level, State, of_array
 from .points import Point, allowed
 
 _FORMS: dict[str, tuple[int, int] | None] = {"newest": NEWEST, "1.0": (1, 0), "legacy": None}
@@ -43,6 +43,13 @@ class Witness:
     point: Point
     memory: str
     observation: int
+
+    @property
+    def levels(self) -> State:
+        """The levels that the array has."""
+        kind, view = self.point.kind, self.point.view
+        strides = tuple(stride * kind.itemsize for stride in view.strides)
+        return of_array(int(kind.code), kind.bits, view.shape, strides)
 
     def __str__(self) -> str:
         view = self.point.view

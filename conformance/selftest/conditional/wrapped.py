@@ -126,13 +126,14 @@ class OfLibrary(Subject):
         """As it is: the library stands on one side of each of its cases."""
         return case
 
-    def witness(self, condition: tuple[Level, ...]) -> str:
+    def witness(self, condition: tuple[Level, ...]) -> tuple[str, State]:
         """By an exchange with the reference that goes otherwise than with the library itself."""
         for chosen in choices(condition):
             differs = partial(self._differs, condition, chosen)
             if (in_thread(differs) if THREAD in dict(condition) else differs()) is not None:
-                return ", ".join(f"{factor} {level}" for factor, level in chosen) or "an ordinary array"
-        return ""
+                told = ", ".join(f"{factor} {level}" for factor, level in chosen)
+                return told or "an ordinary array", frozenset(chosen)
+        return "", frozenset()
 
     def _differs(self, condition: tuple[Level, ...], chosen: tuple[Level, ...]) -> int | None:
         """The number of the first observation that is another one than of the library itself."""
