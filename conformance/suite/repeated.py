@@ -122,7 +122,7 @@ _WRITES = frozenset({Trait.WRITES})
 _COPIES = frozenset({Trait.COPY_KEYWORD})
 _READS_ONLY = frozenset({Trait.READONLY})
 _STRUCTS = ("versioned", "legacy")
-_WRITABLE = ("access", "writable")
+_WRITABLE, _FEW = ("access", "writable"), ("size", "few")
 _EMPTY, _LOCKED, _LEGACY = ("size", "empty"), ("access", "readonly"), ("form", "legacy")
 _SCALAR = ("rank", "rank-0")
 _TYPES = (
@@ -140,7 +140,8 @@ _TYPES = (
 )
 """One element type for each width and each kind."""
 EXCHANGES: tuple[Repeated, ...] = (
-    *(_with(level) for level in (("rank", "rank-2"), ("size", "few"), ("layout", "packed"), ("offset", "offset-0"), ("access", "writable"))),
+    *(_with(level) for level in (("rank", "rank-2"), ("size", "few"), ("layout", "packed"), ("offset", "offset-0"), ("access", "writable"), ("dtype", "float32"), ("path", "own"), ("form", "")
+    )),
     *(_with(("dtype", name)) for name in _TYPES),
     *(_with(("layout", name)) for name in ("transposed", "padded", "stepped", "reversed", "broadcast")),
     *(_with(("rank", name)) for name in ("rank-0", "rank-1", "rank-3")),
@@ -156,6 +157,7 @@ FORMS: tuple[Repeated, ...] = (
     Repeated(EXCHANGE, levels=(("path", "copy"),), consumer=_COPIES), Repeated(EXCHANGE, levels=(("path", "shared"),), consumer=_COPIES),
     *(Repeated(EXCHANGE, of="consumer", levels=(("form", name),)) for name in SPLIT),
     *(Repeated(EXCHANGE, of="consumer", levels=(("form", name), ("layout", "packed"))) for name in NO_STRIDES),
+    Repeated(EXCHANGE, levels=(_LEGACY, _WRITABLE, _FEW)), Repeated(EXCHANGE, levels=(("form", "version-1.0"), _FEW)),
     Repeated(EXCHANGE, levels=(("path", "copy"), _LEGACY, _WRITABLE), consumer=_COPIES),
     Repeated(EXCHANGE, levels=(("path", "copy"), ("layout", "transposed")), consumer=_COPIES),
 )  # fmt: skip

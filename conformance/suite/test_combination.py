@@ -506,9 +506,31 @@ def _take(exchange: Exchange, point: Point, source: Source) -> Any:
     except Refused:
         if _is_unknown(exchange, source):
             _gone(exchange, source, "no memory of the device at the address of element 0")
+        if exchange.case.consumer == REFERENCE:
+            _expect_reason(exchange, source)
         raise
     expect_streams(exchange, getattr(offer, "calls", ()))
     return taken
+
+
+def _expect_reason(exchange: Exchange, source: Source) -> None:
+    """The reference refuses an array whose device or address is wrong: then the producer has failed, and not refused."""
+    if exchange.handed is None:
+        return
+    exchange.expect_handed(source)
+    _expect_device(exchange, exchange.handed.device)
+    taker = exchange.consumer
+    assert isinstance(taker, ReferenceAdapter)
+    if (
+        exchange.protocol is Protocol.CAI
+        and source.view.size
+        and not taker.memory(exchange.device).reaches(exchange.handed.address)
+    ):
+        fail(
+            Code.UNKNOWN_ADDRESS, "CAI-05", role=Role.PRODUCER,
+            reason="the producer publishes an address that is no memory of the device", expected="an address that the driver knows",
+            seen=hex(exchange.handed.address),
+        )  # fmt: skip
 
 
 def hand_over(exchange: Exchange, point: Point, source: Source, times: int) -> None:
@@ -584,12 +606,7 @@ def _expect_capsule(exchange: Exchange, point: Point, source: Source, tensor: Te
                 reason="the producer exports an older struct to a consumer that asks for a newer one",
                 expected=f"a versioned struct, as for max_version=(1, 0): {least}", seen=f"the legacy struct for max_version={asked}",
             )  # fmt: skip
-    plain = (exchange.device.dlpack_type, 0)
-    if tensor.device != plain:
-        fail(
-            Code.WRONG_DEVICE, "DLP-15", role=Role.PRODUCER, reason="the capsule names another device than that of the array",
-            expected=f"device {plain}", seen=f"device {tensor.device}",
-        )  # fmt: skip
+    _expect_device(exchange, tensor.device)
     if tensor.strides is None and source.view.ndim and (tensor.version or (0, 0)) >= (1, 2):
         fail(
             Code.STRIDES_MISSING, "DLP-20", role=Role.PRODUCER, reason=f"the producer exports a capsule of version {tensor.version} without strides",
@@ -597,6 +614,16 @@ def _expect_capsule(exchange: Exchange, point: Point, source: Source, tensor: Te
             given="a C-contiguous array in a capsule of version 1.2 or newer",
         )  # fmt: skip
     _expect_copied_flag(source, tensor)
+
+
+def _expect_device(exchange: Exchange, seen: tuple[int, int] | None) -> None:
+    """The capsule names the device of the array. A dictionary names none."""
+    plain = (exchange.device.dlpack_type, 0)
+    if seen is not None and seen != plain:
+        fail(
+            Code.WRONG_DEVICE, "DLP-15", role=Role.PRODUCER, reason="the capsule names another device than that of the array",
+            expected=f"device {plain}", seen=f"device {seen}",
+        )  # fmt: skip
 
 
 def _expect_copied_flag(source: Source, tensor: Tensor) -> None:

@@ -32,6 +32,7 @@ from .points import Point, allowed
 _FORMS: dict[str, tuple[int, int] | None] = {"newest": NEWEST, "1.0": (1, 0), "legacy": None}
 _LEAKING = 2
 """Points at which leaks are looked for: this costs more than all the rest."""
+_OF_ELEMENTS = int(dlpack.DLFlags.READ_ONLY | dlpack.DLFlags.IS_COPIED)
 _REPEATS = 16
 """Exchanges, most of which have to leave a block of Python's memory behind."""
 
@@ -214,9 +215,15 @@ def _described(array: Exporter, made: Any) -> Any:
     except dlpack.Malformed:
         return "malformed", name
     return (
-        name, tensor.version, tensor.flags, tensor.device, tensor.code, tensor.bits, tensor.lanes, tensor.shape,
+        name, tensor.version, _flags(tensor), tensor.device, tensor.code, tensor.bits, tensor.lanes, tensor.shape,
         _taken(tensor), _place(array, tensor.data), tensor.byte_offset, bool(tensor.deleter),
     )  # fmt: skip
+
+
+def _flags(tensor: dlpack.Tensor) -> int | None:
+    """The flags. That nothing is read-only, or a copy, means nothing."""
+    is_empty = 0 in tensor.shape
+    return tensor.flags & ~_OF_ELEMENTS if is_empty and tensor.flags is not None else tensor.flags
 
 
 def _taken(tensor: dlpack.Tensor) -> tuple[int | None, ...] | None:
@@ -446,7 +453,14 @@ def _imported(
 
 def _import(kind: type[Importer], array: Exporter, taken: Imported, at: Point) -> Iterator[Any]:
     low, high = taken.extent()
-    yield taken.shape, taken.strides, taken.dtype.name, taken.device, taken.readonly, taken.contiguous
+    yield (
+        taken.shape,
+        taken.strides,
+        taken.dtype.name,
+        taken.device,
+        taken.readonly and taken.view.size > 0,
+        taken.contiguous,
+    )
     yield _place(array, taken.address), high - low, _place(array, low)
     yield taken.view
     yield from _elements(array, taken, at)
