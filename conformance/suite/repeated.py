@@ -78,7 +78,7 @@ class Repeated:
     @property
     def keeps_count(self) -> bool:
         """Whether it can be made on an array that has been exchanged before: a check of releases would count both."""
-        return not self.releases and not self.changes_the_array
+        return not self.changes_the_array and (not self.releases or self.invariant == "lifetime.nothing-left")
 
     def at(self, point: Point, *, is_of_reference: bool) -> Point:
         """The nearest point at which the check can be made: with its levels, and without those that it cannot do with."""
@@ -226,8 +226,8 @@ CHECKS: tuple[Repeated, ...] = (
     *_of("cai.versions", "consumer", option="version", values=("0", "2", "3", "4"), protocols=_CAI),
     *_of("cai.unknown-keys", "consumer", protocols=_CAI),
     *(
-        Repeated("cai.optional-keys", (("key", key), ("form", "absent")), "consumer", protocols=_CAI, levels=(("layout", "packed"),), is_packed=True)
-        for key in ("strides", "stream", "descr", "mask")
+        Repeated("cai.optional-keys", (("key", key), ("form", "absent")), "consumer", protocols=_CAI, levels=levels, is_packed=bool(levels))
+        for key, levels in (("strides", (("layout", "packed"),)), ("stream", ()), ("descr", ()), ("mask", ()))
     ),
     *_of("layout.stride-forms", "consumer", needs_elements=True, option="strides", values=("missing", "none", "explicit"), protocols=_CAI, levels=(("layout", "packed"),), is_packed=True),
     # what both do

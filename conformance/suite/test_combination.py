@@ -205,17 +205,12 @@ def make_exchange(exchange: Exchange, point: Point, *, patient: bool = False) ->
     A release on another thread may have begun before the import was gone. So the exchange is then made again with ``patient``: the import lives
     until such a release would have come.
     """
-    if point.path == "after-refusal":
-        _refuse(exchange)
-    source, lent = _source(exchange, point)
-    if point.path == "after-refusal" and exchange.case.consumer == REFERENCE:
-        exporter = exchange.producer.exporter(source.array, Protocol.DLPACK)
-        _refused(exchange, Role.PRODUCER, lambda: exporter.__dlpack__(dl_device=_NOWHERE))
-        del exporter
+    source, lent = _after_refusals(exchange, point)
     strays = len(stray_deleter_calls)
     first = [_take(exchange, point, source)] if point.count in ("second", "again") else []
     if point.count == "again":
         first.clear()
+        _export_by_the_other(exchange, source)
     if point.count == "hundredth":
         _take(exchange, point, source)
         hand_over(exchange, point, source, _MANY - 1)
@@ -398,14 +393,35 @@ def _own(exchange: Exchange, at: Point, one: Repeated) -> Exchange:
 
 def _used(exchange: Exchange, point: Point, one: Repeated, earlier: list[Any]) -> Source:
     """An array for a check; before a second export ``earlier`` has an import of it, which lives as long as the check."""
-    source = _source(exchange, point)[0]
+    source = _after_refusals(exchange, point)[0]
     if point.count in ("second", "again") and one.keeps_count:
         with suppress(Exception):
             offer = exchange.producer.offer(source.array, exchange.protocol)
             earlier.append(exchange.consumer.take(offer, exchange.protocol, exchange.device))
         if point.count == "again":
             earlier.clear()
+            _export_by_the_other(exchange, source)
     return source
+
+
+def _after_refusals(exchange: Exchange, point: Point) -> tuple[Source, Managed | None]:
+    """The array of a point. At the level ``after-refusal`` the library has refused others, and an export of this one."""
+    if point.path == "after-refusal":
+        _refuse(exchange)
+    source, lent = _source(exchange, point)
+    if point.path == "after-refusal" and exchange.case.consumer == REFERENCE:
+        exporter = exchange.producer.exporter(source.array, Protocol.DLPACK)
+        _refused(exchange, Role.PRODUCER, lambda: exporter.__dlpack__(dl_device=_NOWHERE))
+        _refused(exchange, Role.PRODUCER, lambda: exporter.__dlpack__(dl_device=_NOWHERE, max_version=NEWEST))
+    return source, lent
+
+
+def _export_by_the_other(exchange: Exchange, source: Source) -> None:
+    """An array whose dictionary is read again has been exported by DLPack meanwhile, if its library does that."""
+    if exchange.protocol is Protocol.CAI and exchange.case.consumer == REFERENCE:
+        _refused(
+            exchange, Role.PRODUCER, lambda: exchange.producer.exporter(source.array, Protocol.DLPACK).__dlpack__()
+        )
 
 
 def _source(exchange: Exchange, point: Point) -> tuple[Source, Managed | None]:
@@ -568,7 +584,7 @@ def _judge_description(exchange: Exchange, point: Point, source: Source, taken: 
     exchange.expect_shape(source, view)
     if source.view.size or not exchange.consumer.traits & {Trait.POINTER_ONLY}:
         expect_home(exchange, source, view)
-    if point.path == "shared":
+    if point.path == "shared" and source.view.size:
         expect_no_copy(exchange, source, view)
     if point.path == "copy" or (exchange.is_elsewhere(source, view.address) and _may_copy(exchange, point, source)):
         return
@@ -736,7 +752,8 @@ def _judge_lifetime(
 
     Returns the reference's exports. A ``patient`` judge waits for a release that comes while the import lives.
     """
-    exports: list[Managed] = source.array.log.exports[:] if isinstance(source.array, Exporter) else []
+    is_capsule = exchange.protocol is Protocol.DLPACK
+    exports: list[Managed] = source.array.log.exports[:] if is_capsule and isinstance(source.array, Exporter) else []
     gone = watch(source.array)
     if is_shared:
         _expect_no_call(exports, patient=patient)

@@ -138,6 +138,9 @@ REFUSALS = frozenset(
         "layout.ZeroStrideRefused",
         "lifetime.ContextExpected",
         "lifetime.DeleterExpected",
+        "negotiation.VersionedRefusedThoughAsked",
+        "negotiation.VersionedTakenForGranted",
+        "readonly.ReadOnlyRefused",
     }
 )
 """Faults that refuse an array. A library may refuse what is not plain, so they are wrong only under conditions that plain arrays meet."""
