@@ -173,7 +173,7 @@ def _huge(shape: tuple[int, ...], layout: str, itemsize: int) -> Strided | None:
     return None
 
 
-@lru_cache(maxsize=1024)
+@lru_cache(maxsize=4096)
 def allowed(condition: tuple[Level, ...]) -> tuple[Point, ...]:
     """The points at which a condition can hold."""
     behind = int((PATH, "view") in condition)
@@ -181,7 +181,7 @@ def allowed(condition: tuple[Level, ...]) -> tuple[Point, ...]:
     return tuple(dict.fromkeys(one for one in made if one is not None))
 
 
-@lru_cache(maxsize=1024)
+@lru_cache(maxsize=4096)
 def choices(condition: tuple[Level, ...]) -> tuple[tuple[Level, ...], ...]:
     """Levels with which a condition can hold: default levels elsewhere, then each other level, then each other element type."""
     fixed = {factor: level for factor, level in condition if factor in (*_OF_ARRAY, WIDTH, KIND)}
