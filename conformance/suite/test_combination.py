@@ -322,15 +322,23 @@ _survived: WeakKeyDictionary[Adapter, dict[tuple[str, str, str, Repeated], bool]
 
 
 def _may_end_the_process(exchange: Exchange, one: Repeated) -> bool:
-    """Whether a check could end this process at every point. A fork tries it with a plain array, once; where there can be no fork, it may."""
+    """Whether a check could end this process at every point; the case notes a check that is not made for that reason."""
+    why = _why_risky(exchange, one)
+    if why:
+        exchange.notes[f"{one.invariant} at this point"] = f"not made: {why}"
+    return bool(why)
+
+
+def _why_risky(exchange: Exchange, one: Repeated) -> str:
+    """Try the check with a plain array in a fork, once. Where no fork is possible, the check counts as risky untried."""
     sides = (exchange.producer, exchange.consumer)
     if exchange.device is Device.CUDA or any(Trait.THREADED in side.traits for side in sides):
-        return True
+        return "some libraries end the process there, and no fork can try it first"
     of_producer = _survived.setdefault(exchange.producer, {})
     key = (exchange.case.consumer, exchange.case.protocol, exchange.case.device.value, one)
     if key not in of_producer:
         of_producer[key] = in_child(lambda: _survives(exchange.apart(), replace(one, is_risky=False))) == _ENDED
-    return not of_producer[key]
+    return "" if of_producer[key] else "it ends the process with a plain array"
 
 
 _ENDED = "ended"
