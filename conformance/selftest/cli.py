@@ -69,6 +69,10 @@ def add(name: str, command: argparse.ArgumentParser) -> None:
         action="store_true",
         help="try every conditional fault, or those that are named: FAULT@FACTOR=LEVEL",
     )
+    command.add_argument(
+        "--part", type=conditional.part, default=None, metavar="I/N",
+        help="with --all-conditional: try only part I of N equal parts, such as 1/8",
+    )  # fmt: skip
     command.set_defaults(run=selftest)
 
 

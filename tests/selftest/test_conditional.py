@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from argparse import Namespace
 from dataclasses import replace
 from itertools import islice
 from pathlib import Path
@@ -19,7 +20,7 @@ from conformance.reference import faults
 from conformance.reference.exporter import NEWEST, Exporter
 from conformance.reference.managed import settle
 from conformance.reference.memory import HostMemory, simulated
-from conformance.selftest.conditional import drawing, levels, subjects, witness
+from conformance.selftest.conditional import command, drawing, levels, subjects, witness
 from conformance.selftest.conditional.account import BAR, Account
 from conformance.selftest.conditional.generating import conditional
 from conformance.selftest.conditional.levels import FACTORS
@@ -250,6 +251,13 @@ def test_a_miss_is_explained() -> None:
         (("--seed", "1"), "--seed chooses the faults of --conditional N"),
         (("--conditional", "2", "--all-conditional"), "leave --conditional out"),
         (("--conditional", "2", "--device", "cuda"), "leave --device out"),
+        (("--all-conditional", "--part", "9/8"), "--part: '9/8' is no part; give such as 1/8"),
+        (("--all-conditional", "--part", "0/8"), "--part: '0/8' is no part"),
+        (("--conditional", "2", "--part", "1/8"), "--part divides the faults of --all-conditional"),
+        (
+            ("--all-conditional", "--part", "1/8", f"{STRIDES}@width=8"),
+            "leave reference.layout.StridesInBytes@width=8 or",
+        ),
         (("--conditional", "2", "--page", "x.md"), "--page is about faults without a condition"),
         (("--conditional", "2", "layout"), "give no name but that of a stage: reference,"),
         (
@@ -262,6 +270,20 @@ def test_a_mistake_is_one_sentence(arguments: tuple[str, ...], told: str, confor
     """And exit code 2."""
     done = conformance("selftest", *arguments)
     assert (done.code, told in done.stderr) == (Exit.USAGE, True), done.stderr
+
+
+def test_the_parts_together_are_all_faults() -> None:
+    """Each fault is in one part, so several machines can share the faults."""
+    every = {count: list(islice(drawing.every(count), 60)) for count in (1, 2)}
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(drawing, "every", lambda count, stage: iter(every[count]))
+        for index, count in enumerate(every):
+            found = [
+                candidate
+                for number in (1, 2, 3)
+                for candidate in command.streams(Namespace(wanted=[], part=(number, 3)), None, "reference")[index][0]
+            ]
+            assert sorted(found, key=lambda one: one.name) == sorted(every[count], key=lambda one: one.name)
 
 
 def test_one_is_repeated_by_its_name(conformance: Command) -> None:
