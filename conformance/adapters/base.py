@@ -86,7 +86,7 @@ class Trait(str, Enum):
     """Its kernels take any object with the array interface as an argument."""
 
     VIEW_ONLY = "view-only"
-    """What it makes of an import only describes it: it has no views, and whatever is queued on it is its user's own doing."""
+    """Its import only describes the array: it has no views, and its user queues all work on it."""
     STREAMS = "streams"
     """Queues work on streams of its own making, and can say which one is current."""
 

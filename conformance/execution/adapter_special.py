@@ -109,7 +109,7 @@ def _state(bench: Bench, declared: State) -> None:
 
 
 def _built(build: Callable[[], Any]) -> Any:
-    """What is made; :class:`Unsupported` where this version of the library has no such array."""
+    """Return the array; raise :class:`Unsupported` where this version of the library has no such array."""
     try:
         return build()
     except Exception as error:

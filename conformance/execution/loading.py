@@ -56,7 +56,7 @@ def compared(result: Result, load: Load) -> Result:
 
 
 def _by_loading(result: Result, loaded: tuple[str, ...], ended: Ended) -> Result:
-    """The loss, told of the libraries that show it without an exchange."""
+    """Return the loss as a failure of the libraries that show it without an exchange."""
     case = result.case
     side = Side.PRODUCER if loaded[0] == case.producer else Side.CONSUMER
     does = "keep" if len(loaded) > 1 else "keeps"

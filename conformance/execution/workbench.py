@@ -99,7 +99,7 @@ def outside(exchange: Exchange, invariant: Invariant, result: Result) -> Result:
     """The result, or a failure if bytes beside a block of ours have changed during the case; another failure stays, and this is noted.
 
     The reference writes nothing there, so its only partner is accused, on whichever side it stands. Where there are two, each is tried with
-    the reference (``accusing.py``); if the bytes do not change there, nobody knows which of them it was.
+    the reference (``accusing.py``); if the bytes do not change there, the accused is not known.
     """
     spills = GUARDS.spills()
     if not spills:

@@ -61,7 +61,7 @@ def show(screen: Screen, invariants: list[Invariant], cases: list[Case], facts: 
 
 
 _MOST = 3
-"""Things left out for one reason that are told; the rest is counted."""
+"""Things left out for one reason that are printed; the rest is counted."""
 
 
 def _left_out(invariant: Invariant, facts: Facts) -> list[tuple[str, str]]:

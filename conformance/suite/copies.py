@@ -1,4 +1,4 @@
-"""``copy=True`` and ``copy=False``: whether memory is shared, and whose doing it is."""
+"""Checks of ``copy=True`` and ``copy=False``: whether memory is shared, and which side has done so."""
 
 from __future__ import annotations
 
@@ -44,7 +44,7 @@ def copy_is_shared(exchange: Exchange, source: Source, *, expected: str, seen: s
 
 
 def _who_shares(exchange: Exchange, source: Source) -> tuple[Side | None, str]:
-    """Who has made no copy, as far as the capsules show it, and in which way."""
+    """Return the side that has made no copy, as far as the capsules show it, and a sentence about it."""
     copies = [answer for answer in exchange.answers if answer.keywords.get("copy")]
     if not copies:
         return Side.CONSUMER, "the consumer shares the producer's memory, and does not ask the producer for a copy"

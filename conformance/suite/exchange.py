@@ -172,7 +172,7 @@ class Exchange:
         return self._maker is not None
 
     def alone(self) -> None:
-        """From here on nobody hears what this exchange is doing: it runs in a fork, and its parent goes on with the case."""
+        """Report no more steps from here on: this exchange runs in a fork, and its parent goes on with the case."""
         self._steps = None
 
     # -- what is special, and what is going on
@@ -1027,7 +1027,7 @@ class Poisoned(Exception):
 
 
 GONE = "no memory: the system has taken it back"
-"""What lies where memory has been unmapped."""
+"""Stands for the elements where the system has unmapped the memory."""
 
 
 def brief(error: BaseException | None, limit: int = 300) -> str:

@@ -1,4 +1,4 @@
-"""Leaks: memory that stays behind after many exchanges, told apart from caches that fill and from late releases."""
+"""Leaks: memory that stays behind after many exchanges, in contrast to caches that fill and to late releases."""
 
 from __future__ import annotations
 
@@ -14,15 +14,15 @@ LEAST = 16
 LONG_ROUND = 1024
 """Exchanges of a round that decides."""
 LONG_ROUNDS = 5
-"""So many long rounds have to grow: a cache that has room for :data:`LONG_ROUND` × this many exchanges is no leak."""
+"""Long rounds that have to grow: a cache with room for :data:`LONG_ROUND` × this many exchanges is no leak."""
 _QUIET = 2
 """Rounds without growth that show that there is no leak."""
 
 
 @dataclass(frozen=True)
 class Look:
-    """The first looks: exchanges before them, exchanges of a short round and of a middle one, rounds of each that have to grow, and rounds
-    without growth that end a look.
+    """The rounds before the long ones: exchanges to warm up, exchanges of a short and of a middle round, the number of rounds of each that have
+    to grow, and the number of rounds without growth that end the search.
     """
 
     warm_up: int
@@ -50,12 +50,12 @@ class Growth:
 
     @property
     def grows(self) -> bool:
-        """Whether it is as much as the smallest allocation for each exchange, or a block of Python's."""
+        """Return whether each exchange leaves at least the smallest allocation of the heap, or a block of Python's."""
         return self.heap >= self.exchanges * LEAST or self.blocks >= self.exchanges
 
     @property
     def told(self) -> str:
-        """In words."""
+        """Return the growth in words."""
         per = [f"{self.heap / self.exchanges:.0f} bytes of the C heap"] if self.heap >= self.exchanges * LEAST else []
         per += (
             [f"{self.blocks / self.exchanges:.1f} blocks of Python's memory"] if self.blocks >= self.exchanges else []
@@ -64,9 +64,9 @@ class Growth:
 
 
 def growth(exchange: Exchange, once: Callable[[], object], look: Look) -> Growth | None:
-    """The memory that each of many long rounds leaves behind; ``None`` if there are rounds that leave nothing.
+    """Return the memory that each of many long rounds leaves behind; ``None`` if some rounds leave nothing.
 
-    The short rounds do not wait for late releases, the middle ones do. The long ones decide.
+    The short rounds do not wait for late releases, the middle ones do. The long rounds decide.
     """
     for _ in range(look.warm_up):
         once()
@@ -82,7 +82,7 @@ def growth(exchange: Exchange, once: Callable[[], object], look: Look) -> Growth
 
 
 def _rounds(grown: Callable[[], Growth], needed: int, allowed: int) -> list[Growth] | None:
-    """So many rounds that grow; ``None`` once ``allowed`` rounds leave nothing behind: something else may be freed in one."""
+    """Return ``needed`` rounds that grow; ``None`` once ``allowed`` rounds do not. Another object may be freed in one round."""
     found: list[Growth] = []
     quiet = 0
     while len(found) < needed:
@@ -97,7 +97,7 @@ def _rounds(grown: Callable[[], Growth], needed: int, allowed: int) -> list[Grow
 
 
 def _at_once(once: Callable[[], object], count: int) -> Growth:
-    """The growth by these exchanges, without patience."""
+    """Return the growth by these exchanges, without patience."""
     before = heap.held()
     for _ in range(count):
         once()
@@ -106,7 +106,7 @@ def _at_once(once: Callable[[], object], count: int) -> Growth:
 
 
 def _in_the_end(exchange: Exchange, once: Callable[[], object], count: int) -> Growth:
-    """The growth by these exchanges, once there was patience and both libraries have let go of what they keep for later."""
+    """Return the growth by these exchanges, after the patience and after both libraries have emptied their caches."""
     before = heap.held()
     for _ in range(count):
         once()

@@ -57,7 +57,7 @@ def array(view: Strided) -> CudaPythonArray:
 
 
 def test_a_view_is_read_only_and_written_as_its_array_is(adapter: CudaPythonAdapter) -> None:
-    """A user who publishes a view of a read-only array publishes it as read-only, with the stream that writes it (CAI-08, CAI-22)."""
+    """The class around an allocation publishes a view of a read-only array as read-only, with the stream that writes it (CAI-08, CAI-22)."""
     whole = array(packed((3, 4)))
     whole.readonly, whole.stream, whole.writer = True, 7, object()
     for part in (adapter.view(whole, PART), adapter.view(whole, Transpose((1, 0))), adapter.restride(whole, (32, 4))):

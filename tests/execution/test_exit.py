@@ -1,4 +1,4 @@
-"""What the invariants about an interpreter's end see of it: it belongs to the case, unless the library alone ends like that."""
+"""A loss at the exit of the interpreter belongs to the case, unless the library alone ends in the same way."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""What is written beside a block of the reference is seen, where it was, and by whom."""
+"""A write beside a block of the reference is seen, with its place and the library that writes."""
 
 from __future__ import annotations
 
@@ -43,7 +43,7 @@ def test_blocks_are_aligned_and_guarded_on_both_sides(memory: Memory, nbytes: in
 
 
 def test_cuda_memory_is_guarded_too() -> None:
-    """All kinds, by the driver; what is beside a block is told in bytes from it."""
+    """All kinds of memory, by the driver; the report gives the distance to the block in bytes."""
     with driver.believed():
         for kind in cuda_memory.Kind:
             memory = CudaMemory(kind)
@@ -108,7 +108,7 @@ def test_the_only_library_that_takes_part_is_accused(names: tuple[str, str]) -> 
 
 
 def test_of_two_libraries_the_one_that_does_it_alone_is_accused() -> None:
-    """If neither does, nobody knows."""
+    """If neither does, the accused is not known."""
     both = ran(("one", "two"), "two")
     trials = {
         each.case.id: each for each in (ran(("one", "reference"), "two"), ran(("reference", "two"), "two"))

@@ -1,4 +1,4 @@
-"""Faults that are wrong under a condition only: generated as said, drawn by a seed, tried with what reaches them, and counted."""
+"""Faults that are wrong only under a condition: how they are generated, drawn by a seed, tried and counted."""
 
 from __future__ import annotations
 
@@ -42,7 +42,7 @@ def made(name: str) -> faults.Fault:
 
 
 def exported(kind: type[Exporter], dtype: str, view: Strided) -> dlpack.Tensor:
-    """What a capsule of a new array says."""
+    """Return the contents of a capsule of a new array."""
     memory, size = HostMemory(), DTYPES[dtype].itemsize
     array = kind(memory, memory.allocate(256 * size), DTYPES[dtype], view)
     offered = array.__dlpack__(max_version=NEWEST)
@@ -84,7 +84,7 @@ def test_a_look_at_a_dictionary_does_not_read_it_twice() -> None:
     [("own", True, [True, False]), ("second", True, [False, True]), ("again", True, [False, False]), ("again", False, [False, True])],
 )  # fmt: skip
 def test_a_path_is_told_from_what_the_array_has_been_through(path: str, lives: bool, wanted: list[bool]) -> None:
-    """Which of two exports counts strides in bytes, where the first lives still at the second, or is gone."""
+    """One of two exports counts strides in bytes: at the second export the first one still lives, or is gone."""
     broken = made(f"{STRIDES}@path={path}").exporter
     memory, view = HostMemory(), packed((3, 4))
     array = broken(memory, memory.allocate(48), DTYPES["float32"], view)
@@ -150,7 +150,7 @@ def test_a_name_leads_back_to_the_fault() -> None:
 
 
 @pytest.mark.parametrize("name", [STRIDES, f"{STRIDES}@width=3", "reference.layout.None@width=8", f"{STRIDES}@x=1"])
-def test_what_is_no_name_is_refused(name: str) -> None:
+def test_an_unknown_name_is_refused(name: str) -> None:
     """With the part that is wrong."""
     with pytest.raises(ValueError, match="is no"):
         Candidate.named(name)
@@ -160,7 +160,7 @@ def test_what_is_no_name_is_refused(name: str) -> None:
 
 
 def test_a_seed_draws_the_same_faults_and_another_seed_others() -> None:
-    """What one night misses can be drawn again."""
+    """Any machine can draw the misses of a night again."""
     first, again, other = (list(islice(drawing.sampled(2, seed), 50)) for seed in (1, 1, 2))
     assert first == again != other
     assert len(set(first)) == 50
@@ -178,8 +178,8 @@ def test_every_fault_of_the_reference_has_conditions_or_a_rule_that_leaves_it_ou
 @pytest.mark.parametrize(
     "name", ["dtype.LanesIgnored", "negotiation.MinusOneRefused", "state.PendingIgnored", "cai.MaskDropped"]
 )
-def test_what_is_left_out_as_unseen_shows_in_no_exchange_of_one_array(name: str) -> None:
-    """The rule says what is so."""
+def test_a_fault_that_a_rule_leaves_out_shows_in_no_exchange_of_one_array(name: str) -> None:
+    """At no array of the space, not only at a plain one."""
     assert witness.of(conditional(faults.all_faults()[name], ())) is None
 
 
@@ -227,7 +227,7 @@ def account(*tried: Tried, lost: tuple[str, ...] = (), accused: tuple[tuple[str,
     ],
 )
 def test_the_exit_code_says_whether_enough_is_caught(found: Account, code: Exit) -> None:
-    """All on one factor, 95 of 100 on two; nobody without fault is accused; everything was run."""
+    """All on one factor, 95 of 100 on two; no accusation is wrong; everything was run."""
     assert BAR == 0.95
     assert found.exit is code
 
@@ -298,7 +298,7 @@ def test_one_is_repeated_by_its_name(conformance: Command) -> None:
     assert "0 accused; 0 wrong accusations; 0 parts not run" in done.stdout
 
 
-def test_a_fixed_sample_is_caught_and_nobody_else_accused(conformance: Command, tmp_path: Path) -> None:
+def test_a_fixed_sample_is_caught_without_a_wrong_accusation(conformance: Command, tmp_path: Path) -> None:
     """The nightly sample is larger, and another one each night."""
     written = tmp_path / "all.json"
     done = conformance("selftest", "--conditional", str(SAMPLE), "--seed", str(SEED), "--json", str(written))

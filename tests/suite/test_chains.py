@@ -1,4 +1,4 @@
-"""A chain of imports whose memory is given back too early: it is told, and the process that judges goes on."""
+"""A chain of imports whose memory is released too early: the case reports it, and the process that judges goes on."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""The family ``combination``: what it says of a failure, and whom it leaves alone."""
+"""The family ``combination``: its words for a failure, and the partners that it does not accuse."""
 
 from __future__ import annotations
 
@@ -138,13 +138,13 @@ def of_copying(run_reference: Runner) -> list[Result]:
 
 
 def test_a_consumer_that_copies_where_it_may_is_not_accused(of_copying: list[Result]) -> None:
-    """Neither of the copy nor of an early release. What it has copied cannot be watched when it is exported again."""
+    """Neither of the copy nor of an early release. A copy that is exported again cannot be watched."""
     wrong = [(r.case.id, r.reason) for r in of_copying if r.outcome not in (Outcome.PASS, Outcome.REFUSED)]
     assert not wrong
     assert all("/reexport" in r.case.id for r in of_copying if r.outcome is Outcome.REFUSED)
 
 
-def test_a_copy_that_nobody_asked_for_is_noted(of_copying: list[Result]) -> None:
+def test_a_copy_without_a_request_is_noted(of_copying: list[Result]) -> None:
     """Beside the result."""
     assert any("leaves open" in result.attachments.get("copy", "") for result in of_copying)
 
@@ -214,7 +214,7 @@ class ExtraKeyword(Exporter):
 
 
 def test_checks_of_other_families_are_made_at_the_point() -> None:
-    """What they say is told as they tell it."""
+    """The case reports their failure in their words."""
     result = run(with_exporter(ExtraKeyword), layout="stepped", rank="rank-3")
     assert (result.code, result.clause, result.given) == (Code.OWN_DEVICE_REFUSED.value, "DLP-61", "a strided view")
 
@@ -275,7 +275,7 @@ def test_a_write_beside_the_view_is_seen() -> None:
 
 
 def test_rows_may_lie_beyond_what_32_bits_count() -> None:
-    """In memory that nobody touches."""
+    """In memory that is only reserved."""
     assert run(size="huge", dtype="complex128", count="second").outcome is Outcome.PASS
 
 

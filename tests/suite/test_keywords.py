@@ -1,4 +1,4 @@
-"""Calls of ``__dlpack__`` with several keywords: they cover every two values, and a failure is told by the keywords that it needs."""
+"""Calls of ``__dlpack__`` with several keywords: they cover every two values, and a failure names the keywords that it needs."""
 
 from __future__ import annotations
 

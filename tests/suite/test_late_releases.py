@@ -38,7 +38,7 @@ POINT = ("combination.exchange", ("layout", "stepped"))
 
 
 class Clock:
-    """Time that passes while somebody sleeps. What is due is done then, as by another thread."""
+    """A clock that runs only during a sleep. The sleep does all work that is due, as another thread would."""
 
     def __init__(self) -> None:
         self.now = 0.0
@@ -181,7 +181,7 @@ def test_a_release_is_early_where_the_import_lives(
     ],
 )
 def test_lateness_is_not_told_again_at_a_point(clock: Clock, delay: float, outcome: Outcome, code: str) -> None:
-    """The family ``lifetime`` tells it once; what is never released is told."""
+    """The family ``lifetime`` reports it once; at the points only a lost release is a failure."""
     result = run(clock, delay, *POINT)
     assert (result.outcome, result.code) == (outcome, code), result.reason
     assert ("releases plain arrays late" in result.attachments.get("release", "")) == (delay in (1.5, 5.0))

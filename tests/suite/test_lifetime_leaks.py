@@ -1,4 +1,4 @@
-"""What stays behind in the long run: a leak is caught by its growth, and a cache is none."""
+"""Memory that stays behind after many exchanges: a leak shows by its growth, and a cache is no leak."""
 
 from __future__ import annotations
 
@@ -56,12 +56,12 @@ def test_a_count_of_32_bits_may_wrap(before: int, after: int, grown: int) -> Non
 
 
 def test_where_nothing_counts_the_heap_the_case_is_not_run(monkeypatch: pytest.MonkeyPatch) -> None:
-    """It is no pass; what Python's own allocator holds is looked at all the same."""
+    """It is no pass; the blocks of Python's own allocator still count."""
     monkeypatch.setattr(heap, "counter", lambda: None)
     result = run(Fault("flawless", "none", ()), ("by", "own"))
     assert (result.outcome, result.reason) == (
         Outcome.INCONCLUSIVE,
-        "not run: nothing counts the bytes in use of the C heap here",
+        "not run: the bytes in use of the C heap cannot be counted here",
     )
     assert run(faults.all_faults()["lifetime.CopiesKept"], ("by", "copy")).code == Code.MEMORY_LEAKED.value
 
@@ -119,7 +119,7 @@ class FreesOften(Exporter):
 
 
 def test_one_round_without_growth_is_no_pass(monkeypatch: pytest.MonkeyPatch) -> None:
-    """Whatever was freed in it."""
+    """Another object may have been freed in it."""
     monkeypatch.setattr(leaks, "LONG_ROUND", 128)
     assert run(Fault("frees", "leaks", (), exporter=FreesOften), ("by", "own")).code == Code.MEMORY_LEAKED.value
 

@@ -82,7 +82,7 @@ class CopiesStrided(Importer):
 
 
 @pytest.mark.parametrize("importer", [CopiesUnaligned, CopiesStrided])
-def test_a_permitted_copy_accuses_nobody_in_any_family(importer: type[Importer], run_reference: Runner) -> None:
+def test_a_permitted_copy_is_no_failure_in_any_family(importer: type[Importer], run_reference: Runner) -> None:
     """In none of the invariants about memory: what they say of it is at most observed."""
 
     class Permitted(importer):  # type: ignore[misc, valid-type]

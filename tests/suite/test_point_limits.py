@@ -50,7 +50,7 @@ def test_a_consumer_without_views_is_not_asked_for_one() -> None:
 
 
 def test_an_array_without_weak_references_is_not_watched(monkeypatch: pytest.MonkeyPatch) -> None:
-    """As CUDA Python's StridedMemoryView. That is told beside the result."""
+    """As CUDA Python's StridedMemoryView. A note beside the result says so."""
     assert late.watch((1, 2)) is None
     monkeypatch.setattr(test_combination, "watch", lambda array: None)
     result = run(ReferenceAdapter(), ("path", "reexport"))
@@ -111,7 +111,7 @@ class OfTheHost(Exporter):
 
 
 class Believes(ReferenceAdapter):
-    """Takes what it is told of a device, and names no stream for the host."""
+    """Believes the device that the producer names, and names no stream for the host."""
 
     exporter_class = OfTheHost
 

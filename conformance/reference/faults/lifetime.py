@@ -447,7 +447,7 @@ class HeapLostByExports(Exporter):
     """Each export leaves 256 bytes of the C heap behind."""
 
     def export(self, fields: Fields, owner: Any) -> Any:
-        """And a block that nobody frees."""
+        """Allocates a block too, and never frees it."""
         _malloc(256)
         return super().export(fields, owner)
 
@@ -462,7 +462,7 @@ class HeapLostByRefusals(Importer):
     """Each import that is refused leaves 4 KiB of the C heap behind."""
 
     def take_dlpack(self, source: Any, **requested: Any) -> Imported:
-        """And a block that nobody frees, after a failure."""
+        """Allocates a block after a failure, and never frees it."""
         try:
             return super().take_dlpack(source, **requested)
         except Exception:

@@ -631,7 +631,7 @@ class LegacyForMinorVersions(Exporter):
     """A consumer that asks for 1.1 to 1.9 gets a legacy capsule."""
 
     def negotiate(self, max_version: tuple[int, int] | None) -> tuple[int, int] | None:
-        """Only 1.0 and whole numbers above are looked for."""
+        """Compares with 1.0 and whole numbers above alone."""
         return super().negotiate(None if max_version is not None and max_version[1] else max_version)
 
 
@@ -652,7 +652,7 @@ class HostStreamBesideAVersion(Exporter):
 
 @fault("negotiation.keywords-together")
 class DeviceIgnoredBesideACopy(Exporter):
-    """``dl_device`` is not looked at if ``copy`` is given."""
+    """Ignores ``dl_device`` if ``copy`` is given."""
 
     def dlpack(
         self, *, stream: int | None = None, max_version: tuple[int, int] | None = None,

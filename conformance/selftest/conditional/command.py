@@ -29,9 +29,9 @@ from .subjects import wrapped_stages
 from .trying import Candidate
 
 SINGLE_SHARE = 4
-"""One fault with a condition on one factor is tried for so many with conditions on two."""
+"""A sample has one fault on one factor for so many on two."""
 MOST = 10**6
-"""Faults of a sample."""
+"""Faults of a sample, at most."""
 MOST_SEED = (1 << 31) - 1
 _PART = re.compile(r"([1-9][0-9]{0,2})/([1-9][0-9]{0,2})", re.ASCII)
 
@@ -85,7 +85,7 @@ def check(options: argparse.Namespace) -> None:
 
 
 def conditional(options: argparse.Namespace, stage: Stage, measured: Environment, processes: int) -> int:
-    """Try them; the exit code says whether the suite catches enough of them and accuses nobody without fault."""
+    """Try conditional faults; the exit code says whether the suite catches enough of them and makes no wrong accusation."""
     seed = None
     if options.conditional is not None:
         seed = secrets.randbelow(MOST_SEED + 1) if options.seed is None else options.seed
@@ -112,7 +112,7 @@ def conditional(options: argparse.Namespace, stage: Stage, measured: Environment
 
 
 def _stage(options: argparse.Namespace) -> tuple[str, str]:
-    """The stage whose faults are tried, and the library that they are of."""
+    """Return the stage whose faults are tried, and their library."""
     name = options.wanted[0].partition(".")[0] if options.wanted else REFERENCE
     return name, REFERENCE if name == REFERENCE else wrapped_stages()[name].library
 

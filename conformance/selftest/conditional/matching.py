@@ -1,4 +1,4 @@
-"""Cases of the family ``combination`` that have the levels of a condition, by their parameters alone."""
+"""Cases of the family ``combination`` that have the levels of a condition, chosen by their parameters alone."""
 
 from __future__ import annotations
 
@@ -18,16 +18,15 @@ _FORMS = {"": "newest", "version-1.0": "1.0", "legacy": "legacy"}
 
 
 def is_point(case: Case) -> bool:
-    """Whether it is a case of the family."""
+    """Return whether a case is one of the family."""
     return case.invariant == EXCHANGE
 
 
 def best(points: Sequence[tuple[int, Case]], condition: Iterable[Level], methods: Iterable[str]) -> list[int]:
-    """The numbers of the cases that have most of the condition's levels, best first, then of those with one level and the whole condition.
+    """Return the numbers of the cases that have most levels of the condition, the best first, then of those that have it whole in one level.
 
-    Where the condition names a fork, a case without one cannot reach it.
-
-    ``methods`` are those that a fault replaces: a fault of dictionaries alone needs no capsule, and the reverse.
+    A condition on a fork takes only cases that fork. ``methods`` are those that a fault replaces: a fault of dictionaries alone needs no
+    capsule, and the reverse.
     """
     wanted = frozenset(condition)
     of_dictionary = [("cai" in name or "cuda_array" in name) for name in methods]
@@ -37,7 +36,7 @@ def best(points: Sequence[tuple[int, Case]], condition: Iterable[Level], methods
         is_cai = case.protocol == Protocol.CAI.value
         is_on_device = case.device is not Device.HOST
         if (all(of_dictionary) and not is_cai and is_on_device) or (not any(of_dictionary) and is_cai):
-            continue  # a dictionary on the host is looked for beside capsules
+            continue  # cases of capsules on the host also judge the dictionary there
         levels = levels_of(case)
         if (FORK, "child") in wanted - levels:
             continue
@@ -49,7 +48,7 @@ def best(points: Sequence[tuple[int, Case]], condition: Iterable[Level], methods
 
 
 def levels_of(case: Case) -> frozenset[Level]:
-    """The levels that the array of a case and its exchange have. Every case makes checks that name strides, and repeats exchanges."""
+    """Return the levels of the array of a case and of its exchange. Every case makes checks with and without strides, and many exchanges."""
     point = Point.of(case.parameters)
     kind = point.kind
     found = {

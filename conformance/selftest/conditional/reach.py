@@ -1,7 +1,7 @@
-"""Which cases reach which levels: found by one run of every case with partners that are flawless and note what they know.
+"""The levels that each case reaches, by one run of every case with flawless partners that note what they know.
 
-Until a conditional fault is wrong for the first time, everything goes as in that run. So a case that has not reached the condition in one
-of the methods that the fault replaces cannot show it, and need not be tried.
+Until a conditional fault is wrong for the first time, everything goes as in that run. So a case that does not reach the condition, in one
+of the methods that the fault replaces, cannot show the fault and is not tried.
 """
 
 from __future__ import annotations
@@ -47,15 +47,15 @@ class Reach:
     """Cases of the family ``combination`` with their numbers: their parameters say what they reach, so they are not measured."""
     seen: dict[Side, dict[str, dict[State, set[int]]]] = field(default_factory=dict)
     forking: set[int] = field(default_factory=set)
-    """Cases that fork: their children go on where they are, and what those know cannot be noted here."""
+    """Cases that fork. Their children cannot add to the notes of this process."""
     accused: list[tuple[str, str]] = field(default_factory=list)
     unplaced: int = 0
 
     def reaching(self, side: Side, methods: Iterable[str], condition: tuple[Level, ...]) -> list[int]:
-        """Numbers of the cases that reach the condition in one of the methods: points by their parameters, then the others.
+        """Return the numbers of the cases that reach the condition in one of the methods: points by their parameters, then the others.
 
-        A forked process repeats what its parent has done before, so for it the rest of the condition is looked for in the parent. A library
-        remembers how often it has exchanged, and that it has refused, from case to case, so every case reaches that.
+        A forked process repeats earlier work of its parent, so the parent has to reach the rest of the condition. A library remembers
+        from case to case how often it has exchanged, and that it has refused. So every case reaches that.
         """
         is_forked = IN_FORK in condition
         remembered = {IN_FORK, *((COUNT, level) for level in FACTORS[COUNT])}
@@ -79,7 +79,7 @@ class Reach:
 
 
 def together(parts: Sequence[Reach]) -> Reach:
-    """What was measured of several groups of cases, as one."""
+    """Return the measures of several groups of cases as one."""
     whole = Reach(tuple(case for part in parts for case in part.cases))
     begins = 0
     for part in parts:
@@ -96,7 +96,7 @@ def together(parts: Sequence[Reach]) -> Reach:
 
 
 def useful(cases: Iterable[Case]) -> Iterator[Case]:
-    """The cases that need no process of their own and are not about order."""
+    """Yield the cases that need no process of their own and are not about order."""
     for case in cases:
         invariant = catalogue()[case.invariant]
         if invariant.family not in ORDER and invariant.isolation not in _ISOLATED:
@@ -116,7 +116,7 @@ Note = Callable[[str, State], None]
 
 @dataclass(frozen=True)
 class Noted:
-    """Flawless partners that tell what they know; how their lives begin anew; and how a case is put to them."""
+    """Flawless partners that note what they know, a function that makes them forget it, and one that gives them a case."""
 
     partners: dict[str, Adapter]
     begin: Callable[[], None]
@@ -136,7 +136,8 @@ def measured(
 ) -> Reach:
     """Run every case with each side noted. Call it in a process that is not used for anything else afterwards.
 
-    ``begun`` is called with the number of each case before it runs. A real library breaks some rules by itself: cases that it fails show no fault, and accuse nobody without fault.
+    ``begun`` is called with the number of each case before it runs. A real library breaks some rules by itself: its failures show no fault,
+    and are no wrong accusations.
     """
     reach = Reach(tuple(cases))
     at_work: list[int] = []

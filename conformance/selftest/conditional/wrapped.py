@@ -1,7 +1,7 @@
-"""Wrappers around real libraries that are wrong only under a condition: the condition looks at the opened capsule.
+"""Wrappers around real libraries that are wrong only under a condition, which is checked on the opened capsule.
 
-What a wrapper knows is less than what the reference knows: nothing of offsets, views and second exports, and nothing of the array in a
-method that is called before there is a capsule.
+A wrapper knows less than the reference: nothing of offsets, views and second exports, and nothing of the array in a method that is called
+before there is a capsule.
 """
 
 from __future__ import annotations
@@ -77,7 +77,7 @@ def _called(kind: type[Wrapper], name: str, decide: Decide, life: Life) -> Calla
 
 
 def _peeked(array: Any, life: Life) -> State:
-    """What a capsule of the array says, which is made for this look alone."""
+    """Return the levels in a capsule of the array that is made for this alone."""
     for keywords in ({"max_version": (1, 0)}, {}):
         with suppress(Exception):
             return life.of_importer(array.__dlpack__(**keywords))
@@ -157,7 +157,7 @@ def _seen(adapter: Adapter, side: Side, levels: dict[str, str]) -> Iterator[Any]
         return
     try:
         yield from _exports(adapter, at, levels) if side is Side.PRODUCER else _imports(adapter, at)
-    except Exception as error:  # noqa: BLE001 - whatever a fault raises is seen
+    except Exception as error:  # noqa: BLE001 - each exception of a fault is an observation
         yield "raised", type(error).__name__
 
 
@@ -205,7 +205,7 @@ def _described(offer: Any, start: int, nbytes: int, **keywords: Any) -> Any:
 def _attempt(action: Callable[[], Any]) -> Any:
     try:
         return action()
-    except Exception as error:  # noqa: BLE001 - whatever a fault raises is seen
+    except Exception as error:  # noqa: BLE001 - each exception of a fault is an observation
         return type(error).__name__
 
 

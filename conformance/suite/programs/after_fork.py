@@ -58,7 +58,7 @@ def _load(name: str) -> Adapter:
 
 
 def in_child(action: Callable[[], str]) -> str:
-    """What ``action`` says in a fork of this process, the name of the signal that ended the child, :data:`HANG` or :data:`UNDECIDED`."""
+    """Return the result of ``action`` in a fork of this process, the signal that ended the child, :data:`HANG` or :data:`UNDECIDED`."""
     reader, writer = os.pipe()
     child = os.fork()
     if child == 0:
