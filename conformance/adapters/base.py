@@ -204,7 +204,7 @@ class Adapter(ABC):
     narrow_dtypes: ClassVar[tuple[str, ...]] = ()
     """Those of :data:`conformance.protocols.dtypes.NARROW` of which :meth:`narrow` makes arrays."""
     foreign: ClassVar[tuple[Foreign, ...]] = ()
-    """Arrays of elements that DLPack has no word for, or none that every library uses: the library refuses to export them."""
+    """Arrays of elements for which DLPack has no type code, or none that every library uses: the library refuses to export them."""
     states: ClassVar[tuple[State, ...]] = ()
     """Arrays that are more than their memory: the library resolves them or refuses to export them."""
 

@@ -37,7 +37,7 @@ Load = Callable[[tuple[str, ...]], Ended]
 
 
 def compared(result: Result, load: Load) -> Result:
-    """The result of a case whose process was lost at exit, held against its controls: each library alone, then all of them.
+    """Return the result of a case whose process was lost at exit, after its controls: each library alone, then all of them.
 
     A control that is lost as well is what the result tells; the libraries of several are not told apart.
     """

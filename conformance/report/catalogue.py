@@ -14,7 +14,7 @@ from .terminal import Screen, many, not_tested
 
 
 def as_json(invariants: list[Invariant], cases: list[Case], facts: Facts) -> list[dict[str, Any]]:
-    """One object for each invariant, with its number of cases here, and what they leave out."""
+    """Return one object for each invariant, with its number of cases here, and the combinations that they leave out."""
     counts = Counter(case.invariant for case in cases)
     return [
         {

@@ -160,7 +160,7 @@ class Exchange:
         return own
 
     def at(self, case: Case, maker: Callable[[int], Source]) -> Exchange:
-        """This exchange as another case on arrays of the same kind: ``maker`` makes the producer's by a seed, where a check asks for no other."""
+        """This exchange as another case on arrays of the same kind: ``maker`` makes the producer's arrays by a seed."""
         own = self.apart()
         own.case, own._maker, own._given = case, maker, self.given
         own.notes = {}
@@ -326,7 +326,7 @@ class Exchange:
         return self.made(Source(array, kind, form.view, start + form.view.offset * kind.itemsize, block))
 
     def made(self, source: Source) -> Source:
-        """This is the array that the newest hand-over is to describe."""
+        """Note the array that the newest hand-over has to describe."""
         self._made = replace(source, array=None)
         return source
 
@@ -592,7 +592,7 @@ class Exchange:
         return data
 
     def is_gone(self, taken: Any) -> bool:
-        """Whether an import is on memory that was handed over and is not there any more: to read it would end the process.
+        """Return whether an import is on handed-over memory that the system has taken back: a read would end the process.
 
         On a GPU the driver answers a read with an error. The memory of a copy is the consumer's own.
         """
@@ -602,7 +602,7 @@ class Exchange:
         return covers(handed, self.look(taken).address)
 
     def memory_of(self, reader: Adapter, array: Any) -> Handed | None:
-        """The memory in which an array of the case's element type lies now, as its library tells it.
+        """Return the memory of an array of the case's element type, as its library describes it now.
 
         ``None`` where this process has no such memory, and on a GPU: there a read of lost memory is an error.
         """

@@ -17,7 +17,7 @@ from .steps import Doing
 
 
 def expect_typestr(exchange: Exchange, wanted: DType) -> None:
-    """Where the array interface has no letter for a type, the dictionary that was handed over does not name another type."""
+    """Expect that the dictionary names no other type where the array interface has no letter for the true one."""
     handed = exchange.handed
     if wanted.typestr is None and handed is not None and isinstance(handed.type, str) and not says(handed.type, wanted):
         fail(
@@ -32,7 +32,7 @@ def expect_typestr(exchange: Exchange, wanted: DType) -> None:
 
 
 def expect_name(exchange: Exchange, source: Source, taken: Any, seen: str | None) -> None:
-    """The consumer's own word for the element type is the usual one."""
+    """Expect that the consumer names the element type by its usual name."""
     if seen is None:
         raise Inconclusive(f"{exchange.consumer.name} does not say what type the elements are")
     unspoken = exchange.protocol is Protocol.CAI and source.dtype.kind is None
@@ -46,7 +46,7 @@ def expect_name(exchange: Exchange, source: Source, taken: Any, seen: str | None
 
 
 def type_changed(exchange: Exchange, wanted: str, seen: str, *, intact: bool, accused: Side | None = None) -> NoReturn:
-    """The consumer takes elements for others. With every byte as it was nothing is lost, and their user can tell: a deviation."""
+    """Fail because the consumer names another type. If every byte is unchanged, no data are lost: a deviation."""
     fail(
         Code.DTYPE_CHANGED,
         exchange.reading(),

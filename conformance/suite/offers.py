@@ -65,7 +65,7 @@ def asks_for_versioned(keywords: dict[str, Any]) -> bool:
 
 
 def expect_streams(exchange: Exchange, calls: Iterable[tuple[tuple[Any, ...], dict[str, Any]]]) -> None:
-    """The consumer names no stream for host memory, and one that the protocol has for CUDA memory, in each of these calls.
+    """Expect that each of these calls names no stream for host memory, and a permitted stream for CUDA memory.
 
     If the producer names another device than that of the array, the consumer is not judged: a check of devices judges the producer.
     """
@@ -184,7 +184,7 @@ def _lent(exchange: Exchange, library: Adapter) -> tuple[Any, Source]:
 
 
 _releases: WeakKeyDictionary[Adapter, dict[tuple[Role, Device], bool]] = WeakKeyDictionary()
-"""Whether plain imports, or plain exports, of a library are released: the same in every case of a process, and long to wait for."""
+"""Whether plain imports, or plain exports, of a library are released. A process measures it once, because the wait is long."""
 
 
 def releases_imports(exchange: Exchange, library: Adapter) -> bool:

@@ -37,7 +37,7 @@ def place(exchange: Exchange, address: int, role: Role) -> Told:
 
 
 def expect_home(exchange: Exchange, source: Source, view: View) -> None:
-    """The import lies on the device of the producer's array, and the consumer says so."""
+    """Expect that the import lies on the device of the producer's array, and that the consumer says so."""
     by_dlpack = exchange.protocol is Protocol.DLPACK
     home = (exchange.device.dlpack_type, 0)
     if source.view.size:

@@ -79,7 +79,7 @@ class Point:
         return Point(**{**dict(self.changed), name: str(default)})
 
     def nearest(self, levels: Iterable[tuple[str, str]], *, is_of_reference: bool) -> Point:
-        """The point with these levels, and with the default of each factor whose level does not go with them.
+        """Return the point with these levels, and with the default of each factor whose level does not go with them.
 
         ``is_of_reference`` says whether the reference is the producer.
         """
@@ -236,7 +236,7 @@ class Reach:
 
     space: Space
     turns: tuple[str, ...] = ()
-    """8-bit floats: one level, because their width and their way through a library are the same."""
+    """8-bit floats: one level, because they have one width, and libraries treat them alike."""
     missing: tuple[tuple[str, str], ...] = ()
     """A level that the exchange cannot have, and the reason."""
 
@@ -332,7 +332,7 @@ def _sizes_missing(pair: Pair) -> dict[str, str]:
 
 
 def _not_made(pair: Pair, layout: str, arrays: str) -> str:
-    """The reason why the producer makes no such arrays, as it was measured."""
+    """Return the reason why the producer makes no such arrays, in the words of the probe."""
     why = pair.source.missing_layouts.get(layout, "")
     return f"{pair.producer.name} makes no {arrays}" + (f": {why}" if why else "")
 
@@ -413,7 +413,10 @@ _NO_EMPTY_VIEWS = "the producer makes no view without elements"
 def rules(names: tuple[str, ...], *, is_of_reference: bool, has_empty_views: bool = True) -> tuple[Rule, ...]:
     """Return the rules for levels that cannot come together in an exchange of these element types, or mean nothing together."""
     every_bit = tuple(name for name in names if not _has_raw(name))
-    found: tuple[Rule, ...] = (*RULES, Rule("content", ("raw",), "dtype", every_bit, "every bit of these types counts"))
+    found: tuple[Rule, ...] = (
+        *RULES,
+        Rule("content", ("raw",), "dtype", every_bit, "arithmetic keeps every bit of these types"),
+    )
     if not has_empty_views:
         views = {"layout": LAYOUTS[1:], "offset": OFFSETS[1:], "path": ("view",)}
         found = (

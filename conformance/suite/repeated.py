@@ -22,7 +22,7 @@ EXCHANGE = "combination.exchange"
 
 @dataclass(frozen=True)
 class Repeated:
-    """An invariant with the options of a case, and the levels that are changed at the point before it is tried there.
+    """An invariant with the options of a case, and the levels to which the point is changed for it.
 
     Layout and element type are those of the point. ``of`` is the side that the check is about, ``producer``, ``consumer`` or ``either``:
     the reference has to stand on the other one, except for ``any``.
@@ -37,24 +37,24 @@ class Repeated:
     needs_elements: bool = False
     is_packed: bool = False
     whole: bool = False
-    """Looks at the whole block, or may leave it behind."""
+    """Whether it reads the whole block, or may leak it."""
     at_large: bool = False
     """Whether it is made on a ``large`` array too: most checks look at every element, which takes long."""
     legacy: bool = False
-    """Asks for legacy capsules too, which cannot say that an array is read-only."""
+    """Whether it asks for legacy capsules, which have no read-only bit."""
     writes: bool = False
-    """Writes the elements, each of which has to have a place of its own."""
+    """Whether it writes the elements, each of which has to have a place of its own."""
     changes_the_array: bool = False
-    """Changes the producer's array, which has to be one of its own."""
+    """Whether it changes the producer's array, which has to be one of its own."""
     is_risky: bool = False
-    """Ends the process of some libraries."""
+    """Whether it ends the process of some library."""
     releases: bool = False
-    """Waits until something is released."""
+    """Whether it waits for a release."""
     producer: frozenset[Trait] = frozenset()
     consumer: frozenset[Trait] = frozenset()
 
     def applies(self, point: Point, producer: Adapter, consumer: Adapter, protocol: Protocol, device: Device) -> bool:
-        """Whether the check says something about this exchange; ``point`` has the changed levels already."""
+        """Return whether the check says something about this exchange; ``point`` has the changed levels already."""
         watched = {"producer": consumer.name == REFERENCE, "consumer": producer.name == REFERENCE, "any": True}
         if (
             protocol not in self.protocols
@@ -121,7 +121,7 @@ EXCHANGES: tuple[Repeated, ...] = (
     _with(_LOCKED, producer=_READS_ONLY), _with(_LOCKED, ("path", "view"), producer=_READS_ONLY), _with(_LOCKED, ("offset", "offset-1"), producer=_READS_ONLY),
     _with(_LOCKED, ("path", "reexport"), producer=_READS_ONLY), _with(("content", "zeros")), _with(_SCALAR, ("offset", "offset-1")), _with(("path", "after-refusal")),
 )  # fmt: skip
-"""Exchanges with a further level changed, some back to its default: a fault that needs that level, too, shows wherever else it depends on."""
+"""Exchanges with a further level changed, sometimes back to its default: so a fault shows that needs this level and two others."""
 FORMS: tuple[Repeated, ...] = (
     Repeated(EXCHANGE, levels=(_LEGACY,), at_large=True), Repeated(EXCHANGE, levels=(("form", "version-1.0"),)),
     Repeated(EXCHANGE, levels=(("path", "copy"),), consumer=_COPIES, at_large=True), Repeated(EXCHANGE, levels=(("path", "shared"),), consumer=_COPIES, at_large=True),
@@ -129,7 +129,7 @@ FORMS: tuple[Repeated, ...] = (
     Repeated(EXCHANGE, levels=(("path", "copy"), ("layout", "transposed")), consumer=_COPIES),
 )  # fmt: skip
 CHECKS: tuple[Repeated, ...] = (
-    # what a producer answers
+    # answers of a producer
     *_of("capsule.name", "producer", at_large=True, legacy=True, option="struct", values=_STRUCTS),
     *_of("negotiation.signature", "producer", at_large=True, legacy=True, option="keyword", values=("all", "stream"), needs_elements=True),
     *_of("negotiation.copied-flag", "producer", option="copy", values=("true", "false"), needs_elements=True),
@@ -163,7 +163,7 @@ CHECKS: tuple[Repeated, ...] = (
     *_of("cai.device-address", "producer", protocols=_CAI, needs_elements=True),
     *_of("readonly.legacy-export", "producer", changes_the_array=True, levels=(_LOCKED,), producer=_READS_ONLY),
     *_of("readonly.export", "producer", changes_the_array=True, levels=(_LOCKED,), protocols=_BOTH, producer=_READS_ONLY),
-    # what a consumer makes of it
+    # imports of a consumer
     *_of("capsule.renamed", "consumer", at_large=True, legacy=True, option="struct", values=_STRUCTS),
     *_of("capsule.second-import", "consumer", releases=True, legacy=True, option="struct", values=_STRUCTS),
     *_of("capsule.struct-untouched", "consumer", legacy=True, option="struct", values=_STRUCTS),
@@ -197,7 +197,7 @@ CHECKS: tuple[Repeated, ...] = (
         for key in ("strides", "stream", "descr", "mask")
     ),
     *_of("layout.stride-forms", "consumer", needs_elements=True, option="strides", values=("missing", "none", "explicit"), protocols=_CAI, levels=(("layout", "packed"),), is_packed=True),
-    # what both do
+    # both sides
     *_of("pointer.producer-write-seen", "either", writes=True, protocols=_BOTH, needs_elements=True, producer=_WRITES),
     *_of("pointer.producer-write-seen", "consumer", writes=True, protocols=_BOTH, needs_elements=True, producer=_WRITES, levels=(_LOCKED,)),
     *_of("pointer.consumer-write-seen", "either", writes=True, protocols=_BOTH, needs_elements=True, consumer=_WRITES),
@@ -216,4 +216,4 @@ CHECKS: tuple[Repeated, ...] = (
     *_of("threads.release-elsewhere", "either", option="build", values=("gil",), protocols=_BOTH, whole=True, releases=True),
 )  # fmt: skip
 REPEATED = (*EXCHANGES, *FORMS, *CHECKS)
-"""All of them."""
+"""All repeated checks."""

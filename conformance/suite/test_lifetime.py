@@ -217,7 +217,7 @@ def test_across_fork(exchange: Exchange) -> None:
     """An array that is exported before a fork is imported in the child and in the parent, and both release their imports.
 
     The child drops an import of the parent's as well. Its memory is a copy of the parent's, so nothing that it does shows there. No
-    document speaks of forks: a failure is a deviation.
+    document covers forks: a failure is a deviation.
     """
     source = exchange.source()
     held = [exchange.take(source)]

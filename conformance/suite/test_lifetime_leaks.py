@@ -238,7 +238,7 @@ def test_import_after_thousands(exchange: Exchange) -> None:
     cases=lambda env: _full(exports_of_imports(env)),
 )
 def test_export_after_thousands(exchange: Exchange) -> None:
-    """Each of more than 5,000 exported arrays is released once, the last like the first: the arrays are on memory of ours."""
+    """Each of more than 5,000 exported arrays is released once, the last like the first; the arrays are on memory of the reference."""
     watched(exchange)
     producer, reference = exchange.producer, exchange.library(REFERENCE)
     lent = exchange.make(reference)

@@ -56,6 +56,6 @@ def test_strides_without_elements_are_no_padding(shape: tuple[int, ...]) -> None
 
 
 def test_padded_rows_are_told() -> None:
-    """A packed array is not to be had then."""
+    """The library then makes no packed array."""
     with pytest.raises(Unsupported, match="pads"):
         adapter(Padding).empty(FLOAT, (3, 4), Device.CUDA)

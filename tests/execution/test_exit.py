@@ -57,7 +57,7 @@ def test_what_a_library_does_without_an_exchange_too_is_not_told_of_the_import(
 
 
 def test_what_only_an_import_does_is_told_of_the_import(conformance: Command, tmp_path: Path) -> None:
-    """The check itself is long over then; the reason says when the process died."""
+    """The check itself has ended by then; the reason says when the process died."""
     result = at_exit("pass", HANDLER, conformance, tmp_path)
     assert (result["outcome"], result["code"]) == ("crash", Code.CRASH.value)
     told = "the process ended by itself with exit code 3 at the interpreter's exit, after the check had ended"

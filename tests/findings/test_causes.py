@@ -185,7 +185,7 @@ def test_a_code_of_a_newer_suite_is_a_finding_of_its_own() -> None:
 
 
 def test_what_died_with_several_things_special_joins_the_one_that_dies_alone() -> None:
-    """A process that is gone cannot try which of them it was."""
+    """A process that has died cannot try which respect it was."""
     point = "combination.exchange/reference-torch/dlpack/host"
     crash = {"step": "import", "outcome": "crash"}
     both = seen(

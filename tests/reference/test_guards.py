@@ -29,7 +29,7 @@ CASE = Case("pointer.values", "reference", "reference", "dlpack", Device.HOST, (
 @pytest.mark.parametrize("memory", [HostMemory(), simulated()], ids=["host", "simulated"])
 @pytest.mark.parametrize("nbytes", [0, 1, 48, 5000])
 def test_blocks_are_aligned_and_guarded_on_both_sides(memory: Memory, nbytes: int) -> None:
-    """Also one that has its memory from a block that is gone."""
+    """Also a block in the memory of a released one."""
     for _ in range(2):
         block = memory.allocate(nbytes)
         assert block.address % ALIGNMENT == 0
@@ -64,7 +64,7 @@ def test_reserved_address_space_is_guarded() -> None:
 
 
 def test_a_block_counts_from_its_beginning_to_its_end_and_in_its_case_alone() -> None:
-    """One that is gone is not forgotten; one of an earlier case is."""
+    """A released block still counts; a block of an earlier case does not."""
     watch, memory = Guards(), HostMemory()
     gone, early = memory.allocate(8), memory.allocate(8)
     watch.enrol(early)

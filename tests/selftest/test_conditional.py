@@ -151,7 +151,7 @@ def test_a_name_leads_back_to_the_fault() -> None:
 
 @pytest.mark.parametrize("name", [STRIDES, f"{STRIDES}@width=3", "reference.layout.None@width=8", f"{STRIDES}@x=1"])
 def test_an_unknown_name_is_refused(name: str) -> None:
-    """With the part that is wrong."""
+    """The message has the part that is wrong."""
     with pytest.raises(ValueError, match="is no"):
         Candidate.named(name)
 
@@ -207,7 +207,7 @@ _MISSED = Tried("b@width=1,rank=2", "It is wrong.", 2, "float32 of shape (3, 4)"
 
 
 def account(*tried: Tried, lost: tuple[str, ...] = (), accused: tuple[tuple[str, str], ...] = ()) -> Account:
-    """Of these."""
+    """Return the account of these trials."""
     return Account(1, tried, 10, accused, lost, {})
 
 
@@ -287,7 +287,7 @@ def test_the_parts_together_are_all_faults() -> None:
 
 
 def test_one_is_repeated_by_its_name(conformance: Command) -> None:
-    """An array in a fork too: the case that forks is tried, though what its child knows cannot be noted."""
+    """Also with a fork: the case that forks is tried, though its child adds nothing to the notes."""
     names = (
         "reference.pointer.OffsetDropped@width=4,offset=some",
         "reference.pointer.OffsetDropped@offset=some,fork=child",

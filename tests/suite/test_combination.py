@@ -172,7 +172,7 @@ class WrongElsewhere(Importer):
 
 
 def test_what_goes_wrong_in_a_fork_alone_deviates(monkeypatch: pytest.MonkeyPatch) -> None:
-    """No document speaks of forks."""
+    """No document covers forks."""
     monkeypatch.setattr(WrongElsewhere, "home", os.getpid())
     result = run(with_importer(WrongElsewhere), dtype="int16", place="in-fork")
     assert (result.outcome, result.level) == (Outcome.FAIL, Level.SHOULD)
@@ -198,7 +198,7 @@ def test_a_fork_that_ends_is_a_matter_of_robustness(monkeypatch: pytest.MonkeyPa
 
 
 def test_a_death_in_a_fork_of_a_process_with_threads_decides_nothing(monkeypatch: pytest.MonkeyPatch) -> None:
-    """POSIX promises nothing of it."""
+    """POSIX promises nothing for it."""
     monkeypatch.setattr(DiesElsewhere, "home", os.getpid())
     monkeypatch.setattr(os, "listdir", lambda _: ["1", "2"])
     result = run(with_importer(DiesElsewhere), place="in-fork")

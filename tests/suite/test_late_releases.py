@@ -188,7 +188,7 @@ def test_lateness_is_not_told_again_at_a_point(clock: Clock, delay: float, outco
 
 
 def test_a_late_library_is_waited_for_once_in_a_process(clock: Clock) -> None:
-    """Then it is known, and a point costs no time."""
+    """Then the process knows the library, and a point takes no time."""
     late = bench(clock, 3.0)
     run_with(late, POINT[0], (POINT[1],))
     waited = clock.now
@@ -208,7 +208,7 @@ def test_what_only_some_arrays_show_is_waited_for(clock: Clock, delay: float, co
 
 
 def test_whether_plain_arrays_are_released_is_asked_once_in_a_process(clock: Clock) -> None:
-    """Of a library that never releases it takes long to find out."""
+    """For a library that never releases this takes long."""
     leaking = bench(clock, math.inf)
     case = Case("lifetime.native-thread", "reference", "reference", "dlpack", Device.HOST, (("struct", "versioned"),))
     exchange = Exchange(case, Partners(leaking.get))

@@ -78,7 +78,7 @@ def test_where_nothing_counts_the_heap_the_case_is_not_run(monkeypatch: pytest.M
     ],
 )
 def test_a_leak_is_told_with_its_path(name: str, by: str, given: str, monkeypatch: pytest.MonkeyPatch) -> None:
-    """And not seen on another path."""
+    """Another path does not show it."""
     if heap.counter() is None and name != "CopiesKept":
         pytest.skip("this C library counts nothing")
     monkeypatch.setattr(leaks, "LONG_ROUND", 128)
@@ -106,7 +106,7 @@ def test_a_cache_that_fills_is_no_leak() -> None:
 
 
 class FreesOften(Exporter):
-    """Leaks, and lets go of something large in between."""
+    """Leaks, and releases a large object in between."""
 
     kept: ClassVar[list[Any]] = []
     large: ClassVar[list[Any]] = [bytearray(1 << 20)]

@@ -1,4 +1,4 @@
-"""The family ``combination`` with libraries that can do less than the reference, and whom it accuses of what the other side has said."""
+"""The family ``combination`` with libraries that can do less than the reference, and its accusations where one side repeats the other."""
 
 from __future__ import annotations
 
@@ -78,7 +78,7 @@ def test_a_producer_that_cannot_write_its_array_has_it_written() -> None:
 
 
 class TakesBytes(Importer):
-    """Takes elements that the array interface has no letter for as bytes without a meaning."""
+    """Takes elements without a letter in the array interface as bytes without a meaning."""
 
     def cai_dtype(self, interface: ArrayInterface) -> DType:
         size = typestr_bytes(interface.typestr)
@@ -133,7 +133,7 @@ def test_a_consumer_that_believes_the_producer_is_not_accused(invariant: str, le
 
 
 class HasNoName(Exporter):
-    """Raises what means a defect for an element type that it does not know, as PyTorch does."""
+    """Raises an exception that means a defect for an unknown element type, as PyTorch does."""
 
     @property
     def __cuda_array_interface__(self) -> dict[str, Any]:
@@ -155,7 +155,7 @@ class LooksInVain(ReferenceAdapter):
 
 
 def test_a_producer_is_judged_by_what_it_raises() -> None:
-    """And not by what a consumer makes of that."""
+    """And not by the import that follows from it."""
     result = run(LooksInVain(), ("dtype", "complex32"), protocol="cai", device=Device.SIMULATED)
     assert (result.code, result.given, result.role) == (Code.DEFECT_EXCEPTION.value, "KeyError", Role.PRODUCER)
     assert result.seen == "reference refused to export: KeyError: 'complex32'"

@@ -1,4 +1,4 @@
-"""The points of an exchange: their arrays, their number, and what is left out."""
+"""The points of an exchange: their arrays, their number, and the levels that are left out."""
 
 from __future__ import annotations
 
@@ -95,7 +95,7 @@ def test_a_view_without_elements_is_part_of_an_array_that_has_some() -> None:
     [("scalar", "rank-0"), ("rank-8", "rank-4"), ("rank-8", "rank-7"), ("empty-columns", "empty")],
 )
 def test_an_array_that_the_producer_does_not_make_is_left_out(missing: str, level: str) -> None:
-    """As it was measured, with the library's own words."""
+    """By the measure of the probe, in the library's own words."""
     able = library("able", layouts=tuple(name for name in LAYOUTS if name != missing))
     for side in able.sides.values():
         side.missing_layouts[missing] = "Shape data must not be NULL"
@@ -106,7 +106,7 @@ def test_an_array_that_the_producer_does_not_make_is_left_out(missing: str, leve
 
 
 def test_a_producer_without_empty_views_has_empty_arrays() -> None:
-    """Only together with what makes them views they are left out."""
+    """They are left out only together with levels that make them views."""
     able = library("able", layouts=tuple(name for name in LAYOUTS if name != "empty-slice"))
     pair = Pair(able, library(REFERENCE), Protocol.DLPACK, Device.CUDA)
     empties = [point for point, _ in points(reach(pair)) if point.size == "empty"]
@@ -153,7 +153,7 @@ def test_what_is_special_is_said_in_words_and_taken_apart_again() -> None:
 
 
 def test_what_is_left_out_has_a_reason() -> None:
-    """The catalogue tells it."""
+    """The catalogue prints it."""
     told = dict(left_out(pairs()))
     assert told["readonly from plain to able by dlpack on host"] == "all arrays of plain are read-only"
     assert told["copy from able to plain by dlpack on host"] == "plain takes no copy="
@@ -162,7 +162,7 @@ def test_what_is_left_out_has_a_reason() -> None:
 
 
 def test_who_runs_threads_is_not_forked() -> None:
-    """Whether it hangs then is luck."""
+    """A fork may hang there, by luck."""
     threaded = library("threaded", ALL | {Trait.THREADED})
     for pair in Environment((library(REFERENCE), threaded)).pairs(on=(Device.HOST,)):
         places = dict(reach(pair).space.factors)["place"]

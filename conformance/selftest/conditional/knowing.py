@@ -1,4 +1,4 @@
-"""The levels that the reference's exporter and importer know when one of their methods is called, from the object and its arguments alone."""
+"""The levels that an exporter or an importer of the reference knows at the call of a method, from the object and its arguments alone."""
 
 from __future__ import annotations
 
@@ -25,7 +25,7 @@ _NEWEST = 8
 _REFUSED = "refused_before"
 """Attribute of an exporter that has refused an export."""
 _PUBLISHED = "published_before"
-"""Attribute of an exporter: whether its dictionary had been read before the newest time."""
+"""Attribute of an exporter: whether its dictionary had been read before the newest read."""
 
 
 class _Now(threading.local):

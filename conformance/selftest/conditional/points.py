@@ -1,4 +1,4 @@
-"""Points of the space of factors: an array of the reference with chosen levels, and the points that a condition allows."""
+"""Points of the space of factors: an array of the reference with chosen levels, and the points that a condition permits."""
 
 from __future__ import annotations
 
@@ -36,7 +36,7 @@ _GAP = 3
 _STEP = 2
 _OFFSETS = {"0": 0, "some": 3}
 _MOST_FILLED = 1 << 20
-"""Bytes of a block up to which it is filled."""
+"""Bytes. Larger blocks are not filled."""
 _PERIOD = 251
 """Elements."""
 _NAMES = {
@@ -68,7 +68,7 @@ class Point:
         return self.view.size <= _FEW and self.elements * self.kind.itemsize <= _MOST_FILLED
 
     def make(self, made: type[Exporter], memory: Memory) -> Exporter:
-        """The array in a new block, which is filled with a pattern unless it is huge."""
+        """Return the array in a new block, which is filled with a pattern unless it is huge."""
         nbytes = self.elements * self.kind.itemsize
         if nbytes > _MOST_FILLED:
             return made(memory, memory.reserve(nbytes), self.kind, self.view, readonly=self.readonly)
@@ -79,7 +79,7 @@ class Point:
 
 @lru_cache(maxsize=256)
 def _filling(kind: DType, nbytes: int) -> bytes:
-    """A pattern that begins anew after a number of elements that divides no extent here."""
+    """Return a pattern that begins again after a number of elements that divides no extent here."""
     repeats = pattern(kind, _PERIOD)
     return (repeats * (nbytes // len(repeats) + 1))[:nbytes]
 

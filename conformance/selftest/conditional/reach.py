@@ -29,7 +29,7 @@ from .generating import noting
 from .levels import COUNT, FACTORS, FORK, PATH, Level, State
 
 ORDER = frozenset({"capture", "crossing", "devices", "flight", "ordering", "stream"})
-"""Families of the order of streams and of two devices: their arrays are all alike, and no fault that is tried here is about them."""
+"""Families of the order of streams and of two devices: their arrays are all alike, and no fault of these trials is about them."""
 IN_FORK: Level = (FORK, "child")
 _ISOLATED = (Isolation.CHILD, Isolation.EXIT, Isolation.FRESH)
 
@@ -156,7 +156,7 @@ def _noted(
     *,
     is_real: bool,
 ) -> dict[str, dict[State, set[int]]]:
-    """The states of each method on one side. ``at_work`` gets the number of the case that runs."""
+    """Return the states of each method on one side. ``at_work`` gets the number of the case that runs."""
     noted: dict[str, dict[State, set[int]]] = defaultdict(lambda: defaultdict(set))
     now: set[tuple[str, State]] = set()
     flawless = make(side, lambda name, state: now.add((name, state)))

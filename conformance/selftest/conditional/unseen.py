@@ -1,4 +1,4 @@
-"""Faults on which no condition is put, each with the rule that leaves it out. Tests hold each rule against the faults that it names."""
+"""Faults without conditions, each with the rule that leaves it out. Tests compare each rule with the faults that it names."""
 
 from __future__ import annotations
 

@@ -196,7 +196,7 @@ def array_of(array: Exporter, keywords: dict[str, Any]) -> Any:
 
 
 def _described(array: Exporter, made: Any) -> Any:
-    """All that a capsule says, with addresses relative to the array's block."""
+    """Return all fields of a capsule, with addresses relative to the array's block."""
     if isinstance(made, Exception):
         return "refused", type(made).__name__
     if not capsule.is_capsule(made):
@@ -346,7 +346,7 @@ def _attempt(action: Callable[[], Any]) -> Any:
 
 
 def _leaks(action: Callable[[], Any]) -> bool:
-    """Whether each repeat leaves memory of Python's behind, which no search for garbage finds."""
+    """Return whether each repeat leaves blocks of Python's memory behind after a collection of garbage."""
     for _ in range(4):
         action()
     before = _blocks()

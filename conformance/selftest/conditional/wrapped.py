@@ -42,7 +42,7 @@ _VERSIONS: tuple[tuple[int, int] | None, ...] = (NEWEST, (1, 0), None)
 
 
 def generated(kind: type[Wrapper], decide: Decide, names: tuple[str, ...] | None = None) -> type[Wrapper]:
-    """A subclass of a wrapper that asks at each call of these methods (all that it replaces, if there are none) whether it is wrong now."""
+    """Return a subclass of a wrapper that asks at each call of these methods whether it is wrong now; by default of all that it replaces."""
     names = overridden(kind, Wrapper) if names is None else names
     life = Life()
     made: Any = type(kind.__name__, (kind,), {name: _called(kind, name, decide, life) for name in names})
@@ -85,7 +85,7 @@ def _peeked(array: Any, life: Life) -> State:
 
 
 def noted(library: str, side: Side, note: Note) -> Noted:
-    """A flawless wrapper around a library, with the reference, that tells what its methods know."""
+    """Return a flawless wrapper around a library, with the reference, that notes the levels which its methods know."""
 
     def decide(name: str, state: Callable[[], State]) -> bool:
         note(name, state())
@@ -135,7 +135,7 @@ class OfLibrary(Subject):
         return ""
 
     def _differs(self, condition: tuple[Level, ...], chosen: tuple[Level, ...]) -> int | None:
-        """The number of the first observation that is another one than of the library itself."""
+        """Return the number of the first observation that differs from that of the library itself."""
         right = _flawless(self.library, self.side, chosen)
         partners, life = self._made(condition)
         remember(life, dict(condition))
@@ -143,7 +143,7 @@ class OfLibrary(Subject):
         return next((number for number, (one, other) in enumerate(zip_longest(seen, right)) if one != other), None)
 
     def prepare(self, condition: tuple[Level, ...]) -> None:
-        """Nothing: some of the libraries cannot be used before a fork."""
+        """Do nothing: some of the libraries cannot be used before a fork."""
 
 
 @lru_cache(maxsize=4096)
