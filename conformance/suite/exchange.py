@@ -585,7 +585,7 @@ class Exchange:
             role = self.suspect() if by_dlpack else Role.PRODUCER
             clause_of = {Role.PRODUCER: "DLP-28" if by_dlpack else "CAI-05", Role.CONSUMER: "DLP-26"}
             fail(
-                Code.RELEASED_EARLY, clause_of[role], role=role, reason="the memory of an import is given back to the system while it lives",
+                Code.RELEASED_EARLY, clause_of[role], role=role, reason="the system takes back the memory of an import while the import lives",
                 expected="memory", seen=GONE,
             )  # fmt: skip
         data: bytes = self.using(lambda: self.consumer.read(taken), "reading the import")

@@ -34,7 +34,7 @@ def expect_typestr(exchange: Exchange, wanted: DType) -> None:
 def expect_name(exchange: Exchange, source: Source, taken: Any, seen: str | None) -> None:
     """Expect that the consumer names the element type by its usual name."""
     if seen is None:
-        raise Inconclusive(f"{exchange.consumer.name} does not say what type the elements are")
+        raise Inconclusive(f"{exchange.consumer.name} does not name the element type")
     unspoken = exchange.protocol is Protocol.CAI and source.dtype.kind is None
     if seen == source.dtype.name or (unspoken and is_raw(seen)):
         return

@@ -28,7 +28,7 @@ def place(exchange: Exchange, address: int, role: Role) -> Told:
             Code.UNKNOWN_ADDRESS,
             cited,
             role=role,
-            reason=f"the driver does not know the address that the {role.value} tells",
+            reason=f"the driver does not know the address that the {role.value} gives",
             expected="an address of CUDA memory",
             seen=hex(address),
             accused=ACCUSED[role],

@@ -439,7 +439,7 @@ def _imported(exchange: Exchange, point: Point) -> tuple[Source, Managed | None]
     if form.view.size and found.address != lent.address:
         raise Refused(f"{producer.name} copies what it imports, so what it exports is an array of its own")
     if point.access == "readonly" and not found.readonly:
-        raise Refused(f"{producer.name} makes no read-only array of what is to be exported again (see readonly.import)")
+        raise Refused(f"{producer.name} does not import read-only what it is to export again (see readonly.import)")
     exports = lent.array.log.exports
     if isinstance(producer, ReferenceAdapter):
         array = producer.exporter(array, exchange.protocol)

@@ -66,7 +66,7 @@ def check(options: argparse.Namespace) -> None:
         raise UserError("conditional faults are tried on host memory and on the simulated device; leave --device out")
     stages = (REFERENCE, *wrapped_stages())
     if len(options.wanted) > 1 and (sampling or set(options.wanted) & set(stages)):
-        raise UserError("the faults of one stage are sampled at a time; give one")
+        raise UserError("a sample has the faults of one stage; give one stage")
     if sampling and not set(options.wanted) <= set(stages):
         raise UserError(
             f"a seed or a name chooses the faults; with --conditional give no name but that of a stage: {', '.join(stages)}"
