@@ -1,7 +1,7 @@
 """Guard bytes before and behind the blocks of the reference: a changed byte shows a write outside of the block.
 
-A page without access behind each block would stop the write itself. It costs five times as much for each block, a block whose size is no multiple
-of the alignment cannot end at a page, and a read beyond the end, which is harmless, would end the process. So there are no such pages.
+A page without access behind each block would stop the write itself. There are no such pages, for three reasons. They cost five times as much. A block
+whose size is no multiple of the alignment cannot end at a page. And a read beyond the end, which is harmless, would end the process.
 """
 
 from __future__ import annotations

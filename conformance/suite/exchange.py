@@ -424,7 +424,7 @@ class Exchange:
             side = giver if raised_by_producer else taker
             by_cai = (
                 self.protocol is Protocol.CAI
-            )  # a consumer that looks for the attribute in vain says something of its own
+            )  # a consumer that finds no such attribute raises an error of its own
             refusal = raised if by_cai and isinstance(raised, Exception) else error
             self._refused(side, role, refusal, self.promises() if promised is None else promised)
 

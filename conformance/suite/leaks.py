@@ -21,8 +21,10 @@ _QUIET = 2
 
 @dataclass(frozen=True)
 class Look:
-    """The rounds before the long ones: exchanges to warm up, exchanges of a short and of a middle round, the number of rounds of each that have
-    to grow, and the number of rounds without growth that end the search.
+    """The rounds before the long ones.
+
+    ``warm_up``, ``round`` and ``middle`` count the exchanges before the rounds, of a short round and of a middle one. ``rounds`` rounds of each
+    kind have to grow, and ``quiet`` rounds without growth end the search.
     """
 
     warm_up: int

@@ -355,12 +355,11 @@ def unreleased(
     exchange: Exchange, event: Callable[[], bool], cited: str, *, role: Role, reason: str, expected: object, seen: str,
     what: str = "", level: Level | None = None,
 ) -> NoReturn:  # fmt: skip
-    """Fail because something was not released in time; ``event`` tells whether it has been by now.
+    """Fail because something was not released in time; ``event`` returns whether it is released by now.
 
-    ``what`` is not released, by default what a side releases whatever was special about it. A library that releases it when its documented
-    call asks for that is late, which is a deviation, and it is that library that is accused. It is asked first: a cache that is emptied by
-    other work meanwhile is the same cause. One that releases it by itself, but only later, is late as well. Else it is lost, which breaks
-    the clause ``cited``.
+    ``what`` names it, by default without its special input. A library that releases it by its documented call is late, which is a deviation,
+    and that library is accused. The call comes first, because other work may empty a cache meanwhile, which is the same cause. A library
+    that releases it later without the call is late as well. Otherwise it is lost, which breaks the clause ``cited``.
     """
     for side, name in ((Role.CONSUMER, exchange.case.consumer), (Role.PRODUCER, exchange.case.producer)):
         call = exchange.library(name).let_go()

@@ -83,8 +83,8 @@ def _of_pair(pair: Pair) -> Iterator[Draft]:
 def test_exchange(exchange: Exchange) -> None:
     """An array that is special in two respects at once arrives as it is, or is refused, and is released once.
 
-    The factors are element type, layout, rank, size, offset, writability, content, the form of capsule or dictionary, and the path by
-    which the array comes to its exchange. The points cover every pair of levels that the two libraries can have. Each exchange is
+    The factors are element type, layout, rank, size, offset, access, content, form of capsule or dictionary, path, count and place.
+    The points cover every pair of levels that the two libraries can have. Each exchange is
     judged in full: the call, the capsule, address, shape, strides, element type, values, flags, memory around the view, the base of a
     view, and release. A consumer may copy what is misaligned or not row-major. The family ``lifetime`` judges how late a release is. After a
     failure the check puts each level back to its default if the same failure still shows; the levels that are left are special.

@@ -23,9 +23,9 @@ def is_point(case: Case) -> bool:
 
 
 def best(points: Sequence[tuple[int, Case]], condition: Iterable[Level], methods: Iterable[str]) -> list[int]:
-    """Return the numbers of the cases that have most levels of the condition, the best first, then of those that have it whole in one level.
+    """Return the numbers of the cases with most levels of the condition, the best first.
 
-    A condition on a fork takes only cases that fork. ``methods`` are those that a fault replaces: a fault of dictionaries alone needs no
+    Behind them come the cases of which one level alone has the whole condition. A condition on a fork takes only cases that fork. ``methods`` are those that a fault replaces: a fault of dictionaries alone needs no
     capsule, and the reverse.
     """
     wanted = frozenset(condition)

@@ -1,7 +1,7 @@
 """The levels that each case reaches, by one run of every case with flawless partners that note what they know.
 
-Until a conditional fault is wrong for the first time, everything goes as in that run. So a case that does not reach the condition, in one
-of the methods that the fault replaces, cannot show the fault and is not tried.
+Until a conditional fault is wrong for the first time, everything goes as in that run. So a case that does not reach the condition in a
+replaced method cannot show the fault, and is not tried.
 """
 
 from __future__ import annotations
@@ -166,7 +166,7 @@ def _noted(
         at_work[:] = [number]
         begun(number)
         flawless.begin()
-        gc.freeze()  # what has been noted need not be searched whenever a case collects garbage
+        gc.freeze()  # collections of garbage in cases need not search the notes
         result = run(bench, flawless.placed(case))
         if result.outcome in ACCUSING:
             reach.accused += [] if is_real else [(result.case.id, result.reason)]

@@ -38,7 +38,7 @@ _REPEATS = 16
 
 @dataclass(frozen=True)
 class Witness:
-    """Where a fault shows: the array, the memory, and the number of the observation that differs."""
+    """A point at which a fault shows, with the memory, and the number of the observation that differs."""
 
     point: Point
     memory: str
