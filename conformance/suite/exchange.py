@@ -422,9 +422,7 @@ class Exchange:
                     self._expect_readable()
             role = Role.PRODUCER if raised_by_producer else Role.CONSUMER
             side = giver if raised_by_producer else taker
-            by_cai = (
-                self.protocol is Protocol.CAI
-            )  # a consumer that finds no such attribute raises an error of its own
+            by_cai = self.protocol is Protocol.CAI  # a consumer that finds no such attribute raises an error of its own
             refusal = raised if by_cai and isinstance(raised, Exception) else error
             self._refused(side, role, refusal, self.promises() if promised is None else promised)
 

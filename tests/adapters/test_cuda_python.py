@@ -75,7 +75,7 @@ def test_the_export_of_a_read_only_view_says_so(adapter: CudaPythonAdapter) -> N
 
 
 @pytest.mark.parametrize("view", [packed((3, 0)), Strided((0, 4), (8, 1), 5), Strided((0,), (3,), 2)])
-def test_what_has_no_elements_is_exported_of_its_buffer(adapter: CudaPythonAdapter, view: Strided) -> None:
+def test_an_array_without_elements_is_exported_from_its_buffer(adapter: CudaPythonAdapter, view: Strided) -> None:
     """Its dictionary has no address, from which no library can tell a device."""
     way, _ = adapter.exporter(array(view), Protocol.DLPACK).made
     assert way == "buffer"

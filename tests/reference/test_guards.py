@@ -129,7 +129,7 @@ def test_a_refusal_that_writes_is_no_refusal() -> None:
     assert ran(("reference", "one"), "", Refused("one: no")).outcome is Outcome.REFUSED
 
 
-def test_no_case_is_blamed_for_what_an_earlier_one_has_written() -> None:
+def test_no_case_is_blamed_for_a_write_of_an_earlier_one() -> None:
     """Each begins anew."""
     assert ran(("reference", "one"), "one").outcome is Outcome.FAIL
     assert ran(("reference", "one"), "").outcome is Outcome.PASS

@@ -83,7 +83,7 @@ def test_a_look_at_a_dictionary_does_not_read_it_twice() -> None:
     ("path", "lives", "wanted"),
     [("own", True, [True, False]), ("second", True, [False, True]), ("again", True, [False, False]), ("again", False, [False, True])],
 )  # fmt: skip
-def test_a_path_is_told_from_what_the_array_has_been_through(path: str, lives: bool, wanted: list[bool]) -> None:
+def test_the_path_follows_from_the_history_of_the_array(path: str, lives: bool, wanted: list[bool]) -> None:
     """One of two exports counts strides in bytes: at the second export the first one still lives, or is gone."""
     broken = made(f"{STRIDES}@path={path}").exporter
     memory, view = HostMemory(), packed((3, 4))

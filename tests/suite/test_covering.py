@@ -39,7 +39,7 @@ def test_the_default_and_its_neighbours_come_first() -> None:
     ]  # fmt: skip
 
 
-def test_what_is_missing_is_told() -> None:
+def test_each_missing_level_has_a_reason() -> None:
     """The check of completeness is independent: it reads points alone."""
     space = Space((("a", ("1", "2")), ("b", ("x", "y"))), frozenset({frozenset({("a", "2"), ("b", "y")})}))
     assert uncovered(space, [{"a": "1", "b": "x"}, {"a": "2", "b": "x"}]) == [frozenset({("a", "1"), ("b", "y")})]

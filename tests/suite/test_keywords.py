@@ -32,7 +32,7 @@ def test_the_calls_cover_every_two_values(device: Device) -> None:
         ("TwoKeywordsRefused", "`max_version=(1, 1)` with `copy=False`"),
     ],
 )
-def test_a_failure_is_told_by_the_keywords_that_it_needs(run_reference: Runner, fault: str, given: str) -> None:
+def test_a_failure_names_the_keywords_that_it_needs(run_reference: Runner, fault: str, given: str) -> None:
     """The case leaves out the others; for one keyword the code alone says enough."""
     found = run_reference(TOGETHER, all_faults()[f"negotiation.{fault}"], (Device.HOST,))
     told = {result.given for result in found if result.outcome is Outcome.FAIL}

@@ -180,7 +180,7 @@ def test_a_release_is_early_where_the_import_lives(
         (math.inf, Outcome.FAIL, "not-released"),
     ],
 )
-def test_lateness_is_not_told_again_at_a_point(clock: Clock, delay: float, outcome: Outcome, code: str) -> None:
+def test_lateness_is_not_reported_again_at_a_point(clock: Clock, delay: float, outcome: Outcome, code: str) -> None:
     """The family ``lifetime`` reports it once; at the points only a lost release is a failure."""
     result = run(clock, delay, *POINT)
     assert (result.outcome, result.code) == (outcome, code), result.reason
@@ -199,7 +199,7 @@ def test_a_late_library_is_waited_for_once_in_a_process(clock: Clock) -> None:
 
 
 @pytest.mark.parametrize(("delay", "code"), [(3.0, ""), (math.inf, "not-released")])
-def test_what_only_some_arrays_show_is_waited_for(clock: Clock, delay: float, code: str) -> None:
+def test_a_release_that_only_some_arrays_lose_is_waited_for(clock: Clock, delay: float, code: str) -> None:
     """A library that is prompt with plain arrays is caught where it never releases; how late it is elsewhere is no verdict."""
     result = run_with(bench(clock, delay, strided_only=True), POINT[0], (POINT[1],))
     assert result.code == code, result.reason

@@ -77,7 +77,7 @@ def test_where_nothing_counts_the_heap_the_case_is_not_run(monkeypatch: pytest.M
         ("CopiesKept", "copy", "`copy=True`"),
     ],
 )
-def test_a_leak_is_told_with_its_path(name: str, by: str, given: str, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_leak_names_its_path(name: str, by: str, given: str, monkeypatch: pytest.MonkeyPatch) -> None:
     """Another path does not show it."""
     if heap.counter() is None and name != "CopiesKept":
         pytest.skip("this C library counts nothing")
@@ -131,8 +131,8 @@ def test_one_round_without_growth_is_no_pass(monkeypatch: pytest.MonkeyPatch) ->
         ("lifetime.export-after-thousands", "ExportsKeptAfterThousands"),
     ],
 )
-def test_what_is_not_released_after_thousands_is_told_as_such(invariant: str, name: str) -> None:
-    """With its number; a library that releases nothing at all is another finding."""
+def test_a_release_that_is_lost_after_thousands_is_a_finding_of_its_own(invariant: str, name: str) -> None:
+    """A library that releases nothing at all is another finding."""
     result = run(faults.all_faults()[f"lifetime.{name}"], invariant=invariant)
     assert (result.outcome, result.code) == (Outcome.FAIL, Code.NOT_RELEASED.value)
     assert result.given.endswith(" after thousands of others")

@@ -154,7 +154,7 @@ class LooksInVain(ReferenceAdapter):
             raise TypeError("cannot infer the type of such an object") from None
 
 
-def test_a_producer_is_judged_by_what_it_raises() -> None:
+def test_a_producer_is_judged_by_its_own_exception() -> None:
     """And not by the import that follows from it."""
     result = run(LooksInVain(), ("dtype", "complex32"), protocol="cai", device=Device.SIMULATED)
     assert (result.code, result.given, result.role) == (Code.DEFECT_EXCEPTION.value, "KeyError", Role.PRODUCER)

@@ -129,7 +129,7 @@ def test_a_point_is_read_from_the_parameters_of_its_case() -> None:
     assert Point().changed == ()
 
 
-def test_only_what_is_plain_is_promised() -> None:
+def test_only_plain_arrays_are_promised() -> None:
     """Element type, size and path may be special, and nothing else."""
     assert Point(dtype="int8", size="large", count="second").is_plain
     assert Point(rank="rank-3").is_plain
@@ -140,7 +140,7 @@ def test_only_what_is_plain_is_promised() -> None:
         assert not special.is_plain
 
 
-def test_what_is_special_is_said_in_words_and_taken_apart_again() -> None:
+def test_the_words_for_levels_can_be_taken_apart() -> None:
     """One respect alone is said as older invariants say it."""
     assert combined(Point(layout="stepped").changed) == "a strided view"
     assert combined(Point(dtype="int8").changed) == "an array of int8"
@@ -152,7 +152,7 @@ def test_what_is_special_is_said_in_words_and_taken_apart_again() -> None:
     assert parts("an array of 65 dimensions, and more") == ("an array of 65 dimensions, and more",)
 
 
-def test_what_is_left_out_has_a_reason() -> None:
+def test_each_combination_that_is_left_out_has_a_reason() -> None:
     """The catalogue prints it."""
     told = dict(left_out(pairs()))
     assert told["readonly from plain to able by dlpack on host"] == "all arrays of plain are read-only"
@@ -161,7 +161,7 @@ def test_what_is_left_out_has_a_reason() -> None:
     assert all(told.values())
 
 
-def test_who_runs_threads_is_not_forked() -> None:
+def test_a_process_with_a_threaded_library_is_not_forked() -> None:
     """A fork may hang there, by luck."""
     threaded = library("threaded", ALL | {Trait.THREADED})
     for pair in Environment((library(REFERENCE), threaded)).pairs(on=(Device.HOST,)):
@@ -169,7 +169,7 @@ def test_who_runs_threads_is_not_forked() -> None:
         assert ("in-fork" in places) == ("threaded" not in (pair.producer.name, pair.consumer.name))
 
 
-def test_who_works_with_cuda_is_not_forked() -> None:
+def test_a_process_with_a_cuda_library_is_not_forked() -> None:
     """Such a library may ask the driver about host memory, too, and CUDA does not survive a fork."""
     host = Library("host", {}, ALL, sides={Device.HOST: library("host").sides[Device.HOST]})
     for pair in Environment((library(REFERENCE), host, library("able"))).pairs(on=(Device.HOST,)):
