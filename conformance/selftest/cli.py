@@ -67,7 +67,7 @@ def add(name: str, command: argparse.ArgumentParser) -> None:
     command.add_argument(
         "--all-conditional",
         action="store_true",
-        help="try every conditional fault, or those that are named: FAULT@FACTOR=LEVEL",
+        help="try every conditional fault, or the named ones: FAULT@FACTOR=LEVEL or FAULT@FACTOR=LEVEL,FACTOR=LEVEL",
     )
     command.add_argument(
         "--part", type=conditional.part, default=None, metavar="I/N",
