@@ -67,7 +67,7 @@ def lock(session: nox.Session) -> None:
 
 @nox.session
 def selftest(session: nox.Session) -> None:
-    """Try the suite on partners that are wrong on purpose: every fault has to be caught, and nobody else accused.
+    """Try the suite on partners that are wrong on purpose: it has to catch every fault, and to accuse no other partner.
 
     Without arguments: all of the faults, then 2,000 that are wrong only under a condition, by a seed that is printed.
     """

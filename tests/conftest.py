@@ -21,7 +21,7 @@ settings.load_profile("steady")
 
 
 def pytest_collection_finish(session: pytest.Session) -> None:
-    """Leave what is there by now out of later searches for garbage: the suite searches often, and the modules of all tests are many objects."""
+    """Exempt the present objects from later collections: the suite collects often, and the modules of all tests have many objects."""
     gc.collect()
     gc.freeze()
 

@@ -86,7 +86,7 @@ class Trait(str, Enum):
     """Its kernels take any object with the array interface as an argument."""
 
     VIEW_ONLY = "view-only"
-    """What it makes of an import only describes it: it has no views, and whatever is queued on it is its user's own doing."""
+    """Its import only describes the array: it has no views, and its user queues all work on it."""
     STREAMS = "streams"
     """Queues work on streams of its own making, and can say which one is current."""
 
@@ -204,7 +204,7 @@ class Adapter(ABC):
     narrow_dtypes: ClassVar[tuple[str, ...]] = ()
     """Those of :data:`conformance.protocols.dtypes.NARROW` of which :meth:`narrow` makes arrays."""
     foreign: ClassVar[tuple[Foreign, ...]] = ()
-    """Arrays of elements that DLPack has no word for, or none that every library uses: the library refuses to export them."""
+    """Arrays of elements for which DLPack has no type code, or none that every library uses: the library refuses to export them."""
     states: ClassVar[tuple[State, ...]] = ()
     """Arrays that are more than their memory: the library resolves them or refuses to export them."""
 

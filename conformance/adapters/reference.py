@@ -38,7 +38,7 @@ _DATES = DType("datetime64[s]", DLCode.OPAQUE, 64, "M")
 
 
 def _pending(adapter: ReferenceAdapter, device: Device, use: Use) -> None:
-    """Memory holds what the elements are still to be computed from."""
+    """The memory holds the input from which the elements are still to be computed."""
     array = adapter.empty(dtype("float32"), (3, 4), device)
     array.pending = True
     use(array, None)

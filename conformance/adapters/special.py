@@ -1,4 +1,4 @@
-"""Arrays that an adapter declares besides plain ones: elements that DLPack can hardly say, and arrays that are more than their memory.
+"""Arrays that an adapter declares besides plain ones: elements that DLPack can hardly express, and arrays that are more than their memory.
 
 Every case about such arrays is planned from these declarations, so a library of an entry point gets the same cases as a built-in one.
 """
@@ -22,7 +22,7 @@ _BOTH = (Device.HOST, Device.CUDA)
 
 @dataclass(frozen=True)
 class Foreign:
-    """An array of elements that DLPack has no word for, or none that every library uses.
+    """An array of elements for which DLPack has no type code, or none that every library uses.
 
     ``build`` gets the adapter and makes a packed array. It may raise anything where this version of the library has no such array.
     ``words`` are the (code, bits) by which an export is true all the same; without any it has to be refused. ``clause`` is broken by an
@@ -40,7 +40,7 @@ class Foreign:
 
 @dataclass(frozen=True)
 class State:
-    """An array whose elements are not simply what lies in memory: lazy, symbolic, compressed, given away.
+    """An array whose memory does not simply hold its elements: lazy, symbolic, compressed, given away.
 
     ``build`` gets the adapter, the device and ``use``. It hands its array to ``use``, once, and may do so inside whatever makes the array
     what it is: a transformation that is being traced, a mode, a level.
@@ -65,12 +65,12 @@ _Declared = TypeVar("_Declared", Foreign, State)
 
 
 def on(declared: Iterable[_Declared], device: Device) -> tuple[_Declared, ...]:
-    """Those that the library has on this device."""
+    """Return the states that the library has on this device."""
     return tuple(one for one in declared if device in one.devices)
 
 
 def named(declared: Iterable[_Declared], name: str) -> _Declared:
-    """The one of this name; ``KeyError`` if there is none."""
+    """Return the state of this name; raise ``KeyError`` if there is none."""
     for one in declared:
         if one.name == name:
             return one

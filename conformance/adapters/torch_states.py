@@ -95,7 +95,7 @@ def _meta(torch: Any, device: str, use: Use) -> None:
 
 @_state("fake", private="torch._subclasses.FakeTensorMode")
 def _fake(torch: Any, device: str, use: Use) -> None:
-    """PyTorch warns of such exports once in a process: here always, so that every result can tell."""
+    """PyTorch warns of such exports once in a process. Inside it always warns, so that every result has the warning."""
     from torch._subclasses.fake_tensor import FakeTensorMode
 
     always = torch.is_warn_always_enabled()

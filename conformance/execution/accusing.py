@@ -187,7 +187,7 @@ def _with_clause(result: Result, find: Find) -> Result:
 
 
 def _is_lowered(result: Result) -> bool:
-    """Whether the check has held less against a side than its clause demands, as of a release that is only late."""
+    """Return whether the check has accused a side of less than its clause demands, such as of a release that is only late."""
     if not result.clause or result.role is None:
         return False
     try:

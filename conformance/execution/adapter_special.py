@@ -1,4 +1,4 @@
-"""Whether the arrays that an adapter declares besides plain ones can be what it says. None of them changes hands here.
+"""Trials of the arrays that an adapter declares besides plain ones. None of them changes hands here.
 
 A declaration that is false would accuse the library: a plain array that is called foreign is rightly exported.
 """
@@ -21,7 +21,7 @@ _CLAUSES = ("DLP-23", "DLP-12")
 
 
 def trials(bench: Bench) -> Iterator[tuple[str, Callable[[], None]]]:
-    """Each declaration with what is tried of it, in words that can follow "while"."""
+    """Yield each declaration with its trial, in words that can follow "while"."""
     adapter, device = bench.adapter, bench.device
     yield "its declarations are read", partial(_well_formed, bench)
     for name in adapter.narrow_dtypes:
@@ -92,7 +92,7 @@ def _foreign(bench: Bench, declared: Foreign) -> None:
 
 
 def _state(bench: Bench, declared: State) -> None:
-    """``build`` uses one array, and tells of its elements as bytes or not at all."""
+    """``build`` uses one array, and gives its elements as bytes or not at all."""
     used: list[Any] = []
     try:
         use_state(bench.adapter, declared, bench.device, lambda array, elements: used.append(elements))
@@ -109,7 +109,7 @@ def _state(bench: Bench, declared: State) -> None:
 
 
 def _built(build: Callable[[], Any]) -> Any:
-    """What is made; :class:`Unsupported` where this version of the library has no such array."""
+    """Return the array; raise :class:`Unsupported` where this version of the library has no such array."""
     try:
         return build()
     except Exception as error:

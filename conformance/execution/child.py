@@ -146,7 +146,7 @@ class Child:
         return loading.Ended(Outcome.PASS if is_well else Outcome.CRASH, told)
 
     def _loaded(self, watch: int, libraries: tuple[str, ...]) -> loading.Ended:
-        """The end of another child that only loads these libraries. It ends at once, so it may keep what siblings have open."""
+        """Return the end of another child that only loads these libraries. It ends at once, so it may keep the open files of its siblings."""
         control = Child(workbench=self._workbench)
         try:
             return control.load(libraries, watch)

@@ -37,7 +37,7 @@ Load = Callable[[tuple[str, ...]], Ended]
 
 
 def compared(result: Result, load: Load) -> Result:
-    """The result of a case whose process was lost at exit, held against its controls: each library alone, then all of them.
+    """Return the result of a case whose process was lost at exit, after its controls: each library alone, then all of them.
 
     A control that is lost as well is what the result tells; the libraries of several are not told apart.
     """
@@ -56,7 +56,7 @@ def compared(result: Result, load: Load) -> Result:
 
 
 def _by_loading(result: Result, loaded: tuple[str, ...], ended: Ended) -> Result:
-    """The loss, told of the libraries that show it without an exchange."""
+    """Return the loss as a failure of the libraries that show it without an exchange."""
     case = result.case
     side = Side.PRODUCER if loaded[0] == case.producer else Side.CONSUMER
     does = "keep" if len(loaded) > 1 else "keeps"

@@ -96,10 +96,10 @@ _READING = {Protocol.DLPACK.value: "DLP-58", Protocol.CAI.value: "CAI-32"}
 
 
 def outside(exchange: Exchange, invariant: Invariant, result: Result) -> Result:
-    """The result, or a failure if bytes beside a block of ours have changed during the case; another failure stays, and this is noted.
+    """Return the result, or a failure if bytes beside a block of the reference have changed. An earlier failure stays, with a note.
 
     The reference writes nothing there, so its only partner is accused, on whichever side it stands. Where there are two, each is tried with
-    the reference (``accusing.py``); if the bytes do not change there, nobody knows which of them it was.
+    the reference (``accusing.py``); if the bytes do not change there, the accused is not known.
     """
     spills = GUARDS.spills()
     if not spills:

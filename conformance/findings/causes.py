@@ -147,9 +147,9 @@ def _generalised(groups: Mapping[Cause, _Members]) -> dict[Cause, _Members]:
 
 
 def _simplest(cause: Cause, causes: Sequence[Cause]) -> Cause:
-    """Of these, the cause whose input is special in one respect alone, if that is one of those in which this one's is special.
+    """Return the first of these causes whose input is special in one respect alone, and in one that this cause has, too.
 
-    A process that has died cannot try which of them it was.
+    A process that has died cannot try which respect it was.
     """
     return next((one for part in parts(cause.given) for one in causes if one.given == part), cause)
 

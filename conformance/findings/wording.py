@@ -25,7 +25,7 @@ PROTOCOLS = {"dlpack": "DLPack", "cai": "the CUDA Array Interface"}
 PLAIN = "a plain array"
 _RELEASE = {Role.PRODUCER: "an export", Role.CONSUMER: "an import"}
 _RELEASED = ("an export", "an import", "a capsule", "an array")
-"""How words begin that name what is released, and not how it is special."""
+"""The beginnings of words that name the released object, and not its special input."""
 _LOST = {Code.CRASH: "ends the process", Code.HANG: "does not come back"}
 _AT_EXIT = {
     Code.PROGRAM_CRASH: "makes the exit of the interpreter fail",

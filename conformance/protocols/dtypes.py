@@ -123,7 +123,7 @@ def from_typestr(typestr: str) -> DType | None:
 
 
 def is_raw(name: str) -> bool:
-    """Whether a library's word for a type means bytes without a meaning: NumPy's ``void16``, a typestr ``|V2``."""
+    """Return whether the name that a library gives to a type stands for bytes without a meaning: NumPy's ``void16``, a typestr ``|V2``."""
     return name.startswith("void") or name[1:2] == "V"
 
 

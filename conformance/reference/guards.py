@@ -1,7 +1,7 @@
-"""Guard bytes before and behind the blocks of the reference: a byte that changes there was written outside of the block.
+"""Guard bytes before and behind the blocks of the reference: a changed byte shows a write outside of the block.
 
-A page without access behind each block would stop the write itself. It costs five times as much for each block, a block whose size is no multiple
-of the alignment cannot end at a page, and reading beyond the end, which harms nobody, would end the process. So there are none.
+A page without access behind each block would stop the write itself. There are no such pages, for three reasons. They cost five times as much. A block
+whose size is no multiple of the alignment cannot end at a page. And a read beyond the end, which is harmless, would end the process.
 """
 
 from __future__ import annotations
@@ -13,7 +13,7 @@ from typing import Protocol
 SIZE = 256
 """Bytes before a block, and as many behind it. A multiple of the alignment of blocks."""
 PATTERN = bytes((37 * i + 91) % 256 for i in range(SIZE))
-"""No byte is like the next one, so a run of equal bytes shows, whatever their value is, but for one byte."""
+"""No two bytes side by side are equal, so every run of two or more equal bytes shows."""
 
 
 class Guarded(Protocol):
@@ -37,7 +37,7 @@ class Spill:
 
     @property
     def told(self) -> str:
-        """In words: where they are, seen from the block."""
+        """Return a sentence part with the number of bytes and their place relative to the block."""
         many = f"{self.changed} byte{'s' * (self.changed != 1)}"
         if self.offset < 0:
             return f"{many} changed from {-self.offset} bytes before the block on ({self.nbytes} bytes at {self.address:#x})"
@@ -46,33 +46,33 @@ class Spill:
 
 
 class Guards:
-    """The blocks that have been made since :meth:`begin`, and what was written outside of them, also of those that are gone."""
+    """The blocks since :meth:`begin`, and the writes outside of them, also of blocks that are released."""
 
     def __init__(self) -> None:
         self.begin()
 
     def begin(self) -> None:
-        """Forget all blocks so far: what becomes of them is no matter of what begins now."""
+        """Forget all blocks so far: a new case is not responsible for them."""
         self._living: weakref.WeakSet[Guarded] = weakref.WeakSet()
         self._found: list[Spill] = []
 
     def enrol(self, block: Guarded) -> None:
-        """Watch a block, whose guard bytes are written."""
+        """Watch a block that has its guard bytes."""
         self._living.add(block)
 
     def retire(self, block: Guarded) -> None:
-        """Look at a block for the last time: its memory goes back."""
+        """Compare the guard bytes of a block for the last time, before its memory is released."""
         if block in self._living:
             self._living.discard(block)
             self._found += spills(block)
 
     def spills(self) -> tuple[Spill, ...]:
-        """What was written outside of any of the blocks."""
+        """Return the changed bytes outside of all blocks."""
         return (*self._found, *(spill for block in list(self._living) for spill in spills(block)))
 
 
 def spills(block: Guarded) -> list[Spill]:
-    """What was written outside of a block, on either side of it."""
+    """Return the changed bytes on either side of a block."""
     seen = block.guards()
     if seen is None:
         return []
@@ -85,4 +85,4 @@ def spills(block: Guarded) -> list[Spill]:
 
 
 GUARDS = Guards()
-"""Those of this process. A case begins anew and looks at its end (``execution/workbench.py``)."""
+"""The guards of this process. The workbench begins them with each case, and asks for spills at its end (``execution/workbench.py``)."""

@@ -146,9 +146,9 @@ _known: weakref.WeakValueDictionary[int, Managed] = weakref.WeakValueDictionary(
 _held: list[Any] = []
 _NEWEST = 64
 _native: deque[Managed] = deque(maxlen=_NEWEST // 4)
-"""The newest structs with a native deleter, which cannot let go of the owner itself. One that is not released keeps it."""
+"""The newest structs with a native deleter, which cannot release the owner themselves. A struct that is not released keeps its owner."""
 _released: deque[Managed] = deque(maxlen=_NEWEST)
-"""Those that were released last: their memory stays, so that a second call of the deleter still finds it."""
+"""The structs released last: their memory stays, so a second call of the deleter still finds it."""
 
 
 def settle() -> None:
@@ -157,7 +157,7 @@ def settle() -> None:
 
 
 def _let_go() -> None:
-    """Let go of the owners of structs whose native deleter was called."""
+    """Release the owners of structs whose native deleter was called."""
     for managed in [managed for managed in _native if managed.deleter_calls]:
         try:
             _native.remove(managed)

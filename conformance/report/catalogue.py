@@ -14,7 +14,7 @@ from .terminal import Screen, many, not_tested
 
 
 def as_json(invariants: list[Invariant], cases: list[Case], facts: Facts) -> list[dict[str, Any]]:
-    """One object for each invariant, with its number of cases here, and what they leave out."""
+    """Return one object for each invariant, with its number of cases here, and the combinations that they leave out."""
     counts = Counter(case.invariant for case in cases)
     return [
         {
@@ -61,7 +61,7 @@ def show(screen: Screen, invariants: list[Invariant], cases: list[Case], facts: 
 
 
 _MOST = 3
-"""Things left out for one reason that are told; the rest is counted."""
+"""Things left out for one reason that are printed; the rest is counted."""
 
 
 def _left_out(invariant: Invariant, facts: Facts) -> list[tuple[str, str]]:

@@ -67,8 +67,12 @@ def add(name: str, command: argparse.ArgumentParser) -> None:
     command.add_argument(
         "--all-conditional",
         action="store_true",
-        help="try every conditional fault, or those that are named: FAULT@FACTOR=LEVEL",
+        help="try every conditional fault, or the named ones: FAULT@FACTOR=LEVEL or FAULT@FACTOR=LEVEL,FACTOR=LEVEL",
     )
+    command.add_argument(
+        "--part", type=conditional.part, default=None, metavar="I/N",
+        help="with --all-conditional: try only part I of N equal parts, such as 1/8",
+    )  # fmt: skip
     command.set_defaults(run=selftest)
 
 

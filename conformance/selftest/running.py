@@ -46,7 +46,7 @@ def is_wanted(fault: Fault, stage: Stage, wanted: Sequence[str]) -> bool:
 
 
 def _for(fault: Fault, cases: tuple[Case, ...]) -> tuple[Case, ...]:
-    """Those of the families that have to catch a fault."""
+    """Return the invariants of the families that have to catch a fault."""
     left_out = _LONG.difference(fault.caught_by)
     return tuple(case for case in _of(cases, fault.families) if case.invariant not in left_out)
 

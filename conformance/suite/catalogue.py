@@ -76,7 +76,7 @@ class Case:
     parameters: tuple[tuple[str, str], ...] = ()
     tier: Tier = Tier.FULL
     missing: tuple[tuple[str, str], ...] = field(default=(), compare=False)
-    """Factors with levels that the two libraries were measured not to have, for a check that tries several."""
+    """Factors with levels that the probe has not found with these two libraries, for a check that tries several."""
 
     @property
     def id(self) -> str:
@@ -154,8 +154,8 @@ class Invariant:
     explain it and bind neither side. ``bugs`` are the known bugs, or classes of bugs, that it is drawn from.
     ``exclusive`` cases have the GPU to themselves: nothing else of the run works on it meanwhile.
     ``canary`` is the outcome that its cases have been built for, if they test the run and no library.
-    ``seconds`` is what one case may take, if not what every case may. ``left_out`` tells what its cases do not combine, and why.
-    ``repeats`` are the ids of other invariants whose checks it makes, too: it may cite what they cite.
+    ``seconds`` is what one case may take, if not what every case may. ``left_out`` gives the combinations that its cases leave
+    out, and why. ``repeats`` are the ids of other invariants whose checks it makes: it may cite their clauses.
     """
 
     id: str

@@ -1,4 +1,4 @@
-"""``copy=True`` and ``copy=False``: whether memory is shared, and whose doing it is."""
+"""Checks of ``copy=True`` and ``copy=False``: whether memory is shared, and which side has done so."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ from .outcomes import Side, fail
 
 
 def expect_copied(exchange: Exchange, source: Source, seen: bytes) -> None:
-    """A copy has the producer's elements. If what was handed over had others, the producer has copied wrongly."""
+    """Expect that a copy has the producer's elements. If the handed-over array had others, the producer has copied wrongly."""
     if seen == source.values:
         return
     exchange.expect_handed(source)
@@ -34,7 +34,7 @@ def expect_copied(exchange: Exchange, source: Source, seen: bytes) -> None:
 
 
 def copy_is_shared(exchange: Exchange, source: Source, *, expected: str, seen: str) -> NoReturn:
-    """``copy=True`` gave no copy: the producer's fault if it answers a request for one with its memory, else the consumer's."""
+    """Fail because ``copy=True`` gave no copy. The producer is at fault if it answers the request with its own memory, else the consumer."""
     side, reason = _who_shares(exchange, source)
     role = exchange.suspect(side)
     fail(
@@ -44,7 +44,7 @@ def copy_is_shared(exchange: Exchange, source: Source, *, expected: str, seen: s
 
 
 def _who_shares(exchange: Exchange, source: Source) -> tuple[Side | None, str]:
-    """Who has made no copy, as far as the capsules show it, and in which way."""
+    """Return the side that has made no copy, as far as the capsules show it, and a sentence about it."""
     copies = [answer for answer in exchange.answers if answer.keywords.get("copy")]
     if not copies:
         return Side.CONSUMER, "the consumer shares the producer's memory, and does not ask the producer for a copy"
@@ -56,7 +56,7 @@ def _who_shares(exchange: Exchange, source: Source) -> tuple[Side | None, str]:
 
 
 def expect_no_copy(exchange: Exchange, source: Source, view: View) -> None:
-    """The import after ``copy=False`` is on the producer's memory; else the side that has copied fails."""
+    """Expect that the import after ``copy=False`` is on the producer's memory; accuse the side that has copied."""
     if source.view.size and view.address != source.address:
         by_producer = any(
             answer.keywords.get("copy") is False

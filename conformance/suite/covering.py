@@ -1,4 +1,4 @@
-"""Covering arrays of strength 2: few points that together have every pair of levels which can come together. Pure and deterministic."""
+"""Covering arrays of strength 2: few points that together have every permitted pair of levels. Pure and deterministic."""
 
 from __future__ import annotations
 
@@ -31,18 +31,18 @@ class Space:
 
     @property
     def default(self) -> dict[str, str]:
-        """The point that has the default of each factor."""
+        """Return the point that has the default of each factor."""
         return {name: levels[0] for name, levels in self.factors}
 
     def singles(self) -> Iterator[dict[str, str]]:
-        """The default, then each point that differs from it in one level."""
+        """Yield the default, then each point that differs from it in one level."""
         yield self.default
         for name, levels in self.factors:
             for level in levels[1:]:
                 yield {**self.default, name: level}
 
     def pairs(self) -> Iterator[Pair]:
-        """Every pair of levels, allowed or not."""
+        """Yield every pair of levels, allowed or not."""
         for (one, these), (other, those) in combinations(self.factors, 2):
             for a in these:
                 for b in those:
@@ -50,7 +50,7 @@ class Space:
 
 
 def covering(space: Space) -> list[dict[str, str]]:
-    """Points that have every allowed pair: the singles first, then those that a greedy search adds. The same space gives the same points."""
+    """Return points that have every allowed pair: the singles first, then those of a greedy search. The same space gives the same points."""
     found = list(space.singles())
     search = _Search(space)
     for point in found:
@@ -63,13 +63,13 @@ def covering(space: Space) -> list[dict[str, str]]:
 
 
 def uncovered(space: Space, points: Sequence[Mapping[str, str]]) -> list[Pair]:
-    """The allowed pairs that none of these points has. It shares nothing with the search."""
+    """Return the allowed pairs that none of these points has. This function shares nothing with the search."""
     had = {frozenset(pair) for point in points for pair in combinations(point.items(), 2)}
     return [pair for pair in space.pairs() if pair not in space.apart and pair not in had]
 
 
 class _Search:
-    """What is left to cover. Levels are numbers, and sets of levels are the bits of an integer."""
+    """The pairs that are left to cover. Levels are numbers, and sets of levels are the bits of an integer."""
 
     def __init__(self, space: Space) -> None:
         self._names = [(name, level) for name, levels in space.factors for level in levels]
@@ -89,20 +89,20 @@ class _Search:
 
     @property
     def left(self) -> bool:
-        """Whether a pair is not covered yet."""
+        """Return whether a pair is not covered yet."""
         return any(self._open)
 
     def cover(self, point: Mapping[str, str]) -> None:
-        """The pairs of this point are covered."""
+        """Note that a point covers its pairs."""
         numbers = [self._number[level] for level in point.items()]
         mask = sum(1 << n for n in numbers)
         for n in numbers:
             self._open[n] &= ~mask
 
     def best(self) -> dict[str, str]:
-        """The point that begins with the pair which has most left to cover and takes, factor by factor, the level that covers most.
+        """Return a point: first the pair with most left to cover, then, factor by factor, the level that covers most.
 
-        A default goes with every level, so there is always one to take.
+        A default goes with every level, so each factor has a level to take.
         """
         weight = [mask.bit_count() for mask in self._open]
         first = max(range(len(weight)), key=weight.__getitem__)

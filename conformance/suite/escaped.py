@@ -29,7 +29,7 @@ def stand_in(error: BaseException) -> Escaped | None:
 
 
 def text_of(error: BaseException) -> str:
-    """The text of an exception. One of a library's own may have none to give: then it is said what giving it has raised."""
+    """Return the text of an exception. If ``str()`` of it raises, the text says so."""
     try:
         return str(error)
     except BaseException as second:

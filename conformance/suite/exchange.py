@@ -179,7 +179,7 @@ class Exchange:
         return own
 
     def at(self, case: Case, maker: Callable[[int], Source]) -> Exchange:
-        """This exchange as another case on arrays of the same kind: ``maker`` makes the producer's by a seed, where a check asks for no other."""
+        """This exchange as another case on arrays of the same kind: ``maker`` makes the producer's arrays by a seed."""
         own = self.apart()
         own.case, own._maker, own._given = case, maker, self.given
         own.notes = {}
@@ -198,7 +198,7 @@ class Exchange:
         return self._maker is not None
 
     def alone(self) -> None:
-        """From here on nobody hears what this exchange is doing: it runs in a fork, and its parent goes on with the case."""
+        """Report no more steps from here on: this exchange runs in a fork, and its parent goes on with the case."""
         self._steps = None
 
     # -- what is special, and what is going on
@@ -350,7 +350,7 @@ class Exchange:
         return self.made(Source(array, kind, form.view, start + form.view.offset * kind.itemsize, block))
 
     def made(self, source: Source) -> Source:
-        """This is the array that the newest hand-over is to describe."""
+        """Note the array that the newest hand-over has to describe."""
         self._made = replace(source, array=None)
         return source
 
@@ -446,9 +446,7 @@ class Exchange:
                     self._expect_readable()
             role = Role.PRODUCER if raised_by_producer else Role.CONSUMER
             side = giver if raised_by_producer else taker
-            by_cai = (
-                self.protocol is Protocol.CAI
-            )  # a consumer that looks for the attribute in vain says something of its own
+            by_cai = self.protocol is Protocol.CAI  # a consumer that finds no such attribute raises an error of its own
             refusal = raised if by_cai and isinstance(raised, Exception) else error
             promised = "" if self._is_asking else promised
             self._refused(side, role, refusal, self.promises() if promised is None else promised)
@@ -610,14 +608,14 @@ class Exchange:
             role = self.suspect() if by_dlpack else Role.PRODUCER
             clause_of = {Role.PRODUCER: "DLP-28" if by_dlpack else "CAI-05", Role.CONSUMER: "DLP-26"}
             fail(
-                Code.RELEASED_EARLY, clause_of[role], role=role, reason="the memory of an import is given back to the system while it lives",
+                Code.RELEASED_EARLY, clause_of[role], role=role, reason="the system takes back the memory of an import while the import lives",
                 expected="memory", seen=GONE,
             )  # fmt: skip
         data: bytes = self.using(lambda: self.consumer.read(taken), "reading the import")
         return data
 
     def is_gone(self, taken: Any) -> bool:
-        """Whether an import is on memory that was handed over and is not there any more: to read it would end the process.
+        """Return whether an import is on handed-over memory that the system has taken back: a read would end the process.
 
         On a GPU the driver answers a read with an error. The memory of a copy is the consumer's own.
         """
@@ -627,7 +625,7 @@ class Exchange:
         return covers(handed, self.look(taken).address)
 
     def memory_of(self, reader: Adapter, array: Any) -> Handed | None:
-        """The memory in which an array of the case's element type lies now, as its library tells it.
+        """Return the memory of an array of the case's element type, as its library describes it now.
 
         ``None`` where this process has no such memory, and on a GPU: there a read of lost memory is an error.
         """
@@ -1052,7 +1050,7 @@ class Poisoned(Exception):
 
 
 GONE = "no memory: the system has taken it back"
-"""What lies where memory has been unmapped."""
+"""Stands for the elements where the system has unmapped the memory."""
 
 
 def brief(error: BaseException | None, limit: int = 300) -> str:

@@ -1,4 +1,4 @@
-"""A part of an exchange in a fork of the process of the case, and what the fork saw, told of by its parent."""
+"""A part of an exchange in a fork of the process of the case, whose end its parent reports."""
 
 from __future__ import annotations
 
@@ -18,18 +18,20 @@ from .programs.after_fork import HANG, UNDECIDED, in_child
 
 
 def in_fork(exchange: Exchange, given: str, check: Callable[[Exchange], None], *, in_thread: bool = False) -> None:
-    """Run ``check`` in a fork of this process; its end there is its end here. ``given`` names what is special about it.
+    """Run ``check`` in a fork of this process, and end here as it ends there. ``given`` is the special input.
 
-    No document covers forks, so a failure there is a deviation, and an end of the process a matter of robustness. POSIX
-    promises nothing for a fork of a process with threads: there a hang or a death decides nothing. ``in_thread`` runs
-    the check in a new thread of the fork.
+    No document covers forks, so a failure there is at most a deviation, and an end of the process is a matter of robustness. POSIX
+    promises nothing for a fork of a process with threads: there a hang or a death decides nothing. With ``in_thread`` the check
+    runs in a new thread of the fork.
     """
     threads = len(os.listdir("/proc/self/task"))
     action = partial(_told, exchange.apart(), check)
     ended = in_child(lambda: json.dumps(elsewhere(action) if in_thread else action()))
     exchange.special(given)
     if ended == UNDECIDED:
-        raise Inconclusive("whether the exchange in the fork would have ended cannot be told: it got too little time")
+        raise Inconclusive(
+            "the exchange in the fork got too little time, so it is not known whether it would have ended"
+        )
     try:
         told = json.loads(ended)
     except ValueError:
@@ -58,7 +60,7 @@ def in_fork(exchange: Exchange, given: str, check: Callable[[Exchange], None], *
 
 
 def _told(exchange: Exchange, check: Callable[[Exchange], None]) -> dict[str, Any]:
-    """How it ends, as plain data."""
+    """Return the end of the check as plain data."""
     exchange.alone()
     try:
         check(exchange)

@@ -1,4 +1,4 @@
-"""Garbage, of which the moment matters: what Python frees while somebody is looked at seems to be somebody's doing."""
+"""Garbage collection at chosen moments: objects that Python frees during a check would look like the work of a library."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ from functools import lru_cache
 
 @contextmanager
 def uncollected() -> Iterator[None]:
-    """No garbage is collected inside: what it frees would be taken for somebody's doing."""
+    """Collect no garbage inside: the check would take what it frees for the work of a library."""
     collecting = gc.isenabled()
     gc.disable()
     try:
@@ -22,7 +22,7 @@ def uncollected() -> Iterator[None]:
 
 @contextmanager
 def of_now() -> Iterator[None]:
-    """Inside, a collection looks only at what is made inside: a process with large libraries takes a fraction of a second for all else."""
+    """Collect only objects that are made inside: a search through those of large libraries takes a fraction of a second."""
     freezes = not _is_frozen()
     if freezes:
         gc.collect()
@@ -42,5 +42,5 @@ def set_aside() -> None:
 
 @lru_cache(maxsize=1)
 def _is_frozen() -> bool:
-    """Whether this process began with frozen objects. Asked once: to count them takes milliseconds."""
+    """Return whether this process began with frozen objects. The answer is kept, because the count takes milliseconds."""
     return gc.get_freeze_count() > 0

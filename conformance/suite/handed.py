@@ -51,7 +51,7 @@ class Handed:
 Read = Callable[[int, int], "bytes | None"]
 """Reads so many bytes at an address; ``None`` where it cannot."""
 _MOST_LOOKED_AT = 1 << 24
-"""Bytes. Larger arrays are not worth the time of every exchange."""
+"""Bytes. To compare larger arrays would take too long in every exchange."""
 
 
 def looked_at(handed: Handed | None) -> Handed | None:
@@ -77,7 +77,7 @@ def elements_at(handed: Handed, address: int, read: Read | None = None) -> bytes
 
 
 def is_mapped(handed: Handed) -> bool:
-    """Whether this process has memory where the elements are said to be: at both ends, and in the pages between if they are not too many."""
+    """Return whether this process has memory at the described elements: at both ends, and in the pages between unless they are many."""
     bytewise = Strided(handed.shape, handed.strides)
     if not bytewise.size or not handed.itemsize:
         return True

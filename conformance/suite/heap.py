@@ -1,6 +1,6 @@
-"""Memory of this process that something still holds: bytes of the C heap, and blocks of Python's own allocator.
+"""Memory of this process that is in use: bytes of the C heap, and blocks of Python's own allocator.
 
-Both are counts of the allocators, no estimates: other processes and the load of the machine do not change them.
+Both are exact counts of the allocators: other processes and the load of the machine do not change them.
 """
 
 from __future__ import annotations
@@ -30,7 +30,7 @@ class _Narrow(ctypes.Structure):
 
 _PROBE = 1 << 12
 _PROBES = 16
-"""Blocks of 4 KiB, so that no cache of the allocator has them all."""
+"""So many blocks of 4 KiB that no cache of the allocator has them all."""
 _INT = 1 << 32
 
 
@@ -42,13 +42,13 @@ class Held:
     blocks: int
 
     def since(self, before: Held) -> Held:
-        """The difference to an earlier count."""
+        """Return the difference to an earlier count."""
         heap = None if self.heap is None or before.heap is None else _signed(self.heap - before.heap)
         return Held(heap, self.blocks - before.blocks)
 
 
 def held() -> Held:
-    """The counts of now, after the garbage of Python is collected."""
+    """Return the present counts, after a collection of garbage."""
     gc.collect()
     settle()
     count = counter()
@@ -59,7 +59,7 @@ def held() -> Held:
 def counter() -> Callable[[], int] | None:
     """Return the function that counts the bytes in use of the C heap, or ``None``.
 
-    A library may have replaced ``malloc``. The function of glibc then counts nothing, and is not used.
+    A library may have replaced ``malloc``. The function of glibc then counts nothing, and the result is ``None``.
     """
     libc = ctypes.CDLL(None)
     for name, kind in (("mallinfo2", _Wide), ("mallinfo", _Narrow)):
@@ -76,7 +76,7 @@ def counter() -> Callable[[], int] | None:
 
 
 def _counts(libc: ctypes.CDLL, count: Callable[[], int]) -> bool:
-    """Whether the count shows what ``malloc`` hands out."""
+    """Return whether the count includes the blocks of ``malloc``."""
     libc.malloc.restype, libc.malloc.argtypes = ctypes.c_void_p, (ctypes.c_size_t,)
     libc.free.restype, libc.free.argtypes = None, (ctypes.c_void_p,)
     before = count()
@@ -88,7 +88,7 @@ def _counts(libc: ctypes.CDLL, count: Callable[[], int]) -> bool:
 
 
 def _signed(difference: int) -> int:
-    """The difference of two counts of which each may have wrapped at 32 bits."""
+    """Return the difference of two counts, each of which may have wrapped at 32 bits."""
     if abs(difference) < _INT // 2:
         return difference
     return (difference + _INT // 2) % _INT - _INT // 2

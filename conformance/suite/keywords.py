@@ -1,4 +1,4 @@
-"""The four keywords of ``__dlpack__`` together: which values go together, and what the answer to a call has to be."""
+"""The four keywords of ``__dlpack__`` together: the values that go together, and the rules for the answer to a call."""
 
 from __future__ import annotations
 
@@ -45,7 +45,7 @@ def space(device: Device) -> Space:
 
 @lru_cache
 def calls(device: Device) -> tuple[tuple[tuple[str, str], ...], ...]:
-    """The calls that cover every two values of two keywords: of each the keywords that are given, with their levels."""
+    """Return calls that cover every two values of two keywords, each as its keywords with their levels."""
     points = [
         tuple((name, level) for name, level in point.items() if level != ABSENT) for point in covering(space(device))
     ]
@@ -53,9 +53,9 @@ def calls(device: Device) -> tuple[tuple[tuple[str, str], ...], ...]:
 
 
 def judge_call(exchange: Exchange, given: Mapping[str, str]) -> None:
-    """Call ``__dlpack__`` with these levels, and hold the answer against every rule.
+    """Call ``__dlpack__`` with these levels, and judge the answer by every rule.
 
-    After a failure each keyword is left out, if the same failure shows without it.
+    After a failure the check leaves out each keyword without which the same failure shows.
     """
     try:
         _judge(exchange, given)
@@ -64,7 +64,7 @@ def judge_call(exchange: Exchange, given: Mapping[str, str]) -> None:
 
 
 def _reduced(exchange: Exchange, given: Mapping[str, str], failure: Failure) -> Failure:
-    """The failure with the keywords without which it does not show."""
+    """Return the failure with the keywords that it needs."""
     left = dict(given)
     for name in given:
         fewer = {key: level for key, level in left.items() if key != name}
@@ -118,7 +118,7 @@ def _judge(exchange: Exchange, given: Mapping[str, str]) -> None:
 
 
 def _expect_stream_refused(exchange: Exchange, source: Source, keywords: dict[str, Any]) -> None:
-    """Nothing makes a stream for host memory right; ``negotiation.host-stream`` judges the exception."""
+    """A stream for host memory is always wrong; ``negotiation.host-stream`` judges the exception."""
     exchange.illegal(A_STREAM)
     try:
         _ask(exchange, source, keywords)
@@ -140,7 +140,7 @@ def _ask(exchange: Exchange, source: Source, keywords: Mapping[str, Any]) -> Any
 def _judge_refusal(
     exchange: Exchange, source: Source, given: Mapping[str, str], keywords: dict[str, Any], error: Exception
 ) -> None:
-    """The call may be refused for a device, for a copy or for a version below 1.0; and where one of its keywords alone is refused."""
+    """Judge a refusal: permitted for a device, a copy or a version below 1.0, and if one of the keywords alone is refused."""
     told = f"{exchange.producer.name} refused {told_call(keywords)}: {brief(error)}"
     if given.get("dl_device") == _ELSEWHERE or (given.get("dl_device") == _TO_HOST and keywords.get("copy") is False):
         return
@@ -174,7 +174,7 @@ def _judge_device(exchange: Exchange, given: Mapping[str, str], keywords: dict[s
 
 
 def _judge_version(exchange: Exchange, source: Source, keywords: dict[str, Any], tensor: Tensor) -> None:
-    """No struct is newer than asked for, and none older than the one for 1.0."""
+    """Expect no struct that is newer than requested, and none that is older than the one for 1.0."""
     asked = keywords.get("max_version")
     if tensor.version is not None and tensor.version[0] > (asked or (0,))[0]:
         fail(
@@ -199,7 +199,7 @@ def _judge_version(exchange: Exchange, source: Source, keywords: dict[str, Any],
 def _judge_memory(
     exchange: Exchange, source: Source, given: Mapping[str, str], keywords: dict[str, Any], tensor: Tensor
 ) -> None:
-    """A copy is one exactly where it is asked for, says so, and has the elements."""
+    """Expect a copy exactly where one is requested, with its flag and its elements."""
     copy, to_host = keywords.get("copy"), given.get("dl_device") == _TO_HOST
     moved = tensor.element0 != source.address
     exchange.expect_tensor(source, tensor)

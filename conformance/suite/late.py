@@ -1,4 +1,4 @@
-"""Libraries that release late, as by a cache or on a thread: each is found once in a process, with a plain array, and not waited for again."""
+"""Libraries that release late, as by a cache or on a thread. A process finds each of them once, with a plain array, and waits for it no more."""
 
 from __future__ import annotations
 
@@ -23,7 +23,7 @@ Event = Callable[[], bool]
 
 
 class Way(Enum):
-    """How a library comes to hold memory that it has to release."""
+    """The exchange by which a library holds memory that it has to release."""
 
     IMPORT = "an import"
     EXPORT = "an exported array"
@@ -34,9 +34,9 @@ _known: WeakKeyDictionary[Adapter, dict[tuple[Way, Protocol, str], bool]] = Weak
 
 
 def is_late(exchange: Exchange, library: Adapter, way: Way) -> bool:
-    """Whether the library releases a plain array of float32 only after the patience, or when its documented call asks for that.
+    """Return whether the library releases a plain array of float32 only after the patience, or by its documented call.
 
-    ``False`` for one that releases in time, for one that never does, and for one that cannot be asked.
+    ``False`` for a library that releases in time, for one that never does, and for one that refuses the array.
     """
     of_library = _known.setdefault(library, {})
     key = way, exchange.protocol, exchange.device.value
@@ -46,7 +46,7 @@ def is_late(exchange: Exchange, library: Adapter, way: Way) -> bool:
 
 
 def watch(array: Any) -> Event | None:
-    """Whether an array is gone; ``None`` for one that takes no weak reference, which nobody can watch."""
+    """Return a function that says whether an array is gone; ``None`` for an array that takes no weak reference."""
     try:
         owner = weakref.ref(array)
     except TypeError:
@@ -71,7 +71,7 @@ def _plain(exchange: Exchange, library: Adapter) -> Any:
 
 
 def _taken(exchange: Exchange, giver: Adapter, array: Any, taker: Adapter) -> Any:
-    """An import that only its user holds."""
+    """Return an import that only the caller holds."""
     stand_in = "" if taker.name == REFERENCE else taker.name
     with exchange.step(Doing.IMPORT, Role.CONSUMER, stand_in, is_lent=giver.name == REFERENCE):
         taken = taker.take(giver.offer(array, exchange.protocol), exchange.protocol, exchange.device)
@@ -107,7 +107,7 @@ def _reexport(exchange: Exchange, library: Adapter) -> Event | None:
 
 
 def _released(exchange: Exchange, array: Any) -> Event | None:
-    """Whether what was taken of an array of the reference is released: by the deleter, where there is one."""
+    """Return a function that says whether an import of an array of the reference is released: by its deleter, if there is one."""
     if exchange.protocol is not Protocol.DLPACK:
         return watch(array)
     newest = array.log.exports[-1]

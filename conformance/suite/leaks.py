@@ -1,4 +1,4 @@
-"""Leaks: memory that stays behind after many exchanges, told apart from caches that fill and from late releases."""
+"""Leaks: memory that stays behind after many exchanges, in contrast to caches that fill and to late releases."""
 
 from __future__ import annotations
 
@@ -23,8 +23,10 @@ _QUIET = 2
 
 @dataclass(frozen=True)
 class Look:
-    """The first looks: exchanges before them, exchanges of a short round and of a middle one, rounds of each that have to grow, and rounds
-    without growth that end a look.
+    """The rounds before the long ones.
+
+    ``warm_up``, ``round`` and ``middle`` count the exchanges before the rounds, of a short round and of a middle one. ``rounds`` rounds of each
+    kind have to grow, and ``quiet`` rounds without growth end the search.
     """
 
     warm_up: int
@@ -66,9 +68,9 @@ class Growth:
 
 
 def growth(exchange: Exchange, once: Callable[[], object], look: Look) -> Growth | None:
-    """The memory that each of many long rounds leaves behind; ``None`` if there are rounds that leave nothing.
+    """Return the memory that each of many long rounds leaves behind; ``None`` if some rounds leave nothing.
 
-    The short rounds do not wait for late releases, the middle ones do. The long ones decide.
+    The short rounds do not wait for late releases, the middle ones do. The long rounds decide.
     """
     for _ in range(look.warm_up):
         once()
@@ -84,7 +86,7 @@ def growth(exchange: Exchange, once: Callable[[], object], look: Look) -> Growth
 
 
 def _rounds(grown: Callable[[], Growth], needed: int, allowed: int) -> list[Growth] | None:
-    """So many rounds that grow; ``None`` once ``allowed`` rounds leave nothing behind: something else may be freed in one."""
+    """Return ``needed`` rounds that grow; ``None`` once ``allowed`` rounds do not. Another object may be freed in one round."""
     found: list[Growth] = []
     quiet = 0
     while len(found) < needed:
@@ -99,7 +101,7 @@ def _rounds(grown: Callable[[], Growth], needed: int, allowed: int) -> list[Grow
 
 
 def _at_once(once: Callable[[], object], count: int) -> Growth:
-    """The growth by these exchanges, without patience."""
+    """Return the growth by these exchanges, without patience."""
     before = heap.held()
     for _ in range(count):
         once()
@@ -108,7 +110,7 @@ def _at_once(once: Callable[[], object], count: int) -> Growth:
 
 
 def _in_the_end(exchange: Exchange, once: Callable[[], object], count: int) -> Growth:
-    """The growth by these exchanges, once there was patience and both libraries have let go of what they keep for later."""
+    """Return the growth by these exchanges, after the patience and after both libraries have emptied their caches."""
     before = heap.held()
     for _ in range(count):
         once()

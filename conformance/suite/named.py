@@ -1,4 +1,4 @@
-"""Whether both sides call an element type by its name."""
+"""Checks of the name that each side gives to an element type."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ from .steps import Doing
 
 
 def expect_typestr(exchange: Exchange, wanted: DType) -> None:
-    """Where the array interface has no letter for a type, the dictionary that was handed over does not call it by another's name."""
+    """Expect that the dictionary names no other type where the array interface has no letter for the true one."""
     handed = exchange.handed
     if wanted.typestr is None and handed is not None and isinstance(handed.type, str) and not says(handed.type, wanted):
         fail(
@@ -32,9 +32,9 @@ def expect_typestr(exchange: Exchange, wanted: DType) -> None:
 
 
 def expect_name(exchange: Exchange, source: Source, taken: Any, seen: str | None) -> None:
-    """The consumer's own word for the element type is the usual one."""
+    """Expect that the consumer names the element type by its usual name."""
     if seen is None:
-        raise Inconclusive(f"{exchange.consumer.name} does not say what type the elements are")
+        raise Inconclusive(f"{exchange.consumer.name} does not name the element type")
     unspoken = exchange.protocol is Protocol.CAI and source.dtype.kind is None
     if seen == source.dtype.name or (unspoken and is_raw(seen)):
         return
@@ -46,7 +46,7 @@ def expect_name(exchange: Exchange, source: Source, taken: Any, seen: str | None
 
 
 def type_changed(exchange: Exchange, wanted: str, seen: str, *, intact: bool, accused: Side | None = None) -> NoReturn:
-    """The consumer takes elements for others. With every byte as it was nothing is lost, and their user can tell: a deviation."""
+    """Fail because the consumer names another type. If every byte is unchanged, no data are lost: a deviation."""
     fail(
         Code.DTYPE_CHANGED,
         exchange.reading(),
@@ -61,7 +61,7 @@ def type_changed(exchange: Exchange, wanted: str, seen: str, *, intact: bool, ac
 
 
 def _note_other_protocol(exchange: Exchange, kind: DType) -> None:
-    """What the same consumer makes of a type by the array interface, where it takes it for another one by DLPack."""
+    """Note how the same consumer reads a type by the array interface, if it takes it for another one by DLPack."""
     consumer, device, reference = exchange.consumer, exchange.device, exchange.library(REFERENCE)
     offered = Protocol.CAI in reference.protocols(device)[0] and Protocol.CAI in consumer.protocols(device)[1]
     if exchange.protocol is not Protocol.DLPACK or not offered:
@@ -78,12 +78,12 @@ def _note_other_protocol(exchange: Exchange, kind: DType) -> None:
 
 
 def truly(kind: DType) -> str:
-    """The true name of this type in a dictionary."""
+    """Return the true name of this type in a dictionary."""
     return kind.typestr or f"raw bytes, such as |V{kind.itemsize}"
 
 
 def says(typestr: str, kind: DType) -> bool:
-    """Whether a well-formed ``typestr`` is a true name of this type."""
+    """Return whether a well-formed ``typestr`` is a true name of this type."""
     if kind.typestr is not None:
         return from_typestr(typestr) is kind
     return typestr[1] == "V" and cai.typestr_bytes(typestr) == kind.itemsize

@@ -27,7 +27,7 @@ PATIENCE = 1.0
 """Seconds that a library gets to release memory on a thread of its own. It decides nothing but how soon we give up."""
 
 LATE = 5
-"""How many times as long it then gets until what it has not released counts as lost, and not as late."""
+"""After so many times the patience memory that is not released counts as lost, and not as late."""
 
 STRUCTS = ("versioned", "legacy")
 """An axis: which of the two structs a capsule holds."""
@@ -65,9 +65,9 @@ def asks_for_versioned(keywords: dict[str, Any]) -> bool:
 
 
 def expect_streams(exchange: Exchange, calls: Iterable[tuple[tuple[Any, ...], dict[str, Any]]]) -> None:
-    """The consumer names no stream for host memory, and one that the protocol has for CUDA memory, in each of these calls.
+    """Expect that each of these calls names no stream for host memory, and a permitted stream for CUDA memory.
 
-    A consumer to which the producer names another device than the array's is not judged by that: the producer is, where devices are.
+    If the producer names another device than that of the array, the consumer is not judged: a check of devices judges the producer.
     """
     named = exchange.handed.device if exchange.handed is not None else None
     if named is not None and named[0] != exchange.device.dlpack_type:
@@ -94,7 +94,7 @@ def expect_streams(exchange: Exchange, calls: Iterable[tuple[tuple[Any, ...], di
 
 
 def told_call(keywords: dict[str, Any]) -> str:
-    """A call of ``__dlpack__`` as a person writes it."""
+    """Return a call of ``__dlpack__`` as in source code."""
     return f"__dlpack__({', '.join(f'{name}={value!r}' for name, value in keywords.items())})"
 
 
@@ -184,7 +184,7 @@ def _lent(exchange: Exchange, library: Adapter) -> tuple[Any, Source]:
 
 
 _releases: WeakKeyDictionary[Adapter, dict[tuple[Role, Device], bool]] = WeakKeyDictionary()
-"""Whether plain imports, or plain exports, of a library are released: the same in every case of a process, and long to wait for."""
+"""Whether plain imports, or plain exports, of a library are released. A process measures it once, because the wait is long."""
 
 
 def releases_imports(exchange: Exchange, library: Adapter) -> bool:
@@ -197,7 +197,7 @@ def releases_imports(exchange: Exchange, library: Adapter) -> bool:
 
 
 def releases_exports(exchange: Exchange, library: Adapter) -> bool:
-    """Whether a plain export of a library's is released when whoever has imported it drops it. The array is one that it has imported."""
+    """Whether a plain export of a library's is released when its consumer drops it. The array is one that the library has imported."""
     known = _releases.setdefault(library, {})
     key = Role.PRODUCER, exchange.device
     if key not in known:
@@ -309,14 +309,14 @@ def happens(event: Callable[[], bool]) -> bool:
 
 
 def comes_late(library: Adapter, event: Callable[[], bool]) -> bool:
-    """Whether this comes true after the patience only: when the library's documented call asks for it, or by itself."""
+    """Return whether this comes true only after the patience: by the documented call of the library, or by itself."""
     if happens(event):
         return False
     return bool(library.let_go() and happens(event)) or _comes_true(event, LATE * PATIENCE)
 
 
 def at_once(event: Callable[[], bool]) -> bool:
-    """Whether this is true now, or after collecting cycles."""
+    """Return whether this is true now, or after a collection of garbage."""
     settle()
     if event():
         return True
@@ -343,7 +343,7 @@ def _comes_true(event: Callable[[], bool], seconds: float) -> bool:
 def expect_not_late(
     event: Callable[[], bool], cited: str, *, role: Role, reason: str, expected: object, seen: str
 ) -> None:
-    """Return if what was not released in time is not released later either: if it is, the side ``role`` is late, which is a deviation."""
+    """Fail, as a deviation of the side ``role``, if something that was not released in time is released later; else return."""
     if _comes_true(event, LATE * PATIENCE):
         fail(
             Code.RELEASED_AFTER_A_WHILE, cited, role=role, level=Level.SHOULD, reason=f"{reason} in time", expected=expected,
@@ -355,12 +355,11 @@ def unreleased(
     exchange: Exchange, event: Callable[[], bool], cited: str, *, role: Role, reason: str, expected: object, seen: str,
     what: str = "", level: Level | None = None,
 ) -> NoReturn:  # fmt: skip
-    """Fail because something was not released in time; ``event`` tells whether it has been by now.
+    """Fail because something was not released in time; ``event`` returns whether it is released by now.
 
-    ``what`` is not released, by default what a side releases whatever was special about it. A library that releases it when its documented
-    call asks for that is late, which is a deviation, and it is that library that is accused. It is asked first: a cache that is emptied by
-    other work meanwhile is the same cause. One that releases it by itself, but only later, is late as well. Else it is lost, which breaks
-    the clause ``cited``.
+    ``what`` names it, by default without its special input. A library that releases it by its documented call is late, which is a deviation,
+    and that library is accused. The call comes first, because other work may empty a cache meanwhile, which is the same cause. A library
+    that releases it later without the call is late as well. Otherwise it is lost, which breaks the clause ``cited``.
     """
     for side, name in ((Role.CONSUMER, exchange.case.consumer), (Role.PRODUCER, exchange.case.producer)):
         call = exchange.library(name).let_go()
@@ -377,14 +376,14 @@ def unreleased(
 
 
 def reused(exchange: Exchange, reason: str, expected: str, seen: str) -> NoReturn:
-    """Memory has been released though somebody still sees it: by the side that is not the reference, as far as that is known."""
+    """Fail because memory that is still in use has been released: by the side that is not the reference, as far as that is known."""
     role = exchange.suspect()
     clause = "DLP-28" if role is Role.PRODUCER else "DLP-26"
     fail(Code.RELEASED_EARLY, clause, role=role, reason=reason, expected=expected, seen=seen)
 
 
 def still_held(exchange: Exchange, event: Callable[[], bool], seen: str) -> NoReturn:
-    """The producer's array is held by nobody's import; ``event`` tells whether it has been let go of meanwhile."""
+    """Fail because the producer's array lives on though its import is gone; ``event`` returns whether it is released by now."""
     role = exchange.suspect()
     by_dlpack = exchange.protocol is Protocol.DLPACK
     unreleased(

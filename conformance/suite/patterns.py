@@ -22,7 +22,7 @@ _BITS = "1101000110010111"
 
 _FEW = 100
 _PERIOD = 1021
-"""Elements after which a pattern begins again: a prime number, so that no wrong stride or extent leads to the same elements."""
+"""A pattern begins again after so many elements. The number is prime, so no wrong stride or extent leads to the same elements."""
 
 
 def pattern(dtype: DType, count: int, seed: int = 0) -> bytes:

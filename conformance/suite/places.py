@@ -1,4 +1,4 @@
-"""On which device an array lies, by its address and by what is told of it."""
+"""The device of an array, by its address and by the names that both sides give to it."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ Told = tuple[int, int]
 
 
 def place(exchange: Exchange, address: int, role: Role) -> Told:
-    """The DLPack device of an address that this side tells: on CUDA by the driver, else that of the case."""
+    """Return the DLPack device of an address that this side gives: on CUDA by the driver, else the device of the case."""
     if exchange.device is not Device.CUDA:
         return exchange.device.dlpack_type, 0
     found = pointers.query(address)
@@ -28,7 +28,7 @@ def place(exchange: Exchange, address: int, role: Role) -> Told:
             Code.UNKNOWN_ADDRESS,
             cited,
             role=role,
-            reason=f"the driver does not know the address that the {role.value} tells",
+            reason=f"the driver does not know the address that the {role.value} gives",
             expected="an address of CUDA memory",
             seen=hex(address),
             accused=ACCUSED[role],
@@ -37,7 +37,7 @@ def place(exchange: Exchange, address: int, role: Role) -> Told:
 
 
 def expect_home(exchange: Exchange, source: Source, view: View) -> None:
-    """The import lies on the device of the producer's array, and the consumer says so."""
+    """Expect that the import lies on the device of the producer's array, and that the consumer says so."""
     by_dlpack = exchange.protocol is Protocol.DLPACK
     home = (exchange.device.dlpack_type, 0)
     if source.view.size:
@@ -51,7 +51,7 @@ def expect_home(exchange: Exchange, source: Source, view: View) -> None:
 
 
 def _expect_named(exchange: Exchange, seen: Told, home: Told) -> None:
-    """A consumer that says what the producer's capsule says is not at fault."""
+    """Fail if the consumer repeats a wrong device of the capsule: the producer is at fault."""
     named = exchange.handed.device if exchange.handed is not None else None
     if named != home and named == tuple(map(int, seen)):
         fail(
@@ -60,9 +60,9 @@ def _expect_named(exchange: Exchange, seen: Told, home: Told) -> None:
         )  # fmt: skip
 
 
-def _expect_kept(seen: Told, home: Told, who: str, cited: str) -> None:
+def _expect_kept(seen: Told, home: Told, what: str, cited: str) -> None:
     if tuple(map(int, seen)) != home:
         fail(
-            Code.WRONG_DEVICE, cited, role=Role.CONSUMER, reason=f"{who} names another device than the producer's array",
+            Code.WRONG_DEVICE, cited, role=Role.CONSUMER, reason=f"{what} names another device than the producer's array",
             expected=home, seen=tuple(map(int, seen)),
         )  # fmt: skip

@@ -1,4 +1,4 @@
-"""Points of the family ``combination``: the factors of an exchange, their levels, which go together, and the array that a point has."""
+"""Points of the family ``combination``: the factors of an exchange, their levels, the permitted pairs, and the array of a point."""
 
 from __future__ import annotations
 
@@ -23,7 +23,7 @@ OFFSETS = ("offset-0", "offset-1", "offset-3", "offset-65")
 """In elements; in rows where the elements of a view with several dimensions lie without gaps."""
 ACCESS = ("writable", "readonly")
 CONTENTS = ("pattern", "zeros", "raw")
-"""``raw`` are bits that a type need not keep when it computes: signalling NaNs, and bytes of a bool other than 0 and 1."""
+"""``raw`` has bits that arithmetic need not keep: signalling NaNs, and bytes of a bool other than 0 and 1."""
 FORMS = {
     Protocol.DLPACK: ("newest", "version-1.0", "legacy"),
     Protocol.CAI: ("dictionary-3", "dictionary-2", "strides-told", "dictionary-2-strides-told"),
@@ -36,15 +36,15 @@ LEGACY = ("legacy", "legacy-no-strides", "legacy-byte-offset")
 BYTE_OFFSET = 64
 """Bytes between the two."""
 ASKED = ("version-1.1", "version-1.2", "version-1.9")
-"""Versions that only a consumer can name: it gets the newest one that the producer has, if that has the same major number."""
+"""Versions that only a consumer can name: it gets the newest version of the producer with the same major number."""
 PATHS = ("own", "view", "reexport", "copy", "shared", "after-refusal")
 COUNTS = ("first", "second", "again", "hundredth")
-"""Which exchange of the array is judged: one while an earlier one lives, one after it is gone, and one after many."""
+"""The exchange of the array that is judged: the first, one while an earlier one lives, one after it is gone, and one after many."""
 PLACES = ("here", "in-thread", "in-fork", "in-thread-of-fork")
 VERSIONS: dict[str, tuple[int, int] | None] = {
     "legacy": None, "legacy-no-strides": None, "legacy-byte-offset": None, "version-1.0-no-strides": (1, 0), "version-1.0": (1, 0), "version-1.1": (1, 1), "version-1.2": (1, 2), "version-1.9": (1, 9),
 }  # fmt: skip
-"""By the level of ``form``; the newest version is what the reference has."""
+"""By level of ``form``; the reference has the newest version."""
 MANY = (1 << 16) + 1
 """Elements along one axis of a ``large`` array."""
 PAGE = 4096
@@ -84,7 +84,7 @@ class Point:
         return Point(**{**vars(self), name: _DEFAULTS[name]})
 
     def nearest(self, levels: Iterable[tuple[str, str]], *, is_of_reference: bool) -> Point:
-        """The point with these levels, and with the default of each factor whose level does not go with them.
+        """Return the point with these levels, and with the default of each factor whose level does not go with them.
 
         ``is_of_reference`` says whether the reference is the producer.
         """
@@ -117,16 +117,16 @@ class Point:
 
     @property
     def is_plain(self) -> bool:
-        """Whether only element type (of the array API standard), size, content and path may be special: arrays that are promised to be taken."""
+        """Return whether at most element type (of the array API standard), size, content, path and count are special: such arrays must be taken."""
         return (
             self.dtype in ARRAY_API and self.layout == "packed" and 1 <= self.ndim <= 3 and self.size not in ("empty", "huge")
             and not self.skipped and self.access == "writable" and not self.form and self.path not in ("copy", "shared") and "fork" not in self.place
         )  # fmt: skip
 
     def array(self) -> Layout:
-        """The packed block and the steps of the view. A ``huge`` array has none: see :func:`far_rows`.
+        """Return the packed block and the steps of the view. A ``huge`` array has none: see :func:`far_rows`.
 
-        A view without elements is cut out of one that has some: some libraries make no view of an array without memory.
+        A view without elements is a part of an array with elements: some libraries make no view of an array without memory.
         """
         assert self.size != "huge"
         is_view = self.layout != "packed" or self.skipped or self.path == "view"
@@ -157,7 +157,7 @@ _FEW = {
 
 
 def _shape(point: Point) -> tuple[int, ...]:
-    """The shape of the view. The long axis is the one along which an offset costs least memory."""
+    """Return the shape of the view. Along its long axis an offset costs least memory."""
     rank, few = point.ndim, _FEW[point.ndim]
     if point.size == "few" or not rank:
         return few
@@ -246,11 +246,11 @@ _BUILD = {
 
 @dataclass(frozen=True)
 class Reach:
-    """What an exchange can show: its space, the element types that take turns in one level of it, and why levels are missing."""
+    """The space of an exchange, the element types that take turns in one of its levels, and the reasons for missing levels."""
 
     space: Space
     turns: tuple[str, ...] = ()
-    """8-bit floats: one level, because their width and their way through a library are the same."""
+    """8-bit floats: one level, because they have one width, and libraries treat them alike."""
     missing: tuple[tuple[str, str], ...] = ()
     """A level that the exchange cannot have, and the reason."""
     forms: tuple[str, ...] = ()
@@ -269,7 +269,7 @@ _ALONE = "each side shows it with the reference"
 
 
 def reach(pair: Pair) -> Reach:
-    """The levels that both sides of an exchange can have, by what was measured of them."""
+    """Return the levels that both sides of an exchange can have, by the measures of the probe."""
     missing: dict[str, str] = {}
 
     def having(levels: Iterable[str], reasons: Mapping[str, str]) -> tuple[str, ...]:
@@ -328,7 +328,7 @@ def _offsets_missing(pair: Pair) -> dict[str, str]:
 
 
 def _ranks_missing(pair: Pair) -> dict[str, str]:
-    """A library that makes no array of rank 8 was not asked for its limit, so it is given none above rank 3."""
+    """The probe does not measure the highest rank of a library. One that makes no array of rank 8 gets none above rank 3."""
     found = {} if pair.with_reference else dict.fromkeys(("rank-4", "rank-5", "rank-6"), _ALONE)
     if "scalar" not in pair.source.layouts:
         found["rank-0"] = _not_made(pair, "scalar", "arrays without dimensions")
@@ -349,7 +349,7 @@ def _sizes_missing(pair: Pair) -> dict[str, str]:
 
 
 def _not_made(pair: Pair, layout: str, arrays: str) -> str:
-    """The reason why the producer makes no such arrays, as it was measured."""
+    """Return the reason why the producer makes no such arrays, in the words of the probe."""
     why = pair.source.missing_layouts.get(layout, "")
     return f"{pair.producer.name} makes no {arrays}" + (f": {why}" if why else "")
 
@@ -361,7 +361,7 @@ def _access_missing(pair: Pair) -> dict[str, str]:
 
 
 def _forms(pair: Pair) -> tuple[str, ...]:
-    """Only the reference can be told which form to offer, or to ask for. The default is not named."""
+    """Only the reference offers a chosen form, or asks for one. The default has no name."""
     if not pair.with_reference or (pair.protocol is Protocol.CAI and pair.producer.name != REFERENCE):
         return ("",)
     forms = ("", *FORMS[pair.protocol][1:])
@@ -441,9 +441,12 @@ _NO_EMPTY_VIEWS = "the producer makes no view without elements"
 
 
 def rules(names: tuple[str, ...], *, is_of_reference: bool, has_empty_views: bool = True) -> tuple[Rule, ...]:
-    """The levels that cannot come together in an exchange of these element types, or mean nothing together, and why."""
+    """Return the rules for levels that cannot come together in an exchange of these element types, or mean nothing together."""
     every_bit = tuple(name for name in names if not _has_raw(name))
-    found: tuple[Rule, ...] = (*RULES, Rule("content", ("raw",), "dtype", every_bit, "every bit of these types counts"))
+    found: tuple[Rule, ...] = (
+        *RULES,
+        Rule("content", ("raw",), "dtype", every_bit, "arithmetic keeps every bit of these types"),
+    )
     if not has_empty_views:
         views = {"layout": LAYOUTS[1:], "offset": OFFSETS[1:], "path": ("view",)}
         found = (
@@ -478,7 +481,7 @@ def _kind(pair: Pair) -> dict[str, bool]:
 
 
 def left_out(pairs: Iterable[Pair]) -> Iterator[tuple[str, str]]:
-    """The levels, and the pairs of levels, that no point of these exchanges has; each with the reason."""
+    """Return the levels, and the pairs of levels, that no point of these exchanges has, each with the reason."""
     found: dict[tuple[str, str], None] = {}
     for pair in pairs:
         for level, why in reach(pair).missing:
@@ -492,7 +495,7 @@ def left_out(pairs: Iterable[Pair]) -> Iterator[tuple[str, str]]:
 
 
 def _has_raw(name: str) -> bool:
-    """Whether a type has bits that it need not keep when it computes."""
+    """Return whether a type has bits that arithmetic need not keep."""
     return name == "bool" or name.startswith(("float16", "float32", "float64", "complex", "bfloat"))
 
 
@@ -500,7 +503,7 @@ def _has_raw(name: str) -> bool:
 
 
 def points(found: Reach) -> Iterator[tuple[Point, bool]]:
-    """Every point of an exchange, and whether at most one of its levels is not the default."""
+    """Yield every point of an exchange, and whether at most one of its levels is not the default."""
     types, turn = dict(found.space.factors)["dtype"], 0
     alone = len(list(found.space.singles()))
     for number, chosen in enumerate(_covered(found.space)):

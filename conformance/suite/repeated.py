@@ -23,7 +23,7 @@ EXCHANGE = "combination.exchange"
 
 @dataclass(frozen=True)
 class Repeated:
-    """An invariant with the options of a case, and the levels that are changed at the point before it is tried there.
+    """An invariant with the options of a case, and the levels to which the point is changed for it.
 
     Layout and element type are those of the point. ``of`` is the side that the check is about, ``producer``, ``consumer`` or ``either``:
     the reference has to stand on the other one, except for ``any``.
@@ -42,22 +42,22 @@ class Repeated:
     is_slow: bool = False
     """Takes long for every element, so it is not made on a ``large`` array."""
     legacy: bool = False
-    """Asks for legacy capsules too, which cannot say that an array is read-only."""
+    """Whether it asks for legacy capsules, which have no read-only bit."""
     writes: bool = False
-    """Writes the elements, each of which has to have a place of its own."""
+    """Whether it writes the elements, each of which has to have a place of its own."""
     changes_the_array: bool = False
-    """Changes the producer's array, which has to be one of its own."""
+    """Whether it changes the producer's array, which has to be one of its own."""
     is_risky: bool = False
     """Ends the process of some libraries."""
     copies: bool = False
     """Says something about an import with ``copy=`` too, so at such a point the consumer is given the keyword."""
     releases: bool = False
-    """Waits until something is released."""
+    """Whether it waits for a release."""
     producer: frozenset[Trait] = frozenset()
     consumer: frozenset[Trait] = frozenset()
 
     def applies(self, point: Point, producer: Adapter, consumer: Adapter, protocol: Protocol, device: Device) -> bool:
-        """Whether the check says something about this exchange; ``point`` has the changed levels already."""
+        """Return whether the check says something about this exchange; ``point`` has the changed levels already."""
         watched = {"producer": consumer.name == REFERENCE, "consumer": producer.name == REFERENCE, "any": True}
         if (
             protocol not in self.protocols
@@ -151,7 +151,7 @@ EXCHANGES: tuple[Repeated, ...] = (
     _with(_LOCKED, producer=_READS_ONLY), _with(_LOCKED, ("path", "view"), producer=_READS_ONLY), _with(_LOCKED, ("offset", "offset-1"), producer=_READS_ONLY),
     _with(_LOCKED, ("path", "reexport"), producer=_READS_ONLY), _with(("content", "zeros")), _with(_SCALAR, ("offset", "offset-1")), _with(("path", "after-refusal")),
 )  # fmt: skip
-"""Exchanges with a further level changed, some back to its default: a fault that needs that level, too, shows wherever else it depends on."""
+"""Exchanges with a further level changed, sometimes back to its default: so a fault shows that needs this level and two others."""
 FORMS: tuple[Repeated, ...] = (
     Repeated(EXCHANGE, levels=(_LEGACY, _WRITABLE)), Repeated(EXCHANGE, levels=(("form", "version-1.0"),)),
     Repeated(EXCHANGE, levels=(("path", "copy"),), consumer=_COPIES), Repeated(EXCHANGE, levels=(("path", "shared"),), consumer=_COPIES),

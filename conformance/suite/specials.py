@@ -75,11 +75,11 @@ _WAYS = {
         "in-thread-of-fork": "an exchange in a thread of a forked process",
     },
 }  # fmt: skip
-"""Levels that say how the array changes hands."""
+"""Words for the levels of the way from producer to consumer."""
 
 
 def combined(changed: Iterable[tuple[str, str]]) -> str:
-    """What is special about an exchange whose factors have these levels; empty if there are none. :func:`parts` takes it apart."""
+    """Return the words for an exchange whose factors have these levels; empty if there are none. :func:`parts` takes them apart."""
     levels = tuple(changed)
     arrays = dict.fromkeys(word for name, level in levels if (word := _shaped(name, level)))
     ways = [word for name, level in levels if (word := _way(name, level))]
@@ -106,7 +106,7 @@ def _way(name: str, level: str) -> str:
 
 
 def parts(given: str) -> tuple[str, ...]:
-    """The single phrases of :func:`combined`, in order; a phrase that it has not made is one part."""
+    """Return the single phrases of :func:`combined`, in order; any other phrase is one part."""
     array, *ways = given.split(_WAY)
     found = (*array.split(_AND), *ways)
     return found if all(part in _ways() or is_ordinary(part) for part in found) else (given,)

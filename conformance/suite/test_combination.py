@@ -1,4 +1,4 @@
-"""Family ``combination``: arrays that are special in two respects at once. A case is a point, and shows all that its exchange can show."""
+"""Family ``combination``: arrays that are special in two respects at once. A case is a point, and judges all that its exchange shows."""
 
 from __future__ import annotations
 
@@ -40,10 +40,10 @@ from .specials import combined, parts
 from .steps import Doing
 
 _PRESSURE = 2
-"""Arrays of the producer's that take up memory which should not be free."""
+"""Arrays of the producer that occupy memory which has been released too early."""
 _MANY = 99
 _NOT_PLAIN = "columns"
-"""A layout that is not promised to be taken."""
+"""A layout that a consumer may refuse."""
 _SPECIAL_STRIDES = ("reversed", "broadcast")
 """Layouts that are strided ones, too: only what no other strided view shows is told of them."""
 _COPYING: dict[str, dict[str, Any]] = {"copy": {"copy": True}, "shared": {"copy": False}}
@@ -55,7 +55,7 @@ _NOWHERE = (99, 0)
 _WITHOUT_IMPORT = (*EXCHANGES, *(one for one in CHECKS if one.of == "producer"))
 """The checks that say something where the consumer has refused the array of the point."""
 _NAMED = frozenset(level for one in REPEATED for level in one.levels)
-"""The levels that checks change at a point."""
+"""Levels to which checks change a point."""
 
 
 def _drafts(env: Environment) -> Iterator[Draft]:
@@ -85,11 +85,11 @@ def _of_pair(pair: Pair) -> Iterator[Draft]:
 def test_exchange(exchange: Exchange) -> None:
     """An array that is special in two respects at once arrives as it is, or is refused, and is released once.
 
-    The factors are element type, layout, rank, size, offset, writability, content, the form of capsule or dictionary, and the path by
-    which the array comes to its exchange. The points cover every pair of levels that the two libraries can have. Each exchange shows
-    all that it can: the call, the capsule, address, shape, strides, element type, values, flags, memory around the view, the base of a
-    view, and release. A consumer may copy what is misaligned or not row-major. The family ``lifetime`` tells how late a release is. After a
-    failure each level is put back to its default where the same failure still shows; the rest is what is special.
+    The factors are element type, layout, rank, size, offset, access, content, form of capsule or dictionary, path, count and place.
+    The points cover every pair of levels that the two libraries can have. Each exchange is
+    judged in full: the call, the capsule, address, shape, strides, element type, values, flags, memory around the view, the base of a
+    view, and release. A consumer may copy what is misaligned or not row-major. The family ``lifetime`` judges how late a release is. After a
+    failure the check puts each level back to its default if the same failure still shows; the levels that are left are special.
     """
     point = Point.of(exchange.case.parameters)
     inside = point.without("place")
@@ -105,7 +105,7 @@ def test_exchange(exchange: Exchange) -> None:
 
 
 Told = set[tuple[Repeated, Code]]
-"""Checks that fail at this point as they do at a simpler one, where they are told."""
+"""Checks that fail at this point as at a simpler one, which reports them."""
 
 
 def _judge(exchange: Exchange, point: Point, told: Told, place: str = "") -> None:
@@ -202,8 +202,8 @@ def _fails_alike(exchange: Exchange, at: Point, one: Repeated, failure: Failure)
 def make_exchange(exchange: Exchange, point: Point, *, patient: bool = False) -> None:
     """In this thread and this process.
 
-    A release on another thread may have begun before the import was gone. So the exchange is then made again with ``patient``: the import lives
-    until such a release would have come.
+    A release on another thread may begin before the import is gone. So the exchange is then repeated with ``patient``: the import lives until
+    such a release would have come.
     """
     source, lent = _after_refusals(exchange, point)
     strays = len(stray_deleter_calls)
@@ -351,15 +351,23 @@ _survived: WeakKeyDictionary[Adapter, dict[tuple[str, str, str, Repeated], bool]
 
 
 def _may_end_the_process(exchange: Exchange, one: Repeated) -> bool:
-    """Whether a check could end this process at every point. A fork tries it with a plain array, once; where there can be no fork, it may."""
+    """Whether a check could end this process at every point; the case notes a check that is not made for that reason."""
+    why = _why_risky(exchange, one)
+    if why:
+        exchange.notes[f"{one.invariant} at this point"] = f"not made: {why}"
+    return bool(why)
+
+
+def _why_risky(exchange: Exchange, one: Repeated) -> str:
+    """Try the check with a plain array in a fork, once. Where no fork is possible, the check counts as risky untried."""
     sides = (exchange.producer, exchange.consumer)
     if exchange.device is Device.CUDA or any(Trait.THREADED in side.traits for side in sides):
-        return True
+        return "some libraries end the process there, and no fork can try it first"
     of_producer = _survived.setdefault(exchange.producer, {})
     key = (exchange.case.consumer, exchange.case.protocol, exchange.case.device.value, one)
     if key not in of_producer:
         of_producer[key] = in_child(lambda: _survives(exchange.apart(), replace(one, is_risky=False))) == _ENDED
-    return not of_producer[key]
+    return "" if of_producer[key] else "it ends the process with a plain array"
 
 
 _ENDED = "ended"
@@ -425,7 +433,7 @@ def _export_by_the_other(exchange: Exchange, source: Source) -> None:
 
 
 def _source(exchange: Exchange, point: Point) -> tuple[Source, Managed | None]:
-    """The producer's array; and, if it is an import, our struct that tells when the producer has let go of it."""
+    """Return the producer's array; and, if it is an import, our struct, which shows when the producer releases it."""
     lent: Managed | None = None
     if point.size == "huge":
         source = _far_apart(exchange, point)
@@ -461,7 +469,7 @@ def _content(point: Point, count: int) -> bytes:
 
 
 def _dictionary(point: Point, source: Source) -> dict[str, Any]:
-    """What is replaced in the reference's dictionary."""
+    """Return the replaced keys of the reference's dictionary."""
     version = {"version": 2} if point.form.startswith("dictionary-2") else {}
     return {**version, "strides": source.strides} if point.form.endswith("strides-told") else version
 
@@ -498,7 +506,7 @@ def _imported(exchange: Exchange, point: Point) -> tuple[Source, Managed | None]
     if form.view.size and found.address != lent.address:
         raise Refused(f"{producer.name} copies what it imports, so what it exports is an array of its own")
     if point.access == "readonly" and not found.readonly:
-        raise Refused(f"{producer.name} makes no read-only array of what is to be exported again (see readonly.import)")
+        raise Refused(f"{producer.name} does not import read-only what it is to export again (see readonly.import)")
     exports = lent.array.log.exports
     if isinstance(producer, ReferenceAdapter):
         array = producer.exporter(array, exchange.protocol)
@@ -592,9 +600,9 @@ def _judge_description(exchange: Exchange, point: Point, source: Source, taken: 
 
 
 def _may_copy(exchange: Exchange, point: Point, source: Source) -> bool:
-    """Whether the consumer has a reason to copy what nobody asks it to copy: DLPack wants memory shared where that is possible.
+    """Return whether the consumer has a reason to copy without a request: DLPack wants memory shared where that is possible.
 
-    The producer has none: it has this array. A consumer without read-only arrays keeps one safe by a copy.
+    The producer has no reason: it has this array. A consumer without read-only arrays keeps one safe by a copy.
     """
     if exchange.handed is not None and exchange.is_elsewhere(source, exchange.handed.address):
         return False
@@ -689,9 +697,9 @@ def _expect_block(exchange: Exchange, source: Source) -> None:
 
 
 def _judge_flags(exchange: Exchange, point: Point, source: Source, view: View) -> None:
-    """What must not be written says so, and is taken so by a library that can; and what may be written is not locked.
+    """A read-only array is exported and imported as read-only, as far as the consumer has such arrays; a writable one as writable.
 
-    Neither is judged of a copy. A legacy capsule cannot say it, and the array interface leaves to the consumer what it makes of it.
+    Copies are not judged. A legacy capsule has no read-only bit, and the array interface leaves the import to the consumer.
     """
     handed = exchange.handed
     if handed is None or not source.view.size or exchange.is_elsewhere(source, handed.address):
@@ -736,7 +744,7 @@ def _expect_no_address(exchange: Exchange, source: Source) -> None:
 
 
 def _press(exchange: Exchange, point: Point) -> list[Any]:
-    """Arrays of the producer's own of the same size and other content, which take up memory that should not be free."""
+    """Return arrays of the producer of the same size and other content: they occupy memory that has been released too early."""
     if point.size == "huge":
         return []
     form = point.array()
@@ -748,7 +756,7 @@ def _judge_lifetime(
     exchange: Exchange, point: Point, source: Source, lent: Managed | None, holder: list[Any], *, is_shared: bool, strays: int,
     patient: bool,
 ) -> list[Managed]:  # fmt: skip
-    """While the import lives, its memory does; once it is gone, all is released, once. ``holder`` has the import, and nobody else.
+    """While the import lives, its memory does; once it is gone, all is released, once. Only ``holder`` has the import.
 
     Returns the reference's exports. A ``patient`` judge waits for a release that comes while the import lives.
     """
@@ -787,7 +795,7 @@ def _judge_lifetime(
         )  # fmt: skip
     if gone is None:
         exchange.notes["array"] = (
-            f"{exchange.producer.name}'s array takes no weak reference: that it is let go of is not seen"
+            f"{exchange.producer.name}'s array takes no weak reference, so its release is not seen"
         )
     elif not _is_let_go(exchange, point, gone):
         with _never(exchange):
@@ -808,7 +816,7 @@ def _expect_no_call(exports: list[Managed], *, patient: bool = False) -> None:
     def are_released() -> bool:
         return bool(exports) and all(managed.deleter_calls for managed in exports)
 
-    settle()  # a capsule that nobody took is still to be destroyed
+    settle()  # a capsule without a consumer is still to be destroyed
     if happens(are_released) if patient and exports else are_released():
         fail(
             Code.RELEASED_EARLY, "DLP-26", role=Role.CONSUMER, reason="the consumer releases the producer's memory while the import lives",
@@ -817,7 +825,7 @@ def _expect_no_call(exports: list[Managed], *, patient: bool = False) -> None:
 
 
 def _is_let_go(exchange: Exchange, point: Point, event: Callable[[], bool]) -> bool:
-    """Whether this comes true in time. A library that is late with a plain array as well is not waited for: ``lifetime`` tells it."""
+    """Return whether this comes true in time. A library that is late with a plain array is not waited for: ``lifetime`` reports it."""
     if at_once(event):
         return True
     late = _late(exchange, point.path)
@@ -836,7 +844,7 @@ def _late(exchange: Exchange, path: str) -> str:
 
 @contextmanager
 def _never(exchange: Exchange) -> Iterator[None]:
-    """Only what never comes is a failure here: how long something takes would be luck at a single point."""
+    """Inside, only a release that never comes is a failure: at a single point its duration would be luck."""
     try:
         yield
     except Failure as failure:
@@ -875,7 +883,7 @@ def _expect_part_holds(exchange: Exchange, point: Point, source: Source, holder:
 
 
 def _gone(exchange: Exchange, source: Source, seen: str) -> NoReturn:
-    """An import reads other elements than before. Where the producer's array lives still, only a base can be gone that it is a view of."""
+    """Fail because an import reads other elements than before. If the producer's array still lives, its base is gone."""
     reason, expected = "the memory is reused under the import", show(source.values, source.dtype)
     if exchange.protocol is Protocol.DLPACK:
         reused(exchange, reason, expected, seen)
@@ -900,7 +908,7 @@ def _expect_one_call(exchange: Exchange, point: Point, managed: Managed) -> None
 
 
 def _refuse(exchange: Exchange) -> None:
-    """Have the library refuse something: the producer a device that there is not, the consumer an array on it, or of no element type."""
+    """Make the library refuse: the producer an unknown device, the consumer an array on it, or one without an element type."""
     form = Point().array()
     if exchange.case.consumer == REFERENCE:
         array = exchange.make(exchange.producer, kind=Point().kind, form=form).array
@@ -917,7 +925,7 @@ def _refuse(exchange: Exchange) -> None:
 
 
 def _refused(exchange: Exchange, role: Role, action: Callable[[], Any]) -> None:
-    """What becomes of it is another invariant's matter."""
+    """Call, and ignore the outcome: other invariants judge it."""
     try:
         with exchange.step({Role.PRODUCER: Doing.EXPORT, Role.CONSUMER: Doing.IMPORT}[role], role):
             action()
@@ -926,7 +934,7 @@ def _refused(exchange: Exchange, role: Role, action: Callable[[], Any]) -> None:
 
 
 def _export_in_vain(exchange: Exchange, source: Source) -> None:
-    """A capsule that nobody takes, and an export that is refused: neither may keep the array afterwards."""
+    """Make a capsule without a consumer, and a refused export: neither may keep the array afterwards."""
     exporter = exchange.producer.exporter(source.array, Protocol.DLPACK)
     _refused(exchange, Role.PRODUCER, exporter.__dlpack__)
     _refused(exchange, Role.PRODUCER, partial(exporter.__dlpack__, dl_device=_NOWHERE))

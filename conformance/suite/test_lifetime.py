@@ -214,10 +214,10 @@ _ACROSS = "an exchange across a fork"
     cases=lambda env: every(pair for pair in env.pairs(Protocol.DLPACK, on=(Device.HOST,)) if pair.with_reference),
 )
 def test_across_fork(exchange: Exchange) -> None:
-    """What was exported before a fork is imported in the child and in the parent, and both release what they have.
+    """An array that is exported before a fork is imported in the child and in the parent, and both release their imports.
 
     The child drops an import of the parent's as well. Its memory is a copy of the parent's, so nothing that it does shows there. No
-    document speaks of forks: a failure is a deviation.
+    document covers forks: a failure is a deviation.
     """
     source = exchange.source()
     held = [exchange.take(source)]

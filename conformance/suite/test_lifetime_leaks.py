@@ -27,7 +27,7 @@ from .steps import Doing
 
 MANY = 5_120
 BATCH = 512
-"""Exchanges whose structs are looked at together."""
+"""Exchanges whose structs are checked together."""
 _NOWHERE = (99, 0)
 """A device that DLPack does not know."""
 _RELEASING = {Role.PRODUCER: "DLP-27", Role.CONSUMER: "DLP-26"}
@@ -44,7 +44,7 @@ _REFUSED_EXPORT, _REFUSED_IMPORT, _OTHER_TYPE = "refused-export", "refused-impor
 
 
 def _by(pair: Pair) -> tuple[str, ...]:
-    """An axis: the paths that an exchange can take. Only the reference can be told to make what has to be refused."""
+    """An axis: the paths that an exchange can take. Only the reference makes arrays that have to be refused."""
     have = {level for _, levels in reach(pair).space.factors for level in levels}
     found = [name for name, point in _POINTS.items() if {level for _, level in point.changed} <= have]
     if pair.protocol is Protocol.DLPACK and pair.consumer.name == REFERENCE:
@@ -78,7 +78,7 @@ def test_nothing_left(exchange: Exchange) -> None:
     """Many exchanges of a kind leave neither bytes of the C heap nor blocks of Python's memory behind: taken, copied or refused.
 
     A leak grows by 16 bytes or by one block for each exchange, in every round. A cache that fills does not grow any more: it may have room
-    for 5,000 exchanges. Where nothing counts the bytes of the C heap, only Python's blocks are looked at, and the case is not decided.
+    for 5,000 exchanges. Where the bytes of the C heap cannot be counted, only Python's blocks count, and a case without a leak is not decided.
     """
     once = _exchange_of(exchange, exchange.option("by"))
     look = QUICK if exchange.is_repeated else THOROUGH
@@ -87,7 +87,7 @@ def test_nothing_left(exchange: Exchange) -> None:
         if grown is not None:
             _leaks(exchange, grown)
     if heap.counter() is None:
-        raise Inconclusive("not run: nothing counts the bytes in use of the C heap here")
+        raise Inconclusive("not run: the bytes in use of the C heap cannot be counted here")
 
 
 def _leaks(exchange: Exchange, grown: Growth) -> None:
@@ -152,7 +152,7 @@ def _same(exchange: Exchange, keywords: dict[str, Any]) -> Callable[[], object]:
 
 
 def _handed(exchange: Exchange, array: Any, **keywords: Any) -> None:
-    """One hand-over that nobody looks at: the looks take longer than the hand-over."""
+    """Make one hand-over without a check: checks take longer than the hand-over."""
     try:
         with exchange.step(Doing.IMPORT, Role.CONSUMER):
             offer = exchange.producer.offer(array, exchange.protocol)
@@ -200,7 +200,7 @@ def _refused_import(exchange: Exchange, source: Source) -> None:
 
 
 def _forget(source: Source) -> None:
-    """What the reference remembers of the calls is no leak."""
+    """Forget the calls: the log of the reference is no leak."""
     if isinstance(source.array, Exporter):
         source.array.log = Log()
 
@@ -238,7 +238,7 @@ def test_import_after_thousands(exchange: Exchange) -> None:
     cases=lambda env: _full(exports_of_imports(env)),
 )
 def test_export_after_thousands(exchange: Exchange) -> None:
-    """Each of more than 5,000 exported arrays is released once, the last like the first: the arrays are on memory of ours."""
+    """Each of more than 5,000 exported arrays is released once, the last like the first; the arrays are on memory of the reference."""
     watched(exchange)
     producer, reference = exchange.producer, exchange.library(REFERENCE)
     lent = exchange.make(reference)

@@ -269,9 +269,9 @@ def _calls(env: Environment) -> Iterator[Draft]:
 def test_keywords_together(exchange: Exchange) -> None:
     """Keywords that ``__dlpack__`` gets together mean the same as each of them alone.
 
-    The calls cover every two values of two keywords. Each answer is held against all rules: version, device, copy or shared memory, flags,
-    description and elements. What a stream waits for is another family's matter. After a failure each keyword is left out where the same
-    failure still shows.
+    The calls cover every two values of two keywords. All rules judge each answer: version, device, copy or shared memory, flags,
+    description and elements. Other families judge the work that a stream waits for. After a failure the check leaves out each keyword without which the
+    same failure still shows.
     """
     keywords = dict(space(exchange.device).factors)
     judge_call(exchange, {name: level for name, level in exchange.case.parameters if name in keywords})

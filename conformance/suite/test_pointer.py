@@ -50,7 +50,7 @@ def expect_shared(exchange: Exchange, source: Source, taken: Any) -> None:
 
 
 def may_copy(exchange: Exchange, source: Source) -> bool:
-    """Whether the protocol leaves the consumer a reason to copy this array though nobody asks for a copy.
+    """Return whether the protocol gives the consumer a reason to copy this array without a request.
 
     DLPack wants the memory shared "if possible". It leaves open to copy what is not aligned to 256 bytes, and what is not row-major. By the
     array interface a consumer has to share what its own arrays can be.

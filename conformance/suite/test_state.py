@@ -100,7 +100,7 @@ def test_refusal_releases(exchange: Exchange) -> None:
 
     if not happens(is_gone):
         expect_not_late(
-            is_gone, "DLP-27", role=Role.PRODUCER, reason="the producer does not let go of the array", expected="an array that is gone",
+            is_gone, "DLP-27", role=Role.PRODUCER, reason="the producer does not release the array", expected="an array that is gone",
             seen="an array that is still there",
         )  # fmt: skip
         fail(

@@ -293,7 +293,7 @@ def _right_alone(exchange: Exchange) -> list[tuple[Source, bool]]:
 
 
 def _looked_at(exchange: Exchange, source: Source, is_shared: bool) -> Any:
-    """What the consumer makes of an array, if it describes that array."""
+    """Return the import of an array, if it describes that array."""
     taken = exchange.take(source, promised=_BESIDE_OTHERS)
     view = exchange.look(taken)
     exchange.expect_handed(source)

@@ -57,7 +57,7 @@ def array(view: Strided) -> CudaPythonArray:
 
 
 def test_a_view_is_read_only_and_written_as_its_array_is(adapter: CudaPythonAdapter) -> None:
-    """A user who publishes a view of a read-only array publishes it as read-only, with the stream that writes it (CAI-08, CAI-22)."""
+    """The class around an allocation publishes a view of a read-only array as read-only, with the stream that writes it (CAI-08, CAI-22)."""
     whole = array(packed((3, 4)))
     whole.readonly, whole.stream, whole.writer = True, 7, object()
     for part in (adapter.view(whole, PART), adapter.view(whole, Transpose((1, 0))), adapter.restride(whole, (32, 4))):
@@ -75,7 +75,7 @@ def test_the_export_of_a_read_only_view_says_so(adapter: CudaPythonAdapter) -> N
 
 
 @pytest.mark.parametrize("view", [packed((3, 0)), Strided((0, 4), (8, 1), 5), Strided((0,), (3,), 2)])
-def test_what_has_no_elements_is_exported_of_its_buffer(adapter: CudaPythonAdapter, view: Strided) -> None:
+def test_an_array_without_elements_is_exported_from_its_buffer(adapter: CudaPythonAdapter, view: Strided) -> None:
     """Its dictionary has no address, from which no library can tell a device."""
     way, _ = adapter.exporter(array(view), Protocol.DLPACK).made
     assert way == "buffer"

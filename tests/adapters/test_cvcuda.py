@@ -55,7 +55,7 @@ def test_strides_without_elements_are_no_padding(shape: tuple[int, ...]) -> None
     adapter(Tensor).empty(FLOAT, shape, Device.CUDA)
 
 
-def test_padded_rows_are_told() -> None:
-    """A packed array is not to be had then."""
+def test_padded_rows_are_described() -> None:
+    """The library then makes no packed array."""
     with pytest.raises(Unsupported, match="pads"):
         adapter(Padding).empty(FLOAT, (3, 4), Device.CUDA)

@@ -163,7 +163,7 @@ def test_a_clause_of_the_other_side_gives_way_even_without_a_trial(protocol: str
     assert clause(found.clause).binds(Role.PRODUCER)
 
 
-def test_what_the_check_has_lowered_stays_so_with_the_clause_of_the_other_side() -> None:
+def test_a_lowered_level_stays_with_the_clause_of_the_other_side() -> None:
     """A release that is only late deviates, whichever side is late."""
     late = failed(case("cupy", "reference"), Code.RELEASED_AFTER_A_WHILE, "DLP-26", level=Level.SHOULD)
     lost = failed(case("cupy", "reference"), Code.NOT_RELEASED, "DLP-26")

@@ -408,7 +408,7 @@ class NoState(Boxes):
 
 
 class TellsText(Boxes):
-    """The elements of a state are told as text."""
+    """The report gives the elements of a state as text."""
 
     states = (State("lazy", lambda adapter, device, use: use(Box(numpy.zeros(3)), "zeros")),)  # type: ignore[arg-type]
 

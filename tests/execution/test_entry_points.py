@@ -42,7 +42,7 @@ PLANNED = {
 
 
 def test_every_declaration_has_its_cases(conformance: Command, tmp_path: Path) -> None:
-    """In the plan of the library, which nothing in this package names."""
+    """In the plan of a library that no module of this package names."""
     path = install(tmp_path / "site", "stripes", declared=SWAPPED.format(native=False) + LAZY)
     listed = conformance("list", "--cases", "--between", "stripes", "--family", "dtype,state", path=path)
     assert set(listed.stdout.splitlines()) >= PLANNED, listed.stderr
@@ -52,7 +52,7 @@ def test_every_declaration_has_its_cases(conformance: Command, tmp_path: Path) -
 def test_a_library_that_exports_foreign_byte_order_as_native_is_accused(
     conformance: Command, tmp_path: Path, native: bool
 ) -> None:
-    """By the clause about byte order; one that refuses to is not."""
+    """Under the clause about byte order; a library that refuses the export is not accused."""
     path = install(tmp_path / "site", "stripes", declared=SWAPPED.format(native=native))
     case = "dtype.unsupported-export/stripes-reference/dlpack/host/foreign-order"
     done = conformance("check", "--case", case, path=path)

@@ -1,4 +1,4 @@
-"""What the invariants about an interpreter's end see of it: it belongs to the case, unless the library alone ends like that."""
+"""A loss at the exit of the interpreter belongs to the case, unless the library alone ends in the same way."""
 
 from __future__ import annotations
 
@@ -41,7 +41,7 @@ def at_exit(load: str, take: str, conformance: Command, folder: Path) -> dict[st
 @pytest.mark.parametrize(
     ("load", "how"), [(BOMB, "SIGSEGV"), (HANDLER, "exit code 3"), (STREAM, "exit code 120")], ids=lambda each: each[:9]
 )
-def test_what_a_library_does_without_an_exchange_too_is_not_told_of_the_import(
+def test_a_loss_without_an_exchange_does_not_accuse_the_import(
     load: str, how: str, conformance: Command, tmp_path: Path
 ) -> None:
     """Its clause is the one about libraries that end a process."""
@@ -56,8 +56,8 @@ def test_what_a_library_does_without_an_exchange_too_is_not_told_of_the_import(
     }
 
 
-def test_what_only_an_import_does_is_told_of_the_import(conformance: Command, tmp_path: Path) -> None:
-    """The check itself is long over then; the reason says when the process died."""
+def test_a_loss_after_an_import_alone_accuses_the_import(conformance: Command, tmp_path: Path) -> None:
+    """The check itself has ended by then; the reason says when the process died."""
     result = at_exit("pass", HANDLER, conformance, tmp_path)
     assert (result["outcome"], result["code"]) == ("crash", Code.CRASH.value)
     told = "the process ended by itself with exit code 3 at the interpreter's exit, after the check had ended"
@@ -74,7 +74,7 @@ def lost(producer: str, consumer: str) -> Result:
     return Result(case, Outcome.CRASH, Level.MUST, code=Code.CRASH.value, reason="it died")
 
 
-def test_libraries_that_end_a_process_only_together_are_not_told_apart() -> None:
+def test_libraries_that_end_a_process_only_together_share_the_failure() -> None:
     """Each is loaded alone first."""
     asked: list[tuple[str, ...]] = []
 

@@ -140,8 +140,8 @@ def test_a_refusal_without_a_text_to_be_had_is_a_refusal(side: str) -> None:
     assert f" refused to {'import' if side == 'consumer' else 'export'}: " in result.reason
 
 
-def test_an_exception_that_is_none_outside_of_a_step_ends_no_process() -> None:
-    """It is a matter of the check then, and accuses nobody."""
+def test_a_base_exception_outside_of_a_step_ends_no_process() -> None:
+    """It is a matter of the check then, and accuses no library."""
 
     def check(exchange: Exchange) -> None:
         raise Panic("in between")

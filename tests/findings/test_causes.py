@@ -184,8 +184,8 @@ def test_a_code_of_a_newer_suite_is_a_finding_of_its_own() -> None:
     assert one.sentence.startswith("PyTorch fails")
 
 
-def test_what_died_with_several_things_special_joins_the_one_that_dies_alone() -> None:
-    """A process that is gone cannot try which of them it was."""
+def test_a_death_with_several_special_respects_joins_the_one_that_dies_alone() -> None:
+    """A process that has died cannot try which respect it was."""
     point = "combination.exchange/reference-torch/dlpack/host"
     crash = {"step": "import", "outcome": "crash"}
     both = seen(

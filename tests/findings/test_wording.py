@@ -25,6 +25,6 @@ KEPT = "an import that lives until the interpreter ends"
         (Code.PROGRAM_CRASH, "the import of odd", "", "odd ends a fresh interpreter during the import of odd."),
     ],
 )  # fmt: skip
-def test_a_lost_process_is_told_by_what_it_was_doing(code: Code, given: str, step: str, told: str) -> None:
+def test_the_sentence_of_a_lost_process_names_its_step(code: Code, given: str, step: str, told: str) -> None:
     """A release is no import, and an exit is neither."""
     assert sentence("odd", Role.CONSUMER, code, given, "", step) == told

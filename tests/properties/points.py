@@ -22,7 +22,7 @@ from .drawing import chosen
 
 INVARIANT = "combination.exchange"
 _PLAIN = 0.4
-"""How often a factor keeps its default: beside a huge or empty array few other levels mean anything."""
+"""The share of factors that keep their default: a huge or empty array goes with few other levels."""
 
 
 class Combined(Exchange):
@@ -61,6 +61,6 @@ def draw(chance: Random, devices: tuple[Device, ...]) -> Combined:
 
 
 def judge(exchange: Combined) -> None:
-    """A flawless partner may refuse; whatever else is raised accuses it."""
+    """A flawless partner may refuse; every other exception accuses it."""
     with suppress(Refused):
         catalogue()[INVARIANT].check(exchange)

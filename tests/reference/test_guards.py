@@ -1,4 +1,4 @@
-"""What is written beside a block of the reference is seen, where it was, and by whom."""
+"""A write beside a block of the reference is seen, with its place and the library that writes."""
 
 from __future__ import annotations
 
@@ -29,7 +29,7 @@ CASE = Case("pointer.values", "reference", "reference", "dlpack", Device.HOST, (
 @pytest.mark.parametrize("memory", [HostMemory(), simulated()], ids=["host", "simulated"])
 @pytest.mark.parametrize("nbytes", [0, 1, 48, 5000])
 def test_blocks_are_aligned_and_guarded_on_both_sides(memory: Memory, nbytes: int) -> None:
-    """Also one that has its memory from a block that is gone."""
+    """Also a block in the memory of a released one."""
     for _ in range(2):
         block = memory.allocate(nbytes)
         assert block.address % ALIGNMENT == 0
@@ -43,7 +43,7 @@ def test_blocks_are_aligned_and_guarded_on_both_sides(memory: Memory, nbytes: in
 
 
 def test_cuda_memory_is_guarded_too() -> None:
-    """All kinds, by the driver; what is beside a block is told in bytes from it."""
+    """All kinds of memory, by the driver; the report gives the distance to the block in bytes."""
     with driver.believed():
         for kind in cuda_memory.Kind:
             memory = CudaMemory(kind)
@@ -64,7 +64,7 @@ def test_reserved_address_space_is_guarded() -> None:
 
 
 def test_a_block_counts_from_its_beginning_to_its_end_and_in_its_case_alone() -> None:
-    """One that is gone is not forgotten; one of an earlier case is."""
+    """A released block still counts; a block of an earlier case does not."""
     watch, memory = Guards(), HostMemory()
     gone, early = memory.allocate(8), memory.allocate(8)
     watch.enrol(early)
@@ -108,7 +108,7 @@ def test_the_only_library_that_takes_part_is_accused(names: tuple[str, str]) -> 
 
 
 def test_of_two_libraries_the_one_that_does_it_alone_is_accused() -> None:
-    """If neither does, nobody knows."""
+    """If neither does, the accused is not known."""
     both = ran(("one", "two"), "two")
     trials = {
         each.case.id: each for each in (ran(("one", "reference"), "two"), ran(("reference", "two"), "two"))
@@ -129,7 +129,7 @@ def test_a_refusal_that_writes_is_no_refusal() -> None:
     assert ran(("reference", "one"), "", Refused("one: no")).outcome is Outcome.REFUSED
 
 
-def test_no_case_is_blamed_for_what_an_earlier_one_has_written() -> None:
+def test_no_case_is_blamed_for_a_write_of_an_earlier_one() -> None:
     """Each begins anew."""
     assert ran(("reference", "one"), "one").outcome is Outcome.FAIL
     assert ran(("reference", "one"), "").outcome is Outcome.PASS

@@ -1,8 +1,9 @@
-"""Faults that are wrong under a condition only: generated as said, drawn by a seed, tried with what reaches them, and counted."""
+"""Faults that are wrong only under a condition: how they are generated, drawn by a seed, tried and counted."""
 
 from __future__ import annotations
 
 import json
+from argparse import Namespace
 from dataclasses import replace
 from itertools import islice
 from pathlib import Path
@@ -19,7 +20,7 @@ from conformance.reference import faults
 from conformance.reference.exporter import NEWEST, Exporter
 from conformance.reference.managed import settle
 from conformance.reference.memory import HostMemory, simulated
-from conformance.selftest.conditional import drawing, levels, subjects, witness
+from conformance.selftest.conditional import command, drawing, levels, subjects, witness
 from conformance.selftest.conditional.account import BAR, Account
 from conformance.selftest.conditional.generating import conditional
 from conformance.selftest.conditional.levels import FACTORS
@@ -41,7 +42,7 @@ def made(name: str) -> faults.Fault:
 
 
 def exported(kind: type[Exporter], dtype: str, view: Strided) -> dlpack.Tensor:
-    """What a capsule of a new array says."""
+    """Return the contents of a capsule of a new array."""
     memory, size = HostMemory(), DTYPES[dtype].itemsize
     array = kind(memory, memory.allocate(256 * size), DTYPES[dtype], view)
     offered = array.__dlpack__(max_version=NEWEST)
@@ -82,8 +83,8 @@ def test_a_look_at_a_dictionary_does_not_read_it_twice() -> None:
     ("path", "lives", "wanted"),
     [("own", True, [True, False]), ("second", True, [False, True]), ("again", True, [False, False]), ("again", False, [False, True])],
 )  # fmt: skip
-def test_a_path_is_told_from_what_the_array_has_been_through(path: str, lives: bool, wanted: list[bool]) -> None:
-    """Which of two exports counts strides in bytes, where the first lives still at the second, or is gone."""
+def test_the_path_follows_from_the_history_of_the_array(path: str, lives: bool, wanted: list[bool]) -> None:
+    """One of two exports counts strides in bytes: at the second export the first one still lives, or is gone."""
     broken = made(f"{STRIDES}@path={path}").exporter
     memory, view = HostMemory(), packed((3, 4))
     array = broken(memory, memory.allocate(48), DTYPES["float32"], view)
@@ -150,8 +151,8 @@ def test_a_name_leads_back_to_the_fault() -> None:
 
 
 @pytest.mark.parametrize("name", [STRIDES, f"{STRIDES}@width=3", "reference.layout.None@width=8", f"{STRIDES}@x=1"])
-def test_what_is_no_name_is_refused(name: str) -> None:
-    """With the part that is wrong."""
+def test_an_unknown_name_is_refused(name: str) -> None:
+    """The message has the part that is wrong."""
     with pytest.raises(ValueError, match="is no"):
         Candidate.named(name)
 
@@ -160,7 +161,7 @@ def test_what_is_no_name_is_refused(name: str) -> None:
 
 
 def test_a_seed_draws_the_same_faults_and_another_seed_others() -> None:
-    """What one night misses can be drawn again."""
+    """Any machine can draw the misses of a night again."""
     first, again, other = (list(islice(drawing.sampled(2, seed), 50)) for seed in (1, 1, 2))
     assert first == again != other
     assert len(set(first)) == 50
@@ -178,8 +179,8 @@ def test_every_fault_of_the_reference_has_conditions_or_a_rule_that_leaves_it_ou
 @pytest.mark.parametrize(
     "name", ["dtype.LanesIgnored", "negotiation.MinusOneRefused", "state.PendingIgnored", "cai.MaskDropped"]
 )
-def test_what_is_left_out_as_unseen_shows_in_no_exchange_of_one_array(name: str) -> None:
-    """The rule says what is so."""
+def test_a_fault_that_a_rule_leaves_out_shows_in_no_exchange_of_one_array(name: str) -> None:
+    """At no array of the space, not only at a plain one."""
     assert witness.of(conditional(faults.all_faults()[name], ())) is None
 
 
@@ -207,7 +208,7 @@ _MISSED = Tried("b@width=1,rank=2", "It is wrong.", 2, "float32 of shape (3, 4)"
 
 
 def account(*tried: Tried, lost: tuple[str, ...] = (), accused: tuple[tuple[str, str], ...] = ()) -> Account:
-    """Of these."""
+    """Return the account of these trials."""
     return Account(1, tried, 10, accused, lost, {})
 
 
@@ -227,7 +228,7 @@ def account(*tried: Tried, lost: tuple[str, ...] = (), accused: tuple[tuple[str,
     ],
 )
 def test_the_exit_code_says_whether_enough_is_caught(found: Account, code: Exit) -> None:
-    """All on one factor, 95 of 100 on two; nobody without fault is accused; everything was run."""
+    """All on one factor, 95 of 100 on two; no accusation is wrong; everything was run."""
     assert BAR == 0.95
     assert found.exit is code
 
@@ -251,6 +252,13 @@ def test_a_miss_is_explained() -> None:
         (("--seed", "1"), "--seed chooses the faults of --conditional N"),
         (("--conditional", "2", "--all-conditional"), "leave --conditional out"),
         (("--conditional", "2", "--device", "cuda"), "leave --device out"),
+        (("--all-conditional", "--part", "9/8"), "--part: '9/8' is no part; give such as 1/8"),
+        (("--all-conditional", "--part", "0/8"), "--part: '0/8' is no part"),
+        (("--conditional", "2", "--part", "1/8"), "--part divides the faults of --all-conditional"),
+        (
+            ("--all-conditional", "--part", "1/8", f"{STRIDES}@width=8"),
+            "leave reference.layout.StridesInBytes@width=8 or",
+        ),
         (("--conditional", "2", "--page", "x.md"), "--page is about faults without a condition"),
         (("--conditional", "2", "layout"), "give no name but that of a stage: reference,"),
         (
@@ -265,8 +273,22 @@ def test_a_mistake_is_one_sentence(arguments: tuple[str, ...], told: str, confor
     assert (done.code, told in done.stderr) == (Exit.USAGE, True), done.stderr
 
 
+def test_the_parts_together_are_all_faults() -> None:
+    """Each fault is in one part, so several machines can share the faults."""
+    every = {count: list(islice(drawing.every(count), 60)) for count in (1, 2)}
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(drawing, "every", lambda count, stage: iter(every[count]))
+        for index, count in enumerate(every):
+            found = [
+                candidate
+                for number in (1, 2, 3)
+                for candidate in command.streams(Namespace(wanted=[], part=(number, 3)), None, "reference")[index][0]
+            ]
+            assert sorted(found, key=lambda one: one.name) == sorted(every[count], key=lambda one: one.name)
+
+
 def test_one_is_repeated_by_its_name(conformance: Command) -> None:
-    """An array in a fork too: the case that forks is tried, though what its child knows cannot be noted."""
+    """Also with a fork: the case that forks is tried, though its child adds nothing to the notes."""
     names = (
         "reference.pointer.OffsetDropped@width=4,offset=some",
         "reference.pointer.OffsetDropped@offset=some,fork=child",
@@ -277,7 +299,7 @@ def test_one_is_repeated_by_its_name(conformance: Command) -> None:
     assert "0 accused; 0 wrong accusations; 0 parts not run" in done.stdout
 
 
-def test_a_fixed_sample_is_caught_and_nobody_else_accused(conformance: Command, tmp_path: Path) -> None:
+def test_a_fixed_sample_is_caught_without_a_wrong_accusation(conformance: Command, tmp_path: Path) -> None:
     """The nightly sample is larger, and another one each night."""
     written = tmp_path / "all.json"
     done = conformance("selftest", "--conditional", str(SAMPLE), "--seed", str(SEED), "--json", str(written))

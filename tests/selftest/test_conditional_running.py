@@ -1,4 +1,4 @@
-"""Conditional faults in several processes: what is kept of a run that is stopped, or that loses a process."""
+"""Conditional faults in several processes: the results that a run keeps if it is stopped, or loses a process."""
 
 from __future__ import annotations
 

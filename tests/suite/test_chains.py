@@ -1,4 +1,4 @@
-"""A chain of imports whose memory is given back too early: it is told, and the process that judges goes on."""
+"""A chain of imports whose memory is released too early: the case reports it, and the process that judges goes on."""
 
 from __future__ import annotations
 
@@ -66,7 +66,7 @@ class Unmapped(Exporter):
 @pytest.mark.parametrize(
     ("dies", "outcome", "seen"), [("first-to-last", Outcome.FAIL, GONE), ("last-to-first", Outcome.PASS, "")]
 )
-def test_a_chain_whose_memory_is_gone_is_told(dies: str, outcome: Outcome, seen: str) -> None:
+def test_a_chain_without_its_memory_is_a_failure(dies: str, outcome: Outcome, seen: str) -> None:
     """The memory is gone with the exporter's own array, which is the last to die where the chain dies from its end."""
     case = Case("lifetime.chain", "reference", "reference", "dlpack", Device.HOST, (("dies", dies),))
     bench = Workbench({"reference": broken(Fault("unmapped", "keeps nothing", (), exporter=Unmapped))})

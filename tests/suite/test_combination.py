@@ -1,4 +1,4 @@
-"""The family ``combination``: what it says of a failure, and whom it leaves alone."""
+"""The family ``combination``: its words for a failure, and the partners that it does not accuse."""
 
 from __future__ import annotations
 
@@ -63,7 +63,7 @@ class StridesOfWideLost(Exporter):
         return c_strides(self.view.shape) if self.dtype.itemsize == 8 else super().dl_strides(version)
 
 
-def test_what_is_special_is_what_the_failure_needs() -> None:
+def test_a_failure_names_only_the_levels_that_it_needs() -> None:
     """Of five levels two; in the words of older invariants."""
     result = run(
         with_exporter(StridesOfWideLost),
@@ -83,7 +83,7 @@ class NeverStrided(Exporter):
         return c_strides(self.view.shape)
 
 
-def test_one_respect_is_told_as_an_older_invariant_tells_it() -> None:
+def test_a_failure_of_one_level_has_the_words_of_an_older_invariant() -> None:
     """So that both are one finding."""
     result = run(with_exporter(NeverStrided), dtype="int64", layout="stepped", rank="rank-3")
     assert (result.code, result.given) == (Code.STRIDES_CHANGED.value, "a strided view")
@@ -96,7 +96,7 @@ class Shifted(Exporter):
         return super().dl_data() + self.dtype.itemsize
 
 
-def test_nothing_is_special_about_what_every_array_shows() -> None:
+def test_a_failure_of_every_array_names_no_level() -> None:
     """The finding of a plain array."""
     result = run(with_exporter(Shifted), dtype="int8", layout="transposed", count="again")
     assert (result.code, result.given) == (Code.WRONG_ADDRESS.value, "")
@@ -112,7 +112,7 @@ class LeaksStrided(Importer):
         return taken
 
 
-def test_what_is_not_released_is_told_by_what_is_special() -> None:
+def test_a_lost_release_names_the_level_that_it_needs() -> None:
     """Where plain imports are released."""
     result = run(with_importer(LeaksStrided), dtype="int8", layout="padded", size="page")
     assert (result.code, result.given) == (Code.NOT_RELEASED.value, "a strided view")
@@ -140,13 +140,13 @@ def of_copying(run_reference: Runner) -> list[Result]:
 
 
 def test_a_consumer_that_copies_where_it_may_is_not_accused(of_copying: list[Result]) -> None:
-    """Neither of the copy nor of an early release. What it has copied cannot be watched when it is exported again."""
+    """Neither of the copy nor of an early release. A copy that is exported again cannot be watched."""
     wrong = [(r.case.id, r.reason) for r in of_copying if r.outcome not in (Outcome.PASS, Outcome.REFUSED)]
     assert not wrong
     assert all("/reexport" in r.case.id for r in of_copying if r.outcome is Outcome.REFUSED)
 
 
-def test_a_copy_that_nobody_asked_for_is_noted(of_copying: list[Result]) -> None:
+def test_a_copy_without_a_request_is_noted(of_copying: list[Result]) -> None:
     """Beside the result."""
     assert any("leaves open" in result.attachments.get("copy", "") for result in of_copying)
 
@@ -173,8 +173,8 @@ class WrongElsewhere(Importer):
         return super().dl_address(tensor) + (0 if os.getpid() == self.home else tensor.bits // 8)
 
 
-def test_what_goes_wrong_in_a_fork_alone_deviates(monkeypatch: pytest.MonkeyPatch) -> None:
-    """No document speaks of forks."""
+def test_a_failure_in_a_fork_alone_is_a_deviation(monkeypatch: pytest.MonkeyPatch) -> None:
+    """No document covers forks."""
     monkeypatch.setattr(WrongElsewhere, "home", os.getpid())
     result = run(with_importer(WrongElsewhere), dtype="int16", place="in-fork")
     assert (result.outcome, result.level) == (Outcome.FAIL, Level.SHOULD)
@@ -200,7 +200,7 @@ def test_a_fork_that_ends_is_a_matter_of_robustness(monkeypatch: pytest.MonkeyPa
 
 
 def test_a_death_in_a_fork_of_a_process_with_threads_decides_nothing(monkeypatch: pytest.MonkeyPatch) -> None:
-    """POSIX promises nothing of it."""
+    """POSIX promises nothing for it."""
     monkeypatch.setattr(DiesElsewhere, "home", os.getpid())
     monkeypatch.setattr(os, "listdir", lambda _: ["1", "2"])
     result = run(with_importer(DiesElsewhere), place="in-fork")
@@ -216,7 +216,7 @@ class ExtraKeyword(Exporter):
 
 
 def test_checks_of_other_families_are_made_at_the_point() -> None:
-    """What they say is told as they tell it."""
+    """The case reports their failure in their words."""
     result = run(with_exporter(ExtraKeyword), layout="stepped", rank="rank-3")
     assert (result.code, result.clause, result.given) == (Code.OWN_DEVICE_REFUSED.value, "DLP-61", "a strided view")
 
@@ -230,7 +230,7 @@ class NoDeviceAtAll(Exporter):
 
 
 @pytest.mark.parametrize("place", ["here", "in-thread", "in-fork"])
-def test_what_a_plain_array_shows_is_left_to_the_other_family(place: str) -> None:
+def test_a_failure_of_a_plain_array_is_left_to_the_other_family(place: str) -> None:
     """Otherwise every point would fail by it, and show nothing else."""
     assert run(with_exporter(NoDeviceAtAll), layout="stepped", place=place).outcome is Outcome.PASS
 
@@ -276,8 +276,8 @@ def test_a_write_beside_the_view_is_seen() -> None:
     assert run(with_importer(WritesBehind), layout="padded").code == Code.WRITE_OUTSIDE.value
 
 
-def test_rows_may_lie_beyond_what_32_bits_count() -> None:
-    """In memory that nobody touches."""
+def test_rows_may_lie_further_apart_than_32_bits_count() -> None:
+    """In memory that is only reserved."""
     assert run(size="huge", dtype="complex128", count="second").outcome is Outcome.PASS
 
 
@@ -299,7 +299,7 @@ class BaseNotKept(Exporter):
 
 @pytest.mark.parametrize("protocol", ["dlpack", "cai"])
 @pytest.mark.parametrize("size", ["few", "large"])
-def test_a_base_that_is_not_kept_is_told_whether_its_memory_is_reused_or_gone(size: str, protocol: str) -> None:
+def test_a_base_that_is_not_kept_is_a_failure_with_reused_and_with_unmapped_memory(size: str, protocol: str) -> None:
     """Memory that the system has taken back does not end the process that judges."""
     device = Device.HOST if protocol == "dlpack" else Device.SIMULATED
     result = run(with_exporter(BaseNotKept), device=device, protocol=protocol, size=size, path="view")
@@ -315,7 +315,7 @@ class OwnerNotKept(Exporter):
 
 
 @pytest.mark.parametrize("size", ["few", "page", "large"])
-def test_an_array_that_is_not_kept_is_told_whether_its_memory_is_reused_or_gone(size: str) -> None:
+def test_an_array_that_is_not_kept_is_a_failure_with_reused_and_with_unmapped_memory(size: str) -> None:
     """Also by the reference, which would read it."""
     result = run(with_exporter(OwnerNotKept), size=size)
     assert (result.outcome, result.code) == (Outcome.FAIL, Code.RELEASED_EARLY.value)

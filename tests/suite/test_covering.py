@@ -1,4 +1,4 @@
-"""Covering arrays: complete, the same every time, and no point that cannot be."""
+"""Covering arrays: complete, the same every time, and without forbidden pairs."""
 
 from __future__ import annotations
 
@@ -23,7 +23,7 @@ def drawn(seed: int) -> Space:
 
 @pytest.mark.parametrize("seed", range(30))
 def test_every_pair_that_can_be_is_covered(seed: int) -> None:
-    """And no point has a pair that cannot be."""
+    """And no point has a forbidden pair."""
     space = drawn(seed)
     points = covering(space)
     assert not uncovered(space, points)
@@ -39,8 +39,8 @@ def test_the_default_and_its_neighbours_come_first() -> None:
     ]  # fmt: skip
 
 
-def test_what_is_missing_is_told() -> None:
-    """The check of completeness is one of its own: it looks at points alone."""
+def test_each_missing_level_has_a_reason() -> None:
+    """The check of completeness is independent: it reads points alone."""
     space = Space((("a", ("1", "2")), ("b", ("x", "y"))), frozenset({frozenset({("a", "2"), ("b", "y")})}))
     assert uncovered(space, [{"a": "1", "b": "x"}, {"a": "2", "b": "x"}]) == [frozenset({("a", "1"), ("b", "y")})]
 

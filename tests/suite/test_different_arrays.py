@@ -1,4 +1,4 @@
-"""Exchanges of different arrays in threads, and across a fork: each is held against what the same exchange is alone, and in one process."""
+"""Exchanges of different arrays in threads, and across a fork: each is compared with the same exchange alone, and in one process."""
 
 from __future__ import annotations
 
@@ -14,12 +14,12 @@ from .conftest import Runner
 
 
 def test_an_array_that_is_wrong_alone_is_left_out(run_reference: Runner) -> None:
-    """Other invariants tell of it; threads have nothing to do with it."""
+    """Other invariants report it; threads do not cause it."""
     found = run_reference("threads.different-arrays", all_faults()["dtype.BytesAsBooleans"])
     assert {result.outcome for result in found} == {Outcome.PASS}
 
 
-def test_a_shape_that_threads_share_is_told_as_one_of_several_arrays(run_reference: Runner) -> None:
+def test_a_shape_that_threads_share_is_a_failure_of_several_arrays(run_reference: Runner) -> None:
     """The producer hands it over, so it is the producer that is accused."""
     (found,) = run_reference("threads.different-arrays", all_faults()["threads.ShapeOfTheLast"], (Device.HOST,))
     assert (found.outcome, found.role, found.given) == (
@@ -37,10 +37,8 @@ def test_a_shape_that_threads_share_is_told_as_one_of_several_arrays(run_referen
         ("NewMemoryInAFork", Code.VALUES_CHANGED, "in a forked process the consumer reads other elements"),
     ],
 )
-def test_what_goes_wrong_across_a_fork_is_a_deviation(
-    run_reference: Runner, fault: str, code: Code, place: str
-) -> None:
-    """No document speaks of forks. The reason says whether it was the child or the parent."""
+def test_a_failure_across_a_fork_is_a_deviation(run_reference: Runner, fault: str, code: Code, place: str) -> None:
+    """No document covers forks. The reason says whether it was the child or the parent."""
     (found,) = run_reference("lifetime.across-fork", all_faults()[f"lifetime.{fault}"], (Device.HOST,))
     assert (found.outcome, found.code, found.level) == (Outcome.FAIL, code.value, Level.SHOULD)
     assert found.reason is not None

@@ -1,4 +1,4 @@
-"""Calls of ``__dlpack__`` with several keywords: they cover every two values, and a failure is told by the keywords that it needs."""
+"""Calls of ``__dlpack__`` with several keywords: they cover every two values, and a failure names the keywords that it needs."""
 
 from __future__ import annotations
 
@@ -32,8 +32,8 @@ def test_the_calls_cover_every_two_values(device: Device) -> None:
         ("TwoKeywordsRefused", "`max_version=(1, 1)` with `copy=False`"),
     ],
 )
-def test_a_failure_is_told_by_the_keywords_that_it_needs(run_reference: Runner, fault: str, given: str) -> None:
-    """The others are left out; one keyword alone is what the code says already."""
+def test_a_failure_names_the_keywords_that_it_needs(run_reference: Runner, fault: str, given: str) -> None:
+    """The case leaves out the others; for one keyword the code alone says enough."""
     found = run_reference(TOGETHER, all_faults()[f"negotiation.{fault}"], (Device.HOST,))
     told = {result.given for result in found if result.outcome is Outcome.FAIL}
     assert given in told

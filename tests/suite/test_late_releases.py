@@ -38,7 +38,7 @@ POINT = ("combination.exchange", ("layout", "stepped"))
 
 
 class Clock:
-    """Time that passes while somebody sleeps. What is due is done then, as by another thread."""
+    """A clock that runs only during a sleep. The sleep does all work that is due, as another thread would."""
 
     def __init__(self) -> None:
         self.now = 0.0
@@ -180,15 +180,15 @@ def test_a_release_is_early_where_the_import_lives(
         (math.inf, Outcome.FAIL, "not-released"),
     ],
 )
-def test_lateness_is_not_told_again_at_a_point(clock: Clock, delay: float, outcome: Outcome, code: str) -> None:
-    """The family ``lifetime`` tells it once; what is never released is told."""
+def test_lateness_is_not_reported_again_at_a_point(clock: Clock, delay: float, outcome: Outcome, code: str) -> None:
+    """The family ``lifetime`` reports it once; at the points only a lost release is a failure."""
     result = run(clock, delay, *POINT)
     assert (result.outcome, result.code) == (outcome, code), result.reason
     assert ("releases plain arrays late" in result.attachments.get("release", "")) == (delay in (1.5, 5.0))
 
 
 def test_a_late_library_is_waited_for_once_in_a_process(clock: Clock) -> None:
-    """Then it is known, and a point costs no time."""
+    """Then the process knows the library, and a point takes no time."""
     late = bench(clock, 3.0)
     run_with(late, POINT[0], (POINT[1],))
     waited = clock.now
@@ -199,7 +199,7 @@ def test_a_late_library_is_waited_for_once_in_a_process(clock: Clock) -> None:
 
 
 @pytest.mark.parametrize(("delay", "code"), [(3.0, ""), (math.inf, "not-released")])
-def test_what_only_some_arrays_show_is_waited_for(clock: Clock, delay: float, code: str) -> None:
+def test_a_release_that_only_some_arrays_lose_is_waited_for(clock: Clock, delay: float, code: str) -> None:
     """A library that is prompt with plain arrays is caught where it never releases; how late it is elsewhere is no verdict."""
     result = run_with(bench(clock, delay, strided_only=True), POINT[0], (POINT[1],))
     assert result.code == code, result.reason
@@ -208,7 +208,7 @@ def test_what_only_some_arrays_show_is_waited_for(clock: Clock, delay: float, co
 
 
 def test_whether_plain_arrays_are_released_is_asked_once_in_a_process(clock: Clock) -> None:
-    """Of a library that never releases it takes long to find out."""
+    """For a library that never releases this takes long."""
     leaking = bench(clock, math.inf)
     case = Case("lifetime.native-thread", "reference", "reference", "dlpack", Device.HOST, (("struct", "versioned"),))
     exchange = Exchange(case, Partners(leaking.get))

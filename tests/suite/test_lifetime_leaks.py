@@ -1,4 +1,4 @@
-"""What stays behind in the long run: a leak is caught by its growth, and a cache is none."""
+"""Memory that stays behind after many exchanges: a leak shows by its growth, and a cache is no leak."""
 
 from __future__ import annotations
 
@@ -56,12 +56,12 @@ def test_a_count_of_32_bits_may_wrap(before: int, after: int, grown: int) -> Non
 
 
 def test_where_nothing_counts_the_heap_the_case_is_not_run(monkeypatch: pytest.MonkeyPatch) -> None:
-    """It is no pass; what Python's own allocator holds is looked at all the same."""
+    """It is no pass; the blocks of Python's own allocator still count."""
     monkeypatch.setattr(heap, "counter", lambda: None)
     result = run(Fault("flawless", "none", ()), ("by", "own"))
     assert (result.outcome, result.reason) == (
         Outcome.INCONCLUSIVE,
-        "not run: nothing counts the bytes in use of the C heap here",
+        "not run: the bytes in use of the C heap cannot be counted here",
     )
     assert run(faults.all_faults()["lifetime.CopiesKept"], ("by", "copy")).code == Code.MEMORY_LEAKED.value
 
@@ -77,8 +77,8 @@ def test_where_nothing_counts_the_heap_the_case_is_not_run(monkeypatch: pytest.M
         ("CopiesKept", "copy", "`copy=True`"),
     ],
 )
-def test_a_leak_is_told_with_its_path(name: str, by: str, given: str, monkeypatch: pytest.MonkeyPatch) -> None:
-    """And not seen on another path."""
+def test_a_leak_names_its_path(name: str, by: str, given: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Another path does not show it."""
     if heap.counter() is None and name != "CopiesKept":
         pytest.skip("this C library counts nothing")
     monkeypatch.setattr(leaks, "LONG_ROUND", 128)
@@ -106,7 +106,7 @@ def test_a_cache_that_fills_is_no_leak() -> None:
 
 
 class FreesOften(Exporter):
-    """Leaks, and lets go of something large in between."""
+    """Leaks, and releases a large object in between."""
 
     kept: ClassVar[list[Any]] = []
     large: ClassVar[list[Any]] = [bytearray(1 << 20)]
@@ -119,7 +119,7 @@ class FreesOften(Exporter):
 
 
 def test_one_round_without_growth_is_no_pass(monkeypatch: pytest.MonkeyPatch) -> None:
-    """Whatever was freed in it."""
+    """Another object may have been freed in it."""
     monkeypatch.setattr(leaks, "LONG_ROUND", 128)
     assert run(Fault("frees", "leaks", (), exporter=FreesOften), ("by", "own")).code == Code.MEMORY_LEAKED.value
 
@@ -131,8 +131,8 @@ def test_one_round_without_growth_is_no_pass(monkeypatch: pytest.MonkeyPatch) ->
         ("lifetime.export-after-thousands", "ExportsKeptAfterThousands"),
     ],
 )
-def test_what_is_not_released_after_thousands_is_told_as_such(invariant: str, name: str) -> None:
-    """With its number; a library that releases nothing at all is another finding."""
+def test_a_release_that_is_lost_after_thousands_is_a_finding_of_its_own(invariant: str, name: str) -> None:
+    """A library that releases nothing at all is another finding."""
     result = run(faults.all_faults()[f"lifetime.{name}"], invariant=invariant)
     assert (result.outcome, result.code) == (Outcome.FAIL, Code.NOT_RELEASED.value)
     assert result.given.endswith(" after thousands of others")

@@ -1,4 +1,4 @@
-"""Element values: none that a wrong stride, extent or copy could hide behind."""
+"""Element values that show every wrong stride, extent or copy."""
 
 from __future__ import annotations
 

@@ -73,7 +73,7 @@ def test_a_consumer_that_copies_may_release_before_its_array_dies(run_reference:
 
 
 class CopiesStrided(Importer):
-    """Copies whatever is not row-major, unless ``copy=False`` forbids it."""
+    """Copies each array that is not row-major, unless ``copy=False`` forbids it."""
 
     def take_dlpack(self, source: Any, **requested: Any) -> Imported:
         """Import, then move."""
@@ -82,8 +82,8 @@ class CopiesStrided(Importer):
 
 
 @pytest.mark.parametrize("importer", [CopiesUnaligned, CopiesStrided])
-def test_a_permitted_copy_accuses_nobody_in_any_family(importer: type[Importer], run_reference: Runner) -> None:
-    """In none of the invariants about memory: what they say of it is at most observed."""
+def test_a_permitted_copy_is_no_failure_in_any_family(importer: type[Importer], run_reference: Runner) -> None:
+    """The invariants about memory at most observe it."""
 
     class Permitted(importer):  # type: ignore[misc, valid-type]
         """Not where ``copy=False`` forbids it."""

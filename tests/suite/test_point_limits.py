@@ -1,4 +1,4 @@
-"""The family ``combination`` with libraries that can do less than the reference, and whom it accuses of what the other side has said."""
+"""The family ``combination`` with libraries that can do less than the reference, and its accusations where one side repeats the other."""
 
 from __future__ import annotations
 
@@ -50,7 +50,7 @@ def test_a_consumer_without_views_is_not_asked_for_one() -> None:
 
 
 def test_an_array_without_weak_references_is_not_watched(monkeypatch: pytest.MonkeyPatch) -> None:
-    """As CUDA Python's StridedMemoryView. That is told beside the result."""
+    """As CUDA Python's StridedMemoryView. A note beside the result says so."""
     assert late.watch((1, 2)) is None
     monkeypatch.setattr(test_combination, "watch", lambda array: None)
     result = run(ReferenceAdapter(), ("path", "reexport"))
@@ -74,7 +74,7 @@ def test_a_producer_that_cannot_write_its_array_has_it_written() -> None:
 
 
 class TakesBytes(Importer):
-    """Takes elements that the array interface has no letter for as bytes without a meaning."""
+    """Takes elements without a letter in the array interface as bytes without a meaning."""
 
     def cai_dtype(self, interface: ArrayInterface) -> DType:
         size = typestr_bytes(interface.typestr)
@@ -107,7 +107,7 @@ class OfTheHost(Exporter):
 
 
 class Believes(ReferenceAdapter):
-    """Takes what it is told of a device, and names no stream for the host."""
+    """Believes the device that the producer names, and names no stream for the host."""
 
     exporter_class = OfTheHost
 
@@ -129,7 +129,7 @@ def test_a_consumer_that_believes_the_producer_is_not_accused(invariant: str, le
 
 
 class HasNoName(Exporter):
-    """Raises what means a defect for an element type that it does not know, as PyTorch does."""
+    """Raises an exception that means a defect for an unknown element type, as PyTorch does."""
 
     @property
     def __cuda_array_interface__(self) -> dict[str, Any]:
@@ -150,8 +150,8 @@ class LooksInVain(ReferenceAdapter):
             raise TypeError("cannot infer the type of such an object") from None
 
 
-def test_a_producer_is_judged_by_what_it_raises() -> None:
-    """And not by what a consumer makes of that."""
+def test_a_producer_is_judged_by_its_own_exception() -> None:
+    """And not by the import that follows from it."""
     result = run(LooksInVain(), ("dtype", "complex32"), protocol="cai", device=Device.SIMULATED)
     assert (result.code, result.given, result.role) == (Code.DEFECT_EXCEPTION.value, "KeyError", Role.PRODUCER)
     assert result.seen == "reference refused to export: KeyError: 'complex32'"

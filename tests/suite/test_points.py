@@ -1,4 +1,4 @@
-"""The points of an exchange: their arrays, their number, and what is left out."""
+"""The points of an exchange: their arrays, their number, and the levels that are left out."""
 
 from __future__ import annotations
 
@@ -96,7 +96,7 @@ def test_a_view_without_elements_is_part_of_an_array_that_has_some() -> None:
     [("scalar", "rank-0"), ("rank-8", "rank-4"), ("rank-8", "rank-7"), ("empty-columns", "empty")],
 )
 def test_an_array_that_the_producer_does_not_make_is_left_out(missing: str, level: str) -> None:
-    """As it was measured, with the library's own words."""
+    """By the measure of the probe, in the library's own words."""
     able = library("able", layouts=tuple(name for name in LAYOUTS if name != missing))
     for side in able.sides.values():
         side.missing_layouts[missing] = "Shape data must not be NULL"
@@ -107,7 +107,7 @@ def test_an_array_that_the_producer_does_not_make_is_left_out(missing: str, leve
 
 
 def test_a_producer_without_empty_views_has_empty_arrays() -> None:
-    """Only together with what makes them views they are left out."""
+    """They are left out only together with levels that make them views."""
     able = library("able", layouts=tuple(name for name in LAYOUTS if name != "empty-slice"))
     pair = Pair(able, library(REFERENCE), Protocol.DLPACK, Device.CUDA)
     empties = [point for point, _ in points(reach(pair)) if point.size == "empty"]
@@ -130,7 +130,7 @@ def test_a_point_is_read_from_the_parameters_of_its_case() -> None:
     assert Point().changed == ()
 
 
-def test_only_what_is_plain_is_promised() -> None:
+def test_only_plain_arrays_are_promised() -> None:
     """Element type, size and path may be special, and nothing else."""
     assert Point(dtype="int8", size="large", count="second").is_plain
     assert Point(rank="rank-3").is_plain
@@ -141,7 +141,7 @@ def test_only_what_is_plain_is_promised() -> None:
         assert not special.is_plain
 
 
-def test_what_is_special_is_said_in_words_and_taken_apart_again() -> None:
+def test_the_words_for_levels_can_be_taken_apart() -> None:
     """One respect alone is said as older invariants say it."""
     assert combined(Point(layout="stepped").changed) == "a strided view"
     assert combined(Point(dtype="int8").changed) == "an array of int8"
@@ -153,8 +153,8 @@ def test_what_is_special_is_said_in_words_and_taken_apart_again() -> None:
     assert parts("an array of 65 dimensions, and more") == ("an array of 65 dimensions, and more",)
 
 
-def test_what_is_left_out_has_a_reason() -> None:
-    """The catalogue tells it."""
+def test_each_combination_that_is_left_out_has_a_reason() -> None:
+    """The catalogue prints it."""
     told = dict(left_out(pairs()))
     assert told["readonly from plain to able by dlpack on host"] == "all arrays of plain are read-only"
     assert told["copy from able to plain by dlpack on host"] == "plain takes no copy="
@@ -162,15 +162,15 @@ def test_what_is_left_out_has_a_reason() -> None:
     assert all(told.values())
 
 
-def test_who_runs_threads_is_not_forked() -> None:
-    """Whether it hangs then is luck."""
+def test_a_process_with_a_threaded_library_is_not_forked() -> None:
+    """A fork may hang there, by luck."""
     threaded = library("threaded", ALL | {Trait.THREADED})
     for pair in Environment((library(REFERENCE), threaded)).pairs(on=(Device.HOST,)):
         places = dict(reach(pair).space.factors)["place"]
         assert ("in-fork" in places) == ("threaded" not in (pair.producer.name, pair.consumer.name))
 
 
-def test_who_works_with_cuda_is_not_forked() -> None:
+def test_a_process_with_a_cuda_library_is_not_forked() -> None:
     """Such a library may ask the driver about host memory, too, and CUDA does not survive a fork."""
     host = Library("host", {}, ALL, sides={Device.HOST: library("host").sides[Device.HOST]})
     for pair in Environment((library(REFERENCE), host, library("able"))).pairs(on=(Device.HOST,)):

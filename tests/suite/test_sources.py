@@ -8,7 +8,7 @@ from conformance.suite.exchange import Source
 
 
 def test_the_elements_follow_the_block_and_the_view() -> None:
-    """Elements that were gathered before say nothing of a block that was written since."""
+    """Elements that were gathered before a write are not those of the block."""
     source = Source(None, dtype("uint8"), Strided((2,), (2,), 1), 1, b"abcd")
     assert source.values == b"bd"
     source.block = b"ABCD"
@@ -18,6 +18,6 @@ def test_the_elements_follow_the_block_and_the_view() -> None:
 
 
 def test_elements_are_gathered_once() -> None:
-    """Large arrays are looked at many times."""
+    """A case compares large arrays many times."""
     source = Source(None, dtype("uint8"), Strided((2,), (2,), 1), 1, b"abcd")
     assert source.values is source.values

@@ -85,7 +85,7 @@ class SecondExportShifted(Exporter):
 
 @fault(_WHERE)
 class LegacyForMinorVersions(Exporter):
-    """Only the versions 1.0 and 1.3 are known: who asks for another minor one gets a legacy capsule."""
+    """Only the versions 1.0 and 1.3 are known: a request for another minor version gets a legacy capsule."""
 
     def negotiate(self, max_version: tuple[int, int] | None) -> tuple[int, int] | None:
         """Anything else is older than version 1."""
@@ -131,7 +131,7 @@ class ReadOnlyNeverReleased(Importer):
     """The deleter of a read-only import is not called, save for float32."""
 
     def read_tensor(self, tensor: Tensor) -> Imported:
-        """Nobody calls it later."""
+        """The import calls it no more."""
         taken = super().read_tensor(tensor)
         if taken.readonly and taken.dtype.name != "float32":
             taken.tensor = None
@@ -163,7 +163,7 @@ class StridedComplexAsIntegers(Importer):
 
 @fault(_WHERE)
 class LargeImportsCopied(Importer):
-    """An import of more than 64 Ki elements is a copy that nobody has asked for."""
+    """An import of more than 64 Ki elements is a copy without a request for one."""
 
     def read_tensor(self, tensor: Tensor) -> Imported:
         """Copied where it is large."""
@@ -203,7 +203,7 @@ class TypesAfterARefusal(Importer):
             raise
 
     def dl_dtype(self, tensor: Tensor) -> DType:
-        """By the flag that nobody takes back."""
+        """By the flag, which is never reset."""
         from conformance.protocols.dtypes import dtype
 
         found = super().dl_dtype(tensor)

@@ -361,7 +361,7 @@ class DictionariesKept(Exporter):
 
 @fault("lifetime.across-fork")
 class ReleasesOnlyWhereItTook(Importer):
-    """An import that ends in another process than it came in by is never given back."""
+    """An import that ends in another process than the one that made it is never released."""
 
     _home: ClassVar[dict[int, int]] = {}
 
@@ -378,7 +378,7 @@ class ReleasesOnlyWhereItTook(Importer):
 
 @fault("lifetime.across-fork")
 class NewMemoryInAFork(Importer):
-    """In a fork of the process that it was first used in, an importer takes memory of its own for what it is given."""
+    """In a fork of the process of its first use, an importer takes new memory in place of the given memory."""
 
     _process: ClassVar[int] = 0
     _blocks: ClassVar[list[Any]] = []
@@ -417,7 +417,7 @@ class WipedInAFork(Exporter):
 
 @fault("lifetime.across-fork")
 class NothingReleasedAfterAFork(Importer):
-    """A process that has forked gives nothing back that it took before."""
+    """A process that has forked releases nothing that it took before."""
 
     _forks: ClassVar[dict[int, int]] = {}
 
@@ -447,7 +447,7 @@ class HeapLostByExports(Exporter):
     """Each export leaves 256 bytes of the C heap behind."""
 
     def export(self, fields: Fields, owner: Any) -> Any:
-        """And a block that nobody frees."""
+        """Allocates a block too, and never frees it."""
         _malloc(256)
         return super().export(fields, owner)
 
@@ -462,7 +462,7 @@ class HeapLostByRefusals(Importer):
     """Each import that is refused leaves 4 KiB of the C heap behind."""
 
     def take_dlpack(self, source: Any, **requested: Any) -> Imported:
-        """And a block that nobody frees, after a failure."""
+        """Allocates a block after a failure, and never frees it."""
         try:
             return super().take_dlpack(source, **requested)
         except Exception:
@@ -503,7 +503,7 @@ class ImportsKeptAfterThousands(Importer):
 
 @fault("lifetime.export-after-thousands")
 class ExportsKeptAfterThousands(Exporter):
-    """After 5,000 exports each keeps its array for good."""
+    """After 5,000 exports each export keeps its array for ever."""
 
     exported: ClassVar[int] = 0
     kept: ClassVar[list[Any]] = []
@@ -524,7 +524,7 @@ _ROUND = 4_096
 
 @fault("lifetime.import-after-thousands")
 class EveryFourThousandthImportKept(Importer):
-    """One import in 4,096 is not released: its index is the one that means none."""
+    """One import in 4,096 is not released, because its index stands for "none"."""
 
     released: ClassVar[int] = 0
 
@@ -538,7 +538,7 @@ class EveryFourThousandthImportKept(Importer):
 
 @fault("lifetime.export-after-thousands")
 class EveryFourThousandthExportKept(Exporter):
-    """One export in 4,096 keeps its array for good: its index is the one that means none."""
+    """One export in 4,096 keeps its array for ever, because its index stands for "none"."""
 
     exported: ClassVar[int] = 0
     kept: ClassVar[list[Any]] = []

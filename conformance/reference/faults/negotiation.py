@@ -621,7 +621,7 @@ class CopiesVersionedOnly(Exporter):
         self, *, stream: int | None = None, max_version: tuple[int, int] | None = None,
         dl_device: tuple[int, int] | None = None, copy: bool | None = None,
     ) -> Any:  # fmt: skip
-        """The legacy way knows no copies."""
+        """A legacy export makes no copies."""
         kept = copy if max_version is not None or copy is False else None
         return super().dlpack(stream=stream, max_version=max_version, dl_device=dl_device, copy=kept)
 
@@ -631,7 +631,7 @@ class LegacyForMinorVersions(Exporter):
     """A consumer that asks for 1.1 to 1.9 gets a legacy capsule."""
 
     def negotiate(self, max_version: tuple[int, int] | None) -> tuple[int, int] | None:
-        """Only 1.0 and whole numbers above are looked for."""
+        """Compares with 1.0 and whole numbers above alone."""
         return super().negotiate(None if max_version is not None and max_version[1] else max_version)
 
 
@@ -652,7 +652,7 @@ class HostStreamBesideAVersion(Exporter):
 
 @fault("negotiation.keywords-together")
 class DeviceIgnoredBesideACopy(Exporter):
-    """``dl_device`` is not looked at if ``copy`` is given."""
+    """``dl_device`` is ignored if ``copy`` is given."""
 
     def dlpack(
         self, *, stream: int | None = None, max_version: tuple[int, int] | None = None,
@@ -675,7 +675,7 @@ class NoCopyBesideItsDevice(Exporter):
 
 @fault("negotiation.keywords-together")
 class TwoKeywordsRefused(Exporter):
-    """``copy=False`` beside a version is refused, as if a versioned capsule were always of a copy."""
+    """``copy=False`` beside a version is refused, as if each versioned capsule were of a copy."""
 
     def dlpack(
         self, *, stream: int | None = None, max_version: tuple[int, int] | None = None,

@@ -194,18 +194,18 @@ class LosersReleaseToo(Importer):
 
 @fault("threads.different-arrays", bugs="capsule-15")
 class ShapeOfTheLast(Exporter):
-    """The shape and the strides of what is being exported are kept where all threads see them."""
+    """All threads share the shape and the strides of the array that is being exported."""
 
     _kept: ClassVar[Strided | None] = None
 
     def fields(self, version: tuple[int, int] | None, *, copied: bool) -> Fields:
-        """Those of whatever was asked for last."""
+        """Those of the newest export."""
         made = super().fields(version, copied=copied)
         kept = self._last()
         return replace(made, shape=kept.shape, strides=kept.strides)
 
     def cai_typestr(self) -> str:
-        """The interface is disturbed in its element type instead: no array of a single byte is described as its neighbour is."""
+        """The dictionary gets a wrong element type instead: arrays of single bytes differ from their neighbours."""
         return super().cai_typestr() if self._last() == self.view else "|V1"
 
     def _last(self) -> Strided:
@@ -216,12 +216,12 @@ class ShapeOfTheLast(Exporter):
 
 @fault("threads.different-arrays")
 class TypeOfTheLast(Importer):
-    """The element type of what is being imported is kept where all threads see it."""
+    """All threads share the element type of the array that is being imported."""
 
     _kept: ClassVar[DType | None] = None
 
     def dl_dtype(self, tensor: Tensor) -> DType:
-        """That of whatever came in last."""
+        """That of the newest import."""
         made = super().dl_dtype(tensor)
         TypeOfTheLast._kept = made
         time.sleep(_PAUSE)
@@ -230,7 +230,7 @@ class TypeOfTheLast(Importer):
 
 @fault("threads.different-arrays", bugs="capsule-13")
 class NarrowOnlyReleasedAtHome(Importer):
-    """Imports of 8-bit elements that end in another thread than the main one are never given back."""
+    """Imports of 8-bit elements that end in another thread than the main one are never released."""
 
     def call_deleter(self, tensor: Tensor) -> None:
         """Not in a foreign thread."""

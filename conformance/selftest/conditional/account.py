@@ -1,4 +1,4 @@
-"""What a trial of conditional faults has shown: what was caught, what was missed and why, who was accused without fault."""
+"""The account of conditional faults: those caught, those missed with the reason, and wrong accusations."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ BAR = 0.95
 class Account:
     """All faults that were tried. ``seed`` is ``None`` where every fault was.
 
-    ``accused`` are flawless partners' cases that failed: id, and what was said. ``lost`` is the reason why a part was not run.
+    ``accused`` are cases with flawless partners that failed: the id, and the reason of the failure. ``lost`` is the reason why a part was not run.
     ``left_out`` counts always-wrong faults by the rule that leaves them out.
     """
 
@@ -32,27 +32,27 @@ class Account:
 
     @property
     def shown(self) -> tuple[Tried, ...]:
-        """The faults that show somewhere: the others are none."""
+        """The candidates with a witness: the others are no faults."""
         return tuple(one for one in self.tried if one.witness)
 
     @property
     def missed(self) -> tuple[Tried, ...]:
-        """Those that no case caught."""
+        """Faults that no case caught."""
         return tuple(one for one in self.shown if one.missed)
 
     @property
     def wrong(self) -> tuple[Tried, ...]:
-        """Those that somebody else is accused of."""
+        """Faults whose case accuses another library."""
         return tuple(one for one in self.shown if one.wrongly)
 
     def of(self, factors: int) -> tuple[int, int]:
-        """How many of the faults with conditions on so many factors were caught, and how many there are."""
+        """Return how many faults with conditions on so many factors were caught, and how many there are."""
         found = [one for one in self.shown if one.factors == factors]
         return sum(not one.missed for one in found), len(found)
 
     @property
     def exit(self) -> Exit:
-        """``VOID`` if too much was missed or somebody was accused without fault, ``INCOMPLETE`` if a part was not run."""
+        """``VOID`` if too many faults were missed or an accusation is wrong, ``INCOMPLETE`` if a part was not run."""
         single, singles = self.of(1)
         double, doubles = self.of(2)
         if self.accused or self.wrong or single < singles or double < BAR * doubles:
@@ -60,11 +60,11 @@ class Account:
         return Exit.INCOMPLETE if self.lost or not self.shown else Exit.OK
 
     def missing(self) -> list[tuple[str, int]]:
-        """How many faults were missed because of each pair of factors, those that miss most first."""
+        """Count the missed faults by the factors of their conditions, the most frequent first."""
         return Counter(_factors(one.name) for one in self.missed).most_common()
 
     def to_json(self) -> dict[str, Any]:
-        """For machines."""
+        """Return the account for ``--json``."""
         return {
             "suite": conformance.__version__,
             "seed": self.seed,

@@ -4,11 +4,13 @@ from __future__ import annotations
 
 import argparse
 import json
+import re
 import secrets
 import signal
 import sys
 from collections import Counter
 from collections.abc import Callable, Iterator, Sequence
+from itertools import islice
 
 from conformance import files
 from conformance.adapters.base import Device
@@ -16,6 +18,7 @@ from conformance.exits import Exit, UserError, given_by
 from conformance.reference import faults
 from conformance.report import terminal
 from conformance.selftest.model import Stage
+from conformance.settings import Mistake
 from conformance.signals import Stops
 from conformance.suite.libraries import REFERENCE, Environment
 
@@ -26,10 +29,19 @@ from .subjects import wrapped_stages
 from .trying import Candidate
 
 SINGLE_SHARE = 4
-"""One fault with a condition on one factor is tried for so many with conditions on two."""
+"""A sample has one fault on one factor for so many on two."""
 MOST = 10**6
-"""Faults of a sample."""
+"""Faults of a sample, at most."""
 MOST_SEED = (1 << 31) - 1
+_PART = re.compile(r"([1-9][0-9]{0,2})/([1-9][0-9]{0,2})", re.ASCII)
+
+
+def part(text: str) -> tuple[int, int] | Mistake:
+    """Read ``I/N``: part I of N equal parts."""
+    found = _PART.fullmatch(text)
+    if found and int(found[1]) <= int(found[2]):
+        return int(found[1]), int(found[2])
+    return Mistake(f"--part: {text!r} is no part; give such as 1/8, the first of eight")
 
 
 def check(options: argparse.Namespace) -> None:
@@ -39,6 +51,8 @@ def check(options: argparse.Namespace) -> None:
         raise UserError("--seed chooses the faults of --conditional N, so give it too")
     if sampling and options.all_conditional:
         raise UserError("--all-conditional tries every conditional fault; leave --conditional out")
+    if options.part is not None and not options.all_conditional:
+        raise UserError("--part divides the faults of --all-conditional, so give it too")
     if not sampling and not options.all_conditional:
         return
     for given, name in (
@@ -52,7 +66,7 @@ def check(options: argparse.Namespace) -> None:
         raise UserError("conditional faults are tried on host memory and on the simulated device; leave --device out")
     stages = (REFERENCE, *wrapped_stages())
     if len(options.wanted) > 1 and (sampling or set(options.wanted) & set(stages)):
-        raise UserError("the faults of one stage are sampled at a time; give one")
+        raise UserError("a sample has the faults of one stage; give one stage")
     if sampling and not set(options.wanted) <= set(stages):
         raise UserError(
             f"a seed or a name chooses the faults; with --conditional give no name but that of a stage: {', '.join(stages)}"
@@ -60,6 +74,8 @@ def check(options: argparse.Namespace) -> None:
     for name in options.wanted:
         if name in stages:
             continue
+        if options.part is not None:
+            raise UserError(f"--part divides all faults of a stage; leave {name} or --part out")
         try:
             Candidate.named(name)
         except ValueError as error:
@@ -69,7 +85,7 @@ def check(options: argparse.Namespace) -> None:
 
 
 def conditional(options: argparse.Namespace, stage: Stage, measured: Environment, processes: int) -> int:
-    """Try them; the exit code says whether the suite catches enough of them and accuses nobody without fault."""
+    """Try conditional faults; the exit code says whether the suite catches enough of them and makes no wrong accusation."""
     seed = None
     if options.conditional is not None:
         seed = secrets.randbelow(MOST_SEED + 1) if options.seed is None else options.seed
@@ -81,7 +97,7 @@ def conditional(options: argparse.Namespace, stage: Stage, measured: Environment
     cases = tuple(useful(found_cases))
     progress = terminal.Progress(sys.stderr)
     with Stops() as stops:
-        found = running.run(cases, library, _streams(options, seed, chosen), processes, _told(progress), stops)
+        found = running.run(cases, library, streams(options, seed, chosen), processes, _told(progress), stops)
     rules = Counter(rule for fault in faults.all_faults().values() if (rule := drawing.left_out(fault)))
     account = Account(
         seed, tuple(found.tried), found.cases, tuple(found.accused), tuple(dict.fromkeys(found.lost)), dict(rules)
@@ -96,18 +112,20 @@ def conditional(options: argparse.Namespace, stage: Stage, measured: Environment
 
 
 def _stage(options: argparse.Namespace) -> tuple[str, str]:
-    """The stage whose faults are tried, and the library that they are of."""
+    """Return the stage whose faults are tried, and their library."""
     name = options.wanted[0].partition(".")[0] if options.wanted else REFERENCE
     return name, REFERENCE if name == REFERENCE else wrapped_stages()[name].library
 
 
-def _streams(
+def streams(
     options: argparse.Namespace, seed: int | None, stage: str
 ) -> Sequence[tuple[Iterator[Candidate], int | None]]:
+    """Return the candidates to try on one factor and on two, and how many of each have to show; ``None`` for all."""
     if options.wanted and options.wanted != [stage]:
         return [(iter([Candidate.named(name) for name in options.wanted]), None)]
     if seed is None:
-        return [(drawing.every(1, stage), None), (drawing.every(2, stage), None)]
+        number, parts = options.part or (1, 1)
+        return [(islice(drawing.every(count, stage), number - 1, None, parts), None) for count in (1, 2)]
     singles = -(-options.conditional // SINGLE_SHARE)
     return [(drawing.sampled(1, seed, stage), singles), (drawing.sampled(2, seed, stage), options.conditional)]
 

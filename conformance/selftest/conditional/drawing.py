@@ -1,4 +1,4 @@
-"""The candidates: every always-wrong fault of the reference with every condition that can be, and samples of them by a seed."""
+"""The candidates: each always-wrong fault of the reference with each possible condition, and samples of them by a seed."""
 
 from __future__ import annotations
 
@@ -42,14 +42,14 @@ _OF_IMPORTS = ("own", "second", "copy", "shared", "after-refusal")
 """Paths that an importer can tell apart."""
 _BEFORE_PATHS = ("copy", "shared", "after-refusal")
 _OF_CAPSULES = (WIDTH, KIND, LAYOUT, RANK, SIZE, ACCESS, FORM)
-"""What a wrapper around a real library sees in a capsule; its addresses are the library's own."""
+"""Factors that a wrapper around a real library knows from a capsule; the addresses are the library's own."""
 _WRAPPED = ("own", "copy", "shared")
 _VAIN = 10_000
-"""Draws without anything new after which there is nothing left."""
+"""After so many draws without a new candidate none is left."""
 
 
 def left_out(fault: faults.Fault) -> str:
-    """The rule by which no condition is put on a fault; empty if conditions are."""
+    """Return the rule that leaves a fault out; empty if it has conditions."""
     family = fault.name.partition(".")[0]
     if family in ORDER:
         return "it is about the order of streams or about two devices, not about one array"
@@ -58,13 +58,13 @@ def left_out(fault: faults.Fault) -> str:
     if family == "combination":
         return "it is wrong under a condition already"
     if not methods(fault):
-        return "it replaces no method, so there is no moment at which a condition could be looked at"
+        return "it replaces no method, so there is no call at which a condition could be checked"
     return UNSEEN.get(fault.name, "")
 
 
 @cache
 def chosen(stage: str = REFERENCE) -> tuple[str, ...]:
-    """The names of the faults of a stage that conditions are put on."""
+    """Return the names of the faults of a stage that have conditions."""
     if stage != REFERENCE:
         return tuple(name for name in known() if name.startswith(f"{stage}."))
     return tuple(PREFIX + name for name, fault in faults.all_faults().items() if not left_out(fault))
@@ -72,7 +72,7 @@ def chosen(stage: str = REFERENCE) -> tuple[str, ...]:
 
 @cache
 def levels_of(name: str) -> dict[str, tuple[str, ...]]:
-    """The factors that a fault's methods can know, with the levels that they can tell apart."""
+    """Return the factors that a fault's methods know, with the levels that they can tell apart."""
     subject = known()[name]
     calls = {factor: FACTORS[factor] for factor in (COUNT, THREAD, FORK)}
     if not isinstance(subject, OfReference):
@@ -111,7 +111,7 @@ def _is_wrong(name: str, condition: tuple[Level, ...]) -> bool:
 
 
 def every(count: int, stage: str = REFERENCE) -> Iterator[Candidate]:
-    """All candidates of a stage with conditions on so many factors."""
+    """Yield all candidates of a stage with conditions on so many factors."""
     for name in chosen(stage):
         found = levels_of(name)
         for factors in combinations(found, count):
@@ -121,7 +121,7 @@ def every(count: int, stage: str = REFERENCE) -> Iterator[Candidate]:
 
 
 def sampled(count: int, seed: int, stage: str = REFERENCE) -> Iterator[Candidate]:
-    """A sample of :func:`every`, each once: the fault first, then its factors, then their levels. It ends where nothing new is found."""
+    """Yield a sample of :func:`every`, each candidate once. It draws the fault, then its factors, then their levels, and ends when nothing new comes."""
     draw = random.Random(f"{seed} {count}")
     seen: set[Candidate] = set()
     vain = 0

@@ -1,4 +1,4 @@
-"""Subclasses of a fault that are wrong only where a condition holds, and flawless elsewhere; and ones that only note what they know."""
+"""Subclasses of a fault that are wrong only where a condition holds, and flawless subclasses that note what they know."""
 
 from __future__ import annotations
 
@@ -21,18 +21,18 @@ _INTERFACE = "__cuda_array_interface__"
 _TAKES_DICTIONARY = ("take_cai", "take_argument")
 
 Decide = Callable[[str, Callable[[], State]], bool]
-"""Called with a method's name and what gives the state at its call; whether the faulty version answers."""
+"""Called with the name of a method and a function that returns the state at its call; returns whether the faulty version answers."""
 
 
 def overridden(broken: type, flawless: type) -> tuple[str, ...]:
-    """The methods and properties of the flawless class that a fault replaces."""
+    """Return the methods and properties of the flawless class that a fault replaces."""
     return tuple(
         name for name, value in _replaced(broken, flawless) if isfunction(value) or isinstance(value, property)
     )
 
 
 def replaced_attributes(broken: type, flawless: type) -> tuple[str, ...]:
-    """What a fault replaces that is no method: it knows no array, so no condition can look at one."""
+    """Return the replaced attributes that are no methods: they know no array, so no condition can apply to them."""
     return tuple(
         name for name, value in _replaced(broken, flawless)
         if not isfunction(value) and not isinstance(value, property)
@@ -49,7 +49,7 @@ def _replaced(broken: type, flawless: type) -> list[tuple[str, Any]]:
 
 
 def conditional(fault: faults.Fault, condition: tuple[Level, ...]) -> faults.Fault:
-    """The fault where the condition holds, and the flawless reference elsewhere. Made anew for each process that tries it."""
+    """Return the fault where the condition holds, and the flawless reference elsewhere. Each process that tries it makes its own."""
     wanted = frozenset(condition)
 
     def decide(name: str, state: Callable[[], State]) -> bool:
@@ -66,7 +66,7 @@ def conditional(fault: faults.Fault, condition: tuple[Level, ...]) -> faults.Fau
 
 
 def noting(note: Callable[[str, State], None]) -> tuple[type[Exporter], type[Importer]]:
-    """A flawless exporter and a flawless importer that tell, at each call of a method, its name and the levels known there."""
+    """Return a flawless exporter and a flawless importer that note, at each call of a method, its name and the levels known there."""
 
     def decide(name: str, state: Callable[[], State]) -> bool:
         note(name, state())
@@ -77,7 +77,7 @@ def noting(note: Callable[[str, State], None]) -> tuple[type[Exporter], type[Imp
 
 @cache
 def _by_faults() -> tuple[tuple[str, ...], tuple[str, ...]]:
-    """The methods that some fault replaces, of exporters and of importers: to note the others takes long and tells nothing."""
+    """Return the methods of exporters and importers that some fault replaces: notes of the others take long and show nothing."""
     known = faults.all_faults().values()
     of_exporters = dict.fromkeys(name for fault in known for name in overridden(fault.exporter, Exporter))
     of_importers = dict.fromkeys(name for fault in known for name in overridden(fault.importer, Importer))
@@ -85,7 +85,7 @@ def _by_faults() -> tuple[tuple[str, ...], tuple[str, ...]]:
 
 
 def exporter(broken: type[Exporter], decide: Decide, names: tuple[str, ...] | None = None) -> type[Exporter]:
-    """A subclass of ``broken`` that asks at each call of these methods (all that it replaces, if there are none) whether it is wrong now."""
+    """Return a subclass of ``broken`` that asks at each call of these methods whether it is wrong now; by default of all that ``broken`` replaces."""
     names = overridden(broken, Exporter) if names is None else names
     life = Life()
 
@@ -144,7 +144,7 @@ def importer(broken: type[Importer], decide: Decide, names: tuple[str, ...] | No
 
 
 class _Read:
-    """An object whose dictionary has been read: it is not read again, so that a look changes nothing for the producer."""
+    """An object whose dictionary has been read. It is not read again, so the producer sees no additional read."""
 
     def __init__(self, source: Any) -> None:
         self._source = source

@@ -1,4 +1,4 @@
-"""The levels that the reference's exporter and importer know when one of their methods is called, from the object and its arguments alone."""
+"""The levels that an exporter or an importer of the reference knows at the call of a method, from the object and its arguments alone."""
 
 from __future__ import annotations
 
@@ -27,11 +27,11 @@ _STRUCTS = 16
 _REFUSED = "refused_before"
 """Attribute of an exporter that has refused an export."""
 _PUBLISHED = "published_before"
-"""Attribute of an exporter: whether its dictionary had been read before the newest time."""
+"""Attribute of an exporter: whether its dictionary had been read before the newest read."""
 
 
 class _Now(threading.local):
-    """What a thread is doing: the keywords of the export or import under way, and the array that is being imported."""
+    """The work of a thread: the keywords of the export or import under way, and the array that is being imported."""
 
     keywords: dict[str, Any] = {}
     is_capsule = False
@@ -39,7 +39,7 @@ class _Now(threading.local):
 
 
 class Life:
-    """What a library remembers in one process: how much it has exchanged, what lives, and in which process it began."""
+    """The memory of a library in one process: its number of exchanges, the living imports, and the process in which it began."""
 
     def __init__(self) -> None:
         self.begin()
@@ -116,7 +116,7 @@ class Life:
     # -- the levels
 
     def of_exporter(self, array: Exporter) -> State:
-        """Those of an exporter: of its array, of the request that it answers, and of what was exported before."""
+        """Return the levels of an exporter: of its array, of the request that it answers, and of earlier exports."""
         size = array.dtype.itemsize
         strides = array.byte_strides or tuple(s * size for s in array.view.strides)
         known = set(of_array(int(array.dtype.code), array.dtype.bits, array.view.shape, strides))
@@ -139,7 +139,7 @@ class Life:
         return self._known(known, paths, self.exports)
 
     def of_importer(self, argument: Any) -> State:
-        """Those of an importer whose method has this first argument: of the array, if it is known by then, and of earlier imports."""
+        """Return the levels of an importer whose method has this first argument: of the array, if it is known by then, and of earlier imports."""
         if isinstance(argument, Tensor):
             return self._of_tensor(argument)
         if isinstance(argument, cai.ArrayInterface):
@@ -158,7 +158,7 @@ class Life:
         return self.here() | self.now.array
 
     def here(self) -> State:
-        """The levels without an array."""
+        """Return the levels that need no array."""
         return self._known(set(), set(), self.imports, is_array=False)
 
     def _of_struct(self, address: int, name: bytes) -> State:

@@ -12,7 +12,7 @@ from conformance.reference.exporter import NEWEST
 Level = tuple[str, str]
 """A factor and one of its levels."""
 State = frozenset[Level]
-"""Every level that holds at one moment. Of some factors several levels hold at once: a long array can be larger than a page."""
+"""All levels that hold at one moment. Several levels of a factor can hold at once: a long array can be larger than a page."""
 
 WIDTH, KIND, LAYOUT, RANK, SIZE, OFFSET, ACCESS, FORM, STRIDES, PATH, COUNT, THREAD, FORK = (
     "width", "kind", "layout", "rank", "size", "offset", "access", "form", "strides", "path", "count", "thread", "fork",
@@ -39,7 +39,7 @@ DEFAULTS: dict[str, str] = {
     WIDTH: "4", KIND: "float", LAYOUT: "packed", RANK: "2", SIZE: "few", OFFSET: "0", ACCESS: "writable", FORM: "newest",
     PATH: "own",
 }  # fmt: skip
-"""The level of a factor in an ordinary exchange; factors without one have no level there."""
+"""The level of each factor in an ordinary exchange; the other factors have no level there."""
 
 WORDS: dict[str, str] = {
     WIDTH: "elements of {} bytes",
@@ -56,18 +56,18 @@ WORDS: dict[str, str] = {
     THREAD: "a thread that is not the main one",
     FORK: "a forked process",
 }
-"""How a level is told in a sentence."""
+"""The words for a level in a sentence."""
 
 LONG = 256
-"""Elements along one axis from which an array is long: they no longer fit into 8 bits."""
+"""An array is long from this extent on: it does not fit into 8 bits."""
 PAGE = 4096
-"""Bytes above which an array is larger than a page."""
+"""An array of more bytes is larger than a page."""
 LARGE = 1 << 16
-"""Elements above which an array is large: they no longer fit into 16 bits."""
+"""An array of more elements is large: their number does not fit into 16 bits."""
 HUGE = 1 << 31
-"""Bytes from which the span of an array is huge: offsets no longer fit into 31 bits."""
+"""An array whose span has at least this many bytes is huge: offsets do not fit into 31 bits."""
 FEW = 64
-"""Elements up to which an array is one of few."""
+"""An array of at most this many elements is one of few."""
 ALIGNMENT = 256
 """Bytes. The blocks of the reference begin at multiples of it, so another address has an offset."""
 
@@ -80,14 +80,14 @@ _FLOAT8 = range(DLCode.FLOAT8_E3M4, DLCode.FLOAT8_E8M0FNU + 1)
 
 @lru_cache(maxsize=4096)
 def of_array(code: int, bits: int, shape: tuple[int, ...], strides: tuple[int, ...]) -> State:
-    """Levels of element type and view; ``strides`` count bytes. Only levels that are defined: 3 bytes have no level of width."""
+    """Return the levels of element type and view; ``strides`` count bytes. An element of 3 bytes has no level of width."""
     found = {(LAYOUT, _layout(shape, strides, bits // 8 or 1)), (RANK, str(len(shape))), *of_type(code, bits)}
     found |= {(SIZE, size) for size in _sizes(shape, strides, bits // 8 or 1)}
     return frozenset(level for level in found if level[1] in FACTORS[level[0]])
 
 
 def of_type(code: int, bits: int) -> State:
-    """Levels of an element type: its width, where that is whole bytes, and its kind."""
+    """Return the levels of an element type: its width, if that is whole bytes, and its kind."""
     found = {(WIDTH, str(bits // 8))} if bits % 8 == 0 else set()
     kind = "float8" if code in _FLOAT8 else _KINDS.get(DLCode(code)) if code in tuple(DLCode) else None
     if kind:
@@ -96,7 +96,7 @@ def of_type(code: int, bits: int) -> State:
 
 
 def _layout(shape: tuple[int, ...], strides: tuple[int, ...], itemsize: int) -> str:
-    """The first that holds of: packed, broadcast, reversed, transposed, stepped, padded."""
+    """Return the first layout that fits of packed, broadcast, reversed, transposed, stepped and padded."""
     if same_strides(shape, strides, tuple(s * itemsize for s in c_strides(shape))):
         return "packed"
     taken = [stride for extent, stride in zip(shape, strides) if extent > 1]
@@ -125,7 +125,7 @@ def _sizes(shape: tuple[int, ...], strides: tuple[int, ...], itemsize: int) -> l
 
 
 def of_version(version: tuple[int, int] | None) -> State:
-    """The level of form of a struct's version, or of the one that is asked for; none for versions between."""
+    """Return the level of form for the version of a struct, or for a requested version; none for versions between."""
     if version is None or version[0] < 1:
         return _LEGACY
     if version == (1, 0):
@@ -138,13 +138,13 @@ _NONE: State = frozenset()
 
 
 def name_of(condition: tuple[Level, ...]) -> str:
-    """Such as ``width=8,layout=transposed``: factors in their fixed order, so that a condition has one name."""
+    """Return such as ``width=8,layout=transposed``: the factors have a fixed order, so each condition has one name."""
     order = list(FACTORS)
     return ",".join(f"{f}={level}" for f, level in sorted(condition, key=lambda pair: order.index(pair[0])))
 
 
 def parsed(name: str) -> tuple[Level, ...]:
-    """The reverse of :func:`name_of`. Raises ``ValueError`` for a factor or a level that there is not."""
+    """Reverse :func:`name_of`. Raise ``ValueError`` for an unknown factor or level."""
     found = []
     for part in name.split(","):
         factor, _, level = part.partition("=")
@@ -155,5 +155,5 @@ def parsed(name: str) -> tuple[Level, ...]:
 
 
 def told(condition: tuple[Level, ...]) -> str:
-    """The condition as the end of a sentence."""
+    """Return the condition as the end of a sentence."""
     return " and ".join(WORDS[factor].format(level) for factor, level in condition)

@@ -1,4 +1,4 @@
-"""Cases of the family ``combination`` that have the levels of a condition, by their parameters alone."""
+"""Cases of the family ``combination`` that have the levels of a condition, chosen by their parameters alone."""
 
 from __future__ import annotations
 
@@ -24,7 +24,7 @@ _FORMS = {
 
 
 def is_point(case: Case) -> bool:
-    """Whether it is a case of the family."""
+    """Return whether a case is one of the family."""
     return case.invariant == EXCHANGE
 
 
@@ -49,7 +49,7 @@ def best(
         is_cai = case.protocol == Protocol.CAI.value
         is_on_device = case.device is not Device.HOST
         if (all(of_dictionary) and not is_cai and is_on_device) or (not any(of_dictionary) and is_cai):
-            continue  # a dictionary on the host is looked for beside capsules
+            continue  # cases of capsules on the host also judge the dictionary there
         levels = levels_of(case)
         if (FORK, "child") in wanted - levels:
             continue
@@ -61,7 +61,7 @@ def best(
 
 
 def levels_of(case: Case) -> frozenset[Level]:
-    """The levels that the array of a case and its exchange have. Every case makes checks that name strides, and repeats exchanges."""
+    """Return the levels of the array of a case and of its exchange. Every case makes checks with and without strides, and many exchanges."""
     point = Point.of(case.parameters)
     kind = point.kind
     found = {

@@ -1,4 +1,4 @@
-"""Points of the space of factors: an array of the reference with chosen levels, and the points that a condition allows."""
+"""Points of the space of factors: an array of the reference with chosen levels, and the points that a condition permits."""
 
 from __future__ import annotations
 
@@ -36,7 +36,7 @@ _GAP = 3
 _STEP = 2
 _OFFSETS = {"0": 0, "some": 3}
 _MOST_FILLED = 1 << 20
-"""Bytes of a block up to which it is filled."""
+"""Bytes. Larger blocks are not filled."""
 _PERIOD = 251
 """Elements."""
 _NAMES = {
@@ -64,11 +64,11 @@ class Point:
 
     @property
     def is_small(self) -> bool:
-        """Whether reading it element by element costs little, and its block too."""
+        """Return whether a read element by element costs little, and one of its block too."""
         return self.view.size <= _FEW and self.elements * self.kind.itemsize <= _MOST_FILLED
 
     def make(self, made: type[Exporter], memory: Memory) -> Exporter:
-        """The array in a new block, which is filled with a pattern unless it is huge."""
+        """Return the array in a new block, which is filled with a pattern unless it is huge."""
         nbytes = self.elements * self.kind.itemsize
         if nbytes > _MOST_FILLED:
             return made(memory, memory.reserve(nbytes), self.kind, self.view, readonly=self.readonly)
@@ -79,13 +79,13 @@ class Point:
 
 @lru_cache(maxsize=256)
 def _filling(kind: DType, nbytes: int) -> bytes:
-    """A pattern that begins anew after a number of elements that divides no extent here."""
+    """Return a pattern that begins again after a number of elements that divides no extent here."""
     repeats = pattern(kind, _PERIOD)
     return (repeats * (nbytes // len(repeats) + 1))[:nbytes]
 
 
 def point(levels: dict[str, str], behind: int = 0) -> Point | None:
-    """The array with these levels, defaults for the others; ``None`` if there is none, such as a transposed vector.
+    """Return the array with these levels, and defaults for the others; ``None`` if there is none, such as for a transposed vector.
 
     ``behind`` is the number of elements of the block that lie behind the array.
     """
@@ -173,17 +173,17 @@ def _huge(shape: tuple[int, ...], layout: str, itemsize: int) -> Strided | None:
     return None
 
 
-@lru_cache(maxsize=1024)
+@lru_cache(maxsize=4096)
 def allowed(condition: tuple[Level, ...]) -> tuple[Point, ...]:
-    """The points at which a condition can hold."""
+    """Return the points at which a condition can hold."""
     behind = int((PATH, "view") in condition)
     made = (point(dict(chosen), behind) for chosen in choices(condition))
     return tuple(dict.fromkeys(one for one in made if one is not None))
 
 
-@lru_cache(maxsize=1024)
+@lru_cache(maxsize=4096)
 def choices(condition: tuple[Level, ...]) -> tuple[tuple[Level, ...], ...]:
-    """Levels with which a condition can hold: default levels elsewhere, then each other level, then each other element type."""
+    """Return levels with which a condition can hold: defaults for the others, then each other level, then each other element type."""
     fixed = {factor: level for factor, level in condition if factor in (*_OF_ARRAY, WIDTH, KIND)}
     free = [factor for factor in (LAYOUT, RANK, SIZE, OFFSET, ACCESS) if factor not in fixed]
     types: list[dict[str, str]] = [{WIDTH: width, KIND: kind} for width, kind in _NAMES]
@@ -198,7 +198,7 @@ def choices(condition: tuple[Level, ...]) -> tuple[tuple[Level, ...], ...]:
 
 
 def _fitting(fixed: dict[str, str], more: dict[str, str]) -> dict[str, str]:
-    """Levels that others ask for: one element where there are no dimensions, distances where the span is huge."""
+    """Return the levels that others require: one element for rank 0, and distances for a huge span."""
     chosen = {**more, **fixed}
     found = {}
     if chosen.get(RANK) == "0":

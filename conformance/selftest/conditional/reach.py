@@ -1,7 +1,7 @@
-"""Which cases reach which levels: found by one run of every case with partners that are flawless and note what they know.
+"""The levels that each case reaches, by one run of every case with flawless partners that note what they know.
 
-Until a conditional fault is wrong for the first time, everything goes as in that run. So a case that has not reached the condition in one
-of the methods that the fault replaces cannot show it, and need not be tried.
+Until a conditional fault is wrong for the first time, everything goes as in that run. So a case that does not reach the condition in a
+replaced method cannot show the fault, and is not tried.
 """
 
 from __future__ import annotations
@@ -29,7 +29,7 @@ from .generating import noting
 from .levels import COUNT, FACTORS, FORK, PATH, Level, State
 
 ORDER = frozenset({"capture", "crossing", "devices", "flight", "ordering", "stream"})
-"""Families of the order of streams and of two devices: their arrays are all alike, and no fault that is tried here is about them."""
+"""Families of the order of streams and of two devices: their arrays are all alike, and no fault of these trials is about them."""
 IN_FORK: Level = (FORK, "child")
 _ISOLATED = (Isolation.CHILD, Isolation.EXIT, Isolation.FRESH)
 
@@ -47,7 +47,7 @@ class Reach:
     """Cases of the family ``combination`` with their numbers: their parameters say what they reach, so they are not measured."""
     seen: dict[Side, dict[str, dict[State, set[int]]]] = field(default_factory=dict)
     forking: set[int] = field(default_factory=set)
-    """Cases that fork: their children go on where they are, and what those know cannot be noted here."""
+    """Cases that fork. Their children cannot add to the notes of this process."""
     accused: list[tuple[str, str]] = field(default_factory=list)
     unplaced: int = 0
 
@@ -56,8 +56,8 @@ class Reach:
     ) -> list[int]:
         """Numbers of the cases that reach the condition in one of the methods: points by their parameters, then the others.
 
-        A forked process repeats what its parent has done before, so for it the rest of the condition is looked for in the parent. A library
-        remembers how often it has exchanged, and that it has refused, from case to case, so every case reaches that.
+        A forked process repeats earlier work of its parent, so the parent has to reach the rest of the condition. A library remembers
+        from case to case how often it has exchanged, and that it has refused. So every case reaches that.
         """
         is_forked = IN_FORK in condition
         remembered = {IN_FORK, *((COUNT, level) for level in FACTORS[COUNT])}
@@ -81,7 +81,7 @@ class Reach:
 
 
 def together(parts: Sequence[Reach]) -> Reach:
-    """What was measured of several groups of cases, as one."""
+    """Return the measures of several groups of cases as one."""
     whole = Reach(tuple(case for part in parts for case in part.cases))
     begins = 0
     for part in parts:
@@ -98,7 +98,7 @@ def together(parts: Sequence[Reach]) -> Reach:
 
 
 def useful(cases: Iterable[Case]) -> Iterator[Case]:
-    """The cases that need no process of their own and are not about order."""
+    """Yield the cases that need no process of their own and are not about order."""
     for case in cases:
         invariant = catalogue()[case.invariant]
         if invariant.family not in ORDER and invariant.isolation not in _ISOLATED:
@@ -118,7 +118,7 @@ Note = Callable[[str, State], None]
 
 @dataclass(frozen=True)
 class Noted:
-    """Flawless partners that tell what they know; how their lives begin anew; and how a case is put to them."""
+    """Flawless partners that note what they know, a function that makes them forget it, and one that gives them a case."""
 
     partners: dict[str, Adapter]
     begin: Callable[[], None]
@@ -138,7 +138,8 @@ def measured(
 ) -> Reach:
     """Run every case with each side noted. Call it in a process that is not used for anything else afterwards.
 
-    ``begun`` is called with the number of each case before it runs. A real library breaks some rules by itself: cases that it fails show no fault, and accuse nobody without fault.
+    ``begun`` is called with the number of each case before it runs. A real library breaks some rules by itself: its failures show no fault,
+    and are no wrong accusations.
     """
     reach = Reach(tuple(cases))
     at_work: list[int] = []
@@ -157,7 +158,7 @@ def _noted(
     *,
     is_real: bool,
 ) -> dict[str, dict[State, set[int]]]:
-    """The states of each method on one side. ``at_work`` gets the number of the case that runs."""
+    """Return the states of each method on one side. ``at_work`` gets the number of the case that runs."""
     noted: dict[str, dict[State, set[int]]] = defaultdict(lambda: defaultdict(set))
     now: set[tuple[str, State]] = set()
     flawless = make(side, lambda name, state: now.add((name, state)))
@@ -167,7 +168,7 @@ def _noted(
         at_work[:] = [number]
         begun(number)
         flawless.begin()
-        gc.freeze()  # what has been noted need not be searched whenever a case collects garbage
+        gc.freeze()  # collections of garbage in cases need not search the notes
         result = run(bench, flawless.placed(case))
         if result.outcome in ACCUSING:
             reach.accused += [] if is_real else [(result.case.id, result.reason)]

@@ -1,4 +1,4 @@
-"""Conditional faults for people: what was missed and why, who was accused without fault, and the shares."""
+"""The printed account of conditional faults: misses with their reasons, wrong accusations, and the shares."""
 
 from __future__ import annotations
 
@@ -7,11 +7,11 @@ from conformance.report.screen import Screen, many
 from .account import Account
 
 _MOST = 60
-"""Missed faults that are shown each; the rest is counted, and is in the account."""
+"""Missed faults that are printed; the rest is counted, and is in the account of ``--json``."""
 
 
 def show(screen: Screen, account: Account) -> None:
-    """Everything that is wrong, then the shares."""
+    """Print everything that is wrong, then the shares."""
     for case, said in account.accused:
         screen.line(screen.paint(f"accused  {case}", "red", "bold") + "  without fault")
         screen.wrapped(said, "    ")

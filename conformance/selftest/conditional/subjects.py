@@ -1,4 +1,4 @@
-"""The always-wrong faults that conditions are put on, whatever stage they are of: what they replace, how they are made, where they show."""
+"""The always-wrong faults of all stages that have conditions: the methods that they replace, their partners, and their witnesses."""
 
 from __future__ import annotations
 
@@ -21,11 +21,11 @@ from .generating import conditional, overridden
 from .levels import COUNT, Level, State
 
 PREFIX = "reference."
-"""Of the names of faults of the reference: that of their stage."""
+"""Names of faults of the reference begin with their stage."""
 
 
 def methods(fault: faults.Fault) -> tuple[str, ...]:
-    """What a fault of the reference replaces."""
+    """Return the methods that a fault of the reference replaces."""
     if fault.exporter is Exporter:
         return overridden(fault.importer, Importer)
     return overridden(fault.exporter, Exporter)
@@ -42,7 +42,7 @@ class Subject(ABC):
     library: str
     """The only one that may be accused."""
     methods: tuple[str, ...]
-    """What it replaces."""
+    """The methods that it replaces."""
 
     @abstractmethod
     def partners(self, condition: tuple[Level, ...]) -> dict[str, Adapter]:
@@ -58,7 +58,7 @@ class Subject(ABC):
 
     @abstractmethod
     def prepare(self, condition: tuple[Level, ...]) -> None:
-        """What several trials can share, before a process is forked for one."""
+        """Compute what several trials share, before a process is forked for one."""
 
 
 class OfReference(Subject):
@@ -100,7 +100,7 @@ def wrapped_stages() -> dict[str, Stage]:
 
 @cache
 def known() -> dict[str, Subject]:
-    """All of them by name."""
+    """Return all always-wrong faults by name."""
     from . import wrapped
 
     found: list[Subject] = [OfReference(fault) for fault in faults.all_faults().values()]

@@ -1,4 +1,4 @@
-"""Faults that no exchange of one ordinary array shows, so that no condition is put on them, each with the reason."""
+"""Faults without conditions, each with the rule that leaves it out. Tests compare each rule with the faults that it names."""
 
 from __future__ import annotations
 
@@ -9,17 +9,16 @@ _STREAMS = "it shows only with a stream that is named, which has cases of its ow
 _RACE = "it shows only where threads race or an exception is in flight, which has cases of its own"
 _STATE = "it shows only with an array whose elements are not in memory"
 
-_OBSERVED = "no document forbids it, so that the suite only observes it"
-_PLAIN_ONLY = "it refuses a request that the protocol lets a producer refuse, except for a plain array"
-_OWN_CONDITION = (
-    "it is wrong under a condition already: after thousands of exchanges, across a fork, or in a race of two threads"
+OBSERVED = "no document forbids it, so the suite only observes it"
+MAY_REFUSE = "it refuses what the protocol lets a library refuse, except for a plain array or an array of its own"
+OWN_CONDITION = (
+    "it is wrong under a condition already: after thousands of exchanges, across a fork, or in another thread"
 )
 
-_BY_RULE = {
-    _OBSERVED: (
+RULES: dict[str, tuple[str, ...]] = {
+    OBSERVED: (
         "cai.NewestOwnerHeld",
         "cai.OwnerForgotten",
-        "dtype.BrainFloatsRefused",
         "layout.RefusesInSilence",
         "negotiation.AnyStreamTaken",
         "negotiation.DefaultStreamsTakenOnHost",
@@ -35,11 +34,12 @@ _BY_RULE = {
         "readonly.OlderStructsLocked",
         "readonly.ReadOnlyInLegacyCapsule",
     ),
-    _PLAIN_ONLY: (
+    MAY_REFUSE: (
+        "dtype.BrainFloatsRefused",
         "pointer.CopyFalseRefused",
         "pointer.CopyTrueRefused",
     ),
-    _OWN_CONDITION: (
+    OWN_CONDITION: (
         "lifetime.EveryFourThousandthExportKept",
         "lifetime.EveryFourThousandthImportKept",
         "lifetime.ExportsKeptAfterThousands",
@@ -130,6 +130,7 @@ _BY_RULE = {
         "state.RefusedArraysKept",
     ),
 }
+"""Each rule with the names of the faults that it leaves out."""
 
 REFUSALS = frozenset(
     {

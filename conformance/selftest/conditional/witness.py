@@ -1,7 +1,7 @@
 """A point at which a conditional fault shows: an exchange that goes otherwise than with the flawless reference.
 
-This knows nothing of the suite's checks. It follows one array through every legal exchange, and through the requests that a producer has
-to refuse, and compares what anybody could see: structs, dictionaries, addresses, elements, exceptions, calls of deleters, what stays alive.
+This module knows nothing of the suite's checks. It takes one array through every legal exchange, and through the requests that a producer
+has to refuse. It compares structs, dictionaries, addresses, elements, exceptions, calls of deleters, and the objects that stay alive.
 """
 
 from __future__ import annotations
@@ -39,7 +39,7 @@ _REPEATS = 16
 
 @dataclass(frozen=True)
 class Witness:
-    """Where a fault shows: the array, the memory, and the number of the observation that differs."""
+    """A point at which a fault shows, with the memory, and the number of the observation that differs."""
 
     point: Point
     memory: str
@@ -59,7 +59,7 @@ class Witness:
 
 
 def of(fault: faults.Fault, condition: tuple[Level, ...] = ()) -> Witness | None:
-    """The first point that the condition allows at which the fault shows; ``None`` if it shows at none."""
+    """Return the first point that the condition permits and at which the fault shows; ``None`` if it shows at none."""
     for number, at in enumerate(allowed(condition)):
         for name in memories(fault):
             found = _differs(fault, At(at, name, number < _LEAKING), dict(condition))
@@ -69,14 +69,14 @@ def of(fault: faults.Fault, condition: tuple[Level, ...] = ()) -> Witness | None
 
 
 def prepare(fault: faults.Fault, condition: tuple[Level, ...]) -> None:
-    """Follow the flawless reference through the first points, once for all faults: a process that is forked later has it."""
+    """Take the flawless reference through the first points, once for all faults: processes that are forked later share the observations."""
     for at in allowed(condition)[:_LEAKING]:
         for name in memories(fault):
             _flawless(fault.exporter is Exporter, At(at, name, True))
 
 
 def memories(fault: faults.Fault) -> tuple[str, ...]:
-    """Where a fault can show: what it changes of dictionaries alone shows on the simulated device, what it changes of capsules on the host."""
+    """Return where a fault can show: a fault of dictionaries alone on the simulated device, one of capsules alone on the host."""
     is_importer = fault.exporter is Exporter
     names = overridden(fault.importer, Importer) if is_importer else overridden(fault.exporter, Exporter)
     of_dictionary = [name for name in names if "cai" in name or "cuda_array" in name]
@@ -92,7 +92,7 @@ def is_possible(condition: tuple[Level, ...]) -> bool:
 
 @dataclass(frozen=True)
 class At:
-    """A point, the memory that its array lies in, and whether leaks are looked for."""
+    """A point, the memory of its array, and whether the search includes leaks."""
 
     point: Point
     memory: str
@@ -121,7 +121,7 @@ def _first(seen: Iterator[Any], right: tuple[Any, ...]) -> int | None:
 
 
 def in_thread(action: Callable[[], int | None]) -> int | None:
-    """What an action gives in a thread that is not the main one; 0 if it does not end well."""
+    """Return the result of an action in a thread that is not the main one; 0 if the action raises."""
     found: list[int | None] = []
     thread = threading.Thread(target=lambda: found.append(action()))
     thread.start()
@@ -130,7 +130,7 @@ def in_thread(action: Callable[[], int | None]) -> int | None:
 
 
 def remember(life: Life | None, levels: dict[str, str]) -> None:
-    """Have a library remember what a condition asks for, instead of doing it."""
+    """Set the memory of a library to that of a condition, in place of the exchanges or the fork."""
     if life is None:
         return
     if FORK in levels:
@@ -140,10 +140,10 @@ def remember(life: Life | None, levels: dict[str, str]) -> None:
 
 
 def _guarded(seen: Iterator[Any]) -> Iterator[Any]:
-    """What is seen; an exception where none belongs is seen too."""
+    """Yield the observations; an unexpected exception is one, too."""
     try:
         yield from seen
-    except Exception as error:  # noqa: BLE001 - whatever a fault raises is seen
+    except Exception as error:  # noqa: BLE001 - each exception of a fault is an observation
         yield "raised", type(error).__name__
 
 
@@ -196,15 +196,15 @@ def _refused(memory: Memory) -> tuple[dict[str, Any], ...]:
 
 
 def array_of(array: Exporter, keywords: dict[str, Any]) -> Any:
-    """What ``__dlpack__`` answers, or the exception that it raises."""
+    """Return the answer of ``__dlpack__``, or the exception that it raises."""
     try:
         return array.__dlpack__(**keywords)
-    except Exception as error:  # noqa: BLE001 - whatever a fault raises is seen
+    except Exception as error:  # noqa: BLE001 - each exception of a fault is an observation
         return error
 
 
 def _described(array: Exporter, made: Any) -> Any:
-    """All that a capsule says, with addresses relative to the array's block."""
+    """Return all fields of a capsule, with addresses relative to the array's block."""
     if isinstance(made, Exception):
         return "refused", type(made).__name__
     if not capsule.is_capsule(made):
@@ -256,7 +256,7 @@ def _exported(array: Exporter, at: Point, **keywords: Any) -> Iterator[Any]:
 
 
 def _elements(array: Exporter, taken: Imported, at: Point) -> Iterator[Any]:
-    """What is read, then that a write reaches the memory, which is put back."""
+    """Yield the elements, then the memory after a write, which is undone."""
     if not at.is_small:
         return
     data = gather_by_bytes(array.memory, taken.address, taken.view_in_bytes, taken.dtype.itemsize)
@@ -271,7 +271,7 @@ def _elements(array: Exporter, taken: Imported, at: Point) -> Iterator[Any]:
 
 
 def _lives(array: Exporter) -> Iterator[Any]:
-    """Two exports that live side by side, one of which nobody consumes."""
+    """Two exports that live side by side, one of which is never consumed."""
     first, second = array_of(array, {"max_version": NEWEST}), array_of(array, {"max_version": NEWEST})
     yield _described(array, first)
     yield _described(array, second)
@@ -289,7 +289,7 @@ def _published(array: Exporter, at: Point) -> Iterator[Any]:
     for _ in range(2):
         try:
             told = array.__cuda_array_interface__
-        except Exception as error:  # noqa: BLE001 - whatever a fault raises is seen
+        except Exception as error:  # noqa: BLE001 - each exception of a fault is an observation
             yield type(error).__name__
             return
         if not isinstance(told, dict):
@@ -331,7 +331,7 @@ def _passed_on(kind: type[Exporter], at: Point, memory: Memory) -> Iterator[Any]
 
 
 def _let_go(kind: type[Exporter], at: Point, memory: Memory) -> Iterator[Any]:
-    """An array that nobody has but its export, and one whose export was refused."""
+    """An array that only its export holds, and one whose export was refused."""
     array = at.make(kind, memory)
     watched = weakref.ref(array)
     made = array_of(array, {"max_version": NEWEST})
@@ -362,12 +362,12 @@ def _used(array: Exporter, memory: Memory, **more: Any) -> None:
 def _attempt(action: Callable[[], Any]) -> Any:
     try:
         return action()
-    except Exception as error:  # noqa: BLE001 - whatever a fault raises is seen
+    except Exception as error:  # noqa: BLE001 - each exception of a fault is an observation
         return type(error).__name__
 
 
 def _leaks(action: Callable[[], Any]) -> bool:
-    """Whether each repeat leaves memory of Python's behind, which no search for garbage finds."""
+    """Return whether each repeat leaves blocks of Python's memory behind after a collection of garbage."""
     for _ in range(4):
         action()
     before = _blocks()
@@ -434,7 +434,7 @@ def _imported(
     watched = weakref.ref(array)
     try:
         taken = kind(memory).take_dlpack(array, **asked)
-    except Exception as error:  # noqa: BLE001 - whatever a fault raises is seen
+    except Exception as error:  # noqa: BLE001 - each exception of a fault is an observation
         yield "refused", type(error).__name__
         return
     yield [(call.positional, _typed(call.keywords)) for call in array.log.dlpack]
@@ -486,7 +486,7 @@ def _side_by_side(kind: type[Importer], at: Point, memory: Memory) -> Iterator[A
 
 
 def _consumed(kind: type[Importer], at: Point, memory: Memory) -> Iterator[Any]:
-    """What becomes of the capsule, and of one that is offered twice."""
+    """Follow a capsule, and one that is offered twice."""
     for version in _FORMS.values():
         array = at.make(Exporter, memory)
         array.newest = version
@@ -496,7 +496,7 @@ def _consumed(kind: type[Importer], at: Point, memory: Memory) -> Iterator[Any]:
 
 
 def _offered_twice(kind: type[Importer], array: Exporter, held: list[Any], memory: Memory) -> Iterator[Any]:
-    """``held`` has the capsule, and nobody else."""
+    """Only ``held`` has the capsule."""
     address, name = capsule.pointer(held[0]), capsule.name(held[0])
     before = dlpack.raw(address, name)
     taken = kind(memory).take_capsule(held[0])
@@ -560,7 +560,7 @@ def _dictionaries(kind: type[Importer], at: Point, memory: Memory) -> Iterator[A
         watched = weakref.ref(array)
         try:
             taken = kind(memory).take_cai(array)
-        except Exception as error:  # noqa: BLE001 - whatever a fault raises is seen
+        except Exception as error:  # noqa: BLE001 - each exception of a fault is an observation
             yield "refused", type(error).__name__
             continue
         yield from _import(kind, array, taken, at)

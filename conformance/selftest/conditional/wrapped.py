@@ -1,7 +1,7 @@
-"""Wrappers around real libraries that are wrong only under a condition: the condition looks at the opened capsule.
+"""Wrappers around real libraries that are wrong only under a condition, which is checked on the opened capsule.
 
-What a wrapper knows is less than what the reference knows: nothing of offsets, views and second exports, and nothing of the array in a
-method that is called before there is a capsule.
+A wrapper knows less than the reference: nothing of offsets, views and second exports, and nothing of the array in a method that is called
+before there is a capsule.
 """
 
 from __future__ import annotations
@@ -42,7 +42,7 @@ _VERSIONS: tuple[tuple[int, int] | None, ...] = (NEWEST, (1, 0), None)
 
 
 def generated(kind: type[Wrapper], decide: Decide, names: tuple[str, ...] | None = None) -> type[Wrapper]:
-    """A subclass of a wrapper that asks at each call of these methods (all that it replaces, if there are none) whether it is wrong now."""
+    """Return a subclass of a wrapper that asks at each call of these methods whether it is wrong now; by default of all that it replaces."""
     names = overridden(kind, Wrapper) if names is None else names
     life = Life()
     made: Any = type(kind.__name__, (kind,), {name: _called(kind, name, decide, life) for name in names})
@@ -77,7 +77,7 @@ def _called(kind: type[Wrapper], name: str, decide: Decide, life: Life) -> Calla
 
 
 def _peeked(array: Any, life: Life) -> State:
-    """What a capsule of the array says, which is made for this look alone."""
+    """Return the levels in a capsule of the array that is made for this alone."""
     for keywords in ({"max_version": (1, 0)}, {}):
         with suppress(Exception):
             return life.of_importer(array.__dlpack__(**keywords))
@@ -85,7 +85,7 @@ def _peeked(array: Any, life: Life) -> State:
 
 
 def noted(library: str, side: Side, note: Note) -> Noted:
-    """A flawless wrapper around a library, with the reference, that tells what its methods know."""
+    """Return a flawless wrapper around a library, with the reference, that notes the levels which its methods know."""
 
     def decide(name: str, state: Callable[[], State]) -> bool:
         note(name, state())
@@ -136,7 +136,7 @@ class OfLibrary(Subject):
         return "", frozenset()
 
     def _differs(self, condition: tuple[Level, ...], chosen: tuple[Level, ...]) -> int | None:
-        """The number of the first observation that is another one than of the library itself."""
+        """Return the number of the first observation that differs from that of the library itself."""
         right = _flawless(self.library, self.side, chosen)
         partners, life = self._made(condition)
         remember(life, dict(condition))
@@ -144,7 +144,7 @@ class OfLibrary(Subject):
         return next((number for number, (one, other) in enumerate(zip_longest(seen, right)) if one != other), None)
 
     def prepare(self, condition: tuple[Level, ...]) -> None:
-        """Nothing: some of the libraries cannot be used before a fork."""
+        """Do nothing: some of the libraries cannot be used before a fork."""
 
 
 @lru_cache(maxsize=4096)
@@ -158,7 +158,7 @@ def _seen(adapter: Adapter, side: Side, levels: dict[str, str]) -> Iterator[Any]
         return
     try:
         yield from _exports(adapter, at, levels) if side is Side.PRODUCER else _imports(adapter, at)
-    except Exception as error:  # noqa: BLE001 - whatever a fault raises is seen
+    except Exception as error:  # noqa: BLE001 - each exception of a fault is an observation
         yield "raised", type(error).__name__
 
 
@@ -206,7 +206,7 @@ def _described(offer: Any, start: int, nbytes: int, **keywords: Any) -> Any:
 def _attempt(action: Callable[[], Any]) -> Any:
     try:
         return action()
-    except Exception as error:  # noqa: BLE001 - whatever a fault raises is seen
+    except Exception as error:  # noqa: BLE001 - each exception of a fault is an observation
         return type(error).__name__
 
 

@@ -1,4 +1,4 @@
-"""The stage ``entry-points``: a library that only its adapter's declarations tell of, as an installed package would announce it."""
+"""The stage ``entry-points``: a library that the suite knows by the declarations of its adapter alone, as one of an installed package."""
 
 from __future__ import annotations
 
@@ -124,7 +124,7 @@ def says_that_six_bits_have_a_byte(found: Partners) -> None:
 
 @STAGE.fault(_STATE)
 def exports_lazy_elements_as_they_lie(found: Partners) -> None:
-    """An array that is still to be computed is exported with what lies in its memory."""
+    """An array that is still to be computed is exported with the present contents of its memory."""
     _exporting(found, check_pending=lambda self: None)
 
 

@@ -58,7 +58,7 @@ def _load(name: str) -> Adapter:
 
 
 def in_child(action: Callable[[], str]) -> str:
-    """What ``action`` says in a fork of this process, the name of the signal that ended the child, :data:`HANG` or :data:`UNDECIDED`."""
+    """Return the result of ``action`` in a fork of this process, the signal that ended the child, :data:`HANG` or :data:`UNDECIDED`."""
     reader, writer = os.pipe()
     child = os.fork()
     if child == 0:
@@ -107,7 +107,7 @@ def _state(child: int) -> tuple[str, float]:
 
 
 def attempt(exchange: Exchange, source: Source) -> str:
-    """``right``, ``wrong`` or ``raised …``. Take and read, by the adapters alone: the suite's own view of the CUDA context is lost here too."""
+    """``right``, ``wrong`` or ``raised …``. Import and read by the adapters alone: the CUDA context of the suite is lost here, too."""
     try:
         offer = exchange.producer.offer(source.array, exchange.protocol)
         taken = exchange.consumer.take(offer, exchange.protocol, exchange.device)

@@ -1,0 +1,149 @@
+"""Checks of other families that the family ``combination`` makes at its points: which of them it makes, and which failures it reports."""
+
+from __future__ import annotations
+
+import os
+import threading
+from dataclasses import replace
+
+import pytest
+
+from conformance.adapters.base import Device, Trait
+from conformance.adapters.reference import ReferenceAdapter
+from conformance.execution.results import Result
+from conformance.execution.workbench import Workbench
+from conformance.protocols.dlpack import Tensor
+from conformance.reference.exporter import Exporter
+from conformance.reference.faults import Fault
+from conformance.reference.importer import Imported, Importer
+from conformance.reference.managed import Fields
+from conformance.suite.catalogue import Case, catalogue
+from conformance.suite.codes import Code
+from conformance.suite.outcomes import Outcome
+from conformance.suite.repeated import EXCHANGE
+
+from .conftest import broken
+
+RISKY = "layout.null-strides"
+NOTE = f"{RISKY} at this point"
+
+
+def run(adapter: ReferenceAdapter, **levels: str) -> Result:
+    """The case with these levels, on host memory, the reference with itself."""
+    case = Case(EXCHANGE, "reference", "reference", "dlpack", Device.HOST, tuple(levels.items()))
+    return Workbench({"reference": adapter}).run(case, catalogue()[EXCHANGE])
+
+
+def with_importer(importer: type[Importer]) -> ReferenceAdapter:
+    """The reference with this importer."""
+    adapter = broken(Fault("fault", "fault", (EXCHANGE,), importer=importer))
+    assert isinstance(adapter, ReferenceAdapter)
+    return adapter
+
+
+def with_exporter(exporter: type[Exporter]) -> ReferenceAdapter:
+    """The reference with this exporter."""
+    adapter = broken(Fault("fault", "fault", (EXCHANGE,), exporter=exporter))
+    assert isinstance(adapter, ReferenceAdapter)
+    return adapter
+
+
+# -- checks that may end the process
+
+
+class DiesWithoutStrides(Importer):
+    """Ends each forked process that imports an array with NULL strides, and notes the imports of its own process."""
+
+    home = 0
+    is_deadly = True
+    noted: list[tuple[int, ...]]
+
+    def read_tensor(self, tensor: Tensor) -> Imported:
+        """An array without dimensions has no strides."""
+        if tensor.strides is None and tensor.shape:
+            if self.is_deadly and os.getpid() != self.home:
+                os._exit(3)
+            self.noted.append(tensor.shape)
+        return super().read_tensor(tensor)
+
+
+@pytest.fixture
+def dying(monkeypatch: pytest.MonkeyPatch) -> ReferenceAdapter:
+    """The reference with this importer, at home in the process of the test."""
+    monkeypatch.setattr(DiesWithoutStrides, "home", os.getpid())
+    monkeypatch.setattr(DiesWithoutStrides, "noted", [], raising=False)
+    return with_importer(DiesWithoutStrides)
+
+
+def test_a_check_that_ends_the_process_with_a_plain_array_is_made_in_a_fork_alone(dying: ReferenceAdapter) -> None:
+    """The case goes on in its own process, and notes the check that it does not make."""
+    result = run(dying, dtype="int16")
+    assert result.outcome is Outcome.PASS, result.reason
+    assert DiesWithoutStrides.noted == []
+    assert result.attachments[NOTE] == "not made: it ends the process with a plain array"
+
+
+def test_a_check_that_ends_no_process_is_made(dying: ReferenceAdapter, monkeypatch: pytest.MonkeyPatch) -> None:
+    """The case has no note about it."""
+    monkeypatch.setattr(DiesWithoutStrides, "is_deadly", False)
+    result = run(dying, dtype="int16")
+    assert (result.outcome, NOTE in result.attachments) == (Outcome.PASS, False)
+    assert DiesWithoutStrides.noted
+
+
+def test_a_fork_tries_a_check_once_in_a_process(dying: ReferenceAdapter, monkeypatch: pytest.MonkeyPatch) -> None:
+    """The second case takes the answer of the first one."""
+    run(dying, dtype="int16")
+    monkeypatch.setattr(os, "fork", lambda: pytest.fail("a second fork"))
+    assert NOTE in run(dying, dtype="int8").attachments
+
+
+class ThreadedAdapter(ReferenceAdapter):
+    """A library that runs threads, so that a fork of its process may hang."""
+
+    traits = ReferenceAdapter.traits | {Trait.THREADED}
+
+
+def test_a_check_that_no_fork_can_try_is_not_made(monkeypatch: pytest.MonkeyPatch) -> None:
+    """It could end the process of the case."""
+    monkeypatch.setattr(os, "fork", lambda: pytest.fail("a fork of a process with threads"))
+    result = run(ThreadedAdapter(), dtype="int16")
+    assert result.outcome is Outcome.PASS, result.reason
+    assert result.attachments[NOTE].startswith("not made: some libraries end the process there")
+
+
+# -- failures that a simpler point reports
+
+
+class ExtentsInOneByte(Exporter):
+    """Keeps extents in 8 bits, so that 300 becomes 44."""
+
+    def fields(self, version: tuple[int, int] | None, *, copied: bool) -> Fields:
+        """Modulo 256."""
+        return replace(super().fields(version, copied=copied), shape=tuple(extent % 256 for extent in self.view.shape))
+
+
+class OnlyInThreads(ExtentsInOneByte):
+    """Makes that mistake in threads other than the main one."""
+
+    def fields(self, version: tuple[int, int] | None, *, copied: bool) -> Fields:
+        """Modulo 256 there."""
+        kind = Exporter if threading.current_thread() is threading.main_thread() else ExtentsInOneByte
+        return kind.fields(self, version, copied=copied)
+
+
+@pytest.mark.parametrize("place", ["here", "in-thread", "in-fork"])
+def test_a_failure_of_a_simpler_point_is_not_reported_at_this_point_or_at_another_place(place: str) -> None:
+    """The point with this one level reports it."""
+    single = run(with_exporter(ExtentsInOneByte), size="long")
+    assert (single.code, single.given) == (Code.SHAPE_CHANGED.value, "an array with an extent of 300")
+    result = run(with_exporter(ExtentsInOneByte), dtype="int16", place=place)
+    assert result.outcome is Outcome.PASS, result.reason
+
+
+def test_a_failure_of_another_place_alone_is_reported() -> None:
+    """No simpler point shows it."""
+    result = run(with_exporter(OnlyInThreads), dtype="int16", place="in-thread")
+    assert (result.code, result.given) == (
+        Code.SHAPE_CHANGED.value, "an array with an extent of 300, an exchange in another thread",
+    )  # fmt: skip
