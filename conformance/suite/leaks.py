@@ -14,7 +14,7 @@ LEAST = 16
 LONG_ROUND = 1024
 """Exchanges of a round that decides."""
 LONG_ROUNDS = 5
-"""So many long rounds have to grow: a cache that has room for :data:`LONG_ROUND` × this many exchanges is no leak."""
+"""Long rounds that have to grow: a cache with room for :data:`LONG_ROUND` × this many exchanges is no leak."""
 _MISSING = 2
 """Exchanges of a round that need not show, at least."""
 _QUIET = 2
@@ -60,7 +60,7 @@ class Growth:
 
     @property
     def told(self) -> str:
-        """In words."""
+        """Return the growth in words."""
         enough = 15 * self.exchanges // 16
         per = [f"{self.heap / self.exchanges:.0f} bytes of the C heap"] if self.heap >= enough * LEAST else []
         per += [f"{self.blocks / self.exchanges:.1f} blocks of Python's memory"] if self.blocks >= enough else []

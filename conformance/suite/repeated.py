@@ -38,7 +38,7 @@ class Repeated:
     needs_elements: bool = False
     is_packed: bool = False
     whole: bool = False
-    """Looks at the whole block, or may leave it behind."""
+    """Whether it reads the whole block, or may leak it."""
     is_slow: bool = False
     """Takes long for every element, so it is not made on a ``large`` array."""
     legacy: bool = False
@@ -48,7 +48,7 @@ class Repeated:
     changes_the_array: bool = False
     """Whether it changes the producer's array, which has to be one of its own."""
     is_risky: bool = False
-    """Ends the process of some libraries."""
+    """Whether it ends the process of some library."""
     copies: bool = False
     """Says something about an import with ``copy=`` too, so at such a point the consumer is given the keyword."""
     releases: bool = False
@@ -162,7 +162,7 @@ FORMS: tuple[Repeated, ...] = (
     Repeated(EXCHANGE, levels=(("path", "copy"), ("layout", "transposed")), consumer=_COPIES),
 )  # fmt: skip
 CHECKS: tuple[Repeated, ...] = (
-    # what a producer answers
+    # answers of a producer
     *_of("capsule.name", "producer", legacy=True, option="struct", values=_STRUCTS),
     *_of("negotiation.signature", "producer", legacy=True, option="keyword", values=("all", "stream"), needs_elements=True),
     *_of("negotiation.copied-flag", "producer", option="copy", values=("true", "false"), needs_elements=True),
@@ -196,7 +196,7 @@ CHECKS: tuple[Repeated, ...] = (
     *_of("cai.device-address", "producer", protocols=_CAI, needs_elements=True),
     *_of("readonly.legacy-export", "producer", changes_the_array=True, levels=(_LOCKED,), producer=_READS_ONLY),
     *_of("readonly.export", "producer", changes_the_array=True, levels=(_LOCKED,), protocols=_BOTH, producer=_READS_ONLY),
-    # what a consumer makes of it
+    # imports of a consumer
     *_of("capsule.renamed", "consumer", copies=True, legacy=True, option="struct", values=_STRUCTS),
     *_of("capsule.second-import", "consumer", releases=True, legacy=True, option="struct", values=_STRUCTS),
     *_of("capsule.struct-untouched", "consumer", copies=True, legacy=True, option="struct", values=_STRUCTS),
@@ -230,7 +230,7 @@ CHECKS: tuple[Repeated, ...] = (
         for key, levels in (("strides", (("layout", "packed"),)), ("stream", ()), ("descr", ()), ("mask", ()))
     ),
     *_of("layout.stride-forms", "consumer", needs_elements=True, option="strides", values=("missing", "none", "explicit"), protocols=_CAI, levels=(("layout", "packed"),), is_packed=True),
-    # what both do
+    # both sides
     *_of("pointer.producer-write-seen", "either", is_slow=True, writes=True, protocols=_BOTH, needs_elements=True, producer=_WRITES),
     *_of("pointer.producer-write-seen", "consumer", is_slow=True, writes=True, protocols=_BOTH, needs_elements=True, producer=_WRITES, levels=(_LOCKED,)),
     *_of("pointer.consumer-write-seen", "either", is_slow=True, writes=True, protocols=_BOTH, needs_elements=True, consumer=_WRITES),
@@ -249,7 +249,7 @@ CHECKS: tuple[Repeated, ...] = (
     *_of("threads.release-elsewhere", "either", option="build", values=("gil",), protocols=_BOTH, whole=True, releases=True),
 )  # fmt: skip
 REPEATED = (*EXCHANGES, *FORMS, *CHECKS)
-"""All of them."""
+"""All repeated checks."""
 
 
 _FACTORS = {"dtype": tuple(DTYPES), "layout": LAYOUTS, "rank": RANKS, "size": SIZES, "offset": OFFSETS, "path": PATHS}

@@ -45,7 +45,7 @@ _MANY = 99
 _NOT_PLAIN = "columns"
 """A layout that a consumer may refuse."""
 _SPECIAL_STRIDES = ("reversed", "broadcast")
-"""Layouts that are strided ones, too: only what no other strided view shows is told of them."""
+"""Layouts that are strided as well: a failure names them only if no other strided view shows it."""
 _COPYING: dict[str, dict[str, Any]] = {"copy": {"copy": True}, "shared": {"copy": False}}
 """The keyword of an import by this path."""
 _NOWHERE = (99, 0)
@@ -558,7 +558,7 @@ def _expect_reason(exchange: Exchange, source: Source) -> None:
 
 
 def hand_over(exchange: Exchange, point: Point, source: Source, times: int) -> None:
-    """Hand the array over so many times without a look: the looks take longer than the hand-over."""
+    """Hand the array over so many times without a check: checks take longer than the hand-over."""
     keywords = _keywords(exchange, point)
     try:
         with exchange.step(Doing.IMPORT, Role.CONSUMER):

@@ -21,7 +21,7 @@ from .levels import ACCESS, ALIGNMENT, COUNT, FORK, OFFSET, PATH, STRIDES, THREA
 
 _NOTHING: State = frozenset()
 _NEWEST = 8
-"""Exports of an array of which one may live still."""
+"""The newest exports of an array, of which one may still live."""
 _STRUCTS = 16
 """Structs whose path is remembered: more than live at once in a check."""
 _REFUSED = "refused_before"

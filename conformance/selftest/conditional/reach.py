@@ -54,7 +54,7 @@ class Reach:
     def reaching(
         self, side: Side, methods: Iterable[str], condition: tuple[Level, ...], witness: Iterable[Level] = ()
     ) -> list[int]:
-        """Numbers of the cases that reach the condition in one of the methods: points by their parameters, then the others.
+        """Return the numbers of the cases that reach the condition in one of the methods: points by their parameters, then the others.
 
         A forked process repeats earlier work of its parent, so the parent has to reach the rest of the condition. A library remembers
         from case to case how often it has exchanged, and that it has refused. So every case reaches that.

@@ -146,5 +146,5 @@ REFUSALS = frozenset(
 )
 """Faults that refuse an array. A library may refuse what is not plain, so they are wrong only under conditions that plain arrays meet."""
 
-UNSEEN: dict[str, str] = {name: rule for rule, names in _BY_RULE.items() for name in names}
+UNSEEN: dict[str, str] = {name: rule for rule, names in RULES.items() for name in names}
 """Name of a fault to the rule that leaves it out. A test holds this list against the witness of each fault."""

@@ -31,7 +31,7 @@ from .points import Point, allowed
 
 _FORMS: dict[str, tuple[int, int] | None] = {"newest": NEWEST, "1.0": (1, 0), "legacy": None}
 _LEAKING = 2
-"""Points at which leaks are looked for: this costs more than all the rest."""
+"""Points at which the search includes leaks, which cost more than all the rest."""
 _OF_ELEMENTS = int(dlpack.DLFlags.READ_ONLY | dlpack.DLFlags.IS_COPIED)
 _REPEATS = 16
 """Exchanges, most of which have to leave a block of Python's memory behind."""
