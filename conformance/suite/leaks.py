@@ -14,7 +14,7 @@ LEAST = 16
 LONG_ROUND = 1024
 """Exchanges of a round that decides."""
 LONG_ROUNDS = 5
-"""So many long rounds have to grow: a cache that has room for :data:`LONG_ROUND` × this many exchanges is no leak."""
+"""So many long rounds have to grow: a cache that is full before the last of them is no leak."""
 _QUIET = 2
 """Rounds without growth that show that there is no leak."""
 
