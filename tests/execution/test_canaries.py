@@ -88,7 +88,8 @@ def test_a_canary_that_ends_otherwise_makes_the_run_void(conformance: Command, t
     site = tmp_path / "site"
     site.mkdir()
     (site / "sitecustomize.py").write_text("import os\nos.abort = lambda: None\n")
-    done = conformance("check", "--case", "canary.aborts/reference-reference/dlpack/host/company", path=site)
+    case = "canary.aborts/reference-reference/dlpack/host/company"
+    done = conformance("check", "--between", "reference", "--case", case, path=site)
     assert done.code == 5
     assert "was built for crash" in done.stdout
     assert "this run is void" in done.stdout

@@ -20,6 +20,7 @@ from conformance.execution import held
 from conformance.execution.folder import PLAN, prepare
 from conformance.execution.results import read_lines
 
+PLAIN = "pointer.values/reference-reference/dlpack/host/c-order/float32"
 SELECTION = ("--between", "numpy", "--family", "pointer,layout", "--device", "host", "-n", "2", "--canaries")
 
 
@@ -137,7 +138,7 @@ def test_a_run_ends_at_its_limit(conformance: Command) -> None:
 
 def test_a_finished_run_has_nothing_left_to_do(conformance: Command) -> None:
     """Going on with it tells what it found, once more."""
-    first = conformance("check", "--case", "pointer.values/reference-reference/dlpack/host/c-order/float32")
+    first = conformance("check", "--between", "reference", "--case", PLAIN)
     again = conformance("check", "--resume", "conform-results")
     assert (again.code, outcomes(again)) == (first.code, outcomes(first))
 
@@ -177,7 +178,7 @@ def test_a_run_killed_before_its_plan_is_written_leaves_none_not_the_one_from_be
     conformance: Command, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """Going on with it would run what nobody has asked for."""
-    conformance("check", "--case", "pointer.values/reference-reference/dlpack/host/c-order/float32")
+    conformance("check", "--between", "reference", "--case", PLAIN)
     out = tmp_path / "conform-results"
     assert held.left(out).cases
 
@@ -197,7 +198,7 @@ def test_a_run_killed_before_its_plan_is_written_leaves_none_not_the_one_from_be
 
 def test_another_environment_is_refused(conformance: Command, tmp_path: Path) -> None:
     """Results of two environments are not put together; the difference is named."""
-    conformance("check", "--case", "pointer.values/reference-reference/dlpack/host/c-order/float32")
+    conformance("check", "--between", "reference", "--case", PLAIN)
     file = tmp_path / "conform-results" / "environment.json"
     stored = json.loads(file.read_text())
     stored["python"] = "3.9.0"
