@@ -23,7 +23,7 @@ def planned(path: Path, tier: str | None, names: Sequence[str]) -> tuple[Cell, .
 
     Raises UserError for names that there are none of.
     """
-    found = matrix.plan(path, None if names else tier)
+    found = matrix.plan(path, None if names else tier, names)
     cells = found.shown[-1].cells if not names else found.cells
     known = {word: cell for cell in cells for word in (cell.name, cell.alias) if word}
     unknown = [name for name in names if name not in known]

@@ -23,7 +23,7 @@ def from_matrix(path: Path, tier: str | None, cells: Sequence[str] = ()) -> list
 
     Raises UserError for names that there are none of, and for locks that are missing or stale.
     """
-    plan = matrix.plan(path, tier)
+    plan = matrix.plan(path, tier, cells)
     names = [cell.name for cell in plan.cells]
     found = [cell for cell in plan.cells if not cells or cell.name in cells or cell.alias in cells]
     unknown = set(cells) - {word for cell in found for word in (cell.name, cell.alias)}

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import json
 import sys
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from datetime import date, datetime, timezone
 from pathlib import Path
@@ -38,11 +38,21 @@ class Plan:
         return tuple(dict.fromkeys(cell for selection in self.shown for cell in selection.cells))
 
 
-def plan(path: Path, tier: str | None = None) -> Plan:
-    """Read the matrix and look at the locks beside it; ``tier`` is the last one wanted, else the whole file."""
+def plan(path: Path, tier: str | None = None, names: Sequence[str] = ()) -> Plan:
+    """Read the matrix and look at the locks beside it.
+
+    ``tier`` is the last one wanted, else the whole file. With ``names`` of cells, or aliases, the tiers end with the first that has the last of
+    these cells.
+
+    Raises:
+        UserError: there is no such tier, or the file has mistakes.
+    """
     matrix = read(path)
     folder = path.parent / LOCKS
-    chosen = upto(selections(matrix), tier)
+    known = [known.name for known in matrix.tiers]
+    if tier is not None and tier not in known:
+        raise UserError(f"--tier: there is no tier {tier}{nearest(tier, known)}")
+    chosen = _until(selections(matrix, tier), names)
     as_of = locks.newest_date(folder)
     standings = {
         cell.name: locks.standing(matrix, cell, folder, as_of) for selection in chosen for cell in selection.cells
@@ -50,17 +60,14 @@ def plan(path: Path, tier: str | None = None) -> Plan:
     return Plan(matrix, chosen, standings, folder)
 
 
-def upto(all_tiers: Sequence[Selection], tier: str | None) -> tuple[Selection, ...]:
-    """A tier and those that it extends, in order; all of them where none is named."""
-    if tier is None:
-        return tuple(all_tiers)
-    known = {selection.tier.name: selection for selection in all_tiers}
-    if tier not in known:
-        raise UserError(f"--tier: there is no tier {tier}{nearest(tier, known)}")
-    chain = [known[tier]]
-    while chain[0].tier.extends:
-        chain.insert(0, known[chain[0].tier.extends])
-    return tuple(chain)
+def _until(tiers: Iterable[Selection], names: Iterable[str]) -> tuple[Selection, ...]:
+    """The tiers as far as they are needed to know all of these names."""
+    taken, left = [], set(names)
+    for selection in tiers:
+        taken.append(selection)
+        if left and not (left := left.difference(*((cell.name, cell.alias) for cell in selection.cells))):
+            break
+    return tuple(taken)
 
 
 def show_matrix(path: Path, tier: str | None, form: str) -> Exit:

@@ -138,6 +138,11 @@ class Matrix:
         """The tier of this name."""
         return next(tier for tier in self.tiers if tier.name == name)
 
+    def upto(self, name: str) -> tuple[Tier, ...]:
+        """A tier behind those that it extends."""
+        tier = self.tier(name)
+        return (*self.upto(tier.extends), tier) if tier.extends else (tier,)
+
     def cell(self, choice: Choice) -> Cell:
         """The cell with these values, under the alias it may have in the file."""
         name = cell_name(self.axes, choice)

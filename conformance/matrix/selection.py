@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from difflib import get_close_matches
 from typing import Any
@@ -39,18 +39,20 @@ class Selection:
     """Of what the tier itself demands."""
 
 
-def selections(matrix: Matrix) -> tuple[Selection, ...]:
-    """Every tier, in the order of the file. The same file gives the same cells, always."""
+def selections(matrix: Matrix, last: str | None = None) -> Iterator[Selection]:
+    """Each tier in the order of the file, or ``last`` and those that it extends. The same file always gives the same cells.
+
+    A cover costs seconds, so a tier is made only when it is asked for.
+    """
     done: dict[str, Selection] = {}
-    for tier in matrix.tiers:
+    for tier in matrix.tiers if last is None else matrix.upto(last):
         done[tier.name] = _select(matrix, tier, done[tier.extends].cells if tier.extends else ())
-    return tuple(done.values())
+        yield done[tier.name]
 
 
 def select(matrix: Matrix, name: str) -> Selection:
     """The cells of one tier."""
-    tier = matrix.tier(name)
-    return _select(matrix, tier, select(matrix, tier.extends).cells if tier.extends else ())
+    return tuple(selections(matrix, name))[-1]
 
 
 def _select(matrix: Matrix, tier: Tier, inherited: tuple[Cell, ...]) -> Selection:

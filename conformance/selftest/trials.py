@@ -73,7 +73,10 @@ class Bench(Workbench):
 
 
 def run(stage: Stage, fault: Fault | None, cases: Sequence[Case]) -> list[Trial]:
-    """One trial for each invariant that has cases among these, in their order."""
+    """One trial for each invariant that has cases among these, in their order.
+
+    Where the stage looks only at the first failure of an invariant, the cases behind it are left out: a fault that one case shows is caught.
+    """
     for module in stage.preload:
         importlib.import_module(module)
     found = []
@@ -128,6 +131,7 @@ def _results(stage: Stage, fault: Fault | None, cases: Iterable[Case]) -> Iterat
 def _tried(stage: Stage, fault: Fault | None, cases: Iterable[Case], folder: str) -> Iterator[Result]:
     """``folder`` is for whatever is temporary meanwhile: the processes are killed and clean nothing up."""
     child: Child | None = None
+    shown: set[str] = set()
 
     def workbench() -> Workbench:
         os.environ["TMPDIR"] = tempfile.tempdir = folder
@@ -142,12 +146,17 @@ def _tried(stage: Stage, fault: Fault | None, cases: Iterable[Case], folder: str
 
     try:
         for case in cases:
+            if case.invariant in shown:
+                continue
             isolation = catalogue()[case.invariant].isolation
             if child is not None and (child.died or isolation.changes_others):
                 child.end()
                 child = None
             child = child or Child(workbench=workbench)
-            yield child.run(case, last=isolation is Isolation.EXIT)
+            result = child.run(case, last=isolation is Isolation.EXIT)
+            yield result
+            if fault is not None and stage.accuses is not None and result.outcome in ACCUSING:
+                shown.add(case.invariant)
             if isolation.changes_others:
                 child.end()
                 child = None

@@ -14,7 +14,7 @@ LEAST = 16
 LONG_ROUND = 1024
 """Exchanges of a round that decides."""
 LONG_ROUNDS = 5
-"""Long rounds that have to grow: a cache with room for :data:`LONG_ROUND` × this many exchanges is no leak."""
+"""So many long rounds have to grow: a cache that is full before the last of them is no leak."""
 _MISSING = 2
 """Exchanges of a round that need not show, at least."""
 _QUIET = 2

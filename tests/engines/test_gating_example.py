@@ -86,20 +86,18 @@ def test_a_candidate_that_is_right_passes(tmp_path: Path) -> None:
     assert sum("stripes" in result["id"] for result in found.results) > 50
 
 
-def test_a_candidate_that_loses_the_offset_of_a_view_is_caught(tmp_path: Path) -> None:
-    """By the suite, and not by the package's own tests."""
+def test_a_candidate_that_loses_the_offset_of_a_view_is_caught_and_told(tmp_path: Path) -> None:
+    """By the suite, and not by the package's own tests; the page shows its finding as the report does.
+
+    How many cases show it depends on what is tested.
+    """
     found = gated(tmp_path, wheel(tmp_path / "dist", "1.1rc1", WITHOUT_OFFSET))
     assert found.code == 1
     assert {"pointer.view-export", "pointer.misaligned"} <= found.violated
     assert (found.cell["with_tests"]["ended"], found.cell["with_tests"]["failed"]) == ("done", 0)
-
-
-def test_the_page_shows_the_finding_as_the_report_does(tmp_path: Path) -> None:
-    """With its sentence and its id; how many cases show it depends on what is tested."""
     page = (EXAMPLE.parent / "gating-a-package.md").read_text()
     (shown,) = re.findall(r"^    ✗ stripes .*\n      new; .*\n      stripes/.*$", page, re.MULTILINE)
     sentence, _, id = shown.splitlines()
-    gated(tmp_path, wheel(tmp_path / "dist", "1.1rc1", WITHOUT_OFFSET))
     report = [sys.executable, "-m", "conformance", "report", str(tmp_path / "out" / "here")]
     told = subprocess.run(
         report, env={**os.environ, "PYTHONPATH": str(ROOT), "NO_COLOR": "1", "COLUMNS": "120"},

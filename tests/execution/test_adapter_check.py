@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import json
+import os
+from collections.abc import Callable
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -10,6 +12,7 @@ from typing import Any
 import pytest
 from conftest import Command, Finished
 
+import conformance
 from conformance.adapters import registry
 from conformance.adapters.base import Adapter, Device, Protocol, Unsupported, View
 from conformance.adapters.numpy import NumpyAdapter
@@ -17,10 +20,14 @@ from conformance.adapters.reference import ReferenceAdapter
 from conformance.adapters.special import Foreign, State
 from conformance.execution import adapter_check, environment, probe
 from conformance.execution.adapter_bench import EITHER, is_memory
+from conformance.execution.untested import Gap, untested
 from conformance.protocols.dtypes import DType
 from conformance.selftest.make_believe.installing import announce
+from conformance.suite.catalogue import Case
+from conformance.suite.libraries import Environment, Library
 
 numpy = pytest.importorskip("numpy")
+PACKAGE = str(Path(conformance.__file__).parents[1])
 
 
 def silent(_: str) -> None:
@@ -652,6 +659,24 @@ def library(done: Finished) -> dict[str, Any]:
     return next(library for library in libraries if library["name"] == "stripes")
 
 
+@pytest.fixture
+def probed(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Callable[[str], Library]:
+    """Return what a run finds out, in a process of its own, about an adapter that is wrong in this way."""
+
+    def run(wrong: str) -> Library:
+        monkeypatch.setenv("PYTHONPATH", os.pathsep.join((str(installed(tmp_path / "site", wrong)), PACKAGE)))
+        (found,) = environment.measure(("stripes",)).environment.libraries
+        return found
+
+    return run
+
+
+def gaps(library: Library) -> tuple[Gap, ...]:
+    """Of a run that tests the other libraries on host memory."""
+    case = Case("pointer.values", "reference", "numpy", "dlpack", Device.HOST)
+    return untested(Environment((library,)), [case]).unusable
+
+
 def words(text: str) -> str:
     """On one line."""
     return " ".join(text.split())
@@ -704,24 +729,24 @@ def test_a_third_partys_wrong_adapter_is_told_and_no_run_is_green(conformance: C
     ],
 )
 def test_an_adapter_that_ends_its_probe_is_not_trusted_either(
-    conformance: Command, tmp_path: Path, wrong: str, fact: str
+    probed: Callable[[str], Library], wrong: str, fact: str
 ) -> None:
     """What was tried is known, because it is told before."""
-    done = conformance("check", "--case", CASE, path=installed(tmp_path / "site", wrong))
-    assert done.code == 4, done.stderr
-    assert library(done)["absent"].startswith("adapter not to be trusted: ")
-    assert fact in library(done)["absent"]
+    library = probed(wrong)
+    assert (library.absent or "").startswith("adapter not to be trusted: ")
+    assert fact in (library.absent or "")
+    assert library.untrusted
+    assert [gap.name for gap in gaps(library)] == ["stripes"]
 
 
-def test_an_adapter_that_keeps_the_name_of_another_is_not_trusted(conformance: Command, tmp_path: Path) -> None:
+def test_an_adapter_that_keeps_the_name_of_another_is_not_trusted(probed: Callable[[str], Library]) -> None:
     """Copied from NumPy's, it would have NumPy accused."""
-    path = installed(tmp_path / "site", '    name = "numpy"')
-    done = conformance("check", "--case", CASE, path=path)
-    assert done.code == 4
-    assert library(done)["untrusted"] == (
+    library = probed('    name = "numpy"')
+    assert library.untrusted == (
         "it is announced as 'stripes', and its class Adapter in stripes_module has the name 'numpy', so failures would be held against "
         "another library; give the class and the entry point the same name"
     )
+    assert [gap.name for gap in gaps(library)] == ["stripes"]
 
 
 @pytest.mark.parametrize(
@@ -735,14 +760,15 @@ def test_an_adapter_that_keeps_the_name_of_another_is_not_trusted(conformance: C
         ("(self, offer, protocol, device, copy=None): return super().take(offer, protocol, device, copy=copy)", None),
     ],
 )  # fmt: skip
-def test_a_declared_copy_keyword_is_tried(take: str, fact: str | None, conformance: Command, tmp_path: Path) -> None:
+def test_a_declared_copy_keyword_is_tried(take: str, fact: str | None, probed: Callable[[str], Library]) -> None:
     """An adapter that drops it would have its library accused; a library that cannot import says nothing of its adapter."""
-    done = conformance("check", "--case", CASE, path=installed(tmp_path / "site", f"    def take{take}"))
+    library = probed(f"    def take{take}")
     if fact is None:
-        assert library(done)["absent"] is None
+        assert (library.absent, gaps(library)) == (None, ())
     else:
-        assert (done.code, fact in library(done)["absent"]) == (4, True)
-        assert "it declares the trait copy-keyword, but take() with copy=True" in library(done)["absent"]
+        assert fact in (library.absent or "")
+        assert "it declares the trait copy-keyword, but take() with copy=True" in (library.absent or "")
+        assert [gap.name for gap in gaps(library)] == ["stripes"]
 
 
 def test_an_adapter_that_cannot_be_imported_keeps_nobody_from_a_script(conformance: Command, tmp_path: Path) -> None:

@@ -228,7 +228,8 @@ def test_a_case_that_kills_its_child_has_the_evidence_beside_its_result(
 ) -> None:
     """The message, the frame, and the stack apart from what was said."""
     path = install(tmp_path / "site", "deadly", take=f"import ctypes; ctypes.CDLL({library!r}).throws(1)")
-    done = conformance("check", "--case", "pointer.values/reference-deadly/dlpack/host/c-order/float32", path=path)
+    case = "pointer.values/reference-deadly/dlpack/host/c-order/float32"
+    done = conformance("check", "--between", "deadly", "--case", case, path=path)
     (result,) = done.results
     assert (result["outcome"], result["seen"]) == ("crash", "SIGABRT")
     notes = result["attachments"]

@@ -10,17 +10,20 @@ import subprocess
 import sys
 import time
 from collections import Counter
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
 import pytest
-from conftest import Command, Finished, mark, marked
+from conftest import Command, Finished, command_in, mark, marked
 from libraries import install
 
 from conformance.execution import held
 from conformance.execution.folder import PLAN, prepare
 from conformance.execution.results import read_lines
 
+PLAIN = "pointer.values/reference-reference/dlpack/host/c-order/float32"
 SELECTION = ("--between", "numpy", "--family", "pointer,layout", "--device", "host", "-n", "2", "--canaries")
+AT_ONCE = 4
 
 
 def interrupted(folder: Path, number: int, after: int) -> Path:
@@ -67,35 +70,32 @@ def outcomes(done: Finished) -> list[tuple[str, str]]:
     return [(record["id"], record["outcome"]) for record in done.results]
 
 
-@pytest.fixture(scope="module")
-def undisturbed(tmp_path_factory: pytest.TempPathFactory) -> list[tuple[str, str]]:
-    """The same run, left alone."""
-    folder = tmp_path_factory.mktemp("undisturbed")
-    subprocess.run(
-        [sys.executable, "-m", "conformance", "check", *SELECTION], cwd=folder, check=False, capture_output=True
-    )
-    records = read_lines(folder / "conform-results" / "results.jsonl")
-    return [(record["id"], record["outcome"]) for record in records]
+def test_an_interrupted_run_ends_as_if_nothing_had_happened(tmp_path: Path) -> None:
+    """What was known is kept, the rest is run, and together it is the whole plan. Random moments are other ones every time.
+
+    A run waits most of its time for canaries that hang and leak, so several go on at once.
+    """
+    moments = [*((signal.SIGKILL, random.randrange(500)) for _ in range(5)), (signal.SIGTERM, 120), (signal.SIGINT, 30)]
+    folders = [tmp_path / f"{n} by {number.name} after {after}" for n, (number, after) in enumerate(moments)]
+    for folder in (tmp_path / "undisturbed", *folders):
+        folder.mkdir()
+    with ThreadPoolExecutor(AT_ONCE) as pool:
+        left_alone = pool.submit(command_in(tmp_path / "undisturbed"), "check", *SELECTION)
+        runs = [pool.submit(gone_on_with, folder, *moment) for folder, moment in zip(folders, moments)]
+        undisturbed = outcomes(left_alone.result())
+        for run in runs:
+            known, done = run.result()
+            assert outcomes(done) == undisturbed
+            assert len(set(ended(done.out))) == len(undisturbed)
+            assert {id for id, ends in Counter(ended(done.out)).items() if ends > 1} == repeated(done)
+            assert not known or f"{known} of them known from before" in done.stdout
 
 
-@pytest.mark.parametrize(
-    ("number", "after"),
-    [*((signal.SIGKILL, f"random {n}") for n in range(5)), (signal.SIGTERM, 120), (signal.SIGINT, 30)],
-)
-def test_an_interrupted_run_ends_as_if_nothing_had_happened(
-    number: int, after: int | str, conformance: Command, tmp_path: Path, undisturbed: list[tuple[str, str]]
-) -> None:
-    """What was known is kept, the rest is run, and together it is the whole plan. Random moments are other ones every time."""
-    after = after if isinstance(after, int) else random.randrange(500)
-    print(f"interrupted after {after} results")
-    out = interrupted(tmp_path, number, after)
-    known = len(ended(out))
+def gone_on_with(folder: Path, number: signal.Signals, after: int) -> tuple[int, Finished]:
+    """Interrupt a run and go on with it; the number of results that were known, and the run."""
+    known = len(ended(interrupted(folder, number, after)))
     assert known >= after
-    done = conformance("check", "--resume", "conform-results", "-n", "2")
-    assert outcomes(done) == undisturbed
-    assert len(set(ended(out))) == len(undisturbed)
-    assert {id for id, ends in Counter(ended(out)).items() if ends > 1} == repeated(done)
-    assert not known or f"{known} of them known from before" in done.stdout
+    return known, command_in(folder)("check", "--resume", "conform-results", "-n", "2")
 
 
 @pytest.mark.parametrize(("number", "code"), [(signal.SIGINT, 130), (signal.SIGTERM, 143), (signal.SIGHUP, 143)])
@@ -137,7 +137,7 @@ def test_a_run_ends_at_its_limit(conformance: Command) -> None:
 
 def test_a_finished_run_has_nothing_left_to_do(conformance: Command) -> None:
     """Going on with it tells what it found, once more."""
-    first = conformance("check", "--case", "pointer.values/reference-reference/dlpack/host/c-order/float32")
+    first = conformance("check", "--between", "reference", "--case", PLAIN)
     again = conformance("check", "--resume", "conform-results")
     assert (again.code, outcomes(again)) == (first.code, outcomes(first))
 
@@ -177,7 +177,7 @@ def test_a_run_killed_before_its_plan_is_written_leaves_none_not_the_one_from_be
     conformance: Command, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """Going on with it would run what nobody has asked for."""
-    conformance("check", "--case", "pointer.values/reference-reference/dlpack/host/c-order/float32")
+    conformance("check", "--between", "reference", "--case", PLAIN)
     out = tmp_path / "conform-results"
     assert held.left(out).cases
 
@@ -197,7 +197,7 @@ def test_a_run_killed_before_its_plan_is_written_leaves_none_not_the_one_from_be
 
 def test_another_environment_is_refused(conformance: Command, tmp_path: Path) -> None:
     """Results of two environments are not put together; the difference is named."""
-    conformance("check", "--case", "pointer.values/reference-reference/dlpack/host/c-order/float32")
+    conformance("check", "--between", "reference", "--case", PLAIN)
     file = tmp_path / "conform-results" / "environment.json"
     stored = json.loads(file.read_text())
     stored["python"] = "3.9.0"

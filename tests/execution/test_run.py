@@ -152,7 +152,7 @@ def test_another_seed_mixes_the_cases_in_another_order(conformance: Command) -> 
 def test_results_can_be_shown_again(conformance: Command) -> None:
     """The same summary, save for the time that it took."""
     case = "pointer.values/numpy-numpy/dlpack/host/c-order/float32"
-    first = conformance("check", "--case", case)
+    first = conformance("check", "--between", "numpy", "--case", case)
     again = conformance("report", "conform-results")
     assert again.code == first.code == 0
     assert "1 case: 1 pass" in again.stdout
@@ -175,8 +175,9 @@ def test_two_runs_cannot_write_to_one_folder(conformance: Command, tmp_path: Pat
     """The second says so and leaves the first alone."""
     out = tmp_path / "conform-results"
     out.mkdir()
+    case = "pointer.values/reference-reference/dlpack/host/c-order/float32"
     with owned(out):
-        refused = conformance("check", "--case", "pointer.values/reference-reference/dlpack/host/c-order/float32")
+        refused = conformance("check", "--between", "reference", "--case", case)
     assert (refused.code, refused.stderr.count("\n")) == (2, 1)
     assert "another run is writing to conform-results" in refused.stderr
     assert not (out / "plan.jsonl").exists()

@@ -12,6 +12,7 @@ import pytest
 from conformance import cli
 from conformance.exits import UserError
 from conformance.matrix import commands, showing
+from conformance.matrix import selection as selecting
 from conformance.matrix.locks import Standing, State
 from conformance.matrix.model import Cell, Tier
 from conformance.matrix.selection import Selection
@@ -44,6 +45,29 @@ def test_the_table_says_what_is_in_each_cell_and_what_is_covered(
 def test_a_tier_is_shown_with_those_that_it_extends(capsys: pytest.CaptureFixture[str], written: Written) -> None:
     """And no further."""
     assert "nightly" not in told(capsys, written(SMALL), "--tier", "smoke")
+
+
+@pytest.mark.parametrize(
+    ("tier", "names", "shown"),
+    [
+        ("smoke", (), ["smoke"]),
+        ("nightly", (), ["smoke", "nightly"]),
+        (None, (), ["smoke", "nightly"]),
+        (None, ("oldest",), ["smoke"]),
+        (None, ("oldest", "cu13.0-py3.12"), ["smoke", "nightly"]),
+        (None, ("newest",), ["smoke", "nightly"]),
+    ],
+)
+def test_no_tier_is_covered_that_is_not_asked_for(
+    tier: str | None, names: tuple[str, ...], shown: list[str], monkeypatch: pytest.MonkeyPatch, written: Written
+) -> None:
+    """A cover takes seconds; a cell of a smaller tier, or of a name that this tier has, does not wait for it."""
+    demanded: list[str] = []
+    cover = selecting.cover
+    monkeypatch.setattr(selecting, "cover", lambda *arguments: demanded.append("nightly") or cover(*arguments))
+    found = commands.plan(written(SMALL), tier, names)
+    assert [one.tier.name for one in found.shown] == shown
+    assert demanded == shown[1:]
 
 
 def test_the_table_of_our_own_matrix_fits_a_terminal(capsys: pytest.CaptureFixture[str]) -> None:

@@ -154,7 +154,7 @@ def test_a_name_tells_the_values_and_nothing_else(order: list[str], data: st.Dat
 
 def test_a_cell_is_found_by_its_name_and_by_its_alias(written: Written) -> None:
     """And what is neither gets a suggestion."""
-    found = selections(read(written(SMALL)))
+    found = tuple(selections(read(written(SMALL))))
     by_alias = named(found, ["oldest"])
     assert by_alias == named(found, ["cu12.8-py3.11-lib2.9"]) == named(found, ["oldest", "cu12.8-py3.11-lib2.9"])
     with pytest.raises(UserError, match=r"there is no cell eldest; did you mean oldest\?"):

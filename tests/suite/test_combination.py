@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import json
 import os
+from dataclasses import replace
 from typing import Any
 
 import pytest
@@ -23,6 +25,7 @@ from conformance.reference.managed import Fields
 from conformance.reference.memory import ALIGNMENT, Block, BorrowedBlock, Memory
 from conformance.suite.catalogue import Case, catalogue
 from conformance.suite.codes import Code
+from conformance.suite.libraries import Environment
 from conformance.suite.outcomes import Outcome
 
 from .conftest import Runner, broken
@@ -61,6 +64,46 @@ class StridesOfWideLost(Exporter):
 
     def dl_strides(self, version: tuple[int, int] | None) -> tuple[int, ...] | None:
         return c_strides(self.view.shape) if self.dtype.itemsize == 8 else super().dl_strides(version)
+
+
+WIDE = tuple(("dtype", name) for name in ("int64", "uint64", "float64", "complex64"))
+
+
+def test_a_check_with_levels_that_are_missing_is_not_made() -> None:
+    """At a point of another element type only a check with 8-byte elements shows the fault; the plan tells the case that there are none."""
+    fault = with_exporter(StridesOfWideLost)
+    flawed = broken(fault)
+    flawed.name = "flawed"
+    case = Case(INVARIANT, "flawed", "reference", "dlpack", Device.HOST, (("layout", "stepped"),))
+    seen = [
+        Workbench({"reference": ReferenceAdapter(), "flawed": flawed}).run(
+            replace(case, missing=missing), catalogue()[INVARIANT]
+        )
+        for missing in ((), WIDE)
+    ]
+    assert [(result.outcome, result.code) for result in seen] == [
+        (Outcome.FAIL, Code.STRIDES_CHANGED.value), (Outcome.PASS, "")
+    ]  # fmt: skip
+
+
+def test_missing_levels_travel_in_the_plan_alone() -> None:
+    """They are neither in the id nor in what makes two cases one; only a line of a case that lacks something has them."""
+    case = Case(INVARIANT, "reference", "numpy", "dlpack", Device.HOST, (("layout", "stepped"),))
+    lacking = replace(case, missing=WIDE)
+    assert (lacking.id, lacking, hash(lacking)) == (case.id, case, hash(case))
+    assert Case.from_json(json.loads(json.dumps(lacking.to_json()))).missing == WIDE
+    assert "missing" not in case.to_json()
+    assert Case.from_json(case.to_json()).missing == ()
+
+
+def test_a_case_is_planned_with_the_levels_that_its_producer_lacks(reference_environment: Environment) -> None:
+    """Those that the producer does not make, for exchanges with the reference, which alone repeat checks."""
+    (reference,) = reference_environment.libraries
+    narrow = {device: replace(side, dtypes=("float32", "int16")) for device, side in reference.sides.items()}
+    env = Environment((reference, replace(reference, name="narrow", sides=narrow)))
+    planned = [case for case in catalogue()[INVARIANT].cases(env) if case.device is Device.HOST]
+    lacking = {case.libraries for case in planned if set(WIDE[:1]) <= set(case.missing)}
+    assert lacking == {("narrow", "reference")}
 
 
 def test_a_failure_names_only_the_levels_that_it_needs() -> None:

@@ -12,7 +12,7 @@ from conformance.protocols.strided import span
 from conformance.suite.covering import covering, uncovered
 from conformance.suite.layouts import LAYOUTS
 from conformance.suite.libraries import REFERENCE, Environment, Library, Pair, Side
-from conformance.suite.points import MANY, PAGE, Point, left_out, points, reach
+from conformance.suite.points import MANY, PAGE, Point, couples_apart, left_out, points, reach
 from conformance.suite.specials import combined, parts
 
 BOTH = (Protocol.DLPACK, Protocol.CAI)
@@ -180,3 +180,25 @@ def test_a_process_with_a_cuda_library_is_not_forked() -> None:
     told = dict(left_out([Pair(library("able"), library(REFERENCE), Protocol.DLPACK, Device.HOST)]))
     why = told["in-fork from able to reference by dlpack on host"]
     assert why == "able works with CUDA here, which does not survive a fork"
+
+
+# -- the nearest point
+
+
+def test_the_nearest_point_has_the_levels_and_all_others_that_go_with_them() -> None:
+    """The other levels are those of the point; a level that is wanted takes the place of one of its factor."""
+    point = Point(dtype="int64", layout="stepped", access="readonly")
+    found = point.nearest([("layout", "padded"), ("rank", "rank-3")], is_of_reference=True)
+    assert found == Point(dtype="int64", layout="padded", access="readonly", rank="rank-3")
+    assert point.nearest([], is_of_reference=True) == point
+
+
+@pytest.mark.parametrize("is_of_reference", [True, False])
+def test_a_level_that_does_not_go_with_those_wanted_is_the_default(is_of_reference: bool) -> None:
+    """And the wanted one stays, in either direction."""
+    apart = sorted(sorted(couple) for couple in couples_apart(is_of_reference=is_of_reference))
+    couples = [couple for couple in apart if len(couple) == 2 and couple[0][0] != couple[1][0]][::9]
+    assert couples
+    for one, other in couples:
+        for here, wanted in ((one, other), (other, one)):
+            assert Point(**dict([here])).nearest([wanted], is_of_reference=is_of_reference) == Point(**dict([wanted]))
