@@ -143,6 +143,8 @@ class Exchange:
         """The array that was made last, without the array itself, which must not be held."""
         self._is_crafted = False
         self._maker: Callable[[int], Source] | None = None
+        self._is_locked = False
+        """Whether the arrays that a check makes in a form of its own are read-only, as those of the case are that it is made for."""
         self._worked: tuple[Doing, Role] | None = None
         """The newest step of a library."""
         self._is_lent = False
@@ -159,10 +161,13 @@ class Exchange:
         own.answers = []
         return own
 
-    def at(self, case: Case, maker: Callable[[int], Source]) -> Exchange:
-        """This exchange as another case on arrays of the same kind: ``maker`` makes the producer's by a seed, where a check asks for no other."""
+    def at(self, case: Case, maker: Callable[[int], Source], *, readonly: bool = False) -> Exchange:
+        """This exchange as another case on arrays of the same kind: ``maker`` makes the producer's by a seed, where a check asks for no other.
+
+        ``readonly`` says whether the others are read-only as well.
+        """
         own = self.apart()
-        own.case, own._maker, own._given = case, maker, self.given
+        own.case, own._maker, own._is_locked, own._given = case, maker, readonly, self.given
         own.notes = {}
         return own
 
@@ -309,7 +314,7 @@ class Exchange:
         """The producer's array with the case's element type and layout, filled with a pattern."""
         if self._maker is not None and kind is None and form is None:
             return self._maker(seed)
-        return self.make(self.producer, seed=seed, kind=kind, form=form)
+        return self.make(self.producer, seed=seed, kind=kind, form=form, readonly=self._is_locked)
 
     def make(
         self, library: Adapter, *, seed: int = 0, kind: DType | None = None, form: Layout | None = None,

@@ -354,8 +354,9 @@ def _own(exchange: Exchange, at: Point, one: Repeated) -> Exchange:
         return own
     parameters = (("dtype", at.dtype), ("layout", "c-order" if at.is_plain else _NOT_PLAIN), *one.options)
     own = exchange.at(
-        replace(exchange.case, invariant=one.invariant, parameters=parameters), lambda _: _source(own, at)[0]
-    )
+        replace(exchange.case, invariant=one.invariant, parameters=parameters), lambda _: _source(own, at)[0],
+        readonly=at.access == "readonly",
+    )  # fmt: skip
     return own
 
 
