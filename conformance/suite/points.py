@@ -33,6 +33,12 @@ ASKED = ("version-1.1", "version-1.2", "version-1.9")
 PATHS = ("own", "view", "reexport", "copy", "shared", "after-refusal")
 COUNTS = ("first", "second", "again", "hundredth")
 """Which exchange of the array is judged: one while an earlier one lives, one after it is gone, and one after many."""
+SINGLE = (("count", "beside"), ("path", "far-reexport"))
+"""Levels with a point of their own only; checks that are repeated at each point may have them, too.
+
+``beside`` is an exchange while that of another view lives which has the same element 0 and shape, and other strides. ``far-reexport`` has the
+strides of a ``huge`` array, in the hands of a library that cannot make one.
+"""
 PLACES = ("here", "in-thread", "in-fork", "in-thread-of-fork")
 VERSIONS: dict[str, tuple[int, int] | None] = {
     "legacy": None, "version-1.0": (1, 0), "version-1.1": (1, 1), "version-1.2": (1, 2), "version-1.9": (1, 9),
@@ -106,10 +112,15 @@ class Point:
         return int(self.offset.removeprefix("offset-"))
 
     @property
+    def is_far(self) -> bool:
+        """Whether the rows lie so far apart that no 32 bits can count the bytes."""
+        return self.size == "huge" or self.path == "far-reexport"
+
+    @property
     def is_plain(self) -> bool:
         """Whether only element type (of the array API standard), size, content and path may be special: arrays that are promised to be taken."""
         return (
-            self.dtype in ARRAY_API and self.layout == "packed" and 1 <= self.ndim <= 3 and self.size not in ("empty", "huge")
+            self.dtype in ARRAY_API and self.layout == "packed" and 1 <= self.ndim <= 3 and self.size != "empty" and not self.is_far
             and not self.skipped and self.access == "writable" and not self.form and self.path not in ("copy", "shared") and "fork" not in self.place
         )  # fmt: skip
 
@@ -118,13 +129,31 @@ class Point:
 
         A view without elements is cut out of one that has some: some libraries make no view of an array without memory.
         """
-        assert self.size != "huge"
+        assert not self.is_far
+        if self.count == "beside":
+            return self.beside()[0]
         is_view = self.layout != "packed" or self.skipped or self.path == "view"
         if self.size != "empty" or not is_view:
             return _BUILD[self.layout](self, _shape(self))
         whole = _BUILD[self.layout](self, _FEW[self.ndim])
         cut = (*(slice(None) for _ in range(self.ndim // 2)), slice(0, 0))
         return Layout(whole.name, whole.base, (*whole.steps, Index(cut)))
+
+
+    def beside(self) -> tuple[Layout, Index, Index]:
+        """The array as a part of a view that is twice as long in one dimension; the last step to it, and that to the other view.
+
+        The other view has every second of the elements. It is the array itself only where each stride is 0.
+        """
+        shape = _shape(self)
+        repeated = {_repeated_axis(len(shape))} if self.layout == "broadcast" else set()
+        axis = next((n for n, extent in enumerate(shape) if extent > 1 and n not in repeated), 0)
+        twice = tuple(2 * extent if n == axis else extent for n, extent in enumerate(shape))
+        whole = _BUILD[self.layout](self, twice)
+        extent = whole.view.shape[axis] // 2
+        before = (slice(None),) * axis
+        first, second = Index((*before, slice(0, extent))), Index((*before, slice(0, 2 * extent, 2)))
+        return Layout(whole.name, whole.base, (*whole.steps, first)), first, second
 
 
 def far_rows(kind: DType, ndim: int = 2) -> Strided:
@@ -212,10 +241,14 @@ def _reversed(point: Point, shape: tuple[int, ...]) -> Layout:
     )
 
 
+def _repeated_axis(rank: int) -> int:
+    return {0: rank // 2, 1: rank - 1, 2: 0}[rank % 3]
+
+
 def _broadcast(point: Point, shape: tuple[int, ...]) -> Layout:
     """Stride 0 in the first, a middle or the last axis, by the rank."""
     rank, at = len(shape), point.skipped
-    axis = {0: rank // 2, 1: rank - 1, 2: 0}[rank % 3]
+    axis = _repeated_axis(rank)
     view = tuple(max(extent, 3) if n == axis else extent for n, extent in enumerate(shape))
     once = tuple(1 if n == axis else extent for n, extent in enumerate(view))
     keys = (*(slice(None) for _ in once[:-1]), slice(at, at + once[-1]))
@@ -239,15 +272,18 @@ class Reach:
     """8-bit floats: one level, because their width and their way through a library are the same."""
     missing: tuple[tuple[str, str], ...] = ()
     """A level that the exchange cannot have, and the reason."""
+    single: tuple[tuple[str, str], ...] = ()
+    """Levels with a point of their own only."""
 
     @property
     def levels(self) -> frozenset[tuple[str, str]]:
         """Each factor with each of its levels, the element types that take turns, and the defaults."""
         found = {(name, level) for name, levels in self.space.factors for level in levels}
         defaults = {(field.name, str(field.default)) for field in fields(Point)}
-        return frozenset(found | defaults | {("dtype", name) for name in self.turns})
+        return frozenset(found | defaults | {("dtype", name) for name in self.turns} | set(self.single))
 
 
+_NOT_RESERVED = "memory of a GPU is taken at once"
 _ALONE = "each side shows it with the reference"
 
 
@@ -272,11 +308,14 @@ def reach(pair: Pair) -> Reach:
             ("content", CONTENTS if pair.with_reference else CONTENTS[:1]),
             ("form", _forms(pair)),
             ("path", having(PATHS, _paths_missing(pair))),
-            ("count", having(COUNTS, {} if pair.with_reference else dict.fromkeys(COUNTS[1:], _ALONE))),
+            ("count", having(COUNTS, _counts_missing(pair))),
             ("place", having(PLACES, _places_missing(pair))),
         )
     )
-    return Reach(Space(space.factors, _apart(pair, space)), turns, tuple(missing.items()))
+    single = having((level for _, level in SINGLE), {**_counts_missing(pair), **_paths_missing(pair)})
+    return Reach(
+        Space(space.factors, _apart(pair, space)), turns, tuple(missing.items()), tuple(one for one in SINGLE if one[1] in single)
+    )  # fmt: skip
 
 
 def _types(names: tuple[str, ...]) -> tuple[tuple[str, ...], tuple[str, ...]]:
@@ -327,7 +366,7 @@ def _sizes_missing(pair: Pair) -> dict[str, str]:
     if pair.producer.name != REFERENCE:
         found["huge"] = f"{pair.producer.name} would have to fill all of the memory"
     elif pair.device is Device.CUDA:
-        found["huge"] = "memory of a GPU is taken at once"
+        found["huge"] = _NOT_RESERVED
     return found
 
 
@@ -354,7 +393,13 @@ def _forms(pair: Pair) -> tuple[str, ...]:
 def _paths_missing(pair: Pair) -> dict[str, str]:
     found = _views_missing(pair, ("view",))
     if pair.protocol not in pair.source.imports:
-        found["reexport"] = f"{pair.producer.name} imports nothing by this protocol"
+        found.update(
+            dict.fromkeys(("reexport", "far-reexport"), f"{pair.producer.name} imports nothing by this protocol")
+        )
+    elif pair.device is not Device.HOST:
+        found["far-reexport"] = _NOT_RESERVED
+    elif not pair.with_reference:
+        found["far-reexport"] = _ALONE
     if pair.protocol is not Protocol.DLPACK:
         found.update(dict.fromkeys(("copy", "shared"), "only DLPack has a word for copies"))
     elif not pair.consumer.has(Trait.COPY_KEYWORD):
@@ -362,6 +407,14 @@ def _paths_missing(pair: Pair) -> dict[str, str]:
     if not pair.with_reference:
         found["after-refusal"] = _ALONE
     return found
+
+
+def _counts_missing(pair: Pair) -> dict[str, str]:
+    if not pair.with_reference:
+        return dict.fromkeys((*COUNTS[1:], "beside"), _ALONE)
+    if "stepped" not in pair.source.layouts:
+        return {"beside": f"{pair.producer.name} has no strided views"}
+    return _views_missing(pair, ("beside",))
 
 
 def _places_missing(pair: Pair) -> dict[str, str]:
@@ -404,6 +457,16 @@ RULES = (
     Rule("size", ("large",), "place", ("in-fork", "in-thread-of-fork"), "libraries copy it in threads of theirs, which a fork has not"),
     Rule("size", ("large", "huge"), "count", ("hundredth",), "it takes too long"),
     Rule("content", CONTENTS[1:], "size", ("empty", "huge"), "there is nothing to see"),
+    Rule("count", ("beside",), "rank", ("rank-0",), "an array without dimensions has no strides"),
+    Rule("count", ("beside",), "size", ("one", "empty", "huge"), "it has no other strides that matter"),
+    Rule("count", ("beside",), "path", ("reexport",), "the array is an import by itself"),
+    *(
+        Rule("path", ("far-reexport",), factor, levels, "it has a layout and a size of its own")
+        for factor, levels in (("layout", LAYOUTS[1:]), ("size", SIZES[1:]), ("offset", OFFSETS[1:]), ("rank", ("rank-0",)))
+    ),
+    Rule("path", ("far-reexport",), "content", CONTENTS[1:], "there is nothing to see"),
+    Rule("path", ("far-reexport",), "count", ("hundredth", "beside"), "few exchanges of it are enough"),
+    Rule("path", ("far-reexport",), "place", PLACES[2:], "few exchanges of it are enough"),
 )  # fmt: skip
 
 
@@ -482,6 +545,8 @@ def points(found: Reach) -> Iterator[tuple[Point, bool]]:
     for name in found.turns:
         if name not in types:
             yield Point(**{**default, "dtype": name}), True
+    for factor, level in found.single:
+        yield Point(**{**default, factor: level}), True
 
 
 @lru_cache(maxsize=256)

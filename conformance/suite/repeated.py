@@ -64,8 +64,8 @@ class Repeated:
             return False
         return (
             (not self.needs_elements or point.size != "empty")
-            and (not self.is_packed or (point.layout == "packed" and point.size != "huge"))
-            and not (self.changes_the_array and point.path == "reexport")
+            and (not self.is_packed or (point.layout == "packed" and not point.is_far))
+            and not (self.changes_the_array and point.path in ("reexport", "far-reexport"))
             and not (self.legacy and point.access == "readonly")
             and (
                 not self.writes
@@ -73,7 +73,7 @@ class Repeated:
             )
             and not (point.form == "legacy" and ("struct", "versioned") in self.options)
             and not (point.size == "large" and not self.at_large)
-            and not (point.size == "huge" and (self.writes or self.whole or "dtype" in dict(self.levels)))
+            and not (point.is_far and (self.writes or self.whole or "dtype" in dict(self.levels)))
             and producer.traits >= self.producer
             and consumer.traits >= self.consumer
         )
@@ -111,15 +111,16 @@ _TYPES = (
 )
 """One element type for each width and each kind."""
 EXCHANGES: tuple[Repeated, ...] = (
-    *(_with(level) for level in (("rank", "rank-2"), ("size", "few"), ("layout", "packed"), ("offset", "offset-0"), ("access", "writable"))),
+    *(_with(level) for level in (("rank", "rank-2"), ("size", "few"), ("offset", "offset-0"), ("access", "writable"))),
+    _with(("layout", "packed"), at_large=True),
     *(_with(("dtype", name)) for name in _TYPES),
     *(_with(("layout", name)) for name in ("transposed", "padded", "stepped", "reversed", "broadcast")),
     *(_with(("rank", name)) for name in ("rank-0", "rank-1", "rank-3")),
     *(_with(("size", name)) for name in ("empty", "one", "long")),
     *(_with(("offset", name)) for name in ("offset-1", "offset-65")),
-    _with(("path", "view")), _with(("path", "reexport")), _with(("count", "second")), _with(("count", "again")),
+    _with(("path", "view")), _with(("path", "reexport")), _with(("count", "second")), _with(("count", "again")), _with(("count", "beside")),
     _with(_LOCKED, producer=_READS_ONLY), _with(_LOCKED, ("path", "view"), producer=_READS_ONLY), _with(_LOCKED, ("offset", "offset-1"), producer=_READS_ONLY),
-    _with(_LOCKED, ("path", "reexport"), producer=_READS_ONLY), _with(("content", "zeros")), _with(_SCALAR, ("offset", "offset-1")), _with(("path", "after-refusal")),
+    _with(_LOCKED, ("path", "reexport"), producer=_READS_ONLY), _with(("content", "zeros")), _with(("content", "raw")), _with(_SCALAR, ("offset", "offset-1")), _with(("path", "after-refusal")),
 )  # fmt: skip
 """Exchanges with a further level changed, some back to its default: a fault that needs that level, too, shows wherever else it depends on."""
 FORMS: tuple[Repeated, ...] = (

@@ -64,9 +64,11 @@ _WAYS = {
     "path": {
         "view": "a view of an array that is gone", "reexport": "an import that is exported again", "copy": "`copy=True`",
         "shared": "`copy=False`", "after-refusal": "an exchange after a refusal",
+        "far-reexport": "an import with a stride above 2**31 that is exported again",
     },
     "count": {
         "second": "a second export", "again": "an export after one that was released", "hundredth": "the hundredth exchange",
+        "beside": "an exchange beside that of another view from the same element",
     },
     "place": {
         "in-thread": "an exchange in another thread", "in-fork": "an exchange in a forked process",

@@ -14,7 +14,7 @@ from conformance.adapters.base import Adapter, Device, Protocol, Trait, Unsuppor
 from conformance.adapters.reference import ReferenceAdapter
 from conformance.protocols.clauses import Level, Role
 from conformance.protocols.dlpack import DLFlags, Tensor
-from conformance.protocols.strided import Index, offsets
+from conformance.protocols.strided import Index, apply, offsets
 from conformance.reference.exporter import NEWEST, Exporter
 from conformance.reference.importer import Imported
 from conformance.reference.managed import Managed, settle, stray_deleter_calls
@@ -27,6 +27,7 @@ from .copies import copy_is_shared, expect_no_copy
 from .exchange import GONE, Exchange, Source, brief, show
 from .forked import in_fork
 from .late import Way, is_late, watch
+from .layouts import Layout
 from .libraries import REFERENCE, Environment, Pair
 from .named import expect_name, expect_typestr
 from .offers import HELD, at_once, expect_plain_releases, expect_streams, happens, reused, still_held, unreleased
@@ -189,13 +190,16 @@ def _exchange(exchange: Exchange, point: Point, *, patient: bool = False) -> Non
     """
     if point.path == "after-refusal":
         _refuse(exchange)
-    source, lent = _source(exchange, point)
+    source, lent, other = _source(exchange, point)
     if point.path == "after-refusal" and exchange.case.consumer == REFERENCE:
         exporter = exchange.producer.exporter(source.array, Protocol.DLPACK)
         _refused(exchange, Role.PRODUCER, lambda: exporter.__dlpack__(dl_device=_NOWHERE))
         del exporter
     strays = len(stray_deleter_calls)
-    first = [_take(exchange, point, source)] if point.count in ("second", "again") else []
+    first: list[Any] = [_take(exchange, point, source)] if point.count in ("second", "again") else []
+    if other is not None:
+        first = _take_beside(exchange, point, source, other)
+    del other
     if point.count == "again":
         first.clear()
     if point.count == "hundredth":
@@ -360,13 +364,16 @@ def _own(exchange: Exchange, at: Point, one: Repeated) -> Exchange:
     return own
 
 
-def _source(exchange: Exchange, point: Point) -> tuple[Source, Managed | None]:
-    """The producer's array; and, if it is an import, our struct that tells when the producer has let go of it."""
+def _source(exchange: Exchange, point: Point) -> tuple[Source, Managed | None, Source | None]:
+    """The producer's array; if it is an import, our struct that tells when the producer has let go of it; and the view beside it."""
     lent: Managed | None = None
-    if point.size == "huge":
-        source = _far_apart(exchange, point)
-    elif point.path == "reexport":
+    other: Source | None = None
+    if point.path in ("reexport", "far-reexport"):
         source, lent = _imported(exchange, point)
+    elif point.size == "huge":
+        source = _far_apart(exchange, point)
+    elif point.count == "beside":
+        source, other = _made_beside(exchange, point)
     else:
         source = _made(exchange, exchange.producer, point)
     if isinstance(source.array, Exporter):
@@ -374,7 +381,7 @@ def _source(exchange: Exchange, point: Point) -> tuple[Source, Managed | None]:
         source.array.cai_override = _dictionary(point, source)
     if point.path == "view":
         _press(exchange, point)
-    return source, lent
+    return source, lent, other
 
 
 def _made(exchange: Exchange, library: Adapter, point: Point) -> Source:
@@ -386,6 +393,21 @@ def _made(exchange: Exchange, library: Adapter, point: Point) -> Source:
     except Exception as error:
         exchange.check_context(error)
         raise _NotMade(f"{library.name} makes no such array: {brief(error)}") from error
+
+
+def _made_beside(exchange: Exchange, point: Point) -> tuple[Source, Source]:
+    """The array of a point, and another view with the same element 0 and shape: both are views of one array."""
+    form, first, second = point.beside()
+    library, block = exchange.producer, _content(point, form.elements)
+    outer = Layout(form.name, form.base, form.steps[:-1])
+    try:
+        whole = exchange.make(library, kind=point.kind, form=outer, block=block, readonly=point.access == "readonly")
+        other = Source(library.view(whole.array, second), point.kind, apply(outer.view, second), whole.address, block)
+        found = Source(library.view(whole.array, first), point.kind, form.view, whole.address, block)
+    except Exception as error:
+        exchange.check_context(error)
+        raise _NotMade(f"{library.name} makes no such array: {brief(error)}") from error
+    return exchange.made(found), other
 
 
 def _content(point: Point, count: int) -> bytes:
@@ -402,7 +424,7 @@ def _dictionary(point: Point, source: Source) -> dict[str, Any]:
 
 def _far_apart(exchange: Exchange, point: Point) -> Source:
     """An array of the reference's whose rows lie so far apart that no 32 bits can count the bytes."""
-    reference, view = exchange.producer, far_rows(point.kind, point.ndim)
+    reference, view = exchange.library(REFERENCE), far_rows(point.kind, point.ndim)
     assert isinstance(reference, ReferenceAdapter)
     try:
         array = reference.reserved(point.kind, view, exchange.device)
@@ -419,9 +441,8 @@ def _far_apart(exchange: Exchange, point: Point) -> Source:
 
 def _imported(exchange: Exchange, point: Point) -> tuple[Source, Managed | None]:
     """The producer's import of an array of the reference, on whose memory it is; a refusal ends the case."""
-    producer, reference, form = exchange.producer, exchange.library(REFERENCE), point.array()
-    block = _content(point, form.elements)
-    lent = exchange.make(reference, kind=point.kind, form=form, block=block, readonly=point.access == "readonly")
+    producer, reference = exchange.producer, exchange.library(REFERENCE)
+    lent = _far_apart(exchange, point) if point.is_far else _made(exchange, reference, point)
     try:
         with exchange.step(Doing.IMPORT, Role.CONSUMER, producer.name, is_lent=True):
             array = producer.take(reference.offer(lent.array, exchange.protocol), exchange.protocol, exchange.device)
@@ -429,14 +450,14 @@ def _imported(exchange: Exchange, point: Point) -> tuple[Source, Managed | None]
     except Exception as error:
         exchange.check_context(error)
         raise Refused(f"{producer.name} does not import what it is to export again: {brief(error)}") from error
-    if form.view.size and found.address != lent.address:
+    if lent.view.size and found.address != lent.address:
         raise Refused(f"{producer.name} copies what it imports, so what it exports is an array of its own")
     if point.access == "readonly" and not found.readonly:
         raise Refused(f"{producer.name} makes no read-only array of what is to be exported again (see readonly.import)")
     exports = lent.array.log.exports
     if isinstance(producer, ReferenceAdapter):
         array = producer.exporter(array, exchange.protocol)
-    return exchange.made(Source(array, point.kind, form.view, lent.address, block)), exports[-1] if exports else None
+    return exchange.made(replace(lent, array=array)), exports[-1] if exports else None
 
 
 def _keywords(exchange: Exchange, point: Point) -> dict[str, Any]:
@@ -454,11 +475,25 @@ def _take(exchange: Exchange, point: Point, source: Source) -> Any:
     try:
         taken = exchange.take(offer, promised=exchange.promises(point.is_plain), **keywords)
     except Refused:
+        if exchange.case.consumer == REFERENCE:
+            exchange.expect_handed(source)  # else the reference would be told to have refused the array
         if _is_unknown(exchange, source):
             _gone(exchange, source, "no memory of the device at the address of element 0")
         raise
     expect_streams(exchange, getattr(offer, "calls", ()))
     return taken
+
+
+def _take_beside(exchange: Exchange, point: Point, source: Source, other: Source) -> list[Any]:
+    """An import of the other view, and that view, which nothing else keeps; empty if it is refused."""
+    exchange.made(other)
+    try:
+        taken = exchange.take(exchange.offer(other), promised="", **_keywords(exchange, point))
+    except Refused:
+        return []
+    finally:
+        exchange.made(source)
+    return [taken, other.array]
 
 
 def _hand_over(exchange: Exchange, point: Point, source: Source, times: int) -> None:
@@ -475,9 +510,12 @@ def _hand_over(exchange: Exchange, point: Point, source: Source, times: int) -> 
 
 
 def _is_unknown(exchange: Exchange, source: Source) -> bool:
-    """Whether the reference has refused the array for its address: it was memory of the device when the array was made."""
+    """Whether the reference has refused the array for its address: it was memory of the device when the array was made.
+
+    In host memory no address is refused.
+    """
     taker, handed = exchange.consumer, exchange.handed
-    if not isinstance(taker, ReferenceAdapter) or handed is None or not source.view.size:
+    if not isinstance(taker, ReferenceAdapter) or handed is None or not source.view.size or exchange.device is Device.HOST:
         return False
     return handed.address == source.address and not taker.memory(exchange.device).reaches(handed.address)
 
@@ -644,7 +682,7 @@ def _expect_no_address(exchange: Exchange, source: Source) -> None:
 
 def _press(exchange: Exchange, point: Point) -> list[Any]:
     """Arrays of the producer's own of the same size and other content, which take up memory that should not be free."""
-    if point.size == "huge":
+    if point.is_far:
         return []
     form = point.array()
     block = bytes([1]) * (form.elements * point.kind.itemsize)

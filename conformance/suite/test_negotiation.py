@@ -766,6 +766,7 @@ def test_newer_minor(exchange: Exchange) -> None:
             Code.NEWER_MINOR_REFUSED, "DLP-05", role=Role.CONSUMER, reason="the consumer refuses a newer minor version",
             expected="an array", seen=f"version (1, 99): {brief(error)}",
         )  # fmt: skip
+    exchange.expect_shape(source, exchange.look(taken))
     exchange.expect_values(source, exchange.read(taken))
 
 
