@@ -184,6 +184,12 @@ class Code(str, Enum):
         "exports wrong elements for {given}",
         "reads wrong elements from {given}",
     )
+    SOURCE_CHANGED = (
+        "source-changed",
+        _BOTH,
+        "changes the elements of {given} while it exports it",
+        "changes the elements of {given} while it imports it",
+    )
     UNRESOLVED_ELEMENTS = (
         "unresolved-elements",
         _SIDE,

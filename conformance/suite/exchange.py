@@ -697,13 +697,13 @@ class Exchange:
         giver, handed = self._passed_on or (self.case.producer, self.handed)
         if handed is not None and handed.elements not in (None, source.values):
             fail(
-                Code.VALUES_CHANGED, self.describing(), role=Role.PRODUCER, reason="the export changes the elements of the array",
+                Code.SOURCE_CHANGED, self.describing(), role=Role.PRODUCER, reason="the export changes the elements of the array",
                 expected=show(source.values, source.dtype), seen=show(lies, source.dtype), given="", accused=Side.PRODUCER,
                 library=giver,
             )  # fmt: skip
         is_seen = handed is None or handed.elements is not None
         fail(
-            Code.VALUES_CHANGED, "CAI-32" if (protocol or self.protocol) is Protocol.CAI else "DLP-58", role=Role.CONSUMER,
+            Code.SOURCE_CHANGED, "CAI-32" if (protocol or self.protocol) is Protocol.CAI else "DLP-58", role=Role.CONSUMER,
             reason="the elements of the array change during the import", expected=show(source.values, source.dtype),
             seen=show(lies, source.dtype), given="", accused=Side.CONSUMER if is_seen else None,
             library=taker.name if is_seen else "",

@@ -139,7 +139,6 @@ class Point:
         cut = (*(slice(None) for _ in range(self.ndim // 2)), slice(0, 0))
         return Layout(whole.name, whole.base, (*whole.steps, Index(cut)))
 
-
     def beside(self) -> tuple[Layout, Index, Index]:
         """The array as a part of a view that is twice as long in one dimension; the last step to it, and that to the other view.
 

@@ -16,9 +16,10 @@ from conformance.protocols.clauses import Level, Role
 from conformance.protocols.dlpack import DLFlags, Tensor
 from conformance.protocols.strided import Index, apply, offsets
 from conformance.reference.exporter import NEWEST, Exporter
+from conformance.reference.guards import GUARDS, spills
 from conformance.reference.importer import Imported
 from conformance.reference.managed import Managed, settle, stray_deleter_calls
-from conformance.reference.memory import ALIGNMENT
+from conformance.reference.memory import ALIGNMENT, HostBlock
 
 from .catalogue import Draft, Tier, catalogue, invariant
 from .codes import Code
@@ -45,8 +46,13 @@ _PRESSURE = 2
 _MANY = 99
 _NOT_PLAIN = "columns"
 """A layout that is not promised to be taken."""
-_SPECIAL_STRIDES = ("reversed", "broadcast")
-"""Layouts that are strided ones, too: only what no other strided view shows is told of them."""
+_SIMPLER = {
+    "layout": {"reversed": "stepped", "broadcast": "stepped"},
+    "form": {"dictionary-2-strides-told": "strides-told"},
+}
+"""Levels that are special in one respect more than another one, of which a failure is told if that shows it as well."""
+_OF_KEYS = (Code.DICTIONARY_MALFORMED,)
+"""Failures of which a key is given, and nothing that is special about an array."""
 _NOWHERE = (99, 0)
 """A device that DLPack does not know."""
 
@@ -161,9 +167,13 @@ def _reduced(exchange: Exchange, point: Point, place: str, one: Repeated, failur
     for name in [name for name, _ in at.changed if name not in fixed]:
         if _fails_alike(exchange, at.without(name), one, failure):
             at = at.without(name)
-    if at.layout in _SPECIAL_STRIDES and "layout" not in fixed:
-        stepped = replace(at, layout="stepped")
-        at = stepped if _fails_alike(exchange, stepped, one, failure) else at
+    for name, simpler in _SIMPLER.items():
+        level = simpler.get(getattr(at, name))
+        if level is not None and name not in fixed:
+            instead = replace(at, **{name: level})
+            at = instead if _fails_alike(exchange, instead, one, failure) else at
+    if failure.code in _OF_KEYS:
+        return failure, at
     special, given = _special(at, place), failure.given or ""
     if special and given and given not in HELD.values():
         special = given if given in special else special if special in given else f"{special}, {given}"
@@ -250,11 +260,23 @@ def _repeat(exchange: Exchange, point: Point, told: Told, place: str, checks: It
             told.add((one, failure.code))
             continue
         found, at = _reduced(exchange, point, place, one, failure)
-        if one.invariant == EXCHANGE and not place and len(at.changed) < 2:
+        by_exchange = _shown_by_exchange(exchange, at, one, failure)
+        if by_exchange is not None:
+            found, at = _reduced(exchange, at.without("content"), place, _PLAIN, by_exchange)
+        if (by_exchange is not None or one.invariant == EXCHANGE) and not place and len(at.changed) < 2:
             told.add((one, failure.code))
             continue
         with _never(exchange):
             raise found
+
+
+def _shown_by_exchange(exchange: Exchange, at: Point, one: Repeated, failure: Failure) -> Failure | None:
+    """The failure of the mere exchange of an array that fails a check of another family, if it is no less serious: one cause is told once."""
+    if one.invariant == EXCHANGE:
+        return None
+    other = _tried(exchange, at.without("content"), _PLAIN)
+    is_alike = other is not None and other.role is failure.role and other.level.at_most(failure.level) is failure.level
+    return other if is_alike else None
 
 
 def _is_late_with_plain(exchange: Exchange) -> bool:
@@ -515,7 +537,12 @@ def _is_unknown(exchange: Exchange, source: Source) -> bool:
     In host memory no address is refused.
     """
     taker, handed = exchange.consumer, exchange.handed
-    if not isinstance(taker, ReferenceAdapter) or handed is None or not source.view.size or exchange.device is Device.HOST:
+    if (
+        not isinstance(taker, ReferenceAdapter)
+        or handed is None
+        or not source.view.size
+        or exchange.device is Device.HOST
+    ):
         return False
     return handed.address == source.address and not taker.memory(exchange.device).reaches(handed.address)
 
@@ -622,7 +649,15 @@ def _judge_content(exchange: Exchange, point: Point, source: Source, taken: Any,
 
 
 def _expect_block(exchange: Exchange, source: Source) -> None:
-    """Nothing beside the view's elements has changed either."""
+    """Nothing beside the view's elements has changed either, in its block and beside that."""
+    block = source.array.block if isinstance(source.array, Exporter) else None
+    beside = spills(block) if isinstance(block, HostBlock) else []
+    if isinstance(block, HostBlock) and beside:
+        GUARDS.forget(block)  # or the end of the case tells it once more, of the array of the point
+        fail(
+            Code.WRITE_OUTSIDE, exchange.reading(), role=Role.CONSUMER, reason="bytes beside the memory of the array change during the exchange",
+            expected="no change", seen=beside[0].told, accused=Side.CONSUMER,
+        )  # fmt: skip
     seen = exchange.peek(source.start, len(source.block))
     if seen == source.block:
         return
@@ -794,14 +829,14 @@ def _not_judged(exchange: Exchange, why: str) -> None:
 
 
 def _expect_part_holds(exchange: Exchange, point: Point, source: Source, holder: list[Any]) -> None:
-    """A view of the import keeps what the import kept. It takes the import's place in ``holder``."""
+    """A view of the import keeps what the import kept, and is read-only if that is. It takes the import's place in ``holder``."""
     if (
         not point.ndim
         or exchange.protocol is not Protocol.DLPACK
         or exchange.consumer.traits & {Trait.VIEW_ONLY, Trait.IMMUTABLE}
     ):
         return
-    whole = Index((slice(None),))
+    whole, is_locked = Index((slice(None),)), bool(exchange.look(holder[0]).readonly)
     try:
         holder[0] = exchange.using(lambda: exchange.consumer.view(holder[0], whole), "slicing the import")
     except Unsupported:
@@ -816,6 +851,11 @@ def _expect_part_holds(exchange: Exchange, point: Point, source: Source, holder:
             show(source.values, source.dtype),
             show(seen, source.dtype),
         )
+    if is_locked and not exchange.look(holder[0]).readonly:
+        fail(
+            Code.READONLY_LOST, "DLP-09", role=Role.CONSUMER, level=Level.SHOULD, reason="a view of a read-only import can be written",
+            expected="a read-only view", seen="a writable one", accused=exchange.reader_at_fault(),
+        )  # fmt: skip
 
 
 def _gone(exchange: Exchange, source: Source, seen: str) -> NoReturn:
