@@ -44,6 +44,7 @@ from .steps import Doing
 _PRESSURE = 2
 """Arrays of the producer's that take up memory which should not be free."""
 _MANY = 99
+_REEXPORTS = ("reexport", "far-reexport")
 _NOT_PLAIN = "columns"
 """A layout that is not promised to be taken."""
 _SIMPLER = {
@@ -78,7 +79,7 @@ def _of_pair(pair: Pair) -> Iterator[Draft]:
 
 @invariant(
     "combination.exchange",
-    producer="DLP-59 DLP-02 DLP-07 DLP-08 DLP-10 DLP-13 DLP-15 DLP-19 DLP-20 DLP-27 DLP-28 DLP-39 DLP-43 DLP-46 "
+    producer="DLP-59 DLP-02 DLP-07 DLP-08 DLP-10 DLP-13 DLP-15 DLP-19 DLP-20 DLP-27 DLP-28 DLP-30 DLP-39 DLP-43 DLP-46 "
     "CAI-05 CAI-02 CAI-03 CAI-06 CAI-08 CAI-11 CAI-12",
     consumer="DLP-58 DLP-09 DLP-26 DLP-31 DLP-36 DLP-42 DLP-43 DLP-44 DLP-46 DLP-63 CAI-32 CAI-07 CAI-29",
     context="G2 CAI-27",
@@ -131,17 +132,20 @@ def _judge(exchange: Exchange, point: Point, told: Told, place: str = "") -> Non
             raise ended from failure
     except _NotMade as missing:
         raise Inconclusive(f"not run: {missing}") from missing
+    is_refused, has_answers = isinstance(ended, Refused), bool(exchange.answers)
+    if is_refused and point.path in _REEXPORTS and not has_answers:
+        point, has_answers = point.without("path"), True  # there is no such import: an array of its own is judged
     if REFERENCE in exchange.case.libraries and exchange.case.parameters:
-        _repeat(exchange, point, told, place, _checks(exchange, is_refused=isinstance(ended, Refused)))
+        _repeat(exchange, point, told, place, _checks(exchange, is_refused=is_refused, has_answers=has_answers))
     if ended is not None:
         raise ended
 
 
-def _checks(exchange: Exchange, *, is_refused: bool) -> tuple[Repeated, ...]:
+def _checks(exchange: Exchange, *, is_refused: bool, has_answers: bool) -> tuple[Repeated, ...]:
     """The checks that say something. Where the producer has exported and the array is refused, its answers are judged still."""
     if not is_refused:
         return REPEATED
-    return _WITHOUT_IMPORT if exchange.case.consumer == REFERENCE and exchange.answers else EXCHANGES
+    return _WITHOUT_IMPORT if exchange.case.consumer == REFERENCE and has_answers else EXCHANGES
 
 
 # -- what is special about a failure
@@ -379,10 +383,16 @@ def _own(exchange: Exchange, at: Point, one: Repeated) -> Exchange:
         own.special(combined(at.changed))
         return own
     parameters = (("dtype", at.dtype), ("layout", "c-order" if at.is_plain else _NOT_PLAIN), *one.options)
-    own = exchange.at(
-        replace(exchange.case, invariant=one.invariant, parameters=parameters), lambda _: _source(own, at)[0],
-        readonly=at.access == "readonly",
-    )  # fmt: skip
+    kept: list[Any] = []
+
+    def made(_: int) -> Source:
+        source = _source(own, at)[0]
+        if one.of == "producer" and not one.releases:
+            kept.extend(_exported_before(own, at, source))
+        return source
+
+    case = replace(exchange.case, invariant=one.invariant, parameters=parameters)
+    own = exchange.at(case, made, readonly=at.access == "readonly")
     return own
 
 
@@ -390,7 +400,7 @@ def _source(exchange: Exchange, point: Point) -> tuple[Source, Managed | None, S
     """The producer's array; if it is an import, our struct that tells when the producer has let go of it; and the view beside it."""
     lent: Managed | None = None
     other: Source | None = None
-    if point.path in ("reexport", "far-reexport"):
+    if point.path in _REEXPORTS:
         source, lent = _imported(exchange, point)
     elif point.size == "huge":
         source = _far_apart(exchange, point)
@@ -499,6 +509,7 @@ def _take(exchange: Exchange, point: Point, source: Source) -> Any:
     except Refused:
         if exchange.case.consumer == REFERENCE:
             exchange.expect_handed(source)  # else the reference would be told to have refused the array
+            _expect_no_stream_wanted(exchange, source, offer, keywords)
         if _is_unknown(exchange, source):
             _gone(exchange, source, "no memory of the device at the address of element 0")
         raise
@@ -529,6 +540,23 @@ def _hand_over(exchange: Exchange, point: Point, source: Source, times: int) -> 
     except Exception as error:
         exchange.check_context(error)
         raise Refused(f"refused after it was accepted: {brief(error)}") from error
+
+
+def _expect_no_stream_wanted(exchange: Exchange, source: Source, offer: Any, keywords: dict[str, Any]) -> None:
+    """A producer that refuses to export an array of host memory without a stream does not export it with one."""
+    if exchange.device is not Device.HOST or getattr(offer, "raised", None) is None:
+        return
+    exporter = exchange.producer.exporter(source.array, Protocol.DLPACK)
+    try:
+        with exchange.step(Doing.EXPORT, Role.PRODUCER):
+            exporter.__dlpack__(**{"max_version": NEWEST, **keywords, "stream": -1})
+    except Exception as error:
+        exchange.check_context(error)
+        return
+    fail(
+        Code.KEYWORD_REFUSED, "DLP-30", role=Role.PRODUCER, reason="the producer refuses stream=None, which the protocol allows",
+        expected="a capsule", seen=f"a capsule for stream=-1 alone: {brief(offer.raised)}", given="`stream=None`",
+    )  # fmt: skip
 
 
 def _is_unknown(exchange: Exchange, source: Source) -> bool:
@@ -907,6 +935,23 @@ def _refused(exchange: Exchange, role: Role, action: Callable[[], Any]) -> None:
             action()
     except Exception as error:
         exchange.check_context(error)
+
+
+def _exported_before(exchange: Exchange, point: Point, source: Source) -> list[Any]:
+    """The earlier exports of the array of a point, as far as they live still."""
+    if point.count not in ("second", "again"):
+        return []
+    exporter, found = exchange.producer.exporter(source.array, exchange.protocol), []
+    by_dlpack = exchange.protocol is Protocol.DLPACK
+    _refused(
+        exchange, Role.PRODUCER,
+        lambda: found.append(exporter.__dlpack__(max_version=NEWEST) if by_dlpack else exporter.__cuda_array_interface__),
+    )  # fmt: skip
+    if point.count == "second":
+        return found
+    found.clear()
+    settle()
+    return []
 
 
 def _export_in_vain(exchange: Exchange, source: Source) -> None:
