@@ -143,8 +143,8 @@ class Exchange:
         """The array that was made last, without the array itself, which must not be held."""
         self._is_crafted = False
         self._maker: Callable[[int], Source] | None = None
-        self._is_locked = False
-        """Whether the arrays that a check makes in a form of its own are read-only, as those of the case are that it is made for."""
+        self.is_locked = False
+        """Whether a check is made on arrays that are read-only: those of the case that it is made for, and those in a form of its own."""
         self._worked: tuple[Doing, Role] | None = None
         """The newest step of a library."""
         self._is_lent = False
@@ -167,7 +167,7 @@ class Exchange:
         ``readonly`` says whether the others are read-only as well.
         """
         own = self.apart()
-        own.case, own._maker, own._is_locked, own._given = case, maker, readonly, self.given
+        own.case, own._maker, own.is_locked, own._given = case, maker, readonly, self.given
         own.notes = {}
         return own
 
@@ -314,7 +314,7 @@ class Exchange:
         """The producer's array with the case's element type and layout, filled with a pattern."""
         if self._maker is not None and kind is None and form is None:
             return self._maker(seed)
-        return self.make(self.producer, seed=seed, kind=kind, form=form, readonly=self._is_locked)
+        return self.make(self.producer, seed=seed, kind=kind, form=form, readonly=self.is_locked)
 
     def make(
         self, library: Adapter, *, seed: int = 0, kind: DType | None = None, form: Layout | None = None,

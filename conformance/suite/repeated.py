@@ -132,7 +132,7 @@ FORMS: tuple[Repeated, ...] = (
 CHECKS: tuple[Repeated, ...] = (
     # what a producer answers
     *_of("capsule.name", "producer", at_large=True, legacy=True, option="struct", values=_STRUCTS),
-    *_of("negotiation.signature", "producer", at_large=True, legacy=True, option="keyword", values=("all", "stream"), needs_elements=True),
+    *_of("negotiation.signature", "producer", at_large=True, option="keyword", values=("all", "stream"), needs_elements=True),
     *_of("negotiation.copied-flag", "producer", option="copy", values=("true", "false"), needs_elements=True),
     *_of("negotiation.version", "producer", at_large=True, option="asked", values=("none", "1.0", "1.99")),
     *_of("negotiation.device-argument", "producer", at_large=True, legacy=True, option="asked", values=("own",), needs_elements=True),

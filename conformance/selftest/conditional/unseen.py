@@ -21,6 +21,7 @@ _BY_RULE = {
         "cai.OwnerForgotten",
         "dtype.BrainFloatsRefused",
         "layout.RefusesInSilence",
+        "lifetime.DictionariesKept",
         "negotiation.AnyStreamTaken",
         "negotiation.DefaultStreamsTakenOnHost",
         "negotiation.HostStreamBesideAVersion",
