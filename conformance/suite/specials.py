@@ -5,6 +5,8 @@ from __future__ import annotations
 from collections.abc import Iterable
 from functools import lru_cache
 
+from conformance.protocols.dtypes import DTYPES
+
 from .catalogue import Case
 from .layouts import EMPTY, HIGH_RANK, NEGATIVE, OFFSET, PLAIN, SCALAR, STRIDED, UNIT, ZERO_STRIDE
 
@@ -115,6 +117,11 @@ def _ways() -> frozenset[str]:
     ranks = {_shaped("rank", f"rank-{rank}") for rank in range(8)}
     tables = (*_SHAPED.values(), *_WAYS.values())
     return frozenset(word for table in tables for word in table.values()) | numbered | ranks
+
+
+def is_of_type(given: str) -> bool:
+    """Whether this phrase says of an array that it has some element type, and nothing else."""
+    return given.startswith(_OF_DTYPE) and given.removeprefix(_OF_DTYPE) in DTYPES
 
 
 def is_ordinary(given: str) -> bool:
