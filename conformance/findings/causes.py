@@ -158,7 +158,9 @@ def _misread(groups: Mapping[Cause, _Members]) -> dict[Cause, _Members]:
         names = [part for part in parts(cause.given) if is_of_type(part)]
         alike = (replace(cause, slug=slug, given=name) for slug in _MISREADINGS for name in names)
         is_misread = cause.side == Side.CONSUMER.value and cause.slug in _MISREADINGS
-        root = next((one for one in alike if is_misread and one in groups and _worst(groups[one]) <= _worst(members)), cause)
+        root = next(
+            (one for one in alike if is_misread and one in groups and _worst(groups[one]) <= _worst(members)), cause
+        )
         found[root] += members
     return found
 

@@ -509,6 +509,12 @@ def _kind(pair: Pair) -> dict[str, bool]:
     }  # fmt: skip
 
 
+_WITH_OTHERS = {
+    "beside": "each point makes such an exchange, and has no case of its own for it",
+    "far-reexport": "the reference has huge arrays of every kind",
+}
+
+
 def left_out(pairs: Iterable[Pair]) -> Iterator[tuple[str, str]]:
     """The levels, and the pairs of levels, that no point of these exchanges has; each with the reason."""
     found: dict[tuple[str, str], None] = {}
@@ -518,6 +524,8 @@ def left_out(pairs: Iterable[Pair]) -> Iterator[tuple[str, str]]:
                 f"{level} from {pair.producer.name} to {pair.consumer.name} by {pair.protocol.value} on {pair.device.value}",
                 why,
             ] = None
+        for level, why in _WITH_OTHERS.items():
+            found[f"{level} with other levels", why] = None
         for rule in rules(pair.source.dtypes, **_kind(pair)):
             found[f"{' or '.join(rule.these)} with {' or '.join(rule.those)}", rule.why] = None
     return iter(found)

@@ -217,7 +217,9 @@ def _judge_refused_none(
     """
     if asked:
         _export(exchange, source, **asked)
-    refused = [(name, alone) for name in chosen if (alone := _refusal_of_none(exchange, source, name, asked)) is not None]
+    refused = [
+        (name, alone) for name in chosen if (alone := _refusal_of_none(exchange, source, name, asked)) is not None
+    ]
     for name, alone in refused:
         if name == "stream" or not older_signature(alone):
             _refuses_keyword(name, None, "DLP-30", alone)
