@@ -4,7 +4,8 @@ Cases share a cause if they accuse the same library of the same kind of mistake 
 between two libraries joins the cause that the accused one shows with the reference, if both end in the same way: a crash never joins
 a wrong value, save where two mistakes meet and each library is accused of its own. The special input is a part of the cause only where
 a plain array does not show it. Input that is special in several respects joins the cause of the first of them that shows it alone. A consumer
-that misreads every array of an element type has one cause, however the arrays come to be wrong.
+that misreads every array of an element type has one cause, however the arrays come to be wrong. So has what all types of one width
+show, or all higher ranks, or all larger arrays (``widening.py``).
 """
 
 from __future__ import annotations
@@ -23,6 +24,7 @@ from conformance.verdict import Verdict
 
 from .known import Book
 from .model import UNKNOWN, Finding, Observation, held_alone
+from .widening import widened
 from .wording import sentence
 
 _ROLES = {Side.PRODUCER: Role.PRODUCER, Side.CONSUMER: Role.CONSUMER}
@@ -148,7 +150,7 @@ def _generalised(groups: Mapping[Cause, _Members]) -> dict[Cause, _Members]:
     for plain, causes in alike.items():
         for cause in causes:
             found[plain if plain in causes else _simplest(cause, causes)] += groups[cause]
-    return _misread(found)
+    return _widened(_misread(found))
 
 
 def _misread(groups: Mapping[Cause, _Members]) -> dict[Cause, _Members]:
@@ -162,6 +164,18 @@ def _misread(groups: Mapping[Cause, _Members]) -> dict[Cause, _Members]:
             (one for one in alike if is_misread and one in groups and _worst(groups[one]) <= _worst(members)), cause
         )
         found[root] += members
+    return found
+
+
+def _widened(groups: Mapping[Cause, _Members]) -> dict[Cause, _Members]:
+    """Causes that every element type of a width shows are one, and so are those of all higher ranks and of all larger arrays."""
+    alike: dict[Cause, list[str]] = defaultdict(list)
+    for cause in groups:
+        alike[replace(cause, given="")].append(cause.given)
+    wider = {plain: widened(givens) for plain, givens in alike.items()}
+    found: dict[Cause, _Members] = defaultdict(list)
+    for cause, members in groups.items():
+        found[replace(cause, given=wider[replace(cause, given="")][cause.given])] += members
     return found
 
 

@@ -106,9 +106,14 @@ def _way(name: str, level: str) -> str:
 
 def parts(given: str) -> tuple[str, ...]:
     """The single phrases of :func:`combined`, in order; a phrase that it has not made is one part."""
-    array, *ways = given.split(_WAY)
-    found = (*array.split(_AND), *ways)
+    found = pieces(given)
     return found if all(part in _ways() or is_ordinary(part) for part in found) else (given,)
+
+
+def pieces(given: str) -> tuple[str, ...]:
+    """The same of a phrase that a check has put behind them as well: it stands as it is, or falls into pieces that mean nothing."""
+    array, *ways = given.split(_WAY)
+    return (*array.split(_AND), *ways)
 
 
 @lru_cache
