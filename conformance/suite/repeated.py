@@ -164,10 +164,15 @@ CHECKS: tuple[Repeated, ...] = (
     *_of("cai.device-address", "producer", protocols=_CAI, needs_elements=True),
     *_of("readonly.legacy-export", "producer", changes_the_array=True, levels=(_LOCKED,), producer=_READS_ONLY),
     *_of("readonly.export", "producer", changes_the_array=True, levels=(_LOCKED,), protocols=_BOTH, producer=_READS_ONLY),
+    *_of(
+        "readonly.export", "producer", changes_the_array=True, levels=(("access", "writable"),), protocols=_BOTH, producer=_READS_ONLY,
+        option="after", values=("export",),
+    ),
     # what a consumer makes of it
     *_of("capsule.renamed", "consumer", at_large=True, legacy=True, option="struct", values=_STRUCTS),
     *_of("capsule.second-import", "consumer", releases=True, legacy=True, option="struct", values=_STRUCTS),
-    *_of("capsule.struct-untouched", "consumer", legacy=True, option="struct", values=_STRUCTS),
+    *_of("capsule.struct-untouched", "consumer", option="struct", values=("versioned",)),
+    *_of("capsule.struct-untouched", "consumer", legacy=True, option="struct", values=("legacy",)),
     *_of("negotiation.keyword-call", "consumer"),
     *_of("negotiation.version-request", "consumer", at_large=True),
     *_of("negotiation.older-producer", "consumer", legacy=True, option="signature", values=("stream-only", "stream-and-version")),
@@ -193,6 +198,7 @@ CHECKS: tuple[Repeated, ...] = (
     *_of("readonly.import", "consumer", needs_elements=True, protocols=_BOTH, consumer=_READS_ONLY),
     *_of("cai.versions", "consumer", option="version", values=("0", "2", "3", "4"), protocols=_CAI),
     *_of("cai.unknown-keys", "consumer", protocols=_CAI),
+    *_of("cai.mask", "consumer", protocols=_CAI),
     *(
         Repeated("cai.optional-keys", (("key", key), ("form", "absent")), "consumer", protocols=_CAI, levels=(("layout", "packed"),), is_packed=True)
         for key in ("strides", "stream", "descr", "mask")
