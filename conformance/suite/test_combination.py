@@ -52,6 +52,13 @@ _SIMPLER = {
     "form": {"dictionary-2-strides-told": "strides-told"},
 }
 """Levels that are special in one respect more than another one, of which a failure is told if that shows it as well."""
+_SAID = {
+    Code.READONLY_LOST: "access",
+    Code.COPY_MADE: "path",
+    Code.COPY_SHARED: "path",
+    Code.COPIED_FLAG_MISSING: "path",
+}
+"""Failures that say of each array what its level of a factor says: the factor."""
 _OF_KEYS = (Code.DICTIONARY_MALFORMED,)
 """Failures of which a key is given, and nothing that is special about an array."""
 _NOWHERE = (99, 0)
@@ -178,7 +185,8 @@ def _reduced(exchange: Exchange, point: Point, place: str, one: Repeated, failur
             at = instead if _fails_alike(exchange, instead, one, failure) else at
     if failure.code in _OF_KEYS:
         return failure, at
-    special, given = _special(at, place), failure.given or ""
+    said = _SAID.get(failure.code)
+    special, given = _special(at if said is None else at.without(said), place), failure.given or ""
     if special and given and given not in HELD.values():
         special = given if given in special else special if special in given else f"{special}, {given}"
     told = Failure(

@@ -13,8 +13,9 @@ from conformance.adapters.base import Device
 from conformance.adapters.reference import ReferenceAdapter
 from conformance.execution.results import Result
 from conformance.execution.workbench import Workbench
+from conformance.protocols.cai import ArrayInterface
 from conformance.protocols.clauses import Level
-from conformance.protocols.dlpack import Tensor
+from conformance.protocols.dlpack import DLFlags, Tensor
 from conformance.protocols.dtypes import DLCode, DType
 from conformance.protocols.strided import Strided, c_strides
 from conformance.reference.exporter import NEWEST, Exporter
@@ -514,3 +515,47 @@ def test_a_producer_without_such_imports_is_judged_by_an_array_of_its_own() -> N
         with_exporter(ListsShapesOfLocked), device=Device.SIMULATED, protocol="cai", layout="padded", access="readonly", path="reexport"
     )  # fmt: skip
     assert (result.code, result.given) == (Code.DICTIONARY_MALFORMED.value, "shape")
+
+
+class BitOfStridedLost(Exporter):
+    """Does not say that strided arrays are read-only."""
+
+    def flags(self, *, copied: bool) -> int:
+        return super().flags(copied=copied) & ~(0 if self.view.contiguous else int(DLFlags.READ_ONLY))
+
+
+class FlagOfWideLost(Exporter):
+    """Does not flag copies of 8-byte elements."""
+
+    def flags(self, *, copied: bool) -> int:
+        return super().flags(copied=copied and self.dtype.itemsize != 8)
+
+
+@pytest.mark.parametrize(
+    ("exporter", "levels", "given"),
+    [
+        (BitOfStridedLost, {"access": "readonly", "layout": "padded", "rank": "rank-3"}, "a strided view"),
+        (FlagOfWideLost, {"path": "copy", "dtype": "int64", "rank": "rank-1"}, "an array of int64"),
+    ],
+)
+def test_what_the_failure_says_is_not_given_once_more(
+    exporter: type[Exporter], levels: dict[str, str], given: str
+) -> None:
+    """That the array is read-only, or copied."""
+    assert run(with_exporter(exporter), **levels).given == given
+
+
+def test_explicit_strides_in_two_versions_are_one_input() -> None:
+    """Where those in the newest version show it as well."""
+
+    class StridesRefused(Importer):
+        def cai_strides(self, interface: ArrayInterface, dtype: DType) -> tuple[int, ...]:
+            if interface.strides is not None and 0 in interface.shape:
+                raise RuntimeError("a null pointer")
+            return super().cai_strides(interface, dtype)
+
+    told = [
+        run(with_importer(StridesRefused), device=Device.SIMULATED, protocol="cai", form=form).given
+        for form in ("strides-told", "dictionary-2-strides-told")
+    ]
+    assert told == ["an array without elements, explicit strides of a C-contiguous array"] * 2
