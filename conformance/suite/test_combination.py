@@ -647,15 +647,18 @@ def _expect_capsule(exchange: Exchange, point: Point, source: Source, tensor: Te
             expected=f"strides of {source.view.ndim} dimensions", seen="NULL",
             given="a C-contiguous array in a capsule of version 1.2 or newer",
         )  # fmt: skip
-    _expect_copied_flag(source, tensor)
+    _expect_copied_flag(source, tensor, is_asked=point.path == "copy")
 
 
-def _expect_copied_flag(source: Source, tensor: Tensor) -> None:
-    """IS_COPIED is set exactly if the struct is about a copy, and no flag that means nothing."""
+def _expect_copied_flag(source: Source, tensor: Tensor, *, is_asked: bool) -> None:
+    """IS_COPIED is set exactly if the struct is about a copy, and no flag that means nothing.
+
+    A copy that is not asked for is wrong by itself, with the flag and without it.
+    """
     if tensor.flags is None:
         return
     moved, flagged = tensor.element0 != source.address, bool(tensor.flags & DLFlags.IS_COPIED)
-    if source.view.size and moved != flagged:
+    if source.view.size and moved != flagged and (is_asked or not moved):
         fail(
             Code.COPIED_FLAG_MISSING if moved else Code.COPIED_FLAG_INVENTED, "DLP-10", role=Role.PRODUCER,
             reason="the producer copies without setting IS_COPIED" if moved else "the producer sets IS_COPIED and shares",
