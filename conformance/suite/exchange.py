@@ -472,6 +472,12 @@ class Exchange:
         if wrong:
             self._capsule_malformed(wrong)
 
+    @property
+    def is_unreadable(self) -> bool:
+        """Whether the producer's newest dictionary is malformed, so that a consumer may refuse it; ``cai.form`` judges that."""
+        is_own = self.protocol is Protocol.CAI and not self._is_crafted
+        return is_own and bool(self.answers) and self.answers[-1].handed is None
+
     def _capsule_malformed(self, seen: str) -> NoReturn:
         fail(
             Code.CAPSULE_MALFORMED, "DLP-01", role=Role.PRODUCER, reason="no readable DLPack capsule",
@@ -540,7 +546,7 @@ class Exchange:
     def _refused(self, side: Adapter, role: Role, error: Exception, promised: str = "") -> NoReturn:
         self.check_context(error)
         text = f"{side.name} refused to {'export' if role is Role.PRODUCER else 'import'}: {brief(error)}"
-        if promised and _speaks_of(promised, role):
+        if promised and _speaks_of(promised, role) and not (role is Role.CONSUMER and self.is_unreadable):
             if role is Role.CONSUMER:
                 self.expect_handed()
             fail(
