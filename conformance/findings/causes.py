@@ -3,7 +3,9 @@
 Cases share a cause if they accuse the same library of the same kind of mistake (:attr:`Code.cause`) with the same facets. A case
 between two libraries joins the cause that the accused one shows with the reference, if both end in the same way: a crash never joins
 a wrong value, save where two mistakes meet and each library is accused of its own. The special input is a part of the cause only where
-a plain array does not show it. Input that is special in several respects joins the cause of the first of them that shows it alone.
+a plain array does not show it. Input that is special in several respects joins the cause of the first of them that shows it alone. A consumer
+that misreads every array of an element type has one cause, however the arrays come to be wrong. So has what all types of one width
+show, or all higher ranks, or all larger arrays (``widening.py``).
 """
 
 from __future__ import annotations
@@ -17,11 +19,12 @@ from conformance.protocols.clauses import Role
 from conformance.suite.codes import BY_SLUG, Code, Facet
 from conformance.suite.libraries import REFERENCE
 from conformance.suite.outcomes import Side
-from conformance.suite.specials import parts
+from conformance.suite.specials import is_of_type, parts
 from conformance.verdict import Verdict
 
 from .known import Book
 from .model import UNKNOWN, Finding, Observation, held_alone
+from .widening import widened
 from .wording import sentence
 
 _ROLES = {Side.PRODUCER: Role.PRODUCER, Side.CONSUMER: Role.CONSUMER}
@@ -29,6 +32,10 @@ _WORST_FIRST = list(Verdict)
 _BY_LEGAL_INPUT = (Verdict.VIOLATES, Verdict.DEVIATES, Verdict.ROBUSTNESS)
 """A cause that legal input shows is judged by that, whatever illegal input shows besides."""
 _DEVICES = ("host", "cuda", "simulated")
+_MISREADINGS = tuple(
+    code.cause for code in (Code.VALUES_CHANGED, Code.STRIDES_CHANGED, Code.SHAPE_CHANGED, Code.WRONG_ADDRESS, Code.IMPORT_UNUSABLE)
+)  # fmt: skip
+"""How a wrong idea of an element type shows. The first one that any array of the type shows gives the cause its name."""
 _ARTICLE = re.compile(r"^(a|an|the)-")
 
 
@@ -143,7 +150,37 @@ def _generalised(groups: Mapping[Cause, _Members]) -> dict[Cause, _Members]:
     for plain, causes in alike.items():
         for cause in causes:
             found[plain if plain in causes else _simplest(cause, causes)] += groups[cause]
+    return _widened(_misread(found))
+
+
+def _misread(groups: Mapping[Cause, _Members]) -> dict[Cause, _Members]:
+    """Causes of a consumer that misreads every array of an element type are one, if the others are no more serious."""
+    found: dict[Cause, _Members] = defaultdict(list)
+    for cause, members in groups.items():
+        names = [part for part in parts(cause.given) if is_of_type(part)]
+        alike = (replace(cause, slug=slug, given=name) for slug in _MISREADINGS for name in names)
+        is_misread = cause.side == Side.CONSUMER.value and cause.slug in _MISREADINGS
+        root = next(
+            (one for one in alike if is_misread and one in groups and _worst(groups[one]) <= _worst(members)), cause
+        )
+        found[root] += members
     return found
+
+
+def _widened(groups: Mapping[Cause, _Members]) -> dict[Cause, _Members]:
+    """Causes that every element type of a width shows are one, and so are those of all higher ranks and of all larger arrays."""
+    alike: dict[Cause, list[str]] = defaultdict(list)
+    for cause in groups:
+        alike[replace(cause, given="")].append(cause.given)
+    wider = {plain: widened(givens) for plain, givens in alike.items()}
+    found: dict[Cause, _Members] = defaultdict(list)
+    for cause, members in groups.items():
+        found[replace(cause, given=wider[replace(cause, given="")][cause.given])] += members
+    return found
+
+
+def _worst(members: _Members) -> int:
+    return min(_WORST_FIRST.index(observation.verdict) for observation, _ in members)
 
 
 def _simplest(cause: Cause, causes: Sequence[Cause]) -> Cause:
@@ -155,7 +192,8 @@ def _simplest(cause: Cause, causes: Sequence[Cause]) -> Cause:
 
 
 def _finding(cause: Cause, members: _Members, versions: Versions, book: Book) -> Finding:
-    observations = sorted({o: None for o, _ in members}, key=_smallness)
+    own = {o for o, code in members if code is None or code.cause == cause.slug}
+    observations = sorted({o: None for o, _ in members}, key=lambda o: (o not in own, _smallness(o)))
     verdict = min((o.verdict for o in held_alone(observations)), key=_BY_LEGAL_INPUT.index)
     shown_in = {o.cell for o in observations}
     of_cells = [of_cell.get(cause.library, {}) for cell, of_cell in versions.items() if cell in shown_in]

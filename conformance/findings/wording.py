@@ -47,6 +47,8 @@ def sentence(library: str, role: Role, code: Code | None, given: str, protocol: 
         says = f"{_LOST[code]} when {_released(role, given)} is released"
     if code in _AT_EXIT and given == EXITING:
         says = _AT_EXIT[code]
+    if not given:
+        says = says.removesuffix(": {given}")  # the rest says it already
     by = f", by {PROTOCOLS[protocol]}" if protocol in PROTOCOLS else ""
     return f"{title(library)} {says.format(given=given or PLAIN)}{by}."
 

@@ -66,6 +66,10 @@ class Guards:
             self._living.discard(block)
             self._found += spills(block)
 
+    def forget(self, block: Guarded) -> None:
+        """Do not look at a block any more: what was written beside it is told elsewhere."""
+        self._living.discard(block)
+
     def spills(self) -> tuple[Spill, ...]:
         """Return the changed bytes outside of all blocks."""
         return (*self._found, *(spill for block in list(self._living) for spill in spills(block)))

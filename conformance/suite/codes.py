@@ -184,6 +184,12 @@ class Code(str, Enum):
         "exports wrong elements for {given}",
         "reads wrong elements from {given}",
     )
+    SOURCE_CHANGED = (
+        "source-changed",
+        _BOTH,
+        "changes the elements of {given} while it exports it",
+        "changes the elements of {given} while it imports it",
+    )
     UNRESOLVED_ELEMENTS = (
         "unresolved-elements",
         _SIDE,
@@ -262,11 +268,11 @@ class Code(str, Enum):
 
     # -- copies
 
-    COPIED_FLAG_MISSING = ("copied-flag-missing", _SIDE, "exports a copy without the IS_COPIED flag")
-    COPIED_FLAG_INVENTED = ("copied-flag-invented", _SIDE, "sets the IS_COPIED flag on shared memory")
-    COPY_SHARED = ("copy-shared", _PROTOCOL, "shares memory although `copy=True` asks for a copy")
+    COPIED_FLAG_MISSING = ("copied-flag-missing", _GIVEN, "exports a copy without the IS_COPIED flag: {given}")
+    COPIED_FLAG_INVENTED = ("copied-flag-invented", _GIVEN, "sets the IS_COPIED flag on shared memory: {given}")
+    COPY_SHARED = ("copy-shared", _BOTH, "shares memory although `copy=True` asks for a copy: {given}")
     COPY_REFUSED = ("copy-refused", _SIDE, "refuses `copy=True` for a plain array")
-    COPY_MADE = ("copy-made", _SIDE, "copies although `copy=False` forbids it")
+    COPY_MADE = ("copy-made", _GIVEN, "copies although `copy=False` forbids it: {given}")
     SHARING_REFUSED = ("sharing-refused", _SIDE, "refuses `copy=False` for an array that it can share")
 
     # -- devices and contexts
@@ -294,9 +300,9 @@ class Code(str, Enum):
 
     READONLY_LOST = (
         "readonly-lost",
-        _PROTOCOL,
-        "exports a read-only array as writable",
-        "imports a read-only array as writable",
+        _BOTH,
+        "exports a read-only array as writable: {given}",
+        "imports a read-only array as writable: {given}",
     )
     READONLY_PASSED_ON = ("readonly-passed-on", _SIDE, "passes a read-only import on as writable")
     READONLY_INVENTED = (

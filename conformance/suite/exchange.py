@@ -72,6 +72,8 @@ class Source:
     address: int
     block: bytes
     elements: bytes | None = None
+    before: int = 0
+    """Bytes in front of the block that are the suite's own: an address there leads to no copy."""
     _gathered: _Gathered | None = field(default=None, init=False, repr=False, compare=False)
 
     @property
@@ -162,6 +164,8 @@ class Exchange:
         self._is_crafted = False
         self._is_asking = False
         self._maker: Callable[[int], Source] | None = None
+        self.is_locked = False
+        """Whether a check is made on arrays that are read-only: those of the case that it is made for, and those in a form of its own."""
         self._worked: tuple[Doing, Role] | None = None
         """The newest step of a library."""
         self._is_lent = False
@@ -178,10 +182,13 @@ class Exchange:
         own.answers = []
         return own
 
-    def at(self, case: Case, maker: Callable[[int], Source]) -> Exchange:
-        """This exchange as another case on arrays of the same kind: ``maker`` makes the producer's arrays by a seed."""
+    def at(self, case: Case, maker: Callable[[int], Source], *, readonly: bool = False) -> Exchange:
+        """This exchange as another case on arrays of the same kind: ``maker`` makes the producer's by a seed, where a check asks for no other.
+
+        ``readonly`` says whether the others are read-only as well.
+        """
         own = self.apart()
-        own.case, own._maker, own._given = case, maker, self.given
+        own.case, own._maker, own.is_locked, own._given = case, maker, readonly, self.given
         own.notes = {}
         return own
 
@@ -333,7 +340,7 @@ class Exchange:
         """The producer's array with the case's element type and layout, filled with a pattern."""
         if self._maker is not None and kind is None and form is None:
             return self._maker(seed)
-        return self.make(self.producer, seed=seed, kind=kind, form=form)
+        return self.make(self.producer, seed=seed, kind=kind, form=form, readonly=self.is_locked)
 
     def make(
         self, library: Adapter, *, seed: int = 0, kind: DType | None = None, form: Layout | None = None,
@@ -490,6 +497,12 @@ class Exchange:
         if wrong:
             self._capsule_malformed(wrong)
 
+    @property
+    def is_unreadable(self) -> bool:
+        """Whether the producer's newest dictionary is malformed, so that a consumer may refuse it; ``cai.form`` judges that."""
+        is_own = self.protocol is Protocol.CAI and not self._is_crafted
+        return is_own and bool(self.answers) and self.answers[-1].handed is None
+
     def _capsule_malformed(self, seen: str) -> NoReturn:
         fail(
             Code.CAPSULE_MALFORMED, "DLP-01", role=Role.PRODUCER, reason="no readable DLPack capsule",
@@ -558,7 +571,7 @@ class Exchange:
     def _refused(self, side: Adapter, role: Role, error: Exception, promised: str = "") -> NoReturn:
         self.check_context(error)
         text = f"{side.name} refused to {'export' if role is Role.PRODUCER else 'import'}: {brief(error)}"
-        if promised and _speaks_of(promised, role):
+        if promised and _speaks_of(promised, role) and not (role is Role.CONSUMER and self.is_unreadable):
             if role is Role.CONSUMER:
                 self.expect_handed()
             fail(
@@ -715,13 +728,13 @@ class Exchange:
         giver, handed = self._passed_on or (self.case.producer, self.handed)
         if handed is not None and handed.elements not in (None, source.values):
             fail(
-                Code.VALUES_CHANGED, self.describing(), role=Role.PRODUCER, reason="the export changes the elements of the array",
+                Code.SOURCE_CHANGED, self.describing(), role=Role.PRODUCER, reason="the export changes the elements of the array",
                 expected=show(source.values, source.dtype), seen=show(lies, source.dtype), given="", accused=Side.PRODUCER,
                 library=giver,
             )  # fmt: skip
         is_seen = handed is None or handed.elements is not None
         fail(
-            Code.VALUES_CHANGED, "CAI-32" if (protocol or self.protocol) is Protocol.CAI else "DLP-58", role=Role.CONSUMER,
+            Code.SOURCE_CHANGED, "CAI-32" if (protocol or self.protocol) is Protocol.CAI else "DLP-58", role=Role.CONSUMER,
             reason="the elements of the array change during the import", expected=show(source.values, source.dtype),
             seen=show(lies, source.dtype), given="", accused=Side.CONSUMER if is_seen else None,
             library=taker.name if is_seen else "",
@@ -921,7 +934,7 @@ class Exchange:
 
     def is_elsewhere(self, source: Source, address: int) -> bool:
         """Whether an address is none of the array's own memory."""
-        return not source.start <= address < source.start + max(len(source.block), 1)
+        return not source.start - source.before <= address < source.start + max(len(source.block), 1)
 
     def _relation(self, source: Source, address: int) -> str:
         start = source.start

@@ -39,7 +39,13 @@ ASKED = ("version-1.1", "version-1.2", "version-1.9")
 """Versions that only a consumer can name: it gets the newest version of the producer with the same major number."""
 PATHS = ("own", "view", "reexport", "copy", "shared", "after-refusal")
 COUNTS = ("first", "second", "again", "hundredth")
-"""The exchange of the array that is judged: the first, one while an earlier one lives, one after it is gone, and one after many."""
+"""Which exchange of the array is judged: one while an earlier one lives, one after it is gone, and one after many."""
+SINGLE = (("count", "beside"), ("path", "far-reexport"))
+"""Levels with a point of their own only; checks that are repeated at each point may have them, too.
+
+``beside`` is an exchange while that of another view lives which has the same element 0 and shape, and other strides. ``far-reexport`` has the
+strides of a ``huge`` array, in the hands of a library that cannot make one.
+"""
 PLACES = ("here", "in-thread", "in-fork", "in-thread-of-fork")
 VERSIONS: dict[str, tuple[int, int] | None] = {
     "legacy": None, "legacy-no-strides": None, "legacy-byte-offset": None, "version-1.0-no-strides": (1, 0), "version-1.0": (1, 0), "version-1.1": (1, 1), "version-1.2": (1, 2), "version-1.9": (1, 9),
@@ -116,10 +122,15 @@ class Point:
         return self.form in LEGACY
 
     @property
+    def is_far(self) -> bool:
+        """Whether the rows lie so far apart that no 32 bits can count the bytes."""
+        return self.size == "huge" or self.path == "far-reexport"
+
+    @property
     def is_plain(self) -> bool:
         """Return whether at most element type (of the array API standard), size, content, path and count are special: such arrays must be taken."""
         return (
-            self.dtype in ARRAY_API and self.layout == "packed" and 1 <= self.ndim <= 3 and self.size not in ("empty", "huge")
+            self.dtype in ARRAY_API and self.layout == "packed" and 1 <= self.ndim <= 3 and self.size != "empty" and not self.is_far
             and not self.skipped and self.access == "writable" and not self.form and self.path not in ("copy", "shared") and "fork" not in self.place
         )  # fmt: skip
 
@@ -128,13 +139,30 @@ class Point:
 
         A view without elements is a part of an array with elements: some libraries make no view of an array without memory.
         """
-        assert self.size != "huge"
+        assert not self.is_far
+        if self.count == "beside":
+            return self.beside()[0]
         is_view = self.layout != "packed" or self.skipped or self.path == "view"
         if self.size != "empty" or not is_view:
             return _BUILD[self.layout](self, _shape(self))
         whole = _BUILD[self.layout](self, _FEW[self.ndim])
         cut = (*(slice(None) for _ in range(self.ndim // 2)), slice(0, 0))
         return Layout(whole.name, whole.base, (*whole.steps, Index(cut)))
+
+    def beside(self) -> tuple[Layout, Index, Index]:
+        """The array as a part of a view that is twice as long in one dimension; the last step to it, and that to the other view.
+
+        The other view has every second of the elements. It is the array itself only where each stride is 0.
+        """
+        shape = _shape(self)
+        repeated = {_repeated_axis(len(shape))} if self.layout == "broadcast" else set()
+        axis = next((n for n, extent in enumerate(shape) if extent > 1 and n not in repeated), 0)
+        twice = tuple(2 * extent if n == axis else extent for n, extent in enumerate(shape))
+        whole = _BUILD[self.layout](self, twice)
+        extent = whole.view.shape[axis] // 2
+        before = (slice(None),) * axis
+        first, second = Index((*before, slice(0, extent))), Index((*before, slice(0, 2 * extent, 2)))
+        return Layout(whole.name, whole.base, (*whole.steps, first)), first, second
 
 
 _DEFAULTS = {field.name: str(field.default) for field in fields(Point)}
@@ -226,10 +254,14 @@ def _reversed(point: Point, shape: tuple[int, ...]) -> Layout:
     )
 
 
+def _repeated_axis(rank: int) -> int:
+    return {0: rank // 2, 1: rank - 1, 2: 0}[rank % 3]
+
+
 def _broadcast(point: Point, shape: tuple[int, ...]) -> Layout:
     """Stride 0 in the first, a middle or the last axis, by the rank."""
     rank, at = len(shape), point.skipped
-    axis = {0: rank // 2, 1: rank - 1, 2: 0}[rank % 3]
+    axis = _repeated_axis(rank)
     view = tuple(max(extent, 3) if n == axis else extent for n, extent in enumerate(shape))
     once = tuple(1 if n == axis else extent for n, extent in enumerate(view))
     keys = (*(slice(None) for _ in once[:-1]), slice(at, at + once[-1]))
@@ -253,18 +285,18 @@ class Reach:
     """8-bit floats: one level, because they have one width, and libraries treat them alike."""
     missing: tuple[tuple[str, str], ...] = ()
     """A level that the exchange cannot have, and the reason."""
-    forms: tuple[str, ...] = ()
-    """Forms that no covering point has: a point of their own has them, and each point repeats its exchange with them."""
+    single: tuple[tuple[str, str], ...] = ()
+    """Levels with a point of their own only."""
 
     @property
     def levels(self) -> frozenset[tuple[str, str]]:
         """Each factor with each of its levels, the element types that take turns, and the defaults."""
         found = {(name, level) for name, levels in self.space.factors for level in levels}
         defaults = {(field.name, str(field.default)) for field in fields(Point)}
-        alone = {("dtype", name) for name in self.turns} | {("form", name) for name in self.forms}
-        return frozenset(found | defaults | alone)
+        return frozenset(found | defaults | {("dtype", name) for name in self.turns} | set(self.single))
 
 
+_NOT_RESERVED = "memory of a GPU is taken at once"
 _ALONE = "each side shows it with the reference"
 
 
@@ -289,11 +321,13 @@ def reach(pair: Pair) -> Reach:
             ("content", CONTENTS if pair.with_reference else CONTENTS[:1]),
             ("form", _forms(pair)),
             ("path", having(PATHS, _paths_missing(pair))),
-            ("count", having(COUNTS, {} if pair.with_reference else dict.fromkeys(COUNTS[1:], _ALONE))),
+            ("count", having(COUNTS, _counts_missing(pair))),
             ("place", having(PLACES, _places_missing(pair))),
         )
     )
-    return Reach(Space(space.factors, _apart(pair, space)), turns, tuple(missing.items()), _forms_alone(pair))
+    rare = having((level for _, level in SINGLE), {**_counts_missing(pair), **_paths_missing(pair)})
+    single = (*(one for one in SINGLE if one[1] in rare), *(("form", name) for name in _forms_alone(pair)))
+    return Reach(Space(space.factors, _apart(pair, space)), turns, tuple(missing.items()), single)
 
 
 def _types(names: tuple[str, ...]) -> tuple[tuple[str, ...], tuple[str, ...]]:
@@ -344,7 +378,7 @@ def _sizes_missing(pair: Pair) -> dict[str, str]:
     if pair.producer.name != REFERENCE:
         found["huge"] = f"{pair.producer.name} would have to fill all of the memory"
     elif pair.device is Device.CUDA:
-        found["huge"] = "memory of a GPU is taken at once"
+        found["huge"] = _NOT_RESERVED
     return found
 
 
@@ -383,7 +417,13 @@ def _forms_alone(pair: Pair) -> tuple[str, ...]:
 def _paths_missing(pair: Pair) -> dict[str, str]:
     found = _views_missing(pair, ("view",))
     if pair.protocol not in pair.source.imports:
-        found["reexport"] = f"{pair.producer.name} imports nothing by this protocol"
+        found.update(
+            dict.fromkeys(("reexport", "far-reexport"), f"{pair.producer.name} imports nothing by this protocol")
+        )
+    elif pair.device is not Device.HOST:
+        found["far-reexport"] = _NOT_RESERVED
+    elif not pair.with_reference:
+        found["far-reexport"] = _ALONE
     if pair.protocol is not Protocol.DLPACK:
         found.update(dict.fromkeys(("copy", "shared"), "only DLPack has a word for copies"))
     elif not pair.consumer.has(Trait.COPY_KEYWORD):
@@ -391,6 +431,14 @@ def _paths_missing(pair: Pair) -> dict[str, str]:
     if not pair.with_reference:
         found["after-refusal"] = _ALONE
     return found
+
+
+def _counts_missing(pair: Pair) -> dict[str, str]:
+    if not pair.with_reference:
+        return dict.fromkeys((*COUNTS[1:], "beside"), _ALONE)
+    if "stepped" not in pair.source.layouts:
+        return {"beside": f"{pair.producer.name} has no strided views"}
+    return _views_missing(pair, ("beside",))
 
 
 def _places_missing(pair: Pair) -> dict[str, str]:
@@ -434,6 +482,16 @@ RULES = (
     Rule("form", NO_STRIDES, "layout", LAYOUTS[1:], "only a C-contiguous array can do without strides"),
     Rule("form", NO_STRIDES, "size", ("huge",), "only a C-contiguous array can do without strides"),
     Rule("form", (*NO_STRIDES, *SPLIT), "path", ("reexport",), "an exporter of an import has them as they came"),
+    Rule("count", ("beside",), "rank", ("rank-0",), "an array without dimensions has no strides"),
+    Rule("count", ("beside",), "size", ("one", "empty", "huge"), "it has no other strides that matter"),
+    Rule("count", ("beside",), "path", ("reexport",), "the array is an import by itself"),
+    *(
+        Rule("path", ("far-reexport",), factor, levels, "it has a layout and a size of its own")
+        for factor, levels in (("layout", LAYOUTS[1:]), ("size", SIZES[1:]), ("offset", OFFSETS[1:]), ("rank", ("rank-0",)))
+    ),
+    Rule("path", ("far-reexport",), "content", CONTENTS[1:], "there is nothing to see"),
+    Rule("path", ("far-reexport",), "count", ("hundredth", "beside"), "few exchanges of it are enough"),
+    Rule("path", ("far-reexport",), "place", PLACES[2:], "few exchanges of it are enough"),
 )  # fmt: skip
 
 
@@ -480,6 +538,12 @@ def _kind(pair: Pair) -> dict[str, bool]:
     }  # fmt: skip
 
 
+_WITH_OTHERS = {
+    "beside": "each point makes such an exchange, and has no case of its own for it",
+    "far-reexport": "the reference has huge arrays of every kind",
+}
+
+
 def left_out(pairs: Iterable[Pair]) -> Iterator[tuple[str, str]]:
     """Return the levels, and the pairs of levels, that no point of these exchanges has, each with the reason."""
     found: dict[tuple[str, str], None] = {}
@@ -489,6 +553,8 @@ def left_out(pairs: Iterable[Pair]) -> Iterator[tuple[str, str]]:
                 f"{level} from {pair.producer.name} to {pair.consumer.name} by {pair.protocol.value} on {pair.device.value}",
                 why,
             ] = None
+        for level, why in _WITH_OTHERS.items():
+            found[f"{level} with other levels", why] = None
         for rule in rules(pair.source.dtypes, **_kind(pair)):
             found[f"{' or '.join(rule.these)} with {' or '.join(rule.those)}", rule.why] = None
     return iter(found)
@@ -515,8 +581,8 @@ def points(found: Reach) -> Iterator[tuple[Point, bool]]:
     for name in found.turns:
         if name not in types:
             yield Point(**{**default, "dtype": name}), True
-    for name in found.forms:
-        yield Point(**{**default, "form": name}), True
+    for factor, level in found.single:
+        yield Point(**{**default, factor: level}), True
 
 
 @lru_cache(maxsize=256)

@@ -67,10 +67,10 @@ class Repeated:
             return False
         return (
             (not self.needs_elements or point.size != "empty")
-            and (not self.is_packed or (point.layout == "packed" and point.size != "huge"))
+            and (not self.is_packed or (point.layout == "packed" and not point.is_far))
             and (not self.writes or point.access == "writable" or self.of == "consumer")
             and not (point.size == "large" and self.is_slow)
-            and not (point.size == "huge" and (self.writes or self.whole or "dtype" in dict(self.levels)))
+            and not (point.is_far and (self.writes or self.whole or "dtype" in dict(self.levels)))
             and producer.traits >= self.producer
             and consumer.traits >= self.consumer
         )
@@ -86,7 +86,7 @@ class Repeated:
         fixed, is_versioned = dict(self.levels), ("struct", "versioned") in self.options
         apart = {
             "access": found.access == "readonly" and ((self.legacy and not is_versioned) or (self.writes and self.of != "consumer")),
-            "path": found.path == "reexport" and self.changes_the_array,
+            "path": found.path in ("reexport", "far-reexport") and self.changes_the_array,
             "layout": found.layout == "broadcast" and self.writes,
             "form": found.is_legacy and is_versioned,
             "content": self.invariant != EXCHANGE,
@@ -140,23 +140,25 @@ _TYPES = (
 )
 """One element type for each width and each kind."""
 EXCHANGES: tuple[Repeated, ...] = (
-    *(_with(level) for level in (("rank", "rank-2"), ("size", "few"), ("layout", "packed"), ("offset", "offset-0"), ("access", "writable"), ("dtype", "float32"), ("path", "own"), ("form", "")
+    *(_with(level) for level in (
+        ("rank", "rank-2"), ("size", "few"), ("offset", "offset-0"), ("access", "writable"), ("dtype", "float32"), ("path", "own"), ("form", ""),
     )),
+    one_level("layout", "packed"),
     *(_with(("dtype", name)) for name in _TYPES),
     *(_with(("layout", name)) for name in ("transposed", "padded", "stepped", "reversed", "broadcast")),
     *(_with(("rank", name)) for name in ("rank-0", "rank-1", "rank-3")),
     *(_with(("size", name)) for name in ("empty", "one", "long")),
     *(_with(("offset", name)) for name in ("offset-1", "offset-65")),
-    _with(("path", "view")), _with(("path", "reexport")), _with(("count", "second")), _with(("count", "again")),
+    _with(("path", "view")), _with(("path", "reexport")), _with(("count", "second")), _with(("count", "again")), _with(("count", "beside")),
     _with(_LOCKED, producer=_READS_ONLY), _with(_LOCKED, ("path", "view"), producer=_READS_ONLY), _with(_LOCKED, ("offset", "offset-1"), producer=_READS_ONLY),
-    _with(_LOCKED, ("path", "reexport"), producer=_READS_ONLY), _with(("content", "zeros")), _with(_SCALAR, ("offset", "offset-1")), _with(("path", "after-refusal")),
+    _with(_LOCKED, ("path", "reexport"), producer=_READS_ONLY), _with(("content", "zeros")), _with(("content", "raw")), _with(_SCALAR, ("offset", "offset-1")), _with(("path", "after-refusal")),
 )  # fmt: skip
 """Exchanges with a further level changed, sometimes back to its default: so a fault shows that needs this level and two others."""
 FORMS: tuple[Repeated, ...] = (
     Repeated(EXCHANGE, levels=(_LEGACY, _WRITABLE)), Repeated(EXCHANGE, levels=(("form", "version-1.0"),)),
     Repeated(EXCHANGE, levels=(("path", "copy"),), consumer=_COPIES), Repeated(EXCHANGE, levels=(("path", "shared"),), consumer=_COPIES),
     *(Repeated(EXCHANGE, of="consumer", levels=(("form", name),)) for name in SPLIT),
-    *(Repeated(EXCHANGE, of="consumer", levels=(("form", name), ("layout", "packed"))) for name in NO_STRIDES),
+    *(Repeated(EXCHANGE, of="consumer", is_risky=True, levels=(("form", name), ("layout", "packed"))) for name in NO_STRIDES),
     Repeated(EXCHANGE, levels=(_LEGACY, _WRITABLE, _FEW)), Repeated(EXCHANGE, levels=(("form", "version-1.0"), _FEW)),
     Repeated(EXCHANGE, levels=(("path", "copy"), _LEGACY, _WRITABLE), consumer=_COPIES),
     Repeated(EXCHANGE, levels=(("path", "copy"), ("layout", "transposed")), consumer=_COPIES),
@@ -164,7 +166,7 @@ FORMS: tuple[Repeated, ...] = (
 CHECKS: tuple[Repeated, ...] = (
     # answers of a producer
     *_of("capsule.name", "producer", legacy=True, option="struct", values=_STRUCTS),
-    *_of("negotiation.signature", "producer", legacy=True, option="keyword", values=("all", "stream"), needs_elements=True),
+    *_of("negotiation.signature", "producer", option="keyword", values=("all", "stream"), needs_elements=True),
     *_of("negotiation.copied-flag", "producer", option="copy", values=("true", "false"), needs_elements=True),
     *_of("negotiation.version", "producer", option="asked", values=("none", "1.0", "1.99")),
     *_of("negotiation.device-argument", "producer", legacy=True, option="asked", values=("own",), needs_elements=True),
@@ -196,6 +198,10 @@ CHECKS: tuple[Repeated, ...] = (
     *_of("cai.device-address", "producer", protocols=_CAI, needs_elements=True),
     *_of("readonly.legacy-export", "producer", changes_the_array=True, levels=(_LOCKED,), producer=_READS_ONLY),
     *_of("readonly.export", "producer", changes_the_array=True, levels=(_LOCKED,), protocols=_BOTH, producer=_READS_ONLY),
+    *_of(
+        "readonly.export", "producer", changes_the_array=True, levels=(_WRITABLE,), protocols=_BOTH, producer=_READS_ONLY,
+        option="after", values=("export",),
+    ),
     # imports of a consumer
     *_of("capsule.renamed", "consumer", copies=True, legacy=True, option="struct", values=_STRUCTS),
     *_of("capsule.second-import", "consumer", releases=True, legacy=True, option="struct", values=_STRUCTS),
@@ -225,6 +231,7 @@ CHECKS: tuple[Repeated, ...] = (
     *_of("readonly.import", "consumer", needs_elements=True, protocols=_BOTH, consumer=_READS_ONLY),
     *_of("cai.versions", "consumer", option="version", values=("0", "2", "3", "4"), protocols=_CAI),
     *_of("cai.unknown-keys", "consumer", protocols=_CAI),
+    *_of("cai.mask", "consumer", protocols=_CAI),
     *(
         Repeated("cai.optional-keys", (("key", key), ("form", "absent")), "consumer", protocols=_CAI, levels=levels, is_packed=bool(levels))
         for key, levels in (("strides", (("layout", "packed"),)), ("stream", ()), ("descr", ()), ("mask", ()))

@@ -5,6 +5,8 @@ from __future__ import annotations
 from collections.abc import Iterable
 from functools import lru_cache
 
+from conformance.protocols.dtypes import DTYPES
+
 from .catalogue import Case
 from .layouts import EMPTY, HIGH_RANK, NEGATIVE, OFFSET, PLAIN, SCALAR, STRIDED, UNIT, ZERO_STRIDE
 
@@ -66,9 +68,11 @@ _WAYS = {
     "path": {
         "view": "a view of an array that is gone", "reexport": "an import that is exported again", "copy": "`copy=True`",
         "shared": "`copy=False`", "after-refusal": "an exchange after a refusal",
+        "far-reexport": "an import with a stride above 2**31 that is exported again",
     },
     "count": {
         "second": "a second export", "again": "an export after one that was released", "hundredth": "the hundredth exchange",
+        "beside": "an exchange beside that of another view from the same element",
     },
     "place": {
         "in-thread": "an exchange in another thread", "in-fork": "an exchange in a forked process",
@@ -107,9 +111,14 @@ def _way(name: str, level: str) -> str:
 
 def parts(given: str) -> tuple[str, ...]:
     """Return the single phrases of :func:`combined`, in order; any other phrase is one part."""
-    array, *ways = given.split(_WAY)
-    found = (*array.split(_AND), *ways)
+    found = pieces(given)
     return found if all(part in _ways() or is_ordinary(part) for part in found) else (given,)
+
+
+def pieces(given: str) -> tuple[str, ...]:
+    """The same of a phrase that a check has put behind them as well: it stands as it is, or falls into pieces that mean nothing."""
+    array, *ways = given.split(_WAY)
+    return (*array.split(_AND), *ways)
 
 
 @lru_cache
@@ -118,6 +127,11 @@ def _ways() -> frozenset[str]:
     ranks = {_shaped("rank", f"rank-{rank}") for rank in range(8)}
     tables = (*_SHAPED.values(), *_WAYS.values())
     return frozenset(word for table in tables for word in table.values()) | numbered | ranks
+
+
+def is_of_type(given: str) -> bool:
+    """Whether this phrase says of an array that it has some element type, and nothing else."""
+    return given.startswith(_OF_DTYPE) and given.removeprefix(_OF_DTYPE) in DTYPES
 
 
 def is_ordinary(given: str) -> bool:

@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
+import mmap
 import threading
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from contextlib import contextmanager, suppress
 from dataclasses import replace
 from functools import partial
@@ -14,11 +15,12 @@ from conformance.adapters.base import Adapter, Device, Protocol, Trait, Unsuppor
 from conformance.adapters.reference import ReferenceAdapter
 from conformance.protocols.clauses import Level, Role
 from conformance.protocols.dlpack import DLFlags, Tensor
-from conformance.protocols.strided import Index, offsets
+from conformance.protocols.strided import Index, apply, offsets
 from conformance.reference.exporter import NEWEST, Exporter
+from conformance.reference.guards import GUARDS, spills
 from conformance.reference.importer import Imported
 from conformance.reference.managed import Managed, settle, stray_deleter_calls
-from conformance.reference.memory import ALIGNMENT
+from conformance.reference.memory import ALIGNMENT, HostBlock
 
 from .catalogue import Draft, Tier, catalogue, invariant
 from .codes import Code
@@ -27,6 +29,7 @@ from .copies import copy_is_shared, expect_no_copy
 from .exchange import GONE, Exchange, Source, brief, show
 from .forked import in_fork
 from .late import Way, is_late, watch
+from .layouts import Layout
 from .libraries import REFERENCE, Environment, Pair
 from .named import expect_name, expect_typestr
 from .offers import HELD, at_once, expect_plain_releases, expect_streams, happens, reused, still_held, unreleased
@@ -42,12 +45,25 @@ from .steps import Doing
 _PRESSURE = 2
 """Arrays of the producer that occupy memory which has been released too early."""
 _MANY = 99
+_REEXPORTS = ("reexport", "far-reexport")
 _NOT_PLAIN = "columns"
 """A layout that a consumer may refuse."""
-_SPECIAL_STRIDES = ("reversed", "broadcast")
-"""Layouts that are strided as well: a failure names them only if no other strided view shows it."""
 _COPYING: dict[str, dict[str, Any]] = {"copy": {"copy": True}, "shared": {"copy": False}}
 """The keyword of an import by this path."""
+_SIMPLER = {
+    "layout": {"reversed": "stepped", "broadcast": "stepped"},
+    "form": {"dictionary-2-strides-told": "strides-told"},
+}
+"""Levels that are special in one respect more than another one, of which a failure is told if that shows it as well."""
+_SAID = {
+    Code.READONLY_LOST: "access",
+    Code.COPY_MADE: "path",
+    Code.COPY_SHARED: "path",
+    Code.COPIED_FLAG_MISSING: "path",
+}
+"""Failures that say of each array what its level of a factor says: the factor."""
+_OF_KEYS = (Code.DICTIONARY_MALFORMED,)
+"""Failures of which a key is given, and nothing that is special about an array."""
 _NOWHERE = (99, 0)
 """A device that DLPack does not know."""
 
@@ -73,7 +89,7 @@ def _of_pair(pair: Pair) -> Iterator[Draft]:
 
 @invariant(
     "combination.exchange",
-    producer="DLP-59 DLP-02 DLP-07 DLP-08 DLP-10 DLP-13 DLP-15 DLP-19 DLP-20 DLP-27 DLP-28 DLP-39 DLP-43 DLP-46 "
+    producer="DLP-59 DLP-02 DLP-07 DLP-08 DLP-10 DLP-13 DLP-15 DLP-19 DLP-20 DLP-27 DLP-28 DLP-30 DLP-39 DLP-43 DLP-46 "
     "CAI-05 CAI-02 CAI-03 CAI-06 CAI-08 CAI-11 CAI-12",
     consumer="DLP-58 DLP-09 DLP-26 DLP-31 DLP-36 DLP-42 DLP-43 DLP-44 DLP-46 DLP-63 CAI-32 CAI-07 CAI-29",
     context="G2 CAI-27",
@@ -128,8 +144,11 @@ def _judge(exchange: Exchange, point: Point, told: Told, place: str = "") -> Non
             _of_levels(exchange).add((failure.code, failure.role, frozenset(at.changed)))
     except NotMade as missing:
         raise Inconclusive(f"not run: {missing}") from missing
+    is_refused, has_answers = isinstance(ended, Refused), bool(exchange.answers)
+    if is_refused and point.path in _REEXPORTS and not has_answers:
+        point, has_answers = point.without("path"), True  # there is no such import: an array of its own is judged
     if _is_repeated(exchange):
-        _repeat(exchange, point, told, place, _checks(exchange, is_refused=isinstance(ended, Refused)))
+        _repeat(exchange, point, told, place, _checks(exchange, is_refused=is_refused, has_answers=has_answers))
     if ended is not None:
         raise ended
 
@@ -140,11 +159,11 @@ def _is_repeated(exchange: Exchange) -> bool:
     return REFERENCE in sides and len(sides) > 1 and bool(exchange.case.parameters)
 
 
-def _checks(exchange: Exchange, *, is_refused: bool) -> tuple[Repeated, ...]:
+def _checks(exchange: Exchange, *, is_refused: bool, has_answers: bool) -> tuple[Repeated, ...]:
     """The checks that say something. Where the producer has exported and the array is refused, its answers are judged still."""
     if not is_refused:
         return REPEATED
-    return _WITHOUT_IMPORT if exchange.case.consumer == REFERENCE and exchange.answers else EXCHANGES
+    return _WITHOUT_IMPORT if exchange.case.consumer == REFERENCE and has_answers else EXCHANGES
 
 
 # -- what is special about a failure
@@ -170,10 +189,15 @@ def _reduced(exchange: Exchange, point: Point, place: str, one: Repeated, failur
     for name in [name for name, _ in at.changed if name not in fixed]:
         if _fails_alike(exchange, at.without(name), one, failure):
             at = at.without(name)
-    if at.layout in _SPECIAL_STRIDES and "layout" not in fixed:
-        stepped = replace(at, layout="stepped")
-        at = stepped if _fails_alike(exchange, stepped, one, failure) else at
-    special, given = _special(at, place), failure.given or ""
+    for name, simpler in _SIMPLER.items():
+        level = simpler.get(getattr(at, name))
+        if level is not None and name not in fixed:
+            instead = replace(at, **{name: level})
+            at = instead if _fails_alike(exchange, instead, one, failure) else at
+    if failure.code in _OF_KEYS:
+        return failure, at
+    said = _SAID.get(failure.code)
+    special, given = _special(at if said is None else at.without(said), place), failure.given or ""
     if special and given and given not in HELD.values():
         special = _together(special, given)
     told = Failure(
@@ -205,9 +229,12 @@ def make_exchange(exchange: Exchange, point: Point, *, patient: bool = False) ->
     A release on another thread may begin before the import is gone. So the exchange is then repeated with ``patient``: the import lives until
     such a release would have come.
     """
-    source, lent = _after_refusals(exchange, point)
+    source, lent, other = _after_refusals(exchange, point)
     strays = len(stray_deleter_calls)
-    first = [_take(exchange, point, source)] if point.count in ("second", "again") else []
+    first: list[Any] = [_take(exchange, point, source)] if point.count in ("second", "again") else []
+    if other is not None:
+        first = _take_beside(exchange, point, source, other)
+    del other
     if point.count == "again":
         first.clear()
         _export_by_the_other(exchange, source)
@@ -256,12 +283,24 @@ def _repeat(exchange: Exchange, point: Point, told: Told, place: str, checks: It
             told.add((one, failure.code))
             continue
         found, at = _reduced(exchange, point, place, one, failure)
-        if one.invariant == EXCHANGE and not place and len(at.changed) < 2:
+        by_exchange = _shown_by_exchange(exchange, at, one, failure)
+        if by_exchange is not None:
+            found, at = _reduced(exchange, at.without("content"), place, PLAIN, by_exchange)
+        if (by_exchange is not None or one.invariant == EXCHANGE) and not place and len(at.changed) < 2:
             told.add((one, failure.code))
             _of_levels(exchange).add((failure.code, failure.role, frozenset(at.changed)))
             continue
         with _never(exchange):
             raise found
+
+
+def _shown_by_exchange(exchange: Exchange, at: Point, one: Repeated, failure: Failure) -> Failure | None:
+    """The failure of the mere exchange of an array that fails a check of another family, if it is no less serious: one cause is told once."""
+    if one.invariant == EXCHANGE:
+        return None
+    other = tried(exchange, at.without("content"), PLAIN)
+    is_alike = other is not None and other.role is failure.role and other.level.at_most(failure.level) is failure.level
+    return other if is_alike else None
 
 
 def _is_late_with_plain(exchange: Exchange) -> bool:
@@ -346,41 +385,63 @@ def tried(exchange: Exchange, point: Point, one: Repeated, *, observed: bool = F
     return None
 
 
-_survived: WeakKeyDictionary[Adapter, dict[tuple[str, str, str, Repeated], bool]] = WeakKeyDictionary()
-"""By producer; then by consumer, protocol, device and check: whether a plain array has ended no process."""
+_survived: WeakKeyDictionary[Adapter, dict[tuple[str, str, str], dict[Repeated, bool]]] = WeakKeyDictionary()
+"""By producer; then by consumer, protocol and device; then by check: whether a plain array has ended no process."""
 
 
 def _may_end_the_process(exchange: Exchange, one: Repeated) -> bool:
-    """Whether a check could end this process at every point; the case notes a check that is not made for that reason."""
+    """Whether a check could end this process at every point; the case notes the checks that it does not make for that reason."""
     why = _why_risky(exchange, one)
     if why:
-        exchange.notes[f"{one.invariant} at this point"] = f"not made: {why}"
+        name = f"not made, because {why}"
+        noted = exchange.notes.get(name, "")
+        exchange.notes[name] = (
+            noted if one.invariant in noted else f"{noted}, {one.invariant}" if noted else one.invariant
+        )
     return bool(why)
 
 
 def _why_risky(exchange: Exchange, one: Repeated) -> str:
-    """Try the check with a plain array in a fork, once. Where no fork is possible, the check counts as risky untried."""
+    """Try the risky checks with plain arrays in a fork, once. Where no fork is possible, such a check is not made."""
     sides = (exchange.producer, exchange.consumer)
     if exchange.device is Device.CUDA or any(Trait.THREADED in side.traits for side in sides):
         return "some libraries end the process there, and no fork can try it first"
-    of_producer = _survived.setdefault(exchange.producer, {})
-    key = (exchange.case.consumer, exchange.case.protocol, exchange.case.device.value, one)
-    if key not in of_producer:
-        of_producer[key] = in_child(lambda: _survives(exchange.apart(), replace(one, is_risky=False))) == _ENDED
-    return "" if of_producer[key] else "it ends the process with a plain array"
+    key = (exchange.case.consumer, exchange.case.protocol, exchange.case.device.value)
+    known = _survived.setdefault(exchange.producer, {}).setdefault(key, {})
+    if one not in known:
+        known.update(
+            _tried_in_forks(exchange, [one, *(other for other in REPEATED if other.is_risky and other != one)])
+        )
+    return "" if known[one] else "it ends the process with a plain array"
 
 
-_ENDED = "ended"
+def _tried_in_forks(exchange: Exchange, checks: Sequence[Repeated]) -> dict[Repeated, bool]:
+    """Make these checks with plain arrays one after the other in a fork, and go on in another one behind a check that has ended it."""
+    reached = mmap.mmap(-1, len(checks))
+    found: dict[Repeated, bool] = {}
+    first = 0
+    while first < len(checks):
+        begun = range(first, len(checks))
+        has_survived = in_child(lambda: _survive(exchange.apart(), checks, begun, reached)) == _SURVIVED  # noqa: B023 - called here
+        last = len(checks) if has_survived else next(number for number in begun if not reached[number])
+        found.update(dict.fromkeys(checks[first:last], True))
+        if not has_survived:
+            found[checks[last]] = False
+        first = last + 1
+    return found
 
 
-def _survives(exchange: Exchange, one: Repeated) -> str:
-    """Make the check with a plain array, in a fork: whatever comes of it, the process has survived."""
+_SURVIVED = "survived"
+
+
+def _survive(exchange: Exchange, checks: Sequence[Repeated], numbers: Iterable[int], reached: mmap.mmap) -> str:
+    """In the fork: whatever a check says, it has not ended the process."""
     exchange.alone()
-    try:
-        tried(exchange, Point(), one)
-    except Exception:
-        return _ENDED
-    return _ENDED
+    for number in numbers:
+        with suppress(Exception):
+            tried(exchange, Point(), replace(checks[number], is_risky=False))
+        reached[number] = 1
+    return _SURVIVED
 
 
 def _own(exchange: Exchange, at: Point, one: Repeated) -> Exchange:
@@ -391,37 +452,42 @@ def _own(exchange: Exchange, at: Point, one: Repeated) -> Exchange:
         return own
     parameters = (("dtype", at.dtype), ("layout", "c-order" if at.is_plain else _NOT_PLAIN), *one.options)
     earlier: list[Any] = []
-    own = exchange.at(
-        replace(exchange.case, invariant=one.invariant, parameters=parameters), lambda _: _used(own, at, one, earlier)
-    )
+    case = replace(exchange.case, invariant=one.invariant, parameters=parameters)
+    own = exchange.at(case, lambda _: _used(own, at, one, earlier), readonly=at.access == "readonly")
     if one.copies:
         own.asking(_COPYING.get(at.path, {}))
     return own
 
 
 def _used(exchange: Exchange, point: Point, one: Repeated, earlier: list[Any]) -> Source:
-    """An array for a check; before a second export ``earlier`` has an import of it, which lives as long as the check."""
+    """An array for a check; before a second export ``earlier`` has an import of it, which lives as long as the check.
+
+    Where the exchange is refused the producer has exported the array at least.
+    """
     source = _after_refusals(exchange, point)[0]
     if point.count in ("second", "again") and one.keeps_count:
-        with suppress(Exception):
-            offer = exchange.producer.offer(source.array, exchange.protocol)
-            earlier.append(exchange.consumer.take(offer, exchange.protocol, exchange.device))
+        offer = exchange.producer.offer(source.array, exchange.protocol)
+        _refused(
+            exchange, Role.CONSUMER,
+            lambda: earlier.append(exchange.consumer.take(offer, exchange.protocol, exchange.device)),
+        )  # fmt: skip
+        del offer
         if point.count == "again":
             earlier.clear()
             _export_by_the_other(exchange, source)
     return source
 
 
-def _after_refusals(exchange: Exchange, point: Point) -> tuple[Source, Managed | None]:
+def _after_refusals(exchange: Exchange, point: Point) -> tuple[Source, Managed | None, Source | None]:
     """The array of a point. At the level ``after-refusal`` the library has refused others, and an export of this one."""
     if point.path == "after-refusal":
         _refuse(exchange)
-    source, lent = _source(exchange, point)
+    source, lent, other = _source(exchange, point)
     if point.path == "after-refusal" and exchange.case.consumer == REFERENCE:
         exporter = exchange.producer.exporter(source.array, Protocol.DLPACK)
         _refused(exchange, Role.PRODUCER, lambda: exporter.__dlpack__(dl_device=_NOWHERE))
         _refused(exchange, Role.PRODUCER, lambda: exporter.__dlpack__(dl_device=_NOWHERE, max_version=NEWEST))
-    return source, lent
+    return source, lent, other
 
 
 def _export_by_the_other(exchange: Exchange, source: Source) -> None:
@@ -432,23 +498,26 @@ def _export_by_the_other(exchange: Exchange, source: Source) -> None:
         )
 
 
-def _source(exchange: Exchange, point: Point) -> tuple[Source, Managed | None]:
-    """Return the producer's array; and, if it is an import, our struct, which shows when the producer releases it."""
+def _source(exchange: Exchange, point: Point) -> tuple[Source, Managed | None, Source | None]:
+    """Return the producer's array; if it is an import, our struct, which shows when the producer releases it; and the view beside it."""
     lent: Managed | None = None
-    if point.size == "huge":
-        source = _far_apart(exchange, point)
-    elif point.path == "reexport":
+    other: Source | None = None
+    if point.path in _REEXPORTS:
         source, lent = _imported(exchange, point)
+    elif point.size == "huge":
+        source = _far_apart(exchange, point)
+    elif point.count == "beside":
+        source, other = _made_beside(exchange, point)
     else:
         source = _made(exchange, exchange.producer, point)
     if isinstance(source.array, Exporter):
         source.array.newest = VERSIONS.get(point.form, NEWEST)
         source.array.omits_strides = point.form in NO_STRIDES
-        source.array.byte_offset = BYTE_OFFSET if point.form in SPLIT else 0
+        source.array.byte_offset = source.before = BYTE_OFFSET if point.form in SPLIT else 0
         source.array.cai_override = _dictionary(point, source)
     if point.path == "view":
         _press(exchange, point)
-    return source, lent
+    return source, lent, other
 
 
 def _made(exchange: Exchange, library: Adapter, point: Point) -> Source:
@@ -460,6 +529,21 @@ def _made(exchange: Exchange, library: Adapter, point: Point) -> Source:
     except Exception as error:
         exchange.check_context(error)
         raise NotMade(f"{library.name} makes no such array: {brief(error)}") from error
+
+
+def _made_beside(exchange: Exchange, point: Point) -> tuple[Source, Source]:
+    """The array of a point, and another view with the same element 0 and shape: both are views of one array."""
+    form, first, second = point.beside()
+    library, block = exchange.producer, _content(point, form.elements)
+    outer = Layout(form.name, form.base, form.steps[:-1])
+    try:
+        whole = exchange.make(library, kind=point.kind, form=outer, block=block, readonly=point.access == "readonly")
+        other = Source(library.view(whole.array, second), point.kind, apply(outer.view, second), whole.address, block)
+        found = Source(library.view(whole.array, first), point.kind, form.view, whole.address, block)
+    except Exception as error:
+        exchange.check_context(error)
+        raise NotMade(f"{library.name} makes no such array: {brief(error)}") from error
+    return exchange.made(found), other
 
 
 def _content(point: Point, count: int) -> bytes:
@@ -476,7 +560,7 @@ def _dictionary(point: Point, source: Source) -> dict[str, Any]:
 
 def _far_apart(exchange: Exchange, point: Point) -> Source:
     """An array of the reference's whose rows lie so far apart that no 32 bits can count the bytes."""
-    reference, view = exchange.producer, far_rows(point.kind, point.ndim)
+    reference, view = exchange.library(REFERENCE), far_rows(point.kind, point.ndim)
     assert isinstance(reference, ReferenceAdapter)
     try:
         array = reference.reserved(point.kind, view, exchange.device)
@@ -493,9 +577,8 @@ def _far_apart(exchange: Exchange, point: Point) -> Source:
 
 def _imported(exchange: Exchange, point: Point) -> tuple[Source, Managed | None]:
     """The producer's import of an array of the reference, on whose memory it is; a refusal ends the case."""
-    producer, reference, form = exchange.producer, exchange.library(REFERENCE), point.array()
-    block = _content(point, form.elements)
-    lent = exchange.make(reference, kind=point.kind, form=form, block=block, readonly=point.access == "readonly")
+    producer, reference = exchange.producer, exchange.library(REFERENCE)
+    lent = _far_apart(exchange, point) if point.is_far else _made(exchange, reference, point)
     try:
         with exchange.step(Doing.IMPORT, Role.CONSUMER, producer.name, is_lent=True):
             array = producer.take(reference.offer(lent.array, exchange.protocol), exchange.protocol, exchange.device)
@@ -503,14 +586,14 @@ def _imported(exchange: Exchange, point: Point) -> tuple[Source, Managed | None]
     except Exception as error:
         exchange.check_context(error)
         raise Refused(f"{producer.name} does not import what it is to export again: {brief(error)}") from error
-    if form.view.size and found.address != lent.address:
+    if lent.view.size and found.address != lent.address:
         raise Refused(f"{producer.name} copies what it imports, so what it exports is an array of its own")
     if point.access == "readonly" and not found.readonly:
         raise Refused(f"{producer.name} does not import read-only what it is to export again (see readonly.import)")
     exports = lent.array.log.exports
     if isinstance(producer, ReferenceAdapter):
         array = producer.exporter(array, exchange.protocol)
-    return exchange.made(Source(array, point.kind, form.view, lent.address, block)), exports[-1] if exports else None
+    return exchange.made(replace(lent, array=array)), exports[-1] if exports else None
 
 
 def _keywords(exchange: Exchange, point: Point) -> dict[str, Any]:
@@ -528,6 +611,9 @@ def _take(exchange: Exchange, point: Point, source: Source) -> Any:
     try:
         taken = exchange.take(offer, promised=exchange.promises(point.is_plain), **keywords)
     except Refused:
+        if exchange.case.consumer == REFERENCE:
+            exchange.expect_handed(source)  # else the reference would be told to have refused the array
+            _expect_no_stream_wanted(exchange, source, offer, keywords)
         if _is_unknown(exchange, source):
             _gone(exchange, source, "no memory of the device at the address of element 0")
         if exchange.case.consumer == REFERENCE:
@@ -557,6 +643,18 @@ def _expect_reason(exchange: Exchange, source: Source) -> None:
         )  # fmt: skip
 
 
+def _take_beside(exchange: Exchange, point: Point, source: Source, other: Source) -> list[Any]:
+    """An import of the other view, and that view, which nothing else keeps; empty if it is refused."""
+    exchange.made(other)
+    try:
+        taken = exchange.take(exchange.offer(other), promised="", **_keywords(exchange, point))
+    except Refused:
+        return []
+    finally:
+        exchange.made(source)
+    return [taken, other.array]
+
+
 def hand_over(exchange: Exchange, point: Point, source: Source, times: int) -> None:
     """Hand the array over so many times without a check: checks take longer than the hand-over."""
     keywords = _keywords(exchange, point)
@@ -570,10 +668,35 @@ def hand_over(exchange: Exchange, point: Point, source: Source, times: int) -> N
         raise Refused(f"refused after it was accepted: {brief(error)}") from error
 
 
+def _expect_no_stream_wanted(exchange: Exchange, source: Source, offer: Any, keywords: dict[str, Any]) -> None:
+    """A producer that refuses to export an array of host memory without a stream does not export it with one."""
+    if exchange.device is not Device.HOST or getattr(offer, "raised", None) is None:
+        return
+    exporter = exchange.producer.exporter(source.array, Protocol.DLPACK)
+    try:
+        with exchange.step(Doing.EXPORT, Role.PRODUCER):
+            exporter.__dlpack__(**{"max_version": NEWEST, **keywords, "stream": -1})
+    except Exception as error:
+        exchange.check_context(error)
+        return
+    fail(
+        Code.KEYWORD_REFUSED, "DLP-30", role=Role.PRODUCER, reason="the producer refuses stream=None, which the protocol allows",
+        expected="a capsule", seen=f"a capsule for stream=-1 alone: {brief(offer.raised)}", given="`stream=None`",
+    )  # fmt: skip
+
+
 def _is_unknown(exchange: Exchange, source: Source) -> bool:
-    """Whether the reference has refused the array for its address: it was memory of the device when the array was made."""
+    """Whether the reference has refused the array for its address: it was memory of the device when the array was made.
+
+    In host memory no address is refused.
+    """
     taker, handed = exchange.consumer, exchange.handed
-    if not isinstance(taker, ReferenceAdapter) or handed is None or not source.view.size:
+    if (
+        not isinstance(taker, ReferenceAdapter)
+        or handed is None
+        or not source.view.size
+        or exchange.device is Device.HOST
+    ):
         return False
     return handed.address == source.address and not taker.memory(exchange.device).reaches(handed.address)
 
@@ -637,7 +760,7 @@ def _expect_capsule(exchange: Exchange, point: Point, source: Source, tensor: Te
             expected=f"strides of {source.view.ndim} dimensions", seen="NULL",
             given="a C-contiguous array in a capsule of version 1.2 or newer",
         )  # fmt: skip
-    _expect_copied_flag(source, tensor)
+    _expect_copied_flag(source, tensor, is_asked=point.path == "copy")
 
 
 def _expect_device(exchange: Exchange, seen: tuple[int, int] | None) -> None:
@@ -650,12 +773,15 @@ def _expect_device(exchange: Exchange, seen: tuple[int, int] | None) -> None:
         )  # fmt: skip
 
 
-def _expect_copied_flag(source: Source, tensor: Tensor) -> None:
-    """IS_COPIED is set exactly if the struct is about a copy, and no flag that means nothing."""
+def _expect_copied_flag(source: Source, tensor: Tensor, *, is_asked: bool) -> None:
+    """IS_COPIED is set exactly if the struct is about a copy, and no flag that means nothing.
+
+    A copy that is not asked for is wrong by itself, with the flag and without it.
+    """
     if tensor.flags is None:
         return
     moved, flagged = tensor.element0 != source.address, bool(tensor.flags & DLFlags.IS_COPIED)
-    if source.view.size and moved != flagged:
+    if source.view.size and moved != flagged and (is_asked or not moved):
         fail(
             Code.COPIED_FLAG_MISSING if moved else Code.COPIED_FLAG_INVENTED, "DLP-10", role=Role.PRODUCER,
             reason="the producer copies without setting IS_COPIED" if moved else "the producer sets IS_COPIED and shares",
@@ -685,7 +811,15 @@ def _judge_content(exchange: Exchange, point: Point, source: Source, taken: Any,
 
 
 def _expect_block(exchange: Exchange, source: Source) -> None:
-    """Nothing beside the view's elements has changed either."""
+    """Nothing beside the view's elements has changed either, in its block and beside that."""
+    block = source.array.block if isinstance(source.array, Exporter) else None
+    beside = spills(block) if isinstance(block, HostBlock) else []
+    if isinstance(block, HostBlock) and beside:
+        GUARDS.forget(block)  # or the end of the case tells it once more, of the array of the point
+        fail(
+            Code.WRITE_OUTSIDE, exchange.reading(), role=Role.CONSUMER, reason="bytes beside the memory of the array change during the exchange",
+            expected="no change", seen=beside[0].told, accused=Side.CONSUMER,
+        )  # fmt: skip
     seen = exchange.peek(source.start, len(source.block))
     if seen == source.block:
         return
@@ -745,7 +879,7 @@ def _expect_no_address(exchange: Exchange, source: Source) -> None:
 
 def _press(exchange: Exchange, point: Point) -> list[Any]:
     """Return arrays of the producer of the same size and other content: they occupy memory that has been released too early."""
-    if point.size == "huge":
+    if point.is_far:
         return []
     form = point.array()
     block = bytes([1]) * (form.elements * point.kind.itemsize)
@@ -858,14 +992,14 @@ def _not_judged(exchange: Exchange, why: str) -> None:
 
 
 def _expect_part_holds(exchange: Exchange, point: Point, source: Source, holder: list[Any]) -> None:
-    """A view of the import keeps what the import kept. It takes the import's place in ``holder``."""
+    """A view of the import keeps what the import kept, and is read-only if that is. It takes the import's place in ``holder``."""
     if (
         not point.ndim
         or exchange.protocol is not Protocol.DLPACK
         or exchange.consumer.traits & {Trait.VIEW_ONLY, Trait.IMMUTABLE}
     ):
         return
-    whole = Index((slice(None),))
+    whole, is_locked = Index((slice(None),)), bool(exchange.look(holder[0]).readonly)
     try:
         holder[0] = exchange.using(lambda: exchange.consumer.view(holder[0], whole), "slicing the import")
     except Unsupported:
@@ -880,6 +1014,11 @@ def _expect_part_holds(exchange: Exchange, point: Point, source: Source, holder:
             show(source.values, source.dtype),
             show(seen, source.dtype),
         )
+    if is_locked and not exchange.look(holder[0]).readonly:
+        fail(
+            Code.READONLY_LOST, "DLP-09", role=Role.CONSUMER, level=Level.SHOULD, reason="a view of a read-only import can be written",
+            expected="a read-only view", seen="a writable one", accused=exchange.reader_at_fault(),
+        )  # fmt: skip
 
 
 def _gone(exchange: Exchange, source: Source, seen: str) -> NoReturn:

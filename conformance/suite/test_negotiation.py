@@ -11,6 +11,7 @@ from conformance.protocols import capsule
 from conformance.protocols.clauses import Level, Role
 from conformance.protocols.dlpack import DLFlags, DLManagedTensorVersioned, Tensor
 from conformance.protocols.strided import packed
+from conformance.reference.exporter import NEWEST
 from conformance.reference.managed import Deleter
 from conformance.reference.memory import HostMemory
 
@@ -183,14 +184,15 @@ def test_signature(exchange: Exchange) -> None:
     """Each of the four keywords takes ``None``, which means the same as leaving it out."""
     chosen = _KEYWORDS if exchange.option("keyword") == "all" else (exchange.option("keyword"),)
     source = exchange.source()
-    keywords = dict.fromkeys(chosen)
+    asked = {"max_version": NEWEST} if exchange.is_locked else {}
+    keywords = {**dict.fromkeys(chosen), **asked}
     try:
         exported = _ask(exchange, exchange.offer(source), **keywords)
     except Exception as error:
         exchange.check_context(error)
-        _judge_refused_none(exchange, source, chosen, error)
+        _judge_refused_none(exchange, source, tuple(name for name in chosen if name not in asked), asked, error)
     tensor = exchange.decode(exported)
-    if tensor.version is not None:
+    if tensor.version is not None and not asked:
         fail(
             Code.VERSION_TOO_NEW, "DLP-02", role=Role.PRODUCER, reason="the producer exports a versioned struct to a consumer that names no version",
             expected="a legacy struct", seen=f"version {tensor.version} for {told_call(keywords)}",
@@ -204,12 +206,20 @@ def test_signature(exchange: Exchange) -> None:
         )
 
 
-def _judge_refused_none(exchange: Exchange, source: Source, chosen: tuple[str, ...], error: Exception) -> NoReturn:
+def _judge_refused_none(
+    exchange: Exchange, source: Source, chosen: tuple[str, ...], asked: dict[str, Any], error: Exception
+) -> NoReturn:
     """A keyword that every edition has, or that is known and refuses its own default, or one that the producer is too old for.
+
+    What is refused with those that are always ``asked`` alone, which a read-only array needs, is no matter of the others.
 
     Every edition of the standard has ``stream``: a producer without it is not of an older one.
     """
-    refused = [(name, alone) for name in chosen if (alone := _refusal_of_none(exchange, source, name)) is not None]
+    if asked:
+        _export(exchange, source, **asked)
+    refused = [
+        (name, alone) for name in chosen if (alone := _refusal_of_none(exchange, source, name, asked)) is not None
+    ]
     for name, alone in refused:
         if name == "stream" or not older_signature(alone):
             _refuses_keyword(name, None, "DLP-30", alone)
@@ -225,10 +235,10 @@ def _judge_refused_none(exchange: Exchange, source: Source, chosen: tuple[str, .
     )  # fmt: skip
 
 
-def _refusal_of_none(exchange: Exchange, source: Source, name: str) -> Exception | None:
-    """What the producer raises when it gets ``None`` for this keyword alone, if anything."""
+def _refusal_of_none(exchange: Exchange, source: Source, name: str, asked: dict[str, Any]) -> Exception | None:
+    """What the producer raises when it gets ``None`` for this keyword alone, beside those that are always ``asked``, if anything."""
     try:
-        _ask(exchange, exchange.offer(source), **{name: None})
+        _ask(exchange, exchange.offer(source), **{**asked, name: None})
     except Exception as error:
         exchange.check_context(error)
         return error
@@ -766,6 +776,7 @@ def test_newer_minor(exchange: Exchange) -> None:
             Code.NEWER_MINOR_REFUSED, "DLP-05", role=Role.CONSUMER, reason="the consumer refuses a newer minor version",
             expected="an array", seen=f"version (1, 99): {brief(error)}",
         )  # fmt: skip
+    exchange.expect_shape(source, exchange.look(taken))
     exchange.expect_values(source, exchange.read(taken))
 
 

@@ -9,7 +9,7 @@ from conformance.adapters.base import DLPackOffer, Protocol, Trait
 from conformance.protocols.clauses import Level, Role
 from conformance.protocols.dlpack import DLFlags, Tensor
 
-from .catalogue import every, invariant, layouts
+from .catalogue import Draft, every, invariant, layouts
 from .codes import Code
 from .exchange import Exchange, Source, brief
 from .libraries import Environment, Library, Pair
@@ -24,14 +24,33 @@ def _locks(library: Library) -> bool:
 
 
 def _read_only(exchange: Exchange) -> Source:
-    """The producer's array, made read-only where not all of its arrays are."""
+    """The producer's array, made read-only where not all of its arrays are; after an export, if the case says so."""
     source = exchange.source()
+    if exchange.option("after", "") == _AFTER_EXPORT:
+        _exported(exchange, source)
     if Trait.IMMUTABLE not in exchange.producer.traits:
         exchange.producer.freeze(source.array)
     return source
 
 
 # -- what producers say
+
+_AFTER_EXPORT = "export"
+
+
+def _exported(exchange: Exchange, source: Source) -> None:
+    """An export that is dropped at once."""
+    if exchange.protocol is Protocol.CAI:
+        exchange.dictionary_of(source)
+    else:
+        exchange.newest_capsule(source, promised="")
+
+
+def _locking(env: Environment) -> Iterator[Draft]:
+    """Arrays that are read-only from the start, and arrays that become so between two exports."""
+    able = [pair for pair in env.exports() if _locks(pair.producer)]
+    yield from every(able, layout=layouts("c-order", "inner"))
+    yield from every((pair for pair in able if not pair.producer.has(Trait.IMMUTABLE)), after=(_AFTER_EXPORT,))
 
 
 @invariant(
@@ -40,10 +59,10 @@ def _read_only(exchange: Exchange) -> Source:
     context="G2",
     bugs="I13",
     level=Level.SHOULD,
-    cases=lambda env: every((p for p in env.exports() if _locks(p.producer)), layout=layouts("c-order", "inner")),
+    cases=_locking,
 )
 def test_export(exchange: Exchange) -> None:
-    """An array that must not be written is exported with the read-only bit set.
+    """An array that must not be written is exported with the read-only bit set, also if it could be written when it was exported before.
 
     A producer that makes legacy capsules only cannot say it; that is noted. It may refuse as well.
     """

@@ -14,10 +14,11 @@ from typing import Any, NoReturn
 
 from conformance.adapters.base import Adapter, CAIOffer, Device, DLPackOffer, Protocol, Trait, Unsupported
 from conformance.protocols.clauses import Level, Role
+from conformance.protocols.strided import Index
 from conformance.reference.importer import Importer
 from conformance.reference.streams import LEGACY, PER_THREAD, Streams
 
-from .catalogue import Isolation, Needs, every, invariant
+from .catalogue import Draft, Isolation, Needs, every, invariant
 from .codes import Code
 from .exchange import UNCLEAN, Exchange, brief, collect
 from .libraries import Environment, Library, Pair
@@ -84,9 +85,20 @@ def _published(exchange: Exchange, *, instead: int | None = None) -> Published:
     producer, device = exchange.producer, exchange.device
     write_on = _stream(producer, exchange.option("written"), device)
     inside = exchange.option("read") == "inside"
-    return Published(
-        producer, device, write_on, write_on if inside else stream_of(producer, "elsewhere", device), instead=instead
-    )
+    current = write_on if inside else stream_of(producer, "elsewhere", device)
+    step = _EVERY_SECOND if exchange.option("part", "") == "strided" else None
+    return Published(producer, device, write_on, current, instead=instead, step=step)
+
+
+_EVERY_SECOND = Index((slice(None), slice(None, None, 2)))
+"""The step to a strided view."""
+
+
+def _publishing(env: Environment) -> Iterator[Draft]:
+    """Dictionaries of whole arrays; then one of a strided view."""
+    yield from every(_producers(env), written=_written, read=_read)
+    strided = (pair for pair in _producers(env) if "stepped" in pair.source.layouts)
+    yield from every(strided, written=lambda pair: _written(pair)[:1], read=("inside",), part=("strided",))
 
 
 @invariant(
@@ -97,7 +109,7 @@ def _published(exchange: Exchange, *, instead: int | None = None) -> Published:
     level=Level.MUST,
     needs=Needs.GPU,
     exclusive=True,
-    cases=lambda env: every(_producers(env), written=_written, read=_read),
+    cases=_publishing,
 )
 def test_published(exchange: Exchange) -> None:
     """The published stream is alive and not 0, and waiting for it covers every pending write.
@@ -137,7 +149,7 @@ def test_published(exchange: Exchange) -> None:
     level=Level.MUST,
     needs=Needs.GPU,
     exclusive=True,
-    cases=lambda env: every(_producers(env), written=_written, read=_read),
+    cases=_publishing,
 )
 def test_none_means_done(exchange: Exchange) -> None:
     """A dictionary of version 3 names no stream only if no work on the array is pending.

@@ -196,3 +196,30 @@ def test_a_death_with_several_special_respects_joins_the_one_that_dies_alone() -
     ]
     alone = seen("pointer.values/reference-torch/dlpack/host/reversed", Code.CRASH, given=REVERSED, **crash)
     assert ids(both, alone) == ["torch/consumer/crash/import/array-with-negative-strides"]
+
+
+BRAIN, STRIDED_BRAIN = "an array of bfloat16", "an array of bfloat16 that is also a strided view"
+SCALAR_BRAIN = "an array of bfloat16 that is also a 0-d array"
+TAKEN = "combination.exchange/cupy-cupy/cai/cuda/bfloat16"
+
+
+def test_a_consumer_that_misreads_every_array_of_an_element_type_has_one_cause() -> None:
+    """Whether it shows in strides, in elements, or in an import that cannot be used; the cause has the sentence of its own cases."""
+    (one,) = found(
+        seen(TAKEN, Code.STRIDES_CHANGED, given=BRAIN),
+        seen(f"{TAKEN}/stepped", Code.IMPORT_UNUSABLE, given=STRIDED_BRAIN),
+        seen(f"{TAKEN}/rank-0", Code.VALUES_CHANGED, given=SCALAR_BRAIN),
+        seen("pointer.values/reference-cupy/cai/cuda/bfloat16/x/y", Code.VALUES_CHANGED, given=BRAIN),
+    )
+    assert (one.id, len(one.cases)) == ("cupy/consumer/values-changed/cai/array-of-bfloat16", 4)
+    assert (one.code, one.smallest.code) == ("values-changed", "values-changed")
+
+
+def test_a_type_that_is_misread_only_in_some_arrays_is_as_many_causes() -> None:
+    """No array of the type alone shows it, or only less of it."""
+    strided = seen(f"{TAKEN}/stepped", Code.IMPORT_UNUSABLE, given=STRIDED_BRAIN)
+    scalar = seen(f"{TAKEN}/rank-0", Code.VALUES_CHANGED, given=SCALAR_BRAIN)
+    assert len(found(strided, scalar)) == 2
+    milder = seen(TAKEN, Code.VALUES_CHANGED, given=BRAIN, verdict=Verdict.DEVIATES)
+    assert len(found(strided, milder)) == 2
+    assert len(found(strided, seen(TAKEN, Code.DTYPE_CHANGED, given=BRAIN))) == 2

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from functools import partial
+
 import pytest
 
 from conformance.findings.wording import sentence
@@ -28,3 +30,10 @@ KEPT = "an import that lives until the interpreter ends"
 def test_the_sentence_of_a_lost_process_names_its_step(code: Code, given: str, step: str, told: str) -> None:
     """A release is no import, and an exit is neither."""
     assert sentence("odd", Role.CONSUMER, code, given, "", step) == told
+
+
+def test_what_is_special_stands_behind_a_sentence_that_says_the_rest() -> None:
+    """Of a plain array nothing stands there."""
+    said = partial(sentence, "numpy", Role.PRODUCER, Code.READONLY_LOST, protocol="dlpack", step="")
+    assert said(given="") == "NumPy exports a read-only array as writable, by DLPack."
+    assert said(given="a strided view") == "NumPy exports a read-only array as writable: a strided view, by DLPack."

@@ -6,6 +6,7 @@ from typing import Any
 
 import pytest
 
+from conformance.adapters.base import Device
 from conformance.execution.results import Result
 from conformance.protocols.clauses import Level, Role
 from conformance.reference.faults import all_faults
@@ -71,3 +72,10 @@ def test_every_malformed_dictionary_has_words_of_its_own() -> None:
     """Causes are told apart by them."""
     words: list[Any] = [malformed.given for malformed in _MALFORMED.values()]
     assert len(set(words)) == len(words)
+
+
+@pytest.mark.parametrize("invariant", ["dtype.self-import", "argument.empty"])
+def test_a_library_may_refuse_its_own_malformed_dictionary(run_reference: Runner, invariant: str) -> None:
+    """That the dictionary is malformed is its only mistake, which ``cai.form`` tells."""
+    results = run_reference(invariant, all_faults()["cai.ReadonlyAsNumber"], (Device.SIMULATED,))
+    assert {result.outcome for result in results if result.case.protocol == "cai"} == {Outcome.REFUSED}

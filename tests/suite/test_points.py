@@ -3,16 +3,20 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
+from dataclasses import replace
+from functools import reduce
+from itertools import product
 
 import pytest
 
 from conformance.adapters.base import Device, Protocol, Trait
 from conformance.protocols.dtypes import DTYPES
-from conformance.protocols.strided import span
+from conformance.protocols.strided import apply, packed, span
 from conformance.suite.covering import covering, uncovered
 from conformance.suite.layouts import LAYOUTS
 from conformance.suite.libraries import REFERENCE, Environment, Library, Pair, Side
-from conformance.suite.points import MANY, PAGE, Point, couples_apart, left_out, points, reach
+from conformance.suite.points import LAYOUTS as LEVELS
+from conformance.suite.points import MANY, PAGE, RANKS, Point, couples_apart, left_out, points, reach
 from conformance.suite.specials import combined, parts
 
 BOTH = (Protocol.DLPACK, Protocol.CAI)
@@ -62,7 +66,7 @@ def test_an_exchange_has_no_point_twice_and_not_too_many() -> None:
 def test_an_array_is_as_its_point_says() -> None:
     """Rank, size, layout and offset, and everything inside of the block."""
     for _, point in EVERY:
-        if point.size == "huge":
+        if point.is_far:
             continue
         form = point.array()
         view, size = form.view, form.view.size
@@ -76,6 +80,22 @@ def test_an_array_is_as_its_point_says() -> None:
         assert size < 2 or view.contiguous == (point.layout == "packed"), point
         assert not point.skipped or point.layout == "reversed" or not size or view.offset >= point.skipped
         assert form.elements * point.kind.itemsize < 8 << 20
+
+
+def test_a_view_beside_another_has_its_start_and_shape_and_other_strides() -> None:
+    """In every layout; where all strides are 0 there are no others."""
+    for layout, rank, size in product(LEVELS, RANKS, ("few", "long", "page", "large")):
+        point = Point(layout=layout, rank=rank, size=size, count="beside")
+        if rank == "rank-0" or (rank == "rank-1" and layout in ("transposed", "padded", "broadcast")):
+            continue
+        form, first, second = point.beside()
+        outer = reduce(apply, form.steps[:-1], packed(form.base))
+        view, other = apply(outer, first), apply(outer, second)
+        assert (view, view.contiguous) == (form.view, layout == "packed"), point
+        assert (view.offset, view.shape) == (other.offset, other.shape)
+        assert view.strides != other.strides
+        assert max(span(other)) <= form.elements
+        assert view.shape == replace(point, count="first").array().view.shape
 
 
 def test_a_view_without_elements_is_part_of_an_array_that_has_some() -> None:

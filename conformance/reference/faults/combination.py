@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
+import weakref
 from dataclasses import replace
-from typing import Any
+from typing import Any, ClassVar
 
 from conformance.protocols.cai import ArrayInterface
 from conformance.protocols.dlpack import DLFlags, Tensor
 from conformance.protocols.dtypes import DLCode, DType
-from conformance.protocols.strided import c_strides
+from conformance.protocols.strided import Step, Strided, c_strides
 from conformance.reference.exporter import Exporter
 from conformance.reference.importer import Imported, Importer
 from conformance.reference.managed import Fields
@@ -45,6 +46,22 @@ class ExtentsInOneByte(Exporter):
         if self.dtype.itemsize != 2:
             return found
         return replace(found, shape=tuple(extent % 256 for extent in self.view.shape))
+
+
+@fault(_WHERE)
+class StridesOfTheFirstView(Exporter):
+    """The strides of a view are kept by address and shape, and used for the next view that has both."""
+
+    _known: ClassVar[dict[tuple[int, tuple[int, ...]], tuple[weakref.ref[Any], Strided]]] = {}
+
+    def dl_strides(self, version: tuple[int, int] | None) -> tuple[int, ...] | None:
+        """Of the first view, while its block lives."""
+        key = (self.element0(), self.view.shape)
+        block, view = self._known.get(key, (None, None))
+        if block is None or view is None or block() is not self.block:
+            self._known[key] = weakref.ref(self.block), self.view
+            view = self.view
+        return view.strides if super().dl_strides(version) is not None else None
 
 
 @fault(_WHERE)
@@ -208,3 +225,36 @@ class TypesAfterARefusal(Importer):
 
         found = super().dl_dtype(tensor)
         return dtype("uint8") if self.has_refused and found.name == "int8" else found
+
+
+@fault(_WHERE)
+class LikeTheFirstImport(Importer):
+    """An import is like the one that lives already with the same address and shape: strides and element type are not looked at."""
+
+    _living: ClassVar[weakref.WeakValueDictionary[tuple[int, tuple[int, ...]], Imported]] = (
+        weakref.WeakValueDictionary()
+    )
+
+    def read_tensor(self, tensor: Tensor) -> Imported:
+        """With the strides of the first one."""
+        return self._alike(super().read_tensor(tensor))
+
+    def take_cai(self, source: Any) -> Imported:
+        """With the strides of the first one."""
+        return self._alike(super().take_cai(source))
+
+    def _alike(self, taken: Imported) -> Imported:
+        first = self._living.setdefault((taken.address, taken.shape), taken)
+        taken.strides, taken.dtype = first.strides, first.dtype
+        return taken
+
+
+@fault(_WHERE)
+class PartsCanBeWritten(Importer):
+    """A view of a read-only import is writable."""
+
+    def part(self, array: Imported, step: Step) -> Imported:
+        """Without the bit."""
+        found = super().part(array, step)
+        found.readonly = False
+        return found

@@ -24,6 +24,24 @@ class ReadOnlyUnsaid(Exporter):
         return False
 
 
+@fault("readonly.export")
+class BitOfTheFirstExport(Exporter):
+    """The read-only bit is looked at when an array is exported for the first time, and never again."""
+
+    _first: bool | None = None
+
+    def flags(self, *, copied: bool) -> int:
+        """With the bit as it was."""
+        found = super().flags(copied=copied) & ~DLFlags.READ_ONLY
+        return found | (DLFlags.READ_ONLY if self.cai_readonly() else 0)
+
+    def cai_readonly(self) -> bool:
+        """As it was."""
+        if self._first is None:
+            self._first = super().cai_readonly()
+        return self._first
+
+
 @fault("readonly.legacy-export")
 class ReadOnlyInLegacyCapsule(Exporter):
     """A read-only array is exported in a legacy capsule, which cannot say so."""

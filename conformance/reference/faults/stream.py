@@ -43,6 +43,15 @@ class PublishesNoStream(Exporter):
         return None if self.writer is None else self.writer.handle + 8
 
 
+@fault("stream.none-means-done")
+class PublishesNoneOfViews(Exporter):
+    """No stream is published of a strided view though writes of its elements are queued."""
+
+    def cai_stream(self) -> int | None:
+        """Only of packed arrays."""
+        return super().cai_stream() if self.contiguous else None
+
+
 @fault("stream.none-means-done", bugs="stream-10")
 class PublishesNone(Exporter):
     """No stream is published though writes are queued."""

@@ -20,6 +20,7 @@ RULES: dict[str, tuple[str, ...]] = {
         "cai.NewestOwnerHeld",
         "cai.OwnerForgotten",
         "layout.RefusesInSilence",
+        "lifetime.DictionariesKept",
         "negotiation.AnyStreamTaken",
         "negotiation.DefaultStreamsTakenOnHost",
         "negotiation.HostStreamBesideAVersion",

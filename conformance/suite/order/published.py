@@ -6,6 +6,7 @@ from collections.abc import Callable
 from typing import Any
 
 from conformance.adapters.base import Adapter, Device, Protocol
+from conformance.protocols.strided import Step
 from conformance.reference.streams import PER_THREAD, Streams
 
 from ..exchange import collect
@@ -25,13 +26,15 @@ class Published:
     """The producer writes on ``write_on``; its dictionary is read while ``current`` is its current stream; ours reads.
 
     Our reader waits for the stream that the dictionary names and for nothing else. For a control it does not read
-    the dictionary and waits for the stream ``instead``, for none if that is 0.
+    the dictionary and waits for the stream ``instead``, for none if that is 0. With a ``step`` the dictionary is that of a view of the array,
+    which is made after the write.
     """
 
     def __init__(
-        self, producer: Adapter, device: Device, write_on: Any, current: Any, *, instead: int | None = None
-    ) -> None:
+        self, producer: Adapter, device: Device, write_on: Any, current: Any, *, instead: int | None = None, step: Step | None = None
+    ) -> None:  # fmt: skip
         self._producer = producer
+        self._step = step
         self._write_on = write_on
         self._current = current
         self._instead = instead
@@ -51,7 +54,8 @@ class Published:
     def described(self) -> dict[str, Any]:
         """The dictionary. What it was read from is kept as long as the array: the stream may be bound to either (CAI-28)."""
         with self._producer.using(self._current):
-            self._offer = self._producer.offer(self.array, Protocol.CAI)
+            given = self.array if self._step is None else self._producer.view(self.array, self._step)
+            self._offer = self._producer.offer(given, Protocol.CAI)
             described: dict[str, Any] = self._offer.__cuda_array_interface__  # type: ignore[union-attr]
         return described
 
