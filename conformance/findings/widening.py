@@ -50,7 +50,7 @@ _WIDER = (
 
 
 def widened(givens: Collection[str]) -> dict[str, str]:
-    """What is said to be special instead, by what was given in cases of one mistake; the same where nothing wider fits.
+    """The wider input by each that was given in cases of one mistake; the same one where nothing wider fits.
 
     Two inputs that are special in further respects are alike only if all of these are the same.
     """

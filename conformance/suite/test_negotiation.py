@@ -236,7 +236,7 @@ def _judge_refused_none(
 
 
 def _refusal_of_none(exchange: Exchange, source: Source, name: str, asked: dict[str, Any]) -> Exception | None:
-    """What the producer raises when it gets ``None`` for this keyword alone, beside those that are always ``asked``, if anything."""
+    """The exception of the producer, if any, when it gets ``None`` for this keyword alone, beside those that are always ``asked``."""
     try:
         _ask(exchange, exchange.offer(source), **{**asked, name: None})
     except Exception as error:

@@ -28,7 +28,7 @@ def of_types(*names: str, rest: str = "") -> list[str]:
     ],
 )  # fmt: skip
 def test_all_of_a_kind_are_one(given: list[str], told: str) -> None:
-    """What else is special stays."""
+    """The rest stays."""
     assert set(widened(given).values()) == {told}
 
 
