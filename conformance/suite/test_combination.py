@@ -505,7 +505,7 @@ def _source(exchange: Exchange, point: Point) -> tuple[Source, Managed | None, S
     if point.path in _REEXPORTS:
         source, lent = _imported(exchange, point)
     elif point.size == "huge":
-        source = _far_apart(exchange, point)
+        source = _far_apart(exchange, exchange.producer, point)
     elif point.count == "beside":
         source, other = _made_beside(exchange, point)
     else:
@@ -558,9 +558,9 @@ def _dictionary(point: Point, source: Source) -> dict[str, Any]:
     return {**version, "strides": source.strides} if point.form.endswith("strides-told") else version
 
 
-def _far_apart(exchange: Exchange, point: Point) -> Source:
+def _far_apart(exchange: Exchange, reference: Adapter, point: Point) -> Source:
     """An array of the reference's whose rows lie so far apart that no 32 bits can count the bytes."""
-    reference, view = exchange.library(REFERENCE), far_rows(point.kind, point.ndim)
+    view = far_rows(point.kind, point.ndim)
     assert isinstance(reference, ReferenceAdapter)
     try:
         array = reference.reserved(point.kind, view, exchange.device)
@@ -578,7 +578,7 @@ def _far_apart(exchange: Exchange, point: Point) -> Source:
 def _imported(exchange: Exchange, point: Point) -> tuple[Source, Managed | None]:
     """The producer's import of an array of the reference, on whose memory it is; a refusal ends the case."""
     producer, reference = exchange.producer, exchange.library(REFERENCE)
-    lent = _far_apart(exchange, point) if point.is_far else _made(exchange, reference, point)
+    lent = _far_apart(exchange, reference, point) if point.is_far else _made(exchange, reference, point)
     try:
         with exchange.step(Doing.IMPORT, Role.CONSUMER, producer.name, is_lent=True):
             array = producer.take(reference.offer(lent.array, exchange.protocol), exchange.protocol, exchange.device)

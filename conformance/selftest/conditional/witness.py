@@ -234,8 +234,8 @@ def _taken(tensor: dlpack.Tensor) -> tuple[int | None, ...] | None:
 
 
 def _place(array: Exporter, address: int) -> int | str:
-    if not address:
-        return "null"
+    if not address or not array.view.size:
+        return "some" if address else "null"
     offset = address - array.block.address
     inside = 0 <= offset <= array.block.nbytes or (not array.block.nbytes and abs(offset) < 1 << 32)
     return offset if inside else "elsewhere"
@@ -459,7 +459,7 @@ def _import(kind: type[Importer], array: Exporter, taken: Imported, at: Point) -
         taken.dtype.name,
         taken.device,
         taken.readonly and taken.view.size > 0,
-        taken.contiguous,
+        taken.contiguous or not taken.view.size,
     )
     yield _place(array, taken.address), high - low, _place(array, low)
     yield taken.view
@@ -467,7 +467,7 @@ def _import(kind: type[Importer], array: Exporter, taken: Imported, at: Point) -
     again = Exporter(
         taken.importer.memory, BorrowedBlock(taken.address, taken), taken.dtype, taken.view, readonly=taken.readonly
     )
-    yield again.flags(copied=False)
+    yield again.flags(copied=False) if taken.view.size else 0
 
 
 def _side_by_side(kind: type[Importer], at: Point, memory: Memory) -> Iterator[Any]:
