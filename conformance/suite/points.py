@@ -477,6 +477,7 @@ RULES = (
     Rule("size", ("huge",), "offset", OFFSETS[1:], "it has a layout of its own"),
     Rule("size", ("huge",), "path", ("view", "reexport"), "it has a layout of its own"),
     Rule("size", ("huge",), "place", PLACES[2:], "few exchanges of it are enough"),
+    Rule("size", ("large",), "place", ("in-fork", "in-thread-of-fork"), "libraries copy it in threads of theirs, which a fork has not"),
     Rule("size", ("large", "huge"), "count", ("hundredth",), "it takes too long"),
     Rule("content", CONTENTS[1:], "size", ("empty", "huge"), "there is nothing to see"),
     Rule("form", NO_STRIDES, "layout", LAYOUTS[1:], "only a C-contiguous array can do without strides"),

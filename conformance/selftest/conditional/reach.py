@@ -105,7 +105,7 @@ def useful(cases: Iterable[Case]) -> Iterator[Case]:
     """Yield the cases that need no process of their own and no gigabytes, and are not about order."""
     for case in cases:
         invariant = catalogue()[case.invariant]
-        if invariant.name in _LARGE:
+        if case.invariant in _LARGE:
             continue
         if invariant.family not in ORDER and invariant.isolation not in _ISOLATED:
             yield case
