@@ -15,7 +15,7 @@ LONG_ROUND = 1024
 """Exchanges of a round that decides."""
 LONG_ROUNDS = 5
 """So many long rounds have to grow: a cache that is full before the last of them is no leak."""
-_MISSING = 2
+_MISSING = 1
 """Exchanges of a round that need not show, at least."""
 _QUIET = 2
 """Rounds without growth that show that there is no leak."""

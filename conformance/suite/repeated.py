@@ -88,7 +88,7 @@ class Repeated:
             "access": found.access == "readonly" and ((self.legacy and not is_versioned) or (self.writes and self.of != "consumer")),
             "path": found.path in ("reexport", "far-reexport") and self.changes_the_array,
             "layout": found.layout == "broadcast" and self.writes,
-            "form": found.is_legacy and is_versioned,
+            "form": (found.is_legacy and is_versioned) or (found.form in (*NO_STRIDES, *SPLIT) and self.invariant != EXCHANGE),
             "content": self.invariant != EXCHANGE,
             "count": found.count == "hundredth" and self != PLAIN,  # the process has made a hundred exchanges by now
         }  # fmt: skip
