@@ -90,7 +90,8 @@ def _folded(data: str) -> str:
 def modules(case: Case) -> tuple[str, ...]:
     """The modules that a case needs, with all that they import of ours, anywhere in them."""
     invariant = catalogue()[case.invariant]
-    needed = _closure((*_ALWAYS, invariant.check.__module__, *_within("conformance.adapters")))
+    checks = (invariant, *(catalogue()[name] for name in invariant.repeats))
+    needed = _closure((*_ALWAYS, *(each.check.__module__ for each in checks), *_within("conformance.adapters")))
     return _closure((*needed, *_within(programs.__name__))) if interpreter.__name__ in needed else needed
 
 

@@ -74,6 +74,8 @@ class Source:
     elements: bytes | None = None
     before: int = 0
     """Bytes in front of the block that are the suite's own: an address there leads to no copy."""
+    form: Layout | None = None
+    """The layout that it was made with, if it is one."""
     _gathered: _Gathered | None = field(default=None, init=False, repr=False, compare=False)
 
     @property
@@ -354,7 +356,8 @@ class Exchange:
         if readonly:
             library.freeze(base)
         array = reduce(library.view, form.steps, base)
-        return self.made(Source(array, kind, form.view, start + form.view.offset * kind.itemsize, block))
+        address = start + form.view.offset * kind.itemsize
+        return self.made(Source(array, kind, form.view, address, block, form=form))
 
     def made(self, source: Source) -> Source:
         """Note the array that the newest hand-over has to describe."""
@@ -648,8 +651,22 @@ class Exchange:
         found = Handed(view.address, view.shape, view.strides, (int(self.dtype.code), self.dtype.bits, 1), None)
         return found if is_mapped(found) else None
 
-    def using(self, action: Callable[[], Any], what: str) -> Any:
-        """Run an operation on an import: what was accepted has to be usable."""
+    def write(self, source: Source, taken: Any, data: bytes, what: str = "writing through the import") -> None:
+        """Write through an import. A consumer that cannot write an array of its own with this layout either has no such operation."""
+        self.using(lambda: self.consumer.write(taken, data), what, own=lambda: self._write_own(source, data))
+
+    def _write_own(self, source: Source, data: bytes) -> None:
+        if source.form is not None:
+            before = self._made
+            own = self.make(self.consumer, kind=source.dtype, form=source.form)
+            self._made = before
+            self.consumer.write(own.array, data)
+
+    def using(self, action: Callable[[], Any], what: str, *, own: Callable[[], Any] | None = None) -> Any:
+        """Run an operation on an import: what was accepted has to be usable.
+
+        ``own`` is the same with an array of the consumer's own. Where that raises the same exception, the library lacks the operation, and the case is refused.
+        """
         try:
             with self.step(Doing.USE, Role.CONSUMER):
                 return action()
@@ -658,6 +675,10 @@ class Exchange:
         except Exception as error:
             self.check_context(error)
             self.expect_handed()
+            if own is not None and type(_raised(own)) is type(error):
+                raise Refused(
+                    f"{self.consumer.name} cannot do that with an array of its own either: {brief(error)}"
+                ) from error
             fail(
                 Code.IMPORT_UNUSABLE,
                 self.reading(),
@@ -1022,6 +1043,15 @@ class Exchange:
 
 _NEAR = 8
 """Elements. How far off an address is looked for the elements that it should have led to."""
+
+
+def _raised(action: Callable[[], Any]) -> Exception | None:
+    """The exception of an action, if it raises one."""
+    try:
+        action()
+    except Exception as error:
+        return error
+    return None
 
 
 def _forbidden_stream(keywords: dict[str, Any], *, on_host: bool) -> tuple[str, str, str] | None:

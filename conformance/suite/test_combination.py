@@ -146,11 +146,26 @@ def _judge(exchange: Exchange, point: Point, told: Told, place: str = "") -> Non
         raise Inconclusive(f"not run: {missing}") from missing
     is_refused, has_answers = isinstance(ended, Refused), bool(exchange.answers)
     if is_refused and point.path in _REEXPORTS and not has_answers:
-        point, has_answers = point.without("path"), True  # there is no such import: an array of its own is judged
+        point = point.without("path")  # there is no such import: an array of its own is judged
+        has_answers = _is_exported(exchange, point)
     if _is_repeated(exchange):
         _repeat(exchange, point, told, place, _checks(exchange, is_refused=is_refused, has_answers=has_answers))
     if ended is not None:
         raise ended
+
+
+def _is_exported(exchange: Exchange, point: Point) -> bool:
+    """Whether the producer exports the array of a point, whatever it says in its export."""
+    try:
+        source = _source(exchange, point)[0]
+        exporter = exchange.producer.exporter(source.array, exchange.protocol)
+        with exchange.step(Doing.EXPORT, Role.PRODUCER):
+            if exchange.protocol is Protocol.CAI:
+                return exporter.__cuda_array_interface__ is not None
+            return exporter.__dlpack__(max_version=NEWEST) is not None
+    except Exception as error:
+        exchange.check_context(error)
+        return False
 
 
 def _is_repeated(exchange: Exchange) -> bool:

@@ -198,7 +198,7 @@ def test_consumer_write_seen(exchange: Exchange) -> None:
     _require_writable(exchange, source, taken)
     expect_shared(exchange, source, taken)
     data = pattern(source.dtype, source.view.size, seed=1)
-    exchange.using(lambda: exchange.consumer.write(taken, data), "writing through the import")
+    exchange.write(source, taken, data)
     _expect_written(exchange, source, data)
 
 
@@ -448,7 +448,7 @@ def _write_first(exchange: Exchange, source: Source, first: Any) -> bytes:
     if Trait.WRITES not in exchange.consumer.traits or exchange.look(first).readonly:
         return exchange.rewrite(source)
     data = pattern(source.dtype, source.view.size, seed=1)
-    exchange.using(lambda: exchange.consumer.write(first, data), "writing through the import")
+    exchange.write(source, first, data)
     return data
 
 

@@ -347,3 +347,12 @@ def test_the_head_says_of_whom_a_clause_asks_something() -> None:
         "X5 (binds no library)",
     ):
         assert f"# Promised  {words}" in told
+
+
+def test_a_bundle_of_a_point_carries_the_checks_that_it_repeats() -> None:
+    """A finding may come of any of them."""
+    invariant = catalogue()["combination.exchange"]
+    names = bundle.modules(
+        Case("combination.exchange", "reference", "numpy", "dlpack", Device.HOST, (("dtype", "int8"),))
+    )
+    assert {catalogue()[name].check.__module__ for name in invariant.repeats} <= set(names)

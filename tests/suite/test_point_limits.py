@@ -67,10 +67,34 @@ class WritesNoReversed(ReferenceAdapter):
         super().write(array, data)
 
 
+class WritesNoImport(ReferenceAdapter):
+    """Writes arrays of its own alone."""
+
+    def write(self, array: Any, data: bytes) -> None:
+        if isinstance(array, Imported):
+            raise OverflowError("not an array of mine")
+        super().write(array, data)
+
+
 def test_a_producer_that_cannot_write_its_array_has_it_written() -> None:
     """By the suite's instruments: how a library writes its own arrays is no matter of an exchange."""
     result = run(WritesNoReversed(), ("layout", "reversed"))
     assert result.outcome is Outcome.PASS
+
+
+@pytest.mark.parametrize(("library", "outcome"), [(WritesNoReversed, Outcome.REFUSED), (WritesNoImport, Outcome.FAIL)])
+def test_only_a_consumer_that_writes_such_arrays_of_its_own_has_to_write_imports(
+    library: type[ReferenceAdapter], outcome: Outcome
+) -> None:
+    """A library that lacks the operation for a layout breaks no promise about imports."""
+    made = library()
+    made.name = "flawed"
+    case = Case(
+        "pointer.consumer-write-seen", "reference", "flawed", "dlpack", Device.HOST, (("layout", "reversed-rows"),)
+    )
+    result = Workbench({"reference": ReferenceAdapter(), "flawed": made}).run(case, catalogue()[case.invariant])
+    assert result.outcome is outcome, result.reason
+    assert (result.code == Code.IMPORT_UNUSABLE.value) is (outcome is Outcome.FAIL)
 
 
 class TakesBytes(Importer):
