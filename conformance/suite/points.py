@@ -30,7 +30,7 @@ FORMS = {
 }
 NO_STRIDES = ("legacy-no-strides", "version-1.0-no-strides")
 """Capsules with NULL strides, which is legal before DLPack 1.2 (DLP-21)."""
-SPLIT = ("byte-offset", "legacy-byte-offset")
+SPLIT = ("byte-offset", "version-1.0-byte-offset", "legacy-byte-offset")
 """Capsules whose data pointer lies before element 0 (DLP-17)."""
 LEGACY = ("legacy", "legacy-no-strides", "legacy-byte-offset")
 BYTE_OFFSET = 64
@@ -48,7 +48,7 @@ strides of a ``huge`` array, in the hands of a library that cannot make one.
 """
 PLACES = ("here", "in-thread", "in-fork", "in-thread-of-fork")
 VERSIONS: dict[str, tuple[int, int] | None] = {
-    "legacy": None, "legacy-no-strides": None, "legacy-byte-offset": None, "version-1.0-no-strides": (1, 0), "version-1.0": (1, 0), "version-1.1": (1, 1), "version-1.2": (1, 2), "version-1.9": (1, 9),
+    "legacy": None, "legacy-no-strides": None, "legacy-byte-offset": None, "version-1.0-no-strides": (1, 0), "version-1.0-byte-offset": (1, 0), "version-1.0": (1, 0), "version-1.1": (1, 1), "version-1.2": (1, 2), "version-1.9": (1, 9),
 }  # fmt: skip
 """By level of ``form``; the reference has the newest version."""
 MANY = (1 << 16) + 1

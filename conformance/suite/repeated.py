@@ -177,7 +177,7 @@ CHECKS: tuple[Repeated, ...] = (
     *_of("negotiation.defined-flags", "producer"),
     *(
         Repeated("negotiation.keywords-together", (("max_version", version), *more), "producer", needs_elements=True)
-        for version in ("version-none", "version-1.9")
+        for version in ("version-none", "version-1.0", "version-1.9")
         for more in ((("copy", "copy-true"), ("dl_device", "device-own")), (("copy", "copy-false"), ("dl_device", "device-own")))
     ),
     *_of("pointer.copy-false-elsewhere", "producer"),
@@ -255,8 +255,8 @@ CHECKS: tuple[Repeated, ...] = (
     *_of("lifetime.nothing-left", "consumer", releases=True, option="by", values=("refused-import",), protocols=_BOTH),
     *_of("threads.release-elsewhere", "either", option="build", values=("gil",), protocols=_BOTH, whole=True, releases=True),
 )  # fmt: skip
-REPEATED = (*EXCHANGES, *FORMS, *CHECKS)
-"""All repeated checks."""
+REPEATED = (*FORMS, *EXCHANGES[:-1], *CHECKS, EXCHANGES[-1])
+"""All repeated checks. The exchange after a refusal is the last one: some libraries are wrong only as long as they have refused nothing."""
 
 
 _FACTORS = {"dtype": tuple(DTYPES), "layout": LAYOUTS, "rank": RANKS, "size": SIZES, "offset": OFFSETS, "path": PATHS}

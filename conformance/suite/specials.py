@@ -60,7 +60,7 @@ _SHAPED = {
 """Levels of the factors of an exchange (``points.py``) that an array has: each is a noun phrase."""
 _WAYS = {
     "form": {
-        "legacy": "a legacy capsule", "byte-offset": "a capsule with a `byte_offset`", "legacy-byte-offset": "a capsule with a `byte_offset`, a legacy capsule",
+        "legacy": "a legacy capsule", "byte-offset": "a capsule with a `byte_offset`", "version-1.0-byte-offset": "a capsule with a `byte_offset`, a capsule for DLPack 1.0", "legacy-byte-offset": "a capsule with a `byte_offset`, a legacy capsule",
         "version-1.0-no-strides": "an array with NULL strides", "legacy-no-strides": "an array with NULL strides, a legacy capsule",
         "dictionary-2": "a dictionary of version 2",
         "strides-told": "explicit strides of a C-contiguous array", "dictionary-2-strides-told": "explicit strides in a dictionary of version 2",

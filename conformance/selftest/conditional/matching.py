@@ -19,6 +19,7 @@ _FORMS = {
     "byte-offset": "newest",
     "version-1.0": "1.0",
     "version-1.0-no-strides": "1.0",
+    "version-1.0-byte-offset": "1.0",
     **dict.fromkeys(LEGACY, "legacy"),
 }
 
