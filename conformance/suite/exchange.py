@@ -955,7 +955,8 @@ class Exchange:
 
     def is_elsewhere(self, source: Source, address: int) -> bool:
         """Whether an address is none of the array's own memory."""
-        return not source.start - source.before <= address < source.start + max(len(source.block), 1)
+        end = max(source.start + len(source.block), source.address + 1)
+        return not source.start - source.before <= address < end
 
     def _relation(self, source: Source, address: int) -> str:
         start = source.start

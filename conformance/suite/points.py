@@ -169,12 +169,12 @@ _DEFAULTS = {field.name: str(field.default) for field in fields(Point)}
 """The level of each factor that is not special, in the order of the factors."""
 
 
-def far_rows(kind: DType, ndim: int = 2) -> Strided:
-    """Two rows of six elements, more than :data:`FAR` bytes apart, or three elements in one dimension."""
+def far_rows(kind: DType, ndim: int = 2, skipped: int = 0) -> Strided:
+    """Two rows of six elements, more than :data:`FAR` bytes apart, or three elements in one dimension, behind ``skipped`` elements."""
     far = FAR // kind.itemsize + 64
-    return (
-        Strided((*(1,) * (ndim - 2), 2, 6), (*(2 * far,) * (ndim - 2), far, 1)) if ndim > 1 else Strided((3,), (far,))
-    )
+    if ndim == 1:
+        return Strided((3,), (far,), skipped)
+    return Strided((*(1,) * (ndim - 2), 2, 6), (*(2 * far,) * (ndim - 2), far, 1), skipped)
 
 
 # -- the array of a point
@@ -474,7 +474,6 @@ RULES = (
     Rule("layout", ("broadcast",), "size", ("one",), "no element is repeated"),
     Rule("size", SIZES[1:], "rank", ("rank-0",), "an array without dimensions has one element"),
     Rule("size", ("huge",), "layout", LAYOUTS[1:], "it has a layout of its own"),
-    Rule("size", ("huge",), "offset", OFFSETS[1:], "it has a layout of its own"),
     Rule("size", ("huge",), "path", ("view", "reexport"), "it has a layout of its own"),
     Rule("size", ("huge",), "place", PLACES[2:], "few exchanges of it are enough"),
     Rule("size", ("large",), "place", ("in-fork", "in-thread-of-fork"), "libraries copy it in threads of theirs, which a fork has not"),

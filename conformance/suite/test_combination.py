@@ -15,7 +15,7 @@ from conformance.adapters.base import Adapter, Device, Protocol, Trait, Unsuppor
 from conformance.adapters.reference import ReferenceAdapter
 from conformance.protocols.clauses import Level, Role
 from conformance.protocols.dlpack import DLFlags, Tensor
-from conformance.protocols.strided import Index, apply, offsets
+from conformance.protocols.strided import Index, Strided, apply, offsets
 from conformance.reference.exporter import NEWEST, Exporter
 from conformance.reference.guards import GUARDS, spills
 from conformance.reference.importer import Imported
@@ -575,7 +575,7 @@ def _dictionary(point: Point, source: Source) -> dict[str, Any]:
 
 def _far_apart(exchange: Exchange, reference: Adapter, point: Point) -> Source:
     """An array of the reference's whose rows lie so far apart that no 32 bits can count the bytes."""
-    view = far_rows(point.kind, point.ndim)
+    view = far_rows(point.kind, point.ndim, point.skipped)
     assert isinstance(reference, ReferenceAdapter)
     try:
         array = reference.reserved(point.kind, view, exchange.device)
@@ -584,7 +584,7 @@ def _far_apart(exchange: Exchange, reference: Adapter, point: Point) -> Source:
             f"no room for an array with rows {view.strides[0]} elements apart: {brief(error)}"
         ) from error
     size, data = point.kind.itemsize, _content(point, view.size)
-    for number, offset in enumerate(offsets(view)):
+    for number, offset in enumerate(offsets(Strided(view.shape, view.strides))):
         exchange.poke(array.element0() + offset * size, data[number * size : (number + 1) * size])
     array.readonly = point.access == "readonly"
     return exchange.made(Source(array, point.kind, view, array.element0(), b"", data))

@@ -172,6 +172,7 @@ def test_defined_flags(exchange: Exchange) -> None:
 
 
 _KEYWORDS = ("stream", "max_version", "dl_device", "copy")
+_ASKED: tuple[dict[str, Any], ...] = ({}, {"max_version": NEWEST}, {"max_version": (1, 0)})
 
 
 @invariant(
@@ -181,10 +182,16 @@ _KEYWORDS = ("stream", "max_version", "dl_device", "copy")
     cases=lambda env: every(env.exports(Protocol.DLPACK), keyword=("all", *_KEYWORDS)),
 )
 def test_signature(exchange: Exchange) -> None:
-    """Each of the four keywords takes ``None``, which means the same as leaving it out."""
+    """Each of the four keywords takes ``None``, which means the same as leaving it out, with a version and without."""
     chosen = _KEYWORDS if exchange.option("keyword") == "all" else (exchange.option("keyword"),)
     source = exchange.source()
-    asked = {"max_version": NEWEST} if exchange.is_locked else {}
+    first = int(exchange.is_locked)  # a read-only array is exported to those alone that name a version
+    for asked in _ASKED[first:] if len(chosen) > 1 else _ASKED[first : first + 1]:
+        _expect_none_taken(exchange, source, chosen, asked)
+
+
+def _expect_none_taken(exchange: Exchange, source: Source, chosen: tuple[str, ...], asked: dict[str, Any]) -> None:
+    """The export with these keywords of ``None``, beside those that are ``asked``."""
     keywords = {**dict.fromkeys(chosen), **asked}
     try:
         exported = _ask(exchange, exchange.offer(source), **keywords)

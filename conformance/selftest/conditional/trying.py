@@ -28,8 +28,8 @@ from .subjects import Subject
 
 PATIENCE = 0.02
 """Seconds. The reference releases what it has at once, so what a fault never releases need not be waited for."""
-MOST = 120
-"""Cases that are tried for a candidate. A run has all of them, so this misses faults at most."""
+MOST = {1: 1_000, 2: 120}
+"""Cases that are tried for a candidate, by the number of factors. A run has all of them, so this misses faults at most."""
 _SECONDS = 60.0
 """Silence of a process after which it hangs."""
 Numbers = Callable[[State], Sequence[int]]
@@ -104,7 +104,7 @@ def tried(candidate: Candidate, reach: Reach, folder: str, first: Sequence[str] 
     def numbers(witness: State) -> list[int]:
         """The cases to try, in order; ``witness`` has the levels of an array with which the fault shows."""
         found = reach.reaching(always.side, always.methods, candidate.condition, witness)
-        return sorted(found, key=lambda number: _rank(reach, number, always, first))[:MOST]
+        return sorted(found, key=lambda number: _rank(reach, number, always, first))[: MOST[len(candidate.condition)]]
 
     words = list(_told(candidate, reach, numbers, folder, look=True))
     if not words:  # the exchange in which it shows has ended the process

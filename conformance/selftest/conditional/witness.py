@@ -462,7 +462,7 @@ def _import(kind: type[Importer], array: Exporter, taken: Imported, at: Point) -
         taken.contiguous or not taken.view.size,
     )
     yield _place(array, taken.address), high - low, _place(array, low)
-    yield taken.view
+    yield taken.view.shape, taken.view.strides, taken.view.offset
     yield from _elements(array, taken, at)
     again = Exporter(
         taken.importer.memory, BorrowedBlock(taken.address, taken), taken.dtype, taken.view, readonly=taken.readonly
