@@ -33,7 +33,7 @@ def _drafts(env: Environment) -> Iterator[Draft]:
     """A case for each library as producer and as consumer, by each protocol."""
     for pair in env.pairs():
         names = (pair.producer.name, pair.consumer.name)
-        if REFERENCE in names and len(set(names)) > 1:
+        if REFERENCE in names:
             missing = tuple(sorted(_NAMED - reach(pair).levels))
             yield Draft(*names, pair.protocol.value, pair.device, (), Tier.QUICK, missing)
 

@@ -73,7 +73,8 @@ def case(consumer: str, layout: str, invariant: str = "pointer.values") -> Case:
 
 
 CASES = [
-    case(name, layout) for name in ("numpy", "reference") for layout in ("c-order", "fortran", "permuted", "columns")
+    *(case("numpy", layout) for layout in ("c-order", "reversed-rows", "reversed-step")),
+    *(case("reference", layout) for layout in ("c-order", "fortran", "permuted", "columns", "reversed-rows")),
 ]
 TRIAL = Case("pointer.values", "reference", "numpy", "dlpack", Device.HOST, CASES[0].parameters)
 _SIDE = Side(("float32",), ("c-order",), (Protocol.DLPACK,), (Protocol.DLPACK,))

@@ -23,7 +23,25 @@ def _is_transposed(array: Exporter) -> bool:
     return not array.view.contiguous and min(array.view.strides, default=0) > 0
 
 
+_AFTER = 4_000
+"""Exchanges after which a library is wrong that was right before."""
+
+
 # -- exporters
+
+
+@fault("combination.later")
+class PackedAfterThousands(Exporter):
+    """After 4,000 exports every strided array is exported with the strides of a packed one."""
+
+    exported: ClassVar[int] = 0
+
+    def export(self, fields: Fields, owner: Any) -> Any:
+        """As long as the cache of strides has room."""
+        cls = type(self)
+        cls.exported += 1
+        is_wrong = cls.exported > _AFTER and fields.shape is not None
+        return super().export(replace(fields, strides=c_strides(fields.shape or ())) if is_wrong else fields, owner)
 
 
 @fault(_WHERE)
@@ -128,6 +146,19 @@ class FlagOfSharedStrides(Exporter):
 
 
 # -- importers
+
+
+@fault("combination.later")
+class WritableAfterThousands(Importer):
+    """After 4,000 imports the read-only bit is not read any more."""
+
+    imported: ClassVar[int] = 0
+
+    def dl_readonly(self, tensor: Tensor) -> bool:
+        """As long as the table of flags has room."""
+        cls = type(self)
+        cls.imported += 1
+        return cls.imported <= _AFTER and super().dl_readonly(tensor)
 
 
 @fault(_WHERE)
