@@ -169,7 +169,7 @@ CHECKS: tuple[Repeated, ...] = (
     *_of("negotiation.signature", "producer", option="keyword", values=("all", "stream"), needs_elements=True),
     *_of("negotiation.copied-flag", "producer", option="copy", values=("true", "false"), needs_elements=True),
     *_of("negotiation.version", "producer", option="asked", values=("none", "1.0", "1.99")),
-    *_of("negotiation.device-argument", "producer", legacy=True, option="asked", values=("own",), needs_elements=True),
+    *_of("negotiation.device-argument", "producer", option="asked", values=("own",), needs_elements=True),
     *_of("negotiation.device-argument", "producer", option="asked", values=("unknown",)),
     *_of("negotiation.device-report", "producer"),
     *_of("negotiation.host-stream", "producer", legacy=True, option="stream", values=("none",), devices=_HOST),

@@ -644,6 +644,7 @@ def _expect_reason(exchange: Exchange, source: Source) -> None:
         return
     exchange.expect_handed(source)
     _expect_device(exchange, exchange.handed.device)
+    _expect_no_address(exchange, source)
     taker = exchange.consumer
     assert isinstance(taker, ReferenceAdapter)
     if (

@@ -314,8 +314,11 @@ def test_device_argument(exchange: Exchange) -> None:
     offer = exchange.offer(source)
     own = exchange.told_device(offer)
     asked = own if exchange.option("asked") == "own" else DEVICES[exchange.option("asked")]
+    beside = _ASKED[exchange.is_locked]  # a read-only array is exported to those alone that name a version, if at all
+    if beside:
+        _export(exchange, source, **beside)
     try:
-        exported = _ask(exchange, offer, dl_device=asked)
+        exported = _ask(exchange, offer, dl_device=asked, **beside)
     except Exception as error:
         exchange.check_context(error)
         _judge_device_refusal(exchange, error, asked, own)
