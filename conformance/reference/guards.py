@@ -67,7 +67,7 @@ class Guards:
             self._found += spills(block)
 
     def forget(self, block: Guarded) -> None:
-        """Do not look at a block any more: what was written beside it is told elsewhere."""
+        """Stop watching a block whose damaged guard bytes are reported already."""
         self._living.discard(block)
 
     def spills(self) -> tuple[Spill, ...]:

@@ -60,7 +60,7 @@ class Stage:
     """Whether it only adds to what other stages show, on a library that not every machine has: a selftest is whole without it."""
     preload: tuple[str, ...] = ()
     accuses: Accuses | None = None
-    """Tries a fault on one side at a time, and says whom the first failing case of each invariant accuses then. The others are not run."""
+    """Try a fault on one side at a time. The first failing case of each invariant names the accused; the others are not run."""
     library: str = ""
     """The library that this stage's faults are of, where it is always the same."""
     faults: list[Fault] = field(default_factory=list)

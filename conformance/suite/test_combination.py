@@ -54,7 +54,7 @@ _SIMPLER = {
     "layout": {"reversed": "stepped", "broadcast": "stepped"},
     "form": {"dictionary-2-strides-told": "strides-told"},
 }
-"""Levels that are special in one respect more than another one, of which a failure is told if that shows it as well."""
+"""Levels with a simpler level each. A failure that the simpler level shows as well names that one."""
 _SAID = {
     Code.READONLY_LOST: "access",
     Code.COPY_MADE: "path",
@@ -155,7 +155,7 @@ def _judge(exchange: Exchange, point: Point, told: Told, place: str = "") -> Non
 
 
 def _is_exported(exchange: Exchange, point: Point) -> bool:
-    """Whether the producer exports the array of a point, whatever it says in its export."""
+    """Whether the producer exports the array of a point."""
     try:
         source = _source(exchange, point)[0]
         exporter = exchange.producer.exporter(source.array, exchange.protocol)
@@ -310,7 +310,7 @@ def _repeat(exchange: Exchange, point: Point, told: Told, place: str, checks: It
 
 
 def _shown_by_exchange(exchange: Exchange, at: Point, one: Repeated, failure: Failure) -> Failure | None:
-    """The failure of the mere exchange of an array that fails a check of another family, if it is no less serious: one cause is told once."""
+    """Return the failure of the mere exchange, if it is no less serious than that of the check: so one cause gives one failure."""
     if one.invariant == EXCHANGE:
         return None
     other = tried(exchange, at.without("content"), PLAIN)
@@ -450,7 +450,7 @@ _SURVIVED = "survived"
 
 
 def _survive(exchange: Exchange, checks: Sequence[Repeated], numbers: Iterable[int], reached: mmap.mmap) -> str:
-    """In the fork: whatever a check says, it has not ended the process."""
+    """In the fork: make the checks. Their failures do not matter here."""
     exchange.alone()
     for number in numbers:
         with suppress(Exception):
@@ -506,7 +506,7 @@ def _after_refusals(exchange: Exchange, point: Point) -> tuple[Source, Managed |
 
 
 def _export_by_the_other(exchange: Exchange, source: Source) -> None:
-    """An array whose dictionary is read again has been exported by DLPack meanwhile, if its library does that."""
+    """Export the array by DLPack before its dictionary is read again, if its library does that."""
     if exchange.protocol is Protocol.CAI and exchange.case.consumer == REFERENCE:
         _refused(
             exchange, Role.PRODUCER, lambda: exchange.producer.exporter(source.array, Protocol.DLPACK).__dlpack__()
@@ -639,7 +639,7 @@ def _take(exchange: Exchange, point: Point, source: Source) -> Any:
 
 
 def _expect_reason(exchange: Exchange, source: Source) -> None:
-    """The reference refuses an array whose device or address is wrong: then the producer has failed, and not refused."""
+    """Fail where the reference refuses an array because the producer describes a wrong device or address."""
     if exchange.handed is None:
         return
     exchange.expect_handed(source)

@@ -227,7 +227,7 @@ def _flags(tensor: dlpack.Tensor) -> int | None:
 
 
 def _taken(tensor: dlpack.Tensor) -> tuple[int | None, ...] | None:
-    """The strides. One that is never taken means nothing, whatever it is (I04, I05)."""
+    """Return the strides without those that no element uses (I04, I05)."""
     if tensor.strides is None or 0 in tensor.shape:
         return None if tensor.strides is None else ()
     return tuple(stride if extent > 1 else None for extent, stride in zip(tensor.shape, tensor.strides))
