@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import gc
 import json
+import sys
 from argparse import Namespace
 from dataclasses import replace
 from itertools import islice
@@ -18,6 +20,7 @@ from conformance.protocols.dtypes import DTYPES
 from conformance.protocols.strided import Strided, packed
 from conformance.reference import faults
 from conformance.reference.exporter import NEWEST, Exporter
+from conformance.reference.importer import Importer
 from conformance.reference.managed import settle
 from conformance.reference.memory import HostMemory, simulated
 from conformance.selftest.conditional import command, drawing, levels, subjects, witness
@@ -77,6 +80,28 @@ def test_a_look_at_a_dictionary_does_not_read_it_twice() -> None:
     array = Exporter(memory, memory.allocate(256), DTYPES["int8"], packed((3,)))
     taken = broken(memory).take_cai(array)
     assert (array.log.cai, taken.holder) == (1, None)
+
+
+def left_behind(importer: Importer) -> float:
+    """Blocks of Python's memory for each import. Each struct lies elsewhere, as in a run."""
+    kept = []
+
+    def exchange(times: int) -> int:
+        for _ in range(times):
+            array = Exporter(importer.memory, importer.memory.allocate(48), DTYPES["int32"], packed((3, 4)))
+            importer.take_dlpack(array).release()
+            kept.append(array.log.exports)
+        gc.collect()
+        return sys.getallocatedblocks()
+
+    exchange(100)
+    return (exchange(50) - exchange(250)) / -250
+
+
+def test_what_a_conditional_importer_remembers_is_no_leak() -> None:
+    """A check for leaks would catch the fault for a reason of the selftest's own."""
+    remembering = made("reference.dtype.UnsignedAsSigned@rank=7,width=8").importer(HostMemory())
+    assert left_behind(remembering) - left_behind(Importer(HostMemory())) < 0.5
 
 
 @pytest.mark.parametrize(
