@@ -513,7 +513,7 @@ def rules(names: tuple[str, ...], *, is_of_reference: bool, has_empty_views: boo
         )
     if not is_of_reference:
         return found
-    why = "a legacy capsule cannot say it, so the reference makes none"
+    why = "a legacy capsule has no read-only flag, so the reference makes none"
     return (*found, Rule("access", ("readonly",), "form", LEGACY, why))
 
 

@@ -105,7 +105,7 @@ def test_exchange(exchange: Exchange) -> None:
     The points cover every pair of levels that the two libraries can have. Each exchange is
     judged in full: the call, the capsule, address, shape, strides, element type, values, flags, memory around the view, the base of a
     view, and release. A consumer may copy what is misaligned or not row-major. The family ``lifetime`` judges how late a release is. After a
-    failure the check puts each level back to its default if the same failure still shows; the levels that are left are special.
+    failure the check tries each level at its default, where it stays if the failure remains. The case reports the failure with the other levels.
     """
     point = Point.of(exchange.case.parameters)
     inside = point.without("place")

@@ -132,5 +132,5 @@ def streams(
 
 def _told(progress: terminal.Progress) -> Callable[[int, int | None], None]:
     return lambda done, planned: progress.show(
-        done, planned or done, f"{done}{f'/{planned}' if planned else ''} conditional faults"
+        done, planned or done, f"{done}{f'/{planned}' if planned else ''} conditional faults tried"
     )
