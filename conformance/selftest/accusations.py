@@ -53,6 +53,9 @@ Run = Callable[[Mapping[str, Adapter], Sequence[Case]], list[Result]]
 """Run cases with these partners, each in a process that it may kill."""
 
 
+_DEVICE = "negotiation.device-report"
+
+
 def of_reference(fault: faults.Fault, failing: Iterable[Case], run: Run) -> Iterator[Accusation]:
     """Whom the first failing case of each invariant accuses, when the fault is on one side only."""
     side = Side.PRODUCER if fault.exporter is not Exporter else Side.CONSUMER
@@ -75,6 +78,8 @@ def _with_faulty(fault: faults.Fault, case: Case, side: Side, run: Run) -> Itera
     both = placed(case, side, FAULTY, OTHER)
     tried = list(trials(both).values())
     for second in _others(fault, side)[:_MOST_OTHERS]:
+        if _DEVICE in second.caught_by:  # each case whose consumer raises shows it, and rightly accuses the producer
+            continue
         together, *apart = run(_partners(fault, second), [both, *tried])
         known = {result.case.id: result for result in apart}
         of_other = next(result for result in apart if OTHER in result.case.libraries)
