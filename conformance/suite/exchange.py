@@ -484,7 +484,13 @@ class Exchange:
         """The call that the producer has refused is one that the protocol allows; else it is the consumer that fails."""
         if getattr(offer, "raised", None) is None or self.is_illegal:
             return
-        called = offer.calls[-1][1] if offer.calls else {}
+        positional, called = offer.calls[-1] if offer.calls else ((), {})
+        if positional:
+            fail(
+                Code.POSITIONAL_CALL, "DLP-30", role=Role.CONSUMER, reason="the consumer calls `__dlpack__` in another form than the protocol's",
+                expected="keywords alone", seen=f"__dlpack__(*{positional!r}, **{called!r}), and the producer raises {brief(offer.raised)}",
+                accused=Side.CONSUMER, library=library or self.case.consumer, given="",
+            )  # fmt: skip
         wrong = _forbidden_stream(called, on_host=self.device is Device.HOST)
         if wrong is not None:
             cited, reason, expected = wrong

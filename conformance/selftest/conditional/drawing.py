@@ -44,6 +44,7 @@ _BEFORE_PATHS = ("copy", "shared", "after-refusal")
 _OF_CAPSULES = (WIDTH, KIND, LAYOUT, RANK, SIZE, ACCESS, FORM)
 """Factors that a wrapper around a real library knows from a capsule; the addresses are the library's own."""
 _WRAPPED = ("own", "copy", "shared")
+_OF_WRITES = frozenset({"pointer.consumer-write-seen", "pointer.producer-write-seen", "pointer.kernel-write-seen"})
 _VAIN = 10_000
 """After so many draws without a new candidate none is left."""
 
@@ -107,9 +108,12 @@ _PLAIN: dict[str, tuple[str, ...]] = {
 def _is_wrong(name: str, condition: tuple[Level, ...]) -> bool:
     """Whether there is an array with these levels that the suite exchanges, and the fault breaks a promise with it.
 
-    A large array is not exchanged in a fork: libraries copy it in threads of theirs, which a fork has not.
+    A large array is not exchanged in a fork: libraries copy it in threads of theirs, which a fork has not. A fault that only a write shows is none
+    where the array is read-only.
     """
     if {(SIZE, "large"), (FORK, "child")} <= set(condition):
+        return False
+    if (ACCESS, "readonly") in condition and _OF_WRITES.issuperset(known()[name].caught_by):
         return False
     is_plain = all(level in _PLAIN.get(factor, (level,)) for factor, level in condition)
     return witness.is_possible(condition) and (is_plain or name.removeprefix(PREFIX) not in REFUSALS)

@@ -140,6 +140,7 @@ REFUSALS = frozenset(
         "layout.ZeroStrideRefused",
         "lifetime.ContextExpected",
         "lifetime.DeleterExpected",
+        "negotiation.TwoKeywordsRefused",
         "negotiation.VersionedRefusedThoughAsked",
         "negotiation.VersionedTakenForGranted",
         "readonly.ReadOnlyRefused",
