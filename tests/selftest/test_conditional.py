@@ -9,6 +9,7 @@ from argparse import Namespace
 from dataclasses import replace
 from itertools import islice
 from pathlib import Path
+from types import SimpleNamespace
 
 import pytest
 from conftest import Command
@@ -23,7 +24,8 @@ from conformance.reference.exporter import NEWEST, Exporter
 from conformance.reference.importer import Importer
 from conformance.reference.managed import settle
 from conformance.reference.memory import HostMemory, simulated
-from conformance.selftest.conditional import command, drawing, levels, subjects, witness
+from conformance.selftest.accusations import FAULTY
+from conformance.selftest.conditional import command, drawing, levels, reach, subjects, trying, witness
 from conformance.selftest.conditional.account import BAR, Account
 from conformance.selftest.conditional.generating import conditional
 from conformance.selftest.conditional.levels import FACTORS
@@ -31,6 +33,7 @@ from conformance.selftest.conditional.points import allowed, point
 from conformance.selftest.conditional.subjects import PREFIX
 from conformance.selftest.conditional.trying import Candidate, Tried
 from conformance.selftest.conditional.unseen import UNSEEN
+from conformance.suite.catalogue import Case
 
 SAMPLE, SEED = 500, 16
 FLOOR = 0.93
@@ -180,6 +183,19 @@ def test_an_unknown_name_is_refused(name: str) -> None:
     """The message has the part that is wrong."""
     with pytest.raises(ValueError, match="is no"):
         Candidate.named(name)
+
+
+@pytest.mark.parametrize("fails", [True, False])
+def test_a_case_that_a_library_fails_by_itself_shows_no_fault(fails: bool) -> None:
+    """A real library breaks some rules. The reference keeps them all, so nothing is asked of it."""
+    broken = faults.all_faults()["layout.StridesInBytes"].exporter
+    partners = reach.partners(broken if fails else Exporter, Importer)
+    subject = SimpleNamespace(flawless=lambda: partners)
+    case = Case(
+        "pointer.values", FAULTY, "reference", "dlpack", Device.HOST, (("layout", "columns"), ("dtype", "float32"))
+    )
+    assert trying._fails_anyway(subject, case) is fails  # type: ignore[arg-type]
+    assert not subjects.known()[STRIDES].flawless()
 
 
 # -- what is drawn

@@ -48,6 +48,10 @@ class Subject(ABC):
     def partners(self, condition: tuple[Level, ...]) -> dict[str, Adapter]:
         """Partners with the fault under this condition, new for each case."""
 
+    def flawless(self) -> dict[str, Adapter]:
+        """Return the partners without the fault, if a case can fail with them; none for the reference, which keeps every rule."""
+        return {}
+
     @abstractmethod
     def placed(self, case: Case) -> Case:
         """The case with the fault on its side."""

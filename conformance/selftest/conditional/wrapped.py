@@ -115,6 +115,10 @@ class OfLibrary(Subject):
         """The library with the fault, and the reference."""
         return self._made(condition)[0]
 
+    def flawless(self) -> dict[str, Adapter]:
+        """Return the library itself, which breaks some rules, and the reference."""
+        return real.partners(self.library)
+
     def _made(self, condition: tuple[Level, ...]) -> tuple[dict[str, Adapter], Life]:
         wanted = frozenset(condition)
         kind: Any = generated(self._kind, lambda name, state: wanted <= state())
