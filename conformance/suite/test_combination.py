@@ -191,7 +191,7 @@ def _special(point: Point, place: str) -> str:
 def _reduced(exchange: Exchange, point: Point, place: str, one: Repeated, failure: Failure) -> tuple[Failure, Point]:
     """The failure of a check with what is special about it: the levels without which it does not show; and the point with these levels.
 
-    What the check itself says to be special stands behind them.
+    The words of the check itself stand behind them.
     """
     at = _at(exchange, point, one)
     if (
@@ -642,7 +642,6 @@ def _expect_reason(exchange: Exchange, source: Source) -> None:
     """Fail where the reference refuses an array because the producer describes a wrong device or address."""
     if exchange.handed is None:
         return
-    exchange.expect_handed(source)
     _expect_device(exchange, exchange.handed.device)
     _expect_no_address(exchange, source)
     taker = exchange.consumer

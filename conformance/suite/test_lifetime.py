@@ -11,6 +11,7 @@ import gc
 import sys
 import threading
 import types
+import typing
 import weakref
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
@@ -96,9 +97,20 @@ def test_deleter_once(exchange: Exchange) -> None:
 
     A consumer that copies need not wait for the end of its array.
     """
-    offer = _released_once(exchange, patient=False)
+    _judge_release(exchange, _released_once)
+
+
+class _Released(typing.Protocol):
+    """One exchange whose release is judged, such as :func:`_released_once`."""
+
+    def __call__(self, exchange: Exchange, *, patient: bool) -> Prepared: ...
+
+
+def _judge_release(exchange: Exchange, released: _Released) -> None:
+    """Make an exchange; where another thread has released it, once more with patience, because that release may have begun too early."""
+    offer = released(exchange, patient=False)
     if set(offer.managed.callers) - {threading.get_ident()}:
-        _released_once(exchange, patient=True)
+        released(exchange, patient=True)
 
 
 def _released_once(exchange: Exchange, *, patient: bool) -> Prepared:
@@ -187,9 +199,7 @@ def _viewing(env: Environment) -> Iterator[Pair]:
 )
 def test_derived_view(exchange: Exchange) -> None:
     """A view of part of an import keeps the memory after the import is gone, and is the last to let go of it."""
-    offer = _viewed(exchange, patient=False)
-    if set(offer.managed.callers) - {threading.get_ident()}:
-        _viewed(exchange, patient=True)
+    _judge_release(exchange, _viewed)
 
 
 def _viewed(exchange: Exchange, *, patient: bool) -> Prepared:
@@ -343,9 +353,7 @@ def test_null_context(exchange: Exchange) -> None:
     """
     _take(exchange, prepared(exchange, exchange.source()))
     exchange.special("a NULL `manager_ctx`")
-    offer = _released_without_context(exchange, patient=False)
-    if set(offer.managed.callers) - {threading.get_ident()}:
-        _released_without_context(exchange, patient=True)
+    _judge_release(exchange, _released_without_context)
 
 
 def _released_without_context(exchange: Exchange, *, patient: bool) -> Prepared:

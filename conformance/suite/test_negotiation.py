@@ -218,7 +218,7 @@ def _judge_refused_none(
 ) -> NoReturn:
     """A keyword that every edition has, or that is known and refuses its own default, or one that the producer is too old for.
 
-    What is refused with those that are always ``asked`` alone, which a read-only array needs, is no matter of the others.
+    A read-only array needs the keywords in ``asked``. The case ends as refused where the producer refuses these alone.
 
     Every edition of the standard has ``stream``: a producer without it is not of an older one.
     """

@@ -71,7 +71,7 @@ def outcomes(done: Finished) -> list[tuple[str, str]]:
 
 
 def test_an_interrupted_run_ends_as_if_nothing_had_happened(tmp_path: Path) -> None:
-    """What was known is kept, the rest is run, and together it is the whole plan. Random moments are other ones every time.
+    """The second run keeps the known results and runs the rest; together they are the whole plan. Random moments are other ones every time.
 
     A run waits most of its time for canaries that hang and leak, so several go on at once.
     """
