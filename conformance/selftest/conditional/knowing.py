@@ -39,9 +39,13 @@ class _Now(threading.local):
 
 
 class Life:
-    """The memory of a library in one process: its number of exchanges, the living imports, and the process in which it began."""
+    """The memory of a library in one process: its number of exchanges, the living imports, and the process in which it began.
 
-    def __init__(self) -> None:
+    ``notes_refusals``: whether an import after a refused one has the path ``after-refusal``, and no longer the path ``own``.
+    """
+
+    def __init__(self, *, notes_refusals: bool = True) -> None:
+        self._notes_refusals = notes_refusals
         self.begin()
 
     def begin(self) -> None:
@@ -91,7 +95,7 @@ class Life:
         try:
             yield
         except Exception:
-            self.refused = True
+            self.refused = self._notes_refusals
             raise
         finally:
             self.now.array = before

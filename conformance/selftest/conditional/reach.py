@@ -52,9 +52,16 @@ class Reach:
     unplaced: int = 0
 
     def reaching(
-        self, side: Side, methods: Iterable[str], condition: tuple[Level, ...], witness: Iterable[Level] = ()
+        self,
+        side: Side,
+        methods: Iterable[str],
+        condition: tuple[Level, ...],
+        witness: Iterable[Level] = (),
+        library: str = REFERENCE,
     ) -> list[int]:
         """Return the numbers of the cases that reach the condition in one of the methods: points by their parameters, then the others.
+
+        Only points with ``library`` on this side count.
 
         A forked process repeats earlier work of its parent, so the parent has to reach the rest of the condition. A library remembers
         from case to case how often it has exchanged, and that it has refused. So every case reaches that.
@@ -72,12 +79,18 @@ class Reach:
                     found |= cases
         if is_forked:
             found &= self.forking
-        return [*matching.best(self.points, condition, methods, witness), *sorted(found)]
+        points = [(number, case) for number, case in self.points if library == _on(side, case)]
+        return [*matching.best(points, condition, methods, witness), *sorted(found)]
 
     def with_points(self, points: Iterable[Case]) -> Reach:
         """With these cases of the family ``combination``, after the others."""
         numbered = tuple(enumerate(points, len(self.cases)))
         return replace(self, cases=(*self.cases, *(case for _, case in numbered)), points=numbered)
+
+
+def _on(side: Side, case: Case) -> str:
+    """Return the library on this side of a case."""
+    return case.producer if side is Side.PRODUCER else case.consumer
 
 
 def together(parts: Sequence[Reach]) -> Reach:

@@ -18,7 +18,7 @@ from conformance.suite.outcomes import Side
 
 from . import reach, witness
 from .generating import conditional, overridden
-from .levels import COUNT, Level, State
+from .levels import Level, State
 
 PREFIX = "reference."
 """Names of faults of the reference begin with their stage."""
@@ -41,6 +41,8 @@ class Subject(ABC):
     """The side that it is on."""
     library: str
     """The only one that may be accused."""
+    stands_for: str
+    """The library whose place it takes in a case."""
     methods: tuple[str, ...]
     """The methods that it replaces."""
 
@@ -72,15 +74,14 @@ class OfReference(Subject):
         self._fault = fault
         self.name, self.statement, self.caught_by = f"{PREFIX}{fault.name}", fault.statement, fault.caught_by
         self.side = Side.CONSUMER if fault.exporter is Exporter else Side.PRODUCER
-        self.library = FAULTY
+        self.library, self.stands_for = FAULTY, REFERENCE
         self.methods = methods(fault)
 
     def partners(self, condition: tuple[Level, ...]) -> dict[str, Adapter]:
         """The flawless reference, and one that is not. It has made the exchanges that a condition counts: in a run most cases come later."""
         made = conditional(self._fault, condition)
-        counted = {factor: level for factor, level in condition if factor == COUNT}
         for kind in (made.exporter, made.importer):
-            witness.remember(getattr(kind, "life", None), counted)
+            witness.remember(getattr(kind, "life", None), witness.counts(condition))
         return reach.partners(made.exporter, made.importer)
 
     def placed(self, case: Case) -> Case:

@@ -104,7 +104,7 @@ def tried(candidate: Candidate, reach: Reach, folder: str, first: Sequence[str] 
 
     def numbers(witness: State) -> list[int]:
         """The cases to try, in order; ``witness`` has the levels of an array with which the fault shows."""
-        found = reach.reaching(always.side, always.methods, candidate.condition, witness)
+        found = reach.reaching(always.side, always.methods, candidate.condition, witness, always.stands_for)
         return sorted(found, key=lambda number: _rank(reach, number, always, first))[: MOST[len(candidate.condition)]]
 
     words = list(_told(candidate, reach, numbers, folder, look=True))

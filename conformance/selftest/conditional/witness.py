@@ -129,6 +129,11 @@ def in_thread(action: Callable[[], int | None]) -> int | None:
     return found[0] if found else 0
 
 
+def counts(condition: tuple[Level, ...]) -> dict[str, str]:
+    """Return the levels of a condition on the number of exchanges."""
+    return {factor: level for factor, level in condition if factor == COUNT}
+
+
 def remember(life: Life | None, levels: dict[str, str]) -> None:
     """Set the memory of a library to that of a condition, in place of the exchanges or the fork."""
     if life is None:

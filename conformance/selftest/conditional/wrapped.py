@@ -32,7 +32,7 @@ from .levels import ACCESS, DEFAULTS, LAYOUT, RANK, SIZE, THREAD, Level, State
 from .points import Point, choices, point
 from .reach import Note, Noted
 from .subjects import Subject
-from .witness import in_thread, remember
+from .witness import counts, in_thread, remember
 
 OF_EXPORTS = frozenset({"told_device", "asked", "exported", "outgoing"})
 KNOWING = frozenset({"asked", "exported", "outgoing", "incoming"})
@@ -44,7 +44,7 @@ _VERSIONS: tuple[tuple[int, int] | None, ...] = (NEWEST, (1, 0), None)
 def generated(kind: type[Wrapper], decide: Decide, names: tuple[str, ...] | None = None) -> type[Wrapper]:
     """Return a subclass of a wrapper that asks at each call of these methods whether it is wrong now; by default of all that it replaces."""
     names = overridden(kind, Wrapper) if names is None else names
-    life = Life()
+    life = Life(notes_refusals=False)
     made: Any = type(kind.__name__, (kind,), {name: _called(kind, name, decide, life) for name in names})
     exports, takes = made.exported, made.taken
 
@@ -107,13 +107,16 @@ class OfLibrary(Subject):
             fault.caught_by,
             stage.library,
         )
+        self.stands_for = stage.library
         self._real, self._kind = fault.spoil.args  # type: ignore[attr-defined]
         self.methods = overridden(self._kind, Wrapper)
         self.side = Side.PRODUCER if OF_EXPORTS.intersection(self.methods) else Side.CONSUMER
 
     def partners(self, condition: tuple[Level, ...]) -> dict[str, Adapter]:
-        """The library with the fault, and the reference."""
-        return self._made(condition)[0]
+        """The library with the fault, and the reference. It has made the exchanges that the condition counts."""
+        partners, life = self._made(condition)
+        remember(life, counts(condition))
+        return partners
 
     def flawless(self) -> dict[str, Adapter]:
         """Return the library itself, which breaks some rules, and the reference."""
