@@ -70,6 +70,8 @@ _NOWHERE = (99, 0)
 
 _WITHOUT_IMPORT = (*EXCHANGES, *(one for one in CHECKS if one.of == "producer"))
 """The checks that say something where the consumer has refused the array of the point."""
+_OF_CALLS = (*EXCHANGES, *(one for one in CHECKS if one.invariant == "negotiation.signature"))
+"""The checks that say something where the producer has refused the array of the point: it may refuse a keyword alone."""
 _NAMED = frozenset(level for one in REPEATED for level in one.levels)
 """Levels to which checks change a point."""
 
@@ -178,7 +180,9 @@ def _checks(exchange: Exchange, *, is_refused: bool, has_answers: bool) -> tuple
     """The checks that say something. Where the producer has exported and the array is refused, its answers are judged still."""
     if not is_refused:
         return REPEATED
-    return _WITHOUT_IMPORT if exchange.case.consumer == REFERENCE and has_answers else EXCHANGES
+    if exchange.case.consumer != REFERENCE:
+        return EXCHANGES
+    return _WITHOUT_IMPORT if has_answers else _OF_CALLS
 
 
 # -- what is special about a failure

@@ -77,7 +77,9 @@ def levels_of(name: str) -> dict[str, tuple[str, ...]]:
     subject = known()[name]
     calls = {factor: FACTORS[factor] for factor in (COUNT, THREAD, FORK)}
     if not isinstance(subject, OfReference):
-        if not wrapped.KNOWING.intersection(subject.methods):
+        if wrapped.runs_threads(subject.library):
+            del calls[FORK]  # the suite exchanges nothing in a fork of such a process
+        if not wrapped.KNOWING.issuperset(subject.methods):
             return {PATH: ("copy", "shared"), **calls}
         return {**{factor: FACTORS[factor] for factor in _OF_CAPSULES}, PATH: _WRAPPED, **calls}
     if subject.side is Side.CONSUMER and _BEFORE_THE_ARRAY.issuperset(subject.methods):

@@ -12,7 +12,8 @@ from functools import lru_cache, partial, reduce
 from itertools import zip_longest
 from typing import Any
 
-from conformance.adapters.base import Adapter, Device, Protocol
+from conformance.adapters import registry
+from conformance.adapters.base import Adapter, Device, Protocol, Trait
 from conformance.protocols import capsule, dlpack
 from conformance.reference.exporter import NEWEST, Exporter
 from conformance.reference.managed import settle
@@ -25,6 +26,7 @@ from conformance.suite.catalogue import Case, catalogue
 from conformance.suite.offers import Offered
 from conformance.suite.outcomes import Side
 from conformance.suite.patterns import pattern
+from conformance.suite.programs.after_fork import in_child
 
 from .generating import Decide, overridden
 from .knowing import Life
@@ -136,6 +138,8 @@ class OfLibrary(Subject):
     def witness(self, condition: tuple[Level, ...]) -> tuple[str, State]:
         """By an exchange with the reference that goes otherwise than with the library itself."""
         for chosen in choices(condition):
+            if dict(chosen).get(LAYOUT) == "reversed" and not _survives(self.library, self.side, chosen):
+                continue
             differs = partial(self._differs, condition, chosen)
             if (in_thread(differs) if THREAD in dict(condition) else differs()) is not None:
                 told = ", ".join(f"{factor} {level}" for factor, level in chosen)
@@ -152,6 +156,16 @@ class OfLibrary(Subject):
 
     def prepare(self, condition: tuple[Level, ...]) -> None:
         """Do nothing: some of the libraries cannot be used before a fork."""
+
+
+def runs_threads(library: str) -> bool:
+    """Whether a library says that a fork of its process may hang."""
+    return Trait.THREADED in registry.create(library).traits
+
+
+def _survives(library: str, side: Side, chosen: tuple[Level, ...]) -> bool:
+    """Try in a fork whether a library itself lives through these exchanges: negative strides end the process of some."""
+    return in_child(lambda: str(len(_flawless(library, side, chosen)))).isdecimal()
 
 
 @lru_cache(maxsize=4096)
