@@ -19,8 +19,8 @@ from .libraries import REFERENCE, Pair
 LAYOUTS = ("packed", "transposed", "padded", "stepped", "reversed", "broadcast")
 RANKS = ("rank-2", "rank-0", "rank-1", "rank-3", "rank-4", "rank-5", "rank-6", "rank-7")
 SIZES = ("few", "one", "empty", "long", "page", "large", "huge")
-OFFSETS = ("offset-0", "offset-1", "offset-3", "offset-65")
-"""In elements; in rows where the elements of a view with several dimensions lie without gaps."""
+OFFSETS = ("offset-0", "offset-1", "offset-3", "offset-far")
+"""In elements; in rows where the elements of a view with several dimensions lie without gaps. See :data:`FAR_OFFSETS`."""
 ACCESS = ("writable", "readonly")
 CONTENTS = ("pattern", "zeros", "raw")
 """``raw`` has bits that arithmetic need not keep: signalling NaNs, and bytes of a bool other than 0 and 1."""
@@ -53,6 +53,8 @@ VERSIONS: dict[str, tuple[int, int] | None] = {
 """By level of ``form``; the reference has the newest version."""
 MANY = (1 << 16) + 1
 """Elements along one axis of a ``large`` array."""
+FAR_OFFSETS = {"large": MANY + 65}
+"""Elements before an array of this size with ``offset-far``, by size; 65 before others. Small offsets keep the other blocks small."""
 PAGE = 4096
 """Bytes. An array of the size ``page`` is just larger."""
 FAR = 1 << 31
@@ -113,7 +115,9 @@ class Point:
 
     @property
     def skipped(self) -> int:
-        """The number in ``offset``."""
+        """The elements (or rows) before element 0."""
+        if self.offset == "offset-far":
+            return FAR_OFFSETS.get(self.size, 65)
         return int(self.offset.removeprefix("offset-"))
 
     @property
@@ -155,7 +159,7 @@ class Point:
         The other view has every second of the elements. It is the array itself only where each stride is 0.
         """
         shape = _shape(self)
-        repeated = {_repeated_axis(len(shape))} if self.layout == "broadcast" else set()
+        repeated = _repeated_axes(len(shape)) if self.layout == "broadcast" else frozenset()
         axis = next((n for n, extent in enumerate(shape) if extent > 1 and n not in repeated), 0)
         twice = tuple(2 * extent if n == axis else extent for n, extent in enumerate(shape))
         whole = _BUILD[self.layout](self, twice)
@@ -193,7 +197,7 @@ def _shape(point: Point) -> tuple[int, ...]:
         return (1,) * rank
     if point.size == "empty":
         return tuple(0 if axis == rank // 2 else extent for axis, extent in enumerate(few))
-    ends = 2 if rank > 1 else 1
+    ends = 1 if rank == 1 else 37 if point.size == "page" else 2
     along = {"long": 300, "page": PAGE // (point.kind.itemsize * ends) + 1, "large": MANY}[point.size]
     longest = 0 if point.layout == "packed" else rank - 1
     shape = [ends if axis in (0, rank - 1) else 1 for axis in range(rank)]
@@ -254,16 +258,19 @@ def _reversed(point: Point, shape: tuple[int, ...]) -> Layout:
     )
 
 
-def _repeated_axis(rank: int) -> int:
-    return {0: rank // 2, 1: rank - 1, 2: 0}[rank % 3]
+def _repeated_axes(rank: int) -> frozenset[int]:
+    """The first, a middle or the last axis, by the rank; two axes where there are five or six."""
+    if rank in (5, 6):
+        return frozenset({rank - 4, rank - 2})
+    return frozenset({{0: rank // 2, 1: rank - 1, 2: 0}[rank % 3]})
 
 
 def _broadcast(point: Point, shape: tuple[int, ...]) -> Layout:
-    """Stride 0 in the first, a middle or the last axis, by the rank."""
+    """Stride 0 in the first, a middle or the last axis, or in two axes."""
     rank, at = len(shape), point.skipped
-    axis = _repeated_axis(rank)
-    view = tuple(max(extent, 3) if n == axis else extent for n, extent in enumerate(shape))
-    once = tuple(1 if n == axis else extent for n, extent in enumerate(view))
+    axes = _repeated_axes(rank)
+    view = tuple(max(extent, 3) if n in axes else extent for n, extent in enumerate(shape))
+    once = tuple(1 if n in axes else extent for n, extent in enumerate(view))
     keys = (*(slice(None) for _ in once[:-1]), slice(at, at + once[-1]))
     return Layout("broadcast", (*once[:-1], at + once[-1] + 1), (Index(keys), Broadcast(view)))
 

@@ -148,7 +148,7 @@ EXCHANGES: tuple[Repeated, ...] = (
     *(_with(("layout", name)) for name in ("transposed", "padded", "stepped", "reversed", "broadcast")),
     *(_with(("rank", name)) for name in ("rank-0", "rank-1", "rank-3")),
     *(_with(("size", name)) for name in ("empty", "one", "long")),
-    *(_with(("offset", name)) for name in ("offset-1", "offset-65")),
+    *(_with(("offset", name)) for name in ("offset-1", "offset-far")),
     _with(("path", "view")), _with(("path", "reexport")), _with(("count", "second")), _with(("count", "again")), _with(("count", "beside")),
     _with(_LOCKED, producer=_READS_ONLY), _with(_LOCKED, ("path", "view"), producer=_READS_ONLY), _with(_LOCKED, ("offset", "offset-1"), producer=_READS_ONLY),
     _with(_LOCKED, ("path", "reexport"), producer=_READS_ONLY), _with(("content", "zeros")), _with(("content", "raw")), _with(_SCALAR, ("offset", "offset-1")), _with(("path", "after-refusal")),

@@ -45,6 +45,8 @@ from .steps import Doing
 _PRESSURE = 2
 """Arrays of the producer that occupy memory which has been released too early."""
 _MANY = 99
+_LIVING = 3
+"""Of these hand-overs, imports that still live at the last exchange."""
 _REEXPORTS = ("reexport", "far-reexport")
 _NOT_PLAIN = "columns"
 """A layout that a consumer may refuse."""
@@ -259,7 +261,8 @@ def make_exchange(exchange: Exchange, point: Point, *, patient: bool = False) ->
         _export_by_the_other(exchange, source)
     if point.count == "hundredth":
         _take(exchange, point, source)
-        hand_over(exchange, point, source, _MANY - 1)
+        hand_over(exchange, point, source, _MANY - 1 - _LIVING)
+        first = [_take(exchange, point, source) for _ in range(_LIVING)]
     holder = [_take(exchange, point, source)]
     view = exchange.look(holder[0])
     _judge_description(exchange, point, source, holder[0], view)

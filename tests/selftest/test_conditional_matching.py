@@ -28,7 +28,7 @@ def chosen(cases: list[Case], condition: tuple[Level, ...], methods: tuple[str, 
     [
         ({}, {("width", "4"), ("kind", "float"), ("layout", "packed"), ("rank", "2"), ("form", "newest"), ("path", "own")}),
         ({"dtype": "complex64", "rank": "rank-3"}, {("width", "8"), ("kind", "complex"), ("rank", "3")}),
-        ({"size": "long", "offset": "offset-65"}, {("size", "long"), ("offset", "some")}),
+        ({"size": "long", "offset": "offset-far"}, {("size", "long"), ("offset", "some")}),
         ({"form": "version-1.0", "access": "readonly"}, {("form", "1.0"), ("access", "readonly")}),
         ({"path": "view", "count": "again"}, {("path", "view"), ("path", "again")}),
         ({"place": "in-thread-of-fork"}, {("thread", "other"), ("fork", "child")}),
