@@ -34,7 +34,6 @@ from conformance.suite.catalogue import Case, Tier, catalogue
 from conformance.suite.libraries import REFERENCE
 from conformance.verdict import Verdict
 
-DEFAULT_OUT = Path("conform-results")
 MATRIX = Path("matrix.yaml")
 
 OUTSIDE = {
@@ -91,7 +90,11 @@ def parser(asked: str = "") -> argparse.ArgumentParser:
         help="worker processes (default: one a core, at most 12; never more than cores)",
     )  # fmt: skip
     one.add_argument(
-        "--out", type=Path, default=DEFAULT_OUT, metavar="DIR", help=f"where results go (default: {DEFAULT_OUT})"
+        "--out",
+        type=Path,
+        default=findings.RESULTS,
+        metavar="DIR",
+        help=f"where results go (default: {findings.RESULTS})",
     )
     one.add_argument(
         "--resume",
@@ -363,7 +366,7 @@ def _report(options: argparse.Namespace) -> int:
 def _check_nothing_else_is_chosen(options: argparse.Namespace) -> None:
     """The folder says what is run: other choices would be ignored."""
     given = {
-        "--out": options.out != DEFAULT_OUT,
+        "--out": options.out != findings.RESULTS,
         "--device": options.device != "auto",
         "--between": bool(options.between),
         "--family": bool(options.family),

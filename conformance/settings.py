@@ -11,10 +11,10 @@ import re
 import shlex
 from collections.abc import Callable, Iterator, Mapping, MutableMapping
 from dataclasses import dataclass
-from difflib import get_close_matches
 from typing import Any
 
 from conformance.exits import UserError
+from conformance.suggestions import meant
 
 PREFIX = "CONFORMANCE_"
 MOST_SECONDS = 1_000_000.0
@@ -47,8 +47,8 @@ def seconds(name: str) -> Read:
     return read
 
 
-def count(name: str, what: str, *, auto: bool = False, least: int = 1, most: int = MOST_PROCESSES) -> Read:
-    """Return a reader of a number of ``what`` between two bounds, for the ``type`` of an option. With ``auto`` that word reads as ``None``."""
+def count(name: str, what: str = "", *, auto: bool = False, least: int = 1, most: int = MOST_PROCESSES) -> Read:
+    """Return a reader of a number (of ``what``) between two bounds, for the ``type`` of an option. With ``auto`` that word reads as ``None``."""
 
     def read(text: str) -> int | Mistake | None:
         if auto and text == "auto":
@@ -56,8 +56,8 @@ def count(name: str, what: str, *, auto: bool = False, least: int = 1, most: int
         found = int(text) if _COUNT.fullmatch(text) else least - 1
         if least <= found <= most:
             return found
-        more = ", or auto" if auto else ""
-        return Mistake(f"{name}: {text!r} is not a number of {what}; give {least} to {most}{more}")
+        more, counted = ", or auto" if auto else "", f" of {what}" if what else ""
+        return Mistake(f"{name}: {text!r} is not a number{counted}; give {least} to {most}{more}")
 
     return read
 
@@ -131,9 +131,8 @@ def not_ours(around: Mapping[str, str]) -> Iterator[str]:
         if name in OF_OURS:
             yield f"{name} is ignored: the suite sets it for its own processes{OF_OURS[name]}"
         elif name.startswith(PREFIX) and name not in OF_THE_USER:
-            close = get_close_matches(name, OF_THE_USER, 1)
-            meant = f"; did you mean {close[0]}?" if close else f"; there are {', '.join(OF_THE_USER)}"
-            yield f"{name} is ignored: it is not a setting of the suite{meant}"
+            hint = meant(name, OF_THE_USER, f"there are {', '.join(OF_THE_USER)}")
+            yield f"{name} is ignored: it is not a setting of the suite{hint}"
 
 
 def forget_ours(around: MutableMapping[str, str] = os.environ) -> None:

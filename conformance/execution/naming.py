@@ -9,11 +9,12 @@ from itertools import chain
 
 from conformance.adapters import registry
 from conformance.adapters.base import Device
+from conformance.suggestions import meant
 from conformance.suite.catalogue import Case, Invariant, catalogue
 from conformance.suite.libraries import Environment, Library
 
 from . import declared, environment
-from .plan import BadSelection, meant
+from .plan import BadSelection
 
 
 class UnknownName(BadSelection):
@@ -48,12 +49,12 @@ def case_named(name: str, here: Callable[[], Environment] | None = None) -> Case
     """
     invariant = catalogue().get(name.partition("/")[0])
     if invariant is None:
-        raise UnknownName(f"there is no case {name!r}{meant(name.partition('/')[0], catalogue())}; {_LIST}")
+        raise UnknownName(f"there is no case {name!r}{meant(name.partition('/')[0], catalogue(), _LIST)}")
     for place in chain(map(everything, _PLACES), (measured() for measured in (here,) if measured)):
         for case in invariant.cases(place):
             if case.id == name:
                 return case
-    raise UnknownName(f"there is no case {name!r}{meant(name, cases_anywhere(invariant))}; {_LIST}")
+    raise UnknownName(f"there is no case {name!r}{meant(name, cases_anywhere(invariant), _LIST)}")
 
 
 def cases_anywhere(invariant: Invariant) -> dict[str, Case]:

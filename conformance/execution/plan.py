@@ -4,9 +4,9 @@ from __future__ import annotations
 
 from collections import Counter
 from dataclasses import dataclass, replace
-from difflib import get_close_matches
 
 from conformance.adapters.base import Device
+from conformance.suggestions import meant
 from conformance.suite.catalogue import Case, Invariant, Tier
 from conformance.suite.libraries import REFERENCE, Environment, Library
 
@@ -64,21 +64,15 @@ def restrict(environment: Environment, selection: Selection) -> Environment:
 
 def check_names(catalogue: dict[str, Invariant], libraries: tuple[str, ...], selection: Selection) -> None:
     """Raise :class:`BadSelection` for a family or a library that nobody has ever heard of."""
-    _check_families(catalogue, selection.families)
-    for name in selection.between:
-        if name not in libraries:
-            raise BadSelection(
-                f"--between: there is no library {name!r}{meant(name, libraries)}; known are {', '.join(libraries)}"
-            )
-
-
-def _check_families(catalogue: dict[str, Invariant], wanted: tuple[str, ...]) -> None:
-    known = dict.fromkeys(invariant.family for invariant in catalogue.values())
-    for name in wanted:
-        if name not in known:
-            raise BadSelection(
-                f"--family: there is no family {name!r}{meant(name, known)}; there are {', '.join(known)}"
-            )
+    families = dict.fromkeys(invariant.family for invariant in catalogue.values())
+    for option, what, names, known in (
+        ("--family", "family", selection.families, tuple(families)),
+        ("--between", "library", selection.between, libraries),
+    ):
+        for name in names:
+            if name not in known:
+                hint = meant(name, known, f"known are {', '.join(known)}")
+                raise BadSelection(f"{option}: there is no {what} {name!r}{hint}")
 
 
 def _check_library(environment: Environment, name: str, devices: tuple[Device, ...]) -> None:
@@ -100,12 +94,6 @@ def _named(cases: list[Case], wanted: tuple[str, ...]) -> list[Case]:
     for name in wanted:
         if name not in by_id:
             raise BadSelection(
-                f"--case: this environment has no case {name!r}{meant(name, by_id)}; `list --cases` prints those there are"
+                f"--case: this environment has no case {name!r}{meant(name, by_id, '`list --cases` prints those there are')}"
             )
     return [by_id[name] for name in wanted]
-
-
-def meant(name: str, known: object) -> str:
-    """The closest of these names, in brackets, as part of a sentence."""
-    close = get_close_matches(name, list(known), n=1)  # type: ignore[call-overload]
-    return f" (did you mean {close[0]}?)" if close else ""

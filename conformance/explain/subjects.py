@@ -7,8 +7,8 @@ from dataclasses import dataclass
 from enum import Enum
 
 from conformance.execution.naming import UnknownName, case_named
-from conformance.execution.plan import meant
 from conformance.protocols.clauses import Clause, all_clauses, clause
+from conformance.suggestions import meant
 from conformance.suite.catalogue import Case, Invariant, catalogue
 from conformance.suite.libraries import Environment
 
@@ -49,7 +49,7 @@ def find(name: str, here: Callable[[], Environment]) -> Subject:
         return _of(Kind.FAMILY, name, family)
     names = [*known, *dict.fromkeys(i.family for i in known.values()), *ids]
     raise UnknownName(
-        f"there is no invariant, clause, family or case {name!r}{meant(name, names)}; `list` shows what there is"
+        f"there is no invariant, clause, family or case {name!r}{meant(name, names, '`list` shows what there is')}"
     )
 
 

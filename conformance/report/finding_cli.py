@@ -24,8 +24,6 @@ from . import findings
 from .finding_page import page, run_script, shortest
 from .screen import Screen, many
 
-RESULTS = Path("conform-results")
-
 
 def add(name: str, command: argparse.ArgumentParser) -> None:
     """The options of ``finding``."""
@@ -33,7 +31,11 @@ def add(name: str, command: argparse.ArgumentParser) -> None:
         "id", nargs="?", metavar="ID", help="the finding's id, in which * is any text (default: list all)"
     )
     command.add_argument(
-        "--results", type=Path, default=RESULTS, metavar="DIR", help=f"the folder of a run (default: {RESULTS})"
+        "--results",
+        type=Path,
+        default=findings.RESULTS,
+        metavar="DIR",
+        help=f"the folder of a run (default: {findings.RESULTS})",
     )
     command.add_argument("--out", type=Path, metavar="PATH", help="write to this file; to this folder with --new")
     command.add_argument(

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import shlex
 import textwrap
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from pathlib import Path
@@ -20,6 +21,8 @@ from conformance.verdict import Verdict
 from .screen import Screen, many
 
 FILE = "findings.json"
+RESULTS = Path("conform-results")
+"""The folder of a run, if no other is named."""
 _NAMED = 5
 """Partners that are named; the others are counted."""
 
@@ -50,15 +53,18 @@ def write(found: Sequence[Finding], facts: Facts, out: Path) -> None:
     document.write(found, versions(facts), out / FILE)
 
 
-def show(screen: Screen, found: Sequence[Finding], *, verbose: bool) -> None:
-    """By accused library, the most serious first; deviations and cases only with ``verbose``."""
+def show(screen: Screen, found: Sequence[Finding], out: Path, *, verbose: bool) -> None:
+    """By accused library, the most serious first; deviations and cases only with ``verbose``. ``out`` is the folder of the run."""
     if not found:
         return
     colour = "red" if any(finding.verdict is Verdict.VIOLATES for finding in found) else "yellow"
     screen.wrapped(headline(found), "", "bold", colour)
     for library, members in by_library(found):
         _library(screen, library, members, verbose=verbose)
-    screen.wrapped("`python -m conformance finding ID` prints a report for the library's tracker, with a script.", "")
+    where = "" if out == RESULTS else f" --results {shlex.quote(str(out))}"
+    screen.wrapped(
+        f"`python -m conformance finding ID{where}` prints a report for the library's tracker, with a script.", ""
+    )
     screen.line()
 
 

@@ -126,7 +126,7 @@ def summarize(screen: Screen, run: Run, facts: Facts, found: Sequence[Finding], 
     gaps = untested(facts.environment, (result.case for result in run.results))
     for gap in gaps.unusable:
         not_tested(screen, gap)
-    findings.show(screen, found, verbose=verbose)
+    findings.show(screen, found, out, verbose=verbose)
     tables(screen, results, order)
     _waits(screen, results, order)
     _undecided(screen, results)

@@ -19,13 +19,14 @@ from conformance.execution.probe import SIMULATE
 from conformance.exits import Exit, UserError, given_by
 from conformance.report import terminal
 from conformance.signals import Stops
+from conformance.suggestions import meant
 from conformance.suite.catalogue import Invariant, catalogue
 from conformance.suite.libraries import REFERENCE, Environment
 
 from . import running, showing
 from .account import SHAPE, Account, differences, settle
 from .conditional import command as conditional
-from .model import Stage
+from .model import ALL_FAULTS, Stage
 from .page import page
 from .stages import stages
 
@@ -61,7 +62,7 @@ def add(name: str, command: argparse.ArgumentParser) -> None:
         help="try N generated faults that are wrong only under a condition on two factors, and a quarter as many on one factor",
     )  # fmt: skip
     command.add_argument(
-        "--seed", type=settings.count("--seed", "sample", least=0, most=conditional.MOST_SEED), default=None, metavar="S",
+        "--seed", type=settings.count("--seed", least=0, most=conditional.MOST_SEED), default=None, metavar="S",
         help="the seed that chooses those N faults (default: a random one, which is printed)",
     )  # fmt: skip
     command.add_argument(
@@ -119,9 +120,7 @@ def _check(options: argparse.Namespace, every: Sequence[Stage]) -> None:
     known = {f.name for f in faults} | {stage.name for stage in every} | {name for f in faults for name in f.families}
     for name in options.wanted:
         if name not in known:
-            raise UserError(
-                f"there is no fault, stage or family {name!r}; `selftest --page` writes a page with all of them"
-            )
+            raise UserError(f"there is no fault, stage or family {name!r}{meant(name, known, ALL_FAULTS)}")
     if options.page and options.wanted:
         raise UserError("--page describes all faults, so all have to be tried; leave the names out")
 

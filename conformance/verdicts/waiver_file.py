@@ -5,7 +5,6 @@ from __future__ import annotations
 import re
 from collections.abc import Collection
 from datetime import date, timedelta
-from difflib import get_close_matches
 from pathlib import Path
 from urllib.parse import urlsplit
 
@@ -13,6 +12,7 @@ from packaging.specifiers import InvalidSpecifier, SpecifierSet
 
 from conformance.matrix.document import Node, Reader, Table, Text, load
 from conformance.matrix.mistakes import Mistakes, nearest
+from conformance.suggestions import meant
 from conformance.suite.codes import BY_SLUG
 from conformance.suite.outcomes import Outcome
 from conformance.wildcards import STAR, may_begin
@@ -179,7 +179,7 @@ class _Reading:
         elif not any(may_begin(pattern.text, f"{name}/") for name in self.invariants):
             name = pattern.text.partition("/")[0]
             told = f"cases of {what}: no case can be {pattern.text}, there is no invariant {name}"
-            self.mistakes.add(pattern.line, told + _meant(name, self.invariants, "`list` shows all"))
+            self.mistakes.add(pattern.line, told + meant(name, self.invariants, "`list` shows all"))
 
     def outcomes(self, node: Node | None, what: str) -> tuple[str, ...]:
         """Raw outcomes."""
@@ -205,9 +205,7 @@ class _Reading:
         for text in texts:
             if text.text not in BY_SLUG:
                 told = f"code of {what}: there is no code {text.text}"
-                self.mistakes.add(
-                    text.line, told + _meant(text.text, BY_SLUG, "results.jsonl has that of each failure")
-                )
+                self.mistakes.add(text.line, told + meant(text.text, BY_SLUG, "results.jsonl has that of each failure"))
         return tuple(text.text for text in texts)
 
     def finding(self, node: Node | None, what: str) -> str:
@@ -247,9 +245,3 @@ def _without(node: Node, key: str) -> Node:
     if not isinstance(node, Table):
         return node
     return Table(tuple(entry for entry in node.entries if entry[0].text != key), node.line)
-
-
-def _meant(name: str, known: Collection[str], others: str) -> str:
-    """There are hundreds of invariants and codes: the nearest is named, or where they all are."""
-    close = get_close_matches(name, known, 1)
-    return f"; did you mean {close[0]}?" if close else f"; {others}"

@@ -4,11 +4,11 @@ from __future__ import annotations
 
 from collections.abc import Callable, Collection, Mapping, Sequence
 from dataclasses import dataclass, field, replace
-from difflib import get_close_matches
 from pathlib import Path
 
 from conformance.exits import UserError
 from conformance.matrix import lockfile
+from conformance.suggestions import meant
 
 from .. import here
 from ..model import Candidate, Cell
@@ -58,8 +58,7 @@ class Placing:
         """A sentence for each candidate whose distribution is in no cell."""
         found: list[str] = []
         for one in (one for one in self.asked if not any(_is(one, name) for name in known)):
-            close = get_close_matches(one.name, known, 1)
-            hint = f"; did you mean {close[0]}?" if close else "; choose cells that hold it, or mend the name"
+            hint = meant(one.name, known, "choose cells that hold it, or mend the name")
             found.append(f"--candidate {one.text}: no cell holds {one.name}{hint}")
         return found
 

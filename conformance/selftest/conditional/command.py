@@ -96,8 +96,9 @@ def conditional(options: argparse.Namespace, stage: Stage, measured: Environment
     found_cases = stage.cases(measured) if chosen == REFERENCE else wrapped.cases(library)
     cases = tuple(useful(found_cases))
     progress = terminal.Progress(sys.stderr)
+    named = len(options.wanted) if options.wanted and options.wanted != [chosen] else 0
     with Stops() as stops:
-        found = running.run(cases, library, streams(options, seed, chosen), processes, _told(progress), stops)
+        found = running.run(cases, library, streams(options, seed, chosen), processes, _told(progress, named), stops)
     rules = Counter(rule for fault in faults.all_faults().values() if (rule := drawing.left_out(fault)))
     account = Account(
         seed, tuple(found.tried), found.cases, tuple(found.accused), tuple(dict.fromkeys(found.lost)), dict(rules)
@@ -130,7 +131,12 @@ def streams(
     return [(drawing.sampled(1, seed, stage), singles), (drawing.sampled(2, seed, stage), options.conditional)]
 
 
-def _told(progress: terminal.Progress) -> Callable[[int, int | None], None]:
-    return lambda done, planned: progress.show(
-        done, planned or done, f"{done}{f'/{planned}' if planned else ''} conditional faults tried"
-    )
+def _told(progress: terminal.Progress, named: int) -> Callable[[int, int | None], None]:
+    """Show the number of tried faults. ``named`` is the number of faults on the command line."""
+
+    def told(done: int, planned: int | None) -> None:
+        planned = planned or named
+        text = f"{done}{f'/{planned}' if planned else ''} conditional faults tried"
+        progress.show(done, planned or done + 1, text)
+
+    return told

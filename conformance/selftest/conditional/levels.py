@@ -8,6 +8,7 @@ from math import prod
 from conformance.protocols.dtypes import DLCode
 from conformance.protocols.strided import Strided, c_strides, same_strides, span
 from conformance.reference.exporter import NEWEST
+from conformance.suggestions import meant
 
 Level = tuple[str, str]
 """A factor and one of its levels."""
@@ -148,8 +149,11 @@ def parsed(name: str) -> tuple[Level, ...]:
     found = []
     for part in name.split(","):
         factor, _, level = part.partition("=")
-        if level not in FACTORS.get(factor, ()):
-            raise ValueError(f"{part!r} is no factor with one of its levels")
+        if factor not in FACTORS:
+            hint = meant(factor, FACTORS, f"the factors are {', '.join(FACTORS)}")
+            raise ValueError(f"{part!r}: there is no factor {factor!r}{hint}")
+        if level not in FACTORS[factor]:
+            raise ValueError(f"{part!r}: {factor} has no level {level!r}; its levels are {', '.join(FACTORS[factor])}")
         found.append((factor, level))
     return tuple(found)
 

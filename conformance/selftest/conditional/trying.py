@@ -16,7 +16,9 @@ from typing import NoReturn
 from unittest import mock
 
 from conformance.execution.results import ACCUSING
+from conformance.selftest.model import ALL_FAULTS
 from conformance.selftest.trials import Bench
+from conformance.suggestions import meant
 from conformance.suite import children, leaks, offers
 from conformance.suite.catalogue import Case
 from conformance.suite.exchange import brief
@@ -54,8 +56,10 @@ class Candidate:
     def named(cls, name: str) -> Candidate:
         """The reverse of :attr:`name`. Raises ``ValueError`` for what is no such name."""
         fault, at, condition = name.partition("@")
-        if not at or fault not in subjects.known():
-            raise ValueError(f"{name!r} is no fault with a condition")
+        if not at:
+            raise ValueError(f"{name!r} has no condition")
+        if fault not in subjects.known():
+            raise ValueError(f"there is no fault {fault!r}{meant(fault, subjects.known(), ALL_FAULTS)}")
         return cls(fault, levels.parsed(condition))
 
 
