@@ -60,7 +60,7 @@ def test_a_finding_is_told_in_a_sentence_under_the_accused_library() -> None:
         "      new; 3 cases with numpy",
         f"      {one.id}",
     ]
-    assert "`python -m conformance finding ID` prints a report" in text
+    assert "`python -m conformance finding ID --results there` prints a report" in " ".join(text.split())
 
 
 def test_findings_come_before_the_tables() -> None:
