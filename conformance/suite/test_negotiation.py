@@ -218,12 +218,11 @@ def _judge_refused_none(
 ) -> NoReturn:
     """A keyword that every edition has, or that is known and refuses its own default, or one that the producer is too old for.
 
-    A read-only array needs the keywords in ``asked``. The case ends as refused where the producer refuses these alone.
+    The case ends as refused where the producer refuses the array with the keywords in ``asked`` alone, which a read-only array needs.
 
     Every edition of the standard has ``stream``: a producer without it is not of an older one.
     """
-    if asked:
-        _export(exchange, source, **asked)
+    _export(exchange, source, **asked)
     refused = [
         (name, alone) for name in chosen if (alone := _refusal_of_none(exchange, source, name, asked)) is not None
     ]

@@ -512,6 +512,32 @@ def test_a_refusal_of_a_wrong_type_is_told_of_the_type() -> None:
     )  # fmt: skip
 
 
+class RefusesComplex(Exporter):
+    def __dlpack__(self, **keywords: Any) -> Any:
+        if self.dtype.code is DLCode.COMPLEX:
+            raise BufferError("no complex numbers")
+        return super().__dlpack__(**keywords)
+
+
+def test_a_refusal_of_an_array_is_no_refusal_of_a_keyword() -> None:
+    """The producer refuses the array without keywords, too."""
+    result = run(with_exporter(RefusesComplex), dtype="complex64", layout="transposed")
+    assert (result.outcome, "no complex numbers" in result.reason) == (Outcome.REFUSED, True)
+
+
+class KnowsNoKeywordsForComplex(Exporter):
+    def __dlpack__(self, **keywords: Any) -> Any:
+        if self.dtype.code is DLCode.COMPLEX and keywords:
+            raise TypeError(f"unexpected keyword argument {next(iter(keywords))!r}")
+        return super().__dlpack__(**keywords)
+
+
+def test_a_refusal_of_every_keyword_is_told_where_the_array_is_exported_without() -> None:
+    """The exchange itself ends as a refusal, because it names a version."""
+    result = run(with_exporter(KnowsNoKeywordsForComplex), dtype="complex64", layout="transposed")
+    assert (result.outcome, result.code) == (Outcome.FAIL, Code.KEYWORD_REFUSED)
+
+
 class WantsAStream(Exporter):
     """Refuses strided arrays in host memory unless the stream is -1."""
 
