@@ -521,7 +521,7 @@ class RefusesComplex(Exporter):
 
 def test_a_refusal_of_an_array_is_no_refusal_of_a_keyword() -> None:
     """The producer refuses the array without keywords, too."""
-    result = run(with_exporter(RefusesComplex), dtype="complex64", layout="transposed")
+    result = run(with_exporter(RefusesComplex), dtype="complex64")
     assert (result.outcome, "no complex numbers" in result.reason) == (Outcome.REFUSED, True)
 
 
