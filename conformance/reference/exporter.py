@@ -337,7 +337,7 @@ class Exporter:
         data = gather_by_bytes(self.memory, self.element0(), view, self.dtype.itemsize)
         block = memory.allocate(len(data))
         memory.write(block.address, data)
-        return type(self)(memory, block, self.dtype, packed(self.view.shape))
+        return self._as_copy(memory, block)
 
     def copying_stream(self, stream: int | None) -> int:
         """Where a copy is made: on the stream that was named (DLP-40), on that of the pending work for -1."""
@@ -354,7 +354,13 @@ class Exporter:
         nbytes = self.view.size * self.dtype.itemsize
         block = self.memory.allocate(nbytes)
         self.memory.streams().copy(block.address, self.element0(), nbytes, stream)
-        return type(self)(self.memory, block, self.dtype, packed(self.view.shape))
+        return self._as_copy(self.memory, block)
+
+    def _as_copy(self, memory: Memory, block: Block) -> Exporter:
+        """The packed array in this block, which is exported in the form that this array is exported in."""
+        made = type(self)(memory, block, self.dtype, packed(self.view.shape))
+        made.omits_strides, made.byte_offset = self.omits_strides, self.byte_offset
+        return made
 
 
 def _plain(device: tuple[int, int]) -> tuple[int, ...]:

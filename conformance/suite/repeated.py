@@ -38,7 +38,7 @@ class Repeated:
     needs_elements: bool = False
     is_packed: bool = False
     whole: bool = False
-    """Whether it reads the whole block, or may leak it."""
+    """Whether it reads the whole block."""
     is_slow: bool = False
     """Takes long for every element, so it is not made on a ``large`` array."""
     legacy: bool = False
@@ -69,7 +69,7 @@ class Repeated:
             (not self.needs_elements or point.size != "empty")
             and (not self.is_packed or (point.layout == "packed" and not point.is_far))
             and (not self.writes or point.access == "writable" or self.of == "consumer")
-            and not (point.size == "large" and self.is_slow)
+            and not (point.size == "large" and self.is_slow and (len(point.changed) > 1 or not self.writes))
             and not (point.is_far and (self.writes or self.whole or "dtype" in dict(self.levels)))
             and producer.traits >= self.producer
             and consumer.traits >= self.consumer
@@ -151,7 +151,7 @@ EXCHANGES: tuple[Repeated, ...] = (
     *(_with(("offset", name)) for name in ("offset-1", "offset-far")),
     _with(("path", "view")), _with(("path", "reexport")), _with(("count", "second")), _with(("count", "again")), _with(("count", "beside")),
     _with(_LOCKED, producer=_READS_ONLY), _with(_LOCKED, ("path", "view"), producer=_READS_ONLY), _with(_LOCKED, ("offset", "offset-1"), producer=_READS_ONLY),
-    _with(_LOCKED, ("path", "reexport"), producer=_READS_ONLY), _with(("content", "zeros")), _with(("content", "raw")), _with(_SCALAR, ("offset", "offset-1")), _with(("path", "after-refusal")),
+    _with(_LOCKED, ("path", "reexport"), producer=_READS_ONLY), _with(("path", "shared"), ("offset", "offset-1"), consumer=_COPIES), _with(("content", "zeros")), _with(("content", "raw")), _with(_SCALAR, ("offset", "offset-1")), _with(("path", "after-refusal")),
 )  # fmt: skip
 """Exchanges with a further level changed, sometimes back to its default: so a fault shows that needs this level and two others."""
 FORMS: tuple[Repeated, ...] = (
@@ -166,12 +166,13 @@ FORMS: tuple[Repeated, ...] = (
 CHECKS: tuple[Repeated, ...] = (
     # answers of a producer
     *_of("capsule.name", "producer", legacy=True, option="struct", values=_STRUCTS),
-    *_of("negotiation.signature", "producer", option="keyword", values=("all", "stream"), needs_elements=True),
+    *_of("negotiation.signature", "producer", option="keyword", values=("all", "stream")),
     *_of("negotiation.copied-flag", "producer", option="copy", values=("true", "false"), needs_elements=True),
     *_of("negotiation.version", "producer", option="asked", values=("none", "1.0", "1.99")),
-    *_of("negotiation.device-argument", "producer", option="asked", values=("own",), needs_elements=True),
+    *_of("negotiation.device-argument", "producer", option="asked", values=("own",)),
     *_of("negotiation.device-argument", "producer", option="asked", values=("unknown",)),
     *_of("negotiation.device-report", "producer"),
+    *_of("device.reported", "producer", legacy=True, needs_elements=True),
     *_of("negotiation.host-stream", "producer", legacy=True, option="stream", values=("none",), devices=_HOST),
     *_of("negotiation.cuda-stream", "producer", legacy=True, option="stream", values=("none", "legacy", "unsynchronised"), devices=_DEVICE),
     *_of("negotiation.defined-flags", "producer"),
@@ -196,7 +197,7 @@ CHECKS: tuple[Repeated, ...] = (
     *_of("cai.required-keys", "producer", protocols=_CAI),
     *_of("dtype.typestr", "producer", protocols=_CAI),
     *_of("cai.device-address", "producer", protocols=_CAI, needs_elements=True),
-    *_of("readonly.legacy-export", "producer", changes_the_array=True, levels=(_LOCKED,), producer=_READS_ONLY),
+    *_of("readonly.legacy-export", "producer", copies=True, levels=(_LOCKED,), producer=_READS_ONLY),
     *_of("readonly.export", "producer", changes_the_array=True, levels=(_LOCKED,), protocols=_BOTH, producer=_READS_ONLY),
     *_of(
         "readonly.export", "producer", changes_the_array=True, levels=(_WRITABLE,), protocols=_BOTH, producer=_READS_ONLY,
@@ -223,7 +224,7 @@ CHECKS: tuple[Repeated, ...] = (
     *_of("lifetime.null-deleter", "consumer", copies=True, releases=True, is_risky=True, legacy=True, option="struct", values=_STRUCTS),
     *_of("lifetime.null-context", "consumer", copies=True, releases=True, is_risky=True, legacy=True, option="struct", values=_STRUCTS),
     *(
-        Repeated("lifetime.failed-import", (("struct", "versioned"), ("damage", damage)), "consumer", copies=True, whole=True, releases=True)
+        Repeated("lifetime.failed-import", (("struct", "versioned"), ("damage", damage)), "consumer", copies=True, releases=True)
         for damage in ("type-code", "device")
     ),
     *_of("layout.unit-strides-import", "consumer", option="stride", values=("zero", "odd"), levels=(("size", "one"),)),
@@ -253,7 +254,7 @@ CHECKS: tuple[Repeated, ...] = (
     *_of("lifetime.nothing-left", "either", releases=True, option="by", values=("copy",), consumer=_COPIES),
     *_of("lifetime.nothing-left", "producer", releases=True, option="by", values=("refused-export",)),
     *_of("lifetime.nothing-left", "consumer", releases=True, option="by", values=("refused-import",), protocols=_BOTH),
-    *_of("threads.release-elsewhere", "either", option="build", values=("gil",), protocols=_BOTH, whole=True, releases=True),
+    *_of("threads.release-elsewhere", "either", option="build", values=("gil",), protocols=_BOTH, copies=True, whole=True, releases=True),
 )  # fmt: skip
 REPEATED = (*FORMS, *EXCHANGES[:-1], *CHECKS, EXCHANGES[-1])
 """All repeated checks. The exchange after a refusal is the last one: some libraries are wrong only as long as they have refused nothing."""

@@ -258,7 +258,11 @@ def make_exchange(exchange: Exchange, point: Point, *, patient: bool = False) ->
     del other
     if point.count == "again":
         first.clear()
+        settle()
         _export_by_the_other(exchange, source)
+        if exchange.case.consumer == REFERENCE and exchange.protocol is Protocol.DLPACK:
+            _export_in_vain(exchange, source)
+            settle()
     if point.count == "hundredth":
         _take(exchange, point, source)
         hand_over(exchange, point, source, _MANY - 1 - _LIVING)
@@ -496,6 +500,7 @@ def _used(exchange: Exchange, point: Point, one: Repeated, earlier: list[Any]) -
         del offer
         if point.count == "again":
             earlier.clear()
+            settle()
             _export_by_the_other(exchange, source)
     return source
 
@@ -503,7 +508,7 @@ def _used(exchange: Exchange, point: Point, one: Repeated, earlier: list[Any]) -
 def _after_refusals(exchange: Exchange, point: Point) -> tuple[Source, Managed | None, Source | None]:
     """The array of a point. At the level ``after-refusal`` the library has refused others, and an export of this one."""
     if point.path == "after-refusal":
-        _refuse(exchange)
+        refuse(exchange)
     source, lent, other = _source(exchange, point)
     if point.path == "after-refusal" and exchange.case.consumer == REFERENCE:
         exporter = exchange.producer.exporter(source.array, Protocol.DLPACK)
@@ -518,6 +523,7 @@ def _export_by_the_other(exchange: Exchange, source: Source) -> None:
         _refused(
             exchange, Role.PRODUCER, lambda: exchange.producer.exporter(source.array, Protocol.DLPACK).__dlpack__()
         )
+        settle()
 
 
 def _source(exchange: Exchange, point: Point) -> tuple[Source, Managed | None, Source | None]:
@@ -591,10 +597,11 @@ def _far_apart(exchange: Exchange, reference: Adapter, point: Point) -> Source:
             f"no room for an array with rows {view.strides[0]} elements apart: {brief(error)}"
         ) from error
     size, data = point.kind.itemsize, _content(point, view.size)
+    begins = array.block.address + view.offset * size  # the exporter's own word for it may be what is wrong
     for number, offset in enumerate(offsets(Strided(view.shape, view.strides))):
-        exchange.poke(array.element0() + offset * size, data[number * size : (number + 1) * size])
+        exchange.poke(begins + offset * size, data[number * size : (number + 1) * size])
     array.readonly = point.access == "readonly"
-    return exchange.made(Source(array, point.kind, view, array.element0(), b"", data))
+    return exchange.made(Source(array, point.kind, view, begins, b"", data))
 
 
 def _imported(exchange: Exchange, point: Point) -> tuple[Source, Managed | None]:
@@ -1068,7 +1075,7 @@ def _expect_one_call(exchange: Exchange, point: Point, managed: Managed) -> None
 # -- paths with a past
 
 
-def _refuse(exchange: Exchange) -> None:
+def refuse(exchange: Exchange) -> None:
     """Make the library refuse: the producer an unknown device, the consumer an array on it, or one without an element type."""
     form = Point().array()
     if exchange.case.consumer == REFERENCE:
@@ -1098,4 +1105,5 @@ def _export_in_vain(exchange: Exchange, source: Source) -> None:
     """Make a capsule without a consumer, and a refused export: neither may keep the array afterwards."""
     exporter = exchange.producer.exporter(source.array, Protocol.DLPACK)
     _refused(exchange, Role.PRODUCER, exporter.__dlpack__)
+    _refused(exchange, Role.PRODUCER, partial(exporter.__dlpack__, max_version=NEWEST))
     _refused(exchange, Role.PRODUCER, partial(exporter.__dlpack__, dl_device=_NOWHERE))

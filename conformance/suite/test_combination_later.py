@@ -14,7 +14,7 @@ from .libraries import REFERENCE, Environment
 from .outcomes import ACCUSED, Failure, Inconclusive, Refused, fail
 from .points import Point, reach
 from .repeated import EXCHANGE, LEVELS, REPEATED
-from .test_combination import NotMade, hand_over, make_exchange, tried
+from .test_combination import NotMade, hand_over, make_exchange, refuse, tried
 
 MANY = 5_120
 """Exchanges before the second look."""
@@ -50,7 +50,7 @@ def _drafts(env: Environment) -> Iterator[Draft]:
     repeats=dict.fromkeys(one.invariant for one in REPEATED if one.invariant != EXCHANGE),
 )
 def test_later(exchange: Exchange) -> None:
-    """After 5,120 exchanges in its process a library exports and imports as after the first.
+    """After 5,120 exchanges and refusals in its process a library exports and imports as after the first.
 
     The case makes each check of the points with plain arrays twice: in a new process, and after the exchanges. It reports a failure that
     only the second look shows. The case of the check itself reports a failure that the first look shows too.
@@ -70,6 +70,7 @@ def _use(exchange: Exchange, given: str) -> None:
     exchange.special(given)
     try:
         hand_over(exchange, Point(), exchange.source(), MANY)
+        refuse(exchange)
         _exchanged(exchange)
     except Refused as refusal:
         role = exchange.suspect()

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
+from contextlib import suppress
 from typing import Any, NoReturn
 
 from conformance.adapters.base import Device, Protocol, Trait
@@ -173,6 +174,7 @@ def test_defined_flags(exchange: Exchange) -> None:
 
 _KEYWORDS = ("stream", "max_version", "dl_device", "copy")
 _ASKED: tuple[dict[str, Any], ...] = ({}, {"max_version": NEWEST}, {"max_version": (1, 0)})
+_COPIES_ASKED: tuple[dict[str, Any], ...] = ({"copy": False}, {"copy": True})
 
 
 @invariant(
@@ -188,6 +190,9 @@ def test_signature(exchange: Exchange) -> None:
     first = int(exchange.is_locked)  # a read-only array is exported to those alone that name a version
     for asked in _ASKED[first:] if len(chosen) > 1 else _ASKED[first : first + 1]:
         _expect_none_taken(exchange, source, chosen, asked)
+    for asked in _COPIES_ASKED if len(chosen) > 1 else ():
+        with suppress(Refused):  # a producer may refuse either
+            _expect_none_taken(exchange, source, chosen, asked)
 
 
 def _expect_none_taken(exchange: Exchange, source: Source, chosen: tuple[str, ...], asked: dict[str, Any]) -> None:
@@ -204,7 +209,7 @@ def _expect_none_taken(exchange: Exchange, source: Source, chosen: tuple[str, ..
             Code.VERSION_TOO_NEW, "DLP-02", role=Role.PRODUCER, reason="the producer exports a versioned struct to a consumer that names no version",
             expected="a legacy struct", seen=f"version {tensor.version} for {told_call(keywords)}",
         )  # fmt: skip
-    if tensor.element0 != source.address:
+    if source.view.size and not asked.get("copy") and tensor.element0 != source.address:
         _copied(
             exchange,
             source,
@@ -328,7 +333,7 @@ def test_device_argument(exchange: Exchange) -> None:
             Code.DEVICE_IGNORED, "DLP-38", role=Role.PRODUCER, reason="the producer exports to another device than it is asked for",
             expected=f"device {asked}, or BufferError", seen=f"device {tensor.device}",
         )  # fmt: skip
-    if asked == own and tensor.element0 != source.address:
+    if source.view.size and asked == own and tensor.element0 != source.address:
         _copied(exchange, source, tensor, "the producer copies, though the array is on the device that it is asked for")
 
 

@@ -32,7 +32,7 @@ from .levels import (
 from .reach import ORDER
 from .subjects import PREFIX, OfReference, known, methods
 from .trying import Candidate
-from .unseen import REFUSALS, UNSEEN
+from .unseen import REFUSALS, UNSEEN, harmless
 
 TABLES = frozenset({"argument", "context", "exchange_api"})
 """Families of kernels, of contexts and of the table of DLPack's C exchange API."""
@@ -118,6 +118,8 @@ def _is_wrong(name: str, condition: tuple[Level, ...]) -> bool:
     if (ACCESS, "readonly") in condition and _OF_WRITES.issuperset(known()[name].caught_by):
         return False
     is_plain = all(level in _PLAIN.get(factor, (level,)) for factor, level in condition)
+    if harmless(name.removeprefix(PREFIX), condition):
+        return False
     return witness.is_possible(condition) and (is_plain or name.removeprefix(PREFIX) not in REFUSALS)
 
 

@@ -95,10 +95,14 @@ class Life:
         try:
             yield
         except Exception:
-            self.refused = self._notes_refusals
+            self.refuse()
             raise
         finally:
             self.now.array = before
+
+    def refuse(self) -> None:
+        """Note a refused import."""
+        self.refused = self._notes_refusals
 
     def imported(self, taken: Any) -> None:
         """Note an import that lives from now on."""

@@ -67,7 +67,7 @@ def levels_of(case: Case) -> frozenset[Level]:
     kind = point.kind
     found = {
         *of_type(int(kind.code), kind.bits),
-        (LAYOUT, point.layout), (RANK, str(point.ndim)), (SIZE, "huge" if point.is_far else point.size), (OFFSET, "some" if point.skipped else "0"),
+        (LAYOUT, "padded" if point.is_far else point.layout), (RANK, str(point.ndim)), (SIZE, "huge" if point.is_far else point.size), (OFFSET, "some" if point.skipped else "0"),
         (ACCESS, point.access), (FORM, _FORMS.get(point.form, "")), (PATH, point.path.removeprefix("far-")), (PATH, point.count),
         (STRIDES, "given"), (STRIDES, "none"), (COUNT, "2"), (COUNT, "100"),
     }  # fmt: skip

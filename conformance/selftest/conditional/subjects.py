@@ -78,10 +78,10 @@ class OfReference(Subject):
         self.methods = methods(fault)
 
     def partners(self, condition: tuple[Level, ...]) -> dict[str, Adapter]:
-        """The flawless reference, and one that is not. It has made the exchanges that a condition counts: in a run most cases come later."""
+        """The flawless reference, and one that is not. It has the past that a condition names: in a run most cases come later."""
         made = conditional(self._fault, condition)
         for kind in (made.exporter, made.importer):
-            witness.remember(getattr(kind, "life", None), witness.counts(condition))
+            witness.remember(getattr(kind, "life", None), witness.aged(condition))
         return reach.partners(made.exporter, made.importer)
 
     def placed(self, case: Case) -> Case:

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterable
+
 _ILLEGAL = "it shows only where something illegal or foreign is handed over, which has cases of its own"
 _TYPES = "it shows only with element types that are foreign to the exchange of numbers, which have cases of their own"
 _STRIDES = "it shows only with strides or ranks that have cases of their own"
@@ -150,3 +152,62 @@ REFUSALS = frozenset(
 
 UNSEEN: dict[str, str] = {name: rule for rule, names in RULES.items() for name in names}
 """Name of a fault to the rule that leaves it out. A test holds this list against the witness of each fault."""
+
+_EMPTY, _COPY, _SHARED = ("size", "empty"), ("path", "copy"), ("path", "shared")
+HARMLESS: dict[tuple[str, str], dict[str, tuple[str, ...]]] = {
+    _EMPTY: {
+        "an array without elements has no memory to share, to keep or to copy": (
+            "capsule.OwnerNotHeld",
+            "dtype.BooleansCopied",
+            "lifetime.ImportNotHeldByItsExport",
+            "lifetime.OwnerNotHeld",
+            "lifetime.ReleasedAtOnce",
+            "lifetime.ReleasedOnAnotherThread",
+            "negotiation.CopiesOnceRefused",
+            "negotiation.CopiesVersionedOnly",
+            "negotiation.CopyNotMade",
+            "negotiation.LegacyReadAsVersioned",
+            "negotiation.VersionedReadAsLegacy",
+            "pointer.CopyNotMade",
+        ),
+        "the strides of an array without elements mean nothing (DLP-53)": (
+            "cai.NoStridesMeansColumnMajor",
+            "layout.BytesTakenForElements",
+            "layout.NullStridesColumnMajor",
+        ),
+        "an array without elements cannot be written": ("readonly.AlwaysReadOnly", "readonly.PartsLocked"),
+    },
+    ("size", "one"): {"the stride of an extent of 1 means nothing (DLP-22)": ("layout.BytesTakenForElements",)},
+    ("size", "large"): {"the suite tries element types with smaller arrays": ("dtype.BooleansRefused",)},
+    _COPY: {
+        "a producer may refuse ``copy=True``": ("negotiation.StreamRequiredOnCuda",),
+        "a copy is packed": ("layout.StridesIn32Bits", "layout.StridesReadUnsigned"),
+        "no document forbids a copy that is read-only": ("readonly.AlwaysReadOnly",),
+        "a producer of an older edition knows no ``copy``": ("negotiation.OlderSignature",),
+        "no check sees the object behind the struct of a copy": ("capsule.DeleterReleasesNothing",),
+    },
+    _SHARED: {
+        "a consumer with ``copy=False`` may refuse a producer that does not know it": (
+            "negotiation.NoFewerKeywords",
+            "negotiation.OneEditionBack",
+        ),
+        "without ``copy`` a producer shares all the same": ("pointer.CopyNotAskedFor",),
+        "a producer may refuse ``copy=False``": ("negotiation.StreamRequiredOnCuda",),
+    },
+    ("form", "1.0"): {"NULL strides are legal before DLPack 1.2 (DLP-21)": ("layout.StridesNull",)},
+    ("form", "legacy"): {"a legacy capsule cannot say that an array may be written": ("readonly.EverythingLocked",)},
+    ("layout", "stepped"): {"a library may refuse what is not packed": ("layout.UnitStridesJudged",)},
+    ("access", "writable"): {"no document forbids a copy that is read-only": ("readonly.AnotherBitRead",)},
+    ("access", "readonly"): {
+        "a read-only array is refused to a consumer that names no version": (
+            "negotiation.CopiesVersionedOnly",
+            "negotiation.NoneVersionIndexed",
+        )
+    },
+}
+"""Levels at which a fault breaks no promise, or none that the suite judges: the reasons, and the faults."""
+
+
+def harmless(name: str, condition: Iterable[tuple[str, str]]) -> bool:
+    """Return whether a fault of the reference breaks no promise under this condition, by :data:`HARMLESS`."""
+    return any(name in names for level in condition for names in HARMLESS.get(level, {}).values())

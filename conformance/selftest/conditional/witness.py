@@ -26,7 +26,7 @@ from conformance.reference.memory import BorrowedBlock, HostMemory, Memory, gath
 
 from .generating import overridden
 from .knowing import Life
-from .levels import COUNT, FORK, LARGE, THREAD, Level, State, of_array
+from .levels import COUNT, FORK, LARGE, PATH, THREAD, Level, State, of_array
 from .points import Point, allowed
 
 _FORMS: dict[str, tuple[int, int] | None] = {"newest": NEWEST, "1.0": (1, 0), "legacy": None}
@@ -129,9 +129,12 @@ def in_thread(action: Callable[[], int | None]) -> int | None:
     return found[0] if found else 0
 
 
-def counts(condition: tuple[Level, ...]) -> dict[str, str]:
-    """Return the levels of a condition on the number of exchanges."""
-    return {factor: level for factor, level in condition if factor == COUNT}
+AFTER_REFUSAL: Level = (PATH, "after-refusal")
+
+
+def aged(condition: tuple[Level, ...]) -> dict[str, str]:
+    """Return the levels of a condition on the past of a library: its number of exchanges, and that it has refused an import."""
+    return {factor: level for factor, level in condition if factor == COUNT or (factor, level) == AFTER_REFUSAL}
 
 
 def remember(life: Life | None, levels: dict[str, str]) -> None:
@@ -142,6 +145,8 @@ def remember(life: Life | None, levels: dict[str, str]) -> None:
         life.home = -1
     if COUNT in levels:
         life.exports = life.imports = int(levels[COUNT])
+    if AFTER_REFUSAL in levels.items():
+        life.refuse()
 
 
 def _guarded(seen: Iterator[Any]) -> Iterator[Any]:

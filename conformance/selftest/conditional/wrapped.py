@@ -34,7 +34,7 @@ from .levels import ACCESS, DEFAULTS, LAYOUT, RANK, SIZE, THREAD, Level, State
 from .points import Point, choices, point
 from .reach import Note, Noted
 from .subjects import Subject
-from .witness import counts, in_thread, remember
+from .witness import aged, in_thread, remember
 
 OF_EXPORTS = frozenset({"told_device", "asked", "exported", "outgoing"})
 KNOWING = frozenset({"asked", "exported", "outgoing", "incoming"})
@@ -115,9 +115,9 @@ class OfLibrary(Subject):
         self.side = Side.PRODUCER if OF_EXPORTS.intersection(self.methods) else Side.CONSUMER
 
     def partners(self, condition: tuple[Level, ...]) -> dict[str, Adapter]:
-        """The library with the fault, and the reference. It has made the exchanges that the condition counts."""
+        """The library with the fault, and the reference. It has the past that the condition names."""
         partners, life = self._made(condition)
-        remember(life, counts(condition))
+        remember(life, aged(condition))
         return partners
 
     def flawless(self) -> dict[str, Adapter]:
