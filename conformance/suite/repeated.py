@@ -37,8 +37,6 @@ class Repeated:
     devices: tuple[Device, ...] = _ANYWHERE
     needs_elements: bool = False
     is_packed: bool = False
-    whole: bool = False
-    """Whether it reads the whole block."""
     is_slow: bool = False
     """Takes long for every element, so it is not made on a ``large`` array."""
     legacy: bool = False
@@ -70,7 +68,7 @@ class Repeated:
             and (not self.is_packed or (point.layout == "packed" and not point.is_far))
             and (not self.writes or point.access == "writable" or self.of == "consumer")
             and not (point.size == "large" and self.is_slow and (len(point.changed) > 1 or not self.writes))
-            and not (point.is_far and (self.writes or self.whole or "dtype" in dict(self.levels)))
+            and not (point.is_far and (self.writes or "dtype" in dict(self.levels)))
             and producer.traits >= self.producer
             and consumer.traits >= self.consumer
         )
@@ -254,7 +252,7 @@ CHECKS: tuple[Repeated, ...] = (
     *_of("lifetime.nothing-left", "either", releases=True, option="by", values=("copy",), consumer=_COPIES),
     *_of("lifetime.nothing-left", "producer", releases=True, option="by", values=("refused-export",)),
     *_of("lifetime.nothing-left", "consumer", releases=True, option="by", values=("refused-import",), protocols=_BOTH),
-    *_of("threads.release-elsewhere", "either", option="build", values=("gil",), protocols=_BOTH, copies=True, whole=True, releases=True),
+    *_of("threads.release-elsewhere", "either", option="build", values=("gil",), protocols=_BOTH, copies=True, releases=True),
 )  # fmt: skip
 REPEATED = (*FORMS, *EXCHANGES[:-1], *CHECKS, EXCHANGES[-1])
 """All repeated checks. The exchange after a refusal is the last one: some libraries are wrong only as long as they have refused nothing."""

@@ -151,7 +151,8 @@ def _judge(exchange: Exchange, point: Point, told: Told, place: str = "") -> Non
     is_refused, has_answers = isinstance(ended, Refused), bool(exchange.answers)
     if is_refused and point.path in _REEXPORTS and not has_answers:
         point = point.without("path")  # there is no such import: an array of its own is judged
-        has_answers = _is_exported(exchange, point)
+    if is_refused and not has_answers and exchange.case.consumer == REFERENCE:
+        has_answers = _is_exported(exchange, point)  # the reference refuses what says that it lies on another device
     if _is_repeated(exchange):
         _repeat(exchange, point, told, place, _checks(exchange, is_refused=is_refused, has_answers=has_answers))
     if ended is not None:

@@ -12,9 +12,11 @@ from conformance.execution import probe
 from conformance.execution.results import ACCUSING, Result
 from conformance.execution.workbench import Workbench
 from conformance.reference import faults
-from conformance.selftest.conditional import witness
+from conformance.selftest.conditional import drawing, witness
 from conformance.selftest.conditional.generating import conditional
-from conformance.selftest.conditional.unseen import MAY_REFUSE, OBSERVED, RULES, UNSEEN
+from conformance.selftest.conditional.levels import FACTORS
+from conformance.selftest.conditional.subjects import PREFIX
+from conformance.selftest.conditional.unseen import HARMLESS, MAY_REFUSE, OBSERVED, RULES, UNSEEN, harmless
 from conformance.suite import offers
 from conformance.suite.catalogue import Case, catalogue
 from conformance.suite.libraries import Environment
@@ -89,3 +91,14 @@ def test_each_fault_has_one_rule() -> None:
     assert [
         name for name, count in Counter(name for names in RULES.values() for name in names).items() if count > 1
     ] == []
+
+
+def test_harmless_levels_name_known_faults_and_levels() -> None:
+    """Each fault of the list could have been drawn with its level otherwise."""
+    for (factor, level), reasons in HARMLESS.items():
+        assert level in FACTORS[factor]
+        for name in (name for names in reasons.values() for name in names):
+            assert not drawing.left_out(faults.all_faults()[name])
+            assert level in drawing.levels_of(f"{PREFIX}{name}")[factor]
+            assert harmless(name, ((factor, level), ("thread", "other")))
+            assert not harmless(name, (("thread", "other"),))
