@@ -200,9 +200,10 @@ def _refused_import(exchange: Exchange, source: Source) -> None:
 
 
 def _forget(source: Source) -> None:
-    """Forget the calls: the log of the reference is no leak."""
+    """Forget the calls, because the log of the reference is no leak; but not that the array was exported, or is exported still."""
     if isinstance(source.array, Exporter):
-        source.array.log = Log()
+        exports = source.array.log.exports
+        source.array.log = Log(exports=[one for one in exports if one.owner is not None] or exports[-1:])
 
 
 # -- the thousandth like the first

@@ -13,6 +13,7 @@ from .catalogue import Draft, every, invariant, layouts
 from .codes import Code
 from .exchange import Exchange, Source, brief
 from .libraries import Environment, Library, Pair
+from .offers import older_signature
 from .outcomes import Failure, Inconclusive, Refused, Side, fail
 from .patterns import pattern
 from .steps import Doing
@@ -118,14 +119,22 @@ def test_legacy_export(exchange: Exchange) -> None:
     A legacy capsule cannot say that an array is read-only. The documents leave open whether it may be made; it is noted.
     """
     source = _read_only(exchange)
+    for keywords in ({}, {"copy": False}):
+        _expect_refused_well(exchange, source, keywords)
+
+
+def _expect_refused_well(exchange: Exchange, source: Source, keywords: dict[str, Any]) -> None:
+    """Expect a ``BufferError``; a producer of an older edition may not know a keyword."""
     offer = exchange.offer(source)
     try:
         with exchange.step(Doing.EXPORT, Role.PRODUCER):
-            exported = offer.__dlpack__()
+            exported = offer.__dlpack__(**keywords)
     except BufferError:
         return
     except Exception as error:
         exchange.check_context(error)
+        if keywords and older_signature(error):
+            return
         fail(
             Code.WRONG_EXCEPTION,
             "DLP-23",

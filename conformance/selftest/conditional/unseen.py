@@ -27,6 +27,7 @@ RULES: dict[str, tuple[str, ...]] = {
         "negotiation.DefaultStreamsTakenOnHost",
         "negotiation.HostStreamBesideAVersion",
         "negotiation.KeywordsSwallowed",
+        "negotiation.TurnAbout",
         "negotiation.ZeroTakenForLegacy",
         "pointer.ExtentOfAPackedArray",
         "pointer.ExtentOfWholeRows",
@@ -178,7 +179,14 @@ HARMLESS: dict[tuple[str, str], dict[str, tuple[str, ...]]] = {
         "an array without elements cannot be written": ("readonly.AlwaysReadOnly", "readonly.PartsLocked"),
     },
     ("size", "one"): {"the stride of an extent of 1 means nothing (DLP-22)": ("layout.BytesTakenForElements",)},
-    ("size", "large"): {"the suite tries element types with smaller arrays": ("dtype.BooleansRefused",)},
+    ("size", "large"): {
+        "the suite tries element types with smaller arrays": ("dtype.BooleansRefused",),
+        "the suite tries strides of 0 at an extent of 1 with smaller arrays": ("layout.ZeroStrideRefused",),
+    },
+    **{
+        ("kind", kind): {"the array interface has no letter for the element type": ("pointer.PublishesACopy",)}
+        for kind in ("bfloat", "float8")
+    },
     _COPY: {
         "a producer may refuse ``copy=True``": ("negotiation.StreamRequiredOnCuda",),
         "a copy is packed": ("layout.StridesIn32Bits", "layout.StridesReadUnsigned"),
