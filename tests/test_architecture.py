@@ -19,7 +19,7 @@ MAY_IMPORT = {
     "reference": {"protocols", "cuda"},
     "adapters": {"protocols", "cuda", "reference"},
     "suite": {"launcher", "protocols", "cuda", "reference", "adapters"},
-    "execution": {
+    "execution": {"suggestions",
         "documents", "ownership", "private", "files", "shapes", "temporary", "exits", "verdict",
         "protocols", "cuda", "reference", "adapters", "suite", "signals",
     },
@@ -28,18 +28,18 @@ MAY_IMPORT = {
     "report": {
         "private", "exchanges", "files", "exits", "verdict", "wildcards", "protocols", "adapters", "suite", "execution", "findings", "repro",
     },
-    "explain": {"exchanges", "protocols", "suite", "execution", "exits", "report", "repro", "selftest"},
+    "explain": {"suggestions", "exchanges", "protocols", "suite", "execution", "exits", "report", "repro", "selftest"},
     "matrix": {"files", "exits", "report"},
     "images": {"documents", "kept", "private", "files", "settings", "shapes", "exits", "report", "matrix"},
-    "engines": {
+    "engines": {"suggestions",
         "command", "documents", "kept", "links", "private", "settings", "files", "shapes", "exits", "signals", "ownership", "verdict", "report", "matrix",
         "images", "execution",
     },
-    "selftest": {
+    "selftest": {"suggestions",
         "documents", "private", "settings", "files", "verdict", "protocols", "cuda", "reference", "adapters", "suite", "execution", "report",
         "exits", "signals",
     },
-    "verdicts": {
+    "verdicts": {"suggestions",
         "documents", "exchanges", "files", "shapes", "exits", "verdict", "wildcards", "report", "matrix", "engines", "protocols", "suite", "execution",
         "findings",
     },
