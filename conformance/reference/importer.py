@@ -201,6 +201,8 @@ class Importer:
 
         2 is another stream in every thread, and whose was meant is not said: the legacy one comes after them all (CUD-03).
         """
+        if published is not None and published < 0:
+            raise ValueError(f"stream {published} is no stream (CAI-16)")
         covering = LEGACY_STREAM if published == PER_THREAD else published
         if covering is not None and covering != self.work_stream:
             self.memory.streams().wait(self.work_stream, covering)
@@ -329,6 +331,7 @@ class Importer:
         """Judge and keep a decoded struct; ``BufferError`` for what we cannot hold."""
         self.check_device(tensor.device)
         self.check_extents(tensor)
+        self.check_data(tensor)
         dtype = self.dl_dtype(tensor)
         return Imported(
             self,
@@ -351,6 +354,11 @@ class Importer:
         """Refuse an extent below zero: no array has one."""
         if any(extent < 0 for extent in tensor.shape):
             raise BufferError(f"negative extent in shape {tensor.shape}")
+
+    def check_data(self, tensor: Tensor) -> None:
+        """Refuse elements at NULL: only an array without any has no address (DLP-19)."""
+        if not tensor.data and 0 not in tensor.shape:
+            raise BufferError("elements at address NULL (DLP-19)")
 
     def dl_dtype(self, tensor: Tensor) -> DType:
         """The element type; refuses vectors and unknown codes (DLP-05, DLP-14)."""
