@@ -55,6 +55,14 @@ class Trait(str, Enum):
     """Has an operation that overwrites an array's elements."""
     KERNEL = "kernel"
     """Can run a kernel of its own on an array."""
+    ADDS = "adds"
+    """Adds two arrays."""
+    STACKS = "stacks"
+    """Makes one array of several, one behind the other."""
+    COPIES = "copies"
+    """Copies an array to another one of its own making."""
+    DEVICE_ATTRIBUTE = "device-attribute"
+    """Its arrays tell their device as an object that users compare."""
     READONLY = "readonly"
     """Knows read-only arrays."""
     COPY_KEYWORD = "copy-keyword"
@@ -295,6 +303,22 @@ class Adapter(ABC):
     def kernel_increment(self, array: Any) -> None:
         """Add 1 to every element of a packed int32 array by a kernel of the library's own; finished on return."""
         raise Unsupported(f"{self.name} has no kernels")
+
+    def add(self, first: Any, second: Any) -> Any:
+        """A new array: the sums of the elements of two arrays of one shape and type, finished on return."""
+        raise Unsupported(f"{self.name} does not add arrays")
+
+    def stack(self, arrays: list[Any]) -> Any:
+        """A new array with the elements of these, of one shape and type, one behind the other; finished on return."""
+        raise Unsupported(f"{self.name} does not stack arrays")
+
+    def copied(self, array: Any) -> Any:
+        """A new array with the elements of this one, finished on return."""
+        raise Unsupported(f"{self.name} does not copy arrays")
+
+    def device_of(self, array: Any) -> Any:
+        """The library's own object for the device of an array; equal ones are the same device."""
+        raise Unsupported(f"arrays of {self.name} tell no device")
 
     def freeze(self, array: Any) -> None:
         """Make the array read-only in place."""

@@ -24,6 +24,7 @@ from .exporter import NEWEST
 from .memory import Memory, gather_by_bytes
 from .streams import LEGACY as LEGACY_STREAM
 from .streams import PER_THREAD, Current, WorkStream
+from .uses import Uses
 
 _taking = threading.RLock()
 """Between the look at a capsule's name and its renaming no other thread may take it."""
@@ -98,7 +99,7 @@ class Imported:
             pass  # the interpreter has taken this module apart already, and leaking is fine then (DLP-29)
 
 
-class Importer:
+class Importer(Uses):
     """Imports into ``memory``'s kind of device. ``work_stream`` is the stream that its imports will be used on.
 
     ``current`` is what the caller's current stream hangs on: an import leaves it alone.
