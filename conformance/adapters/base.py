@@ -104,6 +104,10 @@ class Trait(str, Enum):
     """Has an object for the per-thread default stream."""
     FOREIGN_STREAM = "foreign-stream"
     """Makes an object of its own for the bare handle of a stream that somebody else made."""
+    CHOOSES_STREAM = "chooses-stream"
+    """Has a call that makes a stream current until another one is chosen, without a block."""
+    DEFAULT_TOKEN = "default-token"
+    """Has one object for the default stream of whichever GPU is current, and records events on it."""
     STREAM_PROTOCOL = "stream-protocol"
     """Has a call that takes any object with ``__cuda_stream__``."""
 
@@ -368,6 +372,21 @@ class Adapter(ABC):
     def using(self, stream: Any) -> AbstractContextManager[Any]:
         """Make a stream current in this thread, as the library's users do."""
         raise Unsupported(f"{self.name} has no current stream")
+
+    def choose(self, stream: Any) -> None:
+        """Make a stream current in this thread until another one is chosen."""
+        raise Unsupported(f"{self.name} has no call that chooses a current stream")
+
+    def wait_stream(self, waiter: Any, other: Any) -> None:
+        """Have one stream of the library's own wait for another by its own call."""
+        raise Unsupported(f"{self.name} has no call by which a stream waits for another")
+
+    def recorded(self, stream: Any, device: Device) -> int | None:
+        """Record an event on a stream by the library's own call and wait for it; the GPU whose event it says that it is, if it says that.
+
+        Lets the library's own exception out.
+        """
+        raise Unsupported(f"{self.name} records no events")
 
     def operand(self, dtype: DType, shape: tuple[int, ...], device: Device) -> Any:
         """A packed array of (1, n, 1) elements as the library's own operations take it, content undefined."""

@@ -35,6 +35,7 @@ class CupyAdapter(Adapter):
             Trait.PINNED, Trait.MANAGED, Trait.POOL, Trait.STREAMS, Trait.CURRENT_STREAM,
             Trait.PER_THREAD_STREAM, Trait.FOREIGN_STREAM, Trait.STREAM_PROTOCOL, Trait.GPUS, Trait.JOINS,
             Trait.ADDS, Trait.STACKS, Trait.COPIES, Trait.DEVICE_ATTRIBUTE,
+            Trait.CHOOSES_STREAM, Trait.DEFAULT_TOKEN,
         }
     )  # fmt: skip
     exports = {Device.CUDA: _BOTH}
@@ -181,6 +182,15 @@ class CupyAdapter(Adapter):
         """The stream as a context manager."""
         entered: AbstractContextManager[Any] = stream
         return entered
+
+    def choose(self, stream: Any) -> None:
+        """``use``."""
+        stream.use()
+
+    def recorded(self, stream: Any, device: Device) -> int | None:
+        """``record``; an event does not tell its GPU."""
+        stream.record().synchronize()
+        return None
 
     def fill(self, array: Any, value: int, stream: Any) -> None:
         """``fill``."""

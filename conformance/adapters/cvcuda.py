@@ -153,6 +153,10 @@ class CvcudaAdapter(Adapter):
         entered: AbstractContextManager[Any] = stream
         return entered
 
+    def wait_stream(self, waiter: Any, other: Any) -> None:
+        """``wait_stream``, which CV-CUDA has since version 0.17."""
+        waiter.wait_stream(other)
+
     def operand(self, dtype: DType, shape: tuple[int, ...], device: Device) -> Any:
         """A packed tensor with the layout that operators ask for."""
         return self.cvcuda.Tensor(shape, self._type(dtype), "HWC", rowalign=1)

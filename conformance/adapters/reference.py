@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import AbstractContextManager, contextmanager
 from typing import Any, ClassVar
 
 from conformance.protocols.dtypes import DTYPES, DLCode, DType, dtype
@@ -55,6 +55,7 @@ class ReferenceAdapter(Adapter):
             Trait.PITCHED, Trait.STRIDES, Trait.BYTE_STRIDES, Trait.CONTIGUITY, Trait.EXTENT, Trait.STREAMS, Trait.CURRENT_STREAM,
             Trait.PER_THREAD_STREAM, Trait.FOREIGN_STREAM, Trait.STREAM_PROTOCOL, Trait.GPUS, Trait.JOINS,
             Trait.DEVICE_KEYWORD, Trait.KERNEL_ARGUMENTS, Trait.ADDS, Trait.STACKS, Trait.COPIES, Trait.DEVICE_ATTRIBUTE,
+            Trait.CHOOSES_STREAM, Trait.DEFAULT_TOKEN,
         }
     )  # fmt: skip
     exports = {Device.HOST: (Protocol.DLPACK,), Device.CUDA: _BOTH, Device.SIMULATED: _BOTH}
@@ -279,11 +280,21 @@ class ReferenceAdapter(Adapter):
         """Its number."""
         return stream.handle
 
-    @contextmanager
-    def using(self, stream: WorkStream) -> Iterator[None]:
+    def using(self, stream: WorkStream) -> AbstractContextManager[Any]:
         """Imports are ordered with, and passed on to, this stream."""
-        with self.current.using(stream.handle):
-            yield
+        return self.current.using(stream.handle)
+
+    def choose(self, stream: WorkStream) -> None:
+        """As by :meth:`using`, without an end."""
+        self.current.handle = stream.handle
+
+    def wait_stream(self, waiter: WorkStream, other: WorkStream) -> None:
+        """By an event."""
+        waiter.wait(other)
+
+    def recorded(self, stream: WorkStream, device: Device) -> int:
+        """Of a default stream that of the current GPU."""
+        return stream.recorded_on(gpus.of(device is Device.CUDA).current() or 0)
 
     def fill(self, array: Exporter | Imported, value: int, stream: WorkStream) -> None:
         """A kernel of our own; an array remembers the stream, an import is used on the one that it was ordered with."""

@@ -31,6 +31,7 @@ class TorchAdapter(Adapter):
             Trait.ARRAY_API, Trait.WRITES, Trait.KERNEL, Trait.COPY_KEYWORD, Trait.DEVICE_KEYWORD, Trait.CAPSULES,
             Trait.STRIDES, Trait.CONTIGUITY, Trait.EXTENT, Trait.PINNED, Trait.STREAMS, Trait.CURRENT_STREAM,
             Trait.FOREIGN_STREAM, Trait.GPUS, Trait.JOINS, Trait.ADDS, Trait.STACKS, Trait.COPIES, Trait.DEVICE_ATTRIBUTE,
+            Trait.CHOOSES_STREAM,
         }
     )  # fmt: skip
     exports = {Device.HOST: (Protocol.DLPACK,), Device.CUDA: (Protocol.DLPACK, Protocol.CAI)}
@@ -184,6 +185,10 @@ class TorchAdapter(Adapter):
         """``torch.cuda.stream``."""
         made: AbstractContextManager[Any] = self.torch.cuda.stream(stream)
         return made
+
+    def choose(self, stream: Any) -> None:
+        """``torch.cuda.set_stream``."""
+        self.torch.cuda.set_stream(stream)
 
     def fill(self, array: Any, value: int, stream: Any) -> None:
         """``fill_``."""

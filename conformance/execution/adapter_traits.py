@@ -54,6 +54,8 @@ _METHODS: dict[Trait, tuple[str, ...]] = {
     Trait.PER_THREAD_STREAM: ("per_thread_stream", "handle"),
     Trait.FOREIGN_STREAM: ("foreign_stream", "handle"),
     Trait.STREAM_PROTOCOL: ("import_stream",),
+    Trait.CHOOSES_STREAM: ("choose",),
+    Trait.DEFAULT_TOKEN: ("recorded",),
     Trait.GPUS: ("on_gpu",),
     Trait.JOINS: ("joined",),
 }

@@ -11,6 +11,9 @@ from dataclasses import dataclass
 from enum import Enum
 from functools import total_ordering
 
+ANY = "any"
+"""In the place of a version: whichever. What could be planned somewhere is planned with it."""
+
 
 class Change(str, Enum):
     """What changed, by name."""
@@ -99,6 +102,8 @@ def holds(change: Change, versions: Mapping[str, str]) -> bool:
 
     A preview of the release itself does not have to have the change yet.
     """
+    if ANY in versions.values():
+        return True
     known = next(filter(None, map(release, versions.values())), None)
     since = release(expectation(change).since)
     return known is not None and since is not None and known >= since
