@@ -17,12 +17,13 @@ from conformance.protocols.clauses import Level, Role
 from conformance.protocols.dtypes import dtype
 from conformance.protocols.strided import Index, packed
 
-from .catalogue import Draft, every, invariant, layouts
+from .catalogue import Draft, every, invariant
 from .codes import Code
 from .exchange import Exchange, Source, brief, show
 from .layouts import Layout
 from .libraries import Environment, Pair
 from .outcomes import Inconclusive, fail
+from .test_pointer import both_have
 from .working import kernel_trouble, unless_environment
 
 _KIND = dtype("int32")
@@ -273,7 +274,7 @@ def _expect_incremented(exchange: Exchange, source: Source, taken: Any) -> None:
     bugs="strides-04",
     level=Level.MUST,
     cases=lambda env: every(
-        (p for p in env.pairs() if p.consumer.has(Trait.COPIES)), layout=layouts("c-order", "stepped")
+        (p for p in env.pairs() if p.consumer.has(Trait.COPIES)), layout=both_have("c-order", "stepped")
     ),
 )
 def test_copy(exchange: Exchange) -> None:
