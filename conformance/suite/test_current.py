@@ -7,12 +7,13 @@ family ``stream-claim``. A verdict rests on handles, never on time.
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator
-from typing import NoReturn
+from typing import Any, NoReturn
 
 from conformance.adapters.base import Device, Protocol, Trait
+from conformance.cuda import context
 from conformance.protocols.clauses import Level, Role
 
-from .catalogue import Draft, Needs, every, invariant
+from .catalogue import Draft, Isolation, Needs, every, invariant
 from .codes import Code
 from .currents import Seen, of_a_choice, of_two_threads
 from .exchange import Exchange, brief
@@ -135,3 +136,48 @@ def _not_there(ordinal: int, seen: str) -> NoReturn:
         Code.WRONG_CURRENT_STREAM, "STR-07", role=Role.PRODUCER, reason="the object for the default stream is not that of the current GPU",
         expected=f"an event and a write on GPU {ordinal}", seen=seen, given="", accused=Side.PRODUCER,
     )  # fmt: skip
+
+
+# -- the default stream of each context
+
+
+@invariant(
+    "current.default-in-each-context",
+    producer="STR-07",
+    context="CUD-11",
+    bugs="current-02",
+    level=Level.SHOULD,
+    needs=Needs.GPU,
+    isolation=Isolation.CHILD,
+    cases=lambda env: every(p for p in _with(Trait.DEFAULT_TOKEN)(env) if p.device is Device.CUDA),
+)
+def test_default_in_each_context(exchange: Exchange) -> None:
+    """One object for the default stream is that of whichever context is current: the primary one, a private one of the same GPU, and again.
+
+    An event belongs to one context, so a library that remembers the first one raises in the other.
+    """
+    library, device = exchange.producer, exchange.device
+    context.set_current(context.primary())
+    token = library.default_stream(device)
+    _record(exchange, token, "the primary context")
+    private = context.create()
+    try:
+        _record(exchange, token, "a private context")
+        context.set_current(context.primary())
+        _record(exchange, token, "the primary context again")
+        context.set_current(private)
+    finally:
+        context.destroy(private)
+        context.set_current(context.primary())
+
+
+def _record(exchange: Exchange, token: Any, where: str) -> None:
+    try:
+        exchange.producer.recorded(token, exchange.device)
+    except Exception as error:
+        exchange.check_context(error)
+        fail(
+            Code.WRONG_CURRENT_STREAM, "STR-07", role=Role.PRODUCER,
+            reason="the object for the default stream is not that of the current context", expected=f"an event in {where}",
+            seen=brief(error), given="", accused=Side.PRODUCER,
+        )  # fmt: skip

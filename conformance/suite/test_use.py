@@ -185,7 +185,7 @@ def test_device(exchange: Exchange) -> None:
     if not (seen == wanted and wanted == seen):
         fail(
             Code.WRONG_DEVICE, "DLP-42", role=Role.CONSUMER, reason="the import tells another device than an array of the consumer's own",
-            expected=repr(wanted), seen=repr(seen), given="a device that equals its own",
+            expected=repr(wanted), seen=repr(seen), given="an import beside arrays of its own",
         )  # fmt: skip
 
 
