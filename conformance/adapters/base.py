@@ -55,6 +55,14 @@ class Trait(str, Enum):
     """Has an operation that overwrites an array's elements."""
     KERNEL = "kernel"
     """Can run a kernel of its own on an array."""
+    ADDS = "adds"
+    """Adds two arrays."""
+    STACKS = "stacks"
+    """Makes one array of several, one behind the other."""
+    COPIES = "copies"
+    """Copies an array to another one of its own making."""
+    DEVICE_ATTRIBUTE = "device-attribute"
+    """Its arrays tell their device as an object that users compare."""
     READONLY = "readonly"
     """Knows read-only arrays."""
     COPY_KEYWORD = "copy-keyword"
@@ -96,6 +104,10 @@ class Trait(str, Enum):
     """Has an object for the per-thread default stream."""
     FOREIGN_STREAM = "foreign-stream"
     """Makes an object of its own for the bare handle of a stream that somebody else made."""
+    CHOOSES_STREAM = "chooses-stream"
+    """Has a call that makes a stream current until another one is chosen, without a block."""
+    DEFAULT_TOKEN = "default-token"
+    """Has one object for the default stream of whichever GPU is current, and records events on it."""
     STREAM_PROTOCOL = "stream-protocol"
     """Has a call that takes any object with ``__cuda_stream__``."""
 
@@ -296,6 +308,22 @@ class Adapter(ABC):
         """Add 1 to every element of a packed int32 array by a kernel of the library's own; finished on return."""
         raise Unsupported(f"{self.name} has no kernels")
 
+    def add(self, first: Any, second: Any) -> Any:
+        """A new array: the sums of the elements of two arrays of one shape and type, finished on return."""
+        raise Unsupported(f"{self.name} does not add arrays")
+
+    def stack(self, arrays: list[Any]) -> Any:
+        """A new array with the elements of these, of one shape and type, one behind the other; finished on return."""
+        raise Unsupported(f"{self.name} does not stack arrays")
+
+    def copied(self, array: Any) -> Any:
+        """A new array with the elements of this one, finished on return."""
+        raise Unsupported(f"{self.name} does not copy arrays")
+
+    def device_of(self, array: Any) -> Any:
+        """The library's own object for the device of an array; equal ones are the same device."""
+        raise Unsupported(f"arrays of {self.name} tell no device")
+
     def freeze(self, array: Any) -> None:
         """Make the array read-only in place."""
         raise Unsupported(f"{self.name} has no read-only arrays")
@@ -344,6 +372,21 @@ class Adapter(ABC):
     def using(self, stream: Any) -> AbstractContextManager[Any]:
         """Make a stream current in this thread, as the library's users do."""
         raise Unsupported(f"{self.name} has no current stream")
+
+    def choose(self, stream: Any) -> None:
+        """Make a stream current in this thread until another one is chosen."""
+        raise Unsupported(f"{self.name} has no call that chooses a current stream")
+
+    def wait_stream(self, waiter: Any, other: Any) -> None:
+        """Have one stream of the library's own wait for another by its own call."""
+        raise Unsupported(f"{self.name} has no call by which a stream waits for another")
+
+    def recorded(self, stream: Any, device: Device) -> int | None:
+        """Record an event on a stream by the library's own call and wait for it; the GPU whose event it says that it is, if it says that.
+
+        Lets the library's own exception out.
+        """
+        raise Unsupported(f"{self.name} records no events")
 
     def operand(self, dtype: DType, shape: tuple[int, ...], device: Device) -> Any:
         """A packed array of (1, n, 1) elements as the library's own operations take it, content undefined."""

@@ -95,6 +95,7 @@ class CudaPythonAdapter(Adapter):
         {
             Trait.READONLY, Trait.STRIDES, Trait.PINNED, Trait.MANAGED, Trait.POOL, Trait.STREAMS, Trait.VIEW_ONLY,
             Trait.PER_THREAD_STREAM, Trait.FOREIGN_STREAM, Trait.STREAM_PROTOCOL, Trait.GPUS,
+            Trait.DEFAULT_TOKEN,
         }
     )  # fmt: skip
     own_exporter = "the class around an allocation that CUDA Python's users write (here the suite's own)"
@@ -317,6 +318,13 @@ class CudaPythonAdapter(Adapter):
         finally:
             self._ordinal = before
             context.set_current(current)
+
+    def recorded(self, stream: Any, device: Device) -> int | None:
+        """``record``; an event tells its device."""
+        event = stream.record()
+        event.sync()
+        ordinal = event.device.device_id
+        return None if ordinal is None else int(ordinal)
 
     def fill(self, array: Any, value: int, stream: Any) -> None:
         """``cuMemsetD32Async`` of ``cuda.bindings``; the wrapper publishes the stream, as its user's duty is (CAI-22)."""

@@ -34,6 +34,8 @@ class CupyAdapter(Adapter):
             Trait.STRIDES, Trait.BYTE_STRIDES, Trait.CONTIGUITY, Trait.EXTENT,
             Trait.PINNED, Trait.MANAGED, Trait.POOL, Trait.STREAMS, Trait.CURRENT_STREAM,
             Trait.PER_THREAD_STREAM, Trait.FOREIGN_STREAM, Trait.STREAM_PROTOCOL, Trait.GPUS, Trait.JOINS,
+            Trait.ADDS, Trait.STACKS, Trait.COPIES, Trait.DEVICE_ATTRIBUTE,
+            Trait.CHOOSES_STREAM, Trait.DEFAULT_TOKEN,
         }
     )  # fmt: skip
     exports = {Device.CUDA: _BOTH}
@@ -124,6 +126,26 @@ class CupyAdapter(Adapter):
         self.cupy.ElementwiseKernel("", "int32 x", "x += 1", "conformance_increment")(array)
         self.cupy.cuda.runtime.deviceSynchronize()
 
+    def add(self, first: Any, second: Any) -> Any:
+        """``+``."""
+        return self._finished(first + second)
+
+    def stack(self, arrays: list[Any]) -> Any:
+        """``cupy.stack``."""
+        return self._finished(self.cupy.stack(arrays))
+
+    def copied(self, array: Any) -> Any:
+        """``copy()``, in row-major order."""
+        return self._finished(array.copy())
+
+    def device_of(self, array: Any) -> Any:
+        """``device``."""
+        return array.device
+
+    def _finished(self, array: Any) -> Any:
+        self.cupy.cuda.runtime.deviceSynchronize()
+        return array
+
     def stream(self, device: Device) -> Any:
         """``cupy.cuda.Stream(non_blocking=True)``."""
         return self.cupy.cuda.Stream(non_blocking=True)
@@ -160,6 +182,15 @@ class CupyAdapter(Adapter):
         """The stream as a context manager."""
         entered: AbstractContextManager[Any] = stream
         return entered
+
+    def choose(self, stream: Any) -> None:
+        """``use``."""
+        stream.use()
+
+    def recorded(self, stream: Any, device: Device) -> int | None:
+        """``record``; an event does not tell its GPU."""
+        stream.record().synchronize()
+        return None
 
     def fill(self, array: Any, value: int, stream: Any) -> None:
         """``fill``."""

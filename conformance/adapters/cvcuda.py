@@ -32,7 +32,7 @@ class CvcudaAdapter(Adapter):
     traits = frozenset(
         {
             Trait.PITCHED, Trait.KERNEL, Trait.WRITES, Trait.STREAMS, Trait.CURRENT_STREAM, Trait.FOREIGN_STREAM,
-            Trait.GPUS, Trait.JOINS,
+            Trait.GPUS, Trait.JOINS, Trait.STACKS,
         }
     )  # fmt: skip
     opt_out = -1
@@ -45,6 +45,10 @@ class CvcudaAdapter(Adapter):
         import cvcuda
 
         self.cvcuda = cvcuda
+
+    def present_traits(self) -> frozenset[Trait]:
+        """Not every version has the operator that stacks."""
+        return self.traits if hasattr(self.cvcuda, "stack") else self.traits - {Trait.STACKS}
 
     def empty(self, dtype: DType, shape: tuple[int, ...], device: Device) -> Any:
         """``cvcuda.Tensor`` with rows packed: ``rowalign=1`` switches its padding off.
@@ -117,6 +121,13 @@ class CvcudaAdapter(Adapter):
             raise Unsupported(f"CV-CUDA's operator did not run: {error}") from error
         self.cvcuda.Stream.current.sync()
 
+    def stack(self, arrays: list[Any]) -> Any:
+        """The operator ``stack``, of images of one row and one channel."""
+        images = [array.reshape((1, prod(array.shape), 1), "HWC") for array in arrays]
+        made = self.cvcuda.stack(images)
+        self.cvcuda.Stream.current.sync()
+        return made
+
     def stream(self, device: Device) -> Any:
         """``cvcuda.Stream``, which is non-blocking."""
         return self.cvcuda.Stream()
@@ -141,6 +152,10 @@ class CvcudaAdapter(Adapter):
         """The stream as a context manager."""
         entered: AbstractContextManager[Any] = stream
         return entered
+
+    def wait_stream(self, waiter: Any, other: Any) -> None:
+        """``wait_stream``, which CV-CUDA has since version 0.17."""
+        waiter.wait_stream(other)
 
     def operand(self, dtype: DType, shape: tuple[int, ...], device: Device) -> Any:
         """A packed tensor with the layout that operators ask for."""

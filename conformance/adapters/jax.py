@@ -52,7 +52,12 @@ class JaxAdapter(Adapter):
     distributions = ("jax", "jaxlib")
     needs = ("jax",)
     preload = ()
-    traits = frozenset({Trait.ARRAY_API, Trait.IMMUTABLE, Trait.COPY_KEYWORD, Trait.THREADED})
+    traits = frozenset(
+        {
+            Trait.ARRAY_API, Trait.IMMUTABLE, Trait.COPY_KEYWORD, Trait.THREADED, Trait.ADDS, Trait.STACKS, Trait.COPIES,
+            Trait.DEVICE_ATTRIBUTE,
+        }
+    )  # fmt: skip
     exports = {Device.HOST: (Protocol.DLPACK,)}
     imports = {Device.HOST: (Protocol.DLPACK,)}
     candidate_dtypes = tuple(name for name in DTYPES if name != "complex32")
@@ -127,6 +132,22 @@ class JaxAdapter(Adapter):
 
         flat = array if array.ndim <= _NUMPY_NDIM else array.ravel()
         return bytes(numpy.asarray(flat).tobytes())
+
+    def add(self, first: Any, second: Any) -> Any:
+        """``+``."""
+        return (first + second).block_until_ready()
+
+    def stack(self, arrays: list[Any]) -> Any:
+        """``jax.numpy.stack``."""
+        return self.jax.numpy.stack(arrays).block_until_ready()
+
+    def copied(self, array: Any) -> Any:
+        """``jax.numpy.array`` with ``copy=True``."""
+        return self.jax.numpy.array(array, copy=True).block_until_ready()
+
+    def device_of(self, array: Any) -> Any:
+        """``device``, which older versions have as a method."""
+        return array.device() if callable(array.device) else array.device
 
     def take(self, offer: Any, protocol: Protocol, device: Device, **keywords: Any) -> Any:
         """``jax.dlpack.from_dlpack``."""

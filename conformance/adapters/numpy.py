@@ -52,7 +52,7 @@ class NumpyAdapter(Adapter):
     traits = frozenset(
         {
             Trait.ARRAY_API, Trait.WRITES, Trait.READONLY, Trait.COPY_KEYWORD, Trait.DEVICE_KEYWORD,
-            Trait.STRIDES, Trait.BYTE_STRIDES, Trait.CONTIGUITY,
+            Trait.STRIDES, Trait.BYTE_STRIDES, Trait.CONTIGUITY, Trait.ADDS, Trait.STACKS, Trait.COPIES, Trait.DEVICE_ATTRIBUTE,
         }
     )  # fmt: skip
     exports = {Device.HOST: (Protocol.DLPACK,)}
@@ -87,8 +87,9 @@ class NumpyAdapter(Adapter):
         self.numpy = numpy
 
     def present_traits(self) -> frozenset[Trait]:
-        """Older versions of ``from_dlpack`` have neither ``copy`` nor ``device``."""
-        return by_keywords(self.traits, self.numpy.from_dlpack)
+        """Older versions of ``from_dlpack`` have neither ``copy`` nor ``device``, and their arrays have no ``device``."""
+        lacks = frozenset() if hasattr(self.numpy.ndarray, "device") else frozenset({Trait.DEVICE_ATTRIBUTE})
+        return by_keywords(self.traits - lacks, self.numpy.from_dlpack)
 
     def empty(self, dtype: DType, shape: tuple[int, ...], device: Device) -> Any:
         """Aligned to 256 bytes, so that a consumer with an alignment of its own has no reason to copy (DLP-18)."""
@@ -143,6 +144,22 @@ class NumpyAdapter(Adapter):
     def write(self, array: Any, data: bytes) -> None:
         """Assignment to the whole."""
         array[...] = self.numpy.frombuffer(data, array.dtype).reshape(array.shape)
+
+    def add(self, first: Any, second: Any) -> Any:
+        """``+``."""
+        return first + second
+
+    def stack(self, arrays: list[Any]) -> Any:
+        """``numpy.stack``."""
+        return self.numpy.stack(arrays)
+
+    def copied(self, array: Any) -> Any:
+        """``copy()``, in row-major order."""
+        return array.copy()
+
+    def device_of(self, array: Any) -> Any:
+        """``device``, which NumPy has since version 2."""
+        return array.device
 
     def freeze(self, array: Any) -> None:
         """``flags.writeable = False``."""

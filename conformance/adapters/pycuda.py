@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import importlib
+import shutil
 from collections.abc import Iterator
 from contextlib import AbstractContextManager, contextmanager, nullcontext
 from typing import Any
@@ -39,7 +40,7 @@ class PycudaAdapter(Adapter):
     traits = frozenset(
         {
             Trait.WRITES, Trait.KERNEL, Trait.POINTER_ONLY, Trait.STRIDES, Trait.BYTE_STRIDES, Trait.CONTIGUITY,
-            Trait.STREAMS, Trait.GPUS, Trait.KERNEL_ARGUMENTS,
+            Trait.STREAMS, Trait.GPUS, Trait.KERNEL_ARGUMENTS, Trait.ADDS, Trait.COPIES,
         }
     )  # fmt: skip
     exports = {Device.CUDA: (Protocol.CAI,)}
@@ -62,6 +63,10 @@ class PycudaAdapter(Adapter):
         self.gpuarray = pycuda.gpuarray
         self._kernels: dict[tuple[str, int], Any] = {}
         self._contexts: dict[int, Any] = {}
+
+    def present_traits(self) -> frozenset[Trait]:
+        """PyCUDA compiles its arithmetic with the CUDA compiler, which not every machine has."""
+        return self.traits if shutil.which("nvcc") else self.traits - {Trait.ADDS}
 
     def empty(self, dtype: DType, shape: tuple[int, ...], device: Device) -> Any:
         """``GPUArray``."""
@@ -109,6 +114,18 @@ class PycudaAdapter(Adapter):
             "add_to_words", (numpy.uint64(int(array.ptr)), numpy.uint32(array.size), numpy.uint32(1)), array.size
         )
         self.driver.Context.synchronize()
+
+    def add(self, first: Any, second: Any) -> Any:
+        """``+``, which compiles a kernel."""
+        return self._finished(first + second)
+
+    def copied(self, array: Any) -> Any:
+        """``copy()``."""
+        return self._finished(array.copy())
+
+    def _finished(self, array: Any) -> Any:
+        self.driver.Context.synchronize()
+        return array
 
     def _launch(self, name: str, arguments: tuple[Any, ...], count: int = 1, stream: Any = None) -> None:
         """A kernel of our PTX on ``count`` elements, by PyCUDA's call, with the arguments that its users give."""

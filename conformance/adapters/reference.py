@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import AbstractContextManager, contextmanager
 from typing import Any, ClassVar
 
 from conformance.protocols.dtypes import DTYPES, DLCode, DType, dtype
@@ -54,7 +54,8 @@ class ReferenceAdapter(Adapter):
             Trait.ARRAY_API, Trait.WRITES, Trait.KERNEL, Trait.READONLY, Trait.COPY_KEYWORD, Trait.CAPSULES,
             Trait.PITCHED, Trait.STRIDES, Trait.BYTE_STRIDES, Trait.CONTIGUITY, Trait.EXTENT, Trait.STREAMS, Trait.CURRENT_STREAM,
             Trait.PER_THREAD_STREAM, Trait.FOREIGN_STREAM, Trait.STREAM_PROTOCOL, Trait.GPUS, Trait.JOINS,
-            Trait.DEVICE_KEYWORD, Trait.KERNEL_ARGUMENTS,
+            Trait.DEVICE_KEYWORD, Trait.KERNEL_ARGUMENTS, Trait.ADDS, Trait.STACKS, Trait.COPIES, Trait.DEVICE_ATTRIBUTE,
+            Trait.CHOOSES_STREAM, Trait.DEFAULT_TOKEN,
         }
     )  # fmt: skip
     exports = {Device.HOST: (Protocol.DLPACK,), Device.CUDA: _BOTH, Device.SIMULATED: _BOTH}
@@ -190,24 +191,62 @@ class ReferenceAdapter(Adapter):
 
     def kernel_increment(self, array: Exporter | Imported) -> None:
         """The kernel of our own PTX on CUDA; plain arithmetic elsewhere."""
-        view = self.describe(array)
+        address = array.importer.kernel_address(array) if isinstance(array, Imported) else self.describe(array).address
         memory = array.importer.memory if isinstance(array, Imported) else array.memory
         count = array.view.size
         if isinstance(memory, CudaMemory):
             from conformance.cuda import context, kernels
 
-            kernels.add_to_words(view.address, count, 1)
+            kernels.add_to_words(address, count, 1)
             with context.using(context.primary()):
                 context.synchronize()
             return
-        words = memory.read(view.address, 4 * count)
+        words = memory.read(address, 4 * count)
         memory.write(
-            view.address,
+            address,
             b"".join(
                 ((int.from_bytes(words[i : i + 4], "little") + 1) & 0xFFFFFFFF).to_bytes(4, "little")
                 for i in range(0, len(words), 4)
             ),
         )
+
+    def add(self, first: Exporter | Imported, second: Exporter | Imported) -> Exporter:
+        """Word by word."""
+        self._expect_one_place([first, second])
+        words = [_words(self._operand(array)) for array in (first, second)]
+        sums = b"".join((a + b & 0xFFFFFFFF).to_bytes(4, "little") for a, b in zip(*words))
+        return self._packed(first, first.view.shape, sums)
+
+    def stack(self, arrays: list[Exporter | Imported]) -> Exporter:
+        """Array by array."""
+        self._expect_one_place(arrays)
+        return self._packed(arrays[0], (len(arrays), *arrays[0].view.shape), b"".join(map(self._operand, arrays)))
+
+    def copied(self, array: Exporter | Imported) -> Any:
+        """A packed array of the same elements."""
+        if isinstance(array, Imported):
+            return array.importer.copied(array, lambda data: self._packed(array, array.shape, data))
+        return self._packed(array, array.view.shape, self._operand(array))
+
+    def device_of(self, array: Exporter | Imported) -> Any:
+        """As DLPack tells it."""
+        return array.importer.place(array) if isinstance(array, Imported) else array.device()
+
+    def _operand(self, array: Exporter | Imported) -> bytes:
+        return array.importer.operand(array) if isinstance(array, Imported) else self.read(array)
+
+    def _expect_one_place(self, arrays: list[Exporter | Imported]) -> None:
+        places = [array.device() for array in arrays if isinstance(array, Exporter)]
+        imports = [array for array in arrays if isinstance(array, Imported)]
+        if not all(taken.importer.mixes(taken, place) for taken in imports for place in places):
+            raise ValueError("the arrays are on two devices")
+
+    def _packed(self, like: Exporter | Imported, shape: tuple[int, ...], data: bytes) -> Exporter:
+        """A new array of these elements in the memory of an array, and of its element type."""
+        memory = like.importer.memory if isinstance(like, Imported) else like.memory
+        block = memory.allocate(len(data))
+        memory.write(block.address, data)
+        return self.exporter_class(memory, block, like.dtype, packed(shape))
 
     def freeze(self, array: Exporter) -> None:
         """Set the read-only bit."""
@@ -241,11 +280,21 @@ class ReferenceAdapter(Adapter):
         """Its number."""
         return stream.handle
 
-    @contextmanager
-    def using(self, stream: WorkStream) -> Iterator[None]:
+    def using(self, stream: WorkStream) -> AbstractContextManager[Any]:
         """Imports are ordered with, and passed on to, this stream."""
-        with self.current.using(stream.handle):
-            yield
+        return self.current.using(stream.handle)
+
+    def choose(self, stream: WorkStream) -> None:
+        """As by :meth:`using`, without an end."""
+        self.current.handle = stream.handle
+
+    def wait_stream(self, waiter: WorkStream, other: WorkStream) -> None:
+        """By an event."""
+        waiter.wait(other)
+
+    def recorded(self, stream: WorkStream, device: Device) -> int:
+        """Of a default stream that of the current GPU."""
+        return stream.recorded_on(gpus.of(device is Device.CUDA).current() or 0)
 
     def fill(self, array: Exporter | Imported, value: int, stream: WorkStream) -> None:
         """A kernel of our own; an array remembers the stream, an import is used on the one that it was ordered with."""
@@ -303,3 +352,7 @@ class ReferenceAdapter(Adapter):
     def module(self) -> Any:
         """There is none."""
         raise Unsupported("the reference has no module of its own")
+
+
+def _words(data: bytes) -> list[int]:
+    return [int.from_bytes(data[i : i + 4], "little") for i in range(0, len(data), 4)]

@@ -30,7 +30,8 @@ class TorchAdapter(Adapter):
         {
             Trait.ARRAY_API, Trait.WRITES, Trait.KERNEL, Trait.COPY_KEYWORD, Trait.DEVICE_KEYWORD, Trait.CAPSULES,
             Trait.STRIDES, Trait.CONTIGUITY, Trait.EXTENT, Trait.PINNED, Trait.STREAMS, Trait.CURRENT_STREAM,
-            Trait.FOREIGN_STREAM, Trait.GPUS, Trait.JOINS,
+            Trait.FOREIGN_STREAM, Trait.GPUS, Trait.JOINS, Trait.ADDS, Trait.STACKS, Trait.COPIES, Trait.DEVICE_ATTRIBUTE,
+            Trait.CHOOSES_STREAM,
         }
     )  # fmt: skip
     exports = {Device.HOST: (Protocol.DLPACK,), Device.CUDA: (Protocol.DLPACK, Protocol.CAI)}
@@ -144,6 +145,22 @@ class TorchAdapter(Adapter):
         array.add_(1)
         self._wait(array)
 
+    def add(self, first: Any, second: Any) -> Any:
+        """``+``."""
+        return self._finished(first + second)
+
+    def stack(self, arrays: list[Any]) -> Any:
+        """``torch.stack``."""
+        return self._finished(self.torch.stack(arrays))
+
+    def copied(self, array: Any) -> Any:
+        """``clone``, in row-major order."""
+        return self._finished(array.clone(memory_format=self.torch.contiguous_format))
+
+    def device_of(self, array: Any) -> Any:
+        """``device``."""
+        return array.device
+
     def stream(self, device: Device) -> Any:
         """``torch.cuda.Stream``, which comes from a pool and is non-blocking."""
         return self.torch.cuda.Stream()
@@ -168,6 +185,10 @@ class TorchAdapter(Adapter):
         """``torch.cuda.stream``."""
         made: AbstractContextManager[Any] = self.torch.cuda.stream(stream)
         return made
+
+    def choose(self, stream: Any) -> None:
+        """``torch.cuda.set_stream``."""
+        self.torch.cuda.set_stream(stream)
 
     def fill(self, array: Any, value: int, stream: Any) -> None:
         """``fill_``."""
@@ -210,6 +231,10 @@ class TorchAdapter(Adapter):
         from torch.utils.dlpack import from_dlpack
 
         return from_dlpack(capsule)
+
+    def _finished(self, array: Any) -> Any:
+        self._wait(array)
+        return array
 
     def _wait(self, array: Any) -> None:
         if array.is_cuda:

@@ -14,6 +14,7 @@ from conformance.protocols.strided import c_strides
 from conformance.suite.exchange import brief
 from conformance.suite.libraries import Side
 
+from . import adapter_operations
 from .adapter_bench import (
     EITHER,
     OTHER,
@@ -35,6 +36,10 @@ _METHODS: dict[Trait, tuple[str, ...]] = {
     Trait.WRITES: ("write",),
     Trait.KERNEL: ("kernel_increment",),
     Trait.KERNEL_ARGUMENTS: ("take_argument", "argument_address"),
+    Trait.ADDS: ("add",),
+    Trait.STACKS: ("stack",),
+    Trait.COPIES: ("copied",),
+    Trait.DEVICE_ATTRIBUTE: ("device_of",),
     Trait.READONLY: ("freeze",),
     Trait.CAPSULES: ("take_capsule",),
     Trait.PITCHED: ("pitched",),
@@ -49,6 +54,8 @@ _METHODS: dict[Trait, tuple[str, ...]] = {
     Trait.PER_THREAD_STREAM: ("per_thread_stream", "handle"),
     Trait.FOREIGN_STREAM: ("foreign_stream", "handle"),
     Trait.STREAM_PROTOCOL: ("import_stream",),
+    Trait.CHOOSES_STREAM: ("choose",),
+    Trait.DEFAULT_TOKEN: ("recorded",),
     Trait.GPUS: ("on_gpu",),
     Trait.JOINS: ("joined",),
 }
@@ -320,6 +327,10 @@ _TRIALS: dict[Trait, Callable[[Bench, Side], None]] = {
     Trait.WRITES: _writes,
     Trait.READONLY: _readonly,
     Trait.KERNEL: _kernel,
+    Trait.ADDS: adapter_operations.adds,
+    Trait.STACKS: adapter_operations.stacks,
+    Trait.COPIES: adapter_operations.copies,
+    Trait.DEVICE_ATTRIBUTE: adapter_operations.tells_devices,
     Trait.PINNED: partial(_empty_in, Kind.PINNED, Trait.PINNED),
     Trait.MANAGED: partial(_empty_in, Kind.MANAGED, Trait.MANAGED),
     Trait.POOL: partial(_empty_in, Kind.POOL, Trait.POOL),

@@ -14,6 +14,7 @@ from typing import Any
 from conformance.adapters import registry
 from conformance.adapters.base import Adapter, Device, Trait
 from conformance.suite.exchange import brief
+from conformance.suite.expectations import ANY
 from conformance.suite.layouts import LAYOUTS
 from conformance.suite.libraries import Library, Side
 
@@ -24,7 +25,7 @@ def library(name: str) -> Library:
     """Return the library with everything that its adapter declares, on the devices of a machine with a GPU."""
     try:
         adapter = registry.create(name)
-        versions = dict.fromkeys(adapter.distributions, "any")
+        versions = dict.fromkeys(adapter.distributions, ANY)
         sides = {device: _side(adapter, device) for device in (Device.HOST, Device.CUDA) if _has(adapter, device)}
         return Library(name, versions, frozenset(adapter.traits | {Trait.EXCHANGE_API}), None, sides)
     except BaseException as error:  # third-party code can raise anything

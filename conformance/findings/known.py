@@ -13,6 +13,7 @@ from functools import lru_cache
 from importlib import resources
 
 from conformance.exits import UserError
+from conformance.suite.expectations import release
 from conformance.wildcards import fits
 
 from .model import Known, Status, Upstream
@@ -51,18 +52,10 @@ class Book:
 
 
 def _is_older(known: Known, versions: Mapping[str, str]) -> bool:
-    """Whether the version is known and comes before the fix."""
+    """Whether the version is known and comes before the fix; a preview of the release with the fix does."""
     version = versions.get(known.distribution) if known.distribution else next(iter(versions.values()), None)
-    return version is not None and _release(version) < _release(known.fixed_in)
-
-
-def _release(version: str) -> tuple[int, ...]:
-    """The numbers of a version's release: what stands behind them decides nothing here."""
-    found = re.match(r"\d{1,9}(\.\d{1,9})*(?!\d)", version)
-    numbers = [int(part) for part in found[0].split(".")] if found else []
-    while numbers and not numbers[-1]:  # 2.14 and 2.14.0 are one release
-        numbers.pop()
-    return tuple(numbers)
+    tested, fixed = release(version or ""), release(known.fixed_in)
+    return tested is not None and fixed is not None and tested < fixed
 
 
 @lru_cache(maxsize=1)

@@ -24,6 +24,7 @@ from .exporter import NEWEST
 from .memory import Memory, gather_by_bytes
 from .streams import LEGACY as LEGACY_STREAM
 from .streams import PER_THREAD, Current, WorkStream
+from .uses import Uses
 
 _taking = threading.RLock()
 """Between the look at a capsule's name and its renaming no other thread may take it."""
@@ -98,7 +99,7 @@ class Imported:
             pass  # the interpreter has taken this module apart already, and leaking is fine then (DLP-29)
 
 
-class Importer:
+class Importer(Uses):
     """Imports into ``memory``'s kind of device. ``work_stream`` is the stream that its imports will be used on.
 
     ``current`` is what the caller's current stream hangs on: an import leaves it alone.
@@ -201,6 +202,8 @@ class Importer:
 
         2 is another stream in every thread, and whose was meant is not said: the legacy one comes after them all (CUD-03).
         """
+        if published is not None and published < 0:
+            raise ValueError(f"stream {published} is no stream (CAI-16)")
         covering = LEGACY_STREAM if published == PER_THREAD else published
         if covering is not None and covering != self.work_stream:
             self.memory.streams().wait(self.work_stream, covering)
@@ -329,6 +332,7 @@ class Importer:
         """Judge and keep a decoded struct; ``BufferError`` for what we cannot hold."""
         self.check_device(tensor.device)
         self.check_extents(tensor)
+        self.check_data(tensor)
         dtype = self.dl_dtype(tensor)
         return Imported(
             self,
@@ -351,6 +355,11 @@ class Importer:
         """Refuse an extent below zero: no array has one."""
         if any(extent < 0 for extent in tensor.shape):
             raise BufferError(f"negative extent in shape {tensor.shape}")
+
+    def check_data(self, tensor: Tensor) -> None:
+        """Refuse elements at NULL: only an array without any has no address (DLP-19)."""
+        if not tensor.data and 0 not in tensor.shape:
+            raise BufferError("elements at address NULL (DLP-19)")
 
     def dl_dtype(self, tensor: Tensor) -> DType:
         """The element type; refuses vectors and unknown codes (DLP-05, DLP-14)."""

@@ -252,6 +252,14 @@ class WorkStream:
     def __cuda_stream__(self) -> tuple[int, int]:
         return 0, self.handle
 
+    def wait(self, other: WorkStream) -> None:
+        """Later work of this stream comes after what the other has queued by now, by an event."""
+        self._streams.wait(self.handle, other.handle)
+
+    def recorded_on(self, current_gpu: int) -> int:
+        """The GPU of an event that is recorded now: a default stream is that of the current one (CUD-02)."""
+        return current_gpu if self.handle in (LEGACY, PER_THREAD) else self._streams.gpu_of(self.handle)
+
     def __del__(self) -> None:
         if self._owned:
             try:

@@ -6,12 +6,14 @@ A driver that is older than the compiler of a library's kernels, say, cannot loa
 from __future__ import annotations
 
 import sys
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 
 from conformance.adapters.base import Adapter, Device, Trait
 from conformance.protocols.dtypes import dtype
 
 from .exchange import Exchange, brief
-from .outcomes import Inconclusive
+from .outcomes import Failure, Inconclusive
 
 _NUMBERS = (7, 300, 70_000, 9_000_001)
 """Below 2**24: a kernel that counts in float32 still gets them right."""
@@ -23,6 +25,22 @@ def expect_kernels(exchange: Exchange, library: Adapter) -> None:
     if trouble:
         exchange.check_context()
         raise Inconclusive(f"environment: {trouble}")
+
+
+@contextmanager
+def unless_environment(exchange: Exchange, trouble: Callable[[], str]) -> Iterator[None]:
+    """A failure inside counts only if the same work on arrays of the library's own goes well; ``trouble`` tries that, and tells what is wrong.
+
+    Else the case is undecided, and says that the environment is at fault.
+    """
+    try:
+        yield
+    except Failure as failure:
+        told = trouble()
+        if not told:
+            raise
+        exchange.check_context()
+        raise Inconclusive(f"environment: {told}") from failure
 
 
 def kernel_trouble(library: Adapter, device: Device) -> str:

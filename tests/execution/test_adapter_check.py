@@ -80,6 +80,18 @@ class Boxes(NumpyAdapter):
     def freeze(self, array: Any) -> None:
         super().freeze(array.inside)
 
+    def add(self, first: Any, second: Any) -> Any:
+        return Box(super().add(first.inside, second.inside))
+
+    def stack(self, arrays: list[Any]) -> Any:
+        return Box(super().stack([array.inside for array in arrays]))
+
+    def copied(self, array: Any) -> Any:
+        return Box(super().copied(array.inside))
+
+    def device_of(self, array: Any) -> Any:
+        return super().device_of(array.inside)
+
     def exporter(self, array: Any, protocol: Protocol) -> Any:
         return array.inside
 
@@ -440,6 +452,36 @@ class FillsBytes(ReferenceAdapter):
         super().fill(array, value * 0x01010101, stream)
 
 
+class AddsTheFirst(Boxes):
+    def add(self, first: Any, second: Any) -> Any:
+        return super().copied(first)
+
+
+class StacksOne(Boxes):
+    def stack(self, arrays: list[Any]) -> Any:
+        return super().stack(arrays[:1])
+
+
+class CopiesByItself(Boxes):
+    def copied(self, array: Any) -> Any:
+        return array
+
+
+class Place:
+    def __repr__(self) -> str:
+        return "here"
+
+
+class DevicesOfTheirOwn(Boxes):
+    def device_of(self, array: Any) -> Any:
+        return Place()
+
+
+class StacksNothing(Boxes):
+    def stack(self, arrays: list[Any]) -> Any:
+        raise Unsupported("boxes are not stacked")
+
+
 class CopiesNothing(ReferenceAdapter):
     def copy(self, into: Any, array: Any, stream: Any) -> None:
         pass
@@ -467,6 +509,11 @@ MISTAKES = {
     Copies: "describe() of a transposed array of float32 and shape (3, 4) gives the strides (16, 4); expected (4, 12) bytes"
     + EITHER,
     OneStepTooFew: "describe() of a slice with steps of float32 gives the shape (6, 7); expected (3, 3)" + EITHER,
+    AddsTheFirst: "add() makes 1 2 3 4 5 6 7 of 1 2 3 4 5 6 7; expected 2 4 6 8 10 12 14" + EITHER,
+    StacksOne: "stack() makes 1 2 3 4 5 6 7 of 1 2 3 4 5 6 7; expected 1 2 3 4 5 6 7 1 …" + EITHER,
+    CopiesByItself: "what copied() gives changes with the array that it was made of" + EITHER,
+    DevicesOfTheirOwn: "device_of() of two arrays gives here and here; expected one device" + EITHER,
+    StacksNothing: "stack() raises Unsupported: boxes are not stacked, though its trait is declared",
     Restless: "describe() of a new array of float32 gives another readonly when it is asked again",
     Lists: "describe() of a new array of float32 gives the shape [3, 4]; expected a tuple of ints",
     Nicknames: "describe() of a new array of float32 names the element type 'float'; expected 'float32'",

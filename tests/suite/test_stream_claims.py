@@ -16,7 +16,10 @@ from conformance.suite.libraries import Environment
 from conformance.suite.outcomes import Outcome
 
 CASES = tuple(stream_claims.STAGE.cases(Environment(())))
-FACTS = ("stream-claim.true-writer", "stream-claim.torch-at-as-tensor")
+FACTS = (
+    "stream-claim.true-writer", "stream-claim.torch-at-as-tensor", "stream-claim.thread-contexts", "stream-claim.contexts-left",
+    "stream-claim.default-read-only",
+)  # fmt: skip
 """What is read or seen as it is: there is no wait to be taken out of it."""
 
 

@@ -32,10 +32,12 @@ from .levels import (
 from .reach import ORDER
 from .subjects import PREFIX, OfReference, known, methods
 from .trying import Candidate
-from .unseen import REFUSALS, UNSEEN, harmless
+from .unseen import ILLEGAL, REFUSALS, UNSEEN, harmless
 
-TABLES = frozenset({"argument", "context", "exchange_api"})
-"""Families of kernels, of contexts and of the table of DLPack's C exchange API."""
+TABLES = frozenset({"argument", "context", "exchange_api", "use"})
+"""Families of kernels and other uses of an import, of contexts and of the table of DLPack's C exchange API."""
+_FOREIGN = frozenset({"illegal", "release"})
+"""Families of what the suite makes illegal, and of what no library supports."""
 _BEFORE_THE_ARRAY = frozenset({"call_dlpack", "take_dlpack", "stream"})
 """Methods of an importer that are called before it knows anything of the array."""
 _OF_IMPORTS = ("own", "second", "copy", "shared", "after-refusal")
@@ -56,6 +58,8 @@ def left_out(fault: faults.Fault) -> str:
         return "it is about the order of streams or about two devices, not about one array"
     if family in TABLES:
         return "it is about kernels, contexts or the table of the C exchange API, not about an exchange of one array"
+    if family in _FOREIGN:
+        return ILLEGAL
     if family == "combination":
         return "it is wrong under a condition already"
     if not methods(fault):

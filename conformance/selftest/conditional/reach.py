@@ -28,7 +28,7 @@ from . import matching
 from .generating import noting
 from .levels import COUNT, FACTORS, FORK, PATH, Level, State
 
-ORDER = frozenset({"capture", "crossing", "devices", "flight", "ordering", "stream"})
+ORDER = frozenset({"capture", "crossing", "current", "devices", "flight", "ordering", "stream"})
 """Families of the order of streams and of two devices: their arrays are all alike, and no fault of these trials is about them."""
 IN_FORK: Level = (FORK, "child")
 _ISOLATED = (Isolation.CHILD, Isolation.EXIT, Isolation.FRESH)

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterable
 
-_ILLEGAL = "it shows only where something illegal or foreign is handed over, which has cases of its own"
+ILLEGAL = "it shows only where something illegal or foreign is handed over, which has cases of its own"
 _TYPES = "it shows only with element types that are foreign to the exchange of numbers, which have cases of their own"
 _STRIDES = "it shows only with strides or ranks that have cases of their own"
 _STREAMS = "it shows only with a stream that is named, which has cases of its own"
@@ -56,7 +56,7 @@ RULES: dict[str, tuple[str, ...]] = {
         "threads.ShapeOfTheLast",
         "threads.TypeOfTheLast",
     ),
-    _ILLEGAL: (
+    ILLEGAL: (
         "cai.AddressJudgedByItsLooks",
         "cai.AddressUnchecked",
         "cai.LaterVersionsCopied",

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from contextlib import AbstractContextManager
 from typing import Any
 
 from conformance.adapters.base import Adapter, Device, Trait
@@ -11,6 +12,7 @@ from conformance.reference.importer import Importer
 from conformance.reference.streams import LEGACY, PER_THREAD, Streams, WorkStream
 from conformance.suite.libraries import Environment
 
+from .contexts import Context, Contexts, Defaults, module
 from .libraries import library
 
 _STREAMING = (Trait.STREAMS, Trait.CURRENT_STREAM)
@@ -45,6 +47,20 @@ class Cvcuda(ReferenceAdapter):
     name = "cvcuda"
     opt_out = -1
     importer_class = Wrapping
+    context_class: type[Context] = Context
+    defaults_class: type[Defaults] = Defaults
+
+    def __init__(self) -> None:
+        super().__init__()
+        self._contexts = Contexts(self.current)
+
+    def using(self, stream: WorkStream) -> AbstractContextManager[Any]:
+        """A context of this thread."""
+        return self.context_class(self._contexts, stream)
+
+    def module(self) -> Any:
+        """What has the class of streams."""
+        return module(self.default_stream(Device.SIMULATED), self.defaults_class)
 
     def fill(self, array: Any, value: int, stream: WorkStream) -> None:
         """After the last use."""
@@ -100,4 +116,5 @@ def libraries() -> dict[str, Adapter]:
 
 def environment() -> Environment:
     """What probes would tell of them, if their GPU was a real one."""
-    return Environment(tuple(library(name, traits=_STREAMING) for name in libraries()))
+    versions = {"cvcuda": {"cvcuda-cu13": "0.19.0"}}
+    return Environment(tuple(library(name, traits=_STREAMING, versions=versions.get(name)) for name in libraries()))

@@ -23,6 +23,7 @@ from conformance.reference.exporter import Exporter
 from conformance.reference.importer import Imported, Importer
 from conformance.reference.managed import Fields
 from conformance.reference.memory import CudaMemory
+from conformance.reference.streams import WorkStream
 from conformance.selftest.make_believe import driver
 from conformance.selftest.make_believe.environments import planned, with_gpus
 from conformance.selftest.make_believe.installing import Site
@@ -38,6 +39,7 @@ _MEMORY, _HOST, _OWN, _IPC = (
     "device.ipc",
 )
 _UNCHANGED, _PRIVATE = "context.unchanged", "context.private"
+_DEFAULT = "current.default-in-each-context"
 _KINDS = (Trait.PINNED, Trait.MANAGED, Trait.POOL)
 _PATIENCE = 0.02
 _SITE = Site(first=(driver.believe,))
@@ -62,7 +64,7 @@ def _partners() -> Partners:
 
 def _cases(here: Environment) -> Iterator[Case]:
     environment = with_gpus(here, REFERENCE, traits=_KINDS)
-    return planned(environment, _MEMORY, _HOST, _OWN, _IPC, _UNCHANGED, _PRIVATE)
+    return planned(environment, _MEMORY, _HOST, _OWN, _IPC, _UNCHANGED, _PRIVATE, _DEFAULT)
 
 
 @contextmanager
@@ -347,3 +349,38 @@ class DiesInAPrivateContext(_Meddles):
         if driver.in_private_context():
             os.kill(os.getpid(), signal.SIGSEGV)
         return taken
+
+
+# -- the default stream of each context
+
+
+class _OfTheFirstContext(WorkStream):
+    first: ClassVar[int] = 0
+
+    def recorded_on(self, current_gpu: int) -> int:
+        kind = type(self)
+        kind.first = kind.first or context.current()
+        if kind.first != context.current():
+            raise RuntimeError("CUDA_ERROR_INVALID_HANDLE")
+        return super().recorded_on(current_gpu)
+
+
+class _OfThePrimaryContext(WorkStream):
+    def recorded_on(self, current_gpu: int) -> int:
+        if context.current() != context.primary(current_gpu):
+            raise RuntimeError("the default stream is that of the primary context")
+        return super().recorded_on(current_gpu)
+
+
+@_exports_by(_DEFAULT, bugs="current-02")
+class DefaultsRememberTheFirstContext(Exporter):
+    """The object for the default stream stands for that of the first context that it was used in."""
+
+    stream_class = _OfTheFirstContext
+
+
+@_exports_by(_DEFAULT)
+class DefaultsOfPrimaryContextsAlone(Exporter):
+    """The object for the default stream cannot be used in a private context."""
+
+    stream_class = _OfThePrimaryContext

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import re
+import threading
 from collections.abc import Callable, Iterator
 from typing import Any, TypeVar
 
@@ -10,8 +11,9 @@ from conformance.adapters.base import Device
 from conformance.adapters.reference import ReferenceAdapter
 from conformance.reference.exporter import Exporter
 from conformance.reference.importer import Importer
-from conformance.reference.streams import LEGACY, WorkStream, current
+from conformance.reference.streams import LEGACY, PER_THREAD, WorkStream, current
 from conformance.selftest.make_believe import streaming
+from conformance.selftest.make_believe.contexts import Context, Defaults
 from conformance.selftest.make_believe.environments import planned, shared
 from conformance.selftest.make_believe.streaming import Cvcuda, Wrapping
 from conformance.selftest.model import Partners, Spoil, Stage
@@ -34,13 +36,13 @@ STAGE = Stage(
 )
 
 
-def _fault(library: str, *caught_by: str) -> Callable[[Part], Part]:
+def _fault(library: str, *caught_by: str, bugs: str = "") -> Callable[[Part], Part]:
     """The decorated exporter, importer or adapter takes the place of a library's own; its docstring is the statement."""
 
     def register(part: Part) -> Part:
         name = re.sub(r"(?<!^)(?=[A-Z])", "-", part.__name__).lower()
         named = tuple(f"stream-claim.{each}" for each in caught_by)
-        STAGE.add(name, part.__doc__ or "", named, _putting(part, library), ())
+        STAGE.add(name, part.__doc__ or "", named, _putting(part, library), tuple(bugs.split()))
         return part
 
     return register
@@ -237,3 +239,119 @@ class WaitsWhenItIsRead(Exporter):
 @_fault("torch", "torch-at-as-tensor")
 class PublishesItsStream(Exporter):
     """PyTorch publishes the stream that a tensor was written on."""
+
+
+# -- stream contexts, and the streams' own waits
+
+
+class _OfTheProcess(Context):
+    """A context that every thread is in."""
+
+    def __enter__(self) -> WorkStream:
+        _everywhere.append(self.stream.handle)
+        return super().__enter__()
+
+    def __exit__(self, *raised: object) -> None:
+        if _everywhere:
+            _everywhere.pop()
+        super().__exit__(*raised)
+
+
+_everywhere: list[int] = []
+
+
+@_fault("cvcuda", "thread-contexts", bugs="current-01")
+class OneContextForAllThreads(Cvcuda):
+    """The stream context of one thread is that of all threads."""
+
+    context_class = _OfTheProcess
+
+    def current_stream(self, device: Device) -> int:
+        """Whoever has entered one."""
+        return _everywhere[-1] if _everywhere else LEGACY
+
+
+@_fault("cvcuda", "thread-contexts", bugs="current-01")
+class ThreadsHaveStreamsOfTheirOwn(Cvcuda):
+    """A thread without a context uses a stream that was made for it, and not the legacy default stream."""
+
+    def current_stream(self, device: Device) -> int:
+        """In every thread but the main one."""
+        if self._contexts.stack or threading.current_thread() is threading.main_thread():
+            return super().current_stream(device)
+        return PER_THREAD
+
+
+class _LeavesAnyhow(Context):
+    def left_wrongly(self) -> None:
+        self.contexts.current.handle = LEGACY
+
+
+class _LeavesByValueError(Context):
+    def left_wrongly(self) -> None:
+        raise ValueError("not the context of this thread")
+
+
+@_fault("cvcuda", "contexts-left")
+class LeavesInAnyOrder(Cvcuda):
+    """A stream context can be left before the one inside of it, and in any thread."""
+
+    context_class = _LeavesAnyhow
+
+
+@_fault("cvcuda", "contexts-left")
+class LeavesByValueError(Cvcuda):
+    """A stream context that is left out of order raises ``ValueError``."""
+
+    context_class = _LeavesByValueError
+
+
+class _Assigned(Defaults):
+    def __setattr__(cls, name: str, value: Any) -> None:
+        super().__setattr__("held" if name == "default" else name, value)
+
+
+class _Ignored(Defaults):
+    def __setattr__(cls, name: str, value: Any) -> None:
+        if name != "default":
+            super().__setattr__(name, value)
+
+
+@_fault("cvcuda", "default-read-only")
+class TheDefaultIsReplaced(Cvcuda):
+    """``Stream.default`` can be assigned, and is another stream then."""
+
+    defaults_class = _Assigned
+
+
+@_fault("cvcuda", "default-read-only")
+class TheDefaultIgnoresAssignments(Cvcuda):
+    """``Stream.default`` can be assigned, and nothing comes of it."""
+
+    defaults_class = _Ignored
+
+
+@_fault("cvcuda", "wait-stream")
+class WaitsForNoStream(Cvcuda):
+    """``wait_stream`` returns, and nothing waits."""
+
+    def wait_stream(self, waiter: WorkStream, other: WorkStream) -> None:
+        """For nothing."""
+
+
+@_fault("cvcuda", "wait-stream")
+class WaitsTheOtherWayRound(Cvcuda):
+    """``a.wait_stream(b)`` has ``b`` wait for ``a``."""
+
+    def wait_stream(self, waiter: WorkStream, other: WorkStream) -> None:
+        """The wrong one."""
+        other.wait(waiter)
+
+
+@_fault("cvcuda", "wait-stream")
+class WaitsWithTheHost(Cvcuda):
+    """``wait_stream`` waits with the calling thread."""
+
+    def wait_stream(self, waiter: WorkStream, other: WorkStream) -> None:
+        """Until the other stream is done."""
+        self.streams().synchronize(other.handle)

@@ -123,3 +123,38 @@ def published_after(setting: Setting, role: str, current: str) -> tuple[int, Any
         told = library.offer(tensor, Protocol.CAI).__cuda_array_interface__.get("stream")  # type: ignore[union-attr]
     setting.streams.synchronize_device()
     return library.handle(writer), told
+
+
+class OwnWait:
+    """The consumer writes on one of its streams, has another one wait by its own call, and a copy past the library reads on that one.
+
+    Without ``waits`` the call is left out.
+    """
+
+    def __init__(self, setting: Setting, *, waits: bool = True) -> None:
+        self.setting = setting
+        self.libraries = setting.libraries
+        self._waits = waits
+        self._write_on = stream_of(setting.consumer, "elsewhere", setting.device)
+        self._read_on = stream_of(setting.consumer, "consumer", setting.device)
+        self.writer = setting.consumer.handle(self._write_on)
+        self.reader = setting.consumer.handle(self._read_on)
+        self._array = filled(setting.consumer, OLD, setting.device)
+        self._into = filled(setting.consumer, 0, setting.device)
+        setting.streams.synchronize_device()
+
+    def before(self) -> None:
+        """The consumer's own write."""
+        self.setting.consumer.fill(self._array, NEW, self._write_on)
+
+    def exchange(self) -> None:
+        """The wait, and a read that waits for nothing else."""
+        consumer = self.setting.consumer
+        if self._waits:
+            consumer.wait_stream(self._read_on, self._write_on)
+        into, array = (consumer.describe(operand).address for operand in (self._into, self._array))
+        self.setting.streams.copy(into, array, 4 * SHAPE[1], self.reader)
+
+    def in_order(self) -> bool:
+        """What was written was read."""
+        return holds(self.setting.consumer, self._into, NEW, self.setting.device)

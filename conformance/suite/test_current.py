@@ -1,0 +1,183 @@
+"""Family ``current``: which stream is current in each thread, after a choice without a block, and on each GPU.
+
+No interchange protocol says how a stream becomes current, so most of this is only noted; what CV-CUDA's release notes promise is judged by the
+family ``stream-claim``. A verdict rests on handles, never on time.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator
+from typing import Any, NoReturn
+
+from conformance.adapters.base import Device, Protocol, Trait
+from conformance.cuda import context
+from conformance.protocols.clauses import Level, Role
+
+from .catalogue import Draft, Isolation, Needs, every, invariant
+from .codes import Code
+from .currents import Seen, of_a_choice, of_two_threads
+from .exchange import Exchange, brief
+from .libraries import Environment, Pair
+from .order import placed
+from .order.handover import KIND, NEW, OLD, SHAPE, elements, stream_of
+from .outcomes import Side, fail
+
+_ON = (Device.CUDA, Device.SIMULATED)
+
+
+def _with(*traits: Trait) -> Callable[[Environment], Iterator[Pair]]:
+    """Every library with streams and these traits, once."""
+
+    def chosen(env: Environment) -> Iterator[Pair]:
+        for pair in env.exports(Protocol.CAI, on=_ON):
+            if all(pair.producer.has(trait) for trait in (Trait.STREAMS, *traits)):
+                yield pair
+
+    return chosen
+
+
+def expect_right(found: list[Seen], tell: Callable[[Seen], NoReturn]) -> None:
+    """Every stream is the one that it has to be; ``tell`` fails for the first that is not."""
+    for seen in found:
+        if not seen.is_right:
+            tell(seen)
+
+
+def _not_current(seen: Seen) -> NoReturn:
+    fail(
+        Code.WRONG_CURRENT_STREAM, "DLP-35", role=Role.CONSUMER, level=Level.OBSERVED, reason=f"{seen.step} another stream is current",
+        expected=f"{seen.expected:#x}", seen=f"{seen.seen:#x}", given="", accused=Side.PRODUCER,
+    )  # fmt: skip
+
+
+@invariant(
+    "current.per-thread",
+    context="DLP-35",
+    bugs="current-01",
+    level=Level.OBSERVED,
+    needs=Needs.GPU,
+    exclusive=True,
+    cases=lambda env: every(_with(Trait.CURRENT_STREAM)(env), thread=("begun-before", "begun-inside")),
+)
+def test_per_thread(exchange: Exchange) -> None:
+    """The stream that one thread makes current is not that of another thread, and each gives back its own.
+
+    An import that passes on another thread's stream is ordered with work of nobody.
+    """
+    library, device = exchange.producer, exchange.device
+    ours, theirs = (stream_of(library, role, device) for role in ("producer", "elsewhere"))
+    begins_inside = exchange.option("thread") == "begun-inside"
+    expect_right(of_two_threads(library, device, ours, theirs, begins_inside=begins_inside), _not_current)
+
+
+@invariant(
+    "current.chosen",
+    context="DLP-35",
+    bugs="current-01",
+    level=Level.OBSERVED,
+    needs=Needs.GPU,
+    exclusive=True,
+    cases=lambda env: every(_with(Trait.CURRENT_STREAM, Trait.CHOOSES_STREAM)(env)),
+)
+def test_chosen(exchange: Exchange) -> None:
+    """A stream that is chosen without a block is current until the next choice, in its own thread, and again behind a block."""
+    library, device = exchange.producer, exchange.device
+    chosen, inner = (stream_of(library, role, device) for role in ("producer", "elsewhere"))
+    expect_right(of_a_choice(library, device, chosen, inner), _not_current)
+
+
+# -- the default stream of each GPU
+
+
+def _tokens(env: Environment) -> Iterator[Draft]:
+    pairs = placed.on_two(env, _with(Trait.DEFAULT_TOKEN)(env))
+    return every(pairs, first=("gpu-0-first", "gpu-1-first"))
+
+
+@invariant(
+    "current.default-of-each-gpu",
+    producer="STR-07",
+    bugs="current-02",
+    level=Level.SHOULD,
+    needs=Needs.TWO_GPUS,
+    exclusive=True,
+    cases=_tokens,
+)
+def test_default_of_each_gpu(exchange: Exchange) -> None:
+    """One object for the default stream is that of whichever GPU is current: events and writes go there, on one GPU and then on the other.
+
+    A library that remembers what was current at the first use raises on the other GPU, or records an event of the wrong one.
+    """
+    library, device = exchange.producer, exchange.device
+    first = 0 if exchange.option("first") == "gpu-0-first" else 1
+    placed.wake(device)
+    with library.on_gpu(first, device):
+        token = library.default_stream(device)
+    for ordinal in (first, 1 - first, first):
+        with library.on_gpu(ordinal, device):
+            array = library.operand(KIND, SHAPE, device)
+            exchange.poke(library.describe(array).address, elements(OLD))
+            try:
+                told = library.recorded(token, device)
+                library.fill(array, NEW, token)
+            except Exception as error:
+                exchange.check_context(error)
+                _not_there(ordinal, brief(error))
+            placed.streams_of(device, ordinal).synchronize_device()
+        if told not in (None, ordinal):
+            _not_there(ordinal, f"an event of GPU {told}")
+        seen = exchange.peek(library.describe(array).address, len(elements(NEW)))
+        if seen != elements(NEW):
+            _not_there(ordinal, "a write that is not done when the GPU is idle")
+
+
+def _not_there(ordinal: int, seen: str) -> NoReturn:
+    fail(
+        Code.WRONG_CURRENT_STREAM, "STR-07", role=Role.PRODUCER, reason="the object for the default stream is not that of the current GPU",
+        expected=f"an event and a write on GPU {ordinal}", seen=seen, given="", accused=Side.PRODUCER,
+    )  # fmt: skip
+
+
+# -- the default stream of each context
+
+
+@invariant(
+    "current.default-in-each-context",
+    producer="STR-07",
+    context="CUD-11",
+    bugs="current-02",
+    level=Level.SHOULD,
+    needs=Needs.GPU,
+    isolation=Isolation.CHILD,
+    cases=lambda env: every(p for p in _with(Trait.DEFAULT_TOKEN)(env) if p.device is Device.CUDA),
+)
+def test_default_in_each_context(exchange: Exchange) -> None:
+    """One object for the default stream is that of whichever context is current: the primary one, a private one of the same GPU, and again.
+
+    An event belongs to one context, so a library that remembers the first one raises in the other.
+    """
+    library, device = exchange.producer, exchange.device
+    context.set_current(context.primary())
+    token = library.default_stream(device)
+    _record(exchange, token, "the primary context")
+    private = context.create()
+    try:
+        _record(exchange, token, "a private context")
+        context.set_current(context.primary())
+        _record(exchange, token, "the primary context again")
+        context.set_current(private)
+    finally:
+        context.destroy(private)
+        context.set_current(context.primary())
+
+
+def _record(exchange: Exchange, token: Any, where: str) -> None:
+    try:
+        exchange.producer.recorded(token, exchange.device)
+    except Exception as error:
+        exchange.check_context(error)
+        fail(
+            Code.WRONG_CURRENT_STREAM, "STR-07", role=Role.PRODUCER,
+            reason="the object for the default stream is not that of the current context", expected=f"an event in {where}",
+            seen=brief(error), given="", accused=Side.PRODUCER,
+        )  # fmt: skip

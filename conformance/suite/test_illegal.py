@@ -1,0 +1,219 @@
+"""Family ``illegal``: capsules and dictionaries that contradict themselves, or say what no array can be.
+
+No protocol has such input, and the suite makes it on purpose. So no failure breaks a promise: a process that dies, an exception that means a
+defect, and wrong elements are matters of robustness. That a consumer takes such input is only noted, and nothing is read through an address that
+leads to no memory.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from dataclasses import dataclass
+from typing import Any
+
+from conformance.adapters.base import Device, Protocol, Trait, View
+from conformance.protocols.clauses import Level, Role
+from conformance.protocols.dtypes import NATIVE_ORDER, dtype
+
+from .catalogue import Draft, Isolation, every, invariant
+from .codes import Code
+from .exchange import Exchange, Source, show
+from .layouts import layout
+from .libraries import Environment, Pair
+from .offers import Offered
+from .outcomes import Refused, Side, fail
+
+_KINDS = {"host": (1, 0), "cuda": (2, 0), "rocm": (10, 0)}
+"""Devices that a capsule names, by name: memory of the host, of CUDA and of ROCm."""
+
+
+def _contradicting(env: Environment) -> Iterator[Draft]:
+    """Each consumer with each kind of device that the array does not lie on."""
+    return every(
+        env.imports(Protocol.DLPACK),
+        named=lambda pair: ("cuda", "rocm") if pair.device is Device.HOST else ("rocm", "host"),
+    )
+
+
+@invariant(
+    "illegal.capsule-device",
+    context="DLP-16 DLP-45",
+    bugs="device-07 device-30",
+    level=Level.ROBUSTNESS,
+    isolation=Isolation.RISKY,
+    cases=_contradicting,
+)
+def test_capsule_device(exchange: Exchange) -> None:
+    """A capsule that names another kind of device than ``__dlpack_device__`` is refused, and the process survives.
+
+    A consumer that asks the method alone takes memory of the one kind for memory of the other. The method tells where the array lies.
+    """
+    source = exchange.crafted(override={"device": _KINDS[exchange.option("named")]})
+    given = "a capsule that alone names another kind of device"
+    exchange.illegal(given)
+    _expect_refused(exchange, Offered(source.array.__dlpack__, source.array.device()), "DLP-45", given)
+
+
+def _expect_refused(exchange: Exchange, offer: Any, cited: str, given: str) -> None:
+    """Whatever is taken is not looked at."""
+    exchange.expect_refusal(
+        lambda: exchange.consumer.take(offer, exchange.protocol, exchange.device),
+        cited,
+        role=Role.CONSUMER,
+        given=given,
+    )
+    exchange.check_context()
+
+
+@invariant(
+    "illegal.null-address",
+    context="DLP-19 CAI-06",
+    bugs="pointer-02",
+    level=Level.ROBUSTNESS,
+    isolation=Isolation.RISKY,
+    cases=lambda env: every(p for p in env.imports() if not _is_user_made(p)),
+)
+def test_null_address(exchange: Exchange) -> None:
+    """An array with elements at address 0 is refused, and the process survives."""
+    source = exchange.crafted(override={"data": 0, "byte_offset": 0}, cai_override={"data": (0, False)})
+    given = "an array with elements at address 0"
+    exchange.illegal(given)
+    _expect_refused(exchange, exchange.offer(source), exchange.reading(), given)
+
+
+def _is_user_made(pair: Pair) -> bool:
+    """Whether a user builds the import of this protocol on a bare pointer: the library never sees what is published."""
+    return pair.protocol is Protocol.CAI and pair.consumer.has(Trait.POINTER_ONLY)
+
+
+_BLOCK, _COUNT = "vector", 4
+"""The layout of the whole block, and how many of its elements are told: what is told ends before the block does."""
+
+
+@invariant(
+    "illegal.misaligned-address",
+    context="DLP-18 CAI-05",
+    bugs="I32",
+    level=Level.ROBUSTNESS,
+    isolation=Isolation.RISKY,
+    cases=lambda env: every(env.imports()),
+)
+def test_misaligned_address(exchange: Exchange) -> None:
+    """An address that is no multiple of the element's size is refused, or its bytes arrive as they lie there; the process survives.
+
+    On a GPU no kernel can read such elements, so nothing but copies reads them here.
+    """
+    source = exchange.crafted(form=layout(_BLOCK))
+    nbytes = _COUNT * source.dtype.itemsize
+    changed = {"shape": (_COUNT,), "strides": (1,), "data": source.address + 1}
+    source.array.override = changed
+    source.array.cai_override = {"shape": (_COUNT,), "strides": None, "data": (source.address + 1, False)}
+    exchange.illegal("an address that is no multiple of the element's size")
+    taken = _taken(exchange, source)
+    if taken is not None:
+        _expect_bytes(exchange, source, exchange.read(taken), source.block[1 : 1 + nbytes])
+
+
+def _taken(exchange: Exchange, source: Source, promised: str = "") -> Any:
+    """The import; ``None`` where the consumer refuses it cleanly, as is right for illegal input."""
+    try:
+        return exchange.take(source, promised=promised)
+    except Refused as refusal:
+        exchange.notes["refusal"] = str(refusal)
+        return None
+
+
+def _expect_bytes(exchange: Exchange, source: Source, seen: bytes, wanted: bytes) -> None:
+    if seen != wanted:
+        fail(
+            Code.VALUES_CHANGED, exchange.reading(), role=Role.CONSUMER, reason=f"the consumer reads other bytes from {exchange.given}",
+            expected=f"{show(wanted, source.dtype)}, or a refusal", seen=show(seen, source.dtype), accused=Side.CONSUMER,
+        )  # fmt: skip
+
+
+_STREAMS = {"zero": 0, "minus-one": -1}
+"""Numbers that no stream has; 0 is the one that the interface names."""
+_OPT_OUTS = {"cvcuda": "DOC-CP-8"}
+"""Which document of a library says what -1 means to it."""
+
+
+@invariant(
+    "illegal.dictionary-stream",
+    consumer="DOC-CP-8 CAI-32",
+    context="CAI-16 CAI-21",
+    bugs="stream-06 stream-08",
+    level=Level.MUST,
+    isolation=Isolation.RISKY,
+    cases=lambda env: every(env.imports(Protocol.CAI), stream=tuple(_STREAMS)),
+)
+def test_dictionary_stream(exchange: Exchange) -> None:
+    """A dictionary whose ``stream`` is 0 or -1 is refused, or the array is read right; the process survives.
+
+    The interface forbids 0, and -1 is no stream. A consumer whose documentation gives -1 a meaning has to take it: no work is pending here, so
+    the elements are there whatever it waits for.
+    """
+    number = _STREAMS[exchange.option("stream")]
+    source = exchange.crafted(cai_override={"stream": number})
+    cited = _OPT_OUTS.get(exchange.consumer.name, "") if number == exchange.consumer.opt_out else ""
+    given = f"a dictionary with `stream: {number}`"
+    exchange.notes["stream"] = "a documented opt-out of every wait" if cited else "no stream: illegal input"
+    (exchange.special if cited else exchange.illegal)(given)
+    taken = _taken(exchange, source, cited)
+    if taken is not None:
+        _expect_bytes(exchange, source, exchange.read(taken), source.values)
+
+
+@dataclass(frozen=True)
+class _Width:
+    """An element type, and a ``typestr`` and a ``descr`` for it of which the latter is of another width; empty for its own typestr."""
+
+    kind: str
+    typestr: str
+    descr: str
+
+
+_WIDTHS = {
+    "void": _Width("float64", "|V8", "|V4"),
+    "wide-void": _Width("float32", "|V4", "|V8"),
+    "number": _Width("float32", "", f"{NATIVE_ORDER}f8"),
+}
+
+
+@invariant(
+    "illegal.descr-width",
+    context="CAI-03 CAI-14",
+    bugs="I09",
+    level=Level.ROBUSTNESS,
+    isolation=Isolation.RISKY,
+    cases=lambda env: every(env.dictionaries(), width=tuple(_WIDTHS)),
+)
+def test_descr_width(exchange: Exchange) -> None:
+    """Elements whose ``descr`` is of another width than ``typestr`` are refused, or read as wide as ``typestr`` says.
+
+    A reader that goes by ``descr`` reads beyond the memory of the array, or half of it.
+    """
+    width = _WIDTHS[exchange.option("width")]
+    kind = dtype(width.kind)
+    descr = [("", width.descr)]
+    source = exchange.crafted(kind=kind, cai_override={"typestr": width.typestr or kind.typestr, "descr": descr})
+    exchange.illegal("a dictionary with a `descr` of another width than its `typestr`")
+    taken = _taken(exchange, source)
+    if taken is None:
+        return
+    view = exchange.look(taken)
+    span = source.view.size * kind.itemsize
+    if view.address == source.address and view.shape == source.view.shape and _reach(view) + 1 > span:
+        _wrong_width(exchange, f"elements at strides of {view.strides} bytes, which end behind the array")
+    _expect_bytes(exchange, source, exchange.read(taken), source.values)
+
+
+def _reach(view: View) -> int:
+    """Bytes from element 0 to the element that lies highest."""
+    return sum((extent - 1) * stride for extent, stride in zip(view.shape, view.strides))
+
+
+def _wrong_width(exchange: Exchange, seen: str) -> None:
+    fail(
+        Code.VALUES_CHANGED, exchange.reading(), role=Role.CONSUMER, reason=f"the consumer describes {exchange.given} as larger than it is",
+        expected="the width of `typestr`, or a refusal", seen=seen, accused=Side.CONSUMER,
+    )  # fmt: skip

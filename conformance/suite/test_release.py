@@ -1,0 +1,80 @@
+"""Family ``release``: what a library's release notes promise from a version on, judged by the version that is here.
+
+``conformance/suite/expectations.py`` has the changes. A library of an older release has no case; the reference shows that a fault would be seen.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from dataclasses import dataclass
+from typing import Any
+
+from conformance.adapters.base import Protocol
+from conformance.protocols.clauses import Level, Role
+
+from .catalogue import every, invariant
+from .codes import Code
+from .exchange import Exchange, brief
+from .expectations import Change, expectation, holds
+from .layouts import layout
+from .libraries import REFERENCE, Environment, Library, Pair
+from .outcomes import Side, fail
+from .steps import Doing
+
+
+def has(library: Library, change: Change) -> bool:
+    """Whether a change is one of this library's, in its version or an older one; the reference has every change."""
+    is_its = expectation(change).library == library.name and holds(change, library.versions)
+    return library.name == REFERENCE or is_its
+
+
+def _of(env: Environment, change: Change) -> Iterator[Pair]:
+    return (pair for pair in env.imports(Protocol.DLPACK) if has(pair.consumer, change))
+
+
+@dataclass(frozen=True)
+class _Unsupported:
+    """What no library supports, in words: fields of a capsule, and the layout of its array."""
+
+    given: str
+    override: dict[str, Any]
+    form: str = "c-order"
+
+
+_UNSUPPORTED = {
+    "device": _Unsupported("an array on a device that it does not support", {"device": (10, 0)}),
+    "dtype": _Unsupported("elements of type code 200", {"code": 200}),
+    "rank": _Unsupported("an array of 65 dimensions", {}, "rank-65"),
+}
+
+
+@invariant(
+    "release.buffer-error",
+    consumer="DLP-51",
+    context="DLP-45",
+    bugs="I25",
+    level=Level.MUST,
+    cases=lambda env: every(_of(env, Change.BUFFER_ERROR), what=tuple(_UNSUPPORTED)),
+)
+def test_buffer_error(exchange: Exchange) -> None:
+    """A device, an element type or a rank that is not supported is refused with ``BufferError``.
+
+    NumPy promises it from 2.5 on; earlier releases raise ``RuntimeError``, which is a matter of recommendations. That such an array is taken
+    is another invariant's matter.
+    """
+    unsupported = _UNSUPPORTED[exchange.option("what")]
+    exchange.take(exchange.source())
+    source = exchange.crafted(override=unsupported.override, form=layout(unsupported.form))
+    exchange.special(unsupported.given)
+    offer = exchange.offer(source)
+    try:
+        with exchange.step(Doing.IMPORT, Role.CONSUMER):
+            exchange.consumer.take(offer, exchange.protocol, exchange.device)
+    except BufferError:
+        return
+    except Exception as error:
+        exchange.check_context(error)
+        fail(
+            Code.WRONG_EXCEPTION, "DLP-51", role=Role.CONSUMER, reason=f"the consumer refuses {unsupported.given} with the wrong kind of exception",
+            expected="BufferError", seen=brief(error), given=unsupported.given, accused=Side.CONSUMER,
+        )  # fmt: skip

@@ -1,0 +1,189 @@
+"""Family ``stream-claim``, second part: what CV-CUDA's release notes promise of its streams from a version on.
+
+A case is planned only where the version that is here has the change (``expectations.py``). Below 0.18 contexts span threads: what is seen then is
+noted by the family ``current``.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator
+from contextlib import AbstractContextManager, suppress
+from typing import Any, NoReturn
+
+from conformance.adapters.base import Device, Protocol
+from conformance.protocols.clauses import Level, Role
+from conformance.reference.streams import LEGACY
+
+from .catalogue import Draft, Isolation, Needs, every, invariant
+from .codes import Code
+from .currents import Neighbour, Seen, of_two_threads
+from .exchange import Exchange, brief
+from .expectations import Change
+from .libraries import REFERENCE, Environment
+from .order import evidence, telling
+from .order.evidence import seen_in, setting_of
+from .order.handover import stream_of
+from .order.observation import Wait
+from .order.wrapping import OwnWait
+from .outcomes import Inconclusive, Side, fail
+from .test_release import has
+
+_CONTEXTS = "stream contexts belong to one thread and are left in order"
+_READ_ONLY = "`Stream.default` cannot be assigned"
+_WAIT = "`Stream.wait_stream` orders two streams"
+
+Planner = Callable[[Environment], Iterator[Draft]]
+
+
+def _from(change: Change, **axes: Any) -> Planner:
+    """A planner of cases from the reference to a CV-CUDA that has this change."""
+
+    def chosen(env: Environment) -> Iterator[Draft]:
+        pairs = env.imports(Protocol.CAI, on=(Device.CUDA,))
+        return every((p for p in pairs if p.consumer.name != REFERENCE and has(p.consumer, change)), **axes)
+
+    return chosen
+
+
+def _broken(cited: str, what: str, reason: str, expected: object, seen: object, level: Level | None = None) -> NoReturn:
+    fail(
+        Code.CLAIM_NOT_KEPT, cited, role=Role.CONSUMER, reason=reason, expected=expected, seen=seen, given=what, accused=Side.CONSUMER,
+        level=level,
+    )  # fmt: skip
+
+
+@invariant(
+    "stream-claim.thread-contexts",
+    consumer="STR-09",
+    context="LIB-06",
+    bugs="current-01",
+    level=Level.MUST,
+    needs=Needs.GPU,
+    exclusive=True,
+    cases=_from(Change.THREAD_CONTEXTS, thread=("begun-before", "begun-inside")),
+)
+def test_thread_contexts(exchange: Exchange) -> None:
+    """A thread without a stream context uses the legacy default stream, whatever other threads are in, and each keeps its own."""
+    library, device = exchange.consumer, exchange.device
+    ours, theirs = (stream_of(library, role, device) for role in ("consumer", "elsewhere"))
+    begins_inside = exchange.option("thread") == "begun-inside"
+    found = of_two_threads(library, device, ours, theirs, begins_inside=begins_inside)
+    alone = Neighbour(device).run(lambda: library.current_stream(device))
+    for seen in (*found, Seen("in a thread without a context", LEGACY, alone)):
+        if not seen.is_right:
+            _broken(
+                "STR-09", _CONTEXTS, f"{seen.step} another stream is current", telling.stream(seen.expected), telling.stream(seen.seen)
+            )  # fmt: skip
+
+
+@invariant(
+    "stream-claim.contexts-left",
+    consumer="STR-09",
+    context="LIB-06",
+    bugs="current-01",
+    level=Level.MUST,
+    needs=Needs.GPU,
+    isolation=Isolation.CHILD,
+    cases=_from(Change.THREAD_CONTEXTS, left=("out-of-order", "elsewhere")),
+)
+def test_contexts_left(exchange: Exchange) -> None:
+    """A stream context that is left before the one inside of it, or in another thread, raises ``RuntimeError``."""
+    library, device = exchange.consumer, exchange.device
+    outer, inner = (library.using(stream_of(library, role, device)) for role in ("consumer", "elsewhere"))
+    out_of_order = exchange.option("left") == "out-of-order"
+    entered: list[AbstractContextManager[Any]] = []
+    for block in (outer, inner) if out_of_order else (outer,):
+        block.__enter__()
+        entered.append(block)
+    try:
+        error = _left(outer if out_of_order else None, outer, device)
+    finally:
+        for block in reversed(entered):
+            with suppress(Exception):
+                block.__exit__(None, None, None)
+    where = "before the one inside of it" if out_of_order else "in another thread"
+    if not isinstance(error, RuntimeError):
+        _broken("STR-09", _CONTEXTS, f"a stream context is left {where}", "RuntimeError", brief(error))
+
+
+def _left(
+    here: AbstractContextManager[Any] | None, block: AbstractContextManager[Any], device: Device
+) -> Exception | None:
+    """What is raised when a block is left in this thread, or, where it is not to be left here, in another."""
+    try:
+        if here is not None:
+            here.__exit__(None, None, None)
+        else:
+            Neighbour(device).run(lambda: block.__exit__(None, None, None))
+    except Exception as error:
+        return error
+    return None
+
+
+@invariant(
+    "stream-claim.default-read-only",
+    consumer="LIB-06",
+    context="STR-09",
+    level=Level.MUST,
+    needs=Needs.GPU,
+    isolation=Isolation.CHILD,
+    cases=_from(Change.THREAD_CONTEXTS),
+)
+def test_default_read_only(exchange: Exchange) -> None:
+    """``cvcuda.Stream.default`` cannot be assigned, and is the same stream afterwards."""
+    library = exchange.consumer
+    kind = library.module().Stream
+    before, other = library.handle(kind.default), stream_of(library, "consumer", exchange.device)
+    if library.handle(other) == before:
+        raise Inconclusive("a stream of the library's own is its default stream")
+    try:
+        kind.default = other
+    except Exception as error:
+        raised: Exception | None = error
+    else:
+        raised = None
+    after = library.handle(kind.default)
+    if raised is None:
+        _broken(
+            "LIB-06",
+            _READ_ONLY,
+            "`Stream.default` is assigned, and nothing is raised",
+            "an exception",
+            f"default is {after:#x}",
+        )
+    if after != before:
+        _broken(
+            "LIB-06",
+            _READ_ONLY,
+            "`Stream.default` is another stream",
+            f"{before:#x}",
+            f"{after:#x}, and {brief(raised)}",
+        )
+
+
+@invariant(
+    "stream-claim.wait-stream",
+    consumer="STR-08",
+    level=Level.MUST,
+    needs=Needs.GPU,
+    cases=_from(Change.WAIT_STREAM),
+    exclusive=True,
+)
+def test_wait_stream(exchange: Exchange) -> None:
+    """After ``a.wait_stream(b)`` work of ``a`` comes after what ``b`` has queued, and the host does not wait.
+
+    That the host waits, or the whole device, is only noted: the data are right then.
+    """
+    setting = setting_of(exchange)
+    seen = seen_in(exchange, setting.streams, lambda: OwnWait(setting))
+    if not seen.in_order:
+        reason = "work of a stream overtakes that of the stream which it was told to wait for"
+        _broken(
+            "STR-08", _WAIT, reason, "the value of the last write", f"{seen}; {telling.stream(seen.writer)} was held"
+        )
+    bare = [("without the wait", lambda: OwnWait(setting, waits=False))]
+    exchange.notes["control"] = evidence.overtaken(setting.streams, bare)
+    if seen.wait not in (Wait.NONE, Wait.EVENT):
+        _broken(
+            "STR-08", _WAIT, "`wait_stream` waits for more than an event", Wait.EVENT.value, seen.wait.value, Level.OBSERVED
+        )  # fmt: skip
