@@ -13,8 +13,9 @@ from typing import Any, TypeVar
 from .base import Device, Protocol
 
 EVERYWHERE = tuple(Device)
-DLPACK, CAI, ARRAY_INTERFACE = "__dlpack__", "__cuda_array_interface__", "__array_interface__"
-"""Attributes that a call is named after."""
+DLPACK, CAI, ARRAY_INTERFACE, ARRAY = "__dlpack__", "__cuda_array_interface__", "__array_interface__", "__array__"
+BUFFER = "buffer"
+"""Not an attribute: what :class:`memoryview` takes."""
 _PROTOCOLS = {DLPACK: Protocol.DLPACK, CAI: Protocol.CAI}
 
 
@@ -23,17 +24,24 @@ class UserCall:
     """A public call that takes any object. ``take`` gets the adapter, the object and the device, and lets exceptions out.
 
     ``name`` is that of the call in its documentation. ``reads`` is the attribute that the call is for, empty if the call takes whatever it
-    knows. ``documented`` are the devices for which the documentation names arrays of other libraries among the arguments. ``may_copy`` says
-    that the call makes an array, so that a copy is as good. ``on_stream`` is the same call with a stream: its handle, or ``None``.
+    knows. ``knows`` are the attributes by which an object is one that the documentation of the call names among its arguments.
+    ``may_copy`` says that the call makes an array, so that a copy is as good. ``flattens`` says that the documentation has it read a buffer
+    as a vector of the default element type. ``on_stream`` is the same call with a stream: its handle, or ``None``.
     """
 
     name: str
     take: Callable[[Any, Any, Device], Any]
     reads: str = ""
     devices: tuple[Device, ...] = EVERYWHERE
-    documented: tuple[Device, ...] = EVERYWHERE
+    knows: tuple[str, ...] = ()
     may_copy: bool = False
+    flattens: bool = False
     on_stream: Callable[[Any, Any, Device, int | None], Any] | None = None
+
+    @property
+    def attributes(self) -> tuple[str, ...]:
+        """The attributes of objects that the call is documented for."""
+        return self.knows or ((self.reads,) if self.reads else ())
 
     @property
     def protocol(self) -> Protocol | None:
@@ -63,6 +71,14 @@ class Style:
     gets: Gets
     run: Callable[[Any, Any], Any]
     devices: tuple[Device, ...] = EVERYWHERE
+
+
+def has(thing: Any, name: str) -> bool:
+    """Whether an object answers for an attribute, or for :data:`BUFFER`; one that raises does not."""
+    try:
+        return memoryview(thing) is not None if name == BUFFER else getattr(thing, name, None) is not None
+    except Exception:  # noqa: BLE001 - however it fails, it does not answer
+        return False
 
 
 _Named = TypeVar("_Named", UserCall, Style)

@@ -31,6 +31,8 @@ _RESOURCES = {
 
 
 _STREAMLESS = "from_array_interface"
+_NO_DRIVER = "DynamicLibNotFoundError"
+"""What ``cuda.bindings`` raises at the first call of the driver where there is none."""
 
 
 def _call(name: str, reads: str = "", devices: tuple[Device, ...] = (Device.HOST, Device.CUDA)) -> UserCall:
@@ -377,8 +379,15 @@ class CudaPythonAdapter(Adapter):
 
         A view finds out what it is only when asked: it is asked at once, so that what it cannot be is refused here.
         """
-        read = getattr(self.view_class, name)
-        view = read(thing) if name == _STREAMLESS else read(thing, stream_ptr=stream)
+        read = getattr(self.view_class, name, None)
+        if read is None:
+            raise Unsupported(f"this StridedMemoryView has no {name}")
+        try:
+            view = read(thing) if name == _STREAMLESS else read(thing, stream_ptr=stream)
+        except Exception as error:
+            if type(error).__name__ == _NO_DRIVER:
+                raise Unsupported(f"StridedMemoryView.{name} needs a driver") from error
+            raise
         self.describe(view)
         return view
 

@@ -12,7 +12,7 @@ from conformance.protocols.dtypes import DType
 from conformance.protocols.strided import Broadcast
 
 from .base import Adapter, Device, Protocol, Trait, View
-from .calls import DLPACK, Gets, Style, UserCall
+from .calls import CAI, DLPACK, Gets, Style, UserCall
 from .numpy import RECORD, dtype_name, numpy_dtype
 from .special import Foreign
 
@@ -46,7 +46,9 @@ class CupyAdapter(Adapter):
     foreign = (_foreign("datetime64", "M8[s]"), _foreign("structured", RECORD))
 
     calls = (
-        UserCall("cupy.asarray", lambda adapter, thing, device: adapter.cupy.asarray(thing), may_copy=True),
+        UserCall(
+            "cupy.asarray", lambda adapter, thing, device: adapter.cupy.asarray(thing), knows=(CAI,), may_copy=True
+        ),
         UserCall("cupy.from_dlpack", lambda adapter, thing, device: adapter.cupy.from_dlpack(thing), reads=DLPACK),
     )
     styles = (

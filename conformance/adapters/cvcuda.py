@@ -13,7 +13,7 @@ from conformance.protocols.strided import Step, Strided, c_strides, same_strides
 from conformance.reference.memory import CudaMemory, gather_by_bytes
 
 from .base import Adapter, Device, Protocol, Trait, Unsupported, View, last_address, peek, poke
-from .calls import Gets, Style, UserCall
+from .calls import CAI, DLPACK, Gets, Style, UserCall
 
 _BOTH = (Protocol.DLPACK, Protocol.CAI)
 _TYPES = {
@@ -40,7 +40,11 @@ class CvcudaAdapter(Adapter):
     exports = {Device.CUDA: _BOTH}
     imports = {Device.CUDA: _BOTH}
     candidate_dtypes = tuple(_TYPES)
-    calls = (UserCall("cvcuda.as_tensor", lambda adapter, thing, device: adapter.cvcuda.as_tensor(thing)),)
+    calls = (
+        UserCall(
+            "cvcuda.as_tensor", lambda adapter, thing, device: adapter.cvcuda.as_tensor(thing), knows=(CAI, DLPACK)
+        ),
+    )
     styles = (
         Style("cvcuda.as_tensor-capsule", Gets.CAPSULE, lambda adapter, capsule: adapter.cvcuda.as_tensor(capsule)),
     )

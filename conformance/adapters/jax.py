@@ -9,7 +9,7 @@ from conformance.protocols.dtypes import DTYPES, DLCode, DType
 from conformance.protocols.strided import Step, c_strides
 
 from .base import Adapter, Device, Protocol, Trait, Unsupported, View, by_keywords
-from .calls import DLPACK, Gets, Style, UserCall
+from .calls import ARRAY, ARRAY_INTERFACE, BUFFER, DLPACK, Gets, Style, UserCall
 from .numpy import narrow_integer, numpy_dtype
 from .special import Foreign, State, Use
 
@@ -72,6 +72,7 @@ class JaxAdapter(Adapter):
         UserCall(
             "jax.numpy.asarray",
             lambda adapter, thing, device: adapter.jax.numpy.asarray(thing).block_until_ready(),
+            knows=(ARRAY_INTERFACE, ARRAY, BUFFER),
             may_copy=True,
         ),
         UserCall(

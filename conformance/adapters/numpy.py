@@ -10,7 +10,7 @@ from conformance.protocols.dtypes import NATIVE_ORDER, DLCode, DType
 from conformance.protocols.strided import Broadcast, Index, Step
 
 from .base import Adapter, Device, Protocol, Trait, Unsupported, View, by_keywords, refusing
-from .calls import DLPACK, Gets, Style, UserCall
+from .calls import ARRAY, ARRAY_INTERFACE, BUFFER, DLPACK, Gets, Style, UserCall
 from .special import Foreign, State, Use
 
 _ALIGNMENT = 256
@@ -82,7 +82,12 @@ class NumpyAdapter(Adapter):
     )
     states = (State("masked", _masked, (Device.HOST,), masked=True),)
     calls = (
-        UserCall("numpy.asarray", lambda adapter, thing, device: adapter.numpy.asarray(thing), may_copy=True),
+        UserCall(
+            "numpy.asarray",
+            lambda adapter, thing, device: adapter.numpy.asarray(thing),
+            knows=(ARRAY_INTERFACE, ARRAY, BUFFER),
+            may_copy=True,
+        ),
         UserCall("numpy.from_dlpack", lambda adapter, thing, device: adapter.numpy.from_dlpack(thing), reads=DLPACK),
     )
     styles = (

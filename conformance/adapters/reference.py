@@ -76,7 +76,7 @@ class ReferenceAdapter(Adapter):
             "reference.from_interface", lambda adapter, thing, device: adapter.importer(device).take_cai(thing), CAI,
             (Device.CUDA, Device.SIMULATED),
         ),
-        UserCall("reference.as_array", lambda adapter, thing, device: adapter.importer(device).take_any(thing)),
+        UserCall("reference.as_array", lambda adapter, thing, device: adapter.importer(device).take_any(thing), knows=(DLPACK, CAI)),
     )  # fmt: skip
     styles: ClassVar[tuple[Style, ...]] = (
         Style("reference.capsule", Gets.CAPSULE, lambda adapter, capsule: adapter.take_capsule(capsule), (Device.HOST,)),
@@ -309,6 +309,10 @@ class ReferenceAdapter(Adapter):
         if protocol is Protocol.CAI:
             return importer.take_cai(offer)
         return importer.take_dlpack(offer, **keywords)
+
+    def native(self, array: Exporter | Imported, protocol: Protocol) -> Exporter:
+        """As :meth:`exporter`."""
+        return self.exporter(array, protocol)
 
     def importer(self, device: Device) -> Importer:
         """One that works on the current stream."""

@@ -12,7 +12,7 @@ from conformance.protocols.dtypes import DTYPES, DLCode, DType
 from conformance.protocols.strided import Broadcast, Index, Step
 
 from .base import Adapter, Device, Protocol, Trait, Unsupported, View, by_keywords, refusing
-from .calls import DLPACK, Gets, Style, UserCall
+from .calls import ARRAY_INTERFACE, BUFFER, CAI, DLPACK, Gets, Style, UserCall
 from .numpy import narrow_integer
 from .special import Foreign
 from .torch_states import STATES
@@ -48,18 +48,15 @@ class TorchAdapter(Adapter):
     states = tuple(STATES)
     calls = (
         UserCall(
-            "torch.as_tensor",
-            lambda adapter, thing, device: adapter.torch.as_tensor(thing, device=_place(device)),
-            may_copy=True,
+            "torch.as_tensor", lambda adapter, thing, device: adapter.torch.as_tensor(thing, device=_place(device)),
+            knows=(ARRAY_INTERFACE, CAI), may_copy=True,
         ),
         UserCall(
-            "torch.asarray",
-            lambda adapter, thing, device: adapter.torch.asarray(thing, device=_place(device)),
-            documented=(Device.HOST,),
-            may_copy=True,
+            "torch.asarray", lambda adapter, thing, device: adapter.torch.asarray(thing, device=_place(device)),
+            knows=(ARRAY_INTERFACE, BUFFER), may_copy=True, flattens=True,
         ),
         UserCall("torch.from_dlpack", lambda adapter, thing, device: adapter.torch.from_dlpack(thing), reads=DLPACK),
-    )
+    )  # fmt: skip
     styles = (
         Style("torch.from_dlpack-capsule", Gets.CAPSULE, lambda adapter, capsule: adapter.torch.from_dlpack(capsule)),
         Style("torch.utils.dlpack.to_dlpack", Gets.OWN, lambda adapter, own: adapter.torch.utils.dlpack.to_dlpack(own)),
