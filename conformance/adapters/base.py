@@ -407,6 +407,10 @@ class Adapter(ABC):
         """The object that users of the library hand over: the array itself, or what carries the protocols in its place."""
         return array
 
+    def operable(self, taken: Any) -> Any:
+        """What one of the :attr:`calls` gave, as the library's own operations take it."""
+        return taken
+
     def subclassed(self, array: Any, asked: Callable[[], None]) -> Any:
         """The array as an object of a derived class whose own ``__dlpack__`` calls ``asked`` and refuses with ``BufferError``."""
         raise Unsupported(f"nobody derives classes from arrays of {self.name}")

@@ -26,7 +26,8 @@ class UserCall:
     ``name`` is that of the call in its documentation. ``reads`` is the attribute that the call is for, empty if the call takes whatever it
     knows. ``knows`` are the attributes by which an object is one that the documentation of the call names among its arguments.
     ``may_copy`` says that the call makes an array, so that a copy is as good. ``flattens`` says that the documentation has it read a buffer
-    as a vector of the default element type. ``on_stream`` is the same call with a stream: its handle, or ``None``.
+    as a vector of the default element type. ``queues`` says that the call does not wait for the device by itself. ``on_stream`` is the same call with
+    a stream: its handle, or ``None``.
     """
 
     name: str
@@ -36,6 +37,7 @@ class UserCall:
     knows: tuple[str, ...] = ()
     may_copy: bool = False
     flattens: bool = False
+    queues: bool = True
     on_stream: Callable[[Any, Any, Device, int | None], Any] | None = None
 
     @property

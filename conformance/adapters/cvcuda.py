@@ -175,6 +175,10 @@ class CvcudaAdapter(Adapter):
         """``tensor.cuda()``: a tensor itself has no protocol."""
         return array.cuda()
 
+    def operable(self, taken: Any) -> Any:
+        """With the layout that operators ask for."""
+        return taken.reshape(tuple(taken.shape), "HWC")
+
     def on_gpu(self, ordinal: int, device: Device) -> AbstractContextManager[Any]:
         """CV-CUDA has no call for that: it works on whatever GPU is current."""
         return context.using(context.primary(ordinal))

@@ -56,7 +56,9 @@ class PycudaAdapter(Adapter):
             lambda adapter, thing, device: adapter.take(thing, Protocol.CAI, device),
             reads=CAI,
         ),
-        UserCall("pycuda.kernel-argument", lambda adapter, thing, device: adapter.passed(thing), reads=CAI),
+        UserCall(
+            "pycuda.kernel-argument", lambda adapter, thing, device: adapter.passed(thing), reads=CAI, queues=False
+        ),
     )
 
     context_module = "pycuda.autoprimaryctx"

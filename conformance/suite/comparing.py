@@ -14,8 +14,8 @@ from conformance.protocols.strided import same_strides
 
 from .codes import Code
 from .exchange import UNCLEAN, Exchange, Source, brief, show
-from .exported import Answer, at_most, in_values, judge, mistake
-from .handing_over import Got, Memory, memory_of
+from .exported import REFUSED_STATE, Answer, at_most, in_values, judge, mistake
+from .handing_over import Got, Memory, call_of, memory_of, raised_by_looks
 from .outcomes import Refused, Side, fail
 
 _AS_IT_IS = "handed over as it is"
@@ -28,7 +28,7 @@ def judge_array(
     exchange.special(f"{exchange.given or 'an array'} {_AS_IT_IS}")
     taken = {protocol: other for protocol, other in others.items() if other.view is not None}
     if native.error is not None:
-        _judge_refusal(exchange, call, native.error, taken)
+        _judge_refusal(exchange, source.array, call, native.error, others)
         return
     memory = memory_of(source)
     if any(_is_same(native, other, memory) for other in others.values()):
@@ -42,7 +42,15 @@ def judge_array(
         _accuse(exchange, Code.NOT_SHARED, "copies what it shares by a protocol", _shown(taken.values()), native)
 
 
-def _judge_refusal(exchange: Exchange, call: UserCall, error: Exception, taken: Mapping[Protocol, Got]) -> None:
+def _judge_refusal(
+    exchange: Exchange, array: Any, call: UserCall, error: Exception, others: Mapping[Protocol, Got]
+) -> None:  # fmt: skip
+    """A refusal is one that a protocol ends in, too, or is clean. An exception of the producer's own attributes is not the consumer's."""
+    taken = {protocol: other for protocol, other in others.items() if other.view is not None}
+    if any(type(other.error) is type(error) for other in others.values()):
+        return
+    if isinstance(error, UNCLEAN) and (raised := raised_by_looks(exchange.producer.native(array, exchange.protocol))):
+        raise Refused(f"{call.name}: {brief(error)}; {raised}")
     if isinstance(error, UNCLEAN):
         _accuse(
             exchange,
@@ -129,6 +137,9 @@ def judge_state(
     """
     if native.view is None:
         assert native.error is not None
+        _expect_class(exchange, state, native.error, others)
+        if all(other.view is None for other in others.values()):
+            return
         raise Refused(f"{exchange.option('call')}: {brief(native.error)}")
     taken = [other for other in others.values() if other.view is not None]
     if elements is not None and native.values == elements:
@@ -147,6 +158,18 @@ def judge_state(
         return
     code, _, reason = mistake(state, answer, elements)
     _accept(exchange, state, code, reason, others, native)
+
+
+def _expect_class(exchange: Exchange, state: State, error: Exception, others: Mapping[Protocol, Got]) -> None:
+    """A call for DLPack refuses an object with ``BufferError`` where it does so behind the protocol."""
+    behind = others.get(Protocol.DLPACK)
+    is_for_dlpack = call_of(exchange).protocol is Protocol.DLPACK
+    if is_for_dlpack and behind and isinstance(behind.error, BufferError) and not isinstance(error, BufferError):
+        fail(
+            Code.WRONG_EXCEPTION, "NAT-02", role=Role.CONSUMER, level=at_most(state),
+            reason=f"the consumer refuses {exchange.given}, handed over as it is, with another kind of exception than behind the protocol",
+            expected=brief(behind.error), seen=brief(error), given=REFUSED_STATE, accused=Side.CONSUMER,
+        )  # fmt: skip
 
 
 def _accept(

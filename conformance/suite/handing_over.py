@@ -11,7 +11,7 @@ from pathlib import Path
 from typing import Any
 
 from conformance.adapters.base import Device, Protocol, Unsupported, View
-from conformance.adapters.calls import UserCall, named
+from conformance.adapters.calls import ARRAY, ARRAY_INTERFACE, BUFFER, CAI, DLPACK, UserCall, named
 from conformance.protocols.clauses import Role
 
 from .exchange import Exchange, Source, brief
@@ -86,11 +86,11 @@ def call_of(exchange: Exchange) -> UserCall:
     return named(exchange.consumer.calls, exchange.option("call"))
 
 
-def native(exchange: Exchange, array: Any) -> Any:
-    """The object that users hand to the case's call; a library that has none here refuses the case."""
-    call = named(exchange.consumer.calls, exchange.option("call", exchange.consumer.calls[0].name))
+def native(exchange: Exchange, array: Any, call: UserCall | None = None) -> Any:
+    """The object that users hand to this call, or to any; a library that has none here refuses the case."""
+    protocol = exchange.protocol if call is None else call.protocol or exchange.protocol
     try:
-        return exchange.producer.native(array, call.protocol or exchange.protocol)
+        return exchange.producer.native(array, protocol)
     except Unsupported as missing:
         raise Refused(str(missing)) from missing
 
@@ -114,7 +114,7 @@ def got(exchange: Exchange, take: Callable[[], Any]) -> Got:
 def natively(exchange: Exchange, array: Any, call: UserCall | None = None) -> Got:
     """What the case's call, or another one, gives for the object itself."""
     call = call or call_of(exchange)
-    thing = native(exchange, array)
+    thing = native(exchange, array, call)
     return got(exchange, lambda: call.take(exchange.consumer, thing, exchange.device))
 
 
@@ -163,3 +163,23 @@ def way(result: Got, others: dict[Protocol, Got]) -> str:
         return "by " + ", ".join(f"`{name}`" for name in result.asked)
     is_visible = any(other.asked for other in others.values())
     return "by its type, a table or a buffer" if is_visible and result.view is not None else "way not seen"
+
+
+_LOOKED = (DLPACK, "__dlpack_device__", CAI, ARRAY_INTERFACE, ARRAY, "__cuda_stream__", BUFFER)
+_ALLOWED = (TypeError, BufferError, ValueError)
+"""How :class:`memoryview` is told that there is no buffer, or none of such elements."""
+
+
+def raised_by_looks(thing: Any) -> dict[str, str]:
+    """The looks for a protocol that raise something else than that there is none, with the exceptions in words."""
+    return {name: told for name in _LOOKED if (told := _raised(thing, name))}
+
+
+def _raised(thing: Any, name: str) -> str:
+    try:
+        memoryview(thing) if name == BUFFER else getattr(thing, name)
+    except AttributeError:
+        return ""
+    except Exception as error:
+        return "" if name == BUFFER and isinstance(error, _ALLOWED) else brief(error)
+    return ""

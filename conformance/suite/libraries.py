@@ -26,13 +26,14 @@ def is_installed(absent: str) -> bool:
 class Called:
     """The names of calls by which a library's users take objects on a device, and of older styles of calling.
 
-    ``stream`` are the calls with a stream argument, ``dlpack`` those for DLPack alone. ``capsule_styles``, ``own_styles`` and
+    ``stream`` are the calls with a stream argument, ``queued`` those that do not wait for the device by themselves, and ``dlpack`` those for DLPack alone. ``capsule_styles``, ``own_styles`` and
     ``array_styles`` are told apart by their argument: a capsule, an array of the library itself, an array of another library.
     ``derived`` has the one way to derive a class from its arrays, if users do that.
     """
 
     calls: tuple[str, ...] = ()
     stream: tuple[str, ...] = ()
+    queued: tuple[str, ...] = ()
     dlpack: tuple[str, ...] = ()
     capsule_styles: tuple[str, ...] = ()
     own_styles: tuple[str, ...] = ()
@@ -46,6 +47,7 @@ class Called:
         return cls(
             calls=tuple(one.name for one in found),
             stream=tuple(one.name for one in found if one.on_stream is not None),
+            queued=tuple(one.name for one in found if one.queues),
             dlpack=tuple(one.name for one in found if one.reads == calls.DLPACK),
             capsule_styles=tuple(one.name for one in styles if one.gets is calls.Gets.CAPSULE),
             own_styles=tuple(one.name for one in styles if one.gets is calls.Gets.OWN),

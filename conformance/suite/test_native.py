@@ -168,7 +168,7 @@ def test_calls_agree(exchange: Exchange) -> None:
     ]
     if not taking or not refusing:
         return
-    thing = exchange.producer.native(source.array, exchange.protocol)
+    thing = native(exchange, source.array)
     documented = [one for one in refusing if any(has(thing, name) for name in one[0].attributes)]
     call, error = (documented or refusing)[0]
     fail(
@@ -182,7 +182,7 @@ def test_calls_agree(exchange: Exchange) -> None:
 def _tried(exchange: Exchange, source: Source) -> Iterator[tuple[UserCall, Got]]:
     """The calls on this device that are for such an object, each with its result: a call for an attribute needs it."""
     for call in on(exchange.consumer.calls, exchange.device):
-        thing = exchange.producer.native(source.array, call.protocol or exchange.protocol)
+        thing = native(exchange, source.array, call)
         if not call.reads or has(thing, call.reads):
             result = natively(exchange, source.array, call)
             if not isinstance(result.error, Unsupported):

@@ -3,17 +3,16 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
-from typing import Any
 
 from conformance.adapters.base import Device, Protocol, Trait
-from conformance.adapters.calls import ARRAY, ARRAY_INTERFACE, BUFFER, CAI, DLPACK
+from conformance.adapters.calls import DLPACK
 from conformance.protocols.clauses import Level, Role
 from conformance.reference.managed import settle
 
 from .catalogue import Draft, Isolation, Needs, every, invariant
 from .codes import Code
 from .exchange import Exchange, brief, collect
-from .handing_over import call_of, got, native, natively, shared_protocols
+from .handing_over import call_of, got, native, natively, raised_by_looks, shared_protocols
 from .libraries import REFERENCE, Environment, Pair, shows_one_library
 from .offers import watched
 from .order.evidence import in_words, overtaken, seen_in, tried, without_wait
@@ -45,15 +44,16 @@ def test_stream_argument(exchange: Exchange) -> None:
     on_stream = call.on_stream
     assert on_stream is not None
     source = exchange.source()
-    thing = native(exchange, source.array)
+    thing = native(exchange, source.array, call)
     offer = exchange.producer.offer(source.array, exchange.protocol)
     behind = got(exchange, lambda: on_stream(exchange.consumer, offer, exchange.device, None))
     itself = got(exchange, lambda: on_stream(exchange.consumer, thing, exchange.device, None))
     exchange.notes["behind a protocol"], exchange.notes["as it is"] = str(behind), str(itself)
     if itself.view is None:
         return
+    level = Level.OBSERVED if exchange.device is Device.HOST else None if behind.view is None else Level.SHOULD
     fail(
-        Code.NOT_REFUSED, "NAT-03", role=Role.CONSUMER, level=Level.OBSERVED if exchange.device is Device.HOST else None,
+        Code.NOT_REFUSED, "NAT-03", role=Role.CONSUMER, level=level,
         reason=f"{call.name} takes no stream for an object that is handed over as it is",
         expected=f"a refusal, as behind a protocol: {behind}" if behind.view is None else "a refusal", seen=str(itself),
         given="no stream for an object that is handed over as it is", accused=Side.CONSUMER,
@@ -69,7 +69,7 @@ def _ordered(env: Environment) -> Iterator[Draft]:
         for pair in objects(env)
         if pair.device in _ON and pair.producer.has(Trait.STREAMS) and pair.consumer.has(Trait.STREAMS)
     )
-    return every(pairs, quick=shows_one_library, call=lambda pair: pair.target.called.calls, how=_how)
+    return every(pairs, quick=shows_one_library, call=lambda pair: pair.target.called.queued, how=_how)
 
 
 def _how(pair: Pair) -> tuple[str, ...]:
@@ -193,10 +193,6 @@ def test_subclass(exchange: Exchange) -> None:
 
 # -- looks
 
-_LOOKED = (DLPACK, "__dlpack_device__", CAI, ARRAY_INTERFACE, ARRAY, "__cuda_stream__", BUFFER)
-_ALLOWED = (TypeError, BufferError, ValueError)
-"""How :class:`memoryview` is told that there is no buffer, or none of such elements."""
-
 
 def _once(env: Environment) -> Iterator[Pair]:
     """Each producer once on each device."""
@@ -215,7 +211,9 @@ def test_protocol_lookup(exchange: Exchange) -> None:
     Consumers look for several protocols before they find one. Whichever exception escapes ends the whole exchange.
     """
     thing = native(exchange, exchange.source().array)
-    raised = {name: told for name in _LOOKED if (told := _raised(exchange, thing, name))}
+    with exchange.step(Doing.EXPORT, Role.PRODUCER):
+        raised = raised_by_looks(thing)
+    exchange.check_context()
     if not raised:
         return
     exchange.notes["raised"] = "; ".join(f"{name}: {told}" for name, told in raised.items())
@@ -224,16 +222,3 @@ def test_protocol_lookup(exchange: Exchange) -> None:
         Code.LOOKUP_RAISES, "PY-01", role=Role.PRODUCER, level=Level.OBSERVED, reason=f"a look for `{name}` raises",
         expected="an answer, or that there is none", seen=told, given=f"a look for `{name}`",
     )  # fmt: skip
-
-
-def _raised(exchange: Exchange, thing: Any, name: str) -> str:
-    """What a look raises that does not mean that there is nothing; empty if nothing."""
-    try:
-        with exchange.step(Doing.EXPORT, Role.PRODUCER):
-            memoryview(thing) if name == BUFFER else getattr(thing, name)
-    except AttributeError:
-        return ""
-    except Exception as error:
-        exchange.check_context(error)
-        return "" if name == BUFFER and isinstance(error, _ALLOWED) else brief(error)
-    return ""

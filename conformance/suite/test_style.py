@@ -13,7 +13,7 @@ from conformance.protocols.clauses import Level, Role
 from .catalogue import every, invariant
 from .codes import Code
 from .exchange import Exchange, Source, brief
-from .handing_over import Gives, gives, got, memory_of
+from .handing_over import Gives, gives, got, memory_of, native
 from .libraries import Pair
 from .outcomes import fail
 from .steps import Doing
@@ -69,7 +69,7 @@ def test_constructor(exchange: Exchange) -> None:
     """
     style = named(exchange.consumer.styles, exchange.option("style"))
     source = exchange.source()
-    thing = exchange.producer.native(source.array, exchange.protocol)
+    thing = native(exchange, source.array)
     _judge(exchange, style, source, lambda: style.run(exchange.consumer, thing))
 
 

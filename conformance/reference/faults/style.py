@@ -75,7 +75,7 @@ class NoBareCapsules(Exporter):
     """There is no function that makes a bare capsule."""
 
     @property
-    def to_capsule(self) -> Any:  # type: ignore[override]
+    def to_capsule(self) -> Any:
         """Removed."""
         raise AttributeError("this version has no to_capsule")
 

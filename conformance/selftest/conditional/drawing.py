@@ -34,6 +34,8 @@ from .subjects import PREFIX, OfReference, known, methods
 from .trying import Candidate
 from .unseen import REFUSALS, UNSEEN
 
+NATIVE = frozenset({"native", "style"})
+"""Families of objects that are handed over as they are, by calls of their own."""
 TABLES = frozenset({"argument", "context", "exchange_api"})
 """Families of kernels, of contexts and of the table of DLPack's C exchange API."""
 _BEFORE_THE_ARRAY = frozenset({"call_dlpack", "take_dlpack", "stream"})
@@ -56,6 +58,8 @@ def left_out(fault: faults.Fault) -> str:
         return "it is about the order of streams or about two devices, not about one array"
     if family in TABLES:
         return "it is about kernels, contexts or the table of the C exchange API, not about an exchange of one array"
+    if family in NATIVE:
+        return "it is about an object as it is or an older call, and no exchange behind a protocol shows it"
     if family == "combination":
         return "it is wrong under a condition already"
     if not methods(fault):

@@ -22,4 +22,5 @@ class Natively(Forward):
         return self.setting.producer.native(self.array, self._call.protocol or Protocol.DLPACK)
 
     def _taken_from(self, offer: Any) -> Any:
-        return self._call.take(self.setting.consumer, offer, self.setting.device)
+        consumer = self.setting.consumer
+        return consumer.operable(self._call.take(consumer, offer, self.setting.device))
