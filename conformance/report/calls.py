@@ -13,15 +13,16 @@ INVARIANT = "native.as-protocol"
 """Hands over every pair's plain array by every call of the consumer."""
 _PLAIN = {"array": "c-order"}
 LEGEND = (
-    "shares: the import lies in the producer's memory   copies: in memory of its own   through the host: a copy by way of host memory   "
+    "shares: the import lies in the producer's memory   copies: in memory of its own   "
+    "vector: shares, as a vector of the default type, which is documented for buffers   host: a copy by way of host memory   "
     "refuses: an exception   broken: other elements, another description or a lost process   ?: not decided"
 )
 SHORT = {
-    Gives.SHARES: "shares", Gives.COPIES: "copies", Gives.BY_HOST: "host", Gives.REFUSES: "refuses", Gives.WRONG: "broken",
+    Gives.SHARES: "shares", Gives.COPIES: "copies", Gives.VECTOR: "vector", Gives.BY_HOST: "host", Gives.REFUSES: "refuses", Gives.WRONG: "broken",
 }  # fmt: skip
 """The words where there is no room."""
 _COLOURS = {
-    Gives.SHARES: "green", Gives.COPIES: "yellow", Gives.BY_HOST: "yellow", Gives.REFUSES: "dim", Gives.WRONG: "red",
+    Gives.SHARES: "green", Gives.COPIES: "yellow", Gives.VECTOR: "yellow", Gives.BY_HOST: "yellow", Gives.REFUSES: "dim", Gives.WRONG: "red",
 }  # fmt: skip
 
 Table = dict[tuple[str, str], "Gives | None"]

@@ -15,7 +15,7 @@ from conformance.protocols.strided import same_strides
 from .codes import Code
 from .exchange import UNCLEAN, Exchange, Source, brief, show
 from .exported import REFUSED_STATE, Answer, at_most, in_values, judge, mistake
-from .handing_over import Got, Memory, call_of, memory_of, raised_by_looks
+from .handing_over import Gives, Got, Memory, call_of, memory_of, raised_by_looks
 from .outcomes import Refused, Side, fail
 
 _AS_IT_IS = "handed over as it is"
@@ -123,6 +123,7 @@ def _expect_description(
             code, words, expected, seen = differs
             reason = f"describes the object as {words} than by the protocol"
             if call.flattens:
+                exchange.notes["gives"] = Gives.VECTOR.value
                 _observe(exchange, code, f"{reason}, as documented for a buffer", expected, seen)
             _accuse(exchange, code, reason, expected, seen)
 

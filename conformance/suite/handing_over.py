@@ -24,6 +24,8 @@ class Gives(str, Enum):
 
     SHARES = "shares"
     COPIES = "copies"
+    VECTOR = "shares a vector"
+    """The memory, as a vector of the default element type: what a call is documented to make of a buffer."""
     BY_HOST = "through the host"
     REFUSES = "refuses"
     WRONG = "broken"

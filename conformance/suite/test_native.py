@@ -25,6 +25,7 @@ from .handing_over import (
     call_of,
     gives,
     memory_of,
+    native,
     natively,
     way,
 )
