@@ -54,7 +54,7 @@ def states(case: Case) -> Readable | None:
     code = joined(
         start(case, standard=("ctypes", "itertools"), driver=place == "cuda"),
         peek(case),
-        fill(_TAKEN, call=call, described=_DESCRIBED[case.consumer].replace("\n", "\n    ")),
+        fill(_TAKEN, call=call, described=_DESCRIBED[case.consumer]),
         fill(
             JUDGED, make=fill(state.code, place=place), elements=None if is_refusal else state.elements, refused=RIGHT
         ),
