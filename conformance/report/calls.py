@@ -7,6 +7,7 @@ from collections.abc import Iterable, Sequence
 
 from conformance.execution.results import BAD, Result
 from conformance.suite.handing_over import Gives
+from conformance.suite.libraries import REFERENCE
 from conformance.suite.outcomes import Outcome
 
 INVARIANT = "native.as-protocol"
@@ -30,12 +31,12 @@ Table = dict[tuple[str, str], "Gives | None"]
 
 
 def calls(results: Iterable[Result]) -> dict[str, Table]:
-    """The table of each device: what a packed array of float32 comes to, by each call."""
+    """The table of each device: what a packed array of float32 comes to, by each call. The reference is no library, and has no part in it."""
     found: dict[str, Table] = defaultdict(dict)
     for result in results:
         case = result.case
         given = {name: value for name, value in case.parameters if name != "call"}
-        if case.invariant == INVARIANT and given == _PLAIN:
+        if case.invariant == INVARIANT and given == _PLAIN and REFERENCE not in case.libraries:
             found[case.device.value][case.option("call"), case.producer] = _given(result)
     return dict(found)
 

@@ -35,6 +35,14 @@ def test_a_cell_is_what_the_check_has_seen() -> None:
     }
 
 
+def test_the_reference_is_left_out() -> None:
+    """It is no library that anybody hands arrays to."""
+    assert (
+        calls.calls([handed("reference", "torch.asarray", "shares"), handed("numpy", "reference.as_array", "shares")])
+        == {}
+    )
+
+
 def test_what_speaks_against_a_library_is_broken() -> None:
     """Also a process that was lost; what is only observed is as it was seen."""
     at = case("numpy", "torch", invariant=calls.INVARIANT, call="torch.asarray", array="c-order")
@@ -62,7 +70,7 @@ def test_the_table_in_markdown() -> None:
 @pytest.mark.parametrize("width", [80, 200])
 def test_the_table_in_a_terminal(width: int) -> None:
     """No line is longer than the screen."""
-    names = ("numpy", "torch", "jax", "cuda_python", "cupy", "reference")
+    names = ("numpy", "torch", "jax", "cuda_python", "cupy", "pycuda")
     results = [handed(name, "cuda.core.from_cuda_array_interface", "through the host") for name in names]
     stream = io.StringIO()
     terminal._calls(terminal.Screen(stream, width, colours=False), results, list(names))
