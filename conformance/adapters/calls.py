@@ -5,6 +5,7 @@ Cases about them are planned from the names alone, so a library of an entry poin
 
 from __future__ import annotations
 
+import re
 from collections.abc import Callable, Iterable
 from dataclasses import dataclass
 from enum import Enum
@@ -13,6 +14,8 @@ from typing import Any, TypeVar
 from .base import Device, Protocol
 
 EVERYWHERE = tuple(Device)
+NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]*")
+"""The name of a call stands between the slashes of a case id."""
 DLPACK, CAI, ARRAY_INTERFACE, ARRAY = "__dlpack__", "__cuda_array_interface__", "__array_interface__", "__array__"
 BUFFER = "buffer"
 """Not an attribute: what :class:`memoryview` takes."""

@@ -45,8 +45,13 @@ def judge_array(
 def _judge_refusal(
     exchange: Exchange, array: Any, call: UserCall, error: Exception, others: Mapping[Protocol, Got]
 ) -> None:  # fmt: skip
-    """A refusal is one that a protocol ends in, too, or is clean. An exception of the producer's own attributes is not the consumer's."""
+    """A refusal is one that a protocol ends in, too, or is clean. An exception of the producer's own attributes is not the consumer's.
+
+    Where the two have no protocol in common, any refusal is right.
+    """
     taken = {protocol: other for protocol, other in others.items() if other.view is not None}
+    if not others:
+        raise Refused(f"{call.name}: {brief(error)}")
     if any(type(other.error) is type(error) for other in others.values()):
         return
     if isinstance(error, UNCLEAN) and (raised := raised_by_looks(exchange.producer.native(array, exchange.protocol))):

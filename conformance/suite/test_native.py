@@ -7,13 +7,14 @@ them counts.
 from __future__ import annotations
 
 from collections.abc import Iterator
+from itertools import product
 from typing import Any
 
 from conformance.adapters.base import Device, Protocol, Trait, Unsupported
 from conformance.adapters.calls import UserCall, has, on
 from conformance.protocols.clauses import Level, Role
 
-from .catalogue import Draft, Isolation, every, invariant
+from .catalogue import Draft, Isolation, Tier, every, invariant
 from .codes import Code
 from .comparing import judge_array, judge_state
 from .exchange import Exchange, Source, brief
@@ -74,6 +75,19 @@ def _cases(env: Environment) -> Iterator[Draft]:
     pairs = tuple(objects(env))
     yield from every(pairs, call=calls, array=arrays)
     yield from every(pairs, quick=lambda pair: False, call=calls, array=("c-order",), dtype=_types)
+    yield from _across(env)
+
+
+def _across(env: Environment) -> Iterator[Draft]:
+    """Arrays on a GPU for consumers that have none there: only by way of the host can they take one."""
+    for producer, consumer in product(env.present, env.present):
+        source, target = producer.sides.get(Device.CUDA), consumer.sides.get(Device.HOST)
+        is_real = REFERENCE not in (producer.name, consumer.name)
+        if is_real and source and source.exports and target and Device.CUDA not in consumer.sides:
+            protocol = source.exports[0].value
+            for call in target.called.calls:
+                given = (("call", call), ("array", "c-order"))
+                yield Draft(producer.name, consumer.name, protocol, Device.CUDA, given, Tier.FULL)
 
 
 def made(exchange: Exchange) -> Source:

@@ -65,6 +65,14 @@ def test_every_documented_call_is_tried() -> None:
     } <= called  # fmt: skip
 
 
+def test_arrays_on_a_gpu_are_handed_to_libraries_of_the_host() -> None:
+    """They share no protocol there, and the table says whether an array goes through the host."""
+    cases = {case.id for case in catalogue()["native.as-protocol"].cases(ALL)}
+    assert "native.as-protocol/torch-numpy/dlpack/cuda/numpy.asarray/c-order" in cases
+    assert "native.as-protocol/pycuda-jax/cai/cuda/jax.numpy.asarray/c-order" in cases
+    assert not any("numpy-torch" in name and "/cuda/" in name for name in cases)
+
+
 def test_no_order_is_looked_at_through_a_call_that_waits() -> None:
     """The address of a kernel's argument is read back, which waits for the device."""
     called = {case.option("call") for case in catalogue()["native.ordering"].cases(ALL)}
@@ -189,6 +197,17 @@ def test_an_import_must_take_the_object_that_it_takes_behind_the_protocol() -> N
     failure = judged(TAKES, refusing(ValueError("no")))
     assert failure
     assert failure.code is Code.NATIVE_REFUSED
+
+
+def test_any_refusal_is_right_without_a_protocol_in_common() -> None:
+    """A library of the host has nothing that it could do with memory of a GPU."""
+    case = exchange("make")
+    source = case.source()
+    with pytest.raises(Refused):
+        judge_array(case, source, MAKES, Got(AssertionError()), {})
+    judge_array(case, source, MAKES, elsewhere(source), {})
+    with pytest.raises(Failure):
+        judge_array(case, source, MAKES, replace(elsewhere(source), values=b""), {})
 
 
 def test_an_exception_of_the_producers_attribute_is_not_the_consumers() -> None:
