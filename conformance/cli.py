@@ -26,8 +26,8 @@ from conformance.execution.untested import NOTHING, Untested, untested
 from conformance.exits import Exit, UserError, why
 from conformance.files import Unreadable
 from conformance.ownership import owned
+from conformance.report import calls, findings, standard, terminal
 from conformance.report import catalogue as catalogue_report
-from conformance.report import findings, standard, terminal
 from conformance.report.screen import harmless
 from conformance.suite import deadline
 from conformance.suite.catalogue import Case, Tier, catalogue
@@ -127,6 +127,7 @@ def parser(asked: str = "") -> argparse.ArgumentParser:
     three = commands.add_parser("report", help="show the results of a run again, finished or interrupted")
     three.add_argument("folder", type=Path, metavar="DIR", help="where its results are")
     _add_verbose(three)
+    three.add_argument("--calls", action="store_true", help="print only the table of calls, as Markdown")
     three.set_defaults(run=_report)
     _add_matrix(commands)
     _add_lock(commands)
@@ -358,6 +359,9 @@ def _report(options: argparse.Namespace) -> int:
     run = supervisor.Run(left.results, 0.0, unsettled=len(left.unsettled))
     screen = terminal.Screen.of(sys.stdout)
     facts = Facts.from_json(left.environment)
+    if options.calls:
+        sys.stdout.write(calls.markdown(run.results, [library.name for library in facts.environment.libraries]))
+        return exit_code(run, untested(facts.environment, left.cases))
     told = findings.of_run(run.results, facts)
     terminal.summarize(screen, run, facts, told, options.folder, verbose=options.verbose)
     return exit_code(run, untested(facts.environment, left.cases))

@@ -9,14 +9,19 @@ from conformance.protocols.clauses import LIBRARY, UNSIDED, Clause, Duty, Role, 
 
 PROTOCOLS = {"dlpack": "DLPack", "cai": "CUDA Array Interface", "none": "Imports and contexts"}
 CLAIMS = "Documented calls"
+NATIVE = "Objects as they are"
+_BY_CALL = {"claim": CLAIMS, "native": NATIVE, "style": NATIVE}
 NUMBERS = re.compile(r"0x[0-9a-fA-F]+|\d+")
 """What differs from run to run in sentences that say the same."""
 _CORE = 80
 
 
 def way(invariant: str, protocol: str) -> str:
-    """How the array changes hands; a documented claim is about a library's own call, whatever lies below it."""
-    return CLAIMS if invariant.startswith("claim.") else PROTOCOLS.get(protocol, protocol)
+    """How the array changes hands; a documented claim is about a library's own call, whatever lies below it.
+
+    So is a call that gets an object as it is.
+    """
+    return _BY_CALL.get(invariant.partition(".")[0]) or PROTOCOLS.get(protocol, protocol)
 
 
 def where(exchanges: Iterable[tuple[str, str, tuple[str, ...]]]) -> str:

@@ -21,6 +21,7 @@ from conformance.protocols.dtypes import DType
 from conformance.protocols.strided import Broadcast, Index, Step, Transpose
 
 if TYPE_CHECKING:
+    from .calls import Style, UserCall
     from .special import Foreign, State
 
 
@@ -219,6 +220,12 @@ class Adapter(ABC):
     """Arrays of elements for which DLPack has no type code, or none that every library uses: the library refuses to export them."""
     states: ClassVar[tuple[State, ...]] = ()
     """Arrays that are more than their memory: the library resolves them or refuses to export them."""
+    calls: ClassVar[tuple[UserCall, ...]] = ()
+    """The public calls by which its users take objects of other libraries as they are."""
+    styles: ClassVar[tuple[Style, ...]] = ()
+    """Older styles of calling that versions of the library drop or add."""
+    subclasses: ClassVar[bool] = False
+    """Whether its users derive classes from its arrays, which :meth:`subclassed` does."""
 
     # -- loading
 
@@ -439,6 +446,18 @@ class Adapter(ABC):
         """The object of the library's own that carries the protocol (CV-CUDA: ``tensor.cuda()``)."""
         return array
 
+    def native(self, array: Any, protocol: Protocol) -> Any:
+        """The object that users of the library hand over: the array itself, or what carries the protocols in its place."""
+        return array
+
+    def operable(self, taken: Any) -> Any:
+        """What one of the :attr:`calls` gave, as the library's own operations take it."""
+        return taken
+
+    def subclassed(self, array: Any, asked: Callable[[], None]) -> Any:
+        """The array as an object of a derived class whose own ``__dlpack__`` calls ``asked`` and refuses with ``BufferError``."""
+        raise Unsupported(f"nobody derives classes from arrays of {self.name}")
+
     def tabled(self, array: Any) -> Any:
         """The object whose type carries DLPack's C exchange API, if this version has it (DLX-01)."""
         return self.exporter(array, Protocol.DLPACK)
@@ -488,6 +507,16 @@ def by_keywords(traits: frozenset[Trait], function: Any) -> frozenset[Trait]:
 
 
 _KEYWORDS = {Trait.COPY_KEYWORD: "copy", Trait.DEVICE_KEYWORD: "device"}
+
+
+def refusing(base: type, asked: Callable[[], None]) -> type:
+    """A class derived from this one whose own ``__dlpack__`` calls ``asked`` and refuses with ``BufferError``."""
+
+    def __dlpack__(self: Any, **keywords: Any) -> Any:
+        asked()
+        raise BufferError("this class exports nothing")
+
+    return type("Refusing", (base,), {"__dlpack__": __dlpack__})
 
 
 def last_address(view: View) -> int:

@@ -15,6 +15,7 @@ from conformance.protocols.dtypes import DLCode, DType, from_typestr, is_raw
 from conformance.protocols.strided import Step, Strided, apply, gather_by_bytes, offsets, packed, span
 
 from .base import Adapter, Device, Protocol, Trait, Unsupported, View, last_address, peek
+from .calls import ARRAY_INTERFACE, CAI, DLPACK, Gets, Style, UserCall
 from .numpy import AN_ARRAY_OF_FOREIGN_ORDER, FOREIGN_ORDER, RECORD, NumpyAdapter, dtype_name, numpy_dtype
 from .special import Foreign
 
@@ -27,6 +28,24 @@ _RESOURCES = {
     Kind.MANAGED: "ManagedMemoryResource",
     Kind.POOL: "DeviceMemoryResource",
 }
+
+
+_STREAMLESS = "from_array_interface"
+_NO_DRIVER = "DynamicLibNotFoundError"
+"""What ``cuda.bindings`` raises at the first call of the driver where there is none."""
+
+
+def _call(name: str, reads: str = "", devices: tuple[Device, ...] = (Device.HOST, Device.CUDA)) -> UserCall:
+    """A class method of ``StridedMemoryView``."""
+    return UserCall(
+        f"cuda.core.{name}",
+        lambda adapter, thing, device: adapter.viewed(name, thing, adapter._told(device)),
+        reads,
+        devices,
+        on_stream=None
+        if name == _STREAMLESS
+        else lambda adapter, thing, device, stream: adapter.viewed(name, thing, stream),
+    )
 
 
 def _foreign(name: str, kind: Any, **facts: Any) -> Foreign:
@@ -111,6 +130,20 @@ class CudaPythonAdapter(Adapter):
         _foreign("structured", RECORD),
         _foreign("longdouble", "g"),
         _foreign("foreign-order-f4", f"{FOREIGN_ORDER}f4", clause="DLP-12", given=AN_ARRAY_OF_FOREIGN_ORDER),
+    )
+
+    calls = (
+        _call("from_dlpack", DLPACK),
+        _call("from_cuda_array_interface", CAI),
+        _call("from_array_interface", ARRAY_INTERFACE, (Device.HOST,)),
+        _call("from_any_interface"),
+    )
+    styles = (
+        Style(
+            "cuda.core.from_dlpack-capsule",
+            Gets.CAPSULE,
+            lambda adapter, capsule: adapter.viewed("from_dlpack", capsule, -1),
+        ),
     )
 
     def __init__(self) -> None:
@@ -345,22 +378,39 @@ class CudaPythonAdapter(Adapter):
             array.stream, array.writer = self.handle(stream), stream
 
     def take(self, offer: Any, protocol: Protocol, device: Device, **keywords: Any) -> Any:
-        """``StridedMemoryView.from_dlpack`` or ``from_cuda_array_interface``, on the current stream of :meth:`using`.
+        """``StridedMemoryView.from_dlpack`` or ``from_cuda_array_interface``, on the current stream of :meth:`using`."""
+        by_dlpack = device is Device.HOST or protocol is Protocol.DLPACK
+        return self.viewed("from_dlpack" if by_dlpack else "from_cuda_array_interface", offer, self._told(device))
+
+    def viewed(self, name: str, thing: Any, stream: int | None) -> Any:
+        """By this class method of ``StridedMemoryView`` for this stream; ``from_array_interface`` takes none.
 
         A view finds out what it is only when asked: it is asked at once, so that what it cannot be is refused here.
         """
-        if device is Device.HOST:
-            view = self.view_class.from_dlpack(offer, stream_ptr=-1)
-        else:
-            gpu = self.core.Device(self._ordinal)
-            if not context.current():
-                gpu.set_current()
-            stream = int((self._using or gpu.default_stream).handle)
-            from_cai = self.view_class.from_cuda_array_interface
-            read = self.view_class.from_dlpack if protocol is Protocol.DLPACK else from_cai
-            view = read(offer, stream_ptr=stream)
+        read = getattr(self.view_class, name, None)
+        if read is None:
+            raise Unsupported(f"this StridedMemoryView has no {name}")
+        try:
+            view = read(thing) if name == _STREAMLESS else read(thing, stream_ptr=stream)
+        except Exception as error:
+            if type(error).__name__ == _NO_DRIVER:
+                raise Unsupported(f"StridedMemoryView.{name} needs a driver") from error
+            raise
         self.describe(view)
         return view
+
+    def _told(self, device: Device) -> int:
+        """The stream that an import is told: -1 on the host."""
+        if device is Device.HOST:
+            return -1
+        gpu = self.core.Device(self._ordinal)
+        if not context.current():
+            gpu.set_current()
+        return int((self._using or gpu.default_stream).handle)
+
+    def native(self, array: Any, protocol: Protocol) -> Any:
+        """The class around an allocation where the array interface is asked for, else a ``StridedMemoryView``."""
+        return self.exporter(array, protocol)
 
     def module(self) -> Any:
         """``cuda.core``, under the name that this version has."""

@@ -12,6 +12,7 @@ from conformance.protocols.dtypes import DType
 from conformance.protocols.strided import Broadcast
 
 from .base import Adapter, Device, Protocol, Trait, View
+from .calls import CAI, DLPACK, Gets, Style, UserCall
 from .numpy import RECORD, dtype_name, numpy_dtype
 from .special import Foreign
 
@@ -45,6 +46,20 @@ class CupyAdapter(Adapter):
         "float16", "float32", "float64", "complex64", "complex128", "bfloat16",
     )  # fmt: skip
     foreign = (_foreign("datetime64", "M8[s]"), _foreign("structured", RECORD))
+
+    calls = (
+        UserCall(
+            "cupy.asarray", lambda adapter, thing, device: adapter.cupy.asarray(thing), knows=(CAI,), may_copy=True
+        ),
+        UserCall("cupy.from_dlpack", lambda adapter, thing, device: adapter.cupy.from_dlpack(thing), reads=DLPACK),
+    )
+    styles = (
+        Style("cupy.from_dlpack-capsule", Gets.CAPSULE, lambda adapter, capsule: adapter.cupy.from_dlpack(capsule)),
+        Style("cupy.fromDlpack", Gets.CAPSULE, lambda adapter, capsule: adapter.cupy.fromDlpack(capsule)),
+        Style("cupy.ndarray.toDlpack", Gets.OWN, lambda adapter, own: own.toDlpack()),
+        Style("cupy.asarray-copy-false", Gets.ARRAY, lambda adapter, thing: adapter.cupy.asarray(thing, copy=False)),
+        Style("cupy.array-copy-false", Gets.ARRAY, lambda adapter, thing: adapter.cupy.array(thing, copy=False)),
+    )
 
     def load(self) -> None:
         """Import CuPy."""

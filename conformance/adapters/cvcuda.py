@@ -13,6 +13,7 @@ from conformance.protocols.strided import Step, Strided, c_strides, same_strides
 from conformance.reference.memory import CudaMemory, gather_by_bytes
 
 from .base import Adapter, Device, Protocol, Trait, Unsupported, View, last_address, peek, poke
+from .calls import CAI, DLPACK, Gets, Style, UserCall
 
 _BOTH = (Protocol.DLPACK, Protocol.CAI)
 _TYPES = {
@@ -39,6 +40,14 @@ class CvcudaAdapter(Adapter):
     exports = {Device.CUDA: _BOTH}
     imports = {Device.CUDA: _BOTH}
     candidate_dtypes = tuple(_TYPES)
+    calls = (
+        UserCall(
+            "cvcuda.as_tensor", lambda adapter, thing, device: adapter.cvcuda.as_tensor(thing), knows=(CAI, DLPACK)
+        ),
+    )
+    styles = (
+        Style("cvcuda.as_tensor-capsule", Gets.CAPSULE, lambda adapter, capsule: adapter.cvcuda.as_tensor(capsule)),
+    )
 
     def load(self) -> None:
         """Import CV-CUDA, which needs a driver already for that."""
@@ -176,6 +185,14 @@ class CvcudaAdapter(Adapter):
     def exporter(self, array: Any, protocol: Protocol) -> Any:
         """``tensor.cuda()``."""
         return array.cuda()
+
+    def native(self, array: Any, protocol: Protocol) -> Any:
+        """``tensor.cuda()``: a tensor itself has no protocol."""
+        return array.cuda()
+
+    def operable(self, taken: Any) -> Any:
+        """With the layout that operators ask for."""
+        return taken.reshape(tuple(taken.shape), "HWC")
 
     def on_gpu(self, ordinal: int, device: Device) -> AbstractContextManager[Any]:
         """CV-CUDA has no call for that: it works on whatever GPU is current."""

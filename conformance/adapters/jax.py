@@ -9,6 +9,7 @@ from conformance.protocols.dtypes import DTYPES, DLCode, DType
 from conformance.protocols.strided import Step, c_strides
 
 from .base import Adapter, Device, Protocol, Trait, Unsupported, View, by_keywords
+from .calls import ARRAY, ARRAY_INTERFACE, BUFFER, DLPACK, Gets, Style, UserCall
 from .numpy import narrow_integer, numpy_dtype
 from .special import Foreign, State, Use
 
@@ -70,6 +71,41 @@ class JaxAdapter(Adapter):
         *map(_traced, ("jit", "vmap", "grad")),
         State("deleted", _deleted, (Device.HOST,), inexpressible=False),
         State("donated", _donated, (Device.HOST,), inexpressible=False),
+    )
+
+    calls = (
+        UserCall(
+            "jax.numpy.asarray",
+            lambda adapter, thing, device: adapter.jax.numpy.asarray(thing).block_until_ready(),
+            knows=(ARRAY_INTERFACE, ARRAY, BUFFER),
+            may_copy=True,
+        ),
+        UserCall(
+            "jax.dlpack.from_dlpack",
+            lambda adapter, thing, device: adapter.jax.dlpack.from_dlpack(thing).block_until_ready(),
+            reads=DLPACK,
+        ),
+    )
+    styles = (
+        Style(
+            "jax.dlpack.from_dlpack-capsule",
+            Gets.CAPSULE,
+            lambda adapter, capsule: adapter.jax.dlpack.from_dlpack(capsule),
+        ),
+        Style("jax.dlpack.to_dlpack", Gets.OWN, lambda adapter, own: adapter.jax.dlpack.to_dlpack(own)),
+        Style(
+            "jax.numpy.asarray-copy-false",
+            Gets.ARRAY,
+            lambda adapter, thing: adapter.jax.numpy.asarray(thing, copy=False),
+        ),
+        Style(
+            "jax.numpy.array-copy-false", Gets.ARRAY, lambda adapter, thing: adapter.jax.numpy.array(thing, copy=False)
+        ),
+        Style(
+            "jax.device_put-may-alias",
+            Gets.ARRAY,
+            lambda adapter, thing: adapter.jax.device_put(thing, adapter.cpu, may_alias=True),
+        ),
     )
 
     def load(self) -> None:

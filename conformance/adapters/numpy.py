@@ -2,13 +2,15 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from functools import lru_cache
 from typing import Any
 
 from conformance.protocols.dtypes import NATIVE_ORDER, DLCode, DType
 from conformance.protocols.strided import Broadcast, Index, Step
 
-from .base import Adapter, Device, Protocol, Trait, Unsupported, View, by_keywords
+from .base import Adapter, Device, Protocol, Trait, Unsupported, View, by_keywords, refusing
+from .calls import ARRAY, ARRAY_INTERFACE, BUFFER, DLPACK, Gets, Style, UserCall
 from .special import Foreign, State, Use
 
 _ALIGNMENT = 256
@@ -79,6 +81,20 @@ class NumpyAdapter(Adapter):
         _extension("int4", "int4", narrow_integer(DLCode.INT, 4)),
     )
     states = (State("masked", _masked, (Device.HOST,), masked=True),)
+    calls = (
+        UserCall(
+            "numpy.asarray",
+            lambda adapter, thing, device: adapter.numpy.asarray(thing),
+            knows=(ARRAY_INTERFACE, ARRAY, BUFFER),
+            may_copy=True,
+        ),
+        UserCall("numpy.from_dlpack", lambda adapter, thing, device: adapter.numpy.from_dlpack(thing), reads=DLPACK),
+    )
+    styles = (
+        Style("numpy.from_dlpack-capsule", Gets.CAPSULE, lambda adapter, capsule: adapter.numpy.from_dlpack(capsule)),
+        Style("numpy.asarray-copy-false", Gets.ARRAY, lambda adapter, thing: adapter.numpy.asarray(thing, copy=False)),
+    )
+    subclasses = True
 
     def load(self) -> None:
         """Import NumPy."""
@@ -164,6 +180,10 @@ class NumpyAdapter(Adapter):
     def freeze(self, array: Any) -> None:
         """``flags.writeable = False``."""
         array.flags.writeable = False
+
+    def subclassed(self, array: Any, asked: Callable[[], None]) -> Any:
+        """``ndarray.view``."""
+        return array.view(refusing(self.numpy.ndarray, asked))
 
     def take(self, offer: Any, protocol: Protocol, device: Device, **keywords: Any) -> Any:
         """``numpy.from_dlpack``."""

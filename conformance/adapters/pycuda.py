@@ -15,6 +15,7 @@ from conformance.protocols.strided import Strided
 from conformance.reference.memory import CudaMemory, gather_by_bytes
 
 from .base import Adapter, Device, Protocol, Trait, View
+from .calls import CAI, UserCall
 from .numpy import dtype_name, numpy_dtype
 
 _NON_BLOCKING = 1
@@ -49,6 +50,17 @@ class PycudaAdapter(Adapter):
         "bool", "int8", "int16", "int32", "int64", "uint8", "uint16", "uint32", "uint64",
         "float16", "float32", "float64", "complex64", "complex128",
     )  # fmt: skip
+
+    calls = (
+        UserCall(
+            "pycuda.GPUArray-gpudata",
+            lambda adapter, thing, device: adapter.take(thing, Protocol.CAI, device),
+            reads=CAI,
+        ),
+        UserCall(
+            "pycuda.kernel-argument", lambda adapter, thing, device: adapter.passed(thing), reads=CAI, queues=False
+        ),
+    )
 
     context_module = "pycuda.autoprimaryctx"
     """What makes the context: this one joins the primary one that the other libraries use (CUD-11)."""
@@ -177,6 +189,12 @@ class PycudaAdapter(Adapter):
         self._launch("store_address", (numpy.uint64(int(told.ptr)), argument.offer))
         self.driver.Context.synchronize()
         return int(told.get()[0])
+
+    def passed(self, thing: Any) -> Any:
+        """What a kernel sees that is given the object: a ``GPUArray`` at the address that the kernel gets."""
+        taken = self.take(thing, Protocol.CAI, Device.CUDA)
+        address = self.argument_address(Argument(thing))
+        return self.gpuarray.GPUArray(taken.shape, taken.dtype, base=thing, gpudata=address, strides=taken.strides)
 
     @contextmanager
     def on_gpu(self, ordinal: int, device: Device) -> Iterator[None]:

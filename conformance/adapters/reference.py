@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+import copy
+from collections.abc import Callable, Iterator
 from contextlib import AbstractContextManager, contextmanager
 from typing import Any, ClassVar
 
@@ -29,7 +30,8 @@ from conformance.reference.memory import (
 )
 from conformance.reference.streams import LEGACY, PER_THREAD, Current, WorkStream
 
-from .base import Adapter, Device, Protocol, Trait, Unsupported, View, last_address
+from .base import Adapter, Device, Protocol, Trait, Unsupported, View, last_address, refusing
+from .calls import CAI, DLPACK, Gets, Style, UserCall
 from .special import Foreign, State, Use
 
 _BOTH = (Protocol.DLPACK, Protocol.CAI)
@@ -66,6 +68,26 @@ class ReferenceAdapter(Adapter):
         Foreign("datetime64", lambda adapter: adapter.empty(_DATES, (3,), Device.HOST)),
     )
     states: ClassVar[tuple[State, ...]] = (State("pending", _pending, (Device.HOST, Device.CUDA, Device.SIMULATED)),)
+    calls: ClassVar[tuple[UserCall, ...]] = (
+        UserCall(
+            "reference.from_dlpack", lambda adapter, thing, device: adapter.importer(device).take_dlpack(thing), DLPACK,
+            on_stream=lambda adapter, thing, device, stream: adapter.importer(device).take_for(thing, stream),
+        ),
+        UserCall(
+            "reference.from_interface", lambda adapter, thing, device: adapter.importer(device).take_cai(thing), CAI,
+            (Device.CUDA, Device.SIMULATED),
+        ),
+        UserCall("reference.as_array", lambda adapter, thing, device: adapter.importer(device).take_any(thing), knows=(DLPACK, CAI)),
+    )  # fmt: skip
+    styles: ClassVar[tuple[Style, ...]] = (
+        Style("reference.capsule", Gets.CAPSULE, lambda adapter, capsule: adapter.take_capsule(capsule), (Device.HOST,)),
+        Style("reference.to_capsule", Gets.OWN, lambda adapter, own: own.to_capsule()),
+        Style(
+            "reference.shared", Gets.ARRAY,
+            lambda adapter, thing: adapter.importer(Device.HOST).take_dlpack(thing, copy=False), (Device.HOST,),
+        ),
+    )  # fmt: skip
+    subclasses = True
     _ordinal = 0
     exporter_class: type[Exporter] = Exporter
     importer_class: type[Importer] = Importer
@@ -332,14 +354,28 @@ class ReferenceAdapter(Adapter):
 
     def take(self, offer: Any, protocol: Protocol, device: Device, **keywords: Any) -> Imported:
         """By the reference importer."""
-        importer = self.importer_class(self.memory(device), self.current.handle, self.current)
+        importer = self.importer(device)
         if protocol is Protocol.CAI:
             return importer.take_cai(offer)
         return importer.take_dlpack(offer, **keywords)
 
+    def native(self, array: Exporter | Imported, protocol: Protocol) -> Exporter:
+        """As :meth:`exporter`."""
+        return self.exporter(array, protocol)
+
+    def importer(self, device: Device) -> Importer:
+        """One that works on the current stream."""
+        return self.importer_class(self.memory(device), self.current.handle, self.current)
+
+    def subclassed(self, array: Exporter, asked: Callable[[], None]) -> Exporter:
+        """The same array under another class."""
+        made = copy.copy(array)
+        made.__class__ = refusing(type(array), asked)
+        return made
+
     def take_argument(self, offer: Any, device: Device) -> Imported:
         """By the reference importer."""
-        return self.importer_class(self.memory(device), self.current.handle, self.current).take_argument(offer)
+        return self.importer(device).take_argument(offer)
 
     def argument_address(self, argument: Imported) -> int:
         """That of the first element."""

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from contextlib import AbstractContextManager
 from typing import Any
 
@@ -10,7 +11,8 @@ from conformance.cuda.streams import LEGACY
 from conformance.protocols.dtypes import DTYPES, DLCode, DType
 from conformance.protocols.strided import Broadcast, Index, Step
 
-from .base import Adapter, Device, Protocol, Trait, Unsupported, View, by_keywords
+from .base import Adapter, Device, Protocol, Trait, Unsupported, View, by_keywords, refusing
+from .calls import ARRAY_INTERFACE, BUFFER, CAI, DLPACK, Gets, Style, UserCall
 from .numpy import narrow_integer
 from .special import Foreign
 from .torch_states import STATES
@@ -45,6 +47,23 @@ class TorchAdapter(Adapter):
         _foreign("uint1", narrow_integer(DLCode.UINT, 1)),
     )
     states = tuple(STATES)
+    calls = (
+        UserCall(
+            "torch.as_tensor", lambda adapter, thing, device: adapter.torch.as_tensor(thing, device=_place(device)),
+            knows=(ARRAY_INTERFACE, CAI), may_copy=True,
+        ),
+        UserCall(
+            "torch.asarray", lambda adapter, thing, device: adapter.torch.asarray(thing, device=_place(device)),
+            knows=(ARRAY_INTERFACE, BUFFER), may_copy=True, flattens=True,
+        ),
+        UserCall("torch.from_dlpack", lambda adapter, thing, device: adapter.torch.from_dlpack(thing), reads=DLPACK),
+    )  # fmt: skip
+    styles = (
+        Style("torch.from_dlpack-capsule", Gets.CAPSULE, lambda adapter, capsule: adapter.torch.from_dlpack(capsule)),
+        Style("torch.utils.dlpack.to_dlpack", Gets.OWN, lambda adapter, own: adapter.torch.utils.dlpack.to_dlpack(own)),
+        Style("torch.asarray-copy-false", Gets.ARRAY, lambda adapter, thing: adapter.torch.asarray(thing, copy=False)),
+    )
+    subclasses = True
 
     def load(self) -> None:
         """Import PyTorch."""
@@ -226,6 +245,10 @@ class TorchAdapter(Adapter):
             return self.torch.from_dlpack(offer, **keywords)
         return self.torch.as_tensor(offer, device="cuda")
 
+    def subclassed(self, array: Any, asked: Callable[[], None]) -> Any:
+        """``as_subclass``."""
+        return array.as_subclass(refusing(self.torch.Tensor, asked))
+
     def take_capsule(self, capsule: Any) -> Any:
         """``torch.utils.dlpack.from_dlpack``."""
         from torch.utils.dlpack import from_dlpack
@@ -239,3 +262,8 @@ class TorchAdapter(Adapter):
     def _wait(self, array: Any) -> None:
         if array.is_cuda:
             self.torch.cuda.synchronize()
+
+
+def _place(device: Device) -> str:
+    """What PyTorch calls a device."""
+    return "cuda" if device is Device.CUDA else "cpu"

@@ -9,7 +9,9 @@ from collections.abc import Callable, Iterator
 from functools import partial
 from typing import Any
 
+from conformance.adapters import calls
 from conformance.adapters.base import Device, Unsupported
+from conformance.adapters.calls import Style, UserCall
 from conformance.adapters.special import NAME, Foreign, State, on, use_state
 from conformance.protocols.dtypes import NARROW, dtype
 from conformance.suite.exchange import brief
@@ -34,13 +36,18 @@ def trials(bench: Bench) -> Iterator[tuple[str, Callable[[], None]]]:
 
 def _well_formed(bench: Bench) -> None:
     adapter = bench.adapter
-    for where, kind, declared in (("foreign", Foreign, adapter.foreign), ("states", State, adapter.states)):
-        names = []
+    for where, kind, declared, form, words in (
+        ("foreign", Foreign, adapter.foreign, NAME, "lower-case letters, digits, _ and -"),
+        ("states", State, adapter.states, NAME, "lower-case letters, digits, _ and -"),
+        ("calls", UserCall, adapter.calls, calls.NAME, "letters, digits, ., _ and -"),
+        ("styles", Style, adapter.styles, calls.NAME, "letters, digits, ., _ and -"),
+    ):
+        names: list[str] = []
         for one in declared:
             if not isinstance(one, kind):
                 raise NotSo(f"{where} has {one!r} in it; expected a {kind.__name__}")
-            if not NAME.fullmatch(one.name):
-                raise NotSo(f"{where} has the name {one.name!r}; expected lower-case letters, digits, _ and -")
+            if not form.fullmatch(one.name):
+                raise NotSo(f"{where} has the name {one.name!r}; expected {words}")
             if one.name in names:
                 raise NotSo(f"{where} has the name {one.name!r} twice")
             names.append(one.name)

@@ -202,6 +202,10 @@ class Exporter:
         fields = source.fields(version, copied=copied)
         return self.export(replace(fields, **self.override), source)
 
+    def to_capsule(self) -> Any:
+        """A bare legacy capsule, as older functions called ``to_dlpack`` give it."""
+        return self.__dlpack__()
+
     def export(self, fields: Fields, owner: Any) -> Any:
         """A capsule around a new struct with these fields, which keeps ``owner`` alive."""
         managed = Managed(fields, owner)

@@ -189,6 +189,16 @@ class Importer(Uses):
             back_to=published,
         )
 
+    def take_any(self, source: Any) -> Imported:
+        """By the array interface if the object has it, else by DLPack."""
+        return self.take_cai(source) if hasattr(source, "__cuda_array_interface__") else self.take_dlpack(source)
+
+    def take_for(self, source: Any, stream: int | None) -> Imported:
+        """Import by DLPack for this stream; ``BufferError`` for ``None``, which names none."""
+        if stream is None:
+            raise BufferError("stream=None is ambiguous: name a stream, or -1 for no wait")
+        return type(self)(self.memory, stream if stream > 0 else self.work_stream, self.current).take_dlpack(source)
+
     def take_argument(self, source: Any) -> Imported:
         """What a kernel is given in an array's place: described and ordered as any import."""
         return self.take_cai(source)

@@ -9,7 +9,7 @@ from pathlib import Path
 from typing import TextIO
 
 from conformance.adapters.base import Device, Protocol
-from conformance.exchanges import CLAIMS, PROTOCOLS, core, way
+from conformance.exchanges import CLAIMS, NATIVE, PROTOCOLS, core, way
 from conformance.execution import canaries
 from conformance.execution.accusing import own_exporter
 from conformance.execution.environment import Facts
@@ -23,7 +23,7 @@ from conformance.findings.telling import SIDES, SIDES_LEGEND
 from conformance.suite.outcomes import Outcome
 from conformance.verdict import LEGEND, Verdict
 
-from . import findings
+from . import calls, findings
 from .screen import Screen as Screen
 from .screen import columns
 from .screen import many as many
@@ -128,6 +128,7 @@ def summarize(screen: Screen, run: Run, facts: Facts, found: Sequence[Finding], 
         not_tested(screen, gap)
     findings.show(screen, found, out, verbose=verbose)
     tables(screen, results, order)
+    _calls(screen, results, order)
     _waits(screen, results, order)
     _undecided(screen, results)
     if verbose:
@@ -158,7 +159,7 @@ def tables(screen: Screen, results: Iterable[Result], order: list[str]) -> None:
 
 
 _DEVICES = tuple(device.value for device in Device)
-_WAYS = (*PROTOCOLS.values(), CLAIMS)
+_WAYS = (*PROTOCOLS.values(), NATIVE, CLAIMS)
 
 
 def _way(result: Result) -> str:
@@ -177,6 +178,23 @@ def _table(screen: Screen, results: list[Result], order: list[str]) -> None:
     if chains:
         texts = [screen.paint(text, colour) for text, colour in _cell(chains) if text]
         screen.line(screen.paint("chains of three", "bold") + "  " + " ".join(texts))
+
+
+def _calls(screen: Screen, results: Iterable[Result], order: list[str]) -> None:
+    """What each call makes of each producer's own array, where that was looked at: calls down, producers across."""
+    found = calls.calls(results)
+    for device, table in found.items():
+        title = f"What a call makes of an array as it is, on {device}"
+        screen.line(screen.paint(title, "bold") + screen.paint("   call ↓   producer →", "dim"))
+        words = {
+            (call, producer): ((calls.word(given), calls.colour(given)), ("", "dim"))
+            for (call, producer), given in table.items()
+        }
+        _grid(screen, words, [*calls.names(table), *calls.producers(table, order)])
+        screen.line()
+    if found:
+        screen.entries(calls.LEGEND)
+        screen.line()
 
 
 def _waits(screen: Screen, results: Iterable[Result], order: list[str]) -> None:

@@ -165,7 +165,12 @@ class Code(str, Enum):
         "copies an array that it can share: {given}",
     )
     WRONG_ADDRESS = ("wrong-address", _BOTH, "exports a wrong address for {given}", "reads {given} at a wrong address")
-    NULL_ADDRESS = ("null-address", _SIDE, "exports a tensor without memory as elements at address 0")
+    NULL_ADDRESS = (
+        "null-address",
+        _SIDE,
+        "exports a tensor without memory as elements at address 0",
+        "reads a tensor without memory as elements at address 0",
+    )
     ADDRESS_FOR_EMPTY = (
         "address-for-empty",
         _PROTOCOL,
@@ -194,6 +199,7 @@ class Code(str, Enum):
         "unresolved-elements",
         _SIDE,
         "exports the memory of a lazy conjugate or negative view as if it were resolved",
+        "reads the memory of a lazy conjugate or negative view as if it were resolved",
     )
     SHAPE_CHANGED = ("shape-changed", _BOTH, "exports a wrong shape for {given}", "reads a wrong shape from {given}")
     STRIDES_CHANGED = (
@@ -241,7 +247,18 @@ class Code(str, Enum):
     EXCEPTION_SWALLOWED = ("exception-swallowed", _SIDE, "", "swallows the producer's exception")
     EXCEPTION_LOST = ("exception-lost", _SIDE, "loses an exception that is in flight when a capsule is destroyed")
     REFUSAL_WITHOUT_REASON = ("refusal-without-reason", _SIDE, "refuses without a message")
-    INEXPRESSIBLE_EXPORTED = ("inexpressible-exported", _GIVEN, "exports {given}, which the protocol cannot express")
+    INEXPRESSIBLE_EXPORTED = (
+        "inexpressible-exported",
+        _GIVEN,
+        "exports {given}, which the protocol cannot express",
+        "takes {given}, which the protocol cannot express",
+    )
+    NATIVE_REFUSED = ("native-refused", _GIVEN, "", "refuses {given}, and takes it behind a protocol")
+    CALLS_DISAGREE = ("calls-disagree", _GIVEN, "", "takes {given} by one call and refuses it by another")
+    SUBCLASS_BYPASSED = ("subclass-bypassed", _SIDE, "", "reads an object past the `__dlpack__` of its own class")
+    LOOKUP_RAISES = ("lookup-raises", _GIVEN, "raises another exception than AttributeError for {given}")
+    STYLE_REFUSED = ("style-refused", _GIVEN, "has no call of the style {given}", "refuses a call of the style {given}")
+    STYLE_DIFFERS = ("style-differs", _GIVEN, "", "does something else in a call of the style {given}")
     REFUSED_BESIDE_THREADS = (
         "refused-beside-threads",
         _SIDE,

@@ -11,7 +11,7 @@ from conformance.protocols.clauses import Level, Role
 
 from .codes import Code
 from .exchange import UNCLEAN, Exchange, brief
-from .outcomes import fail
+from .outcomes import Side, fail
 
 REFUSED_STATE = "an array that DLPack cannot express"
 """What is given where such an array is refused in the wrong way: libraries do that alike for all of them."""
@@ -37,12 +37,17 @@ def at_most(state: State, level: Level | None = None) -> Level | None:
     return Level.OBSERVED if state.private else level
 
 
-def judge(exchange: Exchange, answer: Answer, elements: bytes | None, cited: str) -> None:
-    """A refusal has to be one of the right kind; else the answer is the elements, or it breaks the clause ``cited``."""
+def judge(
+    exchange: Exchange, answer: Answer, elements: bytes | None, cited: str, *, accused: Side | None = None
+) -> None:  # fmt: skip
+    """A refusal has to be one of the right kind; else the answer is the elements, or it breaks the clause ``cited``.
+
+    ``accused`` is set where it has been proven who gives other elements.
+    """
     if answer.error is not None:
         _judge_refusal(exchange, answer.error, cited)
     elif elements is None or answer.data != elements:
-        _judge_elements(exchange, answer, elements, cited)
+        _judge_elements(exchange, answer, elements, cited, accused)
 
 
 def _judge_refusal(exchange: Exchange, error: Exception, cited: str) -> None:
@@ -64,9 +69,11 @@ def _judge_refusal(exchange: Exchange, error: Exception, cited: str) -> None:
         )  # fmt: skip
 
 
-def _judge_elements(exchange: Exchange, answer: Answer, elements: bytes | None, cited: str) -> None:
+def _judge_elements(
+    exchange: Exchange, answer: Answer, elements: bytes | None, cited: str, accused: Side | None
+) -> None:  # fmt: skip
     state = state_of(exchange)
-    code, level, reason = _mistake(state, answer, elements)
+    code, level, reason = mistake(state, answer, elements)
     fail(
         code,
         cited,
@@ -75,10 +82,12 @@ def _judge_elements(exchange: Exchange, answer: Answer, elements: bytes | None, 
         reason=f"the producer exports {exchange.given} {reason}",
         expected="a refusal" if elements is None else f"a refusal, or {in_values(elements)}",
         seen=f"{answer.size} elements at {answer.address:#x}" + (f": {in_values(answer.data)}" if answer.data else ""),
+        accused=accused,
     )
 
 
-def _mistake(state: State, answer: Answer, elements: bytes | None) -> tuple[Code, Level | None, str]:
+def mistake(state: State, answer: Answer, elements: bytes | None) -> tuple[Code, Level | None, str]:
+    """The code of an export with other elements than the array's, how much it says, and what was done, in words."""
     if not answer.address:
         return Code.NULL_ADDRESS, None, "as elements at address 0"
     if state.masked:

@@ -6,6 +6,7 @@ from collections.abc import Iterable, Iterator
 from dataclasses import dataclass, field, replace
 from typing import Any
 
+from conformance.adapters import calls
 from conformance.adapters.base import Adapter, Device, Protocol, Trait
 from conformance.adapters.special import on
 
@@ -22,11 +23,54 @@ def is_installed(absent: str) -> bool:
 
 
 @dataclass(frozen=True)
+class Called:
+    """The names of calls by which a library's users take objects on a device, and of older styles of calling.
+
+    ``stream`` are the calls with a stream argument, ``queued`` those that do not wait for the device by themselves, and ``dlpack`` those for DLPack alone. ``capsule_styles``, ``own_styles`` and
+    ``array_styles`` are told apart by their argument: a capsule, an array of the library itself, an array of another library.
+    ``derived`` has the one way to derive a class from its arrays, if users do that.
+    """
+
+    calls: tuple[str, ...] = ()
+    stream: tuple[str, ...] = ()
+    queued: tuple[str, ...] = ()
+    dlpack: tuple[str, ...] = ()
+    capsule_styles: tuple[str, ...] = ()
+    own_styles: tuple[str, ...] = ()
+    array_styles: tuple[str, ...] = ()
+    derived: tuple[str, ...] = ()
+
+    @classmethod
+    def of(cls, adapter: Adapter, device: Device) -> Called:
+        """What the adapter declares."""
+        found, styles = calls.on(adapter.calls, device), calls.on(adapter.styles, device)
+        return cls(
+            calls=tuple(one.name for one in found),
+            stream=tuple(one.name for one in found if one.on_stream is not None),
+            queued=tuple(one.name for one in found if one.queues),
+            dlpack=tuple(one.name for one in found if one.reads == calls.DLPACK),
+            capsule_styles=tuple(one.name for one in styles if one.gets is calls.Gets.CAPSULE),
+            own_styles=tuple(one.name for one in styles if one.gets is calls.Gets.OWN),
+            array_styles=tuple(one.name for one in styles if one.gets is calls.Gets.ARRAY),
+            derived=("own-dlpack",) if adapter.subclasses else (),
+        )
+
+    def to_json(self) -> dict[str, list[str]]:
+        """Plain data."""
+        return {name: list(names) for name, names in vars(self).items()}
+
+    @classmethod
+    def from_json(cls, data: dict[str, list[str]]) -> Called:
+        """The reverse of :meth:`to_json`; results of older runs have none."""
+        return cls(**{name: tuple(names) for name, names in data.items()})
+
+
+@dataclass(frozen=True)
 class Side:
     """One library on one device. The ``missing`` ones come with the reason.
 
     ``narrow``, ``foreign`` and ``states`` name what its adapter declares besides plain arrays; ``simple_states`` are the states of an array
-    that exists by itself.
+    that exists by itself. ``called`` names the calls that its users know.
     """
 
     dtypes: tuple[str, ...]
@@ -39,6 +83,7 @@ class Side:
     foreign: tuple[str, ...] = ()
     states: tuple[str, ...] = ()
     simple_states: tuple[str, ...] = ()
+    called: Called = Called()
 
     def with_special(self, adapter: Adapter, device: Device) -> Side:
         """The same, with the arrays that the adapter declares besides plain ones."""
@@ -46,6 +91,7 @@ class Side:
         return replace(
             self, narrow=adapter.narrow_dtypes, foreign=tuple(one.name for one in on(adapter.foreign, device)),
             states=tuple(one.name for one in states), simple_states=tuple(one.name for one in states if one.simple),
+            called=Called.of(adapter, device),
         )  # fmt: skip
 
 
@@ -99,6 +145,7 @@ class Library:
                     "missing_dtypes": side.missing_dtypes,
                     "missing_layouts": side.missing_layouts,
                     **{name: list(getattr(side, name)) for name in _SPECIAL},
+                    "called": side.called.to_json(),
                 }
                 for device, side in self.sides.items()
             },
@@ -124,6 +171,7 @@ class Library:
                     missing_dtypes=side["missing_dtypes"],
                     missing_layouts=side["missing_layouts"],
                     **{name: tuple(side.get(name, ())) for name in _SPECIAL},
+                    called=Called.from_json(side.get("called", {})),
                 )
                 for device, side in data["devices"].items()
             },

@@ -25,7 +25,15 @@ def _made(told: str, expression: str, elements: list[float] | None) -> _State:
     return _State(told, f"x = {expression}\nseen = exported(x)", elements)
 
 
-_STATES = {
+STATES = {
+    "requires-grad": _made(
+        "requires a gradient", 'torch.tensor([1.0, 2.0, 3.0], device="«place»", requires_grad=True)', [1.0, 2.0, 3.0]
+    ),
+    "graph-node": _made(
+        "is computed of one that requires a gradient",
+        'torch.tensor([1.0, 2.0, 3.0], device="«place»", requires_grad=True) * 2',
+        [2.0, 4.0, 6.0],
+    ),
     "conjugate": _made(
         "is conjugated lazily", 'torch.tensor([1 + 2j, 3 - 4j], device="«place»").conj()', [1.0, -2.0, 3.0, 4.0]
     ),
@@ -122,18 +130,18 @@ TABLE = Table.from_address(
     ctypes.pythonapi.PyCapsule_GetPointer(torch.Tensor.__dlpack_c_exchange_api__, b"dlpack_exchange_api")
 )
 """
-_JUDGED = """
+JUDGED = """
 «make»
 elements = «elements»
 refused = «refused»
 """
-_RIGHT = "isinstance(seen, Exception) and not isinstance(seen, (LookupError, AssertionError, SystemError))"
+RIGHT = "isinstance(seen, Exception) and not isinstance(seen, (LookupError, AssertionError, SystemError))"
 
 
 @template("state.resolved-or-refused", "exchange-api.inexpressible")
 def write(case: Case) -> Readable | None:
     """By a capsule, a dictionary, or a function of the exchange API."""
-    state = _STATES.get(case.option("state"))
+    state = STATES.get(case.option("state"))
     if case.producer != "torch" or state is None:
         return None
     place = case.device.value if case.device.value == "cuda" else "cpu"
@@ -144,7 +152,7 @@ def write(case: Case) -> Readable | None:
         _TABLE if by_table else READER if case.protocol == "dlpack" else "",
         peek(case),
         fill(_EXPORTED, export=_way(case, by_table)),
-        fill(_JUDGED, make=fill(state.code, place=place), elements=state.elements, refused=_RIGHT),
+        fill(JUDGED, make=fill(state.code, place=place), elements=state.elements, refused=RIGHT),
         fill(
             END,
             expected='"a refusal" + (f", or {elements}" if elements else "")',

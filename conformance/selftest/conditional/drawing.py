@@ -34,6 +34,8 @@ from .subjects import PREFIX, OfReference, known, methods
 from .trying import Candidate
 from .unseen import ILLEGAL, REFUSALS, UNSEEN, harmless
 
+NATIVE = frozenset({"native", "style"})
+"""Families of objects that are handed over as they are, by calls of their own."""
 TABLES = frozenset({"argument", "context", "exchange_api", "use"})
 """Families of kernels and other uses of an import, of contexts and of the table of DLPack's C exchange API."""
 _FOREIGN = frozenset({"illegal", "release"})
@@ -60,6 +62,8 @@ def left_out(fault: faults.Fault) -> str:
         return "it is about kernels, contexts or the table of the C exchange API, not about an exchange of one array"
     if family in _FOREIGN:
         return ILLEGAL
+    if family in NATIVE:
+        return "it is about an object as it is or an older call, and no exchange behind a protocol shows it"
     if family == "combination":
         return "it is wrong under a condition already"
     if not methods(fault):

@@ -1,0 +1,204 @@
+"""Family ``native``: an object that is handed over as it is gives what the protocols give for the same array.
+
+Users pass the tensor itself. A consumer that recognises its type can read it past the protocols, and then nothing that a producer says by
+them counts.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from itertools import product
+from typing import Any
+
+from conformance.adapters.base import Device, Protocol, Trait, Unsupported
+from conformance.adapters.calls import UserCall, has, on
+from conformance.protocols.clauses import Level, Role
+
+from .catalogue import Draft, Isolation, Tier, every, invariant
+from .codes import Code
+from .comparing import judge_array, judge_state
+from .exchange import Exchange, Source, brief
+from .exported import state_of
+from .handing_over import (
+    Gives,
+    Got,
+    by_protocols,
+    call_of,
+    gives,
+    memory_of,
+    native,
+    natively,
+    way,
+)
+from .layouts import layout
+from .libraries import REFERENCE, Environment, Pair
+from .outcomes import Side, fail
+
+NOTE = "gives"
+"""The note with what a call gives, in the words of :class:`~conformance.suite.handing_over.Gives`."""
+WAY = "way"
+"""The note with the way that was taken."""
+ARRAYS = ("c-order", "fortran", "stepped", "rows", "empty-rows", "readonly")
+"""Layouts of float32, and a packed array that is read-only. The first one is that of the table of calls."""
+READONLY = "readonly"
+_TYPES = ("bool", "complex64", "bfloat16")
+
+
+def objects(env: Environment) -> Iterator[Pair]:
+    """Each two libraries once, by the first protocol that both have. Between arrays of one library nothing changes hands."""
+    seen = set()
+    for pair in sorted(
+        env.pairs(), key=lambda pair: (tuple(Device).index(pair.device), pair.protocol is not Protocol.DLPACK)
+    ):
+        key = (pair.producer.name, pair.consumer.name, pair.device)
+        if key not in seen and (pair.producer.name != pair.consumer.name or pair.producer.name == REFERENCE):
+            seen.add(key)
+            yield pair
+
+
+def calls(pair: Pair) -> tuple[str, ...]:
+    """The consumer's calls."""
+    return pair.target.called.calls
+
+
+def arrays(pair: Pair) -> tuple[str, ...]:
+    """The layouts that the producer can make, and a read-only array if it knows them."""
+    locked = (READONLY,) if pair.producer.has(Trait.READONLY) else ()
+    return tuple(name for name in ARRAYS if name in pair.source.layouts) + locked
+
+
+def _types(pair: Pair) -> tuple[str, ...]:
+    return tuple(name for name in _TYPES if name in pair.source.dtypes)
+
+
+def _cases(env: Environment) -> Iterator[Draft]:
+    pairs = tuple(objects(env))
+    yield from every(pairs, call=calls, array=arrays)
+    yield from every(pairs, quick=lambda pair: False, call=calls, array=("c-order",), dtype=_types)
+    yield from _across(env)
+
+
+def _across(env: Environment) -> Iterator[Draft]:
+    """Arrays on a GPU for consumers that have none there: only by way of the host can they take one."""
+    for producer, consumer in product(env.present, env.present):
+        source, target = producer.sides.get(Device.CUDA), consumer.sides.get(Device.HOST)
+        is_real = REFERENCE not in (producer.name, consumer.name)
+        if is_real and source and source.exports and target and Device.CUDA not in consumer.sides:
+            protocol = source.exports[0].value
+            for call in target.called.calls:
+                given = (("call", call), ("array", "c-order"))
+                yield Draft(producer.name, consumer.name, protocol, Device.CUDA, given, Tier.FULL)
+
+
+def made(exchange: Exchange) -> Source:
+    """The array of the case's ``array``."""
+    name = exchange.option("array", "c-order")
+    if name == READONLY:
+        exchange.special("a read-only array")
+        return exchange.make(exchange.producer, readonly=True)
+    return exchange.source(form=layout(name))
+
+
+@invariant(
+    "native.as-protocol",
+    consumer="NAT-01",
+    context="NAT-05",
+    level=Level.SHOULD,
+    cases=_cases,
+)
+def test_as_protocol(exchange: Exchange) -> None:
+    """An array that is handed over as it is gives what a protocol gives for it: memory, layout, element type, access, or a refusal.
+
+    A call that makes an array may copy. What is wrong in the same way by a protocol is told by the families about that protocol.
+    """
+    source = made(exchange)
+    call = call_of(exchange)
+    result = natively(exchange, source.array)
+    others = by_protocols(exchange, source.array)
+    told = gives(result, memory_of(source), exchange.device)
+    exchange.notes[NOTE], exchange.notes[WAY] = told.value, way(result, others)
+    judge_array(exchange, source, call, result, others)
+
+
+def _states(pair: Pair) -> tuple[str, ...]:
+    return pair.source.states
+
+
+@invariant(
+    "native.states",
+    producer="DLP-59 DLP-23 CAI-05 PY-01",
+    consumer="NAT-02",
+    context="NAT-01 DLX-08",
+    bugs="I12",
+    level=Level.MUST,
+    isolation=Isolation.RISKY,
+    cases=lambda env: every(objects(env), quick=lambda pair: False, call=calls, state=_states),
+)
+def test_states(exchange: Exchange) -> None:
+    """An array with lazy or missing elements, or with a gradient, that the protocols refuse is refused as it is, too, or resolved in a copy.
+
+    Wrong elements that a protocol gives as well are held against the producer, as by the family ``state``.
+    """
+    seen: list[tuple[Got, Got, dict[Protocol, Got], bytes | None]] = []
+
+    def use(array: Any, elements: bytes | None) -> None:
+        first = natively(exchange, array)
+        seen.append((first, natively(exchange, array), by_protocols(exchange, array), elements))
+
+    exchange.with_state(use)
+    for first, again, others, elements in seen:
+        exchange.notes[WAY] = way(first, others)
+        judge_state(exchange, state_of(exchange), first, again, others, elements)
+
+
+# -- several calls
+
+
+def _several(env: Environment) -> Iterator[Draft]:
+    pairs = (pair for pair in objects(env) if len(calls(pair)) > 1)
+    return every(pairs, array=arrays)
+
+
+@invariant(
+    "native.calls-agree",
+    consumer="NAT-08",
+    level=Level.SHOULD,
+    cases=_several,
+)
+def test_calls_agree(exchange: Exchange) -> None:
+    """An object that one of a consumer's calls takes is not refused by another one that is for such objects.
+
+    A call for one attribute is tried with objects that have it. A copy is no refusal. What a call is not documented for is observed.
+    """
+    source = made(exchange)
+    found = {call.name: (call, result) for call, result in _tried(exchange, source)}
+    told = {name: gives(result, memory_of(source), exchange.device) for name, (_, result) in found.items()}
+    exchange.notes["calls"] = "; ".join(f"{name}: {given.value}" for name, given in told.items())
+    taking = [name for name, given in told.items() if given is not Gives.REFUSES]
+    only_copies = Gives.SHARES not in told.values()
+    refusing = [
+        (call, result.error)
+        for call, result in found.values()
+        if result.view is None and (call.may_copy or not only_copies)
+    ]
+    if not taking or not refusing:
+        return
+    thing = native(exchange, source.array)
+    documented = [one for one in refusing if any(has(thing, name) for name in one[0].attributes)]
+    call, error = (documented or refusing)[0]
+    fail(
+        Code.CALLS_DISAGREE, "NAT-08", role=Role.CONSUMER, level=None if documented else Level.OBSERVED,
+        reason=f"{call.name} refuses an object that {taking[0]} takes",
+        expected="one answer of all calls", seen=f"{call.name}: {brief(error)}",
+        given=f"{exchange.given or 'an array'} of {exchange.case.producer}", accused=Side.CONSUMER if documented else Side.NEITHER,
+    )  # fmt: skip
+
+
+def _tried(exchange: Exchange, source: Source) -> Iterator[tuple[UserCall, Got]]:
+    """The calls on this device that are for such an object, each with its result: a call for an attribute needs it."""
+    for call in on(exchange.consumer.calls, exchange.device):
+        thing = native(exchange, source.array, call)
+        if not call.reads or has(thing, call.reads):
+            result = natively(exchange, source.array, call)
+            if not isinstance(result.error, Unsupported):
+                yield call, result

@@ -1,0 +1,127 @@
+"""Family ``style``: styles of calling that exist in the wild. Versions of a library drop and add them, so each is recorded."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import Any
+
+from conformance.adapters.base import Protocol
+from conformance.adapters.calls import Style, named
+from conformance.protocols import capsule
+from conformance.protocols.clauses import Level, Role
+
+from .catalogue import every, invariant
+from .codes import Code
+from .exchange import Exchange, Source, brief
+from .handing_over import Gives, gives, got, memory_of, native
+from .libraries import Pair
+from .outcomes import fail
+from .steps import Doing
+from .test_native import NOTE, objects
+
+
+def _capsule_styles(pair: Pair) -> tuple[str, ...]:
+    return pair.target.called.capsule_styles
+
+
+def _own_styles(pair: Pair) -> tuple[str, ...]:
+    return pair.source.called.own_styles
+
+
+def _array_styles(pair: Pair) -> tuple[str, ...]:
+    return pair.target.called.array_styles
+
+
+def _layouts(pair: Pair) -> tuple[str, ...]:
+    return tuple(name for name in ("c-order", "stepped") if name in pair.source.layouts)
+
+
+@invariant(
+    "style.bare-capsule",
+    consumer="DLP-58",
+    bugs="I23",
+    level=Level.OBSERVED,
+    cases=lambda env: every(env.imports(Protocol.DLPACK), style=_capsule_styles),
+)
+def test_bare_capsule(exchange: Exchange) -> None:
+    """A function that imports DLPack takes a bare capsule, as older code gives it.
+
+    No document demands it: the standard gives an object to ``from_dlpack``.
+    """
+    style = named(exchange.consumer.styles, exchange.option("style"))
+    source = exchange.source()
+    given = exchange.offer(source).__dlpack__()
+    _judge(exchange, style, source, lambda: style.run(exchange.consumer, given))
+
+
+@invariant(
+    "style.constructor",
+    consumer="DLP-44",
+    level=Level.OBSERVED,
+    cases=lambda env: every(
+        (pair for pair in objects(env) if pair.protocol is Protocol.DLPACK), style=_array_styles, layout=_layouts
+    ),
+)
+def test_constructor(exchange: Exchange) -> None:
+    """A constructor that is asked not to copy, or allowed to share, shares the memory of an object that is handed over as it is.
+
+    Which objects a constructor can share, and whether it raises or copies if it cannot, differs from version to version.
+    """
+    style = named(exchange.consumer.styles, exchange.option("style"))
+    source = exchange.source()
+    thing = native(exchange, source.array)
+    _judge(exchange, style, source, lambda: style.run(exchange.consumer, thing))
+
+
+def _judge(exchange: Exchange, style: Style, source: Source, take: Callable[[], Any]) -> None:
+    """Record what comes of a call; a refusal, a copy and other elements are observed."""
+    result = got(exchange, take)
+    told = gives(result, memory_of(source), exchange.device)
+    exchange.notes[NOTE] = told.value if result.view is not None else f"{told.value}: {type(result.error).__name__}"
+    cited = "DLP-44" if exchange.case.invariant == "style.constructor" else "DLP-58"
+    if result.view is None:
+        fail(
+            Code.STYLE_REFUSED, cited, role=Role.CONSUMER, level=Level.OBSERVED, reason=f"{style.name} refuses",
+            expected=f"{Gives.SHARES.value} the memory", seen=brief(result.error), given=style.name,
+        )  # fmt: skip
+    if told is not Gives.SHARES or result.values != source.values:
+        fail(
+            Code.STYLE_DIFFERS, cited, role=Role.CONSUMER, level=Level.OBSERVED,
+            reason=f"{style.name} gives something else than the memory with its elements",
+            expected=f"{Gives.SHARES.value} the memory", seen=f"{told.value}; {result}", given=style.name,
+        )  # fmt: skip
+
+
+@invariant(
+    "style.to-capsule",
+    producer="DLP-01",
+    bugs="I23",
+    level=Level.OBSERVED,
+    cases=lambda env: every(env.exports(Protocol.DLPACK), style=_own_styles),
+)
+def test_to_capsule(exchange: Exchange) -> None:
+    """A function that makes a bare capsule of an array, usually called ``to_dlpack``, is there and gives a capsule of the array.
+
+    No document demands such a function.
+    """
+    style = named(exchange.producer.styles, exchange.option("style"))
+    source = exchange.source()
+    try:
+        with exchange.step(Doing.EXPORT, Role.PRODUCER):
+            given = style.run(exchange.producer, source.array)
+    except Exception as error:
+        exchange.check_context(error)
+        exchange.notes[NOTE] = f"{Gives.REFUSES.value}: {type(error).__name__}"
+        told = brief(error)
+    else:
+        exchange.notes[NOTE] = capsule.name(given).decode() if capsule.is_capsule(given) else type(given).__name__
+        if not capsule.is_capsule(given):
+            told = f"a {type(given).__name__}"
+        elif exchange.decode(given).element0 == source.address:
+            return
+        else:
+            told = f"a capsule of other memory than {source.address:#x}"
+    fail(
+        Code.STYLE_REFUSED, "DLP-01", role=Role.PRODUCER, level=Level.OBSERVED, reason=f"{style.name} gives no capsule of the array",
+        expected="a capsule", seen=told, given=style.name,
+    )  # fmt: skip
