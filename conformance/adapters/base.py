@@ -21,6 +21,7 @@ from conformance.protocols.dtypes import DType
 from conformance.protocols.strided import Broadcast, Index, Step, Transpose
 
 if TYPE_CHECKING:
+    from .changes import Change
     from .special import Foreign, State
 
 
@@ -208,6 +209,11 @@ class Adapter(ABC):
     states: ClassVar[tuple[State, ...]] = ()
     """Arrays that are more than their memory: the library resolves them or refuses to export them."""
 
+    changes: ClassVar[tuple[Change, ...]] = ()
+    """What can be done to an array of this library after which it need not have its memory any more."""
+    donations: ClassVar[tuple[Change, ...]] = ()
+    """Calls by which the library uses the memory of an array, also of an import, for something else."""
+
     # -- loading
 
     @abstractmethod
@@ -391,6 +397,10 @@ class Adapter(ABC):
         raise Unsupported(f"{self.name} has no call that takes several arrays")
 
     # -- exchange
+
+    def lent(self, array: Any) -> tuple[Any, str]:
+        """A view of an array by a call of the library's own, outside of any protocol, and the call; to compare what it keeps."""
+        raise Unsupported(f"{self.name} has no such call")
 
     def exporter(self, array: Any, protocol: Protocol) -> Any:
         """The object of the library's own that carries the protocol (CV-CUDA: ``tensor.cuda()``)."""

@@ -15,6 +15,7 @@ from conformance.protocols.dtypes import DLCode, DType, from_typestr, is_raw
 from conformance.protocols.strided import Step, Strided, apply, gather_by_bytes, offsets, packed, span
 
 from .base import Adapter, Device, Protocol, Trait, Unsupported, View, last_address, peek
+from .changes import DELETE, Change
 from .numpy import AN_ARRAY_OF_FOREIGN_ORDER, FOREIGN_ORDER, RECORD, NumpyAdapter, dtype_name, numpy_dtype
 from .special import Foreign
 
@@ -38,6 +39,11 @@ def _foreign(name: str, kind: Any, **facts: Any) -> Foreign:
         return adapter.view_class.from_array_interface(numpy.zeros(3, kind))
 
     return Foreign(name, build, **facts)
+
+
+def _closed(adapter: CudaPythonAdapter, held: list[Any], device: Device) -> None:
+    held[0].owner.close()
+    adapter.core.Device(0).sync()
 
 
 class CudaPythonArray:
@@ -111,6 +117,8 @@ class CudaPythonAdapter(Adapter):
         _foreign("longdouble", "g"),
         _foreign("foreign-order-f4", f"{FOREIGN_ORDER}f4", clause="DLP-12", given=AN_ARRAY_OF_FOREIGN_ORDER),
     )
+
+    changes = (DELETE, Change("close", "`buffer.close()`", _closed, (Device.CUDA,), waived=True))
 
     def __init__(self) -> None:
         self._using: Any = None

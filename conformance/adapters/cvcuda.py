@@ -13,6 +13,7 @@ from conformance.protocols.strided import Step, Strided, c_strides, same_strides
 from conformance.reference.memory import CudaMemory, gather_by_bytes
 
 from .base import Adapter, Device, Protocol, Trait, Unsupported, View, last_address, peek, poke
+from .changes import DELETE, Change
 
 _BOTH = (Protocol.DLPACK, Protocol.CAI)
 _TYPES = {
@@ -22,6 +23,17 @@ _TYPES = {
 }  # fmt: skip
 _REFORMATTED = frozenset({"int8", "uint8", "int16", "uint16", "int32", "float32", "float64"})
 """Element types that the operator Reformat is documented for."""
+
+
+def _cleared(adapter: CvcudaAdapter, held: list[Any], device: Device) -> None:
+    held.clear()
+    adapter.cvcuda.clear_cache()
+
+
+def _reshaped(adapter: CvcudaAdapter, held: list[Any], device: Device) -> None:
+    """A tensor of another shape on the same memory, which goes as well."""
+    tensor = held.pop()
+    tensor.reshape((1, prod(tensor.shape), 1), "HWC")
 
 
 class CvcudaAdapter(Adapter):
@@ -39,6 +51,11 @@ class CvcudaAdapter(Adapter):
     exports = {Device.CUDA: _BOTH}
     imports = {Device.CUDA: _BOTH}
     candidate_dtypes = tuple(_TYPES)
+    changes = (
+        DELETE,
+        Change("clear-cache", "`del t; cvcuda.clear_cache()`", _cleared, (Device.CUDA,)),
+        Change("reshape", "`t.reshape(…); del t`", _reshaped, (Device.CUDA,)),
+    )
 
     def load(self) -> None:
         """Import CV-CUDA, which needs a driver already for that."""

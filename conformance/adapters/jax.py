@@ -9,6 +9,7 @@ from conformance.protocols.dtypes import DTYPES, DLCode, DType
 from conformance.protocols.strided import Step, c_strides
 
 from .base import Adapter, Device, Protocol, Trait, Unsupported, View, by_keywords
+from .changes import DELETE, Change
 from .numpy import narrow_integer, numpy_dtype
 from .special import Foreign, State, Use
 
@@ -45,6 +46,21 @@ def _donated(adapter: JaxAdapter, device: Device, use: Use) -> None:
     use(made, None if made.is_deleted() else struct.pack("=3f", 1, 1, 1))
 
 
+def _delete(adapter: JaxAdapter, held: list[Any], device: Device) -> None:
+    held[0].delete()
+
+
+def _donate(adapter: JaxAdapter, held: list[Any], device: Device) -> Any:
+    return adapter.donating(held[0]).block_until_ready()
+
+
+def _put(adapter: JaxAdapter, held: list[Any], device: Device) -> Any:
+    return adapter.jax.device_put(held[0], adapter.cpu, donate=True).block_until_ready()
+
+
+DONATE = Change("donate", "`jax.jit(f, donate_argnums=0)(x)`", _donate, (Device.HOST,))
+
+
 class JaxAdapter(Adapter):
     """``jax.dlpack.from_dlpack`` on the CPU backend."""
 
@@ -67,6 +83,14 @@ class JaxAdapter(Adapter):
         State("donated", _donated, (Device.HOST,), inexpressible=False),
     )
 
+    changes = (
+        Change("array-delete", "`x.delete()`", _delete, (Device.HOST,)),
+        DONATE,
+        Change("put", "`jax.device_put(x, device, donate=True)`", _put, (Device.HOST,)),
+        DELETE,
+    )
+    donations = (DONATE,)
+
     def load(self) -> None:
         """Import JAX for the CPU only and with 64-bit types, which it hides unless asked."""
         import os
@@ -77,6 +101,8 @@ class JaxAdapter(Adapter):
         jax.config.update("jax_enable_x64", True)
         self.jax = jax
         self.cpu = jax.devices("cpu")[0]
+        self.donating = jax.jit(lambda x: x + 1, donate_argnums=0)
+        """Made once, so that it is compiled once."""
 
     def present_traits(self) -> frozenset[Trait]:
         """Older versions of ``from_dlpack`` have neither ``copy`` nor ``device``."""

@@ -30,6 +30,7 @@ from conformance.reference.memory import (
 from conformance.reference.streams import LEGACY, PER_THREAD, Current, WorkStream
 
 from .base import Adapter, Device, Protocol, Trait, Unsupported, View, last_address
+from .changes import DELETE, Change
 from .special import Foreign, State, Use
 
 _BOTH = (Protocol.DLPACK, Protocol.CAI)
@@ -42,6 +43,32 @@ def _pending(adapter: ReferenceAdapter, device: Device, use: Use) -> None:
     array = adapter.empty(dtype("float32"), (3, 4), device)
     array.pending = True
     use(array, None)
+
+
+def _renew(adapter: ReferenceAdapter, held: list[Any], device: Device) -> None:
+    _own(held[0]).renew()
+
+
+def _grow(adapter: ReferenceAdapter, held: list[Any], device: Device) -> None:
+    _own(held[0]).grow(_TIMES)
+
+
+def _own(array: Exporter | Imported) -> Exporter:
+    if isinstance(array, Imported):
+        raise BufferError("an import has the memory that it was given")
+    return array
+
+
+def _give(adapter: ReferenceAdapter, held: list[Any], device: Device) -> Any:
+    array = held[0]
+    if isinstance(array, Imported):
+        return array.importer.reuse(array)
+    array.memory.write(array.block.address, bytes(array.block.nbytes))
+    return array
+
+
+_TIMES = 4
+_ALL = tuple(Device)
 
 
 class ReferenceAdapter(Adapter):
@@ -65,6 +92,12 @@ class ReferenceAdapter(Adapter):
         Foreign("datetime64", lambda adapter: adapter.empty(_DATES, (3,), Device.HOST)),
     )
     states: ClassVar[tuple[State, ...]] = (State("pending", _pending, (Device.HOST, Device.CUDA, Device.SIMULATED)),)
+    changes: ClassVar[tuple[Change, ...]] = (
+        Change("renew", "`array.renew()`", _renew, _ALL),
+        Change("grow", "`array.grow(4)`", _grow, _ALL),
+        DELETE,
+    )
+    donations: ClassVar[tuple[Change, ...]] = (Change("reuse", "`array.reuse()`", _give, _ALL),)
     _ordinal = 0
     exporter_class: type[Exporter] = Exporter
     importer_class: type[Importer] = Importer

@@ -13,6 +13,7 @@ from conformance.protocols.strided import Broadcast, Index, Step
 from .base import Adapter, Device, Protocol, Trait, Unsupported, View, by_keywords
 from .numpy import narrow_integer
 from .special import Foreign
+from .torch_changes import CHANGES
 from .torch_states import STATES
 
 
@@ -44,6 +45,7 @@ class TorchAdapter(Adapter):
         _foreign("uint1", narrow_integer(DLCode.UINT, 1)),
     )
     states = tuple(STATES)
+    changes = CHANGES
 
     def load(self) -> None:
         """Import PyTorch."""
@@ -198,6 +200,12 @@ class TorchAdapter(Adapter):
     def joined(self, parts: list[tuple[Any, int]], protocol: Protocol, device: Device) -> bytes:
         """``torch.stack`` of the imports."""
         return self.read(self.torch.stack([self.take_on(offer, protocol, device, gpu) for offer, gpu in parts]))
+
+    def lent(self, array: Any) -> tuple[Any, str]:
+        """``Tensor.numpy``, on host memory."""
+        if array.is_cuda:
+            return super().lent(array)
+        return array.numpy(), "Tensor.numpy()"
 
     def take(self, offer: Any, protocol: Protocol, device: Device, **keywords: Any) -> Any:
         """``torch.from_dlpack``, or ``torch.as_tensor`` with a CUDA device."""

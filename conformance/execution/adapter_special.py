@@ -10,6 +10,7 @@ from functools import partial
 from typing import Any
 
 from conformance.adapters.base import Device, Unsupported
+from conformance.adapters.changes import Change
 from conformance.adapters.special import NAME, Foreign, State, on, use_state
 from conformance.protocols.dtypes import NARROW, dtype
 from conformance.suite.exchange import brief
@@ -34,7 +35,13 @@ def trials(bench: Bench) -> Iterator[tuple[str, Callable[[], None]]]:
 
 def _well_formed(bench: Bench) -> None:
     adapter = bench.adapter
-    for where, kind, declared in (("foreign", Foreign, adapter.foreign), ("states", State, adapter.states)):
+    declarations: tuple[tuple[str, type[Any], tuple[Any, ...]], ...] = (
+        ("foreign", Foreign, adapter.foreign),
+        ("states", State, adapter.states),
+        ("changes", Change, adapter.changes),
+        ("donations", Change, adapter.donations),
+    )
+    for where, kind, declared in declarations:
         names = []
         for one in declared:
             if not isinstance(one, kind):

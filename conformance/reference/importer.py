@@ -126,6 +126,28 @@ class Importer:
             holder=array,
         )
 
+    def reuse(self, taken: Imported) -> Any:
+        """Use the memory of a packed import for something else, all zeros, if it is a copy of ours alone; else other memory (DLP-50).
+
+        Returns what has to be kept with it.
+        """
+        nbytes = taken.view.size * taken.dtype.itemsize
+        if self.is_own(taken):
+            self.memory.write(self.reused_at(taken), bytes(nbytes))
+            return taken
+        block = self.memory.allocate(nbytes)
+        self.memory.write(block.address, bytes(nbytes))
+        return block
+
+    def is_own(self, taken: Imported) -> bool:
+        """Whether nobody else has the memory of an import (DLP-10)."""
+        flags = taken.tensor.flags if taken.tensor is not None else None
+        return bool((flags or 0) & DLFlags.IS_COPIED)
+
+    def reused_at(self, taken: Imported) -> int:
+        """Where the memory is that is used for something else."""
+        return taken.address
+
     # -- streams
 
     def take_stream(self, source: Any) -> WorkStream:
