@@ -54,10 +54,6 @@ def _donate(adapter: JaxAdapter, held: list[Any], device: Device) -> Any:
     return adapter.donating(held[0]).block_until_ready()
 
 
-def _put(adapter: JaxAdapter, held: list[Any], device: Device) -> Any:
-    return adapter.jax.device_put(held[0], adapter.cpu, donate=True).block_until_ready()
-
-
 DONATE = Change("donate", "`jax.jit(f, donate_argnums=0)(x)`", _donate, (Device.HOST,))
 
 
@@ -86,7 +82,6 @@ class JaxAdapter(Adapter):
     changes = (
         Change("array-delete", "`x.delete()`", _delete, (Device.HOST,)),
         DONATE,
-        Change("put", "`jax.device_put(x, device, donate=True)`", _put, (Device.HOST,)),
         DELETE,
     )
     donations = (DONATE,)
