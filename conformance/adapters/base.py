@@ -105,6 +105,9 @@ class Trait(str, Enum):
     JOINS = "joins"
     """Has a call that makes one object of several arrays."""
 
+    CACHE = "cache"
+    """Keeps the memory of device arrays that are gone, or the objects themselves, and makes new arrays of them."""
+
     THREADED = "threaded"
     """Runs threads of its own on host memory, and says that a fork of its process may hang."""
 
@@ -425,6 +428,10 @@ class Adapter(ABC):
 
     def let_go(self) -> str | None:
         """Have the library let go of what it only keeps for later, by its documented call; the call, if there is one."""
+        return None
+
+    def kept_for_later(self) -> int | None:
+        """How many objects the library only keeps for later, by its own call; ``None`` if it does not tell."""
         return None
 
     def module(self) -> Any:

@@ -48,7 +48,7 @@ class CupyAdapter(Adapter):
             Trait.ARRAY_API, Trait.WRITES, Trait.KERNEL, Trait.CAPSULES,
             Trait.STRIDES, Trait.BYTE_STRIDES, Trait.CONTIGUITY, Trait.EXTENT,
             Trait.PINNED, Trait.MANAGED, Trait.POOL, Trait.STREAMS, Trait.CURRENT_STREAM,
-            Trait.PER_THREAD_STREAM, Trait.FOREIGN_STREAM, Trait.STREAM_PROTOCOL, Trait.GPUS, Trait.JOINS,
+            Trait.PER_THREAD_STREAM, Trait.FOREIGN_STREAM, Trait.STREAM_PROTOCOL, Trait.GPUS, Trait.JOINS, Trait.CACHE,
         }
     )  # fmt: skip
     exports = {Device.CUDA: _BOTH}

@@ -44,7 +44,7 @@ class CvcudaAdapter(Adapter):
     traits = frozenset(
         {
             Trait.PITCHED, Trait.KERNEL, Trait.WRITES, Trait.STREAMS, Trait.CURRENT_STREAM, Trait.FOREIGN_STREAM,
-            Trait.GPUS, Trait.JOINS,
+            Trait.GPUS, Trait.JOINS, Trait.CACHE,
         }
     )  # fmt: skip
     opt_out = -1
@@ -195,6 +195,11 @@ class CvcudaAdapter(Adapter):
         """``cvcuda.clear_cache``."""
         self.cvcuda.clear_cache()
         return "cvcuda.clear_cache()"
+
+    def kept_for_later(self) -> int | None:
+        """``cvcuda.cache_size``, where this version has it."""
+        size = getattr(self.cvcuda, "cache_size", None)
+        return None if size is None else int(size())
 
     def _type(self, dtype: DType) -> Any:
         name = _TYPES.get(dtype.name)

@@ -193,6 +193,8 @@ class ReferenceAdapter(Adapter):
         )
         if again.strides_bytes() != array.strides:
             again.byte_strides = array.strides
+        if array.worked_on is not None:
+            again.comes_after(array.worked_on)
         return again
 
     def tabled(self, array: Exporter) -> Exporter:
@@ -208,7 +210,10 @@ class ReferenceAdapter(Adapter):
         )
 
     def read(self, array: Exporter | Imported) -> bytes:
-        """Element by element through address and strides."""
+        """Element by element through address and strides, once what is pending is done."""
+        if isinstance(array, Exporter) and array.writer is not None:
+            array.finish()
+            array.writer = None
         view = self.describe(array)
         memory = array.importer.memory if isinstance(array, Imported) else array.memory
         return gather_by_bytes(memory, view.address, Strided(view.shape, view.strides), array.dtype.itemsize)

@@ -31,7 +31,7 @@ class TorchAdapter(Adapter):
         {
             Trait.ARRAY_API, Trait.WRITES, Trait.KERNEL, Trait.COPY_KEYWORD, Trait.DEVICE_KEYWORD, Trait.CAPSULES,
             Trait.STRIDES, Trait.CONTIGUITY, Trait.EXTENT, Trait.PINNED, Trait.STREAMS, Trait.CURRENT_STREAM,
-            Trait.FOREIGN_STREAM, Trait.GPUS, Trait.JOINS,
+            Trait.FOREIGN_STREAM, Trait.GPUS, Trait.JOINS, Trait.CACHE,
         }
     )  # fmt: skip
     exports = {Device.HOST: (Protocol.DLPACK,), Device.CUDA: (Protocol.DLPACK, Protocol.CAI)}

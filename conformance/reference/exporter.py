@@ -152,6 +152,10 @@ class Exporter:
         streams.copy(into, self.element0(), self.view.size * self.dtype.itemsize, stream.handle)
         self.writer = stream
 
+    def comes_after(self, handle: int) -> None:
+        """Remember the stream on which work on the import that is exported again may be pending."""
+        self.writer = self.stream_class(self.memory.streams(), handle)
+
     # -- CUDA Array Interface
 
     @property

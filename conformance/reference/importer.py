@@ -61,6 +61,8 @@ class Imported:
         self.holder = holder
         self.back_to = back_to
         """The producer's stream, if its later work must not overtake ours (CAI-19)."""
+        self.worked_on: int | None = None
+        """The stream on which work of ours may be pending, for whoever the import is exported to again."""
 
     @property
     def view(self) -> Strided:
@@ -231,12 +233,18 @@ class Importer:
         """Queue a copy of a packed import on our stream, and hold back the producer's until it is done (CAI-19)."""
         streams = self.memory.streams()
         streams.copy(into, taken.address, taken.view.size * taken.dtype.itemsize, self.work_stream)
+        self.work_queued(taken)
         self.hold_back(taken)
 
     def fill(self, taken: Imported, value: int) -> None:
         """Queue on our stream that every 32-bit element of a packed import becomes ``value``, and hold back the producer's."""
         self.memory.streams().fill(taken.address, taken.view.size, value, self.work_stream)
+        self.work_queued(taken)
         self.hold_back(taken)
+
+    def work_queued(self, taken: Imported) -> None:
+        """Remember that work is pending on an import: an export of it has to come after that."""
+        taken.worked_on = self.work_stream
 
     def hold_back(self, taken: Imported) -> None:
         """Later work of the producer's stream comes after ours (CAI-19)."""

@@ -43,6 +43,7 @@ from .order.handover import (
     hows,
     takes_arguments,
 )
+from .order.histories import pasts
 from .order.observation import Wait, Work, observe
 from .outcomes import fail
 
@@ -104,6 +105,27 @@ def test_handover(exchange: Exchange) -> None:
         reason="the consumer reads before the producer's pending write is done",
         expected="the consumer reads the new value",
     )
+
+
+@invariant(
+    "ordering.past",
+    producer="CAI-22 DLP-33",
+    consumer="CAI-18 DLP-35 CAI-26",
+    context="CAI-21 CAI-23 CAI-30",
+    bugs="I14 I16",
+    level=Level.MUST,
+    needs=Needs.GPU,
+    cases=lambda env: every(
+        filter(shows_one_library, streaming(env.pairs(on=_ON))), quick=shows_one_library, how=first_how, history=pasts
+    ),
+    exclusive=True,
+)
+def test_past(exchange: Exchange) -> None:
+    """A consumer sees all work that the producer queued before the hand-over on an array with a past.
+
+    The array was written on another stream, is an import that is exported again, or has the memory of an array that is gone.
+    """
+    test_handover(exchange)
 
 
 @invariant(

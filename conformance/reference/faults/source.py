@@ -32,7 +32,7 @@ class WipesWhatItLeaves(Exporter):
         super().leave(block)
 
 
-@fault("source.loan-kept", bugs="lifetime-15")
+@fault("source.loan-kept", "lifetime.past", bugs="lifetime-15")
 class PassedOnUnheld(Exporter):
     """What was imported is exported again by its address, and nothing keeps it."""
 
