@@ -59,10 +59,10 @@ class CupyAdapter(Adapter):
     )  # fmt: skip
     foreign = (_foreign("datetime64", "M8[s]"), _foreign("structured", RECORD))
     changes = (
-        DELETE,
         Change(
             "free-all-blocks", "`del a; get_default_memory_pool().free_all_blocks()`", _free_all_blocks, (Device.CUDA,)
         ),
+        DELETE,
         Change("data", "`a.data = other.data`", _data, (Device.CUDA,)),
         Change("free", "`a.data.mem.free()`", _freed, (Device.CUDA,), waived=True),
     )

@@ -52,8 +52,8 @@ class CvcudaAdapter(Adapter):
     imports = {Device.CUDA: _BOTH}
     candidate_dtypes = tuple(_TYPES)
     changes = (
-        DELETE,
         Change("clear-cache", "`del t; cvcuda.clear_cache()`", _cleared, (Device.CUDA,)),
+        DELETE,
         Change("reshape", "`t.reshape(…); del t`", _reshaped, (Device.CUDA,)),
     )
 

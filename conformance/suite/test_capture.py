@@ -392,7 +392,7 @@ def _report_wrong(exchange: Exchange, work: Handover, wrong: str) -> None:
 
 def _wrong_from_reference(sides: Sides) -> bool:
     """Whether the consumer does no better with a flawless producer."""
-    again = Handover(replace(sides, producer=REFERENCE), Stand.SAME)
+    again = Handover(replace(sides, producer=REFERENCE, history=History.FRESH), Stand.SAME)
     try:
         again.rehearse()
     except Exception:  # then this pair shows nothing

@@ -28,8 +28,12 @@ from .steps import Doing
 
 
 def _changes(pair: Pair) -> tuple[str, ...]:
-    """By the array interface the user keeps the owner alive, so its end says nothing there."""
-    return tuple(name for name in pair.source.changes if pair.protocol is Protocol.DLPACK or name != DELETE.name)
+    """All with the reference, which shows what each library does by itself; the first one between two libraries.
+
+    By the array interface the user keeps the owner alive, so its end says nothing there.
+    """
+    found = tuple(name for name in pair.source.changes if pair.protocol is Protocol.DLPACK or name != DELETE.name)
+    return found if pair.with_reference else found[:1]
 
 
 # -- what is done to the producer's array

@@ -371,7 +371,7 @@ class DefaultHeldBack(Backward):
 
 def offered(setting: Setting) -> Any:
     """The producer's array with the past that a setting names; every element is the old value."""
-    if setting.history is History.FRESH:
+    if setting.history is History.FRESH or setting.producer is REFERENCE:  # the past is that of the library in the case
         return filled(setting.producer, OLD, setting.device, setting.count)
     array = past_operand(setting.producer, KIND, setting.device, setting.history)
     poke(setting.producer.describe(array).address, elements(OLD), setting.device)

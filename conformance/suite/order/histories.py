@@ -40,9 +40,13 @@ _BY = {History.REEXPORT: Protocol.DLPACK, History.REEXPORT_CAI: Protocol.CAI}
 
 
 def pasts(pair: Pair) -> tuple[str, ...]:
-    """Each past that an array of the producer can have, as values of a parameter."""
+    """Each past that an array of the producer can have, as values of a parameter.
+
+    A library whose arrays only describe memory does not know who has written it.
+    """
     source, on_host = pair.source, pair.device is Device.HOST
-    found = [History.WRITTEN] if pair.producer.has(Trait.STREAMS) and not on_host else []
+    remembers = pair.producer.has(Trait.STREAMS) and not pair.producer.has(Trait.VIEW_ONLY)
+    found = [History.WRITTEN] if remembers and not on_host else []
     found += [past for past, protocol in _BY.items() if protocol in source.imports]
     is_simulated = pair.producer.name == REFERENCE and pair.device is Device.SIMULATED
     if is_simulated or (pair.producer.has(Trait.CACHE) and not on_host):
