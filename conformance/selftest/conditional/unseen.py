@@ -133,7 +133,6 @@ RULES: dict[str, tuple[str, ...]] = {
         "state.RefusedArraysKept",
     ),
     _CHANGE: (
-        "source.CopiesWhenItIsTooLate",
         "source.HoldsTheArrayAlone",
         "source.PassedOnForGood",
         "source.PassedOnUnheld",
