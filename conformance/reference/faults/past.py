@@ -98,8 +98,8 @@ class ReusedMemoryUnheld(Exporter):
 
     def export(self, fields: Fields, owner: Any) -> Any:
         """Held the first time."""
-        address = owner.block.address if isinstance(owner, Exporter) else 0
-        is_known = address in self.exported
+        address = owner.block.address if isinstance(owner, Exporter) and owner.view.size else 0
+        is_known = address != 0 and address in self.exported
         self.exported.add(address)
         made = super().export(fields, owner)
         if is_known:

@@ -38,7 +38,7 @@ class PassedOnUnheld(Exporter):
 
     def export(self, fields: Fields, owner: Any) -> Any:
         """Of own memory alone."""
-        is_borrowed = isinstance(owner, Exporter) and isinstance(owner.block, BorrowedBlock)
+        is_borrowed = isinstance(owner, Exporter) and isinstance(owner.block, BorrowedBlock) and owner.view.size > 0
         return super().export(fields, None if is_borrowed else owner)
 
 
@@ -61,9 +61,8 @@ class CopiesWhenItIsTooLate(Importer):
 
     def take_dlpack(self, source: Any, **requested: Any) -> Imported:
         """Without the request."""
-        taken = super().take_dlpack(source, **{**requested, "copy": None})
         self._is_mine = bool(requested.get("copy"))
-        return taken
+        return super().take_dlpack(source, **({**requested, "copy": None} if self._is_mine else requested))
 
     def is_own(self, taken: Imported) -> bool:
         """What was asked for as a copy."""

@@ -134,8 +134,6 @@ RULES: dict[str, tuple[str, ...]] = {
     ),
     _CHANGE: (
         "source.HoldsTheArrayAlone",
-        "source.PassedOnForGood",
-        "source.PassedOnUnheld",
         "source.ReusesTheOneBeside",
         "source.WipesWhatItLeaves",
     ),
@@ -143,7 +141,6 @@ RULES: dict[str, tuple[str, ...]] = {
         "past.AnyStreamForWhatItBorrowed",
         "past.FirstWriterForGood",
         "past.NoStreamForWhatItBorrowed",
-        "past.ReusedMemoryUnheld",
         "past.WaitsForItsPast",
         "past.WaitsForWhatItBorrowed",
         "past.WorkOnImportsForgotten",
