@@ -150,6 +150,16 @@ def test_a_refusal_is_as_good_as_memory_that_is_kept() -> None:
     assert "refused: BufferError" in result.attachments["change"]
 
 
+def test_numpy_refuses_to_resize_what_is_exported() -> None:
+    """And resizes it without an export: it counts the references, also those of the suite."""
+    pytest.importorskip("numpy")
+    numpy = create("numpy")
+    numpy.load()
+    result = run("resize", numpy)
+    assert result.outcome is Outcome.PASS, result.reason
+    assert "refused: ValueError" in result.attachments["change"]
+
+
 def _raising(adapter: Any, held: list[Any], device: Device) -> None:
     raise TypeError("no such call")
 

@@ -70,11 +70,18 @@ class Maker:
 
 
 def fresh(library: Adapter) -> None:
-    """Have the library let go of what it keeps for later; :class:`Inconclusive` if it says that it has something still."""
-    collect()
+    """Have the library let go of what it keeps for later; :class:`Inconclusive` if it says that it has something still.
+
+    Garbage is collected only for a library that keeps something, because that takes longer than the exchange.
+    """
     call = library.let_go()
+    if not call:
+        return
+    if library.kept_for_later() != 0:
+        collect()
+        library.let_go()
     kept = library.kept_for_later()
-    if call and kept:
+    if kept:
         raise Inconclusive(
             f"{library.name} keeps {kept} objects for later after {call}, so no array is known to be new"
         )
