@@ -17,6 +17,7 @@ from .libraries import REFERENCE, Pair
 from .order.histories import History, Maker, pasts, with_past
 from .outcomes import Inconclusive, Refused, Side, fail
 from .patterns import pattern
+from .steps import Doing
 
 _PASTS = {
     History.REEXPORT.value: "an import that is exported again",
@@ -81,7 +82,8 @@ def _made(exchange: Exchange, history: History) -> Source:
         lambda offer, protocol: library.take(offer, protocol, device),
         write,
     )
-    array = with_past(maker, history)
+    with exchange.step(Doing.IMPORT, Role.CONSUMER, library.name, is_lent=True):
+        array = with_past(maker, history)
     return Source(array, FLOAT32, packed((COUNT,)), library.describe(array).address, data)
 
 

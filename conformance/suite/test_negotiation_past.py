@@ -38,7 +38,8 @@ def test_past_stream(exchange: Exchange) -> None:
     """
     name = exchange.option("stream")
     stream = _PAST_STREAMS[name]
-    array = past_operand(exchange.producer, dtype("int32"), exchange.device, History(exchange.option("history")))
+    with exchange.step(Doing.IMPORT, Role.CONSUMER, exchange.producer.name, is_lent=True):
+        array = past_operand(exchange.producer, dtype("int32"), exchange.device, History(exchange.option("history")))
     offer = exchange.offer(array)
     if name == "negative":
         exchange.illegal(f"an array with `stream={stream}`")

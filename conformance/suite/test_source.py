@@ -50,7 +50,7 @@ def _changes(pair: Pair) -> tuple[str, ...]:
     cases=lambda env: every(env.pairs(), quick=shows_one_library, change=_changes),
 )
 def test_export_kept(exchange: Exchange) -> None:
-    """An export keeps its memory whatever is done to the array that it was made from, or that is refused.
+    """An export keeps its memory whatever is done to its array, unless the library refuses to do that.
 
     The array gets other memory, is resized, deleted or given away while its import lives. Other arrays of its size are made then. By its address such
     an array shows that the memory was free. A control sees that memory which nobody has imported is used again. Where the user frees an
