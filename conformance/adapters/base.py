@@ -22,6 +22,7 @@ from conformance.protocols.strided import Broadcast, Index, Step, Transpose
 
 if TYPE_CHECKING:
     from .calls import Style, UserCall
+    from .changes import Change
     from .special import Foreign, State
 
 
@@ -116,6 +117,9 @@ class Trait(str, Enum):
     """Makes arrays and streams on any GPU, not only on the first."""
     JOINS = "joins"
     """Has a call that makes one object of several arrays."""
+
+    CACHE = "cache"
+    """Keeps the memory of device arrays that are gone, or the objects themselves, and makes new arrays of them."""
 
     THREADED = "threaded"
     """Runs threads of its own on host memory, and says that a fork of its process may hang."""
@@ -226,6 +230,11 @@ class Adapter(ABC):
     """Older styles of calling that versions of the library drop or add."""
     subclasses: ClassVar[bool] = False
     """Whether its users derive classes from its arrays, which :meth:`subclassed` does."""
+
+    changes: ClassVar[tuple[Change, ...]] = ()
+    """What can be done to an array of this library after which it need not have its memory any more."""
+    donations: ClassVar[tuple[Change, ...]] = ()
+    """Calls by which the library uses the memory of an array, also of an import, for something else."""
 
     # -- loading
 
@@ -442,6 +451,10 @@ class Adapter(ABC):
 
     # -- exchange
 
+    def lent(self, array: Any) -> tuple[Any, str]:
+        """A view of an array by a call of the library's own, outside of any protocol, and the call; to compare what it keeps."""
+        raise Unsupported(f"{self.name} has no such call")
+
     def exporter(self, array: Any, protocol: Protocol) -> Any:
         """The object of the library's own that carries the protocol (CV-CUDA: ``tensor.cuda()``)."""
         return array
@@ -477,6 +490,10 @@ class Adapter(ABC):
 
     def let_go(self) -> str | None:
         """Have the library let go of what it only keeps for later, by its documented call; the call, if there is one."""
+        return None
+
+    def kept_for_later(self) -> int | None:
+        """How many objects the library only keeps for later, by its own call; ``None`` if it does not tell."""
         return None
 
     def module(self) -> Any:

@@ -16,6 +16,7 @@ from conformance.protocols.strided import Step, Strided, apply, gather_by_bytes,
 
 from .base import Adapter, Device, Protocol, Trait, Unsupported, View, last_address, peek
 from .calls import ARRAY_INTERFACE, CAI, DLPACK, Gets, Style, UserCall
+from .changes import DELETE, Change
 from .numpy import AN_ARRAY_OF_FOREIGN_ORDER, FOREIGN_ORDER, RECORD, NumpyAdapter, dtype_name, numpy_dtype
 from .special import Foreign
 
@@ -57,6 +58,11 @@ def _foreign(name: str, kind: Any, **facts: Any) -> Foreign:
         return adapter.view_class.from_array_interface(numpy.zeros(3, kind))
 
     return Foreign(name, build, **facts)
+
+
+def _closed(adapter: CudaPythonAdapter, held: list[Any], device: Device) -> None:
+    held[0].owner.close()
+    adapter.core.Device(0).sync()
 
 
 class CudaPythonArray:
@@ -145,6 +151,7 @@ class CudaPythonAdapter(Adapter):
             lambda adapter, capsule: adapter.viewed("from_dlpack", capsule, -1),
         ),
     )
+    changes = (DELETE, Change("close", "`buffer.close()`", _closed, (Device.CUDA,), waived=True))
 
     def __init__(self) -> None:
         self._using: Any = None

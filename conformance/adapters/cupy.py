@@ -13,6 +13,7 @@ from conformance.protocols.strided import Broadcast
 
 from .base import Adapter, Device, Protocol, Trait, View
 from .calls import CAI, DLPACK, Gets, Style, UserCall
+from .changes import DELETE, Change
 from .numpy import RECORD, dtype_name, numpy_dtype
 from .special import Foreign
 
@@ -21,6 +22,20 @@ _BOTH = (Protocol.DLPACK, Protocol.CAI)
 
 def _foreign(name: str, kind: Any) -> Foreign:
     return Foreign(name, lambda adapter: adapter.cupy.zeros(3, kind), (Device.CUDA,))
+
+
+def _data(adapter: CupyAdapter, held: list[Any], device: Device) -> None:
+    """No version so far lets its users do that."""
+    held[0].data = adapter.cupy.zeros_like(held[0]).data
+
+
+def _free_all_blocks(adapter: CupyAdapter, held: list[Any], device: Device) -> None:
+    held.clear()
+    adapter.cupy.get_default_memory_pool().free_all_blocks()
+
+
+def _freed(adapter: CupyAdapter, held: list[Any], device: Device) -> None:
+    held[0].data.mem.free()
 
 
 class CupyAdapter(Adapter):
@@ -36,7 +51,7 @@ class CupyAdapter(Adapter):
             Trait.PINNED, Trait.MANAGED, Trait.POOL, Trait.STREAMS, Trait.CURRENT_STREAM,
             Trait.PER_THREAD_STREAM, Trait.FOREIGN_STREAM, Trait.STREAM_PROTOCOL, Trait.GPUS, Trait.JOINS,
             Trait.ADDS, Trait.STACKS, Trait.COPIES, Trait.DEVICE_ATTRIBUTE,
-            Trait.CHOOSES_STREAM, Trait.DEFAULT_TOKEN,
+            Trait.CHOOSES_STREAM, Trait.DEFAULT_TOKEN, Trait.CACHE,
         }
     )  # fmt: skip
     exports = {Device.CUDA: _BOTH}
@@ -46,6 +61,14 @@ class CupyAdapter(Adapter):
         "float16", "float32", "float64", "complex64", "complex128", "bfloat16",
     )  # fmt: skip
     foreign = (_foreign("datetime64", "M8[s]"), _foreign("structured", RECORD))
+    changes = (
+        Change(
+            "free-all-blocks", "`del a; get_default_memory_pool().free_all_blocks()`", _free_all_blocks, (Device.CUDA,)
+        ),
+        DELETE,
+        Change("data", "`a.data = other.data`", _data, (Device.CUDA,)),
+        Change("free", "`a.data.mem.free()`", _freed, (Device.CUDA,), waived=True),
+    )
 
     calls = (
         UserCall(

@@ -14,6 +14,7 @@ from conformance.reference.memory import CudaMemory, gather_by_bytes
 
 from .base import Adapter, Device, Protocol, Trait, Unsupported, View, last_address, peek, poke
 from .calls import CAI, DLPACK, Gets, Style, UserCall
+from .changes import DELETE, Change
 
 _BOTH = (Protocol.DLPACK, Protocol.CAI)
 _TYPES = {
@@ -25,6 +26,17 @@ _REFORMATTED = frozenset({"int8", "uint8", "int16", "uint16", "int32", "float32"
 """Element types that the operator Reformat is documented for."""
 
 
+def _cleared(adapter: CvcudaAdapter, held: list[Any], device: Device) -> None:
+    held.clear()
+    adapter.cvcuda.clear_cache()
+
+
+def _reshaped(adapter: CvcudaAdapter, held: list[Any], device: Device) -> None:
+    """A tensor of another shape on the same memory, which goes as well."""
+    tensor = held.pop()
+    tensor.reshape((1, prod(tensor.shape), 1), "HWC")
+
+
 class CvcudaAdapter(Adapter):
     """A tensor has no layout unless one is asked for; rows are packed unless padding is asked for."""
 
@@ -33,7 +45,7 @@ class CvcudaAdapter(Adapter):
     traits = frozenset(
         {
             Trait.PITCHED, Trait.KERNEL, Trait.WRITES, Trait.STREAMS, Trait.CURRENT_STREAM, Trait.FOREIGN_STREAM,
-            Trait.GPUS, Trait.JOINS, Trait.STACKS,
+            Trait.GPUS, Trait.JOINS, Trait.STACKS, Trait.CACHE,
         }
     )  # fmt: skip
     opt_out = -1
@@ -47,6 +59,11 @@ class CvcudaAdapter(Adapter):
     )
     styles = (
         Style("cvcuda.as_tensor-capsule", Gets.CAPSULE, lambda adapter, capsule: adapter.cvcuda.as_tensor(capsule)),
+    )
+    changes = (
+        Change("clear-cache", "`del t; cvcuda.clear_cache()`", _cleared, (Device.CUDA,)),
+        DELETE,
+        Change("reshape", "`t.reshape(…); del t`", _reshaped, (Device.CUDA,)),
     )
 
     def load(self) -> None:
@@ -210,6 +227,11 @@ class CvcudaAdapter(Adapter):
         """``cvcuda.clear_cache``."""
         self.cvcuda.clear_cache()
         return "cvcuda.clear_cache()"
+
+    def kept_for_later(self) -> int | None:
+        """``cvcuda.cache_size``, where this version has it."""
+        size = getattr(self.cvcuda, "cache_size", None)
+        return None if size is None else int(size())
 
     def _type(self, dtype: DType) -> Any:
         name = _TYPES.get(dtype.name)

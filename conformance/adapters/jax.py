@@ -10,6 +10,7 @@ from conformance.protocols.strided import Step, c_strides
 
 from .base import Adapter, Device, Protocol, Trait, Unsupported, View, by_keywords
 from .calls import ARRAY, ARRAY_INTERFACE, BUFFER, DLPACK, Gets, Style, UserCall
+from .changes import DELETE, Change
 from .numpy import narrow_integer, numpy_dtype
 from .special import Foreign, State, Use
 
@@ -44,6 +45,17 @@ def _donated(adapter: JaxAdapter, device: Device, use: Use) -> None:
     made = adapter.jax.numpy.ones(3, "float32").block_until_ready()
     adapter.jax.jit(lambda x: x + 1, donate_argnums=0)(made).block_until_ready()
     use(made, None if made.is_deleted() else struct.pack("=3f", 1, 1, 1))
+
+
+def _delete(adapter: JaxAdapter, held: list[Any], device: Device) -> None:
+    held[0].delete()
+
+
+def _donate(adapter: JaxAdapter, held: list[Any], device: Device) -> Any:
+    return adapter.donating(held[0]).block_until_ready()
+
+
+DONATE = Change("donate", "`jax.jit(f, donate_argnums=0)(x)`", _donate, (Device.HOST,))
 
 
 class JaxAdapter(Adapter):
@@ -107,6 +119,12 @@ class JaxAdapter(Adapter):
             lambda adapter, thing: adapter.jax.device_put(thing, adapter.cpu, may_alias=True),
         ),
     )
+    changes = (
+        Change("array-delete", "`x.delete()`", _delete, (Device.HOST,)),
+        DONATE,
+        DELETE,
+    )
+    donations = (DONATE,)
 
     def load(self) -> None:
         """Import JAX for the CPU only and with 64-bit types, which it hides unless asked."""
@@ -118,6 +136,8 @@ class JaxAdapter(Adapter):
         jax.config.update("jax_enable_x64", True)
         self.jax = jax
         self.cpu = jax.devices("cpu")[0]
+        self.donating = jax.jit(lambda x: x + 1, donate_argnums=0)
+        """Made once, so that it is compiled once."""
 
     def present_traits(self) -> frozenset[Trait]:
         """Older versions of ``from_dlpack`` have neither ``copy`` nor ``device``."""

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import warnings
 from collections.abc import Callable
 from functools import lru_cache
 from typing import Any
@@ -11,6 +12,7 @@ from conformance.protocols.strided import Broadcast, Index, Step
 
 from .base import Adapter, Device, Protocol, Trait, Unsupported, View, by_keywords, refusing
 from .calls import ARRAY, ARRAY_INTERFACE, BUFFER, DLPACK, Gets, Style, UserCall
+from .changes import DELETE, Change
 from .special import Foreign, State, Use
 
 _ALIGNMENT = 256
@@ -43,6 +45,29 @@ def narrow_integer(code: DLCode, bits: int) -> tuple[tuple[int, int], ...]:
 def _masked(adapter: NumpyAdapter, device: Device, use: Use) -> None:
     numpy = adapter.numpy
     use(numpy.ma.masked_array(numpy.array([1, 2, 3], "float32"), mask=[False, True, False]), None)
+
+
+def _owned(adapter: NumpyAdapter, data: bytes, device: Device) -> Any:
+    """An array that owns its memory: no view can be resized."""
+    return adapter.numpy.frombuffer(data, "float32").copy()
+
+
+def _resize(adapter: NumpyAdapter, held: list[Any], device: Device) -> None:
+    """In one hand: NumPy counts the references."""
+    array = held.pop()
+    array.resize(4 * array.size)
+    held.append(array)
+
+
+def _resize_unchecked(adapter: NumpyAdapter, held: list[Any], device: Device) -> None:
+    held[0].resize(4 * held[0].size, refcheck=False)
+
+
+def _data(adapter: NumpyAdapter, held: list[Any], device: Device) -> None:
+    """Gone in newer versions."""
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore")
+        held[0].data = adapter.numpy.zeros_like(held[0])
 
 
 class NumpyAdapter(Adapter):
@@ -95,6 +120,19 @@ class NumpyAdapter(Adapter):
         Style("numpy.asarray-copy-false", Gets.ARRAY, lambda adapter, thing: adapter.numpy.asarray(thing, copy=False)),
     )
     subclasses = True
+    changes = (
+        Change("resize", "`a.resize(larger)`", _resize, (Device.HOST,), _owned),
+        Change(
+            "resize-unchecked",
+            "`a.resize(larger, refcheck=False)`",
+            _resize_unchecked,
+            (Device.HOST,),
+            _owned,
+            waived=True,
+        ),
+        Change("data", "`a.data = other`", _data, (Device.HOST,), _owned),
+        DELETE,
+    )
 
     def load(self) -> None:
         """Import NumPy."""

@@ -16,6 +16,7 @@ from conformance.reference.memory import CudaMemory, gather_by_bytes
 
 from .base import Adapter, Device, Protocol, Trait, View
 from .calls import CAI, UserCall
+from .changes import Change
 from .numpy import dtype_name, numpy_dtype
 
 _NON_BLOCKING = 1
@@ -28,6 +29,10 @@ class Argument:
 
     def __init__(self, offer: Any) -> None:
         self.offer = offer
+
+
+def _freed(adapter: PycudaAdapter, held: list[Any], device: Device) -> None:
+    held[0].gpudata.free()
 
 
 class PycudaAdapter(Adapter):
@@ -50,6 +55,7 @@ class PycudaAdapter(Adapter):
         "bool", "int8", "int16", "int32", "int64", "uint8", "uint16", "uint32", "uint64",
         "float16", "float32", "float64", "complex64", "complex128",
     )  # fmt: skip
+    changes = (Change("free", "`a.gpudata.free()`", _freed, (Device.CUDA,), waived=True),)
 
     calls = (
         UserCall(

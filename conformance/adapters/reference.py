@@ -32,6 +32,7 @@ from conformance.reference.streams import LEGACY, PER_THREAD, Current, WorkStrea
 
 from .base import Adapter, Device, Protocol, Trait, Unsupported, View, last_address, refusing
 from .calls import CAI, DLPACK, Gets, Style, UserCall
+from .changes import DELETE, Change
 from .special import Foreign, State, Use
 
 _BOTH = (Protocol.DLPACK, Protocol.CAI)
@@ -44,6 +45,32 @@ def _pending(adapter: ReferenceAdapter, device: Device, use: Use) -> None:
     array = adapter.empty(dtype("float32"), (3, 4), device)
     array.pending = True
     use(array, None)
+
+
+def _renew(adapter: ReferenceAdapter, held: list[Any], device: Device) -> None:
+    _own(held[0]).renew()
+
+
+def _grow(adapter: ReferenceAdapter, held: list[Any], device: Device) -> None:
+    _own(held[0]).grow(_TIMES)
+
+
+def _own(array: Exporter | Imported) -> Exporter:
+    if isinstance(array, Imported):
+        raise BufferError("an import has the memory that it was given")
+    return array
+
+
+def _give(adapter: ReferenceAdapter, held: list[Any], device: Device) -> Any:
+    array = held[0]
+    if isinstance(array, Imported):
+        return array.importer.reuse(array)
+    array.memory.write(array.block.address, bytes(array.block.nbytes))
+    return array
+
+
+_TIMES = 4
+_ALL = tuple(Device)
 
 
 class ReferenceAdapter(Adapter):
@@ -88,6 +115,12 @@ class ReferenceAdapter(Adapter):
         ),
     )  # fmt: skip
     subclasses = True
+    changes: ClassVar[tuple[Change, ...]] = (
+        Change("renew", "`array.renew()`", _renew, _ALL),
+        Change("grow", "`array.grow(4)`", _grow, _ALL),
+        DELETE,
+    )
+    donations: ClassVar[tuple[Change, ...]] = (Change("reuse", "`array.reuse()`", _give, _ALL),)
     _ordinal = 0
     exporter_class: type[Exporter] = Exporter
     importer_class: type[Importer] = Importer
@@ -183,6 +216,8 @@ class ReferenceAdapter(Adapter):
         )
         if again.strides_bytes() != array.strides:
             again.byte_strides = array.strides
+        if array.worked_on is not None:
+            again.comes_after(array.worked_on)
         return again
 
     def tabled(self, array: Exporter) -> Exporter:
@@ -198,7 +233,10 @@ class ReferenceAdapter(Adapter):
         )
 
     def read(self, array: Exporter | Imported) -> bytes:
-        """Element by element through address and strides."""
+        """Element by element through address and strides, once what is pending is done."""
+        if isinstance(array, Exporter) and array.writer is not None:
+            array.finish()
+            array.writer = None
         view = self.describe(array)
         memory = array.importer.memory if isinstance(array, Imported) else array.memory
         return gather_by_bytes(memory, view.address, Strided(view.shape, view.strides), array.dtype.itemsize)

@@ -12,6 +12,7 @@ from dataclasses import dataclass
 from typing import Any, TypeVar
 
 from .base import Adapter, Device, Unsupported
+from .changes import Change
 
 Use = Callable[[Any, "bytes | None"], None]
 """Called with the array and its elements in row-major order, ``None`` if it has none that could be exported."""
@@ -61,16 +62,16 @@ class State:
     private: str = ""
 
 
-_Declared = TypeVar("_Declared", Foreign, State)
+_Declared = TypeVar("_Declared", Foreign, State, Change)
 
 
 def on(declared: Iterable[_Declared], device: Device) -> tuple[_Declared, ...]:
-    """Return the states that the library has on this device."""
+    """Return what the library has on this device."""
     return tuple(one for one in declared if device in one.devices)
 
 
 def named(declared: Iterable[_Declared], name: str) -> _Declared:
-    """Return the state of this name; raise ``KeyError`` if there is none."""
+    """Return the one of this name; raise ``KeyError`` if there is none."""
     for one in declared:
         if one.name == name:
             return one

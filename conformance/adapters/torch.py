@@ -15,6 +15,7 @@ from .base import Adapter, Device, Protocol, Trait, Unsupported, View, by_keywor
 from .calls import ARRAY_INTERFACE, BUFFER, CAI, DLPACK, Gets, Style, UserCall
 from .numpy import narrow_integer
 from .special import Foreign
+from .torch_changes import CHANGES
 from .torch_states import STATES
 
 
@@ -33,7 +34,7 @@ class TorchAdapter(Adapter):
             Trait.ARRAY_API, Trait.WRITES, Trait.KERNEL, Trait.COPY_KEYWORD, Trait.DEVICE_KEYWORD, Trait.CAPSULES,
             Trait.STRIDES, Trait.CONTIGUITY, Trait.EXTENT, Trait.PINNED, Trait.STREAMS, Trait.CURRENT_STREAM,
             Trait.FOREIGN_STREAM, Trait.GPUS, Trait.JOINS, Trait.ADDS, Trait.STACKS, Trait.COPIES, Trait.DEVICE_ATTRIBUTE,
-            Trait.CHOOSES_STREAM,
+            Trait.CHOOSES_STREAM, Trait.CACHE,
         }
     )  # fmt: skip
     exports = {Device.HOST: (Protocol.DLPACK,), Device.CUDA: (Protocol.DLPACK, Protocol.CAI)}
@@ -64,6 +65,7 @@ class TorchAdapter(Adapter):
         Style("torch.asarray-copy-false", Gets.ARRAY, lambda adapter, thing: adapter.torch.asarray(thing, copy=False)),
     )
     subclasses = True
+    changes = CHANGES
 
     def load(self) -> None:
         """Import PyTorch."""
@@ -238,6 +240,12 @@ class TorchAdapter(Adapter):
     def joined(self, parts: list[tuple[Any, int]], protocol: Protocol, device: Device) -> bytes:
         """``torch.stack`` of the imports."""
         return self.read(self.torch.stack([self.take_on(offer, protocol, device, gpu) for offer, gpu in parts]))
+
+    def lent(self, array: Any) -> tuple[Any, str]:
+        """``Tensor.numpy``, on host memory."""
+        if array.is_cuda:
+            return super().lent(array)
+        return array.numpy(), "Tensor.numpy()"
 
     def take(self, offer: Any, protocol: Protocol, device: Device, **keywords: Any) -> Any:
         """``torch.from_dlpack``, or ``torch.as_tensor`` with a CUDA device."""

@@ -12,6 +12,7 @@ from typing import Any
 from conformance.adapters import calls
 from conformance.adapters.base import Device, Unsupported
 from conformance.adapters.calls import Style, UserCall
+from conformance.adapters.changes import Change
 from conformance.adapters.special import NAME, Foreign, State, on, use_state
 from conformance.protocols.dtypes import NARROW, dtype
 from conformance.suite.exchange import brief
@@ -40,6 +41,8 @@ def _well_formed(bench: Bench) -> None:
         ("foreign", Foreign, adapter.foreign, NAME, "lower-case letters, digits, _ and -"),
         ("states", State, adapter.states, NAME, "lower-case letters, digits, _ and -"),
         ("calls", UserCall, adapter.calls, calls.NAME, "letters, digits, ., _ and -"),
+        ("changes", Change, adapter.changes, NAME, "lower-case letters, digits, _ and -"),
+        ("donations", Change, adapter.donations, NAME, "lower-case letters, digits, _ and -"),
         ("styles", Style, adapter.styles, calls.NAME, "letters, digits, ., _ and -"),
     ):
         names: list[str] = []

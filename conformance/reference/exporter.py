@@ -94,6 +94,29 @@ class Exporter:
         self.byte_offset = 0
         """Bytes between the data pointer of a capsule and element 0 (DLP-17)."""
         self.log = Log()
+        self._left: list[Block] = []
+        """Memory that the array had before and that a dictionary has told: its readers hold the array alone (CAI-27)."""
+
+    # -- other memory
+
+    def renew(self) -> None:
+        """Give the array other memory of the same size, all zeros where that is cheap; who was given the old one keeps it (DLP-49)."""
+        self.move(self.view)
+
+    def grow(self, times: int) -> None:
+        """Give a packed vector so many times the elements, in other memory."""
+        self.move(packed((times * self.view.size,)))
+
+    def move(self, view: Strided) -> None:
+        """Give the array other memory, for this view."""
+        old, self.block = self.block, self.memory.allocate(view.size * self.dtype.itemsize)
+        self.view = view
+        self.leave(old)
+
+    def leave(self, block: Block) -> None:
+        """What becomes of memory that the array has no use for: whoever was told of it keeps it."""
+        if self.log.cai:
+            self._left.append(block)
 
     # -- where the elements are
 
@@ -128,6 +151,10 @@ class Exporter:
             streams.wait(stream.handle, self.writer.handle)
         streams.copy(into, self.element0(), self.view.size * self.dtype.itemsize, stream.handle)
         self.writer = stream
+
+    def comes_after(self, handle: int) -> None:
+        """Remember the stream on which work on the import that is exported again may be pending."""
+        self.writer = self.stream_class(self.memory.streams(), handle)
 
     # -- CUDA Array Interface
 
@@ -207,10 +234,14 @@ class Exporter:
         return self.__dlpack__()
 
     def export(self, fields: Fields, owner: Any) -> Any:
-        """A capsule around a new struct with these fields, which keeps ``owner`` alive."""
-        managed = Managed(fields, owner)
+        """A capsule around a new struct with these fields, which keeps ``owner`` alive, and the memory that it has now."""
+        managed = Managed(fields, (owner, self.held(owner)))
         self.log.exports.append(managed)
         return managed.capsule()
+
+    def held(self, owner: Any) -> Any:
+        """The memory that an export keeps beside its owner, which may get another (DLP-49)."""
+        return owner.block if isinstance(owner, Exporter) else None
 
     def device(self) -> tuple[int, int]:
         """The DLPack (type, id) of the memory."""

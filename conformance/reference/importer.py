@@ -62,6 +62,8 @@ class Imported:
         self.holder = holder
         self.back_to = back_to
         """The producer's stream, if its later work must not overtake ours (CAI-19)."""
+        self.worked_on: int | None = None
+        """The stream on which work of ours may be pending, for whoever the import is exported to again."""
 
     @property
     def view(self) -> Strided:
@@ -126,6 +128,28 @@ class Importer(Uses):
             readonly=array.readonly,
             holder=array,
         )
+
+    def reuse(self, taken: Imported) -> Any:
+        """Use the memory of a packed import for something else, all zeros, if it is a copy of ours alone; else other memory (DLP-50).
+
+        Returns what has to be kept with it.
+        """
+        nbytes = taken.view.size * taken.dtype.itemsize
+        if self.is_own(taken):
+            self.memory.write(self.reused_at(taken), bytes(nbytes))
+            return taken
+        block = self.memory.allocate(nbytes)
+        self.memory.write(block.address, bytes(nbytes))
+        return block
+
+    def is_own(self, taken: Imported) -> bool:
+        """Whether nobody else has the memory of an import (DLP-10)."""
+        flags = taken.tensor.flags if taken.tensor is not None else None
+        return bool((flags or 0) & DLFlags.IS_COPIED)
+
+    def reused_at(self, taken: Imported) -> int:
+        """Where the memory is that is used for something else."""
+        return taken.address
 
     # -- streams
 
@@ -222,12 +246,18 @@ class Importer(Uses):
         """Queue a copy of a packed import on our stream, and hold back the producer's until it is done (CAI-19)."""
         streams = self.memory.streams()
         streams.copy(into, taken.address, taken.view.size * taken.dtype.itemsize, self.work_stream)
+        self.work_queued(taken)
         self.hold_back(taken)
 
     def fill(self, taken: Imported, value: int) -> None:
         """Queue on our stream that every 32-bit element of a packed import becomes ``value``, and hold back the producer's."""
         self.memory.streams().fill(taken.address, taken.view.size, value, self.work_stream)
+        self.work_queued(taken)
         self.hold_back(taken)
+
+    def work_queued(self, taken: Imported) -> None:
+        """Remember that work is pending on an import: an export of it has to come after that."""
+        taken.worked_on = self.work_stream
 
     def hold_back(self, taken: Imported) -> None:
         """Later work of the producer's stream comes after ours (CAI-19)."""

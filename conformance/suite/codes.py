@@ -343,6 +343,13 @@ class Code(str, Enum):
         "releases memory while an export still uses it",
         "releases memory while an import still uses it",
     )
+    MEMORY_TAKEN_AWAY = ("memory-taken-away", _GIVEN, "gives exported memory back on {given}")
+    PRODUCER_OVERWRITTEN = (
+        "producer-overwritten",
+        _GIVEN,
+        "",
+        "overwrites the memory of the producer by {given}",
+    )
     DELETER_ARGUMENT_WRONG = (
         "deleter-argument-wrong",
         _SIDE,

@@ -70,7 +70,7 @@ def elements_at(handed: Handed, address: int, read: Read | None = None) -> bytes
     low, high = span(bytewise)
     if high - low > _MOST_LOOKED_AT:
         return None
-    block = (read or _own_memory)(address + low, high - low and high - low - 1 + size)
+    block = (read or own_memory)(address + low, high - low and high - low - 1 + size)
     if block is None:
         return None
     return gather_by_bytes(block, Strided(handed.shape, handed.strides, -low), size)
@@ -85,7 +85,7 @@ def is_mapped(handed: Handed) -> bool:
     first, last = handed.address + low, handed.address + high - 2 + handed.itemsize
     pages = range(first, last, mmap.PAGESIZE) if last - first <= _MOST_LOOKED_AT else (first,)
     in_one_page = first // mmap.PAGESIZE == last // mmap.PAGESIZE
-    return all(_own_memory(address, 1) is not None for address in ((first,) if in_one_page else (*pages, last)))
+    return all(own_memory(address, 1) is not None for address in ((first,) if in_one_page else (*pages, last)))
 
 
 def covers(handed: Handed, address: int) -> bool:
@@ -94,7 +94,7 @@ def covers(handed: Handed, address: int) -> bool:
     return handed.address + low <= address < handed.address + max(high, low + 1)
 
 
-def _own_memory(address: int, nbytes: int) -> bytes | None:
+def own_memory(address: int, nbytes: int) -> bytes | None:
     """Memory of this process; ``None`` where there is none. The kernel reads it, so an address that is wrong kills nobody."""
     try:
         file = os.open("/proc/self/mem", os.O_RDONLY)

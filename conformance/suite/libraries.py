@@ -70,7 +70,8 @@ class Side:
     """One library on one device. The ``missing`` ones come with the reason.
 
     ``narrow``, ``foreign`` and ``states`` name what its adapter declares besides plain arrays; ``simple_states`` are the states of an array
-    that exists by itself. ``called`` names the calls that its users know.
+    that exists by itself. ``called`` names the calls that its users know. ``changes`` and ``donations`` name the calls that it declares for
+    what becomes of an array's memory.
     """
 
     dtypes: tuple[str, ...]
@@ -84,6 +85,8 @@ class Side:
     states: tuple[str, ...] = ()
     simple_states: tuple[str, ...] = ()
     called: Called = Called()
+    changes: tuple[str, ...] = ()
+    donations: tuple[str, ...] = ()
 
     def with_special(self, adapter: Adapter, device: Device) -> Side:
         """The same, with the arrays that the adapter declares besides plain ones."""
@@ -92,10 +95,12 @@ class Side:
             self, narrow=adapter.narrow_dtypes, foreign=tuple(one.name for one in on(adapter.foreign, device)),
             states=tuple(one.name for one in states), simple_states=tuple(one.name for one in states if one.simple),
             called=Called.of(adapter, device),
+            changes=tuple(one.name for one in on(adapter.changes, device)),
+            donations=tuple(one.name for one in on(adapter.donations, device)),
         )  # fmt: skip
 
 
-_SPECIAL = ("narrow", "foreign", "states", "simple_states")
+_SPECIAL = ("narrow", "foreign", "states", "simple_states", "changes", "donations")
 """Keys that the results of older runs lack."""
 
 

@@ -30,7 +30,8 @@ from .libraries import REFERENCE as REFERENCE_NAME
 from .libraries import Environment, Pair, shows_one_library
 from .order import capturing
 from .order.capturing import Captured, Handover, Sides, Stand, Step, captured, content
-from .order.handover import REFERENCE, SHAPE, elements, stream_of
+from .order.handover import REFERENCE, SHAPE, elements, past_operand, stream_of
+from .order.histories import History, fresh, pasts
 from .outcomes import ACCUSED, Inconclusive, Refused, Side, fail
 from .steps import Doing
 
@@ -182,6 +183,55 @@ def test_replay(exchange: Exchange) -> None:
 
 
 @invariant(
+    "capture.past",
+    producer="CUD-08 DLP-43 CAI-05",
+    consumer="CUD-08 DLP-35 DLP-43 DLP-58 CAI-32",
+    context="CUD-10 DLP-33 CAI-17 CAI-18",
+    bugs="I18",
+    level=Level.MUST,
+    needs=Needs.GPU,
+    cases=lambda env: every(_on_one_stream(env), quick=shows_one_library, history=pasts),
+    exclusive=True,
+)
+def test_past(exchange: Exchange) -> None:
+    """An array with a past is exchanged in a capture as a new one is: the capture stays valid, and a replay reads what memory then holds.
+
+    The array was written on another stream, is an import that is exported again, or has the memory of an array that is gone. In all other cases of this family
+    it is new: the library is made to let go of what it keeps before.
+    """
+    exchange.special(_PASTS[History(exchange.option("history"))])
+    work, seen = _captured_exchange(exchange, Stand.SAME)
+    if seen.graph is None:
+        exchange.notes["new"] = _seen_with_a_new_array(exchange)
+        _report_broken(exchange, work, seen)
+    _report_wrong(exchange, work, capturing.replayed(work, seen.graph))
+    _expect_usable(exchange, work)
+    exchange.notes["control"] = capturing.control(exchange.device)
+
+
+_PASTS = {
+    History.WRITTEN: "an array that was written on another stream",
+    History.REEXPORT: "an import that is exported again",
+    History.REEXPORT_CAI: "an import by the array interface that is exported again",
+    History.CACHED: "an array with the memory of one that is gone",
+}
+
+
+def _seen_with_a_new_array(exchange: Exchange) -> str:
+    """What becomes of the same capture with a new array."""
+    try:
+        again = Handover(replace(_sides(exchange), history=History.FRESH), Stand.SAME)
+        again.rehearse()
+    except Exception as error:
+        exchange.check_context(error)
+        return brief(error)
+    seen = captured(again.streams, again.captured, again.steps, join=(again.writer, again.reader))
+    if seen.graph is not None:
+        seen.graph.close()
+    return str(seen)
+
+
+@invariant(
     "capture.blocking",
     producer="CUD-09",
     consumer="CUD-09 DLP-58 CAI-32",
@@ -215,7 +265,8 @@ def test_blocking(exchange: Exchange) -> None:
 
 def _sides(exchange: Exchange) -> Sides:
     kind = dtype(exchange.option("dtype", "int32"))
-    return Sides(exchange.producer, exchange.consumer, exchange.protocol, exchange.device, kind)
+    history = History(exchange.option("history", History.FRESH.value))
+    return Sides(exchange.producer, exchange.consumer, exchange.protocol, exchange.device, kind, history)
 
 
 def _rehearsed(exchange: Exchange, stand: Stand, other: int = 0) -> Handover:
@@ -224,7 +275,7 @@ def _rehearsed(exchange: Exchange, stand: Stand, other: int = 0) -> Handover:
         with exchange.step(Doing.IMPORT, Role.CONSUMER):
             work = Handover(_sides(exchange), stand, other)
             work.rehearse()
-    except Inconclusive:
+    except (Inconclusive, Refused):
         raise
     except Exception as error:
         exchange.check_context(error)
@@ -341,7 +392,7 @@ def _report_wrong(exchange: Exchange, work: Handover, wrong: str) -> None:
 
 def _wrong_from_reference(sides: Sides) -> bool:
     """Whether the consumer does no better with a flawless producer."""
-    again = Handover(replace(sides, producer=REFERENCE), Stand.SAME)
+    again = Handover(replace(sides, producer=REFERENCE, history=History.FRESH), Stand.SAME)
     try:
         again.rehearse()
     except Exception:  # then this pair shows nothing
@@ -451,7 +502,8 @@ class _Exporting:
 
     def __init__(self, exchange: Exchange, standing: Any, asked: int | None) -> None:
         self._producer, self._standing, self._asked = exchange.producer, standing, asked
-        self._array = self._producer.operand(_INT32, SHAPE, exchange.device)
+        history = History(exchange.option("history", History.FRESH.value))
+        self._array = past_operand(self._producer, _INT32, exchange.device, history)
         self._offer = DLPackOffer(self._producer.exporter(self._array, Protocol.DLPACK))
         self._exchange = exchange
         self._capsules: list[Any] = []
@@ -517,6 +569,25 @@ def _relaxed(attempt: Callable[..., Captured]) -> bool:
     return seen.graph is None
 
 
+@invariant(
+    "capture.past-export",
+    producer="DLP-32 DLP-43 CUD-08 CUD-09",
+    context="CUD-10",
+    bugs="I18",
+    level=Level.MUST,
+    needs=Needs.GPU,
+    cases=lambda env: every(
+        (p for p in env.exports(Protocol.DLPACK, on=_ON) if p.producer.has(Trait.FOREIGN_STREAM)),
+        history=pasts, stream=("minus-one", "handle"), captured=("current",), mode=("global", "thread-local"),
+    ),
+    exclusive=True,
+)  # fmt: skip
+def test_past_export(exchange: Exchange) -> None:
+    """An export of an array with a past for stream -1 leaves a capture valid; what one for the captured stream does is reported."""
+    exchange.special(_PASTS[History(exchange.option("history"))])
+    test_export_stream(exchange)
+
+
 # -- the end of an import
 
 
@@ -564,6 +635,8 @@ def _drop_in_capture(
     """One import, made before the capture and dropped in it; what came of the capture, and what destructors raised."""
     sides = _sides(exchange)
     try:
+        for library in (sides.producer, sides.consumer):
+            fresh(library)
         array = sides.producer.operand(sides.kind, SHAPE, sides.device)
         with exchange.step(Doing.IMPORT, Role.CONSUMER):
             offer = sides.producer.offer(array, sides.protocol)
@@ -707,6 +780,7 @@ class _Calling:
 
     def __init__(self, exchange: Exchange, function: str) -> None:
         self._exchange = exchange
+        fresh(exchange.producer)
         self._thing = exchange.producer.tabled(exchange.producer.operand(_INT32, SHAPE, exchange.device))
         found = exchange_api.table(type(self._thing))
         assert found is not None, "planned only where the type has the attribute"

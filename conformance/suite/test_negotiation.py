@@ -35,6 +35,7 @@ from .offers import (
     prepared,
     told_call,
 )
+from .order.histories import fresh
 from .outcomes import Refused, fail
 from .steps import Doing
 
@@ -445,6 +446,7 @@ def test_cuda_stream(exchange: Exchange) -> None:
     Support for anything but ``None`` is optional. What the stream then waits for is another family's matter.
     """
     clause, stream = CUDA_STREAMS[exchange.option("stream")]
+    _begin_anew(exchange)
     source = exchange.source()
     offer = exchange.offer(source)
     exchange.decode(_export_or_fail(exchange, offer, clause, stream=stream))
@@ -485,8 +487,15 @@ def test_negative_stream(exchange: Exchange) -> None:
     _expect_stream_refused(exchange, -2)
 
 
+def _begin_anew(exchange: Exchange) -> None:
+    """The array of this case is new, and none that the library has kept. Arrays with a past have cases of their own."""
+    if not exchange.is_repeated:
+        fresh(exchange.producer)
+
+
 def _expect_stream_refused(exchange: Exchange, stream: Any, given: str = "") -> None:
     given = given or f"`stream={stream!r}`"
+    _begin_anew(exchange)
     offer = exchange.offer(exchange.source())
     exchange.illegal(f"an array with {given}")
     exchange.expect_refusal(lambda: offer.__dlpack__(stream=stream), "DLP-31", role=Role.PRODUCER, given=given)

@@ -43,6 +43,7 @@ from .order.handover import (
     hows,
     takes_arguments,
 )
+from .order.histories import pasts
 from .order.observation import Wait, Work, observe
 from .outcomes import fail
 
@@ -63,6 +64,13 @@ def _all_handovers(env: Environment) -> Iterator[Draft]:
     yield from _handovers(env)
     pairs = filter(takes_arguments, streaming(env.pairs(Protocol.CAI, on=_ON)))
     yield from every(pairs, quick=shows_one_library, how=hows, reader=_readers, call=(Call.KERNEL.value,))
+
+
+def _with_pasts(env: Environment) -> Iterator[Pair]:
+    """Each library with the reference. Where an array only describes memory, its user puts the work in order, with whatever past."""
+    for pair in filter(shows_one_library, streaming(env.pairs(on=_ON))):
+        if not pair.producer.has(Trait.VIEW_ONLY):
+            yield pair
 
 
 def _backs(*protocols: Protocol) -> Callable[[Environment], Iterator[Draft]]:
@@ -104,6 +112,25 @@ def test_handover(exchange: Exchange) -> None:
         reason="the consumer reads before the producer's pending write is done",
         expected="the consumer reads the new value",
     )
+
+
+@invariant(
+    "ordering.past",
+    producer="CAI-22 DLP-33",
+    consumer="CAI-18 DLP-35 CAI-26",
+    context="CAI-21 CAI-23 CAI-30",
+    bugs="I14 I16",
+    level=Level.MUST,
+    needs=Needs.GPU,
+    cases=lambda env: every(_with_pasts(env), how=first_how, history=pasts),
+    exclusive=True,
+)
+def test_past(exchange: Exchange) -> None:
+    """A consumer sees all work that the producer queued before the hand-over on an array with a past.
+
+    The array was written on another stream, is an import that is exported again, or has the memory of an array that is gone.
+    """
+    test_handover(exchange)
 
 
 @invariant(

@@ -15,6 +15,7 @@ from conftest import Command, Finished
 import conformance
 from conformance.adapters import registry
 from conformance.adapters.base import Adapter, Device, Protocol, Unsupported, View
+from conformance.adapters.changes import DELETE
 from conformance.adapters.numpy import NumpyAdapter
 from conformance.adapters.reference import ReferenceAdapter
 from conformance.adapters.special import Foreign, State
@@ -399,6 +400,10 @@ class ForeignInNoCase(Boxes):
     foreign = (Foreign("Dates/Times", lambda adapter: None),)
 
 
+class ChangeTwice(Boxes):
+    changes = (DELETE, DELETE)
+
+
 class NoWords(Boxes):
     foreign = (Foreign("int4", lambda adapter: None, words=((0, 4), 4)),)  # type: ignore[arg-type]
 
@@ -543,6 +548,7 @@ MISTAKES = {
     + EITHER,
     ForeignTwice: "foreign has the name 'dates' twice",
     ForeignInNoCase: "foreign has the name 'Dates/Times'; expected lower-case letters, digits, _ and -",
+    ChangeTwice: "changes has the name 'delete' twice",
     NoWords: "foreign 'int4' has the words ((0, 4), 4); expected pairs of a type code and bits",
     OtherClause: "foreign 'dates' cites 'DLP-58'; expected DLP-23 or DLP-12",
     UnknownNarrow: "narrow_dtypes has 'int3' in it; expected some of float4_e2m1fn, float6_e2m3fn, float6_e3m2fn",

@@ -10,6 +10,8 @@ _STRIDES = "it shows only with strides or ranks that have cases of their own"
 _STREAMS = "it shows only with a stream that is named, which has cases of its own"
 _RACE = "it shows only where threads race or an exception is in flight, which has cases of its own"
 _STATE = "it shows only with an array whose elements are not in memory"
+_CHANGE = "it shows only where something is done to an array that is exchanged already, which has cases of its own"
+_PAST = "it shows only with an array or with memory that has a past, which has cases of its own"
 
 OBSERVED = "no document forbids it, so the suite only observes it"
 MAY_REFUSE = "it refuses what the protocol lets a library refuse, except for a plain array or an array of its own"
@@ -132,6 +134,19 @@ RULES: dict[str, tuple[str, ...]] = {
         "state.PendingIgnored",
         "state.PendingIsAnError",
         "state.RefusedArraysKept",
+    ),
+    _CHANGE: (
+        "source.HoldsTheArrayAlone",
+        "source.ReusesTheOneBeside",
+        "source.WipesWhatItLeaves",
+    ),
+    _PAST: (
+        "past.AnyStreamForWhatItBorrowed",
+        "past.FirstWriterForGood",
+        "past.NoStreamForWhatItBorrowed",
+        "past.WaitsForItsPast",
+        "past.WaitsForWhatItBorrowed",
+        "past.WorkOnImportsForgotten",
     ),
 }
 """Each rule with the names of the faults that it leaves out."""

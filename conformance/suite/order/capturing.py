@@ -24,7 +24,8 @@ from conformance.reference.streams import LEGACY, Graph, Streams
 from ..exchange import brief
 from ..garbage import uncollected
 from ..outcomes import Failure, Inconclusive
-from .handover import REFERENCE, SHAPE, elements, stream_of
+from .handover import REFERENCE, SHAPE, elements, past_operand, stream_of
+from .histories import History, fresh
 
 END = "the end of the capture"
 
@@ -241,6 +242,8 @@ class Sides:
     protocol: Protocol
     device: Device
     kind: DType
+    history: History = History.FRESH
+    """The past of the producer's array."""
 
 
 class Handover:
@@ -257,7 +260,10 @@ class Handover:
         self.reader = sides.consumer.handle(self.read_on)
         self.writer = self.reader if self.write_on is None else sides.producer.handle(self.write_on)
         self.captured = captured_stream or (self.writer if stand is Stand.PRODUCER else self.reader)
-        self.array = sides.producer.operand(sides.kind, SHAPE, sides.device)
+        self.own_copy = not copies_in_capture(sides.consumer, sides.device, sides.kind)
+        """Whether the consumer's own operation copies; ours does where its own cannot be captured."""
+        fresh(sides.consumer)
+        self.array = past_operand(sides.producer, sides.kind, sides.device, sides.history)
         self.into = sides.consumer.operand(sides.kind, SHAPE, sides.device)
         self._source = sides.producer.describe(self.array).address
         self._target = sides.consumer.describe(self.into).address
@@ -266,8 +272,6 @@ class Handover:
         self.offers: list[WatchedDLPack | WatchedCAI] = []
         self.taken: list[Any] = []
         """All that was imported: the last one counts, the others are only kept."""
-        self.own_copy = not copies_in_capture(sides.consumer, sides.device, sides.kind)
-        """Whether the consumer's own operation copies; ours does where its own cannot be captured."""
 
     # -- the steps
 

@@ -17,6 +17,7 @@ from ..outcomes import ACCUSED, Inconclusive, Refused, Side, fail
 from ..steps import Doing
 from . import telling
 from .handover import REFERENCE, Call, Forward, How, S, Setting, Without
+from .histories import History, fresh
 from .observation import Seen, Wait, Work, observe
 
 W = TypeVar("W", bound=Work)
@@ -66,7 +67,12 @@ def setting_of(exchange: Exchange) -> Setting:
     how = How(exchange.option("how", How.OUTSIDE.value))
     reader = exchange.option("reader", "stream")
     call = Call(exchange.option("call", Call.IMPORT.value))
-    return Setting(exchange.producer, exchange.consumer, exchange.protocol, exchange.device, how, reader, call=call)
+    history = History(exchange.option("history", History.FRESH.value))
+    for library in (exchange.producer, exchange.consumer):
+        fresh(library)
+    return Setting(
+        exchange.producer, exchange.consumer, exchange.protocol, exchange.device, how, reader, call=call, history=history
+    )  # fmt: skip
 
 
 def seen_in(

@@ -10,12 +10,13 @@ from typing import Any, TypeVar
 
 from conformance.adapters.base import Adapter, CAIOffer, Device, DLPackOffer, Offer, Protocol, Trait, peek, poke
 from conformance.adapters.reference import ReferenceAdapter
-from conformance.protocols.dtypes import dtype
+from conformance.protocols.dtypes import DType, dtype
 from conformance.reference.importer import Importer
 from conformance.reference.streams import LEGACY, PER_THREAD, Streams, WorkStream
 
 from ..libraries import Library, Pair
 from . import telling
+from .histories import History, Maker, with_past
 
 REFERENCE = ReferenceAdapter()
 """Flawless, whatever stands in the reference's place in a case."""
@@ -75,6 +76,8 @@ class Setting:
     call: Call = Call.IMPORT
     count: int = SHAPE[1]
     """How many elements the arrays have."""
+    history: History = History.FRESH
+    """The past of the producer's array. A new one is new only if its library was made to let go of older ones before."""
 
     @property
     def streams(self) -> Streams:
@@ -177,7 +180,7 @@ class Forward:
         self._read_on = stream_of(setting.consumer, _role(setting.reader), setting.device)
         self.writer = setting.producer.handle(self._write_on)
         self.reader = setting.consumer.handle(self._read_on)
-        self.array = filled(setting.producer, OLD, setting.device, setting.count)
+        self.array = offered(setting)
         self.into = filled(setting.consumer, 0, setting.device, setting.count)
         self.taken: Any = None
         if setting.without is Without.ALIAS:
@@ -289,7 +292,7 @@ class Export:
         )
         named = {"none": None, "minus-one": -1}.get(name, self.reader)
         self._asked = named if asked is None else asked
-        self.array = filled(setting.producer, OLD, setting.device)
+        self.array = offered(setting)
         self._into = Target(setting.device)
 
     def before(self) -> None:
@@ -364,6 +367,35 @@ class DefaultHeldBack(Backward):
     def in_order(self) -> bool:
         """Nothing is written on it."""
         return True
+
+
+def offered(setting: Setting) -> Any:
+    """The producer's array with the past that a setting names; every element is the old value."""
+    if setting.history is History.FRESH or setting.producer is REFERENCE:  # the past is that of the library in the case
+        return filled(setting.producer, OLD, setting.device, setting.count)
+    array = past_operand(setting.producer, KIND, setting.device, setting.history)
+    poke(setting.producer.describe(array).address, elements(OLD), setting.device)
+    return array
+
+
+def past_operand(library: Adapter, kind: DType, device: Device, history: History) -> Any:
+    """An operand of a library with this past. It is imported and written on the streams that the checks of order use."""
+    write_on, elsewhere = stream_of(library, "producer", device), stream_of(library, "elsewhere", device)
+
+    def lend(protocol: Protocol) -> tuple[Any, int]:
+        lent = REFERENCE.operand(kind, SHAPE, device)
+        return REFERENCE.offer(lent, protocol), lent.element0()
+
+    def take(offer: Any, protocol: Protocol) -> Any:
+        with library.using(write_on):
+            return library.take_operand(offer, protocol, device)
+
+    def write(array: Any) -> None:
+        library.fill(array, OLD, elsewhere)
+        REFERENCE.memory(device).streams().synchronize_device()
+        library.read(array)
+
+    return with_past(Maker(library, lambda: library.operand(kind, SHAPE, device), lend, take, write), history)
 
 
 def filled(library: Adapter, value: int, device: Device, count: int = SHAPE[1]) -> Any:

@@ -1,0 +1,86 @@
+"""Faults of changes: what is done to an array reaches those who have imported it, or the other way round."""
+
+from __future__ import annotations
+
+import weakref
+from typing import Any, ClassVar
+
+from conformance.reference.exporter import Exporter
+from conformance.reference.importer import Imported, Importer
+from conformance.reference.managed import Fields
+from conformance.reference.memory import Block, BorrowedBlock
+
+from . import fault
+
+
+@fault("source.export-kept", bugs="lifetime-15")
+class HoldsTheArrayAlone(Exporter):
+    """An export keeps its array alive, and not the memory that the array has at that moment."""
+
+    def held(self, owner: Any) -> Any:
+        """Nothing beside the array."""
+        return None
+
+
+@fault("source.export-kept")
+class WipesWhatItLeaves(Exporter):
+    """An array that gets other memory overwrites the old one, whoever has it."""
+
+    def leave(self, block: Block) -> None:
+        """Poisoned."""
+        block.release()
+        super().leave(block)
+
+
+@fault("source.loan-kept", "lifetime.past", bugs="lifetime-15")
+class PassedOnUnheld(Exporter):
+    """What was imported is exported again by its address, and nothing keeps it."""
+
+    def export(self, fields: Fields, owner: Any) -> Any:
+        """Of own memory alone."""
+        is_borrowed = isinstance(owner, Exporter) and isinstance(owner.block, BorrowedBlock) and owner.view.size > 0
+        return super().export(fields, None if is_borrowed else owner)
+
+
+@fault("source.loan-kept", bugs="lifetime-04")
+class PassedOnForGood(Exporter):
+    """What was imported and is exported again is never given back."""
+
+    passed_on: ClassVar[list[Any]] = []
+
+    def export(self, fields: Fields, owner: Any) -> Any:
+        """And kept."""
+        if isinstance(owner, Exporter) and isinstance(owner.block, BorrowedBlock):
+            self.passed_on.append(owner)
+        return super().export(fields, owner)
+
+
+@fault("source.copy-reused")
+class CopiesWhenItIsTooLate(Importer):
+    """``copy=True`` shares, because a copy could be made when somebody writes; nobody does, and the memory counts as the importer's own."""
+
+    def take_dlpack(self, source: Any, **requested: Any) -> Imported:
+        """Without the request."""
+        self._is_mine = bool(requested.get("copy"))
+        return super().take_dlpack(source, **({**requested, "copy": None} if self._is_mine else requested))
+
+    def is_own(self, taken: Imported) -> bool:
+        """What was asked for as a copy."""
+        return getattr(self, "_is_mine", False) or super().is_own(taken)
+
+
+@fault("source.copy-reused")
+class ReusesTheOneBeside(Importer):
+    """The memory that is used for something else is that of the first import of this shape which still lives."""
+
+    alive: ClassVar[weakref.WeakValueDictionary[tuple[Any, ...], Imported]] = weakref.WeakValueDictionary()
+
+    def take_dlpack(self, source: Any, **requested: Any) -> Imported:
+        """And remembered."""
+        taken = super().take_dlpack(source, **requested)
+        self.alive.setdefault((taken.shape, taken.dtype.name, taken.device), taken)
+        return taken
+
+    def reused_at(self, taken: Imported) -> int:
+        """The first one's."""
+        return self.alive[taken.shape, taken.dtype.name, taken.device].address

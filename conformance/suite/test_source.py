@@ -1,0 +1,249 @@
+"""Family ``source``: what is done to an array does not reach those who have imported it, and the other way round.
+
+A library lets its users give an array other memory, resize it, delete it or give it away. An export that keeps the object, and not
+its memory, is then an import of memory that is free.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from functools import partial
+from typing import Any, NoReturn
+
+from conformance.adapters.base import Protocol, Trait
+from conformance.adapters.changes import DELETE, Change
+from conformance.adapters.special import named
+from conformance.protocols.clauses import Level, Role
+
+from .catalogue import Draft, Isolation, every, invariant
+from .changing import Memory, Seen, applied, comparison, control, through
+from .codes import Code
+from .copies import copy_is_shared
+from .exchange import Exchange, Source, brief, collect, show
+from .libraries import REFERENCE, Environment, Pair, shows_one_library
+from .offers import HELD, at_once, exports_of_imports, happens, unreleased, watched
+from .outcomes import Inconclusive, Refused, Side, fail
+from .patterns import pattern
+from .steps import Doing
+
+
+def _changes(pair: Pair) -> tuple[str, ...]:
+    """All with the reference, which shows what each library does by itself; the first one between two libraries.
+
+    By the array interface the user keeps the owner alive, so its end says nothing there.
+    """
+    found = tuple(name for name in pair.source.changes if pair.protocol is Protocol.DLPACK or name != DELETE.name)
+    return found if pair.with_reference else found[:1]
+
+
+# -- what is done to the producer's array
+
+
+@invariant(
+    "source.export-kept",
+    producer="DLP-49",
+    consumer="DLP-26",
+    context="DLP-28 CAI-27",
+    bugs="I19",
+    level=Level.MUST,
+    isolation=Isolation.RISKY,
+    cases=lambda env: every(env.pairs(), quick=shows_one_library, change=_changes),
+)
+def test_export_kept(exchange: Exchange) -> None:
+    """An export keeps its memory whatever is done to its array, unless the library refuses to do that.
+
+    The array gets other memory, is resized, deleted or given away while its import lives. Other arrays of its size are made then. By its address such
+    an array shows that the memory was free. A control sees that memory which nobody has imported is used again. Where the user frees an
+    allocation by name, or by the array interface, it is only observed.
+    """
+    change = named(exchange.producer.changes, exchange.option("change"))
+    exchange.special(change.given)
+    seen = through(exchange, change, exchange.consumer)
+    exchange.notes["change"] = f"refused: {seen.refusal}" if seen.refusal else "made"
+    if seen.lost:
+        _report_lost(exchange, change, seen)
+    del seen
+    exchange.notes["control"] = control(exchange, change)
+
+
+def _report_lost(exchange: Exchange, change: Change, seen: Seen) -> NoReturn:
+    """The producer is at fault if the reference's import loses its memory as well, else the consumer, which does not hold its own."""
+    compared = comparison(exchange, change)
+    if compared:
+        exchange.notes["comparison"] = compared
+    by_dlpack = exchange.protocol is Protocol.DLPACK
+    reference = exchange.library(REFERENCE)
+    expected = "the elements of the import"
+    if exchange.consumer is not reference and not through(exchange, change, reference).lost:
+        fail(
+            Code.RELEASED_EARLY if by_dlpack else Code.OWNER_NOT_HELD, "DLP-26" if by_dlpack else "CAI-27", role=Role.CONSUMER,
+            reason=f"the consumer does not hold the memory of its import, which is lost on {change.given}", expected=expected, seen=seen.lost,
+            given="", accused=Side.CONSUMER,
+        )  # fmt: skip
+    fail(
+        Code.MEMORY_TAKEN_AWAY, "DLP-49" if by_dlpack else "CAI-27", role=Role.PRODUCER,
+        level=Level.OBSERVED if change.waived else None,
+        reason=f"the memory of an import is used for something else on {change.given}", expected=f"{expected}, or a refusal", seen=seen.lost,
+        accused=Side.PRODUCER,
+    )  # fmt: skip
+
+
+@invariant(
+    "source.loan-kept",
+    producer="DLP-49 DLP-27",
+    context="DLP-28",
+    bugs="I19",
+    level=Level.MUST,
+    isolation=Isolation.RISKY,
+    cases=lambda env: every(exports_of_imports(env), change=_changes),
+)
+def test_loan_kept(exchange: Exchange) -> None:
+    """What a producer has borrowed and passed on is given back once the last import is gone, and not on a change of its array.
+
+    The array lies on memory of ours, whose deleter tells when the producer lets go of it. A control sees that it does so on the same change where nothing was
+    exported.
+    """
+    change = named(exchange.producer.changes, exchange.option("change"))
+    exchange.special(change.given)
+    _expect_let_go(exchange, change)
+    array = watched(exchange)
+    offer = exchange.offer(array.array)
+    taken = exchange.take(offer, promised="")
+    del offer
+    if exchange.consumer.describe(taken).address != array.address:
+        raise Refused(f"{exchange.producer.name} copies what it passes on, so that nothing can be seen")
+    held, array.array = [array.array], None
+    seen = applied(exchange, change, held)
+    exchange.notes["change"] = f"refused: {seen.refusal}" if seen.refusal else "made"
+    at_once(lambda: array.released > 0)
+    if array.released:
+        fail(
+            Code.MEMORY_TAKEN_AWAY, "DLP-49", role=Role.PRODUCER, level=Level.OBSERVED if change.waived else None,
+            reason=f"the producer gives borrowed memory back on {change.given}, though an import of it lives", expected="no call of the deleter",
+            seen=f"{array.released} calls", accused=Side.PRODUCER,
+        )  # fmt: skip
+    held.clear()
+    seen.held.clear()
+    del taken
+    if not happens(lambda: array.released > 0):
+        unreleased(
+            exchange, lambda: array.released == 1, "DLP-27", role=Role.PRODUCER,
+            reason=f"the producer does not give borrowed memory back after {change.given}", expected="released once", seen="never released",
+            what=HELD[Role.PRODUCER],
+        )  # fmt: skip
+
+
+def _expect_let_go(exchange: Exchange, change: Change) -> None:
+    """Without an export the change lets go of borrowed memory, so that an export which holds it can be seen to."""
+    array = watched(exchange)
+    held, array.array = [array.array], None
+    seen = applied(exchange, change, held)
+    if seen.refusal:
+        raise Refused(f"{exchange.producer.name} refuses that for what it has borrowed: {seen.refusal}")
+
+    def released() -> bool:
+        return array.released > 0
+
+    if at_once(released) or (exchange.producer.let_go() and at_once(released)) or happens(released):
+        exchange.notes["control"] = "without an export the borrowed memory is given back"
+        return
+    raise Inconclusive("without an export borrowed memory is not given back either, so nothing can be seen")
+
+
+# -- what is done to the consumer's array
+
+_WRITE = "write"
+"""A way to use an import for something else that most libraries have."""
+_ASKED: dict[str, dict[str, Any]] = {"true": {"copy": True}, "none": {}, "false": {"copy": False}}
+
+
+def _reusing(env: Environment) -> Iterator[Draft]:
+    """To write through an import that shares is what sharing is for, so it is tried on copies alone."""
+    for pair in env.pairs(Protocol.DLPACK):
+        if not pair.consumer.has(Trait.COPY_KEYWORD):
+            continue
+        yield from every([pair], quick=shows_one_library, reuse=pair.target.donations, copy=tuple(_ASKED))
+        if pair.consumer.has(Trait.WRITES):
+            yield from every([pair], quick=shows_one_library, reuse=(_WRITE,), copy=("true",))
+
+
+@invariant(
+    "source.copy-reused",
+    producer="DLP-39",
+    consumer="DLP-50 DLP-44",
+    bugs="I23",
+    level=Level.MUST,
+    cases=_reusing,
+)
+def test_copy_reused(exchange: Exchange) -> None:
+    """A consumer that writes a copy, or uses its memory for something else, never writes the producer's memory.
+
+    A plain import of the same array lives meanwhile. Without ``copy=True`` it is only observed. A control sees that the same call overwrites an array of the
+    consumer's own.
+    """
+    asked = exchange.option("copy")
+    source = exchange.source()
+    beside = exchange.take(source)
+    copied = exchange.take(source, promised="", **_ASKED[asked])
+    exchange.expect_handed(source)
+    held = [copied]
+    del copied
+    call, kept = _reused(exchange, held)
+    collect()
+    seen = exchange.lying(source)
+    if seen != source.values:
+        _report_overwritten(exchange, source, call, seen)
+    del beside, kept
+    exchange.notes["control"] = _own_is_overwritten(exchange)
+
+
+def _call(exchange: Exchange) -> tuple[str, Any]:
+    """The call in words, and what makes it."""
+    name, consumer = exchange.option("reuse"), exchange.consumer
+    if name == _WRITE:
+        size = exchange.layout.view.size
+        return "a write", lambda held: consumer.write(held[0], pattern(exchange.dtype, size, 3))
+    change = named(consumer.donations, name)
+    return change.given, lambda held: change.apply(consumer, held, exchange.device)
+
+
+def _reused(exchange: Exchange, held: list[Any]) -> tuple[str, Any]:
+    """The call in words, and what it has made of the import; a refusal ends the case."""
+    call, reuse = _call(exchange)
+    try:
+        with exchange.step(Doing.USE, Role.CONSUMER):
+            return call, reuse(held)
+    except Exception as error:
+        exchange.check_context(error)
+        raise Refused(f"{exchange.consumer.name} refuses {call}: {brief(error)}") from error
+
+
+def _report_overwritten(exchange: Exchange, source: Source, call: str, seen: bytes) -> NoReturn:
+    told = partial(show, kind=source.dtype)
+    if exchange.option("copy") == "true" and any(
+        answer.keywords.get("copy")
+        and answer.handed is not None
+        and not exchange.is_elsewhere(source, answer.handed.address)
+        for answer in exchange.answers
+    ):
+        copy_is_shared(exchange, source, expected=told(source.values), seen=told(seen))
+    fail(
+        Code.PRODUCER_OVERWRITTEN, "DLP-50", role=Role.CONSUMER, level=None if exchange.option("copy") == "true" else Level.OBSERVED,
+        reason=f"the consumer overwrites the producer's memory by {call}" + _GIVEN[exchange.option("copy")], expected=told(source.values),
+        seen=told(seen), given=call, accused=Side.CONSUMER,
+    )  # fmt: skip
+
+
+_GIVEN = {"true": " of an import with `copy=True`", "none": " of an import", "false": " of an import with `copy=False`"}
+
+
+def _own_is_overwritten(exchange: Exchange) -> str:
+    """See that the call uses the memory of the consumer's own arrays; :class:`Inconclusive` if it does not."""
+    own = exchange.make(exchange.consumer)
+    memory = Memory(own.start, own.block)
+    held, own.array = [own.array], None
+    call, kept = _reused(exchange, held)
+    if exchange.peek(memory.address, len(memory.values)) == memory.values:
+        raise Inconclusive(f"{call} leaves arrays of the consumer's own as they are, too, so nothing can be seen")
+    del kept
+    return f"{call} overwrites an array of the consumer's own"
