@@ -17,9 +17,10 @@ from conformance.suite.catalogue import VIA, Case, catalogue
 from conformance.suite.codes import BY_SLUG
 from conformance.suite.libraries import REFERENCE
 from conformance.suite.outcomes import ACCUSED, Outcome, Side
+from conformance.suite.steps import Doing
 from conformance.verdict import Verdict
 
-from .deaths import general_clause
+from .deaths import clause_of, general_clause
 from .results import ACCUSING, BAD, Accused, Result
 
 Find = Callable[[str], "Result | None"]
@@ -179,7 +180,11 @@ def _with_clause(result: Result, find: Find) -> Result:
         speaks = trial is not None and trial.verdict.speaks_against and _is_same(result, trial)
         if trial is not None and speaks and trial.role is role and trial.clause:
             return replace(result, role=role, clause=trial.clause, level=trial.level, code=trial.code)
-    cited = general_clause(result.case, catalogue()[result.case.invariant], role)
+    invariant = catalogue()[result.case.invariant]
+    if result.step == Doing.SETTLE.value:
+        cited = clause_of(result.case, invariant, role, Doing.SETTLE, result.given)
+    else:
+        cited = general_clause(result.case, invariant, role)
     level = result.level if result.outcome in BAD or not cited else clause(cited).level(role)
     if _is_lowered(result):
         level = level.at_most(result.level)

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import contextlib
 import faulthandler
+import gc
 import json
 import os
 import selectors
@@ -17,7 +18,6 @@ from typing import Any, NoReturn
 
 from conformance.suite import children, deadline, senders
 from conformance.suite.catalogue import Case, Invariant, Isolation, catalogue
-from conformance.suite.garbage import set_aside
 from conformance.suite.outcomes import Outcome
 from conformance.suite.steps import Step, Steps
 
@@ -330,7 +330,9 @@ def _live(
         deadline.keep(pauses)
         crash_trace.enable()
         faulthandler.register(signal.SIGUSR1, file=2, all_threads=True)
-        isolation = _serve(requests, answers, workbench(), steps)
+        bench = workbench()
+        gc.freeze()  # what is there already is no garbage of any case
+        isolation = _serve(requests, answers, bench, steps)
     except SystemExit as exit:  # nothing may find its way into the code of the process that this one was forked from
         _say_and_end(exit.code if isinstance(exit.code, int) else int(exit.code is not None))
     except BaseException:
@@ -367,8 +369,6 @@ def _serve(requests: int, answers: int, bench: Workbench, steps: Steps) -> Isola
             isolation = invariant.isolation
             if invariant.exclusive and not isolation.changes_others:  # heard when the first case of a child starts CUDA
                 os.environ.setdefault(children.QUEUES, children.MOST_QUEUES)
-            if not isolation.changes_others:
-                set_aside()
             result = bench.run(case, invariant, steps)
             _flush()
             _send(answers, {"result": result.to_json()})
