@@ -50,8 +50,8 @@ class Child:
     """
 
     def __init__(self, close: Iterable[int] = (), workbench: Callable[[], Workbench] = Workbench) -> None:
-        self.done: list[str] = []
-        """Ids of the cases that it has been given, oldest first."""
+        self.done: list[Case] = []
+        """The cases that it has been given, oldest first."""
         self.died = False
         self._status: int | None = None
         self._words = Tail(_WORDS)
@@ -80,6 +80,11 @@ class Child:
         return () if self.died else (self._requests, self._answers, self._spoken)
 
     @property
+    def newest(self) -> Step:
+        """The newest step of its newest case."""
+        return self._steps.newest
+
+    @property
     def is_own(self) -> bool:
         """Whether the child sent itself the watched signal."""
         ended = self._status is not None and os.WIFSIGNALED(self._status)
@@ -97,7 +102,7 @@ class Child:
         filter ends the child by another signal. ``patience`` multiplies the deadline of the case.
         """
         started = time.perf_counter()
-        self.done.append(case.id)
+        self.done.append(case)
         return self._run(case, last, watch, patience).lasting(time.perf_counter() - started)
 
     def _run(self, case: Case, last: bool, watch: int, patience: float) -> Result:

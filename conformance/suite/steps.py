@@ -32,6 +32,8 @@ class Doing(str, Enum):
     """Describing, reading or writing an import."""
     RELEASE = "release"
     """After a hand-over, while arrays, imports and capsules are looked at by the suite or dropped."""
+    LATER = "later"
+    """After the case: what it has left behind ends its process in a later one."""
     SETTLE = "settle"
     """After the check: garbage is collected, and the libraries let go of what they only keep for later."""
 

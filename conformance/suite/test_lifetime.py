@@ -30,7 +30,7 @@ from conformance.reference.managed import Deleter, Managed, settle, stray_delete
 
 from .catalogue import Isolation, Needs, every, invariant
 from .codes import Code
-from .exchange import GONE, Exchange, Source, brief, show
+from .exchange import GONE, Exchange, Source, brief, collect, show
 from .forked import in_fork
 from .handed import Handed, is_mapped
 from .layouts import Layout
@@ -55,6 +55,8 @@ from .offers import (
 from .outcomes import ACCUSED, Failure, Inconclusive, Refused, fail
 from .steps import Doing
 
+REUSE_TRIES = 4
+"""How often a control looks for memory that is used again."""
 PRESSURE = 16
 """Arrays that are made to fill whatever memory has become free."""
 EXCHANGES = 64
@@ -78,8 +80,26 @@ def _take(exchange: Exchange, offer: Prepared) -> Any:
 
 
 def _pressed(exchange: Exchange, library: Adapter) -> list[Source]:
-    """Arrays of other content and the same size, which reuse memory that should not be free."""
+    """Arrays of other content and the same size, which reuse memory that should not be free.
+
+    The library lets go of what it keeps for later first: memory in a cache is used by nobody, and so shows nothing.
+    """
+    collect()
+    library.let_go()
     return [exchange.make(library, seed=seed) for seed in range(1, PRESSURE + 1)]
+
+
+def _expect_reuse(exchange: Exchange, library: Adapter) -> None:
+    """The control: the same arrays do reuse the memory of an array that nobody holds. Without it a pass would say nothing."""
+    for _ in range(REUSE_TRIES):
+        source = exchange.make(library)
+        start, end = source.start, source.start + len(source.block)
+        source.array = None
+        if any(start < other.start + len(other.block) and other.start < end for other in _pressed(exchange, library)):
+            return
+    raise Inconclusive(
+        f"the control fails: {library.name} does not use the memory of an array again that nobody holds, so nothing would show"
+    )
 
 
 # -- the consumer's side of the bargain
@@ -543,6 +563,7 @@ def test_temporary(exchange: Exchange) -> None:
         seen = exchange.read(taken)
         del pressure
         if seen == values:
+            _expect_reuse(exchange, exchange.producer)
             return
         told = show(seen, exchange.dtype)
     expected = show(values, exchange.dtype)
@@ -614,7 +635,7 @@ def test_chain(exchange: Exchange) -> None:
     links = [_Link(reader, array, exchange.memory_of(reader, array)) for reader, array in zip(readers, arrays)]
     arrays.clear()
     for _ in range(2):
-        links.pop(0 if exchange.option("dies") == "first-to-last" else -1)
+        links.pop(0 if exchange.option("dies") == "first-to-last" else -1).reader.let_go()
         pressure = _pressed(exchange, exchange.producer)
         for link in links:
             seen = _wrong_in(exchange, link, values)
@@ -625,6 +646,7 @@ def test_chain(exchange: Exchange) -> None:
                     f"{link.reader.name} reads {seen}",
                 )  # fmt: skip
         del pressure
+    _expect_reuse(exchange, exchange.producer)
 
 
 @dataclass(frozen=True)
