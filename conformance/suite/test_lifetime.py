@@ -30,7 +30,7 @@ from conformance.reference.managed import Deleter, Managed, settle, stray_delete
 
 from .catalogue import Isolation, Needs, every, invariant
 from .codes import Code
-from .exchange import GONE, Exchange, Source, brief, collect, show
+from .exchange import GONE, Exchange, Source, brief, show
 from .forked import in_fork
 from .handed import Handed, is_mapped
 from .layouts import Layout
@@ -53,12 +53,9 @@ from .offers import (
     watched,
 )
 from .outcomes import ACCUSED, Failure, Inconclusive, Refused, fail
+from .pressure import expect_reuse, pressed
 from .steps import Doing
 
-REUSE_TRIES = 4
-"""How often a control looks for memory that is used again."""
-PRESSURE = 16
-"""Arrays that are made to fill whatever memory has become free."""
 EXCHANGES = 64
 WARM_UP = 8
 BIG = Layout("big", (1 << 26,))
@@ -77,29 +74,6 @@ UNTIL_EXIT = "_conformance_until_exit"
 def _take(exchange: Exchange, offer: Prepared) -> Any:
     """Import a kept capsule; one that holds a struct which the consumer did not ask for may be refused."""
     return exchange.take(offer, promised="" if exchange.option("struct", "legacy") == "versioned" else None)
-
-
-def _pressed(exchange: Exchange, library: Adapter) -> list[Source]:
-    """Arrays of other content and the same size, which reuse memory that should not be free.
-
-    The library lets go of what it keeps for later first: memory in a cache is used by nobody, and so shows nothing.
-    """
-    collect()
-    library.let_go()
-    return [exchange.make(library, seed=seed) for seed in range(1, PRESSURE + 1)]
-
-
-def _expect_reuse(exchange: Exchange, library: Adapter) -> None:
-    """The control: the same arrays do reuse the memory of an array that nobody holds. Without it a pass would say nothing."""
-    for _ in range(REUSE_TRIES):
-        source = exchange.make(library)
-        start, end = source.start, source.start + len(source.block)
-        source.array = None
-        if any(start < other.start + len(other.block) and other.start < end for other in _pressed(exchange, library)):
-            return
-    raise Inconclusive(
-        f"the control fails: {library.name} does not use the memory of an array again that nobody holds, so nothing would show"
-    )
 
 
 # -- the consumer's side of the bargain
@@ -559,11 +533,10 @@ def test_temporary(exchange: Exchange) -> None:
     taken, values = _from_temporary(exchange)
     told = GONE if exchange.is_gone(taken) else ""
     if not told:
-        pressure = _pressed(exchange, exchange.producer)
-        seen = exchange.read(taken)
-        del pressure
+        with pressed(exchange, exchange.producer):
+            seen = exchange.read(taken)
         if seen == values:
-            _expect_reuse(exchange, exchange.producer)
+            expect_reuse(exchange, exchange.producer)
             return
         told = show(seen, exchange.dtype)
     expected = show(values, exchange.dtype)
@@ -636,17 +609,15 @@ def test_chain(exchange: Exchange) -> None:
     arrays.clear()
     for _ in range(2):
         links.pop(0 if exchange.option("dies") == "first-to-last" else -1).reader.let_go()
-        pressure = _pressed(exchange, exchange.producer)
-        for link in links:
-            seen = _wrong_in(exchange, link, values)
-            if seen:
-                _expect_plain_holds(exchange)
-                reused(
-                    exchange, "the memory is reused under a link of the chain", show(values, exchange.dtype),
-                    f"{link.reader.name} reads {seen}",
-                )  # fmt: skip
-        del pressure
-    _expect_reuse(exchange, exchange.producer)
+        with pressed(exchange, exchange.producer):
+            wrong = [(link, seen) for link in links if (seen := _wrong_in(exchange, link, values))]
+        for link, seen in wrong[:1]:
+            _expect_plain_holds(exchange)
+            reused(
+                exchange, "the memory is reused under a link of the chain", show(values, exchange.dtype),
+                f"{link.reader.name} reads {seen}",
+            )  # fmt: skip
+    expect_reuse(exchange, exchange.producer)
 
 
 @dataclass(frozen=True)
@@ -708,9 +679,8 @@ def _kept(exchange: Exchange, giver: Adapter, taker: Adapter) -> tuple[str, str]
         return None
     link = _Link(taker, taken, exchange.memory_of(taker, taken))
     source.array = None
-    pressure = _pressed(exchange, giver)
-    seen = _wrong_in(exchange, link, source.values)
-    del pressure
+    with pressed(exchange, giver):
+        seen = _wrong_in(exchange, link, source.values)
     return (show(source.values, source.dtype), seen) if seen else None
 
 
