@@ -21,6 +21,7 @@ from conformance.protocols.dtypes import DType
 from conformance.protocols.strided import Broadcast, Index, Step, Transpose
 
 if TYPE_CHECKING:
+    from .making import Making
     from .special import Foreign, State
 
 
@@ -207,6 +208,8 @@ class Adapter(ABC):
     """Arrays of elements for which DLPack has no type code, or none that every library uses: the library refuses to export them."""
     states: ClassVar[tuple[State, ...]] = ()
     """Arrays that are more than their memory: the library resolves them or refuses to export them."""
+    made: ClassVar[tuple[Making, ...]] = ()
+    """Ways in which users make arrays, by calls of the library's own."""
 
     # -- loading
 
@@ -306,6 +309,10 @@ class Adapter(ABC):
         A library that keeps each element in a byte of its own makes the same elements.
         """
         raise Unsupported(f"{self.name} has no {dtype.name}")
+
+    def make(self, making: Making, device: Device) -> Any:
+        """An array as a user makes it; lets the library's own exception out."""
+        return making.made(device, **{self.name: self.module()})
 
     def pitched(self, dtype: DType, shape: tuple[int, ...], device: Device) -> Any:
         """An array with padded rows, content undefined."""

@@ -13,6 +13,7 @@ from conformance.protocols.strided import Step, Strided, c_strides, same_strides
 from conformance.reference.memory import CudaMemory, gather_by_bytes
 
 from .base import Adapter, Device, Protocol, Trait, Unsupported, View, last_address, peek, poke
+from .making import NO_KEYS, NONE_INSIDE, Making
 
 _BOTH = (Protocol.DLPACK, Protocol.CAI)
 _TYPES = {
@@ -38,6 +39,10 @@ class CvcudaAdapter(Adapter):
     opt_out = -1
     exports = {Device.CUDA: _BOTH}
     imports = {Device.CUDA: _BOTH}
+    made = (
+        Making("none-inside", f"cvcuda.Tensor({NONE_INSIDE}, cvcuda.Type.F32)", NONE_INSIDE),
+        Making("no-keys", f"cvcuda.Tensor({NO_KEYS}, cvcuda.Type.F32)", NO_KEYS),
+    )
     candidate_dtypes = tuple(_TYPES)
 
     def load(self) -> None:

@@ -9,6 +9,7 @@ from conformance.protocols.dtypes import DTYPES, DLCode, DType
 from conformance.protocols.strided import Step, c_strides
 
 from .base import Adapter, Device, Protocol, Trait, Unsupported, View, by_keywords
+from .making import array_makings
 from .numpy import narrow_integer, numpy_dtype
 from .special import Foreign, State, Use
 
@@ -55,6 +56,7 @@ class JaxAdapter(Adapter):
     traits = frozenset({Trait.ARRAY_API, Trait.IMMUTABLE, Trait.COPY_KEYWORD, Trait.THREADED})
     exports = {Device.HOST: (Protocol.DLPACK,)}
     imports = {Device.HOST: (Protocol.DLPACK,)}
+    made = array_makings("jax.numpy", '"float32"', immutable=True)
     candidate_dtypes = tuple(name for name in DTYPES if name != "complex32")
     narrow_dtypes = ("float4_e2m1fn",)
     foreign = (

@@ -12,6 +12,7 @@ from dataclasses import dataclass
 from typing import Any, TypeVar
 
 from .base import Adapter, Device, Unsupported
+from .making import Making
 
 Use = Callable[[Any, "bytes | None"], None]
 """Called with the array and its elements in row-major order, ``None`` if it has none that could be exported."""
@@ -61,7 +62,7 @@ class State:
     private: str = ""
 
 
-_Declared = TypeVar("_Declared", Foreign, State)
+_Declared = TypeVar("_Declared", Foreign, State, Making)
 
 
 def on(declared: Iterable[_Declared], device: Device) -> tuple[_Declared, ...]:

@@ -39,6 +39,7 @@ class Side:
     foreign: tuple[str, ...] = ()
     states: tuple[str, ...] = ()
     simple_states: tuple[str, ...] = ()
+    made: tuple[str, ...] = ()
 
     def with_special(self, adapter: Adapter, device: Device) -> Side:
         """The same, with the arrays that the adapter declares besides plain ones."""
@@ -46,10 +47,11 @@ class Side:
         return replace(
             self, narrow=adapter.narrow_dtypes, foreign=tuple(one.name for one in on(adapter.foreign, device)),
             states=tuple(one.name for one in states), simple_states=tuple(one.name for one in states if one.simple),
+            made=tuple(one.name for one in on(adapter.made, device)),
         )  # fmt: skip
 
 
-_SPECIAL = ("narrow", "foreign", "states", "simple_states")
+_SPECIAL = ("narrow", "foreign", "states", "simple_states", "made")
 """Keys that the results of older runs lack."""
 
 

@@ -37,6 +37,27 @@ class NeverReleased(Importer):
         return super().take_cai(source)
 
 
+@fault("lifetime.deleter-once", "lifetime.owner-released", "lifetime.chain")
+class DeleterHangsOnThePointer(Importer):
+    """The deleter belongs to the data pointer: an array without elements has none, and is never released."""
+
+    def call_deleter(self, tensor: Tensor) -> None:
+        """Only where there is memory to give back."""
+        if tensor.data:
+            super().call_deleter(tensor)
+
+
+@fault("lifetime.deleter-once", "lifetime.failed-import")
+class EmptyReleasedOnceMore(Importer):
+    """An array without elements is released when it is imported, and again when the import dies; where it is refused, it is released too."""
+
+    def read_tensor(self, tensor: Tensor) -> Imported:
+        """Read, then released."""
+        if 0 in tensor.shape:
+            self.call_deleter(tensor)
+        return super().read_tensor(tensor)
+
+
 @fault("lifetime.deleter-once", bugs="capsule-10")
 class ReleasedTwice(Importer):
     """The deleter is called twice."""
