@@ -479,6 +479,30 @@ class HeapLostByExports(Exporter):
 
 
 @fault("lifetime.nothing-left")
+class HeapLostByPendingArrays(Exporter):
+    """Each export that is refused because elements are still to be computed leaves 256 bytes of the C heap behind."""
+
+    def check_pending(self) -> None:
+        """Allocates a block, and never frees it."""
+        if self.pending:
+            _malloc(256)
+        super().check_pending()
+
+
+@fault("lifetime.nothing-left")
+class PendingArraysKept(Exporter):
+    """An array whose elements are still to be computed is kept once somebody has asked for an export."""
+
+    kept: ClassVar[list[Any]] = []
+
+    def check_pending(self) -> None:
+        """Remembered for good."""
+        if self.pending:
+            self.kept.append(self)
+        super().check_pending()
+
+
+@fault("lifetime.nothing-left")
 class HeapLostByRefusals(Importer):
     """Each import that is refused leaves 4 KiB of the C heap behind."""
 
