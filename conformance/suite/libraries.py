@@ -40,6 +40,7 @@ class Side:
     states: tuple[str, ...] = ()
     simple_states: tuple[str, ...] = ()
     made: tuple[str, ...] = ()
+    counted_states: tuple[str, ...] = ()
 
     def with_special(self, adapter: Adapter, device: Device) -> Side:
         """The same, with the arrays that the adapter declares besides plain ones."""
@@ -47,11 +48,12 @@ class Side:
         return replace(
             self, narrow=adapter.narrow_dtypes, foreign=tuple(one.name for one in on(adapter.foreign, device)),
             states=tuple(one.name for one in states), simple_states=tuple(one.name for one in states if one.simple),
+            counted_states=tuple(one.name for one in states if one.simple and not one.compiles),
             made=tuple(one.name for one in on(adapter.made, device)),
         )  # fmt: skip
 
 
-_SPECIAL = ("narrow", "foreign", "states", "simple_states", "made")
+_SPECIAL = ("narrow", "foreign", "states", "simple_states", "made", "counted_states")
 """Keys that the results of older runs lack."""
 
 

@@ -57,7 +57,7 @@ def _by(pair: Pair) -> tuple[str, ...]:
     if _other_type(pair.source.dtypes):
         found.append(_OTHER_TYPE)
     if pair.consumer.name == REFERENCE:
-        found += (f"{_STATE}{name}" for name in pair.source.simple_states)
+        found += (f"{_STATE}{name}" for name in pair.source.counted_states)
     return tuple(found)
 
 
