@@ -23,6 +23,7 @@ from conformance.protocols.strided import Broadcast, Index, Step, Transpose
 if TYPE_CHECKING:
     from .calls import Style, UserCall
     from .changes import Change
+    from .making import Making
     from .special import Foreign, State
 
 
@@ -235,6 +236,8 @@ class Adapter(ABC):
     """What can be done to an array of this library after which it need not have its memory any more."""
     donations: ClassVar[tuple[Change, ...]] = ()
     """Calls by which the library uses the memory of an array, also of an import, for something else."""
+    made: ClassVar[tuple[Making, ...]] = ()
+    """Ways in which users make arrays, by calls of the library's own."""
 
     # -- loading
 
@@ -350,6 +353,10 @@ class Adapter(ABC):
         A library that keeps each element in a byte of its own makes the same elements.
         """
         raise Unsupported(f"{self.name} has no {dtype.name}")
+
+    def make(self, making: Making, device: Device) -> Any:
+        """An array as a user makes it; lets the library's own exception out."""
+        return making.made(device, **{self.name: self.module()})
 
     def pitched(self, dtype: DType, shape: tuple[int, ...], device: Device) -> Any:
         """An array with padded rows, content undefined."""

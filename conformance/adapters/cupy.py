@@ -14,6 +14,7 @@ from conformance.protocols.strided import Broadcast
 from .base import Adapter, Device, Protocol, Trait, View
 from .calls import CAI, DLPACK, Gets, Style, UserCall
 from .changes import DELETE, Change
+from .making import array_makings
 from .numpy import RECORD, dtype_name, numpy_dtype
 from .special import Foreign
 
@@ -56,6 +57,7 @@ class CupyAdapter(Adapter):
     )  # fmt: skip
     exports = {Device.CUDA: _BOTH}
     imports = {Device.CUDA: _BOTH}
+    made = array_makings("cupy", '"float32"')
     candidate_dtypes = (
         "bool", "int8", "int16", "int32", "int64", "uint8", "uint16", "uint32", "uint64",
         "float16", "float32", "float64", "complex64", "complex128", "bfloat16",

@@ -15,6 +15,7 @@ from conformance.reference.memory import CudaMemory, gather_by_bytes
 from .base import Adapter, Device, Protocol, Trait, Unsupported, View, last_address, peek, poke
 from .calls import CAI, DLPACK, Gets, Style, UserCall
 from .changes import DELETE, Change
+from .making import NO_KEYS, NONE_INSIDE, Making
 
 _BOTH = (Protocol.DLPACK, Protocol.CAI)
 _TYPES = {
@@ -51,6 +52,10 @@ class CvcudaAdapter(Adapter):
     opt_out = -1
     exports = {Device.CUDA: _BOTH}
     imports = {Device.CUDA: _BOTH}
+    made = (
+        Making("none-inside", f"cvcuda.Tensor({NONE_INSIDE}, cvcuda.Type.F32)", NONE_INSIDE),
+        Making("no-keys", f"cvcuda.Tensor({NO_KEYS}, cvcuda.Type.F32)", NO_KEYS),
+    )
     candidate_dtypes = tuple(_TYPES)
     calls = (
         UserCall(

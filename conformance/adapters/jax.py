@@ -11,6 +11,7 @@ from conformance.protocols.strided import Step, c_strides
 from .base import Adapter, Device, Protocol, Trait, Unsupported, View, by_keywords
 from .calls import ARRAY, ARRAY_INTERFACE, BUFFER, DLPACK, Gets, Style, UserCall
 from .changes import DELETE, Change
+from .making import array_makings
 from .numpy import narrow_integer, numpy_dtype
 from .special import Foreign, State, Use
 
@@ -73,6 +74,7 @@ class JaxAdapter(Adapter):
     )  # fmt: skip
     exports = {Device.HOST: (Protocol.DLPACK,)}
     imports = {Device.HOST: (Protocol.DLPACK,)}
+    made = array_makings("jax.numpy", '"float32"', immutable=True)
     candidate_dtypes = tuple(name for name in DTYPES if name != "complex32")
     narrow_dtypes = ("float4_e2m1fn",)
     foreign = (
@@ -82,7 +84,7 @@ class JaxAdapter(Adapter):
     states = (
         *map(_traced, ("jit", "vmap", "grad")),
         State("deleted", _deleted, (Device.HOST,), inexpressible=False),
-        State("donated", _donated, (Device.HOST,), inexpressible=False),
+        State("donated", _donated, (Device.HOST,), inexpressible=False, compiles=True),
     )
 
     calls = (

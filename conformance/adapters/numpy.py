@@ -13,6 +13,7 @@ from conformance.protocols.strided import Broadcast, Index, Step
 from .base import Adapter, Device, Protocol, Trait, Unsupported, View, by_keywords, refusing
 from .calls import ARRAY, ARRAY_INTERFACE, BUFFER, DLPACK, Gets, Style, UserCall
 from .changes import DELETE, Change
+from .making import array_makings
 from .special import Foreign, State, Use
 
 _ALIGNMENT = 256
@@ -105,6 +106,7 @@ class NumpyAdapter(Adapter):
         _extension("float8", "float8_e5m2", ((DLCode.FLOAT8_E5M2, 8),)),
         _extension("int4", "int4", narrow_integer(DLCode.INT, 4)),
     )
+    made = array_makings("numpy", '"float32"')
     states = (State("masked", _masked, (Device.HOST,), masked=True),)
     calls = (
         UserCall(
@@ -148,6 +150,10 @@ class NumpyAdapter(Adapter):
     def empty(self, dtype: DType, shape: tuple[int, ...], device: Device) -> Any:
         """Aligned to 256 bytes, so that a consumer with an alignment of its own has no reason to copy (DLP-18)."""
         kind = numpy_dtype(dtype)
+        if 0 in shape:
+            return self.numpy.empty(
+                shape, kind
+            )  # with the strides that NumPy gives it, since there is nothing to align
         count = 1
         for extent in shape:
             count *= extent

@@ -17,6 +17,7 @@ from conformance.reference.memory import CudaMemory, gather_by_bytes
 from .base import Adapter, Device, Protocol, Trait, View
 from .calls import CAI, UserCall
 from .changes import Change
+from .making import NO_KEYS, NONE_INSIDE, Making
 from .numpy import dtype_name, numpy_dtype
 
 _NON_BLOCKING = 1
@@ -51,6 +52,14 @@ class PycudaAdapter(Adapter):
     )  # fmt: skip
     exports = {Device.CUDA: (Protocol.CAI,)}
     imports = {Device.CUDA: (Protocol.CAI,)}
+    made = (
+        Making("zeros", 'pycuda.gpuarray.zeros((3, 4), "float32")', (3, 4), (0.0,) * 12),
+        Making(
+            "grid", 'pycuda.gpuarray.arange(12, dtype="float32").reshape(3, 4)', (3, 4), tuple(map(float, range(12)))
+        ),
+        Making("none-inside", f'pycuda.gpuarray.empty({NONE_INSIDE}, "float32")', NONE_INSIDE),
+        Making("no-keys", f'pycuda.gpuarray.empty({NO_KEYS}, "float32")', NO_KEYS),
+    )
     candidate_dtypes = (
         "bool", "int8", "int16", "int32", "int64", "uint8", "uint16", "uint32", "uint64",
         "float16", "float32", "float64", "complex64", "complex128",

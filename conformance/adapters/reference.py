@@ -3,13 +3,17 @@
 from __future__ import annotations
 
 import copy
+import struct
 from collections.abc import Callable, Iterator
 from contextlib import AbstractContextManager, contextmanager
+from functools import partial
+from types import SimpleNamespace
 from typing import Any, ClassVar
 
 from conformance.protocols.dtypes import DTYPES, DLCode, DType, dtype
 from conformance.protocols.strided import (
     Broadcast,
+    Index,
     Step,
     Strided,
     apply,
@@ -33,10 +37,12 @@ from conformance.reference.streams import LEGACY, PER_THREAD, Current, WorkStrea
 from .base import Adapter, Device, Protocol, Trait, Unsupported, View, last_address, refusing
 from .calls import CAI, DLPACK, Gets, Style, UserCall
 from .changes import DELETE, Change
+from .making import NONE_INSIDE, Making
 from .special import Foreign, State, Use
 
 _BOTH = (Protocol.DLPACK, Protocol.CAI)
 _ROW_BYTES = 64
+_EVERYWHERE = (Device.HOST, Device.CUDA, Device.SIMULATED)
 _DATES = DType("datetime64[s]", DLCode.OPAQUE, 64, "M")
 
 
@@ -89,6 +95,18 @@ class ReferenceAdapter(Adapter):
     )  # fmt: skip
     exports = {Device.HOST: (Protocol.DLPACK,), Device.CUDA: _BOTH, Device.SIMULATED: _BOTH}
     imports = exports
+    made: ClassVar[tuple[Making, ...]] = (
+        Making("grid", "reference.counted((3, 4))", (3, 4), tuple(map(float, range(12))), _EVERYWHERE),
+        Making(
+            "slice",
+            "reference.part(reference.counted((4, 6)))",
+            (2, 3),
+            (6.0, 8.0, 10.0, 12.0, 14.0, 16.0),
+            _EVERYWHERE,
+        ),
+        Making("none-inside", f"reference.zero_strides({NONE_INSIDE})", NONE_INSIDE, devices=_EVERYWHERE),
+    )
+    """The last one has strides of 0, as NumPy gives them since 2.4 (DLP-53)."""
     candidate_dtypes = tuple(DTYPES)
     narrow_dtypes: ClassVar[tuple[str, ...]] = ("float4_e2m1fn",)
     foreign: ClassVar[tuple[Foreign, ...]] = (
@@ -169,6 +187,28 @@ class ReferenceAdapter(Adapter):
         made = self.exporter_class(array.memory, array.block, array.dtype, array.view, readonly=array.readonly)
         made.byte_strides = strides
         return made
+
+    def make(self, making: Making, device: Device) -> Exporter:
+        """By calls of this adapter."""
+        calls = SimpleNamespace(
+            counted=partial(self._counted, device), part=self._part, zero_strides=partial(self._zero_strides, device)
+        )
+        made: Exporter = making.made(device, reference=calls)
+        return made
+
+    def _counted(self, device: Device, shape: tuple[int, ...]) -> Exporter:
+        """The numbers from 0 on."""
+        count = packed(shape).size
+        made: Exporter = self.array(dtype("float32"), shape, struct.pack(f"={count}f", *range(count)), device)
+        return made
+
+    def _part(self, array: Exporter) -> Exporter:
+        """The second and third row, and every other column."""
+        made: Exporter = self.view(array, Index((slice(1, 3), slice(None, None, 2))))
+        return made
+
+    def _zero_strides(self, device: Device, shape: tuple[int, ...]) -> Exporter:
+        return self.restride(self.empty(dtype("float32"), shape, device), (0,) * len(shape))
 
     def narrow(self, dtype: DType, data: bytes, device: Device) -> Exporter:
         """The bytes as they are."""

@@ -13,6 +13,7 @@ from typing import Any, TypeVar
 
 from .base import Adapter, Device, Unsupported
 from .changes import Change
+from .making import Making
 
 Use = Callable[[Any, "bytes | None"], None]
 """Called with the array and its elements in row-major order, ``None`` if it has none that could be exported."""
@@ -49,7 +50,8 @@ class State:
     ``inexpressible``: DLPack has no words for it, so its refusal has a class of its own (DLP-23). ``simple``: the array exists by itself,
     outside of any transformation. ``unresolved``: memory holds the elements as they are before a conjugation or a negation that the
     library has put off. ``masked``: it has a mask, of which no protocol speaks, so that losing it is observed. ``private``: the constructor
-    that makes it, where that is none of the library's documented calls; empty where users can make such an array.
+    that makes it, where that is none of the library's documented calls; empty where users can make such an array. ``compiles``: to make one
+    compiles a program, which takes too long to be done thousands of times.
     """
 
     name: str
@@ -60,9 +62,10 @@ class State:
     unresolved: bool = False
     masked: bool = False
     private: str = ""
+    compiles: bool = False
 
 
-_Declared = TypeVar("_Declared", Foreign, State, Change)
+_Declared = TypeVar("_Declared", Foreign, State, Change, Making)
 
 
 def on(declared: Iterable[_Declared], device: Device) -> tuple[_Declared, ...]:

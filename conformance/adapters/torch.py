@@ -13,6 +13,7 @@ from conformance.protocols.strided import Broadcast, Index, Step
 
 from .base import Adapter, Device, Protocol, Trait, Unsupported, View, by_keywords, refusing
 from .calls import ARRAY_INTERFACE, BUFFER, CAI, DLPACK, Gets, Style, UserCall
+from .making import array_makings
 from .numpy import narrow_integer
 from .special import Foreign
 from .torch_changes import CHANGES
@@ -39,6 +40,7 @@ class TorchAdapter(Adapter):
     )  # fmt: skip
     exports = {Device.HOST: (Protocol.DLPACK,), Device.CUDA: (Protocol.DLPACK, Protocol.CAI)}
     imports = {Device.HOST: (Protocol.DLPACK,), Device.CUDA: (Protocol.DLPACK, Protocol.CAI)}
+    made = array_makings("torch", "torch.float32", keywords=', device="«device»"')
     candidate_dtypes = tuple(DTYPES)
     narrow_dtypes = ("float4_e2m1fn",)
     foreign = (

@@ -17,13 +17,15 @@ from conformance.suite.catalogue import VIA, Case, catalogue
 from conformance.suite.codes import BY_SLUG
 from conformance.suite.libraries import REFERENCE
 from conformance.suite.outcomes import ACCUSED, Outcome, Side
+from conformance.suite.steps import Doing
 from conformance.verdict import Verdict
 
-from .deaths import general_clause
+from .deaths import clause_of, general_clause
 from .results import ACCUSING, BAD, Accused, Result
 
 Find = Callable[[str], "Result | None"]
-_ROLE = {Side.PRODUCER: Role.PRODUCER, Side.CONSUMER: Role.CONSUMER}
+ROLES = {Side.PRODUCER: Role.PRODUCER, Side.CONSUMER: Role.CONSUMER}
+"""The role of a side, where it has one."""
 
 
 def accuse(results: Iterable[Result], known: Mapping[str, Result]) -> Iterator[Result]:
@@ -64,7 +66,7 @@ def accused(result: Result, find: Find) -> Result:
 def _needs_trial(result: Result) -> bool:
     if result.outcome not in ACCUSING or result.verdict is Verdict.OBSERVED or _is_known(result.accused):
         return False
-    return len(_real(result.case)) > 1
+    return len(real_sides(result.case)) > 1
 
 
 def _is_known(accused: Accused | None) -> bool:
@@ -79,13 +81,14 @@ def _sides(case: Case) -> dict[Side, str]:
     return {Side.PRODUCER: case.producer, **between, Side.CONSUMER: case.consumer}
 
 
-def _real(case: Case) -> dict[Side, str]:
+def real_sides(case: Case) -> dict[Side, str]:
+    """The libraries of a case by side, without the reference."""
     return {side: name for side, name in _sides(case).items() if name != REFERENCE}
 
 
 def trials(case: Case) -> dict[Side, Case]:
     """For each real library the case that has it in its place and the reference everywhere else."""
-    return {side: _only(case, side) for side in _real(case)}
+    return {side: _only(case, side) for side in real_sides(case)}
 
 
 def _only(case: Case, side: Side) -> Case:
@@ -95,7 +98,7 @@ def _only(case: Case, side: Side) -> Case:
 
 
 def _found(result: Result, find: Find) -> Accused:
-    real = _real(result.case)
+    real = real_sides(result.case)
     if not real:
         return Accused(Side.UNKNOWN, (), "no library takes part but the reference")
     named = () if result.accused is None else result.accused.libraries
@@ -171,15 +174,19 @@ def _outcome(trial: Result | None) -> str:
 def _with_clause(result: Result, find: Find) -> Result:
     """A clause is held only against a side that it binds; one that was cited against the other side gives way."""
     assert result.accused is not None
-    role = _ROLE.get(result.accused.side, result.role)
+    role = ROLES.get(result.accused.side, result.role)
     if role is None or result.level is Level.ROBUSTNESS or (result.role is role and result.clause):
         return result
-    if result.role is not role and result.accused.side in _ROLE:
+    if result.role is not role and result.accused.side in ROLES:
         trial = find(_only(result.case, result.accused.side).id)
         speaks = trial is not None and trial.verdict.speaks_against and _is_same(result, trial)
         if trial is not None and speaks and trial.role is role and trial.clause:
             return replace(result, role=role, clause=trial.clause, level=trial.level, code=trial.code)
-    cited = general_clause(result.case, catalogue()[result.case.invariant], role)
+    invariant = catalogue()[result.case.invariant]
+    if result.step in (Doing.SETTLE.value, Doing.LATER.value):
+        cited = clause_of(result.case, invariant, role, Doing(result.step), result.given)
+    else:
+        cited = general_clause(result.case, invariant, role)
     level = result.level if result.outcome in BAD or not cited else clause(cited).level(role)
     if _is_lowered(result):
         level = level.at_most(result.level)

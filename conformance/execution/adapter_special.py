@@ -5,6 +5,7 @@ A declaration that is false would accuse the library: a plain array that is call
 
 from __future__ import annotations
 
+import struct
 from collections.abc import Callable, Iterator
 from functools import partial
 from typing import Any
@@ -13,13 +14,17 @@ from conformance.adapters import calls
 from conformance.adapters.base import Device, Unsupported
 from conformance.adapters.calls import Style, UserCall
 from conformance.adapters.changes import Change
+from conformance.adapters.making import Making
 from conformance.adapters.special import NAME, Foreign, State, on, use_state
 from conformance.protocols.dtypes import NARROW, dtype
+from conformance.protocols.strided import Strided
+from conformance.reference.memory import gather_by_bytes
 from conformance.suite.exchange import brief
 from conformance.suite.patterns import first_elements, unpacked
 
 from .adapter_bench import EITHER, Bench, NotSo, description, is_memory
 
+_FLOAT32 = 4
 _CLAUSES = ("DLP-23", "DLP-12")
 
 
@@ -33,6 +38,8 @@ def trials(bench: Bench) -> Iterator[tuple[str, Callable[[], None]]]:
         yield f"an array of {foreign.name} elements is made", partial(_foreign, bench, foreign)
     for state in on(adapter.states, device):
         yield f"an array in the state {state.name} is made", partial(_state, bench, state)
+    for making in on(adapter.made, device):
+        yield f"an array is made by {making.name}", partial(_made, bench, making)
 
 
 def _well_formed(bench: Bench) -> None:
@@ -43,6 +50,7 @@ def _well_formed(bench: Bench) -> None:
         ("calls", UserCall, adapter.calls, calls.NAME, "letters, digits, ., _ and -"),
         ("changes", Change, adapter.changes, NAME, "lower-case letters, digits, _ and -"),
         ("donations", Change, adapter.donations, NAME, "lower-case letters, digits, _ and -"),
+        ("made", Making, adapter.made, NAME, "lower-case letters, digits, _ and -"),
         ("styles", Style, adapter.styles, calls.NAME, "letters, digits, ., _ and -"),
     ):
         names: list[str] = []
@@ -116,6 +124,23 @@ def _state(bench: Bench, declared: State) -> None:
         raise NotSo(
             f"the state {declared.name} tells of its elements by a {type(used[0]).__name__}; expected bytes or None"
         )
+
+
+def _made(bench: Bench, declared: Making) -> None:
+    """The array has the shape, the type and the elements that are declared."""
+    array = _built(partial(bench.adapter.make, declared, bench.device))
+    view = description(bench, array, f"an array made by {declared.name}")
+    if (view.shape, view.dtype) != (declared.shape, "float32"):
+        raise NotSo(
+            f"the array made by {declared.name} has shape {view.shape} and type {view.dtype}; expected {declared.shape}, float32"
+        )
+    seen = (
+        gather_by_bytes(bench.memory, view.address, Strided(view.shape, view.strides), _FLOAT32)
+        if declared.numbers
+        else b""
+    )
+    if seen != struct.pack(f"={len(declared.numbers)}f", *declared.numbers):
+        raise NotSo(f"the array made by {declared.name} has other elements than are declared{EITHER}")
 
 
 def _built(build: Callable[[], Any]) -> Any:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import contextlib
 import faulthandler
+import gc
 import json
 import os
 import selectors
@@ -17,7 +18,6 @@ from typing import Any, NoReturn
 
 from conformance.suite import children, deadline, senders
 from conformance.suite.catalogue import Case, Invariant, Isolation, catalogue
-from conformance.suite.garbage import set_aside
 from conformance.suite.outcomes import Outcome
 from conformance.suite.steps import Step, Steps
 
@@ -50,8 +50,8 @@ class Child:
     """
 
     def __init__(self, close: Iterable[int] = (), workbench: Callable[[], Workbench] = Workbench) -> None:
-        self.done: list[str] = []
-        """Ids of the cases that it has been given, oldest first."""
+        self.done: list[Case] = []
+        """The cases that it has been given, oldest first."""
         self.died = False
         self._status: int | None = None
         self._words = Tail(_WORDS)
@@ -80,6 +80,11 @@ class Child:
         return () if self.died else (self._requests, self._answers, self._spoken)
 
     @property
+    def newest(self) -> Step:
+        """The newest step of its newest case."""
+        return self._steps.newest
+
+    @property
     def is_own(self) -> bool:
         """Whether the child sent itself the watched signal."""
         ended = self._status is not None and os.WIFSIGNALED(self._status)
@@ -97,7 +102,7 @@ class Child:
         filter ends the child by another signal. ``patience`` multiplies the deadline of the case.
         """
         started = time.perf_counter()
-        self.done.append(case.id)
+        self.done.append(case)
         return self._run(case, last, watch, patience).lasting(time.perf_counter() - started)
 
     def _run(self, case: Case, last: bool, watch: int, patience: float) -> Result:
@@ -330,7 +335,9 @@ def _live(
         deadline.keep(pauses)
         crash_trace.enable()
         faulthandler.register(signal.SIGUSR1, file=2, all_threads=True)
-        isolation = _serve(requests, answers, workbench(), steps)
+        bench = workbench()
+        gc.freeze()  # what is there already is no garbage of any case
+        isolation = _serve(requests, answers, bench, steps)
     except SystemExit as exit:  # nothing may find its way into the code of the process that this one was forked from
         _say_and_end(exit.code if isinstance(exit.code, int) else int(exit.code is not None))
     except BaseException:
@@ -367,8 +374,6 @@ def _serve(requests: int, answers: int, bench: Workbench, steps: Steps) -> Isola
             isolation = invariant.isolation
             if invariant.exclusive and not isolation.changes_others:  # heard when the first case of a child starts CUDA
                 os.environ.setdefault(children.QUEUES, children.MOST_QUEUES)
-            if not isolation.changes_others:
-                set_aside()
             result = bench.run(case, invariant, steps)
             _flush()
             _send(answers, {"result": result.to_json()})

@@ -52,6 +52,8 @@ GENERAL: dict[tuple[str, Role], tuple[str, ...]] = {
 """Clauses that any invariant may hold against a side, the most general first: every exchange can show that they are broken."""
 _OTHER_SUBJECTS = ("DLX-", "STR-", "LIB-", "DOC-")
 """How the clauses begin that are about tables, stream objects and documented calls."""
+_AFTERWARDS = (Doing.SETTLE, Doing.LATER)
+"""Steps after the check, in which nobody is asked for anything but a release."""
 _RELEASING = {
     (Protocol.DLPACK.value, Role.PRODUCER): "DLP-27",
     (Protocol.DLPACK.value, Role.CONSUMER): "DLP-26",
@@ -113,14 +115,25 @@ AT_EXIT = "at the interpreter's exit, after the check had ended"
 _DID = {Doing.EXPORT: "exported the array", Doing.IMPORT: "imported the array", Doing.USE: "used the import"}
 
 
+SETTLED = "after the exchange, when the garbage was collected and caches were cleared"
+
+_LATER = "in a later case of the same process"
+
+
 def when(case: Case, step: Step) -> str:
     """What was going on in a step: ``while torch imported the array``, or ``during the check`` before a library was at work."""
+    if step.doing is Doing.LATER:
+        return _LATER
+    if step.doing is Doing.SETTLE:
+        return SETTLED + (f"; the check had ended as {step.ended}" if step.ended else "")
     doing = _doing(case, step)
     return f"while {doing}" if doing else "during the check"
 
 
 def after(case: Case, step: Step) -> str:
     """The same of something that was seen once the step was over."""
+    if step.doing in _AFTERWARDS:
+        return SETTLED if step.doing is Doing.SETTLE else _LATER
     return f"after {_doing(case, step) or 'the check'}"
 
 
@@ -149,15 +162,22 @@ def clause_of(case: Case, invariant: Invariant, role: Role | None, doing: Doing,
     Where the input is special in a way that only a check makes, the check is about that, and so its invariant says which clause. So it does
     where it is about another protocol than that of the exchange: a table, a stream object, a documented call.
     """
+    if role is None and doing in _AFTERWARDS:
+        role = _settling(invariant)
     if role is None:
         declared = [id for side in (Role.CONSUMER, Role.PRODUCER) for id in invariant.duties[side]]
         return declared[0] if declared else ""
-    if doing is Doing.RELEASE and (case.protocol, role) in _RELEASING:
+    if (doing is Doing.RELEASE or doing in _AFTERWARDS) and (case.protocol, role) in _RELEASING:
         return _RELEASING[case.protocol, role]
     of_step = GENERAL.get((case.protocol, role), ("",))[0]
     if of_step and is_ordinary(given) and _is_about_exchange(invariant, role):
         return of_step
     return general_clause(case, invariant, role)
+
+
+def _settling(invariant: Invariant) -> Role | None:
+    """The side whose duty is told where memory ends badly after a check and nobody knows yet by whose fault."""
+    return next((role for role in (Role.CONSUMER, Role.PRODUCER) if invariant.duties[role]), None)
 
 
 def _is_about_exchange(invariant: Invariant, role: Role) -> bool:

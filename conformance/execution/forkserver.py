@@ -125,7 +125,8 @@ def _watch(connection: socket.socket) -> NoReturn:
         request = json.loads(line)
         case, isolation = Case.from_json(request["case"]), Isolation(request["isolation"])
         result = monitor.run(case, isolation)
-        connection.sendall(encoded({"result": result.to_json(), "process": monitor.process}))
+        process, culprits = monitor.process, [culprit.to_json() for culprit in monitor.culprits]
+        connection.sendall(encoded({"result": result.to_json(), "process": process, "culprits": culprits}))
     end()
 
 

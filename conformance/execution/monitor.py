@@ -15,11 +15,11 @@ from conformance.protocols.clauses import Level
 from conformance.suite import senders
 from conformance.suite.catalogue import Case, Isolation
 from conformance.suite.outcomes import Outcome
+from conformance.suite.steps import Step
 
-from .results import BAD, TRUSTED, Attempt, Result, Where, put_together
+from . import tracing
+from .results import BAD, TRUSTED, Attempt, Result, Where, cleared, put_together
 
-REMEMBERED = 8
-"""How many of the cases that ran before are told where a process was lost."""
 PROBES = 3
 PROBE_SECONDS = 20.0
 PAUSE_SECONDS = 2.0
@@ -32,7 +32,7 @@ PATIENCE = 2.0
 class Runs(Protocol):
     """A child, as a monitor sees it."""
 
-    done: list[str]
+    done: list[Case]
     died: bool
     pid: int
     killed: int
@@ -48,6 +48,10 @@ class Runs(Protocol):
     @property
     def descriptors(self) -> tuple[int, ...]:
         """What a sibling must not keep open."""
+
+    @property
+    def newest(self) -> Step:
+        """The newest step of its newest case."""
 
     def run(self, case: Case, *, last: bool, watch: int, patience: float) -> Result:
         """Return the result of a case or of the child's death; ``killed`` is then the outside signal that ended the child."""
@@ -76,6 +80,9 @@ class Monitor:
         self.process = 0
         """Id of the process that ran the newest case."""
         self._living: list[Runs] = []
+        self.culprits: list[Result] = []
+        """Results that take the place of earlier ones: of cases which ended the process of the newest case."""
+        self._tracer = tracing.Tracer(self._together)
 
     def close(self) -> None:
         """End everything that was started and still lives."""
@@ -84,6 +91,7 @@ class Monitor:
 
     def run(self, case: Case, isolation: Isolation) -> Result:
         """The case's result, after as many tries as it takes."""
+        self.culprits = []
         lost = self._lost_with_gpu(case)
         if lost:
             return lost
@@ -93,13 +101,43 @@ class Monitor:
         child = self._child(kind)
         where = _where(child, restarted=kind in self._lost)
         first = self._tried(child, case, where)
-        before = tuple(child.done[:-1][-REMEMBERED:])
+        before = tuple(child.done[:-1])
         if self._counts(first.result, kind, where):
             return first.result
-        first = replace(first, after=before)
+        first = replace(first, after=tuple(case.id for case in before))
         lost = self._lost_with_gpu(case)
         second = Try(Where.ALONE, lost) if lost else self._again(case, kind, first)
-        return together(self._proven(case, [first, second]))
+        tries = self._proven(case, [first, second])
+        return self._traced(tries, before) or together(tries)
+
+    def _traced(self, tries: Sequence[Try], before: Sequence[Case]) -> Result | None:
+        """The victim's result, if its process was ended by one of the cases before it, and which one is known."""
+        first, last = tries[0], tries[-1]
+        if not first.is_death or last.result.outcome not in TRUSTED or not before:
+            return None
+        culprit = self._tracer.culprit(last.result.case, before)
+        if culprit is None:
+            return None
+        if culprit.case.id == last.result.case.id:
+            return replace(culprit, attempts=tuple(each.told for each in tries))
+        self.culprits.append(culprit)
+        return cleared(first.result, first.after, first.where, last.result, culprit.case, tracing.NOTE)
+
+    def _together(self, cases: Sequence[Case]) -> tracing.Lost | None:
+        """Run cases in a new process, one after the other, up to one in which it is lost; by no signal from outside."""
+        child = self._new()
+        step = Step()
+        try:
+            for place, case in enumerate(cases):
+                if self._lost_with_gpu(case):
+                    return None
+                tried = self._tried(child, case, Where.SHARED)
+                if tried.result.outcome in BAD:
+                    return tracing.Lost(place, tried.result, step) if tried.is_death else None
+                step = child.newest
+        finally:
+            child.end()
+        return None
 
     def _counts(self, first: Result, kind: Isolation, where: Where) -> bool:
         """Whether the first try is the last. Sets up what the second one needs."""
@@ -196,6 +234,11 @@ class Try:
         """Whether the process died or hung without an outside signal, as far as this try shows."""
         return self.result.outcome in BAD and not self.killed
 
+    @property
+    def told(self) -> Attempt:
+        """As it stands in the result."""
+        return Attempt(self.where, self.result.outcome, self.result.reason, self.after)
+
 
 def is_proven(tries: Sequence[Try]) -> bool:
     """Return whether the tries are sufficient.
@@ -217,7 +260,7 @@ def together(tries: Sequence[Try]) -> Result:
     found = put_together(first.result, first.after, first.where, last.result)
     if not is_proven(tries) or (last.result.outcome is Outcome.LOST and first.killed):
         found = _undecided(tries)
-    return replace(found, attempts=tuple(Attempt(t.where, t.result.outcome, t.result.reason, t.after) for t in tries))
+    return replace(found, attempts=tuple(each.told for each in tries))
 
 
 def _undecided(tries: Sequence[Try]) -> Result:

@@ -10,7 +10,7 @@ import os
 import signal
 import subprocess
 import time
-from collections import Counter, defaultdict, deque
+from collections import Counter, defaultdict
 from contextlib import AbstractContextManager, nullcontext
 from dataclasses import dataclass, field
 from enum import Enum
@@ -173,10 +173,10 @@ class Supervisor:
         self._deadly = deadly
         self._silenced: Counter[str] = Counter()
         """How often the worker of a case had to be killed."""
-        self._companies: dict[int, deque[str]] = defaultdict(lambda: deque(maxlen=monitor.REMEMBERED))
-        """The cases that each process has run last, by its id."""
-        self._before: dict[str, tuple[str, ...]] = {}
-        """Of each case that failed the cases that its process had run before."""
+        self._companies: dict[int, list[str]] = defaultdict(list)
+        """The cases that each process has run, by its id."""
+        self._before: dict[str, tuple[int, int]] = {}
+        """Of each case that failed its process, and how many cases that had run before."""
         self._words = Words()
         self._pass = Pass()
         self._has_begun = False
@@ -426,7 +426,7 @@ class Supervisor:
         """The result that a worker tells; put together with the one that was seen in company, if there is one."""
         result, company = Result.from_json(record["result"]), self._companies[record["process"]]
         if result.outcome is Outcome.FAIL:
-            self._before.setdefault(result.case.id, tuple(company))
+            self._before.setdefault(result.case.id, (record["process"], len(company)))
         company.append(result.case.id)
         return self._put_together(result)
 
@@ -434,7 +434,8 @@ class Supervisor:
         first = self._ledger.again.get(result.case.id)
         if first is None:
             return result
-        return put_together(first, self._before.get(result.case.id, ()), Where.SHARED, result)
+        process, many = self._before.get(result.case.id, (0, 0))
+        return put_together(first, tuple(self._companies[process][:many]), Where.SHARED, result)
 
     def _take(self, result: Result) -> None:
         self._pass.results += 1

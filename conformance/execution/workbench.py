@@ -10,7 +10,7 @@ from conformance.adapters.base import Adapter, Protocol, Unsupported
 from conformance.protocols.clauses import Level, Role
 from conformance.reference.guards import GUARDS
 from conformance.suite import deadline
-from conformance.suite.catalogue import Case, Invariant
+from conformance.suite.catalogue import Case, Invariant, Isolation
 from conformance.suite.codes import Code
 from conformance.suite.escaped import stand_in
 from conformance.suite.exchange import Exchange, Partners, Poisoned, brief
@@ -19,6 +19,7 @@ from conformance.suite.steps import Steps
 
 from .deaths import after, declares, died, when
 from .results import SEEN, Accused, Result
+from .settling import settle
 
 
 class Workbench:
@@ -43,12 +44,16 @@ class Workbench:
         return result.lasting(time.perf_counter() - started)
 
     def _outcome(self, case: Case, invariant: Invariant, steps: Steps) -> Result:
-        exchange = Exchange(case, Partners(self.get), steps)
+        used: dict[str, Adapter] = {}
+        exchange = Exchange(case, Partners(lambda name: used.setdefault(name, self.get(name))), steps)
         GUARDS.begin()
-        result = outside(exchange, invariant, self._judged(exchange, case, invariant, steps))
+        result = self._judged(exchange, case, invariant, steps)
         if result.outcome is not Outcome.POISONED:
             result = self._looked_at(exchange, result, invariant, steps)
-        return result.beside(exchange.notes)
+        if result.outcome is not Outcome.POISONED and invariant.isolation is not Isolation.EXIT:
+            settle(exchange, result, used.values())
+            result = self._looked_at(exchange, result, invariant, steps)
+        return outside(exchange, invariant, result).beside(exchange.notes)
 
     def _looked_at(self, exchange: Exchange, result: Result, invariant: Invariant, steps: Steps) -> Result:
         """The result, if the context is sound after it: a lost one is this case's doing, not that of the next one."""

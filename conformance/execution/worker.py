@@ -59,6 +59,8 @@ class Worker:
                     self._tell(Event.TROUBLE, what=f"no process to run {case.id} in: {type(error).__name__}: {error}")
             else:
                 self._tell(Event.END, result=answer["result"], process=answer["process"])
+                for culprit in answer["culprits"]:
+                    self._tell(Event.END, result=culprit, process=0)
                 return
 
     def _asked(self, request: dict[str, Any]) -> dict[str, Any]:

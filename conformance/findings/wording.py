@@ -45,6 +45,10 @@ def sentence(library: str, role: Role, code: Code | None, given: str, protocol: 
     says = code.says(role)
     if code in _LOST and step == Doing.RELEASE.value:
         says = f"{_LOST[code]} when {_released(role, given)} is released"
+    if code in _LOST and step == Doing.SETTLE.value:
+        says = f"{_LOST[code]} after an exchange of {{given}}, when garbage is collected and caches are cleared"
+    if code in _LOST and step == Doing.LATER.value:
+        says = f"{_LOST[code]} some time after an exchange of {{given}}, in other work"
     if code in _AT_EXIT and given == EXITING:
         says = _AT_EXIT[code]
     if not given:

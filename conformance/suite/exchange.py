@@ -252,6 +252,11 @@ class Exchange:
         self._stand_in, self._is_lent = "", False
         self._mark(Doing.RELEASE)
 
+    def settle(self, ended: str) -> None:
+        """Begin the last step: the check has ended in this way, and what it leaves behind is to end as well."""
+        if self._steps is not None:
+            self._steps.mark(Step(Doing.SETTLE, None, self.given, self.is_illegal, ended=ended))
+
     def _mark(self, doing: Doing, role: Role | None = None) -> None:
         if role is not None:
             self._worked = doing, role

@@ -35,7 +35,10 @@ def of_now() -> Iterator[None]:
 
 
 def set_aside() -> None:
-    """Exempt the objects of earlier cases from later collections: a search through those of large libraries takes a fraction of a second."""
+    """Collect all garbage, and exempt from later collections what is left: a search through the objects of large libraries takes long.
+
+    All generations are collected: a collection that Python started in the middle of a case may have moved its garbage to the oldest.
+    """
     gc.collect()
     gc.freeze()
 

@@ -87,6 +87,8 @@ class Side:
     called: Called = Called()
     changes: tuple[str, ...] = ()
     donations: tuple[str, ...] = ()
+    made: tuple[str, ...] = ()
+    counted_states: tuple[str, ...] = ()
 
     def with_special(self, adapter: Adapter, device: Device) -> Side:
         """The same, with the arrays that the adapter declares besides plain ones."""
@@ -97,10 +99,12 @@ class Side:
             called=Called.of(adapter, device),
             changes=tuple(one.name for one in on(adapter.changes, device)),
             donations=tuple(one.name for one in on(adapter.donations, device)),
+            counted_states=tuple(one.name for one in states if one.simple and not one.compiles),
+            made=tuple(one.name for one in on(adapter.made, device)),
         )  # fmt: skip
 
 
-_SPECIAL = ("narrow", "foreign", "states", "simple_states", "changes", "donations")
+_SPECIAL = ("narrow", "foreign", "states", "simple_states", "changes", "donations", "made", "counted_states")
 """Keys that the results of older runs lack."""
 
 

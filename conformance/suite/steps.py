@@ -16,6 +16,9 @@ from conformance.protocols.clauses import Role
 
 _SIZE = 4096
 _HEAD = struct.Struct("=I")
+_LONGEST = 400
+_ENDED = 150
+"""Characters of the words that are kept of a step."""
 
 
 class Doing(str, Enum):
@@ -29,6 +32,10 @@ class Doing(str, Enum):
     """Describing, reading or writing an import."""
     RELEASE = "release"
     """After a hand-over, while arrays, imports and capsules are looked at by the suite or dropped."""
+    LATER = "later"
+    """After the case: what it has left behind ends its process in a later one."""
+    SETTLE = "settle"
+    """After the check: garbage is collected, and the libraries let go of what they only keep for later."""
 
 
 class Step(NamedTuple):
@@ -36,7 +43,7 @@ class Step(NamedTuple):
 
     ``library`` is the one at work, by name, where it is not the library that stands on that side of the case: a producer
     imports, too, when the suite puts its array on memory of ours. ``is_lent`` says that it imports from the reference, so that nobody
-    else can be at fault.
+    else can be at fault. ``ended`` says how the check had ended, where it had.
     """
 
     doing: Doing = Doing.CHECK
@@ -45,6 +52,7 @@ class Step(NamedTuple):
     illegal: bool = False
     library: str = ""
     is_lent: bool = False
+    ended: str = ""
 
 
 _NOTHING = _HEAD.pack(0)
@@ -53,7 +61,9 @@ _NOTHING = _HEAD.pack(0)
 @lru_cache(maxsize=1024)
 def _encoded(step: Step) -> tuple[bytes, bytes]:
     """The length, and the step as JSON."""
-    text = json.dumps({**step._asdict(), "given": step.given[:500]}, ensure_ascii=False)
+    text = json.dumps(
+        {**step._asdict(), "given": step.given[:_LONGEST], "ended": step.ended[:_ENDED]}, ensure_ascii=False
+    )
     data = text.encode("utf-8", "backslashreplace")  # at most 6 bytes a character, so it always finds room
     return _HEAD.pack(len(data)), data
 
@@ -80,4 +90,6 @@ class Steps:
             return Step()
         data = json.loads(self._memory[_HEAD.size : _HEAD.size + length])
         role = Role(data["role"]) if data["role"] else None
-        return Step(Doing(data["doing"]), role, data["given"], data["illegal"], data["library"], data["is_lent"])
+        return Step(
+            Doing(data["doing"]), role, data["given"], data["illegal"], data["library"], data["is_lent"], data["ended"]
+        )

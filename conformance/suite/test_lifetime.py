@@ -16,9 +16,11 @@ import weakref
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from functools import partial
+from itertools import chain
 from typing import Any
 
 from conformance.adapters.base import Adapter, Device, Protocol, Trait
+from conformance.adapters.making import NONE_INSIDE
 from conformance.adapters.reference import ReferenceAdapter
 from conformance.cuda import memory as cuda_memory
 from conformance.protocols import capsule
@@ -34,7 +36,7 @@ from .exchange import GONE, Exchange, Source, brief, show
 from .forked import in_fork
 from .handed import Handed, is_mapped
 from .layouts import Layout
-from .libraries import REFERENCE, Environment, Pair
+from .libraries import REFERENCE, Environment, Pair, shows_one_library
 from .offers import (
     HELD,
     REFUSED_IMPORT,
@@ -53,12 +55,14 @@ from .offers import (
     watched,
 )
 from .outcomes import ACCUSED, Failure, Inconclusive, Refused, fail
+from .pressure import expect_reuse, pressed
 from .steps import Doing
 
-PRESSURE = 16
-"""Arrays that are made to fill whatever memory has become free."""
 EXCHANGES = 64
 WARM_UP = 8
+NOTHING = "empty"
+"""The size of arrays without elements, in a case's parameters."""
+EMPTY = Layout("none-inside", NONE_INSIDE)
 BIG = Layout("big", (1 << 26,))
 """256 MiB of float32."""
 BIG_EXCHANGES = 16
@@ -72,14 +76,18 @@ UNTIL_EXIT = "_conformance_until_exit"
 """Name of a module that keeps things until the interpreter takes its modules apart."""
 
 
+def _source(exchange: Exchange) -> Source:
+    """The producer's array; one without elements where the case says so."""
+    if exchange.option("size", "") != NOTHING:
+        return exchange.source()
+    exchange.special("an array without elements")
+    return exchange.source(form=EMPTY)
+
+
 def _take(exchange: Exchange, offer: Prepared) -> Any:
-    """Import a kept capsule; one that holds a struct which the consumer did not ask for may be refused."""
-    return exchange.take(offer, promised="" if exchange.option("struct", "legacy") == "versioned" else None)
-
-
-def _pressed(exchange: Exchange, library: Adapter) -> list[Source]:
-    """Arrays of other content and the same size, which reuse memory that should not be free."""
-    return [exchange.make(library, seed=seed) for seed in range(1, PRESSURE + 1)]
+    """Import a kept capsule; one that holds a struct which the consumer did not ask for may be refused, or one without elements."""
+    is_odd = exchange.option("struct", "legacy") == "versioned" or exchange.option("size", "") == NOTHING
+    return exchange.take(offer, promised="" if is_odd else None)
 
 
 # -- the consumer's side of the bargain
@@ -90,12 +98,15 @@ def _pressed(exchange: Exchange, library: Adapter) -> list[Source]:
     consumer="DLP-26 DLP-58",
     bugs="I20",
     level=Level.MUST,
-    cases=lambda env: every(env.imports(Protocol.DLPACK), struct=STRUCTS),
+    cases=lambda env: chain(
+        every(env.imports(Protocol.DLPACK), struct=STRUCTS),
+        every(env.imports(Protocol.DLPACK), struct=STRUCTS, size=(NOTHING,)),
+    ),
 )
 def test_deleter_once(exchange: Exchange) -> None:
     """The consumer calls the deleter once, when its array dies, with the pointer that it was given.
 
-    A consumer that copies need not wait for the end of its array.
+    A consumer that copies need not wait for the end of its array. An array without elements has a NULL pointer, and is released like any other.
     """
     _judge_release(exchange, _released_once)
 
@@ -119,11 +130,12 @@ def _released_once(exchange: Exchange, *, patient: bool) -> Prepared:
     A release on another thread may have begun before the import was gone. With ``patient`` the import lives until such a release would have
     come.
     """
-    source = exchange.source()
+    source = _source(exchange)
     offer = prepared(exchange, source)
     strays = len(stray_deleter_calls)
     taken = _take(exchange, offer)
-    exchange.expect_values(source, exchange.read(taken))
+    if source.block:
+        exchange.expect_values(source, exchange.read(taken))
     if not _is_copy(exchange, source, taken):
         _expect_no_call(offer, "while the import lives", patient=patient)
     del taken
@@ -142,6 +154,8 @@ def _released_once(exchange: Exchange, *, patient: bool) -> Prepared:
 
 def _is_copy(exchange: Exchange, source: Source, taken: Any) -> bool:
     """Whether the consumer has copied the array, and so needs the producer's memory no longer."""
+    if not source.block:
+        return True  # there is nothing that it could still need
     return not source.start <= exchange.look(taken).address < source.start + len(source.block)
 
 
@@ -389,11 +403,17 @@ _DAMAGED = {
     context="G7",
     bugs="I20",
     level=Level.MUST,
-    cases=lambda env: every(env.imports(Protocol.DLPACK), struct=STRUCTS, damage=tuple(DAMAGE)),
+    cases=lambda env: chain(
+        every(env.imports(Protocol.DLPACK), struct=STRUCTS, damage=tuple(DAMAGE)),
+        every(env.imports(Protocol.DLPACK), struct=("versioned",), damage=("type-code",), size=(NOTHING,)),
+    ),
 )
 def test_failed_import(exchange: Exchange) -> None:
     """An import that fails leaves one owner of the memory: it is released by the consumer, or later by the capsule."""
-    source = exchange.crafted(override={"deleter": Deleter.NATIVE, **DAMAGE[exchange.option("damage")]})
+    source = exchange.crafted(
+        override={"deleter": Deleter.NATIVE, **DAMAGE[exchange.option("damage")]},
+        form=EMPTY if exchange.option("size", "") == NOTHING else None,
+    )
     offer = prepared(exchange, source)
     exchange.special(_DAMAGED[exchange.option("damage")])
     try:
@@ -539,10 +559,10 @@ def test_temporary(exchange: Exchange) -> None:
     taken, values = _from_temporary(exchange)
     told = GONE if exchange.is_gone(taken) else ""
     if not told:
-        pressure = _pressed(exchange, exchange.producer)
-        seen = exchange.read(taken)
-        del pressure
+        with pressed(exchange, exchange.producer):
+            seen = exchange.read(taken)
         if seen == values:
+            expect_reuse(exchange, exchange.producer)
             return
         told = show(seen, exchange.dtype)
     expected = show(values, exchange.dtype)
@@ -575,15 +595,16 @@ def _from_temporary(exchange: Exchange) -> tuple[Any, bytes]:
     context="CAI-27",
     bugs="I19 I21",
     level=Level.MUST,
-    cases=lambda env: every(env.pairs()),
+    cases=lambda env: chain(every(env.pairs()), every(env.pairs(), size=(NOTHING,))),
 )
 def test_owner_released(exchange: Exchange) -> None:
-    """Once the import is gone, nothing keeps the producer's array alive."""
-    source = exchange.source()
+    """Once the import is gone, nothing keeps the producer's array alive, with elements or without."""
+    source = _source(exchange)
     owner = weakref.ref(source.array)
-    taken = exchange.take(source)
+    taken = exchange.take(source, promised=None if source.block else "")
     source.array = None
-    exchange.read(taken)
+    if source.block:
+        exchange.read(taken)
     del taken
     if happens(lambda: owner() is None):
         return
@@ -604,27 +625,35 @@ def _chains(env: Environment) -> Iterator[Pair]:
     consumer="DLP-26",
     bugs="I19",
     level=Level.MUST,
-    cases=lambda env: every(_chains(env), dies=("first-to-last", "last-to-first")),
+    cases=lambda env: chain(
+        every(_chains(env), dies=("first-to-last", "last-to-first")),
+        every(filter(shows_one_library, _chains(env)), dies=("first-to-last",), size=(NOTHING,)),
+    ),
 )
 def test_chain(exchange: Exchange) -> None:
-    """In a chain of imports of imports every link keeps the memory, whichever dies first."""
+    """In a chain of imports of imports every link keeps the memory, whichever dies first, and the last one releases it.
+
+    An array without elements has no memory that could be reused: it is released when the last link dies.
+    """
+    if exchange.option("size", "") == NOTHING:
+        _expect_chain_released(exchange)
+        return
     _expect_sound(exchange)
     values, arrays = _chain(exchange)
     readers = [exchange.producer, exchange.consumer, exchange.library(REFERENCE)]
     links = [_Link(reader, array, exchange.memory_of(reader, array)) for reader, array in zip(readers, arrays)]
     arrays.clear()
     for _ in range(2):
-        links.pop(0 if exchange.option("dies") == "first-to-last" else -1)
-        pressure = _pressed(exchange, exchange.producer)
-        for link in links:
-            seen = _wrong_in(exchange, link, values)
-            if seen:
-                _expect_plain_holds(exchange)
-                reused(
-                    exchange, "the memory is reused under a link of the chain", show(values, exchange.dtype),
-                    f"{link.reader.name} reads {seen}",
-                )  # fmt: skip
-        del pressure
+        links.pop(0 if exchange.option("dies") == "first-to-last" else -1).reader.let_go()
+        with pressed(exchange, exchange.producer):
+            wrong = [(link, seen) for link in links if (seen := _wrong_in(exchange, link, values))]
+        for link, seen in wrong[:1]:
+            _expect_plain_holds(exchange)
+            reused(
+                exchange, "the memory is reused under a link of the chain", show(values, exchange.dtype),
+                f"{link.reader.name} reads {seen}",
+            )  # fmt: skip
+    expect_reuse(exchange, exchange.producer)
 
 
 @dataclass(frozen=True)
@@ -642,6 +671,21 @@ def _wrong_in(exchange: Exchange, link: _Link, values: bytes) -> str:
         return GONE
     seen = exchange.using(partial(link.reader.read, link.array), "reading a link of the chain")
     return "" if seen == values else show(seen, exchange.dtype)
+
+
+def _expect_chain_released(exchange: Exchange) -> None:
+    """Nothing keeps the producer's array once all links of a chain are gone."""
+    source = _source(exchange)
+    owner = weakref.ref(source.array)
+    middle = exchange.take(source, promised="")
+    source.array = None
+    again = exchange.offer(middle, giver=exchange.consumer)
+    last = exchange.take(again, promised="", giver=exchange.consumer, taker=exchange.library(REFERENCE))
+    del middle, again, last
+    if not happens(lambda: owner() is None):
+        still_held(
+            exchange, lambda: owner() is None, f"{sys.getrefcount(owner()) - 1} references to the producer's array"
+        )
 
 
 def _chain(exchange: Exchange) -> tuple[bytes, list[Any]]:
@@ -686,9 +730,8 @@ def _kept(exchange: Exchange, giver: Adapter, taker: Adapter) -> tuple[str, str]
         return None
     link = _Link(taker, taken, exchange.memory_of(taker, taken))
     source.array = None
-    pressure = _pressed(exchange, giver)
-    seen = _wrong_in(exchange, link, source.values)
-    del pressure
+    with pressed(exchange, giver):
+        seen = _wrong_in(exchange, link, source.values)
     return (show(source.values, source.dtype), seen) if seen else None
 
 

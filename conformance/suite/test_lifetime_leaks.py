@@ -6,7 +6,8 @@ from collections.abc import Callable, Iterator
 from functools import partial
 from typing import Any
 
-from conformance.adapters.base import Adapter, Protocol
+from conformance.adapters.base import Adapter, Protocol, Unsupported
+from conformance.adapters.special import named, use_state
 from conformance.protocols.clauses import Level, Role
 from conformance.reference.exporter import Exporter, Log
 from conformance.reference.managed import Deleter, Managed
@@ -40,6 +41,8 @@ _POINTS = {
     "own": Point(), "view": Point(path="view"), "reexport": Point(path="reexport"), "copy": Point(path="copy"),
     "empty": Point(size="empty"), "strided": Point(layout="transposed"), "readonly": Point(access="readonly"),
 }  # fmt: skip
+_STATE = "state-"
+"""The beginning of the paths of arrays that are more than their memory: lazy, with a gradient, of a subclass."""
 _REFUSED_EXPORT, _REFUSED_IMPORT, _OTHER_TYPE = "refused-export", "refused-import", "other-type"
 
 
@@ -53,6 +56,8 @@ def _by(pair: Pair) -> tuple[str, ...]:
         found.append(_REFUSED_IMPORT)
     if _other_type(pair.source.dtypes):
         found.append(_OTHER_TYPE)
+    if pair.consumer.name == REFERENCE:
+        found += (f"{_STATE}{name}" for name in pair.source.counted_states)
     return tuple(found)
 
 
@@ -78,7 +83,7 @@ def test_nothing_left(exchange: Exchange) -> None:
     """Many exchanges of a kind leave neither bytes of the C heap nor blocks of Python's memory behind: taken, copied or refused.
 
     A leak grows by 16 bytes or by one block for each exchange, in every round. A cache that fills does not grow any more: it may have room
-    for 5,000 exchanges. Where the bytes of the C heap cannot be counted, only Python's blocks count, and a case without a leak is not decided.
+    for 5,000 exchanges. Arrays in a special state are exported or refused, and leave nothing behind either. Where the bytes of the C heap cannot be counted, only Python's blocks count, and a case without a leak is not decided.
     """
     once = _exchange_of(exchange, exchange.option("by"))
     look = QUICK if exchange.is_repeated else THOROUGH
@@ -93,6 +98,8 @@ def test_nothing_left(exchange: Exchange) -> None:
 def _leaks(exchange: Exchange, grown: Growth) -> None:
     """Fail: the side that is not the reference leaves something behind; where it exports an import, its imports may be what leaks."""
     role, library = exchange.suspect(), ""
+    if exchange.option("by").startswith(_STATE):
+        _expect_made_without_growth(exchange)
     if exchange.option("by") == "reexport" and exchange.producer.name != REFERENCE:
         imports = growth(exchange, partial(_lend, exchange, exchange.producer), THOROUGH)
         if imports is not None:
@@ -109,6 +116,11 @@ def _leaks(exchange: Exchange, grown: Growth) -> None:
 
 def _exchange_of(exchange: Exchange, by: str) -> Callable[[], object]:
     """One exchange by this path, with arrays of its own, all of which are gone when it returns."""
+    if by.startswith(_STATE):
+        exchange.special("an array in a special state")
+        once = partial(_in_state, exchange, by.removeprefix(_STATE), partial(_exported_or_refused, exchange))
+        once()
+        return once
     if by == _REFUSED_EXPORT:
         exchange.special("an export that is refused")
         source = exchange.source()
@@ -125,6 +137,35 @@ def _exchange_of(exchange: Exchange, by: str) -> Callable[[], object]:
     if by == "reexport":
         return _exported_again(exchange)
     return _own(exchange, point, keywords)
+
+
+def _in_state(exchange: Exchange, name: str, use: Callable[[Any], None]) -> None:
+    """Make an array in this state, use it, and drop it; a version without such arrays ends the case as refused."""
+    try:
+        use_state(
+            exchange.producer, named(exchange.producer.states, name), exchange.device, lambda array, _: use(array)
+        )
+    except Unsupported as missing:
+        raise Refused(str(missing)) from missing
+
+
+def _exported_or_refused(exchange: Exchange, array: Any) -> None:
+    """Hand the array over, if its library does that; the invariants of the family ``state`` judge whether it may."""
+    try:
+        with exchange.step(Doing.EXPORT, Role.PRODUCER):
+            offer = exchange.producer.offer(array, exchange.protocol)
+            exchange.consumer.take(offer, exchange.protocol, exchange.device)
+    except Exception as error:
+        exchange.check_context(error)
+
+
+def _expect_made_without_growth(exchange: Exchange) -> None:
+    """The control: such arrays leave nothing behind where nobody exports them. Else it is not the exchange that leaks."""
+    name = exchange.option("by").removeprefix(_STATE)
+    if growth(exchange, partial(_in_state, exchange, name, lambda array: None), THOROUGH) is not None:
+        raise Inconclusive(
+            f"arrays of {exchange.producer.name} in the state {name} leave memory behind without an exchange"
+        )
 
 
 def _own(exchange: Exchange, point: Point, keywords: dict[str, Any]) -> Callable[[], object]:

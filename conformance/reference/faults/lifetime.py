@@ -37,6 +37,27 @@ class NeverReleased(Importer):
         return super().take_cai(source)
 
 
+@fault("lifetime.deleter-once", "lifetime.owner-released", "lifetime.chain")
+class DeleterHangsOnThePointer(Importer):
+    """The deleter belongs to the data pointer: an array without elements has none, and is never released."""
+
+    def call_deleter(self, tensor: Tensor) -> None:
+        """Only where there is memory to give back."""
+        if tensor.data:
+            super().call_deleter(tensor)
+
+
+@fault("lifetime.deleter-once", "lifetime.failed-import")
+class EmptyReleasedOnceMore(Importer):
+    """An array without elements is released when it is imported, and again when the import dies; where it is refused, it is released too."""
+
+    def read_tensor(self, tensor: Tensor) -> Imported:
+        """Read, then released."""
+        if 0 in tensor.shape:
+            self.call_deleter(tensor)
+        return super().read_tensor(tensor)
+
+
 @fault("lifetime.deleter-once", bugs="capsule-10")
 class ReleasedTwice(Importer):
     """The deleter is called twice."""
@@ -455,6 +476,30 @@ class HeapLostByExports(Exporter):
         """Likewise."""
         _malloc(256)
         return super().cai_strides()
+
+
+@fault("lifetime.nothing-left")
+class HeapLostByPendingArrays(Exporter):
+    """Each export that is refused because elements are still to be computed leaves 256 bytes of the C heap behind."""
+
+    def check_pending(self) -> None:
+        """Allocates a block, and never frees it."""
+        if self.pending:
+            _malloc(256)
+        super().check_pending()
+
+
+@fault("lifetime.nothing-left")
+class PendingArraysKept(Exporter):
+    """An array whose elements are still to be computed is kept once somebody has asked for an export."""
+
+    kept: ClassVar[list[Any]] = []
+
+    def check_pending(self) -> None:
+        """Remembered for good."""
+        if self.pending:
+            self.kept.append(self)
+        super().check_pending()
 
 
 @fault("lifetime.nothing-left")

@@ -28,7 +28,7 @@ def move(taken: Imported) -> Imported:
     return taken
 
 
-@fault("pointer.view-export", "pointer.values", bugs="pointer-04 pointer-14")
+@fault("pointer.view-export", "pointer.values", "pointer.as-made", bugs="pointer-04 pointer-14")
 class OffsetDropped(Exporter):
     """A view exports the address of its block instead of its own first element."""
 
@@ -58,6 +58,17 @@ class CopyInsteadOfShare(Importer):
         return move(super().take_cai(source))
 
 
+@fault("pointer.as-made")
+class EmptyStridesJudged(Importer):
+    """The importer refuses an array without elements whose strides are not packed."""
+
+    def read_tensor(self, tensor: Tensor) -> Imported:
+        """Unless it has elements, or the strides that the importer would give it."""
+        if 0 in tensor.shape and tensor.strides not in (None, c_strides(tensor.shape)):
+            raise BufferError("the strides are not those of a packed array")
+        return super().read_tensor(tensor)
+
+
 @fault("pointer.misaligned", "pointer.copy-false", bugs="perf-04")
 class UnalignedCopied(Importer):
     """The importer copies what is not aligned to 64 bytes, whatever ``copy`` says."""
@@ -70,6 +81,7 @@ class UnalignedCopied(Importer):
 
 @fault(
     "pointer.values",
+    "pointer.as-made",
     "pointer.consumer-write-seen",
     "pointer.zero-stride-write",
     bugs="strides-16 strides-45 strides-37",

@@ -1,0 +1,79 @@
+"""Family ``pointer``, for arrays as users make them: by a library's own calls, with its own strides and addresses."""
+
+from __future__ import annotations
+
+import struct
+from typing import Any
+
+from conformance.adapters.base import Protocol
+from conformance.adapters.making import Making
+from conformance.adapters.special import named
+from conformance.protocols.clauses import Level
+from conformance.protocols.strided import Strided
+
+from .catalogue import every, invariant
+from .exchange import Exchange, Source, brief
+from .libraries import REFERENCE, Pair
+from .outcomes import Refused
+
+STRIDES_OF_NOTHING = "an array without elements, with the strides that its library gives it"
+
+
+def _made(pair: Pair) -> tuple[str, ...]:
+    return pair.source.made
+
+
+@invariant(
+    "pointer.as-made",
+    producer="DLP-59 CAI-05",
+    consumer="DLP-58 DLP-53 CAI-32",
+    bugs="I07",
+    level=Level.MUST,
+    cases=lambda env: every(env.pairs(), made=_made),
+)
+def test_as_made(exchange: Exchange) -> None:
+    """An array as a user makes it arrives with its shape, its type and its elements, whatever its library chooses for address and strides.
+
+    Nothing is decided by the strides of an array without elements: a consumer that takes another one of the same shape has to take this one.
+    """
+    making = named(exchange.producer.made, exchange.option("made"))
+    source = _source(exchange, making)
+    promised = exchange.promises(plain=source.view.contiguous) if making.numbers else ""
+    if not making.numbers:
+        exchange.special(STRIDES_OF_NOTHING)
+        if exchange.protocol is Protocol.DLPACK and _takes_nothing(exchange, making.shape):
+            promised = "DLP-53"
+    taken = exchange.take(source, promised=promised)
+    view = exchange.look(taken)
+    exchange.expect_shape(source, view)
+    exchange.expect_type(source, view)
+    if making.numbers:
+        exchange.expect_values(source, exchange.read(taken))
+
+
+def _source(exchange: Exchange, making: Making) -> Source:
+    """The producer's array, with the address and the strides that its library tells."""
+    producer, kind = exchange.producer, exchange.dtype
+    try:
+        array: Any = producer.make(making, exchange.device)
+    except Exception as error:
+        exchange.check_context(error)
+        raise Refused(f"this {producer.name} makes no such array: {brief(error)}") from error
+    view = producer.describe(array)
+    values = struct.pack(f"={len(making.numbers)}f", *making.numbers)
+    strides = tuple(stride // kind.itemsize for stride in view.strides)
+    source = Source(array, kind, Strided(making.shape, strides), view.address, values, elements=values)
+    return exchange.made(source)
+
+
+def _takes_nothing(exchange: Exchange, shape: tuple[int, ...]) -> bool:
+    """The control: whether the consumer takes an array of the reference of this shape, with packed strides."""
+    reference = exchange.library(REFERENCE)
+    with exchange.control("an array without elements"):
+        array = reference.array(exchange.dtype, shape, b"", exchange.device)
+        try:
+            exchange.consumer.take(reference.offer(array, exchange.protocol), exchange.protocol, exchange.device)
+        except Exception as error:
+            exchange.check_context(error)
+            return False
+    return True

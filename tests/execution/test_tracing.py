@@ -1,0 +1,197 @@
+"""Whose doing the death of a later case is: suspect and victim run again in one process. In a world that is written down."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass, field, replace
+from pathlib import Path
+
+import pytest
+from conftest import Command
+from libraries import install
+
+from conformance.adapters.base import Device
+from conformance.execution.results import Result
+from conformance.execution.tracing import Lost, Tracer
+from conformance.protocols.clauses import Level, Role
+from conformance.suite.catalogue import Case
+from conformance.suite.outcomes import Outcome, Side
+from conformance.suite.steps import Doing, Step
+
+PLAIN = Case("pointer.same-address", "reference", "reference", "dlpack", Device.HOST)
+CULPRIT = replace(PLAIN, invariant="lifetime.temporary", producer="one", consumer="two")
+VICTIM = replace(PLAIN, producer="three")
+
+
+def innocents(many: int) -> list[Case]:
+    """Cases that leave nothing behind."""
+    return [replace(PLAIN, parameters=(("layout", f"n{number}"),)) for number in range(many)]
+
+
+Dies = Callable[[Sequence[Case]], bool]
+"""Whether a process that has run these cases dies in the last of them."""
+
+
+@dataclass
+class World:
+    """Processes that die as written; ``ran`` are the cases of each."""
+
+    dies: Dies
+    step: Step = field(default_factory=Step)
+    ran: list[tuple[Case, ...]] = field(default_factory=list)
+
+    def together(self, cases: Sequence[Case]) -> Lost | None:
+        """Run them in a new process."""
+        self.ran.append(tuple(cases))
+        for place, case in enumerate(cases):
+            if self.dies(cases[: place + 1]):
+                return Lost(place, Result(case, Outcome.CRASH, Level.MUST, reason="died", seen="SIGSEGV"), self.step)
+        return None
+
+
+def left_by(library: str, side: str = "consumer") -> Dies:
+    """A library on one side of a hand-over for a while leaves something behind that ends the process in the next case of ``three``."""
+
+    def dies(cases: Sequence[Case]) -> bool:
+        *before, last = cases
+        left = any(case.invariant == CULPRIT.invariant and getattr(case, side) == library for case in before)
+        return left and last.producer == "three"
+
+    return dies
+
+
+@pytest.mark.parametrize("place", [0, 1, 7, 30])
+def test_the_culprit_is_named_wherever_it_stands_in_the_record(place: int) -> None:
+    """Of all cases that the process had run before, with few processes."""
+    before = innocents(30)
+    before.insert(place, CULPRIT)
+    world = World(left_by("two"))
+    found = Tracer(world.together).culprit(VICTIM, before)
+    assert found is not None
+    assert (found.case, found.outcome, found.step) == (CULPRIT, Outcome.CRASH, Doing.LATER.value)
+    assert found.accused is not None
+    assert (found.accused.side, found.accused.libraries) == (Side.CONSUMER, ("two",))
+    assert (found.role, found.clause) == (Role.CONSUMER, "DLP-26")
+    assert VICTIM.id in found.reason
+    assert len(world.ran) < 25
+
+
+def test_the_producer_is_accused_where_it_is_the_one() -> None:
+    """Each library of the culprit is tried with the reference, before the same victim."""
+    found = Tracer(World(left_by("one", "producer")).together).culprit(VICTIM, [CULPRIT])
+    assert found is not None
+    assert found.accused is not None
+    assert (found.accused.side, found.accused.libraries, found.clause) == (Side.PRODUCER, ("one",), "DLP-27")
+
+
+def test_a_victim_that_dies_after_itself_accuses_no_other_case() -> None:
+    """It dies whenever it is not the first of its process, whatever ran before: the reference as well."""
+    world = World(lambda cases: len(cases) > 1 and cases[-1] == VICTIM)
+    assert Tracer(world.together).culprit(VICTIM, [CULPRIT]) is None
+
+
+def test_a_victim_that_only_its_own_libraries_end_is_the_culprit_itself() -> None:
+    """It dies after itself and after other cases of its library, and not after the same exchange between references."""
+    world = World(lambda cases: cases[-1] == VICTIM and any(case != PLAIN for case in cases[:-1]))
+    found = Tracer(world.together).culprit(VICTIM, [CULPRIT])
+    assert found is not None
+    assert found.accused is not None
+    assert (found.case, found.accused.libraries) == (VICTIM, ("three",))
+    assert "when the same case runs again" in found.reason
+
+
+def test_what_happens_after_the_reference_as_well_accuses_nobody() -> None:
+    """Any exchange of that kind uses memory: the libraries of the suspect have nothing to do with it."""
+    world = World(lambda cases: cases[-1] == VICTIM and any(c.invariant == CULPRIT.invariant for c in cases[:-1]))
+    assert Tracer(world.together).culprit(VICTIM, [CULPRIT]) is None
+
+
+def test_what_does_not_show_twice_accuses_nobody() -> None:
+    """One more death may be luck."""
+    deaths = iter([True, False])
+
+    def dies(cases: Sequence[Case]) -> bool:
+        return len(cases) == 2 and left_by("two")(cases) and next(deaths)
+
+    assert Tracer(World(dies).together).culprit(VICTIM, [CULPRIT]) is None
+
+
+def test_two_cases_that_only_together_do_it_are_not_named() -> None:
+    """Neither of them is the culprit by itself."""
+    before = [*innocents(2), CULPRIT, replace(CULPRIT, invariant="lifetime.chain")]
+    world = World(
+        lambda cases: (
+            cases[-1] == VICTIM and {"lifetime.temporary", "lifetime.chain"} <= {case.invariant for case in cases[:-1]}
+        )
+    )
+    assert Tracer(world.together).culprit(VICTIM, before) is None
+
+
+def test_a_known_culprit_is_tried_first() -> None:
+    """The next victim of the same mistake needs no search."""
+    world = World(left_by("two"))
+    tracer = Tracer(world.together)
+    assert tracer.culprit(VICTIM, [*innocents(20), CULPRIT, *innocents(20)])
+    again = replace(CULPRIT, parameters=(("dtype", "uint8"),))
+    world.ran.clear()
+    found = tracer.culprit(VICTIM, [again, *innocents(40)])
+    assert found is not None
+    assert found.case == again
+    assert len(world.ran) == 5
+
+
+def test_forbidden_input_is_a_matter_of_robustness_later_as_well() -> None:
+    """The suite itself had made what the protocol forbids."""
+    found = Tracer(World(left_by("two"), Step(illegal=True)).together).culprit(VICTIM, [CULPRIT])
+    assert found is not None
+    assert (found.level, found.clause) == (Level.ROBUSTNESS, "")
+
+
+def test_a_death_in_a_later_case_is_the_doing_of_the_one_that_has_caused_it(
+    conformance: Command, tmp_path: Path
+) -> None:
+    """A library frees memory too early, in a way that shows in the next case only: that case is decided, and the library named."""
+    take = """if sys.modules.pop("_conformance_damage", None): os.kill(os.getpid(), signal.SIGSEGV)
+        if offer._source.view.ndim == 3: sys.modules["_conformance_damage"] = sys"""
+    path = install(tmp_path / "site", "later", take=take)
+    selection = ("--between", "later", "--family", "pointer", "--tier", "full", "-n", "1", "--deadline", "5")
+    done = conformance("check", *selection, path=path)
+    assert done.code == 1, done.stderr
+    assert len(done.results) == len(done.plan)
+    victims = [result for result in done.results if "traced to" in result["attachments"]]
+    assert victims
+    named = {result["attachments"]["traced to"] for result in victims}
+    results = {result["id"]: result for result in done.results}
+    assert {results[id]["step"] for id in named} == {"later"}
+    assert {tuple(results[id]["accused"]["libraries"]) for id in named} == {("later",)}
+    assert not [result["id"] for result in done.results if result["outcome"] == "inconclusive"]
+
+
+@pytest.mark.parametrize("cleared", ["a collection", "a call"])
+def test_what_is_freed_when_caches_are_cleared_is_the_doing_of_its_own_case(
+    conformance: Command, tmp_path: Path, cleared: str
+) -> None:
+    """A library keeps an import for later, and dies of it once it is let go of: at the next collection, or by its own call."""
+    keep = "self.kept.append(trap)" if cleared == "a call" else "trap.itself = trap"
+    take = f"""if offer._source.view.ndim == 3:
+            class Trap:
+                def __del__(self): os.kill(os.getpid(), signal.SIGSEGV)
+            trap = Trap()
+            {keep}"""
+    declared = """
+    kept = []
+
+    def let_go(self):
+        self.kept.clear()
+        return "later.clear()"
+"""
+    path = install(tmp_path / "site", "later", take=take, declared=declared)
+    selection = ("--between", "later", "--family", "pointer", "--tier", "full", "-n", "1", "--deadline", "5")
+    done = conformance("check", *selection, path=path)
+    lost = [result for result in done.results if result["outcome"] == "crash"]
+    assert lost
+    assert {result["step"] for result in lost} == {"settle"}
+    told = "after the exchange, when the garbage was collected and caches were cleared; the check had ended as pass"
+    assert all(told in result["reason"] for result in lost)
+    assert {tuple(result["accused"]["libraries"]) for result in lost} == {("later",)}
+    assert not [result["id"] for result in done.results if result["outcome"] == "inconclusive"]
