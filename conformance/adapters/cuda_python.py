@@ -287,7 +287,7 @@ class CudaPythonAdapter(Adapter):
             shape=tuple(array.shape),
             strides=tuple(s * itemsize for s in strides),
             dtype=dtype_name(array.dtype),
-            device=(1, 0) if array.device_id < 0 else (2, array.device_id),
+            device=(2, array.device_id) if array.device_id >= 0 and array.is_device_accessible else (1, 0),
             readonly=array.readonly,
         )
 
@@ -397,6 +397,11 @@ class CudaPythonAdapter(Adapter):
         read = getattr(self.view_class, name, None)
         if read is None:
             raise Unsupported(f"this StridedMemoryView has no {name}")
+        if name == _STREAMLESS:
+            with contextlib.suppress(
+                Exception
+            ):  # it asks the driver for the current GPU; without one there is nothing to ask
+                self.core.Device(self._ordinal).set_current()
         try:
             view = read(thing) if name == _STREAMLESS else read(thing, stream_ptr=stream)
         except Exception as error:

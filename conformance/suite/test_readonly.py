@@ -29,7 +29,7 @@ def _read_only(exchange: Exchange) -> Source:
     source = exchange.source()
     if exchange.option("after", "") == _AFTER_EXPORT:
         _exported(exchange, source)
-    if Trait.IMMUTABLE not in exchange.producer.traits:
+    if Trait.IMMUTABLE not in exchange.producer.traits and not exchange.is_locked:
         exchange.producer.freeze(source.array)
     return source
 
