@@ -46,7 +46,7 @@ class CvcudaAdapter(Adapter):
     traits = frozenset(
         {
             Trait.PITCHED, Trait.KERNEL, Trait.WRITES, Trait.STREAMS, Trait.CURRENT_STREAM, Trait.FOREIGN_STREAM,
-            Trait.GPUS, Trait.JOINS, Trait.STACKS, Trait.CACHE,
+            Trait.GPUS, Trait.JOINS, Trait.STACKS,
         }
     )  # fmt: skip
     opt_out = -1

@@ -192,3 +192,8 @@ def raw(address: int, name: bytes) -> bytes:
     size = ctypes.sizeof(DLManagedTensorVersioned if name in (VERSIONED, USED_VERSIONED) else DLManagedTensor)
     tensor = decode(address, name)
     return ctypes.string_at(address, size) + repr((tensor.shape, tensor.strides)).encode()
+
+
+def tells_unknown_keyword(text: str) -> bool:
+    """Return whether the text of a ``TypeError`` says that a method does not know a keyword: in Python's words, or in those of pybind11."""
+    return "keyword" in text or "incompatible function arguments" in text

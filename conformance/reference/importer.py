@@ -434,4 +434,4 @@ class Importer(Uses):
 
 def _unknown_keyword(error: TypeError) -> bool:
     """Whether the call itself was refused for its keywords; a ``TypeError`` from inside stays the producer's."""
-    return any("keyword" in part for part in error.args if isinstance(part, str))
+    return any(dlpack.tells_unknown_keyword(part) for part in error.args if isinstance(part, str))

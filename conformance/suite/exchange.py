@@ -986,7 +986,7 @@ class Exchange:
             with self.step(Doing.EXPORT, Role.PRODUCER):
                 return offer.__dlpack__(**keywords)
         except Exception as error:
-            older = isinstance(error, TypeError) and bool(keywords) and "keyword" in text_of(error)
+            older = isinstance(error, TypeError) and bool(keywords) and dlpack.tells_unknown_keyword(text_of(error))
             self._refused(self.producer, Role.PRODUCER, error, "" if older else self.promises())
 
     def newest_capsule(self, array: Source | Any, *, giver: Adapter | None = None, promised: str | None = None) -> Any:
@@ -1002,7 +1002,7 @@ class Exchange:
                 try:
                     return offer.__dlpack__(max_version=NEWEST)
                 except TypeError as error:
-                    if "keyword" not in text_of(error):
+                    if not dlpack.tells_unknown_keyword(text_of(error)):
                         raise
                     return offer.__dlpack__()
         except Exception as error:

@@ -12,7 +12,7 @@ from weakref import WeakKeyDictionary
 from conformance.adapters.base import Adapter, Device, Protocol
 from conformance.protocols import capsule
 from conformance.protocols.clauses import Level, Role
-from conformance.protocols.dlpack import USED_LEGACY, USED_VERSIONED
+from conformance.protocols.dlpack import USED_LEGACY, USED_VERSIONED, tells_unknown_keyword
 from conformance.reference.exporter import NEWEST, Exporter
 from conformance.reference.managed import Deleter, Managed, settle
 
@@ -438,5 +438,4 @@ def expect_one_owner(exchange: Exchange, offer: Prepared, role: Role, what: str)
 
 def older_signature(error: BaseException) -> bool:
     """Whether a call failed because the method does not know a keyword."""
-    text = text_of(error)
-    return isinstance(error, TypeError) and ("keyword" in text or "incompatible function arguments" in text)
+    return isinstance(error, TypeError) and tells_unknown_keyword(text_of(error))
