@@ -84,7 +84,7 @@ class JaxAdapter(Adapter):
     states = (
         *map(_traced, ("jit", "vmap", "grad")),
         State("deleted", _deleted, (Device.HOST,), inexpressible=False),
-        State("donated", _donated, (Device.HOST,), inexpressible=False, compiles=True),
+        State("donated", _donated, (Device.HOST,), inexpressible=False, slow=True),
     )
 
     calls = (

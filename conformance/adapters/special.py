@@ -50,8 +50,8 @@ class State:
     ``inexpressible``: DLPack has no words for it, so its refusal has a class of its own (DLP-23). ``simple``: the array exists by itself,
     outside of any transformation. ``unresolved``: memory holds the elements as they are before a conjugation or a negation that the
     library has put off. ``masked``: it has a mask, of which no protocol speaks, so that losing it is observed. ``private``: the constructor
-    that makes it, where that is none of the library's documented calls; empty where users can make such an array. ``compiles``: to make one
-    compiles a program, which takes too long to be done thousands of times.
+    that makes it, where that is none of the library's documented calls; empty where users can make such an array. ``slow``: the first
+    one of a process takes seconds, because a program is compiled or a large module is imported.
     """
 
     name: str
@@ -62,7 +62,7 @@ class State:
     unresolved: bool = False
     masked: bool = False
     private: str = ""
-    compiles: bool = False
+    slow: bool = False
 
 
 _Declared = TypeVar("_Declared", Foreign, State, Change, Making)

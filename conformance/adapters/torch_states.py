@@ -82,7 +82,7 @@ def _quantised(torch: Any, device: str, use: Use) -> None:
     use(torch.quantize_per_tensor(torch.tensor([0.5, 1.0], device=device), 0.5, 0, torch.qint8), None)
 
 
-@_state("nested")
+@_state("nested", slow=True)
 def _nested(torch: Any, device: str, use: Use) -> None:
     parts = [torch.ones(2, device=device), torch.ones(3, device=device)]
     use(torch.nested.nested_tensor(parts), None)
@@ -93,7 +93,7 @@ def _meta(torch: Any, device: str, use: Use) -> None:
     use(torch.empty(3, device="meta"), None)
 
 
-@_state("fake", private="torch._subclasses.FakeTensorMode")
+@_state("fake", slow=True, private="torch._subclasses.FakeTensorMode")
 def _fake(torch: Any, device: str, use: Use) -> None:
     """PyTorch warns of such exports once in a process. Inside it always warns, so that every result has the warning."""
     from torch._subclasses.fake_tensor import FakeTensorMode
@@ -112,7 +112,7 @@ def _functional(torch: Any, device: str, use: Use) -> None:
     use(torch._to_functional_tensor(torch.tensor([1.0, 2.0, 3.0], device=device)), _floats(1, 2, 3))
 
 
-@_state("wrapper", private="torch.Tensor._make_wrapper_subclass")
+@_state("wrapper", slow=True, private="torch.Tensor._make_wrapper_subclass")
 def _wrapper(torch: Any, device: str, use: Use) -> None:
     made = torch.Tensor._make_wrapper_subclass(_wrapper_class(torch), (3,), dtype=torch.float32, device=device)
     use(made, None)
@@ -125,7 +125,7 @@ def _wrapper_class(torch: Any) -> Any:
     return type("Wrapper", (torch.Tensor,), {"__torch_dispatch__": classmethod(dispatch)})
 
 
-@_state("masked", masked=True)
+@_state("masked", slow=True, masked=True)
 def _torch_masked(torch: Any, device: str, use: Use) -> None:
     data, mask = torch.tensor([1.0, 2.0, 3.0], device=device), torch.tensor([True, False, True], device=device)
     use(torch.masked.masked_tensor(data, mask), None)
@@ -163,7 +163,7 @@ def _functionalised(torch: Any, device: str, use: Use) -> None:
     torch.func.functionalize(body)(torch.tensor([1.0, 2.0, 3.0], device=device))
 
 
-@_state("differentiated", simple=False)
+@_state("differentiated", slow=True, simple=False)
 def _differentiated(torch: Any, device: str, use: Use) -> None:
     def body(x: Any) -> Any:
         use(x, _floats(1, 2, 3))
@@ -172,7 +172,7 @@ def _differentiated(torch: Any, device: str, use: Use) -> None:
     torch.func.grad(body)(torch.tensor([1.0, 2.0, 3.0], device=device))
 
 
-@_state("dual", simple=False)
+@_state("dual", slow=True, simple=False)
 def _dual(torch: Any, device: str, use: Use) -> None:
     import torch.autograd.forward_ad as forward
 

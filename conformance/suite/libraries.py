@@ -99,7 +99,7 @@ class Side:
             called=Called.of(adapter, device),
             changes=tuple(one.name for one in on(adapter.changes, device)),
             donations=tuple(one.name for one in on(adapter.donations, device)),
-            counted_states=tuple(one.name for one in states if one.simple and not one.compiles),
+            counted_states=tuple(one.name for one in states if one.simple and not one.slow),
             made=tuple(one.name for one in on(adapter.made, device)),
         )  # fmt: skip
 
