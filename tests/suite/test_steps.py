@@ -33,4 +33,4 @@ def test_any_words_can_be_kept(given: str) -> None:
     """Long ones are cut."""
     steps = Steps()
     steps.mark(Step(given=given))
-    assert steps.newest.given == given[:500]
+    assert steps.newest.given == given[:400]

@@ -16,7 +16,7 @@ def _is_borrowed(exporter: Any) -> bool:
     return isinstance(exporter, Exporter) and isinstance(exporter.block, BorrowedBlock)
 
 
-@fault("capture.past", "capture.past-export", bugs="I18")
+@fault("capture.past", "capture.past-export")
 class WaitsForWhatItBorrowed(Exporter):
     """The export of what was imported waits for the device, whatever stream it is for."""
 
@@ -27,7 +27,7 @@ class WaitsForWhatItBorrowed(Exporter):
         super().order(stream)
 
 
-@fault("capture.past", "capture.past-export", bugs="I18")
+@fault("capture.past", "capture.past-export")
 class WaitsForItsPast(Exporter):
     """An export waits for each stream that the array was ever written on, though that has long been done."""
 
@@ -45,7 +45,7 @@ class WaitsForItsPast(Exporter):
         super().order(stream)
 
 
-@fault("ordering.past", bugs="I14")
+@fault("ordering.past")
 class WorkOnImportsForgotten(Exporter):
     """What was queued on an import is not pending for those to whom it is exported again."""
 
@@ -53,7 +53,7 @@ class WorkOnImportsForgotten(Exporter):
         """Forgotten."""
 
 
-@fault("ordering.past", bugs="I14")
+@fault("ordering.past")
 class FirstWriterForGood(Exporter):
     """An array belongs to the stream that has written it first, whoever writes it later."""
 

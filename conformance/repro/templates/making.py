@@ -22,7 +22,7 @@ except Exception as error:
     seen = repr(error)
 """
 _MAY_BE = """print("refused, as it may be:", repr(error))
-    sys.exit(0)"""
+sys.exit(0)"""
 """Nobody has to take every layout."""
 
 
