@@ -286,6 +286,7 @@ class RefusesLarge(Importer):
     def read_tensor(self, tensor: Tensor) -> Imported:
         taken = super().read_tensor(tensor)
         if taken.view.size > 1 << 16:
+            taken.tensor = None  # the caller releases it
             raise BufferError("too large")
         return taken
 
