@@ -6,10 +6,10 @@ Cases about them are planned from the names alone, so a library of an entry poin
 from __future__ import annotations
 
 import re
-from collections.abc import Callable, Iterable
+from collections.abc import Callable
 from dataclasses import dataclass
 from enum import Enum
-from typing import Any, TypeVar
+from typing import Any
 
 from .base import Device, Protocol
 
@@ -84,19 +84,3 @@ def has(thing: Any, name: str) -> bool:
         return memoryview(thing) is not None if name == BUFFER else getattr(thing, name, None) is not None
     except Exception:  # noqa: BLE001 - however it fails, it does not answer
         return False
-
-
-_Named = TypeVar("_Named", UserCall, Style)
-
-
-def on(declared: Iterable[_Named], device: Device) -> tuple[_Named, ...]:
-    """Return the calls that mean something on this device."""
-    return tuple(one for one in declared if device in one.devices)
-
-
-def named(declared: Iterable[_Named], name: str) -> _Named:
-    """Return the call of this name; raise ``KeyError`` if there is none."""
-    for one in declared:
-        if one.name == name:
-            return one
-    raise KeyError(name)

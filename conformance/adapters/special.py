@@ -12,6 +12,7 @@ from dataclasses import dataclass
 from typing import Any, TypeVar
 
 from .base import Adapter, Device, Unsupported
+from .calls import Style, UserCall
 from .changes import Change
 from .making import Making
 
@@ -65,7 +66,7 @@ class State:
     slow: bool = False
 
 
-_Declared = TypeVar("_Declared", Foreign, State, Change, Making)
+_Declared = TypeVar("_Declared", Foreign, State, Change, Making, UserCall, Style)
 
 
 def on(declared: Iterable[_Declared], device: Device) -> tuple[_Declared, ...]:

@@ -11,7 +11,8 @@ from pathlib import Path
 from typing import Any
 
 from conformance.adapters.base import Device, Protocol, Unsupported, View
-from conformance.adapters.calls import ARRAY, ARRAY_INTERFACE, BUFFER, CAI, DLPACK, UserCall, named
+from conformance.adapters.calls import ARRAY, ARRAY_INTERFACE, BUFFER, CAI, DLPACK, UserCall
+from conformance.adapters.special import named
 from conformance.protocols.clauses import Role
 
 from .exchange import Exchange, Source, brief

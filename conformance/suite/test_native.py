@@ -11,7 +11,8 @@ from itertools import product
 from typing import Any
 
 from conformance.adapters.base import Device, Protocol, Trait, Unsupported
-from conformance.adapters.calls import UserCall, has, on
+from conformance.adapters.calls import UserCall, has
+from conformance.adapters.special import on
 from conformance.protocols.clauses import Level, Role
 
 from .catalogue import Draft, Isolation, Tier, every, invariant

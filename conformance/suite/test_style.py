@@ -6,7 +6,8 @@ from collections.abc import Callable
 from typing import Any
 
 from conformance.adapters.base import Protocol
-from conformance.adapters.calls import Style, named
+from conformance.adapters.calls import Style
+from conformance.adapters.special import named
 from conformance.protocols import capsule
 from conformance.protocols.clauses import Level, Role
 

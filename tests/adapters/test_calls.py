@@ -7,7 +7,7 @@ from typing import Any
 
 import pytest
 
-from conformance.adapters import calls
+from conformance.adapters import calls, special
 from conformance.adapters.base import Device, Protocol, Unsupported
 from conformance.adapters.cvcuda import CvcudaAdapter
 from conformance.adapters.numpy import NumpyAdapter
@@ -51,7 +51,7 @@ def test_pycuda_takes_an_object_by_its_pointer_and_as_an_argument(name: str) -> 
     adapter = MakeBelievePycuda()
     adapter.load()
     array = ReferenceAdapter().array(dtype("float32"), (3, 4), bytes(range(48)), Device.SIMULATED)
-    call = calls.named(adapter.calls, name)
+    call = special.named(adapter.calls, name)
     with driver.believed():
         view = adapter.describe(call.take(adapter, array, Device.SIMULATED))
     assert (view.address, view.shape, view.strides, view.dtype) == (array.element0(), (3, 4), (16, 4), "float32")
