@@ -233,7 +233,7 @@ class Adapter(ABC):
     """Whether its users derive classes from its arrays, which :meth:`subclassed` does."""
 
     changes: ClassVar[tuple[Change, ...]] = ()
-    """What can be done to an array of this library after which it need not have its memory any more."""
+    """Operations on an array of this library after which it need not have its memory any more."""
     donations: ClassVar[tuple[Change, ...]] = ()
     """Calls by which the library uses the memory of an array, also of an import, for something else."""
     made: ClassVar[tuple[Making, ...]] = ()
@@ -471,7 +471,7 @@ class Adapter(ABC):
         return array
 
     def operable(self, taken: Any) -> Any:
-        """What one of the :attr:`calls` gave, as the library's own operations take it."""
+        """The result of one of the :attr:`calls`, as the library's own operations take it."""
         return taken
 
     def subclassed(self, array: Any, asked: Callable[[], None]) -> Any:

@@ -1,4 +1,4 @@
-"""What can be done to an array while somebody else uses its memory: other memory, a new size, an end, a gift.
+"""Operations on an array while another library uses its memory: other memory, a new size, an end, a gift.
 
 An adapter declares such calls as data, so a library of an entry point gets the same cases as a built-in one.
 """

@@ -206,7 +206,7 @@ class PycudaAdapter(Adapter):
         return int(told.get()[0])
 
     def passed(self, thing: Any) -> Any:
-        """What a kernel sees that is given the object: a ``GPUArray`` at the address that the kernel gets."""
+        """The object as a kernel sees it: a ``GPUArray`` at the address that the kernel gets."""
         taken = self.take(thing, Protocol.CAI, Device.CUDA)
         address = self.argument_address(Argument(thing))
         return self.gpuarray.GPUArray(taken.shape, taken.dtype, base=thing, gpudata=address, strides=taken.strides)

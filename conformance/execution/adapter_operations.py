@@ -61,7 +61,7 @@ def _expect(bench: Bench, side: Side, what: str, work: Callable[[Any], Any], wan
 
 
 def _attempt(what: str, work: Callable[[], Any]) -> Any:
-    """What the library itself does not do here, for want of a compiler or a driver, is no mistake of the adapter."""
+    """An operation that the library lacks here, for want of a compiler or a driver, is no mistake of the adapter."""
     try:
         return work()
     except Unsupported as error:

@@ -1,4 +1,4 @@
-"""Whose doing the death of a later case is: a second run of suspect and victim, alone together in a process.
+"""Find the case that ends a later one: run suspect and victim a second time, alone together in a process.
 
 A process dies in a case which survives alone. One of the cases before it has left something behind, and the record of the process has them all.
 The newest of them run again with the victim: one, two, four, until it dies again. Then halves are left out, down to one suspect.

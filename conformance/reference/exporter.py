@@ -114,7 +114,7 @@ class Exporter:
         self.leave(old)
 
     def leave(self, block: Block) -> None:
-        """What becomes of memory that the array has no use for: whoever was told of it keeps it."""
+        """Leave memory that the array has no use for to the objects that were told of it."""
         if self.log.cai:
             self._left.append(block)
 

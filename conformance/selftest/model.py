@@ -12,7 +12,7 @@ from conformance.suite.catalogue import Case
 from conformance.suite.libraries import Environment
 
 ALL_FAULTS = "`selftest --page FILE` writes a page with all of them"
-"""What to do next after the name of an unknown fault."""
+"""The next step after the name of an unknown fault."""
 
 Partners = dict[str, Adapter]
 """The adapters that a case runs with, by name."""

@@ -22,7 +22,7 @@ class _OfTheProcess(Current):
 
     @property
     def handle(self) -> int:
-        """Whoever has chosen it."""
+        """The stream that any thread has chosen."""
         return self._handle
 
     @handle.setter

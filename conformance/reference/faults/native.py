@@ -27,7 +27,7 @@ class ByType(Importer):
         return self.read(source) if is_own(source) else super().take_cai(source)
 
     def read(self, source: Exporter) -> Imported:
-        """What the protocols would give."""
+        """The array as the protocols give it."""
         source.check_pending()
         self.follow(None if source.writer is None else source.writer.handle)
         return Imported(
@@ -79,7 +79,7 @@ class TypeHidesOneState(TypeHidesPending):
 
 @fault(_SAME)
 class TypeLosesReadOnly(ByType):
-    """What is read by its type is always writable."""
+    """An array that is read by its type is always writable."""
 
     def read(self, source: Exporter) -> Imported:
         """Without the flag."""
@@ -90,7 +90,7 @@ class TypeLosesReadOnly(ByType):
 
 @fault(_SAME)
 class TypeLosesTheOffset(ByType):
-    """What is read by its type begins where the block begins."""
+    """An array that is read by its type begins where the block begins."""
 
     def read(self, source: Exporter) -> Imported:
         """Without the offset."""
@@ -156,7 +156,7 @@ class NoStreamIsTheDefault(Importer):
 
 @fault("native.ordering")
 class TypeWaitsForNobody(ByType):
-    """What is read by its type is used before the producer's pending work is done."""
+    """An array that is read by its type is used before the producer's pending work is done."""
 
     def follow(self, published: int | None) -> None:
         """Only behind a protocol."""
@@ -182,7 +182,7 @@ class TypeWaitsOnTheDefaultStream(ByType):
 
 @fault("native.keeps-memory")
 class TypeKeepsNothing(ByType):
-    """What is read by its type does not keep the object."""
+    """An array that is read by its type does not keep the object."""
 
     def read(self, source: Exporter) -> Imported:
         """Without a holder."""

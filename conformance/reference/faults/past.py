@@ -47,7 +47,7 @@ class WaitsForItsPast(Exporter):
 
 @fault("ordering.past")
 class WorkOnImportsForgotten(Exporter):
-    """What was queued on an import is not pending for those to whom it is exported again."""
+    """Work that was queued on an import is not pending for a consumer to which it is exported again."""
 
     def comes_after(self, handle: int) -> None:
         """Forgotten."""

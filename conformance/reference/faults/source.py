@@ -34,7 +34,7 @@ class WipesWhatItLeaves(Exporter):
 
 @fault("source.loan-kept", "lifetime.past", bugs="lifetime-15")
 class PassedOnUnheld(Exporter):
-    """What was imported is exported again by its address, and nothing keeps it."""
+    """An import is exported again by its address, and nothing keeps it."""
 
     def export(self, fields: Fields, owner: Any) -> Any:
         """Of own memory alone."""
@@ -44,7 +44,7 @@ class PassedOnUnheld(Exporter):
 
 @fault("source.loan-kept", bugs="lifetime-04")
 class PassedOnForGood(Exporter):
-    """What was imported and is exported again is never given back."""
+    """An import that is exported again is never given back."""
 
     passed_on: ClassVar[list[Any]] = []
 

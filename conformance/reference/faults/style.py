@@ -30,7 +30,7 @@ class CapsulesRefused(Importer):
 
 @fault("style.bare-capsule")
 class CapsulesCopied(Importer):
-    """What comes in a bare capsule is copied."""
+    """An array in a bare capsule is copied."""
 
     _is_asked = False
 

@@ -73,7 +73,7 @@ class DevicesCompareByIdentity(Importer):
 
 @fault("use.copy")
 class CopiesShare(Importer):
-    """What is called a copy of an import is the import."""
+    """The copy of an import is the import itself."""
 
     def copied(self, taken: Imported, make: Callable[[bytes], Any]) -> Any:
         """Itself."""
