@@ -13,18 +13,21 @@ import socket
 import sys
 from pathlib import Path
 from types import FrameType
-from typing import NoReturn
+from typing import Any, NoReturn
 
 from conformance.suite import children
-from conformance.suite.catalogue import Case, Isolation, catalogue
+from conformance.suite.catalogue import catalogue
 
 from .child import Child
+from .jobs import Job
 from .link import encoded, listening
 from .monitor import Monitor
 from .workbench import preload
 
 SOCKET = "CONFORMANCE_SERVER"
 """Environment variable with the path of the server's socket."""
+HELLO = "hello"
+"""Key of the request for the process id of a monitor, and of its answer."""
 START_SECONDS = 900.0
 """Timeout of all imports in the server. A server that dies is detected at once."""
 
@@ -122,12 +125,19 @@ def _watch(connection: socket.socket) -> NoReturn:
 
     signal.signal(signal.SIGTERM, end)
     for line in connection.makefile("rb"):
-        request = json.loads(line)
-        case, isolation = Case.from_json(request["case"]), Isolation(request["isolation"])
-        result = monitor.run(case, isolation)
-        process, culprits = monitor.process, [culprit.to_json() for culprit in monitor.culprits]
-        connection.sendall(encoded({"result": result.to_json(), "process": process, "culprits": culprits}))
+        connection.sendall(encoded(_answer(monitor, json.loads(line))))
     end()
+
+
+def _answer(monitor: Monitor, request: dict[str, Any]) -> dict[str, Any]:
+    """Answer a request: who is there, a case's result, or the trace of a case."""
+    if HELLO in request:
+        return {HELLO: os.getpid()}
+    job = Job.from_json(request)
+    if job.before:
+        return {"traced": monitor.trace(job.case, job.before, job.suspects).to_json(), "process": 0}
+    result = monitor.run(job.case, job.isolation)
+    return {"result": result.to_json(), "process": monitor.process}
 
 
 if __name__ == "__main__":

@@ -1,4 +1,4 @@
-"""Jobs of a worker, and the variables that point to them. The supervisor imports this module without pytest."""
+"""Jobs: what a monitor is asked for. The variables point the workers of pytest to a file of them."""
 
 from __future__ import annotations
 
@@ -17,16 +17,28 @@ SEED = "CONFORMANCE_SEED"
 
 @dataclass(frozen=True)
 class Job:
-    """A case and the kind of process that runs it."""
+    """A case and the kind of process that runs it.
+
+    With ``before`` the job is to find out which of these cases has ended the process of ``case`` (``tracing.py``). ``suspects`` are cases
+    that have ended the processes of others; cases of their kind are tried first.
+    """
 
     case: Case
     isolation: Isolation
+    before: tuple[Case, ...] = ()
+    suspects: tuple[Case, ...] = ()
 
     def to_json(self) -> dict[str, Any]:
-        """Return a line of the job file."""
-        return {"case": self.case.to_json(), "isolation": self.isolation.value}
+        """Return plain data: a line of the job file, and a request to a monitor."""
+        traced = {name: [case.to_json() for case in getattr(self, name)] for name in ("before", "suspects")}
+        return {
+            "case": self.case.to_json(),
+            "isolation": self.isolation.value,
+            **{name: cases for name, cases in traced.items() if cases},
+        }
 
     @classmethod
     def from_json(cls, data: dict[str, Any]) -> Job:
         """Return a job from the result of :meth:`to_json`."""
-        return cls(Case.from_json(data["case"]), Isolation(data["isolation"]))
+        before, suspects = (tuple(map(Case.from_json, data.get(name, ()))) for name in ("before", "suspects"))
+        return cls(Case.from_json(data["case"]), Isolation(data["isolation"]), before, suspects)

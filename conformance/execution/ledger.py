@@ -10,7 +10,7 @@ from pathlib import Path
 from typing import Any
 
 from conformance.protocols.clauses import Level
-from conformance.suite.catalogue import Case, catalogue
+from conformance.suite.catalogue import Case
 from conformance.suite.outcomes import Outcome
 
 from . import canaries, journal
@@ -122,6 +122,10 @@ class Ledger:
         """A planned case or a trial."""
         return self.cases.get(id) or self.trials[id]
 
+    def has(self, id: str) -> bool:
+        """Whether there is such a case, planned or as a trial."""
+        return id in self.cases or id in self.trials
+
     def results(self, why: str) -> tuple[Result, ...]:
         """One result for each planned case, in the plan's order, with who is accused; what has none is lost, and ``why``."""
         found = (self.known.get(id) or lost(case, why) for id, case in self.cases.items())
@@ -144,9 +148,3 @@ def lost(case: Case, why: str) -> Result:
 
 def _verdict(result: Result) -> str:
     return result.verdict.value if canaries.built_for(result) is None else CANARY
-
-
-def phase_cases(cases: list[Case], *, exclusive: bool) -> list[Case]:
-    """Those that must have the GPU to themselves, or all the others."""
-    known = catalogue()
-    return [case for case in cases if known[case.invariant].exclusive is exclusive]

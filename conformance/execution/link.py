@@ -57,6 +57,7 @@ class Line:
         self._socket = socket.socket(socket.AF_UNIX, socket.SOCK_STREAM)
         self._connect(path, time.monotonic() + patience)
         self._answers = self._socket.makefile("rb")
+        self._rest = b""
 
     def _connect(self, path: str, give_up: float) -> None:
         while True:
@@ -81,6 +82,21 @@ class Line:
             raise ConnectionResetError("the other end is gone")
         found: dict[str, Any] = json.loads(answer)
         return found
+
+    def fileno(self) -> int:
+        """Return the descriptor, for a selector."""
+        return self._socket.fileno()
+
+    def received(self) -> list[dict[str, Any]] | None:
+        """Return the messages that have arrived whole, without waiting; ``None`` if the other end is gone."""
+        try:
+            piece = self._socket.recv(_PIECE, socket.MSG_DONTWAIT)
+        except BlockingIOError:
+            return []
+        except OSError:
+            return None
+        *whole, self._rest = (self._rest + piece).split(b"\n")
+        return [json.loads(line) for line in whole] if piece or whole else None
 
     def close(self) -> None:
         """Hang up."""

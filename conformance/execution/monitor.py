@@ -18,7 +18,7 @@ from conformance.suite.outcomes import Outcome
 from conformance.suite.steps import Step
 
 from . import tracing
-from .results import BAD, TRUSTED, Attempt, Result, Where, cleared, put_together
+from .results import BAD, TRUSTED, Attempt, Result, Where, put_together
 
 PROBES = 3
 PROBE_SECONDS = 20.0
@@ -76,13 +76,13 @@ class Monitor:
         self._lost: set[Isolation] = set()
         """Kinds of company of which a process was lost before."""
         self._doubt = ""
-        """The case after which nobody has used the GPU yet."""
+        """The case after which the GPU could not be used."""
         self.process = 0
         """Id of the process that ran the newest case."""
         self._living: list[Runs] = []
-        self.culprits: list[Result] = []
-        """Results that take the place of earlier ones: of cases which ended the process of the newest case."""
         self._tracer = tracing.Tracer(self._together)
+        self._survived: Result | None = None
+        """The newest result of a case that was run by itself to trace another one."""
 
     def close(self) -> None:
         """End everything that was started and still lives."""
@@ -91,37 +91,26 @@ class Monitor:
 
     def run(self, case: Case, isolation: Isolation) -> Result:
         """The case's result, after as many tries as it takes."""
-        self.culprits = []
-        lost = self._lost_with_gpu(case)
-        if lost:
-            return lost
+        if case.device is Device.CUDA and self._doubt and (trouble := self._trouble_with_gpu()):
+            return self._lost_with_gpu(case, trouble)
         if isolation.changes_others:
             return together(self._proven(case, [self._alone(case)]))
         kind = Isolation.RISKY if isolation is Isolation.RISKY else Isolation.SHARED
         child = self._child(kind)
-        where = _where(child, restarted=kind in self._lost)
-        first = self._tried(child, case, where)
-        before = tuple(child.done[:-1])
-        if self._counts(first.result, kind, where):
-            return first.result
-        first = replace(first, after=tuple(case.id for case in before))
-        lost = self._lost_with_gpu(case)
-        second = Try(Where.ALONE, lost) if lost else self._again(case, kind, first)
-        tries = self._proven(case, [first, second])
-        return self._traced(tries, before) or together(tries)
+        first = self._tried(child, case, _where(child, restarted=kind in self._lost))
+        if self._counts(first, kind):
+            return together(self._proven(case, [first]))
+        first = replace(first, after=tuple(each.id for each in child.done[:-1]))
+        return together(self._proven(case, [first, self._again(case, kind, first)]))
 
-    def _traced(self, tries: Sequence[Try], before: Sequence[Case]) -> Result | None:
-        """The victim's result, if its process was ended by one of the cases before it, and which one is known."""
-        first, last = tries[0], tries[-1]
-        if not first.is_death or last.result.outcome not in TRUSTED or not before:
-            return None
-        culprit = self._tracer.culprit(last.result.case, before)
-        if culprit is None:
-            return None
-        if culprit.case.id == last.result.case.id:
-            return replace(culprit, attempts=tuple(each.told for each in tries))
-        self.culprits.append(culprit)
-        return cleared(first.result, first.after, first.where, last.result, culprit.case, tracing.NOTE)
+    def trace(self, victim: Case, before: Sequence[Case], suspects: Sequence[Case] = ()) -> tracing.Traced:
+        """Find out which of the cases ``before`` has ended the process of a case that survives alone.
+
+        ``suspects`` are cases that have ended the processes of others.
+        """
+        self._survived = None
+        culprit = self._tracer.culprit(victim, before, suspects)
+        return tracing.Traced(culprit, self._survived)
 
     def _together(self, cases: Sequence[Case]) -> tracing.Lost | None:
         """Run cases in a new process, one after the other, up to one in which it is lost; by no signal from outside."""
@@ -129,39 +118,51 @@ class Monitor:
         step = Step()
         try:
             for place, case in enumerate(cases):
-                if self._lost_with_gpu(case):
-                    return None
                 tried = self._tried(child, case, Where.SHARED)
                 if tried.result.outcome in BAD:
                     return tracing.Lost(place, tried.result, step) if tried.is_death else None
                 step = child.newest
         finally:
             child.end()
+        if len(cases) == 1:
+            self._survived = tried.result
         return None
 
-    def _counts(self, first: Result, kind: Isolation, where: Where) -> bool:
+    def _counts(self, first: Try, kind: Isolation) -> bool:
         """Whether the first try is the last. Sets up what the second one needs."""
+        outcome = first.result.outcome
+        if outcome in BAD:
+            return is_proven([first])
         if kind is Isolation.RISKY:
-            if first.outcome in TRUSTED or (where is Where.ALONE and first.outcome not in BAD):
+            if outcome in TRUSTED or first.where is Where.ALONE:
                 return True
             self._drop(kind)
             return False
-        return first.outcome not in BAD and not (first.outcome is Outcome.FAIL and where is Where.RESTARTED)
+        return not (outcome is Outcome.FAIL and first.where is Where.RESTARTED)
 
     def _again(self, case: Case, kind: Isolation, first: Try) -> Try:
-        """The same case as the first of a new process. A risky one may then have company: after what it has shown, it is the cheaper way."""
-        if kind is Isolation.RISKY and not first.killed:
-            return self._tried(self._child(kind), case, Where.ALONE, after=first)
-        return self._alone(case, first)
+        """Run the case again, as the first of the process in which the cases after it will run. So the second try costs no start of its own.
+
+        A watched process is of no use to other cases, and a failure after a restart has to show in a process that is ended cleanly.
+        """
+        if first.killed or (kind is Isolation.SHARED and first.result.outcome not in BAD):
+            return self._alone(case, first)
+        return self._tried(self._child(kind), case, Where.ALONE, after=first)
 
     def _proven(self, case: Case, tries: list[Try]) -> list[Try]:
-        """Repeat the case alone until the tries show whether the case itself ends its process."""
+        """Repeat the case alone until the tries show whether the case itself ends its process. Then look at the GPU.
+
+        The repeats use the GPU themselves. If it cannot be used after them, the last one says nothing of the case.
+        """
         while not is_proven(tries) and len(tries) < MOST_TRIES:
-            lost = self._lost_with_gpu(case)
-            if lost:
-                return [*tries, Try(Where.ALONE, lost)]
             tries = [*tries, self._alone(case, tries[-1])]
-        return tries
+        if tries[-1].result.outcome not in BAD or case.device is not Device.CUDA:
+            return tries
+        self._doubt = case.id
+        trouble = self._trouble_with_gpu()
+        if trouble is None:
+            return tries
+        return [*tries[: max(1, len(tries) - 1)], Try(Where.ALONE, self._lost_with_gpu(case, trouble))]
 
     def _alone(self, case: Case, after: Try | None = None) -> Try:
         child = self._new()
@@ -178,8 +179,6 @@ class Monitor:
         self.process = child.pid
         if result.outcome in BAD:
             child.end()
-            if case.device is Device.CUDA:
-                self._doubt = case.id
         for kind in [kind for kind, other in self._company.items() if other.died]:
             self._drop(kind)
             self._lost.add(kind)
@@ -200,18 +199,20 @@ class Monitor:
         if child is not None:
             child.end()
 
-    def _lost_with_gpu(self, case: Case) -> Result | None:
-        """After a process was lost on the GPU: the case's result if the GPU cannot be used any more."""
-        if case.device is not Device.CUDA or not self._doubt:
-            return None
+    def _trouble_with_gpu(self) -> str | None:
+        """Why the GPU cannot be used any more, or ``None``: asked of the process in which the next cases will run."""
+        trouble = None
         for number in range(PROBES):
             time.sleep(PAUSE_SECONDS if number else 0)
-            child = self._new()
-            trouble = child.trouble_with_gpu(PROBE_SECONDS)
-            child.end()
+            kind = next(iter(self._company), Isolation.SHARED)
+            trouble = self._child(kind).trouble_with_gpu(PROBE_SECONDS)
             if trouble is None:
                 self._doubt = ""
                 return None
+            self._drop(kind)
+        return trouble
+
+    def _lost_with_gpu(self, case: Case, trouble: str) -> Result:
         reason = f"the GPU cannot be used any more after {self._doubt}: {trouble}"
         return Result(case, Outcome.LOST, Level.MUST, reason=reason)
 
@@ -235,6 +236,11 @@ class Try:
         return self.result.outcome in BAD and not self.killed
 
     @property
+    def is_first(self) -> bool:
+        """Whether its process had run no other case."""
+        return self.where in (Where.ALONE, Where.RESTARTED)
+
+    @property
     def told(self) -> Attempt:
         """As it stands in the result."""
         return Attempt(self.where, self.result.outcome, self.result.reason, self.after)
@@ -243,13 +249,14 @@ class Try:
 def is_proven(tries: Sequence[Try]) -> bool:
     """Return whether the tries are sufficient.
 
-    They are if the last process survived, if it died by itself for the second time, or if it sent itself the signal
-    that ended an earlier process.
+    They are if the last process survived, if it sent itself the signal that ended an earlier process, if it crashed in its first case, or if
+    it died by itself for the second time. A hang has to show twice, the second time with more time.
     """
     last = tries[-1]
     if last.result.outcome not in BAD or last.is_own:
         return True
-    return last.is_death and any(each.is_death for each in tries[:-1])
+    is_crash_of_first = last.is_first and last.result.outcome is not Outcome.HANG
+    return last.is_death and (is_crash_of_first or any(each.is_death for each in tries[:-1]))
 
 
 def together(tries: Sequence[Try]) -> Result:

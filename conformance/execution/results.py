@@ -209,15 +209,6 @@ def put_together(first: Result, after: tuple[str, ...], where: Where, alone: Res
     return replace(counts, attempts=attempts).lasting(seconds)
 
 
-def cleared(first: Result, after: tuple[str, ...], where: Where, alone: Result, culprit: Case, note: str) -> Result:
-    """The result of a case whose process another one, the culprit, has ended: it is what it is alone."""
-    attempts = (
-        Attempt(where, first.outcome, first.reason, after),
-        Attempt(Where.ALONE, alone.outcome, alone.reason),
-    )
-    return replace(alone, attempts=attempts).beside({note: culprit.id}).lasting(first.duration + alone.duration)
-
-
 def _told_alone(alone: Result) -> str:
     return f"not tried alone: {alone.reason}" if alone.outcome is Outcome.LOST else f"{alone.outcome.value} alone"
 

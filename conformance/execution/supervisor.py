@@ -1,4 +1,4 @@
-"""Run a plan here: drive pytest over it, watch over the processes, and keep the ledger.
+"""Run a plan here: hand its cases to processes, watch over these, and keep the ledger.
 
 This process loads no framework and touches no CUDA. It alone writes the journal, so nothing that happens to another process can
 spoil it, and a full disk is met in one place.
@@ -6,14 +6,11 @@ spoil it, and a full disk is met in one place.
 
 from __future__ import annotations
 
-import os
 import signal
-import subprocess
 import time
 from collections import Counter, defaultdict
 from contextlib import AbstractContextManager, nullcontext
 from dataclasses import dataclass, field
-from enum import Enum
 from pathlib import Path
 from typing import Any
 
@@ -21,41 +18,32 @@ from conformance import files, private, temporary
 from conformance.adapters.base import Device
 from conformance.exits import why
 from conformance.signals import Stops
-from conformance.suite import deadline, senders
-from conformance.suite.catalogue import Case, Invariant, catalogue
+from conformance.suite import deadline
+from conformance.suite.catalogue import Case, Invariant, Isolation, catalogue
 from conformance.suite.libraries import REFERENCE
 from conformance.suite.outcomes import Outcome
 
-from . import accusing, folder, forkserver, harness, jobs, journal, monitor, repeating, sharing
+from . import accusing, folder, forkserver, journal, monitor, repeating, sharing, tracing
 from .child import REAP_SECONDS, limit_of
 from .hazards import isolation_of
+from .jobs import Job
 from .journal import Event
-from .ledger import Ledger, NoRoom, Progress, lost, phase_cases
-from .link import Inbox
+from .ledger import Ledger, NoRoom, Progress, lost
+from .pool import MonitorPool, Pool
 from .results import Result, Where, put_together, write_lines
-from .tail import Tail
+from .schedule import STAGES, Deadly, Schedule, Stage, cases_of
 
 DEFAULT_LIMIT = 6 * 3600.0
 """Seconds a run may take."""
 _POLL_SECONDS = 0.1
 _SILENCE = 300.0
 """Seconds without a word from anybody while no case runs: importing and collecting take a fraction of it."""
-_FIRST_WORD = 120.0
-"""Seconds without a message before any worker has sent its first one, when no case can keep the machine busy."""
 _FUTILE = 2
 """Passes without a single result before the rest is given up."""
 _MOST_ENDED = 20
 """Consecutive passes without a result, ended by outside signals, before the run gives up."""
-_LOG_BYTES = 64_000
 _LINE = 300
 """Number of characters of a last output line that a message quotes."""
-
-
-class Phase(str, Enum):
-    """Cases that must have the GPU to themselves run after all the others, in one process."""
-
-    SHARED = "shared"
-    EXCLUSIVE = "exclusive"
 
 
 @dataclass(frozen=True)
@@ -122,7 +110,7 @@ def run(
 
 @dataclass
 class Open:
-    """A worker that has begun a case: since when, by the monotonic clock, and its process."""
+    """A case that has begun: since when, by the monotonic clock, and the process that answers for it."""
 
     case: Case
     since: float
@@ -131,29 +119,14 @@ class Open:
 
 @dataclass
 class Pass:
-    """One start of pytest, and what came of it."""
+    """An attempt to run the cases that are left in a stage, and its end."""
 
     results: int = 0
     trouble: str = ""
-    is_final: bool = False
-    """Whether every further start would have the same problem."""
     was_ended: bool = False
     """Whether a signal from another process ended the pass."""
     open: dict[str, Open] = field(default_factory=dict)
     heard: float = field(default_factory=time.monotonic)
-
-
-class Words(Tail):
-    """What the processes of a pass write, until the last of them has ended."""
-
-    def __init__(self) -> None:
-        super().__init__(_LOG_BYTES)
-        self.ended = False
-
-    def add(self, piece: bytes) -> None:
-        """What comes next; nothing at the end."""
-        super().add(piece)
-        self.ended = self.ended or not piece
 
 
 class Supervisor:
@@ -177,17 +150,19 @@ class Supervisor:
         """The cases that each process has run, by its id."""
         self._before: dict[str, tuple[int, int]] = {}
         """Of each case that failed its process, and how many cases that had run before."""
-        self._words = Words()
         self._pass = Pass()
         self._has_begun = False
-        """Whether any worker has begun a case."""
+        """Whether any case has begun."""
         self._preloads = True
         """Whether the server imports libraries before it forks. This saves time, but a library may end the server."""
+        self._pool: Pool | None = None
+        self._killers = Deadly()
+        self._traces: dict[str, tracing.Traced] = {}
+        """The traces that have ended, by victim."""
         self.stopped = ""
         self._neutral = private / "neutral"
         """Working folder of the processes that load libraries, which is empty."""
         self._neutral.mkdir(mode=0o700)
-        self._inbox = Inbox(str(private / "report"), self._receive)
 
     # -- the run
 
@@ -202,11 +177,12 @@ class Supervisor:
             why_fewer=self._settings.why_fewer,
             seed=self._settings.seed,
         )
-        self._phases(end)
-        self._repeat(end)
-        self._ledger.add_trials(accusing.untried(self._ledger.known))
-        self._phases(end)
-        self._repeat(end)
+        for cases in (None, accusing.untried):
+            if cases is not None:
+                self._ledger.add_trials(cases(self._ledger.known))
+            self._stages(end)
+            self._trace(end)
+            self._repeat(end)
         left = len(self._ledger.left())
         self._ledger.note(
             Event.STOP, why=self.stopped or (f"{left} cases left: {self.why_not}" if left else journal.COMPLETE)
@@ -219,7 +195,7 @@ class Supervisor:
             if not kinds:
                 return
             self._ledger.repeat(some(kinds))
-            self._phases(end)
+            self._stages(end)
             if not self.stopped:
                 self._give_up_repeats()
 
@@ -228,31 +204,49 @@ class Supervisor:
         for first in list(self._ledger.again.values()):
             self._conclude(lost(first.case, self.why_not), 0)
 
-    def _phases(self, end: float) -> None:
-        for phase, most in ((Phase.SHARED, self._settings.processes), (Phase.EXCLUSIVE, 1)):
-            self._work_off(phase, most, end)
+    def _stages(self, end: float) -> None:
+        for stage in STAGES:
+            self._work_off(stage, end)
+
+    def _trace(self, end: float) -> None:
+        """Find the cases that have ended the processes of others: after all the rest, because a trace starts many processes."""
+        for exclusive in (False, True):
+            victims = [result for result in self._ledger.known.values() if self._is_victim(result, exclusive)]
+            if victims and not self.stopped:
+                with self._among_runs([victim.case for victim in victims], exclusive, end) as granted:
+                    if granted:
+                        self._start_and_drive([self._trace_of(victim) for victim in victims], exclusive, end)
+
+    def _is_victim(self, result: Result, exclusive: bool) -> bool:
+        known = self._catalogue.get(result.case.invariant)
+        is_new = known is not None and known.exclusive is exclusive and result.case.id not in self._traces
+        return is_new and tracing.is_victim(result)
+
+    def _trace_of(self, victim: Result) -> Job:
+        before = tuple(self._ledger.case(id) for id in victim.attempts[0].after if self._ledger.has(id))
+        return Job(victim.case, Isolation.CHILD, before)
 
     @property
     def why_not(self) -> str:
         """Why a case has no outcome."""
         return self.stopped or self._pass.trouble or "nothing was reported"
 
-    def _work_off(self, phase: Phase, most: int, end: float) -> None:
+    def _work_off(self, stage: Stage, end: float) -> None:
         futile = ended = 0
-        while (left := self._left(phase)) and not self.stopped and futile < _FUTILE and ended < _MOST_ENDED:
-            with self._among_runs(left, phase, end) as granted:
+        while (left := cases_of(stage, self._ledger.left())) and not self._is_over(futile, ended):
+            with self._among_runs(left, stage.exclusive, end) as granted:
                 if granted:
-                    self._start_and_drive(left, most, end)
+                    self._start_and_drive(self._jobs(left), stage.exclusive, end)
             is_ended = self._pass.was_ended and not self._pass.results
             futile = 0 if self._pass.results else futile + (not is_ended)
             ended = ended + 1 if is_ended else 0
-            if not self._has_begun and self._pass.is_final and not self.stopped and not is_ended:
-                self.stopped = f"no process can begin a case: {self._pass.trouble}"
+        if left and not self._has_begun and not self.stopped:
+            self.stopped = f"no process can begin a case: {self.why_not}"
 
-    def _left(self, phase: Phase) -> list[Case]:
-        return phase_cases(self._ledger.left(), exclusive=phase is Phase.EXCLUSIVE)
+    def _is_over(self, futile: int, ended: int) -> bool:
+        return bool(self.stopped) or futile >= _FUTILE or ended >= _MOST_ENDED
 
-    def _among_runs(self, cases: list[Case], phase: Phase, end: float) -> AbstractContextManager[bool]:
+    def _among_runs(self, cases: list[Case], exclusive: bool, end: float) -> AbstractContextManager[bool]:
         """Other runs on this machine are waited for where one of them has to be alone on the GPUs."""
 
         def waits() -> bool:
@@ -260,94 +254,61 @@ class Supervisor:
             return not self._over(end)
 
         if any(case.device is Device.CUDA for case in cases):
-            return sharing.gpus(alone=phase is Phase.EXCLUSIVE, waits=waits)
+            return sharing.gpus(alone=exclusive, waits=waits)
         return nullcontext(True)
 
     def close(self) -> None:
-        """Hear what is still to be heard. What the run's own processes wrote is worth a file, but not the results."""
-        self._inbox.drain()
-        self._inbox.close()
+        """End all processes. What the run's own processes wrote is worth a file, but not the results."""
+        words = self._pool.words.text if self._pool else ""
+        self._close_pool()
         if self._pass.trouble:
             try:
-                files.write_own(self._out / folder.DIAGNOSTICS, self._words.text)
+                files.write_own(self._out / folder.DIAGNOSTICS, words)
             except OSError as error:
                 self._ledger.full = self._ledger.full or error
         self._ledger.close()
 
     # -- one pass
 
-    def _start_and_drive(self, left: list[Case], most: int, end: float) -> None:
+    def _start_and_drive(self, jobs: list[Job], exclusive: bool, end: float) -> None:
         """Run one pass. If the system cannot start a process, the run ends with that reason."""
+        self._pass = Pass()
         try:
-            self._drive(left, most, end)
+            self._drive(jobs, exclusive, end)
+        except temporary.NoTemporaryFiles as error:
+            self.stopped = str(error)
         except OSError as error:
             self.stopped = f"the processes of the run cannot be started: {why(error)}"
 
-    def _drive(self, left: list[Case], most: int, end: float) -> None:
-        """Start a server and pytest over these cases, and listen until they are done or have to be stopped."""
-        self._pass = Pass()
-        try:
-            with temporary.room():
-                write_jobs(self._private / "jobs", self._jobs(left))
-        except temporary.NoTemporaryFiles as error:
-            self.stopped = str(error)
-            return
-        reading, writing = os.pipe()
-        self._words = Words()
-        self._inbox.watch(reading, self._words.add)
-        names = dict.fromkeys(n for case in left for n in case.libraries if n != REFERENCE)
-        place = self._private / f"server{time.monotonic_ns()}"
-        preloaded = tuple(names) if self._preloads else ()
-        server = forkserver.Server(preloaded, str(place), writing, self._neutral)
-        pytest = self._started(min(most, len(left)), server, writing)
-        os.close(writing)
-        try:
-            while pytest.poll() is None and not self._over(end) and not self._hopeless(server):
-                self._inbox.listen(_POLL_SECONDS)
-                self._end_the_silent()
-                self._progress(self._ledger.status())
-        finally:
-            is_ended = self._is_ended_by_others(pytest.poll(), server.code)
-            self._pass.was_ended = self._pass.was_ended or is_ended
-            _end(pytest)
-            server.close()
-            self._hear_the_last(server)
-        if pytest.returncode > 0 and not self._pass.results:
-            self._pass.is_final = True
-            ended = f"pytest ended with exit code {pytest.returncode}"
-            if not self._pass.trouble:
-                self._trouble(f"{ended}{self._last_words()}; {folder.DIAGNOSTICS} has its output")
+    def _drive(self, jobs: list[Job], exclusive: bool, end: float) -> None:
+        """Run these jobs until they are done, or until the processes cannot go on."""
+        most = 1 if exclusive else min(self._settings.processes, len(jobs))
+        self._pool = pool = self._pool or self._started(jobs)
+        pool.begin(Schedule(jobs, self._settings.seed, most, self._killers.moved), most)
+        while pool.is_busy and not self._over(end) and not self._is_hopeless(pool):
+            pool.listen(_POLL_SECONDS)
+            self._end_the_silent(pool)
+            self._progress(self._ledger.status())
+        if pool.is_busy:
+            self._pass.was_ended = self._pass.was_ended or pool.was_ended
+            self._close_pool()
         self._progress(self._ledger.status())
 
-    def _is_ended_by_others(self, pytest: int | None, server: int | None) -> bool:
-        """Return whether an outside signal ended pytest, the server, or a worker within a case.
+    def _started(self, jobs: list[Job]) -> Pool:
+        """Start the processes. The server imports the libraries of all cases, not only of these."""
+        cases = self._ledger.cases.values() if self._ledger.left() else [job.case for job in jobs]
+        names = dict.fromkeys(n for case in cases for n in case.libraries if n != REFERENCE)
+        place = self._private / f"server{time.monotonic_ns()}"
+        return MonitorPool(tuple(names) if self._preloads else (), place, self._neutral, self._receive)
 
-        The arguments are exit codes; ``None`` for a running process.
-        """
-        is_pytest = pytest is not None and pytest < 0  # it loads no library, so no signal is a library's fault
-        is_server = server is not None and -server in senders.FOREIGN
-        return is_pytest or is_server or (bool(self._pass.open) and not server)
+    def _close_pool(self) -> None:
+        if self._pool is not None:
+            self._pool.close(REAP_SECONDS)
+            self._pool = None
 
-    def _hear_the_last(self, server: forkserver.Server) -> None:
-        """Wait for the end of all that this pass has started: only monitors hold its output open now, and they end what they have."""
-        end = time.monotonic() + REAP_SECONDS
-        while not self._words.ended and time.monotonic() < end:
-            self._inbox.listen(_POLL_SECONDS)
-        server.close_all()
-        self._inbox.drain()
-
-    def _jobs(self, left: list[Case]) -> list[jobs.Job]:
+    def _jobs(self, left: list[Case]) -> list[Job]:
         alone = {*self._deadly, *self._ledger.again}
-        return [jobs.Job(case, isolation_of(case, self._catalogue[case.invariant], alone)) for case in left]
-
-    def _started(self, processes: int, server: forkserver.Server, output: int) -> subprocess.Popen[bytes]:
-        variables = {
-            jobs.JOBS: str(self._private / "jobs"),
-            jobs.REPORT: str(self._private / "report"),
-            jobs.SEED: self._settings.seed,
-            forkserver.SOCKET: server.path,
-        }
-        return harness.start(processes, self._private, output, variables)
+        return [Job(case, isolation_of(case, self._catalogue[case.invariant], alone)) for case in left]
 
     def _over(self, end: float) -> bool:
         """Whether the whole run has to end now, and why."""
@@ -359,36 +320,29 @@ class Supervisor:
             self.stopped = f"the run reached its limit of {self._settings.limit:g} s"
         return bool(self.stopped)
 
-    def _hopeless(self, server: forkserver.Server) -> bool:
+    def _is_hopeless(self, pool: Pool) -> bool:
         """Whether this pass has to end now, and why."""
-        if server.ended is not None:
-            self._trouble(f"the server that forks processes ended with {server.ended}")
-            self._preloads = self._preloads and server.has_begun
-        elif not self._has_begun and time.monotonic() - self._pass.heard > _FIRST_WORD:
-            self._pass.is_final = True
-            self._trouble(
-                f"no worker has sent a message for {_FIRST_WORD:g} s{self._last_words()}; {folder.DIAGNOSTICS} has the whole output"
-            )
-        elif not self._pass.open and time.monotonic() - self._pass.heard > _SILENCE:
-            self._trouble(f"nothing was heard of any worker for {_SILENCE:g} s")
-        return bool(self._pass.trouble)
+        trouble = pool.trouble
+        if trouble is not None:
+            self._trouble(f"{trouble}{_last_words(pool)}")
+            self._preloads = self._preloads and pool.has_begun
+        elif not self._pass.open and pool.has_begun and time.monotonic() - self._pass.heard > _SILENCE:
+            self._trouble(f"no process has answered for {_SILENCE:g} s")
+        return bool(trouble or (self._pass.trouble and not pool.is_busy))
 
-    def _end_the_silent(self) -> None:
+    def _end_the_silent(self, pool: Pool) -> None:
         """The second of three deadlines: a monitor keeps that of a case, but who keeps the monitor's?"""
         for name, begun in list(self._pass.open.items()):
             if time.monotonic() - begun.since < patience(self._catalogue[begun.case.invariant]):
                 continue
             del self._pass.open[name]
-            try:
-                os.kill(begun.pid, signal.SIGKILL)
-            except ProcessLookupError:
-                pass
+            pool.give_up(name, begun.pid)
             self._give_up(begun)
 
     def _give_up(self, begun: Open) -> None:
         """Run the case again, alone, the first time. The second time it is inconclusive: the suite's own process is stuck."""
         self._silenced[begun.case.id] += 1
-        told = f"its worker did not answer within {patience(self._catalogue[begun.case.invariant]):g} s"
+        told = f"the process that runs it did not answer within {patience(self._catalogue[begun.case.invariant]):g} s"
         self._ledger.note(Event.TROUBLE, what=f"{begun.case.id}: {told}")
         self._deadly |= {begun.case.id}
         if self._silenced[begun.case.id] > 1:
@@ -405,8 +359,11 @@ class Supervisor:
     # -- what is heard
 
     def _receive(self, record: dict[str, Any]) -> None:
-        """A message of a worker: into the journal first."""
+        """A message of a process: into the journal first."""
         self._pass.heard = time.monotonic()
+        if "traced" in record:
+            self._take_trace(self._ledger.known[record["case"]], tracing.Traced.from_json(record["traced"]))
+            return
         event, name = Event(record["event"]), record.get("worker", "")
         result = self._ended(record) if event is Event.END else None
         if not self._ledger.write(record if result is None else {**record, "result": result.to_json()}):
@@ -416,10 +373,16 @@ class Supervisor:
             self._pass.open[name] = Open(self._ledger.case(record["case"]), time.monotonic(), record["pid"])
         elif event is Event.TROUBLE:
             self._pass.trouble = self._pass.trouble or record["what"]
-            self._pass.is_final = self._pass.is_final or record.get("final", False)
-            self._pass.was_ended = self._pass.was_ended or record.get("ended_by_others", False)
         if result is not None:
             self._pass.open.pop(name, None)
+            self._take(result)
+
+    def _take_trace(self, victim: Result, traced: tracing.Traced) -> None:
+        """The end of a trace: the results that it changes."""
+        self._traces[victim.case.id] = traced
+        self._pass.results += 1
+        for result in tracing.settled(victim, traced):
+            self._ledger.note(Event.END, result=result.to_json(), process=0)
             self._take(result)
 
     def _ended(self, record: dict[str, Any]) -> Result:
@@ -439,21 +402,18 @@ class Supervisor:
 
     def _take(self, result: Result) -> None:
         self._pass.results += 1
+        self._killers.note(result)
         self._ledger.take(result)
-
-    def _last_words(self) -> str:
-        """Return the last output line of this pass's processes, as part of a sentence."""
-        lines = [line.strip() for line in self._words.text.splitlines() if line.strip()]
-        return f", and the last line of output was {lines[-1][:_LINE]!r}" if lines else ""
 
     def _trouble(self, what: str) -> None:
         self._pass.trouble = what
         self._ledger.note(Event.TROUBLE, what=what)
 
 
-def write_jobs(path: Path, to_do: list[jobs.Job]) -> None:
-    """Write the workers' jobs. Raises ``OSError`` if there is no space."""
-    write_lines(path, (job.to_json() for job in to_do))
+def _last_words(pool: Pool) -> str:
+    """Return the last output line of the run's processes, as part of a sentence."""
+    lines = [line.strip() for line in pool.words.text.splitlines() if line.strip()]
+    return f", and the last line of output was {lines[-1][:_LINE]!r}" if lines else ""
 
 
 def patience(invariant: Invariant) -> float:
@@ -461,13 +421,3 @@ def patience(invariant: Invariant) -> float:
     probing = monitor.PROBES * (monitor.PROBE_SECONDS + monitor.PAUSE_SECONDS)
     one = monitor.PATIENCE * deadline.MOST * limit_of(invariant) + deadline.IMPORT_SECONDS
     return monitor.MOST_TRIES * (one + REAP_SECONDS + probing) + forkserver.START_SECONDS
-
-
-def _end(process: subprocess.Popen[bytes]) -> None:
-    """With all that it has started; those end with it."""
-    if process.poll() is None:
-        try:
-            os.killpg(process.pid, signal.SIGKILL)
-        except ProcessLookupError:
-            pass
-    process.wait()

@@ -14,16 +14,17 @@ from __future__ import annotations
 import time
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
+from typing import Any
 
 from conformance.protocols.clauses import Level
 from conformance.suite.catalogue import VIA, Case, catalogue
 from conformance.suite.libraries import REFERENCE
-from conformance.suite.outcomes import Side
+from conformance.suite.outcomes import Outcome, Side
 from conformance.suite.steps import Doing, Step
 
 from .accusing import ROLES, real_sides, trials
 from .deaths import died
-from .results import Accused, Result
+from .results import BAD, TRUSTED, Accused, Result
 
 NOTE = "traced to"
 """Name of the note beside a victim that says which case has ended its process."""
@@ -40,6 +41,44 @@ class Lost:
     step: Step
 
 
+@dataclass(frozen=True)
+class Traced:
+    """The end of a trace: the new result of the culprit, if one can be named, and the result of the victim alone."""
+
+    culprit: Result | None
+    alone: Result | None
+
+    def to_json(self) -> dict[str, Any]:
+        """Return plain data."""
+        return {name: None if each is None else each.to_json() for name, each in vars(self).items()}
+
+    @classmethod
+    def from_json(cls, data: dict[str, Any]) -> Traced:
+        """Return the reverse of :meth:`to_json`."""
+        return cls(*(None if data[name] is None else Result.from_json(data[name]) for name in ("culprit", "alone")))
+
+
+def is_victim(result: Result) -> bool:
+    """Return whether a case has ended its process after other cases, and survived alone, and no trace has said why."""
+    if result.outcome is not Outcome.INCONCLUSIVE or len(result.attempts) < 2:
+        return False
+    first, last = result.attempts[0], result.attempts[-1]
+    return first.outcome in BAD and bool(first.after) and last.outcome in TRUSTED
+
+
+def settled(victim: Result, traced: Traced) -> tuple[Result, ...]:
+    """Return the results that a trace changes: of the culprit, and of the victim, which is what it is alone."""
+    culprit, alone = traced.culprit, traced.alone
+    if culprit is None:
+        return ()
+    if culprit.case.id == victim.case.id:
+        return (replace(culprit, attempts=victim.attempts),)
+    if alone is None:
+        return ()
+    cleared = replace(alone, attempts=victim.attempts).beside({NOTE: culprit.case.id})
+    return cleared.lasting(victim.duration), culprit
+
+
 Together = Callable[[Sequence[Case]], "Lost | None"]
 """Runs cases in one new process, in this order; ``None`` if it is not lost."""
 _Kind = tuple[str, tuple[str, ...], str, object]
@@ -53,13 +92,14 @@ class Tracer:
         self._culprits: dict[_Kind, Accused] = {}
         self._end = 0.0
 
-    def culprit(self, victim: Case, before: Sequence[Case]) -> Result | None:
+    def culprit(self, victim: Case, before: Sequence[Case], suspects: Sequence[Case] = ()) -> Result | None:
         """The result of the case among ``before`` that ends the process in ``victim``; ``None`` if none can be named.
 
-        The victim has survived alone before.
+        The victim has survived alone before. Cases of the kind of a culprit or of the ``suspects`` are tried first.
         """
         self._end = time.monotonic() + SECONDS
-        known = [case for case in reversed(before) if _kind(case) in self._culprits]
+        kinds = {*self._culprits, *map(_kind, suspects)}
+        known = [case for case in reversed(before) if _kind(case) in kinds]
         for suspect in known[:2]:
             found = self._proven(suspect, victim)
             if found is not None:

@@ -1,0 +1,260 @@
+"""The processes that run cases: a server and its monitors. The supervisor hands them jobs, one at a time to each monitor.
+
+A monitor answers even if the process of its case dies. A monitor that is itself ended costs its job another try, by a new monitor.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import os
+import selectors
+import signal
+import time
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any, Protocol
+
+from conformance.suite import senders
+
+from . import forkserver
+from .journal import Event
+from .link import Line
+from .schedule import Schedule
+from .tail import Tail
+
+Receive = Callable[[dict[str, Any]], None]
+"""Takes a record for the journal: a case begins, has its result, or cannot be run. A record of a trace has no event."""
+
+_PIECE = 1 << 16
+_CONNECT_SECONDS = 10.0
+_LOG_BYTES = 64_000
+_MONITORS = 3
+"""Number of monitors that a job may lose in one pass."""
+
+
+class Words(Tail):
+    """The output of the run's own processes, until the last of them has ended."""
+
+    def __init__(self) -> None:
+        super().__init__(_LOG_BYTES)
+        self.ended = False
+
+    def add(self, piece: bytes) -> None:
+        """Add output; nothing at its end."""
+        super().add(piece)
+        self.ended = self.ended or not piece
+
+
+class Pool(Protocol):
+    """Processes that run the jobs of one stage after the other."""
+
+    words: Words
+
+    @property
+    def is_busy(self) -> bool:
+        """Whether jobs are left or running."""
+
+    @property
+    def trouble(self) -> str | None:
+        """Why the processes cannot go on, or ``None``."""
+
+    @property
+    def has_begun(self) -> bool:
+        """Whether the server has imported everything."""
+
+    @property
+    def was_ended(self) -> bool:
+        """Whether a signal of another process has ended a process that the pool cannot do without."""
+
+    def begin(self, schedule: Schedule, most: int) -> None:
+        """Take the jobs of a stage, of which ``most`` may run at a time."""
+
+    def listen(self, seconds: float) -> None:
+        """Hand out jobs, and receive what has arrived, waiting at most so long."""
+
+    def give_up(self, name: str, pid: int) -> None:
+        """Kill the process that does not answer for its case."""
+
+    def close(self, seconds: float) -> None:
+        """End all processes, and receive their last output for at most so long."""
+
+
+@dataclass
+class Lane:
+    """A monitor with its job. ``lost`` is the number of monitors that this job has lost."""
+
+    name: str
+    line: Line | None = None
+    pid: int = 0
+    job: Any = None
+    is_told: bool = False
+    """Whether the beginning of the job has been told."""
+    lost: int = 0
+
+    @property
+    def starts_processes(self) -> bool:
+        """Whether its job costs processes of its own."""
+        return self.job is not None and self.job.isolation.starts_processes
+
+
+class MonitorPool:
+    """A server, and as many monitors as jobs may run at a time. They live as long as the pool, through all stages."""
+
+    def __init__(self, libraries: tuple[str, ...], place: Path, neutral: Path, receive: Receive) -> None:
+        self._receive = receive
+        self.words = Words()
+        reading, writing = os.pipe()
+        try:
+            self._server = forkserver.Server(libraries, str(place), writing, neutral)
+        finally:
+            os.close(writing)
+        self._selector = selectors.DefaultSelector()
+        self._selector.register(reading, selectors.EVENT_READ, None)
+        self._started = time.monotonic()
+        self._schedule = Schedule((), "", 1)
+        self._lanes: list[Lane] = []
+        self._most = 0
+        self.was_ended = False
+
+    @property
+    def is_busy(self) -> bool:
+        """Whether jobs are left or running."""
+        return not self._schedule.is_empty or any(lane.job is not None for lane in self._lanes)
+
+    @property
+    def has_begun(self) -> bool:
+        """Whether the server has imported everything."""
+        return self._server.has_begun
+
+    @property
+    def trouble(self) -> str | None:
+        """Why the processes cannot go on, or ``None``."""
+        if self._server.ended is not None:
+            code = self._server.code
+            self.was_ended = code is not None and -code in senders.FOREIGN
+            return f"the server that forks processes ended with {self._server.ended}"
+        if not self.has_begun and time.monotonic() - self._started > forkserver.START_SECONDS:
+            return f"the server that forks processes has not started within {forkserver.START_SECONDS:g} s"
+        return None
+
+    def begin(self, schedule: Schedule, most: int) -> None:
+        """Take the jobs of a stage, of which ``most`` may run at a time."""
+        self._schedule, self._most = schedule, most
+        self._lanes += [Lane(f"m{number}") for number in range(len(self._lanes), most)]
+
+    def listen(self, seconds: float) -> None:
+        """Hand out jobs, and receive what has arrived, waiting at most so long."""
+        if self.has_begun:
+            self._hand_out()
+        for key, _ in self._selector.select(seconds):
+            if key.data is None:
+                self._read_words(key.fd)
+            else:
+                self._read(key.data)
+
+    def give_up(self, name: str, pid: int) -> None:
+        """Kill the monitor that does not answer for its case. Its children end with it."""
+        for lane in self._lanes:
+            if lane.name == name and lane.pid == pid:
+                lane.job = None
+                with contextlib.suppress(ProcessLookupError):
+                    os.kill(pid, signal.SIGKILL)
+                self._disconnect(lane)
+
+    def close(self, seconds: float) -> None:
+        """End all processes, and receive their last output for at most so long."""
+        for lane in self._lanes:
+            self._disconnect(lane)
+        self._server.close()
+        end = time.monotonic() + seconds
+        while not self.words.ended and (left := end - time.monotonic()) > 0:
+            for key, _ in self._selector.select(left):
+                self._read_words(key.fd)
+        self._server.close_all()
+        for key in list(self._selector.get_map().values()):
+            os.close(key.fd)
+        self._selector.close()
+
+    # -- jobs
+
+    def _hand_out(self) -> None:
+        for lane in self._free():
+            starting = sum(other.starts_processes for other in self._lanes)
+            job = self._schedule.next(starting)
+            if job is None:
+                return
+            lane.job, lane.lost, lane.is_told = job, 0, False
+            self._ask(lane)
+
+    def _free(self) -> Iterator[Lane]:
+        return (lane for lane in self._lanes[: self._most] if lane.job is None)
+
+    def _ask(self, lane: Lane) -> None:
+        """Send the job of a lane to its monitor. A lane without a monitor gets one."""
+        try:
+            if lane.line is None:
+                lane.line, lane.pid = Line(self._server.path, _CONNECT_SECONDS), 0
+                self._selector.register(lane.line, selectors.EVENT_READ, lane)
+                lane.line.send({forkserver.HELLO: True})
+            lane.line.send(lane.job.to_json())
+        except OSError as error:
+            self._lose(lane, error)
+        else:
+            self._tell_begin(lane)
+
+    def _tell_begin(self, lane: Lane) -> None:
+        """Report the beginning of the job, as soon as the monitor is known."""
+        if lane.pid and not lane.is_told:
+            lane.is_told = True
+            self._tell(lane, Event.START, case=lane.job.case.id)
+
+    def _read(self, lane: Lane) -> None:
+        if lane.line is None:
+            return
+        messages = lane.line.received()
+        if messages is None:
+            self._lose(lane, ConnectionResetError("the monitor has ended"))
+            return
+        for message in messages:
+            if forkserver.HELLO in message:
+                lane.pid = message[forkserver.HELLO]
+                self._tell_begin(lane)
+            else:
+                self._take(lane, message)
+
+    def _take(self, lane: Lane, answer: dict[str, Any]) -> None:
+        job, lane.job = lane.job, None
+        if "traced" in answer:
+            self._receive({"traced": answer["traced"], "case": job.case.id, "worker": lane.name})
+        else:
+            self._tell(lane, Event.END, result=answer["result"], process=answer["process"])
+
+    def _lose(self, lane: Lane, error: OSError) -> None:
+        """Give the job of a lost monitor to a new one, a few times; if the server is gone, the pass ends anyhow."""
+        self._disconnect(lane)
+        lane.lost += 1
+        if lane.job is None or self._server.ended is not None:
+            return
+        if lane.lost < _MONITORS:
+            self._ask(lane)
+            return
+        job, lane.job = lane.job, None
+        self._tell(lane, Event.TROUBLE, what=f"no process to run {job.case.id} in: {type(error).__name__}: {error}")
+
+    def _disconnect(self, lane: Lane) -> None:
+        if lane.line is not None:
+            self._selector.unregister(lane.line)
+            lane.line.close()
+            lane.line = None
+
+    def _tell(self, lane: Lane, event: Event, **facts: Any) -> None:
+        record = {"event": event.value, "at": round(time.time(), 3), "worker": lane.name, "pid": lane.pid, **facts}
+        self._receive(record)
+
+    def _read_words(self, descriptor: int) -> None:
+        piece = os.read(descriptor, _PIECE)
+        self.words.add(piece)
+        if not piece:
+            self._selector.unregister(descriptor)
+            os.close(descriptor)

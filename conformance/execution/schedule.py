@@ -1,0 +1,100 @@
+"""The order in which jobs are handed out. Pure, apart from the jobs that it has already given away.
+
+Jobs are mixed by a seed, so no case can come to depend on the one before it. The order follows from the ids and the seed alone, so it is the
+same everywhere.
+"""
+
+from __future__ import annotations
+
+import hashlib
+from collections import Counter, deque
+from collections.abc import Callable, Iterable
+from dataclasses import dataclass, replace
+
+from conformance.suite.catalogue import Case, Isolation, Tier, catalogue
+
+from .jobs import Job
+from .results import BAD, Result
+
+_SHARE = 3
+"""One of so many processes runs jobs that start processes, while there are others. Each start costs the driver and the processors seconds."""
+_MOST_DEATHS = 2
+"""Deaths of cases of one exchange in shared processes, after which its other cases run with the risky ones."""
+
+
+@dataclass(frozen=True)
+class Stage:
+    """A part of a run: its tier, and whether its cases must have the GPU to themselves."""
+
+    tier: Tier
+    exclusive: bool
+
+
+STAGES = tuple(Stage(tier, exclusive) for tier in (Tier.QUICK, Tier.FULL) for exclusive in (False, True))
+"""In their order: a run that is stopped early has a result for every pair and family."""
+
+
+def cases_of(stage: Stage, left: Iterable[Case]) -> list[Case]:
+    """Return the cases that belong to a stage. Canaries belong to the full tier: they test the run, and some take long."""
+    known = catalogue()
+    return [
+        case
+        for case in left
+        if known[case.invariant].exclusive is stage.exclusive
+        and (Tier.FULL if known[case.invariant].canary else case.tier) is stage.tier
+    ]
+
+
+class Deadly:
+    """Exchanges whose cases keep ending their shared process.
+
+    Each such death costs the company of other cases a new process, so the rest of these exchanges runs with the risky cases.
+    """
+
+    def __init__(self) -> None:
+        self._deaths: Counter[tuple[str, ...]] = Counter()
+
+    def note(self, result: Result) -> None:
+        """Count the death of a case."""
+        if result.outcome in BAD:
+            self._deaths[_exchange(result.case)] += 1
+
+    def moved(self, job: Job) -> Job:
+        """Return the job, with the risky cases if its exchange has ended too many processes."""
+        is_moved = job.isolation is Isolation.SHARED and self._deaths[_exchange(job.case)] >= _MOST_DEATHS
+        return replace(job, isolation=Isolation.RISKY) if is_moved else job
+
+
+def _exchange(case: Case) -> tuple[str, ...]:
+    return (*case.libraries, case.protocol, case.device.value)
+
+
+class Schedule:
+    """The jobs of a stage that are left. ``processes`` is the number of processes that run jobs at the same time.
+
+    ``moved`` may change the isolation of a job at the moment at which it is given away.
+    """
+
+    def __init__(
+        self, jobs: Iterable[Job], seed: str, processes: int, moved: Callable[[Job], Job] = lambda job: job
+    ) -> None:
+        self._moved = moved
+        mixed = sorted(jobs, key=lambda job: _mixed(seed, job.case.id))
+        self._starting = deque(job for job in mixed if job.isolation.starts_processes)
+        self._ordinary = deque(job for job in mixed if not job.isolation.starts_processes)
+        self._most = max(1, processes // _SHARE)
+
+    @property
+    def is_empty(self) -> bool:
+        """Whether all jobs have been given away."""
+        return not self._starting and not self._ordinary
+
+    def next(self, starting: int) -> Job | None:
+        """Give away a job, if there is one. ``starting`` is the number of running jobs that start processes."""
+        if self._starting and (starting < self._most or not self._ordinary):
+            return self._starting.popleft()
+        return self._moved(self._ordinary.popleft()) if self._ordinary else None
+
+
+def _mixed(seed: str, id: str) -> bytes:
+    return hashlib.sha256((seed + id).encode(errors="surrogateescape")).digest()
