@@ -124,9 +124,9 @@ class Child:
         is_lost_at_exit = bool(answer) and result.outcome in BAD and not self.killed
         return loading.compared(result, partial(self._loaded, watch)) if is_lost_at_exit else result
 
-    def trouble_with_gpu(self, seconds: float) -> str | None:
-        """Have this child use the GPU; why that does not work, or ``None``."""
-        answer, late = self._asked({"probe": True}, seconds, last=False)
+    def trouble_with_gpu(self, case: Case, seconds: float) -> str | None:
+        """Have this child use the GPU; why that does not work, or ``None``. CUDA starts as for this case."""
+        answer, late = self._asked({"probe": case.to_json()}, seconds, last=False)
         if late is not None:
             self.end()
             return f"no answer after {seconds:g} s"
@@ -359,6 +359,7 @@ def _serve(requests: int, answers: int, bench: Workbench, steps: Steps) -> Isola
         for line in lines:
             request = json.loads(line)
             if "probe" in request:
+                _prepare_cuda(Case.from_json(request["probe"]))
                 _send(answers, {"trouble": gpu_trouble()})
                 continue
             if request["watch"]:
@@ -372,12 +373,18 @@ def _serve(requests: int, answers: int, bench: Workbench, steps: Steps) -> Isola
             case = Case.from_json(request["case"])
             invariant = catalogue()[case.invariant]
             isolation = invariant.isolation
-            if invariant.exclusive and not isolation.changes_others:  # heard when the first case of a child starts CUDA
-                os.environ.setdefault(children.QUEUES, children.MOST_QUEUES)
+            _prepare_cuda(case)
             result = bench.run(case, invariant, steps)
             _flush()
             _send(answers, {"result": result.to_json()})
     return isolation
+
+
+def _prepare_cuda(case: Case) -> None:
+    """Ask for as many hardware queues as streams need whose order is observed. CUDA reads this when it starts."""
+    invariant = catalogue()[case.invariant]
+    if invariant.exclusive and not invariant.isolation.changes_others:
+        os.environ.setdefault(children.QUEUES, children.MOST_QUEUES)
 
 
 def _flush() -> None:

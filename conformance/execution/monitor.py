@@ -56,8 +56,8 @@ class Runs(Protocol):
     def run(self, case: Case, *, last: bool, watch: int, patience: float) -> Result:
         """Return the result of a case or of the child's death; ``killed`` is then the outside signal that ended the child."""
 
-    def trouble_with_gpu(self, seconds: float) -> str | None:
-        """Why it cannot use the GPU."""
+    def trouble_with_gpu(self, case: Case, seconds: float) -> str | None:
+        """Why it cannot use the GPU. It is set up as for this case."""
 
     def end(self) -> bool:
         """Kill it."""
@@ -91,7 +91,7 @@ class Monitor:
 
     def run(self, case: Case, isolation: Isolation) -> Result:
         """The case's result, after as many tries as it takes."""
-        if case.device is Device.CUDA and self._doubt and (trouble := self._trouble_with_gpu()):
+        if case.device is Device.CUDA and self._doubt and (trouble := self._trouble_with_gpu(case)):
             return self._lost_with_gpu(case, trouble)
         if isolation.changes_others:
             return together(self._proven(case, [self._alone(case)]))
@@ -159,7 +159,7 @@ class Monitor:
         if tries[-1].result.outcome not in BAD or case.device is not Device.CUDA:
             return tries
         self._doubt = case.id
-        trouble = self._trouble_with_gpu()
+        trouble = self._trouble_with_gpu(case)
         if trouble is None:
             return tries
         return [*tries[: max(1, len(tries) - 1)], Try(Where.ALONE, self._lost_with_gpu(case, trouble))]
@@ -199,13 +199,13 @@ class Monitor:
         if child is not None:
             child.end()
 
-    def _trouble_with_gpu(self) -> str | None:
+    def _trouble_with_gpu(self, case: Case) -> str | None:
         """Why the GPU cannot be used any more, or ``None``: asked of the process in which the next cases will run."""
         trouble = None
         for number in range(PROBES):
             time.sleep(PAUSE_SECONDS if number else 0)
             kind = next(iter(self._company), Isolation.SHARED)
-            trouble = self._child(kind).trouble_with_gpu(PROBE_SECONDS)
+            trouble = self._child(kind).trouble_with_gpu(case, PROBE_SECONDS)
             if trouble is None:
                 self._doubt = ""
                 return None

@@ -27,37 +27,20 @@ Receive = Callable[[dict[str, Any]], None]
 """Takes a record for the journal: a case begins, has its result, or cannot be run. A record of a trace has no event."""
 
 _PIECE = 1 << 16
-_CONNECT_SECONDS = 10.0
-_LOG_BYTES = 64_000
+_CONNECT_SECONDS = 1.0
 _MONITORS = 3
 """Number of monitors that a job may lose in one pass."""
-
-
-class Words(Tail):
-    """The output of the run's own processes, until the last of them has ended."""
-
-    def __init__(self) -> None:
-        super().__init__(_LOG_BYTES)
-        self.ended = False
-
-    def add(self, piece: bytes) -> None:
-        """Add output; nothing at its end."""
-        super().add(piece)
-        self.ended = self.ended or not piece
 
 
 class Pool(Protocol):
     """Processes that run the jobs of one stage after the other."""
 
-    words: Words
-
     @property
     def is_busy(self) -> bool:
         """Whether jobs are left or running."""
 
-    @property
     def trouble(self) -> str | None:
-        """Why the processes cannot go on, or ``None``."""
+        """Receive what has arrived, and return why the processes cannot go on, or ``None``."""
 
     @property
     def has_begun(self) -> bool:
@@ -67,8 +50,8 @@ class Pool(Protocol):
     def was_ended(self) -> bool:
         """Whether a signal of another process has ended a process that the pool cannot do without."""
 
-    def begin(self, schedule: Schedule, most: int) -> None:
-        """Take the jobs of a stage, of which ``most`` may run at a time."""
+    def begin(self, schedule: Schedule, most: int, *, exclusive: bool) -> None:
+        """Take the jobs of a stage, of which ``most`` may run at a time. ``exclusive`` ones run one after the other."""
 
     def listen(self, seconds: float) -> None:
         """Hand out jobs, and receive what has arrived, waiting at most so long."""
@@ -101,9 +84,11 @@ class Lane:
 class MonitorPool:
     """A server, and as many monitors as jobs may run at a time. They live as long as the pool, through all stages."""
 
-    def __init__(self, libraries: tuple[str, ...], place: Path, neutral: Path, receive: Receive) -> None:
+    def __init__(self, libraries: tuple[str, ...], place: Path, neutral: Path, receive: Receive, words: Tail) -> None:
         self._receive = receive
-        self.words = Words()
+        self._words = words
+        self._is_silent = False
+        """Whether all processes have closed their output."""
         reading, writing = os.pipe()
         try:
             self._server = forkserver.Server(libraries, str(place), writing, neutral)
@@ -113,24 +98,26 @@ class MonitorPool:
         self._selector.register(reading, selectors.EVENT_READ, None)
         self._started = time.monotonic()
         self._schedule = Schedule((), "", 1)
+        self._alone = Lane("alone")
+        """Exclusive cases have processes of their own: an ordinary one may have started CUDA with other settings before."""
         self._lanes: list[Lane] = []
-        self._most = 0
+        self._working: list[Lane] = []
         self.was_ended = False
 
     @property
     def is_busy(self) -> bool:
         """Whether jobs are left or running."""
-        return not self._schedule.is_empty or any(lane.job is not None for lane in self._lanes)
+        return not self._schedule.is_empty or any(lane.job is not None for lane in self._working)
 
     @property
     def has_begun(self) -> bool:
         """Whether the server has imported everything."""
         return self._server.has_begun
 
-    @property
     def trouble(self) -> str | None:
-        """Why the processes cannot go on, or ``None``."""
+        """Receive what has arrived, and return why the processes cannot go on, or ``None``."""
         if self._server.ended is not None:
+            self.listen(0)
             code = self._server.code
             self.was_ended = code is not None and -code in senders.FOREIGN
             return f"the server that forks processes ended with {self._server.ended}"
@@ -138,14 +125,15 @@ class MonitorPool:
             return f"the server that forks processes has not started within {forkserver.START_SECONDS:g} s"
         return None
 
-    def begin(self, schedule: Schedule, most: int) -> None:
-        """Take the jobs of a stage, of which ``most`` may run at a time."""
-        self._schedule, self._most = schedule, most
+    def begin(self, schedule: Schedule, most: int, *, exclusive: bool) -> None:
+        """Take the jobs of a stage, of which ``most`` may run at a time. ``exclusive`` ones run one after the other."""
+        self._schedule = schedule
         self._lanes += [Lane(f"m{number}") for number in range(len(self._lanes), most)]
+        self._working = [self._alone] if exclusive else self._lanes[:most]
 
     def listen(self, seconds: float) -> None:
         """Hand out jobs, and receive what has arrived, waiting at most so long."""
-        if self.has_begun:
+        if self.has_begun and self._server.ended is None:
             self._hand_out()
         for key, _ in self._selector.select(seconds):
             if key.data is None:
@@ -155,7 +143,7 @@ class MonitorPool:
 
     def give_up(self, name: str, pid: int) -> None:
         """Kill the monitor that does not answer for its case. Its children end with it."""
-        for lane in self._lanes:
+        for lane in self._working:
             if lane.name == name and lane.pid == pid:
                 lane.job = None
                 with contextlib.suppress(ProcessLookupError):
@@ -164,11 +152,11 @@ class MonitorPool:
 
     def close(self, seconds: float) -> None:
         """End all processes, and receive their last output for at most so long."""
-        for lane in self._lanes:
+        for lane in (self._alone, *self._lanes):
             self._disconnect(lane)
         self._server.close()
         end = time.monotonic() + seconds
-        while not self.words.ended and (left := end - time.monotonic()) > 0:
+        while not self._is_silent and (left := end - time.monotonic()) > 0:
             for key, _ in self._selector.select(left):
                 self._read_words(key.fd)
         self._server.close_all()
@@ -180,7 +168,7 @@ class MonitorPool:
 
     def _hand_out(self) -> None:
         for lane in self._free():
-            starting = sum(other.starts_processes for other in self._lanes)
+            starting = sum(other.starts_processes for other in self._working)
             job = self._schedule.next(starting)
             if job is None:
                 return
@@ -188,7 +176,7 @@ class MonitorPool:
             self._ask(lane)
 
     def _free(self) -> Iterator[Lane]:
-        return (lane for lane in self._lanes[: self._most] if lane.job is None)
+        return (lane for lane in self._working if lane.job is None)
 
     def _ask(self, lane: Lane) -> None:
         """Send the job of a lane to its monitor. A lane without a monitor gets one."""
@@ -254,7 +242,8 @@ class MonitorPool:
 
     def _read_words(self, descriptor: int) -> None:
         piece = os.read(descriptor, _PIECE)
-        self.words.add(piece)
+        self._words.add(piece)
         if not piece:
+            self._is_silent = True
             self._selector.unregister(descriptor)
             os.close(descriptor)

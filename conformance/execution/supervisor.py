@@ -32,6 +32,7 @@ from .ledger import Ledger, NoRoom, Progress, lost
 from .pool import MonitorPool, Pool
 from .results import Result, Where, put_together, write_lines
 from .schedule import STAGES, Deadly, Schedule, Stage, cases_of
+from .tail import Tail
 
 DEFAULT_LIMIT = 6 * 3600.0
 """Seconds a run may take."""
@@ -42,6 +43,7 @@ _FUTILE = 2
 """Passes without a single result before the rest is given up."""
 _MOST_ENDED = 20
 """Consecutive passes without a result, ended by outside signals, before the run gives up."""
+_LOG_BYTES = 64_000
 _LINE = 300
 """Number of characters of a last output line that a message quotes."""
 
@@ -122,7 +124,6 @@ class Pass:
     """An attempt to run the cases that are left in a stage, and its end."""
 
     results: int = 0
-    trouble: str = ""
     was_ended: bool = False
     """Whether a signal from another process ended the pass."""
     open: dict[str, Open] = field(default_factory=dict)
@@ -156,9 +157,13 @@ class Supervisor:
         self._preloads = True
         """Whether the server imports libraries before it forks. This saves time, but a library may end the server."""
         self._pool: Pool | None = None
+        self._words = Tail(_LOG_BYTES)
+        """The output of the run's own processes."""
+        self._newest_trouble = ""
         self._killers = Deadly()
-        self._traces: dict[str, tracing.Traced] = {}
-        """The traces that have ended, by victim."""
+        self._traced: set[str] = set()
+        """Victims whose trace has ended."""
+        self._culprits: list[Case] = []
         self.stopped = ""
         self._neutral = private / "neutral"
         """Working folder of the processes that load libraries, which is empty."""
@@ -219,17 +224,20 @@ class Supervisor:
 
     def _is_victim(self, result: Result, exclusive: bool) -> bool:
         known = self._catalogue.get(result.case.invariant)
-        is_new = known is not None and known.exclusive is exclusive and result.case.id not in self._traces
-        return is_new and tracing.is_victim(result)
+        is_new = known is not None and known.exclusive is exclusive and result.case.id not in self._traced
+        return is_new and tracing.is_victim(result) and bool(self._before_of(result))
 
     def _trace_of(self, victim: Result) -> Job:
-        before = tuple(self._ledger.case(id) for id in victim.attempts[0].after if self._ledger.has(id))
-        return Job(victim.case, Isolation.CHILD, before)
+        return Job(victim.case, Isolation.CHILD, self._before_of(victim), tuple(self._culprits))
+
+    def _before_of(self, victim: Result) -> tuple[Case, ...]:
+        """The cases that its process had run before. A resumed run may have another plan."""
+        return tuple(self._ledger.case(id) for id in victim.attempts[0].after if self._ledger.has(id))
 
     @property
     def why_not(self) -> str:
         """Why a case has no outcome."""
-        return self.stopped or self._pass.trouble or "nothing was reported"
+        return self.stopped or self._newest_trouble or "nothing was reported"
 
     def _work_off(self, stage: Stage, end: float) -> None:
         futile = ended = 0
@@ -259,11 +267,10 @@ class Supervisor:
 
     def close(self) -> None:
         """End all processes. What the run's own processes wrote is worth a file, but not the results."""
-        words = self._pool.words.text if self._pool else ""
         self._close_pool()
-        if self._pass.trouble:
+        if self._newest_trouble:
             try:
-                files.write_own(self._out / folder.DIAGNOSTICS, words)
+                files.write_own(self._out / folder.DIAGNOSTICS, self._words.text)
             except OSError as error:
                 self._ledger.full = self._ledger.full or error
         self._ledger.close()
@@ -275,8 +282,6 @@ class Supervisor:
         self._pass = Pass()
         try:
             self._drive(jobs, exclusive, end)
-        except temporary.NoTemporaryFiles as error:
-            self.stopped = str(error)
         except OSError as error:
             self.stopped = f"the processes of the run cannot be started: {why(error)}"
 
@@ -284,7 +289,8 @@ class Supervisor:
         """Run these jobs until they are done, or until the processes cannot go on."""
         most = 1 if exclusive else min(self._settings.processes, len(jobs))
         self._pool = pool = self._pool or self._started(jobs)
-        pool.begin(Schedule(jobs, self._settings.seed, most, self._killers.moved), most)
+        schedule = Schedule(jobs, self._settings.seed, most, self._killers.moved)
+        pool.begin(schedule, most, exclusive=exclusive)
         while pool.is_busy and not self._over(end) and not self._is_hopeless(pool):
             pool.listen(_POLL_SECONDS)
             self._end_the_silent(pool)
@@ -299,7 +305,7 @@ class Supervisor:
         cases = self._ledger.cases.values() if self._ledger.left() else [job.case for job in jobs]
         names = dict.fromkeys(n for case in cases for n in case.libraries if n != REFERENCE)
         place = self._private / f"server{time.monotonic_ns()}"
-        return MonitorPool(tuple(names) if self._preloads else (), place, self._neutral, self._receive)
+        return MonitorPool(tuple(names) if self._preloads else (), place, self._neutral, self._receive, self._words)
 
     def _close_pool(self) -> None:
         if self._pool is not None:
@@ -322,13 +328,20 @@ class Supervisor:
 
     def _is_hopeless(self, pool: Pool) -> bool:
         """Whether this pass has to end now, and why."""
-        trouble = pool.trouble
+        trouble = pool.trouble()
         if trouble is not None:
-            self._trouble(f"{trouble}{_last_words(pool)}")
             self._preloads = self._preloads and pool.has_begun
+            trouble += self._last_words()
         elif not self._pass.open and pool.has_begun and time.monotonic() - self._pass.heard > _SILENCE:
-            self._trouble(f"no process has answered for {_SILENCE:g} s")
-        return bool(trouble or (self._pass.trouble and not pool.is_busy))
+            trouble = f"no process has answered for {_SILENCE:g} s"
+        if trouble is not None:
+            self._trouble(trouble)
+        return trouble is not None
+
+    def _last_words(self) -> str:
+        """Return the last output line of the run's processes, as part of a sentence."""
+        lines = [line.strip() for line in self._words.text.splitlines() if line.strip()]
+        return f", and the last line of output was {lines[-1][:_LINE]!r}" if lines else ""
 
     def _end_the_silent(self, pool: Pool) -> None:
         """The second of three deadlines: a monitor keeps that of a case, but who keeps the monitor's?"""
@@ -372,15 +385,17 @@ class Supervisor:
             self._has_begun = True
             self._pass.open[name] = Open(self._ledger.case(record["case"]), time.monotonic(), record["pid"])
         elif event is Event.TROUBLE:
-            self._pass.trouble = self._pass.trouble or record["what"]
+            self._newest_trouble = record["what"]
         if result is not None:
             self._pass.open.pop(name, None)
             self._take(result)
 
     def _take_trace(self, victim: Result, traced: tracing.Traced) -> None:
         """The end of a trace: the results that it changes."""
-        self._traces[victim.case.id] = traced
+        self._traced.add(victim.case.id)
         self._pass.results += 1
+        if traced.culprit is not None:
+            self._culprits.append(traced.culprit.case)
         for result in tracing.settled(victim, traced):
             self._ledger.note(Event.END, result=result.to_json(), process=0)
             self._take(result)
@@ -406,14 +421,8 @@ class Supervisor:
         self._ledger.take(result)
 
     def _trouble(self, what: str) -> None:
-        self._pass.trouble = what
+        self._newest_trouble = what
         self._ledger.note(Event.TROUBLE, what=what)
-
-
-def _last_words(pool: Pool) -> str:
-    """Return the last output line of the run's processes, as part of a sentence."""
-    lines = [line.strip() for line in pool.words.text.splitlines() if line.strip()]
-    return f", and the last line of output was {lines[-1][:_LINE]!r}" if lines else ""
 
 
 def patience(invariant: Invariant) -> float:

@@ -42,8 +42,6 @@ class Kind(Enum):
     """Role of a process in a run."""
 
     SUPERVISOR = "supervisor"
-    PYTEST = "pytest"
-    WORKER = "worker"
     SERVER = "server"
     MONITOR = "monitor"
     CHILD = "child"
@@ -84,14 +82,10 @@ def kinds(supervisor: int, processes: Sequence[int]) -> dict[int, Kind]:
             found[process] = Kind.INTERPRETER
         elif f"{_MODULE}probe" in words:
             found[process] = Kind.PROBE
-        elif "-m\0pytest" in words:
-            found[process] = Kind.PYTEST
         elif f"{_MODULE}forkserver" in words:
             depth = _depth(process, supervisor, parents)
             if 1 <= depth <= 3:
                 found[process] = (Kind.SERVER, Kind.MONITOR, Kind.CHILD)[depth - 1]
-        elif "-c\0" in words and found.get(parents[process]) is Kind.PYTEST:
-            found[process] = Kind.WORKER
     return found
 
 

@@ -11,7 +11,7 @@ from pathlib import Path
 import pytest
 
 from conformance.adapters.base import Device
-from conformance.execution import journal, ledger
+from conformance.execution import journal
 from conformance.execution.journal import Event
 from conformance.execution.ledger import Ledger, NoRoom
 from conformance.execution.results import Result, read_lines
@@ -159,11 +159,3 @@ def test_a_journal_that_cannot_be_had_is_no_room(tmp_path: Path) -> None:
         opened(tmp_path / "none", (passed(ONE),))
     assert (caught.value.decided, caught.value.error) == (1, caught.value.__cause__)
     assert isinstance(caught.value.error, FileNotFoundError)
-
-
-def test_cases_that_have_the_gpu_to_themselves_are_told_from_the_others() -> None:
-    """Each case is in one of the two phases, in the plan's order."""
-    alone = case("ordering.handover")
-    cases = [ONE, alone, TWO]
-    assert ledger.phase_cases(cases, exclusive=True) == [alone]
-    assert ledger.phase_cases(cases, exclusive=False) == [ONE, TWO]

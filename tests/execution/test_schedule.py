@@ -1,0 +1,106 @@
+"""The order in which jobs are handed out: what is telling first, mixed, and few starts of processes at a time."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+
+import pytest
+
+from conformance.adapters.base import Device
+from conformance.execution.jobs import Job
+from conformance.execution.results import Result
+from conformance.execution.schedule import STAGES, Deadly, Schedule, Stage, cases_of
+from conformance.protocols.clauses import Level
+from conformance.suite.catalogue import Case, Isolation, Tier
+from conformance.suite.outcomes import Outcome
+
+QUICK = Case("pointer.same-address", "one", "two", "dlpack", Device.HOST, tier=Tier.QUICK)
+FULL = replace(QUICK, tier=Tier.FULL)
+ALONE = replace(QUICK, invariant="ordering.handover", device=Device.CUDA)
+CANARY = replace(QUICK, invariant="canary.passes")
+
+
+def jobs(many: int, isolation: Isolation = Isolation.SHARED) -> list[Job]:
+    """Jobs of different cases."""
+    name = isolation.value
+    return [Job(replace(QUICK, parameters=(("layout", f"{name}{n}"),)), isolation) for n in range(many)]
+
+
+def all_of(schedule: Schedule, starting: int = 0) -> list[Job]:
+    """Everything that a schedule gives away."""
+    found = []
+    while (job := schedule.next(starting)) is not None:
+        found.append(job)
+    return found
+
+
+def test_each_case_belongs_to_one_stage_and_the_quick_ones_come_first() -> None:
+    """Those that have the GPU to themselves follow the others of their tier. Canaries are for the full tier."""
+    cases = [FULL, CANARY, replace(ALONE, tier=Tier.FULL), ALONE, QUICK]
+    assert [cases_of(stage, cases) for stage in STAGES] == [
+        [QUICK],
+        [ALONE],
+        [FULL, CANARY],
+        [replace(ALONE, tier=Tier.FULL)],
+    ]
+    assert STAGES[0] == Stage(Tier.QUICK, exclusive=False)
+
+
+def test_the_order_follows_from_the_ids_and_the_seed() -> None:
+    """Neighbours in the plan are alike, so that one could come to depend on the other."""
+    given = jobs(50)
+    first, again = (all_of(Schedule(some, "", 2)) for some in (given, given[::-1]))
+    other = all_of(Schedule(given, "other", 2))
+    assert first == again
+    assert set(map(str, first)) == set(map(str, given)) == set(map(str, other))
+    assert len({tuple(map(str, order)) for order in (given, first, other)}) == 3
+
+
+@pytest.mark.parametrize(("processes", "most"), [(1, 1), (2, 1), (6, 2), (12, 4)])
+def test_few_jobs_at_a_time_start_processes_while_there_are_others(processes: int, most: int) -> None:
+    """They begin at once, so that none of them is left for the end."""
+    schedule = Schedule([*jobs(9), *jobs(9, Isolation.FRESH)], "", processes)
+    given = [schedule.next(starting) for starting in range(most + 1)]
+    assert [job.isolation for job in given if job] == [Isolation.FRESH] * most + [Isolation.SHARED]
+
+
+def test_when_nothing_else_is_left_all_processes_start_others() -> None:
+    """Nobody waits."""
+    schedule = Schedule(jobs(9, Isolation.CHILD), "", 2)
+    assert len(all_of(schedule, starting=2)) == 9
+    assert schedule.is_empty
+
+
+def died(case: Case) -> Result:
+    """A case that has ended its process."""
+    return Result(case, Outcome.CRASH, Level.MUST)
+
+
+def test_an_exchange_that_keeps_ending_processes_runs_with_the_risky_cases() -> None:
+    """From the second death on, and no other exchange does."""
+    deadly, (job, *_) = Deadly(), jobs(1)
+    deadly.note(died(QUICK))
+    assert deadly.moved(job) is job
+    deadly.note(died(FULL))
+    assert deadly.moved(job).isolation is Isolation.RISKY
+    others = ({"producer": "three"}, {"consumer": "three"}, {"protocol": "cai"}, {"device": Device.CUDA})
+    for change in others:
+        other = replace(job, case=replace(job.case, **change))
+        assert deadly.moved(other) is other
+
+
+def test_passes_and_failures_move_nothing() -> None:
+    """They cost no process."""
+    deadly, (job, *_) = Deadly(), jobs(1)
+    for outcome in (Outcome.PASS, Outcome.FAIL, Outcome.REFUSED) * 3:
+        deadly.note(Result(QUICK, outcome, Level.MUST))
+    assert deadly.moved(job) is job
+
+
+@pytest.mark.parametrize("isolation", [Isolation.CHILD, Isolation.FRESH, Isolation.EXIT, Isolation.RISKY])
+def test_only_ordinary_jobs_are_moved(isolation: Isolation) -> None:
+    """Others have a process of their own, or are with the risky ones."""
+    deadly, (job, *_) = Deadly(), jobs(1, isolation)
+    for _ in range(3):
+        deadly.note(died(QUICK))
+    assert deadly.moved(job) is job
