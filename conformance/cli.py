@@ -12,6 +12,7 @@ import sys
 from collections.abc import Sequence
 from dataclasses import dataclass
 from datetime import date
+from functools import partial
 from pathlib import Path
 from typing import Any, NoReturn
 
@@ -251,7 +252,8 @@ def _check(options: argparse.Namespace) -> int:
             if not options.resume:
                 folder.prepare(job.cases, job.facts.to_json(), out, job.facts.contents)
             progress = terminal.Progress(sys.stderr).update
-            run = supervisor.run(job.cases, out, chosen, progress, job.known, job.deadly)
+            preview = partial(terminal.preview, screen, job.facts)
+            run = supervisor.run(job.cases, out, chosen, progress, job.known, job.deadly, preview)
     except ledger.NoRoom as error:
         return _no_room(error.error, out, error.decided, len(job.cases))
     except OSError as error:

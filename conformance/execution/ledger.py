@@ -24,17 +24,21 @@ CANARY = "canary"
 
 @dataclass(frozen=True)
 class Status:
-    """How far a run has come: results so far by verdict, the number planned, the newest case's id."""
+    """Progress of a run: results so far by verdict, the number planned, the newest case's id, and the expected seconds to the end."""
 
     planned: int
     verdicts: Counter[str]
     newest: str
+    left: float | None = None
 
     @property
     def done(self) -> int:
         """Results so far."""
         return sum(self.verdicts.values())
 
+
+_TELLING = 100
+"""Number of results from which the time to the end is estimated."""
 
 Progress = Callable[[Status], None]
 
@@ -62,6 +66,8 @@ class Ledger:
         """Why nothing can be written any more."""
         self._verdicts = Counter(_verdict(result) for id, result in known.items() if id in self.cases)
         self._newest = ""
+        self._begun = time.monotonic()
+        self._before = self.decided
         try:
             self._journal = journal.Journal(path)
         except OSError as error:
@@ -102,7 +108,13 @@ class Ledger:
 
     def status(self, newest: str = "") -> Status:
         """How far it is; ``newest`` in place of the newest case."""
-        return Status(len(self.cases), self._verdicts, newest or self._newest)
+        return Status(len(self.cases), self._verdicts, newest or self._newest, self._expected())
+
+    def _expected(self) -> float | None:
+        """Seconds to the end at the rate so far; ``None`` as long as too little has been done to tell."""
+        done = len(self.known) - self._before
+        left = len(self.cases) - sum(self._verdicts.values())
+        return (time.monotonic() - self._begun) * left / done if done >= _TELLING else None
 
     def left(self) -> list[Case]:
         """Cases without a result, and those that are to be tried again, in the plan's order; after them the trials."""
@@ -125,6 +137,10 @@ class Ledger:
     def has(self, id: str) -> bool:
         """Whether there is such a case, planned or as a trial."""
         return id in self.cases or id in self.trials
+
+    def so_far(self) -> tuple[Result, ...]:
+        """The results of planned cases up to now, with who is accused as far as that is known."""
+        return tuple(accuse([self.known[id] for id in self.cases if id in self.known], self.known))
 
     def results(self, why: str) -> tuple[Result, ...]:
         """One result for each planned case, in the plan's order, with who is accused; what has none is lost, and ``why``."""

@@ -33,6 +33,9 @@ class Stage:
 STAGES = tuple(Stage(tier, exclusive) for tier in (Tier.QUICK, Tier.FULL) for exclusive in (False, True))
 """In their order: a run that is stopped early has a result for every pair and family."""
 
+FIRST_FULL = Stage(Tier.FULL, exclusive=False)
+"""The first stage after the quick tier."""
+
 
 def cases_of(stage: Stage, left: Iterable[Case]) -> list[Case]:
     """Return the cases that belong to a stage. Canaries belong to the full tier: they test the run, and some take long."""

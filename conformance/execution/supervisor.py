@@ -9,6 +9,7 @@ from __future__ import annotations
 import signal
 import time
 from collections import Counter, defaultdict
+from collections.abc import Callable, Sequence
 from contextlib import AbstractContextManager, nullcontext
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -31,8 +32,10 @@ from .journal import Event
 from .ledger import Ledger, NoRoom, Progress, lost
 from .pool import MonitorPool, Pool
 from .results import Result, Where, put_together, write_lines
-from .schedule import STAGES, Deadly, Schedule, Stage, cases_of
+from .schedule import FIRST_FULL, STAGES, Deadly, Schedule, Stage, cases_of
 from .tail import Tail
+
+Preview = Callable[[Sequence[Result]], None]
 
 DEFAULT_LIMIT = 6 * 3600.0
 """Seconds a run may take."""
@@ -87,16 +90,17 @@ def run(
     progress: Progress,
     known: dict[str, Result] | None = None,
     deadly: frozenset[str] = frozenset(),
+    preview: Preview = lambda results: None,
 ) -> Run:
     """Run what of the plan in ``out`` is not ``known``; the folder has been prepared, or left by an interrupted run.
 
-    ``deadly`` are cases known to kill their process. Raises :class:`NoRoom` where results cannot be written.
+    ``deadly`` are cases known to kill their process. ``preview`` gets the results of the quick tier, if the full one follows. Raises :class:`NoRoom` where results cannot be written.
     """
     started = time.monotonic()
     ledger = Ledger(cases, known or {}, out / journal.FILE)
     with private.folder() as ours, Stops() as stops:
         with temporary.room():
-            supervisor = Supervisor(ledger, out, settings, progress, ours, stops, deadly)
+            supervisor = Supervisor(ledger, out, settings, progress, ours, stops, deadly, preview)
         try:
             supervisor.work(started + settings.limit)
         finally:
@@ -135,7 +139,7 @@ class Supervisor:
 
     def __init__(
         self, ledger: Ledger, out: Path, settings: Settings, progress: Progress, private: Path, stops: Stops,
-        deadly: frozenset[str],
+        deadly: frozenset[str], preview: Preview,
     ) -> None:  # fmt: skip
         self._ledger = ledger
         self._catalogue = catalogue()
@@ -145,6 +149,7 @@ class Supervisor:
         self._private = private
         self._stops = stops
         self._deadly = deadly
+        self._preview: Preview | None = preview
         self._silenced: Counter[str] = Counter()
         """How often the worker of a case had to be killed."""
         self._companies: dict[int, list[str]] = defaultdict(list)
@@ -211,7 +216,16 @@ class Supervisor:
 
     def _stages(self, end: float) -> None:
         for stage in STAGES:
+            if stage == FIRST_FULL:
+                self._show_preview()
             self._work_off(stage, end)
+
+    def _show_preview(self) -> None:
+        """Show the results of the quick tier, once: a person need not wait for the rest."""
+        is_due = self._preview is not None and self._pass.results and not self.stopped and self._ledger.left()
+        if is_due and self._preview is not None:
+            self._preview(self._ledger.so_far())
+            self._preview = None
 
     def _trace(self, end: float) -> None:
         """Find the cases that have ended the processes of others: after all the rest, because a trace starts many processes."""

@@ -47,6 +47,8 @@ class Progress:
         text = f"{status.done}/{status.planned} cases" + "".join(
             f"  {verdict.symbol} {status.verdicts[verdict]}" for verdict in Verdict if status.verdicts[verdict]
         )
+        if status.left is not None and status.done < status.planned:
+            text += f"  {_time(status.left)} left"
         self.show(status.done, status.planned, text, status.newest)
 
     def show(self, done: int, planned: int, text: str, newest: str = "") -> None:
@@ -67,6 +69,11 @@ class Progress:
         self._tenth = done
         self._stream.write(f"\r\033[K{line}{end}")
         self._stream.flush()
+
+
+def _time(seconds: float) -> str:
+    """Return a time in whole minutes or tens of seconds: an estimate is no better."""
+    return f"{seconds / 60:.0f} min" if seconds >= 100 else f"{max(10, round(seconds, -1)):.0f} s"
 
 
 @contextmanager
@@ -117,6 +124,15 @@ def _gpu(facts: Facts) -> str:
         return f"No GPU ({facts.driver['reason'].split(':')[0]}): host memory only"
     gpus = ", ".join(gpu["name"] for gpu in facts.driver["gpus"])
     return f"{gpus}, driver {facts.driver['driver_version']} (CUDA {facts.driver['driver_cuda_version']})"
+
+
+def preview(screen: Screen, facts: Facts, results: Sequence[Result]) -> None:
+    """Print the tables of the quick tier before the full tier runs, which takes longer where there is a GPU."""
+    if any(result.case.device is Device.CUDA for result in results):
+        found = canaries.without(results)
+        screen.line()
+        screen.line(screen.paint(f"Quick tier: {many(len(found), 'case')}. The full tier follows.", "bold"))
+        tables(screen, found, [library.name for library in facts.environment.libraries])
 
 
 def summarize(screen: Screen, run: Run, facts: Facts, found: Sequence[Finding], out: Path, *, verbose: bool) -> None:

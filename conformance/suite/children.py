@@ -5,10 +5,12 @@ from __future__ import annotations
 import ctypes
 import json
 import os
+import resource
 import signal
 import subprocess
 import sys
 from collections.abc import Callable
+from functools import partial
 from typing import IO, Any
 
 from conformance import launcher
@@ -22,6 +24,8 @@ Every queue costs time and memory when CUDA starts, so only processes that look 
 """
 MOST_QUEUES = "32"
 LAUNCHER = launcher.__file__
+MOST_FILE_BYTES = 4 << 30
+"""Limit of a file that a child writes, in bytes; shared memory counts as a file."""
 _SET_DEATH_SIGNAL = 1
 _STANDARD_OUTPUT = 1
 
@@ -61,6 +65,8 @@ def start(
     ``output`` receives both standard streams. ``answers`` is a descriptor for :func:`tell`, so that other output of the
     process does not disturb the answers. ``folder`` is the working folder; by default that of this process. ``before``
     runs in the child before its program begins.
+
+    The process and its descendants write no core files and no file above :data:`MOST_FILE_BYTES`.
     """
     more = dict(variables or {})
     if answers is not None:
@@ -72,10 +78,24 @@ def start(
         stderr=output,
         pass_fds=() if answers is None else (answers,),
         start_new_session=True,
-        preexec_fn=before,
+        preexec_fn=partial(_prepare, before),
         env=environment(**more),
         cwd=folder,
     )
+
+
+def _prepare(before: Callable[[], object] | None) -> None:
+    """Limit the files of the new process. Some libraries crash in hundreds of cases, and a core file has all of a process's memory."""
+    _lower(resource.RLIMIT_CORE, 0)
+    _lower(resource.RLIMIT_FSIZE, MOST_FILE_BYTES)
+    if before is not None:
+        before()
+
+
+def _lower(limit: int, most: int) -> None:
+    soft, hard = resource.getrlimit(limit)
+    if soft == resource.RLIM_INFINITY or soft > most:
+        resource.setrlimit(limit, (most, hard))
 
 
 def tell(record: dict[str, Any]) -> None:

@@ -22,6 +22,8 @@ _PATH = "PYTHONPATH"
 _TEMPORARY = ("TMPDIR", "TEMP", "TMP")
 _PYTHONS = "PYTHON"
 
+_DUMP = "each crash on the GPU would leave a file with its memory"
+
 TAKEN_OUT = {
     "PYTHONOPTIMIZE": "it takes away docstrings, of which the catalogue is made, and assertions",
     "PYTHONINSPECT": "at its end a process would read commands, and end with another exit code",
@@ -37,6 +39,9 @@ TAKEN_OUT = {
     "PYTHON_COLORS": "tracebacks are evidence, and hold no codes for terminals",
     "FORCE_COLOR": "tracebacks are evidence, and hold no codes for terminals",
     "EXECNET_DEBUG": "the workers of pytest would write into a file of the shared folder for temporary files",
+    "CUDA_ENABLE_COREDUMP_ON_EXCEPTION": _DUMP,
+    "CUDA_ENABLE_LIGHTWEIGHT_COREDUMP": _DUMP,
+    "CUDA_ENABLE_CPU_COREDUMP_ON_EXCEPTION": _DUMP,
     ANSWERS: "it holds for one process, and not for those that this one starts",
 }
 """Variables that children do not inherit, with the reason."""

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import os
+import resource
 import subprocess
 import sys
 import zipfile
@@ -239,3 +240,22 @@ def test_a_suite_in_a_zip_says_that_it_cannot_start_anything(tmp_path: Path) -> 
     assert (done.code, done.stdout) == (Exit.USAGE, "")
     assert done.stderr.startswith(f"conformance: the package is in {archive}")
     assert done.stderr.count("\n") == 1
+
+
+@pytest.mark.parametrize(("given", "kept"), [(resource.RLIM_INFINITY, children.MOST_FILE_BYTES), (1 << 20, 1 << 20)])
+def test_a_child_leaves_no_core_file_and_no_endless_file(given: int, kept: int) -> None:
+    """A library that crashes in hundreds of cases must not fill the disk. A lower limit of the user stays."""
+    soft, hard = resource.getrlimit(resource.RLIMIT_FSIZE)
+    resource.setrlimit(resource.RLIMIT_FSIZE, (min(given, hard) if hard != resource.RLIM_INFINITY else given, hard))
+    try:
+        child = children.start("timeit", "-n1", "import time; time.sleep(60)")
+    finally:
+        resource.setrlimit(resource.RLIMIT_FSIZE, (soft, hard))
+    try:
+        limits = Path(f"/proc/{child.pid}/limits").read_text().splitlines()
+    finally:
+        child.kill()
+        child.wait()
+    first = {line[:25].strip(): line[25:].split()[0] for line in limits}
+    assert first["Max core file size"] == "0"
+    assert first["Max file size"] == str(kept)
