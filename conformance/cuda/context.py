@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import ctypes
+import time
 from collections.abc import Iterator
 from contextlib import contextmanager
 from functools import cache
@@ -16,8 +17,18 @@ _INVALID_CONTEXT = 201
 def primary(ordinal: int = 0) -> int:
     """Handle of the device's primary context, retained for the life of the process."""
     handle = ctypes.c_void_p()
+    begun = time.monotonic()
     call("cuDevicePrimaryCtxRetain", ctypes.byref(handle), ordinal)
+    _start_seconds.append(time.monotonic() - begun)
     return handle.value or 0
+
+
+_start_seconds: list[float] = []
+
+
+def start_seconds() -> float:
+    """Return the seconds that this process has spent on :func:`primary` so far, with the initialisation of the driver."""
+    return sum(_start_seconds)
 
 
 def primary_is_active(ordinal: int = 0) -> bool:

@@ -12,11 +12,13 @@ import signal
 import sys
 import time
 import traceback
+from collections import Counter
 from collections.abc import Callable, Iterable
 from functools import partial
 from typing import Any, NoReturn
 
-from conformance.suite import children, deadline, senders
+from conformance.cuda import context
+from conformance.suite import children, deadline, senders, spending
 from conformance.suite.catalogue import Case, Invariant, Isolation, catalogue
 from conformance.suite.outcomes import Outcome
 from conformance.suite.steps import Step, Steps
@@ -58,6 +60,8 @@ class Child:
         self._steps = Steps()
         self._pauses = deadline.Pauses()
         self._watched = 0
+        self.spent: Counter[str] = Counter()
+        """Seconds by purpose (:mod:`conformance.suite.spending`), of all requests that it has answered."""
         self.killed = 0
         """Signal from another process that ended or stopped the child; 0 if none did."""
         requests, self._requests = os.pipe()
@@ -65,8 +69,11 @@ class Child:
         self._spoken, speak = os.pipe()
         self._workbench = workbench
         supervisor = os.getpid()
+        forked = time.monotonic()
         self.pid = os.fork()
         if not self.pid:
+            spending.take()
+            spending.add(spending.Purpose.START, -forked)
             for descriptor in (self._requests, self._answers, self._spoken, *close):
                 os.close(descriptor)
             _live(supervisor, requests, answers, speak, workbench, self._steps, self._pauses)
@@ -113,7 +120,9 @@ class Child:
         request = {"case": case.to_json(), "watch": watch}
         answer, late = self._asked(request, patience * limit_of(invariant), last=last)
         if late is None and self._status is None:
-            result = Result.from_json(json.loads(answer)["result"])
+            told = json.loads(answer)
+            self.spent.update(told["spent"])
+            result = Result.from_json(told["result"])
             return result if result.outcome is not Outcome.INCONCLUSIVE else result.beside(self._stderr())
         step = self._steps.newest
         when_lost = AT_EXIT if answer else when(case, step)  # it answers once the check has ended
@@ -355,6 +364,7 @@ def _say_and_end(code: int) -> NoReturn:
 def _serve(requests: int, answers: int, bench: Workbench, steps: Steps) -> Isolation:
     """Until there are no more requests; the isolation of the last case."""
     isolation = Isolation.SHARED
+    spending.add(spending.Purpose.START, time.monotonic())
     with os.fdopen(requests, "rb") as lines:
         for line in lines:
             request = json.loads(line)
@@ -376,7 +386,7 @@ def _serve(requests: int, answers: int, bench: Workbench, steps: Steps) -> Isola
             _prepare_cuda(case)
             result = bench.run(case, invariant, steps)
             _flush()
-            _send(answers, {"result": result.to_json()})
+            _send(answers, {"result": result.to_json(), "spent": _spent()})
     return isolation
 
 
@@ -385,6 +395,17 @@ def _prepare_cuda(case: Case) -> None:
     invariant = catalogue()[case.invariant]
     if invariant.exclusive and not invariant.isolation.changes_others:
         os.environ.setdefault(children.QUEUES, children.MOST_QUEUES)
+
+
+def _spent() -> dict[str, float]:
+    """Return the seconds by purpose since the last answer."""
+    taken = spending.take()
+    seconds, _cuda[0] = context.start_seconds() - _cuda[0], context.start_seconds()
+    return {**taken, spending.Purpose.CUDA.value: round(seconds, 4)} if seconds else taken
+
+
+_cuda = [0.0]
+"""Seconds for the start of CUDA that have been reported."""
 
 
 def _flush() -> None:

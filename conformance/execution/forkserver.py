@@ -137,7 +137,7 @@ def _answer(monitor: Monitor, request: dict[str, Any]) -> dict[str, Any]:
     if job.before:
         return {"traced": monitor.trace(job.case, job.before, job.suspects).to_json(), "process": 0}
     result = monitor.run(job.case, job.isolation)
-    return {"result": result.to_json(), "process": monitor.process}
+    return {"result": result.to_json(), "process": monitor.process, "spent": monitor.spent}
 
 
 if __name__ == "__main__":

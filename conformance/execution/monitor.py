@@ -6,6 +6,7 @@ One monitor stands behind each worker. It touches no CUDA and loads nothing, so 
 from __future__ import annotations
 
 import time
+from collections import Counter
 from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass, replace
 from typing import Protocol
@@ -33,6 +34,7 @@ class Runs(Protocol):
     """A child, as a monitor sees it."""
 
     done: list[Case]
+    spent: Counter[str]
     died: bool
     pid: int
     killed: int
@@ -79,6 +81,8 @@ class Monitor:
         """The case after which the GPU could not be used."""
         self.process = 0
         """Id of the process that ran the newest case."""
+        self.spent: Counter[str] = Counter()
+        """Seconds by purpose that the newest case's processes have reported."""
         self._living: list[Runs] = []
         self._tracer = tracing.Tracer(self._together)
         self._survived: Result | None = None
@@ -91,6 +95,7 @@ class Monitor:
 
     def run(self, case: Case, isolation: Isolation) -> Result:
         """The case's result, after as many tries as it takes."""
+        self.spent.clear()
         if case.device is Device.CUDA and self._doubt and (trouble := self._trouble_with_gpu(case)):
             return self._lost_with_gpu(case, trouble)
         if isolation.changes_others:
@@ -177,6 +182,8 @@ class Monitor:
         hung = after is not None and after.result.outcome is Outcome.HANG
         result = child.run(case, last=last, watch=watch, patience=PATIENCE if hung else 1.0)
         self.process = child.pid
+        self.spent.update(child.spent)
+        child.spent.clear()
         if result.outcome in BAD:
             child.end()
         for kind in [kind for kind, other in self._company.items() if other.died]:

@@ -195,7 +195,7 @@ class MonitorPool:
         """Report the beginning of the job, as soon as the monitor is known."""
         if lane.pid and not lane.is_told:
             lane.is_told = True
-            self._tell(lane, Event.START, case=lane.job.case.id)
+            self._tell(lane, Event.START, case=lane.job.case.id, isolation=lane.job.isolation.value)
 
     def _read(self, lane: Lane) -> None:
         if lane.line is None:
@@ -216,7 +216,7 @@ class MonitorPool:
         if "traced" in answer:
             self._receive({"traced": answer["traced"], "case": job.case.id, "worker": lane.name})
         else:
-            self._tell(lane, Event.END, result=answer["result"], process=answer["process"])
+            self._tell(lane, Event.END, result=answer["result"], process=answer["process"], spent=answer["spent"])
 
     def _lose(self, lane: Lane, error: OSError) -> None:
         """Give the job of a lost monitor to a new one, a few times; if the server is gone, the pass ends anyhow."""

@@ -9,7 +9,7 @@ from conformance.adapters import registry
 from conformance.adapters.base import Adapter, Protocol, Unsupported
 from conformance.protocols.clauses import Level, Role
 from conformance.reference.guards import GUARDS
-from conformance.suite import deadline
+from conformance.suite import deadline, spending
 from conformance.suite.catalogue import Case, Invariant, Isolation
 from conformance.suite.codes import Code
 from conformance.suite.escaped import stand_in
@@ -32,7 +32,7 @@ class Workbench:
         """The loaded adapter; the library's own exception if it cannot be loaded."""
         if name not in self._loaded:
             adapter = registry.create(name)
-            with deadline.not_counted():
+            with deadline.not_counted(), spending.on(spending.Purpose.IMPORT):
                 adapter.load()
             self._loaded[name] = adapter
         return self._loaded[name]
@@ -51,7 +51,8 @@ class Workbench:
         if result.outcome is not Outcome.POISONED:
             result = self._looked_at(exchange, result, invariant, steps)
         if result.outcome is not Outcome.POISONED and invariant.isolation is not Isolation.EXIT:
-            settle(exchange, result, used.values())
+            with spending.on(spending.Purpose.SETTLE):
+                settle(exchange, result, used.values())
             result = self._looked_at(exchange, result, invariant, steps)
         return outside(exchange, invariant, result).beside(exchange.notes)
 

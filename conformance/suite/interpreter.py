@@ -17,7 +17,7 @@ from typing import IO, Any, NoReturn
 
 from conformance.protocols.clauses import Role
 
-from . import children, deadline, senders
+from . import children, deadline, senders, spending
 from .codes import BY_SLUG, Code
 from .outcomes import Inconclusive, Refused, Side, fail
 from .programs import IMPORTING
@@ -78,7 +78,7 @@ def run(program: str, *arguments: str) -> Ended:
     A program that an outside signal ended or stopped runs once more, under watch. Raises ``Inconclusive`` unless the
     program sends this signal to itself.
     """
-    with deadline.not_counted(_UNCOUNTED):
+    with deadline.not_counted(_UNCOUNTED), spending.on(spending.Purpose.INTERPRETERS):
         ended, killed, _ = _tried(program, arguments)
         if killed:
             ended, again, own = _tried(program, arguments, killed)

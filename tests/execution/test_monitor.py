@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import signal
+from collections import Counter
 from collections.abc import Iterable
 from dataclasses import dataclass, field
 
@@ -42,6 +43,7 @@ class Paper:
     pid: int
     closes: tuple[int, ...]
     done: list[Case] = field(default_factory=list)
+    spent: Counter[str] = field(default_factory=Counter)
     newest: Step = field(default_factory=Step)
     died: bool = False
     probed: list[float] = field(default_factory=list)
