@@ -13,8 +13,8 @@ from conformance.protocols.clauses import Level, Role
 from .codes import BY_SLUG, Code
 from .concurrency import elsewhere
 from .exchange import Exchange, brief
+from .forks import HANG, UNDECIDED, in_child
 from .outcomes import Failure, Inconclusive, Refused, Side, fail
-from .programs.after_fork import HANG, UNDECIDED, in_child
 
 
 def in_fork(exchange: Exchange, given: str, check: Callable[[Exchange], None], *, in_thread: bool = False) -> None:

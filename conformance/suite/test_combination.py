@@ -28,6 +28,7 @@ from .concurrency import elsewhere
 from .copies import copy_is_shared, expect_no_copy
 from .exchange import GONE, Exchange, Source, brief, show
 from .forked import in_fork
+from .forks import in_child
 from .late import Way, is_late, watch
 from .layouts import Layout
 from .libraries import REFERENCE, Environment, Pair
@@ -37,7 +38,6 @@ from .outcomes import Failure, Inconclusive, Refused, Side, fail
 from .patterns import pattern, raw
 from .places import expect_home
 from .points import BYTE_OFFSET, NO_STRIDES, SPLIT, VERSIONS, Point, far_rows, left_out, points, reach
-from .programs.after_fork import in_child
 from .repeated import CHECKS, EXCHANGE, EXCHANGES, PLAIN, REPEATED, Repeated
 from .specials import combined, parts
 from .steps import Doing

@@ -10,9 +10,9 @@ import sys
 import threading
 import time
 from pathlib import Path
+from typing import Any
 
 import pytest
-from libraries import install
 
 from conformance.adapters.base import Adapter, Device, Protocol
 from conformance.adapters.reference import ReferenceAdapter
@@ -20,11 +20,11 @@ from conformance.execution.results import Result
 from conformance.execution.workbench import Workbench
 from conformance.protocols.clauses import Level, Role
 from conformance.reference.memory import Memory, simulated
-from conformance.suite import children, deadline, interpreter, senders
+from conformance.suite import children, deadline, forks, interpreter, senders, test_context
 from conformance.suite.catalogue import Case, catalogue
 from conformance.suite.interpreter import Ended
 from conformance.suite.outcomes import Inconclusive, Outcome, Side
-from conformance.suite.programs import after_fork, import_alone, pycuda_context
+from conformance.suite.programs import import_alone, pycuda_context
 from conformance.verdict import Verdict
 
 
@@ -35,26 +35,37 @@ def run(name: str, producer: str = "one", consumer: str = "two", **parameters: s
     return Workbench({}).run(case, catalogue()[name])
 
 
-AFTER_FORK = "if os.getpid() != self.home: "
+class ForkedConsumer(ReferenceAdapter):
+    """A consumer that raises in every process, or in forks alone."""
+
+    def __init__(self, *, raises: bool, everywhere: bool = False) -> None:
+        super().__init__()
+        self._raises, self._home = raises, 0 if everywhere else os.getpid()
+
+    def take(self, offered: object, protocol: Protocol, device: Device) -> Any:
+        """Take the array, or raise."""
+        if self._raises and os.getpid() != self._home:
+            raise BufferError("forked")
+        return super().take(offered, protocol, device)
 
 
-@pytest.mark.parametrize("line", ["raise BufferError('forked')", "pass"])
-def test_what_a_fork_does_to_a_conversion_may_be_nothing(
-    line: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
+def forked(consumer: Adapter) -> Result:
+    """The case in this process, with the reference on the side of the producer."""
+    case = Case("context.after-fork", "reference", "two", "dlpack", Device.HOST)
+    bench = Workbench({"reference": ReferenceAdapter(), "two": consumer})
+    return bench.run(case, catalogue()[case.invariant])
+
+
+@pytest.mark.parametrize("raises", [True, False])
+def test_what_a_fork_does_to_a_conversion_may_be_nothing(raises: bool) -> None:
     """Raising and being right are both well."""
-    path = install(tmp_path, "two", load="self.home = os.getpid()", take=AFTER_FORK + line)
-    monkeypatch.setenv("PYTHONPATH", str(path))
-    result = run("context.after-fork", "reference", "two")
+    result = forked(ForkedConsumer(raises=raises))
     assert result.outcome is Outcome.PASS, (result.reason, result.seen, result.attachments)
 
 
-def test_a_conversion_that_is_refused_before_the_fork_is_refused(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
+def test_a_conversion_that_is_refused_before_the_fork_is_refused() -> None:
     """There is nothing to try then."""
-    monkeypatch.setenv("PYTHONPATH", str(install(tmp_path, "two", take="raise BufferError('never')")))
-    assert run("context.after-fork", "reference", "two").outcome is Outcome.REFUSED
+    assert forked(ForkedConsumer(raises=True, everywhere=True)).outcome is Outcome.REFUSED
 
 
 CHILDREN = {
@@ -69,9 +80,9 @@ CHILDREN = {
 @pytest.mark.parametrize(
     ("does", "ended"),
     [
-        ("sleeps", after_fork.HANG),
-        ("computes", after_fork.HANG),
-        ("is not run", after_fork.UNDECIDED),
+        ("sleeps", forks.HANG),
+        ("computes", forks.HANG),
+        ("is not run", forks.UNDECIDED),
         ("tells", ""),
         ("is over", ""),
     ],
@@ -81,12 +92,12 @@ def test_a_child_hangs_if_it_sleeps_or_computes_on_and_on(
 ) -> None:
     """One that gets no processor does neither: a busy machine makes nobody hang."""
     monkeypatch.setattr(interpreter, "limit", lambda: 1.5)
-    if ended == after_fork.HANG:
-        monkeypatch.setattr(after_fork, "_WHOLE", 1e6)  # on a busy machine it takes as long as it takes
+    if ended == forks.HANG:
+        monkeypatch.setattr(forks, "_WHOLE", 1e6)  # on a busy machine it takes as long as it takes
     child = subprocess.Popen([sys.executable, "-S", "-c", CHILDREN[does]], stdout=subprocess.PIPE)
     assert child.stdout is not None
     try:
-        assert after_fork._watched(child.pid, child.stdout.fileno()) == ended
+        assert forks._watched(child.pid, child.stdout.fileno()) == ended
     finally:
         child.kill()
         child.wait()
@@ -100,16 +111,16 @@ def test_a_child_hangs_if_it_sleeps_or_computes_on_and_on(
         ("raised RuntimeError: no", Outcome.PASS, ""),
         ("wrong", Outcome.FAIL, "wrong-after-fork"),
         ("SIGSEGV", Outcome.FAIL, "program-crash"),
-        (after_fork.HANG, Outcome.FAIL, "program-hang"),
-        (after_fork.UNDECIDED, Outcome.INCONCLUSIVE, ""),
+        (forks.HANG, Outcome.FAIL, "program-hang"),
+        (forks.UNDECIDED, Outcome.INCONCLUSIVE, ""),
     ],
 )
 def test_what_happens_in_a_fork_is_a_matter_of_robustness(
     ended: str, outcome: Outcome, code: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """CUDA forbids the forked process to use it, so no clause of a protocol is claimed."""
-    answer(monkeypatch, {"before": "right"}, {"ended": ended})
-    result = run("context.after-fork", "reference", "two")
+    monkeypatch.setattr(test_context, "in_child", lambda action: ended)
+    result = forked(ReferenceAdapter())
     assert (result.outcome, result.code, result.clause) == (outcome, code, "")
     assert result.verdict is (Verdict.ROBUSTNESS if outcome is Outcome.FAIL else result.verdict)
 

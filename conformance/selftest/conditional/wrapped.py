@@ -23,10 +23,10 @@ from conformance.selftest.model import Fault, Stage
 from conformance.selftest.wrapping import Opened, Real, Wrapper, wrap
 from conformance.suite import points as suite_points
 from conformance.suite.catalogue import Case, catalogue
+from conformance.suite.forks import in_child
 from conformance.suite.offers import Offered
 from conformance.suite.outcomes import Side
 from conformance.suite.patterns import pattern
-from conformance.suite.programs.after_fork import in_child
 
 from .generating import Decide, overridden
 from .knowing import Life

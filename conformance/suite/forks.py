@@ -1,60 +1,25 @@
-"""Exchange an array, fork, and try the same exchange again in the child: CUDA does not survive a fork."""
+"""Run a part of a case in a fork of its process, and observe how the fork ends."""
 
 from __future__ import annotations
 
-import json
 import os
 import select
 import signal
-import sys
 import time
 from collections.abc import Callable
 from pathlib import Path
 
-from conformance.adapters import registry
-from conformance.adapters.base import Adapter, Unsupported
-from conformance.suite import interpreter
-from conformance.suite.catalogue import Case
-from conformance.suite.exchange import Exchange, Partners, Source, brief
-from conformance.suite.outcomes import Failure, Refused
-
-from . import EXITING, importing, tell
+from . import interpreter
 
 HANG = "no end"
 """How a child ended that provably never would have."""
 UNDECIDED = "no end in time"
 """How one ended of which nobody knows."""
 _SHARE = 1 / 3
-"""Of this program's own time limit: so long a child has to sleep, or to compute, before it counts as hanging."""
+"""Share of the time limit of programs: so long a child has to sleep, or to compute, before it counts as hanging."""
 _WHOLE = 0.9
 """Of the same limit, after which nothing more is waited for."""
 _LOOK_SECONDS = 0.02
-
-
-def main(case: Case) -> None:
-    """Exchange here, then there, then tell how the child ended."""
-    tell(step="the exchange before the fork")
-    exchange = Exchange(case, Partners(_load))
-    source = exchange.source()
-    try:
-        exchange.expect_values(source, exchange.read(exchange.take(source, promised="")))
-    except (Refused, Unsupported) as refusal:
-        tell(before="refused", seen=str(refusal))
-        return
-    except Failure as failure:
-        tell(before="wrong", seen=str(failure))
-        return
-    tell(before="right")
-    tell(step="the exchange in the child")
-    tell(ended=in_child(lambda: attempt(exchange, source)))
-    tell(step=EXITING)
-
-
-def _load(name: str) -> Adapter:
-    adapter = registry.create(name)
-    with importing(name):
-        adapter.load()
-    return adapter
 
 
 def in_child(action: Callable[[], str]) -> str:
@@ -104,18 +69,3 @@ def _state(child: int) -> tuple[str, float]:
     except OSError:
         return "?", 0.0
     return fields[0], (int(fields[11]) + int(fields[12])) / os.sysconf("SC_CLK_TCK")
-
-
-def attempt(exchange: Exchange, source: Source) -> str:
-    """``right``, ``wrong`` or ``raised …``. Import and read by the adapters alone: the CUDA context of the suite is lost here, too."""
-    try:
-        offer = exchange.producer.offer(source.array, exchange.protocol)
-        taken = exchange.consumer.take(offer, exchange.protocol, exchange.device)
-        seen = exchange.consumer.read(taken)
-    except BaseException as error:
-        return f"raised {brief(error)}"
-    return "right" if seen == source.values else "wrong"
-
-
-if __name__ == "__main__":
-    main(Case.from_json(json.loads(sys.argv[1])))
