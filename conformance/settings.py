@@ -112,6 +112,7 @@ OF_OURS: dict[str, str] = {
     "CONFORMANCE_SEED": "; --seed mixes the cases",
     "CONFORMANCE_SELFTEST_SPOIL": "",
     "CONFORMANCE_SERVER": "",
+    "CONFORMANCE_TURN": "",
 }
 """Variables that the suite sets for its own processes, and the option that a user may have meant."""
 

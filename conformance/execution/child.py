@@ -18,7 +18,7 @@ from functools import partial
 from typing import Any, NoReturn
 
 from conformance.cuda import context
-from conformance.suite import children, deadline, senders, spending
+from conformance.suite import children, deadline, senders, spending, turns
 from conformance.suite.catalogue import Case, Invariant, Isolation, catalogue
 from conformance.suite.outcomes import Outcome
 from conformance.suite.steps import Step, Steps
@@ -384,7 +384,8 @@ def _serve(requests: int, answers: int, bench: Workbench, steps: Steps) -> Isola
             invariant = catalogue()[case.invariant]
             isolation = invariant.isolation
             _prepare_cuda(case)
-            result = bench.run(case, invariant, steps)
+            with turns.alone() if takes_turn(invariant) else contextlib.nullcontext():
+                result = bench.run(case, invariant, steps)
             _flush()
             _send(answers, {"result": result.to_json(), "spent": _spent()})
     return isolation
@@ -395,6 +396,11 @@ def _prepare_cuda(case: Case) -> None:
     invariant = catalogue()[case.invariant]
     if invariant.exclusive and not invariant.isolation.changes_others:
         os.environ.setdefault(children.QUEUES, children.MOST_QUEUES)
+
+
+def takes_turn(invariant: Invariant) -> bool:
+    """Whether its cases have the GPU alone from their beginning. Programs in fresh interpreters take their turn after their imports."""
+    return invariant.exclusive and invariant.isolation is not Isolation.FRESH
 
 
 def _spent() -> dict[str, float]:

@@ -15,7 +15,7 @@ from pathlib import Path
 from types import FrameType
 from typing import Any, NoReturn
 
-from conformance.suite import children
+from conformance.suite import children, turns
 from conformance.suite.catalogue import catalogue
 
 from .child import Child
@@ -35,7 +35,8 @@ START_SECONDS = 900.0
 class Server:
     """The server, as its parent sees it.
 
-    ``output`` is the descriptor that receives the server's own errors. ``folder`` is its working folder.
+    ``output`` is the descriptor that receives the server's own errors. ``folder`` is its working folder. Its socket is at ``path``, and the lock
+    for the turns of exclusive cases beside it.
     """
 
     def __init__(self, libraries: tuple[str, ...], path: str, output: int, folder: Path) -> None:
@@ -47,6 +48,7 @@ class Server:
             folder=folder,
             output=output,
             before=children.die_with_parent,
+            variables={turns.VARIABLE: f"{path}.turn"},
         )
 
     @property

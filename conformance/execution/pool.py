@@ -50,8 +50,8 @@ class Pool(Protocol):
     def was_ended(self) -> bool:
         """Whether a signal of another process has ended a process that the pool cannot do without."""
 
-    def begin(self, schedule: Schedule, most: int, *, exclusive: bool) -> None:
-        """Take the jobs of a stage, of which ``most`` may run at a time. ``exclusive`` ones run one after the other."""
+    def begin(self, schedule: Schedule, most: int) -> None:
+        """Take the jobs of a stage, of which ``most`` may run at a time."""
 
     def listen(self, seconds: float) -> None:
         """Hand out jobs, and receive what has arrived, waiting at most so long."""
@@ -125,11 +125,11 @@ class MonitorPool:
             return f"the server that forks processes has not started within {forkserver.START_SECONDS:g} s"
         return None
 
-    def begin(self, schedule: Schedule, most: int, *, exclusive: bool) -> None:
-        """Take the jobs of a stage, of which ``most`` may run at a time. ``exclusive`` ones run one after the other."""
+    def begin(self, schedule: Schedule, most: int) -> None:
+        """Take the jobs of a stage, of which ``most`` may run at a time."""
         self._schedule = schedule
         self._lanes += [Lane(f"m{number}") for number in range(len(self._lanes), most)]
-        self._working = [self._alone] if exclusive else self._lanes[:most]
+        self._working = [self._alone, *self._lanes[: most - 1]] if schedule.is_exclusive else self._lanes[:most]
 
     def listen(self, seconds: float) -> None:
         """Hand out jobs, and receive what has arrived, waiting at most so long."""
@@ -169,9 +169,9 @@ class MonitorPool:
     def _hand_out(self) -> None:
         for lane in self._free():
             starting = sum(other.starts_processes for other in self._working)
-            job = self._schedule.next(starting)
+            job = self._schedule.next(starting, alone=lane is self._alone)
             if job is None:
-                return
+                continue
             lane.job, lane.lost, lane.is_told = job, 0, False
             self._ask(lane)
 

@@ -75,28 +75,43 @@ def _exchange(case: Case) -> tuple[str, ...]:
 class Schedule:
     """The jobs of a stage that are left. ``processes`` is the number of processes that run jobs at the same time.
 
-    ``moved`` may change the isolation of a job at the moment at which it is given away.
+    ``moved`` may change a job at the moment at which it is given away. Of ``exclusive`` jobs only those for fresh interpreters run side by side: they
+    import libraries until it is their turn on the GPU.
     """
 
     def __init__(
-        self, jobs: Iterable[Job], seed: str, processes: int, moved: Callable[[Job], Job] = lambda job: job
-    ) -> None:
+        self, jobs: Iterable[Job], seed: str, processes: int, moved: Callable[[Job], Job] = lambda job: job,
+        *, exclusive: bool = False,
+    ) -> None:  # fmt: skip
         self._moved = moved
+        self.is_exclusive = exclusive
         mixed = sorted(jobs, key=lambda job: _mixed(seed, job.case.id))
-        self._starting = deque(job for job in mixed if job.isolation.starts_processes)
-        self._ordinary = deque(job for job in mixed if not job.isolation.starts_processes)
-        self._most = max(1, processes // _SHARE)
+        self._starting = deque(job for job in mixed if _starts(job, exclusive=exclusive))
+        self._ordinary = deque(job for job in mixed if not _starts(job, exclusive=exclusive))
+        self._most = processes if exclusive else max(1, processes // _SHARE)
 
     @property
     def is_empty(self) -> bool:
         """Whether all jobs have been given away."""
         return not self._starting and not self._ordinary
 
-    def next(self, starting: int) -> Job | None:
-        """Give away a job, if there is one. ``starting`` is the number of running jobs that start processes."""
-        if self._starting and (starting < self._most or not self._ordinary):
-            return self._starting.popleft()
-        return self._moved(self._ordinary.popleft()) if self._ordinary else None
+    def next(self, starting: int, *, alone: bool = False) -> Job | None:
+        """Give away a job, if there is one for this process. ``starting`` is the number of running jobs that start processes.
+
+        ``alone`` is for the one process that runs exclusive jobs one after the other.
+        """
+        if alone:
+            queue = self._ordinary or self._starting
+        elif self.is_exclusive:
+            queue = self._starting
+        else:
+            queue = self._starting if self._starting and starting < self._most else self._ordinary or self._starting
+        return self._moved(queue.popleft()) if queue else None
+
+
+def _starts(job: Job, *, exclusive: bool) -> bool:
+    """Whether a job starts processes. A child that is forked needs its turn on the GPU at once, so only fresh interpreters gain from others."""
+    return job.isolation is Isolation.FRESH if exclusive else job.isolation.starts_processes
 
 
 def _mixed(seed: str, id: str) -> bytes:

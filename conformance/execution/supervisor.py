@@ -11,7 +11,7 @@ import time
 from collections import Counter, defaultdict
 from collections.abc import Callable, Sequence
 from contextlib import AbstractContextManager, nullcontext
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
 
@@ -242,7 +242,7 @@ class Supervisor:
         return is_new and tracing.is_victim(result) and bool(self._before_of(result))
 
     def _trace_of(self, victim: Result) -> Job:
-        return Job(victim.case, Isolation.CHILD, self._before_of(victim), tuple(self._culprits))
+        return Job(victim.case, Isolation.CHILD, self._before_of(victim))
 
     def _before_of(self, victim: Result) -> tuple[Case, ...]:
         """The cases that its process had run before. A resumed run may have another plan."""
@@ -301,10 +301,9 @@ class Supervisor:
 
     def _drive(self, jobs: list[Job], exclusive: bool, end: float) -> None:
         """Run these jobs until they are done, or until the processes cannot go on."""
-        most = 1 if exclusive else min(self._settings.processes, len(jobs))
+        most = min(self._settings.processes, len(jobs))
         self._pool = pool = self._pool or self._started(jobs)
-        schedule = Schedule(jobs, self._settings.seed, most, self._killers.moved)
-        pool.begin(schedule, most, exclusive=exclusive)
+        pool.begin(Schedule(jobs, self._settings.seed, most, self._ready, exclusive=exclusive), most)
         while pool.is_busy and not self._over(end) and not self._is_hopeless(pool):
             pool.listen(_POLL_SECONDS)
             self._end_the_silent(pool)
@@ -313,6 +312,10 @@ class Supervisor:
             self._pass.was_ended = self._pass.was_ended or pool.was_ended
             self._close_pool()
         self._progress(self._ledger.status())
+
+    def _ready(self, job: Job) -> Job:
+        """A job as it is handed out: with all that is known by now."""
+        return replace(job, suspects=tuple(self._culprits)) if job.before else self._killers.moved(job)
 
     def _started(self, jobs: list[Job]) -> Pool:
         """Start the processes. The server imports the libraries of all cases, not only of these."""

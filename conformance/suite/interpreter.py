@@ -20,7 +20,7 @@ from conformance.protocols.clauses import Role
 from . import children, deadline, senders, spending
 from .codes import BY_SLUG, Code
 from .outcomes import Inconclusive, Refused, Side, fail
-from .programs import IMPORTING
+from .programs import IMPORTING, NO_TURN
 
 _SHARE = 0.75
 """Share of the case's time limit after which a program is stopped."""
@@ -84,6 +84,9 @@ def run(program: str, *arguments: str) -> Ended:
             ended, again, own = _tried(program, arguments, killed)
             if not own:
                 raise Inconclusive(_told(ended, killed, again))
+    without = ended.told(NO_TURN)
+    if without is not None:
+        raise Inconclusive(without[NO_TURN])
     return ended
 
 

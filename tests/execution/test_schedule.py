@@ -71,6 +71,19 @@ def test_when_nothing_else_is_left_all_processes_start_others() -> None:
     assert schedule.is_empty
 
 
+def test_exclusive_jobs_run_one_after_the_other_while_fresh_interpreters_import() -> None:
+    """The other processes get nothing else; a forked child has nothing to do before its turn."""
+    ordinary, forked, fresh = jobs(3), jobs(2, Isolation.CHILD), jobs(4, Isolation.FRESH)
+    schedule = Schedule([*ordinary, *forked, *fresh], "", 3, exclusive=True)
+    beside = [schedule.next(starting) for starting in (0, 1)]
+    alone = []
+    while (job := schedule.next(2, alone=True)) is not None:
+        alone.append(job)
+    assert {job.isolation for job in beside if job} == {Isolation.FRESH}
+    assert [job.isolation for job in alone[5:]] == [Isolation.FRESH] * 2
+    assert schedule.next(0) is None
+
+
 def died(case: Case) -> Result:
     """A case that has ended its process."""
     return Result(case, Outcome.CRASH, Level.MUST)

@@ -5,12 +5,15 @@ from __future__ import annotations
 import sys
 import time
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import ExitStack, contextmanager
 
-from conformance.suite import children
+from conformance.suite import children, turns
+from conformance.suite.outcomes import Inconclusive
 
 IMPORTING = "importing"
 """Key of a record that starts an import. The time up to the next record does not count for the case."""
+NO_TURN = "no turn"
+"""Key of the record of a program that did not get the GPU for itself; the case decides nothing then."""
 EXITING = "the exit of the interpreter"
 """The last step of a program."""
 
@@ -27,3 +30,19 @@ def importing(name: str) -> Iterator[None]:
     tell(**{IMPORTING: name})
     yield
     tell(imported=name)
+
+
+@contextmanager
+def gpu_alone() -> Iterator[None]:
+    """Have the GPU alone inside the context. A program of an exclusive invariant does everything but its imports in there.
+
+    The wait is reported like an import, so it does not count for the case.
+    """
+    with ExitStack() as turn:
+        with importing("the turn on the GPU"):
+            try:
+                turn.enter_context(turns.alone())
+            except Inconclusive as undecided:
+                tell(**{NO_TURN: str(undecided)})
+                sys.exit(0)
+        yield

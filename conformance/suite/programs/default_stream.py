@@ -17,7 +17,7 @@ from conformance.reference.streams import PER_THREAD, Streams
 from conformance.suite.exchange import brief
 from conformance.suite.order.handover import KIND, NEW, OLD, SHAPE, elements, filled
 
-from . import importing, tell
+from . import gpu_alone, importing, tell
 
 SWITCHES = {"cupy": "CUPY_CUDA_PER_THREAD_DEFAULT_STREAM", "cuda_python": "CUDA_PYTHON_CUDA_PER_THREAD_DEFAULT_STREAM"}
 _SECONDS = 0.1
@@ -34,11 +34,12 @@ def main(name: str, switch: str, device: Device = Device.CUDA) -> None:
         adapter = registry.create(name)
         with importing(name):
             adapter.load()
-        tell(
-            works_on=works_on(adapter, device),
-            publishes=published(adapter, device),
-            names=named(adapter, device),
-        )
+        with gpu_alone():
+            tell(
+                works_on=works_on(adapter, device),
+                publishes=published(adapter, device),
+                names=named(adapter, device),
+            )
     except Exception as error:
         tell(trouble=brief(error))
 

@@ -15,7 +15,7 @@ from conformance.suite.catalogue import Case
 from conformance.suite.exchange import brief
 from conformance.suite.patterns import pattern
 
-from . import EXITING, importing, tell
+from . import EXITING, gpu_alone, importing, tell
 
 _KIND = dtype("float32")
 _SHAPE = (3, 4)
@@ -76,4 +76,5 @@ def exchange(
 
 
 if __name__ == "__main__":
-    main(Case.from_json(json.loads(sys.argv[1])), sys.argv[2], tuple(int(word) for word in sys.argv[3].split(",")))
+    with gpu_alone():
+        main(Case.from_json(json.loads(sys.argv[1])), sys.argv[2], tuple(int(word) for word in sys.argv[3].split(",")))

@@ -7,13 +7,13 @@ import sys
 from typing import Any
 
 from conformance.adapters import registry
-from conformance.adapters.base import Device, Protocol
+from conformance.adapters.base import Adapter, Device, Protocol
 from conformance.adapters.reference import ReferenceAdapter
 from conformance.suite.exchange import brief
 from conformance.suite.order.handover import Forward, How, Setting, Without
 from conformance.suite.order.observation import observe
 
-from . import importing, tell
+from . import gpu_alone, importing, tell
 
 SWITCHES = {
     "wait": ("CUPY_CUDA_ARRAY_INTERFACE_SYNC", "0"),
@@ -32,23 +32,28 @@ def main(switch: str, device: Device = Device.CUDA) -> None:
         cupy = registry.create("cupy")
         with importing("cupy"):
             cupy.load()
-        reference = ReferenceAdapter()
-        own = Forward(Setting(cupy, reference, Protocol.CAI, device))
-        described: dict[str, Any] = own.offer().__cuda_array_interface__
-        setting = Setting(reference, cupy, Protocol.CAI, device, How.OUTSIDE)
-        without = setting.but(without=Without.NO_STREAM)
-        seen = observe(setting.streams, lambda: Forward(setting))
-        control = observe(setting.streams, lambda: Forward(without))
-        tell(
-            version=described.get("version"),
-            stream=described.get("stream"),
-            seen=str(seen),
-            in_order=seen.in_order,
-            control=str(control),
-            overtakes=control.overtakes,
-        )
+        with gpu_alone():
+            tell(**_look(cupy, device))
     except Exception as error:
         tell(trouble=brief(error))
+
+
+def _look(cupy: Adapter, device: Device) -> dict[str, Any]:
+    reference = ReferenceAdapter()
+    own = Forward(Setting(cupy, reference, Protocol.CAI, device))
+    described: dict[str, Any] = own.offer().__cuda_array_interface__
+    setting = Setting(reference, cupy, Protocol.CAI, device, How.OUTSIDE)
+    without = setting.but(without=Without.NO_STREAM)
+    seen = observe(setting.streams, lambda: Forward(setting))
+    control = observe(setting.streams, lambda: Forward(without))
+    return {
+        "version": described.get("version"),
+        "stream": described.get("stream"),
+        "seen": str(seen),
+        "in_order": seen.in_order,
+        "control": str(control),
+        "overtakes": control.overtakes,
+    }
 
 
 if __name__ == "__main__":
