@@ -151,7 +151,7 @@ class Supervisor:
         self._deadly = deadly
         self._preview: Preview | None = preview
         self._silenced: Counter[str] = Counter()
-        """How often the worker of a case had to be killed."""
+        """How often the monitor of a case had to be killed."""
         self._companies: dict[int, list[str]] = defaultdict(list)
         """The cases that each process has run, by its id."""
         self._before: dict[str, tuple[int, int]] = {}
@@ -177,7 +177,7 @@ class Supervisor:
     # -- the run
 
     def work(self, end: float) -> None:
-        """Both phases, each until all its cases have a result or nothing helps any more."""
+        """All stages, for the planned cases and then for trials, each until its cases have a result or nothing helps any more."""
         self._ledger.note(
             Event.BEGIN,
             plan=folder.digest(self._out),
@@ -392,6 +392,7 @@ class Supervisor:
         """A message of a process: into the journal first."""
         self._pass.heard = time.monotonic()
         if "traced" in record:
+            self._pass.open.pop(record["worker"], None)
             self._take_trace(self._ledger.known[record["case"]], tracing.Traced.from_json(record["traced"]))
             return
         event, name = Event(record["event"]), record.get("worker", "")
