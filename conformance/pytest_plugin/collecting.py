@@ -46,7 +46,7 @@ class Collecting:
     def pytest_configure(self, config: pytest.Config) -> None:
         """Register the markers: those of cases, and one for each family."""
         families = dict.fromkeys(invariant.family for invariant in catalogue().values())
-        markers = {**_MARKERS, **{name: "a family of invariants" for name in families}}
+        markers = {**_MARKERS, **dict.fromkeys(families, "a family of invariants")}
         for name, told in markers.items():
             config.addinivalue_line("markers", f"{name}: {told}")
 

@@ -27,7 +27,9 @@ def concerns(config: pytest.Config) -> bool:
     environments = bool(config.getoption("collect_in_virtualenv", False))
     folder = config.invocation_params.dir
     return any(
-        leads_to_suite(path_of(argument, folder, packages=bool(config.option.pyargs)), skipped, environments=environments)
+        leads_to_suite(
+            path_of(argument, folder, packages=bool(config.option.pyargs)), skipped, environments=environments
+        )
         for argument in config.args
     )
 

@@ -14,6 +14,7 @@ from conformance.execution.results import Result
 from conformance.protocols.clauses import clause
 from conformance.report.screen import harmless
 from conformance.suite.catalogue import Invariant, catalogue
+from conformance.suite.outcomes import Outcome
 
 _MARGIN = "E   "
 """By this pytest knows, and paints, the lines of an error."""
@@ -32,12 +33,16 @@ def properties(result: Result) -> list[tuple[str, object]]:
 
 def brief(result: Result) -> str:
     """Return a result in one line: for the short summary, for ``-rs`` and ``-rx``."""
-    by = f" by {', '.join(result.accused.libraries)}" if result.accused and result.accused.libraries else ""
     built_for = canaries.built_for(result)
     if built_for is not None:
-        return harmless(f"a canary that was built for {built_for.value} ended as {result.outcome.value}: {result.reason}")
-    clause_of = f" {result.clause}" if result.clause else ""
-    return " ".join(harmless(f"{result.verdict.word}{clause_of}{by}: {result.reason}").split())
+        told = f"a canary that was built for {built_for.value} ended as {result.outcome.value}: {result.reason}"
+    elif result.outcome is Outcome.REFUSED:
+        told = result.reason
+    else:
+        names = ", ".join(result.accused.libraries) if result.accused else ""
+        words = (result.verdict.word, result.clause, f"({names})" if names else "")
+        told = f"{' '.join(filter(None, words))}: {result.reason}"
+    return " ".join(harmless(told).split())
 
 
 def described(result: Result) -> str:
