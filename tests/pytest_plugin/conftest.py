@@ -8,10 +8,10 @@ import pytest
 from libraries import install
 
 FAULTY = """\
-view, itemsize = offer._source.view, offer._source.dtype.itemsize
-        if view.ndim == 3 and itemsize == 16: os.kill(os.getpid(), signal.SIGSEGV)
+view = offer._source.view
+        if view.ndim == 3 and view.contiguous: os.kill(os.getpid(), signal.SIGSEGV)
         if view.ndim == 1: offer = type(offer)(offer._source.copied())"""
-"""It copies what it can share, and dies of complex numbers in three dimensions."""
+"""It copies what it can share, and dies of packed arrays in three dimensions."""
 
 
 @pytest.fixture(scope="session")
