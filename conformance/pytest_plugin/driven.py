@@ -1,14 +1,13 @@
 """A run that a supervisor drives (``--runner pytest``): the cases come from a file of jobs, and each end is told to the supervisor.
 
 The supervisor owns the server, the plan and the journal. It repeats failures and settles who is accused, so that a result here is
-that of the monitor. Reports of pytest are not what the supervisor goes by: results do not travel through pytest.
+that of the monitor. Results do not travel through pytest, whose controller is a single thread.
 """
 
 from __future__ import annotations
 
 import os
 import time
-from collections.abc import Generator
 from pathlib import Path
 from typing import Any
 
@@ -17,17 +16,14 @@ import pytest
 from conformance.execution import forkserver
 from conformance.execution.jobs import JOBS, REPORT, SEED, Job
 from conformance.execution.journal import Event
-from conformance.execution.ledger import lost
 from conformance.execution.link import Line
 from conformance.execution.results import read_lines
 from conformance.suite import children
 from conformance.suite.catalogue import Case
 
 from . import handing
-from .asking import Answer, Monitors
-from .collecting import Collecting
-from .judging import Told
-from .running import Running
+from .asking import Monitors
+from .collecting import Collecting, case_of
 
 _PATIENCE = 10.0
 _REAP_SECONDS = 1.0
@@ -47,8 +43,7 @@ def begin(config: pytest.Config) -> None:
     seed = os.environ.get(SEED, "")
     name = str(getattr(config, "workerinput", {}).get("workerid", "main"))
     config.pluginmanager.register(Collecting(isolations, max(handing.workers(config), 1), seed=seed))
-    config.pluginmanager.register(Running(Driven(name, jobs)))
-    config.pluginmanager.register(Unseen())
+    config.pluginmanager.register(Driven(name, jobs))
 
 
 class Driven:
@@ -60,37 +55,28 @@ class Driven:
         self._report = Line(os.environ[REPORT], _PATIENCE)
         self._monitors = Monitors(Path(os.environ[forkserver.SOCKET]))
 
-    def run(self, case: Case) -> Told:
+    def pytest_runtest_protocol(self, item: pytest.Item) -> bool | None:
+        """Run the case of an item. Reports of pytest would be most of the work, and nobody reads them."""
+        case = case_of(item)
+        if case is None:
+            return None
+        self._run(case)
+        return True
+
+    def _run(self, case: Case) -> None:
         """Have a case run, and tell its beginning and its end. It has no end where nobody could run it."""
         self._tell(Event.START, case=case.id)
         try:
             answer = self._monitors.answer(case, self._isolation[case.id])
         except OSError as error:
-            why = f"no process to run {case.id} in: {type(error).__name__}: {error}"
-            self._tell(Event.TROUBLE, what=why)
-            return Told(lost(case, why))
-        self._tell_end(answer)
-        return Told(answer.result)
-
-    def _tell_end(self, answer: Answer) -> None:
+            self._tell(Event.TROUBLE, what=f"no process to run {case.id} in: {type(error).__name__}: {error}")
+            return
         self._tell(Event.END, result=answer.result.to_json(), process=answer.process)
         for culprit in answer.culprits:
             self._tell(Event.END, result=culprit.to_json(), process=0)
 
     def _tell(self, event: Event, **facts: Any) -> None:
         self._report.send(_record(event, worker=self._name, pid=os.getpid(), **facts))
-
-
-class Unseen:
-    """Keeps reports out of pytest. The supervisor reads none, and for tens of thousands of cases they are most of the work."""
-
-    @pytest.hookimpl(hookwrapper=True, tryfirst=True)
-    def pytest_runtest_makereport(self) -> Generator[None, Any, None]:
-        """Take the text out of a report: xdist sends it to the controller."""
-        report: pytest.TestReport = (yield).get_result()
-        report.longrepr = None if report.outcome != "skipped" else ("", 0, "")
-        report.sections = []
-        report.user_properties = []
 
 
 def _record(event: Event, **facts: Any) -> dict[str, Any]:
