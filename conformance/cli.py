@@ -19,8 +19,7 @@ from typing import Any, NoReturn
 import conformance
 from conformance import files, settings, temporary
 from conformance.adapters import registry
-from conformance.adapters.base import Device
-from conformance.execution import canaries, environment, folder, held, ledger, machine, plan, supervisor
+from conformance.execution import canaries, environment, folder, held, ledger, machine, plan, planning, supervisor
 from conformance.execution.environment import Facts
 from conformance.execution.results import Result
 from conformance.execution.untested import NOTHING, Untested, untested
@@ -32,7 +31,6 @@ from conformance.report import catalogue as catalogue_report
 from conformance.report.screen import harmless
 from conformance.suite import deadline
 from conformance.suite.catalogue import Case, Tier, catalogue
-from conformance.suite.libraries import REFERENCE
 from conformance.verdict import Verdict
 
 MATRIX = Path("matrix.yaml")
@@ -58,6 +56,7 @@ SELFTEST = {
 }
 """It brings faults with it that no run may meet, so it too is imported only when it is asked for."""
 
+RUNNERS = ("direct", "pytest")
 READING = {
     "explain": (
         "conformance.explain.cli",
@@ -110,6 +109,10 @@ def parser(asked: str = "") -> argparse.ArgumentParser:
     one.add_argument(
         "--limit", type=settings.seconds("--limit"), default=supervisor.DEFAULT_LIMIT, metavar="SECONDS",
         help=f"what the whole run may take (default: {supervisor.DEFAULT_LIMIT:g})",
+    )  # fmt: skip
+    one.add_argument(
+        "--runner", choices=RUNNERS, default=RUNNERS[0],
+        help="hand out the cases directly (default), or by pytest and pytest-xdist, which is slower and finds the same",
     )  # fmt: skip
     one.add_argument("--seed", default="", metavar="WORD", help="mix the cases in another order")
     one.add_argument(
@@ -171,8 +174,8 @@ def _add_lock(commands: argparse._SubParsersAction[Parser]) -> None:
 def _add_selection(command: argparse.ArgumentParser) -> None:
     command.add_argument(
         "--device",
-        choices=("auto", "host", "cuda"),
-        default="auto",
+        choices=planning.DEVICES,
+        default=planning.AUTO,
         help="where the arrays lie (default: wherever possible)",
     )
     command.add_argument(
@@ -240,7 +243,9 @@ def _ended(arguments: Sequence[str] | None) -> int:
 
 def _check(options: argparse.Namespace) -> int:
     processes = machine.processes(options.processes, machine.room())
-    chosen = supervisor.Settings(processes.number, options.seed, options.limit, why_fewer=processes.why)
+    chosen = supervisor.Settings(
+        processes.number, options.seed, by_pytest=options.runner == RUNNERS[1], limit=options.limit, why_fewer=processes.why
+    )  # fmt: skip
     if options.deadline is not None:
         os.environ[deadline.VARIABLE] = str(options.deadline)
     job = _resumed(options) if options.resume else _begun(options)
@@ -438,25 +443,15 @@ def _list(options: argparse.Namespace) -> int:
 
 def _planned(options: argparse.Namespace) -> tuple[Facts, list[Case]]:
     selection = plan.Selection(
-        devices=(Device(options.device),) if options.device != "auto" else tuple(Device),
+        devices=planning.on(options.device),
         between=options.between,
         families=options.family,
         cases=tuple(options.case),
         tier=options.tier,
         canaries=options.canaries,
     )
-    plan.check_names(catalogue(), registry.names(), selection)
-    names = (REFERENCE, *(n for n in options.between if n != REFERENCE)) if options.between else None
     with terminal.waiting(sys.stderr, "looking at the libraries …"):
-        facts = environment.measure(names)
-    if options.device != "host" and environment.UNKNOWN in facts.driver:
-        raise UserError(
-            f"it is unknown whether this machine has a GPU: {facts.driver[environment.UNKNOWN]}; run the command again, or test "
-            "host memory only with --device host"
-        )
-    if options.device == "cuda" and not facts.driver["available"]:
-        raise UserError(f"--device cuda: {facts.driver['reason']}; without it only --device host can run here")
-    return facts, plan.make(catalogue(), facts.environment, selection)
+        return planning.planned(selection, options.device)
 
 
 def _make_folder(option: str, out: Path) -> None:

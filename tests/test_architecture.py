@@ -23,6 +23,9 @@ MAY_IMPORT = {
         "documents", "ownership", "private", "files", "shapes", "temporary", "exits", "verdict",
         "protocols", "cuda", "reference", "adapters", "suite", "signals",
     },
+    "pytest_plugin": {
+        "private", "settings", "files", "temporary", "exits", "verdict", "protocols", "adapters", "suite", "execution", "report",
+    },
     "findings": {"exchanges", "exits", "files", "verdict", "wildcards", "protocols", "suite"},
     "repro": {"exchanges", "files", "verdict", "protocols", "adapters", "suite", "execution", "exits"},
     "report": {

@@ -77,6 +77,9 @@ def add(name: str, command: argparse.ArgumentParser) -> None:
         help=f"what a container may use (default: {DEFAULTS.memory})",
     )
     _add_gate(command)
+    command.add_argument(
+        "--runner", choices=("direct", "pytest"), help="how `check` hands out the cases in each cell (default: direct)"
+    )
     command.add_argument("arguments", nargs="*", metavar="-- ARGUMENTS", help="for `check` in each cell")
     _add_place(command)
     command.set_defaults(run=_conform)
@@ -116,7 +119,7 @@ def _add_place(command: argparse.ArgumentParser) -> None:
 def _conform(options: argparse.Namespace) -> int:
     _check(options)
     if _is_light(options):
-        return _light(options.arguments)
+        return _light(_for_check(options))
     stops = Stops()
     shell = _build_shell(dry_run=options.dry_run)
     if options.resume:
@@ -152,7 +155,7 @@ def _check(options: argparse.Namespace) -> None:
     """What can be said before anything is looked at."""
     given = {
         "--tier": options.tier, "--cells": options.cells, "--case": options.case, "--out": options.out,
-        "arguments for check": options.arguments, "--candidate": options.candidate,
+        "arguments for check": options.arguments, "--candidate": options.candidate, "--runner": options.runner,
         "--only-candidate": options.only_candidate, "--with-tests": options.with_tests,
         "--with-tests-limit": options.with_tests_limit, "--on": options.on != "auto", "--gpus": options.gpus != gpus.AUTO,
     }  # fmt: skip
@@ -250,6 +253,12 @@ def _light(arguments: Sequence[str]) -> int:
     os.execve(command[0], command, {**os.environ, **direct.HIDDEN})
 
 
+def _for_check(options: argparse.Namespace) -> tuple[str, ...]:
+    """The arguments for ``check`` in each cell."""
+    runner = ("--runner", options.runner) if options.runner else ()
+    return (*runner, *options.arguments)
+
+
 def _planned(options: argparse.Namespace, shell: Shell) -> tuple[Run, Engine]:
     """Everything that is decided before the run, in one object that is written down."""
     bounds = _bounds(options, DEFAULTS)
@@ -257,7 +266,7 @@ def _planned(options: argparse.Namespace, shell: Shell) -> tuple[Run, Engine]:
     if options.candidate:
         chosen = _placed(options, chosen)
     engine, why = choosing.choose(_engines(options.on, options.gpus, bounds, shell))
-    arguments = (*(part for case in options.case for part in ("--case", case)), *options.arguments)
+    arguments = (*(part for case in options.case for part in ("--case", case)), *_for_check(options))
     chosen = cells.only(chosen, arguments)
     on = engine.program.program if isinstance(engine, Containers) else engine.name
     tests = None

@@ -15,7 +15,7 @@ from pathlib import Path
 import conformance
 from conformance.suite import children, surroundings
 
-PLUGIN = "conformance.execution.worker"
+PLUGIN = "conformance.pytest_plugin"
 _TOOLS = (
     "pytest", "pytest-xdist", "execnet", "pluggy", "iniconfig", "packaging", "pygments", "exceptiongroup", "tomli",
     "typing_extensions",

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import os
+import select
 import selectors
 import socket
 import time
@@ -74,9 +75,14 @@ class Line:
         """Tell something; ``OSError`` if nobody is there any more."""
         self._socket.sendall(encoded(record))
 
-    def ask(self, record: dict[str, Any]) -> dict[str, Any]:
-        """Tell something and wait for the answer; ``OSError`` if there will be none."""
+    def ask(self, record: dict[str, Any], within: float | None = None) -> dict[str, Any]:
+        """Tell something and wait for the answer; ``OSError`` if there will be none.
+
+        ``TimeoutError``, which is one, if no answer has begun after ``within`` seconds.
+        """
         self.send(record)
+        if within is not None and not select.select([self._socket], [], [], within)[0]:
+            raise TimeoutError(f"no answer within {within:g} s")
         answer = self._answers.readline()
         if not answer.endswith(b"\n"):
             raise ConnectionResetError("the other end is gone")

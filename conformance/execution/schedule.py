@@ -95,6 +95,13 @@ class Schedule:
         """Whether all jobs have been given away."""
         return not self._starting and not self._ordinary
 
+    def all(self) -> list[Job]:
+        """Give away all jobs that are left."""
+        given = [self._moved(job) for job in (*self._starting, *self._ordinary)]
+        self._starting.clear()
+        self._ordinary.clear()
+        return given
+
     def next(self, starting: int, *, alone: bool = False) -> Job | None:
         """Give away a job, if there is one for this process. ``starting`` is the number of running jobs that start processes.
 

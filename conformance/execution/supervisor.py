@@ -31,6 +31,7 @@ from .jobs import Job
 from .journal import Event
 from .ledger import Ledger, NoRoom, Progress, lost
 from .pool import MonitorPool, Pool
+from .pytest_pool import PytestPool
 from .results import Result, Where, put_together, write_lines
 from .schedule import FIRST_FULL, STAGES, Deadly, Schedule, Stage, cases_of
 from .tail import Tail
@@ -53,13 +54,15 @@ _LINE = 300
 
 @dataclass(frozen=True)
 class Settings:
-    """Settings of a run: number of worker processes, seed of the case order, and time limit in seconds.
+    """Settings of a run: number of processes that run cases, seed of the case order, and time limit in seconds.
 
+    With ``by_pytest`` pytest hands out the cases.
     ``why_fewer`` says why there are fewer processes than requested.
     """
 
     processes: int
     seed: str = ""
+    by_pytest: bool = False
     limit: float = DEFAULT_LIMIT
     why_fewer: str = ""
 
@@ -232,9 +235,13 @@ class Supervisor:
         for exclusive in (False, True):
             victims = [result for result in self._ledger.known.values() if self._is_victim(result, exclusive)]
             if victims and not self.stopped:
+                if self._settings.by_pytest:  # traces are no tests
+                    self._close_pool()
                 with self._among_runs([victim.case for victim in victims], exclusive, end) as granted:
                     if granted:
                         self._start_and_drive([self._trace_of(victim) for victim in victims], exclusive, end)
+                if self._settings.by_pytest:
+                    self._close_pool()
 
     def _is_victim(self, result: Result, exclusive: bool) -> bool:
         known = self._catalogue.get(result.case.invariant)
@@ -321,8 +328,12 @@ class Supervisor:
         """Start the processes. The server imports the libraries of all cases, not only of these."""
         cases = self._ledger.cases.values() if self._ledger.left() else [job.case for job in jobs]
         names = dict.fromkeys(n for case in cases for n in case.libraries if n != REFERENCE)
+        preloaded = tuple(names) if self._preloads else ()
+        if self._settings.by_pytest and not any(job.before for job in jobs):
+            seed = self._settings.seed
+            return PytestPool(preloaded, self._private, self._neutral, self._receive, self._words, seed)
         place = self._private / f"server{time.monotonic_ns()}"
-        return MonitorPool(tuple(names) if self._preloads else (), place, self._neutral, self._receive, self._words)
+        return MonitorPool(preloaded, place, self._neutral, self._receive, self._words)
 
     def _close_pool(self) -> None:
         if self._pool is not None:

@@ -117,3 +117,11 @@ def test_only_ordinary_jobs_are_moved(isolation: Isolation) -> None:
     for _ in range(3):
         deadly.note(died(QUICK))
     assert deadly.moved(job) is job
+
+
+def test_all_jobs_can_be_given_away_at_once() -> None:
+    """To pytest, which hands them out itself."""
+    given = [*jobs(3), *jobs(2, Isolation.FRESH)]
+    schedule = Schedule(given, "", 2)
+    assert sorted(map(str, schedule.all())) == sorted(map(str, given))
+    assert schedule.is_empty

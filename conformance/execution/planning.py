@@ -1,0 +1,39 @@
+"""From a selection to the facts of this environment and the cases that it has: what every command that plans does first."""
+
+from __future__ import annotations
+
+from conformance.adapters import registry
+from conformance.adapters.base import Device
+from conformance.exits import UserError
+from conformance.suite.catalogue import Case, catalogue
+from conformance.suite.libraries import REFERENCE
+
+from . import environment, plan
+from .environment import Facts
+
+AUTO, HOST, CUDA = "auto", "host", "cuda"
+DEVICES = (AUTO, HOST, CUDA)
+"""The devices that a user can name. ``AUTO`` stands for every device on which arrays can be here."""
+
+
+def on(device: str) -> tuple[Device, ...]:
+    """Return the devices of a selection."""
+    return tuple(Device) if device == AUTO else (Device(device),)
+
+
+def planned(selection: plan.Selection, device: str) -> tuple[Facts, list[Case]]:
+    """Probe the libraries of a selection, and plan its cases. ``device`` is the user's word for ``selection.devices``.
+
+    Raises :class:`UserError` and :class:`~conformance.execution.plan.BadSelection`, each with one sentence for the user.
+    """
+    plan.check_names(catalogue(), registry.names(), selection)
+    names = (REFERENCE, *(n for n in selection.between if n != REFERENCE)) if selection.between else None
+    facts = environment.measure(names)
+    if device != HOST and environment.UNKNOWN in facts.driver:
+        raise UserError(
+            f"it is unknown whether this machine has a GPU: {facts.driver[environment.UNKNOWN]}; run the command again, or test "
+            "host memory only with --device host"
+        )
+    if device == CUDA and not facts.driver["available"]:
+        raise UserError(f"--device cuda: {facts.driver['reason']}; without it only --device host can run here")
+    return facts, plan.make(catalogue(), facts.environment, selection)

@@ -1,0 +1,118 @@
+"""Cases in the process of pytest: for a debugger, which stops where the check fails.
+
+Nothing is isolated. A case that kills its process ends pytest, and no trial with the reference says who is accused.
+"""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Iterator
+from dataclasses import replace
+from pathlib import Path
+from types import FrameType, TracebackType
+
+import pytest
+
+from conformance.execution import accusing
+from conformance.execution.results import Result
+from conformance.execution.workbench import Workbench
+from conformance.suite import children
+from conformance.suite.catalogue import Case, Isolation, catalogue
+from conformance.suite.exchange import Exchange
+from conformance.suite.outcomes import Failure, Refused
+
+from . import showing
+from .collecting import case_of
+from .judging import Told
+from .running import TOLD, Running, Runs, judge
+from .scope import SUITE
+from .turns import Turns
+
+
+class InProcess(Running):
+    """Runs cases in the call of their items. What tests the exit of an interpreter runs behind a monitor all the same."""
+
+    def __init__(self, isolated: Runs, turns: Turns) -> None:
+        super().__init__(isolated)
+        self._bench = Workbench()
+        self._turns = turns
+
+    def pytest_collection_finish(self, session: pytest.Session) -> None:
+        """Have CUDA start with all its queues, if a case looks at the order of streams: it hears of them only at its start."""
+        cases = (case for item in session.items if (case := case_of(item)) is not None)
+        if any(catalogue()[case.invariant].exclusive for case in cases):
+            os.environ.setdefault(children.QUEUES, children.MOST_QUEUES)
+
+    @pytest.hookimpl(trylast=True)
+    def pytest_runtest_setup(self, item: pytest.Item) -> None:
+        """Run the case now, if it has to have a process that ends."""
+        case = case_of(item)
+        if case is not None and needs_exit(case):
+            super().pytest_runtest_setup(item)
+
+    @pytest.hookimpl(tryfirst=True)
+    def pytest_pyfunc_call(self, pyfuncitem: pytest.Function) -> bool | None:
+        """Run the case, and raise what the check has raised."""
+        case = case_of(pyfuncitem)
+        if case is None or needs_exit(case):
+            return super().pytest_pyfunc_call(pyfuncitem)
+        with self._turns.turn(case):
+            result, raised = self._run(pyfuncitem, case)
+        pyfuncitem.stash[TOLD] = Told(result)
+        pyfuncitem.user_properties[:] = showing.properties(result)
+        if isinstance(raised, Refused):
+            pytest.skip(showing.brief(result))
+        if isinstance(raised, Failure):
+            self._stop(result, raised)
+        elif raised is not None:
+            raise raised
+        judge(result)
+        return True
+
+    def _stop(self, result: Result, failure: Failure) -> None:
+        """Raise the failure of the check itself, if pytest is to show one: only then a debugger stops."""
+        try:
+            judge(result)
+        except AssertionError:
+            raise failure.with_traceback(_to_the_check(failure.__traceback__)) from None
+
+    def _run(self, item: pytest.Function, case: Case) -> tuple[Result, BaseException | None]:
+        """Return the result, and what the check has raised. It is called by the item, so that ``--trace`` stops in it."""
+        raised: list[BaseException] = []
+
+        def check(exchange: Exchange) -> None:
+            try:
+                item.obj(exchange=exchange)
+            except BaseException as error:
+                raised.append(error)
+                raise
+
+        result = self._bench.run(case, replace(catalogue()[case.invariant], check=check))
+        return accusing.accused(result, lambda id: None), raised[0] if raised else None
+
+
+def needs_exit(case: Case) -> bool:
+    """Return whether a case tests the exit of an interpreter, so that it cannot run in this one."""
+    return catalogue()[case.invariant].isolation is Isolation.EXIT
+
+
+def _to_the_check(traceback: TracebackType | None) -> TracebackType | None:
+    """Return the traceback up to the innermost frame of a check. The helpers that raise for it come after that."""
+    found = list(_entries(traceback))
+    while found and not _is_check(found[-1].tb_frame):
+        found.pop()
+    cut: TracebackType | None = None
+    for entry in reversed(found):
+        cut = TracebackType(cut, entry.tb_frame, entry.tb_lasti, entry.tb_lineno)
+    return cut or traceback
+
+
+def _entries(traceback: TracebackType | None) -> Iterator[TracebackType]:
+    while traceback is not None:
+        yield traceback
+        traceback = traceback.tb_next
+
+
+def _is_check(frame: FrameType) -> bool:
+    path = Path(frame.f_code.co_filename)
+    return path.parent.resolve() == SUITE and path.name.startswith("test_")

@@ -1,0 +1,33 @@
+"""Cases behind a monitor: the usual way."""
+
+from __future__ import annotations
+
+from conformance import files
+from conformance.suite.catalogue import Case
+
+from .asking import Monitors
+from .handing import Handed
+from .judging import Judge, Told
+from .turns import Turns
+
+
+class Isolated:
+    """Runs cases in children, each in its turn."""
+
+    def __init__(self, handed: Handed, plan: list[Case]) -> None:
+        self._turns = Turns(handed.gate)
+        self._handed = handed
+        self._monitors = Monitors(handed.socket, self._given_up)
+        self._judge = Judge(self._monitors.ask, {case.id: case for case in plan})
+
+    def run(self, case: Case) -> Told:
+        """Run a case. The trials that follow from it have the same invariant, so they run in the same turn."""
+        with self._turns.turn(case):
+            return self._judge.judged(case)
+
+    def close(self) -> None:
+        """End the monitor."""
+        self._monitors.close()
+
+    def _given_up(self) -> str:
+        return files.read(self._handed.gone).decode(errors="replace") if self._handed.gone.exists() else ""

@@ -1,0 +1,110 @@
+"""The run of an item: its case is run in the setup, by a monitor, and judged in the call.
+
+So what has no decided result is an error of the setup, as if a fixture had failed, and never a failure or a pass. A failure
+is one of the call.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Generator
+from typing import Any, Protocol
+
+import pytest
+
+from conformance.execution.results import Result
+from conformance.suite.catalogue import Case
+
+from . import showing
+from .collecting import case_of
+from .judging import Told
+from .verdicts import Shown, shown
+
+TOLD = pytest.StashKey[Told]()
+
+
+class Runs(Protocol):
+    """What runs the case of an item."""
+
+    def run(self, case: Case) -> Told:
+        """Run a case in a process of its own or of others, and return what became of it."""
+
+
+class NotDecided(Exception):
+    """A case has no decided result."""
+
+
+class Broken(AssertionError):
+    """An invariant is broken."""
+
+
+class Ended(Exception):
+    """A case that was told earlier has ended the process of a later one."""
+
+
+class Running:
+    """Runs the cases of items, and makes outcomes of pytest from results."""
+
+    def __init__(self, runs: Runs) -> None:
+        self._runs = runs
+
+    @pytest.hookimpl(trylast=True)
+    def pytest_runtest_setup(self, item: pytest.Item) -> None:
+        """Run the case."""
+        case = case_of(item)
+        if case is not None:
+            take(item, self._runs.run(case))
+
+    @pytest.hookimpl(tryfirst=True)
+    def pytest_pyfunc_call(self, pyfuncitem: pytest.Function) -> bool | None:
+        """Judge the result in place of a call of the check."""
+        told = pyfuncitem.stash.get(TOLD, None)
+        if told is None or case_of(pyfuncitem) is None:
+            return None
+        judge(told.result)
+        return True
+
+    @pytest.hookimpl(trylast=True)
+    def pytest_runtest_teardown(self, item: pytest.Item) -> None:
+        """Fail if the case has shown that an earlier one is to blame, which was told already."""
+        told = item.stash.get(TOLD, None)
+        if told is not None and told.culprits:
+            raise Ended("\n\n".join(map(_told_late, told.culprits)))
+
+    @pytest.hookimpl(hookwrapper=True, tryfirst=True)
+    def pytest_runtest_makereport(self, item: pytest.Item, call: pytest.CallInfo[None]) -> Generator[None, Any, None]:
+        """Show the result in the report of the phase that it has ended."""
+        report: pytest.TestReport = (yield).get_result()
+        told = item.stash.get(TOLD, None)
+        if told is None or call.excinfo is None:
+            return
+        if isinstance(call.excinfo.value, (NotDecided, Broken, pytest.xfail.Exception)):
+            showing.complete(report, told.result, keeps_traceback=False)
+        elif isinstance(call.excinfo.value, pytest.skip.Exception):
+            report.longrepr = (*showing.place_of(told.result), f"Skipped: {showing.brief(told.result)}")
+        elif isinstance(call.excinfo.value, Ended):
+            first = told.culprits[0]
+            report.longrepr = showing.longrepr(first, f"{first.case.id}, which was told before, {call.excinfo.value}")
+
+
+def take(item: pytest.Item, told: Told) -> None:
+    """Keep the result for the other phases. Raises for a case that was refused, and for one that is not decided."""
+    item.stash[TOLD] = told
+    item.user_properties[:] = showing.properties(told.result)
+    outcome = shown(told.result)
+    if outcome is Shown.SKIPPED:
+        pytest.skip(showing.brief(told.result))
+    if outcome is Shown.ERROR:
+        raise NotDecided(showing.described(told.result))
+
+
+def judge(result: Result) -> None:
+    """Raise what the result is in pytest. Under ``--runxfail``, ``pytest.xfail`` does nothing, and any finding is a failure."""
+    outcome = shown(result)
+    if outcome is Shown.XFAILED:
+        pytest.xfail(showing.brief(result))
+    if outcome is not Shown.PASSED:
+        raise Broken(showing.described(result))
+
+
+def _told_late(culprit: Result) -> str:
+    return f"ended the process of this case: {showing.described(culprit)}"
