@@ -173,7 +173,7 @@ class ReferenceAdapter(Adapter):
         if isinstance(array, Imported):
             return array.importer.part(array, step)
         made = self.exporter_class(
-            array.memory, array.block, array.dtype, apply(array.view, step), readonly=array.readonly
+            array.memory, array.block_of_views(), array.dtype, apply(array.view, step), readonly=array.readonly
         )
         made.writer = array.writer
         return made
