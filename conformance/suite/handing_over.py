@@ -179,7 +179,7 @@ def way(result: Got, others: dict[Protocol, Got]) -> str:
     return "by its type, a table or a buffer" if is_visible and result.view is not None else "way not seen"
 
 
-_LOOKED = (DLPACK, "__dlpack_device__", CAI, ARRAY_INTERFACE, ARRAY, "__cuda_stream__", BUFFER)
+_LOOKED = (DLPACK, "__dlpack_device__", CAI, ARRAY_INTERFACE, "__array_struct__", ARRAY, "__cuda_stream__", BUFFER)
 _ALLOWED = (TypeError, BufferError, ValueError)
 """How :class:`memoryview` is told that there is no buffer, or none of such elements."""
 

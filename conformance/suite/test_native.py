@@ -73,7 +73,8 @@ def arrays(pair: Pair) -> tuple[str, ...]:
     return tuple(name for name in ARRAYS if name in pair.source.layouts) + locked
 
 
-def _further(pair: Pair) -> tuple[str, ...]:
+def further(pair: Pair) -> tuple[str, ...]:
+    """Those of :data:`FURTHER` that the producer can make."""
     return tuple(name for name in FURTHER if name in pair.source.layouts)
 
 
@@ -85,7 +86,7 @@ def _types(pair: Pair) -> tuple[str, ...]:
 def _cases(env: Environment) -> Iterator[Draft]:
     pairs = tuple(objects(env))
     yield from every(pairs, call=calls, array=arrays)
-    yield from every(pairs, quick=_never, call=calls, array=_further)
+    yield from every(pairs, quick=_never, call=calls, array=further)
     yield from every(pairs, quick=_never, call=calls, array=("c-order",), dtype=_types)
     yield from _across(env)
 

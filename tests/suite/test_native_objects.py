@@ -14,9 +14,11 @@ from conformance.adapters.calls import ARRAY, BUFFER, DLPACK, UserCall, has
 from conformance.adapters.reference import ReferenceAdapter
 from conformance.adapters.registry import create
 from conformance.adapters.special import State
+from conformance.execution import probe
 from conformance.execution.naming import everything
 from conformance.execution.workbench import Workbench
 from conformance.protocols.clauses import Level, Role
+from conformance.reference.exporter import Exporter
 from conformance.suite.catalogue import Case, catalogue
 from conformance.suite.codes import Code
 from conformance.suite.comparing import judge_array, judge_state
@@ -351,6 +353,27 @@ def test_an_attribute_that_raises_is_none() -> None:
     assert not has(Odd(), ARRAY)
     assert not has(Odd(), BUFFER)
     assert has(b"", BUFFER)
+
+
+# -- several calls
+
+
+class ShowsByTheInterfaceAlone(Exporter):
+    """Strided arrays are refused by DLPack, and shown by the array interface."""
+
+    def fields(self, version: Any, *, copied: bool) -> Any:
+        if not self.contiguous:
+            raise BufferError("strided arrays are not exported")
+        return super().fields(version, copied=copied)
+
+
+def test_what_a_producer_refuses_by_one_protocol_is_no_disagreement_of_calls(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Nobody is accused, least of all the producer by a clause of consumers."""
+    monkeypatch.setenv(probe.SIMULATE, "1")
+    producer = type("Library", (ReferenceAdapter,), {"name": "picky", "exporter_class": ShowsByTheInterfaceAlone})()
+    case = Case("native.calls-agree", "picky", REFERENCE, "dlpack", Device.SIMULATED, (("array", "stepped"),))
+    result = Workbench({REFERENCE: ReferenceAdapter(), "picky": producer}).run(case, catalogue()[case.invariant])
+    assert (result.outcome.value, result.accused) == ("refused", None), result.reason
 
 
 # -- elements without a word

@@ -301,3 +301,14 @@ class LookRaisesKeyError(Exporter):
         if self.dtype.typestr is None:
             raise KeyError(self.dtype.name)
         super().check_cai()
+
+
+@fault("native.protocol-lookup")
+class LookAtSlicesRaises(Exporter):
+    """A look for the host's interface as a capsule raises ``RuntimeError`` for an array that is not contiguous."""
+
+    @property
+    def __array_struct__(self) -> Any:
+        if self.contiguous:
+            raise AttributeError("__array_struct__")
+        raise RuntimeError("the array is not contiguous")
