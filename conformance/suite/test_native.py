@@ -45,7 +45,7 @@ ARRAYS = ("c-order", "fortran", "stepped", "rows", "empty-rows", "readonly")
 """Layouts of float32, and a packed array that is read-only. The first one is that of the table of calls."""
 READONLY = "readonly"
 FURTHER = (
-    "scalar", "cube", "permuted", "columns", "misaligned", "reversed", "reversed-rows", "broadcast-rows", "empty", "unit-column",
+    "vector", "scalar", "cube", "permuted", "columns", "misaligned", "reversed", "reversed-rows", "broadcast-rows", "empty", "unit-column",
 )  # fmt: skip
 """Layouts by which a consumer that reads the fields of a type goes wrong in one case only."""
 
@@ -78,6 +78,11 @@ def further(pair: Pair) -> tuple[str, ...]:
     return tuple(name for name in FURTHER if name in pair.source.layouts)
 
 
+def _packed(pair: Pair) -> tuple[str, ...]:
+    """A vector, of a library that has one dimension alone."""
+    return next(((name,) for name in ("c-order", "vector") if name in pair.source.layouts), ())
+
+
 def _types(pair: Pair) -> tuple[str, ...]:
     """All but the one that every layout has: a consumer that reads a type has a table of element types."""
     return tuple(name for name in pair.source.dtypes if name != PLAIN_DTYPE)
@@ -87,7 +92,7 @@ def _cases(env: Environment) -> Iterator[Draft]:
     pairs = tuple(objects(env))
     yield from every(pairs, call=calls, array=arrays)
     yield from every(pairs, quick=_never, call=calls, array=further)
-    yield from every(pairs, quick=_never, call=calls, array=("c-order",), dtype=_types)
+    yield from every(pairs, quick=_never, call=calls, array=_packed, dtype=_types)
     yield from _across(env)
 
 

@@ -155,6 +155,8 @@ RULES: dict[str, tuple[str, ...]] = {
         "past.WaitsForItsPast",
         "past.WaitsForWhatItBorrowed",
         "past.WorkOnImportsForgotten",
+        "pointer.ShapesKnownByAddress",
+        "pointer.TypesKnownByAddress",
     ),
 }
 """Each rule with the names of the faults that it leaves out."""
