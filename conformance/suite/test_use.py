@@ -179,7 +179,10 @@ def _both_count(pair: Pair) -> bool:
 
 _LAYOUTS = ("fortran", "stepped", "reversed-rows", "broadcast-rows")
 READONLY, PART, TWO = "readonly", "part", "two-imports"
-_GIVENS = {READONLY: "a read-only array", PART: "a view of an import", TWO: "two imports"}
+_GIVENS = {
+    **dict.fromkeys(_LAYOUTS, "an import with strides"), READONLY: "a read-only array", PART: "a view of an import", TWO: "two imports",
+}  # fmt: skip
+"""What is special about the import. Arithmetic that reads strides wrongly does so for every layout, which is one cause."""
 
 
 def _operations(env: Environment) -> Iterator[Draft]:
