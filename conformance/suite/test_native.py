@@ -45,7 +45,7 @@ ARRAYS = ("c-order", "fortran", "stepped", "rows", "empty-rows", "readonly")
 """Layouts of float32, and a packed array that is read-only. The first one is that of the table of calls."""
 READONLY = "readonly"
 FURTHER = (
-    "vector", "scalar", "cube", "permuted", "columns", "misaligned", "reversed", "reversed-rows", "broadcast-rows", "empty", "unit-column",
+    "vector", "scalar", "cube", "permuted", "columns", "misaligned", "reversed", "broadcast-rows", "empty", "unit-column",
 )  # fmt: skip
 """Layouts by which a consumer that reads the fields of a type goes wrong in one case only."""
 
