@@ -173,7 +173,7 @@ class ReferenceAdapter(Adapter):
         if isinstance(array, Imported):
             return array.importer.part(array, step)
         made = self.exporter_class(
-            array.memory, array.block, array.dtype, apply(array.view, step), readonly=array.readonly
+            array.memory, array.block_of_views(), array.dtype, apply(array.view, step), readonly=array.readonly
         )
         made.writer = array.writer
         return made
@@ -311,10 +311,13 @@ class ReferenceAdapter(Adapter):
         )
 
     def add(self, first: Exporter | Imported, second: Exporter | Imported) -> Exporter:
-        """Word by word."""
+        """Number by number, of the types in :data:`_NUMBERS`."""
         self._expect_one_place([first, second])
-        words = [_words(self._operand(array)) for array in (first, second)]
-        sums = b"".join((a + b & 0xFFFFFFFF).to_bytes(4, "little") for a, b in zip(*words))
+        code = _NUMBERS.get(first.dtype.name)
+        if code is None:
+            raise Unsupported(f"the reference does not add {first.dtype.name}")
+        operands = [struct.iter_unpack(f"={code}", self._operand(array)) for array in (first, second)]
+        sums = b"".join(struct.pack(f"={code}", a + b) for (a,), (b,) in zip(*operands))
         return self._packed(first, first.view.shape, sums)
 
     def stack(self, arrays: list[Exporter | Imported]) -> Exporter:
@@ -468,5 +471,5 @@ class ReferenceAdapter(Adapter):
         raise Unsupported("the reference has no module of its own")
 
 
-def _words(data: bytes) -> list[int]:
-    return [int.from_bytes(data[i : i + 4], "little") for i in range(0, len(data), 4)]
+_NUMBERS = {"int32": "i", "int64": "q", "float32": "f", "float64": "d"}
+"""How :mod:`struct` reads and writes the element types that are added."""

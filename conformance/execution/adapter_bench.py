@@ -17,6 +17,7 @@ from conformance.protocols.strided import Strided, c_strides, gather, offsets, s
 from conformance.reference.memory import CudaMemory, HostMemory, Memory, gather_by_bytes
 from conformance.suite.exchange import brief, show
 from conformance.suite.layouts import Layout, layout
+from conformance.suite.libraries import Side
 from conformance.suite.patterns import pattern
 
 EITHER = "; the adapter or the library is wrong"
@@ -97,6 +98,11 @@ class Made:
         for i, offset in enumerate(offsets(self.form)):
             block[offset * size : (offset + 1) * size] = data[i * size : (i + 1) * size]
         return bytes(block)
+
+
+def usual_layout(side: Side) -> str:
+    """The layout of a packed array, for what any array can show: a vector, of a library that has one dimension alone."""
+    return "c-order" if "c-order" in side.layouts else "vector"
 
 
 # -- elements

@@ -10,7 +10,7 @@ from conformance.adapters.base import Trait, Unsupported
 from conformance.protocols.dtypes import dtype
 from conformance.suite.libraries import Side
 
-from .adapter_bench import EITHER, OTHER, Bench, NotSo, elements, make, told
+from .adapter_bench import EITHER, OTHER, Bench, NotSo, elements, make, told, usual_layout
 
 KIND, COUNT = "int32", 7
 """Element type and number of elements of the arrays; the layout ``vector`` has so many."""
@@ -40,7 +40,7 @@ def copies(bench: Bench, side: Side) -> None:
 
 def tells_devices(bench: Bench, side: Side) -> None:
     """Two arrays of the adapter's are on one device."""
-    arrays = [make(bench, dtype(side.dtypes[0]), "c-order").array for _ in range(2)]
+    arrays = [make(bench, dtype(side.dtypes[0]), usual_layout(side)).array for _ in range(2)]
     places = [_attempt("device_of()", partial(bench.adapter.device_of, array)) for array in arrays]
     if places[0] != places[1]:
         raise NotSo(f"device_of() of two arrays gives {places[0]!r} and {places[1]!r}; expected one device{EITHER}")

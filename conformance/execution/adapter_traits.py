@@ -30,6 +30,7 @@ from .adapter_bench import (
     read,
     told,
     unchanged,
+    usual_layout,
 )
 
 _METHODS: dict[Trait, tuple[str, ...]] = {
@@ -107,20 +108,21 @@ def _declared(trait: Trait, what: str, *, strictly: bool = True) -> Iterator[Non
 
 def _writes(bench: Bench, side: Side) -> None:
     """Of a packed array in the first element type that is taken; then of views, as far as the library writes them."""
-    name = next((name for name in side.dtypes if _is_written(bench, name)), None)
+    name = next((name for name in side.dtypes if _is_written(bench, side, name)), None)
     if name is None:
+        made = make(bench, dtype(side.dtypes[0]), usual_layout(side))
         with _declared(Trait.WRITES, "write()"):
-            _write(bench, make(bench, dtype(side.dtypes[0]), "c-order"))
+            _write(bench, made)
         return
     for form in ("fortran", "rows", "stepped"):
         if form in side.layouts:
             _write_if_possible(bench, make(bench, dtype(name), form))
 
 
-def _is_written(bench: Bench, name: str) -> bool:
+def _is_written(bench: Bench, side: Side, name: str) -> bool:
     try:
         with answering(f"write() to a packed array of {name}"):
-            _write(bench, make(bench, dtype(name), "c-order"))
+            _write(bench, make(bench, dtype(name), usual_layout(side)))
     except Unsupported:
         return False
     return True
@@ -166,7 +168,7 @@ def _kernel(bench: Bench, side: Side) -> None:
 def _readonly(bench: Bench, side: Side) -> None:
     if Trait.IMMUTABLE in bench.traits:
         return
-    made = make(bench, dtype(side.dtypes[0]), "c-order")
+    made = make(bench, dtype(side.dtypes[0]), usual_layout(side))
     before = description(bench, made.array, made.what)
     with _declared(Trait.READONLY, "freeze()"):
         bench.adapter.freeze(made.array)
@@ -194,7 +196,7 @@ def _contiguity(bench: Bench, side: Side) -> None:
 
 def _extent(bench: Bench, side: Side) -> None:
     """Of an array of the library's own, if the adapter tells it of those too: what is behind an import is for the suite to find out."""
-    made = make(bench, dtype(side.dtypes[0]), "c-order")
+    made = make(bench, dtype(side.dtypes[0]), usual_layout(side))
     try:
         with unchanged(bench, made, "extent()"), _declared(Trait.EXTENT, "extent()", strictly=False):
             first, end = bench.adapter.extent(made.array)

@@ -118,6 +118,10 @@ class Exporter:
         if self.log.cai:
             self._left.append(block)
 
+    def block_of_views(self) -> Block:
+        """The memory that a view of the array has: the same block."""
+        return self.block
+
     # -- where the elements are
 
     def element0(self) -> int:

@@ -140,6 +140,17 @@ def _behind(exchange: Exchange, array: Any, protocol: Protocol) -> Got:
     return got(exchange, take)
 
 
+def raised_by_the_producer(exchange: Exchange, array: Any) -> tuple[type[BaseException], ...]:
+    """The kinds of exceptions by which the producer itself refuses to show the array by the protocols that both have."""
+    found = []
+    for protocol in shared_protocols(exchange):
+        offer = exchange.producer.offer(array, protocol)
+        got(exchange, lambda: exchange.consumer.take(offer, protocol, exchange.device))  # noqa: B023 - called at once
+        if offer.raised is not None:
+            found.append(type(offer.raised))
+    return tuple(found)
+
+
 def memory_of(source: Source) -> Memory:
     """The memory of a producer's array."""
     return Memory(source.start - source.before, max(source.start + len(source.block), source.address + 1))
@@ -168,7 +179,7 @@ def way(result: Got, others: dict[Protocol, Got]) -> str:
     return "by its type, a table or a buffer" if is_visible and result.view is not None else "way not seen"
 
 
-_LOOKED = (DLPACK, "__dlpack_device__", CAI, ARRAY_INTERFACE, ARRAY, "__cuda_stream__", BUFFER)
+_LOOKED = (DLPACK, "__dlpack_device__", CAI, ARRAY_INTERFACE, "__array_struct__", ARRAY, "__cuda_stream__", BUFFER)
 _ALLOWED = (TypeError, BufferError, ValueError)
 """How :class:`memoryview` is told that there is no buffer, or none of such elements."""
 

@@ -32,7 +32,8 @@ def special(case: Case) -> str:
     state = case.option("state", "")
     if state:
         return f"{_STATE}{state}"
-    return described(case.option("layout", "c-order"), case.option("dtype", PLAIN_DTYPE))
+    layout = case.option("layout", case.option("array", "c-order"))
+    return described(layout, case.option("dtype", PLAIN_DTYPE))
 
 
 def described(layout: str = "c-order", kind: str = PLAIN_DTYPE) -> str:

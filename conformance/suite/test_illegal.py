@@ -9,11 +9,13 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 from dataclasses import dataclass
+from itertools import chain
 from typing import Any
 
 from conformance.adapters.base import Device, Protocol, Trait, View
 from conformance.protocols.clauses import Level, Role
 from conformance.protocols.dtypes import NATIVE_ORDER, dtype
+from conformance.reference.exporter import NEWEST
 
 from .catalogue import Draft, Isolation, every, invariant
 from .codes import Code
@@ -27,12 +29,27 @@ _KINDS = {"host": (1, 0), "cuda": (2, 0), "rocm": (10, 0)}
 """Devices that a capsule names, by name: memory of the host, of CUDA and of ROCm."""
 
 
+LEGACY = "legacy"
+
+
+def _newest(exchange: Exchange) -> tuple[int, int] | None:
+    """The version of the capsule: a consumer that asks for a newer one gets a legacy capsule as well, from an older producer."""
+    return None if exchange.option("struct", "") == LEGACY else NEWEST
+
+
+def _in_legacy(env: Environment, **axes: Any) -> Iterator[Draft]:
+    """The same in a legacy capsule, which some consumers read by another function."""
+    return every(env.imports(Protocol.DLPACK), quick=lambda pair: False, **axes, struct=(LEGACY,))
+
+
+def _kinds(pair: Pair) -> tuple[str, ...]:
+    return ("cuda", "rocm") if pair.device is Device.HOST else ("rocm", "host")
+
+
 def _contradicting(env: Environment) -> Iterator[Draft]:
     """Each consumer with each kind of device that the array does not lie on."""
-    return every(
-        env.imports(Protocol.DLPACK),
-        named=lambda pair: ("cuda", "rocm") if pair.device is Device.HOST else ("rocm", "host"),
-    )
+    yield from every(env.imports(Protocol.DLPACK), named=_kinds)
+    yield from _in_legacy(env, named=_kinds)
 
 
 @invariant(
@@ -48,7 +65,7 @@ def test_capsule_device(exchange: Exchange) -> None:
 
     A consumer that asks the method alone takes memory of the one kind for memory of the other. The method tells where the array lies.
     """
-    source = exchange.crafted(override={"device": _KINDS[exchange.option("named")]})
+    source = exchange.crafted(override={"device": _KINDS[exchange.option("named")]}, newest=_newest(exchange))
     given = "a capsule that alone names another kind of device"
     exchange.illegal(given)
     _expect_refused(exchange, Offered(source.array.__dlpack__, source.array.device()), "DLP-45", given)
@@ -71,11 +88,13 @@ def _expect_refused(exchange: Exchange, offer: Any, cited: str, given: str) -> N
     bugs="pointer-02",
     level=Level.ROBUSTNESS,
     isolation=Isolation.RISKY,
-    cases=lambda env: every(p for p in env.imports() if not _is_user_made(p)),
+    cases=lambda env: chain(every(p for p in env.imports() if not _is_user_made(p)), _in_legacy(env)),
 )
 def test_null_address(exchange: Exchange) -> None:
     """An array with elements at address 0 is refused, and the process survives."""
-    source = exchange.crafted(override={"data": 0, "byte_offset": 0}, cai_override={"data": (0, False)})
+    source = exchange.crafted(
+        override={"data": 0, "byte_offset": 0}, cai_override={"data": (0, False)}, newest=_newest(exchange)
+    )
     given = "an array with elements at address 0"
     exchange.illegal(given)
     _expect_refused(exchange, exchange.offer(source), exchange.reading(), given)
@@ -90,20 +109,27 @@ _BLOCK, _COUNT = "vector", 4
 """The layout of the whole block, and how many of its elements are told: what is told ends before the block does."""
 
 
+def _wide(pair: Pair) -> tuple[str, ...]:
+    """Elements of 2, 8 and 16 bytes: a consumer may round an address to one width alone."""
+    return tuple(name for name in ("int16", "float64", "complex128") if name in pair.target.dtypes)
+
+
 @invariant(
     "illegal.misaligned-address",
     context="DLP-18 CAI-05",
     bugs="I32",
     level=Level.ROBUSTNESS,
     isolation=Isolation.RISKY,
-    cases=lambda env: every(env.imports()),
+    cases=lambda env: chain(
+        every(env.imports()), every(env.imports(), quick=lambda pair: False, dtype=_wide), _in_legacy(env)
+    ),
 )
 def test_misaligned_address(exchange: Exchange) -> None:
     """An address that is no multiple of the element's size is refused, or its bytes arrive as they lie there; the process survives.
 
     On a GPU no kernel can read such elements, so nothing but copies reads them here.
     """
-    source = exchange.crafted(form=layout(_BLOCK))
+    source = exchange.crafted(form=layout(_BLOCK), newest=_newest(exchange))
     nbytes = _COUNT * source.dtype.itemsize
     changed = {"shape": (_COUNT,), "strides": (1,), "data": source.address + 1}
     source.array.override = changed

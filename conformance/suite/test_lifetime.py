@@ -30,7 +30,7 @@ from conformance.protocols.strided import Index
 from conformance.reference.exporter import Exporter, Log
 from conformance.reference.managed import Deleter, Managed, settle, stray_deleter_calls
 
-from .catalogue import Isolation, Needs, every, invariant
+from .catalogue import Isolation, Needs, every, invariant, layouts
 from .codes import Code
 from .exchange import GONE, Exchange, Source, brief, show
 from .forked import in_fork
@@ -595,13 +595,21 @@ def _from_temporary(exchange: Exchange) -> tuple[Any, bytes]:
     context="CAI-27",
     bugs="I19 I21",
     level=Level.MUST,
-    cases=lambda env: chain(every(env.pairs()), every(env.pairs(), size=(NOTHING,))),
+    cases=lambda env: chain(
+        every(env.pairs()),
+        every(env.pairs(), size=(NOTHING,)),
+        every(
+            filter(shows_one_library, env.pairs()),
+            quick=lambda pair: False,
+            layout=layouts("rows", "stepped", "scalar", "cube"),
+        ),
+    ),
 )
 def test_owner_released(exchange: Exchange) -> None:
-    """Once the import is gone, nothing keeps the producer's array alive, with elements or without."""
+    """Once the import is gone, nothing keeps the producer's array alive, with elements or without, nor a slice or a scalar."""
     source = _source(exchange)
     owner = weakref.ref(source.array)
-    taken = exchange.take(source, promised=None if source.block else "")
+    taken = exchange.take(source, promised=None if source.block and not exchange.option("layout", "") else "")
     source.array = None
     if source.block:
         exchange.read(taken)

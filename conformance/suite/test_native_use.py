@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
+from itertools import chain
 
 from conformance.adapters.base import Device, Protocol, Trait
 from conformance.adapters.calls import DLPACK
@@ -20,7 +21,7 @@ from .order.handover import Forward, How, Setting, can_be_inside
 from .order.natively import Natively
 from .outcomes import Inconclusive, Refused, Side, fail
 from .steps import Doing
-from .test_native import objects
+from .test_native import arrays, further, made, objects
 
 # -- streams
 
@@ -203,14 +204,17 @@ def _once(env: Environment) -> Iterator[Pair]:
     "native.protocol-lookup",
     producer="PY-01",
     level=Level.OBSERVED,
-    cases=lambda env: every(_once(env), dtype=lambda pair: pair.source.dtypes),
+    cases=lambda env: chain(
+        every(_once(env), dtype=lambda pair: pair.source.dtypes),
+        every(_once(env), quick=lambda pair: False, array=lambda pair: (*arrays(pair)[1:], *further(pair))),
+    ),
 )
 def test_protocol_lookup(exchange: Exchange) -> None:
     """A look whether an object offers a protocol is answered, or ends in ``AttributeError``; for a buffer in ``TypeError`` or ``BufferError``.
 
     Consumers look for several protocols before they find one. Whichever exception escapes ends the whole exchange.
     """
-    thing = native(exchange, exchange.source().array)
+    thing = native(exchange, made(exchange).array)
     with exchange.step(Doing.EXPORT, Role.PRODUCER):
         raised = raised_by_looks(thing)
     exchange.check_context()

@@ -41,7 +41,8 @@ def test_as_made(exchange: Exchange) -> None:
     promised = exchange.promises(plain=source.view.contiguous) if making.numbers else ""
     if not making.numbers:
         exchange.special(STRIDES_OF_NOTHING)
-        if exchange.protocol is Protocol.DLPACK and _takes_nothing(exchange, making.shape):
+        by_dlpack = exchange.protocol is Protocol.DLPACK
+        if by_dlpack and _gives(exchange, source) and _takes_nothing(exchange, making.shape):
             promised = "DLP-53"
     taken = exchange.take(source, promised=promised)
     view = exchange.look(taken)
@@ -64,6 +65,16 @@ def _source(exchange: Exchange, making: Making) -> Source:
     strides = tuple(stride // kind.itemsize for stride in view.strides)
     source = Source(array, kind, Strided(making.shape, strides), view.address, values, elements=values)
     return exchange.made(source)
+
+
+def _gives(exchange: Exchange, source: Source) -> bool:
+    """Whether the producer exports the array at all: the promise is the consumer's."""
+    try:
+        exchange.producer.exporter(source.array, Protocol.DLPACK).__dlpack__()
+    except Exception as error:
+        exchange.check_context(error)
+        return False
+    return True
 
 
 def _takes_nothing(exchange: Exchange, shape: tuple[int, ...]) -> bool:

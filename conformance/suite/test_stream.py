@@ -813,7 +813,11 @@ def test_nested(exchange: Exchange) -> None:
     wanted = [library.handle(stream) for stream in (outer, inner, outer)]
     before = library.current_stream(device)
     seen: list[int] = []
+    again: list[int] = []
     with library.using(outer):
+        with library.using(outer):
+            again.append(library.current_stream(device))
+        again.append(library.current_stream(device))
         seen.append(library.current_stream(device))
         out = None
         try:
@@ -831,6 +835,8 @@ def test_nested(exchange: Exchange) -> None:
     expected = [*wanted, wanted[1], wanted[0], before]
     if out is not (leaving if exchange.option("leaves") == "raising" else None):
         _not_current("what comes out of a block is not what was raised in it", exchange.option("leaves"), brief(out))
+    if again != [wanted[0]] * 2:
+        _not_current("a block of the stream that is current already does not nest", [wanted[0]] * 2, again)
     if seen != expected:
         _not_current("blocks do not nest", expected, seen)
 

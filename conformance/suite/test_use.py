@@ -14,28 +14,28 @@ from typing import Any
 
 from conformance.adapters.base import Adapter, Protocol, Trait
 from conformance.protocols.clauses import Level, Role
-from conformance.protocols.dtypes import dtype
+from conformance.protocols.dtypes import DType, dtype
 from conformance.protocols.strided import Index, packed
 
 from .catalogue import Draft, every, invariant
 from .codes import Code
 from .exchange import Exchange, Source, brief, show
-from .layouts import Layout
+from .layouts import Layout, layout
 from .libraries import Environment, Pair
-from .outcomes import Inconclusive, fail
+from .outcomes import Inconclusive, Refused, fail
 from .test_pointer import both_have
 from .working import kernel_trouble, unless_environment
 
 _KIND = dtype("int32")
-_SHAPE = (3, 4)
-_OWN = tuple(1000 * number for number in range(1, 13))
-"""The elements of the consumer's own array."""
+_CODES = {"int32": "i", "int64": "q", "float32": "f", "float64": "d"}
+"""How :mod:`struct` writes a number of each element type that is added and stacked."""
+_FORM = Layout("c-order", (3, 4))
 _GIVEN = tuple(range(1, 13))
-"""Those of the producer's. Every sum of two is another number, and exact in float32."""
+"""The elements of the producer's array. Those of the consumer's own are 1000 times as large; every sum of two is exact in float32."""
 
 
-def _words(numbers: Iterable[int]) -> bytes:
-    return b"".join(struct.pack("=i", number) for number in numbers)
+def _words(numbers: Iterable[int], kind: DType = _KIND) -> bytes:
+    return b"".join(struct.pack(f"={_CODES[kind.name]}", number) for number in numbers)
 
 
 @dataclass(frozen=True)
@@ -49,23 +49,26 @@ class Operation:
     told: str
     given: str
     results: Callable[[Adapter, Any, Any], list[Any]]
-    expected: Callable[[tuple[int, ...], tuple[int, ...]], list[bytes]]
+    expected: Callable[[Numbers, Numbers], list[Numbers]]
+
+
+Numbers = tuple[int, ...]
 
 
 def _added(library: Adapter, own: Any, taken: Any) -> list[Any]:
     return [library.add(own, taken), library.add(taken, own)]
 
 
-def _sums(own: tuple[int, ...], given: tuple[int, ...]) -> list[bytes]:
-    return [_words(a + b for a, b in zip(own, given))] * 2
+def _sums(own: Numbers, given: Numbers) -> list[Numbers]:
+    return [tuple(a + b for a, b in zip(own, given))] * 2
 
 
 def _stacked(library: Adapter, own: Any, taken: Any) -> list[Any]:
     return [library.stack([own, taken]), library.stack([taken, own])]
 
 
-def _behind(own: tuple[int, ...], given: tuple[int, ...]) -> list[bytes]:
-    return [_words(own + given), _words(given + own)]
+def _behind(own: Numbers, given: Numbers) -> list[Numbers]:
+    return [own + given, given + own]
 
 
 OPERATIONS = {
@@ -79,7 +82,7 @@ OPERATIONS = {
     ),
     "copy": Operation(
         Trait.COPIES, "copying the import", "an import that is copied", lambda library, own, taken: [library.copied(taken)],
-        lambda own, given: [_words(given)],
+        lambda own, given: [given],
     ),
 }  # fmt: skip
 
@@ -89,60 +92,122 @@ def _can(*names: str) -> Callable[[Pair], tuple[str, ...]]:
     return lambda pair: tuple(name for name in names if pair.consumer.has(OPERATIONS[name].trait))
 
 
-def _expect_operation(exchange: Exchange, operation: Operation, source: Source, taken: Any) -> None:
-    """The operation on the import gives what our own computation gives, if it does so on arrays of the consumer's own."""
-    consumer, given = exchange.consumer, _numbers(source.values)
-    own = _own(exchange, _OWN)
-    exchange.special(operation.given)
+Twin = Callable[[], Any]
+"""Makes an array of the consumer's own that is special in the same way as the import."""
+
+
+def _expect_operation(
+    exchange: Exchange, operation: Operation, source: Source, taken: Any, *, own: tuple[Any, Numbers] | None = None,
+    given: Numbers | None = None, twin: Twin | None = None,
+) -> None:  # fmt: skip
+    """The operation on the import gives what our own computation gives, if it does so on arrays of the consumer's own.
+
+    ``own`` is the other operand with its elements, and ``given`` the elements of ``taken``, where that is not the import itself. An operation that fails on
+    packed arrays of the usual element type is a fault of the environment; others are not in every library.
+    """
+    consumer, kind = exchange.consumer, source.dtype
+    given = _numbers(source.values, kind) if given is None else given
+    shape = consumer.describe(taken).shape
+    other, numbers = own or (_own(exchange, kind, shape, _thousands(given)), _thousands(given))
+    is_usual = twin is None and kind is _KIND
+    exchange.special(f"{operation.given}{exchange.given and ', '}{exchange.given}")
 
     def work() -> list[bytes]:
-        return [consumer.read(result) for result in operation.results(consumer, own, taken)]
+        return [consumer.read(result) for result in operation.results(consumer, other, taken)]
 
-    with unless_environment(exchange, partial(_trouble, exchange, operation)):
-        seen = exchange.using(work, operation.told)
-        wanted = operation.expected(_OWN, given)
-        if seen != wanted:
-            _wrong(exchange, operation, source, b"".join(wanted), b"".join(seen))
+    trouble = partial(_trouble, exchange, operation, kind, shape, given, twin)
+    try:
+        with unless_environment(exchange, trouble):
+            seen = exchange.using(work, operation.told)
+            wanted = [_words(result, kind) for result in operation.expected(numbers, given)]
+            if seen != wanted:
+                _wrong(exchange, operation, source, b"".join(wanted), b"".join(seen))
+    except Inconclusive as lacking:
+        if is_usual:
+            raise
+        raise Refused(f"{consumer.name} does not do that with such arrays of its own: {lacking}") from lacking
 
 
 def _wrong(exchange: Exchange, operation: Operation, source: Source, wanted: bytes, seen: bytes) -> None:
     exchange.expect_handed(source)
     fail(
         Code.VALUES_CHANGED, exchange.reading(), role=Role.CONSUMER, reason=f"{operation.told} gives other elements",
-        expected=show(wanted, _KIND, limit=24), seen=show(seen, _KIND, limit=24), accused=exchange.reader_at_fault(),
+        expected=show(wanted, source.dtype, limit=24), seen=show(seen, source.dtype, limit=24), accused=exchange.reader_at_fault(),
     )  # fmt: skip
 
 
-def _own(exchange: Exchange, numbers: tuple[int, ...]) -> Any:
+def _thousands(given: Numbers) -> Numbers:
+    """The elements of the consumer's own array."""
+    return tuple(1000 * (index + 1) for index in range(len(given)))
+
+
+def _own(exchange: Exchange, kind: DType, shape: tuple[int, ...], numbers: Numbers) -> Any:
     """A packed array of the consumer's own."""
-    return exchange.consumer.array(_KIND, _SHAPE, _words(numbers), exchange.device)
+    return exchange.consumer.array(kind, shape, _words(numbers, kind), exchange.device)
 
 
-def _numbers(data: bytes) -> tuple[int, ...]:
-    return struct.unpack(f"={len(data) // _KIND.itemsize}i", data)
+def _numbers(data: bytes, kind: DType = _KIND) -> Numbers:
+    return tuple(int(number) for (number,) in struct.iter_unpack(f"={_CODES[kind.name]}", data))
 
 
-def _trouble(exchange: Exchange, operation: Operation) -> str:
+def _trouble(
+    exchange: Exchange, operation: Operation, kind: DType, shape: tuple[int, ...], given: Numbers, twin: Twin | None
+) -> str:  # fmt: skip
     """What is wrong with the operation on two arrays of the consumer's own; empty if nothing is."""
-    library = exchange.consumer
+    library, numbers = exchange.consumer, _thousands(given)
     try:
-        results = operation.results(library, _own(exchange, _OWN), _own(exchange, _GIVEN))
+        other = twin() if twin is not None else _own(exchange, kind, shape, given)
+        results = operation.results(library, _own(exchange, kind, shape, numbers), other)
         seen = [library.read(result) for result in results]
     except Exception as error:
         return f"an operation of {library.name} fails on arrays of its own: {brief(error)}"
-    if seen != operation.expected(_OWN, _GIVEN):
+    if seen != [_words(result, kind) for result in operation.expected(numbers, given)]:
         return f"an operation of {library.name} computes something else on arrays of its own"
     return ""
 
 
-def _source(exchange: Exchange) -> Source:
-    """The producer's array, with elements of ours."""
-    form = Layout("c-order", _SHAPE)
-    return exchange.make(exchange.producer, kind=_KIND, form=form, block=_words(_GIVEN))
+def _source(exchange: Exchange, *, form: Layout = _FORM, first: int = 1, readonly: bool = False) -> Source:
+    """The producer's array of the case's element type, whose block counts from ``first`` on."""
+    kind = dtype(exchange.option("dtype", _KIND.name))
+    block = _words(range(first, first + form.elements), kind)
+    return exchange.make(exchange.producer, kind=kind, form=form, block=block, readonly=readonly)
 
 
 def _both_count(pair: Pair) -> bool:
     return all(_KIND.name in side.dtypes for side in (pair.source, pair.target))
+
+
+_LAYOUTS = ("fortran", "stepped", "reversed-rows", "broadcast-rows")
+READONLY, PART, TWO = "readonly", "part", "two-imports"
+_GIVENS = {
+    **dict.fromkeys(_LAYOUTS, "an import with strides"), READONLY: "a read-only array", PART: "a view of an import", TWO: "two imports",
+}  # fmt: skip
+"""What is special about the import. Arithmetic that reads strides wrongly does so for every layout, which is one cause."""
+
+
+def _operations(env: Environment) -> Iterator[Draft]:
+    """One element type and a packed array with every pair; other imports and element types with the reference on one side."""
+    pairs = tuple(filter(_both_count, env.pairs()))
+    shown = tuple(pair for pair in pairs if pair.with_reference)
+    operation = _can("add", "stack")
+    yield from every(pairs, operation=operation)
+    yield from every(shown, quick=_never, operation=operation, array=_arrays)
+    yield from every(shown, quick=_never, operation=operation, dtype=_types)
+
+
+def _never(pair: Pair) -> bool:
+    return False
+
+
+def _arrays(pair: Pair) -> tuple[str, ...]:
+    """Layouts, a read-only array, a view that the consumer makes of its import, and two imports at once."""
+    found = tuple(name for name in _LAYOUTS if name in pair.source.layouts and name in pair.target.layouts)
+    found += (READONLY,) if pair.producer.has(Trait.READONLY) else ()
+    return found + ((PART,) if "misaligned" in pair.target.layouts else ()) + (TWO,)
+
+
+def _types(pair: Pair) -> tuple[str, ...]:
+    return tuple(n for n in _CODES if n != _KIND.name and n in pair.source.dtypes and n in pair.target.dtypes)
 
 
 @invariant(
@@ -152,18 +217,65 @@ def _both_count(pair: Pair) -> bool:
     context="DLP-42",
     bugs="use-01",
     level=Level.MUST,
-    cases=lambda env: every(filter(_both_count, env.pairs()), operation=_can("add", "stack")),
+    cases=_operations,
 )
 def test_own_arrays(exchange: Exchange) -> None:
     """An import is added to an array of the consumer's own and stacked with it, in either order, and the elements are right.
 
-    The array of the producer has its elements still.
+    So is a view of an import, and two imports with each other. The array of the producer has its elements still.
     """
-    source = _source(exchange)
-    taken = exchange.take(source)
+    operation, name = OPERATIONS[exchange.option("operation")], exchange.option("array", "c-order")
+    if name in _GIVENS:
+        exchange.special(_GIVENS[name])
+    form = layout(name) if name in _LAYOUTS else _FORM
+    source = _source(exchange, form=form, readonly=name == READONLY)
+    taken = exchange.take(source, promised="" if name in (READONLY, *_LAYOUTS) else None)
     exchange.expect_values(source, exchange.read(taken))
-    _expect_operation(exchange, OPERATIONS[exchange.option("operation")], source, taken)
+    if name == PART:
+        _expect_on_part(exchange, operation, source, taken)
+    elif name == TWO:
+        other = _source(exchange, first=100)
+        own = exchange.take(other), _numbers(other.values)
+        exchange.expect_values(other, exchange.read(own[0]))
+        _expect_operation(exchange, operation, source, taken, own=own)
+    else:
+        _expect_operation(exchange, operation, source, taken, twin=_twin(exchange, name, source))
     exchange.expect_intact(source, exchange.consumer)
+
+
+def _twin(exchange: Exchange, name: str, source: Source) -> Twin | None:
+    """An array of the consumer's own of the layout, or read-only if it knows that."""
+    library = exchange.consumer
+    locked = name == READONLY and Trait.READONLY in library.traits
+    if name not in _LAYOUTS and not locked:
+        return None
+    return lambda: (
+        exchange.make(library, kind=source.dtype, form=source.form, block=source.block, readonly=locked).array
+    )
+
+
+def _expect_on_part(exchange: Exchange, operation: Operation, source: Source, taken: Any) -> None:
+    """The same with all rows of an import but the first."""
+    consumer, step = exchange.consumer, Index((slice(1, None), slice(None)))
+    numbers = _numbers(source.values, source.dtype)
+
+    def twin() -> Any:
+        return consumer.view(_own(exchange, source.dtype, _FORM.base, numbers), step)
+
+    part = exchange.using(lambda: consumer.view(taken, step), "making a view of the import", own=twin)
+    _expect_operation(exchange, operation, source, part, given=numbers[_FORM.base[1] :], twin=twin)
+
+
+def _placed(env: Environment) -> Iterator[Draft]:
+    pairs = tuple(p for p in env.pairs(Protocol.DLPACK) if p.consumer.has(Trait.DEVICE_ATTRIBUTE))
+    yield from every(pairs)
+    yield from every((p for p in pairs if p.with_reference), quick=_never, array=_elsewhere)
+
+
+def _elsewhere(pair: Pair) -> tuple[str, ...]:
+    """Imports to which a consumer may give another device: without elements, without dimensions, read-only."""
+    found = tuple(name for name in ("empty-rows", "scalar") if name in pair.source.layouts)
+    return found + ((READONLY,) if pair.producer.has(Trait.READONLY) else ())
 
 
 @invariant(
@@ -171,11 +283,16 @@ def test_own_arrays(exchange: Exchange) -> None:
     consumer="DLP-42",
     bugs="use-01",
     level=Level.MUST,
-    cases=lambda env: every(p for p in env.pairs(Protocol.DLPACK) if p.consumer.has(Trait.DEVICE_ATTRIBUTE)),
+    cases=_placed,
 )
 def test_device(exchange: Exchange) -> None:
     """The device that an import tells is equal to that of an array of the consumer's own in the same place."""
-    taken = exchange.take(exchange.source())
+    name = exchange.option("array", "c-order")
+    locked = name == READONLY
+    if locked:
+        exchange.special(_GIVENS[name])
+    source = exchange.make(exchange.producer, form=_FORM if locked else layout(name), readonly=locked)
+    taken = exchange.take(source, promised=None if name == "c-order" else "")
     own = exchange.make(exchange.consumer).array
     consumer = exchange.consumer
     seen = exchange.using(lambda: consumer.device_of(taken), "asking for the device of the import")
@@ -193,8 +310,8 @@ def test_device(exchange: Exchange) -> None:
 
 
 _BLOCK = (80,)
-_OFFSETS = {"element": 1, "page": 64}
-"""Elements between the data pointer of the capsule and element 0: 4 bytes, and the 256 that the header speaks of."""
+_OFFSETS = {"element": 0, "page": 256}
+"""Bytes between the data pointer of the capsule and element 0: those of one element, and the 256 that the header speaks of."""
 _WORK = ("kernel", "add", "stack", "copy")
 
 
@@ -204,8 +321,16 @@ def _offset_work(pair: Pair) -> tuple[str, ...]:
 
 
 def _offsets(env: Environment) -> Iterator[Draft]:
-    pairs = (pair for pair in env.imports(Protocol.DLPACK) if _both_count(pair))
-    return every(pairs, work=_offset_work, offset=tuple(_OFFSETS))
+    pairs = tuple(pair for pair in env.imports(Protocol.DLPACK) if _both_count(pair))
+    wide = ("float64",)
+    yield from every(pairs, work=_offset_work, offset=tuple(_OFFSETS))
+    yield from every(
+        (pair for pair in pairs if "float64" in pair.target.dtypes),
+        quick=_never,
+        work=_can(*_WORK[1:]),
+        offset=tuple(_OFFSETS),
+        dtype=wide,
+    )
 
 
 @invariant(
@@ -232,16 +357,18 @@ def test_offset(exchange: Exchange) -> None:
         _expect_incremented(exchange, source, taken)
 
 
-def _with_offset(exchange: Exchange, ahead: int) -> Source:
-    """An array of the reference, so many elements into its block; the capsule's data pointer is the block's start."""
-    size = len(_GIVEN)
+def _with_offset(exchange: Exchange, nbytes: int) -> Source:
+    """An array of the reference, so many bytes into its block, or one element; the capsule's data pointer is the block's start."""
+    kind = dtype(exchange.option("dtype", _KIND.name))
+    size, ahead = len(_GIVEN), nbytes // kind.itemsize or 1
     form = Layout("offset", _BLOCK, (Index((slice(ahead, ahead + size),)),))
-    source = exchange.crafted(kind=_KIND, form=form)
-    block = _words(range(5000, 5000 + _BLOCK[0]))
-    source.block = block[: 4 * ahead] + _words(_GIVEN) + block[4 * (ahead + size) :]
+    source = exchange.crafted(kind=kind, form=form)
+    start = ahead * kind.itemsize
+    block = _words(range(5000, 5000 + _BLOCK[0]), kind)
+    source.block = block[:start] + _words(_GIVEN, kind) + block[start + size * kind.itemsize :]
     exchange.poke(source.start, source.block)
     source.array.override = {
-        "data": source.start, "byte_offset": 4 * ahead, "shape": _SHAPE, "strides": packed(_SHAPE).strides,
+        "data": source.start, "byte_offset": start, "shape": _FORM.base, "strides": packed(_FORM.base).strides,
     }  # fmt: skip
     exchange.special("a capsule with a `byte_offset`")
     return source

@@ -309,6 +309,20 @@ class CannotWrite(Boxes):
         raise Unsupported("boxes are sealed")
 
 
+class OneDimension(Boxes):
+    """Right, and nothing but vectors."""
+
+    def empty(self, dtype: DType, shape: tuple[int, ...], device: Device) -> Any:
+        if len(shape) != 1:
+            raise Unsupported("one dimension alone")
+        return super().empty(dtype, shape, device)
+
+
+class SealedVectors(OneDimension):
+    def write(self, array: Any, data: bytes) -> None:
+        raise Unsupported("boxes are sealed")
+
+
 class NoWriting(ReferenceAdapter):
     """A trait is declared without its method."""
 
@@ -531,6 +545,7 @@ MISTAKES = {
     CannotRead: "read() of a new array of float32 raises AttributeError: no attribute 'tobyte'" + EITHER,
     WritesBeside: "also changes what lies beside its elements",
     CannotWrite: "it declares the trait writes, but write() raises Unsupported: boxes are sealed",
+    SealedVectors: "it declares the trait writes, but write() raises Unsupported: boxes are sealed",
     NoWriting: "it declares the trait writes, but has no write() of its own",
     AlwaysContiguous: "contiguous() of a transposed array of float32 is True; expected False" + EITHER,
     NeverFrozen: "describe() of a packed array of float32 says that it can be written after freeze()",
@@ -592,6 +607,11 @@ def test_the_reference_is_trusted(device: Device) -> None:
 def test_a_flawless_adapter_of_arrays_of_its_own_is_trusted() -> None:
     """So what the mistakes above are told by is the mistake."""
     assert found(Boxes()) is None
+
+
+def test_an_adapter_of_vectors_alone_is_trusted() -> None:
+    """What is tried of a packed array is tried of a vector."""
+    assert found(OneDimension()) is None
 
 
 @pytest.mark.parametrize("name", [name for name in registry.names() if name != "reference"])

@@ -38,12 +38,13 @@ def exchange(**adapters: Adapter) -> Exchange:
     return Exchange(case, Partners(lambda name: found[name]))
 
 
-def run(change: str, producer: Adapter, consumer: Adapter | None = None, invariant: str = "export-kept") -> Result:
+def run(
+    change: str, producer: Adapter, consumer: Adapter | None = None, invariant: str = "export-kept", **more: str
+) -> Result:  # fmt: skip
     """One case with these partners, called by their names; the reference beside them is flawless."""
     taker = consumer or ReferenceAdapter()
-    case = Case(
-        f"source.{invariant}", producer.name, taker.name, "dlpack", Device.HOST, (("change", change),)
-    )  # fmt: skip
+    given = (("change", change), *more.items())
+    case = Case(f"source.{invariant}", producer.name, taker.name, "dlpack", Device.HOST, given)
     bench = Workbench({"reference": ReferenceAdapter(), taker.name: taker, producer.name: producer})
     return bench.run(case, catalogue()[case.invariant])
 
@@ -131,6 +132,38 @@ def test_a_consumer_that_does_not_hold_its_import_is_accused_in_place_of_the_pro
     result = run("delete", ReferenceAdapter(), library("careless", importer_class=ReleasesAtOnce))
     assert result.outcome is Outcome.FAIL, result.reason
     assert (result.clause, result.accused and result.accused.side) == ("DLP-26", Side.CONSUMER)
+
+
+@pytest.mark.parametrize(
+    ("fault", "export", "words"),
+    [
+        ("ViewsHoldTheirArrayAlone", "part", "while a view of the array is exported"),
+        ("SmallArraysUnheld", "small", "of an array of 48 bytes"),
+        ("LargeArraysUnheld", "large", "of a large array"),
+        ("LaterExportsUnheld", "later", "after an earlier export"),
+        ("LegacyExportsUnheld", "legacy", "while a legacy capsule lives"),
+        ("ReadOnlyArraysUnheld", "readonly", "of a read-only array"),
+    ],
+)
+def test_an_export_that_alone_does_not_hold_its_memory_is_named(fault: str, export: str, words: str) -> None:
+    """The usual export of the same array holds it."""
+    careless = library("careless", exporter_class=all_faults()[f"source.{fault}"].exporter)
+    assert run("renew", careless).outcome is Outcome.PASS
+    result = run("renew", careless, export=export)
+    assert (result.outcome, result.clause) == (Outcome.FAIL, "DLP-49"), result.reason
+    assert words in result.given
+
+
+def test_a_mistake_that_every_export_shows_is_that_of_the_change() -> None:
+    """So all cases of it are one finding."""
+    careless = library("careless", exporter_class=all_faults()["source.HoldsTheArrayAlone"].exporter)
+    assert run("renew", careless, export="small").given == run("renew", careless).given == "`array.renew()`"
+
+
+def test_memory_that_one_change_does_not_free_is_looked_at_after_two() -> None:
+    """Only the second change shows that an export does not hold the memory, and a control which one that is."""
+    result = run("renew", library("keeping", exporter_class=all_faults()["source.KeepsTheNewestMemoryAlone"].exporter))
+    assert (result.outcome, result.clause) == (Outcome.FAIL, "DLP-49"), result.reason
 
 
 class Refusing(Exporter):

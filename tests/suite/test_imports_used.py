@@ -123,3 +123,48 @@ def test_flawless_partners_are_not_accused(run_reference: Runner) -> None:
     assert len(names) == 4
     for name in names:
         assert {result.outcome for result in run_reference(name)} == {Outcome.PASS}, name
+
+
+class AddsPackedAlone(ReferenceAdapter):
+    """An operand with strides is refused, whoever it is of."""
+
+    def add(self, first: Any, second: Any) -> Any:
+        if not (self.contiguous(first) and self.contiguous(second)):
+            raise ValueError("packed arrays alone")
+        return super().add(first, second)
+
+
+class AddsItsOwnStridesAlone(ReferenceAdapter):
+    """An import with strides is refused."""
+
+    def add(self, first: Any, second: Any) -> Any:
+        if any(isinstance(array, Imported) and not array.contiguous for array in (first, second)):
+            raise ValueError("packed imports alone")
+        return super().add(first, second)
+
+
+@pytest.mark.parametrize(
+    ("library", "outcome"), [(AddsPackedAlone(), Outcome.REFUSED), (AddsItsOwnStridesAlone(), Outcome.FAIL)]
+)
+def test_an_operand_with_strides_is_held_against_one_of_the_consumers_own(
+    library: ReferenceAdapter, outcome: Outcome
+) -> None:
+    """A library that adds packed arrays alone breaks no promise."""
+    assert run(library, "use.own-arrays", operation="add", array="stepped").outcome is outcome
+
+
+@pytest.mark.parametrize(
+    ("fault", "parameters"),
+    [
+        ("ArithmeticReadsAsIfPacked", {"array": "stepped"}),
+        ("PartsBeginWithTheWhole", {"array": "part"}),
+        ("StagedByShape", {"array": "two-imports"}),
+        ("ReadOnlyImportsAreNoOperands", {"array": "readonly"}),
+    ],
+)
+def test_arithmetic_that_is_wrong_with_some_imports_alone_is_seen(fault: str, parameters: dict[str, str]) -> None:
+    """A packed import is added rightly."""
+    library = broken(all_faults()[f"use.{fault}"])
+    assert run(library, "use.own-arrays", operation="add").outcome is Outcome.PASS
+    result = run(library, "use.own-arrays", operation="add", **parameters)
+    assert (result.outcome, result.role) == (Outcome.FAIL, Role.CONSUMER), result.reason

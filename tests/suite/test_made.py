@@ -14,6 +14,7 @@ from conformance.execution.results import Result
 from conformance.execution.workbench import Workbench
 from conformance.protocols.dlpack import Tensor
 from conformance.protocols.dtypes import dtype
+from conformance.reference.exporter import Exporter
 from conformance.reference.importer import Imported, Importer
 from conformance.suite import pressure
 from conformance.suite.catalogue import Case, catalogue
@@ -61,6 +62,23 @@ def test_who_decides_by_the_strides_of_no_elements_deviates() -> None:
 def test_who_takes_nothing_without_elements_is_not_judged_by_strides() -> None:
     """Whether it may is another question (DLP-19)."""
     assert run("pointer.as-made", NothingWithoutElements, made="none-inside").outcome is Outcome.REFUSED
+
+
+class GivesNothingWithoutElements(Exporter):
+    """Refuses to export an array without elements."""
+
+    def dlpack(self, **keywords: Any) -> Any:
+        if not self.view.size:
+            raise BufferError("no elements")
+        return super().dlpack(**keywords)
+
+
+def test_a_producer_that_exports_nothing_without_elements_is_accused_of_nothing() -> None:
+    """The promise about strides is the consumer's."""
+    producer = type("Library", (ReferenceAdapter,), {"name": "picky", "exporter_class": GivesNothingWithoutElements})()
+    case = Case("pointer.as-made", "picky", "reference", "dlpack", Device.HOST, (("made", "none-inside"),))
+    result = Workbench({"reference": ReferenceAdapter(), "picky": producer}).run(case, catalogue()[case.invariant])
+    assert result.outcome is Outcome.REFUSED, result.reason
 
 
 @pytest.mark.parametrize("making", NumpyAdapter.made, ids=lambda making: making.name)

@@ -14,9 +14,11 @@ from conformance.adapters.calls import ARRAY, BUFFER, DLPACK, UserCall, has
 from conformance.adapters.reference import ReferenceAdapter
 from conformance.adapters.registry import create
 from conformance.adapters.special import State
+from conformance.execution import probe
 from conformance.execution.naming import everything
 from conformance.execution.workbench import Workbench
 from conformance.protocols.clauses import Level, Role
+from conformance.reference.exporter import Exporter
 from conformance.suite.catalogue import Case, catalogue
 from conformance.suite.codes import Code
 from conformance.suite.comparing import judge_array, judge_state
@@ -71,6 +73,18 @@ def test_arrays_on_a_gpu_are_handed_to_libraries_of_the_host() -> None:
     assert "native.as-protocol/torch-numpy/dlpack/cuda/numpy.asarray/c-order" in cases
     assert "native.as-protocol/pycuda-jax/cai/cuda/jax.numpy.asarray/c-order" in cases
     assert not any("numpy-torch" in name and "/cuda/" in name for name in cases)
+
+
+def test_every_element_type_of_a_producer_is_handed_over_as_it_is() -> None:
+    """A consumer that reads a type has a table of element types, of which one row can be wrong."""
+    cases = catalogue()["native.as-protocol"].cases(ALL)
+    tried = {case.option("dtype", "float32") for case in cases if (case.producer, case.consumer) == ("numpy", "torch")}
+    assert set(create("numpy").candidate_dtypes) <= tried
+
+
+def test_a_case_of_a_layout_says_what_is_special_before_anybody_is_asked() -> None:
+    """A process that dies in an import says no more."""
+    assert exchange(array="reversed").given == "an array with negative strides"
 
 
 def test_no_order_is_looked_at_through_a_call_that_waits() -> None:
@@ -339,6 +353,55 @@ def test_an_attribute_that_raises_is_none() -> None:
     assert not has(Odd(), ARRAY)
     assert not has(Odd(), BUFFER)
     assert has(b"", BUFFER)
+
+
+# -- several calls
+
+
+class ShowsByTheInterfaceAlone(Exporter):
+    """Strided arrays are refused by DLPack, and shown by the array interface."""
+
+    def fields(self, version: Any, *, copied: bool) -> Any:
+        if not self.contiguous:
+            raise BufferError("strided arrays are not exported")
+        return super().fields(version, copied=copied)
+
+
+def test_what_a_producer_refuses_by_one_protocol_is_no_disagreement_of_calls(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Nobody is accused, least of all the producer by a clause of consumers."""
+    monkeypatch.setenv(probe.SIMULATE, "1")
+    producer = type("Library", (ReferenceAdapter,), {"name": "picky", "exporter_class": ShowsByTheInterfaceAlone})()
+    case = Case("native.calls-agree", "picky", REFERENCE, "dlpack", Device.SIMULATED, (("array", "stepped"),))
+    result = Workbench({REFERENCE: ReferenceAdapter(), "picky": producer}).run(case, catalogue()[case.invariant])
+    assert (result.outcome.value, result.accused) == ("refused", None), result.reason
+
+
+# -- elements without a word
+
+
+@pytest.mark.parametrize(
+    ("dtype", "outcome"), [("float32", "fail"), ("int64", "fail"), (">f4", "pass"), ("datetime64[s]", "pass")]
+)
+def test_elements_that_the_protocols_refuse_are_not_shared_as_other_numbers(dtype: str, outcome: str) -> None:
+    """A result that names the elements' own type is right, whatever the protocols say."""
+
+    class Short(ReferenceAdapter):
+        name = "short"
+        calls = (
+            UserCall("short.array", lambda adapter, thing, device: View(thing.element0(), (3,), (8,), dtype, None)),
+        )
+
+        def describe(self, array: Any) -> View:
+            return array if isinstance(array, View) else super().describe(array)
+
+        def read(self, array: Any) -> bytes:
+            return b"" if isinstance(array, View) else super().read(array)
+
+    given = (("call", "short.array"), ("elements", "datetime64"))
+    case = Case("native.elements", REFERENCE, "short", "dlpack", Device.HOST, given)
+    result = Workbench({REFERENCE: ReferenceAdapter(), "short": Short()}).run(case, catalogue()[case.invariant])
+    assert result.outcome.value == outcome, result.reason
+    assert outcome == "pass" or result.clause == "NAT-01"
 
 
 # -- on real libraries

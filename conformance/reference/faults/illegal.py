@@ -43,6 +43,26 @@ class ReadsNull(Importer):
 
 
 @fault("illegal.null-address")
+class LegacyNullIsRead(Importer):
+    """The function that reads legacy capsules takes elements at NULL."""
+
+    def check_data(self, tensor: Tensor) -> None:
+        """Looked at in a versioned capsule alone."""
+        if tensor.version is not None:
+            super().check_data(tensor)
+
+
+@fault("illegal.misaligned-address", bugs="pointer-17")
+class RoundsToWideElements(Importer):
+    """The address of elements of 8 bytes is rounded down to a multiple of 8."""
+
+    def dl_address(self, tensor: Tensor) -> int:
+        """Rounded for this width."""
+        address = super().dl_address(tensor)
+        return address - address % 8 if tensor.bits == 64 else address
+
+
+@fault("illegal.null-address")
 class NullIsADefect(Importer):
     """Elements at NULL end in an assertion."""
 

@@ -380,6 +380,19 @@ class DictionariesKept(Exporter):
 # -- wrong only in a process that has forked
 
 
+@fault("lifetime.owner-released")
+class SlicesKept(Exporter):
+    """An exported slice that does not begin where its memory does is kept for good, as the base of others."""
+
+    kept: ClassVar[list[Any]] = []
+
+    def export(self, fields: Fields, owner: Any) -> Any:
+        """With a reference to the slice."""
+        if self.view.offset and self.view.size:
+            self.kept.append(owner)
+        return super().export(fields, owner)
+
+
 @fault("lifetime.across-fork")
 class ReleasesOnlyWhereItTook(Importer):
     """An import that ends in another process than the one that made it is never released."""

@@ -7,6 +7,7 @@ from __future__ import annotations
 
 from typing import Any
 
+from conformance.protocols.dtypes import DLCode, dtype
 from conformance.reference.exporter import Exporter
 from conformance.reference.importer import Imported, Importer
 
@@ -108,6 +109,65 @@ class TypeStridesInElements(ByType):
         taken = super().read(source)
         taken.strides = source.view.strides
         return taken
+
+
+@fault(_SAME)
+class TypeTableHasAWrongRow(ByType):
+    """Of what is read by its type the elements of ``uint16`` are taken for ``int16``, and all others are right."""
+
+    def read(self, source: Exporter) -> Imported:
+        """With a sign."""
+        taken = super().read(source)
+        taken.dtype = dtype("int16") if taken.dtype.name == "uint16" else taken.dtype
+        return taken
+
+
+@fault(_SAME)
+class TypeHidesTheDirection(ByType):
+    """Of what is read by its type a negative stride is taken for a positive one."""
+
+    def read(self, source: Exporter) -> Imported:
+        """Without the sign."""
+        taken = super().read(source)
+        taken.strides = tuple(map(abs, taken.strides))
+        return taken
+
+
+@fault(_SAME)
+class TypeHasNoScalars(ByType):
+    """An array without dimensions that is read by its type becomes a vector of one element."""
+
+    def read(self, source: Exporter) -> Imported:
+        """With a dimension."""
+        taken = super().read(source)
+        if not taken.shape:
+            taken.shape, taken.strides = (1,), (taken.dtype.itemsize,)
+        return taken
+
+
+@fault("native.elements")
+class DatesAreIntegers(ByType):
+    """The elements of an object that is read by its type are numbers, whatever their kind."""
+
+    def read(self, source: Exporter) -> Imported:
+        """By their width."""
+        taken = super().read(source)
+        if taken.dtype.code is DLCode.OPAQUE:
+            taken.dtype = dtype("int64")
+        return taken
+
+
+@fault("native.elements")
+class ConstructorReadsDates(DatesAreIntegers):
+    """Only the call that takes whatever it knows takes dates for numbers of 8 bytes."""
+
+    def take_dlpack(self, source: Any, **requested: Any) -> Imported:
+        """By the protocol."""
+        return Importer.take_dlpack(self, source, **requested)
+
+    def take_any(self, source: Any) -> Imported:
+        """By the type."""
+        return self.read(source) if is_own(source) else super().take_any(source)
 
 
 @fault(_SAME, "native.calls-agree")
@@ -241,3 +301,14 @@ class LookRaisesKeyError(Exporter):
         if self.dtype.typestr is None:
             raise KeyError(self.dtype.name)
         super().check_cai()
+
+
+@fault("native.protocol-lookup")
+class LookAtSlicesRaises(Exporter):
+    """A look for the host's interface as a capsule raises ``RuntimeError`` for an array that is not contiguous."""
+
+    @property
+    def __array_struct__(self) -> Any:
+        if self.contiguous:
+            raise AttributeError("__array_struct__")
+        raise RuntimeError("the array is not contiguous")

@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from typing import Any
+from dataclasses import replace
+from typing import Any, ClassVar
 from weakref import WeakValueDictionary
 
 from conformance.protocols import cai, capsule
@@ -527,3 +528,32 @@ class WritesInFront(Exporter):
         if self.block.nbytes:
             self.memory.write(self.block.address - 1, b"\1")
         return super().element0()
+
+
+@fault("pointer.same-memory")
+class TypesKnownByAddress(Importer):
+    """What is known of memory is kept by address, shape and strides while an import lives: a second one has the element type and the access of the first."""
+
+    known: ClassVar[WeakValueDictionary[tuple[Any, ...], Imported]] = WeakValueDictionary()
+
+    def read_tensor(self, tensor: Tensor) -> Imported:
+        """Of the first one, if there is one."""
+        made = super().read_tensor(tensor)
+        if made.address:
+            first = self.known.setdefault((made.address, made.shape, made.strides), made)
+            made.dtype, made.readonly = first.dtype, first.readonly
+        return made
+
+
+@fault("pointer.same-memory")
+class ShapesKnownByAddress(Importer):
+    """The shape of a dictionary is looked up by its address, and is that of the first import, though that is gone."""
+
+    shapes: ClassVar[dict[tuple[int, int], Any]] = {}
+
+    def read_cai(self, described: Any) -> cai.ArrayInterface:
+        """By address and size."""
+        interface = super().read_cai(described)
+        size = packed(interface.shape).size
+        shape = self.shapes.setdefault((interface.address, size), interface.shape)
+        return replace(interface, shape=shape) if interface.strides is None else interface

@@ -32,6 +32,87 @@ class WipesWhatItLeaves(Exporter):
         super().leave(block)
 
 
+class _Forgetful(Exporter):
+    """An export that keeps its array alone in one case: the base of the faults here."""
+
+    def held(self, owner: Any) -> Any:
+        """The memory in all other cases."""
+        return None if self.forgets() else super().held(owner)
+
+    def forgets(self) -> bool:
+        """Whether this is that case."""
+        raise NotImplementedError
+
+
+@fault("source.export-kept", bugs="lifetime-15")
+class ViewsHoldTheirArrayAlone(Exporter):
+    """A view of an array keeps the array, and not the memory that the array has: exports of the array itself are right."""
+
+    def block_of_views(self) -> Block:
+        """By its address."""
+        return BorrowedBlock(self.block.address, self)
+
+
+@fault("source.export-kept")
+class SmallArraysUnheld(_Forgetful):
+    """Elements of less than 1 KiB lie in the object itself, and an export of a small array keeps no memory beside it."""
+
+    def forgets(self) -> bool:
+        """By the size."""
+        return 0 < self.view.size * self.dtype.itemsize < 1024
+
+
+@fault("source.export-kept")
+class LargeArraysUnheld(_Forgetful):
+    """Memory of more than 64 KiB is mapped by itself, and a change unmaps it whoever has it."""
+
+    def forgets(self) -> bool:
+        """By the size."""
+        return self.view.size * self.dtype.itemsize > 1 << 16
+
+
+@fault("source.export-kept")
+class LaterExportsUnheld(_Forgetful):
+    """The first export of an array keeps its memory, and those after it rely on that."""
+
+    def forgets(self) -> bool:
+        """By what has been exported before."""
+        return bool(self.log.exports)
+
+
+@fault("source.export-kept")
+class ReadOnlyArraysUnheld(_Forgetful):
+    """An array that nobody can write is taken to keep its memory for good."""
+
+    def forgets(self) -> bool:
+        """By the flag."""
+        return self.readonly
+
+
+@fault("source.export-kept")
+class LegacyExportsUnheld(Exporter):
+    """Only a versioned capsule keeps the memory."""
+
+    def export(self, fields: Fields, owner: Any) -> Any:
+        """By the version."""
+        self._is_legacy = fields.version is None
+        return super().export(fields, owner)
+
+    def held(self, owner: Any) -> Any:
+        """Nothing beside the array for a legacy one."""
+        return None if self._is_legacy else super().held(owner)
+
+
+@fault("source.export-kept")
+class KeepsTheNewestMemoryAlone(HoldsTheArrayAlone):
+    """An array keeps the memory that it had before its newest change, and exports keep none: the second change takes it away."""
+
+    def leave(self, block: Block) -> None:
+        """For one change."""
+        super().leave(block)
+        self._before = block
+
+
 @fault("source.loan-kept", "lifetime.past", bugs="lifetime-15")
 class PassedOnUnheld(Exporter):
     """An import is exported again by its address, and nothing keeps it."""

@@ -441,6 +441,16 @@ class _RestoresDefault(Current):
             self.handle = LEGACY
 
 
+class _EndsWithItsStream(Current):
+    @contextmanager
+    def using(self, handle: int) -> Iterator[None]:
+        before, self.handle = self.handle, handle
+        try:
+            yield
+        finally:
+            self.handle = LEGACY if before == handle else before
+
+
 class _Swallows(Current):
     @contextmanager
     def using(self, handle: int) -> Iterator[None]:
@@ -460,6 +470,13 @@ class ForgetsOuterBlock(Importer):
     """A block leaves the default stream current, not that of the block around it."""
 
     current_class = _RestoresDefault
+
+
+@fault("stream.nested")
+class EndsWithItsStream(Importer):
+    """A block of the stream that is current already ends the block around it: behind it the default stream is current."""
+
+    current_class = _EndsWithItsStream
 
 
 @fault("stream.nested")

@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
+import weakref
 from collections.abc import Callable
-from typing import Any
+from typing import Any, ClassVar
 
 from conformance.protocols.strided import packed
 from conformance.reference.importer import Imported, Importer
@@ -56,6 +57,75 @@ class ArithmeticSeesZeros(Importer):
     def operand(self, taken: Imported) -> bytes:
         """Zeros."""
         return bytes(taken.view.size * taken.dtype.itemsize)
+
+
+@fault("use.own-arrays")
+class ArithmeticReadsAsIfPacked(Importer):
+    """Arithmetic reads as many elements as the import has from where it begins, whatever its strides; copies are right."""
+
+    def operand(self, taken: Imported) -> bytes:
+        """Without a look at the strides."""
+        return self.memory.read(taken.address, packed(taken.shape).size * taken.dtype.itemsize)
+
+    def copied(self, taken: Imported, make: Callable[[bytes], Any]) -> Any:
+        """With one."""
+        return make(super().operand(taken))
+
+
+@fault("use.own-arrays")
+class PartsBeginWithTheWhole(Importer):
+    """Arithmetic on a view of an import begins where the import begins."""
+
+    def operand(self, taken: Imported) -> bytes:
+        """At the whole."""
+        whole = taken.holder if isinstance(taken.holder, Imported) else taken
+        return gather_by_bytes(self.memory, whole.address, taken.view_in_bytes, taken.dtype.itemsize)
+
+
+@fault("use.own-arrays")
+class StagedByShape(Importer):
+    """Arithmetic stages an import by its shape: of two that live at once it takes the first one's elements twice."""
+
+    staged: ClassVar[weakref.WeakValueDictionary[tuple[Any, ...], Imported]] = weakref.WeakValueDictionary()
+
+    def operand(self, taken: Imported) -> bytes:
+        """The first one's."""
+        return super().operand(self.staged.setdefault((taken.shape, taken.dtype.name), taken))
+
+
+@fault("use.own-arrays")
+class ReadOnlyImportsAreNoOperands(Importer):
+    """Arithmetic asks for a writable operand, though it writes none."""
+
+    def operand(self, taken: Imported) -> bytes:
+        """``ValueError`` for one that is read-only."""
+        if taken.readonly:
+            raise ValueError("the array is read-only")
+        return super().operand(taken)
+
+
+@fault("use.offset", bugs="use-02 pointer-18")
+class WideElementsLoseTheOffset(Importer):
+    """Arithmetic on elements of 8 bytes begins at the data pointer of the capsule."""
+
+    def operand(self, taken: Imported) -> bytes:
+        """Without the offset."""
+        is_wide = taken.tensor is not None and taken.dtype.itemsize == 8
+        start = taken.tensor.data if taken.tensor is not None and is_wide else taken.address
+        return gather_by_bytes(self.memory, start, taken.view_in_bytes, taken.dtype.itemsize)
+
+
+@fault("use.device", bugs="use-01")
+class ReadOnlyImportsAreElsewhere(Importer):
+    """An import that is read-only tells a device of its own."""
+
+    def place(self, taken: Imported) -> object:
+        """That of no other array."""
+        return ("frozen", *taken.device) if taken.readonly else taken.device
+
+    def mixes(self, taken: Imported, place: object) -> bool:
+        """With anything."""
+        return True
 
 
 @fault("use.device", bugs="use-01")

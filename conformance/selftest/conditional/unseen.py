@@ -112,6 +112,7 @@ RULES: dict[str, tuple[str, ...]] = {
         "layout.StridesInWholeElements",
         "layout.UnitDimensionsDropped",
         "layout.UnitStridesChecked",
+        "lifetime.SlicesKept",
     ),
     _STREAMS: (
         "negotiation.MinusOneRefused",
@@ -137,7 +138,14 @@ RULES: dict[str, tuple[str, ...]] = {
     ),
     _CHANGE: (
         "source.HoldsTheArrayAlone",
+        "source.KeepsTheNewestMemoryAlone",
+        "source.LargeArraysUnheld",
+        "source.LaterExportsUnheld",
+        "source.LegacyExportsUnheld",
+        "source.ReadOnlyArraysUnheld",
         "source.ReusesTheOneBeside",
+        "source.SmallArraysUnheld",
+        "source.ViewsHoldTheirArrayAlone",
         "source.WipesWhatItLeaves",
     ),
     _PAST: (
@@ -147,6 +155,8 @@ RULES: dict[str, tuple[str, ...]] = {
         "past.WaitsForItsPast",
         "past.WaitsForWhatItBorrowed",
         "past.WorkOnImportsForgotten",
+        "pointer.ShapesKnownByAddress",
+        "pointer.TypesKnownByAddress",
     ),
 }
 """Each rule with the names of the faults that it leaves out."""

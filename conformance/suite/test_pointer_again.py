@@ -1,0 +1,93 @@
+"""Family ``pointer``, for memory that is imported a second time, as another array."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from dataclasses import dataclass
+from typing import NoReturn
+
+from conformance.adapters.base import Protocol, Trait
+from conformance.protocols.clauses import Level, Role
+from conformance.protocols.dtypes import dtype
+from conformance.protocols.strided import packed
+from conformance.reference.exporter import Exporter
+
+from .catalogue import Draft, every, invariant
+from .codes import Code
+from .exchange import Exchange, Source, collect
+from .libraries import Environment, Pair
+from .outcomes import Side, fail
+
+
+@dataclass(frozen=True)
+class _Array:
+    """Another array in the same memory, beginning with the same element. ``given`` says what is special about it."""
+
+    given: str
+    dtype: str = "float32"
+    shape: tuple[int, ...] = (3, 4)
+    readonly: bool = False
+
+
+READONLY = "readonly"
+_ARRAYS = {
+    "dtype": _Array("memory that was imported as another element type", dtype="int32"),
+    "shape": _Array("memory that was imported in another shape", shape=(2, 6)),
+    READONLY: _Array("memory that was imported as a writable array", readonly=True),
+}
+
+
+def _arrays(pair: Pair) -> tuple[str, ...]:
+    """What the consumer can tell apart; of the read-only bit of a dictionary nothing is said."""
+    locks = pair.consumer.has(Trait.READONLY) and pair.protocol is Protocol.DLPACK
+    return tuple(name for name in _ARRAYS if name != READONLY or locks)
+
+
+def _drafts(env: Environment) -> Iterator[Draft]:
+    pairs = (p for p in env.imports() if {"float32", "int32"} <= {*p.target.dtypes})
+    return every(pairs, second=_arrays, first=("kept", "dropped"))
+
+
+@invariant(
+    "pointer.same-memory",
+    consumer="DLP-58 CAI-32 DLP-09",
+    bugs="I13",
+    level=Level.MUST,
+    cases=_drafts,
+)
+def test_same_memory(exchange: Exchange) -> None:
+    """Memory that is imported again as another array is that array: its element type, its shape and its access, not those of the first import.
+
+    A library that knows its imports by their address must not take one for the other.
+    """
+    source = exchange.source()
+    before = exchange.take(source)
+    exchange.read(before)
+    if exchange.option("first") == "dropped":
+        del before
+        collect()
+    wanted = _ARRAYS[exchange.option("second")]
+    exchange.special(wanted.given)
+    again = exchange.made(_again(source, wanted))
+    taken = exchange.take(again, promised="" if wanted.readonly else None)
+    view = exchange.look(taken)
+    exchange.expect_shape(again, view)
+    exchange.expect_type(again, view)
+    exchange.expect_values(again, exchange.read(taken))
+    if wanted.readonly and view.readonly is False:
+        _writable()
+
+
+def _again(source: Source, wanted: _Array) -> Source:
+    """The other array, which keeps the memory by itself."""
+    first: Exporter = source.array
+    kind, form = dtype(wanted.dtype), packed(wanted.shape)
+    made = type(first)(first.memory, first.block, kind, form, readonly=wanted.readonly)
+    return Source(made, kind, form, source.address, source.block)
+
+
+def _writable() -> NoReturn:
+    fail(
+        Code.READONLY_LOST, "DLP-09", role=Role.CONSUMER, reason="the consumer makes a writable array of memory that is now handed over as read-only",
+        expected="a read-only array", seen="a writable one", accused=Side.CONSUMER,
+    )  # fmt: skip
