@@ -392,11 +392,11 @@ def _check_nothing_else_is_chosen(options: argparse.Namespace) -> None:
 def exit_code(run: supervisor.Run, gaps: Untested = NOTHING) -> Exit:
     """Return the exit code of a run, the most serious reason first.
 
-    The order is: a canary with an unexpected result; lost, unsettled or untested cases; violations.
+    The order is: a canary with an unexpected result; lost, unsettled, untested or unexplained cases; violations.
     """
     if canaries.surprises(run.results):
         return Exit.VOID
-    if run.lost or run.unsettled or gaps.is_incomplete:
+    if run.lost or run.unsettled or run.unexplained or gaps.is_incomplete:
         return Exit.INCOMPLETE
     return Exit.VIOLATIONS if any(r.verdict is Verdict.VIOLATES for r in canaries.without(run.results)) else Exit.OK
 

@@ -22,10 +22,11 @@ class Exit(IntEnum):
     USAGE = 2
     """The command cannot be carried out as it was given."""
     INCOMPLETE = 4
-    """An incomplete result, for one of four reasons.
+    """An incomplete result, for one of five reasons.
 
     A planned case has no outcome; an installed library was not tested, because it cannot be used or its adapter is not
-    to be trusted; no library was tested at all; or a stopped run did not settle whom its failures accuse.
+    to be trusted; no library was tested at all; a stopped run did not settle whom its failures accuse; or a case ended its process after
+    other cases, and none of them could be found to have caused that.
     """
     VOID = 5
     """A canary did not end as it was built to: nothing of this run can be believed."""

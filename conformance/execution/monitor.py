@@ -250,7 +250,7 @@ class Try:
     @property
     def told(self) -> Attempt:
         """As it stands in the result."""
-        return Attempt(self.where, self.result.outcome, self.result.reason, self.after)
+        return Attempt(self.where, self.result.outcome, self.result.reason, self.after, bool(self.killed))
 
 
 def is_proven(tries: Sequence[Try]) -> bool:

@@ -46,12 +46,16 @@ class Where(str, Enum):
 
 @dataclass(frozen=True)
 class Attempt:
-    """One of several tries of a case: how it ended, where, and which cases its process had run before, newest last."""
+    """One of several tries of a case: how it ended, where, and which cases its process had run before, newest last.
+
+    ``outside`` is whether a signal of another process ended it.
+    """
 
     where: Where
     outcome: Outcome
     reason: str
     after: tuple[str, ...] = ()
+    outside: bool = False
 
     def to_json(self) -> dict[str, Any]:
         """Plain data."""
@@ -60,12 +64,19 @@ class Attempt:
             "outcome": self.outcome.value,
             "reason": self.reason,
             "after": list(self.after),
+            **({"outside": True} if self.outside else {}),
         }
 
     @classmethod
     def from_json(cls, data: dict[str, Any]) -> Attempt:
         """The reverse of :meth:`to_json`."""
-        return cls(Where(data["where"]), Outcome(data["outcome"]), data["reason"], tuple(data["after"]))
+        return cls(
+            Where(data["where"]),
+            Outcome(data["outcome"]),
+            data["reason"],
+            tuple(data["after"]),
+            data.get("outside", False),
+        )
 
 
 SEEN = "seen in the check"
@@ -245,7 +256,13 @@ _SHAPE = {
     "duration": float,
     "attachments": shapes.Each(str),
     "attempts": [
-        {"where": {where.value for where in Where}, "outcome": _WORDS["outcome"], "reason": str, "after": [str]}
+        {
+            "where": {where.value for where in Where},
+            "outcome": _WORDS["outcome"],
+            "reason": str,
+            "after": [str],
+            "outside": shapes.Maybe(bool),
+        }
     ],
 }
 _OF_A_PASS: tuple[Any, ...] = ("outcome", "verdict", *_TEXTS[4:], "role", "accused", "attachments", "attempts")

@@ -24,7 +24,7 @@ from conformance.suite.catalogue import Case, Invariant, Isolation, catalogue
 from conformance.suite.libraries import REFERENCE
 from conformance.suite.outcomes import Outcome
 
-from . import accusing, folder, forkserver, journal, monitor, repeating, sharing, tracing
+from . import accusing, canaries, folder, forkserver, journal, monitor, repeating, sharing, tracing
 from .child import REAP_SECONDS, limit_of
 from .hazards import isolation_of
 from .jobs import Job
@@ -84,6 +84,11 @@ class Run:
     def lost(self) -> tuple[str, ...]:
         """Ids of cases that were planned and have no outcome."""
         return tuple(r.case.id for r in self.results if r.outcome is Outcome.LOST)
+
+    @property
+    def unexplained(self) -> tuple[str, ...]:
+        """Ids of cases that ended their process after other cases, survived alone, and could not be traced to one of those."""
+        return tuple(r.case.id for r in canaries.without(self.results) if tracing.is_victim(r))
 
 
 def run(

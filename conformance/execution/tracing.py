@@ -3,6 +3,8 @@
 A process dies in a case which survives alone. One of the cases before it has left something behind, and the record of the process has them all.
 The newest of them run again with the victim: one, two, four, until it dies again. Then halves are left out, down to one suspect.
 
+In these processes the victim runs several times, because damage may show only some exchanges later. So a suspect needs no third case between it and the victim.
+
 The suspect is the culprit only if the process dies in the victim twice, and three controls survive. These are the victim alone; the victim after
 itself, because a case may die whenever it was not the first; and the victim after the suspect's case with the reference in the place of all
 libraries, because any exchange of that kind might do. A victim that dies after itself, and not after references, is the culprit. Otherwise
@@ -28,6 +30,8 @@ from .results import BAD, TRUSTED, Accused, Result
 
 NOTE = "traced to"
 """Name of the note beside a victim that says which case has ended its process."""
+_RUNS = 4
+"""How often the victim runs after its suspects."""
 SECONDS = 300.0
 """How long the trace of one victim may take."""
 
@@ -63,7 +67,7 @@ def is_victim(result: Result) -> bool:
     if result.outcome is not Outcome.INCONCLUSIVE or len(result.attempts) < 2:
         return False
     first, last = result.attempts[0], result.attempts[-1]
-    return first.outcome in BAD and bool(first.after) and last.outcome in TRUSTED
+    return first.outcome in BAD and not first.outside and bool(first.after) and last.outcome in TRUSTED
 
 
 def settled(victim: Result, traced: Traced) -> tuple[Result, ...]:
@@ -128,10 +132,10 @@ class Tracer:
         while len(suspects) > 1:
             half = len(suspects) // 2
             for part in (suspects[half:], suspects[:half]):
-                cases = (*part, victim)
+                cases = (*part, *[victim] * _RUNS)
                 lost = self._tried(cases)
                 if lost is not None and lost.place:
-                    suspects, victim = cases[: lost.place], cases[lost.place]
+                    suspects, victim = part[: lost.place], cases[lost.place]
                     break
             else:
                 return None
@@ -145,17 +149,18 @@ class Tracer:
         if suspect.id != victim.id and self._after(victim, victim) is not None:
             return self._proven(victim, victim)
         ours = _between_references(suspect)
-        if ours.id == suspect.id or self._tried((ours, victim)) is not None or self._after(suspect, victim) is None:
+        runs = 1 if suspect.id == victim.id else _RUNS  # a victim that dies after itself would do so behind any case
+        if ours.id == suspect.id or self._after(ours, victim, runs) is not None or self._after(suspect, victim) is None:
             return None
         kind = _kind(suspect)
         if kind not in self._culprits:
             self._culprits[kind] = self._accused(suspect, victim)
         return _judged(suspect, victim, lost, self._culprits[kind])
 
-    def _after(self, suspect: Case, victim: Case) -> Lost | None:
-        """How the process is lost in the victim, right after the suspect."""
-        lost = self._tried((suspect, victim))
-        return lost if lost is not None and lost.place == 1 else None
+    def _after(self, suspect: Case, victim: Case, runs: int = _RUNS) -> Lost | None:
+        """How the process is lost in the victim, after the suspect."""
+        lost = self._tried((suspect, *[victim] * runs))
+        return lost if lost is not None and lost.place else None
 
     def _accused(self, suspect: Case, victim: Case) -> Accused:
         """The libraries of the suspect after whose exchange with the reference the victim ends the process as well."""
@@ -194,7 +199,7 @@ def _judged(suspect: Case, victim: Case, lost: Lost, accused: Accused) -> Result
         )
     else:
         reason = (
-            f"the process is lost in the next case: {lost.result.reason}. That case, {victim.id}, survives alone, after itself, "
+            f"the process is lost in a later case: {lost.result.reason}. That case, {victim.id}, survives alone, after itself, "
             "and after the same exchange between references"
         )
     found = died(

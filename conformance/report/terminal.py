@@ -339,13 +339,16 @@ def _totals(
     if run.unsettled:
         told = f"{unsettled(run)}: the run was stopped before each was tried alone and with the reference"
         screen.wrapped(f"{told}; `check --resume {out}` goes on", "", "bold", "red")
+    if run.unexplained:
+        told = f"{many(len(run.unexplained), 'case')} ended the process after other cases and survived alone, and none of those could be found to cause it"
+        screen.wrapped(f"{told}: a library may damage memory; see `not decided` above", "", "bold", "red")
     for told in _unproven(gaps):
         screen.wrapped(told, "", "bold", "red")
     if bad:
         screen.wrapped(f"{findings.headline(found)}; everything is in {out}", "", "bold", "red")
     elif gaps.only_canaries:
         screen.wrapped(f"no library was tested: canaries test the run itself; everything is in {out}", "")
-    elif not run.lost and not gaps.is_incomplete and not run.unsettled:
+    elif not run.lost and not gaps.is_incomplete and not run.unsettled and not run.unexplained:
         _, _, beside = findings.headline(found).partition("; ")
         told = "no library breaks a promise" + (f" ({beside})" if beside else "")
         screen.wrapped(f"{told}; everything is in {out}", "", "bold", "green")

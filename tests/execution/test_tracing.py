@@ -5,14 +5,19 @@ from __future__ import annotations
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field, replace
 from pathlib import Path
+from typing import Any
 
 import pytest
 from conftest import Command
 from libraries import install
 
 from conformance.adapters.base import Device
-from conformance.execution.results import Result
-from conformance.execution.tracing import Lost, Tracer
+from conformance.cli import exit_code
+from conformance.execution import tracing
+from conformance.execution.results import Attempt, Result, Where
+from conformance.execution.supervisor import Run
+from conformance.execution.tracing import Lost, Traced, Tracer
+from conformance.exits import Exit
 from conformance.protocols.clauses import Level, Role
 from conformance.suite.catalogue import Case
 from conformance.suite.outcomes import Outcome, Side
@@ -74,6 +79,19 @@ def test_the_culprit_is_named_wherever_it_stands_in_the_record(place: int) -> No
     assert (found.role, found.clause) == (Role.CONSUMER, "DLP-26")
     assert VICTIM.id in found.reason
     assert len(world.ran) < 25
+
+
+@pytest.mark.parametrize("runs", [1, 2, 4])
+def test_damage_that_shows_some_exchanges_later_is_traced(runs: int) -> None:
+    """The suspect needs no third case between it and the victim: the victim itself runs several times."""
+
+    def dies(cases: Sequence[Case]) -> bool:
+        return cases[-1].producer == "three" and CULPRIT in cases[: max(0, len(cases) - runs)]
+
+    before = [*innocents(5), CULPRIT, *innocents(9)[5:]]
+    found = Tracer(World(dies).together).culprit(VICTIM, before)
+    assert found is not None
+    assert found.case == CULPRIT
 
 
 def test_the_producer_is_accused_where_it_is_the_one() -> None:
@@ -195,3 +213,35 @@ def test_what_is_freed_when_caches_are_cleared_is_the_doing_of_its_own_case(
     assert all(told in result["reason"] for result in lost)
     assert {tuple(result["accused"]["libraries"]) for result in lost} == {("later",)}
     assert not [result["id"] for result in done.results if result["outcome"] == "inconclusive"]
+
+
+@pytest.mark.parametrize(
+    ("change", "is_victim"),
+    [
+        ({}, True),
+        ({"outside": True}, False),
+        ({"after": ()}, False),
+        ({"outcome": Outcome.FAIL}, False),
+    ],
+)
+def test_a_death_in_company_that_does_not_show_alone_is_to_be_traced(change: dict[str, Any], is_victim: bool) -> None:
+    """A signal of another process says nothing of the cases before, and a first case has none."""
+    first = replace(Attempt(Where.COMPANY, Outcome.CRASH, "died", (CULPRIT.id,)), **change)
+    alone = Attempt(Where.ALONE, Outcome.PASS, "")
+    result = Result(VICTIM, Outcome.INCONCLUSIVE, Level.MUST, attempts=(first, alone))
+    assert tracing.is_victim(result) is is_victim
+    run = Run((result,), 1.0)
+    assert run.unexplained == ((VICTIM.id,) if is_victim else ())
+    assert exit_code(run) is (Exit.INCOMPLETE if is_victim else Exit.OK)
+
+
+def test_a_traced_victim_is_what_it_is_alone() -> None:
+    """Its tries stay, and a note names the culprit."""
+    tries = (Attempt(Where.COMPANY, Outcome.CRASH, "died", (CULPRIT.id,)), Attempt(Where.ALONE, Outcome.PASS, ""))
+    victim = Result(VICTIM, Outcome.INCONCLUSIVE, Level.MUST, attempts=tries, duration=3.0)
+    culprit = Result(CULPRIT, Outcome.CRASH, Level.MUST)
+    cleared, guilty = tracing.settled(victim, Traced(culprit, Result(VICTIM, Outcome.PASS, Level.MUST)))
+    assert (cleared.outcome, cleared.attempts, cleared.attachments) == (Outcome.PASS, tries, {tracing.NOTE: CULPRIT.id})
+    assert guilty == culprit
+    assert not tracing.is_victim(cleared)
+    assert tracing.settled(victim, Traced(None, None)) == ()
