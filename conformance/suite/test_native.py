@@ -15,6 +15,7 @@ from conformance.adapters.calls import READONLY, UserCall, has
 from conformance.adapters.special import on
 from conformance.protocols.clauses import Level, Role
 
+from .call_table import NOTE, PLAIN
 from .catalogue import Draft, Isolation, Tier, every, invariant
 from .codes import Code
 from .comparing import judge_array, judge_state
@@ -35,11 +36,9 @@ from .layouts import layout
 from .libraries import REFERENCE, Environment, Pair
 from .outcomes import Side, fail
 
-NOTE = "gives"
-"""The note with what a call gives, in the words of :class:`~conformance.suite.handing_over.Gives`."""
 WAY = "way"
 """The note with the way that was taken."""
-ARRAYS = ("c-order", "fortran", "stepped", "rows", "empty-rows", "readonly")
+ARRAYS = (PLAIN, "fortran", "stepped", "rows", "empty-rows", "readonly")
 """Layouts of float32, and a packed array that is read-only. The first one is that of the table of calls."""
 _TYPES = ("bool", "complex64", "bfloat16")
 
@@ -74,7 +73,7 @@ def _types(pair: Pair) -> tuple[str, ...]:
 def _cases(env: Environment) -> Iterator[Draft]:
     pairs = tuple(objects(env))
     yield from every(pairs, call=calls, array=arrays)
-    yield from every(pairs, quick=lambda pair: False, call=calls, array=("c-order",), dtype=_types)
+    yield from every(pairs, quick=lambda pair: False, call=calls, array=(PLAIN,), dtype=_types)
     yield from _across(env)
 
 
@@ -86,13 +85,13 @@ def _across(env: Environment) -> Iterator[Draft]:
         if is_real and source and source.exports and target and Device.CUDA not in consumer.sides:
             protocol = source.exports[0].value
             for call in target.called.calls:
-                given = (("call", call), ("array", "c-order"))
+                given = (("call", call), ("array", PLAIN))
                 yield Draft(producer.name, consumer.name, protocol, Device.CUDA, given, Tier.FULL)
 
 
 def made(exchange: Exchange) -> Source:
     """The array of the case's ``array``."""
-    name = exchange.option("array", "c-order")
+    name = exchange.option("array", PLAIN)
     if name == READONLY:
         exchange.special("a read-only array")
         return exchange.make(exchange.producer, readonly=True)
@@ -202,7 +201,7 @@ def test_calls_agree(exchange: Exchange) -> None:
     if not taking or not refusing:
         return
     thing = native(exchange, source.array)
-    array = exchange.option("array", "c-order")
+    array = exchange.option("array", PLAIN)
     documented = [one for one in refusing if one[0].promises(thing, array)]
     call, error = (documented or refusing)[0]
     fail(
