@@ -6,7 +6,8 @@ them counts.
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+import re
+from collections.abc import Callable, Iterator
 from itertools import product
 from typing import Any
 
@@ -34,7 +35,7 @@ from .handing_over import (
 )
 from .layouts import layout
 from .libraries import REFERENCE, Environment, Pair
-from .outcomes import Side, fail
+from .outcomes import Failure, Refused, Side, fail
 
 WAY = "way"
 """The note with the way that was taken."""
@@ -101,7 +102,6 @@ def made(exchange: Exchange) -> Source:
 @invariant(
     "native.as-protocol",
     consumer="NAT-01",
-    context="NAT-05",
     level=Level.SHOULD,
     cases=_cases,
 )
@@ -165,6 +165,65 @@ def test_states(exchange: Exchange) -> None:
     for first, again, others, elements in seen:
         exchange.notes[WAY] = way(first, others)
         judge_state(exchange, state_of(exchange), first, again, others, elements)
+
+
+# -- versions
+
+_TOLD: dict[str, Callable[[str], str]] = {
+    "newer": lambda true: "9999.0.0",
+    "vendor": lambda true: f"{re.split('[^0-9.]', true)[0]}a0+vendor.25.10",
+}
+"""Versions that a consumer cannot know: one that is not released, and a vendor's build of this one."""
+_UNKNOWN = "an object of a version that the consumer cannot know"
+
+
+def _told(env: Environment) -> Iterator[Draft]:
+    """By one call: all calls of a library recognise a type in the same way. A newer version is tried with a state, too."""
+    pairs = list(objects(env))
+    yield from every(pairs, quick=_never, call=_one_call, told=tuple(_TOLD))
+    yield from every(pairs, quick=_never, call=_one_call, told=("newer",), state=_refused_state)
+
+
+def _refused_state(pair: Pair) -> tuple[str, ...]:
+    """The first state: one that the protocols refuse."""
+    return pair.source.counted_states[:1]
+
+
+@invariant(
+    "native.unknown-version",
+    consumer="NAT-05",
+    context="NAT-01 NAT-02",
+    level=Level.SHOULD,
+    isolation=Isolation.CHILD,
+    cases=_told,
+)
+def test_unknown_version(exchange: Exchange) -> None:
+    """An object of a library whose version the consumer cannot know gives what a protocol gives for it.
+
+    A consumer that reads a type past the protocols, by a layout that it knows of some versions, leaves that off for others. The library tells a
+    version that is not released, or one as vendors tell it, before its first object is handed over. The objects are those of the true version, so a
+    consumer that relies on their layout all the same is seen where it refuses the version, reads otherwise, or takes a state that the protocols refuse.
+    """
+    call = call_of(exchange)
+    try:
+        with exchange.producer.telling(_TOLD[exchange.option("told")]) as version:
+            exchange.notes["version"] = version
+            if exchange.option("state", ""):
+                test_states(exchange)
+                return
+            source = made(exchange)
+            result = natively(exchange, source.array)
+            others = by_protocols(exchange, source.array)
+        exchange.notes[WAY] = way(result, others)
+        judge_array(exchange, source, call, result, others)
+    except Unsupported as missing:
+        raise Refused(str(missing)) from missing
+    except Failure as failure:
+        if failure.role is Role.CONSUMER:  # what a protocol gives as well is the producer's, and told by others
+            raise Failure(
+                failure.code, "NAT-05", failure.role, failure.level, failure.reason, failure.expected, failure.seen,
+                given=_UNKNOWN, accused=failure.accused, library=failure.library,
+            ) from failure  # fmt: skip
 
 
 # -- several calls
