@@ -9,8 +9,8 @@ import ctypes
 import importlib
 import inspect
 from abc import ABC, abstractmethod
-from collections.abc import Callable
-from contextlib import AbstractContextManager
+from collections.abc import Callable, Iterator
+from contextlib import AbstractContextManager, contextmanager
 from dataclasses import dataclass
 from enum import Enum
 from importlib import metadata
@@ -494,6 +494,20 @@ class Adapter(ABC):
     def take_capsule(self, capsule: Any) -> Any:
         """Import a bare capsule."""
         raise Unsupported(f"{self.name} has no call for bare capsules")
+
+    @contextmanager
+    def telling(self, change: Callable[[str], str]) -> Iterator[str]:
+        """Inside, the library tells another version of itself, which ``change`` makes of the true one; gives that version."""
+        module = self.module()
+        true = getattr(module, "__version__", None)
+        if not isinstance(true, str):
+            raise Unsupported(f"{self.name} tells no version by `__version__`")
+        told = type(true)(change(true))
+        module.__version__ = told
+        try:
+            yield told
+        finally:
+            module.__version__ = true
 
     def let_go(self) -> str | None:
         """Have the library let go of what it only keeps for later, by its documented call; the call, if there is one."""

@@ -19,6 +19,8 @@ NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]*")
 DLPACK, CAI, ARRAY_INTERFACE, ARRAY = "__dlpack__", "__cuda_array_interface__", "__array_interface__", "__array__"
 BUFFER = "buffer"
 """Not an attribute: what :class:`memoryview` takes."""
+READONLY = "readonly"
+"""The array of a case that must not be written, among the names of layouts."""
 _PROTOCOLS = {DLPACK: Protocol.DLPACK, CAI: Protocol.CAI}
 
 
@@ -28,6 +30,7 @@ class UserCall:
 
     ``name`` is that of the call in its documentation. ``reads`` is the attribute that the call is for, empty if the call takes whatever it
     knows. ``knows`` are the attributes by which an object is one that the documentation of the call names among its arguments.
+    ``refuses`` are arrays that the library says it does not take by this call: the array of a case, and the attribute by which it would be taken.
     ``may_copy`` says that the call makes an array, so that a copy is as good. ``flattens`` says that the documentation has it read a buffer
     as a vector of the default element type. ``queues`` says that the call does not wait for the device by itself. ``on_stream`` is the same call with
     a stream: its handle, or ``None``.
@@ -38,6 +41,7 @@ class UserCall:
     reads: str = ""
     devices: tuple[Device, ...] = EVERYWHERE
     knows: tuple[str, ...] = ()
+    refuses: tuple[tuple[str, str], ...] = ()
     may_copy: bool = False
     flattens: bool = False
     queues: bool = True
@@ -47,6 +51,11 @@ class UserCall:
     def attributes(self) -> tuple[str, ...]:
         """The attributes of objects that the call is documented for."""
         return self.knows or ((self.reads,) if self.reads else ())
+
+    def promises(self, thing: Any, array: str) -> bool:
+        """Whether the documentation says that the call takes this object, which is the ``array`` of a case."""
+        is_refused = any(array == name and has(thing, attribute) for name, attribute in self.refuses)
+        return not is_refused and any(has(thing, name) for name in self.attributes)
 
     @property
     def protocol(self) -> Protocol | None:

@@ -466,6 +466,16 @@ class ReferenceAdapter(Adapter):
         """A bare capsule, on host memory."""
         return self.importer_class(HostMemory()).take_capsule(capsule)
 
+    @contextmanager
+    def telling(self, change: Callable[[str], str]) -> Iterator[str]:
+        """By :attr:`Exporter.library_version`."""
+        true = Exporter.library_version
+        Exporter.library_version = change(true)
+        try:
+            yield Exporter.library_version
+        finally:
+            Exporter.library_version = true
+
     def module(self) -> Any:
         """There is none."""
         raise Unsupported("the reference has no module of its own")

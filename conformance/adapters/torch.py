@@ -12,7 +12,7 @@ from conformance.protocols.dtypes import DTYPES, DLCode, DType
 from conformance.protocols.strided import Broadcast, Index, Step
 
 from .base import Adapter, Device, Protocol, Trait, Unsupported, View, by_keywords, refusing
-from .calls import ARRAY_INTERFACE, BUFFER, CAI, DLPACK, Gets, Style, UserCall
+from .calls import ARRAY_INTERFACE, BUFFER, CAI, DLPACK, READONLY, Gets, Style, UserCall
 from .making import array_makings
 from .numpy import narrow_integer
 from .special import Foreign
@@ -54,6 +54,7 @@ class TorchAdapter(Adapter):
         UserCall(
             "torch.as_tensor", lambda adapter, thing, device: adapter.torch.as_tensor(thing, device=_place(device)),
             knows=(ARRAY_INTERFACE, CAI), may_copy=True,
+            refuses=((READONLY, CAI),),  # "the read only flag is not supported, should always be False"
         ),
         UserCall(
             "torch.asarray", lambda adapter, thing, device: adapter.torch.asarray(thing, device=_place(device)),

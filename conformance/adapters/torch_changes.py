@@ -46,6 +46,11 @@ def _share(adapter: Any, held: list[Any], device: Device) -> None:
     held[0].share_memory_()
 
 
+def _swap(adapter: Any, held: list[Any], device: Device) -> None:
+    """Older versions have no such call. The other tensor, which has the memory then, is dropped at once."""
+    adapter.torch.utils.swap_tensors(held[0], adapter.torch.zeros_like(held[0]))
+
+
 def _emptied_cache(adapter: Any, held: list[Any], device: Device) -> None:
     held.clear()
     adapter.torch.cuda.empty_cache()
@@ -59,6 +64,7 @@ CHANGES = (
     Change("storage-freed", "`t.untyped_storage().resize_(0)`", _storage_freed),
     Change("storage-grown", "`t.untyped_storage().resize_(larger)`", _storage_grown),
     Change("share-memory", "`t.share_memory_()`", _share, _ON_HOST),
+    Change("swap", "`torch.utils.swap_tensors(t, other)`", _swap),
     DELETE,
     Change("empty-cache", "`del t; torch.cuda.empty_cache()`", _emptied_cache, (Device.CUDA,)),
 )

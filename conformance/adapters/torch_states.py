@@ -41,6 +41,18 @@ def _graph_node(torch: Any, device: str, use: Use) -> None:
     use(torch.tensor([1.0, 2.0, 3.0], device=device, requires_grad=True) * 2, _floats(2, 4, 6))
 
 
+@_state("parameter")
+def _parameter(torch: Any, device: str, use: Use) -> None:
+    """Of a class of its own, and with a gradient: all weights of a model are."""
+    use(torch.nn.Parameter(torch.tensor([1.0, 2.0, 3.0], device=device)), _floats(1, 2, 3))
+
+
+@_state("frozen-parameter", inexpressible=False)
+def _frozen_parameter(torch: Any, device: str, use: Use) -> None:
+    """Of the same class, and without a gradient, so that nothing but the class makes it special."""
+    use(torch.nn.Parameter(torch.tensor([1.0, 2.0, 3.0], device=device), requires_grad=False), _floats(1, 2, 3))
+
+
 @_state("conjugate", unresolved=True)
 def _conjugate(torch: Any, device: str, use: Use) -> None:
     use(torch.tensor([1 + 2j, 3 - 4j], device=device).conj(), _floats(1, -2, 3, 4))

@@ -11,11 +11,13 @@ from collections.abc import Iterable, Iterator, Sequence
 from itertools import groupby
 
 from conformance.report.screen import many
+from conformance.suite import call_table
 from conformance.verdict import LEGEND, Verdict
 from conformance.verdicts import gate
 from conformance.verdicts.model import RunFile
 
 from .accounts import NO_DEMAND, Account, Demand, heading, versions
+from .calls import call_tables
 from .coverage import Reason, counts, gate_line, headline, untested
 from .grid import Field, grid, shown
 from .subject import Subject, origin
@@ -69,6 +71,7 @@ def _blocks(subject: Subject) -> Iterator[str]:
     yield from _findings(subject.accounts)
     yield from _gate(subject)
     yield from _grid(run)
+    yield from _calls(run)
     yield from _counts(run)
     for verdict, found in undecided(run).items():
         yield from _undecided(found, _SECTIONS[verdict])
@@ -209,6 +212,22 @@ def _grid(run: RunFile) -> Iterator[str]:
         yield f"\n{many(more, 'more cell')} with fewer violations not in this table.\n"
     yield f"\n{escaped(LEGEND)}   · not tested\n\n"
     yield "A failure counts only for the library that it accuses; every other case for each library in it.\n\n"
+
+
+def _calls(run: RunFile) -> Iterator[str]:
+    """A section for the tables of calls; the reader sees for which cells each of them holds."""
+    found = call_tables(run)
+    if not found:
+        return
+    yield f"## {call_table.HEADING}\n\n"
+    for table in found:
+        rows = [f"| {escaped(call)} | {' | '.join(words)} |\n" for call, words in table.rows]
+        yield (
+            f"{escaped(_named(table.titles), 400)}\n\n"
+            f"| on {escaped(table.device)} | {' | '.join(map(escaped, table.producers))} |\n"
+            f"|---|{'---|' * len(table.producers)}\n" + "".join(rows) + "\n"
+        )
+    yield "".join(f"- {escaped(told)}\n" for told in call_table.LEGEND.split("   ")) + "\n"
 
 
 def _field(field: Field) -> str:

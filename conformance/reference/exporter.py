@@ -66,6 +66,8 @@ class Exporter:
     """Makes the table of DLPack's C exchange API; ``None`` for :class:`conformance.reference.table.Table`."""
     stream_class: ClassVar[type[WorkStream]] = WorkStream
     """What the streams of who works with this exporter are."""
+    library_version: ClassVar[str] = "1.0.0"
+    """The version that the library of this type tells: by it a consumer may choose how it reads the type."""
 
     def __init__(
         self,

@@ -20,6 +20,7 @@ from conformance.execution.supervisor import Run
 from conformance.execution.untested import Gap, Untested, untested
 from conformance.findings.model import Finding
 from conformance.findings.telling import SIDES, SIDES_LEGEND
+from conformance.suite import call_table
 from conformance.suite.outcomes import Outcome
 from conformance.verdict import LEGEND, Verdict
 
@@ -200,16 +201,16 @@ def _calls(screen: Screen, results: Iterable[Result], order: list[str]) -> None:
     """What each call makes of each producer's own array, where that was looked at: calls down, producers across."""
     found = calls.calls(results)
     for device, table in found.items():
-        title = f"What a call makes of an array as it is, on {device}"
+        title = f"{call_table.HEADING}, on {device}"
         screen.line(screen.paint(title, "bold") + screen.paint("   call ↓   producer →", "dim"))
         words = {
-            (call, producer): ((calls.word(given), calls.colour(given)), ("", "dim"))
+            (call, producer): ((call_table.word(given), calls.colour(given)), ("", "dim"))
             for (call, producer), given in table.items()
         }
-        _grid(screen, words, [*calls.names(table), *calls.producers(table, order)])
+        _grid(screen, words, [*call_table.names(table), *call_table.producers(table, order)])
         screen.line()
     if found:
-        screen.entries(calls.LEGEND)
+        screen.entries(call_table.LEGEND)
         screen.line()
 
 

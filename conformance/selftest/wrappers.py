@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import ctypes
 import weakref
 from typing import Any
 
@@ -517,6 +518,51 @@ class ReleasesTwice(Wrapper):
         deleter, address = self.release
         if deleter:
             weakref.finalize(made, dlpack.DELETER(deleter), address)
+        return made
+
+
+class HoldsNothingByItsExports(Wrapper):
+    """An export lets go of its array at once: the capsule leads to memory that lives only as long as the array does."""
+
+    caught_by = ("lifetime.temporary", "lifetime.chain")
+
+    def exported(self, array: Any, keywords: dict[str, Any]) -> Any:
+        """The same struct again, whose deleter releases nothing; the capsule of the library goes without a consumer."""
+        opened = Opened(super().exported(array, keywords))
+        copied = type(opened.managed).from_buffer_copy(opened.managed)
+        shape, strides = (_copied(numbers) for numbers in (opened.shape, opened.strides))
+        copied.dl_tensor.shape = ctypes.addressof(shape)
+        copied.dl_tensor.strides = ctypes.addressof(strides) if opened.tensor.strides else None
+        copied.deleter = ctypes.cast(_RELEASES_NOTHING, ctypes.c_void_p).value
+        self.structs = [*getattr(self, "structs", []), (copied, shape, strides)]
+        return capsule.new(ctypes.addressof(copied), dlpack.VERSIONED if opened.versioned else dlpack.LEGACY)
+
+
+def _copied(numbers: Any) -> Any:
+    return type(numbers)(*numbers)
+
+
+_RELEASES_NOTHING = dlpack.DELETER(lambda address: None)
+"""A deleter that lets go of nothing."""
+
+
+class ReleasesWhatItTakes(Wrapper):
+    """The deleter is called as soon as the import is made, and never again."""
+
+    caught_by = ("lifetime.deleter-once", "lifetime.temporary", "lifetime.chain")
+
+    def incoming(self, opened: Opened) -> None:
+        """Keep the deleter from the library."""
+        self.release = opened.managed.deleter, opened.managed
+        opened.managed.deleter = ctypes.cast(_RELEASES_NOTHING, ctypes.c_void_p).value
+
+    def taken(self, take: Any, offer: Any, keywords: dict[str, Any]) -> Any:
+        """Too early."""
+        made = super().taken(take, offer, keywords)
+        (deleter, managed), self.release = self.release, (None, None)
+        managed.deleter = deleter
+        if deleter:
+            dlpack.DELETER(deleter)(ctypes.addressof(managed))
         return made
 
 

@@ -110,17 +110,18 @@ def fate(exchange: Exchange, memory: Memory, others: Iterable[Source]) -> str:
     """What has become of memory, in words; empty if it has its elements and no other array lies in it."""
     if any(memory.overlaps(other.address, len(other.block)) for other in others):
         return "an array that was made later lies in it"
-    found = _read(exchange, memory)
+    found = lying_at(exchange, memory.address, len(memory.values))
     if found is None:
         return GONE
     return "" if found == memory.values else show(found, FLOAT32)
 
 
-def _read(exchange: Exchange, memory: Memory) -> bytes | None:
+def lying_at(exchange: Exchange, address: int, nbytes: int) -> bytes | None:
+    """Bytes of memory that may be free; ``None`` where there is no memory any more."""
     if exchange.device is not Device.CUDA:
-        return own_memory(memory.address, len(memory.values))
+        return own_memory(address, nbytes)
     try:
-        return exchange.peek(memory.address, len(memory.values))
+        return exchange.peek(address, nbytes)
     except Exception as error:
         exchange.check_context(error)
         return None

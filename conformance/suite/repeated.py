@@ -2,14 +2,14 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
 
 from conformance.adapters.base import Adapter, Device, Protocol, Trait
 from conformance.protocols.dtypes import DTYPES
 
 from .libraries import REFERENCE
-from .points import LAYOUTS, NO_STRIDES, OFFSETS, PATHS, RANKS, SIZES, SPLIT, Point
+from .points import LAYOUTS, NO_STRIDES, OFFSETS, PATHS, RANKS, SIZES, SPLIT, Point, Reach
 
 _DLPACK, _CAI = (Protocol.DLPACK,), (Protocol.CAI,)
 _BOTH = (Protocol.DLPACK, Protocol.CAI)
@@ -94,6 +94,11 @@ class Repeated:
             if is_apart and name not in fixed:
                 found = found.without(name)
         return found
+
+
+def missing(checks: Iterable[Repeated], found: Reach) -> tuple[tuple[str, str], ...]:
+    """The levels to which these checks change a point, and which the exchange cannot have."""
+    return tuple(sorted({level for one in checks for level in one.levels} - found.levels))
 
 
 def _of(

@@ -71,18 +71,20 @@ def _kinds(pair: Pair) -> tuple[str, ...]:
 
 # -- exchanges
 
-
-@invariant(
-    "capture.same-stream",
+_replayed = partial(
+    invariant,
     producer="CUD-08 DLP-43 CAI-05",
     consumer="CUD-08 DLP-35 DLP-43 DLP-58 CAI-32",
     context="CUD-10 DLP-33 CAI-17 CAI-18",
     bugs="I18",
     level=Level.MUST,
     needs=Needs.GPU,
-    cases=lambda env: every(_on_one_stream(env), quick=shows_one_library, dtype=_kinds),
     exclusive=True,
 )
+"""An exchange on the one stream that is captured, which is then replayed: of a new array, and of one with a past."""
+
+
+@_replayed("capture.same-stream", cases=lambda env: every(_on_one_stream(env), quick=shows_one_library, dtype=_kinds))
 def test_same_stream(exchange: Exchange) -> None:
     """An exchange on the stream that is being captured leaves the capture valid, and a replay reads what memory then holds.
 
@@ -92,10 +94,7 @@ def test_same_stream(exchange: Exchange) -> None:
     work, seen = _captured_exchange(exchange, Stand.SAME)
     if seen.graph is None:
         _report_broken(exchange, work, seen)
-    wrong = capturing.replayed(work, seen.graph)
-    _report_wrong(exchange, work, wrong)
-    _expect_usable(exchange, work)
-    exchange.notes["control"] = capturing.control(exchange.device)
+    _expect_right(exchange, work, capturing.replayed(work, seen.graph))
 
 
 @invariant(
@@ -114,9 +113,7 @@ def test_pipeline(exchange: Exchange) -> None:
     work, seen = _captured_exchange(exchange, Stand.SAME, writes=True)
     if seen.graph is None:
         _report_broken(exchange, work, seen)
-    _report_wrong(exchange, work, _replayed_write(work, seen))
-    _expect_usable(exchange, work)
-    exchange.notes["control"] = capturing.control(exchange.device)
+    _expect_right(exchange, work, _replayed_write(work, seen))
 
 
 @invariant(
@@ -152,9 +149,7 @@ def test_one_side(exchange: Exchange) -> None:
     else:
         seen.graph.close()
         wrong = "" if work.read() == content(work.sides.kind, 0) else "not the data that were there all along"
-    _report_wrong(exchange, work, wrong)
-    _expect_usable(exchange, work)
-    exchange.notes["control"] = capturing.control(exchange.device)
+    _expect_right(exchange, work, wrong)
 
 
 @invariant(
@@ -182,17 +177,7 @@ def test_replay(exchange: Exchange) -> None:
     _report_wrong(exchange, work, capturing.replayed(work, seen.graph, times=2))
 
 
-@invariant(
-    "capture.past",
-    producer="CUD-08 DLP-43 CAI-05",
-    consumer="CUD-08 DLP-35 DLP-43 DLP-58 CAI-32",
-    context="CUD-10 DLP-33 CAI-17 CAI-18",
-    bugs="I18",
-    level=Level.MUST,
-    needs=Needs.GPU,
-    cases=lambda env: every(_on_one_stream(env), quick=shows_one_library, history=pasts),
-    exclusive=True,
-)
+@_replayed("capture.past", cases=lambda env: every(_on_one_stream(env), quick=shows_one_library, history=pasts))
 def test_past(exchange: Exchange) -> None:
     """An array with a past is exchanged in a capture as a new one is: the capture stays valid, and a replay reads what memory then holds.
 
@@ -204,7 +189,12 @@ def test_past(exchange: Exchange) -> None:
     if seen.graph is None:
         exchange.notes["new"] = _seen_with_a_new_array(exchange)
         _report_broken(exchange, work, seen)
-    _report_wrong(exchange, work, capturing.replayed(work, seen.graph))
+    _expect_right(exchange, work, capturing.replayed(work, seen.graph))
+
+
+def _expect_right(exchange: Exchange, work: Handover, wrong: str) -> None:
+    """The graph read the right data, the libraries work on, and a control shows that a capture can break."""
+    _report_wrong(exchange, work, wrong)
     _expect_usable(exchange, work)
     exchange.notes["control"] = capturing.control(exchange.device)
 

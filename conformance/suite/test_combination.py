@@ -38,7 +38,7 @@ from .outcomes import Failure, Inconclusive, Refused, Side, fail
 from .patterns import pattern, raw
 from .places import expect_home
 from .points import BYTE_OFFSET, NO_STRIDES, SPLIT, VERSIONS, Point, far_rows, left_out, points, reach
-from .repeated import CHECKS, EXCHANGE, EXCHANGES, PLAIN, REPEATED, Repeated
+from .repeated import CHECKS, EXCHANGE, EXCHANGES, PLAIN, REPEATED, Repeated, missing
 from .specials import combined, parts
 from .steps import Doing
 
@@ -74,8 +74,6 @@ _WITHOUT_IMPORT = (*EXCHANGES, *(one for one in CHECKS if one.of == "producer"))
 """The checks that say something where the consumer has refused the array of the point."""
 _OF_CALLS = (*EXCHANGES, *(one for one in CHECKS if one.invariant == "negotiation.signature"))
 """The checks that say something where the producer has refused the array of the point: it may refuse a keyword alone."""
-_NAMED = frozenset(level for one in REPEATED for level in one.levels)
-"""Levels to which checks change a point."""
 
 
 def _drafts(env: Environment) -> Iterator[Draft]:
@@ -86,9 +84,9 @@ def _of_pair(pair: Pair) -> Iterator[Draft]:
     """The quick tier has the points that differ from a plain exchange in one level, with the reference on one side."""
     names = (pair.producer.name, pair.consumer.name, pair.protocol.value, pair.device)
     found = reach(pair)
-    missing = tuple(sorted(_NAMED - found.levels)) if pair.with_reference else ()
+    left = missing(REPEATED, found) if pair.with_reference else ()
     for point, is_single in points(found):
-        yield Draft(*names, point.changed, Tier.QUICK if is_single and pair.with_reference else Tier.FULL, missing)
+        yield Draft(*names, point.changed, Tier.QUICK if is_single and pair.with_reference else Tier.FULL, left)
 
 
 @invariant(

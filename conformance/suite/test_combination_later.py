@@ -13,7 +13,7 @@ from .exchange import Exchange
 from .libraries import REFERENCE, Environment
 from .outcomes import ACCUSED, Failure, Inconclusive, Refused, fail
 from .points import Point, reach
-from .repeated import EXCHANGE, LEVELS, REPEATED
+from .repeated import EXCHANGE, LEVELS, REPEATED, missing
 from .test_combination import NotMade, hand_over, make_exchange, refuse, tried
 
 MANY = 5_120
@@ -26,7 +26,6 @@ _ACCEPTING = {
 }
 _LOOKS = (*REPEATED, *LEVELS)
 """The checks that points repeat, and an exchange with each level that no check has."""
-_NAMED = frozenset(level for one in _LOOKS for level in one.levels)
 
 
 def _drafts(env: Environment) -> Iterator[Draft]:
@@ -34,8 +33,7 @@ def _drafts(env: Environment) -> Iterator[Draft]:
     for pair in env.pairs():
         names = (pair.producer.name, pair.consumer.name)
         if REFERENCE in names:
-            missing = tuple(sorted(_NAMED - reach(pair).levels))
-            yield Draft(*names, pair.protocol.value, pair.device, (), Tier.QUICK, missing)
+            yield Draft(*names, pair.protocol.value, pair.device, (), Tier.QUICK, missing(_LOOKS, reach(pair)))
 
 
 @invariant(

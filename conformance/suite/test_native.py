@@ -6,15 +6,17 @@ them counts.
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+import re
+from collections.abc import Callable, Iterator
 from itertools import product
 from typing import Any
 
 from conformance.adapters.base import Device, Protocol, Trait, Unsupported
-from conformance.adapters.calls import UserCall, has
+from conformance.adapters.calls import READONLY, UserCall, has
 from conformance.adapters.special import on
 from conformance.protocols.clauses import Level, Role
 
+from .call_table import NOTE, PLAIN
 from .catalogue import Draft, Isolation, Tier, every, invariant
 from .codes import Code
 from .comparing import judge_array, judge_state
@@ -34,16 +36,13 @@ from .handing_over import (
 )
 from .layouts import layout
 from .libraries import REFERENCE, Environment, Pair
-from .outcomes import Refused, Side, fail
+from .outcomes import Failure, Refused, Side, fail
 from .specials import PLAIN_DTYPE
 
-NOTE = "gives"
-"""The note with what a call gives, in the words of :class:`~conformance.suite.handing_over.Gives`."""
 WAY = "way"
 """The note with the way that was taken."""
-ARRAYS = ("c-order", "fortran", "stepped", "rows", "empty-rows", "readonly")
+ARRAYS = (PLAIN, "fortran", "stepped", "rows", "empty-rows", "readonly")
 """Layouts of float32, and a packed array that is read-only. The first one is that of the table of calls."""
-READONLY = "readonly"
 FURTHER = (
     "vector", "scalar", "cube", "permuted", "columns", "misaligned", "reversed", "broadcast-rows", "empty", "unit-column",
 )  # fmt: skip
@@ -104,13 +103,13 @@ def _across(env: Environment) -> Iterator[Draft]:
         if is_real and source and source.exports and target and Device.CUDA not in consumer.sides:
             protocol = source.exports[0].value
             for call in target.called.calls:
-                given = (("call", call), ("array", "c-order"))
+                given = (("call", call), ("array", PLAIN))
                 yield Draft(producer.name, consumer.name, protocol, Device.CUDA, given, Tier.FULL)
 
 
 def made(exchange: Exchange) -> Source:
     """The array of the case's ``array``."""
-    name = exchange.option("array", "c-order")
+    name = exchange.option("array", PLAIN)
     if name == READONLY:
         exchange.special("a read-only array")
         return exchange.make(exchange.producer, readonly=True)
@@ -120,7 +119,6 @@ def made(exchange: Exchange) -> Source:
 @invariant(
     "native.as-protocol",
     consumer="NAT-01",
-    context="NAT-05",
     level=Level.SHOULD,
     cases=_cases,
 )
@@ -186,6 +184,65 @@ def test_states(exchange: Exchange) -> None:
         judge_state(exchange, state_of(exchange), first, again, others, elements)
 
 
+# -- versions
+
+_TOLD: dict[str, Callable[[str], str]] = {
+    "newer": lambda true: "9999.0.0",
+    "vendor": lambda true: f"{re.split('[^0-9.]', true)[0]}a0+vendor.25.10",
+}
+"""Versions that a consumer cannot know: one that is not released, and a vendor's build of this one."""
+_UNKNOWN = "an object of a version that the consumer cannot know"
+
+
+def _told(env: Environment) -> Iterator[Draft]:
+    """By one call: all calls of a library recognise a type in the same way. A newer version is tried with a state, too."""
+    pairs = list(objects(env))
+    yield from every(pairs, quick=_never, call=_one_call, told=tuple(_TOLD))
+    yield from every(pairs, quick=_never, call=_one_call, told=("newer",), state=_refused_state)
+
+
+def _refused_state(pair: Pair) -> tuple[str, ...]:
+    """The first state: one that the protocols refuse."""
+    return pair.source.counted_states[:1]
+
+
+@invariant(
+    "native.unknown-version",
+    consumer="NAT-05",
+    context="NAT-01 NAT-02",
+    level=Level.SHOULD,
+    isolation=Isolation.CHILD,
+    cases=_told,
+)
+def test_unknown_version(exchange: Exchange) -> None:
+    """An object of a library whose version the consumer cannot know gives what a protocol gives for it.
+
+    A consumer that reads a type past the protocols, by a layout that it knows of some versions, leaves that off for others. The library tells a
+    version that is not released, or one as vendors tell it, before its first object is handed over. The objects are those of the true version, so a
+    consumer that relies on their layout all the same is seen where it refuses the version, reads otherwise, or takes a state that the protocols refuse.
+    """
+    call = call_of(exchange)
+    try:
+        with exchange.producer.telling(_TOLD[exchange.option("told")]) as version:
+            exchange.notes["version"] = version
+            if exchange.option("state", ""):
+                test_states(exchange)
+                return
+            source = made(exchange)
+            result = natively(exchange, source.array)
+            others = by_protocols(exchange, source.array)
+        exchange.notes[WAY] = way(result, others)
+        judge_array(exchange, source, call, result, others)
+    except Unsupported as missing:
+        raise Refused(str(missing)) from missing
+    except Failure as failure:
+        if failure.role is Role.CONSUMER:  # what a protocol gives as well is the producer's, and told by others
+            raise Failure(
+                failure.code, "NAT-05", failure.role, failure.level, failure.reason, failure.expected, failure.seen,
+                given=_UNKNOWN, accused=failure.accused, library=failure.library,
+            ) from failure  # fmt: skip
+
+
 # -- several calls
 
 
@@ -203,7 +260,8 @@ def _several(env: Environment) -> Iterator[Draft]:
 def test_calls_agree(exchange: Exchange) -> None:
     """An object that one of a consumer's calls takes is not refused by another one that is for such objects.
 
-    A call for one attribute is tried with objects that have it. A copy is no refusal, and what the producer itself refuses by a protocol says nothing of the calls. What a call is not documented for is observed.
+    A call for one attribute is tried with objects that have it. A copy is no refusal, and what the producer itself refuses by a protocol says
+    nothing of the calls. What a call is not documented for, or documented to refuse, is observed.
     """
     source = made(exchange)
     found = {call.name: (call, result) for call, result in _tried(exchange, source)}
@@ -223,7 +281,8 @@ def test_calls_agree(exchange: Exchange) -> None:
     if not refusing:
         raise Refused(f"{exchange.producer.name} shows such an array by one protocol alone")
     thing = native(exchange, source.array)
-    documented = [one for one in refusing if any(has(thing, name) for name in one[0].attributes)]
+    array = exchange.option("array", PLAIN)
+    documented = [one for one in refusing if one[0].promises(thing, array)]
     call, error = (documented or refusing)[0]
     fail(
         Code.CALLS_DISAGREE, "NAT-08", role=Role.CONSUMER, level=None if documented else Level.OBSERVED,

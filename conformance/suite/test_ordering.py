@@ -7,6 +7,7 @@ to go wrong. What was seen lies beside the result.
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator
+from functools import partial
 
 from conformance.adapters.base import Device, Protocol, Trait
 from conformance.adapters.reference import ReferenceAdapter
@@ -78,17 +79,20 @@ def _backs(*protocols: Protocol) -> Callable[[Environment], Iterator[Draft]]:
     return lambda env: every(streaming(env.pairs(*protocols, on=_ON)), quick=shows_one_library, how=first_how)
 
 
-@invariant(
-    "ordering.handover",
+_handed_over = partial(
+    invariant,
     producer="CAI-22 DLP-33",
     consumer="CAI-18 DLP-35 CAI-26",
     context="CAI-21 CAI-23 CAI-30",
     bugs="I14 I16",
     level=Level.MUST,
     needs=Needs.GPU,
-    cases=_all_handovers,
     exclusive=True,
 )
+"""A hand-over while work is pending: of a new array, and of one with a past."""
+
+
+@_handed_over("ordering.handover", cases=_all_handovers)
 def test_handover(exchange: Exchange) -> None:
     """A consumer that reads on its own stream sees all work that the producer queued before the hand-over.
 
@@ -114,17 +118,7 @@ def test_handover(exchange: Exchange) -> None:
     )
 
 
-@invariant(
-    "ordering.past",
-    producer="CAI-22 DLP-33",
-    consumer="CAI-18 DLP-35 CAI-26",
-    context="CAI-21 CAI-23 CAI-30",
-    bugs="I14 I16",
-    level=Level.MUST,
-    needs=Needs.GPU,
-    cases=lambda env: every(_with_pasts(env), how=first_how, history=pasts),
-    exclusive=True,
-)
+@_handed_over("ordering.past", cases=lambda env: every(_with_pasts(env), how=first_how, history=pasts))
 def test_past(exchange: Exchange) -> None:
     """A consumer sees all work that the producer queued before the hand-over on an array with a past.
 

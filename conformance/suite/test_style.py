@@ -11,6 +11,7 @@ from conformance.adapters.special import named
 from conformance.protocols import capsule
 from conformance.protocols.clauses import Level, Role
 
+from .call_table import NOTE
 from .catalogue import every, invariant
 from .codes import Code
 from .exchange import Exchange, Source, brief
@@ -18,7 +19,7 @@ from .handing_over import Gives, gives, got, memory_of, native
 from .libraries import Pair
 from .outcomes import fail
 from .steps import Doing
-from .test_native import NOTE, objects
+from .test_native import objects
 
 
 def _capsule_styles(pair: Pair) -> tuple[str, ...]:

@@ -92,6 +92,8 @@ class CellResult:
     plan: int = 0
     states: str = ""
     evidence: tuple[int, ...] = ()
+    calls: dict[str, str] = field(default_factory=dict)
+    """What calls gave for plain arrays, by device, call and producer with ``/`` between them; empty text where that is not decided."""
 
     @property
     def is_tested(self) -> bool:

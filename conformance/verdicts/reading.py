@@ -20,9 +20,10 @@ from conformance.engines import records
 from conformance.engines.model import Cell, Lifecycle, check_axes
 from conformance.execution import held
 from conformance.execution.held import Held, Plan
-from conformance.execution.results import Line
+from conformance.execution.results import BAD, Line
 from conformance.exits import UserError
 from conformance.files import Missing, Unreadable
+from conformance.suite import call_table
 from conformance.suite.libraries import REFERENCE
 from conformance.verdict import Verdict
 
@@ -50,6 +51,7 @@ _NEEDS_NONE = (Lifecycle.DONE.value, "")
 _TEXTS = ("verdict", "outcome", "level", "code", "clause", "given", "step", "reason", "expected", "seen")
 _texts_of = itemgetter(*_TEXTS)
 _VERDICTS = {verdict.word: verdict for verdict in Verdict}
+_BROKEN = frozenset(outcome.value for outcome in BAD)
 _ENVIRONMENT = {
     "suite": str,
     "python": str,
@@ -187,7 +189,7 @@ def _read(source: _Source) -> _Read:
         digests=dict(record.get("digests") or {}),
         candidates=tuple(Candidate(c["name"], c["version"], c["sha256"]) for c in record.get("candidates") or ()),
         own_tests=_own_tests(record.get("with_tests")),
-        ended=_ended(source.folder, record), seconds=record.get("seconds", 0.0), states=states, evidence=indices,
+        ended=_ended(source.folder, record), seconds=record.get("seconds", 0.0), states=states, evidence=indices, calls=_calls(found),
     )  # fmt: skip
     return _Read(cell, evidence, found.plan.digest, source.folder, _began(source.folder, record))
 
@@ -230,6 +232,23 @@ def _states(found: Held) -> tuple[str, tuple[int, ...], tuple[Evidence, ...]]:
         letters.append(evidence.verdict.letter)
         indices.append(table.setdefault(evidence, len(table)))
     return "".join(letters), tuple(indices), tuple(table)
+
+
+def _calls(found: Held) -> dict[str, str]:
+    """What the calls gave, as the table of calls tells it: results that conform leave no other trace of it."""
+    told = {}
+    for case in found.plan.ids:
+        at = call_table.place(case)
+        if at is not None:
+            told["/".join(at)] = _given(found.results[case])
+    return told
+
+
+def _given(line: Line) -> str:
+    verdict, outcome, *_ = _texts_of(line)
+    is_broken = _VERDICTS[verdict].speaks_against or outcome in _BROKEN
+    given = call_table.given(outcome, (line.get("attachments") or {}).get(call_table.NOTE, ""), is_broken=is_broken)
+    return given.value if given else ""
 
 
 def _evidence(line: Line, case: str) -> Evidence:

@@ -55,6 +55,8 @@ def _cell(cell: CellResult) -> dict[str, Any]:
     plain = dict(cell.__dict__)
     plain["candidates"] = [dict(candidate.__dict__) for candidate in cell.candidates]
     plain["own_tests"] = dict(cell.own_tests.__dict__) if cell.own_tests else None
+    if not cell.calls:
+        del plain["calls"]  # as in files from before there was a table of calls
     return plain
 
 
@@ -78,6 +80,7 @@ _CELL = {
     "seconds": float,
     "plan": int,
     "evidence": [int],
+    "calls": shapes.Maybe(shapes.Each(str)),
 }
 _RUN = {
     "format": frozenset((FORMAT,)),

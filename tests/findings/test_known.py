@@ -10,11 +10,19 @@ import pytest
 import yaml
 
 from conformance.adapters import registry
+from conformance.adapters.jax import DONATE
+from conformance.adapters.torch_changes import CHANGES
 from conformance.findings import known
+from conformance.findings.causes import findings
 from conformance.findings.known import BadKnown, Book, parsed
 from conformance.findings.model import Known, Status, Upstream
+from conformance.suite.codes import Code
+from conformance.suite.exported import REFUSED_STATE
+from conformance.suite.outcomes import Side
+from tests.findings.samples import seen
 
 TEXT = resources.files("conformance.findings").joinpath("known.yaml").read_text(encoding="utf-8")
+TORCH_CHANGES = {change.name: change for change in CHANGES}
 SCHEMA = json.loads(resources.files("conformance.findings").joinpath("schemas/known.schema.json").read_text())
 
 
@@ -102,3 +110,24 @@ def test_an_entry_may_name_the_distribution_that_the_fix_is_in() -> None:
     """A library may come as several."""
     entry = Known("a/*", Upstream.FIXED, "r", "n", "2.0", "a-core")
     assert Book((entry,)).status(entry, [{"a-bindings": "13.0", "a-core": "1.0"}]) is Status.FIXED
+
+
+@pytest.mark.parametrize(
+    ("case", "code", "side", "given"),
+    [
+        ("source.export-kept/torch-reference/dlpack/host/set", Code.MEMORY_TAKEN_AWAY, Side.PRODUCER, TORCH_CHANGES["set"].given),
+        ("source.export-kept/torch-numpy/dlpack/host/data", Code.MEMORY_TAKEN_AWAY, Side.PRODUCER, TORCH_CHANGES["data"].given),
+        ("source.copy-reused/numpy-jax/dlpack/host/donate/true", Code.PRODUCER_OVERWRITTEN, Side.CONSUMER, DONATE.given),
+        ("native.states/torch-cuda_python/dlpack/host/x/conjugate", Code.UNRESOLVED_ELEMENTS, Side.CONSUMER, "a tensor in the state conjugate"),
+        ("native.states/torch-cuda_python/dlpack/host/x/graph-node", Code.NOT_REFUSED, Side.CONSUMER, "a tensor in the state graph-node"),
+        ("native.states/torch-cuda_python/dlpack/host/x/blocked", Code.VALUES_CHANGED, Side.CONSUMER, "a tensor in the state blocked"),
+        ("native.states/torch-cuda_python/dlpack/host/x/masked", Code.NULL_ADDRESS, Side.CONSUMER, "a tensor in the state masked"),
+        ("native.states/torch-cuda_python/dlpack/cuda/x/masked", Code.MASK_DROPPED, Side.CONSUMER, "a tensor in the state masked"),
+        ("native.states/torch-cuda_python/dlpack/host/x/sparse-coo", Code.WRONG_EXCEPTION, Side.CONSUMER, REFUSED_STATE),
+    ],
+)  # fmt: skip
+def test_what_the_suite_has_found_has_an_entry(case: str, code: Code, side: Side, given: str) -> None:
+    """By the ids that the suite makes, and beside what a public tracker says."""
+    (finding,) = findings([seen(case, code, side, given=given)], {}, known.book())
+    assert finding.known is not None, finding.id
+    assert finding.known.upstream is Upstream.UNREPORTED

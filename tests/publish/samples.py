@@ -143,6 +143,7 @@ def hostile() -> RunFile:
     wrong = replace(
         cell, title=HOSTILE, reason=HOSTILE, versions={HOSTILE: HOSTILE, "torch": LONG},
         libraries={"torch": {HOSTILE: HOSTILE}, "cvcuda": {"cvcuda": LONG}}, absent={HOSTILE: HOSTILE}, axes={"a": HOSTILE},
+        calls={f"{HOSTILE}/{HOSTILE}/{HOSTILE}": HOSTILE},
     )  # fmt: skip
     other = replace(cell, name=HOSTILE, title=LONG, lifecycle=HOSTILE, reason=LONG, plan=0, states="", evidence=())
     return replace(run, id=HOSTILE, tier=HOSTILE, suite="\ud800", cells=(wrong, other))

@@ -11,6 +11,7 @@ from conformance.adapters.base import Device
 from conformance.execution.results import Result
 from conformance.protocols.clauses import Level
 from conformance.report import calls, terminal
+from conformance.suite.call_table import INVARIANT
 from conformance.suite.handing_over import Gives
 from conformance.suite.outcomes import Outcome, Side
 
@@ -19,7 +20,7 @@ from .samples import case, died, failed, plain
 
 def handed(producer: str, call: str, told: str, outcome: Outcome = Outcome.PASS, array: str = "c-order") -> Result:
     """A result of handing an array over as it is."""
-    at = case(producer, call.partition(".")[0], invariant=calls.INVARIANT, call=call, array=array)
+    at = case(producer, call.partition(".")[0], invariant=INVARIANT, call=call, array=array)
     return replace(plain(at, outcome), attachments={"gives": told})
 
 
@@ -45,7 +46,7 @@ def test_the_reference_is_left_out() -> None:
 
 def test_what_speaks_against_a_library_is_broken() -> None:
     """Also a process that was lost; what is only observed is as it was seen."""
-    at = case("numpy", "torch", invariant=calls.INVARIANT, call="torch.asarray", array="c-order")
+    at = case("numpy", "torch", invariant=INVARIANT, call="torch.asarray", array="c-order")
     notes = {"gives": "shares"}
     for result, wanted in (
         (failed(at, notes=notes), Gives.WRONG),

@@ -10,12 +10,13 @@ from typing import Any
 import pytest
 
 from conformance.adapters.base import Device, Protocol, View
-from conformance.adapters.calls import ARRAY, BUFFER, DLPACK, UserCall, has
+from conformance.adapters.calls import ARRAY, BUFFER, CAI, DLPACK, READONLY, UserCall, has
 from conformance.adapters.reference import ReferenceAdapter
 from conformance.adapters.registry import create
 from conformance.adapters.special import State
 from conformance.execution import probe
 from conformance.execution.naming import everything
+from conformance.execution.results import Result
 from conformance.execution.workbench import Workbench
 from conformance.protocols.clauses import Level, Role
 from conformance.reference.exporter import Exporter
@@ -25,7 +26,7 @@ from conformance.suite.comparing import judge_array, judge_state
 from conformance.suite.exchange import Exchange, Partners, Source
 from conformance.suite.handing_over import Gives, Got, Memory, by_protocols, gives, listening, natively, way
 from conformance.suite.libraries import REFERENCE, Called, Side
-from conformance.suite.outcomes import Failure, Refused
+from conformance.suite.outcomes import Failure, Outcome, Refused
 from conformance.suite.outcomes import Side as Accused
 from conformance.suite.test_native import objects
 
@@ -237,6 +238,65 @@ def test_an_exception_of_the_producers_attribute_is_not_the_consumers() -> None:
     case.producer.native = lambda array, protocol: Odd()  # type: ignore[method-assign]
     with pytest.raises(Refused, match="KeyError"):
         judge_array(case, source, MAKES, Got(KeyError("bfloat16")), {Protocol.DLPACK: plain(source)})
+
+
+# -- several calls
+
+
+def _as_array(refused: Callable[[Any], bool], *refuses: tuple[str, str]) -> UserCall:
+    """A call that takes whatever it knows, save for some objects, and may say that it refuses them."""
+
+    def take(adapter: Any, thing: Any, device: Device) -> Any:
+        if refused(thing):
+            raise ValueError("no")
+        return adapter.importer(device).take_any(thing)
+
+    return UserCall("reference.as_array", take, knows=(DLPACK, CAI), refuses=refuses)
+
+
+def agreement(call: UserCall, array: str, device: Device = Device.SIMULATED) -> Result:
+    """The answers of this call and of the others for one object."""
+    adapter = ReferenceAdapter()
+    adapter.calls = (*ReferenceAdapter.calls[:-1], call)  # type: ignore[misc]
+    case = Case("native.calls-agree", REFERENCE, REFERENCE, "dlpack", device, (("array", array),))
+    return Workbench({REFERENCE: adapter}).run(case, catalogue()[case.invariant])
+
+
+def _is_readonly(thing: Any) -> bool:
+    return bool(thing.readonly)
+
+
+def test_a_call_that_refuses_what_others_take_deviates() -> None:
+    """No document tells its users so."""
+    result = agreement(_as_array(_is_readonly), READONLY)
+    assert (result.level, result.accused.side) == (Level.SHOULD, Accused.CONSUMER)
+
+
+def test_a_refusal_that_is_documented_is_observed() -> None:
+    """It is recorded, and nobody is accused of it."""
+    result = agreement(_as_array(_is_readonly, (READONLY, CAI)), READONLY)
+    assert (result.outcome, result.level) == (Outcome.FAIL, Level.OBSERVED)
+    assert result.accused.side is Accused.NEITHER
+
+
+@pytest.mark.parametrize(
+    ("call", "array", "device"),
+    [
+        (_as_array(lambda thing: True, (READONLY, CAI)), "c-order", Device.SIMULATED),
+        (_as_array(_is_readonly, (READONLY, CAI)), READONLY, Device.HOST),
+        (_as_array(_is_readonly, ("stepped", CAI)), READONLY, Device.SIMULATED),
+    ],
+    ids=("another-array", "without-the-attribute", "of-another-array"),
+)
+def test_a_documented_refusal_excuses_no_other(call: UserCall, array: str, device: Device) -> None:
+    """It is that of one array, taken by one attribute: objects on host memory have no dictionary."""
+    assert agreement(call, array, device).level is Level.SHOULD
+
+
+def test_pytorch_says_that_it_takes_no_read_only_dictionaries() -> None:
+    """A tensor can always be written; by DLPack the user is responsible."""
+    found = {call.name: call.refuses for call in create("torch").calls}
+    assert found == {"torch.as_tensor": ((READONLY, CAI),), "torch.asarray": (), "torch.from_dlpack": ()}
 
 
 # -- states

@@ -70,6 +70,40 @@ def test_a_run_of_check_is_a_run_of_one_cell(conformance: Command, tmp_path: Pat
     ]
 
 
+def test_what_calls_gave_is_kept_for_the_table_of_calls(tmp_path: Path) -> None:
+    """Of cases that conform nothing else is. Other arrays, other types, and the reference have no part in the table."""
+    told = {
+        "native.as-protocol/numpy-torch/dlpack/host/torch.asarray/c-order": ("pass", "conforms", {"gives": "shares"}),
+        "native.as-protocol/jax-torch/dlpack/host/torch.asarray/c-order": ("fail", "deviates", {"gives": "copies"}),
+        "native.as-protocol/numpy-jax/dlpack/host/jax.numpy.asarray/c-order": ("refused", "refused", {}),
+        "native.as-protocol/torch-jax/dlpack/host/jax.numpy.asarray/c-order": ("inconclusive", "not decided", {}),
+        "native.as-protocol/torch-numpy/dlpack/host/numpy.asarray/c-order": ("crash", "violates", {}),
+        "native.as-protocol/numpy-torch/dlpack/host/torch.asarray/stepped": ("pass", "conforms", {"gives": "copies"}),
+        "native.as-protocol/numpy-torch/dlpack/host/torch.asarray/c-order/bool": ("pass", "conforms", {"gives": "copies"}),
+        "native.as-protocol/reference-torch/dlpack/host/torch.asarray/c-order": ("pass", "conforms", {"gives": "copies"}),
+    }  # fmt: skip
+    lines = [{**line(case, outcome, verdict), "attachments": notes} for case, (outcome, verdict, notes) in told.items()]
+    folder = cell(tmp_path / "one", list(told), lines)
+    run = reading.load(folder)
+    assert run.cells[0].calls == {
+        "host/torch.asarray/numpy": "shares",
+        "host/torch.asarray/jax": "broken",
+        "host/jax.numpy.asarray/numpy": "refuses",
+        "host/jax.numpy.asarray/torch": "",
+        "host/numpy.asarray/torch": "broken",
+    }
+    runfile.write(run, tmp_path / "run.json")
+    assert runfile.read(tmp_path / "run.json") == run
+
+
+def test_a_run_without_a_table_of_calls_is_written_as_ever(tmp_path: Path) -> None:
+    """So a run file of an earlier version keeps its digest."""
+    run = reading.load(cell(tmp_path / "one", [CASE], [line(CASE)]))
+    (written,) = runfile.to_json(run)["cells"]
+    assert "calls" not in written
+    assert runfile.from_json(runfile.to_json(run)) == run
+
+
 def test_runs_of_one_plan_have_ids_of_their_own(tmp_path: Path) -> None:
     """Or a run beside its baseline would seem to be compared with itself. One that is read again has the same."""
     ids = []

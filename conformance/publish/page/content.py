@@ -11,6 +11,7 @@ from conformance.exchanges import duty, way
 from conformance.findings.model import Status
 from conformance.findings.telling import SIDES
 from conformance.protocols import clauses
+from conformance.suite.call_table import LEGEND
 from conformance.suite.catalogue import catalogue
 from conformance.verdict import Verdict
 from conformance.verdicts import gate
@@ -19,6 +20,7 @@ from conformance.verdicts.remarks import Kind, Remark
 from conformance.verdicts.trust import evidence_at
 
 from ..accounts import Account, heading, versions
+from ..calls import call_tables
 from ..coverage import Reason, counts, gate_line, headline, untested
 from ..subject import Subject
 from ..words import MEANINGS, NOTES, line, plain
@@ -166,6 +168,11 @@ def _document(subject: Subject, cases: _Cases, tables: Mapping[str, list[Any]]) 
         "untested": _untested(run),
         "gate": _gate(subject),
         "cells": [_cell(cell) for cell in run.cells],
+        "calls": [
+            [list(t.titles), t.device, list(t.producers), [[call, *words] for call, words in t.rows]]
+            for t in call_tables(run)
+        ],
+        "callsLegend": LEGEND.split("   "),
         "cases": cases.ids,
         "columns": _columns(cases.ids),
         "plans": len(cases.plans),

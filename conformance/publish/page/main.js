@@ -39,6 +39,7 @@ function start(model) {
   const content = () => {
     switch (address.place) {
       case 'matrix': return whole();
+      case 'calls': return callTables(model, view);
       case 'cases': return otherCases(model, view, link);
       case 'invariants': return rules(model, view, link);
       case 'invariant': return rule(model, view, address.argument, link);
@@ -58,7 +59,7 @@ function start(model) {
       if (address.place === 'matrix') matrix.show(view);
       if (moves && address.place === 'invariant') byId('views').scrollIntoView();
     }
-    fill(byId('views'), tabs(address, link));
+    fill(byId('views'), tabs(model, address, link));
     document.title = `${titleOf(address)} · array interop conformance`;
     if (!stays || before.open !== address.open || before.argument !== address.argument) showOpen(moves);
   };

@@ -73,8 +73,8 @@ function untestedBox(model, counts, link) {
 
 // -- filters
 
-function tabs(address, link) {
-  const names = {findings: 'Findings', matrix: 'Matrix', cases: 'Not decided', invariants: 'Rules'};
+function tabs(model, address, link) {
+  const names = {findings: 'Findings', matrix: 'Matrix', ...(model.calls.length ? {calls: 'Calls'} : {}), cases: 'Not decided', invariants: 'Rules'};
   return Object.entries(names).map(([place, name]) => make('a', {
     href: link({place, argument: '', open: ''}), 'aria-current': place === tabOf(address) ? 'page' : null,
   }, name));
@@ -148,6 +148,23 @@ function legend(model) {
     entries.map(([, word, , meaning], state) => make('li', {title: meaning}, sign(model, model.states.indexOf(entries[state])), make('small', {}, ` ${meaning}`))),
     make('li', {}, make('span', {class: 'sign none'}, '· not tested'), make('small', {}, ' the cell does not have this pair')),
     make('li', {class: 'how'}, 'A field shows its worst verdict, how many cases have it, and which side they accuse: ', make('b', {}, 'p'), ' the producer, ', make('b', {}, 'c'), ' the consumer, ', make('b', {}, 'b'), ' both; without a letter neither, or not known. Choose a field to see its cases.'));
+}
+
+// -- calls
+
+/** The tables of calls of the cells that the filters leave: calls down, producers across. */
+function callTables(model, view) {
+  const left = new Set(view.cells.map((cell) => model.cells[cell].title));
+  const found = model.calls.filter(([titles]) => titles.some((title) => left.has(title)));
+  if (!found.length) return [make('p', {class: 'nothing'}, 'No cell that the filters leave has a table of calls.')];
+  return [
+    make('p', {class: 'hint'}, 'A public call gets an array of another library as it is. The tables show what becomes of it; cells in which that is alike share them.'),
+    make('ul', {class: 'legend', 'aria-label': 'Words of the tables'}, model.callsLegend.map((told) => make('li', {}, make('small', {}, told)))),
+    found.map(([titles, device, producers, rows]) => make('section', {class: 'family'}, make('h2', {}, `Arrays on ${device}`), make('p', {}, listed(titles, 5)),
+      make('div', {class: 'scrolls', tabindex: '0', role: 'region', 'aria-label': `Calls by producer on ${device}`}, make('table', {class: 'plain calls'},
+        make('thead', {}, make('tr', {}, make('th', {}, 'Call'), producers.map((name) => make('th', {scope: 'col'}, name)))),
+        make('tbody', {}, rows.map(([call, ...words]) => make('tr', {}, make('th', {scope: 'row'}, make('code', {}, call)), words.map((word) => make('td', {}, word))))))))),
+  ];
 }
 
 // -- cases that accuse nobody

@@ -1,6 +1,6 @@
 // The address says which place is shown under which filters; the counts follow from them.
 
-const PLACES = ['findings', 'finding', 'matrix', 'cases', 'invariants', 'invariant'];
+const PLACES = ['findings', 'finding', 'matrix', 'calls', 'cases', 'invariants', 'invariant'];
 const FILTERS = ['accused', 'status', 'library', 'exchange', 'family', 'verdict', 'text', 'changed'];
 const UNTESTED = 'not tested';
 

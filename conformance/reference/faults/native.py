@@ -196,6 +196,42 @@ class ConstructorKnowsNoReadOnly(Importer):
         return super().take_any(source)
 
 
+@fault("native.unknown-version")
+class TypeOfEveryVersion(ByType):
+    """The type is read by one layout, whatever version its library tells: in a newer one a field counts in another unit."""
+
+    def read(self, source: Exporter) -> Imported:
+        """Strides in elements, as they lie there."""
+        taken = super().read(source)
+        if not is_known(source):
+            taken.strides = source.view.strides
+        return taken
+
+
+@fault("native.unknown-version")
+class NewVersionsHidePending(TypeHidesPending):
+    """A state of the type is looked for where only the versions have it that are known."""
+
+    def read(self, source: Exporter) -> Imported:
+        """As if it were done."""
+        return ByType.read(self, source) if is_known(source) else super().read(source)
+
+
+@fault("native.unknown-version")
+class VendorsVersionsEndIt(ByType):
+    """A version is taken apart at its points, each part of which is taken for a number."""
+
+    def read(self, source: Exporter) -> Imported:
+        """``ValueError`` for others."""
+        major, *_ = map(int, source.library_version.split("."))
+        return super().read(source) if major == 1 else Importer.take_dlpack(self, source)
+
+
+def is_known(source: Exporter) -> bool:
+    """Whether the library of the type tells the one version that consumers know."""
+    return source.library_version == "1.0.0"
+
+
 @fault("native.stream-argument")
 class TypeTakesNoStream(ByType):
     """No stream is refused as ambiguous only behind a protocol: an object that is read by its type is taken without."""

@@ -21,4 +21,6 @@ add(
     wrappers.TakesUnsignedForSigned,
     wrappers.TakesBfloatForHalf,
     wrappers.LeavesTheNameAsItWas,
+    wrappers.HoldsNothingByItsExports,
+    wrappers.ReleasesWhatItTakes,
 )

@@ -92,6 +92,8 @@ add(
     wrappers.ConsumesTwice,
     wrappers.NeverReleases,
     wrappers.ReleasesTwice,
+    wrappers.HoldsNothingByItsExports,
+    wrappers.ReleasesWhatItTakes,
     wrappers.WritesToTheStruct,
     wrappers.IgnoresTheMajorVersion,
     wrappers.AsksForLegacy,
