@@ -68,6 +68,7 @@ class Line:
                 return
             except (FileNotFoundError, ConnectionRefusedError):
                 if time.monotonic() > give_up:
+                    self._socket.close()
                     raise
                 time.sleep(0.02)
 

@@ -54,7 +54,7 @@ def asked(config: pytest.Config) -> Asked:
     option = config.option
     return Asked(
         option.interop_tier, option.interop_between, option.interop_family, option.interop_device, option.interop_canaries,
-        in_process=bool(option.interop_in_process or option.usepdb or config.getoption("trace", False)),
+        in_process=bool(option.interop_in_process or config.getoption("usepdb", False) or config.getoption("trace", False)),
     )  # fmt: skip
 
 

@@ -61,7 +61,7 @@ class Owner:
             raise pytest.UsageError(harmless(str(error)).replace("--", _PREFIX)) from error
         self._keeper = Keeper(self._handed)
         self._open.callback(self._keeper.close)
-        if not self._config.pluginmanager.hasplugin(_DISTRIBUTES):
+        if not self._has_workers:
             self._run_here(self._handed)
         self._warn(self._facts)
 
@@ -72,6 +72,11 @@ class Owner:
     def pytest_unconfigure(self) -> None:
         """End the server, and remove the folder."""
         self._open.close()
+
+    @property
+    def _has_workers(self) -> bool:
+        """Whether xdist distributes this run."""
+        return bool(self._config.pluginmanager.hasplugin(_DISTRIBUTES))
 
     # -- without workers
 
@@ -85,6 +90,8 @@ class Owner:
     @pytest.hookimpl(tryfirst=True)
     def pytest_runtestloop(self, session: pytest.Session) -> None:
         """Start the server, with the libraries of the chosen cases."""
+        if self._has_workers:  # they collect, and this process has no items
+            return
         cases = [case for item in session.items if (case := case_of(item)) is not None]
         isolated = [case for case in cases if needs_exit(case) or not self._asked.in_process]
         if not session.config.option.collectonly:
