@@ -20,6 +20,11 @@ settings.load_profile("steady")
 """How long an example takes says nothing: a busy machine holds any process up."""
 
 
+def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+    """Begin with the longest tests, so that no process is left alone with one at the end."""
+    items.sort(key=lambda item: -max((mark.args[0] for mark in item.iter_markers("seconds")), default=0))
+
+
 def pytest_collection_finish(session: pytest.Session) -> None:
     """Exempt the present objects from later collections: the suite collects often, and the modules of all tests have many objects."""
     gc.collect()

@@ -35,6 +35,7 @@ SELECTION = ("--between", ",".join(LIBRARIES), "--family", "imports,lifetime,lay
 SIGNALS = (signal.SIGKILL, signal.SIGKILL, signal.SIGTERM)
 PAUSE_SECONDS = (0.05, 0.6)
 _AHEAD = 1
+_GLANCE_SECONDS = 0.02
 _MODULE = "launcher.py\0conformance.execution."
 
 
@@ -128,7 +129,9 @@ class Runs:
         for name in LIBRARIES:
             site = install(folder / "site", name)
         self._environment = {**os.environ, "PYTHONPATH": os.pathsep.join((str(site), str(PACKAGE), *_path()))}
-        self.before = self._results(self._finished(self._begun("undisturbed")))
+        self.seen: set[Kind] = set()
+        """The kinds of process that a run has, left alone."""
+        self.before = self._results(self._watched("undisturbed"))
 
     def disturbed(self, most: int, account: Account, only: frozenset[Kind] = frozenset(Kind)) -> None:
         """Start one run and send up to ``most`` signals at random. Resume it each time its supervisor is killed."""
@@ -147,14 +150,6 @@ class Runs:
             planned = (out / "plan.jsonl").exists() and (out / "journal.jsonl").exists()
             process = self._begun(name, resumed=planned)
         account.compare(self.before, self._results(out))
-
-    def seen(self) -> set[Kind]:
-        """The kinds of process that one run has, left alone."""
-        found: set[Kind] = set()
-        process = self._begun("seen")
-        while process.poll() is None:
-            found.update(kinds(process.pid, marked(self._folder)).values())
-        return found
 
     def _kill(self, supervisor: subprocess.Popen[bytes], only: frozenset[Kind], account: Account) -> bool:
         """Send a signal to the kind with the fewest signals, unless it is far ahead of kinds that are not running."""
@@ -181,9 +176,13 @@ class Runs:
             env={**self._environment, **mark(self._folder)},
         )  # fmt: skip
 
-    def _finished(self, process: subprocess.Popen[bytes]) -> Path:
-        process.wait()
-        return self._folder / "undisturbed"
+    def _watched(self, name: str) -> Path:
+        """A run that is left alone, while its processes are looked at."""
+        process = self._begun(name)
+        while process.poll() is None:
+            self.seen.update(kinds(process.pid, marked(self._folder)).values())
+            time.sleep(_GLANCE_SECONDS)
+        return self._folder / name
 
     def _results(self, out: Path) -> dict[str, dict[str, Any]]:
         return {record["id"]: record for record in read_lines(out / "results.jsonl")}
