@@ -87,14 +87,18 @@ def _read(file: Path) -> bytes:
 
 
 def command_in(folder: Path) -> Command:
-    """``python -m conformance …`` in a folder; ``path`` goes to ``PYTHONPATH``."""
+    """``python -m conformance …`` in a folder; ``path`` goes to ``PYTHONPATH``.
+
+    ``check`` has one process unless ``-n`` is given: other tests run at the same time, and each process starts anew what it needs.
+    """
 
     def run(*arguments: str, path: Path | None = None, **environment: str) -> Finished:
         variables = {k: v for k, v in os.environ.items() if not k.startswith(("CONFORMANCE_", "PYTEST_"))}
         if path is not None:
             variables["PYTHONPATH"] = str(path)
+        one = ("-n", "1") if arguments[:1] == ("check",) and not {"-n", "--help"}.intersection(arguments) else ()
         done = subprocess.run(
-            [sys.executable, "-m", "conformance", *arguments],
+            [sys.executable, "-m", "conformance", *arguments, *one],
             cwd=folder, env={**variables, **environment}, capture_output=True, text=True, timeout=1200, check=False,
         )  # fmt: skip
         return Finished(done.returncode, done.stdout, done.stderr, folder / "conform-results")

@@ -12,7 +12,7 @@ from libraries import install
 from conformance.execution import answers
 from conformance.exits import Exit
 
-SMALL = ("--family", "pointer", "--tier", "quick", "--device", "host", "-n", "2")
+SMALL = ("--family", "pointer", "--tier", "quick", "--device", "host")
 NOISES = {
     "bytes": "os.write(1, b'\\xff\\xfe\\n' * 9); os.write(2, b'\\xff\\xfe\\n' * 9)",
     "lines": "print('noise\\n' * 200_000); print('noise\\n' * 200_000, file=sys.stderr)",
