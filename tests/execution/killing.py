@@ -35,7 +35,7 @@ SELECTION = ("--between", ",".join(LIBRARIES), "--family", "imports,lifetime,lay
 SIGNALS = (signal.SIGKILL, signal.SIGKILL, signal.SIGTERM)
 PAUSE_SECONDS = (0.05, 0.6)
 _AHEAD = 1
-_GLANCE_SECONDS = 0.02
+_GLANCE_SECONDS = 0.1
 _MODULE = "launcher.py\0conformance.execution."
 
 
