@@ -31,7 +31,9 @@ from conformance.execution.results import read_lines
 PACKAGE = Path(conformance.__file__).parents[1]
 LIBRARIES = ("one", "two", "three")
 """Make-believe libraries: three, so that fresh interpreters can try orders of imports."""
-SELECTION = ("--between", ",".join(LIBRARIES), "--family", "imports,lifetime,layout,threads", "--device", "host")
+FAMILIES = "imports,lifetime,layout,threads"
+FEW_FAMILIES = "imports,lifetime,illegal,threads"
+"""Families of every kind of isolation, with a third of the cases."""
 SIGNALS = (signal.SIGKILL, signal.SIGKILL, signal.SIGTERM)
 PAUSE_SECONDS = (0.05, 0.6)
 _AHEAD = 1
@@ -121,7 +123,8 @@ def _words(process: int) -> str:
 class Runs:
     """Runs of one selection in one folder, each of which loses some of its processes."""
 
-    def __init__(self, folder: Path, seed: int, processes: int = 2) -> None:
+    def __init__(self, folder: Path, seed: int, processes: int = 2, families: str = FAMILIES) -> None:
+        self._selection = ("--between", ",".join(LIBRARIES), "--family", families, "--device", "host")
         self._folder = folder
         self._random = random.Random(seed)
         self._number = 0
@@ -169,7 +172,7 @@ class Runs:
         return True
 
     def _begun(self, name: str, *, resumed: bool = False) -> subprocess.Popen[bytes]:
-        how = ("--resume", name) if resumed else (*SELECTION, "--out", name)
+        how = ("--resume", name) if resumed else (*self._selection, "--out", name)
         return subprocess.Popen(
             [sys.executable, "-m", "conformance", "check", *how, "-n", str(self._processes)],
             cwd=self._folder, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL,

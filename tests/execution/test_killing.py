@@ -13,7 +13,7 @@ from conformance.execution.untested import untested
 from conformance.suite.catalogue import Case
 from conformance.suite.libraries import Environment
 
-from .killing import Account, Kind, Runs
+from .killing import FEW_FAMILIES, Account, Kind, Runs
 
 
 @pytest.mark.seconds(40)
@@ -25,7 +25,7 @@ def test_what_somebody_ends_loses_nothing_and_accuses_nobody(tmp_path: Path) -> 
     seed = random.randrange(1 << 32)
     print(f"seed {seed}")
     account = Account()
-    runs = Runs(tmp_path, seed)
+    runs = Runs(tmp_path, seed, families=FEW_FAMILIES)
     assert runs.seen == set(Kind)
     runs.disturbed(10, account, only=frozenset(Kind) - {Kind.SUPERVISOR})
     assert account.wrong == []
