@@ -103,7 +103,7 @@ def test_an_invariant_of_thousands_of_exchanges_is_tried_on_the_faults_that_it_h
         job.fault: [case.invariant for case in job.cases]
         for job in running.jobs([stage], Environment(()), wanted=(), width=width)
     }
-    assert found == {trials.FLAWLESS: [ONCE, OFTEN], "a": of_once, "b": of_often}
+    assert found == {trials.FLAWLESS: [ONCE, OFTEN], "paper.a": of_once, "paper.b": of_often}
 
 
 @pytest.mark.parametrize(
