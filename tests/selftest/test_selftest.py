@@ -127,7 +127,7 @@ def test_being_asked_to_stop_loses_nothing_that_is_known(number: signal.Signals,
     told, temporary = tmp_path / "told.json", tmp_path / "temporary"
     temporary.mkdir()
     process = subprocess.Popen(
-        [sys.executable, "-m", "conformance", "selftest", "reference", "--json", str(told)],
+        [sys.executable, "-m", "conformance", "selftest", "layout", "--json", str(told)],
         stdout=subprocess.PIPE,
         stderr=subprocess.PIPE,
         text=True,
@@ -136,7 +136,7 @@ def test_being_asked_to_stop_loses_nothing_that_is_known(number: signal.Signals,
     )
     assert process.stderr is not None
     for line in process.stderr:
-        if int(line.partition("/")[0]) > 1:
+        if int(line.partition("/")[0]) > 4:  # more than the flawless partners of the first stage, so faults too
             break
     os.killpg(process.pid, number)
     stdout, _ = process.communicate(timeout=60)
