@@ -75,23 +75,26 @@ def outcomes(done: Finished) -> list[tuple[str, str]]:
     return [(record["id"], record["outcome"]) for record in done.results]
 
 
+ASKED = ((signal.SIGTERM, 120), (signal.SIGINT, 30))
+"""Signals that ask a run to stop, and the number of results after which they come."""
+
+
 @pytest.mark.parametrize(
-    "at_random",
+    ("kills", "asked"),
     [
-        pytest.param(1, marks=pytest.mark.seconds(40)),
-        pytest.param(5, marks=[pytest.mark.seconds(90), pytest.mark.again]),
+        pytest.param(1, ASKED[:1], marks=pytest.mark.seconds(40)),
+        pytest.param(5, ASKED, marks=[pytest.mark.seconds(90), pytest.mark.again]),
     ],
+    ids=["few", "many"],
 )
-def test_an_interrupted_run_ends_as_if_nothing_had_happened(at_random: int, tmp_path: Path) -> None:
+def test_an_interrupted_run_ends_as_if_nothing_had_happened(
+    kills: int, asked: tuple[tuple[signal.Signals, int], ...], tmp_path: Path
+) -> None:
     """The second run keeps the known results and runs the rest; together they are the whole plan. Random moments are other ones every time.
 
     A run waits most of its time for canaries that hang and leak, so several go on at once.
     """
-    moments = [
-        *((signal.SIGKILL, random.randrange(300)) for _ in range(at_random)),
-        (signal.SIGTERM, 120),
-        (signal.SIGINT, 30),
-    ]
+    moments = [*((signal.SIGKILL, random.randrange(300)) for _ in range(kills)), *asked]
     folders = [tmp_path / f"{n} by {number.name} after {after}" for n, (number, after) in enumerate(moments)]
     for folder in (tmp_path / "undisturbed", *folders):
         folder.mkdir()
