@@ -8,7 +8,7 @@ from pathlib import Path
 
 import jsonschema
 import pytest
-from conftest import Command, Finished, command_in
+from conftest import Command
 from libraries import install
 
 from conformance.ownership import owned
@@ -21,15 +21,9 @@ def schema(name: str) -> dict[str, object]:
     return loaded
 
 
-@pytest.fixture(scope="module")
-def quick(tmp_path_factory: pytest.TempPathFactory) -> Finished:
-    """The quick tier of all families, with NumPy."""
-    return command_in(tmp_path_factory.mktemp("quick"))("check", "--between", "numpy", "--tier", "quick", "-n", "2")
-
-
-def test_every_planned_case_is_reported_once_and_all_files_fit_their_schemas(quick: Finished) -> None:
-    """plan, results and environment of a real run."""
-    done = quick
+def test_every_planned_case_is_reported_once_and_all_files_fit_their_schemas(conformance: Command) -> None:
+    """plan, results and environment of a real run with NumPy."""
+    done = conformance("check", "--between", "numpy", "--tier", "quick", "-n", "2")
     assert done.code in (0, 1), done.stderr
     planned, reported = [r["id"] for r in done.plan], [r["id"] for r in done.results]
     assert sorted(planned) == sorted(reported)
@@ -127,9 +121,9 @@ def test_what_looks_at_order_runs_after_the_rest_in_one_process(conformance: Com
     assert "What waits at hand-over" in done.stdout
 
 
-def test_the_journal_has_the_beginning_and_the_end_of_each_case(quick: Finished) -> None:
+def test_the_journal_has_the_beginning_and_the_end_of_each_case(conformance: Command) -> None:
     """In that order, between the beginning and the end of the run, and it fits its schema."""
-    done = quick
+    done = conformance("check", "--between", "numpy", "--family", "pointer", "--tier", "quick", "-n", "2")
     validator = jsonschema.Draft202012Validator(schema("journal"))
     for event in done.journal:
         validator.validate(event)
