@@ -40,7 +40,7 @@ from conformance.selftest.conditional.unseen import UNSEEN
 from conformance.suite.catalogue import Case
 from conformance.suite.libraries import REFERENCE
 
-SAMPLE, FEW, SEED = 500, 24, 16
+SAMPLE, FEW, SEED = 500, 8, 16
 """The fixed sample, and the beginning of it that each run of the tests tries."""
 FLOOR = 0.93
 """The share of the fixed sample that the suite catches at least. It only ever rises, up to :data:`BAR`."""
