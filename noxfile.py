@@ -92,9 +92,9 @@ def gate(session: nox.Session) -> None:
 
 @nox.session
 def tests(session: nox.Session) -> None:
-    """Run the project's own tests against the installed package."""
+    """Run the project's own tests against the installed package. After -- options of pytest: -m again for those of every night."""
     session.install(".[test,runner]", "numpy", "jax")
-    session.run("pytest", "-n", "auto", *session.posargs)
+    session.run("pytest", "-n", "auto", "--dist", "worksteal", *session.posargs)
 
 
 @nox.session(reuse_venv=True)

@@ -20,6 +20,17 @@ settings.load_profile("steady")
 """How long an example takes says nothing: a busy machine holds any process up."""
 
 
+@pytest.hookimpl(optionalhook=True)
+def pytest_xdist_auto_num_workers() -> int:
+    """Return one process more than there are cores: many tests wait part of their time, for deadlines and for processes that hang."""
+    return len(os.sched_getaffinity(0)) + 1
+
+
+def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+    """Begin with the longest tests, so that no process is left alone with one at the end."""
+    items.sort(key=lambda item: -max((mark.args[0] for mark in item.iter_markers("seconds")), default=0))
+
+
 def pytest_collection_finish(session: pytest.Session) -> None:
     """Exempt the present objects from later collections: the suite collects often, and the modules of all tests have many objects."""
     gc.collect()
@@ -82,14 +93,18 @@ def _read(file: Path) -> bytes:
 
 
 def command_in(folder: Path) -> Command:
-    """``python -m conformance …`` in a folder; ``path`` goes to ``PYTHONPATH``."""
+    """``python -m conformance …`` in a folder; ``path`` goes to ``PYTHONPATH``.
+
+    ``check`` has one process unless ``-n`` is given: other tests run at the same time, and each process starts anew what it needs.
+    """
 
     def run(*arguments: str, path: Path | None = None, **environment: str) -> Finished:
         variables = {k: v for k, v in os.environ.items() if not k.startswith(("CONFORMANCE_", "PYTEST_"))}
         if path is not None:
             variables["PYTHONPATH"] = str(path)
+        one = ("-n", "1") if arguments[:1] == ("check",) and not {"-n", "--help"}.intersection(arguments) else ()
         done = subprocess.run(
-            [sys.executable, "-m", "conformance", *arguments],
+            [sys.executable, "-m", "conformance", *arguments, *one],
             cwd=folder, env={**variables, **environment}, capture_output=True, text=True, timeout=1200, check=False,
         )  # fmt: skip
         return Finished(done.returncode, done.stdout, done.stderr, folder / "conform-results")

@@ -224,6 +224,16 @@ def test_the_history_is_the_last_nights_and_the_baseline_the_last_green_ones(hub
     assert hub.fetched() == ["history-smoke: that of run 003", "run-smoke: that of run 001"]
 
 
+def test_what_the_tests_of_a_change_leave_out_runs_every_night() -> None:
+    """A test with the mark ``again`` would otherwise run nowhere."""
+    options = re.search(r'^addopts = "(.*)"$', (ROOT / "pyproject.toml").read_text(), re.MULTILINE)
+    assert options is not None
+    assert "-m 'not again'" in options[1]
+    workflow = yaml.safe_load((ROOT / ".github" / "workflows" / "nightly.yml").read_text())
+    steps = workflow["jobs"]["again"]["steps"]
+    assert "python3 -m nox -s tests -- -m again" in [step.get("run") for step in steps]
+
+
 def test_nothing_is_taken_from_a_forks_pull_request(hub: Hub, left: Path) -> None:
     """It can have a workflow of this name on a branch of that name, and leave whatever it likes."""
     hub.keep(left, event="workflow_dispatch")

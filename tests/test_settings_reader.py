@@ -100,7 +100,7 @@ def test_mistakes_in_options_and_variables_are_told_together(conformance: Comman
 @pytest.mark.parametrize("columns", ["1", "0", "-5", "²", "wide", "9" * 30, ""])
 def test_no_width_of_the_terminal_is_too_odd(columns: str, conformance: Command) -> None:
     """A user's shell may export such a value."""
-    done = conformance("list", "--between", "numpy", "--family", "pointer", COLUMNS=columns)
+    done = conformance("list", "--between", "reference", "--family", "pointer", COLUMNS=columns)
     assert (done.code, "Traceback" in done.stderr) == (Exit.OK, False), done.stderr
     done = conformance("check", "--help", COLUMNS=columns)
     assert (done.code, done.stderr) == (Exit.OK, "")

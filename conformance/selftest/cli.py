@@ -28,6 +28,7 @@ from .account import SHAPE, Account, differences, settle
 from .conditional import command as conditional
 from .model import ALL_FAULTS, Stage
 from .page import page
+from .running import Width
 from .stages import stages
 
 _DEVICES = (Device.SIMULATED, Device.CUDA)
@@ -47,9 +48,15 @@ def add(name: str, command: argparse.ArgumentParser) -> None:
         "-n", dest="processes", type=settings.count("-n", "processes", auto=True), default=None, metavar="N",
         help="processes (default: one a core)",
     )  # fmt: skip
-    command.add_argument(
-        "--all-invariants", action="store_true", help="try all invariants on each fault, not its families alone"
-    )
+    width = command.add_mutually_exclusive_group()
+    width.add_argument(
+        "--all-invariants", dest="width", action="store_const", const=Width.ALL, default=Width.FAMILIES,
+        help="try all invariants on each fault, not its families alone",
+    )  # fmt: skip
+    width.add_argument(
+        "--named-invariants", dest="width", action="store_const", const=Width.NAMED,
+        help="try each fault only on the invariants that have to catch it, in a quarter of the time",
+    )  # fmt: skip
     command.add_argument("--json", type=Path, metavar="FILE", help="write all of it for machines")
     command.add_argument(
         "--against", type=Path, metavar="FILE", help="also say what another selftest (its --json) says differently"
@@ -93,7 +100,7 @@ def selftest(options: argparse.Namespace) -> int:
         measured = _measured(Device(options.device))
     concerned = _concerned(every, options.wanted)
     here = [stage for stage in concerned if stage.absent() is None]
-    jobs = list(running.jobs(here, measured, wanted=options.wanted, everything=options.all_invariants))
+    jobs = list(running.jobs(here, measured, wanted=options.wanted, width=options.width))
     progress = terminal.Progress(sys.stderr)
     with Stops() as stops:
         found, lost = running.run(jobs, _processes(options.processes), _told(progress), stops)

@@ -5,6 +5,7 @@ from __future__ import annotations
 import threading
 from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import FIRST_COMPLETED, ThreadPoolExecutor, wait
+from enum import Enum, auto
 
 from conformance import private
 from conformance.adapters.base import Device
@@ -25,10 +26,18 @@ _GLANCE = 0.5
 """Seconds after which a request to stop is heard at the latest."""
 
 
-def jobs(
-    chosen: Sequence[Stage], environment: Environment, *, wanted: Sequence[str], everything: bool
-) -> Iterator[Job]:
-    """What has to be run. ``wanted`` are names of faults, stages or families; ``everything`` tries all invariants on each fault."""
+class Width(Enum):
+    """The invariants that each fault is tried on."""
+
+    NAMED = auto()
+    """Those that have to catch it."""
+    FAMILIES = auto()
+    """Those of the families of these."""
+    ALL = auto()
+
+
+def jobs(chosen: Sequence[Stage], environment: Environment, *, wanted: Sequence[str], width: Width) -> Iterator[Job]:
+    """What has to be run. ``wanted`` are names of faults, stages or families."""
     for stage in chosen:
         cases = tuple(stage.cases(environment))
         faults = [fault for fault in stage.faults if is_wanted(fault, stage, wanted)]
@@ -37,7 +46,7 @@ def jobs(
         for start in range(0, len(flawless), _PIECE):
             yield Job(stage.name, trials.FLAWLESS, flawless[start : start + _PIECE])
         for fault in faults:
-            yield Job(stage.name, fault.name, cases if everything else _for(fault, cases))
+            yield Job(stage.name, fault.name, _for(fault, cases, width))
 
 
 def is_wanted(fault: Fault, stage: Stage, wanted: Sequence[str]) -> bool:
@@ -45,8 +54,12 @@ def is_wanted(fault: Fault, stage: Stage, wanted: Sequence[str]) -> bool:
     return not wanted or fault.name in wanted or stage.name in wanted or bool(fault.families & set(wanted))
 
 
-def _for(fault: Fault, cases: tuple[Case, ...]) -> tuple[Case, ...]:
-    """Return the invariants of the families that have to catch a fault."""
+def _for(fault: Fault, cases: tuple[Case, ...], width: Width) -> tuple[Case, ...]:
+    """Return the cases that a fault is tried on."""
+    if width is Width.ALL:
+        return cases
+    if width is Width.NAMED:
+        return tuple(case for case in cases if case.invariant in fault.caught_by)
     left_out = _LONG.difference(fault.caught_by)
     return tuple(case for case in _of(cases, fault.families) if case.invariant not in left_out)
 

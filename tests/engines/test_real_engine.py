@@ -92,7 +92,7 @@ def base() -> str:
 
 
 reason = absent()
-pytestmark = pytest.mark.skipif(bool(reason), reason=reason)
+pytestmark = [pytest.mark.skipif(bool(reason), reason=reason), pytest.mark.seconds(100)]
 
 
 class Bare(Containers):

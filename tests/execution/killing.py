@@ -31,10 +31,13 @@ from conformance.execution.results import read_lines
 PACKAGE = Path(conformance.__file__).parents[1]
 LIBRARIES = ("one", "two", "three")
 """Make-believe libraries: three, so that fresh interpreters can try orders of imports."""
-SELECTION = ("--between", ",".join(LIBRARIES), "--family", "imports,lifetime,layout,threads", "--device", "host")
+FAMILIES = "imports,lifetime,layout,threads"
+FEW_FAMILIES = "imports,lifetime,illegal,threads"
+"""Families of every kind of isolation, with a third of the cases."""
 SIGNALS = (signal.SIGKILL, signal.SIGKILL, signal.SIGTERM)
 PAUSE_SECONDS = (0.05, 0.6)
 _AHEAD = 1
+_GLANCE_SECONDS = 0.1
 _MODULE = "launcher.py\0conformance.execution."
 
 
@@ -114,7 +117,8 @@ def _words(process: int) -> str:
 class Runs:
     """Runs of one selection in one folder, each of which loses some of its processes."""
 
-    def __init__(self, folder: Path, seed: int, processes: int = 2) -> None:
+    def __init__(self, folder: Path, seed: int, processes: int = 2, families: str = FAMILIES) -> None:
+        self._selection = ("--between", ",".join(LIBRARIES), "--family", families, "--device", "host")
         self._folder = folder
         self._random = random.Random(seed)
         self._number = 0
@@ -122,7 +126,9 @@ class Runs:
         for name in LIBRARIES:
             site = install(folder / "site", name)
         self._environment = {**os.environ, "PYTHONPATH": os.pathsep.join((str(site), str(PACKAGE), *_path()))}
-        self.before = self._results(self._finished(self._begun("undisturbed")))
+        self.seen: set[Kind] = set()
+        """The kinds of process that a run has, left alone."""
+        self.before = self._results(self._watched("undisturbed"))
 
     def disturbed(self, most: int, account: Account, only: frozenset[Kind] = frozenset(Kind)) -> None:
         """Start one run and send up to ``most`` signals at random. Resume it each time its supervisor is killed."""
@@ -142,14 +148,6 @@ class Runs:
             process = self._begun(name, resumed=planned)
         account.compare(self.before, self._results(out))
 
-    def seen(self) -> set[Kind]:
-        """The kinds of process that one run has, left alone."""
-        found: set[Kind] = set()
-        process = self._begun("seen")
-        while process.poll() is None:
-            found.update(kinds(process.pid, marked(self._folder)).values())
-        return found
-
     def _kill(self, supervisor: subprocess.Popen[bytes], only: frozenset[Kind], account: Account) -> bool:
         """Send a signal to the kind with the fewest signals, unless it is far ahead of kinds that are not running."""
         found = {p: kind for p, kind in kinds(supervisor.pid, marked(self._folder)).items() if kind in only}
@@ -168,16 +166,20 @@ class Runs:
         return True
 
     def _begun(self, name: str, *, resumed: bool = False) -> subprocess.Popen[bytes]:
-        how = ("--resume", name) if resumed else (*SELECTION, "--out", name)
+        how = ("--resume", name) if resumed else (*self._selection, "--out", name)
         return subprocess.Popen(
             [sys.executable, "-m", "conformance", "check", *how, "-n", str(self._processes)],
             cwd=self._folder, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL,
             env={**self._environment, **mark(self._folder)},
         )  # fmt: skip
 
-    def _finished(self, process: subprocess.Popen[bytes]) -> Path:
-        process.wait()
-        return self._folder / "undisturbed"
+    def _watched(self, name: str) -> Path:
+        """A run that is left alone, while its processes are looked at."""
+        process = self._begun(name)
+        while process.poll() is None:
+            self.seen.update(kinds(process.pid, marked(self._folder)).values())
+            time.sleep(_GLANCE_SECONDS)
+        return self._folder / name
 
     def _results(self, out: Path) -> dict[str, dict[str, Any]]:
         return {record["id"]: record for record in read_lines(out / "results.jsonl")}

@@ -18,7 +18,7 @@ from conformance.suite.catalogue import Case, Needs, catalogue
 from conformance.suite.outcomes import Outcome, Side
 
 RUNS = 10
-"""With one process, and as many with four."""
+"""Seeds, each with one process and with four."""
 AT_ONCE = 5
 ORDINARY = ("--between", "numpy", "--device", "host", "--family", "pointer")
 """309 cases."""
@@ -30,24 +30,32 @@ def outcomes(done: Finished, *, of_canaries: bool) -> dict[str, str]:
     return {r["id"]: r["outcome"] for r in done.results if (r["family"] == "canary") is of_canaries}
 
 
-@pytest.mark.parametrize("processes", ["1", "4"])
-def test_each_canary_ends_as_built_and_each_ordinary_case_as_ever(processes: str, tmp_path: Path) -> None:
+@pytest.mark.parametrize(
+    "runs",
+    [
+        pytest.param(1, marks=pytest.mark.seconds(60)),
+        pytest.param(RUNS, marks=[pytest.mark.seconds(150), pytest.mark.again]),
+    ],
+)
+def test_each_canary_ends_as_built_and_each_ordinary_case_as_ever(runs: int, tmp_path: Path) -> None:
     """In random order among 300 ordinary cases, each seed in a run of its own: every planned case has its own outcome, once.
 
     A run waits most of its time for canaries that hang and leak, so several go on at once.
     """
-    folders = [tmp_path / name for name in ("undisturbed", *map(str, range(RUNS)))]
-    for folder in folders:
+    seeded = {tmp_path / f"{seed} on {n}": (str(seed), n) for seed in range(runs) for n in ("1", "4")}
+    for folder in (tmp_path / "undisturbed", *seeded):
         folder.mkdir()
-    undisturbed = outcomes(command_in(folders[0])("check", *ORDINARY, "-n", "2"), of_canaries=False)
-    assert len(undisturbed) >= 300
 
     def run(folder: Path) -> Finished:
-        seeded = ("--canaries", "--seed", folder.name, "-n", processes)
-        return command_in(folder)("check", *ORDINARY, *seeded, **mark(folder))
+        seed, processes = seeded[folder]
+        return command_in(folder)("check", *ORDINARY, "--canaries", "--seed", seed, "-n", processes, **mark(folder))
 
     with ThreadPoolExecutor(AT_ONCE) as pool:
-        for folder, done in zip(folders[1:], pool.map(run, folders[1:])):
+        left_alone = pool.submit(command_in(tmp_path / "undisturbed"), "check", *ORDINARY, "-n", "2")
+        disturbed = list(pool.map(run, seeded))
+        undisturbed = outcomes(left_alone.result(), of_canaries=False)
+        assert len(undisturbed) >= 300
+        for folder, done in zip(seeded, disturbed):
             assert marked(folder) == [], "processes outlived the run"
             check_that_all_ended_as_planned(done, undisturbed)
             check_that_no_case_ran_in_a_process_that_was_lost(done)

@@ -6,9 +6,10 @@ import os
 import signal
 import sys
 from pathlib import Path
+from typing import Any
 
 import pytest
-from conftest import Command
+from conftest import Command, command_in
 from libraries import install
 
 from conformance.adapters.base import Adapter, Device
@@ -30,39 +31,52 @@ STREAM = "sys.stdout = type('Odd', (), {'write': lambda self, text: len(text), '
 """A stream that the interpreter cannot flush when it exits, so its exit code is 120."""
 
 
-def at_exit(load: str, take: str, conformance: Command, folder: Path) -> dict[str, object]:
-    """The result of an import that such a library keeps until the interpreter ends."""
-    path = install(folder / "site", "odd", load=load, take=take)
-    done = conformance("check", "--case", f"{NAME}/reference-odd/dlpack/host", "--between", "odd", path=path)
-    assert len(done.results) == 1, done.stderr
-    return done.results[0]
+LIBRARIES = {
+    "bomb": (BOMB, "pass"),
+    "handler": (HANDLER, "pass"),
+    "stream": (STREAM, "pass"),
+    "taking": ("pass", HANDLER),
+}
+"""What each of them does when it is loaded, and when it takes an array."""
+
+
+@pytest.fixture(scope="module")
+def at_exit(tmp_path_factory: pytest.TempPathFactory) -> dict[str, dict[str, Any]]:
+    """For each library the result of an import that it keeps until the interpreter ends, all of one run."""
+    folder = tmp_path_factory.mktemp("at-exit")
+    for name, (load, take) in LIBRARIES.items():
+        path = install(folder / "site", name, load=load, take=take)
+    cases = (word for name in LIBRARIES for word in ("--case", f"{NAME}/reference-{name}/dlpack/host"))
+    done = command_in(folder)("check", *cases, "--between", ",".join(LIBRARIES), path=path)
+    assert len(done.results) == len(LIBRARIES), done.stderr
+    return {result["consumer"]: result for result in done.results}
 
 
 @pytest.mark.parametrize(
-    ("load", "how"), [(BOMB, "SIGSEGV"), (HANDLER, "exit code 3"), (STREAM, "exit code 120")], ids=lambda each: each[:9]
+    ("name", "how"), [("bomb", "SIGSEGV"), ("handler", "exit code 3"), ("stream", "exit code 120")]
 )
 def test_a_loss_without_an_exchange_does_not_accuse_the_import(
-    load: str, how: str, conformance: Command, tmp_path: Path
+    name: str, how: str, at_exit: dict[str, dict[str, Any]]
 ) -> None:
     """Its clause is the one about libraries that end a process."""
-    result = at_exit(load, "pass", conformance, tmp_path)
+    result = at_exit[name]
     assert (result["outcome"], result["code"], result["clause"]) == ("crash", Code.PROGRAM_CRASH.value, "PY-02")
-    assert result["reason"] == "odd ends the process at the interpreter's exit, also without an exchange"
-    assert str(result["seen"]).endswith(f"; a process that only loads odd: {how}")
+    assert result["reason"] == f"{name} ends the process at the interpreter's exit, also without an exchange"
+    assert str(result["seen"]).endswith(f"; a process that only loads {name}: {how}")
     assert result["accused"] == {
         "side": "consumer",
-        "libraries": ["odd"],
+        "libraries": [name],
         "why": "the process only loaded the library",
     }
 
 
-def test_a_loss_after_an_import_alone_accuses_the_import(conformance: Command, tmp_path: Path) -> None:
+def test_a_loss_after_an_import_alone_accuses_the_import(at_exit: dict[str, dict[str, Any]]) -> None:
     """The check itself has ended by then; the reason says when the process died."""
-    result = at_exit("pass", HANDLER, conformance, tmp_path)
+    result = at_exit["taking"]
     assert (result["outcome"], result["code"]) == ("crash", Code.CRASH.value)
     told = "the process ended by itself with exit code 3 at the interpreter's exit, after the check had ended"
     assert result["reason"] == told
-    assert result["attachments"]["control"] == "a process that only loads odd ends well"  # type: ignore[index]
+    assert result["attachments"]["control"] == "a process that only loads taking ends well"
 
 
 # -- controls

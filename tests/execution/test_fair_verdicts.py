@@ -16,6 +16,7 @@ from conformance.protocols.clauses import Level, Role, clause
 from conformance.suite.codes import BY_SLUG
 from conformance.suite.libraries import REFERENCE
 
+pytestmark = pytest.mark.seconds(20)
 SPEAKING = ("violates", "deviates", "robustness")
 SCHEMA = json.loads(resources.files("conformance.findings").joinpath("schemas/findings.schema.json").read_text())
 

@@ -97,7 +97,7 @@ def test_loaded_modules_are_looked_at(tmp_path: Path, monkeypatch: pytest.Monkey
     assert not [name for name in found if name.startswith(("json/", "conformance/"))]
 
 
-SMALL = ("--between", "sound", "--family", "pointer", "--tier", "quick", "--device", "host", "-n", "2")
+SMALL = ("--between", "sound", "--family", "pointer", "--tier", "quick", "--device", "host")
 
 
 def test_a_run_goes_on_with_the_same_builds_only(conformance: Command, tmp_path: Path) -> None:
@@ -105,10 +105,10 @@ def test_a_run_goes_on_with_the_same_builds_only(conformance: Command, tmp_path:
     site = install(tmp_path / "site", "sound")
     first = conformance("check", *SMALL, path=site)
     assert first.code == Exit.OK, first.stdout + first.stderr
-    assert conformance("check", "--resume", str(first.out), "-n", "2", path=site).code == Exit.OK
+    assert conformance("check", "--resume", str(first.out), path=site).code == Exit.OK
     module = site / "sound_module.py"
     module.write_text(module.read_text() + "\n# another build\n")
-    again = conformance("check", "--resume", str(first.out), "-n", "2", path=site)
+    again = conformance("check", "--resume", str(first.out), path=site)
     assert again.code == Exit.USAGE
     assert len(again.stderr.splitlines()) == 1
     assert (
@@ -116,7 +116,7 @@ def test_a_run_goes_on_with_the_same_builds_only(conformance: Command, tmp_path:
         in again.stderr
     )
     (first.out / CONTENTS).write_bytes(b"\xff nonsense")
-    again = conformance("check", "--resume", str(first.out), "-n", "2", path=site)
+    again = conformance("check", "--resume", str(first.out), path=site)
     assert again.code == Exit.USAGE
     assert "sound was rebuilt: its files differ, but the list that would name them is missing" in again.stderr
 
@@ -129,5 +129,5 @@ def test_a_library_that_starts_with_python_is_looked_at(conformance: Command, tm
     first = conformance("check", *SMALL, path=site)
     assert first.code == Exit.OK, first.stdout + first.stderr
     (site / "stripes.py").write_text("# another build\n")
-    again = conformance("check", "--resume", str(first.out), "-n", "2", path=site)
+    again = conformance("check", "--resume", str(first.out), path=site)
     assert (again.code, "sound was rebuilt: stripes.py has changed" in again.stderr) == (Exit.USAGE, True), again.stderr

@@ -8,6 +8,7 @@ import resource
 import subprocess
 import sys
 import zipfile
+from collections import ChainMap
 from pathlib import Path
 
 import pytest
@@ -180,23 +181,34 @@ def test_what_decides_about_libraries_is_kept_and_what_is_about_processes_is_not
 # -- ordinary surroundings
 
 
+VARIABLES = (
+    {"PYTHONOPTIMIZE": "2"},
+    {"PYTHONINSPECT": "1"},
+    {"PYTHONIOENCODING": "utf-16", "PYTHONUTF8": "0", "LC_ALL": "C"},
+    {
+        "PYTEST_PLUGINS": "no_such_plugin",
+        "PYTEST_ADDOPTS": "--no-such-option",
+        "PYTEST_DISABLE_PLUGIN_AUTOLOAD": "",
+    },
+    {"PYTHONWARNINGS": "error", "PYTHONDEVMODE": "1"},
+    {"PYTHONVERBOSE": "1", "PYTHONPROFILEIMPORTTIME": "1", "PYTHONDUMPREFS": "1", "PYTHONSTARTUP": "/none"},
+    {"PYTHONDONTWRITEBYTECODE": "1", "PYTHONNOUSERSITE": "1", "PYTHONHASHSEED": "1", "PYTHONBREAKPOINT": "0"},
+    {"PYTHONSAFEPATH": "1"},
+)
+"""Variables that belong together. None undoes what another one does, so each change of an outcome also shows among others."""
+TOGETHER = (dict(ChainMap(*VARIABLES[:4])), dict(ChainMap(*VARIABLES[4:])))
+
+
+def _first(variables: dict[str, str]) -> str:
+    return next(iter(variables))
+
+
 @pytest.mark.parametrize(
     "variables",
     [
-        {"PYTHONOPTIMIZE": "2"},
-        {"PYTHONINSPECT": "1"},
-        {"PYTHONWARNINGS": "error", "PYTHONDEVMODE": "1"},
-        {"PYTHONIOENCODING": "utf-16", "PYTHONUTF8": "0", "LC_ALL": "C"},
-        {"PYTHONVERBOSE": "1", "PYTHONPROFILEIMPORTTIME": "1", "PYTHONDUMPREFS": "1", "PYTHONSTARTUP": "/none"},
-        {
-            "PYTEST_PLUGINS": "no_such_plugin",
-            "PYTEST_ADDOPTS": "--no-such-option",
-            "PYTEST_DISABLE_PLUGIN_AUTOLOAD": "",
-        },
-        {"PYTHONDONTWRITEBYTECODE": "1", "PYTHONNOUSERSITE": "1", "PYTHONHASHSEED": "1", "PYTHONBREAKPOINT": "0"},
-        {"PYTHONSAFEPATH": "1"},
+        *(pytest.param(some, id=f"{_first(some)} and others") for some in TOGETHER),
+        *(pytest.param(few, id=_first(few), marks=pytest.mark.again) for few in VARIABLES),
     ],
-    ids=lambda variables: next(iter(variables)),
 )
 def test_variables_of_python_and_pytest_change_no_outcome(
     variables: dict[str, str], tmp_path: Path, site: Path
@@ -205,10 +217,9 @@ def test_variables_of_python_and_pytest_change_no_outcome(
     expect_a_whole_run(run(tmp_path / "here", *WITH_PROGRAMS, path=[site, PACKAGE.parent], **variables))
 
 
-@pytest.mark.parametrize("name", [b"x" * 120, b"not-utf-8-\xff", b"with space"], ids=["long", "not UTF-8", "space"])
-def test_the_folder_for_temporary_files_may_have_any_name(name: bytes, tmp_path: Path, site: Path) -> None:
-    """A socket's name is limited to 107 bytes."""
-    folder = os.path.join(os.fsencode(tmp_path), name)
+def test_the_folder_for_temporary_files_may_have_any_name(tmp_path: Path, site: Path) -> None:
+    """A long one, with a space, and not in UTF-8. A socket's name is limited to 107 bytes."""
+    folder = os.path.join(os.fsencode(tmp_path), b"x" * 120 + b" not-utf-8-\xff")
     os.mkdir(folder)
     expect_a_whole_run(run(tmp_path / "here", *WITH_PROGRAMS, path=[site, PACKAGE.parent], TMPDIR=folder))
     assert os.listdir(folder) == []

@@ -17,7 +17,7 @@ from conformance.selftest.make_believe.installing import announce
 from conformance.suite.catalogue import Case
 from conformance.suite.libraries import Environment, Library, Side
 
-SMALL = ("--device", "host", "--tier", "quick", "--family", "pointer", "-n", "2")
+SMALL = ("--device", "host", "--tier", "quick", "--family", "pointer")
 ENDS = {
     "quits": "import sys; sys.exit(0)",
     "exits": "import os; os._exit(0)",

@@ -16,9 +16,17 @@ from .targets import Target
 SEED = 20261122
 EACH = 500
 PARTS = 6
+FIRST = 2
+"""Parts that each run of the tests tries; the others are tried every night."""
 
 
-@pytest.mark.parametrize("part", range(PARTS))
+@pytest.mark.parametrize(
+    "part",
+    [
+        pytest.param(part, marks=[pytest.mark.seconds(10), *([pytest.mark.again] if part >= FIRST else [])])
+        for part in range(PARTS)
+    ],
+)
 def test_a_damaged_file_is_a_sentence_and_costs_no_other_result(part: int, tmp_path: Path) -> None:
     """No traceback, no wait, and a documented exit code; ``nox -s fuzz`` runs more inputs."""
     found = Fuzz(tmp_path, SEED).go(range(part * EACH, (part + 1) * EACH))

@@ -47,7 +47,7 @@ def python() -> str:
 
 
 reason = absent()
-pytestmark = pytest.mark.skipif(bool(reason), reason=reason)
+pytestmark = [pytest.mark.skipif(bool(reason), reason=reason), pytest.mark.seconds(100)]
 
 
 def images(folder: Path, *arguments: str) -> subprocess.CompletedProcess[str]:

@@ -11,11 +11,14 @@ from dataclasses import replace
 from itertools import islice
 from pathlib import Path
 from types import SimpleNamespace
+from typing import Any
 
 import pytest
 from conftest import Command
 
+from conformance import cli
 from conformance.adapters.base import Device, Protocol
+from conformance.execution.probe import SIMULATE
 from conformance.exits import Exit
 from conformance.protocols import capsule, dlpack
 from conformance.protocols.dtypes import DTYPES
@@ -35,8 +38,10 @@ from conformance.selftest.conditional.subjects import PREFIX
 from conformance.selftest.conditional.trying import Candidate, Tried
 from conformance.selftest.conditional.unseen import UNSEEN
 from conformance.suite.catalogue import Case
+from conformance.suite.libraries import REFERENCE
 
-SAMPLE, SEED = 500, 16
+SAMPLE, FEW, SEED = 500, 8, 16
+"""The fixed sample, and the beginning of it that each run of the tests tries."""
 FLOOR = 0.93
 """The share of the fixed sample that the suite catches at least. It only ever rises, up to :data:`BAR`."""
 STRIDES = "reference.layout.StridesInBytes"
@@ -337,25 +342,64 @@ def test_the_parts_together_are_all_faults() -> None:
             assert sorted(found, key=lambda one: one.name) == sorted(every[count], key=lambda one: one.name)
 
 
+NAMED = (
+    "reference.pointer.OffsetDropped@width=4,offset=some",
+    "reference.pointer.OffsetDropped@offset=some,fork=child",
+)
+"""The second one shows in a fork: the case that forks is tried, though its child adds nothing to the notes."""
+
+
+@pytest.mark.again
 def test_one_is_repeated_by_its_name(conformance: Command) -> None:
-    """Also with a fork: the case that forks is tried, though its child adds nothing to the notes."""
-    names = (
-        "reference.pointer.OffsetDropped@width=4,offset=some",
-        "reference.pointer.OffsetDropped@offset=some,fork=child",
-    )
-    done = conformance("selftest", "--all-conditional", *names)
+    """Also one with a fork."""
+    done = conformance("selftest", "--all-conditional", *NAMED)
     assert done.code == Exit.OK, done.stdout[-3000:]
     assert "conditions on two factors: 2 of 2 faults caught, 100.0 %" in done.stdout
     assert "0 accused; 0 wrong accusations; 0 parts not run" in done.stdout
 
 
+def test_a_name_on_the_command_line_is_the_candidate_to_try() -> None:
+    """All of them, and no other."""
+    ((candidates, wanted),) = command.streams(Namespace(wanted=list(NAMED), part=None), None, REFERENCE)
+    assert ([candidate.name for candidate in candidates], wanted) == (
+        [Candidate.named(name).name for name in NAMED],
+        None,
+    )
+
+
+@pytest.mark.again
+@pytest.mark.seconds(200)
 def test_a_fixed_sample_is_caught_without_a_wrong_accusation(conformance: Command, tmp_path: Path) -> None:
     """The nightly sample is larger, and another one each night."""
     written = tmp_path / "all.json"
     done = conformance("selftest", "--conditional", str(SAMPLE), "--seed", str(SEED), "--json", str(written))
+    assert_that_the_sample_is_caught(json.loads(written.read_text()), done.stdout, SAMPLE)
+
+
+@pytest.mark.seconds(30)
+def test_the_first_of_the_fixed_sample_and_two_by_name_are_caught(
+    monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str], tmp_path: Path
+) -> None:
+    """One run, in this process: what the cases of flawless partners reach is found out once for the sample and for the names."""
+    monkeypatch.setenv(SIMULATE, "1")
+    streams = command.streams
+    named = [Candidate.named(name) for name in NAMED]
+    monkeypatch.setattr(command, "streams", lambda *asked: [(iter(named), None), *streams(*asked)])
+    written = tmp_path / "all.json"
+    options = cli.parser("selftest").parse_args(
+        ["selftest", "--conditional", str(FEW), "--seed", str(SEED), "--json", str(written), "-n", "2"]
+    )
+    options.run(options)
     told = json.loads(written.read_text())
-    assert done.stdout.startswith(f"seed {SEED}\n")
+    by_name = [one for one in told["faults"] if one["name"] in {candidate.name for candidate in named}]
+    assert [one["missed"] for one in by_name] == [False, False]
+    assert_that_the_sample_is_caught(told, capsys.readouterr().out, FEW + len(NAMED))
+
+
+def assert_that_the_sample_is_caught(told: dict[str, Any], shown: str, size: int) -> None:
+    """As many as :data:`FLOOR` says; those that are missed have a reason."""
+    assert shown.startswith(f"seed {SEED}\n")
     assert (told["accused"], told["lost"], [one["name"] for one in told["faults"] if one["wrongly"]]) == ([], [], [])
-    assert told["caught"]["2"]["of"] == SAMPLE
-    assert told["caught"]["2"]["caught"] >= FLOOR * SAMPLE, done.stdout[-3000:]
+    assert told["caught"]["2"]["of"] == size
+    assert told["caught"]["2"]["caught"] >= FLOOR * size, shown[-3000:]
     assert all(one["reason"] for one in told["faults"] if one["missed"])

@@ -16,9 +16,10 @@ from conftest import Command, mark, marked
 
 from conformance.adapters.base import Device
 from conformance.exits import Exit
-from conformance.selftest import running
+from conformance.selftest import running, trials
 from conformance.selftest.model import Stage
 from conformance.selftest.page import page
+from conformance.selftest.running import Width
 from conformance.selftest.stages import stages
 from conformance.suite.catalogue import Case, catalogue
 from conformance.suite.libraries import Environment
@@ -28,9 +29,18 @@ FAULTS = [fault for stage in stages() for fault in stage.faults]
 INVARIANTS = [name for name, invariant in catalogue().items() if invariant.canary is None]
 
 
-def test_every_fault_is_caught_and_no_flawless_partner_accused(conformance: Command, tmp_path: Path) -> None:
-    """By each invariant that has to catch it, with a sentence."""
-    done = conformance("selftest", "--json", str(tmp_path / "all.json"))
+@pytest.mark.parametrize(
+    "width",
+    [
+        pytest.param(("--named-invariants",), id="named", marks=pytest.mark.seconds(60)),
+        pytest.param((), id="families", marks=[pytest.mark.seconds(150), pytest.mark.again]),
+    ],
+)
+def test_every_fault_is_caught_and_no_flawless_partner_accused(
+    width: tuple[str, ...], conformance: Command, tmp_path: Path
+) -> None:
+    """By each invariant that has to catch it, with a sentence. Other invariants of its family may notice it as well."""
+    done = conformance("selftest", *width, "--json", str(tmp_path / "all.json"))
     told = json.loads((tmp_path / "all.json").read_text())
     assert done.code == Exit.OK, done.stdout[-4000:]
     assert (told["accused"], told["toothless"], told["unpassed"], told["lost"]) == ([], [], [], {})
@@ -70,19 +80,30 @@ def test_one_family_can_be_tried_alone(conformance: Command) -> None:
     assert "0 accused" in done.stdout
 
 
-@pytest.mark.parametrize("everything", [False, True])
-def test_an_invariant_of_thousands_of_exchanges_is_tried_on_the_faults_that_it_has_to_catch(everything: bool) -> None:
-    """Other faults of its family would cost seconds each and show nothing."""
-    once, often = "lifetime.deleter-once", "lifetime.nothing-left"
-    cases = [Case(name, "reference", "reference", "dlpack", Device.HOST) for name in (once, often)]
+ONCE, OFTEN = "lifetime.deleter-once", "lifetime.nothing-left"
+
+
+@pytest.mark.parametrize(
+    ("width", "of_once", "of_often"),
+    [
+        (Width.NAMED, [ONCE], [OFTEN]),
+        (Width.FAMILIES, [ONCE], [ONCE, OFTEN]),
+        (Width.ALL, [ONCE, OFTEN], [ONCE, OFTEN]),
+    ],
+)
+def test_an_invariant_of_thousands_of_exchanges_is_tried_on_the_faults_that_it_has_to_catch(
+    width: Width, of_once: list[str], of_often: list[str]
+) -> None:
+    """Other faults of its family would cost seconds each and show nothing. Flawless partners try both."""
+    cases = [Case(name, "reference", "reference", "dlpack", Device.HOST) for name in (ONCE, OFTEN)]
     stage = Stage("paper", "on paper", dict, lambda _: iter(cases))
-    for name, invariant in (("a", once), ("b", often)):
+    for name, invariant in (("a", ONCE), ("b", OFTEN)):
         stage.add(name, "It is wrong.", (invariant,), lambda _: None, ())
     found = {
         job.fault: [case.invariant for case in job.cases]
-        for job in running.jobs([stage], Environment(()), wanted=(), everything=everything)
+        for job in running.jobs([stage], Environment(()), wanted=(), width=width)
     }
-    assert list(found.values()) == [[once, often], [once, often] if everything else [once], [once, often]]
+    assert found == {trials.FLAWLESS: [ONCE, OFTEN], "paper.a": of_once, "paper.b": of_often}
 
 
 @pytest.mark.parametrize(
@@ -106,7 +127,7 @@ def test_being_asked_to_stop_loses_nothing_that_is_known(number: signal.Signals,
     told, temporary = tmp_path / "told.json", tmp_path / "temporary"
     temporary.mkdir()
     process = subprocess.Popen(
-        [sys.executable, "-m", "conformance", "selftest", "reference", "--json", str(told)],
+        [sys.executable, "-m", "conformance", "selftest", "layout", "--json", str(told)],
         stdout=subprocess.PIPE,
         stderr=subprocess.PIPE,
         text=True,
@@ -115,7 +136,7 @@ def test_being_asked_to_stop_loses_nothing_that_is_known(number: signal.Signals,
     )
     assert process.stderr is not None
     for line in process.stderr:
-        if int(line.partition("/")[0]) > 1:
+        if int(line.partition("/")[0]) > 4:  # more than the flawless partners of the first stage, so faults too
             break
     os.killpg(process.pid, number)
     stdout, _ = process.communicate(timeout=60)

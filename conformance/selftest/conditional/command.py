@@ -18,6 +18,7 @@ from conformance.exits import Exit, UserError, given_by
 from conformance.reference import faults
 from conformance.report import terminal
 from conformance.selftest.model import Stage
+from conformance.selftest.running import Width
 from conformance.settings import Mistake
 from conformance.signals import Stops
 from conformance.suite.libraries import REFERENCE, Environment
@@ -58,7 +59,8 @@ def check(options: argparse.Namespace) -> None:
     for given, name in (
         (options.page, "--page"),
         (options.against, "--against"),
-        (options.all_invariants, "--all-invariants"),
+        (options.width is Width.ALL, "--all-invariants"),
+        (options.width is Width.NAMED, "--named-invariants"),
     ):
         if given:
             raise UserError(f"{name} is about faults without a condition; leave it out")
