@@ -1,4 +1,4 @@
-"""The server that forks: it has imported the libraries, has never touched CUDA, and gives every worker a monitor.
+"""The server that forks: it has imported the libraries, has never touched CUDA, and forks the monitors.
 
 Importing costs seconds and forking milliseconds, so what may be imported before a fork is imported once.
 """
@@ -116,7 +116,7 @@ def _reopen() -> None:
 
 
 def _watch(connection: socket.socket) -> NoReturn:
-    """Serve one worker until it hangs up, or until the server is gone; nothing of what was started outlives that."""
+    """Serve one connection until it hangs up, or until the server is gone; nothing of what was started outlives that."""
     monitor = Monitor(Child, (connection.fileno(),))
 
     def end(number: int = 0, frame: FrameType | None = None) -> NoReturn:

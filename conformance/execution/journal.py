@@ -35,7 +35,7 @@ class Event(str, Enum):
     END = "end"
     """A case has its result."""
     TROUBLE = "trouble"
-    """Something of the run itself went wrong: a worker that had to be killed, a server that ended."""
+    """Something of the run itself went wrong: a monitor that had to be killed, a server that ended."""
     STOP = "stop"
     """The run is over: complete, or why not."""
 

@@ -10,7 +10,7 @@ from pathlib import Path
 MOST_PROCESSES = 12
 """Default limit of processes. CUDA starts in one process at a time, so more processes would only wait."""
 PROCESS_BYTES = 512 << 20
-"""Memory that one worker may need with its libraries, in bytes. Memory shared with the server counts once."""
+"""Memory that one process of a run may need with its libraries, in bytes. Memory shared with the server counts once."""
 _CGROUP = Path("/sys/fs/cgroup")
 
 
@@ -24,7 +24,7 @@ class Room:
 
 @dataclass(frozen=True)
 class Processes:
-    """Number of worker processes. ``why`` is a sentence on why there are fewer than requested."""
+    """Number of processes that run cases. ``why`` is a sentence on why there are fewer than requested."""
 
     number: int
     why: str = ""

@@ -1,6 +1,6 @@
 """What is done with a case: in whose company it runs, when it is tried again, and when the GPU has to be looked at first.
 
-One monitor stands behind each worker. It touches no CUDA and loads nothing, so it survives whatever a child does.
+A run has as many monitors as cases may run at a time. A monitor touches no CUDA and loads nothing, so it survives whatever a child does.
 """
 
 from __future__ import annotations

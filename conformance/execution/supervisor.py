@@ -397,7 +397,7 @@ class Supervisor:
             self._conclude(Result(begun.case, Outcome.INCONCLUSIVE, level, reason=reason), begun.pid)
 
     def _conclude(self, result: Result, process: int) -> None:
-        """A result that no worker has told."""
+        """A result that no process has reported."""
         result = self._put_together(result)
         self._ledger.note(Event.END, result=result.to_json(), process=process)
         self._take(result)
@@ -435,7 +435,7 @@ class Supervisor:
             self._take(result)
 
     def _ended(self, record: dict[str, Any]) -> Result:
-        """The result that a worker tells; put together with the one that was seen in company, if there is one."""
+        """The result that a monitor reports; put together with the one that was seen in company, if there is one."""
         result, company = Result.from_json(record["result"]), self._companies[record["process"]]
         if result.outcome is Outcome.FAIL:
             self._before.setdefault(result.case.id, (record["process"], len(company)))
@@ -460,7 +460,7 @@ class Supervisor:
 
 
 def patience(invariant: Invariant) -> float:
-    """Return the timeout of a worker for one case, in seconds: all tries, their ends and the check of the GPU."""
+    """Return the timeout of a monitor for one case, in seconds: all tries, their ends and the check of the GPU."""
     probing = monitor.PROBES * (monitor.PROBE_SECONDS + monitor.PAUSE_SECONDS)
     one = monitor.PATIENCE * deadline.MOST * limit_of(invariant) + deadline.IMPORT_SECONDS
     return monitor.MOST_TRIES * (one + REAP_SECONDS + probing) + forkserver.START_SECONDS
