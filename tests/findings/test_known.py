@@ -19,7 +19,8 @@ from conformance.findings.model import Known, Status, Upstream
 from conformance.suite.codes import Code
 from conformance.suite.exported import REFUSED_STATE
 from conformance.suite.outcomes import Side
-from tests.findings.samples import seen
+
+from .samples import seen
 
 TEXT = resources.files("conformance.findings").joinpath("known.yaml").read_text(encoding="utf-8")
 TORCH_CHANGES = {change.name: change for change in CHANGES}

@@ -1,4 +1,4 @@
-"""The stage ``forks``: conversions in a fork of a real fresh interpreter, by a make-believe library on a made-up driver.
+"""The stage ``forks``: conversions in a fork of the process of a case, by a make-believe library on a made-up driver.
 
 That driver answers in a fork as CUDA's does: nothing is initialised there.
 """
@@ -7,43 +7,49 @@ from __future__ import annotations
 
 import os
 import time
-from collections.abc import Iterator
-from contextlib import contextmanager
-from typing import Any
+from collections.abc import Callable, Iterator
+from typing import Any, TypeVar
 
 from conformance.adapters.base import Device, Protocol
+from conformance.adapters.reference import ReferenceAdapter
 from conformance.reference.importer import Imported
 from conformance.selftest.make_believe import driver
 from conformance.selftest.make_believe.environments import planned, with_gpus
-from conformance.selftest.make_believe.installing import MadeUpLibrary, Site
+from conformance.selftest.make_believe.installing import MadeUpLibrary
 from conformance.selftest.model import Partners, Stage
 from conformance.suite import deadline
 from conformance.suite.catalogue import Case
 from conformance.suite.libraries import REFERENCE, Environment
 
 _FORK = "context.after-fork"
-_SITE = Site("two", first=(driver.believe,))
+_NAME = "two"
+
+
+def _partners() -> Partners:
+    return {REFERENCE: ReferenceAdapter(), _NAME: _named(_Forked)}
+
+
+def _named(kind: type[_Forked]) -> _Forked:
+    library = kind()
+    library.name = _NAME  # type: ignore[misc]
+    return library
 
 
 def _cases(here: Environment) -> Iterator[Case]:
     """The library as consumer."""
-    return (case for case in planned(with_gpus(here, REFERENCE, "two"), _FORK) if case.consumer == "two")
+    return (case for case in planned(with_gpus(here, REFERENCE, _NAME), _FORK) if case.consumer == _NAME)
 
 
-@contextmanager
-def _around() -> Iterator[None]:
-    with _SITE.installed(), driver.believed():
-        yield
-
-
-STAGE = Stage("forks", "a conversion before and after a fork, with a made-up driver", dict, _cases, _around)
+STAGE = Stage(
+    "forks", "a conversion before and after a fork, with a made-up driver", _partners, _cases, driver.believed
+)
 
 
 class _Forked(MadeUpLibrary):
-    """Knows whether it was forked."""
+    """Knows whether it was forked. Without a fault this changes nothing."""
 
-    def load(self) -> None:
-        """Remember where."""
+    def __init__(self) -> None:
+        super().__init__()
         self.home = os.getpid()
 
     def take(self, offer: Any, protocol: Protocol, device: Device, **keywords: Any) -> Imported:
@@ -56,7 +62,23 @@ class _Forked(MadeUpLibrary):
         """What is different there."""
 
 
-@_SITE.fault(STAGE, "two", _FORK, bugs="context-10 context-14")
+_Kind = TypeVar("_Kind", bound=type[_Forked])
+
+
+def _fault(bugs: str = "") -> Callable[[_Kind], _Kind]:
+    """Register the decorated class as a fault; its docstring is the statement."""
+
+    def register(kind: _Kind) -> _Kind:
+        def spoil(partners: Partners) -> None:
+            partners[_NAME] = _named(kind)
+
+        STAGE.add(kind.__name__, kind.__doc__ or "", (_FORK,), spoil, tuple(bugs.split()))
+        return kind
+
+    return register
+
+
+@_fault(bugs="context-10 context-14")
 class AbortsInAFork(_Forked):
     """A conversion in a fork aborts the process."""
 
@@ -65,7 +87,7 @@ class AbortsInAFork(_Forked):
         os.abort()
 
 
-@_SITE.fault(STAGE, "two", _FORK)
+@_fault()
 class EndsAFork(_Forked):
     """A conversion in a fork ends the process with a code, and without a word."""
 
@@ -74,7 +96,7 @@ class EndsAFork(_Forked):
         os._exit(3)
 
 
-@_SITE.fault(STAGE, "two", _FORK)
+@_fault()
 class ReadsZerosInAFork(_Forked):
     """What the driver refuses in a fork is taken for elements that are zero."""
 
@@ -98,7 +120,7 @@ class _Waits(_Forked):
 
 
 @STAGE.fault(_FORK, bugs="context-01")
-def hangs_in_a_fork(_: Partners) -> None:
+def hangs_in_a_fork(partners: Partners) -> None:
     """A conversion in a fork never ends; it gets less time than usual, so that nobody waits long."""
-    _SITE.install("two", _Waits)
+    partners[_NAME] = _named(_Waits)
     os.environ[deadline.VARIABLE] = "6"
