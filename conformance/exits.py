@@ -25,8 +25,8 @@ class Exit(IntEnum):
     """An incomplete result, for one of five reasons.
 
     A planned case has no outcome; an installed library was not tested, because it cannot be used or its adapter is not
-    to be trusted; no library was tested at all; a stopped run did not settle whom its failures accuse; or a case ended its process after
-    other cases, and none of them could be found to have caused that.
+    to be trusted; no library was tested at all; a stopped run did not settle whom its failures accuse; or a case crashed after other
+    cases only, and none of them could be found to have caused that.
     """
     VOID = 5
     """A canary did not end as it was built to: nothing of this run can be believed."""

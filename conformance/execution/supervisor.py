@@ -87,8 +87,12 @@ class Run:
 
     @property
     def unexplained(self) -> tuple[str, ...]:
-        """Ids of cases that ended their process after other cases, survived alone, and could not be traced to one of those."""
-        return tuple(r.case.id for r in canaries.without(self.results) if tracing.is_victim(r))
+        """Ids of cases that crashed after other cases, survived alone, and could not be traced to one of those.
+
+        A hang is not counted: a fork of a process with threads may hang by chance.
+        """
+        victims = (result for result in canaries.without(self.results) if tracing.is_victim(result))
+        return tuple(victim.case.id for victim in victims if victim.attempts[0].outcome is not Outcome.HANG)
 
 
 def run(

@@ -341,7 +341,7 @@ def _totals(
         told = f"{unsettled(run)}: the run was stopped before each was tried alone and with the reference"
         screen.wrapped(f"{told}; `check --resume {out}` goes on", "", "bold", "red")
     if run.unexplained:
-        told = f"{many(len(run.unexplained), 'case')} ended the process after other cases and survived alone, and none of those could be found to cause it"
+        told = f"{many(len(run.unexplained), 'case')} crashed after other cases and not alone, and none of those could be found to cause it"
         screen.wrapped(f"{told}: a library may damage memory; see `not decided` above", "", "bold", "red")
     for told in _unproven(gaps):
         screen.wrapped(told, "", "bold", "red")

@@ -231,6 +231,8 @@ def test_a_death_in_company_that_does_not_show_alone_is_to_be_traced(change: dic
     result = Result(VICTIM, Outcome.INCONCLUSIVE, Level.MUST, attempts=(first, alone))
     assert tracing.is_victim(result) is is_victim
     run = Run((result,), 1.0)
+    hang = replace(result, attempts=(replace(first, outcome=Outcome.HANG), alone))
+    assert Run((hang,), 1.0).unexplained == ()
     assert run.unexplained == ((VICTIM.id,) if is_victim else ())
     assert exit_code(run) is (Exit.INCOMPLETE if is_victim else Exit.OK)
 
