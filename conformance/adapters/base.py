@@ -253,6 +253,10 @@ class Adapter(ABC):
         """What the library exports and imports on this device, here and in this version."""
         return self.exports.get(device, ()), self.imports.get(device, ())
 
+    def present_calls(self) -> tuple[UserCall, ...]:
+        """Those of :attr:`calls` that can work in this environment. The suite asks after :meth:`load`."""
+        return self.calls
+
     def present_traits(self) -> frozenset[Trait]:
         """Those of the traits that hold in this version."""
         return self.traits

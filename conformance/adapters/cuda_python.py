@@ -156,6 +156,7 @@ class CudaPythonAdapter(Adapter):
     def __init__(self) -> None:
         self._using: Any = None
         self._ordinal = 0
+        self._has_driver = True
 
     def load(self) -> None:
         """Import ``cuda.bindings`` and ``cuda.core``, under the names that this version has.
@@ -166,8 +167,10 @@ class CudaPythonAdapter(Adapter):
 
         self.driver = cuda.bindings.driver
         self.core, self.view_class = _core()
-        with contextlib.suppress(Exception):  # without a driver there is nothing to initialise
+        self._has_driver = False
+        with contextlib.suppress(Exception):  # however it fails, there is no driver
             self.driver.cuInit(0)
+            self._has_driver = True
 
     def usable(self, device: Device) -> str | None:
         """CUDA needs a device that ``cuda.core`` can make current."""
@@ -183,6 +186,10 @@ class CudaPythonAdapter(Adapter):
         """The per-thread default stream has an object since cuda.core 0.6."""
         has = hasattr(self.core, "PER_THREAD_DEFAULT_STREAM")
         return self.traits if has else self.traits - {Trait.PER_THREAD_STREAM}
+
+    def present_calls(self) -> tuple[UserCall, ...]:
+        """``from_array_interface`` asks the driver for the current GPU."""
+        return tuple(call for call in self.calls if self._has_driver or call.reads != ARRAY_INTERFACE)
 
     def protocols(self, device: Device) -> tuple[tuple[Protocol, ...], tuple[Protocol, ...]]:
         """A ``StridedMemoryView`` exports DLPack since cuda.core 1.0, and needs a driver for it even on the host."""

@@ -43,7 +43,7 @@ class Called:
     @classmethod
     def of(cls, adapter: Adapter, device: Device) -> Called:
         """What the adapter declares."""
-        found, styles = on(adapter.calls, device), on(adapter.styles, device)
+        found, styles = on(adapter.present_calls(), device), on(adapter.styles, device)
         return cls(
             calls=tuple(one.name for one in found),
             stream=tuple(one.name for one in found if one.on_stream is not None),

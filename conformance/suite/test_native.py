@@ -294,7 +294,7 @@ def test_calls_agree(exchange: Exchange) -> None:
 
 def _tried(exchange: Exchange, source: Source) -> Iterator[tuple[UserCall, Got]]:
     """The calls on this device that are for such an object, each with its result: a call for an attribute needs it."""
-    for call in on(exchange.consumer.calls, exchange.device):
+    for call in on(exchange.consumer.present_calls(), exchange.device):
         thing = native(exchange, source.array, call)
         if not call.reads or has(thing, call.reads):
             result = natively(exchange, source.array, call)

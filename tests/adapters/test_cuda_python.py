@@ -88,3 +88,10 @@ def test_an_import_of_bytes_is_exported_again_as_bytes(adapter: CudaPythonAdapte
     taken = SimpleNamespace(dtype=numpy.dtype("V2"), shape=(3,), strides=None, ptr=4096, readonly=False)
     told = adapter.exporter(taken, Protocol.CAI).__cuda_array_interface__
     assert told["typestr"][1:] == "V2"
+
+
+@pytest.mark.parametrize("has_driver", [True, False])
+def test_without_a_driver_no_call_is_offered_that_asks_it(adapter: CudaPythonAdapter, has_driver: bool) -> None:
+    """Otherwise the table of calls says that CUDA Python refuses, which is a fact of the machine."""
+    adapter._has_driver = has_driver
+    assert ("cuda.core.from_array_interface" in [call.name for call in adapter.present_calls()]) is has_driver
