@@ -11,7 +11,7 @@ from pathlib import Path
 import pytest
 
 from conformance.adapters.base import Device
-from conformance.execution import journal
+from conformance.execution import journal, ledger
 from conformance.execution.journal import Event
 from conformance.execution.ledger import Ledger, NoRoom
 from conformance.execution.results import Result, read_lines
@@ -159,3 +159,20 @@ def test_a_journal_that_cannot_be_had_is_no_room(tmp_path: Path) -> None:
         opened(tmp_path / "none", (passed(ONE),))
     assert (caught.value.decided, caught.value.error) == (1, caught.value.__cause__)
     assert isinstance(caught.value.error, FileNotFoundError)
+
+
+def test_the_time_to_the_end_follows_from_the_results_of_this_run(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """As soon as there are enough of them; results of before took no time now."""
+    now = [100.0]
+    monkeypatch.setattr(ledger.time, "monotonic", lambda: now[0])
+    cases = [case("pointer.values", f"n{number}") for number in range(4 * ledger._TELLING)]
+    before = {each.id: passed(each) for each in cases[: ledger._TELLING]}
+    book = Ledger(cases, before, tmp_path / journal.FILE)
+    now[0] += 10
+    assert book.status().left is None
+    for each in cases[ledger._TELLING : 2 * ledger._TELLING]:
+        book.take(passed(each))
+    assert book.status().left == pytest.approx(20)
+    book.close()

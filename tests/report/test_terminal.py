@@ -14,7 +14,7 @@ from conformance.adapters.base import Device
 from conformance.execution.environment import Facts
 from conformance.execution.ledger import Status
 from conformance.execution.machine import Processes
-from conformance.execution.results import Result
+from conformance.execution.results import Attempt, Result, Where
 from conformance.execution.supervisor import Run
 from conformance.findings.telling import SIDES_LEGEND
 from conformance.protocols.clauses import Level
@@ -381,3 +381,34 @@ def test_a_code_of_a_newer_suite_is_told_all_the_same() -> None:
     text = summary(newer, failed(case(layout="cube"), code=Code.SHAPE_CHANGED))
     assert "PyTorch fails in a way that this version of the suite has no words for." in text
     assert "2 findings in 1 library: 2 new" in text
+
+
+@pytest.mark.parametrize(
+    ("left", "told"), [(None, ""), (4.0, "  10 s left"), (47.0, "  50 s left"), (300.0, "  5 min left")]
+)
+def test_progress_tells_the_time_to_the_end(left: float | None, told: str) -> None:
+    """An estimate is no better than that."""
+    stream = io.StringIO()
+    terminal.Progress(stream).update(Status(10, Counter(conforms=1), "x", left))
+    assert stream.getvalue() == f"1/10 cases  ✓ 1{told}\n"
+
+
+def test_the_quick_tier_on_a_gpu_is_shown_before_the_full_one() -> None:
+    """On host memory alone a run is short."""
+    shown = {}
+    for device in (Device.HOST, Device.CUDA):
+        stream = io.StringIO()
+        result = plain(replace(case(), device=device))
+        terminal.preview(terminal.Screen(stream, WIDE, colours=False), FACTS, [result])
+        shown[device] = stream.getvalue()
+    assert shown[Device.HOST] == ""
+    assert "Quick tier: 1 case. The full tier follows." in shown[Device.CUDA]
+    assert "DLPack on cuda" in shown[Device.CUDA]
+
+
+def test_a_crash_that_nobody_can_explain_makes_no_run_a_good_one() -> None:
+    """A library may have damaged memory, and no case shows which."""
+    tries = (Attempt(Where.COMPANY, Outcome.CRASH, "died", ("another",)), Attempt(Where.ALONE, Outcome.PASS, ""))
+    text = summary(replace(plain(case(), Outcome.INCONCLUSIVE, "crash in company"), attempts=tries))
+    assert "1 case crashed after other cases and not alone, and none of those could be found to cause it" in text
+    assert "no library breaks a promise" not in text
