@@ -77,7 +77,8 @@ class Managed:
     """One exported struct and what became of it.
 
     ``deleter_calls`` counts calls of the deleter with this struct's address; ``owner`` is what the
-    struct keeps alive until the first of them. ``callers`` are the threads that called the counting deleter, by their identifiers.
+    struct keeps alive until the first of them. ``callers`` are the threads that called the counting deleter, by the
+    ids of the kernel: Python gives the identifier of a thread that has ended to the next one.
     """
 
     def __init__(self, fields: Fields, owner: Any) -> None:
@@ -130,7 +131,7 @@ class Managed:
 
     def run_deleter(self) -> None:
         """What a call of the counting deleter does; releases the owner once."""
-        self.callers.append(threading.get_ident())
+        self.callers.append(threading.get_native_id())
         self.owner = None
         _live.pop(self.address, None)
 

@@ -277,7 +277,7 @@ def make_exchange(exchange: Exchange, point: Point, *, patient: bool = False) ->
     exports = _judge_lifetime(
         exchange, point, source, lent, holder, is_shared=is_shared, strays=strays, patient=patient
     )
-    here = threading.get_ident()
+    here = threading.get_native_id()
     if is_shared and not patient and any(caller != here for managed in exports for caller in managed.callers):
         make_exchange(exchange, point, patient=True)
         return
