@@ -85,7 +85,7 @@ class Schedule:
     ) -> None:  # fmt: skip
         self._moved = moved
         self.is_exclusive = exclusive
-        mixed = sorted(jobs, key=lambda job: _mixed(seed, job.case.id))
+        mixed = sorted(jobs, key=lambda job: place(seed, job.case.id))
         self._starting = deque(job for job in mixed if _starts(job, exclusive=exclusive))
         self._ordinary = deque(job for job in mixed if not _starts(job, exclusive=exclusive))
         self._most = processes if exclusive else max(1, processes // _SHARE)
@@ -121,5 +121,6 @@ def _starts(job: Job, *, exclusive: bool) -> bool:
     return job.isolation is Isolation.FRESH if exclusive else job.isolation.starts_processes
 
 
-def _mixed(seed: str, id: str) -> bytes:
+def place(seed: str, id: str) -> bytes:
+    """Return a key that mixes cases: it follows from the seed and the id alone."""
     return hashlib.sha256((seed + id).encode(errors="surrogateescape")).digest()

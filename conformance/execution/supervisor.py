@@ -199,16 +199,18 @@ class Supervisor:
             why_fewer=self._settings.why_fewer,
             seed=self._settings.seed,
         )
-        for cases in (None, accusing.untried):
-            if cases is not None:
-                self._ledger.add_trials(cases(self._ledger.known))
-            self._stages(end)
-            self._trace(end)
-            self._repeat(end)
+        self._run_left(end)
+        self._ledger.add_trials(accusing.untried(self._ledger.known))
+        self._run_left(end)
         left = len(self._ledger.left())
         self._ledger.note(
             Event.STOP, why=self.stopped or (f"{left} cases left: {self.why_not}" if left else journal.COMPLETE)
         )
+
+    def _run_left(self, end: float) -> None:
+        self._stages(end)
+        self._trace(end)
+        self._repeat(end)
 
     def _repeat(self, end: float) -> None:
         """Of the failures that were seen in company one of each kind has to show alone; where it does not, each of its kind has to."""
@@ -234,8 +236,7 @@ class Supervisor:
 
     def _show_preview(self) -> None:
         """Show the results of the quick tier, once: a person need not wait for the rest."""
-        is_due = self._preview is not None and self._pass.results and not self.stopped and self._ledger.left()
-        if is_due and self._preview is not None:
+        if self._preview is not None and self._pass.results and not self.stopped and self._ledger.left():
             self._preview(self._ledger.so_far())
             self._preview = None
 
@@ -324,8 +325,8 @@ class Supervisor:
             pool.listen(_POLL_SECONDS)
             self._end_the_silent(pool)
             self._progress(self._ledger.status())
+        self._pass.was_ended = pool.was_ended
         if pool.is_busy:
-            self._pass.was_ended = self._pass.was_ended or pool.was_ended
             self._close_pool()
         self._progress(self._ledger.status())
 

@@ -2,13 +2,13 @@
 
 from __future__ import annotations
 
-import hashlib
 from collections import defaultdict
 from collections.abc import Iterable, Mapping, Sequence
 from typing import Any
 
 import pytest
 
+from conformance.execution.schedule import place
 from conformance.suite.catalogue import Case, Invariant, Isolation, Tier, catalogue
 
 _ARGUMENT = "exchange"
@@ -85,13 +85,10 @@ class Collecting:
         one before it. The order follows from the ids and the seed, so it is the same in every worker, as xdist requires.
         xdist gives out such parts first.
         """
-        mixed = sorted(items, key=self._place)
+        mixed = sorted(items, key=lambda item: place(self._seed, _id(item)))
         slow = [item for item in mixed if self._isolations[_id(item)].starts_processes]
         quick = [item for item in mixed if not self._isolations[_id(item)].starts_processes]
         return [i for part in range(self._workers) for i in slow[part :: self._workers] + quick[part :: self._workers]]
-
-    def _place(self, item: pytest.Item) -> bytes:
-        return hashlib.sha256((self._seed + _id(item)).encode(errors="surrogateescape")).digest()
 
 
 class _Marks:
