@@ -41,7 +41,7 @@ def _tables(titles: tuple[str, ...], told: Iterable[tuple[str, str]]) -> Iterato
 
 
 def _by_device(told: Mapping[str, str]) -> dict[str, Table]:
-    """What a run file keeps, as tables. A key in another form, which another version of the suite has written, is left out."""
+    """Return the calls of a run file as tables. A key in another form, which another version of the suite has written, is left out."""
     found: dict[str, Table] = defaultdict(dict)
     for key, value in told.items():
         device, _, rest = key.partition("/")

@@ -1,4 +1,4 @@
-"""What the process that owns a run hands to the workers of xdist: one private folder, and what is in it.
+"""The private folder that the process which owns a run hands to the workers of xdist, and its files.
 
 Only the owner probes the libraries. The plan reaches the workers as a file, because it may have tens of thousands of cases.
 """

@@ -16,7 +16,7 @@ DEVICES = ("auto", "host", "cuda")
 
 @dataclass(frozen=True)
 class Asked:
-    """What the user asked for, in the user's words."""
+    """The user's selection, in the user's words."""
 
     tier: str
     between: tuple[str, ...]

@@ -23,7 +23,7 @@ TOLD = pytest.StashKey[Told]()
 
 
 class Runs(Protocol):
-    """What runs the case of an item."""
+    """Runner of the case of an item."""
 
     def run(self, case: Case) -> Told:
         """Run a case in a process of its own or of others, and return what became of it."""

@@ -1,4 +1,4 @@
-"""What pytest shows of a result: a failure with expected and actual, its notes as sections, and properties for JUnit XML."""
+"""The report of a result in pytest: a failure with expected and actual, its notes as sections, and properties for JUnit XML."""
 
 from __future__ import annotations
 

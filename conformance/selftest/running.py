@@ -37,7 +37,7 @@ class Width(Enum):
 
 
 def jobs(chosen: Sequence[Stage], environment: Environment, *, wanted: Sequence[str], width: Width) -> Iterator[Job]:
-    """What has to be run. ``wanted`` are names of faults, stages or families."""
+    """Return the jobs of a selftest. ``wanted`` are names of faults, stages or families."""
     for stage in chosen:
         cases = tuple(stage.cases(environment))
         faults = [fault for fault in stage.faults if is_wanted(fault, stage, wanted)]

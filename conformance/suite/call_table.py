@@ -55,7 +55,7 @@ def place(case: str) -> Place | None:
 
 
 def given(outcome: str, told: str, *, is_broken: bool) -> Gives | None:
-    """What a case showed: ``told`` is its note. ``is_broken`` says that it speaks against a library, or that a process was lost."""
+    """Return the entry that a case showed: ``told`` is its note. ``is_broken`` says that it speaks against a library, or that a process was lost."""
     if is_broken:
         return Gives.WRONG
     if told in _VALUES:

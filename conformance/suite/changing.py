@@ -48,7 +48,7 @@ class Export:
     readonly: bool = False
 
     def given(self, change: str) -> str:
-        """What is special about the input, with the change in words."""
+        """Return the special input, with the change in words."""
         return f"{change}{self._words()}"
 
     def _words(self) -> str:
@@ -171,7 +171,7 @@ def through(
 
 
 def _exported(exchange: Exchange, export: Export, whole: Source) -> Source:
-    """What is exported of an array: itself, or a view of it."""
+    """Return the exported object: the array itself, or a view of it."""
     library = exchange.producer
     if export.readonly:
         library.freeze(whole.array)

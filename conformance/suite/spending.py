@@ -13,7 +13,7 @@ from enum import Enum
 
 
 class Purpose(str, Enum):
-    """What a process does besides the check of a case."""
+    """Work of a process besides the check of a case."""
 
     START = "start"
     """From the fork of a child to its first request."""

@@ -38,7 +38,7 @@ _ARRAYS = {
 
 
 def _arrays(pair: Pair) -> tuple[str, ...]:
-    """What the consumer can tell apart; of the read-only bit of a dictionary nothing is said."""
+    """Return the arrays that the consumer can tell apart. No clause speaks of the read-only bit of a dictionary."""
     locks = pair.consumer.has(Trait.READONLY) and pair.protocol is Protocol.DLPACK
     return tuple(name for name in _ARRAYS if name != READONLY or locks)
 

@@ -532,7 +532,7 @@ class WritesInFront(Exporter):
 
 @fault("pointer.same-memory")
 class TypesKnownByAddress(Importer):
-    """What is known of memory is kept by address, shape and strides while an import lives: a second one has the element type and the access of the first."""
+    """The importer keeps its knowledge of memory by address, shape and strides while an import lives: a second one has the element type and the access of the first."""
 
     known: ClassVar[WeakValueDictionary[tuple[Any, ...], Imported]] = WeakValueDictionary()
 
