@@ -211,6 +211,8 @@ class Adapter(ABC):
     """Distributions that must be present for the library to count as installed; empty if any one of them is enough."""
     preload: ClassVar[tuple[str, ...]] = ()
     """Modules that may be imported before a fork: importing them touches neither CUDA nor threads."""
+    preload_for_states: ClassVar[tuple[str, ...]] = ()
+    """More such modules, which the library imports when its :attr:`states` are made."""
     traits: ClassVar[frozenset[Trait]] = frozenset()
     opt_out: ClassVar[int | None] = None
     """The ``stream`` in an array interface by which its importer, as documented, is told to wait for nothing (CAI-21)."""

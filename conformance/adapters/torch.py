@@ -17,7 +17,7 @@ from .making import array_makings
 from .numpy import narrow_integer
 from .special import Foreign
 from .torch_changes import CHANGES
-from .torch_states import STATES
+from .torch_states import MODULES, STATES
 
 
 def _foreign(name: str, words: tuple[tuple[int, int], ...] = ()) -> Foreign:
@@ -30,6 +30,7 @@ class TorchAdapter(Adapter):
     name = "torch"
     distributions = ("torch",)
     preload = ("torch",)
+    preload_for_states = MODULES
     traits = frozenset(
         {
             Trait.ARRAY_API, Trait.WRITES, Trait.KERNEL, Trait.COPY_KEYWORD, Trait.DEVICE_KEYWORD, Trait.CAPSULES,

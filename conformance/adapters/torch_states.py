@@ -11,6 +11,8 @@ from .base import Device
 from .special import State, Use
 
 STATES: list[State] = []
+MODULES = ("torch._dynamo.utils", "torch._decomp.decompositions_for_jvp")
+"""PyTorch imports these on the first use of some states, which takes seconds."""
 _Build = Callable[[Any, str, Use], None]
 """Gets the module, the name of the device in PyTorch, and ``use``."""
 

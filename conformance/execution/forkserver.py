@@ -138,7 +138,7 @@ def _answer(monitor: Monitor, request: dict[str, Any]) -> dict[str, Any]:
     job = Job.from_json(request)
     if job.before:
         return {"traced": monitor.trace(job.case, job.before, job.suspects).to_json(), "process": 0}
-    result = monitor.run(job.case, job.isolation)
+    result = monitor.run(job.case, job.isolation, job.company)
     return {"result": result.to_json(), "process": monitor.process, "spent": monitor.spent}
 
 

@@ -19,7 +19,7 @@ SEED = "CONFORMANCE_SEED"
 class Job:
     """A case and the kind of process that runs it.
 
-    With ``before`` the job is to find out which of these cases has ended the process of ``case`` (``tracing.py``). ``suspects`` are cases
+    Jobs of the same ``company`` run one after the other in one process, which runs no other case. With ``before`` the job is to find out which of these cases has ended the process of ``case`` (``tracing.py``). ``suspects`` are cases
     that have ended the processes of others; cases of their kind are tried first.
     """
 
@@ -27,6 +27,12 @@ class Job:
     isolation: Isolation
     before: tuple[Case, ...] = ()
     suspects: tuple[Case, ...] = ()
+    company: str = ""
+
+    @property
+    def starts_processes(self) -> bool:
+        """Whether the job needs a process that is not there yet."""
+        return bool(self.company) or self.isolation.starts_processes
 
     def to_json(self) -> dict[str, Any]:
         """Return plain data: a line of the job file, and a request to a monitor."""
@@ -34,6 +40,7 @@ class Job:
         return {
             "case": self.case.to_json(),
             "isolation": self.isolation.value,
+            **({"company": self.company} if self.company else {}),
             **{name: cases for name, cases in traced.items() if cases},
         }
 
@@ -41,4 +48,6 @@ class Job:
     def from_json(cls, data: dict[str, Any]) -> Job:
         """Return a job from the result of :meth:`to_json`."""
         before, suspects = (tuple(map(Case.from_json, data.get(name, ()))) for name in ("before", "suspects"))
-        return cls(Case.from_json(data["case"]), Isolation(data["isolation"]), before, suspects)
+        return cls(
+            Case.from_json(data["case"]), Isolation(data["isolation"]), before, suspects, data.get("company", "")
+        )

@@ -74,9 +74,12 @@ class Monitor:
     def __init__(self, start: Start, keep_from_children: tuple[int, ...] = ()) -> None:
         self._start = start
         self._secret = keep_from_children
-        self._company: dict[Isolation, Runs] = {}
-        self._lost: set[Isolation] = set()
-        """Kinds of company of which a process was lost before."""
+        self._company: dict[str, Runs] = {}
+        """The processes that run several cases, by their kind or name."""
+        self._lost: set[str] = set()
+        """Kinds and names of which a process was lost before."""
+        self._name = ""
+        """The newest company that has a name."""
         self._doubt = ""
         """The case after which the GPU could not be used."""
         self.process = 0
@@ -93,14 +96,17 @@ class Monitor:
         for child in self._living:
             child.end()
 
-    def run(self, case: Case, isolation: Isolation) -> Result:
-        """The case's result, after as many tries as it takes."""
+    def run(self, case: Case, isolation: Isolation, company: str = "") -> Result:
+        """Return the case's result, after as many tries as it takes. Cases of the same ``company`` share a process with no other case."""
         self.spent.clear()
         if case.device is Device.CUDA and self._doubt and (trouble := self._trouble_with_gpu(case)):
             return self._lost_with_gpu(case, trouble)
-        if isolation.changes_others:
+        if company != self._name:
+            self._drop(self._name)
+            self._name = company
+        if isolation.changes_others and not company:
             return together(self._proven(case, [self._alone(case)]))
-        kind = Isolation.RISKY if isolation is Isolation.RISKY else Isolation.SHARED
+        kind = company or (Isolation.RISKY if isolation is Isolation.RISKY else Isolation.SHARED).value
         child = self._child(kind)
         first = self._tried(child, case, _where(child, restarted=kind in self._lost))
         if self._counts(first, kind):
@@ -133,24 +139,27 @@ class Monitor:
             self._survived = tried.result
         return None
 
-    def _counts(self, first: Try, kind: Isolation) -> bool:
-        """Whether the first try is the last. Sets up what the second one needs."""
+    def _counts(self, first: Try, kind: str) -> bool:
+        """Whether the first try is the last. Sets up what the second one needs.
+
+        A failure counts here. Before it accuses anybody it has to show in a second process (``repeating.py``), except after a restart.
+        """
         outcome = first.result.outcome
         if outcome in BAD:
             return is_proven([first])
-        if kind is Isolation.RISKY:
-            if outcome in TRUSTED or first.where is Where.ALONE:
-                return True
-            self._drop(kind)
-            return False
-        return not (outcome is Outcome.FAIL and first.where is Where.RESTARTED)
+        if outcome is Outcome.FAIL:
+            return first.where is not Where.RESTARTED
+        if kind != Isolation.RISKY.value or outcome in TRUSTED or first.where is Where.ALONE:
+            return True
+        self._drop(kind)
+        return False
 
-    def _again(self, case: Case, kind: Isolation, first: Try) -> Try:
+    def _again(self, case: Case, kind: str, first: Try) -> Try:
         """Run the case again, as the first of the process in which the cases after it will run. So the second try costs no start of its own.
 
         A watched process is of no use to other cases, and a failure after a restart has to show in a process that is ended cleanly.
         """
-        if first.killed or (kind is Isolation.SHARED and first.result.outcome not in BAD):
+        if first.killed or first.result.outcome is Outcome.FAIL:
             return self._alone(case, first)
         return self._tried(self._child(kind), case, Where.ALONE, after=first)
 
@@ -191,7 +200,7 @@ class Monitor:
             self._lost.add(kind)
         return Try(where, result, child.killed, child.is_own)
 
-    def _child(self, kind: Isolation) -> Runs:
+    def _child(self, kind: str) -> Runs:
         if kind not in self._company:
             self._company[kind] = self._new()
         return self._company[kind]
@@ -201,7 +210,7 @@ class Monitor:
         self._living = [*(other for other in self._living if not other.died), child]
         return child
 
-    def _drop(self, kind: Isolation) -> None:
+    def _drop(self, kind: str) -> None:
         child = self._company.pop(kind, None)
         if child is not None:
             child.end()
@@ -211,7 +220,7 @@ class Monitor:
         trouble = None
         for number in range(PROBES):
             time.sleep(PAUSE_SECONDS if number else 0)
-            kind = next(iter(self._company), Isolation.SHARED)
+            kind = next(iter(self._company), Isolation.SHARED.value)
             trouble = self._child(kind).trouble_with_gpu(case, PROBE_SECONDS)
             if trouble is None:
                 self._doubt = ""

@@ -10,14 +10,16 @@ import os
 import selectors
 import signal
 import time
+from collections import deque
 from collections.abc import Callable, Iterator
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, Protocol
 
 from conformance.suite import senders
 
 from . import forkserver
+from .jobs import Job
 from .journal import Event
 from .link import Line
 from .schedule import Schedule
@@ -71,6 +73,8 @@ class Lane:
     line: Line | None = None
     pid: int = 0
     job: Any = None
+    rest: deque[Job] = field(default_factory=deque)
+    """The jobs of its batch that follow."""
     is_told: bool = False
     """Whether the beginning of the job has been told."""
     lost: int = 0
@@ -78,7 +82,7 @@ class Lane:
     @property
     def starts_processes(self) -> bool:
         """Whether its job costs processes of its own."""
-        return self.job is not None and self.job.isolation.starts_processes
+        return self.job is not None and self.job.starts_processes
 
 
 class MonitorPool:
@@ -107,7 +111,7 @@ class MonitorPool:
     @property
     def is_busy(self) -> bool:
         """Whether jobs are left or running."""
-        return not self._schedule.is_empty or any(lane.job is not None for lane in self._working)
+        return not self._schedule.is_empty or any(lane.job is not None or lane.rest for lane in self._working)
 
     @property
     def has_begun(self) -> bool:
@@ -168,12 +172,12 @@ class MonitorPool:
 
     def _hand_out(self) -> None:
         for lane in self._free():
-            starting = sum(other.starts_processes for other in self._working)
-            job = self._schedule.next(starting, alone=lane is self._alone)
-            if job is None:
-                continue
-            lane.job, lane.lost, lane.is_told = job, 0, False
-            self._ask(lane)
+            if not lane.rest:
+                starting = sum(other.starts_processes for other in self._working)
+                lane.rest.extend(self._schedule.next(starting, alone=lane is self._alone))
+            if lane.rest:
+                lane.job, lane.lost, lane.is_told = lane.rest.popleft(), 0, False
+                self._ask(lane)
 
     def _free(self) -> Iterator[Lane]:
         return (lane for lane in self._working if lane.job is None)

@@ -1,18 +1,21 @@
 """Which failures are run again, alone, before anybody is accused of them.
 
-Ordinary cases share a process, so what one of them shows may be the doing of another: a thread that writes to memory which is somebody
-else's by now fails the cases that come later. A death is tried again at once (``monitor.py``), and so is whatever a risky case shows. Of
-the other failures one of each kind is run again, after all the rest: to start a process with CUDA in it costs seconds. A kind is as
-narrow as a line of a report: the same invariant, libraries, protocol and device, the same code, and the same that is special about the
-input. Where one of them shows alone, that library does make that mistake. Where it does not, every other of its kind has to show alone.
+Cases share a process, so a failure of one may be the effect of another: a thread that writes to memory which belongs to another array by
+then fails later cases. A death is tried again at once (``monitor.py``). Of the other failures one of each kind is run again, after all other
+cases. A kind is as narrow as a line of a report: the same invariant, libraries, protocol and device, the same code, and the same special input.
+
+A case on host memory is repeated alone. A process that uses CUDA is expensive to start: the driver starts one at a time. So a failure on
+a GPU is repeated in a new process with at most :data:`COMPANY` other such failures of the same libraries, and no other case. If the
+library makes that mistake there too, the failure counts. If not, every other failure of its kind has to show alone.
 """
 
 from __future__ import annotations
 
-from collections import defaultdict
+from collections import Counter, defaultdict
 from collections.abc import Collection, Hashable, Iterable, Mapping
 from functools import partial
 
+from conformance.adapters.base import Device
 from conformance.suite.catalogue import Case, Isolation, catalogue
 from conformance.suite.outcomes import Outcome
 
@@ -20,8 +23,11 @@ from . import accusing
 from .hazards import isolation_of
 from .results import Result, Where
 
-_SHARING = (Isolation.SHARED, Isolation.FRESH)
+_SHARING = (Isolation.SHARED, Isolation.RISKY, Isolation.FRESH)
 """Kinds of process whose failures are told without a second try."""
+_REPEATED = (Where.ALONE, Where.SECOND)
+COMPANY = 8
+"""Cases that are repeated in one process, at most."""
 
 
 def unproven(results: Iterable[Result], deadly: Collection[str] = ()) -> list[list[Result]]:
@@ -42,7 +48,7 @@ def _speaks_against(result: Result) -> bool:
 
 def _was_alone(result: Result, deadly: Collection[str]) -> bool:
     if result.attempts:
-        return result.attempts[-1].where is Where.ALONE
+        return result.attempts[-1].where in _REPEATED
     return isolation_of(result.case, catalogue()[result.case.invariant], deadly) not in _SHARING
 
 
@@ -59,6 +65,26 @@ def _kind(result: Result) -> Hashable:
 def _smallness(result: Result) -> tuple[int, int, str]:
     """As for a finding, whose smallest case has the script."""
     return result.case.id.count("/"), len(result.case.id), result.case.id
+
+
+def companies(cases: Iterable[Case], deadly: Collection[str] = ()) -> dict[str, str]:
+    """Return the name of the second process of each case that need not run alone, by the id of the case.
+
+    Cases of other libraries are kept apart: a library that damages memory must not confirm the failure of another one.
+    """
+    found: dict[str, str] = {}
+    sizes: Counter[str] = Counter()
+    for case in cases:
+        invariant = catalogue()[case.invariant]
+        if case.device is not Device.HOST and isolation_of(case, invariant, deadly) in (
+            Isolation.SHARED,
+            Isolation.RISKY,
+        ):
+            libraries = "+".join(sorted({*case.libraries}))
+            kind = f"{libraries}{' alone' * invariant.exclusive}"
+            found[case.id] = f"{kind} {sizes[kind] // COMPANY}"
+            sizes[kind] += 1
+    return found
 
 
 def smallest(kinds: Iterable[list[Result]]) -> list[Case]:

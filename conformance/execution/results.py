@@ -41,6 +41,8 @@ class Where(str, Enum):
     """In a process that took the place of one that was lost."""
     SHARED = "in a shared process"
     """With or without other cases before."""
+    SECOND = "in a second process"
+    """After failures of the same libraries that were repeated too, and after nothing else."""
     ALONE = "alone"
 
 
@@ -197,31 +199,34 @@ class Result:
 _VERDICTS = {Outcome.PASS: Verdict.CONFORMS, Outcome.REFUSED: Verdict.REFUSED, Outcome.LOST: Verdict.LOST}
 
 
-def put_together(first: Result, after: tuple[str, ...], where: Where, alone: Result) -> Result:
-    """Two tries of one case as one result: the one alone counts, unless it clears what the other had accused.
+def put_together(
+    first: Result, after: tuple[str, ...], where: Where, again: Result, again_where: Where = Where.ALONE
+) -> Result:
+    """Two tries of one case as one result: the second counts, unless it clears what the first had accused.
 
     A death or a failure that does not show again is somebody's doing, and nobody knows whose: that is no pass. Nor does a failure accuse
     anybody that could not be tried alone; a death does, for it may be what took the GPU away.
     """
     attempts = (
         Attempt(where, first.outcome, first.reason, after),
-        Attempt(Where.ALONE, alone.outcome, alone.reason),
+        Attempt(again_where, again.outcome, again.reason),
     )
-    seconds = first.duration + alone.duration
-    unseen = alone.outcome is Outcome.LOST and first.outcome is Outcome.FAIL
-    if (alone.outcome in TRUSTED or unseen) and first.outcome in ACCUSING:
-        reason = f"{first.outcome.value} {where.value} ({first.reason}), but {_told_alone(alone)}"
+    seconds = first.duration + again.duration
+    unseen = again.outcome is Outcome.LOST and first.outcome is Outcome.FAIL
+    if (again.outcome in TRUSTED or unseen) and first.outcome in ACCUSING:
+        reason = f"{first.outcome.value} {where.value} ({first.reason}), but {_told_again(again, again_where)}"
         first = Result(
             first.case, Outcome.INCONCLUSIVE, first.level, reason=reason, duration=first.duration,
             attachments=first.attachments,
         )  # fmt: skip
         return replace(first, attempts=attempts).lasting(seconds)
-    counts = first if alone.outcome is Outcome.LOST else alone
+    counts = first if again.outcome is Outcome.LOST else again
     return replace(counts, attempts=attempts).lasting(seconds)
 
 
-def _told_alone(alone: Result) -> str:
-    return f"not tried alone: {alone.reason}" if alone.outcome is Outcome.LOST else f"{alone.outcome.value} alone"
+def _told_again(again: Result, where: Where) -> str:
+    is_lost = again.outcome is Outcome.LOST
+    return f"not tried {where.value}: {again.reason}" if is_lost else f"{again.outcome.value} {where.value}"
 
 
 # -- lines of files

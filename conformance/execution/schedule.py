@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import hashlib
 from collections import Counter, deque
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass, replace
 
 from conformance.suite.catalogue import Case, Isolation, Tier, catalogue
@@ -57,9 +57,9 @@ class Deadly:
     def __init__(self) -> None:
         self._deaths: Counter[tuple[str, ...]] = Counter()
 
-    def note(self, result: Result) -> None:
-        """Count the death of a case."""
-        if result.outcome in BAD:
+    def note(self, result: Result, isolation: Isolation) -> None:
+        """Count the death of a case in a shared process. A death in another process ends no company."""
+        if result.outcome in BAD and isolation is Isolation.SHARED:
             self._deaths[_exchange(result.case)] += 1
 
     def moved(self, job: Job) -> Job:
@@ -73,9 +73,9 @@ def _exchange(case: Case) -> tuple[str, ...]:
 
 
 class Schedule:
-    """The jobs of a stage that are left. ``processes`` is the number of processes that run jobs at the same time.
+    """The jobs of a stage that are left, in batches. ``processes`` is the number of processes that run jobs at the same time.
 
-    ``moved`` may change a job at the moment at which it is given away. Of ``exclusive`` jobs only those for fresh interpreters run side by side: they
+    Jobs of one company are a batch; each other job is a batch of its own. ``moved`` may change a job at the moment at which it is given away. Of ``exclusive`` jobs only those for fresh interpreters run side by side: they
     import libraries until it is their turn on the GPU.
     """
 
@@ -85,9 +85,9 @@ class Schedule:
     ) -> None:  # fmt: skip
         self._moved = moved
         self.is_exclusive = exclusive
-        mixed = sorted(jobs, key=lambda job: place(seed, job.case.id))
-        self._starting = deque(job for job in mixed if _starts(job, exclusive=exclusive))
-        self._ordinary = deque(job for job in mixed if not _starts(job, exclusive=exclusive))
+        batches = _batches(sorted(jobs, key=lambda job: place(seed, job.case.id)))
+        self._starting = deque(batch for batch in batches if _starts(batch[0], exclusive=exclusive))
+        self._ordinary = deque(batch for batch in batches if not _starts(batch[0], exclusive=exclusive))
         self._most = processes if exclusive else max(1, processes // _SHARE)
 
     @property
@@ -97,13 +97,13 @@ class Schedule:
 
     def all(self) -> list[Job]:
         """Give away all jobs that are left."""
-        given = [self._moved(job) for job in (*self._starting, *self._ordinary)]
+        given = [self._moved(job) for batch in (*self._starting, *self._ordinary) for job in batch]
         self._starting.clear()
         self._ordinary.clear()
         return given
 
-    def next(self, starting: int, *, alone: bool = False) -> Job | None:
-        """Give away a job, if there is one for this process. ``starting`` is the number of running jobs that start processes.
+    def next(self, starting: int, *, alone: bool = False) -> Sequence[Job]:
+        """Give away a batch for one process, empty if there is none. ``starting`` is the number of running jobs that start processes.
 
         ``alone`` is for the one process that runs exclusive jobs one after the other.
         """
@@ -113,12 +113,26 @@ class Schedule:
             queue = self._starting
         else:
             queue = self._starting if self._starting and starting < self._most else self._ordinary or self._starting
-        return self._moved(queue.popleft()) if queue else None
+        return [self._moved(job) for job in queue.popleft()] if queue else ()
+
+
+def _batches(jobs: Iterable[Job]) -> list[list[Job]]:
+    """Return the jobs of each company together, at the place of the first, and each other job by itself."""
+    found: list[list[Job]] = []
+    companies: dict[str, list[Job]] = {}
+    for job in jobs:
+        if job.company in companies:
+            companies[job.company].append(job)
+            continue
+        found.append([job])
+        if job.company:
+            companies[job.company] = found[-1]
+    return found
 
 
 def _starts(job: Job, *, exclusive: bool) -> bool:
     """Whether a job starts processes. A child that is forked needs its turn on the GPU at once, so only fresh interpreters gain from others."""
-    return job.isolation is Isolation.FRESH if exclusive else job.isolation.starts_processes
+    return job.isolation is Isolation.FRESH if exclusive else job.starts_processes
 
 
 def place(seed: str, id: str) -> bytes:

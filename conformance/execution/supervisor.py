@@ -9,7 +9,7 @@ from __future__ import annotations
 import signal
 import time
 from collections import Counter, defaultdict
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Collection, Sequence
 from contextlib import AbstractContextManager, nullcontext
 from dataclasses import dataclass, field, replace
 from pathlib import Path
@@ -35,6 +35,7 @@ from .pytest_pool import PytestPool
 from .results import Result, Where, put_together, write_lines
 from .schedule import FIRST_FULL, STAGES, Deadly, Schedule, Stage, cases_of
 from .tail import Tail
+from .workbench import WITH_STATES
 
 Preview = Callable[[Sequence[Result]], None]
 
@@ -128,11 +129,12 @@ def run(
 
 @dataclass
 class Open:
-    """A case that has begun: since when, by the monotonic clock, and the process that answers for it."""
+    """A case that has begun: since when, by the monotonic clock, the process that answers for it, and the kind of process that runs it."""
 
     case: Case
     since: float
     pid: int
+    isolation: Isolation
 
 
 @dataclass
@@ -178,6 +180,8 @@ class Supervisor:
         """The output of the run's own processes."""
         self._newest_trouble = ""
         self._killers = Deadly()
+        self._seconds: dict[str, str] = {}
+        """Of each failure that is repeated in a second process now, the name of that process."""
         self._traced: set[str] = set()
         """Victims whose trace has ended."""
         self._culprits: list[Case] = []
@@ -213,13 +217,20 @@ class Supervisor:
         self._repeat(end)
 
     def _repeat(self, end: float) -> None:
-        """Of the failures that were seen in company one of each kind has to show alone; where it does not, each of its kind has to."""
+        """Of the failures that were seen in company one of each kind has to show in a second process.
+
+        Where it does not, each other of its kind has to show alone.
+        """
         for some in (repeating.smallest, repeating.all_of):
             kinds = [] if self.stopped else repeating.unproven(self._ledger.known.values(), self._deadly)
             if not kinds:
                 return
-            self._ledger.repeat(some(kinds))
+            cases = some(kinds)
+            is_first = some is repeating.smallest and not self._settings.by_pytest
+            self._seconds = repeating.companies(cases, self._deadly) if is_first else {}
+            self._ledger.repeat(cases)
             self._stages(end)
+            self._seconds = {}
             if not self.stopped:
                 self._give_up_repeats()
 
@@ -336,9 +347,10 @@ class Supervisor:
 
     def _started(self, jobs: list[Job]) -> Pool:
         """Start the processes. The server imports the libraries of all cases, not only of these."""
-        cases = self._ledger.cases.values() if self._ledger.left() else [job.case for job in jobs]
+        cases = list(self._ledger.cases.values()) if self._ledger.left() else [job.case for job in jobs]
         names = dict.fromkeys(n for case in cases for n in case.libraries if n != REFERENCE)
-        preloaded = tuple(names) if self._preloads else ()
+        in_states = {case.producer for case in cases if case.option("state", "")}
+        preloaded = tuple(f"{n}{WITH_STATES * (n in in_states)}" for n in names) if self._preloads else ()
         if self._settings.by_pytest and not any(job.before for job in jobs):
             seed = self._settings.seed
             return PytestPool(preloaded, self._private, self._neutral, self._receive, self._words, seed)
@@ -352,7 +364,11 @@ class Supervisor:
 
     def _jobs(self, left: list[Case]) -> list[Job]:
         alone = {*self._deadly, *self._ledger.again}
-        return [Job(case, isolation_of(case, self._catalogue[case.invariant], alone)) for case in left]
+        return [self._job(case, self._catalogue[case.invariant], alone) for case in left]
+
+    def _job(self, case: Case, invariant: Invariant, alone: Collection[str]) -> Job:
+        company = self._seconds.get(case.id, "") if case.id in alone else invariant.company_of(case)
+        return Job(case, isolation_of(case, invariant, alone), company=company)
 
     def _over(self, end: float) -> bool:
         """Whether the whole run has to end now, and why."""
@@ -422,11 +438,14 @@ class Supervisor:
             return
         if event is Event.START:
             self._has_begun = True
-            self._pass.open[name] = Open(self._ledger.case(record["case"]), time.monotonic(), record["pid"])
+            isolation = Isolation(record["isolation"])
+            self._pass.open[name] = Open(self._ledger.case(record["case"]), time.monotonic(), record["pid"], isolation)
         elif event is Event.TROUBLE:
             self._newest_trouble = record["what"]
         if result is not None:
-            self._pass.open.pop(name, None)
+            begun = self._pass.open.pop(name, None)
+            if begun is not None:
+                self._killers.note(result, begun.isolation)
             self._take(result)
 
     def _take_trace(self, victim: Result, traced: tracing.Traced) -> None:
@@ -452,11 +471,11 @@ class Supervisor:
         if first is None:
             return result
         process, many = self._before.get(result.case.id, (0, 0))
-        return put_together(first, tuple(self._companies[process][:many]), Where.SHARED, result)
+        where = Where.SECOND if result.case.id in self._seconds else Where.ALONE
+        return put_together(first, tuple(self._companies[process][:many]), Where.SHARED, result, where)
 
     def _take(self, result: Result) -> None:
         self._pass.results += 1
-        self._killers.note(result)
         self._ledger.take(result)
 
     def _trouble(self, what: str) -> None:

@@ -161,13 +161,23 @@ def _trace(error: BaseException) -> str:
     return "".join(traceback.format_exception(type(error), error, error.__traceback__))[-4000:]
 
 
+WITH_STATES = "+states"
+"""Behind a library's name: import the modules for its states, too."""
+
+
 def preload(names: tuple[str, ...]) -> list[str]:
     """Import what these libraries say may be imported before a fork; returns what could not be."""
     failed = []
     for name in names:
         try:
-            for module in registry.create(name).preload:
-                __import__(module)
+            adapter = registry.create(name.removesuffix(WITH_STATES))
+            modules = (*adapter.preload, *(adapter.preload_for_states if name.endswith(WITH_STATES) else ()))
         except BaseException as error:
             failed.append(f"{name}: {brief(error)}")
+            continue
+        for module in modules:
+            try:
+                __import__(module)
+            except BaseException as error:
+                failed.append(f"{name}: {module}: {brief(error)}")
     return failed

@@ -142,6 +142,7 @@ class Draft:
 
 
 Check = Callable[[Any], None]
+Company = Callable[[Case], str]
 Planner = Callable[[Environment], Iterable[Draft]]
 LeftOut = Callable[[Environment], Iterable[tuple[str, str]]]
 
@@ -155,7 +156,7 @@ class Invariant:
     ``exclusive`` cases have the GPU to themselves: nothing else of the run works on it meanwhile.
     ``canary`` is the outcome that its cases have been built for, if they test the run and no library.
     ``seconds`` is what one case may take, if not what every case may. ``left_out`` gives the combinations that its cases leave
-    out, and why. ``repeats`` are the ids of other invariants whose checks it makes: it may cite their clauses.
+    out, and why. ``company`` names the new process of a case: cases of one name may follow each other in it, and nothing else may. ``repeats`` are the ids of other invariants whose checks it makes: it may cite their clauses.
     """
 
     id: str
@@ -174,6 +175,7 @@ class Invariant:
     seconds: float | None = None
     left_out: LeftOut | None = None
     repeats: tuple[str, ...] = ()
+    company: Company | None = None
 
     @property
     def family(self) -> str:
@@ -184,6 +186,10 @@ class Invariant:
     def clauses(self) -> tuple[str, ...]:
         """Every clause that it cites, each once: the producer's, the consumer's, then its context."""
         return tuple(dict.fromkeys((*self.duties[Role.PRODUCER], *self.duties[Role.CONSUMER], *self.context)))
+
+    def company_of(self, case: Case) -> str:
+        """Return the name of the process that the case shares with no other invariant; empty if it has no such process."""
+        return f"{self.id} {case.device.value} {self.company(case)}" if self.company else ""
 
     def cases(self, environment: Environment) -> Iterator[Case]:
         """Every case that this environment allows."""
@@ -210,6 +216,7 @@ def invariant(
     seconds: float | None = None,
     left_out: LeftOut | None = None,
     repeats: Iterable[str] = (),
+    company: Company | None = None,
 ) -> Callable[[Check], Check]:
     """Make a test function an invariant: its docstring's first paragraph is the statement, the rest says why.
 
@@ -250,6 +257,7 @@ def invariant(
             seconds,
             left_out,
             tuple(repeats),
+            company,
         )
         check.__invariant__ = id  # type: ignore[attr-defined]
         return check

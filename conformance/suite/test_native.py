@@ -212,6 +212,7 @@ def _refused_state(pair: Pair) -> tuple[str, ...]:
     context="NAT-01 NAT-02",
     level=Level.SHOULD,
     isolation=Isolation.CHILD,
+    company=lambda case: f"{case.producer} {case.option('told')}",
     cases=_told,
 )
 def test_unknown_version(exchange: Exchange) -> None:

@@ -207,19 +207,37 @@ def test_a_failure_without_a_restart_is_tried_once(script: Script) -> None:
     assert Monitor(script.start).run(case("a"), Isolation.SHARED).attempts == ()
 
 
-def test_a_risky_case_has_to_show_it_again_without_company(script: Script) -> None:
-    """Whatever is not a pass or a refusal may be what an earlier one has left behind."""
-    script.endings = {"b": [Outcome.FAIL, Outcome.FAIL], "c": [Outcome.INCONCLUSIVE, Outcome.PASS]}
+def test_a_risky_case_without_a_decision_runs_again_without_company(script: Script) -> None:
+    """An earlier case may be the reason. A failure is repeated after all other cases."""
+    script.endings = {"b": [Outcome.FAIL], "c": [Outcome.INCONCLUSIVE, Outcome.PASS]}
     watch = Monitor(script.start)
-    _, again, decided = [watch.run(case(name), Isolation.RISKY) for name in "abc"]
-    assert [child.done for child in script.children] == [
-        [case("a"), case("b")],
-        [case("b"), case("c")],
-        [case("c")],
-    ]
-    assert [child.died for child in script.children] == [True, True, False]
-    assert [a.outcome.value for a in again.attempts] == ["fail", "fail"]
+    _, failed, decided = [watch.run(case(name), Isolation.RISKY) for name in "abc"]
+    assert [child.done for child in script.children] == [[case("a"), case("b"), case("c")], [case("c")]]
+    assert [child.died for child in script.children] == [True, False]
+    assert (failed.outcome, failed.attempts) == (Outcome.FAIL, ())
     assert (decided.outcome, [a.outcome.value for a in decided.attempts]) == (Outcome.PASS, ["inconclusive", "pass"])
+
+
+def test_cases_of_one_company_share_a_new_process_with_nothing_else(script: Script) -> None:
+    """Also if each would be alone otherwise. The process ends with the company."""
+    watch = Monitor(script.start)
+    watch.run(case("a"), Isolation.SHARED)
+    for name, company in (("b", "one"), ("c", "one"), ("d", "two")):
+        watch.run(case(name), Isolation.CHILD, company)
+    watch.run(case("e"), Isolation.SHARED)
+    assert [child.done for child in script.children] == [
+        [case("a"), case("e")], [case("b"), case("c")], [case("d")],
+    ]  # fmt: skip
+    assert [child.died for child in script.children] == [False, True, True]
+
+
+def test_a_case_that_ends_the_process_of_a_company_runs_again_as_the_first(script: Script) -> None:
+    """So it is decided like any other death, and the rest of the company goes on."""
+    script.endings = {"b": [Outcome.CRASH, Outcome.CRASH]}
+    watch = Monitor(script.start)
+    results = [watch.run(case(name), Isolation.RISKY, "one") for name in "abc"]
+    assert [result.outcome for result in results] == [Outcome.PASS, Outcome.CRASH, Outcome.PASS]
+    assert [child.done for child in script.children] == [[case("a"), case("b")], [case("b")], [case("c")]]
 
 
 @pytest.mark.parametrize("isolation", [Isolation.CHILD, Isolation.EXIT])

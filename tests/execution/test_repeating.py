@@ -80,11 +80,16 @@ def test_a_kind_whose_case_was_cleared_is_still_to_be_seen() -> None:
     replace(failed(case()), level=Level.OBSERVED),
     failed(case(invariant="canary.fails")),
     failed(case(invariant="another.suites")),
-    failed(case(invariant="layout.impossible")),
 ])  # fmt: skip
 def test_what_accuses_nobody_or_was_tried_again_already_is_not_repeated(result: Result) -> None:
-    """A pass, a death, an observation, a canary, and what runs in a process of risky cases."""
+    """A pass, a death, an observation and a canary."""
     assert left([result]) == []
+
+
+def test_a_failure_of_a_risky_case_is_repeated() -> None:
+    """Other risky cases have run before in its process."""
+    result = failed(case(invariant="layout.impossible"))
+    assert left([result]) == [[result.case.id]]
 
 
 def test_what_ran_alone_from_the_start_is_not_repeated() -> None:
@@ -102,6 +107,27 @@ def test_accusations_are_not_settled_until_each_was_alone_and_with_the_reference
     all_three = {result.case.id: result for result in (again(pair), trial, passed)}
     assert repeating.unsettled(all_three) == {trial.case.id}
     assert repeating.unsettled(all_three | {trial.case.id: again(trial)}) == frozenset()
+
+
+def on_gpu(*values: str, pair: tuple[str, str] = ("numpy", "torch")) -> Case:
+    """A case on the simulated device, which stands for a GPU."""
+    return replace(case(*values, pair=pair), device=Device.SIMULATED)
+
+
+def test_failures_on_a_gpu_are_repeated_with_those_of_the_same_libraries() -> None:
+    """A process that uses CUDA is expensive. At most a few share one; those of other libraries and those on host memory do not."""
+    same = [on_gpu(f"{number}") for number in range(repeating.COMPANY + 1)]
+    other = on_gpu(pair=("torch", "reference"))
+    found = repeating.companies([*same, other, case()])
+    names = [found[each.id] for each in same]
+    assert len(set(names[:-1])) == 1
+    assert len({names[0], names[-1], found[other.id]}) == 3
+    assert case().id not in found
+
+
+def test_a_failure_on_a_gpu_is_repeated_alone_where_its_case_has_ended_a_process() -> None:
+    """It may end this one, too."""
+    assert repeating.companies([on_gpu()], {on_gpu().id}) == {}
 
 
 # -- in a run

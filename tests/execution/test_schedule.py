@@ -29,8 +29,8 @@ def jobs(many: int, isolation: Isolation = Isolation.SHARED) -> list[Job]:
 def all_of(schedule: Schedule, starting: int = 0) -> list[Job]:
     """Everything that a schedule gives away."""
     found = []
-    while (job := schedule.next(starting)) is not None:
-        found.append(job)
+    while batch := schedule.next(starting):
+        found += batch
     return found
 
 
@@ -60,8 +60,8 @@ def test_the_order_follows_from_the_ids_and_the_seed() -> None:
 def test_few_jobs_at_a_time_start_processes_while_there_are_others(processes: int, most: int) -> None:
     """They begin at once, so that none of them is left for the end."""
     schedule = Schedule([*jobs(9), *jobs(9, Isolation.FRESH)], "", processes)
-    given = [schedule.next(starting) for starting in range(most + 1)]
-    assert [job.isolation for job in given if job] == [Isolation.FRESH] * most + [Isolation.SHARED]
+    given = [job for starting in range(most + 1) for job in schedule.next(starting)]
+    assert [job.isolation for job in given] == [Isolation.FRESH] * most + [Isolation.SHARED]
 
 
 def test_when_nothing_else_is_left_all_processes_start_others() -> None:
@@ -75,13 +75,24 @@ def test_exclusive_jobs_run_one_after_the_other_while_fresh_interpreters_import(
     """The other processes get nothing else; a forked child has nothing to do before its turn."""
     ordinary, forked, fresh = jobs(3), jobs(2, Isolation.CHILD), jobs(4, Isolation.FRESH)
     schedule = Schedule([*ordinary, *forked, *fresh], "", 3, exclusive=True)
-    beside = [schedule.next(starting) for starting in (0, 1)]
+    beside = [job for starting in (0, 1) for job in schedule.next(starting)]
     alone = []
-    while (job := schedule.next(2, alone=True)) is not None:
-        alone.append(job)
-    assert {job.isolation for job in beside if job} == {Isolation.FRESH}
+    while batch := schedule.next(2, alone=True):
+        alone += batch
+    assert {job.isolation for job in beside} == {Isolation.FRESH}
     assert [job.isolation for job in alone[5:]] == [Isolation.FRESH] * 2
-    assert schedule.next(0) is None
+    assert not schedule.next(0)
+
+
+def test_jobs_of_a_company_are_given_to_one_process_together() -> None:
+    """Nothing else may come between them, and they start a process."""
+    first, second = ([replace(job, company=name) for job in jobs(6)[start::2]] for start, name in enumerate("ab"))
+    schedule = Schedule([*first, *jobs(3, Isolation.RISKY), *second], "", 3)
+    batches = [schedule.next(0) for _ in range(2)]
+    assert sorted({job.company for job in batch}.pop() for batch in batches) == ["a", "b"]
+    assert [len(batch) for batch in batches] == [3, 3]
+    assert all(job.starts_processes for batch in batches for job in batch)
+    assert len(all_of(schedule)) == 3
 
 
 def died(case: Case) -> Result:
@@ -92,9 +103,9 @@ def died(case: Case) -> Result:
 def test_an_exchange_that_keeps_ending_processes_runs_with_the_risky_cases() -> None:
     """From the second death on, and no other exchange does."""
     deadly, (job, *_) = Deadly(), jobs(1)
-    deadly.note(died(QUICK))
+    deadly.note(died(QUICK), Isolation.SHARED)
     assert deadly.moved(job) is job
-    deadly.note(died(FULL))
+    deadly.note(died(FULL), Isolation.SHARED)
     assert deadly.moved(job).isolation is Isolation.RISKY
     others = ({"producer": "three"}, {"consumer": "three"}, {"protocol": "cai"}, {"device": Device.CUDA})
     for change in others:
@@ -106,7 +117,7 @@ def test_passes_and_failures_move_nothing() -> None:
     """They cost no process."""
     deadly, (job, *_) = Deadly(), jobs(1)
     for outcome in (Outcome.PASS, Outcome.FAIL, Outcome.REFUSED) * 3:
-        deadly.note(Result(QUICK, outcome, Level.MUST))
+        deadly.note(Result(QUICK, outcome, Level.MUST), Isolation.SHARED)
     assert deadly.moved(job) is job
 
 
@@ -115,7 +126,15 @@ def test_only_ordinary_jobs_are_moved(isolation: Isolation) -> None:
     """Others have a process of their own, or are with the risky ones."""
     deadly, (job, *_) = Deadly(), jobs(1, isolation)
     for _ in range(3):
-        deadly.note(died(QUICK))
+        deadly.note(died(QUICK), Isolation.SHARED)
+    assert deadly.moved(job) is job
+
+
+def test_deaths_in_processes_of_their_own_move_nothing() -> None:
+    """They end no company."""
+    deadly, (job, *_) = Deadly(), jobs(1)
+    for isolation in (Isolation.RISKY, Isolation.CHILD, Isolation.EXIT) * 2:
+        deadly.note(died(QUICK), isolation)
     assert deadly.moved(job) is job
 
 
