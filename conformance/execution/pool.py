@@ -75,6 +75,8 @@ class Lane:
     job: Any = None
     rest: deque[Job] = field(default_factory=deque)
     """The jobs of its batch that follow."""
+    fills: bool = False
+    """Whether its jobs are fillers, for which the stage does not wait."""
     is_told: bool = False
     """Whether the beginning of the job has been told."""
     lost: int = 0
@@ -175,9 +177,19 @@ class MonitorPool:
             if not lane.rest:
                 starting = sum(other.starts_processes for other in self._working)
                 lane.rest.extend(self._schedule.next(starting, alone=lane is self._alone))
+                lane.fills = False
+            if not lane.rest and lane is not self._alone and self._waits_for_others():
+                lane.rest.extend(self._schedule.filler())
+                lane.fills = True
             if lane.rest:
                 lane.job, lane.lost, lane.is_told = lane.rest.popleft(), 0, False
                 self._ask(lane)
+
+    def _waits_for_others(self) -> bool:
+        """Whether the stage goes on in other processes, and few enough run fillers."""
+        busy = [lane for lane in self._working if lane.job is not None]
+        filling = sum(lane.fills for lane in busy)
+        return (filling < len(busy) or not self._schedule.is_empty) and filling < self._schedule.most_filling
 
     def _free(self) -> Iterator[Lane]:
         return (lane for lane in self._working if lane.job is None)

@@ -10,7 +10,9 @@ import hashlib
 from collections import Counter, deque
 from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass, replace
+from enum import Enum
 
+from conformance.adapters.base import Device
 from conformance.suite.catalogue import Case, Isolation, Tier, catalogue
 
 from .jobs import Job
@@ -22,30 +24,51 @@ _MOST_DEATHS = 2
 """Deaths of cases of one exchange in shared processes, after which its other cases run with the risky ones."""
 
 
+class Use(Enum):
+    """The GPU as a stage uses it."""
+
+    SHARED = "shared"
+    """Many processes use it."""
+    EXCLUSIVE = "exclusive"
+    """One case at a time uses it."""
+    NONE = "none"
+    """The cases are on host memory."""
+
+
 @dataclass(frozen=True)
 class Stage:
-    """A part of a run: its tier, and whether its cases must have the GPU to themselves."""
+    """A part of a run: its tier, and how its cases use the GPU."""
 
     tier: Tier
-    exclusive: bool
+    use: Use
 
 
-STAGES = tuple(Stage(tier, exclusive) for tier in (Tier.QUICK, Tier.FULL) for exclusive in (False, True))
-"""In their order: a run that is stopped early has a result for every pair and family."""
+STAGES = tuple(Stage(tier, use) for tier in (Tier.QUICK, Tier.FULL) for use in Use)
+"""In their order: a run that is stopped early has a result for every pair and family.
 
-FIRST_FULL = Stage(Tier.FULL, exclusive=False)
+Cases on host memory are last in their tier, because they also run in processes that have nothing to do in the stages before (:func:`fillers_of`).
+"""
+
+FIRST_FULL = Stage(Tier.FULL, Use.SHARED)
 """The first stage after the quick tier."""
 
 
 def cases_of(stage: Stage, left: Iterable[Case]) -> list[Case]:
     """Return the cases that belong to a stage. Canaries belong to the full tier: they test the run, and some take long."""
-    known = catalogue()
-    return [
-        case
-        for case in left
-        if known[case.invariant].exclusive is stage.exclusive
-        and (Tier.FULL if known[case.invariant].canary else case.tier) is stage.tier
-    ]
+    return [case for case in left if _stage(case) == stage]
+
+
+def fillers_of(stage: Stage, left: Iterable[Case]) -> list[Case]:
+    """Return the cases on host memory that may run beside a stage, in processes that would wait for it."""
+    return [] if stage.use is Use.NONE else cases_of(Stage(stage.tier, Use.NONE), left)
+
+
+def _stage(case: Case) -> Stage:
+    invariant = catalogue()[case.invariant]
+    tier = Tier.FULL if invariant.canary else case.tier
+    if invariant.exclusive:
+        return Stage(tier, Use.EXCLUSIVE)
+    return Stage(tier, Use.NONE if case.device is Device.HOST else Use.SHARED)
 
 
 class Deadly:
@@ -75,17 +98,23 @@ def _exchange(case: Case) -> tuple[str, ...]:
 class Schedule:
     """The jobs of a stage that are left, in batches. ``processes`` is the number of processes that run jobs at the same time.
 
-    Jobs of one company are a batch; each other job is a batch of its own. ``moved`` may change a job at the moment at which it is given away. Of ``exclusive`` jobs only those for fresh interpreters run side by side: they
-    import libraries until it is their turn on the GPU.
+    Jobs of one company are a batch; each other job is a batch of its own. ``moved`` may change a job at the moment at which it is given away.
+    Of ``exclusive`` jobs only those for fresh interpreters run side by side: they import libraries until it is their turn on the GPU.
+    ``fillers`` are for processes that would only wait for the end of the stage. Those that are left then belong to a later one.
     """
 
     def __init__(
         self, jobs: Iterable[Job], seed: str, processes: int, moved: Callable[[Job], Job] = lambda job: job,
-        *, exclusive: bool = False,
+        *, exclusive: bool = False, fillers: Iterable[Job] = (),
     ) -> None:  # fmt: skip
         self._moved = moved
         self.is_exclusive = exclusive
-        batches = _batches(sorted(jobs, key=lambda job: place(seed, job.case.id)))
+        batches = _batches(_mixed(fillers, seed))
+        self._fillers = deque(batch for batch in batches if not (exclusive and batch[0].starts_processes))
+        """Beside exclusive jobs none that starts processes: an import may use the GPU."""
+        self.most_filling = max(1, processes // 2) if exclusive else processes
+        """Number of processes that may run fillers at a time: exclusive jobs need processors, too."""
+        batches = _batches(_mixed(jobs, seed))
         self._starting = deque(batch for batch in batches if _starts(batch[0], exclusive=exclusive))
         self._ordinary = deque(batch for batch in batches if not _starts(batch[0], exclusive=exclusive))
         self._most = processes if exclusive else max(1, processes // _SHARE)
@@ -114,6 +143,16 @@ class Schedule:
         else:
             queue = self._starting if self._starting and starting < self._most else self._ordinary or self._starting
         return [self._moved(job) for job in queue.popleft()] if queue else ()
+
+    def filler(self) -> Sequence[Job]:
+        """Give away a batch for a process that has nothing else to do, empty if there is none."""
+        return [self._moved(job) for job in self._fillers.popleft()] if self._fillers else ()
+
+
+def _mixed(jobs: Iterable[Job], seed: str) -> list[Job]:
+    """Mix the jobs. Long ones come first, so that none of them is left for the end."""
+    known = catalogue()
+    return sorted(jobs, key=lambda job: (not known[job.case.invariant].long, place(seed, job.case.id)))
 
 
 def _batches(jobs: Iterable[Job]) -> list[list[Job]]:

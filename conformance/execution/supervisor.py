@@ -33,7 +33,7 @@ from .ledger import Ledger, NoRoom, Progress, lost
 from .pool import MonitorPool, Pool
 from .pytest_pool import PytestPool
 from .results import Result, Where, put_together, write_lines
-from .schedule import FIRST_FULL, STAGES, Deadly, Schedule, Stage, cases_of
+from .schedule import FIRST_FULL, STAGES, Deadly, Schedule, Stage, Use, cases_of, fillers_of
 from .tail import Tail
 from .workbench import WITH_STATES
 
@@ -284,9 +284,11 @@ class Supervisor:
     def _work_off(self, stage: Stage, end: float) -> None:
         futile = ended = 0
         while (left := cases_of(stage, self._ledger.left())) and not self._is_over(futile, ended):
-            with self._among_runs(left, stage.exclusive, end) as granted:
+            exclusive = stage.use is Use.EXCLUSIVE
+            with self._among_runs(left, exclusive, end) as granted:
                 if granted:
-                    self._start_and_drive(self._jobs(left), stage.exclusive, end)
+                    fillers = self._jobs(fillers_of(stage, self._ledger.left()))
+                    self._start_and_drive(self._jobs(left), exclusive, end, fillers)
             is_ended = self._pass.was_ended and not self._pass.results
             futile = 0 if self._pass.results else futile + (not is_ended)
             ended = ended + 1 if is_ended else 0
@@ -319,19 +321,20 @@ class Supervisor:
 
     # -- one pass
 
-    def _start_and_drive(self, jobs: list[Job], exclusive: bool, end: float) -> None:
+    def _start_and_drive(self, jobs: list[Job], exclusive: bool, end: float, fillers: Sequence[Job] = ()) -> None:
         """Run one pass. If the system cannot start a process, the run ends with that reason."""
         self._pass = Pass()
         try:
-            self._drive(jobs, exclusive, end)
+            self._drive(jobs, exclusive, end, fillers)
         except OSError as error:
             self.stopped = f"the processes of the run cannot be started: {why(error)}"
 
-    def _drive(self, jobs: list[Job], exclusive: bool, end: float) -> None:
+    def _drive(self, jobs: list[Job], exclusive: bool, end: float, fillers: Sequence[Job]) -> None:
         """Run these jobs until they are done, or until the processes cannot go on."""
-        most = min(self._settings.processes, len(jobs))
+        most = min(self._settings.processes, len(jobs) + len(fillers))
         self._pool = pool = self._pool or self._started(jobs)
-        pool.begin(Schedule(jobs, self._settings.seed, most, self._ready, exclusive=exclusive), most)
+        seed = self._settings.seed
+        pool.begin(Schedule(jobs, seed, most, self._ready, exclusive=exclusive, fillers=fillers), most)
         while pool.is_busy and not self._over(end) and not self._is_hopeless(pool):
             pool.listen(_POLL_SECONDS)
             self._end_the_silent(pool)

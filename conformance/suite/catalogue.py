@@ -156,7 +156,7 @@ class Invariant:
     ``exclusive`` cases have the GPU to themselves: nothing else of the run works on it meanwhile.
     ``canary`` is the outcome that its cases have been built for, if they test the run and no library.
     ``seconds`` is what one case may take, if not what every case may. ``left_out`` gives the combinations that its cases leave
-    out, and why. ``company`` names the new process of a case: cases of one name may follow each other in it, and nothing else may. ``repeats`` are the ids of other invariants whose checks it makes: it may cite their clauses.
+    out, and why. ``company`` names the new process of a case: cases of one name may follow each other in it, and nothing else may. Cases of a ``long`` one may take many seconds, so they begin before others. ``repeats`` are the ids of other invariants whose checks it makes: it may cite their clauses.
     """
 
     id: str
@@ -176,6 +176,7 @@ class Invariant:
     left_out: LeftOut | None = None
     repeats: tuple[str, ...] = ()
     company: Company | None = None
+    long: bool = False
 
     @property
     def family(self) -> str:
@@ -217,6 +218,7 @@ def invariant(
     left_out: LeftOut | None = None,
     repeats: Iterable[str] = (),
     company: Company | None = None,
+    long: bool = False,
 ) -> Callable[[Check], Check]:
     """Make a test function an invariant: its docstring's first paragraph is the statement, the rest says why.
 
@@ -258,6 +260,7 @@ def invariant(
             left_out,
             tuple(repeats),
             company,
+            long,
         )
         check.__invariant__ = id  # type: ignore[attr-defined]
         return check

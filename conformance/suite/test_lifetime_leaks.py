@@ -72,6 +72,7 @@ def _leaking(env: Environment) -> Iterator[Draft]:
 
 @invariant(
     "lifetime.nothing-left",
+    long=True,
     producer="DLP-27",
     consumer="DLP-26",
     context="CAI-27",

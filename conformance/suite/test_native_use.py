@@ -127,6 +127,7 @@ def _watchable(env: Environment) -> Iterator[Draft]:
 
 @invariant(
     "native.keeps-memory",
+    long=True,
     consumer="NAT-06",
     context="DLP-28",
     bugs="I19",

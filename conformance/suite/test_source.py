@@ -118,6 +118,7 @@ def _report_lost(exchange: Exchange, change: Change, seen: Seen, export: Export,
 
 @invariant(
     "source.loan-kept",
+    long=True,
     producer="DLP-49 DLP-27",
     context="DLP-28",
     bugs="I19",

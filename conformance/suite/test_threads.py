@@ -351,6 +351,7 @@ def _chains(env: Environment) -> Iterator[Pair]:
 
 @invariant(
     "threads.chain",
+    long=True,
     producer="DLP-27 DLP-28 DLP-59",
     consumer="DLP-26 DLP-58",
     context="CAI-27 CAI-32",

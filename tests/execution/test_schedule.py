@@ -9,7 +9,7 @@ import pytest
 from conformance.adapters.base import Device
 from conformance.execution.jobs import Job
 from conformance.execution.results import Result
-from conformance.execution.schedule import STAGES, Deadly, Schedule, Stage, cases_of
+from conformance.execution.schedule import STAGES, Deadly, Schedule, Stage, Use, cases_of, fillers_of
 from conformance.protocols.clauses import Level
 from conformance.suite.catalogue import Case, Isolation, Tier
 from conformance.suite.outcomes import Outcome
@@ -35,15 +35,45 @@ def all_of(schedule: Schedule, starting: int = 0) -> list[Job]:
 
 
 def test_each_case_belongs_to_one_stage_and_the_quick_ones_come_first() -> None:
-    """Those that have the GPU to themselves follow the others of their tier. Canaries are for the full tier."""
-    cases = [FULL, CANARY, replace(ALONE, tier=Tier.FULL), ALONE, QUICK]
+    """In each tier exclusive cases follow those that share the GPU, and cases on host memory follow these. Canaries are for the full tier."""
+    shared = replace(QUICK, device=Device.CUDA)
+    cases = [FULL, CANARY, replace(ALONE, tier=Tier.FULL), ALONE, QUICK, shared, replace(shared, tier=Tier.FULL)]
     assert [cases_of(stage, cases) for stage in STAGES] == [
-        [QUICK],
+        [shared],
         [ALONE],
-        [FULL, CANARY],
+        [QUICK],
+        [replace(shared, tier=Tier.FULL)],
         [replace(ALONE, tier=Tier.FULL)],
+        [FULL, CANARY],
     ]
-    assert STAGES[0] == Stage(Tier.QUICK, exclusive=False)
+    assert STAGES[0] == Stage(Tier.QUICK, Use.SHARED)
+
+
+def test_cases_on_host_memory_may_run_beside_the_stages_of_their_tier() -> None:
+    """They use no GPU, so they disturb no exclusive case."""
+    cases = [QUICK, FULL, ALONE]
+    assert [fillers_of(stage, cases) for stage in STAGES] == [[QUICK], [QUICK], [], [FULL], [FULL], []]
+
+
+def test_long_jobs_come_first() -> None:
+    """A long job that begins last would keep all other processes waiting."""
+    long = Job(replace(QUICK, invariant="threads.chain"), Isolation.SHARED)
+    assert all_of(Schedule([*jobs(30), long], "", 2))[0] is long
+
+
+def test_fillers_are_given_apart_and_the_stage_does_not_wait_for_them() -> None:
+    """The processor time of exclusive jobs is not taken away, nor are their turns on the GPU."""
+    fillers = [*jobs(4), *jobs(2, Isolation.FRESH)]
+    schedule, exclusive = (Schedule((), "", 6, exclusive=alone, fillers=fillers) for alone in (False, True))
+    assert schedule.is_empty
+    assert not schedule.next(0)
+    assert (schedule.most_filling, exclusive.most_filling) == (6, 3)
+    for some, many in ((schedule, 6), (exclusive, 4)):
+        given = []
+        while batch := some.filler():
+            given += batch
+        assert len(given) == many
+    assert {job.isolation for job in fillers} == {Isolation.SHARED, Isolation.FRESH}
 
 
 def test_the_order_follows_from_the_ids_and_the_seed() -> None:
