@@ -17,7 +17,7 @@ from .catalogue import Draft, Tier, every, invariant
 from .codes import Code
 from .exchange import Exchange, Source, brief
 from .garbage import of_now
-from .leaks import LEAST, QUICK, THOROUGH, Growth, growth
+from .leaks import LEAST, QUICK, THOROUGH, Growth, Look, growth
 from .libraries import REFERENCE, Environment, Pair
 from .offers import HELD, exports_of_imports, happens, unreleased, watched
 from .outcomes import ACCUSED, Inconclusive, Refused, fail
@@ -89,23 +89,29 @@ def test_nothing_left(exchange: Exchange) -> None:
     once = _exchange_of(exchange, exchange.option("by"))
     look = QUICK if exchange.is_repeated else THOROUGH
     with of_now():
+        if exchange.option("by") == "reexport" and exchange.producer.name != REFERENCE:
+            _expect_imports_without_growth(exchange, look)
         grown = growth(exchange, once, look)
         if grown is not None:
-            _leaks(exchange, grown)
+            _leaks(exchange, grown, exchange.suspect())
     if heap.counter() is None:
         raise Inconclusive("not run: the bytes in use of the C heap cannot be counted here")
 
 
-def _leaks(exchange: Exchange, grown: Growth) -> None:
-    """Fail: the side that is not the reference leaves something behind; where it exports an import, its imports may be what leaks."""
-    role, library = exchange.suspect(), ""
+def _expect_imports_without_growth(exchange: Exchange, look: Look) -> None:
+    """Fail if the imports that the library exports again leave something behind by themselves."""
+    given = exchange.given
+    exchange.special("")
+    grown = growth(exchange, partial(_lend, exchange, exchange.producer), look)
+    if grown is not None:
+        _leaks(exchange, grown, Role.CONSUMER, exchange.producer.name)
+    exchange.special(given)
+
+
+def _leaks(exchange: Exchange, grown: Growth, role: Role, library: str = "") -> None:
+    """Fail: the side that is not the reference leaves something behind, or ``library`` as a consumer."""
     if exchange.option("by").startswith(_STATE):
         _expect_made_without_growth(exchange)
-    if exchange.option("by") == "reexport" and exchange.producer.name != REFERENCE:
-        imports = growth(exchange, partial(_lend, exchange, exchange.producer), THOROUGH)
-        if imports is not None:
-            role, library, grown = Role.CONSUMER, exchange.producer.name, imports
-            exchange.special("")
     fail(
         Code.MEMORY_LEAKED,
         _RELEASING[role] if exchange.protocol is Protocol.DLPACK else "CAI-27",
