@@ -19,7 +19,18 @@ from typing import Any, NoReturn
 import conformance
 from conformance import files, settings, temporary
 from conformance.adapters import registry
-from conformance.execution import canaries, environment, folder, held, ledger, machine, plan, planning, supervisor
+from conformance.execution import (
+    canaries,
+    early_server,
+    environment,
+    folder,
+    held,
+    ledger,
+    machine,
+    plan,
+    planning,
+    supervisor,
+)
 from conformance.execution.environment import Facts
 from conformance.execution.results import Result
 from conformance.execution.untested import NOTHING, Untested, untested
@@ -248,6 +259,20 @@ def _check(options: argparse.Namespace) -> int:
     )  # fmt: skip
     if options.deadline is not None:
         os.environ[deadline.VARIABLE] = str(options.deadline)
+    if options.resume or options.case or chosen.by_pytest:
+        return _run(options, processes, chosen, None)
+    between = tuple(name for name in registry.names() if name in (options.between or registry.names()))
+    states = not options.family or bool({"state", "native"} & {*options.family})
+    with early_server.begun(between, states=states) as early:
+        return _run(options, processes, chosen, early)
+
+
+def _run(
+    options: argparse.Namespace,
+    processes: machine.Processes,
+    chosen: supervisor.Settings,
+    early: early_server.Started | None,
+) -> int:
     job = _resumed(options) if options.resume else _begun(options)
     out = options.resume or options.out
     screen = terminal.Screen.of(sys.stdout)
@@ -258,7 +283,7 @@ def _check(options: argparse.Namespace) -> int:
                 folder.prepare(job.cases, job.facts.to_json(), out, job.facts.contents)
             progress = terminal.Progress(sys.stderr).update
             preview = partial(terminal.preview, screen, job.facts)
-            run = supervisor.run(job.cases, out, chosen, progress, job.known, job.deadly, preview)
+            run = supervisor.run(job.cases, out, chosen, progress, job.known, job.deadly, preview, early)
     except ledger.NoRoom as error:
         return _no_room(error.error, out, error.decided, len(job.cases))
     except OSError as error:

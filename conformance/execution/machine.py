@@ -7,8 +7,8 @@ from collections.abc import Iterable
 from dataclasses import dataclass
 from pathlib import Path
 
-MOST_PROCESSES = 12
-"""Default limit of processes. CUDA starts in one process at a time, so more processes would only wait."""
+MOST_PROCESSES = 16
+"""Default limit of processes. CUDA starts in one process at a time, and processes take turns on a GPU, so more would only wait."""
 PROCESS_BYTES = 512 << 20
 """Memory that one process of a run may need with its libraries, in bytes. Memory shared with the server counts once."""
 _CGROUP = Path("/sys/fs/cgroup")

@@ -13,12 +13,12 @@ import time
 from collections import deque
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass, field
-from pathlib import Path
 from typing import Any, Protocol
 
 from conformance.suite import senders
 
 from . import forkserver
+from .early_server import Started
 from .jobs import Job
 from .journal import Event
 from .link import Line
@@ -90,18 +90,14 @@ class Lane:
 class MonitorPool:
     """A server, and as many monitors as jobs may run at a time. They live as long as the pool, through all stages."""
 
-    def __init__(self, libraries: tuple[str, ...], place: Path, neutral: Path, receive: Receive, words: Tail) -> None:
+    def __init__(self, started: Started, receive: Receive, words: Tail) -> None:
         self._receive = receive
         self._words = words
         self._is_silent = False
         """Whether all processes have closed their output."""
-        reading, writing = os.pipe()
-        try:
-            self._server = forkserver.Server(libraries, str(place), writing, neutral)
-        finally:
-            os.close(writing)
+        self._server = started.server
         self._selector = selectors.DefaultSelector()
-        self._selector.register(reading, selectors.EVENT_READ, None)
+        self._selector.register(started.output, selectors.EVENT_READ, None)
         self._started = time.monotonic()
         self._schedule = Schedule((), "", 1)
         self._alone = Lane("alone")

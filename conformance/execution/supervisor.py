@@ -9,7 +9,7 @@ from __future__ import annotations
 import signal
 import time
 from collections import Counter, defaultdict
-from collections.abc import Callable, Collection, Sequence
+from collections.abc import Callable, Collection, Iterable, Sequence
 from contextlib import AbstractContextManager, nullcontext
 from dataclasses import dataclass, field, replace
 from pathlib import Path
@@ -24,7 +24,7 @@ from conformance.suite.catalogue import Case, Invariant, Isolation, catalogue
 from conformance.suite.libraries import REFERENCE
 from conformance.suite.outcomes import Outcome
 
-from . import accusing, canaries, folder, forkserver, journal, monitor, repeating, sharing, tracing
+from . import accusing, canaries, early_server, folder, forkserver, journal, monitor, repeating, sharing, tracing
 from .child import REAP_SECONDS, limit_of
 from .hazards import isolation_of
 from .jobs import Job
@@ -104,16 +104,18 @@ def run(
     known: dict[str, Result] | None = None,
     deadly: frozenset[str] = frozenset(),
     preview: Preview = lambda results: None,
+    early: early_server.Started | None = None,
 ) -> Run:
     """Run what of the plan in ``out`` is not ``known``; the folder has been prepared, or left by an interrupted run.
 
-    ``deadly`` are cases known to kill their process. ``preview`` gets the results of the quick tier, if the full one follows. Raises :class:`NoRoom` where results cannot be written.
+    ``deadly`` are cases known to kill their process. ``preview`` gets the results of the quick tier, if the full one follows. ``early`` is a server that
+    has started before. Raises :class:`NoRoom` where results cannot be written.
     """
     started = time.monotonic()
     ledger = Ledger(cases, known or {}, out / journal.FILE)
     with private.folder() as ours, Stops() as stops:
         with temporary.room():
-            supervisor = Supervisor(ledger, out, settings, progress, ours, stops, deadly, preview)
+            supervisor = Supervisor(ledger, out, settings, progress, ours, stops, deadly, preview, early)
         try:
             supervisor.work(started + settings.limit)
         finally:
@@ -153,7 +155,7 @@ class Supervisor:
 
     def __init__(
         self, ledger: Ledger, out: Path, settings: Settings, progress: Progress, private: Path, stops: Stops,
-        deadly: frozenset[str], preview: Preview,
+        deadly: frozenset[str], preview: Preview, early: early_server.Started | None,
     ) -> None:  # fmt: skip
         self._ledger = ledger
         self._catalogue = catalogue()
@@ -164,6 +166,7 @@ class Supervisor:
         self._stops = stops
         self._deadly = deadly
         self._preview: Preview | None = preview
+        self._early = early
         self._silenced: Counter[str] = Counter()
         """How often the monitor of a case had to be killed."""
         self._companies: dict[int, list[str]] = defaultdict(list)
@@ -357,8 +360,17 @@ class Supervisor:
         if self._settings.by_pytest and not any(job.before for job in jobs):
             seed = self._settings.seed
             return PytestPool(preloaded, self._private, self._neutral, self._receive, self._words, seed)
-        place = self._private / f"server{time.monotonic_ns()}"
-        return MonitorPool(preloaded, place, self._neutral, self._receive, self._words)
+        return MonitorPool(self._server(names, preloaded), self._receive, self._words)
+
+    def _server(self, names: Iterable[str], preloaded: tuple[str, ...]) -> early_server.Started:
+        """The server that has started before the run, if it serves these libraries; else a new one."""
+        early, self._early = self._early, None
+        if early is not None:
+            if self._preloads and early.serves(names):
+                early.is_taken = True
+                return early
+            early.end()
+        return early_server.start(preloaded, self._private / f"server{time.monotonic_ns()}", self._neutral)
 
     def _close_pool(self) -> None:
         if self._pool is not None:
