@@ -98,7 +98,7 @@ def parser(asked: str = "") -> argparse.ArgumentParser:
     one.add_argument("--case", action="append", default=[], metavar="ID", help="run this case only (repeatable)")
     one.add_argument(
         "-n", dest="processes", type=settings.count("-n", "processes", auto=True), default="auto", metavar="N",
-        help="worker processes (default: one a core, at most 12; never more than cores)",
+        help="worker processes (default: one a core, at most 16; never more than cores)",
     )  # fmt: skip
     one.add_argument(
         "--out",

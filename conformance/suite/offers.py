@@ -232,7 +232,9 @@ def _is_released(library: Adapter, witness: Managed) -> bool:
     def is_released() -> bool:
         return bool(witness.deleter_calls)
 
-    return _comes_true(is_released, (1 + LATE) * PATIENCE) or bool(library.let_go() and happens(is_released))
+    if happens(is_released) or (library.let_go() and at_once(is_released)):
+        return True
+    return _comes_true(is_released, LATE * PATIENCE)
 
 
 def expect_plain_releases(exchange: Exchange, *libraries: Adapter) -> None:
