@@ -34,7 +34,7 @@ from conformance.reference.memory import (
 )
 from conformance.reference.streams import LEGACY, PER_THREAD, Current, WorkStream
 
-from .base import Adapter, Device, Protocol, Trait, Unsupported, View, last_address, refusing
+from .base import Adapter, Device, Protocol, Trait, Unsupported, View, last_address, poke, refusing
 from .calls import CAI, DLPACK, Gets, Style, UserCall
 from .changes import DELETE, Change
 from .making import NONE_INSIDE, Making
@@ -168,6 +168,19 @@ class ReferenceAdapter(Adapter):
         view = packed(shape)
         return self.exporter_class(memory, memory.allocate(view.size * dtype.itemsize), dtype, view)
 
+    def array(self, dtype: DType, shape: tuple[int, ...], data: bytes, device: Device) -> Exporter:
+        """On CUDA the bytes are written with the guard bytes of the block: each copy waits for the GPU."""
+        if device is not Device.CUDA:
+            made: Exporter = super().array(dtype, shape, data, device)
+            return made
+        memory = self.memory(device)
+        block = memory.filled(data)
+        made = self.exporter_class(memory, block, dtype, packed(shape))
+        address = self.describe(made).address
+        if address != block.address and data:
+            poke(address, data, device)
+        return made
+
     def view(self, array: Any, step: Step) -> Any:
         """Any step, of an array or of an import: the arithmetic is the suite's own."""
         if isinstance(array, Imported):
@@ -213,9 +226,7 @@ class ReferenceAdapter(Adapter):
     def narrow(self, dtype: DType, data: bytes, device: Device) -> Exporter:
         """The bytes as they are."""
         memory = self.memory(device)
-        block = memory.allocate(len(data))
-        memory.write(block.address, data)
-        return self.exporter_class(memory, block, dtype, packed((8 * len(data) // dtype.bits,)))
+        return self.exporter_class(memory, memory.filled(data), dtype, packed((8 * len(data) // dtype.bits,)))
 
     def pitched(self, dtype: DType, shape: tuple[int, ...], device: Device) -> Exporter:
         """Rows (the first of two dimensions, or of three with packed pixels) that start every 64 bytes."""
@@ -347,9 +358,7 @@ class ReferenceAdapter(Adapter):
     def _packed(self, like: Exporter | Imported, shape: tuple[int, ...], data: bytes) -> Exporter:
         """A new array of these elements in the memory of an array, and of its element type."""
         memory = like.importer.memory if isinstance(like, Imported) else like.memory
-        block = memory.allocate(len(data))
-        memory.write(block.address, data)
-        return self.exporter_class(memory, block, like.dtype, packed(shape))
+        return self.exporter_class(memory, memory.filled(data), like.dtype, packed(shape))
 
     def freeze(self, array: Exporter) -> None:
         """Set the read-only bit."""

@@ -71,6 +71,24 @@ def using(handle: int) -> Iterator[None]:
         call("cuCtxPopCurrent_v2", ctypes.byref(ctypes.c_void_p()))
 
 
+class Inside:
+    """A block with this context current. A context that is current already is not pushed: each call of the driver costs time."""
+
+    __slots__ = ("_handle", "_is_pushed")
+
+    def __init__(self, handle: int) -> None:
+        self._handle = handle
+
+    def __enter__(self) -> None:
+        self._is_pushed = current() != self._handle
+        if self._is_pushed:
+            call("cuCtxPushCurrent_v2", ctypes.c_void_p(self._handle))
+
+    def __exit__(self, *_: object) -> None:
+        if self._is_pushed:
+            call("cuCtxPopCurrent_v2", ctypes.byref(ctypes.c_void_p()))
+
+
 def create(ordinal: int = 0) -> int:
     """A private context, made current on this thread; the caller destroys it."""
     handle = ctypes.c_void_p()

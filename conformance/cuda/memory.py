@@ -7,9 +7,14 @@ to or from the host has finished when the call returns.
 from __future__ import annotations
 
 import ctypes
+import threading
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
 from enum import Enum
+from functools import lru_cache
+from typing import Any
 
-from . import context, pointers
+from . import context, driver, pointers
 from .driver import call, device_count
 
 _ATTACH_GLOBAL = 1
@@ -30,7 +35,7 @@ def allocate(nbytes: int, kind: Kind = Kind.DEVICE, ordinal: int = 0) -> int:
     """Address of a new block of at least one byte on this GPU."""
     pointer = ctypes.c_void_p()
     size = ctypes.c_size_t(max(nbytes, 1))
-    with context.using(context.primary(ordinal)):
+    with context.Inside(context.primary(ordinal)):
         if kind is Kind.DEVICE:
             call("cuMemAlloc_v2", ctypes.byref(pointer), size)
         elif kind is Kind.PINNED:
@@ -46,7 +51,7 @@ def allocate(nbytes: int, kind: Kind = Kind.DEVICE, ordinal: int = 0) -> int:
 def free(address: int, kind: Kind = Kind.DEVICE, ordinal: int = 0) -> None:
     """Give a block of this GPU back."""
     pointer = ctypes.c_void_p(address)
-    with context.using(context.primary(ordinal)):
+    with context.Inside(context.primary(ordinal)):
         if kind is Kind.PINNED:
             call("cuMemFreeHost", pointer)
         elif kind is Kind.POOL:
@@ -57,12 +62,54 @@ def free(address: int, kind: Kind = Kind.DEVICE, ordinal: int = 0) -> None:
 
 
 def write(address: int, data: bytes) -> None:
-    """Copy host bytes to device memory; returns when they are there."""
+    """Copy host bytes to device memory; returns when they are there, or queues the copy inside :func:`together`."""
     if not data:
         return
-    with context.using(_home(address)):
+    home = _home(address)
+    with context.Inside(home):
+        if _queue(home, address, data, _DEFAULT):
+            return
         call("cuMemcpyHtoD_v2", ctypes.c_void_p(address), data, ctypes.c_size_t(len(data)))
         context.synchronize()
+
+
+@contextmanager
+def together() -> Iterator[None]:
+    """Inside, this thread only queues what it writes. At the end it waits once: a wait costs as much for one copy as for many."""
+    if _pending.copies is not None:
+        yield
+        return
+    copies = _pending.copies = []
+    try:
+        yield
+    finally:
+        _pending.copies = None
+        for home in dict.fromkeys(home for home, _ in copies):
+            with context.Inside(home):
+                context.synchronize()
+
+
+class _Pending(threading.local):
+    copies: list[tuple[int, bytes]] | None = None
+    """Inside :func:`together` the contexts in which copies are queued, with their bytes, which have to live until the copies are done."""
+
+
+_pending = _Pending()
+_DEFAULT = 0
+
+
+def _queue(home: int, address: int, data: bytes, stream: int) -> bool:
+    """Queue a copy on a stream of this context, which is current, if the thread is to wait later; return whether it is."""
+    if _pending.copies is None:
+        return False
+    _pending.copies.append((home, data))
+    _copy_in(address, data, stream)
+    return True
+
+
+def _copy_in(address: int, data: bytes, stream: int) -> None:
+    size, handle = ctypes.c_size_t(len(data)), ctypes.c_void_p(stream)
+    call("cuMemcpyHtoDAsync_v2", ctypes.c_void_p(address), data, size, handle)
 
 
 def read(address: int, nbytes: int) -> bytes:
@@ -70,27 +117,61 @@ def read(address: int, nbytes: int) -> bytes:
     if not nbytes:
         return b""
     buffer = ctypes.create_string_buffer(nbytes)
-    with context.using(_home(address)):
+    with context.Inside(_home(address)):
         context.synchronize()
         call("cuMemcpyDtoH_v2", buffer, ctypes.c_void_p(address), ctypes.c_size_t(nbytes))
     return buffer.raw
 
 
-def read_behind(address: int, nbytes: int, stream: int) -> bytes:
-    """Copy device memory to the host behind what one stream has queued, and wait for that stream alone."""
+def read_behind(address: int, nbytes: int, stream: int, ordinal: int | None = None) -> bytes:
+    """Copy device memory to the host behind what one stream has queued, and wait for that stream alone.
+
+    ``ordinal`` is the GPU that the memory lies on; without it the driver is asked.
+    """
     buffer = ctypes.create_string_buffer(nbytes)
-    with context.using(_home(address)):
+    with context.Inside(_home(address) if ordinal is None else context.primary(ordinal)):
         call("cuMemcpyDtoHAsync_v2", buffer, ctypes.c_void_p(address), ctypes.c_size_t(nbytes), ctypes.c_void_p(stream))
         call("cuStreamSynchronize", ctypes.c_void_p(stream))
     return buffer.raw
 
 
-def write_behind(address: int, data: bytes, stream: int) -> None:
-    """Copy host bytes to device memory behind what one stream has queued, and wait for that stream alone."""
-    with context.using(_home(address)):
-        call(
-            "cuMemcpyHtoDAsync_v2", ctypes.c_void_p(address), data, ctypes.c_size_t(len(data)), ctypes.c_void_p(stream)
-        )
+def read_each_behind(addresses: Sequence[int], nbytes: int, stream: int, ordinal: int) -> list[bytes]:
+    """Copy so many bytes at each of these addresses of a GPU to the host behind what one stream has queued, and wait once.
+
+    The copies go to pinned memory: a copy to other host memory is waited for at once.
+    """
+    with context.Inside(context.primary(ordinal)):
+        kept = _staging.setdefault((driver.library(), ordinal, len(addresses) * nbytes), [])
+        buffer = kept.pop() if kept else allocate(len(addresses) * nbytes, Kind.PINNED, ordinal)
+        for number, address in enumerate(addresses):
+            target = ctypes.c_void_p(buffer + number * nbytes)
+            call(
+                "cuMemcpyDtoHAsync_v2",
+                target,
+                ctypes.c_void_p(address),
+                ctypes.c_size_t(nbytes),
+                ctypes.c_void_p(stream),
+            )
+        call("cuStreamSynchronize", ctypes.c_void_p(stream))
+        found = [ctypes.string_at(buffer + number * nbytes, nbytes) for number in range(len(addresses))]
+    kept.append(buffer)  # only here: after an error the GPU may still write there
+    return found
+
+
+_staging: dict[tuple[Any, int, int], list[int]] = {}
+"""Pinned memory that nobody uses now, by driver, GPU and size in bytes."""
+
+
+def write_behind(address: int, data: bytes, stream: int, ordinal: int | None = None) -> None:
+    """Copy host bytes to device memory behind what one stream has queued, and wait for that stream alone.
+
+    Inside :func:`together` the wait is left out. ``ordinal`` is as in :func:`read_behind`.
+    """
+    home = _home(address) if ordinal is None else context.primary(ordinal)
+    with context.Inside(home):
+        if _queue(home, address, data, stream):
+            return
+        _copy_in(address, data, stream)
         call("cuStreamSynchronize", ctypes.c_void_p(stream))
 
 
@@ -115,7 +196,7 @@ def copy(target: int, source: int, nbytes: int, stream: int) -> None:
 def free_bytes() -> int:
     """Bytes of device memory that are free on the whole device."""
     free_, total = ctypes.c_size_t(), ctypes.c_size_t()
-    with context.using(context.primary()):
+    with context.Inside(context.primary()):
         call("cuMemGetInfo_v2", ctypes.byref(free_), ctypes.byref(total))
     return free_.value
 
@@ -123,13 +204,19 @@ def free_bytes() -> int:
 def base_of(address: int) -> tuple[int, int]:
     """Start and size in bytes of the allocation that an address lies in."""
     base, size = ctypes.c_void_p(), ctypes.c_size_t()
-    with context.using(context.primary()):
+    with context.Inside(context.primary()):
         call("cuMemGetAddressRange_v2", ctypes.byref(base), ctypes.byref(size), ctypes.c_void_p(address))
     return base.value or 0, size.value
 
 
 def _home(address: int) -> int:
     """The primary context of the GPU that an address lies on; of the first GPU for what the driver does not know."""
-    if device_count() < 2:
+    if _is_alone(driver.library()):
         return context.primary()
     return context.primary(pointers.ordinal_of(address) or 0)
+
+
+@lru_cache(maxsize=1)
+def _is_alone(library: Any) -> bool:
+    """Return whether this driver has one GPU at most: it counts them once, when it is initialised."""
+    return device_count() < 2

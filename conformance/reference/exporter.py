@@ -376,9 +376,7 @@ class Exporter:
         """A packed copy in this memory, done on return."""
         view = Strided(self.view.shape, self.strides_bytes())
         data = gather_by_bytes(self.memory, self.element0(), view, self.dtype.itemsize)
-        block = memory.allocate(len(data))
-        memory.write(block.address, data)
-        return self._as_copy(memory, block)
+        return self._as_copy(memory, memory.filled(data))
 
     def copying_stream(self, stream: int | None) -> int:
         """Where a copy is made: on the stream that was named (DLP-40), on that of the pending work for -1."""

@@ -7,8 +7,12 @@ whose size is no multiple of the alignment cannot end at a page. And a read beyo
 from __future__ import annotations
 
 import weakref
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
-from typing import Protocol
+from typing import Any, Protocol
+
+Seen = tuple[bytes, bytes]
+"""The bytes before and behind a block, :data:`SIZE` each."""
 
 SIZE = 256
 """Bytes before a block, and as many behind it. A multiple of the alignment of blocks."""
@@ -22,8 +26,12 @@ class Guarded(Protocol):
     address: int
     nbytes: int
 
-    def guards(self) -> tuple[bytes, bytes] | None:
-        """The bytes before and behind, :data:`SIZE` each; ``None`` where they cannot be read."""
+    def guards(self) -> Seen | None:
+        """The bytes before and behind; ``None`` where they cannot be read."""
+
+    @classmethod
+    def guards_of(cls, blocks: Sequence[Any]) -> Sequence[Seen | None]:
+        """Those of several blocks of this class."""
 
 
 @dataclass(frozen=True)
@@ -66,6 +74,15 @@ class Guards:
             self._living.discard(block)
             self._found += spills(block)
 
+    def retire_all(self, blocks: Iterable[Guarded]) -> None:
+        """As :meth:`retire` for blocks that are about to be released, all of one class."""
+        living = [block for block in blocks if block in self._living]
+        if not living:
+            return
+        for block, seen in zip(living, type(living[0]).guards_of(living)):
+            self._living.discard(block)
+            self._found += _changes(block, seen)
+
     def forget(self, block: Guarded) -> None:
         """Stop watching a block whose damaged guard bytes are reported already."""
         self._living.discard(block)
@@ -77,7 +94,10 @@ class Guards:
 
 def spills(block: Guarded) -> list[Spill]:
     """Return the changed bytes on either side of a block."""
-    seen = block.guards()
+    return _changes(block, block.guards())
+
+
+def _changes(block: Guarded, seen: Seen | None) -> list[Spill]:
     if seen is None:
         return []
     found = []

@@ -177,8 +177,7 @@ class Importer(Uses):
         if array.device == memory.device:
             return array
         data = gather_by_bytes(self.memory, array.address, array.view_in_bytes, array.dtype.itemsize)
-        block = memory.allocate(len(data))
-        memory.write(block.address, data)
+        block = memory.filled(data)
         return Imported(
             type(self)(memory, self.work_stream),
             address=block.address,

@@ -8,7 +8,7 @@ from __future__ import annotations
 import ctypes
 import mmap
 import weakref
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from functools import lru_cache
 from typing import Any, Protocol
 
@@ -22,7 +22,7 @@ from conformance.protocols.dlpack import DLDeviceType
 from conformance.protocols.strided import Strided, offsets, span
 
 from . import guards, streams
-from .guards import GUARDS
+from .guards import GUARDS, Guarded, Seen
 
 ALIGNMENT = 256
 _NO_RESERVE: int = getattr(mmap, "MAP_NORESERVE", 0x4000)  # of Linux; Python names it since 3.13
@@ -47,6 +47,9 @@ class Memory(Protocol):
 
     def allocate(self, nbytes: int) -> Block:
         """A block of ``nbytes`` bytes."""
+
+    def filled(self, data: bytes) -> Block:
+        """A block with these bytes."""
 
     def reserve(self, nbytes: int) -> Block:
         """A block of which only the parts that are touched cost anything, where the memory can do that."""
@@ -84,6 +87,11 @@ class HostBlock:
     def guards(self) -> tuple[bytes, bytes]:
         """The bytes before and behind."""
         return _guards(self.address, self.nbytes)
+
+    @classmethod
+    def guards_of(cls, blocks: Sequence[Guarded]) -> list[Seen | None]:
+        """Those of one block after the other."""
+        return [block.guards() for block in blocks]
 
     def release(self) -> None:
         """Poison the block."""
@@ -161,6 +169,11 @@ class ReservedBlock:
         """The bytes before and behind."""
         return _guards(self.address, self.nbytes)
 
+    @classmethod
+    def guards_of(cls, blocks: Sequence[Guarded]) -> list[Seen | None]:
+        """Those of one block after the other."""
+        return [block.guards() for block in blocks]
+
     def release(self) -> None:
         """Poison the first page: poisoning all of them would take the memory that was only reserved."""
         ctypes.memset(self.address, POISON, min(self.nbytes, mmap.PAGESIZE))
@@ -197,6 +210,12 @@ class HostMemory:
     def allocate(self, nbytes: int) -> HostBlock:
         """A zeroed block."""
         return HostBlock(nbytes)
+
+    def filled(self, data: bytes) -> HostBlock:
+        """A block that is allocated, and then written."""
+        block = self.allocate(len(data))
+        self.write(block.address, data)
+        return block
 
     def reserve(self, nbytes: int) -> ReservedBlock:
         """A mapping; ``OSError`` if there is no address space for it."""
@@ -245,35 +264,48 @@ def simulated(ordinal: int = 0) -> HostMemory:
 class CudaBlock:
     """A block of CUDA memory between guard bytes, freed when the last reference to it goes.
 
-    The guard bytes are written and read on a stream of their own: nothing that is queued elsewhere is waited for.
+    The guard bytes are written and read on a stream of their own: nothing that is queued elsewhere is waited for. One copy writes those of a
+    small block with the bytes in between, because each copy waits for its turn on the GPU. ``data`` are its bytes, zeros if none are given.
     """
 
-    def __init__(self, nbytes: int, kind: cuda_memory.Kind, ordinal: int = 0) -> None:
+    def __init__(self, nbytes: int, kind: cuda_memory.Kind, ordinal: int = 0, data: bytes | None = None) -> None:
         self._start = cuda_memory.allocate(nbytes + 2 * guards.SIZE, kind, ordinal)
         self.address = self._start + guards.SIZE
         self._ordinal = ordinal
         self.nbytes = nbytes
         self._kind = kind
-        self._guard()
+        if not self._guard(data) and data:
+            cuda_memory.write(self.address, data)
 
-    def _guard(self) -> None:
-        """Write the guard bytes; a block on which that fails has none."""
+    def _guard(self, data: bytes | None) -> bool:
+        """Write the guard bytes, and the others too; a block on which that fails has none. Return whether the block has its bytes."""
         try:
             stream = _apart(self._ordinal)
-            cuda_memory.write_behind(self._start, guards.PATTERN, stream)
-            cuda_memory.write_behind(self.address + self.nbytes, guards.PATTERN, stream)
+            if data is not None or self.nbytes <= _ONE_COPY:
+                whole = b"".join((guards.PATTERN, bytes(self.nbytes) if data is None else data, guards.PATTERN))
+                cuda_memory.write_behind(self._start, whole, stream, self._ordinal)
+            else:
+                cuda_memory.write_behind(self._start, guards.PATTERN, stream, self._ordinal)
+                cuda_memory.write_behind(self.address + self.nbytes, guards.PATTERN, stream, self._ordinal)
         except CudaError:
-            return
+            return False
         GUARDS.enrol(self)
+        return True
 
-    def guards(self) -> tuple[bytes, bytes] | None:
+    def guards(self) -> Seen | None:
         """The bytes before and behind; ``None`` where the driver does not let them be read."""
+        return self.guards_of([self])[0]
+
+    @classmethod
+    def guards_of(cls, blocks: Sequence[CudaBlock]) -> list[Seen | None]:
+        """Those of several blocks of one GPU, for which the process waits once."""
         try:
-            stream = _apart(self._ordinal)
-            before = cuda_memory.read_behind(self._start, guards.SIZE, stream)
-            return before, cuda_memory.read_behind(self.address + self.nbytes, guards.SIZE, stream)
+            ordinal = blocks[0]._ordinal
+            sides = [address for block in blocks for address in (block._start, block.address + block.nbytes)]
+            seen = cuda_memory.read_each_behind(sides, guards.SIZE, _apart(ordinal), ordinal)
+            return list(zip(seen[::2], seen[1::2]))
         except CudaError:
-            return None
+            return [None] if len(blocks) == 1 else [block.guards() for block in blocks]
 
     def release(self) -> None:
         """Poison the block."""
@@ -285,6 +317,10 @@ class CudaBlock:
             cuda_memory.free(self._start, self._kind, self._ordinal)
         except Exception:  # noqa: BLE001 - the context may be gone at exit; there is nobody left to tell
             pass
+
+
+_ONE_COPY = 1 << 20
+"""Bytes of a block that are written with its guard bytes, where nothing is to be written. To write more takes longer than to wait twice."""
 
 
 @lru_cache
@@ -312,8 +348,12 @@ class CudaMemory:
         self.device: tuple[int, int] = (place, ordinal if place is DLDeviceType.CUDA else 0)
 
     def allocate(self, nbytes: int) -> CudaBlock:
-        """A block of this kind; its content is undefined."""
+        """A block of this kind; a large one has undefined content."""
         return CudaBlock(nbytes, self.kind, self.ordinal)
+
+    def filled(self, data: bytes) -> CudaBlock:
+        """A block of this kind that is written with its guard bytes."""
+        return CudaBlock(len(data), self.kind, self.ordinal, data)
 
     def reserve(self, nbytes: int) -> CudaBlock:
         """As :meth:`allocate`: device memory is taken at once."""
@@ -370,8 +410,9 @@ def scatter_by_bytes(memory: Memory, element0: int, view: Strided, itemsize: int
         return
     low, high = span(relative)
     if relative.size <= _FEW or high - low > _AT_ONCE:
-        for number, offset in enumerate(offsets(relative)):
-            memory.write(element0 + offset, data[number * itemsize : (number + 1) * itemsize])
+        with cuda_memory.together():
+            for number, offset in enumerate(offsets(relative)):
+                memory.write(element0 + offset, data[number * itemsize : (number + 1) * itemsize])
         return
     block = bytearray(memory.read(element0 + low, high - 1 - low + itemsize))
     strided.scatter_by_bytes(block, Strided(view.shape, view.strides, -low), itemsize, data)

@@ -15,6 +15,7 @@ from typing import Any, NamedTuple, NoReturn
 from conformance.adapters.base import Adapter, Device, Protocol, Trait, Unsupported, View, peek, poke
 from conformance.adapters.reference import ReferenceAdapter
 from conformance.adapters.special import Use, named, use_state
+from conformance.cuda.memory import together
 from conformance.protocols import capsule, dlpack
 from conformance.protocols.clauses import Level, NotBound, Role, clause
 from conformance.protocols.dtypes import ARRAY_API, DLCode, DType, dtype, is_raw
@@ -1040,8 +1041,9 @@ class Exchange:
             except Exception as error:
                 self.check_context(error)
         size = source.dtype.itemsize
-        for i, offset in enumerate(offsets(source.view)):
-            self.poke(source.start + offset * size, data[i * size : (i + 1) * size])
+        with together():
+            for i, offset in enumerate(offsets(source.view)):
+                self.poke(source.start + offset * size, data[i * size : (i + 1) * size])
         return data
 
     def peek(self, address: int, nbytes: int) -> bytes:

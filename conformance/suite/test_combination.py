@@ -13,6 +13,7 @@ from weakref import WeakKeyDictionary
 
 from conformance.adapters.base import Adapter, Device, Protocol, Trait, Unsupported, View
 from conformance.adapters.reference import ReferenceAdapter
+from conformance.cuda.memory import together
 from conformance.protocols.clauses import Level, Role
 from conformance.protocols.dlpack import DLFlags, Tensor
 from conformance.protocols.strided import Index, Strided, apply, offsets
@@ -20,7 +21,7 @@ from conformance.reference.exporter import NEWEST, Exporter
 from conformance.reference.guards import GUARDS, spills
 from conformance.reference.importer import Imported
 from conformance.reference.managed import Managed, settle, stray_deleter_calls
-from conformance.reference.memory import ALIGNMENT, HostBlock
+from conformance.reference.memory import ALIGNMENT, CudaBlock, HostBlock
 
 from .catalogue import Draft, Tier, catalogue, invariant
 from .codes import Code
@@ -543,7 +544,7 @@ def _source(exchange: Exchange, point: Point) -> tuple[Source, Managed | None, S
         source.array.byte_offset = source.before = BYTE_OFFSET if point.form in SPLIT else 0
         source.array.cai_override = _dictionary(point, source)
     if point.path == "view":
-        _press(exchange, point)
+        _relieve(_press(exchange, point))
     return source, lent, other
 
 
@@ -831,15 +832,17 @@ def _judge_content(exchange: Exchange, point: Point, source: Source, taken: Any,
     """
     if point.content != "raw":
         exchange.expect_values(source, exchange.read(taken))
-    exchange.expect_intact(source, exchange.consumer)
-    _expect_block(exchange, source)
+    block = exchange.peek(source.start, len(source.block))
+    if block != source.block or source.elements is not None:
+        exchange.expect_intact(source, exchange.consumer)
+    _expect_block(exchange, source, block)
     if point.path == "copy" and source.view.size and not exchange.is_elsewhere(source, view.address):
         told = f"element 0 at {view.address:#x}, the producer's at {source.address:#x}"
         copy_is_shared(exchange, source, expected="an address outside of the producer's block", seen=told)
 
 
-def _expect_block(exchange: Exchange, source: Source) -> None:
-    """Nothing beside the view's elements has changed either, in its block and beside that."""
+def _expect_block(exchange: Exchange, source: Source, seen: bytes) -> None:
+    """Nothing beside the view's elements has changed either, in its block, which now is ``seen``, and beside that."""
     block = source.array.block if isinstance(source.array, Exporter) else None
     beside = spills(block) if isinstance(block, HostBlock) else []
     if isinstance(block, HostBlock) and beside:
@@ -848,7 +851,6 @@ def _expect_block(exchange: Exchange, source: Source) -> None:
             Code.WRITE_OUTSIDE, exchange.reading(), role=Role.CONSUMER, reason="bytes beside the memory of the array change during the exchange",
             expected="no change", seen=beside[0].told, accused=Side.CONSUMER,
         )  # fmt: skip
-    seen = exchange.peek(source.start, len(source.block))
     if seen == source.block:
         return
     side = Side.CONSUMER if exchange.case.producer == REFERENCE else None
@@ -911,7 +913,15 @@ def _press(exchange: Exchange, point: Point) -> list[Any]:
         return []
     form = point.array()
     block = bytes([1]) * (form.elements * point.kind.itemsize)
-    return [exchange.producer.array(point.kind, form.base, block, exchange.device) for _ in range(_PRESSURE)]
+    with together():
+        return [exchange.producer.array(point.kind, form.base, block, exchange.device) for _ in range(_PRESSURE)]
+
+
+def _relieve(arrays: list[Any]) -> None:
+    """Drop such arrays; the guard bytes of those of the reference are compared together, because each look waits for the GPU."""
+    blocks = [array.block for array in arrays if isinstance(array, Exporter)]
+    GUARDS.retire_all([block for block in blocks if isinstance(block, (HostBlock, CudaBlock))])
+    arrays.clear()
 
 
 def _judge_lifetime(
@@ -933,12 +943,12 @@ def _judge_lifetime(
         _gone(exchange, source, GONE)
     pressure = _press(exchange, point)
     seen = exchange.read(holder[0]) if point.content != "raw" else source.values
-    del pressure
     if seen != source.values:
         _gone(exchange, source, show(seen, source.dtype))
     if is_shared:
         _expect_no_call(exports)
-    _expect_part_holds(exchange, point, source, holder)
+    _expect_part_holds(exchange, point, source, holder, pressure)
+    _relieve(pressure)
     if lent is not None and is_shared and lent.deleter_calls:
         reused(
             exchange,
@@ -1019,8 +1029,13 @@ def _not_judged(exchange: Exchange, why: str) -> None:
     exchange.notes["release"] = f"not judged here, but by the family lifetime: {why}"
 
 
-def _expect_part_holds(exchange: Exchange, point: Point, source: Source, holder: list[Any]) -> None:
-    """A view of the import keeps what the import kept, and is read-only if that is. It takes the import's place in ``holder``."""
+def _expect_part_holds(
+    exchange: Exchange, point: Point, source: Source, holder: list[Any], pressure: list[Any]
+) -> None:
+    """A view of the import keeps what the import kept, and is read-only if that is. It takes the import's place in ``holder``.
+
+    ``pressure`` has the arrays so far that occupy memory which has been released too early, and gets more of them.
+    """
     if (
         not point.ndim
         or exchange.protocol is not Protocol.DLPACK
@@ -1032,9 +1047,8 @@ def _expect_part_holds(exchange: Exchange, point: Point, source: Source, holder:
         holder[0] = exchange.using(lambda: exchange.consumer.view(holder[0], whole), "slicing the import")
     except Unsupported:
         return  # the library has no views, or none of this layout
-    pressure = _press(exchange, point)
+    pressure += _press(exchange, point)
     seen = exchange.read(holder[0]) if point.content != "raw" else source.values
-    del pressure
     if seen != source.values:
         reused(
             exchange,
