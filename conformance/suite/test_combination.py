@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import mmap
 import threading
+import weakref
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from contextlib import contextmanager, suppress
 from dataclasses import replace
@@ -65,6 +66,8 @@ _SAID = {
     Code.COPIED_FLAG_MISSING: "path",
 }
 """Failures that say of each array what its level of a factor says: the factor."""
+_SLOW = (Code.NOT_RELEASED, Code.RELEASED_LATE)
+"""Failures that each exchange waits for."""
 _OF_KEYS = (Code.DICTIONARY_MALFORMED,)
 """Failures of which a key is given, and nothing that is special about an array."""
 _NOWHERE = (99, 0)
@@ -147,13 +150,15 @@ def _judge(exchange: Exchange, point: Point, told: Told, place: str = "") -> Non
             _of_levels(exchange).add((failure.code, failure.role, frozenset(at.changed)))
     except NotMade as missing:
         raise Inconclusive(f"not run: {missing}") from missing
+    made = {_same(exchange, point, PLAIN)}
     is_refused, has_answers = isinstance(ended, Refused), bool(exchange.answers)
     if is_refused and point.path in _REEXPORTS and not has_answers:
         point = point.without("path")  # there is no such import: an array of its own is judged
     if is_refused and not has_answers and exchange.case.consumer == REFERENCE:
         has_answers = _is_exported(exchange, point)  # the reference refuses what says that it lies on another device
     if _is_repeated(exchange):
-        _repeat(exchange, point, told, place, _checks(exchange, is_refused=is_refused, has_answers=has_answers))
+        checks = _checks(exchange, is_refused=is_refused, has_answers=has_answers)
+        _repeat(exchange, point, told, place, _different(exchange, point, checks, made))
     if ended is not None:
         raise ended
 
@@ -206,6 +211,8 @@ def _reduced(exchange: Exchange, point: Point, place: str, one: Repeated, failur
         return failure, at
     if one.invariant == EXCHANGE:
         one = PLAIN
+        if failure.code in _SLOW and at.changed and _is_of_plain(exchange, one, failure):
+            at = Point()  # each level by itself would wait once more
     fixed = dict(one.levels)
     for name in [name for name, _ in at.changed if name not in fixed]:
         if _fails_alike(exchange, at.without(name), one, failure):
@@ -290,6 +297,28 @@ def make_exchange(exchange: Exchange, point: Point, *, patient: bool = False) ->
 
 class NotMade(Exception):
     """The producer has no array with these levels."""
+
+
+Same = tuple[Any, ...]
+"""What two checks have in common that do the same."""
+
+
+def _same(exchange: Exchange, point: Point, one: Repeated) -> Same:
+    return one.invariant, one.options, one.copies, one.keeps_count, _at(exchange, point, one)
+
+
+def _different(exchange: Exchange, point: Point, checks: Iterable[Repeated], made: set[Same]) -> Iterator[Repeated]:
+    """Leave out a check that does at this point what another one has done, as one with the level that the point has by itself.
+
+    ``made`` has those that the point has seen already. A check that may not be made here is no reason to leave out another.
+    """
+    for one in checks:
+        same = _same(exchange, point, one)
+        if same in made:
+            continue
+        if not one.is_risky and _says_something(exchange, _at(exchange, point, one), one):
+            made.add(same)
+        yield one
 
 
 def _repeat(exchange: Exchange, point: Point, told: Told, place: str, checks: Iterable[Repeated]) -> None:
@@ -385,9 +414,7 @@ def tried(exchange: Exchange, point: Point, one: Repeated, *, observed: bool = F
     A failure that breaks no promise counts only with ``observed``.
     """
     at = _at(exchange, point, one)
-    if set(one.levels) & set(exchange.case.missing):
-        return None
-    if not one.applies(at, exchange.producer, exchange.consumer, exchange.protocol, exchange.device):
+    if not _says_something(exchange, at, one):
         return None
     if one.is_risky and _may_end_the_process(exchange, one):  # by a fork, so only where the check applies
         return None
@@ -409,6 +436,13 @@ def tried(exchange: Exchange, point: Point, one: Repeated, *, observed: bool = F
         exchange.check_context(error)
         raise
     return None
+
+
+def _says_something(exchange: Exchange, at: Point, one: Repeated) -> bool:
+    """Whether a check says something about this exchange with an array of a point that it can be made at."""
+    return not set(one.levels) & set(exchange.case.missing) and one.applies(
+        at, exchange.producer, exchange.consumer, exchange.protocol, exchange.device
+    )
 
 
 _survived: WeakKeyDictionary[Adapter, dict[tuple[str, str, str], dict[Repeated, bool]]] = WeakKeyDictionary()
@@ -544,7 +578,7 @@ def _source(exchange: Exchange, point: Point) -> tuple[Source, Managed | None, S
         source.array.byte_offset = source.before = BYTE_OFFSET if point.form in SPLIT else 0
         source.array.cai_override = _dictionary(point, source)
     if point.path == "view":
-        _relieve(_press(exchange, point))
+        GUARDS.retire_all(_blocks(_press(exchange, point)))
     return source, lent, other
 
 
@@ -917,11 +951,10 @@ def _press(exchange: Exchange, point: Point) -> list[Any]:
         return [exchange.producer.array(point.kind, form.base, block, exchange.device) for _ in range(_PRESSURE)]
 
 
-def _relieve(arrays: list[Any]) -> None:
-    """Drop such arrays; the guard bytes of those of the reference are compared together, because each look waits for the GPU."""
-    blocks = [array.block for array in arrays if isinstance(array, Exporter)]
-    GUARDS.retire_all([block for block in blocks if isinstance(block, (HostBlock, CudaBlock))])
-    arrays.clear()
+def _blocks(arrays: Iterable[Any]) -> list[HostBlock | CudaBlock]:
+    """The blocks of those arrays that are the reference's."""
+    blocks = (array.block for array in arrays if isinstance(array, Exporter))
+    return [block for block in blocks if isinstance(block, (HostBlock, CudaBlock))]
 
 
 def _judge_lifetime(
@@ -935,6 +968,7 @@ def _judge_lifetime(
     is_capsule = exchange.protocol is Protocol.DLPACK
     exports: list[Managed] = source.array.log.exports[:] if is_capsule and isinstance(source.array, Exporter) else []
     gone = watch(source.array)
+    own = [weakref.ref(block) for block in _blocks([source.array])]
     if is_shared:
         _expect_no_call(exports, patient=patient)
     if exchange.protocol is Protocol.DLPACK:
@@ -948,7 +982,15 @@ def _judge_lifetime(
     if is_shared:
         _expect_no_call(exports)
     _expect_part_holds(exchange, point, source, holder, pressure)
-    _relieve(pressure)
+    blocks = _blocks(pressure)
+    if (
+        exchange.device is Device.CUDA
+    ):  # with the guard bytes of the array's own block, once it is released: each look waits for the GPU
+        blocks += [block for known in own if (block := known()) is not None]
+    else:
+        GUARDS.retire_all(blocks)
+        blocks.clear()
+    pressure.clear()
     if lent is not None and is_shared and lent.deleter_calls:
         reused(
             exchange,
@@ -979,6 +1021,7 @@ def _judge_lifetime(
                 exchange, lambda: lent.deleter_calls > 0, "DLP-27", role=Role.PRODUCER,
                 reason="the producer does not release an import that it has exported again", expected="released once", seen="never released",
             )  # fmt: skip
+    GUARDS.retire_all(blocks)
     return exports
 
 

@@ -76,6 +76,24 @@ def test_memory_that_is_released_late_is_no_leak(look: Look, grown: Any) -> None
     assert memory.exchanges == look.warm_up + look.round * look.rounds + look.middle * look.quiet
 
 
+def test_a_quick_look_waits_behind_all_rounds_of_a_length(grown: Any, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Not behind each. What comes back by then is no leak, though each round has left more behind."""
+    waits: list[bool] = []
+    memory = Memory(lambda n: n * 100 - back)
+    back = 0
+
+    def comes_back(event: Callable[[], bool]) -> bool:
+        nonlocal back
+        back = memory.exchanges * 100
+        waits.append(event())
+        return waits[-1]
+
+    monkeypatch.setattr(leaks, "happens", comes_back)
+    assert grown(memory, QUICK) is None
+    assert memory.exchanges == QUICK.warm_up + QUICK.rounds * (QUICK.round + QUICK.middle)
+    assert waits == [True]
+
+
 @LOOKS
 @pytest.mark.parametrize("room", [1, 40, 250, LONG_ROUND, (LONG_ROUNDS - 1) * LONG_ROUND])
 def test_a_cache_of_bounded_room_is_no_leak(room: int, look: Look, grown: Any) -> None:
