@@ -8,6 +8,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 from dataclasses import dataclass
+from functools import lru_cache
 from itertools import product
 from math import prod
 from typing import Union
@@ -66,6 +67,7 @@ class Broadcast:
 Step = Union[Index, Transpose, Broadcast]
 
 
+@lru_cache(maxsize=4096)
 def c_strides(shape: tuple[int, ...]) -> tuple[int, ...]:
     """Row-major strides of a packed array, in elements."""
     strides: list[int] = []
@@ -147,8 +149,17 @@ def gather(block: bytes, view: Strided, itemsize: int) -> bytes:
 def gather_by_bytes(block: bytes, view: Strided, itemsize: int) -> bytes:
     """As :func:`gather`, of a view whose strides and offset count bytes.
 
-    The longest axis is taken at once, byte by byte of its elements: so a large array costs no more than a copy of it.
+    The longest axis is taken at once, byte by byte of its elements: so a large array costs no more than a copy of it. Those of the newest small
+    blocks are remembered, because an exchange reads the same elements several times.
     """
+    return (_gathered if len(block) <= _SMALL else _gather_by_bytes)(block, view, itemsize)
+
+
+_SMALL = 1 << 14
+"""Bytes of a block."""
+
+
+def _gather_by_bytes(block: bytes, view: Strided, itemsize: int) -> bytes:
     if not view.size:
         return b""
     if not view.shape:
@@ -166,6 +177,9 @@ def gather_by_bytes(block: bytes, view: Strided, itemsize: int) -> bytes:
         for byte in range(itemsize):
             found[to + byte : to + (extent - 1) * into + byte + 1 : into] = _every(block, at + byte, extent, step)
     return bytes(found)
+
+
+_gathered = lru_cache(maxsize=256)(_gather_by_bytes)
 
 
 def _every(block: bytes, first: int, count: int, step: int) -> bytes:

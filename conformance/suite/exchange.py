@@ -8,7 +8,7 @@ import struct
 import sys
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, field
 from functools import cached_property, partial, reduce
 from typing import Any, NamedTuple, NoReturn
 
@@ -367,7 +367,8 @@ class Exchange:
 
     def made(self, source: Source) -> Source:
         """Note the array that the newest hand-over has to describe."""
-        self._made = replace(source, array=None)
+        self._made = copy.copy(source)
+        self._made.array = None
         return source
 
     def crafted(

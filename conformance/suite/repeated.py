@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
+from functools import lru_cache
 
 from conformance.adapters.base import Adapter, Device, Protocol, Trait
 from conformance.protocols.dtypes import DTYPES
@@ -80,6 +81,9 @@ class Repeated:
 
     def at(self, point: Point, *, is_of_reference: bool) -> Point:
         """The nearest point at which the check can be made: with its levels, and without those that it cannot do with."""
+        return _at(self, point, is_of_reference)
+
+    def _at(self, point: Point, *, is_of_reference: bool) -> Point:
         found = point.nearest(self.levels, is_of_reference=is_of_reference)
         fixed, is_versioned = dict(self.levels), ("struct", "versioned") in self.options
         apart = {
@@ -94,6 +98,12 @@ class Repeated:
             if is_apart and name not in fixed:
                 found = found.without(name)
         return found
+
+
+@lru_cache(maxsize=1024)
+def _at(one: Repeated, point: Point, is_of_reference: bool) -> Point:
+    """Remember the points of the newest checks: each check asks for its point several times."""
+    return one._at(point, is_of_reference=is_of_reference)
 
 
 def missing(checks: Iterable[Repeated], found: Reach) -> tuple[tuple[str, str], ...]:

@@ -3,12 +3,15 @@
 from __future__ import annotations
 
 import ctypes
+from collections.abc import Iterator
 from dataclasses import replace
 
 import pytest
 
 from conformance.adapters.base import Device
 from conformance.adapters.reference import ReferenceAdapter
+from conformance.cuda import context
+from conformance.cuda import driver as real
 from conformance.cuda import memory as cuda_memory
 from conformance.execution.accusing import accused
 from conformance.execution.results import Result
@@ -52,6 +55,77 @@ def test_cuda_memory_is_guarded_too() -> None:
             memory.write(block.address + 50, b"\0\0")
             (spill,) = spills(block)
             assert spill.told.startswith("2 bytes changed from 2 bytes behind the end of the block on (48 bytes at ")
+
+
+@pytest.mark.parametrize("nbytes", [0, 48, (1 << 20) + 1])
+def test_a_filled_cuda_block_has_its_bytes_between_its_guard_bytes(nbytes: int) -> None:
+    """One copy writes them all, where the bytes are given or few."""
+    data = bytes(n % 251 for n in range(nbytes))
+    with driver.believed():
+        block = CudaMemory().filled(data)
+        assert cuda_memory.read(block.address, nbytes) == data
+        assert not spills(block)
+        empty = CudaMemory().allocate(nbytes)
+        assert not spills(empty)
+
+
+@pytest.fixture
+def calls(monkeypatch: pytest.MonkeyPatch) -> Iterator[list[str]]:
+    """The names of the calls of the made-up driver."""
+    made: list[str] = []
+    with driver.believed():
+        CudaMemory().filled(b"once")  # streams and pinned memory are made at first use
+        status = real.status
+
+        def noted(name: str, *arguments: object) -> int:
+            made.append(name)
+            return status(name, *arguments)
+
+        monkeypatch.setattr(real, "status", noted)
+        yield made
+
+
+def test_the_guard_bytes_of_several_blocks_are_compared_with_one_wait(calls: list[str]) -> None:
+    """Each wait lasts until it is this process's turn on the GPU. A later release compares nothing again."""
+    watch, memory = Guards(), CudaMemory()
+    blocks = [memory.filled(bytes(8)) for _ in range(3)]
+    for block in blocks:
+        watch.enrol(block)
+    memory.write(blocks[1].address + 8, b"\0")
+    calls.clear()
+    watch.retire_all(blocks)
+    assert calls.count("cuStreamSynchronize") == 1
+    assert [spill.address for spill in watch.spills()] == [blocks[1].address]
+    watch.retire(blocks[1])
+    assert len(watch.spills()) == 1
+
+
+def test_writes_that_belong_together_are_waited_for_once(calls: list[str]) -> None:
+    """Also those with guard bytes; afterwards each write waits by itself again."""
+    memory = CudaMemory()
+    with cuda_memory.together():
+        blocks = [memory.filled(bytes([n] * 4)) for n in (1, 2)]
+        memory.write(blocks[0].address, b"\7")
+        assert not [name for name in calls if name.endswith("Synchronize")]
+    assert [name for name in calls if name.endswith("Synchronize")] == ["cuCtxSynchronize"]
+    assert [memory.read(block.address, 4) for block in blocks] == [b"\7\1\1\1", b"\2\2\2\2"]
+    calls.clear()
+    memory.write(blocks[0].address, b"\0")
+    assert "cuCtxSynchronize" in calls
+
+
+def test_a_context_that_is_current_is_not_pushed(calls: list[str]) -> None:
+    """Another one is, and is current again afterwards."""
+    block = CudaMemory().filled(bytes(4))
+    with context.using(context.primary()):
+        calls.clear()
+        cuda_memory.read(block.address, 4)
+        assert "cuCtxPushCurrent_v2" not in calls
+    before = context.current()
+    calls.clear()
+    cuda_memory.read(block.address, 4)
+    assert "cuCtxPushCurrent_v2" in calls
+    assert context.current() == before
 
 
 def test_reserved_address_space_is_guarded() -> None:

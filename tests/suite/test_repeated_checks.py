@@ -4,7 +4,9 @@ from __future__ import annotations
 
 import os
 import threading
+from collections import Counter
 from dataclasses import replace
+from unittest import mock
 
 import pytest
 
@@ -17,10 +19,13 @@ from conformance.reference.exporter import Exporter
 from conformance.reference.faults import Fault
 from conformance.reference.importer import Imported, Importer
 from conformance.reference.managed import Fields
+from conformance.suite import test_combination
 from conformance.suite.catalogue import Case, catalogue
 from conformance.suite.codes import Code
-from conformance.suite.outcomes import Outcome
-from conformance.suite.repeated import EXCHANGE
+from conformance.suite.exchange import Exchange
+from conformance.suite.outcomes import Failure, Outcome
+from conformance.suite.points import Point
+from conformance.suite.repeated import EXCHANGE, Repeated
 
 from .conftest import broken
 
@@ -115,6 +120,38 @@ def test_a_check_that_no_fork_can_try_is_not_made(monkeypatch: pytest.MonkeyPatc
     result = run(ThreadedAdapter(), dtype="int16")
     assert result.outcome is Outcome.PASS, result.reason
     assert RISKY in result.attachments[UNTRIED]
+
+
+# -- checks that do the same
+
+
+def checks_of(**levels: str) -> list[tuple[str, Point]]:
+    """The checks that are made at a point, with the point that each of them is made at."""
+    made: list[tuple[str, Point]] = []
+    tried = test_combination.tried
+
+    def noted(exchange: Exchange, point: Point, one: Repeated, **more: bool) -> Failure | None:
+        at = one.at(point, is_of_reference=True)
+        sides = (exchange.producer, exchange.consumer, exchange.protocol, exchange.device)
+        if one.applies(at, *sides) and not one.is_risky:
+            made.append((f"{one.invariant}{one.options}", at))
+        return tried(exchange, point, one, **more)
+
+    with mock.patch.object(test_combination, "tried", noted):
+        assert run(with_importer(Importer), **levels).outcome is Outcome.PASS
+    return made
+
+
+@pytest.mark.parametrize("levels", [{"dtype": "int16"}, {"layout": "transposed", "rank": "rank-3", "size": "few"}])
+def test_a_point_makes_no_check_twice(levels: dict[str, str]) -> None:
+    """An exchange with a level that the point has by itself is the exchange of the point; one with another level is not."""
+    made = checks_of(**levels)
+    at_point = Point(**levels)
+    assert len(made) > 50
+    twice = [one for one, count in Counter(made).items() if count > 1 and one[1] != Point()]
+    assert not twice
+    assert (f"{EXCHANGE}()", at_point) not in made
+    assert (f"{EXCHANGE}()", replace(at_point, offset="offset-1")) in made
 
 
 # -- failures that a simpler point reports
