@@ -141,7 +141,7 @@ def read_each_behind(addresses: Sequence[int], nbytes: int, stream: int, ordinal
     The copies go to pinned memory: a copy to other host memory is waited for at once.
     """
     with context.Inside(context.primary(ordinal)):
-        kept = _staging.setdefault((driver.library(), ordinal, len(addresses) * nbytes), [])
+        kept = _kept(len(addresses) * nbytes, ordinal)
         buffer = kept.pop() if kept else allocate(len(addresses) * nbytes, Kind.PINNED, ordinal)
         for number, address in enumerate(addresses):
             target = ctypes.c_void_p(buffer + number * nbytes)
@@ -156,6 +156,17 @@ def read_each_behind(addresses: Sequence[int], nbytes: int, stream: int, ordinal
         found = [ctypes.string_at(buffer + number * nbytes, nbytes) for number in range(len(addresses))]
     kept.append(buffer)  # only here: after an error the GPU may still write there
     return found
+
+
+def reserve(count: int, nbytes: int, ordinal: int) -> None:
+    """Allocate what :func:`read_each_behind` needs for so many addresses: an allocation in the middle of a capture would break it."""
+    kept = _kept(count * nbytes, ordinal)
+    if not kept:
+        kept.append(allocate(count * nbytes, Kind.PINNED, ordinal))
+
+
+def _kept(nbytes: int, ordinal: int) -> list[int]:
+    return _staging.setdefault((driver.library(), ordinal, nbytes), [])
 
 
 _staging: dict[tuple[Any, int, int], list[int]] = {}

@@ -326,6 +326,7 @@ _ONE_COPY = 1 << 20
 @lru_cache
 def _apart(ordinal: int) -> int:
     """A stream of this GPU that waits for no other, for guard bytes alone."""
+    cuda_memory.reserve(2, guards.SIZE, ordinal)
     with cuda_context.using(cuda_context.primary(ordinal)):
         return cuda_streams.Stream(cuda_streams.StreamKind.NON_BLOCKING).handle
 

@@ -198,6 +198,16 @@ def test_a_late_library_is_waited_for_once_in_a_process(clock: Clock) -> None:
     assert clock.now == pytest.approx(waited, abs=PATIENCE)
 
 
+def test_a_release_that_plain_arrays_lose_too_is_waited_for_once_at_a_point(clock: Clock) -> None:
+    """Not with each of its levels at the default. The failure does not name them."""
+    leaking = bench(clock, math.inf)
+    run_with(leaking, POINT[0], (POINT[1],))
+    waited = clock.now
+    result = run_with(leaking, POINT[0], (("dtype", "int16"), ("layout", "stepped"), ("rank", "rank-3")))
+    assert (result.code, result.given) == ("not-released", "an import")
+    assert clock.now - waited < 2 * offers.LATE * PATIENCE
+
+
 @pytest.mark.parametrize(("delay", "code"), [(3.0, ""), (math.inf, "not-released")])
 def test_a_release_that_only_some_arrays_lose_is_waited_for(clock: Clock, delay: float, code: str) -> None:
     """A library that is prompt with plain arrays is caught where it never releases; how late it is elsewhere is no verdict."""
