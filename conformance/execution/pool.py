@@ -10,8 +10,8 @@ import os
 import selectors
 import signal
 import time
-from collections import deque
-from collections.abc import Callable, Iterator
+from collections import Counter, deque
+from collections.abc import Callable
 from dataclasses import dataclass, field
 from typing import Any, Protocol
 
@@ -22,7 +22,7 @@ from .early_server import Started
 from .jobs import Job
 from .journal import Event
 from .link import Line
-from .schedule import Schedule
+from .schedule import Kind, Schedule
 from .tail import Tail
 
 Receive = Callable[[dict[str, Any]], None]
@@ -75,16 +75,12 @@ class Lane:
     job: Any = None
     rest: deque[Job] = field(default_factory=deque)
     """The jobs of its batch that follow."""
+    kind: Kind = Kind.ORDINARY
     fills: bool = False
     """Whether its jobs are fillers, for which the stage does not wait."""
     is_told: bool = False
     """Whether the beginning of the job has been told."""
     lost: int = 0
-
-    @property
-    def starts_processes(self) -> bool:
-        """Whether its job costs processes of its own."""
-        return self.job is not None and self.job.starts_processes
 
 
 class MonitorPool:
@@ -169,10 +165,12 @@ class MonitorPool:
     # -- jobs
 
     def _hand_out(self) -> None:
-        for lane in self._free():
+        for number, lane in enumerate(self._working):
+            if lane.job is not None:
+                continue
             if not lane.rest:
-                starting = sum(other.starts_processes for other in self._working)
-                lane.rest.extend(self._schedule.next(starting, alone=lane is self._alone))
+                lane.kind, batch = self._schedule.next(self._running(), number, alone=lane is self._alone)
+                lane.rest.extend(batch)
                 lane.fills = False
             if not lane.rest and lane is not self._alone and self._waits_for_others():
                 lane.rest.extend(self._schedule.filler())
@@ -187,8 +185,8 @@ class MonitorPool:
         filling = sum(lane.fills for lane in busy)
         return (filling < len(busy) or not self._schedule.is_empty) and filling < self._schedule.most_filling
 
-    def _free(self) -> Iterator[Lane]:
-        return (lane for lane in self._working if lane.job is None)
+    def _running(self) -> Counter[Kind]:
+        return Counter(lane.kind for lane in self._working if lane.job is not None and not lane.fills)
 
     def _ask(self, lane: Lane) -> None:
         """Send the job of a lane to its monitor. A lane without a monitor gets one."""

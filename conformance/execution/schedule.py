@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import hashlib
 from collections import Counter, deque
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from enum import Enum
 
@@ -18,8 +18,8 @@ from conformance.suite.catalogue import Case, Isolation, Tier, catalogue
 from .jobs import Job
 from .results import BAD, Result
 
-_SHARE = 3
-"""One of so many processes runs jobs that start processes, while there are others. Each start costs the driver and the processors seconds."""
+_SHARING_GPU = 4
+"""Number of processes that run ordinary jobs on a GPU. The GPU works for one process at a time, so each operation of more would wait longer."""
 _MOST_DEATHS = 2
 """Deaths of cases of one exchange in shared processes, after which its other cases run with the risky ones."""
 
@@ -95,6 +95,22 @@ def _exchange(case: Case) -> tuple[str, ...]:
     return (*case.libraries, case.protocol, case.device.value)
 
 
+class Kind(Enum):
+    """Jobs by what they need besides the time of their process."""
+
+    ORDINARY = "ordinary"
+    LONG = "long"
+    """They mostly wait, or make thousands of exchanges."""
+    RISKY = "risky"
+    """They may end their process, and the next one needs a start."""
+    STARTING = "starting"
+    """They start processes."""
+
+
+_SHARES = {Kind.STARTING: 3, Kind.LONG: 4, Kind.RISKY: 4}
+"""One of so many processes runs jobs of this kind, while there are others. Each start costs the driver and the processors seconds."""
+
+
 class Schedule:
     """The jobs of a stage that are left, in batches. ``processes`` is the number of processes that run jobs at the same time.
 
@@ -114,35 +130,48 @@ class Schedule:
         """Beside exclusive jobs none that starts processes: an import may use the GPU."""
         self.most_filling = max(1, processes // 2) if exclusive else processes
         """Number of processes that may run fillers at a time: exclusive jobs need processors, too."""
-        batches = _batches(_mixed(jobs, seed))
-        self._starting = deque(batch for batch in batches if _starts(batch[0], exclusive=exclusive))
-        self._ordinary = deque(batch for batch in batches if not _starts(batch[0], exclusive=exclusive))
-        self._most = processes if exclusive else max(1, processes // _SHARE)
+        mixed = _mixed(jobs, seed)
+        self._queues: dict[Kind, deque[list[Job]]] = {kind: deque() for kind in Kind}
+        for batch in _batches(mixed):
+            self._queues[_kind(batch[0], exclusive=exclusive)].append(batch)
+        uses_gpu = any(job.case.device is Device.CUDA for job in mixed)
+        self._sharing = _SHARING_GPU if uses_gpu and processes > _SHARING_GPU else 0
+        """Number of processes that run ordinary jobs on a GPU; 0 for all."""
+        self._most = {kind: max(1, processes // share) for kind, share in _SHARES.items()}
+        if self._sharing:
+            self._most[Kind.STARTING] = processes // 2  # the others have little to do, and imports need no GPU
 
     @property
     def is_empty(self) -> bool:
         """Whether all jobs have been given away."""
-        return not self._starting and not self._ordinary
+        return not any(self._queues.values())
 
     def all(self) -> list[Job]:
         """Give away all jobs that are left."""
-        given = [self._moved(job) for batch in (*self._starting, *self._ordinary) for job in batch]
-        self._starting.clear()
-        self._ordinary.clear()
+        given = [self._moved(job) for queue in self._queues.values() for batch in queue for job in batch]
+        for queue in self._queues.values():
+            queue.clear()
         return given
 
-    def next(self, starting: int, *, alone: bool = False) -> Sequence[Job]:
-        """Give away a batch for one process, empty if there is none. ``starting`` is the number of running jobs that start processes.
+    def next(self, running: Mapping[Kind, int], process: int, *, alone: bool = False) -> tuple[Kind, Sequence[Job]]:
+        """Give away a batch for one process, empty if there is none. ``running`` counts the running jobs, and ``process`` numbers the process.
 
         ``alone`` is for the one process that runs exclusive jobs one after the other.
         """
         if alone:
-            queue = self._ordinary or self._starting
+            order = [Kind.LONG, Kind.ORDINARY, Kind.RISKY, Kind.STARTING]
         elif self.is_exclusive:
-            queue = self._starting
+            order = [Kind.STARTING]
+        elif self._sharing and process < self._sharing:
+            order = [Kind.ORDINARY, Kind.RISKY, Kind.LONG, Kind.STARTING]
         else:
-            queue = self._starting if self._starting and starting < self._most else self._ordinary or self._starting
-        return [self._moved(job) for job in queue.popleft()] if queue else ()
+            order = [kind for kind in _SHARES if running.get(kind, 0) < self._most[kind]]
+            if not self._sharing or not self._queues[Kind.ORDINARY]:
+                order += [Kind.ORDINARY, *_SHARES]
+        for kind in order:
+            if self._queues[kind]:
+                return kind, [self._moved(job) for job in self._queues[kind].popleft()]
+        return Kind.ORDINARY, ()
 
     def filler(self) -> Sequence[Job]:
         """Give away a batch for a process that has nothing else to do, empty if there is none."""
@@ -169,9 +198,13 @@ def _batches(jobs: Iterable[Job]) -> list[list[Job]]:
     return found
 
 
-def _starts(job: Job, *, exclusive: bool) -> bool:
-    """Whether a job starts processes. A child that is forked needs its turn on the GPU at once, so only fresh interpreters gain from others."""
-    return job.isolation is Isolation.FRESH if exclusive else job.starts_processes
+def _kind(job: Job, *, exclusive: bool) -> Kind:
+    """Return the kind of a job. A child that is forked needs its turn on the GPU at once, so only fresh interpreters gain from other exclusive jobs."""
+    if job.isolation is Isolation.FRESH if exclusive else job.starts_processes:
+        return Kind.STARTING
+    if catalogue()[job.case.invariant].long:
+        return Kind.LONG
+    return Kind.RISKY if job.isolation is Isolation.RISKY else Kind.ORDINARY
 
 
 def place(seed: str, id: str) -> bytes:

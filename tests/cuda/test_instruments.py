@@ -163,5 +163,5 @@ def test_another_process_reads_memory_by_handle_and_offset() -> None:
     (first, _), (handle, offset) = ipc.export(address), ipc.export(address + 256)
     assert (first, offset) == (handle, 256)
     ended = interpreter.run("ipc_read", handle.hex(), "256", "64")
-    assert ended.records[-1] == {"data": PATTERN[:64].hex()}
+    assert ended.records[-1]["data"] == PATTERN[:64].hex()
     memory.free(address)

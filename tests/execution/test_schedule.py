@@ -9,7 +9,7 @@ import pytest
 from conformance.adapters.base import Device
 from conformance.execution.jobs import Job
 from conformance.execution.results import Result
-from conformance.execution.schedule import STAGES, Deadly, Schedule, Stage, Use, cases_of, fillers_of
+from conformance.execution.schedule import STAGES, Deadly, Kind, Schedule, Stage, Use, cases_of, fillers_of
 from conformance.protocols.clauses import Level
 from conformance.suite.catalogue import Case, Isolation, Tier
 from conformance.suite.outcomes import Outcome
@@ -26,10 +26,15 @@ def jobs(many: int, isolation: Isolation = Isolation.SHARED) -> list[Job]:
     return [Job(replace(QUICK, parameters=(("layout", f"{name}{n}"),)), isolation) for n in range(many)]
 
 
-def all_of(schedule: Schedule, starting: int = 0) -> list[Job]:
-    """Everything that a schedule gives away."""
+def given(schedule: Schedule, process: int = 0, *, alone: bool = False, **running: int) -> list[Job]:
+    """What one process gets while so many jobs of each kind run."""
+    return list(schedule.next({Kind(kind): many for kind, many in running.items()}, process, alone=alone)[1])
+
+
+def all_of(schedule: Schedule, process: int = 0, *, alone: bool = False, **running: int) -> list[Job]:
+    """Everything that a schedule gives to one process."""
     found = []
-    while batch := schedule.next(starting):
+    while batch := given(schedule, process, alone=alone, **running):
         found += batch
     return found
 
@@ -55,6 +60,34 @@ def test_cases_on_host_memory_may_run_beside_the_stages_of_their_tier() -> None:
     assert [fillers_of(stage, cases) for stage in STAGES] == [[QUICK], [QUICK], [], [FULL], [FULL], []]
 
 
+def on_gpu(some: list[Job]) -> list[Job]:
+    """These jobs, with cases on a GPU."""
+    return [replace(job, case=replace(job.case, device=Device.CUDA)) for job in some]
+
+
+def test_few_processes_run_ordinary_jobs_on_a_gpu() -> None:
+    """It works for one of them at a time. The others start processes, wait, or run fillers."""
+    risky, starting = jobs(3, Isolation.RISKY), jobs(3, Isolation.CHILD)
+    schedule = Schedule(on_gpu([*jobs(5), *risky, *starting]), "", 16)
+    assert [job.isolation for job in given(schedule, 3)] == [Isolation.SHARED]
+    assert [job.isolation for job in given(schedule, 4)] == [Isolation.CHILD]
+    assert [job.isolation for job in given(schedule, 5, starting=8)] == [Isolation.RISKY]
+    assert given(schedule, 6, starting=8, risky=4) == []
+    assert len(all_of(schedule, 3)) == 8
+
+
+def test_when_no_ordinary_job_is_left_all_processes_run_the_others() -> None:
+    """However many run already."""
+    schedule = Schedule(on_gpu(jobs(3, Isolation.RISKY)), "", 16)
+    assert len(all_of(schedule, 9, starting=5, risky=4)) == 3
+
+
+def test_on_host_memory_all_processes_run_ordinary_jobs() -> None:
+    """And where there are few processes."""
+    for some, processes in ((jobs(5), 16), (on_gpu(jobs(5)), 2)):
+        assert len(all_of(Schedule(some, "", processes), processes - 1)) == 5
+
+
 def test_long_jobs_come_first() -> None:
     """A long job that begins last would keep all other processes waiting."""
     long = Job(replace(QUICK, invariant="threads.chain"), Isolation.SHARED)
@@ -66,32 +99,32 @@ def test_fillers_are_given_apart_and_the_stage_does_not_wait_for_them() -> None:
     fillers = [*jobs(4), *jobs(2, Isolation.FRESH)]
     schedule, exclusive = (Schedule((), "", 6, exclusive=alone, fillers=fillers) for alone in (False, True))
     assert schedule.is_empty
-    assert not schedule.next(0)
+    assert not given(schedule)
     assert (schedule.most_filling, exclusive.most_filling) == (6, 3)
     for some, many in ((schedule, 6), (exclusive, 4)):
-        given = []
+        found: list[Job] = []
         while batch := some.filler():
-            given += batch
-        assert len(given) == many
+            found += batch
+        assert len(found) == many
     assert {job.isolation for job in fillers} == {Isolation.SHARED, Isolation.FRESH}
 
 
 def test_the_order_follows_from_the_ids_and_the_seed() -> None:
     """Neighbours in the plan are alike, so that one could come to depend on the other."""
-    given = jobs(50)
-    first, again = (all_of(Schedule(some, "", 2)) for some in (given, given[::-1]))
-    other = all_of(Schedule(given, "other", 2))
+    some = jobs(50)
+    first, again = (all_of(Schedule(each, "", 2)) for each in (some, some[::-1]))
+    other = all_of(Schedule(some, "other", 2))
     assert first == again
-    assert set(map(str, first)) == set(map(str, given)) == set(map(str, other))
-    assert len({tuple(map(str, order)) for order in (given, first, other)}) == 3
+    assert set(map(str, first)) == set(map(str, some)) == set(map(str, other))
+    assert len({tuple(map(str, order)) for order in (some, first, other)}) == 3
 
 
 @pytest.mark.parametrize(("processes", "most"), [(1, 1), (2, 1), (6, 2), (12, 4)])
 def test_few_jobs_at_a_time_start_processes_while_there_are_others(processes: int, most: int) -> None:
     """They begin at once, so that none of them is left for the end."""
     schedule = Schedule([*jobs(9), *jobs(9, Isolation.FRESH)], "", processes)
-    given = [job for starting in range(most + 1) for job in schedule.next(starting)]
-    assert [job.isolation for job in given] == [Isolation.FRESH] * most + [Isolation.SHARED]
+    first = [job for starting in range(most + 1) for job in given(schedule, starting=starting)]
+    assert [job.isolation for job in first] == [Isolation.FRESH] * most + [Isolation.SHARED]
 
 
 def test_when_nothing_else_is_left_all_processes_start_others() -> None:
@@ -105,20 +138,18 @@ def test_exclusive_jobs_run_one_after_the_other_while_fresh_interpreters_import(
     """The other processes get nothing else; a forked child has nothing to do before its turn."""
     ordinary, forked, fresh = jobs(3), jobs(2, Isolation.CHILD), jobs(4, Isolation.FRESH)
     schedule = Schedule([*ordinary, *forked, *fresh], "", 3, exclusive=True)
-    beside = [job for starting in (0, 1) for job in schedule.next(starting)]
-    alone = []
-    while batch := schedule.next(2, alone=True):
-        alone += batch
+    beside = [job for starting in (0, 1) for job in given(schedule, 1, starting=starting)]
+    alone = all_of(schedule, alone=True)
     assert {job.isolation for job in beside} == {Isolation.FRESH}
     assert [job.isolation for job in alone[5:]] == [Isolation.FRESH] * 2
-    assert not schedule.next(0)
+    assert not given(schedule)
 
 
 def test_jobs_of_a_company_are_given_to_one_process_together() -> None:
     """Nothing else may come between them, and they start a process."""
     first, second = ([replace(job, company=name) for job in jobs(6)[start::2]] for start, name in enumerate("ab"))
     schedule = Schedule([*first, *jobs(3, Isolation.RISKY), *second], "", 3)
-    batches = [schedule.next(0) for _ in range(2)]
+    batches = [given(schedule) for _ in range(2)]
     assert sorted({job.company for job in batch}.pop() for batch in batches) == ["a", "b"]
     assert [len(batch) for batch in batches] == [3, 3]
     assert all(job.starts_processes for batch in batches for job in batch)
@@ -170,7 +201,7 @@ def test_deaths_in_processes_of_their_own_move_nothing() -> None:
 
 def test_all_jobs_can_be_given_away_at_once() -> None:
     """To pytest, which hands them out itself."""
-    given = [*jobs(3), *jobs(2, Isolation.FRESH)]
-    schedule = Schedule(given, "", 2)
-    assert sorted(map(str, schedule.all())) == sorted(map(str, given))
+    some = [*jobs(3), *jobs(2, Isolation.FRESH)]
+    schedule = Schedule(some, "", 2)
+    assert sorted(map(str, schedule.all())) == sorted(map(str, some))
     assert schedule.is_empty

@@ -55,6 +55,7 @@ def test_cuda_memory_is_guarded_too() -> None:
             memory.write(block.address + 50, b"\0\0")
             (spill,) = spills(block)
             assert spill.told.startswith("2 bytes changed from 2 bytes behind the end of the block on (48 bytes at ")
+            del block  # the driver has to be there when it is freed
 
 
 @pytest.mark.parametrize("nbytes", [0, 48, (1 << 20) + 1])
@@ -67,6 +68,7 @@ def test_a_filled_cuda_block_has_its_bytes_between_its_guard_bytes(nbytes: int) 
         assert not spills(block)
         empty = CudaMemory().allocate(nbytes)
         assert not spills(empty)
+        del block, empty
 
 
 @pytest.fixture
