@@ -26,8 +26,7 @@ class Look:
     """The rounds before the long ones.
 
     ``warm_up``, ``round`` and ``middle`` count the exchanges before the rounds, of a short round and of a middle one. ``rounds`` rounds of each
-    kind have to grow, and ``quiet`` rounds without growth end the search. ``waits_once`` says that late releases are waited for behind all
-    middle rounds and behind all long ones, and not behind each round: a library with a leak keeps us waiting for all of the patience.
+    kind have to grow, and ``quiet`` rounds without growth end the search.
     """
 
     warm_up: int
@@ -35,12 +34,11 @@ class Look:
     middle: int
     rounds: int
     quiet: int
-    waits_once: bool = False
 
 
 THOROUGH = Look(warm_up=32, round=64, middle=128, rounds=3, quiet=2)
 """For a case of its own."""
-QUICK = Look(warm_up=2, round=6, middle=64, rounds=3, quiet=1, waits_once=True)
+QUICK = Look(warm_up=2, round=6, middle=64, rounds=3, quiet=1)
 """For one of many checks."""
 
 
@@ -78,10 +76,9 @@ def growth(exchange: Exchange, once: Callable[[], object], look: Look) -> Growth
         once()
     if _rounds(lambda: _at_once(once, look.round), look.rounds, look.quiet) is None:
         return None
-    in_the_end = _with_one_wait if look.waits_once else _with_waits
-    if in_the_end(exchange, once, look.middle, look.rounds, look.quiet) is None:
+    if _lasting_rounds(exchange, once, look.middle, look.rounds, look.quiet) is None:
         return None
-    found = in_the_end(exchange, once, LONG_ROUND, LONG_ROUNDS, _QUIET)
+    found = _lasting_rounds(exchange, once, LONG_ROUND, LONG_ROUNDS, _QUIET)
     if found is None:
         return None
     least = Growth(LONG_ROUND, min(each.heap for each in found), min(each.blocks for each in found))
@@ -111,34 +108,23 @@ def _at_once(once: Callable[[], object], count: int) -> Growth:
     return _since(before, count)
 
 
-def _with_waits(
+def _lasting_rounds(
     exchange: Exchange, once: Callable[[], object], count: int, needed: int, allowed: int
 ) -> list[Growth] | None:
-    """Return rounds that grow even after the patience and after both libraries have emptied their caches."""
+    """Return rounds that grow even after the patience and after both libraries have emptied their caches.
 
-    def round_() -> Growth:
-        before = heap.held()
-        _make(exchange, once, count)
-        return _lasting(before, count)
-
-    return _rounds(round_, needed, allowed)
-
-
-def _with_one_wait(
-    exchange: Exchange, once: Callable[[], object], count: int, needed: int, allowed: int
-) -> list[Growth] | None:
-    """As above, but the patience comes behind all rounds: what is released by then has grown in no round."""
+    The patience comes behind all rounds, because a library with a leak uses up all of it. What is released by then has grown in no round.
+    """
 
     def round_() -> Growth:
         before = heap.held()
         _make(exchange, once, count)
         return _since(before, count)
 
-    begun = heap.held()
     found = _rounds(round_, needed, allowed)
     if found is None:
         return None
-    mean = _lasting(begun, count, needed)
+    mean = _lasting_mean(found, count)
     if not mean.grows:
         return None
     return [Growth(count, min(each.heap, mean.heap), min(each.blocks, mean.blocks)) for each in found]
@@ -152,19 +138,22 @@ def _make(exchange: Exchange, once: Callable[[], object], count: int) -> None:
         exchange.library(name).let_go()
 
 
-def _since(before: heap.Held, count: int, rounds: int = 1) -> Growth:
-    """Return the growth by so many exchanges, the mean of some rounds."""
+def _since(before: heap.Held, count: int) -> Growth:
+    """Return the growth by so many exchanges."""
     since = heap.held().since(before)
-    return Growth(count, (since.heap or 0) // rounds, since.blocks // rounds)
+    return Growth(count, since.heap or 0, since.blocks)
 
 
-def _lasting(before: heap.Held, count: int, rounds: int = 1) -> Growth:
-    """As above, after the patience."""
+def _lasting_mean(rounds: list[Growth], count: int) -> Growth:
+    """Return the mean growth of these rounds, less what is released within the patience."""
+    behind = heap.held()
+    heap_, blocks = sum(each.heap for each in rounds), sum(each.blocks for each in rounds)
     found = Growth(count, 0, 0)
 
     def is_released() -> bool:
         nonlocal found
-        found = _since(before, count, rounds)
+        since = heap.held().since(behind)
+        found = Growth(count, (heap_ + (since.heap or 0)) // len(rounds), (blocks + since.blocks) // len(rounds))
         return not found.grows
 
     happens(is_released)
