@@ -193,9 +193,11 @@ class Invariant:
         return f"{self.id} {case.device.value} {self.company(case)}" if self.company else ""
 
     def cases(self, environment: Environment) -> Iterator[Case]:
-        """Every case that this environment allows."""
+        """Yield every case that this environment allows. Long cases, and those with a process of their own, belong to the full tier."""
+        is_slow = self.long or self.isolation.changes_others
         for d in self.plan(environment):
-            yield Case(self.id, d.producer, d.consumer, d.protocol, d.device, d.parameters, d.tier, d.missing)
+            tier = Tier.FULL if is_slow else d.tier
+            yield Case(self.id, d.producer, d.consumer, d.protocol, d.device, d.parameters, tier, d.missing)
 
 
 _registered: dict[str, Invariant] = {}

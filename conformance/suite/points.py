@@ -575,21 +575,20 @@ def _has_raw(name: str) -> bool:
 # -- the points of an exchange
 
 
-def points(found: Reach) -> Iterator[tuple[Point, bool]]:
-    """Yield every point of an exchange, and whether at most one of its levels is not the default."""
+def points(found: Reach) -> Iterator[Point]:
+    """Yield every point of an exchange, those with at most one level that is not the default first."""
     types, turn = dict(found.space.factors)["dtype"], 0
-    alone = len(list(found.space.singles()))
-    for number, chosen in enumerate(_covered(found.space)):
+    for chosen in _covered(found.space):
         if chosen["dtype"] in found.turns:
             chosen = {**chosen, "dtype": found.turns[turn % len(found.turns)]}
             turn += 1
-        yield Point(**chosen), number < alone
+        yield Point(**chosen)
     default = found.space.default
     for name in found.turns:
         if name not in types:
-            yield Point(**{**default, "dtype": name}), True
+            yield Point(**{**default, "dtype": name})
     for factor, level in found.single:
-        yield Point(**{**default, factor: level}), True
+        yield Point(**{**default, factor: level})
 
 
 @lru_cache(maxsize=256)

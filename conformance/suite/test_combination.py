@@ -85,12 +85,14 @@ def _drafts(env: Environment) -> Iterator[Draft]:
 
 
 def _of_pair(pair: Pair) -> Iterator[Draft]:
-    """The quick tier has the points that differ from a plain exchange in one level, with the reference on one side."""
+    """The quick tier has one point of each exchange with the reference."""
     names = (pair.producer.name, pair.consumer.name, pair.protocol.value, pair.device)
     found = reach(pair)
     left = missing(REPEATED, found) if pair.with_reference else ()
-    for point, is_single in points(found):
-        yield Draft(*names, point.changed, Tier.QUICK if is_single and pair.with_reference else Tier.FULL, left)
+    tier = Tier.QUICK if pair.with_reference else Tier.FULL
+    for point in points(found):
+        yield Draft(*names, point.changed, tier if point.changed else Tier.FULL, left)
+        tier = Tier.FULL if point.changed else tier
 
 
 @invariant(

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections import Counter
 from collections.abc import Iterator
 from dataclasses import replace
 from functools import reduce
@@ -12,6 +13,7 @@ import pytest
 from conformance.adapters.base import Device, Protocol, Trait
 from conformance.protocols.dtypes import DTYPES
 from conformance.protocols.strided import apply, packed, span
+from conformance.suite.catalogue import Tier, catalogue
 from conformance.suite.covering import covering, uncovered
 from conformance.suite.layouts import LAYOUTS
 from conformance.suite.libraries import REFERENCE, Environment, Library, Pair, Side
@@ -37,7 +39,7 @@ def pairs() -> Iterator[Pair]:
     return Environment((library(REFERENCE), library("able"), plain)).pairs()
 
 
-EVERY = [(pair, point) for pair in pairs() for point, _ in points(reach(pair))]
+EVERY = [(pair, point) for pair in pairs() for point in points(reach(pair))]
 
 
 def test_the_points_of_every_exchange_cover_its_pairs() -> None:
@@ -50,17 +52,38 @@ def test_the_points_of_every_exchange_cover_its_pairs() -> None:
 def test_every_element_type_has_a_point_of_its_own() -> None:
     """Those that take turns in the covering array, too."""
     for pair in pairs():
-        single = {point.dtype for point, is_single in points(reach(pair)) if is_single and len(point.changed) < 2}
+        single = {point.dtype for point in points(reach(pair)) if len(point.changed) < 2}
         assert single == set(pair.source.dtypes)
 
 
 def test_an_exchange_has_no_point_twice_and_not_too_many() -> None:
     """The run has to stay short."""
     for pair in pairs():
-        found = [point for point, _ in points(reach(pair))]
+        found = list(points(reach(pair)))
         assert len(set(found)) == len(found)
         is_reference_alone = pair.producer.name == pair.consumer.name == REFERENCE
         assert len(found) <= (220 if is_reference_alone else 200 if pair.with_reference else 150)
+
+
+def test_the_quick_tier_has_one_point_of_each_exchange_with_the_reference() -> None:
+    """Each point makes about ninety checks, so these would be most of the tier."""
+    libraries = Environment((library(REFERENCE), library("able")))
+    cases = [case for case in catalogue()["combination.exchange"].cases(libraries) if case.tier is Tier.QUICK]
+    exchanges = Counter((case.producer, case.consumer, case.protocol, case.device) for case in cases)
+    assert exchanges == Counter(
+        (pair.producer.name, pair.consumer.name, pair.protocol.value, pair.device)
+        for pair in libraries.pairs()
+        if pair.with_reference
+    )
+    assert all(len(case.parameters) == 1 for case in cases)
+
+
+def test_long_cases_and_those_with_a_process_of_their_own_are_not_quick() -> None:
+    """They would take most of the time of the tier."""
+    libraries = Environment((library(REFERENCE), library("able")))
+    for known in catalogue().values():
+        if known.long or known.isolation.changes_others:
+            assert not [case for case in known.cases(libraries) if case.tier is Tier.QUICK]
 
 
 def test_an_array_is_as_its_point_says() -> None:
@@ -131,14 +154,14 @@ def test_an_array_that_the_producer_does_not_make_is_left_out(missing: str, leve
     pair = Pair(able, library(REFERENCE), Protocol.DLPACK, Device.CUDA)
     told = dict(left_out([pair]))
     assert told[f"{level} from able to reference by dlpack on cuda"].endswith(": Shape data must not be NULL")
-    assert not any(level in dict(point.changed).values() for point, _ in points(reach(pair)))
+    assert not any(level in dict(point.changed).values() for point in points(reach(pair)))
 
 
 def test_a_producer_without_empty_views_has_empty_arrays() -> None:
     """They are left out only together with levels that make them views."""
     able = library("able", layouts=tuple(name for name in LAYOUTS if name != "empty-slice"))
     pair = Pair(able, library(REFERENCE), Protocol.DLPACK, Device.CUDA)
-    empties = [point for point, _ in points(reach(pair)) if point.size == "empty"]
+    empties = [point for point in points(reach(pair)) if point.size == "empty"]
     assert empties
     assert all(point.layout == "packed" and not point.skipped and point.path != "view" for point in empties)
 
