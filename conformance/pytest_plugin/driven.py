@@ -65,9 +65,10 @@ class Driven:
 
     def _run(self, case: Case) -> None:
         """Have a case run, and tell its beginning and its end. It has no end where nobody could run it."""
-        self._tell(Event.START, case=case.id)
+        isolation = self._isolation[case.id]
+        self._tell(Event.START, case=case.id, isolation=isolation.value)
         try:
-            answer = self._monitors.answer(case, self._isolation[case.id])
+            answer = self._monitors.answer(case, isolation)
         except OSError as error:
             self._tell(Event.TROUBLE, what=f"no process to run {case.id} in: {type(error).__name__}: {error}")
             return
