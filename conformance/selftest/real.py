@@ -3,11 +3,14 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Iterator
+from contextlib import AbstractContextManager, nullcontext
 from functools import cache, partial
+from unittest import mock
 
 from conformance.adapters import registry
 from conformance.adapters.base import Device, Trait
 from conformance.execution.environment import measure
+from conformance.suite import offers
 from conformance.suite.catalogue import Case
 from conformance.suite.libraries import REFERENCE, Environment
 
@@ -51,8 +54,19 @@ def between(name: str, invariants: Iterable[str]) -> Iterator[Case]:
             yield case
 
 
+_PATIENCE = 0.02
+"""Seconds that a stage waits for a release."""
+
+
+def _impatient() -> AbstractContextManager[object]:
+    return mock.patch.object(offers, "PATIENCE", _PATIENCE)
+
+
 def stage(name: str, statement: str, *, before_forks: bool = True) -> Stage:
-    """The stage ``NAME-wrappers``, still without faults. ``before_forks``: the library may be imported before a process is forked."""
+    """The stage ``NAME-wrappers``, still without faults. ``before_forks``: the library may be imported before a process is forked.
+
+    Such a library has no threads that release memory later, so the stage does not wait for what a fault never releases.
+    """
     made = Stage(
         f"{name}-wrappers",
         statement,
@@ -61,6 +75,7 @@ def stage(name: str, statement: str, *, before_forks: bool = True) -> Stage:
         absent=partial(absent, name),
         extra=True,
         preload=(name,) if before_forks else (),
+        around=_impatient if before_forks else nullcontext,
         library=name,
     )
     return made
