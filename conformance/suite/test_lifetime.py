@@ -242,7 +242,7 @@ _ACROSS = "an exchange across a fork"
     producer="DLP-59 DLP-27 DLP-28",
     consumer="DLP-58 DLP-26",
     level=Level.SHOULD,
-    isolation=Isolation.RISKY,
+    isolation=Isolation.CHILD,  # an earlier case may have started CUDA, which cannot be used after a fork
     cases=lambda env: every(pair for pair in env.pairs(Protocol.DLPACK, on=(Device.HOST,)) if pair.with_reference),
 )
 def test_across_fork(exchange: Exchange) -> None:
