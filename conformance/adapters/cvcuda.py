@@ -33,9 +33,11 @@ def _cleared(adapter: CvcudaAdapter, held: list[Any], device: Device) -> None:
 
 
 def _reshaped(adapter: CvcudaAdapter, held: list[Any], device: Device) -> None:
-    """A tensor of another shape on the same memory, which goes as well."""
+    """A tensor of another shape on the same memory, which goes as well. CV-CUDA keeps the memory of both until its cache is cleared."""
     tensor = held.pop()
     tensor.reshape((1, prod(tensor.shape), 1), "HWC")
+    del tensor
+    adapter.cvcuda.clear_cache()
 
 
 class CvcudaAdapter(Adapter):
@@ -68,7 +70,7 @@ class CvcudaAdapter(Adapter):
     changes = (
         Change("clear-cache", "`del t; cvcuda.clear_cache()`", _cleared, (Device.CUDA,)),
         DELETE,
-        Change("reshape", "`t.reshape(…); del t`", _reshaped, (Device.CUDA,)),
+        Change("reshape", "`t.reshape(…); del t; cvcuda.clear_cache()`", _reshaped, (Device.CUDA,)),
     )
 
     def load(self) -> None:
