@@ -169,8 +169,11 @@ class Schedule:
             if not self._sharing or not self._queues[Kind.ORDINARY]:
                 order += [Kind.ORDINARY, *_SHARES]
         for kind in order:
-            if self._queues[kind]:
-                return kind, [self._moved(job) for job in self._queues[kind].popleft()]
+            while self._queues[kind]:
+                batch = [self._moved(job) for job in self._queues[kind].popleft()]
+                if kind is not Kind.ORDINARY or batch[0].isolation is not Isolation.RISKY:
+                    return kind, batch
+                self._queues[Kind.RISKY].append(batch)  # it is among them since an earlier case has ended its process
         return Kind.ORDINARY, ()
 
     def filler(self) -> Sequence[Job]:

@@ -76,6 +76,19 @@ def test_few_processes_run_ordinary_jobs_on_a_gpu() -> None:
     assert len(all_of(schedule, 3)) == 8
 
 
+def test_a_job_that_has_become_risky_runs_with_the_risky_ones() -> None:
+    """Each of its crashes costs a start, so it must not hold up one of the few processes for ordinary jobs."""
+    some = on_gpu(jobs(9))
+    deadly = Deadly()
+    for _ in range(2):
+        deadly.note(died(some[0].case), Isolation.SHARED)
+    schedule = Schedule(some, "", 16, deadly.moved)
+    assert [job.isolation for job in given(schedule, 9)] == []
+    assert [job.isolation for job in given(schedule, 0)] == [Isolation.RISKY]
+    assert [job.isolation for job in given(schedule, 9)] == [Isolation.RISKY]
+    assert len(all_of(schedule)) == 7
+
+
 def test_when_no_ordinary_job_is_left_all_processes_run_the_others() -> None:
     """However many run already."""
     schedule = Schedule(on_gpu(jobs(3, Isolation.RISKY)), "", 16)
