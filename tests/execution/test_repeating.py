@@ -136,6 +136,7 @@ CASES = tuple(
     f"pointer.same-address/reference-guilty/dlpack/host/{name}/float32" for name in ("vector", "cube", "c-order")
 )
 SELECTED = ("--between", "guilty", *(word for name in CASES for word in ("--case", name)), "-n", "1")
+ON_GPU = "    exports = imports = {Device.HOST: (Protocol.DLPACK,), Device.SIMULATED: (Protocol.DLPACK,)}"
 COPIES = "offer = type(offer)(offer._source.copied())"
 
 
@@ -151,6 +152,25 @@ def test_a_failure_that_shows_alone_accuses_and_one_case_of_its_kind_is_tried(
     assert (alone["where"], alone["outcome"]) == ("alone", "fail")
     assert set(first["after"]) < set(CASES)
     assert len([e for e in done.journal if e["event"] == "end"]) == len(CASES) + 1
+
+
+def test_failures_on_a_gpu_are_repeated_in_one_process_with_no_other_case(conformance: Command, tmp_path: Path) -> None:
+    """The simulated device stands for a GPU. One failure of each kind is tried again, and both tries are told."""
+    host, simulated = "reference-guilty/dlpack/host", "reference-guilty/dlpack/simulated"
+    others = (f"pointer.consumer-write-seen/{simulated}/c-order", f"pointer.producer-write-seen/{simulated}/c-order")
+    cases = (CASES[0].replace(host, simulated), *others)
+    chosen = ("--between", "guilty", *(word for name in cases for word in ("--case", name)), "-n", "1")
+    path = install(tmp_path / "site", "guilty", take=COPIES, declared=ON_GPU)
+    done = conformance("check", *chosen, path=path, CONFORMANCE_SIMULATE="1")
+    failed = [record for record in done.results if record["outcome"] == "fail"]
+    tries = [[attempt["where"] for attempt in record["attempts"]] for record in failed]
+    assert len(failed) > 1
+    assert tries == [["in a shared process", "in a second process"]] * len(failed)
+    ends = [event for event in done.journal if event["event"] == "end"]
+    again = [event["process"] for event in ends[len(cases) :]]
+    assert len(again) == len(failed)
+    assert len(set(again)) == 1
+    assert {event["process"] for event in ends[: len(cases)]}.isdisjoint(again)
 
 
 def test_a_failure_that_does_not_show_alone_accuses_nobody(conformance: Command, tmp_path: Path) -> None:
