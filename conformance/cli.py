@@ -261,9 +261,8 @@ def _check(options: argparse.Namespace) -> int:
         os.environ[deadline.VARIABLE] = str(options.deadline)
     if options.resume or options.case or chosen.by_pytest:
         return _run(options, processes, chosen, None)
-    between = tuple(name for name in registry.names() if name in (options.between or registry.names()))
     states = not options.family or bool({"state", "native"} & {*options.family})
-    with early_server.begun(between, states=states) as early:
+    with early_server.begun(options.between or registry.names(), states=states) as early:
         return _run(options, processes, chosen, early)
 
 

@@ -19,8 +19,9 @@ SEED = "CONFORMANCE_SEED"
 class Job:
     """A case and the kind of process that runs it.
 
-    Jobs of the same ``company`` run one after the other in one process, which runs no other case. With ``before`` the job is to find out which of these cases has ended the process of ``case`` (``tracing.py``). ``suspects`` are cases
-    that have ended the processes of others; cases of their kind are tried first.
+    Jobs of the same ``company`` run one after the other in one process, which runs no other case. With ``before`` the job is to find out
+    which of these cases has ended the process of ``case`` (``tracing.py``). ``suspects`` are cases that have ended the processes of others;
+    cases of their kind are tried first.
     """
 
     case: Case

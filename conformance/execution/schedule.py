@@ -19,7 +19,7 @@ from .jobs import Job
 from .results import BAD, Result
 
 _SHARING_GPU = 4
-"""Number of processes that run ordinary jobs on a GPU. The GPU works for one process at a time, so each operation of more would wait longer."""
+"""Number of processes that run ordinary jobs on a GPU, an estimate. A GPU serves processes in turns, and each process loads kernels of its own."""
 _MOST_DEATHS = 2
 """Deaths of cases of one exchange in shared processes, after which its other cases run with the risky ones."""
 
@@ -162,7 +162,7 @@ class Schedule:
             order = [Kind.LONG, Kind.ORDINARY, Kind.RISKY, Kind.STARTING]
         elif self.is_exclusive:
             order = [Kind.STARTING]
-        elif self._sharing and process < self._sharing:
+        elif process < self._sharing:
             order = [Kind.ORDINARY, Kind.RISKY, Kind.LONG, Kind.STARTING]
         else:
             order = [kind for kind in _SHARES if running.get(kind, 0) < self._most[kind]]

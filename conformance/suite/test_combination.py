@@ -302,7 +302,7 @@ class NotMade(Exception):
 
 
 Same = tuple[Any, ...]
-"""What two checks have in common that do the same."""
+"""Two checks that do the same have this in common."""
 
 
 def _same(exchange: Exchange, point: Point, one: Repeated) -> Same:

@@ -27,7 +27,7 @@ def jobs(many: int, isolation: Isolation = Isolation.SHARED) -> list[Job]:
 
 
 def given(schedule: Schedule, process: int = 0, *, alone: bool = False, **running: int) -> list[Job]:
-    """What one process gets while so many jobs of each kind run."""
+    """Return the jobs that one process gets while so many jobs of each kind run."""
     return list(schedule.next({Kind(kind): many for kind, many in running.items()}, process, alone=alone)[1])
 
 
