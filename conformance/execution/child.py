@@ -392,9 +392,16 @@ def _serve(requests: int, answers: int, bench: Workbench, steps: Steps) -> Isola
 
 
 def _prepare_cuda(case: Case) -> None:
-    """Ask for as many hardware queues as streams need whose order is observed. CUDA reads this when it starts."""
+    """Ask for as many hardware queues as streams need whose order is observed. CUDA reads this when it starts.
+
+    Exclusive cases with a process of their own keep CUDA's default: they have few streams.
+    """
     invariant = catalogue()[case.invariant]
-    if invariant.exclusive and not invariant.isolation.changes_others:
+    if not invariant.exclusive:
+        os.environ.setdefault(children.QUEUES, children.FEWEST_QUEUES)
+    elif invariant.isolation is Isolation.FRESH:
+        os.environ.setdefault(children.QUEUES, children.SOME_QUEUES)
+    elif not invariant.isolation.changes_others:
         os.environ.setdefault(children.QUEUES, children.MOST_QUEUES)
 
 

@@ -165,11 +165,11 @@ class MonitorPool:
     # -- jobs
 
     def _hand_out(self) -> None:
-        for number, lane in enumerate(self._working):
+        for lane in self._working:
             if lane.job is not None:
                 continue
             if not lane.rest:
-                lane.kind, batch = self._schedule.next(self._running(), number, alone=lane is self._alone)
+                lane.kind, batch = self._schedule.next(self._running(), alone=lane is self._alone)
                 lane.rest.extend(batch)
                 lane.fills = False
             if not lane.rest and lane is not self._alone and self._waits_for_others():

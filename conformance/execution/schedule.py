@@ -18,8 +18,6 @@ from conformance.suite.catalogue import Case, Isolation, Tier, catalogue
 from .jobs import Job
 from .results import BAD, Result
 
-_SHARING_GPU = 4
-"""Number of processes that run ordinary jobs on a GPU, an estimate. A GPU serves processes in turns, and each process loads kernels of its own."""
 _MOST_DEATHS = 2
 """Deaths of cases of one exchange in shared processes, after which its other cases run with the risky ones."""
 
@@ -134,12 +132,7 @@ class Schedule:
         self._queues: dict[Kind, deque[list[Job]]] = {kind: deque() for kind in Kind}
         for batch in _batches(mixed):
             self._queues[_kind(batch[0], exclusive=exclusive)].append(batch)
-        uses_gpu = any(job.case.device is Device.CUDA for job in mixed)
-        self._sharing = _SHARING_GPU if uses_gpu and processes > _SHARING_GPU else 0
-        """Number of processes that run ordinary jobs on a GPU; 0 for all."""
         self._most = {kind: max(1, processes // share) for kind, share in _SHARES.items()}
-        if self._sharing:
-            self._most[Kind.STARTING] = processes // 2  # the others have little to do, and imports need no GPU
 
     @property
     def is_empty(self) -> bool:
@@ -153,8 +146,8 @@ class Schedule:
             queue.clear()
         return given
 
-    def next(self, running: Mapping[Kind, int], process: int, *, alone: bool = False) -> tuple[Kind, Sequence[Job]]:
-        """Give away a batch for one process, empty if there is none. ``running`` counts the running jobs, and ``process`` numbers the process.
+    def next(self, running: Mapping[Kind, int], *, alone: bool = False) -> tuple[Kind, Sequence[Job]]:
+        """Give away a batch for one process, empty if there is none. ``running`` counts the running jobs.
 
         ``alone`` is for the one process that runs exclusive jobs one after the other.
         """
@@ -162,12 +155,8 @@ class Schedule:
             order = [Kind.LONG, Kind.ORDINARY, Kind.RISKY, Kind.STARTING]
         elif self.is_exclusive:
             order = [Kind.STARTING]
-        elif process < self._sharing:
-            order = [Kind.ORDINARY, Kind.RISKY, Kind.LONG, Kind.STARTING]
         else:
-            order = [kind for kind in _SHARES if running.get(kind, 0) < self._most[kind]]
-            if not self._sharing or not self._queues[Kind.ORDINARY]:
-                order += [Kind.ORDINARY, *_SHARES]
+            order = [kind for kind in _SHARES if running.get(kind, 0) < self._most[kind]] + [Kind.ORDINARY, *_SHARES]
         for kind in order:
             while self._queues[kind]:
                 batch = [self._moved(job) for job in self._queues[kind].popleft()]

@@ -265,11 +265,14 @@ class CudaBlock:
     """A block of CUDA memory between guard bytes, freed when the last reference to it goes.
 
     The guard bytes are written and read on a stream of their own: nothing that is queued elsewhere is waited for. One copy writes those of a
-    small block with the bytes in between, because each copy waits for its turn on the GPU. ``data`` are its bytes, zeros if none are given.
+    small block with the bytes in between, and with unused bytes behind them, because a small copy waits for its turn on the GPU
+    (:data:`conformance.cuda.memory.BY_ENGINE`). ``data`` are its bytes, zeros if none are given.
     """
 
     def __init__(self, nbytes: int, kind: cuda_memory.Kind, ordinal: int = 0, data: bytes | None = None) -> None:
-        self._start = cuda_memory.allocate(nbytes + 2 * guards.SIZE, kind, ordinal)
+        least = cuda_memory.BY_ENGINE if kind in _ON_DEVICE else 0
+        self._unused = max(0, least - nbytes - 2 * guards.SIZE)
+        self._start = cuda_memory.allocate(nbytes + 2 * guards.SIZE + self._unused, kind, ordinal)
         self.address = self._start + guards.SIZE
         self._ordinal = ordinal
         self.nbytes = nbytes
@@ -282,7 +285,8 @@ class CudaBlock:
         try:
             stream = _apart(self._ordinal)
             if data is not None or self.nbytes <= _ONE_COPY:
-                whole = b"".join((guards.PATTERN, bytes(self.nbytes) if data is None else data, guards.PATTERN))
+                between = bytes(self.nbytes) if data is None else data
+                whole = b"".join((guards.PATTERN, between, guards.PATTERN, bytes(self._unused)))
                 cuda_memory.write_behind(self._start, whole, stream, self._ordinal)
             else:
                 cuda_memory.write_behind(self._start, guards.PATTERN, stream, self._ordinal)
@@ -308,8 +312,15 @@ class CudaBlock:
             return [None] if len(blocks) == 1 else [block.guards() for block in blocks]
 
     def release(self) -> None:
-        """Poison the block."""
-        cuda_memory.write(self.address, bytes([POISON]) * self.nbytes)
+        """Poison the block. The guard bytes keep what they have."""
+        if not self.nbytes:
+            return
+        poison = bytes([POISON]) * self.nbytes
+        if not self._unused:
+            cuda_memory.write(self.address, poison)
+            return
+        behind = self.address + self.nbytes
+        cuda_memory.write(self.address, poison + cuda_memory.read(behind, guards.SIZE) + bytes(self._unused))
 
     def __del__(self) -> None:
         try:
@@ -319,6 +330,7 @@ class CudaBlock:
             pass
 
 
+_ON_DEVICE = (cuda_memory.Kind.DEVICE, cuda_memory.Kind.POOL)
 _ONE_COPY = 1 << 20
 """Bytes of a block that are written with its guard bytes, where nothing is to be written. To write more takes longer than to wait twice."""
 

@@ -26,15 +26,15 @@ def jobs(many: int, isolation: Isolation = Isolation.SHARED) -> list[Job]:
     return [Job(replace(QUICK, parameters=(("layout", f"{name}{n}"),)), isolation) for n in range(many)]
 
 
-def given(schedule: Schedule, process: int = 0, *, alone: bool = False, **running: int) -> list[Job]:
+def given(schedule: Schedule, *, alone: bool = False, **running: int) -> list[Job]:
     """Return the jobs that one process gets while so many jobs of each kind run."""
-    return list(schedule.next({Kind(kind): many for kind, many in running.items()}, process, alone=alone)[1])
+    return list(schedule.next({Kind(kind): many for kind, many in running.items()}, alone=alone)[1])
 
 
-def all_of(schedule: Schedule, process: int = 0, *, alone: bool = False, **running: int) -> list[Job]:
+def all_of(schedule: Schedule, *, alone: bool = False, **running: int) -> list[Job]:
     """Everything that a schedule gives to one process."""
     found = []
-    while batch := given(schedule, process, alone=alone, **running):
+    while batch := given(schedule, alone=alone, **running):
         found += batch
     return found
 
@@ -65,40 +65,22 @@ def on_gpu(some: list[Job]) -> list[Job]:
     return [replace(job, case=replace(job.case, device=Device.CUDA)) for job in some]
 
 
-def test_few_processes_run_ordinary_jobs_on_a_gpu() -> None:
-    """It works for one of them at a time. The others start processes, wait, or run fillers."""
-    risky, starting = jobs(3, Isolation.RISKY), jobs(3, Isolation.CHILD)
-    schedule = Schedule(on_gpu([*jobs(5), *risky, *starting]), "", 16)
-    assert [job.isolation for job in given(schedule, 3)] == [Isolation.SHARED]
-    assert [job.isolation for job in given(schedule, 4)] == [Isolation.CHILD]
-    assert [job.isolation for job in given(schedule, 5, starting=8)] == [Isolation.RISKY]
-    assert given(schedule, 6, starting=8, risky=4) == []
-    assert len(all_of(schedule, 3)) == 8
-
-
 def test_a_job_that_has_become_risky_runs_with_the_risky_ones() -> None:
-    """Each of its crashes costs a start, so it must not hold up one of the few processes for ordinary jobs."""
+    """Each of its crashes costs a start, and few processes at a time run such jobs."""
     some = on_gpu(jobs(9))
     deadly = Deadly()
     for _ in range(2):
         deadly.note(died(some[0].case), Isolation.SHARED)
-    schedule = Schedule(some, "", 16, deadly.moved)
-    assert [job.isolation for job in given(schedule, 9)] == []
-    assert [job.isolation for job in given(schedule, 0)] == [Isolation.RISKY]
-    assert [job.isolation for job in given(schedule, 9)] == [Isolation.RISKY]
-    assert len(all_of(schedule)) == 7
+    schedule = Schedule([*some, *jobs(1)], "", 16, deadly.moved)
+    assert [job.isolation for job in given(schedule)] == [Isolation.SHARED]
+    assert [job.isolation for job in given(schedule)] == [Isolation.RISKY]
+    assert len(all_of(schedule)) == 8
 
 
 def test_when_no_ordinary_job_is_left_all_processes_run_the_others() -> None:
     """However many run already."""
     schedule = Schedule(on_gpu(jobs(3, Isolation.RISKY)), "", 16)
-    assert len(all_of(schedule, 9, starting=5, risky=4)) == 3
-
-
-def test_on_host_memory_all_processes_run_ordinary_jobs() -> None:
-    """And where there are few processes."""
-    for some, processes in ((jobs(5), 16), (on_gpu(jobs(5)), 2)):
-        assert len(all_of(Schedule(some, "", processes), processes - 1)) == 5
+    assert len(all_of(schedule, starting=5, risky=4)) == 3
 
 
 def test_long_jobs_come_first() -> None:
