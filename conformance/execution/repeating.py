@@ -28,6 +28,8 @@ _SHARING = (Isolation.SHARED, Isolation.RISKY, Isolation.FRESH)
 _REPEATED = (Where.ALONE, Where.SECOND)
 COMPANY = 8
 """Cases that are repeated in one process, at most."""
+LONG = 2.0
+"""Seconds of cases after which another process is worth its start."""
 
 
 def unproven(results: Iterable[Result], deadly: Collection[str] = ()) -> list[list[Result]]:
@@ -67,13 +69,16 @@ def _smallness(result: Result) -> tuple[int, int, str]:
     return result.case.id.count("/"), len(result.case.id), result.case.id
 
 
-def companies(cases: Iterable[Case], deadly: Collection[str] = ()) -> dict[str, str]:
+def companies(cases: Iterable[Case], lasted: Mapping[str, float], deadly: Collection[str] = ()) -> dict[str, str]:
     """Return the name of the second process of each case that need not run alone, by the id of the case.
 
-    Cases of other libraries are kept apart: a library that damages memory must not confirm the failure of another one.
+    Cases of other libraries are kept apart: a library that damages memory must not confirm the failure of another one. ``lasted`` has the
+    seconds of each case so far: a process gets no more cases once those that it has take :data:`LONG` seconds.
     """
     found: dict[str, str] = {}
+    numbers: Counter[str] = Counter()
     sizes: Counter[str] = Counter()
+    seconds: dict[str, float] = defaultdict(float)
     for case in cases:
         invariant = catalogue()[case.invariant]
         if case.device is not Device.HOST and isolation_of(case, invariant, deadly) in (
@@ -82,8 +87,12 @@ def companies(cases: Iterable[Case], deadly: Collection[str] = ()) -> dict[str, 
         ):
             libraries = "+".join(sorted({*case.libraries}))
             kind = f"{libraries}{' alone' * invariant.exclusive}"
-            found[case.id] = f"{kind} {sizes[kind] // COMPANY}"
+            if sizes[kind] == COMPANY or seconds[kind] >= LONG:
+                numbers[kind] += 1
+                sizes[kind], seconds[kind] = 0, 0.0
+            found[case.id] = f"{kind} {numbers[kind]}"
             sizes[kind] += 1
+            seconds[kind] += lasted[case.id]
     return found
 
 

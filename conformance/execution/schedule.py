@@ -30,43 +30,63 @@ class Use(Enum):
     EXCLUSIVE = "exclusive"
     """One case at a time uses it."""
     NONE = "none"
-    """The cases are on host memory."""
+    """The cases are on host memory, and start no processes."""
 
 
 @dataclass(frozen=True)
 class Stage:
-    """A part of a run: its tier, and how its cases use the GPU."""
+    """A part of a run: its tiers, and how its cases use the GPU."""
 
-    tier: Tier
-    use: Use
+    tiers: tuple[Tier, ...]
+    uses: tuple[Use, ...]
+
+    @property
+    def is_exclusive(self) -> bool:
+        """Whether its cases run one after the other."""
+        return Use.EXCLUSIVE in self.uses
+
+    def has(self, case: Case) -> bool:
+        """Return whether a case belongs to the stage. Canaries belong to the full tier: they test the run, and some take long."""
+        invariant = catalogue()[case.invariant]
+        tier = Tier.FULL if invariant.canary else case.tier
+        return tier in self.tiers and _use(case) in self.uses
 
 
-STAGES = tuple(Stage(tier, use) for tier in (Tier.QUICK, Tier.FULL) for use in Use)
+STAGES = tuple(Stage((tier,), (use,)) for tier in (Tier.QUICK, Tier.FULL) for use in Use)
 """In their order: a run that is stopped early has a result for every pair and family.
 
 Cases on host memory are last in their tier, because they also run in processes that have nothing to do in the stages before (:func:`fillers_of`).
 """
-
-FIRST_FULL = Stage(Tier.FULL, Use.SHARED)
+FIRST_FULL = Stage((Tier.FULL,), (Use.SHARED,))
 """The first stage after the quick tier."""
+REPEATS = (Stage(tuple(Tier), (Use.SHARED, Use.NONE)), Stage(tuple(Tier), (Use.EXCLUSIVE,)))
+"""The stages in which failures are repeated. Each stage ends with a wait for its last case, so there are few."""
 
 
 def cases_of(stage: Stage, left: Iterable[Case]) -> list[Case]:
-    """Return the cases that belong to a stage. Canaries belong to the full tier: they test the run, and some take long."""
-    return [case for case in left if _stage(case) == stage]
+    """Return the cases that belong to a stage."""
+    return [case for case in left if stage.has(case)]
 
 
 def fillers_of(stage: Stage, left: Iterable[Case]) -> list[Case]:
-    """Return the cases on host memory that may run beside a stage, in processes that would wait for it."""
-    return [] if stage.use is Use.NONE else cases_of(Stage(stage.tier, Use.NONE), left)
+    """Return the cases on host memory that may run beside a stage, in processes that would wait for it, also those of a later tier.
+
+    A long case of a later tier would keep the stage from ending.
+    """
+    if Use.NONE in stage.uses:
+        return []
+    known = catalogue()
+    own, later = Stage(stage.tiers, (Use.NONE,)), Stage((Tier.FULL,), (Use.NONE,))
+    return [case for case in left if own.has(case) or (later.has(case) and not known[case.invariant].long)]
 
 
-def _stage(case: Case) -> Stage:
+def _use(case: Case) -> Use:
+    """Return the use of the GPU. A case that starts processes belongs to those on the GPU, which also wait for starts."""
     invariant = catalogue()[case.invariant]
-    tier = Tier.FULL if invariant.canary else case.tier
     if invariant.exclusive:
-        return Stage(tier, Use.EXCLUSIVE)
-    return Stage(tier, Use.NONE if case.device is Device.HOST else Use.SHARED)
+        return Use.EXCLUSIVE
+    is_light = case.device is Device.HOST and not invariant.isolation.starts_processes
+    return Use.NONE if is_light else Use.SHARED
 
 
 class Deadly:
@@ -105,7 +125,7 @@ class Kind(Enum):
     """They start processes."""
 
 
-_SHARES = {Kind.STARTING: 3, Kind.LONG: 4, Kind.RISKY: 4}
+_SHARES = {Kind.STARTING: 2, Kind.LONG: 4, Kind.RISKY: 4}
 """One of so many processes runs jobs of this kind, while there are others. Each start costs the driver and the processors seconds."""
 
 
@@ -114,7 +134,8 @@ class Schedule:
 
     Jobs of one company are a batch; each other job is a batch of its own. ``moved`` may change a job at the moment at which it is given away.
     Of ``exclusive`` jobs only those for fresh interpreters run side by side: they import libraries until it is their turn on the GPU.
-    ``fillers`` are for processes that would only wait for the end of the stage. Those that are left then belong to a later one.
+    ``fillers`` are for processes that would only wait for the end of the stage, those of the quick tier first. Those that are left then belong
+    to a later stage.
     """
 
     def __init__(
@@ -123,7 +144,7 @@ class Schedule:
     ) -> None:  # fmt: skip
         self._moved = moved
         self.is_exclusive = exclusive
-        batches = _batches(_mixed(fillers, seed))
+        batches = _batches(sorted(_mixed(fillers, seed), key=lambda job: job.case.tier is Tier.FULL))
         self._fillers = deque(batch for batch in batches if not (exclusive and batch[0].starts_processes))
         """Beside exclusive jobs none that starts processes: an import may use the GPU."""
         self.most_filling = max(1, processes // 2) if exclusive else processes

@@ -33,7 +33,7 @@ from .ledger import Ledger, NoRoom, Progress, lost
 from .pool import MonitorPool, Pool
 from .pytest_pool import PytestPool
 from .results import Result, Where, put_together, write_lines
-from .schedule import FIRST_FULL, STAGES, Deadly, Schedule, Stage, Use, cases_of, fillers_of
+from .schedule import FIRST_FULL, REPEATS, STAGES, Deadly, Schedule, Stage, cases_of, fillers_of
 from .tail import Tail
 from .workbench import WITH_STATES
 
@@ -215,7 +215,7 @@ class Supervisor:
         )
 
     def _run_left(self, end: float) -> None:
-        self._stages(end)
+        self._stages(STAGES, end)
         self._trace(end)
         self._repeat(end)
 
@@ -230,9 +230,10 @@ class Supervisor:
                 return
             cases = some(kinds)
             is_first = some is repeating.smallest and not self._settings.by_pytest
-            self._seconds = repeating.companies(cases, self._deadly) if is_first else {}
+            lasted = {result.case.id: result.duration for members in kinds for result in members}
+            self._seconds = repeating.companies(cases, lasted, self._deadly) if is_first else {}
             self._ledger.repeat(cases)
-            self._stages(end)
+            self._stages(REPEATS, end)
             self._seconds = {}
             if not self.stopped:
                 self._give_up_repeats()
@@ -242,8 +243,8 @@ class Supervisor:
         for first in list(self._ledger.again.values()):
             self._conclude(lost(first.case, self.why_not), 0)
 
-    def _stages(self, end: float) -> None:
-        for stage in STAGES:
+    def _stages(self, stages: Iterable[Stage], end: float) -> None:
+        for stage in stages:
             if stage == FIRST_FULL:
                 self._show_preview()
             self._work_off(stage, end)
@@ -287,7 +288,7 @@ class Supervisor:
     def _work_off(self, stage: Stage, end: float) -> None:
         futile = ended = 0
         while (left := cases_of(stage, self._ledger.left())) and not self._is_over(futile, ended):
-            exclusive = stage.use is Use.EXCLUSIVE
+            exclusive = stage.is_exclusive
             with self._among_runs(left, exclusive, end) as granted:
                 if granted:
                     fillers = self._jobs(fillers_of(stage, self._ledger.left()))

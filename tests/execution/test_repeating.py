@@ -118,7 +118,8 @@ def test_failures_on_a_gpu_are_repeated_with_those_of_the_same_libraries() -> No
     """A process that uses CUDA is expensive. At most a few share one; those of other libraries and those on host memory do not."""
     same = [on_gpu(f"{number}") for number in range(repeating.COMPANY + 1)]
     other = on_gpu(pair=("torch", "reference"))
-    found = repeating.companies([*same, other, case()])
+    cases = [*same, other, case()]
+    found = repeating.companies(cases, {each.id: 0.1 for each in cases})
     names = [found[each.id] for each in same]
     assert len(set(names[:-1])) == 1
     assert len({names[0], names[-1], found[other.id]}) == 3
@@ -127,7 +128,15 @@ def test_failures_on_a_gpu_are_repeated_with_those_of_the_same_libraries() -> No
 
 def test_a_failure_on_a_gpu_is_repeated_alone_where_its_case_has_ended_a_process() -> None:
     """It may end this one, too."""
-    assert repeating.companies([on_gpu()], {on_gpu().id}) == {}
+    assert repeating.companies([on_gpu()], {on_gpu().id: 0.1}, {on_gpu().id}) == {}
+
+
+def test_long_failures_are_spread_over_processes() -> None:
+    """They would wait for each other, and the run for the last of them."""
+    same = [on_gpu(f"{number}") for number in range(4)]
+    found = repeating.companies(same, {each.id: repeating.LONG / 2 for each in same})
+    names = [found[each.id] for each in same]
+    assert names[0] == names[1] != names[2] == names[3]
 
 
 # -- in a run

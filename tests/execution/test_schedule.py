@@ -9,7 +9,18 @@ import pytest
 from conformance.adapters.base import Device
 from conformance.execution.jobs import Job
 from conformance.execution.results import Result
-from conformance.execution.schedule import STAGES, Deadly, Kind, Schedule, Stage, Use, cases_of, fillers_of
+from conformance.execution.schedule import (
+    FIRST_FULL,
+    REPEATS,
+    STAGES,
+    Deadly,
+    Kind,
+    Schedule,
+    Stage,
+    Use,
+    cases_of,
+    fillers_of,
+)
 from conformance.protocols.clauses import Level
 from conformance.suite.catalogue import Case, Isolation, Tier
 from conformance.suite.outcomes import Outcome
@@ -17,6 +28,7 @@ from conformance.suite.outcomes import Outcome
 QUICK = Case("pointer.same-address", "one", "two", "dlpack", Device.HOST, tier=Tier.QUICK)
 FULL = replace(QUICK, tier=Tier.FULL)
 ALONE = replace(QUICK, invariant="ordering.handover", device=Device.CUDA)
+FRESH = replace(FULL, invariant="imports.rotation")
 CANARY = replace(QUICK, invariant="canary.passes")
 
 
@@ -51,13 +63,35 @@ def test_each_case_belongs_to_one_stage_and_the_quick_ones_come_first() -> None:
         [replace(ALONE, tier=Tier.FULL)],
         [FULL, CANARY],
     ]
-    assert STAGES[0] == Stage(Tier.QUICK, Use.SHARED)
+    assert STAGES[0] == Stage((Tier.QUICK,), (Use.SHARED,))
 
 
-def test_cases_on_host_memory_may_run_beside_the_stages_of_their_tier() -> None:
-    """They use no GPU, so they disturb no exclusive case."""
-    cases = [QUICK, FULL, ALONE]
-    assert [fillers_of(stage, cases) for stage in STAGES] == [[QUICK], [QUICK], [], [FULL], [FULL], []]
+def test_a_case_that_starts_processes_runs_beside_those_on_a_gpu() -> None:
+    """On host memory, too: it waits for starts, so it begins early."""
+    assert cases_of(FIRST_FULL, [FRESH]) == [FRESH]
+
+
+def test_failures_are_repeated_in_two_stages() -> None:
+    """Whatever their tier."""
+    cases = [FULL, ALONE, QUICK, replace(QUICK, device=Device.CUDA)]
+    assert [cases_of(stage, cases) for stage in REPEATS] == [[FULL, QUICK, cases[3]], [ALONE]]
+
+
+def test_cases_on_host_memory_may_run_beside_the_stages_of_their_tier_and_of_the_one_before() -> None:
+    """They use no GPU, so they disturb no exclusive case. A long one of the full tier would keep the quick tier from ending."""
+    long = replace(FULL, invariant="threads.chain")
+    cases = [QUICK, FULL, ALONE, long]
+    own = [FULL, long]
+    assert [fillers_of(stage, cases) for stage in STAGES] == [[QUICK, FULL], [QUICK, FULL], [], own, own, []]
+
+
+def test_fillers_of_the_quick_tier_are_first() -> None:
+    """The run shows a table once the quick tier has ended."""
+    fillers = [
+        Job(replace(QUICK, tier=tier, parameters=(("n", f"{n}"),)), Isolation.SHARED) for n in range(9) for tier in Tier
+    ]
+    schedule = Schedule((), "", 2, fillers=fillers)
+    assert [schedule.filler()[0].case.tier for _ in fillers] == [Tier.QUICK] * 9 + [Tier.FULL] * 9
 
 
 def on_gpu(some: list[Job]) -> list[Job]:
@@ -114,7 +148,7 @@ def test_the_order_follows_from_the_ids_and_the_seed() -> None:
     assert len({tuple(map(str, order)) for order in (some, first, other)}) == 3
 
 
-@pytest.mark.parametrize(("processes", "most"), [(1, 1), (2, 1), (6, 2), (12, 4)])
+@pytest.mark.parametrize(("processes", "most"), [(1, 1), (2, 1), (6, 3), (12, 6)])
 def test_few_jobs_at_a_time_start_processes_while_there_are_others(processes: int, most: int) -> None:
     """They begin at once, so that none of them is left for the end."""
     schedule = Schedule([*jobs(9), *jobs(9, Isolation.FRESH)], "", processes)
@@ -133,7 +167,7 @@ def test_exclusive_jobs_run_one_after_the_other_while_fresh_interpreters_import(
     """The other processes get nothing else; a forked child has nothing to do before its turn."""
     ordinary, forked, fresh = jobs(3), jobs(2, Isolation.CHILD), jobs(4, Isolation.FRESH)
     schedule = Schedule([*ordinary, *forked, *fresh], "", 3, exclusive=True)
-    beside = [job for starting in (0, 1) for job in given(schedule, 1, starting=starting)]
+    beside = [job for starting in (0, 1) for job in given(schedule, starting=starting)]
     alone = all_of(schedule, alone=True)
     assert {job.isolation for job in beside} == {Isolation.FRESH}
     assert [job.isolation for job in alone[5:]] == [Isolation.FRESH] * 2
