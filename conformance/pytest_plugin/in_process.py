@@ -5,7 +5,6 @@ Nothing is isolated. A case that kills its process ends pytest, and no trial wit
 
 from __future__ import annotations
 
-import os
 from collections.abc import Iterator
 from dataclasses import replace
 from pathlib import Path
@@ -16,7 +15,6 @@ import pytest
 from conformance.execution import accusing
 from conformance.execution.results import Result
 from conformance.execution.workbench import Workbench
-from conformance.suite import children
 from conformance.suite.catalogue import Case, Isolation, catalogue
 from conformance.suite.exchange import Exchange
 from conformance.suite.outcomes import Failure, Refused
@@ -36,12 +34,6 @@ class InProcess(Running):
         super().__init__(isolated)
         self._bench = Workbench()
         self._turns = turns
-
-    def pytest_collection_finish(self, session: pytest.Session) -> None:
-        """Have CUDA start with all its queues, if a case looks at the order of streams: it hears of them only at its start."""
-        cases = (case for item in session.items if (case := case_of(item)) is not None)
-        if any(catalogue()[case.invariant].exclusive for case in cases):
-            os.environ.setdefault(children.QUEUES, children.MOST_QUEUES)
 
     @pytest.hookimpl(trylast=True)
     def pytest_runtest_setup(self, item: pytest.Item) -> None:

@@ -18,16 +18,13 @@ from conformance import launcher
 from . import surroundings
 
 QUEUES = "CUDA_DEVICE_MAX_CONNECTIONS"
-"""Environment variable: how many hardware queues a process has for its streams. Streams that share one wait for each other.
+"""Environment variable: the number of hardware queues that a process has for its streams. CUDA reads it when it starts; its default is 8.
 
-Each queue takes 20 to 40 ms of the start of CUDA on an H200, and the starts of all processes wait for each other in the driver.
+Streams that share a queue wait for each other. Each queue takes 20 to 40 ms of the start of CUDA on an H200, and the driver starts one
+process at a time.
 """
-MOST_QUEUES = "32"
-"""For processes that look at the order of many streams, one case after the other."""
-SOME_QUEUES = "16"
-"""For programs that look at the order of few streams."""
 FEWEST_QUEUES = "2"
-"""For processes that look at no order."""
+"""For processes that do not look at the order of streams."""
 LAUNCHER = launcher.__file__
 MOST_FILE_BYTES = 4 << 30
 """Limit of a file that a child writes, in bytes; shared memory counts as a file."""

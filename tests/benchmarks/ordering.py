@@ -6,7 +6,6 @@ stream for a fixed time, hand over, wait for the consumer's stream, compare.
 
 from __future__ import annotations
 
-import os
 import statistics
 import sys
 import time
@@ -16,7 +15,6 @@ from conformance.adapters.base import Device
 from conformance.execution import environment
 from conformance.execution.results import Result
 from conformance.execution.workbench import Workbench
-from conformance.suite import children
 from conformance.suite.catalogue import Case, Tier, catalogue
 from conformance.suite.exchange import Exchange, Partners
 from conformance.suite.order.evidence import setting_of
@@ -49,7 +47,6 @@ def lasting(action: Callable[[], object]) -> float:
 
 def main() -> int:
     """A line for each pair: medians in milliseconds, and how many times as long the spinning kernel takes."""
-    os.environ.setdefault(children.QUEUES, children.MOST_QUEUES)
     facts = environment.measure()
     bench = Workbench()
     invariant = catalogue()["ordering.handover"]
