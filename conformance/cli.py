@@ -19,16 +19,21 @@ from typing import Any, NoReturn
 import conformance
 from conformance import files, settings, temporary
 from conformance.adapters import registry
+from conformance.checks import deadline
+from conformance.checks.catalogue import Case, Tier, catalogue
+from conformance.console import stdio
+from conformance.console.progress import waiting
+from conformance.console.screen import Screen, harmless
 from conformance.execution import (
     canaries,
+    check_folder,
     early_server,
     environment,
-    folder,
-    held,
     ledger,
     machine,
     plan,
     planning,
+    run_folder,
     supervisor,
 )
 from conformance.execution.environment import Facts
@@ -37,11 +42,8 @@ from conformance.execution.untested import NOTHING, Untested, untested
 from conformance.exits import Exit, UserError, why
 from conformance.files import Unreadable
 from conformance.ownership import owned
-from conformance.report import calls, findings, standard, terminal
-from conformance.report import catalogue as catalogue_report
-from conformance.report.screen import harmless
-from conformance.suite import deadline
-from conformance.suite.catalogue import Case, Tier, catalogue
+from conformance.reports import calls, check_findings, check_terminal
+from conformance.reports import catalogue as catalogue_report
 from conformance.verdict import Verdict
 
 MATRIX = Path("matrix.yaml")
@@ -50,11 +52,11 @@ OUTSIDE = {
     "images": ("conformance.images.cli", "build the images of cells that are missing"),
     "conform": ("conformance.engines.cli", "run the suite in cells: containers, or environments made from locks"),
     "shell": ("conformance.engines.cli", "open a shell in a cell"),
-    "merge": ("conformance.verdicts.cli", "put any number of runs into one run file, every planned cell in it"),
-    "publish": ("conformance.publish.cli", "write the reports of a run: a page, Markdown, JUnit XML"),
-    "gate": ("conformance.verdicts.gate_cli", "judge a run beside a baseline, with waivers: may this be released?"),
-    "waivers": ("conformance.verdicts.gate_cli", "check waivers.yaml and what it covers, or propose waivers"),
-    "history": ("conformance.verdicts.gate_cli", "show runs that were judged, since when cases fail, and which flap"),
+    "merge": ("conformance.runs.cli", "put any number of runs into one run file, every planned cell in it"),
+    "publish": ("conformance.reports.cli", "write the reports of a run: a page, Markdown, JUnit XML"),
+    "gate": ("conformance.gate.cli", "judge a run beside a baseline, with waivers: may this be released?"),
+    "waivers": ("conformance.gate.cli", "check waivers.yaml and what it covers, or propose waivers"),
+    "history": ("conformance.gate.cli", "show runs that were judged, since when cases fail, and which flap"),
     "clean": ("conformance.images.cli", "remove the images that no lock refers to"),
 }
 """Commands that run outside the cells, where their packages are: module and help. Only the one that is asked for is imported."""
@@ -73,7 +75,7 @@ READING = {
         "conformance.explain.cli",
         "tell what an invariant, a clause, a family or a case is about, and what it would have caught",
     ),
-    "finding": ("conformance.report.finding_cli", "print a report on one finding, for the library's tracker"),
+    "finding": ("conformance.reports.finding_cli", "print a report on one finding, for the library's tracker"),
     "repro": ("conformance.repro.cli", "print a standalone script of one case, for a bug report"),
 }
 """Commands that run nothing; they are imported only when they are asked for."""
@@ -103,9 +105,9 @@ def parser(asked: str = "") -> argparse.ArgumentParser:
     one.add_argument(
         "--out",
         type=Path,
-        default=findings.RESULTS,
+        default=check_findings.RESULTS,
         metavar="DIR",
-        help=f"where results go (default: {findings.RESULTS})",
+        help=f"where results go (default: {check_findings.RESULTS})",
     )
     one.add_argument(
         "--resume",
@@ -224,7 +226,7 @@ def _words(text: str) -> tuple[str, ...]:
 def main(arguments: Sequence[str] | None = None) -> int:
     """Run a command; returns its exit code, whether or not somebody reads what it says."""
     os.umask(os.umask(0) & 0o077)  # this user can read and write the results, whatever the umask is
-    with standard.patient() as out:
+    with stdio.patient() as out:
         code = _ended(arguments)
     if out.full is None:
         return code
@@ -274,14 +276,14 @@ def _run(
 ) -> int:
     job = _resumed(options) if options.resume else _begun(options)
     out = options.resume or options.out
-    screen = terminal.Screen.of(sys.stdout)
-    terminal.announce(screen, job.facts, len(job.cases), processes, out, earlier=job.earlier)
+    screen = Screen.of(sys.stdout)
+    check_terminal.announce(screen, job.facts, len(job.cases), processes, out, earlier=job.earlier)
     try:
         with owned(out):
             if not options.resume:
-                folder.prepare(job.cases, job.facts.to_json(), out, job.facts.contents)
-            progress = terminal.Progress(sys.stderr).update
-            preview = partial(terminal.preview, screen, job.facts)
+                run_folder.prepare(job.cases, job.facts.to_json(), out, job.facts.contents)
+            progress = check_terminal.RunProgress(sys.stderr).update
+            preview = partial(check_terminal.preview, screen, job.facts)
             run = supervisor.run(job.cases, out, chosen, progress, job.known, job.deadly, preview, early)
     except ledger.NoRoom as error:
         return _no_room(error.error, out, error.decided, len(job.cases))
@@ -289,12 +291,12 @@ def _run(
         return _no_room(error, out, 0, len(job.cases))
     if run.stopped:
         return _stopped(run, out)
-    found = findings.of_run(run.results, job.facts)
+    found = check_findings.of_run(run.results, job.facts)
     try:
-        findings.write(found, job.facts, out)
+        check_findings.write(found, job.facts, out)
     except OSError as error:
         return _no_room(error, out, len(run.results) - len(run.lost), len(job.cases))
-    terminal.summarize(screen, run, job.facts, found, out, verbose=options.verbose)
+    check_terminal.summarize(screen, run, job.facts, found, out, verbose=options.verbose)
     return exit_code(run, untested(job.facts.environment, job.cases))
 
 
@@ -318,7 +320,7 @@ def _begun(options: argparse.Namespace) -> Job:
     if not cases:
         raise UserError("nothing to run: this selection has no case in this environment; `list` shows what there is")
     _make_folder("--out", options.out)
-    return Job(facts, cases, {}, held.deadly(options.out))
+    return Job(facts, cases, {}, check_folder.deadly(options.out))
 
 
 def _resumed(options: argparse.Namespace) -> Job:
@@ -326,10 +328,10 @@ def _resumed(options: argparse.Namespace) -> Job:
     _check_nothing_else_is_chosen(options)
     left = _left_in(options.resume, "--resume: ", "run without --resume")
     _make_folder("--resume", options.resume)
-    with terminal.waiting(sys.stderr, "looking at the libraries …"):
+    with waiting(sys.stderr, "looking at the libraries …"):
         facts = environment.measure(tuple(library["name"] for library in left.environment["libraries"]))
     changed = environment.differences(left.environment, facts.to_json())
-    changed = changed or environment.rebuilt(left.environment, folder.contents(options.resume), facts)
+    changed = changed or environment.rebuilt(left.environment, run_folder.contents(options.resume), facts)
     if changed:
         raise UserError(
             f"--resume: this is not the environment that {options.resume} was run in: {'; '.join(changed[:3])}; "
@@ -338,9 +340,9 @@ def _resumed(options: argparse.Namespace) -> Job:
     return Job(facts, list(left.cases), left.known, left.unended)
 
 
-def _left_in(out: Path, option: str, advice: str) -> held.Left:
+def _left_in(out: Path, option: str, advice: str) -> check_folder.Left:
     try:
-        left = held.left(out)
+        left = check_folder.left(out)
     except Unreadable as error:
         raise UserError(f"{option}{out} holds no run that can be read ({error.brief}); {advice}") from error
     for told in left.damage[:_MOST_DAMAGE]:
@@ -356,7 +358,7 @@ def _left_in(out: Path, option: str, advice: str) -> held.Left:
 def _stopped(run: supervisor.Run, out: Path) -> int:
     """One line: what is there, and how to go on."""
     decided = len(run.results) - len(run.lost)
-    told = f", and {terminal.unsettled(run)}" if run.unsettled else ""
+    told = f", and {check_terminal.unsettled(run)}" if run.unsettled else ""
     print(
         f"\nconformance: {run.stopped}; {decided} of {len(run.results)} cases have an outcome{told}: "
         f"`report {out}` shows them, `check --resume {out}` runs the rest",
@@ -388,20 +390,20 @@ def _report(options: argparse.Namespace) -> int:
     """The summary of what lies in a folder; cases without an outcome are lost, and accusations that were not settled are counted."""
     left = _left_in(options.folder, "", "give the folder of a run, as `check --out` made it")
     run = supervisor.Run(left.results, 0.0, unsettled=len(left.unsettled))
-    screen = terminal.Screen.of(sys.stdout)
+    screen = Screen.of(sys.stdout)
     facts = Facts.from_json(left.environment)
     if options.calls:
         sys.stdout.write(calls.markdown(run.results, [library.name for library in facts.environment.libraries]))
         return exit_code(run, untested(facts.environment, left.cases))
-    told = findings.of_run(run.results, facts)
-    terminal.summarize(screen, run, facts, told, options.folder, verbose=options.verbose)
+    told = check_findings.of_run(run.results, facts)
+    check_terminal.summarize(screen, run, facts, told, options.folder, verbose=options.verbose)
     return exit_code(run, untested(facts.environment, left.cases))
 
 
 def _check_nothing_else_is_chosen(options: argparse.Namespace) -> None:
     """The folder says what is run: other choices would be ignored."""
     given = {
-        "--out": options.out != findings.RESULTS,
+        "--out": options.out != check_findings.RESULTS,
         "--device": options.device != "auto",
         "--between": bool(options.between),
         "--family": bool(options.family),
@@ -461,7 +463,7 @@ def _list(options: argparse.Namespace) -> int:
     elif options.json:
         print(json.dumps(catalogue_report.as_json(shown, cases, facts), indent=1, ensure_ascii=False))
     else:
-        catalogue_report.show(terminal.Screen.of(sys.stdout), shown, cases, facts)
+        catalogue_report.show(Screen.of(sys.stdout), shown, cases, facts)
     return Exit.OK
 
 
@@ -474,7 +476,7 @@ def _planned(options: argparse.Namespace) -> tuple[Facts, list[Case]]:
         tier=options.tier,
         canaries=options.canaries,
     )
-    with terminal.waiting(sys.stderr, "looking at the libraries …"):
+    with waiting(sys.stderr, "looking at the libraries …"):
         return planning.planned(selection, options.device)
 
 

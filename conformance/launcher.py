@@ -18,7 +18,7 @@ import runpy
 
 PACKAGE = "conformance"
 ANSWERS = "CONFORMANCE_ANSWERS"
-"""Name of the variable, as in ``suite/surroundings.py``."""
+"""Name of the variable, as in ``checks/environment_variables.py``."""
 
 
 def load(folder: str) -> None:

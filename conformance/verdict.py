@@ -9,7 +9,7 @@ class Verdict(str, Enum):
     """What the outcome of one case means. Worst first; the verdicts never collapse into each other.
 
     The value is the word in ``results.jsonl``; ``letter`` stands for it in run files, ``symbol`` in tables. ``colour`` is a name
-    that :meth:`~conformance.report.screen.Screen.paint` knows.
+    that :meth:`~conformance.console.screen.Screen.paint` knows.
     """
 
     letter: str

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import pytest
 
-from conformance.exchanges import CLAIMS, INFERRED, core, demand, duty, known, many, way, where
+from conformance.console.wording import CLAIMS, INFERRED, core, demand, duty, known, many, way, where
 from conformance.protocols.clauses import LIBRARY, UNSIDED, Clause, Role, all_clauses, clause
 
 PRODUCER, CONSUMER = Role.PRODUCER, Role.CONSUMER

@@ -19,7 +19,7 @@ from lines import planned as planned_case
 
 from conformance.engines import digests
 from conformance.engines.cells import planned
-from conformance.verdicts import history, runfile
+from conformance.runs import history, run_file
 
 ROOT = Path(__file__).parent.parent
 CELLS = (
@@ -202,7 +202,7 @@ def test_every_night_is_in_the_history_also_one_that_is_red(hub: Hub) -> None:
     last = hub.night(WORSE)
     runs = history.read(last.folder / "run" / "history.jsonl").entries
     assert [len(run.cases) for run in runs] == [0, 2]
-    assert runs[-1].digest == runfile.digest(runfile.read(last.folder / "run" / "run.json.gz"))
+    assert runs[-1].digest == run_file.digest(run_file.read(last.folder / "run" / "run.json.gz"))
     assert (last.codes["the gate"], last.codes["the reports"]) == (REGRESSION, 0)
     assert "regression" in (last.folder / "summary.md").read_text()
     assert "NumPy exports a plain array as another element type, by DLPack." in last.told
@@ -213,7 +213,7 @@ def test_a_cell_that_nobody_brought_is_red_and_in_the_run(brought: int, states: 
     """The night is told to its end, also if no machine has answered."""
     night = hub.night(GOOD, brought=brought)
     assert (night.codes["the gate"], night.codes["the reports"]) == (NOT_TESTED, 0)
-    run = runfile.read(night.folder / "run" / "run.json.gz")
+    run = run_file.read(night.folder / "run" / "run.json.gz")
     assert [cell.states for cell in run.cells] == states
 
 

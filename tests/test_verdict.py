@@ -7,8 +7,8 @@ from importlib import resources
 
 import pytest
 
+from conformance.console.screen import Screen
 from conformance.protocols.clauses import Level
-from conformance.report.screen import Screen
 from conformance.verdict import BY_LETTER, LEGEND, Verdict
 
 SIGNS = ("word", "letter", "symbol", "meaning")

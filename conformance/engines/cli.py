@@ -14,6 +14,7 @@ from dataclasses import replace
 from pathlib import Path
 
 from conformance import files, private, settings
+from conformance.console.screen import Screen
 from conformance.exits import Exit, UserError, given_by, why
 from conformance.images import cli as images
 from conformance.images import commands as image_commands
@@ -22,13 +23,12 @@ from conformance.images.commands import Engine as Program
 from conformance.images.process import Shell
 from conformance.matrix import uv
 from conformance.ownership import owned
-from conformance.report.screen import Screen
 
-from . import cells, choosing, direct, gpus, owning, records, running, showing, with_tests
+from . import cells, direct, display, engine_choice, folder_ownership, gpus, package_tests, records, running
 from .base import Engine
-from .candidates import asked
+from .candidates import requests
 from .candidates.index import Index
-from .candidates.placing import Placing
+from .candidates.placement import Placing
 from .candidates.unpacking import Unpacking
 from .containers import PLAIN_USER, SUITE, Containers
 from .here import Here
@@ -100,7 +100,7 @@ def _add_gate(command: argparse.ArgumentParser) -> None:
     )
     command.add_argument(
         "--with-tests-limit", type=settings.seconds("--with-tests-limit"), metavar="SECONDS",
-        help=f"what they may take in one cell (default: {with_tests.SECONDS:g})",
+        help=f"what they may take in one cell (default: {package_tests.SECONDS:g})",
     )  # fmt: skip
 
 
@@ -125,17 +125,17 @@ def _conform(options: argparse.Namespace) -> int:
     if options.resume:
         run, out = _left_in(options.resume), options.resume
         run = replace(run, bounds=_bounds(options, run.bounds))
-        engine, _ = choosing.choose(_engines(run.on, run.gpus, run.bounds, shell))
+        engine, _ = engine_choice.choose(_engines(run.on, run.gpus, run.bounds, shell))
     else:
         run, engine = _planned(options, shell)
         out = options.out or OUT
-    showing.announce(sys.stderr, run, engine.facts(), out)
+    display.announce(sys.stderr, run, engine.facts(), out)
     if options.dry_run:
         return _dry(run, engine, out, shell)
     _make_folder(out)
     if not options.resume and (run.with_tests or run.candidates):
         advice = "choose a folder that only you can change"
-        owning.check("--out", out, advice, [cell.name for cell in run.cells], contained=_contained(run))
+        folder_ownership.check("--out", out, advice, [cell.name for cell in run.cells], contained=_contained(run))
     with owned(out), stops:
         if not options.resume:
             with given_by("--out", out):
@@ -144,10 +144,10 @@ def _conform(options: argparse.Namespace) -> int:
 
 
 def _run(run: Run, engine: Engine, out: Path, jobs: int, stops: Stops) -> int:
-    lines = showing.Lines(Screen.of(sys.stderr))
+    lines = display.Lines(Screen.of(sys.stderr))
     place = Unpacking(out, _uv_shell(dry_run=False)).prepare
     found = running.Runner(run, out, engine, jobs, lines.say, lines.watch, lines.told, stops, place).go()
-    showing.table(Screen.of(sys.stdout), run, found, out)
+    display.table(Screen.of(sys.stdout), run, found, out)
     return int(running.exit_code(found, stops.number))
 
 
@@ -190,7 +190,7 @@ def _left_in(out: Path) -> Run:
     Raises UserError if the file breaks these rules, or requests something that the suite never writes.
     """
     advice = "if you trust it, copy the folder to a place that only you can change, and resume the copy"
-    owning.check("--resume", out, advice)
+    folder_ownership.check("--resume", out, advice)
     try:
         run = records.read_run(out, own=True)
     except files.NotOwn as error:
@@ -208,10 +208,10 @@ def _left_in(out: Path) -> Run:
         )
     for cell in run.cells:
         records.folder_of(out, cell.name)
-    for name in (records.CANDIDATES, with_tests.FOLDER):
+    for name in (records.CANDIDATES, package_tests.FOLDER):
         records.folder_of(out, name)
-    owning.check("--resume", out, advice, [cell.name for cell in run.cells], contained=_contained(run))
-    owning.check_tests("--resume", out, advice)
+    folder_ownership.check("--resume", out, advice, [cell.name for cell in run.cells], contained=_contained(run))
+    folder_ownership.check_tests("--resume", out, advice)
     return run
 
 
@@ -265,13 +265,13 @@ def _planned(options: argparse.Namespace, shell: Shell) -> tuple[Run, Engine]:
     chosen, tier = _cells(options)
     if options.candidate:
         chosen = _placed(options, chosen)
-    engine, why = choosing.choose(_engines(options.on, options.gpus, bounds, shell))
+    engine, why = engine_choice.choose(_engines(options.on, options.gpus, bounds, shell))
     arguments = (*(part for case in options.case for part in ("--case", case)), *_for_check(options))
     chosen = cells.only(chosen, arguments)
     on = engine.program.program if isinstance(engine, Containers) else engine.name
     tests = None
     if options.with_tests:
-        tests = WithTests(str(options.with_tests.absolute()), options.with_tests_limit or with_tests.SECONDS)
+        tests = WithTests(str(options.with_tests.absolute()), options.with_tests_limit or package_tests.SECONDS)
     run = Run(
         secrets.token_hex(4), tier, on, why, options.gpus, bounds, arguments, chosen, tuple(options.candidate), tests
     )
@@ -280,7 +280,7 @@ def _planned(options: argparse.Namespace, shell: Shell) -> tuple[Run, Engine]:
 
 def _placed(options: argparse.Namespace, chosen: Sequence[Cell]) -> tuple[Cell, ...]:
     """The cells with the candidates that stand in them."""
-    found, mistakes = asked.read(options.candidate)
+    found, mistakes = requests.read(options.candidate)
     shell = _uv_shell(dry_run=options.dry_run)
     return Placing(found, Index(shell.environment, shell.say).best, mistakes).all(chosen, only=options.only_candidate)
 
@@ -342,14 +342,14 @@ def _build_shell(*, dry_run: bool) -> Shell:
 
 def _begin(run: Run, out: Path) -> None:
     """The plan is written before anything runs, and what an earlier run has left of these cells is gone before it."""
-    for name in (records.CANDIDATES, with_tests.FOLDER):
+    for name in (records.CANDIDATES, package_tests.FOLDER):
         records.folder_of(out, name)
     for cell in run.cells:
         folder = records.folder_of(out, cell.name)
-        for name in (records.CELL, *records.OF_CHECK, records.LOG, with_tests.RESULTS, with_tests.LOG):
+        for name in (records.CELL, *records.OF_CHECK, records.LOG, package_tests.RESULTS, package_tests.LOG):
             files.remove(folder / name)
     if run.with_tests:
-        with_tests.copy(Path(run.with_tests.folder), out)
+        package_tests.copy(Path(run.with_tests.folder), out)
     records.write(out / records.RUN, run.to_json())
 
 
@@ -374,8 +374,8 @@ def _tasks(run: Run, prepared: Prepared, out: Path) -> Iterator[Task]:
     folder, name = (out / prepared.cell.name).absolute(), running.container_name(run, prepared.cell)
     yield Task(prepared, running.arguments(run, folder), folder, name)
     if run.with_tests:
-        tests = with_tests.arguments(Path(run.with_tests.folder))
-        yield Task(prepared, tests, folder, f"{name}-tests", (out / with_tests.FOLDER).absolute())
+        tests = package_tests.arguments(Path(run.with_tests.folder))
+        yield Task(prepared, tests, folder, f"{name}-tests", (out / package_tests.FOLDER).absolute())
 
 
 def _make_folder(out: Path) -> None:
@@ -388,7 +388,7 @@ def _make_folder(out: Path) -> None:
 def _shell(options: argparse.Namespace) -> int:
     shell = _build_shell(dry_run=options.dry_run)
     chosen = cells.planned(options.matrix, None, [options.cell])
-    engine, why = choosing.choose(_engines(options.on, options.gpus, DEFAULTS, shell))
+    engine, why = engine_choice.choose(_engines(options.on, options.gpus, DEFAULTS, shell))
     print(f"{chosen[0].title} on {engine.name} ({why})", file=sys.stderr)
     if chosen[0].problem:
         raise UserError(f"{chosen[0].title}: {chosen[0].problem}")

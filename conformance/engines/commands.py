@@ -6,7 +6,7 @@ import os
 from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
 
-from conformance.execution import sharing
+from conformance.execution import gpu_sharing
 from conformance.images.commands import Command, Engine
 
 from .model import Bounds, Gpus, Placed, Task, User
@@ -17,12 +17,12 @@ CANDIDATES = "/candidates"
 TESTS = "/with-tests"
 CANDIDATES_VARIABLE = "CONFORMANCE_CANDIDATES"
 """By which a cell knows what stands in front of its path."""
-STARTUP = "conformance/suite/startup"
+STARTUP = "conformance/checks/startup"
 """The folder whose ``sitecustomize`` hides what candidates replace, in the folder that the suite is in."""
 RUN_LABEL = "conformance.run"
 STOP_SECONDS = 20
 """What ``check`` has to put everything down in order; then it is killed."""
-GPU_LOCK = os.fspath(sharing.LOCK)
+GPU_LOCK = os.fspath(gpu_sharing.LOCK)
 """By which runs on one machine keep out of each other's way on the GPU; containers have to see the same one."""
 PODMANS_INIT = tuple(Path(folder, "catatonit") for folder in ("/usr/libexec/podman", "/usr/lib/podman", "/usr/bin"))
 _CUDA_12 = ("cublas", "cuda_nvrtc", "cuda_runtime", "cufft", "curand", "cusolver", "cusparse", "nvjitlink")

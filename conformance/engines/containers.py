@@ -12,14 +12,14 @@ from pathlib import Path
 from typing import Any
 
 import conformance
-from conformance.execution import sharing
+from conformance.execution import gpu_sharing
 from conformance.images import making
 from conformance.images.commands import Command
 from conformance.images.commands import Engine as Program
 from conformance.images.model import Outcome, Recipe, State
 from conformance.images.process import Shell
 
-from . import commands, endings, gpus
+from . import commands, exit_states, gpus
 from .model import Bounds, Cell, Ending, Gpus, Lifecycle, Placed, Prepared, Task, User
 
 SUITE = Path(conformance.__file__).parent
@@ -116,7 +116,7 @@ class Containers:
         return commands.run(self.program, task, self._common(task.prepared.placed), variables, labels)
 
     def _common(self, placed: Sequence[Placed] = ()) -> Command:
-        lock = sharing.can_be_file(sharing.LOCK)
+        lock = gpu_sharing.can_be_file(gpu_sharing.LOCK)
         return commands.contained(self.program, SUITE, self._bounds, self._gpus, self._user, placed, lock=lock)
 
     def _variables(self, cell: Cell) -> dict[str, str]:
@@ -145,10 +145,10 @@ class Containers:
         An entry of another kind under the lock's name is never mounted, because it could be a link to any file of the
         machine.
         """
-        os.close(sharing.opened(sharing.LOCK))
-        if not sharing.can_be_file(sharing.LOCK):
+        os.close(gpu_sharing.opened(gpu_sharing.LOCK))
+        if not gpu_sharing.can_be_file(gpu_sharing.LOCK):
             self._shell.say(
-                f"{sharing.LOCK} is not a file that all users can read, so it is not mounted: other runs on this machine's GPUs may disturb "
+                f"{gpu_sharing.LOCK} is not a file that all users can read, so it is not mounted: other runs on this machine's GPUs may disturb "
                 "this one; remove it"
             )
 
@@ -172,22 +172,22 @@ class Containers:
     def ended(self, task: Task, code: int, said: str, *, wrote: bool) -> Ending:
         """Ask the container itself, then remove it."""
         answer = self._shell.ask(commands.state(self.program, task.name))
-        state = endings.container(answer.stdout) if answer.ok else None
+        state = exit_states.container(answer.stdout) if answer.ok else None
         ending = self._meaning(state, code, said, answer.stderr, wrote=wrote, tests=task.tests is not None)
         if ending.lifecycle is not Lifecycle.ENGINE_GONE:
             self._shell.ask(commands.remove(self.program, task.name))
         return ending
 
     def _meaning(
-        self, state: endings.Container | None, code: int, said: str, answer: str, *, wrote: bool, tests: bool
+        self, state: exit_states.Container | None, code: int, said: str, answer: str, *, wrote: bool, tests: bool
     ) -> Ending:
-        if state is None or endings.never_started(state):
-            return endings.without_container(code, said, answer)
+        if state is None or exit_states.never_started(state):
+            return exit_states.without_container(code, said, answer)
         if not state.ended:
             return Ending(
                 Lifecycle.KILLED, f"the engine's client ended with {code} while the container ran; `--resume` goes on"
             )
-        return endings.of_container(state, said, self._bounds.memory, wrote=wrote, tests=tests)
+        return exit_states.of_container(state, said, self._bounds.memory, wrote=wrote, tests=tests)
 
     def shell(self, prepared: Prepared, suite: Path) -> Command:
         """In a container as a run has it."""
@@ -196,7 +196,7 @@ class Containers:
 
 def _prepared(cell: Cell, outcome: Outcome) -> Prepared | Ending:
     if outcome.state is State.FAILED:
-        ending = endings.build_failed(outcome.reason)
+        ending = exit_states.build_failed(outcome.reason)
         log = f"; see {outcome.log}" if outcome.log else ""
         return Ending(ending.lifecycle, ending.reason + log)
     return Prepared(cell, outcome.image or "IMAGE", {"image": outcome.image, "image state": outcome.state.value})

@@ -12,7 +12,7 @@ import conformance
 from conformance import command
 from conformance.images.commands import Command
 
-from . import commands, endings, gpus
+from . import commands, exit_states, gpus
 from .model import Cell, Ending, Gpus, Prepared, Task
 
 ROOT = Path(conformance.__file__).parents[1]
@@ -71,7 +71,7 @@ class Direct:
 
     def ended(self, task: Task, code: int, said: str, *, wrote: bool) -> Ending:
         """By the exit code."""
-        return endings.of_check(code, said, wrote=wrote) if task.tests is None else endings.of_tests(code, said)
+        return exit_states.of_check(code, said, wrote=wrote) if task.tests is None else exit_states.of_tests(code, said)
 
 
 def variables(

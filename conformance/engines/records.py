@@ -13,14 +13,14 @@ from typing import Any
 
 import conformance
 from conformance import documents, files, shapes
-from conformance.execution import held
+from conformance.execution import check_folder
 from conformance.execution.results import mistake
 from conformance.exits import UserError
 from conformance.files import NotOwn, Unreadable
 from conformance.verdict import Verdict
 
 from .model import Bounds, Candidate, Cell, Ending, Lifecycle, Older, WithTests
-from .with_tests import FOLDER, Finish, OwnTests
+from .package_tests import FOLDER, Finish, OwnTests
 
 RUN = "run.json"
 CELL = "cell.json"
@@ -301,9 +301,9 @@ class Ended:
 
 
 def ended(folder: Path) -> Ended:
-    """As :mod:`conformance.execution.held` reads it; nothing where it cannot be read, which whoever merges the run is told."""
+    """As :mod:`conformance.execution.check_folder` reads it; nothing where it cannot be read, which whoever merges the run is told."""
     try:
-        found = held.read(folder)
+        found = check_folder.read(folder)
     except Unreadable:
         return Ended(Counter(), 0, 0)
     verdicts = Counter(str(line["verdict"]) for line in found.results.values())
@@ -313,14 +313,14 @@ def ended(folder: Path) -> Ended:
 def _planned(folder: Path) -> frozenset[str]:
     """The ids of the cases that were planned, as far as there is a plan."""
     try:
-        return held.read_plan(folder).known
+        return check_folder.read_plan(folder).known
     except Unreadable:
         return frozenset()
 
 
 def libraries(folder: Path) -> set[str]:
     """Return the libraries in the plan of a cell, by the names that case ids use. Raises Unreadable without a plan."""
-    return {name for id in held.read_plan(folder).ids for name in id.split("/")[1].split("-")}
+    return {name for id in check_folder.read_plan(folder).ids for name in id.split("/")[1].split("-")}
 
 
 def stamp(path: Path) -> tuple[int, int] | None:

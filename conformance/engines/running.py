@@ -18,7 +18,7 @@ from conformance import documents, files
 from conformance.exits import Exit, UserError
 from conformance.files import Unreadable
 
-from . import commands, digests, endings, records, with_tests
+from . import commands, digests, exit_states, package_tests, records
 from .base import Engine
 from .candidates import effect
 from .model import Cell, Ending, Lifecycle, Placed, Prepared, Task
@@ -91,7 +91,7 @@ class Runner:
         left = [cell for cell in self.run.cells if not self._complete(known[cell.name])]
         for cell in left:
             if not known[cell.name].ending.final:
-                tests = with_tests.not_begun(NOT_COME.reason) if self.run.with_tests else None
+                tests = package_tests.not_begun(NOT_COME.reason) if self.run.with_tests else None
                 known[cell.name] = replace(known[cell.name], ending=_beforehand(cell), tests=tests)
             self._write(known[cell.name])
         waiting = self._prepared([cell for cell in left if not cell.problem], known)
@@ -111,7 +111,7 @@ class Runner:
         except KeyboardInterrupt:
             made = {cell.name: Ending(Lifecycle.NOT_RUN, STOPPED_BEFORE) for cell in cells}
         except (OSError, UserError) as error:
-            made = {cell.name: endings.build_failed(str(error)) for cell in cells}
+            made = {cell.name: exit_states.build_failed(str(error)) for cell in cells}
         finally:
             self.stops.raises = False
         for cell in cells:
@@ -189,36 +189,38 @@ class Runner:
                 )  # fmt: skip
         except OSError as error:
             why = f"{error.filename or command[0]}: {error.strerror}"
-            return endings.refused(why) or Ending(Lifecycle.ENGINE_GONE, why)
+            return exit_states.refused(why) or Ending(Lifecycle.ENGINE_GONE, why)
         live.append(Live(task, process, Counts(task.out), before, start, limit))
         return None
 
     def _start_tests(self, prepared: Prepared, live: list[Live], known: dict[str, Record]) -> None:
         """The package's own tests, where ``check`` has come to its end with what was to be tested."""
         record, folder = known[prepared.cell.name], (self.out / prepared.cell.name).absolute()
-        given, tests = self.run.with_tests, (self.out / with_tests.FOLDER).absolute()
+        given, tests = self.run.with_tests, (self.out / package_tests.FOLDER).absolute()
         why = self._why_no_tests(record, prepared, tests)
         if why or given is None:
-            self._end_tests(replace(record, tests=with_tests.not_begun(why)), known)
+            self._end_tests(replace(record, tests=package_tests.not_begun(why)), known)
             return
-        self._write(replace(record, tests=with_tests.not_begun(NOT_SEEN.reason)))
+        self._write(replace(record, tests=package_tests.not_begun(NOT_SEEN.reason)))
         try:
-            files.remove(folder / with_tests.RESULTS)
+            files.remove(folder / package_tests.RESULTS)
         except OSError as error:
-            self._end_tests(replace(record, tests=with_tests.not_begun(f"{error.filename}: {error.strerror}")), known)
+            self._end_tests(
+                replace(record, tests=package_tests.not_begun(f"{error.filename}: {error.strerror}")), known
+            )
             return
         name = f"{container_name(self.run, prepared.cell)}-tests"
-        task = Task(prepared, with_tests.arguments(tests), folder, name, tests)
-        failed = self._launch(task, folder / with_tests.LOG, given.seconds, live)
+        task = Task(prepared, package_tests.arguments(tests), folder, name, tests)
+        failed = self._launch(task, folder / package_tests.LOG, given.seconds, live)
         if failed:
-            self._end_tests(replace(record, tests=with_tests.account(failed, folder, "", 0.0)), known)
+            self._end_tests(replace(record, tests=package_tests.account(failed, folder, "", 0.0)), known)
 
     def _why_no_tests(self, record: Record, prepared: Prepared, tests: Path) -> str:
         if record.ending.lifecycle is not Lifecycle.DONE:
             return f"the cell is: {record.ending.lifecycle.value}"
         if self.stops.number is not None:
             return STOPPED_BEFORE
-        hidden = with_tests.in_the_way(tests, prepared.placed)
+        hidden = package_tests.in_the_way(tests, prepared.placed)
         if hidden:
             return f"{', '.join(hidden)} lies among the tests, and would be imported from there; name a folder that holds tests alone"
         return ""
@@ -273,11 +275,11 @@ class Runner:
             self._start_tests(one.task.prepared, live, known)
 
     def _tests_over(self, one: Live, known: dict[str, Record]) -> None:
-        said = _tail(one.task.out / with_tests.LOG, one.log_start, TESTS_LOG_TAIL)
+        said = _tail(one.task.out / package_tests.LOG, one.log_start, TESTS_LOG_TAIL)
         ending = self.engine.ended(one.task, one.process.returncode, said, wrote=False)
         if one.asked and ending.lifecycle is not Lifecycle.DONE:
             ending = replace(one.asked, exit=ending.exit)
-        tests = with_tests.account(ending, one.task.out, said, one.seconds)
+        tests = package_tests.account(ending, one.task.out, said, one.seconds)
         self._end_tests(replace(known[one.task.prepared.cell.name], tests=tests), known)
 
     def _end_tests(self, record: Record, known: dict[str, Record]) -> None:

@@ -22,7 +22,7 @@ from conformance.matrix import lockfile
 from conformance.matrix.lockfile import Pin
 from conformance.matrix.locks import find_uv
 
-from . import direct, endings, venv_commands
+from . import direct, exit_states, venv_commands
 from .model import Cell, Ending, Prepared
 
 WORK = "venvs"
@@ -70,7 +70,7 @@ class Venv(direct.Direct):
         python = folder / "bin" / "python"
         trouble = next(filter(None, map(links.exchange, (folder, python.parent))), None)
         if trouble:
-            return endings.build_failed(f"{trouble}, so it is not run; remove {folder}")
+            return exit_states.build_failed(f"{trouble}, so it is not run; remove {folder}")
         if not files.is_there(folder / READY):
             try:
                 failed = self._make(cell, pins, folder)
@@ -79,7 +79,7 @@ class Venv(direct.Direct):
             except UserError as error:
                 failed = str(error)
             if failed:
-                return endings.build_failed(failed)
+                return exit_states.build_failed(failed)
         return Prepared(cell, os.fspath(python), {"python": os.fspath(python)})
 
     def _make(self, cell: Cell, pins: Sequence[Pin], folder: Path) -> str:

@@ -12,13 +12,13 @@ from functools import reduce
 from typing import Any
 
 from conformance.adapters.base import Adapter, Device, Trait, Unsupported, View
+from conformance.checks.exchange import brief, show
+from conformance.checks.layouts import Layout, layout
+from conformance.checks.libraries import Side
+from conformance.checks.patterns import pattern
 from conformance.protocols.dtypes import DType
 from conformance.protocols.strided import Strided, c_strides, gather, offsets, same_strides, span
 from conformance.reference.memory import CudaMemory, HostMemory, Memory, gather_by_bytes
-from conformance.suite.exchange import brief, show
-from conformance.suite.layouts import Layout, layout
-from conformance.suite.libraries import Side
-from conformance.suite.patterns import pattern
 
 EITHER = "; the adapter or the library is wrong"
 """Ends a sentence about what a library may do wrong as well as its adapter."""

@@ -14,10 +14,10 @@ from functools import partial
 from typing import Any
 
 from conformance.adapters.base import Adapter, Device, Protocol, Trait, Unsupported
+from conformance.checks.exchange import brief
+from conformance.checks.libraries import Side
 from conformance.protocols.dtypes import DType, dtype
 from conformance.protocols.strided import packed
-from conformance.suite.exchange import brief
-from conformance.suite.libraries import Side
 
 from . import adapter_special, adapter_traits
 from .adapter_bench import (

@@ -10,9 +10,9 @@ from __future__ import annotations
 from typing import Any
 
 from conformance.adapters.base import Adapter, DLPackOffer, Protocol, Trait, Unsupported
+from conformance.checks.exchange import brief
+from conformance.checks.libraries import Library
 from conformance.protocols.dtypes import dtype
-from conformance.suite.exchange import brief
-from conformance.suite.libraries import Library
 
 from . import adapter_bench
 from .adapter_bench import EITHER, Bench, NotSo

@@ -7,8 +7,8 @@ from functools import partial
 from typing import Any
 
 from conformance.adapters.base import Trait, Unsupported
+from conformance.checks.libraries import Side
 from conformance.protocols.dtypes import dtype
-from conformance.suite.libraries import Side
 
 from .adapter_bench import EITHER, OTHER, Bench, NotSo, elements, make, told, usual_layout
 

@@ -16,11 +16,11 @@ from conformance.adapters.calls import Style, UserCall
 from conformance.adapters.changes import Change
 from conformance.adapters.making import Making
 from conformance.adapters.special import NAME, Foreign, State, on, use_state
+from conformance.checks.exchange import brief
+from conformance.checks.patterns import first_elements, unpacked
 from conformance.protocols.dtypes import NARROW, dtype
 from conformance.protocols.strided import Strided
 from conformance.reference.memory import gather_by_bytes
-from conformance.suite.exchange import brief
-from conformance.suite.patterns import first_elements, unpacked
 
 from .adapter_bench import EITHER, Bench, NotSo, description, is_memory
 

@@ -7,12 +7,12 @@ from contextlib import contextmanager
 from functools import partial
 
 from conformance.adapters.base import Adapter, Device, Trait, Unsupported
+from conformance.checks.exchange import brief
+from conformance.checks.libraries import Side
 from conformance.cuda.memory import Kind
 from conformance.cuda.streams import LEGACY, PER_THREAD
 from conformance.protocols.dtypes import dtype
 from conformance.protocols.strided import c_strides
-from conformance.suite.exchange import brief
-from conformance.suite.libraries import Side
 
 from . import adapter_operations
 from .adapter_bench import (

@@ -4,8 +4,8 @@ from __future__ import annotations
 
 from collections.abc import Iterable
 
-from conformance.suite.catalogue import catalogue
-from conformance.suite.outcomes import Outcome
+from conformance.checks.catalogue import catalogue
+from conformance.checks.outcomes import Outcome
 
 from .results import Result
 

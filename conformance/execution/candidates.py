@@ -17,7 +17,7 @@ from importlib import metadata
 from pathlib import Path, PurePosixPath
 from typing import Any
 
-from conformance.suite.exchange import brief
+from conformance.checks.exchange import brief
 
 from . import answers
 

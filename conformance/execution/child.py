@@ -17,18 +17,18 @@ from collections.abc import Callable, Iterable
 from functools import partial
 from typing import Any, NoReturn
 
+from conformance.checks import children, deadline, gpu_turns, signal_senders, time_spent
+from conformance.checks.catalogue import Case, Invariant, Isolation, catalogue
+from conformance.checks.outcomes import Outcome
+from conformance.checks.steps import Step, Steps
 from conformance.cuda import context
-from conformance.suite import children, deadline, senders, spending, turns
-from conformance.suite.catalogue import Case, Invariant, Isolation, catalogue
-from conformance.suite.outcomes import Outcome
-from conformance.suite.steps import Step, Steps
 
-from . import crash_trace, loading, stacks
+from . import crash_trace, load_control, stacks
 from .deaths import AT_EXIT, died, when
 from .health import gpu_trouble
-from .link import encoded
+from .messages import encoded
+from .output_tail import Tail
 from .results import BAD, Result
-from .tail import Tail
 from .workbench import Workbench
 
 REAP_SECONDS = 30.0
@@ -61,7 +61,7 @@ class Child:
         self._pauses = deadline.Pauses()
         self._watched = 0
         self.spent: Counter[str] = Counter()
-        """Seconds by purpose (:mod:`conformance.suite.spending`), of all requests that it has answered."""
+        """Seconds by purpose (:mod:`conformance.checks.time_spent`), of all requests that it has answered."""
         self.killed = 0
         """Signal from another process that ended or stopped the child; 0 if none did."""
         requests, self._requests = os.pipe()
@@ -72,8 +72,8 @@ class Child:
         forked = time.monotonic()
         self.pid = os.fork()
         if not self.pid:
-            spending.take()
-            spending.add(spending.Purpose.START, -forked)
+            time_spent.take()
+            time_spent.add(time_spent.Purpose.START, -forked)
             for descriptor in (self._requests, self._answers, self._spoken, *close):
                 os.close(descriptor)
             _live(supervisor, requests, answers, speak, workbench, self._steps, self._pauses)
@@ -95,7 +95,7 @@ class Child:
     def is_own(self) -> bool:
         """Whether the child sent itself the watched signal."""
         ended = self._status is not None and os.WIFSIGNALED(self._status)
-        return bool(ended and self._watched and os.WTERMSIG(self._status or 0) == senders.CAUGHT)
+        return bool(ended and self._watched and os.WTERMSIG(self._status or 0) == signal_senders.CAUGHT)
 
     @property
     def is_new(self) -> bool:
@@ -114,7 +114,7 @@ class Child:
 
     def _run(self, case: Case, last: bool, watch: int, patience: float) -> Result:
         invariant = catalogue()[case.invariant]
-        kills = senders.memory_kills()
+        kills = signal_senders.memory_kills()
         self._words.clear()
         self._watched = watch
         request = {"case": case.to_json(), "watch": watch}
@@ -131,7 +131,7 @@ class Child:
         else:
             result = self._conclude(case, invariant, step, answer, when_lost, kills)
         is_lost_at_exit = bool(answer) and result.outcome in BAD and not self.killed
-        return loading.compared(result, partial(self._loaded, watch)) if is_lost_at_exit else result
+        return load_control.compared(result, partial(self._loaded, watch)) if is_lost_at_exit else result
 
     def trouble_with_gpu(self, case: Case, seconds: float) -> str | None:
         """Have this child use the GPU; why that does not work, or ``None``. CUDA starts as for this case."""
@@ -144,22 +144,22 @@ class Child:
         trouble: str | None = json.loads(answer)["trouble"]
         return trouble
 
-    def load(self, libraries: tuple[str, ...], watch: int = 0) -> loading.Ended:
+    def load(self, libraries: tuple[str, ...], watch: int = 0) -> load_control.Ended:
         """Have this child load these libraries and exit, and nothing else. ``watch`` is as in :meth:`run`."""
         self._watched = watch
         answer, late = self._asked({"load": libraries, "watch": watch}, deadline.seconds(), last=True)
         if late is not None:
             told = late.late
             self.end()
-            return loading.Ended(Outcome.HANG if late.is_decided else Outcome.INCONCLUSIVE, told)
+            return load_control.Ended(Outcome.HANG if late.is_decided else Outcome.INCONCLUSIVE, told)
         assert self._status is not None
         told = self._told(self._status)
-        if os.WIFSIGNALED(self._status) and os.WTERMSIG(self._status) in senders.FOREIGN:
-            return loading.Ended(Outcome.INCONCLUSIVE, f"{told} from outside")
+        if os.WIFSIGNALED(self._status) and os.WTERMSIG(self._status) in signal_senders.FOREIGN:
+            return load_control.Ended(Outcome.INCONCLUSIVE, f"{told} from outside")
         is_well = self._status == 0 and answer
-        return loading.Ended(Outcome.PASS if is_well else Outcome.CRASH, told)
+        return load_control.Ended(Outcome.PASS if is_well else Outcome.CRASH, told)
 
-    def _loaded(self, watch: int, libraries: tuple[str, ...]) -> loading.Ended:
+    def _loaded(self, watch: int, libraries: tuple[str, ...]) -> load_control.Ended:
         """Return the end of another child that only loads these libraries. It ends at once, so it may keep the open files of its siblings."""
         control = Child(workbench=self._workbench)
         try:
@@ -278,9 +278,9 @@ class Child:
         if not os.WIFSIGNALED(self._status) and not os.WEXITSTATUS(self._status) and answer:
             return Result.from_json(json.loads(answer)["result"])
         how = f"died of {told}" if os.WIFSIGNALED(self._status) else f"ended by itself with {told}"
-        if os.WIFSIGNALED(self._status) and os.WTERMSIG(self._status) in senders.FOREIGN:
+        if os.WIFSIGNALED(self._status) and os.WTERMSIG(self._status) in signal_senders.FOREIGN:
             self.killed = os.WTERMSIG(self._status)
-            how += senders.told(self.killed, kills)
+            how += signal_senders.told(self.killed, kills)
         reason = f"the process {how} {when_lost}"
         return died(case, invariant, step, Outcome.CRASH, reason, seen=told, attachments=notes)
 
@@ -289,7 +289,7 @@ class Child:
         if not os.WIFSIGNALED(status):
             return f"exit code {os.WEXITSTATUS(status)}"
         number = os.WTERMSIG(status)
-        return senders.name_of(self._watched if self.is_own else number)
+        return signal_senders.name_of(self._watched if self.is_own else number)
 
     def _wait(self, seconds: float) -> bool:
         """Whether the child has ended, after so long at most."""
@@ -364,7 +364,7 @@ def _say_and_end(code: int) -> NoReturn:
 def _serve(requests: int, answers: int, bench: Workbench, steps: Steps) -> Isolation:
     """Until there are no more requests; the isolation of the last case."""
     isolation = Isolation.SHARED
-    spending.add(spending.Purpose.START, time.monotonic())
+    time_spent.add(time_spent.Purpose.START, time.monotonic())
     with os.fdopen(requests, "rb") as lines:
         for line in lines:
             request = json.loads(line)
@@ -373,7 +373,7 @@ def _serve(requests: int, answers: int, bench: Workbench, steps: Steps) -> Isola
                 _send(answers, {"trouble": gpu_trouble()})
                 continue
             if request["watch"]:
-                senders.watch(request["watch"])
+                signal_senders.watch(request["watch"])
             if "load" in request:
                 for name in request["load"]:
                     bench.get(name)
@@ -384,7 +384,7 @@ def _serve(requests: int, answers: int, bench: Workbench, steps: Steps) -> Isola
             invariant = catalogue()[case.invariant]
             isolation = invariant.isolation
             _prepare_cuda(case)
-            with turns.alone() if takes_turn(invariant) else contextlib.nullcontext():
+            with gpu_turns.alone() if takes_turn(invariant) else contextlib.nullcontext():
                 result = bench.run(case, invariant, steps)
             _flush()
             _send(answers, {"result": result.to_json(), "spent": _spent()})
@@ -407,9 +407,9 @@ def takes_turn(invariant: Invariant) -> bool:
 
 def _spent() -> dict[str, float]:
     """Return the seconds by purpose since the last answer."""
-    taken = spending.take()
+    taken = time_spent.take()
     seconds, _cuda[0] = context.start_seconds() - _cuda[0], context.start_seconds()
-    return {**taken, spending.Purpose.CUDA.value: round(seconds, 4)} if seconds else taken
+    return {**taken, time_spent.Purpose.CUDA.value: round(seconds, 4)} if seconds else taken
 
 
 _cuda = [0.0]

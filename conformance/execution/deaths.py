@@ -3,13 +3,13 @@
 from __future__ import annotations
 
 from conformance.adapters.base import Protocol
+from conformance.checks.catalogue import VIA, Case, Invariant, catalogue
+from conformance.checks.codes import Code
+from conformance.checks.input_words import is_ordinary
+from conformance.checks.libraries import REFERENCE
+from conformance.checks.outcomes import Outcome, Side
+from conformance.checks.steps import Doing, Step
 from conformance.protocols.clauses import LIBRARY, Level, Role, clause
-from conformance.suite.catalogue import VIA, Case, Invariant, catalogue
-from conformance.suite.codes import Code
-from conformance.suite.libraries import REFERENCE
-from conformance.suite.outcomes import Outcome, Side
-from conformance.suite.specials import is_ordinary
-from conformance.suite.steps import Doing, Step
 
 from .results import Accused, Result
 

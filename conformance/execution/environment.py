@@ -16,8 +16,8 @@ import conformance
 from conformance import private, shapes, temporary
 from conformance.adapters import registry
 from conformance.adapters.base import Device, Protocol, Trait
-from conformance.suite import children, senders
-from conformance.suite.libraries import INSTALLED, Environment, Library
+from conformance.checks import children, signal_senders
+from conformance.checks.libraries import INSTALLED, Environment, Library
 
 from . import answers, candidates, crash_trace, fingerprint
 from .adapter_bench import EITHER
@@ -209,7 +209,7 @@ def declared(name: str) -> Library:
     If the adapter ends its process, the library is absent, with the reason.
     """
     with private.folder() as neutral:
-        found = _probe(name, neutral, "conformance.execution.declared")
+        found = _probe(name, neutral, "conformance.execution.adapter_declarations")
     return Library.from_json(found) if "name" in found else Library.not_trusted(name, {}, found["reason"])
 
 
@@ -223,10 +223,10 @@ def _probe(name: str, neutral: Path, module: str = "conformance.execution.probe"
     for _ in range(_TRIES):
         found = _probed(name, neutral, module)
         number = -found.pop(_CODE, 0)
-        faults += number in senders.FAULTS
+        faults += number in signal_senders.FAULTS
         if number <= 0 or faults == _FAULTS:
             return found
-    return found if faults else {**found, KILLED: senders.name_of(number)}
+    return found if faults else {**found, KILLED: signal_senders.name_of(number)}
 
 
 def _probed(name: str, neutral: Path, module: str) -> dict[str, Any]:

@@ -15,12 +15,12 @@ from pathlib import Path
 from types import FrameType
 from typing import Any, NoReturn
 
-from conformance.suite import children, turns
-from conformance.suite.catalogue import catalogue
+from conformance.checks import children, gpu_turns
+from conformance.checks.catalogue import catalogue
 
 from .child import Child
 from .jobs import Job
-from .link import encoded, listening
+from .messages import encoded, listening
 from .monitor import Monitor
 from .workbench import preload
 
@@ -48,7 +48,7 @@ class Server:
             folder=folder,
             output=output,
             before=children.die_with_parent,
-            variables={turns.VARIABLE: f"{path}.turn"},
+            variables={gpu_turns.VARIABLE: f"{path}.turn"},
         )
 
     @property

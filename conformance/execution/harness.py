@@ -13,7 +13,7 @@ from importlib import metadata
 from pathlib import Path
 
 import conformance
-from conformance.suite import children, surroundings
+from conformance.checks import children, environment_variables
 
 PLUGIN = "conformance.pytest_plugin"
 _TOOLS = (
@@ -75,7 +75,7 @@ def _prepared(private: Path) -> Path:
 def _folders_of_tools() -> tuple[str, ...]:
     """Return the folders of the user's path in which pytest is installed. Other folders would shadow the interpreter's own."""
     wanted = {os.path.realpath(folder) for name in _TOOLS for folder in _folder_of(name)}
-    given = surroundings.folders(children.environment(), "PYTHONPATH")
+    given = environment_variables.folders(children.environment(), "PYTHONPATH")
     return tuple(folder for folder in given if os.path.realpath(folder) in wanted)
 
 

@@ -5,8 +5,8 @@ from __future__ import annotations
 from collections.abc import Collection
 from dataclasses import dataclass
 
-from conformance.suite.catalogue import Case, Invariant, Isolation
-from conformance.suite.layouts import NEGATIVE
+from conformance.checks.catalogue import Case, Invariant, Isolation
+from conformance.checks.layouts import NEGATIVE
 
 
 @dataclass(frozen=True)

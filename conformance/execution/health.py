@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from conformance.suite.exchange import brief
+from conformance.checks.exchange import brief
 
 MOST_GPUS = 2
 """No case uses more."""

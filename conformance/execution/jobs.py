@@ -5,7 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import Any
 
-from conformance.suite.catalogue import Case, Isolation
+from conformance.checks.catalogue import Case, Isolation
 
 JOBS = "CONFORMANCE_JOBS"
 """Environment variable with the path of the job file, which has one :class:`Job` a line."""

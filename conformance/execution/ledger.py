@@ -9,12 +9,12 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+from conformance.checks.catalogue import Case
+from conformance.checks.outcomes import Outcome
 from conformance.protocols.clauses import Level
-from conformance.suite.catalogue import Case
-from conformance.suite.outcomes import Outcome
 
 from . import canaries, journal
-from .accusing import accuse
+from .accusations import accuse
 from .journal import Event
 from .results import Result
 

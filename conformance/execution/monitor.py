@@ -12,11 +12,11 @@ from dataclasses import dataclass, replace
 from typing import Protocol
 
 from conformance.adapters.base import Device
+from conformance.checks import signal_senders
+from conformance.checks.catalogue import Case, Isolation
+from conformance.checks.outcomes import Outcome
+from conformance.checks.steps import Step
 from conformance.protocols.clauses import Level
-from conformance.suite import senders
-from conformance.suite.catalogue import Case, Isolation
-from conformance.suite.outcomes import Outcome
-from conformance.suite.steps import Step
 
 from . import tracing
 from .results import BAD, TRUSTED, Attempt, Result, Where, put_together
@@ -290,7 +290,7 @@ def _undecided(tries: Sequence[Try]) -> Result:
     """Return an inconclusive result: a signal from outside ended the process, and it never died by itself twice."""
     told = next(each for each in reversed(tries) if each.killed)
     result = told.result
-    name = senders.name_of(told.killed)
+    name = signal_senders.name_of(told.killed)
     how = "stopped" if result.outcome is Outcome.HANG else "killed"
     reason = f"the process was {how} by {name} from outside: {result.reason}, in {len(tries)} tries"
     return Result(

@@ -6,9 +6,9 @@ from collections import Counter
 from dataclasses import dataclass, replace
 
 from conformance.adapters.base import Device
+from conformance.checks.catalogue import Case, Invariant, Tier
+from conformance.checks.libraries import REFERENCE, Environment, Library
 from conformance.suggestions import meant
-from conformance.suite.catalogue import Case, Invariant, Tier
-from conformance.suite.libraries import REFERENCE, Environment, Library
 
 
 class BadSelection(ValueError):

@@ -4,9 +4,9 @@ from __future__ import annotations
 
 from conformance.adapters import registry
 from conformance.adapters.base import Device
+from conformance.checks.catalogue import Case, catalogue
+from conformance.checks.libraries import REFERENCE
 from conformance.exits import UserError
-from conformance.suite.catalogue import Case, catalogue
-from conformance.suite.libraries import REFERENCE
 
 from . import environment, plan
 from .environment import Facts

@@ -15,15 +15,15 @@ from collections.abc import Callable
 from dataclasses import dataclass, field
 from typing import Any, Protocol
 
-from conformance.suite import senders
+from conformance.checks import signal_senders
 
 from . import forkserver
 from .early_server import Started
 from .jobs import Job
 from .journal import Event
-from .link import Line
+from .messages import Line
+from .output_tail import Tail
 from .schedule import Kind, Schedule
-from .tail import Tail
 
 Receive = Callable[[dict[str, Any]], None]
 """Takes a record for the journal: a case begins, has its result, or cannot be run. A record of a trace has no event."""
@@ -117,7 +117,7 @@ class MonitorPool:
         if self._server.ended is not None:
             self.listen(0)
             code = self._server.code
-            self.was_ended = code is not None and -code in senders.FOREIGN
+            self.was_ended = code is not None and -code in signal_senders.FOREIGN
             return f"the server that forks processes ended with {self._server.ended}"
         if not self.has_begun and time.monotonic() - self._started > forkserver.START_SECONDS:
             return f"the server that forks processes has not started within {forkserver.START_SECONDS:g} s"

@@ -23,12 +23,12 @@ from typing import Any
 
 from conformance.adapters import registry
 from conformance.adapters.base import Adapter, Device, Protocol, Trait, Unsupported
+from conformance.checks.exchange import brief
+from conformance.checks.layouts import LAYOUTS, Layout
+from conformance.checks.libraries import INSTALLED, Library, Side
+from conformance.checks.patterns import pattern
 from conformance.protocols import exchange_api
 from conformance.protocols.dtypes import dtype
-from conformance.suite.exchange import brief
-from conformance.suite.layouts import LAYOUTS, Layout
-from conformance.suite.libraries import INSTALLED, Library, Side
-from conformance.suite.patterns import pattern
 
 from . import adapter_check, adapter_keywords, answers, crash_trace, fingerprint
 from .adapter_bench import EITHER, SHORT

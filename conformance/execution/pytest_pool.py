@@ -13,14 +13,14 @@ import time
 from pathlib import Path
 from typing import Any
 
-from conformance.suite import senders
+from conformance.checks import signal_senders
 
 from . import forkserver, harness, jobs
-from .link import Inbox
+from .messages import Inbox
+from .output_tail import Tail
 from .pool import Receive
 from .results import write_lines
 from .schedule import Schedule
-from .tail import Tail
 
 
 class PytestPool:
@@ -60,7 +60,7 @@ class PytestPool:
             return None
         self._inbox.drain()
         code = self._server.code
-        self.was_ended = self.was_ended or (code is not None and -code in senders.FOREIGN)
+        self.was_ended = self.was_ended or (code is not None and -code in signal_senders.FOREIGN)
         return f"the server that forks processes ended with {self._server.ended}"
 
     def begin(self, schedule: Schedule, most: int) -> None:

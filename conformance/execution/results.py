@@ -14,9 +14,9 @@ from typing import Any
 
 from conformance import documents, files, shapes
 from conformance.adapters.base import Device
+from conformance.checks.catalogue import VIA, Case
+from conformance.checks.outcomes import Outcome, Side
 from conformance.protocols.clauses import Level, Role
-from conformance.suite.catalogue import VIA, Case
-from conformance.suite.outcomes import Outcome, Side
 from conformance.verdict import Verdict
 
 Line = dict[str, Any]

@@ -13,7 +13,7 @@ from dataclasses import dataclass, replace
 from enum import Enum
 
 from conformance.adapters.base import Device
-from conformance.suite.catalogue import Case, Isolation, Tier, catalogue
+from conformance.checks.catalogue import Case, Isolation, Tier, catalogue
 
 from .jobs import Job
 from .results import BAD, Result

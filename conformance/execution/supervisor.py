@@ -17,24 +17,35 @@ from typing import Any
 
 from conformance import files, private, temporary
 from conformance.adapters.base import Device
+from conformance.checks import deadline
+from conformance.checks.catalogue import Case, Invariant, Isolation, catalogue
+from conformance.checks.libraries import REFERENCE
+from conformance.checks.outcomes import Outcome
 from conformance.exits import why
 from conformance.signals import Stops
-from conformance.suite import deadline
-from conformance.suite.catalogue import Case, Invariant, Isolation, catalogue
-from conformance.suite.libraries import REFERENCE
-from conformance.suite.outcomes import Outcome
 
-from . import accusing, canaries, early_server, folder, forkserver, journal, monitor, repeating, sharing, tracing
+from . import (
+    accusations,
+    canaries,
+    early_server,
+    forkserver,
+    gpu_sharing,
+    journal,
+    monitor,
+    repeats,
+    run_folder,
+    tracing,
+)
 from .child import REAP_SECONDS, limit_of
 from .hazards import isolation_of
 from .jobs import Job
 from .journal import Event
 from .ledger import Ledger, NoRoom, Progress, lost
+from .output_tail import Tail
 from .pool import MonitorPool, Pool
 from .pytest_pool import PytestPool
 from .results import Result, Where, put_together, write_lines
 from .schedule import FIRST_FULL, REPEATS, STAGES, Deadly, Schedule, Stage, cases_of, fillers_of
-from .tail import Tail
 from .workbench import WITH_STATES
 
 Preview = Callable[[Sequence[Result]], None]
@@ -122,10 +133,10 @@ def run(
             supervisor.close()
     results = ledger.results(supervisor.why_not)
     try:
-        write_lines(out / folder.RESULTS, (result.to_json() for result in results))
+        write_lines(out / run_folder.RESULTS, (result.to_json() for result in results))
     except OSError as error:
         raise NoRoom(error, ledger.decided) from error
-    waiting = repeating.unsettled(ledger.known, deadly) if supervisor.stopped else ()
+    waiting = repeats.unsettled(ledger.known, deadly) if supervisor.stopped else ()
     return Run(results, time.monotonic() - started, supervisor.stopped, stops.number, len(waiting))
 
 
@@ -199,7 +210,7 @@ class Supervisor:
         """All stages, for the planned cases and then for trials, each until its cases have a result or nothing helps any more."""
         self._ledger.note(
             Event.BEGIN,
-            plan=folder.digest(self._out),
+            plan=run_folder.digest(self._out),
             planned=len(self._ledger.cases),
             known=self._ledger.decided,
             processes=self._settings.processes,
@@ -207,7 +218,7 @@ class Supervisor:
             seed=self._settings.seed,
         )
         self._run_left(end)
-        self._ledger.add_trials(accusing.untried(self._ledger.known))
+        self._ledger.add_trials(accusations.untried(self._ledger.known))
         self._run_left(end)
         left = len(self._ledger.left())
         self._ledger.note(
@@ -224,14 +235,14 @@ class Supervisor:
 
         Where it does not, each other of its kind has to show alone.
         """
-        for some in (repeating.smallest, repeating.all_of):
-            kinds = [] if self.stopped else repeating.unproven(self._ledger.known.values(), self._deadly)
+        for some in (repeats.smallest, repeats.all_of):
+            kinds = [] if self.stopped else repeats.unproven(self._ledger.known.values(), self._deadly)
             if not kinds:
                 return
             cases = some(kinds)
-            is_first = some is repeating.smallest and not self._settings.by_pytest
+            is_first = some is repeats.smallest and not self._settings.by_pytest
             lasted = {result.case.id: result.duration for members in kinds for result in members}
-            self._seconds = repeating.companies(cases, lasted, self._deadly) if is_first else {}
+            self._seconds = repeats.companies(cases, lasted, self._deadly) if is_first else {}
             self._ledger.repeat(cases)
             self._stages(REPEATS, end)
             self._seconds = {}
@@ -310,7 +321,7 @@ class Supervisor:
             return not self._over(end)
 
         if any(case.device is Device.CUDA for case in cases):
-            return sharing.gpus(alone=exclusive, waits=waits)
+            return gpu_sharing.gpus(alone=exclusive, waits=waits)
         return nullcontext(True)
 
     def close(self) -> None:
@@ -318,7 +329,7 @@ class Supervisor:
         self._close_pool()
         if self._newest_trouble:
             try:
-                files.write_own(self._out / folder.DIAGNOSTICS, self._words.text)
+                files.write_own(self._out / run_folder.DIAGNOSTICS, self._words.text)
             except OSError as error:
                 self._ledger.full = self._ledger.full or error
         self._ledger.close()

@@ -18,13 +18,13 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
 from typing import Any
 
+from conformance.checks.catalogue import VIA, Case, catalogue
+from conformance.checks.libraries import REFERENCE
+from conformance.checks.outcomes import Outcome, Side
+from conformance.checks.steps import Doing, Step
 from conformance.protocols.clauses import Level
-from conformance.suite.catalogue import VIA, Case, catalogue
-from conformance.suite.libraries import REFERENCE
-from conformance.suite.outcomes import Outcome, Side
-from conformance.suite.steps import Doing, Step
 
-from .accusing import ROLES, real_sides, trials
+from .accusations import ROLES, real_sides, trials
 from .deaths import died
 from .results import BAD, TRUSTED, Accused, Result
 

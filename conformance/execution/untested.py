@@ -6,8 +6,8 @@ from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
 from typing import NamedTuple
 
-from conformance.suite.catalogue import Case, catalogue
-from conformance.suite.libraries import REFERENCE, Environment, Library
+from conformance.checks.catalogue import Case, catalogue
+from conformance.checks.libraries import REFERENCE, Environment, Library
 
 
 class Gap(NamedTuple):

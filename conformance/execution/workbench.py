@@ -7,19 +7,19 @@ import traceback
 
 from conformance.adapters import registry
 from conformance.adapters.base import Adapter, Protocol, Unsupported
+from conformance.checks import deadline, time_spent
+from conformance.checks.base_exceptions import stand_in
+from conformance.checks.catalogue import Case, Invariant, Isolation
+from conformance.checks.codes import Code
+from conformance.checks.exchange import Exchange, Partners, Poisoned, brief
+from conformance.checks.outcomes import Failure, Inconclusive, Outcome, Refused
+from conformance.checks.steps import Steps
 from conformance.protocols.clauses import Level, Role
 from conformance.reference.guards import GUARDS
-from conformance.suite import deadline, spending
-from conformance.suite.catalogue import Case, Invariant, Isolation
-from conformance.suite.codes import Code
-from conformance.suite.escaped import stand_in
-from conformance.suite.exchange import Exchange, Partners, Poisoned, brief
-from conformance.suite.outcomes import Failure, Inconclusive, Outcome, Refused
-from conformance.suite.steps import Steps
 
+from .cleanup import settle
 from .deaths import after, declares, died, when
 from .results import SEEN, Accused, Result
-from .settling import settle
 
 
 class Workbench:
@@ -32,7 +32,7 @@ class Workbench:
         """The loaded adapter; the library's own exception if it cannot be loaded."""
         if name not in self._loaded:
             adapter = registry.create(name)
-            with deadline.not_counted(), spending.on(spending.Purpose.IMPORT):
+            with deadline.not_counted(), time_spent.on(time_spent.Purpose.IMPORT):
                 adapter.load()
             self._loaded[name] = adapter
         return self._loaded[name]
@@ -51,7 +51,7 @@ class Workbench:
         if result.outcome is not Outcome.POISONED:
             result = self._looked_at(exchange, result, invariant, steps)
         if result.outcome is not Outcome.POISONED and invariant.isolation is not Isolation.EXIT:
-            with spending.on(spending.Purpose.SETTLE):
+            with time_spent.on(time_spent.Purpose.SETTLE):
                 settle(exchange, result, used.values())
             result = self._looked_at(exchange, result, invariant, steps)
         return outside(exchange, invariant, result).beside(exchange.notes)

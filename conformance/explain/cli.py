@@ -7,16 +7,16 @@ import json
 import sys
 from functools import lru_cache
 
+from conformance.checks.catalogue import Case
+from conformance.checks.libraries import Environment
+from conformance.console.progress import waiting
+from conformance.console.screen import Screen
 from conformance.execution import environment
 from conformance.exits import Exit
-from conformance.report import terminal
-from conformance.report.screen import Screen
 from conformance.repro.scripts import is_readable
 from conformance.selftest.stages import stages
-from conformance.suite.catalogue import Case
-from conformance.suite.libraries import Environment
 
-from . import showing
+from . import display
 from .explanation import as_json, explain
 from .subjects import Subject, find
 
@@ -44,21 +44,21 @@ def run(options: argparse.Namespace) -> int:
         print(json.dumps(as_json(told, cases, readable), indent=1, ensure_ascii=False))
         return Exit.OK
     screen = Screen.of(sys.stdout)
-    showing.show(screen, told, everything=options.all)
+    display.show(screen, told, everything=options.all)
     example = subject.case
     if not options.no_cases:
         sys.stdout.flush()
         cases = _cases(subject)
-        showing.show_cases(screen, subject, cases, everything=options.all)
+        display.show_cases(screen, subject, cases, everything=options.all)
         example = example or next(iter(cases), None)
     if example:
-        showing.show_commands(screen, example, readable=is_readable(example))
+        display.show_commands(screen, example, readable=is_readable(example))
     return Exit.OK
 
 
 @lru_cache(maxsize=1)
 def _here() -> Environment:
-    with terminal.waiting(sys.stderr, "looking at the libraries …"):
+    with waiting(sys.stderr, "looking at the libraries …"):
         return environment.measure().environment
 
 

@@ -6,11 +6,11 @@ from collections.abc import Iterable, Sequence
 from dataclasses import asdict, dataclass
 from typing import Any
 
+from conformance.checks import bugs
+from conformance.checks.bugs import Bug
+from conformance.checks.catalogue import Case, Invariant
 from conformance.protocols.clauses import Clause, Role
 from conformance.selftest.model import Fault
-from conformance.suite import bugs
-from conformance.suite.bugs import Bug
-from conformance.suite.catalogue import Case, Invariant
 
 from .subjects import Subject
 

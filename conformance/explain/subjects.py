@@ -6,11 +6,11 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from enum import Enum
 
-from conformance.execution.naming import UnknownName, case_named
+from conformance.checks.catalogue import Case, Invariant, catalogue
+from conformance.checks.libraries import Environment
+from conformance.execution.case_names import UnknownName, case_named
 from conformance.protocols.clauses import Clause, all_clauses, clause
 from conformance.suggestions import meant
-from conformance.suite.catalogue import Case, Invariant, catalogue
-from conformance.suite.libraries import Environment
 
 
 class Kind(str, Enum):

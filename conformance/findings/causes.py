@@ -15,16 +15,16 @@ from collections import defaultdict
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, replace
 
+from conformance.checks.codes import BY_SLUG, Code, Facet
+from conformance.checks.input_words import is_of_type, parts
+from conformance.checks.libraries import REFERENCE
+from conformance.checks.outcomes import Side
 from conformance.protocols.clauses import Role
-from conformance.suite.codes import BY_SLUG, Code, Facet
-from conformance.suite.libraries import REFERENCE
-from conformance.suite.outcomes import Side
-from conformance.suite.specials import is_of_type, parts
 from conformance.verdict import Verdict
 
+from .input_groups import widened
 from .known import Book
 from .model import UNKNOWN, Finding, Observation, held_alone
-from .widening import widened
 from .wording import sentence
 
 _ROLES = {Side.PRODUCER: Role.PRODUCER, Side.CONSUMER: Role.CONSUMER}

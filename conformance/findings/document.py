@@ -9,7 +9,7 @@ from typing import Any
 
 import conformance
 from conformance import files
-from conformance.exchanges import demand
+from conformance.console.wording import demand
 from conformance.protocols.clauses import Role
 
 from .model import Finding, Observation

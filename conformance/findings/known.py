@@ -12,8 +12,8 @@ from dataclasses import dataclass
 from functools import lru_cache
 from importlib import resources
 
+from conformance.checks.expectations import release
 from conformance.exits import UserError
-from conformance.suite.expectations import release
 from conformance.wildcards import fits
 
 from .model import Known, Status, Upstream

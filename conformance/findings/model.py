@@ -6,7 +6,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from enum import Enum
 
-from conformance.suite.outcomes import Side
+from conformance.checks.outcomes import Side
 from conformance.verdict import Verdict
 
 UNKNOWN = "unknown"

@@ -2,10 +2,10 @@
 
 from __future__ import annotations
 
+from conformance.checks.children import EXITING
+from conformance.checks.codes import Code
+from conformance.checks.steps import Doing
 from conformance.protocols.clauses import Role
-from conformance.suite.codes import Code
-from conformance.suite.programs import EXITING
-from conformance.suite.steps import Doing
 
 from .model import UNKNOWN
 

@@ -4,8 +4,8 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 
+from conformance.console.screen import many
 from conformance.exits import UserError
-from conformance.report.screen import many
 
 from . import commands, plan
 from .commands import Engine

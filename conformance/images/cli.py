@@ -11,8 +11,8 @@ from pathlib import Path
 
 from conformance import files, kept
 from conformance import settings as numbers
+from conformance.console.screen import Screen
 from conformance.exits import Exit, UserError
-from conformance.report.screen import Screen
 
 from . import cleaning, commands, making, source, table
 from .commands import Engine

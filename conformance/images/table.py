@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections import Counter
 from collections.abc import Mapping, Sequence
 
-from conformance.report.screen import Screen, many
+from conformance.console.screen import Screen, many
 
 from .model import Outcome, State
 

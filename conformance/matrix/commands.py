@@ -9,10 +9,10 @@ from dataclasses import dataclass
 from datetime import date, datetime, timezone
 from pathlib import Path
 
+from conformance.console.screen import Screen, many
 from conformance.exits import Exit, UserError
-from conformance.report.screen import Screen, many
 
-from . import locks, showing, uv
+from . import display, locks, uv
 from .lockfile import Unresolvable
 from .locks import Standing, State
 from .mistakes import nearest
@@ -75,17 +75,17 @@ def show_matrix(path: Path, tier: str | None, form: str) -> Exit:
     found = plan(path, tier)
     screen = Screen.of(sys.stdout)
     if form == "json":
-        for line in json.dumps(showing.as_json(found.matrix, found.shown, found.standings), indent=1).splitlines():
+        for line in json.dumps(display.as_json(found.matrix, found.shown, found.standings), indent=1).splitlines():
             screen.line(line)
     elif form == "github":
-        screen.line(showing.for_github(found.shown[-1], found.standings))
+        screen.line(display.for_github(found.shown[-1], found.standings))
     elif form == "names":
         for cell in found.shown[-1].cells:
             screen.line(cell.name)
     elif form == "rules":
-        showing.show_rules(screen, found.matrix)
+        display.show_rules(screen, found.matrix)
     else:
-        showing.show(screen, found.matrix, found.shown, found.standings)
+        display.show(screen, found.matrix, found.shown, found.standings)
     return Exit.OK
 
 
@@ -101,7 +101,7 @@ def check_locks(path: Path) -> Exit:
     if wrong:
         told = "\n  ".join(wrong)
         raise UserError(f"the locks do not fit {path}; `nox -s lock` mends them:\n  {told}")
-    print(f"{many(len(found.cells), 'cell')}: {showing.counted(found.standings.values())}; the locks fit {path}")
+    print(f"{many(len(found.cells), 'cell')}: {display.counted(found.standings.values())}; the locks fit {path}")
     return Exit.OK
 
 
@@ -143,7 +143,7 @@ def _to_be_made(found: Plan, cell: Cell, order: Order, as_of: date) -> bool:
 
 def _finish(path: Path, as_of: date) -> Exit:
     found = plan(path)
-    print(f"{many(len(found.cells), 'cell')} as of {as_of}: {showing.counted(found.standings.values())}")
+    print(f"{many(len(found.cells), 'cell')} as of {as_of}: {display.counted(found.standings.values())}")
     return Exit.OK
 
 

@@ -32,6 +32,6 @@ def pytest_configure(config: pytest.Config) -> None:
     """Register everything else, if this run is about the suite."""
     if not scope.concerns(config):
         return
-    from . import beginning
+    from . import startup
 
-    beginning.begin(config)
+    startup.begin(config)

@@ -8,8 +8,8 @@ from typing import Any
 
 import pytest
 
+from conformance.checks.catalogue import Case, Invariant, Isolation, Tier, catalogue
 from conformance.execution.schedule import place
-from conformance.suite.catalogue import Case, Invariant, Isolation, Tier, catalogue
 
 _ARGUMENT = "exchange"
 _XDIST = "xdist"

@@ -12,16 +12,16 @@ from types import FrameType, TracebackType
 
 import pytest
 
-from conformance.execution import accusing
+from conformance.checks.catalogue import Case, Isolation, catalogue
+from conformance.checks.exchange import Exchange
+from conformance.checks.outcomes import Failure, Refused
+from conformance.execution import accusations
 from conformance.execution.results import Result
 from conformance.execution.workbench import Workbench
-from conformance.suite.catalogue import Case, Isolation, catalogue
-from conformance.suite.exchange import Exchange
-from conformance.suite.outcomes import Failure, Refused
 
-from . import showing
+from . import reporting
 from .collecting import case_of
-from .judging import Told
+from .judgements import Told
 from .running import TOLD, Running, Runs, judge
 from .scope import SUITE
 from .turns import Turns
@@ -51,9 +51,9 @@ class InProcess(Running):
         with self._turns.turn(case):
             result, raised = self._run(pyfuncitem, case)
         pyfuncitem.stash[TOLD] = Told(result)
-        pyfuncitem.user_properties[:] = showing.properties(result)
+        pyfuncitem.user_properties[:] = reporting.properties(result)
         if isinstance(raised, Refused):
-            pytest.skip(showing.brief(result))
+            pytest.skip(reporting.brief(result))
         if isinstance(raised, Failure):
             self._stop(result, raised)
         elif raised is not None:
@@ -80,7 +80,7 @@ class InProcess(Running):
                 raise
 
         result = self._bench.run(case, replace(catalogue()[case.invariant], check=check))
-        return accusing.accused(result, lambda id: None), raised[0] if raised else None
+        return accusations.accused(result, lambda id: None), raised[0] if raised else None
 
 
 def needs_exit(case: Case) -> bool:

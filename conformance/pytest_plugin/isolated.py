@@ -3,11 +3,11 @@
 from __future__ import annotations
 
 from conformance import files
-from conformance.suite.catalogue import Case
+from conformance.checks.catalogue import Case
 
-from .asking import Monitors
-from .handing import Handed
-from .judging import Judge, Told
+from .judgements import Judge, Told
+from .monitor_client import Monitors
+from .shared_folder import Handed
 from .turns import Turns
 
 

@@ -11,12 +11,12 @@ from typing import Any, Protocol
 
 import pytest
 
+from conformance.checks.catalogue import Case
 from conformance.execution.results import Result
-from conformance.suite.catalogue import Case
 
-from . import showing
+from . import reporting
 from .collecting import case_of
-from .judging import Told
+from .judgements import Told
 from .verdicts import Shown, shown
 
 TOLD = pytest.StashKey[Told]()
@@ -78,33 +78,33 @@ class Running:
         if told is None or call.excinfo is None:
             return
         if isinstance(call.excinfo.value, (NotDecided, Broken, pytest.xfail.Exception)):
-            showing.complete(report, told.result, keeps_traceback=False)
+            reporting.complete(report, told.result, keeps_traceback=False)
         elif isinstance(call.excinfo.value, pytest.skip.Exception):
-            report.longrepr = (*showing.place_of(told.result), f"Skipped: {showing.brief(told.result)}")
+            report.longrepr = (*reporting.place_of(told.result), f"Skipped: {reporting.brief(told.result)}")
         elif isinstance(call.excinfo.value, Ended):
             first = told.culprits[0]
-            report.longrepr = showing.longrepr(first, f"{first.case.id}, which was told before, {call.excinfo.value}")
+            report.longrepr = reporting.longrepr(first, f"{first.case.id}, which was told before, {call.excinfo.value}")
 
 
 def take(item: pytest.Item, told: Told) -> None:
     """Keep the result for the other phases. Raises for a case that was refused, and for one that is not decided."""
     item.stash[TOLD] = told
-    item.user_properties[:] = showing.properties(told.result)
+    item.user_properties[:] = reporting.properties(told.result)
     outcome = shown(told.result)
     if outcome is Shown.SKIPPED:
-        pytest.skip(showing.brief(told.result))
+        pytest.skip(reporting.brief(told.result))
     if outcome is Shown.ERROR:
-        raise NotDecided(showing.described(told.result))
+        raise NotDecided(reporting.described(told.result))
 
 
 def judge(result: Result) -> None:
     """Raise what the result is in pytest. Under ``--runxfail``, ``pytest.xfail`` does nothing, and any finding is a failure."""
     outcome = shown(result)
     if outcome is Shown.XFAILED:
-        pytest.xfail(showing.brief(result))
+        pytest.xfail(reporting.brief(result))
     if outcome is not Shown.PASSED:
-        raise Broken(showing.described(result))
+        raise Broken(reporting.described(result))
 
 
 def _told_late(culprit: Result) -> str:
-    return f"ended the process of this case: {showing.described(culprit)}"
+    return f"ended the process of this case: {reporting.described(culprit)}"

@@ -4,7 +4,7 @@ Exclusive cases look at the order of streams. What else works on the GPU at that
 check would see an order that no library has made. One group of xdist (``xdist_group``) is not enough: it has these cases run in one
 worker, one after the other, while the other workers go on with ordinary cases. A lock around each case is: an exclusive case holds it
 alone, an ordinary case on the GPU shares it. It holds for every way of distributing, for any order, and also without xdist, because the
-lock is the one by which whole runs on this machine keep out of each other's way (``execution/sharing.py``).
+lock is the one by which whole runs on this machine keep out of each other's way (``execution/gpu_sharing.py``).
 
 The children of other workers keep their CUDA contexts meanwhile. That does no harm: each case ends with nothing in flight, and a
 context without work gets no time of the GPU.
@@ -23,8 +23,8 @@ from contextlib import contextmanager
 from pathlib import Path
 
 from conformance.adapters.base import Device
-from conformance.execution import sharing
-from conformance.suite.catalogue import Case, catalogue
+from conformance.checks.catalogue import Case, catalogue
+from conformance.execution import gpu_sharing
 
 
 class Turns:
@@ -43,7 +43,7 @@ class Turns:
         gate = os.open(self._gate, os.O_RDONLY | os.O_CREAT | os.O_CLOEXEC, 0o600)
         try:
             fcntl.flock(gate, fcntl.LOCK_EX if alone else fcntl.LOCK_SH)
-            with sharing.gpus(alone=alone, waits=lambda: True):
+            with gpu_sharing.gpus(alone=alone, waits=lambda: True):
                 if not alone:
                     fcntl.flock(gate, fcntl.LOCK_UN)
                 yield

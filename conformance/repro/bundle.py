@@ -13,8 +13,9 @@ from functools import lru_cache
 from pathlib import Path
 
 import conformance
-from conformance.suite import interpreter, programs
-from conformance.suite.catalogue import Case, catalogue
+from conformance import programs
+from conformance.checks import interpreter
+from conformance.checks.catalogue import Case, catalogue
 
 _ROOT = Path(conformance.__file__).parent
 _EARLIEST = (1980, 1, 1, 0, 0, 0)

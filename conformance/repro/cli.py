@@ -7,11 +7,11 @@ import sys
 from pathlib import Path
 
 from conformance import files
-from conformance.execution import environment, folder, held
-from conformance.execution.naming import case_named
+from conformance.checks.catalogue import catalogue
+from conformance.execution import check_folder, environment, run_folder
+from conformance.execution.case_names import case_named
 from conformance.execution.results import Result
 from conformance.exits import Exit, UserError, given_by
-from conformance.suite.catalogue import catalogue
 
 from .scripts import script
 
@@ -40,7 +40,7 @@ def repro(options: argparse.Namespace) -> int:
             f"{case.id} is a canary, which tests a run and no library, so it has no script; `check --case` runs it"
         )
     if options.out and options.results:
-        folder.refuse("--out", options.out, "--results", options.results)
+        run_folder.refuse("--out", options.out, "--results", options.results)
     result, versions = _known(options.results, case.id) if options.results else (None, {})
     text = script(case, result, versions=versions, bundled=options.bundle)
     if options.out is None:
@@ -55,7 +55,7 @@ def repro(options: argparse.Namespace) -> int:
 def _known(out: Path, id: str) -> tuple[Result | None, dict[str, str]]:
     """What a run has found out about a case, and the versions that it ran with."""
     try:
-        left = held.left(out)
+        left = check_folder.left(out)
     except files.Unreadable as error:
         raise UserError(
             f"--results: {out} holds no run that can be read ({error.brief}); give the folder that `check --out` made"

@@ -6,11 +6,11 @@ import textwrap
 from collections.abc import Iterator, Mapping
 
 import conformance
-from conformance.exchanges import demand, duty, known
+from conformance.checks.catalogue import VIA, Case, catalogue
+from conformance.checks.libraries import REFERENCE
+from conformance.console.wording import demand, duty, known
 from conformance.execution.results import ACCUSING, Result
 from conformance.protocols.clauses import Level
-from conformance.suite.catalogue import VIA, Case, catalogue
-from conformance.suite.libraries import REFERENCE
 
 WIDTH = 118
 PROTOCOLS = {"dlpack": "DLPack", "cai": "the CUDA Array Interface", "none": "no protocol"}

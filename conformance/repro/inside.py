@@ -7,12 +7,12 @@ from collections.abc import Iterable, Mapping
 from typing import Any
 
 from conformance.adapters.base import Device
+from conformance.checks.catalogue import Case, Invariant, Isolation, catalogue
+from conformance.checks.libraries import REFERENCE
 from conformance.execution import environment
 from conformance.execution.child import Child
 from conformance.execution.environment import Facts
 from conformance.execution.results import ACCUSING, TRUSTED, Result
-from conformance.suite.catalogue import Case, Invariant, Isolation, catalogue
-from conformance.suite.libraries import REFERENCE
 from conformance.verdict import Verdict
 
 RIGHT, WRONG, NOT_HERE, UNDECIDED = 0, 1, 2, 3

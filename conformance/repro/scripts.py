@@ -4,8 +4,8 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 
+from conformance.checks.catalogue import Case
 from conformance.execution.results import Result
-from conformance.suite.catalogue import Case
 
 from . import bundle
 from .head import head

@@ -9,15 +9,15 @@ from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 from typing import Any
 
+from conformance import faults
 from conformance.adapters.base import Adapter
 from conformance.adapters.reference import ReferenceAdapter
-from conformance.execution.accusing import accused, trials
+from conformance.checks.catalogue import Case
+from conformance.checks.libraries import REFERENCE
+from conformance.checks.outcomes import Side
+from conformance.execution.accusations import accused, trials
 from conformance.execution.results import ACCUSING, Accused, Result
-from conformance.reference import faults
 from conformance.reference.exporter import Exporter
-from conformance.suite.catalogue import Case
-from conformance.suite.libraries import REFERENCE
-from conformance.suite.outcomes import Side
 from conformance.verdict import Verdict
 
 FAULTY, OTHER = "faulty", "other"

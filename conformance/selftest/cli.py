@@ -14,16 +14,17 @@ from typing import Any
 
 from conformance import documents, files, settings
 from conformance.adapters.base import Device
+from conformance.checks.catalogue import Invariant, catalogue
+from conformance.checks.libraries import REFERENCE, Environment
+from conformance.console.progress import Progress, waiting
+from conformance.console.screen import Screen
 from conformance.execution import environment
 from conformance.execution.probe import SIMULATE
 from conformance.exits import Exit, UserError, given_by
-from conformance.report import terminal
 from conformance.signals import Stops
 from conformance.suggestions import meant
-from conformance.suite.catalogue import Invariant, catalogue
-from conformance.suite.libraries import REFERENCE, Environment
 
-from . import running, showing
+from . import display, running
 from .account import SHAPE, Account, differences, settle
 from .conditional import command as conditional
 from .model import ALL_FAULTS, Stage
@@ -89,24 +90,24 @@ def selftest(options: argparse.Namespace) -> int:
     conditional.check(options)
     every = stages()
     if options.conditional is not None or options.all_conditional:
-        with terminal.waiting(sys.stderr, "looking at the device …"):
+        with waiting(sys.stderr, "looking at the device …"):
             measured = _measured(Device(options.device))
         (stage,) = (stage for stage in every if stage.name == REFERENCE)
         return conditional.conditional(options, stage, measured, _processes(options.processes))
     invariants = [invariant for invariant in catalogue().values() if invariant.canary is None]
     _check(options, every)
     before = _read(options.against) if options.against else None
-    with terminal.waiting(sys.stderr, "looking at the device …"):
+    with waiting(sys.stderr, "looking at the device …"):
         measured = _measured(Device(options.device))
     concerned = _concerned(every, options.wanted)
     here = [stage for stage in concerned if stage.absent() is None]
     jobs = list(running.jobs(here, measured, wanted=options.wanted, width=options.width))
-    progress = terminal.Progress(sys.stderr)
+    progress = Progress(sys.stderr)
     with Stops() as stops:
         found, lost = running.run(jobs, _processes(options.processes), _told(progress), stops)
     expected = _expected(invariants, every, options.wanted)
     account = settle(options.device, concerned, jobs, found, lost, expected)
-    showing.show(terminal.Screen.of(sys.stdout), account)
+    display.show(Screen.of(sys.stdout), account)
     _write(options, account, before, lambda: page(every, invariants))
     if stops.number is not None:
         return Exit.INTERRUPTED if stops.number == signal.SIGINT else Exit.TERMINATED
@@ -118,7 +119,7 @@ def _concerned(every: Sequence[Stage], wanted: Sequence[str]) -> list[Stage]:
     return [stage for stage in every if any(running.is_wanted(fault, stage, wanted) for fault in stage.faults)]
 
 
-def _told(progress: terminal.Progress) -> Callable[[int, int], None]:
+def _told(progress: Progress) -> Callable[[int, int], None]:
     return lambda done, planned: progress.show(done, planned, f"{done}/{planned} trials")
 
 

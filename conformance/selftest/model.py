@@ -8,8 +8,8 @@ from dataclasses import dataclass, field
 from typing import Any
 
 from conformance.adapters.base import Adapter
-from conformance.suite.catalogue import Case
-from conformance.suite.libraries import Environment
+from conformance.checks.catalogue import Case
+from conformance.checks.libraries import Environment
 
 ALL_FAULTS = "`selftest --page FILE` writes a page with all of them"
 """The next step after the name of an unknown fault."""

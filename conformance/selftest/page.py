@@ -6,7 +6,7 @@ from collections import defaultdict
 from collections.abc import Iterator, Sequence
 from itertools import groupby
 
-from conformance.suite.catalogue import Invariant
+from conformance.checks.catalogue import Invariant
 
 from .model import Fault, Stage
 

@@ -9,10 +9,10 @@ from unittest import mock
 
 from conformance.adapters import registry
 from conformance.adapters.base import Device, Trait
+from conformance.checks import offers
+from conformance.checks.catalogue import Case
+from conformance.checks.libraries import REFERENCE, Environment
 from conformance.execution.environment import measure
-from conformance.suite import offers
-from conformance.suite.catalogue import Case
-from conformance.suite.libraries import REFERENCE, Environment
 
 from .make_believe.environments import planned
 from .model import Fault, Partners, Stage

@@ -9,9 +9,9 @@ from enum import Enum, auto
 
 from conformance import private
 from conformance.adapters.base import Device
+from conformance.checks.catalogue import Case, catalogue
+from conformance.checks.libraries import Environment
 from conformance.signals import Stops
-from conformance.suite.catalogue import Case, catalogue
-from conformance.suite.libraries import Environment
 
 from . import trials
 from .model import Fault, Stage

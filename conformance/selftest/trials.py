@@ -13,14 +13,14 @@ from itertools import groupby
 from typing import Any
 
 from conformance.adapters.base import Adapter
-from conformance.execution.accusing import accused
+from conformance.checks.catalogue import Case, Invariant, Isolation, catalogue
+from conformance.checks.outcomes import Outcome
+from conformance.checks.steps import Steps
+from conformance.execution.accusations import accused
 from conformance.execution.child import Child
 from conformance.execution.results import ACCUSING, Result
 from conformance.execution.workbench import Workbench
 from conformance.reference.streams import LEGACY, Current
-from conformance.suite.catalogue import Case, Invariant, Isolation, catalogue
-from conformance.suite.outcomes import Outcome
-from conformance.suite.steps import Steps
 
 from .accusations import Accusation, judged
 from .model import Fault, Stage

@@ -12,8 +12,8 @@ import sys
 from dataclasses import asdict, dataclass
 from typing import IO, Any
 
-from conformance.suite import children
-from conformance.suite.catalogue import Case
+from conformance.checks import children
+from conformance.checks.catalogue import Case
 
 from . import trials
 from .stages import stages

@@ -8,16 +8,15 @@ from __future__ import annotations
 from collections.abc import Iterator
 
 from conformance.adapters.base import Device, Protocol
+from conformance.checks import kernel_control
+from conformance.checks.catalogue import Needs, every, invariant, layouts
+from conformance.checks.codes import Code
+from conformance.checks.exchange import Exchange, Source
+from conformance.checks.layouts import EMPTY, OFFSET
+from conformance.checks.libraries import Environment, Pair
+from conformance.checks.outcomes import fail
+from conformance.ordering.handover import takes_arguments
 from conformance.protocols.clauses import Level, Role
-
-from . import working
-from .catalogue import Needs, every, invariant, layouts
-from .codes import Code
-from .exchange import Exchange, Source
-from .layouts import EMPTY, OFFSET
-from .libraries import Environment, Pair
-from .order.handover import takes_arguments
-from .outcomes import fail
 
 _ON = (Device.CUDA, Device.SIMULATED)
 
@@ -29,7 +28,7 @@ def _pairs(env: Environment) -> Iterator[Pair]:
 
 def _address(exchange: Exchange, source: Source, promised: str = "") -> int:
     """What a kernel of the consumer's gets for the producer's array; a refusal ends the case."""
-    working.expect_kernels(exchange, exchange.consumer)
+    kernel_control.expect_kernels(exchange, exchange.consumer)
     offer = exchange.offer(source)
     argument = exchange.accepting(
         lambda: exchange.consumer.take_argument(offer, exchange.device), offer, promised=promised

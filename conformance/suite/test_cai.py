@@ -9,19 +9,18 @@ from dataclasses import dataclass
 from typing import Any
 
 from conformance.adapters.base import Device, Protocol, View
+from conformance.checks.catalogue import Isolation, every, invariant, layouts
+from conformance.checks.codes import Code
+from conformance.checks.exchange import UNCLEAN, Exchange, Source, brief, collect
+from conformance.checks.layouts import EMPTY, HIGH_RANK, NEGATIVE, OFFSET, PLAIN, SCALAR, STRIDED, ZERO_STRIDE
+from conformance.checks.outcomes import Inconclusive, Refused, fail
+from conformance.checks.steps import Doing
 from conformance.protocols import cai
 from conformance.protocols.clauses import Level, Role
 from conformance.protocols.dtypes import DTYPES, dtype
 from conformance.protocols.strided import same_strides
 from conformance.reference.exporter import REMOVED
 from conformance.reference.memory import CudaMemory, Memory, simulated
-
-from .catalogue import Isolation, every, invariant, layouts
-from .codes import Code
-from .exchange import UNCLEAN, Exchange, Source, brief, collect
-from .layouts import EMPTY, HIGH_RANK, NEGATIVE, OFFSET, PLAIN, SCALAR, STRIDED, ZERO_STRIDE
-from .outcomes import Inconclusive, Refused, fail
-from .steps import Doing
 
 # -- the dictionary
 

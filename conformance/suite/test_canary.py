@@ -18,14 +18,13 @@ from typing import Any
 
 from conformance.adapters.base import Device, Protocol
 from conformance.adapters.reference import ReferenceAdapter
+from conformance.checks.catalogue import Check, Draft, Needs, catalogue, every, invariant
+from conformance.checks.exchange import Exchange, Partners, Poisoned
+from conformance.checks.libraries import REFERENCE, Environment
+from conformance.checks.offers import Offered
+from conformance.checks.outcomes import Outcome
+from conformance.faults import all_faults
 from conformance.protocols.clauses import Level
-from conformance.reference.faults import all_faults
-
-from .catalogue import Check, Draft, Needs, catalogue, every, invariant
-from .exchange import Exchange, Partners, Poisoned
-from .libraries import REFERENCE, Environment
-from .offers import Offered
-from .outcomes import Outcome
 
 HANG_SECONDS = 0.5
 """What a canary that never ends may take: long enough to begin, and nothing it does could ever be in time."""

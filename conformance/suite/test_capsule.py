@@ -5,18 +5,13 @@ from __future__ import annotations
 from typing import Any, NoReturn
 
 from conformance.adapters.base import Protocol
-from conformance.protocols import capsule, dlpack
-from conformance.protocols.clauses import Level, Role
-from conformance.protocols.dlpack import DELETER, LEGACY, USED_LEGACY, USED_VERSIONED, VERSIONED
-from conformance.reference.managed import Deleter, settle
-
-from .catalogue import dtypes, every, invariant, layouts
-from .codes import Code
-from .concurrency import together
-from .exchange import Exchange, Source, brief, show
-from .interleaving import meet
-from .layouts import OFFSET
-from .offers import (
+from conformance.checks.catalogue import dtypes, every, invariant, layouts
+from conformance.checks.codes import Code
+from conformance.checks.concurrency import together
+from conformance.checks.exchange import Exchange, Source, brief, show
+from conformance.checks.interleaving import meet
+from conformance.checks.layouts import OFFSET
+from conformance.checks.offers import (
     STRUCTS,
     Prepared,
     Watched,
@@ -29,8 +24,12 @@ from .offers import (
     unreleased,
     watched,
 )
-from .outcomes import Side, fail
-from .steps import Doing
+from conformance.checks.outcomes import Side, fail
+from conformance.checks.steps import Doing
+from conformance.protocols import capsule, dlpack
+from conformance.protocols.clauses import Level, Role
+from conformance.protocols.dlpack import DELETER, LEGACY, USED_LEGACY, USED_VERSIONED, VERSIONED
+from conformance.reference.managed import Deleter, settle
 
 STEPS = 1000
 """Steps of an import at which a second one is tried, at most."""

@@ -15,25 +15,24 @@ from functools import partial
 from typing import Any, NoReturn
 
 from conformance.adapters.base import Device, DLPackOffer, Protocol, Trait
+from conformance.checks.catalogue import Isolation, Needs, every, invariant
+from conformance.checks.codes import Code
+from conformance.checks.exchange import Exchange, brief
+from conformance.checks.libraries import REFERENCE as REFERENCE_NAME
+from conformance.checks.libraries import Environment, Pair, shows_one_library
+from conformance.checks.outcomes import ACCUSED, Inconclusive, Refused, Side, fail
+from conformance.checks.steps import Doing
 from conformance.cuda.capture import Mode
+from conformance.ordering import capturing
+from conformance.ordering.capturing import Captured, Handover, Sides, Stand, Step, captured, content
+from conformance.ordering.handover import REFERENCE, SHAPE, elements, past_operand, stream_of
+from conformance.ordering.histories import History, fresh, pasts
 from conformance.protocols import capsule, dlpack, exchange_api
 from conformance.protocols.clauses import Level, Role
 from conformance.protocols.dlpack import DELETER, DLManagedTensorVersioned
 from conformance.protocols.dtypes import dtype
 from conformance.reference.managed import Managed
 from conformance.reference.streams import LEGACY, PER_THREAD, Streams
-
-from .catalogue import Isolation, Needs, every, invariant
-from .codes import Code
-from .exchange import Exchange, brief
-from .libraries import REFERENCE as REFERENCE_NAME
-from .libraries import Environment, Pair, shows_one_library
-from .order import capturing
-from .order.capturing import Captured, Handover, Sides, Stand, Step, captured, content
-from .order.handover import REFERENCE, SHAPE, elements, past_operand, stream_of
-from .order.histories import History, fresh, pasts
-from .outcomes import ACCUSED, Inconclusive, Refused, Side, fail
-from .steps import Doing
 
 _ON = (Device.CUDA, Device.SIMULATED)
 _KINDS = ("int32", "bool", "int8", "float16", "bfloat16", "float32", "float64", "complex64")

@@ -15,22 +15,21 @@ from importlib import metadata
 from typing import Any, NoReturn
 
 from conformance.adapters.base import Adapter, Device, Protocol, View
+from conformance.checks import interpreter, kernel_control
+from conformance.checks.buffers import DeviceBuffer
+from conformance.checks.catalogue import VIA, Draft, Isolation, Needs, Tier, dtypes, every, invariant, layouts
+from conformance.checks.codes import Code
+from conformance.checks.exchange import UNCLEAN, Exchange, Source, brief, collect, show
+from conformance.checks.handover_record import decoded, mismatch
+from conformance.checks.layouts import EMPTY, LAYOUTS, PLAIN, STRIDED, ZERO_STRIDE
+from conformance.checks.libraries import REFERENCE, Environment, Library, Pair
+from conformance.checks.outcomes import Failure, Inconclusive, Refused, Side, fail
+from conformance.checks.patterns import pattern
+from conformance.checks.steps import Doing
 from conformance.protocols.clauses import Level, Role
 from conformance.protocols.dtypes import dtype
 from conformance.protocols.strided import gather, same_strides
 from conformance.reference import managed
-
-from . import interpreter, working
-from .buffers import DeviceBuffer
-from .catalogue import VIA, Draft, Isolation, Needs, Tier, dtypes, every, invariant, layouts
-from .codes import Code
-from .exchange import UNCLEAN, Exchange, Source, brief, collect, show
-from .handed import decoded, mismatch
-from .layouts import EMPTY, LAYOUTS, PLAIN, STRIDED, ZERO_STRIDE
-from .libraries import REFERENCE, Environment, Library, Pair
-from .outcomes import Failure, Inconclusive, Refused, Side, fail
-from .patterns import pattern
-from .steps import Doing
 
 _SHOWN = ("float32", "uint8")
 """Element types that the pages use in their examples."""
@@ -117,7 +116,7 @@ class Claim:
                 return call()
         except Exception as error:
             self.exchange.check_context(error)
-            working.expect_kernels(self.exchange, self.library)
+            kernel_control.expect_kernels(self.exchange, self.library)
             seen = f"{self.call}: {brief(error)}"
             if _is_shown(self.exchange):
                 self.broken("the documented call raises", "no exception", seen, code=Code.CLAIM_RAISED)

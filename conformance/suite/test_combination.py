@@ -14,6 +14,34 @@ from weakref import WeakKeyDictionary
 
 from conformance.adapters.base import Adapter, Device, Protocol, Trait, Unsupported, View
 from conformance.adapters.reference import ReferenceAdapter
+from conformance.checks.catalogue import Draft, Tier, catalogue, invariant
+from conformance.checks.codes import Code
+from conformance.checks.concurrency import elsewhere
+from conformance.checks.copies import copy_is_shared, expect_no_copy
+from conformance.checks.device_checks import expect_home
+from conformance.checks.exchange import GONE, Exchange, Source, brief, show
+from conformance.checks.exchange_in_fork import in_fork
+from conformance.checks.forks import in_child
+from conformance.checks.input_words import combined, parts
+from conformance.checks.late_release import Way, is_late, watch
+from conformance.checks.layouts import Layout
+from conformance.checks.libraries import REFERENCE, Environment, Pair
+from conformance.checks.offers import (
+    HELD,
+    at_once,
+    expect_plain_releases,
+    expect_streams,
+    happens,
+    reused,
+    still_held,
+    unreleased,
+)
+from conformance.checks.outcomes import Failure, Inconclusive, Refused, Side, fail
+from conformance.checks.patterns import pattern, raw
+from conformance.checks.points import BYTE_OFFSET, NO_STRIDES, SPLIT, VERSIONS, Point, far_rows, left_out, points, reach
+from conformance.checks.repeated_checks import CHECKS, EXCHANGE, EXCHANGES, PLAIN, REPEATED, Repeated, missing
+from conformance.checks.steps import Doing
+from conformance.checks.type_names import expect_name, expect_typestr
 from conformance.cuda.memory import together
 from conformance.protocols.clauses import Level, Role
 from conformance.protocols.dlpack import DLFlags, Tensor
@@ -23,26 +51,6 @@ from conformance.reference.guards import GUARDS, spills
 from conformance.reference.importer import Imported
 from conformance.reference.managed import Managed, settle, stray_deleter_calls
 from conformance.reference.memory import ALIGNMENT, CudaBlock, HostBlock
-
-from .catalogue import Draft, Tier, catalogue, invariant
-from .codes import Code
-from .concurrency import elsewhere
-from .copies import copy_is_shared, expect_no_copy
-from .exchange import GONE, Exchange, Source, brief, show
-from .forked import in_fork
-from .forks import in_child
-from .late import Way, is_late, watch
-from .layouts import Layout
-from .libraries import REFERENCE, Environment, Pair
-from .named import expect_name, expect_typestr
-from .offers import HELD, at_once, expect_plain_releases, expect_streams, happens, reused, still_held, unreleased
-from .outcomes import Failure, Inconclusive, Refused, Side, fail
-from .patterns import pattern, raw
-from .places import expect_home
-from .points import BYTE_OFFSET, NO_STRIDES, SPLIT, VERSIONS, Point, far_rows, left_out, points, reach
-from .repeated import CHECKS, EXCHANGE, EXCHANGES, PLAIN, REPEATED, Repeated, missing
-from .specials import combined, parts
-from .steps import Doing
 
 _PRESSURE = 2
 """Arrays of the producer that occupy memory which has been released too early."""

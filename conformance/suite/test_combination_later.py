@@ -5,15 +5,15 @@ from __future__ import annotations
 from collections.abc import Iterator
 
 from conformance.adapters.base import Protocol
+from conformance.checks.catalogue import Draft, Isolation, Tier, invariant
+from conformance.checks.codes import Code
+from conformance.checks.exchange import Exchange
+from conformance.checks.libraries import REFERENCE, Environment
+from conformance.checks.outcomes import ACCUSED, Failure, Inconclusive, Refused, fail
+from conformance.checks.points import Point, reach
+from conformance.checks.repeated_checks import EXCHANGE, LEVELS, REPEATED, missing
 from conformance.protocols.clauses import Level, Role
 
-from .catalogue import Draft, Isolation, Tier, invariant
-from .codes import Code
-from .exchange import Exchange
-from .libraries import REFERENCE, Environment
-from .outcomes import ACCUSED, Failure, Inconclusive, Refused, fail
-from .points import Point, reach
-from .repeated import EXCHANGE, LEVELS, REPEATED, missing
 from .test_combination import NotMade, hand_over, make_exchange, refuse, tried
 
 MANY = 5_120

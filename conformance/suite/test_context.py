@@ -8,18 +8,17 @@ from dataclasses import replace
 from typing import Any
 
 from conformance.adapters.base import Adapter, Device, Protocol
+from conformance.checks import interpreter, signal_senders
+from conformance.checks.catalogue import Draft, Isolation, Needs, Tier, every, invariant
+from conformance.checks.codes import Code
+from conformance.checks.concurrency import elsewhere
+from conformance.checks.exchange import Exchange, Source, brief
+from conformance.checks.forks import HANG, UNDECIDED, in_child
+from conformance.checks.garbage import uncollected
+from conformance.checks.libraries import REFERENCE, Environment
+from conformance.checks.outcomes import Failure, Inconclusive, Side, fail
 from conformance.cuda import context
 from conformance.protocols.clauses import Level, Role
-
-from . import interpreter, senders
-from .catalogue import Draft, Isolation, Needs, Tier, every, invariant
-from .codes import Code
-from .concurrency import elsewhere
-from .exchange import Exchange, Source, brief
-from .forks import HANG, UNDECIDED, in_child
-from .garbage import uncollected
-from .libraries import REFERENCE, Environment
-from .outcomes import Failure, Inconclusive, Side, fail
 
 _GPU = (Device.CUDA,)
 
@@ -226,7 +225,7 @@ def _judge_fork(exchange: Exchange, how: str) -> None:
         return
     if how == UNDECIDED:
         raise Inconclusive("whether the conversion in the fork would have ended cannot be told: it got too little time")
-    if how in map(senders.name_of, senders.FOREIGN):
+    if how in map(signal_senders.name_of, signal_senders.FOREIGN):
         raise Inconclusive(f"{how} ended the fork, and the sender is unknown")
     code, reason = {
         "wrong": (Code.WRONG_AFTER_FORK, "the elements that are read in the fork are not the producer's"),

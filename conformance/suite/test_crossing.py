@@ -7,23 +7,22 @@ from dataclasses import replace
 from typing import Any, NoReturn
 
 from conformance.adapters.base import Device, Protocol, Trait
+from conformance.checks import interpreter
+from conformance.checks.catalogue import Draft, Isolation, Needs, Tier, every, invariant
+from conformance.checks.codes import Code
+from conformance.checks.exchange import Exchange
+from conformance.checks.interpreter import Ended
+from conformance.checks.libraries import REFERENCE as REFERENCE_NAME
+from conformance.checks.libraries import Environment, Pair, shows_one_library, streaming
+from conformance.checks.outcomes import ACCUSED, Inconclusive, Refused, Side, fail
+from conformance.checks.steps import Doing
+from conformance.ordering import evidence, two_contexts, wording
+from conformance.ordering.crossing import FromAnotherThread, Joined, PerThreadNamed, PerThreadPublished
+from conformance.ordering.evidence import Duty, seen_in, seen_of_export, setting_of
+from conformance.ordering.handover import REFERENCE, How, Setting, first_how
+from conformance.ordering.observation import Wait
 from conformance.protocols.clauses import Level, Role
 from conformance.reference.streams import LEGACY, PER_THREAD
-
-from . import interpreter
-from .catalogue import Draft, Isolation, Needs, Tier, every, invariant
-from .codes import Code
-from .exchange import Exchange
-from .interpreter import Ended
-from .libraries import REFERENCE as REFERENCE_NAME
-from .libraries import Environment, Pair, shows_one_library, streaming
-from .order import evidence, telling, two_contexts
-from .order.crossing import FromAnotherThread, Joined, PerThreadNamed, PerThreadPublished
-from .order.evidence import Duty, seen_in, seen_of_export, setting_of
-from .order.handover import REFERENCE, How, Setting, first_how
-from .order.observation import Wait
-from .outcomes import ACCUSED, Inconclusive, Refused, Side, fail
-from .steps import Doing
 
 _ON = (Device.CUDA, Device.SIMULATED)
 
@@ -160,7 +159,7 @@ def test_per_thread_named(exchange: Exchange) -> None:
             level=evidence.level_of_export(setting),
             reason="the calling thread's default stream does not wait for the producer's pending work",
             expected="the reference reads the new value on that stream",
-            seen=f"{seen.told}; nothing waits for {telling.stream(seen.writer)}, on which the work of {exchange.producer.name} is pending",
+            seen=f"{seen.told}; nothing waits for {wording.stream(seen.writer)}, on which the work of {exchange.producer.name} is pending",
             given="",
         )
     exchange.notes["control"] = evidence.overtaken(setting.streams, _named_minus_one(setting))
@@ -250,8 +249,8 @@ def _judge_published(stream: int | None, handle: int) -> None:
         role=Role.PRODUCER,
         level=Level.OBSERVED if stream in (LEGACY, PER_THREAD) else None,
         reason="the library publishes another stream than the default one that it works on",
-        expected=telling.stream(handle),
-        seen=telling.stream(stream),
+        expected=wording.stream(handle),
+        seen=wording.stream(stream),
         given="",
         accused=Side.PRODUCER,
     )
@@ -376,7 +375,7 @@ def test_contexts(exchange: Exchange) -> None:
             reason="across two contexts the consumer reads before the producer's pending write is done"
             + evidence.WHY.get(duty.code, ""),
             expected="the consumer reads the new value",
-            seen=f"{across.seen.told or across.told}; {case.consumer} does not wait for {telling.stream(across.seen.writer)}, "
+            seen=f"{across.seen.told or across.told}; {case.consumer} does not wait for {wording.stream(across.seen.writer)}, "
             f"on which the work of {case.producer} is pending",
             given="",
             accused=Side.NEITHER if duty.level is Level.OBSERVED else ACCUSED[duty.role],

@@ -10,17 +10,16 @@ from collections.abc import Callable, Iterator
 from typing import Any, NoReturn
 
 from conformance.adapters.base import Device, Protocol, Trait
+from conformance.checks.catalogue import Draft, Isolation, Needs, every, invariant
+from conformance.checks.codes import Code
+from conformance.checks.current_streams import Seen, of_a_choice, of_two_threads
+from conformance.checks.exchange import Exchange, brief
+from conformance.checks.libraries import Environment, Pair
+from conformance.checks.outcomes import Side, fail
 from conformance.cuda import context
+from conformance.ordering import two_gpus
+from conformance.ordering.handover import KIND, NEW, OLD, SHAPE, elements, stream_of
 from conformance.protocols.clauses import Level, Role
-
-from .catalogue import Draft, Isolation, Needs, every, invariant
-from .codes import Code
-from .currents import Seen, of_a_choice, of_two_threads
-from .exchange import Exchange, brief
-from .libraries import Environment, Pair
-from .order import placed
-from .order.handover import KIND, NEW, OLD, SHAPE, elements, stream_of
-from .outcomes import Side, fail
 
 _ON = (Device.CUDA, Device.SIMULATED)
 
@@ -90,7 +89,7 @@ def test_chosen(exchange: Exchange) -> None:
 
 
 def _tokens(env: Environment) -> Iterator[Draft]:
-    pairs = placed.on_two(env, _with(Trait.DEFAULT_TOKEN)(env))
+    pairs = two_gpus.on_two(env, _with(Trait.DEFAULT_TOKEN)(env))
     return every(pairs, first=("gpu-0-first", "gpu-1-first"))
 
 
@@ -110,7 +109,7 @@ def test_default_of_each_gpu(exchange: Exchange) -> None:
     """
     library, device = exchange.producer, exchange.device
     first = 0 if exchange.option("first") == "gpu-0-first" else 1
-    placed.wake(device)
+    two_gpus.wake(device)
     with library.on_gpu(first, device):
         token = library.default_stream(device)
     for ordinal in (first, 1 - first, first):
@@ -123,7 +122,7 @@ def test_default_of_each_gpu(exchange: Exchange) -> None:
             except Exception as error:
                 exchange.check_context(error)
                 _not_there(ordinal, brief(error))
-            placed.streams_of(device, ordinal).synchronize_device()
+            two_gpus.streams_of(device, ordinal).synchronize_device()
         if told not in (None, ordinal):
             _not_there(ordinal, f"an event of GPU {told}")
         seen = exchange.peek(library.describe(array).address, len(elements(NEW)))

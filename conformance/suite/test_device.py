@@ -9,22 +9,21 @@ from typing import Any
 
 from conformance.adapters.base import Device, Protocol, Trait, Unsupported
 from conformance.adapters.reference import ReferenceAdapter
+from conformance.checks import interpreter
+from conformance.checks.catalogue import Draft, Isolation, Needs, Tier, dtypes, every, invariant, layouts
+from conformance.checks.codes import Code
+from conformance.checks.device_checks import Told, expect_home, place
+from conformance.checks.exchange import Exchange, Source, show
+from conformance.checks.layouts import EMPTY
+from conformance.checks.libraries import REFERENCE, Environment, Pair, shows_one_library
+from conformance.checks.outcomes import Inconclusive, Refused, Side, fail
+from conformance.checks.patterns import pattern
 from conformance.cuda import driver, ipc, pointers
 from conformance.cuda import memory as cuda_memory
 from conformance.cuda.memory import Kind
 from conformance.protocols.clauses import Level, Role
 from conformance.protocols.strided import packed
 from conformance.reference.memory import CudaMemory, HostMemory, Memory
-
-from . import interpreter
-from .catalogue import Draft, Isolation, Needs, Tier, dtypes, every, invariant, layouts
-from .codes import Code
-from .exchange import Exchange, Source, show
-from .layouts import EMPTY
-from .libraries import REFERENCE, Environment, Pair, shows_one_library
-from .outcomes import Inconclusive, Refused, Side, fail
-from .patterns import pattern
-from .places import Told, expect_home, place
 
 _KINDS = (Kind.PINNED, Kind.MANAGED, Kind.POOL)
 

@@ -13,20 +13,20 @@ from dataclasses import replace
 from typing import Any, NoReturn
 
 from conformance.adapters.base import Device, Protocol, Trait, Unsupported
-from conformance.protocols.clauses import Level, Role
-
-from . import interpreter
-from .catalogue import Draft, Isolation, Needs, Tier, every, invariant, layouts
-from .codes import Code
-from .escaped import text_of
-from .exchange import Exchange, Source, brief, show
-from .garbage import uncollected
-from .interpreter import Ended
-from .libraries import Environment, streaming
-from .order import telling
-from .order.evidence import Controls, blame, in_words, overtaken, seen_in, seen_of_export, without_wait
-from .order.handover import REFERENCE, How, can_be_inside
-from .order.placed import (
+from conformance.checks import interpreter
+from conformance.checks.base_exceptions import text_of
+from conformance.checks.catalogue import Draft, Isolation, Needs, Tier, every, invariant, layouts
+from conformance.checks.codes import Code
+from conformance.checks.exchange import Exchange, Source, brief, show
+from conformance.checks.garbage import uncollected
+from conformance.checks.interpreter import Ended
+from conformance.checks.libraries import Environment, streaming
+from conformance.checks.outcomes import Inconclusive, Refused, Side, fail
+from conformance.checks.steps import Doing
+from conformance.ordering import wording
+from conformance.ordering.evidence import Controls, blame, in_words, overtaken, seen_in, seen_of_export, without_wait
+from conformance.ordering.handover import REFERENCE, How, can_be_inside
+from conformance.ordering.two_gpus import (  # fmt: skip
     GPUS,
     ON,
     PLACES,
@@ -45,9 +45,8 @@ from .order.placed import (
     streams_of,
     take_on,
     wake,
-)  # fmt: skip
-from .outcomes import Inconclusive, Refused, Side, fail
-from .steps import Doing
+)
+from conformance.protocols.clauses import Level, Role
 
 _WHERE = tuple(PLACES)
 Cases = Callable[[Environment], Iterator[Draft]]
@@ -634,7 +633,7 @@ def test_export_stream(exchange: Exchange) -> None:
             level=Level.OBSERVED,
             reason="the named stream of another GPU does not wait for the producer's pending work",
             expected="the reference reads the new value on the named stream",
-            seen=f"{seen.told}; nothing waits for {telling.stream(seen.writer)}, on which the work of {exchange.producer.name} is pending",
+            seen=f"{seen.told}; nothing waits for {wording.stream(seen.writer)}, on which the work of {exchange.producer.name} is pending",
             given="",
         )
     controls: Controls = [

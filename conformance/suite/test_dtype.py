@@ -9,22 +9,21 @@ from typing import Any
 from conformance.adapters.base import Protocol
 from conformance.adapters.numpy import AN_ARRAY_OF_FOREIGN_ORDER, FOREIGN_ORDER
 from conformance.adapters.special import named
+from conformance.checks.catalogue import dtypes, every, invariant
+from conformance.checks.codes import Code
+from conformance.checks.exchange import UNCLEAN, Exchange, Source, brief, show
+from conformance.checks.export_outcomes import REFUSED_STATE
+from conformance.checks.input_words import described
+from conformance.checks.libraries import Pair, shows_one_library
+from conformance.checks.outcomes import Refused, Side, fail
+from conformance.checks.patterns import first_elements, unpacked
+from conformance.checks.steps import Doing
+from conformance.checks.type_names import expect_name, expect_typestr, says, truly, type_changed
 from conformance.protocols import cai
 from conformance.protocols.clauses import Level, Role
 from conformance.protocols.dlpack import DLFlags
 from conformance.protocols.dtypes import NARROW, NATIVE_ORDER, DLCode, DType, dtype, is_raw
 from conformance.protocols.strided import packed
-
-from .catalogue import dtypes, every, invariant
-from .codes import Code
-from .exchange import UNCLEAN, Exchange, Source, brief, show
-from .exported import REFUSED_STATE
-from .libraries import Pair, shows_one_library
-from .named import expect_name, expect_typestr, says, truly, type_changed
-from .outcomes import Refused, Side, fail
-from .patterns import first_elements, unpacked
-from .specials import described
-from .steps import Doing
 
 # -- every element type
 

@@ -10,6 +10,15 @@ from typing import Any, NoReturn
 
 from conformance.adapters.base import Device, Protocol, Trait
 from conformance.adapters.reference import ReferenceAdapter
+from conformance.checks.catalogue import dtypes, every, invariant, layouts
+from conformance.checks.codes import Code
+from conformance.checks.exchange import Exchange, Source, brief, show
+from conformance.checks.export_outcomes import Answer, at_most, judge, state_of
+from conformance.checks.handover_record import Handed, mismatch
+from conformance.checks.libraries import REFERENCE, Environment, Pair
+from conformance.checks.offers import happens
+from conformance.checks.outcomes import Refused, fail
+from conformance.checks.steps import Doing
 from conformance.protocols import capsule, dlpack, exchange_api
 from conformance.protocols.clauses import Level, Role
 from conformance.protocols.dlpack import DELETER, DLManagedTensorVersioned, DLTensor, Tensor
@@ -17,16 +26,6 @@ from conformance.protocols.exchange_api import ExchangeAPI
 from conformance.protocols.strided import Strided
 from conformance.reference.managed import Managed
 from conformance.reference.memory import CudaMemory, HostMemory, gather
-
-from .catalogue import dtypes, every, invariant, layouts
-from .codes import Code
-from .exchange import Exchange, Source, brief, show
-from .exported import Answer, at_most, judge, state_of
-from .handed import Handed, mismatch
-from .libraries import REFERENCE, Environment, Pair
-from .offers import happens
-from .outcomes import Refused, fail
-from .steps import Doing
 
 EXPORT = "managed_tensor_from_py_object_no_sync"
 IMPORT = "managed_tensor_to_py_object_no_sync"

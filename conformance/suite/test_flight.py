@@ -6,19 +6,18 @@ from collections.abc import Iterator
 
 from conformance.adapters.base import Device, Protocol
 from conformance.adapters.reference import ReferenceAdapter
+from conformance.checks.catalogue import Draft, Needs, every, invariant
+from conformance.checks.codes import Code
+from conformance.checks.exchange import Exchange
+from conformance.checks.libraries import Environment, shows_one_library, streaming
+from conformance.checks.outcomes import ACCUSED, Inconclusive, Refused, Side, fail
+from conformance.faults.flight import HoldsNothing
+from conformance.ordering import evidence, wording
+from conformance.ordering.evidence import Latest, seen_in, seen_of_export, setting_of
+from conformance.ordering.handover import REFERENCE, Export, Setting, first_how
+from conformance.ordering.memory_in_flight import Copying, Dropped, Drops, Held, Overwriting, ToHost
+from conformance.ordering.observation import Seen, Wait, observe
 from conformance.protocols.clauses import Level, Role
-from conformance.reference.faults.flight import HoldsNothing
-
-from .catalogue import Draft, Needs, every, invariant
-from .codes import Code
-from .exchange import Exchange
-from .libraries import Environment, shows_one_library, streaming
-from .order import evidence, telling
-from .order.evidence import Latest, seen_in, seen_of_export, setting_of
-from .order.flight import Copying, Dropped, Drops, Held, Overwriting, ToHost
-from .order.handover import REFERENCE, Export, Setting, first_how
-from .order.observation import Seen, Wait, observe
-from .outcomes import ACCUSED, Inconclusive, Refused, Side, fail
 
 _ON = (Device.CUDA, Device.SIMULATED)
 
@@ -253,7 +252,7 @@ def test_host_copy(exchange: Exchange) -> None:
             level=evidence.level_of_export(setting),
             reason="the copy on the host is not done when the call returns",
             expected="the new value in every element",
-            seen=f"{seen.told}; the call does not wait for {telling.stream(seen.writer)}, on which the write is pending",
+            seen=f"{seen.told}; the call does not wait for {wording.stream(seen.writer)}, on which the write is pending",
             given="",
         )
     named = [arguments[1]["stream"] for arguments in latest.work.offer.calls if arguments[1].get("stream") is not None]
@@ -299,7 +298,7 @@ def test_copy_on_stream(exchange: Exchange) -> None:
             role=Role.PRODUCER,
             reason="the producer makes the copy on its own stream and not on the one that was named",
             expected="no copy while the named stream is held, or a copy that is done on return",
-            seen=f"the copy is made while the named stream is held, and it waits for {telling.stream(late.writer)}, "
+            seen=f"the copy is made while the named stream is held, and it waits for {wording.stream(late.writer)}, "
             f"the current stream of {exchange.producer.name}",
             given="",
         )

@@ -13,17 +13,16 @@ from itertools import chain
 from typing import Any
 
 from conformance.adapters.base import Device, Protocol, Trait, View
+from conformance.checks.catalogue import Draft, Isolation, every, invariant
+from conformance.checks.codes import Code
+from conformance.checks.exchange import Exchange, Source, show
+from conformance.checks.layouts import layout
+from conformance.checks.libraries import Environment, Pair
+from conformance.checks.offers import Offered
+from conformance.checks.outcomes import Refused, Side, fail
 from conformance.protocols.clauses import Level, Role
 from conformance.protocols.dtypes import NATIVE_ORDER, dtype
 from conformance.reference.exporter import NEWEST
-
-from .catalogue import Draft, Isolation, every, invariant
-from .codes import Code
-from .exchange import Exchange, Source, show
-from .layouts import layout
-from .libraries import Environment, Pair
-from .offers import Offered
-from .outcomes import Refused, Side, fail
 
 _KINDS = {"host": (1, 0), "cuda": (2, 0), "rocm": (10, 0)}
 """Devices that a capsule names, by name: memory of the host, of CUDA and of ROCm."""

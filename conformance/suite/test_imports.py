@@ -9,15 +9,14 @@ from collections.abc import Iterator
 from typing import Any
 
 from conformance.adapters.base import Device, Protocol
+from conformance.checks import interpreter
+from conformance.checks.catalogue import Draft, Isolation, Tier, invariant
+from conformance.checks.codes import BY_SLUG, Code
+from conformance.checks.concurrency import BUILDS
+from conformance.checks.exchange import Exchange
+from conformance.checks.libraries import REFERENCE, Environment, Library
+from conformance.checks.outcomes import ACCUSED, Inconclusive, Refused, Side, fail
 from conformance.protocols.clauses import Level, Role
-
-from . import interpreter
-from .catalogue import Draft, Isolation, Tier, invariant
-from .codes import BY_SLUG, Code
-from .concurrency import BUILDS
-from .exchange import Exchange
-from .libraries import REFERENCE, Environment, Library
-from .outcomes import ACCUSED, Inconclusive, Refused, Side, fail
 
 _SEPARATOR = ","
 

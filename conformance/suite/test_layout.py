@@ -9,18 +9,12 @@ from typing import Any, NoReturn
 
 from conformance.adapters.base import Protocol, Trait
 from conformance.adapters.reference import ReferenceAdapter
-from conformance.cuda.driver import CudaError
-from conformance.protocols import dlpack
-from conformance.protocols.clauses import Level, Role
-from conformance.protocols.dtypes import DType, dtype
-from conformance.protocols.strided import Index, Strided, packed, same_strides, span
-from conformance.reference.exporter import NEWEST, REMOVED
-
-from .catalogue import Isolation, Tier, dtypes, every, invariant, layouts
-from .codes import Code
-from .escaped import text_of
-from .exchange import Exchange, Source, brief
-from .layouts import (
+from conformance.checks.base_exceptions import text_of
+from conformance.checks.catalogue import Isolation, Tier, dtypes, every, invariant, layouts
+from conformance.checks.codes import Code
+from conformance.checks.exchange import Exchange, Source, brief
+from conformance.checks.input_words import described
+from conformance.checks.layouts import (
     EMPTY,
     HIGH_RANK,
     NEGATIVE,
@@ -34,11 +28,16 @@ from .layouts import (
     Layout,
     layout,
 )
-from .libraries import REFERENCE, Pair, shows_one_library
-from .outcomes import Inconclusive, Refused, Side, fail
-from .patterns import pattern
-from .specials import described
-from .steps import Doing
+from conformance.checks.libraries import REFERENCE, Pair, shows_one_library
+from conformance.checks.outcomes import Inconclusive, Refused, Side, fail
+from conformance.checks.patterns import pattern
+from conformance.checks.steps import Doing
+from conformance.cuda.driver import CudaError
+from conformance.protocols import dlpack
+from conformance.protocols.clauses import Level, Role
+from conformance.protocols.dtypes import DType, dtype
+from conformance.protocols.strided import Index, Strided, packed, same_strides, span
+from conformance.reference.exporter import NEWEST, REMOVED
 
 ODD_STRIDES = {"zero": 0, "negative": -1, "odd": 7, "huge": 2**40}
 """Strides in elements that no dimension with an extent above 1 could have; ``split`` is 7 bytes."""

@@ -22,22 +22,14 @@ from typing import Any
 from conformance.adapters.base import Adapter, Device, Protocol, Trait
 from conformance.adapters.making import NONE_INSIDE
 from conformance.adapters.reference import ReferenceAdapter
-from conformance.cuda import memory as cuda_memory
-from conformance.protocols import capsule
-from conformance.protocols.clauses import Level, Role
-from conformance.protocols.dlpack import DELETER, USED_LEGACY, USED_VERSIONED
-from conformance.protocols.strided import Index
-from conformance.reference.exporter import Exporter, Log
-from conformance.reference.managed import Deleter, Managed, settle, stray_deleter_calls
-
-from .catalogue import Isolation, Needs, every, invariant, layouts
-from .codes import Code
-from .exchange import GONE, Exchange, Source, brief, show
-from .forked import in_fork
-from .handed import Handed, is_mapped
-from .layouts import Layout
-from .libraries import REFERENCE, Environment, Pair, shows_one_library
-from .offers import (
+from conformance.checks.catalogue import Isolation, Needs, every, invariant, layouts
+from conformance.checks.codes import Code
+from conformance.checks.exchange import GONE, Exchange, Source, brief, show
+from conformance.checks.exchange_in_fork import in_fork
+from conformance.checks.handover_record import Handed, is_mapped
+from conformance.checks.layouts import Layout
+from conformance.checks.libraries import REFERENCE, Environment, Pair, shows_one_library
+from conformance.checks.offers import (
     HELD,
     REFUSED_IMPORT,
     STRUCTS,
@@ -54,9 +46,16 @@ from .offers import (
     unreleased,
     watched,
 )
-from .outcomes import ACCUSED, Failure, Inconclusive, Refused, fail
-from .pressure import expect_reuse, pressed
-from .steps import Doing
+from conformance.checks.outcomes import ACCUSED, Failure, Inconclusive, Refused, fail
+from conformance.checks.pressure import expect_reuse, pressed
+from conformance.checks.steps import Doing
+from conformance.cuda import memory as cuda_memory
+from conformance.protocols import capsule
+from conformance.protocols.clauses import Level, Role
+from conformance.protocols.dlpack import DELETER, USED_LEGACY, USED_VERSIONED
+from conformance.protocols.strided import Index
+from conformance.reference.exporter import Exporter, Log
+from conformance.reference.managed import Deleter, Managed, settle, stray_deleter_calls
 
 EXCHANGES = 64
 WARM_UP = 8

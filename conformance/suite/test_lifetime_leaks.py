@@ -8,23 +8,22 @@ from typing import Any
 
 from conformance.adapters.base import Adapter, Protocol, Unsupported
 from conformance.adapters.special import named, use_state
+from conformance.checks import heap
+from conformance.checks.catalogue import Draft, Tier, every, invariant
+from conformance.checks.codes import Code
+from conformance.checks.exchange import Exchange, Source, brief
+from conformance.checks.garbage import of_now
+from conformance.checks.input_words import combined
+from conformance.checks.leaks import LEAST, QUICK, THOROUGH, Growth, Look, growth
+from conformance.checks.libraries import REFERENCE, Environment, Pair
+from conformance.checks.offers import HELD, exports_of_imports, happens, unreleased, watched
+from conformance.checks.outcomes import ACCUSED, Inconclusive, Refused, fail
+from conformance.checks.patterns import pattern
+from conformance.checks.points import Point, reach
+from conformance.checks.steps import Doing
 from conformance.protocols.clauses import Level, Role
 from conformance.reference.exporter import Exporter, Log
 from conformance.reference.managed import Deleter, Managed
-
-from . import heap
-from .catalogue import Draft, Tier, every, invariant
-from .codes import Code
-from .exchange import Exchange, Source, brief
-from .garbage import of_now
-from .leaks import LEAST, QUICK, THOROUGH, Growth, Look, growth
-from .libraries import REFERENCE, Environment, Pair
-from .offers import HELD, exports_of_imports, happens, unreleased, watched
-from .outcomes import ACCUSED, Inconclusive, Refused, fail
-from .patterns import pattern
-from .points import Point, reach
-from .specials import combined
-from .steps import Doing
 
 MANY = 5_120
 BATCH = 512

@@ -6,18 +6,17 @@ from typing import Any
 
 from conformance.adapters.base import Protocol
 from conformance.adapters.reference import ReferenceAdapter
+from conformance.checks.catalogue import every, invariant
+from conformance.checks.changed_memory import COUNT, FLOAT32, PRESSURE, TRIES, Memory, fate
+from conformance.checks.codes import Code
+from conformance.checks.exchange import Exchange, Source, collect
+from conformance.checks.libraries import REFERENCE, Pair
+from conformance.checks.outcomes import Inconclusive, Refused, Side, fail
+from conformance.checks.patterns import pattern
+from conformance.checks.steps import Doing
+from conformance.ordering.histories import History, Maker, pasts, with_past
 from conformance.protocols.clauses import Level, Role
 from conformance.protocols.strided import packed
-
-from .catalogue import every, invariant
-from .changing import COUNT, FLOAT32, PRESSURE, TRIES, Memory, fate
-from .codes import Code
-from .exchange import Exchange, Source, collect
-from .libraries import REFERENCE, Pair
-from .order.histories import History, Maker, pasts, with_past
-from .outcomes import Inconclusive, Refused, Side, fail
-from .patterns import pattern
-from .steps import Doing
 
 _PASTS = {
     History.REEXPORT.value: "an import that is exported again",

@@ -14,15 +14,16 @@ from typing import Any
 from conformance.adapters.base import Device, Protocol, Trait, Unsupported
 from conformance.adapters.calls import READONLY, UserCall, has
 from conformance.adapters.special import on
-from conformance.protocols.clauses import Level, Role
-
-from .call_table import NOTE, PLAIN
-from .catalogue import Draft, Isolation, Tier, every, invariant
-from .codes import Code
-from .comparing import judge_array, judge_state
-from .exchange import Exchange, Source, brief
-from .exported import state_of
-from .handing_over import (
+from conformance.checks.call_table import NOTE, PLAIN
+from conformance.checks.catalogue import Draft, Isolation, Tier, every, invariant
+from conformance.checks.codes import Code
+from conformance.checks.exchange import Exchange, Source, brief
+from conformance.checks.export_outcomes import state_of
+from conformance.checks.input_words import PLAIN_DTYPE
+from conformance.checks.layouts import layout
+from conformance.checks.libraries import REFERENCE, Environment, Pair
+from conformance.checks.native_comparison import judge_array, judge_state
+from conformance.checks.native_handover import (
     Gives,
     Got,
     by_protocols,
@@ -34,10 +35,8 @@ from .handing_over import (
     raised_by_the_producer,
     way,
 )
-from .layouts import layout
-from .libraries import REFERENCE, Environment, Pair
-from .outcomes import Failure, Refused, Side, fail
-from .specials import PLAIN_DTYPE
+from conformance.checks.outcomes import Failure, Refused, Side, fail
+from conformance.protocols.clauses import Level, Role
 
 WAY = "way"
 """The note with the way that was taken."""

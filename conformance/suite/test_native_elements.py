@@ -6,15 +6,15 @@ from typing import Any, NoReturn
 
 from conformance.adapters.calls import UserCall
 from conformance.adapters.special import Foreign, named
+from conformance.checks.catalogue import every, invariant
+from conformance.checks.codes import Code
+from conformance.checks.exchange import Exchange
+from conformance.checks.libraries import Pair
+from conformance.checks.native_handover import Got, by_protocols, call_of, natively
+from conformance.checks.outcomes import Refused, Side, fail
 from conformance.protocols.clauses import Level, Role
 from conformance.protocols.dtypes import DTYPES
 
-from .catalogue import every, invariant
-from .codes import Code
-from .exchange import Exchange
-from .handing_over import Got, by_protocols, call_of, natively
-from .libraries import Pair
-from .outcomes import Refused, Side, fail
 from .test_native import calls, objects
 
 

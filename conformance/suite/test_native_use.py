@@ -7,20 +7,20 @@ from itertools import chain
 
 from conformance.adapters.base import Device, Protocol, Trait
 from conformance.adapters.calls import DLPACK
+from conformance.checks.catalogue import Draft, Isolation, Needs, every, invariant
+from conformance.checks.codes import Code
+from conformance.checks.exchange import Exchange, brief, collect
+from conformance.checks.libraries import REFERENCE, Environment, Pair, shows_one_library
+from conformance.checks.native_handover import call_of, got, native, natively, raised_by_looks, shared_protocols
+from conformance.checks.offers import watched
+from conformance.checks.outcomes import Inconclusive, Refused, Side, fail
+from conformance.checks.steps import Doing
+from conformance.ordering.evidence import in_words, overtaken, seen_in, tried, without_wait
+from conformance.ordering.handover import Forward, How, Setting, can_be_inside
+from conformance.ordering.native_handover import Natively
 from conformance.protocols.clauses import Level, Role
 from conformance.reference.managed import settle
 
-from .catalogue import Draft, Isolation, Needs, every, invariant
-from .codes import Code
-from .exchange import Exchange, brief, collect
-from .handing_over import call_of, got, native, natively, raised_by_looks, shared_protocols
-from .libraries import REFERENCE, Environment, Pair, shows_one_library
-from .offers import watched
-from .order.evidence import in_words, overtaken, seen_in, tried, without_wait
-from .order.handover import Forward, How, Setting, can_be_inside
-from .order.natively import Natively
-from .outcomes import Inconclusive, Refused, Side, fail
-from .steps import Doing
 from .test_native import arrays, further, made, objects
 
 # -- streams

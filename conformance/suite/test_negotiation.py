@@ -8,20 +8,12 @@ from typing import Any, NoReturn
 
 from conformance.adapters.base import Device, Protocol, Trait
 from conformance.adapters.reference import ReferenceAdapter
-from conformance.protocols import capsule
-from conformance.protocols.clauses import Level, Role
-from conformance.protocols.dlpack import DLFlags, DLManagedTensorVersioned, Tensor
-from conformance.protocols.strided import packed
-from conformance.reference.exporter import NEWEST
-from conformance.reference.managed import Deleter
-from conformance.reference.memory import HostMemory
-
-from .catalogue import Draft, Isolation, Tier, dtypes, every, invariant
-from .codes import Code
-from .exchange import Exchange, Source, brief
-from .keywords import calls, judge_call, space
-from .libraries import REFERENCE, Environment, Pair
-from .offers import (
+from conformance.checks.catalogue import Draft, Isolation, Tier, dtypes, every, invariant
+from conformance.checks.codes import Code
+from conformance.checks.exchange import Exchange, Source, brief
+from conformance.checks.export_keywords import calls, judge_call, space
+from conformance.checks.libraries import REFERENCE, Environment, Pair
+from conformance.checks.offers import (
     STRUCTS,
     KeywordOnly,
     Offered,
@@ -35,9 +27,16 @@ from .offers import (
     prepared,
     told_call,
 )
-from .order.histories import fresh
-from .outcomes import Refused, fail
-from .steps import Doing
+from conformance.checks.outcomes import Refused, fail
+from conformance.checks.steps import Doing
+from conformance.ordering.histories import fresh
+from conformance.protocols import capsule
+from conformance.protocols.clauses import Level, Role
+from conformance.protocols.dlpack import DLFlags, DLManagedTensorVersioned, Tensor
+from conformance.protocols.strided import packed
+from conformance.reference.exporter import NEWEST
+from conformance.reference.managed import Deleter
+from conformance.reference.memory import HostMemory
 
 ON_CUDA = (Device.CUDA, Device.SIMULATED)
 VERSIONS = {"none": None, "0.8": (0, 8), "1.0": (1, 0), "1.99": (1, 99), "2.0": (2, 0)}

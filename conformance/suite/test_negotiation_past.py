@@ -5,17 +5,16 @@ from __future__ import annotations
 from typing import NoReturn
 
 from conformance.adapters.base import Device, Protocol
+from conformance.checks.catalogue import Isolation, every, invariant
+from conformance.checks.codes import Code
+from conformance.checks.exchange import Exchange, brief
+from conformance.checks.libraries import streaming
+from conformance.checks.outcomes import Refused, Side, fail
+from conformance.checks.steps import Doing
+from conformance.ordering.handover import past_operand
+from conformance.ordering.histories import History, pasts
 from conformance.protocols.clauses import Level, Role
 from conformance.protocols.dtypes import dtype
-
-from .catalogue import Isolation, every, invariant
-from .codes import Code
-from .exchange import Exchange, brief
-from .libraries import streaming
-from .order.handover import past_operand
-from .order.histories import History, pasts
-from .outcomes import Refused, Side, fail
-from .steps import Doing
 
 _ON_CUDA = (Device.CUDA, Device.SIMULATED)
 _PAST_STREAMS = {"unsynchronised": -1, "legacy": 1, "negative": -2}

@@ -11,15 +11,14 @@ from functools import partial
 
 from conformance.adapters.base import Device, Protocol, Trait
 from conformance.adapters.reference import ReferenceAdapter
-from conformance.protocols.clauses import Level, Role
-from conformance.reference.faults.ordering import ForgetsTheWayBack
-
-from .catalogue import Draft, Needs, every, invariant
-from .codes import Code
-from .exchange import Exchange
-from .libraries import Environment, Pair, shows_one_library, streaming
-from .order import telling
-from .order.evidence import (
+from conformance.checks.catalogue import Draft, Needs, every, invariant
+from conformance.checks.codes import Code
+from conformance.checks.exchange import Exchange
+from conformance.checks.libraries import Environment, Pair, shows_one_library, streaming
+from conformance.checks.outcomes import fail
+from conformance.faults.ordering import ForgetsTheWayBack
+from conformance.ordering import wording
+from conformance.ordering.evidence import (
     blame,
     level_of_export,
     overtaken,
@@ -29,7 +28,7 @@ from .order.evidence import (
     waiting,
     without_wait,
 )
-from .order.handover import (
+from conformance.ordering.handover import (
     REFERENCE,
     Backward,
     Call,
@@ -44,9 +43,9 @@ from .order.handover import (
     hows,
     takes_arguments,
 )
-from .order.histories import pasts
-from .order.observation import Wait, Work, observe
-from .outcomes import fail
+from conformance.ordering.histories import pasts
+from conformance.ordering.observation import Wait, Work, observe
+from conformance.protocols.clauses import Level, Role
 
 _ON = (Device.CUDA, Device.SIMULATED)
 
@@ -156,7 +155,7 @@ def test_export_stream(exchange: Exchange) -> None:
                 role=Role.PRODUCER,
                 reason="the producer makes somebody wait although `stream=-1` asks for no wait",
                 expected="nothing waits",
-                seen=f"{seen.wait.value} for {telling.stream(seen.writer)}",
+                seen=f"{seen.wait.value} for {wording.stream(seen.writer)}",
                 given="",
             )
     elif seen.in_order:
@@ -169,7 +168,7 @@ def test_export_stream(exchange: Exchange) -> None:
             level=level_of_export(setting),
             reason="the named stream does not wait for the producer's pending work",
             expected="the reference reads the new value on the named stream",
-            seen=f"{seen.told}; nothing waits for {telling.stream(seen.writer)}, on which the work of {exchange.producer.name} is pending",
+            seen=f"{seen.told}; nothing waits for {wording.stream(seen.writer)}, on which the work of {exchange.producer.name} is pending",
             given="",
         )
 
@@ -224,7 +223,7 @@ def _expect_not_overtaken(exchange: Exchange, setting: Setting, cited: str, reas
             level=Level.OBSERVED,
             reason=reason,
             expected="the consumer reads the value from before the write",
-            seen=f"{seen.told}; the write does not wait for {telling.stream(seen.writer)}, on which the read is pending",
+            seen=f"{seen.told}; the write does not wait for {wording.stream(seen.writer)}, on which the read is pending",
             given="",
         )
     exchange.notes["control"] = overtaken(

@@ -9,23 +9,22 @@ from itertools import chain
 from typing import Any, NoReturn
 
 from conformance.adapters.base import Adapter, Device, DLPackOffer, Protocol, Trait
+from conformance.checks.catalogue import VIA, Draft, dtypes, every, invariant, layouts
+from conformance.checks.codes import Code
+from conformance.checks.copies import copy_is_shared, expect_copied, expect_no_copy
+from conformance.checks.exchange import Exchange, Source, brief, show
+from conformance.checks.handover_record import decoded
+from conformance.checks.kernel_control import kernel_trouble, unless_environment
+from conformance.checks.layouts import NEGATIVE, OFFSET, PLAIN, STRIDED, ZERO_STRIDE, Layout
+from conformance.checks.libraries import REFERENCE, Environment, Pair, shows_one_library
+from conformance.checks.outcomes import ACCUSED, Inconclusive, Refused, Side, fail
+from conformance.checks.patterns import pattern
+from conformance.checks.steps import Doing
 from conformance.protocols.clauses import Level, Role
 from conformance.protocols.dtypes import dtype
 from conformance.protocols.strided import Broadcast, Index, offsets, span
 from conformance.reference.exporter import NEWEST
 from conformance.reference.memory import ALIGNMENT
-
-from .catalogue import VIA, Draft, dtypes, every, invariant, layouts
-from .codes import Code
-from .copies import copy_is_shared, expect_copied, expect_no_copy
-from .exchange import Exchange, Source, brief, show
-from .handed import decoded
-from .layouts import NEGATIVE, OFFSET, PLAIN, STRIDED, ZERO_STRIDE, Layout
-from .libraries import REFERENCE, Environment, Pair, shows_one_library
-from .outcomes import ACCUSED, Inconclusive, Refused, Side, fail
-from .patterns import pattern
-from .steps import Doing
-from .working import kernel_trouble, unless_environment
 
 WRITE_LAYOUTS = ("c-order", "columns", "fortran")
 

@@ -7,16 +7,15 @@ from dataclasses import dataclass
 from typing import NoReturn
 
 from conformance.adapters.base import Protocol, Trait
+from conformance.checks.catalogue import Draft, every, invariant
+from conformance.checks.codes import Code
+from conformance.checks.exchange import Exchange, Source, collect
+from conformance.checks.libraries import Environment, Pair
+from conformance.checks.outcomes import Side, fail
 from conformance.protocols.clauses import Level, Role
 from conformance.protocols.dtypes import dtype
 from conformance.protocols.strided import packed
 from conformance.reference.exporter import Exporter
-
-from .catalogue import Draft, every, invariant
-from .codes import Code
-from .exchange import Exchange, Source, collect
-from .libraries import Environment, Pair
-from .outcomes import Side, fail
 
 
 @dataclass(frozen=True)

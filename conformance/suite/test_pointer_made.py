@@ -8,13 +8,12 @@ from typing import Any
 from conformance.adapters.base import Protocol
 from conformance.adapters.making import Making
 from conformance.adapters.special import named
+from conformance.checks.catalogue import every, invariant
+from conformance.checks.exchange import Exchange, Source, brief
+from conformance.checks.libraries import REFERENCE, Pair
+from conformance.checks.outcomes import Refused
 from conformance.protocols.clauses import Level
 from conformance.protocols.strided import Strided
-
-from .catalogue import every, invariant
-from .exchange import Exchange, Source, brief
-from .libraries import REFERENCE, Pair
-from .outcomes import Refused
 
 STRIDES_OF_NOTHING = "an array without elements, with the strides that its library gives it"
 

@@ -6,17 +6,16 @@ from collections.abc import Iterator
 from typing import Any, NoReturn
 
 from conformance.adapters.base import DLPackOffer, Protocol, Trait
+from conformance.checks.catalogue import Draft, every, invariant, layouts
+from conformance.checks.codes import Code
+from conformance.checks.exchange import Exchange, Source, brief
+from conformance.checks.libraries import Environment, Library, Pair
+from conformance.checks.offers import older_signature
+from conformance.checks.outcomes import Failure, Inconclusive, Refused, Side, fail
+from conformance.checks.patterns import pattern
+from conformance.checks.steps import Doing
 from conformance.protocols.clauses import Level, Role
 from conformance.protocols.dlpack import DLFlags, Tensor
-
-from .catalogue import Draft, every, invariant, layouts
-from .codes import Code
-from .exchange import Exchange, Source, brief
-from .libraries import Environment, Library, Pair
-from .offers import older_signature
-from .outcomes import Failure, Inconclusive, Refused, Side, fail
-from .patterns import pattern
-from .steps import Doing
 
 
 def _locks(library: Library) -> bool:

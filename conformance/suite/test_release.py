@@ -1,6 +1,6 @@
 """Family ``release``: what a library's release notes promise from a version on, judged by the version that is here.
 
-``conformance/suite/expectations.py`` has the changes. A library of an older release has no case; the reference shows that a fault would be seen.
+``conformance/checks/expectations.py`` has the changes. A library of an older release has no case; the reference shows that a fault would be seen.
 """
 
 from __future__ import annotations
@@ -10,16 +10,15 @@ from dataclasses import dataclass
 from typing import Any
 
 from conformance.adapters.base import Protocol
+from conformance.checks.catalogue import every, invariant
+from conformance.checks.codes import Code
+from conformance.checks.exchange import Exchange, brief
+from conformance.checks.expectations import Change, expectation, holds
+from conformance.checks.layouts import layout
+from conformance.checks.libraries import REFERENCE, Environment, Library, Pair
+from conformance.checks.outcomes import Side, fail
+from conformance.checks.steps import Doing
 from conformance.protocols.clauses import Level, Role
-
-from .catalogue import every, invariant
-from .codes import Code
-from .exchange import Exchange, brief
-from .expectations import Change, expectation, holds
-from .layouts import layout
-from .libraries import REFERENCE, Environment, Library, Pair
-from .outcomes import Side, fail
-from .steps import Doing
 
 
 def has(library: Library, change: Change) -> bool:

@@ -13,18 +13,28 @@ from typing import Any, NoReturn
 from conformance.adapters.base import Device, Protocol, Trait
 from conformance.adapters.changes import DELETE, Change
 from conformance.adapters.special import named
+from conformance.checks.catalogue import Draft, Isolation, every, invariant
+from conformance.checks.changed_memory import (
+    EXPORTS,
+    MOST,
+    USUAL,
+    Export,
+    Memory,
+    Seen,
+    applied,
+    comparison,
+    control,
+    through,
+)
+from conformance.checks.codes import Code
+from conformance.checks.copies import copy_is_shared
+from conformance.checks.exchange import Exchange, Source, brief, collect, show
+from conformance.checks.libraries import REFERENCE, Environment, Pair, shows_one_library
+from conformance.checks.offers import HELD, at_once, exports_of_imports, happens, unreleased, watched
+from conformance.checks.outcomes import Inconclusive, Refused, Side, fail
+from conformance.checks.patterns import pattern
+from conformance.checks.steps import Doing
 from conformance.protocols.clauses import Level, Role
-
-from .catalogue import Draft, Isolation, every, invariant
-from .changing import EXPORTS, MOST, USUAL, Export, Memory, Seen, applied, comparison, control, through
-from .codes import Code
-from .copies import copy_is_shared
-from .exchange import Exchange, Source, brief, collect, show
-from .libraries import REFERENCE, Environment, Pair, shows_one_library
-from .offers import HELD, at_once, exports_of_imports, happens, unreleased, watched
-from .outcomes import Inconclusive, Refused, Side, fail
-from .patterns import pattern
-from .steps import Doing
 
 
 def _changes(pair: Pair) -> tuple[str, ...]:

@@ -6,20 +6,19 @@ import weakref
 from typing import Any
 
 from conformance.adapters.base import Device, Protocol
+from conformance.checks.catalogue import every, invariant
+from conformance.checks.codes import Code
+from conformance.checks.exchange import Exchange
+from conformance.checks.export_outcomes import Answer, at_most, judge, state_of
+from conformance.checks.libraries import Pair
+from conformance.checks.offers import expect_not_late, happens
+from conformance.checks.outcomes import Inconclusive, fail
+from conformance.checks.steps import Doing
 from conformance.protocols import cai, dlpack
 from conformance.protocols.clauses import Level, Role
 from conformance.protocols.dtypes import from_typestr
 from conformance.protocols.strided import Strided, c_strides
 from conformance.reference.memory import CudaMemory, HostMemory, gather
-
-from .catalogue import every, invariant
-from .codes import Code
-from .exchange import Exchange
-from .exported import Answer, at_most, judge, state_of
-from .libraries import Pair
-from .offers import expect_not_late, happens
-from .outcomes import Inconclusive, fail
-from .steps import Doing
 
 
 def _states(pair: Pair) -> tuple[str, ...]:

@@ -13,20 +13,28 @@ from contextlib import ExitStack
 from typing import Any, NoReturn
 
 from conformance.adapters.base import Adapter, CAIOffer, Device, DLPackOffer, Protocol, Trait, Unsupported
-from conformance.protocols.clauses import Level, Role
-from conformance.protocols.strided import Index
-from conformance.reference.importer import Importer
-from conformance.reference.streams import LEGACY, PER_THREAD, Streams
-
-from .catalogue import Draft, Isolation, Needs, every, invariant
-from .codes import Code
-from .exchange import UNCLEAN, Exchange, brief, collect
-from .libraries import Environment, Library, Pair
-from .order import telling
-from .order.evidence import overtaken, published_duty
-from .order.handover import NEW, OLD, REFERENCE, Forward, How, Setting, filled, holds, somebody_elses, stream_of
-from .order.observation import Seen, Work, observe
-from .order.published import (
+from conformance.checks.catalogue import Draft, Isolation, Needs, every, invariant
+from conformance.checks.codes import Code
+from conformance.checks.exchange import UNCLEAN, Exchange, brief, collect
+from conformance.checks.libraries import Environment, Library, Pair
+from conformance.checks.outcomes import Inconclusive, Refused, Side, fail
+from conformance.checks.steps import Doing
+from conformance.ordering import wording
+from conformance.ordering.evidence import overtaken, published_duty
+from conformance.ordering.handover import (
+    NEW,
+    OLD,
+    REFERENCE,
+    Forward,
+    How,
+    Setting,
+    filled,
+    holds,
+    somebody_elses,
+    stream_of,
+)
+from conformance.ordering.observation import Seen, Work, observe
+from conformance.ordering.published_streams import (  # fmt: skip
     Dropped,
     Gone,
     OnImported,
@@ -34,9 +42,11 @@ from .order.published import (
     described_while_pending,
     is_given_out_again,
     named,
-)  # fmt: skip
-from .outcomes import Inconclusive, Refused, Side, fail
-from .steps import Doing
+)
+from conformance.protocols.clauses import Level, Role
+from conformance.protocols.strided import Index
+from conformance.reference.importer import Importer
+from conformance.reference.streams import LEGACY, PER_THREAD, Streams
 
 _ON = (Device.CUDA, Device.SIMULATED)
 
@@ -129,8 +139,8 @@ def test_published(exchange: Exchange) -> None:
             "CAI-22",
             role=Role.PRODUCER,
             reason="the published stream does not cover the pending write",
-            expected=f"a stream that comes after {telling.stream(made.writer)}, on which the write is pending",
-            seen=f"the producer publishes {current}{telling.stream(stream)}; {seen.told} after a wait for that stream",
+            expected=f"a stream that comes after {wording.stream(made.writer)}, on which the write is pending",
+            seen=f"the producer publishes {current}{wording.stream(stream)}; {seen.told} after a wait for that stream",
             given="",
         )
     exchange.notes["control"] = overtaken(
@@ -232,7 +242,7 @@ def test_outlives(exchange: Exchange) -> None:
             "CAI-22",
             role=Role.PRODUCER,
             reason="the published stream does not cover the pending write once the stream's object was let go",
-            expected=f"a stream that comes after {telling.stream(seen.writer)}, on which the write is pending",
+            expected=f"a stream that comes after {wording.stream(seen.writer)}, on which the write is pending",
             seen=f"{seen.told} after a wait for the published stream",
             given="",
         )
@@ -267,7 +277,7 @@ def _live(exchange: Exchange, described: dict[str, Any], *, known: tuple[int, ..
             role=Role.PRODUCER,
             reason="the producer publishes a value that names no stream",
             expected="1, 2 or the handle of a live stream",
-            seen=telling.stream(stream),
+            seen=wording.stream(stream),
             given="",
             accused=Side.PRODUCER,
         )
@@ -624,8 +634,8 @@ def test_protocol_work(exchange: Exchange) -> None:
             "STR-05",
             role=Role.CONSUMER,
             reason="work on the imported stream does not run on the stream that was offered",
-            expected=f"work on {telling.stream(handle)}",
-            seen=f"{seen.told}; its work does not wait for {telling.stream(handle)}",
+            expected=f"work on {wording.stream(handle)}",
+            seen=f"{seen.told}; its work does not wait for {wording.stream(handle)}",
             given=_OF_SOMEBODY,
             accused=Side.CONSUMER,
         )

@@ -11,18 +11,17 @@ from collections.abc import Callable, Iterator
 from typing import Any
 
 from conformance.adapters.base import Device, Protocol, Trait
+from conformance.checks.catalogue import Draft, Needs, every, invariant
+from conformance.checks.codes import Code
+from conformance.checks.exchange import Exchange
+from conformance.checks.libraries import REFERENCE, Environment, Pair
+from conformance.checks.outcomes import Side, fail
+from conformance.ordering import evidence, handover, wording
+from conformance.ordering.evidence import Make, seen_in, setting_of
+from conformance.ordering.handover import Forward, How, S, Setting, Without
+from conformance.ordering.observation import Seen, Wait, Work
+from conformance.ordering.wrapping import BesideLegacy, LaterUse, Named, Wrapped, published_after
 from conformance.protocols.clauses import Level, Role
-
-from .catalogue import Draft, Needs, every, invariant
-from .codes import Code
-from .exchange import Exchange
-from .libraries import REFERENCE, Environment, Pair
-from .order import evidence, handover, telling
-from .order.evidence import Make, seen_in, setting_of
-from .order.handover import Forward, How, S, Setting, Without
-from .order.observation import Seen, Wait, Work
-from .order.wrapping import BesideLegacy, LaterUse, Named, Wrapped, published_after
-from .outcomes import Side, fail
 
 _TIMES = 3
 """How often more waiting than was promised has to be seen."""
@@ -76,7 +75,7 @@ def _expect_covered(exchange: Exchange, setting: S, make: Make[S], seen: Seen) -
     if trial.wrong and duty.level is not Level.OBSERVED:
         fail(
             duty.code, duty.clause, role=duty.role, level=duty.level, reason="the published stream does not cover the pending write",
-            expected=f"a stream that comes after {telling.stream(seen.writer)}, on which the write is pending",
+            expected=f"a stream that comes after {wording.stream(seen.writer)}, on which the write is pending",
             seen=evidence.in_words(seen, setting), given="", accused=Side.PRODUCER,
         )  # fmt: skip
 
@@ -92,7 +91,7 @@ def _expect_event(exchange: Exchange, cited: str, what: str, reason: str, seen: 
 def _costs(cited: str, what: str, reason: str, expected: str, seen: Seen, level: Level | None = None) -> None:
     fail(
         Code.CLAIM_NOT_KEPT, cited, role=Role.CONSUMER, level=level, reason=reason, expected=expected,
-        seen=f"{seen.wait.value} for {telling.stream(seen.writer)}", given=what, accused=Side.CONSUMER,
+        seen=f"{seen.wait.value} for {wording.stream(seen.writer)}", given=what, accused=Side.CONSUMER,
     )  # fmt: skip
 
 
@@ -185,7 +184,7 @@ def test_later_use(exchange: Exchange) -> None:
         fail(
             Code.STALE_READ, cited, role=Role.CONSUMER, reason="a later operator reads before an earlier one has written",
             expected="the operator reads what was written last", given="", accused=Side.CONSUMER,
-            seen=f"{seen.told}; nothing waits for {telling.stream(seen.writer)}, on which the earlier operator is pending",
+            seen=f"{seen.told}; nothing waits for {wording.stream(seen.writer)}, on which the earlier operator is pending",
         )  # fmt: skip
     bare = [("a copy past the library", lambda: LaterUse(setting, bare=True))]
     exchange.notes["control"] = evidence.overtaken(setting.streams, bare)
@@ -232,8 +231,8 @@ def test_true_writer(exchange: Exchange) -> None:
             "LIB-03",
             role=Role.PRODUCER,
             reason="a tensor publishes another stream than the one that it was written on",
-            expected=telling.stream(writer),
-            seen=telling.stream(told),
+            expected=wording.stream(writer),
+            seen=wording.stream(told),
             given="a tensor publishes the stream that wrote it",
             accused=Side.PRODUCER,
         )

@@ -11,21 +11,21 @@ from contextlib import AbstractContextManager, suppress
 from typing import Any, NoReturn
 
 from conformance.adapters.base import Device, Protocol
+from conformance.checks.catalogue import Draft, Isolation, Needs, every, invariant
+from conformance.checks.codes import Code
+from conformance.checks.current_streams import Neighbour, Seen, of_two_threads
+from conformance.checks.exchange import Exchange, brief
+from conformance.checks.expectations import Change
+from conformance.checks.libraries import REFERENCE, Environment
+from conformance.checks.outcomes import Inconclusive, Side, fail
+from conformance.ordering import evidence, wording
+from conformance.ordering.evidence import seen_in, setting_of
+from conformance.ordering.handover import stream_of
+from conformance.ordering.observation import Wait
+from conformance.ordering.wrapping import OwnWait
 from conformance.protocols.clauses import Level, Role
 from conformance.reference.streams import LEGACY
 
-from .catalogue import Draft, Isolation, Needs, every, invariant
-from .codes import Code
-from .currents import Neighbour, Seen, of_two_threads
-from .exchange import Exchange, brief
-from .expectations import Change
-from .libraries import REFERENCE, Environment
-from .order import evidence, telling
-from .order.evidence import seen_in, setting_of
-from .order.handover import stream_of
-from .order.observation import Wait
-from .order.wrapping import OwnWait
-from .outcomes import Inconclusive, Side, fail
 from .test_release import has
 
 _CONTEXTS = "stream contexts belong to one thread and are left in order"
@@ -72,7 +72,7 @@ def test_thread_contexts(exchange: Exchange) -> None:
     for seen in (*found, Seen("in a thread without a context", LEGACY, alone)):
         if not seen.is_right:
             _broken(
-                "STR-09", _CONTEXTS, f"{seen.step} another stream is current", telling.stream(seen.expected), telling.stream(seen.seen)
+                "STR-09", _CONTEXTS, f"{seen.step} another stream is current", wording.stream(seen.expected), wording.stream(seen.seen)
             )  # fmt: skip
 
 
@@ -179,7 +179,7 @@ def test_wait_stream(exchange: Exchange) -> None:
     if not seen.in_order:
         reason = "work of a stream overtakes that of the stream which it was told to wait for"
         _broken(
-            "STR-08", _WAIT, reason, "the value of the last write", f"{seen}; {telling.stream(seen.writer)} was held"
+            "STR-08", _WAIT, reason, "the value of the last write", f"{seen}; {wording.stream(seen.writer)} was held"
         )
     bare = [("without the wait", lambda: OwnWait(setting, waits=False))]
     exchange.notes["control"] = evidence.overtaken(setting.streams, bare)

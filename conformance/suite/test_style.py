@@ -8,17 +8,17 @@ from typing import Any
 from conformance.adapters.base import Protocol
 from conformance.adapters.calls import Style
 from conformance.adapters.special import named
+from conformance.checks.call_table import NOTE
+from conformance.checks.catalogue import every, invariant
+from conformance.checks.codes import Code
+from conformance.checks.exchange import Exchange, Source, brief
+from conformance.checks.libraries import Pair
+from conformance.checks.native_handover import Gives, gives, got, memory_of, native
+from conformance.checks.outcomes import fail
+from conformance.checks.steps import Doing
 from conformance.protocols import capsule
 from conformance.protocols.clauses import Level, Role
 
-from .call_table import NOTE
-from .catalogue import every, invariant
-from .codes import Code
-from .exchange import Exchange, Source, brief
-from .handing_over import Gives, gives, got, memory_of, native
-from .libraries import Pair
-from .outcomes import fail
-from .steps import Doing
 from .test_native import objects
 
 

@@ -12,22 +12,21 @@ from typing import Any
 
 from conformance.adapters.base import Adapter, Device, Protocol, Trait, Unsupported
 from conformance.adapters.reference import ReferenceAdapter
+from conformance.checks.catalogue import Isolation, every, invariant
+from conformance.checks.codes import Code
+from conformance.checks.concurrency import BUILDS, THREADS, elsewhere, together
+from conformance.checks.exchange import Exchange, Source, brief, show
+from conformance.checks.input_words import described
+from conformance.checks.layouts import layout
+from conformance.checks.libraries import REFERENCE, Environment, Pair
+from conformance.checks.offers import expect_plain_releases, happens, unreleased
+from conformance.checks.outcomes import ACCUSED, Failure, Inconclusive, Refused, fail
+from conformance.checks.type_names import expect_name, expect_typestr
 from conformance.protocols.clauses import Level, Role
 from conformance.protocols.dtypes import dtype
 from conformance.protocols.strided import gather, offsets
 from conformance.reference.importer import Imported
 from conformance.reference.managed import Deleter
-
-from .catalogue import Isolation, every, invariant
-from .codes import Code
-from .concurrency import BUILDS, THREADS, elsewhere, together
-from .exchange import Exchange, Source, brief, show
-from .layouts import layout
-from .libraries import REFERENCE, Environment, Pair
-from .named import expect_name, expect_typestr
-from .offers import expect_plain_releases, happens, unreleased
-from .outcomes import ACCUSED, Failure, Inconclusive, Refused, fail
-from .specials import described
 
 _ARRAYS = 4
 _ROUNDS = 2

@@ -13,18 +13,18 @@ from functools import partial
 from typing import Any
 
 from conformance.adapters.base import Adapter, Protocol, Trait
+from conformance.checks.catalogue import Draft, every, invariant
+from conformance.checks.codes import Code
+from conformance.checks.exchange import Exchange, Source, brief, show
+from conformance.checks.kernel_control import kernel_trouble, unless_environment
+from conformance.checks.layouts import Layout, layout
+from conformance.checks.libraries import Environment, Pair
+from conformance.checks.outcomes import Inconclusive, Refused, fail
 from conformance.protocols.clauses import Level, Role
 from conformance.protocols.dtypes import DType, dtype
 from conformance.protocols.strided import Index, packed
 
-from .catalogue import Draft, every, invariant
-from .codes import Code
-from .exchange import Exchange, Source, brief, show
-from .layouts import Layout, layout
-from .libraries import Environment, Pair
-from .outcomes import Inconclusive, Refused, fail
 from .test_pointer import both_have
-from .working import kernel_trouble, unless_environment
 
 _KIND = dtype("int32")
 _CODES = {"int32": "i", "int64": "q", "float32": "f", "float64": "d"}

@@ -12,13 +12,13 @@ import time
 from collections.abc import Callable
 
 from conformance.adapters.base import Device
+from conformance.checks.catalogue import Case, Tier, catalogue
+from conformance.checks.exchange import Exchange, Partners
 from conformance.execution import environment
 from conformance.execution.results import Result
 from conformance.execution.workbench import Workbench
-from conformance.suite.catalogue import Case, Tier, catalogue
-from conformance.suite.exchange import Exchange, Partners
-from conformance.suite.order.evidence import setting_of
-from conformance.suite.order.handover import Forward
+from conformance.ordering.evidence import setting_of
+from conformance.ordering.handover import Forward
 
 SPIN_SECONDS = 0.250
 ROUNDS = 3

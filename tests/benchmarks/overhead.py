@@ -17,11 +17,11 @@ from pathlib import Path
 import plain
 
 from conformance import suite
-from conformance.execution import environment, folder, plan, supervisor
+from conformance.checks import children
+from conformance.checks.catalogue import Case, Isolation, catalogue
+from conformance.execution import environment, plan, run_folder, supervisor
 from conformance.execution.hazards import isolation_of
 from conformance.execution.results import write_lines
-from conformance.suite import children
-from conformance.suite.catalogue import Case, Isolation, catalogue
 
 ROUNDS = 5
 
@@ -41,7 +41,7 @@ def by_suite(facts: environment.Facts, cases: list[Case], processes: int) -> flo
     """Seconds from the plan's first line to the last result's."""
     with tempfile.TemporaryDirectory() as out:
         started = time.perf_counter()
-        folder.prepare(cases, facts.to_json(), Path(out))
+        run_folder.prepare(cases, facts.to_json(), Path(out))
         run = supervisor.run(cases, Path(out), supervisor.Settings(processes), lambda status: None)
         assert not run.lost
         return time.perf_counter() - started

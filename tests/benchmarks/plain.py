@@ -7,11 +7,11 @@ from pathlib import Path
 
 import pytest
 
+from conformance.checks.catalogue import Case
+from conformance.checks.exchange import Exchange, Partners
+from conformance.checks.outcomes import Refused
 from conformance.execution.results import read_lines
 from conformance.execution.workbench import Workbench
-from conformance.suite.catalogue import Case
-from conformance.suite.exchange import Exchange, Partners
-from conformance.suite.outcomes import Refused
 
 CASES = "PLAIN_CASES"
 """Environment variable with the path of a file of cases, one a line."""

@@ -12,9 +12,9 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+from conformance.checks.catalogue import catalogue
 from conformance.execution import journal
 from conformance.execution.results import read_lines
-from conformance.suite.catalogue import catalogue
 
 CHECKS = "checks"
 NAMES = {

@@ -12,9 +12,9 @@ from conformance.cuda.capture import Capturing, Mode
 from conformance.cuda.driver import CudaError
 from conformance.cuda.streams import stream_context
 from conformance.execution.probe import driver_trouble
+from conformance.ordering import capturing
+from conformance.ordering.capturing import captured
 from conformance.reference.streams import LEGACY, Streams, cuda
-from conformance.suite.order import capturing
-from conformance.suite.order.capturing import captured
 
 TROUBLE = driver_trouble()
 pytestmark = pytest.mark.skipif(TROUBLE is not None, reason=str(TROUBLE))

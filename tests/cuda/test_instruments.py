@@ -7,9 +7,9 @@ import sys
 
 import pytest
 
+from conformance.checks import interpreter
 from conformance.cuda import context, driver, ipc, kernels, memory, pointers, streams
 from conformance.execution.probe import driver_trouble
-from conformance.suite import interpreter
 
 TROUBLE = driver_trouble()
 pytestmark = pytest.mark.skipif(TROUBLE is not None, reason=str(TROUBLE))

@@ -10,8 +10,8 @@ import pytest
 from conformance.cuda import context, memory
 from conformance.cuda.driver import call
 from conformance.execution.probe import driver_trouble
+from conformance.ordering import blocking
 from conformance.reference import streams
-from conformance.suite.order import blocking
 
 TROUBLE = driver_trouble()
 pytestmark = pytest.mark.skipif(TROUBLE is not None, reason=str(TROUBLE))

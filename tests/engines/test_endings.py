@@ -4,8 +4,8 @@ from __future__ import annotations
 
 import pytest
 
-from conformance.engines import endings
-from conformance.engines.endings import Container, container, of_check, of_container, without_container
+from conformance.engines import exit_states
+from conformance.engines.exit_states import Container, container, of_check, of_container, without_container
 from conformance.engines.model import Cell, Ending, Lifecycle
 from conformance.engines.records import Record
 from conformance.engines.running import exit_code
@@ -93,7 +93,7 @@ def test_the_state_of_a_container_is_read_or_is_none() -> None:
 )
 def test_why_a_cell_could_not_be_prepared(reason: str, lifecycle: Lifecycle) -> None:
     """What has nothing to do with the cell is told apart."""
-    assert endings.build_failed(reason).lifecycle is lifecycle
+    assert exit_states.build_failed(reason).lifecycle is lifecycle
 
 
 def code(*endings: Ending, stopped: int | None = None) -> int:

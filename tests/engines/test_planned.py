@@ -11,13 +11,13 @@ from typing import Any
 import pytest
 
 from conformance.adapters.base import Device
+from conformance.checks.catalogue import Case
+from conformance.checks.outcomes import Outcome
 from conformance.engines import cells, records, running
 from conformance.engines.model import Cell, Older
 from conformance.engines.records import Counts
 from conformance.execution.results import Result
 from conformance.protocols.clauses import Level
-from conformance.suite.catalogue import Case
-from conformance.suite.outcomes import Outcome
 
 ONE, TWO = "a.a/numpy-torch/dlpack/host", "a.a/torch-numpy/dlpack/host"
 TRIAL = "a.a/numpy-reference/dlpack/host"

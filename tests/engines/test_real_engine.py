@@ -15,6 +15,7 @@ from pathlib import Path
 import pytest
 from wheels import installed, make
 
+from conformance.checks import environment_variables
 from conformance.engines import containers, records
 from conformance.engines.containers import Containers
 from conformance.engines.model import Bounds, Candidate, Cell, Ending, Lifecycle, Placed, Prepared
@@ -22,7 +23,6 @@ from conformance.engines.records import Record, Run
 from conformance.engines.running import Runner, container_name
 from conformance.engines.stops import Stops
 from conformance.images.process import Shell
-from conformance.suite import surroundings
 
 ENGINE = os.environ.get("CONFORMANCE_ENGINE") or shutil.which("docker") or "docker"
 PYTHONS = ("3.12", "3.13", "3.11", "3.10", "3.14")
@@ -115,7 +115,9 @@ class Bench:
         suite.mkdir()
         (suite / "__init__.py").touch()
         (suite / "__main__.py").write_text(SUITE)
-        shutil.copytree(Path(surroundings.__file__).with_name(surroundings.STARTUP), suite / "suite" / "startup")
+        shutil.copytree(
+            Path(environment_variables.__file__).with_name(environment_variables.STARTUP), suite / "suite" / "startup"
+        )
         for path in (suite, *suite.rglob("*")):
             path.chmod(0o755)
         monkeypatch.setattr(containers, "SUITE", suite)

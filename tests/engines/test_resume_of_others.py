@@ -9,7 +9,7 @@ from pathlib import Path
 import pytest
 
 from conformance.cli import main
-from conformance.engines import owning, records
+from conformance.engines import folder_ownership, records
 from conformance.engines.cli import ENGINE
 from conformance.engines.containers import PLAIN_USER
 from conformance.engines.model import Bounds, Cell
@@ -173,12 +173,12 @@ def test_folders_that_containers_have_written_to_are_gone_on_with(out: Path) -> 
     """When root starts containers, their user owns the folders of the cells, but nothing else of a run."""
     (out / "one").mkdir()
     os.chown(out / "one", PLAIN_USER, PLAIN_USER)
-    owning.check("--resume", out, "", ["one"], contained=PLAIN_USER)
+    folder_ownership.check("--resume", out, "", ["one"], contained=PLAIN_USER)
     with pytest.raises(UserError):
-        owning.check("--resume", out, "", ["one"])
+        folder_ownership.check("--resume", out, "", ["one"])
     os.chown(out, PLAIN_USER, PLAIN_USER)
     with pytest.raises(UserError):
-        owning.check("--resume", out, "", ["one"], contained=PLAIN_USER)
+        folder_ownership.check("--resume", out, "", ["one"], contained=PLAIN_USER)
 
 
 @pytest.mark.parametrize(

@@ -9,9 +9,9 @@ from pathlib import Path
 
 import pytest
 
-from conformance.engines import endings, with_tests
+from conformance.engines import exit_states, package_tests
 from conformance.engines.model import Candidate, Ending, Lifecycle, Placed
-from conformance.engines.with_tests import Finish, OwnTests
+from conformance.engines.package_tests import Finish, OwnTests
 from conformance.exits import UserError
 
 PASSES = "def test_passes(): pass\n"
@@ -24,13 +24,13 @@ def ran(folder: Path, timeout: float = 60.0, **files: str) -> OwnTests:
         path.mkdir()
     for name, text in files.items():
         (tests / name.replace("__", ".")).write_text(text)
-    words = (word.replace("{tests}", str(tests)).replace("{out}", str(out)) for word in with_tests.arguments(tests))
+    words = (word.replace("{tests}", str(tests)).replace("{out}", str(out)) for word in package_tests.arguments(tests))
     environment = {name: value for name, value in os.environ.items() if not name.startswith("PYTEST_")}
     done = subprocess.run(
         [sys.executable, "-m", "pytest", *words], env=environment, cwd=out, capture_output=True, text=True, timeout=timeout, check=False
     )  # fmt: skip
     said = done.stdout + done.stderr
-    return with_tests.account(endings.of_tests(done.returncode, said), out, said, 1.0)
+    return package_tests.account(exit_states.of_tests(done.returncode, said), out, said, 1.0)
 
 
 def test_every_test_is_counted_once_by_its_outcome(tmp_path: Path) -> None:
@@ -105,16 +105,16 @@ def test_what_the_runner_or_the_engine_did_is_told(
     tmp_path: Path, lifecycle: Lifecycle, ended: Finish, code: int
 ) -> None:
     """Results that were written all the same are not counted."""
-    (tmp_path / with_tests.RESULTS).write_text("<testsuites><testsuite><testcase/></testsuite></testsuites>")
-    found = with_tests.account(Ending(lifecycle, "why", -15), tmp_path, "test_a.py::test_waits ", 3.0)
+    (tmp_path / package_tests.RESULTS).write_text("<testsuites><testsuite><testcase/></testsuite></testsuites>")
+    found = package_tests.account(Ending(lifecycle, "why", -15), tmp_path, "test_a.py::test_waits ", 3.0)
     assert (found.ended, found.code, found.passed) == (ended, code, None)
     assert OwnTests.from_json(found.to_json()) == found
 
 
 def test_results_that_are_not_whole_are_none(tmp_path: Path) -> None:
     """A file that was cut off counts nothing."""
-    (tmp_path / with_tests.RESULTS).write_text("<testsuites><testsuite><testcase/>")
-    assert with_tests.account(Ending(Lifecycle.DONE, "0", 0), tmp_path, "", 1.0).code == 4
+    (tmp_path / package_tests.RESULTS).write_text("<testsuites><testsuite><testcase/>")
+    assert package_tests.account(Ending(Lifecycle.DONE, "0", 0), tmp_path, "", 1.0).code == 4
 
 
 WHOLE = "<testsuites><testsuite><testcase/></testsuite></testsuites>"
@@ -135,21 +135,21 @@ BOMB = '<!DOCTYPE x [<!ENTITY a "aaaaaaaaaa"><!ENTITY b "&a;&a;&a;&a;&a;&a;&a;&a
 )
 def test_odd_xml_is_none(content: bytes, tmp_path: Path) -> None:
     """The package under test controls the file."""
-    (tmp_path / with_tests.RESULTS).write_bytes(content)
-    assert with_tests.counted(tmp_path / with_tests.RESULTS) is None
+    (tmp_path / package_tests.RESULTS).write_bytes(content)
+    assert package_tests.counted(tmp_path / package_tests.RESULTS) is None
 
 
 @pytest.mark.parametrize("encoding", ["utf-7", "x-nothing", "utf-32", "idna", "rot13", "hex", "gb18030", "cp037"])
 def test_an_encoding_that_xml_claims_to_have_decides_nothing(encoding: str, tmp_path: Path) -> None:
     """The reader assumes UTF-8, as pytest writes it."""
-    (tmp_path / with_tests.RESULTS).write_text(f'<?xml version="1.0" encoding="{encoding}"?>{WHOLE}')
-    assert with_tests.counted(tmp_path / with_tests.RESULTS) == {"passed": 1}
+    (tmp_path / package_tests.RESULTS).write_text(f'<?xml version="1.0" encoding="{encoding}"?>{WHOLE}')
+    assert package_tests.counted(tmp_path / package_tests.RESULTS) == {"passed": 1}
 
 
 def test_results_that_are_no_file_are_none(tmp_path: Path) -> None:
     """The reader does not wait for a pipe."""
-    os.mkfifo(tmp_path / with_tests.RESULTS)
-    assert with_tests.counted(tmp_path / with_tests.RESULTS) is None
+    os.mkfifo(tmp_path / package_tests.RESULTS)
+    assert package_tests.counted(tmp_path / package_tests.RESULTS) is None
 
 
 def test_the_tests_are_copied_as_they_are_planned(tmp_path: Path) -> None:
@@ -159,7 +159,7 @@ def test_the_tests_are_copied_as_they_are_planned(tmp_path: Path) -> None:
         path.mkdir(parents=True)
     (tests / "test_a.py").write_text(PASSES)
     (tests / "data" / "x.bin").write_bytes(b"x")
-    with_tests.copy(tests, out)
+    package_tests.copy(tests, out)
     copied = sorted(str(path.relative_to(out / "with-tests")) for path in (out / "with-tests").rglob("*"))
     assert copied == ["data", "data/x.bin", "test_a.py"]
 
@@ -171,7 +171,7 @@ def test_the_copy_of_the_tests_lets_no_other_user_write(tmp_path: Path) -> None:
     for path in (tmp_path / "own", *(tmp_path / "own").rglob("*")):
         path.chmod(0o777)
     (tmp_path / "out").mkdir()
-    with_tests.copy(tmp_path / "own", tmp_path / "out")
+    package_tests.copy(tmp_path / "own", tmp_path / "out")
     copied = [tmp_path / "out" / "with-tests", *(tmp_path / "out" / "with-tests").rglob("*")]
     assert [path.stat().st_mode & 0o777 for path in copied] == [0o755] * 3
 
@@ -181,7 +181,7 @@ def test_a_dangling_link_among_the_tests_is_told(tmp_path: Path) -> None:
     (tmp_path / "tests").mkdir()
     (tmp_path / "tests" / "x").symlink_to(tmp_path / "nowhere")
     with pytest.raises(UserError, match="cannot be copied"):
-        with_tests.copy(tmp_path / "tests", tmp_path / "out")
+        package_tests.copy(tmp_path / "tests", tmp_path / "out")
 
 
 def test_the_sources_of_a_candidate_among_the_tests_are_told(tmp_path: Path) -> None:
@@ -190,6 +190,6 @@ def test_the_sources_of_a_candidate_among_the_tests_are_told(tmp_path: Path) -> 
     for path in (tests / "stripes", tests / "data", candidate / "stripes", candidate / "stripes-1.1.dist-info"):
         path.mkdir(parents=True)
     placed = Placed(Candidate("stripes", "1.1", "", "", ""), candidate)
-    assert with_tests.in_the_way(tests, [placed]) == ["stripes"]
+    assert package_tests.in_the_way(tests, [placed]) == ["stripes"]
     (tests / "stripes").rmdir()
-    assert with_tests.in_the_way(tests, [placed]) == []
+    assert package_tests.in_the_way(tests, [placed]) == []

@@ -81,7 +81,7 @@ def kinds(supervisor: int, processes: Sequence[int]) -> dict[int, Kind]:
     found = {supervisor: Kind.SUPERVISOR}
     for process in sorted(processes):
         words = _words(process)
-        if "conformance.suite.programs." in words:
+        if "conformance.programs." in words:
             found[process] = Kind.INTERPRETER
         elif f"{_MODULE}probe" in words:
             found[process] = Kind.PROBE

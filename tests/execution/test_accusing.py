@@ -8,12 +8,12 @@ from dataclasses import replace
 import pytest
 
 from conformance.adapters.base import Device
-from conformance.execution.accusing import accuse, accused, trials, untried
+from conformance.checks.catalogue import Case
+from conformance.checks.codes import Code
+from conformance.checks.outcomes import Outcome, Side
+from conformance.execution.accusations import accuse, accused, trials, untried
 from conformance.execution.results import Accused, Result
 from conformance.protocols.clauses import Level, Role, clause
-from conformance.suite.catalogue import Case
-from conformance.suite.codes import Code
-from conformance.suite.outcomes import Outcome, Side
 
 INVARIANT = "pointer.values"
 

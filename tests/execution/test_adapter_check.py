@@ -19,13 +19,13 @@ from conformance.adapters.changes import DELETE
 from conformance.adapters.numpy import NumpyAdapter
 from conformance.adapters.reference import ReferenceAdapter
 from conformance.adapters.special import Foreign, State
+from conformance.checks.catalogue import Case
+from conformance.checks.libraries import Environment, Library
 from conformance.execution import adapter_check, environment, probe
 from conformance.execution.adapter_bench import EITHER, is_memory
 from conformance.execution.untested import Gap, untested
 from conformance.protocols.dtypes import DType
 from conformance.selftest.make_believe.installing import announce
-from conformance.suite.catalogue import Case
-from conformance.suite.libraries import Environment, Library
 
 numpy = pytest.importorskip("numpy")
 PACKAGE = str(Path(conformance.__file__).parents[1])

@@ -10,12 +10,12 @@ import pytest
 from conftest import Command, Finished, command_in, mark, marked
 
 from conformance.adapters.base import Device
+from conformance.checks.catalogue import Case, Needs, catalogue
+from conformance.checks.outcomes import Outcome, Side
 from conformance.execution import canaries
 from conformance.execution.results import Accused, Result
 from conformance.protocols.clauses import Level
-from conformance.report import findings
-from conformance.suite.catalogue import Case, Needs, catalogue
-from conformance.suite.outcomes import Outcome, Side
+from conformance.reports import check_findings
 
 RUNS = 10
 """Seeds, each with one process and with four."""
@@ -108,7 +108,7 @@ def test_canaries_are_no_verdict_about_anybody() -> None:
     case = Case("canary.crashes", "reference", "reference", "dlpack", Device.HOST)
     result = Result(case, Outcome.CRASH, Level.MUST, "crash", reason="SIGSEGV", accused=Accused(Side.UNKNOWN))
     assert canaries.without([result]) == ()
-    assert list(findings.observations([result])) == []
+    assert list(check_findings.observations([result])) == []
     assert canaries.among([result]) == (result,)
     assert canaries.surprises([result]) == ()
 

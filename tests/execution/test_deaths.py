@@ -17,6 +17,11 @@ import pytest
 
 from conformance.adapters.base import Device
 from conformance.adapters.reference import ReferenceAdapter
+from conformance.checks import deadline, signal_senders
+from conformance.checks.catalogue import Case, Isolation, catalogue
+from conformance.checks.exchange import Exchange
+from conformance.checks.outcomes import Outcome
+from conformance.checks.steps import Doing, Step
 from conformance.execution import child, monitor, workbench
 from conformance.execution.child import Child
 from conformance.execution.deaths import GENERAL, after, clause_of, declares, when
@@ -24,11 +29,6 @@ from conformance.execution.monitor import Monitor
 from conformance.execution.results import Result
 from conformance.execution.workbench import Workbench
 from conformance.protocols.clauses import Role, clause
-from conformance.suite import deadline, senders
-from conformance.suite.catalogue import Case, Isolation, catalogue
-from conformance.suite.exchange import Exchange
-from conformance.suite.outcomes import Outcome
-from conformance.suite.steps import Doing, Step
 
 PRODUCER, CONSUMER = Role.PRODUCER, Role.CONSUMER
 CASE = Case("pointer.values", "cupy", "torch", "dlpack", Device.HOST, (("layout", "rows"),))
@@ -206,7 +206,7 @@ def test_a_signal_from_outside_accuses_nobody_however_often_it_comes(
 
 
 @pytest.mark.skipif(
-    platform.machine() not in senders._CALLS, reason="the sender of a signal is unknown on this machine"
+    platform.machine() not in signal_senders._CALLS, reason="the sender of a signal is unknown on this machine"
 )
 @pytest.mark.parametrize("isolation", [Isolation.SHARED, Isolation.RISKY, Isolation.CHILD, Isolation.EXIT])
 @pytest.mark.parametrize(

@@ -13,15 +13,15 @@ from conftest import Command, command_in
 from libraries import install
 
 from conformance.adapters.base import Adapter, Device
-from conformance.execution import accusing, loading
+from conformance.checks import deadline
+from conformance.checks.catalogue import Case
+from conformance.checks.codes import Code
+from conformance.checks.outcomes import Outcome, Side
+from conformance.execution import accusations, load_control
 from conformance.execution.child import Child
 from conformance.execution.results import Result
 from conformance.execution.workbench import Workbench
 from conformance.protocols.clauses import Level, Role
-from conformance.suite import deadline
-from conformance.suite.catalogue import Case
-from conformance.suite.codes import Code
-from conformance.suite.outcomes import Outcome, Side
 
 NAME = "lifetime.import-until-exit"
 BOMB = "sys.modules['bomb'] = type('Bomb', (), {'__del__': lambda self: os.kill(os.getpid(), signal.SIGSEGV)})()"
@@ -92,11 +92,15 @@ def test_libraries_that_end_a_process_only_together_share_the_failure() -> None:
     """Each is loaded alone first."""
     asked: list[tuple[str, ...]] = []
 
-    def load(names: tuple[str, ...]) -> loading.Ended:
+    def load(names: tuple[str, ...]) -> load_control.Ended:
         asked.append(names)
-        return loading.Ended(Outcome.HANG, "no end") if len(names) > 1 else loading.Ended(Outcome.PASS, "exit code 0")
+        return (
+            load_control.Ended(Outcome.HANG, "no end")
+            if len(names) > 1
+            else load_control.Ended(Outcome.PASS, "exit code 0")
+        )
 
-    result = loading.compared(lost("a", "b"), load)
+    result = load_control.compared(lost("a", "b"), load)
     assert asked == [("a",), ("b",), ("a", "b")]
     assert (result.code, result.accused) == (Code.PROGRAM_HANG.value, None)
     assert result.reason == "a and b keep the process from ending at the interpreter's exit, also without an exchange"
@@ -104,19 +108,21 @@ def test_libraries_that_end_a_process_only_together_share_the_failure() -> None:
 
 def test_a_control_that_is_ended_from_outside_decides_nothing() -> None:
     """Neither for the import nor against the library."""
-    ended = loading.Ended(Outcome.INCONCLUSIVE, "SIGKILL from outside")
-    result = loading.compared(lost("a", "reference"), lambda names: ended)
+    ended = load_control.Ended(Outcome.INCONCLUSIVE, "SIGKILL from outside")
+    result = load_control.compared(lost("a", "reference"), lambda names: ended)
     assert (result.outcome, "SIGKILL from outside" in result.reason) == (Outcome.INCONCLUSIVE, True)
 
 
 def test_the_side_of_the_library_is_accused() -> None:
     """Each library is the consumer of one case and the producer of another."""
-    dies = loading.Ended(Outcome.CRASH, "exit code 3")
+    dies = load_control.Ended(Outcome.CRASH, "exit code 3")
     for producer, consumer, side, role in (
         ("a", "reference", Side.PRODUCER, Role.PRODUCER),
         ("reference", "a", Side.CONSUMER, Role.CONSUMER),
     ):
-        result = accusing.accused(loading.compared(lost(producer, consumer), lambda names: dies), lambda id: None)
+        result = accusations.accused(
+            load_control.compared(lost(producer, consumer), lambda names: dies), lambda id: None
+        )
         assert result.accused is not None
         assert (result.accused.side, result.accused.libraries, result.role) == (side, ("a",), role)
         assert result.clause == "PY-02"
@@ -166,4 +172,4 @@ class Dies(Workbench):
 
 def test_a_control_that_dies_tells_how() -> None:
     """As a case does."""
-    assert Child(workbench=Dies).load(("odd",)) == loading.Ended(Outcome.CRASH, "SIGSEGV")
+    assert Child(workbench=Dies).load(("odd",)) == load_control.Ended(Outcome.CRASH, "SIGSEGV")

@@ -12,9 +12,9 @@ import pytest
 from conftest import Finished, command_in
 from libraries import install
 
+from conformance.checks.codes import BY_SLUG
+from conformance.checks.libraries import REFERENCE
 from conformance.protocols.clauses import Level, Role, clause
-from conformance.suite.codes import BY_SLUG
-from conformance.suite.libraries import REFERENCE
 
 pytestmark = pytest.mark.seconds(20)
 SPEAKING = ("violates", "deviates", "robustness")

@@ -12,7 +12,7 @@ from conftest import Command
 from libraries import install
 
 from conformance.execution import fingerprint
-from conformance.execution.folder import CONTENTS
+from conformance.execution.run_folder import CONTENTS
 from conformance.exits import Exit
 
 

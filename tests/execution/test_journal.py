@@ -9,12 +9,12 @@ from pathlib import Path
 import pytest
 
 from conformance.adapters.base import Device
+from conformance.checks.catalogue import Case
+from conformance.checks.outcomes import Outcome
 from conformance.execution import journal
 from conformance.execution.journal import Journal
 from conformance.execution.results import Result, read_lines
 from conformance.protocols.clauses import Level
-from conformance.suite.catalogue import Case
-from conformance.suite.outcomes import Outcome
 
 CASE = Case("pointer.values", "reference", "reference", "dlpack", Device.HOST)
 END = {"event": "end", "result": Result(CASE, Outcome.PASS, Level.MUST).to_json(), "process": 1}

@@ -8,10 +8,10 @@ from pathlib import Path
 import pytest
 
 from conformance.adapters.base import Device
+from conformance.checks.catalogue import Case
+from conformance.checks.libraries import Environment
 from conformance.execution import environment
 from conformance.execution.untested import untested
-from conformance.suite.catalogue import Case
-from conformance.suite.libraries import Environment
 
 from .killing import FEW_FAMILIES, Account, Kind, Runs
 

@@ -11,13 +11,13 @@ from pathlib import Path
 import pytest
 
 from conformance.adapters.base import Device
+from conformance.checks.catalogue import Case
+from conformance.checks.outcomes import Outcome
 from conformance.execution import journal, ledger
 from conformance.execution.journal import Event
 from conformance.execution.ledger import Ledger, NoRoom
 from conformance.execution.results import Result, read_lines
 from conformance.protocols.clauses import Level
-from conformance.suite.catalogue import Case
-from conformance.suite.outcomes import Outcome
 
 
 def case(invariant: str, layout: str = "rows") -> Case:

@@ -10,13 +10,13 @@ from dataclasses import dataclass, field
 import pytest
 
 from conformance.adapters.base import Device
+from conformance.checks.catalogue import Case, Isolation
+from conformance.checks.outcomes import Outcome
+from conformance.checks.steps import Step
 from conformance.execution import monitor
 from conformance.execution.monitor import Monitor
 from conformance.execution.results import BAD, Result
 from conformance.protocols.clauses import Level
-from conformance.suite.catalogue import Case, Isolation
-from conformance.suite.outcomes import Outcome
-from conformance.suite.steps import Step
 
 
 @dataclass

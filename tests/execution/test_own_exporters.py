@@ -5,12 +5,12 @@ from __future__ import annotations
 import pytest
 
 from conformance.adapters.base import Device
-from conformance.execution.accusing import accused, own_exporter
+from conformance.checks.catalogue import Case
+from conformance.checks.codes import Code
+from conformance.checks.outcomes import Outcome, Side
+from conformance.execution.accusations import accused, own_exporter
 from conformance.execution.results import Accused, Result
 from conformance.protocols.clauses import Level, Role
-from conformance.suite.catalogue import Case
-from conformance.suite.codes import Code
-from conformance.suite.outcomes import Outcome, Side
 
 OWN = "cuda_python"
 

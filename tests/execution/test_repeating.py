@@ -11,12 +11,12 @@ from conftest import Command
 from libraries import install
 
 from conformance.adapters.base import Device
-from conformance.execution import repeating
+from conformance.checks.catalogue import Case
+from conformance.checks.codes import Code
+from conformance.checks.outcomes import Outcome, Side
+from conformance.execution import repeats
 from conformance.execution.results import Accused, Attempt, Result, Where
 from conformance.protocols.clauses import Level, Role
-from conformance.suite.catalogue import Case
-from conformance.suite.codes import Code
-from conformance.suite.outcomes import Outcome, Side
 
 
 def case(*values: str, invariant: str = "pointer.values", pair: tuple[str, str] = ("numpy", "torch")) -> Case:
@@ -38,15 +38,15 @@ def again(result: Result, alone: Outcome = Outcome.FAIL) -> Result:
 
 def left(results: Iterable[Result], *deadly: str) -> list[list[str]]:
     """The cases that are still to be seen alone, by kind."""
-    return [[result.case.id for result in members] for members in repeating.unproven(results, deadly)]
+    return [[result.case.id for result in members] for members in repeats.unproven(results, deadly)]
 
 
 def test_one_case_of_each_kind_stands_for_the_others_the_smallest() -> None:
     """It is the one that a finding has a script of."""
     large, small = failed(case("stepped", "uint8")), failed(case("rows"))
     assert left([large, small]) == [[small.case.id, large.case.id]]
-    kinds = repeating.unproven([large, small])
-    assert (repeating.smallest(kinds), repeating.all_of(kinds)) == ([small.case], [small.case, large.case])
+    kinds = repeats.unproven([large, small])
+    assert (repeats.smallest(kinds), repeats.all_of(kinds)) == ([small.case], [small.case, large.case])
     assert left([large, again(small)]) == []
 
 
@@ -101,12 +101,12 @@ def test_what_ran_alone_from_the_start_is_not_repeated() -> None:
 def test_accusations_are_not_settled_until_each_was_alone_and_with_the_reference() -> None:
     """Both count, each case once."""
     pair, trial = failed(case()), failed(case(pair=("reference", "torch")))
-    assert repeating.unsettled({pair.case.id: pair}) == {pair.case.id}
-    assert repeating.unsettled({pair.case.id: again(pair)}) == {pair.case.id}
+    assert repeats.unsettled({pair.case.id: pair}) == {pair.case.id}
+    assert repeats.unsettled({pair.case.id: again(pair)}) == {pair.case.id}
     passed = replace(failed(case(pair=("numpy", "reference"))), outcome=Outcome.PASS)
     all_three = {result.case.id: result for result in (again(pair), trial, passed)}
-    assert repeating.unsettled(all_three) == {trial.case.id}
-    assert repeating.unsettled(all_three | {trial.case.id: again(trial)}) == frozenset()
+    assert repeats.unsettled(all_three) == {trial.case.id}
+    assert repeats.unsettled(all_three | {trial.case.id: again(trial)}) == frozenset()
 
 
 def on_gpu(*values: str, pair: tuple[str, str] = ("numpy", "torch")) -> Case:
@@ -116,10 +116,10 @@ def on_gpu(*values: str, pair: tuple[str, str] = ("numpy", "torch")) -> Case:
 
 def test_failures_on_a_gpu_are_repeated_with_those_of_the_same_libraries() -> None:
     """A process that uses CUDA is expensive. At most a few share one; those of other libraries and those on host memory do not."""
-    same = [on_gpu(f"{number}") for number in range(repeating.COMPANY + 1)]
+    same = [on_gpu(f"{number}") for number in range(repeats.COMPANY + 1)]
     other = on_gpu(pair=("torch", "reference"))
     cases = [*same, other, case()]
-    found = repeating.companies(cases, {each.id: 0.1 for each in cases})
+    found = repeats.companies(cases, {each.id: 0.1 for each in cases})
     names = [found[each.id] for each in same]
     assert len(set(names[:-1])) == 1
     assert len({names[0], names[-1], found[other.id]}) == 3
@@ -128,13 +128,13 @@ def test_failures_on_a_gpu_are_repeated_with_those_of_the_same_libraries() -> No
 
 def test_a_failure_on_a_gpu_is_repeated_alone_where_its_case_has_ended_a_process() -> None:
     """It may end this one, too."""
-    assert repeating.companies([on_gpu()], {on_gpu().id: 0.1}, {on_gpu().id}) == {}
+    assert repeats.companies([on_gpu()], {on_gpu().id: 0.1}, {on_gpu().id}) == {}
 
 
 def test_long_failures_are_spread_over_processes() -> None:
     """They would wait for each other, and the run for the last of them."""
     same = [on_gpu(f"{number}") for number in range(4)]
-    found = repeating.companies(same, {each.id: repeating.LONG / 2 for each in same})
+    found = repeats.companies(same, {each.id: repeats.LONG / 2 for each in same})
     names = [found[each.id] for each in same]
     assert names[0] == names[1] != names[2] == names[3]
 

@@ -8,14 +8,14 @@ from pathlib import Path
 import pytest
 
 from conformance.adapters.base import Device
+from conformance.checks.catalogue import Case, catalogue
+from conformance.checks.outcomes import Outcome, Side
+from conformance.checks.steps import Doing, Step
 from conformance.execution import results
 from conformance.execution.deaths import died
 from conformance.execution.results import Accused, Attempt, Result, Where, put_together
 from conformance.files import Unreadable
 from conformance.protocols.clauses import Level, Role
-from conformance.suite.catalogue import Case, catalogue
-from conformance.suite.outcomes import Outcome, Side
-from conformance.suite.steps import Doing, Step
 
 CASE = Case("pointer.values", "numpy", "reference", "dlpack", Device.HOST, (("layout", "rows"),))
 FULL = Result(

@@ -17,9 +17,9 @@ import pytest
 from conftest import Command, Finished, command_in, mark, marked
 from libraries import install
 
-from conformance.execution import held
-from conformance.execution.folder import PLAN, prepare
+from conformance.execution import check_folder
 from conformance.execution.results import read_lines
+from conformance.execution.run_folder import PLAN, prepare
 
 PLAIN = "pointer.values/reference-reference/dlpack/host/c-order/float32"
 SELECTION = ("--between", "numpy", "--family", "layout", "--device", "host", "-n", "2", "--canaries")
@@ -198,12 +198,12 @@ def test_a_run_killed_before_its_plan_is_written_leaves_none_not_the_one_from_be
     """Going on with it would run what nobody has asked for."""
     conformance("check", "--between", "reference", "--case", PLAIN)
     out = tmp_path / "conform-results"
-    assert held.left(out).cases
+    assert check_folder.left(out).cases
 
     def killed(*_: object) -> None:
         raise KeyboardInterrupt
 
-    monkeypatch.setattr("conformance.execution.folder.write_lines", killed)
+    monkeypatch.setattr("conformance.execution.run_folder.write_lines", killed)
     with pytest.raises(KeyboardInterrupt):
         prepare([], {}, out)
     refused = conformance("check", "--resume", "conform-results")

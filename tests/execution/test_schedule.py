@@ -7,6 +7,8 @@ from dataclasses import replace
 import pytest
 
 from conformance.adapters.base import Device
+from conformance.checks.catalogue import Case, Isolation, Tier
+from conformance.checks.outcomes import Outcome
 from conformance.execution.jobs import Job
 from conformance.execution.results import Result
 from conformance.execution.schedule import (
@@ -22,8 +24,6 @@ from conformance.execution.schedule import (
     fillers_of,
 )
 from conformance.protocols.clauses import Level
-from conformance.suite.catalogue import Case, Isolation, Tier
-from conformance.suite.outcomes import Outcome
 
 QUICK = Case("pointer.same-address", "one", "two", "dlpack", Device.HOST, tier=Tier.QUICK)
 FULL = replace(QUICK, tier=Tier.FULL)

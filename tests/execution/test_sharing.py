@@ -14,7 +14,7 @@ from pathlib import Path
 
 import pytest
 
-from conformance.execution import sharing
+from conformance.execution import gpu_sharing
 
 HOLDS = """
 import pathlib, sys
@@ -30,13 +30,13 @@ with sharing.gpus(alone={alone}, waits=lambda: True) as granted:
 @pytest.fixture(autouse=True)
 def lock(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     """Runs of the suite itself on this machine are none of these tests' business."""
-    monkeypatch.setattr(sharing, "LOCK", tmp_path / "lock")
-    return sharing.LOCK
+    monkeypatch.setattr(gpu_sharing, "LOCK", tmp_path / "lock")
+    return gpu_sharing.LOCK
 
 
 def other_run(*, alone: bool) -> subprocess.Popen[str]:
     """Another process that has the GPUs until its input ends."""
-    program = [sys.executable, "-c", HOLDS.format(alone=alone, lock=str(sharing.LOCK))]
+    program = [sys.executable, "-c", HOLDS.format(alone=alone, lock=str(gpu_sharing.LOCK))]
     process = subprocess.Popen(program, stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True)
     assert process.stdout is not None
     assert process.stdout.readline() == "holds\n"
@@ -46,7 +46,7 @@ def other_run(*, alone: bool) -> subprocess.Popen[str]:
 def test_runs_share_the_gpus() -> None:
     """As long as none has to be alone."""
     other = other_run(alone=False)
-    with sharing.gpus(alone=False, waits=lambda: pytest.fail("there is nothing to wait for")) as granted:
+    with gpu_sharing.gpus(alone=False, waits=lambda: pytest.fail("there is nothing to wait for")) as granted:
         assert granted
     other.communicate()
 
@@ -62,7 +62,7 @@ def test_who_has_to_be_alone_is_alone(*, theirs: bool, ours: bool) -> None:
         return True
 
     def run() -> None:
-        with sharing.gpus(alone=ours, waits=waits) as granted:
+        with gpu_sharing.gpus(alone=ours, waits=waits) as granted:
             assert granted
             done.set()
 
@@ -79,7 +79,7 @@ def test_who_has_to_be_alone_is_alone(*, theirs: bool, ours: bool) -> None:
 def test_who_does_not_want_to_wait_any_longer_goes_without() -> None:
     """A run that is stopped while it waits ends."""
     other = other_run(alone=True)
-    with sharing.gpus(alone=False, waits=lambda: False) as granted:
+    with gpu_sharing.gpus(alone=False, waits=lambda: False) as granted:
         assert not granted
     other.communicate()
 
@@ -88,7 +88,7 @@ def test_the_file_of_another_user_is_not_created_again(lock: Path) -> None:
     """Where everybody may write, the kernel refuses to."""
     lock.touch()
     lock.chmod(0o444)
-    with sharing.gpus(alone=True, waits=lambda: False) as granted:
+    with gpu_sharing.gpus(alone=True, waits=lambda: False) as granted:
         assert granted
         assert lock.is_file()
 
@@ -97,7 +97,7 @@ def test_every_user_can_open_the_file(lock: Path) -> None:
     """The user's umask does not apply to the lock."""
     before = os.umask(0o077)
     try:
-        with sharing.gpus(alone=True, waits=lambda: False) as granted:
+        with gpu_sharing.gpus(alone=True, waits=lambda: False) as granted:
             assert granted
     finally:
         os.umask(before)
@@ -130,12 +130,12 @@ def test_whatever_another_user_has_put_there_runs_still_exclude_each_other(
 ) -> None:
     """A run never writes through the entry, never waits for it, and never works without the lock."""
     prepared(lock)
-    assert not sharing.can_be_file(lock)
+    assert not gpu_sharing.can_be_file(lock)
     other = other_run(alone=True)
-    with sharing.gpus(alone=False, waits=lambda: False) as granted:
+    with gpu_sharing.gpus(alone=False, waits=lambda: False) as granted:
         assert not granted
     other.communicate()
-    with sharing.gpus(alone=True, waits=lambda: False) as granted:
+    with gpu_sharing.gpus(alone=True, waits=lambda: False) as granted:
         assert granted
     assert [path.name for path in lock.parent.iterdir()] == ["lock"]
 
@@ -149,7 +149,7 @@ def test_another_user_who_was_there_first_changes_nothing(
     shared = Path(tempfile.mkdtemp(dir="/tmp"))
     try:
         shared.chmod(0o1777)
-        monkeypatch.setattr(sharing, "LOCK", shared / "lock")
+        monkeypatch.setattr(gpu_sharing, "LOCK", shared / "lock")
         as_another_user(lambda: prepared(shared / "lock"))
         as_another_user(expect_the_same_lock_as(os.stat(shared)))
         expect_the_same_lock_as(os.stat(shared))()
@@ -178,7 +178,7 @@ def expect_the_same_lock_as(folder: os.stat_result) -> Callable[[], None]:
     """Return a check that a run locks the folder, regardless of the entries that it could open."""
 
     def look() -> None:
-        lock = sharing.opened(sharing.LOCK)
+        lock = gpu_sharing.opened(gpu_sharing.LOCK)
         assert os.path.samestat(os.fstat(lock), folder)
         os.close(lock)
 
@@ -200,7 +200,7 @@ def test_a_lock_that_was_taken_away_meanwhile_is_not_the_lock(lock: Path) -> Non
             other = newer
         return asked < 3
 
-    with sharing.gpus(alone=False, waits=waits) as granted:
+    with gpu_sharing.gpus(alone=False, waits=waits) as granted:
         assert not granted
     other.communicate()
 

@@ -16,8 +16,8 @@ from conftest import Finished
 from libraries import install
 
 import conformance
+from conformance.checks import children, environment_variables
 from conformance.exits import Exit
-from conformance.suite import children, surroundings
 
 PACKAGE = Path(conformance.__file__).parent
 LAUNCHED = (str(PACKAGE / "launcher.py"), "conformance.command")
@@ -158,7 +158,7 @@ def test_the_order_of_the_path_is_the_users(monkeypatch: pytest.MonkeyPatch, tmp
     """Relative folders are resolved for processes in other folders, and the suite puts nothing in front."""
     monkeypatch.chdir(tmp_path)
     monkeypatch.setenv("PYTHONPATH", "tree::/b:/a:tree")
-    monkeypatch.delenv(surroundings.CANDIDATES, raising=False)
+    monkeypatch.delenv(environment_variables.CANDIDATES, raising=False)
     assert children.environment()["PYTHONPATH"].split(":") == [str(tmp_path / "tree"), "/b", "/a"]
     monkeypatch.setenv("PYTHONPATH", "")
     assert "PYTHONPATH" not in children.environment()
@@ -167,15 +167,15 @@ def test_the_order_of_the_path_is_the_users(monkeypatch: pytest.MonkeyPatch, tmp
 def test_candidates_stand_in_front_of_the_path(monkeypatch: pytest.MonkeyPatch) -> None:
     """The module that hides the replaced distributions comes first."""
     monkeypatch.setenv("PYTHONPATH", "/a")
-    monkeypatch.setenv(surroundings.CANDIDATES, "/c")
+    monkeypatch.setenv(environment_variables.CANDIDATES, "/c")
     assert children.environment()["PYTHONPATH"].split(":") == [str(PACKAGE / "suite" / "startup"), "/c", "/a"]
 
 
 def test_what_decides_about_libraries_is_kept_and_what_is_about_processes_is_not() -> None:
     """The table of variables decides."""
     around = {"LD_LIBRARY_PATH": "/l", "CUDA_VISIBLE_DEVICES": "1", "PYTHONHASHSEED": "7", "PYTHONNOUSERSITE": "1"}
-    disturbing = dict.fromkeys([*surroundings.TAKEN_OUT, "PYTEST_PLUGINS", "PYTEST_ADDOPTS"], "1")
-    assert surroundings.variables({**around, **disturbing}) == around
+    disturbing = dict.fromkeys([*environment_variables.TAKEN_OUT, "PYTEST_PLUGINS", "PYTEST_ADDOPTS"], "1")
+    assert environment_variables.variables({**around, **disturbing}) == around
 
 
 # -- ordinary surroundings
@@ -230,7 +230,7 @@ def test_the_folder_for_temporary_files_may_be_relative(tmp_path: Path, site: Pa
     here = tmp_path / "here"
     (here / "temporary").mkdir(parents=True)
     expect_a_whole_run(run(here, *WITH_PROGRAMS, path=[site, PACKAGE.parent], TMPDIR="temporary"))
-    assert surroundings.variables({"TMPDIR": "temporary"})["TMPDIR"] == os.path.abspath("temporary")
+    assert environment_variables.variables({"TMPDIR": "temporary"})["TMPDIR"] == os.path.abspath("temporary")
 
 
 def test_what_is_printed_when_python_starts_disturbs_nobody(tmp_path: Path, site: Path) -> None:

@@ -12,12 +12,12 @@ import pytest
 from libraries import install
 
 from conformance.adapters.base import Device
-from conformance.execution import folder, journal, supervisor
+from conformance.checks import children
+from conformance.checks.catalogue import Case, Tier
+from conformance.checks.outcomes import Outcome
+from conformance.execution import journal, run_folder, supervisor
 from conformance.execution.ledger import Status
 from conformance.execution.results import read_lines
-from conformance.suite import children
-from conformance.suite.catalogue import Case, Tier
-from conformance.suite.outcomes import Outcome
 
 ONCE = "Path('{flag}').exists() or (Path('{flag}').touch(), {deed})"
 MONITOR = "os.getppid()"
@@ -42,7 +42,7 @@ def run(
     )
     out = tmp_path / "out"
     out.mkdir()
-    folder.prepare(cases, {"libraries": []}, out)
+    run_folder.prepare(cases, {"libraries": []}, out)
     return supervisor.run(cases, out, supervisor.Settings(1), statuses.append)
 
 
@@ -107,8 +107,8 @@ def test_what_never_works_ends_with_everything_lost_and_the_reason(
     assert len(told(tmp_path)) == len(starts) == supervisor._FUTILE
     (stop,) = [record for record in read_lines(tmp_path / "out" / journal.FILE) if record["event"] == "stop"]
     assert stop["why"] == done.stopped
-    assert "no such luck" in (tmp_path / "out" / folder.DIAGNOSTICS).read_text()
-    assert json.loads((tmp_path / "out" / folder.RESULTS).read_text().splitlines()[0])["outcome"] == "lost"
+    assert "no such luck" in (tmp_path / "out" / run_folder.DIAGNOSTICS).read_text()
+    assert json.loads((tmp_path / "out" / run_folder.RESULTS).read_text().splitlines()[0])["outcome"] == "lost"
 
 
 def test_a_case_that_nobody_could_run_is_no_complete_run(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

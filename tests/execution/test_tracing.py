@@ -12,6 +12,9 @@ from conftest import Command
 from libraries import install
 
 from conformance.adapters.base import Device
+from conformance.checks.catalogue import Case
+from conformance.checks.outcomes import Outcome, Side
+from conformance.checks.steps import Doing, Step
 from conformance.cli import exit_code
 from conformance.execution import tracing
 from conformance.execution.results import Attempt, Result, Where
@@ -19,9 +22,6 @@ from conformance.execution.supervisor import Run
 from conformance.execution.tracing import Lost, Traced, Tracer
 from conformance.exits import Exit
 from conformance.protocols.clauses import Level, Role
-from conformance.suite.catalogue import Case
-from conformance.suite.outcomes import Outcome, Side
-from conformance.suite.steps import Doing, Step
 
 PLAIN = Case("pointer.same-address", "reference", "reference", "dlpack", Device.HOST)
 CULPRIT = replace(PLAIN, invariant="lifetime.temporary", producer="one", consumer="two")

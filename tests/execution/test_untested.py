@@ -10,12 +10,12 @@ from conftest import Command, Finished
 from libraries import install
 
 from conformance.adapters.base import Adapter, Device
-from conformance.execution import accusing, plan, probe
+from conformance.checks.catalogue import Case
+from conformance.checks.libraries import Environment, Library, Side
+from conformance.execution import accusations, plan, probe
 from conformance.execution.untested import untested
 from conformance.exits import Exit
 from conformance.selftest.make_believe.installing import announce
-from conformance.suite.catalogue import Case
-from conformance.suite.libraries import Environment, Library, Side
 
 SMALL = ("--device", "host", "--tier", "quick", "--family", "pointer")
 ENDS = {
@@ -66,8 +66,8 @@ def test_reading_commands_import_no_adapter_of_others(command: str, conformance:
 def test_judging_imports_no_adapter_of_others(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """The suite does not provide the array interface of such a library."""
     monkeypatch.syspath_prepend(ending(tmp_path / "site", "raises"))
-    accusing.own_exporter.cache_clear()
-    assert accusing.own_exporter("raises") == ""
+    accusations.own_exporter.cache_clear()
+    assert accusations.own_exporter("raises") == ""
 
 
 def broken(folder: Path, *names: str) -> Path:

@@ -5,6 +5,9 @@ from __future__ import annotations
 import pytest
 
 from conformance.adapters.base import Device
+from conformance.checks.catalogue import Case
+from conformance.checks.libraries import Environment, Library
+from conformance.checks.outcomes import Outcome
 from conformance.cli import exit_code
 from conformance.execution import canaries
 from conformance.execution.results import Result
@@ -12,9 +15,6 @@ from conformance.execution.supervisor import Run
 from conformance.execution.untested import untested
 from conformance.exits import Exit
 from conformance.protocols.clauses import Level
-from conformance.suite.catalogue import Case
-from conformance.suite.libraries import Environment, Library
-from conformance.suite.outcomes import Outcome
 
 
 def result(outcome: Outcome, invariant: str = "pointer.values", level: Level = Level.MUST) -> Result:

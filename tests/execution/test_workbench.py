@@ -10,17 +10,17 @@ import pytest
 
 from conformance.adapters.base import Device, Unsupported
 from conformance.adapters.reference import ReferenceAdapter
+from conformance.checks.catalogue import Case, catalogue
+from conformance.checks.codes import Code
+from conformance.checks.exchange import Exchange, Poisoned
+from conformance.checks.outcomes import Inconclusive, Outcome, Refused, Side, fail
+from conformance.checks.steps import Doing
 from conformance.cuda import context
 from conformance.execution.results import SEEN, Accused, Result
 from conformance.execution.workbench import Workbench
 from conformance.protocols.clauses import Level, Role
 from conformance.reference.exporter import Exporter
 from conformance.reference.importer import Imported
-from conformance.suite.catalogue import Case, catalogue
-from conformance.suite.codes import Code
-from conformance.suite.exchange import Exchange, Poisoned
-from conformance.suite.outcomes import Inconclusive, Outcome, Refused, Side, fail
-from conformance.suite.steps import Doing
 
 CASE = Case("pointer.values", "reference", "reference", "dlpack", Device.HOST, (("layout", "rows"),))
 ON_GPU = replace(CASE, device=Device.CUDA)

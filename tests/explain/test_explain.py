@@ -10,17 +10,17 @@ import pytest
 from conftest import Command
 
 from conformance.adapters.base import Device
-from conformance.execution.naming import UnknownName, everything
-from conformance.explain import showing
+from conformance.checks import bugs
+from conformance.checks.catalogue import catalogue
+from conformance.checks.libraries import Environment
+from conformance.console.screen import Screen
+from conformance.execution.case_names import UnknownName, everything
+from conformance.explain import display
 from conformance.explain.explanation import Explanation, as_json, explain
 from conformance.explain.subjects import Kind, find
+from conformance.faults import all_faults
 from conformance.protocols.clauses import Role, all_clauses
-from conformance.reference.faults import all_faults
-from conformance.report.screen import Screen
 from conformance.selftest.stages import stages
-from conformance.suite import bugs
-from conformance.suite.catalogue import catalogue
-from conformance.suite.libraries import Environment
 
 KEY = re.compile(r"^[a-z]+-\d\d$")
 FAULTS = [fault for stage in stages() for fault in stage.faults]
@@ -40,7 +40,7 @@ def told(name: str) -> Explanation:
 def shown(name: str, *, everything: bool = False) -> str:
     """The explanation of a name as it is printed."""
     stream = io.StringIO()
-    showing.show(Screen(stream, WIDTH, colours=False), told(name), everything=everything)
+    display.show(Screen(stream, WIDTH, colours=False), told(name), everything=everything)
     return stream.getvalue()
 
 
@@ -157,7 +157,7 @@ def test_cases_are_counted_by_producer_and_consumer() -> None:
     stream = io.StringIO()
     subject = find("pointer.values", nowhere)
     cases = [case for case in subject.invariants[0].cases(everything((Device.HOST,))) if case.producer == "numpy"]
-    showing.show_cases(Screen(stream, 120, colours=False), subject, cases, everything=False)
+    display.show_cases(Screen(stream, 120, colours=False), subject, cases, everything=False)
     assert "numpy → reference" in stream.getvalue()
 
 

@@ -2,9 +2,9 @@
 
 from __future__ import annotations
 
+from conformance.checks.codes import Code
+from conformance.checks.outcomes import Side
 from conformance.findings.model import Observation
-from conformance.suite.codes import Code
-from conformance.suite.outcomes import Side
 from conformance.verdict import Verdict
 
 

@@ -5,11 +5,11 @@ from __future__ import annotations
 import random
 from dataclasses import replace
 
+from conformance.checks.codes import Code
+from conformance.checks.outcomes import Side
 from conformance.findings.causes import findings
 from conformance.findings.known import Book
 from conformance.findings.model import UNKNOWN, Finding, Known, Observation, Status, Upstream
-from conformance.suite.codes import Code
-from conformance.suite.outcomes import Side
 from conformance.verdict import Verdict
 
 from .samples import seen

@@ -10,12 +10,12 @@ from pathlib import Path
 import jsonschema
 import pytest
 
+from conformance.checks.codes import Code
+from conformance.checks.outcomes import Side
 from conformance.findings import document, known
 from conformance.findings.causes import findings
 from conformance.findings.wording import sentence
 from conformance.protocols.clauses import Role
-from conformance.suite.codes import Code
-from conformance.suite.outcomes import Side
 
 from .samples import seen
 

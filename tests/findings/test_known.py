@@ -12,13 +12,13 @@ import yaml
 from conformance.adapters import registry
 from conformance.adapters.jax import DONATE
 from conformance.adapters.torch_changes import CHANGES
+from conformance.checks.codes import Code
+from conformance.checks.export_outcomes import REFUSED_STATE
+from conformance.checks.outcomes import Side
 from conformance.findings import known
 from conformance.findings.causes import findings
 from conformance.findings.known import BadKnown, Book, parsed
 from conformance.findings.model import Known, Status, Upstream
-from conformance.suite.codes import Code
-from conformance.suite.exported import REFUSED_STATE
-from conformance.suite.outcomes import Side
 
 from .samples import seen
 

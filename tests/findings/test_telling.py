@@ -2,9 +2,9 @@
 
 from __future__ import annotations
 
-from conformance.findings import telling
-from conformance.suite.codes import Code
-from conformance.suite.outcomes import Side
+from conformance.checks.codes import Code
+from conformance.checks.outcomes import Side
+from conformance.findings import presentation
 
 from .samples import seen
 from .test_causes import found
@@ -22,10 +22,10 @@ DIES = seen(
 
 def test_a_library_is_told_to_end_the_process_only_where_it_does_so_alone() -> None:
     """Of two mistakes that meet the other one may be what ended it."""
-    told = {one.library: telling.ended(one) for one in found(MEETING, WRONG, DIES)}
+    told = {one.library: presentation.ended(one) for one in found(MEETING, WRONG, DIES)}
     assert told == {"cupy": "", "torch": "the process died"}
 
 
 def test_where_there_is_no_other_case_the_meeting_tells() -> None:
     """Nobody overlooks that a process died."""
-    assert {telling.ended(one) for one in found(MEETING)} == {"the process died"}
+    assert {presentation.ended(one) for one in found(MEETING)} == {"the process died"}

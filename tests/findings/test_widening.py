@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import pytest
 
-from conformance.findings.widening import widened
+from conformance.findings.input_groups import widened
 
 _STRIDED, _OFFSET = " that is also a strided view", ", a capsule with a `byte_offset`"
 _SIZES = ("an array with an extent of 300", "an array of more than 4 KiB", "an array of more than 64 Ki elements")

@@ -6,10 +6,10 @@ from functools import partial
 
 import pytest
 
+from conformance.checks.children import EXITING
+from conformance.checks.codes import Code
 from conformance.findings.wording import sentence
 from conformance.protocols.clauses import Role
-from conformance.suite.codes import Code
-from conformance.suite.programs import EXITING
 
 KEPT = "an import that lives until the interpreter ends"
 

@@ -14,7 +14,7 @@ from io import StringIO
 from pathlib import Path
 from random import Random
 
-from conformance.execution import folder, held, journal
+from conformance.execution import check_folder, journal, run_folder
 
 from . import mutating
 from .targets import CODES, Target, prepared
@@ -23,7 +23,7 @@ WAIT_SECONDS = 60
 """Timeout of one input on a busy machine, in seconds."""
 OF_ANOTHER_KIND = 0.02
 """Share of the inputs that replace the file by an entry of another kind."""
-_BY_LINES = (f"check/{folder.RESULTS}", f"stopped/{journal.FILE}")
+_BY_LINES = (f"check/{run_folder.RESULTS}", f"stopped/{journal.FILE}")
 """Files in which a damaged line must not affect other lines."""
 
 
@@ -108,7 +108,7 @@ class Fuzz:
 
     def _told(self, name: str) -> dict[str, str]:
         """Return the outcomes of the run that the file belongs to."""
-        return {result.case.id: result.outcome.value for result in held.left((self.out / name).parent).results}
+        return {result.case.id: result.outcome.value for result in check_folder.left((self.out / name).parent).results}
 
     @contextmanager
     def _damaged(self, path: Path, content: bytes | mutating.Kind) -> Iterator[None]:

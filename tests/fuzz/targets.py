@@ -13,26 +13,26 @@ from wheels import make
 
 from conformance import files
 from conformance.adapters.base import Device, Protocol
+from conformance.checks.catalogue import Case
+from conformance.checks.libraries import Environment, Library, Side
+from conformance.checks.outcomes import Outcome
+from conformance.checks.outcomes import Side as Of
 from conformance.cli import main
-from conformance.engines import records, with_tests
-from conformance.engines.candidates import asked
+from conformance.engines import package_tests, records
+from conformance.engines.candidates import requests
 from conformance.engines.model import Bounds, Cell, Ending, Lifecycle
+from conformance.engines.package_tests import Finish, OwnTests
 from conformance.engines.records import Counts, Record, Run
-from conformance.engines.with_tests import Finish, OwnTests
-from conformance.execution import folder, journal
+from conformance.execution import journal, run_folder
 from conformance.execution.environment import Facts
 from conformance.execution.results import Accused, Result, write_lines
 from conformance.exits import Exit, UserError
 from conformance.findings import known
 from conformance.images import source
 from conformance.protocols.clauses import Level, Role
+from conformance.runs import history, reader, run_file
 from conformance.selftest import cli as selftest
 from conformance.selftest.account import differences
-from conformance.suite.catalogue import Case
-from conformance.suite.libraries import Environment, Library, Side
-from conformance.suite.outcomes import Outcome
-from conformance.suite.outcomes import Side as Of
-from conformance.verdicts import history, reading, runfile
 
 CODES = frozenset(int(code) for code in Exit)
 """Valid exit codes of a command."""
@@ -99,16 +99,16 @@ def results() -> list[Result]:
 def of_check(out: Path, *, ended: bool = True) -> None:
     """Write the files of ``check``."""
     out.mkdir(parents=True)
-    folder.prepare(CASES, FACTS.to_json(), out)
+    run_folder.prepare(CASES, FACTS.to_json(), out)
     told = results()
-    lines = [{"event": "begin", "at": 1795353758.5, "plan": folder.digest(out), "planned": len(CASES), "known": 0, "processes": 1, "seed": ""}]  # fmt: skip
+    lines = [{"event": "begin", "at": 1795353758.5, "plan": run_folder.digest(out), "planned": len(CASES), "known": 0, "processes": 1, "seed": ""}]  # fmt: skip
     for one in [*told, Result(TRIAL, Outcome.PASS, Level.MUST)]:
         lines.append({"event": "start", "at": 1795353759.5, "worker": "gw0", "pid": 5, "case": one.case.id})
         lines.append({"event": "end", "at": 1795353760.5, "result": one.to_json(), "process": 6})
     lines.append({"event": "stop", "at": 1795353761.5, "why": "complete"})
     write_lines(out / journal.FILE, lines)
     if ended:
-        write_lines(out / folder.RESULTS, (one.to_json() for one in told))
+        write_lines(out / run_folder.RESULTS, (one.to_json() for one in told))
 
 
 def of_conform(out: Path) -> None:
@@ -166,10 +166,10 @@ def prepared(out: Path) -> Sequence[Target]:
     of_check(out / "check")
     of_check(out / "stopped", ended=False)
     of_conform(out / "cells")
-    runfile.write(reading.load(out / "cells"), out / "run.json")
-    runfile.write(reading.load(out / "cells"), out / "run.json.gz")
-    history.append(out / "history.jsonl", reading.load(out / "cells"), {})
-    history.append(out / "history.jsonl", reading.load(out / "check"), {})
+    run_file.write(reader.load(out / "cells"), out / "run.json")
+    run_file.write(reader.load(out / "cells"), out / "run.json.gz")
+    history.append(out / "history.jsonl", reader.load(out / "cells"), {})
+    history.append(out / "history.jsonl", reader.load(out / "check"), {})
     make(out, "other", "1", requires=["numpy>=2"], python=">=3.10")
     texts: Mapping[str, str] = {
         "waivers.yaml": GOOD,
@@ -211,9 +211,9 @@ def _of_runs(out: Path) -> list[Target]:
         command("waivers", "--propose", "--run", cells),
     ]
     in_file = [("run.json", str(out / "run.json")), ("run.json.gz", str(out / "run.json.gz"))]
-    of_check = (folder.PLAN, folder.ENVIRONMENT, journal.FILE)
+    of_check = (run_folder.PLAN, run_folder.ENVIRONMENT, journal.FILE)
     return [
-        *(Target(f"check/{name}", in_check) for name in (*of_check, folder.RESULTS)),
+        *(Target(f"check/{name}", in_check) for name in (*of_check, run_folder.RESULTS)),
         *(Target(f"stopped/{name}", in_stopped) for name in of_check),
         *(
             Target(f"cells/{name}", in_cells)
@@ -259,8 +259,8 @@ def _of_others(out: Path) -> list[Target]:
             [command("lock", "--check", "--matrix", matrix), command("matrix", "--matrix", matrix)],
         ),
         Target("known.yaml", [directly(lambda: known.parsed(files.text(out / "known.yaml")))]),
-        Target("junit.xml", [directly(lambda: with_tests.counted(out / "junit.xml"))]),
+        Target("junit.xml", [directly(lambda: package_tests.counted(out / "junit.xml"))]),
         Target("selftest.json", [directly(lambda: differences(*[selftest._read(out / "selftest.json")] * 2))]),
         Target("recipes.json", [directly(lambda: source.from_file(out / "recipes.json"))]),
-        Target(WHEEL, [directly(lambda: asked.read([f"other={out / WHEEL}"]))]),
+        Target(WHEEL, [directly(lambda: requests.read([f"other={out / WHEEL}"]))]),
     ]

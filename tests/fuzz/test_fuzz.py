@@ -8,7 +8,7 @@ from pathlib import Path
 
 import pytest
 
-from conformance.execution import held
+from conformance.execution import check_folder
 
 from .running import Fuzz
 from .targets import Target
@@ -66,6 +66,6 @@ def test_what_goes_wrong_is_told(way: Callable[[], int], told: str, tmp_path: Pa
 def test_a_result_that_is_lost_with_another_is_told(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """The test makes the reader reject every line."""
     fuzz = Fuzz(tmp_path, SEED)
-    monkeypatch.setattr(held, "mistake", lambda line: "is none")
+    monkeypatch.setattr(check_folder, "mistake", lambda line: "is none")
     monkeypatch.setattr("conformance.execution.journal.mistake", lambda line: "is none")
     assert any("was damaged" in one or "Unreadable" in one for one in fuzz.go(range(60)).wrong)

@@ -10,13 +10,13 @@ from pathlib import Path
 import pytest
 
 from conformance import cli
+from conformance.console.screen import Screen
 from conformance.exits import UserError
-from conformance.matrix import commands, showing
+from conformance.matrix import commands, display
 from conformance.matrix import selection as selecting
 from conformance.matrix.locks import Standing, State
 from conformance.matrix.model import Cell, Tier
 from conformance.matrix.selection import Selection
-from conformance.report.screen import Screen
 
 from .conftest import SMALL, Written
 
@@ -124,14 +124,14 @@ def standings(found: Selection, state: State) -> dict[str, Standing]:
 def test_a_workflow_gets_no_job_for_a_cell_that_cannot_be_resolved() -> None:
     """It is an outcome already."""
     found = selection(2)
-    assert showing.for_github(found, standings(found, State.UNRESOLVABLE)) == 'matrix={"include":[]}'
+    assert display.for_github(found, standings(found, State.UNRESOLVABLE)) == 'matrix={"include":[]}'
 
 
 def test_more_jobs_than_a_workflow_can_hold_are_a_mistake_of_the_users() -> None:
     """It would silently run none."""
-    found = selection(showing.MOST_JOBS + 1)
+    found = selection(display.MOST_JOBS + 1)
     with pytest.raises(UserError, match="has 257 cells, and a workflow's matrix holds 256"):
-        showing.for_github(found, standings(found, State.LOCKED))
+        display.for_github(found, standings(found, State.LOCKED))
 
 
 def test_unresolvable_cells_are_listed_with_their_reasons(written: Written) -> None:
@@ -139,7 +139,7 @@ def test_unresolvable_cells_are_listed_with_their_reasons(written: Written) -> N
     plan = commands.plan(written(SMALL))
     stream = io.StringIO()
     bad = {name: Standing(s.cell, State.UNRESOLVABLE, "Because of this.") for name, s in plan.standings.items()}
-    showing.show(Screen(stream, 100, colours=False), plan.matrix, plan.shown, bad)
+    display.show(Screen(stream, 100, colours=False), plan.matrix, plan.shown, bad)
     assert "Unresolvable (6 cells)" in stream.getvalue()
     assert "∅ cu12.8-py3.11-lib2.9\n      Because of this." in stream.getvalue()
 

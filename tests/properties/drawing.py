@@ -7,9 +7,9 @@ from functools import cached_property
 from math import prod
 from random import Random
 
+from conformance.checks.layouts import Layout
 from conformance.protocols.dtypes import DTYPES, DType
 from conformance.protocols.strided import Broadcast, Index, Step, Strided, Transpose, span
-from conformance.suite.layouts import Layout
 
 MOST_ELEMENTS = 48
 """Enough for every layout to differ from every other, few enough for thousands of exchanges."""

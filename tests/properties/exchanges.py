@@ -14,6 +14,13 @@ from typing import Any
 
 from conformance.adapters.base import Device, Protocol
 from conformance.adapters.reference import ReferenceAdapter
+from conformance.checks.catalogue import Case
+from conformance.checks.codes import Code
+from conformance.checks.exchange import Exchange, Partners, Source
+from conformance.checks.offers import Offered, happens
+from conformance.checks.outcomes import Refused, fail
+from conformance.checks.patterns import pattern
+from conformance.ordering.handover import stream_of
 from conformance.protocols.clauses import Role
 from conformance.protocols.dlpack import DLFlags
 from conformance.protocols.dtypes import NATIVE_ORDER, DType, dtype
@@ -21,13 +28,6 @@ from conformance.protocols.strided import Step, Strided, apply, packed
 from conformance.reference.exporter import REMOVED, Exporter
 from conformance.reference.managed import Deleter, Managed, settle, stray_deleter_calls
 from conformance.reference.memory import BorrowedBlock
-from conformance.suite.catalogue import Case
-from conformance.suite.codes import Code
-from conformance.suite.exchange import Exchange, Partners, Source
-from conformance.suite.offers import Offered, happens
-from conformance.suite.order.handover import stream_of
-from conformance.suite.outcomes import Refused, fail
-from conformance.suite.patterns import pattern
 
 from . import drawing
 from .drawing import Window, chosen
@@ -35,7 +35,7 @@ from .drawing import Window, chosen
 LIBRARY = ReferenceAdapter()
 """Both sides. There is only one, so that its streams are few."""
 STREAMS = ("default", "per-thread", "producer", "consumer")
-"""Roles of :func:`conformance.suite.order.handover.stream_of`."""
+"""Roles of :func:`conformance.ordering.handover.stream_of`."""
 ACTS = ("producer-writes", "consumer-writes", "part", "again", "passed-on", "settle")
 """What may happen between the import and the last release."""
 CAPSULES = ("given", "given", "given", "kept", "consumed-twice", "never-consumed")

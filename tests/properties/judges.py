@@ -10,13 +10,13 @@ from random import Random
 import pytest
 
 from conformance.adapters.base import Device
+from conformance.checks.catalogue import Case, catalogue
+from conformance.checks.exchange import Exchange, Partners, Source
+from conformance.checks.layouts import Layout
+from conformance.checks.libraries import Environment
+from conformance.checks.outcomes import Refused
 from conformance.execution import probe
 from conformance.protocols.dtypes import DType
-from conformance.suite.catalogue import Case, catalogue
-from conformance.suite.exchange import Exchange, Partners, Source
-from conformance.suite.layouts import Layout
-from conformance.suite.libraries import Environment
-from conformance.suite.outcomes import Refused
 
 from . import exchanges
 from .drawing import Window, chosen, element, stepped, window

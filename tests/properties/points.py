@@ -9,13 +9,13 @@ from random import Random
 import pytest
 
 from conformance.adapters.base import Device
+from conformance.checks.catalogue import Case, catalogue
+from conformance.checks.covering_arrays import Space
+from conformance.checks.exchange import Exchange, Partners
+from conformance.checks.libraries import Environment, Pair
+from conformance.checks.outcomes import Refused
+from conformance.checks.points import Point, reach
 from conformance.execution import probe
-from conformance.suite.catalogue import Case, catalogue
-from conformance.suite.covering import Space
-from conformance.suite.exchange import Exchange, Partners
-from conformance.suite.libraries import Environment, Pair
-from conformance.suite.outcomes import Refused
-from conformance.suite.points import Point, reach
 
 from . import exchanges
 from .drawing import chosen

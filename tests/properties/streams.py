@@ -14,8 +14,8 @@ from typing import Any
 
 from conformance.adapters.base import Device, Protocol
 from conformance.adapters.reference import ReferenceAdapter
-from conformance.reference.faults.ordering import ForgetsTheWayBack
-from conformance.suite.order.handover import CAIWithout, DLPackWithoutWait, elements, filled, stream_of
+from conformance.faults.ordering import ForgetsTheWayBack
+from conformance.ordering.handover import CAIWithout, DLPackWithoutWait, elements, filled, stream_of
 
 from .drawing import chosen
 from .exchanges import LIBRARY

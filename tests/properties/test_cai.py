@@ -14,6 +14,7 @@ from hypothesis import strategies as st
 
 from conformance.adapters.base import Device, Protocol
 from conformance.adapters.reference import ReferenceAdapter
+from conformance.checks.patterns import pattern
 from conformance.protocols import cai
 from conformance.protocols.clauses import clause
 from conformance.protocols.dtypes import DType
@@ -22,7 +23,6 @@ from conformance.reference.exporter import Exporter
 from conformance.reference.importer import Importer
 from conformance.reference.memory import Block, BorrowedBlock, simulated
 from conformance.reference.streams import NoSuchStream
-from conformance.suite.patterns import pattern
 
 from .drawing import element, shape, window
 from .strategies import KINDS, dictionaries, drawn, examples, fields_of_records, garbage, typestrs

@@ -10,7 +10,7 @@ import pytest
 
 from conformance.adapters.base import Device
 from conformance.adapters.reference import ReferenceAdapter
-from conformance.reference.faults.pointer import ByteOffsetIgnored
+from conformance.faults.pointer import ByteOffsetIgnored
 
 from . import exchanges
 from .__main__ import Run

@@ -9,9 +9,9 @@ from hypothesis import given
 
 from conformance.adapters.base import Device
 from conformance.adapters.reference import ReferenceAdapter
-from conformance.reference.faults import all_faults
-from conformance.suite import offers
-from conformance.suite.outcomes import Failure
+from conformance.checks import offers
+from conformance.checks.outcomes import Failure
+from conformance.faults import all_faults
 
 from . import exchanges, judges
 from .exchanges import Drawn

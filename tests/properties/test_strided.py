@@ -10,6 +10,8 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from conformance.adapters.base import Device
+from conformance.checks.layouts import LAYOUTS, Layout
+from conformance.checks.patterns import pattern
 from conformance.protocols.dtypes import dtype
 from conformance.protocols.strided import (
     Broadcast,
@@ -23,8 +25,6 @@ from conformance.protocols.strided import (
     scatter_by_bytes,
     span,
 )
-from conformance.suite.layouts import LAYOUTS, Layout
-from conformance.suite.patterns import pattern
 
 from .drawing import Window, shape, stepped, window
 from .exchanges import LIBRARY

@@ -7,8 +7,8 @@ from pathlib import Path
 
 import pytest
 
-from conformance.publish.page import page
-from conformance.publish.subject import Subject
+from conformance.reports.page import page
+from conformance.reports.subject import Subject
 
 from .browser import Browser, program
 

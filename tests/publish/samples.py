@@ -6,8 +6,8 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field, replace
 from itertools import product
 
+from conformance.runs.model import CellResult, Evidence, RunFile
 from conformance.verdict import Verdict
-from conformance.verdicts.model import CellResult, Evidence, RunFile
 
 HANDOVER = "ordering.handover/cupy-torch/cai/cuda/inside/stream"
 HANDOVER_TOO = "ordering.handover/cupy-torch/cai/cuda/outside/stream"

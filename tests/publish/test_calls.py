@@ -9,13 +9,13 @@ from typing import Any
 
 import pytest
 
-from conformance.publish.calls import call_tables
-from conformance.publish.markdown import markdown
-from conformance.publish.page import page
-from conformance.publish.page.content import packed
-from conformance.publish.subject import Subject
-from conformance.suite.call_table import HEADING, LEGEND
-from conformance.verdicts.model import RunFile
+from conformance.checks.call_table import HEADING, LEGEND
+from conformance.reports.markdown import markdown
+from conformance.reports.page import page
+from conformance.reports.page.content import packed
+from conformance.reports.run_call_tables import call_tables
+from conformance.reports.subject import Subject
+from conformance.runs.model import RunFile
 
 from .samples import HOSTILE, SMALL
 

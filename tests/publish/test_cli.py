@@ -9,20 +9,20 @@ from pathlib import Path
 import pytest
 from conftest import Command
 
-from conformance.publish import scripts
-from conformance.publish.coverage import believable, counts, untested
+from conformance.reports import scripts
+from conformance.reports.coverage import believable, counts, untested
+from conformance.runs import history, run_file
+from conformance.runs.merge import canonical
+from conformance.runs.model import RunFile
+from conformance.runs.trust import UNBELIEVABLE
 from conformance.verdict import Verdict
-from conformance.verdicts import history, runfile
-from conformance.verdicts.merging import canonical
-from conformance.verdicts.model import RunFile
-from conformance.verdicts.trust import UNBELIEVABLE
 
 from .samples import BOOL, CASES, CLEAN, CRASH, SMALL, VIOLATION, Told, made
 
 
 def kept(run: RunFile, path: Path) -> str:
     """A run file."""
-    runfile.write(canonical(run), path)
+    run_file.write(canonical(run), path)
     return str(path)
 
 

@@ -7,12 +7,12 @@ from dataclasses import replace
 import pytest
 
 from conformance.findings.model import UNKNOWN, Finding, Known, Status, Upstream
-from conformance.findings.telling import by_library, ended, headline, status
-from conformance.publish.accounts import heading
-from conformance.publish.since import Since, since
-from conformance.publish.subject import Subject
+from conformance.findings.presentation import by_library, ended, headline, status
+from conformance.reports.finding_accounts import heading
+from conformance.reports.since_version import Since, since
+from conformance.reports.subject import Subject
+from conformance.runs.model import Evidence, RunFile
 from conformance.verdict import Verdict
-from conformance.verdicts.model import Evidence, RunFile
 
 from .samples import (
     CRASH,

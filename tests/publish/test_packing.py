@@ -5,7 +5,7 @@ from __future__ import annotations
 from hypothesis import given
 from hypothesis import strategies as st
 
-from conformance.publish.page.packing import Packer
+from conformance.reports.page.packing import Packer
 
 ROWS = st.lists(st.dictionaries(st.integers(0, 300), st.integers(0, 40), max_size=30), max_size=12)
 

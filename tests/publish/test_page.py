@@ -7,11 +7,11 @@ from urllib.parse import quote
 
 import pytest
 
-from conformance.publish.subject import Subject
-from conformance.suite.catalogue import catalogue
+from conformance.checks.catalogue import catalogue
+from conformance.reports.subject import Subject
+from conformance.runs.history import Streak
+from conformance.runs.remarks import Judgement, Kind, Remark
 from conformance.verdict import Verdict
-from conformance.verdicts.history import Streak
-from conformance.verdicts.remarks import Judgement, Kind, Remark
 
 from .browser import Browser
 from .conftest import Opened

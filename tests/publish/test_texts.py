@@ -12,13 +12,13 @@ from xml.etree import ElementTree
 
 import pytest
 
-from conformance.publish import console, coverage, junit, markdown
-from conformance.publish.grid import grid
-from conformance.publish.page import page
-from conformance.publish.subject import Subject
-from conformance.report.screen import Screen
+from conformance.console.screen import Screen
+from conformance.reports import coverage, junit, markdown, terminal
+from conformance.reports.grid import grid
+from conformance.reports.page import page
+from conformance.reports.subject import Subject
+from conformance.runs.remarks import Judgement, Kind, Remark
 from conformance.verdict import Verdict
-from conformance.verdicts.remarks import Judgement, Kind, Remark
 
 from .samples import (
     BOOL,
@@ -48,7 +48,7 @@ HEADLINE = "2 findings in 2 libraries: 2 new; 1 about robustness; 1 deviation; 2
 def shown(subject: Subject, width: int = 100) -> str:
     """The text that the terminal shows."""
     stream = io.StringIO()
-    console.show(Screen(stream, width, colours=False), subject, "out/index.html")
+    terminal.show(Screen(stream, width, colours=False), subject, "out/index.html")
     return stream.getvalue()
 
 

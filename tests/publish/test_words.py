@@ -7,8 +7,8 @@ import unicodedata
 from hypothesis import given
 from hypothesis import strategies as st
 
-from conformance.publish.words import MEANINGS, line, plain
-from conformance.verdicts.remarks import Kind
+from conformance.reports.words import MEANINGS, line, plain
+from conformance.runs.remarks import Kind
 
 ANY = st.text(st.characters(), max_size=200) | st.text("\x00\x1b\u202e\u2066\ud800\n\tab ", max_size=50)
 

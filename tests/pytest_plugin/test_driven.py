@@ -15,12 +15,12 @@ import pytest
 
 from conformance import private
 from conformance.adapters.base import Device
+from conformance.checks.catalogue import Case, catalogue
 from conformance.execution import forkserver, harness, jobs
 from conformance.execution.hazards import isolation_of
 from conformance.execution.journal import Event
-from conformance.execution.link import Inbox, listening
+from conformance.execution.messages import Inbox, listening
 from conformance.execution.results import write_lines
-from conformance.suite.catalogue import Case, catalogue
 
 _SECONDS = 240
 CASES = [

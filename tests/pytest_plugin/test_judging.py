@@ -6,12 +6,12 @@ from collections.abc import Iterable
 from dataclasses import replace
 
 from conformance.adapters.base import Device
+from conformance.checks.catalogue import Case, Isolation
+from conformance.checks.outcomes import Outcome, Side
 from conformance.execution.results import Result, Where
 from conformance.protocols.clauses import Level, Role
-from conformance.pytest_plugin.asking import Answer
-from conformance.pytest_plugin.judging import Judge
-from conformance.suite.catalogue import Case, Isolation
-from conformance.suite.outcomes import Outcome, Side
+from conformance.pytest_plugin.judgements import Judge
+from conformance.pytest_plugin.monitor_client import Answer
 
 
 def case(producer: str, consumer: str, layout: str = "c-order") -> Case:

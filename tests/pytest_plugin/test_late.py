@@ -8,12 +8,12 @@ from typing import Any, cast
 import pytest
 
 from conformance.adapters.base import Device
+from conformance.checks.catalogue import Case
+from conformance.checks.outcomes import Outcome
 from conformance.execution.results import Result
 from conformance.protocols.clauses import Level
-from conformance.pytest_plugin.judging import Told
+from conformance.pytest_plugin.judgements import Told
 from conformance.pytest_plugin.running import TOLD, Ended, Running
-from conformance.suite.catalogue import Case
-from conformance.suite.outcomes import Outcome
 
 EARLIER = Case("pointer.values", "reference", "numpy", "dlpack", Device.HOST, (("layout", "rows"),))
 LATER = Case("pointer.values", "numpy", "reference", "dlpack", Device.HOST)

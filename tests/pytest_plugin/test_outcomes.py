@@ -5,11 +5,11 @@ from __future__ import annotations
 import pytest
 
 from conformance.adapters.base import Device
+from conformance.checks.catalogue import Case
+from conformance.checks.outcomes import Outcome
 from conformance.execution.results import Result
 from conformance.protocols.clauses import Level
 from conformance.pytest_plugin.verdicts import OF_VERDICT, Shown, shown
-from conformance.suite.catalogue import Case
-from conformance.suite.outcomes import Outcome
 from conformance.verdict import Verdict
 
 CASE = Case("pointer.values", "reference", "numpy", "dlpack", Device.HOST)

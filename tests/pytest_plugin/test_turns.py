@@ -8,9 +8,9 @@ from pathlib import Path
 import pytest
 
 from conformance.adapters.base import Device
-from conformance.execution import sharing
+from conformance.checks.catalogue import Case
+from conformance.execution import gpu_sharing
 from conformance.pytest_plugin.turns import Turns
-from conformance.suite.catalogue import Case
 
 ORDINARY = Case("pointer.values", "reference", "reference", "dlpack", Device.CUDA)
 EXCLUSIVE = Case("ordering.handover", "reference", "reference", "dlpack", Device.CUDA)
@@ -22,7 +22,7 @@ _MOMENT = 0.3
 @pytest.fixture
 def turns(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Turns:
     """Turns with a lock of their own."""
-    monkeypatch.setattr(sharing, "LOCK", tmp_path / "gpus")
+    monkeypatch.setattr(gpu_sharing, "LOCK", tmp_path / "gpus")
     return Turns(tmp_path / "gate")
 
 

@@ -10,10 +10,14 @@ import pytest
 
 from conformance.adapters.base import Device
 from conformance.adapters.reference import ReferenceAdapter
+from conformance.checks.catalogue import Case, catalogue
+from conformance.checks.codes import Code
+from conformance.checks.exchange import Exchange
+from conformance.checks.outcomes import Outcome, Refused, Side
 from conformance.cuda import context
 from conformance.cuda import driver as real
 from conformance.cuda import memory as cuda_memory
-from conformance.execution.accusing import accused
+from conformance.execution.accusations import accused
 from conformance.execution.results import Result
 from conformance.execution.workbench import Workbench
 from conformance.protocols.clauses import Role
@@ -21,10 +25,6 @@ from conformance.reference import guards
 from conformance.reference.guards import GUARDS, Guards, spills
 from conformance.reference.memory import ALIGNMENT, CudaMemory, HostMemory, Memory, simulated
 from conformance.selftest.make_believe import driver
-from conformance.suite.catalogue import Case, catalogue
-from conformance.suite.codes import Code
-from conformance.suite.exchange import Exchange
-from conformance.suite.outcomes import Outcome, Refused, Side
 
 CASE = Case("pointer.values", "reference", "reference", "dlpack", Device.HOST, (("layout", "c-order"),))
 

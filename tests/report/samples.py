@@ -6,15 +6,15 @@ from collections.abc import Sequence
 from dataclasses import replace
 
 from conformance.adapters.base import Device
+from conformance.checks.catalogue import Case
+from conformance.checks.codes import Code
+from conformance.checks.libraries import REFERENCE, Environment, Library
+from conformance.checks.outcomes import Outcome, Side
 from conformance.execution.environment import Facts
 from conformance.execution.results import Accused, Result
 from conformance.findings.model import Finding
 from conformance.protocols.clauses import Level, Role
-from conformance.report import findings
-from conformance.suite.catalogue import Case
-from conformance.suite.codes import Code
-from conformance.suite.libraries import REFERENCE, Environment, Library
-from conformance.suite.outcomes import Outcome, Side
+from conformance.reports import check_findings
 
 CUPY_ABSENT = Library("cupy", {}, absent="not installed (cupy)")
 LIBRARIES = (
@@ -79,7 +79,7 @@ def died(at: Case, side: Side = Side.CONSUMER, *, step: str = "import", level: L
 
 def found(results: Sequence[Result], facts: Facts = FACTS) -> list[Finding]:
     """The findings of a run with these results."""
-    return findings.of_run(results, facts)
+    return check_findings.of_run(results, facts)
 
 
 def only(results: Sequence[Result], facts: Facts = FACTS) -> Finding:

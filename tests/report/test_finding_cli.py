@@ -12,17 +12,17 @@ import pytest
 from conftest import Command
 from libraries import install
 
+from conformance.checks.codes import Code
+from conformance.checks.outcomes import Side
 from conformance.cli import main
-from conformance.execution import folder
+from conformance.execution import run_folder
 from conformance.execution.results import Result, write_lines
 from conformance.exits import Exit
 from conformance.findings.model import Status
 from conformance.protocols.clauses import Level
-from conformance.report import finding_page
-from conformance.report.finding_cli import file_name
-from conformance.report.finding_page import page
-from conformance.suite.codes import Code
-from conformance.suite.outcomes import Side
+from conformance.reports import finding_page
+from conformance.reports.finding_cli import file_name
+from conformance.reports.finding_page import page
 from conformance.verdict import Verdict
 
 from .samples import FACTS, case, died, failed, found, plain
@@ -46,9 +46,9 @@ def made(path: Path, results: Iterable[Result] = RESULTS) -> Path:
     """A folder as a run leaves it."""
     path.mkdir(parents=True)
     kept = list(results)
-    (path / folder.ENVIRONMENT).write_text(json.dumps(FACTS.to_json()))
-    write_lines(path / folder.PLAN, (one.case.to_json() for one in kept))
-    write_lines(path / folder.RESULTS, (one.to_json() for one in kept))
+    (path / run_folder.ENVIRONMENT).write_text(json.dumps(FACTS.to_json()))
+    write_lines(path / run_folder.PLAN, (one.case.to_json() for one in kept))
+    write_lines(path / run_folder.RESULTS, (one.to_json() for one in kept))
     return path
 
 
@@ -214,7 +214,7 @@ def test_no_option_is_passed_over(
 
 @pytest.mark.parametrize(
     ("name", "content"),
-    [(folder.ENVIRONMENT, "{"), (folder.PLAN, "{}\n"), (folder.PLAN, ""), (folder.RESULTS, "[]\n")],
+    [(run_folder.ENVIRONMENT, "{"), (run_folder.PLAN, "{}\n"), (run_folder.PLAN, ""), (run_folder.RESULTS, "[]\n")],
 )
 def test_a_folder_that_holds_no_run_is_told(name: str, content: str, finding: Given, run: Path) -> None:
     """With what cannot be read."""
@@ -339,7 +339,7 @@ def test_where_a_folder_is_needed_this_is_told(run: Path, capsys: pytest.Capture
         assert "a folder is needed, and it is not a folder" in capsys.readouterr().err
 
 
-@pytest.mark.parametrize("name", sorted(folder.FILES))
+@pytest.mark.parametrize("name", sorted(run_folder.FILES))
 def test_no_output_replaces_a_file_of_the_run_that_it_was_made_from(
     name: str, run: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:

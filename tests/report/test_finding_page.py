@@ -11,15 +11,15 @@ import pytest
 
 import conformance
 from conformance.adapters.base import Device
+from conformance.checks.catalogue import Case
+from conformance.checks.codes import Code
+from conformance.checks.outcomes import Outcome, Side
 from conformance.execution.results import Result
 from conformance.findings.model import Finding, Known, Status, Upstream
 from conformance.protocols.clauses import Level, clause
-from conformance.report import finding_page
-from conformance.report.finding_page import Ran, last_lines, page, run_script, shortest
+from conformance.reports import finding_page
+from conformance.reports.finding_page import Ran, last_lines, page, run_script, shortest
 from conformance.repro.scripts import is_readable, script
-from conformance.suite.catalogue import Case
-from conformance.suite.codes import Code
-from conformance.suite.outcomes import Outcome, Side
 
 from .samples import FACTS, ON_GPU, case, died, failed, found, only, plain
 

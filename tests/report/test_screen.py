@@ -7,7 +7,7 @@ from collections.abc import Callable
 
 import pytest
 
-from conformance.report.screen import Screen
+from conformance.console.screen import Screen
 
 HOSTILE = "a\x1b[8mb\x1b]0;title\x07c\u202ed\udc80e\x9bf"
 SHOWN = "a\\u001b[8mb\\u001b]0;title\\u0007c\\u202ed\\udc80e\\u009bf"

@@ -11,18 +11,18 @@ from pathlib import Path
 import pytest
 
 from conformance.adapters.base import Device
+from conformance.checks.catalogue import Case
+from conformance.checks.codes import Code
+from conformance.checks.libraries import Environment, Library
+from conformance.checks.outcomes import Outcome, Side
 from conformance.execution.environment import Facts
 from conformance.execution.ledger import Status
 from conformance.execution.machine import Processes
 from conformance.execution.results import Attempt, Result, Where
 from conformance.execution.supervisor import Run
-from conformance.findings.telling import SIDES_LEGEND
+from conformance.findings.presentation import SIDES_LEGEND
 from conformance.protocols.clauses import Level
-from conformance.report import terminal
-from conformance.suite.catalogue import Case
-from conformance.suite.codes import Code
-from conformance.suite.libraries import Environment, Library
-from conformance.suite.outcomes import Outcome, Side
+from conformance.reports import check_terminal
 from conformance.verdict import LEGEND, Verdict
 
 from .samples import FACTS, LIBRARIES, case, died, failed, found, only, plain
@@ -35,9 +35,9 @@ KEPT = plain(case(layout="c-order"))
 def summary(*results: Result, verbose: bool = False, width: int = WIDE, facts: Facts = FACTS) -> str:
     """The whole summary as plain text."""
     stream = io.StringIO()
-    screen = terminal.Screen(stream, width, colours=False)
+    screen = check_terminal.Screen(stream, width, colours=False)
     run = Run(results, 1.5)
-    terminal.summarize(screen, run, facts, found(results, facts), Path("there"), verbose=verbose)
+    check_terminal.summarize(screen, run, facts, found(results, facts), Path("there"), verbose=verbose)
     return stream.getvalue()
 
 
@@ -354,14 +354,14 @@ def test_canaries_are_told_at_the_end_and_are_no_findings(outcome: Outcome, told
 def test_absent_libraries_are_named_before_anything_runs() -> None:
     """With the reason."""
     stream = io.StringIO()
-    terminal.announce(terminal.Screen(stream, 100, colours=False), FACTS, 5, Processes(2), Path("there"))
+    check_terminal.announce(check_terminal.Screen(stream, 100, colours=False), FACTS, 5, Processes(2), Path("there"))
     assert "cupy         not tested: not installed (cupy)" in stream.getvalue()
 
 
 def test_progress_into_a_file_is_a_line_for_every_tenth() -> None:
     """Not one for every case."""
     stream = io.StringIO()
-    progress = terminal.Progress(stream)
+    progress = check_terminal.RunProgress(stream)
     for done in range(1001):
         progress.update(Status(1000, Counter(conforms=done), "x"))
     assert len(stream.getvalue().splitlines()) == 11
@@ -371,7 +371,7 @@ def test_progress_counts_by_verdict_worst_first() -> None:
     """By its symbol; canaries are done and count for no library."""
     stream = io.StringIO()
     counts = Counter({"conforms": 5, "violates": 2, "robustness": 1, "not decided": 1, "canary": 1})
-    terminal.Progress(stream).update(Status(10, counts, "x"))
+    check_terminal.RunProgress(stream).update(Status(10, counts, "x"))
     assert stream.getvalue() == "10/10 cases  ✗ 2  ! 1  ? 1  ✓ 5\n"
 
 
@@ -389,7 +389,7 @@ def test_a_code_of_a_newer_suite_is_told_all_the_same() -> None:
 def test_progress_tells_the_time_to_the_end(left: float | None, told: str) -> None:
     """An estimate is no better than that."""
     stream = io.StringIO()
-    terminal.Progress(stream).update(Status(10, Counter(conforms=1), "x", left))
+    check_terminal.RunProgress(stream).update(Status(10, Counter(conforms=1), "x", left))
     assert stream.getvalue() == f"1/10 cases  ✓ 1{told}\n"
 
 
@@ -399,7 +399,7 @@ def test_the_quick_tier_on_a_gpu_is_shown_before_the_full_one() -> None:
     for device in (Device.HOST, Device.CUDA):
         stream = io.StringIO()
         result = plain(replace(case(), device=device))
-        terminal.preview(terminal.Screen(stream, WIDE, colours=False), FACTS, [result])
+        check_terminal.preview(check_terminal.Screen(stream, WIDE, colours=False), FACTS, [result])
         shown[device] = stream.getvalue()
     assert shown[Device.HOST] == ""
     assert "Quick tier: 1 case. The full tier follows." in shown[Device.CUDA]

@@ -16,15 +16,15 @@ import pytest
 from conftest import Command
 
 from conformance.adapters.base import Device
-from conformance.execution.naming import UnknownName, case_named, everything
+from conformance.checks.catalogue import Case, catalogue
+from conformance.checks.outcomes import Outcome
+from conformance.execution.case_names import UnknownName, case_named, everything
 from conformance.execution.results import Result
 from conformance.protocols.clauses import Level, Role
 from conformance.repro import bundle
 from conformance.repro.inside import code_of
 from conformance.repro.scripts import is_readable, script
 from conformance.repro.text import fill, without_unused
-from conformance.suite.catalogue import Case, catalogue
-from conformance.suite.outcomes import Outcome
 
 EVERYTHING = everything((Device.HOST, Device.CUDA))
 READABLE = [case for i in catalogue().values() for case in i.cases(EVERYTHING) if is_readable(case)]

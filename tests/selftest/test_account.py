@@ -8,13 +8,13 @@ from pathlib import Path
 import pytest
 
 from conformance.adapters.base import Device
+from conformance.checks.catalogue import Case
 from conformance.exits import Exit
 from conformance.selftest import account, running
 from conformance.selftest.account import Account
 from conformance.selftest.model import Stage
 from conformance.selftest.trials import FLAWLESS, Trial
 from conformance.selftest.worker import STOPPED, Job, Worker
-from conformance.suite.catalogue import Case
 
 
 def stage(*, absent: str | None = None, extra: bool = False) -> Stage:

@@ -6,20 +6,20 @@ from collections.abc import Mapping, Sequence
 
 import pytest
 
+from conformance import faults
 from conformance.adapters.base import Adapter, Device
+from conformance.checks.catalogue import Case
+from conformance.checks.codes import Code
+from conformance.checks.outcomes import Outcome
 from conformance.execution.results import Accused, Result
 from conformance.exits import Exit
 from conformance.protocols.clauses import Level, Role
-from conformance.reference import faults
 from conformance.reference.exporter import Exporter
 from conformance.selftest.account import settle
 from conformance.selftest.accusations import FAULTY, OTHER, Accusation, judged, of_reference
 from conformance.selftest.model import Fault, Stage
 from conformance.selftest.trials import Trial
 from conformance.selftest.worker import Job
-from conformance.suite.catalogue import Case
-from conformance.suite.codes import Code
-from conformance.suite.outcomes import Outcome
 
 CASE = Case("layout.capsule-strides", "reference", "reference", "dlpack", Device.HOST)
 

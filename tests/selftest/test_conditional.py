@@ -16,14 +16,15 @@ from typing import Any
 import pytest
 from conftest import Command
 
-from conformance import cli
+from conformance import cli, faults
 from conformance.adapters.base import Device, Protocol
+from conformance.checks.catalogue import Case
+from conformance.checks.libraries import REFERENCE
 from conformance.execution.probe import SIMULATE
 from conformance.exits import Exit
 from conformance.protocols import capsule, dlpack
 from conformance.protocols.dtypes import DTYPES
 from conformance.protocols.strided import Strided, packed
-from conformance.reference import faults
 from conformance.reference.exporter import NEWEST, Exporter
 from conformance.reference.importer import Importer
 from conformance.reference.managed import settle
@@ -37,8 +38,6 @@ from conformance.selftest.conditional.points import allowed, point
 from conformance.selftest.conditional.subjects import PREFIX
 from conformance.selftest.conditional.trying import Candidate, Tried
 from conformance.selftest.conditional.unseen import UNSEEN
-from conformance.suite.catalogue import Case
-from conformance.suite.libraries import REFERENCE
 
 SAMPLE, FEW, SEED = 500, 100, 16
 """The fixed sample, and the beginning of it that each run of the tests tries."""

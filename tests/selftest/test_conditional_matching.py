@@ -5,10 +5,10 @@ from __future__ import annotations
 import pytest
 
 from conformance.adapters.base import Device
+from conformance.checks.catalogue import Case
+from conformance.checks.repeated_checks import EXCHANGE
 from conformance.selftest.conditional.levels import Level
 from conformance.selftest.conditional.matching import MOST, best, is_point, levels_of
-from conformance.suite.catalogue import Case
-from conformance.suite.repeated import EXCHANGE
 
 CAPSULES, DICTIONARIES, BOTH = ("fields",), ("cai_strides", "__cuda_array_interface__"), ("fields", "cai_strides")
 

@@ -6,22 +6,22 @@ from collections import Counter
 
 import pytest
 
+from conformance import faults
 from conformance.adapters.base import Device
 from conformance.adapters.reference import ReferenceAdapter
+from conformance.checks import offers
+from conformance.checks.catalogue import Case, catalogue
+from conformance.checks.libraries import Environment
+from conformance.checks.outcomes import Outcome
+from conformance.checks.repeated_checks import EXCHANGE
 from conformance.execution import probe
 from conformance.execution.results import ACCUSING, Result
 from conformance.execution.workbench import Workbench
-from conformance.reference import faults
 from conformance.selftest.conditional import drawing, witness
 from conformance.selftest.conditional.generating import conditional
 from conformance.selftest.conditional.levels import FACTORS
 from conformance.selftest.conditional.subjects import PREFIX
 from conformance.selftest.conditional.unseen import HARMLESS, MAY_REFUSE, OBSERVED, RULES, UNSEEN, harmless
-from conformance.suite import offers
-from conformance.suite.catalogue import Case, catalogue
-from conformance.suite.libraries import Environment
-from conformance.suite.outcomes import Outcome
-from conformance.suite.repeated import EXCHANGE
 from conformance.verdict import Verdict
 
 PLAIN = (

@@ -10,13 +10,13 @@ from typing import Any
 
 import pytest
 
-from conformance.reference import faults
+from conformance import faults
+from conformance.checks.catalogue import Case
 from conformance.selftest.conditional import running
 from conformance.selftest.conditional.subjects import PREFIX
 from conformance.selftest.conditional.trying import Candidate, Tried
 from conformance.selftest.conditional.worker import Lost
 from conformance.signals import Stops
-from conformance.suite.catalogue import Case
 
 GROUP = 3
 

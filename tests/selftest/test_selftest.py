@@ -15,14 +15,14 @@ import pytest
 from conftest import Command, mark, marked
 
 from conformance.adapters.base import Device
+from conformance.checks.catalogue import Case, catalogue
+from conformance.checks.libraries import Environment
 from conformance.exits import Exit
 from conformance.selftest import running, trials
 from conformance.selftest.model import Stage
 from conformance.selftest.page import page
 from conformance.selftest.running import Width
 from conformance.selftest.stages import stages
-from conformance.suite.catalogue import Case, catalogue
-from conformance.suite.libraries import Environment
 
 ROOT = Path(__file__).parents[2]
 FAULTS = [fault for stage in stages() for fault in stage.faults]

@@ -7,12 +7,12 @@ from dataclasses import replace
 import pytest
 
 from conformance.adapters.base import Device
+from conformance.checks.catalogue import Case
+from conformance.checks.libraries import Environment
 from conformance.execution import probe
 from conformance.selftest import trials
 from conformance.selftest.model import Fault, Stage
 from conformance.selftest.stages import stages
-from conformance.suite.catalogue import Case
-from conformance.suite.libraries import Environment
 
 NAME = "reference.layout.StridesInBytes"
 CATCHING, OTHER = "layout.capsule-strides", "layout.null-strides"

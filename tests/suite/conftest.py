@@ -8,14 +8,14 @@ import pytest
 
 from conformance.adapters.base import Adapter, Device
 from conformance.adapters.reference import ReferenceAdapter
+from conformance.checks import offers
+from conformance.checks.catalogue import catalogue
+from conformance.checks.libraries import Environment
 from conformance.execution import probe
 from conformance.execution.results import Result
 from conformance.execution.workbench import Workbench
-from conformance.reference.faults import Fault
+from conformance.faults import Fault
 from conformance.reference.streams import LEGACY, Current
-from conformance.suite import offers
-from conformance.suite.catalogue import catalogue
-from conformance.suite.libraries import Environment
 
 Runner = Callable[..., list[Result]]
 

@@ -12,9 +12,9 @@ from typing import Any
 
 import pytest
 
+from conformance.ordering import blocking
+from conformance.ordering.blocking import Called
 from conformance.reference import streams
-from conformance.suite.order import blocking
-from conformance.suite.order.blocking import Called
 
 IDLE, BUSY = True, False
 MANY = blocking._SLEEPS + 1

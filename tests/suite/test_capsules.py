@@ -4,11 +4,11 @@ from __future__ import annotations
 
 import pytest
 
+from conformance.checks.codes import Code
+from conformance.checks.outcomes import Outcome
 from conformance.execution.results import Result
+from conformance.faults import all_faults
 from conformance.protocols.clauses import Level, Role
-from conformance.reference.faults import all_faults
-from conformance.suite.codes import Code
-from conformance.suite.outcomes import Outcome
 
 from .conftest import Runner
 

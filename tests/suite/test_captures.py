@@ -10,22 +10,22 @@ import pytest
 
 from conformance.adapters.base import Adapter, Device, Protocol
 from conformance.adapters.reference import ReferenceAdapter
+from conformance.checks.catalogue import catalogue
+from conformance.checks.codes import Code
+from conformance.checks.libraries import Environment
+from conformance.checks.outcomes import Failure, Inconclusive, Outcome, Side
 from conformance.cuda.capture import Capturing
 from conformance.execution.results import Result
 from conformance.execution.workbench import Workbench
+from conformance.faults import all_faults
+from conformance.ordering import capturing
+from conformance.ordering.capturing import Handover, Sides, Stand, captured, content
 from conformance.protocols.clauses import Level, Role
 from conformance.protocols.dtypes import dtype
 from conformance.reference import streams
 from conformance.reference.exporter import Exporter
-from conformance.reference.faults import all_faults
 from conformance.reference.importer import Importer
 from conformance.reference.streams import WorkStream
-from conformance.suite.catalogue import catalogue
-from conformance.suite.codes import Code
-from conformance.suite.libraries import Environment
-from conformance.suite.order import capturing
-from conformance.suite.order.capturing import Handover, Sides, Stand, captured, content
-from conformance.suite.outcomes import Failure, Inconclusive, Outcome, Side
 
 from .conftest import Runner
 

@@ -8,11 +8,11 @@ import sys
 import pytest
 
 from conformance.adapters.base import Device
+from conformance.checks import catalogue as catalogue_module
+from conformance.checks.catalogue import Case, Invariant, invariant
 from conformance.protocols.clauses import Level, NotBound, Role
-from conformance.suite import catalogue as catalogue_module
-from conformance.suite.catalogue import Case, Invariant, invariant
 
-TOLD = "from conformance.suite.catalogue import catalogue; print(*catalogue())"
+TOLD = "from conformance.checks.catalogue import catalogue; print(*catalogue())"
 
 
 @pytest.mark.parametrize("first", ["", "import conformance.suite.test_stream, conformance.suite.test_cai; "])

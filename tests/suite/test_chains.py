@@ -10,17 +10,17 @@ from typing import Any
 import pytest
 
 from conformance.adapters.base import Device
+from conformance.checks.catalogue import Case, catalogue
+from conformance.checks.codes import Code
+from conformance.checks.exchange import GONE
+from conformance.checks.outcomes import Outcome
 from conformance.execution.workbench import Workbench
+from conformance.faults import Fault
 from conformance.protocols.dtypes import DType
 from conformance.protocols.strided import Strided
 from conformance.reference.exporter import Exporter
-from conformance.reference.faults import Fault
 from conformance.reference.managed import Fields
 from conformance.reference.memory import Block, HostBlock, Memory
-from conformance.suite.catalogue import Case, catalogue
-from conformance.suite.codes import Code
-from conformance.suite.exchange import GONE
-from conformance.suite.outcomes import Outcome
 
 from .conftest import broken
 

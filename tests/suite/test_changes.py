@@ -13,19 +13,19 @@ from conformance.adapters.base import Adapter, Device
 from conformance.adapters.changes import Change
 from conformance.adapters.reference import ReferenceAdapter
 from conformance.adapters.registry import create
+from conformance.checks.catalogue import Case, Needs, catalogue
+from conformance.checks.changed_memory import FLOAT32, Memory, fate
+from conformance.checks.codes import Code
+from conformance.checks.exchange import GONE, Exchange, Partners, Source
+from conformance.checks.libraries import Environment
+from conformance.checks.outcomes import Outcome, Side
 from conformance.execution.results import Result
 from conformance.execution.workbench import Workbench
+from conformance.faults import all_faults
 from conformance.protocols.clauses import Level, Role
 from conformance.protocols.strided import Strided, packed
 from conformance.reference.exporter import Exporter
-from conformance.reference.faults import all_faults
 from conformance.reference.importer import Imported, Importer
-from conformance.suite.catalogue import Case, Needs, catalogue
-from conformance.suite.changing import FLOAT32, Memory, fate
-from conformance.suite.codes import Code
-from conformance.suite.exchange import GONE, Exchange, Partners, Source
-from conformance.suite.libraries import Environment
-from conformance.suite.outcomes import Outcome, Side
 from conformance.verdict import Verdict
 
 from .conftest import Runner, broken

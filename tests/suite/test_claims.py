@@ -10,7 +10,12 @@ from typing import Any
 import pytest
 
 from conformance.adapters.base import Device, Trait
-from conformance.execution.accusing import accused
+from conformance.checks import interpreter
+from conformance.checks.catalogue import Case, catalogue
+from conformance.checks.interpreter import Ended
+from conformance.checks.libraries import Environment
+from conformance.checks.outcomes import Outcome, Side
+from conformance.execution.accusations import accused
 from conformance.execution.results import Result
 from conformance.execution.workbench import Workbench
 from conformance.protocols.clauses import Level
@@ -19,11 +24,6 @@ from conformance.selftest.make_believe.cvcuda import CvcudaTensor
 from conformance.selftest.make_believe.distributions import MadeUp
 from conformance.selftest.model import Partners, Spoil
 from conformance.selftest.stages import claims, installation
-from conformance.suite import interpreter
-from conformance.suite.catalogue import Case, catalogue
-from conformance.suite.interpreter import Ended
-from conformance.suite.libraries import Environment
-from conformance.suite.outcomes import Outcome, Side
 
 
 @pytest.fixture(autouse=True)

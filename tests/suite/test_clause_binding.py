@@ -4,11 +4,11 @@ from __future__ import annotations
 
 import pytest
 
+from conformance.checks.catalogue import Invariant, catalogue, invariant
+from conformance.checks.codes import Code
+from conformance.checks.outcomes import Failure, fail
 from conformance.execution.deaths import GENERAL
 from conformance.protocols.clauses import Level, NotBound, Role, all_clauses, clause
-from conformance.suite.catalogue import Invariant, catalogue, invariant
-from conformance.suite.codes import Code
-from conformance.suite.outcomes import Failure, fail
 
 
 @pytest.mark.parametrize("name", sorted(catalogue()))

@@ -12,23 +12,23 @@ import pytest
 
 from conformance.adapters.base import Device
 from conformance.adapters.reference import ReferenceAdapter
+from conformance.checks.catalogue import Case, catalogue
+from conformance.checks.codes import Code
+from conformance.checks.libraries import Environment
+from conformance.checks.outcomes import Outcome
 from conformance.execution.results import Result
 from conformance.execution.workbench import Workbench
+from conformance.faults import Fault, all_faults
+from conformance.faults.pointer import move
 from conformance.protocols.cai import ArrayInterface
 from conformance.protocols.clauses import Level
 from conformance.protocols.dlpack import DLFlags, Tensor
 from conformance.protocols.dtypes import DLCode, DType
 from conformance.protocols.strided import Strided, c_strides
 from conformance.reference.exporter import NEWEST, Exporter
-from conformance.reference.faults import Fault, all_faults
-from conformance.reference.faults.pointer import move
 from conformance.reference.importer import Imported, Importer
 from conformance.reference.managed import Fields
 from conformance.reference.memory import ALIGNMENT, Block, BorrowedBlock, Memory, gather_by_bytes
-from conformance.suite.catalogue import Case, catalogue
-from conformance.suite.codes import Code
-from conformance.suite.libraries import Environment
-from conformance.suite.outcomes import Outcome
 
 from .conftest import Runner, broken
 

@@ -10,14 +10,14 @@ import pytest
 
 from conformance.adapters.base import Device, Protocol
 from conformance.adapters.reference import ReferenceAdapter
+from conformance.checks.catalogue import Case, catalogue
+from conformance.checks.concurrency import THREADS, elsewhere, together
+from conformance.checks.exchange import Exchange, Partners
+from conformance.checks.outcomes import Outcome, Side
 from conformance.execution.workbench import Workbench
-from conformance.reference.faults import all_faults
+from conformance.faults import all_faults
 from conformance.reference.importer import Importer
 from conformance.suite import test_threads
-from conformance.suite.catalogue import Case, catalogue
-from conformance.suite.concurrency import THREADS, elsewhere, together
-from conformance.suite.exchange import Exchange, Partners
-from conformance.suite.outcomes import Outcome, Side
 
 from .conftest import broken
 

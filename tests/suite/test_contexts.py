@@ -10,14 +10,14 @@ import pytest
 
 from conformance.adapters.base import Adapter, Device, Protocol
 from conformance.adapters.reference import ReferenceAdapter
+from conformance.checks.catalogue import Case, catalogue
+from conformance.checks.outcomes import Outcome
 from conformance.cuda import context
 from conformance.execution.results import Result
 from conformance.execution.workbench import Workbench
 from conformance.protocols.clauses import Level
 from conformance.protocols.dlpack import Tensor
 from conformance.reference.importer import Imported, Importer
-from conformance.suite.catalogue import Case, catalogue
-from conformance.suite.outcomes import Outcome
 
 PRIMARY, PRIVATE, OTHER = 1, 2, 3
 

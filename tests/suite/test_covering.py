@@ -7,7 +7,7 @@ from itertools import combinations
 
 import pytest
 
-from conformance.suite.covering import Space, covering, uncovered
+from conformance.checks.covering_arrays import Space, covering, uncovered
 
 
 def drawn(seed: int) -> Space:

@@ -14,24 +14,24 @@ import pytest
 
 from conformance.adapters.base import Adapter, Device, Protocol
 from conformance.adapters.reference import ReferenceAdapter
+from conformance.checks import interpreter
+from conformance.checks.catalogue import Case, catalogue
+from conformance.checks.concurrency import Beside
+from conformance.checks.interpreter import Ended
+from conformance.checks.libraries import Environment, Library, Side
+from conformance.checks.outcomes import Outcome
 from conformance.execution.results import Result
 from conformance.execution.workbench import Workbench
+from conformance.ordering import handover, two_contexts
+from conformance.ordering.observation import Seen, Wait
+from conformance.ordering.two_contexts import Across
+from conformance.programs import default_stream, opt_out
 from conformance.protocols.clauses import Level
 from conformance.reference import streams
 from conformance.reference.exporter import Exporter
 from conformance.reference.importer import Importer
 from conformance.reference.memory import Memory, simulated
 from conformance.reference.streams import LEGACY, PER_THREAD, SimulatedStreams, WorkStream
-from conformance.suite import interpreter
-from conformance.suite.catalogue import Case, catalogue
-from conformance.suite.concurrency import Beside
-from conformance.suite.interpreter import Ended
-from conformance.suite.libraries import Environment, Library, Side
-from conformance.suite.order import handover, two_contexts
-from conformance.suite.order.observation import Seen, Wait
-from conformance.suite.order.two_contexts import Across
-from conformance.suite.outcomes import Outcome
-from conformance.suite.programs import default_stream, opt_out
 
 
 def run(name: str, producer: str = "cupy", consumer: str = "cupy", **parameters: str) -> Result:

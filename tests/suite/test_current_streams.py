@@ -7,14 +7,14 @@ from dataclasses import replace
 import pytest
 
 from conformance.adapters.base import Device
+from conformance.checks.catalogue import Case, catalogue
+from conformance.checks.libraries import Environment
+from conformance.checks.outcomes import Outcome
 from conformance.execution.workbench import Workbench
+from conformance.faults import all_faults
 from conformance.protocols.clauses import Level
-from conformance.reference.faults import all_faults
 from conformance.selftest.make_believe import streaming
 from conformance.selftest.stages import stream_claims
-from conformance.suite.catalogue import Case, catalogue
-from conformance.suite.libraries import Environment
-from conformance.suite.outcomes import Outcome
 
 from .conftest import Runner
 

@@ -7,8 +7,8 @@ from dataclasses import dataclass, field
 
 import pytest
 
-from conformance.suite import deadline
-from conformance.suite.deadline import IMPORT_SECONDS, MOST, Pauses, Watch, longest, not_counted
+from conformance.checks import deadline
+from conformance.checks.deadline import IMPORT_SECONDS, MOST, Pauses, Watch, longest, not_counted
 
 HERE = (1, 1)
 

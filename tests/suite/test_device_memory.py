@@ -6,12 +6,12 @@ import pytest
 
 from conformance.adapters.base import Device
 from conformance.adapters.reference import ReferenceAdapter
+from conformance.checks.catalogue import Case, catalogue
+from conformance.checks.layouts import Layout
+from conformance.checks.outcomes import Outcome
 from conformance.execution.results import Result
 from conformance.execution.workbench import Workbench
 from conformance.suite import test_lifetime as lifetime
-from conformance.suite.catalogue import Case, catalogue
-from conformance.suite.layouts import Layout
-from conformance.suite.outcomes import Outcome
 
 
 def run(adapter: ReferenceAdapter, imports: str) -> Result:

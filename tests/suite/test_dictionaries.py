@@ -7,11 +7,11 @@ from typing import Any
 import pytest
 
 from conformance.adapters.base import Device
+from conformance.checks.codes import Code
+from conformance.checks.outcomes import Outcome
 from conformance.execution.results import Result
+from conformance.faults import all_faults
 from conformance.protocols.clauses import Level, Role
-from conformance.reference.faults import all_faults
-from conformance.suite.codes import Code
-from conformance.suite.outcomes import Outcome
 from conformance.suite.test_cai import _MALFORMED
 
 from .conftest import Runner

@@ -8,19 +8,19 @@ import pytest
 
 from conformance.adapters.base import Adapter, Device
 from conformance.adapters.reference import ReferenceAdapter
+from conformance.checks.catalogue import catalogue
+from conformance.checks.codes import Code
+from conformance.checks.libraries import Environment
+from conformance.checks.outcomes import Outcome, Side
 from conformance.execution.results import Result
 from conformance.execution.workbench import Workbench
+from conformance.faults import all_faults
 from conformance.protocols import cai
 from conformance.protocols.clauses import Level, Role
 from conformance.protocols.dlpack import Tensor
 from conformance.protocols.dtypes import DType, dtype
 from conformance.reference.exporter import Exporter
-from conformance.reference.faults import all_faults
 from conformance.reference.importer import Importer
-from conformance.suite.catalogue import catalogue
-from conformance.suite.codes import Code
-from conformance.suite.libraries import Environment
-from conformance.suite.outcomes import Outcome, Side
 
 from .conftest import Runner
 

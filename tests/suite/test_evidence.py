@@ -11,14 +11,14 @@ import pytest
 
 from conformance.adapters.base import Device, Protocol, Trait, Unsupported
 from conformance.adapters.reference import ReferenceAdapter
+from conformance.checks.codes import Code
+from conformance.checks.outcomes import Failure, Inconclusive, Refused, Side
+from conformance.checks.steps import Doing
+from conformance.ordering import evidence
+from conformance.ordering.evidence import Latest
+from conformance.ordering.handover import REFERENCE, Call, How, Setting, Without
+from conformance.ordering.observation import Seen, Wait
 from conformance.protocols.clauses import Level
-from conformance.suite.codes import Code
-from conformance.suite.order import evidence
-from conformance.suite.order.evidence import Latest
-from conformance.suite.order.handover import REFERENCE, Call, How, Setting, Without
-from conformance.suite.order.observation import Seen, Wait
-from conformance.suite.outcomes import Failure, Inconclusive, Refused, Side
-from conformance.suite.steps import Doing
 
 IN_ORDER = Seen(Wait.EVENT, True)
 OVERTAKEN = Seen(Wait.NONE, False, rounds=3, writer=0x7F, told="two reads the old value in 9 of 9 elements")

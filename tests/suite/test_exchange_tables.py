@@ -4,10 +4,10 @@ from __future__ import annotations
 
 import pytest
 
+from conformance.checks.codes import Code
+from conformance.checks.outcomes import Outcome
+from conformance.faults import all_faults
 from conformance.protocols.clauses import Level, Role
-from conformance.reference.faults import all_faults
-from conformance.suite.codes import Code
-from conformance.suite.outcomes import Outcome
 
 from .conftest import Runner
 

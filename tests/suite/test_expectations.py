@@ -5,9 +5,9 @@ from __future__ import annotations
 import pytest
 
 from conformance.adapters import registry
+from conformance.checks.expectations import ANY, EXPECTATIONS, Change, changed, expectation, holds, release
 from conformance.findings import known
 from conformance.protocols.clauses import LIBRARY, clause
-from conformance.suite.expectations import ANY, EXPECTATIONS, Change, changed, expectation, holds, release
 
 
 @pytest.mark.parametrize(

@@ -16,15 +16,16 @@ import pytest
 
 from conformance.adapters.base import Adapter, Device, Protocol
 from conformance.adapters.reference import ReferenceAdapter
+from conformance.checks import children, deadline, forks, interpreter, signal_senders
+from conformance.checks.catalogue import Case, catalogue
+from conformance.checks.interpreter import Ended
+from conformance.checks.outcomes import Inconclusive, Outcome, Side
 from conformance.execution.results import Result
 from conformance.execution.workbench import Workbench
+from conformance.programs import import_alone, pycuda_context
 from conformance.protocols.clauses import Level, Role
 from conformance.reference.memory import Memory, simulated
-from conformance.suite import children, deadline, forks, interpreter, senders, test_context
-from conformance.suite.catalogue import Case, catalogue
-from conformance.suite.interpreter import Ended
-from conformance.suite.outcomes import Inconclusive, Outcome, Side
-from conformance.suite.programs import import_alone, pycuda_context
+from conformance.suite import test_context
 from conformance.verdict import Verdict
 
 
@@ -322,7 +323,7 @@ def program(folder: Path, monkeypatch: pytest.MonkeyPatch, text: str) -> Ended:
 
 
 @pytest.mark.skipif(
-    platform.machine() not in senders._CALLS, reason="the sender of a signal is unknown on this machine"
+    platform.machine() not in signal_senders._CALLS, reason="the sender of a signal is unknown on this machine"
 )
 @pytest.mark.parametrize(
     ("line", "death"),

@@ -8,13 +8,13 @@ from typing import Any
 
 import pytest
 
+from conformance.checks.codes import Code
+from conformance.checks.handover_record import Handed, elements_at
+from conformance.checks.outcomes import Outcome
+from conformance.faults import Fault, all_faults
 from conformance.protocols.clauses import Role
 from conformance.reference.exporter import Exporter
-from conformance.reference.faults import Fault, all_faults
 from conformance.reference.importer import Imported, Importer
-from conformance.suite.codes import Code
-from conformance.suite.handed import Handed, elements_at
-from conformance.suite.outcomes import Outcome
 
 from .conftest import Runner
 

@@ -9,17 +9,17 @@ import pytest
 
 from conformance.adapters.base import Device, Protocol, Trait
 from conformance.adapters.reference import ReferenceAdapter
+from conformance.checks.catalogue import Case, catalogue
+from conformance.checks.exchange import Exchange, Partners
+from conformance.checks.libraries import Environment, Pair
+from conformance.checks.outcomes import Inconclusive, Outcome, Refused
 from conformance.execution.workbench import Workbench
+from conformance.faults import all_faults
+from conformance.ordering.handover import OLD, SHAPE, elements, past_operand
+from conformance.ordering.histories import History, Maker, fresh, pasts, with_past
 from conformance.protocols.dtypes import dtype
 from conformance.reference.exporter import Exporter
-from conformance.reference.faults import all_faults
 from conformance.reference.streams import WorkStream
-from conformance.suite.catalogue import Case, catalogue
-from conformance.suite.exchange import Exchange, Partners
-from conformance.suite.libraries import Environment, Pair
-from conformance.suite.order.handover import OLD, SHAPE, elements, past_operand
-from conformance.suite.order.histories import History, Maker, fresh, pasts, with_past
-from conformance.suite.outcomes import Inconclusive, Outcome, Refused
 from conformance.suite.test_lifetime_past import _made
 
 from .conftest import Runner

@@ -5,12 +5,12 @@ from __future__ import annotations
 import pytest
 
 from conformance.adapters.base import Device
+from conformance.checks.catalogue import Case, catalogue
+from conformance.checks.outcomes import Outcome
 from conformance.execution.workbench import Workbench
+from conformance.faults import all_faults
 from conformance.protocols.clauses import Level
-from conformance.reference.faults import all_faults
 from conformance.selftest.make_believe import streaming
-from conformance.suite.catalogue import Case, catalogue
-from conformance.suite.outcomes import Outcome
 
 from .conftest import Runner
 

@@ -3,8 +3,8 @@
 from __future__ import annotations
 
 from conformance.adapters.base import Device, Protocol
-from conformance.suite.catalogue import catalogue
-from conformance.suite.libraries import REFERENCE, Environment, Library, Side
+from conformance.checks.catalogue import catalogue
+from conformance.checks.libraries import REFERENCE, Environment, Library, Side
 
 
 def simulated(name: str) -> Library:

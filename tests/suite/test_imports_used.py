@@ -8,13 +8,13 @@ import pytest
 
 from conformance.adapters.base import Device
 from conformance.adapters.reference import ReferenceAdapter
+from conformance.checks.catalogue import Case, catalogue
+from conformance.checks.outcomes import Outcome, Side
 from conformance.execution.results import Result
 from conformance.execution.workbench import Workbench
+from conformance.faults import all_faults
 from conformance.protocols.clauses import Level, Role
-from conformance.reference.faults import all_faults
 from conformance.reference.importer import Imported
-from conformance.suite.catalogue import Case, catalogue
-from conformance.suite.outcomes import Outcome, Side
 
 from .conftest import Runner, broken
 

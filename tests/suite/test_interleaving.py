@@ -7,10 +7,10 @@ import threading
 import pytest
 
 from conformance.adapters.base import Device
-from conformance.reference.faults import all_faults
-from conformance.suite.codes import Code
-from conformance.suite.interleaving import meet
-from conformance.suite.outcomes import Outcome
+from conformance.checks.codes import Code
+from conformance.checks.interleaving import meet
+from conformance.checks.outcomes import Outcome
+from conformance.faults import all_faults
 
 from .conftest import Runner
 

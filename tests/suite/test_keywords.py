@@ -5,10 +5,10 @@ from __future__ import annotations
 import pytest
 
 from conformance.adapters.base import Device
-from conformance.reference.faults import all_faults
-from conformance.suite.covering import uncovered
-from conformance.suite.keywords import ABSENT, calls, space
-from conformance.suite.outcomes import Outcome
+from conformance.checks.covering_arrays import uncovered
+from conformance.checks.export_keywords import ABSENT, calls, space
+from conformance.checks.outcomes import Outcome
+from conformance.faults import all_faults
 
 from .conftest import Runner
 

@@ -12,18 +12,18 @@ import pytest
 
 from conformance.adapters.base import Adapter, Device
 from conformance.adapters.reference import ReferenceAdapter
+from conformance.checks import offers
+from conformance.checks.catalogue import Case, catalogue
+from conformance.checks.exchange import Exchange, Partners
+from conformance.checks.outcomes import Outcome
 from conformance.execution.results import Result
 from conformance.execution.workbench import Workbench
+from conformance.faults import Fault
 from conformance.protocols.clauses import Level
 from conformance.protocols.dlpack import Tensor
 from conformance.protocols.strided import c_strides
 from conformance.reference.exporter import Exporter
-from conformance.reference.faults import Fault
 from conformance.reference.importer import Imported, Importer
-from conformance.suite import offers
-from conformance.suite.catalogue import Case, catalogue
-from conformance.suite.exchange import Exchange, Partners
-from conformance.suite.outcomes import Outcome
 
 from .conftest import broken
 

@@ -8,8 +8,8 @@ from typing import Any
 
 import pytest
 
-from conformance.suite import heap, leaks
-from conformance.suite.leaks import LEAST, LONG_ROUND, LONG_ROUNDS, QUICK, THOROUGH, Growth, Look, growth
+from conformance.checks import heap, leaks
+from conformance.checks.leaks import LEAST, LONG_ROUND, LONG_ROUNDS, QUICK, THOROUGH, Growth, Look, growth
 
 LOOKS = pytest.mark.parametrize("look", [QUICK, THOROUGH], ids=["quick", "thorough"])
 

@@ -7,17 +7,17 @@ from typing import Any, ClassVar
 
 import pytest
 
+from conformance import faults
 from conformance.adapters.base import Device
+from conformance.checks import heap, leaks
+from conformance.checks.catalogue import Case, catalogue
+from conformance.checks.codes import Code
+from conformance.checks.outcomes import Outcome
 from conformance.execution.results import Result
 from conformance.execution.workbench import Workbench
-from conformance.reference import faults
+from conformance.faults import Fault
 from conformance.reference.exporter import Exporter
-from conformance.reference.faults import Fault
 from conformance.reference.managed import Fields
-from conformance.suite import heap, leaks
-from conformance.suite.catalogue import Case, catalogue
-from conformance.suite.codes import Code
-from conformance.suite.outcomes import Outcome
 
 from .conftest import broken
 

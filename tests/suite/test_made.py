@@ -10,15 +10,15 @@ from conformance.adapters.base import Device
 from conformance.adapters.numpy import NumpyAdapter
 from conformance.adapters.reference import ReferenceAdapter
 from conformance.adapters.special import named
+from conformance.checks import pressure
+from conformance.checks.catalogue import Case, catalogue
+from conformance.checks.outcomes import Outcome
 from conformance.execution.results import Result
 from conformance.execution.workbench import Workbench
 from conformance.protocols.dlpack import Tensor
 from conformance.protocols.dtypes import dtype
 from conformance.reference.exporter import Exporter
 from conformance.reference.importer import Imported, Importer
-from conformance.suite import pressure
-from conformance.suite.catalogue import Case, catalogue
-from conformance.suite.outcomes import Outcome
 
 
 def run(invariant: str, importer: type[Importer] = Importer, **parameters: str) -> Result:

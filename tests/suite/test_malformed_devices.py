@@ -7,12 +7,12 @@ from typing import Any
 
 import pytest
 
+from conformance.checks.codes import Code
+from conformance.checks.handover_record import device_pair
+from conformance.checks.outcomes import Outcome, Side
+from conformance.faults import Fault
 from conformance.protocols.clauses import Level, Role
 from conformance.reference.exporter import Exporter
-from conformance.reference.faults import Fault
-from conformance.suite.codes import Code
-from conformance.suite.handed import device_pair
-from conformance.suite.outcomes import Outcome, Side
 
 from .conftest import Runner
 

@@ -9,6 +9,10 @@ import pytest
 
 from conformance.adapters.base import Device, Protocol, Unsupported
 from conformance.adapters.reference import ReferenceAdapter
+from conformance.checks import interpreter
+from conformance.checks.catalogue import Case, catalogue
+from conformance.checks.interpreter import Ended
+from conformance.checks.outcomes import Outcome
 from conformance.cuda import driver, ipc, memory, pointers
 from conformance.cuda.memory import Kind
 from conformance.cuda.pointers import MemoryType, Pointer
@@ -18,10 +22,7 @@ from conformance.protocols.clauses import Level
 from conformance.protocols.dtypes import DType
 from conformance.protocols.strided import packed
 from conformance.reference.memory import CudaMemory, HostMemory
-from conformance.suite import interpreter, test_device
-from conformance.suite.catalogue import Case, catalogue
-from conformance.suite.interpreter import Ended
-from conformance.suite.outcomes import Outcome
+from conformance.suite import test_device
 
 DEVICES = {kind: CudaMemory(kind).device for kind in Kind}
 

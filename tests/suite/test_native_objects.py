@@ -14,20 +14,20 @@ from conformance.adapters.calls import ARRAY, BUFFER, CAI, DLPACK, READONLY, Use
 from conformance.adapters.reference import ReferenceAdapter
 from conformance.adapters.registry import create
 from conformance.adapters.special import State
+from conformance.checks.catalogue import Case, catalogue
+from conformance.checks.codes import Code
+from conformance.checks.exchange import Exchange, Partners, Source
+from conformance.checks.libraries import REFERENCE, Called, Side
+from conformance.checks.native_comparison import judge_array, judge_state
+from conformance.checks.native_handover import Gives, Got, Memory, by_protocols, gives, listening, natively, way
+from conformance.checks.outcomes import Failure, Outcome, Refused
+from conformance.checks.outcomes import Side as Accused
 from conformance.execution import probe
-from conformance.execution.naming import everything
+from conformance.execution.case_names import everything
 from conformance.execution.results import Result
 from conformance.execution.workbench import Workbench
 from conformance.protocols.clauses import Level, Role
 from conformance.reference.exporter import Exporter
-from conformance.suite.catalogue import Case, catalogue
-from conformance.suite.codes import Code
-from conformance.suite.comparing import judge_array, judge_state
-from conformance.suite.exchange import Exchange, Partners, Source
-from conformance.suite.handing_over import Gives, Got, Memory, by_protocols, gives, listening, natively, way
-from conformance.suite.libraries import REFERENCE, Called, Side
-from conformance.suite.outcomes import Failure, Outcome, Refused
-from conformance.suite.outcomes import Side as Accused
 from conformance.suite.test_native import objects
 
 ALL = everything((Device.HOST, Device.CUDA))

@@ -6,12 +6,12 @@ from typing import Any
 
 import pytest
 
+from conformance.checks.codes import Code
+from conformance.checks.outcomes import Outcome
 from conformance.execution.results import Result
+from conformance.faults import Fault, all_faults
 from conformance.protocols.clauses import Level
 from conformance.reference.exporter import Exporter
-from conformance.reference.faults import Fault, all_faults
-from conformance.suite.codes import Code
-from conformance.suite.outcomes import Outcome
 from conformance.verdict import Verdict
 
 from .conftest import Runner

@@ -8,11 +8,11 @@ from typing import Any
 
 import pytest
 
-from conformance.suite.garbage import uncollected
-from conformance.suite.order import blocking, observation
-from conformance.suite.order.blocking import Called
-from conformance.suite.order.observation import BURNT_NANOSECONDS, LIMIT_SECONDS, LONGER_SECONDS, Disturbed, Seen, Wait
-from conformance.suite.outcomes import Inconclusive
+from conformance.checks.garbage import uncollected
+from conformance.checks.outcomes import Inconclusive
+from conformance.ordering import blocking, observation
+from conformance.ordering.blocking import Called
+from conformance.ordering.observation import BURNT_NANOSECONDS, LIMIT_SECONDS, LONGER_SECONDS, Disturbed, Seen, Wait
 
 WRITER, READER, UNRELATED = 11, 22, 33
 ROUNDS = 5

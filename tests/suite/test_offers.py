@@ -8,16 +8,16 @@ import pytest
 
 from conformance.adapters.base import Device
 from conformance.adapters.reference import ReferenceAdapter
+from conformance.checks import offers
+from conformance.checks.catalogue import Case
+from conformance.checks.codes import Code
+from conformance.checks.exchange import Exchange, Partners
+from conformance.checks.offers import KeywordOnly, Offered, Prepared, StreamAndVersion, StreamOnly
+from conformance.checks.outcomes import Failure, Refused, Side
 from conformance.protocols import capsule
 from conformance.protocols.clauses import Level, Role
 from conformance.protocols.dlpack import DELETER, USED_VERSIONED
 from conformance.reference.exporter import NEWEST
-from conformance.suite import offers
-from conformance.suite.catalogue import Case
-from conformance.suite.codes import Code
-from conformance.suite.exchange import Exchange, Partners
-from conformance.suite.offers import KeywordOnly, Offered, Prepared, StreamAndVersion, StreamOnly
-from conformance.suite.outcomes import Failure, Refused, Side
 
 
 @pytest.fixture

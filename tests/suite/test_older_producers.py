@@ -6,9 +6,9 @@ from typing import Any
 
 import pytest
 
+from conformance.checks.outcomes import Outcome
+from conformance.faults import Fault
 from conformance.reference.exporter import Exporter
-from conformance.reference.faults import Fault
-from conformance.suite.outcomes import Outcome
 
 from .conftest import Runner
 

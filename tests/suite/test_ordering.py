@@ -10,16 +10,16 @@ import pytest
 
 from conformance.adapters.base import Device, Protocol
 from conformance.adapters.reference import ReferenceAdapter
+from conformance.checks.libraries import Environment
+from conformance.checks.outcomes import Inconclusive, Outcome, Side
 from conformance.execution.results import Result
+from conformance.faults import Fault, all_faults
+from conformance.ordering import evidence, observation
+from conformance.ordering.handover import Forward, How, Setting
+from conformance.ordering.observation import Wait
 from conformance.protocols.clauses import Level
 from conformance.reference import streams
-from conformance.reference.faults import Fault, all_faults
 from conformance.suite import test_ordering
-from conformance.suite.libraries import Environment
-from conformance.suite.order import evidence, observation
-from conformance.suite.order.handover import Forward, How, Setting
-from conformance.suite.order.observation import Wait
-from conformance.suite.outcomes import Inconclusive, Outcome, Side
 
 from .conftest import Runner
 

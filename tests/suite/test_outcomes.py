@@ -7,9 +7,9 @@ from importlib import resources
 
 import pytest
 
+from conformance.checks.codes import Code
+from conformance.checks.outcomes import Failure, Outcome, Side, fail
 from conformance.protocols.clauses import Level, NotBound, Role
-from conformance.suite.codes import Code
-from conformance.suite.outcomes import Failure, Outcome, Side, fail
 
 
 def test_the_outcomes_are_those_of_the_schema() -> None:

@@ -4,8 +4,8 @@ from __future__ import annotations
 
 import pytest
 
+from conformance.checks.patterns import pattern, raw
 from conformance.protocols.dtypes import DTYPES, dtype
-from conformance.suite.patterns import pattern, raw
 
 
 @pytest.mark.parametrize("name", DTYPES)

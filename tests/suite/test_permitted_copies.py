@@ -7,14 +7,14 @@ from typing import Any
 import pytest
 
 from conformance.adapters.base import Device
+from conformance.checks.catalogue import Isolation, Needs, catalogue
+from conformance.checks.codes import Code
+from conformance.checks.outcomes import Outcome
+from conformance.faults import Fault
+from conformance.faults.pointer import move
 from conformance.protocols.clauses import Level
-from conformance.reference.faults import Fault
-from conformance.reference.faults.pointer import move
 from conformance.reference.importer import Imported, Importer
 from conformance.reference.memory import ALIGNMENT
-from conformance.suite.catalogue import Isolation, Needs, catalogue
-from conformance.suite.codes import Code
-from conformance.suite.outcomes import Outcome
 
 from .conftest import Runner
 

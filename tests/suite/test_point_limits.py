@@ -9,6 +9,10 @@ import pytest
 
 from conformance.adapters.base import Device, Unsupported
 from conformance.adapters.reference import ReferenceAdapter
+from conformance.checks import late_release
+from conformance.checks.catalogue import Case, catalogue
+from conformance.checks.codes import Code
+from conformance.checks.outcomes import Outcome
 from conformance.execution.results import Result
 from conformance.execution.workbench import Workbench
 from conformance.protocols.cai import ArrayInterface, typestr_bytes
@@ -19,10 +23,7 @@ from conformance.protocols.strided import Step, c_strides
 from conformance.reference.exporter import Exporter
 from conformance.reference.importer import Imported, Importer
 from conformance.reference.managed import Fields
-from conformance.suite import late, test_combination
-from conformance.suite.catalogue import Case, catalogue
-from conformance.suite.codes import Code
-from conformance.suite.outcomes import Outcome
+from conformance.suite import test_combination
 
 INVARIANT = "combination.exchange"
 
@@ -51,7 +52,7 @@ def test_a_consumer_without_views_is_not_asked_for_one() -> None:
 
 def test_an_array_without_weak_references_is_not_watched(monkeypatch: pytest.MonkeyPatch) -> None:
     """As CUDA Python's StridedMemoryView. A note beside the result says so."""
-    assert late.watch((1, 2)) is None
+    assert late_release.watch((1, 2)) is None
     monkeypatch.setattr(test_combination, "watch", lambda array: None)
     result = run(ReferenceAdapter(), ("path", "reexport"))
     assert result.outcome is Outcome.PASS

@@ -11,15 +11,15 @@ from itertools import product
 import pytest
 
 from conformance.adapters.base import Device, Protocol, Trait
+from conformance.checks.catalogue import Tier, catalogue
+from conformance.checks.covering_arrays import covering, uncovered
+from conformance.checks.input_words import combined, parts
+from conformance.checks.layouts import LAYOUTS
+from conformance.checks.libraries import REFERENCE, Environment, Library, Pair, Side
+from conformance.checks.points import LAYOUTS as LEVELS
+from conformance.checks.points import MANY, PAGE, RANKS, Point, couples_apart, left_out, points, reach
 from conformance.protocols.dtypes import DTYPES
 from conformance.protocols.strided import apply, packed, span
-from conformance.suite.catalogue import Tier, catalogue
-from conformance.suite.covering import covering, uncovered
-from conformance.suite.layouts import LAYOUTS
-from conformance.suite.libraries import REFERENCE, Environment, Library, Pair, Side
-from conformance.suite.points import LAYOUTS as LEVELS
-from conformance.suite.points import MANY, PAGE, RANKS, Point, couples_apart, left_out, points, reach
-from conformance.suite.specials import combined, parts
 
 BOTH = (Protocol.DLPACK, Protocol.CAI)
 ALL = frozenset({Trait.READONLY, Trait.COPY_KEYWORD, Trait.ARRAY_API})

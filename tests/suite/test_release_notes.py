@@ -7,11 +7,11 @@ from dataclasses import replace
 import pytest
 
 from conformance.adapters.base import Device
+from conformance.checks.catalogue import catalogue
+from conformance.checks.libraries import Environment
+from conformance.checks.outcomes import Outcome, Side
+from conformance.faults import all_faults
 from conformance.protocols.clauses import Level
-from conformance.reference.faults import all_faults
-from conformance.suite.catalogue import catalogue
-from conformance.suite.libraries import Environment
-from conformance.suite.outcomes import Outcome, Side
 
 from .conftest import Runner
 

@@ -12,20 +12,20 @@ import pytest
 
 from conformance.adapters.base import Device, Trait
 from conformance.adapters.reference import ReferenceAdapter
+from conformance.checks.catalogue import Case, catalogue
+from conformance.checks.codes import Code
+from conformance.checks.exchange import Exchange
+from conformance.checks.outcomes import Failure, Outcome
+from conformance.checks.points import Point
+from conformance.checks.repeated_checks import EXCHANGE, Repeated
 from conformance.execution.results import Result
 from conformance.execution.workbench import Workbench
+from conformance.faults import Fault
 from conformance.protocols.dlpack import Tensor
 from conformance.reference.exporter import Exporter
-from conformance.reference.faults import Fault
 from conformance.reference.importer import Imported, Importer
 from conformance.reference.managed import Fields
 from conformance.suite import test_combination
-from conformance.suite.catalogue import Case, catalogue
-from conformance.suite.codes import Code
-from conformance.suite.exchange import Exchange
-from conformance.suite.outcomes import Failure, Outcome
-from conformance.suite.points import Point
-from conformance.suite.repeated import EXCHANGE, Repeated
 
 from .conftest import broken
 

@@ -15,10 +15,11 @@ from pathlib import Path
 
 import pytest
 
-from conformance.suite import senders
+from conformance.checks import signal_senders
 
 watchable = pytest.mark.skipif(
-    sys.platform != "linux" or platform.machine() not in senders._CALLS, reason="needs the filters of this kernel"
+    sys.platform != "linux" or platform.machine() not in signal_senders._CALLS,
+    reason="needs the filters of this kernel",
 )
 
 
@@ -28,7 +29,7 @@ def ended(action: Callable[[], object], number: int) -> int:
     if not process:
         os.setpgid(0, 0)
         faulthandler.disable()
-        if senders.watch(number):
+        if signal_senders.watch(number):
             action()
         os._exit(0)
     _, status = os.waitpid(process, 0)
@@ -52,7 +53,7 @@ def test_a_process_under_watch_that_sends_the_signal_to_itself_ends_otherwise(
     send: Callable[[int], object], number: int
 ) -> None:
     """Python or C sends the signal, to the process or to its group."""
-    assert ended(lambda: send(number), number) == senders.CAUGHT
+    assert ended(lambda: send(number), number) == signal_senders.CAUGHT
 
 
 @watchable
@@ -64,7 +65,7 @@ def test_a_process_under_watch_that_sends_the_signal_to_itself_ends_otherwise(
 )  # fmt: skip
 def test_a_process_under_watch_that_sets_a_timer_for_the_signal_ends_otherwise(number: int, timer: int) -> None:
     """The kernel sends this signal, and the process has asked for it. Timers for other signals go on."""
-    assert ended(lambda: signal.setitimer(timer, 100), number) == senders.CAUGHT
+    assert ended(lambda: signal.setitimer(timer, 100), number) == signal_senders.CAUGHT
     assert ended(lambda: signal.setitimer((timer + 1) % 3, 100), number) == 0
     assert ended(lambda: signal.setitimer(timer, 100), signal.SIGTERM) == 0
 
@@ -72,7 +73,7 @@ def test_a_process_under_watch_that_sets_a_timer_for_the_signal_ends_otherwise(n
 @watchable
 def test_an_alarm_is_a_timer() -> None:
     """One of 0 seconds is none."""
-    assert ended(lambda: signal.alarm(100), signal.SIGALRM) == senders.CAUGHT
+    assert ended(lambda: signal.alarm(100), signal.SIGALRM) == signal_senders.CAUGHT
     assert ended(lambda: signal.alarm(0), signal.SIGALRM) == 0
     assert ended(lambda: signal.alarm(100), signal.SIGTERM) == 0
 
@@ -114,7 +115,7 @@ def test_a_signal_from_outside_ends_a_process_under_watch_as_any_other() -> None
 def test_on_another_machine_nothing_is_known(monkeypatch: pytest.MonkeyPatch) -> None:
     """On such a machine a death accuses no library."""
     monkeypatch.setattr(platform, "machine", lambda: "abacus")
-    assert senders.watch(signal.SIGKILL) is False
+    assert signal_senders.watch(signal.SIGKILL) is False
 
 
 def test_the_kernels_out_of_memory_killer_is_named(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -122,14 +123,14 @@ def test_the_kernels_out_of_memory_killer_is_named(tmp_path: Path, monkeypatch: 
     machine, container = tmp_path / "vmstat", tmp_path / "memory.events"
     machine.write_text("nr_free_pages 1\noom_kill 3\n")
     container.write_text("oom 9\noom_kill 1\noom_group_kill 0\n")
-    assert senders.memory_kills([machine, container]) == 4
-    assert senders.memory_kills([tmp_path / "none"]) == 0
-    monkeypatch.setattr(senders, "memory_kills", lambda: 4)
-    assert senders.told(signal.SIGKILL, 3) == senders.MEMORY
-    assert senders.told(signal.SIGKILL, 4) == ""
-    assert senders.told(signal.SIGTERM, 3) == ""
+    assert signal_senders.memory_kills([machine, container]) == 4
+    assert signal_senders.memory_kills([tmp_path / "none"]) == 0
+    monkeypatch.setattr(signal_senders, "memory_kills", lambda: 4)
+    assert signal_senders.told(signal.SIGKILL, 3) == signal_senders.MEMORY
+    assert signal_senders.told(signal.SIGKILL, 4) == ""
+    assert signal_senders.told(signal.SIGTERM, 3) == ""
 
 
 def test_a_signal_without_a_name_has_its_number() -> None:
     """Real-time signals have no name."""
-    assert (senders.name_of(9), senders.name_of(40)) == ("SIGKILL", "signal 40")
+    assert (signal_senders.name_of(9), signal_senders.name_of(40)) == ("SIGKILL", "signal 40")

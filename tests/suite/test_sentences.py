@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
-from conformance.reference.faults import all_faults
-from conformance.suite.outcomes import Outcome
+from conformance.checks.outcomes import Outcome
+from conformance.faults import all_faults
 
 from .conftest import Runner
 

@@ -2,9 +2,9 @@
 
 from __future__ import annotations
 
+from conformance.checks.exchange import Source
 from conformance.protocols.dtypes import dtype
 from conformance.protocols.strided import Strided
-from conformance.suite.exchange import Source
 
 
 def test_the_elements_follow_the_block_and_the_view() -> None:

@@ -14,14 +14,14 @@ from conformance.adapters.reference import ReferenceAdapter
 from conformance.adapters.registry import create
 from conformance.adapters.special import State, Use, on, use_state
 from conformance.adapters.torch_states import STATES
-from conformance.execution.declared import library as declared_library
+from conformance.checks.catalogue import Case
+from conformance.checks.codes import Code, Facet
+from conformance.checks.exchange import Exchange, Partners
+from conformance.checks.export_outcomes import Answer, judge
+from conformance.checks.outcomes import Failure
+from conformance.execution.adapter_declarations import library as declared_library
 from conformance.protocols.clauses import Level, Role
 from conformance.suite import test_exchange_api
-from conformance.suite.catalogue import Case
-from conformance.suite.codes import Code, Facet
-from conformance.suite.exchange import Exchange, Partners
-from conformance.suite.exported import Answer, judge
-from conformance.suite.outcomes import Failure
 
 
 def exchange(producer: str, state: str, protocol: str = "dlpack", *more: State) -> Exchange:

@@ -7,8 +7,8 @@ import signal
 
 import pytest
 
+from conformance.checks.steps import Doing, Step, Steps
 from conformance.protocols.clauses import Role
-from conformance.suite.steps import Doing, Step, Steps
 
 
 def test_the_newest_step_survives_the_death_of_its_process() -> None:

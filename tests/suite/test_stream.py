@@ -8,17 +8,17 @@ import pytest
 
 from conformance.adapters.base import Device
 from conformance.adapters.reference import ReferenceAdapter
+from conformance.checks.outcomes import Inconclusive, Outcome
 from conformance.execution.results import Result
+from conformance.faults import Fault
+from conformance.faults import stream as faults
+from conformance.ordering.evidence import overtaken
+from conformance.ordering.handover import stream_of
+from conformance.ordering.published_streams import NEW_STREAMS, Published, described_while_pending, is_given_out_again
 from conformance.protocols.clauses import Level
 from conformance.reference.exporter import Exporter
-from conformance.reference.faults import Fault
-from conformance.reference.faults import stream as faults
 from conformance.reference.importer import Importer
 from conformance.reference.streams import LEGACY, Streams, WorkStream, simulated
-from conformance.suite.order.evidence import overtaken
-from conformance.suite.order.handover import stream_of
-from conformance.suite.order.published import NEW_STREAMS, Published, described_while_pending, is_given_out_again
-from conformance.suite.outcomes import Inconclusive, Outcome
 
 from .conftest import Runner
 

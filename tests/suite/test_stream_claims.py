@@ -5,15 +5,15 @@ from __future__ import annotations
 import pytest
 
 from conformance.adapters.base import Device
+from conformance.checks.catalogue import Case, catalogue
+from conformance.checks.libraries import Environment
+from conformance.checks.outcomes import Outcome
 from conformance.execution.results import Result
 from conformance.execution.workbench import Workbench
 from conformance.protocols.clauses import Level
 from conformance.selftest.make_believe import streaming
 from conformance.selftest.model import Fault
 from conformance.selftest.stages import stream_claims
-from conformance.suite.catalogue import Case, catalogue
-from conformance.suite.libraries import Environment
-from conformance.suite.outcomes import Outcome
 
 CASES = tuple(stream_claims.STAGE.cases(Environment(())))
 FACTS = (

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import pytest
 
-from conformance.suite.order import telling
+from conformance.ordering import wording
 
 
 @pytest.mark.parametrize(
@@ -20,13 +20,13 @@ from conformance.suite.order import telling
 )
 def test_a_stream_is_told_by_its_handle(handle: object, told: str) -> None:
     """The default ones by name, what is no stream as it is."""
-    assert telling.stream(handle) == told
+    assert wording.stream(handle) == told
 
 
 def test_elements_are_told_by_their_values_the_most_frequent_first() -> None:
     """So many of so many."""
     data = b"".join(word.to_bytes(4, "little") for word in (7, 7, 9, 7, 1))
     known = {7: "the old value", 9: "the new value"}
-    assert telling.elements(data, known) == (
+    assert wording.elements(data, known) == (
         "the old value in 3 of 5 elements and the new value in 1 of 5 elements and another value in 1 of 5 elements"
     )

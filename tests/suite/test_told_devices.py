@@ -5,10 +5,10 @@ from __future__ import annotations
 import pytest
 
 from conformance.adapters.base import Device
+from conformance.checks.outcomes import Outcome, Side
+from conformance.faults import Fault, all_faults
+from conformance.faults import device as faults
 from conformance.protocols.clauses import Level
-from conformance.reference.faults import Fault, all_faults
-from conformance.reference.faults import device as faults
-from conformance.suite.outcomes import Outcome, Side
 
 from .conftest import Runner
 

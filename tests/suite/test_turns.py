@@ -10,17 +10,18 @@ from pathlib import Path
 
 import pytest
 
+from conformance import programs
+from conformance.checks import children, gpu_turns, interpreter
+from conformance.checks.catalogue import Isolation, catalogue
+from conformance.checks.interpreter import Ended
+from conformance.checks.outcomes import Inconclusive
 from conformance.execution.child import takes_turn
-from conformance.suite import children, interpreter, programs, turns
-from conformance.suite.catalogue import Isolation, catalogue
-from conformance.suite.interpreter import Ended
-from conformance.suite.outcomes import Inconclusive
 
 
 @pytest.fixture(autouse=True)
 def lock(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     """The lock of a run."""
-    monkeypatch.setenv(turns.VARIABLE, str(tmp_path / "turn"))
+    monkeypatch.setenv(gpu_turns.VARIABLE, str(tmp_path / "turn"))
     return tmp_path / "turn"
 
 
@@ -40,32 +41,32 @@ def other() -> Iterator[subprocess.Popen[bytes]]:
 
 def test_one_process_at_a_time_has_its_turn(other: subprocess.Popen[bytes], monkeypatch: pytest.MonkeyPatch) -> None:
     """The second one waits, and decides nothing if it does not get it."""
-    monkeypatch.setattr(turns, "SECONDS", 0.05)
-    with pytest.raises(Inconclusive, match="did not get the GPU for itself"), turns.alone():
+    monkeypatch.setattr(gpu_turns, "SECONDS", 0.05)
+    with pytest.raises(Inconclusive, match="did not get the GPU for itself"), gpu_turns.alone():
         pytest.fail("two processes have the GPU")
     other.kill()
     other.wait()
-    with turns.alone():
+    with gpu_turns.alone():
         pass
 
 
 def test_a_fork_does_not_keep_the_turn_of_its_parent() -> None:
     """It may live on after the case."""
     reader, writer = os.pipe()
-    with turns.alone():
+    with gpu_turns.alone():
         child = os.fork()
         if not child:
             os.read(reader, 1)
             os._exit(0)
-    with turns.alone():
+    with gpu_turns.alone():
         os.write(writer, b"x")
     os.waitpid(child, 0)
 
 
 def test_outside_of_a_run_nobody_waits(lock: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """There is no lock then."""
-    monkeypatch.delenv(turns.VARIABLE)
-    with turns.alone(), turns.alone():
+    monkeypatch.delenv(gpu_turns.VARIABLE)
+    with gpu_turns.alone(), gpu_turns.alone():
         assert not lock.exists()
 
 

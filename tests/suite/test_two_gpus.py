@@ -11,24 +11,24 @@ import pytest
 
 from conformance.adapters.base import Adapter, Device, Protocol
 from conformance.adapters.reference import ReferenceAdapter
+from conformance.checks import interpreter
+from conformance.checks.catalogue import Case, catalogue
+from conformance.checks.interpreter import Ended
+from conformance.checks.libraries import Environment
+from conformance.checks.outcomes import Outcome
 from conformance.cuda import context, pointers
 from conformance.execution.environment import Facts
 from conformance.execution.plan import Selection, restrict
 from conformance.execution.results import Result
 from conformance.execution.workbench import Workbench
+from conformance.faults import all_faults
+from conformance.programs import on_gpus
 from conformance.protocols.clauses import Level
 from conformance.reference import gpus
 from conformance.reference.exporter import Exporter
-from conformance.reference.faults import all_faults
 from conformance.reference.importer import Imported, Importer
 from conformance.reference.memory import Memory, simulated
 from conformance.reference.streams import WorkStream
-from conformance.suite import interpreter
-from conformance.suite.catalogue import Case, catalogue
-from conformance.suite.interpreter import Ended
-from conformance.suite.libraries import Environment
-from conformance.suite.outcomes import Outcome
-from conformance.suite.programs import on_gpus
 
 from .conftest import Runner
 
@@ -231,9 +231,9 @@ def test_every_pass_of_order_shows_its_control(run_reference: Runner) -> None:
 
 def test_a_pass_without_a_control_is_none(monkeypatch: pytest.MonkeyPatch) -> None:
     """Where nothing overtakes, even with the wait taken out, nothing was shown."""
-    from conformance.suite.order import placed
+    from conformance.ordering import two_gpus
 
-    monkeypatch.setattr(placed.Handed, "in_order", lambda self: True)
+    monkeypatch.setattr(two_gpus.Handed, "in_order", lambda self: True)
     result = run("handover", ReferenceAdapter(), Protocol.DLPACK, where="on-1-current-0")
     assert result.outcome is Outcome.INCONCLUSIVE
 

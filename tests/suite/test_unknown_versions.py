@@ -9,12 +9,12 @@ import pytest
 from conformance.adapters.base import Adapter, Device, Unsupported
 from conformance.adapters.numpy import NumpyAdapter
 from conformance.adapters.registry import create
-from conformance.execution.naming import everything
+from conformance.checks.catalogue import catalogue
+from conformance.checks.outcomes import Outcome
+from conformance.execution.case_names import everything
+from conformance.faults.native import ByType, NewVersionsHidePending, VendorsVersionsEndIt
 from conformance.reference.exporter import Exporter
-from conformance.reference.faults.native import ByType, NewVersionsHidePending, VendorsVersionsEndIt
 from conformance.reference.importer import Importer
-from conformance.suite.catalogue import catalogue
-from conformance.suite.outcomes import Outcome
 
 from .test_made import run
 

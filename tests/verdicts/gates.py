@@ -9,11 +9,11 @@ from typing import Any
 
 from packaging.specifiers import SpecifierSet
 
+from conformance.gate.integrity import Present
+from conformance.gate.waivers import Waiver
+from conformance.runs.merge import canonical
+from conformance.runs.model import Candidate, CellResult, Evidence, OwnTests, RunFile
 from conformance.verdict import BY_LETTER, Verdict
-from conformance.verdicts.integrity import Present
-from conformance.verdicts.merging import canonical
-from conformance.verdicts.model import Candidate, CellResult, Evidence, OwnTests, RunFile
-from conformance.verdicts.waivers import Waiver
 
 TODAY = date(2026, 11, 22)
 SUITE, OTHER = "5" * 64, "6" * 64

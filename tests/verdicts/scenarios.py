@@ -6,11 +6,11 @@ from collections.abc import Sequence
 from dataclasses import dataclass, replace
 
 from conformance.exits import Exit
-from conformance.verdicts import gate
-from conformance.verdicts.integrity import Present
-from conformance.verdicts.model import RunFile
-from conformance.verdicts.remarks import Judgement, Kind
-from conformance.verdicts.waivers import Waiver
+from conformance.gate import judgement
+from conformance.gate.integrity import Present
+from conformance.gate.waivers import Waiver
+from conformance.runs.model import RunFile
+from conformance.runs.remarks import Judgement, Kind
 
 from .gates import (
     CRASH,
@@ -53,7 +53,7 @@ class Scenario:
 
     def judged(self) -> Judgement:
         """What the gate says."""
-        return gate.judge(self.run, self.baseline, self.waivers, self.present)
+        return judgement.judge(self.run, self.baseline, self.waivers, self.present)
 
 
 GOOD = run({"one": {A: "c", B: "c", D: "c"}})

@@ -12,12 +12,12 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from conformance.gate import document, judgement
+from conformance.gate.compare import CHANGE
+from conformance.gate.waivers import Waiver
+from conformance.runs.model import RunFile
+from conformance.runs.remarks import Kind
 from conformance.verdict import Verdict
-from conformance.verdicts import gate, gate_document
-from conformance.verdicts.comparing import CHANGE
-from conformance.verdicts.model import RunFile
-from conformance.verdicts.remarks import Kind
-from conformance.verdicts.waivers import Waiver
 from conformance.wildcards import fits
 
 from .gates import CODE, CRASH, FINDING, GPU, MESSAGE, NUMPYS, TODAY, A, B, C, D, of_finding, present, run, waiver
@@ -27,7 +27,7 @@ from .scenarios import SCENARIOS
 @pytest.fixture(scope="module")
 def schema() -> Any:
     """The one that comes with the package."""
-    return json.loads(resources.files("conformance.verdicts").joinpath("schemas", "gate.schema.json").read_text())
+    return json.loads(resources.files("conformance.gate").joinpath("schemas", "gate.schema.json").read_text())
 
 
 @pytest.mark.parametrize("name", SCENARIOS)
@@ -40,10 +40,10 @@ def test_the_gate_says(name: str, schema: Any) -> None:
     assert not scenario.says or any(scenario.says in remark.sentence for remark in found.remarks)
     assert sum(bool(remark.waiver) for remark in told) == scenario.waived
     assert [f.exit for f in found.remarks] == sorted((f.exit for f in found.remarks), reverse=True)
-    document = gate_document.to_json(found, TODAY)
-    jsonschema.validate(document, schema)
-    assert (document["exit"], len(document["remarks"])) == (scenario.exit, len(found.remarks))
-    assert gate.verdict(found).startswith("red" if scenario.exit else "green")
+    written = document.to_json(found, TODAY)
+    jsonschema.validate(written, schema)
+    assert (written["exit"], len(written["remarks"])) == (scenario.exit, len(found.remarks))
+    assert judgement.verdict(found).startswith("red" if scenario.exit else "green")
 
 
 def test_the_scenarios_have_every_exit_code_of_the_gate() -> None:
@@ -100,7 +100,7 @@ NOW = present("one", "two", "three")
 @given(runs, given_waivers)
 def test_a_run_is_neither_better_nor_worse_than_itself(one: RunFile, given: list[Waiver]) -> None:
     """Whatever is wrong with it."""
-    kinds = {remark.kind for remark in gate.judge(one, one, given, NOW).remarks}
+    kinds = {remark.kind for remark in judgement.judge(one, one, given, NOW).remarks}
     assert not kinds & {Kind.REGRESSION, Kind.FIXED, Kind.NEW_CASE, Kind.NEW_VIOLATION, Kind.SHRUNK}
 
 
@@ -110,8 +110,8 @@ def test_a_waiver_makes_no_finding_disappear(
     one: RunFile, other: RunFile | None, given: list[Waiver], more: Waiver
 ) -> None:
     """It only covers some; and what it covers has an outcome that it names, and shows its finding."""
-    before = gate.judge(one, other, given, NOW).remarks
-    after = gate.judge(one, other, [*given, replace(more, id="more")], NOW).remarks
+    before = judgement.judge(one, other, given, NOW).remarks
+    after = judgement.judge(one, other, [*given, replace(more, id="more")], NOW).remarks
     assert {replace(f, waiver="") for f in before} <= {replace(f, waiver="") for f in after}
     covered = set(after) - set(before)
     assert all("more" in f.waiver.split(", ") or f.kind in (Kind.WAIVER, Kind.NOTE) for f in covered)
@@ -127,7 +127,7 @@ def test_what_waivers_cover_shows_no_finding_that_none_is_for(
 ) -> None:
     """Or the mistake of one library would be excused by a waiver for another's."""
     by_id = {waiver.id: waiver for waiver in given}
-    for remark in gate.judge(one, other, given, NOW).remarks:
+    for remark in judgement.judge(one, other, given, NOW).remarks:
         covering = [by_id[id] for id in remark.waiver.split(", ") if id]
         if covering:
             assert all(any(w.among([finding]) for w in covering) for finding in remark.findings)
@@ -143,7 +143,9 @@ def test_the_order_of_cells_changes_nothing(one: RunFile, other: RunFile, given:
         chance.shuffle(cells)
         return replace(whole, cells=tuple(cells))
 
-    assert gate.judge(one, other, given, NOW).remarks == gate.judge(mixed(one), mixed(other), given, NOW).remarks
+    assert (
+        judgement.judge(one, other, given, NOW).remarks == judgement.judge(mixed(one), mixed(other), given, NOW).remarks
+    )
 
 
 @settings(deadline=None)
@@ -152,7 +154,7 @@ def test_green_means_that_every_cell_has_results_and_every_case_a_verdict(
     one: RunFile, other: RunFile | None, given: list[Waiver]
 ) -> None:
     """Save cells that were unresolvable before, and what a waiver covers."""
-    found = gate.judge(one, other, given, NOW)
+    found = judgement.judge(one, other, given, NOW)
     if found.exit:
         return
     before = other.by_name() if other else {}
@@ -164,25 +166,25 @@ def test_green_means_that_every_cell_has_results_and_every_case_a_verdict(
 def test_remarks_refer_to_their_evidence_in_the_document() -> None:
     """Each is in it once."""
     twice = run({"one": {A: "v", B: "v"}, "two": {A: "v"}})
-    document = gate_document.to_json(gate.judge(twice, None, (), present()), TODAY)
-    assert [document["evidence"][f["evidence"]]["reason"] for f in document["remarks"] if f["case"]] == [MESSAGE] * 3
-    assert len(document["evidence"]) == 1
+    written = document.to_json(judgement.judge(twice, None, (), present()), TODAY)
+    assert [written["evidence"][f["evidence"]]["reason"] for f in written["remarks"] if f["case"]] == [MESSAGE] * 3
+    assert len(written["evidence"]) == 1
 
 
 def test_remarks_refer_to_their_findings_in_the_document(schema: Any) -> None:
     """Each finding is in it once, with its sentence, its verdict and what is known upstream; those that no remark refers to are not."""
     mixed = run({"one": {A: "v", B: "w", C: "c", D: "x", GPU: "y"}, "two": {A: "v", B: "b"}})
-    document = gate_document.to_json(gate.judge(mixed, None, [of_finding()], present()), TODAY)
-    jsonschema.validate(document, schema)
-    shown = {(f["cell"], f["case"]): f["findings"] for f in document["remarks"] if f["case"]}
+    written = document.to_json(judgement.judge(mixed, None, [of_finding()], present()), TODAY)
+    jsonschema.validate(written, schema)
+    shown = {(f["cell"], f["case"]): f["findings"] for f in written["remarks"] if f["case"]}
     assert shown["one", B] == [NUMPYS, FINDING]
     assert (shown["two", A], shown["one", GPU]) == ([FINDING], [CRASH])
-    told = {finding["id"]: finding for finding in document["findings"]}
-    assert sorted(told) == sorted(f["id"] for f in document["findings"]) == [NUMPYS, CRASH, FINDING]
+    told = {finding["id"]: finding for finding in written["findings"]}
+    assert sorted(told) == sorted(f["id"] for f in written["findings"]) == [NUMPYS, CRASH, FINDING]
     assert told[NUMPYS] == {
         "id": NUMPYS, "library": "numpy", "verdict": "violates", "status": "new", "upstream": "",
         "sentence": "NumPy exports a plain array as another element type, by DLPack.",
     }  # fmt: skip
-    green = gate_document.to_json(gate.judge(mixed, mixed, (), present()), TODAY)
+    green = document.to_json(judgement.judge(mixed, mixed, (), present()), TODAY)
     assert len(green["findings"]) == 3
-    assert gate_document.to_json(gate.judge(run({"one": {A: "c"}}), mixed, (), present()), TODAY)["findings"] == []
+    assert document.to_json(judgement.judge(run({"one": {A: "c"}}), mixed, (), present()), TODAY)["findings"] == []

@@ -21,9 +21,10 @@ from conformance.engines import digests, records
 from conformance.engines.model import Bounds, Cell, Ending, Lifecycle
 from conformance.engines.records import Record, Run
 from conformance.exits import Exit
-from conformance.verdicts import history, runfile, waiver_file
-from conformance.verdicts.model import Candidate
-from conformance.verdicts.proposing import TO_FILL_IN
+from conformance.gate import waiver_file
+from conformance.gate.proposals import TO_FILL_IN
+from conformance.runs import history, run_file
+from conformance.runs.model import Candidate
 
 from .gates import TODAY, A, B, candidate, run
 
@@ -48,8 +49,8 @@ DAY = ("--today", TODAY.isoformat())
 @pytest.fixture
 def files(tmp_path: Path) -> Path:
     """A folder with the run files ``good.json`` and ``bad.json``, and nothing else."""
-    runfile.write(run({"one": {A: "c", B: "c"}}, id="good", **NOW), tmp_path / "good.json")
-    runfile.write(run({"one": {A: "c", B: "v"}}, id="bad", **NOW), tmp_path / "bad.json")
+    run_file.write(run({"one": {A: "c", B: "c"}}, id="good", **NOW), tmp_path / "good.json")
+    run_file.write(run({"one": {A: "c", B: "v"}}, id="bad", **NOW), tmp_path / "bad.json")
     return tmp_path
 
 
@@ -89,7 +90,7 @@ def test_a_regression_is_red_and_in_the_document(conformance: Command, files: Pa
     assert lines[at + 1 : at + 3] == ["      torch/consumer/dtype-changed/dlpack", "      new"]
     assert lines[-1] == "red: regression; 1 remark against this run; exit code 23"
     document = json.loads((files / "gate.json").read_text())
-    schema = json.loads(resources.files("conformance.verdicts").joinpath("schemas", "gate.schema.json").read_text())
+    schema = json.loads(resources.files("conformance.gate").joinpath("schemas", "gate.schema.json").read_text())
     jsonschema.validate(document, schema)
     assert (document["exit"], document["run"]["id"], document["baseline"]["id"]) == (23, "bad", "good")
     assert [finding["id"] for finding in document["findings"]] == ["torch/consumer/dtype-changed/dlpack"]
@@ -268,7 +269,7 @@ def test_what_libraries_say_does_not_act_on_the_terminal(conformance: Command, f
     """In none of the commands that show it."""
     said = "bad\x1b[8m\x1b]0;title\x07\u202e"
     cells = {"one": {A: "c", B: "v"}, "two": "killed"}
-    runfile.write(run(cells, message=said, reason=said, absent={said: said}, **NOW), files / "run.json")
+    run_file.write(run(cells, message=said, reason=said, absent={said: said}, **NOW), files / "run.json")
     for arguments in (
         ("gate", "--run", "run.json", "--verbose", "--history", "h.jsonl"),
         ("merge", "run.json"),
@@ -374,7 +375,7 @@ def test_a_candidate_is_known_by_its_file(conformance: Command, files: Path) -> 
     (files / "torch.whl").write_bytes(b"a wheel")
     (files / "other.whl").write_bytes(b"another wheel")
     digest = hashlib.sha256(b"a wheel").hexdigest()
-    runfile.write(run({"one": {A: "c"}}, candidates=candidate(digest), **NOW), files / "run.json")
+    run_file.write(run({"one": {A: "c"}}, candidates=candidate(digest), **NOW), files / "run.json")
     judged = ("gate", "--run", "run.json", "--baseline", "run.json")
     assert conformance(*judged, "--candidate", "torch=torch.whl").code == Exit.OK
     assert conformance(*judged, "--candidate", "torch=other.whl").code == Exit.INTEGRITY
@@ -390,7 +391,7 @@ def test_a_wheel_says_itself_which_distribution_it_is_of(conformance: Command, f
     wheel.write_bytes(b"a wheel")
     digest = hashlib.sha256(b"a wheel").hexdigest()
     tried = {"candidates": (Candidate("cupy-cuda13x", "14.3.0", digest),)}
-    runfile.write(run({"one": {A: "c"}}, **tried, **NOW), files / "run.json")
+    run_file.write(run({"one": {A: "c"}}, **tried, **NOW), files / "run.json")
     judged = ("gate", "--run", "run.json", "--baseline", "run.json")
     for name in ("cupy", "cupy-cuda13x"):
         assert conformance(*judged, "--candidate", f"{name}={wheel.name}").code == Exit.OK

@@ -11,12 +11,12 @@ from pathlib import Path
 import pytest
 
 import conformance
-from conformance.report.screen import Screen
-from conformance.suite.catalogue import catalogue
+from conformance.checks.catalogue import catalogue
+from conformance.console.screen import Screen
+from conformance.gate import display, judgement, waiver_file
+from conformance.gate.compare import CHANGE
+from conformance.runs.remarks import Judgement, Kind
 from conformance.verdict import Verdict
-from conformance.verdicts import gate, gate_showing, waiver_file
-from conformance.verdicts.comparing import CHANGE
-from conformance.verdicts.remarks import Judgement, Kind
 
 from .gates import A, B, present, run
 
@@ -98,11 +98,11 @@ def example() -> Judgement:
     bool_, plain = (now.evidence[0]._replace(given=given) for given in ("an array of bool", ""))
     other = plain._replace(code="strides-changed", reason="the strides changed", expected="(1,)", seen="(4,)")
     cells = (replace(cell, evidence=(0, 1) if cell.states else ()) for cell in now.cells)
-    return gate.judge(replace(now, evidence=(bool_, other), cells=tuple(cells)), before, (), present(*tested))
+    return judgement.judge(replace(now, evidence=(bool_, other), cells=tuple(cells)), before, (), present(*tested))
 
 
 def test_the_example_of_what_is_printed_is_what_is_printed() -> None:
     """On a terminal of 80 columns."""
     stream = io.StringIO()
-    gate_showing.show(Screen(stream, 80, False), example(), verbose=False)
+    display.show(Screen(stream, 80, False), example(), verbose=False)
     assert stream.getvalue() in blocks("")

@@ -7,10 +7,10 @@ from dataclasses import replace
 
 from hypothesis import given, settings
 
-from conformance.report.screen import Screen
-from conformance.verdicts import gate, gate_showing
-from conformance.verdicts.model import RunFile
-from conformance.verdicts.remarks import Judgement, Kind
+from conformance.console.screen import Screen
+from conformance.gate import display, judgement
+from conformance.runs.model import RunFile
+from conformance.runs.remarks import Judgement, Kind
 
 from .gates import CRASH, FINDING, GPU, NUMPYS, A, B, C, D, of_finding, present, run, waiver
 from .test_gate import NOW, runs
@@ -19,7 +19,7 @@ from .test_gate import NOW, runs
 def shown(found: Judgement, *, verbose: bool = False, width: int = 160) -> str:
     """On a screen without colours."""
     stream = io.StringIO()
-    gate_showing.show(Screen(stream, width, False), found, verbose=verbose)
+    display.show(Screen(stream, width, False), found, verbose=verbose)
     return stream.getvalue()
 
 
@@ -29,7 +29,7 @@ SENTENCE = "PyTorch imports a plain array as another element type, by DLPack."
 def test_remarks_about_one_finding_are_one_group() -> None:
     """Under its sentence and its id, whatever the invariant and the pair; cells are counted, and the first few named."""
     cells = [f"cell-{n}" for n in range(6)]
-    text = shown(gate.judge(run({name: {A: "v", B: "v", D: "v"} for name in cells}), None, (), present(*cells)))
+    text = shown(judgement.judge(run({name: {A: "v", B: "v", D: "v"} for name in cells}), None, (), present(*cells)))
     at = text.splitlines().index(f"  ✗ {SENTENCE}")
     assert text.splitlines()[at + 1 : at + 3] == [f"      {FINDING}", "      new"]
     assert text.count(FINDING) == 1
@@ -39,7 +39,7 @@ def test_remarks_about_one_finding_are_one_group() -> None:
 
 def test_a_case_that_shows_two_findings_stands_under_both() -> None:
     """Each with its id."""
-    text = shown(gate.judge(run({"one": {A: "w"}}), None, (), present()))
+    text = shown(judgement.judge(run({"one": {A: "w"}}), None, (), present()))
     numpys = "NumPy exports a plain array as another element type, by DLPack."
     at = text.splitlines().index(f"  ✗ {numpys}")
     assert text.splitlines()[at : at + 6] == [
@@ -59,7 +59,7 @@ def test_what_shows_no_finding_is_put_together_by_what_it_says() -> None:
     told = tuple(e._replace(seen=f"element 0 at {0xAB0 + n:#x}") for n, e in enumerate(one.evidence * 3))
     (cell,) = one.cells
     text = shown(
-        gate.judge(replace(one, cells=(replace(cell, evidence=(0, 1, 2)),), evidence=told), before, (), present())
+        judgement.judge(replace(one, cells=(replace(cell, evidence=(0, 1, 2)),), evidence=told), before, (), present())
     )
     assert (text.count("✗ dtype.exchange numpy-torch"), text.count("✗ layout.null-strides torch-numpy")) == (1, 1)
     assert "2 cases" in text
@@ -71,7 +71,7 @@ def test_what_remarks_of_a_finding_say_otherwise_is_counted() -> None:
     told = tuple(one.evidence[0]._replace(reason=reason) for reason in ("at 0x10", "at 0x20", "elsewhere"))
     (cell,) = one.cells
     text = shown(
-        gate.judge(replace(one, cells=(replace(cell, evidence=(0, 1, 2)),), evidence=told), None, (), present())
+        judgement.judge(replace(one, cells=(replace(cell, evidence=(0, 1, 2)),), evidence=told), None, (), present())
     )
     assert "saw int8 (1 remark in other words)" in text
 
@@ -81,7 +81,7 @@ def test_everything_fits_into_a_narrow_terminal() -> None:
     letters = {A: "v", B: "w", C: "x", D: "r", GPU: "y"}
     mixed = run({"one": letters, "two": letters, "three": "killed"}, message="the element type changed " * 9)
     given = [waiver(), of_finding(CRASH, "other")]
-    text = shown(gate.judge(mixed, run({"one": {D: "c"}}), given, NOW), verbose=True, width=80)
+    text = shown(judgement.judge(mixed, run({"one": {D: "c"}}), given, NOW), verbose=True, width=80)
     for line in text.splitlines():
         assert len(line) <= 80 or len(line.split()) == 1, line
     assert SENTENCE in text
@@ -89,7 +89,7 @@ def test_everything_fits_into_a_narrow_terminal() -> None:
 
 def test_what_a_waiver_covers_is_shown_with_it() -> None:
     """Apart from what it does not cover."""
-    text = shown(gate.judge(run({"one": {A: "v", B: "v"}}), None, [waiver()], present()))
+    text = shown(judgement.judge(run({"one": {A: "v", B: "v"}}), None, [waiver()], present()))
     assert "new violation        2  (1 waived)  exit code 22" in text
     assert [f"~ {SENTENCE}" in text, "waived: w" in text, f"✗ {SENTENCE}" in text] == [True] * 3
 
@@ -97,7 +97,7 @@ def test_what_a_waiver_covers_is_shown_with_it() -> None:
 def test_what_does_not_count_is_counted_and_shown_on_request() -> None:
     """Fixed, still and new cases."""
     one = run({"one": {A: "v"}})
-    found = gate.judge(one, one, (), present())
+    found = judgement.judge(one, one, (), present())
     assert "still        1" in shown(found)
     assert ("violates as before" in shown(found), "violates as before" in shown(found, verbose=True)) == (False, True)
 
@@ -105,25 +105,25 @@ def test_what_does_not_count_is_counted_and_shown_on_request() -> None:
 def test_what_newly_ends_a_process_is_shown_though_it_breaks_no_promise() -> None:
     """Forbidden input, and nobody asked for more; what else does not count is counted beside it."""
     one = run({"one": {A: "y", B: "b", C: "c"}})
-    text = shown(gate.judge(one, None, (), present()))
+    text = shown(judgement.judge(one, None, (), present()))
     assert "  · PyTorch ends the process while it imports a plain array.\n" in text
     assert ("and 1 more group; `--verbose` shows them" in text, FINDING in text) == (True, False)
     assert text.splitlines()[-1] == "green: nothing speaks against this run; exit code 0"
-    assert CRASH not in shown(gate.judge(one, one, (), present())), "it is as before"
+    assert CRASH not in shown(judgement.judge(one, one, (), present())), "it is as before"
 
 
 def test_no_more_groups_are_shown_than_can_be_read() -> None:
     """The others are counted."""
     many, before = (run({"one": {f"dtype.exchange/a{n}-b/dlpack/host": c for n in range(45)}}) for c in "rc")
-    assert "and 5 more groups; `--json FILE` has all of them" in shown(gate.judge(many, before, (), present()))
+    assert "and 5 more groups; `--json FILE` has all of them" in shown(judgement.judge(many, before, (), present()))
 
 
 @settings(deadline=None)
 @given(runs)
 def test_every_remark_is_in_one_group(one: RunFile) -> None:
     """With its cell and its case, and the verdict is the last line."""
-    found = gate.judge(one, None, (), NOW)
-    groups = gate_showing.grouped(found.remarks, one.evidence)
+    found = judgement.judge(one, None, (), NOW)
+    groups = display.grouped(found.remarks, one.evidence)
     for remark in found.remarks:
         of = [
             g

@@ -15,11 +15,12 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from conformance.console.screen import Screen
 from conformance.exits import UserError
-from conformance.report.screen import Screen
+from conformance.gate import history_display
+from conformance.runs import history
+from conformance.runs.model import RunFile
 from conformance.verdict import Verdict
-from conformance.verdicts import history, history_showing
-from conformance.verdicts.model import RunFile
 
 from .gates import CANARIES, CRASHES, A, B, D, run
 
@@ -56,7 +57,7 @@ def test_a_line_says_what_was_written(one: RunFile) -> None:
     made = entry(one)
     line = json.loads(json.dumps(history.to_json(made)))
     assert history.from_json(line) == made
-    schema = json.loads(resources.files("conformance.verdicts").joinpath("schemas", "history.schema.json").read_text())
+    schema = json.loads(resources.files("conformance.runs").joinpath("schemas", "history.schema.json").read_text())
     jsonschema.validate(line, schema)
     for cell in one.cells:
         assert made.found(cell.name) == {found.case: found.verdict for found in one.found(cell)}
@@ -223,7 +224,7 @@ def test_canaries_fail_for_nobody() -> None:
 def test_people_see_runs_what_flaps_and_what_fails() -> None:
     """A line for each run."""
     stream = io.StringIO()
-    history_showing.show(Screen(stream, 120, False), entries("c", "v", "c", "v"))
+    history_display.show(Screen(stream, 120, False), entries("c", "v", "c", "v"))
     text = stream.getvalue()
     assert "conforms" not in text, "what conforms is not counted, or only that would be which had failed before"
     assert [line.split()[1] for line in text.splitlines()[:4]] == ["run-1", "run-2", "run-3", "run-4"]

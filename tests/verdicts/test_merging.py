@@ -9,10 +9,10 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from conformance.exits import UserError
+from conformance.runs import run_file
+from conformance.runs.merge import merge
+from conformance.runs.model import RunFile
 from conformance.verdict import Verdict
-from conformance.verdicts import runfile
-from conformance.verdicts.merging import merge
-from conformance.verdicts.model import RunFile
 
 from .gates import run
 
@@ -45,7 +45,7 @@ def test_the_order_and_the_grouping_of_runs_change_nothing(parts: list[RunFile],
     chance.shuffle(mixed)  # type: ignore[attr-defined]
     half = len(mixed) // 2
     grouped = merge([merge(mixed[:half]), merge(mixed[half:])])
-    assert runfile.encoded(merge(parts)) == runfile.encoded(merge(mixed)) == runfile.encoded(grouped)
+    assert run_file.encoded(merge(parts)) == run_file.encoded(merge(mixed)) == run_file.encoded(grouped)
 
 
 @settings(deadline=None)
@@ -61,7 +61,7 @@ def test_a_run_twice_is_the_run_once(parts: list[RunFile]) -> None:
 def test_a_run_file_says_what_was_written(parts: list[RunFile]) -> None:
     """Plans and evidence that are kept once come back where they belong."""
     whole = merge(parts)
-    assert runfile.from_json(runfile.to_json(whole)) == whole
+    assert run_file.from_json(run_file.to_json(whole)) == whole
 
 
 def test_two_results_of_a_cell_are_a_mistake_and_all_are_named() -> None:
@@ -88,13 +88,13 @@ def test_a_planned_cell_without_results_is_in_it_with_its_reason() -> None:
 def test_a_run_file_that_was_changed_is_not_read(name: str, tmp_path: Path) -> None:
     """Its digest is in it."""
     path = tmp_path / name
-    digest = runfile.write(run({"a": {CASES[0]: "v"}}), path)
-    assert runfile.digest(runfile.read(path)) == digest
+    digest = run_file.write(run({"a": {CASES[0]: "v"}}), path)
+    assert run_file.digest(run_file.read(path)) == digest
     plain = tmp_path / "plain.json"
-    runfile.write(runfile.read(path), plain)
+    run_file.write(run_file.read(path), plain)
     plain.write_text(plain.read_text().replace('"v"', '"d"'))
     with pytest.raises(UserError, match="its digest does not fit"):
-        runfile.read(plain)
+        run_file.read(plain)
 
 
 @pytest.mark.parametrize("text", ["", "{}", "[]", "null", '{"digest": "x", "format": "conformance-run/2"}', "\x1f\x8b"])
@@ -103,4 +103,4 @@ def test_what_is_no_run_file_is_a_sentence(text: str, tmp_path: Path) -> None:
     path = tmp_path / "run.json"
     path.write_text(text)
     with pytest.raises(UserError, match="is no run file that can be read"):
-        runfile.read(path)
+        run_file.read(path)

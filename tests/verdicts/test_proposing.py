@@ -13,10 +13,10 @@ import yaml
 from hypothesis import example, given, settings
 from hypothesis import strategies as st
 
-from conformance.verdicts import gate, proposing, waiver_file
-from conformance.verdicts.model import RunFile
-from conformance.verdicts.remarks import Judgement, Kind
-from conformance.verdicts.waivers import Waiver
+from conformance.gate import judgement, proposals, waiver_file
+from conformance.gate.waivers import Waiver
+from conformance.runs.model import RunFile
+from conformance.runs.remarks import Judgement, Kind
 
 from .gates import AXES, CODE, CRASH, FINDING, TODAY, A, B, C, D, of_finding, present, run, waiver
 
@@ -26,12 +26,12 @@ NOW = present("one", "two", "three")
 
 def judged(found: RunFile, baseline: RunFile | None = None, waivers: Sequence[Waiver] = ()) -> Judgement:
     """What the gate says."""
-    return gate.judge(found, baseline, waivers, NOW)
+    return judgement.judge(found, baseline, waivers, NOW)
 
 
 def text_of(found: RunFile, baseline: RunFile | None = None, waivers: Sequence[Waiver] = ()) -> str:
     """The proposal for a run."""
-    return proposing.text(judged(found, baseline, waivers), waivers, TODAY)
+    return proposals.text(judged(found, baseline, waivers), waivers, TODAY)
 
 
 def proposed(
@@ -50,7 +50,7 @@ def with_torch(whole: RunFile, *versions: str) -> RunFile:
 
 def filled_in(text: str, path: Path) -> tuple[Waiver, ...]:
     """The waivers of a proposal after somebody has answered for them."""
-    path.write_text(re.sub(f"'{proposing.TO_FILL_IN}: .*'", "https://example.org", text), encoding="utf-8")
+    path.write_text(re.sub(f"'{proposals.TO_FILL_IN}: .*'", "https://example.org", text), encoding="utf-8")
     return waiver_file.read(path, ("dtype.exchange", "layout.null-strides"), TODAY)
 
 
@@ -197,7 +197,7 @@ def test_a_proposal_expires_after_the_longest_time_there_is(tmp_path: Path) -> N
 
 
 messages = st.text(min_size=1).filter(
-    lambda text: text.replace("*", "").strip() and proposing.TO_FILL_IN not in text.upper()
+    lambda text: text.replace("*", "").strip() and proposals.TO_FILL_IN not in text.upper()
 )
 letters = st.dictionaries(st.sampled_from([A, B, C, CUDA, D]), st.sampled_from("cvxdrbyw"), min_size=1)
 cells = st.dictionaries(st.sampled_from(["one", "two", "three"]), letters, min_size=1)

@@ -17,11 +17,12 @@ from lines import ACCUSED, line, planned
 from conformance import files
 from conformance.engines import records
 from conformance.engines.model import Bounds, Cell
-from conformance.execution import held
+from conformance.execution import check_folder
 from conformance.exits import Exit, UserError
+from conformance.gate import judgement
+from conformance.runs import reader, run_file
+from conformance.runs.remarks import Kind
 from conformance.verdict import BY_LETTER, Verdict
-from conformance.verdicts import gate, reading, runfile
-from conformance.verdicts.remarks import Kind
 
 from . import gates
 
@@ -58,7 +59,7 @@ def test_a_run_of_check_is_a_run_of_one_cell(conformance: Command, tmp_path: Pat
     """Every planned case has a letter; what was found in the environment is in it."""
     done = conformance("check", "--between", "numpy", "--family", "readonly", "--device", "host")
     assert done.code in (Exit.OK, Exit.VIOLATIONS)
-    run = reading.load(done.out)
+    run = reader.load(done.out)
     (found,) = run.cells
     assert len(run.cases(found)) == len(found.states) == len(done.results)
     assert found.versions["numpy"]
@@ -84,7 +85,7 @@ def test_what_calls_gave_is_kept_for_the_table_of_calls(tmp_path: Path) -> None:
     }  # fmt: skip
     lines = [{**line(case, outcome, verdict), "attachments": notes} for case, (outcome, verdict, notes) in told.items()]
     folder = cell(tmp_path / "one", list(told), lines)
-    run = reading.load(folder)
+    run = reader.load(folder)
     assert run.cells[0].calls == {
         "host/torch.asarray/numpy": "shares",
         "host/torch.asarray/jax": "broken",
@@ -92,16 +93,16 @@ def test_what_calls_gave_is_kept_for_the_table_of_calls(tmp_path: Path) -> None:
         "host/jax.numpy.asarray/torch": "",
         "host/numpy.asarray/torch": "broken",
     }
-    runfile.write(run, tmp_path / "run.json")
-    assert runfile.read(tmp_path / "run.json") == run
+    run_file.write(run, tmp_path / "run.json")
+    assert run_file.read(tmp_path / "run.json") == run
 
 
 def test_a_run_without_a_table_of_calls_is_written_as_ever(tmp_path: Path) -> None:
     """So a run file of an earlier version keeps its digest."""
-    run = reading.load(cell(tmp_path / "one", [CASE], [line(CASE)]))
-    (written,) = runfile.to_json(run)["cells"]
+    run = reader.load(cell(tmp_path / "one", [CASE], [line(CASE)]))
+    (written,) = run_file.to_json(run)["cells"]
     assert "calls" not in written
-    assert runfile.from_json(runfile.to_json(run)) == run
+    assert run_file.from_json(run_file.to_json(run)) == run
 
 
 def test_runs_of_one_plan_have_ids_of_their_own(tmp_path: Path) -> None:
@@ -111,7 +112,7 @@ def test_runs_of_one_plan_have_ids_of_their_own(tmp_path: Path) -> None:
         folder = cell(tmp_path / f"{began}", ["a.a/x-y/cai/host"], [line("a.a/x-y/cai/host")])
         (folder / "journal.jsonl").write_text(json.dumps({"event": "begin", "at": began}) + "\n")
         (folder / "cell.json").unlink()
-        ids += [reading.load(folder).id, reading.load(folder).id]
+        ids += [reader.load(folder).id, reader.load(folder).id]
     assert (ids[0], ids[2]) == (ids[1], ids[3])
     assert ids[0] != ids[2]
 
@@ -119,7 +120,7 @@ def test_runs_of_one_plan_have_ids_of_their_own(tmp_path: Path) -> None:
 def test_a_case_without_an_outcome_is_lost(tmp_path: Path) -> None:
     """It was planned."""
     folder = cell(tmp_path / "cell", ["a.a/x-y/cai/host", "a.b/x-y/cai/host"], [line("a.a/x-y/cai/host")])
-    run = reading.load(folder)
+    run = reader.load(folder)
     assert run.cells[0].states == "cl"
     assert [(f.case, f.verdict) for f in run.found(run.cells[0])] == [("a.b/x-y/cai/host", Verdict.LOST)]
 
@@ -134,22 +135,22 @@ def test_a_cell_that_did_not_come_to_its_end_is_read_from_its_journal(tmp_path: 
     ]
     torn = json.dumps({"event": "end", "result": line(plan[1])})[:-9]
     (folder / "journal.jsonl").write_text("".join(json.dumps(end) + "\n" for end in ends) + torn)
-    assert reading.load(folder).cells[0].states == "cl"
+    assert reader.load(folder).cells[0].states == "cl"
 
 
 def test_a_result_that_was_not_planned_is_a_mistake(tmp_path: Path) -> None:
     """Results and plan belong together."""
     folder = cell(tmp_path / "cell", ["a.a/x-y/cai/host"], [line("a.b/x-y/cai/host")])
     with pytest.raises(UserError, match=r"a\.b/x-y/cai/host, which was not planned"):
-        reading.load(folder)
+        reader.load(folder)
 
 
 def test_a_folder_without_a_run_is_a_sentence(tmp_path: Path) -> None:
     """Empty or not there."""
     with pytest.raises(UserError, match="holds no run"):
-        reading.load(tmp_path)
+        reader.load(tmp_path)
     with pytest.raises(UserError, match="holds nothing"):
-        reading.load(tmp_path / "none")
+        reader.load(tmp_path / "none")
 
 
 @pytest.mark.parametrize(
@@ -220,7 +221,7 @@ def test_every_cell_that_cannot_be_read_is_named_with_the_reason(
         else:
             wrong.write_text(content)
     with pytest.raises(UserError) as raised:
-        reading.load(tmp_path)
+        reader.load(tmp_path)
     sentences = str(raised.value).splitlines()
     assert [sentence.split(" cannot be read as the results of a cell: ")[0] for sentence in sentences] == [
         str(tmp_path / "bad"),
@@ -237,9 +238,9 @@ def test_a_damaged_line_costs_what_it_said_and_no_other(tmp_path: Path) -> None:
     folder = cell(tmp_path / "one", [CASE, other], [line(CASE)])
     with (folder / "results.jsonl").open("a") as results:
         results.write("{\n")
-    (found,) = reading.load(folder).cells
-    assert (found.states, reading.load(folder).evidence[0].verdict) == ("cl", Verdict.LOST)
-    assert "line 2 of results.jsonl is not valid JSON" in reading.load(folder).evidence[0].reason
+    (found,) = reader.load(folder).cells
+    assert (found.states, reader.load(folder).evidence[0].verdict) == ("cl", Verdict.LOST)
+    assert "line 2 of results.jsonl is not valid JSON" in reader.load(folder).evidence[0].reason
 
 
 @pytest.mark.parametrize("at", ["1e300", '"now"', "[]", "NaN", "null"])
@@ -247,7 +248,7 @@ def test_a_time_at_which_nothing_can_have_been_is_not_known(at: str, tmp_path: P
     """The results count without the time."""
     folder = cell(tmp_path / "one", [CASE], [line(CASE)])
     (folder / "journal.jsonl").write_text(f'{{"event": "begin", "at": {at}}}\n')
-    assert (reading.load(folder).began, reading.load(folder).cells[0].states) == ("", "c")
+    assert (reader.load(folder).began, reader.load(folder).cells[0].states) == ("", "c")
 
 
 @pytest.mark.parametrize(
@@ -256,13 +257,13 @@ def test_a_time_at_which_nothing_can_have_been_is_not_known(at: str, tmp_path: P
 def test_a_cell_whose_name_leads_out_of_its_run_is_none(name: str, tmp_path: Path) -> None:
     """The suite reads and writes results in that folder."""
     with pytest.raises(UserError, match="has invalid cells"):
-        reading.load(of_one(tmp_path, cells=[{"name": name, **PLANNED}]))
+        reader.load(of_one(tmp_path, cells=[{"name": name, **PLANNED}]))
 
 
 def test_a_cell_that_is_planned_twice_is_a_mistake(tmp_path: Path) -> None:
     """Both cells would share one folder."""
     with pytest.raises(UserError, match="has invalid cells: 'one'"):
-        reading.load(of_one(tmp_path, cells=[{"name": "one", **PLANNED}] * 2))
+        reader.load(of_one(tmp_path, cells=[{"name": "one", **PLANNED}] * 2))
 
 
 def test_a_link_that_leads_out_of_a_run_is_not_followed(tmp_path: Path) -> None:
@@ -271,7 +272,7 @@ def test_a_link_that_leads_out_of_a_run_is_not_followed(tmp_path: Path) -> None:
     (folder / "one").rename(tmp_path / "elsewhere")
     (folder / "one").symlink_to(tmp_path / "elsewhere")
     with pytest.raises(UserError, match="one is a link, but the results of a cell must be in the folder of their run"):
-        reading.load(folder)
+        reader.load(folder)
 
 
 def over_cells(folder: Path, *names: str) -> None:
@@ -324,7 +325,7 @@ def test_a_written_plan_that_is_not_as_it_should_be_is_a_sentence(
 ) -> None:
     """Whatever it lacks or has too much of."""
     with pytest.raises(UserError, match=re.escape(told)):
-        reading.load(of_one(tmp_path, **changes))
+        reader.load(of_one(tmp_path, **changes))
 
 
 @pytest.mark.parametrize("name", ["run.json", "file.json"])
@@ -332,7 +333,7 @@ def test_what_is_nested_too_deeply_is_a_sentence(name: str, tmp_path: Path) -> N
     """In a written plan as in a run file."""
     (tmp_path / name).write_text("[" * 100_000)
     with pytest.raises(UserError, match="it is nested too deeply"):
-        reading.load(tmp_path if name == "run.json" else tmp_path / name)
+        reader.load(tmp_path if name == "run.json" else tmp_path / name)
 
 
 @pytest.mark.parametrize("text", ["\ud800", "\udc80 x", "x\udfff"])
@@ -340,17 +341,17 @@ def test_what_was_read_can_be_written(text: str, tmp_path: Path) -> None:
     """Half a surrogate pair, which JSON can name and UTF-8 cannot hold, is a question mark, also in what a library said."""
     results = [line(CASE, "fail", "violates", reason=text)]
     folder = cell(tmp_path / "one", [CASE], results, reason=text, lifecycle="killed")
-    run = reading.load(folder)
-    runfile.write(run, tmp_path / "run.json")
+    run = reader.load(folder)
+    run_file.write(run, tmp_path / "run.json")
     wanted = text.encode("utf-8", "replace").decode()
     assert (run.cells[0].reason, run.evidence[0].reason) == (wanted, wanted)
-    assert runfile.read(tmp_path / "run.json") == run
+    assert run_file.read(tmp_path / "run.json") == run
 
 
 def test_a_whole_surrogate_pair_is_one_character(tmp_path: Path) -> None:
     """Beside a half that is none."""
     folder = cell(tmp_path / "one", [CASE], [line(CASE)], reason="\U0001f600 \udc80")
-    assert reading.load(folder).cells[0].reason == "\U0001f600 ?"
+    assert reader.load(folder).cells[0].reason == "\U0001f600 ?"
 
 
 def packed(content: bytes) -> bytes:
@@ -363,18 +364,18 @@ def test_a_run_file_that_is_unpacked_without_end_is_told(tmp_path: Path, monkeyp
     monkeypatch.setattr(files, "MOST", 1 << 20)
     (tmp_path / "run.json.gz").write_bytes(packed(b" " * (1 << 24)))
     with pytest.raises(UserError, match="is, unpacked, larger than 1 MiB"):
-        runfile.read(tmp_path / "run.json.gz")
+        run_file.read(tmp_path / "run.json.gz")
 
 
 def test_a_run_file_with_more_cases_than_states_is_told(tmp_path: Path) -> None:
     """A few numbers could stand for more cases than fit into memory."""
     path = tmp_path / "run.json"
-    runfile.write(reading.load(cell(tmp_path / "one", [CASE], [line(CASE)])), path)
+    run_file.write(reader.load(cell(tmp_path / "one", [CASE], [line(CASE)])), path)
     said = json.loads(path.read_text())
     said["plans"]["stretches"] += [[[0, 1]] * 99]
     path.write_text(json.dumps(said))
     with pytest.raises(UserError, match="its plans have 100 cases, but its cells do not have as many states"):
-        runfile.read(path)
+        run_file.read(path)
 
 
 @pytest.mark.parametrize(
@@ -392,10 +393,10 @@ def test_a_run_file_with_more_cases_than_states_is_told(tmp_path: Path) -> None:
 def test_a_run_file_of_another_kind_is_told(part: str, value: object, told: str, tmp_path: Path) -> None:
     """The message names the first invalid part."""
     path = tmp_path / "run.json"
-    runfile.write(reading.load(cell(tmp_path / "one", [CASE], [line(CASE)])), path)
+    run_file.write(reader.load(cell(tmp_path / "one", [CASE], [line(CASE)])), path)
     path.write_text(json.dumps({**json.loads(path.read_text()), part: value}))
     with pytest.raises(UserError, match=re.escape(told)):
-        runfile.read(path)
+        run_file.read(path)
 
 
 @pytest.mark.parametrize("kind", ["FIFO", "device", "[]", "5", "null"])
@@ -409,22 +410,22 @@ def test_what_is_no_run_file_is_told(kind: str, tmp_path: Path) -> None:
     else:
         path.write_text(kind)
     with pytest.raises(UserError, match="is no run file that can be read"):
-        reading.load(path)
+        reader.load(path)
 
 
 @pytest.mark.parametrize("damage", ["cut off", "a byte of its data", "its checksum"])
 def test_a_run_file_that_cannot_be_unpacked_is_not_as_it_was_written(damage: str, tmp_path: Path) -> None:
     """As one whose digest does not fit: a remark of the gate, a sentence elsewhere."""
     path = tmp_path / "run.json.gz"
-    runfile.write(reading.load(cell(tmp_path / "one", [CASE], [line(CASE)])), path)
+    run_file.write(reader.load(cell(tmp_path / "one", [CASE], [line(CASE)])), path)
     data = bytearray(path.read_bytes())
     if damage == "cut off":
         data = data[:-20]
     else:
         data[len(data) // 2 if damage == "a byte of its data" else -6] ^= 0xFF
     path.write_bytes(data)
-    with pytest.raises(runfile.Altered, match="is not as it was written: it cannot be unpacked"):
-        runfile.read(path)
+    with pytest.raises(run_file.Altered, match="is not as it was written: it cannot be unpacked"):
+        run_file.read(path)
 
 
 def test_merge_writes_a_run_file_and_says_what_has_no_results(conformance: Command, tmp_path: Path) -> None:
@@ -432,14 +433,14 @@ def test_merge_writes_a_run_file_and_says_what_has_no_results(conformance: Comma
     cell(tmp_path / "one", [CASE], [line(CASE)])
     out = tmp_path / "new" / "run.json.gz"
     assert conformance("merge", str(tmp_path / "one"), "--out", str(out)).code == Exit.OK
-    assert runfile.read(out).cells[0].states == "c"
+    assert run_file.read(out).cells[0].states == "c"
     matrix = Path(__file__).parents[2] / "matrix.yaml"
     smoke = cell(tmp_path / "cu12.9-py3.12-numpy1.26-cupy13.6-cvcuda0.17-pycuda2026.1-cudapy12.9", [CASE], [line(CASE)])
     done = conformance("merge", str(smoke), "--tier", "smoke", "--matrix", str(matrix), "--out", str(out))
     assert done.code == Exit.INCOMPLETE, done.stderr
     assert "none of the merged runs has brought it" in " ".join(done.stdout.split())
     none = conformance("merge", "--tier", "smoke", "--matrix", str(matrix), "--out", str(out))
-    assert (none.code, len(runfile.read(out).cells)) == (Exit.INCOMPLETE, 2)
+    assert (none.code, len(run_file.read(out).cells)) == (Exit.INCOMPLETE, 2)
     other = conformance("merge", str(tmp_path / "one"), "--tier", "smoke", "--matrix", str(matrix), "--out", str(out))
     assert other.code == Exit.USAGE
     assert "--tier smoke: one is not planned in it" in other.stderr
@@ -449,9 +450,9 @@ def test_the_name_of_a_folder_need_not_be_utf_8(tmp_path: Path) -> None:
     """The replacement character can be written again."""
     folder = Path(os.fsdecode(os.fsencode(tmp_path) + b"/a\xffb"))
     cell(folder, [CASE], [line(CASE)])
-    run = reading.load(folder)
-    runfile.write(run, tmp_path / "run.json")
-    assert runfile.read(tmp_path / "run.json").cells[0].name == "a\ufffdb"
+    run = reader.load(folder)
+    run_file.write(run, tmp_path / "run.json")
+    assert run_file.read(tmp_path / "run.json").cells[0].name == "a\ufffdb"
 
 
 def test_a_cell_that_left_no_record_was_not_run(tmp_path: Path) -> None:
@@ -461,7 +462,7 @@ def test_a_cell_that_left_no_record_was_not_run(tmp_path: Path) -> None:
     cell(tmp_path / "begun", [CASE], None)
     (tmp_path / "begun" / "cell.json").unlink()
     records.write(tmp_path / "run.json", run.to_json())
-    assert [(c.lifecycle, c.reason) for c in reading.load(tmp_path).cells] == [("not run", "it left no record")] * 2
+    assert [(c.lifecycle, c.reason) for c in reader.load(tmp_path).cells] == [("not run", "it left no record")] * 2
 
 
 @pytest.mark.parametrize(
@@ -479,7 +480,7 @@ def test_own_tests_that_stopped_without_a_failure_did_not_come_to_their_end(
     """`pytest.exit`, a threshold that was missed: pytest alone knows."""
     told = {"ended": "done", "exit": exit, "passed": 2, "failed": failed, "errors": 0, "skipped": 0}
     cell(tmp_path / "one", [CASE], [line(CASE)], with_tests=told)
-    found = reading.load(tmp_path / "one").cells[0].own_tests
+    found = reader.load(tmp_path / "one").cells[0].own_tests
     assert found is not None
     assert found.ended == ended
 
@@ -544,30 +545,30 @@ def one_planned(folder: Path, *libraries: dict[str, object], name: str = "one", 
 @pytest.mark.parametrize("name", ["cu13.0-py3.12-numpy2.4-cudapy13.0-numbacuda0.30", "one"])
 def test_a_cell_has_the_axes_that_its_plan_has_whatever_it_is_called(name: str, tmp_path: Path) -> None:
     """By their names in matrix.yaml, with what the cell has to hold."""
-    (found,) = reading.load(one_planned(tmp_path, name=name)).cells
+    (found,) = reader.load(one_planned(tmp_path, name=name)).cells
     assert (found.axes, found.holds) == (AXES, HOLDS)
 
 
 def test_a_cell_that_is_read_alone_has_the_axes_of_its_own_record(tmp_path: Path) -> None:
     """As if it had been brought without its run; a folder of `check` has none."""
     one_planned(tmp_path)
-    assert reading.load(tmp_path / "one").cells[0].axes == AXES
+    assert reader.load(tmp_path / "one").cells[0].axes == AXES
     (tmp_path / "one" / "cell.json").unlink()
-    assert reading.load(tmp_path / "one").cells[0].axes == {}
+    assert reader.load(tmp_path / "one").cells[0].axes == {}
 
 
 def test_a_cell_without_a_record_has_the_axes_of_its_plan(tmp_path: Path) -> None:
     """It was not run, and it is known what it would have been."""
     one_planned(tmp_path)
     (tmp_path / "one" / "cell.json").unlink()
-    assert reading.load(tmp_path).cells[0].axes == AXES
+    assert reader.load(tmp_path).cells[0].axes == AXES
 
 
 def test_a_record_that_was_planned_otherwise_is_a_mistake(tmp_path: Path) -> None:
     """It is of another cell."""
     one_planned(tmp_path, axes={**AXES, "numpy": "2.5"})
     with pytest.raises(UserError, match=r"cell\.json says that it was planned otherwise than run\.json does"):
-        reading.load(tmp_path)
+        reader.load(tmp_path)
 
 
 @pytest.mark.parametrize("part", ["axes", "holds"])
@@ -579,10 +580,10 @@ def test_a_run_that_an_older_suite_has_made_is_a_sentence(part: str, tmp_path: P
     (tmp_path / "one" / "cell.json").write_text(json.dumps(record))
     told = "the versions that cells were planned with are not in it, so an older version of this suite has made it"
     with pytest.raises(UserError, match=rf"{told}; run the cell again$"):
-        reading.load(tmp_path / "one")
+        reader.load(tmp_path / "one")
     (tmp_path / "run.json").write_text(json.dumps(run))
     with pytest.raises(UserError, match=rf"run\.json: {told}; run it again$"):
-        reading.load(tmp_path)
+        reader.load(tmp_path)
 
 
 @pytest.mark.parametrize(
@@ -596,9 +597,9 @@ def test_a_library_that_could_not_be_used_is_red_whatever_its_axis_is_called(
     libraries: list[dict[str, object]], absent: dict[str, str], tmp_path: Path
 ) -> None:
     """Its name may have an underscore, its tag another name, and its axis too."""
-    run = reading.load(one_planned(tmp_path, *libraries, name="cu13.0-py3.12-numpy2.4-cudabind13.0-numbacuda0.30"))
+    run = reader.load(one_planned(tmp_path, *libraries, name="cu13.0-py3.12-numpy2.4-cudabind13.0-numbacuda0.30"))
     assert run.cells[0].absent == absent
-    judged = gate.judge(run, None, (), gates.present())
+    judged = judgement.judge(run, None, (), gates.present())
     told = [remark.sentence for remark in judged.remarks if remark.kind is Kind.NOT_TESTED]
     assert told == [f"{name} could not be used, so nothing of it was tested: {UNUSABLE}" for name in absent]
     assert judged.exit is Exit.NOT_TESTED
@@ -606,7 +607,7 @@ def test_a_library_that_could_not_be_used_is_red_whatever_its_axis_is_called(
 
 def test_a_library_that_nobody_has_looked_for_could_not_be_used(tmp_path: Path) -> None:
     """Its adapter is not in the cell, or matrix.yaml does not say what its axis stands for."""
-    run = reading.load(one_planned(tmp_path, library("numpy"), library("cuda_python")))
+    run = reader.load(one_planned(tmp_path, library("numpy"), library("cuda_python")))
     assert run.cells[0].absent.keys() == {"numba_cuda"}
     assert "if the axis numba_cuda stands for other libraries" in run.cells[0].absent["numba_cuda"]
 
@@ -616,13 +617,13 @@ def test_a_library_that_nobody_has_looked_for_could_not_be_used(tmp_path: Path) 
 
 def kept(out: Path) -> list[tuple[str, str, str, str]]:
     """What a report says of each case: verdict, code, clause and who is accused."""
-    left = held.left(out)
+    left = check_folder.left(out)
     return [(r.verdict.word, r.code, r.clause, str(r.accused and r.accused.libraries)) for r in left.results]
 
 
 def merged(out: Path) -> list[tuple[str, str, str, str]]:
     """The same of what is merged."""
-    run = reading.load(out)
+    run = reader.load(out)
     wrong = {found.case: run.evidence[found.evidence] for found in run.found(run.cells[0])}
     found = [wrong.get(case) for case in run.cases(run.cells[0])]
     return [

@@ -10,8 +10,8 @@ import pytest
 from packaging.specifiers import SpecifierSet
 
 from conformance.exits import UserError
-from conformance.verdicts import waiver_file
-from conformance.verdicts.waivers import Waiver
+from conformance.gate import waiver_file
+from conformance.gate.waivers import Waiver
 
 from .gates import TODAY, B, cell
 

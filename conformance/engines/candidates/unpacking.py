@@ -15,10 +15,10 @@ from conformance.images.commands import Command
 from conformance.images.process import Shell
 from conformance.matrix.locks import find_uv
 
-from .. import endings
+from .. import exit_states
 from ..model import Candidate, Cell, Ending, Lifecycle, Placed
 from ..records import CANDIDATES
-from . import commands, fitting, placing, wheels
+from . import commands, compatibility, placement, wheels
 
 LIMIT = 3600.0
 
@@ -44,14 +44,14 @@ class Unpacking:
         if cell.unfit:
             return Ending(Lifecycle.UNFIT, cell.unfit)
         holding = (
-            {**placing.held(cell), **{one.name: one.version for one in cell.candidates}} if cell.candidates else {}
+            {**placement.held(cell), **{one.name: one.version for one in cell.candidates}} if cell.candidates else {}
         )
         try:
             return tuple(Placed(one, self._fitting(one, cell, holding)) for one in cell.candidates)
         except Unfit as error:
             return Ending(Lifecycle.UNFIT, str(error))
         except Failed as error:
-            return endings.build_failed(str(error))
+            return exit_states.build_failed(str(error))
 
     def _fitting(self, one: Candidate, cell: Cell, holding: Mapping[str, str]) -> Path:
         """Its folder. What a file says of itself is read before it is unpacked, what an index has afterwards."""
@@ -102,7 +102,7 @@ def _unchanged(one: Candidate, path: Path) -> None:
 
 
 def _check(metadata: Message, one: Candidate, cell: Cell, holding: Mapping[str, str]) -> None:
-    found = fitting.misfits(metadata, holding, cell.python)
+    found = compatibility.misfits(metadata, holding, cell.python)
     if found:
         raise Unfit(f"{one}: {'; '.join(found)}")
 

@@ -2,9 +2,9 @@
 
 from __future__ import annotations
 
+from conformance.checks.catalogue import Case
+from conformance.checks.layouts import Layout
 from conformance.protocols.strided import Broadcast, Index, Step, Transpose, offsets
-from conformance.suite.catalogue import Case
-from conformance.suite.layouts import Layout
 
 BY_DLPACK = '''
 class Shown:

@@ -5,7 +5,7 @@ from __future__ import annotations
 from conformance.protocols.strided import Strided
 
 from ..text import fill
-from .parts import joined
+from .common import joined
 
 STRUCTS = """
 class DLTensor(ctypes.Structure):  # this and the next two as in dlpack.h

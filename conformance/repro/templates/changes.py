@@ -2,13 +2,13 @@
 
 from __future__ import annotations
 
-from conformance.suite.catalogue import Case
-from conformance.suite.layouts import layout
+from conformance.checks.catalogue import Case
+from conformance.checks.layouts import layout
 
 from ..text import fill
 from . import Readable, template
 from .arrays import ADDRESS, VALUES, made, taken
-from .parts import END, joined, start
+from .common import END, joined, start
 
 _CHANGES = {
     "data": "x.data = torch.zeros_like(x)",

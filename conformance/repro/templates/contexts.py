@@ -2,12 +2,12 @@
 
 from __future__ import annotations
 
-from conformance.suite.catalogue import Case
+from conformance.checks.catalogue import Case
 
 from ..text import fill
 from . import Readable, template
+from .common import Words, joined, start
 from .handovers import JUDGED
-from .parts import Words, joined, start
 from .streams import HOLD
 
 _OWN = Words("import numpy\nimport pycuda.driver\nimport pycuda.gpuarray", "", "", '"pycuda": pycuda.VERSION_TEXT')

@@ -2,11 +2,11 @@
 
 from __future__ import annotations
 
-from conformance.suite.catalogue import Case
+from conformance.checks.catalogue import Case
 
 from ..text import fill
 from . import Readable, template
-from .parts import END, joined, start
+from .common import END, joined, start
 
 _THREADS = """
 ours, theirs, seen = cvcuda.Stream(), cvcuda.Stream(), []

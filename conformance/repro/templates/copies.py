@@ -2,16 +2,16 @@
 
 from __future__ import annotations
 
+from conformance.checks.catalogue import Case
+from conformance.checks.layouts import layout
 from conformance.protocols.strided import packed
-from conformance.suite.catalogue import Case
-from conformance.suite.layouts import layout
 
 from ..text import fill
 from . import Readable, template
 from .arrays import ADDRESS, made
 from .arrays import taken as import_of
 from .capsules import exporter
-from .parts import END, joined, start
+from .common import END, joined, start
 
 _ALIGNED = """
 room = numpy.zeros(48 + 256, "uint8")

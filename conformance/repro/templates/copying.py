@@ -2,12 +2,12 @@
 
 from __future__ import annotations
 
-from conformance.suite.catalogue import Case
+from conformance.checks.catalogue import Case
 
 from ..text import fill
 from . import Readable, template
 from .capsules import READER, STRUCTS
-from .parts import END, joined, start
+from .common import END, joined, start
 from .streams import HOLD
 
 _COPIED = '''

@@ -2,14 +2,14 @@
 
 from __future__ import annotations
 
-from conformance.suite.catalogue import Case
-from conformance.suite.layouts import layout
+from conformance.checks.catalogue import Case
+from conformance.checks.layouts import layout
 
 from ..text import fill
 from . import Readable, template
 from .arrays import made, with_numpy
 from .capsules import allocated
-from .parts import BEGIN, END, joined, start
+from .common import BEGIN, END, joined, start
 
 _EMPTY = """
 «before»

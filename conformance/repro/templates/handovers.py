@@ -6,11 +6,11 @@ the control.
 
 from __future__ import annotations
 
-from conformance.suite.catalogue import Case
+from conformance.checks.catalogue import Case
 
 from ..text import fill
 from . import Readable, template
-from .parts import joined
+from .common import joined
 from .streams import Side, prologue, sides, together, writes_imports
 
 JUDGED = """

@@ -2,12 +2,12 @@
 
 from __future__ import annotations
 
-from conformance.suite.catalogue import Case
+from conformance.checks.catalogue import Case
 
 from ..text import fill
 from . import Readable, template
 from .arrays import BY_CAI
-from .parts import BEGIN, END, joined, start
+from .common import BEGIN, END, joined, start
 from .streams import NEW_STREAM
 
 _DROPPED = f"""

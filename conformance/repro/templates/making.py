@@ -5,12 +5,12 @@ from __future__ import annotations
 from conformance.adapters import registry
 from conformance.adapters.making import Making
 from conformance.adapters.special import named
-from conformance.suite.catalogue import Case
+from conformance.checks.catalogue import Case
 
 from ..text import fill
 from . import Readable, template
 from .arrays import BY_CAI, VALUES, taken
-from .parts import END, joined, start
+from .common import END, joined, start
 
 _TAKEN = """
 x = «made»

@@ -4,12 +4,12 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
-from conformance.suite.catalogue import Case
+from conformance.checks.catalogue import Case
 
 from ..text import fill
 from . import Readable, template
 from .capsules import READER, STRUCTS
-from .parts import END, joined, peek, start
+from .common import END, joined, peek, start
 
 
 @dataclass(frozen=True)

@@ -8,11 +8,11 @@ from __future__ import annotations
 from collections.abc import Iterable
 from dataclasses import dataclass
 
-from conformance.suite.catalogue import Case
+from conformance.checks.catalogue import Case
 
 from ..text import fill
 from .arrays import BY_CAI
-from .parts import joined, start
+from .common import joined, start
 
 HOLD = '''
 def hold(stream, seconds):

@@ -2,14 +2,14 @@
 
 from __future__ import annotations
 
+from conformance.checks.catalogue import Case
 from conformance.protocols.strided import packed
-from conformance.suite.catalogue import Case
 
 from ..text import fill
 from . import Readable, template
 from .arrays import BY_CAI, BY_DLPACK, with_numpy
 from .capsules import allocated, exporter
-from .parts import END, joined, start
+from .common import END, joined, start
 
 # -- bool that becomes a number
 

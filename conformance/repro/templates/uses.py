@@ -2,15 +2,15 @@
 
 from __future__ import annotations
 
+from conformance.checks.catalogue import Case
+from conformance.checks.layouts import Layout, layout
 from conformance.protocols.strided import Index, apply, packed
-from conformance.suite.catalogue import Case
-from conformance.suite.layouts import Layout, layout
 
 from ..text import fill
 from . import Readable, template
 from .arrays import BY_CAI, VALUES, made, taken, with_numpy
 from .capsules import exporter
-from .parts import END, joined, start
+from .common import END, joined, start
 
 _FORM = Layout("c-order", (3, 4))
 _TAKEN = """

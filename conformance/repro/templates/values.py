@@ -2,14 +2,14 @@
 
 from __future__ import annotations
 
-from conformance.suite.catalogue import Case
-from conformance.suite.layouts import NEGATIVE, Layout, layout
+from conformance.checks.catalogue import Case
+from conformance.checks.layouts import NEGATIVE, Layout, layout
 
 from ..text import fill
 from . import Readable, template
 from .arrays import ADDRESS, BY_CAI, VALUES, counted, made, taken, with_numpy
 from .capsules import READER, STRUCTS, allocated, exporter
-from .parts import BEGIN, END, joined, start
+from .common import BEGIN, END, joined, start
 
 _ARRAY = """
 x = «made»

@@ -12,18 +12,18 @@ from collections import Counter
 from collections.abc import Callable, Iterator, Sequence
 from itertools import islice
 
-from conformance import files
+from conformance import faults, files
 from conformance.adapters.base import Device
+from conformance.checks.libraries import REFERENCE, Environment
+from conformance.console.progress import Progress
+from conformance.console.screen import Screen
 from conformance.exits import Exit, UserError, given_by
-from conformance.reference import faults
-from conformance.report import terminal
 from conformance.selftest.model import Stage
 from conformance.selftest.running import Width
 from conformance.settings import Mistake
 from conformance.signals import Stops
-from conformance.suite.libraries import REFERENCE, Environment
 
-from . import drawing, running, showing, wrapped
+from . import display, drawing, running, wrapped
 from .account import Account
 from .reach import useful
 from .subjects import wrapped_stages
@@ -97,7 +97,7 @@ def conditional(options: argparse.Namespace, stage: Stage, measured: Environment
         raise UserError(f"{chosen} cannot be tried here: {why}; leave it out")
     found_cases = stage.cases(measured) if chosen == REFERENCE else wrapped.cases(library)
     cases = tuple(useful(found_cases))
-    progress = terminal.Progress(sys.stderr)
+    progress = Progress(sys.stderr)
     named = len(options.wanted) if options.wanted and options.wanted != [chosen] else 0
     with Stops() as stops:
         found = running.run(cases, library, streams(options, seed, chosen), processes, _told(progress, named), stops)
@@ -105,7 +105,7 @@ def conditional(options: argparse.Namespace, stage: Stage, measured: Environment
     account = Account(
         seed, tuple(found.tried), found.cases, tuple(found.accused), tuple(dict.fromkeys(found.lost)), dict(rules)
     )
-    showing.show(terminal.Screen.of(sys.stdout), account)
+    display.show(Screen.of(sys.stdout), account)
     if options.json:
         with given_by("--json", options.json):
             files.write(options.json, json.dumps(account.to_json(), indent=1, ensure_ascii=False) + "\n")
@@ -133,7 +133,7 @@ def streams(
     return [(drawing.sampled(1, seed, stage), singles), (drawing.sampled(2, seed, stage), options.conditional)]
 
 
-def _told(progress: terminal.Progress, named: int) -> Callable[[int, int | None], None]:
+def _told(progress: Progress, named: int) -> Callable[[int, int | None], None]:
     """Show the number of tried faults. ``named`` is the number of faults on the command line."""
 
     def told(done: int, planned: int | None) -> None:

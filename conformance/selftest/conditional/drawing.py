@@ -7,9 +7,9 @@ from collections.abc import Iterator
 from functools import cache
 from itertools import combinations, product
 
-from conformance.reference import faults
-from conformance.suite.libraries import REFERENCE
-from conformance.suite.outcomes import Side
+from conformance import faults
+from conformance.checks.libraries import REFERENCE
+from conformance.checks.outcomes import Side
 
 from . import witness, wrapped
 from .levels import (

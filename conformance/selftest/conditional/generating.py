@@ -7,8 +7,8 @@ from functools import cache, partial
 from inspect import isfunction
 from typing import Any, cast
 
+from conformance import faults
 from conformance.protocols import capsule
-from conformance.reference import faults
 from conformance.reference.exporter import Exporter
 from conformance.reference.importer import Importer
 

@@ -6,9 +6,9 @@ from collections import defaultdict
 from collections.abc import Iterable, Sequence
 
 from conformance.adapters.base import Device, Protocol
-from conformance.suite.catalogue import Case
-from conformance.suite.points import LEGACY, Point
-from conformance.suite.repeated import EXCHANGE
+from conformance.checks.catalogue import Case
+from conformance.checks.points import LEGACY, Point
+from conformance.checks.repeated_checks import EXCHANGE
 
 from .levels import ACCESS, COUNT, FORK, FORM, LAYOUT, OFFSET, PATH, RANK, SIZE, STRIDES, THREAD, Level, of_type
 

@@ -5,11 +5,11 @@ from __future__ import annotations
 from dataclasses import dataclass
 from functools import lru_cache
 
+from conformance.checks.patterns import pattern
 from conformance.protocols.dtypes import DTYPES, DType
 from conformance.protocols.strided import Strided, c_strides, packed, span
 from conformance.reference.exporter import Exporter
 from conformance.reference.memory import Memory
-from conformance.suite.patterns import pattern
 
 from .levels import (
     ACCESS,

@@ -14,15 +14,15 @@ from dataclasses import dataclass, field, replace
 
 from conformance.adapters.base import Adapter
 from conformance.adapters.reference import ReferenceAdapter
-from conformance.execution.accusing import accused
+from conformance.checks.catalogue import Case, Isolation, catalogue
+from conformance.checks.libraries import REFERENCE
+from conformance.checks.outcomes import Side
+from conformance.execution.accusations import accused
 from conformance.execution.results import ACCUSING, Result
 from conformance.reference.exporter import Exporter
 from conformance.reference.importer import Importer
 from conformance.selftest.accusations import FAULTY, placed
 from conformance.selftest.trials import Bench
-from conformance.suite.catalogue import Case, Isolation, catalogue
-from conformance.suite.libraries import REFERENCE
-from conformance.suite.outcomes import Side
 
 from . import matching
 from .generating import noting

@@ -11,8 +11,8 @@ from itertools import islice
 from pathlib import Path
 
 from conformance import private
+from conformance.checks.catalogue import Case
 from conformance.signals import Stops
-from conformance.suite.catalogue import Case
 
 from .matching import is_point
 from .trying import Candidate, Tried

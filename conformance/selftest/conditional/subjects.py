@@ -5,16 +5,16 @@ from __future__ import annotations
 from abc import ABC, abstractmethod
 from functools import cache
 
+from conformance import faults
 from conformance.adapters.base import Adapter
-from conformance.reference import faults
+from conformance.checks.catalogue import Case
+from conformance.checks.libraries import REFERENCE
+from conformance.checks.outcomes import Side
 from conformance.reference.exporter import Exporter
 from conformance.reference.importer import Importer
 from conformance.selftest.accusations import FAULTY, placed
 from conformance.selftest.model import Stage
 from conformance.selftest.stages import stages
-from conformance.suite.catalogue import Case
-from conformance.suite.libraries import REFERENCE
-from conformance.suite.outcomes import Side
 
 from . import reach, witness
 from .generating import conditional, overridden

@@ -15,13 +15,13 @@ from dataclasses import dataclass
 from typing import NoReturn
 from unittest import mock
 
+from conformance.checks import children, leaks, offers
+from conformance.checks.catalogue import Case
+from conformance.checks.exchange import brief
 from conformance.execution.results import ACCUSING
 from conformance.selftest.model import ALL_FAULTS
 from conformance.selftest.trials import Bench
 from conformance.suggestions import meant
-from conformance.suite import children, leaks, offers
-from conformance.suite.catalogue import Case
-from conformance.suite.exchange import brief
 from conformance.verdict import Verdict
 
 from . import levels, matching, subjects

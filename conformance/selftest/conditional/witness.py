@@ -16,9 +16,9 @@ from functools import lru_cache
 from itertools import zip_longest
 from typing import Any
 
+from conformance import faults
 from conformance.protocols import capsule, dlpack
 from conformance.protocols.strided import Index, c_strides
-from conformance.reference import faults
 from conformance.reference.exporter import NEWEST, REMOVED, Exporter
 from conformance.reference.importer import Imported, Importer
 from conformance.reference.managed import Deleter, settle

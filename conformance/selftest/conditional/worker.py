@@ -18,9 +18,9 @@ from functools import partial
 from pathlib import Path
 from typing import IO, Any
 
-from conformance.suite import children
-from conformance.suite.catalogue import Case, catalogue
-from conformance.suite.libraries import REFERENCE
+from conformance.checks import children
+from conformance.checks.catalogue import Case, catalogue
+from conformance.checks.libraries import REFERENCE
 
 from . import reach, trying, wrapped
 from .reach import Reach

@@ -14,6 +14,12 @@ from typing import Any
 
 from conformance.adapters import registry
 from conformance.adapters.base import Adapter, Device, Protocol, Trait
+from conformance.checks import points as suite_points
+from conformance.checks.catalogue import Case, catalogue
+from conformance.checks.forks import in_child
+from conformance.checks.offers import Offered
+from conformance.checks.outcomes import Side
+from conformance.checks.patterns import pattern
 from conformance.protocols import capsule, dlpack
 from conformance.reference.exporter import NEWEST, Exporter
 from conformance.reference.managed import settle
@@ -21,12 +27,6 @@ from conformance.reference.memory import HostMemory
 from conformance.selftest import real
 from conformance.selftest.model import Fault, Stage
 from conformance.selftest.wrapping import Opened, Real, Wrapper, wrap
-from conformance.suite import points as suite_points
-from conformance.suite.catalogue import Case, catalogue
-from conformance.suite.forks import in_child
-from conformance.suite.offers import Offered
-from conformance.suite.outcomes import Side
-from conformance.suite.patterns import pattern
 
 from .generating import Decide, overridden
 from .knowing import Life

@@ -6,8 +6,8 @@ from collections.abc import Iterable, Iterator
 from dataclasses import replace
 
 from conformance.adapters.base import Device, Protocol, Trait
-from conformance.suite.catalogue import Case, catalogue
-from conformance.suite.libraries import REFERENCE, Environment, Library
+from conformance.checks.catalogue import Case, catalogue
+from conformance.checks.libraries import REFERENCE, Environment, Library
 
 _BOTH = (Protocol.DLPACK, Protocol.CAI)
 

@@ -9,9 +9,9 @@ from typing import Any
 from conformance.adapters.base import Adapter, Device, Protocol, Trait, View
 from conformance.adapters.numpy import NumpyAdapter, dtype_name, numpy_dtype
 from conformance.adapters.reference import ReferenceAdapter
+from conformance.checks.libraries import Environment, Library, Side
 from conformance.protocols.dtypes import DType
 from conformance.protocols.strided import Step
-from conformance.suite.libraries import Environment, Library, Side
 
 from . import memory
 from .array import Array

@@ -7,10 +7,10 @@ from typing import Any
 
 from conformance.adapters.base import Adapter, Device, Trait
 from conformance.adapters.reference import ReferenceAdapter
+from conformance.checks.libraries import Environment
 from conformance.reference.exporter import Exporter
 from conformance.reference.importer import Importer
 from conformance.reference.streams import LEGACY, PER_THREAD, Streams, WorkStream
-from conformance.suite.libraries import Environment
 
 from .contexts import Context, Contexts, Defaults, module
 from .libraries import library

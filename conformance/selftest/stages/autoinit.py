@@ -7,14 +7,14 @@ import signal
 from collections.abc import Iterator
 from typing import Any, NoReturn
 
+from conformance.checks.catalogue import Case
+from conformance.checks.libraries import Environment
 from conformance.selftest.make_believe import libraries, memory, programs
 from conformance.selftest.make_believe.cvcuda import CvcudaTensor
 from conformance.selftest.make_believe.environments import planned, shared
 from conformance.selftest.make_believe.programs import Modules, in_programs
 from conformance.selftest.make_believe.pycuda import GPUArray
 from conformance.selftest.model import Stage
-from conformance.suite.catalogue import Case
-from conformance.suite.libraries import Environment
 
 
 def _cases(environment: Environment) -> Iterator[Case]:

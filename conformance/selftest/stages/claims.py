@@ -6,6 +6,9 @@ import ctypes
 from collections.abc import Iterator
 from typing import Any
 
+from conformance.checks.buffers import DeviceBuffer
+from conformance.checks.catalogue import Case, catalogue
+from conformance.checks.libraries import Environment
 from conformance.selftest.make_believe import libraries, memory
 from conformance.selftest.make_believe.array import Array
 from conformance.selftest.make_believe.cvcuda import CvcudaTensor
@@ -13,9 +16,6 @@ from conformance.selftest.make_believe.environments import planned, shared
 from conformance.selftest.make_believe.pycuda import GPUArray
 from conformance.selftest.make_believe.torch import Tensor
 from conformance.selftest.model import Partners, Stage
-from conformance.suite.buffers import DeviceBuffer
-from conformance.suite.catalogue import Case, catalogue
-from conformance.suite.libraries import Environment
 
 _ELSEWHERE = ("claim.installation", "claim.pycuda-autoinit")
 """What is not seen in arrays: stages of their own show it."""

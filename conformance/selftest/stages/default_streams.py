@@ -12,17 +12,17 @@ from contextlib import contextmanager
 from typing import Any
 
 from conformance.adapters.base import Device, Protocol
+from conformance.checks.catalogue import Case
+from conformance.checks.libraries import Environment
+from conformance.faults.stream import PublishesNone
+from conformance.programs import default_stream
 from conformance.reference.exporter import Exporter
-from conformance.reference.faults.stream import PublishesNone
 from conformance.reference.importer import Imported, Importer
 from conformance.reference.streams import LEGACY, PER_THREAD, WorkStream
 from conformance.selftest.make_believe import driver
 from conformance.selftest.make_believe.environments import planned, shared, with_gpus
 from conformance.selftest.make_believe.installing import MadeUpLibrary, Site, come_first
 from conformance.selftest.model import Stage
-from conformance.suite.catalogue import Case
-from conformance.suite.libraries import Environment
-from conformance.suite.programs import default_stream
 
 _INVARIANT = "crossing.default-stream"
 _NAME = "cuda_python"

@@ -9,13 +9,13 @@ from typing import Any
 from conformance.adapters.base import Device, Protocol
 from conformance.adapters.reference import ReferenceAdapter
 from conformance.adapters.special import Foreign, State, Use
+from conformance.checks.catalogue import Case
+from conformance.checks.libraries import REFERENCE, Environment, Library, Side
 from conformance.protocols.dlpack import DLFlags
 from conformance.protocols.dtypes import NARROW, DLCode, DType, dtype
 from conformance.reference.exporter import Exporter
 from conformance.selftest.make_believe.environments import planned
 from conformance.selftest.model import Partners, Stage
-from conformance.suite.catalogue import Case
-from conformance.suite.libraries import REFERENCE, Environment, Library, Side
 
 _NAME = "plugin"
 _FOREIGN, _NARROW = "dtype.unsupported-export", "dtype.sub-byte-export"

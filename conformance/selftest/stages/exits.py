@@ -13,6 +13,8 @@ from collections.abc import Iterator
 from typing import Any
 
 from conformance.adapters.reference import ReferenceAdapter
+from conformance.checks.catalogue import Case
+from conformance.checks.libraries import REFERENCE, Environment
 from conformance.protocols import capsule
 from conformance.protocols.dlpack import Tensor
 from conformance.reference.exporter import Exporter
@@ -20,8 +22,6 @@ from conformance.reference.importer import Importer
 from conformance.reference.managed import Fields, Managed
 from conformance.selftest.make_believe.environments import on_host, planned
 from conformance.selftest.model import Partners, Stage
-from conformance.suite.catalogue import Case
-from conformance.suite.libraries import REFERENCE, Environment
 
 _IMPORT, _CAPSULE, _THREAD = (
     "lifetime.import-until-exit",

@@ -12,14 +12,14 @@ from typing import Any, TypeVar
 
 from conformance.adapters.base import Device, Protocol
 from conformance.adapters.reference import ReferenceAdapter
+from conformance.checks import deadline
+from conformance.checks.catalogue import Case
+from conformance.checks.libraries import REFERENCE, Environment
 from conformance.reference.importer import Imported
 from conformance.selftest.make_believe import driver
 from conformance.selftest.make_believe.environments import planned, with_gpus
 from conformance.selftest.make_believe.installing import MadeUpLibrary
 from conformance.selftest.model import Partners, Stage
-from conformance.suite import deadline
-from conformance.suite.catalogue import Case
-from conformance.suite.libraries import REFERENCE, Environment
 
 _FORK = "context.after-fork"
 _NAME = "two"

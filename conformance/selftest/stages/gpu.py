@@ -14,6 +14,9 @@ from unittest import mock
 
 from conformance.adapters.base import Trait
 from conformance.adapters.reference import ReferenceAdapter
+from conformance.checks import offers
+from conformance.checks.catalogue import Case
+from conformance.checks.libraries import REFERENCE, Environment
 from conformance.cuda import context
 from conformance.cuda.memory import Kind
 from conformance.protocols.dlpack import Tensor
@@ -28,9 +31,6 @@ from conformance.selftest.make_believe import driver
 from conformance.selftest.make_believe.environments import planned, with_gpus
 from conformance.selftest.make_believe.installing import Site
 from conformance.selftest.model import Partners, Stage
-from conformance.suite import offers
-from conformance.suite.catalogue import Case
-from conformance.suite.libraries import REFERENCE, Environment
 
 _MEMORY, _HOST, _OWN, _IPC = (
     "lifetime.device-memory",

@@ -11,13 +11,13 @@ from collections.abc import Iterator
 from typing import Any
 
 from conformance.adapters.base import Device, Protocol
+from conformance.checks import deadline
+from conformance.checks.catalogue import Case
+from conformance.checks.libraries import Environment
 from conformance.reference.importer import Imported
 from conformance.selftest.make_believe.environments import first, on_host
 from conformance.selftest.make_believe.installing import MadeUpLibrary, Site
 from conformance.selftest.model import Partners, Stage
-from conformance.suite import deadline
-from conformance.suite.catalogue import Case
-from conformance.suite.libraries import Environment
 
 _BOTH = ("imports.pair", "imports.rotation")
 _NAMES = ("one", "two", "three")

@@ -13,14 +13,14 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from unittest import mock
 
+from conformance.checks.catalogue import Case
+from conformance.checks.libraries import Environment
 from conformance.cuda import context
 from conformance.selftest.make_believe import driver
 from conformance.selftest.make_believe.environments import first, with_gpus
 from conformance.selftest.make_believe.installing import MadeUpLibrary, Site
 from conformance.selftest.model import Stage
 from conformance.suite import test_imports
-from conformance.suite.catalogue import Case
-from conformance.suite.libraries import Environment
 
 _LOCK, _CONTEXT = "imports.gil-stays-off", "context.import-alone"
 

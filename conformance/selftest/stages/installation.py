@@ -7,12 +7,12 @@ from contextlib import AbstractContextManager
 from dataclasses import replace
 
 from conformance.adapters import registry
+from conformance.checks.catalogue import Case
+from conformance.checks.libraries import Environment
 from conformance.selftest.make_believe import distributions, libraries
 from conformance.selftest.make_believe.distributions import MadeUp
 from conformance.selftest.make_believe.environments import planned, shared
 from conformance.selftest.model import Partners, Stage
-from conformance.suite.catalogue import Case
-from conformance.suite.libraries import Environment
 
 _NAMES = ("torch", "cupy", "pycuda")
 _LARGE = 600 << 20

@@ -12,13 +12,13 @@ from typing import Any
 from conformance.adapters.base import Device, Protocol
 from conformance.adapters.pycuda import PycudaAdapter
 from conformance.adapters.reference import ReferenceAdapter
+from conformance.checks.catalogue import Case
+from conformance.checks.libraries import REFERENCE, Environment
+from conformance.ordering.handover import Call
 from conformance.selftest.make_believe import driver, memory
 from conformance.selftest.make_believe.environments import planned, shared, with_gpus
 from conformance.selftest.make_believe.pycuda import Kernels, Pycuda
 from conformance.selftest.model import Partners, Stage
-from conformance.suite.catalogue import Case
-from conformance.suite.libraries import REFERENCE, Environment
-from conformance.suite.order.handover import Call
 
 _ADDRESS, _EMPTY, _ORDER = "argument.address", "argument.empty", "ordering.handover"
 

@@ -10,18 +10,18 @@ import signal
 from collections.abc import Iterator
 from contextlib import contextmanager
 
+from conformance.checks.catalogue import Case
+from conformance.checks.libraries import REFERENCE, Environment
+from conformance.faults.ordering import IgnoresThePublishedStream
+from conformance.faults.stream import PublishesNone
+from conformance.programs.opt_out import SWITCHES
 from conformance.reference.exporter import Exporter
-from conformance.reference.faults.ordering import IgnoresThePublishedStream
-from conformance.reference.faults.stream import PublishesNone
 from conformance.reference.importer import Importer
 from conformance.reference.streams import LEGACY
 from conformance.selftest.make_believe import driver
 from conformance.selftest.make_believe.environments import planned, shared, with_gpus
 from conformance.selftest.make_believe.installing import MadeUpLibrary, Site, come_first
 from conformance.selftest.model import Stage
-from conformance.suite.catalogue import Case
-from conformance.suite.libraries import REFERENCE, Environment
-from conformance.suite.programs.opt_out import SWITCHES
 
 _INVARIANT = "crossing.opt-out"
 _NAME = "cupy"

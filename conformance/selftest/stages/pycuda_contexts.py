@@ -12,14 +12,14 @@ from contextlib import contextmanager
 from typing import Any
 
 from conformance.adapters.base import Device, Protocol
+from conformance.checks.catalogue import Case
+from conformance.checks.libraries import Environment
 from conformance.cuda import context
 from conformance.reference.importer import Imported
 from conformance.selftest.make_believe import driver
 from conformance.selftest.make_believe.environments import first, with_gpus
 from conformance.selftest.make_believe.installing import MadeUpLibrary, Site, come_first
 from conformance.selftest.model import Partners, Stage
-from conformance.suite.catalogue import Case
-from conformance.suite.libraries import Environment
 
 _PYCUDA = "context.pycuda"
 _SITE = Site("pycuda", "torch", first=(driver.believe, come_first))

@@ -6,13 +6,13 @@ from collections.abc import Iterable, Iterator
 from contextlib import contextmanager
 from unittest import mock
 
+from conformance import faults
 from conformance.adapters.reference import ReferenceAdapter
-from conformance.reference import faults
+from conformance.checks import leaks, offers
+from conformance.checks.catalogue import Case, catalogue
+from conformance.checks.libraries import REFERENCE, Environment
 from conformance.selftest.accusations import Accusation, Run, of_reference
 from conformance.selftest.model import Fault, Partners, Spoil, Stage
-from conformance.suite import leaks, offers
-from conformance.suite.catalogue import Case, catalogue
-from conformance.suite.libraries import REFERENCE, Environment
 
 _PATIENCE = 0.02
 """Seconds. The reference releases what it has at once, so what a fault never releases need not be waited for."""

@@ -9,6 +9,8 @@ from collections.abc import Iterator
 from typing import Any
 
 from conformance.adapters.reference import ReferenceAdapter
+from conformance.checks.catalogue import Case
+from conformance.checks.libraries import REFERENCE, Environment
 from conformance.protocols.dlpack import Tensor
 from conformance.reference.exporter import Exporter
 from conformance.reference.importer import Imported, Importer
@@ -16,8 +18,6 @@ from conformance.reference.managed import Fields
 from conformance.reference.streams import LEGACY
 from conformance.selftest.make_believe.environments import planned
 from conformance.selftest.model import Partners, Stage
-from conformance.suite.catalogue import Case
-from conformance.suite.libraries import REFERENCE, Environment
 
 _INVARIANT = "ordering.reuse"
 _writers: dict[int, int] = {}

@@ -9,6 +9,8 @@ from typing import Any, TypeVar
 
 from conformance.adapters.base import Device
 from conformance.adapters.reference import ReferenceAdapter
+from conformance.checks.catalogue import Case, catalogue
+from conformance.checks.libraries import Environment
 from conformance.reference.exporter import Exporter
 from conformance.reference.importer import Importer
 from conformance.reference.streams import LEGACY, PER_THREAD, WorkStream, current
@@ -17,8 +19,6 @@ from conformance.selftest.make_believe.contexts import Context, Defaults
 from conformance.selftest.make_believe.environments import planned, shared
 from conformance.selftest.make_believe.streaming import Cvcuda, Wrapping
 from conformance.selftest.model import Partners, Spoil, Stage
-from conformance.suite.catalogue import Case, catalogue
-from conformance.suite.libraries import Environment
 
 Part = TypeVar("Part", bound=type)
 

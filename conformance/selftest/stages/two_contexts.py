@@ -14,17 +14,17 @@ from unittest import mock
 
 from conformance.adapters import registry
 from conformance.adapters.base import Adapter, Device, Protocol
+from conformance.checks.catalogue import Case
+from conformance.checks.libraries import Environment
 from conformance.cuda import context
-from conformance.reference.faults.ordering import IgnoresThePublishedStream
+from conformance.faults.ordering import IgnoresThePublishedStream
+from conformance.ordering import two_contexts
 from conformance.reference.importer import Imported, Importer
 from conformance.reference.memory import simulated
 from conformance.selftest.make_believe import driver
 from conformance.selftest.make_believe.environments import first, with_gpus
 from conformance.selftest.make_believe.installing import MadeUpLibrary
 from conformance.selftest.model import Partners, Stage
-from conformance.suite.catalogue import Case
-from conformance.suite.libraries import Environment
-from conformance.suite.order import two_contexts
 
 _INVARIANT = "crossing.contexts"
 
@@ -42,7 +42,7 @@ class Other(MadeUpLibrary):
 
 
 _made: Partners = {}
-"""What :mod:`conformance.suite.order.two_contexts` finds in the registry."""
+"""What :mod:`conformance.ordering.two_contexts` finds in the registry."""
 
 
 def _partners() -> Partners:

@@ -9,6 +9,8 @@ from dataclasses import replace
 from typing import Any
 
 from conformance.adapters.base import Device, Protocol, View
+from conformance.checks.catalogue import Case
+from conformance.checks.libraries import REFERENCE, Environment
 from conformance.cuda import context
 from conformance.reference.exporter import Exporter
 from conformance.reference.importer import Imported
@@ -16,8 +18,6 @@ from conformance.selftest.make_believe import driver
 from conformance.selftest.make_believe.environments import planned, shared, with_gpus
 from conformance.selftest.make_believe.installing import MadeUpLibrary, Site
 from conformance.selftest.model import Stage
-from conformance.suite.catalogue import Case
-from conformance.suite.libraries import REFERENCE, Environment
 
 _UNTOUCHED, _REMAPPED = "devices.untouched", "devices.remapped"
 _SITE = Site("two", first=(driver.believe,))

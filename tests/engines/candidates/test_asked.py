@@ -7,7 +7,7 @@ from pathlib import Path
 import pytest
 from wheels import make
 
-from conformance.engines.candidates import asked, wheels
+from conformance.engines.candidates import requests, wheels
 
 
 def test_a_wheel_or_a_requirement_is_a_candidate(tmp_path: Path) -> None:
@@ -15,7 +15,7 @@ def test_a_wheel_or_a_requirement_is_a_candidate(tmp_path: Path) -> None:
     wheel = make(tmp_path, "cvcuda-cu13", "0.20.0", {"cvcuda.py": ""})
     texts = (f"cvcuda={wheel}", f"CVCUDA_cu13={wheel}", "numpy==2.6.0rc1", "cvcuda=cvcuda-cu12>=0.20.0rc1", "torch")
     for text, name, versions in zip(texts, ("cvcuda-cu13", "cvcuda-cu13", "numpy", "cvcuda-cu12", "torch"), ("", "", "==2.6.0rc1", ">=0.20.0rc1", "")):  # fmt: skip
-        ((found,), mistakes) = asked.read([text])
+        ((found,), mistakes) = requests.read([text])
         assert (found.name, found.versions, mistakes) == (name, versions, [])
         assert (found.wheel is not None) == text.endswith(".whl")
 
@@ -42,7 +42,7 @@ def test_a_wheel_tells_its_version_and_its_digest(tmp_path: Path) -> None:
 )
 def test_what_is_no_candidate_is_one_sentence(text: str, sentence: str) -> None:
     """With what to give instead."""
-    found, (told,) = asked.read([text])
+    found, (told,) = requests.read([text])
     assert found == []
     assert told.startswith(f"--candidate {text}: ")
     assert sentence in told
@@ -55,7 +55,7 @@ def test_a_file_that_is_no_wheel_is_told(tmp_path: Path) -> None:
     renamed = make(tmp_path, "stripes", "1.1").rename(tmp_path / "stripes-2.0-py3-none-any.whl")
     empty = make(tmp_path, "empty", "1", {"empty-1.data/data/x.txt": ""})
     ours = make(tmp_path, "other", "1", {"conformance/__init__.py": ""})
-    _, told = asked.read(
+    _, told = requests.read(
         [
             f"x={tmp_path / 'notes.txt'}",
             f"x={tmp_path / 'x-1-py3-none-any.whl'}",
@@ -71,7 +71,7 @@ def test_a_file_that_is_no_wheel_is_told(tmp_path: Path) -> None:
 
 def test_a_distribution_is_given_once() -> None:
     """Whatever it is called."""
-    _, (told,) = asked.read(["numpy==2.6", "NumPy==2.7"])
+    _, (told,) = requests.read(["numpy==2.6", "NumPy==2.7"])
     assert "numpy: it is given 2 times" in told
 
 

@@ -6,7 +6,7 @@ from email.parser import HeaderParser
 
 import pytest
 
-from conformance.engines.candidates.fitting import misfits
+from conformance.engines.candidates.compatibility import misfits
 
 HELD = {"numpy": "2.0.2", "cupy-cuda13x": "14.2.0", "stripes": "1.1rc1"}
 

@@ -13,9 +13,9 @@ from matrix import package_index
 from wheels import make
 
 from conformance.engines.candidates import wheels
-from conformance.engines.candidates.asked import read
 from conformance.engines.candidates.index import File, Index, choose
-from conformance.engines.candidates.placing import Placing
+from conformance.engines.candidates.placement import Placing
+from conformance.engines.candidates.requests import read
 from conformance.engines.candidates.unpacking import Unpacking
 from conformance.engines.model import Candidate, Cell, Ending, Lifecycle
 from conformance.exits import UserError

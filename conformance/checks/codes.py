@@ -1,0 +1,393 @@
+"""The codes of failures: a stable name for each way to fail, whatever words a report finds for it.
+
+Waivers, findings and JUnit match codes. The sentences here can be improved without breaking any of them.
+"""
+
+from __future__ import annotations
+
+from enum import Enum
+
+from conformance.protocols.clauses import Role
+
+
+class Facet(str, Enum):
+    """What else, beside library and code, tells one cause from another."""
+
+    SIDE = "side"
+    """Whether the library produced or consumed."""
+    PROTOCOL = "protocol"
+    """DLPack and the CUDA Array Interface are handled in different code."""
+    STEP = "step"
+    """What the process was doing when it died."""
+    GIVEN = "given"
+    """What is special about the input (:attr:`~conformance.checks.outcomes.Failure.given`)."""
+
+
+_SIDE = (Facet.SIDE,)
+_PROTOCOL = (Facet.SIDE, Facet.PROTOCOL)
+_GIVEN = (Facet.SIDE, Facet.GIVEN)
+_BOTH = (Facet.SIDE, Facet.PROTOCOL, Facet.GIVEN)
+_STEP = (Facet.SIDE, Facet.STEP, Facet.GIVEN)
+
+
+class Code(str, Enum):
+    """A way to fail. The value is the slug in results, findings, waivers and JUnit.
+
+    ``cause`` is the slug of the causes that its failures are put under: codes that show one mistake from several angles share it.
+    ``facets`` are what else keeps causes apart. ``producer`` and ``consumer`` say what the accused side does, after its name.
+    """
+
+    cause: str
+    facets: tuple[Facet, ...]
+    producer: str
+    consumer: str
+
+    def __new__(cls, slug: str, facets: tuple[Facet, ...], producer: str, consumer: str = "", cause: str = "") -> Code:
+        """A member; without words of its own the consumer's are the producer's."""
+        member = str.__new__(cls, slug)
+        member._value_ = slug
+        member.cause, member.facets = cause or slug, facets
+        member.producer, member.consumer = producer or consumer, consumer or producer
+        return member
+
+    def says(self, role: Role) -> str:
+        """What a library of this role does, as the predicate of a sentence."""
+        return self.producer if role is Role.PRODUCER else self.consumer
+
+    # -- the process
+
+    CRASH = ("crash", _STEP, "ends the process while it exports {given}", "ends the process while it imports {given}")
+    HANG = ("hang", _STEP, "does not come back while it exports {given}", "does not come back while it imports {given}")
+    CONTEXT_CORRUPTED = (
+        "context-corrupted",
+        _STEP,
+        "leaves the CUDA context unusable after it exports {given}",
+        "leaves the CUDA context unusable after it imports {given}",
+    )
+    PROGRAM_CRASH = ("program-crash", (Facet.GIVEN,), "ends a fresh interpreter during {given}")
+    PROGRAM_HANG = ("program-hang", (Facet.GIVEN,), "hangs a fresh interpreter during {given}")
+
+    # -- order of streams
+
+    STALE_READ = (
+        "stale-read",
+        _PROTOCOL,
+        "",
+        "reads an imported array before the producer's pending work is done",
+        "not-ordered",
+    )
+    EARLY_WRITE = (
+        "early-write",
+        _PROTOCOL,
+        "",
+        "writes an imported array before the producer's pending work is done",
+        "not-ordered",
+    )
+    STREAM_NOT_COVERING = (
+        "stream-not-covering",
+        _PROTOCOL,
+        "publishes a stream that does not cover the pending work on the array",
+    )
+    PENDING_WITHOUT_STREAM = (
+        "pending-without-stream",
+        _PROTOCOL,
+        "publishes no stream while work on the array is pending",
+    )
+    STREAM_DESTROYED = ("stream-destroyed", _PROTOCOL, "destroys the published stream while the array lives")
+    INVALID_STREAM = (
+        "invalid-stream",
+        _PROTOCOL,
+        "publishes a value that names no stream",
+        "names a stream that the protocol does not allow",
+    )
+    NAMED_STREAM_NOT_ORDERED = (
+        "named-stream-not-ordered",
+        _PROTOCOL,
+        "does not make the named stream wait for the pending work on the array",
+    )
+    WRONG_STREAM_NAMED = (
+        "wrong-stream-named",
+        _PROTOCOL,
+        "",
+        "names another stream to `__dlpack__` than the one it works on",
+        "not-ordered",
+    )
+    NO_STREAM_NAMED = (
+        "no-stream-named",
+        _PROTOCOL,
+        "",
+        "does not name its stream to `__dlpack__`",
+        "not-ordered",
+    )
+    OVERTAKEN_READ = ("overtaken-read", _PROTOCOL, "", "lets the producer's next write overtake its own pending read")
+    UNINVITED_WAIT = ("uninvited-wait", _PROTOCOL, "makes a stream wait although `stream=-1` asks for no wait")
+    STREAM_NOT_LEFT = ("stream-not-left", _PROTOCOL, "keeps depending on the consumer's stream after the export")
+    HANDOVER_COST = ("handover-cost", _PROTOCOL, "", "waits in a certain way at the hand-over")
+    WRONG_CURRENT_STREAM = ("wrong-current-stream", _SIDE, "reports another stream than its current one")
+    COPY_NOT_DONE = ("copy-not-done", _SIDE, "returns a host copy before the copy is done")
+    COPY_ON_WRONG_STREAM = (
+        "copy-on-wrong-stream",
+        _SIDE,
+        "makes a requested copy on its own stream and not on the named one",
+    )
+    FREED_IN_FLIGHT = ("freed-in-flight", _PROTOCOL, "hands out memory again while work on it is pending")
+    OPT_OUT_BY_DEFAULT = ("opt-out-by-default", _SIDE, "does not synchronise by default")
+    SWITCH_WITHOUT_EFFECT = ("switch-without-effect", _GIVEN, "ignores its documented switch {given}")
+    OTHER_STREAM_CURRENT = ("other-stream-current", _SIDE, "changes the current stream during an exchange")
+
+    # -- capture
+
+    CAPTURE_BROKEN = (
+        "capture-broken",
+        _PROTOCOL,
+        "invalidates a stream capture during an export",
+        "invalidates a stream capture during an import",
+    )
+    CAPTURE_BROKEN_BY_DROP = (
+        "capture-broken-by-drop",
+        _PROTOCOL,
+        "invalidates a stream capture when an import is dropped",
+    )
+    REPLAY_WRONG = ("replay-wrong", _PROTOCOL, "captures a graph that replays with wrong data")
+    READ_NOT_CAPTURED = ("read-not-captured", _PROTOCOL, "", "reads outside of the capture that the write is in")
+    UNUSABLE_AFTER_CAPTURE = (
+        "unusable-after-capture",
+        _PROTOCOL,
+        "cannot exchange on a stream after its capture ended",
+    )
+
+    # -- memory and layout
+
+    NOT_SHARED = (
+        "not-shared",
+        _BOTH,
+        "exports other memory than the array's",
+        "copies an array that it can share: {given}",
+    )
+    WRONG_ADDRESS = ("wrong-address", _BOTH, "exports a wrong address for {given}", "reads {given} at a wrong address")
+    NULL_ADDRESS = (
+        "null-address",
+        _SIDE,
+        "exports a tensor without memory as elements at address 0",
+        "reads a tensor without memory as elements at address 0",
+    )
+    ADDRESS_FOR_EMPTY = (
+        "address-for-empty",
+        _PROTOCOL,
+        "publishes an address other than 0 for an array without elements",
+    )
+    UNKNOWN_ADDRESS = (
+        "unknown-address",
+        _PROTOCOL,
+        "publishes an address that is no device memory",
+        "accepts an address that is no device memory",
+    )
+    HOST_ADDRESS = ("host-address", _SIDE, "publishes an array in host memory as device memory")
+    VALUES_CHANGED = (
+        "values-changed",
+        _BOTH,
+        "exports wrong elements for {given}",
+        "reads wrong elements from {given}",
+    )
+    SOURCE_CHANGED = (
+        "source-changed",
+        _BOTH,
+        "changes the elements of {given} while it exports it",
+        "changes the elements of {given} while it imports it",
+    )
+    UNRESOLVED_ELEMENTS = (
+        "unresolved-elements",
+        _SIDE,
+        "exports the memory of a lazy conjugate or negative view as if it were resolved",
+        "reads the memory of a lazy conjugate or negative view as if it were resolved",
+    )
+    SHAPE_CHANGED = ("shape-changed", _BOTH, "exports a wrong shape for {given}", "reads a wrong shape from {given}")
+    STRIDES_CHANGED = (
+        "strides-changed",
+        _BOTH,
+        "exports wrong strides for {given}",
+        "reads wrong strides from {given}",
+    )
+    STRIDES_MISSING = ("strides-missing", _BOTH, "exports no strides for {given}")
+    WRITE_OUTSIDE = ("write-outside", _BOTH, "", "changes memory outside of {given}")
+    WRONG_EXTENT = ("wrong-extent", _SIDE, "", "reports a wrong extent of the memory behind an import")
+    IMPORT_UNUSABLE = ("import-unusable", _BOTH, "", "accepts {given} and then raises when it is used")
+    CONTIGUITY_WRONG = ("contiguity-wrong", _BOTH, "", "is wrong about whether {given} is C-contiguous")
+
+    # -- element types
+
+    DTYPE_CHANGED = (
+        "dtype-changed",
+        _BOTH,
+        "exports {given} as another element type",
+        "imports {given} as another element type",
+    )
+    FIELDS_LOST = ("fields-lost", _SIDE, "", "drops the fields of a structured element type")
+    MASK_DROPPED = ("mask-dropped", _SIDE, "", "drops the mask of an array")
+
+    # -- form
+
+    CAPSULE_MALFORMED = ("capsule-malformed", _SIDE, "returns no readable capsule")
+    DICTIONARY_MALFORMED = ("dictionary-malformed", _GIVEN, "publishes a malformed `{given}`")
+    DEVICE_MALFORMED = ("device-malformed", _SIDE, "returns no pair of integers from `__dlpack_device__`")
+    TABLE_MALFORMED = ("table-malformed", _SIDE, "offers a malformed C exchange table")
+    TABLE_FUNCTION_FAILED = ("table-function-failed", _GIVEN, "fails in the table function {given}")
+    TABLE_SILENT_FAILURE = ("table-silent-failure", _SIDE, "fails in a table function without a Python exception")
+    CALLBACK_NOT_CALLED = ("callback-not-called", _SIDE, "does not report an allocation error through the callback")
+    ALLOCATION_WRONG = ("allocation-wrong", _SIDE, "allocates another array than the prototype describes")
+
+    # -- accepting and refusing
+
+    NOT_REFUSED = ("not-refused", _GIVEN, "accepts {given}, which it must refuse")
+    ILLEGAL_ACCEPTED = ("illegal-accepted", _GIVEN, "takes {given}, which the protocol forbids")
+    REFUSED = ("refused", _GIVEN, "refuses to export {given}", "refuses to import {given}")
+    WRONG_EXCEPTION = ("wrong-exception", _GIVEN, "refuses {given} with the wrong kind of exception")
+    DEFECT_EXCEPTION = ("defect-exception", _GIVEN, "raises {given} in place of a clean refusal")
+    EXCEPTION_REPLACED = ("exception-replaced", _SIDE, "", "replaces the producer's exception")
+    EXCEPTION_SWALLOWED = ("exception-swallowed", _SIDE, "", "swallows the producer's exception")
+    EXCEPTION_LOST = ("exception-lost", _SIDE, "loses an exception that is in flight when a capsule is destroyed")
+    REFUSAL_WITHOUT_REASON = ("refusal-without-reason", _SIDE, "refuses without a message")
+    INEXPRESSIBLE_EXPORTED = (
+        "inexpressible-exported",
+        _GIVEN,
+        "exports {given}, which the protocol cannot express",
+        "takes {given}, which the protocol cannot express",
+    )
+    NATIVE_REFUSED = ("native-refused", _GIVEN, "", "refuses {given}, and takes it behind a protocol")
+    CALLS_DISAGREE = ("calls-disagree", _GIVEN, "", "takes {given} by one call and refuses it by another")
+    SUBCLASS_BYPASSED = ("subclass-bypassed", _SIDE, "", "reads an object past the `__dlpack__` of its own class")
+    LOOKUP_RAISES = ("lookup-raises", _GIVEN, "raises another exception than AttributeError for {given}")
+    STYLE_REFUSED = ("style-refused", _GIVEN, "has no call of the style {given}", "refuses a call of the style {given}")
+    STYLE_DIFFERS = ("style-differs", _GIVEN, "", "does something else in a call of the style {given}")
+    REFUSED_BESIDE_THREADS = (
+        "refused-beside-threads",
+        _SIDE,
+        "refuses an exchange while other threads run, and accepts it alone",
+    )
+
+    # -- keywords and versions
+
+    KEYWORD_REFUSED = ("keyword-refused", _GIVEN, "refuses {given}, which the protocol allows")
+    OLDER_SIGNATURE = ("older-signature", _SIDE, "has a `__dlpack__` without the keywords of the 2023.12 standard")
+    POSITIONAL_CALL = ("positional-call", _SIDE, "", "calls `__dlpack__` in another form than the protocol's")
+    OLDER_PRODUCER_REFUSED = (
+        "older-producer-refused",
+        _GIVEN,
+        "",
+        "refuses a producer of an earlier standard: {given}",
+    )
+    VERSION_TOO_NEW = ("version-too-new", _SIDE, "exports a newer struct than the consumer asked for")
+    VERSION_TOO_OLD = ("version-too-old", _SIDE, "exports an older struct than the consumer can take")
+    LEGACY_REQUESTED = ("legacy-requested", _SIDE, "", "asks for legacy capsules only")
+    NEWER_MINOR_REFUSED = ("newer-minor-refused", _SIDE, "", "refuses a newer minor version that it could read")
+    FLAG_UNDEFINED = ("flag-undefined", _SIDE, "sets a flag that means nothing here")
+    PROTOCOL_CHANGES = ("protocol-changes", _SIDE, "", "takes another protocol from call to call")
+
+    # -- copies
+
+    COPIED_FLAG_MISSING = ("copied-flag-missing", _GIVEN, "exports a copy without the IS_COPIED flag: {given}")
+    COPIED_FLAG_INVENTED = ("copied-flag-invented", _GIVEN, "sets the IS_COPIED flag on shared memory: {given}")
+    COPY_SHARED = ("copy-shared", _BOTH, "shares memory although `copy=True` asks for a copy: {given}")
+    COPY_REFUSED = ("copy-refused", _SIDE, "refuses `copy=True` for a plain array")
+    COPY_MADE = ("copy-made", _GIVEN, "copies although `copy=False` forbids it: {given}")
+    SHARING_REFUSED = ("sharing-refused", _SIDE, "refuses `copy=False` for an array that it can share")
+
+    # -- devices and contexts
+
+    WRONG_DEVICE = ("wrong-device", _BOTH, "reports a wrong device for {given}")
+    DEVICES_DISAGREE = (
+        "devices-disagree",
+        _GIVEN,
+        "reports one device by `__dlpack_device__` and another in the capsule for {given}",
+    )
+    DEVICE_IGNORED = ("device-ignored", _SIDE, "exports to another device than `dl_device` asks for")
+    OWN_DEVICE_REFUSED = ("own-device-refused", _SIDE, "refuses the array's own device as `dl_device`")
+    WRONG_GPU = ("wrong-gpu", _PROTOCOL, "makes an array on another GPU than asked for")
+    CONTEXT_CHANGED = ("context-changed", _SIDE, "leaves another CUDA context or GPU current after a conversion")
+    CONTEXT_CREATED = ("context-created", _SIDE, "creates a CUDA context when it should not")
+    WRONG_ACROSS_CONTEXTS = (
+        "wrong-across-contexts",
+        _PROTOCOL,
+        "",
+        "cannot read an array of another CUDA context that it accepted",
+    )
+    WRONG_AFTER_FORK = ("wrong-after-fork", _PROTOCOL, "exchanges wrong data in a forked process")
+
+    # -- read-only
+
+    READONLY_LOST = (
+        "readonly-lost",
+        _BOTH,
+        "exports a read-only array as writable: {given}",
+        "imports a read-only array as writable: {given}",
+    )
+    READONLY_PASSED_ON = ("readonly-passed-on", _SIDE, "passes a read-only import on as writable")
+    READONLY_INVENTED = (
+        "readonly-invented",
+        _PROTOCOL,
+        "exports a writable array as read-only",
+        "imports a writable array as read-only",
+    )
+    READONLY_WRITTEN = ("readonly-written", _PROTOCOL, "", "writes an array that was handed over as read-only")
+    READONLY_REFUSED = ("readonly-refused", _PROTOCOL, "", "refuses a read-only array")
+
+    # -- lifetime
+
+    RELEASED_LATE = ("released-late", (), "keeps memory until {given} is called")
+    RELEASED_AFTER_A_WHILE = ("released-after-a-while", _SIDE, "releases memory only a while after its last use")
+    NOT_RELEASED = ("not-released", _BOTH, "does not release {given}")
+    RELEASED_TWICE = ("released-twice", _BOTH, "releases {given} more than once")
+    RELEASED_EARLY = (
+        "released-early",
+        _PROTOCOL,
+        "releases memory while an export still uses it",
+        "releases memory while an import still uses it",
+    )
+    MEMORY_TAKEN_AWAY = ("memory-taken-away", _GIVEN, "gives exported memory back on {given}")
+    PRODUCER_OVERWRITTEN = (
+        "producer-overwritten",
+        _GIVEN,
+        "",
+        "overwrites the memory of the producer by {given}",
+    )
+    DELETER_ARGUMENT_WRONG = (
+        "deleter-argument-wrong",
+        _SIDE,
+        "",
+        "calls the deleter with another pointer than it was given",
+    )
+    FREED_WITHOUT_DELETER = ("freed-without-deleter", _SIDE, "", "frees memory that came without a deleter")
+    OWNER_NOT_HELD = ("owner-not-held", _PROTOCOL, "", "does not hold the exporting object")
+    MEMORY_LEAKED = (
+        "memory-leaked",
+        _BOTH,
+        "leaves memory or references behind at each export",
+        "leaves memory or references behind at each import",
+    )
+    CAPSULE_NOT_RENAMED = ("capsule-not-renamed", _SIDE, "", "does not mark a capsule as used")
+    CAPSULE_TAKEN_TWICE = ("capsule-taken-twice", _SIDE, "", "takes one capsule more than once")
+    STRUCT_WRITTEN = ("struct-written", _SIDE, "", "writes into the producer's struct")
+    EXPORTS_ENTANGLED = ("exports-entangled", _SIDE, "does not keep several exports of one array apart")
+
+    # -- stream objects
+
+    STREAM_PROTOCOL_MISSING = ("stream-protocol-missing", _SIDE, "has streams without `__cuda_stream__`")
+    STREAM_PROTOCOL_MALFORMED = (
+        "stream-protocol-malformed",
+        _SIDE,
+        "returns something else than (0, handle) from `__cuda_stream__`",
+    )
+    STREAM_REFUSED = ("stream-refused", _GIVEN, "", "refuses a stream that follows the protocol: {given}")
+    STREAM_CHANGED = ("stream-changed", _GIVEN, "", "makes another stream of {given}")
+    STREAM_NOT_KEPT = ("stream-not-kept", _SIDE, "", "does not leave an imported stream to its owner")
+
+    # -- documents and interpreters
+
+    CLAIM_NOT_KEPT = ("claim-not-kept", _GIVEN, "does not do what a documentation page says: {given}")
+    CLAIM_RAISED = ("claim-raised", _GIVEN, "raises in a documented call: {given}")
+    LOCK_ENABLED = ("lock-enabled", _SIDE, "switches the interpreter lock on in a free-threaded interpreter")
+    IMPORT_ORDER = ("import-order", _GIVEN, "works only in certain orders of imports: {given}")
+
+
+BY_SLUG = {code.value: code for code in Code}
+"""Each code by its slug."""

@@ -1,0 +1,47 @@
+"""Folders of a run from which code is run: no other user may be able to exchange the code.
+
+The folder of a run has candidates, the copy of a package's own tests, and ``run.json``, which says what is run again.
+"""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Iterable
+from pathlib import Path
+
+from conformance import links, private
+from conformance.exits import UserError
+
+from . import package_tests, records
+
+
+def check(option: str, out: Path, advice: str, cells: Iterable[str] = (), *, contained: int | None = None) -> None:
+    """Check the folder of a run whose code is about to be run, and in it the folders of these cells.
+
+    ``contained`` is the user that containers run as, who may own the folders of cells.
+
+    Raises:
+        UserError: another user could exchange what is run, or a folder in it is a link. ``advice`` is the way to go on,
+            as a clause.
+    """
+    folders = [(records.CANDIDATES, None), *((cell, contained) for cell in cells)]
+    told = (_open(records.folder_of(out, name), other) for name, other in folders if os.path.lexists(out / name))
+    _refuse(option, links.exchange(out) or next(filter(None, told), None), advice)
+
+
+def check_tests(option: str, out: Path, advice: str) -> None:
+    """Check the copy of a package's own tests that an earlier command has made. Raises as :func:`check`."""
+    tests = out / package_tests.FOLDER
+    _refuse(option, private.exchange_within(tests) if os.path.lexists(tests) else None, advice)
+
+
+def _refuse(option: str, trouble: str | None, advice: str) -> None:
+    if trouble:
+        raise UserError(f"{option}: {trouble}, and the code that this run executes could be exchanged there; {advice}")
+
+
+def _open(folder: Path, other: int | None) -> str | None:
+    found = os.lstat(folder)
+    if private.is_closed(found) or found.st_uid == other:
+        return None
+    return f"{folder} {private.trouble(found) or 'can be written to by every user'}"

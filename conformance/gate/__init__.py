@@ -1,0 +1,1 @@
+"""The gate: compare a run with its baseline, apply waivers, and decide the exit code."""

@@ -1,0 +1,1 @@
+"""Reports: results on the terminal, in Markdown, in JUnit XML, and on an HTML page."""

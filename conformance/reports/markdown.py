@@ -1,0 +1,250 @@
+"""The summary in Markdown: for the page of a job, a pull request, a chat. At most as long as GitHub shows.
+
+Nothing from outside is markup in it: every sign that Markdown or HTML could take for its own is written as a character reference, and
+whatever was raised or said stands in a ``<code>`` element, where GitHub looks for neither names of people nor numbers of issues.
+"""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Iterable, Iterator, Sequence
+from itertools import groupby
+
+from conformance.checks import call_table
+from conformance.console.screen import many
+from conformance.gate import judgement
+from conformance.runs.model import RunFile
+from conformance.verdict import LEGEND, Verdict
+
+from .coverage import Reason, counts, gate_line, headline, untested
+from .finding_accounts import NO_DEMAND, Account, Demand, heading, versions
+from .grid import Field, grid, shown
+from .run_call_tables import call_tables
+from .subject import Subject, origin
+from .undecided import Alike, undecided
+from .words import expected_and_seen, line, seen_in_short
+
+MOST_BYTES = 1_000_000
+"""GitHub shows a summary of up to 1 MiB, and none that is larger."""
+_RESERVE = 2_000
+"""Bytes that are kept for saying how much did not fit."""
+MOST_ROWS = 60
+MOST_NAMES = 6
+_SECTIONS = {Verdict.UNDECIDED: "Not decided", Verdict.LOST: "Lost"}
+_ADDRESS = re.compile(r"[\w./#?=&%+~:-]+")
+_MARKUP = re.compile(r"[^\w ,;–—→✓✗∅·…-]|_")
+
+
+def escaped(text: str, most: int = 400) -> str:
+    """One line that is only text, whatever it holds."""
+    return _MARKUP.sub(lambda found: f"&#{ord(found[0])};", line(text, most))
+
+
+def code(text: str, most: int = 400) -> str:
+    """The same as code."""
+    return f"<code>{escaped(text, most)}</code>"
+
+
+def markdown(subject: Subject) -> str:
+    """The whole summary. Its end counts the entries that do not fit any more."""
+    kept: list[str] = []
+    left, dropped = MOST_BYTES - _RESERVE, 0
+    for block in _blocks(subject):
+        size = len(block.encode())
+        if size > left or dropped:
+            dropped += 1
+            continue
+        kept.append(block)
+        left -= size
+    if dropped:
+        kept.append(f"\n**{many(dropped, 'more entry', 'more entries')} did not fit; index.html has them all.**\n")
+    return "".join(kept)
+
+
+def _blocks(subject: Subject) -> Iterator[str]:
+    run = subject.run
+    yield f"# {escaped(headline(subject))}\n\n"
+    if subject.judgement:
+        yield f"**{escaped(gate_line(subject))}**\n\n"
+    yield f"Of {', '.join(f'{name} {code(value)}' for name, value in origin(run))}\n\n"
+    yield from _untested(run)
+    yield from _findings(subject.accounts)
+    yield from _gate(subject)
+    yield from _grid(run)
+    yield from _calls(run)
+    yield from _counts(run)
+    for verdict, found in undecided(run).items():
+        yield from _undecided(found, _SECTIONS[verdict])
+
+
+def _counts(run: RunFile) -> Iterator[str]:
+    found = counts(run)
+    yield "## Cases by verdict\n\n"
+    yield "| " + " | ".join(f"{verdict.symbol} {verdict.word}" for verdict in Verdict) + " |\n"
+    yield "|" + "---:|" * len(Verdict) + "\n"
+    yield "| " + " | ".join(str(found[verdict]) for verdict in Verdict) + " |\n\n"
+
+
+# -- findings
+
+
+def _findings(found: Sequence[Account]) -> Iterator[str]:
+    if not found:
+        return
+    yield "## Findings\n\n"
+    for library, members in groupby(found, key=lambda account: account.finding.library):
+        accounts = list(members)
+        told = versions(accounts[0].finding)
+        yield f"### {escaped(heading(library))}{f' ({escaped(told)})' if told else ''}\n\n"
+        yield from map(_finding, accounts)
+        yield "\n"
+
+
+def _finding(account: Account) -> str:
+    finding, seen = account.finding, account.finding.smallest
+    notes = [f"{label}: {code(text, 600)}" for label, text in account.crash_notes]
+    lines = [
+        f"{finding.verdict.symbol} **{escaped(finding.sentence)}** {_status(account)}",
+        escaped("; ".join(part for part in _extent(account) if part), 800),
+        _demanded(account),
+        f"Seen: {code(f'{seen.reason}{expected_and_seen(seen.expected, seen.seen)}', 1000)}",
+        *notes,
+        f"Accused because: {escaped(account.why)}" if account.why else "",
+        f"Finding {code(finding.id)}, smallest case {code(seen.case)}",
+    ]
+    return "- " + "  \n  ".join(text for text in lines if text) + "\n"
+
+
+def _status(account: Account) -> str:
+    """In brackets; first of all how a process was lost."""
+    told = [f"**{account.ended}**" if account.ended else "", _linked(account.status), account.waived_text]
+    return f"({'; '.join(text for text in told if text)})"
+
+
+def _linked(status: str) -> str:
+    """Our own words, with the address in them as a link."""
+    before, found, address = status.partition("https://")
+    return f"{escaped(before)}<https://{address}>" if found and _ADDRESS.fullmatch(address) else escaped(status)
+
+
+def _extent(account: Account) -> Iterator[str]:
+    yield f"{account.extent} ({_named(account.cells)})"
+    yield f"with {', '.join(account.partners)}" if account.partners else ""
+    yield ", ".join(account.places)
+    yield str(account.since)
+
+
+def _demanded(account: Account) -> str:
+    if not account.demands:
+        return NO_DEMAND if account.finding.verdict is Verdict.ROBUSTNESS else ""
+    return f"Demanded: {' '.join(map(_demand, account.demands))}"
+
+
+def _demand(demand: Demand) -> str:
+    told = f"{escaped(demand.id)}: {escaped(demand.text, 1000)}"
+    return f"{told} ([{escaped(demand.source)}](<{demand.url}>))" if demand.url else told
+
+
+# -- the run
+
+
+def _untested(run: RunFile) -> Iterator[str]:
+    missing = untested(run)
+    if not missing:
+        yield "Everything that was planned was tested and decided.\n\n"
+        return
+    yield "> [!WARNING]\n> **Not tested: this run proves nothing about**\n"
+    yield from (
+        _reason(reason, f"{many(len(reason.cells), 'cell')} {escaped(reason.what)}") for reason in missing.cells
+    )
+    yield from (
+        _reason(reason, f"{escaped(reason.what)}, which could not be used in {many(len(reason.cells), 'cell')}")
+        for reason in missing.libraries
+    )
+    if missing.lost:
+        yield f"> - {many(missing.lost, 'case')} lost: planned, and there is no outcome\n"
+    if missing.undecided:
+        yield f"> - {many(missing.undecided, 'case')} not decided: they ran, and the checks could not decide\n"
+    yield "\n"
+
+
+def _reason(reason: Reason, what: str) -> str:
+    return f"> - {what}: {code(reason.why)} ({listed(reason.cells)})\n"
+
+
+def listed(names: Iterable[str]) -> str:
+    """The first names, and how many more there are."""
+    return escaped(_named(names), 1000)
+
+
+def _named(names: Iterable[str]) -> str:
+    every = [line(name, 80) for name in names]
+    more = f" and {len(every) - MOST_NAMES} more" if len(every) > MOST_NAMES else ""
+    return ", ".join(every[:MOST_NAMES]) + more
+
+
+def _gate(subject: Subject) -> Iterator[str]:
+    if subject.judgement is None:
+        return
+    yield "## Gate\n\n| remark | counts | waived |\n|---|---:|---:|\n"
+    for kind, (number, waived) in judgement.counts(subject.remarks).items():
+        if number:
+            yield f"| {escaped(kind.word)} | {number - waived} | {waived} |\n"
+    yield "\n"
+    yield from (f"- {escaped(f.kind.word)}: {escaped(f.sentence)}\n" for f in subject.remarks if f.exit and not f.case)
+    yield "\n"
+
+
+def _grid(run: RunFile) -> Iterator[str]:
+    whole = grid(run)
+    if not whole.rows:
+        return
+    yield "## Cells and libraries\n\n"
+    if whole.common:
+        yield f"All cells: {escaped(whole.common, 200)}\n\n"
+    yield "| cell | " + " | ".join(escaped(name) for name in whole.libraries) + " |\n"
+    yield "|---|" + "---|" * len(whole.libraries) + "\n"
+    for row in whole.rows[:MOST_ROWS]:
+        alike = f" and {len(row.titles) - 1} alike" if len(row.titles) > 1 else ""
+        yield f"| {escaped(row.titles[0], 80)}{alike} | " + " | ".join(_field(field) for field in row.fields) + " |\n"
+    if len(whole.rows) > MOST_ROWS:
+        more = sum(len(row.titles) for row in whole.rows[MOST_ROWS:])
+        yield f"\n{many(more, 'more cell')} with fewer violations not in this table.\n"
+    yield f"\n{escaped(LEGEND)}   · not tested\n\n"
+    yield "A failure counts only for the library that it accuses; every other case for each library in it.\n\n"
+
+
+def _calls(run: RunFile) -> Iterator[str]:
+    """A section for the tables of calls; the reader sees for which cells each of them holds."""
+    found = call_tables(run)
+    if not found:
+        return
+    yield f"## {call_table.HEADING}\n\n"
+    for table in found:
+        rows = [f"| {escaped(call)} | {' | '.join(words)} |\n" for call, words in table.rows]
+        yield (
+            f"{escaped(_named(table.titles), 400)}\n\n"
+            f"| on {escaped(table.device)} | {' | '.join(map(escaped, table.producers))} |\n"
+            f"|---|{'---|' * len(table.producers)}\n" + "".join(rows) + "\n"
+        )
+    yield "".join(f"- {escaped(told)}\n" for told in call_table.LEGEND.split("   ")) + "\n"
+
+
+def _field(field: Field) -> str:
+    return " ".join(f"{escaped(verdict.symbol)}{number}" for verdict, number in shown(field)) or "·"
+
+
+def _undecided(found: Sequence[Alike], title: str) -> Iterator[str]:
+    if not found:
+        return
+    yield f"## {title}: {many(sum(alike.cases for alike in found), 'case')}\n\n"
+    yield from map(_alike, found)
+    yield "\n"
+
+
+def _alike(alike: Alike) -> str:
+    return (
+        f"- &#{ord(alike.verdict.symbol)}; **{escaped(alike.invariant)}**: {escaped(alike.where(), 600)}  \n"
+        f"  {code(seen_in_short(alike.evidence), 600)}  \n"
+        f"  In {many(len(alike.cells), 'cell')} ({listed(alike.cells)}), {many(alike.cases, 'case')}; {code(alike.case)}\n"
+    )

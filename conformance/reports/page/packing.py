@@ -1,0 +1,76 @@
+"""Many rows of small numbers in few bytes: each row is told by how it differs from an earlier one.
+
+The cells of a run differ little from their neighbours, so most of them cost a few dozen bytes before compression. The page's script
+undoes this (``data.js``); numbers are unsigned, seven bits a byte, the lowest first, the highest bit set where more follow.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Mapping, Sequence
+
+from conformance.runs.ranges import stretches
+
+_LOOK_BACK = 4
+"""How many earlier rows are tried."""
+
+
+class Packer:
+    """A growing sequence of numbers and texts."""
+
+    def __init__(self) -> None:
+        self._bytes = bytearray()
+
+    def number(self, value: int) -> None:
+        """Add one number, 0 or more."""
+        put = self._bytes.append
+        while value > 127:
+            put(value & 127 | 128)
+            value >>= 7
+        put(value)
+
+    def block(self, content: bytes) -> None:
+        """Add bytes, after their number."""
+        self.number(len(content))
+        self._bytes += content
+
+    def stretches(self, numbers: Sequence[int]) -> None:
+        """Add ascending numbers, as stretches without a gap: distance from the end of the last one, and length."""
+        found = stretches(numbers)
+        self.number(len(found))
+        end = 0
+        for first, count in found:
+            self.number(first - end)
+            self.number(count)
+            end = first + count
+
+    def rows(self, rows: Iterable[Mapping[int, int]]) -> None:
+        """Add rows of numbers by position.
+
+        Of each: how many rows back stands the one that it is told by (0: none), how many positions differ, their distances, and for
+        each its number plus one, or 0 where it has none.
+        """
+        last: list[Mapping[int, int]] = []
+        for row in rows:
+            back, differing = _nearest(row, last)
+            self.number(back)
+            self.number(len(differing))
+            before = 0
+            for position in differing:
+                self.number(position - before)
+                before = position
+            for position in differing:
+                self.number(row[position] + 1 if position in row else 0)
+            last = [row, *last[: _LOOK_BACK - 1]]
+
+    def __bytes__(self) -> bytes:
+        return bytes(self._bytes)
+
+
+def _nearest(row: Mapping[int, int], last: Sequence[Mapping[int, int]]) -> tuple[int, list[int]]:
+    """Which of the last rows differs least, and at which positions."""
+    best, differing = 0, set(row)
+    for back, other in enumerate(last, 1):
+        found = {position for position, _ in row.items() ^ other.items()}
+        if len(found) < len(differing):
+            best, differing = back, found
+    return best, sorted(differing)

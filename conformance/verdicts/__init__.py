@@ -1,1 +1,0 @@
-"""From the raw outcomes of many cells to one answer: one run file, waivers, baseline, gate. Pure functions on data."""
