@@ -13,7 +13,7 @@ from conformance.checks.native_handover import Gives
 from conformance.checks.outcomes import Outcome, Side
 from conformance.execution.results import Result
 from conformance.protocols.clauses import Level
-from conformance.reports import call_table, check_terminal
+from conformance.reports import calls, check_terminal
 
 from .samples import case, died, failed, plain
 
@@ -31,7 +31,7 @@ def test_a_cell_is_what_the_check_has_seen() -> None:
         handed("numpy", "torch.as_tensor", "copies", array="stepped"),
         handed("numpy", "torch.asarray", "refuses", Outcome.REFUSED),
     ]
-    assert call_table.calls(results) == {
+    assert calls.calls(results) == {
         "host": {("torch.as_tensor", "numpy"): Gives.SHARES, ("torch.asarray", "numpy"): Gives.REFUSES}
     }
 
@@ -39,9 +39,7 @@ def test_a_cell_is_what_the_check_has_seen() -> None:
 def test_the_reference_is_left_out() -> None:
     """It is no library that anybody hands arrays to."""
     assert (
-        call_table.calls(
-            [handed("reference", "torch.asarray", "shares"), handed("numpy", "reference.as_array", "shares")]
-        )
+        calls.calls([handed("reference", "torch.asarray", "shares"), handed("numpy", "reference.as_array", "shares")])
         == {}
     )
 
@@ -56,13 +54,13 @@ def test_what_speaks_against_a_library_is_broken() -> None:
         (failed(at, Side.NEITHER, level=Level.OBSERVED, notes=notes), Gives.SHARES),
         (plain(at, Outcome.INCONCLUSIVE), None),
     ):
-        assert call_table.calls([result])["host"]["torch.asarray", "numpy"] is wanted
+        assert calls.calls([result])["host"]["torch.asarray", "numpy"] is wanted
 
 
 def test_the_table_in_markdown() -> None:
     """Calls down, producers across; what was not tried has no word."""
     results = [handed("numpy", "torch.asarray", "copies"), handed("jax", "jax.numpy.asarray", "shares")]
-    assert call_table.markdown(results, ["jax", "numpy"]).splitlines() == [
+    assert calls.markdown(results, ["jax", "numpy"]).splitlines() == [
         "| host | jax | numpy |",
         "|---|---|---|",
         "| `torch.asarray` | – | copies |",
@@ -87,7 +85,7 @@ def test_devices_have_tables_of_their_own() -> None:
     """The same call may share on one and copy on the other."""
     one = handed("torch", "numpy.asarray", "shares")
     other = replace(one, case=replace(one.case, device=Device.CUDA), attachments={"gives": "through the host"})
-    assert {device: list(table.values()) for device, table in call_table.calls([one, other]).items()} == {
+    assert {device: list(table.values()) for device, table in calls.calls([one, other]).items()} == {
         "host": [Gives.SHARES],
         "cuda": [Gives.BY_HOST],
     }
