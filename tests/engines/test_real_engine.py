@@ -116,7 +116,7 @@ class Bench:
         (suite / "__init__.py").touch()
         (suite / "__main__.py").write_text(SUITE)
         shutil.copytree(
-            Path(environment_variables.__file__).with_name(environment_variables.STARTUP), suite / "suite" / "startup"
+            Path(environment_variables.__file__).with_name(environment_variables.STARTUP), suite / "checks" / "startup"
         )
         for path in (suite, *suite.rglob("*")):
             path.chmod(0o755)

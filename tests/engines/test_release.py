@@ -39,7 +39,7 @@ def test_a_candidate_stands_in_front_of_the_path_of_the_cells_that_hold_it(bench
     with_it, without = (" ".join(call) for call in bench.engine.calls("run"))
     digest = wheels.digest(wheel)
     assert f"--volume {bench.out}/candidates/{digest}:/candidates/cvcuda-cu12:ro" in with_it
-    assert "PYTHONPATH=/suite/conformance/suite/startup:/candidates/cvcuda-cu12:/suite " in with_it
+    assert "PYTHONPATH=/suite/conformance/checks/startup:/candidates/cvcuda-cu12:/suite " in with_it
     assert "CONFORMANCE_CANDIDATES=/candidates/cvcuda-cu12" in with_it
     assert ("candidates" in without, "PYTHONPATH=/suite " in without) == (False, True)
     assert "candidate ·: the cell holds no distribution that one was given for" in done.stdout

@@ -18,7 +18,7 @@ import conformance
 from conformance.execution.candidates import roots
 
 SUITE = Path(conformance.__file__).parent
-STARTUP = SUITE / "suite" / "startup"
+STARTUP = SUITE / "checks" / "startup"
 LOOK = """
 import json, stripes
 from importlib import metadata

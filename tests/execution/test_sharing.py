@@ -18,9 +18,9 @@ from conformance.execution import gpu_sharing
 
 HOLDS = """
 import pathlib, sys
-from conformance.execution import sharing
-sharing.LOCK = pathlib.Path({lock!r})
-with sharing.gpus(alone={alone}, waits=lambda: True) as granted:
+from conformance.execution import gpu_sharing
+gpu_sharing.LOCK = pathlib.Path({lock!r})
+with gpu_sharing.gpus(alone={alone}, waits=lambda: True) as granted:
     assert granted
     print("holds", flush=True)
     sys.stdin.read()
@@ -207,7 +207,7 @@ def test_a_lock_that_was_taken_away_meanwhile_is_not_the_lock(lock: Path) -> Non
 
 def test_the_lock_does_not_depend_on_the_folder_for_temporary_files(tmp_path: Path) -> None:
     """Users with different temporary folders share the GPUs."""
-    program = [sys.executable, "-c", "from conformance.execution import sharing; print(sharing.LOCK)"]
+    program = [sys.executable, "-c", "from conformance.execution import gpu_sharing; print(gpu_sharing.LOCK)"]
     done = subprocess.run(
         program, env={**os.environ, "TMPDIR": str(tmp_path)}, capture_output=True, text=True, check=True
     )

@@ -168,7 +168,7 @@ def test_candidates_stand_in_front_of_the_path(monkeypatch: pytest.MonkeyPatch) 
     """The module that hides the replaced distributions comes first."""
     monkeypatch.setenv("PYTHONPATH", "/a")
     monkeypatch.setenv(environment_variables.CANDIDATES, "/c")
-    assert children.environment()["PYTHONPATH"].split(":") == [str(PACKAGE / "suite" / "startup"), "/c", "/a"]
+    assert children.environment()["PYTHONPATH"].split(":") == [str(PACKAGE / "checks" / "startup"), "/c", "/a"]
 
 
 def test_what_decides_about_libraries_is_kept_and_what_is_about_processes_is_not() -> None:

@@ -276,8 +276,8 @@ def test_a_bundle_carries_the_check_and_not_the_rest_of_the_suite() -> None:
     assert [name for name in names if ".test_" in name] == ["conformance.suite.test_pointer"]
     parts = {name.split(".")[1] for name in names if "." in name}
     assert parts == {
-        "adapters", "cuda", "documents", "execution", "exits", "files", "launcher", "links", "private", "protocols", "reference", "repro",
-        "shapes", "suite", "temporary", "verdict",
+        "adapters", "checks", "cuda", "documents", "execution", "exits", "files", "launcher", "links", "ordering", "private", "programs",
+        "protocols", "reference", "repro", "shapes", "suite", "temporary", "verdict",
     }  # fmt: skip
 
 

@@ -28,7 +28,7 @@ def lock(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
 @pytest.fixture
 def other() -> Iterator[subprocess.Popen[bytes]]:
     """Another process of the run that has its turn."""
-    code = "from conformance.suite import turns\nwith turns.alone():\n  print(flush=True); input()"
+    code = "from conformance.checks import gpu_turns\nwith gpu_turns.alone():\n  print(flush=True); input()"
     process = subprocess.Popen(
         [sys.executable, "-c", code], stdin=subprocess.PIPE, stdout=subprocess.PIPE, env=children.environment()
     )
