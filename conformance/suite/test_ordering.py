@@ -189,7 +189,7 @@ def test_way_back(exchange: Exchange) -> None:
     of a way back covers the operations of the consuming call itself, and a consumer cannot know of a later read of a view that it has
     returned. So the contract leaves a gap here, and libraries only differ in how they fill it.
     """
-    reason = "the contract leaves a gap: the producer's next write overtakes a later read of the import"
+    reason = "the specification leaves a gap: the producer's next write overtakes a later read of the import"
     _expect_not_overtaken(exchange, setting_of(exchange), "CAI-19", reason)
 
 
