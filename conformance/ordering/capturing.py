@@ -1,7 +1,7 @@
 """Steps that run while a stream is being captured: whether the capture stays valid, and what a replay of it does.
 
-The state of the stream after each step shows which step broke the capture. All objects that a step needs are made before the capture, and all
-objects that it leaves are kept until after it, because allocating or freeing memory can break a capture by itself.
+The state of the stream after each step shows which step broke the capture. Allocating or freeing memory can break a capture by itself.
+So all objects that a step needs are made before the capture, and all objects that it leaves are kept until after it.
 """
 
 from __future__ import annotations

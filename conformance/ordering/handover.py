@@ -138,12 +138,12 @@ def stream_of(library: Adapter, role: str, device: Device) -> Any:
     if role == "per-thread":
         return library.per_thread_stream(device)
     if role == "foreign":
-        return library.foreign_stream(somebody_elses(device).handle, device)
+        return library.foreign_stream(external_stream(device).handle, device)
     return library.stream(device)
 
 
 @cache
-def somebody_elses(device: Device) -> WorkStream:
+def external_stream(device: Device) -> WorkStream:
     """Return a stream of the suite, on which libraries work as on an external stream."""
     return REFERENCE.stream(device)
 

@@ -52,8 +52,8 @@ class Seen:
     """One observation: the kind of wait, and whether the second operation saw the result of the first.
 
     ``held_gil`` is true if the host was blocked with the GIL held. ``rounds`` counts the round trips to the device until the second operation
-    was done while the first was still held, or all allowed ones if it was not done. ``writer`` is the held stream. ``told`` describes the wrong
-    data, where the work can describe them.
+    was done while the first was still held. If it was not done, ``rounds`` is the allowed number. ``writer`` is the held stream. ``told``
+    describes the wrong data, where the work can describe them.
     """
 
     wait: Wait

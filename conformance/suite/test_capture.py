@@ -85,7 +85,7 @@ _replayed = partial(
 
 @_replayed("capture.same-stream", cases=lambda env: every(_on_one_stream(env), quick=shows_one_library, dtype=_kinds))
 def test_same_stream(exchange: Exchange) -> None:
-    """A replay of a captured exchange must read the data that memory holds at the replay.
+    """Two libraries must exchange an array in a capture so that a replay reads the data that memory then holds.
 
     The suite records whether the capture stays valid. Both libraries work on the captured stream, as they do when a user captures a whole computation. The exchange and the consumer's
     own copy are captured, the source is changed, and the graph is launched.
@@ -108,7 +108,7 @@ def test_same_stream(exchange: Exchange) -> None:
     exclusive=True,
 )
 def test_pipeline(exchange: Exchange) -> None:
-    """A replay must run the producer's write, the exchange and the consumer's read in the order in which one stream captured them."""
+    """Two libraries must keep the order of a captured write, exchange and read on one stream when the graph is replayed."""
     work, seen = _captured_exchange(exchange, Stand.SAME, writes=True)
     if seen.graph is None:
         _report_broken(exchange, work, seen)
@@ -127,7 +127,7 @@ def test_pipeline(exchange: Exchange) -> None:
     exclusive=True,
 )
 def test_one_side(exchange: Exchange) -> None:
-    """An exchange between a captured stream and another one must give the right data.
+    """Two libraries must exchange the right data between a captured stream and another one.
 
     The suite records whether the capture stays valid. No work is pending, so no side has to wait. A wait would draw the other stream into the capture, or break it.
     With ``producer-writes`` the producer's write is captured, so the consumer's read has to be captured too.
@@ -163,7 +163,7 @@ def test_one_side(exchange: Exchange) -> None:
     exclusive=True,
 )
 def test_replay(exchange: Exchange) -> None:
-    """A captured read of an earlier import must read, at every replay, the data that the producer's memory then holds.
+    """A consumer must read an earlier import in a capture so that every replay reads the data that the producer's memory then holds.
 
     The graph is launched twice, each time with other data.
     """
@@ -178,7 +178,7 @@ def test_replay(exchange: Exchange) -> None:
 
 @_replayed("capture.past", cases=lambda env: every(_on_one_stream(env), quick=shows_one_library, history=pasts))
 def test_past(exchange: Exchange) -> None:
-    """A replay of a captured exchange of a reused array must read the data that memory holds at the replay.
+    """Two libraries must exchange a reused array in a capture so that a replay reads the data that memory then holds.
 
     The array was written on another stream, is an import that is exported again, or reuses the memory of a dropped array. The suite records
     whether the capture stays valid. All other cases of this family use a new array, from a library with empty caches.
@@ -232,7 +232,7 @@ def _seen_with_a_new_array(exchange: Exchange) -> str:
     exclusive=True,
 )
 def test_blocking(exchange: Exchange) -> None:
-    """An exchange on other streams should not use the legacy default stream, which would break the capture of a blocking stream.
+    """A library should not use the legacy default stream in an exchange on other streams, which would break the capture of a blocking stream.
 
     With ``own`` both libraries work on streams of their own. With ``default`` they work on their default streams. There the exchange
     is tried alone, because CUDA forbids work on the legacy stream during such a capture.

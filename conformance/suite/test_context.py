@@ -89,7 +89,7 @@ def _with_reference(env: Environment) -> Iterator[Draft]:
     cases=_with_reference,
 )
 def test_private(exchange: Exchange) -> None:
-    """An exchange while a private context is current must give the right elements or be refused, and leave that context current.
+    """Two libraries must exchange an array correctly or refuse it while a private context is current, and must leave that context current.
 
     The array lies in the primary context, which is current again when the import is read. Both libraries have made an exchange
     before, so that their initialization does not count here.
@@ -191,7 +191,7 @@ def test_import_alone(exchange: Exchange) -> None:
     cases=_forking,
 )
 def test_after_fork(exchange: Exchange) -> None:
-    """An exchange in a fork of a process that has used CUDA must raise, and must not hang, crash or give wrong data.
+    """A library should raise in a fork of a process that has used CUDA, and should not hang, crash or give wrong data.
 
     CUDA forbids its use in such a process, so a failure breaks no clause of a protocol. An exchange hangs if it sleeps or computes without
     end. An exchange that gets no processor time is inconclusive.
@@ -262,7 +262,7 @@ def _with_pycuda(env: Environment) -> Iterator[Draft]:
     cases=_with_pycuda,
 )
 def test_pycuda(exchange: Exchange) -> None:
-    """An exchange with PyCUDA must give the right elements or be refused, for each way to create its context and each import order.
+    """PyCUDA and another library must exchange an array correctly or refuse it, for each kind of context and each import order.
 
     ``autoinit`` creates a private context. Libraries that are used later then work in that context.
     """

@@ -139,7 +139,7 @@ def test_past(exchange: Exchange) -> None:
     exclusive=True,
 )
 def test_export_stream(exchange: Exchange) -> None:
-    """A producer must make the stream that is passed to ``__dlpack__`` wait for its pending work, and must add no wait for ``stream=-1``.
+    """A producer must make the stream passed to ``__dlpack__`` wait for its pending work, and must not wait for ``stream=-1``.
 
     The producer's stream is its current one. ``None`` and 1 mean the legacy default stream; 2 means the per-thread default stream.
     """
@@ -186,8 +186,7 @@ def test_way_back(exchange: Exchange) -> None:
     """The suite records whether the producer's next write on its published stream waits for the consumer's pending read.
 
     A latch holds the consumer's stream, the read is queued behind it, and the producer writes again. No clause requires this order. The CUDA Array
-    Interface covers only the operations of the consuming call itself, and a consumer cannot know of a later read of a view that it has
-    returned. So the specification leaves a gap, and libraries differ in how they fill it.
+    Interface covers only the operations of the consuming call itself. A consumer cannot know of a later read of a view that it returned. So the specification leaves a gap, and libraries differ in how they fill it.
     """
     reason = (
         "the specification leaves a gap: the producer's next write overtakes the consumer's pending read of the import"

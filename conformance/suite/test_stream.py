@@ -28,9 +28,9 @@ from conformance.ordering.handover import (
     Forward,
     How,
     Setting,
+    external_stream,
     filled,
     holds,
-    somebody_elses,
     stream_of,
 )
 from conformance.ordering.observation import Seen, Work, observe
@@ -529,10 +529,10 @@ class _Attribute:
         self.__cuda_stream__ = answer
 
 
-_OF_SOMEBODY = "a stream of another library"
+_EXTERNAL = "a stream of another library"
 
 
-class _Unheard(Exception):
+class _UnknownError(Exception):
     """An exception type that no library knows."""
 
 
@@ -543,7 +543,7 @@ def _import(exchange: Exchange, source: Any) -> Any:
         return exchange.consumer.import_stream(source, exchange.device)
 
 
-def _imported(exchange: Exchange, source: Any, cited: str = "STR-04", given: str = _OF_SOMEBODY) -> Any:
+def _imported(exchange: Exchange, source: Any, cited: str = "STR-04", given: str = _EXTERNAL) -> Any:
     """Import an object that follows the protocol. A refusal is a failure."""
     try:
         with exchange.step(Doing.IMPORT, Role.CONSUMER):
@@ -578,11 +578,11 @@ def test_protocol_handle(exchange: Exchange) -> None:
     For the special handles 0, 1 and 2 the suite only records the result.
     """
     name = exchange.option("given")
-    ours = somebody_elses(exchange.device).handle
+    ours = external_stream(exchange.device).handle
     handle = {"legacy": LEGACY, "per-thread": PER_THREAD, "zero": 0}.get(name, ours)
     allowed = {0: (LEGACY, PER_THREAD)}.get(handle, (handle,))
     grey = name != "handle"
-    given = f"the {name} default stream" if handle in (LEGACY, PER_THREAD) else "the handle 0" if grey else _OF_SOMEBODY
+    given = f"the {name} default stream" if handle in (LEGACY, PER_THREAD) else "the handle 0" if grey else _EXTERNAL
     offered = _Offered((0, handle))
     seen = exchange.consumer.handle(_imported(exchange, offered, "G8" if grey else "STR-04", given))
     if seen not in allowed:
@@ -633,7 +633,7 @@ def test_protocol_work(exchange: Exchange) -> None:
             reason="work on the imported stream does not run on the stream that was offered",
             expected=f"work on {wording.stream(handle)}",
             seen=f"{seen.told}; its work does not wait for {wording.stream(handle)}",
-            given=_OF_SOMEBODY,
+            given=_EXTERNAL,
             accused=Side.CONSUMER,
         )
     exchange.notes["control"] = overtaken(
@@ -685,7 +685,7 @@ The protocol binds the exporter of a stream. For an importer it only names the o
 def _bad(kind: str, handle: int) -> Any:
     """Return a malformed stream object. Its handle is that of a live stream, so that accepting it does no harm."""
     answers: dict[str, Any] = {
-        "none": None, "short": (0,), "long": (0, handle, 0), "version": (1, handle), "raises": _Unheard("no stream today"),
+        "none": None, "short": (0,), "long": (0, handle, 0), "version": (1, handle), "raises": _UnknownError("no stream today"),
         "text-handle": (0, str(handle)), "float-handle": (0, float(LEGACY)),
     }  # fmt: skip
     if kind == "missing":
@@ -706,7 +706,7 @@ def test_protocol_refusal(exchange: Exchange) -> None:
     """A consumer should refuse an object that breaks the stream protocol with a clean exception, and accept a valid stream afterwards."""
     kind = exchange.option("offered")
     cited, level = _BAD[kind]
-    handle = somebody_elses(exchange.device).handle
+    handle = external_stream(exchange.device).handle
     exchange.special(_BAD_GIVEN[kind])
     _refused_cleanly(exchange, _bad(kind, handle), cited, level)
     exchange.special("a stream of another library after a refusal")
@@ -818,7 +818,7 @@ def test_nested(exchange: Exchange) -> None:
     """
     library, device = exchange.producer, exchange.device
     outer, inner = stream_of(library, "elsewhere", device), _stream(library, exchange.option("inner"), device)
-    leaving = _Unheard("out of the block")
+    leaving = _UnknownError("out of the block")
     wanted = [library.handle(stream) for stream in (outer, inner, outer)]
     before = library.current_stream(device)
     seen: list[int] = []

@@ -84,7 +84,7 @@ def _refused_beside_others(exchange: Exchange, told: str) -> None:
     cases=lambda env: every(env.pairs(), build=BUILDS),
 )
 def test_many_arrays(exchange: Exchange) -> None:
-    """Each of eight threads that exchange their own arrays at once must read its own elements.
+    """Two libraries must give each of eight threads its own elements when the threads exchange their own arrays at once.
 
     Every array has its own pattern, so the check detects elements of another thread's array.
     """
@@ -109,7 +109,7 @@ def test_many_arrays(exchange: Exchange) -> None:
     cases=lambda env: every(env.pairs(), build=BUILDS),
 )
 def test_one_array(exchange: Exchange) -> None:
-    """Each of eight threads that exchange one array at once must read its elements, and the array must be unchanged afterwards."""
+    """Two libraries must give eight threads that exchange one array at once its elements, and must leave the array unchanged."""
     source = exchange.source()
     _take_and_compare(exchange, source)
 
@@ -246,7 +246,7 @@ def _shown_in_threads(env: Environment) -> Iterator[Pair]:
     cases=lambda env: every(_shown_in_threads(env), build=BUILDS),
 )
 def test_different_arrays(exchange: Exchange) -> None:
-    """Threads that exchange different arrays at once must get each one unchanged, and must be able to release it in another thread.
+    """Two libraries must exchange different arrays correctly in several threads at once, and release them in other threads.
 
     The arrays have all element types and different shapes. Each thread checks address, shape, strides, element type and elements of its imports.
     Then it reads and drops the imports of the next thread. Arrays that are not exchanged correctly alone are left out.
@@ -328,7 +328,7 @@ def _looked_at(exchange: Exchange, source: Source, is_shared: bool) -> Any:
     cases=lambda env: every(_beside_reference(env), build=BUILDS),
 )
 def test_release_after_main(exchange: Exchange) -> None:
-    """A process must exit cleanly if a thread releases an import after the main thread has ended."""
+    """Two libraries must let the interpreter exit cleanly if a thread releases an import after the main thread has ended."""
     source = exchange.source()
     if isinstance(exchange.producer, ReferenceAdapter):
         source.array.override = {"deleter": Deleter.NATIVE}
@@ -362,7 +362,7 @@ def _chains(env: Environment) -> Iterator[Pair]:
     cases=lambda env: every(_chains(env), entry=_links, build=BUILDS),
 )
 def test_chain(exchange: Exchange) -> None:
-    """An array that passed through two libraries must be released once, from a thread that does not hold the GIL.
+    """Two libraries must release an array that passed through both exactly once, from a thread that does not hold the GIL.
 
     Each import holds the one before it. The deleter of the last one is called as a C function, with the GIL released.
     """
