@@ -62,9 +62,8 @@ def captured(
     Streams in ``join`` that the steps drew into the capture are joined again. A :class:`Failure` of a step propagates.
     """
     seen = Captured()
-    errors: list[
-        Exception
-    ] = []  # keeps the frames of the exceptions, whose objects must not be freed during the capture
+    # Keeps the frames of the exceptions: freeing their objects during the capture could break it.
+    errors: list[Exception] = []
     with uncollected():
         streams.begin_capture(stream, mode)
         try:

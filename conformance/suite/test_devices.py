@@ -263,9 +263,8 @@ def test_current_kept(exchange: Exchange) -> None:
     """The suite records whether an exchange changes the current GPU, also when it is refused."""
     place = place_of(exchange)
     source = make_on(exchange, place.home)
-    consumer = (
-        exchange.consumer
-    )  # loaded before the check: PyCUDA changes the current context when it is loaded and when it frees memory
+    # Load the consumer first: PyCUDA changes the current context when it is loaded and when it frees memory.
+    consumer = exchange.consumer
     with uncollected(), current(exchange, place.current):
         offer = exchange.offer(source)
         try:
@@ -317,9 +316,8 @@ def test_current_kept_when_refused(exchange: Exchange) -> None:
     source.array.cai_override = {"typestr": "<f3"}
     raises = exchange.option("refusal") == "raises"
     offer = _Raises(source.array) if raises else exchange.offer(source)
-    consumer = (
-        exchange.consumer
-    )  # loaded before the check: PyCUDA changes the current context when it is loaded and when it frees memory
+    # Load the consumer first: PyCUDA changes the current context when it is loaded and when it frees memory.
+    consumer = exchange.consumer
     with uncollected(), current(exchange, place.current):
         try:
             consumer.take_on(offer, exchange.protocol, exchange.device, place.home)
