@@ -1,1 +1,1 @@
-"""How the order of streams is seen: latches, controls, blame, and the pieces of work that are observed."""
+"""Checks of stream order: latches, controls, blame, and the operations that they observe."""

@@ -1,8 +1,9 @@
-"""Did a call block the host? It runs under latches, and a watching thread lets go of them when it provably has not returned.
+"""Detect calls that block the host.
 
-A call that returns while a latch holds has not waited for it: that needs no clock. A call that does wait never returns by
-itself, and no duration proves that; what does is that it has burnt many times the processor time that the same
-call needed before, or that its thread sleeps in the kernel and does nothing at all. The scheduler can fake neither.
+The call runs while latches hold streams. If it returns while a latch still holds, it did not wait for that stream: this proof needs no clock.
+A call that does wait never returns by itself, and no duration proves that. A watching thread releases the latches when it has proof:
+the call used many times the processor time that it needed before, or its thread sleeps in the kernel without running.
+The scheduler can cause neither.
 """
 
 from __future__ import annotations
@@ -20,17 +21,19 @@ from conformance.reference.streams import Latch
 
 _LOOK_SECONDS = 0.0003
 _TIMES = 20
-"""How many times the processor time of the same call, unhindered, is proof that it is waiting."""
+"""A call counts as blocked when it has used this many times its normal processor time."""
 _LEAST_NANOSECONDS = 1_000_000
+"""The least processor time before a call counts as blocked, for calls that are normally very short."""
 _SLEEPS = 12
-"""Looks in a row at a thread that sleeps and has not run in between."""
+"""A call also counts as blocked when its thread sleeps at this many samples in a row and has not run in between."""
 
 
 @dataclass(frozen=True)
 class Called:
-    """How a call under latches went. ``ended`` counts the latches, from the first, that had to end before it returned.
+    """The result of a call that ran while latches held streams.
 
-    ``held_gil`` says that it let nobody else run meanwhile, so that the latches' own limits ended it.
+    ``ended`` counts the latches, from the first, that had to end before the call returned. ``held_gil`` is true if no other thread could run
+    meanwhile, so that the latches expired by their own time limits.
     """
 
     value: Any
@@ -38,11 +41,11 @@ class Called:
     ended: int
     held_gil: bool
     nanoseconds: int
-    """Processor time of the process meanwhile: what blocks with the GIL held may be another thread that the call waits for."""
+    """Processor time of the whole process during the call. A call that blocks with the GIL held may wait for another thread."""
 
 
 class _Task:
-    """One call that is watched. ``patience`` is nanoseconds of its thread's processor time."""
+    """One watched call. ``patience`` is the processor time of its thread, in nanoseconds, before it counts as blocked."""
 
     def __init__(self, latches: Sequence[Latch], patience: int) -> None:
         self.latches = latches
@@ -51,13 +54,13 @@ class _Task:
         self._thread, self._native = threading.get_ident(), threading.get_native_id()
 
     def spent(self) -> int:
-        """Nanoseconds of processor time of the calling thread; 0 where that cannot be had."""
+        """Return the processor time of the calling thread in nanoseconds, or 0 where the system does not report it."""
         with contextlib.suppress(OSError, AttributeError):
             return time.clock_gettime_ns(time.pthread_getcpuclockid(self._thread))
         return 0
 
     def sleeps(self) -> bool:
-        """Whether the calling thread waits in the kernel; one that only has no processor to run on does not."""
+        """Return whether the calling thread waits in the kernel. A thread that is ready but not scheduled does not wait."""
         try:
             status = Path(f"/proc/self/task/{self._native}/stat").read_bytes()
         except OSError:
@@ -66,7 +69,7 @@ class _Task:
 
 
 class _Watch:
-    """The watching thread of this process."""
+    """The thread that watches calls. There is one for each process."""
 
     def __init__(self) -> None:
         self._lock = threading.Lock()
@@ -75,13 +78,13 @@ class _Watch:
         threading.Thread(target=self._run, name="conformance-watch", daemon=True).start()
 
     def arm(self, task: _Task) -> None:
-        """Watch from now on."""
+        """Start to watch this call."""
         with self._lock:
             self._task = task
             self._armed.set()
 
     def disarm(self, task: _Task) -> int:
-        """Stop watching; how many latches were let go of."""
+        """Stop watching, and return the number of latches that the thread released."""
         with self._lock:
             self._task = None
             self._armed.clear()
@@ -93,7 +96,9 @@ class _Watch:
             self._follow()
 
     def _follow(self) -> None:
-        with self._lock:  # the clock of a thread may be asked for only while the thread lives, and its call is not over
+        with (
+            self._lock
+        ):  # reading the clock of a thread that has ended is undefined; under the lock its call is not over
             task = self._task
             since = last = task.spent() if task else 0
         sleeps = 0
@@ -117,9 +122,9 @@ def _watch() -> _Watch:
 
 
 def call(action: Callable[[], Any], latches: Sequence[Latch], usual: int = 0) -> Called:
-    """Run ``action`` in this thread while the latches hold, in the order in which they may be let go.
+    """Run ``action`` in this thread while the latches hold. They are released in the given order.
 
-    ``usual`` is the processor time in nanoseconds that the same call took without a latch.
+    ``usual`` is the processor time in nanoseconds that the same call took without latches.
     """
     task = _Task(latches, max(_LEAST_NANOSECONDS, _TIMES * usual))
     _watch().arm(task)

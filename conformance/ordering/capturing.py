@@ -1,7 +1,7 @@
-"""What is done while a stream is being captured: whether the capture lives through it, and what a replay of it does.
+"""Steps that run while a stream is being captured: whether the capture stays valid, and what a replay of it does.
 
-How the stream stands after each step tells which one broke the capture. Everything that a step needs is made before, and
-everything that it leaves is kept until after: memory that is allocated or freed in a capture can break it by itself.
+The state of the stream after each step shows which step broke the capture. Allocating or freeing memory can break a capture by itself.
+So all objects that a step needs are made before the capture, and all objects that it leaves are kept until after it.
 """
 
 from __future__ import annotations
@@ -30,16 +30,15 @@ from .histories import History, fresh
 END = "the end of the capture"
 
 Step = tuple[str, Callable[[], object]]
-"""What a step is called in a verdict, and what it does."""
+"""The name of a step in a verdict, and its action."""
 
 
 @dataclass
 class Captured:
-    """What came of a capture: a graph, or what broke it.
+    """The result of a capture: a graph, or the step that failed.
 
-    ``step`` is the one that did, ``raised`` what it raised, ``invalidated`` whether CUDA gave the capture up for it: a library
-    may also have refused by itself. ``joined`` are streams that were drawn in and joined again by us, as whoever
-    captures has to.
+    ``step`` is the failed step, and ``raised`` its exception. ``invalidated`` is true if CUDA invalidated the capture, and false if only the library
+    refused. ``joined`` are the streams that the steps drew into the capture. The suite joined them again, which every program that captures has to do.
     """
 
     graph: Graph | None = None
@@ -51,19 +50,20 @@ class Captured:
     def __str__(self) -> str:
         if self.graph is not None:
             return "a valid graph"
-        how = "broke the capture" if self.invalidated else "raised, and left the capture as it was"
+        how = "broke the capture" if self.invalidated else "raised, and the capture stayed valid"
         return f"{self.step} {how}" + (f": {self.raised}" if self.raised else ", and raised nothing")
 
 
 def captured(
     streams: Streams, stream: int, steps: Sequence[Step], *, mode: Mode = Mode.GLOBAL, join: Sequence[int] = ()
 ) -> Captured:
-    """Capture these steps on a stream, up to the first that fails; whatever happens, the capture is ended.
+    """Capture these steps on a stream, up to the first that fails. The capture is ended in every case.
 
-    Of the streams in ``join`` those that have been drawn in are joined again. A :class:`Failure` of a step comes out.
+    Streams in ``join`` that the steps drew into the capture are joined again. A :class:`Failure` of a step propagates.
     """
     seen = Captured()
-    errors: list[Exception] = []  # with the frames that they hold, until the capture is over
+    # Keeps the frames of the exceptions: freeing their objects during the capture could break it.
+    errors: list[Exception] = []
     with uncollected():
         streams.begin_capture(stream, mode)
         try:
@@ -85,7 +85,7 @@ def _run(streams: Streams, stream: int, steps: Sequence[Step], seen: Captured, e
     for name, action in steps:
         try:
             action()
-        except Exception as error:  # whatever it is, it is what was seen
+        except Exception as error:  # every exception is a result
             errors.append(error)
             seen.step, seen.raised = name, brief(error)
         if streams.capturing(stream) is not Capturing.ACTIVE:
@@ -97,7 +97,7 @@ def _run(streams: Streams, stream: int, steps: Sequence[Step], seen: Captured, e
 def _end(streams: Streams, stream: int, seen: Captured) -> None:
     try:
         graph = streams.end_capture(stream)
-    except Exception as error:  # how CUDA tells that the capture is broken
+    except Exception as error:  # CUDA reports a broken capture when it is ended
         if not seen.step:
             seen.step, seen.raised, seen.invalidated = END, brief(error), True
         return
@@ -109,7 +109,7 @@ def _end(streams: Streams, stream: int, seen: Captured) -> None:
 
 @contextmanager
 def unraisable() -> Iterator[list[str]]:
-    """What destructors raised inside, which nobody else would see."""
+    """Collect the exceptions that destructors raise inside the block. Python does not propagate them."""
     told: list[str] = []
     before = sys.unraisablehook
     sys.unraisablehook = lambda raised: told.append(
@@ -122,24 +122,26 @@ def unraisable() -> Iterator[list[str]]:
 
 
 def streams_of(device: Device) -> Streams:
-    """The streams of a device."""
+    """Return the streams of a device."""
     return REFERENCE.memory(device).streams()
 
 
 @cache
 def our_stream(device: Device, *, blocking: bool = False) -> int:
-    """Handle of a stream of ours to be captured, made once: a library that has worked on it may come back to it."""
+    """Return the handle of the suite's stream for captures. It is made once and kept, because a library may use it again later."""
     return streams_of(device).create(blocking=blocking)
 
 
 @cache
 def control(device: Device, *, blocking: bool = False) -> str:
-    """See a capture of such a stream broken by a host synchronisation, once; :class:`Inconclusive` if it is not."""
+    """Prove once that a host synchronization breaks a capture of this stream. Raise :class:`Inconclusive` if it does not."""
     streams, stream = streams_of(device), our_stream(device, blocking=blocking)
     seen = captured(streams, stream, [("a host synchronisation", lambda: streams.synchronize(stream))])
     if seen.graph is not None:
         seen.graph.close()
-        raise Inconclusive("the check could not be seen to fail: a host synchronisation leaves a capture as it is")
+        raise Inconclusive(
+            "the control did not fail, so a pass proves nothing: a capture stays valid through a host synchronization"
+        )
     return str(seen)
 
 
@@ -148,7 +150,7 @@ def control(device: Device, *, blocking: bool = False) -> str:
 
 @cache
 def content(kind: DType, seed: int) -> bytes:
-    """As many elements as an operand has: small whole numbers, another sequence for each seed from 0 to 3."""
+    """Return the elements of an operand: small whole numbers, another sequence for each seed from 0 to 3."""
     return b"".join(_element(kind, i, seed) for i in range(SHAPE[1]))
 
 
@@ -169,35 +171,35 @@ def _element(kind: DType, index: int, seed: int) -> bytes:
 
 
 class Stand(str, Enum):
-    """Whose stream is being captured."""
+    """The stream that is captured, and the streams on which the two sides work."""
 
     SAME = "same"
-    """That of both: they work on one stream."""
+    """The stream of both sides: they work on one stream."""
     CONSUMER = "consumer"
-    """The consumer's; the producer's current one is idle."""
+    """The consumer's stream. The producer's current stream is idle."""
     PRODUCER = "producer"
-    """The producer's; the consumer works on one of its own."""
+    """The producer's stream. The consumer works on a stream of its own."""
     NOBODY = "own"
-    """Neither: both work on streams of their own."""
+    """A stream of the suite. Both sides work on streams of their own."""
     DEFAULTS = "default"
-    """Neither: both work on their default streams."""
+    """A stream of the suite. Both sides work on their default streams."""
 
 
 @dataclass(frozen=True)
 class Watch:
-    """Sees how the captured stream stands while the producer answers."""
+    """The state of the captured stream, for use while the producer answers."""
 
     streams: Streams
     stream: int
 
     @property
     def broken(self) -> bool:
-        """Whether the capture has been given up."""
+        """Whether CUDA has invalidated the capture."""
         return self.streams.capturing(self.stream) is Capturing.INVALIDATED
 
 
 class WatchedDLPack(DLPackOffer):
-    """Remembers whether the producer's method broke the capture. ``raised`` is what its last call raised."""
+    """An offer that records whether the producer's method broke the capture. ``raised`` is the exception of its last call."""
 
     def __init__(self, source: Any, watch: Watch) -> None:
         super().__init__(source)
@@ -213,14 +215,14 @@ class WatchedDLPack(DLPackOffer):
 
 
 class WatchedCAI(CAIOffer):
-    """Remembers whether reading the producer's attribute broke the capture."""
+    """An offer that records whether reading the producer's attribute broke the capture."""
 
     def __init__(self, source: Any, watch: Watch) -> None:
         super().__init__(source)
         self._watch = watch
         self.broke = False
         self.published: int | None = None
-        """The stream that the dictionary named last."""
+        """The stream in the newest dictionary."""
 
     @property
     def __cuda_array_interface__(self) -> dict[str, Any]:
@@ -235,7 +237,7 @@ class WatchedCAI(CAIOffer):
 
 @dataclass(frozen=True)
 class Sides:
-    """Who exchanges what, and how."""
+    """The libraries of an exchange, the protocol, the device, and the array."""
 
     producer: Adapter
     consumer: Adapter
@@ -243,13 +245,13 @@ class Sides:
     device: Device
     kind: DType
     history: History = History.FRESH
-    """The past of the producer's array."""
+    """The history of the producer's array."""
 
 
 class Handover:
-    """One exchange with its arrays and streams, made before anything is captured.
+    """One exchange with its arrays and streams, prepared before a capture.
 
-    ``captured`` is the handle of the stream to be captured, another one where that is neither side's.
+    ``captured`` is the handle of the stream to capture. It is ``captured_stream`` where the stream belongs to neither side.
     """
 
     def __init__(self, sides: Sides, stand: Stand, captured_stream: int = 0) -> None:
@@ -261,7 +263,7 @@ class Handover:
         self.writer = self.reader if self.write_on is None else sides.producer.handle(self.write_on)
         self.captured = captured_stream or (self.writer if stand is Stand.PRODUCER else self.reader)
         self.own_copy = not copies_in_capture(sides.consumer, sides.device, sides.kind)
-        """Whether the consumer's own operation copies; ours does where its own cannot be captured."""
+        """Whether the consumer's own operation makes the copy. The suite copies where that operation cannot be captured."""
         fresh(sides.consumer)
         self.array = past_operand(sides.producer, sides.kind, sides.device, sides.history)
         self.into = sides.consumer.operand(sides.kind, SHAPE, sides.device)
@@ -271,12 +273,12 @@ class Handover:
         self.watch = Watch(self.streams, self.captured)
         self.offers: list[WatchedDLPack | WatchedCAI] = []
         self.taken: list[Any] = []
-        """All that was imported: the last one counts, the others are only kept."""
+        """All imports. The last one is used; the others are kept, because freeing them could break the capture."""
 
     # -- the steps
 
     def take(self) -> None:
-        """The import, each side on its stream."""
+        """Import the array, with each side on its stream."""
         sides = self.sides
         exporter = sides.producer.exporter(self.array, sides.protocol)
         offered = WatchedDLPack if sides.protocol is Protocol.DLPACK else WatchedCAI
@@ -288,7 +290,7 @@ class Handover:
             self.taken.append(sides.consumer.take_operand(self.offers[-1], sides.protocol, sides.device))
 
     def copy(self) -> None:
-        """Of the import to the consumer's own operand, on the consumer's stream."""
+        """Queue a copy of the import to the consumer's own operand, on the consumer's stream."""
         if self.own_copy:
             self.sides.consumer.copy(self.into, self.taken[-1], self.read_on)
         else:
@@ -296,69 +298,69 @@ class Handover:
             self.streams.copy(self._target, address, self._nbytes, self.reader)
 
     def write(self, value: int) -> None:
-        """The producer's own write of int32 elements, on its stream."""
+        """Queue the producer's write of int32 elements, on its stream."""
         stream = self.read_on if self.write_on is None else self.write_on
         self.sides.producer.fill(self.array, value, stream)
 
     def write_by_ours(self, value: int) -> None:
-        """A write of ours in its place."""
+        """Queue a write by the suite instead."""
         self.streams.fill(self._source, SHAPE[1], value, self.writer)
 
     @property
     def steps(self) -> list[Step]:
-        """The import and the copy."""
+        """The steps of the exchange: the import and the copy."""
         return [("the exchange", self.take), (self.copying, self.copy)]
 
     @property
     def copying(self) -> str:
-        """What the copy is called."""
-        return "the consumer's own copy" if self.own_copy else "a copy of ours"
+        """The name of the copy in a verdict."""
+        return "the consumer's own copy" if self.own_copy else "the suite's copy"
 
     # -- the data
 
     def change(self, data: bytes) -> None:
-        """The source has this content, the target none of it; done on return."""
+        """Write this content to the source, and zeros to the target. Both are done on return."""
         poke(self._source, data, self.sides.device)
         poke(self._target, bytes(self._nbytes), self.sides.device)
 
     def read(self) -> bytes:
-        """The target's content, once all is done."""
+        """Return the content of the target. All work is done by then."""
         return peek(self._target, self._nbytes, self.sides.device)
 
     # -- outside of any capture
 
     def rehearse(self) -> None:
-        """All of it once, so that nothing happens for the first time in the capture; lets the exchange's exception out.
+        """Run the exchange once, so that no lazy initialization happens in the capture. Exceptions of the exchange propagate.
 
-        Where the consumer's own copy does not give the same bytes, ours is used from here on.
+        If the consumer's own copy does not give the same bytes, the suite copies from here on.
         """
         self.change(content(self.sides.kind, 0))
         self.take()
         if self.own_copy and not self._copies_right():
             self.own_copy = False
         if not self.own_copy and not self._copies_right():
-            raise Inconclusive("the exchange gives other data even when nothing is captured")
+            raise Inconclusive("the exchange gives wrong data even without a capture")
 
     def _copies_right(self) -> bool:
         try:
             self.copy()
             return self._done() == content(self.sides.kind, 0)
         except Exception:
-            if self.own_copy:  # not every library has an operation for every element type
+            if self.own_copy:  # a library may lack the operation for this element type
                 return False
             raise
 
     def repeat(self) -> tuple[str, Role | None]:
-        """What goes wrong with the same exchange once the capture is over, nothing if all is in order; and the side that raised."""
+        """Repeat the exchange after the capture. Return the error, empty if there is none, and the side that raised."""
         self.change(content(self.sides.kind, 3))
         try:
             self.take()
             self.copy()
             data = self._done()
-        except Exception as error:  # whatever it is, it is what was seen
+        except Exception as error:  # every exception is a result
             by_producer = bool(self.offers) and self.offers[-1].raised is not None
             return brief(error), Role.PRODUCER if by_producer else Role.CONSUMER
-        return "" if data == content(self.sides.kind, 3) else "other data arrive", None
+        return "" if data == content(self.sides.kind, 3) else "the data are wrong", None
 
     def _done(self) -> bytes:
         self.streams.synchronize_device()
@@ -367,26 +369,26 @@ class Handover:
     # -- what was seen
 
     def published(self) -> int | None:
-        """The stream that the producer's dictionary named last."""
+        """Return the stream in the producer's newest dictionary."""
         return self.offers[-1].published if self.offers and isinstance(self.offers[-1], WatchedCAI) else None
 
     def asked_streams(self) -> set[int | None]:
-        """What the consumer named to the producer's ``__dlpack__`` last, ``None`` where it named nothing."""
+        """Return the stream of the consumer's last call of ``__dlpack__``, ``None`` where it passed no stream."""
         calls = self.offers[-1].calls if self.offers and isinstance(self.offers[-1], WatchedDLPack) else []
         return {keywords.get("stream", arguments[0] if arguments else None) for arguments, keywords in calls[-1:]}
 
     def blame(self, seen: Captured) -> tuple[Role, str]:
-        """Who broke the capture, and where."""
+        """Return the side that broke the capture, and the place."""
         in_export = bool(self.offers) and (self.offers[-1].broke or self.offers[-1].raised is not None)
         if seen.step == "the exchange" and in_export:
             return Role.PRODUCER, f"{self.sides.producer.name}'s export"
         if seen.step == END:
-            return Role.CONSUMER, "a stream that was drawn in and that nobody joins again"
+            return Role.CONSUMER, "a stream that was drawn into the capture and not joined again"
         return Role.CONSUMER, f"{self.sides.consumer.name}'s import" if seen.step == "the exchange" else seen.step
 
 
 def _streams_of(sides: Sides, stand: Stand) -> tuple[Any, Any]:
-    """The producer's stream, ``None`` where it is the consumer's very own, and the consumer's."""
+    """Return the producer's stream, ``None`` where it is the same object as the consumer's, and the consumer's stream."""
     producer, consumer, device = sides.producer, sides.consumer, sides.device
     if stand is Stand.DEFAULTS:
         return producer.default_stream(device), consumer.default_stream(device)
@@ -403,7 +405,7 @@ def _streams_of(sides: Sides, stand: Stand) -> tuple[Any, Any]:
 
 @cache
 def copies_in_capture(library: Adapter, device: Device, kind: DType) -> str:
-    """Why a library's own copy between two arrays of its own cannot be captured, nothing if it can."""
+    """Return why a library's copy between two arrays of its own cannot be captured, or an empty text if it can."""
     streams, stream = streams_of(device), stream_of(library, "consumer", device)
     handle, nbytes = library.handle(stream), SHAPE[1] * kind.itemsize
     array, into = (library.operand(kind, SHAPE, device) for _ in range(2))
@@ -420,7 +422,7 @@ def copies_in_capture(library: Adapter, device: Device, kind: DType) -> str:
     try:
         if not copied(0, copy):
             return "it does not give the same bytes"
-    except Exception as error:  # not every library has an operation for every element type
+    except Exception as error:  # a library may lack the operation for this element type
         return brief(error)
     seen = captured(streams, handle, [("a copy of its own array", copy)])
     if seen.graph is None:
@@ -432,7 +434,7 @@ def copies_in_capture(library: Adapter, device: Device, kind: DType) -> str:
 
 @cache
 def writes_in_capture(library: Adapter, device: Device, kind: DType) -> str:
-    """Why a library's own write to an array of its own cannot be captured, nothing if it can."""
+    """Return why a library's write to an array of its own cannot be captured, or an empty text if it can."""
     streams, stream = streams_of(device), stream_of(library, "producer", device)
     handle, array = library.handle(stream), library.operand(kind, SHAPE, device)
     library.fill(array, 1, stream)
@@ -448,7 +450,10 @@ def writes_in_capture(library: Adapter, device: Device, kind: DType) -> str:
 
 
 def replayed(work: Handover, graph: Graph, *, times: int = 1) -> str:
-    """Change the source and launch, so often; what arrives wrong, nothing if the new data do. The graph is given back."""
+    """Change the source and launch the graph, ``times`` times, then close the graph.
+
+    Return a description of the data that arrived wrongly, or an empty text.
+    """
     try:
         for seed in range(1, times + 1):
             new = content(work.sides.kind, seed)
@@ -464,6 +469,6 @@ def replayed(work: Handover, graph: Graph, *, times: int = 1) -> str:
 
 def _told(work: Handover, arrived: bytes, seed: int) -> str:
     if arrived == bytes(len(arrived)):
-        return "nothing"
+        return "no data: the target is unchanged"
     older = [s for s in range(seed) if arrived == content(work.sides.kind, s)]
-    return "the data from before" if older else f"neither the old nor the new data: {arrived[:16].hex()} …"
+    return "the old data" if older else f"neither the old nor the new data: {arrived[:16].hex()} …"

@@ -1,4 +1,4 @@
-"""Pieces of work that cross streams in one place, or threads on their way."""
+"""Observed operations on two streams at once, and exchanges across two threads."""
 
 from __future__ import annotations
 
@@ -14,26 +14,26 @@ from conformance.reference.streams import PER_THREAD
 from .handover import NEW, Forward, Recorded, Setting, Target, Without, filled, stream_of
 
 ROLES = ("producer", "elsewhere")
-"""Of the two streams that are written on."""
+"""The roles of the two streams that the producer writes on."""
 
 
 class _Half(Forward):
-    """One of two arrays for the same consumer."""
+    """One of two arrays that the same consumer imports."""
 
     def take(self) -> None:
-        """The import alone."""
+        """Import the array without reading it."""
         if self.taken is None:
             self._take()
 
     def read(self) -> None:
-        """The consumer's own read alone."""
+        """Queue the consumer's read of the import."""
         self.setting.consumer.copy(self.into, self.taken, self._read_on)
 
 
 class Joined:
-    """Two arrays are written on two streams; the consumer takes both, then reads both on one stream.
+    """The producer writes two arrays on two streams. The consumer imports both, then reads both on one stream.
 
-    The first or the second of the writing streams is held; the other one has nothing to wait for.
+    A latch holds the first or the second writing stream. The work on the other one is done at once.
     """
 
     def __init__(self, setting: Setting, held: int) -> None:
@@ -43,29 +43,29 @@ class Joined:
         self.reader = self._halves[0].reader
 
     def before(self) -> None:
-        """Both of the producer's own writes."""
+        """Queue both writes of the producer."""
         for half in self._halves:
             half.before()
 
     def exchange(self) -> None:
-        """Both imports, then both reads."""
+        """Import both arrays, then queue both reads."""
         for half in self._halves:
             half.take()
         for half in self._halves:
             half.read()
 
     def in_order(self) -> bool:
-        """The consumer read what was written, in either array."""
+        """Return whether the consumer read the new values in both arrays."""
         return all(half.in_order() for half in self._halves)
 
     def told(self) -> str:
-        """What the consumer read instead, of each array that it read too early."""
+        """Describe the values that the consumer read from each array that it read too early."""
         numbered = zip(("first", "second"), self._halves)
         return "; ".join(f"of the {number} array {half.told()}" for number, half in numbered if not half.in_order())
 
 
 class Capsule:
-    """Offers a capsule that was made before, for a stream that was named then."""
+    """Offer a capsule that was exported earlier, for the stream that was named then."""
 
     def __init__(self, capsule: Any, device: tuple[int, int]) -> None:
         self._capsule = capsule
@@ -79,9 +79,9 @@ class Capsule:
 
 
 class FromAnotherThread(Forward):
-    """The producer exports in the thread in which it writes; the consumer imports and reads in one that has done nothing yet.
+    """The producer writes and exports in one thread. The consumer imports and reads in a new thread.
 
-    A capsule is made for the consumer's stream, as whoever passes it between threads has to.
+    The capsule is exported for the consumer's stream, which a program has to do before it passes a capsule to another thread.
     """
 
     def __init__(self, setting: Setting) -> None:
@@ -89,7 +89,7 @@ class FromAnotherThread(Forward):
         self._beside = Beside()
 
     def exchange(self) -> None:
-        """The export here, the import and the consumer's own read there."""
+        """Export in this thread; import and queue the consumer's read in the other one."""
         exported = self._exported() if self.taken is None else None
         self._beside.run(lambda: self._import_and_read(exported))
 
@@ -123,7 +123,7 @@ class FromAnotherThread(Forward):
 
 
 class PerThreadPublished(FromAnotherThread):
-    """The reference writes on its thread's own default stream and publishes it as 2, which is another stream elsewhere."""
+    """The reference writes on the default stream of its thread and publishes it as 2. In another thread, 2 means another stream."""
 
     def __init__(self, setting: Setting, *, same_thread: bool) -> None:
         super().__init__(setting)
@@ -132,7 +132,7 @@ class PerThreadPublished(FromAnotherThread):
         self._same_thread = same_thread
 
     def exchange(self) -> None:
-        """The import and the consumer's own read, there or here."""
+        """Import and queue the consumer's read, in the other thread or in this one."""
         if not self._same_thread:
             super().exchange()
             return
@@ -140,9 +140,10 @@ class PerThreadPublished(FromAnotherThread):
 
 
 class PerThreadNamed:
-    """In another thread an array is exported for that thread's own default stream, and read on it by the reference.
+    """In another thread, the producer exports for that thread's default stream, and the reference reads on it.
 
-    A stream that everybody can look at waits for that one. ``asked`` is named in the place of 2.
+    The per-thread default stream is only known inside its thread, so a stream that can be observed from here waits for it.
+    A control passes another stream than 2 as ``asked``.
     """
 
     def __init__(self, setting: Setting, *, asked: int = PER_THREAD) -> None:
@@ -157,19 +158,19 @@ class PerThreadNamed:
         self._into = Target(setting.device)
 
     def before(self) -> None:
-        """The producer's own write."""
+        """Queue the producer's write."""
         self.setting.producer.fill(self.array, NEW, self._write_on)
 
     def exchange(self) -> None:
-        """Export and read, all in the other thread."""
+        """Export and read in the other thread."""
         self._beside.run(self._export_and_read)
 
     def in_order(self) -> bool:
-        """The reference read what was written."""
+        """Return whether the reference read the new values."""
         return self._into.holds(NEW)
 
     def told(self) -> str:
-        """What the reference read instead."""
+        """Describe the values that the reference read instead."""
         return f"on that thread's default stream the reference reads {self._into.found()}"
 
     def _export_and_read(self) -> None:

@@ -1,4 +1,4 @@
-"""What a verdict on order rests on: an observation, the same check seen to fail, and each side tried with a flawless partner."""
+"""Evidence for verdicts on stream order: an observation, a control that fails, and a trial of each side with the reference."""
 
 from __future__ import annotations
 
@@ -22,28 +22,31 @@ from .observation import Seen, Wait, Work, observe
 
 W = TypeVar("W", bound=Work)
 _OUT_OF_ORDER = {
-    Wait.NONE: "out of order, nothing waits",
-    Wait.EVENT: "out of order, though the consumer's stream waits",
-    Wait.HOST: "out of order, though the calling thread waits",
-    Wait.DEVICE: "out of order, though the whole device is waited for",
+    Wait.NONE: "wrong order, no wait observed",
+    Wait.EVENT: "wrong order, though the consumer's stream waits",
+    Wait.HOST: "wrong order, though the calling thread blocks",
+    Wait.DEVICE: "wrong order, though the whole device is synchronized",
 }
-"""Of a side that goes wrong: what waits, which is not what has to."""
+"""Descriptions of a trial that goes wrong, by the observed wait."""
 Make = Callable[[S], Work]
 Controls = Iterable[tuple[str, Callable[[], Work]]]
 
 
 class Offering(Protocol):
-    """A hand-over that can be stopped half-way, to look at what the consumer gets to see."""
+    """A hand-over that can be stopped half-way, to inspect the object that the consumer gets."""
 
     def before(self) -> None:
         """Queue the producer's write."""
 
     def offer(self) -> Any:
-        """The array as the consumer gets to see it."""
+        """Return the array in the form that the consumer gets."""
 
 
 class Latest(Generic[W]):
-    """Makes work and keeps all of it: the last is what was seen, and nothing of the others is freed before the end."""
+    """A factory that keeps all work that it makes.
+
+    The last work is the observed one. The others are kept because freeing them would disturb the observation.
+    """
 
     def __init__(self, make: Callable[[], W]) -> None:
         self._make = make
@@ -55,14 +58,14 @@ class Latest(Generic[W]):
 
     @property
     def work(self) -> W:
-        """What was made last."""
+        """The newest work."""
         return self._made[-1]
 
 
 def setting_of(exchange: Exchange) -> Setting:
-    """Who hands over to whom in a case.
+    """Return the setting of a case: its libraries, its streams, and the call of the consumer.
 
-    Its parameters ``how`` and ``reader`` say where the two sides stand, ``call`` by what the consumer gets at the array.
+    The parameters ``how`` and ``reader`` give the streams of the two sides. ``call`` is the way in which the consumer reads the array.
     """
     how = How(exchange.option("how", How.OUTSIDE.value))
     reader = exchange.option("reader", "stream")
@@ -82,9 +85,9 @@ def seen_in(
     doing: Doing = Doing.IMPORT,
     role: Role = Role.CONSUMER,
 ) -> Seen:
-    """Observe, and note what was seen; whatever the libraries raise ends the case as a refusal.
+    """Observe the work, and add the result to the notes. An exception of a library ends the case as refused.
 
-    A death meanwhile is told as one of this side in this step, until each side has been tried with the reference.
+    A crash meanwhile is reported for this side in this step, until each side has been tried with the reference.
     """
     try:
         with exchange.step(doing, role):
@@ -99,17 +102,17 @@ def seen_in(
 
 
 def seen_of_export(exchange: Exchange, streams: Streams, make: Callable[[], Work]) -> Seen:
-    """As :func:`seen_in`, where the producer's export is what is looked at."""
+    """Observe a producer's export, as :func:`seen_in` observes an import."""
     return seen_in(exchange, streams, make, Doing.EXPORT, Role.PRODUCER)
 
 
 def overtaken(streams: Streams, controls: Controls) -> str:
-    """The first of these that is seen to go wrong, in words; :class:`Inconclusive` if none is."""
+    """Describe the first control that reads stale data. Raise :class:`Inconclusive` if none does."""
     return _first(streams, controls, lambda seen: seen.overtakes)
 
 
 def waiting(streams: Streams, controls: Controls) -> str:
-    """The first of these in which somebody is seen to wait, in words; :class:`Inconclusive` if nobody is."""
+    """Describe the first control in which a wait is observed. Raise :class:`Inconclusive` if there is no wait in any."""
     return _first(streams, controls, lambda seen: seen.wait is not Wait.NONE and seen.in_order)
 
 
@@ -124,13 +127,13 @@ def _first(streams: Streams, controls: Controls, wanted: Callable[[Seen], bool])
         if wanted(seen):
             return f"{label}: {seen}" + (f" after {seen.rounds} round trips" if seen.wait is Wait.NONE else "")
         tried.append(f"{label}: {seen}")
-    raise Inconclusive("the check could not be seen to fail: " + "; ".join(tried))
+    raise Inconclusive("no control failed, so a pass proves nothing: " + "; ".join(tried))
 
 
 def without_wait(setting: S, make: Make[S], seen: Seen) -> Controls:
-    """The same with the wait taken out: as it is, to a flawless consumer, from a flawless producer, by an older import.
+    """Yield controls: the same hand-over without the wait, between the two libraries, to the reference, from it, and by an older import.
 
-    A consumer that held the GIL waits whatever it is told, and each time costs the latches' whole limit: it comes last.
+    A consumer that held the GIL waits in every control, and each attempt takes the whole time limit of the latches. So it comes last.
     """
     removed: list[Without] = [Without.MINUS_ONE]
     if setting.protocol is Exchanged.CAI:
@@ -154,7 +157,7 @@ def _made(make: Make[S], setting: S) -> Callable[[], Work]:
 
 @dataclass(frozen=True)
 class Duty:
-    """What one side of a hand-over owes: the clause, how much it demands of this side, and the code of a failure."""
+    """The duty of one side of a hand-over: its clause, the level of the clause for this side, and the code of a failure."""
 
     role: Role
     code: Code
@@ -164,7 +167,7 @@ class Duty:
 
 @dataclass(frozen=True)
 class Trial:
-    """One side with a flawless partner in the other's place: what was seen, or why nothing could be."""
+    """A trial of one side with the reference as its partner: the observation, or the reason why there is none."""
 
     who: str
     seen: Seen | None
@@ -172,7 +175,7 @@ class Trial:
 
     @property
     def wrong(self) -> bool:
-        """Whether it was seen to go wrong: an exception shows nothing about order."""
+        """Whether stale data were read. An exception proves nothing about order."""
         return self.seen is not None and not self.seen.in_order
 
     def __str__(self) -> str:
@@ -184,10 +187,10 @@ def blame(
     exchange: Exchange, setting: S, make: Make[S], seen: Seen, *, reason: str, expected: str,
     code: Code = Code.STALE_READ, offering: Callable[[S], Offering] = Forward,
 ) -> NoReturn:  # fmt: skip
-    """Fail for the side that goes wrong with a flawless partner in the other's place too, or for both.
+    """Fail for the side that also goes wrong with the reference as its partner, or for both sides.
 
-    ``code`` is that of a consumer's failure. ``offering`` makes the hand-over that shows what the producer's dictionary says. A side
-    from which no clause demands anything is not accused; where that is true of both, the failure is only observed.
+    ``code`` is the code of a consumer's failure. ``offering`` makes the hand-over from which the producer's dictionary is read. A side that no
+    clause binds is not accused. If no clause binds either side, the failure is only observed.
     """
     trials = (
         tried(f"{_name(setting.producer)} to the reference", setting.but(consumer=REFERENCE), make),
@@ -197,7 +200,7 @@ def blame(
     described = published_by(setting, offering) if setting.protocol is Exchanged.CAI else None
     duties = _broken(setting, code, described, *trials)
     if not duties and any(trial.seen is None for trial in trials):
-        raise Inconclusive(f"{reason}, and which side is at fault cannot be told: {exchange.notes['blame']}")
+        raise Inconclusive(f"{reason}, but the trials do not show which side is at fault: {exchange.notes['blame']}")
     bound = [duty for duty in duties if duty.level is not Level.OBSERVED]
     duty = next(iter(bound or duties), _gap(setting, code))
     side = (Side.BOTH if len(bound) > 1 else ACCUSED[duty.role]) if bound else Side.NEITHER
@@ -211,17 +214,17 @@ def blame(
     )  # fmt: skip
 
 
-_GAP = ": each side does its part with the reference, so the contract leaves a gap"
+_GAP = ": each side is correct with the reference, so the specification leaves a gap"
 WHY = {
     Code.NAMED_STREAM_NOT_ORDERED: ": the producer does not make the named stream wait",
     Code.PENDING_WITHOUT_STREAM: ": the producer publishes no stream",
     Code.STREAM_NOT_COVERING: ": the stream that the producer publishes does not cover the work",
 }
-"""Why things go wrong, where the producer is at fault."""
+"""The causes of a failure, where the producer is at fault."""
 
 
 def tried(who: str, setting: S, make: Make[S]) -> Trial:
-    """Observe a hand-over that only shows who is at fault."""
+    """Observe a hand-over that only helps to find the side at fault."""
     try:
         return Trial(who, observe(setting.streams, lambda: make(setting)))
     except Exception as error:
@@ -231,7 +234,7 @@ def tried(who: str, setting: S, make: Make[S]) -> Trial:
 def _broken(
     setting: Setting, code: Code, described: Mapping[str, Any] | None, producer: Trial, consumer: Trial
 ) -> list[Duty]:
-    """The duties of the sides that go wrong. A consumer owes nothing where the dictionary names no stream (CAI-17)."""
+    """Return the duties of the sides that go wrong. A consumer has no duty where the dictionary names no stream (CAI-17)."""
     if described is None:
         duties = [(producer, _exporters_duty(setting)), (consumer, Duty(Role.CONSUMER, code, "DLP-35", Level.MUST))]
         return [duty for trial, duty in duties if trial.wrong]
@@ -244,7 +247,7 @@ def _broken(
 
 
 def in_words(seen: Seen, setting: Setting) -> str:
-    """A disorder as a person would tell it: what was read, and which stream was not waited for."""
+    """Describe a race: the data that were read, and the stream that the consumer did not wait for."""
     consumer = _name(setting.consumer)
     told = seen.told or f"{consumer} reads the old data"
     pending = f"{wording.stream(seen.writer)}, on which the work of {_name(setting.producer)} is pending"
@@ -257,14 +260,14 @@ def _name(library: Adapter) -> str:
 
 _WAITED = {
     Wait.NONE: "{consumer} does not wait for {pending}",
-    Wait.EVENT: "the stream of {consumer} waits, but not for all of {pending}",
-    Wait.HOST: "the calling thread waits, but not for all of {pending}",
-    Wait.DEVICE: "the call waits for the device, and still misses {pending}",
+    Wait.EVENT: "the stream of {consumer} waits, but does not wait for all of {pending}",
+    Wait.HOST: "the calling thread blocks, but does not wait for all of {pending}",
+    Wait.DEVICE: "the call synchronizes the device, but does not wait for all of {pending}",
 }
 
 
 def in_a_dictionary(described: Mapping[str, Any]) -> str:
-    """The stream that a dictionary names, with the version that gives it a meaning."""
+    """Describe the stream that a dictionary names, with the version that gives it a meaning."""
     return f"{wording.stream(described.get('stream'))} in version {described.get('version')}"
 
 
@@ -273,9 +276,10 @@ def _exporters_duty(setting: Setting) -> Duty:
 
 
 def level_of_export(setting: Setting) -> Level:
-    """A library that only knows its current stream cannot cover another one: both libraries' documents leave that to the user.
+    """Return the level at which a producer must order its export.
 
-    So do those of a library whose exports only describe memory.
+    A library that only knows its current stream cannot cover another one, and a library whose exports only describe memory knows no stream.
+    The documentation of these libraries leaves the ordering to the user.
     """
     if setting.producer.traits & {Trait.VIEW_ONLY}:
         return Level.OBSERVED
@@ -285,9 +289,9 @@ def level_of_export(setting: Setting) -> Level:
 
 
 def published_duty(described: Mapping[str, Any], *, same: bool = False) -> Duty:
-    """What a producer owes whose dictionary said this while work was pending.
+    """Return the duty that a producer breaks if it publishes this dictionary while work is pending.
 
-    Versions below 3 say nothing of streams (CAI-30). Between a library and itself (``same``) its user knows the streams.
+    Versions below 3 define no stream (CAI-30). In an exchange of a library with itself (``same``), the user knows the streams.
     """
     if described.get("version", 0) < 3:
         return Duty(Role.PRODUCER, Code.PENDING_WITHOUT_STREAM, "CAI-30", Level.OBSERVED)
@@ -298,20 +302,23 @@ def published_duty(described: Mapping[str, Any], *, same: bool = False) -> Duty:
 
 
 def _gap(setting: Setting, code: Code) -> Duty:
-    """Each side does its part with the reference: the contract leaves a gap."""
+    """Return the duty for a race in which each side is correct with the reference: the specification leaves a gap."""
     clause = "DLP-35" if setting.protocol is Exchanged.DLPACK else "CAI-26"
     return Duty(Role.CONSUMER, code, clause, Level.OBSERVED)
 
 
 def duty_to_follow(setting: Setting) -> tuple[str, Level]:
-    """What the array interface asks of a consumer; where its users take the pointer themselves, it is theirs to do."""
+    """Return the clause that binds a consumer of the CUDA Array Interface.
+
+    Where users of the consumer take the pointer themselves, the wait is the user's task.
+    """
     if setting.call is Call.IMPORT and setting.consumer.traits & {Trait.POINTER_ONLY}:
         return "CAI-21", Level.OBSERVED
     return "CAI-18", Level.MUST
 
 
 def published_by(setting: S, offering: Callable[[S], Offering] = Forward) -> Mapping[str, Any]:
-    """The dictionary that the producer shows while its write is pending."""
+    """Return the dictionary that the producer publishes while its write is pending."""
     made = offering(setting.but(consumer=REFERENCE))
     made.before()
     described: Mapping[str, Any] = made.offer().__cuda_array_interface__
@@ -320,5 +327,5 @@ def published_by(setting: S, offering: Callable[[S], Offering] = Forward) -> Map
 
 
 def names_stream(described: Mapping[str, Any]) -> bool:
-    """Whether a dictionary names a stream under a version that gives it a meaning (CAI-30)."""
+    """Return whether a dictionary names a stream, in a version that defines the key (CAI-30)."""
     return described.get("version", 0) >= 3 and described.get("stream") is not None

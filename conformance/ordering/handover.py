@@ -1,4 +1,4 @@
-"""Handing an array over between two streams: the pieces of work that the ordering checks observe."""
+"""Hand-over of an array between two streams: the operations that the ordering checks observe."""
 
 from __future__ import annotations
 
@@ -19,35 +19,35 @@ from . import wording
 from .histories import History, Maker, with_past
 
 REFERENCE = ReferenceAdapter()
-"""Flawless, whatever stands in the reference's place in a case."""
+"""The correct reference. A case may have a broken one in its place, but the checks use this one."""
 SHAPE = (1, 256, 1)
 KIND = dtype("int32")
 OLD, NEW = 0x00AAAA, 0x005555
-"""What the elements are before and after the producer's pending write: below 2**24, which every operation keeps exactly."""
+"""The values of the elements before and after the producer's pending write. They are below 2**24, so float32 operations keep them exactly."""
 TOLD = {OLD: "the old value", NEW: "the new value", 0: "zero"}
-"""What a report calls them."""
+"""Names of these values in reports."""
 
 
 class How(str, Enum):
-    """Where the producer stands when it is asked for its array."""
+    """The producer's current stream during the export."""
 
     INSIDE = "inside"
-    """The stream that it wrote on is its current one."""
+    """The stream that the producer wrote on is its current one."""
     OUTSIDE = "outside"
-    """Its current stream is another, as it is after a ``with`` block."""
+    """Another stream is current, as it is after a ``with`` block."""
 
 
 class Call(str, Enum):
-    """By what a consumer gets at the array."""
+    """The way in which a consumer reads the array."""
 
     IMPORT = "import"
-    """It makes an array of its own of it, by its documented call or as its users do."""
+    """The consumer imports the array, by its documented call or in the way of its users."""
     KERNEL = "kernel"
-    """One of its kernels is given the object itself, and reads the array interface when it is launched."""
+    """A kernel of the consumer gets the object itself, and reads the CUDA Array Interface at launch."""
 
 
 class Without(str, Enum):
-    """How the wait is taken out of an exchange, for a control."""
+    """The ways in which a control removes the wait from an exchange."""
 
     MINUS_ONE = "stream=-1"
     NO_STREAM = "a dictionary without stream"
@@ -60,10 +60,10 @@ S = TypeVar("S", bound="Setting")
 
 @dataclass(frozen=True)
 class Setting:
-    """Who hands over to whom, and how.
+    """The two libraries of a hand-over, and its conditions.
 
-    ``reader`` says on which stream the consumer works: ``stream`` for one of its own, or a role of :func:`stream_of`. ``call`` says by
-    what it gets at the array.
+    ``reader`` selects the consumer's stream: ``stream`` for one of its own, or a role of :func:`stream_of`. ``call`` is the way in which the consumer
+    reads the array.
     """
 
     producer: Adapter
@@ -75,9 +75,9 @@ class Setting:
     without: Without | None = None
     call: Call = Call.IMPORT
     count: int = SHAPE[1]
-    """How many elements the arrays have."""
+    """The number of elements of each array."""
     history: History = History.FRESH
-    """The past of the producer's array. A new one is new only if its library was made to let go of older ones before."""
+    """The history of the producer's array. An array is only new if its library emptied its caches before."""
 
     @property
     def streams(self) -> Streams:
@@ -86,71 +86,77 @@ class Setting:
 
     @property
     def libraries(self) -> tuple[Adapter, ...]:
-        """Both sides."""
+        """The producer and the consumer."""
         return self.producer, self.consumer
 
     def without_stream(self, exporter: Any) -> CAIWithout:
-        """The dictionary that a control shows: without its stream, or with the consumer's opt-out in its place."""
+        """Return the dictionary of a control: without its stream, or with the consumer's opt-out in its place."""
         return CAIWithout(exporter, self.consumer.opt_out if self.without is Without.OPT_OUT else None)
 
     def but(self: S, **changes: Any) -> S:
-        """The same with something changed."""
+        """Return a copy of the setting with these fields changed."""
         return replace(self, **changes)
 
 
 def takes_arguments(pair: Pair) -> bool:
-    """Whether the consumer has kernels that take the array interface; the reference shows only that a fault of it would be seen."""
+    """Return whether the consumer has kernels that take the CUDA Array Interface.
+
+    The reference is such a consumer only for itself, where it shows that the check detects its faults.
+    """
     own = pair.consumer.name != REFERENCE.name or pair.producer.name == REFERENCE.name
     return own and pair.consumer.has(Trait.KERNEL_ARGUMENTS)
 
 
 def can_be_inside(producer: Library | Adapter, consumer: Library | Adapter, protocol: Protocol) -> bool:
-    """A library without a current stream cannot be inside one; neither can two that are the same library, by DLPack."""
+    """Return whether the producer's stream can be its current one during the exchange.
+
+    A library without a current stream has none, and by DLPack a library that exchanges with itself needs it for its consumer side.
+    """
     same = producer.name == consumer.name and protocol is Protocol.DLPACK
     return Trait.CURRENT_STREAM in producer.traits and not same
 
 
 def hows(pair: Pair) -> tuple[str, ...]:
-    """Where a producer can stand, as values of a parameter, inside first."""
+    """Return the possible values of :class:`How`, ``inside`` first."""
     inside = can_be_inside(pair.producer, pair.consumer, pair.protocol)
     return (How.INSIDE.value, How.OUTSIDE.value) if inside else (How.OUTSIDE.value,)
 
 
 def first_how(pair: Pair) -> tuple[str, ...]:
-    """Inside where the producer can be."""
+    """Return ``inside`` where that is possible, else ``outside``."""
     return hows(pair)[:1]
 
 
 @cache
 def stream_of(library: Adapter, role: str, device: Device) -> Any:
-    """A stream of the library's own, made once: few streams keep clear of each other on the device.
+    """Return the library's stream with this role. It is made once, because few streams run on hardware queues of their own.
 
-    ``per-thread`` is its object for that default stream, ``foreign`` its object for a stream of ours.
+    ``per-thread`` is the library's object for that default stream, ``foreign`` its object for a stream of the suite.
     """
     if role == "default":
         return library.default_stream(device)
     if role == "per-thread":
         return library.per_thread_stream(device)
     if role == "foreign":
-        return library.foreign_stream(somebody_elses(device).handle, device)
+        return library.foreign_stream(external_stream(device).handle, device)
     return library.stream(device)
 
 
 @cache
-def somebody_elses(device: Device) -> WorkStream:
-    """A stream of ours, for libraries to work on as one that they have not made."""
+def external_stream(device: Device) -> WorkStream:
+    """Return a stream of the suite, on which libraries work as on an external stream."""
     return REFERENCE.stream(device)
 
 
 class DLPackWithoutWait(DLPackOffer):
-    """Asks the producer not to synchronise, whatever the consumer asked for (DLP-32)."""
+    """An offer that always passes ``stream=-1`` to the producer, which then must not synchronize (DLP-32)."""
 
     def __dlpack__(self, *args: Any, **kwargs: Any) -> Any:
         return super().__dlpack__(*args, **{**kwargs, "stream": -1})
 
 
 class CAIWithout(CAIOffer):
-    """Shows the dictionary without its stream, or with another one."""
+    """An offer whose dictionary has no stream, or another one."""
 
     def __init__(self, source: Any, stream: int | None) -> None:
         super().__init__(source)
@@ -163,7 +169,7 @@ class CAIWithout(CAIOffer):
 
 
 class Recorded:
-    """Shows a dictionary as it was when it was read."""
+    """An object that keeps a dictionary that was read earlier."""
 
     def __init__(self, offer: Offer) -> None:
         self._offer = offer
@@ -171,7 +177,7 @@ class Recorded:
 
 
 class Forward:
-    """The producer writes on its stream, the one of this role, the array is handed over, the consumer reads on its own."""
+    """The producer writes on its stream with this role, the array is handed over, and the consumer reads on its own stream."""
 
     def __init__(self, setting: Setting, role: str = "producer") -> None:
         self.setting = setting
@@ -187,21 +193,21 @@ class Forward:
             self._take()
 
     def before(self) -> None:
-        """The producer's own write."""
+        """Queue the producer's write."""
         self.setting.producer.fill(self.array, NEW, self._write_on)
 
     def exchange(self) -> None:
-        """The import and the consumer's own read."""
+        """Import the array and queue the consumer's read."""
         if self.setting.without is not Without.ALIAS:
             self._take()
         self.setting.consumer.copy(self.into, self.taken, self._read_on)
 
     def in_order(self) -> bool:
-        """The consumer read what the producer wrote."""
+        """Return whether the consumer read the new values."""
         return holds(self.setting.consumer, self.into, NEW, self.setting.device, self.setting.count)
 
     def told(self) -> str:
-        """What the consumer read instead."""
+        """Describe the values that the consumer read instead."""
         name = self.setting.consumer.name
         return f"{name} reads {found(self.setting.consumer, self.into, self.setting.device, self.setting.count)}"
 
@@ -220,7 +226,7 @@ class Forward:
         return consumer.take_operand(offer, self.setting.protocol, device)
 
     def offer(self) -> Any:
-        """The array as the consumer gets to see it."""
+        """Return the array in the form that the consumer gets."""
         producer, without = self.setting.producer, self.setting.without
         if self.setting.protocol is Protocol.DLPACK:
             exporter = producer.exporter(self.array, Protocol.DLPACK)
@@ -234,19 +240,19 @@ class Forward:
 
 
 class DefaultWaits(Forward):
-    """What becomes of the default stream when the array is handed over: it has no part in it."""
+    """A hand-over that observes whether the unrelated default stream waits for the producer."""
 
     def __init__(self, setting: Setting) -> None:
         super().__init__(setting)
         self.reader = LEGACY
 
     def in_order(self) -> bool:
-        """Nothing is read on it."""
+        """Return true: nothing is read on the default stream."""
         return True
 
 
 class WaitsForDefault(Forward):
-    """Whether the consumer's stream waits for work that is pending on the default stream, where the array was not written."""
+    """A hand-over that observes whether the consumer's stream waits for the default stream, on which the array was not written."""
 
     def __init__(self, setting: Setting) -> None:
         super().__init__(setting)
@@ -254,7 +260,7 @@ class WaitsForDefault(Forward):
 
 
 class Target:
-    """A block of ours, all zeros, that the elements of an operand are copied into."""
+    """A block of the suite's memory, filled with zeros, into which the elements of an operand are copied."""
 
     def __init__(self, device: Device) -> None:
         self.memory = REFERENCE.memory(device)
@@ -263,22 +269,22 @@ class Target:
         self.memory.write(self._block.address, elements(0))
 
     def copy(self, source: int, stream: int) -> None:
-        """Queue a copy of what is at this address."""
+        """Queue a copy of the elements at address ``source``."""
         self.memory.streams().copy(self._block.address, source, self._nbytes, stream)
 
     def holds(self, value: int) -> bool:
-        """Whether every element is ``value``, once all is done."""
+        """Return whether every element is ``value``. All work is done by then."""
         return self.memory.read(self._block.address, self._nbytes) == elements(value)
 
     def found(self) -> str:
-        """Which values the elements have, in words."""
+        """Describe the values of the elements."""
         return wording.elements(self.memory.read(self._block.address, self._nbytes), TOLD)
 
 
 class Export:
-    """The producer writes on its stream and exports for a stream that it is told; the reference reads on that one.
+    """The producer writes on its stream and exports for a named stream. The reference reads on the named stream.
 
-    ``name`` is that of the stream; ``asked`` is told in its place.
+    ``name`` selects the stream. A control passes ``asked`` to the producer instead.
     """
 
     def __init__(self, setting: Setting, name: str, *, asked: int | None = None) -> None:
@@ -300,7 +306,7 @@ class Export:
         self.setting.producer.fill(self.array, NEW, self._write_on)
 
     def exchange(self) -> None:
-        """The export, and a read of the reference's."""
+        """Export the array and queue the reference's read."""
         offer = DLPackOffer(self.setting.producer.exporter(self.array, Protocol.DLPACK))
         with self.setting.producer.using(self._write_on):
             exported = offer.__dlpack__(stream=self._asked)
@@ -308,18 +314,18 @@ class Export:
         self._into.copy(self._taken.address, self.reader)
 
     def in_order(self) -> bool:
-        """The reference read what the producer wrote."""
+        """Return whether the reference read the new values."""
         return self._into.holds(NEW)
 
     def told(self) -> str:
-        """What the reference read instead."""
+        """Describe the values that the reference read instead."""
         return f"on {wording.stream(self.reader)} the reference reads {self._into.found()}"
 
 
 class Backward:
-    """The consumer reads on its stream what it took before; then the producer writes again on its own.
+    """The consumer reads an earlier import on its stream; then the producer writes again on its own stream.
 
-    With ``elsewhere`` it writes on a stream that the exchange never heard of: nobody can hold that back.
+    With ``elsewhere``, the producer writes on a stream that took no part in the exchange, so no library can order that write.
     """
 
     def __init__(self, setting: Setting, *, elsewhere: bool = False) -> None:
@@ -339,39 +345,41 @@ class Backward:
         self._into = filled(setting.consumer, 0, setting.device)
 
     def before(self) -> None:
-        """The consumer's own read."""
+        """Queue the consumer's read."""
         self.setting.consumer.copy(self._into, self._first.taken, self._read_on)
 
     def exchange(self) -> None:
-        """The producer's next write."""
+        """Queue the producer's next write."""
         self.setting.producer.fill(self._first.array, OLD, self._write_on)
 
     def in_order(self) -> bool:
-        """The consumer read what was there before."""
+        """Return whether the consumer read the values from before that write."""
         return holds(self.setting.consumer, self._into, NEW, self.setting.device)
 
     def told(self) -> str:
-        """What the consumer read instead."""
+        """Describe the values that the consumer read instead."""
         names = {NEW: "the value from before the write", OLD: "the value of the next write"}
         data = peek(self.setting.consumer.describe(self._into).address, len(elements(0)), self.setting.device)
         return f"{self.setting.consumer.name} reads {wording.elements(data, names)}"
 
 
 class DefaultHeldBack(Backward):
-    """What becomes of the default stream when the consumer reads: it has no part in it."""
+    """A next write that observes whether the unrelated default stream waits for the consumer's read."""
 
     def __init__(self, setting: Setting) -> None:
         super().__init__(setting)
         self.reader = LEGACY
 
     def in_order(self) -> bool:
-        """Nothing is written on it."""
+        """Return true: nothing is written on the default stream."""
         return True
 
 
 def offered(setting: Setting) -> Any:
-    """The producer's array with the past that a setting names; every element is the old value."""
-    if setting.history is History.FRESH or setting.producer is REFERENCE:  # the past is that of the library in the case
+    """Return the producer's array with the history of the setting. Every element has the old value."""
+    if (
+        setting.history is History.FRESH or setting.producer is REFERENCE
+    ):  # the history belongs to the library of the case
         return filled(setting.producer, OLD, setting.device, setting.count)
     array = past_operand(setting.producer, KIND, setting.device, setting.history)
     poke(setting.producer.describe(array).address, elements(OLD), setting.device)
@@ -379,7 +387,7 @@ def offered(setting: Setting) -> Any:
 
 
 def past_operand(library: Adapter, kind: DType, device: Device, history: History) -> Any:
-    """An operand of a library with this past. It is imported and written on the streams that the checks of order use."""
+    """Return an operand of a library with this history. The library imports and writes it on the streams of the ordering checks."""
     write_on, elsewhere = stream_of(library, "producer", device), stream_of(library, "elsewhere", device)
 
     def lend(protocol: Protocol) -> tuple[Any, int]:
@@ -399,26 +407,26 @@ def past_operand(library: Adapter, kind: DType, device: Device, history: History
 
 
 def filled(library: Adapter, value: int, device: Device, count: int = SHAPE[1]) -> Any:
-    """An operand of a library with ``count`` elements, every one ``value``, written by our own instruments."""
+    """Return an operand of a library with ``count`` elements of this value. The suite writes them, not the library."""
     array = library.operand(KIND, (1, count, 1), device)
     poke(library.describe(array).address, elements(value, count), device)
     return array
 
 
 def holds(library: Adapter, array: Any, value: int, device: Device, count: int = SHAPE[1]) -> bool:
-    """Whether every element of an operand is ``value``, read by our own instruments once all is done."""
+    """Return whether every element of an operand is ``value``. The suite reads them, once all work is done."""
     data = elements(value, count)
     return peek(library.describe(array).address, len(data), device) == data
 
 
 def found(library: Adapter, array: Any, device: Device, count: int = SHAPE[1]) -> str:
-    """Which values the elements of an operand have, in words, read by our own instruments once all is done."""
+    """Describe the values of the elements of an operand. The suite reads them, once all work is done."""
     return wording.elements(peek(library.describe(array).address, len(elements(0, count)), device), TOLD)
 
 
 @cache
 def elements(value: int, count: int = SHAPE[1]) -> bytes:
-    """The bytes of an operand of which every element has this value."""
+    """Return the bytes of an operand with this value in every element."""
     return value.to_bytes(4, "little") * count
 
 

@@ -1,7 +1,7 @@
-"""Arrays with a past: what a library did with them, or with their memory, before the exchange that is looked at.
+"""Arrays with a history: earlier work of a library on an array, or on its memory, before the observed exchange.
 
-Some libraries keep objects and memory for later. An array then has a past that nobody asked for, and a verdict depends on what ran before. So a
-case names the past that its array has, and proves it: by an address, by what lies in memory, or by what the library tells of its cache.
+Some libraries cache objects and memory. A new array may then reuse memory with pending or earlier work, and the result would depend on the cases
+that ran before. So a case names the history of its array, and proves it: by an address, by the bytes in memory, or by the size of the library's cache.
 """
 
 from __future__ import annotations
@@ -17,31 +17,31 @@ from conformance.checks.libraries import REFERENCE, Pair
 from conformance.checks.outcomes import Inconclusive, Refused
 
 MOST = 64
-"""Arrays that are made until one has the memory of the one that is gone."""
+"""The number of arrays that are made at most until one reuses the memory of a dropped one."""
 
 
 class History(str, Enum):
-    """What has happened to an array before."""
+    """The history of an array before the exchange."""
 
     FRESH = "fresh"
-    """Nothing: it is new, and the library was made to let go of what it kept for later."""
+    """The array is new, and the library has emptied its caches."""
     WRITTEN = "written"
-    """The library has written it on another stream; that is done, and the elements were read."""
+    """The library wrote it on another stream. The write is done, and the elements were read."""
     REEXPORT = "reexport"
-    """It is an import of an array of ours by DLPack, which is now exported again."""
+    """It is a DLPack import of an array of the suite, which is now exported again."""
     REEXPORT_CAI = "reexport-cai"
-    """It is an import of an array of ours by the array interface."""
+    """It is a CUDA Array Interface import of an array of the suite, which is now exported again."""
     CACHED = "cached"
-    """It has the memory of an array that was written on another stream, and is gone."""
+    """It reuses the memory of an array that was written on another stream and then dropped."""
 
 
 _BY = {History.REEXPORT: Protocol.DLPACK, History.REEXPORT_CAI: Protocol.CAI}
 
 
 def pasts(pair: Pair) -> tuple[str, ...]:
-    """Each past that an array of the producer can have, as values of a parameter.
+    """Return the histories that an array of the producer can have, as values of a parameter.
 
-    A library whose arrays only describe memory does not know who has written it.
+    A library whose arrays only describe memory does not record writes, so ``written`` is left out there.
     """
     source, on_host = pair.source, pair.device is Device.HOST
     remembers = pair.producer.has(Trait.STREAMS) and not pair.producer.has(Trait.VIEW_ONLY)
@@ -55,23 +55,23 @@ def pasts(pair: Pair) -> tuple[str, ...]:
 
 @dataclass(frozen=True)
 class Maker:
-    """How a library's arrays are made: ``make`` a new one, ``lend`` one of ours, ``take`` an import of that, ``write`` on another stream.
+    """The functions that make a library's arrays.
 
-    ``write`` is done when it returns.
+    ``make`` makes a new one. ``lend`` offers an array of the suite, and ``take`` imports it. ``write`` writes on another stream, and waits until it is done.
     """
 
     library: Adapter
     make: Callable[[], Any]
     lend: Callable[[Protocol], tuple[Any, int]]
-    """An offer of an array of ours by a protocol, and the address of its elements."""
+    """Returns an offer of an array of the suite by a protocol, and the address of its elements."""
     take: Callable[[Any, Protocol], Any]
     write: Callable[[Any], None]
 
 
 def fresh(library: Adapter) -> None:
-    """Have the library let go of what it keeps for later; :class:`Inconclusive` if it says that it has something still.
+    """Empty the caches of a library. Raise :class:`Inconclusive` if it reports cached objects afterwards.
 
-    Garbage is collected only for a library that keeps something, because that takes longer than the exchange.
+    Garbage is collected only for a library that caches something, because a collection takes longer than the exchange.
     """
     call = library.let_go()
     if not call:
@@ -81,13 +81,14 @@ def fresh(library: Adapter) -> None:
         library.let_go()
     kept = library.kept_for_later()
     if kept:
-        raise Inconclusive(
-            f"{library.name} keeps {kept} objects for later after {call}, so no array is known to be new"
-        )
+        raise Inconclusive(f"{library.name} still caches {kept} objects after {call}, so no array is known to be new")
 
 
 def with_past(maker: Maker, history: History) -> Any:
-    """An array with this past. A library that cannot have it ends the case as refused; one that did not get it, as inconclusive."""
+    """Return an array with this history.
+
+    Raise :class:`Refused` if the library cannot make one, and :class:`Inconclusive` if this attempt did not give one.
+    """
     fresh(maker.library)
     if history in _BY:
         return _imported(maker, _BY[history])
@@ -106,14 +107,16 @@ def _imported(maker: Maker, protocol: Protocol) -> Any:
     except Unsupported:
         raise
     except Exception as error:
-        raise Refused(f"{maker.library.name} does not import what it is to export again: {brief(error)}") from error
+        raise Refused(
+            f"{maker.library.name} refuses to import the array that it would export again: {brief(error)}"
+        ) from error
     if maker.library.describe(array).address != address:
-        raise Refused(f"{maker.library.name} copies what it imports, so it exports nothing again")
+        raise Refused(f"{maker.library.name} copies its imports, so it has no import to export again")
     return array
 
 
 def _cached(maker: Maker) -> Any:
-    """New arrays are made until one has the address of the one that is gone."""
+    """Make new arrays until one has the address of a dropped one."""
     first = maker.make()
     maker.write(first)
     address = maker.library.describe(first).address
@@ -125,4 +128,4 @@ def _cached(maker: Maker) -> Any:
         if maker.library.describe(array).address == address:
             return array
         others.append(array)
-    raise Inconclusive(f"{maker.library.name} makes no new array of the memory of one that is gone")
+    raise Inconclusive(f"{maker.library.name} does not reuse the memory of a dropped array")

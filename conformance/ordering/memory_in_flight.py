@@ -1,4 +1,4 @@
-"""Pieces of work on memory that is given up, written or copied while something else with it is still in flight."""
+"""Observed operations on memory that is dropped, overwritten or copied while other work on it is in flight."""
 
 from __future__ import annotations
 
@@ -16,27 +16,28 @@ from . import wording
 from .handover import KIND, NEW, OLD, TOLD, Forward, Setting, Target, elements, filled, holds, stream_of
 
 DROPPED_ELEMENTS = 1 << 17
-"""Of arrays that are dropped: of a size that nobody else asks for, so that what is free is handed out first."""
+"""The size of dropped arrays. No other case uses it, so an allocator gives a free block of this size to the next such array."""
 TRIES = 6
-"""Arrays of the same size that are made to see whether memory is handed out again."""
+"""The number of arrays of this size that are made at most to see whether memory is reused."""
 _AGAIN = 2
+"""Attempts at the same after the memory is free."""
 _values = count(0x010000)
-"""What elements are filled with where memory that was used before could otherwise pass for a copy."""
+"""Fill values, a new one each time, so that old content of reused memory does not pass for a copy."""
 LAST = 0x003333
-"""What the elements are after the consumer's own write."""
+"""The value of the elements after the consumer's own write."""
 
 
 class Drops(str, Enum):
-    """What is let go of while the consumer's read is pending."""
+    """The objects that are dropped while the consumer's read is pending."""
 
     ARRAY = "the producer's array"
     BOTH = "the producer's array and the consumer's import"
 
 
 class Dropped:
-    """The consumer reads on its stream; what it reads is dropped; then the producer makes more arrays and writes them.
+    """The consumer reads on its stream, the array is dropped, and the producer makes and writes new arrays.
 
-    All of the producer's arrays are made with its stream current, because many an allocator keeps memory by stream.
+    All arrays of the producer are made with its stream current, because many allocators keep free blocks by stream.
     """
 
     def __init__(self, setting: Setting, drops: Drops) -> None:
@@ -56,28 +57,28 @@ class Dropped:
         self._into = filled(setting.consumer, 0, setting.device, setting.count)
         self._address = setting.producer.describe(self._first.array).address
         self.shared = setting.consumer.describe(self._first.taken).address == self._address
-        """Whether the import is the producer's own memory."""
+        """Whether the import shares the producer's memory."""
         self._more: list[Any] = []
         self.handed_out = False
-        """Whether an array that was made afterwards lies where the dropped one did."""
+        """Whether a later array overlaps the memory of the dropped one."""
 
     def before(self) -> None:
-        """The consumer's own read."""
+        """Queue the consumer's read."""
         self.setting.consumer.copy(self._into, self._first.taken, self._read_on)
 
     def exchange(self) -> None:
-        """What is dropped, and the producer's new arrays."""
+        """Drop the objects, and make and write new arrays of the producer."""
         self._first.array = None
         if self._drops is Drops.BOTH:
             self._first.taken = None
         self.handed_out = self.make_more()
 
     def in_order(self) -> bool:
-        """The consumer read what was there when it was handed over."""
+        """Return whether the consumer read the values of the hand-over."""
         return holds(self.setting.consumer, self._into, NEW, self.setting.device, self.setting.count)
 
     def told(self) -> str:
-        """What the consumer read instead."""
+        """Describe the values that the consumer read instead."""
         names = {
             NEW: "the value that was handed over",
             OLD: f"the value of another array of {self.setting.producer.name}",
@@ -87,7 +88,7 @@ class Dropped:
         return f"{self.setting.consumer.name} reads {wording.elements(data, names)}"
 
     def make_more(self) -> bool:
-        """Make arrays and queue a write of each, until one lies where the dropped one did; whether one does."""
+        """Make arrays and queue a write of each, until one overlaps the dropped one. Return whether one does."""
         with self.setting.producer.using(self._write_on):
             return any(self._make_one() for _ in range(TRIES))
 
@@ -102,15 +103,15 @@ class Dropped:
         return abs(self.setting.producer.describe(array).address - self._address) < 4 * self.setting.count
 
     def handed_out_when_free(self) -> bool:
-        """Whether the memory is handed out again once nothing is pending and nobody has it any more.
+        """Return whether the memory is reused once no work is pending and no object holds it.
 
-        Some libraries let go of what they have imported only when they import the next time, or when a thread of the driver's
-        has told them that their work is done, so that is done first, and more than once.
+        Some libraries release an import only at their next import, or after a driver thread reports that their work is done. So this method
+        makes another exchange first, and more than once.
         """
         self._first.taken = None
         if any(self._handed_out_again() for _ in range(_AGAIN)):
             return True
-        collect()  # costs a tenth of a second where large libraries are loaded, so not before it has to
+        collect()  # takes a tenth of a second where large libraries are loaded, so it comes last
         return any(self._handed_out_again() for _ in range(_AGAIN))
 
     def _handed_out_again(self) -> bool:
@@ -120,13 +121,13 @@ class Dropped:
         again.before()
         again.exchange()
         self.setting.streams.synchronize_device()
-        if self.setting.consumer is not self.setting.producer:  # whose own cache is where the memory is to come from
+        if self.setting.consumer is not self.setting.producer:  # the memory has to come from the producer's cache
             self.setting.consumer.let_go()
         return self._overlaps(again.array) or self.make_more()
 
 
 class Overwriting(Forward):
-    """The producer still reads or writes the array on its stream when the consumer, on its own, overwrites it."""
+    """The consumer overwrites the array on its stream while the producer's read or write is pending on its own stream."""
 
     def __init__(self, setting: Setting, pending: str) -> None:
         super().__init__(setting)
@@ -134,28 +135,28 @@ class Overwriting(Forward):
         self._kept = filled(setting.producer, 0, setting.device)
 
     def before(self) -> None:
-        """The producer's own read or write."""
+        """Queue the producer's read or write."""
         if self._reads:
             self.setting.producer.copy(self._kept, self.array, self._write_on)
         else:
             super().before()
 
     def exchange(self) -> None:
-        """The import and the consumer's own write."""
+        """Import the array and queue the consumer's write."""
         if self.taken is None:
             self._take()
         self.setting.consumer.fill(self.taken, LAST, self._read_on)
 
     def in_order(self) -> bool:
-        """The producer read what was there before; or the consumer's write is the last one."""
+        """Return whether the producer read the old values, or whether the consumer's write came last."""
         if self._reads:
             return holds(self.setting.producer, self._kept, OLD, self.setting.device)
         return holds(self.setting.producer, self.array, LAST, self.setting.device)
 
     def told(self) -> str:
-        """Which of the two came last in how many elements."""
+        """Describe which of the two operations came last, and in how many elements."""
         producer, consumer = self.setting.producer, self.setting.consumer
-        names = {OLD: "the old value", NEW: f"what {producer.name} wrote", LAST: f"what {consumer.name} wrote"}
+        names = {OLD: "the old value", NEW: f"the value of {producer.name}", LAST: f"the value of {consumer.name}"}
         array = self._kept if self._reads else self.array
         data = peek(producer.describe(array).address, len(elements(0)), self.setting.device)
         what = f"the pending read of {producer.name} gets" if self._reads else f"the array of {producer.name} ends with"
@@ -163,9 +164,9 @@ class Overwriting(Forward):
 
 
 class ToHost:
-    """The producer writes on its stream and exports to the host; what is there when the call returns is looked at.
+    """The producer writes on its stream and exports to the host. The elements are read as soon as the call returns.
 
-    ``numpy`` is the adapter whose ``from_dlpack`` asks for it, ``None`` to ask as it does.
+    ``numpy`` is the adapter whose ``from_dlpack`` makes the request. With ``None``, the suite makes the same request itself.
     """
 
     def __init__(self, setting: Setting, keywords: dict[str, Any], numpy: Adapter | None) -> None:
@@ -180,20 +181,20 @@ class ToHost:
         self._seen = b""
 
     def before(self) -> None:
-        """The producer's own write."""
+        """Queue the producer's write."""
         self.setting.producer.fill(self.array, NEW, self._write_on)
 
     def exchange(self) -> None:
-        """The export, and a look at the elements."""
+        """Export to the host and read the elements."""
         with self.setting.producer.using(self._write_on):
             self._seen = self._by_call() if self._numpy is None else self._by_numpy(self._numpy)
 
     def in_order(self) -> bool:
-        """All was there."""
+        """Return whether all elements had the new value."""
         return self._seen == elements(NEW)
 
     def told(self) -> str:
-        """What was there instead."""
+        """Describe the values that were there instead."""
         return f"the copy on the host has {wording.elements(self._seen, TOLD)}"
 
     def _by_call(self) -> bytes:
@@ -210,7 +211,7 @@ class ToHost:
 
 
 class Held(str, Enum):
-    """Which stream is held while a copy is made for a stream that is named."""
+    """The stream that is held while a producer copies for a named stream."""
 
     NAMED = "the stream that was named"
     OWN = "the producer's own stream"
@@ -218,9 +219,9 @@ class Held(str, Enum):
 
 
 class Copying:
-    """The producer makes a copy for a stream that is named; then the copy is looked at on another, which nothing holds.
+    """The producer copies for a named stream. Another stream, which nothing holds, then reads the copy.
 
-    In order is a copy that is not there yet.
+    The result is in order if the copy does not exist yet, because the named stream is held.
     """
 
     def __init__(self, setting: Setting, held: Held) -> None:
@@ -240,10 +241,10 @@ class Copying:
         self._into = Target(setting.device)
 
     def before(self) -> None:
-        """Nothing is pending but what holds the stream."""
+        """Queue nothing: the latch alone holds the stream."""
 
     def exchange(self) -> None:
-        """The export, and a look: once the producer's own stream is done, if that is not the one that is held."""
+        """Export and read the copy, after the producer's own stream unless that one is held."""
         offer = DLPackOffer(self.setting.producer.exporter(self.array, Protocol.DLPACK))
         with self.setting.producer.using(self._write_on):
             exported = offer.__dlpack__(stream=self._asked, max_version=NEWEST, copy=True)
@@ -253,5 +254,5 @@ class Copying:
         self._into.copy(self._taken.address, self.reader)
 
     def in_order(self) -> bool:
-        """The copy was not there yet."""
+        """Return whether the copy did not exist yet."""
         return not self._into.holds(self._value)

@@ -1,4 +1,4 @@
-"""Handing an object over as it is between two streams, by a public call of the consumer."""
+"""Hand-over of the producer's own object between two streams, by a public call of the consumer."""
 
 from __future__ import annotations
 
@@ -11,14 +11,14 @@ from .handover import Forward, Setting
 
 
 class Natively(Forward):
-    """As :class:`Forward`, but the consumer's call gets the producer's own object, while the producer's stream is current."""
+    """A :class:`Forward` hand-over in which the consumer's call gets the producer's own object. The producer's stream is current."""
 
     def __init__(self, setting: Setting, call: UserCall) -> None:
         self._call = call
         super().__init__(setting)
 
     def offer(self) -> Any:
-        """The object itself."""
+        """Return the object itself."""
         return self.setting.producer.native(self.array, self._call.protocol or Protocol.DLPACK)
 
     def _taken_from(self, offer: Any) -> Any:

@@ -1,8 +1,8 @@
-"""How an exchange orders the producer's stream and the consumer's: seen by latches, never by a duration.
+"""Observe how an exchange orders the producer's and the consumer's streams. Latches give the answer, never a duration.
 
-The producer's stream is held, and the producer's own operation that writes the sentinel is queued behind the latch. Then the
-exchange and the consumer's own operation that reads are run on the consumer's stream, and only that stream is
-waited for. A second latch holds a stream that has nothing to do with it: who waits for that one waits for the whole device.
+A latch holds the producer's stream, and the producer's write is queued behind it. Then the exchange and the consumer's read run
+on the consumer's stream, and the check waits for that stream only. A second latch holds an unrelated stream: an exchange that waits
+for this one synchronizes the whole device.
 """
 
 from __future__ import annotations
@@ -23,37 +23,37 @@ from conformance.reference.streams import Latch, Streams
 from . import blocking
 
 LIMIT_SECONDS = 0.015
-"""How long the latch on the producer's stream holds by itself: what blocks the host with the GIL held ends only so."""
+"""Time limit of the latch on the producer's stream. Only this limit ends a call that blocks the host with the GIL held."""
 LONGER_SECONDS = 0.005
-"""How much longer the one on the unrelated stream does, so that a wait for the first alone returns while this one holds."""
+"""Extra time limit of the latch on the unrelated stream, so that a wait for the producer's stream alone returns while it still holds."""
 BURNT_NANOSECONDS = LIMIT_SECONDS * 1e9 / 4
-"""Processor time of this process in a call that held the GIL until a latch's time was up: less, and it was not the call."""
+"""Least processor time of a call that held the GIL until a latch expired. With less, something else delayed the call."""
 ROUNDS = 16
-"""Round trips of the device that the consumer's work gets to finish in, if it waits for nothing."""
+"""Round trips to the device within which the consumer's work must finish, if it waits for nothing."""
 ATTEMPTS = 4
-"""How often an observation is tried that something from outside disturbed."""
+"""Attempts at an observation that something outside of it disturbs."""
 
 
 class Wait(str, Enum):
-    """What an exchange makes wait for the producer's work. The order is that of their cost."""
+    """The kind of wait that an exchange causes for the producer's work, in the order of cost."""
 
     NONE = "none"
-    """Nothing."""
+    """No wait."""
     EVENT = "event-wait"
-    """The consumer's stream."""
+    """A stream-ordered wait: the consumer's stream waits."""
     HOST = "host-sync"
-    """The calling thread."""
+    """The calling thread blocks."""
     DEVICE = "device-sync"
-    """Everything: work that has nothing to do with the array is waited for too."""
+    """A device-wide synchronization: unrelated work is waited for too."""
 
 
 @dataclass(frozen=True)
 class Seen:
-    """One observation: what waited, and whether what came second saw what came first.
+    """One observation: the kind of wait, and whether the second operation saw the result of the first.
 
-    ``held_gil``: the host was blocked with the GIL held. ``rounds``: round trips of the device after which the second side was
-    done while the first was still held; all that it was given, if it was not. ``writer`` is the stream that was held; ``told`` says in
-    words what came out wrong, where the work can tell.
+    ``held_gil`` is true if the host was blocked with the GIL held. ``rounds`` counts the round trips to the device until the second operation
+    was done while the first was still held. If it was not done, ``rounds`` is the allowed number. ``writer`` is the held stream. ``told``
+    describes the wrong data, where the work can describe them.
     """
 
     wait: Wait
@@ -65,7 +65,7 @@ class Seen:
 
     @property
     def overtakes(self) -> bool:
-        """What came second was seen to finish first, and the data show it."""
+        """Whether the second operation finished first, and the data show it."""
         return self.wait is Wait.NONE and not self.in_order
 
     def __str__(self) -> str:
@@ -74,47 +74,47 @@ class Seen:
 
 
 class Work(Protocol):
-    """Two pieces of work of two libraries, ready to be run once. It is made while the device is idle.
+    """Two operations of two libraries, prepared while the device is idle and run once.
 
-    One that has a method ``told`` says with it, once all is done, which elements came out wrong, in words.
+    An optional method ``told`` describes the wrong elements, once all work is done.
     """
 
     libraries: tuple[Adapter, ...]
-    """Those that take part."""
+    """The libraries that take part."""
     writer: int
     """Handle of the stream that :meth:`before` queues on."""
     reader: int
     """Handle of the stream that :meth:`exchange` leaves its last work on."""
 
     def before(self) -> None:
-        """Queue what has to come first."""
+        """Queue the operation that has to come first."""
 
     def exchange(self) -> None:
-        """What is looked at: lets the library's own exception out."""
+        """Run the observed exchange. Exceptions of the library propagate."""
 
     def in_order(self) -> bool:
-        """Whether, now that all is done, what came second saw what came first, or left alone what came first."""
+        """Return whether the second operation saw the result of the first, or did not disturb it. All work is done by then."""
 
 
 class Disturbed(Exception):
-    """The observation did not come off, by nobody's fault: a latch let go too early."""
+    """The observation is void, and no library caused that: a latch released its stream too early."""
 
 
 def observe(
     streams: Streams, make: Callable[[], Work], *, rounds: int = ROUNDS, seconds: float = LIMIT_SECONDS
 ) -> Seen:
-    """Warm up with one piece of work, then observe another; :class:`Inconclusive` if it is always disturbed.
+    """Warm up with one piece of work, then observe another. Raise :class:`Inconclusive` if every attempt is disturbed.
 
-    ``rounds`` are the round trips of the device that the second side gets, ``seconds`` the time that the latch holds by itself.
+    ``rounds`` is the number of round trips to the device that the second operation gets. ``seconds`` is the time limit of the latch.
 
-    Exceptions of the exchange come out as they are.
+    Exceptions of the exchange propagate unchanged.
     """
     warm = make()
     with nothing_freed(warm.libraries):
         usual = _warm_up(streams, warm)
         seen = _undisturbed(streams, make, usual, rounds, seconds)
         if seen.wait in (Wait.HOST, Wait.DEVICE) and not seen.held_gil:
-            # A call that returns is proof that it need not wait; one that does not is only evidence, so it has to show twice.
+            # A call that returns under the latch proves that it need not wait. One that blocks is only evidence, so it has to block twice.
             seen = _undisturbed(streams, make, usual, rounds, seconds)
         return seen
 
@@ -130,7 +130,7 @@ def _undisturbed(streams: Streams, make: Callable[[], Work], usual: int, rounds:
 
 @contextmanager
 def nothing_freed(libraries: tuple[Adapter, ...]) -> Iterator[None]:
-    """No memory of earlier cases is freed inside: freeing waits for the device, and would look like the exchange's doing."""
+    """Keep memory of earlier cases from being freed inside the block. Freeing waits for the device, and would count as a wait of the exchange."""
     for library in libraries:
         library.let_go()
     with uncollected():
@@ -138,7 +138,10 @@ def nothing_freed(libraries: tuple[Adapter, ...]) -> Iterator[None]:
 
 
 def _warm_up(streams: Streams, work: Work) -> int:
-    """Everything that will be used is used once, with a latch that lets go at once; nanoseconds that the exchange took."""
+    """Run the work once with latches that are released at once, and return the nanoseconds of the exchange.
+
+    First allocations, module loads and stream creations wait for the device. Without the warm-up they would hide a race.
+    """
     latch = streams.hold(work.writer, LIMIT_SECONDS)
     other = streams.hold(_unrelated(streams), LIMIT_SECONDS)
     latch.release()
@@ -175,19 +178,19 @@ def _classify(
 ) -> tuple[Wait, bool, int]:
     work.before()
     if not latch.held:
-        raise Disturbed("a latch's time was up before what comes first had been queued")
+        raise Disturbed("a latch expired before the first operation was queued")
     called = blocking.call(work.exchange, (latch, other), usual)
     if called.error:
         raise called.error
     if called.ended:
         if called.held_gil and called.nanoseconds < BURNT_NANOSECONDS:
-            raise Disturbed("a latch's time was up before the call returned, though it did not wait")
+            raise Disturbed("a latch expired before the call returned, though the call did not wait")
         wait = Wait.HOST if other.held else Wait.DEVICE
         streams.synchronize(work.reader)
         return wait, called.held_gil, 0
     rounds = _rounds_until_done(streams, work.reader, most)
     if not latch.held:
-        raise Disturbed("a latch's time was up before the second side's stream had been looked at")
+        raise Disturbed("a latch expired before the second stream was checked")
     if rounds is not None:
         return Wait.NONE, False, rounds
     latch.release()
@@ -197,7 +200,7 @@ def _classify(
 
 
 def _rounds_until_done(streams: Streams, stream: int, most: int) -> int | None:
-    """After how many round trips a stream was done; ``None`` if it never was."""
+    """Return the number of round trips after which a stream was done, or ``None`` if it was not."""
     for rounds in range(most):
         if streams.done(stream):
             return rounds
@@ -209,7 +212,7 @@ _unrelated_streams: WeakKeyDictionary[Streams, int] = WeakKeyDictionary()
 
 
 def _unrelated(streams: Streams) -> int:
-    """A stream of ours that nobody else knows."""
+    """Return a stream of the suite that no library knows."""
     if streams not in _unrelated_streams:
         _unrelated_streams[streams] = streams.create()
     return _unrelated_streams[streams]

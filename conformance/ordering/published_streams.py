@@ -1,4 +1,4 @@
-"""What a producer says about its stream, against what its stream really does: the pieces of work for the family ``stream``."""
+"""Observed operations that compare the stream that a producer publishes with its real work, for the family ``stream``."""
 
 from __future__ import annotations
 
@@ -17,17 +17,16 @@ from .handover import NEW, OLD, REFERENCE, SHAPE, CAIWithout, Target, filled, fo
 from .observation import ATTEMPTS, BURNT_NANOSECONDS, LIMIT_SECONDS, nothing_freed
 
 NEW_STREAMS = 64
-"""So many streams are made to see whether one of them gets a handle that somebody else should still have."""
+"""The number of streams that are made to see whether the driver reuses the handle of a destroyed one."""
 _TRIES = 4
-"""How often an object is dropped to see whether its stream goes with it."""
+"""The number of stream objects that are dropped to see whether the stream is destroyed with them."""
 
 
 class Published:
-    """The producer writes on ``write_on``; its dictionary is read while ``current`` is its current stream; ours reads.
+    """The producer writes on ``write_on``, its dictionary is read while ``current`` is its current stream, and the suite reads the array.
 
-    Our reader waits for the stream that the dictionary names and for nothing else. For a control it does not read
-    the dictionary and waits for the stream ``instead``, for none if that is 0. With a ``step`` the dictionary is that of a view of the array,
-    which is made after the write.
+    The suite waits for the stream that the dictionary names and for nothing else. A control does not read the dictionary, and waits for the
+    stream ``instead``, or for none if that is 0. With a ``step``, the dictionary belongs to a view of the array that is made after the write.
     """
 
     def __init__(
@@ -48,11 +47,11 @@ class Published:
         self._address = producer.describe(self.array).address
 
     def before(self) -> None:
-        """The producer's own write."""
+        """Queue the producer's write."""
         self._producer.fill(self.array, NEW, self._write_on)
 
     def described(self) -> dict[str, Any]:
-        """The dictionary. What it was read from is kept as long as the array: the stream may be bound to either (CAI-28)."""
+        """Return the dictionary. The offer is kept as long as the array, because the stream may be bound to either (CAI-28)."""
         with self._producer.using(self._current):
             given = self.array if self._step is None else self._producer.view(self.array, self._step)
             self._offer = self._producer.offer(given, Protocol.CAI)
@@ -60,25 +59,25 @@ class Published:
         return described
 
     def exchange(self) -> None:
-        """The dictionary is read and followed, and our own copy is queued."""
+        """Read the dictionary, wait for its stream, and queue the suite's copy."""
         stream = named(self.described()) if self._instead is None else self._instead
         if stream:
             self._streams.wait(self.reader, stream)
         self._into.copy(self._address, self.reader)
 
     def in_order(self) -> bool:
-        """We read what the producer wrote."""
+        """Return whether the suite read the new values."""
         return self._into.holds(NEW)
 
     def told(self) -> str:
-        """What we read instead."""
+        """Describe the values that the suite read instead."""
         return f"the reference reads {self._into.found()}"
 
 
 class Dropped(Published):
-    """As :class:`Published`, on a stream of the producer's that nobody holds any more once the dictionary has been read.
+    """:class:`Published` on a stream whose object is dropped once the dictionary has been read.
 
-    The dictionary is read inside the stream's block.
+    The dictionary is read while that stream is current.
     """
 
     def __init__(self, producer: Adapter, device: Device, *, instead: int | None = None) -> None:
@@ -86,24 +85,24 @@ class Dropped(Published):
         super().__init__(producer, device, own, own, instead=instead)
 
     def described(self) -> dict[str, Any]:
-        """The dictionary; then the stream's object is let go."""
+        """Return the dictionary, and drop the stream's object."""
         described = self.read()
         self.let_go()
         return described
 
     def read(self) -> dict[str, Any]:
-        """The dictionary alone."""
+        """Return the dictionary, and keep the stream's object."""
         return super().described()
 
     def let_go(self) -> None:
-        """Of the stream's object."""
+        """Drop the stream's object."""
         self._write_on = self._current = None
 
 
 class OnImported:
-    """Our kernel writes on a stream of the producer's, and the consumer reads on what it made of that stream's object.
+    """A kernel of the suite writes on the producer's stream, and the consumer reads on the stream that it imported from that object.
 
-    With ``elsewhere`` it reads on another stream of its own.
+    With ``elsewhere``, the consumer reads on another stream of its own.
     """
 
     def __init__(
@@ -122,29 +121,29 @@ class OnImported:
             self._taken = consumer.take_operand(CAIWithout(self._source, None), Protocol.CAI, device)
 
     def before(self) -> None:
-        """Our own write."""
+        """Queue the suite's write."""
         self._streams.fill(self._address, SHAPE[1], NEW, self.writer)
 
     def exchange(self) -> None:
-        """The consumer's own read."""
+        """Queue the consumer's read."""
         self._consumer.copy(self._into, self._taken, self._on)
 
     def in_order(self) -> bool:
-        """The consumer read what we wrote."""
+        """Return whether the consumer read the new values."""
         return holds(self._consumer, self._into, NEW, self._device)
 
     def told(self) -> str:
-        """What the consumer read instead."""
+        """Describe the values that the consumer read instead."""
         return f"{self._consumer.name} reads {found(self._consumer, self._into, self._device)}"
 
 
 def named(described: dict[str, Any]) -> Any:
-    """The stream that a dictionary names; before version 3 the key has no meaning (CAI-30)."""
+    """Return the stream that a dictionary names. Before version 3 the key has no meaning (CAI-30)."""
     return described.get("stream") if described.get("version", 0) >= 3 else None
 
 
 def described_while_pending(streams: Streams, make: Callable[[], Published]) -> dict[str, Any] | None:
-    """The dictionary, read while the producer's write provably had not begun; ``None`` if reading it waits for the write."""
+    """Return the dictionary, read while the producer's write provably had not begun, or ``None`` if reading it waits for the write."""
     warm = make()
     with nothing_freed(warm.libraries):
         warm.before()
@@ -155,14 +154,14 @@ def described_while_pending(streams: Streams, make: Callable[[], Published]) -> 
                 described: dict[str, Any] = called.value
                 return described
             if queued.ended:
-                raise Inconclusive("the write cannot be queued: the call does not return while its stream is held")
+                raise Inconclusive("the write cannot be queued: the call blocks while its stream is held")
             if called.ended and not (called.held_gil and called.nanoseconds < BURNT_NANOSECONDS):
                 return None
-    raise Inconclusive(f"the latch let go before the dictionary had been read, {ATTEMPTS} times")
+    raise Inconclusive(f"the latch expired before the dictionary was read, {ATTEMPTS} times")
 
 
 def _read_under_latch(streams: Streams, made: Published) -> tuple[Called, Called, bool]:
-    """How the write and the reading went, and whether the latch held to the end; their exceptions come out."""
+    """Return the results of the write and of the reading, and whether the latch held to the end. Their exceptions propagate."""
     streams.synchronize_device()
     latch = streams.hold(made.writer, LIMIT_SECONDS)
     try:
@@ -180,9 +179,9 @@ def _read_under_latch(streams: Streams, made: Published) -> tuple[Called, Called
 
 
 def is_given_out_again(streams: Streams, handle: int) -> bool:
-    """Whether the driver gives a handle to a new stream: the stream that had it was destroyed. The handle itself is not used.
+    """Return whether the driver gives a handle to a new stream, which proves that the old stream was destroyed. The handle itself is not used.
 
-    Raises :class:`Inconclusive` if the driver does not do so with a stream of ours either, which is destroyed here.
+    Raise :class:`Inconclusive` if the driver does not reuse the handle of a stream either that is destroyed here as a control.
     """
     control = streams.create()
     streams.destroy(control)
@@ -197,16 +196,16 @@ def is_given_out_again(streams: Streams, handle: int) -> bool:
         return True
     if control not in made[1:]:
         raise Inconclusive(
-            f"whether stream {handle:#x} was destroyed cannot be told: the driver has not given the handle of a destroyed "
+            f"it is not known whether stream {handle:#x} was destroyed: the driver did not give the handle of a destroyed "
             f"stream to any of {NEW_STREAMS} new ones"
         )
     return False
 
 
 class Gone:
-    """Whether a published stream outlives its object while the array lives: looked at more than once, because memory may be taken by others.
+    """A check that a published stream outlives its object while the array lives. It is made more than once, because another allocation may take the place of a destroyed stream.
 
-    ``described`` is the newest dictionary, ``control`` says what was seen of streams that were destroyed for certain.
+    ``described`` is the newest dictionary. ``control`` describes the handles of streams that were certainly destroyed.
     """
 
     def __init__(self, streams: Streams, make: Callable[[], Dropped]) -> None:
@@ -217,7 +216,7 @@ class Gone:
         self.control = ""
 
     def look(self) -> None:
-        """Until it is seen to be destroyed, or was not often enough."""
+        """Repeat the check until a stream is destroyed, or until the attempts are used up."""
         for _ in range(_TRIES):
             made = self._make()
             made.before()

@@ -1,7 +1,7 @@
-"""Order between PyCUDA in a context of its own and another library in the primary one, over the array interface.
+"""Stream order between PyCUDA in a private context and another library in the primary context, over the CUDA Array Interface.
 
-``pycuda.autoinit`` makes the context; whoever works with the other library then makes the primary one current, as here. No
-stream of one context is ordered with any of the other (CUD-05), and an event belongs to one of them (CUD-06).
+``pycuda.autoinit`` makes the private context. A program that also works with the other library makes the primary context current, as this
+module does. No stream of one context is ordered with a stream of the other (CUD-05), and an event belongs to one context (CUD-06).
 """
 
 from __future__ import annotations
@@ -31,7 +31,7 @@ _SECONDS = 0.1
 
 @dataclass(frozen=True)
 class Side:
-    """A library, the context that it works in, and its stream there."""
+    """A library, its CUDA context, and its stream in that context."""
 
     adapter: Adapter
     context: int
@@ -39,12 +39,12 @@ class Side:
 
     @contextmanager
     def at_work(self) -> Iterator[Adapter]:
-        """Its context is current."""
+        """Make its context current inside the block."""
         with context.using(self.context):
             yield self.adapter
 
     def filled(self, value: int) -> Any:
-        """An operand with every element ``value``, written with its own context current."""
+        """Return an operand with this value in every element, written while its context is current."""
         with self.at_work() as library:
             array = library.operand(KIND, SHAPE, Device.CUDA)
             data = elements(value)
@@ -54,7 +54,7 @@ class Side:
             return array
 
     def read(self, array: Any) -> bytes:
-        """The elements of an operand, once all is done."""
+        """Return the elements of an operand, after all work is done."""
         buffer = ctypes.create_string_buffer(_NBYTES)
         with self.at_work() as library:
             context.synchronize()
@@ -64,7 +64,7 @@ class Side:
 
 
 class BothContexts(CudaStreams):
-    """Streams of two contexts."""
+    """The streams of two CUDA contexts."""
 
     def __init__(self, other: int) -> None:
         super().__init__()
@@ -75,29 +75,29 @@ class BothContexts(CudaStreams):
             driver.call("cuMemAlloc_v2", ctypes.byref(self._word_there), ctypes.c_size_t(4))
 
     def round_trip(self) -> None:
-        """Through both contexts."""
+        """Make a round trip to the device in both contexts."""
         super().round_trip()
         kernels.fill_words(self._word_there.value or 0, 1, 0, self._witness_there)
         while not cuda_streams.is_done(self._witness_there):
             pass
 
     def synchronize_device(self) -> None:
-        """Both contexts."""
+        """Synchronize both contexts."""
         super().synchronize_device()
         with context.using(self._other):
             context.synchronize()
 
 
 class Handover:
-    """The giver writes on its stream, the taker imports and reads on its own; each in its context.
+    """The producer writes on its stream; the consumer imports and reads on its own. Each works in its context.
 
-    ``published`` says whether the dictionary names the giver's stream, as it is or as its user can make it.
+    ``published`` selects the dictionary: ``as-it-is``, with the producer's ``stream``, or with ``nothing``.
     """
 
     accepted = False
-    """Whether any import has been made: what fails afterwards is no refusal."""
+    """Whether an import has succeeded. A later exception is then no refusal."""
     described: ClassVar[Mapping[str, Any]] = {}
-    """The newest dictionary that was handed over."""
+    """The newest dictionary."""
 
     def __init__(self, giver: Side, taker: Side, published: str) -> None:
         self.libraries: tuple[Adapter, ...] = (giver.adapter, taker.adapter)
@@ -108,12 +108,12 @@ class Handover:
         self._into = taker.filled(0)
 
     def before(self) -> None:
-        """The giver's own write."""
+        """Queue the producer's write."""
         with self._giver.at_work() as giver:
             giver.fill(self._array, NEW, self._giver.stream)
 
     def exchange(self) -> None:
-        """The dictionary, the import and the taker's own read."""
+        """Read the dictionary, import the array and queue the consumer's read."""
         with self._giver.at_work() as giver, giver.using(self._giver.stream):
             offer = Recorded(self._offer(giver))
             Handover.described = offer.__cuda_array_interface__
@@ -123,11 +123,11 @@ class Handover:
             taker.copy(self._into, self._taken, self._taker.stream)
 
     def in_order(self) -> bool:
-        """The taker read what the giver wrote."""
+        """Return whether the consumer read the new values."""
         return self._taker.read(self._into) == elements(NEW)
 
     def told(self) -> str:
-        """What the taker read instead."""
+        """Describe the values that the consumer read instead."""
         return f"{self._taker.adapter.name} reads {wording.elements(self._taker.read(self._into), TOLD)}"
 
     def _offer(self, giver: Adapter) -> CAIOffer:
@@ -139,10 +139,10 @@ class Handover:
 
 @dataclass(frozen=True)
 class Across:
-    """What came of an exchange across two contexts, and of the same with a dictionary that names no stream.
+    """The result of an exchange across two contexts, and of its control, whose dictionary names no stream.
 
-    ``seen`` is ``None`` if nothing was exchanged, and ``told`` says why; ``accepted`` says whether any import had been made.
-    ``described`` is the newest dictionary that was handed over.
+    ``seen`` is ``None`` if nothing was exchanged; ``told`` then gives the reason. ``accepted`` is true if an import succeeded.
+    ``described`` is the newest dictionary.
     """
 
     seen: Seen | None
@@ -154,7 +154,7 @@ class Across:
 
 
 def look(producer: str, consumer: str, published: str) -> Across:
-    """The other library first, in the primary context; then PyCUDA in its own; then the exchange, and its control."""
+    """Start the other library in the primary context, then PyCUDA in its own, and make the exchange and its control."""
     try:
         sides = _sides(producer, consumer)
         streams = BothContexts(next(s.context for s in sides.values() if s.adapter.name == "pycuda"))
@@ -172,12 +172,12 @@ def look(producer: str, consumer: str, published: str) -> Across:
 
 
 def _observe(streams: CudaStreams, giver: Side, taker: Side, published: str) -> Seen:
-    """Two contexts take turns on a device, so a round trip through both takes longer, and the latch has to hold longer."""
+    """Observe the hand-over with a longer latch: two contexts take turns on a device, so a round trip through both takes longer."""
     return observe(streams, lambda: Handover(giver, taker, published), rounds=_ROUNDS, seconds=_SECONDS)
 
 
 def _control(streams: CudaStreams, giver: Side, taker: Side) -> tuple[str, bool]:
-    """The same with a dictionary that names no stream."""
+    """Observe the same hand-over with a dictionary that names no stream."""
     try:
         control = _observe(streams, giver, taker, "nothing")
     except Exception as error:
@@ -193,7 +193,7 @@ def _sides(producer: str, consumer: str) -> dict[str, Side]:
 
 
 def _side(name: str, home: int) -> Side:
-    """A library that has been used once in its context; PyCUDA makes its own, which is then taken off the thread."""
+    """Return a library that has been used once in its context. PyCUDA makes its own context, which is not current afterwards."""
     adapter = registry.create(name)
     if isinstance(adapter, PycudaAdapter):
         adapter.context_module = "pycuda.autoinit"

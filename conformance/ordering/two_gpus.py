@@ -1,4 +1,4 @@
-"""Two GPUs: on which one an array lies, and which one is current when it changes hands."""
+"""Exchanges on two GPUs: the GPU that holds the array, and the GPU that is current during the exchange."""
 
 from __future__ import annotations
 
@@ -39,26 +39,26 @@ from .handover import (
 )
 
 GPUS = (0, 1)
-"""The GPUs that the cases use, of however many there are."""
+"""The GPUs that the cases use. Further GPUs are not used."""
 ON = (Device.CUDA, Device.SIMULATED)
 _NOWHERE = -1
 
 
 @dataclass(frozen=True)
 class Place:
-    """``home`` is the GPU that the array lies on, ``current`` the one that is current while it changes hands."""
+    """``home`` is the GPU that holds the array, ``current`` the GPU that is current during the exchange."""
 
     home: int
     current: int
 
     @property
     def name(self) -> str:
-        """A value of a case's parameter."""
+        """The value of the case's parameter ``where``."""
         return f"on-{self.home}-current-{self.current}"
 
     @property
     def other(self) -> int:
-        """The GPU that the array does not lie on."""
+        """The GPU that does not hold the array."""
         return 1 - self.home
 
     @property
@@ -68,16 +68,16 @@ class Place:
 
 
 PLACES = {place.name: place for place in (Place(1, 0), Place(1, 1), Place(0, 1))}
-"""All but the one that every other family is about."""
+"""All combinations except array and current GPU 0, which every other family covers."""
 
 
 def place_of(exchange: Exchange) -> Place:
-    """That of the case."""
+    """Return the place of the case."""
     return PLACES[exchange.option("where")]
 
 
 def on_two(env: Environment, pairs: Iterable[Pair]) -> Iterator[Pair]:
-    """Those of the pairs that can be tried on two GPUs here; the simulated device always has two."""
+    """Yield the pairs that can run on two GPUs here. The simulated device always has two."""
     for pair in pairs:
         enough = pair.device is Device.SIMULATED or (pair.device is Device.CUDA and env.gpus >= len(GPUS))
         if enough and pair.producer.has(Trait.GPUS) and pair.consumer.has(Trait.GPUS):
@@ -85,7 +85,7 @@ def on_two(env: Environment, pairs: Iterable[Pair]) -> Iterator[Pair]:
 
 
 def wake(device: Device) -> None:
-    """Both GPUs have their primary context, and one is current: PyTorch only notes that a GPU without one has been chosen."""
+    """Make the primary context of both GPUs, and make one current. PyTorch only records its choice of a GPU that has no context yet."""
     if device is Device.CUDA:
         for ordinal in GPUS:
             context.primary(ordinal)
@@ -94,12 +94,12 @@ def wake(device: Device) -> None:
 
 
 def gpus_of(device: Device) -> Gpus:
-    """The GPUs of a device."""
+    """Return the GPUs of a device."""
     return gpus.of(device is Device.CUDA)
 
 
 def gpu_of(address: int, device: Device) -> int | None:
-    """The GPU that an address lies on, by the driver; ``None`` for an address that it does not know."""
+    """Return the GPU of an address, as the driver reports it, or ``None`` for an address that the driver does not know."""
     if device is Device.CUDA:
         return pointers.ordinal_of(address)
     ordinal = memory.simulated(_NOWHERE).device_of(address)[1]
@@ -108,16 +108,16 @@ def gpu_of(address: int, device: Device) -> int | None:
 
 @contextmanager
 def current(exchange: Exchange, ordinal: int) -> Iterator[None]:
-    """This GPU is current inside the block."""
+    """Make this GPU current inside the block."""
     with gpus_of(exchange.device).using(ordinal):
         yield
 
 
 def make_on(exchange: Exchange, ordinal: int, *, seed: int = 0) -> Source:
-    """The producer's own array on this GPU; :class:`Inconclusive` if it does not come to lie there."""
+    """Return the producer's own array on this GPU. Raise :class:`Inconclusive` if the array is on another GPU."""
     producer = exchange.producer
     wake(exchange.device)
-    producer.let_go()  # what is kept for later may be memory of the other GPU, which `devices.made` is about
+    producer.let_go()  # a cache may hold memory of the other GPU, which `devices.made` covers
     with producer.on_gpu(ordinal, exchange.device):
         source = exchange.source(seed=seed)
     if source.view.size:
@@ -131,9 +131,9 @@ def _expect_there(library: Adapter, what: str, seen: int | None, ordinal: int) -
 
 
 def take_on(exchange: Exchange, source: Source, place: Place) -> Any:
-    """Import by the consumer, who leaves the array where it lies; a refusal ends the case.
+    """Import the array with the consumer, which leaves it on its GPU. A refusal ends the case.
 
-    Nothing promises that an array is exported, or taken, while another GPU than its own is current.
+    No clause requires an export or an import while another GPU than the array's is current.
     """
     with current(exchange, place.current):
         offer = exchange.offer(source)
@@ -142,7 +142,7 @@ def take_on(exchange: Exchange, source: Source, place: Place) -> Any:
 
 
 def read(exchange: Exchange, taken: Any, view: View, place: Place) -> bytes:
-    """The elements, read while the same GPU is current; a library that knows no devices is told by its user."""
+    """Return the elements, read while the same GPU is current. For a library that knows no devices, the user has to select the GPU."""
     with ExitStack() as stack:
         if view.device is None:
             stack.enter_context(exchange.consumer.on_gpu(place.home, exchange.device))
@@ -156,7 +156,7 @@ def read(exchange: Exchange, taken: Any, view: View, place: Place) -> bytes:
 
 @cache
 def stream_on(library: Adapter, role: str, device: Device, ordinal: int) -> Any:
-    """A stream of the library's own on this GPU, made once."""
+    """Return the library's own stream with this role on this GPU. It is made once."""
     wake(device)
     with library.on_gpu(ordinal, device):
         made = library.stream(device)
@@ -166,12 +166,12 @@ def stream_on(library: Adapter, role: str, device: Device, ordinal: int) -> Any:
 
 
 def streams_of(device: Device, ordinal: int) -> Streams:
-    """The work of a GPU."""
+    """Return the streams of a GPU."""
     return memory_of(device, ordinal).streams()
 
 
 def memory_of(device: Device, ordinal: int) -> memory.Memory:
-    """The memory of a GPU."""
+    """Return the memory of a GPU."""
     return memory.CudaMemory(ordinal=ordinal) if device is Device.CUDA else memory.simulated(ordinal)
 
 
@@ -183,23 +183,23 @@ class Meeting(Setting):
 
     @property
     def streams(self) -> Streams:
-        """Those of the array's GPU."""
+        """The streams of the array's GPU."""
         return streams_of(self.device, self.place.home)
 
     def current(self) -> AbstractContextManager[None]:
-        """The GPU is current that is to be so while the array changes hands."""
+        """Make the GPU of ``place.current`` current, as it has to be during the exchange."""
         return gpus_of(self.device).using(self.place.current)
 
     def at_home(self, library: Adapter) -> AbstractContextManager[Any]:
-        """The array's GPU is the library's current one."""
+        """Make the array's GPU current in the library."""
         return library.on_gpu(self.place.home, self.device)
 
     def operand(self, library: Adapter, value: int) -> Any:
-        """An operand of a library on the array's GPU with every element ``value``, written by our own instruments."""
+        """Return an operand of a library on the array's GPU with this value in every element. The suite writes them, not the library."""
         with self.at_home(library):
             made = library.operand(KIND, SHAPE, self.device)
             if gpu_of(library.describe(made).address, self.device) != self.place.home:
-                library.let_go()  # what is kept for later may be memory of the other GPU
+                library.let_go()  # a cache may hold memory of the other GPU
                 made = library.operand(KIND, SHAPE, self.device)
         address = library.describe(made).address
         _expect_there(library, "array", gpu_of(address, self.device), self.place.home)
@@ -207,7 +207,7 @@ class Meeting(Setting):
         return made
 
     def write(self, array: Any, stream: Any) -> None:
-        """Queue the producer's own write; that it cannot work on this GPU at all is no finding about the exchange."""
+        """Queue the producer's write. Raise :class:`Inconclusive` if the producer cannot work on this GPU at all."""
         try:
             with self.at_home(self.producer):
                 self.producer.fill(array, NEW, stream)
@@ -216,7 +216,7 @@ class Meeting(Setting):
 
 
 class Handed:
-    """The producer writes on its stream of the array's GPU, the array is handed over, the consumer reads on its own there."""
+    """The producer writes on its stream, the array is handed over, and the consumer reads on its own stream, both on the array's GPU."""
 
     def __init__(self, meeting: Meeting) -> None:
         self.meeting = meeting
@@ -233,26 +233,26 @@ class Handed:
             self._take()
 
     def before(self) -> None:
-        """The producer's own write."""
+        """Queue the producer's write."""
         self.meeting.write(self.array, self._write_on)
 
     def exchange(self) -> None:
-        """The import and the consumer's own read."""
+        """Import the array and queue the consumer's read."""
         if self.meeting.without is not Without.ALIAS:
             self._take()
         with self.meeting.at_home(self.meeting.consumer):
             self.meeting.consumer.copy(self.into, self.taken, self._read_on)
 
     def in_order(self) -> bool:
-        """The consumer read what the producer wrote."""
+        """Return whether the consumer read the new values."""
         return holds(self.meeting.consumer, self.into, NEW, self.meeting.device)
 
     def told(self) -> str:
-        """What the consumer read instead."""
+        """Describe the values that the consumer read instead."""
         return f"{self.meeting.consumer.name} reads {found(self.meeting.consumer, self.into, self.meeting.device)}"
 
     def offer(self) -> Any:
-        """The array as the consumer gets to see it; a dictionary is read while the case's GPU is current."""
+        """Return the array in the form that the consumer gets. A dictionary is read while the case's GPU is current."""
         meeting = self.meeting
         with self._producing(), meeting.current():
             exporter = meeting.producer.exporter(self.array, meeting.protocol)
@@ -265,7 +265,7 @@ class Handed:
 
     @contextmanager
     def _producing(self) -> Iterator[None]:
-        """The producer's stream is its current one on the array's GPU, if it is to be so at all."""
+        """Make the array's GPU current in the producer, and its stream as well where the case asks for that."""
         meeting = self.meeting
         with ExitStack() as stack:
             stack.enter_context(meeting.at_home(meeting.producer))
@@ -285,7 +285,7 @@ class Handed:
 
 
 class Published:
-    """The reference's array has a copy pending on a stream of the other GPU, and its dictionary says so."""
+    """The reference's array has a copy pending on a stream of the other GPU, and its dictionary names that stream."""
 
     def __init__(self, meeting: Meeting, *, told: bool = True) -> None:
         reference = _exporting(meeting)
@@ -303,7 +303,7 @@ class Published:
         self._taken: Any = None
 
     def before(self) -> None:
-        """A copy from the other GPU, on a stream of that one."""
+        """Queue a copy from the other GPU, on a stream of that GPU."""
         new = elements(NEW)
         target = self._array.element0()
         streams_of(self.meeting.device, self.meeting.place.other).copy(
@@ -311,7 +311,7 @@ class Published:
         )
 
     def exchange(self) -> None:
-        """The import and the consumer's own read, on the array's GPU."""
+        """Import the array and queue the consumer's read, on the array's GPU."""
         meeting, reference = self.meeting, self.libraries[0]
         offer = reference.offer(self._array, Protocol.CAI) if self._told else CAIWithout(self._array, None)
         with meeting.at_home(meeting.consumer):
@@ -320,16 +320,16 @@ class Published:
             meeting.consumer.copy(self._into, self._taken, self._read_on)
 
     def in_order(self) -> bool:
-        """The consumer read what had been copied."""
+        """Return whether the consumer read the copied values."""
         return holds(self.meeting.consumer, self._into, NEW, self.meeting.device)
 
     def told(self) -> str:
-        """What the consumer read instead."""
+        """Describe the values that the consumer read instead."""
         return f"{self.meeting.consumer.name} reads {found(self.meeting.consumer, self._into, self.meeting.device)}"
 
 
 class Asked:
-    """The producer exports for a stream of the other GPU, and the reference reads the array on that one."""
+    """The producer exports for a stream of the other GPU, and the reference reads the array on that stream."""
 
     def __init__(self, meeting: Meeting, *, asked: int | None = None) -> None:
         reference = ReferenceAdapter()
@@ -345,11 +345,11 @@ class Asked:
         self._taken: Any = None
 
     def before(self) -> None:
-        """The producer's own write."""
+        """Queue the producer's write."""
         self.meeting.write(self._array, self._write_on)
 
     def exchange(self) -> None:
-        """The export, and a read of the reference's."""
+        """Export the array and queue the reference's read."""
         meeting = self.meeting
         offer: Any = meeting.producer.offer(self._array, Protocol.DLPACK)
         with meeting.at_home(meeting.producer), meeting.producer.using(self._write_on):
@@ -359,11 +359,11 @@ class Asked:
         there.copy(self._into.address, self._taken.address, len(elements(NEW)), self.reader)
 
     def in_order(self) -> bool:
-        """The reference read what the producer wrote."""
+        """Return whether the reference read the new values."""
         return self._read() == elements(NEW)
 
     def told(self) -> str:
-        """What the reference read instead."""
+        """Describe the values that the reference read instead."""
         return f"on {wording.stream(self.reader)} the reference reads {wording.elements(self._read(), TOLD)}"
 
     def _read(self) -> bytes:
@@ -372,13 +372,13 @@ class Asked:
 
 @cache
 def _reading_on(device: Device, ordinal: int) -> WorkStream:
-    """A stream of ours on a GPU, on which imports are read."""
+    """Return the suite's stream on a GPU, on which imports are read."""
     with gpus_of(device).using(ordinal):
         return WorkStream(streams_of(device, ordinal))
 
 
 def _block(device: Device, ordinal: int, value: int) -> Block:
-    """Memory of ours on a GPU with every element of an operand ``value``."""
+    """Return memory of the suite on a GPU, with this value in every element of an operand."""
     where = memory_of(device, ordinal)
     block = where.allocate(len(elements(value)))
     where.write(block.address, elements(value))

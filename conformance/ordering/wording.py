@@ -1,4 +1,4 @@
-"""Streams and elements in the words of a report."""
+"""Descriptions of streams and elements for reports."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ _WIDTH = 4
 
 
 def stream(handle: object) -> str:
-    """A stream by its handle, as libraries and debuggers show it."""
+    """Describe a stream by its handle, in the form that libraries and debuggers show."""
     if handle == LEGACY:
         return "the legacy default stream (1)"
     if handle == PER_THREAD:
@@ -22,7 +22,7 @@ def stream(handle: object) -> str:
 
 
 def elements(data: bytes, known: Mapping[int, str]) -> str:
-    """Which values the 32-bit elements have, the most frequent first: "the old value in 256 of 256 elements"."""
+    """Describe the values of 32-bit elements, the most frequent first: "the old value in 256 of 256 elements"."""
     words = [int.from_bytes(data[i : i + _WIDTH], "little") for i in range(0, len(data), _WIDTH)]
     found = Counter(known.get(word, "another value") for word in words).most_common()
     return " and ".join(f"{name} in {count} of {len(words)} elements" for name, count in found)

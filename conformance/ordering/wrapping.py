@@ -1,4 +1,4 @@
-"""Pieces of work on a buffer that CV-CUDA has wrapped: the wrapping itself, the first use, and later ones."""
+"""Observed operations on a buffer that CV-CUDA has wrapped: wrapping it, the first use, and later uses."""
 
 from __future__ import annotations
 
@@ -11,13 +11,13 @@ from . import wording
 from .handover import NEW, OLD, SHAPE, CAIWithout, Forward, Setting, elements, filled, holds, stream_of
 
 LAST = 0x003333
-"""What the elements are after the consumer's own write."""
+"""The value of the elements after the consumer's own write."""
 NAMED = {"zero": 0, "legacy": 1, "per-thread": 2}
-"""Default streams as a dictionary may name them; 0 is one that the array interface forbids."""
+"""Values by which a dictionary may name a default stream. The CUDA Array Interface forbids 0."""
 
 
 class Named(Forward):
-    """The producer writes on a default stream, and the dictionary names it in one of the ways that there are."""
+    """The producer writes on a default stream, and the dictionary names it by one of the values of ``NAMED``."""
 
     def __init__(self, setting: Setting, name: str) -> None:
         super().__init__(setting)
@@ -27,26 +27,26 @@ class Named(Forward):
         self.writer = setting.producer.handle(self._write_on)
 
     def offer(self) -> Any:
-        """With the name, unless the setting takes it away."""
+        """Return the array with that stream in its dictionary, or without a stream if the setting says so."""
         if self.setting.without is not None:
             return super().offer()
         return CAIWithout(self.setting.producer.exporter(self.array, Protocol.CAI), NAMED[self._name])
 
 
 class Wrapped(Forward):
-    """The producer writes on its stream, and the array is wrapped; nothing uses it."""
+    """The producer writes on its stream, and the consumer wraps the array without using it."""
 
     def exchange(self) -> None:
-        """The import alone."""
+        """Import the array without reading it."""
         self._take()
 
     def in_order(self) -> bool:
-        """Nothing was read."""
+        """Return true: nothing is read."""
         return True
 
 
 class BesideLegacy:
-    """The legacy default stream is held; the consumer works on a stream of this role."""
+    """A latch holds the legacy default stream; the consumer works on its stream with this role."""
 
     def __init__(self, setting: Setting, role: str) -> None:
         self.setting = setting
@@ -57,21 +57,21 @@ class BesideLegacy:
         self._array = filled(setting.consumer, OLD, setting.device)
 
     def before(self) -> None:
-        """Nothing but what holds the stream."""
+        """Queue nothing: the latch alone holds the stream."""
 
     def exchange(self) -> None:
-        """The consumer's own write."""
+        """Queue the consumer's write."""
         self.setting.consumer.fill(self._array, NEW, self._work_on)
 
     def in_order(self) -> bool:
-        """Nothing was read."""
+        """Return true: nothing is read."""
         return True
 
 
 class LaterUse:
-    """A wrapped buffer that has been used before is written on one of the consumer's streams, then read on another.
+    """The consumer writes a wrapped buffer on one of its streams, then reads it on another. The buffer was used before.
 
-    With ``bare`` it is read past the library, by a copy that waits for nobody.
+    With ``bare``, the suite copies the buffer itself, without the library and without a wait.
     """
 
     def __init__(self, setting: Setting, *, bare: bool = False) -> None:
@@ -89,11 +89,11 @@ class LaterUse:
         setting.streams.synchronize_device()
 
     def before(self) -> None:
-        """The consumer's own write."""
+        """Queue the consumer's write."""
         self.setting.consumer.fill(self._first.taken, LAST, self._write_on)
 
     def exchange(self) -> None:
-        """The consumer's own read."""
+        """Queue the consumer's read, or the copy by the suite."""
         consumer, taken = self.setting.consumer, self._first.taken
         if self._bare:
             addresses = [consumer.describe(array).address for array in (self._into, taken)]
@@ -102,11 +102,11 @@ class LaterUse:
             consumer.copy(self._into, taken, self._read_on)
 
     def in_order(self) -> bool:
-        """What was written last was read."""
+        """Return whether the read got the last written values."""
         return holds(self.setting.consumer, self._into, LAST, self.setting.device)
 
     def told(self) -> str:
-        """What was read instead."""
+        """Describe the values that were read instead."""
         consumer = self.setting.consumer
         names = {LAST: "the value of the last write", NEW: "the value from before the last write"}
         data = peek(consumer.describe(self._into).address, len(elements(0)), self.setting.device)
@@ -114,7 +114,7 @@ class LaterUse:
 
 
 def published_after(setting: Setting, role: str, current: str) -> tuple[int, Any]:
-    """The stream of this role that a tensor was written on, and what its dictionary says while another is current."""
+    """Return the stream on which a tensor was written, and the stream that its dictionary names while ``current`` is the current stream."""
     library, device = setting.producer, setting.device
     tensor = filled(library, OLD, device)
     writer = stream_of(library, role, device)
@@ -126,9 +126,9 @@ def published_after(setting: Setting, role: str, current: str) -> tuple[int, Any
 
 
 class OwnWait:
-    """The consumer writes on one of its streams, has another one wait by its own call, and a copy past the library reads on that one.
+    """The consumer writes on one stream and makes a second one wait by its own call. The suite then copies the array on the second stream.
 
-    Without ``waits`` the call is left out.
+    If ``waits`` is false, the call is left out.
     """
 
     def __init__(self, setting: Setting, *, waits: bool = True) -> None:
@@ -144,11 +144,11 @@ class OwnWait:
         setting.streams.synchronize_device()
 
     def before(self) -> None:
-        """The consumer's own write."""
+        """Queue the consumer's write."""
         self.setting.consumer.fill(self._array, NEW, self._write_on)
 
     def exchange(self) -> None:
-        """The wait, and a read that waits for nothing else."""
+        """Make the second stream wait, and queue a copy that waits for nothing else."""
         consumer = self.setting.consumer
         if self._waits:
             consumer.wait_stream(self._read_on, self._write_on)
@@ -156,5 +156,5 @@ class OwnWait:
         self.setting.streams.copy(into, array, 4 * SHAPE[1], self.reader)
 
     def in_order(self) -> bool:
-        """What was written was read."""
+        """Return whether the copy got the written values."""
         return holds(self.setting.consumer, self._into, NEW, self.setting.device)

@@ -1,6 +1,6 @@
-"""Family ``canary``: cases built to end in every way there is. They test the run that they are part of, and no library.
+"""Family ``canary``: cases with a known outcome, one for each way in which a case can end. They test the run itself, and no library.
 
-Each is tried twice: in the company of ordinary cases, and alone in a process.
+Each canary runs twice: in one process with ordinary cases, and alone in a process.
 """
 
 from __future__ import annotations
@@ -27,9 +27,9 @@ from conformance.faults import all_faults
 from conformance.protocols.clauses import Level
 
 HANG_SECONDS = 0.5
-"""What a canary that never ends may take: long enough to begin, and nothing it does could ever be in time."""
+"""Timeout of a canary that never ends. It is long enough for the canary to start."""
 GPU_HANG_SECONDS = 5.0
-"""The same where CUDA has to be started first."""
+"""The same timeout where the canary has to initialize CUDA first."""
 _FOREVER = 1e9
 _FLOOD_BYTES = 64 << 20
 _LITTER = 64
@@ -38,7 +38,7 @@ _NO_ADDRESS = 0x10
 
 
 def _planned(*devices: Device) -> Callable[[Environment], Iterator[Draft]]:
-    """The reference with itself, on these devices."""
+    """Return a planner of cases of the reference with itself, on these devices."""
 
     def plan(env: Environment) -> Iterator[Draft]:
         pairs = (pair for pair in env.imports(Protocol.DLPACK, on=devices) if pair.consumer.name == REFERENCE)
@@ -50,7 +50,7 @@ def _planned(*devices: Device) -> Callable[[Environment], Iterator[Draft]]:
 def canary(
     name: str, outcome: Outcome, *devices: Device, needs: Needs = Needs.ANY_MEMORY, seconds: float | None = None
 ) -> Callable[[Check], Check]:
-    """Make a function a canary that has to end with this outcome on these devices."""
+    """Register a function as a canary that has to end with this outcome on these devices."""
     return invariant(
         f"canary.{name}",
         level=Level.MUST,
@@ -75,25 +75,25 @@ def _broken(exchange: Exchange, fault: str, check: str) -> None:
 
 @canary("passes", Outcome.PASS, Device.HOST, Device.CUDA)
 def test_passes(exchange: Exchange) -> None:
-    """A flawless exchange passes."""
+    """The run must report a correct exchange as passed."""
     catalogue()["pointer.same-address"].check(exchange)
 
 
 @canary("fails", Outcome.FAIL, Device.HOST, Device.CUDA)
 def test_fails(exchange: Exchange) -> None:
-    """A consumer that copies where it should share fails."""
+    """The run must report a consumer that copies where it should share as failed."""
     _broken(exchange, "pointer.CopyInsteadOfShare", "pointer.same-address")
 
 
 @canary("leaks", Outcome.FAIL, Device.HOST, Device.CUDA)
 def test_leaks(exchange: Exchange) -> None:
-    """A consumer that never releases what it was given fails."""
+    """The run must report a consumer that never releases its import as failed."""
     _broken(exchange, "lifetime.NeverReleased", "lifetime.deleter-once")
 
 
 @canary("refuses", Outcome.REFUSED, Device.HOST, Device.CUDA)
 def test_refuses(exchange: Exchange) -> None:
-    """A producer that raises BufferError refuses."""
+    """The run must report a producer that raises ``BufferError`` as refused."""
 
     def refuse(*args: Any, **keywords: Any) -> None:
         raise BufferError("by request")
@@ -103,62 +103,62 @@ def test_refuses(exchange: Exchange) -> None:
 
 @on_host("crashes", Outcome.CRASH, Device.HOST)
 def test_crashes(exchange: Exchange) -> None:
-    """Reading from address 0 is a crash."""
+    """The run must report a read from address 0 as a crash."""
     ctypes.string_at(0)
 
 
 @on_host("aborts", Outcome.CRASH, Device.HOST)
 def test_aborts(exchange: Exchange) -> None:
-    """abort() is a crash."""
+    """The run must report ``abort()`` as a crash."""
     os.abort()
 
 
 @on_host("is-killed", Outcome.CRASH, Device.HOST)
 def test_is_killed(exchange: Exchange) -> None:
-    """A process that sends itself SIGKILL is a crash, though others send that signal, too."""
+    """The run must report a process that sends SIGKILL to itself as a crash, although other processes can send that signal too."""
     os.kill(os.getpid(), signal.SIGKILL)
 
 
 @on_host("exits", Outcome.CRASH, Device.HOST)
 def test_exits(exchange: Exchange) -> None:
-    """A process that ends by itself in the middle of a check is a crash, even if it says that all is well."""
+    """The run must report a process that exits in the middle of a check as a crash, even with exit code 0."""
     os._exit(0)
 
 
 @on_host("raises-exit", Outcome.INCONCLUSIVE, Device.HOST)
 def test_raises_exit(exchange: Exchange) -> None:
-    """An exception that would end the interpreter ends the case alone, and decides nothing."""
+    """The run must report an exception that would exit the interpreter as inconclusive, and only end the case."""
     sys.exit("by request")
 
 
 @on_host("hangs", Outcome.HANG, Device.HOST, seconds=HANG_SECONDS)
 def test_hangs(exchange: Exchange) -> None:
-    """Waiting forever is a hang."""
+    """The run must report an endless wait as a hang."""
     time.sleep(_FOREVER)
 
 
 @on_host("hangs-with-gil", Outcome.HANG, Device.HOST, seconds=HANG_SECONDS)
 def test_hangs_with_gil(exchange: Exchange) -> None:
-    """Waiting forever in a call that keeps the interpreter's lock is a hang."""
+    """The run must report an endless wait with the GIL held as a hang."""
     ctypes.PyDLL(None).pause()
 
 
 @on_host("hangs-deaf", Outcome.HANG, Device.HOST, seconds=HANG_SECONDS)
 def test_hangs_deaf(exchange: Exchange) -> None:
-    """Waiting forever with all signals blocked is a hang."""
+    """The run must report an endless wait with all signals blocked as a hang."""
     signal.pthread_sigmask(signal.SIG_BLOCK, signal.valid_signals())
     time.sleep(_FOREVER)
 
 
 @on_host("is-poisoned", Outcome.POISONED, Device.HOST)
 def test_is_poisoned(exchange: Exchange) -> None:
-    """What says that its CUDA context is lost is poisoned."""
+    """The run must report a case that raises the error of a corrupted CUDA context as poisoned."""
     raise Poisoned("by request")
 
 
 @canary("floods", Outcome.PASS, Device.HOST, Device.CUDA)
 def test_floods(exchange: Exchange) -> None:
-    """Any amount of words on the standard streams disturbs nothing."""
+    """The run must not be disturbed by a large output on the standard streams."""
     piece = b"canary " * 9362
     for _ in range(_FLOOD_BYTES // len(piece) // 2):
         os.write(1, piece)
@@ -167,7 +167,7 @@ def test_floods(exchange: Exchange) -> None:
 
 @on_host("litters", Outcome.PASS, Device.HOST)
 def test_litters(exchange: Exchange) -> None:
-    """Threads, files, memory and processes that are left behind disturb nothing."""
+    """The run must not be disturbed by threads, files, memory and processes that a case leaves behind."""
     _litter.append([os.pipe() for _ in range(_LITTER)])
     _litter.append(bytearray(_FLOOD_BYTES))
     thread = threading.Thread(target=time.sleep, args=(_FOREVER,))
@@ -183,7 +183,7 @@ _litter: list[object] = []
 
 @on_gpu("reads-nowhere", Outcome.POISONED, Device.CUDA)
 def test_reads_nowhere(exchange: Exchange) -> None:
-    """A kernel that writes to an address that is nobody's poisons the context."""
+    """The run must report a kernel that writes to an unmapped address as poisoned: the CUDA context is corrupted."""
     from conformance.cuda import context, kernels
 
     exchange.source()
@@ -194,7 +194,7 @@ def test_reads_nowhere(exchange: Exchange) -> None:
 
 @on_gpu("traps", Outcome.POISONED, Device.CUDA)
 def test_traps(exchange: Exchange) -> None:
-    """A kernel that traps poisons the context."""
+    """The run must report a kernel that traps as poisoned: the CUDA context is corrupted."""
     from conformance.cuda import context, kernels
 
     exchange.source()
@@ -205,7 +205,7 @@ def test_traps(exchange: Exchange) -> None:
 
 @on_gpu("never-ends", Outcome.HANG, Device.CUDA, seconds=GPU_HANG_SECONDS)
 def test_never_ends(exchange: Exchange) -> None:
-    """Waiting for a kernel that never ends is a hang."""
+    """The run must report a wait for a kernel that never ends as a hang."""
     from conformance.cuda import context
 
     with context.using(context.primary()):
@@ -215,7 +215,7 @@ def test_never_ends(exchange: Exchange) -> None:
 
 @on_gpu("never-ends-with-gil", Outcome.HANG, Device.CUDA, seconds=GPU_HANG_SECONDS)
 def test_never_ends_with_gil(exchange: Exchange) -> None:
-    """Waiting for a kernel that never ends in a call that keeps the interpreter's lock is a hang."""
+    """The run must report a wait for a kernel that never ends, with the GIL held, as a hang."""
     from conformance.cuda import context, driver
 
     with context.using(context.primary()):
@@ -224,7 +224,7 @@ def test_never_ends_with_gil(exchange: Exchange) -> None:
 
 
 def _hold_forever() -> None:
-    """A latch on the default stream that nobody lets go of."""
+    """Hold the default stream by a latch that is never released."""
     from conformance.cuda.latch import Latch
     from conformance.cuda.streams import LEGACY
 
@@ -233,7 +233,7 @@ def _hold_forever() -> None:
 
 @on_gpu("out-of-memory", Outcome.INCONCLUSIVE, Device.CUDA)
 def test_out_of_memory(exchange: Exchange) -> None:
-    """A check that gets no memory decides nothing, and spoils nothing."""
+    """The run must report a check that gets no memory as inconclusive, and must not be disturbed by it."""
     from conformance.cuda import memory
 
     exchange.source()

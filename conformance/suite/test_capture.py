@@ -1,8 +1,8 @@
-"""Family ``capture``: exchanges while a stream is being captured, and what the graph does when it is replayed.
+"""Family ``capture``: exchanges during the capture of a CUDA graph, and replays of the graph.
 
-CUDA forbids calls that wait or ask while a stream is captured, and a forbidden call makes the whole capture fail. No document
-obliges an exchange to live through a capture, so what breaks one is reported and not judged, except where a rule says
-that nobody may wait. A graph that is valid and works with wrong data breaks every promise that memory is shared.
+CUDA forbids calls that synchronize or query during a capture, and a forbidden call invalidates the whole capture. No document
+requires an exchange to work in a capture. So the suite only records a broken capture, except where a clause forbids the wait
+that broke it. A valid graph that replays with wrong data is a violation, because the memory is not shared.
 """
 
 from __future__ import annotations
@@ -36,19 +36,19 @@ from conformance.reference.streams import LEGACY, PER_THREAD, Streams
 
 _ON = (Device.CUDA, Device.SIMULATED)
 _KINDS = ("int32", "bool", "int8", "float16", "bfloat16", "float32", "float64", "complex64")
-"""Element types that a library may send along different paths."""
+"""Element types for which a library may use different code paths."""
 _INT32 = dtype("int32")
 _OLD, _NEW, _OTHER = 11, 22, 33
 _WRITE = "the producer's own write"
 
 
 def _pairs(env: Environment, *protocols: Protocol) -> Iterator[Pair]:
-    """Pairs of libraries that both have streams."""
+    """Yield pairs of libraries that both have streams."""
     return (p for p in env.pairs(*protocols, on=_ON) if p.producer.has(Trait.STREAMS) and p.consumer.has(Trait.STREAMS))
 
 
 def _separable(env: Environment) -> Iterator[Pair]:
-    """Pairs whose two sides can stand on different streams; one library has one current stream, except for the reference."""
+    """Yield pairs whose two sides can work on different streams. A library has one current stream, except for the reference."""
     for pair in _pairs(env):
         alone = pair.producer.name == pair.consumer.name and pair.producer.has(Trait.CURRENT_STREAM)
         if not alone or pair.producer.name == REFERENCE_NAME:
@@ -56,7 +56,7 @@ def _separable(env: Environment) -> Iterator[Pair]:
 
 
 def _on_one_stream(env: Environment) -> Iterator[Pair]:
-    """Pairs of which one can work on the other's stream."""
+    """Yield pairs in which one library can work on the other's stream."""
     for pair in _pairs(env):
         same = pair.producer.name == pair.consumer.name
         if same or pair.producer.has(Trait.FOREIGN_STREAM) or pair.consumer.has(Trait.FOREIGN_STREAM):
@@ -64,7 +64,7 @@ def _on_one_stream(env: Environment) -> Iterator[Pair]:
 
 
 def _kinds(pair: Pair) -> tuple[str, ...]:
-    """Those element types that both sides have."""
+    """Return the element types that both sides have."""
     return tuple(n for n in _KINDS if n in pair.source.dtypes and n in pair.target.dtypes)
 
 
@@ -80,14 +80,14 @@ _replayed = partial(
     needs=Needs.GPU,
     exclusive=True,
 )
-"""An exchange on the one stream that is captured, which is then replayed: of a new array, and of one with a past."""
+"""The declaration of an exchange on the captured stream and its replay, for a new array and for one with a history."""
 
 
 @_replayed("capture.same-stream", cases=lambda env: every(_on_one_stream(env), quick=shows_one_library, dtype=_kinds))
 def test_same_stream(exchange: Exchange) -> None:
-    """An exchange on the stream that is being captured leaves the capture valid, and a replay reads what memory then holds.
+    """Two libraries must exchange an array in a capture so that a replay reads the data that memory then holds.
 
-    Both libraries work on the one stream, as they do when a user captures a whole computation. The exchange and the consumer's
+    The suite records whether the capture stays valid. Both libraries work on the captured stream, as they do when a user captures a whole computation. The exchange and the consumer's
     own copy are captured, the source is changed, and the graph is launched.
     """
     work, seen = _captured_exchange(exchange, Stand.SAME)
@@ -108,7 +108,7 @@ def test_same_stream(exchange: Exchange) -> None:
     exclusive=True,
 )
 def test_pipeline(exchange: Exchange) -> None:
-    """The producer's write, the exchange and the consumer's read, captured on one stream, replay in this order."""
+    """Two libraries must keep the order of a captured write, exchange and read on one stream when the graph is replayed."""
     work, seen = _captured_exchange(exchange, Stand.SAME, writes=True)
     if seen.graph is None:
         _report_broken(exchange, work, seen)
@@ -127,10 +127,10 @@ def test_pipeline(exchange: Exchange) -> None:
     exclusive=True,
 )
 def test_one_side(exchange: Exchange) -> None:
-    """An exchange between a stream that is being captured and one that is not leaves the capture valid, and the data right.
+    """Two libraries must exchange the right data between a captured stream and another one.
 
-    The data have long been there, so that nobody has to wait; who waits all the same draws a stream into the capture or
-    breaks it. With ``producer-writes`` the producer's write is captured: the consumer's read has to be, too.
+    The suite records whether the capture stays valid. No work is pending, so no side has to wait. A wait would draw the other stream into the capture, or break it.
+    With ``producer-writes`` the producer's write is captured, so the consumer's read has to be captured too.
     """
     side = exchange.option("side")
     stand, writes = Stand(side.partition("-")[0]), side.endswith("-writes")
@@ -147,7 +147,7 @@ def test_one_side(exchange: Exchange) -> None:
         wrong = capturing.replayed(work, seen.graph)
     else:
         seen.graph.close()
-        wrong = "" if work.read() == content(work.sides.kind, 0) else "not the data that were there all along"
+        wrong = "" if work.read() == content(work.sides.kind, 0) else "not the data that memory held the whole time"
     _expect_right(exchange, work, wrong)
 
 
@@ -163,7 +163,7 @@ def test_one_side(exchange: Exchange) -> None:
     exclusive=True,
 )
 def test_replay(exchange: Exchange) -> None:
-    """A captured read of an array that was imported before reads, at every replay, what the producer's memory then holds.
+    """A consumer must read an earlier import in a capture so that every replay reads the data that the producer's memory then holds.
 
     The graph is launched twice, each time with other data.
     """
@@ -178,10 +178,10 @@ def test_replay(exchange: Exchange) -> None:
 
 @_replayed("capture.past", cases=lambda env: every(_on_one_stream(env), quick=shows_one_library, history=pasts))
 def test_past(exchange: Exchange) -> None:
-    """An array with a past is exchanged in a capture as a new one is: the capture stays valid, and a replay reads what memory then holds.
+    """Two libraries must exchange a reused array in a capture so that a replay reads the data that memory then holds.
 
-    The array was written on another stream, is an import that is exported again, or has the memory of an array that is gone. In all other cases of this family
-    it is new: the library is made to let go of what it keeps before.
+    The array was written on another stream, is an import that is exported again, or reuses the memory of a dropped array. The suite records
+    whether the capture stays valid. All other cases of this family use a new array, from a library with empty caches.
     """
     exchange.special(_PASTS[History(exchange.option("history"))])
     work, seen = _captured_exchange(exchange, Stand.SAME)
@@ -192,7 +192,7 @@ def test_past(exchange: Exchange) -> None:
 
 
 def _expect_right(exchange: Exchange, work: Handover, wrong: str) -> None:
-    """The graph read the right data, the libraries work on, and a control shows that a capture can break."""
+    """Raise unless the replay read the right data, both libraries still work, and a control breaks its capture."""
     _report_wrong(exchange, work, wrong)
     _expect_usable(exchange, work)
     exchange.notes["control"] = capturing.control(exchange.device)
@@ -202,12 +202,12 @@ _PASTS = {
     History.WRITTEN: "an array that was written on another stream",
     History.REEXPORT: "an import that is exported again",
     History.REEXPORT_CAI: "an import by the array interface that is exported again",
-    History.CACHED: "an array with the memory of one that is gone",
+    History.CACHED: "an array that reuses the memory of a dropped one",
 }
 
 
 def _seen_with_a_new_array(exchange: Exchange) -> str:
-    """What becomes of the same capture with a new array."""
+    """Describe the result of the same capture with a new array."""
     try:
         again = Handover(replace(_sides(exchange), history=History.FRESH), Stand.SAME)
         again.rehearse()
@@ -232,10 +232,10 @@ def _seen_with_a_new_array(exchange: Exchange) -> str:
     exclusive=True,
 )
 def test_blocking(exchange: Exchange) -> None:
-    """An exchange that has nothing to do with it leaves the capture of a blocking stream valid: nobody uses the legacy stream.
+    """A library should not use the legacy default stream in an exchange on other streams, which would break the capture of a blocking stream.
 
-    With ``own`` both libraries work on streams of their own; with ``default`` on their default ones, where the exchange alone
-    is tried, since to work there is forbidden anyway.
+    With ``own`` both libraries work on streams of their own. With ``default`` they work on their default streams. There the exchange
+    is tried alone, because CUDA forbids work on the legacy stream during such a capture.
     """
     stand, device = Stand(exchange.option("streams")), exchange.device
     streams, blocking = capturing.streams_of(device), capturing.our_stream(device, blocking=True)
@@ -259,7 +259,7 @@ def _sides(exchange: Exchange) -> Sides:
 
 
 def _rehearsed(exchange: Exchange, stand: Stand, other: int = 0) -> Handover:
-    """All is made and was done once; what is refused without a capture is refused."""
+    """Return the exchange after one run without a capture. An exchange that is refused then ends the case as refused."""
     try:
         with exchange.step(Doing.IMPORT, Role.CONSUMER):
             work = Handover(_sides(exchange), stand, other)
@@ -268,15 +268,17 @@ def _rehearsed(exchange: Exchange, stand: Stand, other: int = 0) -> Handover:
         raise
     except Exception as error:
         exchange.check_context(error)
-        raise Refused(f"the exchange is refused even when nothing is captured: {brief(error)}") from error
+        raise Refused(f"the exchange is refused even without a capture: {brief(error)}") from error
     if not work.own_copy:
         why = capturing.copies_in_capture(exchange.consumer, exchange.device, work.sides.kind)
-        exchange.notes["copy"] = f"ours: {exchange.consumer.name}'s own: {why or 'other bytes, or an exception'}"
+        exchange.notes["copy"] = (
+            f"by the suite, not by {exchange.consumer.name}: {why or 'other bytes, or an exception'}"
+        )
     return work
 
 
 def _captured_exchange(exchange: Exchange, stand: Stand, *, writes: bool = False) -> tuple[Handover, Captured]:
-    """The exchange in a capture; with operations of ours in the place of those that cannot be captured at all."""
+    """Run the exchange in a capture. The suite's operations replace library operations that cannot be captured at all."""
     work = _rehearsed(exchange, stand)
     work.change(elements(_OLD) if writes else content(work.sides.kind, 0))
     steps = [*([_write_step(exchange, work)] if writes else []), *work.steps]
@@ -290,17 +292,17 @@ def _captured_exchange(exchange: Exchange, stand: Stand, *, writes: bool = False
 
 
 def _write_step(exchange: Exchange, work: Handover) -> Step:
-    """The producer's own write, or ours where its own cannot be captured."""
+    """Return the step that writes: the producer's own write, or the suite's where that cannot be captured."""
     sides = work.sides
     why = capturing.writes_in_capture(sides.producer, sides.device, sides.kind)
     if not why:
         return _WRITE, partial(work.write, _NEW)
-    exchange.notes["write"] = f"ours, as {sides.producer.name}'s own cannot be captured: {why}"
-    return "a write of ours", partial(work.write_by_ours, _NEW)
+    exchange.notes["write"] = f"by the suite, because the write of {sides.producer.name} cannot be captured: {why}"
+    return "the suite's write", partial(work.write_by_ours, _NEW)
 
 
 def _replayed_write(work: Handover, seen: Captured) -> str:
-    """What arrives wrong when the graph writes and then reads, nothing if what it writes does."""
+    """Replay a graph that writes and then reads. Return a description of wrong data, or an empty text."""
     assert seen.graph is not None
     read_before = work.read()
     work.change(elements(_OTHER))
@@ -310,26 +312,26 @@ def _replayed_write(work: Handover, seen: Captured) -> str:
     arrived = work.read()
     if arrived == elements(_NEW):
         return ""
-    names = {elements(_OTHER): "the data from before the write", elements(0): "nothing"}
+    names = {elements(_OTHER): "the data from before the write", elements(0): "no data: the target is unchanged"}
     early = "; before the launch, the data from before the write" if read_before == elements(_OLD) else ""
     return names.get(arrived, f"other data: {arrived[:16].hex()} …") + early
 
 
 def _report_broken(exchange: Exchange, work: Handover, seen: Captured, cited: str = "CUD-08") -> NoReturn:
-    """The end of a case whose capture gave no graph: a refusal if a library refused and CUDA did not.
+    """End a case whose capture gave no graph. It is a refusal if the library raised and the capture stayed valid.
 
-    It is only reported, unless both sides work on the captured stream and the consumer asked the producer for another one. That is no
-    violation of DLP-35: the consumer may have its own stream wait for the one that it names.
+    A broken capture is only observed, unless both sides work on the captured stream and the consumer passed another stream to the producer.
+    That is a deviation, and no violation of DLP-35: the consumer may make its own stream wait for the stream that it passes.
     """
     role, where = work.blame(seen)
     asked, (afterwards, _) = work.asked_streams(), work.repeat()
     exchange.check_context()
     if not seen.invalidated:
-        raise Refused(f"{where} is refused in a capture, which stays valid: {seen.raised}")
+        raise Refused(f"{where} is refused in a capture, and the capture stays valid: {seen.raised}")
     told = "; ".join(
         [
             seen.raised or "no exception",
-            *([f"asked for stream {_named(asked, work.captured)}"] if asked else []),
+            *([f"the consumer passed stream {_named(asked, work.captured)}"] if asked else []),
             *([f"after the capture: {afterwards}"] if afterwards else []),
         ]
     )
@@ -339,7 +341,7 @@ def _report_broken(exchange: Exchange, work: Handover, seen: Captured, cited: st
             "DLP-35",
             role=Role.CONSUMER,
             level=Level.SHOULD,
-            reason=f"the consumer names another stream than the one it works on, and {where} for that breaks the capture",
+            reason=f"the consumer passes another stream than its own, and {where} for that stream breaks the capture",
             expected="the captured stream, or -1",
             seen=told,
             given="",
@@ -357,13 +359,13 @@ def _report_broken(exchange: Exchange, work: Handover, seen: Captured, cited: st
 
 
 def _named(asked: set[int | None], stream: int) -> str:
-    """The streams that a consumer asked for, by what they are."""
+    """Describe the streams that a consumer passed to the producer."""
     names = {stream: "captured", None: "None", 0: "0", LEGACY: "1", PER_THREAD: "2", -1: "-1"}
     return " and ".join(sorted(names.get(each, "another") for each in asked))
 
 
 def _report_wrong(exchange: Exchange, work: Handover, wrong: str) -> None:
-    """A valid graph that works with wrong data: the side that also does with a flawless partner is to blame."""
+    """Fail for a valid graph whose replay uses wrong data. The consumer is at fault if it also does so with the reference, else the producer."""
     if not wrong:
         return
     role = Role.CONSUMER if _wrong_from_reference(work.sides) else Role.PRODUCER
@@ -372,7 +374,7 @@ def _report_wrong(exchange: Exchange, work: Handover, wrong: str) -> None:
         Code.REPLAY_WRONG,
         "CAI-05" if published else exchange.sharing(),
         role=role,
-        reason="the capture stays valid, and its replay works with wrong data",
+        reason="the capture stays valid, but its replay uses wrong data",
         expected="the data that memory holds at the replay",
         seen=wrong,
         accused=Side.CONSUMER if role is Role.CONSUMER else None,
@@ -380,11 +382,11 @@ def _report_wrong(exchange: Exchange, work: Handover, wrong: str) -> None:
 
 
 def _wrong_from_reference(sides: Sides) -> bool:
-    """Whether the consumer does no better with a flawless producer."""
+    """Return whether the consumer also goes wrong with the reference as producer."""
     again = Handover(replace(sides, producer=REFERENCE, history=History.FRESH), Stand.SAME)
     try:
         again.rehearse()
-    except Exception:  # then this pair shows nothing
+    except Exception:  # this pair gives no evidence
         return False
     again.change(content(sides.kind, 0))
     seen = captured(again.streams, again.captured, again.steps, join=(again.writer, again.reader))
@@ -392,7 +394,10 @@ def _wrong_from_reference(sides: Sides) -> bool:
 
 
 def _report_read_too_soon(work: Handover, wrong: str) -> NoReturn:
-    """A dictionary without a stream says that nothing is pending (CAI-23); one with a stream is the consumer's to follow."""
+    """Fail for a read that was not captured behind the captured write.
+
+    A dictionary without a stream says that no work is pending (CAI-23). If it names a stream, the consumer has to follow it.
+    """
     if work.sides.protocol is Protocol.DLPACK:
         clause, role = "DLP-33", Role.PRODUCER
     else:
@@ -402,14 +407,14 @@ def _report_read_too_soon(work: Handover, wrong: str) -> NoReturn:
         clause,
         role=role,
         level=Level.OBSERVED,
-        reason="the producer's write is captured, the consumer's read is not: it reads before, and the replay without it",
+        reason="the producer's write is captured but the consumer's read is not, so it runs at once and not at the replay",
         expected="a read that is captured behind the write, or an exception",
         seen=wrong,
     )
 
 
 def _expect_usable(exchange: Exchange, work: Handover) -> None:
-    """Once the capture is over, the same exchange on the same streams works."""
+    """Raise unless the same exchange on the same streams works after the capture."""
     wrong, raised = work.repeat()
     if wrong:
         role = raised or _suspect(exchange)
@@ -419,7 +424,7 @@ def _expect_usable(exchange: Exchange, work: Handover) -> None:
             exchange.reading() if role is Role.CONSUMER else "DLP-59" if by_dlpack else "CAI-05",
             role=role,
             level=Level.SHOULD,
-            reason="after the capture the same exchange on the same streams does not work any more",
+            reason="after the capture the same exchange on the same streams no longer works",
             expected="the new data",
             seen=wrong,
             accused=ACCUSED[raised] if raised else None,
@@ -427,7 +432,7 @@ def _expect_usable(exchange: Exchange, work: Handover) -> None:
 
 
 def _suspect(exchange: Exchange) -> Role:
-    """The side that a failure is held against until the other one has been tried: the consumer, unless the reference is it."""
+    """Return the side that is accused until the other one has been tried: the consumer, unless it is the reference."""
     return Role.PRODUCER if exchange.case.consumer == REFERENCE_NAME else Role.CONSUMER
 
 
@@ -450,10 +455,10 @@ def _suspect(exchange: Exchange) -> Role:
     exclusive=True,
 )
 def test_export_stream(exchange: Exchange) -> None:
-    """An export for stream -1 leaves every capture valid: nothing may wait. For other streams, what it does is reported.
+    """A producer must not wait in an export for ``stream=-1``, so the export must leave a capture valid.
 
-    The captured stream is the producer's current one, or another while that one is idle, or a blocking one while the legacy
-    stream is current. It is asked for by its handle, and the legacy stream by ``None`` and 1.
+    The suite records the results for other streams. The captured stream is the producer's current one, or another one while the current one is idle,
+    or a blocking one while the legacy default stream is current. It is passed by its handle, and the legacy stream by ``None`` and 1.
     """
     which, asked = exchange.option("captured"), exchange.option("stream")
     streams, producer, device = capturing.streams_of(exchange.device), exchange.producer, exchange.device
@@ -467,7 +472,7 @@ def test_export_stream(exchange: Exchange) -> None:
         if on_it and not capturing.writes_in_capture(producer, device, _INT32):
             steps.insert(0, (_WRITE, export.write))
     streams.synchronize_device()
-    with producer.using(standing):  # entered before: only the call itself is judged
+    with producer.using(standing):  # entered before the capture, so that only the export runs in it
         attempt = partial(captured, streams, stream, steps)
         seen = attempt(mode=_mode(exchange))
         relaxed = seen.graph is None and _relaxed(attempt)
@@ -487,7 +492,7 @@ def _mode(exchange: Exchange) -> Mode:
 
 
 class _Exporting:
-    """Exports whenever it is called, and keeps all that it got."""
+    """A callable that exports, and keeps all capsules."""
 
     def __init__(self, exchange: Exchange, standing: Any, asked: int | None) -> None:
         self._producer, self._standing, self._asked = exchange.producer, standing, asked
@@ -501,7 +506,7 @@ class _Exporting:
                 self()
         except Exception as error:
             exchange.check_context(error)
-            told = f"{self._producer.name} refuses this stream even when nothing is captured: {brief(error)}"
+            told = f"{self._producer.name} refuses this stream even without a capture: {brief(error)}"
             raise Refused(told) from error
 
     def __call__(self) -> None:
@@ -509,11 +514,11 @@ class _Exporting:
             self._capsules.append(self._offer.__dlpack__(stream=self._asked))
 
     def write(self) -> None:
-        """The producer's own write, on its stream, so that there is something that somebody could wait for."""
+        """Queue the producer's write, so that there is pending work to wait for."""
         self._producer.fill(self._array, _NEW, self._standing)
 
     def expect_shared(self) -> None:
-        """The last capsule holds the array's own memory: a copy made in a capture would stay as it was then."""
+        """Raise unless the last capsule has the array's own memory. A copy made in the capture would not change with the array."""
         seen = dlpack.decode(capsule.pointer(self._capsules[-1]), capsule.name(self._capsules[-1]))
         address = self._producer.describe(self._array).address
         if seen.element0 != address:
@@ -521,17 +526,23 @@ class _Exporting:
                 Code.NOT_SHARED,
                 "DLP-43",
                 role=Role.PRODUCER,
-                reason="the producer exports other memory than the array's in a capture",
+                reason="in a capture the producer exports other memory than the array's",
                 expected=f"element 0 at {address:#x}",
                 seen=f"element 0 at {seen.element0:#x}",
             )
 
 
 def _report_broken_export(exchange: Exchange, seen: Captured, *, relaxed: bool) -> NoReturn:
-    """For -1 a violation, unless only the capture's mode forbids the call: what relaxed captures forbid is to wait."""
+    """Fail for an export that breaks the capture.
+
+    For -1 it is a violation if a relaxed capture breaks too, because a relaxed capture only forbids waits. Otherwise only the capture's mode
+    forbids the call.
+    """
     exchange.check_context()
     if not seen.invalidated:
-        raise Refused(f"{exchange.producer.name} refuses to export in a capture, which stays valid: {seen.raised}")
+        raise Refused(
+            f"{exchange.producer.name} refuses to export in a capture, and the capture stays valid: {seen.raised}"
+        )
     if seen.step == _WRITE:
         raise Inconclusive(str(seen))
     waits = relaxed and exchange.option("stream") == "minus-one"
@@ -547,11 +558,11 @@ def _report_broken_export(exchange: Exchange, seen: Captured, *, relaxed: bool) 
     )
 
 
-_NOT_RELAXED = ", though not a relaxed one: it makes a call that waits for nobody, but that the capture's mode forbids"
+_NOT_RELAXED = ", but not a relaxed one: it makes a call that does not wait, but that the capture's mode forbids"
 
 
 def _relaxed(attempt: Callable[..., Captured]) -> bool:
-    """Whether the same breaks a relaxed capture, too."""
+    """Return whether the same steps also break a relaxed capture."""
     seen = attempt(mode=Mode.RELAXED)
     if seen.graph is not None:
         seen.graph.close()
@@ -572,7 +583,10 @@ def _relaxed(attempt: Callable[..., Captured]) -> bool:
     exclusive=True,
 )  # fmt: skip
 def test_past_export(exchange: Exchange) -> None:
-    """An export of an array with a past for stream -1 leaves a capture valid; what one for the captured stream does is reported."""
+    """A producer must not wait in an export of a reused array for ``stream=-1``, so the export must leave a capture valid.
+
+    The suite records the result of an export for the captured stream.
+    """
     exchange.special(_PASTS[History(exchange.option("history"))])
     test_export_stream(exchange)
 
@@ -592,10 +606,10 @@ def test_past_export(exchange: Exchange) -> None:
     exclusive=True,
 )
 def test_drop(exchange: Exchange) -> None:
-    """An import that is dropped while somebody captures leaves the capture valid and raises nothing, on any thread.
+    """A library should leave a capture valid and raise nothing when an import is dropped during it, on any thread.
 
-    The deleter runs then. With ``kept`` the producer still has its array; with ``last`` its memory is given back, too, which
-    not every allocator can do in a capture: that is only reported.
+    The drop runs the deleter. With ``kept`` the producer still has its array. With ``last`` the memory is freed too, which
+    many allocators cannot do in a capture: the suite only records that.
     """
     streams = capturing.streams_of(exchange.device)
     stream = capturing.our_stream(exchange.device)
@@ -609,19 +623,19 @@ def test_drop(exchange: Exchange) -> None:
     streams.synchronize(stream)
     seen.graph.close()
     if (written := REFERENCE.memory(exchange.device).read(scratch.address, 4)) != _NEW.to_bytes(4, "little"):
-        raise Inconclusive(f"the graph itself does not work: {written.hex()}")
+        raise Inconclusive(f"the control graph does not work: {written.hex()}")
     exchange.notes["control"] = capturing.control(exchange.device)
 
 
 def _arrays(pair: Pair) -> tuple[str, ...]:
-    """Memory of the reference is freed by a call that CUDA forbids in a capture, so on a GPU it is kept."""
+    """Return the parameter's values. The reference frees GPU memory by a call that CUDA forbids in a capture, so its array is kept there."""
     return ("kept",) if pair.producer.name == REFERENCE_NAME and pair.device is Device.CUDA else ("kept", "last")
 
 
 def _drop_in_capture(
     exchange: Exchange, streams: Streams, stream: int, scratch: int, *, mode: Mode
 ) -> tuple[Captured, list[str]]:
-    """One import, made before the capture and dropped in it; what came of the capture, and what destructors raised."""
+    """Make one import before the capture and drop it inside. Return the result of the capture, and the exceptions of destructors."""
     sides = _sides(exchange)
     try:
         for library in (sides.producer, sides.consumer):
@@ -633,7 +647,7 @@ def _drop_in_capture(
             del offer
     except Exception as error:
         exchange.check_context(error)
-        raise Refused(f"the exchange is refused even when nothing is captured: {brief(error)}") from error
+        raise Refused(f"the exchange is refused even without a capture: {brief(error)}") from error
     arrays = [array]
     del array
     if exchange.option("array") == "last":
@@ -642,9 +656,9 @@ def _drop_in_capture(
     drop = held.clear if exchange.option("thread") == "same" else partial(_in_thread, held.clear)
     with capturing.unraisable() as raised:
         steps: list[Step] = [
-            ("work of ours before", lambda: streams.fill(scratch, 1, _OLD, stream)),
+            ("the suite's work before the drop", lambda: streams.fill(scratch, 1, _OLD, stream)),
             ("dropping the import", drop),
-            ("work of ours behind", lambda: streams.fill(scratch, 1, _NEW, stream)),
+            ("the suite's work after the drop", lambda: streams.fill(scratch, 1, _NEW, stream)),
         ]
         return captured(streams, stream, steps, mode=mode), raised
 
@@ -666,11 +680,7 @@ def _report_drop(exchange: Exchange, seen: Captured, raised: list[str], *, relax
         role=_suspect(exchange),
         level=Level.SHOULD if exchange.option("array") == "kept" else Level.OBSERVED,
         reason="dropping an import "
-        + (
-            "raises in a capture"
-            if seen.graph is not None
-            else "breaks the capture of a stream that it does not concern"
-        )
+        + ("raises in a capture" if seen.graph is not None else "breaks the capture of an unrelated stream")
         + ("" if relaxed else _NOT_RELAXED),
         expected="a valid graph, and no exception",
         seen=told,
@@ -688,7 +698,7 @@ _FUNCTIONS = {
 
 
 def _tabled(env: Environment) -> Iterator[Pair]:
-    """Producers whose arrays' type offers the table, on a device with streams."""
+    """Yield producers whose array type has the table of the C exchange API, on a device with streams."""
     for pair in env.exports(Protocol.DLPACK, on=_ON):
         if pair.producer.has(Trait.EXCHANGE_API) and pair.producer.has(Trait.FOREIGN_STREAM):
             yield pair
@@ -705,7 +715,7 @@ def _tabled(env: Environment) -> Iterator[Pair]:
     exclusive=True,
 )
 def test_exchange_api(exchange: Exchange) -> None:
-    """The functions of the C exchange API leave a capture of the producer's current stream valid: none of them synchronises."""
+    """A producer must not synchronize in a function of the C exchange API, so a call must leave a capture of its current stream valid."""
     streams, producer, device = capturing.streams_of(exchange.device), exchange.producer, exchange.device
     stream = capturing.our_stream(device)
     calling = _Calling(exchange, exchange.option("function"))
@@ -741,7 +751,7 @@ def test_exchange_api(exchange: Exchange) -> None:
     exclusive=True,
 )
 def test_current_stream(exchange: Exchange) -> None:
-    """``current_work_stream`` answers the stream that is the library's current one, captured or not."""
+    """A producer must return its current stream from ``current_work_stream``, also while that stream is captured."""
     streams, producer, device = capturing.streams_of(exchange.device), exchange.producer, exchange.device
     which = exchange.option("stream")
     standing = producer.default_stream(device) if which == "default" else stream_of(producer, "producer", device)
@@ -759,13 +769,13 @@ def test_current_stream(exchange: Exchange) -> None:
     if answer not in right:
         fail(
             Code.WRONG_CURRENT_STREAM, "DLX-04", role=Role.PRODUCER,
-            reason="current_work_stream answers another stream than the current one",
-            expected=f"{handle:#x}", seen="nothing" if answer is None else f"{answer:#x}",
+            reason="`current_work_stream` returns another stream than the current one",
+            expected=f"{handle:#x}", seen="no stream" if answer is None else f"{answer:#x}",
         )  # fmt: skip
 
 
 class _Calling:
-    """Calls one function of the table whenever it is called, and keeps all that it made until :meth:`release`."""
+    """A callable that calls one function of the table. It keeps all results until :meth:`release`."""
 
     def __init__(self, exchange: Exchange, function: str) -> None:
         self._exchange = exchange
@@ -775,7 +785,7 @@ class _Calling:
         assert found is not None, "planned only where the type has the attribute"
         name = _FUNCTIONS[function]
         if not found.functions.get(name):
-            raise Refused(f"{exchange.producer.name} has no {name} that we can call")
+            raise Refused(f"{exchange.producer.name} has no function {name}")
         self._address = found.functions[name]
         self._call = {"export": self._export, "borrow": self._borrow, "import": self._import, "stream": self._stream}[
             function
@@ -791,7 +801,7 @@ class _Calling:
         with self._exchange.step(Doing.EXPORT, Role.PRODUCER):
             code = self._call()
         if code:
-            raise RuntimeError(f"the function answers {code}")
+            raise RuntimeError(f"the function returns {code}")
 
     def _export(self) -> int:
         out = ctypes.c_void_p()
@@ -823,7 +833,7 @@ class _Calling:
         return code
 
     def release(self) -> None:
-        """Let go of all, now that nothing is captured."""
+        """Release all results. This is only safe after the capture."""
         for address in self._structs:
             deleter = DLManagedTensorVersioned.from_address(address).deleter
             if deleter:

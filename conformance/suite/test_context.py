@@ -1,4 +1,4 @@
-"""Family ``context``: CUDA contexts, the threads they are current on, and forks."""
+"""Family ``context``: CUDA contexts, the threads in which they are current, and forks."""
 
 from __future__ import annotations
 
@@ -25,7 +25,7 @@ _GPU = (Device.CUDA,)
 
 @contextmanager
 def _current(handle: int) -> Iterator[None]:
-    """This context is the thread's current one inside; afterwards the one from before is."""
+    """Make this context current inside the block, and restore the previous one afterwards."""
     before = context.current()
     context.set_current(handle)
     try:
@@ -41,7 +41,7 @@ def _expect_unchanged(exchange: Exchange, handle: int, what: str) -> None:
             Code.CONTEXT_CHANGED,
             "G10",
             role=Role.CONSUMER,
-            reason=f"the conversion leaves another context current than the {what} one",
+            reason=f"the {what} context is no longer current after the exchange",
             expected=f"context {handle:#x}",
             seen=f"context {now:#x}" if now else "none",
             given="",
@@ -57,7 +57,7 @@ def _expect_unchanged(exchange: Exchange, handle: int, what: str) -> None:
     cases=lambda env: every(env.pairs(on=_GPU)),
 )
 def test_unchanged(exchange: Exchange) -> None:
-    """A conversion leaves the primary context current where it was current."""
+    """The suite records whether an exchange leaves the primary context current."""
     source = exchange.source()
     primary = context.primary()
     with uncollected(), _current(primary):
@@ -66,13 +66,13 @@ def test_unchanged(exchange: Exchange) -> None:
 
 
 def _forking(env: Environment) -> Iterator[Draft]:
-    """Every library on either side of the reference, by one protocol: a fork does not care by which."""
+    """Yield every library on either side of the reference, by one protocol: the protocol makes no difference after a fork."""
     chosen = {(d.producer, d.consumer): d for d in reversed(list(_with_reference(env)))}
     return reversed(chosen.values())
 
 
 def _with_reference(env: Environment) -> Iterator[Draft]:
-    """Every library on either side of the reference; a process each, so not in the quick tier."""
+    """Yield every library on either side of the reference. Each case needs its own process, so none is in the quick tier."""
     pairs = (p for p in env.pairs(on=_GPU) if REFERENCE in (p.producer.name, p.consumer.name))
     return (replace(draft, tier=Tier.FULL) for draft in every(pairs))
 
@@ -89,10 +89,10 @@ def _with_reference(env: Environment) -> Iterator[Draft]:
     cases=_with_reference,
 )
 def test_private(exchange: Exchange) -> None:
-    """A conversion made while a private context is current is refused or right, and leaves that context current.
+    """Two libraries must exchange an array correctly or refuse it while a private context is current, and must leave that context current.
 
-    The array lies in the primary context, which is current again when the import is read. Both libraries have exchanged
-    before: what a library does when it starts does not count here.
+    The array lies in the primary context, which is current again when the import is read. Both libraries have made an exchange
+    before, so that their initialization does not count here.
     """
     source = exchange.source()
     exchange.read(exchange.take(source, promised=""))
@@ -124,10 +124,10 @@ def _expect_values_in_primary(exchange: Exchange, source: Source, taken: Any, pr
     cases=lambda env: every(env.pairs()),
 )
 def test_fresh_thread(exchange: Exchange) -> None:
-    """An array is exchanged and read in a thread that has done nothing before, on a GPU one without a current context.
+    """Both libraries must exchange an array correctly in a new thread, which has no current CUDA context.
 
-    Both libraries are loaded before, for PyCUDA makes a context current in the thread that loads it. No garbage is collected
-    meanwhile: what frees memory of an earlier case in that thread may make one current, too.
+    Both libraries are loaded before, because PyCUDA makes a context current in the thread that loads it. The garbage collector is off
+    meanwhile, because freeing memory of an earlier case in that thread may make a context current too.
     """
     source, consumer = exchange.source(), exchange.consumer
     with uncollected():
@@ -136,7 +136,7 @@ def test_fresh_thread(exchange: Exchange) -> None:
 
 def _exchange_here(exchange: Exchange, source: Source, consumer: Adapter) -> None:
     if exchange.device is Device.CUDA and context.current():
-        raise Inconclusive("a fresh thread has a current context already")
+        raise Inconclusive("a new thread already has a current context")
     taken = exchange.take(source, taker=consumer)
     exchange.expect_values(source, exchange.read(taken))
 
@@ -158,21 +158,21 @@ def _each_library(env: Environment) -> Iterator[Draft]:
     cases=_each_library,
 )
 def test_import_alone(exchange: Exchange) -> None:
-    """Importing a library makes no CUDA context.
+    """The suite records whether the import of a library creates a CUDA context.
 
-    A context made at import binds the process to a device before its user could choose one.
+    A context that is created at import binds the process to a device before its user can choose one.
     """
     ended = interpreter.run("import_alone", exchange.case.producer)
     interpreter.expect_survival(ended, interpreter.SURVIVAL, accused=Side.CONSUMER)
     found = ended.told("primary")
     if found is None:
-        raise Inconclusive("the fresh interpreter could not ask the driver")
+        raise Inconclusive("the fresh interpreter could not query the driver")
     if found["primary"] or found["current"]:
         fail(
             Code.CONTEXT_CREATED,
             "G10",
             role=Role.CONSUMER,
-            reason="the import of the library makes a CUDA context",
+            reason="the import of the library creates a CUDA context",
             expected="no context",
             seen=("the primary context is active" if found["primary"] else "the primary context is not active")
             + (f", {found['current']:#x} is current" if found["current"] else ", none is current"),
@@ -191,22 +191,22 @@ def test_import_alone(exchange: Exchange) -> None:
     cases=_forking,
 )
 def test_after_fork(exchange: Exchange) -> None:
-    """In a fork of a process that has used CUDA, a conversion raises: it neither hangs, nor dies, nor yields other data.
+    """A library should raise in a fork of a process that has used CUDA, and should not hang, crash or give wrong data.
 
-    CUDA itself forbids such a process to use it, so nothing here breaks a promise of a protocol. A conversion hangs if it sleeps or computes
-    on and on; one that only gets no processor does neither.
+    CUDA forbids its use in such a process, so a failure breaks no clause of a protocol. An exchange hangs if it sleeps or computes without
+    end. An exchange that gets no processor time is inconclusive.
     """
     source = exchange.source()
     try:
         exchange.expect_values(source, exchange.read(exchange.take(source, promised="")))
     except Failure as failure:
-        raise Inconclusive(f"there is nothing to try in a fork: {failure}") from failure
+        raise Inconclusive(f"the exchange already fails without a fork: {failure}") from failure
     exchange.illegal("an exchange in a forked process")
     _judge_fork(exchange, in_child(lambda: _attempt(exchange, source)))
 
 
 def _attempt(exchange: Exchange, source: Source) -> str:
-    """``right``, ``wrong`` or ``raised …``. Import and read by the adapters alone: the CUDA context of the suite is lost here, too."""
+    """Return ``right``, ``wrong`` or ``raised …``. Only the adapters import and read, because the suite's CUDA context does not work in a fork."""
     try:
         offer = exchange.producer.offer(source.array, exchange.protocol)
         taken = exchange.consumer.take(offer, exchange.protocol, exchange.device)
@@ -224,26 +224,26 @@ def _judge_fork(exchange: Exchange, how: str) -> None:
     if how == "right" or how.startswith("raised "):
         return
     if how == UNDECIDED:
-        raise Inconclusive("whether the conversion in the fork would have ended cannot be told: it got too little time")
+        raise Inconclusive("it is not known whether the exchange in the fork ends: it got too little processor time")
     if how in map(signal_senders.name_of, signal_senders.FOREIGN):
         raise Inconclusive(f"{how} ended the fork, and the sender is unknown")
     code, reason = {
         "wrong": (Code.WRONG_AFTER_FORK, "the elements that are read in the fork are not the producer's"),
-        HANG: (Code.PROGRAM_HANG, "the conversion in the fork never ends"),
-    }.get(how, (Code.PROGRAM_CRASH, "the conversion in the fork ends the process"))
+        HANG: (Code.PROGRAM_HANG, "the exchange in the fork hangs"),
+    }.get(how, (Code.PROGRAM_CRASH, "the exchange in the fork crashes the process"))
     fail(
         code, _reading(exchange), role=Role.CONSUMER, reason=reason, expected="an exception", seen=how,
     )  # fmt: skip
 
 
 def _with_pycuda(env: Environment) -> Iterator[Draft]:
-    """PyCUDA with every library of flesh and blood, both ways, over all that its users choose between."""
+    """Yield PyCUDA with every library except the reference, in both directions, with each way to create its context."""
     for pair in env.pairs(Protocol.CAI, on=_GPU):
         names = (pair.producer.name, pair.consumer.name)
         if names.count("pycuda") == 1 and REFERENCE not in names:
             other = names[1 - names.index("pycuda")]
             setups = [("autoinit", "pycuda"), ("autoinit", other)]
-            if pair.producer.name == "pycuda":  # the other way round is what every other family does
+            if pair.producer.name == "pycuda":  # every other family covers the other order
                 setups.append(("autoprimaryctx", "pycuda"))
             for setup, first in setups:
                 parameters = (("setup", setup), ("order", f"{first}-first"))
@@ -262,9 +262,9 @@ def _with_pycuda(env: Environment) -> Iterator[Draft]:
     cases=_with_pycuda,
 )
 def test_pycuda(exchange: Exchange) -> None:
-    """Whichever way PyCUDA's context is made and whichever library comes first, an exchange is right or refused.
+    """PyCUDA and another library must exchange an array correctly or refuse it, for each kind of context and each import order.
 
-    ``autoinit`` makes a context of PyCUDA's own, in which other libraries then find themselves.
+    ``autoinit`` creates a private context. Libraries that are used later then work in that context.
     """
     first = exchange.option("order").removesuffix("-first")
     setup, case = exchange.option("setup"), exchange.case

@@ -1,4 +1,4 @@
-"""Family ``crossing``: arrays of two streams in one place, arrays that change threads, streams that are other ones there."""
+"""Family ``crossing``: arrays of two streams in one consumer, exchanges across threads and contexts, and per-thread default streams."""
 
 from __future__ import annotations
 
@@ -28,7 +28,7 @@ _ON = (Device.CUDA, Device.SIMULATED)
 
 
 def _inside(pair: Pair) -> tuple[str, ...]:
-    """As ``first_how``, where the export has a thread of its own: nothing else is current there."""
+    """Return ``inside`` for every producer with a current stream. The export has its own thread, so the consumer's stream is not current there."""
     return (How.INSIDE.value if pair.producer.has(Trait.CURRENT_STREAM) else How.OUTSIDE.value,)
 
 
@@ -45,9 +45,9 @@ def _inside(pair: Pair) -> tuple[str, ...]:
     exclusive=True,
 )
 def test_two_streams(exchange: Exchange) -> None:
-    """A consumer of two arrays waits for the streams of both producers.
+    """A consumer of two arrays must wait for the producer's pending work on both.
 
-    Both are imported before either is read; one of the writing streams is held, the other is not.
+    The producer writes the arrays on two streams, and a latch holds one of them. Both arrays are imported before either is read.
     """
     setting, held = setting_of(exchange), ("first", "second").index(exchange.option("held"))
 
@@ -61,8 +61,8 @@ def test_two_streams(exchange: Exchange) -> None:
             setting,
             make,
             seen,
-            reason=f"of two arrays the consumer reads the {exchange.option('held')} before the pending write is done",
-            expected="the consumer reads the new value in both",
+            reason=f"the consumer reads the {exchange.option('held')} of two arrays before the producer's pending write is done",
+            expected="the consumer reads the new value in both arrays",
         )
     exchange.notes["control"] = evidence.overtaken(setting.streams, evidence.without_wait(setting, make, seen))
 
@@ -79,9 +79,9 @@ def test_two_streams(exchange: Exchange) -> None:
     exclusive=True,
 )
 def test_threads(exchange: Exchange) -> None:
-    """A consumer in another thread sees all work that the producer queued before the hand-over.
+    """A consumer in another thread must see all work that the producer queued before the hand-over.
 
-    A capsule was made for the consumer's stream, a dictionary was read where the producer's stream was current.
+    The capsule is exported for the consumer's stream. The dictionary is read where the producer's stream is current.
     """
     setting = setting_of(exchange)
     seen = seen_in(exchange, setting.streams, lambda: FromAnotherThread(setting))
@@ -108,9 +108,9 @@ def test_threads(exchange: Exchange) -> None:
     exclusive=True,
 )
 def test_per_thread_published(exchange: Exchange) -> None:
-    """``stream: 2`` means the default stream of the publishing thread, and is waited for in any thread.
+    """A consumer must wait for the publishing thread's default stream if the dictionary has ``stream: 2``.
 
-    In another thread 2 means another stream. The documents say nothing of that, so what happens there is only observed.
+    In another thread, 2 means another stream. No document covers that case, so the suite only records it.
     """
     setting, same = setting_of(exchange), exchange.option("thread") == "same"
 
@@ -127,7 +127,7 @@ def test_per_thread_published(exchange: Exchange) -> None:
             level=level if same else Level.OBSERVED,
             reason="the consumer does not wait for the per-thread default stream that was published"
             if same
-            else "the consumer takes 2 for its own thread's stream, and does not wait for that of the publishing thread",
+            else "the consumer reads 2 as its own thread's default stream, and does not wait for that of the publishing thread",
             expected="the consumer reads the new value",
             seen=evidence.in_words(seen, setting),
             given="",
@@ -145,9 +145,9 @@ def test_per_thread_published(exchange: Exchange) -> None:
     exclusive=True,
 )
 def test_per_thread_named(exchange: Exchange) -> None:
-    """``__dlpack__(stream=2)`` has the default stream of the thread that calls it wait for the producer's pending work.
+    """A producer must make the calling thread's default stream wait for its pending work in ``__dlpack__(stream=2)``.
 
-    That thread has done nothing before; the producer's stream, which was written on in another one, is made current in it.
+    The call is made in a new thread, where the producer's stream is current. The write was queued on that stream in another thread.
     """
     setting = setting_of(exchange).but(how=How.INSIDE)
     seen = seen_of_export(exchange, setting.streams, lambda: PerThreadNamed(setting))
@@ -159,7 +159,7 @@ def test_per_thread_named(exchange: Exchange) -> None:
             level=evidence.level_of_export(setting),
             reason="the calling thread's default stream does not wait for the producer's pending work",
             expected="the reference reads the new value on that stream",
-            seen=f"{seen.told}; nothing waits for {wording.stream(seen.writer)}, on which the work of {exchange.producer.name} is pending",
+            seen=f"{seen.told}; no stream waits for {wording.stream(seen.writer)}, on which the work of {exchange.producer.name} is pending",
             given="",
         )
     exchange.notes["control"] = evidence.overtaken(setting.streams, _named_minus_one(setting))
@@ -170,16 +170,16 @@ def _named_minus_one(setting: Setting) -> evidence.Controls:
     yield "stream=-1, from the reference", lambda: PerThreadNamed(setting.but(producer=REFERENCE), asked=-1)
 
 
-# -- in interpreters of their own
+# -- cases in a fresh interpreter
 
 _PER_THREAD_SWITCH = ("cupy", "cuda_python")
-"""Libraries with an environment variable that makes the per-thread default stream theirs."""
+"""Libraries with an environment variable that selects the per-thread default stream."""
 
 
 def _record(ended: Ended, key: str) -> dict[str, Any]:
-    """What a program told under this key; :class:`Inconclusive` if it did not come that far.
+    """Return the record of a program with this key. Raise :class:`Inconclusive` if the program did not get that far.
 
-    The one library that it works with is the consumer of the case.
+    The program uses one library: the consumer of the case.
     """
     interpreter.expect_survival(ended, "CAI-32", accused=Side.CONSUMER)
     trouble = ended.told("trouble")
@@ -187,7 +187,7 @@ def _record(ended: Ended, key: str) -> dict[str, Any]:
         raise Inconclusive(f"in the fresh interpreter: {trouble['trouble']}")
     record = ended.told(key)
     if record is None:
-        raise Inconclusive(f"the fresh interpreter told nothing after {ended.last_step}")
+        raise Inconclusive(f"the fresh interpreter reported nothing after {ended.last_step}")
     return record
 
 
@@ -212,10 +212,10 @@ def _switched(env: Environment) -> Iterator[Draft]:
     exclusive=True,
 )
 def test_default_stream(exchange: Exchange) -> None:
-    """The default stream that a library publishes, and that it names as a consumer, is the one on which it works.
+    """A library must publish, and pass to ``__dlpack__``, the default stream on which it works.
 
-    With its switch for per-thread default streams on and off, in an interpreter of its own. The two default streams wait for
-    each other, so that naming the wrong one of them is no disorder; naming none, or 0, is.
+    The case runs in a fresh interpreter, with the library's switch for per-thread default streams on or off. The two default streams wait for
+    each other, so naming the wrong one causes no race. Naming no stream, or 0, does.
     """
     switch = exchange.option("switch")
     record = _record(interpreter.run("default_stream", exchange.case.producer, switch), "works_on")
@@ -227,7 +227,7 @@ def test_default_stream(exchange: Exchange) -> None:
             "CUD-04",
             role=Role.PRODUCER,
             level=Level.OBSERVED,
-            reason="the switch does not decide on which stream the library works",
+            reason="the switch does not change the stream on which the library works",
             expected=f"the {expected} default stream",
             seen=record["works_on"],
             given=f"for per-thread default streams ({switch})",
@@ -248,7 +248,7 @@ def _judge_published(stream: int | None, handle: int) -> None:
         cited,
         role=Role.PRODUCER,
         level=Level.OBSERVED if stream in (LEGACY, PER_THREAD) else None,
-        reason="the library publishes another stream than the default one that it works on",
+        reason="the library publishes another stream than the default stream on which it works",
         expected=wording.stream(handle),
         seen=wording.stream(stream),
         given="",
@@ -265,7 +265,7 @@ def _judge_named(stream: int | None, handle: int) -> None:
         "DLP-31" if stream == 0 else "DLP-35",
         role=Role.CONSUMER,
         level=Level.SHOULD if ordered else None,
-        reason="the library names another stream to `__dlpack__` than the default one that it works on",
+        reason="the library passes another stream to `__dlpack__` than the default stream on which it works",
         expected=f"stream={handle}",
         seen=f"stream={stream!r}",
         given="",
@@ -290,7 +290,7 @@ def _cupy_alone(env: Environment) -> Iterator[Draft]:
     exclusive=True,
 )
 def test_opt_out(exchange: Exchange) -> None:
-    """CuPy's documented switches take its wait, or its stream, out of the array interface, and neither is on by default."""
+    """CuPy must apply its documented switches for the wait and the stream of the CUDA Array Interface, and neither may be on by default."""
     switch = exchange.option("switch")
     record = _record(interpreter.run("opt_out", switch), "version")
     exchange.notes["seen"] = ", ".join(f"{key} {value}" for key, value in record.items())
@@ -311,11 +311,13 @@ def test_opt_out(exchange: Exchange) -> None:
     if not record["in_order"]:
         _on_by_default(Role.CONSUMER, "a wait for the published stream", record["seen"])
     if not record["overtakes"]:
-        raise Inconclusive(f"the check could not be seen to fail: a dictionary without stream: {record['control']}")
+        raise Inconclusive(
+            f"no control failed, so a pass proves nothing: a dictionary without stream: {record['control']}"
+        )
 
 
 def _switch_fails(switch: str, role: Role, expected: str, seen: str) -> None:
-    """CuPy is at fault, whichever side the switch is about; in the case it stands as consumer."""
+    """Fail for CuPy, which is the consumer of the case, whichever side the switch concerns."""
     fail(
         Code.SWITCH_WITHOUT_EFFECT, "LIB-10", role=role, reason=f"{switch} changes nothing", expected=expected, seen=seen,
         given=f"`{switch}`", accused=Side.CONSUMER,
@@ -324,13 +326,13 @@ def _switch_fails(switch: str, role: Role, expected: str, seen: str) -> None:
 
 def _on_by_default(role: Role, expected: str, seen: str) -> None:
     fail(
-        Code.OPT_OUT_BY_DEFAULT, "CAI-24", role=role, reason="without any switch there is an opt-out", expected=expected,
+        Code.OPT_OUT_BY_DEFAULT, "CAI-24", role=role, reason="an opt-out is active without any switch", expected=expected,
         seen=seen, given="", accused=Side.CONSUMER,
     )  # fmt: skip
 
 
 def _contexts(env: Environment) -> Iterator[Draft]:
-    """PyCUDA with every library of flesh and blood, both ways; what its dictionary lacks, its user can add."""
+    """Yield PyCUDA with every library except the reference, in both directions. A user can add the stream that PyCUDA's dictionary lacks."""
     for pair in env.pairs(Protocol.CAI, on=(Device.CUDA,)):
         names = (pair.producer.name, pair.consumer.name)
         if names.count("pycuda") == 1 and REFERENCE_NAME not in names:
@@ -352,10 +354,10 @@ def _contexts(env: Environment) -> Iterator[Draft]:
     exclusive=True,
 )
 def test_contexts(exchange: Exchange) -> None:
-    """A published stream is waited for across PyCUDA's own context and the primary context.
+    """A consumer must wait for a published stream of another CUDA context, and a producer must publish one for its pending work.
 
-    Nothing else orders two contexts. PyCUDA publishes no stream; with ``stream`` its user has added the one that was written
-    on, and a consumer has to make its event in that stream's context.
+    One side is PyCUDA in a private context, the other works in the primary context. Only that wait orders work in two contexts. PyCUDA publishes
+    no stream. With ``stream`` its user has added the stream of the write, and a consumer has to record its event in that stream's context.
     """
     case, published = exchange.case, exchange.option("published")
     with exchange.step(Doing.IMPORT, Role.CONSUMER):
@@ -382,20 +384,20 @@ def test_contexts(exchange: Exchange) -> None:
         )
     exchange.notes["control"] = f"a dictionary without stream: {across.control}"
     if not across.overtakes:
-        raise Inconclusive(f"the check could not be seen to fail: {exchange.notes['control']}")
+        raise Inconclusive(f"no control failed, so a pass proves nothing: {exchange.notes['control']}")
 
 
 def _unusable_across(seen: str) -> NoReturn:
-    """It was accepted, and somebody may have waited: what went wrong is not the order."""
+    """Fail for an import that succeeded but cannot be read. A wait was observed, so the cause is not the order."""
     fail(
         Code.WRONG_ACROSS_CONTEXTS, "CAI-29", role=Role.CONSUMER, accused=Side.CONSUMER,
-        reason="the consumer cannot read right what it accepted from another context",
+        reason="the consumer accepts an array of another context but does not read it correctly",
         expected="the producer's elements", seen=seen, given="",
     )  # fmt: skip
 
 
 def _duty_across(producer: str, consumer: str, published: str, described: Mapping[str, Any]) -> Duty:
-    """PyCUDA's users take the pointer and order by themselves; a consumer follows a stream that is named, and no other."""
+    """Return the broken duty. Users of PyCUDA take the pointer and order the work; other consumers have to follow a named stream only."""
     if consumer == "pycuda":
         return Duty(Role.CONSUMER, Code.STALE_READ, "CAI-21", Level.OBSERVED)
     if published == "as-it-is" and not evidence.names_stream(described):

@@ -1,7 +1,7 @@
-"""Family ``current``: which stream is current in each thread, after a choice without a block, and on each GPU.
+"""Family ``current``: the current stream in each thread, after a choice without a block, and on each GPU.
 
-No interchange protocol says how a stream becomes current, so most of this is only noted; what CV-CUDA's release notes promise is judged by the
-family ``stream-claim``. A verdict rests on handles, never on time.
+No interchange protocol defines how a stream becomes current, so the suite only records most results. The family ``stream-claim`` judges the
+claims of CV-CUDA's release notes. A verdict compares handles, never times.
 """
 
 from __future__ import annotations
@@ -25,7 +25,7 @@ _ON = (Device.CUDA, Device.SIMULATED)
 
 
 def _with(*traits: Trait) -> Callable[[Environment], Iterator[Pair]]:
-    """Every library with streams and these traits, once."""
+    """Return a planner of pairs: every library with streams and these traits, once."""
 
     def chosen(env: Environment) -> Iterator[Pair]:
         for pair in env.exports(Protocol.CAI, on=_ON):
@@ -36,7 +36,7 @@ def _with(*traits: Trait) -> Callable[[Environment], Iterator[Pair]]:
 
 
 def expect_right(found: list[Seen], tell: Callable[[Seen], NoReturn]) -> None:
-    """Every stream is the one that it has to be; ``tell`` fails for the first that is not."""
+    """Call ``tell``, which fails, for the first stream that is not the expected one."""
     for seen in found:
         if not seen.is_right:
             tell(seen)
@@ -59,9 +59,9 @@ def _not_current(seen: Seen) -> NoReturn:
     cases=lambda env: every(_with(Trait.CURRENT_STREAM)(env), thread=("begun-before", "begun-inside")),
 )
 def test_per_thread(exchange: Exchange) -> None:
-    """The stream that one thread makes current is not that of another thread, and each gives back its own.
+    """The suite records whether each thread has its own current stream, and restores it.
 
-    An import that passes on another thread's stream is ordered with work of nobody.
+    An import that passes the stream of another thread is ordered with unrelated work.
     """
     library, device = exchange.producer, exchange.device
     ours, theirs = (stream_of(library, role, device) for role in ("producer", "elsewhere"))
@@ -79,7 +79,7 @@ def test_per_thread(exchange: Exchange) -> None:
     cases=lambda env: every(_with(Trait.CURRENT_STREAM, Trait.CHOOSES_STREAM)(env)),
 )
 def test_chosen(exchange: Exchange) -> None:
-    """A stream that is chosen without a block is current until the next choice, in its own thread, and again behind a block."""
+    """The suite records whether a stream that is chosen without a block stays current in its thread, also after a block."""
     library, device = exchange.producer, exchange.device
     chosen, inner = (stream_of(library, role, device) for role in ("producer", "elsewhere"))
     expect_right(of_a_choice(library, device, chosen, inner), _not_current)
@@ -103,9 +103,9 @@ def _tokens(env: Environment) -> Iterator[Draft]:
     cases=_tokens,
 )
 def test_default_of_each_gpu(exchange: Exchange) -> None:
-    """One object for the default stream is that of whichever GPU is current: events and writes go there, on one GPU and then on the other.
+    """A library should use its default stream object for the default stream of the current GPU, on one GPU and then on the other.
 
-    A library that remembers what was current at the first use raises on the other GPU, or records an event of the wrong one.
+    A library that caches the GPU of the first use raises on the other GPU, or records an event of the wrong GPU.
     """
     library, device = exchange.producer, exchange.device
     first = 0 if exchange.option("first") == "gpu-0-first" else 1
@@ -127,12 +127,12 @@ def test_default_of_each_gpu(exchange: Exchange) -> None:
             _not_there(ordinal, f"an event of GPU {told}")
         seen = exchange.peek(library.describe(array).address, len(elements(NEW)))
         if seen != elements(NEW):
-            _not_there(ordinal, "a write that is not done when the GPU is idle")
+            _not_there(ordinal, "a write that has not run when the GPU is idle")
 
 
 def _not_there(ordinal: int, seen: str) -> NoReturn:
     fail(
-        Code.WRONG_CURRENT_STREAM, "STR-07", role=Role.PRODUCER, reason="the object for the default stream is not that of the current GPU",
+        Code.WRONG_CURRENT_STREAM, "STR-07", role=Role.PRODUCER, reason="the default stream object does not work on the current GPU",
         expected=f"an event and a write on GPU {ordinal}", seen=seen, given="", accused=Side.PRODUCER,
     )  # fmt: skip
 
@@ -151,9 +151,10 @@ def _not_there(ordinal: int, seen: str) -> NoReturn:
     cases=lambda env: every(p for p in _with(Trait.DEFAULT_TOKEN)(env) if p.device is Device.CUDA),
 )
 def test_default_in_each_context(exchange: Exchange) -> None:
-    """One object for the default stream is that of whichever context is current: the primary one, a private one of the same GPU, and again.
+    """A library should use its default stream object for the default stream of the current context.
 
-    An event belongs to one context, so a library that remembers the first one raises in the other.
+    The primary context is current, then a private context of the same GPU, then the primary one again. An event belongs to one context, so a
+    library that caches the first one raises in the other.
     """
     library, device = exchange.producer, exchange.device
     context.set_current(context.primary())
@@ -177,6 +178,6 @@ def _record(exchange: Exchange, token: Any, where: str) -> None:
         exchange.check_context(error)
         fail(
             Code.WRONG_CURRENT_STREAM, "STR-07", role=Role.PRODUCER,
-            reason="the object for the default stream is not that of the current context", expected=f"an event in {where}",
+            reason="the default stream object does not work in the current context", expected=f"an event in {where}",
             seen=brief(error), given="", accused=Side.PRODUCER,
         )  # fmt: skip

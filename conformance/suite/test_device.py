@@ -1,4 +1,4 @@
-"""Family ``device``: where an array lies, and who says so."""
+"""Family ``device``: the device that holds an array, and the device that each side reports."""
 
 from __future__ import annotations
 
@@ -29,11 +29,11 @@ _KINDS = (Kind.PINNED, Kind.MANAGED, Kind.POOL)
 
 
 _PINNED = {(1, 0), (3, 0)}
-"""What pinned memory may be told as: it is the host's, so who sees plain host memory is not wrong, only less precise."""
+"""The device types that pinned memory may be reported as. It is host memory, so the plain host type is less precise but not wrong."""
 
 
 def _expect_told(said: Told, in_capsule: Told, real: Told, given: str | None = None) -> None:
-    """``__dlpack_device__`` and the capsule name the device where the memory lies, and so the same one."""
+    """Raise unless ``__dlpack_device__`` and the capsule name the device of the memory, and the same one."""
     for told, who in ((in_capsule, "the capsule"), (said, "`__dlpack_device__`")):
         if told != real and not {told, real} <= _PINNED:
             _wrong_device(f"{who} names another device than the memory's", real, told, given)
@@ -44,7 +44,7 @@ def _expect_told(said: Told, in_capsule: Told, real: Told, given: str | None = N
             seen=f"{said} by `__dlpack_device__`, {in_capsule} in the capsule", given=given, accused=Side.PRODUCER,
         )  # fmt: skip
     if said != real:
-        _wrong_device("the producer names pinned memory as plain host memory", real, said, given, Level.OBSERVED)
+        _wrong_device("the producer reports pinned memory as plain host memory", real, said, given, Level.OBSERVED)
 
 
 def _wrong_device(reason: str, real: Told, told: Told, given: str | None = None, level: Level | None = None) -> None:
@@ -62,7 +62,7 @@ def _wrong_device(reason: str, real: Told, told: Told, given: str | None = None,
     cases=lambda env: every(env.exports(Protocol.DLPACK), dtype=dtypes()),
 )
 def test_reported(exchange: Exchange) -> None:
-    """``__dlpack_device__``, the capsule and the memory itself name one device, whatever the element type."""
+    """A producer must report the device of the memory in ``__dlpack_device__`` and in the capsule, for every element type."""
     source = exchange.source()
     tensor = exchange.decode(exchange.capsule_of(source))
     said = exchange.told_device(exchange.offer(source))
@@ -77,7 +77,7 @@ def test_reported(exchange: Exchange) -> None:
     cases=lambda env: every(env.exports(Protocol.DLPACK), layout=layouts(*EMPTY)),
 )
 def test_reported_empty(exchange: Exchange) -> None:
-    """An array without elements lies on the device that it was made on, though it has no address."""
+    """A producer must report the device on which an empty array was made, although the array has no address."""
     source = exchange.source()
     tensor = exchange.decode(exchange.capsule_of(source))
     said = exchange.told_device(exchange.offer(source))
@@ -85,7 +85,7 @@ def test_reported_empty(exchange: Exchange) -> None:
 
 
 def _forms(pair: Pair) -> tuple[str, ...]:
-    """Arrays without elements only for consumers that know devices: nothing else would tell theirs."""
+    """Return the layouts. Empty arrays are only for consumers that report devices: no address shows their device."""
     names = ("c-order",) if pair.consumer.has(Trait.POINTER_ONLY) else ("c-order", *EMPTY)
     return layouts(*names)(pair)
 
@@ -102,7 +102,7 @@ def _forms(pair: Pair) -> tuple[str, ...]:
     ),
 )
 def test_kept(exchange: Exchange) -> None:
-    """What comes in lies on the device where the producer's array lies, and the consumer says so."""
+    """A consumer must keep an import on the device of the producer's array, and report that device."""
     source = exchange.source()
     view = exchange.look(exchange.take(source))
     expect_home(exchange, source, view)
@@ -113,12 +113,12 @@ def _kind_of(exchange: Exchange) -> Kind:
 
 
 def _memory_of(exchange: Exchange) -> str:
-    """The case's kind of memory, in words that end a sentence."""
+    """Return the case's kind of memory, for the end of a sentence."""
     return f"{_kind_of(exchange).value} memory"
 
 
 def _source_in(exchange: Exchange, memory: Memory) -> Source:
-    """A plain float32 array of the reference in this memory."""
+    """Return a plain float32 array of the reference in this memory."""
     assert isinstance(exchange.producer, ReferenceAdapter)
     view = packed(exchange.layout.base)
     data = pattern(exchange.dtype, view.size)
@@ -142,7 +142,7 @@ def _kinds_for_devices(env: Environment) -> Iterator[Draft]:
     cases=_kinds_for_devices,
 )
 def test_memory_kind(exchange: Exchange) -> None:
-    """Pinned, managed and pool memory are read as they are, or refused, by who imports on the device."""
+    """A consumer on the device must read the elements of pinned, managed and pool memory correctly, or refuse the array."""
     named = CudaMemory(_kind_of(exchange))
     memory = named if exchange.device is Device.CUDA else HostMemory(named.device)
     exchange.special(_memory_of(exchange))
@@ -166,9 +166,9 @@ def _kinds_for_hosts(env: Environment) -> Iterator[Draft]:
     cases=_kinds_for_hosts,
 )
 def test_pinned_on_host(exchange: Exchange) -> None:
-    """Pinned and managed memory that is imported on the host shows its elements, and takes writes if it is shared.
+    """A consumer on the host must read pinned and managed memory correctly or refuse it, and must write to a shared import.
 
-    A versioned capsule without the read-only bit gives no ground for a read-only import.
+    A versioned capsule without the read-only flag gives no reason for a read-only import.
     """
     exchange.special(_memory_of(exchange))
     source = _source_in(exchange, CudaMemory(_kind_of(exchange)))
@@ -183,7 +183,7 @@ def test_pinned_on_host(exchange: Exchange) -> None:
 
 
 def _own_kinds(env: Environment) -> Iterator[Draft]:
-    """A library's own memory of each kind: pinned memory is the host's, the rest the device's."""
+    """Yield cases of a library's own memory of each kind. Pinned memory belongs to the host, the other kinds to the device."""
     for library in env.present:
         side = library.sides.get(Device.CUDA)
         for kind in _KINDS if side and Protocol.DLPACK in side.exports else ():
@@ -203,7 +203,7 @@ def _own_kinds(env: Environment) -> Iterator[Draft]:
     cases=_own_kinds,
 )
 def test_own_memory_kind(exchange: Exchange) -> None:
-    """Of its own pinned, managed or pool memory a library tells the device that the driver tells, and shares it."""
+    """A library must report the driver's device type for its pinned, managed and pool memory, and share it without a copy."""
     kind, view = _kind_of(exchange), packed(exchange.layout.base)
     exchange.special(_memory_of(exchange))
     data = pattern(exchange.dtype, view.size)
@@ -217,7 +217,7 @@ def test_own_memory_kind(exchange: Exchange) -> None:
     said = exchange.told_device(exchange.offer(source))
     found = pointers.query(tensor.element0)
     if found is None:
-        raise Inconclusive(f"the driver does not know {tensor.element0:#x}, which was asked for as CUDA memory")
+        raise Inconclusive(f"the driver does not know {tensor.element0:#x}, which was allocated as CUDA memory")
     _expect_told(said, tensor.device, found.dlpack_device, exchange.given)
     if tensor.element0 != source.address:
         inside = 0 < tensor.element0 - source.address < len(data)
@@ -225,7 +225,7 @@ def test_own_memory_kind(exchange: Exchange) -> None:
             Code.WRONG_ADDRESS if inside else Code.NOT_SHARED,
             "DLP-59" if inside else "DLP-43",
             role=Role.PRODUCER,
-            reason="the capsule leads to another address than the array's",
+            reason="the capsule has another address than the array",
             expected=f"element 0 at {source.address:#x}",
             seen=f"element 0 at {tensor.element0:#x}",
             accused=Side.PRODUCER,
@@ -235,7 +235,7 @@ def test_own_memory_kind(exchange: Exchange) -> None:
 
 
 def _address_of(exchange: Exchange, array: Any, unknown: int) -> int:
-    """Where an array lies as its library describes it; ``unknown`` where that has no words for memory of this kind."""
+    """Return the address that the library gives for an array, or ``unknown`` if it cannot describe memory of this kind."""
     try:
         return exchange.producer.describe(array).address
     except Exception:
@@ -256,16 +256,16 @@ def _one_a_process(drafts: Callable[[Environment], Iterator[Draft]]) -> Callable
     cases=_one_a_process(lambda env: every(env.exports(on=(Device.CUDA,)))),
 )
 def test_ipc(exchange: Exchange) -> None:
-    """A published address, opened in another process as allocation and offset, shows the elements there.
+    """A producer must publish an address that shows its elements in another process, opened as allocation and offset.
 
-    The handle names the allocation only: two arrays in one pool block have the same. Pools and virtual memory have none.
+    The IPC handle names the allocation only: two arrays in one block have the same handle. Memory pools and virtual memory have none.
     """
     _in_front, source = exchange.source(seed=1), exchange.source()
     address = _published(exchange, source)
     try:
         handle, offset = ipc.export(address)
     except driver.CudaError as error:
-        raise Refused(f"the driver gives no handle for this memory of {exchange.producer.name}: {error}") from error
+        raise Refused(f"the driver gives no IPC handle for this memory of {exchange.producer.name}: {error}") from error
     ended = interpreter.run("ipc_read", handle.hex(), str(offset), str(len(source.block)))
     cited = "DLP-59" if exchange.protocol is Protocol.DLPACK else "CAI-05"
     interpreter.expect_survival(ended, cited, role=Role.PRODUCER, accused=Side.PRODUCER)
@@ -277,7 +277,7 @@ def test_ipc(exchange: Exchange) -> None:
 
 
 def _published(exchange: Exchange, source: Source) -> int:
-    """The address that the producer tells by the case's protocol."""
+    """Return the address that the producer gives by the case's protocol."""
     if exchange.protocol is Protocol.CAI:
         return int(exchange.dictionary_of(source)["data"][0])
     return exchange.decode(exchange.capsule_of(source)).element0
@@ -289,7 +289,7 @@ def _expect_opened(source: Source, seen: bytes, offset: int, cited: str) -> None
             Code.WRONG_ADDRESS,
             cited,
             role=Role.PRODUCER,
-            reason=f"another process finds other elements at offset {offset} of the allocation",
+            reason=f"another process reads other elements at offset {offset} of the allocation",
             expected=show(source.block, source.dtype),
             seen=show(seen, source.dtype),
             accused=Side.PRODUCER,

@@ -1,7 +1,7 @@
-"""Family ``devices``: two GPUs, arrays on one of them while the other is current, and streams of another GPU.
+"""Family ``devices``: two GPUs, arrays on one GPU while the other is current, and streams of another GPU.
 
-The family ``device`` is about what one GPU can show. Nothing here says that an array has to be exported or taken while another
-GPU than its own is current: what must not happen is that it lands elsewhere, shows other elements, or is read too early.
+The family ``device`` covers one GPU. No clause requires an export or an import while another GPU than the array's is current.
+But an import must not land on another GPU, have wrong elements, or be read too early.
 """
 
 from __future__ import annotations
@@ -61,7 +61,7 @@ def _exports(*protocols: Protocol, **axes: Any) -> Cases:
 
 
 def _cuda(ordinal: int) -> tuple[int, int]:
-    """A GPU as DLPack writes it."""
+    """Return the DLPack device tuple of a GPU."""
     return 2, ordinal
 
 
@@ -69,7 +69,7 @@ def _same(exchange: Exchange, dlpack: str, cai: str) -> str:
     return dlpack if exchange.protocol is Protocol.DLPACK else cai
 
 
-# -- where an array lies
+# -- the GPU that holds an array
 
 
 @invariant(
@@ -82,9 +82,9 @@ def _same(exchange: Exchange, dlpack: str, cai: str) -> str:
     cases=_exports(Protocol.CAI, first=("gpu-0-first", "gpu-1-first")),
 )
 def test_made(exchange: Exchange) -> None:
-    """An array that is made while a GPU is current lies there, also if one of its shape was just dropped on the other.
+    """The suite records whether a library makes an array on the current GPU, after one of the same shape was dropped on the other.
 
-    A library that keeps memory for later and forgets whose it was hands out the other GPU's.
+    A memory cache that does not store the GPU gives out memory of the other GPU.
     """
     first = _ordinal(exchange.option("first").removesuffix("-first"))
     wake(exchange.device)
@@ -116,7 +116,7 @@ def test_made(exchange: Exchange) -> None:
     cases=_exports(Protocol.DLPACK, where=_WHERE, layout=layouts("c-order", "empty-rows")),
 )
 def test_reported(exchange: Exchange) -> None:
-    """``__dlpack_device__`` and the capsule of an array on a GPU have that GPU's number, whichever GPU is current."""
+    """A producer must report the GPU of its array in ``__dlpack_device__`` and in the capsule, whichever GPU is current."""
     place = place_of(exchange)
     source = make_on(exchange, place.home)
     with current(exchange, place.current):
@@ -129,12 +129,12 @@ def test_reported(exchange: Exchange) -> None:
     if source.view.size:
         seen = gpu_of(tensor.element0, exchange.device)
         if seen != place.home:
-            reason = "the capsule leads to memory of another GPU than the array's"
+            reason = "the capsule points to memory of another GPU than the array's"
             _producer_fails(Code.WRONG_ADDRESS, "DLP-59", reason, f"GPU {place.home}", f"GPU {seen}")
 
 
 def _exported(exchange: Exchange, export: Callable[[], Any], place: Place) -> Any:
-    """A capsule. Nothing promises that one is made while another GPU is current."""
+    """Return a capsule. No clause requires an export while another GPU is current."""
     try:
         with exchange.step(Doing.EXPORT, Role.PRODUCER):
             return export()
@@ -152,9 +152,9 @@ def _producer_fails(code: Code, cited: str, reason: str, expected: object, seen:
 
 
 def _expect_device(seen: tuple[int, int], home: int, who: str) -> None:
-    """What a producer tells is the array's GPU."""
+    """Raise unless the reported device is the array's GPU."""
     if tuple(seen) != _cuda(home):
-        reason = f"{who} names another device than the array lies on"
+        reason = f"{who} names another device than the array's"
         _producer_fails(Code.WRONG_DEVICE, "DLP-15", reason, _cuda(home), tuple(seen))
 
 
@@ -170,9 +170,9 @@ def _expect_device(seen: tuple[int, int], home: int, who: str) -> None:
     cases=_pairs(where=_WHERE),
 )
 def test_kept(exchange: Exchange) -> None:
-    """An import lies on the GPU where the producer's array lies, at its address and with its elements, whichever is current.
+    """A consumer must import an array on its own GPU, at its address and with its elements, whichever GPU is current.
 
-    The array interface does not name the GPU: who takes a dictionary has to ask the driver about the address.
+    The CUDA Array Interface does not name the GPU: a consumer has to query the driver about the address.
     """
     place = place_of(exchange)
     source = make_on(exchange, place.home)
@@ -181,7 +181,7 @@ def test_kept(exchange: Exchange) -> None:
 
 
 def _expect_import(exchange: Exchange, source: Source, taken: Any, place: Place) -> None:
-    """Elements first, as they weigh most; then the address; then what the consumer says of the device."""
+    """Check the elements first, because they matter most, then the address, then the device that the consumer reports."""
     with current(exchange, place.current):
         view = exchange.look(taken)
     exchange.expect_values(source, read(exchange, taken, view, place))
@@ -189,7 +189,7 @@ def _expect_import(exchange: Exchange, source: Source, taken: Any, place: Place)
         _moved(exchange, gpu_of(view.address, exchange.device), place)
     exchange.expect_address(source, view)
     if view.device is not None and tuple(view.device) != _cuda(place.home):
-        reason = "the consumer names another device than the import lies on"
+        reason = "the consumer reports another device than the import's"
         cited = _same(exchange, "DLP-42", "CAI-29")
         fail(
             Code.WRONG_DEVICE, cited, role=Role.CONSUMER, reason=reason, expected=_cuda(place.home), seen=tuple(map(int, view.device)),
@@ -198,17 +198,17 @@ def _expect_import(exchange: Exchange, source: Source, taken: Any, place: Place)
 
 
 _GPUS = {True: "", False: "an array of a GPU that is not current"}
-"""What is special about an array, by whether its own GPU is the current one."""
+"""The special condition of an array, by whether its own GPU is the current one."""
 
 
 def _moved(exchange: Exchange, seen: int | None, place: Place) -> NoReturn:
-    """A copy, made because another GPU was current: the array interface promises nothing about that."""
+    """Fail for a copy that was made because another GPU was current. The CUDA Array Interface has no clause about that."""
     fail(
         Code.NOT_SHARED,
         _same(exchange, "DLP-42", "CAI-29"),
         role=Role.CONSUMER,
         level=None if exchange.protocol is Protocol.DLPACK else Level.OBSERVED,
-        reason="the import is a copy, though nobody asked for another GPU",
+        reason="the import is a copy on another GPU, which was not requested",
         expected=f"the producer's memory, on GPU {place.home}",
         seen=f"memory of its own on GPU {seen}, while GPU {place.current} was current",
         given=_GPUS[place.at_home],
@@ -227,9 +227,9 @@ def _moved(exchange: Exchange, seen: int | None, place: Place) -> NoReturn:
     cases=_pairs(first=("gpu-0-first", "gpu-1-first")),
 )
 def test_in_turn(exchange: Exchange) -> None:
-    """After an array on one GPU has been taken and dropped, one of the same kind on the other GPU is taken as what it is.
+    """A consumer must import an array correctly after it has imported and dropped a similar array on the other GPU.
 
-    Each is taken while its own GPU is current, as a program does that works on one GPU after the other.
+    Each import is made while the array's own GPU is current, as in a program that works on one GPU after the other.
     """
     first = _ordinal(exchange.option("first").removesuffix("-first"))
     for seed, ordinal in enumerate((first, 1 - first)):
@@ -237,7 +237,7 @@ def test_in_turn(exchange: Exchange) -> None:
 
 
 def _exchange_at_home(exchange: Exchange, ordinal: int, seed: int) -> None:
-    """Nothing of it is left on return."""
+    """Make one exchange, and drop all its objects on return."""
     place = Place(ordinal, ordinal)
     source = make_on(exchange, ordinal, seed=seed)
     _expect_import(exchange, source, take_on(exchange, source, place), place)
@@ -247,7 +247,7 @@ def _ordinal(name: str) -> int:
     return GPUS[int(name.removeprefix("gpu-"))]
 
 
-# -- which GPU is current
+# -- the current GPU
 
 
 @invariant(
@@ -260,10 +260,11 @@ def _ordinal(name: str) -> int:
     cases=_pairs(where=_WHERE),
 )
 def test_current_kept(exchange: Exchange) -> None:
-    """A conversion leaves the GPU current that was current, wherever the array lies and even if it is refused."""
+    """The suite records whether an exchange changes the current GPU, also when it is refused."""
     place = place_of(exchange)
     source = make_on(exchange, place.home)
-    consumer = exchange.consumer  # PyCUDA changes the current context when it is loaded and when it frees something
+    # Load the consumer first: PyCUDA changes the current context when it is loaded and when it frees memory.
+    consumer = exchange.consumer
     with uncollected(), current(exchange, place.current):
         offer = exchange.offer(source)
         try:
@@ -283,7 +284,7 @@ def _expect_current(exchange: Exchange, ordinal: int) -> None:
             Code.CONTEXT_CHANGED,
             "G10",
             role=Role.CONSUMER,
-            reason="after the conversion another GPU is current",
+            reason="another GPU is current after the exchange",
             expected=f"GPU {ordinal}",
             seen="none" if seen is None else f"GPU {seen}",
             given="",
@@ -291,7 +292,7 @@ def _expect_current(exchange: Exchange, ordinal: int) -> None:
 
 
 def _refusals(env: Environment) -> Iterator[Draft]:
-    """Consumers that do more than read a dictionary."""
+    """Yield cases for consumers that import arrays, and do not only read a pointer."""
     pairs = (p for p in on_two(env, env.imports(on=ON)) if not p.consumer.has(Trait.POINTER_ONLY))
     return every(pairs, where=("on-1-current-0", "on-0-current-1"), refusal=("raises", "unknown-type"))
 
@@ -305,9 +306,9 @@ def _refusals(env: Environment) -> Iterator[Draft]:
     cases=_refusals,
 )
 def test_current_kept_when_refused(exchange: Exchange) -> None:
-    """An import that fails half-way leaves the GPU current that was current.
+    """The suite records whether an import that fails half-way changes the current GPU.
 
-    The producer raises when it is asked for its array, or offers elements of a type that there is not.
+    The producer's method raises, or the array has an element type that does not exist.
     """
     place = place_of(exchange)
     source = make_on(exchange, place.home)
@@ -315,7 +316,8 @@ def test_current_kept_when_refused(exchange: Exchange) -> None:
     source.array.cai_override = {"typestr": "<f3"}
     raises = exchange.option("refusal") == "raises"
     offer = _Raises(source.array) if raises else exchange.offer(source)
-    consumer = exchange.consumer  # PyCUDA changes the current context when it is loaded and when it frees something
+    # Load the consumer first: PyCUDA changes the current context when it is loaded and when it frees memory.
+    consumer = exchange.consumer
     with uncollected(), current(exchange, place.current):
         try:
             consumer.take_on(offer, exchange.protocol, exchange.device, place.home)
@@ -327,7 +329,7 @@ def test_current_kept_when_refused(exchange: Exchange) -> None:
 
 
 class _Raises:
-    """An array whose producer cannot export it."""
+    """An array whose export raises."""
 
     def __init__(self, exporter: Any) -> None:
         self._exporter = exporter
@@ -363,20 +365,20 @@ def _joining(env: Environment) -> Iterator[Draft]:
     cases=_joining,
 )
 def test_mixed(exchange: Exchange) -> None:
-    """Arrays of two GPUs in one operation are refused, or the elements that come of it are theirs."""
+    """A consumer must refuse an operation on arrays of two GPUs, or compute the right elements."""
     first = _ordinal(exchange.option("first").removesuffix("-first"))
     sources = [(make_on(exchange, gpu, seed=gpu), gpu) for gpu in (first, 1 - first)]
     parts = [(exchange.offer(source), gpu) for source, gpu in sources]
     exchange.special("arrays of two GPUs in one operation")
     with current(exchange, first):
         seen = _attempt(exchange, lambda: exchange.consumer.joined(parts, exchange.protocol, exchange.device))
-    exchange.handed = None  # it describes the last array, and more than one is judged
+    exchange.handed = None  # it describes the last array only, and this check judges two
     expected = b"".join(source.values for source, _ in sources)
     exchange.expect_values(sources[0][0], seen, expected=expected)
 
 
 def _attempt(exchange: Exchange, action: Callable[[], Any]) -> Any:
-    """What may be refused; whatever is raised counts as a refusal, as long as the context survives it."""
+    """Run an action that may be refused. Every exception is a refusal, as long as the CUDA context still works."""
     try:
         with exchange.step(Doing.IMPORT, Role.CONSUMER):
             return action()
@@ -395,7 +397,7 @@ def _attempt(exchange: Exchange, action: Callable[[], Any]) -> Any:
     cases=_exports(Protocol.DLPACK, where=("on-1-current-1", "on-1-current-0", "on-0-current-1")),
 )
 def test_export_elsewhere(exchange: Exchange) -> None:
-    """An export to the other GPU is refused with ``BufferError``, or its elements really are there."""
+    """A producer must export to the other GPU with the right elements there, or refuse it with ``BufferError``."""
     place = place_of(exchange)
     source = make_on(exchange, place.home)
     with current(exchange, place.current):
@@ -412,16 +414,16 @@ def test_export_elsewhere(exchange: Exchange) -> None:
             _refused_elsewhere(exchange, error)
     tensor = exchange.decode(exported)
     if tuple(tensor.device) != _cuda(place.other):
-        reason = "the producer exports to another device than `dl_device` asks for"
+        reason = "the producer exports to another device than `dl_device` names"
         _producer_fails(Code.DEVICE_IGNORED, "DLP-38", reason, _cuda(place.other), tuple(tensor.device))
     seen = gpu_of(tensor.element0, exchange.device)
     if seen != place.other:
-        reason = "the capsule names the GPU that was asked for, and leads to memory of the other"
+        reason = "the capsule names the requested GPU, but points to memory of the other one"
         _producer_fails(Code.DEVICE_IGNORED, "DLP-38", reason, f"memory of GPU {place.other}", f"memory of GPU {seen}")
     streams_of(exchange.device, place.home).synchronize_device()
     data = exchange.peek(tensor.element0, len(source.values))
     if data != source.values:
-        reason = "the capsule leads to other elements than the array's"
+        reason = "the capsule points to other elements than the array's"
         _producer_fails(
             Code.VALUES_CHANGED, "DLP-59", reason, show(source.values, source.dtype), show(data, source.dtype)
         )
@@ -429,13 +431,13 @@ def test_export_elsewhere(exchange: Exchange) -> None:
 
 def _refused_elsewhere(exchange: Exchange, error: Exception) -> NoReturn:
     if isinstance(error, TypeError) and "keyword" in text_of(error):
-        raise Refused(f"dl_device is unknown: {brief(error)}") from error
+        raise Refused(f"the producer does not know the keyword dl_device: {brief(error)}") from error
     fail(
         Code.WRONG_EXCEPTION,
         "DLP-38",
         role=Role.PRODUCER,
         level=Level.SHOULD,
-        reason=f"the producer refuses {exchange.given} with the wrong kind of exception",
+        reason=f"the producer refuses {exchange.given} with the wrong type of exception",
         expected="BufferError",
         seen=brief(error),
         accused=Side.PRODUCER,
@@ -458,9 +460,9 @@ def _moving(env: Environment) -> Iterator[Draft]:
     cases=_moving,
 )
 def test_import_elsewhere(exchange: Exchange) -> None:
-    """An import that is asked for on the other GPU is refused, or has the array's elements there.
+    """A consumer must import to the other GPU with the array's elements, or refuse the request.
 
-    The array is overwritten once the import is there: a copy keeps what it was made of.
+    The array is overwritten after the import, and a copy has to keep the old elements.
     """
     place = place_of(exchange)
     source = make_on(exchange, place.home)
@@ -481,14 +483,14 @@ def test_import_elsewhere(exchange: Exchange) -> None:
             _same(exchange, "DLP-42", "CAI-29"),
             role=Role.CONSUMER,
             level=Level.OBSERVED,
-            reason="the import is not where it was asked for",
-            expected=f"memory of GPU {asked}, told as device {_cuda(asked)}",
-            seen=f"memory of GPU {lies}, told as device {view.device and tuple(map(int, view.device))}",
+            reason="the import is not on the requested GPU",
+            expected=f"memory of GPU {asked}, reported as device {_cuda(asked)}",
+            seen=f"memory of GPU {lies}, reported as device {view.device and tuple(map(int, view.device))}",
         )
 
 
 def _first_read(exchange: Exchange, taken: Any) -> bytes:
-    """The elements. An exception here is a refusal that comes late: nobody got wrong data, but the import had been accepted."""
+    """Return the elements. An exception here is a late refusal: the data are not wrong, but the import had been accepted."""
     try:
         with exchange.step(Doing.USE, Role.CONSUMER):
             return exchange.consumer.read(taken)
@@ -501,7 +503,7 @@ def _first_read(exchange: Exchange, taken: Any) -> bytes:
             _same(exchange, "DLP-42", "CAI-29"),
             role=Role.CONSUMER,
             level=Level.SHOULD,
-            reason="what the consumer accepted for another GPU cannot be read",
+            reason="an import that the consumer accepted for another GPU cannot be read",
             expected="a refusal, or the array's elements",
             seen=brief(error),
             accused=Side.CONSUMER,
@@ -512,13 +514,13 @@ def _first_read(exchange: Exchange, taken: Any) -> bytes:
 
 
 def _handovers(env: Environment) -> Iterator[Draft]:
-    """Every library with the reference: what two libraries do with each other follows from that."""
+    """Yield every library with the reference. The results of two libraries with each other follow from these."""
     pairs = (p for p in streaming(on_two(env, env.pairs(on=ON))) if p.with_reference)
     return every(pairs, where=_WHERE)
 
 
 def _how(exchange: Exchange) -> How:
-    """Inside the producer's stream where it can be."""
+    """Return ``inside`` where that is possible, else ``outside``."""
     return How.INSIDE if can_be_inside(exchange.producer, exchange.consumer, exchange.protocol) else How.OUTSIDE
 
 
@@ -538,9 +540,9 @@ def _meeting(exchange: Exchange, place: Place) -> Meeting:
     exclusive=True,
 )
 def test_handover(exchange: Exchange) -> None:
-    """What the producer has queued on its stream of a GPU is in the array when the consumer reads it on its own stream there.
+    """A consumer must see all work that the producer queued on the array's GPU before the hand-over, whichever GPU is current.
 
-    Both streams are the current ones of the array's GPU. While the array changes hands that GPU is current, or the other.
+    Each side works on its current stream of the array's GPU. During the hand-over that GPU is current, or the other one.
     """
     meeting = _meeting(exchange, place_of(exchange))
     seen = seen_in(exchange, meeting.streams, lambda: Handed(meeting))
@@ -574,10 +576,10 @@ def _followers(env: Environment) -> Iterator[Draft]:
     exclusive=True,
 )
 def test_dictionary_stream(exchange: Exchange) -> None:
-    """A dictionary's stream is waited for although it belongs to the GPU that the array does not lie on.
+    """A consumer must wait for a published stream that belongs to another GPU than the array's.
 
-    The other GPU copies into the array on a stream of its own, and the dictionary names that one. An event for it can only be
-    made in that stream's context.
+    The other GPU copies into the array on a stream of its own, and the dictionary names that stream. An event for it can only be
+    recorded in that stream's context.
     """
     home = _ordinal(exchange.option("where").split("-current-")[0].replace("on-", "gpu-"))
     meeting = _meeting(exchange, Place(home, home))
@@ -618,9 +620,9 @@ def _asked(env: Environment) -> Iterator[Draft]:
     exclusive=True,
 )
 def test_export_stream(exchange: Exchange) -> None:
-    """A stream of the other GPU, named to ``__dlpack__``, waits for the producer's pending work.
+    """The suite records whether a stream of the other GPU that is passed to ``__dlpack__`` waits for the producer's pending work.
 
-    A consumer may read across GPUs. No document says whether it may name such a stream.
+    A consumer may read across GPUs. No document says whether it may pass such a stream.
     """
     home = _ordinal(exchange.option("where").split("-current-")[0].replace("on-", "gpu-"))
     meeting = _meeting(exchange, Place(home, home))
@@ -633,7 +635,7 @@ def test_export_stream(exchange: Exchange) -> None:
             level=Level.OBSERVED,
             reason="the named stream of another GPU does not wait for the producer's pending work",
             expected="the reference reads the new value on the named stream",
-            seen=f"{seen.told}; nothing waits for {wording.stream(seen.writer)}, on which the work of {exchange.producer.name} is pending",
+            seen=f"{seen.told}; no stream waits for {wording.stream(seen.writer)}, on which the work of {exchange.producer.name} is pending",
             given="",
         )
     controls: Controls = [
@@ -643,18 +645,18 @@ def test_export_stream(exchange: Exchange) -> None:
     exchange.notes["control"] = overtaken(meeting.streams, controls)
 
 
-# -- processes of their own
+# -- cases in a process of their own
 
 
 def _alone(env: Environment) -> Iterator[Draft]:
-    """Every library on either side of the reference, by one protocol; a process each, so not in the quick tier."""
+    """Yield every library on either side of the reference, by one protocol. Each case needs its own process, so none is in the quick tier."""
     pairs = on_two(env, (p for p in env.pairs(on=(Device.CUDA,)) if p.with_reference))
     chosen = {(p.producer.name, p.consumer.name): p for p in reversed(list(pairs))}
     return (replace(draft, tier=Tier.FULL) for draft in every(reversed(chosen.values())))
 
 
 def _visible(draft: Draft) -> str:
-    """Producers see the GPUs in another order, consumers only the second one: a process each is dear."""
+    """Return the visible GPUs: in another order for producers, only the second one for consumers. One case each, because processes take long."""
     return "swapped" if draft.consumer == REFERENCE.name else "second"
 
 
@@ -671,9 +673,9 @@ def _visible(draft: Draft) -> str:
     cases=_alone,
 )
 def test_untouched(exchange: Exchange) -> None:
-    """A process that works on the second GPU makes no context on the first, nor does an exchange there.
+    """The suite records whether an exchange on the second GPU creates a context on the first.
 
-    Such a context takes hundreds of megabytes of a GPU that nobody asked for. The second GPU is current from the beginning.
+    Such a context takes hundreds of megabytes on a GPU that the user did not choose. The second GPU is current from the start.
     """
     ended = interpreter.run("on_gpus", json.dumps(exchange.case.to_json()), "", "1")
     interpreter.expect_survival(ended, _same(exchange, "DLP-58", "CAI-32"))
@@ -684,9 +686,9 @@ def test_untouched(exchange: Exchange) -> None:
             Code.CONTEXT_CREATED,
             "G10",
             role=Role.CONSUMER,
-            reason="a context is made on a GPU that nobody has chosen",
+            reason="a context is created on a GPU that the program did not choose",
             expected="no context on GPU 0",
-            seen=f"one after {guilty['after']}",
+            seen=f"a context after {guilty['after']}",
             given="",
         )
 
@@ -703,7 +705,7 @@ def test_untouched(exchange: Exchange) -> None:
     cases=lambda env: (replace(draft, parameters=(("visible", _visible(draft)),)) for draft in _alone(env)),
 )
 def test_remapped(exchange: Exchange) -> None:
-    """Where ``CUDA_VISIBLE_DEVICES`` changes the GPUs' numbers, arrays have the numbers of the process, not of the machine."""
+    """A library must use the GPU numbers of the process, not of the machine, where ``CUDA_VISIBLE_DEVICES`` changes them."""
     shown = os.environ.get("CUDA_VISIBLE_DEVICES") or "0,1"
     names = shown.split(",")[:2]
     swapped = exchange.option("visible") == "swapped"
@@ -714,10 +716,10 @@ def test_remapped(exchange: Exchange) -> None:
 
 
 def _judge_gpus(exchange: Exchange, ended: Ended) -> None:
-    """What a program says of the exchanges on each of its GPUs."""
+    """Judge a program's reports of the exchanges on each of its GPUs."""
     exchanges = [record for record in ended.records if "gpu" in record]
     if not exchanges:
-        raise Inconclusive(f"nothing was told after: {ended.last_step}")
+        raise Inconclusive(f"the program reported nothing after: {ended.last_step}")
     for record in exchanges:
         _judge_one(exchange, record)
 
@@ -735,12 +737,12 @@ def _judge_one(exchange: Exchange, record: dict[str, Any]) -> None:
     if record["values"] != "right":
         fail(
             Code.VALUES_CHANGED, _same(exchange, "DLP-58", "CAI-32"), role=Role.CONSUMER,
-            reason="the elements that are read are not the producer's", expected="the pattern", seen=record["values"], given="",
+            reason="the elements that are read are not the producer's", expected="the producer's elements", seen=record["values"], given="",
         )  # fmt: skip
     told = record.get("told")
     if told is not None and told != list(_cuda(gpu)):
         fail(
             Code.WRONG_DEVICE, _same(exchange, "DLP-42", "CAI-29"), role=Role.CONSUMER,
-            reason=f"the consumer names another device than GPU {gpu}", expected=_cuda(gpu), seen=tuple(told), given="",
+            reason=f"the consumer reports another device than GPU {gpu}", expected=_cuda(gpu), seen=tuple(told), given="",
             accused=Side.CONSUMER,
         )  # fmt: skip

@@ -1,4 +1,4 @@
-"""Family ``flight``: memory that is dropped, overwritten or copied while work with it is in flight."""
+"""Family ``flight``: memory that is dropped, overwritten or copied while work on it is in flight."""
 
 from __future__ import annotations
 
@@ -30,7 +30,7 @@ def _pairs(env: Environment) -> Iterator[Draft]:
 
 
 class _HoldsNothing(ReferenceAdapter):
-    """What a control needs to see memory handed out too early."""
+    """A reference whose import holds no reference to the array, for a control that must go wrong."""
 
     importer_class = HoldsNothing
 
@@ -39,11 +39,11 @@ _HOLDS_NOTHING = _HoldsNothing()
 
 
 def _observed(exchange: Exchange, setting: Setting, drops: Drops) -> tuple[Seen, Dropped]:
-    """What was seen, and the work that it was seen of."""
+    """Return the observation and the observed work. A consumer that copies ends the case as refused."""
     latest = Latest(lambda: Dropped(setting, drops))
     seen = seen_in(exchange, setting.streams, latest)
     if not latest.work.shared:
-        raise Refused(f"{setting.consumer.name} copies what it imports: it reads memory of its own")
+        raise Refused(f"{setting.consumer.name} copies its imports, so it reads memory of its own")
     exchange.notes["handed out again"] = "while pending" if latest.work.handed_out else "not while pending"
     return seen, latest.work
 
@@ -60,23 +60,23 @@ def _observed(exchange: Exchange, setting: Setting, drops: Drops) -> tuple[Seen,
     exclusive=True,
 )
 def test_array_dropped(exchange: Exchange) -> None:
-    """Memory that an import still holds is not handed out again, though the producer's own array is dropped at once.
+    """A producer must not reuse the memory of an array that an import still holds, even if its own array is dropped at once.
 
-    The consumer's stream is held, its read queued behind; the producer's array goes, and new ones of its size are made and
-    written on the producer's stream, then again when the read is done. Reading the array interface alone holds nothing: if
-    the import does not either, that is for its user to know.
+    A latch holds the consumer's stream, and its read is queued behind. The producer's array is dropped. New arrays of its size are made and
+    written on the producer's stream, and again when the read is done. Reading a CUDA Array Interface holds no reference. If
+    the import holds none either, the user has to keep the array.
     """
     setting = setting_of(exchange)
     seen, work = _observed(exchange, setting, Drops.ARRAY)
     if not seen.in_order or work.handed_out:
-        _blame_early(exchange, setting, "the memory is handed out again while the consumer's read is pending", seen)
+        _blame_early(exchange, setting, "the memory is reused while the consumer's read is pending", seen)
     if work.make_more():
-        _blame_early(exchange, setting, "the memory is handed out again while the import lives", seen)
+        _blame_early(exchange, setting, "the memory is reused while the import is alive", seen)
     exchange.notes["control"] = _control_of_drop(setting, work)
 
 
 def _control_of_drop(setting: Setting, work: Dropped) -> str:
-    """See the memory written too early where nobody holds it, or at least see it handed out again once it is free."""
+    """Prove that unheld memory is overwritten too early, or at least that free memory is reused."""
     try:
         return evidence.overtaken(
             setting.streams,
@@ -87,16 +87,15 @@ def _control_of_drop(setting: Setting, work: Dropped) -> str:
         )
     except Inconclusive as never:
         if work.handed_out_when_free():
-            return "once nobody has it and nothing is pending, the memory is handed out again"
-        raise Inconclusive(
-            f"{setting.producer.name} does not hand the memory out again even when it is free"
-        ) from never
+            return "once the memory is free and no work is pending, it is reused"
+        raise Inconclusive(f"{setting.producer.name} does not reuse the memory even when it is free") from never
 
 
 def _blame_early(exchange: Exchange, setting: Setting, reason: str, seen: Seen) -> None:
-    """By DLPack it is the producer's fault if it does so to a flawless consumer too, else the consumer's.
+    """Fail for memory that is reused too early.
 
-    By the array interface it is nobody's: the user keeps the array alive.
+    By DLPack, the producer is at fault if the same happens with the reference as consumer, else the consumer. By the CUDA Array Interface, no side
+    is at fault: the user keeps the array alive.
     """
     if setting.protocol is Protocol.CAI:
         _early(
@@ -105,28 +104,28 @@ def _blame_early(exchange: Exchange, setting: Setting, reason: str, seen: Seen) 
     by_producer = _handed_out_early(setting.but(consumer=REFERENCE))
     exchange.notes["blame"] = f"{setting.producer.name} to the reference: {_TOLD[by_producer]}"
     if by_producer is None:
-        raise Inconclusive(f"{reason}, and which side is at fault cannot be told: {exchange.notes['blame']}")
+        raise Inconclusive(f"{reason}, but the trial does not show which side is at fault: {exchange.notes['blame']}")
     role, cited = (Role.PRODUCER, "DLP-28") if by_producer else (Role.CONSUMER, "DLP-26")
     _early(role, cited, None, reason, seen, ACCUSED[role])
 
 
-_TOLD = {True: "the memory is handed out early", False: "in order", None: "refused"}
+_TOLD = {True: "the memory is reused too early", False: "in order", None: "refused"}
 
 
 def _early(role: Role, cited: str, level: Level | None, reason: str, seen: Seen, accused: Side) -> None:
     fail(
         Code.RELEASED_EARLY, cited, role=role, level=level, reason=reason,
-        expected="the data that was handed over, in memory that nobody else gets", seen=_what(seen), given="",
+        expected="the data of the hand-over, in memory that no other array gets", seen=_what(seen), given="",
         accused=accused,
     )  # fmt: skip
 
 
 def _what(seen: Seen) -> str:
-    return seen.told or "a new array of the producer's on the memory of the dropped one"
+    return seen.told or "a new array of the producer in the memory of the dropped one"
 
 
 def _handed_out_early(setting: Setting) -> bool | None:
-    """Whether memory is handed out again while the import lives; ``None`` if nothing can be exchanged."""
+    """Return whether memory is reused while the import is alive, or ``None`` if the exchange is refused."""
     latest = Latest(lambda: Dropped(setting, Drops.ARRAY))
     try:
         seen = observe(setting.streams, latest)
@@ -145,9 +144,9 @@ def _handed_out_early(setting: Setting) -> bool | None:
     exclusive=True,
 )
 def test_import_dropped(exchange: Exchange) -> None:
-    """Memory whose import is dropped while it is still being read is not written by the producer's next arrays first.
+    """The suite records whether the producer reuses the memory of a dropped import while the consumer's read is pending.
 
-    No document says who has to see to that: an allocator that keeps memory by stream does not know the consumer's stream.
+    No document assigns this duty to a side: an allocator that keeps free blocks by stream does not know the consumer's stream.
     """
     setting = setting_of(exchange)
     seen, work = _observed(exchange, setting, Drops.BOTH)
@@ -157,8 +156,8 @@ def test_import_dropped(exchange: Exchange) -> None:
             "G12",
             role=Role.PRODUCER,
             level=Level.OBSERVED,
-            reason="the producer hands out and writes memory of a dropped import while the consumer still reads it",
-            expected="the consumer reads the data that was handed over",
+            reason="the producer reuses and overwrites the memory of a dropped import while the consumer's read is pending",
+            expected="the consumer reads the data of the hand-over",
             seen=_what(seen),
             given="",
         )
@@ -168,11 +167,11 @@ def test_import_dropped(exchange: Exchange) -> None:
 def _why_safe(setting: Setting, seen: Seen, work: Dropped) -> str:
     if work.handed_out:
         if seen.wait is Wait.NONE:
-            raise Inconclusive("the memory was handed out again and written, and yet the read came first")
-        return f"the memory is handed out again, and written when the read is done: {seen}"
+            raise Inconclusive("the memory was reused and overwritten without a wait, and yet the read came first")
+        return f"the memory is reused, and overwritten once the read is done: {seen}"
     if work.handed_out_when_free():
-        return "the block is not handed out again while the work is pending; once it is done, it is"
-    raise Inconclusive(f"{setting.producer.name} does not hand the memory out again even when it is free")
+        return "the memory is not reused while the work is pending, and is reused once the work is done"
+    raise Inconclusive(f"{setting.producer.name} does not reuse the memory even when it is free")
 
 
 # -- overwritten
@@ -191,9 +190,9 @@ def _why_safe(setting: Setting, seen: Seen, work: Dropped) -> str:
     exclusive=True,
 )
 def test_consumer_writes(exchange: Exchange) -> None:
-    """The consumer's write into an imported array comes after all pending reads and writes of the producer.
+    """A consumer that writes to an imported array must wait for all pending reads and writes of the producer.
 
-    Work that only reads is pending work too: who waits for writes alone overwrites what is still to be read.
+    A pending read is pending work too. A consumer that waits for writes alone overwrites data that the producer has still to read.
     """
     setting, pending = setting_of(exchange), exchange.option("pending")
 
@@ -208,9 +207,9 @@ def test_consumer_writes(exchange: Exchange) -> None:
             make,
             seen,
             reason=f"the consumer's write overtakes the producer's pending {pending}",
-            expected="the producer reads what was there before the write"
+            expected="the producer reads the values from before the write"
             if pending == "read"
-            else "the array ends with what the consumer wrote",
+            else "the array ends with the consumer's values",
             code=Code.EARLY_WRITE,
         )
     exchange.notes["control"] = evidence.overtaken(setting.streams, evidence.without_wait(setting, make, seen))
@@ -234,10 +233,10 @@ def _host_exports(env: Environment) -> Iterator[Draft]:
     exclusive=True,
 )
 def test_host_copy(exchange: Exchange) -> None:
-    """What is exported to the host holds the producer's pending work when the call returns.
+    """A producer that exports to the host must finish its pending work and the copy before the call returns.
 
-    The producer's stream is its current one, and none is named, because the host has none. The elements are looked at as soon as the
-    call has returned.
+    The producer's stream is its current one. No stream is passed, because the host has none. The suite reads the elements as soon as the
+    call returns.
     """
     setting = setting_of(exchange)
     keywords = {"copy": True} if exchange.option("copy") == "true" else {}
@@ -257,12 +256,12 @@ def test_host_copy(exchange: Exchange) -> None:
         )
     named = [arguments[1]["stream"] for arguments in latest.work.offer.calls if arguments[1].get("stream") is not None]
     if named:
-        raise Inconclusive(f"a stream was named for the host, which has none: stream={named[0]!r}")
+        raise Inconclusive(f"a stream was passed for the host, which has none: stream={named[0]!r}")
     exchange.notes["control"] = evidence.overtaken(setting.streams, _unsynchronized(setting))
 
 
 def _unsynchronized(setting: Setting) -> evidence.Controls:
-    """An export that waits for nothing sees the old data."""
+    """Yield controls: an export without a wait gives the old data."""
     yield "stream=-1", lambda: Export(setting, "handle", asked=-1)
     yield "stream=-1, from the reference", lambda: Export(setting.but(producer=REFERENCE), "handle", asked=-1)
 
@@ -276,15 +275,15 @@ def _unsynchronized(setting: Setting) -> evidence.Controls:
     exclusive=True,
 )
 def test_copy_on_stream(exchange: Exchange) -> None:
-    """``copy=True`` copies on the named stream, or has finished the copy when it returns.
+    """A producer must make a copy for ``copy=True`` on the named stream, or finish it before it returns.
 
-    That stream is held. A copy that is there before it is let go was made elsewhere; if it is not done on return either,
-    which is seen with the producer's own stream held, nothing that the consumer queues on its stream waits for it.
+    A latch holds the named stream. A copy that exists before the latch is released was made on another stream. If it is not finished on return
+    either, work that the consumer queues on the named stream does not wait for it. A second trial holds the producer's own stream to see that.
     """
     setting = setting_of(exchange)
     seen = seen_of_export(exchange, setting.streams, lambda: Copying(setting, Held.NAMED))
     if seen.wait in (Wait.HOST, Wait.DEVICE):
-        raise Inconclusive(f"where the copy ran cannot be told: {seen}")
+        raise Inconclusive(f"it is not known where the copy ran: {seen}")
     if not seen.overtakes:
         free = [("a stream that is not held", lambda: Copying(setting, Held.OTHER))]
         exchange.notes["control"] = evidence.overtaken(setting.streams, free)
@@ -296,7 +295,7 @@ def test_copy_on_stream(exchange: Exchange) -> None:
             Code.COPY_ON_WRONG_STREAM,
             "DLP-40",
             role=Role.PRODUCER,
-            reason="the producer makes the copy on its own stream and not on the one that was named",
+            reason="the producer makes the copy on its own stream and not on the named stream",
             expected="no copy while the named stream is held, or a copy that is done on return",
             seen=f"the copy is made while the named stream is held, and it waits for {wording.stream(late.writer)}, "
             f"the current stream of {exchange.producer.name}",

@@ -1,6 +1,6 @@
-"""Family ``imports``: in which order libraries come into a process does not matter.
+"""Family ``imports``: the order in which a process imports libraries.
 
-Every case is a fresh interpreter: what an import leaves behind cannot be undone in a process that has seen it.
+Every case runs in a fresh interpreter, because a process cannot undo the effects of an import.
 """
 
 from __future__ import annotations
@@ -26,7 +26,7 @@ def _under_test(env: Environment) -> tuple[Library, ...]:
 
 
 def _draft(first: Library, last: Library, tier: Tier, **parameters: str) -> Draft:
-    """Where both have arrays, and by what they exchange them: the GPU and DLPack before the rest."""
+    """Return a case on the first device and protocol that both libraries share. The GPU and DLPack come first."""
     places = [d for d in (Device.CUDA, Device.HOST, Device.SIMULATED) if d in first.sides or d in last.sides]
     device = next((d for d in places if d in first.sides and d in last.sides), places[0])
     protocol = next((p.value for p in Protocol if _share(first, last, device, p)), "none")
@@ -39,9 +39,9 @@ def _share(first: Library, last: Library, device: Device, protocol: Protocol) ->
 
 
 def _pairs(env: Environment) -> Iterator[Draft]:
-    """Both orders of every two libraries that can meet on the GPU; without one, of every two.
+    """Yield both orders of every two libraries with GPU arrays, or of every two libraries without a GPU.
 
-    The rotations put the others among them too.
+    The rotations include the other libraries too.
     """
     libraries = _under_test(env)
     on_gpu = tuple(library for library in libraries if Device.CUDA in library.sides)
@@ -69,7 +69,7 @@ def _rotations(env: Environment) -> Iterator[Draft]:
     cases=_pairs,
 )
 def test_pair(exchange: Exchange) -> None:
-    """Two libraries imported in this order exchange arrays both ways, compute, and let the interpreter end well."""
+    """Two libraries must exchange arrays in both directions, compute, and let the interpreter exit cleanly, in either import order."""
     _judge((exchange.case.producer, exchange.case.consumer))
 
 
@@ -83,7 +83,7 @@ def test_pair(exchange: Exchange) -> None:
     cases=_rotations,
 )
 def test_rotation(exchange: Exchange) -> None:
-    """All libraries imported in this order exchange arrays with their neighbours, compute, and end well.
+    """All libraries must exchange arrays with their neighbours, compute, and let the interpreter exit cleanly, in each rotated import order.
 
     Every library is first once and last once.
     """
@@ -108,7 +108,7 @@ def _judge(names: tuple[str, ...]) -> None:
 
 
 def _fails_in_exchange(record: dict[str, Any]) -> None:
-    """As the check of the exchange has failed in the program; producer and consumer are those of the exchange, not of the case."""
+    """Fail as the check failed in the program. Producer and consumer are those of the exchange, not of the case."""
     guilty, role = record["guilty"], Role(record["role"])
     fail(
         BY_SLUG[record["code"]],
@@ -125,19 +125,22 @@ def _fails_in_exchange(record: dict[str, Any]) -> None:
 
 
 def _fails_in_kernel(record: dict[str, Any]) -> None:
-    """A kernel of a library failed on an array of its own: by the imports, if it works where the library is imported alone."""
+    """Fail for a kernel that fails on the library's own array, if it works when the library is imported alone.
+
+    If it also fails alone, the environment is at fault and the case is inconclusive.
+    """
     library = record["library"]
     alone = interpreter.run("import_order", library)
     same = [other for other in alone.records if other.get("kernel") == record["kernel"]]
     if alone.death is not None or not same or same[0]["outcome"] != "right":
         raise Inconclusive(
-            f"environment: {record['kernel']}: a kernel fails on the library's own array, also alone: {record['seen']}"
+            f"environment: {record['kernel']}: a kernel fails on the library's own array, also when the library is imported alone: {record['seen']}"
         )
     fail(
         Code.IMPORT_ORDER,
         interpreter.SURVIVAL,
         role=Role.CONSUMER,
-        reason=f"{record['kernel']}: a kernel fails beside other libraries, and works alone",
+        reason=f"{record['kernel']}: a kernel fails beside other libraries, and works when the library is imported alone",
         expected=record.get("expected", "no exception"),
         seen=record["seen"],
         given="a kernel of its own",
@@ -160,17 +163,17 @@ def _free_threaded(env: Environment) -> Iterator[Draft]:
     cases=_free_threaded,
 )
 def test_gil_stays_off(exchange: Exchange) -> None:
-    """On a free-threaded Python, importing a library leaves the global lock off.
+    """The suite records whether the import of a library enables the GIL on a free-threaded Python.
 
-    A library that says nothing about it has the lock switched on for everybody.
+    Python enables the GIL for the whole process if an extension module does not declare that it works without it.
     """
     ended = interpreter.run("import_alone", exchange.case.producer)
     interpreter.expect_survival(ended, interpreter.SURVIVAL, accused=Side.CONSUMER)
     record = ended.told("gil")
     if record is None:
-        raise Inconclusive(f"the fresh interpreter told nothing after {ended.last_step}")
+        raise Inconclusive(f"the fresh interpreter reported nothing after {ended.last_step}")
     if record["gil"]:
         fail(
             Code.LOCK_ENABLED, "PYI-01", role=Role.CONSUMER, level=Level.OBSERVED,
-            reason="the import of the library switches the interpreter lock on", expected="off", seen="on", given="",
+            reason="the import of the library enables the GIL", expected="off", seen="on", given="",
         )  # fmt: skip

@@ -1,7 +1,7 @@
-"""Ordering: what one library has queued on its stream is done before another works with it on its own.
+"""Family ``ordering``: work that one library has queued on its stream must be done before another library uses the data.
 
-Every verdict comes from a latch, and every pass has a control: the same exchange with the wait taken out was seen
-to go wrong. What was seen lies beside the result.
+A latch gives every verdict, and every pass has a control: the same exchange without the wait reads stale data. The notes of a result
+show the observation.
 """
 
 from __future__ import annotations
@@ -51,7 +51,7 @@ _ON = (Device.CUDA, Device.SIMULATED)
 
 
 def _readers(pair: Pair) -> tuple[str, ...]:
-    """A stream of the consumer's own, its default one, and the per-thread one if it has an object for that."""
+    """Return the consumer's streams: one of its own, its default stream, and the per-thread one if it has an object for it."""
     return ("stream", "default", *(("per-thread",) if pair.consumer.has(Trait.PER_THREAD_STREAM) else ()))
 
 
@@ -60,21 +60,21 @@ def _handovers(env: Environment) -> Iterator[Draft]:
 
 
 def _all_handovers(env: Environment) -> Iterator[Draft]:
-    """Imports; then, by the array interface, arrays that a kernel of the consumer's is given as they are."""
+    """Yield imports, then CUDA Array Interface hand-overs in which a kernel of the consumer gets the producer's object."""
     yield from _handovers(env)
     pairs = filter(takes_arguments, streaming(env.pairs(Protocol.CAI, on=_ON)))
     yield from every(pairs, quick=shows_one_library, how=hows, reader=_readers, call=(Call.KERNEL.value,))
 
 
 def _with_pasts(env: Environment) -> Iterator[Pair]:
-    """Each library with the reference. Where an array only describes memory, its user puts the work in order, with whatever past."""
+    """Yield each library with the reference. A library whose arrays only describe memory is left out: its user orders the work."""
     for pair in filter(shows_one_library, streaming(env.pairs(on=_ON))):
         if not pair.producer.has(Trait.VIEW_ONLY):
             yield pair
 
 
 def _backs(*protocols: Protocol) -> Callable[[Environment], Iterator[Draft]]:
-    """Where the producer has a current stream it is inside it: that stream, and no other, is the one of the exchange."""
+    """Return a planner whose producer has the stream of the exchange as its current one, where it has a current stream."""
     return lambda env: every(streaming(env.pairs(*protocols, on=_ON)), quick=shows_one_library, how=first_how)
 
 
@@ -88,16 +88,16 @@ _handed_over = partial(
     needs=Needs.GPU,
     exclusive=True,
 )
-"""A hand-over while work is pending: of a new array, and of one with a past."""
+"""The declaration of a hand-over while work is pending, for a new array and for one with a history."""
 
 
 @_handed_over("ordering.handover", cases=_all_handovers)
 def test_handover(exchange: Exchange) -> None:
-    """A consumer that reads on its own stream sees all work that the producer queued before the hand-over.
+    """A consumer that reads on its own stream must see all work that the producer queued before the hand-over.
 
-    The producer's stream is held by a latch, its write queued behind; the array is handed over, and the consumer's own
-    operation reads it. Only the consumer's stream is waited for. With ``kernel`` the consumer makes no array: its kernel is given the
-    producer's object, and reads the array interface by itself.
+    A latch holds the producer's stream, and the producer's write is queued behind it. The array is handed over, and the consumer's own
+    operation reads it. The check waits for the consumer's stream only. With ``kernel`` the consumer imports nothing: its kernel gets the
+    producer's object, and reads the CUDA Array Interface by itself.
     """
     setting = setting_of(exchange)
     seen = seen_in(exchange, setting.streams, lambda: Forward(setting))
@@ -119,9 +119,9 @@ def test_handover(exchange: Exchange) -> None:
 
 @_handed_over("ordering.past", cases=lambda env: every(_with_pasts(env), how=first_how, history=pasts))
 def test_past(exchange: Exchange) -> None:
-    """A consumer sees all work that the producer queued before the hand-over on an array with a past.
+    """A consumer must see all work that the producer queued on a reused array before the hand-over.
 
-    The array was written on another stream, is an import that is exported again, or has the memory of an array that is gone.
+    The array was written on another stream earlier, is an import that is exported again, or reuses the memory of a dropped array.
     """
     test_handover(exchange)
 
@@ -139,9 +139,9 @@ def test_past(exchange: Exchange) -> None:
     exclusive=True,
 )
 def test_export_stream(exchange: Exchange) -> None:
-    """The stream that a consumer names to ``__dlpack__`` waits for the producer's pending work, and for -1 nothing does.
+    """A producer must make the stream passed to ``__dlpack__`` wait for its pending work, and must not wait for ``stream=-1``.
 
-    The producer's stream is its current one. ``None`` means the legacy default stream, as 1 does; 2 is the per-thread one.
+    The producer's stream is its current one. ``None`` and 1 mean the legacy default stream; 2 means the per-thread default stream.
     """
     name = exchange.option("stream")
     setting = setting_of(exchange).but(how=How.INSIDE)
@@ -153,8 +153,8 @@ def test_export_stream(exchange: Exchange) -> None:
                 Code.UNINVITED_WAIT,
                 "DLP-32",
                 role=Role.PRODUCER,
-                reason="the producer makes somebody wait although `stream=-1` asks for no wait",
-                expected="nothing waits",
+                reason="the producer waits although `stream=-1` asks for no wait",
+                expected="no wait",
                 seen=f"{seen.wait.value} for {wording.stream(seen.writer)}",
                 given="",
             )
@@ -168,7 +168,7 @@ def test_export_stream(exchange: Exchange) -> None:
             level=level_of_export(setting),
             reason="the named stream does not wait for the producer's pending work",
             expected="the reference reads the new value on the named stream",
-            seen=f"{seen.told}; nothing waits for {wording.stream(seen.writer)}, on which the work of {exchange.producer.name} is pending",
+            seen=f"{seen.told}; no stream waits for {wording.stream(seen.writer)}, on which the work of {exchange.producer.name} is pending",
             given="",
         )
 
@@ -183,13 +183,14 @@ def test_export_stream(exchange: Exchange) -> None:
     exclusive=True,
 )
 def test_way_back(exchange: Exchange) -> None:
-    """The producer's next write on the stream that it published does not overtake what the consumer still has to read.
+    """The suite records whether the producer's next write on its published stream waits for the consumer's pending read.
 
-    The consumer's stream is held, its read queued behind, and the producer writes again. No clause demands that: what the interface says
-    of a way back covers the operations of the consuming call itself, and a consumer cannot know of a later read of a view that it has
-    returned. So the contract leaves a gap here, and libraries only differ in how they fill it.
+    A latch holds the consumer's stream, the read is queued behind it, and the producer writes again. No clause requires this order. The CUDA Array
+    Interface covers only the operations of the consuming call itself. A consumer cannot know of a later read of a view that it returned. So the specification leaves a gap, and libraries differ in how they fill it.
     """
-    reason = "the contract leaves a gap: the producer's next write overtakes a later read of the import"
+    reason = (
+        "the specification leaves a gap: the producer's next write overtakes the consumer's pending read of the import"
+    )
     _expect_not_overtaken(exchange, setting_of(exchange), "CAI-19", reason)
 
 
@@ -203,11 +204,11 @@ def test_way_back(exchange: Exchange) -> None:
     exclusive=True,
 )
 def test_reuse(exchange: Exchange) -> None:
-    """The producer's next write does not overtake what the consumer still has to read of a capsule.
+    """The suite records whether the producer's next write waits for the consumer's pending read of a DLPack import.
 
-    DLPack defines no way back, so this is what libraries do, not what they should.
+    DLPack defines no order from the consumer back to the producer, so no result is a violation.
     """
-    reason = "DLPack defines no way back: the producer's next write overtakes a later read of the import"
+    reason = "DLPack defines no order back to the producer, whose next write overtakes the consumer's pending read of the import"
     _expect_not_overtaken(exchange, setting_of(exchange), "G1", reason)
 
 
@@ -229,8 +230,11 @@ def _expect_not_overtaken(exchange: Exchange, setting: Setting, cited: str, reas
     exchange.notes["control"] = overtaken(
         setting.streams,
         [
-            ("a stream that the exchange never heard of", lambda: Backward(setting, elsewhere=True)),
-            ("a reference that forgets the way back", lambda: Backward(setting.but(consumer=_Forgetful()))),
+            ("a write on a stream outside of the exchange", lambda: Backward(setting, elsewhere=True)),
+            (
+                "a reference that does not order its reads for the producer",
+                lambda: Backward(setting.but(consumer=_Forgetful())),
+            ),
         ],
     )
 
@@ -246,9 +250,9 @@ def _expect_not_overtaken(exchange: Exchange, setting: Setting, cited: str, reas
     exclusive=True,
 )
 def test_cost(exchange: Exchange) -> None:
-    """Handing over makes neither the host nor the rest of the device wait: an event does.
+    """The suite records whether a hand-over blocks the host or synchronizes the device, where a stream-ordered wait is enough.
 
-    Waiting for more is allowed. It is what users notice as slowness, so it is reported with what was made to wait.
+    A longer wait is allowed. Users notice it as slowness, so the result names the kind of wait.
     """
     setting = setting_of(exchange)
     seen = seen_in(exchange, setting.streams, lambda: Forward(setting))
@@ -268,7 +272,7 @@ def test_cost(exchange: Exchange) -> None:
 
 _COST = {
     Wait.HOST: "the hand-over blocks the calling thread until the producer's stream is done",
-    Wait.DEVICE: "the hand-over waits for the whole device",
+    Wait.DEVICE: "the hand-over synchronizes the whole device",
 }
 
 
@@ -287,13 +291,13 @@ def _waiting_controls(setting: Setting) -> list[tuple[str, Callable[[], Work]]]:
 
 
 class _Forgetful(ReferenceAdapter):
-    """The reference without a way back: what a control needs to see overtaken."""
+    """A reference that does not order its reads for the producer, for a control that must go wrong."""
 
     importer_class = ForgetsTheWayBack
 
 
 def _waits_instead(setting: Setting) -> str:
-    """Which wait on the default stream there is, where one on the consumer's and the producer's own streams should be."""
+    """Describe the waits on the default stream, where the consumer's stream should wait for the producer's."""
     if setting.reader != "stream":
         return ""
     found = []

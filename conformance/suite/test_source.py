@@ -1,7 +1,7 @@
-"""Family ``source``: what is done to an array does not reach those who have imported it, and the other way round.
+"""Family ``source``: changes of an array after its export, and reuse of an import by the consumer.
 
-A library lets its users give an array other memory, resize it, delete it or give it away. An export that keeps the object, and not
-its memory, is then an import of memory that is free.
+A library lets its users give an array other memory, resize it, delete it or donate it. If an export holds the array object but not
+its memory, the import then points to freed memory (a use-after-free).
 """
 
 from __future__ import annotations
@@ -38,15 +38,15 @@ from conformance.protocols.clauses import Level, Role
 
 
 def _changes(pair: Pair) -> tuple[str, ...]:
-    """All with the reference, which shows what each library does by itself; the first one between two libraries.
+    """Return the changes of a pair: all in a pair with the reference, which shows each library by itself, else only the first.
 
-    By the array interface the user keeps the owner alive, so its end says nothing there.
+    By the CUDA Array Interface the user keeps the owner alive, so deleting it is left out.
     """
     found = tuple(name for name in pair.source.changes if pair.protocol is Protocol.DLPACK or name != DELETE.name)
     return found if pair.with_reference else found[:1]
 
 
-# -- what is done to the producer's array
+# -- changes of the producer's array
 
 
 def _keeping(env: Environment) -> Iterator[Draft]:
@@ -56,7 +56,7 @@ def _keeping(env: Environment) -> Iterator[Draft]:
 
 
 def _exports(pair: Pair) -> tuple[str, ...]:
-    """Those that the producer can make; the reference takes a bare capsule on host memory alone."""
+    """Return the exports that the producer can make. The reference takes a bare capsule on host memory only."""
     lacking = set() if pair.producer.has(Trait.READONLY) else {"readonly"}
     if "misaligned" not in pair.source.layouts:
         lacking.add("part")
@@ -76,12 +76,12 @@ def _exports(pair: Pair) -> tuple[str, ...]:
     cases=_keeping,
 )
 def test_export_kept(exchange: Exchange) -> None:
-    """An export keeps its memory whatever is done to its array, unless the library refuses to do that.
+    """A producer must keep the memory of an export through every change of its array, or refuse the change.
 
-    The array gets other memory, is resized, deleted or given away while its import lives. The import is of the array or of a view of it, by either kind of
-    capsule, the first or a later one, of few elements or of many. Other arrays of its size are made then. By its address such
-    an array shows that the memory was free. A control sees that memory which nobody has imported is used again. Where the user frees an
-    allocation by name, or by the array interface, it is only observed.
+    The array gets other memory, is resized, deleted or donated while its import is alive. The import is of the array or of a view, by either
+    kind of capsule, the first or a later one, of few or of many elements. Other arrays of its size are made afterwards. If one has the same
+    address, the memory was freed. A control shows that memory without an import is reused. Where the user frees an
+    allocation explicitly, or by the CUDA Array Interface, the suite only records the result.
     """
     change = named(exchange.producer.changes, exchange.option("change"))
     export = EXPORTS.get(exchange.option("export", ""), USUAL)
@@ -102,12 +102,12 @@ def test_export_kept(exchange: Exchange) -> None:
 
 
 def _report_lost(exchange: Exchange, change: Change, seen: Seen, export: Export, times: int) -> NoReturn:
-    """The producer is at fault if the reference's import loses its memory as well, else the consumer, which does not hold its own."""
+    """Fail for an import that lost its memory. The producer is at fault if the reference's import loses it too, else the consumer."""
     compared = comparison(exchange, change)
     if compared:
         exchange.notes["comparison"] = compared
     if export != USUAL and through(exchange, change, exchange.consumer, times=times).lost:
-        export = USUAL  # the same mistake, whichever export it is
+        export = USUAL  # the usual export shows the same defect, so the failure is reported for that one
         exchange.special(change.given)
     by_dlpack = exchange.protocol is Protocol.DLPACK
     reference, told = exchange.library(REFERENCE), export.given(change.given)
@@ -115,13 +115,13 @@ def _report_lost(exchange: Exchange, change: Change, seen: Seen, export: Export,
     if exchange.consumer is not reference and not through(exchange, change, reference, export, times).lost:
         fail(
             Code.RELEASED_EARLY if by_dlpack else Code.OWNER_NOT_HELD, "DLP-26" if by_dlpack else "CAI-27", role=Role.CONSUMER,
-            reason=f"the consumer does not hold the memory of its import, which is lost on {told}", expected=expected, seen=seen.lost,
+            reason=f"the consumer does not hold the memory of its import, which is freed on {told}", expected=expected, seen=seen.lost,
             given="", accused=Side.CONSUMER,
         )  # fmt: skip
     fail(
         Code.MEMORY_TAKEN_AWAY, "DLP-49" if by_dlpack else "CAI-27", role=Role.PRODUCER,
         level=Level.OBSERVED if change.waived else None,
-        reason=f"the memory of an import is used for something else on {told}", expected=f"{expected}, or a refusal", seen=seen.lost,
+        reason=f"the memory of an import is reused on {told}", expected=f"{expected}, or a refusal", seen=seen.lost,
         accused=Side.PRODUCER,
     )  # fmt: skip
 
@@ -137,10 +137,10 @@ def _report_lost(exchange: Exchange, change: Change, seen: Seen, export: Export,
     cases=lambda env: every(exports_of_imports(env), change=_changes),
 )
 def test_loan_kept(exchange: Exchange) -> None:
-    """What a producer has borrowed and passed on is given back once the last import is gone, and not on a change of its array.
+    """A producer must release borrowed memory that it passed on once the last import is gone, and not on a change of its array.
 
-    The array lies on memory of ours, whose deleter tells when the producer lets go of it. A control sees that it does so on the same change where nothing was
-    exported.
+    The array lies on memory of the suite, whose deleter records the release. A control shows that the producer releases the memory on the same change
+    without an export.
     """
     change = named(exchange.producer.changes, exchange.option("change"))
     exchange.special(change.given)
@@ -150,7 +150,7 @@ def test_loan_kept(exchange: Exchange) -> None:
     taken = exchange.take(offer, promised="")
     del offer
     if exchange.consumer.describe(taken).address != array.address:
-        raise Refused(f"{exchange.producer.name} copies what it passes on, so that nothing can be seen")
+        raise Refused(f"{exchange.producer.name} copies an import that it passes on, so there is no borrowed memory")
     held, array.array = [array.array], None
     seen = applied(exchange, change, held)
     exchange.notes["change"] = f"refused: {seen.refusal}" if seen.refusal else "made"
@@ -158,7 +158,7 @@ def test_loan_kept(exchange: Exchange) -> None:
     if array.released:
         fail(
             Code.MEMORY_TAKEN_AWAY, "DLP-49", role=Role.PRODUCER, level=Level.OBSERVED if change.waived else None,
-            reason=f"the producer gives borrowed memory back on {change.given}, though an import of it lives", expected="no call of the deleter",
+            reason=f"the producer releases borrowed memory on {change.given}, although an import of it is alive", expected="no call of the deleter",
             seen=f"{array.released} calls", accused=Side.PRODUCER,
         )  # fmt: skip
     held.clear()
@@ -167,37 +167,37 @@ def test_loan_kept(exchange: Exchange) -> None:
     if not happens(lambda: array.released > 0):
         unreleased(
             exchange, lambda: array.released == 1, "DLP-27", role=Role.PRODUCER,
-            reason=f"the producer does not give borrowed memory back after {change.given}", expected="released once", seen="never released",
+            reason=f"the producer does not release borrowed memory after {change.given}", expected="released once", seen="never released",
             what=HELD[Role.PRODUCER],
         )  # fmt: skip
 
 
 def _expect_let_go(exchange: Exchange, change: Change) -> None:
-    """Without an export the change lets go of borrowed memory, so that an export which holds it can be seen to."""
+    """Prove that the change releases borrowed memory without an export, so that a pass with an export means something."""
     array = watched(exchange)
     held, array.array = [array.array], None
     seen = applied(exchange, change, held)
     if seen.refusal:
-        raise Refused(f"{exchange.producer.name} refuses that for what it has borrowed: {seen.refusal}")
+        raise Refused(f"{exchange.producer.name} refuses the change of borrowed memory: {seen.refusal}")
 
     def released() -> bool:
         return array.released > 0
 
     if at_once(released) or (exchange.producer.let_go() and at_once(released)) or happens(released):
-        exchange.notes["control"] = "without an export the borrowed memory is given back"
+        exchange.notes["control"] = "without an export the borrowed memory is released"
         return
-    raise Inconclusive("without an export borrowed memory is not given back either, so nothing can be seen")
+    raise Inconclusive("borrowed memory is not released without an export either, so a pass proves nothing")
 
 
-# -- what is done to the consumer's array
+# -- reuse of the consumer's array
 
 _WRITE = "write"
-"""A way to use an import for something else that most libraries have."""
+"""A write to the import, which most libraries have. The other values are donations of the library."""
 _ASKED: dict[str, dict[str, Any]] = {"true": {"copy": True}, "none": {}, "false": {"copy": False}}
 
 
 def _reusing(env: Environment) -> Iterator[Draft]:
-    """To write through an import that shares is what sharing is for, so it is tried on copies alone."""
+    """Yield cases. A write is tried on copies only, because a write to a shared import is meant to reach the producer."""
     for pair in env.pairs(Protocol.DLPACK):
         if not pair.consumer.has(Trait.COPY_KEYWORD):
             continue
@@ -215,10 +215,10 @@ def _reusing(env: Environment) -> Iterator[Draft]:
     cases=_reusing,
 )
 def test_copy_reused(exchange: Exchange) -> None:
-    """A consumer that writes a copy, or uses its memory for something else, never writes the producer's memory.
+    """A consumer must not change the producer's memory when it writes to a copy or reuses the copy's memory.
 
-    A plain import of the same array lives meanwhile. Without ``copy=True`` it is only observed. A control sees that the same call overwrites an array of the
-    consumer's own.
+    A plain import of the same array is alive meanwhile. Without ``copy=True`` the suite only records the result. A control shows that the same call
+    overwrites an array of the consumer's own.
     """
     asked = exchange.option("copy")
     source = exchange.source()
@@ -237,7 +237,7 @@ def test_copy_reused(exchange: Exchange) -> None:
 
 
 def _call(exchange: Exchange) -> tuple[str, Any]:
-    """The call in words, and what makes it."""
+    """Return a description of the call, and a function that makes it."""
     name, consumer = exchange.option("reuse"), exchange.consumer
     if name == _WRITE:
         size = exchange.layout.view.size
@@ -247,7 +247,7 @@ def _call(exchange: Exchange) -> tuple[str, Any]:
 
 
 def _reused(exchange: Exchange, held: list[Any]) -> tuple[str, Any]:
-    """The call in words, and what it has made of the import; a refusal ends the case."""
+    """Make the call on the import. Return its description and its result. A refusal ends the case."""
     call, reuse = _call(exchange)
     try:
         with exchange.step(Doing.USE, Role.CONSUMER):
@@ -277,12 +277,12 @@ _GIVEN = {"true": " of an import with `copy=True`", "none": " of an import", "fa
 
 
 def _own_is_overwritten(exchange: Exchange) -> str:
-    """See that the call uses the memory of the consumer's own arrays; :class:`Inconclusive` if it does not."""
+    """Prove that the call overwrites the consumer's own arrays. Raise :class:`Inconclusive` if it does not."""
     own = exchange.make(exchange.consumer)
     memory = Memory(own.start, own.block)
     held, own.array = [own.array], None
     call, kept = _reused(exchange, held)
     if exchange.peek(memory.address, len(memory.values)) == memory.values:
-        raise Inconclusive(f"{call} leaves arrays of the consumer's own as they are, too, so nothing can be seen")
+        raise Inconclusive(f"{call} does not change arrays of the consumer's own either, so a pass proves nothing")
     del kept
     return f"{call} overwrites an array of the consumer's own"

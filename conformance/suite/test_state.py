@@ -1,4 +1,4 @@
-"""Family ``state``: arrays that are more than their memory are refused or resolved, never exported raw."""
+"""Family ``state``: arrays whose memory does not hold their elements, such as lazy conjugate views."""
 
 from __future__ import annotations
 
@@ -37,9 +37,10 @@ def _simple(pair: Pair) -> tuple[str, ...]:
     cases=lambda env: every(env.exports(), state=_states),
 )
 def test_resolved_or_refused(exchange: Exchange) -> None:
-    """An array with lazy or missing elements is refused, or exported with the elements that it stands for.
+    """A producer must refuse an array with lazy or missing elements, or export the elements that it represents.
 
-    What DLPack cannot express is refused with ``BufferError``. What only a private constructor of the library makes is observed.
+    A DLPack export that the protocol cannot express has to raise ``BufferError``. For arrays that only a private constructor of the library makes,
+    the suite only records the result.
     """
     answers: list[tuple[Answer, bytes | None]] = []
     exchange.with_state(lambda array, elements: answers.append((_export(exchange, array), elements)))
@@ -48,7 +49,7 @@ def test_resolved_or_refused(exchange: Exchange) -> None:
 
 
 def _export(exchange: Exchange, array: Any) -> Answer:
-    """Export and read at once: outside of what made the array its memory may be gone."""
+    """Export and read at once, because the memory may be freed when the block that made the array ends."""
     by_dlpack = exchange.protocol is Protocol.DLPACK
     try:
         with exchange.step(Doing.EXPORT, Role.PRODUCER):
@@ -68,7 +69,7 @@ def _read_dictionary(exchange: Exchange, published: Any) -> Answer:
     try:
         interface = cai.parse(published)
     except ValueError as error:
-        raise Inconclusive(f"what is published cannot be read: {error}") from error
+        raise Inconclusive(f"the published dictionary cannot be read: {error}") from error
     dtype = from_typestr(interface.typestr)
     size = dtype.itemsize if dtype else int(interface.typestr[2:])
     strides = c_strides(interface.shape) if interface.strides is None else tuple(s // size for s in interface.strides)
@@ -90,7 +91,7 @@ def _read(exchange: Exchange, address: int, view: Strided, itemsize: int) -> Ans
     cases=lambda env: every(env.exports(Protocol.DLPACK), state=_simple),
 )
 def test_refusal_releases(exchange: Exchange) -> None:
-    """Exports of such an array, refused or not, leave nothing that keeps it alive."""
+    """A producer must release an array in a special state after its exports, refused or not."""
     owners: list[weakref.ref[Any]] = []
     exchange.with_state(lambda array, elements: owners.append(_export_often(exchange, array)))
 
@@ -99,14 +100,14 @@ def test_refusal_releases(exchange: Exchange) -> None:
 
     if not happens(is_gone):
         expect_not_late(
-            is_gone, "DLP-27", role=Role.PRODUCER, reason="the producer does not release the array", expected="an array that is gone",
-            seen="an array that is still there",
+            is_gone, "DLP-27", role=Role.PRODUCER, reason="the producer does not release the array", expected="the array is released",
+            seen="the array is still alive",
         )  # fmt: skip
         fail(
             Code.MEMORY_LEAKED, "DLP-27", role=Role.PRODUCER, level=at_most(state_of(exchange)),
-            reason="the producer keeps the array after twenty exports, refused or not, though nobody has one",
-            expected="an array that dies with its last user",
-            seen=f"a {type(owners[0]()).__name__} that is still there", given="an array in a special state",
+            reason="the producer keeps the array alive after twenty exports that were refused or dropped",
+            expected="the array is released with its last user",
+            seen=f"a {type(owners[0]()).__name__} that is still alive", given="an array in a special state",
         )  # fmt: skip
 
 

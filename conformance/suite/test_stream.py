@@ -1,7 +1,7 @@
-"""Streams by name: what producers publish, what consumers pass on, ``__cuda_stream__``, and which stream is current.
+"""Family ``stream``: streams that producers publish and consumers pass, ``__cuda_stream__``, and the current stream.
 
-Whether the work is then in order is the family ``ordering``'s question. Here a latch is only used where a name alone says
-nothing: a published stream may be any that covers the pending work.
+The family ``ordering`` checks the order of the work itself. This family uses a latch only where a handle alone proves
+nothing: a producer may publish any stream that covers the pending work.
 """
 
 from __future__ import annotations
@@ -28,9 +28,9 @@ from conformance.ordering.handover import (
     Forward,
     How,
     Setting,
+    external_stream,
     filled,
     holds,
-    somebody_elses,
     stream_of,
 )
 from conformance.ordering.observation import Seen, Work, observe
@@ -52,7 +52,7 @@ _ON = (Device.CUDA, Device.SIMULATED)
 
 
 def _roles(library: Library) -> tuple[str, ...]:
-    """The notions of a stream that a library has: one of its own, its default one, the per-thread one, somebody else's."""
+    """Return the kinds of streams that a library has: its own, its default one, the per-thread one, and an external one."""
     found = ["stream", "default"]
     if library.has(Trait.PER_THREAD_STREAM):
         found.append("per-thread")
@@ -62,12 +62,12 @@ def _roles(library: Library) -> tuple[str, ...]:
 
 
 def _producers(env: Environment) -> Iterator[Pair]:
-    """Every library with streams that publishes arrays, once."""
+    """Yield every library with streams that publishes arrays, once."""
     return (pair for pair in env.exports(Protocol.CAI, on=_ON) if pair.producer.has(Trait.STREAMS))
 
 
 def _importers(pairs: Iterator[Pair]) -> Iterator[Pair]:
-    """Pairs whose consumer takes objects with ``__cuda_stream__``."""
+    """Yield pairs whose consumer imports objects with ``__cuda_stream__``."""
     return (pair for pair in pairs if pair.consumer.has(Trait.STREAM_PROTOCOL))
 
 
@@ -76,7 +76,7 @@ def _written(pair: Pair) -> tuple[str, ...]:
 
 
 def _read(pair: Pair) -> tuple[str, ...]:
-    """Without a current stream there is no other one to be inside of."""
+    """Return the values of ``read``. A library without a current stream can only be ``inside``."""
     return ("inside", "elsewhere") if pair.producer.has(Trait.CURRENT_STREAM) else ("inside",)
 
 
@@ -88,7 +88,7 @@ def _streams(exchange: Exchange) -> Streams:
     return REFERENCE.memory(exchange.device).streams()
 
 
-# -- what a producer publishes
+# -- the stream that a producer publishes
 
 
 def _published(exchange: Exchange, *, instead: int | None = None) -> Published:
@@ -101,11 +101,11 @@ def _published(exchange: Exchange, *, instead: int | None = None) -> Published:
 
 
 _EVERY_SECOND = Index((slice(None), slice(None, None, 2)))
-"""The step to a strided view."""
+"""The step that makes a strided view."""
 
 
 def _publishing(env: Environment) -> Iterator[Draft]:
-    """Dictionaries of whole arrays; then one of a strided view."""
+    """Yield cases with whole arrays, then one with a strided view."""
     yield from every(_producers(env), written=_written, read=_read)
     strided = (pair for pair in _producers(env) if "stepped" in pair.source.layouts)
     yield from every(strided, written=lambda pair: _written(pair)[:1], read=("inside",), part=("strided",))
@@ -122,10 +122,10 @@ def _publishing(env: Environment) -> Iterator[Draft]:
     cases=_publishing,
 )
 def test_published(exchange: Exchange) -> None:
-    """The published stream is alive and not 0, and waiting for it covers every pending write.
+    """A producer must publish a live stream other than 0, and a wait for that stream must cover every pending write.
 
-    The stream that was written on is held by a latch, the write queued behind; the dictionary is read while that stream
-    is current, or while another is. Which stream is named does not matter, if only it covers the write.
+    A latch holds the stream of the write, and the write is queued behind it. The dictionary is read while that stream
+    is current, or while another one is. The producer may name any stream that covers the write.
     """
     streams = _streams(exchange)
     made = _published(exchange)
@@ -144,9 +144,9 @@ def test_published(exchange: Exchange) -> None:
             given="",
         )
     exchange.notes["control"] = overtaken(
-        streams, [("the same, waiting for no stream", lambda: _published(exchange, instead=0))]
+        streams, [("the same, without a wait", lambda: _published(exchange, instead=0))]
     )
-    if stream != made.writer:  # that it covers the write must be the producer's doing, not the device's
+    if stream != made.writer:  # the producer must have ordered that stream, and not the device by chance
         exchange.notes["control of the stream"] = overtaken(
             streams, [("the same, without reading the dictionary", lambda: _published(exchange, instead=stream))]
         )
@@ -162,10 +162,10 @@ def test_published(exchange: Exchange) -> None:
     cases=_publishing,
 )
 def test_none_means_done(exchange: Exchange) -> None:
-    """A dictionary of version 3 names no stream only if no work on the array is pending.
+    """A producer must publish a stream while work on the array is pending, if its dictionary has version 3 or newer.
 
-    A latch holds the stream that is written on while the dictionary is read; that the write is pending then is seen by a read
-    that comes before it. Dictionaries of version 2 promise nothing.
+    A latch holds the stream of the write while the dictionary is read. A read that overtakes the write proves that the write was pending.
+    Dictionaries of version 2 promise nothing.
     """
     try:
         described = described_while_pending(_streams(exchange), lambda: _published(exchange))
@@ -178,7 +178,7 @@ def test_none_means_done(exchange: Exchange) -> None:
         return
     if described.get("version", 0) < 3:
         raise Refused(
-            f"{exchange.producer.name} publishes version {described.get('version')}, which says nothing (CAI-30)"
+            f"{exchange.producer.name} publishes version {described.get('version')}, which defines no stream (CAI-30)"
         )
     if described.get("stream") is None:
         exchange.notes["pending"] = overtaken(
@@ -191,7 +191,7 @@ def test_none_means_done(exchange: Exchange) -> None:
             role=Role.PRODUCER,
             level=duty.level,
             reason="the producer publishes no stream while its write is pending",
-            expected="a stream that covers the write, or a dictionary that is read when the write is done",
+            expected="a stream that covers the write, or a dictionary that is returned after the write",
             seen=f"version {described['version']}, stream {described.get('stream', 'absent')!r}",
             given="",
         )
@@ -207,12 +207,12 @@ def test_none_means_done(exchange: Exchange) -> None:
     cases=lambda env: every(_producers(env)),
 )
 def test_outlives(exchange: Exchange) -> None:
-    """The published stream lives as long as the array, even if nobody holds the stream object.
+    """A producer must keep the published stream alive as long as the array, even if no object of the user holds the stream.
 
-    The producer writes on a stream that is let go once the dictionary has been read. If the driver then gives the handle to a new stream
-    while the array lives, the published one was destroyed; the handle itself is not used before that is known. That the driver would do
-    so is seen each time by a stream of our own, destroyed in the same moment. Who waits for a stream that lives has to be in order with a
-    write that a latch holds back.
+    The producer writes on a stream whose object is dropped once the dictionary has been read. If the driver gives the handle to a new stream
+    while the array lives, the published stream was destroyed. The handle itself is not used before that is known. As a control, the suite destroys
+    a stream of its own at the same moment, and sees its handle reused. If the stream is alive, a wait for it has to cover a write that a latch
+    holds.
     """
     streams, producer, device = _streams(exchange), exchange.producer, exchange.device
     gone = Gone(streams, lambda: Dropped(producer, device))
@@ -230,7 +230,7 @@ def test_outlives(exchange: Exchange) -> None:
             role=Role.PRODUCER,
             reason="the producer destroys the published stream while the array lives",
             expected="a stream that lives as long as the array",
-            seen=f"the driver gives the handle {stream:#x} to a new stream once the object of the published one was let go",
+            seen=f"the driver gives the handle {stream:#x} to a new stream after the object of the published one is dropped",
             given="",
             accused=Side.PRODUCER,
         )
@@ -241,18 +241,18 @@ def test_outlives(exchange: Exchange) -> None:
             Code.STREAM_NOT_COVERING,
             "CAI-22",
             role=Role.PRODUCER,
-            reason="the published stream does not cover the pending write once the stream's object was let go",
+            reason="the published stream does not cover the pending write after the stream's object is dropped",
             expected=f"a stream that comes after {wording.stream(seen.writer)}, on which the write is pending",
             seen=f"{seen.told} after a wait for the published stream",
             given="",
         )
     exchange.notes["control"] = overtaken(
-        streams, [("the same, waiting for no stream", lambda: Dropped(producer, device, instead=0))]
+        streams, [("the same, without a wait", lambda: Dropped(producer, device, instead=0))]
     )
 
 
 def _described(exchange: Exchange, made: Published) -> dict[str, Any]:
-    """The dictionary after a write, whose work is done on return."""
+    """Return the dictionary after a write. The write is done on return."""
     try:
         described = made.described()
     except Exception as error:
@@ -262,9 +262,9 @@ def _described(exchange: Exchange, made: Published) -> dict[str, Any]:
 
 
 def _live(exchange: Exchange, described: dict[str, Any], *, known: tuple[int, ...] | None = None) -> int:
-    """The stream that a dictionary names; a dictionary that names none ends the case.
+    """Return the stream that a dictionary names. A dictionary that names none ends the case as refused.
 
-    ``known`` are handles of streams that live; of any other the driver is asked, unless there are none to know.
+    ``known`` are handles of live streams. For any other handle the driver is asked, unless ``known`` is ``None``.
     """
     stream = named(described)
     if stream is None:
@@ -275,7 +275,7 @@ def _live(exchange: Exchange, described: dict[str, Any], *, known: tuple[int, ..
             Code.INVALID_STREAM,
             "CAI-16",
             role=Role.PRODUCER,
-            reason="the producer publishes a value that names no stream",
+            reason="the producer publishes a value that is no live stream",
             expected="1, 2 or the handle of a live stream",
             seen=wording.stream(stream),
             given="",
@@ -285,7 +285,7 @@ def _live(exchange: Exchange, described: dict[str, Any], *, known: tuple[int, ..
 
 
 def _seen(exchange: Exchange, make: Callable[[], Work]) -> Seen:
-    """Observe; a refusal ends the case."""
+    """Observe the work. A refusal ends the case."""
     try:
         with exchange.step(Doing.EXPORT, Role.PRODUCER):
             seen = observe(_streams(exchange), make)
@@ -302,7 +302,7 @@ def _refuse(exchange: Exchange, error: Exception) -> NoReturn:
     raise Refused(f"the exchange was refused: {brief(error)}") from error
 
 
-# -- the stream of a call of __dlpack__
+# -- the stream that a consumer passes to __dlpack__
 
 
 @invariant(
@@ -318,9 +318,9 @@ def _refuse(exchange: Exchange, error: Exception) -> NoReturn:
     ),
 )
 def test_passed_on(exchange: Exchange) -> None:
-    """The consumer passes to ``__dlpack__`` the stream that is its current one, whatever kind of stream that is.
+    """A consumer must pass its current stream to ``__dlpack__``, or order its reads by another wait.
 
-    One that passes another stream, but makes its own wait all the same, is only observed.
+    The current stream is of each kind that the library has. If the consumer passes another stream and still waits correctly, the suite only records it.
     """
     consumer, device, role = exchange.consumer, exchange.device, exchange.option("current")
     stream = stream_of(consumer, "consumer" if role == "stream" else role, device)
@@ -338,7 +338,7 @@ def test_passed_on(exchange: Exchange) -> None:
         return
     if passed is not None and (not isinstance(passed, int) or passed == 0 or passed < -1):
         fail(
-            Code.INVALID_STREAM, "DLP-31", role=Role.CONSUMER, reason="the consumer names a stream that the protocol does not allow",
+            Code.INVALID_STREAM, "DLP-31", role=Role.CONSUMER, reason="the consumer passes a stream value that the protocol does not allow",
             expected=f"stream={wanted}", seen=f"stream={passed!r}", given="", accused=Side.CONSUMER,
         )  # fmt: skip
     setting = Setting(REFERENCE, consumer, Protocol.DLPACK, device, How.OUTSIDE, role)
@@ -348,12 +348,8 @@ def test_passed_on(exchange: Exchange) -> None:
         "DLP-35",
         role=Role.CONSUMER,
         level=Level.OBSERVED if seen.in_order else None,
-        reason="the consumer names another stream than its current one"
-        + (
-            ", and makes its own wait all the same"
-            if seen.in_order
-            else ", and reads before the producer's write is done"
-        ),
+        reason="the consumer passes another stream than its current one"
+        + (", and waits by other means" if seen.in_order else ", and reads before the producer's write is done"),
         expected=f"stream={wanted:#x}",
         seen=f"stream={passed:#x}" if isinstance(passed, int) else f"stream={passed!r}",
         given="",
@@ -361,7 +357,7 @@ def test_passed_on(exchange: Exchange) -> None:
 
 
 def _passed(call: tuple[tuple[Any, ...], dict[str, Any]]) -> Any:
-    """``stream`` in a call, also in one that passes it by position."""
+    """Return ``stream`` of a call, also of one that passes it by position."""
     positional, keywords = call
     return positional[0] if positional else keywords.get("stream")
 
@@ -379,9 +375,10 @@ def _passed(call: tuple[tuple[Any, ...], dict[str, Any]]) -> Any:
     ),
 )
 def test_not_kept(exchange: Exchange) -> None:
-    """The stream that a consumer names stays the consumer's: the producer neither needs nor destroys it after the export.
+    """A producer should neither use nor destroy the consumer's stream after the export.
 
-    It is destroyed right after the export, and both sides go on; or everything is let go, and it has to be there still.
+    With ``destroyed`` the stream is destroyed right after the export, and both sides go on. With ``kept`` all objects are dropped, and the stream
+    must still exist.
     """
     streams, producer, device = _streams(exchange), exchange.producer, exchange.device
     ours, second = streams.create(), streams.create()
@@ -409,7 +406,7 @@ def test_not_kept(exchange: Exchange) -> None:
         exchange.check_context(error)
         _keeps(f"{brief(error)}, with the stream {exchange.option('end')}")
     if not written:
-        _keeps("the producer's next write is not in the array")
+        _keeps("the producer's next write did not reach the array")
     for stream in (second,) if destroyed else (ours, second):
         _expect_left(streams, stream)
         streams.destroy(stream)
@@ -417,11 +414,11 @@ def test_not_kept(exchange: Exchange) -> None:
 
 def _expect_left(streams: Streams, stream: int) -> None:
     if is_given_out_again(streams, stream):
-        _keeps("the consumer's stream is gone: the driver gives its handle to a new stream")
+        _keeps("the consumer's stream was destroyed: the driver gives its handle to a new stream")
 
 
 def _export(exchange: Exchange, array: Any, write_on: Any, stream: int) -> Any:
-    """What the reference takes from an export for a stream; a refusal ends the case."""
+    """Export for a stream, and return the reference's import. A refusal ends the case."""
     offer = DLPackOffer(exchange.producer.exporter(array, Protocol.DLPACK))
     try:
         with exchange.step(Doing.EXPORT, Role.PRODUCER), exchange.producer.using(write_on):
@@ -437,8 +434,8 @@ def _keeps(seen: str) -> NoReturn:
         Code.STREAM_NOT_LEFT,
         "DLP-34",
         role=Role.PRODUCER,
-        reason="the producer does not leave the consumer's stream to the consumer",
-        expected="nothing that depends on the stream after the export",
+        reason="the producer uses or destroys the consumer's stream after the export",
+        expected="no dependence on the stream after the export",
         seen=seen,
         given="",
     )
@@ -457,9 +454,9 @@ def _keeps(seen: str) -> NoReturn:
     cases=lambda env: every(_producers(env), stream=_written),
 )
 def test_protocol_form(exchange: Exchange) -> None:
-    """A stream object has a method ``__cuda_stream__`` that gives two ints: 0 for the version, and the stream's handle.
+    """A stream object must return two ints from its method ``__cuda_stream__``: version 0 and the stream's handle.
 
-    That an object has it at all is recommended. A default stream as 0, whose meaning is up to who reads it, is only observed.
+    The method itself is recommended. If a default stream is given as 0, whose meaning depends on the reader, the suite only records it.
     """
     producer, role = exchange.producer, exchange.option("stream")
     stream = _stream(producer, role, exchange.device)
@@ -476,7 +473,7 @@ def test_protocol_form(exchange: Exchange) -> None:
         _malformed("STR-01", "version 0", repr(answer))
     handle = producer.handle(stream)
     if handle in (LEGACY, PER_THREAD) and answer[1] == 0:
-        _malformed("G8", f"{handle}, which means the same to everybody (CUD-04)", repr(answer), Level.OBSERVED)
+        _malformed("G8", f"{handle}, which means the same to every reader (CUD-04)", repr(answer), Level.OBSERVED)
     if answer[1] != handle:
         _malformed("STR-01", f"the stream's handle, {handle:#x}", repr(answer))
     if not all(type(part) is int for part in answer):
@@ -484,10 +481,10 @@ def test_protocol_form(exchange: Exchange) -> None:
 
 
 def _answer(stream: Any) -> Any:
-    """What the method gives; anything but a method that returns is a failure."""
+    """Return the result of the method. A missing method, another attribute and an exception are failures."""
     if not hasattr(stream, "__cuda_stream__"):
         fail(
-            Code.STREAM_PROTOCOL_MISSING, "STR-01", role=Role.PRODUCER, level=Level.SHOULD, reason="there is no `__cuda_stream__`",
+            Code.STREAM_PROTOCOL_MISSING, "STR-01", role=Role.PRODUCER, level=Level.SHOULD, reason="the stream object has no `__cuda_stream__`",
             expected="a method `__cuda_stream__`", seen=f"{type(stream).__qualname__} has none", given="", accused=Side.PRODUCER,
         )  # fmt: skip
     method = stream.__cuda_stream__
@@ -505,7 +502,7 @@ def _malformed(cited: str, expected: str, seen: str, level: Level | None = None)
         cited,
         role=Role.PRODUCER,
         level=level,
-        reason="`__cuda_stream__` does not give (0, handle)",
+        reason="`__cuda_stream__` does not return (0, handle)",
         expected=expected,
         seen=seen,
         given="",
@@ -514,7 +511,7 @@ def _malformed(cited: str, expected: str, seen: str, level: Level | None = None)
 
 
 class _Offered:
-    """A stream of somebody else's, by the protocol alone."""
+    """An external stream that only has ``__cuda_stream__``."""
 
     def __init__(self, answer: Any) -> None:
         self._answer = answer
@@ -526,28 +523,28 @@ class _Offered:
 
 
 class _Attribute:
-    """As the protocol was before it had a method (STR-03)."""
+    """A stream with the older form of the protocol: an attribute and no method (STR-03)."""
 
     def __init__(self, answer: Any) -> None:
         self.__cuda_stream__ = answer
 
 
-_OF_SOMEBODY = "a stream of another library"
+_EXTERNAL = "a stream of another library"
 
 
-class _Unheard(Exception):
-    """An exception that no library knows."""
+class _UnknownError(Exception):
+    """An exception type that no library knows."""
 
 
 def _import(exchange: Exchange, source: Any) -> Any:
-    """The consumer's own stream on an object; what it warns of is not the question."""
+    """Import a stream object with the consumer. Its warnings are ignored."""
     with warnings.catch_warnings():
         warnings.simplefilter("ignore")
         return exchange.consumer.import_stream(source, exchange.device)
 
 
-def _imported(exchange: Exchange, source: Any, cited: str = "STR-04", given: str = _OF_SOMEBODY) -> Any:
-    """As :func:`_import`, of an object that follows the protocol: refusing it is a failure."""
+def _imported(exchange: Exchange, source: Any, cited: str = "STR-04", given: str = _EXTERNAL) -> Any:
+    """Import an object that follows the protocol. A refusal is a failure."""
     try:
         with exchange.step(Doing.IMPORT, Role.CONSUMER):
             return _import(exchange, source)
@@ -576,16 +573,16 @@ def _imported(exchange: Exchange, source: Any, cited: str = "STR-04", given: str
     ),
 )
 def test_protocol_handle(exchange: Exchange) -> None:
-    """A stream that is imported through ``__cuda_stream__`` is the one whose handle the object gave.
+    """A consumer should give an imported stream the handle that ``__cuda_stream__`` returned.
 
-    What becomes of the special handles 0, 1 and 2 is only observed.
+    For the special handles 0, 1 and 2 the suite only records the result.
     """
     name = exchange.option("given")
-    ours = somebody_elses(exchange.device).handle
+    ours = external_stream(exchange.device).handle
     handle = {"legacy": LEGACY, "per-thread": PER_THREAD, "zero": 0}.get(name, ours)
     allowed = {0: (LEGACY, PER_THREAD)}.get(handle, (handle,))
     grey = name != "handle"
-    given = f"the {name} default stream" if handle in (LEGACY, PER_THREAD) else "the handle 0" if grey else _OF_SOMEBODY
+    given = f"the {name} default stream" if handle in (LEGACY, PER_THREAD) else "the handle 0" if grey else _EXTERNAL
     offered = _Offered((0, handle))
     seen = exchange.consumer.handle(_imported(exchange, offered, "G8" if grey else "STR-04", given))
     if seen not in allowed:
@@ -597,7 +594,7 @@ def _changed(exchange: Exchange, cited: str, given: str, handle: int, seen: int)
         Code.STREAM_CHANGED,
         cited,
         role=Role.CONSUMER,
-        reason="the imported stream is another one",
+        reason="the imported stream has another handle",
         expected=f"handle {handle:#x}",
         seen=f"handle {seen:#x}",
         given=given,
@@ -616,9 +613,9 @@ def _changed(exchange: Exchange, cited: str, given: str, handle: int, seen: int)
     ),
 )
 def test_protocol_work(exchange: Exchange) -> None:
-    """What the consumer queues on a stream that it imported from the producer's object runs on the producer's stream.
+    """A consumer must run work for an imported stream on the stream that the producer's object offered.
 
-    That stream is held by a latch, a write of ours queued behind, and the consumer reads on its imported stream.
+    A latch holds that stream, a write by the suite is queued behind it, and the consumer reads on its imported stream.
     """
     producer, consumer, device = exchange.producer, exchange.consumer, exchange.device
     offered = stream_of(producer, "producer", device)
@@ -636,7 +633,7 @@ def test_protocol_work(exchange: Exchange) -> None:
             reason="work on the imported stream does not run on the stream that was offered",
             expected=f"work on {wording.stream(handle)}",
             seen=f"{seen.told}; its work does not wait for {wording.stream(handle)}",
-            given=_OF_SOMEBODY,
+            given=_EXTERNAL,
             accused=Side.CONSUMER,
         )
     exchange.notes["control"] = overtaken(
@@ -646,7 +643,7 @@ def test_protocol_work(exchange: Exchange) -> None:
 
 
 def _expect_offered(exchange: Exchange, offered: Any, handle: int) -> None:
-    """What the producer's object answers names its stream; else the producer fails, whatever came of it."""
+    """Fail for the producer unless its object returns its stream's handle."""
     try:
         answer = offered.__cuda_stream__() if callable(offered.__cuda_stream__) else offered.__cuda_stream__
     except Exception as error:
@@ -679,16 +676,16 @@ _BAD_GIVEN = {
     "text-handle": "a `__cuda_stream__` with a handle as text",
     "float-handle": "a `__cuda_stream__` with a handle as a float",
 }
-"""What is no stream by the protocol, the clause that says so, and what taking it means.
+"""Objects that are no streams by the protocol, the clause that forbids them, and the level of accepting them.
 
-The protocol binds who offers a stream; of who takes one it only says what he has to refuse (STR-04).
+The protocol binds the exporter of a stream. For an importer it only names the objects to refuse (STR-04).
 """
 
 
 def _bad(kind: str, handle: int) -> Any:
-    """All but the handle would be fine, so that taking it does no harm."""
+    """Return a malformed stream object. Its handle is that of a live stream, so that accepting it does no harm."""
     answers: dict[str, Any] = {
-        "none": None, "short": (0,), "long": (0, handle, 0), "version": (1, handle), "raises": _Unheard("no stream today"),
+        "none": None, "short": (0,), "long": (0, handle, 0), "version": (1, handle), "raises": _UnknownError("no stream today"),
         "text-handle": (0, str(handle)), "float-handle": (0, float(LEGACY)),
     }  # fmt: skip
     if kind == "missing":
@@ -706,10 +703,10 @@ def _bad(kind: str, handle: int) -> Any:
     cases=lambda env: every(_importers(env.imports(Protocol.CAI, on=_ON)), offered=tuple(_BAD)),
 )
 def test_protocol_refusal(exchange: Exchange) -> None:
-    """What does not follow the stream protocol is refused with a clean exception, and a good stream is taken afterwards."""
+    """A consumer should refuse an object that breaks the stream protocol with a clean exception, and accept a valid stream afterwards."""
     kind = exchange.option("offered")
     cited, level = _BAD[kind]
-    handle = somebody_elses(exchange.device).handle
+    handle = external_stream(exchange.device).handle
     exchange.special(_BAD_GIVEN[kind])
     _refused_cleanly(exchange, _bad(kind, handle), cited, level)
     exchange.special("a stream of another library after a refusal")
@@ -719,8 +716,8 @@ def test_protocol_refusal(exchange: Exchange) -> None:
 
 
 def _refused_cleanly(exchange: Exchange, source: Any, cited: str, level: Level) -> None:
-    """An object that is no stream by the protocol has to be refused, and by an exception that means a refusal."""
-    code, reason = Code.NOT_REFUSED, f"the consumer takes {exchange.given}"
+    """Fail unless the object is refused, by an exception type that means a refusal."""
+    code, reason = Code.NOT_REFUSED, f"the consumer accepts {exchange.given}"
     try:
         with exchange.step(Doing.IMPORT, Role.CONSUMER):
             made = _import(exchange, source)
@@ -729,7 +726,7 @@ def _refused_cleanly(exchange: Exchange, source: Any, cited: str, level: Level) 
         exchange.check_context(error)
         code, reason = (
             Code.WRONG_EXCEPTION,
-            f"the consumer refuses {exchange.given} with an exception that means a defect",
+            f"the consumer refuses {exchange.given} with an exception type that signals a defect",
         )
         seen = brief(error)
     except Exception as error:
@@ -752,7 +749,7 @@ def _refused_cleanly(exchange: Exchange, source: Any, cited: str, level: Level) 
     cases=lambda env: every(_importers(env.imports(Protocol.CAI, on=_ON)), part=("held", "not-destroyed")),
 )
 def test_protocol_owner(exchange: Exchange) -> None:
-    """An imported stream keeps the object alive that it was imported from, and does not destroy the stream when it goes."""
+    """A consumer should keep the source object of an imported stream alive, and should not destroy its stream."""
     streams = _streams(exchange)
     handle = streams.create()
     offered = _Offered((0, handle))
@@ -768,7 +765,9 @@ def test_protocol_owner(exchange: Exchange) -> None:
             _loses(*_DESTROYED)
         streams.destroy(handle)
         if not kept:
-            _loses("an object that lives as long as the imported stream", "the object is gone while the stream is held")
+            _loses(
+                "an object that lives as long as the imported stream", "the object was freed while the import is alive"
+            )
         return
     del made
     gone = is_given_out_again(streams, handle)
@@ -779,8 +778,8 @@ def test_protocol_owner(exchange: Exchange) -> None:
 
 
 _DESTROYED = (
-    "a stream that its owner can go on with",
-    "the driver gives the handle to a new stream: it was destroyed with the imported one",
+    "a stream that its owner can still use",
+    "the driver gives the handle to a new stream: the consumer destroyed the stream with its import",
 )
 
 
@@ -789,7 +788,7 @@ def _loses(expected: str, seen: str) -> NoReturn:
         Code.STREAM_NOT_KEPT,
         "STR-05",
         role=Role.CONSUMER,
-        reason="the consumer does not leave the stream that was offered to its owner",
+        reason="the consumer does not keep the owner of the imported stream alive, or destroys the stream",
         expected=expected,
         seen=seen,
         given="",
@@ -797,7 +796,7 @@ def _loses(expected: str, seen: str) -> NoReturn:
     )
 
 
-# -- which stream is current
+# -- the current stream
 
 
 @invariant(
@@ -813,13 +812,13 @@ def _loses(expected: str, seen: str) -> NoReturn:
     ),
 )
 def test_nested(exchange: Exchange) -> None:
-    """Blocks that make a stream current nest, and each gives back what was current before, also when it raises.
+    """The suite records whether nested blocks that make a stream current restore the previous stream, also after an exception.
 
-    Exports are ordered with the current stream, and imports pass it on; no interchange protocol says how it is chosen.
+    Exports are ordered with the current stream, and imports pass it to the producer. No interchange protocol defines how it is chosen.
     """
     library, device = exchange.producer, exchange.device
     outer, inner = stream_of(library, "elsewhere", device), _stream(library, exchange.option("inner"), device)
-    leaving = _Unheard("out of the block")
+    leaving = _UnknownError("out of the block")
     wanted = [library.handle(stream) for stream in (outer, inner, outer)]
     before = library.current_stream(device)
     seen: list[int] = []
@@ -844,11 +843,15 @@ def test_nested(exchange: Exchange) -> None:
     seen.append(library.current_stream(device))
     expected = [*wanted, wanted[1], wanted[0], before]
     if out is not (leaving if exchange.option("leaves") == "raising" else None):
-        _not_current("what comes out of a block is not what was raised in it", exchange.option("leaves"), brief(out))
+        _not_current(
+            "the exception that leaves a block is not the one that was raised in it",
+            exchange.option("leaves"),
+            brief(out),
+        )
     if again != [wanted[0]] * 2:
-        _not_current("a block of the stream that is current already does not nest", [wanted[0]] * 2, again)
+        _not_current("a nested block of the current stream does not restore it", [wanted[0]] * 2, again)
     if seen != expected:
-        _not_current("blocks do not nest", expected, seen)
+        _not_current("nested blocks do not restore the current stream", expected, seen)
 
 
 def _not_current(reason: str, expected: object, seen: object) -> NoReturn:
@@ -871,10 +874,10 @@ def _has_current(pair: Pair) -> bool:
     cases=lambda env: every((pair for pair in env.pairs(on=_ON) if _has_current(pair)), ends=("taken", "refused")),
 )
 def test_current_unchanged(exchange: Exchange) -> None:
-    """An exchange, taken or refused, leaves both sides' current streams as they were.
+    """The suite records whether an exchange changes the current stream of either side, also when it is refused.
 
-    Both have one of their own streams current. Refused means that the consumer gets an exception where it asks for the array, and
-    the producer is asked for something that no array has.
+    Both sides have one of their own streams current. With ``refused``, the consumer gets an exception from the producer's method, and
+    the producer gets a stream value that is invalid.
     """
     device = exchange.device
     sides = [
@@ -893,7 +896,7 @@ def test_current_unchanged(exchange: Exchange) -> None:
             Code.OTHER_STREAM_CURRENT,
             "G10",
             role=Role.CONSUMER,
-            reason="the exchange changes which stream is current",
+            reason="the exchange changes the current stream",
             expected=", ".join(f"{lib.name}: {stream:#x}" for lib, stream in zip(sides, before)),
             seen=", ".join(f"{lib.name}: {stream:#x}" for lib, stream in zip(sides, after)),
         )
@@ -902,7 +905,7 @@ def test_current_unchanged(exchange: Exchange) -> None:
 
 
 class _Refuses:
-    """Has both protocols, and an exception for who asks."""
+    """An object with both protocols, whose methods raise."""
 
     def __init__(self, device: tuple[int, int]) -> None:
         self._device = device
@@ -919,7 +922,7 @@ class _Refuses:
 
 
 def _exchanged(exchange: Exchange, array: Any) -> tuple[Any, Exception | None]:
-    """What was taken, and what was raised if nothing was."""
+    """Return the import, or ``None`` and the exception."""
     offer = exchange.producer.offer(array, exchange.protocol)
     if exchange.option("ends") == "refused":
         offer = _one_protocol(exchange, _Refuses((exchange.device.dlpack_type, 0)))
@@ -936,7 +939,7 @@ def _one_protocol(exchange: Exchange, source: Any) -> Any:
 
 
 def _asked_nonsense(exchange: Exchange, array: Any) -> None:
-    """An export for what is no stream; whether that is refused is another family's matter."""
+    """Export for an invalid stream value. Another family checks that it is refused."""
     offer = exchange.producer.offer(array, Protocol.DLPACK)
     try:
         offer.__dlpack__(stream="x")  # type: ignore[union-attr]

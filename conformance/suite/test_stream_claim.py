@@ -1,8 +1,8 @@
-"""Family ``stream-claim``: what CV-CUDA's pages promise about streams, seen by latches.
+"""Family ``stream-claim``: claims about streams in CV-CUDA's documentation, checked by latches.
 
-The pages bind CV-CUDA alone, which publishes them. What a page says of the data has to hold. What it says of the cost is held against
-CV-CUDA where it promises less waiting than is seen; an observation in which more was waited for counts only if it is so every time,
-because memory that somebody else frees in the same moment makes everybody wait.
+The claims bind CV-CUDA alone, which publishes them. A claim about the data must hold. A claim about the cost fails where CV-CUDA waits
+for more than the page says. A longer wait counts only if it is observed every time, because a free of other memory at the same moment
+synchronizes the device.
 """
 
 from __future__ import annotations
@@ -24,16 +24,16 @@ from conformance.ordering.wrapping import BesideLegacy, LaterUse, Named, Wrapped
 from conformance.protocols.clauses import Level, Role
 
 _TIMES = 3
-"""How often more waiting than was promised has to be seen."""
+"""The number of observations that must all show a longer wait than the page promises."""
 _CHEAP = (Wait.NONE, Wait.EVENT)
 _BY_EVENT = "`cvcuda.as_tensor` orders streams by an event"
-_BY_DEVICE = "`cvcuda.as_tensor` waits for the device where it knows no stream"
+_BY_DEVICE = "`cvcuda.as_tensor` synchronizes the device where it knows no stream"
 
 Planner = Callable[[Environment], Iterator[Draft]]
 
 
 def _to_cvcuda(*producers: str, **axes: Any) -> Planner:
-    """A planner of cases from these libraries, or from all, to CV-CUDA, over the array interface."""
+    """Return a planner of cases from these libraries, or from all, to CV-CUDA, over the CUDA Array Interface."""
 
     def chosen(pair: Pair) -> bool:
         streaming = pair.producer.has(Trait.STREAMS) and pair.consumer.name == "cvcuda"
@@ -47,7 +47,7 @@ def _inside(exchange: Exchange) -> Setting:
 
 
 def _least(exchange: Exchange, make: Callable[[], Work], wanted: tuple[Wait, ...] = _CHEAP) -> Seen:
-    """The first of a few observations in which no more was waited for than is wanted, the last if there is none."""
+    """Return the first observation with one of the ``wanted`` waits, or the last one if there is none."""
     seen = seen_in(exchange, setting_of(exchange).streams, make)
     for _ in range(_TIMES - 1):
         if seen.wait in wanted or not seen.in_order:
@@ -57,18 +57,18 @@ def _least(exchange: Exchange, make: Callable[[], Work], wanted: tuple[Wait, ...
 
 
 def _expect_order(exchange: Exchange, setting: S, make: Make[S], cited: str, reason: str, seen: Seen) -> None:
-    """CV-CUDA breaks its page's word, unless the producer has published a stream that does not cover its work."""
+    """Fail for CV-CUDA if the data are wrong, unless the producer published a stream that does not cover its work."""
     if seen.in_order:
         return
     _expect_covered(exchange, setting, make, seen)
     fail(
-        Code.STALE_READ, cited, role=Role.CONSUMER, reason=reason, expected="the operator reads what was written last",
+        Code.STALE_READ, cited, role=Role.CONSUMER, reason=reason, expected="the operator reads the last written values",
         seen=evidence.in_words(seen, setting), given="", accused=Side.CONSUMER,
     )  # fmt: skip
 
 
 def _expect_covered(exchange: Exchange, setting: S, make: Make[S], seen: Seen) -> None:
-    """A producer that is not read right by the reference either, though its dictionary speaks of streams, fails."""
+    """Fail for a producer that the reference does not read correctly either, if its dictionary has to name a stream."""
     trial = evidence.tried(f"{setting.producer.name} to the reference", setting.but(consumer=handover.REFERENCE), make)
     exchange.notes["blame"] = str(trial)
     duty = evidence.published_duty(evidence.published_by(setting))
@@ -81,7 +81,7 @@ def _expect_covered(exchange: Exchange, setting: S, make: Make[S], seen: Seen) -
 
 
 def _expect_event(exchange: Exchange, cited: str, what: str, reason: str, seen: Seen) -> None:
-    """``what`` the page says of the cost, as the end of a sentence."""
+    """Fail if CV-CUDA waits for more than an event. ``what`` is the claim of the page."""
     if seen.wait not in _CHEAP:
         _expect_no_wait_of_the_producer(exchange, _inside(exchange))
         expected = f"{Wait.EVENT.value}, in one of {_TIMES} observations at least"
@@ -104,11 +104,11 @@ def _costs(cited: str, what: str, reason: str, expected: str, seen: Seen, level:
     exclusive=True,
 )
 def test_non_blocking(exchange: Exchange) -> None:
-    """A stream that CV-CUDA makes does not wait for the legacy default stream."""
+    """CV-CUDA must make its streams non-blocking, so that they do not wait for the legacy default stream."""
     setting = setting_of(exchange)
     seen = _least(exchange, lambda: BesideLegacy(setting, "consumer"), (Wait.NONE,))
     if seen.wait is not Wait.NONE:
-        reason = "a stream of CV-CUDA's own waits for the legacy default stream"
+        reason = "a stream that CV-CUDA made waits for the legacy default stream"
         _costs("LIB-02", "its streams are non-blocking", reason, Wait.NONE.value, seen)
     default = [("its default stream", lambda: BesideLegacy(setting, "default"))]
     exchange.notes["control"] = evidence.waiting(setting.streams, default)
@@ -125,9 +125,9 @@ def test_non_blocking(exchange: Exchange) -> None:
     exclusive=True,
 )
 def test_barrier(exchange: Exchange) -> None:
-    """After ``as_tensor`` an operator on CV-CUDA's own stream waits for the stream that was published, and the host does not.
+    """CV-CUDA must make an operator after ``as_tensor`` wait for the published stream, without blocking the host.
 
-    The published stream is one of the producer's own, for which an event is promised.
+    The published stream is one of the producer's own. For such a stream the page promises an event.
     """
     setting = _inside(exchange)
     seen = _least(exchange, lambda: Forward(setting))
@@ -147,9 +147,9 @@ def test_barrier(exchange: Exchange) -> None:
     exclusive=True,
 )
 def test_default_streams(exchange: Exchange) -> None:
-    """Work on a default stream that the dictionary names as 0, 1 or 2 is done before the first use of the wrapped buffer.
+    """CV-CUDA must finish work on a default stream that the dictionary names as 0, 1 or 2 before the first use of the wrapped buffer.
 
-    The page says that the whole device is waited for. If less is, and the data are right, that is only noted.
+    The page says that CV-CUDA synchronizes the whole device. If it waits for less and the data are right, the suite only records it.
     """
     setting, name = _inside(exchange), exchange.option("stream")
 
@@ -176,17 +176,17 @@ def test_default_streams(exchange: Exchange) -> None:
     exclusive=True,
 )
 def test_later_use(exchange: Exchange) -> None:
-    """Once a wrapped buffer has been used, an operator on another of CV-CUDA's streams waits for the last one by an event."""
+    """CV-CUDA must make an operator on another stream wait, by an event, for the last use of a wrapped buffer."""
     setting = _inside(exchange)
     cited = "DOC-PT-4" if exchange.producer.name == "torch" else "DOC-CP-6"
     seen = _least(exchange, lambda: LaterUse(setting))
     if not seen.in_order:
         fail(
             Code.STALE_READ, cited, role=Role.CONSUMER, reason="a later operator reads before an earlier one has written",
-            expected="the operator reads what was written last", given="", accused=Side.CONSUMER,
-            seen=f"{seen.told}; nothing waits for {wording.stream(seen.writer)}, on which the earlier operator is pending",
+            expected="the operator reads the last written values", given="", accused=Side.CONSUMER,
+            seen=f"{seen.told}; no stream waits for {wording.stream(seen.writer)}, on which the earlier operator is pending",
         )  # fmt: skip
-    bare = [("a copy past the library", lambda: LaterUse(setting, bare=True))]
+    bare = [("a copy by the suite, without the library", lambda: LaterUse(setting, bare=True))]
     exchange.notes["control"] = evidence.overtaken(setting.streams, bare)
     _expect_event(exchange, cited, _BY_EVENT, "a later use waits for more than an event", seen)
 
@@ -202,7 +202,7 @@ def test_later_use(exchange: Exchange) -> None:
     exclusive=True,
 )
 def test_chain(exchange: Exchange) -> None:
-    """From CV-CUDA to CV-CUDA by ``as_tensor(tensor.cuda())`` work on another stream is waited for, by an event."""
+    """CV-CUDA must wait by an event for work on another stream after ``as_tensor(tensor.cuda())``."""
     setting = setting_of(exchange)
     seen = _least(exchange, lambda: Forward(setting))
     _expect_order(
@@ -221,7 +221,7 @@ def test_chain(exchange: Exchange) -> None:
     exclusive=True,
 )
 def test_true_writer(exchange: Exchange) -> None:
-    """A tensor's dictionary names the stream on which CV-CUDA wrote it last, whichever is current when it is read."""
+    """CV-CUDA must publish the stream on which it last wrote a tensor, whichever stream is current when the dictionary is read."""
     roles = ("producer", "elsewhere") if exchange.option("written") == "first" else ("elsewhere", "producer")
     current = roles[0] if exchange.option("current") == "same" else roles[1]
     writer, told = published_after(setting_of(exchange), roles[0], current)
@@ -230,7 +230,7 @@ def test_true_writer(exchange: Exchange) -> None:
             Code.CLAIM_NOT_KEPT,
             "LIB-03",
             role=Role.PRODUCER,
-            reason="a tensor publishes another stream than the one that it was written on",
+            reason="a tensor publishes another stream than the one on which it was written",
             expected=wording.stream(writer),
             seen=wording.stream(told),
             given="a tensor publishes the stream that wrote it",
@@ -249,7 +249,7 @@ def test_true_writer(exchange: Exchange) -> None:
     exclusive=True,
 )
 def test_filled_inside(exchange: Exchange) -> None:
-    """What CuPy filled inside ``with stream:`` is seen by an operator, though the array is wrapped outside the block."""
+    """CV-CUDA must read the values that CuPy wrote inside ``with stream:``, even if the array is wrapped outside of the block."""
     setting = setting_of(exchange)
     seen = seen_in(exchange, setting.streams, lambda: Forward(setting))
     _expect_order(exchange, setting, Forward, "DOC-CP-7", "the operator reads before CuPy has filled the array", seen)
@@ -266,7 +266,7 @@ def test_filled_inside(exchange: Exchange) -> None:
     exclusive=True,
 )
 def test_opt_out(exchange: Exchange) -> None:
-    """With ``stream: -1`` in the dictionary nothing is waited for."""
+    """CV-CUDA must not wait for any stream if the dictionary has ``stream: -1``."""
     setting = _inside(exchange)
     seen = _least(exchange, lambda: Forward(setting.but(without=Without.OPT_OUT)), (Wait.NONE,))
     if seen.wait is not Wait.NONE:
@@ -283,14 +283,14 @@ def test_opt_out(exchange: Exchange) -> None:
 
 
 def _expect_no_wait_of_the_producer(exchange: Exchange, setting: Setting) -> None:
-    """A producer that waits when its dictionary is read does so whoever reads it: that is nobody's mistake, and no wait of CV-CUDA's."""
+    """Record a producer that already waits when its dictionary is read. That wait is no failure, and is not a wait of CV-CUDA."""
     alone = setting.but(without=Without.NO_STREAM, consumer=handover.REFERENCE)
     trial = evidence.tried(f"{setting.producer.name} to the reference", alone, Forward)
     exchange.notes["blame"] = str(trial)
     if trial.seen is not None and trial.seen.wait is not Wait.NONE:
         fail(
             Code.HANDOVER_COST, "CAI-22", role=Role.PRODUCER, level=Level.OBSERVED,
-            reason="the producer waits when its dictionary is read, whoever reads it", expected=Wait.NONE.value,
+            reason="the producer waits when its dictionary is read, by any consumer", expected=Wait.NONE.value,
             seen=trial.seen.wait.value, given="",
         )  # fmt: skip
 
@@ -307,7 +307,7 @@ def _expect_no_wait_of_the_producer(exchange: Exchange, setting: Setting) -> Non
     exclusive=True,
 )
 def test_torch_order(exchange: Exchange) -> None:
-    """What PyTorch has queued on a stream of its own is seen by an operator, though its dictionary names no stream."""
+    """CV-CUDA must read the values that PyTorch queued on a stream of its own, even if the dictionary names no stream."""
     setting = setting_of(exchange)
     seen = seen_in(exchange, setting.streams, lambda: Forward(setting))
     _expect_order(exchange, setting, Forward, "DOC-PT-4", "the operator reads before PyTorch has written", seen)
@@ -323,9 +323,9 @@ def test_torch_order(exchange: Exchange) -> None:
     exclusive=True,
 )
 def test_torch_at_as_tensor(exchange: Exchange) -> None:
-    """PyTorch's dictionary names no stream, and ``as_tensor`` itself waits for the device, before any operator.
+    """The suite records whether ``as_tensor`` synchronizes the device for a PyTorch array, whose dictionary names no stream.
 
-    That is what the page says; another way to be right is no defect, so what is seen is only told.
+    The page says so. Another correct order is no defect.
     """
     setting = _inside(exchange)
     if evidence.names_stream(evidence.published_by(setting)):
@@ -334,12 +334,12 @@ def test_torch_at_as_tensor(exchange: Exchange) -> None:
             "DOC-PT-4",
             role=Role.CONSUMER,
             level=Level.OBSERVED,
-            reason="PyTorch publishes its stream, so nothing of what the page says of it applies",
+            reason="PyTorch publishes its stream, so the page's claim does not apply",
             expected="a dictionary without stream",
             seen="a stream",
             given="PyTorch publishes no stream",
         )
     seen = seen_in(exchange, setting.streams, lambda: Wrapped(setting))
     if seen.wait is not Wait.DEVICE:
-        reason = "`cvcuda.as_tensor` does not wait for the device"
+        reason = "`cvcuda.as_tensor` does not synchronize the device"
         _costs("DOC-PT-4", _BY_DEVICE, reason, Wait.DEVICE.value, seen, Level.OBSERVED)

@@ -1,7 +1,7 @@
-"""Family ``stream-claim``, second part: what CV-CUDA's release notes promise of its streams from a version on.
+"""Family ``stream-claim``, second part: changes to streams in CV-CUDA's release notes.
 
-A case is planned only where the version that is here has the change (``expectations.py``). Below 0.18 contexts span threads: what is seen then is
-noted by the family ``current``.
+A case is planned only if the installed version has the change (``expectations.py``). Before 0.18, stream contexts span threads; the family ``current``
+records that.
 """
 
 from __future__ import annotations
@@ -36,7 +36,7 @@ Planner = Callable[[Environment], Iterator[Draft]]
 
 
 def _from(change: Change, **axes: Any) -> Planner:
-    """A planner of cases from the reference to a CV-CUDA that has this change."""
+    """Return a planner of cases from the reference to a CV-CUDA that has this change."""
 
     def chosen(env: Environment) -> Iterator[Draft]:
         pairs = env.imports(Protocol.CAI, on=(Device.CUDA,))
@@ -63,7 +63,7 @@ def _broken(cited: str, what: str, reason: str, expected: object, seen: object, 
     cases=_from(Change.THREAD_CONTEXTS, thread=("begun-before", "begun-inside")),
 )
 def test_thread_contexts(exchange: Exchange) -> None:
-    """A thread without a stream context uses the legacy default stream, whatever other threads are in, and each keeps its own."""
+    """CV-CUDA must keep a stream context within its thread, and must use the legacy default stream in a thread without one."""
     library, device = exchange.consumer, exchange.device
     ours, theirs = (stream_of(library, role, device) for role in ("consumer", "elsewhere"))
     begins_inside = exchange.option("thread") == "begun-inside"
@@ -87,7 +87,7 @@ def test_thread_contexts(exchange: Exchange) -> None:
     cases=_from(Change.THREAD_CONTEXTS, left=("out-of-order", "elsewhere")),
 )
 def test_contexts_left(exchange: Exchange) -> None:
-    """A stream context that is left before the one inside of it, or in another thread, raises ``RuntimeError``."""
+    """CV-CUDA must raise ``RuntimeError`` when a stream context is left before an inner one, or in another thread."""
     library, device = exchange.consumer, exchange.device
     outer, inner = (library.using(stream_of(library, role, device)) for role in ("consumer", "elsewhere"))
     out_of_order = exchange.option("left") == "out-of-order"
@@ -101,7 +101,7 @@ def test_contexts_left(exchange: Exchange) -> None:
         for block in reversed(entered):
             with suppress(Exception):
                 block.__exit__(None, None, None)
-    where = "before the one inside of it" if out_of_order else "in another thread"
+    where = "before the inner one" if out_of_order else "in another thread"
     if not isinstance(error, RuntimeError):
         _broken("STR-09", _CONTEXTS, f"a stream context is left {where}", "RuntimeError", brief(error))
 
@@ -109,7 +109,7 @@ def test_contexts_left(exchange: Exchange) -> None:
 def _left(
     here: AbstractContextManager[Any] | None, block: AbstractContextManager[Any], device: Device
 ) -> Exception | None:
-    """What is raised when a block is left in this thread, or, where it is not to be left here, in another."""
+    """Return the exception that is raised when ``here`` is left in this thread or, if it is ``None``, ``block`` in another one."""
     try:
         if here is not None:
             here.__exit__(None, None, None)
@@ -130,12 +130,12 @@ def _left(
     cases=_from(Change.THREAD_CONTEXTS),
 )
 def test_default_read_only(exchange: Exchange) -> None:
-    """``cvcuda.Stream.default`` cannot be assigned, and is the same stream afterwards."""
+    """CV-CUDA must refuse an assignment to ``cvcuda.Stream.default``, which must be the same stream afterwards."""
     library = exchange.consumer
     kind = library.module().Stream
     before, other = library.handle(kind.default), stream_of(library, "consumer", exchange.device)
     if library.handle(other) == before:
-        raise Inconclusive("a stream of the library's own is its default stream")
+        raise Inconclusive("a stream that the library made is its default stream")
     try:
         kind.default = other
     except Exception as error:
@@ -147,7 +147,7 @@ def test_default_read_only(exchange: Exchange) -> None:
         _broken(
             "LIB-06",
             _READ_ONLY,
-            "`Stream.default` is assigned, and nothing is raised",
+            "an assignment to `Stream.default` raises no exception",
             "an exception",
             f"default is {after:#x}",
         )
@@ -155,7 +155,7 @@ def test_default_read_only(exchange: Exchange) -> None:
         _broken(
             "LIB-06",
             _READ_ONLY,
-            "`Stream.default` is another stream",
+            "`Stream.default` is another stream after the assignment",
             f"{before:#x}",
             f"{after:#x}, and {brief(raised)}",
         )
@@ -170,14 +170,14 @@ def test_default_read_only(exchange: Exchange) -> None:
     exclusive=True,
 )
 def test_wait_stream(exchange: Exchange) -> None:
-    """After ``a.wait_stream(b)`` work of ``a`` comes after what ``b`` has queued, and the host does not wait.
+    """CV-CUDA must run later work of ``a`` after the queued work of ``b`` once ``a.wait_stream(b)`` has returned.
 
-    That the host waits, or the whole device, is only noted: the data are right then.
+    If the call blocks the host or synchronizes the device, the suite only records it: the data are right.
     """
     setting = setting_of(exchange)
     seen = seen_in(exchange, setting.streams, lambda: OwnWait(setting))
     if not seen.in_order:
-        reason = "work of a stream overtakes that of the stream which it was told to wait for"
+        reason = "work on a stream overtakes work on the stream for which `wait_stream` makes it wait"
         _broken(
             "STR-08", _WAIT, reason, "the value of the last write", f"{seen}; {wording.stream(seen.writer)} was held"
         )

@@ -1,6 +1,6 @@
-"""Family ``threads``: many exchanges at once, and arrays that end in another thread than they came in.
+"""Family ``threads``: many exchanges at once, and imports that are released in another thread.
 
-Each case says on which build of Python it ran: with the global lock, or free-threaded.
+Each case names the build of Python on which it ran: with the GIL, or free-threaded.
 """
 
 from __future__ import annotations
@@ -32,13 +32,13 @@ _ARRAYS = 4
 _ROUNDS = 2
 _EXPORTS = 5
 _BESIDE_OTHERS = ""
-"""No promise: that an exchange is refused beside other threads only is a mistake of another kind."""
+"""No required clause: a refusal only while other threads run is reported by a code of its own."""
 _PATIENT = 5
-"""How many times a release is waited for: a library's own thread may be late on a machine that is busy."""
+"""Attempts to wait for a release: a library's own thread may be late on a busy machine."""
 
 
 def _context(exchange: Exchange) -> AbstractContextManager[None]:
-    """On a GPU the primary context is current in every thread: what happens without is another matter."""
+    """Make the primary context current in this thread on a GPU. The family ``context`` covers threads without one."""
     if exchange.device is not Device.CUDA:
         return nullcontext()
     from conformance.cuda import context
@@ -47,12 +47,12 @@ def _context(exchange: Exchange) -> AbstractContextManager[None]:
 
 
 def _take_and_compare(exchange: Exchange, source: Source, promised: str | None = None) -> None:
-    """One exchange whose elements are compared bit for bit; what came in ends here."""
+    """Make one exchange, compare the elements bit for bit, and drop the import."""
     exchange.expect_values(source, exchange.read(exchange.take(source, promised=promised)))
 
 
 def _all_well(exchange: Exchange, results: list[Any]) -> None:
-    """Raise the first failure of any thread; a refusal is one, because the same exchange was accepted alone."""
+    """Raise the first failure of any thread. A refusal is a failure, because the same exchange was accepted alone."""
     errors = [r for r in results if isinstance(r, BaseException)]
     for error in sorted(errors, key=lambda e: not isinstance(e, Failure)):
         if isinstance(error, Refused):
@@ -61,7 +61,7 @@ def _all_well(exchange: Exchange, results: list[Any]) -> None:
 
 
 def _refused_beside_others(exchange: Exchange, told: str) -> None:
-    """The text of a refusal begins with who has refused."""
+    """Fail for an exchange that is refused only beside other threads. The text of a refusal begins with the side that refused."""
     by_producer = told.startswith(f"{exchange.producer.name} refused to export")
     cited = {
         (Protocol.DLPACK, True): "DLP-59", (Protocol.DLPACK, False): "DLP-58",
@@ -70,7 +70,7 @@ def _refused_beside_others(exchange: Exchange, told: str) -> None:
     role = Role.PRODUCER if by_producer else Role.CONSUMER
     fail(
         Code.REFUSED_BESIDE_THREADS, cited, role=role, level=Level.SHOULD,
-        reason=f"the {role.value} refuses an exchange beside other threads, and accepts it alone", expected="as alone",
+        reason=f"the {role.value} refuses an exchange while other threads run, and accepts it alone", expected="the same result as alone",
         seen=told, accused=ACCUSED[role],
     )  # fmt: skip
 
@@ -84,9 +84,9 @@ def _refused_beside_others(exchange: Exchange, told: str) -> None:
     cases=lambda env: every(env.pairs(), build=BUILDS),
 )
 def test_many_arrays(exchange: Exchange) -> None:
-    """Eight threads that exchange arrays of their own at once each read their own elements.
+    """Two libraries must give each of eight threads its own elements when the threads exchange their own arrays at once.
 
-    Every array has a pattern of its own, so elements of another thread's array are seen as such.
+    Every array has its own pattern, so the check detects elements of another thread's array.
     """
     sources = [exchange.source(seed=i) for i in range(THREADS * _ARRAYS)]
     _take_and_compare(exchange, sources[0])
@@ -109,7 +109,7 @@ def test_many_arrays(exchange: Exchange) -> None:
     cases=lambda env: every(env.pairs(), build=BUILDS),
 )
 def test_one_array(exchange: Exchange) -> None:
-    """One array that eight threads export and import at once is read right by all of them, and is itself unharmed."""
+    """Two libraries must give eight threads that exchange one array at once its elements, and must leave the array unchanged."""
     source = exchange.source()
     _take_and_compare(exchange, source)
 
@@ -124,14 +124,14 @@ def test_one_array(exchange: Exchange) -> None:
 
 
 def _counting(env: Environment) -> Iterator[Pair]:
-    """Consumers whose releases can be counted: the reference exports to them by DLPack."""
+    """Yield consumers whose releases can be counted: the reference exports to them by DLPack."""
     return env.imports(Protocol.DLPACK)
 
 
 def _expect_released(exchange: Exchange, source: Source, *passing: Adapter) -> None:
-    """Every capsule that the reference made of this array was released once; who releases later is waited for.
+    """Raise unless every capsule that the reference made of this array was released once. The check waits for late releases.
 
-    If it was not, those that have passed the array on (``passing``) are tried with a plain one first.
+    Otherwise the libraries that passed the array on (``passing``) are tried with a plain array first.
     """
     exports = source.array.log.exports
 
@@ -162,7 +162,7 @@ def _expect_released(exchange: Exchange, source: Source, *passing: Adapter) -> N
     cases=lambda env: every(_counting(env), build=BUILDS),
 )
 def test_deleters(exchange: Exchange) -> None:
-    """Eight threads import one array and drop the imports; each import is released exactly once."""
+    """A consumer must release each import exactly once when eight threads import one array and drop the imports."""
     source = exchange.source()
     _take_and_compare(exchange, source)
 
@@ -185,7 +185,7 @@ def test_deleters(exchange: Exchange) -> None:
     cases=lambda env: every(env.pairs(), build=BUILDS),
 )
 def test_release_elsewhere(exchange: Exchange) -> None:
-    """An import that is dropped in another thread is released, and all later exchanges work."""
+    """A consumer must release an import that is dropped in another thread, and later exchanges must work."""
     source = exchange.source()
     held = [exchange.take(source)]
     exchange.expect_intact(source, exchange.consumer)
@@ -197,7 +197,7 @@ def test_release_elsewhere(exchange: Exchange) -> None:
 
 
 def _elements(exchange: Exchange, source: Source) -> bytes:
-    """The elements of an array by our own instruments; each by itself where they lie too far apart for one block."""
+    """Return the elements of an array, read by the suite: one by one where they are too far apart for one block."""
     size = source.dtype.itemsize
     if source.block:
         return gather(exchange.peek(source.start, len(source.block)), source.view, size)
@@ -206,33 +206,33 @@ def _elements(exchange: Exchange, source: Source) -> bytes:
 
 
 def _expect_unharmed(exchange: Exchange, source: Source, owner: Adapter | None = None) -> None:
-    """An array has its elements still, by our own instruments and by its owner's reading; that is the producer if nobody is named."""
+    """Raise unless an array still has its elements, as read by the suite and by its owner. The default owner is the producer."""
     owner = owner or exchange.producer
     by_dlpack = exchange.protocol is Protocol.DLPACK
     lies = _elements(exchange, source)
     if lies != source.values:
         fail(
             Code.RELEASED_EARLY, "DLP-26" if by_dlpack else "CAI-32", role=Role.CONSUMER,
-            reason="after the end of an import the producer's memory has changed",
+            reason="the producer's memory has changed after an import was released",
             expected=show(source.values, source.dtype), seen=show(lies, source.dtype), given="",
         )  # fmt: skip
     read = owner.read(source.array)
     if read != source.values:
-        raise Inconclusive(f"{owner.name} does not read its own array: {show(read, source.dtype)}")
+        raise Inconclusive(f"{owner.name} does not read its own array correctly: {show(read, source.dtype)}")
 
 
 def _beside_reference(env: Environment) -> Iterator[Pair]:
-    """Every library on either side of the reference, by DLPack: only there is anything to release."""
+    """Yield every library on either side of the reference, by DLPack: only DLPack has a release."""
     return (p for p in env.pairs(Protocol.DLPACK) if REFERENCE in (p.producer.name, p.consumer.name))
 
 
 _FORMS = ("c-order", "vector", "cube", "fortran", "stepped", "rows", "scalar", "permuted")
 _DIFFERENT = "one of several different arrays in threads"
-"""Given: the array itself is exchanged rightly alone."""
+"""The special condition of a case. Each array is exchanged correctly alone."""
 
 
 def _shown_in_threads(env: Environment) -> Iterator[Pair]:
-    """Each library on either side of the reference: which of its tables threads share shows there."""
+    """Yield each library on either side of the reference. That is enough to detect tables that its threads share."""
     return (pair for pair in env.pairs() if pair.with_reference)
 
 
@@ -246,10 +246,10 @@ def _shown_in_threads(env: Environment) -> Iterator[Pair]:
     cases=lambda env: every(_shown_in_threads(env), build=BUILDS),
 )
 def test_different_arrays(exchange: Exchange) -> None:
-    """Arrays of all element types and of different shapes that threads exchange at once arrive as they are, and end in other threads.
+    """Two libraries must exchange different arrays correctly in several threads at once, and release them in other threads.
 
-    Each thread looks at address, shape, strides, element type and elements of what it has got. Then it looks at what its neighbour has got,
-    and drops that. Arrays that are not exchanged rightly alone are left out.
+    The arrays have all element types and different shapes. Each thread checks address, shape, strides, element type and elements of its imports.
+    Then it reads and drops the imports of the next thread. Arrays that are not exchanged correctly alone are left out.
     """
     sources = _right_alone(exchange)
     rounds = [sources[index::THREADS] or sources[:1] for index in range(THREADS)]
@@ -277,7 +277,10 @@ def test_different_arrays(exchange: Exchange) -> None:
 
 
 def _right_alone(exchange: Exchange) -> list[tuple[Source, bool]]:
-    """Arrays of the producer's, as many as it has element types, each with whether it is shared; a refusal ends the case if none is right."""
+    """Return one array of the producer for each element type, with whether the import is shared.
+
+    Arrays that are not exchanged correctly alone are left out. Raise :class:`Refused` if none remains.
+    """
     found: list[tuple[Source, bool]] = []
     for number, name in enumerate(exchange.producer.candidate_dtypes):
         for form in (_FORMS[number % len(_FORMS)], _FORMS[0]):
@@ -296,12 +299,12 @@ def _right_alone(exchange: Exchange) -> list[tuple[Source, bool]]:
             found.append((source, shared))
             break
     if not found:
-        raise Refused(f"no array of {exchange.producer.name} is exchanged rightly alone")
+        raise Refused(f"no array of {exchange.producer.name} is exchanged correctly alone")
     return found
 
 
 def _looked_at(exchange: Exchange, source: Source, is_shared: bool) -> Any:
-    """Return the import of an array, if it describes that array."""
+    """Return the import of an array. Raise if it does not describe that array."""
     taken = exchange.take(source, promised=_BESIDE_OTHERS)
     view = exchange.look(taken)
     exchange.expect_handed(source)
@@ -325,7 +328,7 @@ def _looked_at(exchange: Exchange, source: Source, is_shared: bool) -> Any:
     cases=lambda env: every(_beside_reference(env), build=BUILDS),
 )
 def test_release_after_main(exchange: Exchange) -> None:
-    """An import that a thread releases when the main thread has ended already lets the interpreter end cleanly."""
+    """Two libraries must let the interpreter exit cleanly if a thread releases an import after the main thread has ended."""
     source = exchange.source()
     if isinstance(exchange.producer, ReferenceAdapter):
         source.array.override = {"deleter": Deleter.NATIVE}
@@ -339,12 +342,12 @@ def _release_last(held: list[Any]) -> None:
 
 
 def _links(pair: Pair) -> tuple[str, ...]:
-    """By what the array enters the first of the two libraries."""
+    """Return the protocols by which the array can enter the first library."""
     return tuple(protocol.value for protocol in pair.producer.sides[pair.device].imports)
 
 
 def _chains(env: Environment) -> Iterator[Pair]:
-    """Two libraries in a row that pass on by DLPack what they were given."""
+    """Yield pairs of libraries that can pass an import on by DLPack."""
     return (p for p in env.pairs(Protocol.DLPACK) if Protocol.DLPACK in p.target.exports)
 
 
@@ -359,9 +362,9 @@ def _chains(env: Environment) -> Iterator[Pair]:
     cases=lambda env: every(_chains(env), entry=_links, build=BUILDS),
 )
 def test_chain(exchange: Exchange) -> None:
-    """An array that passed through two libraries is released once, by a thread without the GIL.
+    """Two libraries must release an array that passed through both exactly once, from a thread that does not hold the GIL.
 
-    Each link holds the one before it. The last is released by its C function, called with the lock let go.
+    Each import holds the one before it. The deleter of the last one is called as a C function, with the GIL released.
     """
     reference = exchange.library(REFERENCE)
     source = exchange.make(reference)
@@ -374,7 +377,7 @@ def test_chain(exchange: Exchange) -> None:
 
 
 def _pass_on(exchange: Exchange, reference: Any, source: Source) -> Imported:
-    """Reference → first library → second library → reference; only the last link is held from here."""
+    """Pass an array from the reference through both libraries to the reference. Only the last import is held."""
     entry = Protocol(exchange.option("entry"))
     first, second = exchange.producer, exchange.consumer
     try:
@@ -389,12 +392,12 @@ def _pass_on(exchange: Exchange, reference: Any, source: Source) -> Imported:
         raise
     except Exception as error:
         exchange.check_context(error)
-        raise Refused(f"the chain ends on the way: {brief(error)}") from error
+        raise Refused(f"a library in the chain refuses: {brief(error)}") from error
     return back
 
 
 def _takers_of_capsules(env: Environment) -> Iterator[Pair]:
-    """Consumers that take bare capsules; the reference's own call is for host memory only."""
+    """Yield consumers that take bare capsules. The reference's own call is for host memory only."""
     for pair in env.imports(Protocol.DLPACK, on=(Device.HOST, Device.CUDA)):
         if pair.consumer.has(Trait.CAPSULES) and (pair.device is Device.HOST or pair.consumer.name != REFERENCE):
             yield pair
@@ -408,7 +411,7 @@ def _takers_of_capsules(env: Environment) -> Iterator[Pair]:
     cases=lambda env: every(_takers_of_capsules(env), build=BUILDS),
 )
 def test_capsule_race(exchange: Exchange) -> None:
-    """Of eight threads that take the same capsule at once exactly one gets it, and its array is released once."""
+    """A consumer must give a capsule that eight threads take at once to exactly one thread, and must release the array once."""
     source = exchange.source()
     for _ in range(_EXPORTS):
         _race(exchange, source)
@@ -430,7 +433,7 @@ def _race(exchange: Exchange, source: Source) -> None:
             Code.CAPSULE_TAKEN_TWICE if winners else Code.REFUSED_BESIDE_THREADS,
             "DLP-25",
             role=Role.CONSUMER,
-            reason="several threads take over one capsule" if winners else "of several threads none gets the capsule",
+            reason="several threads consume one capsule" if winners else "none of several threads gets the capsule",
             expected=f"1 import and {THREADS - 1} refusals",
             seen=f"{len(winners)} imports; refusals: {'; '.join(sorted(losers)) or 'none'}",
             given="",

@@ -1,7 +1,7 @@
-"""Family ``use``: what users do with an import, beside arrays of their own.
+"""Family ``use``: operations of users on an import, together with arrays of the consumer's own.
 
-The expected elements are computed by the suite from bytes. A failure counts only if the same operation goes well on two arrays of the
-consumer's own: one that fails there too is a fault of the environment.
+The suite computes the expected elements from bytes. A failure counts only if the same operation works on two arrays of the
+consumer's own. If it fails there too, the environment is at fault.
 """
 
 from __future__ import annotations
@@ -28,10 +28,10 @@ from .test_pointer import both_have
 
 _KIND = dtype("int32")
 _CODES = {"int32": "i", "int64": "q", "float32": "f", "float64": "d"}
-"""How :mod:`struct` writes a number of each element type that is added and stacked."""
+"""The :mod:`struct` code of each element type that is added and stacked."""
 _FORM = Layout("c-order", (3, 4))
 _GIVEN = tuple(range(1, 13))
-"""The elements of the producer's array. Those of the consumer's own are 1000 times as large; every sum of two is exact in float32."""
+"""The elements of the producer's array. Those of the consumer's own array are 1000 times as large, so every sum is exact in float32."""
 
 
 def _words(numbers: Iterable[int], kind: DType = _KIND) -> bytes:
@@ -40,9 +40,10 @@ def _words(numbers: Iterable[int], kind: DType = _KIND) -> bytes:
 
 @dataclass(frozen=True)
 class Operation:
-    """One thing to do with an import. ``results`` are arrays, ``expected`` the elements of each, from those of own array and import.
+    """One operation on an import.
 
-    ``told`` says what is done, as the subject of a sentence; ``given`` what is special about the import then.
+    ``results`` returns arrays, and ``expected`` the elements of each, computed from the elements of the own array and of the import.
+    ``told`` describes the operation as the subject of a sentence, and ``given`` the import.
     """
 
     trait: Trait
@@ -88,22 +89,22 @@ OPERATIONS = {
 
 
 def _can(*names: str) -> Callable[[Pair], tuple[str, ...]]:
-    """An axis: those of these operations that the consumer has."""
+    """Return an axis of cases: the operations of ``names`` that the consumer has."""
     return lambda pair: tuple(name for name in names if pair.consumer.has(OPERATIONS[name].trait))
 
 
 Twin = Callable[[], Any]
-"""Makes an array of the consumer's own that is special in the same way as the import."""
+"""A function that makes an array of the consumer's own with the same special property as the import."""
 
 
 def _expect_operation(
     exchange: Exchange, operation: Operation, source: Source, taken: Any, *, own: tuple[Any, Numbers] | None = None,
     given: Numbers | None = None, twin: Twin | None = None,
 ) -> None:  # fmt: skip
-    """The operation on the import gives what our own computation gives, if it does so on arrays of the consumer's own.
+    """Raise unless the operation on the import gives the elements that the suite computes, as it does on arrays of the consumer's own.
 
-    ``own`` is the other operand with its elements, and ``given`` the elements of ``taken``, where that is not the import itself. An operation that fails on
-    packed arrays of the usual element type is a fault of the environment; others are not in every library.
+    ``own`` is the other operand with its elements. ``given`` are the elements of ``taken``, where that is not the import itself. If the operation fails
+    on the consumer's own packed arrays of the usual element type, the environment is at fault. If it fails on other own arrays, the library lacks it.
     """
     consumer, kind = exchange.consumer, source.dtype
     given = _numbers(source.values, kind) if given is None else given
@@ -125,24 +126,26 @@ def _expect_operation(
     except Inconclusive as lacking:
         if is_usual:
             raise
-        raise Refused(f"{consumer.name} does not do that with such arrays of its own: {lacking}") from lacking
+        raise Refused(
+            f"{consumer.name} does not support the operation on such arrays of its own: {lacking}"
+        ) from lacking
 
 
 def _wrong(exchange: Exchange, operation: Operation, source: Source, wanted: bytes, seen: bytes) -> None:
     exchange.expect_handed(source)
     fail(
-        Code.VALUES_CHANGED, exchange.reading(), role=Role.CONSUMER, reason=f"{operation.told} gives other elements",
+        Code.VALUES_CHANGED, exchange.reading(), role=Role.CONSUMER, reason=f"{operation.told} gives wrong elements",
         expected=show(wanted, source.dtype, limit=24), seen=show(seen, source.dtype, limit=24), accused=exchange.reader_at_fault(),
     )  # fmt: skip
 
 
 def _thousands(given: Numbers) -> Numbers:
-    """The elements of the consumer's own array."""
+    """Return the elements of the consumer's own array."""
     return tuple(1000 * (index + 1) for index in range(len(given)))
 
 
 def _own(exchange: Exchange, kind: DType, shape: tuple[int, ...], numbers: Numbers) -> Any:
-    """A packed array of the consumer's own."""
+    """Return a packed array of the consumer's own."""
     return exchange.consumer.array(kind, shape, _words(numbers, kind), exchange.device)
 
 
@@ -153,7 +156,7 @@ def _numbers(data: bytes, kind: DType = _KIND) -> Numbers:
 def _trouble(
     exchange: Exchange, operation: Operation, kind: DType, shape: tuple[int, ...], given: Numbers, twin: Twin | None
 ) -> str:  # fmt: skip
-    """What is wrong with the operation on two arrays of the consumer's own; empty if nothing is."""
+    """Describe the failure of the operation on two arrays of the consumer's own. The text is empty if it works."""
     library, numbers = exchange.consumer, _thousands(given)
     try:
         other = twin() if twin is not None else _own(exchange, kind, shape, given)
@@ -162,12 +165,12 @@ def _trouble(
     except Exception as error:
         return f"an operation of {library.name} fails on arrays of its own: {brief(error)}"
     if seen != [_words(result, kind) for result in operation.expected(numbers, given)]:
-        return f"an operation of {library.name} computes something else on arrays of its own"
+        return f"an operation of {library.name} gives wrong elements on arrays of its own"
     return ""
 
 
 def _source(exchange: Exchange, *, form: Layout = _FORM, first: int = 1, readonly: bool = False) -> Source:
-    """The producer's array of the case's element type, whose block counts from ``first`` on."""
+    """Return the producer's array of the case's element type. The elements of its block count from ``first``."""
     kind = dtype(exchange.option("dtype", _KIND.name))
     block = _words(range(first, first + form.elements), kind)
     return exchange.make(exchange.producer, kind=kind, form=form, block=block, readonly=readonly)
@@ -182,11 +185,11 @@ READONLY, PART, TWO = "readonly", "part", "two-imports"
 _GIVENS = {
     **dict.fromkeys(_LAYOUTS, "an import with strides"), READONLY: "a read-only array", PART: "a view of an import", TWO: "two imports",
 }  # fmt: skip
-"""What is special about the import. Arithmetic that reads strides wrongly does so for every layout, which is one cause."""
+"""The special property of the import. All layouts share one text: arithmetic that misreads strides does so for each of them, by one cause."""
 
 
 def _operations(env: Environment) -> Iterator[Draft]:
-    """One element type and a packed array with every pair; other imports and element types with the reference on one side."""
+    """Yield a packed array of one element type for every pair, and other imports and element types for pairs with the reference."""
     pairs = tuple(filter(_both_count, env.pairs()))
     shown = tuple(pair for pair in pairs if pair.with_reference)
     operation = _can("add", "stack")
@@ -200,7 +203,7 @@ def _never(pair: Pair) -> bool:
 
 
 def _arrays(pair: Pair) -> tuple[str, ...]:
-    """Layouts, a read-only array, a view that the consumer makes of its import, and two imports at once."""
+    """Return the special imports: layouts, a read-only array, a view that the consumer makes of its import, and two imports at once."""
     found = tuple(name for name in _LAYOUTS if name in pair.source.layouts and name in pair.target.layouts)
     found += (READONLY,) if pair.producer.has(Trait.READONLY) else ()
     return found + ((PART,) if "misaligned" in pair.target.layouts else ()) + (TWO,)
@@ -220,9 +223,9 @@ def _types(pair: Pair) -> tuple[str, ...]:
     cases=_operations,
 )
 def test_own_arrays(exchange: Exchange) -> None:
-    """An import is added to an array of the consumer's own and stacked with it, in either order, and the elements are right.
+    """A consumer must compute the right elements when it adds an import to an array of its own or stacks them, in either order.
 
-    So is a view of an import, and two imports with each other. The array of the producer has its elements still.
+    The same holds for a view of an import, and for two imports. The producer's array must be unchanged.
     """
     operation, name = OPERATIONS[exchange.option("operation")], exchange.option("array", "c-order")
     if name in _GIVENS:
@@ -244,7 +247,7 @@ def test_own_arrays(exchange: Exchange) -> None:
 
 
 def _twin(exchange: Exchange, name: str, source: Source) -> Twin | None:
-    """An array of the consumer's own of the layout, or read-only if it knows that."""
+    """Return a function that makes an array of the consumer's own with this layout, or a read-only one if the library has them."""
     library = exchange.consumer
     locked = name == READONLY and Trait.READONLY in library.traits
     if name not in _LAYOUTS and not locked:
@@ -255,7 +258,7 @@ def _twin(exchange: Exchange, name: str, source: Source) -> Twin | None:
 
 
 def _expect_on_part(exchange: Exchange, operation: Operation, source: Source, taken: Any) -> None:
-    """The same with all rows of an import but the first."""
+    """Check the operation on a view of the import that leaves out the first row."""
     consumer, step = exchange.consumer, Index((slice(1, None), slice(None)))
     numbers = _numbers(source.values, source.dtype)
 
@@ -273,7 +276,7 @@ def _placed(env: Environment) -> Iterator[Draft]:
 
 
 def _elsewhere(pair: Pair) -> tuple[str, ...]:
-    """Imports to which a consumer may give another device: without elements, without dimensions, read-only."""
+    """Return imports for which a consumer may report another device: empty, zero-dimensional and read-only ones."""
     found = tuple(name for name in ("empty-rows", "scalar") if name in pair.source.layouts)
     return found + ((READONLY,) if pair.producer.has(Trait.READONLY) else ())
 
@@ -286,7 +289,7 @@ def _elsewhere(pair: Pair) -> tuple[str, ...]:
     cases=_placed,
 )
 def test_device(exchange: Exchange) -> None:
-    """The device that an import tells is equal to that of an array of the consumer's own in the same place."""
+    """A consumer must report a device for an import that is equal to the device of its own array in the same place."""
     name = exchange.option("array", "c-order")
     locked = name == READONLY
     if locked:
@@ -298,10 +301,10 @@ def test_device(exchange: Exchange) -> None:
     seen = exchange.using(lambda: consumer.device_of(taken), "asking for the device of the import")
     wanted = consumer.device_of(own)
     if wanted != consumer.device_of(exchange.make(exchange.consumer, seed=1).array):
-        raise Inconclusive(f"two arrays of {consumer.name}'s own tell different devices: {wanted!r}")
+        raise Inconclusive(f"two arrays of {consumer.name}'s own report different devices: {wanted!r}")
     if not (seen == wanted and wanted == seen):
         fail(
-            Code.WRONG_DEVICE, "DLP-42", role=Role.CONSUMER, reason="the import tells another device than an array of the consumer's own",
+            Code.WRONG_DEVICE, "DLP-42", role=Role.CONSUMER, reason="the import reports another device than an array of the consumer's own",
             expected=repr(wanted), seen=repr(seen), given="an import beside arrays of its own",
         )  # fmt: skip
 
@@ -311,7 +314,7 @@ def test_device(exchange: Exchange) -> None:
 
 _BLOCK = (80,)
 _OFFSETS = {"element": 0, "page": 256}
-"""Bytes between the data pointer of the capsule and element 0: those of one element, and the 256 that the header speaks of."""
+"""Bytes between the data pointer of the capsule and element 0. 0 stands for one element; ``dlpack.h`` mentions an alignment of 256 bytes."""
 _WORK = ("kernel", "add", "stack", "copy")
 
 
@@ -341,9 +344,9 @@ def _offsets(env: Environment) -> Iterator[Draft]:
     cases=_offsets,
 )
 def test_offset(exchange: Exchange) -> None:
-    """A kernel, arithmetic and a copy work on the elements at ``data + byte_offset``.
+    """A consumer must use the elements at ``data + byte_offset`` in kernels, arithmetic and copies.
 
-    The data pointer leads to other elements of the same block, which nothing may read or write.
+    The data pointer points to other elements of the same block, which the consumer must neither read nor write.
     """
     source = _with_offset(exchange, _OFFSETS[exchange.option("offset")])
     taken = exchange.take(source, promised="")
@@ -358,7 +361,10 @@ def test_offset(exchange: Exchange) -> None:
 
 
 def _with_offset(exchange: Exchange, nbytes: int) -> Source:
-    """An array of the reference, so many bytes into its block, or one element; the capsule's data pointer is the block's start."""
+    """Return an array of the reference that starts ``nbytes`` bytes into its block, or one element if that is 0.
+
+    The capsule's data pointer is the start of the block.
+    """
     kind = dtype(exchange.option("dtype", _KIND.name))
     size, ahead = len(_GIVEN), nbytes // kind.itemsize or 1
     form = Layout("offset", _BLOCK, (Index((slice(ahead, ahead + size),)),))
@@ -375,7 +381,7 @@ def _with_offset(exchange: Exchange, nbytes: int) -> Source:
 
 
 def _expect_incremented(exchange: Exchange, source: Source, taken: Any) -> None:
-    """The import has one more in each element, and so has the block if it is shared; nothing else has changed."""
+    """Raise unless each element of the import is one larger, also in the block if the import is shared, and no other byte has changed."""
     wanted = _words(number + 1 for number in _GIVEN)
     seen = exchange.read(taken)
     shared = not exchange.is_elsewhere(source, exchange.look(taken).address)
@@ -386,7 +392,7 @@ def _expect_incremented(exchange: Exchange, source: Source, taken: Any) -> None:
     fail(
         Code.WRITE_OUTSIDE if is_beside else Code.VALUES_CHANGED, exchange.reading(), role=Role.CONSUMER,
         reason="a kernel of the consumer writes other elements than those of the import" if is_beside else
-        "a kernel of the consumer computes something else on the import",
+        "a kernel of the consumer computes wrong elements on the import",
         expected=show(wanted, _KIND), seen=show(seen, _KIND),
     )  # fmt: skip
 
@@ -405,9 +411,9 @@ def _expect_incremented(exchange: Exchange, source: Source, taken: Any) -> None:
     ),
 )
 def test_copy(exchange: Exchange) -> None:
-    """A copy that the consumer makes of its import has the elements, and does not change with the producer's array.
+    """A consumer must copy an import with its elements, and the copy must not change with the producer's array.
 
-    A consumer that cannot copy an array of its own with this layout has no such operation.
+    A consumer that cannot copy an array of its own with this layout is not tested.
     """
     source, consumer = exchange.source(), exchange.consumer
     taken = exchange.take(source)
@@ -416,7 +422,7 @@ def test_copy(exchange: Exchange) -> None:
     copy = exchange.using(
         lambda: consumer.copied(taken), "copying the import", own=lambda: consumer.copied(exchange.make(consumer).array)
     )
-    _expect_copy(exchange, source, copy, "the copy of the import has other elements")
+    _expect_copy(exchange, source, copy, "the copy of the import has wrong elements")
     if Trait.IMMUTABLE in exchange.producer.traits:
         return
     exchange.rewrite(source)

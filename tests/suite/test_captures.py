@@ -236,9 +236,9 @@ def test_what_a_library_can_never_capture_is_done_by_us(reference_environment: E
     """The exchange is not accused of it, and the result says so."""
     results = run(reference_environment, invariant, _CopyingWaits, _ReadingWaits)
     assert {r.outcome for r in results} == {Outcome.PASS}
-    assert all("ours" in r.attachments["copy"] for r in results)
+    assert all("by the suite" in r.attachments["copy"] for r in results)
     if invariant == "capture.pipeline":
-        assert all("ours" in r.attachments["write"] for r in results)
+        assert all("by the suite" in r.attachments["write"] for r in results)
 
 
 def test_who_breaks_a_capture_with_imports_only_is_found_out(reference_environment: Environment) -> None:

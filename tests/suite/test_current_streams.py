@@ -64,9 +64,9 @@ def test_one_current_stream_for_all_threads_is_only_noted_where_nobody_promises_
             {"thread": "begun-inside"},
             "another stream is current",
         ),
-        ("leaves-in-any-order", "contexts-left", {"left": "out-of-order"}, "before the one inside of it"),
+        ("leaves-in-any-order", "contexts-left", {"left": "out-of-order"}, "before the inner one"),
         ("leaves-by-value-error", "contexts-left", {"left": "elsewhere"}, "in another thread"),
-        ("the-default-is-replaced", "default-read-only", {}, "nothing is raised"),
+        ("the-default-is-replaced", "default-read-only", {}, "raises no exception"),
         ("waits-for-no-stream", "wait-stream", {}, "overtakes"),
     ],
 )

@@ -180,7 +180,7 @@ def test_without_a_control_nothing_is_decided(sees: Callable[..., None]) -> None
     """All that was tried is told, with what came of it."""
     sees(lambda work: work)
     tried = [("a", lambda: LUCKY), ("b", lambda: ValueError("no"))]
-    told = "^the check could not be seen to fail: a: none, in order; b: ValueError: no$"
+    told = "^no control failed, so a pass proves nothing: a: none, in order; b: ValueError: no$"
     with pytest.raises(Inconclusive, match=told):
         evidence.overtaken(STREAMS, tried)  # type: ignore[arg-type]
     with pytest.raises(Inconclusive):
@@ -300,7 +300,7 @@ def test_a_producer_that_fails_with_a_flawless_consumer_is_to_blame(
     knowing = Named("one", traits=frozenset({Trait.CURRENT_STREAM} if how is How.INSIDE else ()))
     found, note = blamed(sees, setting(protocol, how=how, producer=knowing), producer=OVERTAKEN)
     assert judged(found) == (code, clause, inside if how is How.INSIDE else outside, Side.PRODUCER)
-    assert note == "one to the reference: out of order, nothing waits; the reference to two: in order"
+    assert note == "one to the reference: wrong order, no wait observed; the reference to two: in order"
 
 
 @pytest.mark.parametrize(
@@ -324,7 +324,7 @@ def test_a_consumer_that_fails_with_a_flawless_producer_is_to_blame(
     found, note = blamed(sees, setting(protocol), consumer=TOO_LATE)
     assert judged(found) == (Code.STALE_READ, clause, Level.MUST, Side.CONSUMER)
     assert found.reason == "too early"
-    assert note == "one to the reference: in order; the reference to two: out of order, though the calling thread waits"
+    assert note == "one to the reference: in order; the reference to two: wrong order, though the calling thread blocks"
 
 
 def test_a_failure_tells_what_was_read_and_which_stream_was_not_waited_for(sees: Callable[..., None]) -> None:
@@ -349,7 +349,7 @@ def test_a_consumer_owes_nothing_where_no_stream_is_named(
 
 def test_an_exception_with_a_flawless_partner_shows_nothing_about_order(sees: Callable[..., None]) -> None:
     """Nobody is accused then."""
-    with pytest.raises(Inconclusive, match=r"which side is at fault cannot be told: .* two: ValueError: no$"):
+    with pytest.raises(Inconclusive, match=r"the trials do not show which side is at fault: .* two: ValueError: no$"):
         blamed(sees, setting(), consumer=ValueError("no"))
 
 
@@ -367,7 +367,7 @@ def test_where_both_do_their_part_the_contract_has_a_gap(
     """That is observed, and nobody is accused."""
     found, note = blamed(sees, setting(protocol))
     assert judged(found) == (Code.STALE_READ, clause, Level.OBSERVED, Side.NEITHER)
-    assert found.reason == "too early: each side does its part with the reference, so the contract leaves a gap"
+    assert found.reason == "too early: each side is correct with the reference, so the specification leaves a gap"
     assert note == "one to the reference: in order; the reference to two: in order"
 
 

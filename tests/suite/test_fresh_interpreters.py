@@ -143,7 +143,9 @@ def test_a_kernel_that_fails_alone_too_is_the_environments_fault(monkeypatch: py
     """The order of imports has nothing to do with it, and no library either."""
     result = beside(monkeypatch, KERNEL, KERNEL)
     assert result.outcome is Outcome.INCONCLUSIVE
-    assert result.reason.startswith("environment: two/cuda: a kernel fails on the library's own array, also alone")
+    assert result.reason.startswith(
+        "environment: two/cuda: a kernel fails on the library's own array, also when the library is imported alone"
+    )
 
 
 @pytest.mark.parametrize("outcome", ["raised", "wrong"])

@@ -82,13 +82,13 @@ def maker(library: ReferenceAdapter, kept: list[Any], **replaced: Any) -> Maker:
 
 def test_memory_that_is_not_given_out_again_is_no_past() -> None:
     """The case says so, and passes nothing."""
-    with pytest.raises(Inconclusive, match="makes no new array"):
+    with pytest.raises(Inconclusive, match="does not reuse the memory"):
         with_past(maker(ReferenceAdapter(), []), History.CACHED)
 
 
 def test_an_import_at_another_address_is_no_past() -> None:
     """It would be exported as an array of the library's own."""
-    with pytest.raises(Refused, match="copies what it imports"):
+    with pytest.raises(Refused, match="copies its imports"):
         with_past(maker(ReferenceAdapter(), []), History.REEXPORT)
 
 
@@ -128,7 +128,7 @@ def test_a_library_that_does_not_let_go_makes_no_array_that_is_known_to_be_new()
     library = Keeping()
     library.lets_go = False
     library.kept.append(ReferenceAdapter.operand(library, INT32, SHAPE, Device.SIMULATED))
-    with pytest.raises(Inconclusive, match="keeps 1 objects"):
+    with pytest.raises(Inconclusive, match="still caches 1 objects"):
         fresh(library)
 
 

@@ -184,7 +184,10 @@ def test_a_call_that_did_not_return_by_itself_waits_on_the_host(
 
 def test_a_latch_that_let_go_before_anything_was_seen_is_a_disturbance(answer: Callable[..., None]) -> None:
     """While the first was being queued, or before the second side's stream had been looked at."""
-    for held, told in (([False], "before what comes first had been queued"), ([True, False], "had been looked at")):
+    for held, told in (
+        ([False], "before the first operation was queued"),
+        ([True, False], "second stream was checked"),
+    ):
         streams = PaperStreams(done=(True,))
         streams.held["latch"] = held
         answer(RETURNED)
@@ -197,7 +200,7 @@ def test_a_latch_that_let_go_although_nobody_burnt_time_is_a_disturbance(answer:
     """A call that waits with the GIL held burns what the latch holds, or a good part of it."""
     streams = PaperStreams()
     answer(Called(None, None, 1, True, int(BURNT_NANOSECONDS) - 1))
-    with pytest.raises(Disturbed, match="though it did not wait"):
+    with pytest.raises(Disturbed, match="though the call did not wait"):
         seen(streams)
     answer(Called(None, None, 1, False, 0))
     assert seen(streams).wait is Wait.HOST, "one that let go of the GIL was watched"

@@ -115,7 +115,7 @@ def test_two_innocent_sides_mean_a_gap_in_the_contract() -> None:
     setting = Setting(flawless, flawless, Protocol.CAI, Device.SIMULATED)
     exchange = type("Exchange", (), {"notes": {}})()
     seen = observation.Seen(Wait.NONE, in_order=False)
-    with pytest.raises(Exception, match="the contract leaves a gap") as caught:
+    with pytest.raises(Exception, match="the specification leaves a gap") as caught:
         evidence.blame(exchange, setting, Forward, seen, reason="too early", expected="the new data")  # type: ignore[arg-type]
     assert caught.value.level is Level.OBSERVED  # type: ignore[attr-defined]
 
@@ -126,7 +126,9 @@ def test_a_pass_without_a_control_is_none(monkeypatch: pytest.MonkeyPatch, run_r
     monkeypatch.setattr(test_ordering, "without_wait", as_it_is)
     results = run_reference("ordering.handover", devices=(Device.SIMULATED,))
     assert {r.outcome for r in results} == {Outcome.INCONCLUSIVE}
-    assert all("could not be seen to fail: as it is: event-wait, in order" in r.reason for r in results)
+    assert all(
+        "no control failed, so a pass proves nothing: as it is: event-wait, in order" in r.reason for r in results
+    )
 
 
 def test_every_pass_shows_its_control(run_reference: Runner) -> None:
@@ -194,7 +196,7 @@ def test_a_disturbed_observation_is_not_a_verdict(monkeypatch: pytest.MonkeyPatc
         return latches[-1]
 
     monkeypatch.setattr(DEVICE, "hold", held)
-    with pytest.raises(Inconclusive, match="a latch's time was up"):
+    with pytest.raises(Inconclusive, match="a latch expired"):
         observation.observe(DEVICE, lambda: _Early(lambda: latches[-2].release()))
 
 

@@ -298,7 +298,7 @@ def test_the_one_after_whom_the_context_was_there_is_named(monkeypatch: pytest.M
     """The first step after which it was seen."""
     later = {"after": "two imported an array", "first_gpu": True}
     answer(monkeypatch, CLEAN, {"after": "one made an array", "first_gpu": True}, later, RIGHT)
-    assert judged("untouched").seen == "one after one made an array"
+    assert judged("untouched").seen == "a context after one made an array"
 
 
 def test_a_death_is_a_violation(monkeypatch: pytest.MonkeyPatch) -> None:
