@@ -405,7 +405,7 @@ def test_a_view_of_a_read_only_import_is_read_only() -> None:
     """Else the memory is written through it."""
     result = run(all_faults()["combination.PartsCanBeWritten"], access="readonly")
     assert (result.code, result.level, result.reason) == (
-        Code.READONLY_LOST.value, Level.SHOULD, "a view of a read-only import can be written",
+        Code.READONLY_LOST.value, Level.SHOULD, "a view of a read-only import is writable",
     )  # fmt: skip
 
 
