@@ -249,7 +249,7 @@ def test_optional_keys(exchange: Exchange) -> None:
     cases=lambda env: every(env.dictionaries(), version=("0", "1", "2", "3", "4")),
 )
 def test_versions(exchange: Exchange) -> None:
-    """A consumer must read a dictionary of version 3, and must not refuse it for a newer version.
+    """A consumer must read a dictionary of version 3, and must not refuse one of a newer version.
 
     Versions 0 to 2 describe a plain array in the same way. A consumer may refuse them, and the suite records that.
     """

@@ -61,7 +61,7 @@ def _claim(first: str, second: str, *also: str, **axes: Any) -> Planner:
 
 
 def _common(pair: Pair) -> tuple[str, ...]:
-    """An axis: element types that both libraries have on any device; those in the examples of the pages come first."""
+    """Return an axis: element types that both libraries have on any device; those in the examples of the pages come first."""
     sides = [lib.sides.get(pair.device) or lib.sides[Device.HOST] for lib in (pair.producer, pair.consumer)]
     names = [name for name in sides[0].dtypes if name in sides[1].dtypes]
     return tuple(sorted(names, key=lambda name: name not in _SHOWN))

@@ -115,13 +115,13 @@ def _of_pair(pair: Pair) -> Iterator[Draft]:
     repeats=dict.fromkeys(one.invariant for one in REPEATED if one.invariant != EXCHANGE),
 )
 def test_exchange(exchange: Exchange) -> None:
-    """An array that is special in two respects must arrive unchanged or be refused, and must be released once.
+    """A producer and a consumer must hand over an array that is special in two respects unchanged or refuse it, and must release it once.
 
     The factors are element type, layout, rank, size, offset, access, content, form of capsule or dictionary, path, count and place.
-    The points cover every pair of levels that the two libraries can have. Each exchange is checked in full: the call, the capsule,
-    address, shape, strides, element type, values, flags, memory around the view, the base of a view, and release. A consumer may copy
-    an array that is misaligned or not row-major. The family ``lifetime`` checks the time of a release. After a failure the case sets
-    one level after the other to its default, and keeps the default if the failure remains. It reports the levels that are left.
+    The points cover every pair of levels that the two libraries can have. Each exchange is checked in full: call, capsule, address, shape,
+    strides, element type, values, flags, surrounding memory, base of a view, and release. A consumer may copy an array that is misaligned
+    or not row-major. The family ``lifetime`` checks the time of a release. After a failure the case sets one level after the other to its
+    default, and keeps the default if the failure remains. It reports the levels that are left.
     """
     point = Point.of(exchange.case.parameters)
     inside = point.without("place")
@@ -363,7 +363,7 @@ def _repeat(exchange: Exchange, point: Point, known: Known, place: str, checks: 
 
 
 def _shown_by_exchange(exchange: Exchange, at: Point, one: Repeated, failure: Failure) -> Failure | None:
-    """Return the failure of the plain exchange, if it is at least as serious as that of the check, so that one cause gives one failure."""
+    """Return the failure of the plain exchange if it is at least as serious as that of the check: one cause gives one failure."""
     if one.invariant == EXCHANGE:
         return None
     other = tried(exchange, at.without("content"), PLAIN)

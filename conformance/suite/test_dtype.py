@@ -274,7 +274,10 @@ _NARROW = {
     cases=lambda env: every(env.imports(Protocol.DLPACK), elements=tuple(_NARROW)),
 )
 def test_sub_byte_import(exchange: Exchange) -> None:
-    """A consumer must refuse a 4- or 6-bit float type with 8 bits. With its own bits it must read it as that type, or refuse it."""
+    """A consumer must refuse a 4- or 6-bit float type that declares 8 bits.
+
+    With the right number of bits the consumer must read the elements as that type, or refuse them.
+    """
     code, bits, lanes = _NARROW[exchange.option("elements")]
     count = 8 // lanes
     source = exchange.crafted(

@@ -316,7 +316,7 @@ def _expect_released_once(early: int, calls: int) -> None:
 def test_current_stream(exchange: Exchange) -> None:
     """The current-stream function must return the stream that the library works on. For host memory any answer is valid."""
     thing = exchange.producer.tabled(exchange.source().array)
-    out = ctypes.c_void_p(0xDEAD)
+    out = ctypes.c_void_p(0xDEAD)  # a value that no stream has, to see whether the function writes its answer
     call = exchange_api.CURRENT_STREAM(_table(exchange, thing).functions[STREAM])
     _call(exchange, STREAM, call, exchange.device.dlpack_type, 0, ctypes.byref(out))
     if out.value == 0xDEAD:

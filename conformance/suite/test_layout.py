@@ -205,7 +205,7 @@ def test_empty_export(exchange: Exchange) -> None:
     ),
 )
 def test_unit_strides_export(exchange: Exchange) -> None:
-    """Strides of dimensions of size 1 must not affect the export or the elements of an array."""
+    """Strides of size-1 dimensions must not affect the export or the elements of an array."""
     plain = exchange.source()
     exchange.take(plain)
     strides = _with_odd_strides(plain, exchange.option("stride"))
@@ -231,7 +231,7 @@ _MEANINGLESS = "an array with arbitrary strides in dimensions of size 0 or 1"
 
 
 def _makeable_strides(pair: Pair) -> tuple[str, ...]:
-    """An axis: the odd strides that the producer can give a dimension. Negative ones are left out: not every producer can make them."""
+    """Return an axis: the odd strides that the producer can give a dimension. Negative ones are left out: not every producer can make them."""
     whole = ("zero", "odd", "huge")
     return (*whole, "split") if pair.producer.has(Trait.BYTE_STRIDES) else whole
 
@@ -286,7 +286,7 @@ _PARTIAL_STRIDES = "an array with strides that are no multiple of the element si
 
 
 def _expressible(*names: str) -> Callable[[Pair], tuple[str, ...]]:
-    """An axis: the layouts out of ``names`` that the producer can make.
+    """Return an axis: the layouts out of ``names`` that the producer can make.
 
     Negative strides only for consumers that have such views; ``pointer.values`` covers the others.
     """
@@ -363,7 +363,7 @@ def test_unit_strides_import(exchange: Exchange) -> None:
 
 
 def _statable_strides(pair: Pair) -> tuple[str, ...]:
-    """An axis: the odd strides that the protocol can express."""
+    """Return an axis: the odd strides that the protocol can express."""
     return (*ODD_STRIDES, "split") if pair.protocol is Protocol.CAI else tuple(ODD_STRIDES)
 
 
@@ -662,7 +662,7 @@ _EMPTY_SPELLINGS = {
 
 
 def _empty_spellings(pair: Pair) -> tuple[str, ...]:
-    """An axis: the forms of the protocol. The CUDA Array Interface fixes the pointer (CAI-06), and DLPack requires the strides."""
+    """Return an axis: the forms of the protocol. The CUDA Array Interface fixes the pointer (CAI-06), and DLPack requires the strides."""
     return ("null-pointer", "valid-pointer") if pair.protocol is Protocol.DLPACK else ("no-strides", "strides")
 
 

@@ -937,6 +937,7 @@ def _for_exit(exchange: Exchange) -> Source:
 
 
 def _keep(thing: Any) -> None:
+    # The interpreter clears sys.modules late in its exit, so the object dies among half-cleared modules.
     module = types.ModuleType(UNTIL_EXIT)
     module.thing = thing  # type: ignore[attr-defined]
     sys.modules[UNTIL_EXIT] = module

@@ -46,7 +46,7 @@ _REFUSED_EXPORT, _REFUSED_IMPORT, _OTHER_TYPE = "refused-export", "refused-impor
 
 
 def _by(pair: Pair) -> tuple[str, ...]:
-    """An axis: the paths that an exchange can take. Only the reference makes arrays that a consumer must refuse."""
+    """Return an axis: the paths that an exchange can take. Only the reference makes arrays that a consumer must refuse."""
     have = {level for _, levels in reach(pair).space.factors for level in levels}
     found = [name for name, point in _POINTS.items() if {level for _, level in point.changed} <= have]
     if pair.protocol is Protocol.DLPACK and pair.consumer.name == REFERENCE:

@@ -25,7 +25,7 @@ _PASTS = {
 
 
 def _histories(pair: Pair) -> tuple[str, ...]:
-    """An axis: the pasts that concern the memory of an array. A past write does not."""
+    """Return an axis: the pasts that concern the memory of an array. A past write does not."""
     return tuple(name for name in pasts(pair) if name in _PASTS)
 
 

@@ -61,28 +61,28 @@ def objects(env: Environment) -> Iterator[Pair]:
 
 
 def calls(pair: Pair) -> tuple[str, ...]:
-    """An axis: the names of the consumer's calls."""
+    """Return an axis: the names of the consumer's calls."""
     return pair.target.called.calls
 
 
 def arrays(pair: Pair) -> tuple[str, ...]:
-    """An axis: the layouts that the producer can make, and a read-only array if it has such arrays."""
+    """Return an axis: the layouts that the producer can make, and a read-only array if it has such arrays."""
     locked = (READONLY,) if pair.producer.has(Trait.READONLY) else ()
     return tuple(name for name in ARRAYS if name in pair.source.layouts) + locked
 
 
 def further(pair: Pair) -> tuple[str, ...]:
-    """An axis: the layouts out of :data:`FURTHER` that the producer can make."""
+    """Return an axis: the layouts out of :data:`FURTHER` that the producer can make."""
     return tuple(name for name in FURTHER if name in pair.source.layouts)
 
 
 def _packed(pair: Pair) -> tuple[str, ...]:
-    """An axis: a packed array, which is a vector in a library with only one dimension."""
+    """Return an axis: a packed array, which is a vector in a library with only one dimension."""
     return next(((name,) for name in ("c-order", "vector") if name in pair.source.layouts), ())
 
 
 def _types(pair: Pair) -> tuple[str, ...]:
-    """An axis: all element types but the usual one. A consumer that reads an object directly has its own table of element types."""
+    """Return an axis: all element types but the usual one. A consumer that reads an object directly has its own table of element types."""
     return tuple(name for name in pair.source.dtypes if name != PLAIN_DTYPE)
 
 
@@ -147,7 +147,7 @@ def _never(pair: Pair) -> bool:
 
 
 def _one_call(pair: Pair) -> tuple[str, ...]:
-    """An axis: the call that imports by DLPack, or the first one if there is none."""
+    """Return an axis: the call that imports by DLPack, or the first one if there is none."""
     names = calls(pair)
     return next(((name,) for name in names if name.endswith("from_dlpack")), names[:1])
 
@@ -202,7 +202,7 @@ def _told(env: Environment) -> Iterator[Draft]:
 
 
 def _refused_state(pair: Pair) -> tuple[str, ...]:
-    """An axis: the first state, which the protocols refuse."""
+    """Return an axis: the first state, which the protocols refuse."""
     return pair.source.counted_states[:1]
 
 

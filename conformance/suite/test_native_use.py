@@ -74,7 +74,7 @@ def _ordered(env: Environment) -> Iterator[Draft]:
 
 
 def _how(pair: Pair) -> tuple[str, ...]:
-    """An axis: inside the producer's stream context if it has one, so that its current stream is the one of the write."""
+    """Return an axis: inside the producer's stream context if it has one, so that its current stream is the one of the write."""
     return ((How.INSIDE if can_be_inside(pair.producer, pair.consumer, pair.protocol) else How.OUTSIDE).value,)
 
 
@@ -177,7 +177,7 @@ def _derived(pair: Pair) -> tuple[str, ...]:
 def test_subclass(exchange: Exchange) -> None:
     """A call for DLPack should use the ``__dlpack__`` of the object's own class, not that of its base class.
 
-    The method of the subclass refuses, as that of a class does whose elements differ from its memory.
+    The method of the subclass refuses, like that of a class with elements that differ from its memory.
     """
     call = call_of(exchange)
     asked: list[str] = []

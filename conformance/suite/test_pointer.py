@@ -215,7 +215,7 @@ def test_kernel_write_seen(exchange: Exchange) -> None:
     """A producer must see the elements that a kernel of the consumer writes, and no element outside of the view must change.
 
     Some arrays are aligned only to their element size. If the kernel also fails on the consumer's own arrays, the environment is at
-    fault, for example by a driver that is older than the compiler of the kernels.
+    fault. An example is a driver that is older than the compiler of the kernels.
     """
     source = exchange.source(kind=dtype("int32"))
     exchange.poke(source.address, _numbers(source.view.size, start=1))

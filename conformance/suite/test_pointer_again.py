@@ -37,7 +37,7 @@ _ARRAYS = {
 
 
 def _arrays(pair: Pair) -> tuple[str, ...]:
-    """An axis: the arrays that the consumer can distinguish. No clause covers a consumer's use of a dictionary's read-only bit."""
+    """Return an axis: the arrays that the consumer can distinguish. No clause covers a consumer's use of a dictionary's read-only bit."""
     locks = pair.consumer.has(Trait.READONLY) and pair.protocol is Protocol.DLPACK
     return tuple(name for name in _ARRAYS if name != READONLY or locks)
 

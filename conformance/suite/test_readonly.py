@@ -123,7 +123,7 @@ def test_legacy_export(exchange: Exchange) -> None:
 
 
 def _expect_refused_well(exchange: Exchange, source: Source, keywords: dict[str, Any]) -> None:
-    """Expect a ``BufferError``; a producer of an older edition may not know a keyword."""
+    """Fail unless the producer refuses with ``BufferError``. A producer of an older edition of the standard may not know a keyword."""
     offer = exchange.offer(source)
     try:
         with exchange.step(Doing.EXPORT, Role.PRODUCER):
@@ -374,7 +374,7 @@ def _is_said(exchange: Exchange, source: Source) -> bool:
 
 
 def _onward(pair: Pair) -> tuple[str, ...]:
-    """An axis: the protocols by which the consumer can export its import again."""
+    """Return an axis: the protocols by which the consumer can export its import again."""
     return tuple(protocol.value for protocol in pair.target.exports)
 
 
