@@ -1,6 +1,6 @@
-"""Family ``argument``: objects with the array interface that a library's kernels take as arguments, without making an array of them.
+"""Family ``argument``: objects with the CUDA Array Interface that a library passes to its kernels without making an array of them.
 
-What a kernel finds at the address, and when, is the question of ``ordering.handover`` with ``kernel``.
+``ordering.handover`` with ``kernel`` checks the order and the elements that such a kernel reads.
 """
 
 from __future__ import annotations
@@ -22,12 +22,12 @@ _ON = (Device.CUDA, Device.SIMULATED)
 
 
 def _pairs(env: Environment) -> Iterator[Pair]:
-    """Every producer with each library that has such kernels."""
+    """Yield every producer with each library that has such kernels."""
     return filter(takes_arguments, env.pairs(Protocol.CAI, on=_ON))
 
 
 def _address(exchange: Exchange, source: Source, promised: str = "") -> int:
-    """What a kernel of the consumer's gets for the producer's array; a refusal ends the case."""
+    """Return the address that a kernel of the consumer gets for the producer's array; a refusal ends the case."""
     kernel_control.expect_kernels(exchange, exchange.consumer)
     offer = exchange.offer(source)
     argument = exchange.accepting(
@@ -46,7 +46,7 @@ def _address(exchange: Exchange, source: Source, promised: str = "") -> int:
     cases=lambda env: every(_pairs(env), layout=layouts("c-order", *OFFSET, "reversed-rows")),
 )
 def test_address(exchange: Exchange) -> None:
-    """A kernel that is given the producer's object gets the address of its first element."""
+    """A consumer must pass the address of element 0 to its kernel when the kernel gets the producer's object as an argument."""
     source = exchange.source()
     address = _address(exchange, source)
     if address == source.address:
@@ -56,7 +56,7 @@ def test_address(exchange: Exchange) -> None:
         Code.WRONG_ADDRESS,
         "CAI-32",
         role=Role.CONSUMER,
-        reason="a kernel of the consumer gets another address than the published one",
+        reason="the consumer passes its kernel a different address than the producer publishes",
         expected=f"element 0 at {source.address:#x}",
         seen=f"element 0 at {address:#x}",
         accused=exchange.reader_at_fault(),
@@ -71,7 +71,10 @@ def test_address(exchange: Exchange) -> None:
     cases=lambda env: every(_pairs(env), layout=layouts(*EMPTY)),
 )
 def test_empty(exchange: Exchange) -> None:
-    """An array without elements is an argument like any other: a kernel gets the address that is published, which is 0 as a rule."""
+    """A consumer should pass an array without elements to its kernel, with the address that the producer publishes.
+
+    This address is usually 0.
+    """
     source = exchange.source()
     address = _address(exchange, source, promised="CAI-07")
     published = exchange.handed.address if exchange.handed else 0
@@ -80,7 +83,7 @@ def test_empty(exchange: Exchange) -> None:
             Code.WRONG_ADDRESS,
             "CAI-07",
             role=Role.CONSUMER,
-            reason="a kernel of the consumer gets another address than the published one",
+            reason="the consumer passes its kernel a different address than the producer publishes",
             expected=hex(published),
             seen=hex(address),
             accused=exchange.reader_at_fault(),

@@ -1,4 +1,4 @@
-"""Family ``cai``: what a CUDA Array Interface dictionary says, and what its readers make of it."""
+"""Family ``cai``: the content of CUDA Array Interface dictionaries, and how consumers read them."""
 
 from __future__ import annotations
 
@@ -32,14 +32,14 @@ from conformance.reference.memory import CudaMemory, Memory, simulated
     cases=lambda env: every(env.exports(Protocol.CAI), layout=layouts("c-order", "scalar", "empty", "stepped")),
 )
 def test_required_keys(exchange: Exchange) -> None:
-    """The attribute yields a dict that holds at least shape, typestr, data and version."""
+    """A producer must return a dict with at least the keys ``shape``, ``typestr``, ``data`` and ``version``."""
     described = exchange.dictionary_of(exchange.source())
     if not isinstance(described, dict):
         fail(
             Code.DICTIONARY_MALFORMED,
             "CAI-01",
             role=Role.PRODUCER,
-            reason="the attribute yields no dict",
+            reason="the attribute is not a dict",
             expected="a dict",
             seen=type(described).__name__,
             given="__cuda_array_interface__",
@@ -72,14 +72,15 @@ _KEYS = ("shape", "typestr", "data", "version", "strides", "descr", "mask", "str
     ),
 )
 def test_form(exchange: Exchange) -> None:
-    """Each key of a dictionary has exactly the form that the interface gives it: Python's own ints and tuples.
+    """A producer must give each key of the dictionary exactly the type and form that the interface specifies.
 
-    What the values mean is judged elsewhere. Of ``stream`` only the form is: an int that is not 0, or ``None``.
+    Numbers and tuples must be Python's own. Other invariants check the values. For ``stream`` this one checks only that it is ``None``
+    or an int other than 0.
     """
     key = exchange.option("key")
     described = exchange.dictionary_of(exchange.source())
     if not isinstance(described, dict):
-        raise Inconclusive(f"the attribute yields no dict but a {type(described).__name__}")
+        raise Inconclusive(f"the attribute is not a dict but a {type(described).__name__}")
     for problem in cai.problems(described):
         if problem.key.partition("[")[0] == key:
             fail(
@@ -103,7 +104,7 @@ def test_form(exchange: Exchange) -> None:
     ),
 )
 def test_device_address(exchange: Exchange) -> None:
-    """The published address is memory that the device reaches, by what the driver knows of it."""
+    """A producer must publish an address that the device can access. The suite asks the driver about the address."""
     source = exchange.source()
     address = _published_address(exchange, source)
     if not _memory(exchange).reaches(address):
@@ -111,32 +112,32 @@ def test_device_address(exchange: Exchange) -> None:
             Code.UNKNOWN_ADDRESS,
             "CAI-05",
             role=Role.PRODUCER,
-            reason="the producer publishes an address that is no memory of the device",
+            reason="the producer publishes an address that is not device memory",
             expected="an address that the driver knows",
             seen=hex(address),
         )
 
 
 def _published_data(exchange: Exchange, source: Source) -> Any:
-    """What the producer's dictionary has as ``data[0]``; undecided if that is not there."""
+    """Return ``data[0]`` of the producer's dictionary; raise ``Inconclusive`` if it is missing."""
     described = exchange.dictionary_of(source)
     try:
         return described["data"][0]
     except Exception as error:
-        raise Inconclusive(f"the dictionary has no address to judge: {brief(error)}") from error
+        raise Inconclusive(f"the dictionary has no readable address: {brief(error)}") from error
 
 
 def _published_address(exchange: Exchange, source: Source) -> int:
-    """The same as a number; undecided if it is none."""
+    """Return the published address as an int; raise ``Inconclusive`` if it is not a number."""
     address = _published_data(exchange, source)
     try:
         return int(address)
     except Exception as error:
-        raise Inconclusive(f"the dictionary has no address to judge: {brief(error)}") from error
+        raise Inconclusive(f"the dictionary has no readable address: {brief(error)}") from error
 
 
 def _memory(exchange: Exchange) -> Memory:
-    """The device's memory as our own instruments see it."""
+    """Return the suite's own access to the memory of the device."""
     return CudaMemory() if exchange.device is Device.CUDA else simulated()
 
 
@@ -148,7 +149,7 @@ def _memory(exchange: Exchange) -> Memory:
     cases=lambda env: every(env.exports(Protocol.CAI), layout=layouts(*EMPTY)),
 )
 def test_empty_address(exchange: Exchange) -> None:
-    """An array without elements publishes address 0."""
+    """A producer must publish address 0 for an array without elements."""
     address = _published_data(exchange, exchange.source())
     if not isinstance(address, int):
         fail(
@@ -178,7 +179,10 @@ def test_empty_address(exchange: Exchange) -> None:
     cases=lambda env: every(env.exports(Protocol.DLPACK, on=(Device.HOST,))),
 )
 def test_host_absent(exchange: Exchange) -> None:
-    """An array in plain host memory does not have the attribute: ``hasattr`` says no, and raises nothing."""
+    """A producer must not offer ``__cuda_array_interface__`` on an array in plain host memory.
+
+    ``hasattr`` must return ``False``, and the access must raise no other exception than ``AttributeError``.
+    """
     array = exchange.producer.exporter(exchange.source().array, Protocol.DLPACK)
     try:
         found = getattr(array, "__cuda_array_interface__", None)
@@ -188,7 +192,7 @@ def test_host_absent(exchange: Exchange) -> None:
             Code.DEFECT_EXCEPTION if unclean else Code.WRONG_EXCEPTION,
             "PY-01",
             role=Role.PRODUCER,
-            reason="a host array that is asked for the attribute raises something else than AttributeError",
+            reason="a host array raises an exception other than AttributeError for the attribute",
             expected="AttributeError",
             seen=brief(error),
             given=type(error).__name__ if unclean else "`__cuda_array_interface__` of an array in host memory",
@@ -198,17 +202,17 @@ def test_host_absent(exchange: Exchange) -> None:
             Code.HOST_ADDRESS,
             "CAI-05",
             role=Role.PRODUCER,
-            reason="the producer publishes an array in host memory as if the device could reach it",
+            reason="the producer publishes an array in host memory as device memory",
             expected="no attribute __cuda_array_interface__",
             seen=found,
         )
 
 
-# -- dictionaries that every reader has to take
+# -- dictionaries that every consumer must accept
 
 
 _OPTIONAL = ("strides", "descr", "mask", "stream")
-"""The keys that may be left out or be ``None``."""
+"""The keys that a dictionary may leave out or set to ``None``."""
 
 
 @invariant(
@@ -225,7 +229,10 @@ _OPTIONAL = ("strides", "descr", "mask", "stream")
     ),
 )
 def test_optional_keys(exchange: Exchange) -> None:
-    """A key that a dictionary need not have may be absent or ``None``; without strides an array is C-contiguous."""
+    """A consumer must accept a dictionary in which an optional key is absent or ``None``.
+
+    Without ``strides`` the array is C-contiguous.
+    """
     _expect_explicit_taken(exchange)
     key, absent = exchange.option("key"), exchange.option("form") == "absent"
     exchange.special(f"a dictionary without `{key}`" if absent else f"a dictionary with `{key}: None`")
@@ -242,9 +249,9 @@ def test_optional_keys(exchange: Exchange) -> None:
     cases=lambda env: every(env.dictionaries(), version=("0", "1", "2", "3", "4")),
 )
 def test_versions(exchange: Exchange) -> None:
-    """A dictionary of any version is read: 0 to 2 say nothing else about a plain array, and a newer one is no reason to refuse.
+    """A consumer must read a dictionary of version 3, and must not refuse one of a newer version.
 
-    Nobody has to take the older ones: that one is refused is observed.
+    Versions 0 to 2 describe a plain array in the same way. A consumer may refuse them, and the suite records that.
     """
     version = int(exchange.option("version"))
     changes: dict[str, Any] = {"version": version}
@@ -264,7 +271,7 @@ def test_versions(exchange: Exchange) -> None:
     cases=lambda env: every(env.dictionaries()),
 )
 def test_unknown_keys(exchange: Exchange) -> None:
-    """A key that the reader does not know changes nothing."""
+    """A consumer must ignore keys of the dictionary that it does not know."""
     exchange.take(exchange.source(), promised="")
     exchange.special("a dictionary with further keys")
     extra = {"offset": 4, "byte_offset": 4, "order": "F", "readonly": True, "some_later_key": object()}
@@ -272,14 +279,14 @@ def test_unknown_keys(exchange: Exchange) -> None:
 
 
 def _expect_explicit_taken(exchange: Exchange) -> None:
-    """The reader takes this layout with everything said; where it does not, the case ends."""
+    """End the case unless the consumer accepts this layout with all keys present."""
     source = exchange.crafted()
     source.array.cai_override = {"strides": source.strides, "descr": [("", source.dtype.typestr)]}
     exchange.take(source, promised="")
 
 
 def _expect_taken_right(exchange: Exchange, source: Source, promised: str) -> None:
-    """The dictionary is accepted, as the clause ``promised`` demands, and means the reference's array."""
+    """Fail unless the consumer accepts the dictionary, as the clause ``promised`` demands, and reads the reference's array."""
     taken = exchange.take(source, promised=promised)
     view = exchange.look(taken)
     exchange.expect_address(source, view)
@@ -287,7 +294,7 @@ def _expect_taken_right(exchange: Exchange, source: Source, promised: str) -> No
     exchange.expect_values(source, exchange.read(taken))
 
 
-# -- dictionaries that no reader has to take
+# -- dictionaries that a consumer may refuse
 
 
 @invariant(
@@ -297,7 +304,7 @@ def _expect_taken_right(exchange: Exchange, source: Source, promised: str) -> No
     cases=lambda env: every(env.dictionaries()),
 )
 def test_mask(exchange: Exchange) -> None:
-    """A mask is used or the array is refused; it is never dropped in silence."""
+    """A consumer should apply a mask or refuse the array. It should never drop the mask silently."""
     exchange.take(exchange.source(), promised="")
     exchange.special("a dictionary with a mask")
     source = exchange.crafted()
@@ -312,14 +319,14 @@ def test_mask(exchange: Exchange) -> None:
             Code.MASK_DROPPED,
             "CAI-15",
             role=Role.CONSUMER,
-            reason="the consumer drops the mask without a word",
+            reason="the consumer drops the mask silently",
             expected="a masked array, or a refusal",
             seen=f"a {type(taken).__name__} without a mask",
         )
 
 
 def _has_mask(taken: Any, source: Source) -> bool:
-    """Whether there is a mask with a word for every element: ``numpy.ma.nomask`` is one value, and hides nothing."""
+    """Return whether the import has a mask value for every element; ``numpy.ma.nomask`` is a single value and masks nothing."""
     mask = getattr(taken, "mask", None)
     return tuple(getattr(mask, "shape", ())) == source.view.shape
 
@@ -332,10 +339,9 @@ def _has_mask(taken: Any, source: Source) -> bool:
     cases=lambda env: every(env.dictionaries()),
 )
 def test_owner_held(exchange: Exchange) -> None:
-    """An import keeps the exporting object alive.
+    """The suite records whether an import keeps the exporting object alive.
 
-    Keeping it alive is the user's duty; a reader that does it as well is noted. Another import follows: what is only kept
-    until then is not held.
+    The interface leaves this to the user. A second import follows, because some consumers keep only the latest object.
     """
     offer = exchange.offer(exchange.source())
     owner = weakref.ref(offer)
@@ -348,21 +354,21 @@ def test_owner_held(exchange: Exchange) -> None:
             Code.OWNER_NOT_HELD,
             "CAI-27",
             role=Role.CONSUMER,
-            reason="the import does not hold the exporting object: the user has to",
+            reason="the import does not hold the exporting object, so the user must keep it alive",
             expected="a reference to the exporter",
             seen=f"the exporter died while a {type(taken).__name__} on its memory lived",
         )
 
 
 Change = Callable[[dict[str, Any]], Any]
-"""From a well-formed dictionary to what the attribute yields instead."""
+"""A function that turns a well-formed dictionary into the malformed value of the attribute."""
 
 
 @dataclass(frozen=True)
 class Malformed:
-    """One thing wrong with a dictionary; ``given`` says in words what.
+    """One defect of a dictionary; ``given`` describes it in words.
 
-    ``readable`` says that a kind reader can still tell which array is meant.
+    ``readable`` is true if a tolerant consumer can still identify the array.
     """
 
     change: Change
@@ -385,7 +391,7 @@ def _numpy_ints(values: tuple[int, ...]) -> tuple[Any, ...]:
 
 
 _ROW, _ELEMENT = 16, 4
-"""Strides in bytes of the array that all of these begin with: 3 by 4 elements of float32."""
+"""Strides in bytes of the array before the change: 3 by 4 elements of float32."""
 _MALFORMED: dict[str, Malformed] = {
     "no-shape": Malformed(_without("shape"), "a dictionary without `shape`"),
     "no-typestr": Malformed(_without("typestr"), "a dictionary without `typestr`"),
@@ -433,10 +439,9 @@ _MALFORMED: dict[str, Malformed] = {
     cases=lambda env: every(env.dictionaries(), dictionary=tuple(_MALFORMED)),
 )
 def test_malformed(exchange: Exchange) -> None:
-    """A malformed dictionary is refused, or read as the array that it must mean; the process survives.
+    """A consumer should refuse a malformed dictionary or read the array that it clearly describes, and should not crash.
 
-    Which exception is left to the reader. Where it can still be told which array is meant, it has to be that one. No clause demands
-    anything of a reader here: the dictionary is illegal, so a failure is one of robustness.
+    The consumer may raise any exception. The dictionary is illegal, so no clause binds the consumer here and a failure counts as robustness.
     """
     malformed = _MALFORMED[exchange.option("dictionary")]
     _expect_explicit_taken(exchange)
@@ -449,7 +454,7 @@ def test_malformed(exchange: Exchange) -> None:
 
 
 _TRIES = 64
-"""A reader that looks beyond the end of a tuple finds now this and now that there: many tuples side by side, one answer."""
+"""Imports of one dictionary. A consumer that reads beyond the end of a tuple finds random memory; many tries show it reliably."""
 
 
 def _expect_refused_or_right(exchange: Exchange, malformed: Malformed, source: Source, offer: Any) -> None:
@@ -470,14 +475,14 @@ def _expect_refused_or_right(exchange: Exchange, malformed: Malformed, source: S
             Code.VALUES_CHANGED,
             "CAI-32",
             role=Role.CONSUMER,
-            reason=f"the consumer takes {malformed.given} for an array that it cannot mean",
+            reason=f"the consumer reads {malformed.given} as an array that it does not describe",
             expected="an exception, or the producer's array" if malformed.readable else "an exception",
             seen=f"{view.dtype} of shape {view.shape} and strides {view.strides} at {view.address:#x}",
         )
 
 
 class _Yielding:
-    """An object whose attribute yields whatever it is told to; it keeps ``owner`` alive."""
+    """An object with an arbitrary ``__cuda_array_interface__``; it keeps ``owner`` alive."""
 
     def __init__(self, described: Any, owner: Any) -> None:
         self.__cuda_array_interface__ = described
@@ -490,7 +495,7 @@ def _is_the_array(source: Source, view: View) -> bool:
 
 
 def _is_inside(source: Source, view: View) -> bool:
-    """Whether every byte of the view belongs to the producer's block."""
+    """Return whether every byte of the view lies inside the producer's block."""
     if any(extent < 0 for extent in view.shape):
         return False
     if 0 in view.shape:
@@ -502,7 +507,7 @@ def _is_inside(source: Source, view: View) -> bool:
     return source.address <= first and last <= source.address + len(source.block)
 
 
-# -- addresses that are none
+# -- invalid addresses
 
 _GARBAGE = {
     "small": "an address in the first page",
@@ -520,9 +525,9 @@ _GARBAGE = {
     cases=lambda env: every(env.dictionaries(), address=tuple(_GARBAGE)),
 )
 def test_garbage_address(exchange: Exchange) -> None:
-    """An address that is no memory of the device is refused; importing it never crashes and leaves the context whole.
+    """A consumer must neither crash nor corrupt the CUDA context when it imports an address that is not device memory.
 
-    No document makes the reader check: accepting the address is only noted, and nothing is read through it.
+    No document requires a consumer to check the address. The suite records that it accepts one, and never reads through it.
     """
     exchange.take(exchange.source(), promised="")
     garbage, kind = _Garbage(exchange), exchange.option("address")
@@ -534,7 +539,9 @@ def test_garbage_address(exchange: Exchange) -> None:
     except Refused:
         return
     exchange.check_context()
-    exchange.is_illegal = False  # the consumer has got over it: that it does not check is no failure, and only noted
+    exchange.is_illegal = (
+        False  # the consumer survived the import; the missing check is not a failure and only recorded
+    )
     fail(
         Code.UNKNOWN_ADDRESS,
         "CAI-29",
@@ -547,26 +554,26 @@ def test_garbage_address(exchange: Exchange) -> None:
 
 
 class _Garbage:
-    """Addresses that the device does not reach, and what has to stay alive for them to be what they are."""
+    """Addresses that the device cannot access, and the buffer that must stay alive for one of them."""
 
     def __init__(self, exchange: Exchange) -> None:
         self._memory = _memory(exchange)
         self._buffer = ctypes.create_string_buffer(4096)
 
     def small(self) -> int:
-        """Inside the page that no process has."""
+        """Return an address in the first page, which is never mapped."""
         return 419
 
     def nowhere(self) -> int:
-        """In the half of the address space that belongs to no user."""
+        """Return an address outside of the user's half of the address space."""
         return 0x7FFF_FFFF_F000 << 8
 
     def host(self) -> int:
-        """Pageable memory of the host."""
+        """Return the address of pageable host memory."""
         return ctypes.addressof(self._buffer)
 
     def freed(self) -> int:
-        """Memory of the device that was given back."""
+        """Return an address of device memory that was freed."""
         block = self._memory.allocate(1 << 22)
         address = block.address
         del block

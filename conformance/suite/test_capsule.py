@@ -1,4 +1,4 @@
-"""Family ``capsule``: who owns the struct at which moment, told by the capsule's name alone."""
+"""Family ``capsule``: ownership of a capsule's struct, which the capsule's name alone states."""
 
 from __future__ import annotations
 
@@ -32,9 +32,9 @@ from conformance.protocols.dlpack import DELETER, LEGACY, USED_LEGACY, USED_VERS
 from conformance.reference.managed import Deleter, settle
 
 STEPS = 1000
-"""Steps of an import at which a second one is tried, at most."""
+"""The maximum number of steps of an import at which the case makes a second import."""
 ROUNDS = 20
-"""Races in one case that luck decides."""
+"""Unsynchronized races in one case, whose outcome depends on timing."""
 
 
 def _versioned(exchange: Exchange) -> bool:
@@ -42,12 +42,12 @@ def _versioned(exchange: Exchange) -> bool:
 
 
 def _take(exchange: Exchange, offer: Prepared) -> Any:
-    """Import a kept capsule; one that holds a struct which the consumer did not ask for may be refused."""
+    """Import a prepared capsule. A consumer may refuse a versioned struct, because it did not ask for one."""
     return exchange.take(offer, promised="" if _versioned(exchange) else None)
 
 
 def _expect_released(exchange: Exchange, array: Watched, cited: str, reason: str, what: str) -> None:
-    """The producer has released the memory, and once; ``what`` is what it has to release, in words."""
+    """Fail unless the producer releases the memory exactly once; ``what`` describes the memory in words."""
     happens(lambda: array.released >= 1)
     if array.released > 1:
         fail(
@@ -64,7 +64,7 @@ def _expect_released(exchange: Exchange, array: Watched, cited: str, reason: str
 
 
 def _expect_held(exchange: Exchange, array: Watched, what: str) -> None:
-    """The producer still holds the memory, whose content is untouched."""
+    """Fail unless the producer still holds the memory with its original content."""
     if array.released:
         fail(
             Code.RELEASED_EARLY, "DLP-28", role=Role.PRODUCER,
@@ -75,7 +75,7 @@ def _expect_held(exchange: Exchange, array: Watched, what: str) -> None:
     if seen != array.values:
         fail(
             Code.RELEASED_EARLY, "DLP-28", role=Role.PRODUCER,
-            reason=f"{what}: the producer no longer holds the memory, whose elements change",
+            reason=f"{what}: the elements of the memory change, because the producer no longer holds it",
             expected=show(array.values, exchange.dtype), seen=show(seen, exchange.dtype),
         )  # fmt: skip
 
@@ -84,7 +84,7 @@ _UNCONSUMED = "the memory of a capsule that nobody has consumed"
 _DELETED = "the memory of a struct whose deleter was called"
 
 
-# -- what a producer hands out
+# -- capsules of a producer
 
 
 @invariant(
@@ -94,7 +94,7 @@ _DELETED = "the memory of a struct whose deleter was called"
     cases=lambda env: every(env.exports(Protocol.DLPACK), struct=STRUCTS, dtype=dtypes("float32", "uint8")),
 )
 def test_name(exchange: Exchange) -> None:
-    """An export is a capsule with a struct inside, under one of the two names, which outlives the array."""
+    """A producer must return a capsule with one of the two names of DLPack and a struct, both valid after the array is gone."""
     source = exchange.source()
     exported = exchange.capsule_of(source, **({"max_version": (1, 0)} if _versioned(exchange) else {}))
     pointer = exchange.decode(exported).address
@@ -106,7 +106,7 @@ def test_name(exchange: Exchange) -> None:
             "DLP-01",
             role=Role.PRODUCER,
             reason="the producer returns no capsule that a consumer can recognise",
-            expected=f"{LEGACY!r} or {VERSIONED!r}, and the same once the array is gone",
+            expected=f"{LEGACY!r} or {VERSIONED!r}, also after the array is gone",
             seen=f"{before!r}, then {capsule.name(exported)!r}, pointer {pointer:#x}",
         )
 
@@ -119,7 +119,7 @@ def test_name(exchange: Exchange) -> None:
     cases=lambda env: every(exports_of_imports(env), struct=STRUCTS, dies=("array-first", "capsule-first")),
 )
 def test_unconsumed(exchange: Exchange) -> None:
-    """A capsule that nobody consumes keeps the memory until it is destroyed."""
+    """A producer must keep the memory of an unconsumed capsule alive until the capsule is destroyed, and then release it."""
     array = watched(exchange)
     exported = export_again(exchange, array.array, versioned=_versioned(exchange))
     if exchange.option("dies") == "array-first":
@@ -142,7 +142,7 @@ def test_unconsumed(exchange: Exchange) -> None:
     cases=lambda env: every(exports_of_imports(env), struct=STRUCTS),
 )
 def test_many_exports(exchange: Exchange) -> None:
-    """An array can be exported many times; the capsules are independent, and the last one releases the memory."""
+    """A producer must give each export of an array a struct of its own, and must hold the memory until the last capsule is gone."""
     array = watched(exchange)
     exported = [export_again(exchange, array.array, versioned=_versioned(exchange)) for _ in range(3)]
     decoded = [exchange.decode(each) for each in exported]
@@ -162,12 +162,12 @@ def test_many_exports(exchange: Exchange) -> None:
 
 
 def _expect_address(array: Watched, decoded: list[dlpack.Tensor]) -> None:
-    """No export names another place in the array's memory than that of its first element."""
+    """Fail if an export points elsewhere in the array's memory than at its first element."""
     for tensor in decoded:
         off = tensor.element0 - array.address
         if off and abs(off) < len(array.values):
             fail(
-                Code.WRONG_ADDRESS, "DLP-59", role=Role.PRODUCER, reason="the producer exports another address than the array's",
+                Code.WRONG_ADDRESS, "DLP-59", role=Role.PRODUCER, reason="the producer exports a different address than the array's",
                 expected=f"element 0 at {array.address:#x}", seen=f"element 0 at {tensor.element0:#x}, {off:+d} bytes off",
                 accused=Side.PRODUCER,
             )  # fmt: skip
@@ -181,7 +181,7 @@ def _expect_address(array: Watched, decoded: list[dlpack.Tensor]) -> None:
     cases=lambda env: every(exports_of_imports(env), struct=STRUCTS),
 )
 def test_used_is_inert(exchange: Exchange) -> None:
-    """A capsule that is marked as used does nothing when it is destroyed; the consumer releases the memory."""
+    """A producer must not release the memory when a used capsule is destroyed, but when the consumer calls the deleter."""
     array = watched(exchange)
     exported = export_again(exchange, array.array, versioned=_versioned(exchange))
     tensor = exchange.decode(exported)
@@ -189,7 +189,7 @@ def test_used_is_inert(exchange: Exchange) -> None:
     array.array = None
     del exported
     settle()
-    _expect_held(exchange, array, "the used capsule is gone, the consumer is not")
+    _expect_held(exchange, array, "the used capsule is gone and the deleter not yet called")
     if tensor.deleter:
         with exchange.step(Doing.RELEASE, Role.PRODUCER):
             DELETER(tensor.deleter)(tensor.address)
@@ -204,9 +204,9 @@ def test_used_is_inert(exchange: Exchange) -> None:
     cases=lambda env: every(exports_of_imports(env), struct=STRUCTS),
 )
 def test_exception_in_flight(exchange: Exchange) -> None:
-    """A capsule that is destroyed while an exception propagates releases the memory and keeps the exception.
+    """A producer must release the memory of a capsule that is destroyed while an exception propagates. It should keep that exception.
 
-    ``int(capsule)`` raises ``TypeError`` and drops the capsule before anybody has seen it.
+    ``int(capsule)`` raises ``TypeError`` and destroys the capsule while this exception propagates.
     """
     array = watched(exchange)
     export_again(exchange, array.array, versioned=_versioned(exchange))
@@ -220,17 +220,17 @@ def test_exception_in_flight(exchange: Exchange) -> None:
     except Exception as error:
         seen = brief(error)
     if seen:
-        # The specification shows in its example, and nowhere says, that a destructor saves the exception: so it is no violation.
+        # Only an example in the specification saves the exception; no text requires it. So this is a deviation, not a violation.
         fail(
             Code.EXCEPTION_LOST, "DLP-24", role=Role.PRODUCER, level=Level.SHOULD,
-            reason="the capsule's destructor loses an exception that is in flight",
+            reason="the capsule's destructor loses an exception that propagates",
             expected="TypeError from int()", seen=seen,
         )  # fmt: skip
     array.array = offer = None
-    _expect_released(exchange, array, "DLP-24", "the capsule died with an exception in flight", _UNCONSUMED)
+    _expect_released(exchange, array, "DLP-24", "the capsule was destroyed while an exception propagated", _UNCONSUMED)
 
 
-# -- what a consumer does with it
+# -- capsules in a consumer
 
 
 @invariant(
@@ -240,7 +240,7 @@ def test_exception_in_flight(exchange: Exchange) -> None:
     cases=lambda env: every(env.imports(Protocol.DLPACK), struct=STRUCTS),
 )
 def test_renamed(exchange: Exchange) -> None:
-    """A consumer marks the capsule as used, by the name that belongs to its struct."""
+    """A consumer must rename the capsule to the name for a used capsule of its kind: legacy or versioned."""
     offer = prepared(exchange, exchange.source())
     taken = _take(exchange, offer)
     wanted = USED_VERSIONED if _versioned(exchange) else USED_LEGACY
@@ -253,7 +253,7 @@ def test_renamed(exchange: Exchange) -> None:
 def _not_renamed(wanted: bytes, seen: bytes) -> NoReturn:
     fail(
         Code.CAPSULE_NOT_RENAMED, "DLP-25", role=Role.CONSUMER,
-        reason="the consumer does not mark the capsule as used",
+        reason="the consumer does not rename the capsule to its used name",
         expected=wanted.decode(), seen=seen.decode(errors="replace"),
     )  # fmt: skip
 
@@ -266,7 +266,7 @@ def _not_renamed(wanted: bytes, seen: bytes) -> NoReturn:
     cases=lambda env: every(env.imports(Protocol.DLPACK), struct=STRUCTS),
 )
 def test_second_import(exchange: Exchange) -> None:
-    """A capsule is consumed once: the second attempt is refused and leaves the first import as it was."""
+    """A consumer must refuse a capsule that is already used, and must leave the first import unchanged."""
     source = exchange.crafted(override={"deleter": Deleter.NATIVE})
     offer = prepared(exchange, source)
     taken = _take(exchange, offer)
@@ -289,7 +289,7 @@ def test_second_import(exchange: Exchange) -> None:
     cases=lambda env: every(env.imports(Protocol.DLPACK), struct=STRUCTS),
 )
 def test_dies_before_the_view(exchange: Exchange) -> None:
-    """An import stays valid after its capsule is destroyed, and releases the memory once."""
+    """A consumer must keep an import valid after its capsule is destroyed, and must release the memory exactly once."""
     source = exchange.source()
     offer = prepared(exchange, source)
     managed = offer.managed
@@ -298,12 +298,12 @@ def test_dies_before_the_view(exchange: Exchange) -> None:
     del offer
     settle()
     is_copy = exchange.is_elsewhere(source, exchange.consumer.describe(taken).address)
-    early = 0 if is_copy else managed.deleter_calls  # a copy needs nothing of the producer's
+    early = 0 if is_copy else managed.deleter_calls  # a copy does not need the producer's memory
     if early and name in (LEGACY, VERSIONED):
         _not_renamed(USED_VERSIONED if _versioned(exchange) else USED_LEGACY, name)
     if early:
         fail(
-            Code.RELEASED_EARLY, "DLP-26", role=Role.CONSUMER, reason="the memory goes with the capsule",
+            Code.RELEASED_EARLY, "DLP-26", role=Role.CONSUMER, reason="the memory is released with the capsule",
             expected="memory that the import holds", seen=f"{early} calls of the deleter while the import lives",
         )  # fmt: skip
     exchange.expect_values(source, exchange.read(taken))
@@ -311,13 +311,13 @@ def test_dies_before_the_view(exchange: Exchange) -> None:
     happens(lambda: managed.deleter_calls >= 1)
     if managed.deleter_calls > 1:
         fail(
-            Code.RELEASED_TWICE, "DLP-26", role=Role.CONSUMER, reason="the consumer releases its memory again",
+            Code.RELEASED_TWICE, "DLP-26", role=Role.CONSUMER, reason="the consumer releases the memory more than once",
             expected="one call of the deleter", seen=f"{managed.deleter_calls} calls", given="memory",
         )  # fmt: skip
     if not managed.deleter_calls:
         unreleased(
             exchange, lambda: managed.deleter_calls == 1, "DLP-26", role=Role.CONSUMER,
-            reason="the consumer does not release its memory when the import dies",
+            reason="the consumer does not release the memory when the import dies",
             expected="one call of the deleter", seen="no call",
         )  # fmt: skip
 
@@ -332,7 +332,7 @@ def test_dies_before_the_view(exchange: Exchange) -> None:
     ),
 )
 def test_struct_untouched(exchange: Exchange) -> None:
-    """The consumer changes nothing in the struct, its shape or its strides: they stay the producer's."""
+    """A consumer should not write to the struct, its shape or its strides. They belong to the producer."""
     offer = prepared(exchange, exchange.source())
     address, name = offer.managed.address, capsule.name(offer.capsule)
     before = dlpack.raw(address, name)
@@ -345,7 +345,7 @@ def test_struct_untouched(exchange: Exchange) -> None:
             "DLP-26",
             role=Role.CONSUMER,
             level=Level.SHOULD,
-            reason="the consumer writes into the producer's struct",
+            reason="the consumer writes to the producer's struct",
             expected=before.hex(),
             seen=after.hex(),
         )
@@ -359,15 +359,15 @@ def test_struct_untouched(exchange: Exchange) -> None:
     cases=lambda env: every(env.imports(Protocol.DLPACK), struct=STRUCTS),
 )
 def test_race(exchange: Exchange) -> None:
-    """Of two threads that import one capsule at the same time exactly one gets it, and its memory is released once.
+    """A consumer must let exactly one of two threads import a capsule, and must release its memory once.
 
-    The second import is made at each step of the first: nothing is left to luck. What only luck could show is noted, and not judged.
+    The case makes the second import at each step of the first, so the result does not depend on timing. It also runs races that
+    depend on timing, and only records their results.
     """
-    # The mistake to look for is a look at the capsule's name and its change that do not belong together: between them another thread sees
-    # an unused capsule, too. So the second import is made, in turn, at each point of the first at which Python can switch threads, from
-    # the moment that the producer is asked for its capsule. Such points lie in Python code alone, as long as the consumer keeps the
-    # interpreter's lock; between two of them its C code is one piece, and cannot be overtaken. Where a second import has to wait for the
-    # first, the consumer guards what comes next, and there is nothing more to try.
+    # The mistake would be a gap between the check of the capsule's name and its change: a second thread sees an unused capsule there.
+    # So the second import starts, in turn, at each point of the first at which Python can switch threads, from the call of __dlpack__
+    # on. Such points lie only in Python code, as long as the consumer holds the GIL: its C code between two of them cannot be
+    # interrupted. If the second import has to wait for the first, the consumer holds a lock, and later points need no try.
     source = exchange.crafted(override={"deleter": Deleter.NATIVE})
     exchange.read(_take(exchange, prepared(exchange, source)))
     step, waited, reached = 0, False, True
@@ -382,9 +382,9 @@ def test_race(exchange: Exchange) -> None:
 
 
 def _lucky(exchange: Exchange, source: Source) -> int:
-    """Races whose course the machine's load decides, and that both threads win: told, and never a verdict.
+    """Return how many unsynchronized races both threads win. The load of the machine decides them, so the case only records the number.
 
-    They could show what no step can: a consumer that gives up the interpreter's lock in the midst of its C code, or that has none.
+    No step can show a consumer that releases the GIL inside its C code, or that runs without a GIL. These races could.
     """
     races = [_Race(exchange, prepared(exchange, source)) for _ in range(ROUNDS)]
     for race in races:
@@ -402,7 +402,7 @@ class _Race:
         self._lost: list[str] = []
 
     def attempt(self) -> None:
-        """One import; it may be refused."""
+        """Import once; the consumer may refuse."""
         exchange = self._exchange
         try:
             self._won.append(exchange.consumer.take(self._offer, exchange.protocol, exchange.device))
@@ -410,18 +410,18 @@ class _Race:
             self._lost.append(brief(error))
 
     def at(self, step: int) -> tuple[bool, bool]:
-        """The second import in this step of the first; whether the first has so many, and whether the second waited for it."""
+        """Make the second import at this step of the first. Return whether the first has so many steps, and whether the second waited."""
         with self._exchange.step(Doing.IMPORT, Role.CONSUMER):
             meeting = meet(self.attempt, self.attempt, step, begun=lambda: bool(self._offer.calls))
         return meeting.reached, meeting.waited
 
     @property
     def winners(self) -> int:
-        """How many imports the capsule gave."""
+        """The number of imports that succeeded."""
         return len(self._won)
 
     def expect_one_import(self, when: str) -> None:
-        """One import and one refusal, and a struct that is released once."""
+        """Fail unless one import succeeds, one is refused, and the struct is released once."""
         self._exchange.check_context()
         winners = self.winners
         self._won.clear()
@@ -439,4 +439,4 @@ _MISTAKES: dict[int, tuple[Code, str, Level | None]] = {
     0: (Code.REFUSED, "DLP-41", Level.SHOULD),
     2: (Code.CAPSULE_TAKEN_TWICE, "DLP-25", None),
 }
-"""By the number of imports: the code, the clause, and how strictly it counts."""
+"""By the number of imports: the code, the clause and the level of the failure."""

@@ -1,8 +1,8 @@
-"""Family ``claim``: what the libraries' own documents promise, tried with the calls that they show.
+"""Family ``claim``: promises in the libraries' own documentation, tested with the calls that it shows.
 
-The pages are CV-CUDA's on interoperability: NumPy by four methods, CuPy, PyTorch, PyCUDA, CUDA Python. What a page shows in
-its example (plain float32 and uint8 arrays) has to work; elsewhere a refusal says where a claim ends. A page binds CV-CUDA, which
-publishes it; of the other libraries it is at most expected. Whose call does not do what is written is accused: each claim says whose it is.
+The pages are CV-CUDA's on interoperability: NumPy by four methods, CuPy, PyTorch, PyCUDA, CUDA Python. The examples of a page
+(plain float32 and uint8 arrays) must work. For other arrays a refusal only limits the claim. A page binds CV-CUDA, which publishes
+it. The other libraries are at most expected to follow it. Each claim names the library of its call, and a failure accuses that library.
 """
 
 from __future__ import annotations
@@ -34,7 +34,7 @@ from conformance.reference import managed
 _SHOWN = ("float32", "uint8")
 """Element types that the pages use in their examples."""
 _CLAIMS = {"cupy": "DOC-CP-2", "torch": "DOC-PT-2", "pycuda": "DOC-PC-2", "cuda_python": "DOC-CU-1"}
-"""Where it is said that ``cvcuda.as_tensor`` takes this library's arrays."""
+"""The clause which says that ``cvcuda.as_tensor`` takes this library's arrays."""
 
 Planner = Callable[[Environment], Iterator[Draft]]
 
@@ -43,7 +43,7 @@ Planner = Callable[[Environment], Iterator[Draft]]
 
 
 def _pairs(env: Environment, first: str, second: str, *also: str, device: Device = Device.CUDA) -> Iterator[Pair]:
-    """The two libraries of a claim, if they are here with all that it needs: NumPy on the host, the rest on ``device``."""
+    """Yield the two libraries of a claim if all that it needs are installed: NumPy on the host, the others on ``device``."""
     found = {name: _find(env, name, Device.HOST if name == "numpy" else device) for name in (first, second, *also)}
     giver, taker = found[first], found[second]
     if giver and taker and all(found.values()):
@@ -56,12 +56,12 @@ def _find(env: Environment, name: str, device: Device) -> Library | None:
 
 
 def _claim(first: str, second: str, *also: str, **axes: Any) -> Planner:
-    """A planner of cases on the GPU."""
+    """Return a planner of cases on the GPU."""
     return lambda env: every(_pairs(env, first, second, *also), **axes)
 
 
 def _common(pair: Pair) -> tuple[str, ...]:
-    """An axis: element types that both libraries have, wherever their arrays lie; those that the pages show come first."""
+    """Return an axis: element types that both libraries have on any device; those in the examples of the pages come first."""
     sides = [lib.sides.get(pair.device) or lib.sides[Device.HOST] for lib in (pair.producer, pair.consumer)]
     names = [name for name in sides[0].dtypes if name in sides[1].dtypes]
     return tuple(sorted(names, key=lambda name: name not in _SHOWN))
@@ -72,7 +72,7 @@ def _common(pair: Pair) -> tuple[str, ...]:
 
 @dataclass(frozen=True)
 class Claim:
-    """What a page says of one call: the clause, the call in the page's words, and where the library stands whose call it is."""
+    """A page's claim about one call: the clause, the call in the page's words, and the side of the library that has the call."""
 
     exchange: Exchange
     cited: str
@@ -81,7 +81,7 @@ class Claim:
 
     @property
     def library(self) -> Adapter:
-        """Whose call it is."""
+        """The library that has the call."""
         case = self.exchange.case
         names = {
             Side.PRODUCER: case.producer,
@@ -103,14 +103,14 @@ class Claim:
         code: Code = Code.CLAIM_NOT_KEPT,
         level: Level | None = None,
     ) -> NoReturn:
-        """The claim does not hold, and it is this library's doing."""
+        """Fail because the claim does not hold, and accuse this library."""
         fail(
             code, self.cited, role=self._role, level=level, reason=reason, expected=expected, seen=seen, given=self.call,
             accused=self.side,
         )  # fmt: skip
 
     def made(self, call: Callable[[], Any]) -> Any:
-        """What the call gives. If it raises, that breaks the claim where a page shows the call, and limits it elsewhere."""
+        """Return the result of the call. An exception breaks the claim for an array of the page's example, and limits it elsewhere."""
         try:
             with self.exchange.step(Doing.IMPORT, self._role):
                 return call()
@@ -122,37 +122,37 @@ class Claim:
                 self.broken("the documented call raises", "no exception", seen, code=Code.CLAIM_RAISED)
             if isinstance(error, UNCLEAN):
                 fail(
-                    Code.DEFECT_EXCEPTION, "G6", role=Role.CONSUMER, reason="the call refuses with an exception that means a defect",
+                    Code.DEFECT_EXCEPTION, "G6", role=Role.CONSUMER, reason="the call refuses with an exception that indicates a bug",
                     expected="a refusal", seen=seen, given=type(error).__name__, accused=self.side,
                 )  # fmt: skip
             raise Refused(seen) from error
 
     def expect(self, reason: str, expected: object, seen: object) -> None:
-        """Both are the same."""
+        """Fail unless both are equal."""
         if expected != seen:
             self.broken(reason, expected, seen)
 
     def expect_bytes(self, reason: str, expected: bytes, seen: bytes) -> None:
-        """Bit for bit; what is told begins at the first element that differs."""
+        """Fail unless both are equal bit for bit; the report begins at the first element that differs."""
         if expected == seen:
             return
         kind = self.exchange.dtype
         first = next((i for i, pair in enumerate(zip(expected, seen)) if pair[0] != pair[1]), 0) // kind.itemsize
-        told = [f"from element {first} on {show(data[first * kind.itemsize :], kind)}" for data in (expected, seen)]
-        self.broken(reason, told[0], told[1])
+        shown = [f"from element {first} on {show(data[first * kind.itemsize :], kind)}" for data in (expected, seen)]
+        self.broken(reason, shown[0], shown[1])
 
     def expect_shared(self, source: Source, view: View) -> None:
-        """The same memory."""
+        """Fail unless the result of the call has the memory of the producer's array."""
         if source.view.size and view.address != source.address:
             _expect_published(self.exchange, source)
             reason = "the call does not share the memory"
             self.broken(reason, f"element 0 at {source.address:#x}", f"element 0 at {view.address:#x}")
 
     def expect_form(self, source: Source, view: View) -> None:
-        """Shape, strides and element type as they were: whatever was changed was changed silently."""
-        told = (source.view.shape, source.dtype.name)
+        """Fail if the call silently changed the shape, the strides or the element type."""
+        wanted = (source.view.shape, source.dtype.name)
         same = same_strides(view.shape, view.strides, source.strides) if view.shape == source.view.shape else False
-        if same and (view.shape, view.dtype) == told:
+        if same and (view.shape, view.dtype) == wanted:
             return
         _expect_published(self.exchange, source)
         self.expect("the call changes the shape", source.view.shape, view.shape)
@@ -160,7 +160,7 @@ class Claim:
         self.broken("the call changes the strides", f"{source.strides} bytes", f"{view.strides} bytes")
 
     def expect_import(self, source: Source, view: View, seen: bytes) -> None:
-        """Form, memory and elements of what the call makes of the producer's array."""
+        """Check the form, the memory and the elements of the result of the call."""
         self.expect_form(source, view)
         self.expect_shared(source, view)
         self.expect_bytes("the call changes the elements", source.values, seen)
@@ -171,7 +171,7 @@ def _is_shown(exchange: Exchange) -> bool:
 
 
 def _expect_published(exchange: Exchange, source: Source) -> None:
-    """The producer's dictionary describes its array; else the producer fails, whatever a call makes of it."""
+    """Fail the producer if its dictionary does not describe its array: the consumer's call then has no correct input."""
     exporter = exchange.producer.exporter(source.array, Protocol.CAI)
     described = decoded(Protocol.CAI, getattr(exporter, "__cuda_array_interface__", None))
     wrong = described and mismatch(described, source.dtype, source.view, source.address)
@@ -183,30 +183,32 @@ def _expect_published(exchange: Exchange, source: Source) -> None:
 
 
 def _expect_written(writer: Claim, reader: Claim, address: int, expected: bytes, seen: bytes) -> None:
-    """What one side has written is read by the other; our own instruments tell which of them is wrong."""
+    """Fail unless one side reads the elements that the other wrote; the suite's own read of the memory decides which side is wrong."""
     arrived = writer.exchange.peek(address, len(expected)) == expected
-    blamed, reason = (reader, "a write is not seen") if arrived else (writer, "a write does not arrive in the memory")
+    blamed, reason = (
+        (reader, "the reader does not see a write") if arrived else (writer, "a write does not reach the memory")
+    )
     blamed.expect_bytes(reason, expected, seen)
 
 
 def _other(exchange: Exchange, seed: int = 1) -> bytes:
-    """Elements to write, for a packed array of the case."""
+    """Return elements to write to a packed array of the case."""
     return pattern(exchange.dtype, exchange.layout.elements, seed)
 
 
 def _as_tensor(claim: Claim, array: Any, *layout: str) -> Any:
-    """``cvcuda.as_tensor``."""
+    """Return the result of ``cvcuda.as_tensor``."""
     module = claim.exchange.library("cvcuda").module()
     return claim.made(lambda: module.as_tensor(array, *layout))
 
 
 def _address(tensor: Any) -> int:
-    """What ``tensor.cuda()`` publishes, taken from it as the pages do."""
+    """Return the address that ``tensor.cuda()`` publishes, read as the pages show it."""
     return int(tensor.cuda().__cuda_array_interface__["data"][0])
 
 
 def _host_array(exchange: Exchange) -> tuple[Any, bytes]:
-    """A NumPy array of the case's type and layout, wherever the case's own device is, and its elements."""
+    """Return a NumPy array of the case's type and layout, for any device of the case, and its elements."""
     numpy, form, kind = exchange.library("numpy"), exchange.layout, exchange.dtype
     block = pattern(kind, form.elements)
     array = reduce(numpy.view, form.steps, numpy.array(kind, form.base, block, Device.HOST))
@@ -225,7 +227,7 @@ def _host_array(exchange: Exchange) -> tuple[Any, bytes]:
     cases=_claim("cupy", "cvcuda", dtype=_common),
 )
 def test_cupy_on_gpu(exchange: Exchange) -> None:
-    """A CuPy array lies on the GPU, and converting it moves nothing."""
+    """CuPy must allocate its arrays on the GPU, and ``cvcuda.as_tensor`` must convert one without a copy."""
     source = exchange.source()
     if exchange.device is Device.CUDA:
         from conformance.cuda import pointers
@@ -239,7 +241,7 @@ def test_cupy_on_gpu(exchange: Exchange) -> None:
 
 
 def _converts(exchange: Exchange, cited: str) -> None:
-    """``cvcuda.as_tensor``: the same memory, elements and form, and the other library's writes are seen."""
+    """Check that ``cvcuda.as_tensor`` keeps memory, elements and form, and that the tensor shows writes of the other library."""
     claim, source = Claim(exchange, cited), exchange.source()
     tensor = _as_tensor(claim, source.array)
     claim.expect_import(source, exchange.consumer.describe(tensor), exchange.consumer.read(tensor))
@@ -262,7 +264,7 @@ _EVERY_FORM = layouts("c-order", *(name for name in LAYOUTS if name != "c-order"
     cases=_claim("cupy", "cvcuda", layout=_EVERY_FORM, dtype=dtypes()),
 )
 def test_cupy_converts(exchange: Exchange) -> None:
-    """``cvcuda.as_tensor`` converts any CuPy array as it is, or refuses it."""
+    """``cvcuda.as_tensor`` must convert a CuPy array unchanged and without a copy, or refuse it."""
     _converts(exchange, "DOC-CP-2")
 
 
@@ -277,7 +279,7 @@ def test_cupy_converts(exchange: Exchange) -> None:
     ),
 )
 def test_cupy_views_tensor(exchange: Exchange) -> None:
-    """``cupy.asarray(tensor.cuda())`` views the tensor's memory, and writes of either side are seen by the other."""
+    """``cupy.asarray(tensor.cuda())`` must return a view of the tensor's memory, and each side must see the writes of the other."""
     source = exchange.source()
     claim = Claim(exchange, "DOC-CP-3", "`cupy.asarray`")
     own = Claim(exchange, "DOC-CP-3", "a tensor shows what is written to it", Side.PRODUCER)
@@ -303,7 +305,7 @@ def test_cupy_views_tensor(exchange: Exchange) -> None:
     cases=_claim("cupy", "cvcuda", layout=layouts(*PLAIN), dtype=_common),
 )
 def test_cupy_round_trip(exchange: Exchange) -> None:
-    """From CuPy to CV-CUDA and back nothing changes."""
+    """A round trip from CuPy to CV-CUDA and back must not change the array."""
     source = exchange.source()
     there = Claim(exchange, "DOC-CP-4")
     back_again = Claim(exchange, "DOC-CP-4", "`cupy.asarray`", Side.PRODUCER)
@@ -327,16 +329,19 @@ def test_cupy_round_trip(exchange: Exchange) -> None:
     cases=_claim("numpy", "cvcuda", "cuda_python", via=("cuda_python",), layout=PLAIN, dtype=_common),
 )
 def test_numpy_by_cuda_python(exchange: Exchange) -> None:
-    """A NumPy array copied by ``cudaMemcpy`` to a buffer around ``cudaMalloc`` is in the tensor made of it, and comes back."""
+    """A tensor on a ``cudaMalloc`` buffer must have the elements that ``cudaMemcpy`` copied there from a NumPy array.
+
+    The case then copies the elements back and compares them.
+    """
     claim = Claim(exchange, "DOC-NP-1")
     array, values = _host_array(exchange)
     _expect_copies(Claim(exchange, "DOC-NP-1", _MEMCPY, Side.BETWEEN))
     buffer = _buffer(exchange, array.shape)
     buffer.upload(array.tobytes())
     tensor = _as_tensor(claim, buffer)
-    claim.expect("the tensor is elsewhere", hex(buffer.address), hex(_address(tensor)))
+    claim.expect("the tensor has a different address", hex(buffer.address), hex(_address(tensor)))
     _, back = _buffer(exchange, array.shape, _address(tensor)).download()
-    claim.expect_bytes("other elements come back", values, back)
+    claim.expect_bytes("the array comes back with different elements", values, back)
 
 
 _MEMCPY = "`cudaMemcpy`"
@@ -348,16 +353,16 @@ def _buffer(exchange: Exchange, shape: tuple[int, ...], address: int | None = No
 
 
 def _expect_copies(claim: Claim) -> None:
-    """A control: ``cudaMemcpy`` copies to an allocation of its own and back, as our own instruments see."""
+    """Run a control: ``cudaMemcpy`` copies to an allocation and back, checked by the suite's own read of the memory."""
     exchange = claim.exchange
     buffer, values = _buffer(exchange, exchange.layout.base), _other(exchange, seed=2)
-    claim.expect("a copy to an allocation of its own fails", 0, buffer.upload(values))
+    claim.expect("a copy to a new allocation fails", 0, buffer.upload(values))
     claim.expect_bytes(
-        "a copy to an allocation of its own does not arrive", values, exchange.peek(buffer.address, len(values))
+        "a copy to a new allocation does not reach the memory", values, exchange.peek(buffer.address, len(values))
     )
     code, back = buffer.download()
-    claim.expect("a copy from an allocation of its own fails", 0, code)
-    claim.expect_bytes("a copy from an allocation of its own has other elements", values, back)
+    claim.expect("a copy from a new allocation fails", 0, code)
+    claim.expect_bytes("a copy from a new allocation returns other elements", values, back)
 
 
 def _from_numpy_cases(env: Environment) -> Iterator[Draft]:
@@ -375,7 +380,7 @@ def _from_numpy_cases(env: Environment) -> Iterator[Draft]:
     cases=_from_numpy_cases,
 )
 def test_from_numpy_shares(exchange: Exchange) -> None:
-    """``torch.from_numpy`` makes a tensor on the NumPy array's own memory: writes of either side are seen by the other."""
+    """``torch.from_numpy`` must share the memory of the NumPy array, and each side must see the writes of the other."""
     source = exchange.source()
     claim = Claim(exchange, "DOC-NP-2", "`torch.from_numpy`")
     own = Claim(exchange, "DOC-NP-2", "a NumPy array shows what is written to it", Side.PRODUCER)
@@ -398,7 +403,10 @@ def test_from_numpy_shares(exchange: Exchange) -> None:
     cases=_claim("numpy", "cvcuda", "torch", via=("torch",), layout=PLAIN, dtype=_common),
 )
 def test_numpy_by_torch(exchange: Exchange) -> None:
-    """By ``torch.from_numpy(…).cuda()`` a NumPy array gets to the GPU and into a tensor, and back by ``.clone().cpu()``."""
+    """A NumPy array must keep its elements on the way to a CV-CUDA tensor and back through PyTorch.
+
+    ``torch.from_numpy(…).cuda()`` moves it to the GPU, and ``.clone().cpu()`` moves it back.
+    """
     array, values = _host_array(exchange)
     torch = exchange.library("torch").module()
     moving = Claim(exchange, "DOC-NP-2", "`torch.from_numpy(…).cuda()`", Side.BETWEEN)
@@ -410,13 +418,13 @@ def test_numpy_by_torch(exchange: Exchange) -> None:
 
 
 def _tensor_of(moving: Claim, moved: Any, values: bytes) -> Any:
-    """``cvcuda.as_tensor`` of what a library has moved to the GPU, on the same memory."""
+    """Return ``cvcuda.as_tensor`` of an array that a library has moved to the GPU; fail unless it shares the memory."""
     exchange = moving.exchange
     claim = Claim(exchange, moving.cited)
     address = int(moved.__cuda_array_interface__["data"][0])
-    moving.expect_bytes("the call moves other elements", values, exchange.peek(address, len(values)))
+    moving.expect_bytes("the call changes elements on the way to the GPU", values, exchange.peek(address, len(values)))
     tensor = _as_tensor(claim, moved)
-    claim.expect("the tensor is elsewhere", hex(address), hex(_address(tensor)))
+    claim.expect("the tensor has a different address", hex(address), hex(_address(tensor)))
     view = exchange.library("cvcuda").describe(tensor)
     claim.expect("the call changes the element type", exchange.dtype.name, view.dtype)
     claim.expect("the call changes the shape", tuple(moved.shape), tuple(view.shape))
@@ -424,10 +432,10 @@ def _tensor_of(moving: Claim, moved: Any, values: bytes) -> Any:
 
 
 def _expect_returned(claim: Claim, array: Any, values: bytes, back: Any) -> None:
-    """A NumPy array that came back: shape, element type, elements."""
-    claim.expect("another shape comes back", tuple(array.shape), tuple(back.shape))
-    claim.expect("another element type comes back", array.dtype.name, back.dtype.name)
-    claim.expect_bytes("other elements come back", values, back.tobytes())
+    """Fail unless the NumPy array comes back with the same shape, element type and elements."""
+    claim.expect("the array comes back with a different shape", tuple(array.shape), tuple(back.shape))
+    claim.expect("the array comes back with a different element type", array.dtype.name, back.dtype.name)
+    claim.expect_bytes("the array comes back with different elements", values, back.tobytes())
 
 
 @invariant(
@@ -442,7 +450,7 @@ def _expect_returned(claim: Claim, array: Any, values: bytes, back: Any) -> None
     ),
 )
 def test_numpy_to_cupy(exchange: Exchange) -> None:
-    """``cupy.asarray`` of a NumPy array keeps shape, element type, elements, and the order of rows and columns."""
+    """``cupy.asarray`` must keep the shape, element type, elements and memory order (C or Fortran) of a NumPy array."""
     claim = Claim(exchange, "DOC-NP-3", "`cupy.asarray`")
     array, values = _host_array(exchange)
     cupy = exchange.consumer.module()
@@ -454,11 +462,11 @@ def test_numpy_to_cupy(exchange: Exchange) -> None:
     if array.flags.forc:
         orders = (bool(array.flags.c_contiguous), bool(array.flags.f_contiguous))
         kept = (bool(moved.flags.c_contiguous), bool(moved.flags.f_contiguous))
-        claim.expect("the order changes (C-contiguous, Fortran-contiguous)", orders, kept)
+        claim.expect("the memory order changes (C-contiguous, Fortran-contiguous)", orders, kept)
 
 
 def _loses_signs(cupy: Any, kind: Any) -> bool:
-    """Whether an array that is filled with -0.0 has 0.0 in it: seen on an array of CuPy's own, without any exchange."""
+    """Return whether CuPy's ``fill`` writes -0.0 as 0.0. The test uses an array of CuPy's own, without any exchange."""
     try:
         made = cupy.empty(1, kind)
         made.fill(-0.0)
@@ -470,7 +478,7 @@ def _loses_signs(cupy: Any, kind: Any) -> bool:
 def _fill_loses_sign(claim: Claim, expected: bytes, seen: bytes) -> NoReturn:
     kind = claim.exchange.dtype
     replace(claim, call="`ndarray.fill` keeps the sign of -0.0").broken(
-        "`cupy.asarray` of a 0-d array calls `ndarray.fill`, which writes -0.0 as 0.0 by a memset; this is no interop",
+        "`cupy.asarray` of a 0-d array calls `ndarray.fill`, which writes -0.0 as 0.0 by a memset; this is not an interop bug",
         show(expected, kind), show(seen, kind), level=Level.SHOULD,
     )  # fmt: skip
 
@@ -483,7 +491,10 @@ def _fill_loses_sign(claim: Claim, expected: bytes, seen: bytes) -> NoReturn:
     cases=_claim("numpy", "cvcuda", "cupy", via=("cupy",), layout=PLAIN, dtype=_common),
 )
 def test_numpy_by_cupy(exchange: Exchange) -> None:
-    """By ``cupy.asarray`` a NumPy array gets to the GPU and into a tensor, and back by ``cupy.asnumpy``."""
+    """A NumPy array must keep its elements on the way to a CV-CUDA tensor and back through CuPy.
+
+    ``cupy.asarray`` moves it to the GPU, and ``cupy.asnumpy`` moves it back.
+    """
     array, values = _host_array(exchange)
     cupy = exchange.library("cupy").module()
     claim = Claim(exchange, "DOC-NP-3", "`cupy.asarray`", Side.BETWEEN)
@@ -501,7 +512,10 @@ def test_numpy_by_cupy(exchange: Exchange) -> None:
     cases=_claim("numpy", "cvcuda", "pycuda", via=("pycuda",), layout=PLAIN, dtype=_common),
 )
 def test_numpy_by_pycuda(exchange: Exchange) -> None:
-    """By ``gpuarray.to_gpu`` a NumPy array gets to the GPU and into a tensor, and back by a ``GPUArray`` on its pointer."""
+    """A NumPy array must keep its elements on the way to a CV-CUDA tensor and back through PyCUDA.
+
+    ``gpuarray.to_gpu`` moves it to the GPU, and a ``GPUArray`` on the tensor's pointer moves it back.
+    """
     array, values = _host_array(exchange)
     gpuarray = exchange.library("pycuda").module().gpuarray
     claim = Claim(exchange, "DOC-NP-4", "`gpuarray.to_gpu`", Side.BETWEEN)
@@ -515,7 +529,7 @@ _GPUARRAY = "`GPUArray(shape=…, dtype=…, gpudata=…)`"
 
 
 def _gpuarray_on(claim: Claim, tensor: Any) -> Any:
-    """The ``GPUArray`` that the page builds by hand."""
+    """Return the ``GPUArray`` that the page builds by hand."""
     gpuarray = claim.exchange.library("pycuda").module().gpuarray
     return claim.made(lambda: gpuarray.GPUArray(shape=tensor.shape, dtype=tensor.dtype, gpudata=_address(tensor)))
 
@@ -529,7 +543,7 @@ def _gpuarray_on(claim: Claim, tensor: Any) -> Any:
     cases=_claim("numpy", "cvcuda", layout=PLAIN, dtype=_SHOWN),
 )
 def test_numpy_refused(exchange: Exchange) -> None:
-    """A NumPy array handed to ``cvcuda.as_tensor`` as it is, on the CPU, is refused."""
+    """``cvcuda.as_tensor`` must refuse a NumPy array, which is in host memory."""
     array, _ = _host_array(exchange)
     module = exchange.consumer.module()
     exchange.expect_refusal(
@@ -547,29 +561,31 @@ def _installed(env: Environment) -> Iterator[Draft]:
 
 @invariant("claim.installation", consumer="DOC-NP-6", level=Level.OBSERVED, cases=_installed)
 def test_installation(exchange: Exchange) -> None:
-    """CuPy and PyCUDA were built when they were installed, and PyTorch is a large download.
+    """The suite records whether CuPy and PyCUDA were built at installation, and whether PyTorch is a large download.
 
-    What the installed files say: a wheel for a published platform was downloaded ready made.
+    The installed files show it: a wheel with the tag of a published platform was downloaded, not built.
     """
     name = next(n for n in exchange.producer.distributions if n in exchange.producer.versions())
     distribution = metadata.distribution(name)
     if exchange.case.producer == "torch":
         size = sum(file.size or 0 for file in distribution.files or ())
         if size < _LARGE:
-            _observe("it is not large", f"{_LARGE >> 20} MiB or more", f"{size >> 20} MiB of files")
+            _observe("the download is not large", f"{_LARGE >> 20} MiB or more", f"{size >> 20} MiB of files")
         return
     tags = [line[5:] for line in (distribution.read_text("WHEEL") or "").splitlines() if line.startswith("Tag: ")]
     if not tags:
-        raise Inconclusive(f"{name} {distribution.version} does not tell how it was installed")
+        raise Inconclusive(f"the metadata of {name} {distribution.version} does not say how it was installed")
     if any(tag.rpartition("-")[2].startswith(_PUBLISHED) for tag in tags):
         _observe(
-            "it came ready made", "built at installation", f"{name} {distribution.version}, a wheel tagged {tags[0]}"
+            "the package is a prebuilt wheel",
+            "built at installation",
+            f"{name} {distribution.version}, a wheel tagged {tags[0]}",
         )
 
 
 _LARGE = 500 << 20
 _PUBLISHED = ("manylinux", "musllinux", "win", "macosx", "any")
-"""Platforms that package indexes take wheels for; what is built on a Linux machine is for ``linux_…`` alone."""
+"""Platform tags that package indexes accept. A wheel built on a Linux machine has a ``linux_…`` tag, which they do not."""
 
 
 def _observe(reason: str, expected: str, seen: str) -> None:
@@ -592,7 +608,7 @@ def _observe(reason: str, expected: str, seen: str) -> None:
     cases=_claim("torch", "cvcuda", layout=PLAIN, dtype=_SHOWN),
 )
 def test_cpu_tensor_refused(exchange: Exchange) -> None:
-    """A PyTorch tensor on the CPU is refused by ``cvcuda.as_tensor``, and taken once ``.cuda()`` has moved it."""
+    """``cvcuda.as_tensor`` must refuse a PyTorch tensor on the CPU, and take it after ``.cuda()`` has moved it."""
     torch, module = exchange.producer.module(), exchange.consumer.module()
     array, values = _host_array(exchange)
     tensor = torch.from_numpy(array)
@@ -603,7 +619,7 @@ def test_cpu_tensor_refused(exchange: Exchange) -> None:
     moving = Claim(exchange, "DOC-PT-1", "`Tensor.cuda`", Side.PRODUCER)
     on_gpu = moving.made(tensor.cuda)
     address = int(on_gpu.__cuda_array_interface__["data"][0])
-    moving.expect_bytes("the call moves other elements", values, exchange.peek(address, len(values)))
+    moving.expect_bytes("the call changes elements on the way to the GPU", values, exchange.peek(address, len(values)))
     claim = Claim(exchange, "DOC-PT-1")
     moved = _as_tensor(claim, on_gpu)
     claim.expect_bytes("the call changes the elements", values, exchange.consumer.read(moved))
@@ -618,7 +634,7 @@ def test_cpu_tensor_refused(exchange: Exchange) -> None:
     cases=_claim("torch", "cvcuda", layout=_EVERY_FORM, dtype=dtypes()),
 )
 def test_torch_shares(exchange: Exchange) -> None:
-    """``cvcuda.as_tensor`` of a PyTorch tensor on the GPU shares its memory as it is, or refuses it."""
+    """``cvcuda.as_tensor`` must share the memory of a PyTorch tensor on the GPU unchanged, or refuse the tensor."""
     _converts(exchange, "DOC-PT-2")
 
 
@@ -632,7 +648,7 @@ def test_torch_shares(exchange: Exchange) -> None:
     cases=_claim("cvcuda", "torch", layout=layouts(*PLAIN), dtype=_common),
 )
 def test_tensor_to_torch(exchange: Exchange) -> None:
-    """``torch.as_tensor(tensor.cuda())`` is on the tensor's memory, and ``.clone()`` of it is not."""
+    """``torch.as_tensor(tensor.cuda())`` must share the tensor's memory, and ``.clone()`` of it must not."""
     source = exchange.source()
     claim = Claim(exchange, "DOC-PT-3", "`torch.as_tensor`")
     cloning = replace(claim, call="`Tensor.clone`")
@@ -664,7 +680,7 @@ def test_tensor_to_torch(exchange: Exchange) -> None:
     ),
 )
 def test_as_tensor_without_device(exchange: Exchange) -> None:
-    """``torch.as_tensor`` of a CUDA array stays on the GPU and on its memory, though no device was named."""
+    """``torch.as_tensor`` must leave a CUDA array on its GPU and share its memory when the call names no device."""
     source = exchange.source()
     claim = Claim(exchange, "DOC-PT-3", "`torch.as_tensor`")
     torch, offer = exchange.consumer.module(), exchange.offer(source)
@@ -693,7 +709,7 @@ def _autoinit_cases(env: Environment) -> Iterator[Draft]:
     cases=_autoinit_cases,
 )
 def test_pycuda_autoinit(exchange: Exchange) -> None:
-    """With ``import pycuda.autoinit`` PyCUDA and CV-CUDA exchange arrays, in either order of imports."""
+    """PyCUDA and CV-CUDA must exchange arrays after ``import pycuda.autoinit``, in either order of imports."""
     first, case = exchange.option("order").removesuffix("-first"), exchange.case
     ended = interpreter.run("pycuda_context", "autoinit", first, case.producer, case.consumer)
     try:
@@ -701,7 +717,7 @@ def test_pycuda_autoinit(exchange: Exchange) -> None:
     except (Refused, Failure) as trouble:
         side = Side.PRODUCER if ended.at_work == case.producer else Side.CONSUMER
         claim = Claim(exchange, "DOC-PC-1", "`import pycuda.autoinit` is all that an exchange needs", side)
-        claim.broken("under the documented context the exchange does not work", "the array is exchanged", str(trouble))
+        claim.broken("the exchange fails in the documented context", "the array is exchanged", str(trouble))
 
 
 @invariant(
@@ -713,7 +729,7 @@ def test_pycuda_autoinit(exchange: Exchange) -> None:
     cases=_claim("pycuda", "cvcuda", layout=_EVERY_FORM, dtype=dtypes()),
 )
 def test_gpuarray_converts(exchange: Exchange) -> None:
-    """``cvcuda.as_tensor`` converts a ``GPUArray`` as it is, or refuses it."""
+    """``cvcuda.as_tensor`` must convert a ``GPUArray`` unchanged and without a copy, or refuse it."""
     _converts(exchange, "DOC-PC-2")
 
 
@@ -726,7 +742,7 @@ def test_gpuarray_converts(exchange: Exchange) -> None:
     cases=_claim("cvcuda", "pycuda", layout=layouts(*PLAIN), dtype=_common),
 )
 def test_gpuarray_on_tensor(exchange: Exchange) -> None:
-    """A ``GPUArray`` built on the pointer that ``tensor.cuda()`` publishes views the tensor's memory."""
+    """A ``GPUArray`` on the pointer that ``tensor.cuda()`` publishes must be a view of the tensor's memory."""
     source = exchange.source()
     claim = Claim(exchange, "DOC-PC-3", _GPUARRAY)
     own = Claim(exchange, "DOC-PC-3", "a tensor shows what is written to it", Side.PRODUCER)
@@ -741,7 +757,7 @@ def test_gpuarray_on_tensor(exchange: Exchange) -> None:
 
 
 def _takers(env: Environment) -> Iterator[Pair]:
-    """CUDA Python with every real library that takes the array interface."""
+    """Yield CUDA Python with every real library that imports the CUDA Array Interface."""
     for library in env.present:
         side = library.sides.get(Device.CUDA)
         if side and Protocol.CAI in side.imports and library.name != REFERENCE:
@@ -757,7 +773,7 @@ def _takers(env: Environment) -> Iterator[Pair]:
     cases=lambda env: every(_takers(env), layout=PLAIN, dtype=dtypes("float32", "uint8", "complex64")),
 )
 def test_buffer_accepted(exchange: Exchange) -> None:
-    """A small class around ``cudaMalloc`` with the array interface is taken without a copy by every library."""
+    """A consumer must take a small class around ``cudaMalloc`` with the CUDA Array Interface, without a copy."""
     _expect_copies(Claim(exchange, "DOC-CU-1", _MEMCPY, Side.PRODUCER))
     claim = Claim(exchange, "DOC-CU-1", "an import of a class around `cudaMalloc`")
     buffer = _buffer(exchange, exchange.layout.base)
@@ -768,7 +784,7 @@ def test_buffer_accepted(exchange: Exchange) -> None:
     claim.expect("the memory is not shared", hex(buffer.address), hex(view.address))
     claim.expect_bytes("the import changes the elements", values, exchange.consumer.read(taken))
     buffer.upload(_other(exchange))
-    claim.expect_bytes("what `cudaMemcpy` writes is not seen", _other(exchange), exchange.consumer.read(taken))
+    claim.expect_bytes("the import does not show a `cudaMemcpy`", _other(exchange), exchange.consumer.read(taken))
 
 
 def _taken(claim: Claim, buffer: DeviceBuffer) -> Any:
@@ -786,7 +802,7 @@ def _taken(claim: Claim, buffer: DeviceBuffer) -> Any:
     cases=lambda env: every(_takers(env)),
 )
 def test_import_owns_nothing(exchange: Exchange) -> None:
-    """When a library's import of a buffer ends, the memory is still the buffer's: it works, and is freed once."""
+    """A consumer must not free a buffer when its import ends. The buffer must still work, and its owner frees it once."""
     _expect_copies(Claim(exchange, "DOC-CU-2", _MEMCPY, Side.PRODUCER))
     claim = Claim(exchange, "DOC-CU-2", "an import of a class around `cudaMalloc`")
     buffer = _buffer(exchange, exchange.layout.base)
@@ -795,15 +811,15 @@ def test_import_owns_nothing(exchange: Exchange) -> None:
     held.clear()
     collect()
     values = pattern(exchange.dtype, exchange.layout.elements)
-    claim.expect("after the end of the import `cudaMemcpy` to the device fails", 0, buffer.upload(values))
+    claim.expect("`cudaMemcpy` to the device fails after the end of the import", 0, buffer.upload(values))
     code, seen = buffer.download()
-    claim.expect("after the end of the import `cudaMemcpy` to the host fails", 0, code)
-    claim.expect_bytes("after the end of the import the memory changes", values, seen)
-    claim.expect("the import has freed the memory: `cudaFree` fails", 0, buffer.free())
+    claim.expect("`cudaMemcpy` to the host fails after the end of the import", 0, code)
+    claim.expect_bytes("the memory changes after the end of the import", values, seen)
+    claim.expect("`cudaFree` fails, because the import has freed the memory", 0, buffer.free())
 
 
 def _givers(env: Environment) -> Iterator[Pair]:
-    """Every real library that offers the array interface with CUDA Python."""
+    """Yield every real library that exports the CUDA Array Interface, with CUDA Python."""
     for library in env.present:
         side = library.sides.get(Device.CUDA)
         if side and Protocol.CAI in side.exports and library.name not in (REFERENCE, "cuda_python"):
@@ -820,7 +836,7 @@ def _givers(env: Environment) -> Iterator[Pair]:
     cases=lambda env: every(_givers(env)),
 )
 def test_wrapper_owns_nothing(exchange: Exchange) -> None:
-    """A buffer made around the pointer that a library publishes reads its elements, and leaves them when it ends."""
+    """A buffer around a published pointer must read the producer's elements, and must leave them unchanged when it ends."""
     copying = Claim(exchange, "DOC-CU-2", _MEMCPY)
     _expect_copies(copying)
     source = exchange.source()
@@ -830,7 +846,7 @@ def test_wrapper_owns_nothing(exchange: Exchange) -> None:
     _expect_published(exchange, source)
     if address != source.address:
         fail(
-            Code.WRONG_ADDRESS, "CAI-05", role=Role.PRODUCER, reason="the producer publishes another address than its array's",
+            Code.WRONG_ADDRESS, "CAI-05", role=Role.PRODUCER, reason="the producer publishes a different address than its array's",
             expected=f"element 0 at {source.address:#x}", seen=f"element 0 at {address:#x}", accused=Side.PRODUCER,
         )  # fmt: skip
     copying.expect("`cudaMemcpy` to the host fails", 0, code)
@@ -838,7 +854,7 @@ def test_wrapper_owns_nothing(exchange: Exchange) -> None:
     del wrapper
     collect()
     ending = replace(copying, call="the end of a wrapper around a published pointer")
-    reason = "after the end of the wrapper the array changes"
+    reason = "the array changes after the end of the wrapper"
     ending.expect_bytes(reason, source.values, exchange.producer.read(source.array))
 
 
@@ -849,7 +865,7 @@ _TYPES = {"uint8": "U8", "float32": "F32"}
 
 
 def _tensor_cases(env: Environment) -> Iterator[Draft]:
-    """Image shapes with and without their layout's name."""
+    """Yield cases of image shapes with and without the name of their layout."""
     pairs = tuple(_pairs(env, "cuda_python", "cvcuda"))
     yield from every(pairs, shape=tuple(_SHAPES), named=("none",), dtype=tuple(_TYPES))
     images = tuple(name for name, shape in _SHAPES.items() if len(shape) == 3)
@@ -858,7 +874,7 @@ def _tensor_cases(env: Environment) -> Iterator[Draft]:
 
 
 def _filled_tensor(exchange: Exchange) -> tuple[Any, bytes]:
-    """A tensor by the documented call, with as many bytes as it has elements copied to its pointer in one piece."""
+    """Return a tensor from the documented call, after one flat ``cudaMemcpy`` of its elements to its pointer."""
     _expect_copies(Claim(exchange, "DOC-CU-3", _MEMCPY, Side.PRODUCER))
     claim = Claim(exchange, "DOC-CU-3", "`cvcuda.Tensor`")
     shape = _SHAPES[exchange.option("shape")]
@@ -881,12 +897,12 @@ def _filled_tensor(exchange: Exchange) -> tuple[Any, bytes]:
     cases=_tensor_cases,
 )
 def test_tensor_as_buffer(exchange: Exchange) -> None:
-    """What ``cudaMemcpy`` copies to the pointer of a new tensor comes back from there unchanged."""
+    """A new CV-CUDA tensor must keep the bytes that ``cudaMemcpy`` copies to its pointer."""
     tensor, values = _filled_tensor(exchange)
     code, back = _buffer(exchange, _SHAPES[exchange.option("shape")], _address(tensor)).download()
     claim = Claim(exchange, "DOC-CU-3", "`Tensor.cuda`")
     claim.expect("`cudaMemcpy` from the tensor's pointer fails", 0, code)
-    claim.expect_bytes("other elements come back from the tensor's pointer", values, back)
+    claim.expect_bytes("the tensor's pointer returns different elements", values, back)
 
 
 @invariant(
@@ -898,9 +914,9 @@ def test_tensor_as_buffer(exchange: Exchange) -> None:
     cases=_tensor_cases,
 )
 def test_flat_copy(exchange: Exchange) -> None:
-    """A new tensor's elements are what a flat ``cudaMemcpy`` to its pointer put there: its rows have no padding.
+    """The suite records whether a flat ``cudaMemcpy`` to a new tensor's pointer fills the tensor, as the page assumes.
 
-    The page copies flat. Where CV-CUDA pads rows, every row but the first begins in the wrong place.
+    If CV-CUDA pads rows, every row after the first begins in the wrong place.
     """
     tensor, values = _filled_tensor(exchange)
     seen = exchange.consumer.read(tensor)
@@ -930,11 +946,11 @@ def _named_layouts(env: Environment) -> Iterator[Draft]:
     cases=_named_layouts,
 )
 def test_named_layout(exchange: Exchange) -> None:
-    """``cvcuda.as_tensor`` with a layout's name makes a tensor of that layout on the same memory."""
+    """``cvcuda.as_tensor`` with the name of a layout must return a tensor of that layout on the same memory."""
     claim, named = Claim(exchange, _CLAIMS[exchange.case.producer]), exchange.option("named")
     source = exchange.source()
     tensor = _as_tensor(claim, source.array, named)
-    claim.expect("the tensor has another layout", named, str(tensor.layout))
+    claim.expect("the tensor has a different layout", named, str(tensor.layout))
     claim.expect_import(source, exchange.consumer.describe(tensor), exchange.consumer.read(tensor))
 
 
@@ -956,9 +972,9 @@ def _wrapping(env: Environment) -> Iterator[Draft]:
     cases=_wrapping,
 )
 def test_wrapped_is_released(exchange: Exchange) -> None:
-    """Arrays that CV-CUDA has wrapped are let go when the wrappers end, whether or not its cache is cleared.
+    """CV-CUDA must release a wrapped array when the wrapper ends, without a call that clears its cache.
 
-    One more is wrapped after those that count, so that whatever a release waits for has happened.
+    The case wraps one more array at the end, because some releases happen only at the next call.
     """
     module = exchange.consumer.module()
     *wrapped, _ = [_wrap_and_drop(exchange, module, rows) for rows in range(1, _WRAPPERS + 2)]
@@ -984,7 +1000,7 @@ def test_wrapped_is_released(exchange: Exchange) -> None:
 
 
 def _wrap_and_drop(exchange: Exchange, module: Any, rows: int) -> weakref.ref[Any]:
-    """Wrap an image of this many rows and let everything go; the array is watched."""
+    """Wrap an image with this many rows, drop the wrapper, and return a weak reference to the array."""
     kind = dtype("uint8")
     array = exchange.producer.array(kind, (rows, 8, 3), pattern(kind, rows * 24), exchange.device)
     offer = exchange.producer.offer(array, exchange.protocol)

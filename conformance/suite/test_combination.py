@@ -1,4 +1,4 @@
-"""Family ``combination``: arrays that are special in two respects at once. A case is a point, and judges all that its exchange shows."""
+"""Family ``combination``: arrays that are special in two respects at once. A case is one point and checks everything in its exchange."""
 
 from __future__ import annotations
 
@@ -53,39 +53,39 @@ from conformance.reference.managed import Managed, settle, stray_deleter_calls
 from conformance.reference.memory import ALIGNMENT, CudaBlock, HostBlock
 
 _PRESSURE = 2
-"""Arrays of the producer that occupy memory which has been released too early."""
+"""Arrays of the producer that the case allocates to reuse memory which was released too early."""
 _MANY = 99
 _LIVING = 3
-"""Of these hand-overs, imports that still live at the last exchange."""
+"""The imports of these hand-overs that still live at the last exchange."""
 _REEXPORTS = ("reexport", "far-reexport")
 _NOT_PLAIN = "columns"
 """A layout that a consumer may refuse."""
 _COPYING: dict[str, dict[str, Any]] = {"copy": {"copy": True}, "shared": {"copy": False}}
-"""The keyword of an import by this path."""
+"""The keyword of an import, by path."""
 _SIMPLER = {
     "layout": {"reversed": "stepped", "broadcast": "stepped"},
     "form": {"dictionary-2-strides-told": "strides-told"},
 }
-"""Levels with a simpler level each. A failure that the simpler level shows as well names that one."""
+"""Levels that have a simpler level. If the simpler level fails in the same way, the failure names that one."""
 _SAID = {
     Code.READONLY_LOST: "access",
     Code.COPY_MADE: "path",
     Code.COPY_SHARED: "path",
     Code.COPIED_FLAG_MISSING: "path",
 }
-"""Failures that say of each array what its level of a factor says: the factor."""
+"""By code: the factor whose level the failure already implies, so the failure need not name it."""
 _SLOW = (Code.NOT_RELEASED, Code.RELEASED_LATE)
-"""Failures that each exchange waits for."""
+"""Failures that an exchange detects only after a wait."""
 _OF_KEYS = (Code.DICTIONARY_MALFORMED,)
-"""Failures of which a key is given, and nothing that is special about an array."""
+"""Failures that name a key of a dictionary instead of a property of the array."""
 _NOWHERE = (99, 0)
 """A device that DLPack does not know."""
 
 
 _WITHOUT_IMPORT = (*EXCHANGES, *(one for one in CHECKS if one.of == "producer"))
-"""The checks that say something where the consumer has refused the array of the point."""
+"""The checks that are meaningful after the consumer has refused the array of the point."""
 _OF_CALLS = (*EXCHANGES, *(one for one in CHECKS if one.invariant == "negotiation.signature"))
-"""The checks that say something where the producer has refused the array of the point: it may refuse a keyword alone."""
+"""The checks that are meaningful after the producer has refused the array of the point: it may refuse only a keyword."""
 
 
 def _drafts(env: Environment) -> Iterator[Draft]:
@@ -93,7 +93,7 @@ def _drafts(env: Environment) -> Iterator[Draft]:
 
 
 def _of_pair(pair: Pair) -> Iterator[Draft]:
-    """The quick tier has one point of each exchange with the reference."""
+    """Yield the points of a pair. The quick tier has one point of each exchange with the reference."""
     names = (pair.producer.name, pair.consumer.name, pair.protocol.value, pair.device)
     found = reach(pair)
     left = missing(REPEATED, found) if pair.with_reference else ()
@@ -115,36 +115,36 @@ def _of_pair(pair: Pair) -> Iterator[Draft]:
     repeats=dict.fromkeys(one.invariant for one in REPEATED if one.invariant != EXCHANGE),
 )
 def test_exchange(exchange: Exchange) -> None:
-    """An array that is special in two respects at once arrives as it is, or is refused, and is released once.
+    """A producer and a consumer must hand over an array that is special in two respects unchanged or refuse it, and must release it once.
 
     The factors are element type, layout, rank, size, offset, access, content, form of capsule or dictionary, path, count and place.
-    The points cover every pair of levels that the two libraries can have. Each exchange is
-    judged in full: the call, the capsule, address, shape, strides, element type, values, flags, memory around the view, the base of a
-    view, and release. A consumer may copy what is misaligned or not row-major. The family ``lifetime`` judges how late a release is. After a
-    failure the check tries each level at its default, where it stays if the failure remains. The case reports the failure with the other levels.
+    The points cover every pair of levels that the two libraries can have. Each exchange is checked in full: call, capsule, address, shape,
+    strides, element type, values, flags, surrounding memory, base of a view, and release. A consumer may copy an array that is misaligned
+    or not row-major. The family ``lifetime`` checks the time of a release. After a failure the case sets one level after the other to its
+    default, and keeps the default if the failure remains. It reports the levels that are left.
     """
     point = Point.of(exchange.case.parameters)
     inside = point.without("place")
-    told: Told = set()
-    _judge(exchange, inside, told)
+    known: Known = set()
+    _judge(exchange, inside, known)
     if point.place == "in-thread":
-        elsewhere(lambda: _judge(exchange, inside, told, point.place))
+        elsewhere(lambda: _judge(exchange, inside, known, point.place))
     elif "fork" in point.place:
         in_thread = point.place == "in-thread-of-fork"
         in_fork(
-            exchange, combined(point.changed), lambda own: _judge(own, inside, told, point.place), in_thread=in_thread
+            exchange, combined(point.changed), lambda own: _judge(own, inside, known, point.place), in_thread=in_thread
         )
 
 
-Told = set[tuple[Repeated, Code]]
-"""Checks that fail at this point as at a simpler one, which reports them."""
+Known = set[tuple[Repeated, Code]]
+"""Checks that fail at a simpler point in the same way. That point reports them."""
 
 
-def _judge(exchange: Exchange, point: Point, told: Told, place: str = "") -> None:
-    """Judge the exchange of a point, and each check that is repeated there: here, and then at another place, where ``told`` is known.
+def _judge(exchange: Exchange, point: Point, known: Known, place: str = "") -> None:
+    """Check the exchange of a point, and make each repeated check there, at this ``place``.
 
-    A refusal of the exchange ends the case after the checks; so does a deviation that a simpler point shows as well. After a violation the
-    other checks could show the same once more.
+    ``known`` has the failures that simpler points report. A refusal of the exchange ends the case after the checks, and so does a
+    deviation that a simpler point shows too. A violation ends the case at once, because the other checks could only show it again.
     """
     ended: Failure | Refused | None = None
     exchange.special(_special(point, place))
@@ -163,18 +163,21 @@ def _judge(exchange: Exchange, point: Point, told: Told, place: str = "") -> Non
     made = {_same(exchange, point, PLAIN)}
     is_refused, has_answers = isinstance(ended, Refused), bool(exchange.answers)
     if is_refused and point.path in _REEXPORTS and not has_answers:
-        point = point.without("path")  # there is no such import: an array of its own is judged
+        point = point.without(
+            "path"
+        )  # the library cannot import such an array: check an array that it allocates itself
     if is_refused and not has_answers and exchange.case.consumer == REFERENCE:
-        has_answers = _is_exported(exchange, point)  # the reference refuses what says that it lies on another device
+        # The reference refuses an array that names another device before it asks for a capsule.
+        has_answers = _is_exported(exchange, point)
     if _is_repeated(exchange):
         checks = _checks(exchange, is_refused=is_refused, has_answers=has_answers)
-        _repeat(exchange, point, told, place, _different(exchange, point, checks, made))
+        _repeat(exchange, point, known, place, _different(exchange, point, checks, made))
     if ended is not None:
         raise ended
 
 
 def _is_exported(exchange: Exchange, point: Point) -> bool:
-    """Whether the producer exports the array of a point."""
+    """Return whether the producer exports the array of a point."""
     try:
         source = _source(exchange, point)[0]
         exporter = exchange.producer.exporter(source.array, exchange.protocol)
@@ -188,13 +191,13 @@ def _is_exported(exchange: Exchange, point: Point) -> bool:
 
 
 def _is_repeated(exchange: Exchange) -> bool:
-    """Whether checks are repeated: with the reference on one side. An exchange of the reference with itself says nothing of a library."""
+    """Return whether the case repeats checks: one side is the reference, and the other side is a library."""
     sides = {exchange.case.producer, exchange.case.consumer}
     return REFERENCE in sides and len(sides) > 1 and bool(exchange.case.parameters)
 
 
 def _checks(exchange: Exchange, *, is_refused: bool, has_answers: bool) -> tuple[Repeated, ...]:
-    """The checks that say something. Where the producer has exported and the array is refused, its answers are judged still."""
+    """Return the checks that are meaningful. If the producer exports and the consumer refuses, the producer's answers still count."""
     if not is_refused:
         return REPEATED
     if exchange.case.consumer != REFERENCE:
@@ -210,19 +213,19 @@ def _special(point: Point, place: str) -> str:
 
 
 def _reduced(exchange: Exchange, point: Point, place: str, one: Repeated, failure: Failure) -> tuple[Failure, Point]:
-    """The failure of a check with what is special about it: the levels without which it does not show; and the point with these levels.
+    """Return the failure of a check with the levels that it needs, and the point with only these levels.
 
-    The words of the check itself stand behind them.
+    The description of the check itself follows the levels in ``given``.
     """
     at = _at(exchange, point, one)
     if (
         failure.level is Level.OBSERVED or failure.code is Code.DEFECT_EXCEPTION
-    ):  # its class is one cause, whatever it comes of
+    ):  # the class of the exception is the cause, with any levels
         return failure, at
     if one.invariant == EXCHANGE:
         one = PLAIN
         if failure.code in _SLOW and at.changed and _is_of_plain(exchange, one, failure):
-            at = Point()  # each level by itself would wait once more
+            at = Point()  # trying each level would cost one wait each
     fixed = dict(one.levels)
     for name in [name for name, _ in at.changed if name not in fixed]:
         if _fails_alike(exchange, at.without(name), one, failure):
@@ -238,15 +241,15 @@ def _reduced(exchange: Exchange, point: Point, place: str, one: Repeated, failur
     special, given = _special(at if said is None else at.without(said), place), failure.given or ""
     if special and given and given not in HELD.values():
         special = _together(special, given)
-    told = Failure(
+    reduced = Failure(
         failure.code, failure.clause, failure.role, failure.level, failure.reason, failure.expected, failure.seen,
         given=special or given, accused=failure.accused, library=failure.library,
     )  # fmt: skip
-    return told, at
+    return reduced, at
 
 
 def _together(special: str, given: str) -> str:
-    """The phrases of the levels, then those of the check itself that no level has said."""
+    """Return the phrases of the levels, then those of the check that no level contains."""
     ours, own = parts(special), parts(given)
     if set(ours) <= set(own):
         return given
@@ -262,10 +265,10 @@ def _fails_alike(exchange: Exchange, at: Point, one: Repeated, failure: Failure)
 
 
 def make_exchange(exchange: Exchange, point: Point, *, patient: bool = False) -> None:
-    """In this thread and this process.
+    """Make the exchange of a point and check it, in this thread and this process.
 
-    A release on another thread may begin before the import is gone. So the exchange is then repeated with ``patient``: the import lives until
-    such a release would have come.
+    A release on another thread may begin before the import is gone. If one occurs, the exchange is repeated with ``patient``: the import
+    then lives long enough for such a release to show.
     """
     source, lent, other = _after_refusals(exchange, point)
     strays = len(stray_deleter_calls)
@@ -310,7 +313,7 @@ class NotMade(Exception):
 
 
 Same = tuple[Any, ...]
-"""Two checks that do the same have this in common."""
+"""A key that is equal for two checks that do the same."""
 
 
 def _same(exchange: Exchange, point: Point, one: Repeated) -> Same:
@@ -318,9 +321,9 @@ def _same(exchange: Exchange, point: Point, one: Repeated) -> Same:
 
 
 def _different(exchange: Exchange, point: Point, checks: Iterable[Repeated], made: set[Same]) -> Iterator[Repeated]:
-    """Leave out a check that does at this point what another one has done, as one with the level that the point has by itself.
+    """Yield the checks, but skip one that would do the same as another at this point, for example because the point has its level.
 
-    ``made`` has those that the point has seen already. A check that may not be made here is no reason to leave out another.
+    ``made`` has the keys of the checks made so far. A check that cannot be made here does not cause another to be skipped.
     """
     for one in checks:
         same = _same(exchange, point, one)
@@ -331,28 +334,28 @@ def _different(exchange: Exchange, point: Point, checks: Iterable[Repeated], mad
         yield one
 
 
-def _repeat(exchange: Exchange, point: Point, told: Told, place: str, checks: Iterable[Repeated]) -> None:
-    """Make each check that says something about this exchange, on arrays of this point with the levels of the check.
+def _repeat(exchange: Exchange, point: Point, known: Known, place: str, checks: Iterable[Repeated]) -> None:
+    """Make each check that is meaningful for this exchange, on arrays of this point with the levels of the check.
 
-    The case of a plain array reports a failure that a plain array shows as well, and the point with one level one that this level shows.
-    ``combination.later`` makes sure that these cases do not miss a failure that begins late. Refusals are another invariant's matter.
+    Another case reports a failure that a plain array or a single level shows too: that of the plain array, or of the point with this
+    level. ``combination.later`` makes sure that these cases do not miss a failure that begins late. Other invariants check refusals.
     """
     for one in checks:
-        if one.releases and not place and (known := _plain(exchange, one)) is not None:
-            told.add((one, known))  # to find it out once more takes long
+        if one.releases and not place and (of_plain := _plain(exchange, one)) is not None:
+            known.add((one, of_plain))  # a second wait for the release would take long
             continue
         failure = tried(exchange, point, one)
-        if failure is None or (one, failure.code) in told:
+        if failure is None or (one, failure.code) in known:
             continue
         if not place and (_is_of_plain(exchange, one, failure) or _is_of_level(exchange, point, one, failure)):
-            told.add((one, failure.code))
+            known.add((one, failure.code))
             continue
         found, at = _reduced(exchange, point, place, one, failure)
         by_exchange = _shown_by_exchange(exchange, at, one, failure)
         if by_exchange is not None:
             found, at = _reduced(exchange, at.without("content"), place, PLAIN, by_exchange)
         if (by_exchange is not None or one.invariant == EXCHANGE) and not place and len(at.changed) < 2:
-            told.add((one, failure.code))
+            known.add((one, failure.code))
             _of_levels(exchange).add((failure.code, failure.role, frozenset(at.changed)))
             continue
         with _never(exchange):
@@ -360,7 +363,7 @@ def _repeat(exchange: Exchange, point: Point, told: Told, place: str, checks: It
 
 
 def _shown_by_exchange(exchange: Exchange, at: Point, one: Repeated, failure: Failure) -> Failure | None:
-    """Return the failure of the mere exchange, if it is no less serious than that of the check: so one cause gives one failure."""
+    """Return the failure of the plain exchange if it is at least as serious as that of the check: one cause gives one failure."""
     if one.invariant == EXCHANGE:
         return None
     other = tried(exchange, at.without("content"), PLAIN)
@@ -373,28 +376,31 @@ def _is_late_with_plain(exchange: Exchange) -> bool:
 
 
 def _at(exchange: Exchange, point: Point, one: Repeated) -> Point:
-    """The point at which a check is made: with the levels of the check."""
+    """Return the point at which a check is made: this point with the levels of the check."""
     return one.at(point, is_of_reference=exchange.case.producer == REFERENCE)
 
 
 _by_plain: WeakKeyDictionary[Adapter, dict[tuple[str, str, str, Repeated], Code | None]] = WeakKeyDictionary()
-"""By producer; then by consumer, protocol, device and check: how a plain array fails, if it does. The same in every case of a process."""
+"""By producer; then by consumer, protocol, device and check: the code with which a plain array fails, or ``None``.
+
+All cases of a process share it.
+"""
 
 
 _by_level: WeakKeyDictionary[
     Adapter, dict[tuple[str, str, str], set[tuple[Code, Role | None, frozenset[tuple[str, str]]]]]
 ] = WeakKeyDictionary()
-"""By producer; then by consumer, protocol and device: the failures of exchanges that a single level shows, and that level."""
+"""By producer; then by consumer, protocol and device: failures of exchanges that need a single level, with that level."""
 
 
 def _of_levels(exchange: Exchange) -> set[tuple[Code, Role | None, frozenset[tuple[str, str]]]]:
-    """The failures of exchanges of these two libraries that a single level has shown in this process."""
+    """Return the failures of these two libraries that a single level has shown in this process."""
     key = (exchange.case.consumer, exchange.case.protocol, exchange.case.device.value)
     return _by_level.setdefault(exchange.producer, {}).setdefault(key, set())
 
 
 def _is_of_level(exchange: Exchange, point: Point, one: Repeated, failure: Failure) -> bool:
-    """Whether an exchange fails as one of its levels alone has failed before: it need not be reduced once more."""
+    """Return whether one level of the exchange alone has failed in the same way before, so that it need not be reduced again."""
     if one.invariant != EXCHANGE:
         return False
     levels = frozenset(_at(exchange, point, one).changed)
@@ -404,12 +410,12 @@ def _is_of_level(exchange: Exchange, point: Point, one: Repeated, failure: Failu
 
 
 def _is_of_plain(exchange: Exchange, one: Repeated, failure: Failure) -> bool:
-    """Whether a plain array fails this check alike."""
+    """Return whether a plain array fails this check with the same code."""
     return _plain(exchange, one) is failure.code
 
 
 def _plain(exchange: Exchange, one: Repeated) -> Code | None:
-    """How a plain array fails this check, if it does: tried once in a process."""
+    """Return the code with which a plain array fails this check, or ``None``; it is tried once in a process."""
     of_producer = _by_plain.setdefault(exchange.producer, {})
     key = (exchange.case.consumer, exchange.case.protocol, exchange.case.device.value, one)
     if key not in of_producer:
@@ -419,14 +425,14 @@ def _plain(exchange: Exchange, one: Repeated) -> Code | None:
 
 
 def tried(exchange: Exchange, point: Point, one: Repeated, *, observed: bool = False) -> Failure | None:
-    """How this check fails at a point, if it does; ``None`` where it says nothing about the exchange, or there is no such array.
+    """Return the failure of this check at a point; ``None`` if it passes, does not apply, or the array cannot be made.
 
-    A failure that breaks no promise counts only with ``observed``.
+    A failure that is only observed, or whose input is illegal, counts only with ``observed``.
     """
     at = _at(exchange, point, one)
     if not _says_something(exchange, at, one):
         return None
-    if one.is_risky and _may_end_the_process(exchange, one):  # by a fork, so only where the check applies
+    if one.is_risky and _may_end_the_process(exchange, one):  # this forks, so ask it only where the check applies
         return None
     if one.releases and _is_late_with_plain(exchange):
         return None
@@ -449,18 +455,18 @@ def tried(exchange: Exchange, point: Point, one: Repeated, *, observed: bool = F
 
 
 def _says_something(exchange: Exchange, at: Point, one: Repeated) -> bool:
-    """Whether a check says something about this exchange with an array of a point that it can be made at."""
+    """Return whether a check applies to this exchange and can be made with an array of this point."""
     return not set(one.levels) & set(exchange.case.missing) and one.applies(
         at, exchange.producer, exchange.consumer, exchange.protocol, exchange.device
     )
 
 
 _survived: WeakKeyDictionary[Adapter, dict[tuple[str, str, str], dict[Repeated, bool]]] = WeakKeyDictionary()
-"""By producer; then by consumer, protocol and device; then by check: whether a plain array has ended no process."""
+"""By producer; then by consumer, protocol and device; then by check: whether the process survived it with a plain array."""
 
 
 def _may_end_the_process(exchange: Exchange, one: Repeated) -> bool:
-    """Whether a check could end this process at every point; the case notes the checks that it does not make for that reason."""
+    """Return whether a check could crash this process at every point. A note of the case names the checks that it skips."""
     why = _why_risky(exchange, one)
     if why:
         name = f"not made, because {why}"
@@ -472,21 +478,21 @@ def _may_end_the_process(exchange: Exchange, one: Repeated) -> bool:
 
 
 def _why_risky(exchange: Exchange, one: Repeated) -> str:
-    """Try the risky checks with plain arrays in a fork, once. Where no fork is possible, such a check is not made."""
+    """Return why a risky check is not made, or ``""``. The risky checks are tried once, in a fork, with plain arrays."""
     sides = (exchange.producer, exchange.consumer)
     if exchange.device is Device.CUDA or any(Trait.THREADED in side.traits for side in sides):
-        return "some libraries end the process there, and no fork can try it first"
+        return "some libraries crash the process there, and the suite cannot try it in a fork first"
     key = (exchange.case.consumer, exchange.case.protocol, exchange.case.device.value)
     known = _survived.setdefault(exchange.producer, {}).setdefault(key, {})
     if one not in known:
         known.update(
             _tried_in_forks(exchange, [one, *(other for other in REPEATED if other.is_risky and other != one)])
         )
-    return "" if known[one] else "it ends the process with a plain array"
+    return "" if known[one] else "it crashes the process with a plain array"
 
 
 def _tried_in_forks(exchange: Exchange, checks: Sequence[Repeated]) -> dict[Repeated, bool]:
-    """Make these checks with plain arrays one after the other in a fork, and go on in another one behind a check that has ended it."""
+    """Make these checks with plain arrays, one after the other in a fork. If one crashes the fork, continue behind it in a new fork."""
     reached = mmap.mmap(-1, len(checks))
     found: dict[Repeated, bool] = {}
     first = 0
@@ -505,7 +511,7 @@ _SURVIVED = "survived"
 
 
 def _survive(exchange: Exchange, checks: Sequence[Repeated], numbers: Iterable[int], reached: mmap.mmap) -> str:
-    """In the fork: make the checks. Their failures do not matter here."""
+    """Make the checks in the fork and ignore their failures: only a crash matters."""
     exchange.alone()
     for number in numbers:
         with suppress(Exception):
@@ -515,7 +521,7 @@ def _survive(exchange: Exchange, checks: Sequence[Repeated], numbers: Iterable[i
 
 
 def _own(exchange: Exchange, at: Point, one: Repeated) -> Exchange:
-    """The exchange as this check's."""
+    """Return the exchange as this check needs it."""
     if one.invariant == EXCHANGE:
         own = exchange.apart()
         own.special(combined(at.changed))
@@ -530,9 +536,9 @@ def _own(exchange: Exchange, at: Point, one: Repeated) -> Exchange:
 
 
 def _used(exchange: Exchange, point: Point, one: Repeated, earlier: list[Any]) -> Source:
-    """An array for a check; before a second export ``earlier`` has an import of it, which lives as long as the check.
+    """Return an array for a check. For a second export, put a first import in ``earlier``, which lives as long as the check.
 
-    Where the exchange is refused the producer has exported the array at least.
+    If the consumer refuses this first import, the producer has at least exported the array.
     """
     source = _after_refusals(exchange, point)[0]
     if point.count in ("second", "again") and one.keeps_count:
@@ -550,7 +556,7 @@ def _used(exchange: Exchange, point: Point, one: Repeated, earlier: list[Any]) -
 
 
 def _after_refusals(exchange: Exchange, point: Point) -> tuple[Source, Managed | None, Source | None]:
-    """The array of a point. At the level ``after-refusal`` the library has refused others, and an export of this one."""
+    """Return the array of a point. At the level ``after-refusal`` the library has first refused other arrays and an export of this one."""
     if point.path == "after-refusal":
         refuse(exchange)
     source, lent, other = _source(exchange, point)
@@ -571,7 +577,10 @@ def _export_by_the_other(exchange: Exchange, source: Source) -> None:
 
 
 def _source(exchange: Exchange, point: Point) -> tuple[Source, Managed | None, Source | None]:
-    """Return the producer's array; if it is an import, our struct, which shows when the producer releases it; and the view beside it."""
+    """Return the producer's array, the suite's struct if the array is an import of it, and the second view if the point has one.
+
+    The struct shows when the producer releases the import.
+    """
     lent: Managed | None = None
     other: Source | None = None
     if point.path in _REEXPORTS:
@@ -593,18 +602,18 @@ def _source(exchange: Exchange, point: Point) -> tuple[Source, Managed | None, S
 
 
 def _made(exchange: Exchange, library: Adapter, point: Point) -> Source:
-    """The array of a point in the hands of a library."""
+    """Return the array of a point, made by a library; raise ``NotMade`` if it cannot make one."""
     form = point.array()
     block, readonly = _content(point, form.elements), point.access == "readonly"
     try:
         return exchange.make(library, kind=point.kind, form=form, block=block, readonly=readonly)
     except Exception as error:
         exchange.check_context(error)
-        raise NotMade(f"{library.name} makes no such array: {brief(error)}") from error
+        raise NotMade(f"{library.name} cannot make such an array: {brief(error)}") from error
 
 
 def _made_beside(exchange: Exchange, point: Point) -> tuple[Source, Source]:
-    """The array of a point, and another view with the same element 0 and shape: both are views of one array."""
+    """Return the array of a point and a second view with the same element 0 and shape; both are views of one array."""
     form, first, second = point.beside()
     library, block = exchange.producer, _content(point, form.elements)
     outer = Layout(form.name, form.base, form.steps[:-1])
@@ -614,7 +623,7 @@ def _made_beside(exchange: Exchange, point: Point) -> tuple[Source, Source]:
         found = Source(library.view(whole.array, first), point.kind, form.view, whole.address, block)
     except Exception as error:
         exchange.check_context(error)
-        raise NotMade(f"{library.name} makes no such array: {brief(error)}") from error
+        raise NotMade(f"{library.name} cannot make such an array: {brief(error)}") from error
     return exchange.made(found), other
 
 
@@ -625,23 +634,23 @@ def _content(point: Point, count: int) -> bytes:
 
 
 def _dictionary(point: Point, source: Source) -> dict[str, Any]:
-    """Return the replaced keys of the reference's dictionary."""
+    """Return the keys that this point changes in the reference's dictionary."""
     version = {"version": 2} if point.form.startswith("dictionary-2") else {}
     return {**version, "strides": source.strides} if point.form.endswith("strides-told") else version
 
 
 def _far_apart(exchange: Exchange, reference: Adapter, point: Point) -> Source:
-    """An array of the reference's whose rows lie so far apart that no 32 bits can count the bytes."""
+    """Return an array of the reference whose rows lie so far apart that the byte offset needs more than 32 bits."""
     view = far_rows(point.kind, point.ndim, point.skipped)
     assert isinstance(reference, ReferenceAdapter)
     try:
         array = reference.reserved(point.kind, view, exchange.device)
     except (OSError, MemoryError) as error:
         raise Inconclusive(
-            f"no room for an array with rows {view.strides[0]} elements apart: {brief(error)}"
+            f"not enough memory for an array with rows {view.strides[0]} elements apart: {brief(error)}"
         ) from error
     size, data = point.kind.itemsize, _content(point, view.size)
-    begins = array.block.address + view.offset * size  # the exporter's own word for it may be what is wrong
+    begins = array.block.address + view.offset * size  # a faulty exporter may report a wrong address of element 0
     for number, offset in enumerate(offsets(Strided(view.shape, view.strides))):
         exchange.poke(begins + offset * size, data[number * size : (number + 1) * size])
     array.readonly = point.access == "readonly"
@@ -649,7 +658,7 @@ def _far_apart(exchange: Exchange, reference: Adapter, point: Point) -> Source:
 
 
 def _imported(exchange: Exchange, point: Point) -> tuple[Source, Managed | None]:
-    """The producer's import of an array of the reference, on whose memory it is; a refusal ends the case."""
+    """Return the producer's import of an array of the reference, and the struct of that array; a refusal ends the case."""
     producer, reference = exchange.producer, exchange.library(REFERENCE)
     lent = _far_apart(exchange, reference, point) if point.is_far else _made(exchange, reference, point)
     try:
@@ -658,11 +667,11 @@ def _imported(exchange: Exchange, point: Point) -> tuple[Source, Managed | None]
             found = producer.describe(array)
     except Exception as error:
         exchange.check_context(error)
-        raise Refused(f"{producer.name} does not import what it is to export again: {brief(error)}") from error
+        raise Refused(f"{producer.name} refuses the import that it should export again: {brief(error)}") from error
     if lent.view.size and found.address != lent.address:
-        raise Refused(f"{producer.name} copies what it imports, so what it exports is an array of its own")
+        raise Refused(f"{producer.name} copies the import, so it exports an array of its own")
     if point.access == "readonly" and not found.readonly:
-        raise Refused(f"{producer.name} does not import read-only what it is to export again (see readonly.import)")
+        raise Refused(f"{producer.name} imports the array as writable, not as read-only (see readonly.import)")
     exports = lent.array.log.exports
     if isinstance(producer, ReferenceAdapter):
         array = producer.exporter(array, exchange.protocol)
@@ -670,7 +679,7 @@ def _imported(exchange: Exchange, point: Point) -> tuple[Source, Managed | None]
 
 
 def _keywords(exchange: Exchange, point: Point) -> dict[str, Any]:
-    """The keywords of the import."""
+    """Return the keywords of the import."""
     keywords = _COPYING.get(point.path, {})
     if isinstance(exchange.consumer, ReferenceAdapter) and point.form in VERSIONS:
         keywords = {**keywords, "max_version": VERSIONS[point.form]}
@@ -678,17 +687,17 @@ def _keywords(exchange: Exchange, point: Point) -> dict[str, Any]:
 
 
 def _take(exchange: Exchange, point: Point, source: Source) -> Any:
-    """Import by the consumer as the point says; the consumer's calls are judged."""
+    """Return the consumer's import by the path of the point, and check the streams that the consumer passes."""
     keywords = _keywords(exchange, point)
     offer = exchange.offer(source)
     try:
         taken = exchange.take(offer, promised=exchange.promises(point.is_plain), **keywords)
     except Refused:
         if exchange.case.consumer == REFERENCE:
-            exchange.expect_handed(source)  # else the reference would be told to have refused the array
+            exchange.expect_handed(source)  # otherwise the result would say that the reference refused a correct array
             _expect_no_stream_wanted(exchange, source, offer, keywords)
         if _is_unknown(exchange, source):
-            _gone(exchange, source, "no memory of the device at the address of element 0")
+            _gone(exchange, source, "no device memory at the address of element 0")
         if exchange.case.consumer == REFERENCE:
             _expect_reason(exchange, source)
         raise
@@ -711,13 +720,13 @@ def _expect_reason(exchange: Exchange, source: Source) -> None:
     ):
         fail(
             Code.UNKNOWN_ADDRESS, "CAI-05", role=Role.PRODUCER,
-            reason="the producer publishes an address that is no memory of the device", expected="an address that the driver knows",
+            reason="the producer publishes an address that is not device memory", expected="an address that the driver knows",
             seen=hex(exchange.handed.address),
         )  # fmt: skip
 
 
 def _take_beside(exchange: Exchange, point: Point, source: Source, other: Source) -> list[Any]:
-    """An import of the other view, and that view, which nothing else keeps; empty if it is refused."""
+    """Return an import of the second view, and that view, which nothing else holds; empty if the consumer refuses it."""
     exchange.made(other)
     try:
         taken = exchange.take(exchange.offer(other), promised="", **_keywords(exchange, point))
@@ -729,7 +738,7 @@ def _take_beside(exchange: Exchange, point: Point, source: Source, other: Source
 
 
 def hand_over(exchange: Exchange, point: Point, source: Source, times: int) -> None:
-    """Hand the array over so many times without a check: checks take longer than the hand-over."""
+    """Hand the array over this many times without a check, because checks take longer than the hand-over."""
     keywords = _keywords(exchange, point)
     try:
         with exchange.step(Doing.IMPORT, Role.CONSUMER):
@@ -738,11 +747,11 @@ def hand_over(exchange: Exchange, point: Point, source: Source, times: int) -> N
                 exchange.consumer.take(offer, exchange.protocol, exchange.device, **keywords)
     except Exception as error:
         exchange.check_context(error)
-        raise Refused(f"refused after it was accepted: {brief(error)}") from error
+        raise Refused(f"the consumer refuses an array that it accepted before: {brief(error)}") from error
 
 
 def _expect_no_stream_wanted(exchange: Exchange, source: Source, offer: Any, keywords: dict[str, Any]) -> None:
-    """A producer that refuses to export an array of host memory without a stream does not export it with one."""
+    """Fail if the producer exports a host array for ``stream=-1``, but not for ``stream=None``."""
     if exchange.device is not Device.HOST or getattr(offer, "raised", None) is None:
         return
     exporter = exchange.producer.exporter(source.array, Protocol.DLPACK)
@@ -754,14 +763,14 @@ def _expect_no_stream_wanted(exchange: Exchange, source: Source, offer: Any, key
         return
     fail(
         Code.KEYWORD_REFUSED, "DLP-30", role=Role.PRODUCER, reason="the producer refuses stream=None, which the protocol allows",
-        expected="a capsule", seen=f"a capsule for stream=-1 alone: {brief(offer.raised)}", given="`stream=None`",
+        expected="a capsule", seen=f"a capsule only for stream=-1: {brief(offer.raised)}", given="`stream=None`",
     )  # fmt: skip
 
 
 def _is_unknown(exchange: Exchange, source: Source) -> bool:
-    """Whether the reference has refused the array for its address: it was memory of the device when the array was made.
+    """Return whether the reference refused the array because its address, device memory before, is no longer that.
 
-    In host memory no address is refused.
+    The reference refuses no address of host memory.
     """
     taker, handed = exchange.consumer, exchange.handed
     if (
@@ -774,11 +783,11 @@ def _is_unknown(exchange: Exchange, source: Source) -> bool:
     return handed.address == source.address and not taker.memory(exchange.device).reaches(handed.address)
 
 
-# -- what the import is
+# -- checks of the import
 
 
 def _judge_description(exchange: Exchange, point: Point, source: Source, taken: Any, view: View) -> None:
-    """The hand-over and the import describe the producer's array, or a copy where there may be one."""
+    """Fail unless the hand-over and the import describe the producer's array, or a copy where the protocol allows one."""
     exchange.expect_handed(source)
     if isinstance(taken, Imported) and taken.tensor is not None:
         _expect_capsule(exchange, point, source, taken.tensor)
@@ -796,9 +805,9 @@ def _judge_description(exchange: Exchange, point: Point, source: Source, taken: 
 
 
 def _may_copy(exchange: Exchange, point: Point, source: Source) -> bool:
-    """Return whether the consumer has a reason to copy without a request: DLPack wants memory shared where that is possible.
+    """Return whether the consumer has a reason to copy without a request, although DLPack recommends shared memory.
 
-    The producer has no reason: it has this array. A consumer without read-only arrays keeps one safe by a copy.
+    The producer never has a reason, because the array is its own. A consumer without read-only arrays protects one by a copy.
     """
     if exchange.handed is not None and exchange.is_elsewhere(source, exchange.handed.address):
         return False
@@ -806,12 +815,12 @@ def _may_copy(exchange: Exchange, point: Point, source: Source) -> bool:
     lacks_readonly = point.access == "readonly" and Trait.READONLY not in exchange.consumer.traits
     may = not is_aligned or not source.view.contiguous or lacks_readonly
     if may:
-        exchange.notes["copy"] = f"{exchange.consumer.name} copies, which the protocol leaves open"
+        exchange.notes["copy"] = f"{exchange.consumer.name} copies, which the protocol allows"
     return may
 
 
 def _expect_capsule(exchange: Exchange, point: Point, source: Source, tensor: Tensor) -> None:
-    """The struct that the reference has taken is of a version that it asked for, on the device of the array, and has its strides."""
+    """Fail unless the struct has a version that the reference asked for, the device of the array, and strides where it needs them."""
     asked = VERSIONS.get(point.form, NEWEST)
     if tensor.version is not None and tensor.version[0] > (asked or (0,))[0]:
         fail(
@@ -837,19 +846,19 @@ def _expect_capsule(exchange: Exchange, point: Point, source: Source, tensor: Te
 
 
 def _expect_device(exchange: Exchange, seen: tuple[int, int] | None) -> None:
-    """The capsule names the device of the array. A dictionary names none."""
+    """Fail unless the capsule names the device of the array. A dictionary names no device."""
     plain = (exchange.device.dlpack_type, 0)
     if seen is not None and seen != plain:
         fail(
-            Code.WRONG_DEVICE, "DLP-15", role=Role.PRODUCER, reason="the capsule names another device than that of the array",
+            Code.WRONG_DEVICE, "DLP-15", role=Role.PRODUCER, reason="the capsule names a different device than that of the array",
             expected=f"device {plain}", seen=f"device {seen}",
         )  # fmt: skip
 
 
 def _expect_copied_flag(source: Source, tensor: Tensor, *, is_asked: bool) -> None:
-    """IS_COPIED is set exactly if the struct is about a copy, and no flag that means nothing.
+    """Fail unless IS_COPIED is set exactly for a copy, and no undefined flag is set.
 
-    A copy that is not asked for is wrong by itself, with the flag and without it.
+    A copy that the consumer did not request is a failure of its own, with the flag or without it.
     """
     if tensor.flags is None:
         return
@@ -857,22 +866,22 @@ def _expect_copied_flag(source: Source, tensor: Tensor, *, is_asked: bool) -> No
     if source.view.size and moved != flagged and (is_asked or not moved):
         fail(
             Code.COPIED_FLAG_MISSING if moved else Code.COPIED_FLAG_INVENTED, "DLP-10", role=Role.PRODUCER,
-            reason="the producer copies without setting IS_COPIED" if moved else "the producer sets IS_COPIED and shares",
+            reason="the producer copies without setting IS_COPIED" if moved else "the producer sets IS_COPIED for shared memory",
             expected=f"IS_COPIED {'set' if moved else 'clear'}: element 0 is at {tensor.element0:#x}, the array's at {source.address:#x}",
             seen=f"flags {tensor.flags}",
         )  # fmt: skip
     allowed = int(DLFlags.READ_ONLY | DLFlags.IS_COPIED)
     if tensor.flags & ~allowed:
         fail(
-            Code.FLAG_UNDEFINED, "DLP-07", role=Role.PRODUCER, reason="the producer sets a flag that means nothing here",
+            Code.FLAG_UNDEFINED, "DLP-07", role=Role.PRODUCER, reason="the producer sets a flag that has no meaning here",
             expected=f"at most {allowed:#x}", seen=f"flags {tensor.flags:#x}",
         )  # fmt: skip
 
 
 def _judge_content(exchange: Exchange, point: Point, source: Source, taken: Any, view: View) -> None:
-    """The import has the elements, and the producer's memory is what it was.
+    """Fail unless the import has the elements and the producer's memory is unchanged.
 
-    Nothing says how a library reads signalling NaNs and odd bools: of these only the memory counts.
+    No document says how a library reads signalling NaNs and bools other than 0 and 1. For these only the memory is compared.
     """
     block: bytes | None = None
     if point.content != "raw":
@@ -885,40 +894,41 @@ def _judge_content(exchange: Exchange, point: Point, source: Source, taken: Any,
         exchange.expect_intact(source, exchange.consumer)
     _expect_block(exchange, source, block)
     if point.path == "copy" and source.view.size and not exchange.is_elsewhere(source, view.address):
-        told = f"element 0 at {view.address:#x}, the producer's at {source.address:#x}"
-        copy_is_shared(exchange, source, expected="an address outside of the producer's block", seen=told)
+        seen_at = f"element 0 at {view.address:#x}, the producer's at {source.address:#x}"
+        copy_is_shared(exchange, source, expected="an address outside of the producer's block", seen=seen_at)
 
 
 def _is_whole_block(exchange: Exchange, source: Source, view: View) -> bool:
-    """Whether the reference has read all of the producer's block, on a GPU, where each look has to wait."""
+    """Return whether the reference has read the producer's whole block on a GPU: a second read, which has to wait, is not needed."""
     is_ours = exchange.device is Device.CUDA and exchange.case.consumer == REFERENCE
     is_packed = source.view.contiguous and source.view.size * source.dtype.itemsize == len(source.block)
     return is_ours and is_packed and view.address == source.address
 
 
 def _expect_block(exchange: Exchange, source: Source, seen: bytes) -> None:
-    """Nothing beside the view's elements has changed either, in its block, which now is ``seen``, and beside that."""
+    """Fail if memory outside of the view's elements has changed: in its block, which now is ``seen``, or in the guard bytes around it."""
     block = source.array.block if isinstance(source.array, Exporter) else None
     beside = spills(block) if isinstance(block, HostBlock) else []
     if isinstance(block, HostBlock) and beside:
-        GUARDS.forget(block)  # or the end of the case tells it once more, of the array of the point
+        GUARDS.forget(block)  # otherwise the end of the case reports it a second time
         fail(
-            Code.WRITE_OUTSIDE, exchange.reading(), role=Role.CONSUMER, reason="bytes beside the memory of the array change during the exchange",
+            Code.WRITE_OUTSIDE, exchange.reading(), role=Role.CONSUMER, reason="bytes next to the memory of the array change during the exchange",
             expected="no change", seen=beside[0].told, accused=Side.CONSUMER,
         )  # fmt: skip
     if seen == source.block:
         return
     side = Side.CONSUMER if exchange.case.producer == REFERENCE else None
     fail(
-        Code.WRITE_OUTSIDE, exchange.reading(), role=Role.CONSUMER, reason="elements beside those of the view change during the exchange",
+        Code.WRITE_OUTSIDE, exchange.reading(), role=Role.CONSUMER, reason="elements outside of the view change during the exchange",
         expected=show(source.block, source.dtype), seen=show(seen, source.dtype), accused=side,
     )  # fmt: skip
 
 
 def _judge_flags(exchange: Exchange, point: Point, source: Source, view: View) -> None:
-    """A read-only array is exported and imported as read-only, as far as the consumer has such arrays; a writable one as writable.
+    """Fail unless a read-only array is exported and imported as read-only, and a writable one as writable.
 
-    Copies are not judged. A legacy capsule has no read-only bit, and the array interface leaves the import to the consumer.
+    A consumer without read-only arrays is exempt, and so are copies. A legacy capsule has no read-only bit, and the CUDA Array Interface
+    leaves the import to the consumer.
     """
     handed = exchange.handed
     if handed is None or not source.view.size or exchange.is_elsewhere(source, handed.address):
@@ -930,7 +940,7 @@ def _judge_flags(exchange: Exchange, point: Point, source: Source, view: View) -
         fail(
             Code.READONLY_LOST if wanted else Code.READONLY_INVENTED, ("DLP-08" if wanted else "DLP-07") if by_dlpack else "CAI-08",
             role=Role.PRODUCER,
-            reason="the producer exports an array that must not be written, and does not say so"
+            reason="the producer exports a read-only array without the read-only bit"
             if wanted
             else "the producer exports a writable array as read-only",
             expected=f"the read-only bit {'set' if wanted else 'not set'}", seen=f"the read-only bit {'not set' if wanted else 'set'}",
@@ -942,14 +952,14 @@ def _judge_flags(exchange: Exchange, point: Point, source: Source, view: View) -
     if bool(view.readonly) != wanted:
         fail(
             Code.READONLY_LOST if wanted else Code.READONLY_INVENTED, "DLP-09" if wanted else "DLP-58", role=Role.CONSUMER, level=Level.SHOULD,
-            reason="the consumer drops the read-only bit" if wanted else "the consumer makes a read-only array of a writable one",
+            reason="the consumer drops the read-only bit" if wanted else "the consumer imports a writable array as read-only",
             expected="a read-only array" if wanted else "a writable array", seen="a writable one" if wanted else "a read-only one",
             accused=exchange.reader_at_fault(),
         )  # fmt: skip
 
 
 def _expect_no_address(exchange: Exchange, source: Source) -> None:
-    """An array without elements is handed over with address 0. It is judged where the reference takes it, as in ``layout.empty-export``."""
+    """Fail unless an array without elements has address 0; only the reference checks it, as in ``layout.empty-export``."""
     handed = exchange.handed
     if source.view.size or handed is None or not handed.address or exchange.case.consumer != REFERENCE:
         return
@@ -959,11 +969,11 @@ def _expect_no_address(exchange: Exchange, source: Source) -> None:
     )  # fmt: skip
 
 
-# -- how long memory lives
+# -- lifetime of the memory
 
 
 def _press(exchange: Exchange, point: Point) -> list[Any]:
-    """Return arrays of the producer of the same size and other content: they occupy memory that has been released too early."""
+    """Return new arrays of the producer with the same size and other content, which reuse memory that was released too early."""
     if point.is_far:
         return []
     form = point.array()
@@ -973,7 +983,7 @@ def _press(exchange: Exchange, point: Point) -> list[Any]:
 
 
 def _blocks(arrays: Iterable[Any]) -> list[HostBlock | CudaBlock]:
-    """The blocks of those arrays that are the reference's."""
+    """Return the blocks of those arrays that belong to the reference."""
     blocks = (array.block for array in arrays if isinstance(array, Exporter))
     return [block for block in blocks if isinstance(block, (HostBlock, CudaBlock))]
 
@@ -982,9 +992,9 @@ def _judge_lifetime(
     exchange: Exchange, point: Point, source: Source, lent: Managed | None, holder: list[Any], *, is_shared: bool, strays: int,
     patient: bool,
 ) -> list[Managed]:  # fmt: skip
-    """While the import lives, its memory does; once it is gone, all is released, once. Only ``holder`` has the import.
+    """Fail unless the memory lives as long as the import, and is then released once. Only ``holder`` has the import.
 
-    Returns the reference's exports. A ``patient`` judge waits for a release that comes while the import lives.
+    Return the reference's exports. With ``patient``, wait for a release on another thread while the import lives.
     """
     is_capsule = exchange.protocol is Protocol.DLPACK
     exports: list[Managed] = source.array.log.exports[:] if is_capsule and isinstance(source.array, Exporter) else []
@@ -1006,7 +1016,7 @@ def _judge_lifetime(
     blocks = _blocks(pressure)
     if (
         exchange.device is Device.CUDA
-    ):  # with the guard bytes of the array's own block, once it is released: each look waits for the GPU
+    ):  # check the guard bytes together with those of the array's own block after its release: each check waits for the GPU
         blocks += [block for known in own if (block := known()) is not None]
     else:
         GUARDS.retire_all(blocks)
@@ -1025,12 +1035,12 @@ def _judge_lifetime(
         _expect_one_call(exchange, point, managed)
     if len(stray_deleter_calls) > strays:
         fail(
-            Code.DELETER_ARGUMENT_WRONG, "DLP-26", role=Role.CONSUMER, reason="the consumer calls the deleter with another pointer than it was given",
+            Code.DELETER_ARGUMENT_WRONG, "DLP-26", role=Role.CONSUMER, reason="the consumer calls the deleter with a wrong pointer",
             expected="calls with the pointer of the capsule", seen=f"calls with {', '.join(map(hex, stray_deleter_calls[strays:]))}",
         )  # fmt: skip
     if gone is None:
         exchange.notes["array"] = (
-            f"{exchange.producer.name}'s array takes no weak reference, so its release is not seen"
+            f"{exchange.producer.name}'s array supports no weak reference, so the suite cannot see its release"
         )
     elif not _is_let_go(exchange, point, gone):
         with _never(exchange):
@@ -1047,12 +1057,12 @@ def _judge_lifetime(
 
 
 def _expect_no_call(exports: list[Managed], *, patient: bool = False) -> None:
-    """Not all of the reference's exports are released while an import of the last one lives."""
+    """Fail if all exports of the reference are released while an import of the last one lives."""
 
     def are_released() -> bool:
         return bool(exports) and all(managed.deleter_calls for managed in exports)
 
-    settle()  # a capsule without a consumer is still to be destroyed
+    settle()  # an unconsumed capsule may still have to be destroyed
     if happens(are_released) if patient and exports else are_released():
         fail(
             Code.RELEASED_EARLY, "DLP-26", role=Role.CONSUMER, reason="the consumer releases the producer's memory while the import lives",
@@ -1061,18 +1071,18 @@ def _expect_no_call(exports: list[Managed], *, patient: bool = False) -> None:
 
 
 def _is_let_go(exchange: Exchange, point: Point, event: Callable[[], bool]) -> bool:
-    """Return whether this comes true in time. A library that is late with a plain array is not waited for: ``lifetime`` reports it."""
+    """Return whether ``event`` comes true in time. Do not wait for a library that is late with plain arrays: ``lifetime`` reports it."""
     if at_once(event):
         return True
     late = _late(exchange, point.path)
     if late:
-        _not_judged(exchange, f"{late} releases plain arrays late, too")
+        _not_judged(exchange, f"{late} also releases plain arrays late")
         return True
     return happens(event)
 
 
 def _late(exchange: Exchange, path: str) -> str:
-    """The library of this exchange that releases a plain array late, if one does."""
+    """Return the name of the library of this exchange that releases a plain array late, or ``""``."""
     way = Way.REEXPORT if path == "reexport" else Way.EXPORT
     sides = ((exchange.consumer, Way.IMPORT), (exchange.producer, way))
     return next((library.name for library, held in sides if is_late(exchange, library, held)), "")
@@ -1080,7 +1090,7 @@ def _late(exchange: Exchange, path: str) -> str:
 
 @contextmanager
 def _never(exchange: Exchange) -> Iterator[None]:
-    """Inside, only a release that never comes is a failure: at a single point its duration would be luck."""
+    """Ignore a late release inside; only one that never comes is a failure. At a single point the delay would depend on chance."""
     try:
         yield
     except Failure as failure:
@@ -1090,15 +1100,15 @@ def _never(exchange: Exchange) -> Iterator[None]:
 
 
 def _not_judged(exchange: Exchange, why: str) -> None:
-    exchange.notes["release"] = f"not judged here, but by the family lifetime: {why}"
+    exchange.notes["release"] = f"not checked here, but by the family lifetime: {why}"
 
 
 def _expect_part_holds(
     exchange: Exchange, point: Point, source: Source, holder: list[Any], pressure: list[Any]
 ) -> None:
-    """A view of the import keeps what the import kept, and is read-only if that is. It takes the import's place in ``holder``.
+    """Fail unless a view of the import keeps the memory, and is read-only if the import is. The view replaces the import in ``holder``.
 
-    ``pressure`` has the arrays so far that occupy memory which has been released too early, and gets more of them.
+    ``pressure`` has the arrays that reuse memory which was released too early, and gets more of them.
     """
     if (
         not point.ndim
@@ -1116,20 +1126,20 @@ def _expect_part_holds(
     if seen != source.values:
         reused(
             exchange,
-            "the memory is reused under a view of the import",
+            "the memory is reused while a view of the import lives",
             show(source.values, source.dtype),
             show(seen, source.dtype),
         )
     if is_locked and not exchange.look(holder[0]).readonly:
         fail(
-            Code.READONLY_LOST, "DLP-09", role=Role.CONSUMER, level=Level.SHOULD, reason="a view of a read-only import can be written",
+            Code.READONLY_LOST, "DLP-09", role=Role.CONSUMER, level=Level.SHOULD, reason="a view of a read-only import is writable",
             expected="a read-only view", seen="a writable one", accused=exchange.reader_at_fault(),
         )  # fmt: skip
 
 
 def _gone(exchange: Exchange, source: Source, seen: str) -> NoReturn:
-    """Fail because an import reads other elements than before. If the producer's array still lives, its base is gone."""
-    reason, expected = "the memory is reused under the import", show(source.values, source.dtype)
+    """Fail because an import reads other elements than before. If the producer's array still lives, the memory of its base is gone."""
+    reason, expected = "the memory is reused while the import lives", show(source.values, source.dtype)
     if exchange.protocol is Protocol.DLPACK:
         reused(exchange, reason, expected, seen)
     fail(Code.RELEASED_EARLY, "CAI-05", role=Role.PRODUCER, reason=reason, expected=expected, seen=seen)
@@ -1140,7 +1150,7 @@ def _expect_one_call(exchange: Exchange, point: Point, managed: Managed) -> None
         with _never(exchange):
             unreleased(
                 exchange, lambda: managed.deleter_calls == 1, "DLP-26", role=Role.CONSUMER,
-                reason="the consumer does not release the producer's memory when its array is gone", expected="one call of the deleter", seen="no call",
+                reason="the consumer does not release the producer's memory when the import is gone", expected="one call of the deleter", seen="no call",
             )  # fmt: skip
     if managed.deleter_calls > 1:
         fail(
@@ -1149,11 +1159,11 @@ def _expect_one_call(exchange: Exchange, point: Point, managed: Managed) -> None
         )  # fmt: skip
 
 
-# -- paths with a past
+# -- paths with earlier calls
 
 
 def refuse(exchange: Exchange) -> None:
-    """Make the library refuse: the producer an unknown device, the consumer an array on it, or one without an element type."""
+    """Make the library refuse: the producer an export to an unknown device, the consumer an array on it or of an unknown element type."""
     form = Point().array()
     if exchange.case.consumer == REFERENCE:
         array = exchange.make(exchange.producer, kind=Point().kind, form=form).array
@@ -1170,7 +1180,7 @@ def refuse(exchange: Exchange) -> None:
 
 
 def _refused(exchange: Exchange, role: Role, action: Callable[[], Any]) -> None:
-    """Call, and ignore the outcome: other invariants judge it."""
+    """Call ``action`` and ignore the outcome: other invariants check it."""
     try:
         with exchange.step({Role.PRODUCER: Doing.EXPORT, Role.CONSUMER: Doing.IMPORT}[role], role):
             action()
@@ -1179,7 +1189,7 @@ def _refused(exchange: Exchange, role: Role, action: Callable[[], Any]) -> None:
 
 
 def _export_in_vain(exchange: Exchange, source: Source) -> None:
-    """Make a capsule without a consumer, and a refused export: neither may keep the array afterwards."""
+    """Make an unconsumed capsule and a refused export: neither may keep the array alive afterwards."""
     exporter = exchange.producer.exporter(source.array, Protocol.DLPACK)
     _refused(exchange, Role.PRODUCER, exporter.__dlpack__)
     _refused(exchange, Role.PRODUCER, partial(exporter.__dlpack__, max_version=NEWEST))

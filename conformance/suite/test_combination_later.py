@@ -1,4 +1,4 @@
-"""Family ``combination``, in the long run: a library that has made thousands of exchanges is as right as at its first."""
+"""Family ``combination`` after thousands of exchanges in one process."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ from conformance.protocols.clauses import Level, Role
 from .test_combination import NotMade, hand_over, make_exchange, refuse, tried
 
 MANY = 5_120
-"""Exchanges before the second look."""
+"""Exchanges before the checks are made a second time."""
 _ACCEPTING = {
     (Protocol.DLPACK, Role.PRODUCER): "DLP-59",
     (Protocol.DLPACK, Role.CONSUMER): "DLP-58",
@@ -25,11 +25,11 @@ _ACCEPTING = {
     (Protocol.CAI, Role.CONSUMER): "CAI-32",
 }
 _LOOKS = (*REPEATED, *LEVELS)
-"""The checks that points repeat, and an exchange with each level that no check has."""
+"""The checks that points repeat, and an exchange with each level that no check covers."""
 
 
 def _drafts(env: Environment) -> Iterator[Draft]:
-    """A case for each library as producer and as consumer, by each protocol."""
+    """Yield a case for each library as producer and as consumer, for each protocol."""
     for pair in env.pairs():
         names = (pair.producer.name, pair.consumer.name)
         if REFERENCE in names:
@@ -48,10 +48,10 @@ def _drafts(env: Environment) -> Iterator[Draft]:
     repeats=dict.fromkeys(one.invariant for one in REPEATED if one.invariant != EXCHANGE),
 )
 def test_later(exchange: Exchange) -> None:
-    """After 5,120 exchanges and refusals in its process a library exports and imports as after the first.
+    """A library must export and import after 5,120 exchanges and refusals in one process as it does after the first.
 
     The case makes each check of the points with plain arrays twice: in a new process, and after the exchanges. It reports a failure that
-    only the second look shows. The case of the check itself reports a failure that the first look shows too.
+    appears only the second time. The case of the check itself reports a failure that appears the first time.
     """
     _exchanged(exchange)
     before = {one: failure.code for one in _LOOKS if (failure := tried(exchange, Point(), one, observed=True))}
@@ -64,7 +64,7 @@ def test_later(exchange: Exchange) -> None:
 
 
 def _use(exchange: Exchange, given: str) -> None:
-    """Make the exchanges. A refusal of what was accepted at first is a failure."""
+    """Make the exchanges. A refusal after an accepted exchange is a failure."""
     exchange.special(given)
     try:
         hand_over(exchange, Point(), exchange.source(), MANY)
@@ -74,7 +74,7 @@ def _use(exchange: Exchange, given: str) -> None:
         role = exchange.suspect()
         fail(
             Code.REFUSED, _ACCEPTING[exchange.protocol, role], role=role, level=Level.SHOULD,
-            reason=f"the {role.value} refuses an exchange that it has accepted {MANY:,} times", expected="as the first time",
+            reason=f"the {role.value} refuses an exchange that it has accepted {MANY:,} times", expected="an accepted exchange, as the first time",
             seen=str(refusal), given=f"an array {given}", accused=ACCUSED[role],
         )  # fmt: skip
 
@@ -88,7 +88,7 @@ def _exchanged(exchange: Exchange) -> None:
 
 
 def _later(failure: Failure, given: str) -> Failure:
-    """The failure, with the number of exchanges in front of what the check says to be special."""
+    """Return the failure, with the number of exchanges in front of its ``given``."""
     return Failure(
         failure.code, failure.clause, failure.role, failure.level, failure.reason, failure.expected, failure.seen,
         given=f"{given}, {failure.given}" if failure.given else given, accused=failure.accused, library=failure.library,

@@ -1,4 +1,4 @@
-"""Family ``dtype``: an element type means the same on both sides, or is refused."""
+"""Family ``dtype``: element types, which both sides must understand in the same way or refuse."""
 
 from __future__ import annotations
 
@@ -38,11 +38,10 @@ from conformance.protocols.strided import packed
     cases=lambda env: every(filter(shows_one_library, env.pairs()), dtype=dtypes()),
 )
 def test_exchange(exchange: Exchange) -> None:
-    """An element type arrives as itself, bit for bit, or is refused.
+    """A consumer must report the element type that the producer declares, with the same bits, or refuse the array.
 
-    The consumer has to call it by the same name; another type of the same width, with every byte as it was, is a deviation. Where the
-    array interface has no letter for a type (bfloat16, 8-bit floats), raw bytes will do; another number type will not. Nor may one type
-    be copied where others are shared.
+    Another type of the same width with unchanged bytes is a deviation. For a type without a letter in the CUDA Array Interface (bfloat16,
+    8-bit floats) raw bytes are correct, and another number type is not. The consumer must not copy one type if it shares others.
     """
     source = exchange.source()
     taken = exchange.take(source)
@@ -64,9 +63,9 @@ def test_exchange(exchange: Exchange) -> None:
     ),
 )
 def test_self_import(exchange: Exchange) -> None:
-    """A library takes back every element type that it exports: its two tables are one.
+    """A library must import every element type that it exports.
 
-    Only the types of the array API standard are promised; refusing one's own export of another is a deviation.
+    Only the types of the array API standard are promised. A refusal of another type is a deviation.
     """
     source = exchange.source()
     offer = exchange.offer(source)
@@ -80,7 +79,7 @@ def test_self_import(exchange: Exchange) -> None:
             "DLP-41" if exchange.protocol is Protocol.DLPACK else "CAI-32",
             role=Role.CONSUMER,
             level=Level.SHOULD,
-            reason="the library refuses what it exports itself",
+            reason="the library refuses an element type that it exports itself",
             expected=f"its own {source.dtype.name}",
             seen=refusal,
             accused=Side.CONSUMER,
@@ -89,11 +88,11 @@ def test_self_import(exchange: Exchange) -> None:
 
 
 def _with_a_name(pair: Pair) -> tuple[str, ...]:
-    """The producer's element types that the protocol has a word for."""
+    """Return the producer's element types that the protocol can express."""
     return tuple(n for n in pair.source.dtypes if pair.protocol is Protocol.DLPACK or dtype(n).kind is not None)
 
 
-# -- what producers write
+# -- exports
 
 
 @invariant(
@@ -103,7 +102,7 @@ def _with_a_name(pair: Pair) -> tuple[str, ...]:
     cases=lambda env: every(env.exports(Protocol.DLPACK), capsule=("newest", "plain"), dtype=dtypes()),
 )
 def test_export(exchange: Exchange) -> None:
-    """A capsule names the element type by the code, the bits and the one lane that dlpack.h gives it."""
+    """A producer must describe an element type by the code, the bits and the single lane that dlpack.h defines for it."""
     source = exchange.source()
     newest = exchange.option("capsule") == "newest"
     tensor = exchange.decode(exchange.newest_capsule(source) if newest else exchange.capsule_of(source))
@@ -113,7 +112,7 @@ def test_export(exchange: Exchange) -> None:
             Code.DTYPE_CHANGED,
             "DLP-13",
             role=Role.PRODUCER,
-            reason=f"the producer exports {source.dtype.name} as another element type",
+            reason=f"the producer exports {source.dtype.name} as a different element type",
             expected="code {}, bits {}, lanes {}".format(*wanted),
             seen=f"code {tensor.code}, bits {tensor.bits}, lanes {tensor.lanes}",
         )
@@ -128,10 +127,10 @@ def test_export(exchange: Exchange) -> None:
     cases=lambda env: every(env.exports(Protocol.CAI), dtype=dtypes()),
 )
 def test_typestr(exchange: Exchange) -> None:
-    """A dictionary names the element type by NumPy's word for it, and ``descr``, if there, by as many bytes.
+    """A producer must describe the element type by NumPy's type string, and ``descr``, if present, must have the same width.
 
-    A type that NumPy's grammar has no letter for must not be called by another type's name: raw bytes are true,
-    ``<f2`` for a bfloat16 is not.
+    A type without a letter in NumPy's grammar must not have the type string of another type. Raw bytes are correct for a bfloat16,
+    and ``<f2`` is not.
     """
     source = exchange.source()
     described = exchange.dictionary_of(source)
@@ -152,13 +151,13 @@ def test_typestr(exchange: Exchange) -> None:
             Code.DTYPE_CHANGED,
             "CAI-03",
             role=Role.PRODUCER,
-            reason=f"the producer publishes {source.dtype.name} as another element type",
+            reason=f"the producer publishes {source.dtype.name} as a different element type",
             expected=truly(source.dtype),
             seen=typestr,
         )
 
 
-# -- what no number type of DLPack says
+# -- elements that no number type of DLPack describes
 
 
 @invariant(
@@ -170,10 +169,10 @@ def test_typestr(exchange: Exchange) -> None:
     cases=lambda env: every(env.exports(Protocol.DLPACK), elements=lambda pair: pair.source.foreign),
 )
 def test_unsupported_export(exchange: Exchange) -> None:
-    """Elements that DLPack cannot express are not exported as others: the refusal is a ``BufferError``.
+    """A producer must refuse to export elements that DLPack cannot express, with ``BufferError``.
 
-    A type that DLPack has a word for, but that libraries seldom know, may also be exported by that word; an integer narrower than a byte
-    also as the whole byte that it is stored in.
+    A producer may export a rare type that DLPack does define. It may export an integer narrower than a byte as the whole byte that
+    stores it.
     """
     name = exchange.option("elements")
     foreign = named(exchange.producer.foreign, name)
@@ -201,14 +200,14 @@ def test_unsupported_export(exchange: Exchange) -> None:
             Code.DTYPE_CHANGED if foreign.words else Code.INEXPRESSIBLE_EXPORTED,
             foreign.clause,
             role=Role.PRODUCER,
-            reason=f"the producer exports {name} elements as another element type",
+            reason=f"the producer exports {name} elements as a different element type",
             expected=" or ".join(["BufferError", *(f"code {int(c)}, bits {b}" for c, b in foreign.words)]),
             seen=f"code {tensor.code}, bits {tensor.bits}, lanes {tensor.lanes}",
         )
 
 
 def _made(exchange: Exchange, build: Callable[[], Any]) -> Any:
-    """What ``build`` makes; a library that has no such arrays ends the case."""
+    """Return the array that ``build`` makes; end the case as refused if the library has no such arrays."""
     try:
         return build()
     except Exception as error:
@@ -227,7 +226,7 @@ def _made(exchange: Exchange, build: Callable[[], Any]) -> Any:
     cases=lambda env: every(env.exports(Protocol.DLPACK), elements=lambda pair: pair.source.narrow),
 )
 def test_sub_byte_export(exchange: Exchange) -> None:
-    """A 4- or 6-bit float is exported with its own bits, and elements share bytes unless the padded bit says otherwise."""
+    """A producer must export a 4- or 6-bit float with its own number of bits, and pack the elements unless the padded flag is set."""
     kind = NARROW[exchange.option("elements")]
     data = first_elements(kind)
     array = _made(exchange, lambda: exchange.producer.narrow(kind, data, exchange.device))
@@ -238,7 +237,7 @@ def test_sub_byte_export(exchange: Exchange) -> None:
             Code.DTYPE_CHANGED,
             "DLP-13",
             role=Role.PRODUCER,
-            reason=f"the producer exports {kind.name} as another element type",
+            reason=f"the producer exports {kind.name} as a different element type",
             expected=f"code {int(kind.code)}, bits {kind.bits}",
             seen=f"code {tensor.code}, bits {tensor.bits}",
         )
@@ -250,7 +249,7 @@ def test_sub_byte_export(exchange: Exchange) -> None:
             Code.VALUES_CHANGED,
             "DLP-11",
             role=Role.PRODUCER,
-            reason=f"the {kind.bits}-bit elements do not lie as the capsule says",
+            reason=f"the {kind.bits}-bit elements are not stored as the capsule describes",
             expected=show(wanted, dtype("uint8")),
             seen=show(seen, dtype("uint8")),
         )
@@ -275,7 +274,10 @@ _NARROW = {
     cases=lambda env: every(env.imports(Protocol.DLPACK), elements=tuple(_NARROW)),
 )
 def test_sub_byte_import(exchange: Exchange) -> None:
-    """A 4- or 6-bit float with 8 bits is refused; with its own bits it is taken as what it is, or refused."""
+    """A consumer must refuse a 4- or 6-bit float type that declares 8 bits.
+
+    With the right number of bits the consumer must read the elements as that type, or refuse them.
+    """
     code, bits, lanes = _NARROW[exchange.option("elements")]
     count = 8 // lanes
     source = exchange.crafted(
@@ -295,15 +297,15 @@ def test_sub_byte_import(exchange: Exchange) -> None:
             Code.NOT_REFUSED if bits == 8 else Code.VALUES_CHANGED if understood else Code.DTYPE_CHANGED,
             "DLP-11",
             role=Role.CONSUMER,
-            reason=f"the consumer takes a capsule with code {int(code)}, bits {bits}, lanes {lanes} for something else",
+            reason=f"the consumer reads a capsule with code {int(code)}, bits {bits}, lanes {lanes} as another type or other elements",
             expected="a refusal"
             if bits == 8
-            else f"{code.name.lower()} of the bytes {packed_bytes.hex()}, one by one or as they are, or a refusal",
+            else f"{code.name.lower()} of the bytes {packed_bytes.hex()}, unpacked or packed, or a refusal",
             seen=f"{name} of the bytes {seen.hex()}" if understood else name,
         )
 
 
-# -- capsules that no consumer has to understand
+# -- capsules that a consumer may refuse
 
 
 @invariant(
@@ -313,7 +315,7 @@ def test_sub_byte_import(exchange: Exchange) -> None:
     cases=lambda env: every(env.imports(Protocol.DLPACK), lanes=("2", "4"), dtype=("float32", "uint8")),
 )
 def test_lanes(exchange: Exchange) -> None:
-    """Vector elements are taken whole or refused, never read as if each were one scalar."""
+    """A consumer must import vector elements with all their lanes or refuse them. It must not read each as one scalar."""
     lanes = int(exchange.option("lanes"))
     _expect_control(exchange, exchange.dtype)
     rows, columns = exchange.layout.base
@@ -329,9 +331,9 @@ def test_lanes(exchange: Exchange) -> None:
             Code.VALUES_CHANGED,
             "DLP-58",
             role=Role.CONSUMER,
-            reason="the consumer takes vector elements for scalars",
+            reason="the consumer reads vector elements as scalars",
             expected=f"{rows * vectors} elements of {lanes} lanes, {show(source.block, source.dtype)}, or a refusal",
-            seen=f"{show(seen, source.dtype)}, called {exchange.look(taken).dtype}",
+            seen=f"{show(seen, source.dtype)}, reported as {exchange.look(taken).dtype}",
         )
 
 
@@ -339,8 +341,7 @@ def test_lanes(exchange: Exchange) -> None:
 class Unknown:
     """A type code and a width that no element type of the array API has.
 
-    ``illegal``: DLPack gives the code another width, so that no producer may write this (DLP-13). ``name`` is what a consumer may call it
-    that knows it all the same.
+    ``illegal`` is true if DLPack does not allow the width for the code (DLP-13). ``name`` is the name in a consumer that supports the type.
     """
 
     code: int
@@ -368,7 +369,7 @@ _UNKNOWN: dict[str, Unknown] = {
     "float8-e5m2-16": Unknown(DLCode.FLOAT8_E5M2, 16, illegal=True),
 }
 _LATE_CODES = ("code-200", "code-99", "opaque-64")
-"""Those of which a consumer need not know the code: it has to refuse them (DLP-05)."""
+"""The entries with a type code that a consumer does not know. It must refuse them (DLP-05)."""
 
 
 @invariant(
@@ -380,9 +381,9 @@ _LATE_CODES = ("code-200", "code-99", "opaque-64")
     cases=lambda env: every(env.imports(Protocol.DLPACK), elements=tuple(_UNKNOWN)),
 )
 def test_unknown(exchange: Exchange) -> None:
-    """A consumer refuses a type code that it does not know, and a width that the code does not have.
+    """A consumer must refuse a type code that it does not know, and a width that it does not support for the code.
 
-    A width that DLPack forbids is illegal input: taking it for something else is a matter of robustness.
+    A width that DLPack forbids is illegal input, so a wrong import of it counts as robustness.
     """
     elements = exchange.option("elements")
     unknown = _UNKNOWN[elements]
@@ -402,10 +403,10 @@ def test_unknown(exchange: Exchange) -> None:
             "DLP-05" if elements in _LATE_CODES else "DLP-58",
             role=Role.CONSUMER,
             level=Level.SHOULD if intact else None,
-            reason=f"the consumer takes {exchange.given} for something else"
-            + (", with every byte as it was" if intact else ""),
+            reason=f"the consumer reads {exchange.given} as another type"
+            + (", with unchanged bytes" if intact else ""),
             expected=f"{unknown.name}, or a refusal" if unknown.name else "a refusal",
-            seen=name or "elements of a type that it does not tell",
+            seen=name or "elements of a type that it does not report",
         )
 
 
@@ -416,7 +417,7 @@ def _in_words(elements: str, unknown: Unknown) -> str:
     return f"{family} elements of {bits} bits"
 
 
-# -- dictionaries that no consumer has to understand
+# -- dictionaries that a consumer may refuse
 
 
 @invariant(
@@ -427,7 +428,7 @@ def _in_words(elements: str, unknown: Unknown) -> str:
     cases=lambda env: every(env.dictionaries(), dtype=("float32", "int16", "uint64", "complex64")),
 )
 def test_foreign_order(exchange: Exchange) -> None:
-    """Elements of foreign byte order keep their values, or are refused; they are never read as native."""
+    """A consumer must keep the values of elements in foreign byte order, or refuse them. It must not read them as native."""
     kind = exchange.dtype
     _expect_control(exchange, kind)
     typestr = f"{FOREIGN_ORDER}{kind.kind}{kind.itemsize}"
@@ -444,7 +445,7 @@ def test_foreign_order(exchange: Exchange) -> None:
 
 
 def _swapped(data: bytes, kind: DType) -> bytes:
-    """The same numbers in the other byte order; a complex number's parts are swapped one by one."""
+    """Return the same numbers in the other byte order; the two parts of a complex number are swapped separately."""
     size = kind.itemsize // 2 if kind.code is DLCode.COMPLEX else kind.itemsize
     return b"".join(data[i : i + size][::-1] for i in range(0, len(data), size))
 
@@ -466,9 +467,9 @@ _OFFSETS = {"packed": {"a": 0, "b": 4}, "padded": {"a": 0, "b": 4}}
     cases=lambda env: every(env.dictionaries(), fields=tuple(_RECORDS)),
 )
 def test_structured(exchange: Exchange) -> None:
-    """Structured elements keep their bytes and fields, or are refused; they never become numbers.
+    """A consumer must keep the bytes of structured elements, or refuse them. It must not read them as numbers.
 
-    A consumer need not read ``descr``: raw bytes instead of fields are only noted.
+    A consumer need not read ``descr``, so the suite only records raw bytes in place of fields. Fields, if read, must be at their offsets.
     """
     fields = exchange.option("fields")
     _expect_control(exchange, dtype("uint64"))
@@ -498,7 +499,7 @@ def test_structured(exchange: Exchange) -> None:
             Code.DTYPE_CHANGED,
             "CAI-32",
             role=Role.CONSUMER,
-            reason="the consumer reads the fields of ``descr`` at other places",
+            reason="the consumer reads the fields of ``descr`` at wrong offsets",
             expected=f"fields at bytes {_OFFSETS[fields]}",
             seen=f"fields at bytes {offsets}",
         )
@@ -516,7 +517,7 @@ _SPECIAL: dict[str, tuple[str, str, tuple[str, ...]]] = {
     "half-complex": (f"{NATIVE_ORDER}c4", "uint32", ("complex32",)),
     "24-bit": (f"{NATIVE_ORDER}i3", "uint32", ()),
 }
-"""Typestr, a type of at least that width that fills the memory, and what a consumer that knows the type may call it."""
+"""By name: the type string, a type of at least that width to fill the memory, and the names in a consumer that supports the type."""
 
 
 @invariant(
@@ -527,7 +528,7 @@ _SPECIAL: dict[str, tuple[str, str, tuple[str, ...]]] = {
     cases=lambda env: every(env.dictionaries(), elements=tuple(_SPECIAL)),
 )
 def test_special_typestr(exchange: Exchange) -> None:
-    """Elements that are no numbers, or none of a usual width, are taken as what they are or refused."""
+    """A consumer must import elements that are not numbers, or have an unusual width, as their own type, or refuse them."""
     elements = exchange.option("elements")
     typestr, kind, names = _SPECIAL[elements]
     _expect_control(exchange, dtype(kind))
@@ -544,17 +545,17 @@ def test_special_typestr(exchange: Exchange) -> None:
         type_changed(exchange, wanted, seen, intact=exchange.read(taken) == described)
 
 
-# -- where a refusal is right
+# -- refusals
 
 
 def _expect_control(exchange: Exchange, kind: DType) -> None:
-    """The consumer takes a plain array: only then does refusing the special one say anything. Else the case ends."""
+    """End the case unless the consumer takes a plain array: otherwise a refusal of the special one proves nothing."""
     with exchange.control(described(kind=kind.name)):
         exchange.take(exchange.source(kind=kind), promised="")
 
 
 def _taken(exchange: Exchange, source: Source) -> Any | None:
-    """What the consumer makes of the reference's array, ``None`` where it refuses it in a clean way."""
+    """Return the consumer's import of the reference's array, or ``None`` if it refuses the array cleanly."""
     offer = exchange.offer(source)
     try:
         return exchange.take(offer, promised="")

@@ -1,4 +1,4 @@
-"""Family ``exchange-api``: the table of C functions that a type may offer beside ``__dlpack__`` (row D12)."""
+"""Family ``exchange-api``: the table of C functions that a type may offer in addition to ``__dlpack__`` (row D12)."""
 
 from __future__ import annotations
 
@@ -36,7 +36,7 @@ LAYOUTS = layouts("c-order", "fortran", "columns", "scalar", "empty-rows")
 
 
 def _offering(env: Environment) -> Iterator[Pair]:
-    """Producers whose arrays' type offers the table."""
+    """Yield the pairs with a producer whose array type offers the table."""
     return (p for p in env.exports(Protocol.DLPACK) if p.producer.has(Trait.EXCHANGE_API))
 
 
@@ -44,22 +44,24 @@ def _offering(env: Environment) -> Iterator[Pair]:
 
 
 def _table(exchange: Exchange, thing: Any) -> ExchangeAPI:
-    """The table of the thing's type; a malformed one is a failure."""
+    """Return the table of the type of ``thing``; fail if the table is malformed."""
     try:
         found = exchange_api.table(type(thing))
     except ValueError as error:
         fail(
-            Code.TABLE_MALFORMED, "DLX-01", role=Role.PRODUCER, reason="the table cannot be found by its rules",
+            Code.TABLE_MALFORMED, "DLX-01", role=Role.PRODUCER, reason="the type attribute does not hold a valid table",
             expected="a capsule named 'dlpack_exchange_api'", seen=str(error),
         )  # fmt: skip
     assert found is not None, "planned only where the type has the attribute"
     if not found.functions:
-        raise Refused(f"{exchange.producer.name} offers a table of version {found.version}, which is not ours")
+        raise Refused(
+            f"{exchange.producer.name} offers a table of version {found.version}, which the suite does not support"
+        )
     return found
 
 
 def _call(exchange: Exchange, function: str, call: Any, *arguments: Any) -> None:
-    """Call a function of the table: 0 is success, an exception or anything else a failure of an allowed argument."""
+    """Call a function of the table with valid arguments. Fail if it raises or returns anything but 0, its code of success."""
     try:
         with exchange.step(Doing.IMPORT if function == IMPORT else Doing.EXPORT, Role.PRODUCER):
             code = call(*arguments)
@@ -71,7 +73,7 @@ def _call(exchange: Exchange, function: str, call: Any, *arguments: Any) -> None
 
 
 def _failed(function: str, reason: str, expected: str, seen: str, cited: str = "DLX-06") -> NoReturn:
-    """Fail because a function of the table does something else than the header says of it."""
+    """Fail because a function of the table does not do what the header specifies."""
     fail(
         Code.TABLE_FUNCTION_FAILED, cited, role=Role.PRODUCER, reason=reason, expected=expected, seen=seen,
         given=function,
@@ -79,20 +81,20 @@ def _failed(function: str, reason: str, expected: str, seen: str, cited: str = "
 
 
 def _exported(exchange: Exchange, table: ExchangeAPI, thing: Any) -> Tensor:
-    """The struct that the table makes of an array; whoever gets it calls its deleter."""
+    """Return the struct that the table exports for an array. The caller must call its deleter."""
     out = ctypes.c_void_p()
     _call(exchange, EXPORT, exchange_api.FROM_PY(table.functions[EXPORT]), thing, ctypes.byref(out))
     if not out.value:
-        _failed(EXPORT, f"{EXPORT} reports success and gives nothing", "a struct", "NULL")
+        _failed(EXPORT, f"{EXPORT} reports success and returns no struct", "a struct", "NULL")
     return _decoded(EXPORT, out.value)
 
 
 def _decoded(function: str, address: int) -> Tensor:
-    """The content of a struct; a malformed one is a failure."""
+    """Return the content of a struct; fail if the struct is malformed."""
     try:
         return dlpack.decode(address, dlpack.VERSIONED)
     except dlpack.Malformed as error:
-        _failed(function, f"{function} gives no readable struct", "a struct", str(error))
+        _failed(function, f"{function} returns a malformed struct", "a struct", str(error))
 
 
 def _release(tensor: Tensor) -> None:
@@ -101,7 +103,7 @@ def _release(tensor: Tensor) -> None:
 
 
 def _expect_tensor(source: Source, seen: Tensor, exchange: Exchange, function: str) -> None:
-    """All that the struct says is what the array is: the same mistakes as in a capsule, and named alike."""
+    """Fail unless the struct describes the array. The codes are those for the same mistakes in a capsule."""
     width = (seen.bits * seen.lanes + 7) // 8
     strides = tuple(stride * width for stride in seen.strides_or_packed)
     handed = Handed(seen.element0, seen.shape, strides, (seen.code, seen.bits, seen.lanes), None)
@@ -114,7 +116,7 @@ def _expect_tensor(source: Source, seen: Tensor, exchange: Exchange, function: s
     device = (exchange.device.dlpack_type, 0)
     if seen.device != device:
         fail(
-            Code.WRONG_DEVICE, "DLP-59", role=Role.PRODUCER, reason=f"{function} names another device than the array's",
+            Code.WRONG_DEVICE, "DLP-59", role=Role.PRODUCER, reason=f"{function} names a different device than the array's",
             expected=str(device), seen=str(seen.device),
         )  # fmt: skip
 
@@ -129,7 +131,7 @@ def _expect_tensor(source: Source, seen: Tensor, exchange: Exchange, function: s
     cases=lambda env: every(_offering(env)),
 )
 def test_table(exchange: Exchange) -> None:
-    """The type and its subclasses offer one table, of our major version, with every function that must be there."""
+    """A type and its subclasses must offer the same table, with every mandatory function and a chain of ever older tables."""
     thing = exchange.producer.tabled(exchange.source().array)
     table = _table(exchange, thing)
     again = {exchange_api.table(kind).address for kind in (type(thing), *_subclass(type(thing)))}  # type: ignore[union-attr]
@@ -148,13 +150,13 @@ def test_table(exchange: Exchange) -> None:
     versions = [each.version for each in (table, *older)]
     if len(older) == exchange_api.MAX_TABLES or versions != sorted(set(versions), reverse=True):
         fail(
-            Code.TABLE_MALFORMED, "DLX-02", role=Role.PRODUCER, reason="the chain of older tables does not get older, or has no end",
-            expected="falling versions up to a NULL", seen=str(versions),
+            Code.TABLE_MALFORMED, "DLX-02", role=Role.PRODUCER, reason="the versions in the chain of older tables do not decrease, or the chain has no end",
+            expected="decreasing versions up to a NULL", seen=str(versions),
         )  # fmt: skip
 
 
 def _subclass(kind: type[Any]) -> tuple[type[Any], ...]:
-    """A subclass, unless the type allows none."""
+    """Return a subclass of the type, or nothing if the type cannot be subclassed."""
     try:
         return (type("Derived", (kind,), {}),)
     except TypeError:
@@ -171,7 +173,7 @@ def _subclass(kind: type[Any]) -> tuple[type[Any], ...]:
     cases=lambda env: every(_offering(env), layout=LAYOUTS, dtype=dtypes("float32", "bool")),
 )
 def test_export(exchange: Exchange) -> None:
-    """An array becomes a struct that describes it and holds its memory until its deleter is called."""
+    """The export function must return a struct that describes the array and keeps its memory until the deleter is called."""
     source = exchange.source()
     thing = exchange.producer.tabled(source.array)
     tensor = _exported(exchange, _table(exchange, thing), thing)
@@ -182,7 +184,7 @@ def test_export(exchange: Exchange) -> None:
     if seen != source.values:
         fail(
             Code.RELEASED_EARLY, "DLP-28", role=Role.PRODUCER,
-            reason=f"the elements go with the array, although the struct of {EXPORT} still needs them",
+            reason=f"the memory is released with the array, although the struct of {EXPORT} still needs it",
             expected=show(source.values, source.dtype), seen=show(seen, source.dtype),
         )  # fmt: skip
     _release(tensor)
@@ -201,7 +203,7 @@ def _elements(exchange: Exchange, tensor: Tensor) -> bytes:
     cases=lambda env: every(_offering(env), function=("export", "borrow")),
 )
 def test_holds_nothing(exchange: Exchange) -> None:
-    """After export and release, or after a borrowed description, the array has as many references as before."""
+    """An export that is released, or a borrowed description, must not leave a reference to the array behind."""
     thing = exchange.producer.tabled(exchange.source().array)
     table = _table(exchange, thing)
     before = sys.getrefcount(thing)
@@ -226,16 +228,16 @@ def test_holds_nothing(exchange: Exchange) -> None:
     cases=lambda env: every(_offering(env), layout=LAYOUTS, dtype=dtypes("float32", "bool")),
 )
 def test_borrow(exchange: Exchange) -> None:
-    """The caller's own struct is filled in with what the array is; a library may leave this function out."""
+    """The borrow function must fill in the caller's struct with the description of the array. A library may omit this function."""
     source = exchange.source()
     thing = exchange.producer.tabled(source.array)
     _expect_tensor(source, _borrowed(exchange, _table(exchange, thing), thing), exchange, BORROW)
 
 
 def _borrowed(exchange: Exchange, table: ExchangeAPI, thing: Any) -> Tensor:
-    """What the function writes into a struct full of rubbish, copied out at once."""
+    """Return the content that the borrow function writes to a struct filled with garbage, copied at once."""
     if not table.functions[BORROW]:
-        raise Refused(f"{exchange.producer.name} lends nothing: {BORROW} is NULL")
+        raise Refused(f"{exchange.producer.name} does not offer {BORROW}: it is NULL")
     managed = DLManagedTensorVersioned()
     managed.version.major = 1
     ctypes.memset(ctypes.addressof(managed.dl_tensor), 0xDD, ctypes.sizeof(DLTensor))
@@ -252,7 +254,7 @@ def _borrowed(exchange: Exchange, table: ExchangeAPI, thing: Any) -> Tensor:
     cases=lambda env: every(_offering(env), layout=layouts("c-order", "fortran", "columns"), dtype=dtypes("float32")),
 )
 def test_import(exchange: Exchange) -> None:
-    """A struct becomes an array of the type on the same memory, which owns the struct: it releases it when it dies."""
+    """The import function must return an array of the type on the struct's memory. The array must release the struct once, when it dies."""
     source = exchange.make(exchange.library(REFERENCE))
     kind = type(exchange.producer.tabled(exchange.source().array))
     managed = Managed(source.array.table_fields(), source.array)
@@ -260,19 +262,20 @@ def test_import(exchange: Exchange) -> None:
     out = ctypes.py_object()
     _call(exchange, IMPORT, exchange_api.TO_PY(table.functions[IMPORT]), managed.address, ctypes.byref(out))
     taken = out.value
-    ctypes.pythonapi.Py_DecRef(ctypes.py_object(taken))  # the function's own reference, which is now the variable's
+    # The function returns a new reference in ``out``, and reading ``out.value`` adds another one.
+    ctypes.pythonapi.Py_DecRef(ctypes.py_object(taken))
     out.value = None
     view = _using(exchange, partial(exchange.producer.describe, taken), "describing")
     if not isinstance(taken, kind) or view.address != source.address:
         _failed(
-            IMPORT, f"{IMPORT} makes another array than the struct describes",
+            IMPORT, f"{IMPORT} returns a different array than the struct describes",
             f"a {kind.__name__} with element 0 at {source.address:#x}",
             f"a {type(taken).__name__} with element 0 at {view.address:#x}",
         )  # fmt: skip
     seen = _using(exchange, partial(exchange.producer.read, taken), "reading")
     if seen != source.values:
         _failed(
-            IMPORT, f"an array that {IMPORT} has made reads other elements than the struct describes",
+            IMPORT, f"an array from {IMPORT} reads other elements than the struct describes",
             show(source.values, source.dtype), show(seen, source.dtype),
         )  # fmt: skip
     early = managed.deleter_calls
@@ -282,24 +285,24 @@ def test_import(exchange: Exchange) -> None:
 
 
 def _using(exchange: Exchange, action: Callable[[], Any], what: str) -> Any:
-    """What the library does with an array that its table has made."""
+    """Return the result of ``action`` on an array that the table has made; fail if it raises."""
     try:
         with exchange.step(Doing.USE, Role.PRODUCER):
             return action()
     except Exception as error:
         exchange.check_context(error)
-        _failed(IMPORT, f"{what} an array that {IMPORT} has made raises", "a usable array", brief(error))
+        _failed(IMPORT, f"{what} an array from {IMPORT} raises an exception", "a usable array", brief(error))
 
 
 def _expect_released_once(early: int, calls: int) -> None:
-    """The array, and nobody else, releases the struct: with itself, and once."""
+    """Fail unless the array releases the struct once, at its own end."""
     if not early and calls == 1:
         return
     code = Code.RELEASED_EARLY if early else Code.RELEASED_TWICE if calls else Code.NOT_RELEASED
     fail(
         code, "DLX-06", role=Role.PRODUCER,
-        reason=f"an array that {IMPORT} has made does not release its struct once, when it dies",
-        expected="no call of the deleter while the array lives, then one", seen=f"{early} calls, then {calls} in all",
+        reason=f"an array from {IMPORT} does not release its struct exactly once, when it dies",
+        expected="no call of the deleter while the array lives, then one", seen=f"{early} calls while it lives, {calls} in total",
         given=f"the struct that {IMPORT} takes over",
     )  # fmt: skip
 
@@ -311,13 +314,13 @@ def _expect_released_once(early: int, calls: int) -> None:
     cases=lambda env: every(_offering(env)),
 )
 def test_current_stream(exchange: Exchange) -> None:
-    """The library names the stream that it works on; for host memory any answer will do, but there is one."""
+    """The current-stream function must return the stream that the library works on. For host memory any answer is valid."""
     thing = exchange.producer.tabled(exchange.source().array)
-    out = ctypes.c_void_p(0xDEAD)
+    out = ctypes.c_void_p(0xDEAD)  # a value that no stream has, to see whether the function writes its answer
     call = exchange_api.CURRENT_STREAM(_table(exchange, thing).functions[STREAM])
     _call(exchange, STREAM, call, exchange.device.dlpack_type, 0, ctypes.byref(out))
     if out.value == 0xDEAD:
-        reason = f"{STREAM} reports success and answers nothing"
+        reason = f"{STREAM} reports success and does not write a stream"
         _failed(STREAM, reason, "a handle or NULL", "an untouched argument", "DLX-04")
 
 
@@ -328,7 +331,7 @@ def test_current_stream(exchange: Exchange) -> None:
     cases=lambda env: every(_offering(env), wanted=("possible", "impossible")),
 )
 def test_allocate(exchange: Exchange) -> None:
-    """The allocator makes an array like the prototype, or says once through its callback why not."""
+    """The allocator must return an array like the prototype, or report its error once through the callback."""
     possible = exchange.option("wanted") == "possible"
     table = _table(exchange, exchange.producer.tabled(exchange.source().array))
     shape = (ctypes.c_int64 * 2)(3, 4)
@@ -336,21 +339,21 @@ def test_allocate(exchange: Exchange) -> None:
     prototype.device.device_type = exchange.device.dlpack_type
     prototype.ndim, prototype.shape = 2, ctypes.addressof(shape)
     prototype.dtype.code, prototype.dtype.bits, prototype.dtype.lanes = (2 if possible else 200), 32, 1
-    told: list[str] = []
-    tell = exchange_api.SET_ERROR(lambda context, kind, message: told.append(f"{kind!r}: {message!r}"))
+    reported: list[str] = []
+    callback = exchange_api.SET_ERROR(lambda context, kind, message: reported.append(f"{kind!r}: {message!r}"))
     out = ctypes.c_void_p()
     allocate, raised = exchange_api.ALLOCATE(table.functions[ALLOCATE]), ""
     if not possible:
         exchange.special(_IMPOSSIBLE)
     try:
         with exchange.step(Doing.EXPORT, Role.PRODUCER):
-            code = allocate(ctypes.addressof(prototype), ctypes.byref(out), None, tell)
+            code = allocate(ctypes.addressof(prototype), ctypes.byref(out), None, callback)
     except Exception as error:
         code, raised = -1, brief(error)
     if code:
-        _judge_allocation_error(told, raised)
+        _judge_allocation_error(reported, raised)
         if possible:
-            raise Refused(f"{exchange.producer.name} does not allocate: {told[0]}")
+            raise Refused(f"{exchange.producer.name} does not allocate: {reported[0]}")
         return
     address = out.value or 0
     if not possible:
@@ -358,11 +361,11 @@ def test_allocate(exchange: Exchange) -> None:
             Code.NOT_REFUSED, "DLX-06", role=Role.PRODUCER, reason=f"{ALLOCATE} reports success for {_IMPOSSIBLE}",
             expected="-1, and one call of the error callback", seen=f"0, and a struct at {address:#x}",
         )  # fmt: skip
-    if told or not address:
+    if reported or not address:
         _failed(
             ALLOCATE, f"{ALLOCATE} reports success without an array, or together with an error",
             "a struct, and no call of the error callback",
-            f"a struct at {address:#x}, and {len(told)} calls of the error callback",
+            f"a struct at {address:#x}, and {len(reported)} calls of the error callback",
         )  # fmt: skip
     _judge_allocated(exchange, _decoded(ALLOCATE, address))
 
@@ -370,17 +373,17 @@ def test_allocate(exchange: Exchange) -> None:
 _IMPOSSIBLE = "a prototype of an unknown element type"
 
 
-def _judge_allocation_error(told: list[str], raised: str) -> None:
-    """The allocator is for callers without Python, so errors go to the callback.
+def _judge_allocation_error(reported: list[str], raised: str) -> None:
+    """Fail unless the allocator reported its error once, through the callback: its callers may not use Python.
 
-    The header's prose still speaks of a NULL that is returned (X9), so anything else is a deviation.
+    The header also describes a returned NULL (X9), so this failure is only a deviation.
     """
-    if raised or len(told) != 1:
+    if raised or len(reported) != 1:
         fail(
             Code.CALLBACK_NOT_CALLED, "DLX-06", role=Role.PRODUCER, level=Level.SHOULD,
-            reason=f"{ALLOCATE} does not tell its error through the callback, once",
+            reason=f"{ALLOCATE} does not report its error exactly once through the callback",
             expected="one call of the error callback, and no Python exception",
-            seen=f"{len(told)} calls" + (f", {raised}" if raised else ""),
+            seen=f"{len(reported)} calls" + (f", {raised}" if raised else ""),
         )  # fmt: skip
 
 
@@ -392,7 +395,7 @@ def _judge_allocated(exchange: Exchange, tensor: Tensor) -> None:
     )
     if not right:
         fail(
-            Code.ALLOCATION_WRONG, "DLX-06", role=Role.PRODUCER, reason=f"{ALLOCATE} makes another array",
+            Code.ALLOCATION_WRONG, "DLX-06", role=Role.PRODUCER, reason=f"{ALLOCATE} returns an array unlike the prototype",
             expected="float32, shape (3, 4), on the prototype's device", seen=str(tensor),
         )  # fmt: skip
     data = bytes(range(48))
@@ -401,7 +404,7 @@ def _judge_allocated(exchange: Exchange, tensor: Tensor) -> None:
     if seen != data:
         fail(
             Code.ALLOCATION_WRONG, "DLX-06", role=Role.PRODUCER,
-            reason=f"the memory that {ALLOCATE} gives does not hold what is written to it",
+            reason=f"the memory from {ALLOCATE} does not keep the bytes that are written to it",
             expected=data.hex(" "), seen=seen.hex(" "),
         )  # fmt: skip
     _release(tensor)
@@ -419,10 +422,10 @@ def _judge_allocated(exchange: Exchange, tensor: Tensor) -> None:
     ),
 )
 def test_inexpressible(exchange: Exchange) -> None:
-    """The table functions refuse an array that DLPack cannot express, with -1 and a Python exception.
+    """The table functions must refuse an array that DLPack cannot express, with -1 and a Python exception.
 
-    Where they describe it all the same, memory holds the elements that it stands for. What only a private constructor of the library
-    makes is observed.
+    If they describe it instead, its memory must hold the elements of the array. The suite only records failures of arrays that need a
+    private constructor of the library.
     """
     exchange.with_state(lambda array, elements: _judge_state(exchange, array, elements))
 
@@ -432,7 +435,7 @@ def _judge_state(exchange: Exchange, array: Any, elements: bytes | None) -> None
     table = _table(exchange, thing)
     borrow = exchange.option("function") == "borrow"
     if borrow and not table.functions[BORROW]:
-        raise Refused(f"{exchange.producer.name} lends nothing: {BORROW} is NULL")
+        raise Refused(f"{exchange.producer.name} does not offer {BORROW}: it is NULL")
     out, managed = ctypes.c_void_p(), DLManagedTensorVersioned()
     managed.version.major = 1
     try:
@@ -454,7 +457,7 @@ def _judge_state(exchange: Exchange, array: Any, elements: bytes | None) -> None
 
 
 def _judge_silence(exchange: Exchange, code: int) -> None:
-    """A failure without exception; the reference's functions, which are Python, cannot leave one for a state of its own."""
+    """Fail because a function failed without an exception. Exempt states of the reference, whose functions are Python and cannot set one."""
     if state_of(exchange) not in ReferenceAdapter.states:
         fail(
             Code.TABLE_SILENT_FAILURE, "DLX-06", role=Role.PRODUCER, level=at_most(state_of(exchange)),

@@ -1,8 +1,8 @@
-"""Family ``illegal``: capsules and dictionaries that contradict themselves, or say what no array can be.
+"""Family ``illegal``: capsules and dictionaries that contradict themselves or describe an impossible array.
 
-No protocol has such input, and the suite makes it on purpose. So no failure breaks a promise: a process that dies, an exception that means a
-defect, and wrong elements are matters of robustness. That a consumer takes such input is only noted, and nothing is read through an address that
-leads to no memory.
+No protocol allows such input; the suite makes it on purpose. So no failure violates a clause. A crash, an exception that indicates a bug,
+and wrong elements count as robustness. The suite only records that a consumer accepts such input, and reads nothing through an address
+without memory.
 """
 
 from __future__ import annotations
@@ -25,19 +25,19 @@ from conformance.protocols.dtypes import NATIVE_ORDER, dtype
 from conformance.reference.exporter import NEWEST
 
 _KINDS = {"host": (1, 0), "cuda": (2, 0), "rocm": (10, 0)}
-"""Devices that a capsule names, by name: memory of the host, of CUDA and of ROCm."""
+"""Devices for a capsule: host, CUDA and ROCm memory."""
 
 
 LEGACY = "legacy"
 
 
 def _newest(exchange: Exchange) -> tuple[int, int] | None:
-    """The version of the capsule: a consumer that asks for a newer one gets a legacy capsule as well, from an older producer."""
+    """Return the newest version that the producer exports; ``None`` makes it export legacy capsules, as an older producer does."""
     return None if exchange.option("struct", "") == LEGACY else NEWEST
 
 
 def _in_legacy(env: Environment, **axes: Any) -> Iterator[Draft]:
-    """The same in a legacy capsule, which some consumers read by another function."""
+    """Yield the same cases with a legacy capsule, which some consumers read by another function."""
     return every(env.imports(Protocol.DLPACK), quick=lambda pair: False, **axes, struct=(LEGACY,))
 
 
@@ -46,7 +46,7 @@ def _kinds(pair: Pair) -> tuple[str, ...]:
 
 
 def _contradicting(env: Environment) -> Iterator[Draft]:
-    """Each consumer with each kind of device that the array does not lie on."""
+    """Yield each consumer with each kind of device that is not the array's."""
     yield from every(env.imports(Protocol.DLPACK), named=_kinds)
     yield from _in_legacy(env, named=_kinds)
 
@@ -60,9 +60,9 @@ def _contradicting(env: Environment) -> Iterator[Draft]:
     cases=_contradicting,
 )
 def test_capsule_device(exchange: Exchange) -> None:
-    """A capsule that names another kind of device than ``__dlpack_device__`` is refused, and the process survives.
+    """A consumer should refuse a capsule that names another kind of device than ``__dlpack_device__``, and should not crash.
 
-    A consumer that asks the method alone takes memory of the one kind for memory of the other. The method tells where the array lies.
+    A consumer that reads only one of the two may access the memory of the wrong device. Here the method names the real device.
     """
     source = exchange.crafted(override={"device": _KINDS[exchange.option("named")]}, newest=_newest(exchange))
     given = "a capsule that alone names another kind of device"
@@ -71,7 +71,7 @@ def test_capsule_device(exchange: Exchange) -> None:
 
 
 def _expect_refused(exchange: Exchange, offer: Any, cited: str, given: str) -> None:
-    """Whatever is taken is not looked at."""
+    """Fail on a crash or an unclean refusal; an accepted import is not read."""
     exchange.expect_refusal(
         lambda: exchange.consumer.take(offer, exchange.protocol, exchange.device),
         cited,
@@ -90,7 +90,7 @@ def _expect_refused(exchange: Exchange, offer: Any, cited: str, given: str) -> N
     cases=lambda env: chain(every(p for p in env.imports() if not _is_user_made(p)), _in_legacy(env)),
 )
 def test_null_address(exchange: Exchange) -> None:
-    """An array with elements at address 0 is refused, and the process survives."""
+    """A consumer should refuse an array with elements at address 0, and should not crash."""
     source = exchange.crafted(
         override={"data": 0, "byte_offset": 0}, cai_override={"data": (0, False)}, newest=_newest(exchange)
     )
@@ -100,16 +100,16 @@ def test_null_address(exchange: Exchange) -> None:
 
 
 def _is_user_made(pair: Pair) -> bool:
-    """Whether a user builds the import of this protocol on a bare pointer: the library never sees what is published."""
+    """Return whether a user builds the import on a bare pointer, so that the library never sees the dictionary."""
     return pair.protocol is Protocol.CAI and pair.consumer.has(Trait.POINTER_ONLY)
 
 
 _BLOCK, _COUNT = "vector", 4
-"""The layout of the whole block, and how many of its elements are told: what is told ends before the block does."""
+"""The layout of the block, and the number of elements that the capsule describes. They end before the block does."""
 
 
 def _wide(pair: Pair) -> tuple[str, ...]:
-    """Elements of 2, 8 and 16 bytes: a consumer may round an address to one width alone."""
+    """Return element types of 2, 8 and 16 bytes: a consumer may round an address to only one of these widths."""
     return tuple(name for name in ("int16", "float64", "complex128") if name in pair.target.dtypes)
 
 
@@ -124,9 +124,9 @@ def _wide(pair: Pair) -> tuple[str, ...]:
     ),
 )
 def test_misaligned_address(exchange: Exchange) -> None:
-    """An address that is no multiple of the element's size is refused, or its bytes arrive as they lie there; the process survives.
+    """A consumer should refuse an address that is not a multiple of the element size, or read the bytes there, and should not crash.
 
-    On a GPU no kernel can read such elements, so nothing but copies reads them here.
+    A GPU kernel cannot read such elements, so the case reads them only by copies.
     """
     source = exchange.crafted(form=layout(_BLOCK), newest=_newest(exchange))
     nbytes = _COUNT * source.dtype.itemsize
@@ -140,7 +140,7 @@ def test_misaligned_address(exchange: Exchange) -> None:
 
 
 def _taken(exchange: Exchange, source: Source, promised: str = "") -> Any:
-    """The import; ``None`` where the consumer refuses it cleanly, as is right for illegal input."""
+    """Return the import, or ``None`` if the consumer refuses it cleanly, which is correct for illegal input."""
     try:
         return exchange.take(source, promised=promised)
     except Refused as refusal:
@@ -157,9 +157,9 @@ def _expect_bytes(exchange: Exchange, source: Source, seen: bytes, wanted: bytes
 
 
 _STREAMS = {"zero": 0, "minus-one": -1}
-"""Numbers that no stream has; 0 is the one that the interface names."""
+"""Invalid stream numbers; the interface explicitly forbids 0."""
 _OPT_OUTS = {"cvcuda": "DOC-CP-8"}
-"""Which document of a library says what -1 means to it."""
+"""By library: the clause of its documentation that defines -1."""
 
 
 @invariant(
@@ -172,10 +172,10 @@ _OPT_OUTS = {"cvcuda": "DOC-CP-8"}
     cases=lambda env: every(env.imports(Protocol.CAI), stream=tuple(_STREAMS)),
 )
 def test_dictionary_stream(exchange: Exchange) -> None:
-    """A dictionary whose ``stream`` is 0 or -1 is refused, or the array is read right; the process survives.
+    """A consumer must refuse a dictionary with ``stream`` 0 or -1 or read the right elements, and must not crash.
 
-    The interface forbids 0, and -1 is no stream. A consumer whose documentation gives -1 a meaning has to take it: no work is pending here, so
-    the elements are there whatever it waits for.
+    The interface forbids 0, and -1 is not a stream, so a failure counts as robustness. A consumer that documents a meaning of -1 must accept
+    it. No work is pending here, so the elements are right with any wait.
     """
     number = _STREAMS[exchange.option("stream")]
     source = exchange.crafted(cai_override={"stream": number})
@@ -190,7 +190,7 @@ def test_dictionary_stream(exchange: Exchange) -> None:
 
 @dataclass(frozen=True)
 class _Width:
-    """An element type, and a ``typestr`` and a ``descr`` for it of which the latter is of another width; empty for its own typestr."""
+    """An element type with a ``typestr`` and a ``descr`` of different widths; an empty ``typestr`` means that of the element type."""
 
     kind: str
     typestr: str
@@ -213,9 +213,9 @@ _WIDTHS = {
     cases=lambda env: every(env.dictionaries(), width=tuple(_WIDTHS)),
 )
 def test_descr_width(exchange: Exchange) -> None:
-    """Elements whose ``descr`` is of another width than ``typestr`` are refused, or read as wide as ``typestr`` says.
+    """A consumer should refuse elements whose ``descr`` and ``typestr`` have different widths, or use the width of ``typestr``.
 
-    A reader that goes by ``descr`` reads beyond the memory of the array, or half of it.
+    A consumer that uses the width of ``descr`` reads beyond the memory of the array, or only half of it.
     """
     width = _WIDTHS[exchange.option("width")]
     kind = dtype(width.kind)
@@ -228,12 +228,12 @@ def test_descr_width(exchange: Exchange) -> None:
     view = exchange.look(taken)
     span = source.view.size * kind.itemsize
     if view.address == source.address and view.shape == source.view.shape and _reach(view) + 1 > span:
-        _wrong_width(exchange, f"elements at strides of {view.strides} bytes, which end behind the array")
+        _wrong_width(exchange, f"elements at strides of {view.strides} bytes, which end beyond the array")
     _expect_bytes(exchange, source, exchange.read(taken), source.values)
 
 
 def _reach(view: View) -> int:
-    """Bytes from element 0 to the element that lies highest."""
+    """Return the bytes from element 0 to the element at the highest address."""
     return sum((extent - 1) * stride for extent, stride in zip(view.shape, view.strides))
 
 

@@ -1,4 +1,4 @@
-"""Family ``layout``: shape and strides, and what lies between the elements."""
+"""Family ``layout``: shape, strides and padding."""
 
 from __future__ import annotations
 
@@ -40,7 +40,7 @@ from conformance.protocols.strided import Index, Strided, packed, same_strides, 
 from conformance.reference.exporter import NEWEST, REMOVED
 
 ODD_STRIDES = {"zero": 0, "negative": -1, "odd": 7, "huge": 2**40}
-"""Strides in elements that no dimension with an extent above 1 could have; ``split`` is 7 bytes."""
+"""Strides in elements that are useful only where they have no effect: in dimensions of size 0 or 1. ``split`` is 7 bytes."""
 
 
 # -- exports
@@ -70,9 +70,9 @@ _WIDTHS = ("uint8", "int16", "complex128")
     ),
 )
 def test_capsule_strides(exchange: Exchange) -> None:
-    """A capsule states the shape of the view, and its signed strides in elements.
+    """A producer must export the shape of the view, and its signed strides in elements.
 
-    NULL strides say that the array is C-contiguous, which only capsules below version 1.2 may leave to be guessed.
+    NULL strides mean that the array is C-contiguous. Only a capsule below version 1.2 may have them.
     """
     source = exchange.source()
     legacy = exchange.option("capsule", "newest") == "legacy"
@@ -97,19 +97,19 @@ def _expect_layout(exchange: Exchange, source: Source, tensor: dlpack.Tensor) ->
             Code.SHAPE_CHANGED,
             "DLP-59",
             role=Role.PRODUCER,
-            reason="the producer exports another shape in the capsule",
+            reason="the producer exports a different shape in the capsule",
             expected=source.view.shape,
             seen=tensor.shape,
         )
     if source.view.size and not source.start <= tensor.element0 < source.start + len(source.block):
-        raise Refused(f"{exchange.producer.name} exports other memory than the array's, with strides of its own")
+        raise Refused(f"{exchange.producer.name} exports a copy of the array, with strides of its own")
     if not same_strides(tensor.shape, tensor.strides_or_packed, source.view.strides):
         missing = tensor.strides is None
         fail(
             Code.STRIDES_MISSING if missing else Code.STRIDES_CHANGED,
             "DLP-20",
             role=Role.PRODUCER,
-            reason=f"the producer exports {'no' if missing else 'other'} strides in the capsule",
+            reason=f"the producer exports {'no' if missing else 'different'} strides in the capsule",
             expected=f"{source.view.strides} elements",
             seen="NULL (C-contiguous)" if missing else f"{tensor.strides} elements",
         )
@@ -130,9 +130,9 @@ def _expect_layout(exchange: Exchange, source: Source, tensor: dlpack.Tensor) ->
     ),
 )
 def test_interface_strides(exchange: Exchange) -> None:
-    """The dictionary states the view's shape, and its strides in bytes unless it is C-contiguous.
+    """A producer must publish the shape of the view, and its strides in bytes unless the view is C-contiguous.
 
-    Explicit strides of a C-contiguous array are as good as none (X14).
+    A producer may also publish the strides of a C-contiguous array (X14).
     """
     source = exchange.source()
     described = exchange.dictionary_of(source)
@@ -142,7 +142,7 @@ def test_interface_strides(exchange: Exchange) -> None:
             Code.SHAPE_CHANGED,
             "CAI-02",
             role=Role.PRODUCER,
-            reason="the producer publishes another shape",
+            reason="the producer publishes a different shape",
             expected=source.view.shape,
             seen=described["shape"],
         )
@@ -160,7 +160,7 @@ def test_interface_strides(exchange: Exchange) -> None:
             Code.STRIDES_CHANGED,
             "CAI-11",
             role=Role.PRODUCER,
-            reason="the producer publishes other strides",
+            reason="the producer publishes different strides",
             expected=f"{source.strides} bytes",
             seen=f"{strides} bytes",
         )
@@ -175,7 +175,7 @@ def test_interface_strides(exchange: Exchange) -> None:
     cases=lambda env: every(env.exports(), layout=layouts(*EMPTY)),
 )
 def test_empty_export(exchange: Exchange) -> None:
-    """An array without elements is exported with address 0, whichever way it was made."""
+    """A producer must export an array without elements with address 0, however the array was made."""
     source = exchange.source()
     if exchange.protocol is Protocol.CAI:
         clause, seen = "CAI-06", exchange.dictionary_of(source)["data"][0]
@@ -183,7 +183,7 @@ def test_empty_export(exchange: Exchange) -> None:
         clause, seen = "DLP-19", exchange.decode(exchange.newest_capsule(source)).data
     if not isinstance(seen, int):
         fail(
-            Code.DICTIONARY_MALFORMED, "CAI-04", role=Role.PRODUCER, reason="the producer publishes an address that is no integer",
+            Code.DICTIONARY_MALFORMED, "CAI-04", role=Role.PRODUCER, reason="the producer publishes an address that is not an integer",
             expected="0", seen=repr(seen), given="data",
         )  # fmt: skip
     if seen != 0:
@@ -205,7 +205,7 @@ def test_empty_export(exchange: Exchange) -> None:
     ),
 )
 def test_unit_strides_export(exchange: Exchange) -> None:
-    """What the strides of extents of 1 happen to be never keeps an array from being exported, and changes no element."""
+    """Strides of size-1 dimensions must not affect the export or the elements of an array."""
     plain = exchange.source()
     exchange.take(plain)
     strides = _with_odd_strides(plain, exchange.option("stride"))
@@ -219,8 +219,8 @@ def test_unit_strides_export(exchange: Exchange) -> None:
             "DLP-23" if exchange.protocol is Protocol.DLPACK else "CAI-11",
             role=Role.PRODUCER,
             level=Level.SHOULD,
-            reason=f"the producer refuses strides of {strides} bytes, of which those of extent 1 mean nothing",
-            expected=f"exported, as with strides of {plain.strides} bytes",
+            reason=f"the producer refuses strides of {strides} bytes, although those of dimensions of size 1 have no effect",
+            expected=f"an export, as with strides of {plain.strides} bytes",
             seen=refusal,
         )
     exchange.expect_shape(source, exchange.look(taken))
@@ -231,13 +231,13 @@ _MEANINGLESS = "an array with arbitrary strides in dimensions of size 0 or 1"
 
 
 def _makeable_strides(pair: Pair) -> tuple[str, ...]:
-    """An axis: the odd strides that the producer can give a dimension; none can be negative everywhere."""
+    """Return an axis: the odd strides that the producer can give a dimension. Negative ones are left out: not every producer can make them."""
     whole = ("zero", "odd", "huge")
     return (*whole, "split") if pair.producer.has(Trait.BYTE_STRIDES) else whole
 
 
 def _with_odd_strides(source: Source, name: str) -> tuple[int, ...]:
-    """The source's strides in bytes, with an odd one wherever it means nothing."""
+    """Return the source's strides in bytes, with an odd one in each dimension where it has no effect."""
     odd = 7 if name == "split" else ODD_STRIDES[name] * source.dtype.itemsize
     empty = source.view.size == 0
     return tuple(odd if extent < 2 or empty else s for extent, s in zip(source.view.shape, source.strides))
@@ -250,10 +250,9 @@ def _with_odd_strides(source: Source, name: str) -> tuple[int, ...]:
     cases=lambda env: every(p for p in env.exports() if p.producer.has(Trait.BYTE_STRIDES)),
 )
 def test_partial_strides_export(exchange: Exchange) -> None:
-    """Strides that are no multiple of the element size are refused by DLPack with BufferError, and stated in bytes by
-    the array interface.
+    """A producer must refuse strides that are not a multiple of the element size with ``BufferError`` over DLPack.
 
-    A field of a structured array has such strides.
+    Over the CUDA Array Interface it must publish them in bytes. A field of a structured array has such strides.
     """
     whole = exchange.source(form=_FOUR_OF_TWELVE)
     array = exchange.producer.restride(whole.array, (_PARTIAL,))
@@ -261,7 +260,7 @@ def test_partial_strides_export(exchange: Exchange) -> None:
         seen = exchange.dictionary_of(replace(whole, array=array)).get("strides")
         if seen != (_PARTIAL,):
             fail(
-                Code.STRIDES_CHANGED, "CAI-11", role=Role.PRODUCER, reason="the producer publishes other strides",
+                Code.STRIDES_CHANGED, "CAI-11", role=Role.PRODUCER, reason="the producer publishes different strides",
                 expected=f"{(_PARTIAL,)} bytes", seen=f"{seen} bytes", given=_PARTIAL_STRIDES,
             )  # fmt: skip
         return
@@ -287,8 +286,10 @@ _PARTIAL_STRIDES = "an array with strides that are no multiple of the element si
 
 
 def _expressible(*names: str) -> Callable[[Pair], tuple[str, ...]]:
-    """An axis: those of these layouts that the producer can make; negative strides only for consumers that have such
-    views, because the others are asked once, by ``pointer.values``."""
+    """Return an axis: the layouts out of ``names`` that the producer can make.
+
+    Negative strides only for consumers that have such views; ``pointer.values`` covers the others.
+    """
     return lambda pair: tuple(
         n for n in names if n in pair.source.layouts and (n not in NEGATIVE or n in pair.target.layouts)
     )
@@ -306,9 +307,9 @@ def _expressible(*names: str) -> Callable[[Pair], tuple[str, ...]]:
     ),
 )
 def test_import_strides(exchange: Exchange) -> None:
-    """The import has the producer's shape, strides and elements; strides of size-1 dimensions do not matter.
+    """A consumer must import the shape, strides and elements of the producer's array. Strides of size-1 dimensions do not count.
 
-    A consumer that cannot hold the layout may copy the elements to another, but not on its way change the shape.
+    A consumer without such layouts may copy the elements to another layout, but must not change the shape.
     """
     source = exchange.source()
     taken = exchange.take(source)
@@ -324,8 +325,10 @@ def test_import_strides(exchange: Exchange) -> None:
     cases=lambda env: every(env.imports(), layout=layouts(*UNIT, "empty-rows"), stride=_statable_strides),
 )
 def test_unit_strides_import(exchange: Exchange) -> None:
-    """The strides of extents of 1, and all strides of an empty array, decide nothing: not whether the array is taken,
-    not its elements, not whether it is contiguous."""
+    """Strides of size-1 dimensions, and all strides of an empty array, must not affect an import.
+
+    The consumer must accept the array, read its elements and report its contiguity as with the usual strides.
+    """
     plain = exchange.source()
     usual = exchange.take(plain, promised="")
     strides = _with_odd_strides(plain, exchange.option("stride"))
@@ -341,7 +344,7 @@ def test_unit_strides_import(exchange: Exchange) -> None:
             role=Role.CONSUMER,
             level=Level.SHOULD,
             reason=f"the consumer refuses strides of {strides} bytes for the shape {source.view.shape}",
-            expected=f"the array is taken, as with strides of {plain.strides} bytes",
+            expected=f"an import, as with strides of {plain.strides} bytes",
             seen=refusal,
         )
     view = exchange.look(taken)
@@ -353,19 +356,19 @@ def test_unit_strides_import(exchange: Exchange) -> None:
             _wrong_contiguity(
                 exchange,
                 source,
-                "the consumer decides by meaningless strides whether the array is contiguous",
+                "strides without effect change whether the consumer calls the array contiguous",
                 before,
                 after,
             )
 
 
 def _statable_strides(pair: Pair) -> tuple[str, ...]:
-    """An axis: the odd strides that the protocol can state."""
+    """Return an axis: the odd strides that the protocol can express."""
     return (*ODD_STRIDES, "split") if pair.protocol is Protocol.CAI else tuple(ODD_STRIDES)
 
 
 def _meaningless_strides(exchange: Exchange, source: Source) -> str:
-    """The clause by which strides of extents below 2 mean nothing."""
+    """Return the clause which says that strides of dimensions of size 0 and 1 have no effect."""
     if exchange.protocol is Protocol.CAI:
         return "CAI-13"
     return "DLP-58" if source.view.size else "DLP-53"
@@ -390,7 +393,7 @@ def _wrong_contiguity(exchange: Exchange, source: Source, reason: str, expected:
     ),
 )
 def test_contiguity(exchange: Exchange) -> None:
-    """The import of an array is C-contiguous exactly if the array is: extents of 1 and 0 do not make a difference."""
+    """A consumer should report an import as C-contiguous exactly if the array is, also with dimensions of size 0 and 1."""
     source = exchange.source()
     taken = exchange.take(source, promised="")
     view = exchange.look(taken)
@@ -399,8 +402,8 @@ def test_contiguity(exchange: Exchange) -> None:
         raise Refused(f"{exchange.consumer.name} copies the array to a layout of its own")
     seen = exchange.using(lambda: exchange.consumer.contiguous(taken), "asking whether the import is contiguous")
     if seen != source.view.contiguous:
-        told = "the consumer is wrong about whether the import is C-contiguous"
-        _wrong_contiguity(exchange, source, told, source.view.contiguous, seen)
+        reason = "the consumer reports the wrong contiguity of the import"
+        _wrong_contiguity(exchange, source, reason, source.view.contiguous, seen)
 
 
 @invariant(
@@ -414,7 +417,7 @@ def test_contiguity(exchange: Exchange) -> None:
     ),
 )
 def test_null_strides(exchange: Exchange) -> None:
-    """A consumer reads a capsule without strides, which is legal before DLPack 1.2, as row-major."""
+    """A consumer must read a capsule without strides as row-major. Such a capsule is legal before DLPack 1.2."""
     plain = exchange.source()
     exchange.take(plain, promised="")
     name = exchange.option("capsule")
@@ -438,7 +441,7 @@ def test_null_strides(exchange: Exchange) -> None:
     ),
 )
 def test_stride_forms(exchange: Exchange) -> None:
-    """No ``strides``, ``None``, and those of a C-contiguous array are three ways to say the same."""
+    """A consumer must treat a missing ``strides`` key, ``None`` and the explicit strides of a C-contiguous array alike."""
     form = exchange.option("strides")
     source = _with_strides(exchange, form)
     exchange.special(_SPELLINGS[form])
@@ -451,8 +454,8 @@ def test_stride_forms(exchange: Exchange) -> None:
                 Code.REFUSED,
                 "CAI-13" if form == "explicit" else "CAI-10",
                 role=Role.CONSUMER,
-                reason=f"the consumer refuses {_SPELLINGS[form]}, and takes {_SPELLINGS[others[0]]}",
-                expected="both are taken",
+                reason=f"the consumer refuses {_SPELLINGS[form]}, and accepts {_SPELLINGS[others[0]]}",
+                expected="an import of both",
                 seen=refusal,
             )
         raise
@@ -495,7 +498,7 @@ def _is_taken(exchange: Exchange, form: str) -> bool:
     cases=lambda env: every(env.dictionaries()),
 )
 def test_partial_strides_import(exchange: Exchange) -> None:
-    """A dictionary with strides that are no multiple of the element size is taken as it is or refused, never rounded."""
+    """A consumer must import strides that are not a multiple of the element size unchanged, or refuse them. It must not round them."""
     source = exchange.crafted(form=_FOUR_OF_TWELVE, cai_override={"strides": (_PARTIAL,)})
     exchange.special(_PARTIAL_STRIDES)
     view = exchange.look(exchange.take(source, promised=""))
@@ -504,7 +507,7 @@ def test_partial_strides_import(exchange: Exchange) -> None:
             Code.STRIDES_CHANGED,
             "CAI-32",
             role=Role.CONSUMER,
-            reason="the consumer accepts the array with other strides",
+            reason="the consumer imports the array with different strides",
             expected=f"shape {source.view.shape}, strides {(_PARTIAL,)} bytes",
             seen=f"shape {view.shape}, strides {view.strides} bytes",
         )
@@ -522,7 +525,7 @@ def test_partial_strides_import(exchange: Exchange) -> None:
     cases=lambda env: every(env.pairs(), layout=layouts(*SCALAR), dtype=dtypes("float32", "complex128")),
 )
 def test_zero_dimensional(exchange: Exchange) -> None:
-    """An array without dimensions arrives without dimensions, as one element with its value."""
+    """A consumer must import a 0-d array as a 0-d array with the same value."""
     source = exchange.source()
     taken = exchange.take(source)
     exchange.expect_shape(source, exchange.look(taken))
@@ -539,7 +542,7 @@ def test_zero_dimensional(exchange: Exchange) -> None:
     ),
 )
 def test_zero_dimensional_null(exchange: Exchange) -> None:
-    """A capsule without dimensions may leave shape and strides NULL: nobody has a reason to look behind them."""
+    """A consumer must accept a capsule of a 0-d array with NULL strides, or with NULL shape and strides."""
     newest = None if exchange.option("capsule") == "legacy" else NEWEST
     exchange.take(exchange.crafted(newest=newest), promised="")
     nothing = None if exchange.option("shape") == "null" else ()
@@ -562,7 +565,10 @@ def test_zero_dimensional_null(exchange: Exchange) -> None:
     cases=lambda env: every(env.pairs(), layout=layouts(*EMPTY), dtype=dtypes("float32", "uint8")),
 )
 def test_empty_import(exchange: Exchange) -> None:
-    """An array without elements is taken where one with elements is, and keeps its shape, its element type and its device."""
+    """A consumer must import an array without elements if it imports one with elements.
+
+    The import must keep the shape, the element type and the device.
+    """
     with exchange.control(described(kind=exchange.dtype.name)):
         exchange.take(exchange.source(form=layout("c-order")), promised="")
     source = exchange.source()
@@ -577,7 +583,7 @@ def test_empty_import(exchange: Exchange) -> None:
 
 
 def _fail_refused_empty(exchange: Exchange, refusal: Refused) -> NoReturn:
-    """The consumer refuses arrays without elements, or only those that are published as this one is."""
+    """Fail because the consumer refuses arrays without elements, or only those with this form of dictionary."""
     strides = exchange.protocol is Protocol.CAI and exchange.handed is not None and exchange.handed.are_strides_told
     by_strides = strides and _takes_empty(exchange, "no-strides") and not _takes_empty(exchange, "strides")
     fail(
@@ -600,7 +606,7 @@ def _expect_empty(exchange: Exchange, source: Source, taken: Any) -> None:
             Code.WRONG_DEVICE,
             "DLP-42" if exchange.protocol is Protocol.DLPACK else "CAI-32",
             role=Role.CONSUMER,
-            reason="the consumer takes the array for one on another device",
+            reason="the consumer imports the array on a different device",
             expected=f"device {device}",
             seen=f"device {view.device}",
         )
@@ -618,7 +624,7 @@ def _expect_empty(exchange: Exchange, source: Source, taken: Any) -> None:
     ),
 )
 def test_empty_spelling(exchange: Exchange) -> None:
-    """An array without elements is taken with a NULL pointer and with a valid one, with strides and without."""
+    """A consumer must accept an array without elements with a NULL or a valid pointer, and with strides or without."""
     spelling = exchange.option("spelling")
     if spelling in _EMPTY_SPELLINGS and _takes_empty(exchange, _USUAL[exchange.protocol]):
         exchange.special(_EMPTY_SPELLINGS[spelling])
@@ -628,7 +634,7 @@ def test_empty_spelling(exchange: Exchange) -> None:
 
 
 def _spelt(exchange: Exchange, spelling: str) -> Source:
-    """An array of the reference without elements, as a capsule or a dictionary may tell of it."""
+    """Return an array of the reference without elements, described in this form."""
     source = exchange.make(exchange.library(REFERENCE))
     source.array.override = {"data": source.start if spelling == "valid-pointer" else 0}
     source.array.cai_override = {"strides": source.strides if spelling == "strides" else None}
@@ -636,7 +642,7 @@ def _spelt(exchange: Exchange, spelling: str) -> Source:
 
 
 def _takes_empty(exchange: Exchange, spelling: str) -> bool:
-    """Whether the consumer takes an array of the reference that is spelt like this."""
+    """Return whether the consumer accepts an array of the reference in this form."""
     offer = exchange.library(REFERENCE).offer(_spelt(exchange, spelling).array, exchange.protocol)
     try:
         with exchange.step(Doing.IMPORT, Role.CONSUMER):
@@ -652,11 +658,11 @@ _EMPTY_SPELLINGS = {
     "valid-pointer": "an array without elements at a valid pointer",
     "strides": "an array without elements at address 0 with explicit strides",
 }
-"""What those spellings are called that a consumer may refuse though it takes the usual one."""
+"""Names of the forms that a consumer may refuse although it accepts the usual one."""
 
 
 def _empty_spellings(pair: Pair) -> tuple[str, ...]:
-    """An axis: the array interface fixes the pointer (CAI-06), and DLPack may not leave the strides out."""
+    """Return an axis: the forms of the protocol. The CUDA Array Interface fixes the pointer (CAI-06), and DLPack requires the strides."""
     return ("null-pointer", "valid-pointer") if pair.protocol is Protocol.DLPACK else ("no-strides", "strides")
 
 
@@ -672,7 +678,7 @@ def _empty_spellings(pair: Pair) -> tuple[str, ...]:
     cases=lambda env: every(env.pairs(), layout=layouts(*(n for n in HIGH_RANK if n != "rank-65"))),
 )
 def test_rank(exchange: Exchange) -> None:
-    """An array of many dimensions arrives as it is, or is refused: every library has a limit of its own."""
+    """A consumer must import an array of many dimensions unchanged, or refuse it. Each library has its own limit."""
     source = exchange.source()
     taken = exchange.take(source)
     exchange.expect_shape(source, exchange.look(taken))
@@ -687,7 +693,10 @@ def test_rank(exchange: Exchange) -> None:
     cases=lambda env: every(env.imports(), layout=("rank-65",)),
 )
 def test_rank_beyond_limits(exchange: Exchange) -> None:
-    """An array of more dimensions than any library of today has room for is refused or right, and kills nobody."""
+    """A consumer must import an array of 65 dimensions unchanged or refuse it, and must not crash.
+
+    No library supports that many dimensions today.
+    """
     test_rank(exchange)
 
 
@@ -698,14 +707,14 @@ def test_rank_beyond_limits(exchange: Exchange) -> None:
     cases=lambda env: (replace(draft, tier=Tier.FULL) for draft in every(env.imports(), reach=tuple(_LARGE))),
 )
 def test_beyond_2gib(exchange: Exchange) -> None:
-    """An array with its last element more than 2**31 elements or bytes behind the first has both in the right place."""
+    """A consumer must read the first and the last element of an array that are more than 2**31 elements or bytes apart."""
     reference = exchange.producer
     assert isinstance(reference, ReferenceAdapter)
     kind, view = _LARGE[exchange.option("reach")]
     try:
         array = reference.reserved(kind, view, exchange.device)
     except (OSError, MemoryError, CudaError) as error:
-        raise Inconclusive(f"no room for {span(view)[1] * kind.itemsize} bytes: {brief(error)}") from error
+        raise Inconclusive(f"not enough memory for {span(view)[1] * kind.itemsize} bytes: {brief(error)}") from error
     source = Source(array, kind, view, array.element0(), b"")
     first, last = _mark_ends(exchange, source)
     exchange.special(_LARGE_INPUTS[exchange.option("reach")])
@@ -720,7 +729,7 @@ def test_beyond_2gib(exchange: Exchange) -> None:
 def _expect_end(exchange: Exchange, which: str, wanted: bytes, seen: bytes) -> None:
     if seen != wanted:
         fail(
-            Code.VALUES_CHANGED, exchange.reading(), role=Role.CONSUMER, reason=f"the consumer reads another {which} element than the producer's",
+            Code.VALUES_CHANGED, exchange.reading(), role=Role.CONSUMER, reason=f"the consumer reads a different {which} element than the producer's",
             expected=f"bytes {wanted.hex()}", seen=f"bytes {seen.hex()}",
         )  # fmt: skip
 
@@ -730,12 +739,12 @@ _LARGE: dict[str, tuple[DType, Strided]] = {
     "elements": (dtype("uint8"), packed((_BEYOND,))),
     "stride": (dtype("uint8"), Strided((2, 2), (_BEYOND, 1))),
 }
-"""By the number of elements, and by a stride between few elements."""
+"""Large by the number of elements, and large by a stride between few elements."""
 _LARGE_INPUTS = {"elements": "an array of more than 2**31 elements", "stride": "an array with a stride above 2**31"}
 
 
 def _mark_ends(exchange: Exchange, source: Source) -> tuple[bytes, bytes]:
-    """Write different values to the first element and to the last, and return them."""
+    """Write different values to the first and the last element, and return them."""
     size = source.dtype.itemsize
     first, last = (bytes([number] * size) for number in (0x11, 0x22))
     exchange.poke(source.address, first)
@@ -756,7 +765,7 @@ def _mark_ends(exchange: Exchange, source: Source) -> tuple[bytes, bytes]:
     ),
 )
 def test_refusal_says_why(exchange: Exchange) -> None:
-    """A consumer that does not take a layout says so with an exception that has a text."""
+    """The suite records whether a consumer that refuses a layout raises an exception with a message."""
     offer = exchange.offer(exchange.source())
     try:
         with exchange.step(Doing.IMPORT, Role.CONSUMER):
@@ -780,9 +789,9 @@ def test_refusal_says_why(exchange: Exchange) -> None:
     cases=lambda env: every(env.imports(Protocol.DLPACK), capsule=tuple(_IMPOSSIBLE)),
 )
 def test_impossible(exchange: Exchange) -> None:
-    """A capsule with numbers that no array can have is refused, or described as it is; the process survives.
+    """A consumer must refuse a capsule with impossible numbers or report them unchanged, and must not crash.
 
-    The protocol has no such capsules, so whatever becomes of them is a matter of robustness.
+    The protocol does not allow such capsules, so every failure counts as robustness.
     """
     given, override = _IMPOSSIBLE[exchange.option("capsule")]
     source = exchange.crafted(override=override)
@@ -803,7 +812,7 @@ def test_impossible(exchange: Exchange) -> None:
 
 
 def _same_modulo(seen: tuple[int, ...], strides: tuple[int, ...], itemsize: int) -> bool:
-    """Whether strides in bytes lead to the same addresses: those wrap at 64 bits, and so may their products."""
+    """Return whether strides in bytes lead to the same addresses. Addresses wrap at 64 bits, and so may the strides."""
     return len(seen) == len(strides) and all((a - b * itemsize) % 2**64 == 0 for a, b in zip(seen, strides))
 
 
@@ -813,7 +822,7 @@ _IMPOSSIBLE: dict[str, tuple[str, dict[str, Any]]] = {
     "elements-overflow": ("more elements than 64 bits can count", {"shape": (2**32, 2**32), "strides": (0, 0)}),
     "stride-overflow": ("an array with a stride of more bytes than 64 bits can count", {"strides": (2**61, 1)}),
 }
-"""What it is called, and fields of a capsule of float32."""
+"""By name: a description, and the changed fields of a float32 capsule."""
 
 
 # -- padded rows
@@ -830,7 +839,7 @@ _IMPOSSIBLE: dict[str, tuple[str, dict[str, Any]]] = {
     ),
 )
 def test_padded_rows(exchange: Exchange) -> None:
-    """The rows of an image that a library pads by itself arrive with their padding between them, not as pixels."""
+    """A consumer must import the rows of a padded image without the padding. It must not read the padding as elements."""
     array = exchange.producer.pitched(exchange.dtype, _IMAGE, exchange.device)
     described = exchange.producer.describe(array)
     view = Strided(described.shape, tuple(s // exchange.dtype.itemsize for s in described.strides))
@@ -846,4 +855,4 @@ def test_padded_rows(exchange: Exchange) -> None:
 
 
 _IMAGE = (4, 5, 3)
-"""Height, width and channels: rows of 15 elements, which are no round number of bytes."""
+"""Height, width and channels: rows of 15 elements, which a library pads to a round number of bytes."""

@@ -1,7 +1,7 @@
-"""Family ``lifetime``: memory lives as long as anybody sees it, and no longer.
+"""Family ``lifetime``: memory must live as long as any array uses it, and must be released afterwards.
 
-What is released is counted, never weighed: calls of our deleters, references that are gone, objects of the interpreter.
-Only device memory is measured in bytes, against a margin that no other process reaches.
+The cases count releases exactly: calls of the suite's deleters, references that are gone, objects of the interpreter.
+Only device memory is measured in bytes, with a margin that is too large for other processes to reach.
 """
 
 from __future__ import annotations
@@ -66,17 +66,17 @@ BIG = Layout("big", (1 << 26,))
 """256 MiB of float32."""
 BIG_EXCHANGES = 16
 PATIENT_TRIES = 5
-"""How often a loss has to show before it counts: what others take and give back meanwhile does not last."""
+"""How often a loss must show before it counts: memory that other processes use meanwhile does not stay lost."""
 COLLECT_EVERY = 16
-"""So that what only cycles keep alive is never more than 1 GiB."""
+"""Exchanges between two garbage collections, so that reference cycles never hold more than 4 GiB."""
 LEAK_BYTES = 2 << 30
-"""Half of what is missing if none of :data:`BIG_EXCHANGES` arrays of 256 MiB comes back."""
+"""Half of the memory that is missing if none of :data:`BIG_EXCHANGES` arrays of 256 MiB is freed."""
 UNTIL_EXIT = "_conformance_until_exit"
-"""Name of a module that keeps things until the interpreter takes its modules apart."""
+"""Name of a module that keeps an object until the interpreter clears its modules."""
 
 
 def _source(exchange: Exchange) -> Source:
-    """The producer's array; one without elements where the case says so."""
+    """Return the producer's array, without elements if the case says so."""
     if exchange.option("size", "") != NOTHING:
         return exchange.source()
     exchange.special("an array without elements")
@@ -84,12 +84,12 @@ def _source(exchange: Exchange) -> Source:
 
 
 def _take(exchange: Exchange, offer: Prepared) -> Any:
-    """Import a kept capsule; one that holds a struct which the consumer did not ask for may be refused, or one without elements."""
+    """Import a prepared capsule. A consumer may refuse a versioned struct, because it did not ask for one, or an empty array."""
     is_odd = exchange.option("struct", "legacy") == "versioned" or exchange.option("size", "") == NOTHING
     return exchange.take(offer, promised="" if is_odd else None)
 
 
-# -- the consumer's side of the bargain
+# -- consumers
 
 
 @invariant(
@@ -103,31 +103,31 @@ def _take(exchange: Exchange, offer: Prepared) -> Any:
     ),
 )
 def test_deleter_once(exchange: Exchange) -> None:
-    """The consumer calls the deleter once, when its array dies, with the pointer that it was given.
+    """A consumer must call the deleter exactly once, when its array dies, with the pointer from the capsule.
 
-    A consumer that copies need not wait for the end of its array. An array without elements has a NULL pointer, and is released like any other.
+    A consumer that copies may call it earlier. An array without elements has a NULL data pointer, and is released like any other.
     """
     _judge_release(exchange, _released_once)
 
 
 class _Released(typing.Protocol):
-    """One exchange whose release is judged, such as :func:`_released_once`."""
+    """A function that makes one exchange and checks its release, such as :func:`_released_once`."""
 
     def __call__(self, exchange: Exchange, *, patient: bool) -> Prepared: ...
 
 
 def _judge_release(exchange: Exchange, released: _Released) -> None:
-    """Make an exchange; where another thread has released it, once more with patience, because that release may have begun too early."""
+    """Make an exchange and check its release. If another thread released it, repeat with ``patient``: that release may have begun early."""
     offer = released(exchange, patient=False)
     if set(offer.managed.callers) - {threading.get_native_id()}:
         released(exchange, patient=True)
 
 
 def _released_once(exchange: Exchange, *, patient: bool) -> Prepared:
-    """Import, drop the import, and judge the release.
+    """Import, drop the import, and check the release.
 
-    A release on another thread may have begun before the import was gone. With ``patient`` the import lives until such a release would have
-    come.
+    A release on another thread may begin before the import is gone. With ``patient`` the import lives long enough for such a release to
+    show.
     """
     source = _source(exchange)
     offer = prepared(exchange, source)
@@ -143,23 +143,23 @@ def _released_once(exchange: Exchange, *, patient: bool) -> Prepared:
     if others:
         fail(
             Code.DELETER_ARGUMENT_WRONG, "DLP-26", role=Role.CONSUMER,
-            reason="the consumer calls the deleter with another pointer than it was given",
+            reason="the consumer calls the deleter with a wrong pointer",
             expected=f"one call, with {offer.managed.address:#x}",
             seen=f"{offer.managed.deleter_calls} calls with it, and calls with {', '.join(others)}",
         )  # fmt: skip
-    _expect_one_call(exchange, offer.managed, "when its array is gone", in_time=in_time)
+    _expect_one_call(exchange, offer.managed, "when the import is gone", in_time=in_time)
     return offer
 
 
 def _is_copy(exchange: Exchange, source: Source, taken: Any) -> bool:
-    """Whether the consumer has copied the array, and so needs the producer's memory no longer."""
+    """Return whether the consumer has copied the array, so that it no longer needs the producer's memory."""
     if not source.block:
-        return True  # there is nothing that it could still need
+        return True  # an array without elements needs no memory
     return not source.start <= exchange.look(taken).address < source.start + len(source.block)
 
 
 def _expect_no_call(offer: Prepared, when: str, *, patient: bool = False) -> None:
-    """The deleter has not been called; with ``patient``, a consumer gets the time to do so on a thread of its own."""
+    """Fail if the deleter has been called. With ``patient``, wait first, because a consumer may call it on another thread."""
     settle()
     if offer.managed.deleter_calls > 0 or (patient and happens(lambda: offer.managed.deleter_calls > 0)):
         fail(
@@ -171,9 +171,10 @@ def _expect_no_call(offer: Prepared, when: str, *, patient: bool = False) -> Non
 def _expect_one_call(
     exchange: Exchange, managed: Managed, when: str, special: str = "", *, in_time: bool | None = None
 ) -> None:
-    """The deleter is called once, at the latest when the patience is at its end.
+    """Fail unless the deleter is called exactly once within the timeout.
 
-    ``special`` is what is not released if it is not, where plain imports are. ``in_time`` says whether it was, where that was waited for.
+    ``special`` describes the array of the failure if the consumer does release plain imports. ``in_time`` is the result of an earlier
+    wait for the call.
     """
     if not (happens(lambda: managed.deleter_calls >= 1) if in_time is None else in_time):
         what = special if special and _releases(exchange) else HELD[Role.CONSUMER]
@@ -190,14 +191,14 @@ def _expect_one_call(
 
 
 def _releases(exchange: Exchange) -> bool:
-    """Whether the consumer releases a plain import that is dropped in this thread."""
+    """Return whether the consumer releases a plain import that this thread drops."""
     offer = prepared(exchange, exchange.source())
     _take(exchange, offer)
     return happens(lambda: offer.managed.deleter_calls >= 1)
 
 
 def _viewing(env: Environment) -> Iterator[Pair]:
-    """Consumers that make views of parts of their arrays."""
+    """Yield consumers that can make views of parts of their arrays."""
     for pair in env.imports(Protocol.DLPACK):
         if "rows" in pair.target.layouts and not pair.consumer.has(Trait.VIEW_ONLY):
             yield pair
@@ -211,12 +212,12 @@ def _viewing(env: Environment) -> Iterator[Pair]:
     cases=lambda env: every(_viewing(env), struct=STRUCTS),
 )
 def test_derived_view(exchange: Exchange) -> None:
-    """A view of part of an import keeps the memory after the import is gone, and is the last to let go of it."""
+    """A consumer must keep the memory while a view of part of an import lives, and must release it after the last view is gone."""
     _judge_release(exchange, _viewed)
 
 
 def _viewed(exchange: Exchange, *, patient: bool) -> Prepared:
-    """Import, make a view, drop the import and then the view. With ``patient`` the view lives until a release on another thread would have come."""
+    """Import, make a view, drop the import and then the view. With ``patient`` the view lives long enough for an early release to show."""
     source = exchange.source()
     offer = prepared(exchange, source)
     taken = _take(exchange, offer)
@@ -245,10 +246,10 @@ _ACROSS = "an exchange across a fork"
     cases=lambda env: every(pair for pair in env.pairs(Protocol.DLPACK, on=(Device.HOST,)) if pair.with_reference),
 )
 def test_across_fork(exchange: Exchange) -> None:
-    """An array that is exported before a fork is imported in the child and in the parent, and both release their imports.
+    """An array that is exported before a fork should be importable in the child and in the parent, and both should release their imports.
 
-    The child drops an import of the parent's as well. Its memory is a copy of the parent's, so nothing that it does shows there. No
-    document covers forks: a failure is a deviation.
+    The child also drops an import of the parent. Its memory is a copy of the parent's, so the parent does not see its changes. No
+    document covers forks, so a failure is a deviation.
     """
     source = exchange.source()
     held = [exchange.take(source)]
@@ -264,9 +265,9 @@ def test_across_fork(exchange: Exchange) -> None:
 
 
 def _exported(exchange: Exchange, source: Source) -> Offered:
-    """An offer of one capsule that is exported now, as the consumer has asked for it last.
+    """Return an offer of one capsule that is exported now, with the keywords of the consumer's last request.
 
-    A consumer that does not take one ends the case as refused.
+    A consumer that does not accept such a capsule ends the case as refused.
     """
     asked = exchange.answers[-1].keywords if exchange.answers else {}
     offers = []
@@ -281,13 +282,13 @@ def _exported(exchange: Exchange, source: Source) -> Offered:
             exchange.consumer.take(trial, exchange.protocol, exchange.device)
     except Exception as error:
         raise Refused(
-            f"{exchange.consumer.name} does not take a capsule that was made before: {brief(error)}"
+            f"{exchange.consumer.name} does not accept a capsule that was exported earlier: {brief(error)}"
         ) from error
     return kept
 
 
 def _both_end(exchange: Exchange, source: Source, held: list[Any], offer: Offered) -> None:
-    """Import the capsule, read it and what was imported before the fork, drop both, and count what was released."""
+    """Import the capsule, read it and the import from before the fork, drop both, and count the releases."""
     exports = source.array.log.exports if isinstance(source.array, Exporter) else []
     exchange.expect_values(source, exchange.read(held[0]))
     action = partial(exchange.consumer.take, offer, exchange.protocol, exchange.device)
@@ -311,14 +312,14 @@ def _both_end(exchange: Exchange, source: Source, held: list[Any], offer: Offere
     cases=lambda env: every(env.imports(Protocol.DLPACK), struct=STRUCTS),
 )
 def test_other_thread(exchange: Exchange) -> None:
-    """An import that is dropped in another thread is released there, once."""
+    """A consumer must release an import that another thread drops, exactly once."""
     _drop_elsewhere(exchange, patient=False)
     if _has_threads(exchange):
         _drop_elsewhere(exchange, patient=True)
 
 
 def _has_threads(exchange: Exchange) -> bool:
-    """Whether the consumer releases on threads of its own. A native deleter does not tell which thread calls it, so this asks by another one."""
+    """Return whether the consumer releases on its own threads. A native deleter does not record its thread, so this uses one in Python."""
     offer = prepared(exchange, exchange.source())
     _take(exchange, offer)
     happens(lambda: offer.managed.deleter_calls >= 1)
@@ -326,9 +327,9 @@ def _has_threads(exchange: Exchange) -> bool:
 
 
 def _drop_elsewhere(exchange: Exchange, *, patient: bool) -> None:
-    """Import, drop the import in another thread, and judge the release.
+    """Import, drop the import in another thread, and check the release.
 
-    A release on a third thread may have begun before. With ``patient`` the import lives until such a release would have come.
+    A release on a third thread may begin early. With ``patient`` the import lives long enough for such a release to show.
     """
     source = exchange.crafted(override={"deleter": Deleter.NATIVE})
     offer = prepared(exchange, source)
@@ -341,7 +342,7 @@ def _drop_elsewhere(exchange: Exchange, *, patient: bool) -> None:
     in_time = happens(lambda: offer.managed.deleter_calls >= 1)
     exchange.check_context()
     special = "an import that is dropped in another thread"
-    _expect_one_call(exchange, offer.managed, "when its array dies in another thread", special, in_time=in_time)
+    _expect_one_call(exchange, offer.managed, "when the import dies in another thread", special, in_time=in_time)
 
 
 @invariant(
@@ -352,7 +353,7 @@ def _drop_elsewhere(exchange: Exchange, *, patient: bool) -> None:
     cases=lambda env: every(env.imports(Protocol.DLPACK), struct=STRUCTS),
 )
 def test_null_deleter(exchange: Exchange) -> None:
-    """A consumer uses a struct without a deleter like any other, and calls nothing when it drops the import."""
+    """A consumer must accept a struct without a deleter, and must not free its memory when it drops the import."""
     _take(exchange, prepared(exchange, exchange.source()))
     source = exchange.crafted(override={"deleter": Deleter.NULL})
     offer = prepared(exchange, source)
@@ -361,7 +362,7 @@ def test_null_deleter(exchange: Exchange) -> None:
     exchange.expect_values(source, exchange.read(taken))
     with exchange.step(Doing.RELEASE, Role.CONSUMER):
         del taken
-        exchange.consumer.let_go()  # what it keeps for later would kill a later case instead of this one
+        exchange.consumer.let_go()  # clear caches now, so that a late crash is not blamed on a later case
     seen = exchange.producer.read(source.array)
     if seen != source.values:
         fail(
@@ -378,9 +379,9 @@ def test_null_deleter(exchange: Exchange) -> None:
     cases=lambda env: every(env.imports(Protocol.DLPACK), struct=STRUCTS),
 )
 def test_null_context(exchange: Exchange) -> None:
-    """A consumer uses and releases a struct with a NULL ``manager_ctx`` like any other.
+    """A consumer must import and release a struct with a NULL ``manager_ctx`` like any other.
 
-    All other structs of the reference have one that is not NULL.
+    All other structs of the reference have a ``manager_ctx``.
     """
     _take(exchange, prepared(exchange, exchange.source()))
     exchange.special("a NULL `manager_ctx`")
@@ -388,7 +389,7 @@ def test_null_context(exchange: Exchange) -> None:
 
 
 def _released_without_context(exchange: Exchange, *, patient: bool) -> Prepared:
-    """Import such a struct, and drop the import. With ``patient`` it lives until a release on another thread would have come."""
+    """Import such a struct, and drop the import. With ``patient`` it lives long enough for an early release to show."""
     source = exchange.crafted(override={"has_context": False})
     offer = prepared(exchange, source)
     taken = exchange.take(offer)
@@ -396,7 +397,7 @@ def _released_without_context(exchange: Exchange, *, patient: bool) -> Prepared:
     if not _is_copy(exchange, source, taken):
         _expect_no_call(offer, "while the import lives", patient=patient)
     del taken
-    _expect_one_call(exchange, offer.managed, "when its array is gone", "an import with a NULL `manager_ctx`")
+    _expect_one_call(exchange, offer.managed, "when the import is gone", "an import with a NULL `manager_ctx`")
     return offer
 
 
@@ -426,7 +427,7 @@ _DAMAGED = {
     ),
 )
 def test_failed_import(exchange: Exchange) -> None:
-    """An import that fails leaves one owner of the memory: it is released by the consumer, or later by the capsule."""
+    """A failed import must leave exactly one owner of the memory. The consumer releases it, or the capsule does later."""
     source = exchange.crafted(
         override={"deleter": Deleter.NATIVE, **DAMAGE[exchange.option("damage")]},
         form=EMPTY if exchange.option("size", "") == NOTHING else None,
@@ -436,7 +437,7 @@ def test_failed_import(exchange: Exchange) -> None:
     try:
         with exchange.step(Doing.IMPORT, Role.CONSUMER):
             taken = exchange.consumer.take(offer, exchange.protocol, exchange.device)
-        what = "the consumer accepts a struct with an element type or device that it cannot hold"
+        what = "the consumer accepts a struct with an element type or device that it does not support"
         del taken
     except Exception as error:
         exchange.check_context(error)
@@ -444,7 +445,7 @@ def test_failed_import(exchange: Exchange) -> None:
     expect_one_owner(exchange, offer, Role.CONSUMER, what)
 
 
-# -- the producer's side
+# -- producers
 
 
 FAILING: dict[str, dict[str, Any]] = {
@@ -453,9 +454,9 @@ FAILING: dict[str, dict[str, Any]] = {
     "stream": {"stream": "x"},
 }
 _ILLEGAL = {"version": "`max_version='1.0'`", "stream": "`stream='x'`"}
-"""Those of them that the protocol does not know."""
+"""The keywords out of these that the protocol does not allow."""
 _PATIENT = "device"
-"""The failure after which a producer also gets the time to release on a thread of its own."""
+"""The failure after which the case also waits for a release on another thread."""
 
 
 @invariant(
@@ -466,7 +467,7 @@ _PATIENT = "device"
     cases=lambda env: every(exports_of_imports(env), reason=tuple(FAILING)),
 )
 def test_failed_export(exchange: Exchange) -> None:
-    """Failed exports keep nothing alive: after twenty of them the memory is released with the array."""
+    """A failed export must not keep the array alive. After twenty of them the memory must be released with the array."""
     array = watched(exchange)
     exporter = exchange.producer.exporter(array.array, Protocol.DLPACK)
     reason = exchange.option("reason")
@@ -481,7 +482,7 @@ def test_failed_export(exchange: Exchange) -> None:
     settle()
     if array.released > 0 or (reason == _PATIENT and happens(lambda: array.released > 0)):
         fail(
-            Code.RELEASED_EARLY, "DLP-28", role=Role.PRODUCER, reason="the producer releases the memory of a living array when exports of it fail",
+            Code.RELEASED_EARLY, "DLP-28", role=Role.PRODUCER, reason="the producer releases the memory of a living array when an export of it fails",
             expected="not released while the array lives", seen=f"released {array.released} times",
         )  # fmt: skip
     array.array = exporter = None
@@ -491,7 +492,7 @@ def test_failed_export(exchange: Exchange) -> None:
 
 
 def _expect_released(exchange: Exchange, array: Watched, when: str, what: Callable[[], str]) -> None:
-    """The producer releases the memory once; ``what`` tells, if it does not, what is not released."""
+    """Fail unless the producer releases the memory exactly once; ``what`` then describes the memory that is not released."""
     if not happens(lambda: array.released >= 1):
         unreleased(
             exchange, lambda: array.released == 1, "DLP-27", role=Role.PRODUCER, reason=f"the producer does not release its memory {when}",
@@ -512,9 +513,9 @@ def _expect_released(exchange: Exchange, array: Watched, when: str, what: Callab
     cases=lambda env: every(exports_of_imports(env), struct=STRUCTS),
 )
 def test_native_thread(exchange: Exchange) -> None:
-    """The producer's deleter works on a thread that Python does not know, without the GIL, and frees everything.
+    """A producer's deleter must release the memory when a native thread calls it without the GIL.
 
-    The thread's start routine is the deleter itself, so no Python runs between the two.
+    The start routine of the thread is the deleter itself, so no Python code runs before it.
     """
     array = _deleted(exchange, _call_on_native_thread)
 
@@ -526,7 +527,7 @@ def test_native_thread(exchange: Exchange) -> None:
 
 
 def _deleted(exchange: Exchange, call: Callable[[int, int], None]) -> Watched:
-    """An array that the producer has exported and dropped, when its export's deleter has been called in this way."""
+    """Return an array that the producer has exported and dropped, after a call of the export's deleter by ``call``."""
     array = watched(exchange)
     exported = export_again(exchange, array.array, versioned=exchange.option("struct") == "versioned")
     tensor = exchange.decode(exported)
@@ -540,13 +541,14 @@ def _deleted(exchange: Exchange, call: Callable[[int, int], None]) -> Watched:
 
 
 def _is_deleted_in_python(exchange: Exchange) -> bool:
-    """Whether the same memory is released where the deleter is called in this thread."""
+    """Return whether the producer releases such memory when this thread calls the deleter."""
     array = _deleted(exchange, lambda function, argument: DELETER(function)(argument))
     return happens(lambda: array.released >= 1)
 
 
 def _call_on_native_thread(function: int, argument: int) -> None:
     """Run a C function with one pointer on a new thread of the operating system, and wait for it without the GIL."""
+    # ctypes.CDLL releases the GIL during each call, so the deleter can take it while pthread_join waits.
     libc = ctypes.CDLL(None)
     thread = ctypes.c_ulong()
     code = libc.pthread_create(ctypes.byref(thread), None, ctypes.c_void_p(function), ctypes.c_void_p(argument))
@@ -555,7 +557,7 @@ def _call_on_native_thread(function: int, argument: int) -> None:
     libc.pthread_join(thread, None)
 
 
-# -- both together
+# -- both sides
 
 
 @invariant(
@@ -568,37 +570,37 @@ def _call_on_native_thread(function: int, argument: int) -> None:
     cases=lambda env: every(env.pairs()),
 )
 def test_temporary(exchange: Exchange) -> None:
-    """An import of a temporary array keeps its elements, whatever the producer allocates afterwards.
+    """An import must keep its elements after the producer's array is dropped, whatever the producer allocates afterwards.
 
-    The array interface leaves keeping the owner alive to the user, so there it is only observed that a consumer does not.
+    The CUDA Array Interface leaves it to the user to keep the owner alive, so the suite only records a consumer that does not.
     """
     _expect_sound(exchange)
     taken, values = _from_temporary(exchange)
-    told = GONE if exchange.is_gone(taken) else ""
-    if not told:
+    lost = GONE if exchange.is_gone(taken) else ""
+    if not lost:
         with pressed(exchange, exchange.producer):
             seen = exchange.read(taken)
         if seen == values:
             expect_reuse(exchange, exchange.producer)
             return
-        told = show(seen, exchange.dtype)
+        lost = show(seen, exchange.dtype)
     expected = show(values, exchange.dtype)
     if exchange.protocol is Protocol.CAI:
         fail(
             Code.OWNER_NOT_HELD, "CAI-27", role=Role.CONSUMER, reason="the consumer does not hold the exporting object, and its memory is reused",
-            expected=expected, seen=told,
+            expected=expected, seen=lost,
         )  # fmt: skip
-    reused(exchange, "the memory is reused under the import", expected, told)
+    reused(exchange, "the memory is reused while the import lives", expected, lost)
 
 
 def _expect_sound(exchange: Exchange) -> None:
-    """An array that lives is read right: only then do other elements of one that is gone say anything about its memory."""
+    """Fail unless the consumer reads a living array correctly: otherwise wrong elements of a dropped one prove nothing about its memory."""
     source = exchange.source()
     exchange.expect_values(source, exchange.read(exchange.take(source)))
 
 
 def _from_temporary(exchange: Exchange) -> tuple[Any, bytes]:
-    """An import whose producer's array nobody else holds, and its elements."""
+    """Return an import of an array to which no other reference exists, and its elements."""
     source = exchange.source()
     taken = exchange.take(source)
     exchange.expect_handed(source)
@@ -623,7 +625,7 @@ def _from_temporary(exchange: Exchange) -> tuple[Any, bytes]:
     ),
 )
 def test_owner_released(exchange: Exchange) -> None:
-    """Once the import is gone, nothing keeps the producer's array alive, with elements or without, nor a slice or a scalar."""
+    """Producer and consumer must not keep the producer's array alive after the import is gone, also if it is empty, a slice or a scalar."""
     source = _source(exchange)
     owner = weakref.ref(source.array)
     taken = exchange.take(source, promised=None if source.block and not exchange.option("layout", "") else "")
@@ -640,7 +642,7 @@ _RELEASING = {Role.PRODUCER: "DLP-27", Role.CONSUMER: "DLP-26"}
 
 
 def _chains(env: Environment) -> Iterator[Pair]:
-    """Consumers that export again."""
+    """Yield the pairs with a consumer that can export its import again."""
     return (p for p in env.pairs(Protocol.DLPACK) if Protocol.DLPACK in p.target.exports)
 
 
@@ -656,9 +658,9 @@ def _chains(env: Environment) -> Iterator[Pair]:
     ),
 )
 def test_chain(exchange: Exchange) -> None:
-    """In a chain of imports of imports every link keeps the memory, whichever dies first, and the last one releases it.
+    """Each link in a chain of imports must keep the memory, whichever dies first, and the last one must release it.
 
-    An array without elements has no memory that could be reused: it is released when the last link dies.
+    An array without elements has no memory that could be reused, so the case checks only its release after the last link.
     """
     if exchange.option("size", "") == NOTHING:
         _expect_chain_released(exchange)
@@ -675,7 +677,7 @@ def test_chain(exchange: Exchange) -> None:
         for link, seen in wrong[:1]:
             _expect_plain_holds(exchange)
             reused(
-                exchange, "the memory is reused under a link of the chain", show(values, exchange.dtype),
+                exchange, "the memory is reused while a link of the chain lives", show(values, exchange.dtype),
                 f"{link.reader.name} reads {seen}",
             )  # fmt: skip
     expect_reuse(exchange, exchange.producer)
@@ -683,7 +685,7 @@ def test_chain(exchange: Exchange) -> None:
 
 @dataclass(frozen=True)
 class _Link:
-    """An array, the library whose array it is, and where it lay when all links lived."""
+    """An array, its library, and its memory when all links lived."""
 
     reader: Adapter
     array: Any
@@ -691,7 +693,7 @@ class _Link:
 
 
 def _wrong_in(exchange: Exchange, link: _Link, values: bytes) -> str:
-    """The elements that a link reads, in words, or the memory that it has lost; empty if it reads ``values``."""
+    """Return the wrong elements that a link reads, or that its memory is gone, in words; empty if it reads ``values``."""
     if link.memory is not None and not is_mapped(link.memory):
         return GONE
     seen = exchange.using(partial(link.reader.read, link.array), "reading a link of the chain")
@@ -699,7 +701,7 @@ def _wrong_in(exchange: Exchange, link: _Link, values: bytes) -> str:
 
 
 def _expect_chain_released(exchange: Exchange) -> None:
-    """Nothing keeps the producer's array once all links of a chain are gone."""
+    """Fail if something keeps the producer's array alive after all links of the chain are gone."""
     source = _source(exchange)
     owner = weakref.ref(source.array)
     middle = exchange.take(source, promised="")
@@ -714,7 +716,7 @@ def _expect_chain_released(exchange: Exchange) -> None:
 
 
 def _chain(exchange: Exchange) -> tuple[bytes, list[Any]]:
-    """The producer's array, the consumer's import of it, and the reference's import of that."""
+    """Return the elements, and the links: the producer's array, the consumer's import of it, and the reference's import of that."""
     reference = exchange.library(REFERENCE)
     source = exchange.source()
     middle = exchange.take(source)
@@ -726,7 +728,7 @@ def _chain(exchange: Exchange) -> tuple[bytes, list[Any]]:
 
 
 def _expect_plain_holds(exchange: Exchange) -> None:
-    """Each of the two libraries holds memory in a plain exchange with the reference; one that does not fails by that alone."""
+    """Fail a library that does not hold memory in a plain exchange with the reference, because the chain then adds nothing."""
     reference = exchange.library(REFERENCE)
     for library, role in (
         (exchange.producer, Role.PRODUCER),
@@ -740,13 +742,13 @@ def _expect_plain_holds(exchange: Exchange) -> None:
             expected, seen = kept
             fail(
                 Code.RELEASED_EARLY, "DLP-28" if role is Role.PRODUCER else "DLP-26", role=role,
-                reason="the memory is reused under an import", expected=expected, seen=seen, accused=ACCUSED[role],
+                reason="the memory is reused while an import lives", expected=expected, seen=seen, accused=ACCUSED[role],
                 library=library.name, given="",
             )  # fmt: skip
 
 
 def _kept(exchange: Exchange, giver: Adapter, taker: Adapter) -> tuple[str, str] | None:
-    """The elements of an array that is gone, and what its import reads then; ``None`` if it reads them, or takes no such array."""
+    """Return the elements of a dropped array and the elements that its import reads; ``None`` if they are equal or the import is refused."""
     source = exchange.make(giver)
     try:
         taken = taker.take(giver.offer(source.array, Protocol.DLPACK), Protocol.DLPACK, exchange.device)
@@ -761,7 +763,7 @@ def _kept(exchange: Exchange, giver: Adapter, taker: Adapter) -> tuple[str, str]
 
 
 def _one_side_ours(env: Environment) -> Iterator[Pair]:
-    """Exchanges with the reference on either side: who keeps something is then known."""
+    """Yield the pairs with the reference on one side: only the other side can then be at fault."""
     return (p for p in env.pairs() if REFERENCE in (p.producer.name, p.consumer.name))
 
 
@@ -775,9 +777,9 @@ def _one_side_ours(env: Environment) -> Iterator[Pair]:
     cases=lambda env: every(_one_side_ours(env)),
 )
 def test_flat_counts(exchange: Exchange) -> None:
-    """Many exchanges of one array leave its reference count and the number of the interpreter's objects as they were.
+    """Repeated exchanges of one array must not increase its reference count or the number of the interpreter's memory blocks.
 
-    Other threads of a library may make objects of their own meanwhile, once; a leak shows every time.
+    Other threads of a library may create objects once in the meantime. A leak shows in every try.
     """
     source = exchange.source()
     for _ in range(WARM_UP):
@@ -796,14 +798,14 @@ def test_flat_counts(exchange: Exchange) -> None:
         _RELEASING[role] if exchange.protocol is Protocol.DLPACK else "CAI-27",
         role=role,
         level=Level.SHOULD,
-        reason="every exchange leaves something behind",
-        expected=f"as many references and objects as before {EXCHANGES} exchanges",
+        reason="every exchange leaks references or memory of the interpreter",
+        expected=f"as many references and blocks as before {EXCHANGES} exchanges",
         seen=seen,
     )
 
 
 def _left_behind(exchange: Exchange, source: Source) -> tuple[int, int]:
-    """References to the array and blocks of the interpreter's memory that many exchanges have added."""
+    """Return how many references to the array and blocks of the interpreter's memory many exchanges add."""
     before = _counts(source)
     for _ in range(EXCHANGES):
         _exchange_and_drop(exchange, source)
@@ -839,9 +841,9 @@ def _counts(source: Source) -> tuple[int, int]:
     ),
 )
 def test_device_memory(exchange: Exchange) -> None:
-    """The device's free memory is the same after many exchanges of large arrays, accepted or refused.
+    """Repeated exchanges of large arrays, accepted or refused, must not reduce the free memory of the device.
 
-    Other processes use the same device, so what is missing has to be missing every time, and the arrays' own memory too.
+    Other processes use the same device, so the loss must show in every try, and each array must have had new memory.
     """
     _big_exchange(exchange)
     before = cuda_memory.free_bytes()
@@ -850,12 +852,14 @@ def test_device_memory(exchange: Exchange) -> None:
         if lost < LEAK_BYTES:
             return
     if addresses < BIG_EXCHANGES // 2:
-        raise Inconclusive(f"{lost >> 20} MiB are missing, but the arrays' memory was reused: others use the device")
+        raise Inconclusive(
+            f"{lost >> 20} MiB are missing, but the arrays' memory was reused: other processes use the device"
+        )
     refused, role = exchange.option("imports") == "refused", exchange.suspect()
     unreleased(
         exchange, lambda: before - cuda_memory.free_bytes() < LEAK_BYTES,
         _RELEASING[role] if exchange.protocol is Protocol.DLPACK else "CAI-27", role=role,
-        level=Level.SHOULD if refused else None, reason="device memory does not come back",
+        level=Level.SHOULD if refused else None, reason="device memory is not freed",
         expected=f"less than {LEAK_BYTES >> 20} MiB missing after {BIG_EXCHANGES} exchanges of 256 MiB",
         seen=f"{lost >> 20} MiB missing, and the arrays were at {addresses} different addresses",
         what=REFUSED_IMPORT if refused else HELD[role],
@@ -863,7 +867,7 @@ def test_device_memory(exchange: Exchange) -> None:
 
 
 def _big_exchanges(exchange: Exchange) -> tuple[int, int]:
-    """Bytes of the device that are missing after many exchanges, and at how many addresses the arrays were."""
+    """Return the bytes of device memory that are missing after many exchanges, and the number of different addresses of the arrays."""
     before = cuda_memory.free_bytes()
     addresses = set()
     for number in range(1, BIG_EXCHANGES + 1):
@@ -874,7 +878,7 @@ def _big_exchanges(exchange: Exchange) -> tuple[int, int]:
 
 
 def _big_exchange(exchange: Exchange) -> int:
-    """An array of 256 MiB with nothing in it goes to the consumer and is dropped on both sides; its address."""
+    """Hand an uninitialized array of 256 MiB to the consumer, drop it on both sides, and return its address."""
     array = exchange.producer.empty(exchange.dtype, BIG.base, exchange.device)
     if exchange.option("imports") == "refused":
         array.override = {"lanes": 4}
@@ -889,7 +893,7 @@ def _big_exchange(exchange: Exchange) -> int:
     return exchange.producer.describe(array).address
 
 
-# -- at the interpreter's exit
+# -- exit of the interpreter
 
 
 @invariant(
@@ -902,7 +906,7 @@ def _big_exchange(exchange: Exchange) -> int:
     cases=lambda env: every(env.pairs(Protocol.DLPACK)),
 )
 def test_import_until_exit(exchange: Exchange) -> None:
-    """An import that lives until the interpreter ends lets it end cleanly, whoever is taken apart first."""
+    """An import that lives until the interpreter exits should not disturb its exit, in any order of the teardown."""
     source = _for_exit(exchange)
     exchange.special("an import that lives until the interpreter ends")
     _keep(exchange.take(source))
@@ -917,7 +921,7 @@ def test_import_until_exit(exchange: Exchange) -> None:
     cases=lambda env: every(env.exports(Protocol.DLPACK), struct=STRUCTS),
 )
 def test_capsule_until_exit(exchange: Exchange) -> None:
-    """A capsule that nobody consumed and that lives until the interpreter ends lets it end cleanly."""
+    """An unconsumed capsule that lives until the interpreter exits should not disturb its exit."""
     source = _for_exit(exchange)
     exchange.special("a capsule that lives until the interpreter ends")
     versioned = exchange.option("struct") == "versioned"
@@ -925,7 +929,7 @@ def test_capsule_until_exit(exchange: Exchange) -> None:
 
 
 def _for_exit(exchange: Exchange) -> Source:
-    """The producer's array; the reference's deleter must not need an interpreter that is gone."""
+    """Return the producer's array. The reference gets a native deleter, which needs no interpreter."""
     source = exchange.source()
     if isinstance(exchange.producer, ReferenceAdapter):
         source.array.override = {"deleter": Deleter.NATIVE}
@@ -933,6 +937,7 @@ def _for_exit(exchange: Exchange) -> Source:
 
 
 def _keep(thing: Any) -> None:
+    # The interpreter clears sys.modules late in its exit, so the object dies among half-cleared modules.
     module = types.ModuleType(UNTIL_EXIT)
     module.thing = thing  # type: ignore[attr-defined]
     sys.modules[UNTIL_EXIT] = module

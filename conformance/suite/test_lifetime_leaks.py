@@ -1,4 +1,4 @@
-"""Family ``lifetime``, in the long run: nothing stays behind, however often and by whatever path arrays change hands."""
+"""Family ``lifetime``, memory leaks: thousands of exchanges on each path of an exchange."""
 
 from __future__ import annotations
 
@@ -27,13 +27,13 @@ from conformance.reference.managed import Deleter, Managed
 
 MANY = 5_120
 BATCH = 512
-"""Exchanges whose structs are checked together."""
+"""Exchanges in one batch, whose structs are checked together."""
 _NOWHERE = (99, 0)
 """A device that DLPack does not know."""
 _RELEASING = {Role.PRODUCER: "DLP-27", Role.CONSUMER: "DLP-26"}
 
 
-# -- what stays behind
+# -- leaks
 
 
 _POINTS = {
@@ -41,12 +41,12 @@ _POINTS = {
     "empty": Point(size="empty"), "strided": Point(layout="transposed"), "readonly": Point(access="readonly"),
 }  # fmt: skip
 _STATE = "state-"
-"""The beginning of the paths of arrays that are more than their memory: lazy, with a gradient, of a subclass."""
+"""The prefix of the paths of arrays in a special state: lazy, with a gradient, of a subclass."""
 _REFUSED_EXPORT, _REFUSED_IMPORT, _OTHER_TYPE = "refused-export", "refused-import", "other-type"
 
 
 def _by(pair: Pair) -> tuple[str, ...]:
-    """An axis: the paths that an exchange can take. Only the reference makes arrays that have to be refused."""
+    """Return an axis: the paths that an exchange can take. Only the reference makes arrays that a consumer must refuse."""
     have = {level for _, levels in reach(pair).space.factors for level in levels}
     found = [name for name, point in _POINTS.items() if {level for _, level in point.changed} <= have]
     if pair.protocol is Protocol.DLPACK and pair.consumer.name == REFERENCE:
@@ -61,7 +61,7 @@ def _by(pair: Pair) -> tuple[str, ...]:
 
 
 def _other_type(names: tuple[str, ...]) -> str:
-    """An element type that is not the usual one; empty if there is none."""
+    """Return an element type other than the usual one, or ``""`` if there is none."""
     return next((name for name in names if name not in ("float32", "bool")), "")
 
 
@@ -80,10 +80,11 @@ def _leaking(env: Environment) -> Iterator[Draft]:
     cases=_leaking,
 )
 def test_nothing_left(exchange: Exchange) -> None:
-    """Many exchanges of a kind leave neither bytes of the C heap nor blocks of Python's memory behind: taken, copied or refused.
+    """Repeated exchanges should not leak memory of the C heap or of Python, whether they are accepted, copied or refused.
 
-    A leak grows by 16 bytes or by one block for each exchange, in every round. A cache that fills does not grow any more: it may have room
-    for 5,000 exchanges. Arrays in a special state are exported or refused, and leave nothing behind either. Where the bytes of the C heap cannot be counted, only Python's blocks count, and a case without a leak is not decided.
+    A leak grows by 16 bytes or by one block for each exchange, in every round. A cache that fills up stops growing; it may have room for
+    5,000 exchanges. If the bytes of the C heap cannot be counted here, only Python's blocks count, and a case without a leak is
+    inconclusive.
     """
     once = _exchange_of(exchange, exchange.option("by"))
     look = QUICK if exchange.is_repeated else THOROUGH
@@ -94,11 +95,11 @@ def test_nothing_left(exchange: Exchange) -> None:
         if grown is not None:
             _leaks(exchange, grown, exchange.suspect())
     if heap.counter() is None:
-        raise Inconclusive("not run: the bytes in use of the C heap cannot be counted here")
+        raise Inconclusive("not run: the suite cannot count the bytes in use of the C heap here")
 
 
 def _expect_imports_without_growth(exchange: Exchange, look: Look) -> None:
-    """Fail if the imports that the library exports again leave something behind by themselves."""
+    """Fail if the imports alone, which the library exports again, already leak memory."""
     given = exchange.given
     exchange.special("")
     grown = growth(exchange, partial(_lend, exchange, exchange.producer), look)
@@ -108,20 +109,20 @@ def _expect_imports_without_growth(exchange: Exchange, look: Look) -> None:
 
 
 def _leaks(exchange: Exchange, grown: Growth, role: Role, library: str = "") -> None:
-    """Fail: the side that is not the reference leaves something behind, or ``library`` as a consumer."""
+    """Fail because the side that is not the reference leaks memory, or ``library`` as a consumer."""
     if exchange.option("by").startswith(_STATE):
         _expect_made_without_growth(exchange)
     fail(
         Code.MEMORY_LEAKED,
         _RELEASING[role] if exchange.protocol is Protocol.DLPACK else "CAI-27",
-        role=role, level=Level.SHOULD, reason="every exchange leaves memory behind",
+        role=role, level=Level.SHOULD, reason="every exchange leaks memory",
         expected=f"less than {LEAST} bytes of the C heap, and no block of Python's memory, for each of {grown.exchanges} exchanges",
         seen=grown.told, accused=ACCUSED[role] if library else None, library=library,
     )  # fmt: skip
 
 
 def _exchange_of(exchange: Exchange, by: str) -> Callable[[], object]:
-    """One exchange by this path, with arrays of its own, all of which are gone when it returns."""
+    """Return a function that makes one exchange by this path with new arrays, and drops them all."""
     if by.startswith(_STATE):
         exchange.special("an array in a special state")
         once = partial(_in_state, exchange, by.removeprefix(_STATE), partial(_exported_or_refused, exchange))
@@ -146,7 +147,7 @@ def _exchange_of(exchange: Exchange, by: str) -> Callable[[], object]:
 
 
 def _in_state(exchange: Exchange, name: str, use: Callable[[Any], None]) -> None:
-    """Make an array in this state, use it, and drop it; a version without such arrays ends the case as refused."""
+    """Make an array in this state, use it, and drop it. A library version without such arrays ends the case as refused."""
     try:
         use_state(
             exchange.producer, named(exchange.producer.states, name), exchange.device, lambda array, _: use(array)
@@ -156,7 +157,7 @@ def _in_state(exchange: Exchange, name: str, use: Callable[[Any], None]) -> None
 
 
 def _exported_or_refused(exchange: Exchange, array: Any) -> None:
-    """Hand the array over, if its library does that; the invariants of the family ``state`` judge whether it may."""
+    """Hand the array over, unless its library refuses. The family ``state`` checks which of the two is correct."""
     try:
         with exchange.step(Doing.EXPORT, Role.PRODUCER):
             offer = exchange.producer.offer(array, exchange.protocol)
@@ -166,16 +167,16 @@ def _exported_or_refused(exchange: Exchange, array: Any) -> None:
 
 
 def _expect_made_without_growth(exchange: Exchange) -> None:
-    """The control: such arrays leave nothing behind where nobody exports them. Else it is not the exchange that leaks."""
+    """Run a control: making such arrays without an exchange does not leak. Otherwise the exchange is not the cause."""
     name = exchange.option("by").removeprefix(_STATE)
     if growth(exchange, partial(_in_state, exchange, name, lambda array: None), THOROUGH) is not None:
         raise Inconclusive(
-            f"arrays of {exchange.producer.name} in the state {name} leave memory behind without an exchange"
+            f"arrays of {exchange.producer.name} in the state {name} leak memory even without an exchange"
         )
 
 
 def _own(exchange: Exchange, point: Point, keywords: dict[str, Any]) -> Callable[[], object]:
-    """The first exchange is watched, so that a refusal ends the case; the others are only made."""
+    """Check the first exchange, so that a refusal ends the case, and return a function that makes one without a check."""
     kind, form, readonly = point.kind, point.array(), point.access == "readonly"
     block = pattern(kind, form.elements)
 
@@ -187,7 +188,7 @@ def _own(exchange: Exchange, point: Point, keywords: dict[str, Any]) -> Callable
 
 
 def _same(exchange: Exchange, keywords: dict[str, Any]) -> Callable[[], object]:
-    """The same array again and again."""
+    """Return a function that exchanges the same array each time."""
     source = exchange.source()
     exchange.read(exchange.take(source, promised="", **keywords))
 
@@ -199,18 +200,18 @@ def _same(exchange: Exchange, keywords: dict[str, Any]) -> Callable[[], object]:
 
 
 def _handed(exchange: Exchange, array: Any, **keywords: Any) -> None:
-    """Make one hand-over without a check: checks take longer than the hand-over."""
+    """Make one hand-over without a check, because checks take longer than the hand-over."""
     try:
         with exchange.step(Doing.IMPORT, Role.CONSUMER):
             offer = exchange.producer.offer(array, exchange.protocol)
             exchange.consumer.take(offer, exchange.protocol, exchange.device, **keywords)
     except Exception as error:
         exchange.check_context(error)
-        raise Refused(f"refused after it was accepted many times: {brief(error)}") from error
+        raise Refused(f"the consumer refuses an array that it accepted many times: {brief(error)}") from error
 
 
 def _lend(exchange: Exchange, library: Adapter) -> Any:
-    """The library's import of a new array of the reference."""
+    """Return the library's import of a new array of the reference."""
     reference = exchange.library(REFERENCE)
     lent = exchange.make(reference)
     try:
@@ -218,7 +219,7 @@ def _lend(exchange: Exchange, library: Adapter) -> Any:
             return library.take(reference.offer(lent.array, exchange.protocol), exchange.protocol, exchange.device)
     except Exception as error:
         exchange.check_context(error)
-        raise Refused(f"{library.name} does not import what it is to export again: {brief(error)}") from error
+        raise Refused(f"{library.name} refuses the import that it should export again: {brief(error)}") from error
 
 
 def _exported_again(exchange: Exchange) -> Callable[[], object]:
@@ -247,13 +248,13 @@ def _refused_import(exchange: Exchange, source: Source) -> None:
 
 
 def _forget(source: Source) -> None:
-    """Forget the calls, because the log of the reference is no leak; but not that the array was exported, or is exported still."""
+    """Clear the reference's log of calls, which would look like a leak, but keep the exports that are still alive, or the last one."""
     if isinstance(source.array, Exporter):
         exports = source.array.log.exports
         source.array.log = Log(exports=[one for one in exports if one.owner is not None] or exports[-1:])
 
 
-# -- the thousandth like the first
+# -- releases after thousands of exchanges
 
 
 @invariant(
@@ -264,7 +265,7 @@ def _forget(source: Source) -> None:
     cases=lambda env: _full(env.imports(Protocol.DLPACK)),
 )
 def test_import_after_thousands(exchange: Exchange) -> None:
-    """Each of more than 5,000 imports is released once, the last like the first."""
+    """A consumer must release each of more than 5,000 imports exactly once."""
     source = exchange.crafted(override={"deleter": Deleter.NATIVE})
 
     exchange.take(source, promised="")
@@ -286,7 +287,7 @@ def test_import_after_thousands(exchange: Exchange) -> None:
     cases=lambda env: _full(exports_of_imports(env)),
 )
 def test_export_after_thousands(exchange: Exchange) -> None:
-    """Each of more than 5,000 exported arrays is released once, the last like the first; the arrays are on memory of the reference."""
+    """A producer must release each of more than 5,000 exported arrays exactly once. The arrays are on memory of the reference."""
     watched(exchange)
     producer, reference = exchange.producer, exchange.library(REFERENCE)
     lent = exchange.make(reference)
@@ -311,7 +312,7 @@ def _full(pairs: Iterator[Pair]) -> Iterator[Draft]:
 def _expect_each_released(
     exchange: Exchange, once: Callable[[], Managed], calls: Callable[[Managed], int], role: Role
 ) -> None:
-    """Batch by batch, so that at most one batch is held at a time."""
+    """Make the exchanges in batches, and fail unless each release of a batch happens exactly once before the next batch."""
     cited = _RELEASING[role]
     for start in range(0, MANY, BATCH):
         batch = [once() for _ in range(BATCH)]

@@ -1,4 +1,4 @@
-"""Family ``lifetime``: memory of an array with a past. It is held by whoever has it now, and not by who had it once."""
+"""Family ``lifetime``: memory of an array with a past, which earlier exports or owners must not affect."""
 
 from __future__ import annotations
 
@@ -25,7 +25,7 @@ _PASTS = {
 
 
 def _histories(pair: Pair) -> tuple[str, ...]:
-    """To write an array leaves its memory as it is; by the array interface the user keeps the owner alive."""
+    """Return an axis: the pasts that concern the memory of an array. A past write does not."""
     return tuple(name for name in pasts(pair) if name in _PASTS)
 
 
@@ -37,10 +37,10 @@ def _histories(pair: Pair) -> tuple[str, ...]:
     cases=lambda env: every(env.exports(Protocol.DLPACK), history=_histories),
 )
 def test_past(exchange: Exchange) -> None:
-    """An import of a temporary array with a past keeps its elements, whatever is allocated afterwards.
+    """A producer must keep the elements of an import after it drops its array, also if that array has a past.
 
-    The array is an import that is exported again, or has the memory of an array that was exported before and is gone. A control sees the memory
-    used again where nobody has imported it.
+    The array is an import that is exported again, or has the memory of an array that was exported before and is gone. A control shows that
+    the memory is reused without an import.
     """
     name = exchange.option("history")
     exchange.special(_PASTS[name])
@@ -48,12 +48,12 @@ def test_past(exchange: Exchange) -> None:
     memory = Memory(source.address, source.block)
     taken = exchange.take(exchange.offer(source), promised="")
     if exchange.consumer.describe(taken).address != source.address:
-        raise Refused(f"{exchange.producer.name} exports a copy, so that nothing can be seen")
+        raise Refused(f"{exchange.producer.name} exports a copy, so the case cannot observe the memory")
     source.array = None
     lost = _under_pressure(exchange, memory)
     if lost:
         fail(
-            Code.RELEASED_EARLY, "DLP-28", role=Role.PRODUCER, reason="the memory is used again under the import", expected="the elements of the import",
+            Code.RELEASED_EARLY, "DLP-28", role=Role.PRODUCER, reason="the memory is reused while the import lives", expected="the elements of the import",
             seen=lost, accused=Side.PRODUCER,
         )  # fmt: skip
     del taken
@@ -61,7 +61,7 @@ def test_past(exchange: Exchange) -> None:
 
 
 def _made(exchange: Exchange, history: History) -> Source:
-    """A vector of the producer's with this past, filled with a pattern."""
+    """Return a vector of the producer with this past, filled with a pattern."""
     library, device, data = exchange.producer, exchange.device, pattern(FLOAT32, COUNT)
     reference = exchange.library(REFERENCE)
     assert isinstance(reference, ReferenceAdapter)
@@ -71,7 +71,7 @@ def _made(exchange: Exchange, history: History) -> Source:
         return reference.offer(lent, protocol), lent.element0()
 
     def write(array: Any) -> None:
-        """Export it: that is what has happened to it before."""
+        """Export the array once: this export is its past."""
         reference.take(library.offer(array, Protocol.DLPACK), Protocol.DLPACK, device)
 
     maker = Maker(
@@ -87,7 +87,7 @@ def _made(exchange: Exchange, history: History) -> Source:
 
 
 def _under_pressure(exchange: Exchange, memory: Memory) -> str:
-    """What has become of memory once both libraries have made arrays of its size."""
+    """Return what happened to ``memory`` after both libraries have made arrays of its size; empty if nothing."""
     collect()
     others = []
     for seed in range(1, PRESSURE + 1):
@@ -107,4 +107,4 @@ def _control(exchange: Exchange, history: History) -> str:
         lost = _under_pressure(exchange, memory)
         if lost:
             return f"without an import: {lost}"
-    raise Inconclusive("without an import the memory stays as it was, too, so nothing can be seen")
+    raise Inconclusive("the memory also stays unchanged without an import, so the case proves nothing")

@@ -1,7 +1,7 @@
-"""Family ``native``: an object that is handed over as it is gives what the protocols give for the same array.
+"""Family ``native``: objects that a user passes to a consumer directly, compared with the protocols for the same array.
 
-Users pass the tensor itself. A consumer that recognises its type can read it past the protocols, and then nothing that a producer says by
-them counts.
+Users pass the tensor itself. A consumer that recognises its type can read its memory without any protocol, and then ignores everything
+that the producer states by them.
 """
 
 from __future__ import annotations
@@ -39,17 +39,17 @@ from conformance.checks.outcomes import Failure, Refused, Side, fail
 from conformance.protocols.clauses import Level, Role
 
 WAY = "way"
-"""The note with the way that was taken."""
+"""The name of the note with the way in which the consumer reads the object."""
 ARRAYS = (PLAIN, "fortran", "stepped", "rows", "empty-rows", "readonly")
-"""Layouts of float32, and a packed array that is read-only. The first one is that of the table of calls."""
+"""Layouts of float32, and a packed read-only array. The table of calls shows the first one."""
 FURTHER = (
     "vector", "scalar", "cube", "permuted", "columns", "misaligned", "reversed", "broadcast-rows", "empty", "unit-column",
 )  # fmt: skip
-"""Layouts by which a consumer that reads the fields of a type goes wrong in one case only."""
+"""Layouts that show errors of a consumer which reads the fields of a type directly."""
 
 
 def objects(env: Environment) -> Iterator[Pair]:
-    """Each two libraries once, by the first protocol that both have. Between arrays of one library nothing changes hands."""
+    """Yield each pair of different libraries once, by the first protocol that both have, and the reference with itself."""
     seen = set()
     for pair in sorted(
         env.pairs(), key=lambda pair: (tuple(Device).index(pair.device), pair.protocol is not Protocol.DLPACK)
@@ -61,28 +61,28 @@ def objects(env: Environment) -> Iterator[Pair]:
 
 
 def calls(pair: Pair) -> tuple[str, ...]:
-    """The consumer's calls."""
+    """Return an axis: the names of the consumer's calls."""
     return pair.target.called.calls
 
 
 def arrays(pair: Pair) -> tuple[str, ...]:
-    """The layouts that the producer can make, and a read-only array if it knows them."""
+    """Return an axis: the layouts that the producer can make, and a read-only array if it has such arrays."""
     locked = (READONLY,) if pair.producer.has(Trait.READONLY) else ()
     return tuple(name for name in ARRAYS if name in pair.source.layouts) + locked
 
 
 def further(pair: Pair) -> tuple[str, ...]:
-    """Those of :data:`FURTHER` that the producer can make."""
+    """Return an axis: the layouts out of :data:`FURTHER` that the producer can make."""
     return tuple(name for name in FURTHER if name in pair.source.layouts)
 
 
 def _packed(pair: Pair) -> tuple[str, ...]:
-    """A vector, of a library that has one dimension alone."""
+    """Return an axis: a packed array, which is a vector in a library with only one dimension."""
     return next(((name,) for name in ("c-order", "vector") if name in pair.source.layouts), ())
 
 
 def _types(pair: Pair) -> tuple[str, ...]:
-    """All but the one that every layout has: a consumer that reads a type has a table of element types."""
+    """Return an axis: all element types but the usual one. A consumer that reads an object directly has its own table of element types."""
     return tuple(name for name in pair.source.dtypes if name != PLAIN_DTYPE)
 
 
@@ -95,7 +95,7 @@ def _cases(env: Environment) -> Iterator[Draft]:
 
 
 def _across(env: Environment) -> Iterator[Draft]:
-    """Arrays on a GPU for consumers that have none there: only by way of the host can they take one."""
+    """Yield cases of GPU arrays for consumers without GPU support, which can import one only by a copy to the host."""
     for producer, consumer in product(env.present, env.present):
         source, target = producer.sides.get(Device.CUDA), consumer.sides.get(Device.HOST)
         is_real = REFERENCE not in (producer.name, consumer.name)
@@ -107,7 +107,7 @@ def _across(env: Environment) -> Iterator[Draft]:
 
 
 def made(exchange: Exchange) -> Source:
-    """The array of the case's ``array``."""
+    """Return the array that the case's option ``array`` names."""
     name = exchange.option("array", PLAIN)
     if name == READONLY:
         exchange.special("a read-only array")
@@ -122,21 +122,21 @@ def made(exchange: Exchange) -> Source:
     cases=_cases,
 )
 def test_as_protocol(exchange: Exchange) -> None:
-    """An array that is handed over as it is gives what a protocol gives for it: memory, layout, element type, access, or a refusal.
+    """A consumer that gets an object directly should import the same memory, layout, element type and access as by a protocol, or refuse.
 
-    A call that makes an array may copy. What is wrong in the same way by a protocol is told by the families about that protocol.
+    A constructor may copy. If a protocol gives the same wrong result, the families about that protocol report it.
     """
     source = made(exchange)
     call = call_of(exchange)
     result = natively(exchange, source.array)
     others = by_protocols(exchange, source.array)
-    told = gives(result, memory_of(source), exchange.device)
-    exchange.notes[NOTE], exchange.notes[WAY] = told.value, way(result, others)
+    given = gives(result, memory_of(source), exchange.device)
+    exchange.notes[NOTE], exchange.notes[WAY] = given.value, way(result, others)
     judge_array(exchange, source, call, result, others)
 
 
 def _states(env: Environment) -> Iterator[Draft]:
-    """Each state by each call, and by one call where the state exists in a transformation only, or takes long to make."""
+    """Yield each state by each call. A state that exists only in a transformation, or takes long to make, has one call."""
     pairs = list(objects(env))
     yield from every(pairs, quick=_never, call=calls, state=lambda pair: pair.source.counted_states)
     yield from every(pairs, quick=_never, call=_one_call, state=_other_states)
@@ -147,7 +147,7 @@ def _never(pair: Pair) -> bool:
 
 
 def _one_call(pair: Pair) -> tuple[str, ...]:
-    """The call that imports by DLPack, if there is one."""
+    """Return an axis: the call that imports by DLPack, or the first one if there is none."""
     names = calls(pair)
     return next(((name,) for name in names if name.endswith("from_dlpack")), names[:1])
 
@@ -167,9 +167,10 @@ def _other_states(pair: Pair) -> tuple[str, ...]:
     cases=_states,
 )
 def test_states(exchange: Exchange) -> None:
-    """An array with lazy or missing elements, or with a gradient, that the protocols refuse is refused as it is, too, or resolved in a copy.
+    """A consumer must refuse an object whose state the protocols refuse, or resolve it in a copy.
 
-    Wrong elements that a protocol gives as well are held against the producer, as by the family ``state``.
+    Such states are lazy or missing elements and a gradient. If a protocol gives the same wrong elements, the producer is accused, as by
+    the family ``state``.
     """
     seen: list[tuple[Got, Got, dict[Protocol, Got], bytes | None]] = []
 
@@ -189,19 +190,19 @@ _TOLD: dict[str, Callable[[str], str]] = {
     "newer": lambda true: "9999.0.0",
     "vendor": lambda true: f"{re.split('[^0-9.]', true)[0]}a0+vendor.25.10",
 }
-"""Versions that a consumer cannot know: one that is not released, and a vendor's build of this one."""
+"""Versions that a consumer cannot know: one that is not released, and a vendor's build of the true one."""
 _UNKNOWN = "an object of a version that the consumer cannot know"
 
 
 def _told(env: Environment) -> Iterator[Draft]:
-    """By one call: all calls of a library recognise a type in the same way. A newer version is tried with a state, too."""
+    """Yield the cases by one call, because all calls of a library recognise a type in the same way. A newer version also gets a state."""
     pairs = list(objects(env))
     yield from every(pairs, quick=_never, call=_one_call, told=tuple(_TOLD))
     yield from every(pairs, quick=_never, call=_one_call, told=("newer",), state=_refused_state)
 
 
 def _refused_state(pair: Pair) -> tuple[str, ...]:
-    """The first state: one that the protocols refuse."""
+    """Return an axis: the first state, which the protocols refuse."""
     return pair.source.counted_states[:1]
 
 
@@ -215,11 +216,11 @@ def _refused_state(pair: Pair) -> tuple[str, ...]:
     cases=_told,
 )
 def test_unknown_version(exchange: Exchange) -> None:
-    """An object of a library whose version the consumer cannot know gives what a protocol gives for it.
+    """A consumer should import an object from an unknown version of a library as by a protocol.
 
-    A consumer that reads a type past the protocols, by a layout that it knows of some versions, leaves that off for others. The library tells a
-    version that is not released, or one as vendors tell it, before its first object is handed over. The objects are those of the true version, so a
-    consumer that relies on their layout all the same is seen where it refuses the version, reads otherwise, or takes a state that the protocols refuse.
+    A consumer that reads an object directly relies on the layout of known versions, and should use a protocol for others. The library
+    reports an unreleased version, or a vendor's version string, before the first hand-over. The objects are those of the true version.
+    So the case shows a consumer that refuses the version, reads other elements, or accepts a state that the protocols refuse.
     """
     call = call_of(exchange)
     try:
@@ -236,7 +237,9 @@ def test_unknown_version(exchange: Exchange) -> None:
     except Unsupported as missing:
         raise Refused(str(missing)) from missing
     except Failure as failure:
-        if failure.role is Role.CONSUMER:  # what a protocol gives as well is the producer's, and told by others
+        if (
+            failure.role is Role.CONSUMER
+        ):  # a failure of the producer shows by a protocol too, and other families report it
             raise Failure(
                 failure.code, "NAT-05", failure.role, failure.level, failure.reason, failure.expected, failure.seen,
                 given=_UNKNOWN, accused=failure.accused, library=failure.library,
@@ -258,17 +261,17 @@ def _several(env: Environment) -> Iterator[Draft]:
     cases=_several,
 )
 def test_calls_agree(exchange: Exchange) -> None:
-    """An object that one of a consumer's calls takes is not refused by another one that is for such objects.
+    """All calls of a consumer that are documented for an object should accept it if one of them does.
 
-    A call for one attribute is tried with objects that have it. A copy is no refusal, and what the producer itself refuses by a protocol says
-    nothing of the calls. What a call is not documented for, or documented to refuse, is observed.
+    A call for one attribute is tried only with objects that have it. A copy is not a refusal. An exception that the producer itself raises
+    does not count. The suite only records a refusal by a call that is not documented for such objects.
     """
     source = made(exchange)
     found = {call.name: (call, result) for call, result in _tried(exchange, source)}
-    told = {name: gives(result, memory_of(source), exchange.device) for name, (_, result) in found.items()}
-    exchange.notes["calls"] = "; ".join(f"{name}: {given.value}" for name, given in told.items())
-    taking = [name for name, given in told.items() if given is not Gives.REFUSES]
-    only_copies = Gives.SHARES not in told.values()
+    kinds = {name: gives(result, memory_of(source), exchange.device) for name, (_, result) in found.items()}
+    exchange.notes["calls"] = "; ".join(f"{name}: {given.value}" for name, given in kinds.items())
+    taking = [name for name, given in kinds.items() if given is not Gives.REFUSES]
+    only_copies = Gives.SHARES not in kinds.values()
     refusing = [
         (call, result.error)
         for call, result in found.values()
@@ -279,21 +282,21 @@ def test_calls_agree(exchange: Exchange) -> None:
     raised = raised_by_the_producer(exchange, source.array)
     refusing = [(call, error) for call, error in refusing if type(error) not in raised]
     if not refusing:
-        raise Refused(f"{exchange.producer.name} shows such an array by one protocol alone")
+        raise Refused(f"{exchange.producer.name} exports such an array by one protocol only")
     thing = native(exchange, source.array)
     array = exchange.option("array", PLAIN)
     documented = [one for one in refusing if one[0].promises(thing, array)]
     call, error = (documented or refusing)[0]
     fail(
         Code.CALLS_DISAGREE, "NAT-08", role=Role.CONSUMER, level=None if documented else Level.OBSERVED,
-        reason=f"{call.name} refuses an object that {taking[0]} takes",
-        expected="one answer of all calls", seen=f"{call.name}: {brief(error)}",
+        reason=f"{call.name} refuses an object that {taking[0]} accepts",
+        expected="the same answer of all calls", seen=f"{call.name}: {brief(error)}",
         given=f"{exchange.given or 'an array'} of {exchange.case.producer}", accused=Side.CONSUMER if documented else Side.NEITHER,
     )  # fmt: skip
 
 
 def _tried(exchange: Exchange, source: Source) -> Iterator[tuple[UserCall, Got]]:
-    """The calls on this device that are for such an object, each with its result: a call for an attribute needs it."""
+    """Yield each call on this device that fits such an object, with its result. A call for an attribute needs an object that has it."""
     for call in on(exchange.consumer.present_calls(), exchange.device):
         thing = native(exchange, source.array, call)
         if not call.reads or has(thing, call.reads):

@@ -1,4 +1,4 @@
-"""Family ``native``: elements for which DLPack has no word, in an object that is handed over as it is."""
+"""Family ``native``: elements that DLPack cannot express, in an object that a user passes directly."""
 
 from __future__ import annotations
 
@@ -35,10 +35,9 @@ def _foreign(pair: Pair) -> tuple[str, ...]:
     cases=lambda env: every(objects(env), quick=_never, call=calls, elements=_foreign),
 )
 def test_elements(exchange: Exchange) -> None:
-    """Memory of elements that the protocols refuse, such as dates or a foreign byte order, is not shared as numbers of another type.
+    """A consumer should not share elements that the protocols refuse as numbers of another type. Examples are dates and foreign byte order.
 
-    A consumer that reads the type of an object past the protocols meets such elements, too. It may refuse them, copy them as what they are, or name their own
-    type.
+    A consumer that reads an object directly also meets such elements. It may refuse them, copy them, or report their own type.
     """
     call, foreign = call_of(exchange), named(exchange.producer.foreign, exchange.option("elements"))
     exchange.special(foreign.given or f"{foreign.name} elements")
@@ -54,16 +53,16 @@ def _made(exchange: Exchange, foreign: Foreign) -> Any:
     try:
         return foreign.build(exchange.producer)
     except Exception as error:
-        raise Refused(f"this {exchange.case.producer} has no such array: {error}") from error
+        raise Refused(f"this version of {exchange.case.producer} has no such array: {error}") from error
 
 
 def _is_shared(first: Got, again: Got) -> bool:
-    """Whether both results lie in the same memory: two copies do not."""
+    """Return whether both results have the same memory; two copies do not."""
     return first.view is not None and again.view is not None and first.view.address == again.view.address
 
 
 def _is_true(foreign: Foreign, got: Got) -> bool:
-    """Whether the result names no number type of ours, or one that is true of these elements."""
+    """Return whether the result reports no number type, or one that is correct for these elements."""
     assert got.view is not None
     kind = DTYPES.get(got.view.dtype or "")
     return kind is None or (int(kind.code), kind.bits) in [(int(code), bits) for code, bits in foreign.words]

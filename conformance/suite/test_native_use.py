@@ -1,4 +1,4 @@
-"""Family ``native``: streams, lifetime, derived classes and looks at attributes of objects that are handed over as they are."""
+"""Family ``native``: streams, lifetime, subclasses and attribute lookups of objects that a user passes directly."""
 
 from __future__ import annotations
 
@@ -37,9 +37,9 @@ def _stream_calls(pair: Pair) -> tuple[str, ...]:
     cases=lambda env: every(objects(env), call=_stream_calls),
 )
 def test_stream_argument(exchange: Exchange) -> None:
-    """A call that refuses ``None`` in the place of a stream refuses it for an object that is handed over as it is, too.
+    """A call that refuses ``None`` as a stream behind a protocol must also refuse it for an object that a user passes directly.
 
-    ``None`` names no stream, so that on a GPU nothing would be ordered. On the host there is nothing to order, and a difference is observed.
+    ``None`` names no stream, so on a GPU no work would be ordered. On the host the suite only records a difference.
     """
     call = call_of(exchange)
     on_stream = call.on_stream
@@ -55,7 +55,7 @@ def test_stream_argument(exchange: Exchange) -> None:
     level = Level.OBSERVED if exchange.device is Device.HOST else None if behind.view is None else Level.SHOULD
     fail(
         Code.NOT_REFUSED, "NAT-03", role=Role.CONSUMER, level=level,
-        reason=f"{call.name} takes no stream for an object that is handed over as it is",
+        reason=f"{call.name} accepts `None` as the stream for an object that is handed over as it is",
         expected=f"a refusal, as behind a protocol: {behind}" if behind.view is None else "a refusal", seen=str(itself),
         given="no stream for an object that is handed over as it is", accused=Side.CONSUMER,
     )  # fmt: skip
@@ -74,7 +74,7 @@ def _ordered(env: Environment) -> Iterator[Draft]:
 
 
 def _how(pair: Pair) -> tuple[str, ...]:
-    """Inside the stream's context where the producer has one: its current stream is the one that it has written on."""
+    """Return an axis: inside the producer's stream context if it has one, so that its current stream is the one of the write."""
     return ((How.INSIDE if can_be_inside(pair.producer, pair.consumer, pair.protocol) else How.OUTSIDE).value,)
 
 
@@ -89,10 +89,10 @@ def _how(pair: Pair) -> tuple[str, ...]:
     exclusive=True,
 )
 def test_ordering(exchange: Exchange) -> None:
-    """A consumer that takes an object as it is reads on its own stream what the producer has queued on its current stream.
+    """A consumer that gets an object directly must see, on its own stream, all work that the producer queued on its current stream.
 
-    What goes out of order behind a protocol as well is told by the family ``ordering``, and is only observed here. So is a producer that
-    has no current stream.
+    If a protocol shows the same race, the family ``ordering`` reports it and the suite only records it here. The same holds for a producer
+    without a current stream.
     """
     call = call_of(exchange)
     how = How(exchange.option("how"))
@@ -107,11 +107,11 @@ def test_ordering(exchange: Exchange) -> None:
     ]
     exchange.notes["protocols"] = "; ".join(map(str, trials))
     if not any(trial.seen is not None for trial in trials):
-        raise Inconclusive(f"no protocol shows how the two exchange: {exchange.notes['protocols']}")
+        raise Inconclusive(f"no protocol works between the two libraries: {exchange.notes['protocols']}")
     is_own = setting.how is How.INSIDE and all(not trial.wrong for trial in trials)
     fail(
         Code.STALE_READ, "NAT-04", role=Role.CONSUMER, level=None if is_own else Level.OBSERVED,
-        reason=f"{call.name} of an object as it is does not wait for the producer's pending write",
+        reason=f"{call.name} of an object that is handed over as it is does not wait for the producer's pending write",
         expected="the consumer reads the new value", seen=in_words(seen, setting), given="",
         accused=Side.CONSUMER if is_own else Side.NEITHER,
     )  # fmt: skip
@@ -136,23 +136,23 @@ def _watchable(env: Environment) -> Iterator[Draft]:
     cases=_watchable,
 )
 def test_keeps_memory(exchange: Exchange) -> None:
-    """What a call made of an object as it is keeps the memory, though the object itself is dropped.
+    """An import of an object that a user passes directly should keep the memory after the object is dropped.
 
-    The producer's array lies on memory of ours, whose deleter tells when everybody has let go. The memory is not read after that.
+    The producer's array is on memory of the suite, whose deleter records the release. The case does not read the memory after that.
     """
     call, subject = call_of(exchange), watched(exchange)
     result = natively(exchange, subject.array)
     if result.view is None:
         raise Refused(f"{call.name}: {brief(result.error)}")
     if result.view.address != subject.address:
-        exchange.notes["gives"] = "a copy, which keeps nothing"
+        exchange.notes["gives"] = "a copy, which does not need the memory"
         return
     subject.array = None
     collect()
     settle()
     if subject.released:
         fail(
-            Code.RELEASED_EARLY, "NAT-06", role=Role.CONSUMER, reason=f"the memory is released while what {call.name} made of it lives",
+            Code.RELEASED_EARLY, "NAT-06", role=Role.CONSUMER, reason=f"the memory is released while the result of {call.name} lives",
             expected="memory that lives as long as the import", seen="the deleter is called", accused=Side.CONSUMER,
         )  # fmt: skip
     exchange.notes["gives"] = f"shared memory that lives as long as {type(result.taken).__name__}"
@@ -175,9 +175,9 @@ def _derived(pair: Pair) -> tuple[str, ...]:
     ),
 )  # fmt: skip
 def test_subclass(exchange: Exchange) -> None:
-    """A call for DLPack asks the ``__dlpack__`` of an object's own class, and not the class that it is derived from.
+    """A call for DLPack should use the ``__dlpack__`` of the object's own class, not that of its base class.
 
-    The own method refuses, as that of a class does whose elements are not what lies in memory.
+    The method of the subclass refuses, like that of a class with elements that differ from its memory.
     """
     call = call_of(exchange)
     asked: list[str] = []
@@ -187,17 +187,17 @@ def test_subclass(exchange: Exchange) -> None:
         exchange.notes["asked"] = "yes" if asked else f"no, and refused: {brief(result.error)}"
         return
     fail(
-        Code.SUBCLASS_BYPASSED, "NAT-07", role=Role.CONSUMER, reason=f"{call.name} takes an object whose own `__dlpack__` refuses",
-        expected="its own `__dlpack__` is called, and its refusal counts",
+        Code.SUBCLASS_BYPASSED, "NAT-07", role=Role.CONSUMER, reason=f"{call.name} accepts an object whose own `__dlpack__` refuses",
+        expected="a call of its own `__dlpack__`, and a refusal",
         seen=f"{result}; `__dlpack__` was {'called' if asked else 'not called'}", given="", accused=Side.CONSUMER,
     )  # fmt: skip
 
 
-# -- looks
+# -- attribute lookups
 
 
 def _once(env: Environment) -> Iterator[Pair]:
-    """Each producer once on each device."""
+    """Yield each producer once on each device."""
     return (pair for pair in objects(env) if pair.consumer.name == REFERENCE)
 
 
@@ -211,9 +211,10 @@ def _once(env: Environment) -> Iterator[Pair]:
     ),
 )
 def test_protocol_lookup(exchange: Exchange) -> None:
-    """A look whether an object offers a protocol is answered, or ends in ``AttributeError``; for a buffer in ``TypeError`` or ``BufferError``.
+    """The suite records whether a lookup of a protocol attribute raises an exception other than ``AttributeError``.
 
-    Consumers look for several protocols before they find one. Whichever exception escapes ends the whole exchange.
+    A request for a buffer may also raise ``TypeError`` or ``BufferError``. Consumers look for several protocols before they find one, and
+    an unexpected exception ends the whole exchange.
     """
     thing = native(exchange, made(exchange).array)
     with exchange.step(Doing.EXPORT, Role.PRODUCER):
@@ -221,9 +222,9 @@ def test_protocol_lookup(exchange: Exchange) -> None:
     exchange.check_context()
     if not raised:
         return
-    exchange.notes["raised"] = "; ".join(f"{name}: {told}" for name, told in raised.items())
-    name, told = next(iter(raised.items()))
+    exchange.notes["raised"] = "; ".join(f"{name}: {error}" for name, error in raised.items())
+    name, error = next(iter(raised.items()))
     fail(
-        Code.LOOKUP_RAISES, "PY-01", role=Role.PRODUCER, level=Level.OBSERVED, reason=f"a look for `{name}` raises",
-        expected="an answer, or that there is none", seen=told, given=f"a look for `{name}`",
+        Code.LOOKUP_RAISES, "PY-01", role=Role.PRODUCER, level=Level.OBSERVED, reason=f"a lookup of `{name}` raises an exception",
+        expected="the attribute, or AttributeError (for a buffer TypeError or BufferError)", seen=error, given=f"a look for `{name}`",
     )  # fmt: skip

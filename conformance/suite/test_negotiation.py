@@ -1,4 +1,4 @@
-"""Family ``negotiation``: what the two sides ask of each other before a capsule changes hands."""
+"""Family ``negotiation``: the arguments and answers of ``__dlpack__`` and ``__dlpack_device__``."""
 
 from __future__ import annotations
 
@@ -45,11 +45,11 @@ ROCM, UNKNOWN = (10, 0), (99, 0)
 _PLACES = {Device.HOST: "host memory", Device.CUDA: "CUDA memory", Device.SIMULATED: "CUDA memory"}
 
 
-# -- what a producer is asked
+# -- requests to a producer
 
 
 def _export(exchange: Exchange, source: Source, **keywords: Any) -> Any:
-    """The producer's answer to these keywords; what it refuses ends the case as a refusal."""
+    """Return the producer's answer to these keywords; a refusal ends the case as refused."""
     offer = exchange.offer(source)
     try:
         return _ask(exchange, offer, **keywords)
@@ -59,13 +59,13 @@ def _export(exchange: Exchange, source: Source, **keywords: Any) -> Any:
 
 
 def _ask(exchange: Exchange, offer: Any, **keywords: Any) -> Any:
-    """The producer's answer to these keywords; lets its exception out."""
+    """Return the producer's answer to these keywords; its exception propagates."""
     with exchange.step(Doing.EXPORT, Role.PRODUCER):
         return offer.__dlpack__(**keywords)
 
 
 def _versioned(exchange: Exchange, source: Source, **keywords: Any) -> Tensor:
-    """The content of a versioned capsule; the case ends as a refusal if the producer has only legacy ones."""
+    """Return the content of a versioned capsule; a producer with only legacy capsules ends the case as refused."""
     tensor = exchange.decode(_export(exchange, source, max_version=(1, 0), **keywords))
     if tensor.version is None:
         raise Refused(f"{exchange.producer.name} exports legacy structs only, which have no flags")
@@ -73,7 +73,7 @@ def _versioned(exchange: Exchange, source: Source, **keywords: Any) -> Tensor:
 
 
 def _struct_version(exchange: Exchange, exported: Any) -> tuple[int, int] | None:
-    """The version in the struct's header, ``None`` for legacy. Reads nothing behind the header (DLP-04)."""
+    """Return the version in the struct's header, or ``None`` for legacy. Read nothing behind the header (DLP-04)."""
     if not capsule.is_capsule(exported) or capsule.name(exported) != b"dltensor_versioned":
         return exchange.decode(exported).version
     header = DLManagedTensorVersioned.from_address(capsule.pointer(exported)).version
@@ -88,9 +88,9 @@ def _struct_version(exchange: Exchange, exported: Any) -> tuple[int, int] | None
     cases=lambda env: every(env.exports(Protocol.DLPACK), asked=tuple(VERSIONS)),
 )
 def test_version(exchange: Exchange) -> None:
-    """A consumer gets no struct newer than it asked for, and no older one for asking for more.
+    """A producer should not export a newer struct than the consumer requests, or an older one because the consumer requests more.
 
-    Without ``max_version``, or with one below 1.0, that is the legacy struct or a ``BufferError``.
+    Without ``max_version``, or with one below 1.0, it should export the legacy struct or raise ``BufferError``.
     """
     asked = VERSIONS[exchange.option("asked")]
     source = exchange.source()
@@ -129,7 +129,7 @@ def test_version(exchange: Exchange) -> None:
     ),
 )
 def test_copied_flag(exchange: Exchange) -> None:
-    """IS_COPIED is set if and only if the capsule holds a copy."""
+    """A producer must set IS_COPIED if and only if the capsule holds a copy."""
     keywords: dict[str, dict[str, Any]] = {
         "true": {"copy": True}, "false": {"copy": False}, "default": {}, "to-host": {"dl_device": DEVICES["host"]},
     }  # fmt: skip
@@ -143,15 +143,15 @@ def test_copied_flag(exchange: Exchange) -> None:
             Code.COPIED_FLAG_MISSING if moved else Code.COPIED_FLAG_INVENTED,
             "DLP-10",
             role=Role.PRODUCER,
-            reason=f"the producer {'copies without setting' if moved else 'sets'} IS_COPIED{'' if moved else ' and shares'}",
+            reason=f"the producer {'copies without setting' if moved else 'sets'} IS_COPIED{'' if moved else ' for shared memory'}",
             expected=f"IS_COPIED {'set' if moved else 'clear'}: element 0 is at {tensor.element0:#x}, "
             f"the array's at {source.address:#x}",
             seen=f"flags {tensor.flags}",
         )
     if exchange.option("copy") == "true" and not moved:
         fail(
-            Code.COPY_SHARED, "DLP-39", role=Role.PRODUCER, reason="the producer shares its memory although copy=True asks for a copy",
-            expected="memory of its own", seen=f"element 0 at the array's {source.address:#x}",
+            Code.COPY_SHARED, "DLP-39", role=Role.PRODUCER, reason="the producer shares its memory although copy=True requests a copy",
+            expected="new memory", seen=f"element 0 at the array's address {source.address:#x}",
         )  # fmt: skip
 
 
@@ -162,12 +162,12 @@ def test_copied_flag(exchange: Exchange) -> None:
     cases=lambda env: every(env.exports(Protocol.DLPACK), dtype=dtypes("float32", "bool", "complex64", "bfloat16")),
 )
 def test_defined_flags(exchange: Exchange) -> None:
-    """No flag is set that DLPack does not define, nor the one for padded sub-byte elements where there are none."""
+    """A producer should not set a flag that DLPack does not define, or the padding flag for elements of whole bytes."""
     tensor = _versioned(exchange, exchange.source())
     allowed = int(DLFlags.READ_ONLY | DLFlags.IS_COPIED)
     if (tensor.flags or 0) & ~allowed:
         fail(
-            Code.FLAG_UNDEFINED, "DLP-07", role=Role.PRODUCER, reason="the producer sets a flag that means nothing here",
+            Code.FLAG_UNDEFINED, "DLP-07", role=Role.PRODUCER, reason="the producer sets a flag that has no meaning here",
             expected=f"at most {allowed:#x}", seen=f"flags {tensor.flags:#x}",
         )  # fmt: skip
 
@@ -184,10 +184,10 @@ _COPIES_ASKED: tuple[dict[str, Any], ...] = ({"copy": False}, {"copy": True})
     cases=lambda env: every(env.exports(Protocol.DLPACK), keyword=("all", *_KEYWORDS)),
 )
 def test_signature(exchange: Exchange) -> None:
-    """Each of the four keywords takes ``None``, which means the same as leaving it out, with a version and without."""
+    """A producer must accept ``None`` for each of the four keywords, with the same meaning as a missing keyword."""
     chosen = _KEYWORDS if exchange.option("keyword") == "all" else (exchange.option("keyword"),)
     source = exchange.source()
-    first = int(exchange.is_locked)  # a read-only array is exported to those alone that name a version
+    first = int(exchange.is_locked)  # a producer exports a read-only array only to a request with a version
     for asked in _ASKED[first:] if len(chosen) > 1 else _ASKED[first : first + 1]:
         _expect_none_taken(exchange, source, chosen, asked)
     for asked in _COPIES_ASKED if len(chosen) > 1 else ():
@@ -196,7 +196,7 @@ def test_signature(exchange: Exchange) -> None:
 
 
 def _expect_none_taken(exchange: Exchange, source: Source, chosen: tuple[str, ...], asked: dict[str, Any]) -> None:
-    """The export with these keywords of ``None``, beside those that are ``asked``."""
+    """Fail unless the producer treats ``None`` for these keywords as the default, in addition to the keywords in ``asked``."""
     keywords = {**dict.fromkeys(chosen), **asked}
     try:
         exported = _ask(exchange, exchange.offer(source), **keywords)
@@ -206,7 +206,7 @@ def _expect_none_taken(exchange: Exchange, source: Source, chosen: tuple[str, ..
     tensor = exchange.decode(exported)
     if tensor.version is not None and not asked:
         fail(
-            Code.VERSION_TOO_NEW, "DLP-02", role=Role.PRODUCER, reason="the producer exports a versioned struct to a consumer that names no version",
+            Code.VERSION_TOO_NEW, "DLP-02", role=Role.PRODUCER, reason="the producer exports a versioned struct to a request without a version",
             expected="a legacy struct", seen=f"version {tensor.version} for {told_call(keywords)}",
         )  # fmt: skip
     if source.view.size and not asked.get("copy") and tensor.element0 != source.address:
@@ -214,18 +214,17 @@ def _expect_none_taken(exchange: Exchange, source: Source, chosen: tuple[str, ..
             exchange,
             source,
             tensor,
-            f"the producer copies for {told_call(keywords)}, as if None did not mean the default",
+            f"the producer copies for {told_call(keywords)}, although None means the default",
         )
 
 
 def _judge_refused_none(
     exchange: Exchange, source: Source, chosen: tuple[str, ...], asked: dict[str, Any], error: Exception
 ) -> NoReturn:
-    """A keyword that every edition has, or that is known and refuses its own default, or one that the producer is too old for.
+    """Fail because the producer refuses ``None`` for a keyword, or because its signature is of an older edition of the standard.
 
-    The case ends as refused where the producer refuses the array with the keywords in ``asked`` alone, which a read-only array needs.
-
-    Every edition of the standard has ``stream``: a producer without it is not of an older one.
+    End the case as refused if the producer refuses the array with only the keywords in ``asked``, which a read-only array needs.
+    Every edition has ``stream``, so a producer without it is not simply older.
     """
     _export(exchange, source, **asked)
     refused = [
@@ -237,17 +236,17 @@ def _judge_refused_none(
     if refused or older_signature(error):
         fail(
             Code.OLDER_SIGNATURE, "DLP-30", role=Role.PRODUCER, level=Level.SHOULD,
-            reason="the producer has the signature of an older edition of the standard", expected="a capsule",
+            reason="the producer has the signature of an older edition of the array API standard", expected="a capsule",
             seen=f"{told_call(dict.fromkeys(chosen))}: {brief(error)}",
         )  # fmt: skip
     fail(
-        Code.KEYWORD_REFUSED, "DLP-30", role=Role.PRODUCER, reason="the producer refuses its own defaults where all are given",
+        Code.KEYWORD_REFUSED, "DLP-30", role=Role.PRODUCER, reason="the producer refuses the defaults of all four keywords together",
         expected="a capsule", seen=f"{told_call(dict.fromkeys(chosen))}: {brief(error)}", given="`None` for all four keywords",
     )  # fmt: skip
 
 
 def _refusal_of_none(exchange: Exchange, source: Source, name: str, asked: dict[str, Any]) -> Exception | None:
-    """The exception of the producer, if any, when it gets ``None`` for this keyword alone, beside those that are always ``asked``."""
+    """Return the producer's exception, if any, for ``None`` for this keyword alone, in addition to the keywords in ``asked``."""
     try:
         _ask(exchange, exchange.offer(source), **{**asked, name: None})
     except Exception as error:
@@ -264,7 +263,7 @@ def _refuses_keyword(name: str, value: Any, clause: str, error: Exception) -> No
 
 
 def _copied(exchange: Exchange, source: Source, tensor: Tensor, reason: str) -> NoReturn:
-    """The producer exports other memory than the array's; another place in the array's is a wrong address, and no copy."""
+    """Fail because the producer exports a copy. A different place in the array's own memory fails as a wrong address instead."""
     exchange.expect_tensor(source, tensor)
     fail(
         Code.NOT_SHARED, "DLP-43", role=Role.PRODUCER, reason=reason,
@@ -273,7 +272,7 @@ def _copied(exchange: Exchange, source: Source, tensor: Tensor, reason: str) -> 
 
 
 def _calls(env: Environment) -> Iterator[Draft]:
-    """One case for each call; the quick tier has those with a single keyword."""
+    """Yield one case for each call; the quick tier has those with a single keyword."""
     for pair in env.exports(Protocol.DLPACK):
         for call in calls(pair.device):
             names = (pair.producer.name, pair.consumer.name, pair.protocol.value, pair.device)
@@ -288,11 +287,11 @@ def _calls(env: Environment) -> Iterator[Draft]:
     cases=_calls,
 )
 def test_keywords_together(exchange: Exchange) -> None:
-    """Keywords that ``__dlpack__`` gets together mean the same as each of them alone.
+    """A producer must treat each keyword of ``__dlpack__`` in the same way when it gets several together.
 
-    The calls cover every two values of two keywords. All rules judge each answer: version, device, copy or shared memory, flags,
-    description and elements. Other families judge the work that a stream waits for. After a failure the check leaves out each keyword without which the
-    same failure still shows.
+    The calls cover every pair of values of two keywords. Each answer is checked by all rules: version, device, copy or shared memory,
+    flags, description and elements. Other families check the work that a stream waits for. After a failure the case removes each keyword
+    that the failure does not need.
     """
     keywords = dict(space(exchange.device).factors)
     judge_call(exchange, {name: level for name, level in exchange.case.parameters if name in keywords})
@@ -309,16 +308,16 @@ def _asked_devices(pair: Pair) -> tuple[str, ...]:
     cases=lambda env: every(env.exports(Protocol.DLPACK), asked=_asked_devices),
 )
 def test_device_argument(exchange: Exchange) -> None:
-    """``dl_device`` is served or refused with ``BufferError``, and the array's own device is always served.
+    """A producer must export to the requested ``dl_device`` or raise ``BufferError``. It must always export to the array's own device.
 
-    An export to the own device shares memory. One to another device really is on that device. That the own device is served is
-    inferred: ``BufferError`` is the answer that the protocol names for any device that cannot be.
+    An export to the array's own device must share memory. An export to another device must be on that device. The rule about the own
+    device is inferred: the protocol names ``BufferError`` only for a device that the producer cannot export to.
     """
     source = exchange.source()
     offer = exchange.offer(source)
     own = exchange.told_device(offer)
     asked = own if exchange.option("asked") == "own" else DEVICES[exchange.option("asked")]
-    beside = _ASKED[exchange.is_locked]  # a read-only array is exported to those alone that name a version, if at all
+    beside = _ASKED[exchange.is_locked]  # a producer exports a read-only array only to a request with a version
     if beside:
         _export(exchange, source, **beside)
     try:
@@ -330,11 +329,11 @@ def test_device_argument(exchange: Exchange) -> None:
     tensor = exchange.decode(exported)
     if tensor.device != asked:
         fail(
-            Code.DEVICE_IGNORED, "DLP-38", role=Role.PRODUCER, reason="the producer exports to another device than it is asked for",
+            Code.DEVICE_IGNORED, "DLP-38", role=Role.PRODUCER, reason="the producer exports to a different device than requested",
             expected=f"device {asked}, or BufferError", seen=f"device {tensor.device}",
         )  # fmt: skip
     if source.view.size and asked == own and tensor.element0 != source.address:
-        _copied(exchange, source, tensor, "the producer copies, though the array is on the device that it is asked for")
+        _copied(exchange, source, tensor, "the producer copies, although the array is on the requested device")
 
 
 def _judge_device_refusal(exchange: Exchange, error: Exception, asked: tuple[int, ...], own: tuple[int, ...]) -> None:
@@ -371,9 +370,9 @@ BAD_ARGUMENTS: dict[str, tuple[str, dict[str, Any]]] = {
     cases=lambda env: every(env.exports(Protocol.DLPACK), argument=tuple(BAD_ARGUMENTS)),
 )
 def test_bad_arguments(exchange: Exchange) -> None:
-    """Arguments that mean nothing are refused cleanly, and the array can be exported afterwards.
+    """The suite records whether a producer refuses invalid arguments cleanly and can still export the array afterwards.
 
-    The protocol has no such arguments, so whatever becomes of them is a matter of robustness.
+    The protocol does not allow such arguments, so a failure counts as robustness.
     """
     clause, keywords = BAD_ARGUMENTS[exchange.option("argument")]
     source = exchange.source()
@@ -383,7 +382,7 @@ def test_bad_arguments(exchange: Exchange) -> None:
     exchange.expect_refusal(lambda: offer.__dlpack__(**keywords), clause, role=Role.PRODUCER, given=given)
     after = exchange.decode(exchange.capsule_of(source))
     if after.element0 != source.address:
-        _copied(exchange, source, after, "the producer exports a copy after it has refused an export")
+        _copied(exchange, source, after, "the producer exports a copy after a refused export")
 
 
 HOST_STREAMS: dict[str, Any] = {"none": None, "legacy": 1, "per-thread": 2, "minus-one": -1, "text": "x"}
@@ -397,10 +396,10 @@ HOST_STREAMS: dict[str, Any] = {"none": None, "legacy": 1, "per-thread": 2, "min
     cases=lambda env: every(env.exports(Protocol.DLPACK, on=(Device.HOST,)), stream=tuple(HOST_STREAMS)),
 )
 def test_host_stream(exchange: Exchange) -> None:
-    """An export of host memory takes ``stream=None`` and refuses every other stream cleanly.
+    """A producer must accept ``stream=None`` for host memory, and should refuse every other stream cleanly.
 
-    It is the caller that must not pass a stream, so what becomes of one is a matter of robustness. Some libraries also take -1 there,
-    which is only observed.
+    The protocol forbids the caller to pass a stream for host memory, so a failure counts as robustness. Some libraries also accept -1,
+    which the suite only records.
     """
     source = exchange.source()
     name, stream = exchange.option("stream"), HOST_STREAMS[exchange.option("stream")]
@@ -440,9 +439,9 @@ CUDA_STREAMS: dict[str, tuple[str, Any]] = {
     cases=lambda env: every(env.exports(Protocol.DLPACK, on=ON_CUDA), stream=tuple(CUDA_STREAMS)),
 )
 def test_cuda_stream(exchange: Exchange) -> None:
-    """An export of CUDA memory takes ``None``; whether it takes the special handles 1, 2 and -1 is observed.
+    """A producer must accept ``stream=None`` for CUDA memory. The suite records whether it accepts the special handles 1, 2 and -1.
 
-    Support for anything but ``None`` is optional. What the stream then waits for is another family's matter.
+    Support for any stream other than ``None`` is optional. Other families check the order of the work.
     """
     clause, stream = CUDA_STREAMS[exchange.option("stream")]
     _begin_anew(exchange)
@@ -462,9 +461,9 @@ REFUSED_STREAMS: dict[str, Any] = {"zero": 0, "text": "x", "float": 1.5, "object
     cases=lambda env: every(env.exports(Protocol.DLPACK, on=ON_CUDA), stream=tuple(REFUSED_STREAMS)),
 )
 def test_ambiguous_stream(exchange: Exchange) -> None:
-    """An export of CUDA memory refuses ``stream=0``, which the protocol forbids, and everything that is no stream.
+    """A producer should refuse ``stream=0`` for CUDA memory, which the protocol forbids, and any value that is not a stream.
 
-    The rule binds who passes the stream, so a producer that takes it all the same breaks no promise: it is a matter of robustness.
+    The rule binds the consumer that passes the stream, so a producer that accepts it fails only in robustness.
     """
     stream = REFUSED_STREAMS[exchange.option("stream")]
     _expect_stream_refused(exchange, stream, "`stream=object()`" if exchange.option("stream") == "object" else "")
@@ -479,15 +478,15 @@ def test_ambiguous_stream(exchange: Exchange) -> None:
     cases=lambda env: every(env.exports(Protocol.DLPACK, on=ON_CUDA)),
 )
 def test_negative_stream(exchange: Exchange) -> None:
-    """An export of CUDA memory refuses ``stream=-2`` cleanly, and never uses it as a handle.
+    """A producer must refuse ``stream=-2`` for CUDA memory cleanly, and must not use it as a handle.
 
-    The protocol has no such stream, so a process that ends there is a matter of robustness.
+    The protocol does not allow such a stream, so a crash counts as robustness.
     """
     _expect_stream_refused(exchange, -2)
 
 
 def _begin_anew(exchange: Exchange) -> None:
-    """The array of this case is new, and none that the library has kept. Arrays with a past have cases of their own."""
+    """Make the library allocate new memory for this case. Other invariants cover arrays with a past."""
     if not exchange.is_repeated:
         fresh(exchange.producer)
 
@@ -508,28 +507,28 @@ def _expect_stream_refused(exchange: Exchange, stream: Any, given: str = "") -> 
     cases=lambda env: every(env.exports(Protocol.DLPACK), dtype=dtypes("float32", "bool", "complex128")),
 )
 def test_device_report(exchange: Exchange) -> None:
-    """``__dlpack_device__`` gives two integers, which are also the device in the capsule.
+    """A producer must return two integers from ``__dlpack_device__``, and name the same device in the capsule.
 
-    That they are integers is demanded; that both agree is inferred.
+    The standard requires the integers. That both devices agree is inferred.
     """
     source = exchange.source()
-    told = exchange.told_device(exchange.offer(source))
+    reported = exchange.told_device(exchange.offer(source))
     inside = exchange.decode(exchange.capsule_of(source)).device
     plain, place = (exchange.device.dlpack_type, 0), _PLACES[exchange.device]
     if inside != plain:
         fail(
-            Code.WRONG_DEVICE, "DLP-15", role=Role.PRODUCER, reason=f"the capsule names another device than that of {place}",
+            Code.WRONG_DEVICE, "DLP-15", role=Role.PRODUCER, reason=f"the capsule names a different device than that of {place}",
             expected=f"device {plain}", seen=f"device {inside}", given=place,
         )  # fmt: skip
-    if told != inside:
+    if reported != inside:
         fail(
             Code.DEVICES_DISAGREE, "DLP-60", role=Role.PRODUCER,
-            reason="`__dlpack_device__` and the capsule name two devices", expected=f"device {inside}, as in the capsule",
-            seen=f"device {told} by `__dlpack_device__`", given=place,
+            reason="`__dlpack_device__` and the capsule name different devices", expected=f"device {inside}, as in the capsule",
+            seen=f"device {reported} by `__dlpack_device__`", given=place,
         )  # fmt: skip
 
 
-# -- what a consumer asks
+# -- requests of a consumer
 
 
 @invariant(
@@ -540,13 +539,13 @@ def test_device_report(exchange: Exchange) -> None:
     cases=lambda env: every(env.imports(Protocol.DLPACK)),
 )
 def test_keyword_call(exchange: Exchange) -> None:
-    """The consumer passes its arguments by keyword, and only those that the protocol has."""
+    """A consumer should call ``__dlpack__`` only with keyword arguments, and only with those that the protocol defines."""
     offer = _watched(exchange)
     known = {"stream", "max_version", "dl_device", "copy"}
     for positional, keywords in offer.calls:
         if positional or set(keywords) - known:
             fail(
-                Code.POSITIONAL_CALL, "DLP-30", role=Role.CONSUMER, reason="the consumer calls `__dlpack__` in another form than the protocol's",
+                Code.POSITIONAL_CALL, "DLP-30", role=Role.CONSUMER, reason="the consumer calls `__dlpack__` with positional or unknown arguments",
                 expected=f"keywords out of {sorted(known)}", seen=f"__dlpack__(*{positional!r}, **{keywords!r})",
             )  # fmt: skip
 
@@ -560,12 +559,12 @@ def test_keyword_call(exchange: Exchange) -> None:
     cases=lambda env: every(env.imports(Protocol.DLPACK)),
 )
 def test_version_request(exchange: Exchange) -> None:
-    """The consumer asks for a versioned capsule first: a legacy one has no flags, so read-only arrays cannot come."""
+    """A consumer should request a versioned capsule first. A legacy capsule has no flags, so it cannot carry a read-only array."""
     offer = _watched(exchange)
     first = offer.calls[0][1]
     if not asks_for_versioned(first):
         fail(
-            Code.LEGACY_REQUESTED, "DLP-30", role=Role.CONSUMER, reason="the consumer asks for a legacy capsule",
+            Code.LEGACY_REQUESTED, "DLP-30", role=Role.CONSUMER, reason="the consumer requests a legacy capsule",
             expected="max_version of 1.0 or higher", seen=told_call(first),
         )  # fmt: skip
 
@@ -579,35 +578,35 @@ def test_version_request(exchange: Exchange) -> None:
     cases=lambda env: every(env.imports(Protocol.DLPACK)),
 )
 def test_stream_request(exchange: Exchange) -> None:
-    """The consumer passes no stream for host memory; for CUDA memory it names one, and never as 0.
+    """A consumer must not pass a stream for host memory, and must not pass ``stream=0`` for CUDA memory.
 
-    Leaving it to ``None`` means the legacy default stream, but saying so (1) is recommended.
+    For CUDA memory it should name its stream. ``None`` means the legacy default stream, but the protocol recommends the explicit 1.
     """
     offer = _watched(exchange)
     expect_streams(exchange, offer.calls)
 
 
 def _watched(exchange: Exchange) -> Any:
-    """An offer that has kept the consumer's calls; what became of them is not the question here."""
+    """Return an offer with the record of the consumer's calls; the result of the import does not matter."""
     offer = exchange.offer(exchange.source())
-    told = ""
+    raised = ""
     try:
         _take(exchange, offer)
     except Exception as error:
         exchange.check_context(error)
-        told = f": {brief(error)}"
+        raised = f": {brief(error)}"
     if not offer.calls:
-        raise Refused(f"{exchange.consumer.name} does not call __dlpack__{told}")
+        raise Refused(f"{exchange.consumer.name} does not call __dlpack__{raised}")
     return offer
 
 
 def _take(exchange: Exchange, offer: Any) -> Any:
-    """Import by the consumer; lets its exception out."""
+    """Return the consumer's import; its exception propagates."""
     with exchange.step(Doing.IMPORT, Role.CONSUMER):
         return exchange.consumer.take(offer, exchange.protocol, exchange.device)
 
 
-# -- what a consumer is given
+# -- answers to a consumer
 
 
 _EDITIONS: dict[str, tuple[type[StreamOnly], str]] = {
@@ -615,7 +614,7 @@ _EDITIONS: dict[str, tuple[type[StreamOnly], str]] = {
     "stream-and-version": (StreamAndVersion, "`__dlpack__` with `stream` and `max_version` alone"),
     "keyword-only": (KeywordOnly, "`__dlpack__` with nothing by position"),
 }
-"""By the value of the parameter: such a producer, and what it is called."""
+"""By the value of the parameter: a producer with this signature, and its description."""
 
 
 @invariant(
@@ -626,7 +625,7 @@ _EDITIONS: dict[str, tuple[type[StreamOnly], str]] = {
     cases=lambda env: every(env.imports(Protocol.DLPACK), signature=tuple(_EDITIONS)),
 )
 def test_older_producer(exchange: Exchange) -> None:
-    """A producer of any edition of the standard is accepted: what it does not know is not insisted upon."""
+    """A consumer should accept a producer of any edition of the standard, and call it again without keywords that it does not know."""
     edition, given = _EDITIONS[exchange.option("signature")]
     source = exchange.source()
     offer = edition(source.array)
@@ -640,7 +639,7 @@ def test_older_producer(exchange: Exchange) -> None:
             "DLP-30",
             role=Role.CONSUMER,
             reason="the consumer refuses a producer of another edition of the standard",
-            expected="another call with fewer keywords",
+            expected="a second call with fewer keywords",
             seen=f"{exchange.option('signature')}: {brief(error)}",
         )
     exchange.expect_address(source, exchange.look(taken), copying=Level.OBSERVED)
@@ -648,7 +647,7 @@ def test_older_producer(exchange: Exchange) -> None:
 
 
 class ProducersOwn(Exception):
-    """An exception that no library knows."""
+    """An exception class that no library knows."""
 
 
 ERRORS: dict[str, type[Exception]] = {
@@ -664,7 +663,7 @@ ERRORS: dict[str, type[Exception]] = {
     cases=lambda env: every(env.imports(Protocol.DLPACK), error=tuple(ERRORS)),
 )
 def test_producer_error(exchange: Exchange) -> None:
-    """What ``__dlpack__`` raises reaches the caller as it is, a ``TypeError`` from inside the producer included."""
+    """A consumer must pass on the exception of ``__dlpack__`` unchanged, also a ``TypeError`` from inside the producer."""
     raised = ERRORS[exchange.option("error")]("raised by the producer")
 
     def refuse(*args: Any, **kwargs: Any) -> Any:
@@ -688,7 +687,7 @@ def test_producer_error(exchange: Exchange) -> None:
 
 
 class NoDLPack:
-    """Only ``__dlpack_device__``."""
+    """An object that has ``__dlpack_device__`` and no ``__dlpack__``."""
 
     def __init__(self, device: tuple[int, int]) -> None:
         self._device = device
@@ -698,7 +697,7 @@ class NoDLPack:
 
 
 class NoDevice:
-    """Only ``__dlpack__``."""
+    """An object that has ``__dlpack__`` and no ``__dlpack_device__``."""
 
     def __init__(self, exporter: Any) -> None:
         self._exporter = exporter
@@ -722,12 +721,12 @@ _MISSING = {
     cases=lambda env: every(env.imports(Protocol.DLPACK), missing=tuple(_MISSING)),
 )
 def test_missing_method(exchange: Exchange) -> None:
-    """An object that lacks one of the two methods is refused, with ``AttributeError``."""
+    """A consumer should refuse an object that lacks one of the two methods, with ``AttributeError``."""
     exporter = exchange.source().array
     incomplete = {"dlpack": NoDLPack(exporter.device()), "dlpack-device": NoDevice(exporter), "both": object()}
     offer, given = incomplete[exchange.option("missing")], _MISSING[exchange.option("missing")]
     exchange.special(given)
-    # The class is the array API standard's, for its from_dlpack; calls of other libraries may name another.
+    # The array API standard defines the exception only for its from_dlpack; other functions may raise another one.
     bound = Trait.ARRAY_API in exchange.consumer.traits
     try:
         _take(exchange, offer)
@@ -755,9 +754,9 @@ def test_missing_method(exchange: Exchange) -> None:
     cases=lambda env: every(env.imports(Protocol.DLPACK), struct=STRUCTS),
 )
 def test_capsule_name(exchange: Exchange) -> None:
-    """The capsule's name decides how it is read, whatever version was asked for.
+    """A consumer must read a capsule by its name, whatever version it requested.
 
-    A versioned capsule may be refused by a consumer that never asked for one.
+    A consumer that did not request a versioned capsule may refuse one.
     """
     source = exchange.source()
     offer = prepared(exchange, source)
@@ -768,7 +767,7 @@ def test_capsule_name(exchange: Exchange) -> None:
         if offer.asked_for_versioned and exchange.promises():
             fail(
                 Code.REFUSED, exchange.promises(), role=Role.CONSUMER,
-                reason="the consumer refuses a versioned capsule after it has asked for one",
+                reason="the consumer refuses a versioned capsule after it requested one",
                 expected="the array is exchanged", seen=refusal,
             )  # fmt: skip
         raise
@@ -784,7 +783,7 @@ def test_capsule_name(exchange: Exchange) -> None:
     cases=lambda env: every(env.imports(Protocol.DLPACK), dtype=dtypes("float32", "uint8")),
 )
 def test_newer_minor(exchange: Exchange) -> None:
-    """A struct of a newer minor version is used like any other of its major version."""
+    """A consumer should import a struct of a newer minor version like any other of the same major version."""
     source = exchange.crafted(override={"version": (1, 99)})
     offer = Prepared(source)
     exchange.special("a capsule of minor version 99")
@@ -793,7 +792,7 @@ def test_newer_minor(exchange: Exchange) -> None:
     except Exception as error:
         exchange.check_context(error)
         if not offer.asked_for_versioned:
-            raise Refused(f"{exchange.consumer.name} asks for legacy capsules only: {brief(error)}") from error
+            raise Refused(f"{exchange.consumer.name} requests only legacy capsules: {brief(error)}") from error
         fail(
             Code.NEWER_MINOR_REFUSED, "DLP-05", role=Role.CONSUMER, reason="the consumer refuses a newer minor version",
             expected="an array", seen=f"version (1, 99): {brief(error)}",
@@ -811,7 +810,7 @@ def test_newer_minor(exchange: Exchange) -> None:
     cases=lambda env: every(env.imports(Protocol.DLPACK), content=("plain", "garbage")),
 )
 def test_foreign_major(exchange: Exchange) -> None:
-    """A struct of another major version is refused and released once; nothing behind its flags is read."""
+    """A consumer must refuse a struct of another major version, release it once, and read nothing behind its flags."""
     garbage = {"data": 0xDEAD0000, "ndim": 0x7FFFFFF0, "shape": None, "strides": None, "code": 255, "bits": 255}
     content = garbage if exchange.option("content") == "garbage" else {}
     source = exchange.crafted(override={"version": (2, 0), "deleter": Deleter.NATIVE, **content})
@@ -841,14 +840,14 @@ _DEVICES = {
     cases=lambda env: every(env.imports(Protocol.DLPACK), device=tuple(_DEVICES)),
 )
 def test_unknown_device(exchange: Exchange) -> None:
-    """An array on a device that the consumer cannot use, or that DLPack does not know, is refused with ``BufferError``.
+    """A consumer should refuse an array on a device that it does not support or DLPack does not define, with ``BufferError``.
 
-    What the capsule says counts, also where ``__dlpack_device__`` says something else.
+    The device in the capsule counts, even if ``__dlpack_device__`` returns another one.
     """
     inside = ROCM if exchange.option("device") == "rocm" else UNKNOWN
     source = exchange.crafted(override={"device": inside})
-    told = source.array.device() if exchange.option("device") == "only-in-capsule" else inside
-    offer = Offered(source.array.__dlpack__, told)
+    reported = source.array.device() if exchange.option("device") == "only-in-capsule" else inside
+    offer = Offered(source.array.__dlpack__, reported)
     given = _DEVICES[exchange.option("device")]
     exchange.special(given)
     exchange.expect_refusal(
@@ -862,7 +861,7 @@ def test_unknown_device(exchange: Exchange) -> None:
 
 
 def _gpu_only(env: Environment) -> Iterator[Pair]:
-    """Consumers that have no host arrays; the reference is one on each device."""
+    """Yield consumers without host arrays. The reference counts as one on each device."""
     for pair in env.imports(Protocol.DLPACK, on=ON_CUDA):
         if pair.consumer.name == REFERENCE or Device.HOST not in pair.consumer.sides:
             yield pair
@@ -875,7 +874,7 @@ def _gpu_only(env: Environment) -> Iterator[Pair]:
     cases=lambda env: every(_gpu_only(env)),
 )
 def test_host_array(exchange: Exchange) -> None:
-    """A consumer of CUDA memory refuses an array in host memory, as a matter of type and not by failing on it."""
+    """A consumer without host arrays must refuse an array in host memory, with ``BufferError`` or ``TypeError``."""
     reference = exchange.producer
     assert isinstance(reference, ReferenceAdapter)
     memory, view = HostMemory(), packed((3, 4))
@@ -891,7 +890,7 @@ def test_host_array(exchange: Exchange) -> None:
 
 
 def _with_both(env: Environment) -> Iterator[Pair]:
-    """Consumers that read both protocols, where the reference offers both."""
+    """Yield consumers that import both protocols on devices where the reference exports both."""
     for pair in env.imports(on=ON_CUDA):
         if set(Protocol) <= set(pair.target.imports):
             yield pair
@@ -904,17 +903,17 @@ def _with_both(env: Environment) -> Iterator[Pair]:
     cases=lambda env: every(_with_both(env)),
 )
 def test_precedence(exchange: Exchange) -> None:
-    """Of an object with both protocols a call always reads the same one, and sees the array."""
+    """The suite records whether a consumer always uses the same protocol for an object that offers both."""
     source = exchange.source()
     log = source.array.log
     ways = []
     for _ in range(2):
         before = len(log.dlpack)
         taken = exchange.take(source.array)
-        ways.append("DLPack" if len(log.dlpack) > before else "the array interface")
+        ways.append("DLPack" if len(log.dlpack) > before else "the CUDA Array Interface")
         exchange.expect_values(source, exchange.read(taken))
     if len(set(ways)) > 1:
         fail(
-            Code.PROTOCOL_CHANGES, "G9", role=Role.CONSUMER, reason="the consumer takes another protocol from call to call",
+            Code.PROTOCOL_CHANGES, "G9", role=Role.CONSUMER, reason="the consumer uses different protocols in two calls",
             expected=ways[0], seen=ways[1],
         )  # fmt: skip

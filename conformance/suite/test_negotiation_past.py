@@ -1,4 +1,4 @@
-"""Family ``negotiation``: what is asked of an array with a past. What a library keeps of earlier work must not decide what it answers."""
+"""Family ``negotiation``: requests to an array with a past. State from earlier work must not change a producer's answer."""
 
 from __future__ import annotations
 
@@ -31,7 +31,7 @@ _PAST_STREAMS = {"unsynchronised": -1, "legacy": 1, "negative": -2}
     ),
 )
 def test_past_stream(exchange: Exchange) -> None:
-    """An array with a past is exported for the streams for which a new one is, and refuses ``stream=-2`` as cleanly.
+    """A producer must answer a ``stream`` for an array with a past as for a new array, and must refuse ``stream=-2`` cleanly.
 
     The array was written on another stream, is an import that is exported again, or has the memory of an array that is gone.
     """
@@ -56,16 +56,16 @@ def test_past_stream(exchange: Exchange) -> None:
 
 
 def _report_refused_past(exchange: Exchange, stream: int, error: Exception) -> NoReturn:
-    """A refusal of an array with a past; where a new one is refused as well, that is all."""
+    """Fail because the producer refuses an array with a past; end the case as refused if it also refuses a new one."""
     new = past_operand(exchange.producer, dtype("int32"), exchange.device, History.FRESH)
     try:
         exchange.producer.offer(new, Protocol.DLPACK).__dlpack__(stream=stream)  # type: ignore[union-attr]
     except Exception:
         raise Refused(
-            f"{exchange.producer.name} refuses stream={stream} for a new array as well: {brief(error)}"
+            f"{exchange.producer.name} also refuses stream={stream} for a new array: {brief(error)}"
         ) from error
     fail(
         Code.REFUSED, "X10", role=Role.PRODUCER, level=Level.OBSERVED,
-        reason=f"the producer refuses stream={stream} for an array with a past, and not for a new one", expected="a capsule",
+        reason=f"the producer refuses stream={stream} for an array with a past, but not for a new one", expected="a capsule",
         seen=brief(error), given=f"an array with a past for `stream={stream}`", accused=Side.PRODUCER,
     )  # fmt: skip

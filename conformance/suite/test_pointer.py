@@ -1,4 +1,4 @@
-"""Family ``pointer``: one memory, seen from both sides."""
+"""Family ``pointer``: memory that both sides share."""
 
 from __future__ import annotations
 
@@ -30,12 +30,12 @@ WRITE_LAYOUTS = ("c-order", "columns", "fortran")
 
 
 def both_have(*names: str) -> Callable[[Pair], tuple[str, ...]]:
-    """An axis: those of these layouts that either side can make, so that the consumer can hold what it is given."""
+    """Return an axis: the layouts out of ``names`` that both sides can make, so that the consumer can represent the import."""
     return lambda pair: tuple(n for n in names if n in pair.source.layouts and n in pair.target.layouts)
 
 
 def mutable(pairs: Iterable[Pair], *traits: Trait) -> Iterator[Pair]:
-    """Those whose producer's arrays can be written and whose consumer has these traits."""
+    """Return the pairs whose producer has writable arrays and whose consumer has these traits."""
     return (p for p in pairs if not p.producer.has(Trait.IMMUTABLE) and all(p.consumer.has(trait) for trait in traits))
 
 
@@ -43,17 +43,17 @@ def mutable(pairs: Iterable[Pair], *traits: Trait) -> Iterator[Pair]:
 
 
 def expect_shared(exchange: Exchange, source: Source, taken: Any) -> None:
-    """The import is on the producer's memory. That a consumer copies what it need not share is only observed."""
+    """Fail unless the import shares the producer's memory. A copy that the protocol allows is only recorded."""
     view = exchange.look(taken)
     is_left_open = view.address != source.address and may_copy(exchange, source)
     exchange.expect_address(source, view, copying=Level.OBSERVED if is_left_open else None)
 
 
 def may_copy(exchange: Exchange, source: Source) -> bool:
-    """Return whether the protocol gives the consumer a reason to copy this array without a request.
+    """Return whether the protocol allows the consumer to copy this array without a request.
 
-    DLPack wants the memory shared "if possible". It leaves open to copy what is not aligned to 256 bytes, and what is not row-major. By the
-    array interface a consumer has to share what its own arrays can be.
+    DLPack requires shared memory "if possible". So a consumer may copy an array that is not aligned to 256 bytes or not row-major. Over the
+    CUDA Array Interface a consumer must share every layout that its own arrays can have.
     """
     if exchange.protocol is Protocol.DLPACK:
         return bool(source.address % ALIGNMENT) or not source.view.contiguous
@@ -61,7 +61,7 @@ def may_copy(exchange: Exchange, source: Source) -> bool:
 
 
 def _has_layout(exchange: Exchange) -> bool:
-    """Whether the consumer has arrays of the case's layout itself."""
+    """Return whether the consumer itself can make arrays of the case's layout."""
     library, form = exchange.consumer, exchange.layout
     try:
         base = library.array(exchange.dtype, form.base, pattern(exchange.dtype, form.elements), exchange.device)
@@ -87,10 +87,10 @@ def _has_layout(exchange: Exchange) -> bool:
     ),
 )
 def test_same_address(exchange: Exchange) -> None:
-    """The consumer's element 0 lies at the producer's address: nothing was copied on the way.
+    """A consumer must share the memory of the producer's array: element 0 of the import must have the producer's address.
 
-    Row-major arrays have to be shared by every consumer. By DLPack a consumer may copy another layout, and what is not aligned to 256 bytes;
-    by the array interface a layout that its own arrays cannot have. Such a copy is only observed.
+    Every consumer must share a row-major array. Over DLPack a consumer may copy another layout, or an array that is not aligned to 256 bytes.
+    Over the CUDA Array Interface it may copy a layout that its own arrays cannot have. The suite only records such a copy.
     """
     source = exchange.source()
     expect_shared(exchange, source, exchange.take(source))
@@ -108,9 +108,9 @@ def test_same_address(exchange: Exchange) -> None:
     ),
 )
 def test_values(exchange: Exchange) -> None:
-    """The consumer reads exactly the producer's elements, whatever the layout.
+    """A consumer must read exactly the producer's elements, in every layout.
 
-    Refusing a layout is allowed; reading other elements is not.
+    A consumer may refuse a layout, but must not read other elements.
     """
     source = exchange.source()
     taken = exchange.take(source)
@@ -129,7 +129,7 @@ def test_values(exchange: Exchange) -> None:
     ),
 )
 def test_view_export(exchange: Exchange) -> None:
-    """A view publishes its own first element: the block's address plus the view's offset."""
+    """A producer must export the address of the view's first element: the address of the block plus the offset of the view."""
     source = exchange.source()
     if exchange.protocol is Protocol.DLPACK:
         clause, seen = "DLP-59", exchange.decode(exchange.capsule_of(source)).element0
@@ -142,14 +142,14 @@ def test_view_export(exchange: Exchange) -> None:
             Code.WRONG_ADDRESS if inside else Code.NOT_SHARED,
             clause,
             role=Role.PRODUCER,
-            reason="the producer exports another address than that of the view's first element",
+            reason="the producer exports a different address than that of the view's first element",
             expected=f"element 0 at {source.address:#x}",
             seen=f"element 0 at {seen:#x}" + (f", {seen - source.address:+d} bytes off" if inside else ""),
         )
 
 
 def _published_address(exchange: Exchange, source: Source) -> int:
-    """The address in the producer's dictionary; undecided if it cannot be read."""
+    """Return the address in the producer's dictionary; raise ``Inconclusive`` if the dictionary is malformed."""
     published = decoded(exchange.protocol, exchange.dictionary_of(source))
     if published is None:
         raise Inconclusive(f"the dictionary of {exchange.producer.name} is malformed (see cai.form)")
@@ -169,9 +169,10 @@ def _published_address(exchange: Exchange, source: Source) -> int:
     cases=lambda env: every(mutable(env.pairs()), layout=layouts(*WRITE_LAYOUTS)),
 )
 def test_producer_write_seen(exchange: Exchange) -> None:
-    """What the producer writes after the exchange is what the consumer reads.
+    """A consumer must see the elements that the producer writes after the exchange.
 
-    A consumer whose arrays are immutable leaves this undefined; there it is only observed, as is a copy that the consumer may make.
+    For a consumer with immutable arrays this is undefined, so the suite only records it. The same holds for a copy that the protocol
+    allows.
     """
     source = exchange.source()
     taken = exchange.take(source)
@@ -192,7 +193,7 @@ def test_producer_write_seen(exchange: Exchange) -> None:
     cases=lambda env: every(mutable(env.pairs(), Trait.WRITES), layout=layouts(*WRITE_LAYOUTS)),
 )
 def test_consumer_write_seen(exchange: Exchange) -> None:
-    """What the consumer writes is what the producer reads, and no element outside the view changes."""
+    """A producer must see the elements that the consumer writes, and the consumer must not change an element outside of the view."""
     source = exchange.source()
     taken = exchange.take(source)
     _require_writable(exchange, source, taken)
@@ -211,11 +212,10 @@ def test_consumer_write_seen(exchange: Exchange) -> None:
     cases=lambda env: every(mutable(env.pairs(), Trait.KERNEL), layout=layouts("vector", "cube", *OFFSET)),
 )
 def test_kernel_write_seen(exchange: Exchange) -> None:
-    """What a kernel of the consumer writes is what the producer reads, also where the memory is merely aligned to the
-    element, and no element outside the view changes.
+    """A producer must see the elements that a kernel of the consumer writes, and no element outside of the view must change.
 
-    A kernel that does not work on an array of the consumer's own either is the environment's fault: a driver that is older than the
-    compiler of the library's kernels, say.
+    Some arrays are aligned only to their element size. If the kernel also fails on the consumer's own arrays, the environment is at
+    fault. An example is a driver that is older than the compiler of the kernels.
     """
     source = exchange.source(kind=dtype("int32"))
     exchange.poke(source.address, _numbers(source.view.size, start=1))
@@ -229,19 +229,19 @@ def test_kernel_write_seen(exchange: Exchange) -> None:
 
 
 def _numbers(count: int, start: int) -> bytes:
-    """Consecutive small numbers as int32: exact for kernels that compute in floating point."""
+    """Return consecutive small numbers as int32, which are exact even for kernels that compute in floating point."""
     return b"".join(number.to_bytes(4, sys.byteorder) for number in range(start, start + count))
 
 
 def _require_writable(exchange: Exchange, source: Source, taken: Any) -> None:
-    """The import can be written, and the hand-over leads nobody to other memory."""
+    """End the case as refused if the import is read-only, and fail if the hand-over describes other memory."""
     exchange.expect_handed(source)
     if exchange.look(taken).readonly:
-        raise Refused(f"{exchange.consumer.name} made a read-only array of it")
+        raise Refused(f"{exchange.consumer.name} imports the array as read-only")
 
 
 def _expect_written(exchange: Exchange, source: Source, data: bytes, before: bytes | None = None) -> None:
-    """The producer reads ``data`` from the view's elements, and the block is unchanged elsewhere."""
+    """Fail unless the producer reads ``data`` from the view's elements and the rest of the block is unchanged."""
     seen = exchange.producer.read(source.array)
     if seen != data:
         exchange.expect_handed(source)
@@ -250,7 +250,7 @@ def _expect_written(exchange: Exchange, source: Source, data: bytes, before: byt
                 Code.VALUES_CHANGED,
                 exchange.describing(),
                 role=Role.PRODUCER,
-                reason="the consumer's elements lie in the memory that the producer has handed over, and the producer reads others",
+                reason="the memory that the producer handed over holds the consumer's elements, but the producer reads others",
                 expected=show(data, source.dtype),
                 seen=show(seen, source.dtype),
                 accused=Side.PRODUCER,
@@ -259,7 +259,7 @@ def _expect_written(exchange: Exchange, source: Source, data: bytes, before: byt
             Code.VALUES_CHANGED,
             exchange.reading(),
             role=Role.CONSUMER,
-            reason="the producer does not read what the consumer has written",
+            reason="the producer does not see the elements that the consumer wrote",
             expected=show(data, source.dtype),
             seen=show(seen, source.dtype),
             accused=exchange.reader_at_fault(),
@@ -292,10 +292,9 @@ def _fail_outside(exchange: Exchange, source: Source, reason: str, expected: byt
     cases=lambda env: every(mutable(env.pairs(), Trait.WRITES), layout=layouts(*ZERO_STRIDE)),
 )
 def test_zero_stride_write(exchange: Exchange) -> None:
-    """A write through a view with stride 0 is refused, or leaves one of the written values in every element that is
-    shared, and never touches another.
+    """The suite records whether a consumer refuses a write through a view with stride 0, or leaves one of the written values.
 
-    Several elements of such a view are one place in memory, so which of them wins is not defined.
+    Several elements of such a view have the same memory, and no document says which value is written last. No other element may change.
     """
     source = exchange.source(form=_REPEATED[exchange.layout.name])
     taken = exchange.take(source)
@@ -326,14 +325,14 @@ def _expect_one_of_the_written(exchange: Exchange, source: Source, data: bytes) 
     for offset in range(len(block) // size):
         seen, old = (b[offset * size : (offset + 1) * size] for b in (block, source.block))
         if offset not in allowed and seen != old:
-            told = f"the consumer's write changes element {offset} of the block, which is outside of the view"
-            _fail_outside(exchange, source, told, old, seen)
+            reason = f"the consumer's write changes element {offset} of the block, which is outside of the view"
+            _fail_outside(exchange, source, reason, old, seen)
         if offset in allowed and seen not in allowed[offset]:
             fail(
                 Code.VALUES_CHANGED,
                 "G5",
                 role=Role.CONSUMER,
-                reason=f"element {offset} of the block holds none of the values that the consumer has written there",
+                reason=f"element {offset} of the block holds none of the values that the consumer wrote there",
                 expected=" or ".join(show(value, source.dtype) for value in sorted(allowed[offset])),
                 seen=show(seen, source.dtype),
             )
@@ -346,14 +345,14 @@ _WINDOWS = {
     "stepped": Layout("stepped", (80, 4), (Index((slice(64, 72, 2), slice(None, None, 2))),)),
     "scalar": Layout("scalar", (300,), (Index((256,)),)),
 }
-"""Views whose element 0 lies 256 elements into the block: what is split off its address stays inside, also with elements of a byte."""
+"""Views whose element 0 lies 256 elements inside the block, so that ``data`` stays in the block even for elements of one byte."""
 _OFFSETS = {"aligned": 256, "element": 4}
-"""In bytes: down to the block's start, as the header wants ``data`` aligned (DLP-18), and one element."""
+"""The ``byte_offset``: 256 bytes keep ``data`` aligned as the header requires (DLP-18); 4 bytes are one element."""
 _GIVEN_OFFSET = "a capsule with a `byte_offset`"
 
 
 def _split(exchange: Exchange) -> Source:
-    """An array of the reference, whose capsule splits the address of element 0 into ``data`` and ``byte_offset``."""
+    """Return an array of the reference whose capsule splits the address of element 0 into ``data`` and ``byte_offset``."""
     offset = _OFFSETS[exchange.option("offset")]
     newest = None if exchange.option("capsule") == "legacy" else NEWEST
     source = exchange.crafted(form=_WINDOWS[exchange.option("view")], newest=newest)
@@ -374,14 +373,14 @@ def _splits(pairs: Iterable[Pair]) -> Iterator[Draft]:
     cases=lambda env: _splits(env.imports(Protocol.DLPACK)),
 )
 def test_byte_offset(exchange: Exchange) -> None:
-    """Element 0 of the import lies at ``data + byte_offset``, whichever way the address is split between the two."""
+    """A consumer must read element 0 at ``data + byte_offset``, however the producer splits the address between the two."""
     source = _split(exchange)
     taken = exchange.take(source, promised=None if exchange.option("view") == "packed" else "")
     if exchange.option("capsule") == "versioned":
         exchange.require_versioned(source)
     seen = exchange.look(taken)
     if exchange.is_elsewhere(source, seen.address):
-        exchange.expect_values(source, exchange.read(taken))  # a copy has them as well
+        exchange.expect_values(source, exchange.read(taken))  # a copy must have the elements too
     exchange.expect_address(source, seen, copying=Level.OBSERVED)
     exchange.expect_values(source, exchange.read(taken))
 
@@ -394,7 +393,7 @@ def test_byte_offset(exchange: Exchange) -> None:
     cases=lambda env: _splits(p for p in env.imports(Protocol.DLPACK) if Protocol.DLPACK in p.target.exports),
 )
 def test_byte_offset_passed_on(exchange: Exchange) -> None:
-    """An array imported with a ``byte_offset`` is exported again with the same element 0."""
+    """A library must export an array that it imported with a ``byte_offset`` with the same element 0."""
     source = _split(exchange)
     taken = exchange.take(source, promised="")
     if exchange.option("capsule") == "versioned":
@@ -409,7 +408,7 @@ def test_byte_offset_passed_on(exchange: Exchange) -> None:
             Code.WRONG_ADDRESS,
             "DLP-59",
             role=Role.PRODUCER,
-            reason="the library exports its import with another element 0",
+            reason="the library exports its import with a different element 0",
             expected=f"element 0 at {imported.address:#x}",
             seen=f"element 0 at {seen:#x}, {seen - imported.address:+d} bytes off",
             accused=Side.PRODUCER,
@@ -418,7 +417,7 @@ def test_byte_offset_passed_on(exchange: Exchange) -> None:
 
 
 def _passed_on(exchange: Exchange, giver: Adapter, taken: Any, taker: Adapter) -> Any:
-    """What ``taker`` makes of an import that ``giver`` exports again."""
+    """Return the import by ``taker`` of an import that ``giver`` exports again."""
     return exchange.take(exchange.offer(taken, giver=giver), promised="", giver=giver, taker=taker)
 
 
@@ -433,9 +432,9 @@ def _passed_on(exchange: Exchange, giver: Adapter, taken: Any, taker: Adapter) -
     cases=lambda env: every(env.pairs(), layout=layouts("c-order", "columns", "vector")),
 )
 def test_imports_alias(exchange: Exchange) -> None:
-    """Two imports of one array are the same memory: what is written through the first is read through the second.
+    """Two imports of one array must share its memory: the second must see a write through the first.
 
-    Where nobody can write, the addresses alone decide.
+    If neither library can write, only the addresses are compared.
     """
     source = exchange.source()
     first, second = exchange.take(source), exchange.take(source)
@@ -449,7 +448,7 @@ def test_imports_alias(exchange: Exchange) -> None:
 
 
 def _write_first(exchange: Exchange, source: Source, first: Any) -> bytes:
-    """Write through the first import; if it is read-only or its library writes nothing, by the producer."""
+    """Write through the first import, or by the producer if the import is read-only or its library cannot write; return the elements."""
     if Trait.WRITES not in exchange.consumer.traits or exchange.look(first).readonly:
         return exchange.rewrite(source)
     data = pattern(source.dtype, source.view.size, seed=1)
@@ -465,9 +464,9 @@ def _write_first(exchange: Exchange, source: Source, first: Any) -> bytes:
     cases=lambda env: every(env.pairs(), first=("kept", "dropped")),
 )
 def test_imports_apart(exchange: Exchange) -> None:
-    """The import of an array is that array, whatever array of the same shape and type was imported before it.
+    """A consumer must not confuse an array with one of the same shape and type that it imported before.
 
-    Libraries that keep wrappers for the next import must not take one for the other.
+    A library that caches wrappers could reuse the wrong one.
     """
     source = exchange.source()
     earlier = exchange.source(seed=1)
@@ -497,7 +496,7 @@ def _copying(env: Environment) -> Iterator[Pair]:
     cases=lambda env: every(_copying(env), layout=layouts("c-order", "columns", "stepped-permuted", *OFFSET)),
 )
 def test_copy_true(exchange: Exchange) -> None:
-    """``copy=True`` gives a copy with the same values: a later write of the producer does not reach it."""
+    """``copy=True`` must return a copy with the same values, which a later write of the producer must not change."""
     source = exchange.source()
     offer = exchange.offer(source)
     try:
@@ -513,8 +512,8 @@ def test_copy_true(exchange: Exchange) -> None:
     expect_copied(exchange, source, exchange.read(taken))
     view = exchange.look(taken)
     if source.start <= view.address < source.start + len(source.block):
-        told = f"element 0 at {view.address:#x}, the producer's at {source.address:#x}"
-        copy_is_shared(exchange, source, expected="an address outside of the producer's block", seen=told)
+        seen_at = f"element 0 at {view.address:#x}, the producer's at {source.address:#x}"
+        copy_is_shared(exchange, source, expected="an address outside of the producer's block", seen=seen_at)
     if Trait.IMMUTABLE not in exchange.producer.traits:
         exchange.rewrite(source)
         seen = exchange.read(taken)
@@ -532,7 +531,7 @@ def test_copy_true(exchange: Exchange) -> None:
     cases=lambda env: every(_copying(env), layout=layouts("c-order", "columns", "fortran", "stepped", *OFFSET)),
 )
 def test_copy_false(exchange: Exchange) -> None:
-    """``copy=False`` shares the producer's memory, and is refused where only a copy would do."""
+    """``copy=False`` must share the producer's memory, or raise an exception if only a copy is possible."""
     source = exchange.source()
     shares = exchange.look(exchange.take(source)).address == source.address
     offer = exchange.offer(source)
@@ -548,9 +547,9 @@ def test_copy_false(exchange: Exchange) -> None:
 def _judge_refused_copy(
     exchange: Exchange, source: Source, offer: DLPackOffer, error: Exception, *, shares: bool
 ) -> NoReturn:
-    """Refusing is what has to be done where a copy is needed, and is wrong for a plain array that can be shared.
+    """Fail if the refusal of ``copy=False`` is wrong: for a plain array that can be shared, or with a wrong exception.
 
-    Nobody has to take what describes another array, or to serve a call that the protocol forbids.
+    First check the request and the hand-over: a consumer may refuse a wrong description, and a producer a call that the protocol forbids.
     """
     exchange.check_context(error)
     exchange.expect_call(offer)
@@ -563,7 +562,7 @@ def _judge_refused_copy(
                 Code.SHARING_REFUSED,
                 clause,
                 role=role,
-                reason=f"the {role.value} refuses copy=False, though the array is shared without it",
+                reason=f"the {role.value} refuses copy=False, although the array is shared without it",
                 expected="the producer's memory",
                 seen=brief(error),
                 accused=ACCUSED[role],
@@ -584,12 +583,12 @@ def _judge_refused_copy(
 
 
 def _blamed(offer: DLPackOffer) -> tuple[Role, str]:
-    """Who refused, and the clause on ``copy`` for that side."""
+    """Return the side that refused, and the clause on ``copy`` for that side."""
     return (Role.CONSUMER, "DLP-44") if offer.raised is None else (Role.PRODUCER, "DLP-39")
 
 
 def _unknown_keyword(offer: DLPackOffer) -> bool:
-    """Whether the producer is too old for the keyword, and so nobody can ask it."""
+    """Return whether the producer raised ``TypeError``: it is too old to know the keyword."""
     return isinstance(offer.raised, TypeError)
 
 
@@ -600,7 +599,7 @@ def _unknown_keyword(offer: DLPackOffer) -> bool:
     cases=lambda env: every(env.exports(Protocol.DLPACK)),
 )
 def test_copy_false_elsewhere(exchange: Exchange) -> None:
-    """An export to another device without a copy is refused with BufferError: nothing but a copy gets there."""
+    """A producer must refuse ``copy=False`` for another device with ``BufferError``, because only a copy can be there."""
     source = exchange.source()
     elsewhere = (2, 0) if exchange.device is Device.HOST else (1, 0)
     offer = exchange.offer(source)
@@ -617,7 +616,7 @@ def test_copy_false_elsewhere(exchange: Exchange) -> None:
         Code.DEVICE_IGNORED if ignored else Code.COPY_MADE,
         "DLP-38" if ignored else "DLP-39",
         role=Role.PRODUCER,
-        reason="the producer exports to another device than it is asked for"
+        reason="the producer exports to a different device than requested"
         if ignored
         else "the producer copies although copy=False forbids it",
         expected="BufferError",
@@ -628,7 +627,7 @@ def test_copy_false_elsewhere(exchange: Exchange) -> None:
 def _judge_refused_device(exchange: Exchange, error: Exception, elsewhere: tuple[int, int]) -> NoReturn:
     exchange.check_context(error)
     if isinstance(error, TypeError):
-        raise Refused(f"{exchange.producer.name} does not take dl_device and copy: {brief(error)}") from error
+        raise Refused(f"{exchange.producer.name} does not know dl_device or copy: {brief(error)}") from error
     fail(
         Code.WRONG_EXCEPTION,
         "DLP-39",
@@ -651,10 +650,10 @@ def _judge_refused_device(exchange: Exchange, error: Exception, elsewhere: tuple
     cases=lambda env: every(env.pairs(), layout=layouts(*OFFSET), dtype=dtypes("float32", "complex128")),
 )
 def test_misaligned(exchange: Exchange) -> None:
-    """A packed array that is aligned to its elements and to nothing more arrives with its elements, and is shared or copied.
+    """A consumer must read the elements of a packed array that is aligned only to its element size.
 
-    The header asks for 256 bytes and says in the same breath not to rely on them, so by DLPack a consumer may copy it: which one
-    does is observed. By the array interface it is shared like any other.
+    The DLPack header asks for 256 bytes, but says that consumers should not rely on it. So a consumer may copy such an array over DLPack,
+    and the suite records that. Over the CUDA Array Interface it must share the memory.
     """
     source = exchange.source()
     taken = exchange.take(source)
@@ -666,7 +665,7 @@ def test_misaligned(exchange: Exchange) -> None:
 
 
 def _chains(env: Environment) -> Iterator[Draft]:
-    """The middle library is any but the two ends; the reference is in the middle of everybody, itself too."""
+    """Yield the chains. The middle library is any other than the two ends; the reference is in the middle of every pair, its own too."""
 
     def middles(pair: Pair) -> tuple[str, ...]:
         return tuple(
@@ -689,9 +688,9 @@ def _chains(env: Environment) -> Iterator[Draft]:
     cases=_chains,
 )
 def test_chain(exchange: Exchange) -> None:
-    """Through three libraries there is still one memory: what the first writes the last reads, and the reverse.
+    """A chain of three libraries must share one memory: each end must see the writes of the other.
 
-    Where one of them is immutable or gives a read-only array on, the addresses and the values that are there decide.
+    If a library has immutable arrays or passes on a read-only array, only the addresses and the existing values are compared.
     """
     source = exchange.source()
     middle = exchange.library(exchange.option(VIA))
@@ -715,14 +714,16 @@ def test_chain(exchange: Exchange) -> None:
 
 
 def _expect_same_memory(exchange: Exchange, source: Source, library: Adapter, taken: Any) -> None:
-    """This link of the chain is on the producer's memory. One that copies what it need not share ends the case."""
+    """Fail unless this link of the chain shares the producer's memory. A copy that the protocol allows ends the case as refused."""
     view = exchange.using(lambda: library.describe(taken), f"describing the import of {library.name}")
     if view.address != source.address and may_copy(exchange, source):
-        raise Refused(f"{library.name} copies what is not aligned to {ALIGNMENT} bytes or not row-major, as it may")
+        raise Refused(
+            f"{library.name} copies an array that is not aligned to {ALIGNMENT} bytes or not row-major, as the protocol allows"
+        )
     exchange.expect_address(source, view, exchange.reading() if exchange.protocol is Protocol.CAI else "")
 
 
-# -- the memory behind
+# -- the extent of the memory
 
 
 @invariant(
@@ -736,9 +737,9 @@ def _expect_same_memory(exchange: Exchange, source: Source, library: Adapter, ta
     ),
 )
 def test_memory_behind(exchange: Exchange) -> None:
-    """The memory that the consumer believes is behind an import holds every element and ends inside the producer's.
+    """The suite records whether the memory extent that a consumer computes for an import covers all elements inside the producer's block.
 
-    Neither protocol says how large the memory is; a consumer works it out from shape and strides, and some copies go by it.
+    Neither protocol states the size of the memory. A consumer computes it from shape and strides, and some copies use it.
     """
     source = exchange.source()
     taken = exchange.take(source)
@@ -753,7 +754,7 @@ def test_memory_behind(exchange: Exchange) -> None:
             exchange.reading(),
             role=Role.CONSUMER,
             level=Level.OBSERVED,
-            reason="the consumer is wrong about the memory behind the import",
+            reason="the consumer computes a wrong memory extent for the import",
             expected=f"bytes {first - source.start} to {end - source.start} of a block of {len(source.block)}, at least",
             seen=f"bytes {seen[0] - source.start} to {seen[1] - source.start}",
         )

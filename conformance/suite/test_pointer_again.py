@@ -1,4 +1,4 @@
-"""Family ``pointer``, for memory that is imported a second time, as another array."""
+"""Family ``pointer``: memory that a consumer imports a second time, as a different array."""
 
 from __future__ import annotations
 
@@ -20,7 +20,7 @@ from conformance.reference.exporter import Exporter
 
 @dataclass(frozen=True)
 class _Array:
-    """Another array in the same memory, beginning with the same element. ``given`` says what is special about it."""
+    """Another array in the same memory with the same first element. ``given`` describes it in words."""
 
     given: str
     dtype: str = "float32"
@@ -37,7 +37,7 @@ _ARRAYS = {
 
 
 def _arrays(pair: Pair) -> tuple[str, ...]:
-    """Return the arrays that the consumer can tell apart. No clause speaks of the read-only bit of a dictionary."""
+    """Return an axis: the arrays that the consumer can distinguish. No clause covers a consumer's use of a dictionary's read-only bit."""
     locks = pair.consumer.has(Trait.READONLY) and pair.protocol is Protocol.DLPACK
     return tuple(name for name in _ARRAYS if name != READONLY or locks)
 
@@ -55,9 +55,9 @@ def _drafts(env: Environment) -> Iterator[Draft]:
     cases=_drafts,
 )
 def test_same_memory(exchange: Exchange) -> None:
-    """Memory that is imported again as another array is that array: its element type, its shape and its access, not those of the first import.
+    """A consumer that imports the same memory again as a different array must use the new element type, shape and access.
 
-    A library that knows its imports by their address must not take one for the other.
+    A library that caches imports by address could return the first one.
     """
     source = exchange.source()
     before = exchange.take(source)
@@ -78,7 +78,7 @@ def test_same_memory(exchange: Exchange) -> None:
 
 
 def _again(source: Source, wanted: _Array) -> Source:
-    """The other array, which keeps the memory by itself."""
+    """Return the other array, which holds the memory by itself."""
     first: Exporter = source.array
     kind, form = dtype(wanted.dtype), packed(wanted.shape)
     made = type(first)(first.memory, first.block, kind, form, readonly=wanted.readonly)
@@ -87,6 +87,6 @@ def _again(source: Source, wanted: _Array) -> Source:
 
 def _writable() -> NoReturn:
     fail(
-        Code.READONLY_LOST, "DLP-09", role=Role.CONSUMER, reason="the consumer makes a writable array of memory that is now handed over as read-only",
+        Code.READONLY_LOST, "DLP-09", role=Role.CONSUMER, reason="the consumer imports memory as writable that is now handed over as read-only",
         expected="a read-only array", seen="a writable one", accused=Side.CONSUMER,
     )  # fmt: skip

@@ -1,4 +1,4 @@
-"""Family ``pointer``, for arrays as users make them: by a library's own calls, with its own strides and addresses."""
+"""Family ``pointer``: arrays that a library's own calls make, with its own strides and addresses."""
 
 from __future__ import annotations
 
@@ -31,9 +31,9 @@ def _made(pair: Pair) -> tuple[str, ...]:
     cases=lambda env: every(env.pairs(), made=_made),
 )
 def test_as_made(exchange: Exchange) -> None:
-    """An array as a user makes it arrives with its shape, its type and its elements, whatever its library chooses for address and strides.
+    """A consumer must import the shape, type and elements of an array that a producer's own call makes, with any address and strides.
 
-    Nothing is decided by the strides of an array without elements: a consumer that takes another one of the same shape has to take this one.
+    The strides of an array without elements have no effect. So a consumer that accepts another one of the same shape must accept this one.
     """
     making = named(exchange.producer.made, exchange.option("made"))
     source = _source(exchange, making)
@@ -52,13 +52,13 @@ def test_as_made(exchange: Exchange) -> None:
 
 
 def _source(exchange: Exchange, making: Making) -> Source:
-    """The producer's array, with the address and the strides that its library tells."""
+    """Return the producer's array, with the address and the strides that its library reports."""
     producer, kind = exchange.producer, exchange.dtype
     try:
         array: Any = producer.make(making, exchange.device)
     except Exception as error:
         exchange.check_context(error)
-        raise Refused(f"this {producer.name} makes no such array: {brief(error)}") from error
+        raise Refused(f"this version of {producer.name} cannot make such an array: {brief(error)}") from error
     view = producer.describe(array)
     values = struct.pack(f"={len(making.numbers)}f", *making.numbers)
     strides = tuple(stride // kind.itemsize for stride in view.strides)
@@ -67,7 +67,7 @@ def _source(exchange: Exchange, making: Making) -> Source:
 
 
 def _gives(exchange: Exchange, source: Source) -> bool:
-    """Whether the producer exports the array at all: the promise is the consumer's."""
+    """Return whether the producer exports the array at all, because the clause binds only the consumer."""
     try:
         exchange.producer.exporter(source.array, Protocol.DLPACK).__dlpack__()
     except Exception as error:
@@ -77,7 +77,7 @@ def _gives(exchange: Exchange, source: Source) -> bool:
 
 
 def _takes_nothing(exchange: Exchange, shape: tuple[int, ...]) -> bool:
-    """The control: whether the consumer takes an array of the reference of this shape, with packed strides."""
+    """Run a control: return whether the consumer accepts an array of the reference with this shape and packed strides."""
     reference = exchange.library(REFERENCE)
     with exchange.control("an array without elements"):
         array = reference.array(exchange.dtype, shape, b"", exchange.device)

@@ -1,4 +1,4 @@
-"""Family ``readonly``: what must not be written says so, and who is told does not write."""
+"""Family ``readonly``: the read-only bit, which a producer must set and a consumer must respect."""
 
 from __future__ import annotations
 
@@ -19,12 +19,12 @@ from conformance.protocols.dlpack import DLFlags, Tensor
 
 
 def _locks(library: Library) -> bool:
-    """Whether the library can have an array that must not be written."""
+    """Return whether the library has read-only arrays."""
     return library.has(Trait.READONLY) or library.has(Trait.IMMUTABLE)
 
 
 def _read_only(exchange: Exchange) -> Source:
-    """The producer's array, made read-only where not all of its arrays are; after an export, if the case says so."""
+    """Return a read-only array of the producer, made so after a first export if the case says so."""
     source = exchange.source()
     if exchange.option("after", "") == _AFTER_EXPORT:
         _exported(exchange, source)
@@ -33,13 +33,13 @@ def _read_only(exchange: Exchange) -> Source:
     return source
 
 
-# -- what producers say
+# -- producers
 
 _AFTER_EXPORT = "export"
 
 
 def _exported(exchange: Exchange, source: Source) -> None:
-    """An export that is dropped at once."""
+    """Export the array and drop the export at once."""
     if exchange.protocol is Protocol.CAI:
         exchange.dictionary_of(source)
     else:
@@ -47,7 +47,7 @@ def _exported(exchange: Exchange, source: Source) -> None:
 
 
 def _locking(env: Environment) -> Iterator[Draft]:
-    """Arrays that are read-only from the start, and arrays that become so between two exports."""
+    """Yield cases of arrays that are read-only from the start, and of arrays that become read-only between two exports."""
     able = [pair for pair in env.exports() if _locks(pair.producer)]
     yield from every(able, layout=layouts("c-order", "inner"))
     yield from every((pair for pair in able if not pair.producer.has(Trait.IMMUTABLE)), after=(_AFTER_EXPORT,))
@@ -62,9 +62,9 @@ def _locking(env: Environment) -> Iterator[Draft]:
     cases=_locking,
 )
 def test_export(exchange: Exchange) -> None:
-    """An array that must not be written is exported with the read-only bit set, also if it could be written when it was exported before.
+    """A producer should export a read-only array with the read-only bit set, also if it was writable at an earlier export.
 
-    A producer that makes legacy capsules only cannot say it; that is noted. It may refuse as well.
+    A producer with only legacy capsules has no such bit, which the suite records. A producer may also refuse the export.
     """
     source = _read_only(exchange)
     if exchange.protocol is Protocol.CAI:
@@ -86,7 +86,7 @@ def _not_said(clause: str, *, expected: str, seen: str) -> None:
         Code.READONLY_LOST,
         clause,
         role=Role.PRODUCER,
-        reason="the producer exports an array that must not be written, and does not say so",
+        reason="the producer exports a read-only array without the read-only bit",
         expected=expected,
         seen=seen,
     )
@@ -97,11 +97,11 @@ def _flagged(tensor: Tensor) -> bool:
 
 
 def _published_bit(described: Any) -> bool:
-    """The read-only bit of a dictionary; undecided if it has none."""
+    """Return the read-only bit of a dictionary; raise ``Inconclusive`` if it has none."""
     try:
         return bool(described["data"][1])
     except Exception as error:
-        raise Inconclusive(f"the dictionary has no read-only bit to judge: {brief(error)}") from error
+        raise Inconclusive(f"the dictionary has no readable read-only bit: {brief(error)}") from error
 
 
 @invariant(
@@ -113,9 +113,9 @@ def _published_bit(described: Any) -> bool:
     cases=lambda env: every(p for p in env.exports(Protocol.DLPACK) if _locks(p.producer)),
 )
 def test_legacy_export(exchange: Exchange) -> None:
-    """A consumer that asks for no version gets no writable view of what must not be written: the refusal is a BufferError.
+    """A producer that refuses to export a read-only array to a request without a version should raise ``BufferError``.
 
-    A legacy capsule cannot say that an array is read-only. The documents leave open whether it may be made; it is noted.
+    A legacy capsule has no read-only bit. No document says whether a producer may export one for such an array, so the suite records it.
     """
     source = _read_only(exchange)
     for keywords in ({}, {"copy": False}):
@@ -123,7 +123,7 @@ def test_legacy_export(exchange: Exchange) -> None:
 
 
 def _expect_refused_well(exchange: Exchange, source: Source, keywords: dict[str, Any]) -> None:
-    """Expect a ``BufferError``; a producer of an older edition may not know a keyword."""
+    """Fail unless the producer refuses with ``BufferError``. A producer of an older edition of the standard may not know a keyword."""
     offer = exchange.offer(source)
     try:
         with exchange.step(Doing.EXPORT, Role.PRODUCER):
@@ -157,14 +157,14 @@ def _expect_refused_well(exchange: Exchange, source: Source, keywords: dict[str,
     ),
 )
 def test_writable_export(exchange: Exchange) -> None:
-    """A writable array is exported as writable."""
+    """A producer should export a writable array without the read-only bit."""
     source = exchange.source()
     if exchange.protocol is Protocol.CAI:
         clause, said = "CAI-08", _published_bit(exchange.dictionary_of(source))
     else:
         tensor = exchange.decode(exchange.newest_capsule(source))
         if tensor.flags is None:
-            raise Refused(f"{exchange.producer.name} makes no versioned capsule")
+            raise Refused(f"{exchange.producer.name} exports no versioned capsule")
         clause, said = "DLP-07", _flagged(tensor)
     if said:
         _invented_by_producer(clause)
@@ -182,7 +182,7 @@ def _invented_by_producer(clause: str) -> NoReturn:
     )
 
 
-# -- what consumers make of it
+# -- consumers
 
 
 @invariant(
@@ -193,7 +193,7 @@ def _invented_by_producer(clause: str) -> NoReturn:
     cases=lambda env: every(env.imports(Protocol.DLPACK)),
 )
 def test_accepted(exchange: Exchange) -> None:
-    """A read-only capsule is accepted, also by a library that has no read-only arrays."""
+    """A consumer should accept a read-only capsule, even if it has no read-only arrays."""
     exchange.take(exchange.source(), promised="")
     offer = exchange.offer(exchange.crafted(readonly=True))
     try:
@@ -206,13 +206,13 @@ def test_accepted(exchange: Exchange) -> None:
             "DLP-09",
             role=Role.CONSUMER,
             reason="the consumer refuses a read-only capsule",
-            expected="the array, read-only or with the bit ignored",
+            expected="the array, as read-only or with the bit ignored",
             seen=refusal,
         )
 
 
 def _told_by_reference(env: Environment) -> Iterator[Pair]:
-    """The reference with every consumer, over every protocol that the consumer reads by itself."""
+    """Yield the reference with every consumer, over every protocol that the consumer itself reads."""
     yield from env.imports(Protocol.DLPACK)
     yield from env.dictionaries()
 
@@ -226,9 +226,9 @@ def _told_by_reference(env: Environment) -> Iterator[Pair]:
     cases=lambda env: every(p for p in _told_by_reference(env) if p.consumer.has(Trait.READONLY)),
 )
 def test_import(exchange: Exchange) -> None:
-    """A library that has read-only arrays makes one of what was given as read-only.
+    """A consumer that has read-only arrays should import a read-only array as one.
 
-    The array interface says nothing of what a consumer does with the bit, so there it is only observed.
+    The CUDA Array Interface does not say how a consumer uses the bit, so the suite only records it there.
     """
     taken = exchange.take(exchange.crafted(readonly=True), promised="")
     if not exchange.look(taken).readonly:
@@ -247,7 +247,7 @@ def _dropped(exchange: Exchange) -> NoReturn:
 
 
 def _duty_to_lock(protocol: Protocol) -> str:
-    """What is said of a consumer that gets a read-only array; nothing is by the array interface."""
+    """Return the clause for a consumer of a read-only array. The CUDA Array Interface has none, only the gap G2."""
     return "DLP-09" if protocol is Protocol.DLPACK else "G2"
 
 
@@ -263,15 +263,15 @@ def _duty_to_lock(protocol: Protocol) -> str:
     ),
 )
 def test_writable_import(exchange: Exchange) -> None:
-    """A writable array stays writable on the other side, wherever the exchange can say so.
+    """A consumer should import a writable array as writable, if the capsule or dictionary has a read-only bit.
 
-    The array interface says nothing of what a consumer does with the bit, so there it is only observed.
+    The CUDA Array Interface does not say how a consumer uses the bit, so the suite only records it there.
     """
     source = exchange.source()
     offer = exchange.offer(source)
     taken = exchange.take(offer, promised="")
     if isinstance(offer, DLPackOffer) and not _was_versioned(exchange, source, offer):
-        raise Refused("the exchange was by a legacy capsule, which cannot say that an array is writable")
+        raise Refused("the exchange used a legacy capsule, which has no read-only bit")
     if exchange.look(taken).readonly:
         by_dlpack = exchange.protocol is Protocol.DLPACK
         if exchange.handed is not None and exchange.handed.readonly:
@@ -281,7 +281,7 @@ def test_writable_import(exchange: Exchange) -> None:
             "DLP-58" if by_dlpack else "G2",
             role=Role.CONSUMER,
             level=Level.SHOULD,
-            reason="the consumer makes a read-only array of a writable one",
+            reason="the consumer imports a writable array as read-only",
             expected="a writable array",
             seen="a read-only one",
             accused=exchange.reader_at_fault(),
@@ -289,7 +289,7 @@ def test_writable_import(exchange: Exchange) -> None:
 
 
 def _was_versioned(exchange: Exchange, source: Source, offer: DLPackOffer) -> bool:
-    """Whether the consumer asked for a versioned capsule, and the producer makes them."""
+    """Return whether the consumer requested a versioned capsule and the producer exports them."""
     asked = bool(offer.calls) and (offer.calls[-1][1].get("max_version") or (0, 0))[0] >= 1
     return asked and exchange.decode(exchange.newest_capsule(source)).flags is not None
 
@@ -302,9 +302,9 @@ def _was_versioned(exchange: Exchange, source: Source, offer: DLPackOffer) -> bo
     cases=lambda env: every(p for p in env.imports(Protocol.DLPACK) if p.consumer.has(Trait.READONLY)),
 )
 def test_legacy_import(exchange: Exchange) -> None:
-    """What comes in a legacy capsule is writable.
+    """The suite records whether a consumer imports a legacy capsule as writable.
 
-    Such a capsule does not say. NumPy documents that it plays safe; who does is noted.
+    Such a capsule has no read-only bit. NumPy documents that it imports the array as read-only for safety.
     """
     taken = exchange.take(exchange.crafted(newest=None), promised="")
     if exchange.look(taken).readonly:
@@ -312,13 +312,13 @@ def test_legacy_import(exchange: Exchange) -> None:
             Code.READONLY_INVENTED,
             "G2",
             role=Role.CONSUMER,
-            reason="the consumer makes a read-only array of a legacy capsule",
+            reason="the consumer imports a legacy capsule as read-only",
             expected="a writable array",
             seen="a read-only one",
         )
 
 
-# -- what happens to the elements
+# -- writes
 
 
 @invariant(
@@ -337,13 +337,13 @@ def test_legacy_import(exchange: Exchange) -> None:
     ),
 )
 def test_write(exchange: Exchange) -> None:
-    """A write through the consumer does not change an array that must not be written: it fails, or stays in a copy.
+    """A consumer should not change a read-only array by a write. The write should raise an exception or change a copy.
 
-    Over DLPack, a library without read-only arrays may leave that to its user, and nobody can heed what the producer did
-    not say; the array interface leaves it open. Such a write is noted.
+    A consumer without read-only arrays may leave this to the user, and the CUDA Array Interface does not cover it. If the producer does not
+    set the bit, the consumer cannot know. The suite only records such writes.
     """
     source = _read_only(exchange)
-    told = _is_said(exchange, source)
+    said = _is_said(exchange, source)
     taken = exchange.take(source, promised="")
     try:
         with exchange.step(Doing.USE, Role.CONSUMER):
@@ -352,19 +352,19 @@ def test_write(exchange: Exchange) -> None:
         exchange.check_context(error)
     if exchange.peek(source.address, len(source.block)) == source.block:
         return
-    bound = told and Trait.READONLY in exchange.consumer.traits
+    bound = said and Trait.READONLY in exchange.consumer.traits
     fail(
         Code.READONLY_WRITTEN,
         _duty_to_lock(exchange.protocol) if bound else "G2",
         role=Role.CONSUMER,
-        reason="the consumer writes an array that must not be written",
-        expected="an exception, or a copy that is written instead",
-        seen=f"the producer's elements changed{'' if told else ', and the producer had not called them read-only'}",
+        reason="the consumer writes to a read-only array",
+        expected="an exception, or a write to a copy",
+        seen=f"the producer's elements changed{'' if said else ', and the producer had not set the read-only bit'}",
     )
 
 
 def _is_said(exchange: Exchange, source: Source) -> bool:
-    """Whether the producer says that the array is read-only."""
+    """Return whether the producer sets the read-only bit."""
     try:
         if exchange.protocol is Protocol.CAI:
             return _published_bit(exchange.dictionary_of(source))
@@ -374,7 +374,7 @@ def _is_said(exchange: Exchange, source: Source) -> bool:
 
 
 def _onward(pair: Pair) -> tuple[str, ...]:
-    """By which protocols the consumer can pass on what it took."""
+    """Return an axis: the protocols by which the consumer can export its import again."""
     return tuple(protocol.value for protocol in pair.target.exports)
 
 
@@ -387,10 +387,10 @@ def _onward(pair: Pair) -> tuple[str, ...]:
     cases=lambda env: every(_told_by_reference(env), onward=_onward),
 )
 def test_re_export(exchange: Exchange) -> None:
-    """What was taken as read-only is passed on as read-only, or not at all: no detour makes it writable.
+    """A library should export a read-only import again as read-only, or refuse.
 
-    A copy may be writable. A library without read-only arrays may ignore a capsule's bit, and the array interface says nothing of what
-    a consumer does with it; that it is lost is noted then.
+    A copy may be writable. A library without read-only arrays may ignore the bit of a capsule, and the CUDA Array Interface does not say
+    how a consumer uses it. In these cases the suite only records the loss of the bit.
     """
     source = exchange.crafted(readonly=True)
     taken = exchange.take(source, promised="")
@@ -405,14 +405,14 @@ def test_re_export(exchange: Exchange) -> None:
         Code.READONLY_PASSED_ON,
         _duty_to_lock(exchange.protocol) if knows and versioned else "G2",
         role=Role.CONSUMER,
-        reason="the consumer passes on as writable what it takes as read-only",
+        reason="the consumer exports a read-only import again as writable",
         expected="the read-only bit, a refusal, or a copy",
         seen="the same memory in a legacy capsule" if not versioned else "the same memory without the bit",
     )
 
 
 def _passed_on(exchange: Exchange, taken: Any, onward: Protocol) -> tuple[int, bool, bool]:
-    """Address and read-only bit of the consumer's own export, and whether it has a place for the bit."""
+    """Return the address and the read-only bit of the consumer's own export, and whether its format has such a bit."""
     if onward is Protocol.CAI:
         described = exchange.dictionary_of(taken, giver=exchange.consumer)
         return described["data"][0], _published_bit(described), True

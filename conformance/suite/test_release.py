@@ -1,6 +1,7 @@
-"""Family ``release``: what a library's release notes promise from a version on, judged by the version that is here.
+"""Family ``release``: promises of a library's release notes, which hold from a version on.
 
-``conformance/checks/expectations.py`` has the changes. A library of an older release has no case; the reference shows that a fault would be seen.
+``conformance/checks/expectations.py`` lists the changes. An older release of a library has no case. The reference has every change, so
+that the faults of the reference test the invariant.
 """
 
 from __future__ import annotations
@@ -22,7 +23,7 @@ from conformance.protocols.clauses import Level, Role
 
 
 def has(library: Library, change: Change) -> bool:
-    """Whether a change is one of this library's, in its version or an older one; the reference has every change."""
+    """Return whether this version of the library has the change; the reference has every change."""
     is_its = expectation(change).library == library.name and holds(change, library.versions)
     return library.name == REFERENCE or is_its
 
@@ -33,7 +34,7 @@ def _of(env: Environment, change: Change) -> Iterator[Pair]:
 
 @dataclass(frozen=True)
 class _Unsupported:
-    """What no library supports, in words: fields of a capsule, and the layout of its array."""
+    """An array that no library supports: a description, the changed fields of its capsule, and its layout."""
 
     given: str
     override: dict[str, Any]
@@ -56,10 +57,10 @@ _UNSUPPORTED = {
     cases=lambda env: every(_of(env, Change.BUFFER_ERROR), what=tuple(_UNSUPPORTED)),
 )
 def test_buffer_error(exchange: Exchange) -> None:
-    """A device, an element type or a rank that is not supported is refused with ``BufferError``.
+    """A consumer must refuse an unsupported device, element type or rank with ``BufferError``.
 
-    NumPy promises it from 2.5 on; earlier releases raise ``RuntimeError``, which is a matter of recommendations. That such an array is taken
-    is another invariant's matter.
+    NumPy promises this from version 2.5 on. Earlier releases raise ``RuntimeError``, which other invariants report as a deviation. Other
+    invariants also check whether a consumer accepts such an array.
     """
     unsupported = _UNSUPPORTED[exchange.option("what")]
     exchange.take(exchange.source())

@@ -1,4 +1,4 @@
-"""Family ``style``: styles of calling that exist in the wild. Versions of a library drop and add them, so each is recorded."""
+"""Family ``style``: older and library-specific ways to call an import or export. Libraries add and drop them, so the suite records each."""
 
 from __future__ import annotations
 
@@ -46,9 +46,9 @@ def _layouts(pair: Pair) -> tuple[str, ...]:
     cases=lambda env: every(env.imports(Protocol.DLPACK), style=_capsule_styles),
 )
 def test_bare_capsule(exchange: Exchange) -> None:
-    """A function that imports DLPack takes a bare capsule, as older code gives it.
+    """The suite records whether a function that imports DLPack accepts a bare capsule, which older code passes.
 
-    No document demands it: the standard gives an object to ``from_dlpack``.
+    No document requires it: the standard passes an object to ``from_dlpack``.
     """
     style = named(exchange.consumer.styles, exchange.option("style"))
     source = exchange.source()
@@ -65,9 +65,9 @@ def test_bare_capsule(exchange: Exchange) -> None:
     ),
 )
 def test_constructor(exchange: Exchange) -> None:
-    """A constructor that is asked not to copy, or allowed to share, shares the memory of an object that is handed over as it is.
+    """The suite records whether a constructor with ``copy=False`` or a similar option shares the memory of an object passed directly.
 
-    Which objects a constructor can share, and whether it raises or copies if it cannot, differs from version to version.
+    The result depends on the version of the library: it may share, copy or raise an exception.
     """
     style = named(exchange.consumer.styles, exchange.option("style"))
     source = exchange.source()
@@ -76,21 +76,21 @@ def test_constructor(exchange: Exchange) -> None:
 
 
 def _judge(exchange: Exchange, style: Style, source: Source, take: Callable[[], Any]) -> None:
-    """Record what comes of a call; a refusal, a copy and other elements are observed."""
+    """Record the result of a call: a refusal, a copy or other elements are observed failures."""
     result = got(exchange, take)
-    told = gives(result, memory_of(source), exchange.device)
-    exchange.notes[NOTE] = told.value if result.view is not None else f"{told.value}: {type(result.error).__name__}"
+    given = gives(result, memory_of(source), exchange.device)
+    exchange.notes[NOTE] = given.value if result.view is not None else f"{given.value}: {type(result.error).__name__}"
     cited = "DLP-44" if exchange.case.invariant == "style.constructor" else "DLP-58"
     if result.view is None:
         fail(
-            Code.STYLE_REFUSED, cited, role=Role.CONSUMER, level=Level.OBSERVED, reason=f"{style.name} refuses",
+            Code.STYLE_REFUSED, cited, role=Role.CONSUMER, level=Level.OBSERVED, reason=f"{style.name} refuses the array",
             expected=f"{Gives.SHARES.value} the memory", seen=brief(result.error), given=style.name,
         )  # fmt: skip
-    if told is not Gives.SHARES or result.values != source.values:
+    if given is not Gives.SHARES or result.values != source.values:
         fail(
             Code.STYLE_DIFFERS, cited, role=Role.CONSUMER, level=Level.OBSERVED,
-            reason=f"{style.name} gives something else than the memory with its elements",
-            expected=f"{Gives.SHARES.value} the memory", seen=f"{told.value}; {result}", given=style.name,
+            reason=f"{style.name} returns other memory or other elements",
+            expected=f"{Gives.SHARES.value} the memory", seen=f"{given.value}; {result}", given=style.name,
         )  # fmt: skip
 
 
@@ -102,9 +102,9 @@ def _judge(exchange: Exchange, style: Style, source: Source, take: Callable[[], 
     cases=lambda env: every(env.exports(Protocol.DLPACK), style=_own_styles),
 )
 def test_to_capsule(exchange: Exchange) -> None:
-    """A function that makes a bare capsule of an array, usually called ``to_dlpack``, is there and gives a capsule of the array.
+    """The suite records whether a library has a function that returns a bare capsule of an array, usually named ``to_dlpack``.
 
-    No document demands such a function.
+    No document requires such a function.
     """
     style = named(exchange.producer.styles, exchange.option("style"))
     source = exchange.source()
@@ -114,16 +114,16 @@ def test_to_capsule(exchange: Exchange) -> None:
     except Exception as error:
         exchange.check_context(error)
         exchange.notes[NOTE] = f"{Gives.REFUSES.value}: {type(error).__name__}"
-        told = brief(error)
+        seen = brief(error)
     else:
         exchange.notes[NOTE] = capsule.name(given).decode() if capsule.is_capsule(given) else type(given).__name__
         if not capsule.is_capsule(given):
-            told = f"a {type(given).__name__}"
+            seen = f"a {type(given).__name__}"
         elif exchange.decode(given).element0 == source.address:
             return
         else:
-            told = f"a capsule of other memory than {source.address:#x}"
+            seen = f"a capsule of other memory than {source.address:#x}"
     fail(
-        Code.STYLE_REFUSED, "DLP-01", role=Role.PRODUCER, level=Level.OBSERVED, reason=f"{style.name} gives no capsule of the array",
-        expected="a capsule", seen=told, given=style.name,
+        Code.STYLE_REFUSED, "DLP-01", role=Role.PRODUCER, level=Level.OBSERVED, reason=f"{style.name} returns no capsule of the array",
+        expected="a capsule", seen=seen, given=style.name,
     )  # fmt: skip

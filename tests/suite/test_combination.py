@@ -193,7 +193,7 @@ def test_a_consumer_that_copies_where_it_may_is_not_accused(of_copying: list[Res
 
 def test_a_copy_without_a_request_is_noted(of_copying: list[Result]) -> None:
     """Beside the result."""
-    assert any("leaves open" in result.attachments.get("copy", "") for result in of_copying)
+    assert any("protocol allows" in result.attachments.get("copy", "") for result in of_copying)
 
 
 class CopiesAll(Importer):
@@ -405,7 +405,7 @@ def test_a_view_of_a_read_only_import_is_read_only() -> None:
     """Else the memory is written through it."""
     result = run(all_faults()["combination.PartsCanBeWritten"], access="readonly")
     assert (result.code, result.level, result.reason) == (
-        Code.READONLY_LOST.value, Level.SHOULD, "a view of a read-only import can be written",
+        Code.READONLY_LOST.value, Level.SHOULD, "a view of a read-only import is writable",
     )  # fmt: skip
 
 

@@ -61,7 +61,7 @@ def test_where_nothing_counts_the_heap_the_case_is_not_run(monkeypatch: pytest.M
     result = run(Fault("flawless", "none", ()), ("by", "own"))
     assert (result.outcome, result.reason) == (
         Outcome.INCONCLUSIVE,
-        "not run: the bytes in use of the C heap cannot be counted here",
+        "not run: the suite cannot count the bytes in use of the C heap here",
     )
     assert run(faults.all_faults()["lifetime.CopiesKept"], ("by", "copy")).code == Code.MEMORY_LEAKED.value
 

@@ -30,8 +30,8 @@ from conformance.suite import test_combination
 from .conftest import broken
 
 RISKY = "layout.null-strides"
-DEADLY = "not made, because it ends the process with a plain array"
-UNTRIED = "not made, because some libraries end the process there, and no fork can try it first"
+DEADLY = "not made, because it crashes the process with a plain array"
+UNTRIED = "not made, because some libraries crash the process there, and the suite cannot try it in a fork first"
 
 
 def run(adapter: ReferenceAdapter, ours: ReferenceAdapter | None = None, **levels: str) -> Result:
