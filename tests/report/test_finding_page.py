@@ -65,7 +65,7 @@ def test_its_head_says_what_it_is_about() -> None:
     assert table(sections(written(CRASHES, known=None))[""]) == {
         "Library": "PyTorch (torch 2.11.0)",
         "On": "Python 3.12.1",
-        "Verdict": "violates: a library breaks a promise",
+        "Verdict": "violates: a library breaks a must",
         "Found by": f"cuda-interop-conformance {conformance.__version__}, finding `{only(CRASHES).id}`",
     }
 

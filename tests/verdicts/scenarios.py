@@ -466,7 +466,7 @@ SCENARIOS = {
         run({"one": {A: "c", CRASHES: "x"}}),
         Exit.NOT_TESTED,
         (Kind.NOT_TESTED,),
-        "built to end with crash and ended with pass",
+        "the canary's expected outcome is crash, its actual outcome is pass",
     ),
     "canaries that end as they were built to": Scenario(
         run({"one": {A: "c", CRASHES: "x", PASSES: "c"}}), run({"one": {A: "c"}}), Exit.OK
@@ -524,7 +524,7 @@ SCENARIOS = {
         None,
         Exit.NOT_TESTED,
         (Kind.NOT_TESTED,),
-        "only the reference was tested, with itself, so nothing is known of any library",
+        "only the reference was tested, with itself: no library was tested",
     ),
     "a library that could not be used before either": Scenario(
         run({"one": {A: "c"}}, absent={"cupy": "ImportError: libc"}, holds={"cupy": "cupy"}),

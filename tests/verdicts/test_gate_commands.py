@@ -102,7 +102,7 @@ def test_a_run_file_of_an_older_suite_is_one_sentence(conformance: Command, file
     (files / "old.json").write_text(json.dumps(older))
     told = (
         "conformance: old.json was written by an older version of this suite (conformance-run/1, not conformance-run/2); "
-        "run its cells again, and make it anew with `merge`"
+        "run its cells again, then write it again with `merge`"
     )
     for arguments in (
         ("gate", "--run", "old.json"),
@@ -187,12 +187,12 @@ def test_what_cannot_be_done_is_a_sentence(
         (("--json", "bad.json"), "--json: bad.json is what --baseline names"),
         (("--json", "waivers.yaml"), "--json: waivers.yaml is what --waivers names"),
         (("--json", "a.whl", "--candidate", "torch=a.whl", "--candidate", "torch=good.json"), "--json: a.whl is what --candidate names"),
-        (("--json", "h.jsonl", "--history", "h.jsonl"), "--json: h.jsonl is what --history names"),
-        (("--json", "n.jsonl", "--history", "./n.jsonl"), "--json: n.jsonl is what --history names"),
+        (("--json", "h.jsonl", "--history", "h.jsonl"), "--json: h.jsonl is also the file of --history"),
+        (("--json", "n.jsonl", "--history", "./n.jsonl"), "--json: n.jsonl is also the file of --history"),
         (("--history", "good.json"), "--history: good.json is what --run names"),
         (("--history", "/dev/stdout"), "--history: /dev/stdout is not a regular file"),
-        (("--history", "other.json"), "--history: other.json is no history of runs"),
-        (("--history", "a.whl"), "--history: a.whl is no history of runs"),
+        (("--history", "other.json"), "--history: other.json is not a history file; refusing to append"),
+        (("--history", "a.whl"), "--history: a.whl is not a history file; refusing to append"),
         (("--run", "ran", "--json", "ran/one/results.jsonl"), "--json: ran/one/results.jsonl is what --run names"),
         (("--run", "ran", "--history", "ran/run.json"), "--history: ran/run.json is what --run names"),
     ],
@@ -234,7 +234,7 @@ def test_a_run_is_not_merged_into_a_part_of_itself(conformance: Command, files: 
     (files / "linked").symlink_to("ran")
     before = {path: path.read_bytes() for path in files.rglob("*") if path.is_file()}
     done = conformance("merge", "good.json" if "json" in out.partition("/")[0] else "ran", "--out", out)
-    assert (done.code, "is what RUN names" in done.stderr or "is a part of what" in done.stderr, done.stdout) == (
+    assert (done.code, "is what RUN names" in done.stderr or "is inside the run named by" in done.stderr, done.stdout) == (
         Exit.USAGE, True, "",
     ), done.stderr  # fmt: skip
     assert {path: path.read_bytes() for path in files.rglob("*") if path.is_file()} == before
@@ -261,7 +261,7 @@ def test_a_run_file_that_was_changed_is_a_finding(conformance: Command, files: P
         (files / f"{name}.json").write_text((files / f"{name}.json").read_text().replace('"smoke"', '"other"'))
     done = conformance("gate", "--run", "good.json", "--baseline", "bad.json", "--history", "h.jsonl")
     assert done.code == Exit.INTEGRITY
-    assert done.stdout.count("its digest does not fit") == 2
+    assert done.stdout.count("its digest does not match") == 2
     assert not (files / "h.jsonl").exists()
 
 
@@ -342,10 +342,10 @@ def test_results_are_compared_with_what_they_were_when_their_cell_ended(conforma
         done = conformance("gate", "--run", altered, "--baseline", "before")
         assert (done.code, "its results.jsonl is another now" in done.stdout) == (Exit.INTEGRITY, True)
         done = conformance("gate", "--run", "before", "--baseline", altered)
-        assert (done.code, "is not what it was when the cell ended, in one" in done.stdout) == (Exit.INTEGRITY, True)
+        assert (done.code, "changed after the cell ended, in one" in done.stdout) == (Exit.INTEGRITY, True)
         for command in ("merge", altered), ("publish", "--run", altered), ("waivers", "--propose", "--run", altered):
             done = conformance(*command)
-            assert (done.code, "is not what it was when the cell ended, in one" in done.stderr) == (Exit.USAGE, True)
+            assert (done.code, "changed after the cell ended, in one" in done.stderr) == (Exit.USAGE, True)
 
 
 def test_by_what_is_not_as_it_was_written_nothing_is_judged(conformance: Command, files: Path) -> None:
@@ -356,7 +356,7 @@ def test_by_what_is_not_as_it_was_written_nothing_is_judged(conformance: Command
         done = conformance("gate", *options, "--json", "gate.json")
         assert done.code == Exit.INTEGRITY
         (only,) = json.loads((files / "gate.json").read_text())["remarks"]
-        assert "good.json is not as it was written" in only["sentence"]
+        assert "good.json was changed or damaged" in only["sentence"]
 
 
 def test_a_changed_lock_makes_results_stale(conformance: Command, folder: Path) -> None:
