@@ -112,7 +112,7 @@ def test_findings_are_the_start_page(opened: Opened) -> None:
     told = page.text("main")
     for part in (
         "CV-CUDA ends the process while it imports NULL strides.",
-        "the process died",
+        "the process crashed",
         "2 cases in 2 cells · with CuPy · CUDA Array Interface on cuda · seen in 2.10.0, 2.11.0",
         HANDOVER_ID,
         "1 deviation",
@@ -124,7 +124,7 @@ def test_findings_are_the_start_page(opened: Opened) -> None:
 def test_robustness_has_a_sign_of_its_own(opened: Opened) -> None:
     """Another one than a broken promise, with its entry in the legend."""
     page = opened(Subject(SMALL), at("findings", accused="cupy"))
-    assert page.text(".finding .sign").splitlines() == ["! robustness", "the process died", "new"]
+    assert page.text(".finding .sign").splitlines() == ["! robustness", "the process crashed", "new"]
     assert page.count(".finding .state-v") == 0
     assert "! robustness" in opened(Subject(SMALL), at("matrix")).text(".legend")
 
@@ -183,7 +183,7 @@ def test_nothing_is_demanded_on_forbidden_input(opened: Opened) -> None:
     """And the process that died is told all the same."""
     told = opened(Subject(SMALL), f"#/finding/{RANK_ID}").text(DETAIL)
     assert "No clause demands anything: the protocol forbids the input." in told
-    assert "the process died" in told
+    assert "the process crashed" in told
 
 
 def test_a_folded_deviation_opens_by_its_fragment(opened: Opened) -> None:

@@ -105,7 +105,7 @@ def test_a_finding_is_told_once_with_its_evidence() -> None:
 def test_the_process_that_died_is_told_loudly() -> None:
     """With the last words and the frame of the library; on input that the protocol forbids nothing is demanded."""
     text = " ".join(shown(Subject(SMALL)).split())
-    assert "! CuPy ends the process while it imports a negative rank. the process died; new" in text
+    assert "! CuPy ends the process while it imports a negative rank. the process crashed; new" in text
     assert "No clause demands anything: the protocol forbids the input." in text
     assert "Last words: terminate called after throwing" in text
     assert "Innermost frame of a library: libnvcv_types.so.0: nvcv::Tensor::Tensor" in text
@@ -201,7 +201,7 @@ def test_markdown_has_findings_holes_and_cases() -> None:
     parts = ("# 2 findings in 2 libraries", "Not tested: this run", "### CV-CUDA", "### PyTorch", "### CuPy", "## Cells and libraries", "## Cases by verdict", "## Not decided", "## Lost")  # fmt: skip
     places = [text.index(told) for told in parts]
     assert places == sorted(places)
-    for told in ("**the process died**; new", "seen in 2&#46;10&#46;0, 2&#46;11&#46;0", "Demanded: CAI-18", "<https://nvidia.github.io/numba-cuda/", "torch&#47;consumer&#47;not-ordered&#47;cai"):  # fmt: skip
+    for told in ("**the process crashed**; new", "seen in 2&#46;10&#46;0, 2&#46;11&#46;0", "Demanded: CAI-18", "<https://nvidia.github.io/numba-cuda/", "torch&#47;consumer&#47;not-ordered&#47;cai"):  # fmt: skip
         assert told in text
 
 
@@ -315,7 +315,7 @@ def test_robustness_is_skipped_and_says_that_the_process_died(tmp_path: Path) ->
     """No promise is broken by a failure on input that the protocol forbids."""
     ((classname, element),) = cases(written(Subject(SMALL), tmp_path), RANK)
     assert (classname, element.tag, element.get("type")) == ("cupy.layout", "skipped", "crash")
-    assert element.get("message", "").startswith("robustness, the process died: CuPy ends the process")
+    assert element.get("message", "").startswith("robustness, the process crashed: CuPy ends the process")
     assert RANK_ID in element.get("message", "")
 
 

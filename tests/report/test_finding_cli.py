@@ -124,7 +124,7 @@ def test_without_an_id_all_are_listed(finding: Given) -> None:
 def test_a_run_without_findings_has_an_empty_list(finding: Given, tmp_path: Path) -> None:
     """That is no mistake."""
     done = finding(results=made(tmp_path / "good", [PASS]))
-    assert (done.code, done.stdout) == (Exit.OK, "no broken promise\n")
+    assert (done.code, done.stdout) == (Exit.OK, "no violations\n")
 
 
 # -- one page

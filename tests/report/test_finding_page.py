@@ -292,7 +292,7 @@ def test_a_known_fix_says_upgrade() -> None:
 def test_a_fix_that_does_not_help_is_told_as_such() -> None:
     """The version is new enough, and the finding is there."""
     text = written(CRASHES, known=known(Upstream.FIXED, "2.10"), status=Status.NEW)
-    assert table(text)["Upstream"] == "seen although 2.10 is said to fix it (https://tracker.example/1)"
+    assert table(text)["Upstream"] == "still present, although 2.10 is documented to fix it (https://tracker.example/1)"
 
 
 def test_what_nobody_has_reported_has_no_relative_but_similar_bugs() -> None:

@@ -97,7 +97,7 @@ def test_a_failure_of_which_nobody_knows_whose_it_is_comes_last() -> None:
 def test_what_breaks_no_promise_is_counted_apart(level: Level, word: str) -> None:
     """A recommendation that is not followed is no broken promise, nor is what comes of illegal input."""
     text = summary(failed(case(), level=level))
-    assert text.startswith(f"no broken promise; {word}\n")
+    assert text.startswith(f"no violations; {word}\n")
     assert f"no library breaks a promise ({word}); everything is in there" in text
 
 
@@ -379,7 +379,7 @@ def test_a_code_of_a_newer_suite_is_told_all_the_same() -> None:
     """Without words for it; nothing is left out of a report."""
     newer = replace(failed(case()), code="brand-new")
     text = summary(newer, failed(case(layout="cube"), code=Code.SHAPE_CHANGED))
-    assert "PyTorch fails in a way that this version of the suite has no words for." in text
+    assert "PyTorch fails with a code that this version of the suite does not know." in text
     assert "2 findings in 1 library: 2 new" in text
 
 

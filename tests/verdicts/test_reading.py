@@ -601,7 +601,7 @@ def test_a_library_that_could_not_be_used_is_red_whatever_its_axis_is_called(
     assert run.cells[0].absent == absent
     judged = judgement.judge(run, None, (), gates.present())
     told = [remark.sentence for remark in judged.remarks if remark.kind is Kind.NOT_TESTED]
-    assert told == [f"{name} could not be used, so nothing of it was tested: {UNUSABLE}" for name in absent]
+    assert told == [f"{name} could not be used and was not tested: {UNUSABLE}" for name in absent]
     assert judged.exit is Exit.NOT_TESTED
 
 

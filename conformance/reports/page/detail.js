@@ -89,7 +89,7 @@ function ruleTold(model, name, link) {
 
 function levelText({level, outcome}) {
   if (level === 'robustness') return 'none: the protocol forbids the input, and the suite made it';
-  const ends = {crash: 'the process died', hang: 'the process did not come back', poisoned: 'the CUDA context was lost'};
+  const ends = {crash: 'the process crashed', hang: 'the process hung', poisoned: 'the CUDA context was corrupted (sticky error)'};
   if (ends[outcome]) return `must: ${ends[outcome]}, which breaks a promise at any level`;
   return {must: 'must', should: 'should, or inferred', observed: 'recorded only'}[level] || level;
 }
