@@ -70,7 +70,7 @@ def test_libraries_that_break_a_promise_come_first() -> None:
     """Those that nobody knows last, whatever they break."""
     groups = by_library(found((HANDOVER, NOBODY), (STRIDES, CRASH), (RANK, ROBUSTNESS)))
     assert [library for library, _ in groups] == ["cvcuda", "cupy", UNKNOWN]
-    assert [heading(library) for library, _ in groups] == ["CV-CUDA", "CuPy", "Not known"]
+    assert [heading(library) for library, _ in groups] == ["CV-CUDA", "CuPy", "Unknown library"]
 
 
 def test_crashes_come_first_among_findings_of_one_verdict() -> None:
