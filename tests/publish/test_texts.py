@@ -120,7 +120,7 @@ def test_a_failure_of_nobody_known_stands_in_a_column_of_its_own() -> None:
     assert {verdict for name in ("cupy", "torch") for verdict, _ in fields[name]} == {Verdict.CONFORMS}
     text = shown(Subject(run))
     assert text.startswith("1 finding: 1 new; 1 of them accuses no known library")
-    assert "\nNot known\n" in re.sub(" +\n", "\n", text)
+    assert "\nUnknown library\n" in re.sub(" +\n", "\n", text)
 
 
 def test_a_clean_run_is_short() -> None:
